@@ -1,0 +1,1 @@
+"""Everything `ft` would still need without a terminal: recipes, data, plans, backends, runs."""

@@ -1,0 +1,176 @@
+"""What `train.yml` may say. The text under each field is its help everywhere: schema, errors, forms.
+
+A key or value is here only when it works.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Auto = Literal["auto"]
+Format = Literal["auto", "alpaca", "sharegpt", "chat", "completion", "prompt_completion"]
+PositiveInt = Annotated[int, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A mapping of the recipe: frozen, and closed to keys that it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, strict=True)
+
+
+class Model(Section):
+    """Which model is trained, and how its weights are held."""
+
+    base: Annotated[str, Field(min_length=1)]
+    """`starter`, a local folder, or the id of a model on the Hugging Face hub."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub model."""
+    quantization: Literal["none", "8bit", "4bit"] = "none"
+    """How the frozen weights are held: 4bit takes about a quarter of bf16's memory."""
+    quant_type: Literal["nf4", "fp4"] = "nf4"
+    """The 4-bit number format. nf4 suits the normal distribution of trained weights."""
+    double_quant: bool = True
+    """Quantise the 4-bit scales too: saves about 0.4 bit a weight."""
+    max_seq_length: Annotated[int, Field(ge=8, le=1_048_576)] = 2048
+    """Longest example in tokens; a longer one is cut, and the run says so."""
+    chat_template: Annotated[str, Field(min_length=1)] = "auto"
+    """`auto` (the model's own), `chatml`, or the path of a .jinja file."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model. Only for authors you trust."""
+
+
+class Source(Section):
+    """A data file with what is particular to it."""
+
+    path: Annotated[str, Field(min_length=1)]
+    """The file: .json, .jsonl, .csv or .parquet."""
+    format: Format = "auto"
+    """The form of this source's rows."""
+    max_samples: PositiveInt | None = None
+    """Use at most so many rows of this source."""
+
+
+class Data(Section):
+    """What the model learns from."""
+
+    train: str | Source | Annotated[list[str | Source], Field(min_length=1)]
+    """`starter`, a file, a {path, format, max_samples} mapping, or a list of them."""
+    validation: Annotated[float, Field(ge=0.0, lt=1.0)] | str | Source = 0.1
+    """A share of the training rows to hold out, or a source of its own. 0 turns validation off."""
+    format: Format = "auto"
+    """The form of the rows, where it is not to be detected."""
+    train_on: Literal["assistant", "last", "all"] = "assistant"
+    """Which tokens are trained: every assistant turn, only the last one, or everything."""
+    packing: Auto | bool = "auto"
+    """Lay examples end to end instead of padding them; each stays isolated from its neighbours."""
+    max_samples: PositiveInt | None = None
+    """Use at most so many rows in all."""
+
+
+class Adapter(Section):
+    """What is trained on top of the frozen weights."""
+
+    type: Literal["lora", "none"] = "lora"
+    """`lora`, or `none` to train every weight."""
+    rank: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Rank of the update: a higher one learns more and uses more memory."""
+    alpha: Annotated[float, Field(gt=0)] = 32.0
+    """Scale of the update: it is multiplied by alpha / rank."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Share of the adapter's inputs dropped in training."""
+    target_modules: Literal["all-linear"] | Annotated[list[str], Field(min_length=1)] = "all-linear"
+    """`all-linear`, or names of the layers that get an adapter, as [q_proj, v_proj]."""
+
+
+class Training(Section):
+    """How the weights move."""
+
+    method: Literal["sft"] = "sft"
+    """Supervised fine-tuning on the rows' answers."""
+    epochs: Annotated[float, Field(gt=0)] = 3.0
+    """Passes over the training rows; a fraction is allowed."""
+    max_steps: PositiveInt | None = None
+    """Stop after so many steps, whatever the epochs say."""
+    batch_size: Auto | PositiveInt = "auto"
+    """Examples that pass through the model at once. `auto` takes what fits and is fast."""
+    effective_batch_size: PositiveInt = 16
+    """Examples that make one step of the optimizer."""
+    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 2e-4
+    """Peak step size. 1e-4 to 5e-4 is usual for LoRA, 1e-5 to 5e-5 for full training."""
+    scheduler: Literal["constant", "linear", "cosine"] = "cosine"
+    """How the learning rate falls after warm-up."""
+    warmup_ratio: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.03
+    """Share of the steps over which the learning rate rises from zero."""
+    weight_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.01
+    """Decoupled decay of AdamW."""
+    max_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    """Gradients longer than this are scaled down; null turns clipping off."""
+    optimizer: Literal["adamw"] = "adamw"
+    """AdamW, its state in fp32."""
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    """Number format of weights and arithmetic; adapter and optimizer stay fp32."""
+    gradient_checkpointing: Auto | bool = "auto"
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+
+
+class Evaluation(Section):
+    """How a run is watched."""
+
+    every: PositiveInt = 50
+    """Steps between evaluations; there is always one before the first step and after the last."""
+    metrics: list[Literal["perplexity", "exact_match"]] = ["perplexity"]
+    """exact_match answers held-out prompts greedily and counts the answers equal to the file's."""
+    max_questions: PositiveInt = 64
+    """Held-out prompts that exact_match answers at most."""
+    early_stopping_patience: PositiveInt | None = None
+    """End the run after so many evaluations without a better loss."""
+    samples: list[str] = []
+    """Prompts answered at every evaluation, to see the model change."""
+    sample_tokens: PositiveInt = 128
+    """Longest sample answer, in tokens."""
+
+
+class Checkpoints(Section):
+    """What is kept on disk while a run goes on."""
+
+    every: PositiveInt = 50
+    """Steps between checkpoints; stopping and finishing always make one."""
+    keep: PositiveInt = 3
+    """Checkpoints kept besides the best one."""
+    best: Literal["eval_loss"] = "eval_loss"
+    """What makes a checkpoint the best."""
+
+
+class Output(Section):
+    """Where the run goes."""
+
+    dir: str | None = None
+    """The run's folder; null makes one in the runs folder."""
+
+
+class TrainConfig(Section):
+    """A whole recipe."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "run"
+    """Part of the run's id, and what lists show."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
+    """Fixes row order, split, adapter start and dropout."""
+    backend: Literal["auto", "peft"] = "auto"
+    """What computes: `peft` is transformers + PEFT on CUDA, MPS or CPU."""
+    model: Model
+    data: Data
+    adapter: Adapter = Adapter()
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+    checkpoints: Checkpoints = Checkpoints()
+    output: Output = Output()
+
+    @model_validator(mode="after")
+    def _combinations(self) -> "TrainConfig":
+        """Refuse what cannot work together. Messages start with the key at fault."""
+        if self.adapter.type == "none" and self.model.quantization != "none":
+            raise ValueError(
+                f"model.quantization: {self.model.quantization} weights are frozen, so adapter.type: none "
+                "would train nothing; use adapter.type: lora, or quantization: none"
+            )
+        return self

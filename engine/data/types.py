@@ -1,0 +1,131 @@
+"""The values that pass through the data stage, from a row of a file to a batch of tokens."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+UNTRAINED = -100
+"""The label of a token that the loss leaves out (the field's convention, from PyTorch's `ignore_index`)."""
+
+Int32 = npt.NDArray[np.int32]
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Turns that the chat template will render. `where` is the row's origin, as `file.jsonl:17`."""
+
+    messages: tuple[Message, ...]
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Plain text without a template: `prompt` is context, `completion` is what is trained."""
+
+    prompt: str
+    completion: str
+    where: str
+
+
+Row = Conversation | Text
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Tokens of one row. `labels[i]` is `input_ids[i]` where it is trained, else `UNTRAINED`; both int32 `[n]`."""
+
+    input_ids: Int32
+    labels: Int32
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Many examples in three flat arrays, so that a million rows cost no Python objects.
+
+    `tokens` int32 `[total]`, `trained` bool `[total]`, `offsets` int64 `[count + 1]`.
+    """
+
+    tokens: Int32
+    trained: npt.NDArray[np.bool_]
+    offsets: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> Example:
+        span = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
+        ids = self.tokens[span]
+        return Example(ids, np.where(self.trained[span], ids, UNTRAINED).astype(np.int32))
+
+    def __iter__(self) -> Iterator[Example]:
+        return (self[index] for index in range(len(self)))
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of each example, int64 `[count]`."""
+        return np.diff(self.offsets)
+
+    @property
+    def trained_tokens(self) -> int:
+        """Trained tokens in all."""
+        return int(self.trained.sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A held-out prompt and the answer that the file gives, for metrics that need a generated answer."""
+
+    prompt_ids: tuple[int, ...]
+    answer: str
+    where: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a run trains and validates on.
+
+    `notes` are sentences for the person: what was detected, cut or left out.
+    `fingerprint` identifies the tokens exactly (content, template, tokenizer, options).
+    """
+
+    train: Examples
+    validation: Examples | None
+    questions: tuple[Question, ...]
+    fingerprint: str
+    notes: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows for one pass of the model, all int32 `[rows, length]`.
+
+    `segment_ids` are 0 where there is padding and count examples from 1 within a row;
+    `position_ids` restart at 0 with every segment. A padded batch has one segment a row.
+    """
+
+    input_ids: Int32
+    labels: Int32
+    position_ids: Int32
+    segment_ids: Int32
+
+    @property
+    def tokens(self) -> int:
+        """Real tokens, padding left out."""
+        return int((self.segment_ids > 0).sum())
+
+    @property
+    def trained_tokens(self) -> int:
+        """Tokens that the loss counts. The first of a segment predicts nothing, so it never counts."""
+        return int(((self.labels != UNTRAINED) & (self.position_ids > 0)).sum())

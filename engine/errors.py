@@ -1,0 +1,90 @@
+"""Errors that are for people: what happened, what to do about it, and how the process ends."""
+
+from typing import ClassVar
+
+
+class FtError(Exception):
+    """A failure with one clear message, a hint that says what to do, and an exit code.
+
+    Raise the subclass that names where it went wrong. The command line prints message and hint,
+    never a traceback; the engine process turns it into a `failed` event.
+    """
+
+    kind: ClassVar[str] = "training"
+    exit_code: ClassVar[int] = 6
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class CheckFailed(FtError):
+    """A check or gate that the person asked for did not pass."""
+
+    kind, exit_code = "check", 1
+
+
+class ConfigError(FtError):
+    """Wrong usage, or a recipe that cannot be used."""
+
+    kind, exit_code = "config", 2
+
+
+class DataError(FtError):
+    """Rows that cannot be read, or that would waste the run."""
+
+    kind, exit_code = "data", 3
+
+
+class ModelError(FtError):
+    """A model or tokenizer that cannot be found, fetched or loaded."""
+
+    kind, exit_code = "model", 4
+
+
+class HubError(ModelError):
+    """The hub cannot be reached, or says no."""
+
+    kind = "hub"
+
+
+class OutOfMemoryError(FtError):
+    """The machine has too little memory for the smallest step."""
+
+    kind, exit_code = "memory", 5
+
+
+class TrainingError(FtError):
+    """The run itself failed: divergence, a dead engine, a backend's own error."""
+
+    kind, exit_code = "training", 6
+
+
+class CheckpointError(TrainingError):
+    """A checkpoint that cannot be read, or does not belong to this run."""
+
+    kind = "checkpoint"
+
+
+class MachineError(FtError):
+    """The machine says no: disk, rights, devices."""
+
+    kind, exit_code = "machine", 7
+
+
+KINDS: dict[str, type[FtError]] = {
+    error.kind: error
+    for error in (
+        CheckFailed,
+        ConfigError,
+        DataError,
+        ModelError,
+        HubError,
+        OutOfMemoryError,
+        TrainingError,
+        CheckpointError,
+        MachineError,
+    )
+}
+"""Error kinds by the name that a `failed` event carries, so that a parent raises what the child raised."""

@@ -1,0 +1,187 @@
+"""What the engine says while it works, one JSON object a line, and the codec for it.
+
+A reader never crashes on any bytes: a torn last line is end of file, an unknown type is skipped.
+"""
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar
+
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Common to all: `t`, the time of writing in unix seconds."""
+
+    type: ClassVar[str] = ""
+    t: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started(Event):
+    """The engine is up. After a resume, readers drop the steps later than `resumed_from`."""
+
+    type = "started"
+    run: str
+    pid: int
+    resumed_from: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase(Event):
+    """What the engine does now: loading, tokenising, training, evaluating, saving."""
+
+    type = "phase"
+    name: str
+    done: int | None = None
+    total: int | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step(Event):
+    """One step of the optimizer. `tokens` are real ones (padding left out); `loss` is nats a trained token."""
+
+    type = "step"
+    step: int
+    total: int
+    epoch: float
+    loss: float
+    lr: float
+    grad_norm: float
+    tokens: int
+    trained_tokens: int
+    tokens_per_s: float
+    step_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eval(Event):
+    """An evaluation on held-out rows. `loss` in nats a token; `metrics` as shares or plain numbers."""
+
+    type = "eval"
+    step: int
+    loss: float
+    perplexity: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    best: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample(Event):
+    """What the model answers to a prompt of the recipe at this step."""
+
+    type = "sample"
+    step: int
+    prompt: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory(Event):
+    """Bytes in use; what cannot be read is absent."""
+
+    type = "memory"
+    process_bytes: int | None = None
+    process_peak_bytes: int | None = None
+    device_bytes: int | None = None
+    device_peak_bytes: int | None = None
+    system_used_bytes: int | None = None
+    system_total_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved(Event):
+    """Something is on disk. `kind`: checkpoint, adapter or model. `path` is relative to the run."""
+
+    type = "saved"
+    step: int
+    path: str
+    kind: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Acknowledged(Event):
+    """A control command was taken."""
+
+    type = "acknowledged"
+    id: str
+    command: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warned(Event):
+    """Something that the person should know; the run goes on."""
+
+    type = "warning"
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed(Event):
+    """The run ended by an error. `kind` is a key of `engine.errors.KINDS`."""
+
+    type = "failed"
+    kind: str
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished(Event):
+    """The run ended well. `reason`: completed, stopped, early_stopping."""
+
+    type = "finished"
+    reason: str
+    step: int
+
+
+TYPES: dict[str, type[Event]] = {
+    kind.type: kind
+    for kind in (Started, Phase, Step, Eval, Sample, Memory, Saved, Acknowledged, Warned, Failed, Finished)
+}
+
+
+def encode(event: Event) -> bytes:
+    """One line, newline included. Absent values are left out; a number that JSON lacks becomes a string."""
+    body = {"v": VERSION, "type": event.type} | {k: v for k, v in asdict(event).items() if v is not None}
+    return (json.dumps(_finite(body), ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def decode(line: bytes) -> Event | None:
+    """The event of a line, or None where the line is torn, foreign or of a type unknown here."""
+    try:
+        body = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(body, dict) or body.get("v") != VERSION:
+        return None
+    kind = TYPES.get(str(body.get("type")))
+    if kind is None:
+        return None
+    known = {f.name: f.type for f in fields(kind)}
+    values = {key: _number(value, known[key]) for key, value in body.items() if key in known}
+    try:
+        return kind(**values)
+    except TypeError:
+        return None
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return value
+
+
+def _number(value: Any, declared: object) -> Any:
+    """Undo `_finite` where a float is declared."""
+    if declared is float and value in ("nan", "inf", "-inf"):
+        return float(value)
+    return value
