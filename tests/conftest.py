@@ -1,0 +1,51 @@
+"""Fixtures for every test: a home of its own, no hub, the starter and a tiny real model."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from engine.models import starter
+from tests.tiny import make_tiny_model
+
+
+@pytest.fixture(autouse=True)
+def ft_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """FT_HOME in a folder of this test alone; nothing may reach the hub."""
+    home = tmp_path / "ft-home"
+    monkeypatch.setenv("FT_HOME", str(home))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf-home"))
+    return home
+
+
+@pytest.fixture(scope="session")
+def starter_home(pytestconfig: pytest.Config) -> Iterator[Path]:
+    """An FT_HOME that holds the converted starter; it outlives the test run, and workers share it."""
+    assert pytestconfig.cache is not None
+    home = pytestconfig.cache.mkdir("ft-starter")
+    with FileLock(home / "lock"), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FT_HOME", str(home))
+        starter.ensure()
+    yield home
+
+
+@pytest.fixture(scope="session")
+def starter_model(starter_home: Path) -> Path:
+    """The converted starter's folder. Read only: it is shared."""
+    return starter_home / "models" / starter.NAME
+
+
+@pytest.fixture
+def ft_home_with_starter(ft_home: Path, starter_model: Path) -> Path:
+    """This test's FT_HOME, in which `model.base: starter` needs no conversion (a link to the shared folder)."""
+    (ft_home / "models").mkdir(parents=True)
+    (ft_home / "models" / starter.NAME).symlink_to(starter_model)
+    return ft_home
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real Llama of about 100k parameters in fp32, random weights with a fixed seed. Read only: it is shared."""
+    return make_tiny_model(tmp_path_factory.mktemp("tiny-model"))

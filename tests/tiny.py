@@ -1,0 +1,78 @@
+"""A real LlamaForCausalLM of about 100k parameters, with a tokenizer of its own, made in a second."""
+
+import json
+from pathlib import Path
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+END_OF_TEXT, START_OF_TURN, END_OF_TURN = 0, 1, 2
+VOCAB = 384
+
+CORPUS = [
+    "The quick brown fox jumps over the lazy dog. A bird in the hand is worth two in the bush.",
+    "user assistant system tool: What is the capital of France? The capital of France is Paris.",
+    'Answer with JSON: {"customer": "Mara", "items": [{"name": "tea", "qty": 2}], "to_go": true}',
+    "Write a short story about a robot that learns to paint. Once upon a time there was a robot.",
+    "0 1 2 3 4 5 6 7 8 9 10 11 12 one two three four five six seven eight nine ten",
+]
+
+
+def make_tiny_model(folder: Path, seed: int = 0) -> Path:
+    """Write config, fp32 weights drawn with `seed`, tokenizer and chat template to `folder`; the same bytes each time."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder.mkdir(parents=True, exist_ok=True)
+    make_tokenizer(folder)
+    config = LlamaConfig(
+        vocab_size=VOCAB,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        bos_token_id=START_OF_TURN,
+        eos_token_id=END_OF_TURN,
+        pad_token_id=END_OF_TEXT,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+    model.generation_config.eos_token_id = END_OF_TURN
+    model.generation_config.pad_token_id = END_OF_TEXT
+    model.save_pretrained(folder)
+    return folder
+
+
+def make_tokenizer(folder: Path) -> None:
+    """Write tokenizer.json (byte-level BPE, so that any text has tokens), its config and the chat template."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCAB,
+        special_tokens=SPECIAL_TOKENS,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    about = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": "<|im_start|>",
+        "eos_token": "<|im_end|>",
+        "pad_token": "<|endoftext|>",
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": 512,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(about, indent=2) + "\n")
+    (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE)
