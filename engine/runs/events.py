@@ -150,13 +150,16 @@ TYPES: dict[str, type[Event]] = {
 def encode(event: Event) -> bytes:
     """One line, newline included. Absent values are left out; a number that JSON lacks becomes a string."""
     body = {"v": VERSION, "type": event.type} | {k: v for k, v in asdict(event).items() if v is not None}
-    return (json.dumps(_finite(body), ensure_ascii=False, allow_nan=False) + "\n").encode()
+    text = json.dumps(_finite(body), ensure_ascii=False, allow_nan=False)
+    return (
+        text.encode("utf-8", "replace") + b"\n"
+    )  # "replace": a file name that is no UTF-8 has surrogates in it
 
 
 def decode(line: bytes) -> Event | None:
-    """The event of a line, or None where the line is torn, foreign or of a type unknown here."""
+    """The event of a line, or None where the line is torn, foreign, of a type unknown here, or ill-typed."""
     try:
-        body = json.loads(line)
+        body = json.loads(line.decode("utf-8"))
     except (ValueError, RecursionError):
         return None
     if not isinstance(body, dict) or body.get("v") != VERSION:
@@ -164,11 +167,10 @@ def decode(line: bytes) -> Event | None:
     kind = TYPES.get(str(body.get("type")))
     if kind is None:
         return None
-    known = {f.name: f.type for f in fields(kind)}
-    values = {key: _number(value, known[key]) for key, value in body.items() if key in known}
+    declared = {f.name: f.type for f in fields(kind)}
     try:
-        return kind(**values)
-    except TypeError:
+        return kind(**{key: _typed(value, declared[key]) for key, value in body.items() if key in declared})
+    except (TypeError, OverflowError):
         return None
 
 
@@ -180,8 +182,22 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def _number(value: Any, declared: object) -> Any:
-    """Undo `_finite` where a float is declared."""
-    if declared is float and value in ("nan", "inf", "-inf"):
-        return float(value)
-    return value
+def _typed(value: Any, declared: object) -> Any:
+    """The value as its field declares it; `_finite` is undone. Raises TypeError where it is something else."""
+    if declared is float or declared == float | None:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+        if value in ("nan", "inf", "-inf"):
+            return float(value)
+    elif declared is bool:
+        if isinstance(value, bool):
+            return value
+    elif declared is int or declared == int | None:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    elif declared is str:
+        if isinstance(value, str):
+            return value.encode("utf-8", "replace").decode()
+    elif declared == Mapping[str, float] and isinstance(value, dict):
+        return {_typed(name, str): _typed(item, float) for name, item in value.items()}
+    raise TypeError(f"{value!r} is no {declared}")

@@ -1,0 +1,78 @@
+"""`events.jsonl`: appended by one writer a whole line at a time, read by anybody at any moment."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from engine.runs.events import Event, decode, encode
+
+TAIL_S = 0.1
+"""How often a follower looks for new lines."""
+BLOCK = 1 << 16
+
+
+def append(path: Path, event: Event) -> None:
+    """Append one whole line. A torn last line, of a writer that was killed, is cut first.
+
+    Raises OSError where the disk says no; no part of the line is left behind then.
+    """
+    line = encode(event)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        end = _cut_torn_tail(handle)
+        try:
+            _write_all(handle, line, end)
+        except OSError:
+            os.ftruncate(handle, end)
+            raise
+    finally:
+        os.close(handle)
+
+
+def read(path: Path, following: Callable[[], bool] | None = None) -> Iterator[Event]:
+    """The events on file, oldest first; lines that are no events are skipped, a torn last line is end of file.
+
+    With `following`, go on with what is appended for as long as it returns True.
+    """
+    offset = 0
+    while True:
+        more = following() if following else False  # asked before reading, so that the last lines are seen
+        try:
+            with path.open("rb") as file:
+                file.seek(offset)
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break
+                    offset += len(line)
+                    event = decode(line)
+                    if event is not None:
+                        yield event
+        except FileNotFoundError:
+            offset = 0
+        if not more:
+            return
+        time.sleep(TAIL_S)
+
+
+def _cut_torn_tail(handle: int) -> int:
+    """Cut what follows the last newline; returns the length that remains."""
+    size = os.lseek(handle, 0, os.SEEK_END)
+    end = size
+    while end > 0:
+        start = max(0, end - BLOCK)
+        block = os.pread(handle, end - start, start)
+        newline = block.rfind(b"\n")
+        if newline >= 0:
+            end = start + newline + 1
+            break
+        end = start
+    if end < size:
+        os.ftruncate(handle, end)
+    return end
+
+
+def _write_all(handle: int, data: bytes, offset: int) -> None:
+    while data:
+        written = os.pwrite(handle, data, offset)
+        data, offset = data[written:], offset + written

@@ -1,0 +1,65 @@
+"""Where a run comes from, so that its result can be explained and repeated."""
+
+import platform
+import subprocess
+import sys
+from dataclasses import asdict, is_dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "ft-studio",
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "bitsandbytes",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+    "pyarrow",
+    "huggingface-hub",
+)
+
+
+def at_creation(run_id: str, now: float, command: str) -> dict[str, Any]:
+    """What is known when the run's folder is made."""
+    return {"id": run_id, "created": now, "command": command, "folder": str(Path.cwd()), "git": git_state()}
+
+
+def at_start(machine: object) -> dict[str, Any]:
+    """What the engine process knows: versions, and the machine as probed."""
+    return {
+        "python": sys.version.split()[0],
+        "system": platform.platform(),
+        "versions": {name: found for name in PACKAGES if (found := _version(name))},
+        "machine": asdict(machine)
+        if is_dataclass(machine) and not isinstance(machine, type)
+        else str(machine),
+    }
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit of the working folder and whether files differ from it; None outside of a repository."""
+    commit = _git("rev-parse", "HEAD")
+    if commit is None:
+        return None
+    return {"commit": commit, "changed": bool(_git("status", "--porcelain", "--untracked-files=no"))}
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=5
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

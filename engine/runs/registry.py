@@ -1,0 +1,153 @@
+"""Which runs there are: folders in the runs folder, and one-line files there that point at runs elsewhere."""
+
+import os
+import time
+from pathlib import Path
+
+from engine import paths
+from engine.errors import ConfigError, MachineError
+from engine.runs.atomic import write_atomic
+
+EVENTS = "events.jsonl"
+RECIPE = "train.yml"
+
+
+def new_id(name: str, now: float, attempt: int) -> str:
+    """`20261121-153000-name`; later attempts in the same second get `-2`, `-3`, …"""
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
+    return f"{stamp}-{name}" + (f"-{attempt}" if attempt > 1 else "")
+
+
+def claim(name: str, folder: Path | None) -> tuple[str, Path]:
+    """Make an id of its own and its folder; a folder elsewhere gets a pointer file in the runs folder.
+
+    Raises ConfigError where `folder` is taken, MachineError where it cannot be made.
+    """
+    runs = paths.runs()
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        if folder is not None:
+            _claim_folder(folder)
+        now = time.time()
+        attempt = 1
+        while True:
+            run_id = new_id(name, now, attempt)
+            try:
+                if folder is None:
+                    (runs / run_id).mkdir()
+                    return run_id, runs / run_id
+                with (runs / run_id).open("x", encoding="utf-8") as pointer:
+                    pointer.write(f"{folder}\n")
+                return run_id, folder
+            except FileExistsError:
+                attempt += 1
+    except OSError as error:
+        raise MachineError(
+            f"The run's folder cannot be made: {error.strerror}: {error.filename}",
+            "Free some space, or choose another place with --run-dir or FT_HOME.",
+        ) from error
+
+
+def folders() -> dict[str, Path]:
+    """Every run's folder by id, newest first. What is no run, or is gone, is left out."""
+    try:
+        entries = sorted(os.scandir(paths.runs()), key=lambda entry: entry.name, reverse=True)
+    except OSError:
+        return {}
+    found: dict[str, Path] = {}
+    for entry in entries:
+        folder = _target(Path(entry.path))
+        if folder is not None and is_run(folder):
+            found[entry.name] = folder
+    return found
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder looks like a run directory, whole or damaged."""
+    try:
+        return (folder / RECIPE).is_file() or (folder / EVENTS).is_file()
+    except OSError:
+        return False
+
+
+def find(reference: str | Path | None) -> tuple[str, Path, Path | None]:
+    """Id, folder and named checkpoint of an id, a unique prefix, a path, or a checkpoint's path; None = the latest.
+
+    Raises ConfigError that says what there is.
+    """
+    known = folders()
+    if reference is None:
+        if not known:
+            raise ConfigError("There are no runs yet.", "Start one with: ft train")
+        run_id, folder = next(iter(known.items()))
+        return run_id, folder, None
+    text = str(reference)
+    if text in known:
+        return text, known[text], None
+    by_path = _find_path(Path(text).expanduser().absolute(), known)
+    if by_path is not None:
+        return by_path
+    matches = [run_id for run_id in known if text and run_id.startswith(text)]
+    if len(matches) == 1:
+        return matches[0], known[matches[0]], None
+    if matches:
+        raise ConfigError(f"Several runs start with {text!r}: {_listed(matches)}.", "Type more of the id.")
+    raise ConfigError(
+        f"There is no run {text!r}.",
+        f"There are: {_listed(list(known))}." if known else "There are no runs yet. Start one with: ft train",
+    )
+
+
+def forget(run_id: str) -> None:
+    """Remove the pointer to a run elsewhere, where there is one."""
+    pointer = paths.runs() / run_id
+    if pointer.is_file():
+        pointer.unlink()
+
+
+def register(run_id: str, folder: Path) -> None:
+    """Make a run elsewhere findable by its id."""
+    write_atomic(paths.runs() / run_id, f"{folder}\n")
+
+
+def _claim_folder(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise ConfigError(
+            f"The folder for the run is not empty: {folder}",
+            f"Choose another with --run-dir, or go on with what is there: ft train --resume {folder}"
+            if is_run(folder)
+            else "Choose another with --run-dir.",
+        )
+    try:
+        (folder / EVENTS).touch(exist_ok=False)
+    except FileExistsError:
+        raise ConfigError(
+            f"Another run has just started in {folder}", "Choose another with --run-dir."
+        ) from None
+
+
+def _target(entry: Path) -> Path | None:
+    """The folder that an entry of the runs folder stands for."""
+    try:
+        if entry.is_dir():
+            return entry
+        with entry.open(encoding="utf-8", errors="replace") as pointer:
+            line = pointer.readline(4097).rstrip("\n")
+    except OSError:
+        return None
+    return Path(line) if line.startswith("/") and "\0" not in line and len(line) <= 4096 else None
+
+
+def _find_path(path: Path, known: dict[str, Path]) -> tuple[str, Path, Path | None] | None:
+    for folder in (path, *path.parents[:2]):
+        if is_run(folder):
+            real = folder.resolve()
+            run_id = next((i for i, other in known.items() if other.resolve() == real), folder.name)
+            inside = path.relative_to(folder).parts
+            return run_id, folder, path if inside[:1] == ("checkpoints",) and len(inside) == 2 else None
+    return None
+
+
+def _listed(ids: list[str]) -> str:
+    return ", ".join(ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")

@@ -1,0 +1,134 @@
+"""A run directory: all that one training run is, on disk."""
+
+import json
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine import plan as plans
+from engine.errors import ConfigError
+from engine.runs import lock, log, registry
+from engine.runs.atomic import write_atomic
+from engine.runs.events import Event
+from engine.runs.provenance import at_creation
+from engine.runs.state import RunState, fold
+
+if TYPE_CHECKING:
+    from engine.config.load import Recipe
+    from engine.config.schema import TrainConfig
+
+
+class Run:
+    """One run. Any number of processes may read it; the engine that holds its lock writes it."""
+
+    def __init__(self, folder: Path, run_id: str | None = None, checkpoint: Path | None = None) -> None:
+        self.folder = folder
+        self.id = run_id or folder.name
+        self.checkpoint = checkpoint
+        """The checkpoint that the reference given to `open` named, if it named one."""
+        self.events_file = folder / registry.EVENTS
+        self.lock_file = folder / "lock"
+        self.control = folder / "control"
+        self.checkpoints = folder / "checkpoints"
+        self.adapter = folder / "adapter"
+        self.model = folder / "model"
+        """What full training leaves instead of an adapter."""
+        self.log = folder / "worker.log"
+
+    @staticmethod
+    def create(recipe: "Recipe", folder: Path | None = None) -> "Run":
+        """A new run directory with the recipe in it, as it was and resolved.
+
+        `folder` (or the recipe's `output.dir`) must be empty or not there; None makes one in the runs folder.
+        Raises ConfigError where the folder is taken, MachineError where it cannot be written.
+        """
+        wanted = folder or (Path(recipe.config.output.dir) if recipe.config.output.dir else None)
+        run_id, made = registry.claim(recipe.config.name, wanted.expanduser().absolute() if wanted else None)
+        run = Run(made, run_id)
+        run.checkpoints.mkdir()
+        run.control.mkdir()
+        write_atomic(made / "source.yml", recipe.source)
+        write_atomic(made / registry.RECIPE, recipe.resolved())
+        run.record(at_creation(run_id, time.time(), shlex.join(sys.argv)))
+        return run
+
+    @staticmethod
+    def open(reference: "str | Path | None" = None) -> "Run":
+        """The run of an id, a unique prefix of one, a path, or a checkpoint's path; None = the latest.
+
+        Raises ConfigError that says which runs there are.
+        """
+        run_id, folder, checkpoint = registry.find(reference)
+        return Run(folder, run_id, checkpoint)
+
+    @staticmethod
+    def all() -> "list[Run]":
+        """Every run that is there, newest first, the damaged ones too."""
+        return [Run(folder, run_id) for run_id, folder in registry.folders().items()]
+
+    @property
+    def config(self) -> "TrainConfig":
+        """The recipe as resolved. Raises ConfigError where it is gone or broken."""
+        from engine.config.load import load_recipe
+
+        return load_recipe(self.folder / registry.RECIPE).config
+
+    @property
+    def plan(self) -> "plans.Plan | None":
+        """What was planned, once it is; None before, or where the file is broken."""
+        try:
+            return plans.Plan.from_json((self.folder / "plan.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where the run comes from: versions, machine, fingerprints, command. Empty where it is unreadable."""
+        try:
+            body = json.loads((self.folder / "provenance.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return body if isinstance(body, dict) else {}
+
+    def record(self, facts: "dict[str, Any]") -> None:
+        """Add facts to `provenance.json`."""
+        body = json.dumps(self.provenance | facts, indent=2, sort_keys=True, default=str)
+        write_atomic(self.folder / "provenance.json", body + "\n")
+
+    def emit(self, event: Event) -> None:
+        """Append one whole line to the events. Raises OSError where the disk says no."""
+        log.append(self.events_file, event)
+
+    def events(self, follow: bool = False) -> Iterator[Event]:
+        """All events from the first; with `follow`, go on until the engine is gone."""
+        return log.read(self.events_file, self.alive if follow else None)
+
+    def alive(self) -> bool:
+        """Whether the run's engine lives: that its lock is held, not that a pid exists."""
+        return lock.held(self.lock_file)
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Hold the run's lock. Raises ConfigError where another engine holds it."""
+        handle = lock.take(self.lock_file)
+        if handle is None:
+            raise ConfigError(
+                f"Run {self.id} is training already.",
+                f"Watch it with: ft attach {self.id}   End it with: ft stop {self.id}",
+            )
+        return lock.holding(handle)
+
+    def state(self) -> RunState:
+        """Where the run stands now."""
+        alive = self.alive()  # asked first: an engine that ends in between has written its last event
+        return fold(self.events(), alive)
+
+    def remove(self) -> None:
+        """Delete the run with all that is in it. Raises ConfigError where it is training, OSError where it must stay."""
+        with self.locked():
+            shutil.rmtree(self.folder)
+            registry.forget(self.id)

@@ -1,0 +1,93 @@
+"""Events folded into where a run stands now."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from engine.runs.events import (
+    Acknowledged,
+    Eval,
+    Event,
+    Failed,
+    Finished,
+    Phase,
+    Sample,
+    Saved,
+    Started,
+    Step,
+)
+
+Status = Literal["queued", "running", "paused", "completed", "stopped", "failed", "dead"]
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Where a run stands. `dead` means that its engine ended without a word."""
+
+    status: Status = "queued"
+    phase: str = ""
+    step: int = 0
+    total: int | None = None
+    loss: float | None = None
+    """Training loss of the last step, nats a trained token."""
+    best: float | None = None
+    """Lowest evaluation loss so far."""
+    best_step: int | None = None
+    started: float | None = None
+    """Unix seconds of the first start."""
+    updated: float | None = None
+    reason: str = ""
+    """Why it finished: completed, stopped, early_stopping."""
+    error: Failed | None = None
+
+
+def current(events: Iterable[Event]) -> list[Event]:
+    """The events that still hold: what a resumed or restarted run has superseded is dropped."""
+    kept: list[Event] = []
+    for event in events:
+        if isinstance(event, Started):
+            last = -1 if event.resumed_from is None else event.resumed_from
+            kept = [old for old in kept if not _later(old, last)]
+        kept.append(event)
+    return kept
+
+
+def fold(events: Iterable[Event], alive: bool) -> RunState:
+    """The state that the events amount to; `alive` is whether the run's lock is held."""
+    state = RunState()
+    for event in current(events):
+        state = _advance(state, event)
+    if alive:
+        return state if state.status == "paused" else replace(state, status="running")
+    if state.status in ("running", "paused"):
+        return replace(state, status="dead")
+    return state
+
+
+def _later(event: Event, step: int) -> bool:
+    if isinstance(event, Finished | Failed):
+        return True
+    return isinstance(event, Step | Eval | Sample | Saved) and event.step > step
+
+
+def _advance(state: RunState, event: Event) -> RunState:
+    state = replace(state, updated=event.t)
+    match event:
+        case Started():
+            return replace(state, status="running", started=state.started or event.t)
+        case Phase():
+            return replace(state, phase=event.name)
+        case Step():
+            return replace(state, step=event.step, total=event.total, loss=event.loss)
+        case Eval() if state.best is None or event.loss < state.best:
+            return replace(state, best=event.loss, best_step=event.step)
+        case Acknowledged(command="pause"):
+            return replace(state, status="paused")
+        case Acknowledged(command="resume"):
+            return replace(state, status="running")
+        case Failed():
+            return replace(state, status="failed", error=event)
+        case Finished():
+            status: Status = "stopped" if event.reason == "stopped" else "completed"
+            return replace(state, status=status, reason=event.reason, step=event.step)
+    return state
