@@ -44,7 +44,7 @@ class Phase(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Step(Event):
-    """One step of the optimizer. `tokens` are real ones (padding left out); `loss` is nats a trained token."""
+    """One step of the optimizer. `tokens` are real (padding left out); `loss` is nats a trained token."""
 
     type = "step"
     step: int
@@ -183,7 +183,7 @@ def _finite(value: Any) -> Any:
 
 
 def _typed(value: Any, declared: object) -> Any:
-    """The value as its field declares it; `_finite` is undone. Raises TypeError where it is something else."""
+    """The value as its field declares it, `_finite` undone. Raises TypeError where it is something else."""
     if declared is float or declared == float | None:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)

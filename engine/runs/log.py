@@ -31,7 +31,7 @@ def append(path: Path, event: Event) -> None:
 
 
 def read(path: Path, following: Callable[[], bool] | None = None) -> Iterator[Event]:
-    """The events on file, oldest first; lines that are no events are skipped, a torn last line is end of file.
+    """The events on file, oldest first; what is no event is skipped, a torn last line is end of file.
 
     With `following`, go on with what is appended for as long as it returns True.
     """

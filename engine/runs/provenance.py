@@ -3,10 +3,13 @@
 import platform
 import subprocess
 import sys
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from engine.hardware.probe import Machine
 
 PACKAGES = (
     "ft-studio",
@@ -28,15 +31,13 @@ def at_creation(run_id: str, now: float, command: str) -> dict[str, Any]:
     return {"id": run_id, "created": now, "command": command, "folder": str(Path.cwd()), "git": git_state()}
 
 
-def at_start(machine: object) -> dict[str, Any]:
+def at_start(machine: "Machine") -> dict[str, Any]:
     """What the engine process knows: versions, and the machine as probed."""
     return {
         "python": sys.version.split()[0],
         "system": platform.platform(),
         "versions": {name: found for name in PACKAGES if (found := _version(name))},
-        "machine": asdict(machine)
-        if is_dataclass(machine) and not isinstance(machine, type)
-        else str(machine),
+        "machine": asdict(machine),
     }
 
 

@@ -1,12 +1,13 @@
 """Which runs there are: folders in the runs folder, and one-line files there that point at runs elsewhere."""
 
+import itertools
 import os
 import time
 from pathlib import Path
 
 from engine import paths
-from engine.errors import ConfigError, MachineError
-from engine.runs.atomic import write_atomic
+from engine.errors import ConfigError
+from engine.runs.disk import explaining
 
 EVENTS = "events.jsonl"
 RECIPE = "train.yml"
@@ -24,13 +25,14 @@ def claim(name: str, folder: Path | None) -> tuple[str, Path]:
     Raises ConfigError where `folder` is taken, MachineError where it cannot be made.
     """
     runs = paths.runs()
-    try:
+    with explaining():
         runs.mkdir(parents=True, exist_ok=True)
         if folder is not None:
             _claim_folder(folder)
+            if folder.parent == runs:
+                return folder.name, folder
         now = time.time()
-        attempt = 1
-        while True:
+        for attempt in itertools.count(1):
             run_id = new_id(name, now, attempt)
             try:
                 if folder is None:
@@ -40,12 +42,8 @@ def claim(name: str, folder: Path | None) -> tuple[str, Path]:
                     pointer.write(f"{folder}\n")
                 return run_id, folder
             except FileExistsError:
-                attempt += 1
-    except OSError as error:
-        raise MachineError(
-            f"The run's folder cannot be made: {error.strerror}: {error.filename}",
-            "Free some space, or choose another place with --run-dir or FT_HOME.",
-        ) from error
+                continue
+    raise AssertionError("unreachable")
 
 
 def folders() -> dict[str, Path]:
@@ -71,7 +69,7 @@ def is_run(folder: Path) -> bool:
 
 
 def find(reference: str | Path | None) -> tuple[str, Path, Path | None]:
-    """Id, folder and named checkpoint of an id, a unique prefix, a path, or a checkpoint's path; None = the latest.
+    """Id, folder and named checkpoint of an id, a unique prefix, a path, a checkpoint's path; None = the latest.
 
     Raises ConfigError that says what there is.
     """
@@ -103,11 +101,6 @@ def forget(run_id: str) -> None:
     pointer = paths.runs() / run_id
     if pointer.is_file():
         pointer.unlink()
-
-
-def register(run_id: str, folder: Path) -> None:
-    """Make a run elsewhere findable by its id."""
-    write_atomic(paths.runs() / run_id, f"{folder}\n")
 
 
 def _claim_folder(folder: Path) -> None:

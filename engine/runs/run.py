@@ -14,6 +14,7 @@ from engine import plan as plans
 from engine.errors import ConfigError
 from engine.runs import lock, log, registry
 from engine.runs.atomic import write_atomic
+from engine.runs.disk import explaining
 from engine.runs.events import Event
 from engine.runs.provenance import at_creation
 from engine.runs.state import RunState, fold
@@ -50,11 +51,12 @@ class Run:
         wanted = folder or (Path(recipe.config.output.dir) if recipe.config.output.dir else None)
         run_id, made = registry.claim(recipe.config.name, wanted.expanduser().absolute() if wanted else None)
         run = Run(made, run_id)
-        run.checkpoints.mkdir()
-        run.control.mkdir()
-        write_atomic(made / "source.yml", recipe.source)
-        write_atomic(made / registry.RECIPE, recipe.resolved())
-        run.record(at_creation(run_id, time.time(), shlex.join(sys.argv)))
+        with explaining():
+            run.checkpoints.mkdir()
+            run.control.mkdir()
+            write_atomic(made / "source.yml", recipe.source)
+            write_atomic(made / registry.RECIPE, recipe.resolved())
+            run.record(at_creation(run_id, time.time(), shlex.join(sys.argv)))
         return run
 
     @staticmethod
@@ -88,7 +90,7 @@ class Run:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Where the run comes from: versions, machine, fingerprints, command. Empty where it is unreadable."""
+        """Where the run comes from: versions, machine, fingerprints, command. Empty where unreadable."""
         try:
             body = json.loads((self.folder / "provenance.json").read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
@@ -101,8 +103,9 @@ class Run:
         write_atomic(self.folder / "provenance.json", body + "\n")
 
     def emit(self, event: Event) -> None:
-        """Append one whole line to the events. Raises OSError where the disk says no."""
-        log.append(self.events_file, event)
+        """Append one whole line to the events. Raises MachineError where the disk says no."""
+        with explaining():
+            log.append(self.events_file, event)
 
     def events(self, follow: bool = False) -> Iterator[Event]:
         """All events from the first; with `follow`, go on until the engine is gone."""
@@ -128,7 +131,7 @@ class Run:
         return fold(self.events(), alive)
 
     def remove(self) -> None:
-        """Delete the run with all that is in it. Raises ConfigError where it is training, OSError where it must stay."""
-        with self.locked():
+        """Delete the run and all in it. Raises ConfigError where it trains, MachineError where it must stay."""
+        with self.locked(), explaining():
             shutil.rmtree(self.folder)
             registry.forget(self.id)
