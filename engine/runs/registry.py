@@ -69,7 +69,7 @@ def is_run(folder: Path) -> bool:
 
 
 def find(reference: str | Path | None) -> tuple[str, Path, Path | None]:
-    """Id, folder and named checkpoint of an id, a unique prefix, a path, a checkpoint's path; None = the latest.
+    """Id, folder and named checkpoint of an id, a unique prefix or a path; None = the latest run.
 
     Raises ConfigError that says what there is.
     """

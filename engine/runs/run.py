@@ -131,7 +131,7 @@ class Run:
         return fold(self.events(), alive)
 
     def remove(self) -> None:
-        """Delete the run and all in it. Raises ConfigError where it trains, MachineError where it must stay."""
+        """Delete the run. Raises ConfigError where it is training, MachineError where it must stay."""
         with self.locked(), explaining():
             shutil.rmtree(self.folder)
             registry.forget(self.id)
