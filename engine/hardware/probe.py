@@ -1,0 +1,148 @@
+"""What this machine has, found without importing torch or mlx. What cannot be read is absent."""
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from engine.hardware import gpu, speed
+from engine.hardware.memory import memory
+
+PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "flash_attn", "unsloth", "mlx", "mlx_lm")
+"""Packages whose presence changes a plan."""
+BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+"""Flags in /proc/cpuinfo of CPUs that multiply bf16 in hardware (x86, x86, Arm)."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The machine that trains. Memory is in bytes, under the limits of the container and the shell."""
+
+    system: str
+    cpu: str
+    cores: int
+    """Cores that this process may use."""
+    ram_bytes: int
+    available_bytes: int
+    bf16: bool
+    """Whether the CPU has bf16 instructions; a GPU's are told by its compute capability."""
+    device: Literal["cpu", "cuda", "mps"]
+    gpu_name: str | None
+    gpu_bytes: int | None
+    """On Apple silicon, what of the unified memory the GPU may hold."""
+    gpu_free_bytes: int | None
+    gpu_capability: tuple[int, int] | None
+    packages: Mapping[str, str]
+    """Versions of the installed packages among `PACKAGES`."""
+    flops: Mapping[str, float] = field(default_factory=dict)
+    """FLOP/s that finished runs reached here, by `device/compute dtype`."""
+
+
+def probe() -> Machine:
+    """Look at this machine: about 20 ms, and nothing heavy is imported."""
+    packages = installed(PACKAGES)
+    ram, available = memory()
+    apple = platform.system() == "Darwin" and platform.machine() == "arm64"
+    nvidia = gpu.first_gpu() if torch_has_cuda() else None
+    name, total, free, capability = None, None, None, None
+    if nvidia is not None:
+        name, total, free, capability = nvidia.name, nvidia.total_bytes, nvidia.free_bytes, nvidia.capability
+    elif apple:
+        name = cpu_name()
+        total = apple_gpu_bytes(ram, _sysctl("iogpu.wired_limit_mb"))
+        free = min(total, available)
+    return Machine(
+        system=platform.system(),
+        cpu=cpu_name(),
+        cores=usable_cores(),
+        ram_bytes=ram,
+        available_bytes=available,
+        bf16=cpu_has_bf16(),
+        device="cuda" if nvidia else "mps" if apple else "cpu",
+        gpu_name=name,
+        gpu_bytes=total,
+        gpu_free_bytes=free,
+        gpu_capability=capability,
+        packages=packages,
+        flops=speed.known(),
+    )
+
+
+def installed(names: tuple[str, ...]) -> dict[str, str]:
+    """Versions of those packages that are installed."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def torch_has_cuda() -> bool:
+    """Whether the installed torch was built for CUDA, read from its `version.py` without importing it."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return False
+    version = Path(spec.origin).with_name("version.py")
+    return version.exists() and built_for_cuda(version.read_text())
+
+
+def built_for_cuda(version_py: str) -> bool:
+    """`cuda: Optional[str] = '12.8'` says yes, `= None` says no."""
+    return re.search(r"^cuda\b.*=\s*['\"]", version_py, re.MULTILINE) is not None
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cpu_has_bf16() -> bool:
+    """Whether bf16 products are computed in hardware; without it they are several times slower than fp32."""
+    if platform.system() == "Darwin":
+        return _sysctl("hw.optional.arm.FEAT_BF16") == "1"
+    cpuinfo = Path("/proc/cpuinfo")
+    return cpuinfo.exists() and flags_have_bf16(cpuinfo.read_text())
+
+
+def flags_have_bf16(cpuinfo: str) -> bool:
+    """Read /proc/cpuinfo's `flags` (x86) or `Features` (Arm) of the first core."""
+    found = re.search(r"^(?:flags|Features)\s*:(.*)$", cpuinfo, re.MULTILINE)
+    return found is not None and not BF16_FLAGS.isdisjoint(found[1].split())
+
+
+def cpu_name() -> str:
+    """The CPU's name, as its maker writes it."""
+    if platform.system() == "Darwin":
+        return _sysctl("machdep.cpu.brand_string") or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.M) if cpuinfo.exists() else None
+    return found[1].strip() if found else platform.machine()
+
+
+def apple_gpu_bytes(ram: int, wired_limit_mb: str) -> int:
+    """What Metal recommends a process to hold (`recommendedMaxWorkingSetSize`).
+
+    Seen on Macs: two thirds of the memory below 36 GB, three quarters from there on; the owner may have
+    set another limit with `sysctl iogpu.wired_limit_mb`, 0 meaning none.
+    """
+    if wired_limit_mb.isdigit() and int(wired_limit_mb) > 0:
+        return int(wired_limit_mb) << 20
+    return ram * 3 // 4 if ram >= 36 << 30 else ram * 2 // 3
+
+
+def _sysctl(name: str) -> str:
+    """A value of macOS's `sysctl`; empty where there is none, as on other systems."""
+    if platform.system() != "Darwin":
+        return ""
+    answer = subprocess.run(["/usr/sbin/sysctl", "-n", name], capture_output=True, text=True, check=False)
+    return answer.stdout.strip()
