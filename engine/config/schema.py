@@ -3,25 +3,87 @@
 A key or value is here only when it works.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+
+from engine.config.combinations import impossible
+
+YES = ("true", "yes", "on")
+NO = ("false", "no", "off")
+
+
+def _switch(value: Any) -> Any:
+    """`yes`, `no`, `on` and `off`, which YAML 1.2 reads as text, mean what they say where a switch is."""
+    word = value.lower() if isinstance(value, str) else None
+    return True if word in YES else False if word in NO else value
+
+
+def _whole(value: Any) -> Any:
+    """`1e3` is a whole number, though YAML reads it as a float."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _share_or_off(value: Any) -> Any:
+    """`validation: no` and `validation: null` turn it off."""
+    off = value is None or (isinstance(value, str) and value.lower() in (*NO, "none")) or value is False
+    return 0.0 if off else value
+
+
+def _kind(value: Any) -> str:
+    """Which branch of a union a value is meant for, so that errors speak of that one alone."""
+    if isinstance(value, list):
+        return "<list>"
+    return "<source>" if isinstance(value, dict | Source) else "<text>"
+
+
+def _share_kind(value: Any) -> str:
+    return "<share>" if isinstance(value, int | float) else _kind(value)
+
 
 Auto = Literal["auto"]
 Format = Literal["auto", "alpaca", "sharegpt", "chat", "completion", "prompt_completion"]
-PositiveInt = Annotated[int, Field(gt=0)]
+PositiveInt = Annotated[int, Field(gt=0), BeforeValidator(_whole)]
+Switch = Annotated[bool, BeforeValidator(_switch)]
+AutoSwitch = Annotated[Auto | bool, BeforeValidator(_switch)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+def _pattern(pattern: str, rule: str) -> Any:
+    """Text of a certain form, and that form in words (editors show them, and so do our errors)."""
+    return Field(pattern=pattern, json_schema_extra={"patternErrorMessage": rule})
+
+
+TemplateFile = Annotated[str, _pattern(r"\.(jinja|jinja2|j2)$", "the path of a .jinja file")]
+
+
+Name = Annotated[
+    str,
+    _pattern(
+        r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        "at most 64 letters, digits and . _ - with a letter or digit in front",
+    ),
+]
 
 
 class Section(BaseModel):
     """A mapping of the recipe: frozen, and closed to keys that it does not know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, strict=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, strict=True, allow_inf_nan=False
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty(cls, value: Any) -> Any:
+        """A section whose keys are all commented out is its defaults."""
+        return {} if value is None else value
 
 
 class Model(Section):
     """Which model is trained, and how its weights are held."""
 
-    base: Annotated[str, Field(min_length=1)]
+    base: Text
     """`starter`, a local folder, or the id of a model on the Hugging Face hub."""
     revision: str | None = None
     """Branch, tag or commit of a hub model."""
@@ -29,20 +91,20 @@ class Model(Section):
     """How the frozen weights are held: 4bit takes about a quarter of bf16's memory."""
     quant_type: Literal["nf4", "fp4"] = "nf4"
     """The 4-bit number format. nf4 suits the normal distribution of trained weights."""
-    double_quant: bool = True
+    double_quant: Switch = True
     """Quantise the 4-bit scales too: saves about 0.4 bit a weight."""
-    max_seq_length: Annotated[int, Field(ge=8, le=1_048_576)] = 2048
+    max_seq_length: Annotated[int, Field(ge=8, le=1_048_576), BeforeValidator(_whole)] = 2048
     """Longest example in tokens; a longer one is cut, and the run says so."""
-    chat_template: Annotated[str, Field(min_length=1)] = "auto"
+    chat_template: Literal["auto", "chatml"] | TemplateFile = "auto"
     """`auto` (the model's own), `chatml`, or the path of a .jinja file."""
-    trust_remote_code: bool = False
+    trust_remote_code: Switch = False
     """Run Python code that comes with the model. Only for authors you trust."""
 
 
 class Source(Section):
     """A data file with what is particular to it."""
 
-    path: Annotated[str, Field(min_length=1)]
+    path: Text
     """The file: .json, .jsonl, .csv or .parquet."""
     format: Format = "auto"
     """The form of this source's rows."""
@@ -50,18 +112,36 @@ class Source(Section):
     """Use at most so many rows of this source."""
 
 
+OneSource = Annotated[
+    Annotated[Text, Tag("<text>")] | Annotated[Source, Tag("<source>")], Discriminator(_kind)
+]
+Sources = Annotated[
+    Annotated[Text, Tag("<text>")]
+    | Annotated[Source, Tag("<source>")]
+    | Annotated[list[OneSource], Field(min_length=1), Tag("<list>")],
+    Discriminator(_kind),
+]
+Validation = Annotated[
+    Annotated[float, Field(ge=0.0, lt=1.0), Tag("<share>")]
+    | Annotated[Text, _pattern(r"[^0-9.,% ]", "a file"), Tag("<text>")]
+    | Annotated[Source, Tag("<source>")],
+    Discriminator(_share_kind),
+    BeforeValidator(_share_or_off),
+]
+
+
 class Data(Section):
     """What the model learns from."""
 
-    train: str | Source | Annotated[list[str | Source], Field(min_length=1)]
+    train: Sources
     """`starter`, a file, a {path, format, max_samples} mapping, or a list of them."""
-    validation: Annotated[float, Field(ge=0.0, lt=1.0)] | str | Source = 0.1
+    validation: Validation = 0.1
     """A share of the training rows to hold out, or a source of its own. 0 turns validation off."""
     format: Format = "auto"
     """The form of the rows, where it is not to be detected."""
     train_on: Literal["assistant", "last", "all"] = "assistant"
     """Which tokens are trained: every assistant turn, only the last one, or everything."""
-    packing: Auto | bool = "auto"
+    packing: AutoSwitch = "auto"
     """Lay examples end to end instead of padding them; each stays isolated from its neighbours."""
     max_samples: PositiveInt | None = None
     """Use at most so many rows in all."""
@@ -72,13 +152,13 @@ class Adapter(Section):
 
     type: Literal["lora", "none"] = "lora"
     """`lora`, or `none` to train every weight."""
-    rank: Annotated[int, Field(ge=1, le=1024)] = 16
+    rank: Annotated[int, Field(ge=1, le=1024), BeforeValidator(_whole)] = 16
     """Rank of the update: a higher one learns more and uses more memory."""
     alpha: Annotated[float, Field(gt=0)] = 32.0
     """Scale of the update: it is multiplied by alpha / rank."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Share of the adapter's inputs dropped in training."""
-    target_modules: Literal["all-linear"] | Annotated[list[str], Field(min_length=1)] = "all-linear"
+    target_modules: Literal["all-linear"] | Annotated[list[Text], Field(min_length=1)] = "all-linear"
     """`all-linear`, or names of the layers that get an adapter, as [q_proj, v_proj]."""
 
 
@@ -109,7 +189,7 @@ class Training(Section):
     """AdamW, its state in fp32."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """Number format of weights and arithmetic; adapter and optimizer stay fp32."""
-    gradient_checkpointing: Auto | bool = "auto"
+    gradient_checkpointing: AutoSwitch = "auto"
     """Recompute activations in the backward pass: less memory, about a third more time."""
 
 
@@ -124,7 +204,7 @@ class Evaluation(Section):
     """Held-out prompts that exact_match answers at most."""
     early_stopping_patience: PositiveInt | None = None
     """End the run after so many evaluations without a better loss."""
-    samples: list[str] = []
+    samples: list[Text] = []
     """Prompts answered at every evaluation, to see the model change."""
     sample_tokens: PositiveInt = 128
     """Longest sample answer, in tokens."""
@@ -151,9 +231,9 @@ class Output(Section):
 class TrainConfig(Section):
     """A whole recipe."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "run"
+    name: Name = "run"
     """Part of the run's id, and what lists show."""
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
+    seed: Annotated[int, Field(ge=0, lt=2**31), BeforeValidator(_whole)] = 42
     """Fixes row order, split, adapter start and dropout."""
     backend: Literal["auto", "peft"] = "auto"
     """What computes: `peft` is transformers + PEFT on CUDA, MPS or CPU."""
@@ -167,10 +247,8 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _combinations(self) -> "TrainConfig":
-        """Refuse what cannot work together. Messages start with the key at fault."""
-        if self.adapter.type == "none" and self.model.quantization != "none":
-            raise ValueError(
-                f"model.quantization: {self.model.quantization} weights are frozen, so adapter.type: none "
-                "would train nothing; use adapter.type: lora, or quantization: none"
-            )
+        """Refuse what cannot work together: one line for each, the key at fault in front."""
+        problems = impossible(self)
+        if problems:
+            raise ValueError("\n".join(problems))
         return self

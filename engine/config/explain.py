@@ -1,0 +1,169 @@
+"""What pydantic found wrong → problems that a person understands: place, key, rule, what was meant."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from engine.config.problems import Place, Problem
+from engine.config.rules import choices, keys_of, nearest, nearest_key, rule, schema_of
+from engine.config.schema import TrainConfig
+from engine.config.yaml_reader import Node, scalar
+
+Path = tuple[str | int, ...]
+REQUIRED = tuple(name for name, field in TrainConfig.model_fields.items() if field.is_required())
+
+
+def validate(root: Node, problems: list[Problem]) -> TrainConfig | None:
+    """The configuration of a tree, or None with all that is wrong added to `problems`."""
+    try:
+        return _check(root)
+    except ValidationError as error:
+        first = error.errors(include_url=False)
+    if _text_as_written(root, first):
+        return validate(root, problems)
+    paths: dict[Path, Any] = {}
+    for one in first:
+        paths.setdefault(_path(root, one), one)
+    for path, one in paths.items():
+        problems.extend(
+            _combinations(root, one) if one["type"] == "value_error" else [_problem(root, path, one)]
+        )
+    problems.extend(_hidden_combinations(root, list(paths)))
+    return None
+
+
+def _check(root: Node, without: Sequence[Path] = ()) -> TrainConfig:
+    # A required section that is left out is empty, so that what it needs is named.
+    data = dict.fromkeys(REQUIRED) | root.data()
+    for path in without:
+        _remove(data, path)
+    return TrainConfig.model_validate(data)
+
+
+def _text_as_written(root: Node, errors: list[Any]) -> bool:
+    """Where text is declared, an unquoted number or switch is the text that was written; True if any was."""
+    changed = False
+    for error in errors:
+        node = _walk(root, error["loc"])[1]
+        if error["type"] == "string_type" and node.plain and not isinstance(node.value, str | None):
+            node.value, changed = node.text, True
+    return changed
+
+
+def _hidden_combinations(root: Node, wrong: list[Path]) -> list[Problem]:
+    """Combinations are checked when all else is right; so look at what remains without the wrong values."""
+    try:
+        _check(root, wrong)
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        return [p for one in found if one["type"] == "value_error" for p in _combinations(root, one)]
+    return []
+
+
+def _remove(data: Any, path: Path) -> None:
+    *front, last = path or ("",)
+    for step in front:
+        data = data[step] if isinstance(data, list) or (isinstance(data, dict) and step in data) else {}
+    if isinstance(data, dict):
+        data.pop(last, None)
+    elif isinstance(data, list) and isinstance(last, int) and last < len(data):
+        data[last] = None
+
+
+def _walk(root: Node, loc: Sequence[str | int]) -> tuple[Path, Node, Place]:
+    """Follow pydantic's location as far as the tree goes: path, node, and the key's place.
+
+    Pydantic puts the names of union branches into a location; the tree has no such keys, so they fall out.
+    """
+    path: list[str | int] = []
+    node, key_place = root, Place(root.place.origin, 1, 1)
+    for step in loc:
+        if isinstance(node.value, dict) and step in node.value:
+            entry = node.value[str(step)]
+            node, key_place = entry.node, entry.place
+        elif isinstance(node.value, list) and isinstance(step, int) and step < len(node.value):
+            node = node.value[step]
+            key_place = node.place
+        else:
+            continue
+        path.append(step)
+    return tuple(path), node, key_place
+
+
+def _path(root: Node, error: Any) -> Path:
+    path = _walk(root, error["loc"])[0]
+    if error["type"] != "missing":
+        return path
+    in_section = error["loc"][:1] if not path and error["loc"][0] in REQUIRED else path
+    return (*in_section, error["loc"][-1])
+
+
+def dotted(path: Sequence[str | int]) -> str:
+    """`data.train[0].path`."""
+    return "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in path).lstrip(".")
+
+
+def _problem(root: Node, path: Path, error: Any) -> Problem:
+    key = dotted(path)
+    _, node, key_place = _walk(root, path)
+    if error["type"] == "missing":
+        schema = schema_of(path) or {}
+        return Problem(key_place, f"{key} is missing: {schema.get('description', '')}".rstrip(": "), key)
+    if error["type"] == "extra_forbidden":
+        return _unknown(key_place, path, key)
+    schema = schema_of(path) or {}
+    place = key_place if node.value is None else node.place
+    written, meant = _written(node), _meant(node, schema)
+    message = f"{key}: {written}; it has to be {rule(schema)}"
+    return Problem(place, message + (f": {meant}" if meant else ""), key, meant)
+
+
+def _unknown(place: Place, path: Path, key: str) -> Problem:
+    found = nearest_key(path)
+    if found:
+        return Problem(place, f"{key}: there is no such key; did you mean {found}?", key, found)
+    section = dotted(path[:-1])
+    known = ", ".join(keys_of(path[:-1]))
+    return Problem(place, f"{key}: there is no such key; {section or 'a recipe'} has {known}", key)
+
+
+def _written(node: Node) -> str:
+    """What stands there, as the start of "…; it has to be"."""
+    if isinstance(node.value, dict):
+        return "a mapping is not allowed"
+    if isinstance(node.value, list):
+        return "a list is not allowed" if node.value else "an empty list is not allowed"
+    if node.value is None:
+        return "has no value" if not node.text else f"{node.text} is not allowed"
+    shown = node.text if len(node.text) <= 40 else node.text[:37] + "…"
+    if not node.plain and not isinstance(scalar(node.text), str):
+        return f'"{shown}" is text because of its quotes'
+    return f"{shown or 'empty text'} is not allowed"
+
+
+def _meant(node: Node, schema: dict[str, Any]) -> str:
+    """What was probably meant, as an instruction, or nothing."""
+    if isinstance(node.value, dict | list) or not node.text:
+        return ""
+    if word := nearest(node.text, choices(schema)):
+        return f"did you mean {word}?"
+    numbers = re.fullmatch(r"[-+]?[\d_, ]*\.?\d+(?:[eE][-+]?\d+)?", node.text)
+    if not node.plain and not isinstance(scalar(node.text), str):
+        return f"write {node.text}"
+    if numbers and isinstance(node.value, str):
+        return f"write {re.sub('[_, ]', '', node.text)}"
+    if percent := re.fullmatch(r"(\d+(?:\.\d+)?) *%", node.text):
+        return f"write {float(percent[1]) / 100:g}"
+    return ""
+
+
+def _combinations(root: Node, error: Any) -> list[Problem]:
+    """Problems of `engine.config.combinations`: each line starts with the key at fault."""
+    problems = []
+    for line in str(error["ctx"]["error"]).splitlines():
+        key = line.partition(": ")[0]
+        _, node, _ = _walk(root, key.split("."))
+        problems.append(Problem(node.place, line, key))
+    return problems

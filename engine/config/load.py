@@ -1,0 +1,85 @@
+"""A recipe's text → a checked `TrainConfig`, or every problem in it with file, line and column."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from engine.config.explain import validate
+from engine.config.locations import absolute
+from engine.config.overrides import override
+from engine.config.problems import Place, Problem, RecipeError
+from engine.config.schema import TrainConfig
+from engine.config.yaml_reader import FLOAT, INT, MAX_BYTES, read_yaml
+from engine.errors import ConfigError, MachineError
+
+HEADER = "# The recipe as this run used it: overrides applied, paths absolute, defaults written out.\n"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe read, checked, its paths made absolute. `source` is the text as it was."""
+
+    config: TrainConfig
+    path: Path
+    source: str
+
+    def resolved(self) -> str:
+        """YAML of the whole configuration; reading it again gives the same configuration."""
+        body = self.config.model_dump(mode="json")
+        text = yaml.dump(body, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100_000)
+        return HEADER + text
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of a file.
+
+    Raises `RecipeError` (a `ConfigError`) with every problem, `ConfigError` where there is no such file,
+    `MachineError` where it may not be read.
+    """
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder", f"Name the recipe itself, as {path / 'train.yml'}")
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 4)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} does not exist", "`ft init` writes a recipe to start from.") from error
+    except (OSError, ValueError) as error:
+        raise MachineError(f"{path} cannot be read: {error}") from error
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = data[: error.start]
+        place = Place(str(path), before.count(b"\n") + 1, len(before) - before.rfind(b"\n"))
+        message = f"not UTF-8 text: byte 0x{data[error.start]:02x}; save the file as UTF-8"
+        raise RecipeError([Problem(place, message)]) from error
+    return load_text(text, path, overrides)
+
+
+def load_text(text: str, path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of a text that stands, or would stand, at `path`. Raises as `load_recipe` does."""
+    problems: list[Problem] = []
+    root = read_yaml(text, str(path), problems)
+    if root.value is None and not problems:
+        raise RecipeError([Problem(root.place, "the recipe is empty")], "`ft init` writes one to start from.")
+    if not isinstance(root.value, dict):
+        message = "a recipe is a mapping of keys, such as `model:` and `data:`"
+        raise RecipeError([*problems, Problem(root.place, message)])
+    for option in overrides:
+        override(root, option, problems)
+    config = validate(root, problems)
+    if config is None or problems:
+        raise RecipeError(problems)
+    return Recipe(absolute(config, path.parent), path, text)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what YAML 1.1 *or* 1.2 would read as a number or switch, so that every reader reads text as text."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:int", INT, None)
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, None)

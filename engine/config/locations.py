@@ -1,0 +1,77 @@
+"""A recipe's paths are written as seen from its own folder; a run needs them absolute."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from engine.config.schema import Source, TrainConfig
+
+STARTER = "starter"
+
+
+def absolute(config: TrainConfig, folder: Path) -> TrainConfig:
+    """The same recipe with `~` expanded and every path absolute; `starter`, hub ids and URLs stay."""
+    model, data, output = config.model, config.data, config.output
+    train = data.train
+    base, template = model.base, model.chat_template
+    model = model.model_copy(
+        update={
+            "base": _file(base, folder) if _is_folder(base, folder) else base,
+            "chat_template": template if template in ("auto", "chatml") else _file(template, folder),
+        }
+    )
+    data = data.model_copy(
+        update={
+            "train": [_source(s, folder) for s in train]
+            if isinstance(train, list)
+            else _source(train, folder),
+            "validation": data.validation
+            if isinstance(data.validation, float)
+            else _source(data.validation, folder),
+        }
+    )
+    output = output.model_copy(update={"dir": output.dir and _file(output.dir, folder)})
+    return config.model_copy(update={"model": model, "data": data, "output": output})
+
+
+def sources(config: TrainConfig) -> Iterator[tuple[str, str]]:
+    """Key and path of every data file that the recipe names."""
+    train, validation = config.data.train, config.data.validation
+    many = isinstance(train, list)
+    for index, source in enumerate(train if isinstance(train, list) else [train]):
+        yield f"data.train[{index}]" if many else "data.train", _path(source)
+    if not isinstance(validation, float):
+        yield "data.validation", _path(validation)
+
+
+def _path(source: str | Source) -> str:
+    return source.path if isinstance(source, Source) else source
+
+
+def _source(source: str | Source, folder: Path) -> str | Source:
+    if isinstance(source, Source):
+        return source.model_copy(update={"path": _file(source.path, folder)})
+    return _file(source, folder)
+
+
+def _file(path: str, folder: Path) -> str:
+    if path == STARTER or "://" in path:
+        return path
+    return os.path.normpath(folder.absolute() / _expanded(path))
+
+
+def _expanded(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # ~someone who has no home here: the file will be reported as missing
+        return Path(path)
+
+
+def _is_folder(base: str, folder: Path) -> bool:
+    """Whether `model.base` is a folder, not a hub id; a hub id has one slash and no dot or ~ in front."""
+    if base == STARTER:
+        return False
+    try:
+        return base.startswith((".", "~", "/")) or (folder / base).is_dir()
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,41 @@
+"""What is wrong with a recipe, and where: every problem has a place that an editor can jump to."""
+
+from dataclasses import dataclass
+
+from engine.errors import ConfigError
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """A position in a recipe: `origin` is its path, or the `--set` option; line and column count from 1."""
+
+    origin: str
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.origin}:{self.line}:{self.column}" if self.line else self.origin
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing to put right: where, which key, what the rule is, and what was probably meant."""
+
+    place: Place
+    message: str
+    key: str = ""
+    suggestion: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message}"
+
+
+class RecipeError(ConfigError):
+    """A recipe with problems, all of them, in the order of the file."""
+
+    def __init__(self, problems: list[Problem], hint: str = "") -> None:
+        self.problems = tuple(sorted(problems, key=lambda p: (p.place.line == 0, p.place)))
+        origin = self.problems[0].place.origin
+        lines = [str(problem) for problem in self.problems]
+        head = [f"{origin} has {len(lines)} problems:"] if len(lines) > 1 else []
+        super().__init__("\n".join(head + ["  " * bool(head) + line for line in lines]), hint)

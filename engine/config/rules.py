@@ -1,0 +1,156 @@
+"""The schema in words: what a key may hold, and which key was probably meant."""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any
+
+from engine.config.schema import TrainConfig
+
+Path = Sequence[str | int]
+JsonSchema = dict[str, Any]
+
+ELSEWHERE = {
+    "lr": "training.learning_rate",
+    "num_train_epochs": "training.epochs",
+    "num_epochs": "training.epochs",
+    "iters": "training.max_steps",
+    "per_device_train_batch_size": "training.batch_size",
+    "micro_batch_size": "training.batch_size",
+    "gradient_accumulation_steps": "training.effective_batch_size",
+    "lr_scheduler": "training.scheduler",
+    "lr_scheduler_type": "training.scheduler",
+    "warmup_steps": "training.warmup_ratio",
+    "optim": "training.optimizer",
+    "bf16": "training.precision",
+    "fp16": "training.precision",
+    "dtype": "training.precision",
+    "lora_r": "adapter.rank",
+    "lora_alpha": "adapter.alpha",
+    "lora_dropout": "adapter.dropout",
+    "lora_target_modules": "adapter.target_modules",
+    "base_model": "model.base",
+    "model_name_or_path": "model.base",
+    "load_in_4bit": "model.quantization",
+    "load_in_8bit": "model.quantization",
+    "sequence_len": "model.max_seq_length",
+    "max_length": "model.max_seq_length",
+    "cutoff_len": "model.max_seq_length",
+    "dataset": "data.train",
+    "datasets": "data.train",
+    "val_set_size": "data.validation",
+    "eval_steps": "evaluation.every",
+    "save_steps": "checkpoints.every",
+    "save_total_limit": "checkpoints.keep",
+    "output_dir": "output.dir",
+}
+"""What other trainers call our keys, for people who come from them."""
+
+
+@cache
+def recipe_schema() -> JsonSchema:
+    """JSON Schema of a recipe, with every key's help as its description."""
+    schema = TrainConfig.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "ft recipe"}
+
+
+def alternatives(schema: JsonSchema) -> Iterator[JsonSchema]:
+    """A schema's branches, references followed."""
+    if "$ref" in schema:
+        yield from alternatives(recipe_schema()["$defs"][schema["$ref"].rpartition("/")[2]])
+    elif branches := schema.get("anyOf") or schema.get("oneOf"):
+        for branch in branches:
+            yield from alternatives(branch)
+    else:
+        yield schema
+
+
+def schema_of(path: Path) -> JsonSchema | None:
+    """The part of the schema that speaks of this key, or None where there is no such key."""
+    schema: JsonSchema | None = recipe_schema()
+    for step in path:
+        inner = [
+            branch.get("items") if isinstance(step, int) else branch.get("properties", {}).get(step)
+            for branch in alternatives(schema or {})
+        ]
+        schema = next((found for found in inner if found is not None), None)
+    return schema
+
+
+def keys_of(path: Path) -> list[str]:
+    """The keys of a section."""
+    schema = schema_of(path) or {}
+    return [key for branch in alternatives(schema) for key in branch.get("properties", {})]
+
+
+def rule(schema: JsonSchema) -> str:
+    """What a value may be, as the end of the sentence "it has to be …"."""
+    return " or ".join(dict.fromkeys(_words(branch) for branch in alternatives(schema)))
+
+
+def choices(schema: JsonSchema) -> list[str]:
+    """The words that a value may be one of."""
+    found = [
+        branch.get("enum", [branch["const"]] if "const" in branch else []) for branch in alternatives(schema)
+    ]
+    return [str(word) for words in found for word in words]
+
+
+def _words(schema: JsonSchema) -> str:
+    match schema:
+        case {"enum": [*words]}:
+            return _list(words)
+        case {"const": word}:
+            return str(word)
+        case {"patternErrorMessage": str(words)}:
+            return words
+        case {"properties": {**keys}}:
+            return f"a mapping with {_list(list(keys), 'and')}"
+        case {"type": "array", "items": items}:
+            return f"a list, each item {rule(items)}"
+        case {"type": "integer" | "number"}:
+            return "a " + ("whole " if schema["type"] == "integer" else "") + f"number{_range(schema)}"
+    return {"boolean": "true or false", "null": "null", "string": "text"}.get(
+        schema.get("type", ""), "something else"
+    )
+
+
+def _range(schema: JsonSchema) -> str:
+    if "minimum" in schema and "maximum" in schema:
+        return f" from {schema['minimum']:g} to {schema['maximum']}"
+    named = {
+        "minimum": "of at least",
+        "exclusiveMinimum": "above",
+        "maximum": "of at most",
+        "exclusiveMaximum": "below",
+    }
+    limits = [f"{words} {schema[key]:g}" for key, words in named.items() if key in schema]
+    return " " + " and ".join(limits) if limits else ""
+
+
+def _list(words: Sequence[object], last: str = "or") -> str:
+    *front, end = [str(word) for word in words]
+    return f"{', '.join(front)} {last} {end}" if front else end
+
+
+def nearest(word: str, known: Sequence[str]) -> str | None:
+    """The known word that this one was probably meant to be."""
+    folded = {name.lower().replace("-", "_"): name for name in known}
+    word = word.lower().replace("-", "_").replace(" ", "_")
+    close = difflib.get_close_matches(word, folded, 1, 0.6)
+    starts = [name for name in folded if word and (name.startswith(word) or word.startswith(name))]
+    found = close or starts[:1]
+    return folded[found[0]] if found else None
+
+
+def nearest_key(path: Path) -> str | None:
+    """The key that an unknown one was probably meant to be: beside it, then anywhere, then in other trainers."""
+    *section, key = [str(step) for step in path]
+    if found := nearest(key, keys_of(path[:-1])):
+        return found
+    everywhere = {f"{top}.{name}" for top in keys_of(()) for name in keys_of((top,))}
+    if key in ELSEWHERE:
+        return ELSEWHERE[key]
+    by_name = {full.partition(".")[2]: full for full in sorted(everywhere)}
+    near = nearest(key, list(by_name))
+    return by_name[near] if near else None
