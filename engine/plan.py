@@ -1,41 +1,41 @@
 """A recipe, a machine, a model and its examples settle into one plan; every choice carries its reason."""
 
+from __future__ import annotations
+
+import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-Fits = Literal["yes", "tight", "no"]
+import numpy as np
 
+from engine.config.schema import TrainConfig
+from engine.errors import DataError
+from engine.hardware.probe import Machine
 
-@dataclass(frozen=True)
-class MemoryPlan:
-    """Predicted peak bytes of the engine by part, on the device that trains."""
-
-    weights: int
-    adapter: int
-    gradients: int
-    optimizer: int
-    activations: int
-    logits: int
-    overhead: int
-
-    @property
-    def peak_bytes(self) -> int:
-        return sum(asdict(self).values())
+if TYPE_CHECKING:
+    from engine.models.sizing import ModelShape
+from engine.planning import batch, choices, limits, speed
+from engine.planning.advice import advise
+from engine.planning.choices import Attention, Dtype, Lengths
+from engine.planning.limits import Fits
+from engine.planning.memory import Load
+from engine.planning.memory import MemoryPlan as MemoryPlan
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a backend and the loop need to know and a person may ask about, settled before anything loads."""
+    """All that the backend, the loop and a curious person need, settled before anything loads."""
 
     backend: Literal["peft"]
     device: Literal["cpu", "cuda", "mps"]
-    weights_dtype: Literal["bf16", "fp16", "fp32"]
+    weights_dtype: Dtype
     """How unquantised weights are held."""
-    compute_dtype: Literal["bf16", "fp16", "fp32"]
+    compute_dtype: Dtype
     """What products are computed in; fp32 on a CPU without bf16 instructions, whatever the weights are."""
-    attention: Literal["sdpa", "flash_attention_2", "eager"]
+    attention: Attention
     packing: bool
     """Lay a micro-batch's examples end to end in one row, without padding."""
     micro_batch_rows: int
@@ -60,9 +60,13 @@ class Plan:
     sampled: bool
     """True where token counts are estimated from a sample of the rows."""
     reasons: Mapping[str, str] = field(default_factory=dict)
-    """Why, by the name of the choice: backend, precision, batch, packing, checkpointing, attention, memory…"""
+    """Why, by the name of the choice: backend, precision, batch, packing, checkpointing, memory…"""
     advice: tuple[str, ...] = ()
     """The cheapest changes that would make it fit, best first; empty where it fits."""
+    accumulation: int = 1
+    """About how many micro-batches make one step."""
+    flops: float = 0.0
+    """Floating-point operations of the run; divided by its seconds, the speed that the next plan uses."""
 
     def to_json(self) -> str:
         body = asdict(self)
@@ -70,9 +74,146 @@ class Plan:
         return json.dumps(body, indent=2, sort_keys=True) + "\n"
 
     @staticmethod
-    def from_json(text: str) -> "Plan":
+    def from_json(text: str) -> Plan:
         body: dict[str, Any] = json.loads(text)
         body["memory"].pop("peak_bytes", None)
         body["memory"] = MemoryPlan(**body["memory"])
         body["advice"] = tuple(body["advice"])
         return Plan(**body)
+
+
+def make_plan(
+    config: TrainConfig,
+    machine: Machine,
+    shape: ModelShape,
+    lengths: Lengths,
+    trained_share: float,
+    *,
+    sampled: bool = False,
+    examples: int | None = None,
+    max_rows: int | None = None,
+    max_tokens: int | None = None,
+) -> Plan:
+    """Settle every choice. A pure function: the same arguments give the same plan.
+
+    `lengths` are tokens of each training example (int64 `[count]`), or of a sample of `examples` rows in
+    all; `trained_share` is the share of tokens that the loss counts. `max_rows` and `max_tokens` cap the
+    micro-batch, as after running out of memory. Raises ConfigError for what this machine cannot do,
+    MachineError where the backend is missing, DataError without examples.
+    """
+    rows = _Rows(lengths, trained_share, sampled, len(lengths) if examples is None else examples)
+    caps = batch.Caps(max_rows, max_tokens)
+    plan = _settle(config, machine, shape, rows, caps)
+    if plan.fits == "yes":
+        return plan
+    advice = advise(config, lambda changed: _settle(changed, machine, shape, rows, caps))
+    return dataclasses.replace(plan, advice=advice)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The training rows, as far as a plan needs them."""
+
+    lengths: Lengths
+    trained_share: float
+    sampled: bool
+    examples: int
+
+
+def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Rows, caps: batch.Caps) -> Plan:
+    """A plan without advice."""
+    if len(rows.lengths) == 0 or rows.examples == 0:
+        raise DataError("There are no training examples to plan for.", "Check data.train in the recipe.")
+    backend_why = choices.backend_reason(machine)
+    precision = choices.precision(config, machine)
+    quantization_why = choices.check_quantization(config, machine)
+    attention, attention_why = choices.attention(machine, precision.compute)
+    lengths = np.minimum(rows.lengths, config.model.max_seq_length)
+    padded = choices.padded_share(lengths, batch.typical_rows(config, machine.device, lengths))
+    packing, packing_why = choices.packing(config, machine, attention, padded)
+    limit, limit_why = limits.limit_bytes(machine)
+    load = _load(config, machine, shape, precision, rows.trained_share)
+    micro = batch.settle(config, shape, load, lengths, packing, limit, caps)
+
+    steps, epochs, steps_why = _steps(config, rows.examples)
+    tokens = float(lengths.mean()) * rows.examples
+    flops = speed.flops(
+        shape,
+        micro.load,
+        tokens * epochs / (1.0 if packing else 1.0 - padded),
+        tokens * epochs * rows.trained_share,
+        float(np.square(lengths).sum() / lengths.sum()),
+    )
+    rate, rate_why = speed.flops_per_second(machine, precision.compute)
+    fits = limits.fits(micro.memory.peak_bytes, limit)
+    return Plan(
+        backend="peft",
+        device=machine.device,
+        weights_dtype=precision.weights,
+        compute_dtype=precision.compute,
+        attention=attention,
+        packing=packing,
+        micro_batch_rows=micro.rows,
+        micro_batch_tokens=micro.tokens,
+        effective_batch_size=config.training.effective_batch_size,
+        gradient_checkpointing=micro.load.checkpointing,
+        accumulation=batch.accumulation(config.training.effective_batch_size, micro, lengths, packing),
+        epochs=epochs,
+        steps=steps,
+        examples=rows.examples,
+        tokens_per_epoch=round(tokens),
+        trained_tokens_per_epoch=round(tokens * rows.trained_share),
+        longest=int(lengths.max()),
+        seconds=None if rate is None else flops / rate,
+        memory=micro.memory,
+        limit_bytes=limit,
+        fits=fits,
+        sampled=rows.sampled,
+        reasons={
+            "backend": backend_why,
+            "precision": precision.reason,
+            "quantization": quantization_why,
+            "attention": attention_why,
+            "packing": packing_why,
+            **micro.reasons,
+            "steps": steps_why,
+            "time": rate_why,
+            "memory": limit_why,
+        },
+        flops=flops,
+    )
+
+
+def _load(
+    config: TrainConfig, machine: Machine, shape: ModelShape, precision: choices.Precision, share: float
+) -> Load:
+    """What memory depends on, but for the micro-batch."""
+    from engine.models.sizing import lora_parameters
+
+    full = config.adapter.type == "none"
+    rank = config.adapter.rank
+    return Load(
+        device=machine.device,
+        weights=precision.weights,
+        compute=precision.compute,
+        quantization=config.model.quantization,
+        double_quant=config.model.double_quant,
+        trained=shape.parameters if full else lora_parameters(shape, rank, config.adapter.target_modules),
+        rank=0 if full else rank,
+        dropout=config.adapter.dropout > 0,
+        tokens=0,
+        trained_share=share,
+        checkpointing=False,
+    )
+
+
+def _steps(config: TrainConfig, examples: int) -> tuple[int, float, str]:
+    """Steps of the optimizer, the passes over the rows that they make, and why."""
+    effective = config.training.effective_batch_size
+    per_epoch = math.ceil(examples / effective)
+    if config.training.max_steps is not None:
+        steps = config.training.max_steps
+        return steps, steps / per_epoch, f"max_steps: {steps}, whatever the epochs say"
+    epochs = config.training.epochs
+    steps = max(1, math.ceil(epochs * per_epoch - 1e-9))
+    return steps, epochs, f"{epochs:g} epochs of {per_epoch} steps: {examples} examples, {effective} a step"

@@ -1,0 +1,94 @@
+"""What to change where a plan does not fit: the cheapest changes first, each with what it would bring."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+from engine.config.schema import TrainConfig
+from engine.errors import FtError
+from engine.planning.limits import Fits, gigabytes
+from engine.planning.memory import MemoryPlan
+
+
+class Outcome(Protocol):
+    """The part of a plan that tells whether a change helps."""
+
+    @property
+    def memory(self) -> MemoryPlan: ...
+    @property
+    def fits(self) -> Fits: ...
+    @property
+    def limit_bytes(self) -> int: ...
+
+
+def advise(config: TrainConfig, settle: Callable[[TrainConfig], Outcome]) -> tuple[str, ...]:
+    """Changes of the recipe that make it fit, cheapest first, with the peak that each leaves.
+
+    Single changes where there are any; else all of them together as far as needed; else a smaller model.
+    `settle` makes the plan of a changed recipe; a change that this machine refuses is passed over.
+    """
+    single = []
+    for name, changed in _changes(config):
+        outcome = _outcome(changed, settle)
+        if outcome is not None and outcome.fits == "yes":
+            single.append(f"{name}: peak {gigabytes(outcome.memory.peak_bytes)}")
+    return tuple(single) if single else _together(config, settle)
+
+
+def _together(config: TrainConfig, settle: Callable[[TrainConfig], Outcome]) -> tuple[str, ...]:
+    """Pile the changes up until it fits; a change that saves nothing is left out."""
+    peak, limit = settle(config).memory.peak_bytes, settle(config).limit_bytes
+    names: list[str] = []
+    current = config
+    while True:
+        for name, changed in _changes(current):
+            outcome = _outcome(changed, settle)
+            if outcome is None or outcome.memory.peak_bytes >= peak:
+                continue
+            key = name.split(":")[0]
+            names = [*(known for known in names if known.split(":")[0] != key), name]
+            current, peak = changed, outcome.memory.peak_bytes
+            if outcome.fits == "yes":
+                return (f"{', '.join(names)}: peak {gigabytes(peak)}",)
+            break
+        else:
+            break
+    most = f"even with {', '.join(names)} " if names else ""
+    return (f"a smaller model: {most}this one needs {gigabytes(peak)} of {gigabytes(limit)}",)
+
+
+def _outcome(config: TrainConfig, settle: Callable[[TrainConfig], Outcome]) -> Outcome | None:
+    try:
+        return settle(config)
+    except FtError:  # this machine refuses the change, so it is no advice
+        return None
+
+
+def _changes(config: TrainConfig) -> Iterator[tuple[str, TrainConfig]]:
+    """Possible changes from the cheapest (nothing is lost but time) to those that cost quality."""
+    batch_size, length = config.training.batch_size, config.model.max_seq_length
+    if batch_size == "auto" or batch_size > 1:
+        yield "batch_size: 1", _with(config, "training", batch_size=1)
+    if config.training.gradient_checkpointing is False:
+        yield "gradient_checkpointing: true", _with(config, "training", gradient_checkpointing=True)
+    while length // 2 >= SHORTEST:
+        length //= 2
+        yield f"max_seq_length: {length}", _with(config, "model", max_seq_length=length)
+    if config.adapter.type == "none":
+        yield "adapter.type: lora", _with(config, "adapter", type="lora")
+    elif config.model.quantization != "4bit":
+        if config.model.quantization == "none":
+            yield "quantization: 8bit", _with(config, "model", quantization="8bit")
+        yield "quantization: 4bit", _with(config, "model", quantization="4bit")
+    if config.adapter.type == "lora" and config.adapter.rank > SMALLEST_RANK:
+        yield f"rank: {SMALLEST_RANK}", _with(config, "adapter", rank=SMALLEST_RANK)
+
+
+SHORTEST = 256
+"""Examples cut shorter than this would lose their answers."""
+SMALLEST_RANK = 8
+"""A lower rank saves little more."""
+
+
+def _with(config: TrainConfig, section: str, **values: Any) -> TrainConfig:
+    changed = getattr(config, section).model_copy(update=values)
+    return config.model_copy(update={section: changed})

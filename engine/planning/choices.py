@@ -1,0 +1,156 @@
+"""Backend, precision, attention and packing: each choice comes with its reason, or is refused with a hint."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.capabilities import CAPABILITIES, Dtype
+from engine.config.schema import TrainConfig
+from engine.errors import ConfigError, MachineError
+from engine.hardware.probe import Machine
+
+Attention = Literal["sdpa", "flash_attention_2", "eager"]
+Lengths = npt.NDArray[np.int64]
+
+BYTES: dict[Dtype, int] = {"bf16": 2, "fp16": 2, "fp32": 4}
+"""Bytes of one number."""
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How unquantised weights are held, and what products are computed in."""
+
+    weights: Dtype
+    compute: Dtype
+    reason: str
+
+
+def backend_reason(machine: Machine) -> str:
+    """Why this backend on this device. Raises MachineError where the backend is not installed."""
+    missing = [name for name in ("torch", "transformers", "peft") if name not in machine.packages]
+    if missing:
+        raise MachineError(
+            f"The peft backend needs {' and '.join(missing)}, not installed here.",
+            f"Install with: pip install {' '.join(missing)}",
+        )
+    if machine.device == "cuda":
+        return f"peft on {machine.gpu_name}: a CUDA GPU that this torch was built for"
+    if machine.device == "mps":
+        return f"peft on {machine.gpu_name}: the GPU of Apple silicon, through torch's MPS"
+    cores = "core" if machine.cores == 1 else "cores"
+    return f"peft on the CPU ({machine.cores} {cores}): no GPU that the installed torch can use"
+
+
+def precision(config: TrainConfig, machine: Machine) -> Precision:
+    """Number formats. Raises ConfigError for one that the device cannot compute."""
+    wanted = config.training.precision
+    full = config.adapter.type == "none"
+    compute, why = _compute_dtype(wanted, machine)
+    if full:
+        return Precision("fp32", compute, f"{why}; weights stay fp32, as every one of them is trained")
+    weights: Dtype = "bf16" if wanted == "auto" and compute == "fp32" else compute
+    if wanted in ("bf16", "fp32"):
+        weights = wanted
+    if weights != compute:
+        why += f"; the frozen weights are held in {weights}, half the memory, and widened layer by layer"
+    return Precision(weights, compute, why)
+
+
+def _compute_dtype(wanted: Literal["auto", "bf16", "fp16", "fp32"], machine: Machine) -> tuple[Dtype, str]:
+    asked = "" if wanted == "auto" else ", as train.yml asks"
+    if wanted == "fp32":
+        return "fp32", f"fp32 arithmetic{asked}"
+    if wanted != "auto" and wanted not in CAPABILITIES["peft", machine.device].precisions:
+        raise ConfigError(
+            f"training.precision: {wanted} is not for the CPU, which has no fast arithmetic in it",
+            "Use precision: auto, which chooses what this CPU is fast at.",
+        )
+    if machine.device == "cpu":
+        if machine.bf16:
+            return "bf16", f"bf16 arithmetic{asked}: this CPU has instructions for it"
+        return "fp32", (
+            "fp32 arithmetic: this CPU has no bf16 instructions, and without them bf16 products take about "
+            "three times as long"
+        )
+    if machine.device == "mps":
+        chosen: Dtype = "fp16" if wanted == "fp16" else "bf16"
+        return chosen, f"{chosen} arithmetic{asked}: half the memory of fp32 on Apple's GPU"
+    if wanted == "fp16":
+        return "fp16", f"fp16 arithmetic{asked}"
+    if machine.gpu_capability is not None and machine.gpu_capability >= (8, 0):
+        return "bf16", f"bf16 arithmetic{asked}: the GPU's tensor cores take it, and it cannot overflow"
+    if wanted == "bf16":
+        raise ConfigError(
+            f"training.precision: {machine.gpu_name} has no bf16 arithmetic (it came with compute "
+            "capability 8.0)",
+            "Use precision: auto, which takes fp16 here.",
+        )
+    return "fp16", "fp16 arithmetic: this GPU is older than bf16 (compute capability 8.0)"
+
+
+def check_quantization(config: TrainConfig, machine: Machine) -> str:
+    """Why the weights are held so. Raises ConfigError where quantised training cannot run."""
+    wanted = config.model.quantization
+    if wanted == "none":
+        return "not quantised, as train.yml says"
+    if wanted not in CAPABILITIES["peft", machine.device].quantizations:
+        raise ConfigError(
+            f"model.quantization: {wanted} needs bitsandbytes, which does not run on Apple's GPU",
+            "Use quantization: none.",
+        )
+    if "bitsandbytes" not in machine.packages:
+        raise ConfigError(
+            f"model.quantization: {wanted} needs the package bitsandbytes, not installed here",
+            "Install it with: pip install bitsandbytes, or use quantization: none.",
+        )
+    if wanted == "8bit":
+        return "8-bit weights with one scale a row (bitsandbytes), as train.yml says"
+    double = " with quantised scales" if config.model.double_quant else ""
+    return f"4-bit {config.model.quant_type} weights{double} (bitsandbytes), as train.yml says"
+
+
+def attention(machine: Machine, compute: Dtype) -> tuple[Attention, str]:
+    """FlashAttention where it can run, else torch's own fused attention."""
+    if machine.device != "cuda":
+        return "sdpa", "torch's fused attention (sdpa), which never holds the whole score matrix"
+    if "flash_attn" not in machine.packages:
+        return "sdpa", "torch's fused attention (sdpa): the package flash_attn is not installed"
+    if compute == "fp32":
+        return "sdpa", "torch's fused attention (sdpa): FlashAttention does not compute in fp32"
+    if machine.gpu_capability is None or machine.gpu_capability < (8, 0):
+        return "sdpa", "torch's fused attention (sdpa): FlashAttention 2 needs compute capability 8.0"
+    return "flash_attention_2", "FlashAttention 2 is installed, and this GPU can run it"
+
+
+def packing(config: TrainConfig, machine: Machine, kind: Attention, padded: float) -> tuple[bool, str]:
+    """Whether to lay examples end to end; `padded` is the share of padding that separate rows would have."""
+    wanted = config.data.packing
+    if wanted != "auto":
+        return wanted, "as train.yml says"
+    if kind == "flash_attention_2":
+        return (
+            True,
+            "FlashAttention takes each example's bounds, so a packed row costs nothing and has no padding",
+        )
+    if machine.device == "cpu":
+        return True, "on the CPU attention is computed example by example, so a packed row only saves padding"
+    if padded >= WORTH_PACKING:
+        return True, f"{padded:.0%} of the rows would be padding, even with rows of like length together"
+    return False, f"with rows of like length together only {padded:.0%} is padding; a mask would cost more"
+
+
+WORTH_PACKING = 0.15
+"""Share of padding from which packing pays for the mask that isolates its examples."""
+
+
+def padded_share(lengths: Lengths, rows: int) -> float:
+    """Share of padding when examples of like length share micro-batches of `rows`."""
+    if rows <= 1 or len(lengths) == 0:
+        return 0.0
+    ordered = np.sort(lengths)
+    starts = np.arange(0, len(ordered), rows)
+    ends = np.minimum(starts + rows, len(ordered))
+    area = int((ordered[ends - 1] * (ends - starts)).sum())
+    return 1.0 - int(ordered.sum()) / area if area else 0.0

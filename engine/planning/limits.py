@@ -1,0 +1,35 @@
+"""What the device can give, and whether a peak fits into it."""
+
+from typing import Literal
+
+from engine.hardware.probe import Machine
+
+Fits = Literal["yes", "tight", "no"]
+COMFORT = 0.85
+"""Share of the limit up to which a plan fits: the prediction may be 15 % off."""
+
+
+def limit_bytes(machine: Machine) -> tuple[int, str]:
+    """Bytes that the engine may use on the device that trains, and why so many."""
+    if machine.device == "cuda":
+        free = machine.gpu_free_bytes or 0
+        return free, f"{gigabytes(free)} of the GPU's {gigabytes(machine.gpu_bytes or 0)} are free now"
+    reserve = max(256 << 20, machine.ram_bytes // 20)
+    ram = max(machine.available_bytes - reserve, 0)
+    kept = f"{gigabytes(reserve)} are left to the system, which else ends the largest process"
+    if machine.device == "mps" and machine.gpu_bytes is not None and machine.gpu_bytes <= ram:
+        return machine.gpu_bytes, f"{gigabytes(machine.gpu_bytes)} of unified memory may be held by the GPU"
+    of_all = f"{gigabytes(machine.available_bytes)} of {gigabytes(machine.ram_bytes)} are available now"
+    return ram, f"{of_all}; {kept}"
+
+
+def fits(peak: int, limit: int) -> Fits:
+    """`yes` leaves room for the prediction's error, `tight` has none, `no` is over the limit."""
+    if peak <= COMFORT * limit:
+        return "yes"
+    return "tight" if peak <= limit else "no"
+
+
+def gigabytes(count: int) -> str:
+    """Bytes for people: 1 GB is 10⁹ bytes, smaller amounts are told in MB."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -1,0 +1,125 @@
+"""How much memory training needs, part by part, from the model's shape alone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from engine.models.sizing import ModelShape
+from engine.planning.choices import BYTES, Dtype
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Predicted peak bytes of the engine by part, on the device that trains."""
+
+    weights: int
+    adapter: int
+    gradients: int
+    optimizer: int
+    activations: int
+    logits: int
+    overhead: int
+
+    @property
+    def peak_bytes(self) -> int:
+        return sum(asdict(self).values())
+
+
+@dataclass(frozen=True)
+class Load:
+    """All that memory depends on besides the model's shape."""
+
+    device: Literal["cpu", "cuda", "mps"]
+    weights: Dtype
+    compute: Dtype
+    quantization: Literal["none", "8bit", "4bit"]
+    double_quant: bool
+    trained: int
+    """Trained parameters: the adapter's, or all of them."""
+    rank: int
+    """The adapter's rank; 0 when every weight is trained."""
+    dropout: bool
+    tokens: int
+    """Most tokens in a micro-batch, padding counted."""
+    trained_share: float
+    """Share of tokens that the loss counts."""
+    checkpointing: bool
+
+
+LOGIT_CHUNK = 256
+"""Trained tokens whose logits exist at once."""
+HOST_OVERHEAD = 430_000_000
+"""Resident interpreter, torch, transformers, PEFT and tokenizer, measured on Linux."""
+CUDA_OVERHEAD = 700_000_000
+"""CUDA context, cuBLAS workspaces and the caching allocator's slack."""
+
+
+def predict(shape: ModelShape, load: Load) -> MemoryPlan:
+    """Peak bytes by part while training."""
+    full = load.rank == 0
+    return MemoryPlan(
+        weights=weight_bytes(shape, load),
+        adapter=0 if full else 4 * load.trained,
+        gradients=4 * load.trained,
+        optimizer=8 * load.trained,
+        activations=activation_bytes(shape, load),
+        logits=logit_bytes(shape, load),
+        overhead=CUDA_OVERHEAD if load.device == "cuda" else HOST_OVERHEAD,
+    )
+
+
+def weight_bytes(shape: ModelShape, load: Load) -> int:
+    """Frozen or trained weights.
+
+    bitsandbytes quantises the linear layers alone. 8-bit: one byte a weight and an fp32 scale a row
+    (LLM.int8(), arXiv:2208.07339). 4-bit: half a byte and an fp32 scale for a block of 64, so 4.5 bits;
+    with double quantisation the scale takes 8 bits and an fp32 one for 256 of them, so 4.127 bits
+    (QLoRA, arXiv:2305.14314, section 3).
+    """
+    linear = linear_parameters(shape)
+    rest = shape.parameters - linear
+    if load.quantization == "none":
+        return shape.parameters * BYTES[load.weights]
+    if load.quantization == "8bit":
+        scales = sum(4 * layer.outputs * layer.count for layer in shape.linears)
+        return linear + scales + rest * BYTES[load.weights]
+    bits = 4 + (8 / 64 + 32 / (64 * 256) if load.double_quant else 32 / 64)
+    return int(linear * bits / 8) + rest * BYTES[load.weights]
+
+
+def linear_parameters(shape: ModelShape) -> int:
+    """Weights of the linear layers of all blocks; the language-model head is not among them."""
+    return sum(layer.inputs * layer.outputs * layer.count for layer in shape.linears)
+
+
+def activation_bytes(shape: ModelShape, load: Load) -> int:
+    """What the forward pass keeps for the backward pass, and the largest temporaries beside it.
+
+    Per token and layer (compare Korthikanti et al. 2022, arXiv:2205.05198, section 4.1).
+    """
+    width = BYTES[load.compute]
+    layer = load.tokens * saved_per_token(shape, load) * width
+    inputs = load.tokens * shape.hidden * width
+    kept = inputs * shape.layers + layer if load.checkpointing else layer * shape.layers
+    return kept + 3 * load.tokens * shape.intermediate * width + widened_weight_bytes(shape, load)
+
+
+def saved_per_token(shape: ModelShape, load: Load) -> int:
+    """Numbers that one layer keeps for one token."""
+    queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    return 4 * shape.hidden + 2 * queries + 2 * keys + 2 * shape.intermediate + 7 * load.rank
+
+
+def widened_weight_bytes(shape: ModelShape, load: Load) -> int:
+    """The largest frozen weight in the compute format, which exists for the time of one product."""
+    if load.weights == load.compute and load.quantization == "none":
+        return 0
+    largest = max((layer.inputs * layer.outputs for layer in shape.linears), default=0)
+    return largest * BYTES[load.compute]
+
+
+def logit_bytes(shape: ModelShape, load: Load) -> int:
+    """One chunk of fp32 logits and their gradient; only trained tokens have logits."""
+    return 2 * 4 * min(LOGIT_CHUNK, load.tokens) * shape.vocab

@@ -1,0 +1,45 @@
+"""How long training takes: the arithmetic it needs over the arithmetic this machine does in a second."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engine.hardware.probe import Machine
+
+if TYPE_CHECKING:
+    from engine.models.sizing import ModelShape
+from engine.planning.choices import Dtype
+from engine.planning.memory import Load, linear_parameters
+
+CORE_FLOPS: dict[Dtype, float] = {"fp32": 40e9, "bf16": 90e9, "fp16": 40e9}
+"""What one x86 core reaches in training: about 0.6 of its matrix products (fp32 65, bf16 with
+instructions for it 150 GFLOP/s a core, measured on two servers)."""
+
+
+def flops(shape: ModelShape, load: Load, tokens: float, trained_tokens: float, mean_square: float) -> float:
+    """Floating-point operations for so many tokens.
+
+    A product of n weights takes 2n a token (Kaplan et al. 2020, arXiv:2001.08361, section 2.1). The
+    backward pass takes as much again for the inputs' gradients, and again for the weights' where they are
+    trained; checkpointing repeats the forward pass. Logits exist at trained tokens alone. Attention:
+    2 products over half of a row's length (it is causal) forward, and 5 of those back (Dao 2023,
+    arXiv:2307.08691, section 3.1); `mean_square` is the sum of lengths² over the sum of lengths.
+    """
+    passes = 2.0 + (1.0 if load.rank == 0 else 0.0) + (1.0 if load.checkpointing else 0.0)
+    linear = 2.0 * linear_parameters(shape) * passes * tokens
+    adapter = 6.0 * load.trained * tokens if load.rank else 0.0
+    head = 2.0 * shape.hidden * shape.vocab * (3.0 if load.rank == 0 else 2.0) * trained_tokens
+    scores = 2.0 * shape.layers * shape.heads * shape.head_dim * mean_square * tokens
+    return linear + adapter + head + scores * (3.5 + (1.0 if load.checkpointing else 0.0))
+
+
+def flops_per_second(machine: Machine, compute: Dtype) -> tuple[float | None, str]:
+    """FLOP/s of this machine, and where the figure comes from; None where nothing is known."""
+    measured = machine.flops.get(f"{machine.device}/{compute}")
+    if measured:
+        return measured, "at the speed that the last run here reached"
+    if machine.device == "cpu":
+        return CORE_FLOPS[
+            compute
+        ] * machine.cores, "a rough guess from the CPU's cores, until a run has finished"
+    return None, "unknown until a run has finished on this GPU"

@@ -1,0 +1,126 @@
+"""`ft plan`: what a recipe will do, need and take, without training."""
+
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from engine.config.load import load_recipe
+from engine.errors import CheckFailed
+from engine.plan import Plan
+from engine.planning.limits import gigabytes
+from engine.planning.look import look
+
+if TYPE_CHECKING:
+    from rich.console import Group, RenderableType
+
+BAR = 30
+"""Cells of the longest memory bar."""
+PARTS = ("weights", "adapter", "gradients", "optimizer", "activations", "logits", "overhead")
+
+
+def plan(
+    config: Annotated[Path, typer.Argument(help="The recipe.")] = Path("train.yml"),
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit with 1 if it does not fit.")] = False,
+) -> None:
+    """Say what a recipe will do, need and take, without training."""
+    settled = look(load_recipe(config, overrides or []).config)
+    if json:
+        sys.stdout.write(settled.to_json())
+    else:
+        from ft.console import out
+
+        out().print(report(settled))
+    if check and settled.fits == "no":
+        raise CheckFailed("This recipe does not fit into this machine's memory.", "; ".join(settled.advice))
+
+
+def report(plan: Plan) -> "Group":
+    """The plan for a terminal: choices with reasons, memory by part, what would make it fit."""
+    from rich.console import Group
+    from rich.text import Text
+
+    advice = [Text(f"  • {line}") for line in plan.advice]
+    if advice:
+        advice.insert(0, Text("\nWhat would make it fit:", style="bold"))
+    return Group(_table(choices(plan)), "", _table(memory(plan)), Text(f"\n{verdict(plan)}"), *advice)
+
+
+def _table(rows: list[tuple[str, str, str]]) -> "RenderableType":
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(style="dim")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def memory(plan: Plan) -> list[tuple[str, str, str]]:
+    """(part, its size, a bar), the bars to the scale of the largest part."""
+    sizes = {name: getattr(plan.memory, name) for name in PARTS}
+    most = max(max(sizes.values()), 1)
+    return [(name, gigabytes(size), "█" * math.ceil(BAR * size / most)) for name, size in sizes.items()]
+
+
+def verdict(plan: Plan) -> str:
+    """One line: the peak, the limit, and whether it fits."""
+    peak, limit = gigabytes(plan.memory.peak_bytes), gigabytes(plan.limit_bytes)
+    words = {"yes": "It fits", "tight": "It may fit, barely", "no": "It does not fit"}[plan.fits]
+    return f"{words}: peak memory {peak} of {limit} ({plan.reasons['memory']})."
+
+
+def choices(plan: Plan) -> list[tuple[str, str, str]]:
+    """(name, what was chosen, why), in reading order."""
+    why = plan.reasons
+    arithmetic = f"{plan.weights_dtype} weights, {plan.compute_dtype} arithmetic"
+    pieces = "micro-batch" if plan.accumulation == 1 else "micro-batches"
+    about = "about " if plan.sampled else ""
+    trained = plan.trained_tokens_per_epoch / max(plan.tokens_per_epoch, 1)
+    return [
+        ("backend", f"{plan.backend} on {plan.device}", why["backend"]),
+        ("precision", arithmetic, why["precision"]),
+        ("weights", why["quantization"].split(",")[0], why["quantization"]),
+        ("attention", plan.attention, why["attention"]),
+        ("packing", "on" if plan.packing else "off", why["packing"]),
+        ("micro-batch", f"{plan.micro_batch_rows} rows, {plan.micro_batch_tokens} tokens", why["batch"]),
+        (
+            "accumulation",
+            f"about {plan.accumulation} {pieces}",
+            f"{plan.effective_batch_size} examples a step",
+        ),
+        ("checkpointing", "on" if plan.gradient_checkpointing else "off", why["checkpointing"]),
+        ("steps", str(plan.steps), why["steps"]),
+        (
+            "tokens",
+            f"{about}{plan.tokens_per_epoch:,} an epoch",
+            f"{trained:.0%} of them trained; the longest example has {plan.longest}"
+            + ("; estimated from a sample of the rows" if plan.sampled else ""),
+        ),
+        ("time", duration(plan.seconds), why["time"]),
+    ]
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds for people, in two significant parts."""
+    if seconds is None:
+        return "unknown"
+    minutes, rest = divmod(max(round(seconds), 1), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"about {hours} h {minutes} min"
+    return (
+        f"about {minutes} min"
+        if minutes >= 10
+        else f"about {minutes} min {rest} s"
+        if minutes
+        else f"about {rest} s"
+    )
