@@ -30,12 +30,12 @@ def append(path: Path, event: Event) -> None:
         os.close(handle)
 
 
-def read(path: Path, following: Callable[[], bool] | None = None) -> Iterator[Event]:
+def read(path: Path, following: Callable[[], bool] | None = None, offset: int = 0) -> Iterator[Event]:
     """The events on file, oldest first; what is no event is skipped, a torn last line is end of file.
 
-    With `following`, go on with what is appended for as long as it returns True.
+    With `following`, go on with what is appended for as long as it returns True. `offset` in bytes skips
+    what was there before; it has to be the length of the file at some moment.
     """
-    offset = 0
     while True:
         more = following() if following else False  # asked before reading, so that the last lines are seen
         try:
@@ -55,21 +55,32 @@ def read(path: Path, following: Callable[[], bool] | None = None) -> Iterator[Ev
         time.sleep(TAIL_S)
 
 
+def whole_length(path: Path) -> int:
+    """Bytes up to the end of the last whole line. Raises FileNotFoundError."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        return _last_line_end(handle)
+    finally:
+        os.close(handle)
+
+
 def _cut_torn_tail(handle: int) -> int:
     """Cut what follows the last newline; returns the length that remains."""
-    size = os.lseek(handle, 0, os.SEEK_END)
-    end = size
-    while end > 0:
-        start = max(0, end - BLOCK)
-        block = os.pread(handle, end - start, start)
-        newline = block.rfind(b"\n")
-        if newline >= 0:
-            end = start + newline + 1
-            break
-        end = start
-    if end < size:
+    end = _last_line_end(handle)
+    if end < os.lseek(handle, 0, os.SEEK_END):
         os.ftruncate(handle, end)
     return end
+
+
+def _last_line_end(handle: int) -> int:
+    end = os.lseek(handle, 0, os.SEEK_END)
+    while end > 0:
+        start = max(0, end - BLOCK)
+        newline = os.pread(handle, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0
 
 
 def _write_all(handle: int, data: bytes, offset: int) -> None:

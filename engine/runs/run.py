@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine import plan as plans
 from engine.errors import ConfigError
 from engine.runs import lock, log, registry
 from engine.runs.atomic import write_atomic
@@ -22,6 +21,7 @@ from engine.runs.state import RunState, fold
 if TYPE_CHECKING:
     from engine.config.load import Recipe
     from engine.config.schema import TrainConfig
+    from engine.plan import Plan
 
 
 class Run:
@@ -81,10 +81,12 @@ class Run:
         return load_recipe(self.folder / registry.RECIPE).config
 
     @property
-    def plan(self) -> "plans.Plan | None":
+    def plan(self) -> "Plan | None":
         """What was planned, once it is; None before, or where the file is broken."""
+        from engine.plan import Plan
+
         try:
-            return plans.Plan.from_json((self.folder / "plan.json").read_text(encoding="utf-8"))
+            return Plan.from_json((self.folder / "plan.json").read_text(encoding="utf-8"))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
@@ -107,9 +109,16 @@ class Run:
         with explaining():
             log.append(self.events_file, event)
 
-    def events(self, follow: bool = False) -> Iterator[Event]:
-        """All events from the first; with `follow`, go on until the engine is gone."""
-        return log.read(self.events_file, self.alive if follow else None)
+    def events(self, follow: bool = False, since: int = 0) -> Iterator[Event]:
+        """All events from the first, or from a `position`; with `follow`, go on until the engine is gone."""
+        return log.read(self.events_file, self.alive if follow else None, since)
+
+    def position(self) -> int:
+        """Where the events written from now on will start, for `events(since=…)`."""
+        try:
+            return log.whole_length(self.events_file)
+        except FileNotFoundError:
+            return 0
 
     def alive(self) -> bool:
         """Whether the run's engine lives: that its lock is held, not that a pid exists."""

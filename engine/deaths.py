@@ -1,0 +1,115 @@
+"""Why an engine process ended without saying so."""
+
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.runs.events import Event, Failed, Finished, Memory
+from engine.runs.run import Run
+
+MEMORY_EXIT = 75
+"""Exit code of an engine that ran out of memory and wrote no `failed`: its parent decides what follows."""
+MEMORY_SIGNS = ("out of memory", "not enough memory", "allocate memory", "bad_alloc", "bad allocation")
+NEAR = 0.8
+"""Share of the memory limit from which a kill is taken for one by the system."""
+LOG_LINES = 12
+LOG_BYTES = 2000
+
+
+@dataclass(frozen=True)
+class Death:
+    """An engine that is gone. `memory` is whether it probably ran out of it."""
+
+    message: str
+    hint: str
+    memory: bool
+
+
+def examine(run: Run, code: int | None, since: int, kills_before: int | None = None) -> Death | None:
+    """Why the engine that wrote the events from `since` ended with `code`; None where its last event says it.
+
+    `code` is None where it is not known, negative where a signal ended it.
+    """
+    events = list(run.events(since=since))
+    if any(isinstance(event, Failed | Finished) for event in events):
+        return None
+    memory = code == MEMORY_EXIT
+    if code is not None and code < 0:
+        memory = _system_killed(kills_before) or _near_limit(run, events) or _log_says_memory(run)
+    step = run.state().step
+    message = f"The engine {_ending(code)} at step {step}" + (", near the memory limit." if memory else ".")
+    return Death(message, f"{_resume_hint(run)}{log_end(run.log)}", memory)
+
+
+def is_memory_failure(error: BaseException) -> bool:
+    """Whether an exception that is no FtError says that memory ran out; torch raises RuntimeError on a CPU."""
+    if isinstance(error, MemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError | OSError) and any(sign in text for sign in MEMORY_SIGNS)
+
+
+def oom_kills() -> int | None:
+    """How many processes Linux has killed for memory since boot; None where that is not told."""
+    try:
+        text = Path("/proc/vmstat").read_text(encoding="ascii")
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("oom_kill ")), None)
+
+
+def log_end(path: Path) -> str:
+    """The last lines of the engine's log, under a heading; empty where there are none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - LOG_BYTES))
+            text = file.read(LOG_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    lines = [line for line in text.splitlines() if line.strip()][-LOG_LINES:]
+    return "\nThe end of " + f"{path}:\n" + "\n".join(f"  {line}" for line in lines) if lines else ""
+
+
+def _ending(code: int | None) -> str:
+    if code is None:
+        return "is gone; it ended without a word"
+    if code == MEMORY_EXIT:
+        return "ran out of memory"
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"
+
+
+def _resume_hint(run: Run) -> str:
+    has_checkpoint = run.checkpoints.is_dir() and any(run.checkpoints.glob("step-*"))
+    return (
+        f"Go on from the last checkpoint with: ft train --resume {run.id}"
+        if has_checkpoint
+        else f"It had no checkpoint yet; start it again with: ft train --resume {run.id}"
+    )
+
+
+def _system_killed(kills_before: int | None) -> bool:
+    now = oom_kills()
+    return kills_before is not None and now is not None and now > kills_before
+
+
+def _near_limit(run: Run, events: Sequence[Event]) -> bool:
+    plan = run.plan
+    last = next((event for event in reversed(events) if isinstance(event, Memory)), None)
+    if last is not None:
+        peak = last.device_peak_bytes if plan and plan.device == "cuda" else last.process_peak_bytes
+        if plan and peak and peak >= NEAR * plan.limit_bytes:
+            return True
+        if last.system_used_bytes and last.system_total_bytes:
+            return last.system_used_bytes >= 0.95 * last.system_total_bytes
+        return False
+    return plan is not None and plan.memory.peak_bytes >= NEAR * plan.limit_bytes
+
+
+def _log_says_memory(run: Run) -> bool:
+    return any(sign in log_end(run.log).lower() for sign in MEMORY_SIGNS)

@@ -1,0 +1,102 @@
+"""The parent's side of a run: start its engine, stop it, and learn how it ended."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.deaths import examine
+from engine.errors import KINDS, ConfigError, MachineError, TrainingError
+from engine.runs import lock
+from engine.runs.disk import explaining
+from engine.runs.events import Event, Failed, Finished
+from engine.runs.run import Run
+from engine.training import control
+
+FULL_BYTES = 64 << 10
+"""With less free than this, an engine cannot even say that the disk is full."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A started engine. Its events begin at `since`."""
+
+    run: Run
+    since: int
+    supervisor: subprocess.Popen[bytes]
+
+    def kill(self) -> None:
+        """End the engine at once, its supervisor too; what it did since the last checkpoint is lost."""
+        os.killpg(self.supervisor.pid, signal.SIGKILL)
+        self.supervisor.wait()
+
+
+def start(run: Run, resume: Path | None = None, force: bool = False) -> Engine:
+    """Start a run's engine in a session of its own, from the beginning or from a checkpoint.
+
+    From the return on, `run.alive()` holds until the engine has ended. Raises ConfigError where the run is
+    training already, MachineError where its folder cannot be written.
+    """
+    with explaining():
+        handle = lock.take(run.lock_file)
+    if handle is None:
+        raise ConfigError(
+            f"Run {run.id} is training already.",
+            f"Watch it with: ft attach {run.id}   End it with: ft stop {run.id}",
+        )
+    with lock.holding(handle):
+        control.clear(run)
+        command = [sys.executable, "-P", "-m", "engine.supervisor", str(run.folder), "--lock", str(handle)]
+        command += ["--resume", str(resume)] if resume else []
+        command += ["--force"] if force else []
+        since = run.position()
+        with explaining(), run.log.open("ab") as log:
+            supervisor = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(handle,),
+                start_new_session=True,
+            )
+    return Engine(run, since, supervisor)
+
+
+def last_word(run: Run, since: int = 0) -> Event | None:
+    """The event that ended the run, among those from `since` on; None where there is none."""
+    last: Event | None = None
+    for event in run.events(since=since):
+        if isinstance(event, Failed | Finished):
+            last = event
+    return last
+
+
+def outcome(run: Run, since: int = 0, code: int | None = None) -> Finished:
+    """How a run whose engine is gone has ended.
+
+    Raises the error that the engine failed with; where it ended without a word, TrainingError with the end
+    of its log, or MachineError where the disk is full. `code` is the engine's exit code, if known.
+    """
+    last = last_word(run, since)
+    if isinstance(last, Finished):
+        return last
+    if isinstance(last, Failed):
+        raise KINDS.get(last.kind, TrainingError)(last.message, last.hint)
+    if code == MachineError.exit_code or _disk_is_full(run.folder):
+        raise MachineError(
+            f"The engine could not write to {run.folder}",
+            f"Check that the disk has space and may be written, then: ft train --resume {run.id}",
+        )
+    death = examine(run, code, since)
+    assert death is not None, "an engine without a last word has died"
+    raise TrainingError(death.message, death.hint)
+
+
+def _disk_is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < FULL_BYTES
+    except OSError:
+        return True

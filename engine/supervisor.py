@@ -1,0 +1,125 @@
+"""The parent of the engine process: starts it, and finds out when it ends without a word.
+
+    python -P -m engine.supervisor RUN_DIR --lock FD [--resume CHECKPOINT] [--force]
+
+It lives in a session of its own, so that closing a terminal ends neither. Where memory ran out it starts
+the engine again with half the micro-batch, from the last checkpoint, at most twice.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+from types import FrameType
+
+from engine.deaths import Death, examine, oom_kills
+from engine.errors import FtError, MachineError, OutOfMemoryError, TrainingError
+from engine.runs.events import Failed, Warned
+from engine.runs.limits import Limits, halved
+from engine.runs.run import Run
+
+RESTARTS = 2
+
+
+def main() -> int:
+    """Supervise one run; returns the engine's exit code."""
+    parser = argparse.ArgumentParser(prog="engine.supervisor")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--lock", type=int, required=True)
+    parser.add_argument("--resume", type=Path)
+    parser.add_argument("--force", action="store_true")
+    arguments = parser.parse_args()
+    return Supervisor(Run.open(arguments.folder), arguments.lock, arguments.force).supervise(arguments.resume)
+
+
+class Supervisor:
+    """Starts engines for one run, one after the other."""
+
+    def __init__(self, run: Run, lock: int, force: bool) -> None:
+        self.run = run
+        self.lock = lock
+        self.force = force
+        self.stopping = False
+        self.child: subprocess.Popen[bytes] | None = None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._pass_on)
+
+    def supervise(self, resume: Path | None) -> int:
+        """Run the engine to its end, however often it takes."""
+        for attempt in range(RESTARTS + 1):
+            since, kills = self.run.position(), oom_kills()
+            code = self._run_once(resume)
+            death = examine(self.run, code, since, kills)
+            if death is None:
+                return code
+            limits = self._smaller(death) if attempt < RESTARTS and not self.stopping else None
+            if limits is None:
+                return self._give_up(death)
+            resume = self._restart(limits)
+        raise AssertionError("unreachable")
+
+    def _run_once(self, resume: Path | None) -> int:
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "engine.worker",
+            str(self.run.folder),
+            "--lock",
+            str(self.lock),
+        ]
+        command += ["--resume", str(resume)] if resume else []
+        command += ["--force"] if self.force else []
+        # stdin, stdout and stderr are this process's: nothing, and worker.log
+        self.child = subprocess.Popen(command, pass_fds=(self.lock,))
+        if self.stopping:
+            self.child.send_signal(signal.SIGTERM)
+        return self.child.wait()
+
+    def _smaller(self, death: Death) -> Limits | None:
+        plan = self.run.plan
+        return halved(plan) if death.memory and plan else None
+
+    def _restart(self, limits: Limits) -> Path | None:
+        """Put the limits in force and say so; returns the checkpoint to go on from."""
+        from engine.training.checkpoints import latest
+
+        limits.save(self.run)
+        checkpoint = latest(self.run.folder)
+        where = f"from {checkpoint.name}" if checkpoint else "from the beginning"
+        self.run.emit(
+            Warned(
+                message=f"The engine ran out of memory; it starts again {where} with a micro-batch of "
+                f"at most {limits.micro_batch_rows} rows and {limits.micro_batch_tokens} tokens.",
+                hint="The effective batch size stays the same.",
+            )
+        )
+        return checkpoint
+
+    def _give_up(self, death: Death) -> int:
+        plan = self.run.plan
+        error: FtError
+        if death.memory:
+            advice = plan.advice if plan and plan.advice else ("Lower model.max_seq_length or adapter.rank",)
+            error = OutOfMemoryError(death.message, f"{'; '.join(advice)}. {death.hint}")
+        else:
+            error = TrainingError(death.message, death.hint)
+        try:
+            self.run.emit(Failed(kind=error.kind, message=error.message, hint=error.hint))
+        except MachineError:
+            traceback.print_exc()  # a full disk takes no event; the exit code still says it
+            return MachineError.exit_code
+        return error.exit_code
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        self.stopping = True
+        if self.child is not None and self.child.poll() is None:
+            self.child.send_signal(signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    sys.exit(main())

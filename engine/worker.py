@@ -1,0 +1,191 @@
+"""The engine process: takes a run directory from its recipe to a trained adapter.
+
+    python -P -m engine.worker RUN_DIR [--resume CHECKPOINT] [--lock FD] [--force]
+
+All that it has to say goes into the run's events; what libraries print goes to worker.log.
+"""
+
+import argparse
+import faulthandler
+import gc
+import os
+import re
+import sys
+import traceback
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.deaths import MEMORY_EXIT, is_memory_failure
+from engine.errors import FtError, MachineError, OutOfMemoryError
+from engine.runs import lock
+from engine.runs.atomic import write_atomic
+from engine.runs.disk import CAUSES, explained
+from engine.runs.events import Failed, Finished, Phase, Started, Warned
+from engine.runs.limits import Limits
+from engine.runs.provenance import at_start
+from engine.runs.run import Run
+from engine.training.control import Control
+
+if TYPE_CHECKING:
+    from engine.config.schema import TrainConfig
+    from engine.data.types import Dataset
+    from engine.models.resolve import LocalModel
+    from engine.plan import Plan
+
+QUIET = {
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "true",
+}
+
+
+class Stopped(Exception):  # noqa: N818 - a request, not an error
+    """The person stopped the run before its first step."""
+
+
+def main() -> int:
+    """Run the engine; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="engine.worker")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--resume", type=Path)
+    parser.add_argument("--lock", type=int, help="open file that has the run's lock already")
+    parser.add_argument("--force", action="store_true", help="train even if the plan does not fit")
+    arguments = parser.parse_args()
+    faulthandler.enable()
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    run = Run.open(arguments.folder)
+    with _lock(run, arguments.lock):
+        return _run(run, arguments.resume, arguments.force)
+
+
+def _lock(run: Run, handle: int | None) -> AbstractContextManager[None]:
+    if handle is None:
+        return run.locked()
+    os.set_inheritable(handle, False)  # else a child that outlives the engine would keep the run alive
+    return lock.holding(handle)
+
+
+def _run(run: Run, resume: Path | None, force: bool) -> int:
+    """Train, and turn what comes of it into the last event and an exit code."""
+    try:
+        control = Control(run)
+        control.install_signals()
+        run.emit(Started(run=run.id, pid=os.getpid(), resumed_from=_step_of(resume)))
+        try:
+            reason = _train(run, control, resume, force)
+        except Stopped:
+            reason = "stopped"
+        run.emit(Finished(reason=reason, step=run.state().step))
+        return 0
+    except FtError as error:
+        traceback.print_exc()
+        return _fail(run, error)
+    except Exception as error:
+        traceback.print_exc()
+        if is_memory_failure(error):
+            return MEMORY_EXIT
+        if isinstance(error, OSError) and error.errno in CAUSES:
+            return _fail(run, explained(error))
+        message = f"The engine failed: {type(error).__name__}: {error}"
+        return _fail(run, FtError(message, f"The whole traceback is in {run.log}"))
+
+
+def _fail(run: Run, error: FtError) -> int:
+    try:
+        run.emit(Failed(kind=error.kind, message=error.message, hint=error.hint))
+    except MachineError:
+        traceback.print_exc()  # a full disk takes no event; the exit code still says it
+        return MachineError.exit_code
+    return error.exit_code
+
+
+def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
+    """From the recipe to the end of the loop; each stage takes what the one before has made."""
+    config = run.config
+    model = _resolve(run, config, control)
+    dataset = _prepare(run, config, model, control)
+    plan = _plan(run, config, model, dataset, force)
+    _poll(control)
+
+    run.emit(Phase(name="loading", note=f"{model.name} on {plan.device}"))
+    from engine.backends import load_backend
+    from engine.data.tokenizer import Tokenizer
+    from engine.training.loop import train
+
+    backend = load_backend(plan, config, model.folder)
+    tokenizer = Tokenizer.load(model.folder, config.model.chat_template)
+    gc.collect()
+    _poll(control)
+    return train(run, config, plan, dataset, backend, tokenizer, control, resume_from=resume)
+
+
+def _resolve(run: Run, config: "TrainConfig", control: Control) -> "LocalModel":
+    from engine.models.resolve import resolve
+
+    run.emit(Phase(name="loading", note=f"finding {config.model.base}"))
+
+    def progress(what: str, done: int, total: int) -> None:
+        run.emit(Phase(name="loading", done=done, total=total, note=what))
+        _poll(control)
+
+    return resolve(config.model.base, config.model.revision, progress)
+
+
+def _prepare(run: Run, config: "TrainConfig", model: "LocalModel", control: Control) -> "Dataset":
+    from engine.data.prepare import prepare
+
+    def progress(done: int, total: int) -> None:
+        run.emit(Phase(name="tokenising", done=done, total=total))
+        _poll(control)
+
+    run.emit(Phase(name="tokenising"))
+    dataset = prepare(config, model.folder, progress)
+    for note in dataset.notes:
+        run.emit(Phase(name="tokenising", note=note))
+    return dataset
+
+
+def _plan(run: Run, config: "TrainConfig", model: "LocalModel", dataset: "Dataset", force: bool) -> "Plan":
+    """Settle the plan and write it down. Raises OutOfMemoryError where even the smallest does not fit."""
+    from engine.hardware.probe import probe
+    from engine.models.sizing import shape_of
+    from engine.plan import make_plan
+
+    machine = probe()
+    examples = dataset.train
+    share = examples.trained_tokens / max(1, len(examples.tokens))
+    planned = make_plan(config, machine, shape_of(model.folder), examples.lengths, share)
+    plan = Limits.of(run).applied(planned)
+    write_atomic(run.folder / "plan.json", plan.to_json())
+    facts = at_start(machine) | {"model": {"name": model.name, "fingerprint": model.fingerprint}}
+    run.record(facts | {"data": {"fingerprint": dataset.fingerprint, "examples": len(examples)}})
+    if plan.fits == "no" and not force:
+        advice = " ".join(f"{change.rstrip('.')}." for change in plan.advice)
+        message = f"This needs {_gb(plan.memory.peak_bytes)} of memory; {_gb(plan.limit_bytes)} can be had."
+        if config.training.batch_size == "auto":
+            raise OutOfMemoryError(message, f"{advice} To try all the same: ft train --force".strip())
+        run.emit(Warned(message=message, hint=advice or "batch_size: auto takes what fits."))
+    return plan
+
+
+def _poll(control: Control) -> None:
+    control.poll()
+    if control.stop_requested:
+        raise Stopped
+
+
+def _step_of(checkpoint: Path | None) -> int | None:
+    found = re.search(r"(\d+)$", checkpoint.name) if checkpoint else None
+    return int(found[1]) if found else None
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.1f} GB"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
