@@ -1,6 +1,5 @@
 """Fixtures for every test: a home of its own, no hub, the starter and a tiny real model."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,14 +20,14 @@ def ft_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def starter_home(pytestconfig: pytest.Config) -> Iterator[Path]:
+def starter_home(pytestconfig: pytest.Config) -> Path:
     """An FT_HOME that holds the converted starter; it outlives the test run, and workers share it."""
     assert pytestconfig.cache is not None
     home = pytestconfig.cache.mkdir("ft-starter")
     with FileLock(home / "lock"), pytest.MonkeyPatch.context() as patch:
         patch.setenv("FT_HOME", str(home))
         starter.ensure()
-    yield home
+    return home
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +38,7 @@ def starter_model(starter_home: Path) -> Path:
 
 @pytest.fixture
 def ft_home_with_starter(ft_home: Path, starter_model: Path) -> Path:
-    """This test's FT_HOME, in which `model.base: starter` needs no conversion (a link to the shared folder)."""
+    """This test's FT_HOME, where the starter is ready (a link to the shared folder)."""
     (ft_home / "models").mkdir(parents=True)
     (ft_home / "models" / starter.NAME).symlink_to(starter_model)
     return ft_home
@@ -47,5 +46,5 @@ def ft_home_with_starter(ft_home: Path, starter_model: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real Llama of about 100k parameters in fp32, random weights with a fixed seed. Read only: it is shared."""
+    """A real Llama of about 100k parameters in fp32, weights drawn with a fixed seed. Read only: it is shared."""
     return make_tiny_model(tmp_path_factory.mktemp("tiny-model"))

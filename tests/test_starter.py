@@ -17,13 +17,13 @@ def test_bfloat16_rounds_as_torch_rounds(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     values = random.integers(0, 2**32, 200_000, dtype=np.uint32).view(np.float32)
     ties = (np.arange(1024, dtype=np.uint32) << 16 | 0x8000).view(np.float32)
-    values = np.concatenate([values[np.abs(values) < 1e38], ties, np.float32([0.0, -0.0])])
+    values = np.concatenate([values[np.abs(values) < 1e38], ties, np.array([0.0, -0.0], np.float32)])
     for _ in write_bfloat16(tmp_path / "x.safetensors", [PendingTensor("x", values.shape, lambda: values)]):
         pass
     written = load_file(tmp_path / "x.safetensors")["x"]
     expected = torch.from_numpy(values).to(torch.bfloat16)
     assert torch.equal(written.view(torch.int16), expected.view(torch.int16))
-    assert bfloat16_bits(np.float32([1.0])).tolist() == [0x3F80]
+    assert bfloat16_bits(np.array([1.0], np.float32)).tolist() == [0x3F80]
 
 
 def test_the_folder_holds_what_transformers_and_mlx_load(starter_model: Path) -> None:

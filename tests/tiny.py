@@ -23,7 +23,7 @@ CORPUS = [
 
 
 def make_tiny_model(folder: Path, seed: int = 0) -> Path:
-    """Write config, fp32 weights drawn with `seed`, tokenizer and chat template to `folder`; the same bytes each time."""
+    """Write config, fp32 weights drawn with `seed`, tokenizer and template; the same bytes each time."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -52,7 +52,7 @@ def make_tiny_model(folder: Path, seed: int = 0) -> Path:
 
 
 def make_tokenizer(folder: Path) -> None:
-    """Write tokenizer.json (byte-level BPE, so that any text has tokens), its config and the chat template."""
+    """Write tokenizer.json (byte-level BPE: any text has tokens), its config and the chat template."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())

@@ -1,4 +1,4 @@
-"""Turn a GGUF file of a Llama model into the folder that transformers and mlx-lm load. Only gguf and numpy."""
+"""Turn a Llama's GGUF file into the folder that transformers and mlx-lm load, by gguf and numpy alone."""
 
 import json
 import re
@@ -55,7 +55,7 @@ def convert(
 
 
 def _config(meta: dict[str, Any]) -> dict[str, Any]:
-    """config.json of a LlamaForCausalLM. GGUF holds float32, so 1e-5 reads 9.9999997e-06 and is rounded back."""
+    """config.json of a LlamaForCausalLM. GGUF holds float32: 1e-5 reads 9.9999997e-06 and is rounded back."""
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",

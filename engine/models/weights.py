@@ -1,4 +1,8 @@
-"""Write tensors as bf16 safetensors, one at a time, without torch. Format: https://github.com/huggingface/safetensors"""
+"""Safetensors files without torch: read what is in one, write one in bf16 tensor by tensor.
+
+A file is: length of the header (8 bytes, little endian), JSON header, raw data. The format is described at
+https://github.com/huggingface/safetensors#format
+"""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -8,6 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+from engine.errors import ModelError
+
+HEADER_LIMIT = 100_000_000
+"""Longest header that the format allows, in bytes."""
 
 
 @dataclass(frozen=True)
@@ -47,3 +56,43 @@ def write_bfloat16(path: Path, tensors: Sequence[PendingTensor]) -> Iterable[int
                 raise ValueError(f"{tensor.name} is {values.shape}, not {tensor.shape}")
             file.write(bfloat16_bits(values).tobytes())
             yield file.tell()
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One tensor of a file, as its header describes it."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return prod(self.shape)
+
+
+Header = tuple[TensorInfo, ...]
+
+
+def read_header(path: Path) -> Header:
+    """The tensors that a safetensors file holds, without reading their values.
+
+    Raises ModelError where the file is torn, cut off, or something else.
+    """
+    again = "It was damaged or not copied whole; get the file again."
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            text = file.read(length) if length <= min(size, HEADER_LIMIT) else b""
+        tensors = {name: about for name, about in json.loads(text).items() if name != "__metadata__"}
+        infos = tuple(TensorInfo(name, str(t["dtype"]), tuple(t["shape"])) for name, t in tensors.items())
+        end = 8 + length + max((int(t["data_offsets"][1]) for t in tensors.values()), default=0)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}.", "Check the file's rights.") from error
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        raise ModelError(f"{path} is not a whole safetensors file.", again) from error
+    if size != end:
+        raise ModelError(f"{path} is cut off: it has {size:,} bytes of {end:,}.", again)
+    return infos

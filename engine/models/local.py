@@ -1,0 +1,113 @@
+"""A model's folder on this disk: its config, weight files and tokenizer, and what is wrong with them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from engine.errors import ModelError
+from engine.models.weights import Header, read_header
+
+INDEX = "model.safetensors.index.json"
+TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))
+"""Any one of these sets of files is a tokenizer."""
+
+
+def check(folder: Path) -> None:
+    """Raise ModelError unless `folder` has a readable config, whole safetensors weights and a tokenizer."""
+    _refuse_other_things(folder)
+    read_config(folder)
+    for path in weight_files(folder):
+        read_header(path)
+    if not any(all((folder / name).is_file() for name in names) for names in TOKENIZERS):
+        raise ModelError(
+            f"{folder} has no tokenizer (tokenizer.json, tokenizer.model, or vocab.json with merges.txt).",
+            "Copy the tokenizer's files from where the model came from into the folder.",
+        )
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The model's config.json. Raises ModelError where it is missing or not a JSON object."""
+    return _read_object(folder / "config.json")
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files that make the model: one, or the shards that the index names.
+
+    Raises ModelError where there are none or a shard is missing.
+    """
+    if (folder / INDEX).is_file():
+        shards = _read_object(folder / INDEX).get("weight_map")
+        if not isinstance(shards, dict) or not shards:
+            raise ModelError(f"{folder / INDEX} has no weight_map.", "Copy the file again.")
+        names = sorted({str(name) for name in shards.values()})
+        if missing := [name for name in names if not (folder / name).is_file()]:
+            raise ModelError(
+                f"{folder} lacks {len(missing)} of its {len(names)} weight files: {', '.join(missing[:3])}"
+                f"{', …' if len(missing) > 3 else ''}.",
+                "The copy or download was not finished; get those files again.",
+            )
+        return [folder / name for name in names]
+    if (folder / "model.safetensors").is_file():
+        return [folder / "model.safetensors"]
+    raise _no_weights(folder)
+
+
+def headers(folder: Path) -> dict[Path, Header]:
+    """Names, types and shapes of all tensors, by file, without reading the tensors."""
+    return {path: read_header(path) for path in weight_files(folder)}
+
+
+def _refuse_other_things(folder: Path) -> None:
+    """Say what `folder` is where it is not a model's folder at all."""
+    if folder.suffix == ".gguf":
+        raise ModelError(
+            f"{folder} is a GGUF file; training from GGUF files does not work yet.",
+            "Give the folder or hub id of the same model in safetensors form.",
+        )
+    if folder.is_file():
+        raise ModelError(f"{folder} is a file, not a model's folder.", f"Did you mean {folder.parent}?")
+    if not folder.is_dir():
+        raise ModelError(f"There is no folder {folder}.", "Check the path of model.base, or give a hub id.")
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        base = _read_object(folder / "adapter_config.json").get("base_model_name_or_path")
+        raise ModelError(
+            f"{folder} is an adapter, not a whole model" + (f"; it was trained on {base}." if base else "."),
+            f"Use that as model.base: {base}" if base else "Give the model that the adapter was trained on.",
+        )
+
+
+def _no_weights(folder: Path) -> ModelError:
+    if any(folder.glob("*.bin")) or any(folder.glob("*.pt*")):
+        return ModelError(
+            f"{folder} has only pickled weights (.bin), which can run code when they are read.",
+            "Convert them where you trust the author: in Python, transformers' "
+            "AutoModelForCausalLM.from_pretrained(folder).save_pretrained(folder) writes model.safetensors.",
+        )
+    if any(folder.glob("*.gguf")):
+        return ModelError(
+            f"{folder} has only GGUF weights; training from GGUF files does not work yet.",
+            "Give the folder or hub id of the same model in safetensors form.",
+        )
+    return ModelError(
+        f"{folder} has no weights: neither model.safetensors nor {INDEX} is there.",
+        "Copy the model's safetensors files into the folder.",
+    )
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """A JSON object from a file of the model's folder."""
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        message, hint = f"{path.parent} has no {path.name}.", "Is it the model's own folder?"
+        raise ModelError(message, hint) from None
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}.", "Check the file's rights.") from error
+    except json.JSONDecodeError as error:
+        message = f"{path}:{error.lineno}:{error.colno} is not JSON: {error.msg}."
+        raise ModelError(message, "The file is damaged; copy it again.") from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise ModelError(f"{path} is not JSON text.", "The file is damaged; copy it again.") from error
+    if not isinstance(value, dict):
+        raise ModelError(f"{path} is not a JSON object.", "The file is damaged; copy it again.")
+    return value

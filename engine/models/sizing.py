@@ -1,0 +1,249 @@
+"""Layer shapes and parameter counts from config.json alone: no weights are read, nothing heavy imported."""
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from engine.errors import ConfigError, ModelError
+from engine.models.local import headers, read_config
+
+
+@dataclass(frozen=True)
+class Linear:
+    """`count` matrices `[outputs, inputs]` whose modules are called `name`: as a rule, one a layer."""
+
+    name: str
+    inputs: int
+    outputs: int
+    count: int
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """What memory and time depend on.
+
+    `parameters` counts every weight once (a tied output is the embedding). `embedding_parameters` is the
+    part of them in embeddings, learned positions and an untied output, which no quantisation touches.
+    `linears` are the matrices that `all-linear` adapts and quantisation shrinks; the output is not among them.
+    """
+
+    architecture: str
+    layers: int
+    hidden: int
+    intermediate: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab: int
+    tied: bool
+    parameters: int
+    linears: tuple[Linear, ...]
+    context: int
+    embedding_parameters: int
+
+
+@dataclass(frozen=True)
+class Family:
+    """How a decoder of the Llama kind differs from Llama. Defaults are transformers' own for that config."""
+
+    kv_heads: int | None = None
+    head_dim: int | None = None
+    tied: bool = False
+    norms: int = 2
+    query_key_norms: bool = False
+    biased: tuple[str, ...] = ()
+    """Matrices that always have a bias."""
+    attention_bias: bool = True
+    """Whether the config's `attention_bias` counts, for all four."""
+    mlp_bias: bool = False
+    """Whether the config's `mlp_bias` counts."""
+    fused: bool = False
+    """One matrix for query, key and value, and one for gate and up."""
+
+
+FAMILIES: Mapping[str, Family] = {
+    "llama": Family(mlp_bias=True),
+    "mistral": Family(kv_heads=8, attention_bias=False),
+    "qwen2": Family(kv_heads=32, biased=("q_proj", "k_proj", "v_proj"), attention_bias=False),
+    "qwen3": Family(kv_heads=32, head_dim=128, query_key_norms=True),
+    "smollm3": Family(kv_heads=4, tied=True, mlp_bias=True),
+    "gemma": Family(kv_heads=16, head_dim=256, tied=True),
+    "gemma2": Family(kv_heads=4, head_dim=256, tied=True, norms=4),
+    "gemma3_text": Family(kv_heads=4, head_dim=256, tied=True, norms=4, query_key_norms=True),
+    "phi3": Family(attention_bias=False, fused=True),
+}
+"""By config.json's `model_type`. GPT-2 is built differently and has a function of its own."""
+
+
+def shape_of(folder: Path) -> ModelShape:
+    """The model's shape: exact for the architectures known here, read from the weights' headers for others.
+
+    Raises ModelError where config.json lacks something, or an unknown architecture has no weights here.
+    """
+    config = read_config(folder)
+    again = "The file is not as its model's author published it; copy it again."
+    kind = str(config.get("model_type", "unknown"))
+    try:
+        if kind in FAMILIES:
+            return _decoder(kind, config, FAMILIES[kind])
+        if kind == "gpt2":
+            return _gpt2(config)
+        return _measured(kind, config, folder)
+    except KeyError as error:
+        raise ModelError(
+            f"{folder / 'config.json'} has no {error.args[0]}.", "Copy the file again."
+        ) from error
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        message = f"{folder / 'config.json'} has a value that a {kind} model cannot have: {error}."
+        raise ModelError(message, again) from error
+
+
+def lora_parameters(
+    shape: ModelShape, rank: int, target_modules: Literal["all-linear"] | Sequence[str]
+) -> int:
+    """Weights of a LoRA adapter: `rank * (inputs + outputs)` for each matrix that gets one.
+
+    Raises ConfigError where the model has no layer of a given name.
+    """
+    names = {linear.name for linear in shape.linears}
+    targets = names if target_modules == "all-linear" else set(target_modules)
+    for unknown in sorted(targets - names):
+        near = difflib.get_close_matches(unknown, names, n=1)
+        raise ConfigError(
+            f"adapter.target_modules: the model has no layers called {unknown}"
+            + (f"; did you mean {near[0]}?" if near else "."),
+            f"Layers that can get an adapter: {', '.join(dict.fromkeys(x.name for x in shape.linears))}.",
+        )
+    adapted = [linear for linear in shape.linears if linear.name in targets]
+    return sum(rank * (linear.inputs + linear.outputs) * linear.count for linear in adapted)
+
+
+def _decoder(kind: str, config: Mapping[str, Any], family: Family) -> ModelShape:
+    """A decoder of the Llama kind: attention, gated MLP, root-mean-square norms."""
+    hidden, layers = int(config["hidden_size"]), int(config["num_hidden_layers"])
+    intermediate, vocab = int(config["intermediate_size"]), int(config["vocab_size"])
+    heads = int(config["num_attention_heads"])
+    kv_heads = int(config.get("num_key_value_heads", family.kv_heads) or heads)
+    head_dim = int(config.get("head_dim", family.head_dim) or hidden // heads)
+    tied = bool(config.get("tie_word_embeddings", family.tied))
+    query, key = heads * head_dim, kv_heads * head_dim
+    if family.fused:
+        attention = [("qkv_proj", hidden, query + 2 * key), ("o_proj", query, hidden)]
+        mlp = [("gate_up_proj", hidden, 2 * intermediate), ("down_proj", intermediate, hidden)]
+    else:
+        projections = [("q_proj", hidden, query), ("k_proj", hidden, key), ("v_proj", hidden, key)]
+        attention = [*projections, ("o_proj", query, hidden)]
+        gates = [("gate_proj", hidden, intermediate), ("up_proj", hidden, intermediate)]
+        mlp = [*gates, ("down_proj", intermediate, hidden)]
+    linears = tuple(Linear(name, inputs, outputs, layers) for name, inputs, outputs in attention + mlp)
+    biased = set(family.biased)
+    if family.attention_bias and config.get("attention_bias"):
+        biased |= {name for name, _, _ in attention}
+    if family.mlp_bias and config.get("mlp_bias"):
+        biased |= {name for name, _, _ in mlp}
+    biases = sum(linear.outputs * linear.count for linear in linears if linear.name in biased)
+    norms = layers * (family.norms * hidden + 2 * head_dim * family.query_key_norms) + hidden
+    embeddings = vocab * hidden * (1 if tied else 2)
+    return ModelShape(
+        architecture=kind,
+        layers=layers,
+        hidden=hidden,
+        intermediate=intermediate,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=head_dim,
+        vocab=vocab,
+        tied=tied,
+        parameters=embeddings + _weights(linears) + biases + norms,
+        linears=linears,
+        context=int(config.get("max_position_embeddings") or 0),
+        embedding_parameters=embeddings,
+    )
+
+
+def _gpt2(config: Mapping[str, Any]) -> ModelShape:
+    """GPT-2: learned positions, one matrix for query, key and value, biases and layer norms everywhere."""
+    hidden, layers, heads = int(config["n_embd"]), int(config["n_layer"]), int(config["n_head"])
+    vocab, context = int(config["vocab_size"]), int(config.get("n_positions", 1024))
+    inner = int(config.get("n_inner") or 4 * hidden)
+    linears = (
+        Linear("c_attn", hidden, 3 * hidden, layers),
+        Linear("c_proj", hidden, hidden, layers),
+        Linear("c_fc", hidden, inner, layers),
+        Linear("c_proj", inner, hidden, layers),
+    )
+    tied = bool(config.get("tie_word_embeddings", True))
+    embeddings = vocab * hidden * (1 if tied else 2) + context * hidden
+    biases = sum(linear.outputs * linear.count for linear in linears)
+    norms = (2 * layers + 1) * 2 * hidden
+    return ModelShape(
+        architecture="gpt2",
+        layers=layers,
+        hidden=hidden,
+        intermediate=inner,
+        heads=heads,
+        kv_heads=heads,
+        head_dim=hidden // heads,
+        vocab=vocab,
+        tied=tied,
+        parameters=embeddings + _weights(linears) + biases + norms,
+        linears=linears,
+        context=context,
+        embedding_parameters=embeddings,
+    )
+
+
+def _measured(kind: str, config: Mapping[str, Any], folder: Path) -> ModelShape:
+    """The shape of an architecture unknown here, from the tensors in its safetensors headers.
+
+    Matrices inside numbered layers are taken for linear ones, other matrices for embeddings.
+    """
+    try:
+        tensors = [tensor for header in headers(folder).values() for tensor in header]
+    except ModelError as error:
+        message = (
+            f"The architecture {kind} of {folder} is unknown here, and its weights cannot tell its size."
+        )
+        raise ModelError(message, error.message) from error
+    counted: Counter[tuple[str, int, int]] = Counter()
+    embeddings = 0
+    for tensor in tensors:
+        if len(tensor.shape) == 2 and re.search(r"\.\d+\..+\.weight$", tensor.name):
+            counted[tensor.name.split(".")[-2], tensor.shape[1], tensor.shape[0]] += 1
+        elif len(tensor.shape) == 2:
+            embeddings += tensor.size
+    text: Mapping[str, Any] = config.get("text_config", config)
+    hidden = int(_first(text, "hidden_size", "n_embd", "d_model"))
+    heads = int(_first(text, "num_attention_heads", "n_head", "num_heads"))
+    vocab = int(_first(text, "vocab_size"))
+    return ModelShape(
+        architecture=kind,
+        layers=int(_first(text, "num_hidden_layers", "n_layer", "num_layers")),
+        hidden=hidden,
+        intermediate=int(text.get("intermediate_size") or text.get("ffn_dim") or 4 * hidden),
+        heads=heads,
+        kv_heads=int(text.get("num_key_value_heads") or heads),
+        head_dim=int(text.get("head_dim") or hidden // heads),
+        vocab=vocab,
+        tied=embeddings < 2 * vocab * hidden,
+        parameters=sum(tensor.size for tensor in tensors),
+        linears=tuple(Linear(*about, count) for about, count in counted.items()),
+        context=int(text.get("max_position_embeddings") or text.get("n_positions") or 0),
+        embedding_parameters=embeddings,
+    )
+
+
+def _first(config: Mapping[str, Any], *names: str) -> Any:
+    """The first of the names that the config has; architectures call the same thing differently."""
+    for name in names:
+        if config.get(name) is not None:
+            return config[name]
+    raise KeyError(names[0])
+
+
+def _weights(linears: Sequence[Linear]) -> int:
+    return sum(linear.inputs * linear.outputs * linear.count for linear in linears)
