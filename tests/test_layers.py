@@ -1,0 +1,91 @@
+"""Nothing heavy before it is needed: what a fresh process holds after a light command or import."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = {"torch", "mlx", "transformers", "peft", "accelerate", "bitsandbytes", "datasets", "pyarrow", "textual"}
+
+REPORT = "import json, sys; print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+
+LIGHT_MODULES = [
+    "engine.errors",
+    "engine.paths",
+    "engine.config.schema",
+    "engine.config.load",
+    "engine.config.profiles",
+    "engine.hardware.probe",
+    "engine.models.sizing",
+    "engine.runs.events",
+    "engine.runs.run",
+    "engine.plan",
+    "engine.backends.base",
+    "engine.training.control",
+    "engine.process",
+    "ft.cli",
+    "ft",
+]
+
+RECIPE = "model: {base: starter}\ndata: {train: starter}\n"
+
+
+def modules_after(code: str, home: Path) -> set[str]:
+    """Top-level packages that a fresh interpreter holds after running `code`."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", f"{code}\n{REPORT}"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"FT_HOME": str(home)},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def command(*arguments: str) -> str:
+    """Python that runs `ft ARGUMENTS` in its own process and goes on after it, to be looked at."""
+    return f"""
+import sys
+from ft.cli import main
+sys.argv = {["ft", *arguments]!r}
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+"""
+
+
+@pytest.mark.parametrize("name", LIGHT_MODULES)
+def test_a_light_module_brings_nothing_heavy(name: str, tmp_path: Path) -> None:
+    assert not modules_after(f"import {name}", tmp_path) & HEAVY
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["runs", "--help"], ["train", "--help"]])
+def test_help_brings_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
+    assert not modules_after(command(*arguments), tmp_path) & HEAVY
+
+
+def test_the_first_help_needs_not_even_pydantic(tmp_path: Path) -> None:
+    held = modules_after(command("--help"), tmp_path)
+    assert not held & {"pydantic", "numpy", "tokenizers", "huggingface_hub", "psutil", "yaml"}
+
+
+def test_validate_schema_and_init_bring_nothing_heavy(tmp_path: Path) -> None:
+    recipe = tmp_path / "train.yml"
+    recipe.write_text(RECIPE)
+    for arguments in (["validate", str(recipe)], ["schema"], ["init", str(tmp_path / "new" / "train.yml")]):
+        held = modules_after(command(*arguments), tmp_path)
+        assert not held & (HEAVY | {"tokenizers", "huggingface_hub"}), arguments
+
+
+def test_listing_runs_brings_nothing_heavy(tmp_path: Path) -> None:
+    assert not modules_after(command("runs", "list"), tmp_path) & HEAVY
+
+
+def test_the_engine_never_needs_the_layers_above_it(tmp_path: Path) -> None:
+    code = "import engine.worker, engine.service, engine.process, engine.plan"
+    assert not modules_after(code, tmp_path) & {"ft", "screens", "textual", "typer"}
