@@ -65,7 +65,7 @@ def _hidden_combinations(root: Node, wrong: list[Path]) -> list[Problem]:
 def _remove(data: Any, path: Path) -> None:
     *front, last = path or ("",)
     for step in front:
-        data = data[step] if isinstance(data, list) or (isinstance(data, dict) and step in data) else {}
+        data = data.get(step) if isinstance(data, dict) else data[int(step)]
     if isinstance(data, dict):
         data.pop(last, None)
     elif isinstance(data, list) and isinstance(last, int) and last < len(data):

@@ -75,7 +75,7 @@ def load_text(text: str, path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what YAML 1.1 *or* 1.2 would read as a number or switch, so that every reader reads text as text."""
+    """Quotes text that YAML 1.1 *or* 1.2 would read as a number or switch, so that every reader agrees."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engine.config.schema import Source, TrainConfig
+from engine.errors import DataError, ModelError
 
 STARTER = "starter"
 
@@ -32,6 +33,25 @@ def absolute(config: TrainConfig, folder: Path) -> TrainConfig:
     )
     output = output.model_copy(update={"dir": output.dir and _file(output.dir, folder)})
     return config.model_copy(update={"model": model, "data": data, "output": output})
+
+
+def check_files(config: TrainConfig) -> None:
+    """Raise `DataError` or `ModelError` where a file or folder that the recipe names is not there."""
+    missing = [f"{key}: {path} does not exist" for key, path in sources(config) if _is_missing(path)]
+    if missing:
+        raise DataError("\n".join(missing), "Relative paths start at the recipe's own folder.")
+    base = config.model.base
+    if base.startswith("/") and not Path(base).is_dir():
+        raise ModelError(
+            f"model.base: {base} does not exist", "Relative paths start at the recipe's own folder."
+        )
+    template = config.model.chat_template
+    if template not in ("auto", "chatml") and not Path(template).is_file():
+        raise ModelError(f"model.chat_template: {template} does not exist")
+
+
+def _is_missing(path: str) -> bool:
+    return path != STARTER and "://" not in path and not Path(path).exists()
 
 
 def sources(config: TrainConfig) -> Iterator[tuple[str, str]]:

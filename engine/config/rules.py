@@ -144,8 +144,8 @@ def nearest(word: str, known: Sequence[str]) -> str | None:
 
 
 def nearest_key(path: Path) -> str | None:
-    """The key that an unknown one was probably meant to be: beside it, then anywhere, then in other trainers."""
-    *section, key = [str(step) for step in path]
+    """The key that an unknown one was probably meant to be: one beside it, another trainer's, one elsewhere."""
+    key = str(path[-1])
     if found := nearest(key, keys_of(path[:-1])):
         return found
     everywhere = {f"{top}.{name}" for top in keys_of(()) for name in keys_of((top,))}

@@ -141,7 +141,7 @@ class _Builder:
     def leaf(self, event: yaml.Event, depth: int) -> Node:
         """A scalar, or what an alias stands for."""
         if isinstance(event, yaml.AliasEvent):
-            target = self.anchors.get(event.anchor)
+            target = self.anchors.get(str(event.anchor))
             if target is None:
                 why = "refers to itself" if event.anchor in self.anchors else "has no anchor before it"
                 raise self.stop(event, f"alias *{event.anchor} {why}")
@@ -204,7 +204,8 @@ def _syntax(error: yaml.YAMLError, text: str, origin: str) -> Problem:
         what = f"character U+{ord(found.group()):04X} does not belong in text" if found else str(error)
         place = Place(origin, before.count("\n") + 1, len(before) - before.rfind("\n"))
         return Problem(place, f"not a text file: {what}")
-    mark, start, said = error.problem_mark, error.context_mark, f"{error.problem} {error.context}"
+    mark: Any = error.problem_mark
+    start, said = error.context_mark, f"{error.problem} {error.context}"
     line = (text.splitlines() or [""])[min(mark.line, len(text.splitlines()) - 1)]
     message = f"not YAML: {error.problem}"
     if "\t" in line[: len(line) - len(line.lstrip())]:

@@ -1,0 +1,93 @@
+"""`ft init`, `ft validate`, `ft schema`: recipes written, checked, described."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from engine.errors import ConfigError, FtError
+from ft.console import say
+
+RecipePath = Annotated[Path, typer.Argument(metavar="PATH", help="The recipe.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Another value for a key, as training.max_steps=20."),
+]
+
+
+def init(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Where to write it.")] = Path("train.yml"),
+    profile: Annotated[
+        str, typer.Option("--profile", "-p", metavar="NAME", help="The kind of recipe; --list shows them.")
+    ] = "starter",
+    listed: Annotated[bool, typer.Option("--list", help="List the profiles, and write nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+) -> None:
+    """Write a commented recipe to start from."""
+    from engine.config.profiles import profile_names, profile_summary, profile_text
+
+    if listed:
+        names = profile_names()
+        width = max(map(len, names))
+        for name in names:
+            typer.echo(f"{name:<{width}}  {profile_summary(name)}")
+        return
+    text = profile_text(profile)
+    target = path / "train.yml" if path.is_dir() else path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with target.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise ConfigError(f"{target} is there already", "--force writes over it.") from error
+    say(f"Wrote {target} from the profile {profile}.")
+    edit = "" if profile == "starter" else f"  {'edit ' + str(target):<24} # your data, your model\n"
+    shown = "" if str(target) == "train.yml" else f" {target}"
+    say(f"Next:\n{edit}  {'ft plan' + shown:<24} # what it will take\n  {'ft train' + shown:<24} # train")
+
+
+def validate(
+    path: RecipePath = Path("train.yml"),
+    overrides: Set = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Check a recipe: its keys and values, how they go together, and that its files are there."""
+    from engine.config.load import load_recipe
+    from engine.config.locations import check_files
+
+    try:
+        recipe = load_recipe(path, overrides or ())
+        check_files(recipe.config)
+    except FtError as error:
+        if not as_json:
+            raise
+        typer.echo(json.dumps(_report(path, error), indent=2, ensure_ascii=False))
+        raise typer.Exit(error.exit_code) from error
+    if as_json:
+        config = recipe.config.model_dump(mode="json")
+        body = {"valid": True, "path": str(path), "problems": [], "config": config}
+        typer.echo(json.dumps(body, indent=2, ensure_ascii=False))
+    else:
+        typer.echo(f"{path} is valid.")
+
+
+def schema() -> None:
+    """Print the recipe's JSON Schema. An editor that knows it completes and checks while you type."""
+    from engine.config.rules import recipe_schema
+
+    typer.echo(json.dumps(recipe_schema(), indent=2, ensure_ascii=False))
+
+
+def _report(path: Path, error: FtError) -> dict[str, Any]:
+    from engine.config.problems import Problem, RecipeError
+
+    def shown(problem: Problem) -> dict[str, Any]:
+        place = problem.place
+        body = {"place": str(place), "line": place.line, "column": place.column}
+        return body | {"key": problem.key, "message": problem.message, "suggestion": problem.suggestion}
+
+    found = (
+        [shown(p) for p in error.problems] if isinstance(error, RecipeError) else [{"message": error.message}]
+    )
+    return {"valid": False, "path": str(path), "kind": error.kind, "problems": found, "hint": error.hint}
