@@ -1,25 +1,22 @@
 """A recipe, a machine, a model and its examples settle into one plan; every choice carries its reason."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from engine.capabilities import Dtype
 from engine.config.schema import TrainConfig
 from engine.errors import DataError
 from engine.hardware.probe import Machine
-
-if TYPE_CHECKING:
-    from engine.models.sizing import ModelShape
+from engine.models.sizing import ModelShape, lora_parameters
 from engine.planning import batch, choices, limits, speed
 from engine.planning.advice import advise
-from engine.planning.choices import Attention, Dtype, Lengths
+from engine.planning.choices import Attention, Lengths
 from engine.planning.limits import Fits
 from engine.planning.memory import Load
 from engine.planning.memory import MemoryPlan as MemoryPlan
@@ -74,7 +71,7 @@ class Plan:
         return json.dumps(body, indent=2, sort_keys=True) + "\n"
 
     @staticmethod
-    def from_json(text: str) -> Plan:
+    def from_json(text: str) -> "Plan":
         body: dict[str, Any] = json.loads(text)
         body["memory"].pop("peak_bytes", None)
         body["memory"] = MemoryPlan(**body["memory"])
@@ -188,7 +185,6 @@ def _load(
     config: TrainConfig, machine: Machine, shape: ModelShape, precision: choices.Precision, share: float
 ) -> Load:
     """What memory depends on, but for the micro-batch."""
-    from engine.models.sizing import lora_parameters
 
     full = config.adapter.type == "none"
     rank = config.adapter.rank

@@ -1,19 +1,14 @@
 """The micro-batch and gradient checkpointing: the fastest that fits, in the least memory."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from engine.config.schema import TrainConfig
-
-if TYPE_CHECKING:
-    from engine.models.sizing import ModelShape
+from engine.models.sizing import ModelShape
 from engine.planning.choices import Lengths
 from engine.planning.limits import COMFORT
 from engine.planning.memory import Load, MemoryPlan, predict

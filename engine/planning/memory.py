@@ -1,13 +1,11 @@
 """How much memory training needs, part by part, from the model's shape alone."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    from engine.models.sizing import ModelShape
-from engine.planning.choices import BYTES, Dtype
+from engine.capabilities import Dtype
+from engine.models.sizing import ModelShape
+from engine.planning.choices import BYTES
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,8 @@
 """How long training takes: the arithmetic it needs over the arithmetic this machine does in a second."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+from engine.capabilities import Dtype
 from engine.hardware.probe import Machine
-
-if TYPE_CHECKING:
-    from engine.models.sizing import ModelShape
-from engine.planning.choices import Dtype
+from engine.models.sizing import ModelShape
 from engine.planning.memory import Load, linear_parameters
 
 CORE_FLOPS: dict[Dtype, float] = {"fp32": 40e9, "bf16": 90e9, "fp16": 40e9}
