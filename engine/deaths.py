@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.runs.events import Event, Failed, Finished, Memory
+from engine.runs.events import Event, Memory
 from engine.runs.run import Run
+from engine.runs.state import last_word
 
 MEMORY_EXIT = 75
 """Exit code of an engine that ran out of memory and wrote no `failed`: its parent decides what follows."""
@@ -32,7 +33,7 @@ def examine(run: Run, code: int | None, since: int, kills_before: int | None = N
     `code` is None where it is not known, negative where a signal ended it.
     """
     events = list(run.events(since=since))
-    if any(isinstance(event, Failed | Finished) for event in events):
+    if last_word(events) is not None:
         return None
     memory = code == MEMORY_EXIT
     if code is not None and code < 0:
@@ -43,7 +44,7 @@ def examine(run: Run, code: int | None, since: int, kills_before: int | None = N
 
 
 def is_memory_failure(error: BaseException) -> bool:
-    """Whether an exception that is no FtError says that memory ran out; torch raises RuntimeError on a CPU."""
+    """Whether an exception says that memory ran out (torch raises a plain RuntimeError on a CPU)."""
     if isinstance(error, MemoryError):
         return True
     text = str(error).lower()

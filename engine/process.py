@@ -12,8 +12,9 @@ from engine.deaths import examine
 from engine.errors import KINDS, ConfigError, MachineError, TrainingError
 from engine.runs import lock
 from engine.runs.disk import explaining
-from engine.runs.events import Event, Failed, Finished
+from engine.runs.events import Failed, Finished
 from engine.runs.run import Run
+from engine.runs.state import last_word
 from engine.training import control
 
 FULL_BYTES = 64 << 10
@@ -65,22 +66,13 @@ def start(run: Run, resume: Path | None = None, force: bool = False) -> Engine:
     return Engine(run, since, supervisor)
 
 
-def last_word(run: Run, since: int = 0) -> Event | None:
-    """The event that ended the run, among those from `since` on; None where there is none."""
-    last: Event | None = None
-    for event in run.events(since=since):
-        if isinstance(event, Failed | Finished):
-            last = event
-    return last
-
-
 def outcome(run: Run, since: int = 0, code: int | None = None) -> Finished:
     """How a run whose engine is gone has ended.
 
     Raises the error that the engine failed with; where it ended without a word, TrainingError with the end
     of its log, or MachineError where the disk is full. `code` is the engine's exit code, if known.
     """
-    last = last_word(run, since)
+    last = last_word(run.events(since=since))
     if isinstance(last, Finished):
         return last
     if isinstance(last, Failed):

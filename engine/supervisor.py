@@ -20,6 +20,7 @@ from engine.errors import FtError, MachineError, OutOfMemoryError, TrainingError
 from engine.runs.events import Failed, Warned
 from engine.runs.limits import Limits, halved
 from engine.runs.run import Run
+from engine.training.checkpoints import latest
 
 RESTARTS = 2
 
@@ -85,8 +86,6 @@ class Supervisor:
 
     def _restart(self, limits: Limits) -> Path | None:
         """Put the limits in force and say so; returns the checkpoint to go on from."""
-        from engine.training.checkpoints import latest
-
         limits.save(self.run)
         checkpoint = latest(self.run.folder)
         where = f"from {checkpoint.name}" if checkpoint else "from the beginning"

@@ -52,6 +52,17 @@ def current(events: Iterable[Event]) -> list[Event]:
     return kept
 
 
+def last_word(events: Iterable[Event]) -> Failed | Finished | None:
+    """The event that ended the run's last engine; None where it has not said any."""
+    last: Failed | Finished | None = None
+    for event in events:
+        if isinstance(event, Started):
+            last = None
+        elif isinstance(event, Failed | Finished):
+            last = event
+    return last
+
+
 def fold(events: Iterable[Event], alive: bool) -> RunState:
     """The state that the events amount to; `alive` is whether the run's lock is held."""
     state = RunState()

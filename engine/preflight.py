@@ -1,0 +1,23 @@
+"""What can be told at once about whether a recipe can run, before an engine is started for it."""
+
+from pathlib import Path
+
+from engine.config.schema import TrainConfig
+
+
+def check(config: TrainConfig) -> None:
+    """Open the data files and look at a local model's folder. Raises DataError or ModelError.
+
+    What takes longer (every row, a download, the plan) is the engine's to find out.
+    """
+    from engine.data.sources import train_sources, validation_source
+    from engine.models.local import check as check_folder
+
+    for source in train_sources(config.data):
+        next(iter(source.table.rows()), None)
+    held_out = validation_source(config.data)
+    if held_out is not None:
+        next(iter(held_out.table.rows()), None)
+    folder = Path(config.model.base).expanduser()
+    if folder.is_absolute() or folder.exists():
+        check_folder(folder)

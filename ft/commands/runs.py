@@ -1,0 +1,148 @@
+"""`ft runs list | show | rm`."""
+
+import json as jsonlib
+import sys
+import time
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from engine.errors import ConfigError, FtError
+from engine.runs.events import Eval
+from engine.runs.run import Run
+from engine.runs.state import RunState, current
+from ft import narrate
+from ft.console import out, say
+
+app = typer.Typer(help="List, show and remove runs.", no_args_is_help=True, add_completion=False)
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+RunArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="[RUN]", help="An id, a prefix of one, or a path; the latest if left out."),
+]
+COLOURS = {"running": "green", "paused": "yellow", "failed": "red", "dead": "red", "stopped": "yellow"}
+
+
+@app.command("list")
+def list_(json: Json = False) -> None:
+    """List the runs, newest first."""
+    runs = [(run, run.state()) for run in Run.all()]
+    if json:
+        _print_json([facts(run, state) for run, state in runs])
+        return
+    if not runs:
+        say("There are no runs yet. Start one with: ft train")
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    for title in ("run", "status", "step", "loss", "best held-out loss", "age"):
+        table.add_column(title, no_wrap=True)
+    for run, state in runs:
+        status = Text(state.status, style=COLOURS.get(state.status, ""))
+        age = narrate.duration(time.time() - state.started) if state.started else ""
+        table.add_row(run.id, status, _position(state), _number(state.loss), _number(state.best), age)
+    out().print(table)
+
+
+@app.command()
+def show(run: RunArgument = None, json: Json = False) -> None:
+    """Show where a run stands, what it learned and where its files are."""
+    found = Run.open(run)
+    state = found.state()
+    evals = [event for event in current(found.events()) if isinstance(event, Eval)]
+    if json:
+        body = facts(found, state) | {"evaluations": [asdict(event) for event in evals]}
+        _print_json(body | {"provenance": found.provenance})
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in _described(found, state, evals):
+        table.add_row(name, Text(text))
+    out().print(table)
+
+
+@app.command()
+def rm(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Ids, prefixes of them, or paths.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json: Json = False,
+) -> None:
+    """Remove runs with their checkpoints and adapters."""
+    found = [Run.open(reference) for reference in runs]
+    for run in found:
+        if run.alive():
+            raise ConfigError(f"Run {run.id} is training.", f"Stop it first: ft stop {run.id}")
+    if not yes and not _agreed(found):
+        say("Nothing was removed.")
+        raise typer.Exit(130)
+    for run in found:
+        run.remove()
+        if not json:
+            say(f"removed {run.id}")
+    if json:
+        _print_json({"removed": [run.id for run in found]})
+
+
+def facts(run: Run, state: RunState) -> dict[str, Any]:
+    """What `--json` says of a run."""
+    result = next((str(folder) for folder in (run.adapter, run.model) if folder.is_dir()), None)
+    body = asdict(state)
+    error = state.error
+    body["error"] = {"kind": error.kind, "message": error.message, "hint": error.hint} if error else None
+    return {"id": run.id, "folder": str(run.folder), "result": result} | body
+
+
+def _described(run: Run, state: RunState, evals: list[Eval]) -> list[tuple[str, str]]:
+    rows = [("run", run.id), ("folder", str(run.folder)), ("status", _status(state))]
+    try:
+        config = run.config
+        rows += [("model", config.model.base), ("data", _data(config.data.train))]
+    except FtError as error:
+        rows.append(("recipe", f"unreadable: {error.message}"))
+    if state.step:
+        rows += [("step", _position(state)), ("loss", _number(state.loss))]
+    if evals:
+        rows.append(("first held out", f"{narrate.scores(evals[0])}  (step {evals[0].step})"))
+        rows.append(("last held out", f"{narrate.scores(evals[-1])}  (step {evals[-1].step})"))
+    rows += [(f.name, str(f)) for f in (run.adapter, run.model) if f.is_dir()]
+    checkpoints = sorted(path.name for path in run.checkpoints.glob("step-*"))
+    if checkpoints:
+        rows.append(("checkpoints", ", ".join(checkpoints)))
+    return rows
+
+
+def _status(state: RunState) -> str:
+    if state.error is not None:
+        return f"failed: {state.error.message}"
+    return state.status + (f" ({state.reason.replace('_', ' ')})" if state.reason == "early_stopping" else "")
+
+
+def _data(train: Any) -> str:
+    sources = train if isinstance(train, list) else [train]
+    return ", ".join(source if isinstance(source, str) else source.path for source in sources)
+
+
+def _position(state: RunState) -> str:
+    return f"{state.step}/{state.total}" if state.total else ""
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _agreed(runs: list[Run]) -> bool:
+    names = ", ".join(run.id for run in runs)
+    if not sys.stdin.isatty():
+        raise ConfigError(f"Removing {names} has to be confirmed.", "Add --yes.")
+    return typer.confirm(f"Remove {names} with all checkpoints?", err=True)
+
+
+def _print_json(body: Any) -> None:
+    print(jsonlib.dumps(body, indent=2, ensure_ascii=False, default=str))

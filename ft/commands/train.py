@@ -1,0 +1,118 @@
+"""`ft train`, `ft attach`, `ft stop`: start a run, watch it, end it."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engine.config.load import load_recipe
+from engine.config.schema import TrainConfig
+from engine.errors import ConfigError
+from engine.preflight import check
+from engine.process import start
+from engine.runs.run import Run
+from engine.training import control
+from engine.training.checkpoints import latest
+from ft.console import say
+from ft.watch import attach_to_end, train_to_end, view_of
+
+RECIPE = Path("train.yml")
+Json = Annotated[bool, typer.Option("--json", help="Print the run's events, one JSON object a line.")]
+Plain = Annotated[bool, typer.Option("--plain", help="One line an event instead of the live view.")]
+RunArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="[RUN]", help="An id, a prefix of one, or a path; the latest if left out."),
+]
+
+
+def train(
+    config: Annotated[Path | None, typer.Argument(help="The recipe; train.yml if left out.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe.")
+    ] = None,
+    json: Json = False,
+    plain: Plain = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Print the run's id and leave it training.")
+    ] = False,
+    run_dir: Annotated[
+        Path | None, typer.Option("--run-dir", metavar="DIR", help="The run's folder, new or empty.")
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option("--resume", metavar="RUN", help="Go on with a stopped run, or from a checkpoint."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Train even where the plan says that memory is too small.")
+    ] = False,
+) -> None:
+    """Train a model as train.yml says. Ctrl-c stops with a checkpoint; twice ends at once."""
+    if resume is not None:
+        if config or overrides or run_dir:
+            raise ConfigError(
+                "--resume goes on with the run's own recipe, so CONFIG, --set and --run-dir cannot be given.",
+                "To train with another recipe, start a new run.",
+            )
+        run, checkpoint = resumable(resume)
+    else:
+        recipe = load_recipe(config or RECIPE, overrides or [])
+        check(recipe.config)
+        run, checkpoint = Run.create(recipe, run_dir), None
+    engine = start(run, checkpoint, force)
+    if detach:
+        print(run.id)
+        say(f"It trains by itself. Watch it: ft attach {run.id}   End it: ft stop {run.id}")
+        return
+    if not json:
+        say(f"run {run.id} in {run.folder}")
+    raise typer.Exit(train_to_end(engine, view_of(run, json, plain)))
+
+
+def attach(run: RunArgument = None, json: Json = False, plain: Plain = False) -> None:
+    """Watch a run that is training. Ctrl-c leaves it training."""
+    found = _training(run) or Run.open(run)
+    raise typer.Exit(attach_to_end(found, view_of(found, json, plain)))
+
+
+def stop(run: RunArgument = None) -> None:
+    """Stop a run; it leaves a full checkpoint. Returns when it has ended."""
+    found = _training(run)
+    if found is None:
+        state = Run.open(run).state()
+        raise ConfigError(
+            f"Run {Run.open(run).id} is not training; it is {state.status}."
+            if run
+            else "No run is training.",
+            "See them all with: ft runs list",
+        )
+    control.send(found, "stop")
+    say(f"Stopping {found.id} after a checkpoint …")
+    while found.alive():
+        time.sleep(0.1)
+    state = found.state()
+    say(f"It is {state.status} at step {state.step}. Go on with: ft train --resume {found.id}")
+
+
+def resumable(reference: str) -> tuple[Run, Path | None]:
+    """The run to go on with and the checkpoint to start from; None where it has none yet.
+
+    Raises ConfigError where nothing is left to do or the recipe is gone.
+    """
+    run = Run.open(reference)
+    config: TrainConfig = run.config
+    check(config)
+    if run.checkpoint is None and not run.alive() and run.state().status == "completed":
+        raise ConfigError(
+            f"Run {run.id} is completed; nothing is left to train.",
+            f"Start a new run, or name an earlier checkpoint: ft train --resume {run.checkpoints}/step-…",
+        )
+    return run, run.checkpoint or latest(run.folder)
+
+
+def _training(reference: str | None) -> Run | None:
+    """The run that is meant if it is training; without a reference, the latest that is."""
+    if reference is None:
+        return next((run for run in Run.all() if run.alive()), None)
+    run = Run.open(reference)
+    return run if run.alive() else None

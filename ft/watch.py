@@ -1,0 +1,105 @@
+"""Following a run to its end, with ctrl-c meaning what it should."""
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from engine.errors import MachineError
+from engine.process import Engine, outcome
+from engine.runs.events import Finished, Warned
+from engine.runs.run import Run
+from engine.runs.state import last_word
+from engine.training import control
+from engine.training.checkpoints import latest, step_of
+from ft import console, narrate
+from ft.live import Live, Plain, View
+
+STOPPED_EXIT = 130
+GONE_S = 10.0
+"""How long the memory of a killed engine may take to go."""
+
+
+def view_of(run: Run, json: bool, plain: bool) -> View:
+    """JSON if asked for, a live view on a terminal, plain lines elsewhere."""
+    if json or plain or not sys.stderr.isatty():
+        return Plain(json)
+    return Live(run, console.err())
+
+
+def train_to_end(engine: Engine, view: View) -> int:
+    """Show a run that this command started; ctrl-c stops it with a checkpoint, twice ends it at once.
+
+    Returns the exit code. Raises the error that the run failed with.
+    """
+    run = engine.run
+    asked = 0
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            view.say("Stopping after a checkpoint; ctrl-c again ends at once.")
+            try:
+                control.send(run, "stop")
+            except MachineError:  # a full disk takes no file; a signal gets through
+                engine.supervisor.terminate()
+        elif asked == 2:
+            engine.kill()
+
+    with _on_interrupt(interrupt):
+        with view:
+            _show_all(run, view, engine.since)
+        code = engine.supervisor.wait()
+        if asked > 1:
+            _note_killed(run, engine.since)
+    return conclude(run, view, engine.since, code)
+
+
+def attach_to_end(run: Run, view: View) -> int:
+    """Show a run that trains elsewhere; ctrl-c leaves it training. Returns the exit code."""
+    try:
+        with view:
+            _show_all(run, view, since=0)
+    except KeyboardInterrupt:
+        view.say(f"Left; the run goes on. Watch it again: ft attach {run.id}   End it: ft stop {run.id}")
+        return STOPPED_EXIT
+    return conclude(run, view, 0, None)
+
+
+def conclude(run: Run, view: View, since: int, code: int | None) -> int:
+    """Say how the run has ended; returns the exit code. Raises the error that it failed with."""
+    finished = outcome(run, since, code)
+    for text in narrate.summary(run, finished):
+        view.say(text)
+    return STOPPED_EXIT if finished.reason == "stopped" else 0
+
+
+def _show_all(run: Run, view: View, since: int) -> None:
+    for event in run.events(follow=True, since=since):
+        view.show(event)
+
+
+def _note_killed(run: Run, since: int) -> None:
+    """Write the last word for an engine that was ended at once, so that it does not look dead."""
+    until = time.monotonic() + GONE_S
+    while run.alive() and time.monotonic() < until:
+        time.sleep(0.05)
+    if last_word(run.events(since=since)) is None:
+        checkpoint = latest(run.folder)
+        kept = f"step {step_of(checkpoint)}" if checkpoint else "nothing: there was no checkpoint yet"
+        run.emit(Warned(message=f"Ended at once; what is kept is {kept}."))
+        run.emit(Finished(reason="stopped", step=step_of(checkpoint) if checkpoint else 0))
+
+
+@contextmanager
+def _on_interrupt(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Have SIGINT and SIGTERM call `handler` for the length of the block."""
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
