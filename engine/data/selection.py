@@ -1,0 +1,68 @@
+"""Which rows of which sources a run uses: counted and chosen before any of them is converted."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from engine.data.formats import Detected, Form, detect
+from engine.data.readers import Keep, Origin
+from engine.data.sources import OpenSource
+
+CHUNK = 1000
+"""Rows that are converted and encoded at once: enough to keep every core busy, little enough to hold."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Sources with their detected forms, and a mask over the rows of each."""
+
+    sources: tuple[OpenSource, ...]
+    detected: tuple[Detected, ...]
+    keep: tuple[Keep, ...]
+
+    @property
+    def count(self) -> int:
+        """Rows selected."""
+        return sum(int(mask.sum()) for mask in self.keep)
+
+    def chunks(self) -> Iterator[tuple[Form, list[Origin]]]:
+        """The selected rows in file order, at most `CHUNK` of one form at a time."""
+        for source, detected, mask in zip(self.sources, self.detected, self.keep, strict=True):
+            chunk: list[Origin] = []
+            for row in source.table.rows(None if mask.all() else mask):
+                chunk.append(row)
+                if len(chunk) == CHUNK:
+                    yield detected.form, chunk
+                    chunk = []
+            if chunk:
+                yield detected.form, chunk
+
+    def limited(self, most: int | None, seed: int) -> "Selection":
+        """At most so many of the rows, chosen by the seed from all sources alike."""
+        if most is None or most >= self.count:
+            return self
+        places = np.flatnonzero(np.concatenate(self.keep))
+        chosen = np.zeros(sum(map(len, self.keep)), dtype=np.bool_)
+        chosen[places[choose(len(places), most, seed)]] = True
+        ends = np.cumsum([len(mask) for mask in self.keep])[:-1]
+        return replace(self, keep=tuple(np.split(chosen, ends)))
+
+
+def select(sources: Sequence[OpenSource], most: int | None, seed: int) -> Selection:
+    """Detect each source's form, count its rows, and choose. Raises `DataError`."""
+    detected = tuple(detect(source.table.rows(), source.format, source.name) for source in sources)
+    keep = []
+    for number, source in enumerate(sources):
+        mask = np.ones(source.table.count(), dtype=np.bool_)
+        if source.max_samples is not None and source.max_samples < len(mask):
+            mask = choose(len(mask), source.max_samples, seed + number)
+        keep.append(mask)
+    return Selection(tuple(sources), detected, tuple(keep)).limited(most, seed)
+
+
+def choose(count: int, most: int, seed: int) -> Keep:
+    """A mask over `count` with `most` places set, by the seed."""
+    mask = np.zeros(count, dtype=np.bool_)
+    mask[np.random.default_rng(seed).choice(count, size=min(most, count), replace=False)] = True
+    return mask

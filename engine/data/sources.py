@@ -1,0 +1,99 @@
+"""What the recipe names → tables of rows: finds the file, says what is wrong with it, picks its reader."""
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.config.schema import Data, Format, Source
+from engine.data.readers import READERS, Table
+from engine.errors import DataError
+
+STARTER = Path(__file__).parent / "starter"
+DEFAULT_SHARE = 0.1
+"""The validation share for which the starter's own held-out rows stand in."""
+
+
+@dataclass(frozen=True)
+class OpenSource:
+    """A source whose file is there: its rows, their form (`auto`: to be detected) and how many to use."""
+
+    name: str
+    table: Table
+    format: Format
+    max_samples: int | None
+
+
+def train_sources(data: Data) -> list[OpenSource]:
+    """Open every training source. Raises `DataError`."""
+    return [_open(source, data.format, "train.jsonl") for source in _listed(data)]
+
+
+def validation_source(data: Data) -> OpenSource | None:
+    """Open the validation source; None where a share of the training rows is held out instead.
+
+    The starter ships held-out rows of its own: they are used unless another share is asked for.
+    Raises `DataError`.
+    """
+    if not isinstance(data.validation, float | int):
+        return _open(data.validation, data.format, "validation.jsonl")
+    names = [source if isinstance(source, str) else source.path for source in _listed(data)]
+    if names == ["starter"] and data.validation == DEFAULT_SHARE:
+        return _open("starter", data.format, "validation.jsonl")
+    return None
+
+
+def _listed(data: Data) -> list[str | Source]:
+    return data.train if isinstance(data.train, list) else [data.train]
+
+
+def _open(source: str | Source, format_: Format, starter_file: str) -> OpenSource:
+    if isinstance(source, str):
+        source = Source(path=source)
+    form = source.format if source.format != "auto" else format_
+    path = STARTER / starter_file if source.path == "starter" else Path(source.path).expanduser()
+    name = f"starter/{starter_file}" if source.path == "starter" else _shown(path)
+    return OpenSource(name, _table(path, name), form, source.max_samples)
+
+
+def _table(path: Path, name: str) -> Table:
+    if path.is_dir():
+        raise DataError(f"{name}: is a folder, not a file", _offer(path, "Name one of its files"))
+    if not path.exists():
+        raise DataError(f"{name}: no such file", _nearest(path))
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        known = ", ".join(READERS)
+        ending = f"files ending in {path.suffix}" if path.suffix else "files without an ending"
+        raise DataError(f"{name}: cannot read {ending}", f"Data files end in {known}.")
+    try:
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise DataError(f"{name}: the file is empty", "Put rows in it, or name another file.")
+        return reader(path, name)
+    except PermissionError as error:
+        raise DataError(f"{name}: may not be read", f"Give yourself the right: chmod u+r {name}") from error
+
+
+def _shown(path: Path) -> str:
+    """The path as short as it stays clear: relative where it lies below the working folder."""
+    try:
+        return str(path.absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _nearest(path: Path) -> str:
+    folder = path.parent
+    if not folder.is_dir():
+        return f"The folder {_shown(folder)} does not exist either."
+    names = [entry.name for entry in folder.iterdir()]
+    near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5)
+    return f"Did you mean {' or '.join(near)}?" if near else _offer(folder, "There is")
+
+
+def _offer(folder: Path, lead: str) -> str:
+    files = sorted(entry.name for entry in folder.iterdir() if entry.suffix.lower() in READERS)
+    if not files:
+        return f"{_shown(folder)} holds no data files ({', '.join(READERS)})."
+    more = f" and {len(files) - 5} more" if len(files) > 5 else ""
+    return f"{lead}: {', '.join(files[:5])}{more}."

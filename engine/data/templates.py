@@ -1,0 +1,200 @@
+"""Rows → tokens with a trained/untrained flag for each, by the model's own chat template.
+
+What is trained of a conversation is what the assistant writes: from the end of the generation prompt to
+its end-of-turn token, that token included; white space that the template puts after it is not. The spans
+come from the template's `{% generation %}` marks where it has them, else from rendering the conversation up
+to each answer.
+
+The spans are characters. Tokens are then cut exactly there: the ids before an answer are those that the
+model will be given as a prompt. Where a token would straddle the boundary, the text is encoded in two pieces.
+"""
+
+import os.path
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import jinja2
+import tokenizers
+
+from engine.data.chat_template import ChatTemplate, Span
+from engine.data.formats import RowError
+from engine.data.tokenizer import Tokenizer
+from engine.data.types import Conversation, Message, Row, Text
+
+TrainOn = Literal["assistant", "last", "all"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A row's text and the character spans of it that are trained, in order. `plain`: without a template."""
+
+    text: str
+    spans: tuple[Span, ...]
+    plain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A row's ids, and the trained spans of them, in order. Position 0 is in none: nothing predicts it."""
+
+    ids: list[int]
+    spans: tuple[Span, ...]
+
+    @property
+    def trained(self) -> int:
+        return sum(end - start for start, end in self.spans)
+
+
+class RowEncoder:
+    """Encodes rows for one tokenizer and one choice of what is trained."""
+
+    def __init__(self, tokenizer: Tokenizer, train_on: TrainOn) -> None:
+        self.tokenizer = tokenizer
+        self.train_on = train_on
+        self._stops = tuple(text for id_, text in tokenizer.added.items() if id_ in tokenizer.stop_ids)
+        plain, special = (tokenizer.encode(["a"], special=special)[0] for special in (False, True))
+        self._lead = special[: special.index(plain[0])]
+        # Generation prompts are the same few strings in every row.
+        self._tail_ids = lru_cache(maxsize=256)(self._ids)
+
+    def render(self, row: Row) -> Rendered:
+        """The text and its trained spans. Raises `RowError` where the template refuses or changes a turn."""
+        if isinstance(row, Text):
+            text = row.prompt + row.completion
+            return Rendered(
+                text, ((0 if self.train_on == "all" else len(row.prompt), len(text)),), plain=True
+            )
+        chat = self.tokenizer.template()
+        try:
+            if self.train_on == "all":
+                text = chat.render(row.messages)
+                return Rendered(text, ((0, len(text)),), plain=False)
+            text, spans = self._marked(chat, row) if chat.has_marks else self._answers(chat, row)
+        except jinja2.TemplateError as error:
+            raise RowError(f"the chat template refuses it: {error}") from error
+        return Rendered(text, tuple(spans), plain=False)
+
+    def encode(self, rows: Sequence[Rendered]) -> list[Encoded]:
+        """Tokens of many rows at once, on all cores."""
+        encodings = self.tokenizer.encode_spans([row.text for row in rows])
+        return [self._finish(row, encoding) for row, encoding in zip(rows, encodings, strict=True)]
+
+    def _marked(self, chat: ChatTemplate, row: Conversation) -> tuple[str, list[Span]]:
+        text, spans = chat.render_marked(row.messages)
+        spans = [self._with_end_token(text, span) for span in spans if span[0] < span[1]]
+        if not spans:
+            raise RowError("the chat template marks nothing of it as the assistant's")
+        return text, spans[-1:] if self.train_on == "last" else spans
+
+    def _with_end_token(self, text: str, span: Span) -> Span:
+        """Marks may end before the end-of-turn token; without it the model would never learn to stop."""
+        start, end = span
+        after = next((stop for stop in self._stops if text.startswith(stop, end)), "")
+        return start, end + len(after)
+
+    def _answers(self, chat: ChatTemplate, row: Conversation) -> tuple[str, list[Span]]:
+        messages = row.messages
+        text = chat.render(messages)
+        turns = [index for index, message in enumerate(messages) if message.role == "assistant"]
+        spans = []
+        for index in turns[-1:] if self.train_on == "last" else turns:
+            before = self._before(chat, messages, index)
+            last = index == len(messages) - 1
+            through = text if last else chat.render(messages[: index + 1])
+            if not (through.startswith(before) and text.startswith(through)):
+                raise RowError(
+                    f"the chat template shows messages[{index}] differently when later messages follow, or "
+                    "unlike its generation prompt, so the model would learn other text than it will see"
+                )
+            spans.append((len(before), self._end(through, len(before))))
+        return text, spans
+
+    def _before(self, chat: ChatTemplate, messages: Sequence[Message], index: int) -> str:
+        """The text that an answer follows: the prompt that a model gets. Where the assistant opens the
+        conversation there is no prompt, and it is the part that does not depend on what it says."""
+        if index:
+            return chat.render(messages[:index], generation_prompt=True)
+        openings = [chat.render([Message("assistant", content)]) for content in ("A", "B")]
+        return os.path.commonprefix(openings)  # noqa: RUF071 - characters are what is meant
+
+    def _end(self, text: str, start: int) -> int:
+        """After the end token; a template without one keeps its white space, the only end the model sees."""
+        stripped = text.rstrip()
+        return len(stripped) if stripped.endswith(self._stops) and len(stripped) > start else len(text)
+
+    def _finish(self, row: Rendered, encoding: tokenizers.Encoding) -> Encoded:
+        ids, spans = self._cut(row.text, row.spans, encoding)
+        if row.plain:
+            shift = len(self._lead)
+            ids = self._lead + ids
+            spans = [(start + shift, end + shift) for start, end in spans]
+            if ids[-1] != self.tokenizer.eos_id:
+                ids = [*ids, self.tokenizer.eos_id]
+                spans[-1] = (spans[-1][0], len(ids))
+        if spans[0][0] == 0:
+            spans[0] = (1, spans[0][1])
+        return Encoded(ids, tuple(span for span in spans if span[0] < span[1]))
+
+    def _cut(
+        self, text: str, spans: Sequence[Span], encoding: tokenizers.Encoding
+    ) -> tuple[list[int], list[Span]]:
+        """Character spans → token spans. Where tokens do not part at a start, the text is encoded in two."""
+        ids = encoding.ids
+        found = []
+        for number, (start, end) in enumerate(spans):
+            first, last = _token_at(encoding, text, start), _token_at(encoding, text, end)
+            if last and last < len(ids) and _start(encoding, last) < end:
+                last += 1  # it began inside the span, so the model writes it
+            found.append((first, last))
+            if not self._parts(ids, text[:start], encoding, first):
+                split = self._split(text, spans, number)
+                if self.tokenizer.decode(split[0], False) == self.tokenizer.decode(ids, False):
+                    return split
+                # A tokenizer that puts a space before every text cannot continue one: the token stays whole.
+        return ids, found
+
+    def _parts(self, ids: list[int], before: str, encoding: tokenizers.Encoding, first: int) -> bool:
+        """True where the ids before `first` are those of the text `before`, encoded alone.
+
+        Special tokens part a text before anything else happens to it: looking back to the last one is enough.
+        """
+        if not before:
+            return True
+        anchor = max(first - 1, 0)
+        while anchor and ids[anchor] not in self.tokenizer.added:
+            anchor -= 1
+        tail = before[_start(encoding, anchor) if anchor else 0 :]
+        encode = self._tail_ids if len(tail) < 100 else self._ids
+        return ids[anchor:first] == encode(tail)
+
+    def _split(self, text: str, spans: Sequence[Span], number: int) -> tuple[list[int], list[Span]]:
+        """Encode the text before a span and the text from there on each for itself."""
+        at = spans[number][0]
+        ids: list[int] = []
+        found: list[Span] = []
+        for piece, base, part in ((text[:at], 0, spans[:number]), (text[at:], at, spans[number:])):
+            moved = [(start - base, end - base) for start, end in part]
+            piece_ids, piece_found = self._cut(piece, moved, self.tokenizer.encode_spans([piece])[0])
+            found += [(start + len(ids), end + len(ids)) for start, end in piece_found]
+            ids = ids + piece_ids
+        return ids, found
+
+    def _ids(self, text: str) -> list[int]:
+        return self.tokenizer.encode([text], special=False)[0]
+
+
+def _token_at(encoding: tokenizers.Encoding, text: str, char: int) -> int:
+    """The token that holds the character, or the first one after it (a normaliser may drop characters)."""
+    for position in range(char, len(text)):
+        token = encoding.char_to_token(position)
+        if token is not None:
+            return int(token)
+    return len(encoding)
+
+
+def _start(encoding: tokenizers.Encoding, token: int) -> int:
+    """The first character of a token."""
+    chars = encoding.token_to_chars(token)
+    return chars[0] if chars else 0

@@ -1,0 +1,190 @@
+"""Selected rows → flat arrays of tokens, a thousand rows at a time; what was wrong or cut is told."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.data.formats import RowError, convert
+from engine.data.readers import Keep
+from engine.data.selection import Selection
+from engine.data.templates import Encoded, Rendered, RowEncoder
+from engine.data.types import Conversation, Examples, Int32, Question, Row
+from engine.errors import DataError
+
+MOST_PROBLEMS = 10
+"""Rows named in one error."""
+LOST_SHARE = 0.01
+"""Share of rows that may lose everything trained to truncation (and are left out) before a run is refused."""
+
+
+@dataclass(frozen=True)
+class Tokenised:
+    """Examples with the number of the row that each came from (int64 `[count]`), questions, and notes."""
+
+    examples: Examples
+    rows: npt.NDArray[np.int64]
+    questions: tuple[Question, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass
+class _Truncation:
+    """What `max_seq_length` did to the rows."""
+
+    limit: int
+    cut: int = 0
+    tokens_lost: int = 0
+    emptied: list[str] = field(default_factory=list)
+    needed: int = 0
+    longest: int = 0
+
+    def apply(self, row: Encoded, where: str) -> Encoded | None:
+        """The row, cut on the right to the limit; None where nothing trained is left of it."""
+        self.longest = max(self.longest, len(row.ids))
+        if len(row.ids) <= self.limit:
+            return row
+        spans = tuple((start, min(end, self.limit)) for start, end in row.spans if start < self.limit)
+        short = Encoded(row.ids[: self.limit], spans)
+        self.cut += 1
+        self.tokens_lost += row.trained - short.trained
+        if spans:
+            return short
+        self.emptied.append(where)
+        self.needed = max(self.needed, row.spans[0][0] + 1)
+        return None
+
+    def notes(self, rows: int) -> list[str]:
+        """What the person should know. Raises `DataError` where too many rows lost all that was trained."""
+        if len(self.emptied) > LOST_SHARE * rows:
+            raise DataError(
+                f"{len(self.emptied)} of {rows} rows have nothing left to train once they are cut to "
+                f"model.max_seq_length {self.limit}, the first at {self.emptied[0]}",
+                f"Set model.max_seq_length to {self.needed} or more ({self.longest} keeps every row whole), "
+                "or shorten the rows.",
+            )
+        if not self.cut:
+            return []
+        note = (
+            f"{self.cut} of {rows} rows are longer than model.max_seq_length {self.limit} and were cut: "
+            f"{self.tokens_lost} trained tokens are lost ({self.longest} would keep every row whole)"
+        )
+        if not self.emptied:
+            return [note]
+        return [
+            note,
+            f"{len(self.emptied)} of them had nothing left to train and are left out: {self.emptied[0]}…",
+        ]
+
+
+class _Arrays:
+    """Flat arrays that grow by chunks."""
+
+    def __init__(self) -> None:
+        self._tokens: list[Int32] = []
+        self._trained: list[npt.NDArray[np.bool_]] = []
+        self._lengths: list[int] = []
+        self._rows: list[int] = []
+
+    def add(self, chunk: list[tuple[int, Encoded]]) -> None:
+        """Append the examples of (row number, encoded row)."""
+        ids: list[int] = []
+        spans = []
+        for number, row in chunk:
+            spans += [(start + len(ids), end + len(ids)) for start, end in row.spans]
+            ids += row.ids
+            self._lengths.append(len(row.ids))
+            self._rows.append(number)
+        trained = np.zeros(len(ids), dtype=np.bool_)
+        for start, end in spans:
+            trained[start:end] = True
+        self._tokens.append(np.array(ids, dtype=np.int32))
+        self._trained.append(trained)
+
+    def examples(self) -> tuple[Examples, npt.NDArray[np.int64]]:
+        """All of it, and the row numbers."""
+        offsets = np.concatenate([[0], np.cumsum(self._lengths, dtype=np.int64)]).astype(np.int64)
+        tokens = np.concatenate([np.empty(0, dtype=np.int32), *self._tokens])
+        trained = np.concatenate([np.empty(0, dtype=np.bool_), *self._trained])
+        return Examples(tokens, trained, offsets), np.array(self._rows, dtype=np.int64)
+
+
+def tokenise(
+    selection: Selection,
+    encoder: RowEncoder,
+    limit: int,
+    ask: Keep,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Tokenised:
+    """Convert and encode all selected rows; the rows that `ask` (bool `[count]`) picks also become questions.
+
+    Raises `DataError` naming the first rows that are wrong or have nothing to train.
+    """
+    arrays = _Arrays()
+    truncation = _Truncation(limit)
+    problems: list[str] = []
+    questions: list[Question] = []
+    done = 0
+    for form, chunk in selection.chunks():
+        rows, wrong = convert(chunk, form, encoder.train_on)
+        problems += wrong
+        texts, wrong = _render(rows, encoder)
+        problems += wrong
+        if len(problems) >= MOST_PROBLEMS:
+            break
+        if not problems:
+            encoded = []
+            for number, (row, example) in enumerate(
+                zip(rows, encoder.encode(texts), strict=True), start=done
+            ):
+                if not example.spans:
+                    problems.append(f"{row.where}: nothing to train: it has no tokens of its own")
+                elif (short := truncation.apply(example, row.where)) is not None:
+                    encoded.append((number, short))
+                    if ask[number] and (question := _question(row, encoder, limit)):
+                        questions.append(question)
+            arrays.add(encoded)
+        done += len(chunk)
+        progress(done)
+    if problems:
+        raise _error(problems)
+    examples, numbers = arrays.examples()
+    notes = truncation.notes(selection.count)
+    return Tokenised(examples, numbers, tuple(questions), tuple(notes))
+
+
+def _render(rows: list[Row], encoder: RowEncoder) -> tuple[list[Rendered], list[str]]:
+    rendered, problems = [], []
+    for row in rows:
+        try:
+            rendered.append(encoder.render(row))
+        except RowError as error:
+            problems.append(f"{row.where}: {error}")
+    return rendered, problems
+
+
+def _question(row: Row, encoder: RowEncoder, limit: int) -> Question | None:
+    """The row's last prompt and its answer; None where it has no prompt, or one that fills the limit."""
+    if isinstance(row, Conversation):
+        at = max((i for i, message in enumerate(row.messages) if message.role == "assistant"), default=0)
+        if not at:
+            return None
+        ids, answer = encoder.tokenizer.prompt_ids(row.messages[:at]), row.messages[at].content
+    else:
+        if not row.prompt:
+            return None
+        ids, answer = encoder.tokenizer.encode([row.prompt])[0], row.completion
+    return Question(tuple(ids), answer, row.where) if len(ids) < limit else None
+
+
+def _error(problems: list[str]) -> DataError:
+    shown = problems[:MOST_PROBLEMS]
+    if len(problems) == 1:
+        return DataError(shown[0], "Mend this row or take it out.")
+    lead = (
+        f"{len(problems)} rows cannot be used"
+        if len(problems) < MOST_PROBLEMS
+        else "many rows cannot be used"
+    )
+    return DataError("\n  ".join([f"{lead}:", *shown]), "Mend these rows or take them out.")

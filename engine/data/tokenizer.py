@@ -1,0 +1,196 @@
+"""A model folder's tokenizer and chat template, by `tokenizers` and jinja2 alone."""
+
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import tokenizers
+
+from engine.data.chat_template import CHATML, ChatTemplate
+from engine.data.types import Message
+from engine.errors import ConfigError, ModelError
+
+SLOW_FILES = ("tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
+"""What a tokenizer.json can be made from."""
+NAMED_TOKENS = tuple(f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
+
+
+class Tokenizer:
+    """Text ↔ token ids, and messages → prompt ids.
+
+    `eos_id` ends a text; a model may stop at any of `stop_ids` (its end-of-turn token among them).
+    `chat` is None where the model has no chat template. `ends_turns` is False where the template
+    closes an answer with no token of `stop_ids`.
+    """
+
+    def __init__(
+        self, backend: tokenizers.Tokenizer, tokens: Mapping[str, str], stops: set[int], template: str | None
+    ) -> None:
+        """`tokens`: `eos_token`… as text; `stops`: end tokens that the model's settings name."""
+        backend.no_truncation()
+        backend.no_padding()
+        self._full = backend
+        # Without the post-processor, which adds special tokens and trims spaces off offsets.
+        self._plain = tokenizers.Tokenizer.from_str(backend.to_str())
+        self._plain.post_processor = tokenizers.processors.Sequence([])
+        self.added: Mapping[int, str] = {
+            id_: token.content for id_, token in backend.get_added_tokens_decoder().items()
+        }
+        eos = backend.token_to_id(tokens.get("eos_token", ""))
+        if eos is None and not stops:
+            raise ModelError(
+                "the tokenizer names no end token",
+                "Give tokenizer_config.json an eos_token that is in the vocabulary.",
+            )
+        self.eos_id: int = eos if eos is not None else min(stops)
+        eos_text = backend.id_to_token(self.eos_id) or ""
+        pad = backend.token_to_id(tokens.get("pad_token", ""))
+        self.pad_id: int = pad if pad is not None else self.eos_id
+        self.vocab_size: int = backend.get_vocab_size(with_added_tokens=True)
+        turn_end = "<|im_end|>" if backend.token_to_id("<|im_end|>") is not None else eos_text
+        self.chat = ChatTemplate(template, {**tokens, "turn_end": turn_end}) if template else None
+        turn_end_id = self._turn_end()
+        self.stop_ids = frozenset(
+            stops | {self.eos_id} | ({turn_end_id} if turn_end_id is not None else set())
+        )
+        self.ends_turns = turn_end_id is not None
+
+    @classmethod
+    def load(cls, model_dir: Path, chat_template: str = "auto") -> "Tokenizer":
+        """Read the tokenizer of a model folder.
+
+        `chat_template`: `auto` (the model's own), `chatml`, or the path of a .jinja file.
+        Raises `ModelError` where the folder has no usable tokenizer, `ConfigError` where the path is wrong.
+        """
+        config = _read(model_dir / "tokenizer_config.json")
+        named = _read(model_dir / "special_tokens_map.json") | config
+        tokens = {name: text for name in NAMED_TOKENS if (text := _token_text(named.get(name)))}
+        return cls(
+            _backend(model_dir), tokens, _stops(model_dir), _template(model_dir, config, chat_template)
+        )
+
+    def encode(self, texts: Sequence[str], special: bool = True) -> list[list[int]]:
+        """Ids of each text; `special` adds what the tokenizer itself puts around a text."""
+        return [
+            encoding.ids for encoding in self._full.encode_batch_fast(list(texts), add_special_tokens=special)
+        ]
+
+    def encode_spans(self, texts: Sequence[str]) -> list[tokenizers.Encoding]:
+        """Encodings whose offsets are the exact characters of each token; nothing is added."""
+        return self._plain.encode_batch(list(texts), add_special_tokens=False)
+
+    def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
+        """The text of ids."""
+        return self._full.decode(list(ids), skip_special_tokens=skip_special)
+
+    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+        """Ids of the messages under the chat template, with the generation prompt.
+
+        Raises `ModelError` where there is no template or the template refuses the messages.
+        """
+        try:
+            text = self.template().render(messages, generation_prompt=True)
+        except jinja2.TemplateError as error:
+            raise ModelError(f"the chat template refuses the messages: {error}") from error
+        return self.encode([text], special=False)[0]
+
+    def template(self) -> ChatTemplate:
+        """The chat template. Raises `ModelError` where there is none."""
+        if self.chat is None:
+            raise ModelError(
+                "the model has no chat template, and the rows are conversations",
+                "Set model.chat_template: chatml, or to the path of a .jinja file.",
+            )
+        return self.chat
+
+    def _turn_end(self) -> int | None:
+        """The special token that the template puts right after an answer."""
+        if self.chat is None:
+            return None
+        answer = "Answered"
+        with contextlib.suppress(
+            jinja2.TemplateError
+        ):  # one that refuses this refuses every row, with its reason
+            text = self.chat.render([Message("user", "Question"), Message("assistant", answer)])
+            after = self.encode([text.rpartition(answer)[2].lstrip()], special=False)[0]
+            return next((id_ for id_ in after[:1] if id_ in self.added), None)
+        return None
+
+
+def _backend(model_dir: Path) -> tokenizers.Tokenizer:
+    path = model_dir / "tokenizer.json"
+    if path.is_file():
+        try:
+            return tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # tokenizers raises plain Exception on any file it cannot read
+            raise ModelError(f"{path}: not a usable tokenizer: {error}", "Fetch the model again.") from error
+    if not any((model_dir / name).is_file() for name in SLOW_FILES):
+        raise ModelError(
+            f"{model_dir}: the model has no tokenizer",
+            "Put its tokenizer.json there; it comes with the model or with the one it was made from.",
+        )
+    return _converted(model_dir)
+
+
+def _converted(model_dir: Path) -> tokenizers.Tokenizer:
+    """Older models ship a vocabulary only; transformers knows how to make a tokenizer.json of it."""
+    from transformers import AutoTokenizer
+
+    try:
+        loaded = AutoTokenizer.from_pretrained(model_dir)
+        return tokenizers.Tokenizer.from_str(loaded.backend_tokenizer.to_str())
+    except (OSError, ValueError, ImportError, AttributeError) as error:
+        raise ModelError(
+            f"{model_dir}: no tokenizer.json, and none could be made: {error}",
+            "Save it once with transformers: AutoTokenizer.from_pretrained(…).save_pretrained(…).",
+        ) from error
+
+
+def _template(model_dir: Path, config: Mapping[str, Any], choice: str) -> str | None:
+    """The template's text: the recipe's choice first, then the model's file, then its settings."""
+    if choice == "chatml":
+        return CHATML
+    if choice != "auto":
+        try:
+            return Path(choice).expanduser().read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"model.chat_template: {choice} cannot be read: {error}",
+                "It is auto, chatml, or the path of a .jinja file.",
+            ) from error
+    file = model_dir / "chat_template.jinja"
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    template = config.get("chat_template")
+    if isinstance(template, list):  # several templates by name; `default` is the one for plain chat
+        named = {item["name"]: item["template"] for item in template}
+        template = named.get("default")
+    return template if isinstance(template, str) else None
+
+
+def _stops(model_dir: Path) -> set[int]:
+    """End tokens by id, from generation_config.json (one or a list), else config.json."""
+    for name in ("generation_config.json", "config.json"):
+        ids = _read(model_dir / name).get("eos_token_id")
+        if ids is not None:
+            return set(ids) if isinstance(ids, list) else {int(ids)}
+    return set()
+
+
+def _token_text(value: Any) -> str | None:
+    """A token is written as text, or as an object that holds it under `content`."""
+    content = value.get("content") if isinstance(value, dict) else value
+    return content if isinstance(content, str) else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise ModelError(f"{path}: cannot be read: {error}", "Fetch the model again.") from error
+    return body if isinstance(body, dict) else {}
