@@ -8,7 +8,17 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = {"torch", "mlx", "transformers", "peft", "accelerate", "bitsandbytes", "datasets", "pyarrow", "textual"}
+HEAVY = {
+    "torch",
+    "mlx",
+    "transformers",
+    "peft",
+    "accelerate",
+    "bitsandbytes",
+    "datasets",
+    "pyarrow",
+    "textual",
+}
 
 REPORT = "import json, sys; print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
 
@@ -48,15 +58,7 @@ def modules_after(code: str, home: Path) -> set[str]:
 
 def command(*arguments: str) -> str:
     """Python that runs `ft ARGUMENTS` in its own process and goes on after it, to be looked at."""
-    return f"""
-import sys
-from ft.cli import main
-sys.argv = {["ft", *arguments]!r}
-try:
-    main()
-except SystemExit as end:
-    assert not end.code, end.code
-"""
+    return f"from ft.cli import main; code = main({list(arguments)!r}); assert code == 0, code"
 
 
 @pytest.mark.parametrize("name", LIGHT_MODULES)
