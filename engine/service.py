@@ -1,0 +1,160 @@
+"""The warm child that answers questions: JSON lines with ids on stdin and stdout, gone at end of file.
+
+    python -P -m engine.service
+
+Asked    {"id": 1, "op": "generate", "run": FOLDER, "base": false, "messages": [{"role": …, "content": …}],
+          "max_tokens": 256, "temperature": 0.0, "seed": 0}
+         {"id": 2, "op": "cancel", "target": 1}
+Answered {"id": 1, "token": TEXT} … {"id": 1, "done": true, "cancelled": false}
+         {"id": 1, "error": {"kind": …, "message": …, "hint": …}}
+"""
+
+import json
+import os
+import queue
+import sys
+import threading
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NoReturn
+
+from engine.data.types import Message
+from engine.errors import ConfigError, FtError
+from engine.runs.run import Run
+from engine.worker import QUIET
+
+if TYPE_CHECKING:
+    from engine.generation import Generator
+
+Request = dict[str, Any]
+ROLES = ("system", "user", "assistant", "tool")
+
+
+def main() -> None:
+    """Answer until stdin ends."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    # What libraries print must not come between the answers: stdout is stderr for all but this module.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace", buffering=1)
+    os.dup2(2, 1)
+    Service(answers).serve(sys.stdin)
+
+
+@dataclass
+class Service:
+    """Reads requests in one thread and answers them, one after the other, in another."""
+
+    answers: IO[str]
+    waiting: "queue.Queue[Request]" = field(default_factory=queue.Queue)
+    writing: threading.Lock = field(default_factory=threading.Lock)
+    cancelled: set[object] = field(default_factory=set)
+    loaded: "tuple[tuple[Path, Path | None], Generator] | None" = None
+    """The model that is kept warm: the last one asked for."""
+
+    def serve(self, requests: IO[str]) -> NoReturn:
+        """Answer the requests of a stream; at its end the process ends, in the middle of an answer too."""
+        threading.Thread(target=self._read, args=(requests,), daemon=True).start()
+        while True:
+            self._answer(self.waiting.get())
+
+    def _read(self, requests: IO[str]) -> None:
+        for line in requests:
+            try:
+                request = json.loads(line)
+                if not isinstance(request, dict):
+                    raise ValueError("not an object")
+            except (ValueError, RecursionError) as error:
+                self._send({"id": None, "error": _described(ConfigError(f"This is no request: {error}"))})
+                continue
+            if request.get("op") == "cancel":
+                self.cancelled.add(request.get("target"))
+            else:
+                self.waiting.put(request)
+        os._exit(0)  # at end of file nobody is left to hear the rest of an answer
+
+    def _answer(self, request: Request) -> None:
+        number = request.get("id")
+        try:
+            if request.get("op") != "generate":
+                raise ConfigError(
+                    f"There is no operation {request.get('op')!r}.", "There are generate and cancel."
+                )
+            cancelled = self._generate(number, request)
+            self._send({"id": number, "done": True, "cancelled": cancelled})
+        except FtError as error:
+            self._send({"id": number, "error": _described(error)})
+        except Exception as error:
+            traceback.print_exc()
+            self._send({"id": number, "error": _described(FtError(f"{type(error).__name__}: {error}"))})
+        finally:
+            self.cancelled.discard(number)
+
+    def _generate(self, number: object, request: Request) -> bool:
+        """Stream an answer; returns whether it was cancelled."""
+        generator = self._generator(Path(str(request.get("run"))), bool(request.get("base", False)))
+        pieces = generator.stream(
+            _messages(request.get("messages")),
+            int(request.get("max_tokens", 256)),
+            float(request.get("temperature", 0.0)),
+            int(request.get("seed", 0)),
+        )
+        for piece in pieces:
+            if number in self.cancelled:
+                return True
+            self._send({"id": number, "token": piece})
+        return False
+
+    def _generator(self, folder: Path, base: bool) -> "Generator":
+        from engine.generation import Generator
+
+        wanted = model_of(Run.open(folder), base)
+        if self.loaded is None or self.loaded[0] != wanted:
+            self.loaded = None  # let go of the old model before the new one is loaded
+            self.loaded = (wanted, Generator.open(*wanted))
+        return self.loaded[1]
+
+    def _send(self, answer: Request) -> None:
+        with self.writing:
+            self.answers.write(json.dumps(answer) + "\n")
+
+
+def model_of(run: Run, base: bool) -> tuple[Path, Path | None]:
+    """The model's folder and the adapter's, of a run or of a checkpoint that its reference named.
+
+    With `base`, the model as it was before training. Raises ConfigError where nothing is learned yet.
+    """
+    from engine.models.resolve import resolve
+
+    config = run.config
+    if base:
+        return resolve(config.model.base, config.model.revision).folder, None
+    full = config.adapter.type == "none"
+    learned = run.checkpoint or (run.model if full else run.adapter)
+    if not learned.is_dir():
+        raise ConfigError(
+            f"Run {run.id} has no trained {'model' if full else 'adapter'} yet; it is {run.state().status}.",
+            "It is there once the run has finished or stopped. --base answers with the untrained model.",
+        )
+    if full:
+        return learned, None
+    return resolve(config.model.base, config.model.revision).folder, learned
+
+
+def _messages(given: Any) -> list[Message]:
+    try:
+        messages = [Message(role=one["role"], content=one["content"]) for one in given]
+    except (TypeError, KeyError) as error:
+        raise ConfigError("messages has to be a list of {role, content}.") from error
+    for message in messages:
+        if message.role not in ROLES or not isinstance(message.content, str):
+            raise ConfigError(f"A message's role is one of {', '.join(ROLES)}, its content is text.")
+    return messages
+
+
+def _described(error: FtError) -> dict[str, str]:
+    return {"kind": error.kind, "message": error.message, "hint": error.hint}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""The Python API: the same engine process as the command line, from code.
+
+import ft
+
+run = ft.train("train.yml", overrides={"training.max_steps": 20})
+for event in run.events():
+    print(event)
+print(run.generate("What is the capital of France?"))
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from engine import paths
+from engine.client import Client
+from engine.config.load import Recipe, load_recipe
+from engine.data.types import Message
+from engine.plan import Plan
+from engine.preflight import check
+from engine.process import Engine, outcome, start
+from engine.runs import run as runs
+from engine.runs.events import Event, Finished
+from engine.runs.state import RunState
+from engine.training import control
+from engine.training.checkpoints import latest
+
+PathLike = str | os.PathLike[str]
+
+
+class Run:
+    """A training run: one that this process started, or one opened from disk."""
+
+    def __init__(self, run: runs.Run, engine: Engine | None = None) -> None:
+        self._run = run
+        self._engine = engine
+        self._client: Client | None = None
+
+    def __repr__(self) -> str:
+        return f"<ft.Run {self.id}: {self.state.status}>"
+
+    @property
+    def id(self) -> str:
+        """As `20261121-153000-name`."""
+        return self._run.id
+
+    @property
+    def folder(self) -> Path:
+        """The run directory."""
+        return self._run.folder
+
+    @property
+    def adapter(self) -> Path | None:
+        """The trained adapter's folder (the model's after full training); None before there is one."""
+        return next((folder for folder in (self._run.adapter, self._run.model) if folder.is_dir()), None)
+
+    @property
+    def state(self) -> RunState:
+        """Where the run stands now."""
+        return self._run.state()
+
+    @property
+    def plan(self) -> Plan | None:
+        """What was planned; None before the engine has planned."""
+        return self._run.plan
+
+    def events(self, follow: bool = True) -> Iterator[Event]:
+        """The events from the first; waits for the next ones while the engine lives, unless told not to."""
+        return self._run.events(follow=follow)
+
+    def wait(self) -> Finished:
+        """Wait for the engine to end. Raises the FtError that the run failed with."""
+        for _ in self._run.events(follow=True, since=self._run.position()):
+            pass
+        if self._engine is None:
+            return outcome(self._run)
+        return outcome(self._run, self._engine.since, self._engine.supervisor.wait())
+
+    def stop(self) -> Finished:
+        """Stop with a full checkpoint, and wait for that. Where the run has ended, how it did."""
+        if self._run.alive():
+            control.send(self._run, "stop")
+        return self.wait()
+
+    def resume(self) -> "Run":
+        """Start the engine again from the last checkpoint."""
+        self._engine = start(self._run, self._run.checkpoint or latest(self._run.folder))
+        return self
+
+    def generate(
+        self,
+        prompt: str | Sequence[Mapping[str, str]],
+        *,
+        system: str | None = None,
+        max_tokens: int = 256,
+        temperature: float = 0.0,
+        seed: int = 0,
+        base: bool = False,
+    ) -> str:
+        """The answer to a prompt or to a list of {role, content}; the model stays loaded for the next."""
+        return "".join(
+            self.stream(
+                prompt, system=system, max_tokens=max_tokens, temperature=temperature, seed=seed, base=base
+            )
+        )
+
+    def stream(
+        self,
+        prompt: str | Sequence[Mapping[str, str]],
+        *,
+        system: str | None = None,
+        max_tokens: int = 256,
+        temperature: float = 0.0,
+        seed: int = 0,
+        base: bool = False,
+    ) -> Iterator[str]:
+        """`generate`, piece by piece."""
+        turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+        if system is not None:
+            turns.insert(0, {"role": "system", "content": system})
+        messages = [Message(role=turn["role"], content=turn["content"]) for turn in turns]  # type: ignore[arg-type]
+        if self._client is None:
+            self._client = Client(paths.cache() / "service.log")
+        return self._client.generate(self._run, messages, max_tokens, temperature, seed, base)
+
+    def close(self) -> None:
+        """Let go of the model that `generate` keeps loaded."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+
+def train(
+    recipe: PathLike = "train.yml",
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    folder: PathLike | None = None,
+    force: bool = False,
+) -> Run:
+    """Start training as a recipe says; returns at once, `run.wait()` waits for the end.
+
+    `overrides` are keys like `training.max_steps` with their values. Raises FtError for what is wrong with
+    the recipe, its data or its model.
+    """
+    loaded = _load(recipe, overrides)
+    check(loaded.config)
+    run = runs.Run.create(loaded, Path(folder) if folder is not None else None)
+    return Run(run, start(run, force=force))
+
+
+def plan(recipe: PathLike = "train.yml", overrides: Mapping[str, Any] | None = None) -> Plan:
+    """What a recipe would do, need and take, without training."""
+    from engine.planning.look import look
+
+    return look(_load(recipe, overrides).config)
+
+
+def open_run(reference: PathLike | None = None) -> Run:
+    """A run by id, prefix of one, path, or checkpoint's path; None = the latest."""
+    return Run(runs.Run.open(os.fspath(reference) if reference is not None else None))
+
+
+def _load(recipe: PathLike, overrides: Mapping[str, Any] | None) -> Recipe:
+    return load_recipe(
+        Path(recipe), [f"{key}={json.dumps(value)}" for key, value in (overrides or {}).items()]
+    )
