@@ -16,7 +16,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 demo: install ## Install, train the starter recipe, show the model before and after (about 8 minutes)
-	@BIN=$(BIN) sh packaging/demo.sh
+	@$(BIN)/python packaging/demo.py
 
 test: $(VENV)/.dev ## Install what the tests need, run all of them
 	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n 2
