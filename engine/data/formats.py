@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from engine.config.schema import Format
@@ -39,6 +40,11 @@ class Form:
     needs: tuple[str, ...]
     read: Callable[[Columns, str], Row]
 
+    @property
+    def is_chat(self) -> bool:
+        """True where rows become conversations, and so need a chat template."""
+        return self.name not in ("completion", "prompt_completion")
+
     def fits(self, columns: Columns) -> bool:
         return all(name in columns for name in self.needs)
 
@@ -54,24 +60,18 @@ class Detected:
 def detect(rows: Iterable[Origin], format_: Format, name: str) -> Detected:
     """Find the form of the first `LOOKED_AT` rows; a form that the recipe names is taken at its word.
 
-    Raises `DataError` where there are no rows, where rows have different forms, or none that is known.
+    There is at least one row. Raises `DataError` where rows have different forms, or none that is known.
     """
     if format_ != "auto":
         return Detected(FORMS[format_], f"{name}: {format_}, as the recipe says")
     first: dict[str, str] = {}
     unknown: list[Origin] = []
-    seen = 0
-    for where, columns in rows:
-        seen += 1
+    for where, columns in islice(rows, LOOKED_AT):
         form = next((form for form in FORMS.values() if form.fits(columns)), None)
         if form is None:
             unknown.append((where, columns))
         else:
             first.setdefault(form.name, where)
-        if seen == LOOKED_AT:
-            break
-    if not seen:
-        raise DataError(f"{name}: there are no rows in the file", "Put rows in it, or name another file.")
     if len(first) > 1:
         places = ", ".join(f"{form} (first at {where})" for form, where in first.items())
         raise DataError(

@@ -40,7 +40,7 @@ def prepare(config: TrainConfig, model_dir: Path, progress: Progress = _silent) 
     places = np.flatnonzero(held)
     ask[places[choose(len(places), most, config.seed)]] = True
     first = tokenise(train, encoder, limit, ask, lambda done: progress(done, total))
-    notes = [*_notes(config, train), *first.notes]
+    notes = [*_notes(config, train, encoder), *first.notes]
     if own is None:
         aside = held[first.rows]
         training, validation, questions = _pick(first, ~aside), _pick(first, aside), first.questions
@@ -50,7 +50,7 @@ def prepare(config: TrainConfig, model_dir: Path, progress: Progress = _silent) 
         ask = choose(own.count, most, config.seed)
         second = tokenise(own, encoder, limit, ask, lambda done: progress(train.count + done, total))
         training, validation, questions = first.examples, second.examples, second.questions
-        notes += [f"validation: {note}" for note in (*_notes(config, own), *second.notes)]
+        notes += [f"validation: {note}" for note in (*_notes(config, own, encoder), *second.notes)]
     if not len(training):
         raise DataError("no training rows are left", "Give more rows, or raise model.max_seq_length.")
     notes += _overlap(training, validation)
@@ -73,7 +73,7 @@ def sample(config: TrainConfig, model_dir: Path, rows: int = 256) -> tuple[Datas
     count = train.count if own else train.count - int(_held_out(config, train.count).sum())
     few = train.limited(rows, config.seed)
     looked = tokenise(few, encoder, config.model.max_seq_length, np.zeros(few.count, dtype=np.bool_))
-    notes = (*_notes(config, train), *looked.notes)
+    notes = (*_notes(config, train, encoder), *looked.notes)
     dataset = Dataset(looked.examples, None, (), _fingerprint(looked.examples), notes)
     return dataset, count
 
@@ -97,7 +97,7 @@ def _held_out(config: TrainConfig, count: int) -> Keep:
     return choose(count, min(max(round(share * count), 1), count - 1), config.seed)
 
 
-def _notes(config: TrainConfig, selection: Selection) -> list[str]:
+def _notes(config: TrainConfig, selection: Selection, encoder: RowEncoder) -> list[str]:
     notes = [detected.evidence for detected in selection.detected]
     there = sum(len(mask) for mask in selection.keep)
     if selection.count < there:

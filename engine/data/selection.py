@@ -8,6 +8,7 @@ import numpy as np
 from engine.data.formats import Detected, Form, detect
 from engine.data.readers import Keep, Origin
 from engine.data.sources import OpenSource
+from engine.errors import DataError
 
 CHUNK = 1000
 """Rows that are converted and encoded at once: enough to keep every core busy, little enough to hold."""
@@ -50,14 +51,16 @@ class Selection:
 
 
 def select(sources: Sequence[OpenSource], most: int | None, seed: int) -> Selection:
-    """Detect each source's form, count its rows, and choose. Raises `DataError`."""
-    detected = tuple(detect(source.table.rows(), source.format, source.name) for source in sources)
+    """Count each source's rows, choose among them, and detect their form. Raises `DataError`."""
     keep = []
     for number, source in enumerate(sources):
         mask = np.ones(source.table.count(), dtype=np.bool_)
+        if not len(mask):
+            raise DataError(f"{source.name}: there are no rows", "Put rows in it, or name another file.")
         if source.max_samples is not None and source.max_samples < len(mask):
             mask = choose(len(mask), source.max_samples, seed + number)
         keep.append(mask)
+    detected = tuple(detect(source.table.rows(), source.format, source.name) for source in sources)
     return Selection(tuple(sources), detected, tuple(keep)).limited(most, seed)
 
 

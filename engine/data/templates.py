@@ -54,8 +54,6 @@ class RowEncoder:
         self.tokenizer = tokenizer
         self.train_on = train_on
         self._stops = tuple(text for id_, text in tokenizer.added.items() if id_ in tokenizer.stop_ids)
-        plain, special = (tokenizer.encode(["a"], special=special)[0] for special in (False, True))
-        self._lead = special[: special.index(plain[0])]
         # Generation prompts are the same few strings in every row.
         self._tail_ids = lru_cache(maxsize=256)(self._ids)
 
@@ -127,8 +125,8 @@ class RowEncoder:
     def _finish(self, row: Rendered, encoding: tokenizers.Encoding) -> Encoded:
         ids, spans = self._cut(row.text, row.spans, encoding)
         if row.plain:
-            shift = len(self._lead)
-            ids = self._lead + ids
+            shift = len(self.tokenizer.lead)
+            ids = [*self.tokenizer.lead, *ids]
             spans = [(start + shift, end + shift) for start, end in spans]
             if ids[-1] != self.tokenizer.eos_id:
                 ids = [*ids, self.tokenizer.eos_id]

@@ -23,7 +23,7 @@ class Tokenizer:
 
     `eos_id` ends a text; a model may stop at any of `stop_ids` (its end-of-turn token among them).
     `chat` is None where the model has no chat template. `ends_turns` is False where the template
-    closes an answer with no token of `stop_ids`.
+    closes an answer with no token of `stop_ids`. `lead` and `trail` are the ids that go around a text.
     """
 
     def __init__(
@@ -32,10 +32,10 @@ class Tokenizer:
         """`tokens`: `eos_token`… as text; `stops`: end tokens that the model's settings name."""
         backend.no_truncation()
         backend.no_padding()
-        self._full = backend
-        # Without the post-processor, which adds special tokens and trims spaces off offsets.
-        self._plain = tokenizers.Tokenizer.from_str(backend.to_str())
-        self._plain.post_processor = tokenizers.processors.Sequence([])
+        self.lead, self.trail = _around(backend)
+        # The post-processor adds those tokens (a chat template writes its own) and trims spaces off offsets.
+        backend.post_processor = tokenizers.processors.Sequence([])
+        self._backend = backend
         self.added: Mapping[int, str] = {
             id_: token.content for id_, token in backend.get_added_tokens_decoder().items()
         }
@@ -74,17 +74,18 @@ class Tokenizer:
 
     def encode(self, texts: Sequence[str], special: bool = True) -> list[list[int]]:
         """Ids of each text; `special` adds what the tokenizer itself puts around a text."""
-        return [
-            encoding.ids for encoding in self._full.encode_batch_fast(list(texts), add_special_tokens=special)
-        ]
+        encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        if special:
+            return [[*self.lead, *encoding.ids, *self.trail] for encoding in encodings]
+        return [encoding.ids for encoding in encodings]
 
     def encode_spans(self, texts: Sequence[str]) -> list[tokenizers.Encoding]:
         """Encodings whose offsets are the exact characters of each token; nothing is added."""
-        return self._plain.encode_batch(list(texts), add_special_tokens=False)
+        return self._backend.encode_batch(list(texts), add_special_tokens=False)
 
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
         """The text of ids."""
-        return self._full.decode(list(ids), skip_special_tokens=skip_special)
+        return self._backend.decode(list(ids), skip_special_tokens=skip_special)
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """Ids of the messages under the chat template, with the generation prompt.
@@ -118,6 +119,16 @@ class Tokenizer:
             after = self.encode([text.rpartition(answer)[2].lstrip()], special=False)[0]
             return next((id_ for id_ in after[:1] if id_ in self.added), None)
         return None
+
+
+def _around(backend: tokenizers.Tokenizer) -> tuple[list[int], list[int]]:
+    """The ids that the tokenizer puts before and after a single text."""
+    bare = backend.encode("a", add_special_tokens=False).ids
+    whole = backend.encode("a", add_special_tokens=True).ids
+    for start in range(len(whole) - len(bare) + 1):
+        if whole[start : start + len(bare)] == bare:
+            return whole[:start], whole[start + len(bare) :]
+    return [], []
 
 
 def _backend(model_dir: Path) -> tokenizers.Tokenizer:
