@@ -1,0 +1,19 @@
+"""Backends: what computes. `load_backend` brings up the one that the plan chose."""
+
+from pathlib import Path
+
+from engine.backends.base import Backend
+from engine.config.schema import TrainConfig
+from engine.plan import Plan
+
+
+def load_backend(
+    plan: Plan, config: TrainConfig, folder: Path, *, adapter: Path | None = None, training: bool = True
+) -> Backend:
+    """Load the model in `folder` as the plan says, with a fresh adapter or the one in `adapter`.
+
+    Raises ModelError where the folder does not load and OutOfMemoryError where it does not fit.
+    """
+    from engine.backends.torch.backend import TorchBackend
+
+    return TorchBackend.load(plan, config, folder, adapter=adapter, training=training)

@@ -38,6 +38,11 @@ class MemoryExhausted(Exception):  # noqa: N818 - the loop turns it into a small
 class Backend(Protocol):
     """A loaded model with its adapter and optimizer."""
 
+    @property
+    def packs(self) -> bool:
+        """Whether this model keeps packed examples apart: tried on the model itself, not assumed."""
+        ...
+
     def train_step(
         self, batches: Sequence[Batch], lr: float, seed: int, poll: Callable[[], None]
     ) -> StepResult:
@@ -70,12 +75,15 @@ class Backend(Protocol):
         """Continue one prompt token by token."""
         ...
 
-    def save_adapter(self, folder: Path) -> None:
-        """Write the adapter in PEFT's layout, or the whole model after full training. The same weights give the same bytes."""
+    def save_weights(self, folder: Path) -> None:
+        """Write the adapter in PEFT's layout, or the whole model after full training.
+
+        The same weights give the same bytes.
+        """
         ...
 
     def save_state(self, folder: Path) -> None:
-        """Write all that resuming needs and the adapter's files do not hold in full: fp32 weights, optimizer."""
+        """Write what going on exactly needs: fp32 masters and the optimizer's state."""
         ...
 
     def load_state(self, folder: Path) -> None:

@@ -1,0 +1,185 @@
+"""The torch backend: one model, its optimizer, and a step that moves it."""
+
+import gc
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.backends.base import MemoryExhausted, MemoryReading, StepResult
+from engine.backends.torch import answers, memory, state
+from engine.backends.torch.attention import NAME, SegmentAttention
+from engine.backends.torch.checks import keeps_apart
+from engine.backends.torch.loss import HeadLoss, token_losses
+from engine.backends.torch.model import DTYPES, load_model
+from engine.config.schema import TrainConfig
+from engine.data.types import UNTRAINED, Batch, Int32
+from engine.plan import Plan
+
+
+class TorchBackend:
+    """See `engine.backends.base.Backend`."""
+
+    def __init__(self, model: Any, plan: Plan, config: TrainConfig, folder: Path) -> None:
+        self.model = model
+        self.folder = folder
+        self.plan = plan
+        self.config = config
+        self.device = torch.device(plan.device)
+        self.packs = False
+        self.attention = SegmentAttention()
+        if plan.attention == "sdpa":
+            self.attention.install(model)
+        causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self.body, self.head = causal.base_model, causal.get_output_embeddings()
+        self.trained = {n: p for n, p in sorted(model.named_parameters()) if p.requires_grad}
+        self.optimizer = torch.optim.AdamW(
+            self.trained.values(), lr=0.0, weight_decay=config.training.weight_decay, foreach=True
+        )
+        # fp16 overflows: gradients are scaled up, and a step that overflowed is skipped and scaled less.
+        self.scaler = torch.amp.GradScaler(plan.device, enabled=plan.compute_dtype == "fp16")
+
+    @classmethod
+    def load(
+        cls, plan: Plan, config: TrainConfig, folder: Path, *, adapter: Path | None = None, training: bool = True
+    ) -> "TorchBackend":
+        backend = cls(load_model(plan, config, folder, adapter), plan, config, folder)
+        backend.model.train(training)
+        backend.packs = plan.packing and keeps_apart(backend)
+        return backend
+
+    def train_step(
+        self, batches: Sequence[Batch], lr: float, seed: int, poll: Callable[[], None]
+    ) -> StepResult:
+        trained_tokens = sum(batch.trained_tokens for batch in batches)
+        total = torch.zeros((), device=self.device)
+        try:
+            for index, batch in enumerate(batches):
+                poll()
+                # Every micro-batch draws from a state of its own: nothing else that draws can move it, and a
+                # step done again draws the same.
+                torch.manual_seed(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64).item())
+                loss = self._loss(batch)
+                self.scaler.scale(loss / trained_tokens).backward()
+                total += loss.detach()
+            self.scaler.unscale_(self.optimizer)
+            norm = self._clip()
+        except RuntimeError as error:
+            self.optimizer.zero_grad(set_to_none=True)
+            if not memory.is_exhaustion(error):
+                raise
+            gc.collect()
+            memory.release(self.device)
+            raise MemoryExhausted(str(error)) from error
+        except BaseException:
+            self.optimizer.zero_grad(set_to_none=True)
+            raise
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        return StepResult(float(total), trained_tokens, float(norm))
+
+    def evaluate(self, batch: Batch) -> tuple[float, int]:
+        losses = self._token_losses(batch)
+        return float(losses.sum()), len(losses)
+
+    def log_probabilities(self, batch: Batch) -> list[float]:
+        return [-loss for loss in self._token_losses(batch).tolist()]
+
+    def generate(
+        self, prompts: Sequence[Sequence[int]], max_tokens: int, temperature: float = 0.0, seed: int = 0
+    ) -> list[list[int]]:
+        with self._answering():
+            return answers.generate(self.model, prompts, max_tokens, temperature, seed)
+
+    def stream(
+        self, prompt: Sequence[int], max_tokens: int, temperature: float = 0.0, seed: int = 0
+    ) -> Iterator[int]:
+        with self._answering():
+            yield from answers.stream(self.model, prompt, max_tokens, temperature, seed)
+
+    def save_weights(self, folder: Path) -> None:
+        state.save_weights(self.model, self.folder, folder)
+
+    def save_state(self, folder: Path) -> None:
+        state.save_state(self.trained, self.optimizer, self.scaler, folder)
+
+    def load_state(self, folder: Path) -> None:
+        state.load_state(self.trained, self.optimizer, self.scaler, folder)
+
+    def memory(self) -> MemoryReading:
+        return memory.reading(self.device)
+
+    def _loss(self, batch: Batch) -> Tensor:
+        """Summed loss in nats over the batch's trained tokens."""
+        where, targets = _predictions(batch)
+        hidden = self._hidden(batch).flatten(0, 1).index_select(0, where.to(self.device))
+        return HeadLoss.apply(hidden, targets.to(self.device), self.head.weight, self.head.bias)  # type: ignore[no-any-return]
+
+    def _token_losses(self, batch: Batch) -> Tensor:
+        where, targets = _predictions(batch)
+        with self._evaluating(), torch.no_grad():
+            hidden = self._hidden(batch).flatten(0, 1).index_select(0, where.to(self.device))
+            return token_losses(hidden, targets.to(self.device), self.head.weight, self.head.bias)
+
+    def _hidden(self, batch: Batch) -> Tensor:
+        """The last layer's output, `[rows, length, width]`.
+
+        Padding lies on the right, where causality hides it from every real token: no mask is needed.
+        """
+        ids = torch.from_numpy(batch.input_ids.astype(np.int64)).to(self.device)
+        packed = int(batch.segment_ids.max()) > 1
+        positions = torch.from_numpy(batch.position_ids.astype(np.int64)).to(self.device) if packed else None
+        self.attention.spans = _spans(batch.segment_ids[0]) if packed else None
+        full = self.config.adapter.type == "none" and self.plan.compute_dtype != "fp32"
+        with torch.autocast(self.device.type, DTYPES[self.plan.compute_dtype], enabled=full):
+            output = self.body(input_ids=ids, position_ids=positions, attention_mask=None, use_cache=False)
+        return output.last_hidden_state  # type: ignore[no-any-return]
+
+    def _clip(self) -> Tensor:
+        """The gradient's global norm, and the gradient scaled down to the recipe's limit."""
+        limit = self.config.training.max_grad_norm
+        return torch.nn.utils.clip_grad_norm_(self.trained.values(), limit or float("inf"))
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        was = self.model.training
+        self.model.eval()
+        try:
+            yield
+        finally:
+            self.model.train(was)
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Answers need a key-value cache, which packed rows and checkpointing cannot have."""
+        with self._evaluating():
+            self.model.set_attn_implementation("sdpa" if self.plan.attention == "sdpa" else self.plan.attention)
+            try:
+                yield
+            finally:
+                if self.plan.attention == "sdpa":
+                    self.model.set_attn_implementation(NAME)
+
+
+def _predictions(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Flat positions that predict a trained token, and those tokens: a label is predicted one position earlier."""
+    labels = batch.labels[:, 1:]
+    follows = batch.position_ids[:, 1:] > 0
+    rows, columns = np.nonzero((labels != UNTRAINED) & follows)
+    where = rows * batch.labels.shape[1] + columns
+    return torch.from_numpy(where), torch.from_numpy(labels[rows, columns].astype(np.int64))
+
+
+def _spans(segments: Int32) -> tuple[tuple[int, int], ...]:
+    """Half-open ranges of the examples in a packed row; padding at the end is a range of its own."""
+    edges = np.flatnonzero(np.diff(segments)) + 1
+    bounds = [0, *edges.tolist(), len(segments)]
+    return tuple(itertools.pairwise(bounds))

@@ -1,0 +1,170 @@
+"""Load a model as the plan says, put the adapter on it, and give its layers their saving forms."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from engine.backends.torch.elementwise import SwiGlu, replace_norms
+from engine.backends.torch.lora import LoraProduct
+from engine.backends.torch.weights import CastLinear, is_quantised
+from engine.config.schema import TrainConfig
+from engine.errors import ConfigError, ModelError
+from engine.plan import Plan
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+def load_model(plan: Plan, config: TrainConfig, folder: Path, adapter: Path | None) -> Any:
+    """The transformers model of `folder` with its adapter, ready to train. Raises ModelError, ConfigError."""
+    model = _base(plan, config, folder)
+    compute = DTYPES[plan.compute_dtype]
+    if config.adapter.type == "lora":
+        model = _with_lora(model, config, adapter)
+    _settle_formats(model, compute)
+    _install(model, compute)
+    if plan.gradient_checkpointing:
+        # Non-reentrant: it restores the random state, and works where no input asks for a gradient.
+        model.gradient_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": True})
+    return model
+
+
+def _base(plan: Plan, config: TrainConfig, folder: Path) -> Any:
+    import transformers
+
+    extra: dict[str, Any] = {}
+    if config.model.quantization != "none":
+        extra["quantization_config"] = _quantisation(config, plan)
+    try:
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=DTYPES[plan.weights_dtype],
+            device_map={"": plan.device},
+            attn_implementation="sdpa" if plan.attention != "flash_attention_2" else plan.attention,
+            trust_remote_code=config.model.trust_remote_code,
+            local_files_only=True,
+            **extra,
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ModelError(
+            f"{folder}: the model does not load: {error}",
+            "check that the folder is complete (`ft models show`), or fetch the model again",
+        ) from error
+    model.config.use_cache = False
+    model.requires_grad_(config.adapter.type == "none")
+    return model
+
+
+def _quantisation(config: TrainConfig, plan: Plan) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    if config.model.quantization == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=config.model.quant_type,
+        bnb_4bit_use_double_quant=config.model.double_quant,
+        bnb_4bit_compute_dtype=DTYPES[plan.compute_dtype],
+    )
+
+
+def _with_lora(model: Any, config: TrainConfig, adapter: Path | None) -> Any:
+    import peft
+
+    if adapter is not None:
+        return peft.PeftModel.from_pretrained(model, str(adapter), is_trainable=True)
+    wanted = config.adapter
+    targets = wanted.target_modules
+    settings = peft.LoraConfig(
+        task_type="CAUSAL_LM",
+        r=wanted.rank,
+        lora_alpha=wanted.alpha,
+        lora_dropout=wanted.dropout,
+        target_modules=targets if isinstance(targets, str) else list(targets),
+    )
+    try:
+        model = peft.get_peft_model(model, settings)
+    except ValueError as error:
+        raise ConfigError(
+            f"adapter.target_modules: {error}",
+            "use all-linear, or names of linear layers as `ft models show` lists them",
+        ) from error
+    _draw_start(model, config.seed)
+    return model
+
+
+def _draw_start(model: nn.Module, seed: int) -> None:
+    """Draw every A uniformly in numpy, so that a seed means the same start on every backend.
+
+    Kaiming-uniform with a = sqrt(5) is U(-1/sqrt(inputs), 1/sqrt(inputs)), PEFT's own choice; B starts at zero.
+    """
+    draw = np.random.default_rng(seed)
+    for name, parameter in sorted(model.named_parameters()):
+        if "lora_A" in name:
+            bound = parameter.shape[1] ** -0.5
+            values = draw.uniform(-bound, bound, tuple(parameter.shape)).astype(np.float32)
+            parameter.data.copy_(torch.from_numpy(values))
+
+
+def _settle_formats(model: nn.Module, compute: torch.dtype) -> None:
+    """Trained weights in fp32 (masters); small frozen ones in the compute format; matrices stay as they are held."""
+    held = {
+        id(module.weight)
+        for module in model.modules()
+        if isinstance(module, nn.Linear | nn.Embedding) or is_quantised(module)
+    }
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+        elif id(parameter) not in held and parameter.is_floating_point():
+            parameter.data = parameter.data.to(compute)
+
+
+def _install(model: nn.Module, compute: torch.dtype) -> None:
+    from peft.tuners.lora import LoraLayer
+
+    for module in model.modules():
+        if isinstance(module, LoraLayer):
+            _install_lora(module)
+        elif isinstance(module, nn.Embedding):
+            module.register_forward_hook(lambda _module, _args, output: output.to(compute))
+    for module in model.modules():
+        if isinstance(module, nn.Linear) and "forward" not in vars(module) and not module.weight.requires_grad:
+            if module.weight.dtype != compute or is_quantised(module):
+                module.forward = lambda x, layer=module: CastLinear.apply(x, layer)  # type: ignore[method-assign]
+    replace_norms(model)
+    _install_gates(model)
+
+
+def _install_lora(module: Any) -> None:
+    """Replace PEFT's forward where it is plain LoRA on a linear layer; anything else keeps PEFT's own."""
+    base = module.base_layer
+    if not isinstance(base, nn.Linear) or list(module.lora_A) != ["default"] or module.lora_variant:
+        return
+    a, b = module.lora_A["default"].weight, module.lora_B["default"].weight
+    scale, dropout = module.scaling["default"], module.lora_dropout["default"]
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        if module.disable_adapters:
+            return CastLinear.apply(x, base)  # type: ignore[no-any-return]
+        drop = getattr(dropout, "p", 0.0) if module.training else 0.0
+        return LoraProduct.apply(x, a, b, base, scale, drop)  # type: ignore[no-any-return]
+
+    module.forward = forward
+
+
+def _install_gates(model: nn.Module) -> None:
+    """Gated MLPs of the usual shape with SiLU compute their product in one saving function."""
+    for module in model.modules():
+        parts = [getattr(module, name, None) for name in ("gate_proj", "up_proj", "down_proj", "act_fn")]
+        if not all(isinstance(part, nn.Module) for part in parts) or len(list(module.children())) != 4:
+            continue
+        gate, up, down, act = parts
+        if type(act).__name__ in ("SiLU", "SiLUActivation"):
+            module.forward = _gated(gate, up, down)
+
+
+def _gated(gate: Any, up: Any, down: Any) -> Any:
+    return lambda x: down(SwiGlu.apply(gate(x), up(x)))

@@ -1,0 +1,43 @@
+"""How good the model is on rows that it never trained on."""
+
+import math
+from collections.abc import Callable, Sequence
+
+from engine.backends.base import Backend
+from engine.data.tokenizer import Tokenizer
+from engine.data.types import Batch, Question
+
+ANSWER_ROWS = 16
+"""Prompts answered at once: enough to share the cost of reading the weights."""
+
+
+def held_out_loss(backend: Backend, batches: Sequence[Batch], poll: Callable[[int, int], None]) -> float:
+    """Mean loss in nats over all trained tokens of `batches`; `poll(done, total)` comes before each."""
+    loss, tokens = 0.0, 0
+    for done, batch in enumerate(batches):
+        poll(done, len(batches))
+        part, count = backend.evaluate(batch)
+        loss, tokens = loss + part, tokens + count
+    return loss / tokens if tokens else math.nan
+
+
+def exact_match(
+    backend: Backend, tokenizer: Tokenizer, questions: Sequence[Question], poll: Callable[[int, int], None]
+) -> float:
+    """The share of `questions` whose greedy answer equals the file's, white space at the ends aside.
+
+    An answer may grow to the longest expected one and a little more, so that a longer answer counts as wrong
+    without being written to its end.
+    """
+    ordered = sorted(questions, key=lambda question: len(question.prompt_ids))
+    longest = max(map(len, tokenizer.encode([q.answer for q in questions], special=False)))
+    right = 0
+    for start in range(0, len(ordered), ANSWER_ROWS):
+        poll(start, len(ordered))
+        part = ordered[start : start + ANSWER_ROWS]
+        answers = backend.generate([question.prompt_ids for question in part], max_tokens=longest + 8)
+        right += sum(
+            tokenizer.decode(answer).strip() == question.answer.strip()
+            for answer, question in zip(answers, part, strict=True)
+        )
+    return right / len(ordered)

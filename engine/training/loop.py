@@ -1,0 +1,243 @@
+"""The training loop: which examples when, at what rate, when to look, when to save, when to end.
+
+It reads from top to bottom. Before each step it does what is due after the steps already made (evaluate, save);
+so a run that is resumed at any step first catches up with what it had not finished.
+"""
+
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+
+from engine.backends.base import Backend, Interrupted, MemoryExhausted, StepResult
+from engine.config.schema import TrainConfig
+from engine.data.batching import micro_batches, steps_of_epoch
+from engine.data.tokenizer import Tokenizer
+from engine.data.types import Batch, Dataset, Examples
+from engine.errors import OutOfMemoryError
+from engine.plan import Plan
+from engine.runs.atomic import write_atomic
+from engine.runs.disk import explaining
+from engine.runs.events import Memory, Phase, Saved, Step, Warned
+from engine.runs.run import Run
+from engine.training import checkpoints
+from engine.training.control import Control
+from engine.training.evaluate import Evaluator
+from engine.training.progress import Progress
+from engine.training.schedule import learning_rate
+from engine.training.watch import watch
+
+MEMORY_EVERY_S = 1.0
+
+
+def train(
+    run: Run,
+    config: TrainConfig,
+    plan: Plan,
+    dataset: Dataset,
+    backend: Backend,
+    tokenizer: Tokenizer,
+    control: Control,
+    resume_from: Path | None = None,
+) -> str:
+    """Train to the end, or to a stop; returns `completed`, `stopped` or `early_stopping`.
+
+    However it ends, a full checkpoint and the adapter are on disk. Raises FtError where the run cannot go on.
+    """
+    return Loop(run, config, plan, dataset, backend, tokenizer, control).run_from(resume_from)
+
+
+class Loop:
+    """One run's loop and its state."""
+
+    def __init__(
+        self, run: Run, config: TrainConfig, plan: Plan, dataset: Dataset,
+        backend: Backend, tokenizer: Tokenizer, control: Control,
+    ) -> None:  # fmt: skip
+        self.run, self.config, self.plan, self.backend, self.control = run, config, plan, backend, control
+        self.examples: Examples = dataset.train
+        self.pad_id = tokenizer.pad_id
+        self.packing = plan.packing and backend.packs
+        if plan.packing and not self.packing:
+            note = "This model does not keep packed examples apart, so they are padded instead."
+            run.emit(Warned(message=note))
+        self.progress = Progress(
+            micro_batch_rows=plan.micro_batch_rows, micro_batch_tokens=plan.micro_batch_tokens
+        )
+        self.evaluator = Evaluator(run, config, dataset, backend, tokenizer, self._batches, self._poll)
+        self.saved_at = -1
+        self.phase = ""
+        self.memory_at = 0.0
+
+    def run_from(self, checkpoint: Path | None) -> str:
+        if checkpoint is not None:
+            self._resume(checkpoint)
+        try:
+            reason = self._loop()
+        except Interrupted:
+            reason = "stopped"
+        self._save()
+        self._publish(reason)
+        return reason
+
+    def _loop(self) -> str:
+        progress, config = self.progress, self.config
+        while True:
+            step, done = progress.step, progress.step == self.plan.steps
+            if progress.evaluated != step and (done or step % config.evaluation.every == 0):
+                self.phase = "evaluating"
+                if self.evaluator.evaluate(progress):
+                    checkpoints.mark_best(self.run.checkpoints, self._save())
+                if self._out_of_patience():
+                    return "early_stopping"
+            if done:
+                return "completed"
+            if self.control.take_save_request() or (step and step % config.checkpoints.every == 0):
+                self._save()
+            if self.phase != "training":
+                self.phase = "training"
+                self.run.emit(Phase(name="training", done=step, total=self.plan.steps))
+            self._step()
+
+    def _step(self) -> None:
+        """One step of the optimizer, done again with smaller micro-batches where memory runs out."""
+        step, started = self.progress.step, time.perf_counter()
+        indexes = self._indexes(step)
+        rate = learning_rate(self.config.training, step, self.plan.steps)
+        seed = int(np.random.SeedSequence([self.config.seed, step]).generate_state(1, np.uint64)[0])
+        while True:
+            batches = self._batches(self.examples, indexes)
+            try:
+                result = self.backend.train_step(batches, rate, seed, self._poll_quietly)
+                break
+            except MemoryExhausted as error:
+                self._shrink(batches, error)
+        self.progress.step += 1
+        loss = result.loss_sum / result.trained_tokens
+        if warning := watch(self.progress, loss, result.grad_norm):
+            self.run.emit(Warned(message=warning))
+        self._report(result, loss, rate, sum(b.tokens for b in batches), time.perf_counter() - started)
+
+    def _report(self, result: StepResult, loss: float, rate: float, tokens: int, seconds: float) -> None:
+        self.run.emit(
+            Step(
+                step=self.progress.step,
+                total=self.plan.steps,
+                epoch=self.progress.step / self._steps_per_epoch(),
+                loss=loss,
+                lr=rate,
+                grad_norm=result.grad_norm,
+                tokens=tokens,
+                trained_tokens=result.trained_tokens,
+                tokens_per_s=tokens / seconds,
+                step_s=seconds,
+            )
+        )
+        if time.monotonic() - self.memory_at >= MEMORY_EVERY_S:
+            self.memory_at = time.monotonic()
+            reading, system = self.backend.memory(), psutil.virtual_memory()
+            self.run.emit(
+                Memory(
+                    process_bytes=reading.process_bytes,
+                    process_peak_bytes=reading.process_peak_bytes,
+                    device_bytes=reading.device_bytes,
+                    device_peak_bytes=reading.device_peak_bytes,
+                    system_used_bytes=system.total - system.available,
+                    system_total_bytes=system.total,
+                )
+            )
+
+    def _indexes(self, step: int) -> npt.NDArray[np.int64]:
+        epoch, index = divmod(step, self._steps_per_epoch())
+        return self._epoch(epoch)[index]
+
+    @lru_cache(maxsize=1)  # noqa: B019 - one loop a process; the order of one epoch is all that is kept
+    def _epoch(self, epoch: int) -> list[npt.NDArray[np.int64]]:
+        size = self.config.training.effective_batch_size
+        return steps_of_epoch(self.examples.lengths, self.config.seed, epoch, size, bucketed=not self.packing)
+
+    def _steps_per_epoch(self) -> int:
+        return -(-len(self.examples) // self.config.training.effective_batch_size)
+
+    def _batches(self, examples: Examples, indexes: npt.NDArray[np.int64]) -> list[Batch]:
+        rows, tokens = self.progress.micro_batch_rows, self.progress.micro_batch_tokens
+        return micro_batches(examples, indexes, rows, tokens, self.packing, self.pad_id)
+
+    def _shrink(self, batches: Sequence[Batch], error: MemoryExhausted) -> None:
+        """Halve the micro-batch; the step's examples, and so the effective batch, stay the same."""
+        largest = max(int((b.position_ids == 0)[b.segment_ids > 0].sum()) for b in batches)
+        if largest <= 1:
+            longest = max(batch.tokens for batch in batches)
+            raise OutOfMemoryError(
+                f"Out of memory with a single example of {longest} tokens in the micro-batch: {error}",
+                "Set training.gradient_checkpointing: true, lower model.max_seq_length, "
+                "or hold the weights in 4 bits with model.quantization: 4bit.",
+            ) from error
+        progress = self.progress
+        progress.micro_batch_rows = largest // 2
+        progress.micro_batch_tokens = max(1, progress.micro_batch_tokens // 2)
+        self.run.emit(
+            Warned(
+                message=f"Out of memory at step {progress.step}: going on with micro-batches of "
+                f"{progress.micro_batch_rows} examples; the effective batch stays "
+                f"{self.config.training.effective_batch_size}.",
+                hint=f"Set training.batch_size: {progress.micro_batch_rows} to start there.",
+            )
+        )
+
+    def _poll_quietly(self) -> None:
+        self.control.poll()
+        if self.control.stop_requested:
+            raise Interrupted
+
+    def _poll(self, done: int, total: int) -> None:
+        self._poll_quietly()
+        self.run.emit(Phase(name="evaluating", done=done, total=total))
+
+    def _out_of_patience(self) -> bool:
+        patience = self.config.evaluation.early_stopping_patience
+        return patience is not None and self.progress.without_better >= patience
+
+    def _resume(self, checkpoint: Path) -> None:
+        self.progress = Progress.load(checkpoint / checkpoints.PROGRESS)
+        self.backend.load_state(checkpoint)
+        # A parent that restarts a run smaller says so in the plan: the smaller of the two is in force.
+        self.progress.micro_batch_rows = min(self.progress.micro_batch_rows, self.plan.micro_batch_rows)
+        self.progress.micro_batch_tokens = min(self.progress.micro_batch_tokens, self.plan.micro_batch_tokens)
+        self.saved_at = self.progress.step
+        checkpoints.drop_after(self.run.checkpoints, self.progress.step, self.progress.best_step)
+
+    def _save(self) -> Path:
+        """Write a checkpoint of this step; where there is one, only the loop's own state can have moved."""
+        step = self.progress.step
+        target = self.run.checkpoints / checkpoints.name_of(step)
+        if self.saved_at == step:
+            with explaining():
+                write_atomic(target / checkpoints.PROGRESS, self.progress.text())
+            return target
+        self.run.emit(Phase(name="saving"))
+        checkpoints.save(self.run.checkpoints, step, self._write)
+        self.saved_at, self.phase = step, "saving"
+        checkpoints.prune(self.run.checkpoints, self.config.checkpoints.keep)
+        self.run.emit(Saved(step=step, path=f"checkpoints/{target.name}", kind="checkpoint"))
+        return target
+
+    def _write(self, folder: Path) -> None:
+        self.backend.save_weights(folder / self._result_name())
+        self.backend.save_state(folder)
+        write_atomic(folder / checkpoints.PROGRESS, self.progress.text())
+
+    def _publish(self, reason: str) -> None:
+        """Put the run's result beside its checkpoints: the best one's after early stopping, else the last one's."""
+        best = checkpoints.named(self.run.checkpoints, "best") if reason == "early_stopping" else None
+        source = best or self.run.checkpoints / checkpoints.name_of(self.progress.step)
+        name = self._result_name()
+        checkpoints.publish(source / name, self.run.folder / name)
+        self.run.emit(Saved(step=checkpoints.step_of(source), path=name, kind=name))
+
+    def _result_name(self) -> str:
+        return "model" if self.config.adapter.type == "none" else "adapter"

@@ -1,0 +1,47 @@
+"""Where a run stands: all that going on needs besides weights and optimizer.
+
+Row order and dropout are functions of (seed, step), so the step is the data cursor and no random state is kept.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from engine.errors import CheckpointError
+
+
+@dataclass
+class Progress:
+    """The loop's own state; saved with every checkpoint."""
+
+    step: int = 0
+    """Steps done."""
+    micro_batch_rows: int = 1
+    micro_batch_tokens: int = 1
+    """The micro-batch in force: running out of memory makes it smaller."""
+    evaluated: int = -1
+    """The step after which the last evaluation was made."""
+    first_loss: float | None = None
+    """Evaluation loss before the first step."""
+    best_loss: float | None = None
+    best_step: int | None = None
+    without_better: int = 0
+    """Evaluations since the best one."""
+    loss_average: float | None = None
+    """Moving average of the training loss, for the divergence watch."""
+    lowest_average: float | None = None
+    skipped: int = 0
+    """Steps in a row whose gradient was not finite."""
+    warned: bool = False
+
+    def text(self) -> str:
+        """As JSON; floats come back to the bit."""
+        return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
+
+    @staticmethod
+    def load(path: Path) -> "Progress":
+        """Raises CheckpointError where the file is not what `text` says."""
+        try:
+            return Progress(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise CheckpointError(f"{path}: cannot be read: {error}", "resume from an older checkpoint") from error
