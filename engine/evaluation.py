@@ -35,7 +35,8 @@ def exact_match(
     for start in range(0, len(ordered), ANSWER_ROWS):
         poll(start, len(ordered))
         part = ordered[start : start + ANSWER_ROWS]
-        answers = backend.generate([question.prompt_ids for question in part], max_tokens=longest + 8)
+        prompts = [question.prompt_ids for question in part]
+        answers = backend.generate(prompts, longest + 8, tokenizer.stop_ids)
         right += sum(
             tokenizer.decode(answer).strip() == question.answer.strip()
             for answer, question in zip(answers, part, strict=True)

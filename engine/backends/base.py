@@ -1,6 +1,6 @@
 """What a backend is: tensors, and nothing of epochs, schedules, checkpoints or events."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -64,15 +64,14 @@ class Backend(Protocol):
         ...
 
     def generate(
-        self, prompts: Sequence[Sequence[int]], max_tokens: int, temperature: float = 0.0, seed: int = 0
+        self,
+        prompts: Sequence[Sequence[int]],
+        max_tokens: int,
+        stop: Collection[int],
+        temperature: float = 0.0,
+        seed: int = 0,
     ) -> list[list[int]]:
-        """Continue each prompt; the end token is left out. Greedy at temperature 0."""
-        ...
-
-    def stream(
-        self, prompt: Sequence[int], max_tokens: int, temperature: float = 0.0, seed: int = 0
-    ) -> Iterator[int]:
-        """Continue one prompt token by token."""
+        """Continue each prompt up to a token of `stop`, which is left out. Greedy at temperature 0."""
         ...
 
     def save_weights(self, folder: Path) -> None:

@@ -66,7 +66,9 @@ class Evaluator:
         for done, prompt in enumerate(self.config.evaluation.samples):
             self.poll(done, len(self.config.evaluation.samples))
             ids = self.tokenizer.prompt_ids([Message("user", prompt)])
-            answer = self.backend.generate([ids], self.config.evaluation.sample_tokens)[0]
+            answer = self.backend.generate(
+                [ids], self.config.evaluation.sample_tokens, self.tokenizer.stop_ids
+            )[0]
             samples.append(Sample(step=step, prompt=prompt, text=self.tokenizer.decode(answer)))
         return samples
 

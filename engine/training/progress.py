@@ -44,4 +44,6 @@ class Progress:
         try:
             return Progress(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
-            raise CheckpointError(f"{path}: cannot be read: {error}", "resume from an older checkpoint") from error
+            raise CheckpointError(
+                f"{path}: cannot be read: {error}", "resume from an older checkpoint"
+            ) from error

@@ -25,7 +25,9 @@ def watch(progress: Progress, loss: float, grad_norm: float) -> str:
     before = progress.loss_average
     average = loss if before is None else SMOOTHING * before + (1 - SMOOTHING) * loss
     progress.loss_average = average
-    progress.lowest_average = min(average, average if progress.lowest_average is None else progress.lowest_average)
+    progress.lowest_average = min(
+        average, average if progress.lowest_average is None else progress.lowest_average
+    )
     if average > RISE * progress.lowest_average + 1.0 and not progress.warned:
         progress.warned = True
         return (

@@ -1,26 +1,24 @@
 """Answers from a transformers model: a batch at once, or one token by token."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 
-def stop_tokens(model: Any) -> set[int]:
-    """Ids that end an answer, from the model's generation config."""
-    stop = model.generation_config.eos_token_id
-    return set(stop) if isinstance(stop, list) else {stop} if stop is not None else set()
-
-
 @torch.no_grad()
 def generate(
-    model: Any, prompts: Sequence[Sequence[int]], max_tokens: int, temperature: float, seed: int
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    max_tokens: int,
+    stop: Collection[int],
+    temperature: float,
+    seed: int,
 ) -> list[list[int]]:
     """Continue all prompts at once, padded on the left; the end token is left out."""
-    stop = stop_tokens(model)
-    pad = next(iter(stop), 0)
+    pad = min(stop, default=0)
     width = max(map(len, prompts))
     device = model.device
     ids = torch.tensor([[pad] * (width - len(p)) + list(p) for p in prompts], device=device)
@@ -29,15 +27,19 @@ def generate(
     sampling = {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
     output = model.generate(
         input_ids=ids, attention_mask=mask, max_new_tokens=max_tokens, use_cache=True, pad_token_id=pad,
+        eos_token_id=sorted(stop),
         top_p=None, top_k=None, **({"temperature": None} | sampling),
     )  # fmt: skip
-    return [list(itertools.takewhile(lambda token: token not in stop, row)) for row in output[:, width:].tolist()]
+    return [
+        list(itertools.takewhile(lambda token: token not in stop, row)) for row in output[:, width:].tolist()
+    ]
 
 
 @torch.no_grad()
-def stream(model: Any, prompt: Sequence[int], max_tokens: int, temperature: float, seed: int) -> Iterator[int]:
+def stream(
+    model: Any, prompt: Sequence[int], max_tokens: int, stop: Collection[int], temperature: float, seed: int
+) -> Iterator[int]:
     """Continue one prompt, yielding each token as it is chosen; stops before the end token."""
-    stop = stop_tokens(model)
     draw = torch.Generator(model.device).manual_seed(seed)
     step, cache = torch.tensor([list(prompt)], device=model.device), None
     for _ in range(max_tokens):

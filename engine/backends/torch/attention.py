@@ -25,7 +25,9 @@ class CausalAttention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, spans: Sequence[tuple[int, int]], scale: float) -> Tensor:
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, spans: Sequence[tuple[int, int]], scale: float
+    ) -> Tensor:
         _, heads, length, width = q.shape
         out = q.new_zeros(1, length, heads, width)
         lse = torch.zeros(heads, length, 1, dtype=torch.float32, device=q.device)
@@ -42,7 +44,7 @@ class CausalAttention(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         q, k, v, out, lse = ctx.saved_tensors
         heads, kv_heads = q.shape[1], k.shape[1]
         delta = (grad * out).sum(-1, dtype=torch.float32)[0].T.unsqueeze(-1)
@@ -104,9 +106,13 @@ class SegmentAttention:
         dropout: float = 0.0, scaling: float | None = None, **kwargs: Any,
     ) -> tuple[Tensor, None]:  # fmt: skip
         scale = scaling if scaling is not None else query.shape[-1] ** -0.5
-        spans = self.spans or tuple([(0, query.shape[2])])
-        if query.device.type == "cpu" and not dropout and query.shape[0] == 1:
-            return CausalAttention.apply(query, key, value, spans, scale), None
+        spans = self.spans or ((0, query.shape[2]),)
+        if query.device.type == "cpu" and not dropout:
+            rows = [
+                CausalAttention.apply(query[i : i + 1], key[i : i + 1], value[i : i + 1], spans, scale)
+                for i in range(query.shape[0])
+            ]
+            return rows[0] if len(rows) == 1 else torch.cat(rows), None
         pieces = [
             nn.functional.scaled_dot_product_attention(
                 query[:, :, a:b], key[:, :, a:b], value[:, :, a:b],

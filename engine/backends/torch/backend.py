@@ -2,7 +2,7 @@
 
 import gc
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,13 @@ class TorchBackend:
 
     @classmethod
     def load(
-        cls, plan: Plan, config: TrainConfig, folder: Path, *, adapter: Path | None = None, training: bool = True
+        cls,
+        plan: Plan,
+        config: TrainConfig,
+        folder: Path,
+        *,
+        adapter: Path | None = None,
+        training: bool = True,
     ) -> "TorchBackend":
         backend = cls(load_model(plan, config, folder, adapter), plan, config, folder)
         backend.model.train(training)
@@ -94,16 +100,15 @@ class TorchBackend:
         return [-loss for loss in self._token_losses(batch).tolist()]
 
     def generate(
-        self, prompts: Sequence[Sequence[int]], max_tokens: int, temperature: float = 0.0, seed: int = 0
+        self,
+        prompts: Sequence[Sequence[int]],
+        max_tokens: int,
+        stop: Collection[int],
+        temperature: float = 0.0,
+        seed: int = 0,
     ) -> list[list[int]]:
         with self._answering():
-            return answers.generate(self.model, prompts, max_tokens, temperature, seed)
-
-    def stream(
-        self, prompt: Sequence[int], max_tokens: int, temperature: float = 0.0, seed: int = 0
-    ) -> Iterator[int]:
-        with self._answering():
-            yield from answers.stream(self.model, prompt, max_tokens, temperature, seed)
+            return answers.generate(self.model, prompts, max_tokens, stop, temperature, seed)
 
     def save_weights(self, folder: Path) -> None:
         state.save_weights(self.model, self.folder, folder)
@@ -121,7 +126,7 @@ class TorchBackend:
         """Summed loss in nats over the batch's trained tokens."""
         where, targets = _predictions(batch)
         hidden = self._hidden(batch).flatten(0, 1).index_select(0, where.to(self.device))
-        return HeadLoss.apply(hidden, targets.to(self.device), self.head.weight, self.head.bias)  # type: ignore[no-any-return]
+        return HeadLoss.apply(hidden, targets.to(self.device), self.head.weight, self.head.bias)
 
     def _token_losses(self, batch: Batch) -> Tensor:
         where, targets = _predictions(batch)
@@ -141,7 +146,7 @@ class TorchBackend:
         full = self.config.adapter.type == "none" and self.plan.compute_dtype != "fp32"
         with torch.autocast(self.device.type, DTYPES[self.plan.compute_dtype], enabled=full):
             output = self.body(input_ids=ids, position_ids=positions, attention_mask=None, use_cache=False)
-        return output.last_hidden_state  # type: ignore[no-any-return]
+        return output.last_hidden_state
 
     def _clip(self) -> Tensor:
         """The gradient's global norm, and the gradient scaled down to the recipe's limit."""
@@ -161,7 +166,9 @@ class TorchBackend:
     def _answering(self) -> Iterator[None]:
         """Answers need a key-value cache, which packed rows and checkpointing cannot have."""
         with self._evaluating():
-            self.model.set_attn_implementation("sdpa" if self.plan.attention == "sdpa" else self.plan.attention)
+            self.model.set_attn_implementation(
+                "sdpa" if self.plan.attention == "sdpa" else self.plan.attention
+            )
             try:
                 yield
             finally:

@@ -18,11 +18,13 @@ class LoraProduct(torch.autograd.Function):
     """Inputs x `[…, in]`, A `[rank, in]`, B `[out, rank]` (fp32); output `[…, out]` in x's dtype."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, a: Tensor, b: Tensor, layer: nn.Module, scale: float, drop: float) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, a: Tensor, b: Tensor, layer: nn.Module, scale: float, drop: float
+    ) -> Tensor:
         ctx.layer, ctx.scale, ctx.drop = layer, scale, drop
         ctx.seed = int(torch.randint(2**62, ())) if drop else 0
         ctx.save_for_backward(x, a, b)
-        bias = layer.bias.to(x.dtype) if layer.bias is not None else None  # type: ignore[operator]
+        bias = layer.bias.to(x.dtype) if layer.bias is not None else None
         if _folds(x, drop):
             return linear(x, _folded(layer, a, b, scale), bias)
         y = linear(x, dense(layer, x.dtype), bias)
@@ -30,7 +32,7 @@ class LoraProduct(torch.autograd.Function):
         return y.add_(linear(low, b.to(x.dtype)), alpha=scale)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None, None, None]:
         x, a, b = ctx.saved_tensors
         g = grad.reshape(-1, grad.shape[-1])
         dropped = _dropped(x, ctx.drop, ctx.seed).reshape(-1, x.shape[-1])
@@ -67,5 +69,3 @@ def _dropped(x: Tensor, drop: float, seed: int) -> Tensor:
     if not drop:
         return x
     return x * _mask(x.shape, x.device, drop, seed).div_(1 - drop).to(x.dtype)
-
-

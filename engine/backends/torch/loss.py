@@ -38,7 +38,7 @@ class HeadLoss(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, Tensor | None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, Tensor | None, None]:
         grad_hidden, grad_weight = ctx.saved_tensors
         by_hidden = grad_hidden * grad.to(grad_hidden.dtype) if grad_hidden is not None else None
         by_weight = (grad_weight * grad).to(ctx.weight_dtype) if grad_weight is not None else None

@@ -1,5 +1,6 @@
 """Load a model as the plan says, put the adapter on it, and give its layers their saving forms."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -131,11 +132,19 @@ def _install(model: nn.Module, compute: torch.dtype) -> None:
         elif isinstance(module, nn.Embedding):
             module.register_forward_hook(lambda _module, _args, output: output.to(compute))
     for module in model.modules():
-        if isinstance(module, nn.Linear) and "forward" not in vars(module) and not module.weight.requires_grad:
-            if module.weight.dtype != compute or is_quantised(module):
-                module.forward = lambda x, layer=module: CastLinear.apply(x, layer)  # type: ignore[method-assign]
+        plain = (
+            isinstance(module, nn.Linear)
+            and "forward" not in vars(module)
+            and not module.weight.requires_grad
+        )
+        if plain and (module.weight.dtype != compute or is_quantised(module)):
+            module.forward = _cast_forward(module)
     replace_norms(model)
     _install_gates(model)
+
+
+def _cast_forward(layer: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda x: CastLinear.apply(x, layer)
 
 
 def _install_lora(module: Any) -> None:
@@ -148,9 +157,9 @@ def _install_lora(module: Any) -> None:
 
     def forward(x: torch.Tensor) -> torch.Tensor:
         if module.disable_adapters:
-            return CastLinear.apply(x, base)  # type: ignore[no-any-return]
+            return CastLinear.apply(x, base)
         drop = getattr(dropout, "p", 0.0) if module.training else 0.0
-        return LoraProduct.apply(x, a, b, base, scale, drop)  # type: ignore[no-any-return]
+        return LoraProduct.apply(x, a, b, base, scale, drop)
 
     module.forward = forward
 

@@ -27,7 +27,9 @@ def save_weights(model: Any, source: Path, folder: Path) -> None:
             model.save_pretrained(folder, save_embedding_layers=False)
             (folder / "README.md").unlink(missing_ok=True)  # PEFT's model card; a run writes its own
             path = folder / "adapter_config.json"
-            path.write_text(json.dumps(_ordered(json.loads(path.read_text())), indent=2, sort_keys=True) + "\n")
+            path.write_text(
+                json.dumps(_ordered(json.loads(path.read_text())), indent=2, sort_keys=True) + "\n"
+            )
             return
         config = json.loads((source / "config.json").read_text(encoding="utf-8"))
         held = getattr(torch, config.get("dtype") or config.get("torch_dtype") or "bfloat16")
@@ -39,7 +41,10 @@ def save_weights(model: Any, source: Path, folder: Path) -> None:
 
 
 def save_state(
-    trained: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, folder: Path
+    trained: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    folder: Path,
 ) -> None:
     """Write fp32 weights and AdamW's two moments and step count for each trained parameter."""
     tensors = {}
@@ -53,14 +58,19 @@ def save_state(
 
 
 def load_state(
-    trained: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, folder: Path
+    trained: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    folder: Path,
 ) -> None:
     """Take up what `save_state` wrote, to the bit. Raises CheckpointError where it belongs to another recipe."""
     try:
         tensors = load_file(folder / STATE)
         scaling = json.loads((folder / SCALER).read_text())
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder}: the checkpoint cannot be read: {error}", "resume from an older one") from error
+        raise CheckpointError(
+            f"{folder}: the checkpoint cannot be read: {error}", "resume from an older one"
+        ) from error
     saved = {name.removeprefix("weight.") for name in tensors if name.startswith("weight.")}
     if saved != set(trained):
         raise CheckpointError(

@@ -33,8 +33,8 @@ class CastLinear(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, layer: nn.Module) -> Tensor:
         ctx.layer = layer
         bias = layer.bias.to(x.dtype) if layer.bias is not None else None
-        return nn.functional.linear(x, dense(layer, x.dtype), bias)  # type: ignore[arg-type]
+        return nn.functional.linear(x, dense(layer, x.dtype), bias)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None]:
         return (grad @ dense(ctx.layer, grad.dtype) if ctx.needs_input_grad[0] else None), None

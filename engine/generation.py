@@ -1,0 +1,64 @@
+"""Answers from a trained model, for people: a conversation in, text out as it comes."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.data.tokenizer import Tokenizer
+from engine.data.types import Message
+from engine.errors import ModelError
+
+UNFINISHED = "\ufffd"
+"""What decoding shows for a character whose last bytes are still to come."""
+
+
+class Generator:
+    """A model that answers, its adapter folded into the weights."""
+
+    def __init__(self, model: Any, tokenizer: Tokenizer) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+
+    @classmethod
+    def open(cls, base: Path, adapter: Path | None, chat_template: str = "auto") -> "Generator":
+        """Load `base`, with the adapter of `adapter` (PEFT layout) where there is one. Raises ModelError."""
+        import torch
+        import transformers
+
+        device = (
+            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        )
+        # One token at a time, a CPU is fastest in fp32: nothing is cast on the way.
+        dtype: Any = torch.float32 if device == "cpu" else "auto"
+        try:
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                base, dtype=dtype, device_map={"": device}, local_files_only=True
+            )
+            if adapter is not None:
+                import peft
+
+                model = peft.PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise ModelError(
+                f"{adapter or base}: does not load: {error}", "check the folder with `ft models show`"
+            ) from error
+        return cls(model.eval(), Tokenizer.load(base, chat_template))
+
+    def stream(
+        self, messages: Sequence[Message], max_tokens: int, temperature: float = 0.0, seed: int = 0
+    ) -> Iterator[str]:
+        """The answer to the last message, piece by piece; greedy at temperature 0."""
+        from engine.backends.torch.answers import stream
+
+        ids = self.tokenizer.prompt_ids(messages)
+        tokens: list[int] = []
+        shown = ""
+        for token in stream(self.model, ids, max_tokens, self.tokenizer.stop_ids, temperature, seed):
+            tokens.append(token)
+            text = self.tokenizer.decode(tokens)
+            if not text.endswith(UNFINISHED):
+                yield text[len(shown) :]
+                shown = text
+        rest = self.tokenizer.decode(tokens)[len(shown) :]
+        if rest:
+            yield rest
