@@ -37,6 +37,7 @@ def claim(name: str, folder: Path | None) -> tuple[str, Path]:
             try:
                 if folder is None:
                     (runs / run_id).mkdir()
+                    (runs / run_id / EVENTS).touch()
                     return run_id, runs / run_id
                 with (runs / run_id).open("x", encoding="utf-8") as pointer:
                     pointer.write(f"{folder}\n")
@@ -55,13 +56,21 @@ def folders() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for entry in entries:
         folder = _target(Path(entry.path))
-        if folder is not None and is_run(folder):
+        if folder is not None and _was_run(folder):
             found[entry.name] = folder
     return found
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder looks like a run directory, whole or damaged."""
+    """Whether a folder is a run directory. A recipe alone does not make one: any project has a train.yml."""
+    try:
+        return (folder / RECIPE).is_file() and (folder / EVENTS).is_file()
+    except OSError:
+        return False
+
+
+def _was_run(folder: Path) -> bool:
+    """Whether a folder that the runs folder names holds a run, whole or damaged."""
     try:
         return (folder / RECIPE).is_file() or (folder / EVENTS).is_file()
     except OSError:
@@ -133,13 +142,13 @@ def _target(entry: Path) -> Path | None:
 
 
 def _find_path(path: Path, known: dict[str, Path]) -> tuple[str, Path, Path | None] | None:
-    for folder in (path, *path.parents[:2]):
-        if is_run(folder):
-            real = folder.resolve()
-            run_id = next((i for i, other in known.items() if other.resolve() == real), folder.name)
-            inside = path.relative_to(folder).parts
-            return run_id, folder, path if inside[:1] == ("checkpoints",) and len(inside) == 2 else None
-    return None
+    checkpoint = path if path.parent.name == "checkpoints" and path.is_dir() else None
+    folder = path.parents[1] if checkpoint else path
+    real = folder.resolve()
+    run_id = next((run_id for run_id, other in known.items() if other.resolve() == real), None)
+    if run_id is None and not is_run(folder):
+        return None
+    return run_id or folder.name, folder, checkpoint
 
 
 def _listed(ids: list[str]) -> str:

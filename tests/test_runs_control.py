@@ -1,0 +1,122 @@
+"""Commands to a running engine, by files and by signals."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from engine.config.load import load_text
+from engine.runs.events import Acknowledged, Warned
+from engine.runs.run import Run
+from engine.training import control
+from engine.training.control import Control
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run.create(load_text("model: {base: starter}\ndata: {train: starter}\n", tmp_path / "train.yml"))
+
+
+def acknowledged(run: Run) -> list[str]:
+    return [event.command for event in run.events() if isinstance(event, Acknowledged)]
+
+
+def test_stop_is_taken_acknowledged_and_removed(run: Run) -> None:
+    command_id = control.send(run, "stop")
+    engine = Control(run)
+    assert not engine.stop_requested
+    engine.poll()
+    assert engine.stop_requested
+    assert [e.id for e in run.events() if isinstance(e, Acknowledged)] == [command_id]
+    assert list(run.control.iterdir()) == []
+
+
+def test_a_save_is_taken_once(run: Run) -> None:
+    engine = Control(run)
+    control.send(run, "save")
+    assert not engine.take_save_request()
+    engine.poll()
+    assert engine.take_save_request()
+    assert not engine.take_save_request()
+
+
+@pytest.mark.parametrize("ending", ["resume", "stop"])
+def test_a_paused_engine_waits_until_it_is_resumed_or_stopped(run: Run, ending: control.Command) -> None:
+    engine = Control(run)
+    control.send(run, "pause")
+    waiting = threading.Thread(target=engine.poll)
+    waiting.start()
+    until = time.monotonic() + 10
+    while acknowledged(run) != ["pause"] and time.monotonic() < until:
+        time.sleep(0.01)
+    assert waiting.is_alive()
+    control.send(run, ending)
+    waiting.join(timeout=10)
+    assert not waiting.is_alive()
+    assert acknowledged(run) == ["pause", ending]
+    assert engine.stop_requested == (ending == "stop")
+
+
+def test_commands_are_taken_in_the_order_they_were_given(run: Run) -> None:
+    control.send(run, "pause")
+    control.send(run, "resume")
+    control.send(run, "save")
+    Control(run).poll()
+    assert acknowledged(run) == ["pause", "resume", "save"]
+
+
+def test_junk_is_warned_about_and_removed_and_commands_beside_it_still_work(run: Run) -> None:
+    (run.control / "note.txt").write_text("stop please")
+    (run.control / "a.json").write_text('{"command": "explode"}')
+    (run.control / "b.json").write_bytes(b"\xff\xfe")
+    (run.control / "c.json").write_text("[" * 5000)
+    (run.control / "d.json").mkdir()
+    (run.control / "d.json" / "inside").write_text("x")
+    (run.control / "e.json").symlink_to("/nowhere")
+    control.send(run, "save")
+    engine = Control(run)
+    engine.poll()
+    engine.poll()
+    assert len([event for event in run.events() if isinstance(event, Warned)]) == 6
+    assert list(run.control.iterdir()) == []
+    assert engine.take_save_request()
+
+
+def test_a_file_that_is_still_being_written_is_left_alone(run: Run) -> None:
+    half = run.control / ".1.json.abc"
+    half.write_text('{"comm')
+    Control(run).poll()
+    assert half.exists()
+    assert list(run.events()) == []
+
+
+def test_a_control_folder_that_is_gone_does_not_end_the_run(run: Run) -> None:
+    run.control.rmdir()
+    Control(run).poll()
+    control.send(run, "stop")
+    engine = Control(run)
+    engine.poll()
+    assert engine.stop_requested
+
+
+def test_commands_left_for_an_engine_that_is_gone_are_dropped(run: Run) -> None:
+    control.send(run, "stop")
+    control.clear(run)
+    assert list(run.control.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_means_stop(run: Run, number: int) -> None:
+    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
+    engine = Control(run)
+    try:
+        engine.install_signals()
+        os.kill(os.getpid(), number)
+        engine.poll()
+    finally:
+        for n, handler in before.items():
+            signal.signal(n, handler)
+    assert engine.stop_requested

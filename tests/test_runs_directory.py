@@ -1,0 +1,256 @@
+"""Run directories: made, found, listed and removed, whatever has happened to them."""
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from engine.config.load import Recipe, load_text
+from engine.errors import ConfigError, MachineError
+from engine.runs import lock
+from engine.runs.atomic import write_atomic
+from engine.runs.events import Finished, Started
+from engine.runs.limits import Limits, halved
+from engine.runs.run import Run
+
+TEXT = "# mine\nname: demo\nmodel: {base: starter}\ndata: {train: starter}\n"
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Recipe:
+    return load_text(TEXT, tmp_path / "train.yml")
+
+
+def test_a_new_run_holds_the_recipe_as_it_was_and_resolved(recipe: Recipe) -> None:
+    run = Run.create(recipe)
+    assert (run.folder / "source.yml").read_text() == TEXT
+    assert run.config == recipe.config
+    assert run.id.endswith("-demo")
+    assert run.state().status == "queued"
+    assert not run.alive()
+    assert run.plan is None
+
+
+def test_runs_that_start_in_the_same_second_get_ids_of_their_own(recipe: Recipe) -> None:
+    made: list[Run] = []
+    threads = [threading.Thread(target=lambda: made.append(Run.create(recipe))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({run.id for run in made}) == 8
+    assert len(Run.all()) == 8
+
+
+def test_provenance_says_where_the_run_comes_from(recipe: Recipe) -> None:
+    run = Run.create(recipe)
+    run.record({"extra": 1})
+    assert run.provenance["id"] == run.id
+    assert run.provenance["command"]
+    assert run.provenance["extra"] == 1
+
+
+def test_a_run_elsewhere_is_listed_and_found_by_its_id(recipe: Recipe, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "else where" / "mine"
+    run = Run.create(recipe, elsewhere)
+    assert [found.folder for found in Run.all()] == [elsewhere]
+    assert Run.open(run.id).folder == elsewhere
+    assert Run.open(elsewhere).id == run.id
+    run.remove()
+    assert Run.all() == []
+    assert not elsewhere.exists()
+
+
+def test_the_recipe_can_name_the_runs_folder(tmp_path: Path) -> None:
+    recipe = load_text(TEXT + "output: {dir: out}\n", tmp_path / "train.yml")
+    assert Run.create(recipe).folder == tmp_path / "out"
+
+
+def test_a_folder_with_something_in_it_is_not_taken(recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("years of work")
+    with pytest.raises(ConfigError, match="not empty"):
+        Run.create(recipe, tmp_path / "full")
+    run = Run.create(recipe, tmp_path / "run")
+    with pytest.raises(ConfigError) as error:
+        Run.create(recipe, run.folder)
+    assert "--resume" in error.value.hint
+
+
+def test_a_folder_that_cannot_be_made_is_the_machines_fault(recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MachineError, match="file"):
+        Run.create(recipe, tmp_path / "file" / "run")
+
+
+def test_a_run_is_opened_by_id_prefix_path_checkpoint_or_not_named_at_all(recipe: Recipe) -> None:
+    run = Run.create(recipe)
+    checkpoint = run.checkpoints / "step-000010"
+    checkpoint.mkdir()
+    assert Run.open().id == run.id
+    assert Run.open(run.id[:12]).id == run.id
+    assert Run.open(run.folder).id == run.id
+    assert Run.open(str(run.folder) + "/").id == run.id
+    assert Run.open(checkpoint).id == run.id
+    assert Run.open(checkpoint).checkpoint == checkpoint
+    assert Run.open(run.id).checkpoint is None
+
+
+def test_a_project_with_a_recipe_is_not_taken_for_a_run(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "train.yml").write_text(TEXT)
+    run = Run.create(recipe)
+    monkeypatch.chdir(tmp_path / "project")
+    assert Run.open(run.id[:12]).id == run.id
+    for reference in (".", str(tmp_path / "project"), "train.yml"):
+        with pytest.raises(ConfigError):
+            Run.open(reference)
+
+
+def test_a_reference_that_fits_nothing_or_too_much_says_what_there_is(recipe: Recipe) -> None:
+    with pytest.raises(ConfigError, match="no runs yet"):
+        Run.open()
+    first, second = Run.create(recipe), Run.create(recipe)
+    with pytest.raises(ConfigError) as nothing:
+        Run.open("zebra")
+    assert first.id in nothing.value.hint
+    with pytest.raises(ConfigError) as several:
+        Run.open(first.id[:8])
+    assert first.id in several.value.message
+    assert second.id in several.value.message
+
+
+def test_the_list_survives_deleted_and_damaged_runs(recipe: Recipe, ft_home: Path, tmp_path: Path) -> None:
+    gone = Run.create(recipe, tmp_path / "gone")
+    for path in sorted(gone.folder.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    gone.folder.rmdir()
+    damaged = Run.create(recipe)
+    (damaged.folder / "train.yml").write_bytes(b"\xff\x00: [")
+    (damaged.folder / "plan.json").write_text('{"memory": []}')
+    (damaged.folder / "provenance.json").write_bytes(b"\xff")
+    damaged.events_file.write_bytes(b"\x00garbage\n" * 5)
+    for name, content in (("note.txt", b"hello"), ("binary", b"\xff\x00/"), ("empty", b"")):
+        (ft_home / "runs" / name).write_bytes(content)
+    (ft_home / "runs" / "folder").mkdir()
+    (ft_home / "runs" / "loop").symlink_to(ft_home / "runs" / "loop")
+    assert [run.id for run in Run.all()] == [damaged.id]
+    assert damaged.state().status == "queued"
+    assert damaged.plan is None
+    assert damaged.provenance == {}
+    with pytest.raises(ConfigError):
+        _ = damaged.config
+
+
+def test_alive_means_that_the_lock_is_held(recipe: Recipe) -> None:
+    run = Run.create(recipe)
+    run.emit(Started(run=run.id, pid=1))
+    assert run.state().status == "dead"
+    with run.locked():
+        assert run.alive()
+        assert run.state().status == "running"
+        with pytest.raises(ConfigError, match="training already"), run.locked():
+            pass
+        with pytest.raises(ConfigError, match="training already"):
+            run.remove()
+    assert not run.alive()
+
+
+def test_a_killed_holder_gives_the_lock_back(recipe: Recipe) -> None:
+    run = Run.create(recipe)
+    code = "import sys, time; from pathlib import Path; from engine.runs import lock\n"
+    code += "assert lock.take(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+    holder = subprocess.Popen([sys.executable, "-c", code, str(run.lock_file)], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    assert run.alive()
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+    assert not run.alive()
+
+
+def test_asking_whether_a_run_lives_does_not_keep_an_engine_from_starting(recipe: Recipe) -> None:
+    run = Run.create(recipe)
+    run.lock_file.touch()
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            run.alive()
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    try:
+        for _ in range(50):
+            handle = lock.take(run.lock_file)
+            assert handle is not None
+            with lock.holding(handle):
+                pass
+    finally:
+        done.set()
+        asker.join()
+
+
+def test_an_atomic_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    path = folder / "file"
+    write_atomic(path, "old")
+    with pytest.raises(AttributeError):
+        write_atomic(path, None)  # type: ignore[arg-type]
+    assert path.read_text() == "old"
+    assert [entry.name for entry in folder.iterdir()] == ["file"]
+
+
+def test_a_finished_run_says_its_step(recipe: Recipe) -> None:
+    run = Run.create(recipe)
+    run.emit(Started(run=run.id, pid=1))
+    run.emit(Finished(reason="completed", step=7))
+    state = run.state()
+    assert (state.status, state.step, state.reason) == ("completed", 7, "completed")
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"micro_batch_rows": "x"}', "\udcff"])
+def test_a_broken_limits_file_limits_nothing(recipe: Recipe, content: str) -> None:
+    run = Run.create(recipe)
+    (run.folder / "limits.json").write_text(content, errors="replace")
+    assert Limits.of(run) == Limits()
+
+
+def test_limits_make_the_plan_smaller_and_say_why(recipe: Recipe, tmp_path: Path) -> None:
+    plan = a_plan(rows=8, tokens=1000)
+    run = Run.create(recipe)
+    limits = halved(plan)
+    assert limits == Limits(4, 500)
+    limits.save(run)
+    smaller = Limits.of(run).applied(plan)
+    assert (smaller.micro_batch_rows, smaller.micro_batch_tokens) == (4, 500)
+    assert "ran out of memory" in smaller.reasons["batch"]
+    assert Limits.of(run).applied(a_plan(rows=2, tokens=100)).micro_batch_rows == 2
+    assert halved(a_plan(rows=1, tokens=1000)) is None
+
+
+def a_plan(rows: int, tokens: int):  # type: ignore[no-untyped-def]
+    """A plan of which only the micro-batch matters here."""
+    from engine.plan import MemoryPlan, Plan
+
+    parts = MemoryPlan(weights=1, adapter=1, gradients=1, optimizer=1, activations=1, logits=1, overhead=1)
+    return Plan(
+        backend="peft", device="cpu", weights_dtype="bf16", compute_dtype="bf16", attention="sdpa",
+        packing=False, micro_batch_rows=rows, micro_batch_tokens=tokens, effective_batch_size=16,
+        gradient_checkpointing=False, epochs=1.0, steps=10, examples=100, tokens_per_epoch=1000,
+        trained_tokens_per_epoch=500, longest=50, seconds=None,
+        memory=parts, limit_bytes=100, fits="yes", sampled=False,
+    )  # fmt: skip
+
+
+def test_provenance_is_json_for_people(recipe: Recipe) -> None:
+    run = Run.create(recipe)
+    body = json.loads((run.folder / "provenance.json").read_text())
+    assert list(body) == sorted(body)

@@ -1,0 +1,230 @@
+"""The events file: what a writer leaves, and what a reader makes of any bytes."""
+
+import json
+import math
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engine.runs import events as ev
+from engine.runs import log
+from engine.runs.state import current, fold, last_word
+
+
+def step(number: int, loss: float = 1.0) -> ev.Step:
+    return ev.Step(
+        step=number, total=10, epoch=0.1, loss=loss, lr=1e-4, grad_norm=1.0,
+        tokens=10, trained_tokens=5, tokens_per_s=100.0, step_s=0.1,
+    )  # fmt: skip
+
+
+ALL = [
+    ev.Started(run="r", pid=1, resumed_from=3),
+    ev.Phase(name="loading", done=1, total=2, note="π"),
+    step(1, math.nan),
+    ev.Eval(step=1, loss=2.0, perplexity=math.inf, metrics={"exact_match": 0.5, "odd": math.nan}, best=True),
+    ev.Sample(step=1, prompt="a\nb", text="\u2028 ok"),
+    ev.Memory(process_bytes=1, system_total_bytes=2),
+    ev.Saved(step=1, path="checkpoints/step-000001", kind="checkpoint"),
+    ev.Acknowledged(id="x", command="stop"),
+    ev.Warned(message="careful"),
+    ev.Failed(kind="data", message="no", hint="yes"),
+    ev.Finished(reason="completed", step=10),
+]
+
+
+@pytest.mark.parametrize("event", ALL, ids=lambda event: event.type)
+def test_every_event_comes_back_as_it_was_written(event: ev.Event) -> None:
+    line = ev.encode(event)
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    assert repr(ev.decode(line)) == repr(event)  # repr, because nan differs from itself
+
+
+def test_every_event_type_is_tried_here() -> None:
+    assert {event.type for event in ALL} == set(ev.TYPES)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'"step"',
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"v":1,"type":["a"]}',
+        b'{"v":2,"type":"finished","reason":"completed","step":1}',
+        b'{"v":1,"type":"unheard-of"}',
+        b'{"v":1,"type":"finished","reason":"completed"}',
+        b'{"v":1,"type":"finished","reason":"completed","step":"many"}',
+        b'{"v":1,"type":"finished","reason":"completed","step":true}',
+        b'{"v":1,"type":"warning","message":1}',
+        b'{"v":1,"type":"eval","step":1,"loss":1' + b"0" * 400 + b',"perplexity":1}',
+        b'{"v":1,"type":"eval","step":1,"loss":1,"perplexity":1,"metrics":[1]}',
+    ],
+)
+def test_a_line_that_is_no_event_is_skipped(line: bytes) -> None:
+    assert ev.decode(line) is None
+
+
+def test_a_field_that_a_later_version_adds_is_passed_over() -> None:
+    line = b'{"v":1,"t":5,"type":"finished","reason":"stopped","step":1,"colour":"red"}'
+    assert ev.decode(line) == ev.Finished(t=5.0, reason="stopped", step=1)
+
+
+def test_a_file_name_that_is_no_utf8_can_be_reported() -> None:
+    event = ev.Warned(message=os.fsdecode(b"caf\xe9.jsonl"))
+    assert ev.decode(ev.encode(event)) is not None
+
+
+WORDS = st.sampled_from(["", "nan", "exact_match", "\ud800", "é"])
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | WORDS
+JSON = SCALARS | st.lists(SCALARS, max_size=2) | st.dictionaries(WORDS, SCALARS, max_size=2)
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@PATIENT
+@given(st.binary(max_size=400))
+def test_a_reader_never_crashes_on_any_bytes(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.jsonl"
+    path.write_bytes(data)
+    fold(log.read(path), alive=False)
+
+
+@PATIENT
+@given(
+    st.sampled_from(sorted(ev.TYPES)),
+    st.dictionaries(
+        st.sampled_from(["t", "step", "loss", "metrics", "reason", "message", "run", "pid"]), JSON
+    ),
+)
+def test_a_reader_never_crashes_on_wrong_values(kind: str, values: dict[str, object]) -> None:
+    event = ev.decode(json.dumps({"v": 1, "type": kind} | values).encode())
+    if event is not None:
+        fold([event], alive=True)
+        ev.encode(event)
+
+
+def test_a_torn_last_line_is_end_of_file(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(ev.encode(step(1)) + ev.encode(step(2))[:-7])
+    assert [event.step for event in log.read(path) if isinstance(event, ev.Step)] == [1]
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"v":1,"ty', b"x" * 200_000])
+def test_a_writer_cuts_a_torn_last_line_before_it_appends(tmp_path: Path, torn: bytes) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(ev.encode(step(1)) + torn)
+    log.append(path, step(2))
+    assert path.read_bytes().count(b"\n") == 2
+    assert [event.step for event in log.read(path) if isinstance(event, ev.Step)] == [1, 2]
+
+
+def test_a_disk_that_is_full_leaves_no_half_line(tmp_path: Path) -> None:
+    import resource
+    import signal
+
+    path = tmp_path / "events.jsonl"
+    log.append(path, step(1))
+    before = path.read_bytes()
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, old[1]))
+    try:
+        with pytest.raises(OSError):  # noqa: PT011 - EFBIG stands in for ENOSPC
+            log.append(path, step(2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert path.read_bytes() == before
+
+
+def test_a_follower_sees_what_is_appended_and_ends_with_the_writer(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    log.append(path, step(1))
+    alive = threading.Event()
+    alive.set()
+    seen: list[int] = []
+
+    def follow() -> None:
+        seen.extend(e.step for e in log.read(path, alive.is_set) if isinstance(e, ev.Step))
+
+    follower = threading.Thread(target=follow)
+    follower.start()
+    whole = ev.encode(step(2))
+    with path.open("ab") as file:
+        file.write(whole[:10])
+        file.flush()
+        file.write(whole[10:])
+    log.append(path, step(3))
+    alive.clear()
+    follower.join(timeout=10)
+    assert seen == [1, 2, 3]
+
+
+def test_reading_can_start_where_the_file_ended_before(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    log.append(path, step(1))
+    offset = log.whole_length(path)
+    log.append(path, step(2))
+    assert [event.step for event in log.read(path, offset=offset) if isinstance(event, ev.Step)] == [2]
+
+
+def test_a_resumed_run_shows_each_step_once() -> None:
+    told = [
+        ev.Started(run="r", pid=1),
+        step(1),
+        step(2),
+        ev.Eval(step=2, loss=0.1, perplexity=1.0),
+        step(3),
+        ev.Finished(reason="stopped", step=3),
+        ev.Started(run="r", pid=2, resumed_from=1),
+        step(2, 5.0),
+    ]
+    kept = current(told)
+    assert [event.step for event in kept if isinstance(event, ev.Step)] == [1, 2]
+    assert not any(isinstance(event, ev.Eval | ev.Finished) for event in kept)
+    state = fold(told, alive=True)
+    assert (state.status, state.step, state.loss, state.best) == ("running", 2, 5.0, None)
+
+
+def test_a_run_that_starts_over_drops_even_the_first_evaluation() -> None:
+    told = [ev.Started(run="r", pid=1), ev.Eval(step=0, loss=9.0, perplexity=1.0), ev.Started(run="r", pid=2)]
+    assert fold(told, alive=True).best is None
+
+
+@pytest.mark.parametrize(
+    ("told", "alive", "status"),
+    [
+        ([], False, "queued"),
+        ([], True, "running"),
+        ([ALL[0]], True, "running"),
+        ([ALL[0]], False, "dead"),
+        ([ALL[0], ev.Acknowledged(id="1", command="pause")], True, "paused"),
+        ([ALL[0], ev.Acknowledged(id="1", command="pause")], False, "dead"),
+        (
+            [ALL[0], ev.Acknowledged(id="1", command="pause"), ev.Acknowledged(id="2", command="resume")],
+            True,
+            "running",
+        ),
+        ([ALL[0], ev.Finished(reason="completed", step=1)], False, "completed"),
+        ([ALL[0], ev.Finished(reason="early_stopping", step=1)], False, "completed"),
+        ([ALL[0], ev.Finished(reason="stopped", step=1)], False, "stopped"),
+        ([ALL[0], ev.Failed(kind="data", message="no")], False, "failed"),
+        ([ALL[0], ev.Finished(reason="stopped", step=1), ALL[0]], False, "dead"),
+    ],
+)
+def test_where_a_run_stands(told: list[ev.Event], alive: bool, status: str) -> None:
+    assert fold(told, alive).status == status
+
+
+def test_the_last_word_is_that_of_the_last_engine() -> None:
+    stopped = ev.Finished(reason="stopped", step=1)
+    assert last_word([ALL[0], stopped]) == stopped
+    assert last_word([ALL[0], stopped, ALL[0]]) is None
