@@ -1,0 +1,129 @@
+"""Every example is learned from once an epoch, in an order that seed and epoch fix, within the caps."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.data.batching import micro_batches, steps_of_epoch
+from engine.data.types import UNTRAINED, Batch, Examples
+
+LENGTHS = st.lists(st.integers(2, 40), min_size=1, max_size=60)
+PAD = 99_999
+
+
+def examples(lengths: list[int]) -> Examples:
+    """Token ids that tell each example and position apart; all but each first quarter is trained."""
+    tokens = [1000 * number + position for number, length in enumerate(lengths) for position in range(length)]
+    trained = [position >= length // 4 for length in lengths for position in range(length)]
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return Examples(np.array(tokens, dtype=np.int32), np.array(trained), offsets)
+
+
+def order(lengths: list[int], seed: int, epoch: int, size: int = 4, bucketed: bool = True) -> list[list[int]]:
+    return [step.tolist() for step in steps_of_epoch(np.array(lengths), seed, epoch, size, bucketed)]
+
+
+@given(LENGTHS, st.integers(0, 2**31 - 1), st.integers(0, 50), st.integers(1, 9), st.booleans())
+def test_every_example_is_in_one_step_of_the_epoch(
+    lengths: list[int], seed: int, epoch: int, size: int, bucketed: bool
+) -> None:
+    steps = order(lengths, seed, epoch, size, bucketed)
+    assert sorted(index for step in steps for index in step) == list(range(len(lengths)))
+    assert all(len(step) == size for step in steps[:-1])
+    assert 0 < len(steps[-1]) <= size
+
+
+@given(LENGTHS, st.integers(0, 1000), st.integers(0, 9), st.booleans())
+def test_the_order_depends_on_seed_and_epoch_alone(
+    lengths: list[int], seed: int, epoch: int, bucketed: bool
+) -> None:
+    first = order(lengths, seed, epoch, bucketed=bucketed)
+    np.random.default_rng().random()
+    np.random.seed(seed + 1)
+    assert order(lengths, seed, epoch, bucketed=bucketed) == first
+
+
+@pytest.mark.parametrize("bucketed", [True, False])
+def test_epochs_and_seeds_differ(bucketed: bool) -> None:
+    lengths = [5 + i % 30 for i in range(200)]
+    orders = [str(order(lengths, seed, epoch, bucketed=bucketed)) for seed in range(3) for epoch in range(3)]
+    assert len(set(orders)) == 9
+
+
+def test_buckets_bring_like_lengths_together_and_leave_steps_in_random_order() -> None:
+    lengths = np.random.default_rng(0).integers(5, 500, size=1000)
+
+    def padding(bucketed: bool) -> int:
+        steps = steps_of_epoch(lengths, 7, 0, 8, bucketed)
+        return sum(int(lengths[step].max() * len(step) - lengths[step].sum()) for step in steps)
+
+    assert padding(True) < padding(False) / 5
+    longest = [int(lengths[step].max()) for step in steps_of_epoch(lengths, 7, 0, 8, True)]
+    assert longest != sorted(longest)
+    assert abs(np.corrcoef(longest, range(len(longest)))[0, 1]) < 0.3
+
+
+@given(LENGTHS, st.integers(1, 8), st.integers(2, 90), st.booleans())
+def test_nothing_of_an_example_is_lost_and_the_caps_hold(
+    lengths: list[int], rows: int, tokens: int, packing: bool
+) -> None:
+    given_examples = examples(lengths)
+    batches = micro_batches(given_examples, range(len(lengths)), rows, tokens, packing, PAD)
+    found = []
+    for batch in batches:
+        count = len(segments(batch))
+        assert count <= rows
+        assert batch.input_ids.size <= tokens or count == 1
+        assert not packing or len(batch.input_ids) == 1
+        found += segments(batch)
+    assert sorted(int(ids[0]) // 1000 for ids, _, _ in found) == list(range(len(lengths)))
+    for ids, labels, positions in found:
+        example = given_examples[int(ids[0]) // 1000]
+        assert ids.tolist() == example.input_ids.tolist()
+        assert labels[1:].tolist() == example.labels[1:].tolist()
+        assert labels[0] == UNTRAINED
+        assert positions.tolist() == list(range(len(ids)))
+    assert sum(batch.tokens for batch in batches) == sum(lengths)
+    whole = sum(int((example.labels[1:] != UNTRAINED).sum()) for example in given_examples)
+    assert sum(batch.trained_tokens for batch in batches) == whole
+
+
+def segments(batch: Batch) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Ids, labels and positions of every example in the batch; padding must be inert."""
+    padding = batch.segment_ids == 0
+    assert (batch.input_ids[padding] == PAD).all()
+    assert (batch.labels[padding] == UNTRAINED).all()
+    assert (batch.position_ids[padding] == 0).all()
+    found = []
+    for row in range(len(batch.input_ids)):
+        numbers = batch.segment_ids[row]
+        for segment in range(1, int(numbers.max()) + 1):
+            at = np.flatnonzero(numbers == segment)
+            assert (np.diff(at) == 1).all()
+            found.append((batch.input_ids[row, at], batch.labels[row, at], batch.position_ids[row, at]))
+    return found
+
+
+def test_the_longest_examples_come_first() -> None:
+    batches = micro_batches(examples([3, 9, 5, 7]), [0, 1, 2, 3], 2, 100, False, PAD)
+    assert [batch.input_ids.shape for batch in batches] == [(2, 9), (2, 5)]
+
+
+def test_one_example_longer_than_the_cap_goes_alone() -> None:
+    batches = micro_batches(examples([50, 4, 4]), [0, 1, 2], 8, 10, False, PAD)
+    assert [batch.input_ids.shape for batch in batches] == [(1, 50), (2, 4)]
+
+
+def test_packing_leaves_no_padding() -> None:
+    (batch,) = micro_batches(examples([3, 5]), [0, 1], 8, 100, True, PAD)
+    assert batch.segment_ids.tolist() == [[1, 1, 1, 1, 1, 2, 2, 2]]
+    assert batch.position_ids.tolist() == [[0, 1, 2, 3, 4, 0, 1, 2]]
+    assert batch.labels[0, 5] == UNTRAINED
+
+
+def test_arrays_are_int32() -> None:
+    for packing in (True, False):
+        (batch,) = micro_batches(examples([3, 5]), [0, 1], 8, 100, packing, PAD)
+        arrays = (batch.input_ids, batch.labels, batch.position_ids, batch.segment_ids)
+        assert all(array.dtype == np.int32 for array in arrays)
