@@ -26,11 +26,13 @@ def validate(root: Node, problems: list[Problem]) -> TrainConfig | None:
     paths: dict[Path, Any] = {}
     for one in first:
         paths.setdefault(_path(root, one), one)
+    told = {problem.place for problem in problems if problem.place.line}
+    found: list[Problem] = []
     for path, one in paths.items():
-        problems.extend(
-            _combinations(root, one) if one["type"] == "value_error" else [_problem(root, path, one)]
-        )
-    problems.extend(_hidden_combinations(root, list(paths)))
+        found += _combinations(root, one) if one["type"] == "value_error" else [_problem(root, path, one)]
+    if () not in paths:
+        found += _hidden_combinations(root, list(paths))
+    problems.extend(problem for problem in found if problem.place not in told)
     return None
 
 
@@ -63,7 +65,7 @@ def _hidden_combinations(root: Node, wrong: list[Path]) -> list[Problem]:
 
 
 def _remove(data: Any, path: Path) -> None:
-    *front, last = path or ("",)
+    *front, last = path
     for step in front:
         data = data.get(step) if isinstance(data, dict) else data[int(step)]
     if isinstance(data, dict):
@@ -114,7 +116,7 @@ def _problem(root: Node, path: Path, error: Any) -> Problem:
     if error["type"] == "extra_forbidden":
         return _unknown(key_place, path, key)
     schema = schema_of(path) or {}
-    place = key_place if node.value is None else node.place
+    place = key_place if node.plain and not node.text else node.place
     written, meant = _written(node), _meant(node, schema)
     message = f"{key}: {written}; it has to be {rule(schema)}"
     return Problem(place, message + (f": {meant}" if meant else ""), key, meant)
@@ -138,9 +140,13 @@ def _written(node: Node) -> str:
     if node.value is None:
         return "has no value" if not node.text else f"{node.text} is not allowed"
     shown = node.text if len(node.text) <= 40 else node.text[:37] + "…"
-    if not node.plain and not isinstance(scalar(node.text), str):
+    if _is_quoted_number(node):
         return f'"{shown}" is text because of its quotes'
     return f"{shown or 'empty text'} is not allowed"
+
+
+def _is_quoted_number(node: Node) -> bool:
+    return not node.plain and bool(node.text) and not isinstance(scalar(node.text), str)
 
 
 def _meant(node: Node, schema: dict[str, Any]) -> str:
@@ -150,7 +156,7 @@ def _meant(node: Node, schema: dict[str, Any]) -> str:
     if word := nearest(node.text, choices(schema)):
         return f"did you mean {word}?"
     numbers = re.fullmatch(r"[-+]?[\d_, ]*\.?\d+(?:[eE][-+]?\d+)?", node.text)
-    if not node.plain and not isinstance(scalar(node.text), str):
+    if _is_quoted_number(node):
         return f"write {node.text}"
     if numbers and isinstance(node.value, str):
         return f"write {re.sub('[_, ]', '', node.text)}"

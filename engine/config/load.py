@@ -38,13 +38,15 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises `RecipeError` (a `ConfigError`) with every problem, `ConfigError` where there is no such file,
     `MachineError` where it may not be read.
     """
-    if path.is_dir():
-        raise ConfigError(f"{path} is a folder", f"Name the recipe itself, as {path / 'train.yml'}")
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 4)
     except FileNotFoundError as error:
         raise ConfigError(f"{path} does not exist", "`ft init` writes a recipe to start from.") from error
+    except IsADirectoryError as error:
+        raise ConfigError(
+            f"{path} is a folder", f"Name the recipe itself, as {path / 'train.yml'}"
+        ) from error
     except (OSError, ValueError) as error:
         raise MachineError(f"{path} cannot be read: {error}") from error
     try:
@@ -80,6 +82,12 @@ class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: object) -> bool:
         return True
 
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        # PyYAML writes the rarer line breaks bare within single quotes, where reading folds them to spaces.
+        style = '"' if any(mark in data for mark in "\r\x85\u2028\u2029\ufeff") else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style)
 
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:int", INT, None)
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, None)

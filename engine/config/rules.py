@@ -108,6 +108,8 @@ def _words(schema: JsonSchema) -> str:
             return f"a mapping with {_list(list(keys), 'and')}"
         case {"type": "array", "items": items}:
             return f"a list, each item {rule(items)}"
+        case {"type": "string", "minLength": 1}:
+            return "some text"
         case {"type": "integer" | "number"}:
             return "a " + ("whole " if schema["type"] == "integer" else "") + f"number{_range(schema)}"
     return {"boolean": "true or false", "null": "null", "string": "text"}.get(
@@ -117,15 +119,19 @@ def _words(schema: JsonSchema) -> str:
 
 def _range(schema: JsonSchema) -> str:
     if "minimum" in schema and "maximum" in schema:
-        return f" from {schema['minimum']:g} to {schema['maximum']}"
+        return f" from {_number(schema['minimum'])} to {_number(schema['maximum'])}"
     named = {
         "minimum": "of at least",
         "exclusiveMinimum": "above",
         "maximum": "of at most",
         "exclusiveMaximum": "below",
     }
-    limits = [f"{words} {schema[key]:g}" for key, words in named.items() if key in schema]
+    limits = [f"{words} {_number(schema[key])}" for key, words in named.items() if key in schema]
     return " " + " and ".join(limits) if limits else ""
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def _list(words: Sequence[object], last: str = "or") -> str:
@@ -144,7 +150,7 @@ def nearest(word: str, known: Sequence[str]) -> str | None:
 
 
 def nearest_key(path: Path) -> str | None:
-    """The key that an unknown one was probably meant to be: one beside it, another trainer's, one elsewhere."""
+    """The key that an unknown one was probably meant to be: beside it, another trainer's, elsewhere."""
     key = str(path[-1])
     if found := nearest(key, keys_of(path[:-1])):
         return found

@@ -189,7 +189,7 @@ class _Builder:
             message = f"tag {tag} is not read here; write the value without it, in quotes where it is text"
             self.problems.append(Problem(self.place(event), message))
 
-    def place(self, event: yaml.Event) -> Place:
+    def place(self, event: Any) -> Place:
         return Place(self.origin, event.start_mark.line + 1, event.start_mark.column + 1)
 
     def stop(self, event: yaml.Event, message: str) -> RecipeError:
@@ -198,15 +198,12 @@ class _Builder:
 
 def _syntax(error: yaml.YAMLError, text: str, origin: str) -> Problem:
     """The parser's complaint in plain words, at the place where the mistake starts."""
-    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
-        found = yaml.reader.Reader.NON_PRINTABLE.search(text)
-        before = text[: found.start()] if found else ""
-        what = f"character U+{ord(found.group()):04X} does not belong in text" if found else str(error)
-        place = Place(origin, before.count("\n") + 1, len(before) - before.rfind("\n"))
-        return Problem(place, f"not a text file: {what}")
-    mark: Any = error.problem_mark
+    mark = getattr(error, "problem_mark", None)
+    if not isinstance(error, yaml.MarkedYAMLError) or mark is None:
+        return _no_text(error, text, origin)
     start, said = error.context_mark, f"{error.problem} {error.context}"
-    line = (text.splitlines() or [""])[min(mark.line, len(text.splitlines()) - 1)]
+    lines = text.splitlines() or [""]
+    line = lines[min(mark.line, len(lines) - 1)]
     message = f"not YAML: {error.problem}"
     if "\t" in line[: len(line) - len(line.lstrip())]:
         message = "a tab is used to indent; YAML wants spaces"
@@ -223,3 +220,13 @@ def _syntax(error: yaml.YAMLError, text: str, origin: str) -> Problem:
     elif "block mapping" in said:
         message = "this line is indented differently from the keys beside it, or has no key"
     return Problem(Place(origin, mark.line + 1, mark.column + 1), message)
+
+
+def _no_text(error: yaml.YAMLError, text: str, origin: str) -> Problem:
+    """A character that text files do not have; the parser says what is wrong with it, and not where."""
+    found = yaml.reader.Reader.NON_PRINTABLE.search(text)
+    if not found:
+        return Problem(Place(origin, 1, 1), f"not YAML: {error}")
+    before = text[: found.start()]
+    place = Place(origin, before.count("\n") + 1, len(before) - before.rfind("\n"))
+    return Problem(place, f"character U+{ord(found.group()):04X} does not belong in a text file")
