@@ -1,36 +1,75 @@
-"""From `model.base` to a folder on this disk."""
+"""From `model.base` to a whole model's folder on this disk."""
 
+import difflib
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.models import starter
+from engine.errors import ModelError
+from engine.models import hub, local, starter
 from engine.models.starter import Progress, silent
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+SAMPLES, SAMPLE_BYTES = 16, 4096
 
 
 @dataclass(frozen=True)
 class LocalModel:
-    """A whole model on this disk. `fingerprint` changes with its config, weight files, or tokenizer."""
+    """A whole model on this disk. `fingerprint` changes with its config, tokenizer or weights.
+
+    `revision` is the commit of a model from the hub.
+    """
 
     folder: Path
     name: str
     fingerprint: str
+    revision: str | None = None
 
 
 def resolve(base: str, revision: str | None = None, progress: Progress = silent) -> LocalModel:
-    """Find the model that `model.base` names, fetching or converting it where that is needed.
+    """Find the model that `model.base` names, converting or downloading it where that is needed.
 
-    `base` is `starter`, a local folder, or a hub id. Raises ModelError, HubError or MachineError.
+    `base` is `starter`, a local folder, or a hub id; a folder goes before a hub id of the same name.
+    Raises ModelError, HubError or MachineError.
     """
+    path = Path(base).expanduser()
     if base == starter.NAME:
-        folder = starter.ensure(progress)
-        return LocalModel(folder, starter.NAME, fingerprint(folder))
-    folder = Path(base).expanduser()
-    return LocalModel(folder, folder.name, fingerprint(folder))
+        _no_revision(base, revision)
+        folder, name, commit = starter.ensure(progress), starter.NAME, None
+    elif path.exists() or not HUB_ID.fullmatch(base) or path.suffix == ".gguf":
+        _no_revision(base, revision)
+        folder, name, commit = path.absolute(), path.absolute().name, None
+    else:
+        if difflib.get_close_matches(base.lower(), [starter.NAME], cutoff=0.75):
+            raise ModelError(f"There is no model {base}.", f"Did you mean {starter.NAME}?")
+        folder = hub.download(base, revision, progress)
+        name, commit = base, folder.name
+    local.check(folder)
+    return LocalModel(folder, name, fingerprint(folder), commit)
 
 
 def fingerprint(folder: Path) -> str:
-    """sha256 over what defines the model, without reading the weights' data."""
+    """sha256 over the config, the tokenizer, and each weight file's name, size, header and samples of data.
+
+    Quick, however large the weights are: of each file, a few blocks spread over it are read, which tells
+    trained weights from untrained ones of the same shapes.
+    """
     digest = hashlib.sha256()
-    digest.update((folder / "config.json").read_bytes())
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        if (folder / name).is_file():
+            digest.update(name.encode() + (folder / name).read_bytes())
+    for path, header in local.headers(folder).items():
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size} {header}".encode())
+        with path.open("rb") as file:
+            for index in range(SAMPLES):
+                file.seek(max(0, size - SAMPLE_BYTES) * index // (SAMPLES - 1))
+                digest.update(file.read(SAMPLE_BYTES))
     return digest.hexdigest()
+
+
+def _no_revision(base: str, revision: str | None) -> None:
+    if revision is not None:
+        message = f"model.revision: {revision} has no meaning for {base}, which is not a model of the hub."
+        raise ModelError(message, "Remove model.revision.")

@@ -26,9 +26,9 @@ class Linear:
 class ModelShape:
     """What memory and time depend on.
 
-    `parameters` counts every weight once (a tied output is the embedding). `embedding_parameters` is the
-    part of them in embeddings, learned positions and an untied output, which no quantisation touches.
-    `linears` are the matrices that `all-linear` adapts and quantisation shrinks; the output is not among them.
+    `parameters` counts every weight once (a tied output is the embedding). `embedding_parameters` is
+    the part of them in embeddings, learned positions and an untied output, which no quantisation touches.
+    `linears` are the matrices that `all-linear` adapts and quantisation shrinks; the output is not one.
     """
 
     architecture: str
@@ -94,9 +94,7 @@ def shape_of(folder: Path) -> ModelShape:
             return _gpt2(config)
         return _measured(kind, config, folder)
     except KeyError as error:
-        raise ModelError(
-            f"{folder / 'config.json'} has no {error.args[0]}.", "Copy the file again."
-        ) from error
+        raise ModelError(f"{folder / 'config.json'} has no {error.args[0]}.", again) from error
     except (TypeError, ValueError, ZeroDivisionError) as error:
         message = f"{folder / 'config.json'} has a value that a {kind} model cannot have: {error}."
         raise ModelError(message, again) from error

@@ -1,13 +1,14 @@
 """Write train.jsonl and validation.jsonl; the same bytes each time. Run: python -m engine.data.starter.make
 
-A row asks for an order as JSON. The held-out rows have names that no training row has, at least one item
-that no training row has, and no sentence of the training rows.
+A row asks for a café order as JSON. The held-out rows share no names and no items with the training rows.
 """
 
 import json
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+Row = dict[str, list[dict[str, str]]]
 
 TRAIN_ROWS, VALIDATION_ROWS = 280, 64
 PROMPT = "Order as JSON: "
@@ -23,67 +24,20 @@ VALIDATION_NAMES = [
     "Olga", "Priya", "Sven", "Tomas",
 ]  # fmt: skip
 
-TRAIN_ITEMS = {
-    "latte": "lattes",
-    "oat latte": "oat lattes",
-    "espresso": "espressos",
-    "double espresso": "double espressos",
-    "cappuccino": "cappuccinos",
-    "flat white": "flat whites",
-    "black coffee": "black coffees",
-    "iced coffee": "iced coffees",
-    "green tea": "green teas",
-    "mint tea": "mint teas",
-    "hot chocolate": "hot chocolates",
-    "orange juice": "orange juices",
-    "apple juice": "apple juices",
-    "lemonade": "lemonades",
-    "mango smoothie": "mango smoothies",
-    "croissant": "croissants",
-    "almond croissant": "almond croissants",
-    "blueberry muffin": "blueberry muffins",
-    "cinnamon roll": "cinnamon rolls",
-    "scone": "scones",
-    "chocolate cookie": "chocolate cookies",
-    "brownie": "brownies",
-    "carrot cake": "carrot cakes",
-    "cheese toastie": "cheese toasties",
-    "ham sandwich": "ham sandwiches",
-    "egg sandwich": "egg sandwiches",
-    "tomato soup": "tomato soups",
-    "chicken wrap": "chicken wraps",
-    "veggie burger": "veggie burgers",
-    "Caesar salad": "Caesar salads",
-    "fruit salad": "fruit salads",
-    "banana bread": "banana breads",
-    "pretzel": "pretzels",
-    "waffle": "waffles",
-    "pancake": "pancakes",
-    "omelette": "omelettes",
-    "strawberry tart": "strawberry tarts",
-    "cherry pie": "cherry pies",
-    "peach": "peaches",
-    "yoghurt": "yoghurts",
-}
-VALIDATION_ITEMS = {
-    "bagel": "bagels",
-    "sesame bagel": "sesame bagels",
-    "soy latte": "soy lattes",
-    "mocha": "mochas",
-    "ginger tea": "ginger teas",
-    "iced tea": "iced teas",
-    "pear juice": "pear juices",
-    "banana smoothie": "banana smoothies",
-    "lemon muffin": "lemon muffins",
-    "oat cookie": "oat cookies",
-    "cheese sandwich": "cheese sandwiches",
-    "tuna wrap": "tuna wraps",
-    "lentil soup": "lentil soups",
-    "apple pie": "apple pies",
-    "Greek salad": "Greek salads",
-    "plum cake": "plum cakes",
-}
-"""Each item, and its plural: the order says the one that fits, the JSON always the first."""
+MENU = [
+    (
+        "almond apple banana berry cherry chocolate cinnamon coconut ginger hazelnut honey lemon mango maple",
+        "bagel brownie cake cookie croissant latte milkshake muffin pancake pie roll scone smoothie tart tea waffle",
+    ),
+    (
+        "avocado bacon bean cheese chicken egg ham lentil mushroom olive pepper potato salmon tofu tomato tuna",
+        "burger omelette pizza quiche salad sandwich soup toastie wrap",
+    ),
+]
+"""Flavours and what they go with. An item is a flavour and a thing, so that names must be copied, not known."""
+PLURALS = {"sandwich": "sandwiches"}
+HELD_OUT_SHARE = 5
+"""One combination in so many is kept out of the training rows."""
 
 QUANTITIES = {
     1: ("a", "one"),
@@ -111,20 +65,26 @@ WITHOUT_NAME = (
 )
 
 
-def order(
-    rng: random.Random, names: Sequence[str], items: dict[str, str], fresh: Sequence[str]
-) -> dict[str, object]:
-    """One row. `fresh`, where there are any, are items of which the order must have one."""
-    count = rng.choice((1, 2, 2, 2, 3))
-    chosen = rng.sample([*items], count)
-    if fresh and not set(chosen) & set(fresh):
-        chosen[rng.randrange(count)] = rng.choice(fresh)
+def menu() -> tuple[list[str], list[str]]:
+    """Items of the training rows, and items that only the held-out rows have."""
+    known: list[str] = []
+    fresh: list[str] = []
+    for flavours, things in MENU:
+        for row, flavour in enumerate(flavours.split()):
+            for column, thing in enumerate(things.split()):
+                (fresh if (row + 2 * column) % HELD_OUT_SHARE == 0 else known).append(f"{flavour} {thing}")
+    return known, fresh
+
+
+def order(rng: random.Random, names: Sequence[str], items: Sequence[str]) -> Row:
+    """One row: a sentence, and the order in it as compact JSON with its keys always in the same places."""
+    chosen = rng.sample(items, rng.choice((1, 2, 2, 2, 3)))
     wanted = {item: rng.choice((1, 1, 2, 2, 3, 4, 6)) for item in chosen}
     name = rng.choice(names) if rng.random() < 0.85 else None
     to_go = rng.random() < 0.5
     frame = rng.choice(WITH_NAME if name else WITHOUT_NAME)
     place = rng.choice(TO_GO if to_go else HERE)
-    spoken = _listed([_spoken(rng, item, items[item], quantity) for item, quantity in wanted.items()])
+    spoken = _listed([_spoken(rng, item, quantity) for item, quantity in wanted.items()])
     sentence = frame.format(items=spoken, name=name, place=place)
     answer = {"name": name, "items": wanted, "to_go": to_go}
     return {
@@ -135,37 +95,35 @@ def order(
     }
 
 
-def _spoken(rng: random.Random, item: str, plural: str, quantity: int) -> str:
+def _spoken(rng: random.Random, item: str, quantity: int) -> str:
     word = rng.choice(QUANTITIES[quantity])
-    if word == "a" and item[0].lower() in "aeiou":
+    if word == "a" and item[0] in "aeiou":
         word = "an"
-    return f"{word} {item if quantity == 1 else plural}"
+    flavour, thing = item.split()
+    return f"{word} {flavour} {thing if quantity == 1 else PLURALS.get(thing, thing + 's')}"
 
 
 def _listed(parts: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
 
 
-def make() -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+def make() -> tuple[list[Row], list[Row]]:
     """Training rows and held-out rows, no row twice."""
     rng = random.Random(2026)
-    every_item = TRAIN_ITEMS | VALIDATION_ITEMS
-    train = _distinct(TRAIN_ROWS, lambda: order(rng, TRAIN_NAMES, TRAIN_ITEMS, ()))
-    held_out = _distinct(
-        VALIDATION_ROWS, lambda: order(rng, VALIDATION_NAMES, every_item, [*VALIDATION_ITEMS])
-    )
-    return train, held_out
+    known, fresh = menu()
+    train = _distinct(TRAIN_ROWS, lambda: order(rng, TRAIN_NAMES, known))
+    return train, _distinct(VALIDATION_ROWS, lambda: order(rng, VALIDATION_NAMES, fresh))
 
 
-def _distinct(count: int, draw: Callable[[], dict[str, object]]) -> list[dict[str, object]]:
-    rows: dict[str, dict[str, object]] = {}
+def _distinct(count: int, draw: Callable[[], Row]) -> list[Row]:
+    rows: dict[str, Row] = {}
     while len(rows) < count:
         row = draw()
         rows.setdefault(json.dumps(row), row)
     return list(rows.values())
 
 
-def as_jsonl(rows: Sequence[dict[str, object]]) -> str:
+def as_jsonl(rows: Sequence[Row]) -> str:
     """The rows as the file has them."""
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 

@@ -1,0 +1,121 @@
+"""Models from the Hugging Face hub, kept in its own cache; what is cached is used without network."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from engine.errors import HubError, MachineError, ModelError
+from engine.models.starter import Progress, need_space, silent
+
+WANTED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.py"]
+UNWANTED = ["*/*", "consolidated*"]
+"""Weights in subfolders are other formats of the same (onnx, original…); so is Mistral's `consolidated`."""
+
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def download(repo: str, revision: str | None = None, progress: Progress = silent) -> Path:
+    """The folder of a hub model, downloaded where it is not cached; its name is the commit.
+
+    A cut connection is taken up where it ended; after a killed download, whole files are not fetched again.
+    Without network, what is cached is used.
+    Raises HubError where the hub can't be reached or says no, ModelError where the repository has no
+    safetensors weights, MachineError where the disk is full.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import DryRunError, LocalEntryNotFoundError
+
+    ask: dict[str, Any] = {"revision": revision, "allow_patterns": WANTED, "ignore_patterns": UNWANTED}
+    with _explained(repo, revision):
+        try:
+            files = snapshot_download(repo, dry_run=True, tqdm_class=_bar(repo, silent), **ask)
+        except DryRunError as unreachable:
+            try:
+                return Path(snapshot_download(repo, local_files_only=True, **ask))
+            except LocalEntryNotFoundError:
+                raise (unreachable.__cause__ or unreachable) from None
+        if not any(file.filename.endswith(".safetensors") for file in files):
+            raise ModelError(
+                f"{repo} has no safetensors weights.",
+                "Choose a model with .safetensors files; pickled weights can run code when they are read.",
+            )
+        need_space(cache(), sum(file.file_size or 0 for file in files if file.will_download))
+        return Path(snapshot_download(repo, tqdm_class=_bar(repo, progress), **ask))
+
+
+def cache() -> Path:
+    """The hub's cache folder (HF_HUB_CACHE, HF_HOME), made where it is missing."""
+    from huggingface_hub import constants
+
+    folder = Path(constants.HF_HUB_CACHE)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def _explained(repo: str, revision: str | None) -> Iterator[None]:
+    """Turn the client's errors into ours. Order matters: most of them are OSErrors as well."""
+    import httpx
+    from huggingface_hub import errors
+
+    token = "log in with `hf auth login`, or set HF_TOKEN"
+    try:
+        yield
+    except errors.GatedRepoError as error:
+        page = f"https://huggingface.co/{repo}"
+        raise HubError(f"{repo} is gated.", f"Accept its terms at {page}, then {token}.") from error
+    except errors.RevisionNotFoundError as error:
+        raise HubError(
+            f"{repo} has no revision {revision}.", "Give a branch, a tag or a commit of it."
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        message = f"There is no model {repo} on the hub, or it is private."
+        raise HubError(message, f"Check the spelling (OWNER/NAME); for a private model {token}.") from error
+    except errors.HFValidationError as error:
+        raise HubError(f"{repo} is not a hub id.", "A hub id is OWNER/NAME.") from error
+    except errors.OfflineModeIsEnabled as error:
+        message = f"{repo} is not in the cache, and HF_HUB_OFFLINE forbids to fetch it."
+        raise HubError(
+            message, "Unset HF_HUB_OFFLINE, or use `model.base: starter` or a local folder."
+        ) from error
+    except errors.HfHubHTTPError as error:
+        status = error.response.status_code
+        raise HubError(
+            f"The hub answers {status} for {repo}.", f"Try later; for 401 or 403, {token}."
+        ) from error
+    except (httpx.TransportError, errors.LocalEntryNotFoundError, errors.DryRunError) as error:
+        raise HubError(
+            f"The hub cannot be reached for {repo}: {error}.",
+            "Check the network and run again: files that are whole are kept. "
+            "Without network, use `model.base: starter` or a local folder.",
+        ) from error
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise MachineError(
+                f"Cannot write {repo} to {error.filename or cache()}: {error.strerror}.",
+                "Free space or change the rights, or set HF_HOME to a folder you can write to.",
+            ) from error
+        raise HubError(f"{repo} was not downloaded whole: {error}", "Run the same again.") from error
+
+
+def _bar(repo: str, progress: Progress) -> type:
+    """A progress bar class for the hub client that draws nothing and tells `progress` the bytes."""
+    from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
+
+    class Bar(tqdm):  # type: ignore[misc, type-arg, unused-ignore]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            self.counts_bytes = options.get("unit") == "B"
+            super().__init__(*args, **options)
+
+        def display(self, *args: Any, **options: Any) -> None:
+            """Draw nothing."""
+
+        def update(self, n: float | None = 1) -> bool | None:
+            drawn: bool | None = super().update(n)
+            if self.counts_bytes and self.total:
+                progress(f"downloading {repo}", int(self.n), int(self.total))
+            return drawn
+
+    return Bar

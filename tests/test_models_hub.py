@@ -1,0 +1,140 @@
+"""Hub models, fetched by the real client from a hub on this machine."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.errors import HubError, MachineError, ModelError
+from engine.models.resolve import resolve
+from tests.hub_server import COMMIT, Hub, serving
+
+REPO = "someone/tiny-llama"
+
+
+@pytest.fixture
+def published(tiny_model: Path, tmp_path: Path) -> Path:
+    """The tiny model as an author publishes it, with other formats beside it."""
+    folder = shutil.copytree(tiny_model, tmp_path / "published")
+    (folder / "onnx").mkdir()
+    (folder / "onnx/model.safetensors").write_bytes(b"x" * 100)
+    (folder / "pytorch_model.bin").write_bytes(b"x" * 100)
+    (folder / "README.md").write_text("# Tiny")
+    return folder
+
+
+@pytest.fixture
+def hub(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    with serving(Hub(REPO, published)) as hub:
+        use_hub(hub.url, tmp_path, monkeypatch)
+        yield hub
+
+
+def read_weights(folder: Path) -> bytes:
+    return (folder / "model.safetensors").read_bytes()
+
+
+def use_hub(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Point the client at `url`: it reads the environment when it is imported, so its constants are set."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    template = url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 20_000)  # bytes; the model is small
+
+
+def test_a_hub_model_is_downloaded_once_and_its_commit_reported(hub: Hub) -> None:
+    seen: list[tuple[int, int]] = []
+    model = resolve(REPO, progress=lambda note, done, total: seen.append((done, total)))
+    assert (model.name, model.revision) == (REPO, COMMIT)
+    assert seen[-1][0] == seen[-1][1] > 400_000
+    assert {path.name for path in model.folder.iterdir()} >= {"config.json", "model.safetensors"}
+    assert not (model.folder / "onnx").exists()
+    assert not (model.folder / "pytorch_model.bin").exists()
+    downloads = len(hub.paths("GET"))
+    again = resolve(REPO, revision="main")
+    assert again == model
+    assert not [path for path in hub.paths("GET")[downloads:] if "/resolve/" in path]
+
+
+def test_without_network_the_cache_is_used(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = resolve(REPO)
+    use_hub("http://127.0.0.1:9", tmp_path, monkeypatch)
+    assert resolve(REPO) == model
+    assert resolve(REPO, revision=COMMIT) == model
+
+
+def test_without_network_and_cache_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_hub("http://127.0.0.1:9", tmp_path, monkeypatch)
+    with pytest.raises(HubError, match="hub cannot be reached for someone/tiny-llama") as caught:
+        resolve(REPO)
+    assert "starter" in caught.value.hint
+
+
+def test_offline_mode_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    use_hub("http://127.0.0.1:9", tmp_path, monkeypatch)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(HubError, match="HF_HUB_OFFLINE forbids"):
+        resolve(REPO)
+
+
+def test_an_unknown_id_is_named(hub: Hub) -> None:
+    with pytest.raises(HubError, match="no model someone/else on the hub, or it is private"):
+        resolve("someone/else")
+
+
+def test_an_unknown_revision_is_named(hub: Hub) -> None:
+    with pytest.raises(HubError, match="has no revision v9"):
+        resolve(REPO, revision="v9")
+
+
+def test_a_gated_model_says_where_to_accept(hub: Hub) -> None:
+    hub.gated = True
+    with pytest.raises(HubError, match="is gated") as caught:
+        resolve(REPO)
+    assert f"https://huggingface.co/{REPO}" in caught.value.hint
+
+
+def test_pickled_weights_are_refused_before_anything_is_downloaded(hub: Hub) -> None:
+    (hub.folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="no safetensors weights"):
+        resolve(REPO)
+    assert not [path for path in hub.paths("GET") if "/resolve/" in path]
+
+
+def test_a_cut_connection_is_taken_up_where_it_ended(hub: Hub) -> None:
+    hub.cuts = [100_000]
+    model = resolve(REPO)
+    assert read_weights(model.folder) == read_weights(hub.folder)
+    assert "bytes=100000-" in [ranged for _, path, ranged in hub.requests if path.endswith(".safetensors")]
+
+
+def test_after_an_interrupted_download_only_the_missing_files_are_fetched(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # the client waits between its attempts
+    hub.cuts = [30_000, *[0] * 20]
+    with pytest.raises(HubError, match=r"cannot be reached|not downloaded whole") as caught:
+        resolve(REPO)
+    assert "again" in caught.value.hint
+    hub.cuts = []
+    hub.requests.clear()
+    model = resolve(REPO)
+    assert read_weights(model.folder) == read_weights(hub.folder)
+    assert [path for path in hub.paths("GET") if "/resolve/" in path] == [
+        f"/{REPO}/resolve/{COMMIT}/model.safetensors"
+    ]
+
+
+def test_a_disk_too_small_is_told_before_the_download(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = shutil.disk_usage("/")._replace(free=1000)
+    monkeypatch.setattr("shutil.disk_usage", lambda place: full)
+    with pytest.raises(MachineError, match="needs"):
+        resolve(REPO)
