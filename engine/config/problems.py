@@ -27,7 +27,9 @@ class Problem:
     suggestion: str = ""
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.message}"
+        place = str(self.place)
+        # An override's place is its key already.
+        return f"{place}: {self.message.removeprefix(f'{self.key}: ' if place.endswith(self.key) else '')}"
 
 
 class RecipeError(ConfigError):

@@ -85,7 +85,12 @@ def keys_of(path: Path) -> list[str]:
 
 def rule(schema: JsonSchema) -> str:
     """What a value may be, as the end of the sentence "it has to be …"."""
-    return " or ".join(dict.fromkeys(_words(branch) for branch in alternatives(schema)))
+    branches = list(alternatives(schema))
+    single = [_words(branch) for branch in branches if branch.get("type") != "array"]
+    for items in (branch["items"] for branch in branches if branch.get("type") == "array"):
+        inner = [_words(branch) for branch in alternatives(items)]
+        single.append("a list of these" if set(inner) <= set(single) else f"a list, each item {_list(inner)}")
+    return _list(single)
 
 
 def choices(schema: JsonSchema) -> list[str]:
@@ -106,8 +111,6 @@ def _words(schema: JsonSchema) -> str:
             return words
         case {"properties": {**keys}}:
             return f"a mapping with {_list(list(keys), 'and')}"
-        case {"type": "array", "items": items}:
-            return f"a list, each item {rule(items)}"
         case {"type": "string", "minLength": 1}:
             return "some text"
         case {"type": "integer" | "number"}:

@@ -54,6 +54,7 @@ def _pattern(pattern: str, rule: str) -> Any:
     return Field(pattern=pattern, json_schema_extra={"patternErrorMessage": rule})
 
 
+File = Annotated[str, Field(min_length=1, json_schema_extra={"patternErrorMessage": "a file"})]
 TemplateFile = Annotated[str, _pattern(r"\.(jinja|jinja2|j2)$", "the path of a .jinja file")]
 
 
@@ -104,7 +105,7 @@ class Model(Section):
 class Source(Section):
     """A data file with what is particular to it."""
 
-    path: Text
+    path: File
     """The file: .json, .jsonl, .csv or .parquet."""
     format: Format = "auto"
     """The form of this source's rows."""
@@ -113,17 +114,17 @@ class Source(Section):
 
 
 OneSource = Annotated[
-    Annotated[Text, Tag("<text>")] | Annotated[Source, Tag("<source>")], Discriminator(_kind)
+    Annotated[File, Tag("<text>")] | Annotated[Source, Tag("<source>")], Discriminator(_kind)
 ]
 Sources = Annotated[
-    Annotated[Text, Tag("<text>")]
+    Annotated[File, Tag("<text>")]
     | Annotated[Source, Tag("<source>")]
     | Annotated[list[OneSource], Field(min_length=1), Tag("<list>")],
     Discriminator(_kind),
 ]
 Validation = Annotated[
     Annotated[float, Field(ge=0.0, lt=1.0), Tag("<share>")]
-    | Annotated[Text, _pattern(r"[^0-9.,% ]", "a file"), Tag("<text>")]
+    | Annotated[str, _pattern(r"[^0-9.,% ]", "a file"), Tag("<text>")]
     | Annotated[Source, Tag("<source>")],
     Discriminator(_share_kind),
     BeforeValidator(_share_or_off),
