@@ -243,7 +243,7 @@ def test_impossible_combinations_are_told_beside_other_mistakes() -> None:
 def test_an_alias_bomb_is_refused_at_once() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
-    assert "aliases or lists that expand to more than 100,000 values" in message_of("\n".join(lines))
+    assert "aliases or lists that expand to more than 20,000 values" in message_of("\n".join(lines))
 
 
 def test_a_file_over_one_megabyte_is_refused(tmp_path: Path) -> None:
@@ -268,3 +268,18 @@ def test_a_missing_file_a_folder_and_latin_1_are_told_apart(tmp_path: Path) -> N
 def test_a_path_that_cannot_be_opened_is_the_machines_fault(tmp_path: Path) -> None:
     with pytest.raises(MachineError, match="cannot be read"):
         load_recipe(tmp_path / ("x" * 300))
+
+
+HUGE = {
+    "an endless number": "seed: " + "1" * 900_000 + "_",
+    "an endless key": "? " + "x" * 900_000 + "\n: 1",
+    "nothing but brackets": "[" * 900_000,
+    "nothing but dashes": "- " * 400_000,
+    "thousands of unknown keys": "".join(f"key{i}: 1\n" for i in range(5000)),
+    "thousands of tags": "a: [" + "!x 1," * 5000 + "]",
+}
+
+
+@pytest.mark.parametrize("text", HUGE.values(), ids=HUGE.keys())
+def test_a_huge_mistake_gets_a_message_that_can_be_read(text: str) -> None:
+    assert len(message_of(text)) < 10_000

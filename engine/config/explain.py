@@ -12,6 +12,10 @@ from engine.config.schema import TrainConfig
 from engine.config.yaml_reader import Node, scalar
 
 Path = tuple[str | int, ...]
+MOST = 200
+"""Mistakes explained at most: a file with more is no recipe, and its reader is not helped by the rest."""
+LONGEST = 60
+"""Characters of a value or key that a message repeats."""
 REQUIRED = tuple(name for name, field in TrainConfig.model_fields.items() if field.is_required())
 
 
@@ -24,7 +28,7 @@ def validate(root: Node, problems: list[Problem]) -> TrainConfig | None:
     if _text_as_written(root, first):
         return validate(root, problems)
     paths: dict[Path, Any] = {}
-    for one in first:
+    for one in first[:MOST]:
         paths.setdefault(_path(root, one), one)
     told = {problem.place for problem in problems if problem.place.line}
     found: list[Problem] = []
@@ -104,7 +108,7 @@ def _path(root: Node, error: Any) -> Path:
 
 def dotted(path: Sequence[str | int]) -> str:
     """`data.train[0].path`."""
-    return "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in path).lstrip(".")
+    return "".join(f"[{s}]" if isinstance(s, int) else f".{_short(s)}" for s in path).lstrip(".")
 
 
 def _problem(root: Node, path: Path, error: Any) -> Problem:
@@ -139,10 +143,14 @@ def _written(node: Node) -> str:
         return "a list is not allowed" if node.value else "an empty list is not allowed"
     if node.value is None:
         return "has no value" if not node.text else f"{node.text} is not allowed"
-    shown = node.text if len(node.text) <= 40 else node.text[:37] + "…"
+    shown = _short(node.text)
     if _is_quoted_number(node):
         return f'"{shown}" is text because of its quotes'
     return f"{shown or 'empty text'} is not allowed"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
 def _is_quoted_number(node: Node) -> bool:
@@ -151,7 +159,7 @@ def _is_quoted_number(node: Node) -> bool:
 
 def _meant(node: Node, schema: dict[str, Any]) -> str:
     """What was probably meant, as an instruction, or nothing."""
-    if isinstance(node.value, dict | list) or not node.text:
+    if isinstance(node.value, dict | list) or not node.text or len(node.text) > LONGEST:
         return ""
     if word := nearest(node.text, choices(schema)):
         return f"did you mean {word}?"

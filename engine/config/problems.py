@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from engine.errors import ConfigError
 
+SHOWN = 50
+"""Problems that a message lists."""
+
 
 @dataclass(frozen=True, order=True)
 class Place:
@@ -38,6 +41,8 @@ class RecipeError(ConfigError):
     def __init__(self, problems: list[Problem], hint: str = "") -> None:
         self.problems = tuple(sorted(problems, key=lambda p: (p.place.line == 0, p.place)))
         origin = self.problems[0].place.origin
-        lines = [str(problem) for problem in self.problems]
-        head = [f"{origin} has {len(lines)} problems:"] if len(lines) > 1 else []
+        lines = [str(problem) for problem in self.problems[:SHOWN]]
+        if len(self.problems) > SHOWN:
+            lines.append(f"… and {len(self.problems) - SHOWN} more")
+        head = [f"{origin} has {len(self.problems)} problems:"] if len(lines) > 1 else []
         super().__init__("\n".join(head + ["  " * bool(head) + line for line in lines]), hint)
