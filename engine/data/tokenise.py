@@ -82,32 +82,31 @@ class _Arrays:
     """Flat arrays that grow by chunks."""
 
     def __init__(self) -> None:
-        self._tokens: list[Int32] = []
-        self._trained: list[npt.NDArray[np.bool_]] = []
-        self._lengths: list[int] = []
-        self._rows: list[int] = []
+        self._tokens: list[Int32] = [np.empty(0, dtype=np.int32)]
+        self._trained: list[npt.NDArray[np.bool_]] = [np.empty(0, dtype=np.bool_)]
+        self._lengths: list[npt.NDArray[np.int64]] = [np.zeros(1, dtype=np.int64)]
+        self._rows: list[npt.NDArray[np.int64]] = [np.empty(0, dtype=np.int64)]
 
     def add(self, chunk: list[tuple[int, Encoded]]) -> None:
         """Append the examples of (row number, encoded row)."""
         ids: list[int] = []
         spans = []
-        for number, row in chunk:
+        for _, row in chunk:
             spans += [(start + len(ids), end + len(ids)) for start, end in row.spans]
             ids += row.ids
-            self._lengths.append(len(row.ids))
-            self._rows.append(number)
         trained = np.zeros(len(ids), dtype=np.bool_)
         for start, end in spans:
             trained[start:end] = True
         self._tokens.append(np.array(ids, dtype=np.int32))
         self._trained.append(trained)
+        self._lengths.append(np.array([len(row.ids) for _, row in chunk], dtype=np.int64))
+        self._rows.append(np.array([number for number, _ in chunk], dtype=np.int64))
 
     def examples(self) -> tuple[Examples, npt.NDArray[np.int64]]:
         """All of it, and the row numbers."""
-        offsets = np.concatenate([[0], np.cumsum(self._lengths, dtype=np.int64)]).astype(np.int64)
-        tokens = np.concatenate([np.empty(0, dtype=np.int32), *self._tokens])
-        trained = np.concatenate([np.empty(0, dtype=np.bool_), *self._trained])
-        return Examples(tokens, trained, offsets), np.array(self._rows, dtype=np.int64)
+        offsets = np.cumsum(np.concatenate(self._lengths))
+        examples = Examples(np.concatenate(self._tokens), np.concatenate(self._trained), offsets)
+        return examples, np.concatenate(self._rows)
 
 
 def tokenise(
