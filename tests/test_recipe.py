@@ -282,6 +282,13 @@ def test_the_recipe_at_the_top_is_the_starter_profile() -> None:
     assert (ROOT / "train.yml").read_text(encoding="utf-8") == profile_text("starter")
 
 
+def test_the_starter_profile_counts_its_rows_rightly() -> None:
+    folder = ROOT / "engine" / "data" / "starter"
+    for name, words in (("train", "orders with their JSON"), ("validation", "other orders")):
+        rows = len((folder / f"{name}.jsonl").read_text(encoding="utf-8").splitlines())
+        assert f"# {rows} {words}" in profile_text("starter")
+
+
 def test_own_profiles_work_like_the_shipped_ones_and_win_over_them(ft_home: Path) -> None:
     folder = ft_home / "profiles"
     folder.mkdir(parents=True)

@@ -172,6 +172,11 @@ TEXTS = {
         "3:23",
         "holds out none",
     ),
+    "exact_match on plain text": (
+        "model: {base: x}\ndata: {train: x, format: completion}\nevaluation: {metrics: [exact_match]}\n",
+        "3:23",
+        "completion is text alone",
+    ),
     "patience without held-out rows": (
         "model: {base: x}\ndata: {train: x, validation: no}\nevaluation: {early_stopping_patience: 2}\n",
         "3:39",

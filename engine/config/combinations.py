@@ -35,6 +35,11 @@ def _training(config: "TrainConfig") -> list[str]:
 
 def _evaluation(config: "TrainConfig") -> list[str]:
     found = []
+    if config.data.format == "completion" and "exact_match" in config.evaluation.metrics:
+        found.append(
+            "evaluation.metrics: exact_match needs rows with a question and an answer, "
+            "and data.format: completion is text alone"
+        )
     if config.data.validation == 0:
         if "exact_match" in config.evaluation.metrics:
             found.append(
