@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 from engine.data.types import Message
 from engine.errors import ConfigError, FtError
 from engine.runs.run import Run
+from engine.training.checkpoints import latest
 from engine.worker import QUIET
 
 if TYPE_CHECKING:
@@ -108,10 +109,11 @@ class Service:
     def _generator(self, folder: Path, base: bool) -> "Generator":
         from engine.generation import Generator
 
-        wanted = model_of(Run.open(folder), base)
+        run = Run.open(folder)
+        wanted = model_of(run, base)
         if self.loaded is None or self.loaded[0] != wanted:
             self.loaded = None  # let go of the old model before the new one is loaded
-            self.loaded = (wanted, Generator.open(*wanted))
+            self.loaded = (wanted, Generator.open(*wanted, run.config.model.chat_template))
         return self.loaded[1]
 
     def _send(self, answer: Request) -> None:
@@ -120,7 +122,8 @@ class Service:
 
 
 def model_of(run: Run, base: bool) -> tuple[Path, Path | None]:
-    """The model's folder and the adapter's, of a run or of a checkpoint that its reference named.
+    """The model's folder and the adapter's: those of the checkpoint that the run's reference named, else
+    what the run has left at its end, else those of its last checkpoint.
 
     With `base`, the model as it was before training. Raises ConfigError where nothing is learned yet.
     """
@@ -129,14 +132,16 @@ def model_of(run: Run, base: bool) -> tuple[Path, Path | None]:
     config = run.config
     if base:
         return resolve(config.model.base, config.model.revision).folder, None
-    full = config.adapter.type == "none"
-    learned = run.checkpoint or (run.model if full else run.adapter)
-    if not learned.is_dir():
+    result = "model" if config.adapter.type == "none" else "adapter"
+    published = None if run.checkpoint else run.folder / result
+    checkpoint = run.checkpoint or latest(run.folder)
+    learned = published if published and published.is_dir() else checkpoint and checkpoint / result
+    if learned is None or not learned.is_dir():
         raise ConfigError(
-            f"Run {run.id} has no trained {'model' if full else 'adapter'} yet; it is {run.state().status}.",
-            "It is there once the run has finished or stopped. --base answers with the untrained model.",
+            f"Run {run.id} has no trained {result} yet; it is {run.state().status}.",
+            "It is there from the first checkpoint on. --base answers with the untrained model.",
         )
-    if full:
+    if result == "model":
         return learned, None
     return resolve(config.model.base, config.model.revision).folder, learned
 

@@ -1,0 +1,160 @@
+"""What a trained run answers: `ft generate`, `ft chat`, the warm service, and the Python API."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ft as api
+from engine.client import Client
+from engine.data.types import Message
+from engine.errors import ConfigError, DataError, TrainingError
+from engine.runs import events as ev
+from engine.runs.run import Run
+from tests.terminal import ft, write_recipe
+
+ASK = [Message("user", "number 3")]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Run:
+    """A finished run, trained through the Python API."""
+    folder = tmp_path_factory.mktemp("answers")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FT_HOME", str(folder / "home"))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        recipe = write_recipe(folder, tiny_model, training={"learning_rate": 0.01})
+        run = api.train(recipe, overrides={"training.max_steps": 6, "name": "by-api"}, folder=folder / "run")
+        told = list(run.events())
+        finished = run.wait()
+    assert finished.reason == "completed"
+    assert finished == told[-1]
+    assert run.adapter is not None
+    assert run.plan is not None
+    assert run.plan.steps == 6
+    assert run.folder == folder / "run"
+    assert [event.step for event in told if isinstance(event, ev.Step)] == [1, 2, 3, 4, 5, 6]
+    return Run.open(run.folder)
+
+
+@pytest.fixture(scope="module")
+def answering(trained: Run) -> Iterator[api.Run]:
+    """The run with a warm model."""
+    run = api.open_run(trained.folder)
+    yield run
+    run.close()
+
+
+@pytest.mark.slow
+def test_the_same_prompt_has_the_same_answer_however_it_is_asked(answering: api.Run) -> None:
+    assert answering.state.status == "completed"
+    answer = answering.generate("number 3", max_tokens=8)
+    assert answering.generate([{"role": "user", "content": "number 3"}], max_tokens=8) == answer
+    assert "".join(answering.stream("number 3", max_tokens=8)) == answer
+    done = ft("generate", answering.folder, "--prompt", "-", "--max-tokens", "8", given="number 3")
+    assert (done.stdout, done.stderr) == (answer + "\n", "")
+    assert done.returncode == 0
+
+
+@pytest.mark.slow
+def test_training_and_seed_change_the_answer(answering: api.Run) -> None:
+    answer = answering.generate("number 3", max_tokens=8)
+    assert answering.generate("number 3", max_tokens=8, base=True) != answer
+    drawn = [answering.generate("number 3", max_tokens=8, temperature=5.0, seed=seed) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+@pytest.mark.slow
+def test_a_cancelled_answer_makes_way_for_the_next(answering: api.Run) -> None:
+    pieces = answering.stream("number 3", max_tokens=100_000, temperature=5.0)
+    next(pieces)
+    pieces.close()
+    assert answering.generate("number 3", max_tokens=1) != ""
+
+
+@pytest.mark.slow
+def test_a_mistake_does_not_end_the_service(answering: api.Run) -> None:
+    answer = answering.generate("number 3", max_tokens=8)
+    with pytest.raises(ConfigError, match="role"):
+        answering.generate([{"role": "robot", "content": "x"}])
+    assert answering.generate("number 3", max_tokens=8) == answer
+
+
+def test_the_service_ends_at_end_of_file_and_survives_junk() -> None:
+    given = 'junk\n[1]\n{"id": 7, "op": "fly"}\n' + "[" * 100_000 + "\n"
+    service = subprocess.Popen(
+        [sys.executable, "-P", "-m", "engine.service"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert service.stdin is not None
+    assert service.stdout is not None
+    service.stdin.write(given)
+    service.stdin.flush()
+    answers = [json.loads(service.stdout.readline()) for _ in range(4)]
+    assert all(answer["error"]["kind"] == "config" for answer in answers)
+    assert {answer["id"] for answer in answers} == {None, 7}
+    service.stdin.close()
+    assert service.wait(timeout=30) == 0
+    service.stdout.close()
+
+
+def test_a_service_that_dies_is_reported_with_the_end_of_its_log(tmp_path: Path) -> None:
+    with Client(tmp_path / "service.log") as client:
+        client._child.kill()
+        client._child.wait()
+        with pytest.raises(TrainingError, match="ended"):
+            list(client.generate(Run(tmp_path), ASK))
+
+
+@pytest.mark.slow
+def test_chat_with_a_checkpoint_answers_every_line_until_exit(trained: Run) -> None:
+    lines = "number 3\nand 4?\n/new\nnumber 3\n/exit\nnever asked\n"
+    checkpoint = trained.checkpoints / "step-000006"
+    done = ft("chat", checkpoint, "--max-tokens", "4", given=lines)
+    assert done.returncode == 0, done.stderr
+    assert "/exit" in done.stderr
+    answers = done.stdout.split("\n")
+    assert len(answers) == 4  # three answers and the last line's end
+    assert answers[0] == answers[2]
+
+
+def test_a_run_that_has_learned_nothing_yet_cannot_answer(tmp_path: Path, tiny_model: Path) -> None:
+    from engine.config.load import load_recipe
+
+    run = Run.create(load_recipe(write_recipe(tmp_path, tiny_model)))
+    done = ft("generate", run.id, "--prompt", "hello")
+    assert done.returncode == 2
+    assert "no trained adapter yet" in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("prompt", ["", "  \n"])
+def test_an_empty_prompt_is_refused(tmp_path: Path, tiny_model: Path, prompt: str) -> None:
+    from engine.config.load import load_recipe
+
+    Run.create(load_recipe(write_recipe(tmp_path, tiny_model)))
+    done = ft("generate", "--prompt", prompt)
+    assert done.returncode == 2
+    assert "empty" in done.stderr
+
+
+def test_the_python_api_raises_what_the_command_line_reports(tmp_path: Path, tiny_model: Path) -> None:
+    recipe = write_recipe(tmp_path, tiny_model)
+    with pytest.raises(ConfigError):
+        api.train(recipe, overrides={"training.epoch": 2})
+    with pytest.raises(DataError):
+        api.train(recipe, overrides={"data.train": "missing.jsonl"})
+    with pytest.raises(ConfigError):
+        api.open_run("nothing")
+    assert api.plan(recipe, overrides={"training.max_steps": 3}).steps == 3
+    assert Run.all() == []
+
+
+def test_importing_ft_costs_nothing() -> None:
+    code = (
+        "import sys, ft; print([m for m in sys.modules if m.split('.')[0] in ('pydantic', 'torch', 'rich')])"
+    )
+    assert subprocess.check_output([sys.executable, "-P", "-c", code], text=True).strip() == "[]"
