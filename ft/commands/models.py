@@ -1,0 +1,120 @@
+"""`ft models list | show | pull | rm`."""
+
+import json as jsonlib
+import sys
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from engine.errors import ConfigError, ModelError
+from engine.models import catalogue, starter
+from engine.models.catalogue import Entry
+from ft.console import err, out, say
+
+app = typer.Typer(help="List, fetch and remove models.", no_args_is_help=True, add_completion=False)
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Name = Annotated[str, typer.Argument(help="starter, a hub id, or a model's folder.")]
+STATES = {
+    "ready": "ready",
+    "packaged": "installed; converted when first used",
+    "absent": "not here; ft models pull starter",
+    "incomplete": "incomplete; pull it again",
+}
+
+
+@app.command("list")
+def list_(json: Json = False) -> None:
+    """List the models on this machine."""
+    found = catalogue.entries()
+    if json:
+        print(jsonlib.dumps([_facts(entry) for entry in found], indent=2))
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    for title in ("model", "size", "state"):
+        table.add_column(title, no_wrap=True)
+    for entry in found:
+        table.add_row(entry.name, _size(entry), STATES[entry.state])
+    out().print(table)
+
+
+@app.command()
+def show(name: Name, json: Json = False) -> None:
+    """Show a model's architecture, parameters and layers that can get an adapter."""
+    from engine.models.resolve import fingerprint
+    from engine.models.sizing import shape_of
+
+    entry = catalogue.find(name)
+    if entry.folder is None:
+        raise ModelError(f"The {entry.name} is {STATES[entry.state]}.", f"Run: ft models pull {entry.name}")
+    shape = shape_of(entry.folder)
+    if json:
+        body = _facts(entry) | {"shape": asdict(shape), "fingerprint": fingerprint(entry.folder)}
+        print(jsonlib.dumps(body, indent=2))
+        return
+    layers = ", ".join(dict.fromkeys(linear.name for linear in shape.linears))
+    rows = {
+        "model": entry.name,
+        "folder": str(entry.folder),
+        "revision": entry.revision,
+        "size": _size(entry),
+        "architecture": shape.architecture,
+        "parameters": f"{shape.parameters:,}",
+        "layers": f"{shape.layers} of width {shape.hidden}",
+        "attention": f"{shape.heads} heads of {shape.head_dim}, {shape.kv_heads} for keys and values",
+        "vocabulary": f"{shape.vocab:,}" + (", output tied to the embedding" if shape.tied else ""),
+        "context": f"{shape.context:,} tokens" if shape.context else None,
+        "adaptable": layers,
+    }
+    width = max(map(len, rows))
+    for label, value in rows.items():
+        if value is not None:
+            print(f"{label:<{width}}   {value}")
+
+
+@app.command()
+def pull(
+    name: Name,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub model.")] = None,
+) -> None:
+    """Fetch a model so that it can be used without network."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from engine.models.pull import pull_starter
+    from engine.models.resolve import resolve
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err(), transient=True) as progress:
+        task = progress.add_task("looking", total=None)
+
+        def tell(note: str, done: int, total: int) -> None:
+            progress.update(task, description=note, completed=done, total=total or None)
+
+        if name == starter.NAME:
+            pull_starter(tell)
+        model = resolve(name, revision, tell)
+    say(f"{model.name} is ready" + (f" at revision {model.revision}." if model.revision else "."))
+    print(model.folder)
+
+
+@app.command()
+def rm(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Remove a model from this disk."""
+    entry = catalogue.find(name)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise ConfigError(f"Removing {entry.name} needs a yes.", "Add --yes.")
+        if not typer.confirm(f"Remove {entry.name} ({_size(entry)}) from this disk?", err=True):
+            raise typer.Exit(130)
+    catalogue.remove(entry)
+    say(f"{entry.name} is removed.")
+
+
+def _facts(entry: Entry) -> dict[str, Any]:
+    return asdict(entry) | {"folder": str(entry.folder) if entry.folder else None}
+
+
+def _size(entry: Entry) -> str:
+    return f"{entry.bytes / 1e6:,.0f} MB" if entry.bytes else "-"
