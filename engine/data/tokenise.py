@@ -1,6 +1,8 @@
 """Selected rows → flat arrays of tokens, a thousand rows at a time; what was wrong or cut is told."""
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -125,42 +127,56 @@ def tokenise(
     problems: list[str] = []
     questions: list[Question] = []
     done = 0
-    for form, chunk in selection.chunks():
-        rows, wrong = convert(chunk, form, encoder.train_on)
-        problems += wrong
-        texts, wrong = _render(rows, encoder)
-        problems += wrong
-        if len(problems) >= MOST_PROBLEMS:
-            break
-        if not problems:
-            encoded = []
-            for number, (row, example) in enumerate(
-                zip(rows, encoder.encode(texts), strict=True), start=done
-            ):
-                if not example.spans:
-                    problems.append(f"{row.where}: nothing to train: it has no tokens of its own")
-                elif (short := truncation.apply(example, row.where)) is not None:
-                    encoded.append((number, short))
-                    if ask[number] and (question := _question(row, encoder, limit)):
-                        questions.append(question)
-            arrays.add(encoded)
-        done += len(chunk)
+    for rows, examples in _ahead(_rendered(selection, encoder, problems), encoder):
+        kept = []
+        for number, (row, example) in enumerate(zip(rows, examples, strict=True), start=done):
+            if not example.spans:
+                problems.append(f"{row.where}: nothing to train: it has no tokens of its own")
+            elif (short := truncation.apply(example, row.where)) is not None:
+                kept.append((number, short))
+                if ask[number] and (question := _question(row, encoder, limit)):
+                    questions.append(question)
+        arrays.add(kept)
+        done += len(rows)
         progress(done)
     if problems:
         raise _error(problems)
-    examples, numbers = arrays.examples()
     notes = truncation.notes(selection.count)
-    return Tokenised(examples, numbers, tuple(questions), tuple(notes))
+    return Tokenised(*arrays.examples(), tuple(questions), tuple(notes))
 
 
-def _render(rows: list[Row], encoder: RowEncoder) -> tuple[list[Rendered], list[str]]:
-    rendered, problems = [], []
-    for row in rows:
-        try:
-            rendered.append(encoder.render(row))
-        except RowError as error:
-            problems.append(f"{row.where}: {error}")
-    return rendered, problems
+def _rendered(
+    selection: Selection, encoder: RowEncoder, problems: list[str]
+) -> Iterator[tuple[list[Row], list[Rendered]]]:
+    """Rows and their texts by the chunk; what is wrong goes to `problems`, and then rows are only checked."""
+    for form, chunk in selection.chunks():
+        rows, wrong = convert(chunk, form, encoder.train_on)
+        problems += wrong
+        texts = []
+        for row in rows:
+            try:
+                texts.append(encoder.render(row))
+            except RowError as error:
+                problems.append(f"{row.where}: {error}")
+        if len(problems) >= MOST_PROBLEMS:
+            return
+        if not problems:
+            yield rows, texts
+
+
+def _ahead(
+    chunks: Iterator[tuple[list[Row], list[Rendered]]], encoder: RowEncoder
+) -> Iterator[tuple[list[Row], list[Encoded]]]:
+    """Encode each chunk while the next one is read and rendered: the encoder works outside Python's lock."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        waiting: deque[tuple[list[Row], Future[list[Encoded]]]] = deque()
+        for rows, texts in chunks:
+            waiting.append((rows, pool.submit(encoder.encode, texts)))
+            if len(waiting) > 1:
+                before, encoded = waiting.popleft()
+                yield before, encoded.result()
+        for before, encoded in waiting:
+            yield before, encoded.result()
 
 
 def _question(row: Row, encoder: RowEncoder, limit: int) -> Question | None:
