@@ -99,6 +99,14 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def age(seconds: float) -> str:
+    """How long ago in one unit, as `21 min`."""
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
+
+
 def one_line(text: str, width: int = 100) -> str:
     """Text without line breaks or control characters, cut to `width`."""
     flat = " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -42,7 +42,7 @@ def list_(json: Json = False) -> None:
         table.add_column(title, no_wrap=True)
     for run, state in runs:
         status = Text(state.status, style=COLOURS.get(state.status, ""))
-        age = narrate.duration(time.time() - state.started) if state.started else ""
+        age = narrate.age(time.time() - state.started) if state.started else ""
         table.add_row(run.id, status, _position(state), _number(state.loss), _number(state.best), age)
     out().print(table)
 
