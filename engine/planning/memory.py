@@ -1,5 +1,6 @@
 """How much memory training needs, part by part, from the model's shape alone."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -46,12 +47,17 @@ class Load:
     checkpointing: bool
 
 
-LOGIT_CHUNK = 256
-"""Trained tokens whose logits exist at once."""
-HOST_OVERHEAD = 430_000_000
-"""Resident interpreter, torch, transformers, PEFT and tokenizer, measured on Linux."""
+LOGIT_BYTES = 128 << 20
+"""The buffer in which the loss makes its logits, chunk by chunk."""
+HOST_OVERHEAD = 490_000_000
+"""Resident interpreter, torch, transformers, PEFT and tokenizers with their code in use (450 MB measured
+on Linux), and small blocks that the allocator keeps (40 MB)."""
 CUDA_OVERHEAD = 700_000_000
 """CUDA context, cuBLAS workspaces and the caching allocator's slack."""
+UNEVEN = 1.5
+"""A micro-batch may train more of its tokens than the average one does."""
+GATE_TEMPORARIES = 5
+"""Tensors of the MLP's inner width that its backward pass holds at once."""
 
 
 def predict(shape: ModelShape, load: Load) -> MemoryPlan:
@@ -95,29 +101,41 @@ def linear_parameters(shape: ModelShape) -> int:
 def activation_bytes(shape: ModelShape, load: Load) -> int:
     """What the forward pass keeps for the backward pass, and the largest temporaries beside it.
 
-    Per token and layer (compare Korthikanti et al. 2022, arXiv:2205.05198, section 4.1).
+    Every layer keeps `saved_per_token` numbers a token; with checkpointing, its input alone, and one layer
+    at a time is computed again (compare Korthikanti et al. 2022, arXiv:2205.05198, sections 4.1 and 5).
     """
     width = BYTES[load.compute]
-    layer = load.tokens * saved_per_token(shape, load) * width
+    layer = load.tokens * saved_per_token(shape) * width
     inputs = load.tokens * shape.hidden * width
     kept = inputs * shape.layers + layer if load.checkpointing else layer * shape.layers
-    return kept + 3 * load.tokens * shape.intermediate * width + widened_weight_bytes(shape, load)
+    temporary = GATE_TEMPORARIES * load.tokens * shape.intermediate * width
+    return kept + temporary + widened_weight_bytes(shape, load)
 
 
-def saved_per_token(shape: ModelShape, load: Load) -> int:
-    """Numbers that one layer keeps for one token."""
+def saved_per_token(shape: ModelShape) -> int:
+    """Numbers that one layer keeps for one token.
+
+    The inputs and outputs of both norms (4 hidden; the outputs are what the adapters of q, k, v and of gate
+    and up share), queries and the attention's output, keys and values, gate, up and their product. Norms and
+    softmax are computed again in the backward pass, dropout's masks are drawn again.
+    """
     queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
-    return 4 * shape.hidden + 2 * queries + 2 * keys + 2 * shape.intermediate + 7 * load.rank
+    return 4 * shape.hidden + 2 * queries + 2 * keys + 3 * shape.intermediate
 
 
 def widened_weight_bytes(shape: ModelShape, load: Load) -> int:
-    """The largest frozen weight in the compute format, which exists for the time of one product."""
-    if load.weights == load.compute and load.quantization == "none":
+    """The largest frozen weight in the compute format, and once more with the adapter folded in (fp32)."""
+    if load.rank == 0 or (load.weights == load.compute != "fp32" and load.quantization == "none"):
         return 0
     largest = max((layer.inputs * layer.outputs for layer in shape.linears), default=0)
-    return largest * BYTES[load.compute]
+    return largest * BYTES[load.compute] * (2 if load.compute == "fp32" else 1)
 
 
 def logit_bytes(shape: ModelShape, load: Load) -> int:
-    """One chunk of fp32 logits and their gradient; only trained tokens have logits."""
-    return 2 * 4 * min(LOGIT_CHUNK, load.tokens) * shape.vocab
+    """A chunk of fp32 logits, whose buffer their gradient takes over; only trained tokens have logits.
+
+    Where the output's weights are trained, their gradient is made beside it, and once more when scaled.
+    """
+    trained = load.tokens * min(1.0, UNEVEN * load.trained_share)
+    chunk = min(LOGIT_BYTES, math.ceil(4 * trained * shape.vocab))
+    return chunk + (2 * 4 * shape.vocab * shape.hidden if load.rank == 0 else 0)
