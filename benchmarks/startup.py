@@ -20,7 +20,7 @@ from pathlib import Path
 BIN = Path(sys.executable).parent
 RECIPE = Path(__file__).resolve().parent.parent / "train.yml"
 BASELINE = "hf --help"
-COMMANDS = {
+COMMANDS: dict[str, list[Path | str]] = {
     BASELINE: [BIN / "hf", "--help"],
     "ft --help": [BIN / "ft", "--help"],
     "ft validate": [BIN / "ft", "validate", RECIPE],

@@ -1,8 +1,12 @@
 """The schema in words: what a key may hold, and which key was probably meant."""
 
+import ast
 import difflib
+import inspect
+import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 from engine.config.schema import TrainConfig
@@ -51,7 +55,19 @@ ELSEWHERE = {
 def recipe_schema() -> JsonSchema:
     """JSON Schema of a recipe, with every key's help as its description."""
     schema = TrainConfig.model_json_schema()
+    sections = schema["$defs"] | {TrainConfig.__name__: schema}
+    for section in ast.parse(inspect.getsource(sys.modules[TrainConfig.__module__])).body:
+        if isinstance(section, ast.ClassDef) and section.name in sections:
+            for key, help_ in _texts_under_fields(section):
+                sections[section.name]["properties"][key].setdefault("description", help_)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "ft recipe"}
+
+
+def _texts_under_fields(section: ast.ClassDef) -> Iterator[tuple[str, str]]:
+    for field, below in pairwise(section.body):
+        match field, below:
+            case ast.AnnAssign(target=ast.Name(id=key)), ast.Expr(value=ast.Constant(value=str(text))):
+                yield key, inspect.cleandoc(text)
 
 
 def alternatives(schema: JsonSchema) -> Iterator[JsonSchema]:

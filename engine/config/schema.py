@@ -68,11 +68,13 @@ Name = Annotated[
 
 
 class Section(BaseModel):
-    """A mapping of the recipe: frozen, and closed to keys that it does not know."""
+    """A mapping of the recipe: frozen, and closed to keys that it does not know.
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, strict=True, allow_inf_nan=False
-    )
+    Pydantic could read the text under each field itself (`use_attribute_docstrings`), but would at every
+    start; `engine.config.rules` reads it where it is shown.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
