@@ -1,5 +1,6 @@
 """The parent's side of a run: start its engine, stop it, and learn how it ended."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -9,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.deaths import examine
-from engine.errors import KINDS, ConfigError, MachineError, TrainingError
+from engine.errors import KINDS, MachineError, TrainingError
 from engine.runs import lock
 from engine.runs.disk import explaining
 from engine.runs.events import Failed, Finished
-from engine.runs.run import Run
+from engine.runs.run import Run, training_already
 from engine.runs.state import last_word
 from engine.training import control
 
@@ -31,7 +32,8 @@ class Engine:
 
     def kill(self) -> None:
         """End the engine at once, its supervisor too; what it did since the last checkpoint is lost."""
-        os.killpg(self.supervisor.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # both are gone already
+            os.killpg(self.supervisor.pid, signal.SIGKILL)
         self.supervisor.wait()
 
 
@@ -44,10 +46,7 @@ def start(run: Run, resume: Path | None = None, force: bool = False) -> Engine:
     with explaining():
         handle = lock.take(run.lock_file)
     if handle is None:
-        raise ConfigError(
-            f"Run {run.id} is training already.",
-            f"Watch it with: ft attach {run.id}   End it with: ft stop {run.id}",
-        )
+        raise training_already(run)
     with lock.holding(handle):
         control.clear(run)
         command = [sys.executable, "-P", "-m", "engine.supervisor", str(run.folder), "--lock", str(handle)]

@@ -128,10 +128,7 @@ class Run:
         """Hold the run's lock. Raises ConfigError where another engine holds it."""
         handle = lock.take(self.lock_file)
         if handle is None:
-            raise ConfigError(
-                f"Run {self.id} is training already.",
-                f"Watch it with: ft attach {self.id}   End it with: ft stop {self.id}",
-            )
+            raise training_already(self)
         return lock.holding(handle)
 
     def state(self) -> RunState:
@@ -144,3 +141,11 @@ class Run:
         with self.locked(), explaining():
             shutil.rmtree(self.folder)
             registry.forget(self.id)
+
+
+def training_already(run: Run) -> ConfigError:
+    """What to say where a second engine wants a run."""
+    return ConfigError(
+        f"Run {run.id} is training already.",
+        f"Watch it with: ft attach {run.id}   End it with: ft stop {run.id}",
+    )
