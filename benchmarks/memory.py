@@ -180,7 +180,7 @@ def planned(shape: Shape, folder: Path) -> tuple[TrainConfig, Plan]:
 
 
 def train(job: dict[str, Any]) -> dict[str, int]:
-    """In the child: load, make two steps of two micro-batches, and say what the process used (bytes)."""
+    """In the child: load, make two steps, and say what the process used (bytes)."""
     import engine.worker  # noqa: F401 - what the real engine process has imported
     from engine.backends import load_backend
     from engine.hardware.allocator import give_back_freed_memory
@@ -190,9 +190,9 @@ def train(job: dict[str, Any]) -> dict[str, int]:
     config = TrainConfig.model_validate_json(job["config"])
     backend = load_backend(plan, config, Path(job["folder"]))
     loaded = backend.memory()
-    batches = [made_up(job["rows"], job["length"], plan.packing) for _ in range(2)]
-    for step in range(2):
-        backend.train_step(batches, 1e-4, step, lambda: None)
+    batch = made_up(job["rows"], job["length"], plan.packing)
+    backend.train_step([batch], 1e-4, 0, lambda: None)  # the optimizer's state is made in the first step
+    backend.train_step([batch, batch], 1e-4, 1, lambda: None)
     trained = backend.memory()
     return {
         "loaded": loaded.process_bytes or 0,
