@@ -10,6 +10,8 @@ from engine.runs.events import (
     Acknowledged,
     Eval,
     Event,
+    Failed,
+    Finished,
     Memory,
     Phase,
     Sample,
@@ -28,6 +30,7 @@ LOSSES = 512
 SPEEDS = 20
 """Steps over which speed and remaining time are averaged."""
 WARNINGS = 3
+BAR = 24
 REFRESH_PER_S = 4
 
 
@@ -123,6 +126,10 @@ class Live:
                 self.sample = event
             case Warned():
                 self.warnings.append(f"{event.message} {event.hint}".strip())
+            case Finished():
+                self.phase = Phase(name=event.reason.replace("_", " "))
+            case Failed():
+                self.phase = Phase(name="failed")
             case Acknowledged(command="pause" | "resume"):
                 self.paused = event.command == "pause"
 
@@ -136,7 +143,9 @@ class Live:
         head = Text.assemble((self.run.id, "bold"), "   ", (self._doing(), "cyan"))
         done, total = self._progress()
         bar = Table.grid(padding=(0, 2))
-        bar.add_row(ProgressBar(total=total or 1, completed=done, width=40), self._position())
+        bar.add_row(
+            ProgressBar(total=total or 1, completed=done, width=BAR), Text(self._position(), no_wrap=True)
+        )
         table = Table.grid(padding=(0, 2))
         table.add_column(style="dim")
         for name, text in self._rows():
@@ -150,7 +159,7 @@ class Live:
         return self.phase.name + (f": {self.phase.note}" if self.phase.note else "")
 
     def _progress(self) -> tuple[int, int | None]:
-        if self.step is not None and self.phase.name in ("training", "saving"):
+        if self.step is not None and self.phase.name not in ("evaluating", "loading", "tokenising"):
             return self.step.step, self.step.total
         return self.phase.done or 0, self.phase.total
 
@@ -164,7 +173,7 @@ class Live:
             sum(step.step_s for step in self.speeds) / len(self.speeds) if self.speeds else self.step.step_s
         )
         where = f"{self.step.step}/{self.step.total}   epoch {self.step.epoch:.2f}"
-        return f"{where}   {elapsed} elapsed, {narrate.duration(left * mean)} left"
+        return f"{where}   {elapsed}, {narrate.duration(left * mean)} left"
 
     def _rows(self) -> list[tuple[str, str]]:
         rows = []

@@ -47,6 +47,9 @@ def test_the_live_view_shows_where_training_stands(run: Run) -> None:
         assert text in shown, text
     assert "! It looks [bold]odd[/bold]." in shown  # a message is text, not markup
     assert "\x1b" not in shown
+    live.show(ev.Finished(reason="early_stopping", step=2))
+    assert "early stopping" in screen(live)
+    assert max(map(len, screen(live).splitlines()[1:2])) < 80
 
 
 def test_a_restart_drops_what_it_will_do_again_and_keeps_its_reason(run: Run) -> None:
