@@ -1,0 +1,81 @@
+"""Why an engine ended: what counts as running out of memory, and what does not."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from engine.config.load import load_text
+from engine.deaths import MEMORY_EXIT, examine, is_memory_failure
+from engine.errors import MachineError, TrainingError
+from engine.process import outcome
+from engine.runs import events as ev
+from engine.runs.run import Run
+from tests.test_runs_directory import a_plan
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    run = Run.create(load_text("model: {base: starter}\ndata: {train: starter}\n", tmp_path / "train.yml"))
+    (run.folder / "plan.json").write_text(a_plan(rows=4, tokens=100).to_json())  # a limit of 100 bytes
+    run.emit(ev.Started(run=run.id, pid=1))
+    return run
+
+
+@pytest.mark.parametrize(
+    ("code", "peak", "logged", "memory"),
+    [
+        (MEMORY_EXIT, 10, "", True),
+        (-signal.SIGKILL, 10, "", False),
+        (-signal.SIGKILL, 90, "", True),
+        (-signal.SIGSEGV, 90, "", True),
+        (-signal.SIGABRT, 10, "terminate called after throwing std::bad_alloc", True),
+        (-signal.SIGSEGV, 10, "Fatal Python error: Segmentation fault", False),
+        (1, 90, "Traceback", False),
+        (None, 90, "", False),
+    ],
+)
+def test_what_counts_as_running_out_of_memory(
+    run: Run, code: int | None, peak: int, logged: str, memory: bool
+) -> None:
+    run.emit(ev.Memory(process_peak_bytes=peak))
+    run.log.write_text(logged)
+    death = examine(run, code, since=0)
+    assert death is not None
+    assert death.memory is memory
+    assert f"ft train --resume {run.id}" in death.hint
+    assert logged in death.hint
+
+
+def test_an_engine_that_said_why_is_not_examined(run: Run) -> None:
+    run.emit(ev.Failed(kind="data", message="no rows"))
+    assert examine(run, 3, since=0) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "memory"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("CUDA out of memory"), True),
+        (OSError(12, "Cannot allocate memory"), True),
+        (RuntimeError("shapes do not match"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_which_exceptions_say_that_memory_ran_out(error: Exception, memory: bool) -> None:
+    assert is_memory_failure(error) is memory
+
+
+def test_a_dead_engine_is_an_error_with_the_end_of_its_log(run: Run) -> None:
+    run.log.write_text("".join(f"line {i}\n" for i in range(1000)))
+    with pytest.raises(TrainingError) as error:
+        outcome(run, code=-11)
+    assert "SIGSEGV" in error.value.message
+    assert "line 999" in error.value.hint
+    assert "line 100\n" not in error.value.hint
+
+
+def test_an_engine_that_could_not_even_say_that_the_disk_is_full(run: Run) -> None:
+    with pytest.raises(MachineError, match="could not write"):
+        outcome(run, code=MachineError.exit_code)
