@@ -22,12 +22,17 @@ def held_out_loss(backend: Backend, batches: Sequence[Batch], poll: Callable[[in
 
 
 def exact_match(
-    backend: Backend, tokenizer: Tokenizer, questions: Sequence[Question], poll: Callable[[int, int], None]
+    backend: Backend,
+    tokenizer: Tokenizer,
+    questions: Sequence[Question],
+    poll: Callable[[int, int], None],
+    check: Callable[[], None],
 ) -> float:
     """The share of `questions` whose greedy answer equals the file's, white space at the ends aside.
 
     An answer may grow to the longest expected one and a little more, so that a longer answer counts as wrong
-    without being written to its end.
+    without being written to its end. `poll(done, total)` comes before each batch, `check` before each token;
+    both may raise `Interrupted`.
     """
     ordered = sorted(questions, key=lambda question: len(question.prompt_ids))
     longest = max(map(len, tokenizer.encode([q.answer for q in questions], special=False)))
@@ -36,7 +41,7 @@ def exact_match(
         poll(start, len(ordered))
         part = ordered[start : start + ANSWER_ROWS]
         prompts = [question.prompt_ids for question in part]
-        answers = backend.generate(prompts, longest + 8, tokenizer.stop_ids)
+        answers = backend.generate(prompts, longest + 8, tokenizer.stop_ids, check)
         right += sum(
             tokenizer.decode(answer).strip() == question.answer.strip()
             for answer, question in zip(answers, part, strict=True)

@@ -68,10 +68,12 @@ class Backend(Protocol):
         prompts: Sequence[Sequence[int]],
         max_tokens: int,
         stop: Collection[int],
-        temperature: float = 0.0,
-        seed: int = 0,
+        poll: Callable[[], None],
     ) -> list[list[int]]:
-        """Continue each prompt up to a token of `stop`, which is left out. Greedy at temperature 0."""
+        """Continue each prompt greedily up to a token of `stop`, which is left out.
+
+        `poll` is called before every token and may raise `Interrupted`.
+        """
         ...
 
     def save_weights(self, folder: Path) -> None:

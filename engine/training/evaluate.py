@@ -24,10 +24,10 @@ class Evaluator:
 
     def __init__(
         self, run: Run, config: TrainConfig, dataset: Dataset, backend: Backend,
-        tokenizer: Tokenizer, cut: Cut, poll: Callable[[int, int], None],
+        tokenizer: Tokenizer, cut: Cut, poll: Callable[[int, int], None], check: Callable[[], None],
     ) -> None:  # fmt: skip
         self.run, self.config, self.dataset, self.backend = run, config, dataset, backend
-        self.tokenizer, self.cut, self.poll = tokenizer, cut, poll
+        self.tokenizer, self.cut, self.poll, self.check = tokenizer, cut, poll, check
 
     def evaluate(self, progress: Progress) -> bool:
         """Evaluate after `progress.step` steps and take the result in; whether it is the best so far.
@@ -59,7 +59,7 @@ class Evaluator:
         if "exact_match" not in self.config.evaluation.metrics or not self.dataset.questions:
             return {}
         questions = self.dataset.questions[: self.config.evaluation.max_questions]
-        return {"exact_match": exact_match(self.backend, self.tokenizer, questions, self.poll)}
+        return {"exact_match": exact_match(self.backend, self.tokenizer, questions, self.poll, self.check)}
 
     def _samples(self, step: int) -> list[Sample]:
         samples = []
@@ -67,7 +67,7 @@ class Evaluator:
             self.poll(done, len(self.config.evaluation.samples))
             ids = self.tokenizer.prompt_ids([Message("user", prompt)])
             answer = self.backend.generate(
-                [ids], self.config.evaluation.sample_tokens, self.tokenizer.stop_ids
+                [ids], self.config.evaluation.sample_tokens, self.tokenizer.stop_ids, self.check
             )[0]
             samples.append(Sample(step=step, prompt=prompt, text=self.tokenizer.decode(answer)))
         return samples

@@ -68,7 +68,9 @@ class Loop:
         self.progress = Progress(
             micro_batch_rows=plan.micro_batch_rows, micro_batch_tokens=plan.micro_batch_tokens
         )
-        self.evaluator = Evaluator(run, config, dataset, backend, tokenizer, self._batches, self._poll)
+        self.evaluator = Evaluator(
+            run, config, dataset, backend, tokenizer, self._batches, self._poll, self._check
+        )
         self.saved_at = -1
         self.phase = ""
         self.memory_at = 0.0
@@ -112,7 +114,7 @@ class Loop:
         while True:
             batches = self._batches(self.examples, indexes)
             try:
-                result = self.backend.train_step(batches, rate, seed, self._poll_quietly)
+                result = self.backend.train_step(batches, rate, seed, self._check)
                 break
             except MemoryExhausted as error:
                 self._shrink(batches, error)
@@ -189,13 +191,13 @@ class Loop:
             )
         )
 
-    def _poll_quietly(self) -> None:
+    def _check(self) -> None:
         self.control.poll()
         if self.control.stop_requested:
             raise Interrupted
 
     def _poll(self, done: int, total: int) -> None:
-        self._poll_quietly()
+        self._check()
         self.run.emit(Phase(name="evaluating", done=done, total=total))
 
     def _out_of_patience(self) -> bool:

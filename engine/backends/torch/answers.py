@@ -1,7 +1,7 @@
 """Answers from a transformers model: a batch at once, or one token by token."""
 
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,22 +14,31 @@ def generate(
     prompts: Sequence[Sequence[int]],
     max_tokens: int,
     stop: Collection[int],
-    temperature: float,
-    seed: int,
+    poll: Callable[[], None],
 ) -> list[list[int]]:
-    """Continue all prompts at once, padded on the left; the end token is left out."""
+    """Continue all prompts greedily at once, padded on the left; the end token is left out."""
     pad = min(stop, default=0)
     width = max(map(len, prompts))
-    device = model.device
-    ids = torch.tensor([[pad] * (width - len(p)) + list(p) for p in prompts], device=device)
-    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
-    torch.manual_seed(seed)
-    sampling = {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
+    ids = torch.tensor([[pad] * (width - len(p)) + list(p) for p in prompts], device=model.device)
+    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=model.device)
+
+    def polled(tokens: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        poll()
+        return torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
+
     output = model.generate(
-        input_ids=ids, attention_mask=mask, max_new_tokens=max_tokens, use_cache=True, pad_token_id=pad,
+        input_ids=ids,
+        attention_mask=mask,
+        max_new_tokens=max_tokens,
+        do_sample=False,
+        temperature=None,
+        top_p=None,
+        top_k=None,
+        use_cache=True,
+        pad_token_id=pad,
         eos_token_id=sorted(stop),
-        top_p=None, top_k=None, **({"temperature": None} | sampling),
-    )  # fmt: skip
+        stopping_criteria=[polled],
+    )
     return [
         list(itertools.takewhile(lambda token: token not in stop, row)) for row in output[:, width:].tolist()
     ]

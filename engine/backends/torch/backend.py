@@ -104,11 +104,10 @@ class TorchBackend:
         prompts: Sequence[Sequence[int]],
         max_tokens: int,
         stop: Collection[int],
-        temperature: float = 0.0,
-        seed: int = 0,
+        poll: Callable[[], None],
     ) -> list[list[int]]:
         with self._answering():
-            return answers.generate(self.model, prompts, max_tokens, stop, temperature, seed)
+            return answers.generate(self.model, prompts, max_tokens, stop, poll)
 
     def save_weights(self, folder: Path) -> None:
         state.save_weights(self.model, self.folder, folder)

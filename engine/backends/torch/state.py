@@ -67,7 +67,7 @@ def load_state(
     try:
         tensors = load_file(folder / STATE)
         scaling = json.loads((folder / SCALER).read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(
             f"{folder}: the checkpoint cannot be read: {error}", "resume from an older one"
         ) from error

@@ -1,0 +1,101 @@
+"""The functions that were rewritten to save memory compute what the plain ones compute, forward and backward."""
+
+import pytest
+import torch
+from torch import nn
+
+from engine.backends.torch.attention import CausalAttention
+from engine.backends.torch.elementwise import RmsNorm, SwiGlu
+from engine.backends.torch.lora import LoraProduct
+from engine.backends.torch.loss import HeadLoss, token_losses
+
+
+def test_attention_of_a_packed_row_is_that_of_its_examples_alone() -> None:
+    torch.manual_seed(0)
+    spans = ((0, 300), (300, 301), (301, 420))
+    q, k, v = (torch.randn(1, heads, 420, 16, dtype=torch.float64, requires_grad=True) for heads in (6, 2, 2))
+    ours = CausalAttention.apply(q, k, v, spans, 0.25)
+    plain = torch.cat(
+        [
+            nn.functional.scaled_dot_product_attention(
+                q[:, :, a:b], k[:, :, a:b], v[:, :, a:b], is_causal=True, scale=0.25, enable_gqa=True
+            ).transpose(1, 2)
+            for a, b in spans
+        ],
+        dim=1,
+    )
+    weights = torch.randn_like(plain)
+    gradients = [torch.autograd.grad((result * weights).sum(), (q, k, v)) for result in (ours, plain)]
+    torch.testing.assert_close(ours, plain, rtol=1e-5, atol=1e-6)
+    for got, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_norm_has_the_gradient_of_its_formula() -> None:
+    torch.manual_seed(1)
+    x = torch.randn(3, 5, 8, dtype=torch.float32, requires_grad=True)
+    weight = torch.rand(8, requires_grad=True)
+    plain = weight * x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-5)
+    slope = torch.randn_like(plain)
+    ours = RmsNorm.apply(x, weight, 1e-5)
+    torch.testing.assert_close(ours, plain)
+    for got, expected in zip(
+        torch.autograd.grad((ours * slope).sum(), (x, weight)),
+        torch.autograd.grad((plain * slope).sum(), (x, weight)),
+        strict=True,
+    ):
+        torch.testing.assert_close(got, expected)
+
+
+def test_a_gate_has_the_gradient_of_its_formula() -> None:
+    torch.manual_seed(2)
+    gate, up = (torch.randn(4, 8, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    assert torch.autograd.gradcheck(SwiGlu.apply, (gate, up))
+    torch.testing.assert_close(SwiGlu.apply(gate, up), nn.functional.silu(gate) * up)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("drop", [0.0, 0.3])
+def test_an_adapted_layer_has_the_gradient_of_its_formula(dtype: torch.dtype, drop: float) -> None:
+    torch.manual_seed(3)
+    layer = nn.Linear(12, 10, dtype=dtype).requires_grad_(False)
+    x = torch.randn(2, 7, 12, dtype=dtype, requires_grad=True)
+    a, b = torch.randn(4, 12, requires_grad=True), torch.randn(10, 4, requires_grad=True)
+    torch.manual_seed(9)
+    ours = LoraProduct.apply(x, a, b, layer, 0.5, drop)
+    torch.manual_seed(9)
+    seed = int(torch.randint(2**62, ())) if drop else 0
+    mask = torch.ones_like(x)
+    if drop:
+        mask = torch.empty(x.shape).bernoulli_(1 - drop, generator=torch.Generator().manual_seed(seed)) / (
+            1 - drop
+        )
+    wide = [t.double() for t in (x, a, b, layer.weight, layer.bias, mask)]
+    plain = wide[0] @ wide[3].T + wide[4] + 0.5 * ((wide[0] * wide[5]) @ wide[1].T) @ wide[2].T
+    tolerance = {"rtol": 1e-4, "atol": 1e-4} if dtype == torch.float32 else {"rtol": 5e-2, "atol": 0.2}
+    torch.testing.assert_close(ours.double(), plain, **tolerance)
+    slope = torch.randn_like(plain)
+    got = torch.autograd.grad((ours.double() * slope).sum(), (x, a, b))
+    expected = torch.autograd.grad((plain * slope).sum(), (x, a, b))
+    for one, other in zip(got, expected, strict=True):
+        assert one.dtype == other.dtype
+        torch.testing.assert_close(one.double(), other.double(), **tolerance)
+
+
+@pytest.mark.parametrize("head_dtype", [torch.float32, torch.bfloat16])
+def test_the_chunked_loss_is_cross_entropy(head_dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.backends.torch.loss.CHUNK_BYTES", 4 * 50 * 3)  # three rows a chunk
+    monkeypatch.setattr("engine.backends.torch.loss.VOCAB_BLOCK", 16)
+    torch.manual_seed(4)
+    hidden = torch.randn(11, 6, requires_grad=True)
+    weight = torch.randn(50, 6).to(head_dtype).requires_grad_(head_dtype == torch.float32)
+    targets = torch.randint(50, (11,))
+    plain = nn.functional.cross_entropy(hidden @ weight.float().T, targets, reduction="none")
+    ours = HeadLoss.apply(hidden, targets, weight, None)
+    torch.testing.assert_close(ours, plain.sum())
+    torch.testing.assert_close(token_losses(hidden, targets, weight), plain)
+    inputs = (hidden, weight) if weight.requires_grad else (hidden,)
+    for got, expected in zip(
+        torch.autograd.grad(2 * ours, inputs), torch.autograd.grad(2 * plain.sum(), inputs), strict=True
+    ):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)

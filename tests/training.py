@@ -1,0 +1,124 @@
+"""A whole small training job in this process: real data, plan, backend and loop on the tiny model."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.backends import load_backend
+from engine.backends.torch.backend import TorchBackend
+from engine.config.load import load_text
+from engine.config.schema import TrainConfig
+from engine.data.prepare import prepare
+from engine.data.tokenizer import Tokenizer
+from engine.data.types import UNTRAINED, Batch
+from engine.hardware.probe import probe
+from engine.models.sizing import shape_of
+from engine.plan import Plan, make_plan
+from engine.runs.run import Run
+from engine.training.control import Control
+from engine.training.loop import train
+
+ROWS = [
+    {
+        "messages": [
+            {"role": "user", "content": f"Say {word} {n} times."},
+            {"role": "assistant", "content": " ".join([word] * n)},
+        ]
+    }
+    for n in (1, 2, 5)
+    for word in ("fox", "bird", "robot", "tea", "dog", "story")
+]
+
+
+def recipe_text(base: Path, data: Path, /, **sections: dict[str, Any]) -> str:
+    """A small recipe; `sections` are merged into it."""
+    recipe: dict[str, Any] = {
+        "name": "tiny",
+        "model": {"base": str(base), "max_seq_length": 64},
+        "data": {"train": str(data), "validation": 0.2},
+        "adapter": {"rank": 4, "dropout": 0.1},
+        "training": {"epochs": 2, "effective_batch_size": 4, "batch_size": 2, "learning_rate": 1e-2},
+        "evaluation": {"every": 3, "samples": ["Say fox."], "sample_tokens": 4},
+        "checkpoints": {"every": 2, "keep": 2},
+    }
+    for name, section in sections.items():
+        recipe[name] = recipe.get(name, {}) | section
+    return json.dumps(recipe)
+
+
+def write_rows(folder: Path) -> Path:
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return path
+
+
+@dataclass
+class Job:
+    """A recipe on the tiny model, and its run directory."""
+
+    run: Run
+    config: TrainConfig
+    model: Path
+    plan: Plan
+
+    @staticmethod
+    def make(base: Path, folder: Path, /, **sections: dict[str, Any]) -> "Job":
+        recipe = load_text(recipe_text(base, write_rows(folder), **sections), folder / "train.yml")
+        config = recipe.config
+        dataset = prepare(config, base)
+        lengths = dataset.train.lengths
+        share = dataset.train.trained_tokens / len(dataset.train.tokens)
+        plan = make_plan(config, probe(), shape_of(base), lengths, share)
+        return Job(Run.create(recipe), config, base, plan)
+
+    def backend(self, **changes: Any) -> TorchBackend:
+        self.plan = replace(self.plan, **changes)
+        backend = load_backend(self.plan, self.config, self.model)
+        assert isinstance(backend, TorchBackend)
+        return backend
+
+    def train(self, control: Control | None = None, resume_from: Path | None = None) -> str:
+        dataset = prepare(self.config, self.model)
+        tokenizer = Tokenizer.load(self.model)
+        return train(
+            self.run, self.config, self.plan, dataset, self.backend(), tokenizer,
+            control or Control(self.run), resume_from,
+        )  # fmt: skip
+
+
+class StopAtPoll(Control):
+    """Asks for a stop at the n-th time that the engine looks: anywhere in a step, an evaluation or a sample."""
+
+    def __init__(self, run: Run, polls: int) -> None:
+        super().__init__(run)
+        self.polls = polls
+
+    def poll(self) -> None:
+        super().poll()
+        self.polls -= 1
+        self.stop_requested |= self.polls < 0
+
+
+def batch_of(rows: list[list[int]], packed: bool, trained_from: int = 1) -> Batch:
+    """Rows of token ids as a batch; of each row the tokens from `trained_from` on are trained."""
+    labels = [[UNTRAINED] * trained_from + row[trained_from:] for row in rows]
+    if packed:
+        segments = [[i] * len(row) for i, row in enumerate(rows, 1)]
+        flat: Callable[[list[list[int]]], Any] = lambda part: np.array([sum(part, [])], dtype=np.int32)  # noqa: E731
+        return Batch(flat(rows), flat(labels), flat([list(range(len(row))) for row in rows]), flat(segments))
+    width = max(map(len, rows))
+
+    def padded(part: list[list[int]], fill: int) -> Any:
+        return np.array([row + [fill] * (width - len(row)) for row in part], dtype=np.int32)
+
+    positions = [list(range(len(row))) for row in rows]
+    return Batch(
+        padded(rows, 0),
+        padded(labels, UNTRAINED),
+        padded(positions, 0),
+        padded([[1] * len(r) for r in rows], 0),
+    )
