@@ -59,7 +59,8 @@ def settle(
     fits = tried[-1].memory.peak_bytes <= COMFORT * limit
     chosen = tried[-1] if fits else min(tried, key=lambda one: one.memory.peak_bytes)
     if chosen.tokens < budgets[0]:
-        why = f"at most {chosen.tokens} tokens at once: more would not fit"
+        more = "more would not fit" if fits else "not even this fits"
+        why = f"at most {chosen.tokens} tokens at once: {more}"
     checkpointing_why = "as train.yml says"
     if asked == "auto":
         checkpointing_why = (
