@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import CheckpointError
-from engine.runs.events import Eval, Sample, Step, Warned
+from engine.runs.events import Eval, Sample, Step
 from engine.training import checkpoints
 from engine.training.progress import Progress
 from tests.training import Job, StopAtPoll
@@ -136,13 +136,3 @@ def test_a_leftover_of_a_killed_save_is_no_checkpoint(tiny_model: Path, tmp_path
     assert last is not None
     shutil.copytree(last, last.with_name(".tmp-step-000999"))
     assert checkpoints.latest(job.run.folder) == last
-
-
-def test_a_rising_loss_is_said(tiny_model: Path, tmp_path: Path) -> None:
-    job = Job.make(
-        tiny_model, tmp_path,
-        training={"learning_rate": 0.9, "scheduler": "constant", "epochs": 10, "max_grad_norm": None},
-        evaluation={"samples": []},
-    )  # fmt: skip
-    job.train()
-    assert any(isinstance(e, Warned) and "diverging" in e.message for e in job.run.events())

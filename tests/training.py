@@ -1,7 +1,7 @@
 """A whole small training job in this process: real data, plan, backend and loop on the tiny model."""
 
+import itertools
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -107,9 +107,10 @@ def batch_of(rows: list[list[int]], packed: bool, trained_from: int = 1) -> Batc
     """Rows of token ids as a batch; of each row the tokens from `trained_from` on are trained."""
     labels = [[UNTRAINED] * trained_from + row[trained_from:] for row in rows]
     if packed:
-        segments = [[i] * len(row) for i, row in enumerate(rows, 1)]
-        flat: Callable[[list[list[int]]], Any] = lambda part: np.array([sum(part, [])], dtype=np.int32)  # noqa: E731
-        return Batch(flat(rows), flat(labels), flat([list(range(len(row))) for row in rows]), flat(segments))
+        segments = [[number] * len(row) for number, row in enumerate(rows, 1)]
+        positions = [list(range(len(row))) for row in rows]
+        parts = [[list(itertools.chain(*part))] for part in (rows, labels, positions, segments)]
+        return Batch(*(np.array(part, dtype=np.int32) for part in parts))
     width = max(map(len, rows))
 
     def padded(part: list[list[int]], fill: int) -> Any:

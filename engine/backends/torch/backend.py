@@ -127,6 +127,11 @@ class TorchBackend:
         hidden = self._hidden(batch).flatten(0, 1).index_select(0, where.to(self.device))
         return HeadLoss.apply(hidden, targets.to(self.device), self.head.weight, self.head.bias)
 
+    def hidden_states(self, batch: Batch) -> Tensor:
+        """The last layer's output without gradients, `[rows, length, width]`."""
+        with self._evaluating(), torch.no_grad():
+            return self._hidden(batch)
+
     def _token_losses(self, batch: Batch) -> Tensor:
         where, targets = _predictions(batch)
         with self._evaluating(), torch.no_grad():

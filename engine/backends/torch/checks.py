@@ -9,18 +9,19 @@ from engine.data.types import Batch
 if TYPE_CHECKING:
     from engine.backends.torch.backend import TorchBackend
 
-TOLERANCE = {"fp32": 1e-3, "bf16": 0.2, "fp16": 0.05}
-"""Largest difference in nats between the same token packed and alone; a leak is far beyond it."""
+TOLERANCE = {"fp32": 1e-3, "bf16": 0.1, "fp16": 0.02}
+"""Largest difference of a token's last hidden state, packed and alone, relative to its length; a leak is beyond it."""
 
 
 def keeps_apart(backend: "TorchBackend") -> bool:
-    """Whether packed examples give the same log-probabilities as each alone."""
+    """Whether a packed example has the hidden states that it has alone."""
     vocabulary = backend.head.weight.shape[0]
     draw = np.random.default_rng(0)
-    rows = [draw.integers(0, vocabulary, size).astype(np.int32) for size in (24, 16)]
-    packed = backend.log_probabilities(_packed(rows))
-    alone = [value for row in rows for value in backend.log_probabilities(_packed([row]))]
-    return float(np.abs(np.subtract(packed, alone)).max()) < TOLERANCE[backend.plan.compute_dtype]
+    first, second = (draw.integers(0, vocabulary, size).astype(np.int32) for size in (24, 16))
+    packed = backend.hidden_states(_packed([first, second]))[0, len(first) :]
+    alone = backend.hidden_states(_packed([second]))[0]
+    difference = (packed - alone).float().norm(dim=-1) / alone.float().norm(dim=-1)
+    return float(difference.max()) < TOLERANCE[backend.plan.compute_dtype]
 
 
 def _packed(rows: list[np.ndarray]) -> Batch:
