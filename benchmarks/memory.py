@@ -9,6 +9,7 @@ the first group of shapes; the second group was only predicted. Takes about five
 import argparse
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ import numpy as np
 
 from engine.config.schema import TrainConfig
 from engine.data.types import UNTRAINED, Batch
+from engine.hardware import allocator
 from engine.hardware.probe import probe
 from engine.models.resolve import resolve
 from engine.models.sizing import shape_of
@@ -124,7 +126,9 @@ def report(shape: Shape, scratch: Path, parts: bool) -> float:
         "length": shape.length,
     }
     command = [sys.executable, "-P", __file__, "--child", json.dumps(job)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, check=True, env=os.environ | allocator.preload()
+    )
     measured = json.loads(done.stdout.splitlines()[-1])
     predicted, peak = plan.memory.peak_bytes, measured["peak"]
     error: float = predicted / peak - 1
@@ -183,9 +187,7 @@ def train(job: dict[str, Any]) -> dict[str, int]:
     """In the child: load, make two steps, and say what the process used (bytes)."""
     import engine.worker  # noqa: F401 - what the real engine process has imported
     from engine.backends import load_backend
-    from engine.hardware.allocator import give_back_freed_memory
 
-    give_back_freed_memory()
     plan = Plan.from_json(job["plan"])
     config = TrainConfig.model_validate_json(job["config"])
     backend = load_backend(plan, config, Path(job["folder"]))

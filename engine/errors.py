@@ -19,7 +19,7 @@ class FtError(Exception):
         self.hint = hint
 
 
-class CheckFailed(FtError):
+class CheckFailed(FtError):  # noqa: N818 - the outcome of a gate, not a fault
     """A check or gate that the person asked for did not pass."""
 
     kind, exit_code = "check", 1

@@ -17,6 +17,7 @@ from types import FrameType
 
 from engine.deaths import Death, examine, oom_kills
 from engine.errors import FtError, MachineError, OutOfMemoryError, TrainingError
+from engine.hardware import allocator
 from engine.runs.events import Failed, Warned
 from engine.runs.limits import Limits, halved
 from engine.runs.run import Run
@@ -75,7 +76,7 @@ class Supervisor:
         command += ["--resume", str(resume)] if resume else []
         command += ["--force"] if self.force else []
         # stdin, stdout and stderr are this process's: nothing, and worker.log
-        self.child = subprocess.Popen(command, pass_fds=(self.lock,))
+        self.child = subprocess.Popen(command, pass_fds=(self.lock,), env=os.environ | allocator.preload())
         if self.stopping:
             self.child.send_signal(signal.SIGTERM)
         return self.child.wait()

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from engine.backends.torch.attention import CausalAttention
-from engine.backends.torch.elementwise import RmsNorm, SwiGlu
-from engine.backends.torch.lora import LoraProduct
+from engine.backends.torch.lora import GatedLoraProduct, LoraProduct, Product
 from engine.backends.torch.loss import HeadLoss, token_losses
+from engine.backends.torch.norm import RmsNorm
 
 
 def test_attention_of_a_packed_row_is_that_of_its_examples_alone() -> None:
@@ -47,11 +47,20 @@ def test_a_norm_has_the_gradient_of_its_formula() -> None:
         torch.testing.assert_close(got, expected)
 
 
-def test_a_gate_has_the_gradient_of_its_formula() -> None:
+def test_a_gated_layer_has_the_gradient_of_its_formula() -> None:
     torch.manual_seed(2)
-    gate, up = (torch.randn(4, 8, dtype=torch.float64, requires_grad=True) for _ in range(2))
-    assert torch.autograd.gradcheck(SwiGlu.apply, (gate, up))
-    torch.testing.assert_close(SwiGlu.apply(gate, up), nn.functional.silu(gate) * up)
+    layer = nn.Linear(8, 6).requires_grad_(False)
+    gate, up = (torch.randn(1, 5, 8, requires_grad=True) for _ in range(2))
+    a, b = torch.randn(4, 8, requires_grad=True), torch.randn(6, 4, requires_grad=True)
+    ours = GatedLoraProduct.apply(gate, up, a, b, Product(layer, 0.5))
+    x = nn.functional.silu(gate) * up
+    plain = layer(x) + 0.5 * (x @ a.T) @ b.T
+    torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-5)
+    slope = torch.randn_like(plain)
+    got = torch.autograd.grad((ours * slope).sum(), (gate, up, a, b))
+    expected = torch.autograd.grad((plain * slope).sum(), (gate, up, a, b))
+    for one, other in zip(got, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -61,15 +70,11 @@ def test_an_adapted_layer_has_the_gradient_of_its_formula(dtype: torch.dtype, dr
     layer = nn.Linear(12, 10, dtype=dtype).requires_grad_(False)
     x = torch.randn(2, 7, 12, dtype=dtype, requires_grad=True)
     a, b = torch.randn(4, 12, requires_grad=True), torch.randn(10, 4, requires_grad=True)
-    torch.manual_seed(9)
-    ours = LoraProduct.apply(x, a, b, layer, 0.5, drop)
-    torch.manual_seed(9)
-    seed = int(torch.randint(2**62, ())) if drop else 0
+    ours = LoraProduct.apply(x, a, b, Product(layer, 0.5, drop, seed=9))
     mask = torch.ones_like(x)
     if drop:
-        mask = torch.empty(x.shape).bernoulli_(1 - drop, generator=torch.Generator().manual_seed(seed)) / (
-            1 - drop
-        )
+        generator = torch.Generator().manual_seed(9)
+        mask = torch.empty(x.shape).bernoulli_(1 - drop, generator=generator) / (1 - drop)
     wide = [t.double() for t in (x, a, b, layer.weight, layer.bias, mask)]
     plain = wide[0] @ wide[3].T + wide[4] + 0.5 * ((wide[0] * wide[5]) @ wide[1].T) @ wide[2].T
     tolerance = {"rtol": 1e-4, "atol": 1e-4} if dtype == torch.float32 else {"rtol": 5e-2, "atol": 0.2}

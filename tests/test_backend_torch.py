@@ -1,6 +1,5 @@
 """The torch backend on a real tiny model: the same losses and gradients as transformers and PEFT, in every format."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import transformers
 from safetensors.torch import load_file
 
 from engine.backends.base import Interrupted
-from engine.runs.events import Warned
 from tests.training import Job, batch_of
 
 ROWS = [[3, 40, 50, 60, 70, 80], [3, 91, 92, 93, 94, 95, 96, 97, 98, 99], [3, 33, 44]]
@@ -205,17 +203,14 @@ def test_the_state_comes_back_to_the_bit(job: Job, tmp_path: Path) -> None:
 
 
 def test_padding_is_used_where_a_model_would_mix_packed_examples(tiny_model: Path, tmp_path: Path) -> None:
-    config = transformers.Lfm2Config(
-        vocab_size=384, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=2, layer_types=["conv", "full_attention"], block_auto_adjust_ff_dim=False,
-    )  # fmt: skip
+    config = transformers.MambaConfig(
+        vocab_size=384, hidden_size=32, num_hidden_layers=2, state_size=8, eos_token_id=2
+    )
     torch.manual_seed(0)
-    transformers.Lfm2ForCausalLM(config).save_pretrained(
-        tmp_path / "lfm2"
-    )  # its convolutions know no examples
-    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-        shutil.copy(tiny_model / name, tmp_path / "lfm2")
-    job = Job.make(tmp_path / "lfm2", tmp_path, data={"packing": True}, evaluation={"samples": []})
+    transformers.MambaForCausalLM(config).save_pretrained(
+        tmp_path / "mamba"
+    )  # its state runs on through a row
+    job = Job.make(tiny_model, tmp_path, data={"packing": True}, adapter={"type": "none"})
+    assert job.backend().packs
+    job.model = tmp_path / "mamba"
     assert not job.backend().packs
-    assert job.train() == "completed"
-    assert any(isinstance(e, Warned) and "padded instead" in e.message for e in job.run.events())

@@ -1,22 +1,27 @@
-"""Make glibc give freed memory back, instead of keeping it in a heap full of holes."""
+"""A memory allocator that suits training, for the engine process.
 
-import ctypes
+A step takes and frees thousands of blocks of all sizes. glibc's allocator keeps them in one heap full of holes, or,
+told not to, maps and unmaps each of them; mimalloc (MIT, from the package `cmeel-mimalloc`) does neither.
+What that is worth is measured in docs/benchmarks.md.
+"""
+
+import importlib.metadata
+import os
 import sys
+from pathlib import Path
 
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
-"""`M_TRIM_THRESHOLD` and `M_MMAP_THRESHOLD` of malloc.h."""
-LARGE = 1 << 20
-"""Blocks from this size on are mapped one by one, and unmapped when freed."""
+PACKAGE, LIBRARY = "cmeel-mimalloc", "libmimalloc.so"
 
 
-def give_back_freed_memory() -> bool:
-    """Call once in a process that trains, before it loads a model; True where the allocator took it.
-
-    By default glibc raises its threshold for mapping up to 32 MB as blocks are freed (mallopt(3)), so
-    activations of all sizes land in one heap and leave holes between them: a training process then holds
-    twice of what is alive in it. Setting the thresholds turns that off. Elsewhere than on glibc: nothing.
-    """
+def preload() -> dict[str, str]:
+    """What a child's environment needs to run on mimalloc; nothing elsewhere than on Linux or where it is missing."""
     if sys.platform != "linux":
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and bool(mallopt(MMAP_THRESHOLD, LARGE) and mallopt(TRIM_THRESHOLD, 4 * LARGE))
+        return {}
+    try:
+        files = importlib.metadata.files(PACKAGE) or []
+    except importlib.metadata.PackageNotFoundError:
+        return {}
+    for path in (Path(str(file.locate())) for file in files if file.name == LIBRARY):
+        if path.is_file():
+            return {"LD_PRELOAD": " ".join(filter(None, [str(path), os.environ.get("LD_PRELOAD")]))}
+    return {}

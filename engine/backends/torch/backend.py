@@ -33,9 +33,10 @@ class TorchBackend:
         self.device = torch.device(plan.device)
         self.packs = False
         self.attention = SegmentAttention()
-        if plan.attention == "sdpa":
-            self.attention.install(model)
         causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self.segmented = causal.config._attn_implementation == "sdpa" and causal._supports_attention_backend
+        if self.segmented:
+            self.attention.install(model)
         self.body, self.head = causal.base_model, causal.get_output_embeddings()
         self.trained = {n: p for n, p in sorted(model.named_parameters()) if p.requires_grad}
         self.optimizer = torch.optim.AdamW(
@@ -170,13 +171,12 @@ class TorchBackend:
     def _answering(self) -> Iterator[None]:
         """Answers need a key-value cache, which packed rows and checkpointing cannot have."""
         with self._evaluating():
-            self.model.set_attn_implementation(
-                "sdpa" if self.plan.attention == "sdpa" else self.plan.attention
-            )
+            if self.segmented:
+                self.model.set_attn_implementation("sdpa")
             try:
                 yield
             finally:
-                if self.plan.attention == "sdpa":
+                if self.segmented:
                     self.model.set_attn_implementation(NAME)
 
 

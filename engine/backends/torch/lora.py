@@ -1,71 +1,104 @@
-"""A LoRA layer as one function: it saves its input and nothing else.
+"""LoRA layers as functions that save their input and nothing else.
 
 LoRA (Hu et al. 2021, arXiv:2106.09685): y = x W^T + b + s (x A^T) B^T, with s = alpha / rank.
 In fp32 the update is folded into the weight, W + s B A: one large product instead of three. In half precision
 that would round small updates away, so there they stay apart; A and B are fp32 masters, cast for the product.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.nn.functional import linear, silu
 
 from engine.backends.torch.weights import dense
 
 
-class LoraProduct(torch.autograd.Function):
-    """Inputs x `[…, in]`, A `[rank, in]`, B `[out, rank]` (fp32); output `[…, out]` in x's dtype."""
+@dataclass(frozen=True)
+class Product:
+    """One adapted layer in one forward pass: its frozen layer, the update's scale, and dropout with its seed."""
+
+    layer: nn.Module
+    scale: float
+    drop: float = 0.0
+    seed: int = 0
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, a: Tensor, b: Tensor, layer: nn.Module, scale: float, drop: float
-    ) -> Tensor:
-        ctx.layer, ctx.scale, ctx.drop = layer, scale, drop
-        ctx.seed = int(torch.randint(2**62, ())) if drop else 0
-        ctx.save_for_backward(x, a, b)
-        bias = layer.bias.to(x.dtype) if layer.bias is not None else None
-        if _folds(x, drop):
-            return linear(x, _folded(layer, a, b, scale), bias)
-        y = linear(x, dense(layer, x.dtype), bias)
-        low = linear(_dropped(x, drop, ctx.seed), a.to(x.dtype))
-        return y.add_(linear(low, b.to(x.dtype)), alpha=scale)
+    def draw(layer: nn.Module, scale: float, drop: float) -> "Product":
+        """With a dropout seed taken from the state of the micro-batch."""
+        return Product(layer, scale, drop, int(torch.randint(2**62, ())) if drop else 0)
 
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None, None, None]:
-        x, a, b = ctx.saved_tensors
+    def forward(self, x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """x `[…, in]`, A `[rank, in]`, B `[out, rank]` to `[…, out]` in x's format."""
+        bias = self.layer.bias.to(x.dtype) if self.layer.bias is not None else None
+        if self._folds(x):
+            return linear(x, self._folded(a, b), bias)
+        y = linear(x, dense(self.layer, x.dtype), bias)
+        return y.add_(linear(linear(self._dropped(x), a.to(x.dtype)), b.to(x.dtype)), alpha=self.scale)
+
+    def backward(
+        self, grad: Tensor, x: Tensor, a: Tensor, b: Tensor, wants_x: bool
+    ) -> tuple[Tensor | None, Tensor, Tensor]:
+        """Gradients of x (where wanted), A and B; these two in fp32."""
         g = grad.reshape(-1, grad.shape[-1])
-        dropped = _dropped(x, ctx.drop, ctx.seed).reshape(-1, x.shape[-1])
-        low = dropped @ a.to(x.dtype).T
-        g_low = g @ b.to(x.dtype)
-        grad_b = (g.T @ low).float().mul_(ctx.scale)
-        grad_a = (g_low.T @ dropped).float().mul_(ctx.scale)
-        grad_x = None
-        if ctx.needs_input_grad[0]:
-            if _folds(x, ctx.drop):
-                grad_x = g @ _folded(ctx.layer, a, b, ctx.scale)
-            else:
-                through = _dropped((g_low @ a.to(x.dtype)).view(x.shape), ctx.drop, ctx.seed)
-                grad_x = (g @ dense(ctx.layer, x.dtype)).view(x.shape).add_(through, alpha=ctx.scale)
-            grad_x = grad_x.view(x.shape)
-        return grad_x, grad_a, grad_b, None, None, None
+        dropped = self._dropped(x).reshape(-1, x.shape[-1])
+        half_a, half_b = a.to(x.dtype), b.to(x.dtype)
+        g_low = g @ half_b
+        grad_a = (g_low.T @ dropped).float().mul_(self.scale)
+        grad_b = (g.T @ (dropped @ half_a.T)).float().mul_(self.scale)
+        if not wants_x:
+            return None, grad_a, grad_b
+        if self._folds(x):
+            return (g @ self._folded(a, b)).view(x.shape), grad_a, grad_b
+        through = self._dropped((g_low @ half_a).view(x.shape))
+        grad_x = (g @ dense(self.layer, x.dtype)).view(x.shape).add_(through, alpha=self.scale)
+        return grad_x, grad_a, grad_b
+
+    def _folds(self, x: Tensor) -> bool:
+        return x.dtype == torch.float32 and not self.drop
+
+    def _folded(self, a: Tensor, b: Tensor) -> Tensor:
+        return torch.addmm(dense(self.layer, torch.float32), b, a, alpha=self.scale)
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        """x under the mask of this pass: made again from its seed in the backward pass instead of being kept."""
+        if not self.drop:
+            return x
+        generator = torch.Generator(x.device).manual_seed(self.seed)
+        mask = torch.empty(x.shape, device=x.device).bernoulli_(1 - self.drop, generator=generator)
+        return x * mask.div_(1 - self.drop).to(x.dtype)
 
 
-def _folds(x: Tensor, drop: float) -> bool:
-    return x.dtype == torch.float32 and not drop
+class LoraProduct(torch.autograd.Function):
+    """An adapted layer. Saves x, which layers with the same input share."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, a: Tensor, b: Tensor, product: Product) -> Tensor:
+        ctx.product = product
+        ctx.save_for_backward(x, a, b)
+        return product.forward(x, a, b)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
+        return (*ctx.product.backward(grad, *ctx.saved_tensors, ctx.needs_input_grad[0]), None)
 
 
-def _folded(layer: nn.Module, a: Tensor, b: Tensor, scale: float) -> Tensor:
-    return torch.addmm(dense(layer, torch.float32), b, a, alpha=scale)
+class GatedLoraProduct(torch.autograd.Function):
+    """An adapted layer on silu(gate) * up (SwiGLU, Shazeer 2020, arXiv:2002.05202). Saves gate and up alone."""
 
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor, a: Tensor, b: Tensor, product: Product) -> Tensor:
+        ctx.product = product
+        ctx.save_for_backward(gate, up, a, b)
+        return product.forward(silu(gate).mul_(up), a, b)
 
-def _mask(shape: torch.Size, device: torch.device, drop: float, seed: int) -> Tensor:
-    """The same mask in forward and backward: made again from its seed instead of being kept."""
-    generator = torch.Generator(device).manual_seed(seed)
-    return torch.empty(shape, device=device).bernoulli_(1 - drop, generator=generator)
-
-
-def _dropped(x: Tensor, drop: float, seed: int) -> Tensor:
-    if not drop:
-        return x
-    return x * _mask(x.shape, x.device, drop, seed).div_(1 - drop).to(x.dtype)
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
+        gate, up, a, b = ctx.saved_tensors
+        sigmoid = torch.sigmoid(gate)
+        activated = gate * sigmoid
+        grad_x, grad_a, grad_b = ctx.product.backward(grad, activated * up, a, b, True)
+        # d silu = sigmoid + silu (1 - sigmoid), in the buffer of sigmoid
+        slope = torch.addcmul(sigmoid, activated, sigmoid, value=-1).add_(activated)
+        return slope.mul_(up).mul_(grad_x), activated.mul_(grad_x), grad_a, grad_b, None

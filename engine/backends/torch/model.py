@@ -6,15 +6,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from peft.tuners.lora import LoraLayer
 from torch import nn
 
-from engine.backends.torch.elementwise import SwiGlu, replace_norms
-from engine.backends.torch.lora import LoraProduct
+from engine.backends.torch.lora import GatedLoraProduct, LoraProduct, Product
+from engine.backends.torch.norm import replace_norms
 from engine.backends.torch.weights import CastLinear, is_quantised
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError, ModelError
 from engine.plan import Plan
 
+SILU = ("SiLU", "SiLUActivation")
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
@@ -35,7 +37,8 @@ def load_model(plan: Plan, config: TrainConfig, folder: Path, adapter: Path | No
 def _base(plan: Plan, config: TrainConfig, folder: Path) -> Any:
     import transformers
 
-    extra: dict[str, Any] = {}
+    # Without a wish, transformers takes SDPA where the architecture has it, and its plain form elsewhere.
+    extra: dict[str, Any] = {} if plan.attention == "sdpa" else {"attn_implementation": plan.attention}
     if config.model.quantization != "none":
         extra["quantization_config"] = _quantisation(config, plan)
     try:
@@ -43,7 +46,6 @@ def _base(plan: Plan, config: TrainConfig, folder: Path) -> Any:
             folder,
             dtype=DTYPES[plan.weights_dtype],
             device_map={"": plan.device},
-            attn_implementation="sdpa" if plan.attention != "flash_attention_2" else plan.attention,
             trust_remote_code=config.model.trust_remote_code,
             local_files_only=True,
             **extra,
@@ -124,12 +126,9 @@ def _settle_formats(model: nn.Module, compute: torch.dtype) -> None:
 
 
 def _install(model: nn.Module, compute: torch.dtype) -> None:
-    from peft.tuners.lora import LoraLayer
-
     for module in model.modules():
-        if isinstance(module, LoraLayer):
-            _install_lora(module)
-        elif isinstance(module, nn.Embedding):
+        _install_lora(module)
+        if isinstance(module, nn.Embedding):
             module.register_forward_hook(lambda _module, _args, output: output.to(compute))
     for module in model.modules():
         plain = (
@@ -149,31 +148,43 @@ def _cast_forward(layer: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
 
 def _install_lora(module: Any) -> None:
     """Replace PEFT's forward where it is plain LoRA on a linear layer; anything else keeps PEFT's own."""
-    base = module.base_layer
-    if not isinstance(base, nn.Linear) or list(module.lora_A) != ["default"] or module.lora_variant:
+    if not _is_plain(module):
         return
-    a, b = module.lora_A["default"].weight, module.lora_B["default"].weight
-    scale, dropout = module.scaling["default"], module.lora_dropout["default"]
 
     def forward(x: torch.Tensor) -> torch.Tensor:
-        if module.disable_adapters:
-            return CastLinear.apply(x, base)
-        drop = getattr(dropout, "p", 0.0) if module.training else 0.0
-        return LoraProduct.apply(x, a, b, base, scale, drop)
+        a, b, product = _adapter(module)
+        return LoraProduct.apply(x, a, b, product)
 
     module.forward = forward
 
 
+def _is_plain(module: Any) -> bool:
+    return (
+        isinstance(module, LoraLayer)
+        and isinstance(module.base_layer, nn.Linear)
+        and list(module.lora_A) == ["default"]
+        and not module.lora_variant
+    )
+
+
+def _adapter(module: Any) -> tuple[torch.Tensor, torch.Tensor, Product]:
+    dropout = getattr(module.lora_dropout["default"], "p", 0.0) if module.training else 0.0
+    product = Product.draw(module.base_layer, module.scaling["default"], dropout)
+    return module.lora_A["default"].weight, module.lora_B["default"].weight, product
+
+
 def _install_gates(model: nn.Module) -> None:
-    """Gated MLPs of the usual shape with SiLU compute their product in one saving function."""
+    """Gated MLPs of the usual shape with SiLU compute the gate and the layer after it in one saving function."""
     for module in model.modules():
         parts = [getattr(module, name, None) for name in ("gate_proj", "up_proj", "down_proj", "act_fn")]
-        if not all(isinstance(part, nn.Module) for part in parts) or len(list(module.children())) != 4:
-            continue
         gate, up, down, act = parts
-        if type(act).__name__ in ("SiLU", "SiLUActivation"):
+        if len(list(module.children())) == 4 and _is_plain(down) and type(act).__name__ in SILU:
             module.forward = _gated(gate, up, down)
 
 
-def _gated(gate: Any, up: Any, down: Any) -> Any:
-    return lambda x: down(SwiGlu.apply(gate(x), up(x)))
+def _gated(gate: Any, up: Any, down: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        a, b, product = _adapter(down)
+        return GatedLoraProduct.apply(gate(x), up(x), a, b, product)
+
+    return forward

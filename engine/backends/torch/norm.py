@@ -1,4 +1,4 @@
-"""Norms and gated activations that recompute their cheap parts in the backward pass instead of saving them."""
+"""Norms that recompute their cheap parts in the backward pass instead of saving them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,24 +29,6 @@ class RmsNorm(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             grad_weight = (grad.float() * normed).reshape(-1, x.shape[-1]).sum(0).to(weight.dtype)
         return grad_x, grad_weight, None
-
-
-class SwiGlu(torch.autograd.Function):
-    """silu(gate) * up (Shazeer 2020, arXiv:2002.05202). Saves gate and up."""
-
-    @staticmethod
-    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
-        ctx.save_for_backward(gate, up)
-        return nn.functional.silu(gate).mul_(up)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        gate, up = ctx.saved_tensors
-        sigmoid = torch.sigmoid(gate)
-        silu = gate * sigmoid
-        # d silu = sigmoid + silu (1 - sigmoid)
-        slope = torch.addcmul(sigmoid, silu, 1 - sigmoid)
-        return slope.mul_(up).mul_(grad), silu.mul_(grad)
 
 
 def replace_norms(model: nn.Module) -> None:
