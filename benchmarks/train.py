@@ -1,0 +1,184 @@
+"""Training speed and memory against TRL's SFTTrainer: the same model, rows, order, batch and length, on the CPU.
+
+    python benchmarks/train.py [--rows FILE] [--steps 10] [--sides ft trl-bf16 trl-fp32]
+
+Every side trains LoRA (rank 16, all linear layers) on the starter in a process of its own, one after the other.
+Needs the extra `bench` (trl, datasets). Speeds are real tokens, padding left out, over all steps but the first.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+ROWS = ROOT.parent / "shared" / "data" / "alpaca_en_demo.json"
+BATCH, LENGTH, RATE, SEED = 4, 512, 2e-4, 7
+SIDES = ("ft", "trl-bf16", "trl-fp32")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=Path, default=ROWS, help="alpaca rows as a JSON array")
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        side, rows = arguments.child
+        print(json.dumps(with_ft(Path(rows)) if side == "ft" else with_trl(Path(rows), side == "trl-bf16")))
+        return
+    if not arguments.rows.is_file():
+        sys.exit(f"{arguments.rows} is not here; name a file of alpaca rows with --rows.")
+    with tempfile.TemporaryDirectory() as folder:
+        rows = Path(folder) / "rows.json"
+        rows.write_text(json.dumps(json.loads(arguments.rows.read_text())[: BATCH * arguments.steps]))
+        results = {side: run(side, rows) for side in arguments.sides}
+    print(table(results))
+
+
+def run(side: str, rows: Path) -> dict[str, Any]:
+    """One side in a process of its own."""
+    print(f"training with {side} …", file=sys.stderr, flush=True)
+    command = [sys.executable, __file__, "--child", side, str(rows)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT)
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def recipe(rows: Path) -> str:
+    return json.dumps(
+        {
+            "seed": SEED,
+            "model": {"base": "starter", "max_seq_length": LENGTH},
+            "data": {"train": str(rows), "validation": 0},
+            "training": {
+                "epochs": 1,
+                "effective_batch_size": BATCH,
+                "batch_size": BATCH,
+                "learning_rate": RATE,
+                "scheduler": "constant",
+                "warmup_ratio": 0.0,
+            },
+            "checkpoints": {"every": 10_000},
+        }
+    )
+
+
+def with_ft(rows: Path) -> dict[str, Any]:
+    """Train through the Python API: the real engine process, its own events."""
+    import ft
+    from engine.runs.events import Memory, Step
+
+    file = rows.with_name("train.yml")
+    file.write_text(recipe(rows))
+    run = ft.train(file, run_dir=rows.with_name("run"))
+    run.wait()
+    events = list(run.events())
+    steps = [event for event in events if isinstance(event, Step)]
+    peak = max(event.process_peak_bytes or 0 for event in events if isinstance(event, Memory))
+    return {
+        "losses": [step.loss for step in steps],
+        "tokens": [step.tokens for step in steps],
+        "seconds": [step.step_s for step in steps],
+        "peak": peak,
+    }
+
+
+def with_trl(rows: Path, half: bool) -> dict[str, Any]:
+    """Train with SFTTrainer on the rows in ft's own order."""
+    import torch
+    from datasets import Dataset
+    from peft import LoraConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+    from trl import SFTConfig, SFTTrainer
+
+    from engine.config.load import load_text
+    from engine.data.batching import steps_of_epoch
+    from engine.data.prepare import prepare
+    from engine.models.resolve import resolve
+
+    folder = resolve("starter").folder
+    examples = prepare(load_text(recipe(rows), rows.with_name("train.yml")).config, folder).train
+    order = [int(i) for step in steps_of_epoch(examples.lengths, SEED, 0, BATCH, False) for i in step]
+    tokens = examples.lengths[order].reshape(-1, BATCH).sum(1).tolist()
+    chosen = [examples[i] for i in order]
+    # Tokenised by ft, so that both sides see the same tokens with the same ones trained.
+    data = Dataset.from_list(
+        [
+            {"input_ids": e.input_ids.tolist(), "completion_mask": (e.labels >= 0).astype(int).tolist()}
+            for e in chosen
+        ]
+    )
+    seconds: list[float] = []
+
+    class Clock(TrainerCallback):  # type: ignore[misc]
+        def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
+            self.started = time.perf_counter()
+
+        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+            seconds.append(time.perf_counter() - self.started)
+
+    dtype = torch.bfloat16 if half else torch.float32
+    trainer = SFTTrainer(
+        model=AutoModelForCausalLM.from_pretrained(folder, dtype=dtype),
+        args=SFTConfig(
+            output_dir=str(rows.with_name("trl")),
+            per_device_train_batch_size=BATCH,
+            max_length=LENGTH,
+            learning_rate=RATE,
+            lr_scheduler_type="constant",
+            weight_decay=0.01,
+            max_grad_norm=1.0,
+            num_train_epochs=1,
+            logging_steps=1,
+            save_strategy="no",
+            report_to=[],
+            bf16=half,
+            use_cpu=True,
+            seed=SEED,
+            gradient_checkpointing=False,
+            completion_only_loss=True,
+            train_sampling_strategy="sequential",
+            dataset_kwargs={"skip_prepare_dataset": True},
+        ),
+        train_dataset=data,
+        processing_class=AutoTokenizer.from_pretrained(folder),
+        peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
+        callbacks=[Clock()],
+    )
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return {"losses": losses, "tokens": tokens, "seconds": seconds, "peak": peak}
+
+
+def table(results: dict[str, dict[str, Any]]) -> str:
+    """A Markdown table; the first side is what the others are compared with."""
+    base = next(iter(results.values()))
+    lines = [
+        "| side | tokens/s | ft is faster by | peak memory | ft's is | largest loss difference | mean |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    speed = {side: sum(r["tokens"][1:]) / sum(r["seconds"][1:]) for side, r in results.items()}
+    for side, result in results.items():
+        differences = [abs(a - b) for a, b in zip(result["losses"], base["losses"], strict=True)]
+        lines.append(
+            f"| {side} | {speed[side]:.0f} | {speed[next(iter(results))] / speed[side]:.1f}× "
+            f"| {result['peak'] / 1e9:.2f} GB | {base['peak'] / result['peak']:.2f} of it "
+            f"| {max(differences):.3f} | {statistics.mean(differences):.3f} |"
+        )
+    losses = [f"{side}: " + " ".join(f"{loss:.3f}" for loss in r["losses"]) for side, r in results.items()]
+    return "\n".join([*lines, "", "losses by step", *losses, f"({os.cpu_count()} cores)"])
+
+
+if __name__ == "__main__":
+    main()
