@@ -25,7 +25,9 @@ SIDES = ("ft", "trl-bf16", "trl-fp32")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=Path, default=ROWS, help="alpaca rows as a JSON array")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
@@ -79,9 +81,9 @@ def with_ft(rows: Path) -> dict[str, Any]:
 
     file = rows.with_name("train.yml")
     file.write_text(recipe(rows))
-    run = ft.train(file, run_dir=rows.with_name("run"))
+    run = ft.train(file, folder=rows.with_name("run"))
     run.wait()
-    events = list(run.events())
+    events = list(run.events(follow=False))
     steps = [event for event in events if isinstance(event, Step)]
     peak = max(event.process_peak_bytes or 0 for event in events if isinstance(event, Memory))
     return {
@@ -109,12 +111,11 @@ def with_trl(rows: Path, half: bool) -> dict[str, Any]:
     examples = prepare(load_text(recipe(rows), rows.with_name("train.yml")).config, folder).train
     order = [int(i) for step in steps_of_epoch(examples.lengths, SEED, 0, BATCH, False) for i in step]
     tokens = examples.lengths[order].reshape(-1, BATCH).sum(1).tolist()
-    chosen = [examples[i] for i in order]
     # Tokenised by ft, so that both sides see the same tokens with the same ones trained.
     data = Dataset.from_list(
         [
-            {"input_ids": e.input_ids.tolist(), "completion_mask": (e.labels >= 0).astype(int).tolist()}
-            for e in chosen
+            {"input_ids": example.input_ids.tolist(), "labels": example.labels.tolist()}
+            for example in (examples[i] for i in order)
         ]
     )
     seconds: list[float] = []

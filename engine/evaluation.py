@@ -7,7 +7,7 @@ from engine.backends.base import Backend
 from engine.data.tokenizer import Tokenizer
 from engine.data.types import Batch, Question
 
-ANSWER_ROWS = 16
+ANSWER_ROWS = 32
 """Prompts answered at once: enough to share the cost of reading the weights."""
 
 

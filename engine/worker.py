@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.deaths import MEMORY_EXIT, is_memory_failure
-from engine.errors import FtError, MachineError, OutOfMemoryError
+from engine.errors import DataError, FtError, MachineError, OutOfMemoryError
 from engine.runs import lock
 from engine.runs.atomic import write_atomic
 from engine.runs.disk import CAUSES, explained
-from engine.runs.events import Failed, Finished, Phase, Started, Warned
+from engine.runs.events import Failed, Finished, Phase, Started, Step, Warned
 from engine.runs.limits import Limits
 from engine.runs.provenance import at_start
 from engine.runs.run import Run
@@ -108,6 +108,8 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     config = run.config
     model = _resolve(run, config, control)
     dataset = _prepare(run, config, model, control)
+    if resume:
+        _same_data(run, dataset)
     plan = _plan(run, config, model, dataset, force)
     _poll(control)
 
@@ -120,7 +122,28 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     tokenizer = Tokenizer.load(model.folder, config.model.chat_template)
     gc.collect()
     _poll(control)
-    return train(run, config, plan, dataset, backend, tokenizer, control, resume_from=resume)
+    reason = train(run, config, plan, dataset, backend, tokenizer, control, resume_from=resume)
+    _remember_speed(run, plan)
+    return reason
+
+
+def _same_data(run: Run, dataset: "Dataset") -> None:
+    """Going on with other rows would be another run. Raises DataError."""
+    data = run.provenance.get("data")
+    if isinstance(data, dict) and data.get("fingerprint") not in (None, dataset.fingerprint):
+        raise DataError(
+            f"The training data of {run.id} has changed since it was started.",
+            "Put the old file back to resume, or start a new run: ft train",
+        )
+
+
+def _remember_speed(run: Run, plan: "Plan") -> None:
+    """Let later plans estimate their time from what this run took."""
+    from engine.hardware.speed import remember
+
+    seconds = [event.step_s for event in run.events() if isinstance(event, Step)]
+    if seconds:
+        remember(plan.device, plan.compute_dtype, plan.flops * len(seconds) / plan.steps / sum(seconds))
 
 
 def _resolve(run: Run, config: "TrainConfig", control: Control) -> "LocalModel":
@@ -158,8 +181,18 @@ def _plan(run: Run, config: "TrainConfig", model: "LocalModel", dataset: "Datase
     machine = probe()
     examples = dataset.train
     share = examples.trained_tokens / max(1, len(examples.tokens))
-    planned = make_plan(config, machine, shape_of(model.folder), examples.lengths, share)
-    plan = Limits.of(run).applied(planned)
+    limits = Limits.of(run)
+    plan = limits.explained(
+        make_plan(
+            config,
+            machine,
+            shape_of(model.folder),
+            examples.lengths,
+            share,
+            max_rows=limits.micro_batch_rows,
+            max_tokens=limits.micro_batch_tokens,
+        )
+    )
     write_atomic(run.folder / "plan.json", plan.to_json())
     facts = at_start(machine) | {"model": {"name": model.name, "fingerprint": model.fingerprint}}
     run.record(facts | {"data": {"fingerprint": dataset.fingerprint, "examples": len(examples)}})

@@ -32,19 +32,12 @@ class Limits:
             return Limits()
         return Limits(max(1, rows), max(1, tokens))
 
-    def applied(self, plan: "Plan") -> "Plan":
-        """The plan within these limits, with the reason."""
-        if self.micro_batch_rows is None or self.micro_batch_tokens is None:
+    def explained(self, plan: "Plan") -> "Plan":
+        """The plan that was made within these limits, with the reason for them."""
+        if self.micro_batch_rows is None:
             return plan
-        rows = min(plan.micro_batch_rows, self.micro_batch_rows)
-        tokens = min(plan.micro_batch_tokens, self.micro_batch_tokens)
-        why = f"{rows} rows, {tokens} tokens: with more, the engine ran out of memory in this run"
-        return replace(
-            plan,
-            micro_batch_rows=rows,
-            micro_batch_tokens=tokens,
-            reasons={**plan.reasons, "batch": why},
-        )
+        why = f"{self.micro_batch_rows} rows, {self.micro_batch_tokens} tokens at most: with more, memory ran out"
+        return replace(plan, reasons={**plan.reasons, "batch": why})
 
     def save(self, run: Run) -> None:
         """Put these limits in force for the run's next start."""

@@ -14,6 +14,9 @@ from torch.nn.functional import linear, silu
 
 from engine.backends.torch.weights import dense
 
+FOLD_FROM = 64
+"""Fewest tokens for which the update is folded into the weight."""
+
 
 @dataclass(frozen=True)
 class Product:
@@ -56,7 +59,8 @@ class Product:
         return grad_x, grad_a, grad_b
 
     def _folds(self, x: Tensor) -> bool:
-        return x.dtype == torch.float32 and not self.drop
+        """Folding costs as much as a few dozen tokens do; answers come one token at a time."""
+        return x.dtype == torch.float32 and not self.drop and x.numel() >= FOLD_FROM * x.shape[-1]
 
     def _folded(self, a: Tensor, b: Tensor) -> Tensor:
         return torch.addmm(dense(self.layer, torch.float32), b, a, alpha=self.scale)
