@@ -11,6 +11,7 @@ import gc
 import os
 import re
 import sys
+import time
 import traceback
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from engine.models.resolve import LocalModel
     from engine.plan import Plan
 
+TELL_EVERY_S = 0.5
+"""Least time between two events of one download or conversion."""
 QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
     "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
@@ -151,8 +154,13 @@ def _resolve(run: Run, config: "TrainConfig", control: Control) -> "LocalModel":
 
     run.emit(Phase(name="loading", note=f"finding {config.model.base}"))
 
+    told = 0.0
+
     def progress(what: str, done: int, total: int) -> None:
-        run.emit(Phase(name="loading", done=done, total=total, note=what))
+        nonlocal told
+        if time.monotonic() - told >= TELL_EVERY_S or done == total:
+            told = time.monotonic()
+            run.emit(Phase(name="loading", done=done, total=total, note=what))
         _poll(control)
 
     return resolve(config.model.base, config.model.revision, progress)

@@ -214,3 +214,14 @@ def test_padding_is_used_where_a_model_would_mix_packed_examples(tiny_model: Pat
     assert job.backend().packs
     job.model = tmp_path / "mamba"
     assert not job.backend().packs
+
+
+def test_a_gradient_that_is_no_number_leaves_the_weights_alone(job: Job) -> None:
+    backend = job.backend()
+    first = next(iter(backend.trained.values()))
+    handle = first.register_hook(lambda gradient: gradient * float("nan"))
+    before = {name: p.detach().clone() for name, p in backend.trained.items()}
+    assert np.isnan(backend.train_step(BATCHES, 1e-2, 0, quiet).grad_norm)
+    assert all(torch.equal(before[name], p) for name, p in backend.trained.items())
+    handle.remove()
+    assert np.isfinite(backend.train_step(BATCHES, 1e-2, 1, quiet).grad_norm)

@@ -2,6 +2,8 @@
 
 import gc
 import itertools
+import math
+import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,35 +65,46 @@ class TorchBackend:
     def train_step(
         self, batches: Sequence[Batch], lr: float, seed: int, poll: Callable[[], None]
     ) -> StepResult:
-        trained_tokens = sum(batch.trained_tokens for batch in batches)
-        total = torch.zeros((), device=self.device)
+        exhausted = ""
         try:
-            for index, batch in enumerate(batches):
-                poll()
-                # Every micro-batch draws from a state of its own: nothing else that draws can move it, and a
-                # step done again draws the same.
-                torch.manual_seed(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64).item())
-                loss = self._loss(batch)
-                self.scaler.scale(loss / trained_tokens).backward()
-                total += loss.detach()
-            self.scaler.unscale_(self.optimizer)
-            norm = self._clip()
-        except RuntimeError as error:
-            self.optimizer.zero_grad(set_to_none=True)
+            result = self._accumulate(batches, seed, poll)
+        except (RuntimeError, MemoryError) as error:
             if not memory.is_exhaustion(error):
                 raise
+            exhausted = str(error)
+        finally:
+            if exhausted or sys.exception() is not None:
+                self.optimizer.zero_grad(set_to_none=True)
+        if exhausted:  # only here are the failed pass's frames, and the tensors in them, gone
             gc.collect()
             memory.release(self.device)
-            raise MemoryExhausted(str(error)) from error
-        except BaseException:
-            self.optimizer.zero_grad(set_to_none=True)
-            raise
+            raise MemoryExhausted(exhausted)
+        self._move(lr, finite=math.isfinite(result.grad_norm))
+        return result
+
+    def _accumulate(self, batches: Sequence[Batch], seed: int, poll: Callable[[], None]) -> StepResult:
+        """Gradients of the micro-batches' total loss over all their trained tokens, clipped."""
+        trained_tokens = sum(batch.trained_tokens for batch in batches)
+        total = torch.zeros((), device=self.device)
+        for index, batch in enumerate(batches):
+            poll()
+            # Every micro-batch draws from a state of its own: nothing else that draws can move it, and a
+            # step done again draws the same.
+            torch.manual_seed(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64).item())
+            loss = self._loss(batch)
+            self.scaler.scale(loss / trained_tokens).backward()
+            total += loss.detach()
+        self.scaler.unscale_(self.optimizer)
+        return StepResult(float(total), trained_tokens, float(self._clip()))
+
+    def _move(self, lr: float, finite: bool) -> None:
+        """Step the optimizer; a gradient that is no number would poison the weights, so it is dropped."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        if finite or self.scaler.is_enabled():  # the scaler finds out by itself, and scales less
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        return StepResult(float(total), trained_tokens, float(norm))
 
     def evaluate(self, batch: Batch) -> tuple[float, int]:
         losses = self._token_losses(batch)

@@ -13,9 +13,9 @@ SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "cannot 
 """Parts of the messages of CUDA, MPS and the CPU's allocator when there is no more."""
 
 
-def is_exhaustion(error: RuntimeError) -> bool:
+def is_exhaustion(error: RuntimeError | MemoryError) -> bool:
     """Whether this error means that memory ran out; the CPU raises a plain RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error).lower() for sign in SIGNS)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(sign in str(error).lower() for sign in SIGNS)
 
 
 def release(device: torch.device) -> None:
