@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from engine.backends.torch.attention import CausalAttention
+from engine.backends.torch.attention import SegmentAttention
 from engine.backends.torch.lora import GatedLoraProduct, LoraProduct, Product
 from engine.backends.torch.loss import HeadLoss, token_losses
 from engine.backends.torch.norm import RmsNorm
@@ -12,23 +12,20 @@ from engine.backends.torch.norm import RmsNorm
 
 def test_attention_of_a_packed_row_is_that_of_its_examples_alone() -> None:
     torch.manual_seed(0)
-    spans = ((0, 300), (300, 301), (301, 420))
-    q, k, v = (torch.randn(1, heads, 420, 16, dtype=torch.float64, requires_grad=True) for heads in (6, 2, 2))
-    ours = CausalAttention.apply(q, k, v, spans, 0.25)
-    plain = torch.cat(
-        [
-            nn.functional.scaled_dot_product_attention(
-                q[:, :, a:b], k[:, :, a:b], v[:, :, a:b], is_causal=True, scale=0.25, enable_gqa=True
-            ).transpose(1, 2)
-            for a, b in spans
-        ],
-        dim=1,
-    )
-    weights = torch.randn_like(plain)
-    gradients = [torch.autograd.grad((result * weights).sum(), (q, k, v)) for result in (ours, plain)]
-    torch.testing.assert_close(ours, plain, rtol=1e-5, atol=1e-6)
-    for got, expected in zip(*gradients, strict=True):
-        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+    attention = SegmentAttention()
+    lengths = [30, 1, 12]
+    q, k, v = (torch.randn(1, heads, 43, 16, requires_grad=True) for heads in (6, 2, 2))
+    attention.lengths = lengths
+    packed, _ = attention(nn.Module(), q, k, v, None)
+    attention.lengths = None
+    parts = zip(*(tensor.split(lengths, dim=2) for tensor in (q, k, v)), strict=True)
+    alone = torch.cat([attention(nn.Module(), *part, None)[0] for part in parts], dim=1)
+    scores = (q @ k.repeat_interleave(3, 1).transpose(2, 3)) / 4
+    examples = torch.arange(3).repeat_interleave(torch.tensor(lengths))
+    seen = (examples[:, None] == examples) & torch.ones(43, 43, dtype=torch.bool).tril()
+    formula = scores.masked_fill(~seen, -torch.inf).softmax(-1) @ v.repeat_interleave(3, 1)
+    torch.testing.assert_close(packed, alone)
+    torch.testing.assert_close(packed, formula.transpose(1, 2), rtol=1e-4, atol=1e-5)
 
 
 def test_a_norm_has_the_gradient_of_its_formula() -> None:

@@ -113,7 +113,12 @@ def check_quantization(config: TrainConfig, machine: Machine) -> str:
 
 def attention(machine: Machine, compute: Dtype) -> tuple[Attention, str]:
     """FlashAttention where it can run, else torch's own fused attention."""
-    if machine.device != "cuda":
+    if machine.device == "cpu":
+        return (
+            "sdpa",
+            "torch's fused attention (sdpa), example by example; it never holds the whole score matrix",
+        )
+    if machine.device == "mps":
         return "sdpa", "torch's fused attention (sdpa), which never holds the whole score matrix"
     if "flash_attn" not in machine.packages:
         return "sdpa", "torch's fused attention (sdpa): the package flash_attn is not installed"

@@ -105,22 +105,23 @@ def activation_bytes(shape: ModelShape, load: Load) -> int:
     at a time is computed again (compare Korthikanti et al. 2022, arXiv:2205.05198, sections 4.1 and 5).
     """
     width = BYTES[load.compute]
-    layer = load.tokens * saved_per_token(shape) * width
+    layer = load.tokens * saved_per_token(shape, full=load.rank == 0) * width
     inputs = load.tokens * shape.hidden * width
     kept = inputs * shape.layers + layer if load.checkpointing else layer * shape.layers
     temporary = GATE_TEMPORARIES * load.tokens * shape.intermediate * width
     return kept + temporary + widened_weight_bytes(shape, load)
 
 
-def saved_per_token(shape: ModelShape) -> int:
+def saved_per_token(shape: ModelShape, full: bool) -> int:
     """Numbers that one layer keeps for one token.
 
     The inputs and outputs of both norms (4 hidden; the outputs are what the adapters of q, k, v and of gate
-    and up share), queries and the attention's output, keys and values, gate, up and their product. Norms and
-    softmax are computed again in the backward pass, dropout's masks are drawn again.
+    and up share), queries, keys and values, the attention's output example by example and end to end, gate and
+    up. Norms, softmax and the gate's product are computed again in the backward pass, dropout's masks are drawn again. Full training
+    keeps the plain MLP, and with it the gate's activation and the product too.
     """
     queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
-    return 4 * shape.hidden + 2 * queries + 2 * keys + 3 * shape.intermediate
+    return 4 * shape.hidden + 3 * queries + 2 * keys + (4 if full else 2) * shape.intermediate
 
 
 def widened_weight_bytes(shape: ModelShape, load: Load) -> int:

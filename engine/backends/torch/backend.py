@@ -1,7 +1,6 @@
 """The torch backend: one model, its optimizer, and a step that moves it."""
 
 import gc
-import itertools
 import math
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -160,7 +159,7 @@ class TorchBackend:
         ids = torch.from_numpy(batch.input_ids.astype(np.int64)).to(self.device)
         packed = int(batch.segment_ids.max()) > 1
         positions = torch.from_numpy(batch.position_ids.astype(np.int64)).to(self.device) if packed else None
-        self.attention.spans = _spans(batch.segment_ids[0]) if packed else None
+        self.attention.lengths = _lengths(batch.segment_ids[0]) if packed else None
         full = self.config.adapter.type == "none" and self.plan.compute_dtype != "fp32"
         with torch.autocast(self.device.type, DTYPES[self.plan.compute_dtype], enabled=full):
             output = self.body(input_ids=ids, position_ids=positions, attention_mask=None, use_cache=False)
@@ -202,8 +201,7 @@ def _predictions(batch: Batch) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(where), torch.from_numpy(labels[rows, columns].astype(np.int64))
 
 
-def _spans(segments: Int32) -> tuple[tuple[int, int], ...]:
-    """Half-open ranges of the examples in a packed row; padding at the end is a range of its own."""
+def _lengths(segments: Int32) -> list[int]:
+    """Tokens of each example in a packed row; padding at the end counts as one more."""
     edges = np.flatnonzero(np.diff(segments)) + 1
-    bounds = [0, *edges.tolist(), len(segments)]
-    return tuple(itertools.pairwise(bounds))
+    return np.diff([0, *edges, len(segments)]).tolist()

@@ -63,7 +63,10 @@ class Product:
         return x.dtype == torch.float32 and not self.drop and x.numel() >= FOLD_FROM * x.shape[-1]
 
     def _folded(self, a: Tensor, b: Tensor) -> Tensor:
-        return torch.addmm(dense(self.layer, torch.float32), b, a, alpha=self.scale)
+        weight = dense(self.layer, torch.float32)
+        if weight.data_ptr() == self.layer.weight.data_ptr():  # held in fp32 already: not ours to change
+            return torch.addmm(weight, b, a, alpha=self.scale)
+        return weight.addmm_(b, a, alpha=self.scale)
 
     def _dropped(self, x: Tensor) -> Tensor:
         """x under the mask of this pass: made again from its seed in the backward pass instead of being kept."""

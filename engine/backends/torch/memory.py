@@ -15,7 +15,9 @@ SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "cannot 
 
 def is_exhaustion(error: RuntimeError | MemoryError) -> bool:
     """Whether this error means that memory ran out; the CPU raises a plain RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(sign in str(error).lower() for sign in SIGNS)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        sign in str(error).lower() for sign in SIGNS
+    )
 
 
 def release(device: torch.device) -> None:

@@ -1,0 +1,76 @@
+"""What is called on hardware that is not here exists in the installed packages, under the names that we use."""
+
+import inspect
+from pathlib import Path
+
+import bitsandbytes.functional
+import pytest
+import torch
+import transformers
+from transformers.modeling_utils import AttentionInterface
+
+from engine.backends.torch import memory
+from engine.backends.torch.weights import dense
+from tests.training import Job
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cuda.memory_allocated",
+        "cuda.max_memory_allocated",
+        "cuda.empty_cache",
+        "mps.current_allocated_memory",
+        "mps.empty_cache",
+        "backends.mps.is_available",
+        "OutOfMemoryError",
+    ],
+)
+def test_torch_has_what_the_gpu_paths_call(name: str) -> None:
+    target = torch
+    for part in name.split("."):
+        target = getattr(target, part)
+    assert callable(target)
+
+
+def test_bitsandbytes_dequantises_by_data_and_state() -> None:
+    names = list(inspect.signature(bitsandbytes.functional.dequantize_4bit).parameters)
+    assert names[:2] == ["A", "quant_state"]
+
+
+def test_transformers_knows_the_attention_names_that_a_plan_may_hold() -> None:
+    assert {"sdpa", "flash_attention_2"} <= set(AttentionInterface.valid_keys(AttentionInterface()))
+
+
+def test_transformers_takes_the_settings_of_a_quantised_model() -> None:
+    settings = inspect.signature(transformers.BitsAndBytesConfig.__init__).parameters
+    wanted = (
+        "load_in_8bit",
+        "load_in_4bit",
+        "bnb_4bit_quant_type",
+        "bnb_4bit_use_double_quant",
+        "bnb_4bit_compute_dtype",
+    )
+    assert set(wanted) <= set(settings)
+
+
+def test_running_out_of_memory_is_known_by_every_allocator_s_words() -> None:
+    for text in (
+        "CUDA out of memory. Tried",
+        "MPS backend out of memory",
+        "DefaultCPUAllocator: can't allocate memory",
+    ):
+        assert memory.is_exhaustion(RuntimeError(text))
+    assert memory.is_exhaustion(MemoryError())
+    assert not memory.is_exhaustion(RuntimeError("shapes do not match"))
+
+
+def test_a_layer_in_8_bits_is_close_to_what_it_was(tiny_model: Path, tmp_path: Path) -> None:
+    plain = transformers.AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    backend = Job.make(tiny_model, tmp_path, model={"quantization": "8bit"}).backend(compute_dtype="fp32")
+    layer = backend.model.get_base_model().model.layers[0].mlp.up_proj.base_layer
+    original = plain.model.layers[0].mlp.up_proj.weight
+    assert layer.weight.dtype == torch.int8
+    # A row's step is its largest weight / 127, and rounding errs by half a step.
+    step = original.abs().amax(1, keepdim=True) / 127
+    assert ((dense(layer, torch.float32) - original).abs() <= 0.51 * step + 1e-3 * original.abs()).all()
