@@ -64,7 +64,6 @@ def recipe(rows: Path) -> str:
             "training": {
                 "epochs": 1,
                 "effective_batch_size": BATCH,
-                "batch_size": BATCH,
                 "learning_rate": RATE,
                 "scheduler": "constant",
                 "warmup_ratio": 0.0,

@@ -71,6 +71,6 @@ def test_a_layer_in_8_bits_is_close_to_what_it_was(tiny_model: Path, tmp_path: P
     layer = backend.model.get_base_model().model.layers[0].mlp.up_proj.base_layer
     original = plain.model.layers[0].mlp.up_proj.weight
     assert layer.weight.dtype == torch.int8
-    # A row's step is its largest weight / 127, and rounding errs by half a step.
+    # A row's step is its largest weight / 127, and rounding errs by half a step; bf16 came before.
     step = original.abs().amax(1, keepdim=True) / 127
-    assert ((dense(layer, torch.float32) - original).abs() <= 0.51 * step + 1e-3 * original.abs()).all()
+    assert ((dense(layer, torch.float32) - original).abs() <= 0.51 * step + 4e-3 * original.abs()).all()

@@ -117,8 +117,8 @@ def saved_per_token(shape: ModelShape, full: bool) -> int:
 
     The inputs and outputs of both norms (4 hidden; the outputs are what the adapters of q, k, v and of gate
     and up share), queries, keys and values, the attention's output example by example and end to end, gate and
-    up. Norms, softmax and the gate's product are computed again in the backward pass, dropout's masks are drawn again. Full training
-    keeps the plain MLP, and with it the gate's activation and the product too.
+    up. Norms, softmax and the gate's product are computed again in the backward pass, dropout's masks are drawn
+    again. Full training keeps the plain MLP, and with it the gate's activation and the product too.
     """
     queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     return 4 * shape.hidden + 3 * queries + 2 * keys + (4 if full else 2) * shape.intermediate
