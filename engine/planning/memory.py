@@ -49,9 +49,9 @@ class Load:
 
 LOGIT_BYTES = 128 << 20
 """The buffer in which the loss makes its logits, chunk by chunk."""
-HOST_OVERHEAD = 490_000_000
+HOST_OVERHEAD = 550_000_000
 """Resident interpreter, torch, transformers, PEFT and tokenizers with their code in use (450 MB measured
-on Linux), and small blocks that the allocator keeps (40 MB)."""
+on Linux), and what the allocator keeps (100 MB)."""
 CUDA_OVERHEAD = 700_000_000
 """CUDA context, cuBLAS workspaces and the caching allocator's slack."""
 UNEVEN = 1.5
