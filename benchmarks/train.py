@@ -1,6 +1,6 @@
 """Training speed and memory against TRL's SFTTrainer: the same model, rows, order, batch and length, on the CPU.
 
-    python benchmarks/train.py [--rows FILE] [--steps 10] [--sides ft trl-bf16 trl-fp32]
+    python benchmarks/train.py [--rows FILE] [--steps 10] [--sides ft ft-system-allocator trl-bf16 trl-fp32]
 
 Every side trains LoRA (rank 16, all linear layers) on the starter in a process of its own, one after the other.
 Needs the extra `bench` (trl, datasets). Speeds are real tokens, padding left out, over all steps but the first.
@@ -21,7 +21,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 ROWS = ROOT.parent / "shared" / "data" / "alpaca_en_demo.json"
 BATCH, LENGTH, RATE, SEED = 4, 512, 2e-4, 7
-SIDES = ("ft", "trl-bf16", "trl-fp32")
+SIDES = ("ft", "ft-system-allocator", "trl-bf16", "trl-fp32")
 
 
 def main() -> None:
@@ -35,7 +35,11 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.child:
         side, rows = arguments.child
-        print(json.dumps(with_ft(Path(rows)) if side == "ft" else with_trl(Path(rows), side == "trl-bf16")))
+        print(
+            json.dumps(
+                with_ft(Path(rows)) if side.startswith("ft") else with_trl(Path(rows), side == "trl-bf16")
+            )
+        )
         return
     if not arguments.rows.is_file():
         sys.exit(f"{arguments.rows} is not here; name a file of alpaca rows with --rows.")
@@ -50,7 +54,8 @@ def run(side: str, rows: Path) -> dict[str, Any]:
     """One side in a process of its own."""
     print(f"training with {side} …", file=sys.stderr, flush=True)
     command = [sys.executable, __file__, "--child", side, str(rows)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT)
+    environment = os.environ | ({"FT_ALLOCATOR": "system"} if side == "ft-system-allocator" else {})
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT, env=environment)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
 
@@ -80,7 +85,7 @@ def with_ft(rows: Path) -> dict[str, Any]:
 
     file = rows.with_name("train.yml")
     file.write_text(recipe(rows))
-    run = ft.train(file, folder=rows.with_name("run"))
+    run = ft.train(file, folder=rows.with_name(f"run-{os.getpid()}"))
     run.wait()
     events = list(run.events(follow=False))
     steps = [event for event in events if isinstance(event, Step)]

@@ -14,8 +14,11 @@ PACKAGE, LIBRARY = "cmeel-mimalloc", "libmimalloc.so"
 
 
 def preload() -> dict[str, str]:
-    """What a child's environment needs to run on mimalloc; nothing elsewhere than on Linux or where it is missing."""
-    if sys.platform != "linux":
+    """What a child's environment needs to run on mimalloc; nothing elsewhere than on Linux or where it is missing.
+
+    `FT_ALLOCATOR=system` keeps the system's own.
+    """
+    if sys.platform != "linux" or os.environ.get("FT_ALLOCATOR") == "system":
         return {}
     try:
         files = importlib.metadata.files(PACKAGE) or []
