@@ -1,5 +1,6 @@
 """Fixtures for every test: a home of its own, no hub, the starter and a tiny real model."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,12 @@ from filelock import FileLock
 
 from engine.models import starter
 from tests.tiny import make_tiny_model
+
+
+# A shell without job control starts background commands deaf to ctrl-c, and their children inherit it; the tests
+# that press ctrl-c must not depend on how the test run was started.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

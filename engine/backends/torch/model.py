@@ -113,6 +113,7 @@ def _draw_start(model: nn.Module, seed: int) -> None:
 
 def _settle_formats(model: nn.Module, compute: torch.dtype) -> None:
     """Trained weights in fp32 (masters); small frozen ones in the compute format; matrices stay as they are held."""
+    quantised = any(is_quantised(module) for module in model.modules())
     held = {
         id(module.weight)
         for module in model.modules()
@@ -123,6 +124,9 @@ def _settle_formats(model: nn.Module, compute: torch.dtype) -> None:
             parameter.data = parameter.data.float()
         elif id(parameter) not in held and parameter.is_floating_point():
             parameter.data = parameter.data.to(compute)
+        elif quantised and parameter.is_floating_point():
+            # A view into the mapped file would keep all of its pages, those of the quantised weights too.
+            parameter.data = parameter.data.clone()
 
 
 def _install(model: nn.Module, compute: torch.dtype) -> None:
