@@ -9,7 +9,6 @@ from filelock import FileLock
 from engine.models import starter
 from tests.tiny import make_tiny_model
 
-
 # A shell without job control starts background commands deaf to ctrl-c, and their children inherit it; the tests
 # that press ctrl-c must not depend on how the test run was started.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
