@@ -2,7 +2,7 @@
 
 A step takes and frees thousands of blocks of all sizes. glibc's allocator keeps them in one heap full of holes, or,
 told not to, maps and unmaps each of them; mimalloc (MIT, from the package `cmeel-mimalloc`) does neither.
-What that is worth is measured in docs/benchmarks.md.
+`benchmarks/train.py --sides ft ft-system-allocator` measures what that is worth.
 """
 
 import importlib.metadata
