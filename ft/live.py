@@ -114,6 +114,7 @@ class Live:
             case Phase():
                 self.phase = event
                 self._read_plan()
+                self.live.refresh()  # a phase shorter than a redraw is shown too
             case Step():
                 self.step = event
                 self.losses.append(event.loss)

@@ -31,14 +31,14 @@ def ft(
     )
 
 
-def until(happened: Callable[[], Any], what: str) -> Any:
-    """Wait for something to become true; returns it."""
+def until(happened: Callable[[], Any], what: str, instead: Callable[[], str] = str) -> Any:
+    """Wait for something to become true; returns it. `instead` tells, at the end, what was there."""
     end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
         if found := happened():
             return found
         time.sleep(0.02)
-    raise AssertionError(f"never: {what}")
+    raise AssertionError(f"never: {what} {instead()}")
 
 
 class Terminal:
@@ -67,7 +67,11 @@ class Terminal:
 
     def wait_for(self, text: str) -> None:
         """Wait until the terminal has shown a text."""
-        until(lambda: text in self.shown, f"{text!r} on the terminal; it shows: {self.shown[-2000:]}")
+        until(
+            lambda: text in self.shown,
+            f"{text!r} on the terminal",
+            lambda: f"; it shows: {self.shown[-2000:]}",
+        )
 
     @property
     def shown(self) -> str:

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from engine.backends.torch.attention import SegmentAttention
-from engine.backends.torch.lora import GatedLoraProduct, LoraProduct, Product
+from engine.backends.torch.lora import GatedProjection, Projections, Shared
 from engine.backends.torch.loss import HeadLoss, token_losses
-from engine.backends.torch.norm import RmsNorm
+from engine.backends.torch.norm import NormOf, RmsNorm
 
 
 def test_attention_of_a_packed_row_is_that_of_its_examples_alone() -> None:
@@ -44,41 +44,69 @@ def test_a_norm_has_the_gradient_of_its_formula() -> None:
         torch.testing.assert_close(got, expected)
 
 
-def test_a_gated_layer_has_the_gradient_of_its_formula() -> None:
+def test_a_sliding_window_hides_what_lies_before_it() -> None:
+    torch.manual_seed(5)
+    attention = SegmentAttention()
+    attention.lengths = [12, 4]
+    q, k, v = (torch.randn(1, 2, 16, 8) for _ in range(3))
+    windowed, _ = attention(nn.Module(), q, k, v, None, sliding_window=5)
+    position = torch.arange(12)
+    distance = position[:, None] - position
+    scores = (q @ k.transpose(2, 3) / 8**0.5)[..., :12, :12]
+    formula = scores.masked_fill((distance < 0) | (distance >= 5), -torch.inf).softmax(-1) @ v[:, :, :12]
+    torch.testing.assert_close(windowed[:, :12], formula.transpose(1, 2), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kept", [torch.float32, torch.bfloat16])
+def test_a_gated_layer_has_the_gradient_of_its_formula(kept: torch.dtype) -> None:
     torch.manual_seed(2)
     layer = nn.Linear(8, 6).requires_grad_(False)
     gate, up = (torch.randn(1, 5, 8, requires_grad=True) for _ in range(2))
     a, b = torch.randn(4, 8, requires_grad=True), torch.randn(6, 4, requires_grad=True)
-    ours = GatedLoraProduct.apply(gate, up, a, b, Product(layer, 0.5))
+    ours = GatedProjection.apply(gate, up, Shared((layer,), (0.5,)), kept, a, b)
     x = nn.functional.silu(gate) * up
     plain = layer(x) + 0.5 * (x @ a.T) @ b.T
     torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-5)
     slope = torch.randn_like(plain)
     got = torch.autograd.grad((ours * slope).sum(), (gate, up, a, b))
     expected = torch.autograd.grad((plain * slope).sum(), (gate, up, a, b))
+    tolerance = {"rtol": 1e-4, "atol": 1e-5} if kept == torch.float32 else {"rtol": 2e-2, "atol": 2e-2}
     for one, other in zip(got, expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(one, other, **tolerance)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("drop", [0.0, 0.3])
-def test_an_adapted_layer_has_the_gradient_of_its_formula(dtype: torch.dtype, drop: float) -> None:
+@pytest.mark.parametrize("with_norm", [False, True])
+def test_layers_with_one_input_have_the_gradients_of_their_formulas(
+    dtype: torch.dtype, drop: float, with_norm: bool
+) -> None:
+    """The second layer has no adapter, the third one of another rank."""
     torch.manual_seed(3)
-    layer = nn.Linear(12, 10, dtype=dtype).requires_grad_(False)
+    layers = tuple(nn.Linear(12, out, dtype=dtype).requires_grad_(False) for out in (10, 6, 8))
     x = torch.randn(2, 7, 12, dtype=dtype, requires_grad=True)
-    a, b = torch.randn(4, 12, requires_grad=True), torch.randn(10, 4, requires_grad=True)
-    ours = LoraProduct.apply(x, a, b, Product(layer, 0.5, drop, seed=9))
-    mask = torch.ones_like(x)
+    a = [torch.randn(rank, 12, requires_grad=True) for rank in (4, 0, 2)]
+    b = [torch.randn(out, rank, requires_grad=True) for out, rank in ((10, 4), (6, 0), (8, 2))]
+    weight = torch.rand(12, dtype=dtype) + 0.5
+    norm = NormOf(weight, 1e-5) if with_norm else None
+    ours = Projections.apply(x, Shared(layers, (0.5, 0.0, 2.0), drop, 9, norm), *a, *b)
+    mask = torch.ones(14, 12)
     if drop:
         generator = torch.Generator().manual_seed(9)
-        mask = torch.empty(x.shape).bernoulli_(1 - drop, generator=generator) / (1 - drop)
-    wide = [t.double() for t in (x, a, b, layer.weight, layer.bias, mask)]
-    plain = wide[0] @ wide[3].T + wide[4] + 0.5 * ((wide[0] * wide[5]) @ wide[1].T) @ wide[2].T
-    tolerance = {"rtol": 1e-4, "atol": 1e-4} if dtype == torch.float32 else {"rtol": 5e-2, "atol": 0.2}
-    torch.testing.assert_close(ours.double(), plain, **tolerance)
-    slope = torch.randn_like(plain)
-    got = torch.autograd.grad((ours.double() * slope).sum(), (x, a, b))
-    expected = torch.autograd.grad((plain * slope).sum(), (x, a, b))
+        mask = torch.empty(2, 7, 12).bernoulli_(1 - drop, generator=generator) / (1 - drop)
+    inputs = x.double()
+    if with_norm:
+        inputs = inputs * torch.rsqrt(inputs.square().mean(-1, keepdim=True) + 1e-5) * weight.double()
+    tolerance = {"rtol": 1e-4, "atol": 1e-4} if dtype == torch.float32 else {"rtol": 5e-2, "atol": 0.3}
+    plain = []
+    for i, (layer, scale) in enumerate(zip(layers, (0.5, 0.0, 2.0), strict=True)):
+        low = (inputs * mask.view(2, 7, 12).double()) @ a[i].double().T
+        y = inputs @ layer.weight.double().T + layer.bias.double() + scale * low @ b[i].double().T
+        torch.testing.assert_close(ours[i].double(), y, **tolerance)
+        plain.append((y * torch.linspace(-1, 1, y.numel()).view(y.shape)).sum())
+    mine = sum((y.double() * torch.linspace(-1, 1, y.numel()).view(y.shape)).sum() for y in ours)
+    wanted = (x, a[0], a[2], b[0], b[2])
+    got, expected = torch.autograd.grad(mine, wanted), torch.autograd.grad(sum(plain), wanted)
     for one, other in zip(got, expected, strict=True):
         assert one.dtype == other.dtype
         torch.testing.assert_close(one.double(), other.double(), **tolerance)

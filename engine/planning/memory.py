@@ -56,7 +56,9 @@ CUDA_OVERHEAD = 700_000_000
 """CUDA context, cuBLAS workspaces and the caching allocator's slack."""
 UNEVEN = 1.5
 """A micro-batch may train more of its tokens than the average one does."""
-GATE_TEMPORARIES = 5
+BLOCKS = ("llama", "mistral", "qwen2")
+"""Architectures whose layers the torch backend replaces whole (`engine.backends.torch.block`)."""
+GATE_TEMPORARIES = 6
 """Tensors of the MLP's inner width that its backward pass holds at once."""
 
 
@@ -101,35 +103,41 @@ def linear_parameters(shape: ModelShape) -> int:
 def activation_bytes(shape: ModelShape, load: Load) -> int:
     """What the forward pass keeps for the backward pass, and the largest temporaries beside it.
 
-    Every layer keeps `saved_per_token` numbers a token; with checkpointing, its input alone, and one layer
+    Every layer keeps `saved_per_token` bytes a token; with checkpointing, its input alone, and one layer
     at a time is computed again (compare Korthikanti et al. 2022, arXiv:2205.05198, sections 4.1 and 5).
     """
     width = BYTES[load.compute]
-    layer = load.tokens * saved_per_token(shape, full=load.rank == 0) * width
+    layer = load.tokens * saved_per_token(shape, load)
     inputs = load.tokens * shape.hidden * width
     kept = inputs * shape.layers + layer if load.checkpointing else layer * shape.layers
     temporary = GATE_TEMPORARIES * load.tokens * shape.intermediate * width
     return kept + temporary + widened_weight_bytes(shape, load)
 
 
-def saved_per_token(shape: ModelShape, full: bool) -> int:
-    """Numbers that one layer keeps for one token.
+def saved_per_token(shape: ModelShape, load: Load) -> int:
+    """Bytes that one layer keeps for one token.
 
-    The inputs and outputs of both norms (4 hidden; the outputs are what the adapters of q, k, v and of gate
-    and up share), queries, keys and values, the attention's output example by example and end to end, gate and
-    up. Norms, softmax and the gate's product are computed again in the backward pass, dropout's masks are drawn
-    again. Full training keeps the plain MLP, and with it the gate's activation and the product too.
+    The inputs of both norms, queries, keys and values, the attention's output example by example and end to end,
+    gate and up, and what the adapters make of their inputs. Norms, softmax and the gate's product are computed
+    again in the backward pass, dropout's masks are drawn again; gate and up are kept in the weights' format. A layer
+    that is not of Llama's shape keeps what its norms made too, and full training also the plain MLP's steps.
     """
     queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
-    return 4 * shape.hidden + 3 * queries + 2 * keys + (4 if full else 2) * shape.intermediate
+    full = load.rank == 0
+    norms = 2 if shape.architecture in BLOCKS and not full else 4
+    kept = norms * shape.hidden + 3 * queries + 2 * keys
+    if full:
+        return (kept + 4 * shape.intermediate) * BYTES[load.compute]
+    low = load.rank * sum(layer.count for layer in shape.linears) // shape.layers
+    return (kept + low) * BYTES[load.compute] + 2 * shape.intermediate * BYTES[load.weights]
 
 
 def widened_weight_bytes(shape: ModelShape, load: Load) -> int:
-    """The largest frozen weight in the compute format, and once more with the adapter folded in (fp32)."""
-    if load.rank == 0 or (load.weights == load.compute != "fp32" and load.quantization == "none"):
+    """The largest frozen weight in the compute format, where it is held in another."""
+    if load.rank == 0 or (load.weights == load.compute and load.quantization == "none"):
         return 0
     largest = max((layer.inputs * layer.outputs for layer in shape.linears), default=0)
-    return largest * BYTES[load.compute] * (2 if load.compute == "fp32" else 1)
+    return largest * BYTES[load.compute]
 
 
 def logit_bytes(shape: ModelShape, load: Load) -> int:

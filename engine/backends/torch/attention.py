@@ -29,6 +29,8 @@ class SegmentAttention:
         attention_mask: Tensor | None,
         dropout: float = 0.0,
         scaling: float | None = None,
+        sliding_window: int | None = None,
+        softcap: float | None = None,
         **kwargs: Any,
     ) -> tuple[Tensor, None]:
         """query `[rows, heads, n, d]`, key and value `[rows, kv_heads, n, d]` to `[rows, n, heads, d]`."""
@@ -36,12 +38,16 @@ class SegmentAttention:
         grouped = query.shape[1] != key.shape[1]
         # split, not slices: its backward is one concatenation, where each slice's would fill a whole row with zeros
         parts = zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
-        outputs = [
-            scaled_dot_product_attention(
-                q, k, v, dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=grouped
-            ).transpose(1, 2)
-            for q, k, v in parts
-        ]
+        outputs = []
+        for q, k, v in parts:
+            band = _band(q.shape[2], sliding_window, q.device)
+            if softcap is not None:
+                output = _capped(q, k, v, band, softcap, scaling)
+            else:
+                output = scaled_dot_product_attention(
+                    q, k, v, band, dropout, is_causal=band is None, scale=scaling, enable_gqa=grouped
+                )
+            outputs.append(output.transpose(1, 2))
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, 1), None
 
     def install(self, model: Any) -> None:
@@ -52,3 +58,25 @@ class SegmentAttention:
         AttentionInterface.register(NAME, self)
         AttentionMaskInterface.register(NAME, lambda *args, **kwargs: None)
         model.set_attn_implementation(NAME)
+
+
+def _band(length: int, window: int | None, device: torch.device) -> Tensor | None:
+    """What a token sees, `[length, length]`, where a sliding window hides some of what causality leaves."""
+    if window is None or length <= window:
+        return None
+    position = torch.arange(length, device=device)
+    distance = position[:, None] - position
+    return (distance >= 0) & (distance < window)
+
+
+def _capped(
+    q: Tensor, k: Tensor, v: Tensor, band: Tensor | None, softcap: float, scaling: float | None
+) -> Tensor:
+    """Attention with scores held within a soft cap (Gemma 2, arXiv:2408.00118), which torch's own does not know."""
+    group = q.shape[1] // k.shape[1]
+    k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
+    scores = q @ k.transpose(2, 3) * (scaling if scaling is not None else q.shape[-1] ** -0.5)
+    if band is None:
+        band = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
+    capped = torch.tanh(scores / softcap).mul(softcap).masked_fill(~band, -torch.inf)
+    return capped.softmax(-1) @ v

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from engine.backends.base import MemoryExhausted, MemoryReading, StepResult
 from engine.backends.torch import answers, memory, state
 from engine.backends.torch.attention import NAME, SegmentAttention
-from engine.backends.torch.checks import keeps_apart
+from engine.backends.torch.block import replace_layers
+from engine.backends.torch.checks import head_is_plain, keeps_apart
 from engine.backends.torch.loss import HeadLoss, token_losses
 from engine.backends.torch.model import DTYPES, load_model
 from engine.config.schema import TrainConfig
@@ -38,7 +40,9 @@ class TorchBackend:
         self.segmented = causal.config._attn_implementation == "sdpa" and causal._supports_attention_backend
         if self.segmented:
             self.attention.install(model)
-        self.body, self.head = causal.base_model, causal.get_output_embeddings()
+            replace_layers(model, self.attention, DTYPES[plan.weights_dtype])
+        self.causal, self.body, self.head = causal, causal.base_model, causal.get_output_embeddings()
+        self.plain_head = True
         self.trained = {n: p for n, p in sorted(model.named_parameters()) if p.requires_grad}
         self.optimizer = torch.optim.AdamW(
             self.trained.values(), lr=0.0, weight_decay=config.training.weight_decay, foreach=True
@@ -58,6 +62,7 @@ class TorchBackend:
     ) -> "TorchBackend":
         backend = cls(load_model(plan, config, folder, adapter), plan, config, folder)
         backend.model.train(training)
+        backend.plain_head = head_is_plain(backend)
         backend.packs = plan.packing and keeps_apart(backend)
         return backend
 
@@ -106,11 +111,11 @@ class TorchBackend:
         self.optimizer.zero_grad(set_to_none=True)
 
     def evaluate(self, batch: Batch) -> tuple[float, int]:
-        losses = self._token_losses(batch)
+        losses = self.token_losses(batch, self.plain_head)
         return float(losses.sum()), len(losses)
 
     def log_probabilities(self, batch: Batch) -> list[float]:
-        return [-loss for loss in self._token_losses(batch).tolist()]
+        return [-loss for loss in self.token_losses(batch, self.plain_head).tolist()]
 
     def generate(
         self,
@@ -137,22 +142,36 @@ class TorchBackend:
     def _loss(self, batch: Batch) -> Tensor:
         """Summed loss in nats over the batch's trained tokens."""
         where, targets = _predictions(batch)
+        if not self.plain_head:
+            return self._losses_of_logits(batch, where, targets).sum()
         hidden = self._hidden(batch).flatten(0, 1).index_select(0, where.to(self.device))
         return HeadLoss.apply(hidden, targets.to(self.device), self.head.weight, self.head.bias)
+
+    def _losses_of_logits(self, batch: Batch, where: Tensor, targets: Tensor) -> Tensor:
+        """Losses `[n]` from the model's own logits, for a head that is more than a product."""
+        logits = self._forward(self.causal, batch).logits.flatten(0, 1).index_select(0, where.to(self.device))
+        return cross_entropy(logits.float(), targets.to(self.device), reduction="none")
 
     def hidden_states(self, batch: Batch) -> Tensor:
         """The last layer's output without gradients, `[rows, length, width]`."""
         with self._evaluating(), torch.no_grad():
             return self._hidden(batch)
 
-    def _token_losses(self, batch: Batch) -> Tensor:
+    def token_losses(self, batch: Batch, plain_head: bool) -> Tensor:
+        """Loss in nats of each trained token, `[n]`, without gradients; see `checks.head_is_plain`."""
         where, targets = _predictions(batch)
         with self._evaluating(), torch.no_grad():
+            if not plain_head:
+                return self._losses_of_logits(batch, where, targets)
             hidden = self._hidden(batch).flatten(0, 1).index_select(0, where.to(self.device))
             return token_losses(hidden, targets.to(self.device), self.head.weight, self.head.bias)
 
     def _hidden(self, batch: Batch) -> Tensor:
-        """The last layer's output, `[rows, length, width]`.
+        """The last layer's output, `[rows, length, width]`."""
+        return self._forward(self.body, batch).last_hidden_state
+
+    def _forward(self, model: Any, batch: Batch) -> Any:
+        """What the model, or its body without the head, says of a batch.
 
         Padding lies on the right, where causality hides it from every real token: no mask is needed.
         """
@@ -162,8 +181,7 @@ class TorchBackend:
         self.attention.lengths = _lengths(batch.segment_ids[0]) if packed else None
         full = self.config.adapter.type == "none" and self.plan.compute_dtype != "fp32"
         with torch.autocast(self.device.type, DTYPES[self.plan.compute_dtype], enabled=full):
-            output = self.body(input_ids=ids, position_ids=positions, attention_mask=None, use_cache=False)
-        return output.last_hidden_state
+            return model(input_ids=ids, position_ids=positions, attention_mask=None, use_cache=False)
 
     def _clip(self) -> Tensor:
         """The gradient's global norm, and the gradient scaled down to the recipe's limit."""

@@ -24,6 +24,18 @@ def keeps_apart(backend: "TorchBackend") -> bool:
     return float(difference.max()) < TOLERANCE[backend.plan.compute_dtype]
 
 
+def head_is_plain(backend: "TorchBackend") -> bool:
+    """Whether the model's logits are its last hidden states times its head, and nothing more.
+
+    Gemma 2 caps them, Cohere and Granite scale them.
+    """
+    vocabulary = backend.head.weight.shape[0]
+    row = np.random.default_rng(1).integers(0, vocabulary, 8).astype(np.int32)
+    batch = _packed([row])
+    own, product = (backend.token_losses(batch, plain_head) for plain_head in (False, True))
+    return float((own - product).norm() / own.norm()) < TOLERANCE[backend.plan.compute_dtype]
+
+
 def _packed(rows: list[np.ndarray]) -> Batch:
     ids = np.concatenate(rows)[None]
     positions = np.concatenate([np.arange(len(row), dtype=np.int32) for row in rows])[None]

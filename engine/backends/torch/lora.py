@@ -1,72 +1,74 @@
-"""LoRA layers as functions that save their input and nothing else.
+"""Frozen linear layers with LoRA updates as functions that keep little for the backward pass.
 
-LoRA (Hu et al. 2021, arXiv:2106.09685): y = x W^T + b + s (x A^T) B^T, with s = alpha / rank.
-In fp32 the update is folded into the weight, W + s B A: one large product instead of three. In half precision
-that would round small updates away, so there they stay apart; A and B are fp32 masters, cast for the product.
+LoRA (Hu et al. 2021, arXiv:2106.09685): y = x W^T + bias + s (x A^T) B^T, with s = alpha / rank. W may be held in
+another format than x; A and B are fp32 masters, cast for the product. Layers with one input are one function: their
+A's are multiplied together, and the gradient of the input is summed in one buffer.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, silu
+from torch.nn.functional import linear
 
+from engine.backends.torch.norm import NormOf, norm_gradient, normed
 from engine.backends.torch.weights import dense
 
-FOLD_FROM = 64
-"""Fewest tokens for which the update is folded into the weight."""
+Factors = tuple[Sequence[Tensor], Sequence[Tensor]]
+"""The A's, each `[rank, in]`, and the B's, each `[out, rank]`; rank 0 where a layer has no update."""
 
 
 @dataclass(frozen=True)
-class Product:
-    """One adapted layer in one forward pass: its frozen layer, the update's scale, and dropout with its seed."""
+class Shared:
+    """Layers with the same input in one pass, with what does not change in it."""
 
-    layer: nn.Module
-    scale: float
+    layers: tuple[nn.Module, ...]
+    scales: tuple[float, ...]
     drop: float = 0.0
     seed: int = 0
+    norm: NormOf | None = None
+    """Applied to the input first; made again in the backward pass."""
 
-    @staticmethod
-    def draw(layer: nn.Module, scale: float, drop: float) -> "Product":
-        """With a dropout seed taken from the state of the micro-batch."""
-        return Product(layer, scale, drop, int(torch.randint(2**62, ())) if drop else 0)
-
-    def forward(self, x: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """x `[…, in]`, A `[rank, in]`, B `[out, rank]` to `[…, out]` in x's format."""
-        bias = self.layer.bias.to(x.dtype) if self.layer.bias is not None else None
-        if self._folds(x):
-            return linear(x, self._folded(a, b), bias)
-        y = linear(x, dense(self.layer, x.dtype), bias)
-        return y.add_(linear(linear(self._dropped(x), a.to(x.dtype)), b.to(x.dtype)), alpha=self.scale)
+    def forward(self, x: Tensor, factors: Factors) -> tuple[list[Tensor], Tensor]:
+        """x `[…, in]` to each layer's `[…, out]` in x's format, and x A^T, `[n, sum of ranks]`."""
+        low = linear(self._dropped(x), torch.cat(list(factors[0])).to(x.dtype)).flatten(0, -2)
+        outputs = []
+        for layer, b, scale, part in zip(
+            self.layers, factors[1], self.scales, self._split(low, factors), strict=True
+        ):
+            bias = layer.bias.to(x.dtype) if layer.bias is not None else None
+            y = linear(x, dense(layer, x.dtype), bias)
+            y.view(-1, y.shape[-1]).addmm_(part, b.to(x.dtype).T, alpha=scale)
+            outputs.append(y)
+        return outputs, low
 
     def backward(
-        self, grad: Tensor, x: Tensor, a: Tensor, b: Tensor, wants_x: bool
-    ) -> tuple[Tensor | None, Tensor, Tensor]:
-        """Gradients of x (where wanted), A and B; these two in fp32."""
-        g = grad.reshape(-1, grad.shape[-1])
-        dropped = self._dropped(x).reshape(-1, x.shape[-1])
-        half_a, half_b = a.to(x.dtype), b.to(x.dtype)
-        g_low = g @ half_b
-        grad_a = (g_low.T @ dropped).float().mul_(self.scale)
-        grad_b = (g.T @ (dropped @ half_a.T)).float().mul_(self.scale)
+        self, grads: Sequence[Tensor], x: Tensor, low: Tensor, factors: Factors, wants_x: bool
+    ) -> tuple[Tensor | None, list[Tensor], list[Tensor]]:
+        """Gradients of x (where wanted), of the A's and of the B's; these in fp32."""
+        grad_low, grad_b = torch.empty_like(low), []
+        for g, b, scale, part, into in zip(
+            grads,
+            factors[1],
+            self.scales,
+            self._split(low, factors),
+            self._split(grad_low, factors),
+            strict=True,
+        ):
+            torch.mm(g, b.to(x.dtype) * scale, out=into)
+            grad_b.append((g.T @ part).float().mul_(scale))
+        grad_a = list((grad_low.T @ self._dropped(x)).float().split([len(a) for a in factors[0]]))
         if not wants_x:
             return None, grad_a, grad_b
-        if self._folds(x):
-            return (g @ self._folded(a, b)).view(x.shape), grad_a, grad_b
-        through = self._dropped((g_low @ half_a).view(x.shape))
-        grad_x = (g @ dense(self.layer, x.dtype)).view(x.shape).add_(through, alpha=self.scale)
+        grad_x = self._dropped(grad_low @ torch.cat(list(factors[0])).to(x.dtype))
+        for g, layer in zip(grads, self.layers, strict=True):
+            grad_x.addmm_(g, dense(layer, x.dtype))
         return grad_x, grad_a, grad_b
 
-    def _folds(self, x: Tensor) -> bool:
-        """Folding costs as much as a few dozen tokens do; answers come one token at a time."""
-        return x.dtype == torch.float32 and not self.drop and x.numel() >= FOLD_FROM * x.shape[-1]
-
-    def _folded(self, a: Tensor, b: Tensor) -> Tensor:
-        weight = dense(self.layer, torch.float32)
-        if weight.data_ptr() == self.layer.weight.data_ptr():  # held in fp32 already: not ours to change
-            return torch.addmm(weight, b, a, alpha=self.scale)
-        return weight.addmm_(b, a, alpha=self.scale)
+    def _split(self, low: Tensor, factors: Factors) -> tuple[Tensor, ...]:
+        return low.split([len(a) for a in factors[0]], dim=1)
 
     def _dropped(self, x: Tensor) -> Tensor:
         """x under the mask of this pass: made again from its seed in the backward pass instead of being kept."""
@@ -77,35 +79,59 @@ class Product:
         return x * mask.div_(1 - self.drop).to(x.dtype)
 
 
-class LoraProduct(torch.autograd.Function):
-    """An adapted layer. Saves x, which layers with the same input share."""
+class Projections(torch.autograd.Function):
+    """Layers with one input, after a norm where one is given. Keeps the input as it was before the norm."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, a: Tensor, b: Tensor, product: Product) -> Tensor:
-        ctx.product = product
-        ctx.save_for_backward(x, a, b)
-        return product.forward(x, a, b)
+    def forward(ctx: Any, x: Tensor, shared: Shared, *factors: Tensor) -> tuple[Tensor, ...]:
+        inputs, inverse = normed(x, shared.norm) if shared.norm else (x, None)
+        outputs, low = shared.forward(inputs, _halves(factors))
+        ctx.shared = shared
+        ctx.save_for_backward(x, inverse, low, *factors)
+        return tuple(outputs)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
-        return (*ctx.product.backward(grad, *ctx.saved_tensors, ctx.needs_input_grad[0]), None)
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, inverse, low, *factors = ctx.saved_tensors
+        shared, rows = ctx.shared, x.flatten(0, -2)
+        if inverse is not None:
+            inverse = inverse.flatten(0, -2)
+        inputs = rows if shared.norm is None else normed(rows, shared.norm, inverse)[0]
+        flat = [grad.flatten(0, -2) for grad in grads]
+        grad_x, *of_factors = shared.backward(flat, inputs, low, _halves(factors), ctx.needs_input_grad[0])
+        if grad_x is not None and shared.norm is not None:
+            grad_x = norm_gradient(grad_x, rows, shared.norm, inverse)
+        return (grad_x.view(x.shape) if grad_x is not None else None, None, *of_factors[0], *of_factors[1])
 
 
-class GatedLoraProduct(torch.autograd.Function):
-    """An adapted layer on silu(gate) * up (SwiGLU, Shazeer 2020, arXiv:2002.05202). Saves gate and up alone."""
+class GatedProjection(torch.autograd.Function):
+    """A layer on silu(gate) * up (SwiGLU, Shazeer 2020, arXiv:2002.05202). Keeps gate and up alone, in `kept`."""
 
     @staticmethod
-    def forward(ctx: Any, gate: Tensor, up: Tensor, a: Tensor, b: Tensor, product: Product) -> Tensor:
-        ctx.product = product
-        ctx.save_for_backward(gate, up, a, b)
-        return product.forward(silu(gate).mul_(up), a, b)
+    def forward(
+        ctx: Any, gate: Tensor, up: Tensor, shared: Shared, kept: torch.dtype, a: Tensor, b: Tensor
+    ) -> Tensor:
+        inputs = torch.sigmoid(gate).mul_(gate).mul_(up)  # sigmoid and product are faster than silu on a CPU
+        (y,), low = shared.forward(inputs, ((a,), (b,)))
+        ctx.shared = shared
+        ctx.save_for_backward(gate.to(kept), up.to(kept), low, a, b)
+        return y
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
-        gate, up, a, b = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        gate, up, low, a, b = ctx.saved_tensors
+        gate, up = gate.to(grad.dtype), up.to(grad.dtype)
         sigmoid = torch.sigmoid(gate)
         activated = gate * sigmoid
-        grad_x, grad_a, grad_b = ctx.product.backward(grad, activated * up, a, b, True)
+        grad_x, (grad_a,), (grad_b,) = ctx.shared.backward(
+            [grad.flatten(0, -2)], (activated * up).flatten(0, -2), low, ((a,), (b,)), True
+        )
+        grad_x = grad_x.view(gate.shape)
         # d silu = sigmoid + silu (1 - sigmoid), in the buffer of sigmoid
-        slope = torch.addcmul(sigmoid, activated, sigmoid, value=-1).add_(activated)
-        return slope.mul_(up).mul_(grad_x), activated.mul_(grad_x), grad_a, grad_b, None
+        slope = sigmoid.addcmul_(activated, sigmoid, value=-1).add_(activated)
+        return slope.mul_(up).mul_(grad_x), activated.mul_(grad_x), None, None, grad_a, grad_b
+
+
+def _halves(factors: Sequence[Tensor]) -> Factors:
+    middle = len(factors) // 2
+    return factors[:middle], factors[middle:]

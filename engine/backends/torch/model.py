@@ -1,6 +1,5 @@
 """Load a model as the plan says, put the adapter on it, and give its layers their saving forms."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +8,13 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
-from engine.backends.torch.lora import GatedLoraProduct, LoraProduct, Product
+from engine.backends.torch.adapted import is_frozen_linear, is_gated_mlp, linear_form, mlp_form
 from engine.backends.torch.norm import replace_norms
-from engine.backends.torch.weights import CastLinear, is_quantised
+from engine.backends.torch.weights import is_quantised
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError, ModelError
 from engine.plan import Plan
 
-SILU = ("SiLU", "SiLUActivation")
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
@@ -27,7 +25,7 @@ def load_model(plan: Plan, config: TrainConfig, folder: Path, adapter: Path | No
     if config.adapter.type == "lora":
         model = _with_lora(model, config, adapter)
     _settle_formats(model, compute)
-    _install(model, compute)
+    _install(model, compute, DTYPES[plan.weights_dtype])
     if plan.gradient_checkpointing:
         # Non-reentrant: it restores the random state, and works where no input asks for a gradient.
         model.gradient_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": True})
@@ -129,66 +127,19 @@ def _settle_formats(model: nn.Module, compute: torch.dtype) -> None:
             parameter.data = parameter.data.clone()
 
 
-def _install(model: nn.Module, compute: torch.dtype) -> None:
+def _install(model: nn.Module, compute: torch.dtype, kept: torch.dtype) -> None:
+    """Replace the forwards of frozen linear layers, norms and gated MLPs where the saving form does the same."""
     for module in model.modules():
-        _install_lora(module)
         if isinstance(module, nn.Embedding):
             module.register_forward_hook(lambda _module, _args, output: output.to(compute))
-    for module in model.modules():
-        plain = (
-            isinstance(module, nn.Linear)
-            and "forward" not in vars(module)
-            and not module.weight.requires_grad
-        )
-        if plain and (module.weight.dtype != compute or is_quantised(module)):
-            module.forward = _cast_forward(module)
+        elif is_gated_mlp(module):
+            module.forward = mlp_form(module, kept)
+        elif _needs_a_form(module, compute):
+            module.forward = linear_form(module)
     replace_norms(model)
-    _install_gates(model)
 
 
-def _cast_forward(layer: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
-    return lambda x: CastLinear.apply(x, layer)
-
-
-def _install_lora(module: Any) -> None:
-    """Replace PEFT's forward where it is plain LoRA on a linear layer; anything else keeps PEFT's own."""
-    if not _is_plain(module):
-        return
-
-    def forward(x: torch.Tensor) -> torch.Tensor:
-        a, b, product = _adapter(module)
-        return LoraProduct.apply(x, a, b, product)
-
-    module.forward = forward
-
-
-def _is_plain(module: Any) -> bool:
-    return (
-        isinstance(module, LoraLayer)
-        and isinstance(module.base_layer, nn.Linear)
-        and list(module.lora_A) == ["default"]
-        and not module.lora_variant
-    )
-
-
-def _adapter(module: Any) -> tuple[torch.Tensor, torch.Tensor, Product]:
-    dropout = getattr(module.lora_dropout["default"], "p", 0.0) if module.training else 0.0
-    product = Product.draw(module.base_layer, module.scaling["default"], dropout)
-    return module.lora_A["default"].weight, module.lora_B["default"].weight, product
-
-
-def _install_gates(model: nn.Module) -> None:
-    """Gated MLPs of the usual shape with SiLU compute the gate and the layer after it in one saving function."""
-    for module in model.modules():
-        parts = [getattr(module, name, None) for name in ("gate_proj", "up_proj", "down_proj", "act_fn")]
-        gate, up, down, act = parts
-        if len(list(module.children())) == 4 and _is_plain(down) and type(act).__name__ in SILU:
-            module.forward = _gated(gate, up, down)
-
-
-def _gated(gate: Any, up: Any, down: Any) -> Callable[[torch.Tensor], torch.Tensor]:
-    def forward(x: torch.Tensor) -> torch.Tensor:
-        a, b, product = _adapter(down)
-        return GatedLoraProduct.apply(gate(x), up(x), a, b, product)
-
-    return forward
+def _needs_a_form(module: Any, compute: torch.dtype) -> bool:
+    if not is_frozen_linear(module):
+        return False
+    return isinstance(module, LoraLayer) or module.weight.dtype != compute or is_quantised(module)

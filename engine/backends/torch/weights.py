@@ -24,17 +24,3 @@ def dense(layer: nn.Module, dtype: torch.dtype) -> Tensor:
 def is_quantised(layer: nn.Module) -> bool:
     """Whether bitsandbytes holds this layer's weight."""
     return type(getattr(layer, "weight", None)).__name__ in ("Params4bit", "Int8Params")
-
-
-class CastLinear(torch.autograd.Function):
-    """`x @ W.T + b` where the frozen W is held in another format than x. Saves nothing but W itself."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, layer: nn.Module) -> Tensor:
-        ctx.layer = layer
-        bias = layer.bias.to(x.dtype) if layer.bias is not None else None
-        return nn.functional.linear(x, dense(layer, x.dtype), bias)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None]:
-        return (grad @ dense(ctx.layer, grad.dtype) if ctx.needs_input_grad[0] else None), None

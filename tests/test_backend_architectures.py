@@ -1,0 +1,98 @@
+"""Models of other families train as transformers and PEFT train them, whatever form their layers take here."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import peft
+import pytest
+import torch
+import transformers
+
+from tests.tiny import VOCAB
+from tests.training import Job, batch_of
+
+ROWS = [list(range(3, 23)), [3, 91, 92, 93, 94, 95, 96, 97, 98, 99], [3, 33, 44]]
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("Llama", {}),
+    "mistral, a window shorter than a row": ("Mistral", {"sliding_window": 8}),
+    "qwen2, biased": ("Qwen2", {}),
+    "qwen3, normed queries": ("Qwen3", {"head_dim": 16}),
+    "gemma2, other norms and a soft cap": (
+        "Gemma2",
+        {"head_dim": 16, "sliding_window": 8, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 1.0},
+    ),
+    "gemma3, local and global layers": ("Gemma3Text", {"head_dim": 16, "sliding_window": 8}),
+    "phi3, fused": ("Phi3", {"pad_token_id": 0}),
+    "smollm3, with and without rotation": ("SmolLM3", {"pad_token_id": 0, "no_rope_layers": [1, 0]}),
+}
+WHOLE = {
+    "llama": 2,
+    "mistral, a window shorter than a row": 2,
+    "qwen2, biased": 2,
+    "smollm3, with and without rotation": 1,
+}
+"""How many layers take the form of `engine.backends.torch.block`."""
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request: pytest.FixtureRequest, tiny_model: Path, tmp_path: Path) -> tuple[str, Path]:
+    """A tiny model of a family with random weights, beside the tiny tokenizer."""
+    name, settings = FAMILIES[request.param]
+    config = getattr(transformers, f"{name}Config")(
+        vocab_size=VOCAB, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=128, eos_token_id=2, **settings,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.05)  # norms and biases that are not 1 and 0
+    folder = tmp_path / "model"
+    model.save_pretrained(folder)
+    for file in [*tiny_model.glob("token*"), *tiny_model.glob("*.jinja")]:
+        (folder / file.name).write_bytes(file.read_bytes())
+    return request.param, folder
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_family_trains_as_in_peft(family: tuple[str, Path], tmp_path: Path, packed: bool) -> None:
+    name, folder = family
+    job = Job.make(folder, tmp_path, adapter={"dropout": 0.0})
+    backend = job.backend(weights_dtype="fp32", compute_dtype="fp32")
+    with torch.no_grad():
+        for key, parameter in backend.trained.items():
+            if "lora_B" in key:
+                parameter.normal_(0, 0.05)
+    job.run.adapter.mkdir()
+    backend.save_weights(job.run.adapter)
+    base = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager"
+    )
+    plain = peft.PeftModel.from_pretrained(base, str(job.run.adapter), is_trainable=True)
+    loss = sum(
+        plain(input_ids=torch.tensor([row]), labels=torch.tensor([row])).loss * (len(row) - 1) for row in ROWS
+    )
+    loss.backward()
+    if packed and not backend.packs:
+        pytest.skip("a run of this model pads its rows")
+    ours = backend._loss(batch_of(ROWS, packed=packed))
+    assert ours.item() == pytest.approx(loss.item(), rel=1e-4)
+    ours.backward()
+    expected = {key: p.grad for key, p in plain.named_parameters() if p.requires_grad}
+    for key, parameter in backend.trained.items():
+        torch.testing.assert_close(parameter.grad, expected[key], rtol=1e-3, atol=1e-4)
+    assert sum("forward" in vars(layer) for layer in backend.body.layers) == WHOLE.get(name, 0)
+
+
+def test_answers_of_a_family_are_those_of_transformers(family: tuple[str, Path], tmp_path: Path) -> None:
+    _, folder = family
+    backend = Job.make(folder, tmp_path).backend(weights_dtype="fp32", compute_dtype="fp32")
+    base = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    prompt = ROWS[0][:6]
+    expected = base.generate(
+        torch.tensor([prompt]), max_new_tokens=8, do_sample=False, eos_token_id=2, pad_token_id=2
+    )
+    (got,) = backend.generate([prompt], 8, {2}, lambda: None)
+    wanted = [token for token in expected[0, 6:].tolist() if token != 2]
+    assert np.array_equal(got, wanted)
