@@ -1,0 +1,72 @@
+"""Every action of the app in one table: keys, footer, help, palette, key map and tests all read it."""
+
+from dataclasses import dataclass
+
+from textual.binding import Binding, BindingType
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing that a person can do. `id` is `scope.name`; the scope is a screen, or `app` for everywhere."""
+
+    id: str
+    keys: str
+    """Keys as Textual names them, separated by commas; a person's key map may change them."""
+    label: str
+    """A word or two, for the footer."""
+    help: str
+    """One sentence, for the help overlay and the palette."""
+    destructive: bool = False
+    """Asks first, with the focus on No."""
+    footer: bool = True
+
+    @property
+    def scope(self) -> str:
+        return self.id.partition(".")[0]
+
+    @property
+    def method(self) -> str:
+        """The name behind `action_` of the method that does it."""
+        return self.id.partition(".")[2]
+
+
+SCREENS: tuple[tuple[str, str, str], ...] = (
+    ("1", "home", "Home"),
+    ("2", "models", "Models"),
+    ("3", "datasets", "Datasets"),
+    ("4", "recipe", "Recipe"),
+    ("5", "monitor", "Monitor"),
+    ("6", "runs", "Runs"),
+    ("7", "chat", "Chat"),
+    ("8", "settings", "Settings"),
+)
+"""Key, scope and title of each screen, in the order of the bar."""
+
+ACTIONS: tuple[Action, ...] = (
+    Action("app.help", "question_mark,f1", "help", "Show every key of this screen."),
+    Action("app.palette", "colon,ctrl+p", "palette", "Find an action by its name.", footer=False),
+    Action("app.details", "f12", "details", "Show the last error in full, to read and copy.", footer=False),
+    Action("app.leave", "q,ctrl+q", "quit", "Leave the app; a run that trains can go on without it."),
+    *(
+        Action(f"app.go_{scope}", key, title, f"Go to {title}.", footer=False)
+        for key, scope, title in SCREENS
+    ),
+    # Home
+    Action("home.next", "enter", "do it", "Do the one next thing that is proposed."),
+    Action("home.train_starter", "t", "train starter", "Train the starter recipe."),
+)
+
+
+def actions_of(scope: str) -> list[Action]:
+    """The actions of a screen, or of the app."""
+    return [action for action in ACTIONS if action.scope == scope]
+
+
+def bindings(scope: str) -> list[BindingType]:
+    """Textual's bindings of a scope; their ids are what a key map names."""
+    return [
+        Binding(
+            action.keys, action.method, action.label, show=action.footer, id=action.id, tooltip=action.help
+        )
+        for action in actions_of(scope)
+    ]

@@ -1,0 +1,39 @@
+"""What all eight screens share: the bar above, the keys below, and a way to the app."""
+
+from collections.abc import Iterable
+from typing import ClassVar, cast
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.screen import Screen
+from textual.widget import Widget
+
+from screens.actions import bindings
+from screens.host import Host
+from screens.widgets.keys import Keys
+from screens.widgets.navigation import Navigation
+
+
+class FtScreen(Screen[None]):
+    """A screen of the app. A subclass sets `SCOPE` and gives its widgets in `body`."""
+
+    SCOPE: ClassVar[str] = ""
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-medium"), (160, "-wide")]  # noqa: RUF012 - Textual's own
+
+    def __init_subclass__(cls) -> None:
+        own: list[BindingType] = bindings(cls.SCOPE)
+        cls.BINDINGS = own
+        super().__init_subclass__()
+
+    @property
+    def host(self) -> Host:
+        return cast(Host, self.app)
+
+    def compose(self) -> ComposeResult:
+        yield Navigation(self.SCOPE)
+        yield from self.body()
+        yield Keys()
+
+    def body(self) -> Iterable[Widget]:
+        """The widgets between the bars."""
+        raise NotImplementedError

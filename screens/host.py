@@ -1,0 +1,44 @@
+"""What the screens may ask of the app that shows them."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+from engine.client import Client
+from engine.errors import FtError
+from engine.hardware.monitor import Sample
+from engine.runs.index import RunSummary
+from screens.preferences import Preferences
+
+
+class Host(Protocol):
+    """The app, seen from a screen. All of it is called on the app's own thread, except `service`."""
+
+    runs: tuple[RunSummary, ...]
+    """The runs as last seen, newest first; `RunsChanged` tells of news."""
+    samples: list[Sample]
+    """The machine's last samples, oldest first; `MachineSampled` tells of news."""
+    preferences: Preferences
+
+    def change(self, **values: Any) -> None:
+        """Change preferences, at once and on disk."""
+
+    def service(self) -> Client:
+        """The warm child that answers questions, started when it is first asked for (may take a while: call in a thread)."""
+
+    def go(self, scope: str) -> None:
+        """Show a screen."""
+
+    def show_run(self, run_id: str) -> None:
+        """Show a run, training or not, in Monitor."""
+
+    def edit_recipe(self, path: Path | None = None, text: str | None = None) -> None:
+        """Show a recipe file, or a text that has no file yet, in Recipe."""
+
+    def chat_with(self, reference: str) -> None:
+        """Talk to a run or a checkpoint in Chat."""
+
+    def show_data(self, source: str) -> None:
+        """Show a file or folder of rows in Datasets."""
+
+    def fail(self, error: FtError) -> None:
+        """Show an error: one line with its hint, the details one key away."""

@@ -1,0 +1,37 @@
+"""What workers tell the screens. Workers post these and never touch a widget; handlers own the state."""
+
+from textual.message import Message
+
+from engine.errors import FtError
+from engine.hardware.monitor import Sample
+from engine.runs.index import RunSummary
+
+
+class RunsChanged(Message):
+    """The runs folder as it is now, newest first. A newer one replaces an older one in the queue."""
+
+    def __init__(self, runs: tuple[RunSummary, ...]) -> None:
+        super().__init__()
+        self.runs = runs
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, RunsChanged)
+
+
+class MachineSampled(Message):
+    """What the machine does now; comes about once a second."""
+
+    def __init__(self, sample: Sample) -> None:
+        super().__init__()
+        self.sample = sample
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, MachineSampled)
+
+
+class WentWrong(Message):
+    """Something failed; the app shows it with its hint, and keeps the details."""
+
+    def __init__(self, error: FtError) -> None:
+        super().__init__()
+        self.error = error
