@@ -98,30 +98,66 @@ def with_ft(rows: Path) -> dict[str, Any]:
     }
 
 
-def with_trl(rows: Path, half: bool) -> dict[str, Any]:
-    """Train with SFTTrainer on the rows in ft's own order."""
-    import torch
+def in_ft_order(rows: Path, folder: Path) -> tuple[Any, list[int]]:
+    """The rows as a `datasets.Dataset` in ft's own order, and the tokens of each step.
+
+    Tokenised by ft, so that both sides see the same tokens with the same ones trained.
+    """
     from datasets import Dataset
-    from peft import LoraConfig
-    from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
-    from trl import SFTConfig, SFTTrainer
 
     from engine.config.load import load_text
     from engine.data.batching import steps_of_epoch
     from engine.data.prepare import prepare
-    from engine.models.resolve import resolve
 
-    folder = resolve("starter").folder
     examples = prepare(load_text(recipe(rows), rows.with_name("train.yml")).config, folder).train
     order = [int(i) for step in steps_of_epoch(examples.lengths, SEED, 0, BATCH, False) for i in step]
     tokens = examples.lengths[order].reshape(-1, BATCH).sum(1).tolist()
-    # Tokenised by ft, so that both sides see the same tokens with the same ones trained.
     data = Dataset.from_list(
         [
             {"input_ids": example.input_ids.tolist(), "labels": example.labels.tolist()}
             for example in (examples[i] for i in order)
         ]
     )
+    return data, tokens
+
+
+def trl_settings(output: Path, half: bool) -> Any:
+    """The recipe in SFTTrainer's words."""
+    from trl import SFTConfig
+
+    return SFTConfig(
+        output_dir=str(output),
+        per_device_train_batch_size=BATCH,
+        max_length=LENGTH,
+        learning_rate=RATE,
+        lr_scheduler_type="constant",
+        weight_decay=0.01,
+        max_grad_norm=1.0,
+        num_train_epochs=1,
+        logging_steps=1,
+        save_strategy="no",
+        report_to=[],
+        bf16=half,
+        use_cpu=True,
+        seed=SEED,
+        gradient_checkpointing=False,
+        completion_only_loss=True,
+        train_sampling_strategy="sequential",
+        dataset_kwargs={"skip_prepare_dataset": True},
+    )
+
+
+def with_trl(rows: Path, half: bool) -> dict[str, Any]:
+    """Train with SFTTrainer on the rows in ft's own order."""
+    import torch
+    from peft import LoraConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+    from trl import SFTTrainer
+
+    from engine.models.resolve import resolve
+
+    folder = resolve("starter").folder
+    data, tokens = in_ft_order(rows, folder)
     seconds: list[float] = []
 
     class Clock(TrainerCallback):  # type: ignore[misc]
@@ -134,26 +170,7 @@ def with_trl(rows: Path, half: bool) -> dict[str, Any]:
     dtype = torch.bfloat16 if half else torch.float32
     trainer = SFTTrainer(
         model=AutoModelForCausalLM.from_pretrained(folder, dtype=dtype),
-        args=SFTConfig(
-            output_dir=str(rows.with_name("trl")),
-            per_device_train_batch_size=BATCH,
-            max_length=LENGTH,
-            learning_rate=RATE,
-            lr_scheduler_type="constant",
-            weight_decay=0.01,
-            max_grad_norm=1.0,
-            num_train_epochs=1,
-            logging_steps=1,
-            save_strategy="no",
-            report_to=[],
-            bf16=half,
-            use_cpu=True,
-            seed=SEED,
-            gradient_checkpointing=False,
-            completion_only_loss=True,
-            train_sampling_strategy="sequential",
-            dataset_kwargs={"skip_prepare_dataset": True},
-        ),
+        args=trl_settings(rows.with_name("trl"), half),
         train_dataset=data,
         processing_class=AutoTokenizer.from_pretrained(folder),
         peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),

@@ -121,13 +121,18 @@ def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Row
     """A plan without advice."""
     if len(rows.lengths) == 0 or rows.examples == 0:
         raise DataError("There are no training examples to plan for.", "Check data.train in the recipe.")
-    backend_why = choices.backend_reason(machine)
     precision = choices.precision(config, machine)
-    quantization_why = choices.check_quantization(config, machine)
     attention, attention_why = choices.attention(machine, precision.compute)
     lengths = np.minimum(rows.lengths, config.model.max_seq_length)
     padded = choices.padded_share(lengths, batch.typical_rows(config, machine.device, lengths))
     packing, packing_why = choices.packing(config, machine, attention, padded)
+    reasons = {
+        "backend": choices.backend_reason(machine),
+        "precision": precision.reason,
+        "quantization": choices.check_quantization(config, machine),
+        "attention": attention_why,
+        "packing": packing_why,
+    }
     limit, limit_why = limits.limit_bytes(machine)
     load = _load(config, machine, shape, precision, rows.trained_share)
     micro = batch.settle(config, shape, load, lengths, packing, limit, caps)
@@ -142,7 +147,6 @@ def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Row
         float(np.square(lengths).sum() / lengths.sum()),
     )
     rate, rate_why = speed.flops_per_second(machine, precision.compute)
-    fits = limits.fits(micro.memory.peak_bytes, limit)
     return Plan(
         backend="peft",
         device=machine.device,
@@ -164,19 +168,9 @@ def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Row
         seconds=None if rate is None else flops / rate,
         memory=micro.memory,
         limit_bytes=limit,
-        fits=fits,
+        fits=limits.fits(micro.memory.peak_bytes, limit),
         sampled=rows.sampled,
-        reasons={
-            "backend": backend_why,
-            "precision": precision.reason,
-            "quantization": quantization_why,
-            "attention": attention_why,
-            "packing": packing_why,
-            **micro.reasons,
-            "steps": steps_why,
-            "time": rate_why,
-            "memory": limit_why,
-        },
+        reasons=reasons | micro.reasons | {"steps": steps_why, "time": rate_why, "memory": limit_why},
         flops=flops,
     )
 
