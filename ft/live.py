@@ -57,6 +57,8 @@ class Plain:
 
     def __init__(self, json: bool = False) -> None:
         self.json = json
+        self.tenth: tuple[str, int] | None = None
+        """The phase last shown, and its progress in tenths: a line for each row would bury the rest."""
 
     def __enter__(self) -> Self:
         return self
@@ -68,8 +70,14 @@ class Plain:
         if self.json:
             sys.stdout.buffer.write(encode(event))
             sys.stdout.buffer.flush()
-        elif text := narrate.line(event):
+        elif self._is_news(event) and (text := narrate.line(event)):
             self.say(text)
+
+    def _is_news(self, event: Event) -> bool:
+        if not isinstance(event, Phase):
+            return True
+        before, self.tenth = self.tenth, (event.name, 10 * (event.done or 0) // (event.total or 1))
+        return self.tenth != before
 
     def say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)

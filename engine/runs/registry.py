@@ -85,7 +85,7 @@ def find(reference: str | Path | None) -> tuple[str, Path, Path | None]:
     known = folders()
     if reference is None:
         if not known:
-            raise ConfigError("There are no runs yet.", "Start one with: ft train")
+            raise ConfigError(f"There are no runs in {paths.runs()} yet.", "Start one with: ft train")
         run_id, folder = next(iter(known.items()))
         return run_id, folder, None
     text = str(reference)
@@ -99,10 +99,8 @@ def find(reference: str | Path | None) -> tuple[str, Path, Path | None]:
         return matches[0], known[matches[0]], None
     if matches:
         raise ConfigError(f"Several runs start with {text!r}: {_listed(matches)}.", "Type more of the id.")
-    raise ConfigError(
-        f"There is no run {text!r}.",
-        f"There are: {_listed(list(known))}." if known else "There are no runs yet. Start one with: ft train",
-    )
+    none = f"There are no runs in {paths.runs()} yet. Start one with: ft train"
+    raise ConfigError(f"There is no run {text!r}.", f"There are: {_listed(list(known))}." if known else none)
 
 
 def forget(run_id: str) -> None:

@@ -37,6 +37,8 @@ def generate(
 ) -> None:
     """Answer one prompt with a trained run. Stdout is the answer alone."""
     found = Run.open(run)
+    if prompt == "-" and sys.stdin.isatty():
+        say("Type the prompt, then ctrl-d.")
     text = sys.stdin.read() if prompt == "-" else prompt
     if not text.strip():
         raise ConfigError("The prompt is empty.", 'Give one: ft generate RUN --prompt "…"')
