@@ -124,8 +124,8 @@ def test_durations(seconds: float, text: str) -> None:
 def test_plain_lines_tell_a_long_phase_in_tenths(capsys: pytest.CaptureFixture[str]) -> None:
     view = Plain()
     for done in range(201):
-        view.show(Phase(name="tokenising", done=done, total=200))
-    view.show(Phase(name="training"))
+        view.show(ev.Phase(name="tokenising", done=done, total=200))
+    view.show(ev.Phase(name="training"))
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 12
     assert lines[-2:] == ["tokenising 200/200", "training"]
