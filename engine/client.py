@@ -1,23 +1,41 @@
-"""A client of `engine/service.py`: a warm child that holds the model, so that this process stays light."""
+"""A client of `engine/service.py`: a warm child that holds models and data, so that this process stays light.
+
+Several threads may ask at once: one thread reads the child's answers and hands each to its asker.
+"""
 
 import contextlib
 import itertools
 import json
+import queue
 import subprocess
 import sys
-from collections.abc import Generator, Sequence
+import threading
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from engine.config.problems import Place, Problem, RecipeError
 from engine.data.types import Message
 from engine.errors import KINDS, FtError, TrainingError
 from engine.runs.disk import explaining
 from engine.runs.run import Run
 
+Answer = dict[str, Any]
+LOOK_S = 0.05
+"""How often a waiting asker looks whether it has been cancelled."""
+
+
+class Cancelled(Exception):  # noqa: N818 - a wish, not an error
+    """The asker's own `cancelled` event was set before the answer was whole."""
+
 
 class Client:
-    """Asks one service process, which lives as long as the client."""
+    """Asks one service process, which lives as long as the client.
+
+    Every question takes `cancelled`, an event that another thread may set: the child then leaves the question,
+    and the asker gets `Cancelled` (`generate` just ends).
+    """
 
     def __init__(self, log: Path) -> None:
         """`log` gets what libraries print in the child."""
@@ -35,6 +53,13 @@ class Client:
                 )
         self._log = log
         self._numbers = itertools.count(1)
+        self._writing = threading.Lock()
+        self._askers: dict[int, queue.SimpleQueue[Answer | None]] = {}
+        self._ended = False
+        self._changing = threading.Lock()
+        """Held while askers come and go, so that none comes unseen after the child has ended."""
+        self._reader = threading.Thread(target=self._read, name="service answers", daemon=True)
+        self._reader.start()
 
     def __enter__(self) -> Self:
         return self
@@ -52,14 +77,13 @@ class Client:
         temperature: float = 0.0,
         seed: int = 0,
         base: bool = False,
+        cancelled: threading.Event | None = None,
     ) -> Generator[str, None, None]:
-        """The answer in pieces as they come. Closing the iterator cancels it.
+        """The answer in pieces as they come. Closing the iterator cancels it, and so does `cancelled`.
 
         Raises the error that the service answers with, TrainingError where the service is gone.
         """
-        number = next(self._numbers)
         request = {
-            "id": number,
             "op": "generate",
             "run": str(run.checkpoint or run.folder),
             "base": base,
@@ -68,20 +92,18 @@ class Client:
             "temperature": temperature,
             "seed": seed,
         }
-        self._send(request)
-        finished = False
-        try:
-            while not finished:
-                answer = self._receive(number)
-                finished = "done" in answer or "error" in answer
-                if "error" in answer:
-                    error = answer["error"]
-                    raise KINDS.get(error["kind"], FtError)(error["message"], error["hint"])
-                if "token" in answer:
-                    yield answer["token"]
-        finally:
-            if not finished and self._child.poll() is None:
-                self._send({"id": next(self._numbers), "op": "cancel", "target": number})
+        with contextlib.suppress(Cancelled), contextlib.closing(self._ask(request, cancelled)) as answers:
+            for answer in answers:
+                yield answer["token"]
+
+    def plan(self, text: str, path: Path, cancelled: threading.Event | None = None) -> dict[str, Any]:
+        """The plan of a recipe's text that stands, or would stand, at `path`, as `Plan.to_json` writes it.
+
+        Raises what planning raises (RecipeError with its problems among it), and TrainingError where the service
+        is gone.
+        """
+        plan: dict[str, Any] = self._value({"op": "plan", "text": text, "path": str(path)}, cancelled)
+        return plan
 
     def close(self) -> None:
         """End the child."""
@@ -93,25 +115,81 @@ class Client:
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
-        if self._child.stdout is not None:
+        self._reader.join(timeout=5)
+        if self._child.stdout is not None and not self._reader.is_alive():
             self._child.stdout.close()
 
-    def _send(self, request: dict[str, Any]) -> None:
-        assert self._child.stdin is not None
-        try:
-            self._child.stdin.write(json.dumps(request) + "\n")
-            self._child.stdin.flush()
-        except BrokenPipeError:
-            raise self._gone() from None
+    def _value(self, request: Answer, cancelled: threading.Event | None) -> Any:
+        """The one value that answers a request."""
+        with contextlib.closing(self._ask(request, cancelled)) as answers:
+            return next(answers)["value"]
 
-    def _receive(self, number: int) -> dict[str, Any]:
-        """The next line of this answer; what is left of a cancelled one is passed over."""
+    def _ask(self, request: Answer, cancelled: threading.Event | None) -> Generator[Answer, None, None]:
+        """The parts of an answer as they come; an asker that leaves early, or is cancelled, cancels it."""
+        number, mine = self._enter()
+        finished = False
+        try:
+            self._send({"id": number, **request})
+            for answer in self._parts(mine, cancelled):
+                if answer is None:
+                    finished = True
+                    raise self._gone()
+                finished = "done" in answer or "error" in answer
+                if "error" in answer:
+                    raise _raised(answer["error"])
+                if finished:
+                    return
+                yield answer
+        finally:
+            with self._changing:
+                del self._askers[number]
+            if not finished and self._child.poll() is None:
+                self._send({"id": next(self._numbers), "op": "cancel", "target": number})
+
+    def _enter(self) -> "tuple[int, queue.SimpleQueue[Answer | None]]":
+        """A number for a question, and where its answers will be put; None there means the child's end."""
+        number, mine = next(self._numbers), queue.SimpleQueue[Answer | None]()
+        with self._changing:
+            self._askers[number] = mine
+            if self._ended:
+                mine.put(None)
+        return number, mine
+
+    @staticmethod
+    def _parts(
+        mine: "queue.SimpleQueue[Answer | None]", cancelled: threading.Event | None
+    ) -> Iterator[Answer | None]:
+        while True:
+            if cancelled is None:
+                yield mine.get()
+                continue
+            if cancelled.is_set():
+                raise Cancelled
+            with contextlib.suppress(queue.Empty):
+                yield mine.get(timeout=LOOK_S)
+
+    def _read(self) -> None:
+        """Hand the child's answers to their askers; what is left of a cancelled one is passed over."""
         assert self._child.stdout is not None
         for line in self._child.stdout:
-            answer: dict[str, Any] = json.loads(line)
-            if answer.get("id") == number:
-                return answer
-        raise self._gone()
+            answer: Answer = json.loads(line)
+            with self._changing:
+                asker = self._askers.get(answer.get("id") or 0)
+            if asker is not None:
+                asker.put(answer)
+        with self._changing:
+            self._ended = True
+            for asker in self._askers.values():
+                asker.put(None)
+
+    def _send(self, request: Answer) -> None:
+        assert self._child.stdin is not None
+        try:
+            with self._writing:
+                self._child.stdin.write(json.dumps(request) + "\n")
+                self._child.stdin.flush()
+        except (BrokenPipeError, ValueError):  # ValueError: this client was closed
+            raise self._gone() from None
 
     def _gone(self) -> TrainingError:
         from engine.deaths import log_end
@@ -120,3 +198,11 @@ class Client:
         return TrainingError(
             f"The process that answers has ended with exit code {code}.", log_end(self._log).strip()
         )
+
+
+def _raised(error: Answer) -> FtError:
+    """The error that the service described."""
+    if "problems" in error:
+        problems = [Problem(**{**each, "place": Place(**each["place"])}) for each in error["problems"]]
+        return RecipeError(problems, error["hint"])
+    return KINDS.get(error["kind"], FtError)(error["message"], error["hint"])

@@ -5,8 +5,13 @@
 Asked    {"id": 1, "op": "generate", "run": FOLDER, "base": false, "messages": [{"role": …, "content": …}],
           "max_tokens": 256, "temperature": 0.0, "seed": 0}
          {"id": 2, "op": "cancel", "target": 1}
+         {"id": 3, "op": "plan", "text": TRAIN_YML, "path": PATH}
 Answered {"id": 1, "token": TEXT} … {"id": 1, "done": true, "cancelled": false}
+         {"id": 3, "value": PLAN, "done": true, "cancelled": false}
          {"id": 1, "error": {"kind": …, "message": …, "hint": …}}
+
+A recipe's error also has its `problems`. Operations of one lane are answered one after the other, those of
+different lanes side by side: a plan does not wait for a long answer to end.
 """
 
 import json
@@ -15,10 +20,12 @@ import queue
 import sys
 import threading
 import traceback
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
+from engine.config.problems import RecipeError
 from engine.data.types import Message
 from engine.errors import ConfigError, FtError
 from engine.runs.run import Run
@@ -27,9 +34,14 @@ from engine.worker import QUIET
 
 if TYPE_CHECKING:
     from engine.generation import Generator
+    from engine.planning.live import Planner
 
 Request = dict[str, Any]
+Stopped = Callable[[], bool]
+"""Whether the asker has cancelled."""
 ROLES = ("system", "user", "assistant", "tool")
+LANES = {"generate": "model", "plan": "plan"}
+"""The lane of each operation."""
 
 
 def main() -> None:
@@ -44,20 +56,24 @@ def main() -> None:
 
 @dataclass
 class Service:
-    """Reads requests in one thread and answers them, one after the other, in another."""
+    """Reads requests in one thread and answers them in others, one a lane."""
 
     answers: IO[str]
-    waiting: "queue.Queue[Request]" = field(default_factory=queue.Queue)
+    lanes: "dict[str, queue.SimpleQueue[Request]]" = field(
+        default_factory=lambda: {lane: queue.SimpleQueue() for lane in LANES.values()}
+    )
     writing: threading.Lock = field(default_factory=threading.Lock)
     cancelled: set[object] = field(default_factory=set)
     loaded: "tuple[tuple[Path, Path | None], Generator] | None" = None
     """The model that is kept warm: the last one asked for."""
+    planner: "Planner | None" = None
 
     def serve(self, requests: IO[str]) -> NoReturn:
         """Answer the requests of a stream; at its end the process ends, in the middle of an answer too."""
         threading.Thread(target=self._read, args=(requests,), daemon=True).start()
-        while True:
-            self._answer(self.waiting.get())
+        for lane in set(self.lanes) - {"model"}:
+            threading.Thread(target=self._work, args=(self.lanes[lane],), daemon=True).start()
+        self._work(self.lanes["model"])
 
     def _read(self, requests: IO[str]) -> None:
         for line in requests:
@@ -68,21 +84,35 @@ class Service:
             except (ValueError, RecursionError) as error:
                 self._send({"id": None, "error": _described(ConfigError(f"This is no request: {error}"))})
                 continue
-            if request.get("op") == "cancel":
+            operation = request.get("op")
+            if operation == "cancel":
                 self.cancelled.add(request.get("target"))
+            elif operation in LANES:
+                self.lanes[LANES[operation]].put(request)
             else:
-                self.waiting.put(request)
+                unknown = ConfigError(
+                    f"There is no operation {operation!r}.", f"There are {', '.join(LANES)} and cancel."
+                )
+                self._send({"id": request.get("id"), "error": _described(unknown)})
         os._exit(0)  # at end of file nobody is left to hear the rest of an answer
+
+    def _work(self, waiting: "queue.SimpleQueue[Request]") -> NoReturn:
+        while True:
+            self._answer(waiting.get())
 
     def _answer(self, request: Request) -> None:
         number = request.get("id")
+
+        def stopped() -> bool:
+            return number in self.cancelled
+
         try:
-            if request.get("op") != "generate":
-                raise ConfigError(
-                    f"There is no operation {request.get('op')!r}.", "There are generate and cancel."
-                )
-            cancelled = self._generate(number, request)
-            self._send({"id": number, "done": True, "cancelled": cancelled})
+            parts = iter(()) if stopped() else self._parts(request, stopped)
+            for part in parts:
+                if stopped():
+                    break
+                self._send({"id": number, **part})
+            self._send({"id": number, "done": True, "cancelled": stopped()})
         except FtError as error:
             self._send({"id": number, "error": _described(error)})
         except Exception as error:
@@ -91,20 +121,29 @@ class Service:
         finally:
             self.cancelled.discard(number)
 
-    def _generate(self, number: object, request: Request) -> bool:
-        """Stream an answer; returns whether it was cancelled."""
+    def _parts(self, request: Request, stopped: Stopped) -> Iterator[Request]:
+        """What there is to say to a request, bit by bit."""
+        match request["op"]:
+            case "generate":
+                yield from ({"token": piece} for piece in self._generate(request))
+            case "plan":
+                yield {"value": self._plan(request)}
+
+    def _plan(self, request: Request) -> Any:
+        from engine.planning.live import Planner
+
+        self.planner = self.planner or Planner()
+        plan = self.planner.plan(str(request.get("text")), Path(str(request.get("path"))))
+        return json.loads(plan.to_json())
+
+    def _generate(self, request: Request) -> Iterator[str]:
         generator = self._generator(Path(str(request.get("run"))), bool(request.get("base", False)))
-        pieces = generator.stream(
+        return generator.stream(
             _messages(request.get("messages")),
             int(request.get("max_tokens", 256)),
             float(request.get("temperature", 0.0)),
             int(request.get("seed", 0)),
         )
-        for piece in pieces:
-            if number in self.cancelled:
-                return True
-            self._send({"id": number, "token": piece})
-        return False
 
     def _generator(self, folder: Path, base: bool) -> "Generator":
         from engine.generation import Generator
@@ -157,8 +196,11 @@ def _messages(given: Any) -> list[Message]:
     return messages
 
 
-def _described(error: FtError) -> dict[str, str]:
-    return {"kind": error.kind, "message": error.message, "hint": error.hint}
+def _described(error: FtError) -> Request:
+    described: Request = {"kind": error.kind, "message": error.message, "hint": error.hint}
+    if isinstance(error, RecipeError):
+        described["problems"] = [asdict(problem) for problem in error.problems]
+    return described
 
 
 if __name__ == "__main__":

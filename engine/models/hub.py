@@ -45,6 +45,25 @@ def download(repo: str, revision: str | None = None, progress: Progress = silent
         return Path(snapshot_download(repo, tqdm_class=_bar(repo, progress), **ask))
 
 
+def cached(repo: str, revision: str | None = None) -> Path | None:
+    """The folder of a model that was downloaded before; None where there is none. The hub is not asked."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(
+                repo,
+                revision=revision,
+                local_files_only=True,
+                allow_patterns=WANTED,
+                ignore_patterns=UNWANTED,
+            )
+        )
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+
+
 def cache() -> Path:
     """The hub's cache folder (HF_HUB_CACHE, HF_HOME), made where it is missing."""
     from huggingface_hub import constants

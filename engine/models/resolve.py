@@ -49,6 +49,24 @@ def resolve(base: str, revision: str | None = None, progress: Progress = silent)
     return LocalModel(folder, name, fingerprint(folder), commit)
 
 
+def on_disk(base: str, revision: str | None = None) -> Path:
+    """The folder of a model that is on this disk already; nothing is downloaded, and the hub is not asked.
+
+    The starter is converted where it is not yet. Raises ModelError where the model is not here.
+    """
+    path = Path(base).expanduser()
+    if base == starter.NAME:
+        folder: Path | None = starter.ensure()
+    elif path.exists() or not HUB_ID.fullmatch(base) or path.suffix == ".gguf":
+        folder = path.absolute()
+    else:
+        folder = hub.cached(base, revision)
+    if folder is None:
+        raise ModelError(f"{base} is not on this machine yet.", "Training downloads it first.")
+    local.check(folder)
+    return folder
+
+
 def fingerprint(folder: Path) -> str:
     """sha256 over the config, the tokenizer, and each weight file's name, size, header and samples of data.
 

@@ -1,0 +1,95 @@
+"""Plans while somebody types: what took long to read is kept until the file that it was read from changes."""
+
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+
+from engine.config.load import load_text
+from engine.config.schema import Source, TrainConfig
+from engine.data.prepare import sample
+from engine.errors import DataError
+from engine.hardware.probe import probe
+from engine.models.resolve import on_disk
+from engine.models.sizing import ModelShape, shape_of
+from engine.plan import Plan, make_plan
+from engine.planning.choices import Lengths
+
+KEPT = 16
+"""Looks at data that are kept: a person goes back and forth between a few values."""
+
+Stamp = tuple[str, int, int]
+"""A file's path, size in bytes and time of change in nanoseconds; -1 where it is not there."""
+
+
+class Planner:
+    """Plans recipes again and again in one process, quicker than `engine.planning.look` and to the same plan."""
+
+    def __init__(self) -> None:
+        self._shapes: dict[Stamp, ModelShape] = {}
+        self._looks: OrderedDict[str, tuple[Lengths, float, int]] = OrderedDict()
+
+    def plan(self, text: str, path: Path) -> Plan:
+        """The plan of a recipe's text that stands, or would stand, at `path`.
+
+        Nothing is downloaded: a model of the hub has to be on this disk. Raises RecipeError with every problem
+        of the text, and what planning raises.
+        """
+        config = load_text(text, path).config
+        folder = on_disk(config.model.base, config.model.revision)
+        lengths, share, rows = self._look(config, folder)
+        return make_plan(
+            config,
+            probe(),
+            self._shape(folder),
+            lengths,
+            share,
+            sampled=rows > len(lengths),
+            examples=rows,
+        )
+
+    def _shape(self, folder: Path) -> ModelShape:
+        stamp = _stamp(folder / "config.json")
+        if stamp not in self._shapes:
+            self._shapes[stamp] = shape_of(folder)
+        return self._shapes[stamp]
+
+    def _look(self, config: TrainConfig, folder: Path) -> tuple[Lengths, float, int]:
+        """Tokens of the sampled rows (int64 `[count]`), the trained share of them, and how many rows there are."""
+        asked = (
+            config.data.model_dump_json(),
+            config.model.max_seq_length,
+            config.model.chat_template,
+            config.seed,
+            [_stamp(file) for file in _files(config, folder)],
+        )
+        key = repr(asked)
+        if key not in self._looks:
+            dataset, rows = sample(config, folder)
+            lengths = dataset.train.lengths.astype(np.int64)
+            tokens = int(lengths.sum())
+            if not tokens:
+                raise DataError("no training rows are left", "Give more rows, or raise model.max_seq_length.")
+            self._looks[key] = lengths, dataset.train.trained_tokens / tokens, rows
+        self._looks.move_to_end(key)
+        while len(self._looks) > KEPT:
+            self._looks.popitem(last=False)
+        return self._looks[key]
+
+
+def _files(config: TrainConfig, folder: Path) -> list[Path]:
+    """The files whose change changes the tokens."""
+    train = config.data.train if isinstance(config.data.train, list) else [config.data.train]
+    sources = [*train, config.data.validation]
+    named = [source.path if isinstance(source, Source) else source for source in sources]
+    files = [Path(name).expanduser() for name in named if isinstance(name, str) and name != "starter"]
+    files += [folder / name for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")]
+    return [*files, Path(config.model.chat_template).expanduser()]
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        status = path.stat()
+    except OSError:
+        return str(path), -1, -1
+    return str(path), status.st_size, status.st_mtime_ns
