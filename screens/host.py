@@ -23,7 +23,10 @@ class Host(Protocol):
         """Change preferences, at once and on disk."""
 
     def service(self) -> Client:
-        """The warm child that answers questions, started when it is first asked for (may take a while: call in a thread)."""
+        """The warm child that answers questions, started when it is first asked for.
+
+        May take a while: call it in a thread.
+        """
 
     def go(self, scope: str) -> None:
         """Show a screen."""
@@ -39,6 +42,15 @@ class Host(Protocol):
 
     def show_data(self, source: str) -> None:
         """Show a file or folder of rows in Datasets."""
+
+    async def start_run(self, text: str, path: Path | None) -> None:
+        """Train a recipe's text that stands, or would stand, at `path`, and show the run. Failures are shown.
+
+        The engine is a process of its own; it goes on without the app.
+        """
+
+    async def resume_run(self, run_id: str, checkpoint: Path | None = None) -> None:
+        """Go on with a run, from its last checkpoint or a given one, and show it. Failures are shown."""
 
     def fail(self, error: FtError) -> None:
         """Show an error: one line with its hint, the details one key away."""
