@@ -1,5 +1,7 @@
 """What workers tell the screens. Workers post these and never touch a widget; handlers own the state."""
 
+from pathlib import Path
+
 from textual.message import Message
 
 from engine.errors import FtError
@@ -35,3 +37,36 @@ class WentWrong(Message):
     def __init__(self, error: FtError) -> None:
         super().__init__()
         self.error = error
+
+
+class ShowRun(Message):
+    """Monitor, show this run."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__()
+        self.run_id = run_id
+
+
+class EditRecipe(Message):
+    """Recipe, show this file, or this text that has no file yet; both None: whatever is open."""
+
+    def __init__(self, path: Path | None, text: str | None) -> None:
+        super().__init__()
+        self.path = path
+        self.text = text
+
+
+class ChatWith(Message):
+    """Chat, talk to this run or checkpoint."""
+
+    def __init__(self, reference: str) -> None:
+        super().__init__()
+        self.reference = reference
+
+
+class ShowData(Message):
+    """Datasets, show this file or folder of rows."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.source = source
