@@ -95,7 +95,7 @@ class Terminal:
             self.output += data
 
 
-def write_recipe(folder: Path, model: Path, steps: int = 12, **sections: Mapping[str, Any]) -> Path:
+def write_recipe(folder: Path, model: Path, /, steps: int = 12, **sections: Mapping[str, Any]) -> Path:
     """A recipe for a tiny model and rows of its own, small enough to train in seconds."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [{"prompt": f"number {i}", "completion": f"it is {i} and no more"} for i in range(40)]
