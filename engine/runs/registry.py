@@ -49,16 +49,17 @@ def claim(name: str, folder: Path | None) -> tuple[str, Path]:
 
 def folders() -> dict[str, Path]:
     """Every run's folder by id, newest first. What is no run, or is gone, is left out."""
+    return {run_id: folder for run_id, folder in candidates().items() if _was_run(folder)}
+
+
+def candidates() -> dict[str, Path]:
+    """Every folder that the runs folder has or points at, by id, newest first, whether it holds a run or not."""
     try:
         entries = sorted(os.scandir(paths.runs()), key=lambda entry: entry.name, reverse=True)
     except OSError:
         return {}
-    found: dict[str, Path] = {}
-    for entry in entries:
-        folder = _target(Path(entry.path))
-        if folder is not None and _was_run(folder):
-            found[entry.name] = folder
-    return found
+    targets = {entry.name: _target(Path(entry.path)) for entry in entries}
+    return {run_id: folder for run_id, folder in targets.items() if folder is not None}
 
 
 def is_run(folder: Path) -> bool:

@@ -1,5 +1,6 @@
 """Events folded into where a run stands now."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -47,7 +48,7 @@ def current(events: Iterable[Event]) -> list[Event]:
     for event in events:
         if isinstance(event, Started):
             last = -1 if event.resumed_from is None else event.resumed_from
-            kept = [old for old in kept if not _later(old, last)]
+            kept = [old for old in kept if not superseded(old, last)]
         kept.append(event)
     return kept
 
@@ -67,7 +68,12 @@ def fold(events: Iterable[Event], alive: bool) -> RunState:
     """The state that the events amount to; `alive` is whether the run's lock is held."""
     state = RunState()
     for event in current(events):
-        state = _advance(state, event)
+        state = advance(state, event)
+    return settled(state, alive)
+
+
+def settled(state: RunState, alive: bool) -> RunState:
+    """What the events amount to, corrected by whether the run's lock is held."""
     if alive:
         return state if state.status == "paused" else replace(state, status="running")
     if state.status in ("running", "paused"):
@@ -75,13 +81,15 @@ def fold(events: Iterable[Event], alive: bool) -> RunState:
     return state
 
 
-def _later(event: Event, step: int) -> bool:
+def superseded(event: Event, step: int) -> bool:
+    """Whether a start that resumes from `step` (-1: from nothing) makes an earlier event void."""
     if isinstance(event, Finished | Failed):
         return True
     return isinstance(event, Step | Eval | Sample | Saved) and event.step > step
 
 
-def _advance(state: RunState, event: Event) -> RunState:
+def advance(state: RunState, event: Event) -> RunState:
+    """The state after one more event that holds."""
     state = replace(state, updated=event.t)
     match event:
         case Started():
@@ -90,7 +98,7 @@ def _advance(state: RunState, event: Event) -> RunState:
             return replace(state, phase=event.name)
         case Step():
             return replace(state, step=event.step, total=event.total, loss=event.loss)
-        case Eval() if state.best is None or event.loss < state.best:
+        case Eval() if event.loss < (math.inf if state.best is None else state.best):
             return replace(state, best=event.loss, best_step=event.step)
         case Acknowledged(command="pause"):
             return replace(state, status="paused")

@@ -1,0 +1,283 @@
+"""The list of runs is always what the run directories say, however it was remembered."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engine import paths
+from engine.runs import digest, index
+from engine.runs.events import (
+    Acknowledged,
+    Eval,
+    Event,
+    Failed,
+    Finished,
+    Memory,
+    Phase,
+    Sample,
+    Saved,
+    Started,
+    encode,
+)
+from engine.runs.index import Index
+from engine.runs.run import Run
+from engine.runs.state import fold, settled
+from tests.run_fixtures import make_run, step
+
+STEPS = st.integers(0, 12)
+LOSSES = st.floats(0.0, 5.0) | st.just(float("nan"))
+EVENTS: st.SearchStrategy[Event] = st.one_of(
+    st.builds(Started, t=st.just(1.0), run=st.just("r"), pid=st.just(1), resumed_from=st.none() | STEPS),
+    st.builds(lambda n, loss: step(n, loss), STEPS, LOSSES),
+    st.builds(lambda n, loss: step(n, loss), STEPS, LOSSES),
+    st.builds(lambda n, loss: Eval(t=3.0, step=n, loss=loss, perplexity=1.0), STEPS, LOSSES),
+    st.builds(Memory, t=st.just(4.0)),
+    st.builds(Phase, t=st.just(5.0), name=st.sampled_from(["loading", "training"])),
+    st.builds(Sample, t=st.just(6.0), step=STEPS, prompt=st.just("p"), text=st.just("t")),
+    st.builds(Saved, t=st.just(6.0), step=STEPS, path=st.just("p"), kind=st.just("checkpoint")),
+    st.builds(
+        Acknowledged, t=st.just(7.0), id=st.just("i"), command=st.sampled_from(["pause", "resume", "stop"])
+    ),
+    st.builds(Failed, t=st.just(8.0), kind=st.just("data"), message=st.just("no"), hint=st.just("")),
+    st.builds(Finished, t=st.just(9.0), reason=st.sampled_from(["completed", "stopped"]), step=STEPS),
+)
+PIECES = st.lists(EVENTS.map(encode) | st.sampled_from([b"\xff\x00\n", b'{"half": \n', b"{}\n"]), max_size=30)
+
+
+@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(parts=st.lists(PIECES, max_size=4), torn=st.binary(max_size=5))
+def test_a_digest_that_grows_with_the_file_says_what_reading_it_whole_says(
+    tmp_path: Path, parts: list[list[bytes]], torn: bytes
+) -> None:
+    file = tmp_path / "events.jsonl"
+    file.unlink(missing_ok=True)
+    file.touch()
+    made = None
+    for part in parts:
+        with file.open("ab") as out:
+            out.writelines(part)
+        made = digest.Digest.from_json(json.loads(json.dumps(digest.read(file, made).to_json())))
+    with file.open("ab") as out:
+        out.write(torn.replace(b"\n", b""))
+    run = Run(tmp_path)
+    whole, grown = digest.read(file), digest.read(file, made)
+    for alive in (True, False):  # compared as text, because no NaN equals another
+        folded = repr(fold(Run(tmp_path).events(), alive))
+        assert repr(settled(grown.state, alive)) == repr(settled(whole.state, alive)) == folded
+    assert len(whole.losses) <= 32
+
+
+def test_the_index_says_of_each_run_what_the_run_says(ft_home: Path) -> None:
+    make_run("20260101-000000-a", steps=100)
+    make_run("20260102-000000-b", steps=3, end=None)
+    make_run("20260103-000000-c", steps=40, end=Failed(t=50.0, kind="data", message="no rows", hint="add"))
+    found = Index().refresh()
+    assert [summary.id for summary in found] == [run.id for run in Run.all()]
+    for summary in found:
+        run = Run.open(summary.id)
+        assert summary.state == run.state()
+        assert summary.folder == run.folder
+        assert not summary.damaged
+    assert [summary.state.status for summary in found] == ["failed", "dead", "completed"]
+    assert found[2].config["training.learning_rate"] == 1e-3
+    assert 17 <= len(found[2].losses) <= 32
+    assert found[2].losses[-1] == found[2].state.loss
+    assert found[2].tokens_per_s == 100.0
+
+
+def test_a_second_start_reads_nothing_that_has_not_changed(
+    ft_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for day in range(1, 6):
+        make_run(f"2026010{day}-000000-a", steps=10)
+    first = Index().refresh()
+    read: list[str] = []
+    real = digest.read
+    monkeypatch.setattr(index.digest, "read", lambda path, before=None: (read.append(path), real(path))[1])
+    monkeypatch.setattr(index, "_read_config", lambda path: pytest.fail(f"read {path} again"))
+    assert Index().refresh() == first
+    assert read == []
+
+
+def test_what_a_run_appends_is_seen_at_the_next_look(ft_home: Path) -> None:
+    run = make_run("20260101-000000-a", steps=3, end=None)
+    looked = Index()
+    looked.refresh()
+    run.emit(step(4, 0.25))
+    (summary,) = looked.refresh()
+    assert (summary.state.step, summary.state.loss) == (4, 0.25)
+    assert Index().refresh() == (summary,)
+
+
+def test_a_run_that_did_not_change_keeps_its_very_summary(ft_home: Path) -> None:
+    make_run("20260101-000000-a", steps=3)
+    looked = Index()
+    (first,) = looked.refresh()
+    for _ in range(7):
+        assert looked.refresh()[0] is first
+
+
+def test_a_run_is_alive_while_its_lock_is_held_and_dead_after(ft_home: Path) -> None:
+    run = make_run("20260101-000000-a", steps=3, end=None)
+    looked = Index()
+    with run.locked():
+        (summary,) = looked.refresh()
+        assert (summary.alive, summary.state.status) == (True, "running")
+    (summary,) = looked.refresh()
+    assert (summary.alive, summary.state.status) == (False, "dead")
+
+
+def test_a_finished_run_that_is_resumed_shows_as_running_within_a_few_looks(ft_home: Path) -> None:
+    run = make_run("20260101-000000-a", steps=3)
+    looked = Index()
+    looked.refresh()
+    with run.locked():
+        seen = [looked.refresh()[0].state.status for _ in range(index.LOOKS)]
+    assert "running" in seen
+
+
+def test_a_new_run_and_a_removed_one_are_seen_at_the_next_look(ft_home: Path) -> None:
+    old = make_run("20260101-000000-a", steps=3)
+    looked = Index()
+    looked.refresh()
+    make_run("20260102-000000-b", steps=3)
+    assert [summary.name for summary in looked.refresh()] == ["b", "a"]
+    old.remove()
+    assert [summary.name for summary in looked.refresh()] == ["b"]
+    assert [summary.name for summary in Index().refresh()] == ["b"]
+
+
+def test_a_run_made_elsewhere_is_found_and_forgotten_with_its_folder(ft_home: Path, tmp_path: Path) -> None:
+    run = make_run("20260101-000000-a", steps=3)
+    shutil.move(run.folder, tmp_path / "elsewhere")
+    run.folder.write_text(f"{tmp_path / 'elsewhere'}\n")
+    looked = Index()
+    assert [summary.folder for summary in looked.refresh()] == [tmp_path / "elsewhere"]
+    shutil.rmtree(tmp_path / "elsewhere")
+    assert looked.refresh() == ()
+
+
+def test_a_file_written_anew_at_greater_length_is_read_from_its_start(ft_home: Path) -> None:
+    run = make_run("20260101-000000-a", steps=3)
+    looked = Index()
+    looked.refresh()
+    run.events_file.write_bytes(b"".join(encode(step(n, 9.0)) for n in range(20, 60)))
+    (summary,) = looked.refresh()
+    assert set(summary.losses) == {9.0}
+
+
+DAMAGES: dict[str, Any] = {
+    "events.jsonl is gone": lambda run: run.events_file.unlink(),
+    "train.yml is gone": lambda run: (run.folder / "train.yml").unlink(),
+    "Nothing in events.jsonl": lambda run: run.events_file.write_bytes(b"\0" * 4096 + b"\n"),
+    "2 lines of events.jsonl": lambda run: run.events_file.open("ab").write(b"\xff\n\0\n"),
+    "it is no text": lambda run: (run.folder / "train.yml").write_bytes(b"\xff\xfe"),
+    "it is no mapping": lambda run: (run.folder / "train.yml").write_text("- 1\n"),
+    "events.jsonl cannot be read": lambda run: (run.events_file.unlink(), run.events_file.mkdir()),
+    "train.yml cannot be read": lambda run: (run.folder / "train.yml").write_text("a: [\n"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_directory_is_listed_with_what_is_wrong_with_it(ft_home: Path, damage: str) -> None:
+    run = make_run("20260101-000000-a", steps=3)
+    DAMAGES[damage](run)
+    for summary in (Index().refresh()[0], Index().refresh()[0]):  # read, and remembered
+        assert damage in summary.damaged
+        assert summary.id == run.id
+
+
+def test_what_is_in_the_runs_folder_besides_runs_is_passed_over(ft_home: Path) -> None:
+    make_run("20260101-000000-a", steps=3)
+    (paths.runs() / "notes.txt").write_text("not a run\n")
+    (paths.runs() / "empty").mkdir()
+    (paths.runs() / "loop").symlink_to(paths.runs() / "loop")
+    assert [summary.name for summary in Index().refresh()] == ["a"]
+
+
+def test_no_runs_folder_means_no_runs(ft_home: Path) -> None:
+    assert Index().refresh() == ()
+
+
+@pytest.mark.parametrize("bad", [b"", b"no database" * 500, b"SQLite format 3\0" + b"\xff" * 4000])
+def test_a_damaged_cache_is_made_anew(ft_home: Path, bad: bytes) -> None:
+    make_run("20260101-000000-a", steps=3)
+    first = Index().refresh()
+    (paths.cache() / index.FILE).write_bytes(bad)
+    assert Index().refresh() == first
+    assert _rows() == 1
+
+
+def test_damage_in_the_middle_of_the_cache_hides_no_run(ft_home: Path) -> None:
+    for day in range(1, 10):
+        make_run(f"2026010{day}-000000-a", steps=10)
+    first = Index().refresh()
+    file = paths.cache() / index.FILE
+    body = bytearray(file.read_bytes())
+    for start in range(4096, len(body), 1000):
+        body[start : start + 200] = b"\xee" * len(body[start : start + 200])
+    file.write_bytes(body)
+    assert Index().refresh() == first
+
+
+def test_rows_of_another_kind_are_read_from_the_directories_instead(ft_home: Path) -> None:
+    run = make_run("20260101-000000-a", steps=3)
+    first = Index().refresh()
+    for body in ("[]", "{}", "nonsense", '{"digest": 1, "config": 2}', "[" * 100_000):
+        with sqlite3.connect(paths.cache() / index.FILE) as connection:
+            connection.execute("INSERT OR REPLACE INTO runs VALUES (?, ?)", (str(run.folder), body))
+        connection.close()
+        assert Index().refresh() == first
+
+
+def test_the_list_works_where_the_cache_cannot_be_written(ft_home: Path) -> None:
+    make_run("20260101-000000-a", steps=3)
+    paths.cache().parent.mkdir(exist_ok=True)
+    paths.cache().write_text("a file where the folder should be")
+    assert [summary.name for summary in Index().refresh()] == ["a"]
+
+
+def test_the_list_does_not_wait_for_a_process_that_holds_the_cache(
+    ft_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.runs.index_store.PATIENCE_S", 0.0)
+    make_run("20260101-000000-a", steps=3)
+    Index().refresh()
+    make_run("20260102-000000-b", steps=3)
+    with sqlite3.connect(paths.cache() / index.FILE, isolation_level=None) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        assert [summary.name for summary in Index().refresh()] == ["b", "a"]
+    holder.close()
+
+
+def test_two_processes_with_one_cache_do_not_fight(ft_home: Path) -> None:
+    for number in range(20):
+        make_run(f"20260101-0000{number:02}-a", steps=5)
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(2) as pool:
+        answers = pool.map(_names_seen, [os.environ["FT_HOME"]] * 4)
+    assert answers == [[f"20260101-0000{number:02}-a" for number in reversed(range(20))]] * 4
+    assert _rows() == 20
+
+
+def _names_seen(home: str) -> list[str]:
+    os.environ["FT_HOME"] = home
+    found: tuple[index.RunSummary, ...] = ()
+    for _ in range(5):
+        found = Index().refresh()
+    return [summary.id for summary in found]
+
+
+def _rows() -> int:
+    with sqlite3.connect(paths.cache() / index.FILE) as connection:
+        (number,) = connection.execute("SELECT count(*) FROM runs").fetchone()
+    connection.close()
+    return int(number)
