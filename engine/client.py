@@ -15,8 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from engine import secrets
 from engine.config.problems import Place, Problem, RecipeError
 from engine.data.types import Message
+from engine.data.views import Lengths, Opened, RowView, View, lengths_from_json, row_from_json
 from engine.errors import KINDS, FtError, TrainingError
 from engine.runs.disk import explaining
 from engine.runs.run import Run
@@ -39,21 +41,24 @@ class Client:
 
     def __init__(self, log: Path) -> None:
         """`log` gets what libraries print in the child."""
+        tokens = secrets.carried()
         with explaining():
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("wb") as file:
                 self._child = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "engine.service"],
+                    [sys.executable, "-P", "-m", "engine.service", "--secrets"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=file,
                     text=True,
                     encoding="utf-8",
+                    env=secrets.without(),
                     start_new_session=True,  # ctrl-c cancels an answer; it must not end the child
                 )
         self._log = log
         self._numbers = itertools.count(1)
         self._writing = threading.Lock()
+        self._send(tokens)
         self._askers: dict[int, queue.SimpleQueue[Answer | None]] = {}
         self._ended = False
         self._changing = threading.Lock()
@@ -104,6 +109,34 @@ class Client:
         """
         plan: dict[str, Any] = self._value({"op": "plan", "text": text, "path": str(path)}, cancelled)
         return plan
+
+    def rows(self, source: str, format_: str = "auto", cancelled: threading.Event | None = None) -> Opened:
+        """Open a file of rows, or `starter`; asked again, it says how far counting the rows is.
+
+        Raises DataError where it cannot be opened, TrainingError where the service is gone.
+        """
+        return Opened(**self._value({"op": "rows", "source": source, "format": format_}, cancelled))
+
+    def preview(
+        self,
+        source: str,
+        numbers: Sequence[int],
+        view: View,
+        raw: bool = False,
+        cancelled: threading.Event | None = None,
+    ) -> list[RowView]:
+        """Rows by their number from 0, token by token, or with `raw` as they stand in the file.
+
+        Numbers that are not there (yet) are left out. Raises DataError where the source cannot be opened, ModelError
+        and ConfigError where the model's tokenizer cannot be had.
+        """
+        request = {"op": "preview", "source": source, "rows": list(numbers), "view": vars(view), "raw": raw}
+        return [row_from_json(row) for row in self._value(request, cancelled)]
+
+    def lengths(self, source: str, view: View, cancelled: threading.Event | None = None) -> Lengths:
+        """Lengths, trained tokens and problems of rows drawn from all that are known. Raises as `preview` does."""
+        request = {"op": "lengths", "source": source, "view": vars(view)}
+        return lengths_from_json(self._value(request, cancelled))
 
     def close(self) -> None:
         """End the child."""

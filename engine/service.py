@@ -1,13 +1,18 @@
 """The warm child that answers questions: JSON lines with ids on stdin and stdout, gone at end of file.
 
-    python -P -m engine.service
+    python -P -m engine.service [--secrets]
+
+With --secrets the first line is an object of tokens, by name.
 
 Asked    {"id": 1, "op": "generate", "run": FOLDER, "base": false, "messages": [{"role": …, "content": …}],
           "max_tokens": 256, "temperature": 0.0, "seed": 0}
          {"id": 2, "op": "cancel", "target": 1}
          {"id": 3, "op": "plan", "text": TRAIN_YML, "path": PATH}
+         {"id": 4, "op": "rows", "source": PATH, "format": "auto"}
+         {"id": 5, "op": "preview", "source": PATH, "rows": [0, 17], "view": {"model": …}, "raw": false}
+         {"id": 6, "op": "lengths", "source": PATH, "view": {"model": …}}
 Answered {"id": 1, "token": TEXT} … {"id": 1, "done": true, "cancelled": false}
-         {"id": 3, "value": PLAN, "done": true, "cancelled": false}
+         {"id": 3, "value": PLAN} {"id": 3, "done": true, "cancelled": false}
          {"id": 1, "error": {"kind": …, "message": …, "hint": …}}
 
 A recipe's error also has its `problems`. Operations of one lane are answered one after the other, those of
@@ -25,14 +30,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
+from engine import secrets
 from engine.config.problems import RecipeError
 from engine.data.types import Message
+from engine.data.views import View, as_json
 from engine.errors import ConfigError, FtError
 from engine.runs.run import Run
 from engine.training.checkpoints import latest
 from engine.worker import QUIET
 
 if TYPE_CHECKING:
+    from engine.data.preview import Previews
     from engine.generation import Generator
     from engine.planning.live import Planner
 
@@ -40,7 +48,7 @@ Request = dict[str, Any]
 Stopped = Callable[[], bool]
 """Whether the asker has cancelled."""
 ROLES = ("system", "user", "assistant", "tool")
-LANES = {"generate": "model", "plan": "plan"}
+LANES = {"generate": "model", "plan": "plan", "rows": "rows", "preview": "rows", "lengths": "lengths"}
 """The lane of each operation."""
 
 
@@ -48,6 +56,8 @@ def main() -> None:
     """Answer until stdin ends."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    if "--secrets" in sys.argv[1:]:
+        secrets.adopt(secrets.receive(sys.stdin.buffer))
     # What libraries print must not come between the answers: stdout is stderr for all but this module.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace", buffering=1)
     os.dup2(2, 1)
@@ -67,6 +77,9 @@ class Service:
     loaded: "tuple[tuple[Path, Path | None], Generator] | None" = None
     """The model that is kept warm: the last one asked for."""
     planner: "Planner | None" = None
+    previews: "Previews | None" = None
+    opening: threading.Lock = field(default_factory=threading.Lock)
+    """Held while `previews` is made: two lanes ask for it."""
 
     def serve(self, requests: IO[str]) -> NoReturn:
         """Answer the requests of a stream; at its end the process ends, in the middle of an answer too."""
@@ -128,6 +141,28 @@ class Service:
                 yield from ({"token": piece} for piece in self._generate(request))
             case "plan":
                 yield {"value": self._plan(request)}
+            case "rows":
+                opened = self._previews().open(str(request.get("source")), request.get("format", "auto"))
+                yield {"value": as_json(opened)}
+            case "preview":
+                rows = self._previews().show(
+                    str(request.get("source")),
+                    [int(row) for row in request.get("rows", ())],
+                    View(**request.get("view", {})),
+                    bool(request.get("raw", False)),
+                )
+                yield {"value": [as_json(row) for row in rows]}
+            case "lengths":
+                view = View(**request.get("view", {}))
+                lengths = self._previews().lengths(str(request.get("source")), view, stopped)
+                yield {"value": as_json(lengths)}
+
+    def _previews(self) -> "Previews":
+        from engine.data.preview import Previews
+
+        with self.opening:
+            self.previews = self.previews or Previews()
+            return self.previews
 
     def _plan(self, request: Request) -> Any:
         from engine.planning.live import Planner
