@@ -138,6 +138,13 @@ class Client:
         request = {"op": "lengths", "source": source, "view": vars(view)}
         return lengths_from_json(self._value(request, cancelled))
 
+    def check(self, text: str, path: Path, cancelled: threading.Event | None = None) -> None:
+        """Look whether a recipe could be trained, as `engine.preflight` does: it may need heavy readers.
+
+        Raises RecipeError, DataError or ModelError, and TrainingError where the service is gone.
+        """
+        self._value({"op": "check", "text": text, "path": str(path)}, cancelled)
+
     def close(self) -> None:
         """End the child."""
         if self._child.stdin is not None and not self._child.stdin.closed:

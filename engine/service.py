@@ -11,6 +11,7 @@ Asked    {"id": 1, "op": "generate", "run": FOLDER, "base": false, "messages": [
          {"id": 4, "op": "rows", "source": PATH, "format": "auto"}
          {"id": 5, "op": "preview", "source": PATH, "rows": [0, 17], "view": {"model": …}, "raw": false}
          {"id": 6, "op": "lengths", "source": PATH, "view": {"model": …}}
+         {"id": 7, "op": "check", "text": TRAIN_YML, "path": PATH}
 Answered {"id": 1, "token": TEXT} … {"id": 1, "done": true, "cancelled": false}
          {"id": 3, "value": PLAN} {"id": 3, "done": true, "cancelled": false}
          {"id": 1, "error": {"kind": …, "message": …, "hint": …}}
@@ -48,7 +49,14 @@ Request = dict[str, Any]
 Stopped = Callable[[], bool]
 """Whether the asker has cancelled."""
 ROLES = ("system", "user", "assistant", "tool")
-LANES = {"generate": "model", "plan": "plan", "rows": "rows", "preview": "rows", "lengths": "lengths"}
+LANES = {
+    "generate": "model",
+    "plan": "plan",
+    "check": "plan",
+    "rows": "rows",
+    "preview": "rows",
+    "lengths": "lengths",
+}
 """The lane of each operation."""
 
 
@@ -141,6 +149,8 @@ class Service:
                 yield from ({"token": piece} for piece in self._generate(request))
             case "plan":
                 yield {"value": self._plan(request)}
+            case "check":
+                yield {"value": self._check(request)}
             case "rows":
                 opened = self._previews().open(str(request.get("source")), request.get("format", "auto"))
                 yield {"value": as_json(opened)}
@@ -170,6 +180,13 @@ class Service:
         self.planner = self.planner or Planner()
         plan = self.planner.plan(str(request.get("text")), Path(str(request.get("path"))))
         return json.loads(plan.to_json())
+
+    def _check(self, request: Request) -> None:
+        """What `ft train` looks at before it starts an engine."""
+        from engine.config.load import load_text
+        from engine.preflight import check
+
+        check(load_text(str(request.get("text")), Path(str(request.get("path")))).config)
 
     def _generate(self, request: Request) -> Iterator[str]:
         generator = self._generator(Path(str(request.get("run"))), bool(request.get("base", False)))
