@@ -29,7 +29,7 @@ def prepare(config: TrainConfig, model_dir: Path, progress: Progress = _silent) 
     Questions are made of at most `evaluation.max_questions` validation rows, chosen by the seed.
     Raises `DataError` with the rows at fault, `ModelError` where the tokenizer cannot do it.
     """
-    encoder = _encoder(config, model_dir)
+    encoder = encoder_of(config, model_dir)
     train, own = _select(config)
     total = train.count + (own.count if own else 0)
     held = np.zeros(train.count, dtype=np.bool_) if own else _held_out(config, train.count)
@@ -63,12 +63,14 @@ def prepare(config: TrainConfig, model_dir: Path, progress: Progress = _silent) 
     )
 
 
-def sample(config: TrainConfig, model_dir: Path, rows: int = 256) -> tuple[Dataset, int]:
+def sample(
+    config: TrainConfig, model_dir: Path, rows: int = 256, encoder: RowEncoder | None = None
+) -> tuple[Dataset, int]:
     """A quick look at the training rows: the tokens of at most `rows` of them, and how many there are in all.
 
-    Raises what `prepare` raises for the rows that it looks at.
+    `encoder` spares reading the tokenizer again. Raises what `prepare` raises for the rows that it looks at.
     """
-    encoder = _encoder(config, model_dir)
+    encoder = encoder or encoder_of(config, model_dir)
     train, own = _select(config)
     count = train.count if own else train.count - int(_held_out(config, train.count).sum())
     few = train.limited(rows, config.seed)
@@ -78,7 +80,8 @@ def sample(config: TrainConfig, model_dir: Path, rows: int = 256) -> tuple[Datas
     return dataset, count
 
 
-def _encoder(config: TrainConfig, model_dir: Path) -> RowEncoder:
+def encoder_of(config: TrainConfig, model_dir: Path) -> RowEncoder:
+    """What turns this recipe's rows into tokens. Raises `ModelError`, `ConfigError`."""
     return RowEncoder(Tokenizer.load(model_dir, config.model.chat_template), config.data.train_on)
 
 

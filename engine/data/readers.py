@@ -42,16 +42,16 @@ class JsonLines:
     name: str
 
     def count(self) -> int:
-        return sum(1 for _ in self._lines())
+        return sum(1 for _ in self.lines())
 
     def rows(self, keep: Keep | None = None) -> Iterator[Origin]:
-        for index, (number, offset, line) in enumerate(self._lines()):
+        for index, (number, offset, line) in enumerate(self.lines()):
             if keep is not None and not keep[index]:
                 continue
             where = f"{self.name}:{number}"
-            yield where, _object(_parse_line(line, where, offset), where)
+            yield where, row_of(parse_line(line, where, offset), where)
 
-    def _lines(self) -> Iterator[tuple[int, int, bytes]]:
+    def lines(self) -> Iterator[tuple[int, int, bytes]]:
         """Line number from 1, byte offset, bytes."""
         offset = 0
         with self.path.open("rb") as file:
@@ -76,7 +76,7 @@ class JsonArray:
         for index, item in enumerate(self.items):
             if keep is None or keep[index]:
                 where = f"{self.name} row {index + 1}"
-                yield where, _object(item, where)
+                yield where, row_of(item, where)
 
 
 @dataclass(frozen=True)
@@ -92,18 +92,26 @@ class Csv:
     def rows(self, keep: Keep | None = None) -> Iterator[Origin]:
         csv.field_size_limit(sys.maxsize)  # the default, 128 KiB a field, is less than a long document
         with self.path.open(encoding="utf-8-sig", newline="") as file:
-            delimiter = max(",;\t", key=file.readline().count)
-            file.seek(0)
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
-            header = [name.strip() for name in next(reader, [])]
-            if len(set(header)) < len(header) or not all(header):
-                raise DataError(
-                    f"{self.name}:1: the header has an empty or repeated column name: {', '.join(header)}",
-                    "The first line names the columns, each once.",
-                )
+            reader = csv.reader(file, delimiter=self.delimiter(), strict=True)
+            header = self.header(next(reader, []))
             for index, (number, record) in enumerate(self._records(reader)):
                 if keep is None or keep[index]:
-                    yield f"{self.name}:{number}", self._columns(header, record, number)
+                    yield f"{self.name}:{number}", self.columns(header, record, number)
+
+    def delimiter(self) -> str:
+        """What parts the fields of the header."""
+        with self.path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            return max(",;\t", key=file.readline().count)
+
+    def header(self, record: list[str]) -> list[str]:
+        """The columns' names, from the first record. Raises `DataError` where they name nothing, or one twice."""
+        names = [name.strip() for name in record]
+        if len(set(names)) < len(names) or not all(names):
+            raise DataError(
+                f"{self.name}:1: the header has an empty or repeated column name: {', '.join(names)}",
+                "The first line names the columns, each once.",
+            )
+        return names
 
     def _records(self, reader: Any) -> Iterator[tuple[int, list[str]]]:
         """The line on which each record starts, and its fields; a quoted field may span lines."""
@@ -112,15 +120,20 @@ class Csv:
             try:
                 record = next(reader, None)
             except csv.Error as error:
-                raise DataError(
-                    f"{self.name}:{number}: not valid CSV: {error}", "Look for a quote that is never closed."
-                ) from error
+                raise self.broken(number, error) from error
             if record is None:
                 return
             if record:
                 yield number, record
 
-    def _columns(self, header: list[str], record: list[str], number: int) -> Columns:
+    def broken(self, number: int, error: csv.Error) -> DataError:
+        """What to say of a record that is no CSV."""
+        return DataError(
+            f"{self.name}:{number}: not valid CSV: {error}", "Look for a quote that is never closed."
+        )
+
+    def columns(self, header: list[str], record: list[str], number: int) -> Columns:
+        """A record's fields by column. Raises `DataError` where there are too many or too few."""
         if len(record) != len(header):
             raise DataError(
                 f"{self.name}:{number}: {len(record)} fields where the header names {len(header)} columns",
@@ -137,19 +150,20 @@ class Parquet:
     name: str
 
     def count(self) -> int:
-        with self._open() as file:
+        with self.open() as file:
             return int(file.metadata.num_rows)
 
     def rows(self, keep: Keep | None = None) -> Iterator[Origin]:
         index = 0
-        with self._open() as file:
+        with self.open() as file:
             for batch in file.iter_batches(batch_size=1000):
                 for columns in batch.to_pylist():
                     if keep is None or keep[index]:
                         yield f"{self.name} row {index + 1}", columns
                     index += 1
 
-    def _open(self) -> Any:
+    def open(self) -> Any:
+        """The file. Raises `DataError` where it is no Parquet."""
         import pyarrow.lib
         import pyarrow.parquet
 
@@ -209,11 +223,12 @@ READERS: dict[str, Callable[[Path, str], Table]] = {
 """Readers by suffix: a new kind of file enters here."""
 
 
-def _parse_line(line: bytes, where: str, offset: int) -> Any:
+def parse_line(line: bytes, where: str, offset: int) -> Any:
+    """The value on one line of JSON; `offset` is the byte at which it starts. Raises `DataError`."""
     try:
         return json.loads(line.decode())
     except UnicodeDecodeError as error:
-        raise _not_utf8(where, offset + error.start, line) from error
+        raise not_utf8(where, offset + error.start, line) from error
     except json.JSONDecodeError as error:
         raise DataError(
             f"{where}:{error.colno}: not valid JSON: {error.msg}",
@@ -223,7 +238,8 @@ def _parse_line(line: bytes, where: str, offset: int) -> Any:
         raise DataError(f"{where}: the JSON is nested too deeply", "Rows are flat objects.") from error
 
 
-def _object(value: Any, where: str) -> Columns:
+def row_of(value: Any, where: str) -> Columns:
+    """The columns of a parsed row. Raises `DataError` where it is no object."""
     if not isinstance(value, dict):
         raise DataError(f"{where}: {_kind(value)} where a row is expected", "A row is a JSON object: {…}.")
     return value
@@ -247,7 +263,7 @@ def _decode(data: bytes, name: str) -> str:
     except UnicodeDecodeError as error:
         start = error.start + (len(BOM) if data.startswith(BOM) else 0)
         line = data.count(b"\n", 0, start) + 1
-        raise _not_utf8(f"{name}:{line}", start, data[:4096]) from error
+        raise not_utf8(f"{name}:{line}", start, data[:4096]) from error
 
 
 def _check_utf8(path: Path, name: str) -> None:
@@ -257,11 +273,12 @@ def _check_utf8(path: Path, name: str) -> None:
             try:
                 line.decode()
             except UnicodeDecodeError as error:
-                raise _not_utf8(f"{name}:{number}", offset + error.start, line) from error
+                raise not_utf8(f"{name}:{number}", offset + error.start, line) from error
             offset += len(line)
 
 
-def _not_utf8(where: str, offset: int, data: bytes) -> DataError:
+def not_utf8(where: str, offset: int, data: bytes) -> DataError:
+    """What to say of bytes that are not UTF-8, by what they seem to be."""
     if data.startswith(UTF16):
         return DataError(f"{where}: the file is UTF-16, not UTF-8", "Save it as UTF-8.")
     if b"\0" in data:

@@ -50,18 +50,24 @@ def _open(source: str | Source, format_: Format, starter_file: str) -> OpenSourc
     if isinstance(source, str):
         source = Source(path=source)
     form = source.format if source.format != "auto" else format_
-    path = STARTER / starter_file if source.path == "starter" else Path(source.path).expanduser()
-    name = f"starter/{starter_file}" if source.path == "starter" else _shown(path)
-    return OpenSource(name, _table(path, name), form, source.max_samples)
+    path, name = locate(source.path, starter_file)
+    return OpenSource(name, READERS[path.suffix.lower()](path, name), form, source.max_samples)
 
 
-def _table(path: Path, name: str) -> Table:
+def locate(source: str, starter_file: str = "train.jsonl") -> tuple[Path, str]:
+    """The file that a source names, and its name for people: it is there, readable, not empty, of a known kind.
+
+    Raises `DataError`.
+    """
+    if source == "starter":
+        return STARTER / starter_file, f"starter/{starter_file}"
+    path = Path(source).expanduser()
+    name = _shown(path)
     if path.is_dir():
         raise DataError(f"{name}: is a folder, not a file", _offer(path, "Name one of its files"))
     if not path.exists():
         raise DataError(f"{name}: no such file", _nearest(path))
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
+    if path.suffix.lower() not in READERS:
         known = ", ".join(READERS)
         ending = f"files ending in {path.suffix}" if path.suffix else "files without an ending"
         raise DataError(f"{name}: cannot read {ending}", f"Data files end in {known}.")
@@ -69,9 +75,9 @@ def _table(path: Path, name: str) -> Table:
         with path.open("rb") as file:
             if not file.read(1):
                 raise DataError(f"{name}: the file is empty", "Put rows in it, or name another file.")
-        return reader(path, name)
     except PermissionError as error:
         raise DataError(f"{name}: may not be read", f"Give yourself the right: chmod u+r {name}") from error
+    return path, name
 
 
 def _shown(path: Path) -> str:

@@ -7,7 +7,8 @@ import numpy as np
 
 from engine.config.load import load_text
 from engine.config.schema import Source, TrainConfig
-from engine.data.prepare import sample
+from engine.data.prepare import encoder_of, sample
+from engine.data.templates import RowEncoder
 from engine.errors import DataError
 from engine.hardware.probe import probe
 from engine.models.resolve import on_disk
@@ -27,6 +28,7 @@ class Planner:
 
     def __init__(self) -> None:
         self._shapes: dict[Stamp, ModelShape] = {}
+        self._encoder: tuple[object, RowEncoder] | None = None
         self._looks: OrderedDict[str, tuple[Lengths, float, int]] = OrderedDict()
 
     def plan(self, text: str, path: Path) -> Plan:
@@ -48,6 +50,13 @@ class Planner:
             examples=rows,
         )
 
+    def _encoder_of(self, config: TrainConfig, folder: Path) -> RowEncoder:
+        files = [_stamp(file) for file in _tokenizer_files(config, folder)]
+        key = (folder, config.model.chat_template, config.data.train_on, files)
+        if self._encoder is None or self._encoder[0] != key:
+            self._encoder = key, encoder_of(config, folder)
+        return self._encoder[1]
+
     def _shape(self, folder: Path) -> ModelShape:
         stamp = _stamp(folder / "config.json")
         if stamp not in self._shapes:
@@ -65,7 +74,7 @@ class Planner:
         )
         key = repr(asked)
         if key not in self._looks:
-            dataset, rows = sample(config, folder)
+            dataset, rows = sample(config, folder, encoder=self._encoder_of(config, folder))
             lengths = dataset.train.lengths.astype(np.int64)
             tokens = int(lengths.sum())
             if not tokens:
@@ -83,8 +92,12 @@ def _files(config: TrainConfig, folder: Path) -> list[Path]:
     sources = [*train, config.data.validation]
     named = [source.path if isinstance(source, Source) else source for source in sources]
     files = [Path(name).expanduser() for name in named if isinstance(name, str) and name != "starter"]
-    files += [folder / name for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")]
-    return [*files, Path(config.model.chat_template).expanduser()]
+    return [*files, *_tokenizer_files(config, folder)]
+
+
+def _tokenizer_files(config: TrainConfig, folder: Path) -> list[Path]:
+    names = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+    return [*(folder / name for name in names), Path(config.model.chat_template).expanduser()]
 
 
 def _stamp(path: Path) -> Stamp:

@@ -1,0 +1,256 @@
+"""Rows as the model will see them, for people who look through a file: any row at once, token by token.
+
+What is shown is made by the encoder that training uses; the values are in `engine/data/views.py`.
+"""
+
+import random
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from threading import RLock
+from typing import Any
+
+from engine.config.schema import Format
+from engine.data.formats import LOOKED_AT, Detected, RowError, convert, detect
+from engine.data.readers import Origin
+from engine.data.row_index import Rows, open_rows
+from engine.data.sources import locate
+from engine.data.templates import Encoded, RowEncoder, TrainOn
+from engine.data.tokenizer import Tokenizer
+from engine.data.views import SHOWN, Lengths, Opened, Piece, RowView, View
+from engine.errors import DataError
+from engine.models.resolve import on_disk
+
+OPEN = 4
+"""Sources, and tokenizers, that are held."""
+SAMPLED = 1000
+"""Rows whose lengths are looked at."""
+CHUNK = 50
+"""Rows that are encoded between two looks at whether somebody has cancelled."""
+UNFINISHED = "\ufffd"
+"""What decoding shows for a character whose other bytes are in the next token."""
+
+Stopped = Callable[[], bool]
+
+
+class Previews:
+    """Sources and tokenizers kept open between one look and the next. Any thread may call."""
+
+    def __init__(self) -> None:
+        self._sources: OrderedDict[tuple[str, int, int, str], tuple[Rows, Detected | DataError]] = (
+            OrderedDict()
+        )
+        self._encoders: OrderedDict[tuple[object, ...], RowEncoder] = OrderedDict()
+        self._lock = RLock()
+
+    def open(self, source: str, format_: Format = "auto") -> Opened:
+        """Open a source, or tell how far counting its rows is. Raises `DataError` where it cannot be opened."""
+        rows, detected, path = self._open(source, format_)
+        unknown = detected if isinstance(detected, DataError) else None
+        return Opened(
+            name=rows.name,
+            path=str(path),
+            kind=path.suffix.lower().removeprefix("."),
+            size=path.stat().st_size,
+            form="" if isinstance(detected, DataError) else detected.form.name,
+            evidence=unknown.message if unknown else detected.evidence,  # type: ignore[union-attr]
+            hint=unknown.hint if unknown else "",
+            known=rows.known,
+            counting=rows.counting,
+            broken=rows.error.message if rows.error else "",
+        )
+
+    def show(self, source: str, numbers: Sequence[int], view: View, raw: bool = False) -> list[RowView]:
+        """Rows by their number from 0; those that are not there are left out.
+
+        With `raw`, as they stand in the file, which needs no model. Raises `DataError` where the source cannot be
+        opened, `ModelError` and `ConfigError` where the model's tokenizer cannot be had.
+        """
+        rows, detected, _ = self._open(source, view.format)
+        if raw:
+            return [_raw(rows, number) for number in numbers if 0 <= number < rows.known]
+        encoder = self._encoder(view)
+        return [self._view(rows, n, detected, encoder, view) for n in numbers if 0 <= n < rows.known]
+
+    def lengths(self, source: str, view: View, stopped: Stopped, most: int = SAMPLED) -> Lengths:
+        """Lengths of at most `most` rows, drawn evenly from those that are known now. Raises as `show` does."""
+        rows, detected, _ = self._open(source, view.format)
+        encoder = self._encoder(view)
+        known = rows.known
+        chosen = sorted(random.Random(0).sample(range(known), min(most, known)))
+        found: list[int] = []
+        problems: list[tuple[int, str]] = []
+        tokens = trained = cut = lost = 0
+        for start in range(0, len(chosen), CHUNK):
+            if stopped():
+                break
+            for number, encoded, problem in self._encoded(
+                rows, chosen[start : start + CHUNK], detected, encoder
+            ):
+                if encoded is None:
+                    problems.append((number, problem))
+                    continue
+                found.append(len(encoded.ids))
+                left = _left(encoded, view.max_seq_length)
+                tokens += min(len(encoded.ids), view.max_seq_length)
+                trained += left
+                lost += encoded.trained - left
+                cut += len(encoded.ids) > view.max_seq_length
+                if not left:
+                    problems.append((number, _nothing_left(view.max_seq_length)))
+        return Lengths(len(chosen), known, tuple(found), tokens, trained, cut, lost, tuple(problems))
+
+    def _open(self, source: str, format_: Format) -> tuple[Rows, Detected | DataError, Path]:
+        path, name = locate(source)
+        status = path.stat()
+        key = (str(path), status.st_size, status.st_mtime_ns, format_)
+        with self._lock:
+            if key not in self._sources:
+                rows = open_rows(path, name)
+                self._sources[key] = rows, _detected(rows, format_)
+                while len(self._sources) > OPEN:
+                    self._sources.popitem(last=False)[1][0].close()
+            self._sources.move_to_end(key)
+            return (*self._sources[key], path)
+
+    def _encoder(self, view: View) -> RowEncoder:
+        folder = on_disk(view.model, view.revision)
+        changed = tuple(
+            file.stat().st_mtime_ns if file.is_file() else 0
+            for file in (folder / "tokenizer.json", folder / "chat_template.jinja", Path(view.chat_template))
+        )
+        key = (folder, view.chat_template, view.train_on, changed)
+        with self._lock:
+            if key not in self._encoders:
+                self._encoders[key] = RowEncoder(Tokenizer.load(folder, view.chat_template), view.train_on)
+                while len(self._encoders) > OPEN:
+                    self._encoders.popitem(last=False)
+            self._encoders.move_to_end(key)
+            return self._encoders[key]
+
+    def _encoded(
+        self, rows: Rows, numbers: Sequence[int], detected: Detected | DataError, encoder: RowEncoder
+    ) -> Iterator[tuple[int, Encoded | None, str]]:
+        """Number, tokens and problem of each row; one of the last two is none."""
+        rendered, bad = [], []
+        with (
+            self._lock
+        ):  # a template notes its marks in itself while it renders, and Parquet rows their batch
+            for number in numbers:
+                where = ""
+                try:
+                    where, columns = rows.read(number)
+                    row = _row((where, columns), detected, encoder.train_on)
+                    rendered.append((number, where, encoder.render(row)))
+                except DataError as error:
+                    bad.append((number, error.message))
+                except RowError as error:
+                    bad.append((number, f"{where}: {error}"))
+            encodings = encoder.encode([text for _, _, text in rendered])
+        for (number, where, _), encoded in zip(rendered, encodings, strict=True):
+            if encoded.spans:
+                yield number, encoded, ""
+            else:
+                yield number, None, f"{where}: nothing to train: it has no tokens of its own"
+        for number, problem in bad:
+            yield number, None, problem
+
+    def _view(
+        self, rows: Rows, number: int, detected: Detected | DataError, encoder: RowEncoder, view: View
+    ) -> RowView:
+        ((_, encoded, problem),) = self._encoded(rows, [number], detected, encoder)
+        if encoded is None:
+            shown = _raw(rows, number)
+            return RowView(number, shown.where, problem=problem, raw=shown.raw)
+        limit = view.max_seq_length
+        left = _left(encoded, limit)
+        return RowView(
+            row=number,
+            where=rows.read(number)[0],
+            pieces=tuple(pieces(encoded, encoder.tokenizer, limit)),
+            tokens=len(encoded.ids),
+            trained=left,
+            limit=limit,
+            lost=encoded.trained - left,
+            hidden=max(0, len(encoded.ids) - SHOWN),
+            problem="" if left else _nothing_left(limit),
+        )
+
+
+def pieces(encoded: Encoded, tokenizer: Tokenizer, limit: int) -> Iterator[Piece]:
+    """The tokens with the text that each adds, at most `SHOWN` of them.
+
+    A token is decoded behind the one before it, as some tokenizers drop a text's first space. Tokens that hold
+    parts of one character are put together, but never over a boundary of special, trained or cut.
+    """
+    ids = encoded.ids[:SHOWN]
+    trained = [False] * len(ids)
+    for start, end in encoded.spans:
+        for place in range(start, min(end, len(ids))):
+            trained[place] = True
+    kinds = [(trained[place], id_ in tokenizer.added, place >= limit) for place, id_ in enumerate(ids)]
+    start = 0
+    while start < len(ids):
+        end = start + 1
+        text = _text(ids, start, end, tokenizer)
+        while text.endswith(UNFINISHED) and end < len(ids) and end < start + 4 and kinds[end] == kinds[start]:
+            end += 1
+            text = _text(ids, start, end, tokenizer)
+        yield Piece(text, *kinds[start], tokens=end - start)
+        start = end
+
+
+def _text(ids: Sequence[int], start: int, end: int, tokenizer: Tokenizer) -> str:
+    if not start or ids[start] in tokenizer.added:
+        return tokenizer.decode(ids[start:end], skip_special=False)
+    before = tokenizer.decode(ids[start - 1 : start], skip_special=False)
+    both = tokenizer.decode(ids[start - 1 : end], skip_special=False)
+    return both[len(before) :] if both.startswith(before) else tokenizer.decode(ids[start:end], False)
+
+
+def _detected(rows: Rows, format_: Format) -> Detected | DataError:
+    """The form of the first rows that can be read; an error, not raised, where there is none."""
+    while rows.counting is not None and rows.known < LOOKED_AT:
+        time.sleep(0.005)
+    good: list[Origin] = []
+    bad: DataError | None = rows.error
+    for number in range(min(LOOKED_AT, rows.known)):
+        try:
+            good.append(rows.read(number))
+        except DataError as error:
+            bad = bad or error
+    if not good:
+        return bad or DataError(f"{rows.name}: there are no rows", "Put rows in it, or name another file.")
+    try:
+        return detect(good, format_, rows.name)
+    except DataError as error:
+        return error
+
+
+def _row(origin: Origin, detected: Detected | DataError, train_on: TrainOn) -> Any:
+    """A row as the template takes it. Raises `DataError`."""
+    if isinstance(detected, DataError):
+        raise detected
+    good, problems = convert([origin], detected.form, train_on)
+    if problems:
+        raise DataError(problems[0])
+    return good[0]
+
+
+def _raw(rows: Rows, number: int) -> RowView:
+    try:
+        where = rows.read(number)[0]
+    except DataError as error:
+        where = error.message.partition(": ")[0]
+    text = rows.raw(number)
+    return RowView(number, where, raw=text[:SHOWN], hidden=max(0, len(text) - SHOWN))
+
+
+def _left(encoded: Encoded, limit: int) -> int:
+    """Trained tokens before the limit."""
+    return sum(max(0, min(end, limit) - start) for start, end in encoded.spans)
+
+
+def _nothing_left(limit: int) -> str:
+    return f"nothing trained is left of it once it is cut to max_seq_length {limit}"

@@ -1,0 +1,110 @@
+"""What a look at data gives: values without anything heavy behind them, and how the service writes them."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from engine.config.schema import Format
+
+SHOWN = 20_000
+"""Most tokens of a row, and characters of a raw one, that are shown."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What the tokens of a row depend on, besides the row: those keys of a recipe."""
+
+    model: str = "starter"
+    revision: str | None = None
+    chat_template: str = "auto"
+    train_on: Literal["assistant", "last", "all"] = "assistant"
+    max_seq_length: int = 2048
+    format: "Format" = "auto"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A source that is open. `counting` is the share of the file counted so far, None once it is all."""
+
+    name: str
+    path: str
+    kind: str
+    size: int
+    """Bytes."""
+    form: str
+    """The form of its rows; empty where it is none that is known."""
+    evidence: str
+    """Why it is that form, or why it is none."""
+    hint: str
+    known: int
+    """Rows that can be shown: all, once `counting` is None."""
+    counting: float | None
+    broken: str
+    """What ended the counting before the file's end."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One token, or the few that together make a character. `cut`: beyond `max_seq_length`."""
+
+    text: str
+    trained: bool
+    special: bool
+    cut: bool
+    tokens: int
+
+
+@dataclass(frozen=True)
+class RowView:
+    """One row. Counts are of the whole row; `trained` is what is left after the cut at `limit`."""
+
+    row: int
+    """From 0."""
+    where: str
+    pieces: tuple[Piece, ...] = ()
+    tokens: int = 0
+    trained: int = 0
+    limit: int = 0
+    lost: int = 0
+    """Trained tokens beyond the limit."""
+    hidden: int = 0
+    """Tokens beyond the most that are shown."""
+    problem: str = ""
+    raw: str = ""
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of sampled rows, before any cut, and what is wrong with those that have none."""
+
+    sampled: int
+    of: int
+    lengths: tuple[int, ...]
+    tokens: int
+    """Within the limit."""
+    trained: int
+    cut: int
+    """Rows beyond the limit."""
+    lost: int
+    """Trained tokens beyond it."""
+    problems: tuple[tuple[int, str], ...]
+    """Row number from 0, and what is wrong."""
+
+
+def as_json(value: Opened | RowView | Lengths) -> dict[str, Any]:
+    """A value as the service sends it; a piece is a list of its fields, as rows have thousands of them."""
+    body = {name: each for name, each in vars(value).items() if name != "pieces"}
+    if isinstance(value, RowView):
+        body["pieces"] = [list(vars(piece).values()) for piece in value.pieces]
+    return body
+
+
+def row_from_json(body: dict[str, Any]) -> RowView:
+    """The row that `as_json` wrote."""
+    return RowView(**{**body, "pieces": tuple(Piece(*piece) for piece in body["pieces"])})
+
+
+def lengths_from_json(body: dict[str, Any]) -> Lengths:
+    """The lengths that `as_json` wrote."""
+    problems = tuple((int(row), str(problem)) for row, problem in body["problems"])
+    return Lengths(**{**body, "lengths": tuple(body["lengths"]), "problems": problems})
