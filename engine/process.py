@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine import secrets
 from engine.deaths import examine
 from engine.errors import KINDS, MachineError, TrainingError
 from engine.runs import lock
@@ -41,8 +42,9 @@ def start(run: Run, resume: Path | None = None, force: bool = False) -> Engine:
     """Start a run's engine in a session of its own, from the beginning or from a checkpoint.
 
     From the return on, `run.alive()` holds until the engine has ended. Raises ConfigError where the run is
-    training already, MachineError where its folder cannot be written.
+    training already, MachineError where its folder cannot be written, or a token it needs is in a locked keyring.
     """
+    tokens = secrets.carried(_needed(run))
     with explaining():
         handle = lock.take(run.lock_file)
     if handle is None:
@@ -50,18 +52,23 @@ def start(run: Run, resume: Path | None = None, force: bool = False) -> Engine:
     with lock.holding(handle):
         control.clear(run)
         command = [sys.executable, "-P", "-m", "engine.supervisor", str(run.folder), "--lock", str(handle)]
+        command += ["--secrets"]
         command += ["--resume", str(resume)] if resume else []
         command += ["--force"] if force else []
         since = run.position()
         with explaining(), run.log.open("ab") as log:
             supervisor = subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 pass_fds=(handle,),
+                env=secrets.without(),
                 start_new_session=True,
             )
+        assert supervisor.stdin is not None
+        with supervisor.stdin:
+            secrets.send(tokens, supervisor.stdin)
     return Engine(run, since, supervisor)
 
 
@@ -84,6 +91,13 @@ def outcome(run: Run, since: int = 0, code: int | None = None) -> Finished:
     death = examine(run, code, since)
     assert death is not None, "an engine without a last word has died"
     raise TrainingError(death.message, death.hint)
+
+
+def _needed(run: Run) -> tuple[str, ...]:
+    """Tokens without which the run may fail: the hub's, where its model comes from there."""
+    from engine.models.resolve import is_hub_id
+
+    return (secrets.HF_TOKEN,) if is_hub_id(run.config.model.base) else ()
 
 
 def _disk_is_full(folder: Path) -> bool:

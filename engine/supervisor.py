@@ -1,6 +1,6 @@
 """The parent of the engine process: starts it, and finds out when it ends without a word.
 
-    python -P -m engine.supervisor RUN_DIR --lock FD [--resume CHECKPOINT] [--force]
+    python -P -m engine.supervisor RUN_DIR --lock FD [--resume CHECKPOINT] [--force] [--secrets]
 
 It lives in a session of its own, so that closing a terminal ends neither. Where memory ran out it starts
 the engine again with half the micro-batch, from the last checkpoint, at most twice.
@@ -12,9 +12,11 @@ import signal
 import subprocess
 import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
+from engine import secrets
 from engine.deaths import Death, examine, oom_kills
 from engine.errors import FtError, MachineError, OutOfMemoryError, TrainingError
 from engine.hardware import allocator
@@ -33,17 +35,22 @@ def main() -> int:
     parser.add_argument("--lock", type=int, required=True)
     parser.add_argument("--resume", type=Path)
     parser.add_argument("--force", action="store_true")
+    parser.add_argument("--secrets", action="store_true", help="tokens come as one JSON line on stdin")
     arguments = parser.parse_args()
-    return Supervisor(Run.open(arguments.folder), arguments.lock, arguments.force).supervise(arguments.resume)
+    tokens = secrets.receive(sys.stdin.buffer) if arguments.secrets else {}
+    run = Run.open(arguments.folder)
+    return Supervisor(run, arguments.lock, arguments.force, tokens).supervise(arguments.resume)
 
 
 class Supervisor:
     """Starts engines for one run, one after the other."""
 
-    def __init__(self, run: Run, lock: int, force: bool) -> None:
+    def __init__(self, run: Run, lock: int, force: bool, tokens: Mapping[str, str]) -> None:
         self.run = run
         self.lock = lock
         self.force = force
+        self.tokens = tokens
+        """Kept for the next start; never in this process's environment, which its child would show."""
         self.stopping = False
         self.child: subprocess.Popen[bytes] | None = None
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -72,11 +79,20 @@ class Supervisor:
             str(self.run.folder),
             "--lock",
             str(self.lock),
+            "--secrets",
         ]
         command += ["--resume", str(resume)] if resume else []
         command += ["--force"] if self.force else []
-        # stdin, stdout and stderr are this process's: nothing, and worker.log
-        self.child = subprocess.Popen(command, pass_fds=(self.lock,), env=os.environ | allocator.preload())
+        # stdout and stderr are this process's: worker.log
+        self.child = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            pass_fds=(self.lock,),
+            env=secrets.without() | allocator.preload(),
+        )
+        assert self.child.stdin is not None
+        with self.child.stdin:
+            secrets.send(self.tokens, self.child.stdin)
         if self.stopping:
             self.child.send_signal(signal.SIGTERM)
         return self.child.wait()

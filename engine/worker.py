@@ -1,6 +1,6 @@
 """The engine process: takes a run directory from its recipe to a trained adapter.
 
-    python -P -m engine.worker RUN_DIR [--resume CHECKPOINT] [--lock FD] [--force]
+    python -P -m engine.worker RUN_DIR [--resume CHECKPOINT] [--lock FD] [--force] [--secrets]
 
 All that it has to say goes into the run's events; what libraries print goes to worker.log.
 """
@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine import secrets
 from engine.deaths import MEMORY_EXIT, is_memory_failure
 from engine.errors import DataError, FtError, MachineError, OutOfMemoryError
 from engine.runs import lock
@@ -56,8 +57,11 @@ def main() -> int:
     parser.add_argument("--resume", type=Path)
     parser.add_argument("--lock", type=int, help="open file that has the run's lock already")
     parser.add_argument("--force", action="store_true", help="train even if the plan does not fit")
+    parser.add_argument("--secrets", action="store_true", help="tokens come as one JSON line on stdin")
     arguments = parser.parse_args()
     faulthandler.enable()
+    if arguments.secrets:
+        secrets.adopt(secrets.receive(sys.stdin.buffer))
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     run = Run.open(arguments.folder)

@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("ft.commands.recipe:init", "Write a commented train.yml to start from."),
     "schema": ("ft.commands.recipe:schema", "Print the recipe's JSON Schema, for editors."),
     "models": ("ft.commands.models:app", "List, fetch and remove models."),
+    "secrets": ("ft.commands.secrets:app", "Keep tokens in the system's keyring."),
     "runs": ("ft.commands.runs:app", "List, show and remove runs."),
     "generate": ("ft.commands.generate:generate", "Answer one prompt with a trained run."),
     "chat": ("ft.commands.generate:chat", "Talk to a trained run."),

@@ -1,12 +1,15 @@
 """Fixtures for every test: a home of its own, no hub, the starter and a tiny real model."""
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
+import keyring
 import pytest
 from filelock import FileLock
 
 from engine.models import starter
+from tests.keyrings import MemoryKeyring
 from tests.tiny import make_tiny_model
 
 # A shell without job control starts background commands deaf to ctrl-c, and their children inherit it; the tests
@@ -54,3 +57,12 @@ def ft_home_with_starter(ft_home: Path, starter_model: Path) -> Path:
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real Llama of about 100k parameters in fp32, weights drawn with a fixed seed. Read only: it is shared."""
     return make_tiny_model(tmp_path_factory.mktemp("tiny-model"))
+
+
+@pytest.fixture
+def memory_keyring() -> Iterator[MemoryKeyring]:
+    """A keyring of this test's own, in the place of the system's."""
+    system, own = keyring.get_keyring(), MemoryKeyring()
+    keyring.set_keyring(own)
+    yield own
+    keyring.set_keyring(system)

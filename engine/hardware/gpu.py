@@ -6,6 +6,8 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
+from engine import secrets
+
 
 @dataclass(frozen=True)
 class Gpu:
@@ -68,7 +70,9 @@ def from_smi(chosen: str) -> Gpu | None:
         return None
     query = "--query-gpu=name,memory.total,memory.free,compute_cap"
     command = [program, query, "--format=csv,noheader,nounits", f"--id={chosen}"]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    answer = subprocess.run(
+        command, capture_output=True, text=True, timeout=20, check=False, env=secrets.without()
+    )
     values = [value.strip() for value in answer.stdout.strip().split(",")]
     if answer.returncode != 0 or len(values) != 4 or not (values[1] + values[2]).isdigit():
         return None

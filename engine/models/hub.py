@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from engine import secrets
 from engine.errors import HubError, MachineError, ModelError
 from engine.models.starter import Progress, need_space, silent
 
@@ -22,12 +23,13 @@ def download(repo: str, revision: str | None = None, progress: Progress = silent
     A cut connection is taken up where it ended; after a killed download, whole files are not fetched again.
     Without network, what is cached is used.
     Raises HubError where the hub can't be reached or says no, ModelError where the repository has no
-    safetensors weights, MachineError where the disk is full.
+    safetensors weights, MachineError where the disk is full or the token's keyring is locked.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import DryRunError, LocalEntryNotFoundError
 
     ask: dict[str, Any] = {"revision": revision, "allow_patterns": WANTED, "ignore_patterns": UNWANTED}
+    ask["token"] = secrets.get(secrets.HF_TOKEN)  # None is the client's own: `hf auth login`
     with _explained(repo, revision):
         try:
             files = snapshot_download(repo, dry_run=True, tqdm_class=_bar(repo, silent), **ask)
@@ -79,7 +81,7 @@ def _explained(repo: str, revision: str | None) -> Iterator[None]:
     import httpx
     from huggingface_hub import errors
 
-    token = "log in with `hf auth login`, or set HF_TOKEN"
+    token = "set a token with `ft secrets set HF_TOKEN`, or log in with `hf auth login`"
     try:
         yield
     except errors.GatedRepoError as error:

@@ -37,7 +37,7 @@ def resolve(base: str, revision: str | None = None, progress: Progress = silent)
     if base == starter.NAME:
         _no_revision(base, revision)
         folder, name, commit = starter.ensure(progress), starter.NAME, None
-    elif path.exists() or not HUB_ID.fullmatch(base) or path.suffix == ".gguf":
+    elif not is_hub_id(base):
         _no_revision(base, revision)
         folder, name, commit = path.absolute(), path.absolute().name, None
     else:
@@ -65,6 +65,14 @@ def on_disk(base: str, revision: str | None = None) -> Path:
         raise ModelError(f"{base} is not on this machine yet.", "Training downloads it first.")
     local.check(folder)
     return folder
+
+
+def is_hub_id(base: str) -> bool:
+    """Whether `model.base` names a model of the hub: neither the starter nor a folder or file here."""
+    path = Path(base).expanduser()
+    return (
+        bool(HUB_ID.fullmatch(base)) and base != starter.NAME and not path.exists() and path.suffix != ".gguf"
+    )
 
 
 def fingerprint(folder: Path) -> str:

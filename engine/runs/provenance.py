@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine import secrets
+
 if TYPE_CHECKING:
     from engine.hardware.probe import Machine
 
@@ -52,7 +54,12 @@ def git_state() -> dict[str, Any] | None:
 def _git(*arguments: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=5
+            ["git", *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            env=secrets.without(),
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

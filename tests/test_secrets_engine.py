@@ -1,0 +1,151 @@
+"""A token on its way into the engine: it arrives, and nothing on the way shows it."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import keyring
+import psutil
+import pytest
+
+from engine import process, secrets
+from engine.client import Client
+from engine.config.load import load_text
+from engine.errors import MachineError
+from engine.runs.run import Run
+from tests.keyrings import LockedKeyring, MemoryKeyring
+
+TOKEN = "hf_notARealOne0123456789"
+RECIPE = "name: gated\nmodel: {base: someone/gated}\ndata: {train: starter}\n"
+
+pytestmark = pytest.mark.slow
+
+
+class GatedHub(ThreadingHTTPServer):
+    """Keeps the engine's first question waiting until it was looked at, then refuses it."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), GatedHandler)
+        self.asked, self.looked_at = threading.Event(), threading.Event()
+        self.authorization: str | None = None
+
+
+class GatedHandler(BaseHTTPRequestHandler):
+    server: GatedHub
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    def do_GET(self) -> None:
+        self.server.authorization = self.headers.get("authorization")
+        self.server.asked.set()
+        self.server.looked_at.wait(30)
+        self.send_response(403)
+        self.send_header("X-Error-Code", "GatedRepo")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[GatedHub]:
+    """A hub that every engine of this test asks; this process has no token in its environment."""
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    server = GatedHub()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    yield server
+    server.looked_at.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def new_run(tmp_path: Path) -> Run:
+    return Run.create(load_text(RECIPE, tmp_path / "train.yml"))
+
+
+def shown_by(pid: int) -> bytes:
+    """What any tool of the same person can read of a process and all its children."""
+    processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    return b"".join(
+        Path(f"/proc/{one.pid}/{name}").read_bytes() for one in processes for name in ("environ", "cmdline")
+    )
+
+
+def written_below(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc")
+@pytest.mark.parametrize("place", ["keyring", "environment"])
+def test_the_engine_has_the_token_and_nobody_can_see_it(
+    place: str,
+    hub: GatedHub,
+    memory_keyring: MemoryKeyring,
+    ft_home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if place == "keyring":
+        secrets.set("HF_TOKEN", TOKEN)
+    else:
+        monkeypatch.setenv("HUGGING_FACE_HUB_TOKEN", TOKEN)
+    run = new_run(tmp_path)
+    engine = process.start(run)
+    assert hub.asked.wait(30)
+    seen = shown_by(engine.supervisor.pid)
+    hub.looked_at.set()
+    engine.supervisor.wait(timeout=30)
+    assert hub.authorization == f"Bearer {TOKEN}"
+    assert b"engine.worker" in seen
+    assert TOKEN.encode() not in seen
+    assert b"is gated" in written_below(run.folder)
+    assert TOKEN.encode() not in written_below(ft_home)
+
+
+def test_the_engine_goes_on_when_the_one_who_started_it_is_killed(
+    hub: GatedHub, memory_keyring: MemoryKeyring, tmp_path: Path
+) -> None:
+    run = new_run(tmp_path)
+    child = os.fork()
+    if child == 0:  # the app, which is killed as soon as the engine runs
+        process.start(run)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert hub.asked.wait(30)
+    assert run.alive()
+    hub.looked_at.set()
+    deadline = time.monotonic() + 30
+    while run.alive() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert run.state().status == "failed"
+
+
+def test_a_run_that_needs_a_locked_token_does_not_start(
+    memory_keyring: MemoryKeyring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    secrets.set("HF_TOKEN", TOKEN)
+    keyring.set_keyring(LockedKeyring())
+    run = new_run(tmp_path)
+    with pytest.raises(MachineError, match="locked"):
+        process.start(run)
+    assert not run.alive()
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc")
+def test_the_child_that_answers_does_not_show_the_token(
+    memory_keyring: MemoryKeyring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    log = tmp_path / "service.log"
+    with Client(log):
+        [child] = [one for one in psutil.Process().children() if "engine.service" in one.cmdline()]
+        assert TOKEN.encode() not in shown_by(child.pid)
+    assert TOKEN.encode() not in log.read_bytes()
