@@ -67,7 +67,6 @@ def test_a_digest_that_grows_with_the_file_says_what_reading_it_whole_says(
         made = digest.Digest.from_json(json.loads(json.dumps(digest.read(file, made).to_json())))
     with file.open("ab") as out:
         out.write(torn.replace(b"\n", b""))
-    run = Run(tmp_path)
     whole, grown = digest.read(file), digest.read(file, made)
     for alive in (True, False):  # compared as text, because no NaN equals another
         folded = repr(fold(Run(tmp_path).events(), alive))
