@@ -1,0 +1,87 @@
+"""The form's fields come from the schema, and what is typed into them means what it would in the text."""
+
+from pathlib import Path
+
+import pytest
+
+from engine.config.form import Field, fields, section_help, values
+from engine.config.load import load_text
+from engine.config.patch import set_value
+from engine.config.schema import TrainConfig
+from engine.errors import ConfigError
+
+BASE = "model:\n  base: starter\ndata:\n  train: starter\n"
+
+
+def field(name: str) -> Field:
+    return next(one for one in fields() if one.name == name)
+
+
+def test_every_key_of_the_schema_has_a_field_with_its_help() -> None:
+    names = set()
+    for name, info in TrainConfig.model_fields.items():
+        section = info.annotation
+        keys = getattr(section, "model_fields", None)
+        names |= {f"{name}.{key}" for key in keys} if keys else {name}
+    assert {one.name for one in fields()} == names
+    assert all(one.help and one.rule for one in fields())
+    assert all(section_help(one.section) for one in fields() if one.section)
+
+
+def test_every_default_of_the_form_is_the_default_of_the_recipe() -> None:
+    text = BASE
+    for one in fields():
+        if one.default is not None:
+            text = set_value(text, one.name, one.parse(one.default))
+    path = Path("/recipes/train.yml")
+    assert load_text(text, path).config == load_text(BASE, path).config
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "choices"),
+    [
+        ("adapter.type", "choice", ("lora", "none")),
+        ("data.packing", "choice", ("auto", "true", "false")),
+        ("training.batch_size", "number", ("auto",)),
+        ("training.learning_rate", "number", ()),
+        ("model.base", "text", ()),
+        ("model.chat_template", "text", ("auto", "chatml")),
+        ("data.train", "yaml", ()),
+        ("data.validation", "yaml", ()),
+        ("evaluation.samples", "yaml", ()),
+    ],
+)
+def test_a_key_is_asked_for_in_the_way_that_suits_it(name: str, kind: str, choices: tuple[str, ...]) -> None:
+    assert (field(name).kind, field(name).choices) == (kind, choices)
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "line"),
+    [
+        ("training.learning_rate", "2e-4", "  learning_rate: 2e-4"),
+        ("training.learning_rate", "fast", "  learning_rate: fast"),
+        ("training.gradient_checkpointing", "true", "  gradient_checkpointing: true"),
+        ("training.max_grad_norm", "null", "  max_grad_norm: null"),
+        ("model.revision", "1234", '  revision: "1234"'),
+        ("data.train", "[a.jsonl, b.csv]", "  train: [a.jsonl, b.csv]"),
+        ("data.train", "[a.jsonl", '  train: "[a.jsonl"'),
+        ("data.train", "a: b", '  train: "a: b"'),
+    ],
+)
+def test_what_is_typed_stands_in_the_text_as_it_was_meant(name: str, typed: str, line: str) -> None:
+    assert line in set_value(BASE, name, field(name).parse(typed)).splitlines()
+
+
+def test_the_form_shows_what_the_text_says_also_where_it_is_wrong() -> None:
+    text = "name: x  # y\nmodel:\n  base: 'a b'\n  max_seq_length: many\n"
+    text += "evaluation:\n  samples:\n    - one\n    - two\nsedd: 1\n"
+    assert values(text) == {
+        "name": "x",
+        "model.base": "a b",
+        "model.max_seq_length": "many",
+        "evaluation.samples": "[one, two]",
+        "sedd": "1",
+    }
+    assert values("# nothing\n") == {}
+    with pytest.raises(ConfigError):
+        values("model: [\n")
