@@ -55,6 +55,19 @@ def read(path: Path, following: Callable[[], bool] | None = None, offset: int = 
         time.sleep(TAIL_S)
 
 
+def chunk(path: Path, offset: int, size: int = 4 * BLOCK) -> tuple[list[Event], int]:
+    """The events of about `size` bytes from `offset` on, and the offset of what comes next.
+
+    The same offset means that there is nothing new. Raises FileNotFoundError.
+    """
+    with path.open("rb") as file:
+        file.seek(offset)
+        lines = file.readlines(size)
+    if lines and not lines[-1].endswith(b"\n"):
+        lines.pop()
+    return [event for event in map(decode, lines) if event is not None], offset + sum(map(len, lines))
+
+
 def whole_length(path: Path) -> int:
     """Bytes up to the end of the last whole line. Raises FileNotFoundError."""
     handle = os.open(path, os.O_RDONLY)

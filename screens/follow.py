@@ -1,0 +1,179 @@
+"""Follow a run while it is written: a worker reads its files and posts what is new."""
+
+import threading
+from collections.abc import Callable, Iterator
+
+from textual.message import Message
+
+from engine.errors import FtError
+from engine.plan import Plan
+from engine.runs import log
+from engine.runs.events import Event
+from engine.runs.run import Run
+
+CHUNK = 1 << 16
+"""Bytes of events in one message: few enough that taking them leaves the app free to move."""
+LOG_TAIL = 1 << 16
+"""Bytes of the engine's log that are shown when a run is opened."""
+LOOK_S = 0.1
+
+
+class EventsRead(Message):
+    """Events of a run, in order. None may be lost, so no message of these replaces another."""
+
+    def __init__(self, token: int, events: tuple[Event, ...], share: float) -> None:
+        super().__init__()
+        self.token = token
+        """Which following this belongs to: another run may have been opened since."""
+        self.events = events
+        self.share = share
+        """How much of the file has been read, 0 to 1."""
+        self.taken = threading.Event()
+        """Set by the one who takes it; the worker reads ahead by one message, not more."""
+
+
+class StartedOver(Message):
+    """The file has been written anew: forget what was read of it."""
+
+    def __init__(self, token: int) -> None:
+        super().__init__()
+        self.token = token
+
+
+class Liveness(Message):
+    """Whether the run's engine lives; the last word wins."""
+
+    def __init__(self, token: int, alive: bool) -> None:
+        super().__init__()
+        self.token = token
+        self.alive = alive
+
+
+class PlanRead(Message):
+    """What was planned for the run."""
+
+    def __init__(self, token: int, plan: Plan) -> None:
+        super().__init__()
+        self.token = token
+        self.plan = plan
+
+
+class LogRead(Message):
+    """New lines of the engine's log."""
+
+    def __init__(self, token: int, lines: tuple[str, ...]) -> None:
+        super().__init__()
+        self.token = token
+        self.lines = lines
+
+
+class RunGone(Message):
+    """The run's folder is no longer there, or cannot be read."""
+
+    def __init__(self, token: int, error: FtError | None = None) -> None:
+        super().__init__()
+        self.token = token
+        self.error = error
+
+
+def follow(run_id: str, token: int, post: Callable[[Message], object], cancelled: threading.Event) -> None:
+    """Post what is in a run and then what comes, until cancelled or the run is gone. Blocks."""
+    try:
+        tail = Tail(Run.open(run_id), token)
+    except FtError as error:
+        post(RunGone(token, error))
+        return
+    before: EventsRead | None = None
+    while not cancelled.is_set():
+        idle = True
+        for message in tail.look():
+            post(message)
+            if isinstance(message, RunGone):
+                return
+            if isinstance(message, EventsRead):
+                idle = False
+                while before is not None and not before.taken.wait(LOOK_S):
+                    if cancelled.is_set():
+                        return
+                before = message
+        if idle:
+            cancelled.wait(LOOK_S)
+
+
+class Tail:
+    """Where a reader stands in a run's files."""
+
+    def __init__(self, run: Run, token: int) -> None:
+        self.run = run
+        self.token = token
+        self._offset = 0
+        self._log_offset: int | None = None
+        self._alive: bool | None = None
+        self._planned: float | None = None
+
+    def look(self) -> Iterator[Message]:
+        """What is new, at most one chunk of each file. Never raises for what is in the folder."""
+        alive = self.run.alive()  # asked before reading: the last words of an engine are not missed
+        try:
+            yield from self._events()
+            yield from self._plan()
+            yield from self._log()
+        except OSError:
+            if not self.run.folder.is_dir():
+                yield RunGone(self.token)
+                return
+        if alive != self._alive:
+            self._alive = alive
+            yield Liveness(self.token, alive)
+
+    def _events(self) -> Iterator[Message]:
+        try:
+            size = self.run.events_file.stat().st_size
+        except FileNotFoundError:
+            size = 0
+            if not self.run.folder.is_dir():
+                raise
+        if size < self._offset:
+            self._offset = 0
+            yield StartedOver(self.token)
+        if size == self._offset:
+            return
+        events, offset = log.chunk(self.run.events_file, self._offset, CHUNK)
+        if offset > self._offset:
+            self._offset = offset
+            yield EventsRead(self.token, tuple(events), offset / max(size, offset))
+
+    def _plan(self) -> Iterator[Message]:
+        """The plan, whenever its file has changed: the engine writes it after tokenising."""
+        try:
+            changed = (self.run.folder / "plan.json").stat().st_mtime
+        except FileNotFoundError:
+            return
+        if changed != self._planned:
+            self._planned = changed
+            plan = self.run.plan
+            if plan is not None:
+                yield PlanRead(self.token, plan)
+
+    def _log(self) -> Iterator[Message]:
+        """Whole lines of the log that are new; of a long log, its end."""
+        try:
+            size = self.run.log.stat().st_size
+        except FileNotFoundError:
+            return
+        first = self._log_offset is None
+        start = self._log_offset if self._log_offset is not None else max(0, size - LOG_TAIL)
+        start = 0 if size < start else start
+        if size == start:
+            self._log_offset = start
+            return
+        with self.run.log.open("rb") as file:
+            file.seek(start)
+            data = file.read(LOG_TAIL)
+        whole = data.rfind(b"\n") + 1 or (len(data) if len(data) == LOG_TAIL else 0)
+        self._log_offset = start + whole
+        lines = data[:whole].decode("utf-8", "replace").split("\n")[:-1]
+        if first and start > 0:
+            lines = lines[1:]  # the first is a part of a line
+        if lines:
+            yield LogRead(self.token, tuple(lines))
