@@ -1,31 +1,54 @@
 """The full-screen app: it shows the screens, and watches runs and machine for them."""
 
-from dataclasses import replace
+import asyncio
+import signal
+import threading
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from rich.text import Text
 from textual import work
 from textual.app import App
 from textual.message import Message
+from textual.screen import Screen
 from textual.worker import get_current_worker
 
 from engine import paths
-from engine.client import Client
-from engine.errors import FtError
+from engine.errors import ConfigError, FtError
 from engine.hardware.monitor import Monitor, Sample
 from engine.runs.index import Index, RunSummary
 from screens import preferences
-from screens.actions import SCREENS, bindings
-from screens.chat import ChatScreen
-from screens.datasets import DatasetsScreen
-from screens.home import HomeScreen
-from screens.messages import MachineSampled, RunsChanged, WentWrong
-from screens.models import ModelsScreen
-from screens.monitor import MonitorScreen
-from screens.recipe import RecipeScreen
-from screens.runs import RunsScreen
-from screens.settings import SettingsScreen
+from screens.actions import SCREENS, Action, action_of, bindings
+from screens.clipboard import copy_locally
+from screens.keymap import checked, keys_of, shown
+from screens.messages import (
+    ChatWith,
+    EditRecipe,
+    MachineSampled,
+    RunsChanged,
+    ShowData,
+    ShowRun,
+    WentWrong,
+)
 from screens.themes import THEMES
+from screens.widgets.leave import Leave
+
+if TYPE_CHECKING:
+    from engine.client import Client
+    from engine.process import Engine
+
+
+def _screen(scope: str) -> Callable[[], Screen[Any]]:
+    """Makes a screen when it is first gone to; its module is imported only then."""
+
+    def make() -> Screen[Any]:
+        made = getattr(import_module(f"screens.{scope}"), f"{scope.capitalize()}Screen")()
+        assert isinstance(made, Screen)
+        return made
+
+    return make
 
 
 class FtApp(App[None]):
@@ -35,42 +58,50 @@ class FtApp(App[None]):
     CSS_PATH = "app.tcss"
     ENABLE_COMMAND_PALETTE = False
     BINDINGS = bindings("app")
-    MODES: ClassVar[dict[str, Any]] = {
-        "home": HomeScreen,
-        "models": ModelsScreen,
-        "datasets": DatasetsScreen,
-        "recipe": RecipeScreen,
-        "monitor": MonitorScreen,
-        "runs": RunsScreen,
-        "chat": ChatScreen,
-        "settings": SettingsScreen,
-    }
-    DEFAULT_MODE = "home"
+    MODES: ClassVar[dict[str, Any]] = {scope: _screen(scope) for _, scope, _ in SCREENS}
     SAMPLES = 600
     """Samples of the machine that are kept: ten minutes."""
+    PROBLEMS = 50
+    """Errors that are kept to be read again."""
     LOOK_S = 1.0
 
-    def __init__(self, start: str = "home", run: str | None = None) -> None:
+    def __init__(self, start: str = "home", run: str | None = None, only: bool = False) -> None:
+        """`start` is the first screen, `run` what it shows; with `only`, there is no other."""
         super().__init__()
         self.preferences = preferences.load()
         self.runs: tuple[RunSummary, ...] = ()
         self.samples: list[Sample] = []
         self.problems: list[FtError] = []
+        self.keymap: dict[str, str] = {}
+        """A person's own keys by action id, as far as they can be used."""
         self._start = start
         self._run = run
+        self._only = only
+        self._wrong_keys: list[str] = []
         self._service: Client | None = None
+        self._starting = threading.Lock()
+        self._engines: list[Engine] = []
 
     def on_mount(self) -> None:
         for theme in THEMES:
             self.register_theme(theme)
-        self.theme = self.preferences.theme if self.preferences.theme in self.available_themes else "ft-dark"
-        self.set_keymap(self.preferences.keys)
-        if self._start != self.DEFAULT_MODE:
+        self._use_preferences()
+        if not self.is_headless:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit)
+        if self._run is None:
             self.go(self._start)
+        else:
+            self.show_run(self._run)
         self.watch_runs()
         self.watch_machine()
 
-    @work(thread=True, exit_on_error=False)
+    async def on_unmount(self) -> None:
+        if self._service is not None:
+            await asyncio.to_thread(self._service.close)
+
+    # What goes on outside
+
+    @work(thread=True)
     def watch_runs(self) -> None:
         """Look at the runs folder each second, and tell what has changed."""
         index, worker, last = Index(), get_current_worker(), None
@@ -81,7 +112,7 @@ class FtApp(App[None]):
                 last = found
             worker.cancelled_event.wait(self.LOOK_S)
 
-    @work(thread=True, exit_on_error=False)
+    @work(thread=True)
     def watch_machine(self) -> None:
         """Sample the machine each second."""
         monitor, worker = Monitor(), get_current_worker()
@@ -91,6 +122,7 @@ class FtApp(App[None]):
 
     def on_runs_changed(self, message: RunsChanged) -> None:
         self.runs = message.runs
+        self._engines = [engine for engine in self._engines if engine.supervisor.poll() is None]
         self._tell(message)
 
     def on_machine_sampled(self, message: MachineSampled) -> None:
@@ -102,47 +134,190 @@ class FtApp(App[None]):
         if self.is_running and self._screen_stacks.get(self.current_mode):
             self.screen_stack[0].post_message(message)
 
-    def on_went_wrong(self, message: WentWrong) -> None:
-        self.fail(message.error)
+    # What screens ask for
 
     def change(self, **values: Any) -> None:
-        self.preferences = replace(self.preferences, **values)
-        preferences.save(self.preferences)
+        self.preferences = preferences.replaced(self.preferences, values)
+        self._use_preferences()
+        try:
+            preferences.save(values)
+        except FtError as error:
+            self.fail(error)
 
-    def service(self) -> Client:
-        if self._service is None:
-            self._service = Client(paths.cache() / "service.log")
-        return self._service
+    def service(self) -> "Client":
+        from engine.client import Client
+
+        with self._starting:  # screens ask in threads of theirs, and one child is enough
+            if self._service is None or not self._service.alive:
+                self._service = Client(paths.cache() / "service.log")
+            return self._service
 
     def go(self, scope: str) -> None:
         self.switch_mode(scope)
+        self._tell(RunsChanged(self.runs))
+        if self.samples:
+            self._tell(MachineSampled(self.samples[-1]))
 
     def show_run(self, run_id: str) -> None:
         self.go("monitor")
+        self._tell(ShowRun(run_id))
 
     def edit_recipe(self, path: Path | None = None, text: str | None = None) -> None:
         self.go("recipe")
+        self._tell(EditRecipe(path, text))
 
     def chat_with(self, reference: str) -> None:
         self.go("chat")
+        self._tell(ChatWith(reference))
 
     def show_data(self, source: str) -> None:
         self.go("datasets")
+        self._tell(ShowData(source))
+
+    async def start_run(self, text: str, path: Path | None) -> None:
+        from ft.launch import launch
+
+        await self._start_engine(lambda: launch(text, path, self.service()))
+
+    async def resume_run(self, run_id: str, checkpoint: Path | None = None) -> None:
+        from ft.launch import relaunch
+
+        await self._start_engine(lambda: relaunch(run_id, checkpoint, self.service()))
+
+    async def _start_engine(self, starting: "Callable[[], Engine]") -> None:
+        """Start it in a thread, and show the run; what fails is shown."""
+        self.notify("Checking the recipe and its data …", timeout=2)
+        try:
+            engine = await asyncio.to_thread(starting)
+        except FtError as error:
+            self.fail(error)
+            return
+        self._engines.append(engine)
+        self.show_run(engine.run.id)
 
     def fail(self, error: FtError) -> None:
-        self.problems.append(error)
-        self.notify(error.hint, title=error.message, severity="error", timeout=10)
+        self.problems = [*self.problems[-self.PROBLEMS + 1 :], error]
+        key = shown(keys_of(action_of("app.details"), self.keymap)[0])
+        first = error.message.splitlines()[0] if error.message else error.kind
+        hint = f"{error.hint.splitlines()[0]}\n" if error.hint else ""
+        self.notify(
+            f"{hint}{key} shows the details.", title=first, severity="error", timeout=10, markup=False
+        )
 
-    def action_leave(self) -> None:
-        self.exit()
+    def on_went_wrong(self, message: WentWrong) -> None:
+        self.fail(message.error)
 
+    def copy_to_clipboard(self, text: str) -> None:
+        """By the terminal (OSC 52, which also works over SSH), and by the system's own tool where there is one."""
+        super().copy_to_clipboard(text)
+        if not self.is_headless:
+            self.run_worker(lambda: copy_locally(text), thread=True, group="clipboard", exclusive=True)
 
-def _go(scope: str) -> Any:
-    def action(self: FtApp) -> None:
-        self.go(scope)
+    def _use_preferences(self) -> None:
+        """Theme and keys as they are set. Keys that cannot be used are told of once, in full."""
+        wanted = self.preferences.theme
+        self.theme = wanted if wanted in self.available_themes else THEMES[0].name
+        before = self.keymap
+        self.keymap, wrong = checked(self.preferences.keys)
+        if self.keymap != before:
+            self.set_keymap(self.keymap)
+        if wrong and wrong != self._wrong_keys:
+            hint = f"The keys of the table hold there. Mend them in Settings, or in {paths.home() / preferences.FILE}."
+            self.fail(ConfigError("\n".join(wrong), hint))
+        self._wrong_keys = wrong
 
-    return action
+    # Actions
+
+    @property
+    def scope(self) -> str:
+        """The screen in front."""
+        return self.current_mode
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return not (self._only and action.startswith("go_"))
+
+    def action_help(self) -> None:
+        from screens.widgets.help import Help
+
+        self.push_screen(Help(self.scope, self.keymap))
+
+    def action_details(self) -> None:
+        from screens.widgets.details import Details
+
+        self.push_screen(Details(self.problems))
+
+    @work
+    async def action_palette(self) -> None:
+        from screens.widgets.palette import Palette
+
+        chosen = await self.push_screen_wait(Palette(self.scope, self.keymap, self._possible))
+        if chosen is not None:
+            await self.do(chosen)
+
+    async def do(self, action: Action) -> None:
+        """Do an action, on its own screen."""
+        if action.scope == "app":
+            await self.run_action(action.method, self)
+            return
+        if action.scope != self.scope:
+            if self._only:
+                return
+            await self.switch_mode(action.scope)
+            self.go(action.scope)
+        screen = self.screen_stack[0]
+        screen.call_later(self.run_action, action.method, screen)  # after the news that it has just been sent
+
+    def _possible(self, action: Action) -> bool:
+        """Whether an action can be done now, as far as it can be told without its screen."""
+        if action.scope not in ("app", self.scope):
+            return not self._only
+        where = self if action.scope == "app" else self.screen_stack[0]
+        return bool(where.check_action(action.method, ()))
+
+    @work
+    async def action_leave(self) -> None:
+        live = [run for run in self.runs if run.alive]
+        if self._only or not live:
+            self.exit()
+        elif not isinstance(self.screen, Leave):
+            await self._leave_live(live)
+
+    async def _leave_live(self, live: list[RunSummary]) -> None:
+        from ft.launch import farewell, stop_all
+
+        answer = await self.push_screen_wait(Leave(live))
+        if answer not in ("leave", "stop"):
+            return
+        if answer == "stop":
+            try:
+                await asyncio.to_thread(stop_all, live)
+            except FtError as error:
+                self.fail(error)
+                return
+        self.exit(message=farewell(live, stopped=answer == "stop"))
+
+    async def action_quit(self) -> None:
+        """Textual's own binding of ctrl+q, which holds in dialogs too."""
+        self.action_leave()
+
+    # The end
+
+    def _fatal_error(self) -> None:
+        """After a mistake of ours Textual would print every frame with its values.
+
+        Ours says where the traceback is. The terminal is restored in either case.
+        """
+        from ft.cli import keep_traceback
+
+        error = self._exception or RuntimeError("no exception")
+        cause = getattr(error, "error", error)  # a worker's is wrapped
+        self.bell()
+        self.panic(Text(f"ft made a mistake: {type(cause).__name__}: {cause}\n{keep_traceback(cause)}"))
 
 
 for _, _scope, _ in SCREENS:
-    setattr(FtApp, f"action_go_{_scope}", _go(_scope))
+
+    def _go(self: FtApp, scope: str = _scope) -> None:
+        self.go(scope)
+
+    setattr(FtApp, f"action_go_{_scope}", _go)

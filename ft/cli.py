@@ -16,6 +16,8 @@ from engine.errors import FtError, MachineError
 from ft.console import say, show_error
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "tui": ("ft.commands.app:tui", "Open the full-screen app, as plain `ft` does."),
+    "monitor": ("ft.commands.app:monitor", "Watch a run and the machine, full screen."),
     "train": ("ft.commands.train:train", "Train a model as train.yml says."),
     "attach": ("ft.commands.train:attach", "Watch a run that is training."),
     "stop": ("ft.commands.train:stop", "Stop a run; it leaves a full checkpoint."),
@@ -94,9 +96,14 @@ def ft(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Fine-tune language models on your own machine."""
-    if ctx.invoked_subcommand is None:
-        typer.echo(ctx.get_help())
+    """Fine-tune language models on your own machine. On a terminal, plain `ft` opens the full-screen app."""
+    if ctx.invoked_subcommand is not None:
+        return
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        from ft.commands.app import tui
+
+        tui()
+    typer.echo(ctx.get_help())
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -139,11 +146,11 @@ def _report(error: Exception) -> int:
         where = f"{error.filename}: " if error.filename else ""
         show_error(MachineError(f"{where}{error.strerror}", "FT_DEBUG=1 shows where this happened."))
         return MachineError.exit_code
-    show_error(FtError(f"ft made a mistake: {type(error).__name__}: {error}", _keep(error)))
+    show_error(FtError(f"ft made a mistake: {type(error).__name__}: {error}", keep_traceback(error)))
     return BUG
 
 
-def _keep(error: Exception) -> str:
+def keep_traceback(error: BaseException) -> str:
     """Write the traceback to a file, and say where."""
     from engine import paths
 

@@ -58,13 +58,19 @@ ACTIONS: tuple[Action, ...] = (
     Action("monitor.pause", "p", "pause/resume", "Let the training rest after this step, or go on."),
     Action("monitor.save", "s", "save now", "Save a checkpoint after this step."),
     Action("monitor.stop", "x", "stop", "Save a checkpoint and end the training.", destructive=True),
-    Action("monitor.resume", "r", "resume run", "Start a run that has ended again, from its last checkpoint."),
+    Action(
+        "monitor.resume", "r", "resume run", "Start a run that has ended again, from its last checkpoint."
+    ),
     Action("monitor.chat", "c", "chat", "Talk to what this run has trained.", footer=False),
     Action("monitor.view", "v", "next chart", "Choose the next chart, for zoom and inspection."),
     Action("monitor.zoom_in", "z,plus,equals_sign", "zoom", "Look closer at the chosen chart."),
     Action("monitor.zoom_out", "Z,minus", "zoom out", "Show more of the chosen chart.", footer=False),
-    Action("monitor.pan_left", "left", "earlier", "Move the chart, or the cursor that inspects.", footer=False),
-    Action("monitor.pan_right", "right", "later", "Move the chart, or the cursor that inspects.", footer=False),
+    Action(
+        "monitor.pan_left", "left", "earlier", "Move the chart, or the cursor that inspects.", footer=False
+    ),
+    Action(
+        "monitor.pan_right", "right", "later", "Move the chart, or the cursor that inspects.", footer=False
+    ),
     Action("monitor.reset", "0", "all", "Show all of the chosen chart, and follow it.", footer=False),
     Action("monitor.inspect", "i", "inspect", "Read values off the chart with a cursor."),
     Action("monitor.log", "l", "log axis", "Draw losses on a logarithmic axis, or a linear one."),
@@ -73,7 +79,9 @@ ACTIONS: tuple[Action, ...] = (
     Action("monitor.rougher", "A", "rougher", "Smooth the bright line less.", footer=False),
     Action("monitor.export", "e", "export", "Save the chosen chart as SVG and CSV."),
     Action("monitor.tab", "g", "next tab", "Turn to samples, events or the engine's log.", footer=False),
-    Action("monitor.older", "left_square_bracket", "older run", "Show the run before this one.", footer=False),
+    Action(
+        "monitor.older", "left_square_bracket", "older run", "Show the run before this one.", footer=False
+    ),
     Action(
         "monitor.newer", "right_square_bracket", "newer run", "Show the run after this one.", footer=False
     ),
@@ -84,6 +92,11 @@ ACTIONS: tuple[Action, ...] = (
 def actions_of(scope: str) -> list[Action]:
     """The actions of a screen, or of the app."""
     return [action for action in ACTIONS if action.scope == scope]
+
+
+def action_of(action_id: str) -> Action:
+    """The action of an id. Raises StopIteration where there is none."""
+    return next(action for action in ACTIONS if action.id == action_id)
 
 
 def bindings(scope: str) -> list[BindingType]:

@@ -10,8 +10,9 @@ from textual.widget import Widget
 
 from screens.actions import bindings
 from screens.host import Host
+from screens.messages import RunsChanged
 from screens.widgets.keys import Keys
-from screens.widgets.navigation import Navigation
+from screens.widgets.navigation import Navigation, training_now
 
 
 class FtScreen(Screen[None]):
@@ -37,3 +38,7 @@ class FtScreen(Screen[None]):
     def body(self) -> Iterable[Widget]:
         """The widgets between the bars."""
         raise NotImplementedError
+
+    def on_runs_changed(self, message: RunsChanged) -> None:
+        """Textual calls this one and the subclass's own."""
+        self.query_one(Navigation).show_training(training_now(message.runs))

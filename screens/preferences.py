@@ -1,7 +1,9 @@
 """What a person has set for the app: one small file, `settings.json` under FT_HOME."""
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
 
 from engine import paths
 from engine.runs.atomic import write_atomic
@@ -27,16 +29,31 @@ def load() -> Preferences:
     """The preferences on disk; a file that is missing or damaged is as none."""
     try:
         values = json.loads((paths.home() / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return Preferences()
-    defaults = Preferences()
-    known = {f.name: type(getattr(defaults, f.name)) for f in fields(Preferences)}
-    given = values if isinstance(values, dict) else {}
-    return Preferences(**{k: v for k, v in given.items() if k in known and isinstance(v, known[k])})
+    return replaced(Preferences(), values if isinstance(values, dict) else {})
 
 
-def save(preferences: Preferences) -> None:
-    """Write them. Raises MachineError where the folder cannot be written."""
+def replaced(preferences: Preferences, values: Mapping[str, Any]) -> Preferences:
+    """The preferences with other values; those that are unknown or of another type change nothing."""
+    known = {f.name: getattr(preferences, f.name) for f in fields(Preferences)}
+    fitting = {}
+    for name, value in values.items():
+        if name == "keys" and isinstance(value, Mapping):
+            fitting[name] = {k: v for k, v in value.items() if isinstance(k, str) and isinstance(v, str)}
+        elif name == "smoothing" and isinstance(value, int | float) and not isinstance(value, bool):
+            fitting[name] = min(max(float(value), 0.0), 0.999)
+        elif name in known and type(value) is type(known[name]):
+            fitting[name] = value
+    return replace(preferences, **fitting)
+
+
+def save(changed: Mapping[str, Any]) -> None:
+    """Write these values, and leave the others as they are on disk: another app may have set them meanwhile.
+
+    Raises MachineError where the folder cannot be written.
+    """
+    whole = asdict(replaced(load(), changed))
     with explaining():
         paths.home().mkdir(parents=True, exist_ok=True)
-        write_atomic(paths.home() / FILE, json.dumps(asdict(preferences), indent=2, sort_keys=True) + "\n")
+        write_atomic(paths.home() / FILE, json.dumps(whole, indent=2, sort_keys=True) + "\n")

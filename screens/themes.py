@@ -34,4 +34,27 @@ THEMES = (
         panel="#e6e6e0",
         dark=False,
     ),
+    Theme(
+        # Colours that colour-blind people tell apart (Okabe and Ito), on black: contrast at least 7 to 1 but
+        # for the error's, which is also bold or has its word beside it wherever it is used.
+        name="ft-contrast",
+        primary="#56b4e9",
+        secondary="#f0e442",
+        accent="#e69f00",
+        warning="#f0e442",
+        error="#ff8a4c",
+        success="#7fd6ff",
+        foreground="#ffffff",
+        background="#000000",
+        surface="#000000",
+        panel="#26262a",
+        dark=True,
+        variables={
+            "text-muted": "#d0d0d0",
+            "border": "#ffffff",
+            "border-blurred": "#a0a0a0",
+            "block-cursor-background": "#f0e442",
+            "block-cursor-foreground": "#000000",
+        },
+    ),
 )

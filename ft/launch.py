@@ -1,0 +1,58 @@
+"""Start and stop runs for the app. Blocks, so it is called in threads; the engines go on without the app."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from engine.client import Client
+from engine.config.load import load_text
+from engine.errors import ConfigError
+from engine.process import Engine, start
+from engine.runs.index import RunSummary
+from engine.runs.run import Run
+from engine.training import control
+from engine.training.checkpoints import latest
+
+UNSAVED = "train.yml"
+"""Where a text that has no file yet would stand: its relative paths start at the current folder."""
+
+
+def launch(text: str, path: Path | None, client: Client) -> Engine:
+    """Check a recipe's text, make a run of it and start its engine. Raises FtError where any of that fails."""
+    place = (path or Path.cwd() / UNSAVED).absolute()
+    recipe = load_text(text, place)
+    client.check(text, place)
+    return start(Run.create(recipe))
+
+
+def relaunch(run_id: str, checkpoint: Path | None, client: Client) -> Engine:
+    """Start a run's engine again, from its last checkpoint or a given one.
+
+    Raises FtError where that fails, ConfigError where nothing is left to train.
+    """
+    run = Run.open(run_id)
+    if checkpoint is None and not run.alive() and run.state().status == "completed":
+        raise ConfigError(
+            f"Run {run.id} is completed; nothing is left to train.",
+            "Resume one of its checkpoints, or fork it into a new run.",
+        )
+    recipe = run.folder / "train.yml"
+    client.check(recipe.read_text(encoding="utf-8") if recipe.is_file() else "", recipe)
+    return start(run, checkpoint or latest(run.folder))
+
+
+def stop_all(live: Sequence[RunSummary]) -> None:
+    """Ask the engines to end with a checkpoint; they do so by themselves. Raises MachineError."""
+    for run in live:
+        control.send(Run(run.folder, run.id), "stop")
+
+
+def farewell(live: Sequence[RunSummary], stopped: bool) -> str:
+    """What to say on the terminal about runs that a person left."""
+    if stopped:
+        lines = [f"{run.id} stops after a checkpoint. Go on with: ft train --resume {run.id}" for run in live]
+    else:
+        lines = [
+            f"{run.id} trains by itself. Watch it: ft attach {run.id}   End it: ft stop {run.id}"
+            for run in live
+        ]
+    return "\n".join(lines)

@@ -1,0 +1,90 @@
+"""A person's own keys: checked against the table before Textual gets them, and shown as people write them."""
+
+from collections.abc import Mapping
+
+from textual.keys import Keys, format_key
+
+from screens.actions import ACTIONS, Action
+
+NAMED = frozenset(key.value for key in Keys) | {"space", "enter", "escape", "tab"}
+MODIFIERS = frozenset({"ctrl", "shift", "alt", "super", "hyper", "meta"})
+SYMBOLS: Mapping[str, str] = {
+    "?": "question_mark",
+    ":": "colon",
+    ",": "comma",
+    "+": "plus",
+    "-": "minus",
+    "/": "slash",
+    " ": "space",
+}
+"""Characters that stand in a key map by name, because Textual's lists of keys are split at some of them."""
+
+
+def checked(wanted: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """The part of a key map that can be used, and what is wrong with the rest, one line each.
+
+    A key map gives keys, separated by commas, by action id. What is wrong falls back to the table's keys.
+    """
+    usable: dict[str, str] = {}
+    problems: list[str] = []
+    known = {action.id: action for action in ACTIONS}
+    for action_id, text in wanted.items():
+        if action_id not in known:
+            problems.append(f"There is no action {action_id!r}.")
+            continue
+        keys = split(text)
+        bad = [key for key in keys if not is_key(key)]
+        if bad or not keys:
+            problems.append(f"{action_id}: {bad[0] if bad else text!r} is no key.")
+            continue
+        usable[action_id] = ",".join(keys)
+    while clash := _first_clash(usable):
+        changed, other, key = clash
+        problems.append(f"{changed}: {shown(key)} is the key of {other} already.")
+        del usable[changed]
+    return usable, problems
+
+
+def split(keys: str) -> list[str]:
+    """The single keys of a list, by Textual's names."""
+    if keys.strip() in SYMBOLS:
+        return [SYMBOLS[keys.strip()]]
+    parts = (key.strip() for key in keys.split(","))
+    return [SYMBOLS.get(key, key) for key in parts if key]
+
+
+def is_key(key: str) -> bool:
+    """Whether a terminal can send this: a character, a named key, or either with modifiers before it."""
+    *modifiers, name = key.split("+")
+    if not MODIFIERS.issuperset(modifiers):
+        return False
+    return (len(name) == 1 and name.isprintable()) or name in NAMED or name in SYMBOLS.values()
+
+
+def keys_of(action: Action, changed: Mapping[str, str]) -> list[str]:
+    """The keys of an action as they are now."""
+    return split(changed.get(action.id, action.keys))
+
+
+def shown(key: str) -> str:
+    """A key as a person writes it: `?`, `ctrl+p`, `enter`."""
+    *modifiers, name = key.split("+")
+    by_name = {name: symbol for symbol, name in SYMBOLS.items() if symbol != " "}
+    return "+".join([*modifiers, by_name.get(name) or format_key(name)])
+
+
+def clashes(first: Action, second: Action) -> bool:
+    """Whether two actions can be reached at the same time, so that they need different keys."""
+    return first.id != second.id and (first.scope == second.scope or "app" in (first.scope, second.scope))
+
+
+def _first_clash(changed: Mapping[str, str]) -> tuple[str, str, str] | None:
+    """A changed action, the other that has its key, and the key."""
+    for action in ACTIONS:
+        if action.id not in changed:
+            continue
+        for other in ACTIONS:
+            shared = set(keys_of(action, changed)) & set(keys_of(other, changed))
+            if shared and clashes(action, other):
+                return action.id, other.id, shared.pop()
+    return None
