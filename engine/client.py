@@ -13,7 +13,7 @@ import threading
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from engine import secrets
 from engine.config.problems import Place, Problem, RecipeError
@@ -74,6 +74,11 @@ class Client:
     ) -> None:
         self.close()
 
+    @property
+    def alive(self) -> bool:
+        """Whether the child is there to answer."""
+        return self._child.poll() is None
+
     def generate(
         self,
         run: Run,
@@ -122,15 +127,15 @@ class Client:
         source: str,
         numbers: Sequence[int],
         view: View,
-        raw: bool = False,
+        how: Literal["tokens", "brief", "raw"] = "tokens",
         cancelled: threading.Event | None = None,
     ) -> list[RowView]:
-        """Rows by their number from 0, token by token, or with `raw` as they stand in the file.
+        """Rows by their number from 0: token by token, only counts and first words, or as they stand in the file.
 
         Numbers that are not there (yet) are left out. Raises DataError where the source cannot be opened, ModelError
         and ConfigError where the model's tokenizer cannot be had.
         """
-        request = {"op": "preview", "source": source, "rows": list(numbers), "view": vars(view), "raw": raw}
+        request = {"op": "preview", "source": source, "rows": list(numbers), "view": vars(view), "how": how}
         return [row_from_json(row) for row in self._value(request, cancelled)]
 
     def lengths(self, source: str, view: View, cancelled: threading.Event | None = None) -> Lengths:

@@ -9,7 +9,7 @@ Asked    {"id": 1, "op": "generate", "run": FOLDER, "base": false, "messages": [
          {"id": 2, "op": "cancel", "target": 1}
          {"id": 3, "op": "plan", "text": TRAIN_YML, "path": PATH}
          {"id": 4, "op": "rows", "source": PATH, "format": "auto"}
-         {"id": 5, "op": "preview", "source": PATH, "rows": [0, 17], "view": {"model": …}, "raw": false}
+         {"id": 5, "op": "preview", "source": PATH, "rows": [0, 17], "view": {"model": …}, "how": "tokens"}
          {"id": 6, "op": "lengths", "source": PATH, "view": {"model": …}}
          {"id": 7, "op": "check", "text": TRAIN_YML, "path": PATH}
 Answered {"id": 1, "token": TEXT} … {"id": 1, "done": true, "cancelled": false}
@@ -150,7 +150,8 @@ class Service:
             case "plan":
                 yield {"value": self._plan(request)}
             case "check":
-                yield {"value": self._check(request)}
+                self._check(request)
+                yield {"value": None}
             case "rows":
                 opened = self._previews().open(str(request.get("source")), request.get("format", "auto"))
                 yield {"value": as_json(opened)}
@@ -159,7 +160,7 @@ class Service:
                     str(request.get("source")),
                     [int(row) for row in request.get("rows", ())],
                     View(**request.get("view", {})),
-                    bool(request.get("raw", False)),
+                    request.get("how", "tokens"),
                 )
                 yield {"value": [as_json(row) for row in rows]}
             case "lengths":

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import RLock
-from typing import Any
+from typing import Any, Literal
 
 from engine.config.schema import Format
 from engine.data.formats import LOOKED_AT, Detected, RowError, convert, detect
@@ -31,7 +31,13 @@ CHUNK = 50
 UNFINISHED = "\ufffd"
 """What decoding shows for a character whose other bytes are in the next token."""
 
+BRIEF = 160
+"""Characters of a row's first words."""
+
 Stopped = Callable[[], bool]
+How = Literal["tokens", "brief", "raw"]
+Each = tuple[int, Encoded | None, str]
+"""A row's number from 0, its tokens, and what is wrong with it; one of the last two is none."""
 
 
 class Previews:
@@ -61,17 +67,22 @@ class Previews:
             broken=rows.error.message if rows.error else "",
         )
 
-    def show(self, source: str, numbers: Sequence[int], view: View, raw: bool = False) -> list[RowView]:
+    def show(self, source: str, numbers: Sequence[int], view: View, how: How = "tokens") -> list[RowView]:
         """Rows by their number from 0; those that are not there are left out.
 
-        With `raw`, as they stand in the file, which needs no model. Raises `DataError` where the source cannot be
+        `how` is all tokens, their counts with a first line (`brief`), or the row as it stands in the file (`raw`),
+        which needs no model. Raises `DataError` where the source cannot be
         opened, `ModelError` and `ConfigError` where the model's tokenizer cannot be had.
         """
         rows, detected, _ = self._open(source, view.format)
-        if raw:
-            return [_raw(rows, number) for number in numbers if 0 <= number < rows.known]
+        there = [number for number in numbers if 0 <= number < rows.known]
+        if how == "raw":
+            return [_raw(rows, number) for number in there]
         encoder = self._encoder(view)
-        return [self._view(rows, n, detected, encoder, view) for n in numbers if 0 <= n < rows.known]
+        return [
+            self._view(rows, each, encoder, view.max_seq_length, how == "brief")
+            for each in self._encoded(rows, there, detected, encoder)
+        ]
 
     def lengths(self, source: str, view: View, stopped: Stopped, most: int = SAMPLED) -> Lengths:
         """Lengths of at most `most` rows, drawn evenly from those that are known now. Raises as `show` does."""
@@ -131,8 +142,8 @@ class Previews:
 
     def _encoded(
         self, rows: Rows, numbers: Sequence[int], detected: Detected | DataError, encoder: RowEncoder
-    ) -> Iterator[tuple[int, Encoded | None, str]]:
-        """Number, tokens and problem of each row; one of the last two is none."""
+    ) -> list[Each]:
+        """Number, tokens and problem of each row, in the order of the numbers."""
         rendered, bad = [], []
         with (
             self._lock
@@ -148,33 +159,30 @@ class Previews:
                 except RowError as error:
                     bad.append((number, f"{where}: {error}"))
             encodings = encoder.encode([text for _, _, text in rendered])
+        found: list[Each] = [(number, None, problem) for number, problem in bad]
         for (number, where, _), encoded in zip(rendered, encodings, strict=True):
-            if encoded.spans:
-                yield number, encoded, ""
-            else:
-                yield number, None, f"{where}: nothing to train: it has no tokens of its own"
-        for number, problem in bad:
-            yield number, None, problem
+            empty = "" if encoded.spans else f"{where}: nothing to train: it has no tokens of its own"
+            found.append((number, encoded if encoded.spans else None, empty))
+        return sorted(found, key=lambda each: each[0])
 
-    def _view(
-        self, rows: Rows, number: int, detected: Detected | DataError, encoder: RowEncoder, view: View
-    ) -> RowView:
-        ((_, encoded, problem),) = self._encoded(rows, [number], detected, encoder)
+    def _view(self, rows: Rows, each: Each, encoder: RowEncoder, limit: int, brief: bool) -> RowView:
+        number, encoded, problem = each
+        shown = _raw(rows, number)
         if encoded is None:
-            shown = _raw(rows, number)
-            return RowView(number, shown.where, problem=problem, raw=shown.raw)
-        limit = view.max_seq_length
+            raw = shown.raw[:BRIEF] if brief else shown.raw
+            return RowView(number, shown.where, problem=problem, raw=raw)
         left = _left(encoded, limit)
         return RowView(
             row=number,
-            where=rows.read(number)[0],
-            pieces=tuple(pieces(encoded, encoder.tokenizer, limit)),
+            where=shown.where,
+            pieces=() if brief else tuple(pieces(encoded, encoder.tokenizer, limit)),
             tokens=len(encoded.ids),
             trained=left,
             limit=limit,
             lost=encoded.trained - left,
             hidden=max(0, len(encoded.ids) - SHOWN),
             problem="" if left else _nothing_left(limit),
+            raw=_first_words(rows, number) if brief else "",
         )
 
 
@@ -245,6 +253,25 @@ def _raw(rows: Rows, number: int) -> RowView:
         where = error.message.partition(": ")[0]
     text = rows.raw(number)
     return RowView(number, where, raw=text[:SHOWN], hidden=max(0, len(text) - SHOWN))
+
+
+def _first_words(rows: Rows, number: int) -> str:
+    """The first text of a row that somebody would know it by: its question, rather than its system message."""
+    columns = rows.read(number)[1]
+    for name in ("messages", "conversations", "instruction", "prompt", "text"):
+        value = columns.get(name)
+        if isinstance(value, str) and value.strip():
+            return _flat(value)
+        if isinstance(value, list):
+            turns = [turn for turn in value if isinstance(turn, dict)]
+            asked = [turn for turn in turns if turn.get("role", turn.get("from")) in ("user", "human")]
+            for turn in asked or turns:
+                return _flat(str(turn.get("content", turn.get("value", ""))))
+    return ""
+
+
+def _flat(text: str) -> str:
+    return " ".join(text[: 4 * BRIEF].split())[:BRIEF]
 
 
 def _left(encoded: Encoded, limit: int) -> int:
