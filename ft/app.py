@@ -71,6 +71,7 @@ class FtApp(App[None]):
         self.preferences = preferences.load()
         self.runs: tuple[RunSummary, ...] = ()
         self.samples: list[Sample] = []
+        self.engine_pid: int | None = None
         self.problems: list[FtError] = []
         self.keymap: dict[str, str] = {}
         """A person's own keys by action id, as far as they can be used."""
@@ -117,7 +118,7 @@ class FtApp(App[None]):
         """Sample the machine each second."""
         monitor, worker = Monitor(), get_current_worker()
         while not worker.is_cancelled:
-            self.post_message(MachineSampled(monitor.sample()))
+            self.post_message(MachineSampled(monitor.sample(self.engine_pid)))
             worker.cancelled_event.wait(self.LOOK_S)
 
     def on_runs_changed(self, message: RunsChanged) -> None:

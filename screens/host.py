@@ -17,7 +17,11 @@ class Host(Protocol):
     """The runs as last seen, newest first; `RunsChanged` tells of news."""
     samples: list[Sample]
     """The machine's last samples, oldest first; `MachineSampled` tells of news."""
+    engine_pid: int | None
+    """The engine whose memory and CPU the samples tell: Monitor sets it to the run that it shows."""
     preferences: Preferences
+    keymap: dict[str, str]
+    """A person's own keys by action id, as far as they can be used."""
 
     def change(self, **values: Any) -> None:
         """Change preferences, at once and on disk."""
@@ -46,7 +50,8 @@ class Host(Protocol):
     async def start_run(self, text: str, path: Path | None) -> None:
         """Train a recipe's text that stands, or would stand, at `path`, and show the run. Failures are shown.
 
-        The engine is a process of its own; it goes on without the app.
+        The engine is a process of its own; it goes on without the app. Checking takes seconds: call this in a
+        worker (`@work`), so that the screen stays alive meanwhile.
         """
 
     async def resume_run(self, run_id: str, checkpoint: Path | None = None) -> None:
