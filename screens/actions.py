@@ -53,7 +53,9 @@ ACTIONS: tuple[Action, ...] = (
     ),
     # Home
     Action("home.next", "enter", "do it", "Do the one next thing that is proposed."),
-    Action("home.train_starter", "t", "train starter", "Train the starter recipe."),
+    Action("home.train_starter", "t", "train starter", "Train the starter recipe at once."),
+    Action("home.recipe", "e", "recipe", "Open this folder's train.yml, or else the starter's recipe."),
+    Action("home.runs", "down,j", "recent runs", "Go into the list of recent runs; enter shows one."),
     # Monitor
     Action("monitor.pause", "p", "pause/resume", "Let the training rest after this step, or go on."),
     Action("monitor.save", "s", "save now", "Save a checkpoint after this step."),
@@ -86,6 +88,79 @@ ACTIONS: tuple[Action, ...] = (
         "monitor.newer", "right_square_bracket", "newer run", "Show the run after this one.", footer=False
     ),
     Action("monitor.machine", "m", "machine", "Show the machine alone, or the run again."),
+    # Models
+    Action("models.pull", "p", "pull", "Fetch the chosen model, or go on with a download that was cut."),
+    Action("models.add", "a", "add", "Fetch a model by its hub id, or check a folder."),
+    Action("models.cancel", "c", "cancel", "Cancel the download; what has come is kept."),
+    Action("models.use", "u", "use", "Open a recipe that trains the chosen model."),
+    Action("models.delete", "d", "delete", "Delete the chosen model from this disk.", destructive=True),
+    Action("models.reload", "r", "reload", "Look again at models and memory.", footer=False),
+    # Settings
+    Action("settings.previous", "left_square_bracket", "previous", "Go to the part before.", footer=False),
+    Action("settings.next", "right_square_bracket", "next part", "Go to the next part."),
+    Action("settings.set", "s", "set", "Set the chosen token; it goes into the system's keyring."),
+    Action("settings.add", "a", "add", "Set a token under a name of your own."),
+    Action("settings.test", "t", "test", "Ask the service whether it knows the chosen token."),
+    Action("settings.forget", "f", "forget", "Take the token out of the keyring.", destructive=True),
+    Action("settings.rebind", "e", "change key", "Give the chosen action another key."),
+    Action("settings.original", "x", "original key", "Give the chosen action its original key again."),
+    Action("settings.copy", "y", "copy", "Copy the chosen folder's path, or the versions."),
+    # Datasets
+    Action("datasets.add", "a", "add", "Add a file or folder of rows, or the starter."),
+    Action("datasets.next_row", "n,j", "next", "Go to the next row."),
+    Action("datasets.previous_row", "p,k", "previous", "Go to the row before."),
+    Action("datasets.go_row", "g", "go to", "Go to a row by its number; -1 is the last."),
+    Action("datasets.next_problem", "f", "problem", "Go to the next row with a problem."),
+    Action(
+        "datasets.raw", "r", "raw", "Switch between the tokens of a row and the row as it stands in the file."
+    ),
+    Action("datasets.pane", "v", "view", "Show the next pane, where there is not room for all."),
+    Action("datasets.bounds", "b", "bounds", "Show where one token ends and the next begins."),
+    Action("datasets.use", "u", "use", "Open a recipe that trains on this file."),
+    Action(
+        "datasets.forget", "d", "drop", "Take the file from this list; the file itself stays.", footer=False
+    ),
+    Action("datasets.close", "escape", "close", "Close the line that asks.", footer=False),
+    # Chat
+    Action("chat.stop", "escape", "stop", "Stop the answer; without one, leave the line that is written in."),
+    Action("chat.pick", "f2,m", "model", "Choose the run or checkpoint to talk to."),
+    Action("chat.new", "f3,n", "new", "Start a new conversation."),
+    Action("chat.view", "f4,v", "view", "Show trained and untrained side by side, or one of them."),
+    Action(
+        "chat.temperature", "f5,t", "temperature", "Set how freely answers are drawn; 0 takes the likeliest."
+    ),
+    Action("chat.copy", "f6,c", "copy", "Copy the last answer."),
+    Action("chat.write", "i", "write", "Go to the line to write in.", footer=False),
+    # Runs
+    Action("runs.open", "enter,m", "open", "Show this run in Monitor."),
+    Action(
+        "runs.filter", "slash", "filter", "Find runs: loss<1 lr>1e-4 status:completed name:sql, or any word."
+    ),
+    Action(
+        "runs.select", "space", "select", "Overlay this run's curve; select several to compare or delete."
+    ),
+    Action("runs.compare", "c", "compare", "Set two selected runs side by side."),
+    Action("runs.resume", "r", "resume", "Go on with this run from its last checkpoint."),
+    Action("runs.fork", "f", "fork", "Start a new recipe from this run's."),
+    Action("runs.chat", "t", "chat", "Talk to what this run has trained."),
+    Action("runs.delete", "d", "delete", "Delete the selected runs, or this one.", destructive=True),
+    Action("runs.export", "e", "export", "Save the curves shown as SVG and CSV."),
+    Action("runs.clear", "escape", "clear", "Clear the filter, and then the selection.", footer=False),
+    Action("runs.sort", "o", "order", "Order by newest, best held-out loss, loss or name.", footer=False),
+    Action("runs.pane", "v", "list/chart", "Turn between list and chart, where there is room for one."),
+    Action("runs.axis", "x", "axis", "Draw over steps, time or tokens.", footer=False),
+    Action("runs.log", "l", "log axis", "Draw losses on a logarithmic axis, or a linear one.", footer=False),
+    Action("runs.smoother", "a", "smoother", "Smooth the curves more.", footer=False),
+    Action("runs.rougher", "A", "rougher", "Smooth the curves less.", footer=False),
+    Action("runs.zoom_in", "z,plus,equals_sign", "zoom", "Look closer at the curves.", footer=False),
+    Action("runs.zoom_out", "Z,minus", "zoom out", "Show more of the curves.", footer=False),
+    Action("runs.pan_left", "left", "earlier", "Move the chart to earlier steps.", footer=False),
+    Action("runs.pan_right", "right", "later", "Move the chart to later steps.", footer=False),
+    Action("runs.reset", "0", "all", "Show all of the curves.", footer=False),
+    # Two runs side by side
+    Action("compare.all", "a", "all/different", "Show every row, or only those that differ."),
+    Action("compare.swap", "s", "swap", "Change the sides."),
+    Action("compare.close", "escape,c", "close", "Go back to the list."),
 )
 
 

@@ -1,15 +1,18 @@
-"""The models on this machine: the starter, and what the hub's cache holds."""
+"""The models on this machine: the starter, folders in the models folder, and what the hub's cache holds."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from engine import paths
-from engine.errors import ModelError
+from engine.errors import MachineError, ModelError
 from engine.models import hub, local, starter
 
 State = Literal["ready", "packaged", "absent", "incomplete"]
+Source = Literal["starter", "folder", "hub"]
 
 
 @dataclass(frozen=True)
@@ -24,11 +27,17 @@ class Entry:
     folder: Path | None
     bytes: int
     revision: str | None = None
+    source: Source = "folder"
+
+    @property
+    def base(self) -> str:
+        """What `model.base` says to train it."""
+        return str(self.folder) if self.source == "folder" else self.name
 
 
 def entries() -> list[Entry]:
-    """The starter first, whatever its state, then the hub models by name, newest revision only."""
-    return [_starter(), *_cached()]
+    """The starter first, whatever its state, then folders and hub models by name, newest revision only."""
+    return [_starter(), *sorted([*_folders(), *_cached()], key=lambda entry: entry.name.lower())]
 
 
 def find(name: str) -> Entry:
@@ -43,20 +52,29 @@ def find(name: str) -> Entry:
             f"There is no model {name} on this machine.", f"There are: {known}. Fetch: ft models pull {name}"
         )
     local.check(folder)
-    size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
-    return Entry(folder.absolute().name, "ready", folder.absolute(), size)
+    return Entry(folder.absolute().name, "ready", folder.absolute(), _bytes(folder))
 
 
 def remove(entry: Entry) -> None:
-    """Delete the model from this disk: the converted starter, or every revision in the hub's cache.
+    """Delete the model from this disk: the converted starter, a folder in the models folder (of a link, the
+    link alone), or every revision in the hub's cache.
 
-    Raises ModelError where there is nothing to remove, or the folder is the person's own.
+    Raises ModelError where there is nothing to remove, or the folder is the person's own, MachineError where
+    the system does not let it go.
     """
+    with _explained(entry):
+        _remove(entry)
+
+
+def _remove(entry: Entry) -> None:
     if entry.name == starter.NAME:
         if entry.folder is None:
             raise ModelError("The starter has not been converted; there is nothing to remove.")
-        shutil.rmtree(entry.folder)
+        _remove_folder(entry.folder)
         shutil.rmtree(paths.cache() / starter.NAME, ignore_errors=True)
+        return
+    if entry.folder is not None and entry.source == "folder" and entry.folder.parent == paths.models():
+        _remove_folder(entry.folder)
         return
     from huggingface_hub import scan_cache_dir
 
@@ -74,15 +92,47 @@ def remove(entry: Entry) -> None:
     cache.delete_revisions(*commits).execute()
 
 
+@contextmanager
+def _explained(entry: Entry) -> Iterator[None]:
+    """Turn what the machine refuses into a MachineError."""
+    try:
+        yield
+    except OSError as error:
+        raise MachineError(
+            f"Cannot remove {error.filename or entry.folder}: {error.strerror or error}.",
+            "Look who owns the folder; part of the model may be gone already.",
+        ) from error
+
+
+def _remove_folder(folder: Path) -> None:
+    if folder.is_symlink():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder)
+
+
 def _starter() -> Entry:
     if starter.is_ready():
-        folder = starter.folder()
-        return Entry(starter.NAME, "ready", folder, sum(path.stat().st_size for path in folder.iterdir()))
-    return Entry(starter.NAME, "packaged" if starter.packaged_gguf() else "absent", None, 0)
+        return Entry(starter.NAME, "ready", starter.folder(), _bytes(starter.folder()), source="starter")
+    state: State = "packaged" if starter.packaged_gguf() else "absent"
+    return Entry(starter.NAME, state, None, 0, source="starter")
+
+
+def _folders() -> list[Entry]:
+    """Models that a person has put, or linked, into the models folder."""
+    if not paths.models().is_dir():
+        return []
+    return [
+        Entry(folder.name, "ready" if _is_whole(folder) else "incomplete", folder, _bytes(folder))
+        for folder in paths.models().iterdir()
+        if folder.name != starter.NAME and not folder.name.startswith(".") and folder.is_dir()
+    ]
 
 
 def _cached() -> list[Entry]:
-    """Models in the hub's cache that have safetensors weights."""
+    """Models in the hub's cache that have safetensors weights, or whose download was cut."""
+    if not any(hub.cache().glob("models--*")):
+        return []  # the hub's client is not worth loading for an empty cache
     from huggingface_hub import scan_cache_dir
 
     found = []
@@ -91,12 +141,19 @@ def _cached() -> list[Entry]:
             continue
         newest = max(repo.revisions, key=lambda revision: revision.last_modified)
         names = {file.file_name for file in newest.files}
-        if any(name.endswith((".safetensors", ".safetensors.index.json")) for name in names):
+        weights = any(name.endswith((".safetensors", ".safetensors.index.json")) for name in names)
+        cut = any((repo.repo_path / "blobs").glob("*.incomplete"))
+        if weights or cut:
             state: State = "ready" if _is_whole(newest.snapshot_path) else "incomplete"
+            size = repo.size_on_disk
             found.append(
-                Entry(repo.repo_id, state, newest.snapshot_path, repo.size_on_disk, newest.commit_hash)
+                Entry(repo.repo_id, state, newest.snapshot_path, size, newest.commit_hash, source="hub")
             )
-    return sorted(found, key=lambda entry: entry.name)
+    return found
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
 
 
 def _is_whole(folder: Path) -> bool:

@@ -10,7 +10,7 @@ from engine import secrets
 from engine.errors import HubError, MachineError, ModelError
 from engine.models.starter import Progress, need_space, silent
 
-WANTED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.py"]
+WANTED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.py", "README.md", "LICENSE*"]
 UNWANTED = ["*/*", "consolidated*"]
 """Weights in subfolders are other formats of the same (onnx, original…); so is Mistral's `consolidated`."""
 

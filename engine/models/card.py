@@ -1,0 +1,94 @@
+"""What a model's folder says of itself: shape, number format, licence, chat template. No weights are read."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.models import starter
+from engine.models.local import headers, read_config
+from engine.models.sizing import ModelShape, shape_of
+
+FORMATS = {"BF16": "bf16", "F16": "fp16", "F32": "fp32", "F8_E4M3": "fp8", "F8_E5M2": "fp8", "I8": "int8"}
+"""Number formats by their names in safetensors headers."""
+TEMPLATES = {
+    "<|im_start|>": "chatml",
+    "<|start_header_id|>": "llama3",
+    "<start_of_turn>": "gemma",
+    "[INST]": "mistral",
+    "<|assistant|>": "phi",
+}
+"""What tells well-known chat templates by."""
+STARTER_LICENCE = "apache-2.0"
+LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE")
+FRONT_MATTER = re.compile(r"\A---\s*\n(.*?)\n---\s*$", re.DOTALL | re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Card:
+    """A model for people. `licence` and `template` are None where the folder does not tell."""
+
+    shape: ModelShape
+    held: str
+    """Number format of the weights, or how they are quantised: `bf16`, `4-bit bitsandbytes`, `gptq`."""
+    licence: str | None
+    template: str | None
+
+
+def card_of(folder: Path) -> Card:
+    """Describe a model's folder. Raises ModelError where its config or the heads of its weights cannot be read."""
+    return Card(shape_of(folder), _held(folder), _licence(folder), _template(folder))
+
+
+def _held(folder: Path) -> str:
+    quantised = read_config(folder).get("quantization_config")
+    if isinstance(quantised, dict):
+        return _quantised(quantised)
+    sizes: Counter[str] = Counter()
+    for header in headers(folder).values():
+        for tensor in header:
+            sizes[tensor.dtype] += tensor.size
+    most = sizes.most_common(1)[0][0] if sizes else "?"
+    return FORMATS.get(most, most.lower())
+
+
+def _quantised(about: dict[str, Any]) -> str:
+    method = str(about.get("quant_method", "quantised"))
+    bits = about.get("bits") or (4 if about.get("load_in_4bit") else 8 if about.get("load_in_8bit") else None)
+    return f"{bits}-bit {method}" if bits else method
+
+
+def _licence(folder: Path) -> str | None:
+    """From the model card's front matter, else the first line of its licence file."""
+    if (folder / starter.SOURCE).is_file() and folder.name == starter.NAME:
+        return STARTER_LICENCE
+    matter = FRONT_MATTER.search(_text(folder / "README.md"))
+    found = re.search(r"^license:\s*(\S.*)$", matter[1], re.MULTILINE) if matter else None
+    if found:
+        return found[1].strip("'\" ")
+    for name in LICENCE_FILES:
+        lines = [line.strip(" #*") for line in _text(folder / name).splitlines() if line.strip()]
+        if lines:
+            return lines[0][:60]
+    return None
+
+
+def _template(folder: Path) -> str | None:
+    text = _text(folder / "chat_template.jinja")
+    if not text and (folder / "tokenizer_config.json").is_file():
+        text = _text(folder / "tokenizer_config.json")
+        if "chat_template" not in text:
+            return None
+    if not text:
+        return None
+    return next((name for sign, name in TEMPLATES.items() if sign in text), "its own")
+
+
+def _text(path: Path) -> str:
+    """A file's text as far as a licence or template needs it; empty where there is none."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return file.read(1 << 20)
+    except OSError:  # a folder may come without it
+        return ""
