@@ -21,6 +21,7 @@ from engine.hardware.monitor import Monitor, Sample
 from engine.runs.index import Index, RunSummary
 from screens import preferences
 from screens.actions import SCREENS, Action, action_of, bindings
+from screens.base import FtScreen
 from screens.clipboard import copy_locally
 from screens.keymap import checked, keys_of, shown
 from screens.messages import (
@@ -131,9 +132,11 @@ class FtApp(App[None]):
         self._tell(message)
 
     def _tell(self, message: Message) -> None:
-        """Pass news on to the screen in front, also where a dialog lies over it."""
+        """Pass news on to the screens that are open here, also where a dialog lies over them."""
         if self.is_running and self._screen_stacks.get(self.current_mode):
-            self.screen_stack[0].post_message(message)
+            for screen in self.screen_stack:
+                if isinstance(screen, FtScreen):
+                    screen.post_message(message)
 
     # What screens ask for
 
@@ -230,9 +233,14 @@ class FtApp(App[None]):
     # Actions
 
     @property
+    def front(self) -> FtScreen | None:
+        """The screen in front; a dialog is none."""
+        return next((screen for screen in reversed(self.screen_stack) if isinstance(screen, FtScreen)), None)
+
+    @property
     def scope(self) -> str:
-        """The screen in front."""
-        return self.current_mode
+        """The scope of the screen in front."""
+        return self.front.SCOPE if self.front else self.current_mode
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return not (self._only and action.startswith("go_"))
@@ -261,19 +269,21 @@ class FtApp(App[None]):
             await self.run_action(action.method, self)
             return
         if action.scope != self.scope:
-            if self._only:
+            if self._only or action.scope not in self.MODES:
+                self.bell()
                 return
             await self.switch_mode(action.scope)
             self.go(action.scope)
-        screen = self.screen_stack[0]
-        screen.call_later(self.run_action, action.method, screen)  # after the news that it has just been sent
+        screen = self.front
+        if screen is not None and action.scope == screen.SCOPE:
+            screen.call_later(self.run_action, action.method, screen)  # after the news that it was just sent
 
     def _possible(self, action: Action) -> bool:
         """Whether an action can be done now, as far as it can be told without its screen."""
         if action.scope not in ("app", self.scope):
-            return not self._only
-        where = self if action.scope == "app" else self.screen_stack[0]
-        return bool(where.check_action(action.method, ()))
+            return not self._only and action.scope in self.MODES
+        where = self if action.scope == "app" else self.front
+        return where is not None and bool(where.check_action(action.method, ()))
 
     @work
     async def action_leave(self) -> None:

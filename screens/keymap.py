@@ -18,6 +18,17 @@ SYMBOLS: Mapping[str, str] = {
     " ": "space",
 }
 """Characters that stand in a key map by name, because Textual's lists of keys are split at some of them."""
+WORDS: Mapping[str, str] = {
+    "enter": "enter",
+    "escape": "esc",
+    "space": "space",
+    "tab": "tab",
+    "backspace": "backspace",
+    "delete": "del",
+    "pageup": "pgup",
+    "pagedown": "pgdn",
+}
+"""Keys that are told by a word; Textual's signs for them are not in every font."""
 
 
 def checked(wanted: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
@@ -67,9 +78,9 @@ def keys_of(action: Action, changed: Mapping[str, str]) -> list[str]:
 
 
 def shown(key: str) -> str:
-    """A key as a person writes it: `?`, `ctrl+p`, `enter`."""
+    """A key as a person writes it: `?`, `ctrl+p`, `enter`, `↓`."""
     *modifiers, name = key.split("+")
-    by_name = {name: symbol for symbol, name in SYMBOLS.items() if symbol != " "}
+    by_name = {name: symbol for symbol, name in SYMBOLS.items()} | dict(WORDS)
     return "+".join([*modifiers, by_name.get(name) or format_key(name)])
 
 

@@ -23,6 +23,8 @@ class Preferences:
     """Draw charts with block characters, for terminals without braille."""
     keys: dict[str, str] = field(default_factory=dict)
     """Keys by action id, where they differ from the table's."""
+    datasets: list[str] = field(default_factory=list)
+    """Files of rows that a person has added in Datasets, newest first."""
 
 
 def load() -> Preferences:
@@ -37,7 +39,7 @@ def load() -> Preferences:
 def replaced(preferences: Preferences, values: Mapping[str, Any]) -> Preferences:
     """The preferences with other values; those that are unknown or of another type change nothing."""
     known = {f.name: getattr(preferences, f.name) for f in fields(Preferences)}
-    fitting = {}
+    fitting: dict[str, Any] = {}
     for name, value in values.items():
         if name == "keys" and isinstance(value, Mapping):
             fitting[name] = {k: v for k, v in value.items() if isinstance(k, str) and isinstance(v, str)}

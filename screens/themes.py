@@ -19,6 +19,7 @@ THEMES = (
         surface="#171c22",
         panel="#1f262e",
         dark=True,
+        variables={"border": "#56b4e9", "border-blurred": "#46525f"},
     ),
     Theme(
         name="ft-light",
@@ -33,6 +34,7 @@ THEMES = (
         surface="#f2f2ee",
         panel="#e6e6e0",
         dark=False,
+        variables={"border": "#0072b2", "border-blurred": "#b4b4aa"},
     ),
     Theme(
         # Colours that colour-blind people tell apart (Okabe and Ito), on black: contrast at least 7 to 1 but

@@ -11,8 +11,9 @@ from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from screens.actions import SCREENS, actions_of
+from screens.actions import actions_of
 from screens.keymap import keys_of, shown
+from screens.widgets.palette import title_of
 
 
 class Help(ModalScreen[None]):
@@ -40,9 +41,8 @@ class Help(ModalScreen[None]):
         self.changed = changed
 
     def compose(self) -> ComposeResult:
-        title = next((title for _, scope, title in SCREENS if scope == self.scope), "ft")
         with Vertical(id="sheet") as sheet:
-            sheet.border_title = f"Keys of {title}"
+            sheet.border_title = f"Keys of {title_of(self.scope)}"
             sheet.border_subtitle = "esc closes · : finds an action by its name"
             with VerticalScroll():
                 yield Static(self.sheet())

@@ -1,11 +1,15 @@
 """The line below every screen: its keys, from the table of actions."""
 
+from typing import cast
+
 from rich.text import Text
 from textual import events
 from textual.screen import Screen
 from textual.widgets import Static
 
-from screens.actions import ACTIONS
+from screens.actions import ACTIONS, action_of
+from screens.host import Host
+from screens.keymap import keys_of, shown
 
 
 class Keys(Static):
@@ -48,19 +52,24 @@ class Keys(Static):
 
     def _entries(self) -> list[tuple[str, str, str, bool]]:
         """Id, key, label and whether it can be done now, in the order of the table."""
+        active = self.screen.active_bindings
+        changed = cast(Host, self.app).keymap
         found: dict[str, tuple[str, str, str, bool]] = {}
-        for active in self.screen.active_bindings.values():
-            binding = active.binding
-            if binding.id and binding.show and binding.id not in found:
-                key = self.app.get_key_display(binding)
-                found[binding.id] = (binding.id, key, binding.description, active.enabled)
+        for key, each in active.items():
+            binding = each.binding
+            if not binding.id or not binding.show:
+                continue
+            # Of an action's keys the first in the table is shown, where a text field does not take it.
+            first = [own for own in keys_of(action_of(binding.id), changed) if own in active][:1]
+            if binding.id not in found or key in first:
+                found[binding.id] = (binding.id, shown(key), binding.description, each.enabled)
         return [found[action.id] for action in ACTIONS if action.id in found]
 
     def _append(self, line: Text, entry: tuple[str, str, str, bool]) -> None:
         action, key, label, enabled = entry
         start = len(line)
-        line.append(key, "bold" if enabled else "dim")
-        line.append(f" {label}", "" if enabled else "dim")
+        line.append(f"{key} ", "bold" if enabled else "dim")
+        line.append(label, "" if enabled else "dim")
         self._spans.append((start, len(line), action))
         line.append("  ")
 

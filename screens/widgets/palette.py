@@ -18,6 +18,11 @@ from screens.keymap import keys_of, shown
 TITLES = {scope: title for _, scope, title in SCREENS} | {"app": "ft"}
 
 
+def title_of(scope: str) -> str:
+    """A scope as a person knows it; a sheet over a screen has a scope too, and its own name."""
+    return TITLES.get(scope, scope.capitalize())
+
+
 class Palette(ModalScreen[Action]):
     """A line to type in, and the actions that fit it, best first. The answer is the one chosen, or None."""
 
@@ -90,7 +95,7 @@ class Palette(ModalScreen[Action]):
 
     def _line(self, action: Action) -> Text:
         line = Text(no_wrap=True, overflow="ellipsis")
-        line.append(f"{TITLES[action.scope]}: {action.label}".ljust(24), "bold")
+        line.append(f"{title_of(action.scope)}: {action.label}".ljust(24), "bold")
         line.append(" ".join(shown(key) for key in keys_of(action, self.changed)).ljust(12))
         line.append(f" {action.help}")
         if not self.possible(action):
@@ -106,7 +111,7 @@ def ranked(query: str, scope: str) -> list[Action]:
     search = FuzzySearch()
     scored = []
     for action in ACTIONS:
-        name = f"{TITLES[action.scope]} {action.label}"
+        name = f"{title_of(action.scope)} {action.label}"
         score = max(search.match(query, name)[0] * 2, search.match(query, action.help)[0])
         if score > 0:
             scored.append((score + nearness.get(action.scope, 0) / 10, action))
