@@ -15,7 +15,7 @@ INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
-demo: install ## Install, train the starter recipe, show the model before and after (about 8 minutes)
+demo: install ## Install, train the starter recipe, show the model before and after (about 10 minutes on two slow cores)
 	@$(BIN)/python packaging/demo.py
 
 test: $(VENV)/.dev ## Install what the tests need, run all of them
