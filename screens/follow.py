@@ -114,15 +114,18 @@ class Tail:
     def look(self) -> Iterator[Message]:
         """What is new, at most one chunk of each file. Never raises for what is in the folder."""
         alive = self.run.alive()  # asked before reading: the last words of an engine are not missed
+        more = False
         try:
-            yield from self._events()
+            for message in self._events():
+                more = True
+                yield message
             yield from self._plan()
             yield from self._log()
         except OSError:
             if not self.run.folder.is_dir():
                 yield RunGone(self.token)
                 return
-        if alive != self._alive:
+        if alive != self._alive and (alive or not more):  # that it is dead, only when all is read
             self._alive = alive
             yield Liveness(self.token, alive)
 

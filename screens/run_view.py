@@ -1,0 +1,139 @@
+"""What Monitor knows of a run: its events folded as they come. Needs no terminal."""
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+
+from engine.plan import Plan
+from engine.runs import words
+from engine.runs.events import Acknowledged, Eval, Event, Failed, Memory, Phase, Sample, Saved, Started, Step
+from engine.runs.series import RunSeries
+from engine.runs.state import RunState, advance, settled
+
+PACE = 50
+"""Steps that the pace is taken over: evaluations and saving between them count."""
+KEPT = 500
+"""Lines of news and samples that are kept."""
+
+
+@dataclass(frozen=True)
+class News:
+    """One line of what has happened. `kind` is the event's type; `t` unix seconds."""
+
+    t: float
+    kind: str
+    text: str
+
+
+@dataclass
+class RunView:
+    """A run as far as its events have been taken."""
+
+    run_id: str
+    series: RunSeries = field(default_factory=RunSeries)
+    events_state: RunState = field(default_factory=RunState)
+    alive: bool | None = None
+    """None until it is known."""
+    gone: bool = False
+    """The folder is no longer there."""
+    plan: Plan | None = None
+    step: Step | None = None
+    evals: list[Eval] = field(default_factory=list)
+    memory: Memory | None = None
+    phase: Phase | None = None
+    saved: Saved | None = None
+    pid: int | None = None
+    samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=KEPT))
+    news: deque[News] = field(default_factory=lambda: deque(maxlen=KEPT))
+    warnings: int = 0
+    share: float = 0.0
+    """How much of the file has been read, 0 to 1."""
+    _pace: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=PACE))
+
+    @property
+    def state(self) -> RunState:
+        """Where the run stands."""
+        return settled(self.events_state, bool(self.alive)) if self.alive is not None else self.events_state
+
+    @property
+    def seconds(self) -> float:
+        """Training time up to the last step, pauses and the time between two engines left out."""
+        bounds = self.series.series("loss", "time").bounds()
+        return bounds[1] if bounds else 0.0
+
+    def take(self, event: Event) -> None:
+        """Fold one more event in."""
+        if isinstance(event, Started):
+            self._start(event)
+        self.series.feed(event)
+        self.events_state = advance(self.events_state, event)
+        match event:
+            case Started():
+                self.pid = event.pid
+            case Step():
+                self.step = event
+                self._pace.append((event.step, event.t))
+            case Eval():
+                self.evals.append(event)
+            case Memory():
+                self.memory = event
+            case Phase():
+                self._enter(event)
+                return
+            case Sample():
+                self.samples.append(event)
+                return
+            case Saved():
+                self.saved = event
+            case Acknowledged():
+                self._pace.clear()
+        if not isinstance(event, Step | Memory):
+            self._tell(event)
+
+    def seconds_left(self) -> float | None:
+        """Estimate at the pace of the last steps; None where nothing is known, or nothing goes on."""
+        if self.state.status != "running" or self.step is None or len(self._pace) < 2:
+            return None
+        (first, since), (last, until) = self._pace[0], self._pace[-1]
+        if last <= first or until <= since:
+            return None
+        return (self.step.total - self.step.step) * (until - since) / (last - first)
+
+    def _start(self, event: Started) -> None:
+        """An engine has begun: what it will do again is void, as `engine.runs.state.current` has it."""
+        last = -1 if event.resumed_from is None else event.resumed_from
+        self.evals = [found for found in self.evals if found.step <= last]
+        self.samples = deque((found for found in self.samples if found.step <= last), maxlen=KEPT)
+        self.step = self.step if self.step is not None and self.step.step <= last else None
+        self.saved = self.saved if self.saved is not None and self.saved.step <= last else None
+        best = min(self.evals, key=lambda found: _order(found.loss), default=None)
+        before = self.events_state
+        self.events_state = RunState(
+            phase=before.phase,
+            step=min(before.step, max(last, 0)),
+            total=before.total,
+            loss=self.step.loss if self.step else None,
+            best=best.loss if best else None,
+            best_step=best.step if best else None,
+            started=before.started,
+            updated=before.updated,
+        )
+        self._pace.clear()
+
+    def _enter(self, event: Phase) -> None:
+        news = self.phase is None or self.phase.name != event.name or bool(event.note)
+        self.phase = event
+        if news:
+            self._tell(event)
+
+    def _tell(self, event: Event) -> None:
+        text = words.line(event)
+        if isinstance(event, Failed) and event.hint:
+            text += f" {event.hint}"
+        self.warnings += event.type == "warning"
+        self.news.append(News(event.t, event.type, text))
+
+
+def _order(loss: float) -> float:
+    """A loss to compare by: what is no number comes last."""
+    return loss if math.isfinite(loss) else math.inf

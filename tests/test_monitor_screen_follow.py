@@ -1,0 +1,202 @@
+"""Following a run's files: nothing is lost, nothing that lies in the folder breaks it."""
+
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from textual.message import Message
+
+from engine.runs import log
+from engine.runs.events import Acknowledged, Eval, Failed, Finished, Phase, Sample, Saved, Started, Warned
+from engine.runs.run import Run
+from engine.runs.state import fold
+from screens.follow import EventsRead, Liveness, LogRead, RunGone, StartedOver, Tail, follow
+from screens.run_status import headline, progress, results
+from screens.run_view import RunView
+from tests.run_fixtures import STARTED, make_run, step
+
+RUN = "20260101-000000-sql-helper"
+
+
+def looked(tail: Tail) -> list[Message]:
+    """All that a reader finds, until there is nothing new."""
+    found: list[Message] = []
+    while more := list(tail.look()):
+        found += more
+    return found
+
+
+def events_of(messages: list[Message]) -> list[object]:
+    return [event for message in messages if isinstance(message, EventsRead) for event in message.events]
+
+
+def test_every_event_comes_once_and_in_order(ft_home: Path) -> None:
+    run = make_run(RUN, steps=1000)
+    tail = Tail(run, 1)
+    assert events_of(looked(tail)) == list(run.events())
+    run.emit(step(1001, 0.5, total=2000))
+    run.emit(step(1002, 0.5, total=2000))
+    assert [event.step for event in events_of(looked(tail))] == [1001, 1002]  # type: ignore[attr-defined]
+    assert looked(tail) == []
+
+
+def test_a_line_that_is_still_being_written_waits_for_its_end(ft_home: Path) -> None:
+    run = make_run(RUN, steps=3, end=None)
+    tail = Tail(run, 1)
+    looked(tail)
+    with run.events_file.open("ab") as file:
+        file.write(b'{"v": 1, "type": "warning", "t": 1.0, ')
+        file.flush()
+        assert looked(tail) == []
+        file.write(b'"message": "late"}\n')
+    assert events_of(looked(tail)) == [Warned(t=1.0, message="late")]
+
+
+@given(junk=st.binary(max_size=400))
+@settings(max_examples=60, deadline=None)
+def test_random_bytes_are_passed_over(tmp_path_factory: pytest.TempPathFactory, junk: bytes) -> None:
+    folder = tmp_path_factory.mktemp("run")
+    run = Run(folder)
+    run.events_file.write_bytes(junk + b"\n")
+    run.log.write_bytes(junk + b"\n")
+    (folder / "plan.json").write_bytes(junk)
+    run.emit(Warned(t=1.0, message="after"))
+    view = RunView(run.id)
+    for event in events_of(looked(Tail(run, 1))):
+        view.take(event)  # type: ignore[arg-type]
+    assert view.news[-1].text == "warning: after"
+
+
+def test_a_file_that_is_written_anew_is_read_anew(ft_home: Path) -> None:
+    run = make_run(RUN, steps=50)
+    tail = Tail(run, 1)
+    looked(tail)
+    run.events_file.write_bytes(b"")
+    run.emit(Warned(t=1.0, message="again"))
+    found = looked(tail)
+    assert isinstance(found[0], StartedOver)
+    assert events_of(found) == [Warned(t=1.0, message="again")]
+
+
+def test_a_folder_that_is_removed_is_told_of_once_and_the_reader_ends(ft_home: Path) -> None:
+    run = make_run(RUN)
+    posted: list[Message] = []
+
+    def post(message: Message) -> None:
+        posted.append(message)
+        if isinstance(message, EventsRead):
+            message.taken.set()
+        if isinstance(message, Liveness):
+            shutil.rmtree(run.folder)
+
+    follow(RUN, 7, post, threading.Event())
+    assert [message.token for message in posted if isinstance(message, RunGone)] == [7]
+
+
+def test_a_run_that_is_not_there_is_told_with_a_hint(ft_home: Path) -> None:
+    posted: list[Message] = []
+    follow("no-such-run", 1, posted.append, threading.Event())
+    assert isinstance(posted[0], RunGone)
+    assert posted[0].error is not None
+
+
+def test_the_reader_does_not_run_ahead_of_the_screen(ft_home: Path) -> None:
+    make_run(RUN, steps=3000)
+    posted: list[Message] = []
+    cancelled = threading.Event()
+    reader = threading.Thread(target=follow, args=(RUN, 1, posted.append, cancelled))
+    reader.start()
+    reader.join(0.5)
+    assert reader.is_alive()
+    cancelled.set()
+    reader.join(5)
+    assert len([message for message in posted if isinstance(message, EventsRead)]) == 2
+
+
+def test_the_end_of_a_long_log_is_shown_and_then_what_comes(ft_home: Path) -> None:
+    run = make_run(RUN)
+    run.log.write_text("".join(f"line {i} of many\n" for i in range(20000)) + "half")
+    tail = Tail(run, 1)
+    lines = [line for message in looked(tail) if isinstance(message, LogRead) for line in message.lines]
+    assert lines[-1] == "line 19999 of many"
+    assert lines[0].startswith("line ")
+    assert len(lines) < 20000
+    with run.log.open("a") as file:
+        file.write(" done\n")
+    found = [message for message in looked(tail) if isinstance(message, LogRead)]
+    assert [message.lines for message in found] == [("half done",)]
+
+
+def test_a_chunk_ends_with_a_whole_line(ft_home: Path) -> None:
+    run = make_run(RUN, steps=100)
+    events, offset = log.chunk(run.events_file, 0, 10)
+    assert len(events) == 1
+    assert log.chunk(run.events_file, offset, 1 << 20)[1] == os.path.getsize(run.events_file)  # noqa: PTH202
+
+
+def test_what_a_resumed_run_does_again_is_forgotten() -> None:
+    events = [
+        Started(t=STARTED, run=RUN, pid=1),
+        *(step(i, 3 - i / 10) for i in range(1, 11)),
+        Eval(t=STARTED, step=5, loss=2.0, perplexity=7.0, best=True),
+        Saved(t=STARTED, step=5, path="checkpoints/5", kind="checkpoint"),
+        Eval(t=STARTED, step=10, loss=1.0, perplexity=3.0, best=True),
+        Sample(t=STARTED, step=10, prompt="a", text="b"),
+        Failed(t=STARTED, kind="training", message="lost", hint="resume"),
+        Started(t=STARTED + 100, run=RUN, pid=2, resumed_from=5),
+        step(6, 2.5, t=STARTED + 101),
+    ]
+    view = RunView(RUN, alive=True)
+    for event in events:
+        view.take(event)
+    assert view.state == fold(events, alive=True)
+    assert (view.state.best, view.state.best_step, view.state.error) == (2.0, 5, None)
+    assert (view.pid, list(view.samples)) == (2, [])
+
+
+def test_the_time_left_follows_the_pace_of_the_last_steps_with_what_lies_between() -> None:
+    view = RunView(RUN, alive=True)
+    view.take(Started(t=STARTED, run=RUN, pid=1))
+    assert view.seconds_left() is None
+    for number in range(1, 11):
+        view.take(step(number, 1.0, total=100, t=STARTED + 2 * number))
+    assert view.seconds_left() == pytest.approx(180)
+    view.take(Acknowledged(t=STARTED, id="1", command="pause"))
+    assert view.seconds_left() is None
+
+
+def test_no_state_is_told_by_colour_alone() -> None:
+    view = RunView(RUN, alive=True)
+    view.take(Started(t=STARTED, run=RUN, pid=1))
+    view.take(Phase(t=STARTED, name="tokenising", done=28, total=344))
+    assert headline(view).plain.startswith(" ● tokenising  sql-helper")
+    assert "tokenising 28/344" in progress(view, 80).plain
+    view.take(step(1, 2.0))
+    view.take(Acknowledged(t=STARTED, id="1", command="pause"))
+    assert "‖ paused" in headline(view).plain
+    view.alive = False
+    assert "✗ ended without a word" in headline(view).plain
+    view.take(Finished(t=STARTED, reason="completed", step=100))
+    assert "✓ completed" in headline(view).plain
+
+
+def test_a_failed_run_says_why_and_what_to_do() -> None:
+    view = RunView(RUN, alive=False)
+    view.take(Started(t=STARTED, run=RUN, pid=1))
+    view.take(Failed(t=STARTED, kind="machine", message="The disk is full.", hint="Make room."))
+    assert "The disk is full." in progress(view, 80).plain
+    assert "Make room." in results(view, 80).plain
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 120, 200])
+def test_the_lines_below_the_charts_fit(width: int) -> None:
+    view = RunView(RUN, alive=True)
+    view.take(Started(t=STARTED, run=RUN, pid=1))
+    for number in range(1, 51):
+        view.take(step(number, 1.0))
+    for line in (progress(view, width), results(view, width)):
+        assert len(line) <= max(width, 40)
