@@ -101,7 +101,7 @@ def test_a_second_start_reads_nothing_that_has_not_changed(
     read: list[str] = []
     real = digest.read
     monkeypatch.setattr(index.digest, "read", lambda path, before=None: (read.append(path), real(path))[1])
-    monkeypatch.setattr(index, "_read_config", lambda path: pytest.fail(f"read {path} again"))
+    monkeypatch.setattr(index, "read_config", lambda path: pytest.fail(f"read {path} again"))
     assert Index().refresh() == first
     assert read == []
 

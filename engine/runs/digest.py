@@ -87,6 +87,17 @@ def read(path: Path, before: Digest | None = None) -> Digest:
         return reader.digest
 
 
+def holding(path: Path) -> Iterator[Event]:
+    """The events of a file that still hold, as `engine.runs.state.current`, but never all in memory.
+
+    Raises OSError.
+    """
+    with path.open("rb") as file:
+        for _, event in _holding(file, Digest()):
+            if event is not None:
+                yield event
+
+
 class _NeedsAllError(Exception):
     """Skimming cannot tell: steps were superseded, or one that was passed over turns out to matter."""
 
@@ -115,18 +126,9 @@ class _Reader:
 
     def read_all(self, file: BinaryIO) -> None:
         """Read from the start in two passes, leaving out what later starts have made void."""
-        starts: list[int] = []
-        for line in _whole_lines(file, Digest()):
-            event = decode(line) if b"started" in line else None
-            if isinstance(event, Started):
-                starts.append(_resumes(event))
-        limits = [min(starts[i:]) for i in range(len(starts))]
-        seen = 0
-        for line in _whole_lines(file, self.digest):
-            event = self.decoded(line)
-            seen += isinstance(event, Started)
-            if event is None or seen == len(starts) or not superseded(event, limits[seen]):
-                self.take(event)
+        for line, event in _holding(file, self.digest):
+            self.count(line, event)
+            self.take(event)
 
     def due(self, start: bytes) -> bool:
         """Whether this line is one of those that make the outline."""
@@ -147,9 +149,12 @@ class _Reader:
 
     def decoded(self, line: bytes) -> Event | None:
         event = decode(line)
+        self.count(line, event)
+        return event
+
+    def count(self, line: bytes, event: Event | None) -> None:
         self.digest.events += event is not None
         self.digest.unreadable += event is None and not line.startswith(b"{")
-        return event
 
     def voids(self, started: Started) -> bool:
         """Whether a start takes back anything that is in the digest: steps, the best, how the run ended."""
@@ -168,6 +173,22 @@ class _Reader:
                 digest.points, digest.stride = digest.points[::2], digest.stride * 2
         if event is not None:
             digest.state = advance(digest.state, event)
+
+
+def _holding(file: BinaryIO, digest: Digest) -> Iterator[tuple[bytes, Event | None]]:
+    """The file's lines with their events, without those that a later start has made void, in two passes."""
+    starts: list[int] = []
+    for line in _whole_lines(file, Digest()):
+        event = decode(line) if b"started" in line else None
+        if isinstance(event, Started):
+            starts.append(_resumes(event))
+    limits = [min(starts[i:]) for i in range(len(starts))]
+    seen = 0
+    for line in _whole_lines(file, digest):
+        event = decode(line)
+        seen += isinstance(event, Started)
+        if event is None or seen >= len(starts) or not superseded(event, limits[seen]):
+            yield line, event
 
 
 def _resumes(started: Started) -> int:

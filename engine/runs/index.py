@@ -154,7 +154,7 @@ class _Look:
         recipe = _stamp(self._recipe)
         if recipe != self._recipe_stamp:
             self._recipe_stamp = recipe
-            self._config, self._config_problem = _read_config(Path(self._recipe)) if recipe else ({}, "")
+            self._config, self._config_problem = read_config(Path(self._recipe)) if recipe else ({}, "")
             self.changed = True
             self.summary = None
         self._update(alive)
@@ -248,7 +248,7 @@ def _stamp(path: str) -> Stamp:
     return (found.st_ino, found.st_size, found.st_mtime_ns)
 
 
-def _read_config(path: Path) -> tuple[dict[str, Any], str]:
+def read_config(path: Path) -> tuple[dict[str, Any], str]:
     """The recipe by dotted key, and what is wrong with it."""
     from engine.config.yaml_reader import MAX_BYTES, read_yaml  # imported where a run is new: it costs 30 ms
 

@@ -1,0 +1,213 @@
+"""Two runs side by side: what was asked of them, what they were made with, what came of it."""
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from engine.runs import digest, registry
+from engine.runs.events import Eval, Event, Memory, Step
+from engine.runs.index import flattened, read_config
+from engine.runs.run import Run
+from engine.runs.state import RunState, settled
+
+Better = Literal["", "left", "right"]
+PLANNED = (
+    *("backend", "device", "compute_dtype", "attention", "gradient_checkpointing"),
+    *("micro_batch_rows", "accumulation", "packing", "examples", "steps"),
+)
+MACHINE = ("system", "cpu", "cores", "ram_bytes", "device", "gpu_name", "gpu_bytes", "bf16")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing that both runs have, or one of them; None where it has not."""
+
+    key: str
+    left: Any
+    right: Any
+    better: Better = ""
+    """Which of two results is the better one; empty where neither is, or where that cannot be said."""
+
+    @property
+    def same(self) -> bool:
+        return bool(self.left == self.right) or repr(self.left) == repr(self.right)  # no NaN equals another
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Rows by section, and what forbids to set the results against each other."""
+
+    left: str
+    right: str
+    sections: Mapping[str, tuple[Row, ...]]
+    cautions: tuple[str, ...] = ()
+
+    def different(self) -> dict[str, tuple[Row, ...]]:
+        """Only the rows in which the runs differ, without the sections that have none."""
+        kept = {
+            name: tuple(row for row in rows if not row.same or name == "results")
+            for name, rows in self.sections.items()
+        }
+        return {name: rows for name, rows in kept.items() if rows}
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: ids, cautions, and for each section its rows with whether they are the same."""
+        sections = {
+            name: [asdict(row) | {"same": row.same} for row in rows] for name, rows in self.sections.items()
+        }
+        return {
+            "left": self.left,
+            "right": self.right,
+            "cautions": list(self.cautions),
+            "sections": sections,
+        }
+
+
+def compare(left: Run, right: Run) -> Comparison:
+    """Read both run directories whole (slow for long runs). What is missing or damaged is absent, never an error."""
+    sides = [_Side.of(run) for run in (left, right)]
+    sections = {
+        "results": _results(*sides),
+        "recipe": _rows(*(side.config for side in sides)),
+        "data and model": _rows(*(side.origin for side in sides)),
+        "plan": _rows(*(side.plan for side in sides)),
+        "versions": _rows(*(side.versions for side in sides)),
+        "machine": _rows(*(side.machine for side in sides)),
+    }
+    return Comparison(left.id, right.id, sections, _cautions(*sides))
+
+
+@dataclass(frozen=True)
+class _Side:
+    config: dict[str, Any]
+    origin: dict[str, Any]
+    plan: dict[str, Any]
+    versions: dict[str, Any]
+    machine: dict[str, Any]
+    results: dict[str, Any]
+
+    @staticmethod
+    def of(run: Run) -> "_Side":
+        facts = run.provenance
+        config, _ = read_config(run.folder / registry.RECIPE)
+        made_with = {name: facts[name] for name in ("python", "system") if name in facts}
+        origin = {f"{part}.{key}": value for part in ("data", "model") for key, value in _part(facts, part)}
+        git = _mapping(facts.get("git"))
+        if git.get("commit"):
+            origin["git commit"] = git["commit"] + (" with changes" if git.get("changed") else "")
+        return _Side(
+            config,
+            origin,
+            _planned(run.folder / "plan.json"),
+            made_with | _mapping(facts.get("versions")),
+            _hardware(_mapping(facts.get("machine"))),
+            _came_of(run),
+        )
+
+
+def _planned(file: Path) -> dict[str, Any]:
+    """What was settled in planning; reasons and estimates are left out."""
+    try:
+        plan = _mapping(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return {name: plan[name] for name in PLANNED if name in plan}
+
+
+def _hardware(machine: dict[str, Any]) -> dict[str, Any]:
+    """What the machine is; how much of it was free then is left out."""
+    return {name: machine[name] for name in MACHINE if machine.get(name) is not None}
+
+
+def _came_of(run: Run) -> dict[str, Any]:
+    """What the run has come to, in the order in which it is read."""
+    last: Eval | None = None
+    seconds, tokens, trained = 0.0, 0, 0
+    peaks: dict[str, int] = {}
+    for event in _holding(run):
+        if isinstance(event, Eval):
+            last = event
+        elif isinstance(event, Step):
+            seconds += event.step_s
+            tokens += event.tokens
+            trained += event.trained_tokens
+        elif isinstance(event, Memory):
+            for name in ("process_peak_bytes", "device_peak_bytes"):
+                peaks[name] = max(peaks.get(name, 0), getattr(event, name) or 0)
+    state = _state(run)
+    found: dict[str, Any] = {"status": state.status, "step": state.step, "loss": state.loss}
+    found |= {"best held-out loss": state.best, "best step": state.best_step}
+    if last is not None:
+        found |= {"last held-out loss": last.loss, "last held-out perplexity": last.perplexity}
+        found |= {f"last held-out {name.replace('_', ' ')}": value for name, value in last.metrics.items()}
+    if seconds:
+        found |= {"trained tokens": trained, "seconds in steps": round(seconds, 3)}
+        found |= {"tokens per second": tokens / seconds}
+    return found | {name.replace("_", " "): value for name, value in peaks.items() if value}
+
+
+def _state(run: Run) -> RunState:
+    try:
+        return settled(digest.read(run.events_file).state, run.alive())
+    except OSError:
+        return RunState()
+
+
+def _holding(run: Run) -> Iterator[Event]:
+    """The run's events; one whose file is gone or unreadable has none."""
+    with contextlib.suppress(OSError):
+        yield from digest.holding(run.events_file)
+
+
+def _results(left: _Side, right: _Side) -> tuple[Row, ...]:
+    comparable = not _cautions(left, right)
+    return tuple(
+        Row(row.key, row.left, row.right, _better(row, comparable))
+        for row in _rows(left.results, right.results)
+    )
+
+
+def _better(row: Row, comparable: bool) -> Better:
+    """The better of two figures, where less or more is better at all."""
+    lower = row.key.endswith(("loss", "perplexity", "peak bytes"))
+    higher = row.key == "tokens per second" or (row.key.startswith("last held-out ") and not lower)
+    about_answers = "held-out" in row.key or row.key == "loss"
+    if not (lower or higher) or row.key == "loss" or (about_answers and not comparable):
+        return ""
+    if not isinstance(row.left, int | float) or not isinstance(row.right, int | float):
+        return ""
+    if row.left == row.right or row.left != row.left or row.right != row.right:
+        return ""
+    return "left" if (row.left < row.right) == lower else "right"
+
+
+def _cautions(left: _Side, right: _Side) -> tuple[str, ...]:
+    """Why a held-out loss of one says little beside the other's."""
+
+    one, other = left.config | left.origin, right.config | right.origin
+
+    def apart(*keys: str) -> bool:
+        return any(key in one and key in other and one[key] != other[key] for key in keys)
+
+    found = []
+    if apart("data.validation", "data.fingerprint", "data.train_on", "model.max_seq_length"):
+        found.append("Their data differ, so their held-out losses cannot be set against each other.")
+    if apart("model.base", "model.fingerprint", "model.chat_template"):
+        found.append("Their base models differ: a loss is per token, and tokens may be cut otherwise.")
+    return tuple(found)
+
+
+def _rows(left: Mapping[str, Any], right: Mapping[str, Any]) -> tuple[Row, ...]:
+    """Every key of either, those of the left first and in its order."""
+    return tuple(Row(key, left.get(key), right.get(key)) for key in dict.fromkeys([*left, *right]))
+
+
+def _part(facts: Mapping[str, Any], name: str) -> list[tuple[str, Any]]:
+    return flattened(_mapping(facts.get(name)))
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return {str(key): item for key, item in value.items()} if isinstance(value, Mapping) else {}

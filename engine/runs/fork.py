@@ -1,0 +1,75 @@
+"""A run's recipe as the start of another one."""
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from engine.config.patch import remove, set_value
+from engine.config.yaml_reader import read_yaml
+from engine.errors import ConfigError, MachineError
+from engine.runs import registry
+from engine.runs.index import flattened, read_config
+
+LONGEST_NAME = 64
+
+
+def fork_text(folder: Path, taken: Collection[str]) -> str:
+    """The text of a run's recipe under a name that is not in `taken`, with its comments where that can be.
+
+    What the run used other than its text says (overrides, absolute paths) is written into it; `output.dir`
+    goes, since the run lies there. Raises ConfigError where neither recipe of the run can be read.
+    """
+    resolved, problem = read_config(folder / registry.RECIPE)
+    try:
+        return _adapted((folder / "source.yml").read_text(encoding="utf-8"), resolved, taken)
+    except (OSError, UnicodeDecodeError, ConfigError):
+        pass  # the resolved recipe says the same, without the comments
+    if problem or not resolved:
+        raise ConfigError(
+            f"The recipe of {folder.name} cannot be read.",
+            problem or f"Neither source.yml nor train.yml is in {folder}",
+        )
+    try:
+        return _adapted((folder / registry.RECIPE).read_text(encoding="utf-8"), {}, taken)
+    except (OSError, UnicodeDecodeError) as error:
+        raise MachineError(f"The recipe of {folder.name} cannot be read: {error}") from error
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """`sql-2` for `sql`, `sql-3` where that is taken, and so on."""
+    stem, number = name, 2
+    if found := re.fullmatch(r"(.+)-(\d{1,4})", name):
+        stem, number = found[1], int(found[2]) + 1
+    while (free := f"{stem[: LONGEST_NAME - len(str(number)) - 1]}-{number}") in taken:
+        number += 1
+    return free
+
+
+def _adapted(text: str, resolved: dict[str, object], taken: Collection[str]) -> str:
+    values = read_yaml(text, "the recipe", []).data()
+    if not isinstance(values, dict):
+        raise ConfigError("The recipe is no mapping.")
+    written, defaults = dict(flattened(values)), _defaults() if resolved else {}
+    for key, value in resolved.items():
+        if key in written and key != "output.dir" and not _same(written[key], value):
+            text = set_value(text, key, value)
+        elif key not in written and (key not in defaults or defaults[key] != value):
+            text = set_value(text, key, value)
+    if written.get("output.dir") is not None:
+        text = remove(text, "output.dir")
+    name = resolved.get("name") or written.get("name")
+    return set_value(text, "name", free_name(str(name or "run"), taken))
+
+
+def _same(written: object, used: object) -> bool:
+    """Whether two values mean the same: `1` and `1.0` do, and so do `no` and false."""
+    words = {"yes": "true", "on": "true", "no": "false", "off": "false"}
+    texts = [str(value).lower() for value in (written, used)]
+    return written == used or words.get(texts[0], texts[0]) == texts[1]
+
+
+def _defaults() -> dict[str, object]:
+    from engine.config.schema import TrainConfig
+
+    shortest = TrainConfig.model_validate({"model": {"base": "starter"}, "data": {"train": "starter"}})
+    return dict(flattened(shortest.model_dump(mode="json")))
