@@ -1,0 +1,135 @@
+"""What a recipe's plan says: whether it fits, memory by part, steps, time, and why."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from engine.errors import FtError
+from screens.format import count, duration, percent, size
+
+if TYPE_CHECKING:
+    from engine.plan import Plan
+
+VERDICTS = {
+    "yes": ("✔ fits", "bold $text-success"),
+    "tight": ("▲ tight, may just fit", "bold $text-warning"),
+    "no": ("✖ does not fit", "bold $text-error"),
+}
+NAME, AMOUNT = 13, 8
+"""Columns of a part's name and of its size."""
+Part = tuple[str, str] | str
+
+
+class PlanView(VerticalScroll):
+    """The plan pane. The last plan stays until there is another; a note above says what is the matter with it."""
+
+    DEFAULT_CSS = """
+    PlanView { padding: 0 1; scrollbar-size-vertical: 1; }
+    PlanView > Static { height: auto; }
+    PlanView > #plan-note { margin-bottom: 1; display: none; }
+    PlanView.-noted > #plan-note { display: block; }
+    PlanView.-old > #plan { opacity: 50%; }
+    PlanView:focus { background-tint: $foreground 4%; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plan: Plan | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="plan-note")
+        yield Static(id="plan")
+
+    def show(self, plan: "Plan") -> None:
+        """A plan of the text as it is."""
+        self.plan = plan
+        self.note("")
+        self._draw()
+
+    def forget(self) -> None:
+        """No plan: the text is another."""
+        self.plan = None
+        self._draw()
+
+    def note(self, text: str, old: bool = False) -> None:
+        """A line above the plan; `old` says that the plan below is not of the text as it is."""
+        self.query_one("#plan-note", Static).update(Content(text))
+        self.set_class(bool(text), "-noted")
+        self.set_class(old, "-old")
+
+    def fail(self, error: FtError) -> None:
+        """Why the text cannot be planned."""
+        parts: list[Part] = [("✖ This cannot be planned.", "bold $text-error"), f"\n{error.message}"]
+        if error.hint:
+            parts.append((f"\n{error.hint}", "$text-muted"))
+        self.query_one("#plan-note", Static).update(Content.assemble(*parts))
+        self.set_class(True, "-noted")
+        self.set_class(True, "-old")
+
+    def on_resize(self, event: events.Resize) -> None:
+        self._draw()
+
+    def _draw(self) -> None:
+        width = self.scrollable_content_region.width or 40
+        lines = described(self.plan, width) if self.plan else ()
+        self.query_one("#plan", Static).update(Content("\n").join(lines))
+
+
+def described(plan: "Plan", width: int) -> Iterator[Content]:
+    """The plan in lines for a pane `width` columns wide."""
+    words, style = VERDICTS[plan.fits]
+    peak = plan.memory.peak_bytes
+    yield Content.assemble((words, style), f": {size(peak)} of {size(plan.limit_bytes)}")
+    yield _bar("", peak / max(plan.limit_bytes, 1), width, style, over=plan.fits == "no")
+    yield Content("")
+    parts = asdict(plan.memory)
+    most = max(*parts.values(), 1)
+    for name, amount in parts.items():
+        bar = "█" * math.ceil(max(width - NAME - AMOUNT - 1, 1) * amount / most)
+        yield Content.assemble(
+            (f"{name:<{NAME}}", "$text-muted"), f"{size(amount):>{AMOUNT}} ", (bar, "$primary")
+        )
+    yield Content("")
+    time = "time unknown" if plan.seconds is None else f"about {duration(max(plan.seconds, 1))}"
+    yield Content.assemble((f"{count(plan.steps)} steps, {time}", "bold"))
+    for line in plan.advice:
+        yield Content.assemble(("→ ", "$text-warning"), line)
+    for name, chosen, why in choices(plan):
+        yield Content("")
+        yield Content.assemble((f"{name} ", "$text-muted"), (chosen, "bold"))
+        yield Content.assemble((why, "$text-muted"))
+
+
+def _bar(label: str, share: float, width: int, style: str, over: bool) -> Content:
+    """A share of the limit as a bar over the whole width; more than all of it ends in ▶."""
+    cells = max(width, 1)
+    full = min(cells, math.ceil(cells * share))
+    filled = "█" * (full - 1) + "▶" if over else "█" * full
+    return Content.assemble(label, (filled, style), ("░" * (cells - full), "$text-muted"))
+
+
+def choices(plan: "Plan") -> Iterator[tuple[str, str, str]]:
+    """What was settled, and why: name, choice, reason."""
+    why = plan.reasons
+    about = "about " if plan.sampled else ""
+    trained = plan.trained_tokens_per_epoch / max(plan.tokens_per_epoch, 1)
+    yield "backend", f"{plan.backend} on {plan.device}", why.get("backend", "")
+    yield "micro-batch", f"{plan.micro_batch_rows} × {plan.accumulation}", why.get("batch", "")
+    yield "checkpointing", "on" if plan.gradient_checkpointing else "off", why.get("checkpointing", "")
+    yield "packing", "on" if plan.packing else "off", why.get("packing", "")
+    yield "precision", f"{plan.weights_dtype}, computes in {plan.compute_dtype}", why.get("precision", "")
+    yield "steps", count(plan.steps), why.get("steps", "")
+    yield (
+        "tokens",
+        f"{about}{count(plan.tokens_per_epoch)} an epoch",
+        f"{percent(trained)} of them trained; the longest example has {count(plan.longest)}",
+    )
+    yield "time", "unknown" if plan.seconds is None else duration(plan.seconds), why.get("time", "")
+    yield "limit", size(plan.limit_bytes), why.get("memory", "")
