@@ -80,6 +80,7 @@ class FtApp(App[None]):
         self._run = run
         self._only = only
         self._wrong_keys: list[str] = []
+        self._looked = False
         self._service: Client | None = None
         self._starting = threading.Lock()
         self._engines: list[Engine] = []
@@ -124,6 +125,7 @@ class FtApp(App[None]):
 
     def on_runs_changed(self, message: RunsChanged) -> None:
         self.runs = message.runs
+        self._looked = True
         self._engines = [engine for engine in self._engines if engine.supervisor.poll() is None]
         self._tell(message)
 
@@ -158,7 +160,8 @@ class FtApp(App[None]):
 
     def go(self, scope: str) -> None:
         self.switch_mode(scope)
-        self._tell(RunsChanged(self.runs))
+        if self._looked:
+            self._tell(RunsChanged(self.runs))
         if self.samples:
             self._tell(MachineSampled(self.samples[-1]))
 

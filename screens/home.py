@@ -72,6 +72,8 @@ class HomeScreen(FtScreen):
         self._recipe: Path | None = None
         self._next: NextStep | None = None
         self._listed: list[tuple[str, str]] = []
+        self._counted = False
+        """Whether it is known which runs there are."""
 
     def body(self) -> Iterable[Widget]:
         with Horizontal(id="home"):
@@ -113,6 +115,7 @@ class HomeScreen(FtScreen):
         self._show_next()
 
     def on_runs_changed(self, message: RunsChanged) -> None:
+        self._counted = True
         self._show_runs()
 
     def on_machine_sampled(self, message: MachineSampled) -> None:
@@ -124,6 +127,8 @@ class HomeScreen(FtScreen):
     # What is shown
 
     def _show_next(self) -> None:
+        if not self._counted:
+            return
         self._next = next_step(self.host.runs, self._recipe)
         text = Text(f"{self._next.title}\n", "bold")
         text.append(f"{self._next.why}\n\n", "not bold")
@@ -156,7 +161,7 @@ class HomeScreen(FtScreen):
         """List the runs; the rows are made again only where they differ, and the highlighted run stays so."""
         self._show_next()
         recent = self.host.runs[:RECENT]
-        self.query_one("#empty").display = not recent
+        self.query_one("#empty").display = not recent and self._counted
         options = self.query_one("#runs", OptionList)
         options.display = bool(recent)
         width, now = max(options.size.width - 3, 30), time.time()

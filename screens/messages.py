@@ -1,4 +1,7 @@
-"""What workers tell the screens. Workers post these and never touch a widget; handlers own the state."""
+"""What workers tell the screens. Workers post these and never touch a widget; handlers own the state.
+
+What the app passes on to a screen does not bubble: it would come back to the app, and round again.
+"""
 
 from pathlib import Path
 
@@ -9,7 +12,7 @@ from engine.hardware.monitor import Sample
 from engine.runs.index import RunSummary
 
 
-class RunsChanged(Message):
+class RunsChanged(Message, bubble=False):
     """The runs folder as it is now, newest first. A newer one replaces an older one in the queue."""
 
     def __init__(self, runs: tuple[RunSummary, ...]) -> None:
@@ -20,7 +23,7 @@ class RunsChanged(Message):
         return isinstance(message, RunsChanged)
 
 
-class MachineSampled(Message):
+class MachineSampled(Message, bubble=False):
     """What the machine does now; comes about once a second."""
 
     def __init__(self, sample: Sample) -> None:
@@ -39,7 +42,7 @@ class WentWrong(Message):
         self.error = error
 
 
-class ShowRun(Message):
+class ShowRun(Message, bubble=False):
     """Monitor, show this run."""
 
     def __init__(self, run_id: str) -> None:
@@ -47,7 +50,7 @@ class ShowRun(Message):
         self.run_id = run_id
 
 
-class EditRecipe(Message):
+class EditRecipe(Message, bubble=False):
     """Recipe, show this file, or this text that has no file yet; both None: whatever is open."""
 
     def __init__(self, path: Path | None, text: str | None) -> None:
@@ -56,7 +59,7 @@ class EditRecipe(Message):
         self.text = text
 
 
-class ChatWith(Message):
+class ChatWith(Message, bubble=False):
     """Chat, talk to this run or checkpoint."""
 
     def __init__(self, reference: str) -> None:
@@ -64,7 +67,7 @@ class ChatWith(Message):
         self.reference = reference
 
 
-class ShowData(Message):
+class ShowData(Message, bubble=False):
     """Datasets, show this file or folder of rows."""
 
     def __init__(self, source: str) -> None:
