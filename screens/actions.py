@@ -88,6 +88,19 @@ ACTIONS: tuple[Action, ...] = (
         "monitor.newer", "right_square_bracket", "newer run", "Show the run after this one.", footer=False
     ),
     Action("monitor.machine", "m", "machine", "Show the machine alone, or the run again."),
+    # Recipe
+    Action("recipe.save", "f2,w", "save", "Write the text to its file; asks where it has none."),
+    Action("recipe.next_pane", "f3,v", "text/form/plan", "Go on to the next pane: text, form, plan."),
+    Action("recipe.start", "f5", "start", "Train this recipe as it stands here."),
+    Action("recipe.edit", "e,enter", "edit", "Go into the text; escape leaves it."),
+    Action("recipe.diff", "f4,d", "diff", "Show what differs from the saved file."),
+    Action("recipe.next_problem", "f8,n", "problem", "Go to the next problem in the text."),
+    Action("recipe.open", "f9,o", "open", "Open another recipe file."),
+    Action("recipe.profile", "p", "profiles", "Start from a profile, shipped or your own."),
+    Action("recipe.undo", "u,ctrl+z", "undo", "Take back the last change, by text or form.", footer=False),
+    Action("recipe.redo", "U,ctrl+y", "redo", "Do again what was taken back.", footer=False),
+    Action("recipe.save_as", "W", "save as", "Write the text to another file.", footer=False),
+    Action("recipe.save_profile", "P", "save profile", "Keep the text as a profile of your own.", footer=False),
     # Models
     Action("models.pull", "p", "pull", "Fetch the chosen model, or go on with a download that was cut."),
     Action("models.add", "a", "add", "Fetch a model by its hub id, or check a folder."),
@@ -154,8 +167,9 @@ ACTIONS: tuple[Action, ...] = (
     Action("runs.rougher", "A", "rougher", "Smooth the curves less.", footer=False),
     Action("runs.zoom_in", "z,plus,equals_sign", "zoom", "Look closer at the curves.", footer=False),
     Action("runs.zoom_out", "Z,minus", "zoom out", "Show more of the curves.", footer=False),
-    Action("runs.pan_left", "left", "earlier", "Move the chart to earlier steps.", footer=False),
-    Action("runs.pan_right", "right", "later", "Move the chart to later steps.", footer=False),
+    Action("runs.inspect", "i", "inspect", "Read values off the curves with a cursor.", footer=False),
+    Action("runs.pan_left", "left", "earlier", "Move the curves, or the cursor that inspects.", footer=False),
+    Action("runs.pan_right", "right", "later", "Move the curves, or the cursor that inspects.", footer=False),
     Action("runs.reset", "0", "all", "Show all of the curves.", footer=False),
     # Two runs side by side
     Action("compare.all", "a", "all/different", "Show every row, or only those that differ."),
