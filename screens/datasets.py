@@ -1,18 +1,462 @@
-"""Datasets."""
+"""Datasets: the rows of a file as the model will really see them, and what is to be said of all of them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import ClassVar
 
+from textual import on, work
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.message import Message
+from textual.reactive import reactive
 from textual.widget import Widget
-from textual.widgets import Static
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+from textual.worker import get_current_worker
 
+from engine.client import Cancelled
+from engine.data.views import Lengths, Opened, RowView, View
+from engine.errors import ConfigError, FtError
 from screens.base import FtScreen
+from screens.data_sources import Shown, files_of, label, looking_through, recipe_for
+from screens.format import count, one_line, percent, size
+from screens.messages import ShowData, WentWrong
+from screens.widgets.lengths import histogram, summary
+from screens.widgets.row_list import RowList
+from screens.widgets.tokens import TokenView
+
+PANES = ("rows", "row", "lengths")
+LOOK_S = 0.2
+"""How often it is asked how far counting is."""
+PROBLEMS = 200
+"""Problems that are listed."""
+OWN = 50
+"""Files that are kept in the list."""
+RECIPE = Path("train.yml")
+"""The recipe at hand, in the working folder."""
 
 
 class DatasetsScreen(FtScreen):
-    """Datasets."""
+    """Sources and rows on the left, the row in the middle, lengths and problems beside or below it."""
 
     SCOPE = "datasets"
     CSS_PATH = "datasets.tcss"
+    pane: reactive[str] = reactive("rows", init=False)
+
+    class Sources(Message):
+        """The files that there are to look at, and how they are looked at."""
+
+        def __init__(self, shown: Shown) -> None:
+            super().__init__()
+            self.shown = shown
+
+    class Counted(Message):
+        """A source is open, its rows counted as far as it says."""
+
+        def __init__(self, source: str, opened: Opened) -> None:
+            super().__init__()
+            self.source, self.opened = source, opened
+
+    class Rows(Message):
+        """Rows that were asked for: words for the list, or the one row in full."""
+
+        def __init__(self, source: str, rows: list[RowView], whole: bool) -> None:
+            super().__init__()
+            self.source, self.rows, self.whole = source, rows, whole
+
+    class Sampled(Message):
+        """The lengths of a sample."""
+
+        def __init__(self, source: str, lengths: Lengths) -> None:
+            super().__init__()
+            self.source, self.lengths = source, lengths
+
+    class Found(Message):
+        """The files that a person named."""
+
+        def __init__(self, files: list[str]) -> None:
+            super().__init__()
+            self.files = files
+
+    class Refused(Message):
+        """A source cannot be opened, or its rows cannot be shown."""
+
+        def __init__(self, source: str, error: FtError) -> None:
+            super().__init__()
+            self.source, self.error = source, error
+
+    STATES: ClassVar[tuple[str, ...]] = tuple(f"-pane-{pane}" for pane in PANES)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown = Shown()
+        self.source = ""
+        self.opened: Opened | None = None
+        self.lengths: Lengths | None = None
+        self.raw = False
+        self._asking = ""
+        self._waiting: str | None = None
+        """A source to show once the list is there."""
 
     def body(self) -> Iterable[Widget]:
-        yield Static("Datasets")
+        yield Input(id="ask")
+        yield Static(id="panes", markup=False)
+        with Horizontal(id="all"):
+            with Vertical(id="left"):
+                yield OptionList(id="sources")
+                yield RowList(id="rows")
+            with Vertical(id="right"):
+                with Vertical(id="row"):
+                    yield Static(id="about", markup=False)
+                    yield Static(id="problem", markup=False)
+                    yield TokenView(id="tokens")
+                with VerticalScroll(id="lengths", can_focus=False):
+                    yield Static(id="bars", markup=False)
+                    yield OptionList(id="problems")
+
+    def on_mount(self) -> None:
+        self.query_one("#sources").border_title = "files of rows"
+        self.query_one("#rows").border_title = "rows"
+        self.query_one("#lengths").border_title = "lengths"
+        self.query_one("#row").border_title = "as the model sees it"
+        self.watch_pane()
+        self.query_one(RowList).focus()
+
+    def on_screen_resume(self) -> None:
+        self.read_sources()
+
+    # What is asked of the warm child, each in a thread of its own
+
+    @work(thread=True, exclusive=True, group="sources")
+    def read_sources(self) -> None:
+        """Look which files there are, and which model looks at them."""
+        self.post_message(self.Sources(looking_through(RECIPE, self.host.preferences.datasets)))
+
+    @work(thread=True, exclusive=True, group="open")
+    def open(self, source: str, view: View) -> None:
+        """Open a source, and tell how far counting its rows is until they are all counted."""
+        worker = get_current_worker()
+
+        def look() -> None:
+            opened = None
+            while opened is None or opened.counting is not None:
+                opened = self.host.service().rows(source, view.format, worker.cancelled_event)
+                self.post_message(self.Counted(source, opened))
+                if opened.counting is not None:
+                    worker.cancelled_event.wait(LOOK_S)
+
+        self._asked(source, look)
+
+    @work(thread=True, exclusive=True, group="row")
+    def read_row(self, source: str, row: int, view: View, raw: bool) -> None:
+        """Read the row under the cursor in full."""
+        stop = get_current_worker().cancelled_event
+        how = "raw" if raw else "tokens"
+
+        def look() -> None:
+            rows = self.host.service().preview(source, [row], view, how, stop)  # type: ignore[arg-type]
+            self.post_message(self.Rows(source, rows, whole=True))
+
+        self._asked(source, look)
+
+    @work(thread=True, exclusive=True, group="words")
+    def read_words(self, source: str, rows: tuple[int, ...], view: View) -> None:
+        """Read the words of the rows in sight."""
+        stop = get_current_worker().cancelled_event
+
+        def look() -> None:
+            found = self.host.service().preview(source, rows, view, "brief", stop)
+            self.post_message(self.Rows(source, found, whole=False))
+
+        self._asked(source, look)
+
+    @work(thread=True, exclusive=True, group="lengths")
+    def read_lengths(self, source: str, view: View) -> None:
+        """Tokenise a sample."""
+        stop = get_current_worker().cancelled_event
+
+        def look() -> None:
+            self.post_message(self.Sampled(source, self.host.service().lengths(source, view, stop)))
+
+        self._asked(source, look)
+
+    @work(thread=True, exclusive=True, group="add")
+    def find(self, text: str) -> None:
+        """Find the files that a person named."""
+        try:
+            self.post_message(self.Found(files_of(text)))
+        except FtError as error:
+            self.app.post_message(WentWrong(error))
+
+    def _asked(self, source: str, look: Callable[[], None]) -> None:
+        """Run what asks the child; what it refuses is shown where the answer would be."""
+        try:
+            look()
+        except Cancelled:
+            return
+        except FtError as error:
+            self.post_message(self.Refused(source, error))
+
+    # What comes back
+
+    def on_datasets_screen_sources(self, message: Sources) -> None:
+        view_is_new = message.shown.view != self.shown.view
+        self.shown = message.shown
+        self._list_sources()
+        wanted = self._waiting or self.source or self.shown.sources[0]
+        self._waiting = None
+        if wanted != self.source or view_is_new:
+            self._show(wanted)
+
+    def on_datasets_screen_counted(self, message: Counted) -> None:
+        if message.source != self.source:
+            return
+        first = self.opened is None
+        self.opened = message.opened
+        self.refresh_bindings()
+        rows = self.query_one(RowList)
+        rows.show_count(message.opened.known)
+        rows.border_title = f"{self._counted(message.opened)} rows: tokens, first words"
+        if first and message.opened.known:
+            self._read_row()
+        if message.opened.counting is None:
+            if not message.opened.known:
+                hint = message.opened.hint or "Put rows in it, or choose another file."
+                self._say(message.opened.evidence, hint)
+            self.read_lengths(self.source, self.shown.view)
+        self._about()
+
+    def on_datasets_screen_rows(self, message: Rows) -> None:
+        if message.source != self.source:
+            return
+        if message.whole and message.rows and message.rows[0].row == self.query_one(RowList).cursor:
+            self._show_row(message.rows[0])
+        elif not message.whole:
+            self.query_one(RowList).show_words(message.rows)
+
+    def on_datasets_screen_sampled(self, message: Sampled) -> None:
+        if message.source == self.source:
+            self.lengths = message.lengths
+            self._show_lengths()
+
+    def on_datasets_screen_found(self, message: Found) -> None:
+        kept = [each for each in self.host.preferences.datasets if each not in message.files]
+        own = [each for each in [*message.files, *kept] if each != "starter"]
+        if own != self.host.preferences.datasets:
+            self.host.change(datasets=own[:OWN])
+        self._waiting = message.files[0]
+        self.read_sources()
+
+    def on_datasets_screen_refused(self, message: Refused) -> None:
+        if message.source == self.source:
+            self._say(message.error.message, message.error.hint)
+
+    def on_show_data(self, message: ShowData) -> None:
+        self.show(message.source)
+
+    # What a person does
+
+    def show(self, source: str) -> None:
+        """Show a file, a folder's files, or the starter."""
+        self.find(source)
+
+    @on(RowList.Moved)
+    def _moved(self) -> None:
+        if self.opened is not None:
+            self._read_row()
+
+    @on(RowList.Wanted)
+    def _words_wanted(self, message: RowList.Wanted) -> None:
+        if self.opened is not None:
+            self.read_words(self.source, message.rows, self.shown.view)
+
+    @on(OptionList.OptionSelected, "#sources")
+    def _source_chosen(self, message: OptionList.OptionSelected) -> None:
+        self._show(self.shown.sources[message.option_index])
+        self.query_one(RowList).focus()
+
+    @on(OptionList.OptionSelected, "#problems")
+    def _problem_chosen(self, message: OptionList.OptionSelected) -> None:
+        if self.lengths is not None:
+            self._go_row(self.lengths.problems[message.option_index][0])
+
+    @on(Input.Submitted, "#ask")
+    def _answered(self, message: Input.Submitted) -> None:
+        text, asking = message.value.strip(), self._asking
+        self.action_close()
+        if text and asking == "add":
+            self.find(text)
+        elif text and self.opened is not None:
+            if not text.lstrip("-").isdigit() or int(text) == 0:
+                self.host.fail(
+                    ConfigError(f"{text} is no row number.", "Rows are counted from 1; -1 is the last.")
+                )
+                return
+            number = int(text)
+            self._go_row(number - 1 if number > 0 else self.opened.known + number)
+
+    def action_add(self) -> None:
+        self._ask(
+            "add", "add rows", "path of a .jsonl, .json, .csv or .parquet file, or a folder; or: starter"
+        )
+
+    def action_go_row(self) -> None:
+        known = self.opened.known if self.opened else 0
+        self._ask("go", "go to row", f"1 to {known}; -1 is the last")
+
+    def action_next_row(self) -> None:
+        self.query_one(RowList).cursor += 1
+
+    def action_previous_row(self) -> None:
+        self.query_one(RowList).cursor -= 1
+
+    def action_next_problem(self) -> None:
+        found = self.lengths.problems if self.lengths else ()
+        if not found:
+            self.notify("No problems in the rows that were looked at.")
+            return
+        here = self.query_one(RowList).cursor
+        self._go_row(next((row for row, _ in found if row > here), found[0][0]))
+
+    def action_raw(self) -> None:
+        self.raw = not self.raw
+        self._read_row()
+
+    def action_bounds(self) -> None:
+        tokens = self.query_one(TokenView)
+        tokens.show_bounds(not tokens.bounds)
+
+    def action_pane(self) -> None:
+        self.pane = PANES[(PANES.index(self.pane) + 1) % len(PANES)]
+
+    def action_use(self) -> None:
+        try:
+            self.host.edit_recipe(text=recipe_for(self.source, RECIPE))
+        except FtError as error:
+            self.host.fail(error)
+
+    def action_forget(self) -> None:
+        own = self.host.preferences.datasets
+        if self.source not in own:
+            self.notify("Only files that were added here can be taken out of the list.")
+            return
+        self.host.change(datasets=[each for each in own if each != self.source])
+        self.source = ""
+        self.read_sources()
+
+    def action_close(self) -> None:
+        self._asking = ""
+        self.query_one("#ask").remove_class("-open")
+        self.query_one(RowList).focus()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "pane":
+            return self.has_class("-narrow")
+        if action in ("next_row", "previous_row", "go_row", "raw", "bounds", "use"):
+            return self.opened is not None or None
+        return True
+
+    def watch_pane(self) -> None:
+        self.set_classes([*(set(self.classes) - set(self.STATES)), f"-pane-{self.pane}"])
+        names = " · ".join(f"▸{name}" if name == self.pane else f" {name}" for name in PANES)
+        self.query_one("#panes", Static).update(f" {names}    v: the next")
+
+    # What is shown
+
+    def _show(self, source: str) -> None:
+        self.source, self.opened, self.lengths = source, None, None
+        self.query_one(RowList).clear()
+        self.query_one("#rows").border_title = "rows"
+        self._say("", "")
+        self.query_one("#about", Static).update("opening …")
+        self.query_one("#bars", Static).update("counting rows …")
+        self.query_one("#problems").remove_class("-shown")
+        self._list_sources()
+        self.open(source, self.shown.view)
+
+    def _read_row(self) -> None:
+        self.read_row(self.source, self.query_one(RowList).cursor, self.shown.view, self.raw)
+
+    def _go_row(self, row: int) -> None:
+        self.query_one(RowList).cursor = row
+        if self.has_class("-narrow"):
+            self.pane = "row"
+
+    def _ask(self, what: str, title: str, placeholder: str) -> None:
+        self._asking = what
+        ask = self.query_one("#ask", Input)
+        ask.border_title, ask.placeholder, ask.value = title, placeholder, ""
+        ask.add_class("-open")
+        ask.focus()
+
+    def _list_sources(self) -> None:
+        sources = self.query_one("#sources", OptionList)
+        sources.clear_options()
+        for source in self.shown.sources:
+            sources.add_option(Option(("▸ " if source == self.source else "  ") + label(source)))
+
+    def _counted(self, opened: Opened) -> str:
+        if opened.counting is not None:
+            return f"{count(opened.known)} so far, {percent(opened.counting)}"
+        return count(opened.known)
+
+    def _show_row(self, row: RowView) -> None:
+        tokens = self.query_one(TokenView)
+        if row.pieces:
+            tokens.show(row.pieces, row.limit)
+        else:
+            tokens.show_text(row.raw)
+        if not row.problem:
+            self._say("", "")
+        else:
+            self._say(row.problem, "", keep=True)
+        known = self.opened.known if self.opened else 0
+        parts = [f"row {count(row.row + 1)} of {count(known)}", self.opened.form if self.opened else ""]
+        if row.pieces:
+            parts.append(f"{count(row.tokens)} tokens, {count(row.trained)} trained")
+        if row.lost or row.tokens > row.limit > 0:
+            parts.append(f"cut at {count(row.limit)}: {count(row.lost)} trained tokens lost")
+        if row.hidden:
+            parts.append(f"{count(row.hidden)} more are not shown")
+        self.query_one("#row").border_title = " · ".join(part for part in parts if part)
+        self._about()
+
+    def _about(self) -> None:
+        opened = self.opened
+        if opened is None:
+            return
+        view = self.shown.view
+        how = f"as {one_line(view.model, 40)} sees it, trained on: {view.train_on} ({self.shown.recipe})"
+        if self.raw:
+            how = "as it stands in the file"
+        lines = [f"{opened.evidence} · {size(opened.size)}", self.shown.problem or how]
+        if opened.broken:
+            lines.append(f"the rest cannot be read: {opened.broken}")
+        self.query_one("#about", Static).update("\n".join(lines))
+
+    def _say(self, problem: str, hint: str, keep: bool = False) -> None:
+        """What is wrong, in the place of the row; `keep` leaves the row in sight."""
+        shown = self.query_one("#problem", Static)
+        shown.update(f"✗ {problem}" + (f"\n  {hint}" if hint else ""))
+        shown.set_class(bool(problem), "-shown")
+        if problem and not keep:
+            self.query_one("#about", Static).update("")
+            self.query_one(TokenView).show_text("")
+            self.query_one("#bars", Static).update("")
+
+    def _show_lengths(self) -> None:
+        assert self.lengths is not None
+        found, limit = self.lengths, self.shown.view.max_seq_length
+        pane = self.query_one("#lengths")
+        width = max(20, pane.content_size.width)
+        bars = histogram(found, limit, width)
+        bars.append("\n" + "\n".join(summary(found, limit)))
+        problems = self.query_one("#problems", OptionList)
+        problems.clear_options()
+        shown = found.problems[:PROBLEMS]
+        bars.append(
+            f"\n{count(len(found.problems))} rows have problems:" if shown else "\nno problems found in them"
+        )
+        for row, problem in shown:
+            problems.add_option(Option(f"✗ {one_line(f'row {row + 1}: {problem}', 200)}"))
+        problems.set_class(bool(shown), "-shown")
+        self.query_one("#bars", Static).update(bars)
