@@ -140,8 +140,10 @@ class _Table:
         keep = bisect_right(axis.xs, step)
         if axis.stride > 1 and axis.last > step:
             keep -= 1  # its entry holds later rows too
-        for part in (*self.axes.values(), *self.columns.values()):
-            part.truncate(max(0, keep))
+        for place in self.axes.values():
+            place.truncate(max(0, keep))
+        for column in self.columns.values():
+            column.truncate(max(0, keep))
 
 
 class RunSeries:

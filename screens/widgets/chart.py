@@ -1,0 +1,339 @@
+"""A chart for the terminal: lines that grow, with zoom, pan and a cursor, drawn in braille."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.color import Color
+from textual.geometry import Region
+from textual.message import Message
+from textual.reactive import reactive
+from textual.strip import Strip
+from textual.widget import Widget
+
+from engine.runs.series import Series
+from screens.preferences import Preferences
+from screens.widgets import chart_export
+from screens.widgets.chart_frame import Frame, draw
+from screens.widgets.chart_picture import ChartMark, Level, Line, Picture
+
+__all__ = ["Chart", "ChartMark", "Level", "Line"]
+CONTRAST = 3.0
+"""What WCAG 2.2 asks of lines that carry meaning, against the background."""
+
+
+class Chart(Widget, can_focus=True):
+    """Shows lines of `Series`, which may go on growing: call `redraw` when they have.
+
+    Nothing is drawn again that has not changed. The wheel zooms where the mouse is, dragging pans, a click
+    inspects, a double click shows all; the keys are given by the screen's actions, which call the methods.
+    """
+
+    DEFAULT_CSS = "Chart { width: 1fr; height: 1fr; min-width: 10; min-height: 3; }"
+
+    title: reactive[str] = reactive("")
+    note: reactive[str] = reactive("")
+    """Stands beside the title: what is drawn, as `ema 0.9`."""
+    axis_label: reactive[str] = reactive("step")
+    """`step`, `time` (seconds, shown as a clock) or `tokens`."""
+    formatter: reactive[Callable[[float], str] | None] = reactive(None)
+    """Values to text with their unit; None shows plain numbers."""
+    log_axis: reactive[bool] = reactive(False)
+    """A logarithmic upright axis; what is not above 0 is left out, and said so. (`log` is Textual's own.)"""
+    follow: reactive[bool] = reactive(True)
+    """Keep the newest point in sight while zoomed in. Panning back turns it off, panning to the end on."""
+    from_zero: reactive[bool] = reactive(False)
+    """The upright axis starts at zero, as for memory."""
+    blocks: reactive[bool | None] = reactive(None)
+    """Quadrants for dots, for terminals without braille; None asks the app's preferences."""
+    empty: reactive[str] = reactive("Nothing measured yet.")
+    """What to say while there is nothing to draw."""
+
+    class Moved(Message):
+        """Another part of the chart is shown: from `x0` to `x1`."""
+
+        def __init__(self, chart: "Chart", x0: float, x1: float) -> None:
+            super().__init__()
+            self.chart, self.x0, self.x1 = chart, x0, x1
+
+        @property
+        def control(self) -> "Chart":
+            return self.chart
+
+        def can_replace(self, message: Message) -> bool:
+            return isinstance(message, Chart.Moved) and message.chart is self.chart
+
+    def __init__(self, title: str = "", *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id, classes=classes)
+        self.set_reactive(Chart.title, title)
+        self.lines: tuple[Line, ...] = ()
+        self.levels: tuple[Level, ...] = ()
+        self.marks: tuple[ChartMark, ...] = ()
+        self.cursor: float | None = None
+        """Where on the axis the chart is inspected; None: it is not."""
+        self._view: tuple[float, float] | None = None
+        self._drawn: object = None
+        self._frame = Frame(())
+        self._strips: list[Strip] = []
+        self._styles: dict[str, Style] = {}
+        self._grabbed: tuple[int, bool] | None = None
+
+    # What is shown
+
+    def set_lines(self, lines: Sequence[Line]) -> None:
+        """Show these lines; the first of the bright ones leads the cursor."""
+        self.lines = tuple(lines)
+        self.redraw()
+
+    def set_levels(self, levels: Sequence[Level]) -> None:
+        self.levels = tuple(levels)
+        self.redraw()
+
+    def set_marks(self, marks: Sequence[ChartMark]) -> None:
+        self.marks = tuple(sorted(marks, key=lambda mark: mark.x))
+        self.redraw()
+
+    def redraw(self) -> None:
+        """Draw with the next frame, if anything has changed since the last."""
+        if self._signature() != self._drawn:
+            self.refresh()
+
+    @property
+    def extent(self) -> tuple[float, float]:
+        """The span of x that all lines take."""
+        found = [bounds for line in self.lines if (bounds := line.series.bounds())]
+        if not found:
+            return 0.0, 1.0
+        low, high = min(b[0] for b in found), max(b[1] for b in found)
+        return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+    @property
+    def view(self) -> tuple[float, float]:
+        """The span of x that is shown."""
+        if self._view is None:
+            return self.extent
+        low, high = self._view
+        end = self.extent[1]
+        return (low + end - high, end) if self.follow and end > high else (low, high)
+
+    def picture(self) -> Picture:
+        """What is to be drawn now."""
+        x0, x1 = self.view
+        return Picture(
+            self.lines,
+            x0,
+            x1,
+            self.levels,
+            self.marks,
+            title=self.title,
+            note=self.note,
+            axis_label=self.axis_label,
+            formatter=self.formatter,
+            log=self.log_axis,
+            from_zero=self.from_zero,
+            blocks=self._in_blocks(),
+            cursor=self.cursor,
+            empty=self.empty,
+        )
+
+    # Moving about
+
+    def zoom(self, factor: float, at: float | None = None) -> None:
+        """Show 1/`factor` of what is shown, with `at` staying in its place (the cursor, the newest, the middle)."""
+        x0, x1 = self.view
+        start, end = self.extent
+        if at is None:
+            at = (
+                self.cursor if self.cursor is not None else x1 if x1 >= end and self.follow else (x0 + x1) / 2
+            )
+        at = min(max(at, x0), x1)
+        width = min((x1 - x0) / factor, end - start) if factor > 0 else x1 - x0
+        if width < max(abs(end), 1e-9) * 1e-9:
+            return
+        low = at - (at - x0) / (x1 - x0) * width
+        self._show(low, low + width)
+
+    def pan(self, fraction: float) -> None:
+        """Move by a part of what is shown: 0.25 is a quarter to the right, later."""
+        x0, x1 = self.view
+        self._show(x0 + (x1 - x0) * fraction, x1 + (x1 - x0) * fraction)
+
+    def reset(self) -> None:
+        """Show everything, and go on following."""
+        self._view, self.follow = None, True
+        self._moved()
+
+    def inspect(self, on: bool | None = None) -> None:
+        """Show the cursor, or hide it; None turns it over."""
+        on = self.cursor is None if on is None else on
+        self.cursor = None if not on else self._snap(self.view[1] if self.cursor is None else self.cursor)
+        self.redraw()
+
+    def move_cursor(self, columns: int) -> None:
+        """Move the cursor by columns, onto the nearest point, or to the next where points are further apart."""
+        if self.cursor is None:
+            self.inspect(True)
+            return
+        x0, x1 = self.view
+        wanted = self.cursor + columns * (x1 - x0) / max(1, self._frame.width)
+        found = self._snap(wanted)
+        series = self._leader()
+        if series and columns and (found - self.cursor) * columns <= 0:
+            point = (series.after if columns > 0 else series.before)(self.cursor)
+            found = point[0] if point else self.cursor
+        self.cursor = found
+        if found < x0:
+            self._show(found, found + x1 - x0)
+        elif found > x1:
+            self._show(found - (x1 - x0), found)
+        self.redraw()
+
+    def export(self, folder: Path) -> tuple[Path, Path]:
+        """Save what is shown as SVG and CSV; returns their paths. Raises MachineError where that fails."""
+        return chart_export.save(self.picture(), folder)
+
+    def _show(self, low: float, high: float) -> None:
+        start, end = self.extent
+        width = high - low
+        if low <= start and high >= end:
+            self._view = None
+        else:
+            low = min(max(low, start), max(start, end - width))
+            self._view = (low, low + width)
+        self.follow = self._view is None or self._view[1] >= end
+        self._moved()
+
+    def _moved(self) -> None:
+        self.redraw()
+        self.post_message(self.Moved(self, *self.view))
+
+    def _leader(self) -> Series | None:
+        bright = [line for line in self.lines if line.style == "smooth"] or list(self.lines)
+        return bright[0].series if bright else None
+
+    def _snap(self, x: float) -> float:
+        series = self._leader()
+        point = series.nearest(x) if series else None
+        return point[0] if point else x
+
+    # Drawing
+
+    def _in_blocks(self) -> bool:
+        if self.blocks is not None:
+            return self.blocks
+        preferences: Preferences = getattr(self.app, "preferences", Preferences())
+        return preferences.blocks
+
+    def _signature(self) -> object:
+        """Equal to the last one where nothing would look different."""
+        points = tuple((id(line.series), len(line.series), line.series.bounds()) for line in self.lines)
+        return (self.picture(), points, self.size, self.has_focus, self.app.theme, self.background_colors[1])
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        now = self._signature()
+        if now != self._drawn:
+            self._drawn = now
+            self._styles.clear()
+            self._draw()
+        return super().render_lines(crop)
+
+    def render_line(self, y: int) -> Strip:
+        return self._strips[y] if y < len(self._strips) else Strip.blank(self.size.width)
+
+    def _draw(self) -> None:
+        self._frame = draw(self.picture(), self.size.width, self.size.height)
+        self._strips = [
+            Strip([Segment(text, self._style(key)) for text, key in row], self.size.width)
+            for row in self._frame.rows
+        ]
+
+    def _style(self, key: str) -> Style:
+        found = self._styles.get(key)
+        if found is None:
+            found = self._styles[key] = self._make_style(key)
+        return found
+
+    def _make_style(self, key: str) -> Style:
+        theme = self.app.theme_variables
+        background = self.background_colors[1]
+        foreground = Color.parse(theme["foreground"])
+        kind, _, colour = key.partition(" ")
+        named = {
+            "plan": "warning",
+            "limit": "error",
+            "mark": "accent",
+            "cursor": "accent",
+            "title": "foreground",
+        }
+        if colour:
+            paint = _readable(Color.parse(colour), background, foreground)
+            paint = background.blend(paint, 0.45) if kind == "raw" else paint
+        elif kind in named:
+            paint = Color.parse(theme[named[kind]])
+        else:
+            share = {"axis": 0.3, "muted": 0.65, "note": 0.65}.get(kind, 0.9)
+            paint = background.blend(foreground, share)
+        bold = kind in ("title", "mark")
+        underline = key == "title" and self.has_focus
+        return Style(color=paint.rich_color, bgcolor=background.rich_color, bold=bold, underline=underline)
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._styles.clear()
+        self._drawn = None
+
+    # The mouse
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        self._wheel(event, 1.25)
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        self._wheel(event, 0.8)
+
+    def _wheel(self, event: events.MouseEvent, factor: float) -> None:
+        event.stop()
+        self.zoom(factor, self._x_at(event.x))
+
+    def on_mouse_down(self, event: events.MouseDown) -> None:
+        self._grabbed = (event.x, False)
+        self.capture_mouse()
+
+    def on_mouse_move(self, event: events.MouseMove) -> None:
+        if self._grabbed and event.x != self._grabbed[0] and self._frame.width:
+            self.pan((self._grabbed[0] - event.x) / self._frame.width)
+            self._grabbed = (event.x, True)
+
+    def on_mouse_up(self, event: events.MouseUp) -> None:
+        dragged = self._grabbed is not None and self._grabbed[1]
+        self._grabbed = None
+        self.release_mouse()
+        if not dragged and self._frame.width:
+            self.cursor = self._snap(self._x_at(event.x))
+            self.redraw()
+
+    def on_click(self, event: events.Click) -> None:
+        if event.chain == 2:
+            self.reset()
+
+    def _x_at(self, column: int) -> float:
+        x0, x1 = self.view
+        inner = column - self.gutter.left - self._frame.left
+        return x0 + (x1 - x0) * min(max((inner + 0.5) / max(1, self._frame.width), 0.0), 1.0)
+
+
+def _readable(paint: Color, background: Color, foreground: Color) -> Color:
+    """The colour, drawn towards the foreground as far as it takes to stand out from the background."""
+    for share in range(0, 10):
+        mixed = paint.blend(foreground, share / 10)
+        lighter, darker = sorted((_luminance(mixed), _luminance(background)), reverse=True)
+        if (lighter + 0.05) / (darker + 0.05) >= CONTRAST:
+            return mixed
+    return foreground
+
+
+def _luminance(colour: Color) -> float:
+    """Relative luminance (WCAG 2.2)."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour.normalized]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -1,0 +1,310 @@
+"""A chart's picture drawn in the cells of a terminal."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import compress, groupby
+
+from engine.runs.series import Bucket
+from screens.widgets.braille import Canvas
+from screens.widgets.chart_picture import ChartMark, Line, Picture, Scale
+
+LEVELS = {"plan": "╌", "limit": "┄"}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Lines of (text, style) runs, and where the plot lies among them."""
+
+    rows: tuple[tuple[tuple[str, str], ...], ...]
+    left: int = 0
+    top: int = 0
+    width: int = 0
+    height: int = 0
+
+
+@dataclass
+class _Sheet:
+    """Cells that are written one over the other."""
+
+    width: int
+    height: int
+    cells: list[list[tuple[str, str]]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cells = [[(" ", "")] * self.width for _ in range(self.height)]
+
+    def write(self, x: int, y: int, text: str, style: str) -> None:
+        for i, character in enumerate(text, x):
+            if 0 <= i < self.width and 0 <= y < self.height:
+                self.cells[y][i] = (character, style)
+
+    def free(self, x: int, y: int, length: int, blank: str = " ") -> bool:
+        cells = self.cells[y][max(x, 0) : x + length]
+        return len(cells) == length and all(character in blank for character, _ in cells)
+
+    def rows(self) -> tuple[tuple[tuple[str, str], ...], ...]:
+        return tuple(
+            tuple(
+                ("".join(c for c, _ in run), style) for style, run in groupby(row, key=lambda cell: cell[1])
+            )
+            for row in self.cells
+        )
+
+
+def draw(picture: Picture, width: int, height: int) -> Frame:
+    """The picture in `width` by `height` cells; parts that have no room are left out, the plot last."""
+    sheet = _Sheet(width, height)
+    top = 0
+    if height >= 4:
+        top = _header(sheet, picture)
+    scale = picture.scale()
+    bottom = height - 1 if height >= 6 and scale else height
+    if scale is None or width < 3 or bottom <= top:
+        _say(sheet, picture.empty, top)
+        return Frame(sheet.rows())
+    tall = bottom - top
+    values = scale.ticks(max(2, tall // 3)) if tall > 2 else []
+    texts = picture.value_texts(values)
+    left = max(map(len, texts), default=0) + 1 if width >= 20 else 0
+    frame = Frame((), left, top, width - left, tall)
+    _upright(sheet, frame, scale, values, texts)
+    if bottom < height:
+        _along(sheet, frame, picture, bottom)
+    _plot(sheet, frame, picture, scale)
+    return Frame(sheet.rows(), left, top, width - left, tall)
+
+
+def _say(sheet: _Sheet, text: str, top: int) -> None:
+    text = text[: sheet.width]
+    sheet.write((sheet.width - len(text)) // 2, top + (sheet.height - top) // 2, text, "muted")
+
+
+def _header(sheet: _Sheet, picture: Picture) -> int:
+    """Title, notes and legend in one row, or in two where they need them; returns the rows taken."""
+    end = 0
+    notes = [picture.note] if picture.note else []
+    if picture.hides_values():
+        notes.append("≤ 0 not shown")
+    if picture.cursor is not None:
+        label = f"{picture.axis_label} {picture.x_text(picture.cursor)}"
+        notes = [label, *(m.label for m in _marks_at(picture, picture.cursor) if m.label)]
+    for text, style in ((picture.title, "title"), (" · ".join(notes), "note")):
+        if text:
+            sheet.write(end, 0, text, style)
+            end += len(text) + 2
+    legend = _legend(picture)
+    if not legend:
+        return 1 if end else 0
+    length = sum(len(symbol + text) + 3 for symbol, _, text in legend)
+    row, x = 0, max(end, sheet.width - length + 2)
+    if end and end + length - 2 > sheet.width and sheet.height >= 8:
+        row, x = 1, 0
+    for i, (symbol, style, text) in enumerate(legend):
+        if x + len(text) + 2 > sheet.width and i:
+            sheet.write(min(x, sheet.width - 3), row, f"+{len(legend) - i}", "muted")
+            break
+        sheet.write(x, row, symbol, style)
+        sheet.write(x + 2, row, text, "text")
+        x += len(text) + 4
+    return row + 1
+
+
+def _legend(picture: Picture) -> list[tuple[str, str, str]]:
+    found = []
+    for symbol, line, raw in picture.entries():
+        at = picture.x1 if picture.cursor is None else picture.cursor
+        point = line.series.nearest(at)
+        text = line.label
+        if point:
+            text += f" {picture.value_text(point[1])}"
+        if picture.cursor is not None and raw and (point := raw.series.nearest(at)):
+            text += f" (raw {picture.value_text(point[1])})"
+        found.append((symbol, f"line {line.colour}", text.strip()))
+    return found
+
+
+def _marks_at(picture: Picture, x: float) -> list[ChartMark]:
+    near = (picture.x1 - picture.x0) / 100
+    return [mark for mark in picture.marks if abs(mark.x - x) <= near]
+
+
+def _upright(
+    sheet: _Sheet, frame: Frame, scale: Scale, values: Sequence[float], texts: Sequence[str]
+) -> None:
+    if not frame.left:
+        return
+    for y in range(frame.top, frame.top + frame.height):
+        sheet.write(frame.left - 1, y, "│", "axis")
+    for value, text in zip(values, texts, strict=True):
+        y = _row(frame, scale, value)
+        if y is not None:
+            sheet.write(frame.left - 1 - len(text), y, text, "muted")
+            sheet.write(frame.left - 1, y, "┤", "axis")
+
+
+def _along(sheet: _Sheet, frame: Frame, picture: Picture, row: int) -> None:
+    label = picture.axis_label
+    end = sheet.width - len(label) - 1 if frame.width >= len(label) * 3 else sheet.width
+    values = picture.x_ticks(max(2, frame.width // 12))
+    sheet.write(sheet.width - len(label), row, label if end < sheet.width else "", "muted")
+    free = 0
+    for value in values:
+        text = picture.x_text(value)
+        x = frame.left + _cell(picture, value, frame.width) - len(text) // 2
+        x = max(x, 0)
+        if free <= x and x + len(text) <= end:
+            sheet.write(x, row, text, "muted")
+            free = x + len(text) + 1
+
+
+def _cell(picture: Picture, x: float, width: int) -> int:
+    span = picture.x1 - picture.x0
+    return min(width - 1, int((x - picture.x0) / span * width)) if span > 0 else 0
+
+
+def _plot(sheet: _Sheet, frame: Frame, picture: Picture, scale: Scale) -> None:
+    _levels(sheet, frame, picture, scale)
+    layers: list[tuple[Canvas, Line]] = []
+    ends: list[tuple[int, int, str, str]] = []
+    symbols = {id(line): symbol for symbol, line, _ in picture.entries()}
+    for line in sorted(picture.lines, key=lambda line: ("raw", "smooth", "points").index(line.style)):
+        canvas = Canvas(frame.width, frame.height, picture.blocks)
+        places = _trace(canvas, picture, line, scale)
+        layers.append((canvas, line))
+        symbol = symbols.get(id(line))
+        if symbol and places:
+            dots = places if line.style == "points" and len(places) <= frame.width / 3 else places[-1:]
+            deep = canvas.rows // canvas.height
+            ends += [(c // 2, r // deep, symbol, f"line {line.colour}") for c, r in dots]
+    _compose(sheet, frame, layers)
+    for x, y, symbol, style in ends:
+        sheet.write(frame.left + x, frame.top + y, symbol, style)
+    _level_labels(sheet, frame, picture, scale)
+    _marks(sheet, frame, picture, scale)
+    _cursor(sheet, frame, picture, scale)
+
+
+def _trace(canvas: Canvas, picture: Picture, line: Line, scale: Scale) -> list[tuple[int, int]]:
+    """Draw a line; returns the last dot of each column that has one, as (column, row)."""
+    columns, tall = canvas.columns, canvas.rows - 1
+    span = (picture.x1 - picture.x0) or 1.0
+
+    def row(value: float) -> float | None:
+        share = scale.share(value)
+        return None if share is None else (1 - share) * tall
+
+    def outside(point: tuple[float, float] | None) -> tuple[float, float] | None:
+        place = row(point[1]) if point else None
+        return ((point[0] - picture.x0) / span * columns, place) if point and place is not None else None
+
+    previous = outside(line.series.before(picture.x0))
+    places = []
+    for column, bucket in enumerate(line.series.window(picture.x0, picture.x1, columns)):
+        if bucket is None:
+            continue
+        first, last = row(bucket.first), row(bucket.last)
+        if previous and first is not None:
+            canvas.line(*previous, column, first)
+        rows = [r for r in _rows(bucket, row, first, last) if r is not None]
+        if rows:
+            canvas.run(column, round(min(rows)), round(max(rows)))
+            places.append((column, min(tall, max(0, round(rows[-1])))))
+        previous = None if last is None else (column, last)
+    following = outside(line.series.after(picture.x1))
+    if previous and following:
+        canvas.line(*previous, *following)
+    return places
+
+
+def _rows(
+    bucket: Bucket, row: Callable[[float], float | None], first: float | None, last: float | None
+) -> list[float | None]:
+    if bucket.low == bucket.high:
+        return [last if last is not None else row(bucket.low)]
+    ends = [row(bucket.low), row(bucket.high)] if bucket.low <= bucket.high else []
+    return [*ends, first, last]
+
+
+def _compose(sheet: _Sheet, frame: Frame, layers: Sequence[tuple[Canvas, Line]]) -> None:
+    """Lay the lines over each other; where a line runs over a raw band, the line alone is seen."""
+    size = frame.width * frame.height
+    dots, owners = [0] * size, [-1] * size
+    for number, (canvas, line) in enumerate(layers):
+        for cell in compress(range(size), canvas.cells):
+            owner = owners[cell]
+            over_band = owner >= 0 and layers[owner][1].style == "raw" and line.style != "raw"
+            dots[cell] = canvas.cells[cell] if over_band else dots[cell] | canvas.cells[cell]
+            owners[cell] = number
+    styles = [f"{'raw' if line.style == 'raw' else 'line'} {line.colour}" for _, line in layers]
+    for cell in compress(range(size), dots):
+        y, x = divmod(cell, frame.width)
+        sheet.cells[frame.top + y][frame.left + x] = (
+            layers[0][0].character(dots[cell]),
+            styles[owners[cell]],
+        )
+
+
+def _levels(sheet: _Sheet, frame: Frame, picture: Picture, scale: Scale) -> None:
+    for level in picture.levels:
+        y = _row(frame, scale, level.value)
+        if y is not None:
+            sheet.write(frame.left, y, LEVELS[level.style] * frame.width, level.style)
+
+
+def _level_labels(sheet: _Sheet, frame: Frame, picture: Picture, scale: Scale) -> None:
+    """Name each level at its right end, or near it where a line runs there."""
+    for level in picture.levels:
+        y = _row(frame, scale, level.value)
+        text = f" {level.label} {picture.value_text(level.value)} "
+        right = sheet.width - len(text)
+        if y is None or right < frame.left:
+            continue
+        for row, x in ((y, right), (y - 1, right), (y + 1, right), (y, frame.left), (y, right)):
+            if frame.top <= row < frame.top + frame.height and sheet.free(x, row, len(text), " ╌┄"):
+                break
+        sheet.write(x, row, text, level.style)
+
+
+def _row(frame: Frame, scale: Scale, value: float) -> int | None:
+    """The row of cells of a value, None where it is not in sight."""
+    share = scale.share(value)
+    if share is None or not 0 <= share <= 1:
+        return None
+    return frame.top + round((1 - share) * (frame.height - 1))
+
+
+def _marks(sheet: _Sheet, frame: Frame, picture: Picture, scale: Scale) -> None:
+    for mark in picture.marks:
+        if not picture.x0 <= mark.x <= picture.x1:
+            continue
+        x = frame.left + _cell(picture, mark.x, frame.width)
+        y = frame.top + frame.height - 1 if mark.y is None else _row(frame, scale, mark.y)
+        if y is None:
+            continue
+        sheet.write(x, y, mark.symbol, "mark")
+        if mark.y is not None and mark.label:
+            _label(sheet, frame, x, y, mark.label)
+
+
+def _label(sheet: _Sheet, frame: Frame, x: int, y: int, text: str) -> None:
+    """Write beside a mark where no line is: above it, below it, or in its own row; else not at all."""
+    start = max(frame.left, min(x - len(text) // 2, sheet.width - len(text)))
+    for row, column in ((y, x + 2), (y - 1, start), (y + 1, start), (y, x - 1 - len(text))):
+        inside = frame.top <= row < frame.top + frame.height and column >= frame.left
+        if inside and sheet.free(column, row, len(text)):
+            sheet.write(column, row, text, "text")
+            return
+
+
+def _cursor(sheet: _Sheet, frame: Frame, picture: Picture, scale: Scale) -> None:
+    if picture.cursor is None or not picture.x0 <= picture.cursor <= picture.x1:
+        return
+    x = frame.left + _cell(picture, picture.cursor, frame.width)
+    for y in range(frame.top, frame.top + frame.height):
+        if sheet.cells[y][x][0] == " ":
+            sheet.write(x, y, "│", "cursor")
+    for symbol, line, _ in picture.entries():
+        point = line.series.nearest(picture.cursor)
+        share = scale.share(point[1]) if point else None
+        if share is not None and 0 <= share <= 1:
+            sheet.write(x, frame.top + round((1 - share) * (frame.height - 1)), symbol, f"line {line.colour}")

@@ -1,0 +1,149 @@
+"""What a chart shows: lines, levels and marks in a window, and how values become places."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from engine.runs.series import Bucket, Series
+from screens.widgets import chart_axis
+
+SYMBOLS = "●◆■▲▼★○◇"
+"""Lines are told apart by these too, not by colour alone."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A series with its looks. Lines of the same label are one entry of the legend."""
+
+    label: str
+    series: Series
+    colour: str
+    """`#rrggbb`; the chart darkens it where it would not stand out from the background."""
+    style: Literal["raw", "smooth", "points"] = "smooth"
+    """A dim band behind the others; a bright line; or points joined by a line."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """A value to compare with, as a line across."""
+
+    label: str
+    value: float
+    style: Literal["plan", "limit"] = "plan"
+
+
+@dataclass(frozen=True)
+class ChartMark:
+    """Something that happened at `x`: on the chart's floor, or at the value `y`, where its label stands too."""
+
+    x: float
+    symbol: str
+    label: str = ""
+    y: float | None = None
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Values to shares of the height, 0 at the bottom."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def share(self, value: float) -> float | None:
+        """None for what has no place: NaN, and on a log axis what is not above 0."""
+        if value != value or (self.log and value <= 0):
+            return None
+        if self.log:
+            start = math.log10(self.low)
+            return (math.log10(value) - start) / (math.log10(self.high) - start)
+        return (value - self.low) / (self.high - self.low)
+
+    def ticks(self, most: int) -> list[float]:
+        return (chart_axis.log_ticks if self.log else chart_axis.ticks)(self.low, self.high, most)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One moment of a chart."""
+
+    lines: Sequence[Line]
+    x0: float
+    x1: float
+    levels: Sequence[Level] = ()
+    marks: Sequence[ChartMark] = ()
+    title: str = ""
+    note: str = ""
+    axis_label: str = "step"
+    formatter: Callable[[float], str] | None = None
+    log: bool = False
+    from_zero: bool = False
+    blocks: bool = False
+    cursor: float | None = None
+    empty: str = ""
+
+    def value_text(self, value: float) -> str:
+        if value != value:
+            return "no number"
+        return self.formatter(value) if self.formatter else chart_axis.short(value)
+
+    def value_texts(self, values: Sequence[float]) -> list[str]:
+        """The labels of the upright axis."""
+        return [self.formatter(v) for v in values] if self.formatter else chart_axis.labels(values)
+
+    def x_text(self, x: float) -> str:
+        return chart_axis.clock(x) if self.axis_label == "time" else chart_axis.short(x)
+
+    def x_ticks(self, most: int) -> list[float]:
+        pick = chart_axis.time_ticks if self.axis_label == "time" else chart_axis.whole_ticks
+        return pick(self.x0, self.x1, most)
+
+    def entries(self) -> list[tuple[str, Line, Line | None]]:
+        """The legend: a symbol, the line that stands for a label, and its raw line where that is another."""
+        main: dict[str, Line] = {}
+        raw: dict[str, Line] = {}
+        for line in self.lines:
+            if line.style == "raw":
+                raw[line.label] = line
+            if line.style != "raw" or line.label not in main:
+                main[line.label] = line
+        return [
+            (SYMBOLS[i % len(SYMBOLS)], line, raw.get(label) if raw.get(label) is not line else None)
+            for i, (label, line) in enumerate(main.items())
+        ]
+
+    def scale(self) -> Scale | None:
+        """The span of values to be seen in the window; None where there are none."""
+        columns = 64 if self.log else 1
+        lows, highs = [], []
+        for line in self.lines:
+            for bucket in line.series.window(self.x0, self.x1, columns):
+                if bucket is not None and (found := self._span(bucket)):
+                    lows.append(found[0])
+                    highs.append(found[1])
+        if not lows:
+            return None
+        for level in self.levels:
+            if level.value > 0 or not self.log:
+                lows.append(level.value)
+                highs.append(level.value)
+        low, high = min(lows), max(highs)
+        if self.log:
+            room = 10 ** (0.04 * math.log10(high / low)) if high > low * 1.0001 else 1.5
+            return Scale(low / room, high * room, log=True)
+        low = min(low, 0.0) if self.from_zero else low
+        room = (high - low) * 0.05 or abs(high) * 0.1 or 1.0
+        return Scale(low if self.from_zero and low == 0 else low - room, high + room)
+
+    def _span(self, bucket: Bucket) -> tuple[float, float] | None:
+        shown = [v for v in (bucket.low, bucket.high, bucket.first, bucket.last) if math.isfinite(v)]
+        shown = [v for v in shown if v > 0 or not self.log]
+        return (min(shown), max(shown)) if shown else None
+
+    def hides_values(self) -> bool:
+        """Whether a log axis leaves out values to be seen in the window, as they are not above 0."""
+        if not self.log:
+            return False
+        windows = (line.series.window(self.x0, self.x1, 1) for line in self.lines)
+        return any(bucket is not None and bucket.low <= 0 for found in windows for bucket in found)
