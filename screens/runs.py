@@ -1,18 +1,459 @@
-"""Runs."""
+"""Runs: find them, overlay their curves, compare two, and go on from any of them."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
+from rich.text import Text
+from textual import on, work
+from textual.containers import Horizontal, Vertical
+from textual.getters import query_one
+from textual.message import Message
+from textual.timer import Timer
 from textual.widget import Widget
-from textual.widgets import Static
+from textual.widgets import Input, Static
+from textual.worker import get_current_worker
 
+from engine import paths
+from engine.errors import ConfigError, FtError
+from engine.runs.filter import FilterError, Predicate, compile_filter
+from engine.runs.fork import fork_text
+from engine.runs.index import RunSummary
+from engine.runs.run import Run
+from engine.runs.series import AXES, AxisName
 from screens.base import FtScreen
+from screens.compare import CompareScreen
+from screens.curves import CurveGrown, CurveRead, Curves, Wanted, read_curves
+from screens.messages import RunsChanged, WentWrong
+from screens.run_details import described
+from screens.themes import SERIES
+from screens.widgets.chart import Chart, Line
+from screens.widgets.confirm import Confirm
+from screens.widgets.runs_table import NUMBERS, SLOTS, RunsTable
+
+SORTS = ("newest", "best", "loss", "name")
+BOTH_LOSSES = 3
+"""So many runs at most are drawn with their held-out loss too; more would hide each other."""
+SMOOTHING = (0.0, 0.6, 0.8, 0.9, 0.95, 0.98)
+PAUSE_S = 0.12
+"""How long the cursor has to rest on a run before its curve is read."""
+EMPTY = """\
+[b]No runs yet.[/b]
+
+A run is one training: its recipe, its curve, its checkpoints and what came of them.
+
+  [b]1[/b] then [b]t[/b]   trains the starter recipe here and now, without a network
+  [b]4[/b]          opens the recipe editor; start from there
+  [b]ft train[/b]   in any terminal: the run shows up here by itself"""
+NO_MATCH = "No run matches this filter.\n\n[b]escape[/b] clears it; [b]/[/b] changes it."
+PLACEHOLDER = "loss<1  lr>1e-4  status:completed  name:sql  model:qwen  age<2d  or any word"
+
+
+class Removed(Message):
+    """Runs that are deleted."""
+
+    def __init__(self, ids: frozenset[str]) -> None:
+        super().__init__()
+        self.ids = ids
+
+
+class Forked(Message):
+    """The recipe of a run, under a name of its own."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
 
 
 class RunsScreen(FtScreen):
-    """Runs."""
+    """The list on the left or top, curves and details beside or below it, or behind a tab where it is narrow."""
 
     SCOPE = "runs"
     CSS_PATH = "runs.tcss"
+    AUTO_FOCUS = "RunsTable"
+
+    table = query_one(RunsTable)
+    chart = query_one(Chart)
+    filter = query_one("#filter", Input)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slots: dict[str, int] = {}
+        """The selected runs, each with the number and colour that it keeps while it is selected."""
+        self.curves = Curves()
+        self.sort = SORTS[0]
+        self.axis: AxisName = AXES[0]
+        self.meant: Predicate = lambda run: True
+        self.gone: frozenset[str] = frozenset()
+        """Deleted here, and perhaps still in the list that the app has."""
+        self._rest: Timer | None = None
+        self._drawn: tuple[object, ...] = ()
 
     def body(self) -> Iterable[Widget]:
-        yield Static("Runs")
+        with Horizontal(id="filter-line"):
+            yield Static("/", id="slash")
+            yield Input(placeholder=PLACEHOLDER, id="filter", compact=True)
+            yield Static(id="count")
+        yield Static(id="filter-error", markup=False)
+        yield Static(id="tabs", markup=False)
+        with Horizontal(id="runs"):
+            yield RunsTable()
+            with Vertical(id="side"):
+                yield Chart(id="curves")
+                yield Static(id="details", markup=False)
+        yield Static(id="empty")
+
+    def on_mount(self) -> None:
+        self._show_tabs()
+        self._list()
+
+    def on_screen_resume(self) -> None:
+        self._list()
+
+    # What the app, the workers and the person say
+
+    def on_runs_changed(self, message: RunsChanged) -> None:
+        self._list()
+
+    def on_curve_read(self, message: CurveRead) -> None:
+        self.curves.take(message)
+        self._draw()
+
+    def on_curve_grown(self, message: CurveGrown) -> None:
+        if self.curves.grow(message):
+            self.chart.redraw()
+
+    def on_removed(self, message: Removed) -> None:
+        self.gone |= message.ids
+        self.slots = {run_id: slot for run_id, slot in self.slots.items() if run_id not in message.ids}
+        self._list()
+
+    def on_forked(self, message: Forked) -> None:
+        self.host.edit_recipe(text=message.text)
+
+    def on_runs_table_moved(self, message: RunsTable.Moved) -> None:
+        self._describe()
+        self._read_soon()
+
+    def on_runs_table_opened(self, message: RunsTable.Opened) -> None:
+        self.host.show_run(message.run.id)
+
+    @on(Input.Changed, "#filter")
+    def filter_typed(self, event: Input.Changed) -> None:
+        error = self.query_one("#filter-error", Static)
+        try:
+            self.meant = compile_filter(event.value)
+        except FilterError as problem:  # what was meant before stays listed while a word is half typed
+            error.update(f"{' ' * problem.start}^ {problem.message} {problem.hint}")
+            error.display = True
+            return
+        error.display = False
+        self._list()
+
+    @on(Input.Submitted, "#filter")
+    def filter_done(self) -> None:
+        self.table.focus()
+
+    # The list
+
+    def _list(self) -> None:
+        """Show the runs that are meant, in the order that is wanted."""
+        there = [run for run in self.host.runs if run.id not in self.gone]
+        self.gone &= frozenset(run.id for run in self.host.runs)
+        meant = sorted_runs([run for run in there if self.meant(run)], self.sort)
+        self.table.show(meant)
+        self._count(len(meant), len(there))
+        empty = self.query_one("#empty", Static)
+        empty.update(NO_MATCH if there else EMPTY)
+        empty.display = not meant
+        self.query_one("#runs").display = bool(meant)
+        self._describe()
+        self._read_now()
+
+    def _count(self, shown: int, there: int) -> None:
+        parts = [f"{shown} of {there} runs" if shown != there else f"{there} run{'s' if there != 1 else ''}"]
+        if self.slots:
+            parts.append(f"{len(self.slots)} selected")
+        if self.sort != SORTS[0]:
+            parts.append(f"by {self.sort}")
+        self.query_one("#count", Static).update(" · ".join(parts))
+
+    def _describe(self) -> None:
+        run = self.table.run
+        names = {"good": "text-success", "warn": "text-warning", "bad": "text-error"}
+        styles = {kind: _plain(self.app.theme_variables.get(name, "")) for kind, name in names.items()}
+        self.query_one("#details", Static).update(described(run, styles) if run else "")
+
+    # The chart
+
+    def _shown(self) -> list[tuple[RunSummary, int]]:
+        """The runs whose curves are shown, with their colour's number: the selected, or the one at the cursor."""
+        there = {run.id: run for run in self.host.runs}
+        chosen = [(there[i], slot) for i, slot in self.slots.items() if i in there and slot < SLOTS]
+        if chosen:
+            return sorted(chosen, key=lambda pair: pair[1])
+        return [(self.table.run, 0)] if self.table.run else []
+
+    def _read_soon(self) -> None:
+        """Read curves when the cursor has come to rest."""
+        if self._rest is not None:
+            self._rest.stop()
+        self._rest = self.set_timer(PAUSE_S, self._read_now)
+
+    def _read_now(self) -> None:
+        self._draw()
+        wanted = []
+        for run, _ in self._shown():
+            held = self.curves.get(run.id)
+            if held is None or run.alive or _newer(run, held.offset):
+                wanted.append(Wanted(run.id, run.folder, held.offset if held else None))
+        if wanted:
+            self._read(wanted)
+
+    @work(thread=True, exclusive=True, group="curves", exit_on_error=False)
+    def _read(self, wanted: list[Wanted]) -> None:
+        worker = get_current_worker()
+        read_curves(wanted, self.post_message, lambda: worker.is_cancelled)
+
+    def _draw(self) -> None:
+        """Give the chart the lines that are to be seen, where they are not the same as before."""
+        shown, weight = self._shown(), self.host.preferences.smoothing
+        held = [(run, slot, self.curves.get(run.id)) for run, slot in shown]
+        key = (self.axis, weight, tuple((r.id, s, id(c)) for r, s, c in held), bool(self.slots))
+        if key == self._drawn:
+            return
+        self._drawn = key
+        lines: list[Line] = []
+        for run, slot, curve in held:
+            if curve is None:
+                continue
+            label, colour = self._label(run, slot), SERIES[slot]
+            loss = curve.series.series("loss", self.axis)
+            if len(held) == 1:
+                lines.append(Line(label, loss, colour, "raw"))
+            lines.append(Line(label, loss.smoothed(weight), colour, "smooth"))
+            if len(held) <= BOTH_LOSSES:
+                scores = curve.series.series("eval_loss", self.axis)
+                lines.append(
+                    Line(f"{NUMBERS[slot]} held out" if self.slots else "held out", scores, colour, "points")
+                )
+        self.chart.set_lines(lines)
+        self.chart.axis_label = self.axis
+        self.chart.title = "loss" + (f" of {len(shown)} selected" if self.slots else "")
+        self.chart.note = f"ema {weight:g}" if weight else "not smoothed"
+        reading = any(curve is None for _, _, curve in held)
+        self.chart.empty = "Reading …" if reading else "This run has no step yet."
+
+    def _label(self, run: RunSummary, slot: int) -> str:
+        return f"{NUMBERS[slot]} {run.name}" if self.slots else run.name
+
+    # Actions, in the order of the table
+
+    def action_filter(self) -> None:
+        self._turn_to("list")
+        self.filter.focus()
+
+    def action_clear(self) -> None:
+        if self.filter.value or self.filter.has_focus:
+            self.filter.value = ""
+            self.table.focus()
+        elif self.slots:
+            self.slots = {}
+            self._selected()
+
+    def action_select(self) -> None:
+        run = self.table.run
+        if run is None:
+            return
+        if run.id in self.slots:
+            del self.slots[run.id]
+        else:
+            used = set(self.slots.values())
+            self.slots[run.id] = next(slot for slot in range(len(used) + 1) if slot not in used)
+        self._selected()
+
+    def _selected(self) -> None:
+        self.table.mark(self.slots)
+        self._count(len(self.table.rows), len(self.host.runs))
+        self._read_now()
+
+    def action_open(self) -> None:
+        if run := self._at_cursor():
+            self.host.show_run(run.id)
+
+    def action_compare(self) -> None:
+        there = {run.id: run for run in self.host.runs}
+        pair = [there[i] for i, _ in sorted(self.slots.items(), key=lambda item: item[1]) if i in there]
+        here = self.table.run
+        if len(pair) == 1 and here is not None and here.id != pair[0].id:
+            pair.append(here)
+        if len(pair) != 2:
+            error = ConfigError(
+                f"Two runs can be compared, and {len(pair)} are selected.",
+                "Select two with space; or select one, and put the cursor on the other.",
+            )
+            self.host.fail(error)
+            return
+        self.app.push_screen(CompareScreen(pair[0], pair[1]))
+
+    async def action_resume(self) -> None:
+        run = self._at_cursor()
+        if run is None:
+            return
+        if run.alive:
+            self.host.fail(ConfigError(f"Run {run.id} is training already.", "enter watches it."))
+            return
+        await self.host.resume_run(run.id)
+
+    def action_fork(self) -> None:
+        if run := self._at_cursor():
+            self._fork(run.folder, frozenset(other.name for other in self.host.runs))
+
+    @work(thread=True, exclusive=True, group="fork", exit_on_error=False)
+    def _fork(self, folder: Path, taken: frozenset[str]) -> None:
+        try:
+            self.post_message(Forked(fork_text(folder, taken)))
+        except FtError as error:
+            self.post_message(WentWrong(error))
+
+    def action_chat(self) -> None:
+        if run := self._at_cursor():
+            self.host.chat_with(run.id)
+
+    @work
+    async def action_delete(self) -> None:
+        there = {run.id: run for run in self.host.runs}
+        runs = [there[run_id] for run_id in self.slots if run_id in there]
+        runs = runs or [run for run in [self._at_cursor()] if run]
+        living = [run for run in runs if run.alive]
+        if living:
+            names = ", ".join(run.id for run in living)
+            self.host.fail(ConfigError(f"{names}: training, so it stays.", "Stop it first: enter, then x."))
+            return
+        if not runs:
+            return
+        question = f"Delete run {runs[0].id}?" if len(runs) == 1 else f"Delete {len(runs)} runs?"
+        details = "Checkpoints, adapter and curves go with it:\n" + "\n".join(str(r.folder) for r in runs)
+        if await self.app.push_screen_wait(Confirm(question, "Delete", details)):
+            self._remove(runs)
+
+    @work(thread=True, group="remove", exit_on_error=False)
+    def _remove(self, runs: list[RunSummary]) -> None:
+        removed = set()
+        for run in runs:
+            try:
+                Run(run.folder, run.id).remove()
+                removed.add(run.id)
+            except FileNotFoundError:
+                removed.add(run.id)  # somebody else was faster
+            except FtError as error:
+                self.post_message(WentWrong(error))
+        self.post_message(Removed(frozenset(removed)))
+
+    def action_export(self) -> None:
+        try:
+            files = self.chart.export(paths.home() / "exports")
+        except FtError as error:
+            self.host.fail(error)
+            return
+        self.notify("\n".join(str(file) for file in files), title="Chart saved", markup=False)
+
+    def action_sort(self) -> None:
+        self.sort = SORTS[(SORTS.index(self.sort) + 1) % len(SORTS)]
+        self._list()
+
+    def action_pane(self) -> None:
+        self._turn_to("list" if self.has_class("-chart") else "chart")
+
+    def action_axis(self) -> None:
+        self.axis = AXES[(AXES.index(self.axis) + 1) % len(AXES)]
+        self.chart.reset()
+        self._draw()
+
+    def action_log(self) -> None:
+        self.chart.log_axis = not self.chart.log_axis
+
+    def action_smoother(self) -> None:
+        self._smooth(1)
+
+    def action_rougher(self) -> None:
+        self._smooth(-1)
+
+    def _smooth(self, by: int) -> None:
+        near = min(range(len(SMOOTHING)), key=lambda i: abs(SMOOTHING[i] - self.host.preferences.smoothing))
+        self.host.change(smoothing=SMOOTHING[max(0, min(near + by, len(SMOOTHING) - 1))])
+        self._draw()
+
+    def action_zoom_in(self) -> None:
+        self.chart.zoom(2.0)
+
+    def action_zoom_out(self) -> None:
+        self.chart.zoom(0.5)
+
+    def action_pan_left(self) -> None:
+        self._move(-1)
+
+    def action_pan_right(self) -> None:
+        self._move(1)
+
+    def _move(self, by: int) -> None:
+        if self.chart.cursor is None:
+            self.chart.pan(by * 0.2)
+        else:
+            self.chart.move_cursor(by)
+
+    def action_inspect(self) -> None:
+        self.chart.inspect()
+
+    def action_reset(self) -> None:
+        self.chart.reset()
+
+    # The narrow form
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Turning to the other pane is offered only where one is hidden."""
+        return self.has_class("-narrow") if action == "pane" else True
+
+    def _turn_to(self, pane: str) -> None:
+        self.set_class(pane == "chart", "-chart")
+        self._show_tabs()
+
+    def _show_tabs(self) -> None:
+        chart = self.has_class("-chart")
+        text = Text(" ")
+        text.append(" List ", "" if chart else "bold reverse")
+        text.append(" Chart ", "bold reverse" if chart else "")
+        text.append("   v turns to the other", "dim")
+        self.query_one("#tabs", Static).update(text)
+
+    def _at_cursor(self) -> RunSummary | None:
+        """The run that an action is about; where there is none, the person is told."""
+        if self.table.run is None:
+            self.host.fail(ConfigError("There is no run here.", "escape clears the filter."))
+        return self.table.run
+
+
+def sorted_runs(runs: list[RunSummary], by: str) -> list[RunSummary]:
+    """The runs, newest first, or best, lowest loss or name first; those without a number come last."""
+    if by == "name":
+        return sorted(runs, key=lambda run: run.name.casefold())
+    if by == "newest":
+        return runs
+
+    def figure(run: RunSummary) -> tuple[bool, float]:
+        value = run.state.best if by == "best" else run.state.loss
+        return (True, 0.0) if value is None or value != value else (False, value)
+
+    return sorted(runs, key=figure)
+
+
+def _newer(run: RunSummary, offset: int) -> bool:
+    """Whether the run's file is of another length than was read."""
+    try:
+        return (run.folder / "events.jsonl").stat().st_size != offset
+    except OSError:
+        return False
+
+
+def _plain(colour: str) -> str:
+    """A theme's colour as rich reads it; `auto` and shades are left to the terminal."""
+    return colour if colour.startswith("#") and len(colour) == 7 else ""

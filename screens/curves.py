@@ -1,0 +1,128 @@
+"""Loss curves of several runs, read by a worker and kept for as long as they may be shown again."""
+
+import contextlib
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from textual.message import Message
+
+from engine.runs import log, registry
+from engine.runs.events import Event
+from engine.runs.series import RunSeries
+
+KEPT = 24
+"""Runs whose curves are kept in memory."""
+CHUNK = 1 << 18
+
+
+@dataclass
+class Curve:
+    """A run's series as far as `offset` in its events."""
+
+    series: RunSeries
+    offset: int = 0
+
+
+class CurveRead(Message):
+    """A run's curve, read from its start. The one who takes it owns the series from then on."""
+
+    def __init__(self, run_id: str, curve: Curve) -> None:
+        super().__init__()
+        self.run_id = run_id
+        self.curve = curve
+
+
+class CurveGrown(Message):
+    """Events that a run has written after those at `start`."""
+
+    def __init__(self, run_id: str, start: int, end: int, events: tuple[Event, ...]) -> None:
+        super().__init__()
+        self.run_id = run_id
+        self.start = start
+        self.end = end
+        self.events = events
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A run whose curve is to be shown; `offset` is how far it has been read, None for not at all."""
+
+    run_id: str
+    folder: Path
+    offset: int | None
+
+
+def read_curves(
+    wanted: Sequence[Wanted], post: Callable[[Message], object], cancelled: Callable[[], bool]
+) -> None:
+    """Read what is wanted and post it, run by run. A run that cannot be read has an empty curve. Blocks."""
+    for run in wanted:
+        file, offset = run.folder / registry.EVENTS, run.offset
+        with contextlib.suppress(OSError):
+            if offset is not None and file.stat().st_size < offset:
+                offset = None  # written anew
+        if offset is None:
+            curve = _whole(file, cancelled)
+            if curve is None:
+                return
+            post(CurveRead(run.run_id, curve))
+        else:
+            _grown(run.run_id, file, offset, post, cancelled)
+
+
+def _whole(file: Path, cancelled: Callable[[], bool]) -> Curve | None:
+    curve = Curve(RunSeries())
+    with contextlib.suppress(OSError):  # gone or unreadable: the list says so, and the curve is empty
+        while not cancelled():
+            events, offset = log.chunk(file, curve.offset, CHUNK)
+            if offset == curve.offset:
+                return curve
+            curve.offset = offset
+            for event in events:
+                curve.series.feed(event)
+        return None
+    return curve
+
+
+def _grown(
+    run_id: str, file: Path, offset: int, post: Callable[[Message], object], cancelled: Callable[[], bool]
+) -> None:
+    with contextlib.suppress(OSError):
+        while not cancelled():
+            events, end = log.chunk(file, offset, CHUNK >> 2)
+            if end == offset:
+                return
+            post(CurveGrown(run_id, offset, end, tuple(events)))
+            offset = end
+
+
+class Curves:
+    """The curves read so far, the least lately shown forgotten first."""
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[str, Curve] = OrderedDict()
+
+    def get(self, run_id: str) -> Curve | None:
+        """The curve of a run, if it has been read."""
+        if run_id in self._held:
+            self._held.move_to_end(run_id)
+        return self._held.get(run_id)
+
+    def take(self, message: CurveRead) -> None:
+        """Keep a curve that was read from its start."""
+        self._held[message.run_id] = message.curve
+        self._held.move_to_end(message.run_id)
+        while len(self._held) > KEPT:
+            self._held.popitem(last=False)
+
+    def grow(self, message: CurveGrown) -> bool:
+        """Take on what a run has written; False where it is not what comes next."""
+        curve = self._held.get(message.run_id)
+        if curve is None or curve.offset != message.start:
+            return False
+        for event in message.events:
+            curve.series.feed(event)
+        curve.offset = message.end
+        return True

@@ -1,0 +1,91 @@
+"""A run in a few lines: where it stands, what that means, and what it was made from."""
+
+from collections.abc import Iterator, Mapping
+
+from rich.text import Text
+
+from engine.runs.filter import sources
+from engine.runs.index import RunSummary
+from screens import format as show
+from screens.widgets.runs_table import STATUS, status_of
+
+HINTS = {
+    "running": "enter watches it.",
+    "paused": "enter opens it, p there goes on.",
+    "queued": "Its engine has not begun.",
+    "completed": "t talks to it, f starts a recipe from it.",
+    "stopped": "r goes on from its last checkpoint.",
+    "failed": "r tries again from its last checkpoint.",
+    "dead": "Its engine ended without a word. r goes on from its last checkpoint.",
+}
+
+
+def described(run: RunSummary, colours: Mapping[str, str]) -> Text:
+    """The run's lines; `colours` are styles by kind: good, warn, bad."""
+    status = status_of(run)
+    symbol, kind = STATUS[status]
+    text = Text()
+    text.append(run.name, "bold")
+    text.append(f"\n{symbol} {_words(run)}", colours.get(kind, ""))
+    for line in _hints(run):
+        text.append(f"\n{line}", "dim")
+    text.append("\n")
+    for name, value in _facts(run):
+        text.append(f"\n{name:<8}", "dim")
+        text.append(show.one_line(value, 400))
+    return text
+
+
+def _words(run: RunSummary) -> str:
+    state, status = run.state, status_of(run)
+    if state.reason == "early_stopping":
+        return f"{status}, early: the held-out loss no longer fell"
+    if run.alive and state.phase and state.phase != "training":
+        return f"{status}: {state.phase}"
+    return status
+
+
+def _hints(run: RunSummary) -> Iterator[str]:
+    if run.damaged:
+        yield run.damaged
+        yield "What is whole stays usable in its folder; d deletes it."
+    if run.state.error is not None:
+        yield run.state.error.message
+        if run.state.error.hint:
+            yield run.state.error.hint.strip()
+    if not run.damaged and run.state.status in HINTS:
+        yield HINTS[run.state.status]
+
+
+def _facts(run: RunSummary) -> Iterator[tuple[str, str]]:
+    state, config = run.state, run.config
+    if state.total:
+        yield "step", f"{state.step} of {state.total}"
+    if state.loss is not None:
+        yield "loss", show.loss(state.loss)
+    if state.best is not None:
+        yield "best", f"{show.loss(state.best)} held out, step {state.best_step}"
+    if run.tokens_per_s is not None:
+        yield "speed", f"{run.tokens_per_s:.0f} tokens/s"
+    if state.started and state.updated:
+        yield "took", show.duration(state.updated - state.started)
+    if config:
+        yield "model", str(config.get("model.base", show.MISSING))
+        yield "data", ", ".join(sources(config.get("data.train"))) or show.MISSING
+        yield "adapter", _adapter(run)
+        yield "lr", _rate(run)
+    yield "id", run.id
+    yield "folder", str(run.folder)
+
+
+def _adapter(run: RunSummary) -> str:
+    kind = str(run.config.get("adapter.type", show.MISSING))
+    if kind == "none":
+        return "none: every weight is trained"
+    return f"{kind}, rank {run.config.get('adapter.rank', show.MISSING)}"
+
+
+def _rate(run: RunSummary) -> str:
+    rate = run.config.get("training.learning_rate")
+    number = f"{rate:g}" if isinstance(rate, int | float) else show.MISSING
+    return f"{number}, {run.config.get('training.scheduler', show.MISSING)}"
