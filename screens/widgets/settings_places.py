@@ -1,0 +1,137 @@
+"""Settings: where ft keeps things and how much that is, and the versions of what it runs on."""
+
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.text import Text
+from textual import work
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.message import Message
+from textual.widgets import DataTable, Static
+from textual.worker import Worker, get_current_worker
+
+from engine import paths
+from engine.hardware.probe import installed
+from screens.format import size
+
+PACKAGES = (
+    "ft-studio",
+    "textual",
+    "torch",
+    "transformers",
+    "peft",
+    "bitsandbytes",
+    "mlx",
+    "mlx-lm",
+    "unsloth",
+    "tokenizers",
+    "huggingface-hub",
+    "keyring",
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder, and what is in it."""
+
+    name: str
+    folder: Path
+    about: str
+
+
+class Measured(Message):
+    """What a folder takes on disk, in bytes; None where there is no such folder."""
+
+    def __init__(self, name: str, count: int | None) -> None:
+        super().__init__()
+        self.name = name
+        self.count = count
+
+
+class Places(Vertical):
+    """The folders with their sizes, which are counted in the background each time they are looked at."""
+
+    BORDER_TITLE = "folders"
+
+    def compose(self) -> ComposeResult:
+        yield DataTable[Text | str](id="places", cursor_type="row")
+        yield Static("FT_HOME moves all but the hub's cache, which HF_HOME moves.", classes="note")
+
+    def on_mount(self) -> None:
+        table = self.query_one(DataTable)
+        for title in ("folder", "size", "path", "what"):
+            table.add_column(title, key=title)
+        self.places = places()
+        for place in self.places:
+            table.add_row(place.name, "…", str(place.folder), Text(place.about, "dim"), key=place.name)
+
+    @work(thread=True, exclusive=True, group="places")
+    def measure(self) -> None:
+        """Count the bytes, folder by folder."""
+        worker = get_current_worker()
+        for place in self.places:
+            count = folder_bytes(place.folder, worker) if place.folder.is_dir() else None
+            if worker.is_cancelled:
+                return
+            self.post_message(Measured(place.name, count))
+
+    def on_measured(self, message: Measured) -> None:
+        text = "not there" if message.count is None else size(message.count)
+        self.query_one(DataTable).update_cell(message.name, "size", text, update_width=True)
+
+    @property
+    def chosen(self) -> str:
+        """The path under the cursor."""
+        row = self.query_one(DataTable).cursor_row
+        return str(self.places[row].folder) if 0 <= row < len(self.places) else ""
+
+
+class Versions(Vertical):
+    """What a report of a mistake should carry."""
+
+    BORDER_TITLE = "versions"
+
+    def compose(self) -> ComposeResult:
+        self.text = "\n".join(f"{name:<16} {version}" for name, version in versions())
+        yield Static(self.text, id="versions", markup=False)
+
+
+def places() -> list[Place]:
+    """All folders that ft writes to. The hub's is where its client keeps models."""
+    from huggingface_hub import constants
+
+    return [
+        Place("home", paths.home(), "everything of ft"),
+        Place("models", paths.models(), "the starter, and models that you put there"),
+        Place("runs", paths.runs(), "run directories with their checkpoints"),
+        Place("profiles", paths.profiles(), "your own recipes to start from"),
+        Place("cache", paths.cache(), "may be deleted at any time"),
+        Place("hub cache", Path(constants.HF_HUB_CACHE), "models from the hub, shared with other programs"),
+    ]
+
+
+def versions() -> Iterator[tuple[str, str]]:
+    """Name and version; what is not installed is left out."""
+    yield "system", f"{platform.system()} {platform.release()} {platform.machine()}"
+    yield "python", platform.python_version()
+    yield from installed(PACKAGES).items()
+
+
+def folder_bytes(folder: Path, worker: Worker[object]) -> int:
+    """Bytes of all files below; a link counts as nothing, so that nothing is counted twice."""
+    total, waiting = 0, [str(folder)]
+    while waiting and not worker.is_cancelled:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+                    elif not entry.is_symlink():
+                        total += entry.stat(follow_symlinks=False).st_size
+        except OSError:  # it went away while it was counted, or is not ours to read
+            continue
+    return total
