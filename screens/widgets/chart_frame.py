@@ -136,10 +136,10 @@ def _upright(
     for y in range(frame.top, frame.top + frame.height):
         sheet.write(frame.left - 1, y, "│", "axis")
     for value, text in zip(values, texts, strict=True):
-        y = _row(frame, scale, value)
-        if y is not None:
-            sheet.write(frame.left - 1 - len(text), y, text, "muted")
-            sheet.write(frame.left - 1, y, "┤", "axis")
+        row = _row(frame, scale, value)
+        if row is not None:
+            sheet.write(frame.left - 1 - len(text), row, text, "muted")
+            sheet.write(frame.left - 1, row, "┤", "axis")
 
 
 def _along(sheet: _Sheet, frame: Frame, picture: Picture, row: int) -> None:
@@ -270,7 +270,7 @@ def _row(frame: Frame, scale: Scale, value: float) -> int | None:
     share = scale.share(value)
     if share is None or not 0 <= share <= 1:
         return None
-    return frame.top + round((1 - share) * (frame.height - 1))
+    return frame.top + round((1 - share) * (frame.height * 4 - 1)) // 4  # as the dots of braille
 
 
 def _marks(sheet: _Sheet, frame: Frame, picture: Picture, scale: Scale) -> None:
