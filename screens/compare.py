@@ -1,6 +1,6 @@
 """Two runs side by side, over the list: results first, then what differs in recipe, data, plan and versions."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rich.console import Group
 from rich.table import Table
@@ -13,15 +13,11 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from engine.runs.compare import Comparison, Row, compare
+from engine.runs.compare import Comparison, Row, compare, written
 from engine.runs.index import RunSummary
 from engine.runs.run import Run
-from screens import format as show
 from screens.actions import bindings
 from screens.widgets.keys import Keys
-
-HASH = 12
-"""Characters of a fingerprint that are shown."""
 
 
 class Compared(Message):
@@ -118,24 +114,3 @@ def _cell(row: Row, side: str) -> Text:
     if row.better == side:
         text.append(" ✓", "bold")
     return text
-
-
-def written(key: str, value: Any) -> str:
-    """A value as a person reads it: bytes with units, fingerprints cut, numbers short."""
-    if value is None:
-        return show.MISSING
-    if key.endswith("bytes") and isinstance(value, int | float):
-        return show.size(value)
-    if key == "seconds in steps":
-        return show.duration(value)
-    if key.endswith("fingerprint") and isinstance(value, str):
-        return value[:HASH]
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.5g}"
-    if isinstance(value, list):
-        return ", ".join(written("", item) for item in value) or "none"
-    if isinstance(value, dict):
-        return ", ".join(f"{name}: {written(name, item)}" for name, item in value.items())
-    return show.one_line(str(value), 300)

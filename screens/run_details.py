@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from rich.text import Text
 
+from engine import paths
 from engine.runs.filter import sources
 from engine.runs.index import RunSummary
 from screens import format as show
@@ -75,7 +76,8 @@ def _facts(run: RunSummary) -> Iterator[tuple[str, str]]:
         yield "adapter", _adapter(run)
         yield "lr", _rate(run)
     yield "id", run.id
-    yield "folder", str(run.folder)
+    if run.folder != paths.runs() / run.id:
+        yield "folder", str(run.folder)
 
 
 def _adapter(run: RunSummary) -> str:

@@ -18,6 +18,8 @@ PLANNED = (
     *("backend", "device", "compute_dtype", "attention", "gradient_checkpointing"),
     *("micro_batch_rows", "accumulation", "packing", "examples", "steps"),
 )
+HASH = 12
+"""Characters of a fingerprint that are shown."""
 MACHINE = ("system", "cpu", "cores", "ram_bytes", "device", "gpu_name", "gpu_bytes", "bf16")
 
 
@@ -66,6 +68,26 @@ class Comparison:
         }
 
 
+def written(key: str, value: Any) -> str:
+    """A row's value as a person reads it: bytes and seconds with units, fingerprints cut, numbers short."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        flat = " ".join("".join(c if c.isprintable() else " " for c in value).split())
+        return flat[:HASH] if key.endswith(("fingerprint", "commit")) else flat
+    if isinstance(value, list):
+        return ", ".join(written("", item) for item in value) or "none"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {written(str(name), item)}" for name, item in value.items())
+    if key.endswith("bytes"):
+        return f"{value / 1e9:.2f} GB"
+    if key == "seconds in steps":
+        return f"{value:.1f} s"
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
 def compare(left: Run, right: Run) -> Comparison:
     """Read both run directories whole (slow for long runs). What is missing or damaged is absent, never an error."""
     sides = [_Side.of(run) for run in (left, right)]
@@ -97,7 +119,8 @@ class _Side:
         origin = {f"{part}.{key}": value for part in ("data", "model") for key, value in _part(facts, part)}
         git = _mapping(facts.get("git"))
         if git.get("commit"):
-            origin["git commit"] = git["commit"] + (" with changes" if git.get("changed") else "")
+            origin["git commit"] = git["commit"]
+            origin["git changes"] = bool(git.get("changed"))
         return _Side(
             config,
             origin,
@@ -193,8 +216,10 @@ def _cautions(left: _Side, right: _Side) -> tuple[str, ...]:
         return any(key in one and key in other and one[key] != other[key] for key in keys)
 
     found = []
-    if apart("data.validation", "data.fingerprint", "data.train_on", "model.max_seq_length"):
-        found.append("Their data differ, so their held-out losses cannot be set against each other.")
+    held_out = one.get("data.validation"), other.get("data.validation")
+    from_train = any(isinstance(share, int | float) for share in held_out)
+    if apart("data.validation", "data.train_on") or (from_train and apart("data.fingerprint")):
+        found.append("Their held-out rows differ, so their held-out losses cannot be set against each other.")
     if apart("model.base", "model.fingerprint", "model.chat_template"):
         found.append("Their base models differ: a loss is per token, and tokens may be cut otherwise.")
     return tuple(found)

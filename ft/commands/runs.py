@@ -1,4 +1,4 @@
-"""`ft runs list | show | rm`."""
+"""`ft runs list | show | compare | rm`."""
 
 import json as jsonlib
 import sys
@@ -10,12 +10,14 @@ import typer
 
 from engine.errors import ConfigError, FtError
 from engine.runs.events import Eval
+from engine.runs.filter import FilterError, Predicate, compile_filter
+from engine.runs.index import Index
 from engine.runs.run import Run
 from engine.runs.state import RunState, current
 from ft import narrate
 from ft.console import out, say
 
-app = typer.Typer(help="List, show and remove runs.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(help="List, show, compare and remove runs.", no_args_is_help=True, add_completion=False)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RunArgument = Annotated[
     str | None,
@@ -25,14 +27,25 @@ COLOURS = {"running": "green", "paused": "yellow", "failed": "red", "dead": "red
 
 
 @app.command("list")
-def list_(json: Json = False) -> None:
+def list_(
+    wanted: Annotated[
+        str,
+        typer.Option("--filter", help="Only some, as 'loss<1 lr>1e-4 status:completed name:sql'."),
+    ] = "",
+    json: Json = False,
+) -> None:
     """List the runs, newest first."""
-    runs = [(run, run.state()) for run in Run.all()]
+    meant = _compiled(wanted)
+    there = Index().refresh()
+    runs = [run for run in there if meant(run)]
     if json:
-        _print_json([facts(run, state) for run, state in runs])
+        damage = [{"damaged": run.damaged} if run.damaged else {} for run in runs]
+        listed = [facts(Run(run.folder, run.id), run.state) for run in runs]
+        _print_json([body | more for body, more in zip(listed, damage, strict=True)])
         return
     if not runs:
-        say("There are no runs yet. Start one with: ft train")
+        none = "There are no runs yet. Start one with: ft train"
+        say(f"None of {len(there)} runs is meant by: {wanted}" if there else none)
         return
     from rich.table import Table
     from rich.text import Text
@@ -40,10 +53,47 @@ def list_(json: Json = False) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
     for title in ("run", "status", "step", "loss", "best held-out loss", "age"):
         table.add_column(title, no_wrap=True)
-    for run, state in runs:
+    for run in runs:
+        state = run.state
         status = Text(state.status, style=COLOURS.get(state.status, ""))
+        if run.damaged:
+            status.append(" (damaged)", "red")
         age = narrate.age(time.time() - state.started) if state.started else ""
         table.add_row(run.id, status, _position(state), _number(state.loss), _number(state.best), age)
+    out().print(table)
+
+
+@app.command()
+def compare(
+    left: Annotated[str, typer.Argument(metavar="RUN", help="An id, a prefix of one, or a path.")],
+    right: Annotated[str, typer.Argument(metavar="OTHER", help="The run to set beside it.")],
+    everything: Annotated[bool, typer.Option("--all", help="Also what is the same in both.")] = False,
+    json: Json = False,
+) -> None:
+    """Set two runs side by side: results, recipe, data, plan, versions."""
+    from engine.runs import compare as comparing
+
+    found = comparing.compare(Run.open(left), Run.open(right))
+    if json:
+        _print_json(found.to_json())
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    for caution in found.cautions:
+        say(f"note: {caution}")
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    for title in ("", found.left, found.right):
+        table.add_column(title, overflow="fold")
+    for section, rows in (found.sections if everything else found.different()).items():
+        if rows:
+            table.add_row(Text(section, "bold"))
+        for row in rows:
+            sides = [
+                f"{comparing.written(row.key, value)}{' (better)' if row.better == side else ''}"
+                for side, value in (("left", row.left), ("right", row.right))
+            ]
+            table.add_row(f"  {row.key}", *map(Text, sides))
     out().print(table)
 
 
@@ -97,6 +147,14 @@ def facts(run: Run, state: RunState) -> dict[str, Any]:
     error = state.error
     body["error"] = {"kind": error.kind, "message": error.message, "hint": error.hint} if error else None
     return {"id": run.id, "folder": str(run.folder), "result": result} | body
+
+
+def _compiled(wanted: str) -> Predicate:
+    """The filter; where it is unclear, the error points at the place."""
+    try:
+        return compile_filter(wanted)
+    except FilterError as error:
+        raise ConfigError(f"--filter: {error.message}\n{error.pointed(wanted)}", error.hint) from error
 
 
 def _described(run: Run, state: RunState, evals: list[Eval]) -> list[tuple[str, str]]:

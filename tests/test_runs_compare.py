@@ -1,0 +1,195 @@
+"""Two runs set side by side, and a recipe started from a run, as a person would check them by hand."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from engine.config.load import load_text
+from engine.errors import ConfigError
+from engine.runs.compare import Comparison, Row, compare, written
+from engine.runs.events import Eval, Started
+from engine.runs.fork import fork_text, free_name
+from engine.runs.run import Run
+from ft import cli
+from tests.run_fixtures import STARTED, make_run, step
+
+
+def rows(found: Comparison, section: str) -> dict[str, Row]:
+    return {row.key: row for row in found.different().get(section, ())}
+
+
+def ft(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    root = str(Path(cli.__file__).parent.parent)
+    return subprocess.run(
+        [sys.executable, "-m", "ft.cli", *arguments],
+        env=os.environ | {"PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_only_what_differs_is_told_apart(ft_home: Path) -> None:
+    left = make_run("20260101-000000-a", lr=1e-3, rank=16)
+    right = make_run("20260102-000000-a", lr=2e-4, rank=16, provenance={"versions": {"torch": "2.14.0"}})
+    found = compare(left, right)
+    assert {key: (row.left, row.right) for key, row in rows(found, "recipe").items()} == {
+        "training.learning_rate": (1e-3, 2e-4)
+    }
+    assert {key: (row.left, row.right) for key, row in rows(found, "versions").items()} == {
+        "torch": ("2.13.0", "2.14.0"),
+        "peft": ("0.21.2", None),
+    }
+    assert rows(found, "data and model") == {}
+    assert not found.cautions
+
+
+def test_the_better_result_is_named_where_both_were_held_to_the_same_rows(ft_home: Path) -> None:
+    worse, better = (
+        make_run("20260101-000000-a", start_loss=3.0),
+        make_run("20260102-000000-b", start_loss=2.0),
+    )
+    results = rows(compare(worse, better), "results")
+    assert results["best held-out loss"].better == "right"
+    assert results["loss"].better == ""  # of training rows: less may be worse
+    assert rows(compare(better, worse), "results")["best held-out loss"].better == "left"
+
+
+def test_no_loss_is_called_better_where_the_held_out_rows_differ(ft_home: Path) -> None:
+    left = make_run("20260101-000000-a")
+    other_data = {"data": {"examples": 280, "fingerprint": "e" * 64}}
+    right = make_run("20260102-000000-b", start_loss=2.0, provenance=other_data)
+    found = compare(left, right)
+    assert "held-out rows differ" in found.cautions[0]
+    assert rows(found, "results")["best held-out loss"].better == ""
+
+
+def test_what_a_resume_has_superseded_counts_for_nothing(ft_home: Path) -> None:
+    whole = make_run("20260101-000000-a", steps=20)
+    resumed = make_run("20260102-000000-b", steps=20, end=None)
+    resumed.emit(Started(t=STARTED + 100, run=resumed.id, pid=2, resumed_from=10))
+    for number in range(11, 21):
+        resumed.emit(step(number, 1.0, 20, t=STARTED + 100 + number))
+    results = {row.key: row for row in compare(whole, resumed).sections["results"]}
+    assert results["trained tokens"].same
+    assert results["best step"].right == 10
+
+
+@pytest.mark.parametrize("gone", ["events.jsonl", "train.yml", "provenance.json", "plan.json", "all"])
+def test_a_damaged_run_can_be_compared_too(ft_home: Path, gone: str) -> None:
+    left, right = make_run("20260101-000000-a"), make_run("20260102-000000-b")
+    for name in [gone] if gone != "all" else [path.name for path in right.folder.iterdir()]:
+        path = right.folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.exists():
+            path.write_bytes(b"\xff\0")
+    found = compare(left, right)
+    assert found.sections["results"]
+    json.dumps(found.to_json())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        ("process peak bytes", 1_689_927_680, "1.69 GB"),
+        ("data.fingerprint", "0ff81399715605cb", "0ff813997156"),
+        ("training.learning_rate", 1e-4, "0.0001"),
+        ("packing", True, "yes"),
+        ("evaluation.samples", [], "none"),
+        ("evaluation.samples", ["a\nb", "c"], "a b, c"),
+        ("data.train", {"path": "x.jsonl"}, "path: x.jsonl"),
+        ("best held-out loss", None, "–"),
+        ("loss", float("nan"), "nan"),
+    ],
+)
+def test_values_are_written_for_people(key: str, value: Any, text: str) -> None:
+    assert written(key, value) == text
+
+
+def test_runs_compare_prints_both_sides_and_json_the_same(ft_home: Path) -> None:
+    make_run("20260101-000000-a", lr=1e-3)
+    make_run("20260102-000000-b", lr=2e-4)
+    done = ft("runs", "compare", "20260101", "20260102")
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if "training.learning_rate" in line]
+    assert line.split() == ["training.learning_rate", "0.001", "0.0002"]
+    assert "training.scheduler" not in done.stdout
+    assert "training.scheduler" in ft("runs", "compare", "20260101", "20260102", "--all").stdout
+    body = json.loads(ft("runs", "compare", "20260101", "20260102", "--json").stdout)
+    assert (body["left"], body["right"]) == ("20260101-000000-a", "20260102-000000-b")
+    assert body["sections"]["recipe"]
+
+
+def test_runs_list_takes_a_filter_and_points_at_a_mistake(ft_home: Path) -> None:
+    make_run("20260101-000000-sql", lr=1e-3)
+    make_run("20260102-000000-chat", lr=2e-4)
+    done = ft("runs", "list", "--filter", "lr>5e-4 tag:sql", "--json")
+    assert [run["id"] for run in json.loads(done.stdout)] == ["20260101-000000-sql"]
+    wrong = ft("runs", "list", "--filter", "name:sql los<1")
+    assert wrong.returncode == ConfigError.exit_code
+    message, text, pointer = wrong.stderr.splitlines()[:3]
+    assert "no field 'los'" in message
+    assert text[pointer.index("^") : pointer.rindex("^") + 1] == "los"
+    none = ft("runs", "list", "--filter", "nothing-like-it")
+    assert (none.returncode, none.stdout) == (0, "")
+    assert "None of 2 runs" in none.stderr
+
+
+def test_a_fork_keeps_comments_and_takes_on_what_the_run_really_used(ft_home: Path) -> None:
+    run = make_run("20260101-000000-sql")
+    source = (run.folder / "source.yml").read_text().replace("train: starter", "train: rows.jsonl  # mine")
+    (run.folder / "source.yml").write_text(source + "output:\n  dir: elsewhere\n")
+    used = load_text(source, Path("/recipes/train.yml"), ["training.max_steps=7"]).resolved()
+    (run.folder / "train.yml").write_text(used)
+    text = fork_text(run.folder, {"sql"})
+    assert "# mine" in text
+    assert "# a recipe with a comment" in text
+    body = yaml.safe_load(text)
+    assert body["name"] == "sql-2"
+    assert body["data"]["train"] == "/recipes/rows.jsonl"
+    assert body["training"]["max_steps"] == 7
+    assert not (body.get("output") or {}).get("dir")
+    forked, original = load_text(text, Path("/x/train.yml")).config, load_text(used, Path("/y")).config
+    assert forked.model_copy(update={"name": "sql"}) == original
+
+
+def test_a_fork_without_the_source_starts_from_the_resolved_recipe(ft_home: Path) -> None:
+    run = make_run("20260101-000000-sql", lr=5e-4)
+    (run.folder / "source.yml").unlink()
+    assert yaml.safe_load(fork_text(run.folder, ()))["training"]["learning_rate"] == 5e-4
+    (run.folder / "train.yml").unlink()
+    with pytest.raises(ConfigError, match="cannot be read"):
+        fork_text(run.folder, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "taken", "free"),
+    [
+        ("sql", {"sql"}, "sql-2"),
+        ("sql", {"sql", "sql-2", "sql-3"}, "sql-4"),
+        ("sql-2", {"sql-2"}, "sql-3"),
+        ("llama-3-8b", set(), "llama-3-8b-2"),
+        ("x" * 64, set(), "x" * 62 + "-2"),
+    ],
+)
+def test_a_forks_name_is_the_next_that_is_free(name: str, taken: set[str], free: str) -> None:
+    assert free_name(name, taken) == free
+
+
+def test_a_not_a_number_on_both_sides_is_no_difference(ft_home: Path) -> None:
+    runs: list[Run] = []
+    for day in (1, 2):
+        run = make_run(f"2026010{day}-000000-a", steps=2, end=None)
+        run.emit(step(3, float("nan")))
+        run.emit(Eval(t=STARTED, step=3, loss=float("nan"), perplexity=float("nan")))
+        runs.append(run)
+    row = next(row for row in compare(*runs).sections["results"] if row.key == "loss")
+    assert row.same
