@@ -20,7 +20,7 @@ from engine.config.problems import Problem
 from engine.errors import ConfigError, FtError, OutOfMemoryError
 from screens.base import FtScreen
 from screens.messages import EditRecipe, WentWrong
-from screens.recipe_messages import Checked, NotPlanned, Opened, Planned
+from screens.recipe_messages import Checked, NothingHere, NotPlanned, Opened, Planned
 from screens.recipe_state import NAME, check, on_disk, read, shown, write
 from screens.widgets.confirm import Confirm
 from screens.widgets.editor import Editor
@@ -118,10 +118,17 @@ class RecipeScreen(FtScreen):
             if path is not None:
                 path = path.expanduser().absolute()
                 found = on_disk(path) if quietly or text is not None else read(path)
-            if found is not None or text is not None:
+            if found is None and text is None:
+                self.post_message(NothingHere())
+            else:
                 self.post_message(Opened(path, found, text if text is not None else found or "", number))
         except FtError as error:
             self.post_message(WentWrong(error))
+
+    def on_nothing_here(self) -> None:
+        """The profiles are ready to be picked from."""
+        if not self.opened:
+            self.query_one("#empty ProfileList").focus()
 
     def on_opened(self, message: Opened) -> None:
         if message.number != self._asked:
@@ -132,7 +139,9 @@ class RecipeScreen(FtScreen):
         self.unchanged = editor.text
         if message.text != message.in_file:
             editor.load_text(message.text)
-        self.opened = True
+        if not self.opened:
+            self.opened = True
+            self.set_focus(None)
         self.query_one(PlanView).forget()
         self._changed()
         self.look()
@@ -201,7 +210,6 @@ class RecipeScreen(FtScreen):
         """Say whose text this is, and whether it is saved."""
         state = " · new" if self.in_file is None else " · changed" if self.changed else ""
         self.query_one("#text-pane").border_title = self.title_of_file + state
-        self.query_one(Panes).say("text", state.strip(" ·"))
 
     @on(FieldChanged)
     def _field_changed(self, message: FieldChanged) -> None:
@@ -254,10 +262,11 @@ class RecipeScreen(FtScreen):
         count = len(found.problems)
         pane = self.query_one("#text-pane")
         pane.set_class(bool(count), "-wrong")
-        pane.border_subtitle = f"✖ {_problems(count)}" if count else "✔ no problems"
+        pane.border_subtitle = f"✖ {_problems(count)} · f8 next" if count else "✔ no problems"
         view = self.query_one(PlanView)
         view.note(f"✖ Waits for {_problems(count)} to be mended." if count else "… planning", old=bool(count))
-        self.query_one(Panes).say("plan", f"✖ {count}" if count else "…")
+        self.query_one(Panes).say("text", f"✖ {count}" if count else "")
+        self.query_one(Panes).say("plan", "" if count else "…")
 
     def on_planned(self, message: Planned) -> None:
         if message.text == self.text:
@@ -338,9 +347,11 @@ class RecipeScreen(FtScreen):
                 self.pane = pane
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Without a recipe there is only opening one; None is shown dim."""
+        """Without a recipe there is only opening one."""
+        if action == "edit" and isinstance(self.focused, Editor):
+            return False
         needs = ("save", "save_as", "save_profile", "start", "diff", "edit", "next_pane", "next_problem")
-        return None if action in (*needs, "undo", "redo") and not self.opened else True
+        return self.opened or action not in (*needs, "undo", "redo")
 
     def watch_opened(self) -> None:
         self.refresh_bindings()

@@ -23,6 +23,10 @@ class Opened(Message):
         self.number = number
 
 
+class NothingHere(Message):
+    """The current folder has no recipe."""
+
+
 class Checked(Message):
     """What a text says and what is wrong with it. A newer one replaces an older one in the queue."""
 

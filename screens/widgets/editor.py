@@ -21,7 +21,7 @@ THEME = "ft"
 class Editor(TextArea):
     """`train.yml` as text. Escape leaves it, tab indents by two spaces."""
 
-    DEFAULT_CSS = "Editor, Editor:focus { border: none; padding: 0; }"
+    DEFAULT_CSS = "Editor, Editor:focus { border: none; padding: 0; scrollbar-size: 1 1; }"
 
     def __init__(self) -> None:
         super().__init__(tab_behavior="indent", show_line_numbers=True, soft_wrap=False, max_checkpoints=500)
@@ -36,6 +36,10 @@ class Editor(TextArea):
     def on_mount(self) -> None:
         self._use_theme()
         self.app.theme_changed_signal.subscribe(self, lambda _: self._use_theme())
+
+    def on_resize(self) -> None:
+        """What is being written stays in sight when the pane shrinks, as when problems are listed below."""
+        self.call_after_refresh(self.scroll_cursor_visible)
 
     def _use_theme(self) -> None:
         """YAML in the colours of the app's theme."""

@@ -19,6 +19,7 @@ from engine.errors import FtError
 
 LABEL = 17
 """Columns of the longest label that is not cut, and the space after it."""
+HINT = "↑ ↓ go from field to field, ← → turn a choice; a field left empty, or del, takes the default."
 SHORT = {
     "gradient_checkpointing": "checkpointing",
     "effective_batch_size": "effective batch",
@@ -153,28 +154,35 @@ class Row(Horizontal):
             self.control.show(value)
 
 
+class Fields(VerticalScroll, can_focus=False, inherit_bindings=False):
+    """The rows; up and down go through them, and the rows in sight follow."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("down", "app.focus_next", "next field", show=False),
+        Binding("up", "app.focus_previous", "previous field", show=False),
+        Binding("pagedown", "page_down", show=False),
+        Binding("pageup", "page_up", show=False),
+    ]
+
+
 class Form(Vertical):
     """All sections of the schema; below them, the help of the field at hand."""
 
     DEFAULT_CSS = """
-    Form > VerticalScroll { height: 1fr; scrollbar-size-vertical: 1; }
+    Form > Fields { height: 1fr; scrollbar-size-vertical: 1; }
     Form .section { height: 1; margin-top: 1; color: $primary; text-style: bold; }
     Form .section.-first { margin-top: 0; }
     Form > #field-help { height: auto; min-height: 3; max-height: 7; border-top: solid $panel-lighten-2; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("down", "app.focus_next", "next field", show=False),
-        Binding("up", "app.focus_previous", "previous field", show=False),
-    ]
 
     def __init__(self) -> None:
         super().__init__()
         self.rows: dict[str, Row] = {}
 
     def compose(self) -> ComposeResult:
-        with VerticalScroll(can_focus=False):
+        with Fields():
             yield from self._lines()
-        yield Static(id="field-help", markup=False)
+        yield Static(Content.styled(HINT, "$text-muted"), id="field-help")
 
     def _lines(self) -> Iterable[Widget]:
         section = None

@@ -24,6 +24,7 @@ VERDICTS = {
 }
 NAME, AMOUNT = 13, 8
 """Columns of a part's name and of its size."""
+MUTED = "$foreground 65%"
 Part = tuple[str, str] | str
 
 
@@ -31,7 +32,7 @@ class PlanView(VerticalScroll):
     """The plan pane. The last plan stays until there is another; a note above says what is the matter with it."""
 
     DEFAULT_CSS = """
-    PlanView { padding: 0 1; scrollbar-size-vertical: 1; }
+    PlanView { padding: 0 1; scrollbar-size-vertical: 1; scrollbar-gutter: stable; }
     PlanView > Static { height: auto; }
     PlanView > #plan-note { margin-bottom: 1; display: none; }
     PlanView.-noted > #plan-note { display: block; }
@@ -68,7 +69,7 @@ class PlanView(VerticalScroll):
         """Why the text cannot be planned."""
         parts: list[Part] = [("✖ This cannot be planned.", "bold $text-error"), f"\n{error.message}"]
         if error.hint:
-            parts.append((f"\n{error.hint}", "$text-muted"))
+            parts.append((f"\n{error.hint}", MUTED))
         self.query_one("#plan-note", Static).update(Content.assemble(*parts))
         self.set_class(True, "-noted")
         self.set_class(True, "-old")
@@ -93,9 +94,7 @@ def described(plan: "Plan", width: int) -> Iterator[Content]:
     most = max(*parts.values(), 1)
     for name, amount in parts.items():
         bar = "█" * math.ceil(max(width - NAME - AMOUNT - 1, 1) * amount / most)
-        yield Content.assemble(
-            (f"{name:<{NAME}}", "$text-muted"), f"{size(amount):>{AMOUNT}} ", (bar, "$primary")
-        )
+        yield Content.assemble((f"{name:<{NAME}}", MUTED), f"{size(amount):>{AMOUNT}} ", (bar, "$primary"))
     yield Content("")
     time = "time unknown" if plan.seconds is None else f"about {duration(max(plan.seconds, 1))}"
     yield Content.assemble((f"{count(plan.steps)} steps, {time}", "bold"))
@@ -103,8 +102,8 @@ def described(plan: "Plan", width: int) -> Iterator[Content]:
         yield Content.assemble(("→ ", "$text-warning"), line)
     for name, chosen, why in choices(plan):
         yield Content("")
-        yield Content.assemble((f"{name} ", "$text-muted"), (chosen, "bold"))
-        yield Content.assemble((why, "$text-muted"))
+        yield Content.assemble((f"{name} ", MUTED), (chosen, "bold"))
+        yield Content.assemble((why, MUTED))
 
 
 def _bar(label: str, share: float, width: int, style: str, over: bool) -> Content:
@@ -112,7 +111,7 @@ def _bar(label: str, share: float, width: int, style: str, over: bool) -> Conten
     cells = max(width, 1)
     full = min(cells, math.ceil(cells * share))
     filled = "█" * (full - 1) + "▶" if over else "█" * full
-    return Content.assemble(label, (filled, style), ("░" * (cells - full), "$text-muted"))
+    return Content.assemble(label, (filled, style), ("░" * (cells - full), MUTED))
 
 
 def choices(plan: "Plan") -> Iterator[tuple[str, str, str]]:

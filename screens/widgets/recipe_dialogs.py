@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from rich.table import Table
+from rich.text import Text
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -68,7 +70,11 @@ def difference_lines(before: str, after: str) -> list[Content]:
 class ProfileList(OptionList):
     """The profiles to start from, each with what it is for."""
 
-    DEFAULT_CSS = "ProfileList { height: auto; max-height: 16; border: none; background: transparent; }"
+    DEFAULT_CSS = """
+    ProfileList, ProfileList:focus {
+        height: auto; max-height: 16; border: none; padding: 0; background: transparent;
+    }
+    """
 
     class Found(Message):
         """The profiles there are: name and summary."""
@@ -98,10 +104,12 @@ class ProfileList(OptionList):
     def on_profile_list_found(self, message: Found) -> None:
         width = max((len(name) for name, _ in message.profiles), default=0)
         self.clear_options()
-        self.add_options(
-            Option(Content.assemble((f"{name:<{width}}", "bold"), "  ", (summary, "$text-muted")), id=name)
-            for name, summary in message.profiles
-        )
+        for name, summary in message.profiles:
+            row = Table.grid(padding=(0, 2, 0, 0))
+            row.add_column(width=width, style="bold")
+            row.add_column()
+            row.add_row(Text(name), Text(summary))
+            self.add_option(Option(row, id=name))
         self.highlighted = 0
 
 
@@ -140,7 +148,9 @@ class AskPath(ModalScreen[Path | None]):
         width: 80; max-width: 96%; height: auto; max-height: 90%;
         padding: 0 1; background: $panel; border: round $primary; border-title-style: bold;
     }
-    AskPath OptionList { height: auto; max-height: 12; border: none; background: transparent; }
+    AskPath OptionList, AskPath OptionList:focus {
+        height: auto; max-height: 12; border: none; padding: 0; background: transparent;
+    }
     AskPath Static { color: $text-muted; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -172,6 +182,10 @@ class AskPath(ModalScreen[Path | None]):
                 yield Static(self.hint, markup=False)
             if self.existing:
                 yield OptionList()
+
+    def on_mount(self) -> None:
+        if self.existing:
+            self.look(self.proposal)
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
