@@ -1,18 +1,308 @@
-"""Chat."""
+"""Chat: the trained model and the one it was made from, side by side, word by word."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import ClassVar
 
+from textual import on, work
+from textual.containers import Horizontal
+from textual.message import Message
+from textual.reactive import reactive
 from textual.widget import Widget
-from textual.widgets import Static
+from textual.widgets import Input
+from textual.worker import Worker, get_current_worker
 
+from engine.data.types import Message as Said
+from engine.errors import FtError
+from engine.runs.index import RunSummary
+from engine.runs.run import Run
 from screens.base import FtScreen
+from screens.conversation import OVER, SIDES, Answer, Conversation, Side, Turn
+from screens.messages import ChatWith, RunsChanged, WentWrong
+from screens.talkers import Talker, newest, talker_of, talkers
+from screens.widgets.pick_model import PickModel
+from screens.widgets.transcript import Transcript
+
+TEMPERATURES = (0.0, 0.3, 0.7, 1.0)
+MAX_TOKENS = 1024
+TICK_S = 1.0
+NOTHING = (
+    "Nothing is trained yet, so there is nobody to talk to.\n\n"
+    "Press 1 for Home and t there to train the starter, or 4 to write a recipe.\n"
+    "A run can be talked to from its first checkpoint on."
+)
+BEGIN = "Write a question below; enter sends it."
 
 
 class ChatScreen(FtScreen):
-    """Chat."""
+    """Two transcripts, and a line to write in."""
 
     SCOPE = "chat"
     CSS_PATH = "chat.tcss"
+    STATES: ClassVar[tuple[str, ...]] = tuple(f"-only-{side}" for side in SIDES)
+    view: reactive[str] = reactive("both", init=False)
+    """`both`, `trained` or `base`; on a narrow terminal `both` shows the trained one."""
+    temperature: reactive[float] = reactive(0.0, init=False)
+
+    class Grown(Message):
+        """An answer as it is now; a newer one replaces an older one in the queue."""
+
+        def __init__(self, talk: int, number: int, side: Side, answer: Answer) -> None:
+            super().__init__()
+            self.talk, self.number, self.side, self.answer = talk, number, side, answer
+
+        def can_replace(self, message: Message) -> bool:
+            return (
+                isinstance(message, ChatScreen.Grown)
+                and (message.talk, message.number, message.side) == (self.talk, self.number, self.side)
+                and message.answer.state not in OVER
+            )
+
+    class Chosen(Message):
+        """The model to talk to; None where none is trained."""
+
+        def __init__(self, talker: Talker | None) -> None:
+            super().__init__()
+            self.talker = talker
+
+    class Listed(Message):
+        """All models that there are to talk to."""
+
+        def __init__(self, talkers: list[Talker]) -> None:
+            super().__init__()
+            self.talkers = talkers
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self.clock = clock
+        self.talker: Talker | None = None
+        self.conversation = Conversation()
+        self._talk = 0
+        """Counts conversations: what an earlier one still says is not for this one."""
+        self._job: tuple[int, Side] | None = None
+        self._asked_at = 0.0
+        self._answering: Worker[None] | None = None
 
     def body(self) -> Iterable[Widget]:
-        yield Static("Chat")
+        with Horizontal(id="talk"):
+            for side in SIDES:
+                yield Transcript(side)
+        yield Input(placeholder=BEGIN, id="prompt")
+
+    def on_mount(self) -> None:
+        self._begin()
+        self.query_one("#prompt").focus()
+        self.set_interval(TICK_S, self._tick)
+        self.choose_newest(self.host.runs)
+
+    def on_runs_changed(self, message: RunsChanged) -> None:
+        if self.talker is None:
+            self.choose_newest(message.runs)
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self.watch_view)
+
+    # What takes a while, each in a thread of its own
+
+    @work(thread=True, exclusive=True, group="choose")
+    def choose_newest(self, runs: Sequence[RunSummary]) -> None:
+        """Find somebody to talk to."""
+        self.post_message(self.Chosen(newest(runs)))
+
+    @work(thread=True, exclusive=True, group="choose")
+    def choose(self, reference: str) -> None:
+        """Open a run or checkpoint."""
+        try:
+            self.post_message(self.Chosen(talker_of(reference)))
+        except FtError as error:
+            self.app.post_message(WentWrong(error))
+
+    @work(thread=True, exclusive=True, group="list")
+    def list_talkers(self, runs: Sequence[RunSummary]) -> None:
+        """Look what there is to choose from."""
+        self.post_message(self.Listed(talkers(runs)))
+
+    @work(thread=True, exclusive=True, group="answer")
+    def answer(
+        self, talk: int, number: int, side: Side, reference: str, messages: list[Said], temperature: float
+    ) -> None:
+        """Stream one side's answer to one question."""
+        worker, start, answer = get_current_worker(), self.clock(), Answer()
+        try:
+            run = Run.open(reference)
+            pieces = self.host.service().generate(
+                run, messages, MAX_TOKENS, temperature, number, side == "base", worker.cancelled_event
+            )
+            for piece in pieces:
+                gone = self.clock() - start
+                answer = replace(
+                    answer,
+                    text=answer.text + piece,
+                    state="answering",
+                    tokens=answer.tokens + 1,
+                    first_s=answer.first_s or gone,
+                    seconds=gone,
+                )
+                self.post_message(self.Grown(talk, number, side, answer))
+        except FtError as error:
+            problem = "\n  ".join(each for each in (error.message, error.hint) if each)
+            answer = replace(answer, state="failed", problem=problem)
+        else:
+            answer = replace(answer, state="stopped" if worker.is_cancelled else "done")
+        self.post_message(self.Grown(talk, number, side, answer))
+
+    # What comes back
+
+    def on_chat_screen_chosen(self, message: Chosen) -> None:
+        if message.talker is None and self.talker is not None:
+            return
+        changed = message.talker != self.talker
+        self.talker = message.talker
+        if changed or message.talker is None:
+            self._begin()
+
+    @work
+    async def on_chat_screen_listed(self, message: Listed) -> None:
+        if not message.talkers:
+            self.notify("Nothing is trained yet.")
+            return
+        chosen = await self.app.push_screen_wait(PickModel(message.talkers, self.talker))
+        if chosen is not None:
+            self.post_message(self.Chosen(chosen))
+
+    def on_chat_screen_grown(self, message: Grown) -> None:
+        turns = self.conversation.turns
+        if message.talk != self._talk or message.number >= len(turns):
+            return
+        turn, side = turns[message.number], message.side
+        known = turn.answers.get(side)
+        if known is not None and known.state in OVER:
+            return  # it was stopped; what came after that is not shown
+        turn.answers[side] = message.answer
+        self._show(message.number, side)
+        if message.answer.state in OVER:
+            self._job = None
+            self._next()
+
+    def on_chat_with(self, message: ChatWith) -> None:
+        self.choose(message.reference)
+
+    @on(Input.Submitted, "#prompt")
+    def _sent(self, message: Input.Submitted) -> None:
+        text = message.value.strip()
+        if not text:
+            return
+        if self.talker is None:
+            self.notify(NOTHING, title="Nobody to talk to", severity="warning")
+            return
+        message.input.value = ""
+        turn = Turn(text)
+        self.conversation.turns.append(turn)
+        for transcript in self.query(Transcript):
+            transcript.ask(turn)
+            self._show(len(self.conversation.turns) - 1, transcript.side)
+        self._next()
+
+    # What a person does
+
+    def action_stop(self) -> None:
+        if self._job is None:
+            self.set_focus(None)
+            return
+        self._cancel()
+        self.conversation.stop()
+        for number in range(len(self.conversation.turns)):
+            for side in SIDES:
+                self._show(number, side)
+        self.refresh_bindings()
+
+    def action_pick(self) -> None:
+        self.list_talkers(self.host.runs)
+
+    def action_new(self) -> None:
+        self._begin()
+        self.query_one("#prompt").focus()
+
+    def action_view(self) -> None:
+        views = SIDES if self.has_class("-narrow") else ("both", *SIDES)
+        now = self._in_view()[0] if self.has_class("-narrow") else self.view
+        self.view = views[(views.index(now) + 1) % len(views)]
+
+    def action_temperature(self) -> None:
+        at = TEMPERATURES.index(self.temperature)
+        self.temperature = TEMPERATURES[(at + 1) % len(TEMPERATURES)]
+
+    def action_copy(self) -> None:
+        text = self.conversation.last_answer(self._in_view())
+        if text:
+            self.app.copy_to_clipboard(text)
+        self.notify("The last answer is copied." if text else "There is no answer to copy yet.")
+
+    def action_write(self) -> None:
+        self.query_one("#prompt").focus()
+
+    def watch_view(self) -> None:
+        shown = self._in_view()
+        for side in SIDES:
+            self.set_class(shown == [side], f"-only-{side}")
+        self._titles()
+        self._next()
+
+    def watch_temperature(self) -> None:
+        self._titles()
+
+    # What is shown
+
+    def _in_view(self) -> list[Side]:
+        if self.view == "both":
+            return ["trained"] if self.has_class("-narrow") else list(SIDES)
+        return [side for side in SIDES if side == self.view]
+
+    def _begin(self) -> None:
+        """A new conversation."""
+        self._cancel()
+        self._talk += 1
+        self.conversation = Conversation()
+        for transcript in self.query(Transcript):
+            transcript.begin(BEGIN if self.talker else NOTHING)
+        self._titles()
+
+    def _next(self) -> None:
+        """Ask for the next answer that is missing in what is shown, one at a time: they share one machine."""
+        if self._job is not None or self.talker is None:
+            return
+        self._job = self.conversation.next_job(self._in_view())
+        self.refresh_bindings()
+        if self._job is None:
+            return
+        number, side = self._job
+        self._asked_at = self.clock()
+        messages = self.conversation.messages(number, side)
+        self.conversation.turns[number].answers[side] = Answer()
+        self._show(number, side)
+        self._answering = self.answer(
+            self._talk, number, side, self.talker.reference, messages, self.temperature
+        )
+
+    def _cancel(self) -> None:
+        self._job = None
+        if self._answering is not None:
+            self._answering.cancel()
+
+    def _tick(self) -> None:
+        """Show that time goes by while a model is loaded."""
+        if self._job is not None:
+            self._show(*self._job)
+
+    def _show(self, number: int, side: Side) -> None:
+        waited = self.clock() - self._asked_at if self._job == (number, side) else None
+        answer = self.conversation.turns[number].answers.get(side)
+        self.query_one(f"#{side}", Transcript).show(number, answer, waited)
+
+    def _titles(self) -> None:
+        trained, base = (self.query_one(f"#{side}", Transcript) for side in SIDES)
+        trained.border_title = f"trained: {self.talker.title}" if self.talker else "trained"
+        base.border_title = f"untrained: {self.talker.base}" if self.talker else "untrained"
+        drawn = f"temperature {self.temperature:g}" if self.temperature else "the likeliest words"
+        trained.border_subtitle = base.border_subtitle = drawn

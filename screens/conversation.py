@@ -1,0 +1,79 @@
+"""A conversation with two models: the same questions, each model's own answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from engine.data.types import Message
+
+Side = Literal["trained", "base"]
+SIDES: tuple[Side, ...] = ("trained", "base")
+State = Literal["asked", "answering", "done", "stopped", "failed"]
+OVER = ("done", "stopped", "failed")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model has said so far. `seconds` count from the question to the last word; `tokens` are pieces."""
+
+    text: str = ""
+    state: State = "asked"
+    tokens: int = 0
+    first_s: float = 0.0
+    """Seconds until the first word."""
+    seconds: float = 0.0
+    problem: str = ""
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """How fast words came once the first was there."""
+        gone = self.seconds - self.first_s
+        return (self.tokens - 1) / gone if self.tokens > 1 and gone > 0 else None
+
+
+@dataclass
+class Turn:
+    """A question, and the answers that there are."""
+
+    question: str
+    answers: dict[Side, Answer] = field(default_factory=dict)
+
+
+@dataclass
+class Conversation:
+    """The turns so far."""
+
+    turns: list[Turn] = field(default_factory=list)
+
+    def next_job(self, sides: Sequence[Side]) -> tuple[int, Side] | None:
+        """The first question that a side in view has not answered."""
+        for number, turn in enumerate(self.turns):
+            for side in sides:
+                if side not in turn.answers:
+                    return number, side
+        return None
+
+    def messages(self, number: int, side: Side) -> list[Message]:
+        """What a side is given to answer a turn: all that was said before it, in its own words."""
+        said: list[Message] = []
+        for turn in self.turns[:number]:
+            answer = turn.answers.get(side, Answer())
+            if answer.text:
+                said += [Message("user", turn.question), Message("assistant", answer.text)]
+        return [*said, Message("user", self.turns[number].question)]
+
+    def stop(self) -> None:
+        """Leave every question as it is answered now."""
+        for turn in self.turns:
+            for side in SIDES:
+                answer = turn.answers.get(side)
+                if answer is None or answer.state not in OVER:
+                    turn.answers[side] = replace(answer or Answer(), state="stopped")
+
+    def last_answer(self, sides: Sequence[Side]) -> str:
+        """The newest words of the first of the sides that has any; empty where none has."""
+        for turn in reversed(self.turns):
+            for side in sides:
+                if text := turn.answers.get(side, Answer()).text:
+                    return text
+        return ""
