@@ -1,18 +1,23 @@
-"""Numbers that only grow in number, with the least and the greatest of every power of two of them.
+"""Numbers that only grow in number, with the least and the greatest of each 16, each 256, and so on.
 
 Any span's extremes are then found in a time that grows with the logarithm of its length, so that a chart of a
-hundred thousand points is drawn from a few thousand comparisons. Past `capacity` entries the finest level is
-given up: two entries become one, `stride` doubles, and memory stays as it is however long a run goes on.
+hundred thousand points is drawn from a few thousand comparisons. (16, not 2: short slices are compared in C.)
+Past `capacity` entries two entries become one, `stride` doubles, and memory stays as it is however long a run
+goes on.
 """
 
 import math
 from array import array
-from weakref import WeakValueDictionary
+from weakref import ref
 
 CAPACITY = 1 << 16
 """Entries that are kept; the screen of a terminal has a few hundred columns."""
 GREATEST = 1e300
 """What is larger is as good as infinite: sums and differences of what is smaller do not overflow."""
+FAN_BITS = 4
+FAN = 1 << FAN_BITS
+"""Entries that the next level has one of."""
+MOST_WEIGHT = 1 - 1e-9
 INF, NAN = math.inf, math.nan
 
 
@@ -62,7 +67,7 @@ class Pyramid:
         self._filled = 1  # values in the last entry, of which
         self._finite = 0  # are numbers
         self._lows, self._highs = [array("d")], [array("d")]
-        self._smoothed: WeakValueDictionary[float, Smoothed] = WeakValueDictionary()
+        self._smoothed: list[ref[Smoothed]] = []  # those that somebody holds
 
     def __len__(self) -> int:
         """Values appended; those of entries cut off are not counted."""
@@ -82,8 +87,9 @@ class Pyramid:
             self._carry()
             if len(self.values) == self._capacity:
                 self._halve()
-        for other in list(self._smoothed.values()) if self._smoothed else ():
-            other.append(value)
+        for found in self._smoothed:
+            if (other := found()) is not None:
+                other.append(value)
 
     def extremes(self, start: int, stop: int) -> tuple[float, float]:
         """Least and greatest of the entries from `start` up to, not including, `stop`; inf and -inf of none."""
@@ -92,34 +98,36 @@ class Pyramid:
         if start < stop and stop == len(self.values) and self._filled < self.stride:  # in no pair yet
             stop -= 1
             low, high = lows[0][stop], highs[0][stop]
-        while stop - start > 12:
-            if start & 1:
-                low, high = min(low, lows[level][start]), max(high, highs[level][start])
-                start += 1
-            if stop & 1:
-                stop -= 1
-                low, high = min(low, lows[level][stop]), max(high, highs[level][stop])
-            start, stop, level = start >> 1, stop >> 1, level + 1
+        while stop - start > 2 * FAN:
+            inner, outer = (start + FAN - 1) >> FAN_BITS, stop >> FAN_BITS
+            a, b = inner << FAN_BITS, outer << FAN_BITS
+            if start < a or b < stop:
+                low = min(low, min(lows[level][start:a] + lows[level][b:stop]))
+                high = max(high, max(highs[level][start:a] + highs[level][b:stop]))
+            start, stop, level = inner, outer, level + 1
         if start < stop:
-            low, high = min(low, *lows[level][start:stop]), max(high, *highs[level][start:stop])
+            low, high = min(low, min(lows[level][start:stop])), max(high, max(highs[level][start:stop]))
         return low, high
 
     def truncate(self, entries: int) -> None:
         """Keep that many entries."""
         if entries < len(self.values):
             for level, (low, high) in enumerate(zip(self._lows, self._highs, strict=True)):
-                del low[entries >> level :], high[entries >> level :]
+                del low[entries >> FAN_BITS * level :], high[entries >> FAN_BITS * level :]
             del self.values[entries:]
             self._filled = self.stride
-        for other in list(self._smoothed.values()):
-            other.truncate(entries)
+        for found in self._smoothed:
+            if (other := found()) is not None:
+                other.truncate(entries)
 
     def smoothed(self, weight: float) -> "Smoothed":
-        """These values smoothed, and kept so for as long as somebody holds the result."""
-        found = self._smoothed.get(weight)
-        if found is None:
-            found = self._smoothed[weight] = Smoothed(weight, self)
-        return found
+        """These values smoothed, and kept so for as long as somebody holds the result; `weight` as `Smoothed`."""
+        weight = min(max(weight, 0.0), MOST_WEIGHT) if weight == weight else 0.0
+        held = [found for found in self._smoothed if found() is not None]
+        same = (other for found in held if (other := found()) is not None and other.weight == weight)
+        smooth = next(same, None) or Smoothed(weight, self)
+        self._smoothed = [*(found for found in held if found() is not smooth), ref(smooth)]
+        return smooth
 
     def _merge(self, value: float, number: bool) -> None:
         """Take a value into the last entry."""
@@ -132,38 +140,40 @@ class Pyramid:
             self._highs[0][-1] = max(self._highs[0][-1], value)
 
     def _carry(self) -> None:
-        """Pair the last entry with its neighbour, the pair with its neighbour, and so on up."""
+        """Sum the last entries up in the levels above, where they are as many as one of these holds."""
         count, level = len(self.values), 0
-        while not count & 1:
-            count, level = count >> 1, level + 1
-            if level == len(self._lows):
+        while not count % FAN:
+            if level + 1 == len(self._lows):
                 self._lows.append(array("d"))
                 self._highs.append(array("d"))
-            below_low, below_high = self._lows[level - 1], self._highs[level - 1]
-            a, b = below_low[-2], below_low[-1]
-            self._lows[level].append(a if a < b else b)
-            a, b = below_high[-2], below_high[-1]
-            self._highs[level].append(a if a > b else b)
+            self._lows[level + 1].append(min(self._lows[level][-FAN:]))
+            self._highs[level + 1].append(max(self._highs[level][-FAN:]))
+            count, level = count // FAN, level + 1
 
     def _halve(self) -> None:
-        pairs = zip(self.values[::2], self.values[1::2], strict=True)
-        self.values = array("d", (b if a != a else a if b != b else (a + b) / 2 for a, b in pairs))
-        del self._lows[0], self._highs[0]
+        """Make one entry of two."""
+        ys, low, high = self.values, self._lows[0], self._highs[0]
+        means = (
+            b if a != a else a if b != b else (a + b) / 2 for a, b in zip(ys[::2], ys[1::2], strict=True)
+        )
+        self.values = array("d", means)
         self.stride *= 2
-        self._filled, self._finite = self.stride, 1
+        self._filled = self.stride
+        self._build(
+            array("d", map(min, low[::2], low[1::2])),
+            array("d", map(max, high[::2], high[1::2])),
+        )
 
-    def _build(self) -> None:
-        """All levels at once, from `values`."""
-        low = array("d", (INF if v != v else v for v in self.values))
-        high = array("d", (-INF if v != v else v for v in self.values))
+    def _build(self, low: "array[float]", high: "array[float]") -> None:
+        """Make all levels from the first."""
         self._lows, self._highs = [low], [high]
         whole = len(low) if self._filled == self.stride else len(low) - 1
-        while whole > 1:
-            low = array("d", map(min, low[:whole:2], low[1:whole:2]))
-            high = array("d", map(max, high[:whole:2], high[1:whole:2]))
+        while whole >= FAN:
+            whole >>= FAN_BITS
+            low = array("d", [min(low[i : i + FAN]) for i in range(0, whole << FAN_BITS, FAN)])
+            high = array("d", [max(high[i : i + FAN]) for i in range(0, whole << FAN_BITS, FAN)])
             self._lows.append(low)
             self._highs.append(high)
-            whole >>= 1
 
 
 class Smoothed(Pyramid):
@@ -176,16 +186,28 @@ class Smoothed(Pyramid):
 
     def __init__(self, weight: float, source: Pyramid) -> None:
         super().__init__(source._capacity)
-        self.weight = min(max(weight, 0.0), 1 - 1e-9)
-        self._sum = self._mass = 0.0
+        self.weight = weight
         self.stride, self._filled, self._finite = source.stride, source._filled, source._finite
         keep = self.weight**source.stride
+        total = mass = 0.0
         for value in source.values:
-            self.values.append(self._next(value, keep))
-        self._build()
+            if value == value:
+                total, mass = keep * total + (1 - keep) * value, keep * mass + 1 - keep
+                value = total / mass
+            self.values.append(value)
+        self._sum, self._mass = total, mass
+        self._build(
+            array("d", [INF if value != value else value for value in self.values]),
+            array("d", [-INF if value != value else value for value in self.values]),
+        )
 
     def append(self, value: float) -> None:
-        super().append(self._next(value if -GREATEST <= value <= GREATEST else NAN, self.weight))
+        if -GREATEST <= value <= GREATEST:
+            keep = self.weight
+            self._sum = keep * self._sum + (1 - keep) * value
+            self._mass = keep * self._mass + 1 - keep
+            value = self._sum / self._mass
+        super().append(value)
 
     def truncate(self, entries: int) -> None:
         super().truncate(entries)
@@ -193,10 +215,3 @@ class Smoothed(Pyramid):
         last = next((value for value in reversed(self.values) if value == value), 0.0)
         self._mass = 1 - self.weight ** (numbers * self.stride)
         self._sum = last * self._mass
-
-    def _next(self, value: float, keep: float) -> float:
-        if value != value:
-            return NAN
-        self._sum = keep * self._sum + (1 - keep) * value
-        self._mass = keep * self._mass + 1 - keep
-        return self._sum / self._mass

@@ -1,28 +1,32 @@
 """Dots in character cells: braille's eight a cell, or the four quadrants where a font has no braille."""
 
+from collections.abc import Iterator
+
 BRAILLE_DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 QUADRANT_DOTS = ((1, 4), (2, 8))
 QUADRANTS = " ▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"
 
 
 class Canvas:
-    """A grid of dots, two a cell across and four (blocks: two) a cell down; (0, 0) is at the top left."""
+    """A grid of dots, two a cell across and four (blocks: two) a cell down; (0, 0) is at the top left.
+
+    A column of dots is one whole number whose bit r is row r, so that a run down costs the same however long.
+    """
 
     def __init__(self, width: int, height: int, blocks: bool = False) -> None:
         self.width, self.height, self.blocks = width, height, blocks
-        self._bits = QUADRANT_DOTS if blocks else BRAILLE_DOTS
-        self._deep = len(self._bits[0])
-        self.columns, self.rows = width * 2, height * self._deep
-        self.cells = bytearray(width * height)
-        """The dots of each cell as bits, row after row."""
+        dots = QUADRANT_DOTS if blocks else BRAILLE_DOTS
+        self.deep = len(dots[0])
+        """Rows of dots in a cell."""
+        self.columns, self.rows = width * 2, height * self.deep
+        self._dots = [0] * self.columns
+        self._left, self._right = (_by_rows(side) for side in dots)
 
     def run(self, column: int, top: int, bottom: int) -> None:
         """Set the dots of a column from row `top` to row `bottom`, both too; what is outside is left out."""
-        if not 0 <= column < self.columns:
-            return
-        bits, deep, cells = self._bits[column & 1], self._deep, self.cells
-        for row in range(max(0, top), min(self.rows - 1, bottom) + 1):
-            cells[row // deep * self.width + (column >> 1)] |= bits[row % deep]
+        top, bottom = max(top, 0), min(bottom, self.rows - 1)
+        if top <= bottom and 0 <= column < self.columns:
+            self._dots[column] |= (2 << bottom) - (1 << top)
 
     def line(self, x0: float, y0: float, x1: float, y1: float) -> None:
         """A straight line between two dots, `x0` at most `x1`; each column gets the rows that it crosses."""
@@ -37,6 +41,26 @@ class Canvas:
             if high >= -1 and low <= self.rows:
                 self.run(column, round(max(low, -1)), round(min(high, self.rows)))
 
+    def cells(self) -> Iterator[tuple[int, int, int]]:
+        """Each cell with dots: its column and row, and its dots as `character` takes them."""
+        deep, ones, dots, lefts, rights = self.deep, (1 << self.deep) - 1, self._dots, self._left, self._right
+        for x in range(self.width):
+            left, right = dots[2 * x], dots[2 * x + 1]
+            both = left | right
+            if both:
+                y = ((both & -both).bit_length() - 1) // deep
+                left, right = left >> y * deep, right >> y * deep
+                while left or right:
+                    bits = lefts[left & ones] | rights[right & ones]
+                    if bits:
+                        yield x, y, bits
+                    left, right, y = left >> deep, right >> deep, y + 1
+
     def character(self, dots: int) -> str:
         """The character of a cell's dots."""
         return QUADRANTS[dots] if self.blocks else chr(0x2800 + dots)
+
+
+def _by_rows(side: tuple[int, ...]) -> list[int]:
+    """A cell's dots by the rows that are set on one of its sides."""
+    return [sum(dot for row, dot in enumerate(side) if rows >> row & 1) for rows in range(1 << len(side))]

@@ -1,10 +1,8 @@
 """A chart's picture drawn in the cells of a terminal."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from itertools import compress, groupby
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from engine.runs.series import Bucket
 from screens.widgets.braille import Canvas
 from screens.widgets.chart_picture import ChartMark, Line, Picture, Scale
 
@@ -22,33 +20,37 @@ class Frame:
     height: int = 0
 
 
-@dataclass
 class _Sheet:
     """Cells that are written one over the other."""
 
-    width: int
-    height: int
-    cells: list[list[tuple[str, str]]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.cells = [[(" ", "")] * self.width for _ in range(self.height)]
+    def __init__(self, width: int, height: int) -> None:
+        self.width, self.height = width, height
+        self.text = [[" "] * width for _ in range(height)]
+        self.styles = [[""] * width for _ in range(height)]
 
     def write(self, x: int, y: int, text: str, style: str) -> None:
-        for i, character in enumerate(text, x):
-            if 0 <= i < self.width and 0 <= y < self.height:
-                self.cells[y][i] = (character, style)
+        if 0 <= y < self.height:
+            for i, character in enumerate(text, x):
+                if 0 <= i < self.width:
+                    self.text[y][i], self.styles[y][i] = character, style
 
     def free(self, x: int, y: int, length: int, blank: str = " ") -> bool:
-        cells = self.cells[y][max(x, 0) : x + length]
-        return len(cells) == length and all(character in blank for character, _ in cells)
+        cells = self.text[y][max(x, 0) : x + length]
+        return len(cells) == length and all(character in blank for character in cells)
 
     def rows(self) -> tuple[tuple[tuple[str, str], ...], ...]:
-        return tuple(
-            tuple(
-                ("".join(c for c, _ in run), style) for style, run in groupby(row, key=lambda cell: cell[1])
-            )
-            for row in self.cells
-        )
+        return tuple(map(_runs, self.text, self.styles))
+
+
+def _runs(text: list[str], styles: list[str]) -> tuple[tuple[str, str], ...]:
+    """A row of cells as runs of the same style."""
+    runs, start, style = [], 0, styles[0] if styles else ""
+    for i, other in enumerate(styles):
+        if other != style:
+            runs.append(("".join(text[start:i]), style))
+            start, style = i, other
+    runs.append(("".join(text[start:]), style))
+    return tuple(runs)
 
 
 def draw(picture: Picture, width: int, height: int) -> Frame:
@@ -117,6 +119,8 @@ def _legend(picture: Picture) -> list[tuple[str, str, str]]:
         text = line.label
         if point:
             text += f" {picture.value_text(point[1])}"
+            far = abs(point[0] - at) > (picture.x1 - picture.x0) / 100
+            text += f" @{picture.x_text(point[0])}" if picture.cursor is not None and far else ""
         if picture.cursor is not None and raw and (point := raw.series.nearest(at)):
             text += f" (raw {picture.value_text(point[1])})"
         found.append((symbol, f"line {line.colour}", text.strip()))
@@ -174,8 +178,7 @@ def _plot(sheet: _Sheet, frame: Frame, picture: Picture, scale: Scale) -> None:
         symbol = symbols.get(id(line))
         if symbol and places:
             dots = places if line.style == "points" and len(places) <= frame.width / 3 else places[-1:]
-            deep = canvas.rows // canvas.height
-            ends += [(c // 2, r // deep, symbol, f"line {line.colour}") for c, r in dots]
+            ends += [(c // 2, r // canvas.deep, symbol, f"line {line.colour}") for c, r in dots]
     _compose(sheet, frame, layers)
     for x, y, symbol, style in ends:
         sheet.write(frame.left + x, frame.top + y, symbol, style)
@@ -186,62 +189,64 @@ def _plot(sheet: _Sheet, frame: Frame, picture: Picture, scale: Scale) -> None:
 
 def _trace(canvas: Canvas, picture: Picture, line: Line, scale: Scale) -> list[tuple[int, int]]:
     """Draw a line; returns the last dot of each column that has one, as (column, row)."""
-    columns, tall = canvas.columns, canvas.rows - 1
+    row = scale.placing(canvas.rows - 1)
     span = (picture.x1 - picture.x0) or 1.0
 
-    def row(value: float) -> float | None:
-        share = scale.share(value)
-        return None if share is None else (1 - share) * tall
-
-    def outside(point: tuple[float, float] | None) -> tuple[float, float] | None:
+    def beyond(point: tuple[float, float] | None) -> tuple[float, float] | None:
+        """The place of a point outside of the window, to which the line leads."""
         place = row(point[1]) if point else None
-        return ((point[0] - picture.x0) / span * columns, place) if point and place is not None else None
+        return (
+            ((point[0] - picture.x0) / span * canvas.columns, place) if point and place is not None else None
+        )
 
-    previous = outside(line.series.before(picture.x0))
+    previous = beyond(line.series.before(picture.x0))
     places = []
-    for column, bucket in enumerate(line.series.window(picture.x0, picture.x1, columns)):
+    for column, bucket in enumerate(line.series.window(picture.x0, picture.x1, canvas.columns)):
         if bucket is None:
             continue
-        first, last = row(bucket.first), row(bucket.last)
-        if previous and first is not None:
-            canvas.line(*previous, column, first)
-        rows = [r for r in _rows(bucket, row, first, last) if r is not None]
-        if rows:
-            canvas.run(column, round(min(rows)), round(max(rows)))
-            places.append((column, min(tall, max(0, round(rows[-1])))))
+        last, first, top = row(bucket.last), row(bucket.first), row(bucket.high)
+        if top is not None:
+            bottom = row(bucket.low)
+            if bottom is None:  # a log axis has no place for it
+                bottom = max(top, top if last is None else last, top if first is None else first)
+            places.append((column, round(top if last is None else last)))
+            if previous is not None and first is not None:
+                if column - previous[0] == 1:  # half the way in each of two neighbours
+                    half = (previous[1] + first) / 2
+                    canvas.run(column - 1, *_order(round(previous[1]), round(half)))
+                    top, bottom = min(top, half), max(bottom, half)
+                else:
+                    canvas.line(*previous, column, first)
+            canvas.run(column, round(top), round(bottom))
         previous = None if last is None else (column, last)
-    following = outside(line.series.after(picture.x1))
+    following = beyond(line.series.after(picture.x1))
     if previous and following:
         canvas.line(*previous, *following)
     return places
 
 
-def _rows(
-    bucket: Bucket, row: Callable[[float], float | None], first: float | None, last: float | None
-) -> list[float | None]:
-    if bucket.low == bucket.high:
-        return [last if last is not None else row(bucket.low)]
-    ends = [row(bucket.low), row(bucket.high)] if bucket.low <= bucket.high else []
-    return [*ends, first, last]
+def _order(a: int, b: int) -> tuple[int, int]:
+    return (a, b) if a <= b else (b, a)
 
 
 def _compose(sheet: _Sheet, frame: Frame, layers: Sequence[tuple[Canvas, Line]]) -> None:
     """Lay the lines over each other; where a line runs over a raw band, the line alone is seen."""
-    size = frame.width * frame.height
-    dots, owners = [0] * size, [-1] * size
-    for number, (canvas, line) in enumerate(layers):
-        for cell in compress(range(size), canvas.cells):
-            owner = owners[cell]
-            over_band = owner >= 0 and layers[owner][1].style == "raw" and line.style != "raw"
-            dots[cell] = canvas.cells[cell] if over_band else dots[cell] | canvas.cells[cell]
-            owners[cell] = number
-    styles = [f"{'raw' if line.style == 'raw' else 'line'} {line.colour}" for _, line in layers]
-    for cell in compress(range(size), dots):
-        y, x = divmod(cell, frame.width)
-        sheet.cells[frame.top + y][frame.left + x] = (
-            layers[0][0].character(dots[cell]),
-            styles[owners[cell]],
-        )
+    dots: dict[tuple[int, int], int] = {}
+    bands: set[tuple[int, int]] = set()
+    for canvas, line in layers:
+        raw = line.style == "raw"
+        style = f"{'raw' if raw else 'line'} {line.colour}"
+        for x, y, bits in canvas.cells():
+            cell = (x, y)
+            if raw:
+                bands.add(cell)
+            elif cell in bands:
+                bands.discard(cell)
+                dots[cell] = 0
+            bits |= dots.get(cell, 0)
+            dots[cell] = bits
+            sheet.text[frame.top + y][frame.left + x] = canvas.character(bits)
+            sheet.styles[frame.top + y][frame.left + x] = style
 
 
 def _levels(sheet: _Sheet, frame: Frame, picture: Picture, scale: Scale) -> None:
@@ -301,7 +306,7 @@ def _cursor(sheet: _Sheet, frame: Frame, picture: Picture, scale: Scale) -> None
         return
     x = frame.left + _cell(picture, picture.cursor, frame.width)
     for y in range(frame.top, frame.top + frame.height):
-        if sheet.cells[y][x][0] == " ":
+        if sheet.text[y][x] == " ":
             sheet.write(x, y, "│", "cursor")
     for symbol, line, _ in picture.entries():
         point = line.series.nearest(picture.cursor)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from engine.runs.pyramid import GREATEST
 from engine.runs.series import Bucket, Series
 from screens.widgets import chart_axis
 
@@ -59,6 +60,15 @@ class Scale:
             start = math.log10(self.low)
             return (math.log10(value) - start) / (math.log10(self.high) - start)
         return (value - self.low) / (self.high - self.low)
+
+    def placing(self, tall: float) -> Callable[[float], float | None]:
+        """`share` for many values: their distance from the top of what is `tall`."""
+        if self.log:
+            start = math.log10(self.low)
+            unit = tall / (math.log10(self.high) - start)
+            return lambda value: tall - (math.log10(value) - start) * unit if 0 < value <= GREATEST else None
+        low, unit = self.low, tall / (self.high - self.low)
+        return lambda value: tall - (value - low) * unit if -GREATEST <= value <= GREATEST else None
 
     def ticks(self, most: int) -> list[float]:
         return (chart_axis.log_ticks if self.log else chart_axis.ticks)(self.low, self.high, most)
