@@ -20,12 +20,14 @@ A recipe's error also has its `problems`. Operations of one lane are answered on
 different lanes side by side: a plan does not wait for a long answer to end.
 """
 
+import gc
 import json
 import os
 import queue
 import sys
 import threading
 import traceback
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -48,6 +50,10 @@ if TYPE_CHECKING:
 Request = dict[str, Any]
 Stopped = Callable[[], bool]
 """Whether the asker has cancelled."""
+Wanted = tuple[Path, Path | None]
+"""A base model's folder, and an adapter's."""
+WARM = 2
+"""Models that are kept: a person compares a trained one with the one it was made from."""
 ROLES = ("system", "user", "assistant", "tool")
 LANES = {
     "generate": "model",
@@ -82,8 +88,8 @@ class Service:
     )
     writing: threading.Lock = field(default_factory=threading.Lock)
     cancelled: set[object] = field(default_factory=set)
-    loaded: "tuple[tuple[Path, Path | None], Generator] | None" = None
-    """The model that is kept warm: the last one asked for."""
+    loaded: "OrderedDict[Wanted, Generator]" = field(default_factory=OrderedDict)
+    """The models that are kept warm: the last one asked for, and the one before where there is memory for both."""
     planner: "Planner | None" = None
     previews: "Previews | None" = None
     opening: threading.Lock = field(default_factory=threading.Lock)
@@ -203,10 +209,13 @@ class Service:
 
         run = Run.open(folder)
         wanted = model_of(run, base)
-        if self.loaded is None or self.loaded[0] != wanted:
-            self.loaded = None  # let go of the old model before the new one is loaded
-            self.loaded = (wanted, Generator.open(*wanted, run.config.model.chat_template))
-        return self.loaded[1]
+        if wanted not in self.loaded:
+            while self.loaded and (len(self.loaded) >= WARM or not _has_room(wanted[0])):
+                self.loaded.popitem(last=False)  # let go of an old model before the new one is loaded
+                gc.collect()
+            self.loaded[wanted] = Generator.open(*wanted, run.config.model.chat_template)
+        self.loaded.move_to_end(wanted)
+        return self.loaded[wanted]
 
     def _send(self, answer: Request) -> None:
         with self.writing:
@@ -236,6 +245,16 @@ def model_of(run: Run, base: bool) -> tuple[Path, Path | None]:
     if result == "model":
         return learned, None
     return resolve(config.model.base, config.model.revision).folder, learned
+
+
+def _has_room(base: Path) -> bool:
+    """Whether another model of this kind fits beside what is loaded, with as much again left free."""
+    from engine.hardware.probe import probe
+    from engine.models.sizing import shape_of
+
+    machine = probe()
+    free = machine.available_bytes if machine.device == "cpu" else machine.gpu_free_bytes or 0
+    return free > 2 * shape_of(base).parameters * (4 if machine.device == "cpu" else 2)
 
 
 def _messages(given: Any) -> list[Message]:
