@@ -143,8 +143,8 @@ class HomeScreen(FtScreen):
             lines += described(self._ability)
         if sample is not None and sample.memory_used is not None and sample.memory_total:
             share = sample.memory_used / sample.memory_total
-            used = f"{words.size(sample.memory_used)} of {words.size(sample.memory_total)} in use"
-            lines.append(("memory", f"{bar(share, 10)} {used}"))
+            used = f"{words.size(sample.memory_used)} of {words.size(sample.memory_total)} used"
+            lines.append(("memory", f"{bar(share, 8)} {used}"))
         if sample is not None and sample.disk_free is not None:
             lines.append(("disk", f"{words.size(sample.disk_free)} free"))
         if not lines:
@@ -164,7 +164,7 @@ class HomeScreen(FtScreen):
         self.query_one("#empty").display = not recent and self._counted
         options = self.query_one("#runs", OptionList)
         options.display = bool(recent)
-        width, now = max(options.size.width - 3, 30), time.time()
+        width, now = max(self.query_one("#recent").size.width - 2, 30), time.time()
         listed = [(run.id, row(run, width, now)) for run in recent]
         if listed == self._listed:
             return

@@ -1,23 +1,15 @@
 """A person's own keys: checked against the table before Textual gets them, and shown as people write them."""
 
+import string
+import unicodedata
 from collections.abc import Mapping
 
-from textual.keys import Keys, format_key
+from textual.keys import KEY_NAME_REPLACEMENTS, Keys, format_key
 
 from screens.actions import ACTIONS, Action
 
 NAMED = frozenset(key.value for key in Keys) | {"space", "enter", "escape", "tab"}
 MODIFIERS = frozenset({"ctrl", "shift", "alt", "super", "hyper", "meta"})
-SYMBOLS: Mapping[str, str] = {
-    "?": "question_mark",
-    ":": "colon",
-    ",": "comma",
-    "+": "plus",
-    "-": "minus",
-    "/": "slash",
-    " ": "space",
-}
-"""Characters that stand in a key map by name, because Textual's lists of keys are split at some of them."""
 WORDS: Mapping[str, str] = {
     "enter": "enter",
     "escape": "esc",
@@ -58,10 +50,9 @@ def checked(wanted: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
 
 def split(keys: str) -> list[str]:
     """The single keys of a list, by Textual's names."""
-    if keys.strip() in SYMBOLS:
-        return [SYMBOLS[keys.strip()]]
-    parts = (key.strip() for key in keys.split(","))
-    return [SYMBOLS.get(key, key) for key in parts if key]
+    if keys.strip() == ",":
+        return ["comma"]
+    return [_name(key.strip()) for key in keys.split(",") if key.strip()]
 
 
 def is_key(key: str) -> bool:
@@ -69,7 +60,7 @@ def is_key(key: str) -> bool:
     *modifiers, name = key.split("+")
     if not MODIFIERS.issuperset(modifiers):
         return False
-    return (len(name) == 1 and name.isprintable()) or name in NAMED or name in SYMBOLS.values()
+    return name in NAMED or (len(name) == 1 and name.isprintable()) or name in map(_name, string.punctuation)
 
 
 def keys_of(action: Action, changed: Mapping[str, str]) -> list[str]:
@@ -80,13 +71,21 @@ def keys_of(action: Action, changed: Mapping[str, str]) -> list[str]:
 def shown(key: str) -> str:
     """A key as a person writes it: `?`, `ctrl+p`, `enter`, `↓`."""
     *modifiers, name = key.split("+")
-    by_name = {name: symbol for symbol, name in SYMBOLS.items()} | dict(WORDS)
-    return "+".join([*modifiers, by_name.get(name) or format_key(name)])
+    return "+".join([*modifiers, WORDS.get(name) or format_key(name)])
 
 
 def clashes(first: Action, second: Action) -> bool:
     """Whether two actions can be reached at the same time, so that they need different keys."""
     return first.id != second.id and (first.scope == second.scope or "app" in (first.scope, second.scope))
+
+
+def _name(key: str) -> str:
+    """Textual's name of a key that was written as its character: `question_mark` for `?`."""
+    *modifiers, last = key.split("+") if key != "+" else [key]
+    if len(last) == 1 and not last.isalnum():
+        name = unicodedata.name(last, last).lower().replace("-", "_").replace(" ", "_")
+        last = KEY_NAME_REPLACEMENTS.get(name, name)
+    return "+".join([*modifiers, last])
 
 
 def _first_clash(changed: Mapping[str, str]) -> tuple[str, str, str] | None:

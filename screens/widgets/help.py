@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
@@ -25,7 +25,6 @@ class Help(ModalScreen[None]):
         width: 100; max-width: 96%; height: auto; max-height: 94%;
         padding: 0 1; background: $panel; border: round $primary; border-title-style: bold;
     }
-    Help VerticalScroll { height: auto; }
     Help Static { height: auto; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -41,11 +40,10 @@ class Help(ModalScreen[None]):
         self.changed = changed
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="sheet") as sheet:
+        with VerticalScroll(id="sheet") as sheet:
             sheet.border_title = f"Keys of {title_of(self.scope)}"
             sheet.border_subtitle = "esc closes · : finds an action by its name"
-            with VerticalScroll():
-                yield Static(self.sheet())
+            yield Static(self.sheet())
 
     def sheet(self) -> Table:
         """Keys, label and sentence of each action, the screen's before the app's."""

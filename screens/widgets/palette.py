@@ -18,6 +18,10 @@ from screens.keymap import keys_of, shown
 TITLES = {scope: title for _, scope, title in SCREENS} | {"app": "ft"}
 
 
+BEGINS = 10
+"""What it counts for that an action's label begins with what was typed."""
+
+
 def title_of(scope: str) -> str:
     """A scope as a person knows it; a sheet over a screen has a scope too, and its own name."""
     return TITLES.get(scope, scope.capitalize())
@@ -32,8 +36,11 @@ class Palette(ModalScreen[Action]):
         width: 90; max-width: 96%; height: auto; max-height: 80%; margin-top: 1;
         background: $panel; border: round $primary; border-title-style: bold;
     }
-    Palette Input { border: none; height: 1; margin: 0 1; background: $surface; }
-    Palette OptionList { border: none; height: auto; max-height: 100%; background: $panel; }
+    Palette Input, Palette Input:focus { border: none; height: 1; padding: 0 1; background: $surface; }
+    Palette OptionList, Palette OptionList:focus {
+        border: none; height: auto; max-height: 100%; padding: 0 1; background: $panel;
+        text-wrap: nowrap; text-overflow: ellipsis;
+    }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "close", "close"),
@@ -114,5 +121,6 @@ def ranked(query: str, scope: str) -> list[Action]:
         name = f"{title_of(action.scope)} {action.label}"
         score = max(search.match(query, name)[0] * 2, search.match(query, action.help)[0])
         if score > 0:
+            score += BEGINS if action.label.lower().startswith(query.strip().lower()) else 0
             scored.append((score + nearness.get(action.scope, 0) / 10, action))
     return [action for _, action in sorted(scored, key=lambda pair: -pair[0])]

@@ -1,0 +1,59 @@
+"""Drive the app from its recorded runs, with everything frozen that a snapshot must not show."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from engine.hardware.monitor import Sample
+from engine.hardware.probe import Machine
+
+PATIENCE_S = 20.0
+
+MACHINE = Machine(
+    system="Linux",
+    cpu="AMD EPYC 9B14",
+    cores=8,
+    ram_bytes=34_000_000_000,
+    available_bytes=30_000_000_000,
+    bf16=True,
+    device="cpu",
+    gpu_name=None,
+    gpu_bytes=None,
+    gpu_free_bytes=None,
+    gpu_capability=None,
+    packages={"torch": "2.13.0", "transformers": "5.17.0", "peft": "0.21.2", "bitsandbytes": "0.50.2"},
+)
+NOW = 1_780_003_600.0
+SAMPLE = Sample(
+    t=NOW, cpu=0.25, memory_used=4_000_000_000, memory_total=34_000_000_000, disk_free=200_000_000_000
+)
+
+
+async def until(pilot: Pilot[Any], happened: Callable[[], Any], what: str) -> Any:
+    """Wait, while the app goes on, for something to become true; returns it."""
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        if found := happened():
+            return found
+        await pilot.pause(0.02)
+    raise AssertionError(f"never: {what}; in front is {pilot.app.screen!r}")
+
+
+def freeze(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same machine, and the same moment, for every picture."""
+
+    class Clock:
+        @staticmethod
+        def time() -> float:
+            return NOW
+
+    class Still:
+        def sample(self, engine_pid: int | None = None) -> Sample:
+            return SAMPLE
+
+    monkeypatch.setattr("screens.home.probe", lambda: MACHINE)
+    monkeypatch.setattr("screens.home.time", Clock)
+    monkeypatch.setattr("ft.app.Monitor", Still)

@@ -1,0 +1,323 @@
+"""The shell: going about, help, palette, keys of one's own, errors, leaving."""
+
+import json
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input
+
+from engine import paths
+from engine.errors import ConfigError, MachineError
+from engine.runs.lock import holding, take
+from ft.app import FtApp
+from screens import preferences
+from screens.actions import ACTIONS, SCREENS
+from screens.keymap import checked, shown
+from screens.widgets.confirm import Confirm
+from screens.widgets.details import Details
+from screens.widgets.leave import Leave
+from screens.widgets.navigation import Navigation
+from screens.widgets.palette import Palette, ranked
+from tests.app_pilot import until
+from tests.run_fixtures import make_run
+
+
+async def test_a_number_key_goes_to_each_screen() -> None:
+    app = FtApp()
+    async with app.run_test(size=(120, 36)) as pilot:
+        for key, scope, _ in reversed(SCREENS):
+            await pilot.press(key)
+            await pilot.pause()
+            assert app.scope == scope
+            assert app.front is not None
+            app.front.set_focus(None)  # a text field would take the next number for itself
+
+
+async def test_a_click_on_a_title_goes_there() -> None:
+    app = FtApp()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await pilot.pause()
+        bar = app.screen.query_one(Navigation)
+        start = next(start for start, _, scope in bar._spans if scope == "runs")
+        await pilot.click(Navigation, offset=(start + 2, 0))
+        await until(pilot, lambda: app.scope == "runs", "Runs is in front")
+
+
+async def test_a_run_started_elsewhere_appears_in_the_bar_by_itself() -> None:
+    app = FtApp()
+    async with app.run_test(size=(120, 36)) as pilot:
+        bar = app.screen.query_one(Navigation)
+        assert not bar.training
+        run = make_run("20260528-123456-orders", steps=12, end=None)
+        handle = take(run.lock_file)
+        assert handle is not None
+        with holding(handle):
+            await until(pilot, lambda: bar.training, "the bar tells of it")
+            assert "training" in bar.training[0]
+            assert "orders" in bar.training[0]
+            assert "12/12" in bar.training[0]
+        await until(pilot, lambda: not bar.training, "the bar is quiet again")
+
+
+async def test_the_palette_finds_an_action_by_a_few_letters_and_does_it() -> None:
+    app = FtApp()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await pilot.press("colon")
+        await until(pilot, lambda: isinstance(app.screen, Palette), "the palette is open")
+        await pilot.press(*"settings")
+        await pilot.press("enter")
+        await until(pilot, lambda: app.scope == "settings", "Settings is in front")
+
+
+async def test_the_palette_does_an_action_of_another_screen_there() -> None:
+    make_run("20260528-123456-orders")
+    app = FtApp()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(pilot, lambda: app.runs, "the run is seen")
+        await app.do(next(action for action in ACTIONS if action.id == "runs.filter"))
+        await until(pilot, lambda: app.scope == "runs", "Runs is in front")
+        await until(pilot, lambda: isinstance(app.focused, Input), "its filter has the focus")
+
+
+@pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.id)
+def test_every_action_is_found_by_its_label(action: object) -> None:
+    assert action in ranked(action.label, "home")  # type: ignore[attr-defined]
+
+
+def test_nothing_typed_lists_all_actions_the_screens_own_first() -> None:
+    found = ranked("", "runs")
+    assert set(found) == set(ACTIONS)
+    assert found[0].scope == "runs"
+
+
+# Keys of one's own
+
+
+@pytest.mark.parametrize(
+    ("wanted", "problem"),
+    [
+        ({"app.nothing": "n"}, "no action"),
+        ({"app.leave": "ctrl+banana"}, "no key"),
+        ({"app.leave": ""}, "no key"),
+        ({"app.leave": "1"}, "key of app.go_home"),
+        ({"home.next": "q"}, "key of app.leave"),
+    ],
+)
+def test_a_key_that_cannot_be_used_is_told_and_the_tables_key_holds(
+    wanted: dict[str, str], problem: str
+) -> None:
+    usable, problems = checked(wanted)
+    assert not usable
+    assert len(problems) == 1
+    assert problem in problems[0]
+
+
+def test_two_screens_may_use_the_same_key() -> None:
+    assert checked({"home.recipe": "f18", "runs.delete": "f18"}) == (
+        {"home.recipe": "f18", "runs.delete": "f18"},
+        [],
+    )
+
+
+def test_keys_are_shown_as_people_write_them() -> None:
+    assert [shown(key) for key in ("question_mark", "ctrl+p", "enter", "escape", "a", "f1")] == [
+        "?",
+        "ctrl+p",
+        "enter",
+        "esc",
+        "a",
+        "f1",
+    ]
+
+
+async def test_a_persons_own_key_works_and_the_old_one_does_not() -> None:
+    preferences.save({"keys": {"app.go_runs": "f18"}})
+    app = FtApp()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await pilot.press("6")
+        await pilot.pause()
+        assert app.scope == "home"
+        await pilot.press("f18")
+        await until(pilot, lambda: app.scope == "runs", "Runs is in front")
+
+
+async def test_a_clashing_key_is_told_of_once_at_the_start() -> None:
+    preferences.save({"keys": {"app.go_runs": "q"}})
+    app = FtApp()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await pilot.press("2")
+        await pilot.press("1")
+        assert len(app.problems) == 1
+        assert "app.go_runs: q is the key of app.leave already" in app.problems[0].message
+
+
+# Preferences
+
+
+def test_two_apps_side_by_side_keep_each_others_preferences(ft_home: Path) -> None:
+    preferences.save({"theme": "ft-light"})
+    preferences.save({"smoothing": 0.5})
+    assert preferences.load().theme == "ft-light"
+    assert preferences.load().smoothing == 0.5
+    assert [path.name for path in ft_home.iterdir()] == [preferences.FILE]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"theme": 3}', '{"keys": {"app.leave": 5}}', "[" * 100_000])
+def test_a_damaged_file_of_preferences_is_as_none(text: str, ft_home: Path) -> None:
+    ft_home.mkdir()
+    (ft_home / preferences.FILE).write_text(text)
+    assert preferences.load() == preferences.Preferences()
+
+
+async def test_a_theme_that_is_chosen_is_there_at_once_and_after_a_restart() -> None:
+    app = FtApp()
+    async with app.run_test():
+        app.change(theme="ft-contrast")
+        assert app.theme == "ft-contrast"
+    assert json.loads((paths.home() / preferences.FILE).read_text())["theme"] == "ft-contrast"
+    assert FtApp().preferences.theme == "ft-contrast"
+
+
+async def test_an_unknown_theme_falls_back() -> None:
+    preferences.save({"theme": "of-another-version"})
+    app = FtApp()
+    async with app.run_test():
+        assert app.theme == "ft-dark"
+
+
+# Errors
+
+
+async def test_an_error_is_one_line_with_its_hint_and_the_details_can_be_copied() -> None:
+    app = FtApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.fail(MachineError("The disk is full: [red]/data", "Free some space.\nThen try again."))
+        await pilot.pause()
+        await pilot.press("f12")
+        details = app.screen
+        assert isinstance(details, Details)
+        assert "[red]/data" in details.text
+        assert "Then try again." in details.text
+        await pilot.press("c")
+        assert app.clipboard == details.text
+        await pilot.press("escape")
+        assert app.screen is app.front
+
+
+async def test_the_details_say_so_where_nothing_went_wrong() -> None:
+    app = FtApp()
+    async with app.run_test() as pilot:
+        await pilot.press("f12")
+        assert isinstance(app.screen, Details)
+        assert app.screen.text == "Nothing has gone wrong."
+
+
+async def test_a_recipe_that_cannot_be_used_starts_nothing() -> None:
+    app = FtApp()
+    async with app.run_test():
+        await app.start_run("model: {base: starter}\ndata: {train: starter}\nrank: 3\n", None)
+        assert "rank" in app.problems[-1].message
+        assert not paths.runs().exists()
+
+
+async def test_resuming_a_run_that_is_gone_says_so() -> None:
+    app = FtApp()
+    async with app.run_test():
+        await app.resume_run("20260528-123456-gone")
+        assert isinstance(app.problems[-1], ConfigError)
+
+
+# The question before harm
+
+
+@pytest.mark.parametrize(
+    ("keys", "answer"),
+    [(["enter"], False), (["escape"], False), (["n"], False), (["y"], True), (["right", "enter"], True)],
+)
+async def test_only_an_explicit_yes_is_yes(keys: list[str], answer: bool) -> None:
+    app = FtApp()
+    answers: list[bool | None] = []
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.push_screen(Confirm("Delete run orders?", "Delete", "Its checkpoints go too."), answers.append)
+        await pilot.pause()
+        await pilot.press(*keys)
+        await pilot.pause()
+    assert answers == [answer]
+
+
+# Leaving
+
+
+async def test_without_a_live_run_q_leaves_at_once() -> None:
+    make_run("20260528-123456-orders")
+    app = FtApp()
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: app.runs, "the run is seen")
+        await pilot.press("q")
+        await until(pilot, lambda: not app.is_running or app._exit, "the app ends")
+
+
+@pytest.mark.parametrize(
+    ("key", "commands", "leaves"), [("enter", [], True), ("x", ["stop"], True), ("escape", [], False)]
+)
+async def test_with_a_live_run_leaving_asks_what_to_do_with_it(
+    key: str, commands: list[str], leaves: bool
+) -> None:
+    run = make_run("20260528-123456-orders", end=None)
+    handle = take(run.lock_file)
+    assert handle is not None
+    with holding(handle):
+        app = FtApp()
+        async with app.run_test() as pilot:
+            await until(pilot, lambda: app.runs and app.runs[0].alive, "the run is seen alive")
+            await pilot.press("ctrl+q")
+            await until(pilot, lambda: isinstance(app.screen, Leave), "the question")
+            await pilot.press("ctrl+q")  # asks no second time
+            assert sum(isinstance(screen, Leave) for screen in app.screen_stack) == 1
+            await pilot.press(key)
+            if leaves:
+                await until(pilot, lambda: app._exit, "the app ends")
+            else:
+                await until(pilot, lambda: app.screen is app.front, "the app goes on")
+        given = [json.loads(path.read_text())["command"] for path in run.control.glob("*.json")]
+        assert given == commands
+
+
+async def test_the_monitor_alone_has_no_other_screen_and_leaves_without_a_question() -> None:
+    run = make_run("20260528-123456-orders", end=None)
+    handle = take(run.lock_file)
+    assert handle is not None
+    with holding(handle):
+        app = FtApp("monitor", run.id, only=True)
+        async with app.run_test(size=(120, 36)) as pilot:
+            await until(pilot, lambda: app.runs, "the run is seen")
+            await pilot.press("1")
+            await pilot.pause()
+            assert app.scope == "monitor"
+            await pilot.press("q")
+            await until(pilot, lambda: app._exit, "the app ends")
+
+
+async def test_the_child_that_answers_ends_with_the_app() -> None:
+    app = FtApp()
+    async with app.run_test():
+        child = app.service()._child
+        assert child.poll() is None
+    assert child.poll() is not None
+
+
+async def test_deleted_and_damaged_runs_do_not_end_the_app() -> None:
+    gone = make_run("20260528-123456-gone")
+    torn = make_run("20260528-123457-torn")
+    app = FtApp()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(pilot, lambda: len(app.runs) == 2, "both runs are seen")
+        gone.remove()
+        (torn.folder / "events.jsonl").write_bytes(b"\xff\x00{")
+        (torn.folder / "train.yml").write_text("[")
+        await until(pilot, lambda: len(app.runs) == 1, "one is gone")
+        for key, _, _ in SCREENS:
+            await pilot.press(key)
+            assert app.front is not None
+            app.front.set_focus(None)
+        assert app.is_running

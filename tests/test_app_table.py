@@ -1,0 +1,97 @@
+"""The table of actions: every entry works by its key, is told of in the help, and asks where it destroys."""
+
+import itertools
+
+import pytest
+from textual.widgets import Button
+
+from engine.runs.lock import holding, take
+from ft.app import FtApp
+from screens.actions import ACTIONS, SCREENS, Action, actions_of
+from screens.keymap import clashes, is_key, split
+from screens.widgets.confirm import Confirm
+from screens.widgets.help import Help
+from tests.app_pilot import until
+from tests.run_fixtures import make_run
+
+SCOPES = [scope for _, scope, _ in SCREENS]
+EATEN = {"ctrl+s", "ctrl+b", "ctrl+a", "ctrl+enter"}
+"""Keys that terminals and multiplexers keep for themselves."""
+
+
+def test_no_two_actions_that_can_be_reached_together_share_a_key() -> None:
+    shared = [
+        (one.id, other.id)
+        for one, other in itertools.combinations(ACTIONS, 2)
+        if clashes(one, other) and set(split(one.keys)) & set(split(other.keys))
+    ]
+    assert not shared
+
+
+@pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.id)
+def test_every_action_has_keys_that_terminals_send_and_a_sentence(action: Action) -> None:
+    keys = split(action.keys)
+    assert keys
+    assert all(is_key(key) for key in keys)
+    assert set(keys) - EATEN
+    assert action.label
+    assert action.help.endswith(".")
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+async def test_every_action_of_a_screen_is_done_by_its_key(
+    scope: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key leads to the action's own method, which is there; what it does is each screen's own test."""
+    make_run("20260528-123456-orders")
+    app = FtApp(scope)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(pilot, lambda: app.runs, "the run is seen")
+        screen = app.front
+        assert screen is not None
+        missing = [a.id for a in actions_of(scope) if not hasattr(screen, f"action_{a.method}")]
+        assert not missing
+        screen.set_focus(None)
+        await pilot.pause()
+        chain = dict(screen.active_bindings)
+        hidden = {a.id for a in actions_of(scope) if screen.check_action(a.method, ()) is False}
+        for action in actions_of(scope):
+            if action.id not in hidden:
+                assert any(
+                    chain[key].binding.id == action.id for key in split(action.keys) if key in chain
+                ), action
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+async def test_the_help_of_a_screen_tells_of_all_its_actions(scope: str) -> None:
+    app = FtApp(scope)
+    async with app.run_test(size=(120, 50)) as pilot:
+        assert app.front is not None
+        app.front.set_focus(None)
+        await pilot.press("question_mark")
+        sheet = app.screen
+        assert isinstance(sheet, Help)
+        shown = [str(cell) for column in sheet.sheet().columns for cell in column.cells]
+        for action in [*actions_of(scope), *actions_of("app")]:
+            assert any(action.help in cell for cell in shown), action.id
+        await pilot.press("escape")
+        assert app.screen is app.front
+
+
+async def test_stopping_a_run_asks_first_and_escape_means_no() -> None:
+    run = make_run("20260528-123456-orders", end=None)
+    handle = take(run.lock_file)
+    assert handle is not None
+    with holding(handle):
+        app = FtApp("monitor", run.id)
+        async with app.run_test(size=(120, 36)) as pilot:
+            await until(pilot, lambda: app.runs and app.runs[0].alive, "the run is seen alive")
+            await pilot.pause(0.5)
+            await pilot.press("x")
+            question = await until(
+                pilot, lambda: app.screen if isinstance(app.screen, Confirm) else None, "the question"
+            )
+            assert question.focused is question.query_one("#no", Button)
+            await pilot.press("escape")
+            await pilot.pause()
+            assert not list(run.control.iterdir())
