@@ -1,0 +1,163 @@
+"""Any row of a file: the same rows as training reads, found without holding the file."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engine import paths
+from engine.data import row_index
+from engine.data.readers import BOM, READERS
+from engine.data.row_index import Rows, open_rows
+from engine.errors import DataError
+
+HERE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+
+
+def counted(rows: Rows) -> Rows:
+    """The rows once all of them are counted."""
+    while rows.counting is not None:
+        os.sched_yield()
+    return rows
+
+
+def write(path: Path, data: bytes | str) -> Path:
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    return path
+
+
+def as_read_for_training(path: Path) -> list[tuple[str, dict[str, object]]]:
+    return list(READERS[path.suffix](path, path.name).rows())
+
+
+def every_row(rows: Rows) -> Iterator[tuple[str, dict[str, object]]]:
+    return (rows.read(number) for number in range(rows.known))
+
+
+values = st.text(max_size=12) | st.integers()
+objects = st.dictionaries(st.text(min_size=1, max_size=4), values, max_size=3)
+
+
+@HERE
+@given(
+    rows=st.lists(objects, min_size=1, max_size=8),
+    blank=st.sampled_from(["", "\n", " \t\n"]),
+    bom=st.booleans(),
+)
+def test_every_line_of_jsonl_is_found_whatever_lies_between(
+    tmp_path: Path, rows: list[dict[str, object]], blank: str, bom: bool
+) -> None:
+    body = blank + (blank + "\n").join(json.dumps(row) for row in rows)
+    path = write(tmp_path / "rows.jsonl", (BOM if bom else b"") + body.encode())
+    found = counted(open_rows(path, path.name))
+    assert list(every_row(found)) == as_read_for_training(path)
+
+
+@HERE
+@given(
+    records=st.lists(st.lists(st.text(max_size=10), min_size=2, max_size=2), min_size=1, max_size=8),
+    end=st.sampled_from(["\n", "\r\n", "\r"]),
+)
+def test_every_record_of_csv_is_found_however_its_fields_are_quoted(
+    tmp_path: Path, records: list[list[str]], end: str
+) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator=end, quoting=csv.QUOTE_ALL)
+    writer.writerows([["prompt", "completion"], *records])
+    path = write(tmp_path / "rows.csv", text.getvalue().encode(errors="replace"))
+    found = counted(open_rows(path, path.name))
+    assert list(every_row(found)) == as_read_for_training(path)
+
+
+def test_rows_of_parquet_are_found_in_every_row_group(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"text": [f"row {n}" for n in range(2500)]}), path, row_group_size=1100)
+    rows = open_rows(path, path.name)
+    assert rows.known == 2500
+    for number in (0, 1099, 1100, 2199, 2200, 2499, 7):
+        assert rows.read(number) == (f"rows.parquet row {number + 1}", {"text": f"row {number}"})
+    assert json.loads(rows.raw(2499)) == {"text": "row 2499"}
+
+
+def test_a_json_array_is_read_whole_and_a_larger_one_refused_with_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "rows.json", json.dumps([{"text": "a"}, {"text": "b"}]))
+    rows = open_rows(path, path.name)
+    assert (rows.known, rows.read(1)[1]) == (2, {"text": "b"})
+    monkeypatch.setattr(row_index, "ARRAY_BYTES", 10)
+    with pytest.raises(DataError, match="read whole") as refused:
+        open_rows(path, path.name)
+    assert "JSONL" in refused.value.hint
+
+
+def test_json_that_is_one_object_a_line_is_read_in_place(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.json", '{"text": "a"}\n{"text": "b"}\n')
+    assert counted(open_rows(path, path.name)).read(1) == ("rows.json:2", {"text": "b"})
+
+
+def test_a_broken_line_is_one_broken_row_and_can_be_seen(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.jsonl", b'{"text": "a"}\n{"text": \n\xff\xfe\n{"text": "d"}\n')
+    rows = counted(open_rows(path, path.name))
+    assert rows.known == 4
+    with pytest.raises(DataError, match=r"rows.jsonl:2:\d+: not valid JSON"):
+        rows.read(1)
+    assert rows.raw(1) == '{"text": '
+    with pytest.raises(DataError, match=r"rows.jsonl:3: byte 24 is not UTF-8|UTF-16"):
+        rows.read(2)
+    assert rows.read(3)[1] == {"text": "d"}
+
+
+def test_csv_that_breaks_off_keeps_the_rows_before(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.csv", 'prompt,completion\na,b\nc,d\n"never closed,e\nf,g\n')
+    rows = counted(open_rows(path, path.name))
+    assert rows.known == 2
+    assert rows.read(1)[1] == {"prompt": "c", "completion": "d"}
+    assert rows.error is not None
+    assert "rows.csv:4" in rows.error.message
+
+
+def test_a_large_file_is_counted_once_and_again_only_when_it_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(row_index, "WORTH_KEEPING", 1)
+    path = write(tmp_path / "rows.jsonl", '{"text": "a"}\n{"text": "b"}\n')
+    counted(open_rows(path, path.name))
+    (kept,) = wait_for_kept()
+    again = open_rows(path, path.name)
+    assert again.counting is None
+    assert [row for _, row in every_row(again)] == [{"text": "a"}, {"text": "b"}]
+    write(path, '{"text": "a"}\n{"text": "b"}\n{"text": "c"}\n')
+    assert counted(open_rows(path, path.name)).known == 3
+    kept.write_bytes(b"damaged")
+    assert counted(open_rows(write(path, '{"text": "a"}\n{"text": "b"}\n'), path.name)).known == 2
+
+
+def wait_for_kept() -> list[Path]:
+    """The kept indexes; writing one goes on for a moment after the rows are counted."""
+    while not (found := list((paths.cache() / "rows").glob("*.npy"))):
+        os.sched_yield()
+    return found
+
+
+def test_the_rows_so_far_can_be_read_while_the_rest_is_counted(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.jsonl", b"".join(b'{"text": "%d"}\n' % n for n in range(200_000)))
+    rows = open_rows(path, path.name)
+    seen = 0
+    while rows.counting is not None:
+        if rows.known:
+            number = rows.known - 1
+            assert rows.read(number)[1] == {"text": str(number)}
+            seen += 1
+    assert (rows.known, seen > 0) == (200_000, True)
+    with pytest.raises(IndexError):
+        rows.read(200_000)
