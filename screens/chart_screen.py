@@ -53,7 +53,12 @@ class ChartScreen(FtScreen):
 
     def action_view(self) -> None:
         self.stop_inspecting()
-        shown = [i for i, chart in enumerate(self.charts) if chart.display or self.has_class("-narrow")]
+        narrow = self.has_class("-narrow")  # where only the chosen one is displayed
+        shown = [
+            index
+            for index, chart in enumerate(self.charts)
+            if chart.display or (narrow and not chart.has_class("-absent"))
+        ]
         after = [i for i in shown if i > self._chosen]
         self.choose_chart(after[0] if after else shown[0])
         self.chart.focus()

@@ -13,7 +13,7 @@ from screens.widgets.chart import Chart, ChartMark, Level, Line
 PLACES = ("first", "memory", "second", "third", "fourth")
 """Ids of the charts; a wide screen shows all of them."""
 EMPTY = "Comes with the first steps."
-NOT_TOLD = "This machine does not tell."
+SOON = "The first figures come in a second."
 SIGNS = {"best": "◆", "checkpoint": "▲", "resumed": "↻"}
 
 
@@ -110,10 +110,14 @@ def _give_lines(view: RunView, charts: Sequence[Chart], options: Options) -> Non
         chart.title, chart.formatter, chart.axis_label = title, formatter, options.axis
         chart.from_zero = chart in (memory, fourth)
         chart.empty = EMPTY
+        chart.set_class(False, "-absent")
 
 
-def draw_machine(machine: MachineSeries, charts: Sequence[Chart]) -> None:
-    """Give the charts the machine's lines, as they are now."""
+def draw_machine(machine: MachineSeries, charts: Sequence[Chart]) -> bool:
+    """Give the charts the machine's lines, as they are now; returns whether there is any for the last three.
+
+    Those of what this machine does not tell get the class -absent.
+    """
     first, memory, second, third, fourth = charts
     first.set_lines(machine.some("CPU", "GPU"))
     memory.set_lines(machine.some("memory", "GPU memory"))
@@ -122,12 +126,14 @@ def draw_machine(machine: MachineSeries, charts: Sequence[Chart]) -> None:
     second.set_lines(machine.some("CPU °C", "GPU °C"))
     third.set_lines(machine.some("all W", "GPU W"))
     fourth.set_lines(machine.some("swap"))
-    titles = ("use, per cent", "memory", "temperature, °C", "power, W", "swap")
+    titles = ("CPU and GPU use, %", "memory", "temperature, °C", "power, W", "swap")
     for chart, title in zip(charts, titles, strict=True):
         chart.title, chart.note, chart.axis_label, chart.log_axis = title, "", "time", False
         chart.formatter = show.size if chart in (memory, fourth) else _plain
-        chart.from_zero, chart.empty = True, NOT_TOLD
+        chart.from_zero, chart.empty = True, SOON
         chart.set_marks([])
+        chart.set_class(not chart.lines, "-absent")
+    return any(chart.lines for chart in charts[2:])
 
 
 def _memory_lines(view: RunView, options: Options) -> list[Line]:
@@ -166,15 +172,12 @@ def _banded(label: str, series: Series, options: Options, colour: int) -> list[L
 
 def _marks(view: RunView, options: Options) -> list[ChartMark]:
     """Marks of the best evaluation, of checkpoints and of resumes, where they lie on the axis."""
-    best = view.state.best_step
     marks = []
     for mark in view.series.marks:
-        if mark.kind not in SIGNS or (mark.kind == "best" and mark.step != best):
-            continue
-        x = view.series.position(mark.step, options.axis)
+        x = view.series.position(mark.step, options.axis) if mark.kind in SIGNS else None
         if x is not None:
-            at = view.state.best if mark.kind == "best" else None
-            marks.append(ChartMark(x, SIGNS[mark.kind], mark.label, at))
+            best = mark.kind == "best" and mark.step == view.state.best_step
+            marks.append(ChartMark(x, SIGNS[mark.kind], mark.label, view.state.best if best else None))
     return marks
 
 

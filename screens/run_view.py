@@ -45,6 +45,8 @@ class RunView:
     pid: int | None = None
     samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=KEPT))
     news: deque[News] = field(default_factory=lambda: deque(maxlen=KEPT))
+    acknowledged: deque[str] = field(default_factory=lambda: deque(maxlen=32))
+    """Ids of the last commands that the engine has taken."""
     warnings: int = 0
     share: float = 0.0
     """How much of the file has been read, 0 to 1."""
@@ -86,6 +88,7 @@ class RunView:
             case Saved():
                 self.saved = event
             case Acknowledged():
+                self.acknowledged.append(event.id)
                 self._pace.clear()
         if not isinstance(event, Step | Memory):
             self._tell(event)

@@ -1,0 +1,306 @@
+"""Monitor as a person uses it: a run is followed, told what to do, looked at closely, and may vanish."""
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+from textual.widgets import Log, Static, TabbedContent
+
+from engine.runs.events import Acknowledged, Eval, Finished, Sample, Started, Warned
+from screens.actions import actions_of
+from screens.monitor import MonitorScreen
+from screens.widgets.chart import Chart
+from screens.widgets.confirm import Confirm
+from screens.widgets.machine import MachinePanel
+from screens.widgets.run_news import NewsPane, SamplesPane
+from tests.monitor_app import StillApp, all_read, engine, laptop, until, workstation
+from tests.run_fixtures import STARTED, make_run, step
+
+OLD, RUN = "20260101-000000-older", "20260102-000000-sql-helper"
+SIZE = (120, 36)
+
+
+def text(app: StillApp, selector: str) -> str:
+    return str(app.monitor.query_one(selector, Static).content)
+
+
+def pane_text(pane: SamplesPane | NewsPane) -> str:
+    return str(pane.query_one(Static).content)
+
+
+async def test_every_action_of_the_table_can_be_done() -> None:
+    for action in actions_of("monitor"):
+        assert callable(getattr(MonitorScreen, f"action_{action.method}"))
+
+
+async def test_a_run_that_is_asked_for_is_shown_whole(ft_home: Path) -> None:
+    make_run(RUN, steps=100)
+    app = StillApp(run=RUN)
+    async with app.run_test(size=SIZE) as pilot:
+        await all_read(pilot)
+        loss = app.monitor.query_one("#first", Chart)
+        assert [len(line.series) for line in loss.lines] == [100, 100, 10]
+        assert [mark.symbol for mark in loss.marks].count("▲") == 10
+        assert [mark.symbol for mark in loss.marks].count("◆") == 1
+        assert "✓ completed" in text(app, "#headline")
+        assert "step 100/100" in text(app, "#progress")
+        assert "best" in text(app, "#results")
+
+
+async def test_events_appear_as_they_are_written(ft_home: Path) -> None:
+    run = make_run(RUN, steps=5, end=None)
+    with engine(run):
+        app = StillApp(run=RUN)
+        async with app.run_test(size=SIZE) as pilot:
+            await all_read(pilot)
+            assert "● training" in text(app, "#headline")
+            run.emit(step(6, 1.25, total=100))
+            run.emit(Eval(t=STARTED + 6, step=6, loss=1.5, perplexity=4.4, best=True))
+            run.emit(Sample(t=STARTED + 6, step=6, prompt="How many singers?", text="SELECT count(*)"))
+            run.emit(Warned(t=STARTED + 6, message="The loss is high.", hint="Look at the data."))
+            run.log.write_text("a line of the engine's log\n")
+            await until(pilot, lambda: "1 warning" in text(app, "#headline"))
+            await until(
+                pilot, lambda: any("engine's log" in line for line in app.monitor.query_one(Log).lines)
+            )
+            assert "step 6/100" in text(app, "#progress")
+            assert "SELECT count(*)" in pane_text(app.monitor.query_one(SamplesPane))
+            assert "Look at the data." in pane_text(app.monitor.query_one(NewsPane))
+
+
+async def test_a_run_that_trains_is_shown_by_itself_and_others_do_not_take_its_place(ft_home: Path) -> None:
+    app = StillApp()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.pause(0.1)
+        assert app.monitor.view is None
+        run = make_run(RUN, steps=5, end=None)
+        with engine(run):
+            await until(pilot, lambda: app.monitor.view is not None and app.monitor.view.run_id == RUN)
+            later = make_run("20260103-000000-later", steps=5, end=None)
+            with engine(later):
+                await until(pilot, lambda: sum(summary.alive for summary in app.runs) == 2)
+                await pilot.pause(0.2)
+                assert app.monitor.view is not None
+                assert app.monitor.view.run_id == RUN
+
+
+async def test_pause_resume_and_save_reach_the_engine_and_its_answer_is_shown(ft_home: Path) -> None:
+    run = make_run(RUN, steps=5, end=None)
+    with engine(run) as control:
+        app = StillApp(run=RUN)
+        async with app.run_test(size=SIZE) as pilot:
+            await all_read(pilot)
+            await pilot.press("p")
+            await until(pilot, lambda: "‖ paused" in text(app, "#headline"))
+            await until(pilot, lambda: app.monitor.waiting == {})
+            await pilot.press("p")
+            await until(pilot, lambda: "● training" in text(app, "#headline"))
+            await pilot.press("s")
+            await until(pilot, control.take_save_request)
+    said = [event.command for event in run.events() if isinstance(event, Acknowledged)]
+    assert said == ["pause", "resume", "save"]
+
+
+async def test_stopping_asks_and_no_is_the_answer_of_enter(ft_home: Path) -> None:
+    run = make_run(RUN, steps=5, end=None)
+    with engine(run) as control:
+        app = StillApp(run=RUN)
+        async with app.run_test(size=SIZE) as pilot:
+            await all_read(pilot)
+            await pilot.press("x")
+            await until(pilot, lambda: isinstance(app.screen, Confirm))
+            await pilot.press("enter")
+            await until(pilot, lambda: not isinstance(app.screen, Confirm))
+            assert not control.stop_requested
+            await pilot.press("x")
+            await until(pilot, lambda: isinstance(app.screen, Confirm))
+            await pilot.press("y")
+            await until(pilot, lambda: control.stop_requested)
+
+
+async def test_keys_of_a_run_that_trains_do_nothing_to_one_that_has_ended(ft_home: Path) -> None:
+    run = make_run(RUN)
+    app = StillApp(run=RUN)
+    async with app.run_test(size=SIZE) as pilot:
+        await all_read(pilot)
+        await pilot.press("p", "s", "x")
+        await pilot.pause(0.1)
+        assert not isinstance(app.screen, Confirm)
+        assert list(run.control.iterdir()) == []
+
+
+async def test_the_chosen_chart_is_zoomed_moved_inspected_and_set_back(ft_home: Path) -> None:
+    make_run(RUN, steps=100)
+    app = StillApp(run=RUN)
+    async with app.run_test(size=SIZE) as pilot:
+        await all_read(pilot)
+        chart = app.monitor.chart
+        whole = chart.view
+        await pilot.press("z")
+        assert chart.view[1] - chart.view[0] == pytest.approx((whole[1] - whole[0]) / 2)
+        before = chart.view
+        await pilot.press("left")
+        assert chart.view[0] < before[0]
+        await pilot.press("Z", "0")
+        assert chart.view == whole
+        await pilot.press("i")
+        at = chart.cursor
+        await pilot.press("left")
+        assert at is not None
+        assert chart.cursor is not None
+        assert chart.cursor < at
+        await pilot.press("i")
+        assert chart.cursor is None
+        await pilot.press("v")
+        assert app.monitor.chart.id == "memory"
+
+
+async def test_axis_logarithm_and_smoothing_are_drawn_at_once(ft_home: Path) -> None:
+    make_run(RUN, steps=100)
+    app = StillApp(run=RUN)
+    async with app.run_test(size=SIZE) as pilot:
+        await all_read(pilot)
+        loss = app.monitor.query_one("#first", Chart)
+        await pilot.press("l")
+        assert loss.log
+        await pilot.press("t")
+        assert loss.axis_label == "time"
+        await pilot.press("t")
+        assert loss.axis_label == "tokens"
+        assert loss.extent[1] == 6000
+        await pilot.press("a")
+        assert loss.note == "ema 0.95"
+        await pilot.press("A", "A")
+        assert loss.note == "ema 0.8"
+        assert app.preferences.smoothing == 0.8
+
+
+async def test_a_chart_is_saved_as_picture_and_table(ft_home: Path) -> None:
+    make_run(RUN, steps=20)
+    app = StillApp(run=RUN)
+    async with app.run_test(size=SIZE) as pilot:
+        await all_read(pilot)
+        await pilot.press("e")
+        folder = ft_home / "charts" / RUN
+        await until(pilot, lambda: len(list(folder.glob("*"))) == 2)
+        assert {path.suffix for path in folder.iterdir()} == {".svg", ".csv"}
+
+
+async def test_brackets_go_from_run_to_run(ft_home: Path) -> None:
+    make_run(OLD)
+    make_run(RUN)
+    app = StillApp(run=RUN)
+    async with app.run_test(size=SIZE) as pilot:
+        await all_read(pilot)
+        await until(pilot, lambda: len(app.runs) == 2)
+        await pilot.press("left_square_bracket")
+        await all_read(pilot)
+        assert "older" in text(app, "#headline")
+        await pilot.press("right_square_bracket")
+        await all_read(pilot)
+        assert "sql-helper" in text(app, "#headline")
+        await pilot.press("m")
+        assert "the machine" in text(app, "#headline")
+        await pilot.press("m")
+        await all_read(pilot)
+        assert "sql-helper" in text(app, "#headline")
+
+
+async def test_a_folder_that_is_removed_while_it_is_watched_is_said_to_be_gone(ft_home: Path) -> None:
+    run = make_run(RUN, steps=50)
+    app = StillApp(run=RUN)
+    async with app.run_test(size=SIZE) as pilot:
+        await all_read(pilot)
+        shutil.rmtree(run.folder)
+        await until(pilot, lambda: "its folder is gone" in text(app, "#headline"))
+        assert len(app.monitor.query_one("#first", Chart).lines[0].series) == 50
+        await pilot.press("z", "i", "e", "l", "t", "a")
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_random_bytes_in_a_run_do_not_stop_the_screen(ft_home: Path, seed: int) -> None:
+    run = make_run(RUN, steps=50, end=None)
+    noise = random.Random(seed).randbytes(20_000)
+    for path in (run.events_file, run.log):
+        with path.open("ab") as file:
+            file.write(noise + b"\n")
+    (run.folder / "plan.json").write_bytes(noise)
+    run.emit(step(51, 1.0, total=100))
+    app = StillApp(run=RUN)
+    async with app.run_test(size=SIZE) as pilot:
+        await all_read(pilot)
+        assert "step 51/100" in text(app, "#progress")
+        app.monitor.query_one("#tabs", TabbedContent).active = "log-tab"
+        await pilot.pause(0.1)
+
+
+async def test_a_run_that_is_not_there_is_an_error_with_a_hint(ft_home: Path) -> None:
+    app = StillApp(run="20260101-000000-nothing")
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: len(app.problems) == 1)
+        assert app.problems[0].hint
+
+
+async def test_a_resumed_run_goes_on_from_its_checkpoint(ft_home: Path) -> None:
+    run = make_run(RUN, steps=20)
+    app = StillApp(run=RUN)
+    async with app.run_test(size=SIZE) as pilot:
+        await all_read(pilot)
+        run.emit(Started(t=STARTED + 100, run=RUN, pid=2, resumed_from=10))
+        run.emit(step(11, 1.0, total=20, t=STARTED + 101))
+        await until(pilot, lambda: "step 11/20" in text(app, "#progress"))
+        loss = app.monitor.query_one("#first", Chart)
+        assert len(loss.lines[0].series) == 11
+        assert "↻" in [mark.symbol for mark in loss.marks]
+        run.emit(Finished(t=STARTED + 102, reason="stopped", step=11))
+        await until(pilot, lambda: "■ stopped" in text(app, "#headline"))
+
+
+async def test_without_a_run_the_machine_is_shown_as_far_as_it_tells(ft_home: Path) -> None:
+    app = StillApp(workstation())
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: len(app.samples) == 60)
+        await pilot.pause(0.25)
+        labels = {line.label for chart in app.monitor.charts for line in chart.lines}
+        assert labels == {"CPU", "GPU", "memory", "GPU memory", "CPU °C", "GPU °C", "GPU W", "swap"}
+        panel = str(app.monitor.query_one("#machine", MachinePanel).render())
+        assert "GPU1" in panel
+        assert "pressure" not in panel
+
+
+async def test_what_a_machine_does_not_tell_takes_no_room(ft_home: Path) -> None:
+    app = StillApp(laptop())
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: len(app.samples) == 60)
+        await pilot.pause(0.25)
+        shown = {chart.title for chart in app.monitor.charts if chart.display}
+        assert shown == {"CPU and GPU use, %", "memory", "power, W", "swap"}
+
+
+async def test_a_screen_that_was_away_has_missed_nothing(ft_home: Path) -> None:
+    run = make_run(RUN, steps=5, end=None)
+    app = StillApp(run=RUN)
+    async with app.run_test(size=SIZE) as pilot:
+        await all_read(pilot)
+        monitor = app.monitor
+        await pilot.press("1")
+        await pilot.pause(0.1)
+        for number in range(6, 400):
+            run.emit(step(number, 1.0, total=500))
+        await until(pilot, lambda: monitor.view is not None and monitor.view.state.step == 399)
+        await pilot.press("5")
+        await until(pilot, lambda: "step 399/500" in text(app, "#progress"))
+
+
+@pytest.mark.parametrize("size", [(40, 12), (80, 24), (99, 30), (160, 40), (200, 50), (30, 8)])
+async def test_it_lives_at_every_size(ft_home: Path, size: tuple[int, int]) -> None:
+    make_run(RUN, steps=30)
+    app = StillApp(laptop(), run=RUN)
+    async with app.run_test(size=size) as pilot:
+        await all_read(pilot)
+        await pilot.press("v", "v", "v", "v", "g", "g", "m")
+        await pilot.resize_terminal(120, 36)
+        await pilot.pause(0.1)
+        await pilot.resize_terminal(80, 24)
+        await pilot.pause(0.1)
