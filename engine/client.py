@@ -166,8 +166,8 @@ class Client:
 
     def _value(self, request: Answer, cancelled: threading.Event | None) -> Any:
         """The one value that answers a request."""
-        with contextlib.closing(self._ask(request, cancelled)) as answers:
-            return next(answers)["value"]
+        (answer,) = self._ask(request, cancelled)
+        return answer["value"]
 
     def _ask(self, request: Answer, cancelled: threading.Event | None) -> Generator[Answer, None, None]:
         """The parts of an answer as they come; an asker that leaves early, or is cancelled, cancels it."""

@@ -1,0 +1,162 @@
+"""What the warm child says of files of rows and recipes, asked by several threads at once."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine.client import Cancelled, Client
+from engine.config.load import load_recipe
+from engine.config.problems import RecipeError
+from engine.data.prepare import prepare
+from engine.data.views import Opened
+from engine.errors import DataError, ModelError, TrainingError
+from engine.planning.look import look
+from tests.data_service import VIEW, serving, write_place
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_place(tmp_path_factory.mktemp("place"))
+
+
+@pytest.fixture(scope="module")
+def service(place: Path) -> Iterator[Client]:
+    with serving(place) as client:
+        yield client
+
+
+def opened(service: Client, source: str) -> Opened:
+    """A source, once its rows are counted."""
+    while (found := service.rows(source)).counting is not None:
+        pass
+    return found
+
+
+def test_a_rows_tokens_are_those_that_training_gets(service: Client, place: Path) -> None:
+    config = load_recipe(place / "train.yml", ["data.validation=0"]).config
+    trained = prepare(config, place / "tiny").train
+    rows = service.preview("orders.jsonl", range(60), replace(VIEW, max_seq_length=10_000))
+    whole = [row.tokens <= 96 for row in rows]
+    assert any(whole)
+    assert not all(whole)
+    for row, example in zip(rows, trained, strict=True):
+        assert min(row.tokens, 96) == len(example.input_ids)
+        shown = "".join(piece.text for piece in row.pieces)
+        assert shown.startswith("<|im_start|>user\nOrder ")
+        flags = [piece.trained for piece in row.pieces for _ in range(piece.tokens)]
+        assert flags[:96] == [label >= 0 for label in example.labels.tolist()]
+    cut = service.preview("orders.jsonl", [whole.index(False)], VIEW)[0]
+    assert cut.tokens > cut.limit == 96
+    assert sum(piece.tokens for piece in cut.pieces if piece.cut) == cut.tokens - 96
+    assert cut.lost > 0
+
+
+def test_characters_of_several_tokens_are_shown_whole(service: Client, place: Path) -> None:
+    (place / "wide.jsonl").write_text(
+        '{"prompt": "你好 👩‍👩‍👧 é", "completion": "世界 ñ"}\n', encoding="utf-8"
+    )
+    (row,) = service.preview("wide.jsonl", [0], VIEW)
+    text = "".join(piece.text for piece in row.pieces if not piece.special)
+    assert text == "你好 👩‍👩‍👧 é世界 ñ"
+    assert "".join(piece.text for piece in row.pieces if piece.trained and not piece.special) == "世界 ñ"
+
+
+def test_the_form_comes_with_its_evidence_and_what_fits_none_with_a_hint(service: Client) -> None:
+    chat = opened(service, "orders.jsonl")
+    assert (chat.form, chat.known, chat.kind) == ("chat", 60, "jsonl")
+    assert "because its rows have `messages`" in chat.evidence
+    assert opened(service, "notes.csv").form == "prompt_completion"
+    columns = opened(service, "columns.jsonl")
+    assert (columns.form, columns.known) == ("", 1)
+    assert "fit no known form" in columns.evidence
+    assert columns.hint
+    mixed = opened(service, "forms.jsonl")
+    assert "rows of different forms" in mixed.evidence
+    (row,) = service.preview("forms.jsonl", [1], VIEW)
+    assert "rows of different forms" in row.problem
+    assert '"of another form"' in row.raw
+
+
+def test_a_sample_tells_lengths_shares_and_the_rows_with_problems(service: Client) -> None:
+    found = service.lengths("mixed.jsonl", VIEW)
+    assert (found.sampled, found.of, len(found.lengths)) == (9, 9, 8)
+    assert found.problems == ((3, "mixed.jsonl:4: nothing to train: there is no assistant turn"),)
+    assert 0 < found.trained < found.tokens
+    brief = service.preview("mixed.jsonl", [0, 3], VIEW, "brief")
+    assert brief[0].raw.startswith("Order 0: ")
+    assert not brief[0].pieces
+    assert brief[1].problem
+
+
+def test_what_cannot_be_opened_says_why(service: Client) -> None:
+    with pytest.raises(DataError, match=r"no such file"):
+        service.rows("oders.jsonl")
+    with pytest.raises(DataError, match="empty"):
+        service.rows("empty.jsonl")
+    with pytest.raises(ModelError, match="not on this machine yet"):
+        service.preview("orders.jsonl", [0], replace(VIEW, model="owner/name"))
+    assert service.preview("orders.jsonl", [0], replace(VIEW, model="owner/name"), "raw")[0].raw
+
+
+def test_a_plan_from_the_warm_child_is_the_plan_of_the_command(
+    service: Client, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    recipe = load_recipe(place / "train.yml")
+    mine = look(recipe.config)
+    for _ in range(2):  # fresh, and from what is kept
+        warm = service.plan(recipe.source, place / "train.yml")
+        assert (warm["steps"], warm["examples"], warm["longest"]) == (mine.steps, mine.examples, mine.longest)
+        assert warm["trained_tokens_per_epoch"] == mine.trained_tokens_per_epoch
+    changed = service.plan(recipe.source.replace("96", "90"), place / "train.yml")
+    assert changed["longest"] == 90
+
+
+def test_a_recipes_problems_arrive_with_their_places(service: Client, place: Path) -> None:
+    with pytest.raises(RecipeError) as refused:
+        service.plan("model:\n  base: tiny\n  bse: x\ndata:\n  train: orders.jsonl\n", place / "train.yml")
+    (problem,) = refused.value.problems
+    assert (problem.place.line, problem.key) == (3, "model.bse")
+
+
+def test_many_threads_each_get_their_own_answer(service: Client) -> None:
+    def ask(number: int) -> bool:
+        row = number % 60
+        (shown,) = service.preview("orders.jsonl", [row], VIEW)
+        return shown.row == row and f"Order {row}:" in "".join(piece.text for piece in shown.pieces)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(ask, range(200)))
+
+
+def test_who_cancels_is_let_go_at_once_and_the_others_are_answered(service: Client) -> None:
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(Cancelled):
+        service.lengths("orders.jsonl", VIEW, stop)
+    assert service.lengths("orders.jsonl", VIEW).sampled == 60
+
+
+def test_everybody_who_waits_hears_that_the_child_is_gone(place: Path, tmp_path: Path) -> None:
+    with Client(tmp_path / "service.log") as client, ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(client.rows, str(place / "orders.jsonl")) for _ in range(4)]
+        client._child.kill()
+        errors = [each.exception(timeout=20) for each in asked]
+        assert not client.alive
+        with pytest.raises(TrainingError, match="ended"):
+            client.rows("orders.jsonl")
+    assert all(error is None or isinstance(error, TrainingError) for error in errors)
+
+
+def test_looking_at_rows_and_planning_never_loads_torch(service: Client) -> None:
+    opened(service, "orders.jsonl")
+    maps = Path(f"/proc/{service._child.pid}/maps")
+    if not maps.exists():
+        pytest.skip("only Linux tells what a process has mapped")
+    assert "libtorch" not in maps.read_text()
