@@ -142,7 +142,7 @@ def _cached() -> list[Entry]:
         newest = max(repo.revisions, key=lambda revision: revision.last_modified)
         names = {file.file_name for file in newest.files}
         weights = any(name.endswith((".safetensors", ".safetensors.index.json")) for name in names)
-        cut = any((repo.repo_path / "blobs").glob("*.incomplete"))
+        cut = any((repo.repo_path / "blobs").glob("*.part"))
         if weights or cut:
             state: State = "ready" if _is_whole(newest.snapshot_path) else "incomplete"
             size = repo.size_on_disk

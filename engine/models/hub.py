@@ -1,26 +1,34 @@
 """Models from the Hugging Face hub, kept in its own cache; what is cached is used without network."""
 
 import errno
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine import secrets
 from engine.errors import HubError, MachineError, ModelError
-from engine.models.starter import Progress, need_space, silent
+from engine.models.starter import Progress, need_space, silent, verify
+from engine.models.transfer import download as download_file
+
+if TYPE_CHECKING:
+    from huggingface_hub.file_download import DryRunFileInfo
 
 WANTED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.py", "README.md", "LICENSE*"]
+WEIGHTS = "*.safetensors"
 UNWANTED = ["*/*", "consolidated*"]
 """Weights in subfolders are other formats of the same (onnx, original…); so is Mistral's `consolidated`."""
 
+SHA256 = re.compile("[0-9a-f]{64}")
+"""The etag of a large file is its checksum; that of a small one is not."""
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def download(repo: str, revision: str | None = None, progress: Progress = silent) -> Path:
     """The folder of a hub model, downloaded where it is not cached; its name is the commit.
 
-    A cut connection is taken up where it ended; after a killed download, whole files are not fetched again.
+    What was cut off, also by the end of the process, is taken up where it ended.
     Without network, what is cached is used.
     Raises HubError where the hub can't be reached or says no, ModelError where the repository has no
     safetensors weights, MachineError where the disk is full or the token's keyring is locked.
@@ -43,8 +51,47 @@ def download(repo: str, revision: str | None = None, progress: Progress = silent
                 f"{repo} has no safetensors weights.",
                 "Choose a model with .safetensors files; pickled weights can run code when they are read.",
             )
-        need_space(cache(), sum(file.file_size or 0 for file in files if file.will_download))
-        return Path(snapshot_download(repo, tqdm_class=_bar(repo, progress), **ask))
+        missing = [file for file in files if file.will_download]
+        total = sum(file.file_size or 0 for file in missing)
+        need_space(cache(), total)
+        without = {**ask, "ignore_patterns": [*UNWANTED, WEIGHTS]}
+        bar = _bar(repo, lambda note, done, _: progress(note, done, total))
+        snapshot_download(repo, tqdm_class=bar, **without)
+        weights = [file for file in missing if file.filename.endswith(".safetensors")]
+        _fetch_weights(repo, weights, ask["token"], progress, total)
+        return Path(snapshot_download(repo, tqdm_class=_bar(repo, silent), **ask))
+
+
+def _fetch_weights(
+    repo: str, files: Sequence["DryRunFileInfo"], token: str | None, progress: Progress, total: int
+) -> None:
+    """Put weight files into the cache, where the client finds them whole; `total` is of all files, in bytes.
+
+    The client itself throws a cut file away, as of its release 1.20; weights are too large for that.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined, unused-ignore]
+
+    before = total - sum(file.file_size or 0 for file in files)
+    for file in files:
+        url = hf_hub_url(repo, file.filename, revision=file.commit_hash)
+        etag = get_hf_file_metadata(url, token=token).etag
+        if etag is None:
+            raise HubError(f"The hub does not say which {file.filename} of {repo} it has.", "Try later.")
+        blob = Path(file.local_path).parents[2] / "blobs" / etag
+        blob.parent.mkdir(parents=True, exist_ok=True)
+
+        def tell(done: int, _: int, before: int = before) -> None:
+            progress(f"downloading {repo}", before + done, total)
+
+        download_file(url, blob, tell, build_hf_headers(token=token))
+        before += blob.stat().st_size
+        if SHA256.fullmatch(etag):
+            try:
+                verify(blob, etag)
+            except ModelError:
+                blob.unlink()  # damaged on the way; the next try starts over
+                raise
 
 
 def cached(repo: str, revision: str | None = None) -> Path | None:

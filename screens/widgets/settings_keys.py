@@ -10,7 +10,7 @@ from textual.widgets import DataTable, Static
 
 from screens.actions import ACTIONS, SCREENS, Action
 from screens.host import Host
-from screens.keymap import checked, keys_of, shown
+from screens.keymap import checked, clashes, keys_of, shown
 from screens.widgets.ask import AskKey
 
 TITLES = {scope: title for _, scope, title in SCREENS} | {"app": "everywhere"}
@@ -87,12 +87,18 @@ class Keymap(Vertical):
         own[action.id] = key
         usable, problems = checked(own)
         if action.id not in usable or len(problems) > len(before):
-            why = next((line for line in problems if line not in before), f"{shown(key)} cannot be used.")
-            self._say(f"✗ Not changed. {why}")
+            self._say(f"✗ Not changed. {self._why_not(action, key)}")
             return
         self.host.change(keys=own)
         warning = " Many terminals keep that key for themselves." if key in EATEN else ""
         self._say(f"✓ {action.label} is {shown(key)} now.{warning}")
+
+    def _why_not(self, action: Action, key: str) -> str:
+        for other in ACTIONS:
+            if clashes(action, other) and key in keys_of(other, self.host.keymap):
+                where = TITLES.get(other.scope, other.scope)
+                return f"{shown(key)} is the key of “{other.label}” ({where}) already; change that first."
+        return f"{shown(key)} cannot be used."
 
     def original(self) -> None:
         """Give the chosen action the table's keys again."""

@@ -1,0 +1,61 @@
+"""One file over HTTP, taken up where an earlier try ended, also after the process was killed."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import httpx
+from filelock import FileLock
+
+ATTEMPTS = 4
+
+
+def download(
+    url: str,
+    target: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    headers: Mapping[str, str] | None = None,
+) -> None:
+    """Download `url` to `target`, which appears only when it is whole; `progress` gets bytes done and in all.
+
+    A part left by an earlier call is continued; a cut connection is taken up again a few times. A second
+    process that wants the same file waits for the first. Raises httpx.HTTPError, OSError.
+    """
+    part = target.with_name(target.name + ".part")
+    with FileLock(target.with_name(target.name + ".part.lock")):
+        if target.exists():
+            return
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                _fetch_rest(url, part, progress, headers or {})
+                break
+            except httpx.HTTPStatusError:
+                part.unlink(missing_ok=True)
+                raise
+            except httpx.HTTPError:
+                if attempt == ATTEMPTS:
+                    raise
+        part.replace(target)
+    Path(f"{part}.lock").unlink(missing_ok=True)
+
+
+def _fetch_rest(
+    url: str, part: Path, progress: Callable[[int, int], None], headers: Mapping[str, str]
+) -> None:
+    have = part.stat().st_size if part.exists() else 0
+    # Compressed on the way, a part's length would not be the place to go on from.
+    ask = {**headers, "Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    with httpx.stream("GET", url, headers=ask, follow_redirects=True, timeout=30) as answer:
+        if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return  # all of it was there
+        answer.raise_for_status()
+        continued = answer.status_code == httpx.codes.PARTIAL_CONTENT
+        done = have if continued else 0
+        total = done + int(answer.headers.get("Content-Length", 0))
+        with part.open("ab" if continued else "wb") as file:
+            for chunk in answer.iter_raw():
+                file.write(chunk)
+                done += len(chunk)
+                progress(done, total)
+            file.flush()
+            os.fsync(file.fileno())

@@ -1,0 +1,201 @@
+"""The Models screen, driven as a person drives it."""
+
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import DataTable, Input
+
+from engine import paths
+from engine.models import starter
+from ft.app import FtApp
+from screens.models import ModelsScreen
+from tests.driving import shown, until
+from tests.hub_server import COMMIT, Hub, serving
+from tests.test_models_hub import REPO, use_hub
+
+
+@pytest.fixture
+def app() -> FtApp:
+    return FtApp(start="models")
+
+
+@pytest.fixture
+def hub(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    with serving(Hub(REPO, tiny_model)) as hub:
+        use_hub(hub.url, tmp_path, monkeypatch)
+        yield hub
+
+
+def screen_of(pilot: Pilot[Any]) -> ModelsScreen:
+    screen = pilot.app.screen_stack[0]
+    assert isinstance(screen, ModelsScreen)
+    return screen
+
+
+async def ready(pilot: Pilot[Any]) -> ModelsScreen:
+    """Wait until the models are listed."""
+    await until(pilot, lambda: isinstance(pilot.app.screen_stack[0], ModelsScreen))
+    screen = screen_of(pilot)
+    await until(pilot, lambda: screen.chosen is not None, "a model under the cursor")
+    return screen
+
+
+def copy_model(tiny_model: Path, name: str) -> Path:
+    """A model that a person has put into the models folder."""
+    paths.models().mkdir(parents=True, exist_ok=True)
+    return Path(shutil.copytree(tiny_model, paths.models() / name))
+
+
+async def type_name(pilot: Pilot[Any], name: str) -> None:
+    await pilot.press("a")
+    await until(pilot, lambda: isinstance(pilot.app.focused, Input))
+    assert isinstance(pilot.app.focused, Input)
+    pilot.app.focused.value = name
+    await pilot.press("enter")
+
+
+async def test_it_lists_the_starter_and_local_folders_with_what_fits(app: FtApp, tiny_model: Path) -> None:
+    folder = copy_model(tiny_model, "mine")
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n# Mine")
+    async with app.run_test(size=(120, 36)) as pilot:
+        screen = await ready(pilot)
+        assert [model.entry.name for model in screen.models] == ["starter", "mine"]
+        await until(pilot, lambda: "p makes it ready" in shown(app))
+        await pilot.press("down")
+        await until(pilot, lambda: screen.chosen and screen.chosen.entry.name == "mine")
+        await pilot.pause()
+        text = shown(app)
+        row = next(line for line in text.splitlines() if "mine " in line and "fp32" in line)
+        assert row.count("yes") == 3
+        for fact in ("mit", "chatml", "llama", "weights", "optimizer", "activations", str(folder.name)):
+            assert fact in text
+
+
+async def test_a_damaged_model_is_listed_with_its_problem(app: FtApp, tiny_model: Path) -> None:
+    folder = copy_model(tiny_model, "broken")
+    (folder / "config.json").write_text("{")
+    async with app.run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("down")
+        await until(pilot, lambda: "is damaged; copy it again" in shown(app), "the problem")
+
+
+async def test_a_model_of_the_hub_is_typed_fetched_and_chosen(app: FtApp, hub: Hub) -> None:
+    async with app.run_test(size=(120, 36)) as pilot:
+        screen = await ready(pilot)
+        await type_name(pilot, REPO)
+        await until(pilot, lambda: len(screen.models) == 2, "the new model")
+        assert screen.models[1].entry.revision == COMMIT
+        await until(pilot, lambda: screen.chosen and screen.chosen.entry.name == REPO)
+
+
+async def test_a_cancelled_download_keeps_what_came_and_goes_on_later(app: FtApp, hub: Hub) -> None:
+    waiting, sending = threading.Event(), threading.Event()
+
+    class Held(list[int]):
+        def pop(self, index: Any = -1) -> int:
+            waiting.set()
+            sending.wait(30)
+            return super().pop(index)
+
+    hub.cuts = Held([200_000])
+    async with app.run_test(size=(120, 36)) as pilot:
+        screen = await ready(pilot)
+        await type_name(pilot, REPO)
+        await until(pilot, waiting.is_set, "the download under way")
+        assert screen.query_one("#pull").has_class("-active")
+        await pilot.press("c")
+        assert screen.pull is not None
+        assert screen.pull.stop.is_set()
+        sending.set()
+        await until(pilot, lambda: screen.pull is None, "the end of it")
+        assert not screen.query_one("#pull").has_class("-active")
+        assert not app.problems
+        await type_name(pilot, REPO)
+        await until(pilot, lambda: screen.pull is None and len(screen.models) == 2, "the whole model")
+        assert screen.models[1].entry.state == "ready"
+    ranges = [ranged for _, path, ranged in hub.requests if path.endswith("model.safetensors") and ranged]
+    assert any(ranged != "bytes=0-" for ranged in ranges), ranges
+
+
+async def test_without_network_it_says_so(
+    app: FtApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_hub("http://127.0.0.1:9", tmp_path, monkeypatch)
+    async with app.run_test(size=(120, 36)) as pilot:
+        screen = await ready(pilot)
+        await type_name(pilot, "someone/far-away")
+        await until(pilot, lambda: app.problems, "the error")
+        assert "hub cannot be reached for someone/far-away" in app.problems[0].message
+        assert screen.pull is None
+
+
+async def test_escape_leaves_the_box_and_letters_are_typed_into_it(app: FtApp) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await ready(pilot)
+        await pilot.press("a", "q", "d", "1")
+        assert screen.query_one("#add", Input).value == "qd1"
+        await pilot.press("escape")
+        assert isinstance(app.focused, DataTable)
+        assert not screen.query_one("#add").has_class("-open")
+        assert app.is_running
+
+
+async def test_nothing_is_deleted_without_a_yes(app: FtApp, tiny_model: Path) -> None:
+    folder = copy_model(tiny_model, "mine")
+    async with app.run_test(size=(120, 36)) as pilot:
+        screen = await ready(pilot)
+        await pilot.press("down", "d")
+        await until(pilot, lambda: len(app.screen_stack) == 2, "the question")
+        await pilot.press("enter")
+        await until(pilot, lambda: len(app.screen_stack) == 1)
+        assert folder.is_dir()
+        await pilot.press("d")
+        await until(pilot, lambda: len(app.screen_stack) == 2, "the question")
+        await pilot.press("y")
+        await until(pilot, lambda: len(screen.models) == 1, "the model gone")
+        assert not folder.exists()
+
+
+async def test_deleting_a_link_leaves_what_it_leads_to(app: FtApp, tiny_model: Path) -> None:
+    paths.models().mkdir(parents=True)
+    (paths.models() / "linked").symlink_to(tiny_model)
+    async with app.run_test(size=(120, 36)) as pilot:
+        screen = await ready(pilot)
+        await pilot.press("down", "d")
+        await until(pilot, lambda: len(app.screen_stack) == 2, "the question")
+        assert "what it leads to stays" in shown(app)
+        await pilot.press("y")
+        await until(pilot, lambda: len(screen.models) == 1, "the link gone")
+    assert (tiny_model / "config.json").is_file()
+
+
+async def test_a_recipe_is_opened_with_the_chosen_model(
+    app: FtApp, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = copy_model(tiny_model, "mine")
+    opened: list[str | None] = []
+    monkeypatch.setattr(app, "edit_recipe", lambda path=None, text=None: opened.append(text))
+    async with app.run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("u", "down", "u")
+        await until(pilot, lambda: len(opened) == 2)
+    assert f"base: {starter.NAME}" in str(opened[0])
+    assert str(folder) in str(opened[1])
+    assert "#" in str(opened[1]), "the profile's comments are kept"
+
+
+@pytest.mark.slow
+async def test_the_starter_is_made_ready_in_the_background(app: FtApp) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await ready(pilot)
+        await pilot.press("p")
+        await until(pilot, lambda: screen.query_one("#pull").has_class("-active"))
+        await until(pilot, lambda: screen.models[0].entry.state == "ready", "the starter ready")
+        await until(pilot, lambda: "apache-2.0" in shown(app))
+    assert starter.is_ready()
