@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 from textual import work
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import OptionList, Static
@@ -38,6 +39,7 @@ SIGNS = {
     "queued": "…",
 }
 """A sign beside the word: the state is never told by colour alone."""
+SIGN_WIDTH = 11
 STYLES = {"running": "$success", "paused": "$warning", "failed": "$error", "dead": "$error"}
 
 
@@ -171,7 +173,9 @@ class HomeScreen(FtScreen):
         at = options.highlighted
         before = self._listed[at][0] if at is not None and at < len(self._listed) else None
         self._listed = listed
-        options.set_options(Option(text, id=run_id) for run_id, text in listed)
+        options.set_options(
+            Option(coloured(text, run), id=run.id) for run, (_, text) in zip(recent, listed, strict=True)
+        )
         ids = [run_id for run_id, _ in listed]
         if ids:
             options.highlighted = ids.index(before) if before in ids else 0
@@ -247,7 +251,7 @@ def described(ability: Ability) -> list[tuple[str, str]]:
 def row(run: RunSummary, width: int, now: float) -> str:
     """A run in one line of at most `width` columns: sign, state, name, step, loss, sparkline, age."""
     state = run.state
-    sign = f"{SIGNS[state.status]} {state.status:<9}"
+    sign = f"{SIGNS[state.status]} {state.status:<{SIGN_WIDTH - 2}}"
     where = f"{state.step}/{state.total}" if state.total else f"{state.step}" if state.step else words.MISSING
     age = words.ago(state.updated or run.created, now)
     tail = f" {where:>9}  {words.loss(state.loss):>6}"
@@ -258,6 +262,12 @@ def row(run: RunSummary, width: int, now: float) -> str:
     room = max(width - len(sign) - len(tail) - 1, 4)
     name = run.name if len(run.name) <= room else run.name[: room - 1] + "…"
     return f"{sign} {name:<{room}}{tail}"
+
+
+def coloured(line: str, run: RunSummary) -> Content:
+    """A row with the colour of its state, which also has a sign and a word."""
+    style = STYLES.get(run.state.status)
+    return Content(line).stylize(style, 0, SIGN_WIDTH) if style else Content(line)
 
 
 def bar(share: float, width: int) -> str:

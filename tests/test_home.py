@@ -15,7 +15,7 @@ from ft.app import FtApp
 from screens.home import HomeScreen, row
 from screens.next_step import next_step
 from tests.app_pilot import MACHINE, NOW, freeze, until
-from tests.run_fixtures import make_run
+from tests.run_fixtures import STARTED, make_run
 
 SIZES = [(80, 24), (120, 36), (200, 50)]
 
@@ -32,8 +32,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def some_runs() -> None:
     """One run of each kind, as a person has them after a week."""
     make_run("20260528-120000-orders", steps=120)
-    make_run("20260528-121000-sql-helper", steps=40, end=Finished(reason="stopped", step=40))
-    failed = Failed(kind="memory", message="Out of memory at one row of 2048 tokens.", hint="Use 4bit.")
+    make_run("20260528-121000-sql-helper", steps=40, end=Finished(t=STARTED + 41, reason="stopped", step=40))
+    failed = Failed(t=STARTED + 4, kind="memory", message="Out of memory at one row of 2048 tokens.")
     make_run("20260528-122000-a-rather-long-name-of-a-run", steps=3, end=failed)
     make_run("20260528-123000-tickets", steps=80, end=None)
     make_run("20260528-124000-recipes", steps=60)

@@ -1,0 +1,217 @@
+"""The app from end to end, on a real terminal with a real engine: train, leave, come back, stop, resume, quit."""
+
+import fcntl
+import os
+import signal
+import struct
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyte
+import pytest
+
+from engine.runs.lock import holding, take
+from engine.runs.run import Run
+from engine.training import control
+from tests.run_fixtures import make_run
+from tests.terminal import Terminal, until, write_recipe
+
+ENTER, ESCAPE, CTRL_Q, F5 = b"\r", b"\x1b", b"\x11", b"\x1b[15~"
+LEFT_BEHIND = {"alternate screen": b"\x1b[?1049l", "cursor": b"\x1b[?25h", "mouse": b"\x1b[?1000l"}
+"""What the last bytes must put right, each by the sequence that does it."""
+
+
+class AppTerminal(Terminal):
+    """`ft` on a terminal whose screen can be read as a person reads it."""
+
+    def __init__(self, *arguments: str | Path, columns: int = 80, rows: int = 24) -> None:
+        super().__init__(*arguments)
+        self.before = termios.tcgetattr(self.master)
+        self.picture = pyte.Screen(columns, rows)
+        self.stream = pyte.ByteStream(self.picture)
+        self.fed = 0
+        self.resize(columns, rows)
+
+    def resize(self, columns: int, rows: int) -> None:
+        """What a terminal does when a person drags its corner."""
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self.picture.resize(rows, columns)
+        os.killpg(self.process.pid, signal.SIGWINCH)
+
+    def text(self) -> str:
+        """The screen as it is now."""
+        output = self.output
+        self.stream.feed(output[self.fed :])
+        self.fed = len(output)
+        return "\n".join(self.picture.display)
+
+    def wait_to_see(self, *texts: str) -> None:
+        """Wait until all of these stand on the screen at once."""
+        until(
+            lambda: all(text in self.text() for text in texts),
+            f"{texts} on the screen",
+            lambda: "; it shows:\n" + self.text(),
+        )
+
+    def leave(self) -> int:
+        """Wait for the end, and see that the terminal is as it was; returns the exit code."""
+        code = self.process.wait(timeout=60)
+        until(lambda: all(mark in self.output for mark in LEFT_BEHIND.values()), "the terminal put right")
+        mode = termios.tcgetattr(self.master)[3]
+        assert mode & termios.ECHO, "typing must be seen again"
+        assert mode & termios.ICANON, "lines must be edited again"
+        last = {name: self.output.rfind(mark) for name, mark in LEFT_BEHIND.items()}
+        assert last["alternate screen"] > self.output.rfind(b"\x1b[?1049h")
+        assert last["cursor"] > self.output.rfind(b"\x1b[?25l")
+        assert last["mouse"] > self.output.rfind(b"\x1b[?1000h")
+        self.reader.join(timeout=10)
+        os.close(self.master)
+        return code
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to stand in."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    return here
+
+
+@pytest.fixture
+def no_engine_left() -> Iterator[None]:
+    """Ends what a failed test left training."""
+    yield
+    for run in Run.all():
+        if run.alive():
+            control.send(run, "stop")
+            until(lambda run=run: not run.alive(), "the engine has ended")
+
+
+def test_plain_ft_opens_the_app_and_q_leaves_the_terminal_as_it_was(folder: Path) -> None:
+    app = AppTerminal()
+    app.wait_to_see("Home", "Train your first model", "quit")
+    app.press(b"q")
+    assert app.leave() == 0
+
+
+def test_resizing_keeps_the_app_whole(folder: Path) -> None:
+    app = AppTerminal("tui")
+    app.wait_to_see("recent runs")
+    for columns, rows in ((120, 36), (40, 10), (200, 50), (80, 24)):
+        app.resize(columns, rows)
+        app.wait_to_see("Home", "quit" if columns >= 80 else "ft")
+    app.press(CTRL_Q)
+    assert app.leave() == 0
+
+
+def test_terminating_the_app_restores_the_terminal(folder: Path) -> None:
+    app = AppTerminal()
+    app.wait_to_see("recent runs")
+    app.process.send_signal(signal.SIGTERM)
+    app.leave()
+
+
+def test_a_mistake_of_ours_restores_the_terminal_and_says_where_its_log_is(
+    folder: Path, ft_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder in the place of the file of preferences is no mistake; a broken installation is one."""
+    broken = folder / "sitecustomize.py"
+    broken.write_text(
+        "import importlib.abc, sys\n"
+        "class Broken(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'screens.chat':\n"
+        "            raise RuntimeError('a part is missing')\n"
+        "sys.meta_path.insert(0, Broken())\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    app = AppTerminal()
+    app.wait_to_see("recent runs")
+    app.press(b"7")
+    assert app.leave() == 70
+    assert "a part is missing" in app.shown
+    log = ft_home / "cache" / "last-error.txt"
+    assert "RuntimeError: a part is missing" in log.read_text()
+
+
+def test_without_a_terminal_plain_ft_prints_the_help() -> None:
+    from tests.terminal import ft
+
+    done = ft()
+    assert done.returncode == 0
+    assert "Usage: ft" in done.stdout
+
+
+def test_without_a_terminal_the_app_says_what_to_use() -> None:
+    from tests.terminal import ft
+
+    done = ft("tui")
+    assert done.returncode == 2
+    assert "needs a terminal" in done.stderr
+
+
+def test_monitor_of_a_run_opens_on_it_alone(folder: Path) -> None:
+    run = make_run("20260528-123456-orders", end=None)
+    handle = take(run.lock_file)
+    assert handle is not None
+    with holding(handle):
+        app = AppTerminal("monitor", run.id[:15], columns=120, rows=36)
+        app.wait_to_see("Monitor", "orders")
+        assert "Datasets" not in app.text()
+        app.press(b"q")
+        assert app.leave() == 0
+        assert run.alive()
+
+
+def test_monitor_of_a_run_that_is_not_there_says_so(folder: Path) -> None:
+    app = Terminal("monitor", "nothing")
+    app.wait_for("no run 'nothing'")
+    assert app.end() == 2
+
+
+@pytest.mark.slow
+def test_train_leave_come_back_stop_resume_quit(folder: Path, tiny_model: Path, no_engine_left: None) -> None:
+    write_recipe(folder, tiny_model, steps=5000)
+    app = AppTerminal()
+    app.wait_to_see("Train what train.yml says")
+    app.press(ENTER)
+    app.wait_to_see("Recipe", "no problems")
+    app.press(F5)
+    app.wait_to_see("Monitor", "tiny")
+    run = until(lambda: next(iter(Run.all()), None), "a run")
+    until(lambda: run.state().step >= 3, "the first steps")
+    app.resize(120, 36)
+    app.wait_to_see("training", "/5000")
+
+    app.press(CTRL_Q)
+    app.wait_to_see("Leave ft?")
+    app.press(ENTER)
+    assert app.leave() == 0
+    assert f"ft attach {run.id}" in app.shown
+    assert run.alive()
+
+    app = AppTerminal(columns=120, rows=36)
+    app.wait_to_see("Watch tiny train")
+    app.press(ENTER)
+    app.wait_to_see("Monitor", "tiny")
+    app.press(b"x")
+    app.wait_to_see("No (n)")
+    app.press(b"y")
+    until(lambda: not run.alive(), "the engine has ended")
+    stopped = run.state()
+    assert stopped.status == "stopped"
+
+    app.press(b"1")
+    app.wait_to_see("Go on with tiny")
+    app.press(ENTER)
+    until(lambda: run.state().step > stopped.step, "it goes on")
+
+    app.press(CTRL_Q)
+    app.wait_to_see("Leave ft?")
+    app.press(b"x")
+    assert app.leave() == 0
+    until(lambda: not run.alive(), "the engine has ended")
+    assert run.state().status == "stopped"
+    assert run.state().step > stopped.step
