@@ -1,5 +1,6 @@
 """Runs: find them, overlay their curves, compare two, and go on from any of them."""
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -142,11 +143,12 @@ class RunsScreen(FtScreen):
         error = self.query_one("#filter-error", Static)
         try:
             self.meant = compile_filter(event.value)
-        except FilterError as problem:  # what was meant before stays listed while a word is half typed
+            error.display = False
+        except FilterError as problem:
             error.update(f"{' ' * problem.start}^ {problem.message} {problem.hint}")
             error.display = True
-            return
-        error.display = False
+            with contextlib.suppress(FilterError):  # the terms before the mistake hold
+                self.meant = compile_filter(event.value[: problem.start].rpartition(" ")[0])
         self._list()
 
     @on(Input.Submitted, "#filter")
@@ -193,6 +195,11 @@ class RunsScreen(FtScreen):
             return sorted(chosen, key=lambda pair: pair[1])
         return [(self.table.run, 0)] if self.table.run else []
 
+    @property
+    def settled(self) -> bool:
+        """Whether the chart shows all that it is to show."""
+        return self._drawn == self._key() and all(self.curves.get(run.id) for run, _ in self._shown())
+
     def _read_soon(self) -> None:
         """Read curves when the cursor has come to rest."""
         if self._rest is not None:
@@ -216,12 +223,11 @@ class RunsScreen(FtScreen):
 
     def _draw(self) -> None:
         """Give the chart the lines that are to be seen, where they are not the same as before."""
+        if self._key() == self._drawn:
+            return
+        self._drawn = self._key()
         shown, weight = self._shown(), self.host.preferences.smoothing
         held = [(run, slot, self.curves.get(run.id)) for run, slot in shown]
-        key = (self.axis, weight, tuple((r.id, s, id(c)) for r, s, c in held), bool(self.slots))
-        if key == self._drawn:
-            return
-        self._drawn = key
         lines: list[Line] = []
         for run, slot, curve in held:
             if curve is None:
@@ -242,6 +248,11 @@ class RunsScreen(FtScreen):
         self.chart.note = f"ema {weight:g}" if weight else "not smoothed"
         reading = any(curve is None for _, _, curve in held)
         self.chart.empty = "Reading …" if reading else "This run has no step yet."
+
+    def _key(self) -> tuple[object, ...]:
+        """Equal where the chart would be given the same lines."""
+        curves = tuple((run.id, slot, id(self.curves.get(run.id))) for run, slot in self._shown())
+        return (self.axis, self.host.preferences.smoothing, curves, bool(self.slots))
 
     def _label(self, run: RunSummary, slot: int) -> str:
         return f"{NUMBERS[slot]} {run.name}" if self.slots else run.name

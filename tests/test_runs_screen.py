@@ -1,0 +1,352 @@
+"""The Runs screen as it is used: found, marked, overlaid, compared, gone on from and deleted by keys alone."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from engine.runs.events import Failed
+from engine.runs.run import Run
+from ft import app
+from ft.app import FtApp
+from screens.compare import CompareScreen
+from screens.runs import RunsScreen
+from screens.themes import SERIES
+from screens.widgets.confirm import Confirm
+from tests.run_fixtures import make_run, step
+
+
+class Watched(FtApp):
+    """The real app, that notes where the Runs screen sends a person."""
+
+    CSS_PATH = Path(app.__file__).with_name("app.tcss")
+    LOOK_S = 0.05
+
+    def __init__(self) -> None:
+        super().__init__(start="runs")
+        self.asked: list[tuple[str, Any]] = []
+
+    def show_run(self, run_id: str) -> None:
+        self.asked.append(("show", run_id))
+
+    def edit_recipe(self, path: Path | None = None, text: str | None = None) -> None:
+        self.asked.append(("edit", text))
+
+    def chat_with(self, reference: str) -> None:
+        self.asked.append(("chat", reference))
+
+    async def resume_run(self, run_id: str, checkpoint: Path | None = None) -> None:
+        self.asked.append(("resume", run_id))
+
+
+class Seen:
+    """The screen, and waiting until it shows something."""
+
+    def __init__(self, app: Watched, pilot: Pilot[None]) -> None:
+        self.app = app
+        self.pilot = pilot
+
+    @property
+    def screen(self) -> RunsScreen:
+        screen = self.app.screen_stack[0]
+        assert isinstance(screen, RunsScreen)
+        return screen
+
+    def names(self) -> list[str]:
+        return [run.name for run in self.screen.table.rows]
+
+    def text(self, selector: str) -> str:
+        return str(self.screen.query_one(selector).render())
+
+    async def until(self, what: Any) -> None:
+        for _ in range(200):
+            await self.pilot.pause(0.02)
+            if what():
+                return
+        raise AssertionError("it did not come to that")
+
+    async def press(self, *keys: str) -> None:
+        await self.pilot.press(*keys)
+        await self.pilot.pause()
+
+    async def type(self, text: str) -> None:
+        await self.press(
+            "slash", *("space" if c == " " else "less_than_sign" if c == "<" else c for c in text)
+        )
+
+
+@asynccontextmanager
+async def runs_screen(expected: int, size: tuple[int, int] = (120, 36)) -> AsyncIterator[Seen]:
+    watched = Watched()
+    async with watched.run_test(size=size) as pilot:
+        seen = Seen(watched, pilot)
+        await seen.until(lambda: isinstance(watched.screen_stack[0], RunsScreen))
+        await seen.until(lambda: len(watched.runs) == expected)
+        await seen.until(lambda: len(seen.screen.table.rows) == expected)
+        yield seen
+
+
+@pytest.fixture
+def three_runs(ft_home: Path) -> list[Run]:
+    return [
+        make_run("20260103-000000-sql-new", steps=30, start_loss=2.0, lr=2e-4),
+        make_run("20260102-000000-chat", steps=20),
+        make_run("20260101-000000-sql-old", steps=10, start_loss=5.0),
+    ]
+
+
+async def test_an_empty_list_says_how_to_get_a_run(ft_home: Path) -> None:
+    async with runs_screen(0) as seen:
+        assert seen.screen.query_one("#empty").display
+        assert "No runs yet" in seen.text("#empty")
+        await seen.press("enter", "space", "c", "d", "f", "t", "r", "e", "o", "escape")
+        assert seen.app.asked == []
+
+
+async def test_typing_a_filter_narrows_the_list_and_escape_brings_it_back(three_runs: list[Run]) -> None:
+    async with runs_screen(3) as seen:
+        await seen.type("tag:sql lr<5e-4")
+        assert seen.names() == ["sql-new"]
+        assert "1 of 3 runs" in seen.text("#count")
+        await seen.press("enter")
+        assert seen.screen.table.has_focus
+        await seen.press("escape")
+        assert len(seen.names()) == 3
+
+
+async def test_a_mistake_in_the_filter_is_pointed_at_and_the_list_stays(three_runs: list[Run]) -> None:
+    async with runs_screen(3) as seen:
+        await seen.type("chat los<1")
+        error = seen.screen.query_one("#filter-error")
+        assert error.display
+        assert seen.text("#filter-error").startswith("     ^ There is no field 'los'. Did you mean loss?")
+        assert seen.names() == ["chat"]
+        await seen.press("escape")
+        assert not error.display
+
+
+async def test_a_filter_that_fits_nothing_says_how_to_go_back(three_runs: list[Run]) -> None:
+    async with runs_screen(3) as seen:
+        await seen.type("zzz")
+        assert "No run matches" in seen.text("#empty")
+        await seen.press("escape")
+        assert not seen.screen.query_one("#empty").display
+
+
+async def test_keys_that_are_letters_are_typed_while_the_filter_has_the_focus(three_runs: list[Run]) -> None:
+    async with runs_screen(3) as seen:
+        await seen.type("c d r o q 3")
+        assert seen.screen.filter.value == "c d r o q 3"
+
+
+async def test_cursor_and_selection_stay_on_their_runs_when_new_ones_come(three_runs: list[Run]) -> None:
+    async with runs_screen(3) as seen:
+        await seen.press("down", "space", "down")
+        for number in range(40):
+            make_run(f"20260201-0000{number:02}-later", steps=1)
+        await seen.until(lambda: len(seen.names()) == 43)
+        table = seen.screen.table
+        assert table.run is not None
+        assert (table.run.name, set(table.slots)) == ("sql-old", {three_runs[1].id})
+        assert table.scroll_offset.y <= table.cursor < table.scroll_offset.y + table.size.height
+
+
+async def test_the_cursor_moves_by_line_page_and_end(ft_home: Path) -> None:
+    for number in range(60):
+        make_run(f"20260201-0000{number:02}-n{number}", steps=1)
+    async with runs_screen(60) as seen:
+        table = seen.screen.table
+        await seen.press("end")
+        assert table.cursor == 59
+        await seen.press("up", "pageup")
+        assert table.cursor == 58 - (table.size.height - 2)
+        await seen.press("home", "down", "j", "k")
+        assert table.cursor == 1
+
+
+async def test_a_click_chooses_a_run_and_a_second_one_opens_it(three_runs: list[Run]) -> None:
+    async with runs_screen(3) as seen:
+        await seen.pilot.click("RunsTable", offset=(20, 2), times=2)
+        await seen.until(lambda: seen.app.asked)
+        assert seen.app.asked == [("show", three_runs[1].id)]
+
+
+async def test_selected_runs_are_overlaid_each_in_a_colour_that_it_keeps(three_runs: list[Run]) -> None:
+    async with runs_screen(3) as seen:
+        chart = seen.screen.chart
+        await seen.press("space", "down", "space", "down", "space")
+        await seen.until(lambda: len({line.colour for line in chart.lines}) == 3)
+        await seen.press("home", "space")  # the first is let go
+        await seen.until(lambda: len({line.colour for line in chart.lines}) == 2)
+        assert {line.colour for line in chart.lines} == {SERIES[1], SERIES[2]}
+        assert seen.screen.slots == {three_runs[1].id: 1, three_runs[2].id: 2}
+        await seen.press("escape")
+        assert not seen.screen.slots
+
+
+async def test_the_chart_shows_the_run_under_the_cursor_and_grows_with_it(three_runs: list[Run]) -> None:
+    async with runs_screen(3) as seen:
+        chart = seen.screen.chart
+        await seen.press("down")
+        await seen.until(lambda: chart.lines and len(chart.lines[0].series) == 20)
+        three_runs[1].emit(step(21, 0.5))
+        await seen.until(lambda: len(chart.lines[0].series) == 21)
+
+
+async def test_axis_order_scale_and_smoothing_change_by_a_key(three_runs: list[Run]) -> None:
+    async with runs_screen(3) as seen:
+        await seen.press("x", "l", "a")
+        assert (seen.screen.chart.axis_label, seen.screen.chart.log_axis) == ("time", True)
+        assert seen.app.preferences.smoothing == 0.95
+        await seen.press("A", "o")
+        assert seen.app.preferences.smoothing == 0.9
+        assert seen.names() == ["sql-new", "chat", "sql-old"]  # best first
+        await seen.press("o", "o")
+        assert seen.names() == ["chat", "sql-new", "sql-old"]
+        assert "by name" in seen.text("#count")
+
+
+async def test_zoom_pan_and_inspection_move_the_chart(three_runs: list[Run]) -> None:
+    async with runs_screen(3) as seen:
+        chart = seen.screen.chart
+        await seen.until(lambda: chart.lines and len(chart.lines[0].series) == 30)
+        whole = chart.view
+        await seen.press("z", "left")
+        assert chart.view[1] - chart.view[0] < whole[1] - whole[0]
+        await seen.press("0")
+        assert chart.view == whole
+        await seen.press("i", "left")
+        assert chart.cursor is not None
+        await seen.press("Z", "right")
+
+
+async def test_two_selected_runs_are_compared(three_runs: list[Run]) -> None:
+    async with runs_screen(3) as seen:
+        await seen.press("space", "down", "c")
+        overlay = seen.app.screen
+        assert isinstance(overlay, CompareScreen)
+        await seen.until(lambda: overlay.comparison is not None)
+        assert overlay.comparison is not None
+        keys = [row.key for row in overlay.comparison.different()["recipe"]]
+        assert keys == ["name", "training.learning_rate"]
+        await seen.press("s")
+        await seen.until(lambda: overlay.comparison and overlay.comparison.left == three_runs[1].id)
+        await seen.press("a", "escape")
+        assert seen.app.screen is seen.screen
+
+
+async def test_one_run_cannot_be_compared_with_itself(three_runs: list[Run]) -> None:
+    async with runs_screen(3) as seen:
+        await seen.press("c")
+        await seen.press("space", "c")
+        assert seen.app.screen is seen.screen
+        assert "Two runs can be compared" in seen.app.problems[-1].message
+
+
+async def test_a_run_is_opened_resumed_forked_and_talked_to(three_runs: list[Run]) -> None:
+    async with runs_screen(3) as seen:
+        await seen.press("down", "enter", "r", "t", "f")
+        await seen.until(lambda: len(seen.app.asked) == 4)
+        run_id = three_runs[1].id
+        assert seen.app.asked[:3] == [("show", run_id), ("resume", run_id), ("chat", run_id)]
+        kind, text = seen.app.asked[3]
+        assert kind == "edit"
+        assert "name: chat-2" in text
+        assert "# a recipe with a comment" in text
+
+
+async def test_deleting_asks_with_the_focus_on_no(three_runs: list[Run]) -> None:
+    async with runs_screen(3) as seen:
+        await seen.press("down", "d")
+        assert isinstance(seen.app.screen, Confirm)
+        assert three_runs[1].id in seen.app.screen.question
+        await seen.press("enter")
+        assert seen.app.screen is seen.screen
+        assert three_runs[1].folder.is_dir()
+        await seen.press("d", "y")
+        await seen.until(lambda: seen.names() == ["sql-new", "sql-old"])
+        assert not three_runs[1].folder.exists()
+        assert seen.screen.table.run is not None
+
+
+async def test_all_selected_runs_are_deleted_at_once(three_runs: list[Run]) -> None:
+    async with runs_screen(3) as seen:
+        await seen.press("space", "end", "space", "d", "y")
+        await seen.until(lambda: seen.names() == ["chat"])
+        assert not seen.screen.slots
+
+
+async def test_a_run_that_trains_is_neither_deleted_nor_resumed(three_runs: list[Run]) -> None:
+    with three_runs[0].locked():
+        async with runs_screen(3) as seen:
+            await seen.until(lambda: seen.screen.table.rows[0].alive)
+            await seen.press("d", "r")
+            assert seen.app.screen is seen.screen
+            assert ["training" in problem.message for problem in seen.app.problems] == [True, True]
+            assert seen.app.asked == []
+    assert three_runs[0].folder.is_dir()
+
+
+async def test_curves_are_saved_to_files(three_runs: list[Run], ft_home: Path) -> None:
+    async with runs_screen(3) as seen:
+        await seen.until(lambda: seen.screen.chart.lines)
+        await seen.press("e")
+        suffixes = {path.suffix for path in (ft_home / "exports").iterdir()}
+        assert suffixes == {".svg", ".csv"}
+
+
+async def test_damaged_and_failed_runs_are_listed_with_what_is_wrong(three_runs: list[Run]) -> None:
+    (three_runs[0].folder / "train.yml").unlink()
+    three_runs[1].events_file.write_bytes(b"\0\n" * 100)
+    three_runs[2].emit(
+        Failed(kind="memory", message="No memory was left.", hint="Lower model.max_seq_length.")
+    )
+    async with runs_screen(3) as seen:
+        assert "train.yml is gone" in seen.text("#details")
+        await seen.press("f")  # source.yml is still there
+        await seen.until(lambda: seen.app.asked)
+        await seen.press("down")
+        assert "damaged" in seen.text("#details")
+        assert "Nothing in events.jsonl can be read" in seen.text("#details")
+        await seen.press("down")
+        assert "Lower model.max_seq_length." in seen.text("#details")
+
+
+async def test_a_run_whose_folder_vanishes_leaves_the_list(three_runs: list[Run]) -> None:
+    async with runs_screen(3) as seen:
+        await seen.press("space", "down", "space")
+        three_runs[0].remove()
+        await seen.until(lambda: len(seen.names()) == 2)
+        await seen.press("c")
+        assert seen.app.is_running
+
+
+async def test_where_it_is_narrow_list_and_chart_take_turns(three_runs: list[Run]) -> None:
+    async with runs_screen(3, size=(80, 24)) as seen:
+        screen = seen.screen
+        assert (screen.table.region.height > 8, screen.chart.region.height) == (True, 0)
+        await seen.press("v")
+        assert (screen.table.region.height, screen.chart.region.height > 12) == (0, True)
+        await seen.press("slash")
+        assert screen.table.region.height > 8
+
+
+async def test_a_list_of_thousands_makes_only_the_lines_that_are_seen(ft_home: Path) -> None:
+    make_run("20260101-000000-a", steps=3)
+    async with runs_screen(1) as seen:
+        table = seen.screen.table
+        one = table.rows[0]
+        asked: list[str] = []
+        from dataclasses import replace
+
+        rows = [replace(one, id=f"r{number}", name=f"n{number}") for number in range(5000)]
+        real = table._cells
+        table._cells = lambda run, *rest: (asked.append(run.id), real(run, *rest))[1]  # type: ignore[method-assign]
+        seen.app.runs = tuple(rows)
+        table.show(rows)
+        await seen.press("end")
+        assert table.run is rows[-1]
+        assert len(asked) < 200
