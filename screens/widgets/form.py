@@ -101,23 +101,38 @@ class Entry(Input):
         super().__init__(placeholder="not set" if default == "null" else default, select_on_focus=False)
         self.field = field
         self.stands = ""
-        """What the text said of this key after the last thing that was typed here."""
+        """What the text says of this key."""
 
     def show(self, value: str) -> None:
-        """Show what the text says, without telling it back; what has just been typed here stays as it was typed."""
-        if value not in (self.value, self.stands) or not self.has_focus:
-            self.stands = value
+        """Show what the text says, without telling it back; what is being typed stays as it was typed."""
+        news, self.stands = value != self.stands, value
+        if value != self.value and (news or not self.has_focus):
             with self.prevent(Input.Changed):
                 self.value = value
 
     @on(Input.Changed)
     def _tell(self, event: Input.Changed) -> None:
         event.stop()
-        self.post_message(FieldChanged(self.field, self.value.strip() or None))
+        # An empty field may be about to be filled again; its line, with its comment, waits for that.
+        if typed := self.value.strip():
+            self.post_message(FieldChanged(self.field, typed))
+
+    @on(Input.Submitted)
+    def _done(self, event: Input.Submitted) -> None:
+        event.stop()
+        self._leave_out()
+
+    def _leave_out(self) -> None:
+        if not self.value.strip() and self.stands:
+            self.post_message(FieldChanged(self.field, None))
 
     def _on_focus(self, event: events.Focus) -> None:
         super()._on_focus(event)
         self.post_message(FieldFocused(self.field))
+
+    def _on_blur(self, event: events.Blur) -> None:
+        super()._on_blur(event)
+        self._leave_out()
 
 
 class Row(Horizontal):

@@ -1,0 +1,180 @@
+"""The Recipe screen in the real app, planning in this process for a machine that never changes."""
+
+import json
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from textual.pilot import Pilot
+
+from engine.client import Cancelled
+from engine.config.load import load_text
+from engine.models.sizing import Linear, ModelShape
+from engine.plan import make_plan
+from ft import app
+from ft.app import FtApp
+from screens.recipe import RecipeScreen
+from screens.widgets.editor import Editor
+from screens.widgets.form import Entry, Form, Row
+from screens.widgets.plan_view import PlanView
+from tests.app_pilot import MACHINE, until
+
+RECIPE = """\
+# Orders as JSON.
+name: orders        # what lists show
+
+model:
+  base: starter
+  max_seq_length: 512  # tokens
+
+data:
+  train: starter
+
+adapter:
+  rank: 16          # its size
+  alpha: 32
+
+training:
+  learning_rate: 1e-3
+"""
+
+SHAPE = ModelShape(
+    architecture="llama",
+    layers=30,
+    hidden=576,
+    intermediate=1536,
+    heads=9,
+    kv_heads=3,
+    head_dim=64,
+    vocab=49152,
+    tied=True,
+    parameters=134_515_008,
+    linears=(
+        Linear("q_proj", 576, 576, 30),
+        Linear("k_proj", 576, 192, 30),
+        Linear("v_proj", 576, 192, 30),
+        Linear("o_proj", 576, 576, 30),
+        Linear("gate_proj", 576, 1536, 30),
+        Linear("up_proj", 576, 1536, 30),
+        Linear("down_proj", 1536, 576, 30),
+    ),
+    context=8192,
+    embedding_parameters=28_311_552,
+)
+LENGTHS = np.full(280, 90, dtype=np.int64)
+
+
+class Planner:
+    """Plans as the warm child does, for a given machine and 280 rows of the starter's size."""
+
+    def __init__(self) -> None:
+        self.machine = MACHINE
+        self.plans: list[str] = []
+        self.held: threading.Event | None = None
+        """Wait for this before answering, or for being cancelled."""
+        self.cancelled = 0
+
+    def plan(self, text: str, path: Path, cancelled: threading.Event | None = None) -> dict[str, Any]:
+        self.plans.append(text)
+        while self.held is not None and not self.held.wait(0.01):
+            if cancelled is not None and cancelled.is_set():
+                self.cancelled += 1
+                raise Cancelled
+        config = load_text(text, path).config
+        plan: dict[str, Any] = json.loads(make_plan(config, self.machine, SHAPE, LENGTHS, 0.4).to_json())
+        return plan
+
+    def close(self) -> None:
+        """Nothing runs."""
+
+
+class RecipeApp(FtApp):
+    """The real app, with that planner, noting which recipes it is asked to train."""
+
+    CSS_PATH = Path(app.__file__).with_name("app.tcss")
+
+    def __init__(self) -> None:
+        super().__init__(start="recipe")
+        self.planner = Planner()
+        self.started: list[tuple[str, Path | None]] = []
+
+    def service(self) -> Any:
+        return self.planner
+
+    async def start_run(self, text: str, path: Path | None) -> None:
+        self.started.append((text, path))
+
+
+class Seen:
+    """What a person sees of the Recipe screen, and waiting for it."""
+
+    def __init__(self, app: RecipeApp, pilot: Pilot[None]) -> None:
+        self.app = app
+        self.pilot = pilot
+
+    @property
+    def screen(self) -> RecipeScreen:
+        screen = self.app.screen_stack[0]
+        assert isinstance(screen, RecipeScreen)
+        return screen
+
+    @property
+    def editor(self) -> Editor:
+        return self.screen.query_one(Editor)
+
+    @property
+    def title(self) -> str:
+        return str(self.screen.query_one("#text-pane").border_title)
+
+    @property
+    def note(self) -> str:
+        return str(self.screen.query_one("#plan-note").render())
+
+    @property
+    def planned(self) -> str:
+        return str(self.screen.query_one("#plan").render())
+
+    def row(self, name: str) -> Row:
+        return self.screen.query_one(Form).rows[name]
+
+    def field(self, name: str) -> str:
+        """What the form shows of a key that the text gives."""
+        return self.row(name).control.value
+
+    async def enter(self, name: str, typed: str) -> None:
+        """Type into a field of the form."""
+        control = self.row(name).control
+        assert isinstance(control, Entry)
+        self.screen.set_focus(control)
+        control.value = ""
+        await self.pilot.press(*typed)
+
+    async def until(self, happened: Callable[[], Any], what: str) -> None:
+        await until(self.pilot, happened, what)
+
+    async def until_planned(self) -> None:
+        await self.until(lambda: self.screen.plan, "a plan is shown")
+
+    async def until_wrong(self, count: int) -> None:
+        await self.until(lambda: len(self.screen.problems) == count, f"{count} problems are marked")
+
+    async def until_in_front(self, kind: type) -> None:
+        await self.until(lambda: isinstance(self.app.screen, kind), f"{kind.__name__} is in front")
+
+    def plan_view(self) -> PlanView:
+        return self.screen.query_one(PlanView)
+
+
+@asynccontextmanager
+async def recipe_screen(size: tuple[int, int] = (120, 36)) -> AsyncIterator[Seen]:
+    """The app at its Recipe screen, whatever the current folder holds read and planned."""
+    running = RecipeApp()
+    async with running.run_test(size=size) as pilot:
+        await until(pilot, lambda: isinstance(running.screen_stack[0], RecipeScreen), "the screen is there")
+        seen = Seen(running, pilot)
+        if Path("train.yml").exists():
+            await seen.until(lambda: seen.screen.opened, "the recipe is open")
+        yield seen

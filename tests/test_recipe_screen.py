@@ -1,0 +1,259 @@
+"""The Recipe screen as it is used: text and form in step, problems on their line, the plan live."""
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from textual.widgets import OptionList
+
+from screens.widgets.problem_list import ProblemList
+from tests.app_pilot import MACHINE
+from tests.recipe_pilot import RECIPE, recipe_screen
+
+
+@pytest.fixture(autouse=True)
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a recipe, where the app is started."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    path = folder / "train.yml"
+    path.write_text(RECIPE, encoding="utf-8")
+    return path
+
+
+async def test_the_folders_recipe_is_open_as_text_as_form_and_planned() -> None:
+    async with recipe_screen() as seen:
+        await seen.until_planned()
+        assert seen.editor.text == RECIPE
+        assert seen.title == "train.yml"
+        assert seen.field("adapter.rank") == "16"
+        assert seen.field("training.learning_rate") == "1e-3"
+        assert seen.field("training.epochs") == ""
+        assert "✔ fits" in seen.planned
+        assert "54 steps" in seen.planned
+        assert "activations" in seen.planned
+        assert "peft on cpu" in seen.planned
+
+
+async def test_number_keys_lead_away_until_the_text_is_entered() -> None:
+    async with recipe_screen() as seen:
+        assert seen.app.focused is None
+        await seen.pilot.press("e", "1", "escape")
+        assert seen.editor.text == "1" + RECIPE
+        assert not seen.editor.has_focus
+
+
+async def test_a_wrong_key_is_marked_on_its_line_and_leads_there() -> None:
+    async with recipe_screen() as seen:
+        await seen.until_planned()
+        seen.editor.change_to(RECIPE.replace("alpha: 32", "alpa: 32").replace("rank: 16", "rank: many"))
+        await seen.until_wrong(2)
+        assert sorted(seen.editor.problems) == [11, 12]
+        listed = seen.screen.query_one(ProblemList)
+        assert listed.display
+        assert listed.option_count == 2
+        assert "did you mean alpha?" in str(listed.get_option_at_index(1).prompt)
+        assert seen.row("adapter.rank").has_class("-wrong")
+        assert "2 problems" in seen.note
+        await seen.pilot.press("f8")
+        assert seen.editor.cursor_location == (11, 8)
+        assert listed.highlighted == 0
+        await seen.pilot.press("f8")
+        assert seen.editor.cursor_location == (12, 2)
+        await seen.pilot.press("f8")
+        assert seen.editor.cursor_location == (11, 8)
+        strip = seen.editor.render_line(11)
+        assert "12✖" in strip.text
+
+
+async def test_when_all_problems_are_mended_the_plan_comes_back() -> None:
+    async with recipe_screen() as seen:
+        seen.editor.change_to(RECIPE.replace("alpha", "alpa"))
+        await seen.until_wrong(1)
+        await seen.pilot.press("ctrl+z")
+        await seen.until_planned()
+        assert seen.editor.text == RECIPE
+        assert not seen.editor.problems
+        assert not seen.screen.query_one(ProblemList).display
+
+
+async def test_choosing_a_listed_problem_goes_to_it() -> None:
+    async with recipe_screen() as seen:
+        seen.editor.change_to(RECIPE.replace("alpha", "alpa"))
+        await seen.until_wrong(1)
+        listed = seen.screen.query_one(ProblemList)
+        listed.post_message(OptionList.OptionSelected(listed, listed.get_option_at_index(0), 0))
+        await seen.until(lambda: seen.editor.cursor_location == (12, 2), "the cursor is there")
+
+
+async def test_what_is_typed_into_the_form_changes_its_line_alone_and_comments_stay() -> None:
+    async with recipe_screen() as seen:
+        await seen.until_planned()
+        await seen.enter("adapter.rank", "8")
+        await seen.until(lambda: "rank: 8 " in seen.editor.text, "the text says 8")
+        assert seen.editor.text == RECIPE.replace("rank: 16          #", "rank: 8           #")
+        assert seen.title == "train.yml · changed"
+        await seen.enter("training.learning_rate", "2e-4")
+        await seen.until(lambda: "learning_rate: 2e-4\n" in seen.editor.text, "as it was typed")
+        assert seen.field("training.learning_rate") == "2e-4"
+        await seen.enter("training.epochs", "5")
+        await seen.until(lambda: seen.editor.text.endswith("  epochs: 5\n"), "a new line")
+        await seen.until(lambda: "90 steps" in seen.planned, "the plan follows")
+
+
+async def test_an_emptied_field_takes_its_key_out_of_the_text() -> None:
+    async with recipe_screen() as seen:
+        await seen.until_planned()
+        await seen.enter("adapter.alpha", "")
+        await seen.pilot.pause()
+        assert seen.editor.text == RECIPE
+        await seen.pilot.press("down")
+        await seen.until(lambda: seen.editor.text == RECIPE.replace("  alpha: 32\n", ""), "the line is gone")
+
+
+async def test_a_choice_turns_with_the_arrow_keys_and_goes_back_to_its_default() -> None:
+    async with recipe_screen() as seen:
+        await seen.until_planned()
+        seen.screen.set_focus(seen.row("training.scheduler").control)
+        await seen.pilot.press("left")
+        await seen.until(lambda: "scheduler: linear" in seen.editor.text, "the choice before cosine")
+        await seen.pilot.press("delete")
+        await seen.until(lambda: seen.editor.text == RECIPE, "the default holds")
+        seen.screen.set_focus(seen.row("model.double_quant").control)
+        await seen.pilot.press("right")
+        await seen.until(lambda: "double_quant: false" in seen.editor.text, "a switch, not text")
+
+
+async def test_undo_takes_back_what_the_form_did_and_the_form_shows_it() -> None:
+    async with recipe_screen() as seen:
+        await seen.until_planned()
+        await seen.enter("adapter.rank", "9")
+        await seen.until(lambda: "rank: 9" in seen.editor.text, "the text says 9")
+        while seen.editor.text != RECIPE:
+            seen.screen.action_undo()
+            await seen.pilot.pause()
+        await seen.until(lambda: seen.field("adapter.rank") == "16", "the form says 16 again")
+        seen.screen.action_redo()
+        await seen.until(lambda: seen.editor.text != RECIPE, "done again")
+
+
+async def test_the_form_follows_the_text() -> None:
+    async with recipe_screen() as seen:
+        await seen.until_planned()
+        seen.editor.change_to(RECIPE.replace("rank: 16", "rank: 64") + "  scheduler: linear\n")
+        await seen.until(lambda: seen.field("adapter.rank") == "64", "the number")
+        assert seen.field("training.scheduler") == "linear"
+
+
+async def test_a_text_that_is_no_yaml_is_left_alone_by_the_form() -> None:
+    broken = RECIPE.replace("name: orders", "name: [orders")
+    async with recipe_screen() as seen:
+        await seen.until_planned()
+        seen.editor.change_to(broken)
+        await seen.until_wrong(1)
+        assert seen.field("adapter.rank") == "16"
+        await seen.enter("adapter.rank", "8")
+        await seen.until(
+            lambda: "not closed" in str(seen.screen.query_one("#field-help").render()), "says why"
+        )
+        assert seen.editor.text == broken
+
+
+async def test_the_fields_help_is_its_documentation() -> None:
+    async with recipe_screen() as seen:
+        await seen.until_planned()
+        seen.screen.set_focus(seen.row("adapter.rank").control)
+        await seen.pilot.pause()
+        said = str(seen.screen.query_one("#field-help").render())
+        assert "Rank of the update" in said
+        assert "a whole number from 1 to 1024" in said
+        assert "default 16" in said
+        await seen.pilot.press("down")
+        await seen.pilot.pause()
+        assert "adapter.alpha" in str(seen.screen.query_one("#field-help").render())
+
+
+async def test_a_recipe_that_is_too_large_says_what_would_make_it_fit() -> None:
+    async with recipe_screen() as seen:
+        await seen.until_planned()
+        seen.app.planner.machine = replace(MACHINE, available_bytes=2_900_000_000)
+        seen.editor.change_to(RECIPE + "  batch_size: 16\n  gradient_checkpointing: false\n")
+        await seen.until(lambda: "✖ does not fit" in seen.planned, "does not fit")
+        assert "→ " in seen.planned
+        await seen.pilot.press("f5")
+        await seen.until(lambda: seen.app.problems, "it is not started")
+        assert "does not fit" in seen.app.problems[-1].message
+        assert not seen.app.started
+
+
+async def test_a_plan_that_is_overtaken_by_typing_is_cancelled_and_never_shown() -> None:
+    async with recipe_screen() as seen:
+        await seen.until_planned()
+        gate = seen.app.planner.held = threading.Event()
+        seen.editor.change_to(RECIPE + "  epochs: 1\n")
+        await seen.until(lambda: seen.app.planner.plans[-1].endswith("epochs: 1\n"), "the first is planned")
+        seen.editor.change_to(RECIPE + "  epochs: 9\n")
+        await seen.until(lambda: seen.app.planner.cancelled == 1, "the first is cancelled")
+        gate.set()
+        await seen.until(lambda: "162 steps" in seen.planned, "the second is shown")
+
+
+async def test_what_cannot_be_planned_says_why() -> None:
+    async with recipe_screen() as seen:
+        await seen.until_planned()
+        seen.editor.change_to(RECIPE + "  precision: fp16\n")
+        await seen.until(lambda: "cannot be planned" in seen.note, "the error is shown")
+        assert "fp16" in seen.note
+
+
+async def test_files_are_looked_for_beside_the_recipe_and_missing_ones_are_marked(recipe: Path) -> None:
+    async with recipe_screen() as seen:
+        await seen.until_planned()
+        seen.editor.change_to(RECIPE.replace("train: starter", "train: rows.jsonl"))
+        await seen.until_wrong(1)
+        assert "rows.jsonl does not exist" in seen.screen.problems[0].message
+        assert list(seen.editor.problems) == [8]
+        (recipe.parent / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+        seen.screen.look()
+        await seen.until_wrong(0)
+
+
+async def test_start_trains_the_text_as_it_stands(recipe: Path) -> None:
+    async with recipe_screen() as seen:
+        await seen.until_planned()
+        text = RECIPE.replace("16", "4")
+        seen.editor.change_to(text)
+        await seen.pilot.press("f5")
+        await seen.until(lambda: seen.app.started, "it is started")
+        assert seen.app.started == [(text, recipe)]
+        assert recipe.read_text() == RECIPE
+
+
+async def test_a_recipe_with_problems_is_not_started() -> None:
+    async with recipe_screen() as seen:
+        await seen.until_planned()
+        seen.editor.change_to(RECIPE.replace("alpha", "alpa"))
+        await seen.pilot.press("f5")
+        await seen.until(lambda: seen.app.problems, "it is refused")
+        assert "1 problem" in seen.app.problems[-1].message
+        assert seen.editor.cursor_location == (12, 2)
+        assert not seen.app.started
+
+
+async def test_on_a_small_terminal_the_panes_fold_into_tabs() -> None:
+    async with recipe_screen((80, 24)) as seen:
+        await seen.until_planned()
+
+        def visible() -> list[str]:
+            names = {"text": "#text-pane", "form": "Form", "plan": "PlanView"}
+            return [name for name, query in names.items() if seen.screen.query_one(query).display]
+
+        for expected in ("text", "form", "plan", "text"):
+            assert visible() == [expected]
+            await seen.pilot.press("f3")
+            await seen.pilot.pause()
+        await seen.pilot.resize_terminal(120, 36)
+        await seen.pilot.pause()
+        assert visible() == ["text", "form", "plan"]
