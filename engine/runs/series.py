@@ -14,6 +14,8 @@ AXES: tuple[AxisName, ...] = ("step", "time", "tokens")
 STEP_NAMES = ("loss", "lr", "grad_norm", "tokens_per_s")
 MEMORY_NAMES = ("process_bytes", "device_bytes", "system_used_bytes")
 NAMES = (*STEP_NAMES, "eval_loss", *MEMORY_NAMES)
+MARKS = 1024
+"""Marks that are kept of a run."""
 MarkKind = Literal["checkpoint", "best", "resumed", "sample"]
 
 
@@ -44,8 +46,8 @@ class Series:
     def __init__(
         self, axis: Axis | None = None, values: Pyramid | None = None, capacity: int = CAPACITY
     ) -> None:
-        self._axis = axis or Axis(capacity)
-        self._values = values or Pyramid(capacity)
+        self._axis = Axis(capacity) if axis is None else axis  # an empty one is falsy
+        self._values = Pyramid(capacity) if values is None else values
 
     def append(self, x: float, y: float) -> None:
         """Add a point. A y that is no finite number is a gap; an x that is none is left out."""
@@ -188,11 +190,11 @@ class RunSeries:
                 values = tuple(NAN if value is None else float(value) for value in read)
                 self._add(self._of_memory, event, values)
             case Saved(kind="checkpoint"):
-                self._saved[event.step] = (self._elapsed(event.t), self._tokens)
-                self._marks.append(Mark(event.step, "checkpoint", f"checkpoint {event.step}"))
+                self._save(event)
+                self._mark(Mark(event.step, "checkpoint", f"checkpoint {event.step}"))
             case Sample():
                 if not any(mark.kind == "sample" and mark.step == event.step for mark in self._marks[-1:]):
-                    self._marks.append(Mark(event.step, "sample", "sample"))
+                    self._mark(Mark(event.step, "sample", f"samples {event.step}"))
             case Acknowledged(command="pause"):
                 self._paused = self._paused or event.t
             case Acknowledged(command="resume") if self._paused is not None:
@@ -233,7 +235,19 @@ class RunSeries:
             self._origin, self._lost = event.t, 0.0
         else:
             self._lost = event.t - (self._origin or 0.0) - place[0]
-            self._marks.append(Mark(back, "resumed", "resumed"))
+            self._mark(Mark(back, "resumed", f"resumed from {back}"))
+
+    def _mark(self, mark: Mark) -> None:
+        """Add a mark; of more than a screen can show, every second goes."""
+        self._marks.append(mark)
+        if len(self._marks) > MARKS:
+            self._marks = [old for i, old in enumerate(self._marks) if i % 2 or old.kind == "resumed"]
+
+    def _save(self, event: Saved) -> None:
+        """Remember where a checkpoint lies; of the oldest of very many, their neighbours tell about."""
+        self._saved[event.step] = (self._elapsed(event.t), self._tokens)
+        if len(self._saved) > MARKS:
+            self._saved = dict(list(self._saved.items())[MARKS // 2 :])
 
     def _elapsed(self, t: float) -> float:
         return max(0.0, (t if self._paused is None else self._paused) - (self._origin or 0.0) - self._lost)

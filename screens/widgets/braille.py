@@ -29,7 +29,7 @@ class Canvas:
             self._dots[column] |= (2 << bottom) - (1 << top)
 
     def line(self, x0: float, y0: float, x1: float, y1: float) -> None:
-        """A straight line between two dots, `x0` at most `x1`; each column gets the rows that it crosses."""
+        """A straight line between two dots, `x0` at most `x1`, one dot thick."""
         if x1 <= x0:
             self.run(round(x0), *sorted((round(y0), round(y1))))
             return
@@ -38,6 +38,8 @@ class Canvas:
             left, right = max(x0, column - 0.5), min(x1, column + 0.5)
             ya, yb = y0 + (left - x0) * slope, y0 + (right - x0) * slope
             low, high = (ya, yb) if ya <= yb else (yb, ya)
+            thin = min(0.5, (high - low) / 2)  # the rows at its ends are the neighbours'
+            low, high = low + thin, high - thin
             if high >= -1 and low <= self.rows:
                 self.run(column, round(max(low, -1)), round(min(high, self.rows)))
 

@@ -97,7 +97,7 @@ class Chart(Widget, can_focus=True):
 
     def redraw(self) -> None:
         """Draw with the next frame, if anything has changed since the last."""
-        if self._signature() != self._drawn:
+        if self.is_attached and self._signature() != self._drawn:
             self.refresh()
 
     @property
@@ -202,7 +202,7 @@ class Chart(Widget, can_focus=True):
         else:
             low = min(max(low, start), max(start, end - width))
             self._view = (low, low + width)
-        self.follow = self._view is None or self._view[1] >= end
+        self.follow = self._view is None or self._view[1] >= end - width * 1e-9
         self._moved()
 
     def _moved(self) -> None:

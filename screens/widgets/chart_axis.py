@@ -24,11 +24,15 @@ def ticks(low: float, high: float, most: int) -> list[float]:
 def whole_ticks(low: float, high: float, most: int) -> list[float]:
     """Round values of what is counted, such as steps: no halves."""
     found = ticks(low, high, most)
+    if not high > low:
+        return found
     return found if all(value == int(value) for value in found) else _multiples(low, high, 1)[:most]
 
 
 def time_ticks(low: float, high: float, most: int) -> list[float]:
     """Round seconds, minutes, hours or days."""
+    if not high > low:
+        return [low]
     for step in SECONDS:
         if (high - low) / step <= most and len(found := _multiples(low, high, step)) <= most:
             return found
@@ -43,23 +47,26 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
         found = [value for value in found if low <= value <= high]
         if len(found) <= most:
             break
-    if len(found) < 2:
+    if len(found) < 3:
         return ticks(low, high, most)
     return found[:: math.ceil(len(found) / max(1, most))]
 
 
 def labels(values: Sequence[float]) -> list[str]:
-    """The values with as many decimals as tell them apart, the same for all; powers where they are extreme."""
+    """The values with as many decimals as tell them apart, the same for all; with powers where they are extreme."""
     largest = max((abs(value) for value in values), default=0.0)
     gaps = [abs(b - a) for a, b in pairwise(values) if b != a]
-    least = min(gaps, default=largest)
-    if largest == 0 or 1e-3 <= largest < 1e5:
-        decimals = 0 if least == 0 else min(6, max(0, -math.floor(math.log10(least) + 1e-9)))
-        if least / max(largest, 1e-300) >= 1e-6:
-            if gaps and max(gaps) > 5 * least:  # a log axis: each value with its own decimals
-                return [f"{value:.6g}" for value in values]
-            return [f"{value:.{decimals}f}" for value in values]
-    return [short(value) for value in values]
+    if gaps and max(gaps) > 4 * min(gaps):  # a log axis: each value with its own decimals
+        return [short(value) for value in values]
+    if 0 < largest < 1e-3:
+        power = math.floor(math.log10(largest))
+        parts = labels([value / 10.0**power for value in values]) if power > -300 else ["0"] * len(values)
+        return ["0" if value == 0 else f"{part}e{power}" for value, part in zip(values, parts, strict=True)]
+    if largest < 1e4:
+        decimals = max(0, -math.floor(math.log10(min(gaps)) + 1e-9)) if gaps else 0
+        return [f"{value:.{min(decimals, 9)}f}" if gaps else short(value) for value in values]
+    texts = [short(value) for value in values]
+    return texts if len(set(texts)) == len(texts) else [f"{value:.15g}" for value in values]
 
 
 def short(value: float) -> str:
@@ -71,14 +78,6 @@ def short(value: float) -> str:
         if limit <= size < 1e15:
             return f"{value / (1000 if unit == 'k' else limit):.4g}{unit}"
     return f"{value:.4g}".replace("e-0", "e-").replace("e+0", "e")
-
-
-def clock(seconds: float) -> str:
-    """A moment of training: `45 s`, `2:05`, `1:02:03`, with the days in hours."""
-    whole = round(seconds)
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _multiples(low: float, high: float, step: float) -> list[float]:

@@ -91,8 +91,9 @@ def _axes(picture: Picture, scale: Scale) -> Iterator[str]:
         y = _y(scale, value) or 0.0
         yield f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="{FAINT}"/>'
         yield _text(LEFT - 8, y + 4, label, anchor="end")
-    for value in picture.x_ticks(10):
-        yield _text(_x(picture, value), HEIGHT - BOTTOM + 18, picture.x_text(value), anchor="middle")
+    across = picture.x_ticks(10)
+    for value, label in zip(across, picture.x_texts(across), strict=True):
+        yield _text(_x(picture, value), HEIGHT - BOTTOM + 18, label, anchor="middle")
     yield _text(WIDTH - RIGHT, HEIGHT - 10, picture.axis_label, anchor="end")
     yield f'<path d="M{LEFT} {TOP}V{HEIGHT - BOTTOM}H{WIDTH - RIGHT}" stroke="{INK}" fill="none"/>'
 

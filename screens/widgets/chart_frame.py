@@ -1,11 +1,15 @@
 """A chart's picture drawn in the cells of a terminal."""
 
+import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from screens.widgets.braille import Canvas
 from screens.widgets.chart_picture import ChartMark, Line, Picture, Scale
 
+FAR = 1e6
+"""Windows; no line is led to a point that lies further away."""
 LEVELS = {"plan": "╌", "limit": "┄"}
 
 
@@ -65,7 +69,7 @@ def draw(picture: Picture, width: int, height: int) -> Frame:
         _say(sheet, picture.empty, top)
         return Frame(sheet.rows())
     tall = bottom - top
-    values = scale.ticks(max(2, tall // 3)) if tall > 2 else []
+    values = scale.ticks(max(3, min(8, tall // 2))) if tall > 2 else []
     texts = picture.value_texts(values)
     left = max(map(len, texts), default=0) + 1 if width >= 20 else 0
     frame = Frame((), left, top, width - left, tall)
@@ -77,8 +81,11 @@ def draw(picture: Picture, width: int, height: int) -> Frame:
 
 
 def _say(sheet: _Sheet, text: str, top: int) -> None:
-    text = text[: sheet.width]
-    sheet.write((sheet.width - len(text)) // 2, top + (sheet.height - top) // 2, text, "muted")
+    """Words in the middle, in as many rows as they need."""
+    rows = textwrap.wrap(text, max(1, sheet.width - 2))[: sheet.height - top]
+    first = top + (sheet.height - top - len(rows)) // 2
+    for y, row in enumerate(rows, first):
+        sheet.write((sheet.width - len(row)) // 2, y, row, "muted")
 
 
 def _header(sheet: _Sheet, picture: Picture) -> int:
@@ -149,11 +156,10 @@ def _upright(
 def _along(sheet: _Sheet, frame: Frame, picture: Picture, row: int) -> None:
     label = picture.axis_label
     end = sheet.width - len(label) - 1 if frame.width >= len(label) * 3 else sheet.width
-    values = picture.x_ticks(max(2, frame.width // 12))
+    values = picture.x_ticks(max(3, frame.width // 10))
     sheet.write(sheet.width - len(label), row, label if end < sheet.width else "", "muted")
     free = 0
-    for value in values:
-        text = picture.x_text(value)
+    for value, text in zip(values, picture.x_texts(values), strict=True):
         x = frame.left + _cell(picture, value, frame.width) - len(text) // 2
         x = max(x, 0)
         if free <= x and x + len(text) <= end:
@@ -211,12 +217,13 @@ def _trace(canvas: Canvas, picture: Picture, line: Line, scale: Scale) -> list[t
                 bottom = max(top, top if last is None else last, top if first is None else first)
             places.append((column, round(top if last is None else last)))
             if previous is not None and first is not None:
-                if column - previous[0] == 1:  # half the way in each of two neighbours
-                    half = (previous[1] + first) / 2
-                    canvas.run(column - 1, *_order(round(previous[1]), round(half)))
-                    top, bottom = min(top, half), max(bottom, half)
-                else:
+                step = first - previous[1]
+                if column - previous[0] > 1:
                     canvas.line(*previous, column, first)
+                elif abs(step) > 1:  # half the way in each of two neighbours, without a row in both
+                    half, dot = previous[1] + step / 2, math.copysign(0.5, step)
+                    canvas.run(column - 1, *_order(round(previous[1]), round(half - dot)))
+                    top, bottom = min(top, half + dot), max(bottom, half + dot)
             canvas.run(column, round(top), round(bottom))
         previous = None if last is None else (column, last)
     following = beyond(line.series.after(picture.x1))

@@ -5,10 +5,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from engine.runs.pyramid import GREATEST
+from engine.runs.pyramid import GREATEST, is_number
 from engine.runs.series import Bucket, Series
+from screens import format as words
 from screens.widgets import chart_axis
 
+LEAST = 1e-290
+"""A smaller span of values is as good as none."""
 SYMBOLS = "●◆■▲▼★○◇"
 """Lines are told apart by these too, not by colour alone."""
 
@@ -103,7 +106,14 @@ class Picture:
         return [self.formatter(v) for v in values] if self.formatter else chart_axis.labels(values)
 
     def x_text(self, x: float) -> str:
-        return chart_axis.clock(x) if self.axis_label == "time" else chart_axis.short(x)
+        """A place on the axis, in full."""
+        if self.axis_label == "time":
+            return words.clock(x)
+        return words.count(x) if x == int(x) else chart_axis.short(x)
+
+    def x_texts(self, values: Sequence[float]) -> list[str]:
+        """The labels of the axis."""
+        return [words.clock(x) for x in values] if self.axis_label == "time" else chart_axis.labels(values)
 
     def x_ticks(self, most: int) -> list[float]:
         pick = chart_axis.time_ticks if self.axis_label == "time" else chart_axis.whole_ticks
@@ -135,19 +145,19 @@ class Picture:
         if not lows:
             return None
         for level in self.levels:
-            if level.value > 0 or not self.log:
+            if is_number(level.value) and (level.value > 0 or not self.log):
                 lows.append(level.value)
                 highs.append(level.value)
-        low, high = min(lows), max(highs)
-        if self.log:
-            room = 10 ** (0.04 * math.log10(high / low)) if high > low * 1.0001 else 1.5
-            return Scale(low / room, high * room, log=True)
+        return _roomy_log(min(lows), max(highs)) if self.log else self._roomy(min(lows), max(highs))
+
+    def _roomy(self, low: float, high: float) -> Scale:
+        """The span with a little room around it; flat lines get some height to lie in."""
         low = min(low, 0.0) if self.from_zero else low
-        room = (high - low) * 0.05 or abs(high) * 0.1 or 1.0
+        room = (high - low) * 0.05 if high - low > LEAST else abs(high) * 0.1 if abs(high) > LEAST else 1.0
         return Scale(low if self.from_zero and low == 0 else low - room, high + room)
 
     def _span(self, bucket: Bucket) -> tuple[float, float] | None:
-        shown = [v for v in (bucket.low, bucket.high, bucket.first, bucket.last) if math.isfinite(v)]
+        shown = [v for v in (bucket.low, bucket.high, bucket.first, bucket.last) if is_number(v)]
         shown = [v for v in shown if v > 0 or not self.log]
         return (min(shown), max(shown)) if shown else None
 
@@ -157,3 +167,9 @@ class Picture:
             return False
         windows = (line.series.window(self.x0, self.x1, 1) for line in self.lines)
         return any(bucket is not None and bucket.low <= 0 for found in windows for bucket in found)
+
+
+def _roomy_log(low: float, high: float) -> Scale:
+    start, end = math.log10(low), math.log10(high)
+    room = (end - start) * 0.04 if end - start > 1e-4 else 0.2
+    return Scale(max(10 ** (start - room), low * 1e-20, 5e-324), 10 ** min(end + room, 307), log=True)
