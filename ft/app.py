@@ -17,8 +17,6 @@ from textual.worker import get_current_worker
 
 from engine import paths
 from engine.errors import ConfigError, FtError
-from engine.hardware.monitor import Monitor, Sample
-from engine.runs.index import Index, RunSummary
 from screens import preferences
 from screens.actions import SCREENS, Action, action_of, bindings
 from screens.base import FtScreen
@@ -38,7 +36,9 @@ from screens.widgets.leave import Leave
 
 if TYPE_CHECKING:
     from engine.client import Client
+    from engine.hardware.sample import Sample
     from engine.process import Engine
+    from engine.runs.index import RunSummary
 
 
 def _screen(scope: str) -> Callable[[], Screen[Any]]:
@@ -95,6 +95,10 @@ class FtApp(App[None]):
             self.go(self._start)
         else:
             self.show_run(self._run)
+        self.call_after_refresh(self._watch)
+
+    def _watch(self) -> None:
+        """Look outside, once the first picture stands: what that needs is imported only then."""
         self.watch_runs()
         self.watch_machine()
 
@@ -107,6 +111,8 @@ class FtApp(App[None]):
     @work(thread=True)
     def watch_runs(self) -> None:
         """Look at the runs folder each second, and tell what has changed."""
+        from engine.runs.index import Index
+
         index, worker, last = Index(), get_current_worker(), None
         while not worker.is_cancelled:
             found = index.refresh()
@@ -118,6 +124,8 @@ class FtApp(App[None]):
     @work(thread=True)
     def watch_machine(self) -> None:
         """Sample the machine each second."""
+        from engine.hardware.monitor import Monitor
+
         monitor, worker = Monitor(), get_current_worker()
         while not worker.is_cancelled:
             self.post_message(MachineSampled(monitor.sample(self.engine_pid)))
@@ -296,7 +304,7 @@ class FtApp(App[None]):
         elif not isinstance(self.screen, Leave):
             await self._leave_live(live)
 
-    async def _leave_live(self, live: list[RunSummary]) -> None:
+    async def _leave_live(self, live: "list[RunSummary]") -> None:
         from ft.launch import farewell, stop_all
 
         answer = await self.push_screen_wait(Leave(live))

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
@@ -16,15 +17,15 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.errors import FtError
-from engine.hardware.probe import Machine, probe
-from engine.planning.choices import backend_reason
-from engine.planning.reach import reach
-from engine.runs.index import RunSummary
 from screens import format as words
 from screens.base import FtScreen
 from screens.messages import MachineSampled, RunsChanged
 from screens.next_step import NextStep, next_step
 from screens.widgets.spark import spark
+
+if TYPE_CHECKING:
+    from engine.hardware.probe import Machine
+    from engine.runs.index import RunSummary
 
 RECIPE = Path("train.yml")
 RECENT = 30
@@ -47,7 +48,7 @@ STYLES = {"running": "$success", "paused": "$warning", "failed": "$error", "dead
 class Ability:
     """What this machine is and can train."""
 
-    machine: Machine
+    machine: "Machine"
     backend: str
     reach: dict[str, str]
 
@@ -98,11 +99,15 @@ class HomeScreen(FtScreen):
         self._show_runs()
 
     def on_screen_resume(self) -> None:
-        self.look()
+        self.call_after_refresh(self.look)
 
     @work(thread=True, exclusive=True, group="look")
     def look(self) -> None:
         """Probe the machine (some 100 ms) and look for a recipe here."""
+        from engine.hardware.probe import probe  # all of this takes a while: not before the first picture
+        from engine.planning.choices import backend_reason
+        from engine.planning.reach import reach
+
         machine = probe()
         try:
             backend = backend_reason(machine)
@@ -248,7 +253,7 @@ def described(ability: Ability) -> list[tuple[str, str]]:
     return lines
 
 
-def row(run: RunSummary, width: int, now: float) -> str:
+def row(run: "RunSummary", width: int, now: float) -> str:
     """A run in one line of at most `width` columns: sign, state, name, step, loss, sparkline, age."""
     state = run.state
     sign = f"{SIGNS[state.status]} {state.status:<{SIGN_WIDTH - 2}}"
@@ -264,7 +269,7 @@ def row(run: RunSummary, width: int, now: float) -> str:
     return f"{sign} {name:<{room}}{tail}"
 
 
-def coloured(line: str, run: RunSummary) -> Content:
+def coloured(line: str, run: "RunSummary") -> Content:
     """A row with the colour of its state, which also has a sign and a word."""
     style = STYLES.get(run.state.status)
     return Content(line).stylize(style, 0, SIGN_WIDTH) if style else Content(line)

@@ -1,21 +1,23 @@
 """What the screens may ask of the app that shows them."""
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from engine.client import Client
 from engine.errors import FtError
-from engine.hardware.monitor import Sample
-from engine.runs.index import RunSummary
 from screens.preferences import Preferences
+
+if TYPE_CHECKING:
+    from engine.client import Client
+    from engine.hardware.sample import Sample
+    from engine.runs.index import RunSummary
 
 
 class Host(Protocol):
     """The app, seen from a screen. All of it is called on the app's own thread, except `service`."""
 
-    runs: tuple[RunSummary, ...]
+    runs: "tuple[RunSummary, ...]"
     """The runs as last seen, newest first; `RunsChanged` tells of news."""
-    samples: list[Sample]
+    samples: "list[Sample]"
     """The machine's last samples, oldest first; `MachineSampled` tells of news."""
     engine_pid: int | None
     """The engine whose memory and CPU the samples tell: Monitor sets it to the run that it shows."""
@@ -26,7 +28,7 @@ class Host(Protocol):
     def change(self, **values: Any) -> None:
         """Change preferences, at once and on disk."""
 
-    def service(self) -> Client:
+    def service(self) -> "Client":
         """The warm child that answers questions, started when it is first asked for.
 
         May take a while: call it in a thread.

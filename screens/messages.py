@@ -4,18 +4,21 @@ What the app passes on to a screen does not bubble: it would come back to the ap
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textual.message import Message
 
 from engine.errors import FtError
-from engine.hardware.monitor import Sample
-from engine.runs.index import RunSummary
+
+if TYPE_CHECKING:
+    from engine.hardware.sample import Sample
+    from engine.runs.index import RunSummary
 
 
 class RunsChanged(Message, bubble=False):
     """The runs folder as it is now, newest first. A newer one replaces an older one in the queue."""
 
-    def __init__(self, runs: tuple[RunSummary, ...]) -> None:
+    def __init__(self, runs: "tuple[RunSummary, ...]") -> None:
         super().__init__()
         self.runs = runs
 
@@ -26,7 +29,7 @@ class RunsChanged(Message, bubble=False):
 class MachineSampled(Message, bubble=False):
     """What the machine does now; comes about once a second."""
 
-    def __init__(self, sample: Sample) -> None:
+    def __init__(self, sample: "Sample") -> None:
         super().__init__()
         self.sample = sample
 

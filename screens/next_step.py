@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from engine.runs.index import RunSummary
 from screens import format as words
+
+if TYPE_CHECKING:
+    from engine.runs.index import RunSummary
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class NextStep:
     target: str = ""
 
 
-def next_step(runs: Sequence[RunSummary], recipe: Path | None) -> NextStep:
+def next_step(runs: "Sequence[RunSummary]", recipe: Path | None) -> NextStep:
     """From the runs, newest first, and the train.yml of this folder, where there is one."""
     live = [run for run in runs if run.alive]
     if live:
@@ -42,7 +44,7 @@ def next_step(runs: Sequence[RunSummary], recipe: Path | None) -> NextStep:
     return NextStep(f"Look at {run.name}", "It ended before its first step.", "watch", run.id)
 
 
-def _live(run: RunSummary) -> NextStep:
+def _live(run: "RunSummary") -> NextStep:
     state = run.state
     where = f"step {state.step} of {state.total}" if state.total else state.phase or "starting"
     if state.status == "paused":

@@ -54,6 +54,6 @@ def freeze(monkeypatch: pytest.MonkeyPatch) -> None:
         def sample(self, engine_pid: int | None = None) -> Sample:
             return SAMPLE
 
-    monkeypatch.setattr("screens.home.probe", lambda: MACHINE)
+    monkeypatch.setattr("engine.hardware.probe.probe", lambda: MACHINE)
     monkeypatch.setattr("screens.home.time", Clock)
-    monkeypatch.setattr("ft.app.Monitor", Still)
+    monkeypatch.setattr("engine.hardware.monitor.Monitor", Still)

@@ -1,7 +1,7 @@
 """What to do with a run that trains when a person leaves the app."""
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -9,7 +9,8 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
-from engine.runs.index import RunSummary
+if TYPE_CHECKING:
+    from engine.runs.index import RunSummary
 
 Leaving = Literal["leave", "stop", "stay"]
 
@@ -34,7 +35,7 @@ class Leave(ModalScreen[Leaving]):
         Binding("up,k", "app.focus_previous", show=False),
     ]
 
-    def __init__(self, live: Sequence[RunSummary]) -> None:
+    def __init__(self, live: "Sequence[RunSummary]") -> None:
         super().__init__()
         self.live = live
 

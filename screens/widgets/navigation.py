@@ -1,16 +1,19 @@
 """The bar above every screen: where one is, and what trains."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 from textual import events
 from textual.widgets import Static
 
-from engine.runs.index import RunSummary
 from screens.actions import SCREENS
 
+if TYPE_CHECKING:
+    from engine.runs.index import RunSummary
 
-def training_now(runs: Sequence[RunSummary]) -> tuple[str, ...]:
+
+def training_now(runs: "Sequence[RunSummary]") -> tuple[str, ...]:
     """What trains, from the longest way of saying it to the shortest; empty where nothing does."""
     live = [run for run in runs if run.alive]
     if not live:
