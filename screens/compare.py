@@ -96,14 +96,15 @@ class CompareScreen(ModalScreen[None]):
 
 def _table(left: RunSummary, right: RunSummary, sections: dict[str, tuple[Row, ...]]) -> Table:
     table = Table(box=None, expand=True, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("✓ better  ≠ differs", ratio=9, overflow="fold", header_style="dim")
+    table.add_column("✓ better  ≠ differs", ratio=9, min_width=27, overflow="fold", header_style="dim")
     for side in (left, right):
         table.add_column(side.id, ratio=10, overflow="fold")
     for name, rows in sections.items():
         table.add_row(Text(f"\n{name}", "bold underline"))
         for row in rows:
-            key = Text("  " if row.same else "≠ ", "bold")
-            key.append(row.key, "dim" if row.same else "not bold")
+            key = Text.assemble(
+                ("  ", "") if row.same else ("≠ ", "bold"), (row.key, "dim" if row.same else "")
+            )
             table.add_row(key, _cell(row, "left"), _cell(row, "right"))
     return table
 

@@ -19,17 +19,24 @@ HINTS = {
     "failed": "r tries again from its last checkpoint.",
     "dead": "Its engine ended without a word. r goes on from its last checkpoint.",
 }
+SHORT = ("step", "loss", "best", "speed", "lr", "model")
 
 
-def described(run: RunSummary, colours: Mapping[str, str]) -> Text:
-    """The run's lines; `colours` are styles by kind: good, warn, bad."""
-    status = status_of(run)
-    symbol, kind = STATUS[status]
+def described(run: RunSummary, colours: Mapping[str, str], short: bool = False) -> Text:
+    """The run's lines; `colours` are styles by kind: good, warn, bad. `short` has its figures in one line."""
+    symbol, kind = STATUS[status_of(run)]
     text = Text()
     text.append(run.name, "bold")
-    text.append(f"\n{symbol} {_words(run)}", colours.get(kind, ""))
+    text.append("   " if short else "\n")
+    text.append(f"{symbol} {_words(run)}", colours.get(kind, ""))
+    if run.damaged:
+        text.append(f"\n! {run.damaged}", colours.get("warn", ""))
     for line in _hints(run):
         text.append(f"\n{line}", "dim")
+    if short:
+        figures = [f"{name} {value}" for name, value in _facts(run) if name in SHORT]
+        text.append("\n" + " · ".join(figures))
+        return text
     text.append("\n")
     for name, value in _facts(run):
         text.append(f"\n{name:<8}", "dim")
@@ -48,7 +55,6 @@ def _words(run: RunSummary) -> str:
 
 def _hints(run: RunSummary) -> Iterator[str]:
     if run.damaged:
-        yield run.damaged
         yield "What is whole stays usable in its folder; d deletes it."
     if run.state.error is not None:
         yield run.state.error.message

@@ -16,6 +16,7 @@ from textual.worker import get_current_worker
 
 from engine import paths
 from engine.errors import ConfigError, FtError
+from engine.runs import registry
 from engine.runs.filter import FilterError, Predicate, compile_filter
 from engine.runs.fork import fork_text
 from engine.runs.index import RunSummary
@@ -107,6 +108,9 @@ class RunsScreen(FtScreen):
         self._show_tabs()
         self._list()
 
+    def on_resize(self) -> None:
+        self._describe()
+
     def on_screen_resume(self) -> None:
         self._list()
 
@@ -168,6 +172,7 @@ class RunsScreen(FtScreen):
         empty.update(NO_MATCH if there else EMPTY)
         empty.display = not meant
         self.query_one("#runs").display = bool(meant)
+        self.set_class(not meant, "-empty")
         self._describe()
         self._read_now()
 
@@ -183,7 +188,9 @@ class RunsScreen(FtScreen):
         run = self.table.run
         names = {"good": "text-success", "warn": "text-warning", "bad": "text-error"}
         styles = {kind: _plain(self.app.theme_variables.get(name, "")) for kind, name in names.items()}
-        self.query_one("#details", Static).update(described(run, styles) if run else "")
+        self.query_one("#details", Static).update(
+            described(run, styles, self.has_class("-narrow")) if run else ""
+        )
 
     # The chart
 
@@ -361,6 +368,11 @@ class RunsScreen(FtScreen):
         self.post_message(Removed(frozenset(removed)))
 
     def action_export(self) -> None:
+        if not self.chart.lines:
+            self.host.fail(
+                ConfigError("There is no curve to save.", "Put the cursor on a run that has steps.")
+            )
+            return
         try:
             files = self.chart.export(paths.home() / "exports")
         except FtError as error:
@@ -439,7 +451,10 @@ class RunsScreen(FtScreen):
     def _at_cursor(self) -> RunSummary | None:
         """The run that an action is about; where there is none, the person is told."""
         if self.table.run is None:
-            self.host.fail(ConfigError("There is no run here.", "escape clears the filter."))
+            hint = (
+                "escape clears the filter." if self.host.runs else "1 and then t trains the starter recipe."
+            )
+            self.host.fail(ConfigError("There is no run here.", hint))
         return self.table.run
 
 
@@ -460,7 +475,7 @@ def sorted_runs(runs: list[RunSummary], by: str) -> list[RunSummary]:
 def _newer(run: RunSummary, offset: int) -> bool:
     """Whether the run's file is of another length than was read."""
     try:
-        return (run.folder / "events.jsonl").stat().st_size != offset
+        return (run.folder / registry.EVENTS).stat().st_size != offset
     except OSError:
         return False
 

@@ -204,8 +204,8 @@ def _field(term: _Term) -> Field:
     if "." in name.strip("."):
         return Field("a key of the recipe", lambda run: run.config.get(name), "any")
     near = difflib.get_close_matches(name, FIELDS, 1, 0.5)
-    guess = f"Did you mean {near[0]}? " if near else ""
-    hint = f"{guess}There are {', '.join(FIELDS)}, and the recipe's keys, as adapter.rank."
+    there = f"There are {', '.join(FIELDS)}, and the recipe's keys, as adapter.rank."
+    hint = f"Did you mean {near[0]}?" if near else there
     raise FilterError(f"There is no field {name!r}.", hint, term.start, term.start + len(name))
 
 

@@ -122,7 +122,7 @@ class RunsTable(ScrollView, can_focus=True):
     RunsTable .runs-table--header { color: $text-muted; text-style: bold; background: $panel; }
     RunsTable .runs-table--cursor { background: $panel; }
     RunsTable:focus .runs-table--cursor { background: $primary-muted; text-style: bold; }
-    RunsTable .runs-table--muted { color: $text-muted; }
+    RunsTable .runs-table--muted { text-style: dim; }
     RunsTable .runs-table--good { color: $text-success; }
     RunsTable .runs-table--warn { color: $text-warning; }
     RunsTable .runs-table--bad { color: $text-error; }
@@ -216,7 +216,7 @@ class RunsTable(ScrollView, can_focus=True):
 
     def _cells(self, run: RunSummary, columns: list[tuple[Column, int]], base: Style) -> list[Segment]:
         now, slot = time.time(), self.slots.get(run.id)
-        segments = [self._mark(slot, base)]
+        segments = self._mark(slot, base)
         for column, room in columns[1:]:
             text, kind = column.cell(run, now)
             style = base
@@ -228,13 +228,15 @@ class RunsTable(ScrollView, can_focus=True):
             ]
         return segments
 
-    def _mark(self, slot: int | None, base: Style) -> Segment:
+    def _mark(self, slot: int | None, base: Style) -> list[Segment]:
+        """A bar in the colour of the run's line, and its number in that of all text."""
+        width = COLUMNS[0].width + GAP
         if slot is None:
-            return Segment(" " * (COLUMNS[0].width + GAP), base)
+            return [Segment(" " * width, base)]
         if slot >= SLOTS:
-            return Segment(_fitted(" +", COLUMNS[0].width + GAP, False), base)
-        number = _fitted(f"▌{NUMBERS[slot]}", COLUMNS[0].width + GAP, False)
-        return Segment(number, base + Style(color=SERIES[slot], bold=True))
+            return [Segment(_fitted(" +", width, False), base)]
+        bar = Segment("▌", base + Style(color=SERIES[slot], bold=True))
+        return [bar, Segment(_fitted(NUMBERS[slot], width - 1, False), base)]
 
     def _go(self, place: int) -> None:
         place = max(0, min(place, len(self.rows) - 1))
