@@ -34,7 +34,11 @@ class LockedKeyring(MemoryKeyring):
     def get_password(self, service: str, username: str) -> str | None:
         raise KeyringLocked("dismissed")
 
-    set_password = delete_password = get_password  # type: ignore[assignment]
+    def set_password(self, service: str, username: str, password: str) -> None:
+        raise KeyringLocked("dismissed")
+
+    def delete_password(self, service: str, username: str) -> None:
+        raise KeyringLocked("dismissed")
 
 
 class PlaintextKeyring(MemoryKeyring):

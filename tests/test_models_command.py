@@ -181,3 +181,49 @@ def test_nothing_is_removed_without_a_yes(
     assert main(["models", "rm", str(tiny_model), "--yes"]) == 4
     assert tiny_model.is_dir()
     assert starter.is_ready()
+
+
+def test_a_folder_in_the_models_folder_is_listed_shown_and_removed(
+    tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(tiny_model, paths.models() / "mine")
+    (folder / "LICENSE").write_text("MIT License\n\nCopyright")
+    assert main(["models", "list", "--json"]) == 0
+    listed = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
+    assert listed["mine"]["base"] == str(folder)
+    assert listed["mine"]["fits"] == {"LoRA": "yes", "QLoRA": "yes", "full": "yes"}
+    assert main(["models", "show", "mine"]) == 0
+    told = capsys.readouterr().out
+    assert "MIT License" in told
+    assert "chatml" in told
+    assert main(["models", "pull", str(folder)]) == 0
+    assert main(["models", "rm", "mine", "--yes"]) == 0
+    assert not folder.exists()
+
+
+def test_a_damaged_folder_is_listed_and_explained(
+    tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(tiny_model, paths.models() / "broken")
+    (folder / "model.safetensors").write_bytes(b"cut off")
+    assert main(["models", "list"]) == 0
+    assert "cannot be read" in capsys.readouterr().out
+    assert main(["models", "show", "broken"]) == 4
+    assert "model.safetensors" in capsys.readouterr().err
+
+
+def test_a_download_that_was_cut_is_listed_as_incomplete_and_pulled_whole(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving(Hub(REPO, tiny_model, cuts=[100_000, 0, 0, 0])) as hub:
+        use_hub(hub.url, tmp_path, monkeypatch)
+        assert main(["models", "pull", REPO]) == 4
+        assert main(["models", "list", "--json"]) == 0
+        listed = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
+        assert listed[REPO]["state"] == "incomplete"
+        assert main(["models", "pull", REPO]) == 0
+        fetched = [
+            ranged for verb, path, ranged in hub.requests if verb == "GET" and path.endswith("tensors")
+        ]
+    assert fetched[-1] == "bytes=100000-"
+    assert main(["models", "show", REPO]) == 0

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.errors import FtError, ModelError
-from engine.hardware.probe import probe
+from engine.hardware.probe import Machine, probe
 from engine.models import catalogue
 from engine.models.card import Card, card_of
 from engine.models.catalogue import Entry
@@ -30,15 +30,18 @@ class Survey:
     def look(self) -> tuple[Model, ...]:
         """All models, the starter first; memory is what is free now. Reads headers only, so it is quick."""
         machine = probe()
-        found = []
-        for entry in catalogue.entries():
-            try:
-                card = self._card(entry)
-            except ModelError as error:
-                found.append(Model(entry, problem=error))
-                continue
-            found.append(Model(entry, card, fits_of(card.shape, machine) if card else ()))
-        return tuple(found)
+        return tuple(self._one(entry, machine) for entry in catalogue.entries())
+
+    def of(self, entry: Entry) -> Model:
+        """One model."""
+        return self._one(entry, probe())
+
+    def _one(self, entry: Entry, machine: Machine) -> Model:
+        try:
+            card = self._card(entry)
+        except ModelError as error:
+            return Model(entry, problem=error)
+        return Model(entry, card, fits_of(card.shape, machine) if card else ())
 
     def _card(self, entry: Entry) -> Card | None:
         if entry.folder is None or (entry.state == "incomplete" and entry.source == "hub"):

@@ -3,14 +3,19 @@
 import json as jsonlib
 import sys
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from engine.errors import ConfigError, ModelError
 from engine.models import catalogue, starter
 from engine.models.catalogue import Entry
+from engine.planning.fit import METHODS, TYPICAL_TOKENS
 from ft.console import err, out, say
+
+if TYPE_CHECKING:
+    from engine.planning.fit import Fit
+    from engine.planning.survey import Model
 
 app = typer.Typer(help="List, fetch and remove models.", no_args_is_help=True, add_completion=False)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -25,33 +30,49 @@ STATES = {
 
 @app.command("list")
 def list_(json: Json = False) -> None:
-    """List the models on this machine."""
-    found = catalogue.entries()
+    """List the models on this machine, and what each fits here: LoRA, QLoRA, full training."""
+    from engine.planning.survey import Survey
+
+    found = Survey().look()
     if json:
-        print(jsonlib.dumps([_facts(entry) for entry in found], indent=2))
+        print(jsonlib.dumps([_facts(model.entry) | _more(model) for model in found], indent=2))
         return
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
-    for title in ("model", "size", "state"):
+    for title in ("model", "parameters", "architecture", "weights", "size", *METHODS, "state"):
         table.add_column(title, no_wrap=True)
-    for entry in found:
-        table.add_row(entry.name, _size(entry), STATES[entry.state])
+    for model in found:
+        card, fits = model.card, {fit.method: fit.fits for fit in model.fits}
+        about = (
+            (f"{card.shape.parameters:,}", card.shape.architecture, card.held) if card else ("-", "-", "-")
+        )
+        state = "cannot be read" if model.problem else STATES[model.entry.state]
+        here = (fits.get(method, "-") for method in METHODS)
+        table.add_row(model.entry.name, *about, _size(model.entry), *here, state)
     out().print(table)
 
 
 @app.command()
 def show(name: Name, json: Json = False) -> None:
-    """Show a model's architecture, parameters and layers that can get an adapter."""
+    """Show what a model is, and the memory that training it takes here."""
     from engine.models.resolve import fingerprint
-    from engine.models.sizing import shape_of
+    from engine.planning.survey import Survey
 
     entry = catalogue.find(name)
     if entry.folder is None:
         raise ModelError(f"The {entry.name} is {STATES[entry.state]}.", f"Run: ft models pull {entry.name}")
-    shape = shape_of(entry.folder)
+    model = Survey().of(entry)
+    if model.problem is not None:
+        raise model.problem
+    card = model.card
+    if card is None:
+        raise ModelError(f"{entry.name} is {STATES[entry.state]}.", f"Run: ft models pull {entry.name}")
+    shape = card.shape
     if json:
-        body = _facts(entry) | {"shape": asdict(shape), "fingerprint": fingerprint(entry.folder)}
+        body = (
+            _facts(entry) | _more(model) | {"shape": asdict(shape), "fingerprint": fingerprint(entry.folder)}
+        )
         print(jsonlib.dumps(body, indent=2))
         return
     layers = ", ".join(dict.fromkeys(linear.name for linear in shape.linears))
@@ -60,14 +81,16 @@ def show(name: Name, json: Json = False) -> None:
         "folder": str(entry.folder),
         "revision": entry.revision,
         "size": _size(entry),
+        "licence": card.licence or "not stated in its folder",
         "architecture": shape.architecture,
-        "parameters": f"{shape.parameters:,}",
+        "parameters": f"{shape.parameters:,} in {card.held}",
         "layers": f"{shape.layers} of width {shape.hidden}",
         "attention": f"{shape.heads} heads of {shape.head_dim}, {shape.kv_heads} for keys and values",
         "vocabulary": f"{shape.vocab:,}" + (", output tied to the embedding" if shape.tied else ""),
         "context": f"{shape.context:,} tokens" if shape.context else None,
+        "template": card.template or "none",
         "adaptable": layers,
-    }
+    } | {fit.method: _told(fit) for fit in model.fits}
     width = max(map(len, rows))
     for label, value in rows.items():
         if value is not None:
@@ -113,7 +136,31 @@ def rm(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask."
 
 
 def _facts(entry: Entry) -> dict[str, Any]:
-    return asdict(entry) | {"folder": str(entry.folder) if entry.folder else None}
+    return asdict(entry) | {"folder": str(entry.folder) if entry.folder else None, "base": entry.base}
+
+
+def _more(model: "Model") -> dict[str, Any]:
+    """What is known of a model besides its place on the disk."""
+    card, problem = model.card, model.problem
+    return {
+        "parameters": card and card.shape.parameters,
+        "architecture": card and card.shape.architecture,
+        "weights": card and card.held,
+        "licence": card and card.licence,
+        "template": card and card.template,
+        "fits": {fit.method: fit.fits for fit in model.fits},
+        "peak_bytes": {fit.method: fit.plan.memory.peak_bytes for fit in model.fits if fit.plan},
+        "problem": problem and problem.message,
+    }
+
+
+def _told(fit: "Fit") -> str:
+    from engine.planning.limits import gigabytes
+
+    if fit.plan is None:
+        return f"no: {fit.reason}"
+    peak, limit = gigabytes(fit.plan.memory.peak_bytes), gigabytes(fit.plan.limit_bytes)
+    return f"{fit.fits}: {peak} of {limit} at its peak, with rows of {TYPICAL_TOKENS} tokens"
 
 
 def _size(entry: Entry) -> str:

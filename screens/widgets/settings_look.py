@@ -12,7 +12,7 @@ from screens.host import Host
 from screens.themes import THEMES
 
 SMOOTHING = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
-SAMPLES = {False: "⣀⡠⠤⠒⠊⠉⠉⠑⠒⠤⣀⣀⡠⠔⠊⠉", True: "▁▂▃▅▆▇▇▆▅▃▁▁▂▄▆▇"}
+SAMPLES = {False: "braille ⣀⡠⠤⠒⠊⠉⠉⠑⠒⠤⣀⣀⡠⠔⠊⠉", True: "blocks  ▁▂▃▅▆▇▇▆▅▃▁▁▂▄▆▇"}
 """The same curve with braille and with block characters."""
 
 
