@@ -10,6 +10,8 @@ from engine.plan import Plan
 from engine.runs import log
 from engine.runs.events import Event
 from engine.runs.run import Run
+from screens import history
+from screens.run_view import RunView
 
 CHUNK = 1 << 16
 """Bytes of events in one message: few enough that taking them leaves the app free to move."""
@@ -30,6 +32,27 @@ class EventsRead(Message):
         """How much of the file has been read, 0 to 1."""
         self.taken = threading.Event()
         """Set by the one who takes it; the worker reads ahead by one message, not more."""
+
+
+class HistoryRead(Message):
+    """What a long run has done until now; what comes after is told as events. It is the receiver's from now on."""
+
+    def __init__(self, token: int, view: RunView) -> None:
+        super().__init__()
+        self.token = token
+        self.view = view
+
+
+class Reading(Message):
+    """How much of a long run has been read, 0 to 1; the last word wins."""
+
+    def __init__(self, token: int, share: float) -> None:
+        super().__init__()
+        self.token = token
+        self.share = share
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, Reading) and message.token == self.token
 
 
 class StartedOver(Message):
@@ -76,13 +99,20 @@ class RunGone(Message):
         self.error = error
 
 
-def follow(run_id: str, token: int, post: Callable[[Message], object], cancelled: threading.Event) -> None:
+def follow(
+    run_id: str,
+    token: int,
+    smoothing: float,
+    post: Callable[[Message], object],
+    cancelled: threading.Event,
+) -> None:
     """Post what is in a run and then what comes, until cancelled or the run is gone. Blocks."""
     try:
         tail = Tail(Run.open(run_id), token)
     except FtError as error:
         post(RunGone(token, error))
         return
+    tail.catch_up(smoothing, post, cancelled)
     before: EventsRead | None = None
     while not cancelled.is_set():
         idle = True
@@ -110,6 +140,24 @@ class Tail:
         self._log_offset: int | None = None
         self._alive: bool | None = None
         self._planned: float | None = None
+
+    def catch_up(
+        self, smoothing: float, post: Callable[[Message], object], cancelled: threading.Event
+    ) -> None:
+        """Read the past of a long run at once: its outline is posted in a moment, all of it when it is read."""
+        path, run_id = self.run.events_file, self.run.id
+        try:
+            if path.stat().st_size < history.LONG:
+                return
+            post(HistoryRead(self.token, history.outline(path, run_id, smoothing)))
+            found = history.whole(
+                path, run_id, smoothing, cancelled, lambda share: post(Reading(self.token, share))
+            )
+        except OSError:
+            return  # it is told by `look`, which meets it again
+        if found is not None:
+            view, self._offset = found
+            post(HistoryRead(self.token, view))
 
     def look(self) -> Iterator[Message]:
         """What is new, at most one chunk of each file. Never raises for what is in the folder."""

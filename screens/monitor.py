@@ -153,9 +153,9 @@ class MonitorScreen(RunScreen):
         self._dirty = False
         charts, width = self.charts, self.size.width
         headline, progress, results = self._texts(width)
-        self.query_one("#headline", Static).update(headline)
-        self.query_one("#progress", Static).update(progress)
-        self.query_one("#results", Static).update(results)
+        self.query_one("#headline", Static).update(headline, layout=False)
+        self.query_one("#progress", Static).update(progress, layout=self.view is None)
+        self.query_one("#results", Static).update(results, layout=False)
         if self.view is None:
             told = draw_machine(self.machine, charts)
             self.set_class(not told, "-bare")

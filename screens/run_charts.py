@@ -116,7 +116,7 @@ def _give_lines(view: RunView, charts: Sequence[Chart], options: Options) -> Non
 def draw_machine(machine: MachineSeries, charts: Sequence[Chart]) -> bool:
     """Give the charts the machine's lines, as they are now; returns whether there is any for the last three.
 
-    Those of what this machine does not tell get the class -absent.
+    Those of what this machine does not tell get the class -absent, and one of the others fills their room.
     """
     first, memory, second, third, fourth = charts
     first.set_lines(machine.some("CPU", "GPU"))
@@ -133,7 +133,11 @@ def draw_machine(machine: MachineSeries, charts: Sequence[Chart]) -> bool:
         chart.from_zero, chart.empty = True, SOON
         chart.set_marks([])
         chart.set_class(not chart.lines, "-absent")
-    return any(chart.lines for chart in charts[2:])
+    told = [chart for chart in charts[2:] if chart.lines]
+    for chart in charts[2:]:
+        chart.set_class(chart in told[:1] and len(told) == 2, "-over2")
+        chart.set_class(chart in told[:1] and len(told) == 1, "-over3")
+    return bool(told)
 
 
 def _memory_lines(view: RunView, options: Options) -> list[Line]:

@@ -63,7 +63,20 @@ class RunScreen(ChartScreen):
 
     @work(thread=True, exclusive=True, group="follow")
     def _read_run(self, run_id: str, token: int) -> None:
-        follow.follow(run_id, token, self.post_message, get_current_worker().cancelled_event)
+        cancelled = get_current_worker().cancelled_event
+        follow.follow(run_id, token, self.host.preferences.smoothing, self.post_message, cancelled)
+
+    def on_history_read(self, message: follow.HistoryRead) -> None:
+        before = self.view
+        if before is not None and message.token == self._token:
+            self.view = message.view
+            self.view.alive, self.view.plan = before.alive, before.plan
+            self._settle(self.view, before.state)
+
+    def on_reading(self, message: follow.Reading) -> None:
+        if self.view is not None and message.token == self._token:
+            self.view.share = message.share
+            self.run_changed()
 
     def on_events_read(self, message: follow.EventsRead) -> None:
         if self.view is not None and message.token == self._token:

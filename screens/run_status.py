@@ -50,13 +50,14 @@ def progress(view: RunView, width: int) -> Text:
     if state.error is not None:
         return fitted([Text(f"{state.error.kind}: {state.error.message}", "bold")], width)
     parts = []
-    if view.step is not None:
-        done = view.step.step / view.step.total if view.step.total else 0.0
+    if state.total:
+        done = state.step / state.total
         parts.append(
-            Text(f"step {show.count(view.step.step)}/{show.count(view.step.total)} ")
+            Text(f"step {show.count(state.step)}/{show.count(state.total)} ")
             .append_text(bar(done))
             .append(f" {show.percent(done)}")
         )
+    if view.step is not None:
         parts.append(Text(f"epoch {view.step.epoch:.2f}"))
         parts.append(Text(f"{show.count(view.step.tokens_per_s)} tok/s"))
     if view.alive and view.phase is not None and view.phase.name != "training":

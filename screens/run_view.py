@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from engine.plan import Plan
 from engine.runs import words
 from engine.runs.events import Acknowledged, Eval, Event, Failed, Memory, Phase, Sample, Saved, Started, Step
-from engine.runs.series import RunSeries
+from engine.runs.series import RunSeries, Series
 from engine.runs.state import RunState, advance, settled
 
 PACE = 50
@@ -31,7 +31,6 @@ class RunView:
 
     run_id: str
     series: RunSeries = field(default_factory=RunSeries)
-    events_state: RunState = field(default_factory=RunState)
     alive: bool | None = None
     """None until it is known."""
     gone: bool = False
@@ -50,12 +49,17 @@ class RunView:
     warnings: int = 0
     share: float = 0.0
     """How much of the file has been read, 0 to 1."""
+    _state: RunState = field(default_factory=RunState)
+    _fresh: Step | None = None
+    """The last step, where the state does not hold it yet: steps come by the hundred thousand."""
+    _held: list[Series] = field(default_factory=list)
     _pace: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=PACE))
 
     @property
     def state(self) -> RunState:
         """Where the run stands."""
-        return settled(self.events_state, bool(self.alive)) if self.alive is not None else self.events_state
+        state = self._so_far()
+        return settled(state, self.alive) if self.alive is not None else state
 
     @property
     def seconds(self) -> float:
@@ -68,17 +72,19 @@ class RunView:
         if isinstance(event, Started):
             self._start(event)
         self.series.feed(event)
-        self.events_state = advance(self.events_state, event)
+        if isinstance(event, Step):
+            self._fresh = self.step = event
+            self._pace.append((event.step, event.t))
+            return
+        if isinstance(event, Memory):
+            self.memory = event
+            return
+        self._state = advance(self._so_far(), event)
         match event:
             case Started():
                 self.pid = event.pid
-            case Step():
-                self.step = event
-                self._pace.append((event.step, event.t))
             case Eval():
                 self.evals.append(event)
-            case Memory():
-                self.memory = event
             case Phase():
                 self._enter(event)
                 return
@@ -90,8 +96,18 @@ class RunView:
             case Acknowledged():
                 self.acknowledged.append(event.id)
                 self._pace.clear()
-        if not isinstance(event, Step | Memory):
-            self._tell(event)
+        self._tell(event)
+
+    def prepare(self, smoothing: float) -> None:
+        """Smooth the curves ahead, which takes a while for a long run."""
+        if smoothing > 0:
+            names = ("loss", "grad_norm", "tokens_per_s")
+            self._held = [self.series.series(name, "step").smoothed(smoothing) for name in names]
+
+    def _so_far(self) -> RunState:
+        if self._fresh is not None:
+            self._state, self._fresh = advance(self._state, self._fresh), None
+        return self._state
 
     def seconds_left(self) -> float | None:
         """Estimate at the pace of the last steps; None where nothing is known, or nothing goes on."""
@@ -110,8 +126,8 @@ class RunView:
         self.step = self.step if self.step is not None and self.step.step <= last else None
         self.saved = self.saved if self.saved is not None and self.saved.step <= last else None
         best = min(self.evals, key=lambda found: _order(found.loss), default=None)
-        before = self.events_state
-        self.events_state = RunState(
+        before = self._so_far()
+        self._state = RunState(
             phase=before.phase,
             step=min(before.step, max(last, 0)),
             total=before.total,

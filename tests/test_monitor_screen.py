@@ -275,7 +275,7 @@ async def test_what_a_machine_does_not_tell_takes_no_room(ft_home: Path) -> None
         await until(pilot, lambda: len(app.samples) == 60)
         await pilot.pause(0.25)
         shown = {chart.title for chart in app.monitor.charts if chart.display}
-        assert shown == {"CPU and GPU use, %", "memory", "power, W", "swap"}
+        assert shown == {"CPU and GPU use, %", "memory", "power, W"}
 
 
 async def test_a_screen_that_was_away_has_missed_nothing(ft_home: Path) -> None:

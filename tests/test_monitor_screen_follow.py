@@ -14,7 +14,18 @@ from engine.runs import log
 from engine.runs.events import Acknowledged, Eval, Failed, Finished, Phase, Sample, Saved, Started, Warned
 from engine.runs.run import Run
 from engine.runs.state import fold
-from screens.follow import EventsRead, Liveness, LogRead, RunGone, StartedOver, Tail, follow
+from screens import history
+from screens.follow import (
+    EventsRead,
+    HistoryRead,
+    Liveness,
+    LogRead,
+    Reading,
+    RunGone,
+    StartedOver,
+    Tail,
+    follow,
+)
 from screens.run_status import headline, progress, results
 from screens.run_view import RunView
 from tests.run_fixtures import STARTED, make_run, step
@@ -93,13 +104,13 @@ def test_a_folder_that_is_removed_is_told_of_once_and_the_reader_ends(ft_home: P
         if isinstance(message, Liveness):
             shutil.rmtree(run.folder)
 
-    follow(RUN, 7, post, threading.Event())
+    follow(RUN, 7, 0.9, post, threading.Event())
     assert [message.token for message in posted if isinstance(message, RunGone)] == [7]
 
 
 def test_a_run_that_is_not_there_is_told_with_a_hint(ft_home: Path) -> None:
     posted: list[Message] = []
-    follow("no-such-run", 1, posted.append, threading.Event())
+    follow("no-such-run", 1, 0.9, posted.append, threading.Event())
     assert isinstance(posted[0], RunGone)
     assert posted[0].error is not None
 
@@ -108,7 +119,7 @@ def test_the_reader_does_not_run_ahead_of_the_screen(ft_home: Path) -> None:
     make_run(RUN, steps=3000)
     posted: list[Message] = []
     cancelled = threading.Event()
-    reader = threading.Thread(target=follow, args=(RUN, 1, posted.append, cancelled))
+    reader = threading.Thread(target=follow, args=(RUN, 1, 0.9, posted.append, cancelled))
     reader.start()
     reader.join(0.5)
     assert reader.is_alive()
@@ -200,3 +211,57 @@ def test_the_lines_below_the_charts_fit(width: int) -> None:
         view.take(step(number, 1.0))
     for line in (progress(view, width), results(view, width)):
         assert len(line) <= max(width, 40)
+
+
+def test_a_long_run_is_there_in_outline_first_and_then_whole(
+    ft_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(RUN, steps=2000)
+    monkeypatch.setattr(history, "LONG", 1)
+    monkeypatch.setattr(history, "POINTS", 100)
+    posted: list[Message] = []
+    over = threading.Event()
+
+    def post(message: Message) -> None:
+        posted.append(message)
+        if isinstance(message, EventsRead):
+            message.taken.set()
+        if isinstance(message, Liveness):
+            over.set()
+
+    follow(RUN, 1, 0.9, post, over)
+    outline, full = [message.view for message in posted if isinstance(message, HistoryRead)]
+    assert 90 < len(outline.series.series("loss", "step")) < 400
+    assert len(full.series.series("loss", "step")) == 2000
+    assert outline.state == full.state == fold(run.events(), alive=False)
+    assert outline.series.series("loss", "tokens").bounds()[1] == pytest.approx(120_000, rel=0.02)  # type: ignore[index]
+    assert events_of(posted) == []
+    assert posted.index(next(m for m in posted if isinstance(m, Reading))) > 0
+
+
+def test_what_is_written_while_a_long_run_is_read_is_not_lost(
+    ft_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(RUN, steps=500, end=None)
+    monkeypatch.setattr(history, "LONG", 1)
+    monkeypatch.setattr(history, "CHUNK", 1000)
+    seen: list[int] = []
+    view: list[RunView] = []
+    over = threading.Event()
+
+    def post(message: Message) -> None:
+        if isinstance(message, Reading) and len(seen) < 10:
+            seen.append(501 + len(seen))
+            run.emit(step(seen[-1], 1.0, total=1000))
+        elif isinstance(message, HistoryRead):
+            view[:] = [message.view]
+        elif isinstance(message, EventsRead):
+            for event in message.events:
+                view[0].take(event)
+            message.taken.set()
+        elif isinstance(message, Liveness):
+            over.set()
+
+    follow(RUN, 1, 0.9, post, over)
+    assert view[0].state.step == 510
+    assert len(view[0].series.series("loss", "step")) == 510
