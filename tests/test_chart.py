@@ -15,8 +15,9 @@ from engine.runs.series import Series
 from screens import format as words
 from screens.widgets import chart_axis, chart_export
 from screens.widgets.braille import Canvas
-from screens.widgets.chart_frame import Frame, draw
+from screens.widgets.chart_frame import draw
 from screens.widgets.chart_picture import ChartMark, Level, Line, Picture
+from screens.widgets.chart_sheet import Frame
 
 BLUE, ORANGE = "#56b4e9", "#e69f00"
 ANY = st.floats(allow_nan=True, allow_infinity=True)

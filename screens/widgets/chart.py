@@ -16,8 +16,9 @@ from textual.widget import Widget
 from engine.runs.series import Series
 from screens.preferences import Preferences
 from screens.widgets import chart_export
-from screens.widgets.chart_frame import Frame, draw
+from screens.widgets.chart_frame import draw
 from screens.widgets.chart_picture import ChartMark, Level, Line, Picture
+from screens.widgets.chart_sheet import Frame
 
 __all__ = ["Chart", "ChartMark", "Level", "Line"]
 CONTRAST = 3.0

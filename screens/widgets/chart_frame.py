@@ -1,65 +1,19 @@
 """A chart's picture drawn in the cells of a terminal."""
 
-import math
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from screens.widgets.braille import Canvas
 from screens.widgets.chart_picture import ChartMark, Line, Picture, Scale
+from screens.widgets.chart_sheet import Frame, Sheet
+from screens.widgets.chart_trace import compose, trace
 
-FAR = 1e6
-"""Windows; no line is led to a point that lies further away."""
 LEVELS = {"plan": "╌", "limit": "┄"}
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Lines of (text, style) runs, and where the plot lies among them."""
-
-    rows: tuple[tuple[tuple[str, str], ...], ...]
-    left: int = 0
-    top: int = 0
-    width: int = 0
-    height: int = 0
-
-
-class _Sheet:
-    """Cells that are written one over the other."""
-
-    def __init__(self, width: int, height: int) -> None:
-        self.width, self.height = width, height
-        self.text = [[" "] * width for _ in range(height)]
-        self.styles = [[""] * width for _ in range(height)]
-
-    def write(self, x: int, y: int, text: str, style: str) -> None:
-        if 0 <= y < self.height:
-            for i, character in enumerate(text, x):
-                if 0 <= i < self.width:
-                    self.text[y][i], self.styles[y][i] = character, style
-
-    def free(self, x: int, y: int, length: int, blank: str = " ") -> bool:
-        cells = self.text[y][max(x, 0) : x + length]
-        return len(cells) == length and all(character in blank for character in cells)
-
-    def rows(self) -> tuple[tuple[tuple[str, str], ...], ...]:
-        return tuple(map(_runs, self.text, self.styles))
-
-
-def _runs(text: list[str], styles: list[str]) -> tuple[tuple[str, str], ...]:
-    """A row of cells as runs of the same style."""
-    runs, start, style = [], 0, styles[0] if styles else ""
-    for i, other in enumerate(styles):
-        if other != style:
-            runs.append(("".join(text[start:i]), style))
-            start, style = i, other
-    runs.append(("".join(text[start:]), style))
-    return tuple(runs)
 
 
 def draw(picture: Picture, width: int, height: int) -> Frame:
     """The picture in `width` by `height` cells; parts that have no room are left out, the plot last."""
-    sheet = _Sheet(width, height)
+    sheet = Sheet(width, height)
     top = 0
     if height >= 4:
         top = _header(sheet, picture)
@@ -69,7 +23,7 @@ def draw(picture: Picture, width: int, height: int) -> Frame:
         _say(sheet, picture.empty, top)
         return Frame(sheet.rows())
     tall = bottom - top
-    values = scale.ticks(max(3, min(8, tall // 2))) if tall > 2 else []
+    values = scale.ticks(max(3, min(4, tall // 2), min(8, tall // 3))) if tall > 2 else []
     texts = picture.value_texts(values)
     left = max(map(len, texts), default=0) + 1 if width >= 20 else 0
     frame = Frame((), left, top, width - left, tall)
@@ -80,7 +34,7 @@ def draw(picture: Picture, width: int, height: int) -> Frame:
     return Frame(sheet.rows(), left, top, width - left, tall)
 
 
-def _say(sheet: _Sheet, text: str, top: int) -> None:
+def _say(sheet: Sheet, text: str, top: int) -> None:
     """Words in the middle, in as many rows as they need."""
     rows = textwrap.wrap(text, max(1, sheet.width - 2))[: sheet.height - top]
     first = top + (sheet.height - top - len(rows)) // 2
@@ -88,7 +42,7 @@ def _say(sheet: _Sheet, text: str, top: int) -> None:
         sheet.write((sheet.width - len(row)) // 2, y, row, "muted")
 
 
-def _header(sheet: _Sheet, picture: Picture) -> int:
+def _header(sheet: Sheet, picture: Picture) -> int:
     """Title, notes and legend in one row, or in two where they need them; returns the rows taken."""
     end = 0
     notes = [picture.note] if picture.note else []
@@ -139,9 +93,7 @@ def _marks_at(picture: Picture, x: float) -> list[ChartMark]:
     return [mark for mark in picture.marks if abs(mark.x - x) <= near]
 
 
-def _upright(
-    sheet: _Sheet, frame: Frame, scale: Scale, values: Sequence[float], texts: Sequence[str]
-) -> None:
+def _upright(sheet: Sheet, frame: Frame, scale: Scale, values: Sequence[float], texts: Sequence[str]) -> None:
     if not frame.left:
         return
     for y in range(frame.top, frame.top + frame.height):
@@ -153,7 +105,7 @@ def _upright(
             sheet.write(frame.left - 1, row, "┤", "axis")
 
 
-def _along(sheet: _Sheet, frame: Frame, picture: Picture, row: int) -> None:
+def _along(sheet: Sheet, frame: Frame, picture: Picture, row: int) -> None:
     label = picture.axis_label
     end = sheet.width - len(label) - 1 if frame.width >= len(label) * 3 else sheet.width
     values = picture.x_ticks(max(3, frame.width // 10))
@@ -172,20 +124,20 @@ def _cell(picture: Picture, x: float, width: int) -> int:
     return min(width - 1, int((x - picture.x0) / span * width)) if span > 0 else 0
 
 
-def _plot(sheet: _Sheet, frame: Frame, picture: Picture, scale: Scale) -> None:
+def _plot(sheet: Sheet, frame: Frame, picture: Picture, scale: Scale) -> None:
     _levels(sheet, frame, picture, scale)
     layers: list[tuple[Canvas, Line]] = []
     ends: list[tuple[int, int, str, str]] = []
     symbols = {id(line): symbol for symbol, line, _ in picture.entries()}
     for line in sorted(picture.lines, key=lambda line: ("raw", "smooth", "points").index(line.style)):
         canvas = Canvas(frame.width, frame.height, picture.blocks)
-        places = _trace(canvas, picture, line, scale)
+        places = trace(canvas, picture, line, scale)
         layers.append((canvas, line))
         symbol = symbols.get(id(line))
         if symbol and places:
             dots = places if line.style == "points" and len(places) <= frame.width / 3 else places[-1:]
             ends += [(c // 2, r // canvas.deep, symbol, f"line {line.colour}") for c, r in dots]
-    _compose(sheet, frame, layers)
+    compose(sheet, frame, layers)
     for x, y, symbol, style in ends:
         sheet.write(frame.left + x, frame.top + y, symbol, style)
     _level_labels(sheet, frame, picture, scale)
@@ -193,77 +145,14 @@ def _plot(sheet: _Sheet, frame: Frame, picture: Picture, scale: Scale) -> None:
     _cursor(sheet, frame, picture, scale)
 
 
-def _trace(canvas: Canvas, picture: Picture, line: Line, scale: Scale) -> list[tuple[int, int]]:
-    """Draw a line; returns the last dot of each column that has one, as (column, row)."""
-    row = scale.placing(canvas.rows - 1)
-    span = (picture.x1 - picture.x0) or 1.0
-
-    def beyond(point: tuple[float, float] | None) -> tuple[float, float] | None:
-        """The place of a point outside of the window, to which the line leads."""
-        place = row(point[1]) if point else None
-        return (
-            ((point[0] - picture.x0) / span * canvas.columns, place) if point and place is not None else None
-        )
-
-    previous = beyond(line.series.before(picture.x0))
-    places = []
-    for column, bucket in enumerate(line.series.window(picture.x0, picture.x1, canvas.columns)):
-        if bucket is None:
-            continue
-        last, first, top = row(bucket.last), row(bucket.first), row(bucket.high)
-        if top is not None:
-            bottom = row(bucket.low)
-            if bottom is None:  # a log axis has no place for it
-                bottom = max(top, top if last is None else last, top if first is None else first)
-            places.append((column, round(top if last is None else last)))
-            if previous is not None and first is not None:
-                step = first - previous[1]
-                if column - previous[0] > 1:
-                    canvas.line(*previous, column, first)
-                elif abs(step) > 1:  # half the way in each of two neighbours, without a row in both
-                    half, dot = previous[1] + step / 2, math.copysign(0.5, step)
-                    canvas.run(column - 1, *_order(round(previous[1]), round(half - dot)))
-                    top, bottom = min(top, half + dot), max(bottom, half + dot)
-            canvas.run(column, round(top), round(bottom))
-        previous = None if last is None else (column, last)
-    following = beyond(line.series.after(picture.x1))
-    if previous and following:
-        canvas.line(*previous, *following)
-    return places
-
-
-def _order(a: int, b: int) -> tuple[int, int]:
-    return (a, b) if a <= b else (b, a)
-
-
-def _compose(sheet: _Sheet, frame: Frame, layers: Sequence[tuple[Canvas, Line]]) -> None:
-    """Lay the lines over each other; where a line runs over a raw band, the line alone is seen."""
-    dots: dict[tuple[int, int], int] = {}
-    bands: set[tuple[int, int]] = set()
-    for canvas, line in layers:
-        raw = line.style == "raw"
-        style = f"{'raw' if raw else 'line'} {line.colour}"
-        for x, y, bits in canvas.cells():
-            cell = (x, y)
-            if raw:
-                bands.add(cell)
-            elif cell in bands:
-                bands.discard(cell)
-                dots[cell] = 0
-            bits |= dots.get(cell, 0)
-            dots[cell] = bits
-            sheet.text[frame.top + y][frame.left + x] = canvas.character(bits)
-            sheet.styles[frame.top + y][frame.left + x] = style
-
-
-def _levels(sheet: _Sheet, frame: Frame, picture: Picture, scale: Scale) -> None:
+def _levels(sheet: Sheet, frame: Frame, picture: Picture, scale: Scale) -> None:
     for level in picture.levels:
         y = _row(frame, scale, level.value)
         if y is not None:
             sheet.write(frame.left, y, LEVELS[level.style] * frame.width, level.style)
 
 
-def _level_labels(sheet: _Sheet, frame: Frame, picture: Picture, scale: Scale) -> None:
+def _level_labels(sheet: Sheet, frame: Frame, picture: Picture, scale: Scale) -> None:
     """Name each level at its right end, or near it where a line runs there."""
     for level in picture.levels:
         y = _row(frame, scale, level.value)
@@ -285,7 +174,7 @@ def _row(frame: Frame, scale: Scale, value: float) -> int | None:
     return frame.top + round((1 - share) * (frame.height * 4 - 1)) // 4  # as the dots of braille
 
 
-def _marks(sheet: _Sheet, frame: Frame, picture: Picture, scale: Scale) -> None:
+def _marks(sheet: Sheet, frame: Frame, picture: Picture, scale: Scale) -> None:
     for mark in picture.marks:
         if not picture.x0 <= mark.x <= picture.x1:
             continue
@@ -298,7 +187,7 @@ def _marks(sheet: _Sheet, frame: Frame, picture: Picture, scale: Scale) -> None:
             _label(sheet, frame, x, y, mark.label)
 
 
-def _label(sheet: _Sheet, frame: Frame, x: int, y: int, text: str) -> None:
+def _label(sheet: Sheet, frame: Frame, x: int, y: int, text: str) -> None:
     """Write beside a mark where no line is: above it, below it, or in its own row; else not at all."""
     start = max(frame.left, min(x - len(text) // 2, sheet.width - len(text)))
     for row, column in ((y, x + 2), (y - 1, start), (y + 1, start), (y, x - 1 - len(text))):
@@ -308,7 +197,7 @@ def _label(sheet: _Sheet, frame: Frame, x: int, y: int, text: str) -> None:
             return
 
 
-def _cursor(sheet: _Sheet, frame: Frame, picture: Picture, scale: Scale) -> None:
+def _cursor(sheet: Sheet, frame: Frame, picture: Picture, scale: Scale) -> None:
     if picture.cursor is None or not picture.x0 <= picture.cursor <= picture.x1:
         return
     x = frame.left + _cell(picture, picture.cursor, frame.width)

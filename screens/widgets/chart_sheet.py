@@ -1,0 +1,49 @@
+"""Cells of text in styles, written one over the other."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Lines of (text, style) runs, and where the plot lies among them."""
+
+    rows: tuple[tuple[tuple[str, str], ...], ...]
+    left: int = 0
+    top: int = 0
+    width: int = 0
+    height: int = 0
+
+
+class Sheet:
+    """Cells that are written one over the other."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.width, self.height = width, height
+        self.text = [[" "] * width for _ in range(height)]
+        self.styles = [[""] * width for _ in range(height)]
+
+    def write(self, x: int, y: int, text: str, style: str) -> None:
+        if 0 <= y < self.height:
+            for i, character in enumerate(text, x):
+                if 0 <= i < self.width:
+                    self.text[y][i], self.styles[y][i] = character, style
+
+    def free(self, x: int, y: int, length: int, blank: str = " ") -> bool:
+        """Whether words may stand there: over nothing but `blank` and dim bands."""
+        span = slice(max(x, 0), x + length)
+        cells = list(zip(self.text[y][span], self.styles[y][span], strict=True))
+        return len(cells) == length and all(c in blank or style.startswith("raw") for c, style in cells)
+
+    def rows(self) -> tuple[tuple[tuple[str, str], ...], ...]:
+        return tuple(map(_runs, self.text, self.styles))
+
+
+def _runs(text: list[str], styles: list[str]) -> tuple[tuple[str, str], ...]:
+    """A row of cells as runs of the same style."""
+    runs, start, style = [], 0, styles[0] if styles else ""
+    for i, other in enumerate(styles):
+        if other != style:
+            runs.append(("".join(text[start:i]), style))
+            start, style = i, other
+    runs.append(("".join(text[start:]), style))
+    return tuple(runs)
