@@ -57,32 +57,31 @@ def whole(
 
 
 def _thinned(path: Path, stride: int) -> Iterator[Event]:
-    """All events but the frequent ones, of which there is every `stride`-th, and the last."""
+    """All events but the frequent ones: of these every `stride`-th, and the step before each of the others."""
     counts = dict.fromkeys(OFTEN, 0)
-    skipped: bytes | None = None
+    skipped: list[bytes] = []
     with path.open("rb") as file:
         for line in file:
             kind = next((start for start in OFTEN if line.startswith(start)), None)
             if kind is not None:
                 counts[kind] += 1
+            if kind == OFTEN[0]:
+                skipped.append(line)
                 if counts[kind] % stride:
-                    skipped = line if kind == OFTEN[0] else skipped
                     continue
-            elif skipped is not None:  # the last step before something happened
-                yield from _decoded(skipped)
-                skipped = None
-            event = decode(line)
-            if isinstance(event, Step):
-                # it stands for all that were left out, so that the axis of tokens is right
-                event = replace(event, trained_tokens=event.trained_tokens * stride)
-                skipped = None
+            elif kind is not None and counts[kind] % stride:
+                continue
+            if kind != OFTEN[1]:
+                yield from _last_for_all(skipped)
+            event = decode(line) if kind != OFTEN[0] else None
             if event is not None:
                 yield event
-    if skipped is not None:
-        yield from _decoded(skipped)
+    yield from _last_for_all(skipped)
 
 
-def _decoded(line: bytes) -> Iterator[Event]:
-    event = decode(line)
-    if event is not None:
-        yield event
+def _last_for_all(lines: list[bytes]) -> Iterator[Event]:
+    """The last of these steps, with the tokens of about all of them, so that the axis of tokens is right."""
+    event = decode(lines[-1]) if lines else None
+    if isinstance(event, Step):
+        yield replace(event, trained_tokens=event.trained_tokens * len(lines))
+    lines.clear()
