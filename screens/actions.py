@@ -120,6 +120,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("settings.copy", "y", "copy", "Copy the chosen folder's path, or the versions."),
     # Datasets
     Action("datasets.add", "a", "add", "Add a file or folder of rows, or the starter."),
+    Action("datasets.pane", "v", "view", "Show the next pane, where there is not room for all."),
     Action("datasets.next_row", "n,j", "next", "Go to the next row."),
     Action("datasets.previous_row", "p,k", "previous", "Go to the row before."),
     Action("datasets.go_row", "g", "go to", "Go to a row by its number; -1 is the last."),
@@ -127,7 +128,6 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         "datasets.raw", "r", "raw", "Switch between the tokens of a row and the row as it stands in the file."
     ),
-    Action("datasets.pane", "v", "view", "Show the next pane, where there is not room for all."),
     Action("datasets.bounds", "b", "bounds", "Show where one token ends and the next begins."),
     Action("datasets.use", "u", "use", "Open a recipe that trains on this file."),
     Action(

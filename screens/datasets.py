@@ -20,7 +20,7 @@ from screens.base import FtScreen
 from screens.data_sources import Shown, files_of, label, looking_through, recipe_for
 from screens.format import count, one_line, percent, size
 from screens.messages import ShowData, WentWrong
-from screens.widgets.lengths import histogram, summary
+from screens.widgets.lengths import histogram, rows_of, summary
 from screens.widgets.row_list import RowList
 from screens.widgets.tokens import TokenView
 
@@ -215,7 +215,7 @@ class DatasetsScreen(FtScreen):
         self.refresh_bindings()
         rows = self.query_one(RowList)
         rows.show_count(message.opened.known)
-        rows.border_title = f"{self._counted(message.opened)} rows: tokens, first words"
+        rows.border_title = f"{self._counted(message.opened)}: tokens, first words"
         if first and message.opened.known:
             self._read_row()
         if message.opened.counting is None:
@@ -396,8 +396,8 @@ class DatasetsScreen(FtScreen):
 
     def _counted(self, opened: Opened) -> str:
         if opened.counting is not None:
-            return f"{count(opened.known)} so far, {percent(opened.counting)}"
-        return count(opened.known)
+            return f"{rows_of(opened.known)} so far, {percent(opened.counting)}"
+        return rows_of(opened.known)
 
     def _show_row(self, row: RowView) -> None:
         tokens = self.query_one(TokenView)
@@ -405,10 +405,8 @@ class DatasetsScreen(FtScreen):
             tokens.show(row.pieces, row.limit)
         else:
             tokens.show_text(row.raw)
-        if not row.problem:
-            self._say("", "")
-        else:
-            self._say(row.problem, "", keep=True)
+        unknown = self.opened is not None and not self.opened.form
+        self._say(row.problem, self.opened.hint if self.opened and unknown else "", keep=True)
         known = self.opened.known if self.opened else 0
         parts = [f"row {count(row.row + 1)} of {count(known)}", self.opened.form if self.opened else ""]
         if row.pieces:
@@ -425,10 +423,12 @@ class DatasetsScreen(FtScreen):
         if opened is None:
             return
         view = self.shown.view
-        how = f"as {one_line(view.model, 40)} sees it, trained on: {view.train_on} ({self.shown.recipe})"
+        model = Path(view.model).name if Path(view.model).is_absolute() else view.model
+        how = f"as {one_line(model, 40)} sees it, trained on: {view.train_on} ({self.shown.recipe})"
         if self.raw:
             how = "as it stands in the file"
-        lines = [f"{opened.evidence} · {size(opened.size)}", self.shown.problem or how]
+        found = opened.evidence if opened.form else f"{opened.name}: no form that is known"
+        lines = [f"{found} · {size(opened.size)}", self.shown.problem or how]
         if opened.broken:
             lines.append(f"the rest cannot be read: {opened.broken}")
         self.query_one("#about", Static).update("\n".join(lines))
@@ -449,14 +449,15 @@ class DatasetsScreen(FtScreen):
         pane = self.query_one("#lengths")
         width = max(20, pane.content_size.width)
         bars = histogram(found, limit, width)
-        bars.append("\n" + "\n".join(summary(found, limit)))
+        bars.append("\n" * bool(bars) + "\n".join(summary(found, limit)))
         problems = self.query_one("#problems", OptionList)
         problems.clear_options()
         shown = found.problems[:PROBLEMS]
         bars.append(
-            f"\n{count(len(found.problems))} rows have problems:" if shown else "\nno problems found in them"
+            f"\n{rows_of(len(found.problems))} with problems:" if shown else "\nno problems found in them"
         )
         for row, problem in shown:
-            problems.add_option(Option(f"✗ {one_line(f'row {row + 1}: {problem}', 200)}"))
+            what = problem.partition(": ")[2] or problem  # the row's number says where
+            problems.add_option(Option(one_line(f"✗ row {row + 1}: {what}", 200)))
         problems.set_class(bool(shown), "-shown")
         self.query_one("#bars", Static).update(bars)

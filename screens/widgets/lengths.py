@@ -52,22 +52,28 @@ def histogram(found: Lengths, limit: int, width: int, most: int = 8) -> Text:
 
 def summary(found: Lengths, limit: int) -> list[str]:
     """What the sample says, in sentences: how many rows it is of, what is cut, what is trained."""
-    whole = found.sampled >= found.of
     which = (
-        f"all {count(found.of)} rows"
-        if whole
-        else f"a sample of {count(found.sampled)} of {count(found.of)} rows"
+        rows_of(found.of)
+        if found.sampled >= found.of
+        else f"a sample of {count(found.sampled)} of {rows_of(found.of)}"
     )
-    lines = [f"{which}, longest {count(max(found.lengths, default=0))} tokens"]
+    if not found.lengths:
+        return [f"{which}, none of which has tokens"]
+    lines = [f"{which}, longest {count(max(found.lengths))} tokens"]
     if found.tokens:
         lines.append(f"{percent(found.trained / found.tokens)} of the tokens are trained")
     if found.cut:
         lines.append(
-            f"{count(found.cut)} longer than {count(limit)}: cut, {count(found.lost)} trained tokens lost"
+            f"{rows_of(found.cut)} longer than {count(limit)}: cut, {count(found.lost)} trained tokens lost"
         )
     else:
         lines.append(f"none is longer than max_seq_length {count(limit)}")
     return lines
+
+
+def rows_of(number: int) -> str:
+    """`1 row`, `1 000 rows`."""
+    return f"{count(number)} row{'' if number == 1 else 's'}"
 
 
 def _bar(share: float, width: int) -> str:

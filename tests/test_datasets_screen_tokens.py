@@ -1,0 +1,97 @@
+"""The token view in itself: nothing is lost in wrapping, nothing is wider than its room, all is told without colour."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from engine.data.views import Lengths, Piece
+from screens.widgets.lengths import bins, histogram, summary
+from screens.widgets.tokens import visible, wrap
+
+characters = st.sampled_from(
+    [*"ab ,.", " the", " word", "\n", "\t", "你", "好", "é", "👩", "\u200b", "\x07", "\u202e"]
+)
+texts = st.lists(characters, min_size=1, max_size=6).map("".join)
+pieces = st.lists(
+    st.builds(Piece, texts, st.booleans(), st.booleans(), st.just(False), st.just(1)), max_size=30
+)
+
+
+def said(shown: list[Piece]) -> str:
+    """What a person should read, without any break."""
+    return "".join(f"⟦{visible(piece.text)}⟧" if piece.special else visible(piece.text) for piece in shown)
+
+
+@given(shown=pieces, width=st.integers(2, 40))
+def test_wrapping_loses_nothing_and_keeps_within_the_width(shown: list[Piece], width: int) -> None:
+    lines = wrap(shown, width)
+    assert "".join(run.text for line in lines for run in line) == said(shown)
+    assert all(sum(cell_len(run.text) for run in line) <= width for line in lines)
+
+
+@given(shown=pieces)
+def test_with_room_lines_end_where_the_text_ends_them(shown: list[Piece]) -> None:
+    lines = ["".join(run.text for run in line) for line in wrap(shown, 10_000)]
+    breaks = sum(piece.text.count("\n") for piece in shown if not piece.special)
+    assert breaks <= len(lines) <= breaks + 1
+
+
+def test_words_stay_whole_and_trained_text_keeps_its_look() -> None:
+    words = [
+        Piece(text, trained, False, False, 1)
+        for text, trained in (("un", True), ("happ", True), ("ily", False))
+    ]
+    lines = wrap(
+        [Piece("so very", False, False, False, 1), *[Piece(" ", False, False, False, 1)], *words], 12
+    )
+    assert next("".join(run.text for run in line) for line in lines) == "so very"
+    looks = [(run.text, run.look) for line in lines[1:] for run in line]
+    assert ("happ", "trained") in looks
+    assert ("ily", "plain") in looks
+
+
+def test_the_cut_has_a_line_of_its_own_that_names_the_limit() -> None:
+    lines = wrap([Piece("kept", True, False, False, 1), Piece("gone", True, False, True, 1)], 60, limit=512)
+    assert ["".join(run.text for run in line) for line in lines] == [
+        "kept",
+        "╌╌ cut here: max_seq_length 512 ╌╌",
+        "gone",
+    ]
+    assert lines[2][0].look == "cut"
+
+
+def test_token_bounds_part_the_tokens_of_a_word() -> None:
+    (line,) = wrap(
+        [Piece("crê", False, False, False, 1), Piece("pes", False, False, False, 1)], 40, bounds=True
+    )
+    assert "".join(run.text for run in line) == "crê·pes"
+
+
+def test_nothing_hides_in_a_text() -> None:
+    assert visible("a\tb\nc\x00d\u200be\u202ef\x85g") == "a⇥b⏎c␀d‹U+200B›e‹U+202E›f‹U+0085›g"
+
+
+@given(
+    lengths=st.lists(st.integers(1, 5000), min_size=1, max_size=60),
+    limit=st.integers(1, 6000),
+    most=st.integers(2, 12),
+)
+def test_every_row_is_in_one_bar_and_the_limit_is_between_two(
+    lengths: list[int], limit: int, most: int
+) -> None:
+    ranges = bins(lengths, limit, most)
+    assert sum(rows for _, _, rows in ranges) == len(lengths)
+    assert len(ranges) <= most + 1
+    assert [low for low, _, _ in ranges[1:]] == [high for _, high, _ in ranges[:-1]]
+    if max(lengths) > limit:
+        assert limit in {high for _, high, _ in ranges}
+
+
+def test_the_histogram_says_that_it_is_of_a_sample_and_marks_what_is_cut() -> None:
+    found = Lengths(4, 1_000_000, (50, 60, 90, 700), 712, 300, 1, 188, ())
+    text = histogram(found, 512, 60).plain
+    assert "✂" in text.splitlines()[-1]
+    assert "25 %" in text.splitlines()[-1]
+    assert summary(found, 512)[0] == "a sample of 4 of 1\u202f000\u202f000 rows, longest 700 tokens"
+    assert "188 trained tokens lost" in summary(found, 512)[2]
+    assert summary(Lengths(2, 2, (50, 60), 110, 50, 0, 0, ()), 512)[0] == "2 rows, longest 60 tokens"
