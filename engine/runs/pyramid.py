@@ -93,21 +93,21 @@ class Pyramid:
 
     def extremes(self, start: int, stop: int) -> tuple[float, float]:
         """Least and greatest of the entries from `start` up to, not including, `stop`; inf and -inf of none."""
-        lows, highs = self._lows, self._highs
-        low, high, level = INF, -INF, 0
-        if start < stop and stop == len(self.values) and self._filled < self.stride:  # in no pair yet
-            stop -= 1
-            low, high = lows[0][stop], highs[0][stop]
+        if start >= stop:
+            return INF, -INF
+        last = stop - 1 if stop == len(self.values) and self._filled < self.stride else stop
+        low, high = self._lows[0][last:stop], self._highs[0][last:stop]  # an entry that is in no level above
+        stop, level = last, 0
         while stop - start > 2 * FAN:
             inner, outer = (start + FAN - 1) >> FAN_BITS, stop >> FAN_BITS
             a, b = inner << FAN_BITS, outer << FAN_BITS
-            if start < a or b < stop:
-                low = min(low, min(lows[level][start:a] + lows[level][b:stop]))
-                high = max(high, max(highs[level][start:a] + highs[level][b:stop]))
+            below_low, below_high = self._lows[level], self._highs[level]
+            low += below_low[start:a] + below_low[b:stop]
+            high += below_high[start:a] + below_high[b:stop]
             start, stop, level = inner, outer, level + 1
-        if start < stop:
-            low, high = min(low, min(lows[level][start:stop])), max(high, max(highs[level][start:stop]))
-        return low, high
+        low += self._lows[level][start:stop]
+        high += self._highs[level][start:stop]
+        return min(low), max(high)
 
     def truncate(self, entries: int) -> None:
         """Keep that many entries."""
