@@ -209,7 +209,9 @@ class RecipeScreen(FtScreen):
     def _changed(self) -> None:
         """Say whose text this is, and whether it is saved."""
         state = " · new" if self.in_file is None else " · changed" if self.changed else ""
-        self.query_one("#text-pane").border_title = self.title_of_file + state
+        pane, title = self.query_one("#text-pane"), self.title_of_file + state
+        if pane.border_title != title:
+            pane.border_title = title
 
     @on(FieldChanged)
     def _field_changed(self, message: FieldChanged) -> None:
@@ -222,9 +224,9 @@ class RecipeScreen(FtScreen):
             else:
                 text = set_value(editor.text, field.name, field.parse(typed))
         except ConfigError as error:
-            form.refuse(field, error)
+            form.refuse(error)
             return
-        form.settle(field, text)
+        form.settle(text)
         editor.change_to(text)
 
     def look(self) -> None:
@@ -336,7 +338,7 @@ class RecipeScreen(FtScreen):
         self.pane = pane
         targets: dict[str, Widget | None] = {
             "text": self.query_one(Editor),
-            "form": self.query_one(Form).first,
+            "form": self.query_one(Form).fields,
             "plan": self.query_one(PlanView),
         }
         self.call_after_refresh(self.set_focus, targets[pane])

@@ -11,6 +11,7 @@ import numpy as np
 from textual.pilot import Pilot
 
 from engine.client import Cancelled
+from engine.config.form import Field, fields
 from engine.config.load import load_text
 from engine.models.sizing import Linear, ModelShape
 from engine.plan import make_plan
@@ -18,7 +19,7 @@ from ft import app
 from ft.app import FtApp
 from screens.recipe import RecipeScreen
 from screens.widgets.editor import Editor
-from screens.widgets.form import Entry, Form, Row
+from screens.widgets.form import Fields
 from screens.widgets.plan_view import PlanView
 from tests.app_pilot import MACHINE, until
 
@@ -65,6 +66,11 @@ SHAPE = ModelShape(
     embedding_parameters=28_311_552,
 )
 LENGTHS = np.full(280, 90, dtype=np.int64)
+
+
+def field(name: str) -> Field:
+    """The field of a dotted key."""
+    return next(one for one in fields() if one.name == name)
 
 
 class Planner:
@@ -137,20 +143,23 @@ class Seen:
     def planned(self) -> str:
         return str(self.screen.query_one("#plan").render())
 
-    def row(self, name: str) -> Row:
-        return self.screen.query_one(Form).rows[name]
+    @property
+    def form(self) -> Fields:
+        return self.screen.query_one(Fields)
 
     def field(self, name: str) -> str:
         """What the form shows of a key that the text gives."""
-        return self.row(name).control.value
+        return self.form.value(field(name))
+
+    def at(self, name: str) -> None:
+        """Go to a field of the form."""
+        self.screen.set_focus(self.form)
+        self.form.go_to(field(name))
 
     async def enter(self, name: str, typed: str) -> None:
-        """Type into a field of the form."""
-        control = self.row(name).control
-        assert isinstance(control, Entry)
-        self.screen.set_focus(control)
-        control.value = ""
-        await self.pilot.press(*typed)
+        """Type into an emptied field of the form."""
+        self.at(name)
+        await self.pilot.press("ctrl+u", *typed)
 
     async def until(self, happened: Callable[[], Any], what: str) -> None:
         await until(self.pilot, happened, what)

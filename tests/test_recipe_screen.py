@@ -55,7 +55,7 @@ async def test_a_wrong_key_is_marked_on_its_line_and_leads_there() -> None:
         assert listed.display
         assert listed.option_count == 2
         assert "did you mean alpha?" in str(listed.get_option_at_index(1).prompt)
-        assert seen.row("adapter.rank").has_class("-wrong")
+        assert seen.form.wrong == {"adapter.rank", "adapter.alpa"}
         assert "2 problems" in seen.note
         await seen.pilot.press("f8")
         assert seen.editor.cursor_location == (11, 8)
@@ -116,14 +116,17 @@ async def test_an_emptied_field_takes_its_key_out_of_the_text() -> None:
 async def test_a_choice_turns_with_the_arrow_keys_and_goes_back_to_its_default() -> None:
     async with recipe_screen() as seen:
         await seen.until_planned()
-        seen.screen.set_focus(seen.row("training.scheduler").control)
+        seen.at("training.scheduler")
         await seen.pilot.press("left")
         await seen.until(lambda: "scheduler: linear" in seen.editor.text, "the choice before cosine")
         await seen.pilot.press("delete")
         await seen.until(lambda: seen.editor.text == RECIPE, "the default holds")
-        seen.screen.set_focus(seen.row("model.double_quant").control)
+        seen.at("model.double_quant")
         await seen.pilot.press("right")
         await seen.until(lambda: "double_quant: false" in seen.editor.text, "a switch, not text")
+        seen.at("model.quantization")
+        await seen.pilot.press("4")
+        await seen.until(lambda: "quantization: 4bit" in seen.editor.text, "by its first letter")
 
 
 async def test_undo_takes_back_what_the_form_did_and_the_form_shows_it() -> None:
@@ -164,7 +167,7 @@ async def test_a_text_that_is_no_yaml_is_left_alone_by_the_form() -> None:
 async def test_the_fields_help_is_its_documentation() -> None:
     async with recipe_screen() as seen:
         await seen.until_planned()
-        seen.screen.set_focus(seen.row("adapter.rank").control)
+        seen.at("adapter.rank")
         await seen.pilot.pause()
         said = str(seen.screen.query_one("#field-help").render())
         assert "Rank of the update" in said
