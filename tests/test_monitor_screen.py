@@ -304,3 +304,19 @@ async def test_it_lives_at_every_size(ft_home: Path, size: tuple[int, int]) -> N
         await pilot.pause(0.1)
         await pilot.resize_terminal(80, 24)
         await pilot.pause(0.1)
+
+
+def test_the_docs_tell_every_key() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "monitor.md").read_text(encoding="utf-8")
+    signs = {
+        "plus": "+",
+        "minus": "-",
+        "left": "←",
+        "right": "→",
+        "left_square_bracket": "[",
+        "right_square_bracket": "]",
+    }
+    for action in actions_of("monitor"):
+        for key in action.keys.split(","):
+            if key != "equals_sign":  # where + needs shift
+                assert f"`{signs.get(key, key)}`" in page, action.id
