@@ -96,9 +96,9 @@ class CompareScreen(ModalScreen[None]):
 
 def _table(left: RunSummary, right: RunSummary, sections: dict[str, tuple[Row, ...]]) -> Table:
     table = Table(box=None, expand=True, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("✓ better  ≠ differs", ratio=9, min_width=27, overflow="fold", header_style="dim")
+    table.add_column("✓ better  ≠ differs", max_width=30, overflow="fold", header_style="dim")
     for side in (left, right):
-        table.add_column(side.id, ratio=10, overflow="fold")
+        table.add_column(side.id, ratio=1, overflow="fold")
     for name, rows in sections.items():
         table.add_row(Text(f"\n{name}", "bold underline"))
         for row in rows:

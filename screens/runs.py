@@ -46,6 +46,7 @@ A run is one training: its recipe, its curve, its checkpoints and what came of t
   [b]1[/b] then [b]t[/b]   trains the starter recipe here and now, without a network
   [b]4[/b]          opens the recipe editor; start from there
   [b]ft train[/b]   in any terminal: the run shows up here by itself"""
+READING = "Reading the runs …"
 NO_MATCH = "No run matches this filter.\n\n[b]escape[/b] clears it; [b]/[/b] changes it."
 PLACEHOLDER = "loss<1  lr>1e-4  status:completed  name:sql  model:qwen  age<2d  or any word"
 
@@ -169,7 +170,7 @@ class RunsScreen(FtScreen):
         self.table.show(meant)
         self._count(len(meant), len(there))
         empty = self.query_one("#empty", Static)
-        empty.update(NO_MATCH if there else EMPTY)
+        empty.update(NO_MATCH if there else READING if registry.folders() else EMPTY)
         empty.display = not meant
         self.query_one("#runs").display = bool(meant)
         self.set_class(not meant, "-empty")

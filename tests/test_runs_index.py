@@ -280,3 +280,13 @@ def _rows() -> int:
         (number,) = connection.execute("SELECT count(*) FROM runs").fetchone()
     connection.close()
     return int(number)
+
+
+def test_where_time_is_short_the_newest_runs_come_first_and_the_others_by_and_by(ft_home: Path) -> None:
+    for day in range(1, 4):
+        make_run(f"2026010{day}-000000-a", steps=3)
+    looked = Index()
+    assert looked.refresh(within=-1) == ()
+    assert len(looked.refresh()) == 3
+    assert len(looked.refresh(within=-1)) == 3  # what has been read costs nothing
+    assert len(Index().refresh(within=-1)) == 3

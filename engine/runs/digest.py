@@ -3,6 +3,7 @@
 It is carried on as the file grows, and leaves most steps undecoded, so that a thousand runs are read in seconds.
 """
 
+import os
 import statistics
 import zlib
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ POINTS = 31
 """Points of the outline at most; the last step's loss comes on top."""
 OFTEN = (b'{"v": 1, "type": "step",', b'{"v": 1, "type": "memory",')
 """How the lines begin of which only some matter (`engine.runs.events.encode` writes them so)."""
+RARELY = 3
+"""Other lines are not so many that a file has fewer steps than this part of what would fill it."""
 TAIL = 64
 
 
@@ -106,22 +109,31 @@ class _Reader:
     def __init__(self, digest: Digest) -> None:
         # A copy: skimming may have to be given up half-way, and the old digest is still in use.
         self.digest = replace(digest, points=list(digest.points))
-        self.held: dict[bytes, bytes] = {}
-        """The last lines passed over, by how they begin, in the order of the file."""
+        self.held: dict[bytes, bytes | Step] = {}
+        """The last lines that were only counted, by how they begin, in the order of the file."""
 
     def skim(self, file: BinaryIO) -> None:
         """Go on from the digest's offset, decoding only the steps that matter."""
+        size = os.fstat(file.fileno()).st_size
         for line in _whole_lines(file, self.digest):
             start = next((start for start in OFTEN if line.startswith(start)), None)
-            if start is not None and not self.due(start):
+            if start == OFTEN[0] and self.digest.steps == 0:
+                self.digest.stride = _stride((size - self.digest.offset) // (RARELY * len(line)))
+            if start is None:
+                self.let_go()
+                event = self.decoded(line)
+                if isinstance(event, Started) and self.voids(event):
+                    raise _NeedsAllError
+                self.take(event)
+            elif start == OFTEN[0] and self.digest.steps % self.digest.stride == 0:
+                event = self.decoded(line)
+                if isinstance(event, Step):
+                    self.outline(event)
+                    self.held = {start: event}  # what it says is newer than all that was held
+            else:
+                self.digest.steps += start == OFTEN[0]
                 self.held.pop(start, None)
                 self.held[start] = line
-                continue
-            self.let_go()
-            event = self.decoded(line)
-            if isinstance(event, Started) and self.voids(event):
-                raise _NeedsAllError
-            self.take(event)
         self.let_go()
 
     def read_all(self, file: BinaryIO) -> None:
@@ -130,18 +142,10 @@ class _Reader:
             self.count(line, event)
             self.take(event)
 
-    def due(self, start: bytes) -> bool:
-        """Whether this line is one of those that make the outline."""
-        if start != OFTEN[0]:
-            return False
-        due = self.digest.steps % self.digest.stride == 0
-        self.digest.steps += not due
-        return due
-
     def let_go(self) -> None:
-        """Take the lines passed over into account, of each kind the last."""
-        for line in self.held.values():
-            event = self.decoded(line)
+        """Take what was held into account."""
+        for held in self.held.values():
+            event = self.decoded(held) if isinstance(held, bytes) else held
             if event is None:
                 raise _NeedsAllError
             self.digest.state = advance(self.digest.state, event)
@@ -164,15 +168,24 @@ class _Reader:
         return ended or stepped or (state.best_step is not None and state.best_step > last)
 
     def take(self, event: Event | None) -> None:
-        digest = self.digest
         if isinstance(event, Step):
-            if digest.steps % digest.stride == 0:
-                digest.points.append((event.step, event.loss, event.tokens_per_s))
-            digest.steps += 1
-            if len(digest.points) > POINTS:
-                digest.points, digest.stride = digest.points[::2], digest.stride * 2
+            self.outline(event)
         if event is not None:
-            digest.state = advance(digest.state, event)
+            self.digest.state = advance(self.digest.state, event)
+
+    def outline(self, step: Step) -> None:
+        """Make a step a point of the curve, if it is its turn."""
+        digest = self.digest
+        if digest.steps % digest.stride == 0:
+            digest.points.append((step.step, step.loss, step.tokens_per_s))
+        digest.steps += 1
+        if len(digest.points) > POINTS:
+            digest.points, digest.stride = digest.points[::2], digest.stride * 2
+
+
+def _stride(steps: int) -> int:
+    """Every how many steps a point is taken of so many, a power of two; with more steps it doubles by itself."""
+    return 1 << max(0, -(-steps // POINTS) - 1).bit_length()
 
 
 def _holding(file: BinaryIO, digest: Digest) -> Iterator[tuple[bytes, Event | None]]:

@@ -1,5 +1,6 @@
 """All runs at a glance: a summary of each, kept between looks so that thousands cost little."""
 
+import math
 import os
 import sys
 import time
@@ -62,14 +63,21 @@ class Index:
         self._saved = 0.0
         self._not_before = 0.0
 
-    def refresh(self) -> tuple[RunSummary, ...]:
-        """All runs, newest first. Never raises for what is in a run directory."""
+    def refresh(self, within: float = math.inf) -> tuple[RunSummary, ...]:
+        """All runs, newest first. Never raises for what is in a run directory.
+
+        After `within` seconds, runs that were never read wait for the next call: where there are thousands
+        and no cache, the newest come first and the others by and by.
+        """
+        until = time.monotonic() + within
         if self._stored is None:
             self._stored = self._store.load()
         listed = self._listing()
         self._looks = {run_id: self._look_at(run_id, folder) for run_id, folder in listed.items()}
         found = []
         for number, look in enumerate(self._looks.values()):
+            if look.unread and time.monotonic() > until:
+                continue
             if not look.settled or (number + self._round) % LOOKS == 0:
                 look.at_all()
             else:
@@ -135,6 +143,11 @@ class _Look:
         self._alive = False
         if stored:
             self._restore(stored)
+
+    @property
+    def unread(self) -> bool:
+        """Whether nothing has been read yet, here or by whoever wrote the cache."""
+        return self.summary is None and self._events_stamp is None and self._recipe_stamp is None
 
     @property
     def settled(self) -> bool:
