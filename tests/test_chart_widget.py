@@ -234,7 +234,7 @@ async def test_a_pale_colour_is_darkened_on_a_light_background() -> None:
     light = Charts("ft-light")
     async with light.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
-        colour = light.chart._make_style("line #f0e442").color
+        colour = light.chart._style("line #f0e442").color
         assert colour is not None
         assert colour.triplet is not None
         assert max(colour.triplet[:2]) < 180

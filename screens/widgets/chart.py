@@ -6,7 +6,6 @@ from pathlib import Path
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.color import Color
 from textual.geometry import Region
 from textual.message import Message
 from textual.reactive import reactive
@@ -16,13 +15,12 @@ from textual.widget import Widget
 from engine.runs.series import Series
 from screens.preferences import Preferences
 from screens.widgets import chart_export
+from screens.widgets.chart_colour import style_of
 from screens.widgets.chart_frame import draw
 from screens.widgets.chart_picture import ChartMark, Level, Line, Picture
 from screens.widgets.chart_sheet import Frame
 
 __all__ = ["Chart", "ChartMark", "Level", "Line"]
-CONTRAST = 3.0
-"""What WCAG 2.2 asks of lines that carry meaning, against the background."""
 
 
 class Chart(Widget, can_focus=True):
@@ -253,32 +251,10 @@ class Chart(Widget, can_focus=True):
     def _style(self, key: str) -> Style:
         found = self._styles.get(key)
         if found is None:
-            found = self._styles[key] = self._make_style(key)
+            underline = key == "title" and self.has_focus
+            found = style_of(key, self.background_colors[1], self.app.theme_variables)
+            self._styles[key] = found = found + Style(underline=underline)
         return found
-
-    def _make_style(self, key: str) -> Style:
-        theme = self.app.theme_variables
-        background = self.background_colors[1]
-        foreground = Color.parse(theme["foreground"])
-        kind, _, colour = key.partition(" ")
-        named = {
-            "plan": "warning",
-            "limit": "error",
-            "mark": "accent",
-            "cursor": "accent",
-            "title": "foreground",
-        }
-        if colour:
-            paint = _readable(Color.parse(colour), background, foreground)
-            paint = background.blend(paint, 0.45) if kind == "raw" else paint
-        elif kind in named:
-            paint = Color.parse(theme[named[kind]])
-        else:
-            share = {"axis": 0.3, "muted": 0.65, "note": 0.65}.get(kind, 0.9)
-            paint = background.blend(foreground, share)
-        bold = kind in ("title", "mark")
-        underline = key == "title" and self.has_focus
-        return Style(color=paint.rich_color, bgcolor=background.rich_color, bold=bold, underline=underline)
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
@@ -322,19 +298,3 @@ class Chart(Widget, can_focus=True):
         x0, x1 = self.view
         inner = column - self.gutter.left - self._frame.left
         return x0 + (x1 - x0) * min(max((inner + 0.5) / max(1, self._frame.width), 0.0), 1.0)
-
-
-def _readable(paint: Color, background: Color, foreground: Color) -> Color:
-    """The colour, drawn towards the foreground as far as it takes to stand out from the background."""
-    for share in range(0, 10):
-        mixed = paint.blend(foreground, share / 10)
-        lighter, darker = sorted((_luminance(mixed), _luminance(background)), reverse=True)
-        if (lighter + 0.05) / (darker + 0.05) >= CONTRAST:
-            return mixed
-    return foreground
-
-
-def _luminance(colour: Color) -> float:
-    """Relative luminance (WCAG 2.2)."""
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour.normalized]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

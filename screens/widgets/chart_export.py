@@ -8,9 +8,12 @@ from itertools import count
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
+from textual.color import Color
+
 from engine.runs.atomic import write_atomic
 from engine.runs.disk import explaining
 from engine.runs.series import Bucket
+from screens.widgets.chart_colour import readable
 from screens.widgets.chart_picture import Line, Picture, Scale
 
 WIDTH, HEIGHT = 960, 480
@@ -127,7 +130,7 @@ def _line(picture: Picture, scale: Scale, line: Line) -> Iterator[str]:
             parts.append(f"{pen}{x:.1f} {y:.1f}")
             places.append((x, y))
             pen = "L"
-    colour = quoteattr(line.colour)
+    colour = _ink(line)
     yield f'<path d="{"".join(parts)}" stroke={colour} fill="none" {STROKES[line.style]} stroke-linecap="round"/>'
     if line.style == "points":
         for x, y in places:
@@ -155,9 +158,14 @@ def _marks(picture: Picture, scale: Scale) -> Iterator[str]:
 def _legend(picture: Picture) -> Iterator[str]:
     x = float(LEFT)
     for _, line, _ in picture.entries():
-        yield f'<rect x="{x}" y="40" width="14" height="8" fill={quoteattr(line.colour)}/>'
+        yield f'<rect x="{x}" y="40" width="14" height="8" fill={_ink(line)}/>'
         yield _text(x + 20, 48, line.label)
         x += 36 + 7 * len(line.label)
+
+
+def _ink(line: Line) -> str:
+    """A line's colour, as an attribute, darkened where it would be too pale for paper."""
+    return quoteattr(readable(Color.parse(line.colour), Color.parse("white"), Color.parse(INK)).hex)
 
 
 def _text(x: float, y: float, text: str, anchor: str = "start", size: int = 12) -> str:
