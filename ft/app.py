@@ -1,6 +1,7 @@
 """The full-screen app: it shows the screens, and watches runs and machine for them."""
 
 import asyncio
+import gc
 import signal
 import threading
 from collections.abc import Callable
@@ -70,6 +71,7 @@ class FtApp(App[None]):
         """`start` is the first screen, `run` what it shows; with `only`, there is no other."""
         super().__init__()
         self.preferences = preferences.load()
+        self._wear(self.preferences.theme)
         self.runs: tuple[RunSummary, ...] = ()
         self.samples: list[Sample] = []
         self.engine_pid: int | None = None
@@ -85,9 +87,21 @@ class FtApp(App[None]):
         self._starting = threading.Lock()
         self._engines: list[Engine] = []
 
-    def on_mount(self) -> None:
+    def _wear(self, wanted: str) -> None:
+        """Set the first theme before any style is read; later, Textual would read all of them again."""
         for theme in THEMES:
             self.register_theme(theme)
+        name = wanted if wanted in self.available_themes else THEMES[0].name
+        self.set_reactive(App.theme, name)
+        for mode, on in (
+            ("-dark-mode", self.current_theme.dark),
+            ("-light-mode", not self.current_theme.dark),
+        ):
+            self.set_class(on, mode, update=False)
+        self.set_class(True, f"-theme-{name}", update=False)
+        self.stylesheet.set_variables(self.get_css_variables())
+
+    def on_mount(self) -> None:
         self._use_preferences()
         if not self.is_headless:
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit)
@@ -99,6 +113,7 @@ class FtApp(App[None]):
 
     def _watch(self) -> None:
         """Look outside, once the first picture stands: what that needs is imported only then."""
+        gc.enable()
         self.watch_runs()
         self.watch_machine()
 
@@ -115,7 +130,7 @@ class FtApp(App[None]):
 
         index, worker, last = Index(), get_current_worker(), None
         while not worker.is_cancelled:
-            found = index.refresh()
+            found = index.refresh(within=self.LOOK_S / 2)
             if found != last:
                 self.post_message(RunsChanged(found))
                 last = found
@@ -343,3 +358,12 @@ for _, _scope, _ in SCREENS:
         self.go(scope)
 
     setattr(FtApp, f"action_go_{_scope}", _go)
+
+
+def open_app(start: str = "home", run: str | None = None, only: bool = False) -> int:
+    """Run the app on this terminal until it is left; returns the exit code."""
+    from ft.cli import BUG
+
+    app = FtApp(start, run, only)
+    app.run()
+    return BUG if app.return_code else 0

@@ -38,9 +38,6 @@ def _open(start: str, run: str | None, only: bool) -> None:
             "The full-screen app needs a terminal.",
             "Everything is also a plain command: ft train, ft attach --plain, ft runs list --json.",
         )
-    from ft.app import FtApp
-    from ft.cli import BUG
+    from ft.app import open_app
 
-    app = FtApp(start, run, only)
-    app.run()
-    raise typer.Exit(BUG if app.return_code else 0)
+    raise typer.Exit(open_app(start, run, only))
