@@ -2,22 +2,25 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from textual.message import Message
 
 from engine.errors import FtError
-from engine.plan import Plan
 from engine.runs import log
 from engine.runs.events import Event
 from engine.runs.run import Run
 from screens import history
 from screens.run_view import RunView
 
+if TYPE_CHECKING:
+    from engine.plan import Plan
+
 CHUNK = 1 << 16
 """Bytes of events in one message: few enough that taking them leaves the app free to move."""
 LOG_TAIL = 1 << 16
 """Bytes of the engine's log that are shown when a run is opened."""
-LOOK_S = 0.1
+LOOK_S = 0.05
 
 
 class EventsRead(Message):
@@ -75,7 +78,7 @@ class Liveness(Message):
 class PlanRead(Message):
     """What was planned for the run."""
 
-    def __init__(self, token: int, plan: Plan) -> None:
+    def __init__(self, token: int, plan: "Plan") -> None:
         super().__init__()
         self.token = token
         self.plan = plan

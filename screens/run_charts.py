@@ -76,6 +76,7 @@ class RunCharts:
 
     def __init__(self) -> None:
         self._given: object = None
+        self._marked: object = None
 
     def draw(self, view: RunView, charts: Sequence[Chart], options: Options) -> None:
         """Let the charts show a run as it is now."""
@@ -86,13 +87,16 @@ class RunCharts:
             _give_lines(view, charts, options)
             charts[1].set_lines(memory)
             charts[1].set_levels(_levels(view))
-        charts[0].set_marks(_marks(view, options))
+        marked = (given, view.state.best_step, len(view.series.marks))
+        if marked != self._marked:
+            self._marked = marked
+            charts[0].set_marks(_marks(view, options))
         for chart in charts:
             chart.redraw()
 
     def forget(self) -> None:
         """The charts have been given something else."""
-        self._given = None
+        self._given = self._marked = None
 
 
 def _give_lines(view: RunView, charts: Sequence[Chart], options: Options) -> None:

@@ -31,8 +31,8 @@ def headline(view: RunView) -> Text:
     """` ● training  sql-helper`, and what is wrong with it."""
     status = view.state.status
     sign, words = SIGNS[status]
-    if view.alive and view.step is None and view.phase is not None:
-        words = view.phase.name
+    if view.alive and view.step is None and status == "running":
+        words = view.phase.name if view.phase is not None else "starting"
     line = Text(f" {sign} {words}", "bold")
     line.append(f"  {name(view.run_id)}", "not bold")
     if name(view.run_id) != view.run_id:

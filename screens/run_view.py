@@ -3,12 +3,15 @@
 import math
 from collections import deque
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from engine.plan import Plan
 from engine.runs import words
 from engine.runs.events import Acknowledged, Eval, Event, Failed, Memory, Phase, Sample, Saved, Started, Step
 from engine.runs.series import RunSeries, Series
 from engine.runs.state import RunState, advance, settled
+
+if TYPE_CHECKING:
+    from engine.plan import Plan
 
 PACE = 50
 """Steps that the pace is taken over: evaluations and saving between them count."""
@@ -35,7 +38,7 @@ class RunView:
     """None until it is known."""
     gone: bool = False
     """The folder is no longer there."""
-    plan: Plan | None = None
+    plan: "Plan | None" = None
     step: Step | None = None
     evals: list[Eval] = field(default_factory=list)
     memory: Memory | None = None
