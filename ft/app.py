@@ -33,6 +33,7 @@ from screens.messages import (
     WentWrong,
 )
 from screens.themes import THEMES
+from screens.widgets.confirm import Confirm
 from screens.widgets.leave import Leave
 
 if TYPE_CHECKING:
@@ -314,10 +315,22 @@ class FtApp(App[None]):
     @work
     async def action_leave(self) -> None:
         live = [run for run in self.runs if run.alive]
+        if not await self._may_lose():
+            return
         if self._only or not live:
             self.exit()
         elif not isinstance(self.screen, Leave):
             await self._leave_live(live)
+
+    async def _may_lose(self) -> bool:
+        """Ask about what a screen has not saved."""
+        if isinstance(self.screen, Confirm):
+            return False
+        for screen in (one for stack in self._screen_stacks.values() for one in stack):
+            what = screen.unsaved() if isinstance(screen, FtScreen) else ""
+            if what and not await self.push_screen_wait(Confirm("Leave ft?", "Lose the changes", what)):
+                return False
+        return True
 
     async def _leave_live(self, live: "list[RunSummary]") -> None:
         from ft.launch import farewell, stop_all

@@ -39,6 +39,10 @@ class FtScreen(Screen[None]):
         """The widgets between the bars."""
         raise NotImplementedError
 
+    def unsaved(self) -> str:
+        """What would be lost if the app ended now, as a sentence; empty if nothing."""
+        return ""
+
     def on_runs_changed(self, message: RunsChanged) -> None:
         """Textual calls this one and the subclass's own."""
         self.query_one(Navigation).show_training(training_now(message.runs))

@@ -135,10 +135,11 @@ class RecipeScreen(FtScreen):
             return
         editor = self.query_one(Editor)
         self.path, self.in_file = message.path, message.in_file
-        editor.load_text(message.in_file or "")
+        # A text that has no file was made by a program so far: nothing of a person's is lost with it.
+        editor.load_text(message.text if message.in_file is None else message.in_file)
         self.unchanged = editor.text
-        if message.text != message.in_file:
-            editor.load_text(message.text)
+        if message.text != message.in_file and message.in_file is not None:
+            editor.change_to(message.text)
         if not self.opened:
             self.opened = True
             self.set_focus(None)
@@ -176,8 +177,14 @@ class RecipeScreen(FtScreen):
         """Ask, if there is text that is not saved."""
         if not self.changed:
             return True
-        details = f"What you have changed in {self.title_of_file} is not saved, and will be lost."
-        return await self.app.push_screen_wait(Confirm(question, "Lose the changes", details))
+        return await self.app.push_screen_wait(Confirm(question, "Lose the changes", self.unsaved()))
+
+    def unsaved(self) -> str:
+        return (
+            f"What you have changed in {self.title_of_file} is not saved, and will be lost."
+            if self.changed
+            else ""
+        )
 
     # Editing
 
@@ -193,7 +200,7 @@ class RecipeScreen(FtScreen):
     @property
     def changed(self) -> bool:
         """Whether there is text that is not saved."""
-        return self.opened and (self.text != self.unchanged or self.in_file is None)
+        return self.opened and self.text != self.unchanged
 
     @property
     def title_of_file(self) -> str:

@@ -54,7 +54,7 @@ async def test_a_wrong_key_is_marked_on_its_line_and_leads_there() -> None:
         listed = seen.screen.query_one(ProblemList)
         assert listed.display
         assert listed.option_count == 2
-        assert "did you mean alpha?" in str(listed.get_option_at_index(1).prompt)
+        assert "did you mean alpha?" in listed.problems[1].message
         assert seen.form.wrong == {"adapter.rank", "adapter.alpa"}
         assert "2 problems" in seen.note
         await seen.pilot.press("f8")

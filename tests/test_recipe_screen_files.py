@@ -53,9 +53,8 @@ async def test_a_new_text_is_saved_where_one_says(folder: Path) -> None:
         await seen.until(lambda: seen.screen.opened, "it is open")
         await seen.pilot.press("f2")
         await type_path(seen, "runs/orders.yml")
-        await seen.until(lambda: not seen.screen.changed, "it is saved")
+        await seen.until(lambda: seen.title == "runs/orders.yml", "it is saved")
         assert (folder / "runs/orders.yml").read_text() == RECIPE
-        assert seen.title == "runs/orders.yml"
 
 
 async def test_saving_an_open_file_asks_nothing(recipe: Path) -> None:
@@ -106,6 +105,24 @@ async def test_text_that_is_not_saved_is_not_lost_without_asking(recipe: Path, f
         await seen.until_in_front(Confirm)
         await seen.pilot.press("y")
         await seen.until(lambda: seen.editor.text == profile_text("starter"), "the profile is open")
+
+
+async def test_leaving_the_app_asks_about_text_that_is_not_saved(recipe: Path) -> None:
+    async with recipe_screen() as seen:
+        seen.editor.change_to(RECIPE.replace("16", "8"))
+        seen.app.go("home")
+        await seen.pilot.press("q")
+        await seen.until_in_front(Confirm)
+        await seen.pilot.press("escape")
+        await seen.until(lambda: not isinstance(seen.app.screen, Confirm), "answered")
+        assert seen.app.is_running
+
+
+async def test_a_change_of_a_file_is_shown_as_one(recipe: Path) -> None:
+    async with recipe_screen() as seen:
+        seen.app.edit_recipe(recipe, RECIPE.replace("16", "8"))
+        await seen.until(lambda: seen.title == "train.yml · changed", "it is shown")
+        assert seen.screen.in_file == RECIPE
 
 
 async def test_another_recipe_is_opened_by_its_name(recipe: Path, folder: Path) -> None:

@@ -292,7 +292,7 @@ class Form(Vertical):
 
     DEFAULT_CSS = """
     Form > #field-help {
-        height: auto; min-height: 3; max-height: 7; border-top: solid $panel-lighten-2;
+        height: auto; min-height: 3; max-height: 7; border-top: solid $foreground 25%;
     }
     """
 

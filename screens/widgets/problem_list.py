@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from textual.content import Content
+from rich.table import Table
+from rich.text import Text
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
@@ -32,12 +33,18 @@ class ProblemList(OptionList):
         self.problems = tuple(problems)
         self.display = bool(problems)
         self.clear_options()
-        self.add_options(
-            Option(Content.assemble((f"{problem.place.line:>3} ✖ ", "bold $text-error"), problem.message))
-            for problem in self.problems
-        )
+        self.add_options(Option(_row(problem)) for problem in self.problems)
 
     def at_line(self, line: int) -> None:
         """Mark the problem of a line, counted from 1."""
         here = [number for number, problem in enumerate(self.problems) if problem.place.line == line]
         self.highlighted = here[0] if here else None
+
+
+def _row(problem: Problem) -> Table:
+    """Line, sign and message; a long message goes on below itself."""
+    row = Table.grid(padding=(0, 1, 0, 0))
+    row.add_column(width=6, style="bold")
+    row.add_column()
+    row.add_row(Text(f"{problem.place.line:>4} ✖"), Text(problem.message))
+    return row
