@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from pathlib import PurePath
 from typing import ClassVar
 
 from textual import on, work
@@ -32,7 +33,8 @@ NOTHING = (
     "Press 1 for Home and t there to train the starter, or 4 to write a recipe.\n"
     "A run can be talked to from its first checkpoint on."
 )
-BEGIN = "Write a question below; enter sends it."
+BEGIN = "Ask something below: both answer, each with what it has said before in mind."
+WRITE = "a question; enter sends it, esc leaves this line"
 
 
 class ChatScreen(FtScreen):
@@ -88,11 +90,10 @@ class ChatScreen(FtScreen):
         with Horizontal(id="talk"):
             for side in SIDES:
                 yield Transcript(side)
-        yield Input(placeholder=BEGIN, id="prompt")
+        yield Input(placeholder=WRITE, id="prompt", disabled=True)
 
     def on_mount(self) -> None:
         self._begin()
-        self.query_one("#prompt").focus()
         self.set_interval(TICK_S, self._tick)
         self.choose_newest(self.host.runs)
 
@@ -157,10 +158,15 @@ class ChatScreen(FtScreen):
     def on_chat_screen_chosen(self, message: Chosen) -> None:
         if message.talker is None and self.talker is not None:
             return
-        changed = message.talker != self.talker
+        if message.talker == self.talker and message.talker is not None:
+            return
         self.talker = message.talker
-        if changed or message.talker is None:
-            self._begin()
+        self._begin()
+        prompt = self.query_one("#prompt")
+        prompt.disabled = self.talker is None
+        if self.talker is not None:
+            prompt.focus()
+        self.watch_view()
 
     @work
     async def on_chat_screen_listed(self, message: Listed) -> None:
@@ -192,9 +198,6 @@ class ChatScreen(FtScreen):
     def _sent(self, message: Input.Submitted) -> None:
         text = message.value.strip()
         if not text:
-            return
-        if self.talker is None:
-            self.notify(NOTHING, title="Nobody to talk to", severity="warning")
             return
         message.input.value = ""
         turn = Turn(text)
@@ -255,6 +258,8 @@ class ChatScreen(FtScreen):
     # What is shown
 
     def _in_view(self) -> list[Side]:
+        if self.talker is None:
+            return ["trained"]
         if self.view == "both":
             return ["trained"] if self.has_class("-narrow") else list(SIDES)
         return [side for side in SIDES if side == self.view]
@@ -302,7 +307,7 @@ class ChatScreen(FtScreen):
 
     def _titles(self) -> None:
         trained, base = (self.query_one(f"#{side}", Transcript) for side in SIDES)
-        trained.border_title = f"trained: {self.talker.title}" if self.talker else "trained"
-        base.border_title = f"untrained: {self.talker.base}" if self.talker else "untrained"
+        trained.border_title = f"trained: {self.talker.title}" if self.talker else "chat"
+        base.border_title = f"untrained: {PurePath(self.talker.base).name}" if self.talker else "untrained"
         drawn = f"temperature {self.temperature:g}" if self.temperature else "the likeliest words"
-        trained.border_subtitle = base.border_subtitle = drawn
+        trained.border_subtitle = base.border_subtitle = drawn if self.talker else ""
