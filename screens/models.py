@@ -13,11 +13,13 @@ from textual.widgets import DataTable, Input, Static
 
 from engine.errors import ConfigError, FtError
 from engine.models import catalogue, starter
+from engine.models.catalogue import Entry
 from engine.planning.survey import Model, Survey
 from engine.runs.disk import explained
 from screens.base import FtScreen
 from screens.format import size
 from screens.messages import WentWrong
+from screens.recipe_state import NAME, read
 from screens.widgets.confirm import Confirm
 from screens.widgets.model_details import COLUMNS, cells, facts, load_text, memory
 from screens.widgets.pulling import Pull, PullEnded, PullLine, PullTold
@@ -168,7 +170,7 @@ class ModelsScreen(FtScreen):
         self.pull = Pull(name, self.post_message)
         self.query_one(PullLine).begin(name)
         self.refresh_bindings()
-        self.run_worker(self.pull.fetch, thread=True, group="pull")
+        self.pull.start()
 
     def on_pull_told(self, message: PullTold) -> None:
         if self.pull is not None and not self.pull.stop.is_set():
@@ -199,19 +201,15 @@ class ModelsScreen(FtScreen):
     # Using and removing
 
     def action_use(self) -> None:
-        from engine.config.patch import set_value
-        from engine.config.profiles import profile_text
-
         model = self.chosen
         if model is None:
             return
         try:
-            text = profile_text("starter" if model.entry.name == starter.NAME else "instruction")
-            text = set_value(text, "model.base", model.entry.base)
+            path, text = recipe_for(model.entry)
         except FtError as error:
             self.host.fail(error)
             return
-        self.host.edit_recipe(text=text)
+        self.host.edit_recipe(path=path, text=text)
 
     @on(DataTable.RowSelected, "#models")
     def _row_selected(self) -> None:
@@ -256,3 +254,18 @@ class ModelsScreen(FtScreen):
         if action == "delete":
             return self.chosen is not None and self._removable(self.chosen)
         return super().check_action(action, parameters)
+
+
+def recipe_for(entry: Entry) -> tuple[Path | None, str]:
+    """This folder's train.yml with another model in it, not saved; where there is none, a profile, which has no file.
+
+    Raises FtError where the recipe cannot be read, or not be changed in place.
+    """
+    from engine.config.patch import remove, set_value
+    from engine.config.profiles import profile_text
+
+    path = Path(NAME).absolute()
+    if path.is_file():
+        return path, set_value(remove(read(path), "model.revision"), "model.base", entry.base)
+    text = profile_text("starter" if entry.name == starter.NAME else "instruction")
+    return None, set_value(text, "model.base", entry.base)

@@ -176,18 +176,30 @@ async def test_deleting_a_link_leaves_what_it_leads_to(app: FtApp, tiny_model: P
 
 
 async def test_a_recipe_is_opened_with_the_chosen_model(
-    app: FtApp, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+    app: FtApp, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = copy_model(tiny_model, "mine")
-    opened: list[str | None] = []
-    monkeypatch.setattr(app, "edit_recipe", lambda path=None, text=None: opened.append(text))
+    opened: list[tuple[Path | None, str]] = []
+    monkeypatch.setattr(app, "edit_recipe", lambda path, text: opened.append((path, text)))
+    monkeypatch.chdir(tmp_path)
     async with app.run_test(size=(120, 36)) as pilot:
         await ready(pilot)
         await pilot.press("u", "down", "u")
-        await until(pilot, lambda: len(opened) == 2)
-    assert f"base: {starter.NAME}" in str(opened[0])
-    assert str(folder) in str(opened[1])
-    assert "#" in str(opened[1]), "the profile's comments are kept"
+        own = tmp_path / "train.yml"
+        own.write_text(
+            "# mine\nmodel:\n  base: other/one  # was good\n  revision: v1\ndata: {train: rows.jsonl}\n"
+        )
+        await pilot.press("enter")
+        await until(pilot, lambda: len(opened) == 3)
+    assert opened[0][0] is None
+    assert f"base: {starter.NAME}" in opened[0][1]
+    assert f"base: {folder}" in opened[1][1]
+    assert "#" in opened[1][1], "the profile's comments are kept"
+    assert opened[2] == (
+        own,
+        f"# mine\nmodel:\n  base: {folder}  # was good\ndata: {{train: rows.jsonl}}\n",
+    )
+    assert "other/one" in own.read_text(), "nothing is saved unasked"
 
 
 @pytest.mark.slow

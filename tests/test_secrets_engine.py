@@ -18,6 +18,7 @@ from engine.config.load import load_text
 from engine.errors import MachineError
 from engine.runs.run import Run
 from tests.keyrings import LockedKeyring, MemoryKeyring
+from tests.terminal import Terminal
 
 TOKEN = "hf_notARealOne0123456789"
 RECIPE = "name: gated\nmodel: {base: someone/gated}\ndata: {train: starter}\n"
@@ -149,3 +150,15 @@ def test_the_child_that_answers_does_not_show_the_token(
         [child] = [one for one in psutil.Process().children() if "engine.service" in one.cmdline()]
         assert TOKEN.encode() not in shown_by(child.pid)
     assert TOKEN.encode() not in log.read_bytes()
+
+
+def test_a_token_typed_at_the_prompt_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "tests.keyrings.MemoryKeyring")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
+    terminal = Terminal("secrets", "set", "HF_TOKEN")
+    terminal.wait_for("(not shown)")
+    terminal.press(TOKEN.encode() + b"\n")
+    terminal.wait_for("HF_TOKEN is in the keyring")
+    assert terminal.end() == 0
+    assert TOKEN not in terminal.shown

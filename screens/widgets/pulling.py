@@ -1,7 +1,9 @@
 """A download that goes on in the background: what is told of it, and the line that shows it."""
 
+import contextlib
 import threading
 import time
+import traceback
 from collections.abc import Callable
 
 from rich.text import Text
@@ -43,7 +45,7 @@ class PullEnded(Message):
 
 
 class Pull:
-    """One download. `fetch` runs in a thread and only posts messages; what is here is kept for the next try."""
+    """One download, in a thread of its own that only posts messages; what has come is kept for the next try."""
 
     def __init__(self, name: str, post: Callable[[Message], object]) -> None:
         self.name = name
@@ -51,7 +53,11 @@ class Pull:
         self._post = post
         self._told = 0.0
 
-    def fetch(self) -> None:
+    def start(self) -> None:
+        """Begin. The end of the app does not wait for it: a stalled connection would hold the terminal."""
+        threading.Thread(target=self._fetch, name=f"pull {self.name}", daemon=True).start()
+
+    def _fetch(self) -> None:
         """Download, check and convert. Ends with PullEnded, whatever happens."""
         from engine.models import starter
         from engine.models.pull import pull_starter
@@ -66,14 +72,21 @@ class Pull:
             pass  # said by `stop`
         except FtError as failure:
             error = failure
-        self._post(PullEnded(self.name, error, self.stop.is_set()))
+        except (
+            Exception
+        ) as failure:  # a mistake of ours or of the client: told, as the thread has no other way
+            message = f"{self.name} was not fetched: {type(failure).__name__}: {failure}"
+            error = FtError(message, f"Please report it.\n{traceback.format_exc()}")
+        with contextlib.suppress(RuntimeError):  # the app has ended meanwhile, and nobody waits for it
+            self._post(PullEnded(self.name, error, self.stop.is_set()))
 
     def _tell(self, note: str, done: int, total: int) -> None:
         if self.stop.is_set():
             raise Cancelled
         if time.monotonic() - self._told >= TELL_EVERY_S or done == total:
             self._told = time.monotonic()
-            self._post(PullTold(note, done, total))
+            with contextlib.suppress(RuntimeError):  # as above
+                self._post(PullTold(note, done, total))
 
 
 class PullLine(Static):
