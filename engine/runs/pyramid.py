@@ -38,13 +38,15 @@ class Axis:
 
     def append(self, x: float) -> None:
         """Add a position; one that lies before the last is taken as the last (a clock that was set back)."""
-        self.last = x = max(x, self.last)
+        if x < self.last:
+            x = self.last
+        self.last = x
         if self._filled < self.stride:
             self._filled += 1
         else:
             self.xs.append(x)
             self._filled = 1
-        if len(self.xs) == self._capacity and self._filled == self.stride:
+        if self._filled == self.stride and len(self.xs) == self._capacity:
             self.xs = self.xs[::2]
             self.stride = self._filled = self.stride * 2
 
@@ -84,7 +86,8 @@ class Pyramid:
             self._highs[0].append(value if number else -INF)
             self._filled, self._finite = 1, int(number)
         if self._filled == self.stride:
-            self._carry()
+            if not len(self.values) % FAN:
+                self._carry()
             if len(self.values) == self._capacity:
                 self._halve()
         for found in self._smoothed:
@@ -136,8 +139,11 @@ class Pyramid:
             self._finite += 1
             mean = self.values[-1] if self._finite > 1 else value
             self.values[-1] = mean + (value - mean) / self._finite
-            self._lows[0][-1] = min(self._lows[0][-1], value)
-            self._highs[0][-1] = max(self._highs[0][-1], value)
+            low, high = self._lows[0], self._highs[0]
+            if value < low[-1]:
+                low[-1] = value
+            if value > high[-1]:
+                high[-1] = value
 
     def _carry(self) -> None:
         """Sum the last entries up in the levels above, where they are as many as one of these holds."""

@@ -190,7 +190,8 @@ def _marks(sheet: Sheet, frame: Frame, picture: Picture, scale: Scale) -> None:
 def _label(sheet: Sheet, frame: Frame, x: int, y: int, text: str) -> None:
     """Write beside a mark where no line is: above it, below it, or in its own row; else not at all."""
     start = max(frame.left, min(x - len(text) // 2, sheet.width - len(text)))
-    for row, column in ((y, x + 2), (y - 1, start), (y + 1, start), (y, x - 1 - len(text))):
+    near = [(row, start) for row in (y - 1, y + 1, y - 2, y + 2)]
+    for row, column in ((y, x + 2), *near, (y, x - 1 - len(text))):
         inside = frame.top <= row < frame.top + frame.height and column >= frame.left
         if inside and sheet.free(column, row, len(text)):
             sheet.write(column, row, text, "text")
