@@ -33,7 +33,7 @@ from screens.widgets.recipe_dialogs import AskPath, Difference, PickProfile, Pro
 if TYPE_CHECKING:
     from engine.plan import Plan
 
-WAIT_S = 0.12
+WAIT_S = 0.08
 """After the last key, before the text is looked over and planned."""
 PANES = ("text", "form", "plan")
 

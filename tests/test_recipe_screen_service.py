@@ -1,0 +1,29 @@
+"""The Recipe screen with the real warm child that plans."""
+
+from pathlib import Path
+
+import pytest
+
+from ft.app import FtApp
+from screens.recipe import RecipeScreen
+from screens.widgets.editor import Editor
+from tests.app_pilot import until
+from tests.recipe_pilot import RECIPE
+
+
+@pytest.mark.slow
+async def test_the_plan_follows_the_text(
+    ft_home_with_starter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("train.yml").write_text(RECIPE, encoding="utf-8")
+    app = FtApp(start="recipe")
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(pilot, lambda: isinstance(app.screen_stack[0], RecipeScreen), "the screen is there")
+        screen = app.screen_stack[0]
+        assert isinstance(screen, RecipeScreen)
+        await until(pilot, lambda: screen.plan, "it is planned")
+        assert screen.plan is not None
+        assert screen.plan.epochs == 3
+        screen.query_one(Editor).change_to(RECIPE + "  epochs: 1\n")
+        await until(pilot, lambda: screen.plan is not None and screen.plan.epochs == 1, "it is planned anew")
