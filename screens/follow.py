@@ -147,9 +147,14 @@ class Tail:
     def catch_up(
         self, smoothing: float, post: Callable[[Message], object], cancelled: threading.Event
     ) -> None:
-        """Read the past of a long run at once: its outline is posted in a moment, all of it when it is read."""
+        """Say whether it lives, and read the past of a long run: its outline in a moment, then all of it."""
         path, run_id = self.run.events_file, self.run.id
+        if self.run.alive():  # said at once, since a person may want to pause or stop it
+            self._alive = True
+            post(Liveness(self.token, True))
         try:
+            for message in (*self._plan(), *self._log()):
+                post(message)
             if path.stat().st_size < history.LONG:
                 return
             post(HistoryRead(self.token, history.outline(path, run_id, smoothing)))
