@@ -150,6 +150,13 @@ class Client:
         """
         self._value({"op": "check", "text": text, "path": str(path)}, cancelled)
 
+    def renew(self, name: str) -> None:
+        """Give the child a token that was set, or take one that was forgotten.
+
+        Raises TrainingError where the child is gone, MachineError where the keyring is locked.
+        """
+        self._send({"id": next(self._numbers), "op": "token", "name": name, "value": secrets.get(name)})
+
     def close(self) -> None:
         """End the child."""
         if self._child.stdin is not None and not self._child.stdin.closed:

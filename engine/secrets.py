@@ -209,6 +209,17 @@ def adopt(values: Mapping[str, str]) -> None:
     os.environ.update(values)
 
 
+def renew(name: str, value: str | None) -> None:
+    """Put another value of a token into this process's environment, or, with None, take it out.
+
+    Raises ConfigError for an impossible name.
+    """
+    if value is None:
+        os.environ.pop(_named(name), None)
+    else:
+        os.environ[_named(name)] = str(value)
+
+
 def _variable(name: str) -> str | None:
     return next((one for one in (name, *ALIASES.get(name, ())) if os.environ.get(one)), None)
 

@@ -12,12 +12,13 @@ Asked    {"id": 1, "op": "generate", "run": FOLDER, "base": false, "messages": [
          {"id": 5, "op": "preview", "source": PATH, "rows": [0, 17], "view": {"model": …}, "how": "tokens"}
          {"id": 6, "op": "lengths", "source": PATH, "view": {"model": …}}
          {"id": 7, "op": "check", "text": TRAIN_YML, "path": PATH}
+         {"id": 8, "op": "token", "name": NAME, "value": VALUE or null}
 Answered {"id": 1, "token": TEXT} … {"id": 1, "done": true, "cancelled": false}
          {"id": 3, "value": PLAN} {"id": 3, "done": true, "cancelled": false}
          {"id": 1, "error": {"kind": …, "message": …, "hint": …}}
 
-A recipe's error also has its `problems`. Operations of one lane are answered one after the other, those of
-different lanes side by side: a plan does not wait for a long answer to end.
+`cancel` and `token` have no answer. A recipe's error also has its `problems`. Operations of one lane are answered
+one after the other, those of different lanes side by side: a plan does not wait for a long answer to end.
 """
 
 import gc
@@ -114,6 +115,8 @@ class Service:
             operation = request.get("op")
             if operation == "cancel":
                 self.cancelled.add(request.get("target"))
+            elif operation == "token":
+                self._renew(request)
             elif operation in LANES:
                 self.lanes[LANES[operation]].put(request)
             else:
@@ -216,6 +219,12 @@ class Service:
             self.loaded[wanted] = Generator.open(*wanted, run.config.model.chat_template)
         self.loaded.move_to_end(wanted)
         return self.loaded[wanted]
+
+    def _renew(self, request: Request) -> None:
+        try:
+            secrets.renew(str(request.get("name")), request.get("value"))
+        except FtError as error:
+            self._send({"id": request.get("id"), "error": _described(error)})
 
     def _send(self, answer: Request) -> None:
         with self.writing:

@@ -182,6 +182,11 @@ class FtApp(App[None]):
                 self._service = Client(paths.cache() / "service.log")
             return self._service
 
+    def renew_token(self, name: str) -> None:
+        with self._starting:
+            if self._service is not None and self._service.alive:
+                self._service.renew(name)
+
     def go(self, scope: str) -> None:
         self.switch_mode(scope)
         if self._looked:

@@ -34,6 +34,9 @@ class Host(Protocol):
         May take a while: call it in a thread.
         """
 
+    def renew_token(self, name: str) -> None:
+        """Let the warm child, if there is one, know that a token was set or forgotten. Call it in a thread."""
+
     def go(self, scope: str) -> None:
         """Show a screen."""
 

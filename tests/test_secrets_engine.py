@@ -15,7 +15,8 @@ import pytest
 from engine import process, secrets
 from engine.client import Client
 from engine.config.load import load_text
-from engine.errors import MachineError
+from engine.data.types import Message
+from engine.errors import HubError, MachineError
 from engine.runs.run import Run
 from tests.keyrings import LockedKeyring, MemoryKeyring
 from tests.terminal import Terminal
@@ -150,6 +151,23 @@ def test_the_child_that_answers_does_not_show_the_token(
         [child] = [one for one in psutil.Process().children() if "engine.service" in one.cmdline()]
         assert TOKEN.encode() not in shown_by(child.pid)
     assert TOKEN.encode() not in log.read_bytes()
+
+
+def test_a_token_set_later_reaches_the_child_that_answers(
+    hub: GatedHub, memory_keyring: MemoryKeyring, tmp_path: Path
+) -> None:
+    hub.looked_at.set()
+    run = new_run(tmp_path)
+    with Client(tmp_path / "service.log") as client:
+        for token, seen in ((TOKEN, f"Bearer {TOKEN}"), (None, None)):
+            if token is None:
+                secrets.forget("HF_TOKEN")
+            else:
+                secrets.set("HF_TOKEN", token)
+            client.renew("HF_TOKEN")
+            with pytest.raises(HubError, match="gated"):
+                list(client.generate(run, [Message("user", "hello")], base=True))
+            assert hub.authorization == seen
 
 
 def test_a_token_typed_at_the_prompt_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from engine import secrets
 from engine.errors import HubError, MachineError, ModelError
 from engine.models.starter import Progress, need_space, silent, verify
-from engine.models.transfer import download as download_file
 
 if TYPE_CHECKING:
     from huggingface_hub.file_download import DryRunFileInfo
@@ -72,6 +71,8 @@ def _fetch_weights(
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined, unused-ignore]
 
+    from engine.models import transfer
+
     before = total - sum(file.file_size or 0 for file in files)
     for file in files:
         url = hf_hub_url(repo, file.filename, revision=file.commit_hash)
@@ -84,7 +85,7 @@ def _fetch_weights(
         def tell(done: int, _: int, before: int = before) -> None:
             progress(f"downloading {repo}", before + done, total)
 
-        download_file(url, blob, tell, build_hf_headers(token=token))
+        transfer.download(url, blob, tell, build_hf_headers(token=token))
         before += blob.stat().st_size
         if SHA256.fullmatch(etag):
             try:

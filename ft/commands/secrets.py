@@ -1,5 +1,6 @@
 """`ft secrets set | list | rm`."""
 
+import contextlib
 import json as jsonlib
 import sys
 from dataclasses import asdict
@@ -17,10 +18,12 @@ Name = Annotated[str, typer.Argument(help="HF_TOKEN, WANDB_API_KEY, or a name of
 @app.command("set")
 def set_(name: Name) -> None:
     """Keep a token; its value is asked for, or read from stdin, and never shown."""
+    value = ""
     if sys.stdin.isatty():
         from getpass import getpass
 
-        value = getpass(f"{name} (not shown): ")
+        with contextlib.suppress(EOFError):  # ctrl-d gives nothing, which is refused below
+            value = getpass(f"{name} (not shown): ")
     else:
         value = sys.stdin.readline(secrets.LONGEST + 2)
     secrets.set(name, value.strip())

@@ -1,6 +1,7 @@
 """Settings: the tokens in the system's keyring. Values are asked for, kept and tested; never shown."""
 
 import asyncio
+from typing import cast
 
 from rich.text import Text
 from textual import work
@@ -11,6 +12,7 @@ from textual.widgets import DataTable, Static
 from engine import secrets
 from engine.errors import FtError
 from engine.secrets import SecretState
+from screens.host import Host
 from screens.messages import WentWrong
 from screens.widgets.ask import Ask
 from screens.widgets.confirm import Confirm
@@ -24,6 +26,10 @@ class Tokens(Vertical):
     """A list of names with the place that each token is in."""
 
     BORDER_TITLE = "tokens"
+
+    @property
+    def host(self) -> Host:
+        return cast(Host, self.app)
 
     def compose(self) -> ComposeResult:
         yield DataTable[Text | str](id="tokens", cursor_type="row")
@@ -83,6 +89,7 @@ class Tokens(Vertical):
             return
         try:
             await asyncio.to_thread(secrets.set, name, value)
+            await asyncio.to_thread(self.host.renew_token, name)
         except FtError as error:
             self._fail(error)
             return
@@ -116,6 +123,7 @@ class Tokens(Vertical):
             return
         try:
             await asyncio.to_thread(secrets.forget, state.name)
+            await asyncio.to_thread(self.host.renew_token, state.name)
         except FtError as error:
             self._fail(error)
         else:
