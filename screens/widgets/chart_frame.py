@@ -175,7 +175,7 @@ def _row(frame: Frame, scale: Scale, value: float) -> int | None:
 
 
 def _marks(sheet: Sheet, frame: Frame, picture: Picture, scale: Scale) -> None:
-    for mark in picture.marks:
+    for mark in sorted(picture.marks, key=lambda mark: mark.y is not None):  # those with values on top
         if not picture.x0 <= mark.x <= picture.x1:
             continue
         x = frame.left + _cell(picture, mark.x, frame.width)
