@@ -9,11 +9,11 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check clean
+.PHONY: help install demo test check screenshots clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 demo: install ## Install, train the starter recipe, show the model before and after (about 10 minutes on two slow cores)
 	@$(BIN)/python packaging/demo.py
@@ -26,6 +26,9 @@ check: $(VENV)/.dev ## Lint, formatting, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+screenshots: $(VENV)/.dev ## Make the pictures in docs/screens from the app (RUN=a run to show)
+	$(BIN)/python packaging/screenshots.py $(RUN)
 
 install: $(VENV)/.installed ## Make .venv with ft and the starter model in it
 

