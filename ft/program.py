@@ -20,7 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "schema": ("ft.commands.recipe:schema", "Print the recipe's JSON Schema, for editors."),
     "models": ("ft.commands.models:app", "List, fetch and remove models."),
     "secrets": ("ft.commands.secrets:app", "Keep tokens in the system's keyring."),
-    "runs": ("ft.commands.runs:app", "List, show and remove runs."),
+    "runs": ("ft.commands.runs:app", "List, show, compare and remove runs."),
     "generate": ("ft.commands.generate:generate", "Answer one prompt with a trained run."),
     "chat": ("ft.commands.generate:chat", "Talk to a trained run."),
 }
