@@ -1,5 +1,6 @@
 """A recipe in work: its file, its text, and what is wrong with it. Nothing here knows of widgets."""
 
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,10 @@ from engine.runs.disk import explained
 
 NAME = "train.yml"
 """What a recipe's file is called, and is looked for in the current folder."""
+
+
+EACH = re.compile(r"\n(?=[a-z]+\.[a-z_]+(?:\[\d+\])?: )")
+"""Between two problems of a message: each starts with its key."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ def check(text: str, path: Path) -> Check:
     try:
         check_files(config)
     except FtError as error:
-        return Check(text, said, tuple(_placed(line, text, path) for line in error.message.splitlines()))
+        return Check(text, said, tuple(_placed(one, text, path) for one in EACH.split(error.message)))
     return Check(text, said, ())
 
 

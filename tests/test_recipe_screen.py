@@ -164,6 +164,20 @@ async def test_a_text_that_is_no_yaml_is_left_alone_by_the_form() -> None:
         assert seen.editor.text == broken
 
 
+async def test_a_value_of_several_lines_is_shown_in_one_and_changed_in_the_text_alone() -> None:
+    text = RECIPE.replace("train: starter", "train: |\n    rows\n    more")
+    async with recipe_screen() as seen:
+        await seen.until_planned()
+        seen.editor.change_to(text)
+        await seen.until_wrong(1)
+        seen.at("data.train")
+        await seen.pilot.press("x", "backspace")
+        await seen.pilot.pause()
+        lines = [seen.form.render_line(y).text for y in range(seen.form.size.height)]
+        assert any("rows⏎more" in line for line in lines)
+        assert seen.editor.text == text
+
+
 async def test_the_fields_help_is_its_documentation() -> None:
     async with recipe_screen() as seen:
         await seen.until_planned()

@@ -151,7 +151,7 @@ class Fields(ScrollView, can_focus=True, inherit_bindings=False):
         return [Segment(label.ljust(LABEL), self._style("given" if self.value(field) else "label"))]
 
     def _value(self, field: Field, width: int) -> list[Segment]:
-        value, at_hand = self.value(field), field is self.here and self.has_focus
+        value, at_hand = _visible(self.value(field)), field is self.here and self.has_focus
         default = field.default if field.default is not None else "has to be given"
         shown = value or ("not set" if default == "null" else default)
         style = self._style("given" if value else "default")
@@ -247,6 +247,9 @@ class Fields(ScrollView, can_focus=True, inherit_bindings=False):
         self._type(value[: self.caret] + new + value[self.caret :], self.caret + len(new))
 
     def _type(self, value: str, caret: int) -> None:
+        if "\n" in self.said.get(self.here.name, ""):
+            self.notify("It goes over several lines: change it in the text.", title=self.here.name, timeout=4)
+            return
         self.typed, self.caret = value, caret
         if value.strip():
             self.post_message(FieldChanged(self.here, value.strip()))
@@ -285,6 +288,11 @@ class Fields(ScrollView, can_focus=True, inherit_bindings=False):
     def action_clear(self) -> None:
         if self.here.kind != "choice":
             self._type("", 0)
+
+
+def _visible(value: str) -> str:
+    """A value on one line, its line breaks and control characters made visible."""
+    return "".join(one if one.isprintable() else "⏎" if one == "\n" else "·" for one in value)
 
 
 class Form(Vertical):
