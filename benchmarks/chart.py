@@ -1,11 +1,11 @@
 """How long a frame of a chart of 100k points takes, and a new point, beside textual-plotext and textual-plot.
 
-    .venv/bin/python benchmarks/chart.py [--points 100000] [--rounds 15]
+    .venv/bin/python benchmarks/chart.py [--points 100000] [--rounds 5]
 
 The others are installed into a temporary virtual environment, never into the project's. Every chart draws the
 same noisy loss at 120 by 30 cells, as one line, in the app's own process without a terminal. A frame is what the
 widget does to have its text ready after its data has changed; a new point is that point taken in, and a frame.
-The rounds of all go in turn, each in a process of its own, and the best round of each is told: other work on the
+Times are of the process (CPU), the rounds of all go in turn, and the best of each is told: other work on the
 machine only ever adds time.
 """
 
@@ -38,9 +38,9 @@ def losses(points: int) -> list[float]:
 
 def timed(work: Callable[[], object]) -> float:
     """Milliseconds."""
-    start = time.perf_counter()
+    start = time.process_time()
     work()
-    return (time.perf_counter() - start) * 1000
+    return (time.process_time() - start) * 1000
 
 
 async def ours(ys: list[float]) -> Times:
