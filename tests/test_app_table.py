@@ -1,6 +1,8 @@
 """The table of actions: every entry works by its key, is told of in the help, and asks where it destroys."""
 
 import itertools
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 from textual.widgets import Button
@@ -12,6 +14,7 @@ from screens.keymap import clashes, is_key, split
 from screens.widgets.confirm import Confirm
 from screens.widgets.help import Help
 from tests.app_pilot import until
+from tests.keyrings import MemoryKeyring
 from tests.run_fixtures import make_run
 
 SCOPES = [scope for _, scope, _ in SCREENS]
@@ -40,7 +43,7 @@ def test_every_action_has_keys_that_terminals_send_and_a_sentence(action: Action
 
 @pytest.mark.parametrize("scope", SCOPES)
 async def test_every_action_of_a_screen_is_done_by_its_key(
-    scope: str, monkeypatch: pytest.MonkeyPatch
+    scope: str,
 ) -> None:
     """The key leads to the action's own method, which is there; what it does is each screen's own test."""
     make_run("20260528-123456-orders")
@@ -95,3 +98,29 @@ async def test_stopping_a_run_asks_first_and_escape_means_no() -> None:
             await pilot.press("escape")
             await pilot.pause()
             assert not list(run.control.iterdir())
+
+
+@pytest.mark.parametrize("action", [a for a in ACTIONS if a.destructive], ids=lambda action: action.id)
+async def test_nothing_is_destroyed_without_a_question_and_no_is_the_answer_at_hand(
+    action: Action, memory_keyring: MemoryKeyring, ft_home: Path
+) -> None:
+    """With something there to destroy, the action's key leads to a question with the focus on No."""
+    run = make_run("20260528-123456-orders", end=None)
+    memory_keyring.set_password("ft", "HF_TOKEN", "hf_secret")
+    handle = take(run.lock_file) if action.scope == "monitor" else None
+    app = FtApp(action.scope, run.id if action.scope == "monitor" else None)
+    with holding(handle) if handle is not None else nullcontext():
+        async with app.run_test(size=(120, 36)) as pilot:
+            await until(pilot, lambda: app.runs, "the run is seen")
+            await pilot.pause(0.5)
+            front = app.front
+            assert front is not None
+            before = {path for path in ft_home.rglob("*") if "cache" not in path.parts}
+            await app.run_action(action.method, front)
+            await pilot.pause(0.5)
+            if isinstance(app.screen, Confirm):
+                assert app.screen.focused is app.screen.query_one("#no", Button)
+                await pilot.press("enter")
+                await pilot.pause(0.2)
+            assert {path for path in ft_home.rglob("*") if "cache" not in path.parts} == before
+            assert memory_keyring.get_password("ft", "HF_TOKEN") == "hf_secret"
