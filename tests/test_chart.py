@@ -124,6 +124,11 @@ def test_the_best_checkpoint_is_marked_at_its_value_with_its_name() -> None:
     assert "best 1 @2" in text(draw(picture, 40, 12))
 
 
+def test_a_checkpoint_at_the_same_place_does_not_hide_the_best() -> None:
+    marks = [ChartMark(3, "★", "best", 0.0), ChartMark(3, "▲")]
+    assert "★" in text(draw(Picture([line_of([9, 6, 3, 0])], 0, 3, marks=marks, from_zero=True), 40, 12))
+
+
 def test_the_legend_tells_lines_apart_without_colour() -> None:
     lines = [line_of([1, 2, 3], "first"), line_of([3, 2, 1], "second", ORANGE)]
     rows = text(draw(Picture(lines, 0, 2), 50, 12)).splitlines()
