@@ -161,6 +161,14 @@ def test_a_fork_keeps_comments_and_takes_on_what_the_run_really_used(ft_home: Pa
     assert forked.model_copy(update={"name": "sql"}) == original
 
 
+def test_a_fork_does_not_go_into_the_folder_of_its_origin(ft_home: Path) -> None:
+    run = make_run("20260101-000000-sql")
+    source = (run.folder / "source.yml").read_text()
+    used = load_text(source, Path("/recipes/train.yml"), ["output.dir=/elsewhere"]).resolved()
+    (run.folder / "train.yml").write_text(used)
+    assert load_text(fork_text(run.folder, ()), Path("/x/train.yml")).config.output.dir is None
+
+
 def test_a_fork_without_the_source_starts_from_the_resolved_recipe(ft_home: Path) -> None:
     run = make_run("20260101-000000-sql", lr=5e-4)
     (run.folder / "source.yml").unlink()

@@ -49,11 +49,10 @@ def _adapted(text: str, resolved: dict[str, object], taken: Collection[str]) -> 
     values = read_yaml(text, "the recipe", []).data()
     if not isinstance(values, dict):
         raise ConfigError("The recipe is no mapping.")
-    written, defaults = dict(flattened(values)), _defaults() if resolved else {}
+    written = dict(flattened(values))
+    said = (_defaults() if resolved else {}) | written
     for key, value in resolved.items():
-        if key in written and key != "output.dir" and not _same(written[key], value):
-            text = set_value(text, key, value)
-        elif key not in written and (key not in defaults or defaults[key] != value):
+        if key != "output.dir" and not (key in said and _same(said[key], value)):
             text = set_value(text, key, value)
     if written.get("output.dir") is not None:
         text = remove(text, "output.dir")
