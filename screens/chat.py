@@ -62,11 +62,11 @@ class ChatScreen(FtScreen):
             )
 
     class Chosen(Message):
-        """The model to talk to; None where none is trained."""
+        """The model to talk to; None where none is trained. `first`: only where none is chosen yet."""
 
-        def __init__(self, talker: Talker | None) -> None:
+        def __init__(self, talker: Talker | None, first: bool = False) -> None:
             super().__init__()
-            self.talker = talker
+            self.talker, self.first = talker, first
 
     class Listed(Message):
         """All models that there are to talk to."""
@@ -106,10 +106,10 @@ class ChatScreen(FtScreen):
 
     # What takes a while, each in a thread of its own
 
-    @work(thread=True, exclusive=True, group="choose")
+    @work(thread=True, exclusive=True, group="newest")
     def choose_newest(self, runs: Sequence[RunSummary]) -> None:
         """Find somebody to talk to."""
-        self.post_message(self.Chosen(newest(runs)))
+        self.post_message(self.Chosen(newest(runs), first=True))
 
     @work(thread=True, exclusive=True, group="choose")
     def choose(self, reference: str) -> None:
@@ -156,9 +156,7 @@ class ChatScreen(FtScreen):
     # What comes back
 
     def on_chat_screen_chosen(self, message: Chosen) -> None:
-        if message.talker is None and self.talker is not None:
-            return
-        if message.talker == self.talker and message.talker is not None:
+        if self.talker is not None and (message.first or message.talker == self.talker):
             return
         self.talker = message.talker
         self._begin()

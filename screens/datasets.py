@@ -77,6 +77,13 @@ class DatasetsScreen(FtScreen):
             super().__init__()
             self.files = files
 
+    class Written(Message):
+        """A recipe that trains on the file."""
+
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.text = text
+
     class Refused(Message):
         """A source cannot be opened, or its rows cannot be shown."""
 
@@ -187,6 +194,14 @@ class DatasetsScreen(FtScreen):
         except FtError as error:
             self.app.post_message(WentWrong(error))
 
+    @work(thread=True, exclusive=True, group="use")
+    def write_recipe(self, source: str) -> None:
+        """Make the recipe that trains on a file."""
+        try:
+            self.post_message(self.Written(recipe_for(source, RECIPE)))
+        except FtError as error:
+            self.app.post_message(WentWrong(error))
+
     def _asked(self, source: str, look: Callable[[], None]) -> None:
         """Run what asks the child; what it refuses is shown where the answer would be."""
         try:
@@ -245,6 +260,9 @@ class DatasetsScreen(FtScreen):
             self.host.change(datasets=own[:OWN])
         self._waiting = message.files[0]
         self.read_sources()
+
+    def on_datasets_screen_written(self, message: Written) -> None:
+        self.host.edit_recipe(text=message.text)
 
     def on_datasets_screen_refused(self, message: Refused) -> None:
         if message.source == self.source:
@@ -329,10 +347,7 @@ class DatasetsScreen(FtScreen):
         self.pane = PANES[(PANES.index(self.pane) + 1) % len(PANES)]
 
     def action_use(self) -> None:
-        try:
-            self.host.edit_recipe(text=recipe_for(self.source, RECIPE))
-        except FtError as error:
-            self.host.fail(error)
+        self.write_recipe(self.source)
 
     def action_forget(self) -> None:
         own = self.host.preferences.datasets

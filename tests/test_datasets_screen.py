@@ -230,6 +230,7 @@ async def test_a_recipe_for_the_file_is_one_key_away(app: FtApp, monkeypatch: py
         await ready(pilot)
         await show(pilot, "notes.csv")
         await pilot.press("u")
+        await until(pilot, lambda: opened, "the recipe")
         assert opened[0] is not None
         assert "notes.csv" in opened[0]
         assert "base: tiny" in opened[0]

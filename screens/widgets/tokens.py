@@ -21,6 +21,9 @@ from engine.data.views import Piece
 HIDDEN = {0x200B, 0x200C, 0x200E, 0x200F, 0xAD, 0xFEFF, *range(0x202A, 0x202F), *range(0x2066, 0x206A)}
 """Characters that show nothing, or turn the direction of what follows."""
 
+SLICE = 1000
+"""Pieces that are wrapped at once, in about 5 ms."""
+
 
 class Run(NamedTuple):
     """Text of one look within a line."""
@@ -34,26 +37,10 @@ Line = list[Run]
 
 
 def wrap(pieces: Iterable[Piece], width: int, bounds: bool = False, limit: int = 0) -> list[Line]:
-    """Lines of at most `width` cells. Words stay whole where they fit; with `bounds`, a `·` parts tokens.
-
-    Every line break of the text is shown as ⏎ and breaks the line. `limit` is named where the text is cut.
-    """
-    lines = _Lines(max(width, 2))
-    was_cut, first = False, True
-    for piece in pieces:
-        if piece.cut and not was_cut:
-            lines.rule(f"cut here: max_seq_length {limit}" if limit else "cut here")
-            was_cut, first = True, True
-        look = "cut" if piece.cut else "trained" if piece.trained else "plain"
-        if bounds and not first:
-            lines.add("·", "note", joined=True)
-        first = False
-        if piece.special:
-            lines.add(f"⟦{visible(piece.text)}⟧", f"{look}-special" if look != "cut" else look)
-        else:
-            for part in _parts(piece.text):
-                lines.add(visible(part), look, joined=not part[:1].isspace(), ends=part.endswith("\n"))
-    return lines.done()
+    """Lines of at most `width` cells, all at once; see `Wrapping`."""
+    wrapping = Wrapping(width, bounds, limit)
+    wrapping.feed(pieces)
+    return wrapping.done()
 
 
 def visible(text: str) -> str:
@@ -89,6 +76,7 @@ class TokenView(ScrollView, can_focus=True):
         self._limit = 0
         self._plain = ""
         self._lines: list[Line] = []
+        self._wrapping: Wrapping | None = None
 
     def show(self, pieces: Sequence[Piece], limit: int = 0) -> None:
         """Show a row's tokens, from its start."""
@@ -129,14 +117,31 @@ class TokenView(ScrollView, can_focus=True):
         if width <= 0:
             return
         if self._plain:
+            self._wrapping = None
             self._lines = [
                 [Run(part, "plain")]
                 for line in self._plain.split("\n")
                 for part in chop_cells(visible(line), width) or [""]
             ]
+            self._measure()
         else:
-            self._lines = wrap(self._pieces, width, self.bounds, self._limit)
-        self.virtual_size = Size(width, len(self._lines))
+            self._wrapping = Wrapping(width, self.bounds, self._limit)
+            self._lines = self._wrapping.lines
+            self._go_on(self._wrapping, 0)
+
+    def _go_on(self, wrapping: "Wrapping", start: int) -> None:
+        """Wrap the next pieces, and the others later: a row of many thousands must not hold up the keys."""
+        if wrapping is not self._wrapping:
+            return  # another row, or another width
+        wrapping.feed(self._pieces[start : start + SLICE])
+        if start + SLICE < len(self._pieces):
+            self.set_timer(0.01, lambda: self._go_on(wrapping, start + SLICE))
+        else:
+            wrapping.done()
+        self._measure()
+
+    def _measure(self) -> None:
+        self.virtual_size = Size(self.container_size.width - 2, len(self._lines))
         self.refresh()
 
     def _style(self, look: str) -> Style:
@@ -147,16 +152,40 @@ class TokenView(ScrollView, can_focus=True):
         return style
 
 
-class _Lines:
-    """Lines that are being filled."""
+class Wrapping:
+    """Pieces into lines, a part at a time. Words stay whole where they fit; with `bounds`, a `·` parts tokens.
 
-    def __init__(self, width: int) -> None:
-        self._width = width
-        self._lines: list[Line] = []
+    Every line break of the text is shown as ⏎ and breaks the line. `limit` is named where the text is cut.
+    """
+
+    def __init__(self, width: int, bounds: bool = False, limit: int = 0) -> None:
+        self.lines: list[Line] = []
+        """The lines that are finished."""
+        self._width = max(width, 2)
+        self._bounds = bounds
+        self._limit = limit
+        self._was_cut = False
+        self._first = True
         self._line: Line = []
         self._used = 0
         self._word = 0
         """Where the last word starts among the runs of the line."""
+
+    def feed(self, pieces: Iterable[Piece]) -> None:
+        """Go on with these."""
+        for piece in pieces:
+            if piece.cut and not self._was_cut:
+                self.rule(f"cut here: max_seq_length {self._limit}" if self._limit else "cut here")
+                self._was_cut = self._first = True
+            look = "cut" if piece.cut else "trained" if piece.trained else "plain"
+            if self._bounds and not self._first:
+                self.add("·", "note", joined=True)
+            self._first = False
+            if piece.special:
+                self.add(f"⟦{visible(piece.text)}⟧", f"{look}-special" if look != "cut" else look)
+                continue
+            for part in _parts(piece.text):
+                self.add(visible(part), look, joined=not part[:1].isspace(), ends=part.endswith("\n"))
 
     def add(self, text: str, look: str, joined: bool = False, ends: bool = False) -> None:
         """Append text; `joined`: it goes on with the word before it. `ends`: the line ends after it."""
@@ -180,9 +209,10 @@ class _Lines:
         self._end()
 
     def done(self) -> list[Line]:
+        """All lines; nothing comes after."""
         if self._line:
             self._end()
-        return self._lines
+        return self.lines
 
     def _make_room(self, size: int) -> None:
         """End the line, and take the word that goes on to the next one where it fits there."""
@@ -212,7 +242,7 @@ class _Lines:
         self._used += size
 
     def _end(self) -> None:
-        self._lines.append(self._line)
+        self.lines.append(self._line)
         self._line, self._used, self._word = [], 0, 0
 
 
