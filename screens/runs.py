@@ -9,35 +9,24 @@ from textual import on, work
 from textual.containers import Horizontal, Vertical
 from textual.getters import query_one
 from textual.message import Message
-from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Input, Static
-from textual.worker import get_current_worker
 
-from engine import paths
 from engine.errors import ConfigError, FtError
 from engine.runs import registry
 from engine.runs.filter import FilterError, Predicate, compile_filter
 from engine.runs.fork import fork_text
 from engine.runs.index import RunSummary
 from engine.runs.run import Run
-from engine.runs.series import AXES, AxisName
-from screens.base import FtScreen
 from screens.compare import CompareScreen
-from screens.curves import CurveGrown, CurveRead, Curves, Wanted, read_curves
 from screens.messages import RunsChanged, WentWrong
+from screens.run_curves import CurvesScreen
 from screens.run_details import described
-from screens.themes import SERIES
-from screens.widgets.chart import Chart, Line
+from screens.widgets.chart import Chart
 from screens.widgets.confirm import Confirm
-from screens.widgets.runs_table import NUMBERS, SLOTS, RunsTable
+from screens.widgets.runs_table import RunsTable
 
 SORTS = ("newest", "best", "loss", "name")
-BOTH_LOSSES = 3
-"""So many runs at most are drawn with their held-out loss too; more would hide each other."""
-SMOOTHING = (0.0, 0.6, 0.8, 0.9, 0.95, 0.98)
-PAUSE_S = 0.12
-"""How long the cursor has to rest on a run before its curve is read."""
 EMPTY = """\
 [b]No runs yet.[/b]
 
@@ -67,29 +56,21 @@ class Forked(Message):
         self.text = text
 
 
-class RunsScreen(FtScreen):
+class RunsScreen(CurvesScreen):
     """The list on the left or top, curves and details beside or below it, or behind a tab where it is narrow."""
 
     SCOPE = "runs"
     CSS_PATH = "runs.tcss"
     AUTO_FOCUS = "RunsTable"
 
-    table = query_one(RunsTable)
-    chart = query_one(Chart)
     filter = query_one("#filter", Input)
 
     def __init__(self) -> None:
         super().__init__()
-        self.slots: dict[str, int] = {}
-        """The selected runs, each with the number and colour that it keeps while it is selected."""
-        self.curves = Curves()
         self.sort = SORTS[0]
-        self.axis: AxisName = AXES[0]
         self.meant: Predicate = lambda run: True
         self.gone: frozenset[str] = frozenset()
         """Deleted here, and perhaps still in the list that the app has."""
-        self._rest: Timer | None = None
-        self._drawn: tuple[object, ...] = ()
 
     def body(self) -> Iterable[Widget]:
         with Horizontal(id="filter-line"):
@@ -119,14 +100,6 @@ class RunsScreen(FtScreen):
 
     def on_runs_changed(self, message: RunsChanged) -> None:
         self._list()
-
-    def on_curve_read(self, message: CurveRead) -> None:
-        self.curves.take(message)
-        self._draw()
-
-    def on_curve_grown(self, message: CurveGrown) -> None:
-        if self.curves.grow(message):
-            self.chart.redraw()
 
     def on_removed(self, message: Removed) -> None:
         self.gone |= message.ids
@@ -192,78 +165,6 @@ class RunsScreen(FtScreen):
         self.query_one("#details", Static).update(
             described(run, styles, self.has_class("-narrow")) if run else ""
         )
-
-    # The chart
-
-    def _shown(self) -> list[tuple[RunSummary, int]]:
-        """The runs whose curves are shown, with their colour's number: the selected, or the one at the cursor."""
-        there = {run.id: run for run in self.host.runs}
-        chosen = [(there[i], slot) for i, slot in self.slots.items() if i in there and slot < SLOTS]
-        if chosen:
-            return sorted(chosen, key=lambda pair: pair[1])
-        return [(self.table.run, 0)] if self.table.run else []
-
-    @property
-    def settled(self) -> bool:
-        """Whether the chart shows all that it is to show."""
-        return self._drawn == self._key() and all(self.curves.get(run.id) for run, _ in self._shown())
-
-    def _read_soon(self) -> None:
-        """Read curves when the cursor has come to rest."""
-        if self._rest is not None:
-            self._rest.stop()
-        self._rest = self.set_timer(PAUSE_S, self._read_now)
-
-    def _read_now(self) -> None:
-        self._draw()
-        wanted = []
-        for run, _ in self._shown():
-            held = self.curves.get(run.id)
-            if held is None or run.alive or _newer(run, held.offset):
-                wanted.append(Wanted(run.id, run.folder, held.offset if held else None))
-        if wanted:
-            self._read(wanted)
-
-    @work(thread=True, exclusive=True, group="curves", exit_on_error=False)
-    def _read(self, wanted: list[Wanted]) -> None:
-        worker = get_current_worker()
-        read_curves(wanted, self.post_message, lambda: worker.is_cancelled)
-
-    def _draw(self) -> None:
-        """Give the chart the lines that are to be seen, where they are not the same as before."""
-        if self._key() == self._drawn:
-            return
-        self._drawn = self._key()
-        shown, weight = self._shown(), self.host.preferences.smoothing
-        held = [(run, slot, self.curves.get(run.id)) for run, slot in shown]
-        lines: list[Line] = []
-        for run, slot, curve in held:
-            if curve is None:
-                continue
-            label, colour = self._label(run, slot), SERIES[slot]
-            loss = curve.series.series("loss", self.axis)
-            if len(held) == 1:
-                lines.append(Line(label, loss, colour, "raw"))
-            lines.append(Line(label, loss.smoothed(weight), colour, "smooth"))
-            if len(held) <= BOTH_LOSSES:
-                scores = curve.series.series("eval_loss", self.axis)
-                lines.append(
-                    Line(f"{NUMBERS[slot]} held out" if self.slots else "held out", scores, colour, "points")
-                )
-        self.chart.set_lines(lines)
-        self.chart.axis_label = self.axis
-        self.chart.title = "loss" + (f" of {len(shown)} selected" if self.slots else "")
-        self.chart.note = f"ema {weight:g}" if weight else "not smoothed"
-        reading = any(curve is None for _, _, curve in held)
-        self.chart.empty = "Reading …" if reading else "This run has no step yet."
-
-    def _key(self) -> tuple[object, ...]:
-        """Equal where the chart would be given the same lines."""
-        curves = tuple((run.id, slot, id(self.curves.get(run.id))) for run, slot in self._shown())
-        return (self.axis, self.host.preferences.smoothing, curves, bool(self.slots))
-
-    def _label(self, run: RunSummary, slot: int) -> str:
-        return f"{NUMBERS[slot]} {run.name}" if self.slots else run.name
 
     # Actions, in the order of the table
 
@@ -368,68 +269,12 @@ class RunsScreen(FtScreen):
                 self.post_message(WentWrong(error))
         self.post_message(Removed(frozenset(removed)))
 
-    def action_export(self) -> None:
-        if not self.chart.lines:
-            self.host.fail(
-                ConfigError("There is no curve to save.", "Put the cursor on a run that has steps.")
-            )
-            return
-        try:
-            files = self.chart.export(paths.home() / "exports")
-        except FtError as error:
-            self.host.fail(error)
-            return
-        self.notify("\n".join(str(file) for file in files), title="Chart saved", markup=False)
-
     def action_sort(self) -> None:
         self.sort = SORTS[(SORTS.index(self.sort) + 1) % len(SORTS)]
         self._list()
 
     def action_pane(self) -> None:
         self._turn_to("list" if self.has_class("-chart") else "chart")
-
-    def action_axis(self) -> None:
-        self.axis = AXES[(AXES.index(self.axis) + 1) % len(AXES)]
-        self.chart.reset()
-        self._draw()
-
-    def action_log(self) -> None:
-        self.chart.log_axis = not self.chart.log_axis
-
-    def action_smoother(self) -> None:
-        self._smooth(1)
-
-    def action_rougher(self) -> None:
-        self._smooth(-1)
-
-    def _smooth(self, by: int) -> None:
-        near = min(range(len(SMOOTHING)), key=lambda i: abs(SMOOTHING[i] - self.host.preferences.smoothing))
-        self.host.change(smoothing=SMOOTHING[max(0, min(near + by, len(SMOOTHING) - 1))])
-        self._draw()
-
-    def action_zoom_in(self) -> None:
-        self.chart.zoom(2.0)
-
-    def action_zoom_out(self) -> None:
-        self.chart.zoom(0.5)
-
-    def action_pan_left(self) -> None:
-        self._move(-1)
-
-    def action_pan_right(self) -> None:
-        self._move(1)
-
-    def _move(self, by: int) -> None:
-        if self.chart.cursor is None:
-            self.chart.pan(by * 0.2)
-        else:
-            self.chart.move_cursor(by)
-
-    def action_inspect(self) -> None:
-        self.chart.inspect()
-
-    def action_reset(self) -> None:
-        self.chart.reset()
 
     # The narrow form
 
@@ -471,14 +316,6 @@ def sorted_runs(runs: list[RunSummary], by: str) -> list[RunSummary]:
         return (True, 0.0) if value is None or value != value else (False, value)
 
     return sorted(runs, key=figure)
-
-
-def _newer(run: RunSummary, offset: int) -> bool:
-    """Whether the run's file is of another length than was read."""
-    try:
-        return (run.folder / registry.EVENTS).stat().st_size != offset
-    except OSError:
-        return False
 
 
 def _plain(colour: str) -> str:

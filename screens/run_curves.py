@@ -1,0 +1,181 @@
+"""The chart of the Runs screen: curves of the selected runs, or of the one under the cursor."""
+
+from textual import work
+from textual.getters import query_one
+from textual.timer import Timer
+from textual.worker import get_current_worker
+
+from engine import paths
+from engine.errors import ConfigError, FtError
+from engine.runs import registry
+from engine.runs.index import RunSummary
+from engine.runs.series import AXES, AxisName
+from screens.base import FtScreen
+from screens.curves import CurveGrown, CurveRead, Curves, Wanted, read_curves
+from screens.themes import SERIES
+from screens.widgets.chart import Chart, Line
+from screens.widgets.runs_table import NUMBERS, SLOTS, RunsTable
+
+BOTH_LOSSES = 3
+"""So many runs at most are drawn with their held-out loss too; more would hide each other."""
+SMOOTHING = (0.0, 0.6, 0.8, 0.9, 0.95, 0.98)
+PAUSE_S = 0.12
+"""How long the cursor has to rest on a run before its curve is read."""
+
+
+class CurvesScreen(FtScreen):
+    """A screen with a table of runs and a chart of some of them: reads the curves, and does what its keys say."""
+
+    table = query_one(RunsTable)
+    chart = query_one(Chart)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slots: dict[str, int] = {}
+        """The selected runs, each with the number and colour that it keeps while it is selected."""
+        self.curves = Curves()
+        self.axis: AxisName = AXES[0]
+        self._rest: Timer | None = None
+        self._drawn: tuple[object, ...] = ()
+
+    def on_curve_read(self, message: CurveRead) -> None:
+        self.curves.take(message)
+        self._draw()
+
+    def on_curve_grown(self, message: CurveGrown) -> None:
+        if self.curves.grow(message):
+            self.chart.redraw()
+
+    def _shown(self) -> list[tuple[RunSummary, int]]:
+        """The runs whose curves are shown, with their colour's number: the selected, or the one at the cursor."""
+        there = {run.id: run for run in self.host.runs}
+        chosen = [(there[i], slot) for i, slot in self.slots.items() if i in there and slot < SLOTS]
+        if chosen:
+            return sorted(chosen, key=lambda pair: pair[1])
+        return [(self.table.run, 0)] if self.table.run else []
+
+    @property
+    def settled(self) -> bool:
+        """Whether the chart shows all that it is to show."""
+        return self._drawn == self._key() and all(self.curves.get(run.id) for run, _ in self._shown())
+
+    def _read_soon(self) -> None:
+        """Read curves when the cursor has come to rest."""
+        if self._rest is not None:
+            self._rest.stop()
+        self._rest = self.set_timer(PAUSE_S, self._read_now)
+
+    def _read_now(self) -> None:
+        self._draw()
+        wanted = []
+        for run, _ in self._shown():
+            held = self.curves.get(run.id)
+            if held is None or run.alive or _newer(run, held.offset):
+                wanted.append(Wanted(run.id, run.folder, held.offset if held else None))
+        if wanted:
+            self._read(wanted)
+
+    @work(thread=True, exclusive=True, group="curves", exit_on_error=False)
+    def _read(self, wanted: list[Wanted]) -> None:
+        worker = get_current_worker()
+        read_curves(wanted, self.post_message, lambda: worker.is_cancelled)
+
+    def _draw(self) -> None:
+        """Give the chart the lines that are to be seen, where they are not the same as before."""
+        if self._key() == self._drawn:
+            return
+        self._drawn = self._key()
+        shown, weight = self._shown(), self.host.preferences.smoothing
+        held = [(run, slot, self.curves.get(run.id)) for run, slot in shown]
+        lines: list[Line] = []
+        for run, slot, curve in held:
+            if curve is None:
+                continue
+            label, colour = self._label(run, slot), SERIES[slot]
+            loss = curve.series.series("loss", self.axis)
+            if len(held) == 1:
+                lines.append(Line(label, loss, colour, "raw"))
+            lines.append(Line(label, loss.smoothed(weight), colour, "smooth"))
+            if len(held) <= BOTH_LOSSES:
+                scores = curve.series.series("eval_loss", self.axis)
+                lines.append(
+                    Line(f"{NUMBERS[slot]} held out" if self.slots else "held out", scores, colour, "points")
+                )
+        self.chart.set_lines(lines)
+        self.chart.axis_label = self.axis
+        self.chart.title = "loss" + (f" of {len(shown)} selected" if self.slots else "")
+        self.chart.note = f"ema {weight:g}" if weight else "not smoothed"
+        reading = any(curve is None for _, _, curve in held)
+        self.chart.empty = "Reading …" if reading else "This run has no step yet."
+
+    def _key(self) -> tuple[object, ...]:
+        """Equal where the chart would be given the same lines."""
+        curves = tuple((run.id, slot, id(self.curves.get(run.id))) for run, slot in self._shown())
+        return (self.axis, self.host.preferences.smoothing, curves, bool(self.slots))
+
+    def _label(self, run: RunSummary, slot: int) -> str:
+        return f"{NUMBERS[slot]} {run.name}" if self.slots else run.name
+
+    def action_export(self) -> None:
+        if not self.chart.lines:
+            self.host.fail(
+                ConfigError("There is no curve to save.", "Put the cursor on a run that has steps.")
+            )
+            return
+        try:
+            files = self.chart.export(paths.home() / "exports")
+        except FtError as error:
+            self.host.fail(error)
+            return
+        self.notify("\n".join(str(file) for file in files), title="Chart saved", markup=False)
+
+    def action_axis(self) -> None:
+        self.axis = AXES[(AXES.index(self.axis) + 1) % len(AXES)]
+        self.chart.reset()
+        self._draw()
+
+    def action_log(self) -> None:
+        self.chart.log_axis = not self.chart.log_axis
+
+    def action_smoother(self) -> None:
+        self._smooth(1)
+
+    def action_rougher(self) -> None:
+        self._smooth(-1)
+
+    def _smooth(self, by: int) -> None:
+        near = min(range(len(SMOOTHING)), key=lambda i: abs(SMOOTHING[i] - self.host.preferences.smoothing))
+        self.host.change(smoothing=SMOOTHING[max(0, min(near + by, len(SMOOTHING) - 1))])
+        self._draw()
+
+    def action_zoom_in(self) -> None:
+        self.chart.zoom(2.0)
+
+    def action_zoom_out(self) -> None:
+        self.chart.zoom(0.5)
+
+    def action_pan_left(self) -> None:
+        self._move(-1)
+
+    def action_pan_right(self) -> None:
+        self._move(1)
+
+    def _move(self, by: int) -> None:
+        if self.chart.cursor is None:
+            self.chart.pan(by * 0.2)
+        else:
+            self.chart.move_cursor(by)
+
+    def action_inspect(self) -> None:
+        self.chart.inspect()
+
+    def action_reset(self) -> None:
+        self.chart.reset()
+
+
+def _newer(run: RunSummary, offset: int) -> bool:
+    """Whether the run's file is of another length than was read."""
+    try:
+        return (run.folder / registry.EVENTS).stat().st_size != offset
+    except OSError:
+        return False
