@@ -24,6 +24,11 @@ from screens.widgets.confirm import Confirm
 from screens.widgets.model_details import COLUMNS, cells, facts, load_text, memory
 from screens.widgets.pulling import Pull, PullEnded, PullLine, PullTold
 
+SHORTEST_NAME, LONGEST_NAME = 16, 44
+OTHER_COLUMNS, ARCHITECTURE_WIDTH, DETAILS_WIDTH = 70, 14, 76
+"""Columns that the list needs beside a model's name, those of them for the architecture, and the details' width."""
+SIDE_BY_SIDE = 116
+"""Columns from which facts and memory have room beside each other."""
 ADD = "hub id (OWNER/NAME), or a model's folder"
 
 
@@ -69,6 +74,7 @@ class ModelsScreen(FtScreen):
         self.look()
 
     def on_resize(self) -> None:
+        self.query_one("#columns").set_class(self.size.width < SIDE_BY_SIDE, "-stacked")
         if self.models:
             self.call_after_refresh(self._show_list)
 
@@ -93,13 +99,15 @@ class ModelsScreen(FtScreen):
         table = self.query_one("#models", DataTable)
         narrow = self.has_class("-narrow")
         colours = self.app.theme_variables
+        taken = OTHER_COLUMNS - ARCHITECTURE_WIDTH * narrow + DETAILS_WIDTH * self.has_class("-wide")
+        room = max(SHORTEST_NAME, min(LONGEST_NAME, self.size.width - taken))
         chosen = self._chosen
         table.clear(columns=True)
         for title in COLUMNS:
             if not (narrow and title == "architecture"):
                 table.add_column(title, key=title)
         for model in self.models:
-            table.add_row(*cells(model, narrow, colours), key=model.entry.base)
+            table.add_row(*cells(model, narrow, room, colours), key=model.entry.base)
         keys = [model.entry.base for model in self.models]
         if chosen in keys:
             table.move_cursor(row=keys.index(chosen), animate=False)

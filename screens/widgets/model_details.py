@@ -130,10 +130,9 @@ def _recomputing(fit: Fit) -> str:
     return "–" if fit.plan is None else "on" if fit.plan.gradient_checkpointing else "off"
 
 
-def cells(model: Model, narrow: bool, colours: Colours) -> list[str | Text]:
-    """One row of the list; the architecture is left to the details where there is little room."""
+def cells(model: Model, narrow: bool, room: int, colours: Colours) -> list[str | Text]:
+    """One row of the list, the name in `room` columns; where it is narrow, the architecture is left to the details."""
     entry, card = model.entry, model.card
-    room = 24 if narrow else 44
     name = entry.name if len(entry.name) <= room else f"…{entry.name[-room + 1 :]}"
     fits = {fit.method: fit for fit in model.fits}
     row: list[str | Text] = [
