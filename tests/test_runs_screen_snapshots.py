@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from engine.runs.events import Failed
 from ft.app import FtApp
@@ -52,6 +53,8 @@ def shown(count: int, *keys: str) -> Callable[[Pilot[None]], Awaitable[None]]:
             screen = pilot.app.screen
             if isinstance(screen, RunsScreen) and len(screen.table.rows) == count:
                 break
+        for field in pilot.app.screen.query(Input):
+            field.cursor_blink = False
         for key in keys:
             await pilot.press(key)
         for _ in range(200):
