@@ -1,95 +1,39 @@
 """Datasets: the rows of a file as the model will really see them, and what is to be said of all of them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
-from textual import on, work
+from textual import on
 from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
-from textual.worker import get_current_worker
 
-from engine.client import Cancelled
-from engine.data.views import Lengths, Opened, RowView, View
-from engine.errors import ConfigError, FtError
-from screens.base import FtScreen
-from screens.data_sources import Shown, files_of, label, looking_through, recipe_for
+from engine.data.views import Lengths, Opened, RowView
+from engine.errors import ConfigError
+from screens.data_asking import DataAsking
+from screens.data_sources import Shown, label
 from screens.format import count, one_line, percent, size
-from screens.messages import ShowData, WentWrong
+from screens.messages import ShowData
 from screens.widgets.lengths import histogram, rows_of, summary
 from screens.widgets.row_list import RowList
 from screens.widgets.tokens import TokenView
 
 PANES = ("rows", "row", "lengths")
-LOOK_S = 0.2
-"""How often it is asked how far counting is."""
 PROBLEMS = 200
 """Problems that are listed."""
 OWN = 50
 """Files that are kept in the list."""
-RECIPE = Path("train.yml")
-"""The recipe at hand, in the working folder."""
 
 
-class DatasetsScreen(FtScreen):
+class DatasetsScreen(DataAsking):
     """Sources and rows on the left, the row in the middle, lengths and problems beside or below it."""
 
     SCOPE = "datasets"
     CSS_PATH = "datasets.tcss"
     pane: reactive[str] = reactive("rows", init=False)
-
-    class Sources(Message):
-        """The files that there are to look at, and how they are looked at."""
-
-        def __init__(self, shown: Shown) -> None:
-            super().__init__()
-            self.shown = shown
-
-    class Counted(Message):
-        """A source is open, its rows counted as far as it says."""
-
-        def __init__(self, source: str, opened: Opened) -> None:
-            super().__init__()
-            self.source, self.opened = source, opened
-
-    class Rows(Message):
-        """Rows that were asked for: words for the list, or the one row in full."""
-
-        def __init__(self, source: str, rows: list[RowView], whole: bool) -> None:
-            super().__init__()
-            self.source, self.rows, self.whole = source, rows, whole
-
-    class Sampled(Message):
-        """The lengths of a sample."""
-
-        def __init__(self, source: str, lengths: Lengths) -> None:
-            super().__init__()
-            self.source, self.lengths = source, lengths
-
-    class Found(Message):
-        """The files that a person named."""
-
-        def __init__(self, files: list[str]) -> None:
-            super().__init__()
-            self.files = files
-
-    class Written(Message):
-        """A recipe that trains on the file."""
-
-        def __init__(self, text: str) -> None:
-            super().__init__()
-            self.text = text
-
-    class Refused(Message):
-        """A source cannot be opened, or its rows cannot be shown."""
-
-        def __init__(self, source: str, error: FtError) -> None:
-            super().__init__()
-            self.source, self.error = source, error
 
     STATES: ClassVar[tuple[str, ...]] = tuple(f"-pane-{pane}" for pane in PANES)
 
@@ -131,89 +75,9 @@ class DatasetsScreen(FtScreen):
     def on_screen_resume(self) -> None:
         self.read_sources()
 
-    # What is asked of the warm child, each in a thread of its own
-
-    @work(thread=True, exclusive=True, group="sources")
-    def read_sources(self) -> None:
-        """Look which files there are, and which model looks at them."""
-        self.post_message(self.Sources(looking_through(RECIPE, self.host.preferences.datasets)))
-
-    @work(thread=True, exclusive=True, group="open")
-    def open(self, source: str, view: View) -> None:
-        """Open a source, and tell how far counting its rows is until they are all counted."""
-        worker = get_current_worker()
-
-        def look() -> None:
-            opened = None
-            while opened is None or opened.counting is not None:
-                opened = self.host.service().rows(source, view.format, worker.cancelled_event)
-                self.post_message(self.Counted(source, opened))
-                if opened.counting is not None:
-                    worker.cancelled_event.wait(LOOK_S)
-
-        self._asked(source, look)
-
-    @work(thread=True, exclusive=True, group="row")
-    def read_row(self, source: str, row: int, view: View, raw: bool) -> None:
-        """Read the row under the cursor in full."""
-        stop = get_current_worker().cancelled_event
-        how = "raw" if raw else "tokens"
-
-        def look() -> None:
-            rows = self.host.service().preview(source, [row], view, how, stop)  # type: ignore[arg-type]
-            self.post_message(self.Rows(source, rows, whole=True))
-
-        self._asked(source, look)
-
-    @work(thread=True, exclusive=True, group="words")
-    def read_words(self, source: str, rows: tuple[int, ...], view: View) -> None:
-        """Read the words of the rows in sight."""
-        stop = get_current_worker().cancelled_event
-
-        def look() -> None:
-            found = self.host.service().preview(source, rows, view, "brief", stop)
-            self.post_message(self.Rows(source, found, whole=False))
-
-        self._asked(source, look)
-
-    @work(thread=True, exclusive=True, group="lengths")
-    def read_lengths(self, source: str, view: View) -> None:
-        """Tokenise a sample."""
-        stop = get_current_worker().cancelled_event
-
-        def look() -> None:
-            self.post_message(self.Sampled(source, self.host.service().lengths(source, view, stop)))
-
-        self._asked(source, look)
-
-    @work(thread=True, exclusive=True, group="add")
-    def find(self, text: str) -> None:
-        """Find the files that a person named."""
-        try:
-            self.post_message(self.Found(files_of(text)))
-        except FtError as error:
-            self.app.post_message(WentWrong(error))
-
-    @work(thread=True, exclusive=True, group="use")
-    def write_recipe(self, source: str) -> None:
-        """Make the recipe that trains on a file."""
-        try:
-            self.post_message(self.Written(recipe_for(source, RECIPE)))
-        except FtError as error:
-            self.app.post_message(WentWrong(error))
-
-    def _asked(self, source: str, look: Callable[[], None]) -> None:
-        """Run what asks the child; what it refuses is shown where the answer would be."""
-        try:
-            look()
-        except Cancelled:
-            return
-        except FtError as error:
-            self.post_message(self.Refused(source, error))
-
     # What comes back
 
-    def on_datasets_screen_sources(self, message: Sources) -> None:
+    def on_data_asking_sources(self, message: DataAsking.Sources) -> None:
         view_is_new = message.shown.view != self.shown.view
         self.shown = message.shown
         self._list_sources()
@@ -222,7 +86,7 @@ class DatasetsScreen(FtScreen):
         if wanted != self.source or view_is_new:
             self._show(wanted)
 
-    def on_datasets_screen_counted(self, message: Counted) -> None:
+    def on_data_asking_counted(self, message: DataAsking.Counted) -> None:
         if message.source != self.source:
             return
         first = self.opened is None
@@ -240,7 +104,7 @@ class DatasetsScreen(FtScreen):
             self.read_lengths(self.source, self.shown.view)
         self._about()
 
-    def on_datasets_screen_rows(self, message: Rows) -> None:
+    def on_data_asking_rows(self, message: DataAsking.Rows) -> None:
         if message.source != self.source:
             return
         if message.whole and message.rows and message.rows[0].row == self.query_one(RowList).cursor:
@@ -248,12 +112,12 @@ class DatasetsScreen(FtScreen):
         elif not message.whole:
             self.query_one(RowList).show_words(message.rows)
 
-    def on_datasets_screen_sampled(self, message: Sampled) -> None:
+    def on_data_asking_sampled(self, message: DataAsking.Sampled) -> None:
         if message.source == self.source:
             self.lengths = message.lengths
             self._show_lengths()
 
-    def on_datasets_screen_found(self, message: Found) -> None:
+    def on_data_asking_found(self, message: DataAsking.Found) -> None:
         kept = [each for each in self.host.preferences.datasets if each not in message.files]
         own = [each for each in [*message.files, *kept] if each != "starter"]
         if own != self.host.preferences.datasets:
@@ -261,10 +125,10 @@ class DatasetsScreen(FtScreen):
         self._waiting = message.files[0]
         self.read_sources()
 
-    def on_datasets_screen_written(self, message: Written) -> None:
+    def on_data_asking_written(self, message: DataAsking.Written) -> None:
         self.host.edit_recipe(text=message.text)
 
-    def on_datasets_screen_refused(self, message: Refused) -> None:
+    def on_data_asking_refused(self, message: DataAsking.Refused) -> None:
         if message.source == self.source:
             self._say(message.error.message, message.error.hint)
 
