@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from engine.config.yaml_reader import scalar
 from engine.errors import ConfigError
 
-PLAIN = re.compile(r"[^\W\d_](?:[\w./@+~-]| (?=[\w./@+~-]))*\Z|[./~][\w./@+~-]*/[\w./@+~-]*\Z")
-"""Text that needs no quotes wherever it stands: words, names and paths."""
+PLAIN = re.compile(
+    r"[^\W\d_](?:[\w./@+~-]| (?=[\w./@+~-]))*\Z|[./~][\w./@+~-]*/[\w./@+~-]*\Z|[1-9]\d*[a-z]+\Z"
+)
+"""Text that needs no quotes wherever it stands: words, names, paths, and such as `4bit`."""
 OLD_WORDS = frozenset(("y", "n", "yes", "no", "on", "off", "true", "false", "null"))
 """What YAML 1.1 or 1.2 reads as a switch or nothing."""
 ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
