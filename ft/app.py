@@ -9,20 +9,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rich.text import Text
 from textual import work
-from textual.app import App
 from textual.message import Message
 from textual.screen import Screen
 from textual.worker import get_current_worker
 
 from engine import paths
-from engine.errors import ConfigError, FtError
-from screens import preferences
-from screens.actions import SCREENS, Action, action_of, bindings
+from engine.errors import FtError
+from ft.shell import Shell
+from screens.actions import SCREENS, Action, bindings
 from screens.base import FtScreen
-from screens.clipboard import copy_locally
-from screens.keymap import checked, keys_of, shown
 from screens.messages import (
     ChatWith,
     EditRecipe,
@@ -30,9 +26,7 @@ from screens.messages import (
     RunsChanged,
     ShowData,
     ShowRun,
-    WentWrong,
 )
-from screens.themes import THEMES
 from screens.widgets.confirm import Confirm
 from screens.widgets.leave import Leave
 
@@ -54,7 +48,7 @@ def _screen(scope: str) -> Callable[[], Screen[Any]]:
     return make
 
 
-class FtApp(App[None]):
+class FtApp(Shell):
     """See `screens.host.Host` for what it does for the screens."""
 
     TITLE = "ft"
@@ -64,43 +58,21 @@ class FtApp(App[None]):
     MODES: ClassVar[dict[str, Any]] = {scope: _screen(scope) for _, scope, _ in SCREENS}
     SAMPLES = 600
     """Samples of the machine that are kept: ten minutes."""
-    PROBLEMS = 50
-    """Errors that are kept to be read again."""
     LOOK_S = 1.0
 
     def __init__(self, start: str = "home", run: str | None = None, only: bool = False) -> None:
         """`start` is the first screen, `run` what it shows; with `only`, there is no other."""
         super().__init__()
-        self.preferences = preferences.load()
-        self._wear(self.preferences.theme)
         self.runs: tuple[RunSummary, ...] = ()
         self.samples: list[Sample] = []
         self.engine_pid: int | None = None
-        self.problems: list[FtError] = []
-        self.keymap: dict[str, str] = {}
-        """A person's own keys by action id, as far as they can be used."""
         self._start = start
         self._run = run
         self._only = only
-        self._wrong_keys: list[str] = []
         self._looked = False
         self._service: Client | None = None
         self._starting = threading.Lock()
         self._engines: list[Engine] = []
-
-    def _wear(self, wanted: str) -> None:
-        """Set the first theme before any style is read; later, Textual would read all of them again."""
-        for theme in THEMES:
-            self.register_theme(theme)
-        name = wanted if wanted in self.available_themes else THEMES[0].name
-        self.set_reactive(App.theme, name)
-        for mode, on in (
-            ("-dark-mode", self.current_theme.dark),
-            ("-light-mode", not self.current_theme.dark),
-        ):
-            self.set_class(on, mode, update=False)
-        self.set_class(True, f"-theme-{name}", update=False)
-        self.stylesheet.set_variables(self.get_css_variables())
 
     def on_mount(self) -> None:
         self._use_preferences()
@@ -166,14 +138,6 @@ class FtApp(App[None]):
 
     # What screens ask for
 
-    def change(self, **values: Any) -> None:
-        self.preferences = preferences.replaced(self.preferences, values)
-        self._use_preferences()
-        try:
-            preferences.save(values)
-        except FtError as error:
-            self.fail(error)
-
     def service(self) -> "Client":
         from engine.client import Client
 
@@ -231,37 +195,6 @@ class FtApp(App[None]):
         self._engines.append(engine)
         self.show_run(engine.run.id)
 
-    def fail(self, error: FtError) -> None:
-        self.problems = [*self.problems[-self.PROBLEMS + 1 :], error]
-        key = shown(keys_of(action_of("app.details"), self.keymap)[0])
-        first = error.message.splitlines()[0] if error.message else error.kind
-        hint = f"{error.hint.splitlines()[0]}\n" if error.hint else ""
-        self.notify(
-            f"{hint}{key} shows the details.", title=first, severity="error", timeout=10, markup=False
-        )
-
-    def on_went_wrong(self, message: WentWrong) -> None:
-        self.fail(message.error)
-
-    def copy_to_clipboard(self, text: str) -> None:
-        """By the terminal (OSC 52, which also works over SSH), and by the system's own tool where there is one."""
-        super().copy_to_clipboard(text)
-        if not self.is_headless:
-            self.run_worker(lambda: copy_locally(text), thread=True, group="clipboard", exclusive=True)
-
-    def _use_preferences(self) -> None:
-        """Theme and keys as they are set. Keys that cannot be used are told of once, in full."""
-        wanted = self.preferences.theme
-        self.theme = wanted if wanted in self.available_themes else THEMES[0].name
-        before = self.keymap
-        self.keymap, wrong = checked(self.preferences.keys)
-        if self.keymap != before:
-            self.set_keymap(self.keymap)
-        if wrong and wrong != self._wrong_keys:
-            hint = f"The keys of the table hold there. Mend them in Settings, or in {paths.home() / preferences.FILE}."
-            self.fail(ConfigError("\n".join(wrong), hint))
-        self._wrong_keys = wrong
-
     # Actions
 
     @property
@@ -281,11 +214,6 @@ class FtApp(App[None]):
         from screens.widgets.help import Help
 
         self.push_screen(Help(self.scope, self.keymap))
-
-    def action_details(self) -> None:
-        from screens.widgets.details import Details
-
-        self.push_screen(Details(self.problems))
 
     @work
     async def action_palette(self) -> None:
@@ -354,20 +282,6 @@ class FtApp(App[None]):
     async def action_quit(self) -> None:
         """Textual's own binding of ctrl+q, which holds in dialogs too."""
         self.action_leave()
-
-    # The end
-
-    def _fatal_error(self) -> None:
-        """After a mistake of ours Textual would print every frame with its values.
-
-        Ours says where the traceback is. The terminal is restored in either case.
-        """
-        from ft.cli import keep_traceback
-
-        error = self._exception or RuntimeError("no exception")
-        cause = getattr(error, "error", error)  # a worker's is wrapped
-        self.bell()
-        self.panic(Text(f"ft made a mistake: {type(cause).__name__}: {cause}\n{keep_traceback(cause)}"))
 
 
 for _, _scope, _ in SCREENS:
