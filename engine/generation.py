@@ -47,7 +47,10 @@ class Generator:
     def stream(
         self, messages: Sequence[Message], max_tokens: int, temperature: float = 0.0, seed: int = 0
     ) -> Iterator[str]:
-        """The answer to the last message, piece by piece; greedy at temperature 0."""
+        """The answer to the last message, a piece for each token; greedy at temperature 0.
+
+        A piece is empty while a character is not finished.
+        """
         from engine.backends.torch.answers import stream
 
         ids = self.tokenizer.prompt_ids(messages)
@@ -56,7 +59,9 @@ class Generator:
         for token in stream(self.model, ids, max_tokens, self.tokenizer.stop_ids, temperature, seed):
             tokens.append(token)
             text = self.tokenizer.decode(tokens)
-            if not text.endswith(UNFINISHED):
+            if text.endswith(UNFINISHED):
+                yield ""  # whoever listens can stop it here, also where a model never finishes a character
+            else:
                 yield text[len(shown) :]
                 shown = text
         rest = self.tokenizer.decode(tokens)[len(shown) :]
