@@ -100,7 +100,9 @@ ACTIONS: tuple[Action, ...] = (
     Action("recipe.undo", "u,ctrl+z", "undo", "Take back the last change, by text or form.", footer=False),
     Action("recipe.redo", "U,ctrl+y", "redo", "Do again what was taken back.", footer=False),
     Action("recipe.save_as", "W", "save as", "Write the text to another file.", footer=False),
-    Action("recipe.save_profile", "P", "save profile", "Keep the text as a profile of your own.", footer=False),
+    Action(
+        "recipe.save_profile", "P", "save profile", "Keep the text as a profile of your own.", footer=False
+    ),
     # Models
     Action("models.pull", "p", "pull", "Fetch the chosen model, or go on with a download that was cut."),
     Action("models.add", "a", "add", "Fetch a model by its hub id, or check a folder."),

@@ -12,6 +12,8 @@ from screens.widgets.chart import Chart, ChartMark, Level, Line
 
 PLACES = ("first", "memory", "second", "third", "fourth")
 """Ids of the charts; a wide screen shows all of them."""
+FAR = 4
+"""A limit is drawn as a line up to this many times what the plan says; above it is a word."""
 EMPTY = "Comes with the first steps."
 SOON = "The first figures come in a second."
 SIGNS = {"best": "◆", "checkpoint": "▲", "resumed": "↻"}
@@ -87,6 +89,9 @@ class RunCharts:
             _give_lines(view, charts, options)
             charts[1].set_lines(memory)
             charts[1].set_levels(_levels(view))
+            charts[1].note = (
+                f"limit {show.size(view.plan.limit_bytes)}" if _limit_is_far(view) and view.plan else ""
+            )
         marked = (given, view.state.best_step, len(view.series.marks))
         if marked != self._marked:
             self._marked = marked
@@ -157,11 +162,15 @@ def _memory_lines(view: RunView, options: Options) -> list[Line]:
 
 
 def _levels(view: RunView) -> list[Level]:
-    """The plan's prediction and the machine's limit."""
+    """The plan's prediction and the machine's limit; a limit far above would press all else to the floor."""
     if view.plan is None:
         return []
-    limit, plan = float(view.plan.limit_bytes), float(view.plan.memory.peak_bytes)
-    return [Level("limit", limit, "limit"), Level("plan", plan, "plan")]
+    levels = [Level("plan", float(view.plan.memory.peak_bytes), "plan")]
+    return levels if _limit_is_far(view) else [Level("limit", float(view.plan.limit_bytes), "limit"), *levels]
+
+
+def _limit_is_far(view: RunView) -> bool:
+    return view.plan is not None and view.plan.limit_bytes > FAR * view.plan.memory.peak_bytes
 
 
 def _series(view: RunView, name: str, options: Options) -> Series:
