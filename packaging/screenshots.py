@@ -63,7 +63,7 @@ def main(reference: str, folder: Path = ROOT) -> None:
     run, models = Run.open(reference), paths.models()
     PICTURES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as home, contextlib.chdir(folder):
-        os.environ["FT_HOME"] = home
+        os.environ |= {"HOME": home, "FT_HOME": f"{home}/.local/share/ft"}
         shutil.copytree(run.folder, paths.runs() / run.id)
         if models.is_dir():
             paths.models().symlink_to(models)

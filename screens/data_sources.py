@@ -75,15 +75,6 @@ def files_of(text: str) -> list[str]:
     return [str(path)]
 
 
-def label(source: str) -> str:
-    """A source for the list: relative where it lies below the working folder, below ~ otherwise."""
-    path = Path(source)
-    for base, lead in ((Path.cwd(), ""), (Path.home(), "~/")):
-        if path.is_absolute() and path.is_relative_to(base):
-            return lead + str(path.relative_to(base))
-    return source
-
-
 def _listed(named: object) -> list[str]:
     """Paths of a recipe's `train` or `validation`, in any of their spellings."""
     sources = named if isinstance(named, list) else [named]

@@ -14,8 +14,8 @@ from textual.widgets.option_list import Option
 from engine.data.views import Lengths, Opened, RowView
 from engine.errors import ConfigError
 from screens.data_asking import DataAsking
-from screens.data_sources import Shown, label
-from screens.format import count, one_line, percent, size
+from screens.data_sources import Shown
+from screens.format import count, one_line, percent, place, size
 from screens.messages import ShowData
 from screens.widgets.lengths import histogram, rows_of, summary
 from screens.widgets.row_list import RowList
@@ -271,7 +271,7 @@ class DatasetsScreen(DataAsking):
         sources = self.query_one("#sources", OptionList)
         sources.clear_options()
         for source in self.shown.sources:
-            sources.add_option(Option(("▸ " if source == self.source else "  ") + label(source)))
+            sources.add_option(Option(("▸ " if source == self.source else "  ") + place(Path(source))))
 
     def _counted(self, opened: Opened) -> str:
         if opened.counting is not None:

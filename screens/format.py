@@ -2,6 +2,7 @@
 
 import math
 import time
+from pathlib import Path
 
 MISSING = "–"
 """What stands for a value that is not known."""
@@ -84,6 +85,14 @@ def ago(moment: float | None, now: float | None = None) -> str:
             number = int(gone // length)
             return f"{number} {unit}{'s' if unit == 'day' and number > 1 else ''} ago"
     return "just now"
+
+
+def place(path: Path) -> str:
+    """A path as a person would write it: from the current folder or from home, if it lies there."""
+    for start, prefix in ((Path.cwd(), ""), (Path.home(), "~/")):
+        if path.is_absolute() and path.is_relative_to(start):
+            return prefix + str(path.relative_to(start))
+    return str(path)
 
 
 def one_line(text: str, width: int = 100) -> str:

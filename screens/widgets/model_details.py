@@ -9,7 +9,7 @@ from rich.text import Text
 from engine.models.catalogue import Entry
 from engine.planning.fit import METHODS, TYPICAL_TOKENS, Fit
 from engine.planning.survey import Model
-from screens.format import count, short_count, size
+from screens.format import count, place, short_count, size
 
 SIGNS = {"yes": "✓", "tight": "~", "no": "✗"}
 VARIABLES = {"yes": "success", "tight": "warning", "no": "error"}
@@ -73,7 +73,7 @@ def _rows(model: Model) -> list[tuple[str, str | None]]:
         ]
     rows += [
         ("revision", entry.revision),
-        ("folder", None if entry.folder is None else str(entry.folder)),
+        ("folder", None if entry.folder is None else place(entry.folder)),
     ]
     return rows
 
