@@ -109,3 +109,8 @@ def shown(path: Path) -> str:
         if path.is_absolute() and path.is_relative_to(start):
             return prefix + str(path.relative_to(start))
     return str(path)
+
+
+def counted_problems(count: int) -> str:
+    """`1 problem`, `2 problems`."""
+    return "1 problem" if count == 1 else f"{count} problems"

@@ -19,7 +19,7 @@ from ft import app
 from ft.app import FtApp
 from screens.recipe import RecipeScreen
 from screens.widgets.editor import Editor
-from screens.widgets.form import Fields
+from screens.widgets.fields import Fields
 from screens.widgets.plan_view import PlanView
 from tests.app_pilot import MACHINE, until
 

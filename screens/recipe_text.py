@@ -1,0 +1,175 @@
+"""The Recipe screen's text: the form edits it in place, it is looked over, and it is planned."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual import on, work
+from textual.reactive import reactive
+from textual.timer import Timer
+from textual.widgets import TextArea
+from textual.worker import get_current_worker
+
+from engine.config.patch import remove, set_value
+from engine.config.problems import Problem
+from engine.errors import ConfigError, FtError
+from screens.base import FtScreen
+from screens.recipe_messages import Checked, NotPlanned, Planned
+from screens.recipe_state import NAME, check, counted_problems, shown
+from screens.widgets.editor import Editor
+from screens.widgets.fields import FieldChanged
+from screens.widgets.form import Form
+from screens.widgets.panes import Panes
+from screens.widgets.plan_view import PlanView
+from screens.widgets.problem_list import ProblemList
+from screens.widgets.recipe_dialogs import Difference
+
+if TYPE_CHECKING:
+    from engine.plan import Plan
+
+WAIT_S = 0.08
+"""After the last key, before the text is looked over and planned."""
+
+
+class RecipeText(FtScreen):
+    """A screen with a recipe's text in work, what is wrong with it, and its plan.
+
+    A subclass gives the widgets: an `Editor` and a `ProblemList` in `#text-pane`, a `Form`, a `PlanView`, `Panes`.
+    """
+
+    opened: reactive[bool] = reactive(False, toggle_class="-opened")
+    """Whether there is a recipe here."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.path: Path | None = None
+        """The file; None for a text that has none yet."""
+        self.in_file: str | None = None
+        """The file's text as last read or written; None where there is no file."""
+        self.unchanged = ""
+        """The editor's text when it was last opened or saved."""
+        self.problems: tuple[Problem, ...] = ()
+        self.plan: Plan | None = None
+        """The plan of the text as it is; None while there is none."""
+        self._waiting: Timer | None = None
+
+    @property
+    def text(self) -> str:
+        return self.query_one(Editor).text
+
+    @property
+    def place(self) -> Path:
+        """Where the text stands, or would stand: relative paths in it start at this file's folder."""
+        return self.path or Path.cwd() / NAME
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is text that is not saved."""
+        return self.opened and self.text != self.unchanged
+
+    @property
+    def title_of_file(self) -> str:
+        return shown(self.path) if self.path else f"new {NAME}"
+
+    def unsaved(self) -> str:
+        return (
+            f"What you have changed in {self.title_of_file} is not saved, and will be lost."
+            if self.changed
+            else ""
+        )
+
+    @on(TextArea.Changed)
+    def _edited(self) -> None:
+        self.show_title()
+        if self._waiting is not None:
+            self._waiting.stop()
+        self._waiting = self.set_timer(WAIT_S, self.look)
+
+    def show_title(self) -> None:
+        """Say whose text this is, and whether it is saved."""
+        state = " · new" if self.in_file is None else " · changed" if self.changed else ""
+        pane, title = self.query_one("#text-pane"), self.title_of_file + state
+        if pane.border_title != title:
+            pane.border_title = title
+
+    @on(FieldChanged)
+    def _field_changed(self, message: FieldChanged) -> None:
+        """The form edits the text in place; it is looked over as if it had been typed."""
+        field, typed = message.field, message.typed
+        form, editor = self.query_one(Form), self.query_one(Editor)
+        try:
+            if typed is None:
+                text = remove(editor.text, field.name)
+            else:
+                text = set_value(editor.text, field.name, field.parse(typed))
+        except ConfigError as error:
+            form.refuse(error)
+            return
+        form.settle(text)
+        editor.change_to(text)
+
+    def look(self) -> None:
+        """Look the text over, and plan it if nothing is wrong."""
+        if self.opened:
+            self._look(self.text, self.place)
+
+    @work(thread=True, exclusive=True, group="look")
+    def _look(self, text: str, path: Path) -> None:
+        worker = get_current_worker()
+        found = check(text, path)
+        self.post_message(Checked(found))
+        if found.problems or worker.is_cancelled:
+            return
+        from engine.client import Cancelled
+        from engine.plan import Plan
+
+        try:
+            body = self.host.service().plan(text, path, worker.cancelled_event)
+            self.post_message(Planned(text, Plan.from_json(json.dumps(body))))
+        except Cancelled:
+            return
+        except FtError as error:
+            self.post_message(NotPlanned(text, error))
+
+    def on_checked(self, message: Checked) -> None:
+        found = message.check
+        if found.text != self.text:
+            return
+        self.problems, self.plan = found.problems, None
+        self.query_one(Editor).mark(found.problems)
+        self.query_one(ProblemList).show(found.problems)
+        if found.values is not None:
+            self.query_one(Form).show(found.values, frozenset(problem.key for problem in found.problems))
+        count = len(found.problems)
+        pane = self.query_one("#text-pane")
+        pane.set_class(bool(count), "-wrong")
+        pane.border_subtitle = f"✖ {counted_problems(count)} · f8 next" if count else "✔ no problems"
+        view = self.query_one(PlanView)
+        view.note(
+            f"✖ Waits for {counted_problems(count)} to be mended." if count else "… planning", old=bool(count)
+        )
+        self.query_one(Panes).say("text", f"✖ {count}" if count else "")
+        self.query_one(Panes).say("plan", "" if count else "…")
+
+    def on_planned(self, message: Planned) -> None:
+        if message.text == self.text:
+            self.plan = message.plan
+            self.query_one(PlanView).show(message.plan)
+            words = {"yes": "✔ fits", "tight": "▲ tight", "no": "✖ too large"}
+            self.query_one(Panes).say("plan", words[message.plan.fits])
+
+    def on_not_planned(self, message: NotPlanned) -> None:
+        if message.text == self.text:
+            self.query_one(PlanView).fail(message.error)
+            self.query_one(Panes).say("plan", "✖")
+
+    def action_undo(self) -> None:
+        self.query_one(Editor).undo()
+
+    def action_redo(self) -> None:
+        self.query_one(Editor).redo()
+
+    @work(exclusive=True, group="difference")
+    async def action_diff(self) -> None:
+        title = f"{self.title_of_file}: not saved"
+        await self.app.push_screen_wait(Difference(title, self.in_file or "", self.text))
