@@ -8,9 +8,10 @@ from textual.widgets import OptionList
 
 from engine import paths
 from engine.errors import FtError
+from screens.format import place
 from screens.messages import EditRecipe, WentWrong
 from screens.recipe_messages import NothingHere, Opened
-from screens.recipe_state import NAME, on_disk, read, shown, write
+from screens.recipe_state import NAME, on_disk, read, write
 from screens.recipe_text import RecipeText
 from screens.widgets.confirm import Confirm
 from screens.widgets.editor import Editor
@@ -93,7 +94,7 @@ class RecipeFiles(RecipeText):
 
     @work(exclusive=True, group="replace")
     async def action_open(self) -> None:
-        proposal = f"{shown(self.path.parent)}/" if self.path and self.path.parent != Path.cwd() else ""
+        proposal = f"{place(self.path.parent)}/" if self.path and self.path.parent != Path.cwd() else ""
         path = await self.app.push_screen_wait(AskPath("Open a recipe", proposal, existing=True))
         if path is not None and await self._may_lose("Open another recipe?"):
             self._open(path, None)
@@ -135,7 +136,7 @@ class RecipeFiles(RecipeText):
 
     async def _ask_where(self, proposal: str) -> Path | None:
         hint = "Relative paths in the recipe start at this file's folder."
-        return await self.app.push_screen_wait(AskPath("Save as", shown(Path(proposal)), False, hint))
+        return await self.app.push_screen_wait(AskPath("Save as", place(Path(proposal)), False, hint))
 
     async def _save(self, path: Path | None) -> None:
         if path is None:
@@ -151,7 +152,7 @@ class RecipeFiles(RecipeText):
                     else "It holds another text."
                 )
                 if not await self.app.push_screen_wait(
-                    Confirm(f"Write over {shown(path)}?", "Write over it", why)
+                    Confirm(f"Write over {place(path)}?", "Write over it", why)
                 ):
                     return
             await asyncio.to_thread(write, path, text)
@@ -161,7 +162,7 @@ class RecipeFiles(RecipeText):
         moved = path.parent != self.place.parent
         self.path, self.in_file, self.unchanged = path, text, text
         self.show_title()
-        self.notify(f"Saved {shown(path)}.", timeout=3)
+        self.notify(f"Saved {place(path)}.", timeout=3)
         if moved:
             self.look()
 
@@ -199,7 +200,7 @@ class RecipeFiles(RecipeText):
         if there is None or there == self.in_file or path != self.path or text != self.text:
             return
         if self.changed:
-            self.notify(f"{shown(path)} was changed by another program; saving will ask.", severity="warning")
+            self.notify(f"{place(path)} was changed by another program; saving will ask.", severity="warning")
         else:
             self._open(path, None)
-            self.notify(f"{shown(path)} was changed by another program, and is read again.")
+            self.notify(f"{place(path)} was changed by another program, and is read again.")

@@ -103,14 +103,6 @@ def write(path: Path, text: str) -> None:
         raise explained(error) from error
 
 
-def shown(path: Path) -> str:
-    """A path as a person would write it: from the current folder or from home, if it lies there."""
-    for start, prefix in ((Path.cwd(), ""), (Path.home(), "~/")):
-        if path.is_absolute() and path.is_relative_to(start):
-            return prefix + str(path.relative_to(start))
-    return str(path)
-
-
 def counted_problems(count: int) -> str:
     """`1 problem`, `2 problems`."""
     return "1 problem" if count == 1 else f"{count} problems"

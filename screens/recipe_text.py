@@ -14,8 +14,9 @@ from engine.config.patch import remove, set_value
 from engine.config.problems import Problem
 from engine.errors import ConfigError, FtError
 from screens.base import FtScreen
+from screens.format import place
 from screens.recipe_messages import Checked, NotPlanned, Planned
-from screens.recipe_state import NAME, check, counted_problems, shown
+from screens.recipe_state import NAME, check, counted_problems
 from screens.widgets.editor import Editor
 from screens.widgets.fields import FieldChanged
 from screens.widgets.form import Form
@@ -69,7 +70,7 @@ class RecipeText(FtScreen):
 
     @property
     def title_of_file(self) -> str:
-        return shown(self.path) if self.path else f"new {NAME}"
+        return place(self.path) if self.path else f"new {NAME}"
 
     def unsaved(self) -> str:
         return (
