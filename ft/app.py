@@ -59,6 +59,7 @@ class FtApp(Shell):
     SAMPLES = 600
     """Samples of the machine that are kept: ten minutes."""
     LOOK_S = 1.0
+    SETTLE_S = 0.2
 
     def __init__(self, start: str = "home", run: str | None = None, only: bool = False) -> None:
         """`start` is the first screen, `run` what it shows; with `only`, there is no other."""
@@ -83,6 +84,10 @@ class FtApp(Shell):
         else:
             self.show_run(self._run)
         self.call_after_refresh(self._watch)
+
+    def on_resize(self) -> None:
+        """Draw everything once more: a frame of the old size may have scrolled a terminal that has just shrunk."""
+        self.set_timer(self.SETTLE_S, self.refresh)
 
     def _watch(self) -> None:
         """Look outside, once the first picture stands: what that needs is imported only then."""

@@ -184,7 +184,7 @@ def test_train_leave_come_back_stop_resume_quit(folder: Path, tiny_model: Path, 
     run = until(lambda: next(iter(Run.all()), None), "a run")
     until(lambda: run.state().step >= 3, "the first steps")
     app.resize(120, 36)
-    app.wait_to_see("training", "/5000")
+    app.wait_to_see("training", "tok/s")
 
     app.press(CTRL_Q)
     app.wait_to_see("Leave ft?")

@@ -17,8 +17,8 @@ from tests.terminal import FT, PATIENCE_S, write_recipe
 
 pytestmark = pytest.mark.slow
 ROWS, LENGTH = 256, 448
-LIMIT = 1_100_000_000
-"""Room for the engine (0.6 GB), its parents (0.15 GB) and half of a step's rows at once (0.3 GB), not for all."""
+LIMIT = 980_000_000
+"""Room for the engine (0.5 GB without the files that it maps), its parents and half of a step's rows, not for all."""
 
 
 @pytest.fixture
