@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual import work
+from textual import events, work
 from textual.message import Message
 from textual.screen import Screen
 from textual.worker import get_current_worker
@@ -86,8 +86,13 @@ class FtApp(Shell):
         self.call_after_refresh(self._watch)
 
     def on_resize(self) -> None:
-        """Draw everything once more: a frame of the old size may have scrolled a terminal that has just shrunk."""
-        self.set_timer(self.SETTLE_S, self.refresh)
+        """Give the screen in front its size once more: news of it can meet a screen that is just being replaced."""
+        self.set_timer(self.SETTLE_S, self._fit)
+
+    def _fit(self) -> None:
+        if self.screen_stack:
+            self.screen.post_message(events.Resize(self.size, self.size))
+            self.refresh()
 
     def _watch(self) -> None:
         """Look outside, once the first picture stands: what that needs is imported only then."""
