@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual import events, work
+from textual import work
 from textual.message import Message
 from textual.screen import Screen
 from textual.worker import get_current_worker
@@ -59,7 +60,6 @@ class FtApp(Shell):
     SAMPLES = 600
     """Samples of the machine that are kept: ten minutes."""
     LOOK_S = 1.0
-    SETTLE_S = 0.2
 
     def __init__(self, start: str = "home", run: str | None = None, only: bool = False) -> None:
         """`start` is the first screen, `run` what it shows; with `only`, there is no other."""
@@ -84,15 +84,6 @@ class FtApp(Shell):
         else:
             self.show_run(self._run)
         self.call_after_refresh(self._watch)
-
-    def on_resize(self) -> None:
-        """Give the screen in front its size once more: news of it can meet a screen that is just being replaced."""
-        self.set_timer(self.SETTLE_S, self._fit)
-
-    def _fit(self) -> None:
-        if self.screen_stack:
-            self.screen.post_message(events.Resize(self.size, self.size))
-            self.refresh()
 
     def _watch(self) -> None:
         """Look outside, once the first picture stands: what that needs is imported only then."""
@@ -306,6 +297,11 @@ def open_app(start: str = "home", run: str | None = None, only: bool = False) ->
     """Run the app on this terminal until it is left; returns the exit code."""
     from ft.cli import BUG
 
+    for name in (
+        "COLUMNS",
+        "LINES",
+    ):  # where a shell exports them, Textual would never see the terminal resized
+        os.environ.pop(name, None)
     app = FtApp(start, run, only)
     app.run()
     return BUG if app.return_code else 0
