@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+BackendName = Literal["mlx", "unsloth", "peft"]
 Device = Literal["cpu", "cuda", "mps"]
 Dtype = Literal["bf16", "fp16", "fp32"]
 Quantization = Literal["none", "8bit", "4bit"]
@@ -21,7 +22,9 @@ class Capability:
     """Whether a resumed run gives the same bytes as one that was never stopped."""
 
 
-CAPABILITIES: dict[tuple[Literal["peft"], Device], Capability] = {
+CAPABILITIES: dict[tuple[BackendName, Device], Capability] = {
+    ("mlx", "mps"): Capability(("bf16", "fp16", "fp32"), ("none", "8bit", "4bit")),
+    ("mlx", "cpu"): Capability(("fp32",), ("none", "8bit", "4bit"), exact_resume=True),
     ("peft", "cpu"): Capability(("bf16", "fp32"), ("none", "8bit", "4bit"), exact_resume=True),
     ("peft", "cuda"): Capability(("bf16", "fp16", "fp32"), ("none", "8bit", "4bit")),
     ("peft", "mps"): Capability(("bf16", "fp16", "fp32"), ("none",)),

@@ -5,16 +5,16 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from engine.capabilities import Dtype
+from engine.capabilities import BackendName, Device, Dtype
 from engine.config.schema import TrainConfig
 from engine.errors import DataError
 from engine.hardware.probe import Machine
 from engine.models.sizing import ModelShape, lora_parameters
-from engine.planning import batch, choices, limits, speed
+from engine.planning import backends, batch, choices, limits, speed
 from engine.planning.advice import advise
 from engine.planning.choices import Attention, Lengths
 from engine.planning.limits import Fits
@@ -26,8 +26,9 @@ from engine.planning.memory import MemoryPlan as MemoryPlan
 class Plan:
     """All that the backend, the loop and a curious person need, settled before anything loads."""
 
-    backend: Literal["peft"]
-    device: Literal["cpu", "cuda", "mps"]
+    backend: BackendName
+    device: Device
+    """What computes on which device; MLX is on "mps" with Apple's GPU and on "cpu" elsewhere."""
     weights_dtype: Dtype
     """How unquantised weights are held."""
     compute_dtype: Dtype
@@ -121,15 +122,19 @@ def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Row
     """A plan without advice."""
     if len(rows.lengths) == 0 or rows.examples == 0:
         raise DataError("There are no training examples to plan for.", "Check data.train in the recipe.")
-    precision = choices.precision(config, machine)
-    attention, attention_why = choices.attention(machine, precision.compute)
+    chosen = backends.choose(machine, config.backend, shape.architecture)
+    machine = dataclasses.replace(
+        machine, device=chosen.device
+    )  # from here on, the machine as the backend uses it
+    precision = choices.precision(config, machine, chosen.backend)
+    attention, attention_why = choices.attention(machine, precision.compute, chosen.backend)
     lengths = np.minimum(rows.lengths, config.model.max_seq_length)
     padded = choices.padded_share(lengths, batch.typical_rows(config, machine.device, lengths))
-    packing, packing_why = choices.packing(config, machine, attention, padded)
+    packing, packing_why = choices.packing(config, machine, chosen.backend, attention, padded)
     reasons = {
-        "backend": choices.backend_reason(machine),
+        "backend": chosen.reason,
         "precision": precision.reason,
-        "quantization": choices.check_quantization(config, machine),
+        "quantization": choices.check_quantization(config, machine, chosen.backend),
         "attention": attention_why,
         "packing": packing_why,
     }
@@ -148,8 +153,8 @@ def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Row
     )
     rate, rate_why = speed.flops_per_second(machine, precision.compute)
     return Plan(
-        backend="peft",
-        device=machine.device,
+        backend=chosen.backend,
+        device=chosen.device,
         weights_dtype=precision.weights,
         compute_dtype=precision.compute,
         attention=attention,

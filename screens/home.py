@@ -105,12 +105,12 @@ class HomeScreen(FtScreen):
     def look(self) -> None:
         """Probe the machine (some 100 ms) and look for a recipe here."""
         from engine.hardware.probe import probe  # all of this takes a while: not before the first picture
-        from engine.planning.choices import backend_reason
+        from engine.planning.backends import choose
         from engine.planning.reach import reach
 
         machine = probe()
         try:
-            backend = backend_reason(machine)
+            backend = choose(machine).note
         except FtError as error:
             backend = f"{error.message} {error.hint}"
         recipe = RECIPE.absolute() if RECIPE.is_file() else None

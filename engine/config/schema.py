@@ -238,8 +238,8 @@ class TrainConfig(Section):
     """Part of the run's id, and what lists show."""
     seed: Annotated[int, Field(ge=0, lt=2**31), BeforeValidator(_whole)] = 42
     """Fixes row order, split, adapter start and dropout."""
-    backend: Literal["auto", "peft"] = "auto"
-    """What computes: `peft` is transformers + PEFT on CUDA, MPS or CPU."""
+    backend: Literal["auto", "mlx", "peft"] = "auto"
+    """What computes: `mlx` is Apple's MLX; `peft` is transformers + PEFT on CUDA, MPS or CPU."""
     model: Model
     data: Data
     adapter: Adapter = Adapter()

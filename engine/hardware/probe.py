@@ -1,5 +1,6 @@
 """What this machine has, found without importing torch or mlx. What cannot be read is absent."""
 
+import ast
 import importlib.metadata
 import importlib.util
 import os
@@ -14,7 +15,17 @@ from typing import Literal
 from engine.hardware import gpu, speed
 from engine.hardware.memory import memory
 
-PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "flash_attn", "unsloth", "mlx", "mlx_lm")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "peft",
+    "bitsandbytes",
+    "flash_attn",
+    "unsloth",
+    "mlx",
+    "mlx_lm",
+    "mlx_cpu",
+)
 """Packages whose presence changes a plan."""
 BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 """Flags in /proc/cpuinfo of CPUs that multiply bf16 in hardware (x86, x86, Arm)."""
@@ -42,6 +53,8 @@ class Machine:
     """Versions of the installed packages among `PACKAGES`."""
     flops: Mapping[str, float] = field(default_factory=dict)
     """FLOP/s that finished runs reached here, by `device/compute dtype`."""
+    mlx_architectures: frozenset[str] = frozenset()
+    """Kinds of models (`model_type`) that the installed mlx-lm has code for."""
 
 
 def probe() -> Machine:
@@ -71,6 +84,7 @@ def probe() -> Machine:
         gpu_capability=capability,
         packages=packages,
         flops=speed.known(),
+        mlx_architectures=mlx_architectures(),
     )
 
 
@@ -83,6 +97,23 @@ def installed(names: tuple[str, ...]) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def mlx_architectures() -> frozenset[str]:
+    """Kinds of models that the installed mlx-lm knows, read from its folder without importing it.
+
+    It has a module for each in `mlx_lm/models/`, and a table of kinds that share one in `mlx_lm/utils.py`.
+    """
+    spec = importlib.util.find_spec("mlx_lm")
+    if spec is None or spec.origin is None:
+        return frozenset()
+    package = Path(spec.origin).parent
+    own = {path.stem for path in (package / "models").glob("*.py")}
+    table = re.search(
+        r"^MODEL_REMAPPING = (\{.*?^\})", (package / "utils.py").read_text(encoding="utf-8"), re.M | re.S
+    )
+    shared = ast.literal_eval(table[1]) if table else {}
+    return frozenset(own | {kind for kind, module in shared.items() if module in own})
 
 
 def torch_has_cuda() -> bool:

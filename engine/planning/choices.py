@@ -6,9 +6,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from engine.capabilities import CAPABILITIES, Dtype
+from engine.capabilities import CAPABILITIES, BackendName, Dtype
 from engine.config.schema import TrainConfig
-from engine.errors import ConfigError, MachineError
+from engine.errors import ConfigError
 from engine.hardware.probe import Machine
 
 Attention = Literal["sdpa", "flash_attention_2", "eager"]
@@ -27,29 +27,15 @@ class Precision:
     reason: str
 
 
-def backend_reason(machine: Machine) -> str:
-    """Why this backend on this device. Raises MachineError where the backend is not installed."""
-    missing = [name for name in ("torch", "transformers", "peft") if name not in machine.packages]
-    if missing:
-        raise MachineError(
-            f"The peft backend needs {' and '.join(missing)}, not installed here.",
-            f"Install with: pip install {' '.join(missing)}",
-        )
-    if machine.device == "cuda":
-        return f"peft on {machine.gpu_name}: a CUDA GPU that this torch was built for"
-    if machine.device == "mps":
-        return f"peft on {machine.gpu_name}: the GPU of Apple silicon, through torch's MPS"
-    cores = "core" if machine.cores == 1 else "cores"
-    return f"peft on the CPU ({machine.cores} {cores}): no GPU that the installed torch can use"
-
-
-def precision(config: TrainConfig, machine: Machine) -> Precision:
+def precision(config: TrainConfig, machine: Machine, backend: BackendName) -> Precision:
     """Number formats. Raises ConfigError for one that the device cannot compute."""
     wanted = config.training.precision
     full = config.adapter.type == "none"
-    compute, why = _compute_dtype(wanted, machine)
+    compute, why = _compute_dtype(wanted, machine, backend)
     if full:
         return Precision("fp32", compute, f"{why}; weights stay fp32, as every one of them is trained")
+    if backend == "mlx":
+        return Precision(compute, compute, why)
     weights: Dtype = "bf16" if wanted == "auto" and compute == "fp32" else compute
     if wanted in ("bf16", "fp32"):
         weights = wanted
@@ -58,15 +44,19 @@ def precision(config: TrainConfig, machine: Machine) -> Precision:
     return Precision(weights, compute, why)
 
 
-def _compute_dtype(wanted: Literal["auto", "bf16", "fp16", "fp32"], machine: Machine) -> tuple[Dtype, str]:
+def _compute_dtype(
+    wanted: Literal["auto", "bf16", "fp16", "fp32"], machine: Machine, backend: BackendName
+) -> tuple[Dtype, str]:
     asked = "" if wanted == "auto" else ", as train.yml asks"
     if wanted == "fp32":
         return "fp32", f"fp32 arithmetic{asked}"
-    if wanted != "auto" and wanted not in CAPABILITIES["peft", machine.device].precisions:
+    if wanted != "auto" and wanted not in CAPABILITIES[backend, machine.device].precisions:
         raise ConfigError(
             f"training.precision: {wanted} is not for the CPU, which has no fast arithmetic in it",
             "Use precision: auto, which chooses what this CPU is fast at.",
         )
+    if backend == "mlx" and machine.device == "cpu":
+        return "fp32", "fp32 arithmetic: on the CPU, MLX is several times slower in half precision"
     if machine.device == "cpu":
         if machine.bf16:
             return "bf16", f"bf16 arithmetic{asked}: this CPU has instructions for it"
@@ -90,11 +80,13 @@ def _compute_dtype(wanted: Literal["auto", "bf16", "fp16", "fp32"], machine: Mac
     return "fp16", "fp16 arithmetic: this GPU is older than bf16 (compute capability 8.0)"
 
 
-def check_quantization(config: TrainConfig, machine: Machine) -> str:
+def check_quantization(config: TrainConfig, machine: Machine, backend: BackendName) -> str:
     """Why the weights are held so. Raises ConfigError where quantised training cannot run."""
     wanted = config.model.quantization
     if wanted == "none":
         return "not quantised, as train.yml says"
+    if backend == "mlx":
+        return f"{wanted[0]}-bit weights with a scale and an offset for each 64 (MLX), as train.yml says"
     if wanted not in CAPABILITIES["peft", machine.device].quantizations:
         raise ConfigError(
             f"model.quantization: {wanted} needs bitsandbytes, which does not run on Apple's GPU",
@@ -111,8 +103,10 @@ def check_quantization(config: TrainConfig, machine: Machine) -> str:
     return f"4-bit {config.model.quant_type} weights{double} (bitsandbytes), as train.yml says"
 
 
-def attention(machine: Machine, compute: Dtype) -> tuple[Attention, str]:
-    """FlashAttention where it can run, else torch's own fused attention."""
+def attention(machine: Machine, compute: Dtype, backend: BackendName) -> tuple[Attention, str]:
+    """FlashAttention where it can run, else the fused attention of torch or MLX."""
+    if backend == "mlx":
+        return "sdpa", "MLX's fused attention"
     if machine.device == "cpu":
         return (
             "sdpa",
@@ -129,7 +123,9 @@ def attention(machine: Machine, compute: Dtype) -> tuple[Attention, str]:
     return "flash_attention_2", "FlashAttention 2 is installed, and this GPU can run it"
 
 
-def packing(config: TrainConfig, machine: Machine, kind: Attention, padded: float) -> tuple[bool, str]:
+def packing(
+    config: TrainConfig, machine: Machine, backend: BackendName, kind: Attention, padded: float
+) -> tuple[bool, str]:
     """Whether to lay examples end to end; `padded` is the share of padding that separate rows would have."""
     wanted = config.data.packing
     if wanted != "auto":
@@ -139,7 +135,7 @@ def packing(config: TrainConfig, machine: Machine, kind: Attention, padded: floa
             True,
             "FlashAttention takes each example's bounds, so a packed row costs nothing and has no padding",
         )
-    if machine.device == "cpu":
+    if machine.device == "cpu" and backend == "peft":
         return True, "on the CPU attention is computed example by example, so a packed row only saves padding"
     if padded >= WORTH_PACKING:
         return True, f"{padded:.0%} of the rows would be padding, even with rows of like length together"

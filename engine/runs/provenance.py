@@ -20,6 +20,8 @@ PACKAGES = (
     "peft",
     "accelerate",
     "bitsandbytes",
+    "mlx",
+    "mlx-lm",
     "tokenizers",
     "safetensors",
     "numpy",
@@ -39,7 +41,7 @@ def at_start(machine: "Machine") -> dict[str, Any]:
         "python": sys.version.split()[0],
         "system": platform.platform(),
         "versions": {name: found for name in PACKAGES if (found := _version(name))},
-        "machine": asdict(machine),
+        "machine": {name: value for name, value in asdict(machine).items() if name != "mlx_architectures"},
     }
 
 
