@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from engine.runs.index import RunSummary
 
 
+ROOM = 12
+"""Columns that the airy bar leaves for what trains; a narrow one leaves what there is."""
+LETTERS = (None, 4, 0)
+"""How much of each title is shown: all, four letters, the number alone."""
+
+
 def training_now(runs: "Sequence[RunSummary]") -> tuple[str, ...]:
     """What trains, from the longest way of saying it to the shortest; empty where nothing does."""
     live = [run for run in runs if run.alive]
@@ -23,11 +29,13 @@ def training_now(runs: "Sequence[RunSummary]") -> tuple[str, ...]:
     state = live[0].state
     sign, word = ("‖", "paused") if state.status == "paused" else ("●", "training")
     where = f"{state.step}/{state.total}" if state.total else state.phase or "starting"
+    share = (f"{sign} {state.step * 100 // state.total}%",) if state.total else ()
     return (
         f"{sign} {word}  {live[0].name}  {where}",
         f"{sign} {live[0].name} {where}",
         f"{sign} {word} {where}",
         f"{sign} {where}",
+        *share,
         sign,
     )
 
@@ -51,22 +59,40 @@ class Navigation(Static):
             self.refresh()
 
     def render(self) -> Text:
-        titles = {scope: (key, title) for key, scope, title in SCREENS}
-        alone = not self.app.check_action("go_home", ())
-        shown = [self.scope] if alone else list(titles)
-        full = sum(len(title) + 4 for _, _, title in SCREENS)
-        short = not alone and self.size.width < full + 4 + 12
-        line = Text(" ft ", "bold", no_wrap=True, overflow="ellipsis")
         self._spans = []
-        for scope in shown:
-            key, title = titles[scope]
-            here = scope == self.scope
-            name = title if here or not short else title[:4]
-            label = f" {name} " if alone else f"{'▸' if here else ' '}{key} {name} "
-            self._spans.append((len(line), len(line) + len(label), scope))
-            line.append(label, "bold reverse" if here else "")
+        line = Text(style="bold", no_wrap=True, overflow="ellipsis")
+        for scope, label in self._labels():
+            if scope:
+                self._spans.append((len(line), len(line) + len(label), scope))
+            line.append(label, "reverse" if scope == self.scope else "")
         self._append_training(line)
         return line
+
+    def _labels(self) -> list[tuple[str, str]]:
+        """Scope and label of what one can go to: airy where there is room, else whole titles as long as they fit."""
+        if not self.app.check_action("go_home", ()):
+            title = next(title for _, scope, title in SCREENS if scope == self.scope)
+            return [("", " ft "), (self.scope, f" {title} ")]
+        airy = [
+            ("", " ft "),
+            *((scope, f"{self._mark(scope)}{key} {title} ") for key, scope, title in SCREENS),
+        ]
+        if sum(len(label) for _, label in airy) + ROOM <= self.size.width:
+            return airy
+        for letters in LETTERS:
+            tight = [
+                (
+                    scope,
+                    f"{self._mark(scope)}{key} {title if scope == self.scope else title[:letters]}".rstrip(),
+                )
+                for key, scope, title in SCREENS
+            ]
+            if sum(len(label) for _, label in tight) + 2 <= self.size.width:
+                break
+        return tight
+
+    def _mark(self, scope: str) -> str:
+        return "▸" if scope == self.scope else " "
 
     def _append_training(self, line: Text) -> None:
         room = self.size.width - len(line) - 2
