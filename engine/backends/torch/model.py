@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
+from engine.backends.initial import draw_lora_a
 from engine.backends.torch.adapted import is_frozen_linear, is_gated_mlp, linear_form, mlp_form
 from engine.backends.torch.norm import replace_norms
 from engine.backends.torch.weights import is_quantised
@@ -97,16 +97,11 @@ def _with_lora(model: Any, config: TrainConfig, adapter: Path | None) -> Any:
 
 
 def _draw_start(model: nn.Module, seed: int) -> None:
-    """Draw every A uniformly in numpy, so that a seed means the same start on every backend.
-
-    Kaiming-uniform with a = sqrt(5) is U(-1/sqrt(inputs), 1/sqrt(inputs)), PEFT's own choice; B starts at zero.
-    """
-    draw = np.random.default_rng(seed)
-    for name, parameter in sorted(model.named_parameters()):
-        if "lora_A" in name:
-            bound = parameter.shape[1] ** -0.5
-            values = draw.uniform(-bound, bound, tuple(parameter.shape)).astype(np.float32)
-            parameter.data.copy_(torch.from_numpy(values))
+    """Draw every A as all backends do; PEFT has set every B to zero."""
+    parameters = {name: value for name, value in model.named_parameters() if "lora_A" in name}
+    shapes = {name: (value.shape[0], value.shape[1]) for name, value in parameters.items()}
+    for name, values in draw_lora_a(shapes, seed):
+        parameters[name].data.copy_(torch.from_numpy(values))
 
 
 def _settle_formats(model: nn.Module, compute: torch.dtype) -> None:
