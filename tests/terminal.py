@@ -95,13 +95,15 @@ class Terminal:
             self.output += data
 
 
-def write_recipe(folder: Path, model: Path, /, steps: int = 12, **sections: Mapping[str, Any]) -> Path:
+def write_recipe(
+    folder: Path, model: Path | str, /, steps: int = 12, name: str = "tiny", **sections: Mapping[str, Any]
+) -> Path:
     """A recipe for a tiny model and rows of its own, small enough to train in seconds."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [{"prompt": f"number {i}", "completion": f"it is {i} and no more"} for i in range(40)]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     body: dict[str, Any] = {
-        "name": "tiny",
+        "name": name,
         "model": {"base": str(model), "max_seq_length": 64},
         "data": {"train": "rows.jsonl"},
         "adapter": {"rank": 4},
@@ -109,8 +111,8 @@ def write_recipe(folder: Path, model: Path, /, steps: int = 12, **sections: Mapp
         "evaluation": {"every": 1000, "samples": ["number 3"], "sample_tokens": 4},
         "checkpoints": {"every": 5},
     }
-    for name, section in sections.items():
-        body[name] = {**body.get(name, {}), **section}
+    for key, section in sections.items():
+        body[key] = {**body.get(key, {}), **section}
     path = folder / "train.yml"
     path.write_text(json.dumps(body))  # JSON is YAML
     return path

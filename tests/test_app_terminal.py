@@ -17,7 +17,7 @@ from engine.training import control
 from tests.run_fixtures import make_run
 from tests.terminal import Terminal, until, write_recipe
 
-ENTER, ESCAPE, CTRL_Q, F5 = b"\r", b"\x1b", b"\x11", b"\x1b[15~"
+ENTER, CTRL_C, CTRL_Q, F5 = b"\r", b"\x03", b"\x11", b"\x1b[15~"
 LEFT_BEHIND = {"alternate screen": b"\x1b[?1049l", "cursor": b"\x1b[?25h", "mouse": b"\x1b[?1000l"}
 """What the last bytes must put right, each by the sequence that does it."""
 
@@ -185,30 +185,19 @@ def test_monitor_of_a_run_that_is_not_there_says_so(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_train_leave_come_back_stop_resume_quit(folder: Path, tiny_model: Path, no_engine_left: None) -> None:
-    write_recipe(folder, tiny_model, steps=5000)
-    app = AppTerminal()
-    app.wait_to_see("Train what train.yml says")
-    app.press(ENTER)
-    app.wait_to_see("Recipe", "no problems")
-    app.press(F5)
-    app.wait_to_see("▸5 Monitor", "tiny")
-    run = until(lambda: next(iter(Run.all()), None), "a run")
-    until(lambda: run.state().step >= 3, "the first steps")
-    app.resize(120, 36)
-    app.wait_to_see("training", "tok/s")
-
-    app.press(CTRL_Q)
-    app.wait_to_see("Leave ft?")
-    app.press(ENTER)
-    assert app.leave() == 0
-    assert f"ft attach {run.id}" in app.shown
-    assert run.alive()
+def test_train_leave_attach_stop_resume_quit(
+    folder: Path, ft_home_with_starter: Path, no_engine_left: None
+) -> None:
+    """The starter itself, on short rows, by keys alone."""
+    two = {"effective_batch_size": 2, "batch_size": 2}
+    write_recipe(folder, "starter", 5000, "orders", training=two, evaluation={"samples": []})
+    run = _train_and_leave()
+    _attach_and_leave(run)
 
     app = AppTerminal(columns=120, rows=36)
-    app.wait_to_see("Watch tiny train")
+    app.wait_to_see("Watch orders train")
     app.press(ENTER)
-    app.wait_to_see("▸5 Monitor", "tiny")
+    app.wait_to_see("▸5 Monitor", "orders", "tok/s")
     app.press(b"x")
     app.wait_to_see("No (n)")
     app.press(b"y")
@@ -216,10 +205,12 @@ def test_train_leave_come_back_stop_resume_quit(folder: Path, tiny_model: Path, 
     stopped = run.state()
     assert stopped.status == "stopped"
 
+    app.resize(80, 24)
     app.press(b"1")
-    app.wait_to_see("Go on with tiny")
+    app.wait_to_see("Go on with orders")
     app.press(ENTER)
     until(lambda: run.state().step > stopped.step, "it goes on")
+    app.wait_to_see("▸5 Monitor", "training")
 
     app.press(CTRL_Q)
     app.wait_to_see("Leave ft?")
@@ -228,3 +219,37 @@ def test_train_leave_come_back_stop_resume_quit(folder: Path, tiny_model: Path, 
     until(lambda: not run.alive(), "the engine has ended")
     assert run.state().status == "stopped"
     assert run.state().step > stopped.step
+
+
+def _train_and_leave() -> Run:
+    """Start at 80x24, see a few steps on a terminal that is resized, and leave the run training."""
+    app = AppTerminal()
+    app.wait_to_see("Train what train.yml says")
+    app.press(ENTER)
+    app.wait_to_see("Recipe", "no problems")
+    app.press(F5)
+    app.wait_to_see("▸5 Monitor", "orders")
+    run: Run = until(lambda: next(iter(Run.all()), None), "a run")
+    app.resize(60, 20)
+    until(lambda: run.state().step >= 3, "the first steps")
+    app.resize(120, 36)
+    app.wait_to_see("training", "tok/s")
+    app.press(CTRL_Q)
+    app.wait_to_see("Leave ft?")
+    app.press(ENTER)
+    assert app.leave() == 0
+    assert f"ft attach {run.id}" in app.shown
+    assert run.alive()
+    return run
+
+
+def _attach_and_leave(run: Run) -> None:
+    """Watch it for a while, as the app's last word says; ctrl-c leaves it training."""
+    seen = run.state().step
+    terminal = Terminal("attach", run.id)
+    terminal.wait_for("tokens/s")
+    until(lambda: run.state().step > seen, "a step while one watches")
+    terminal.press(CTRL_C)
+    assert terminal.end() == 130
+    assert "the run goes on" in terminal.shown
+    assert run.alive()
