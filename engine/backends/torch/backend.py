@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -28,6 +28,9 @@ from engine.plan import Plan
 class TorchBackend:
     """See `engine.backends.base.Backend`."""
 
+    own_layers: ClassVar[bool] = True
+    """Whether attention and decoder layers take our forms; False where the model brings faster ones of its own."""
+
     def __init__(self, model: Any, plan: Plan, config: TrainConfig, folder: Path) -> None:
         self.model = model
         self.folder = folder
@@ -37,18 +40,22 @@ class TorchBackend:
         self.packs = False
         self.attention = SegmentAttention()
         causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self.segmented = causal.config._attn_implementation == "sdpa" and causal._supports_attention_backend
+        known = causal.config._attn_implementation == "sdpa" and causal._supports_attention_backend
+        self.segmented = self.own_layers and known
         if self.segmented:
             self.attention.install(model)
             replace_layers(model, self.attention, DTYPES[plan.weights_dtype])
         self.causal, self.body, self.head = causal, causal.base_model, causal.get_output_embeddings()
         self.plain_head = True
+        self.autocast = config.adapter.type == "none" and plan.compute_dtype != "fp32"
         self.trained = {n: p for n, p in sorted(model.named_parameters()) if p.requires_grad}
         self.optimizer = torch.optim.AdamW(
             self.trained.values(), lr=0.0, weight_decay=config.training.weight_decay, foreach=True
         )
         # fp16 overflows: gradients are scaled up, and a step that overflowed is skipped and scaled less.
         self.scaler = torch.amp.GradScaler(plan.device, enabled=plan.compute_dtype == "fp16")
+
+    load_model = staticmethod(load_model)
 
     @classmethod
     def load(
@@ -59,8 +66,8 @@ class TorchBackend:
         *,
         adapter: Path | None = None,
         training: bool = True,
-    ) -> "TorchBackend":
-        backend = cls(load_model(plan, config, folder, adapter), plan, config, folder)
+    ) -> Self:
+        backend = cls(cls.load_model(plan, config, folder, adapter), plan, config, folder)
         backend.model.train(training)
         backend.plain_head = head_is_plain(backend)
         backend.packs = plan.packing and keeps_apart(backend)
@@ -179,8 +186,7 @@ class TorchBackend:
         packed = int(batch.segment_ids.max()) > 1
         positions = torch.from_numpy(batch.position_ids.astype(np.int64)).to(self.device) if packed else None
         self.attention.lengths = _lengths(batch.segment_ids[0]) if packed else None
-        full = self.config.adapter.type == "none" and self.plan.compute_dtype != "fp32"
-        with torch.autocast(self.device.type, DTYPES[self.plan.compute_dtype], enabled=full):
+        with torch.autocast(self.device.type, DTYPES[self.plan.compute_dtype], enabled=self.autocast):
             return model(input_ids=ids, position_ids=positions, attention_mask=None, use_cache=False)
 
     def _clip(self) -> Tensor:
