@@ -15,7 +15,6 @@ from textual.widgets import Static
 
 from engine.runs.compare import Comparison, Row, compare, written
 from engine.runs.index import RunSummary
-from engine.runs.run import Run
 from screens.actions import bindings
 from screens.widgets.keys import Keys
 
@@ -63,8 +62,7 @@ class CompareScreen(ModalScreen[None]):
 
     @work(thread=True, exit_on_error=False)
     def _read(self) -> None:
-        sides = [Run(summary.folder, summary.id) for summary in (self.left, self.right)]
-        self.post_message(Compared(compare(sides[0], sides[1])))
+        self.post_message(Compared(compare(self.left, self.right)))
 
     def on_compared(self, message: Compared) -> None:
         self.comparison = message.comparison

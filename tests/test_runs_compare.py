@@ -13,12 +13,18 @@ import yaml
 
 from engine.config.load import load_text
 from engine.errors import ConfigError
-from engine.runs.compare import Comparison, Row, compare, written
+from engine.runs import compare as comparing
+from engine.runs.compare import Comparison, Row, written
 from engine.runs.events import Eval, Started
 from engine.runs.fork import fork_text, free_name
+from engine.runs.index import Index, summary_of
 from engine.runs.run import Run
 from ft import cli
 from tests.run_fixtures import STARTED, make_run, step
+
+
+def compare(left: Run, right: Run) -> Comparison:
+    return comparing.compare(summary_of(left), summary_of(right))
 
 
 def rows(found: Comparison, section: str) -> dict[str, Row]:
@@ -69,6 +75,16 @@ def test_no_loss_is_called_better_where_the_held_out_rows_differ(ft_home: Path) 
     found = compare(left, right)
     assert "held-out rows differ" in found.cautions[0]
     assert rows(found, "results")["best held-out loss"].better == ""
+
+
+def test_runs_that_the_list_knows_are_compared_without_reading_them_again(ft_home: Path) -> None:
+    runs = make_run("20260101-000000-a"), make_run("20260102-000000-b", start_loss=2.0)
+    right, left = Index().refresh()
+    before = comparing.compare(left, right)
+    for run in runs:
+        run.events_file.unlink()
+    assert comparing.compare(left, right) == before
+    assert rows(before, "results")["best held-out loss"].better == "right"
 
 
 def test_what_a_resume_has_superseded_counts_for_nothing(ft_home: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine import paths
-from engine.runs import digest, index
+from engine.runs import digest, index, look
 from engine.runs.events import (
     Acknowledged,
     Eval,
@@ -25,11 +25,12 @@ from engine.runs.events import (
     Sample,
     Saved,
     Started,
+    Step,
     encode,
 )
 from engine.runs.index import Index
 from engine.runs.run import Run
-from engine.runs.state import fold, settled
+from engine.runs.state import current, fold, settled
 from tests.run_fixtures import make_run, step
 
 STEPS = st.integers(0, 12)
@@ -74,6 +75,33 @@ def test_a_digest_that_grows_with_the_file_says_what_reading_it_whole_says(
     assert len(whole.losses) <= 32
 
 
+@pytest.mark.parametrize("resumed_from", [None, 700, 1000])
+def test_the_sums_of_a_long_run_are_those_of_its_events_that_hold(
+    tmp_path: Path, resumed_from: int | None
+) -> None:
+    def written(first: int, last: int, peak: int) -> list[Event]:
+        found: list[Event] = [Started(run="r", pid=1, resumed_from=first or None)]
+        for number in range(first + 1, last + 1):
+            found += [step(number, 1.0), Memory(process_peak_bytes=peak + number)]
+            if number % 100 == 0:
+                found.append(Eval(step=number, loss=1 / number, perplexity=1.0, metrics={"exact": 0.5}))
+        return found
+
+    events = written(0, 1000, 10_000)
+    if resumed_from is not None:
+        events += written(resumed_from, 1000, 5_000)
+    file = tmp_path / "events.jsonl"
+    file.write_bytes(b"".join(map(encode, events)))
+    totals, hold = digest.read(file).totals, current(events)
+    steps = [event for event in hold if isinstance(event, Step)]
+    assert len(steps) == 1000
+    assert totals.tokens == sum(event.tokens for event in steps)
+    assert totals.trained_tokens == sum(event.trained_tokens for event in steps)
+    assert totals.seconds == pytest.approx(sum(event.step_s for event in steps))
+    assert totals.process_peak_bytes == 11_000
+    assert totals.last_eval == [event for event in hold if isinstance(event, Eval)][-1]
+
+
 def test_the_index_says_of_each_run_what_the_run_says(ft_home: Path) -> None:
     make_run("20260101-000000-a", steps=100)
     make_run("20260102-000000-b", steps=3, end=None)
@@ -98,10 +126,15 @@ def test_a_second_start_reads_nothing_that_has_not_changed(
     for day in range(1, 6):
         make_run(f"2026010{day}-000000-a", steps=10)
     first = Index().refresh()
-    read: list[str] = []
+    read: list[Path] = []
     real = digest.read
-    monkeypatch.setattr(index.digest, "read", lambda path, before=None: (read.append(path), real(path))[1])
-    monkeypatch.setattr(index, "read_config", lambda path: pytest.fail(f"read {path} again"))
+
+    def noted(path: Path, before: digest.Digest | None = None) -> digest.Digest:
+        read.append(path)
+        return real(path, before)
+
+    monkeypatch.setattr(digest, "read", noted)
+    monkeypatch.setattr(look, "read_config", lambda path: pytest.fail(f"read {path} again"))
     assert Index().refresh() == first
     assert read == []
 

@@ -1,17 +1,14 @@
 """Two runs side by side: what was asked of them, what they were made with, what came of it."""
 
-import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from engine.runs import digest, registry
-from engine.runs.events import Eval, Event, Memory, Step
-from engine.runs.index import flattened, read_config
+from engine.runs.recipe import flattened
 from engine.runs.run import Run
-from engine.runs.state import RunState, settled
+from engine.runs.summary import RunSummary
 
 Better = Literal["", "left", "right"]
 PLANNED = (
@@ -88,8 +85,11 @@ def written(key: str, value: Any) -> str:
     return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
-def compare(left: Run, right: Run) -> Comparison:
-    """Read both run directories whole (slow for long runs). What is missing or damaged is absent, never an error."""
+def compare(left: RunSummary, right: RunSummary) -> Comparison:
+    """What both are, from their summaries and two small files of each, however long they are.
+
+    What is missing or damaged is absent, never an error.
+    """
     sides = [_Side.of(run) for run in (left, right)]
     sections = {
         "results": _results(*sides),
@@ -112,9 +112,8 @@ class _Side:
     results: dict[str, Any]
 
     @staticmethod
-    def of(run: Run) -> "_Side":
-        facts = run.provenance
-        config, _ = read_config(run.folder / registry.RECIPE)
+    def of(run: RunSummary) -> "_Side":
+        facts = Run(run.folder, run.id).provenance
         made_with = {name: facts[name] for name in ("python", "system") if name in facts}
         origin = {f"{part}.{key}": value for part in ("data", "model") for key, value in _part(facts, part)}
         git = _mapping(facts.get("git"))
@@ -122,7 +121,7 @@ class _Side:
             origin["git commit"] = git["commit"]
             origin["git changes"] = bool(git.get("changed"))
         return _Side(
-            config,
+            dict(run.config),
             origin,
             _planned(run.folder / "plan.json"),
             made_with | _mapping(facts.get("versions")),
@@ -145,44 +144,20 @@ def _hardware(machine: dict[str, Any]) -> dict[str, Any]:
     return {name: machine[name] for name in MACHINE if machine.get(name) is not None}
 
 
-def _came_of(run: Run) -> dict[str, Any]:
+def _came_of(run: RunSummary) -> dict[str, Any]:
     """What the run has come to, in the order in which it is read."""
-    last: Eval | None = None
-    seconds, tokens, trained = 0.0, 0, 0
-    peaks: dict[str, int] = {}
-    for event in _holding(run):
-        if isinstance(event, Eval):
-            last = event
-        elif isinstance(event, Step):
-            seconds += event.step_s
-            tokens += event.tokens
-            trained += event.trained_tokens
-        elif isinstance(event, Memory):
-            for name in ("process_peak_bytes", "device_peak_bytes"):
-                peaks[name] = max(peaks.get(name, 0), getattr(event, name) or 0)
-    state = _state(run)
+    state, totals = run.state, run.totals
     found: dict[str, Any] = {"status": state.status, "step": state.step, "loss": state.loss}
     found |= {"best held-out loss": state.best, "best step": state.best_step}
+    last = totals.last_eval
     if last is not None:
         found |= {"last held-out loss": last.loss, "last held-out perplexity": last.perplexity}
         found |= {f"last held-out {name.replace('_', ' ')}": value for name, value in last.metrics.items()}
-    if seconds:
-        found |= {"trained tokens": trained, "seconds in steps": round(seconds, 3)}
-        found |= {"tokens per second": tokens / seconds}
-    return found | {name.replace("_", " "): value for name, value in peaks.items() if value}
-
-
-def _state(run: Run) -> RunState:
-    try:
-        return settled(digest.read(run.events_file).state, run.alive())
-    except OSError:
-        return RunState()
-
-
-def _holding(run: Run) -> Iterator[Event]:
-    """The run's events; one whose file is gone or unreadable has none."""
-    with contextlib.suppress(OSError):
-        yield from digest.holding(run.events_file)
+    if totals.seconds:
+        found |= {"trained tokens": totals.trained_tokens, "seconds in steps": round(totals.seconds, 3)}
+        found |= {"tokens per second": totals.tokens / totals.seconds}
+    peaks = {"process peak bytes": totals.process_peak_bytes, "device peak bytes": totals.device_peak_bytes}
+    return found | {name: value for name, value in peaks.items() if value}
 
 
 def _results(left: _Side, right: _Side) -> tuple[Row, ...]:

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 from engine.runs.events import Event, Failed, Started, Step, decode
 from engine.runs.state import RunState, advance, superseded
+from engine.runs.totals import Sum, Totals
 
 POINTS = 31
 """Points of the outline at most; the last step's loss comes on top."""
@@ -31,6 +32,7 @@ class Digest:
     """As the events say; whether the engine lives is not in it."""
     points: list[tuple[int, float, float]] = field(default_factory=list)
     """Step, loss and tokens per second of every `stride`-th step."""
+    totals: Totals = field(default_factory=Totals)
     stride: int = 1
     steps: int = 0
     events: int = 0
@@ -56,7 +58,7 @@ class Digest:
     def to_json(self) -> dict[str, Any]:
         """Plain values, for the cache."""
         body = {name: getattr(self, name) for name in _PLAIN} | {"state": asdict(self.state)}
-        return body | {"points": self.points}
+        return body | {"points": self.points, "totals": self.totals.to_json()}
 
     @staticmethod
     def from_json(body: dict[str, Any]) -> "Digest":
@@ -66,6 +68,7 @@ class Digest:
         return Digest(
             state=RunState(**state, error=Failed(**error) if error else None),
             points=[(int(step), float(loss), float(speed)) for step, loss, speed in body["points"]],
+            totals=Totals.from_json(body["totals"]),
             **{name: int(body[name]) for name in _PLAIN},
         )
 
@@ -87,18 +90,8 @@ def read(path: Path, before: Digest | None = None) -> Digest:
             reader = _Reader(Digest())
             reader.read_all(file)
         reader.digest.tail = _checksum(file, reader.digest.offset)
+        reader.digest.totals = reader.sum.totals()
         return reader.digest
-
-
-def holding(path: Path) -> Iterator[Event]:
-    """The events of a file that still hold, as `engine.runs.state.current`, but never all in memory.
-
-    Raises OSError.
-    """
-    with path.open("rb") as file:
-        for _, event in _holding(file, Digest()):
-            if event is not None:
-                yield event
 
 
 class _NeedsAllError(Exception):
@@ -111,6 +104,7 @@ class _Reader:
         self.digest = replace(digest, points=list(digest.points))
         self.held: dict[bytes, bytes | Step] = {}
         """The last lines that were only counted, by how they begin, in the order of the file."""
+        self.sum = Sum(digest.totals)
 
     def skim(self, file: BinaryIO) -> None:
         """Go on from the digest's offset, decoding only the steps that matter."""
@@ -129,11 +123,14 @@ class _Reader:
                 event = self.decoded(line)
                 if isinstance(event, Step):
                     self.outline(event)
-                    self.held = {start: event}  # what it says is newer than all that was held
+                    self.sum.event(event)
+                    self.hold(start, event)
             else:
-                self.digest.steps += start == OFTEN[0]
-                self.held.pop(start, None)
-                self.held[start] = line
+                if start == OFTEN[0]:
+                    self.digest.steps += 1
+                    if not self.sum.step_line(line):
+                        self.sum.event(decode(line))
+                self.hold(start, line)
         self.let_go()
 
     def read_all(self, file: BinaryIO) -> None:
@@ -142,12 +139,19 @@ class _Reader:
             self.count(line, event)
             self.take(event)
 
+    def hold(self, start: bytes, line: bytes | Step) -> None:
+        """Remember a line as the last that begins so."""
+        self.held.pop(start, None)
+        self.held[start] = line
+
     def let_go(self) -> None:
-        """Take what was held into account."""
+        """Take what was held into account; steps are in the sums already."""
         for held in self.held.values():
             event = self.decoded(held) if isinstance(held, bytes) else held
             if event is None:
                 raise _NeedsAllError
+            if not isinstance(event, Step):
+                self.sum.event(event)
             self.digest.state = advance(self.digest.state, event)
         self.held.clear()
 
@@ -165,11 +169,13 @@ class _Reader:
         last, state = _resumes(started), self.digest.state
         ended = bool(state.reason) or state.error is not None
         stepped = state.loss is not None and state.step > last
-        return ended or stepped or (state.best_step is not None and state.best_step > last)
+        scored = self.sum.last_eval is not None and self.sum.last_eval.step > last
+        return ended or stepped or scored or (state.best_step is not None and state.best_step > last)
 
     def take(self, event: Event | None) -> None:
         if isinstance(event, Step):
             self.outline(event)
+        self.sum.event(event)
         if event is not None:
             self.digest.state = advance(self.digest.state, event)
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import ConfigError
-from engine.runs.index import RunSummary
+from engine.runs.summary import RunSummary
 
 Predicate = Callable[[RunSummary], bool]
 

@@ -8,7 +8,7 @@ from engine.config.patch import remove, set_value
 from engine.config.yaml_reader import read_yaml
 from engine.errors import ConfigError, MachineError
 from engine.runs import registry
-from engine.runs.index import flattened, read_config
+from engine.runs.recipe import flattened, read_config
 
 LONGEST_NAME = 64
 

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-VERSION = 1
+VERSION = 2
 """Of the rows' form; a file of another version is made anew."""
 PATIENCE_S = 0.5
 """How long another process's writing is waited for."""
@@ -22,11 +22,13 @@ class Store:
     def __init__(self, file: Path) -> None:
         self.file = file
 
-    def load(self) -> dict[str, dict[str, Any]]:
-        """All rows; what cannot be read is left out."""
+    def load(self, folder: str | None = None) -> dict[str, dict[str, Any]]:
+        """All rows, or that of one folder; what cannot be read is left out."""
         try:
             with closing(self._open(check=True)) as connection:
-                rows = connection.execute("SELECT folder, body FROM runs").fetchall()
+                which = "WHERE folder = ?" if folder else ""
+                query = f"SELECT folder, body FROM runs {which}"
+                rows = connection.execute(query, (folder,) if folder else ()).fetchall()
         except (sqlite3.Error, OSError):
             return {}
         bodies = ((folder, _parsed(body)) for folder, body in rows)

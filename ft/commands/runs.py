@@ -11,7 +11,7 @@ import typer
 from engine.errors import ConfigError, FtError
 from engine.runs.events import Eval
 from engine.runs.filter import FilterError, Predicate, compile_filter
-from engine.runs.index import Index
+from engine.runs.index import Index, summary_of
 from engine.runs.run import Run
 from engine.runs.state import RunState, current
 from ft import narrate
@@ -73,7 +73,7 @@ def compare(
     """Set two runs side by side: results, recipe, data, plan, versions."""
     from engine.runs import compare as comparing
 
-    found = comparing.compare(Run.open(left), Run.open(right))
+    found = comparing.compare(summary_of(Run.open(left)), summary_of(Run.open(right)))
     if json:
         _print_json(found.to_json())
         return
