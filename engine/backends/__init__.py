@@ -14,6 +14,14 @@ def load_backend(
 
     Raises ModelError where the folder does not load and OutOfMemoryError where it does not fit.
     """
+    if plan.backend == "unsloth":
+        from engine.backends.unsloth import UnslothBackend
+
+        return UnslothBackend.load(plan, config, folder, adapter=adapter, training=training)
+    if plan.backend == "mlx":
+        from engine.backends.mlx.backend import MlxBackend
+
+        return MlxBackend.load(plan, config, folder, adapter=adapter, training=training)
     from engine.backends.torch.backend import TorchBackend
 
     return TorchBackend.load(plan, config, folder, adapter=adapter, training=training)

@@ -92,11 +92,11 @@ def _with_lora(model: Any, config: TrainConfig, adapter: Path | None) -> Any:
             f"adapter.target_modules: {error}",
             "use all-linear, or names of linear layers as `ft models show` lists them",
         ) from error
-    _draw_start(model, config.seed)
+    draw_start(model, config.seed)
     return model
 
 
-def _draw_start(model: nn.Module, seed: int) -> None:
+def draw_start(model: nn.Module, seed: int) -> None:
     """Draw every A as all backends do; PEFT has set every B to zero."""
     parameters = {name: value for name, value in model.named_parameters() if "lora_A" in name}
     shapes = {name: (value.shape[0], value.shape[1]) for name, value in parameters.items()}
