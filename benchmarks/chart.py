@@ -47,7 +47,7 @@ async def ours(ys: list[float]) -> Times:
     sys.path.insert(0, str(ROOT))
     from textual.app import App
 
-    from engine.runs.series import Series
+    from engine.runs.points import Series
     from screens.widgets.chart import Chart, Line
 
     series = Series(capacity=1 << 18)  # so that all points are kept, as the others keep them

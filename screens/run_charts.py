@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.hardware.sample import Sample
-from engine.runs.series import AxisName, Series
+from engine.runs.points import Series
+from engine.runs.series import AxisName
 from screens import format as show
 from screens.run_view import RunView
 from screens.themes import SERIES

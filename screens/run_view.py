@@ -2,12 +2,13 @@
 
 import math
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from engine.runs import words
 from engine.runs.events import Acknowledged, Eval, Event, Failed, Memory, Phase, Sample, Saved, Started, Step
-from engine.runs.series import RunSeries, Series
+from engine.runs.series import RunSeries
 from engine.runs.state import RunState, advance, settled
 
 if TYPE_CHECKING:
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 PACE = 50
 """Steps that the pace is taken over: evaluations and saving between them count."""
 KEPT = 500
-"""Lines of news and samples that are kept."""
+"""Lines of news, samples and evaluations that are kept."""
+SMOOTHED = ("loss", "grad_norm", "tokens_per_s")
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,15 @@ class RunView:
     """The folder is no longer there."""
     plan: "Plan | None" = None
     step: Step | None = None
-    evals: list[Eval] = field(default_factory=list)
+    evals: deque[Eval] = field(default_factory=lambda: deque(maxlen=KEPT))
     memory: Memory | None = None
     phase: Phase | None = None
     saved: Saved | None = None
     pid: int | None = None
     samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=KEPT))
     news: deque[News] = field(default_factory=lambda: deque(maxlen=KEPT))
+    bests: deque[Eval] = field(default_factory=lambda: deque(maxlen=KEPT))
+    """Evaluations that were better than all before."""
     acknowledged: deque[str] = field(default_factory=lambda: deque(maxlen=32))
     """Ids of the last commands that the engine has taken."""
     warnings: int = 0
@@ -55,7 +59,6 @@ class RunView:
     _state: RunState = field(default_factory=RunState)
     _fresh: Step | None = None
     """The last step, where the state does not hold it yet: steps come by the hundred thousand."""
-    _held: list[Series] = field(default_factory=list)
     _pace: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=PACE))
 
     @property
@@ -88,6 +91,8 @@ class RunView:
                 self.pid = event.pid
             case Eval():
                 self.evals.append(event)
+                if not self.bests or _order(event.loss) < _order(self.bests[-1].loss):
+                    self.bests.append(event)
             case Phase():
                 self._enter(event)
                 return
@@ -101,11 +106,15 @@ class RunView:
                 self._pace.clear()
         self._tell(event)
 
-    def prepare(self, smoothing: float) -> None:
-        """Smooth the curves ahead, which takes a while for a long run."""
-        if smoothing > 0:
-            names = ("loss", "grad_norm", "tokens_per_s")
-            self._held = [self.series.series(name, "step").smoothed(smoothing) for name in names]
+    def smoothing(self, weight: float) -> Iterator[None]:
+        """Smooth the curves ahead, a portion at a time: of a long run, all at once would take too long."""
+        if weight > 0:
+            yield from self.series.smoothing(SMOOTHED, weight)
+
+    def prepare(self, weight: float) -> None:
+        """`smoothing`, all at once."""
+        for _ in self.smoothing(weight):
+            pass
 
     def _so_far(self) -> RunState:
         if self._fresh is not None:
@@ -124,11 +133,12 @@ class RunView:
     def _start(self, event: Started) -> None:
         """An engine has begun: what it will do again is void, as `engine.runs.state.current` has it."""
         last = -1 if event.resumed_from is None else event.resumed_from
-        self.evals = [found for found in self.evals if found.step <= last]
+        self.evals = deque((found for found in self.evals if found.step <= last), maxlen=KEPT)
+        self.bests = deque((found for found in self.bests if found.step <= last), maxlen=KEPT)
         self.samples = deque((found for found in self.samples if found.step <= last), maxlen=KEPT)
         self.step = self.step if self.step is not None and self.step.step <= last else None
         self.saved = self.saved if self.saved is not None and self.saved.step <= last else None
-        best = min(self.evals, key=lambda found: _order(found.loss), default=None)
+        best = self.bests[-1] if self.bests else None
         before = self._so_far()
         self._state = RunState(
             phase=before.phase,

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import MachineError
-from engine.runs.series import Series
+from engine.runs.points import Series
 from screens import format as words
 from screens.widgets import chart_axis, chart_export
 from screens.widgets.braille import Canvas

@@ -10,7 +10,7 @@ import pytest
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
-from engine.runs.series import Series
+from engine.runs.points import Series
 from screens import format as words
 from screens.themes import SERIES, THEMES
 from screens.widgets.chart import Chart, ChartMark, Level, Line

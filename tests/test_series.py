@@ -1,14 +1,18 @@
 """The curves of a run: what a chart asks of them, whatever values come and however often it is resumed."""
 
 import math
+import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.runs.events import Acknowledged, Eval, Event, Memory, Sample, Saved, Started, Step
+from engine.runs import closer
+from engine.runs.events import Acknowledged, Eval, Event, Memory, Sample, Saved, Started, Step, encode
+from engine.runs.points import Bucket, Series
 from engine.runs.pyramid import GREATEST
-from engine.runs.series import NAMES, Bucket, RunSeries, Series
+from engine.runs.series import AXES, NAMES, RunSeries
 
 ANY = st.floats(allow_nan=True, allow_infinity=True)
 NUMBERS = st.floats(-1e6, 1e6)
@@ -237,15 +241,72 @@ def test_a_mark_has_its_place_on_every_axis() -> None:
     assert [run.position(2, axis) for axis in ("step", "time", "tokens")] == [2, 20, 200]
 
 
-def test_a_span_of_a_long_run_can_be_read_again_in_full() -> None:
-    events = [started(0), *(step(i, i) for i in range(1, 200))]
-    long, part = RunSeries(capacity=16), RunSeries(steps=(50, 60))
-    for event in events:
-        long.feed(event)
-        part.feed(event)
-    assert long.series("loss", "step").stride > 1
-    assert xs(part, "loss", "step") == list(range(50, 61))
-    assert xs(part, "loss", "tokens")[0] == 5000
+def test_a_long_run_keeps_a_bounded_number_of_points_and_shows_each_one_where_it_is_looked_at(
+    tmp_path: Path,
+) -> None:
+    file, values = tmp_path / "events.jsonl", [math.sin(i / 40) + i % 7 for i in range(200_001)]
+    run = RunSeries(capacity=1 << 12)
+    run.feed(started(0))
+    smooth = run.series("loss", "step").smoothed(0.9)
+    with file.open("wb") as out:
+        for first in range(1, 200_001, 500):
+            steps = [step(i, i, values[i], tokens=1) for i in range(first, first + 500)]
+            lines = [encode(event) for event in steps] if 90_000 < first < 110_000 else [b"{}\n"] * 500
+            out.writelines(lines)
+            for event in steps:
+                run.feed(event)
+            run.fed(out.tell())
+    kept = run.series("loss", "step")
+    assert len(list(kept.points(0, 1e9))) <= 1 << 12
+    assert len(list(smooth.points(0, 1e9))) <= 1 << 12
+    assert run.missing("step", 0, 200_000) is None
+
+    part = run.missing("step", 100_000, 100_200)
+    assert part is not None
+    assert part.end - part.start.offset < file.stat().st_size / 4
+    again = run.again(part)
+    closer.read(file, part, again, threading.Event())
+    run.refine(part, again)
+    assert run.missing("step", 100_000, 100_200) is None
+    for axis in AXES:
+        shown = list(run.series("loss", axis).points(100_000, 100_200))
+        assert shown == [(i, values[i]) for i in range(100_000, 100_201)]
+    assert len(run.series("loss", "step").window(0, 200_000, 100)) == 100
+
+
+def test_what_is_looked_at_closely_goes_on_with_the_run(tmp_path: Path) -> None:
+    file = tmp_path / "events.jsonl"
+    run = RunSeries(capacity=16)
+    lines = [started(0), *(step(i, i, i % 5) for i in range(1, 400))]
+    file.write_bytes(b"".join(map(encode, lines)))
+    for event in lines:
+        run.feed(event)
+    run.fed(file.stat().st_size)
+    part = run.missing("step", 390, 399)
+    assert part is not None
+    again = run.again(part)
+    run.feed(step(400, 400, 9.0))
+    closer.read(file, part, again, threading.Event())
+    run.refine(part, again)
+    run.feed(step(401, 401, 8.0))
+    loss = run.series("loss", "step")
+    assert [y for _, y in loss.points(397, 401)] == [397 % 5, 398 % 5, 399 % 5, 9.0, 8.0]
+    run.feed(started(500, resumed_from=398))
+    assert [x for x, _ in run.series("loss", "step").points(0, 1000)][-1] <= 398
+
+
+@given(st.lists(st.tuples(NUMBERS, st.sampled_from(["one", "many"])), min_size=1, max_size=40))
+def test_a_window_asked_for_again_and_again_is_what_it_would_be_the_first_time(
+    adds: list[tuple[float, str]],
+) -> None:
+    grown, points = Series(capacity=64), 0
+    for y, amount in adds:
+        for _ in range(1 if amount == "one" else 23):
+            grown.append(points, y + points)
+            points += 1
+        fresh = Series(grown._axis, grown._values)
+        for x0, x1 in ((0, 500), (10, 60), (400, 450)):
+            assert same(grown.window(x0, x1, 12), fresh.window(x0, x1, 12))
 
 
 @settings(max_examples=50)

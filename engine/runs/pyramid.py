@@ -8,10 +8,14 @@ goes on.
 
 import math
 from array import array
+from collections.abc import Generator
 from weakref import ref
 
-CAPACITY = 1 << 16
-"""Entries that are kept; the screen of a terminal has a few hundred columns."""
+CAPACITY = 1 << 14
+"""Entries that are kept; the screen of a terminal has a few hundred columns, and what lies between two of them
+is read again from the file when somebody looks (`engine.runs.closer`)."""
+PORTION = 4096
+"""Entries that are smoothed at a time: a few milliseconds."""
 GREATEST = 1e300
 """What is larger is as good as infinite: sums and differences of what is smaller do not overflow."""
 FAN_BITS = 4
@@ -65,6 +69,8 @@ class Pyramid:
         self.values = array("d")
         """One an entry; the mean where an entry has several."""
         self.stride = 1
+        self.revision = 0
+        """Grows when something has changed other than by appending."""
         self._capacity = capacity
         self._filled = 1  # values in the last entry, of which
         self._finite = 0  # are numbers
@@ -119,17 +125,33 @@ class Pyramid:
                 del low[entries >> FAN_BITS * level :], high[entries >> FAN_BITS * level :]
             del self.values[entries:]
             self._filled = self.stride
+            self.revision += 1
         for found in self._smoothed:
             if (other := found()) is not None:
                 other.truncate(entries)
 
     def smoothed(self, weight: float) -> "Smoothed":
         """These values smoothed, and kept so for as long as somebody holds the result; `weight` as `Smoothed`."""
+        work = self.smoothing(weight)
+        while True:
+            try:
+                next(work)
+            except StopIteration as done:
+                result: Smoothed = done.value
+                return result
+
+    def smoothing(self, weight: float) -> Generator[None, None, "Smoothed"]:
+        """As `smoothed`, a portion at a time, between which values may be appended."""
         weight = min(max(weight, 0.0), MOST_WEIGHT) if weight == weight else 0.0
-        held = [found for found in self._smoothed if found() is not None]
-        same = (other for found in held if (other := found()) is not None and other.weight == weight)
-        smooth = next(same, None) or Smoothed(weight, self)
-        self._smoothed = [*(found for found in held if found() is not smooth), ref(smooth)]
+        held = (other for found in self._smoothed if (other := found()) is not None)
+        smooth = next((other for other in held if other.weight == weight), None)
+        while smooth is None:
+            made, revision = Smoothed(weight, self), self.revision
+            while revision == self.revision and made.catch_up(self):
+                yield
+            smooth = made if revision == self.revision else None
+        alive = [found for found in self._smoothed if found() is not None and found() is not smooth]
+        self._smoothed = [*alive, ref(smooth)]
         return smooth
 
     def _merge(self, value: float, number: bool) -> None:
@@ -157,29 +179,20 @@ class Pyramid:
             count, level = count // FAN, level + 1
 
     def _halve(self) -> None:
-        """Make one entry of two."""
-        ys, low, high = self.values, self._lows[0], self._highs[0]
-        means = (
-            b if a != a else a if b != b else (a + b) / 2 for a, b in zip(ys[::2], ys[1::2], strict=True)
-        )
+        """Make one entry of two. As many of the new make one of the level above as before of the old."""
+        ys = self.values
+        means = [(a + b) / 2 for a, b in zip(ys[::2], ys[1::2], strict=True)]
+        for i, mean in enumerate(means):
+            if mean != mean:
+                means[i] = ys[2 * i] if ys[2 * i + 1] != ys[2 * i + 1] else ys[2 * i + 1]
         self.values = array("d", means)
         self.stride *= 2
         self._filled = self.stride
-        self._build(
-            array("d", map(min, low[::2], low[1::2])),
-            array("d", map(max, high[::2], high[1::2])),
-        )
-
-    def _build(self, low: "array[float]", high: "array[float]") -> None:
-        """Make all levels from the first."""
-        self._lows, self._highs = [low], [high]
-        whole = len(low) if self._filled == self.stride else len(low) - 1
-        while whole >= FAN:
-            whole >>= FAN_BITS
-            low = array("d", [min(low[i : i + FAN]) for i in range(0, whole << FAN_BITS, FAN)])
-            high = array("d", [max(high[i : i + FAN]) for i in range(0, whole << FAN_BITS, FAN)])
-            self._lows.append(low)
-            self._highs.append(high)
+        self.revision += 1
+        for levels, pick in ((self._lows, min), (self._highs, max)):
+            levels[:] = [array("d", map(pick, level[::2], level[1::2])) for level in levels]
+        while len(self._lows) > 1 and not self._lows[-1]:
+            del self._lows[-1], self._highs[-1]
 
 
 class Smoothed(Pyramid):
@@ -187,25 +200,34 @@ class Smoothed(Pyramid):
 
     m = w m + (1 - w) y, divided by the same average of ones (Kingma and Ba 2015, section 3). A gap stays a gap
     and changes nothing after it. Where the other has several values an entry, each entry counts as that many of
-    its mean.
+    its mean. It is empty until `catch_up` has been told of all that is there.
     """
 
     def __init__(self, weight: float, source: Pyramid) -> None:
         super().__init__(source._capacity)
         self.weight = weight
-        self.stride, self._filled, self._finite = source.stride, source._filled, source._finite
-        keep = self.weight**source.stride
-        total = mass = 0.0
-        for value in source.values:
+        self.stride = self._filled = source.stride
+        self._sum = self._mass = 0.0
+
+    def catch_up(self, source: Pyramid) -> bool:
+        """Take the next portion of another's entries; whether there are more."""
+        start = len(self.values)
+        keep, total, mass = self.weight**source.stride, self._sum, self._mass
+        count = len(source.values)
+        for value in source.values[start : start + PORTION]:
             if value == value:
                 total, mass = keep * total + (1 - keep) * value, keep * mass + 1 - keep
                 value = total / mass
             self.values.append(value)
+            self._lows[0].append(INF if value != value else value)
+            self._highs[0].append(-INF if value != value else value)
+            if not len(self.values) % FAN and (len(self.values) < count or source._filled == source.stride):
+                self._carry()
         self._sum, self._mass = total, mass
-        self._build(
-            array("d", [INF if value != value else value for value in self.values]),
-            array("d", [-INF if value != value else value for value in self.values]),
-        )
+        if len(self.values) < count:
+            return True
+        self._filled, self._finite = source._filled, source._finite
+        return False
 
     def append(self, value: float) -> None:
         if -GREATEST <= value <= GREATEST:

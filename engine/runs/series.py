@@ -1,12 +1,14 @@
 """What a run measured, as lines to be drawn: by step, by time or by tokens."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
+from engine.runs.closer import ROOM, Closer, Part, Standing
 from engine.runs.events import Acknowledged, Eval, Event, Memory, Sample, Saved, Started, Step
-from engine.runs.pyramid import CAPACITY, NAN, Axis, Pyramid, is_number
+from engine.runs.points import Finer, Series
+from engine.runs.pyramid import CAPACITY, NAN, Axis, Pyramid, Smoothed
 
 AxisName = Literal["step", "time", "tokens"]
 AXES: tuple[AxisName, ...] = ("step", "time", "tokens")
@@ -19,18 +21,6 @@ MARKS = 1024
 MarkKind = Literal["checkpoint", "best", "resumed", "sample"]
 
 
-class Bucket(NamedTuple):
-    """The points of one column. The four values are all that a line needs to be drawn as if all points were
-    (M4: Jugel et al., VLDB 2014). `first` and `last` are NaN where the line is broken there; `low` and `high`
-    are inf and -inf where the column has nothing but gaps."""
-
-    x: float
-    low: float
-    high: float
-    last: float
-    first: float
-
-
 @dataclass(frozen=True)
 class Mark:
     """Something that happened at a step."""
@@ -38,85 +28,6 @@ class Mark:
     step: int
     kind: MarkKind
     label: str
-
-
-class Series:
-    """Points (x, y) in the order of x, to which one only appends. Not for two threads at once."""
-
-    def __init__(
-        self, axis: Axis | None = None, values: Pyramid | None = None, capacity: int = CAPACITY
-    ) -> None:
-        self._axis = Axis(capacity) if axis is None else axis  # an empty one is falsy
-        self._values = Pyramid(capacity) if values is None else values
-
-    def append(self, x: float, y: float) -> None:
-        """Add a point. A y that is no finite number is a gap; an x that is none is left out."""
-        if is_number(x):
-            self._axis.append(x)
-            self._values.append(y)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    @property
-    def stride(self) -> int:
-        """Points an entry: above 1 where the series has outgrown its capacity, and single points are gone."""
-        return self._values.stride
-
-    def window(self, x0: float, x1: float, buckets: int) -> list[Bucket | None]:
-        """What lies in each of `buckets` columns of the same width from `x0` to `x1`; None where nothing does.
-
-        The last column has both its ends.
-        """
-        xs, ys, extremes = self._axis.xs, self._values.values, self._values.extremes
-        count = min(len(xs), len(ys))
-        end = bisect_right(xs, x1, 0, count)
-        start = bisect_left(xs, x0, 0, end)
-        found: list[Bucket | None] = []
-        for column in range(1, buckets + 1):
-            edge = x0 + (x1 - x0) * column / buckets
-            stop = end if column == buckets or edge >= x1 else bisect_left(xs, edge, start, end)
-            if start < stop:
-                low, high = extremes(start, stop)
-                found.append(Bucket(xs[start], low, high, ys[stop - 1], ys[start]))
-            else:
-                found.append(None)
-            start = stop
-        return found
-
-    def bounds(self) -> tuple[float, float, float, float] | None:
-        """Smallest and largest x, smallest and largest y; None while there is nothing to draw."""
-        low, high = self._values.extremes(0, len(self._values.values))
-        return (self._axis.xs[0], self._axis.last, low, high) if low <= high else None
-
-    def nearest(self, x: float) -> tuple[float, float] | None:
-        """The point nearest to `x` along the axis; its y is NaN in a gap."""
-        xs = self._axis.xs
-        if not xs:
-            return None
-        after = bisect_left(xs, x)
-        best = min((i for i in (after - 1, after) if 0 <= i < len(xs)), key=lambda i: abs(xs[i] - x))
-        return xs[best], self._values.values[best]
-
-    def before(self, x: float) -> tuple[float, float] | None:
-        """The last point before `x`."""
-        i = bisect_left(self._axis.xs, x) - 1
-        return (self._axis.xs[i], self._values.values[i]) if i >= 0 else None
-
-    def after(self, x: float) -> tuple[float, float] | None:
-        """The first point after `x`."""
-        i = bisect_right(self._axis.xs, x)
-        return (self._axis.xs[i], self._values.values[i]) if i < len(self._axis.xs) else None
-
-    def points(self, x0: float, x1: float) -> Iterator[tuple[float, float]]:
-        """The points from `x0` to `x1`, the gaps too."""
-        xs, ys = self._axis.xs, self._values.values
-        for i in range(bisect_left(xs, x0), bisect_right(xs, x1)):
-            yield xs[i], ys[i]
-
-    def smoothed(self, weight: float) -> "Series":
-        """The exponential moving average: `weight` of the past from 0 to 1. It grows with this series."""
-        return Series(self._axis, self._values.smoothed(weight))
 
 
 class _Table:
@@ -151,12 +62,14 @@ class _Table:
 class RunSeries:
     """The curves and marks of one run, fed with its events from the first on.
 
-    `steps` keeps only the points of a span of steps, so that what a long run has thinned out can be read again
-    from its file. Not for two threads at once.
+    What a long run has thinned out is read again from its file where somebody looks closely (`Closer`). For
+    this, `fed` has to be told how far the file has been read. Not for two threads at once.
     """
 
-    def __init__(self, steps: tuple[int, int] | None = None, capacity: int = CAPACITY) -> None:
-        self._steps = steps
+    def __init__(self, capacity: int = CAPACITY, part: Part | None = None) -> None:
+        """With `part`, only its points are kept, and the first event is its first."""
+        standing = part.start if part else Standing()
+        self._part = part
         self._of_steps = _Table(STEP_NAMES, capacity)
         self._of_evals = _Table(("eval_loss",), capacity)
         self._of_memory = _Table(MEMORY_NAMES, capacity)
@@ -164,13 +77,16 @@ class RunSeries:
         self._marks: list[Mark] = []
         self._bests: list[Mark] = []
         self._saved: dict[int, tuple[float, float]] = {}  # time and tokens at each checkpoint
-        self._origin: float | None = None  # unix seconds of the first start
-        self._lost = 0.0  # seconds of pauses, and between an end and the resume
-        self._paused: float | None = None
-        self._step, self._tokens = 0, 0.0
+        self._origin = standing.origin  # unix seconds of the first start
+        self._lost = standing.lost  # seconds of pauses, and between an end and the resume
+        self._paused = standing.paused
+        self._step, self._tokens = standing.step, standing.tokens
+        self._smoothed: list[Smoothed] = []
+        self._closer: Closer[RunSeries] = Closer()
 
     def feed(self, event: Event) -> None:
         """Take an event in; a resumed run drops the steps that it goes through again."""
+        self._closer.feed(event)
         if self._origin is None:
             self._origin = event.t
         match event:
@@ -184,7 +100,10 @@ class RunSeries:
                 self._step = max(self._step, event.step)
                 self._add(self._of_evals, event, (event.loss,))
                 if event.best:
-                    self._bests.append(Mark(event.step, "best", f"best {event.loss:.4g}"))
+                    self._bests = [
+                        *self._bests[1 - MARKS :],
+                        Mark(event.step, "best", f"best {event.loss:.4g}"),
+                    ]
             case Memory():
                 read = (event.process_bytes, event.device_bytes, event.system_used_bytes)
                 values = tuple(NAN if value is None else float(value) for value in read)
@@ -206,7 +125,60 @@ class RunSeries:
         table = next((t for t in self._tables if name in t.columns), None)
         if table is None:
             raise KeyError(name)
-        return Series(table.axes[axis], table.columns[name])
+        finer = [
+            Finer(series.series(name, axis), series._of_steps.axes[axis], part.first <= 1, part.last is None)
+            for part, series in self._closer.parts
+            if table.columns[name].stride > 1
+        ]
+        return Series(table.axes[axis], table.columns[name], finer=finer)
+
+    def smoothing(self, names: Sequence[str], weight: float) -> Iterator[None]:
+        """Smooth these curves a portion at a time, and keep them so in place of those of the time before."""
+        done = []
+        for table in self._tables:
+            for name in table.columns.keys() & set(names):
+                smooth = yield from table.columns[name].smoothing(weight)
+                done.append(smooth)
+        self._smoothed = done
+
+    # Looking closely
+
+    def fed(self, offset: int) -> None:
+        """All that the file has up to this byte has been fed."""
+        now = Standing(offset, self._step, self._tokens, self._origin, self._lost, self._paused)
+        self._closer.fed(now)
+
+    def missing(self, axis: AxisName, x0: float, x1: float) -> Part | None:
+        """What has to be read again to show each point between two places; None: nothing, or too much."""
+        axes = self._of_steps.axes
+        xs, steps = axes[axis].xs, axes["step"]
+        if steps.stride == 1 or not xs:
+            return None
+        first = steps.xs[max(0, bisect_right(xs, x0) - 1)]
+        after = bisect_left(xs, x1)
+        last = int(steps.xs[after]) if after < len(xs) else None
+        return self._closer.missing(int(first), last, int(steps.last))
+
+    def again(self, part: Part) -> "RunSeries":
+        """To be fed with the events from `part.start.offset` to `part.end`, by any thread, for `refine`."""
+        self._closer.ask()
+        series = RunSeries(ROOM, part)
+        series._saved = dict(self._saved)
+        return series
+
+    def refine(self, part: Part, series: "RunSeries") -> None:
+        """Take on what was read again: curves that are asked for from now on have its points."""
+        self._closer.take(part, series)
+
+    @property
+    def thinned(self) -> bool:
+        """Whether single points are gone."""
+        return any(table.axes["step"].stride > 1 for table in self._tables)
+
+    @property
+    def looks(self) -> int:
+        """Grows when curves have to be asked for again, as more or less is known of them than before."""
+        return self._closer.changes
 
     @property
     def marks(self) -> list[Mark]:
@@ -224,6 +196,7 @@ class RunSeries:
         """Go back to where the engine took up the run: at its beginning, or at a checkpoint."""
         back = -1 if event.resumed_from is None else event.resumed_from
         place = self._saved.get(back) or self._of_steps.at(back) or (0.0, 0.0)
+        self._closer.start(back)
         for table in self._tables:
             table.drop_after(back)
         self._marks = [mark for mark in self._marks if mark.step <= back]
@@ -254,5 +227,5 @@ class RunSeries:
 
     def _add(self, table: _Table, event: Event, values: tuple[float, ...]) -> None:
         step = event.step if isinstance(event, Step | Eval) else self._step
-        if self._steps is None or self._steps[0] <= step <= self._steps[1]:
+        if self._part is None or self._part.has(step):
             table.append(step, self._elapsed(event.t), self._tokens, values)

@@ -12,7 +12,7 @@ from textual.reactive import reactive
 from textual.strip import Strip
 from textual.widget import Widget
 
-from engine.runs.series import Series
+from engine.runs.points import Series
 from screens.preferences import Preferences
 from screens.widgets import chart_export
 from screens.widgets.chart_colour import style_of

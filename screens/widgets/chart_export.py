@@ -12,7 +12,7 @@ from textual.color import Color
 
 from engine.runs.atomic import write_atomic
 from engine.runs.disk import explaining
-from engine.runs.series import Bucket
+from engine.runs.points import Bucket
 from screens.widgets.chart_colour import readable
 from screens.widgets.chart_picture import Line, Picture, Scale
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from engine.runs.points import Bucket, Series
 from engine.runs.pyramid import GREATEST, is_number
-from engine.runs.series import Bucket, Series
 from screens import format as words
 from screens.widgets import chart_axis
 
@@ -26,6 +26,8 @@ class Line:
     """`#rrggbb`; the chart darkens it where it would not stand out from the background."""
     style: Literal["raw", "smooth", "points"] = "smooth"
     """A dim band behind the others; a bright line; or points joined by a line."""
+    symbol: str = ""
+    """Its mark, with which the label may begin; empty for one of `SYMBOLS`."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,11 @@ class Picture:
             if line.style != "raw" or line.label not in main:
                 main[line.label] = line
         return [
-            (SYMBOLS[i % len(SYMBOLS)], line, raw.get(label) if raw.get(label) is not line else None)
+            (
+                line.symbol or SYMBOLS[i % len(SYMBOLS)],
+                line,
+                raw.get(label) if raw.get(label) is not line else None,
+            )
             for i, (label, line) in enumerate(main.items())
         ]
 
