@@ -1,5 +1,6 @@
-"""What each backend can do on each device: a light table, so that nobody has to load a backend to ask."""
+"""What each backend makes of a recipe: light tables, so that nobody has to load a backend to ask."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -7,26 +8,110 @@ BackendName = Literal["mlx", "unsloth", "peft"]
 Device = Literal["cpu", "cuda", "mps"]
 Dtype = Literal["bf16", "fp16", "fp32"]
 Quantization = Literal["none", "8bit", "4bit"]
+Support = Literal["direct", "emulated", "refused"]
 
 
 @dataclass(frozen=True)
 class Capability:
-    """What one backend can do on one device, as values of the recipe."""
+    """What one backend can do on one device, as values of the recipe; all else there is refused."""
 
     precisions: tuple[Dtype, ...]
     quantizations: tuple[Quantization, ...]
-    adapters: tuple[Literal["lora", "none"], ...] = ("lora", "none")
-    gradient_checkpointing: bool = True
-    packing: bool = True
+    adapters: tuple[str, ...]
     exact_resume: bool = False
     """Whether a resumed run gives the same bytes as one that was never stopped."""
 
 
-CAPABILITIES: dict[tuple[BackendName, Device], Capability] = {
-    ("mlx", "mps"): Capability(("bf16", "fp16", "fp32"), ("none", "8bit", "4bit")),
-    ("mlx", "cpu"): Capability(("fp32",), ("none", "8bit", "4bit"), exact_resume=True),
-    ("peft", "cpu"): Capability(("bf16", "fp32"), ("none", "8bit", "4bit"), exact_resume=True),
-    ("peft", "cuda"): Capability(("bf16", "fp16", "fp32"), ("none", "8bit", "4bit")),
-    ("peft", "mps"): Capability(("bf16", "fp16", "fp32"), ("none",)),
+OF_PEFT = (
+    "lora",
+    "dora",
+    "adalora",
+    "ia3",
+    "loha",
+    "lokr",
+    "oft",
+    "boft",
+    "vera",
+    "prefix",
+    "prompt",
+    "ptuning",
+    "none",
+)
+OF_MLX = ("lora", "dora", "none")
+
+CAPABILITIES: Mapping[tuple[BackendName, Device], Capability] = {
+    ("mlx", "mps"): Capability(("bf16", "fp16", "fp32"), ("none", "8bit", "4bit"), OF_MLX),
+    ("mlx", "cpu"): Capability(("bf16", "fp16", "fp32"), ("none", "8bit", "4bit"), OF_MLX, exact_resume=True),
+    ("peft", "cpu"): Capability(("bf16", "fp32"), ("none", "8bit", "4bit"), OF_PEFT, exact_resume=True),
+    ("peft", "cuda"): Capability(("bf16", "fp16", "fp32"), ("none", "8bit", "4bit"), OF_PEFT),
+    ("peft", "mps"): Capability(("bf16", "fp16", "fp32"), ("none",), OF_PEFT),
 }
 """bitsandbytes holds 8-bit and 4-bit weights on CUDA and the CPU; torch computes fp16 on a CPU but slowly."""
+
+
+@dataclass(frozen=True)
+class Translation:
+    """What a backend makes of one value: the same, the same end by other means, or an error."""
+
+    support: Support
+    note: str = ""
+    """How; where it is refused, why, with the value left out in front."""
+    hint: str = ""
+    """What to do instead, where it is refused."""
+
+
+ANY = "*"
+SAME_TOKENS = Translation("direct", "ft's own: every backend gets the same tokens")
+NO_BITSANDBYTES = Translation(
+    "refused",
+    "needs bitsandbytes, which does not run on Apple's GPU",
+    "Use backend: mlx, which quantises there, or quantization: none.",
+)
+MASKED = Translation("emulated", "a mask keeps packed examples apart")
+
+TRANSLATIONS: Mapping[tuple[BackendName, str], Mapping[str, Translation]] = {
+    ("mlx", "model.quantization"): {
+        "8bit": Translation("direct", "MLX's 8-bit weights, quantised while loading"),
+        "4bit": Translation("direct", "MLX's 4-bit weights, quantised while loading"),
+    },
+    ("mlx", "model.quant_type"): {
+        ANY: Translation(
+            "emulated", "16 even steps between the ends of each 64 weights: as near as nf4, nearer than fp4"
+        )
+    },
+    ("mlx", "model.double_quant"): {
+        "true": Translation(
+            "emulated", "left out: MLX keeps scale and offset of each 64 weights as they are"
+        ),
+    },
+    ("mlx", "model.chat_template"): {ANY: SAME_TOKENS},
+    ("mlx", "model.trust_remote_code"): {
+        "true": Translation("emulated", "runs code that is written for MLX alone; mlx-lm brings its own"),
+    },
+    ("mlx", "data.packing"): {"true": MASKED},
+    ("mlx", "training.gradient_checkpointing"): {"true": Translation("direct", "mx.checkpoint, by layer")},
+    ("mlx", "training.optimizer"): {"adamw": Translation("direct", "MLX's AdamW with bias correction")},
+    ("peft", "model.quantization"): {
+        "8bit": Translation("direct", "LLM.int8() of bitsandbytes"),
+        "4bit": Translation("direct", "bitsandbytes"),
+    },
+    ("peft", "model.chat_template"): {ANY: SAME_TOKENS},
+    ("peft", "model.trust_remote_code"): {"true": Translation("direct", "run by transformers")},
+    ("peft", "training.optimizer"): {"adamw": Translation("direct", "torch's AdamW")},
+}
+"""By backend and key, and then by value as the recipe has it (`*` for any). What is not here is mapped directly."""
+
+ON_DEVICE: Mapping[tuple[BackendName, Device, str], Mapping[str, Translation]] = {
+    ("peft", "cpu", "training.precision"): {
+        "fp16": Translation(
+            "refused",
+            "is not for the CPU, which has no fast arithmetic in it",
+            "Use precision: auto, which chooses what this CPU is fast at.",
+        )
+    },
+    ("peft", "cpu", "data.packing"): {"true": Translation("direct", "attention runs example by example")},
+    ("peft", "cuda", "data.packing"): {"true": MASKED},
+    ("peft", "mps", "data.packing"): {"true": MASKED},
+    ("peft", "mps", "model.quantization"): {"8bit": NO_BITSANDBYTES, "4bit": NO_BITSANDBYTES},
+}
+"""What is particular to a device; it goes before `TRANSLATIONS`."""

@@ -122,7 +122,7 @@ def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Row
     """A plan without advice."""
     if len(rows.lengths) == 0 or rows.examples == 0:
         raise DataError("There are no training examples to plan for.", "Check data.train in the recipe.")
-    chosen = backends.choose(machine, config.backend, shape.architecture)
+    chosen = backends.choose(machine, config, shape.architecture)
     machine = dataclasses.replace(
         machine, device=chosen.device
     )  # from here on, the machine as the backend uses it
@@ -134,7 +134,7 @@ def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Row
     reasons = {
         "backend": chosen.reason,
         "precision": precision.reason,
-        "quantization": choices.check_quantization(config, machine, chosen.backend),
+        "quantization": choices.quantization_reason(config, chosen.backend),
         "attention": attention_why,
         "packing": packing_why,
     }

@@ -89,7 +89,7 @@ def shape_of(folder: Path) -> ModelShape:
     kind = str(config.get("model_type", "unknown"))
     try:
         if kind in FAMILIES:
-            return _decoder(kind, config, FAMILIES[kind])
+            return decoder(kind, config)
         if kind == "gpt2":
             return _gpt2(config)
         return _measured(kind, config, folder)
@@ -120,8 +120,12 @@ def lora_parameters(
     return sum(rank * (linear.inputs + linear.outputs) * linear.count for linear in adapted)
 
 
-def _decoder(kind: str, config: Mapping[str, Any], family: Family) -> ModelShape:
-    """A decoder of the Llama kind: attention, gated MLP, root-mean-square norms."""
+def decoder(kind: str, config: Mapping[str, Any]) -> ModelShape:
+    """A decoder of the Llama kind: attention, gated MLP, root-mean-square norms.
+
+    `kind` is one of `FAMILIES`, `config` what config.json says. Raises KeyError for what it lacks.
+    """
+    family = FAMILIES[kind]
     hidden, layers = int(config["hidden_size"]), int(config["num_hidden_layers"])
     intermediate, vocab = int(config["intermediate_size"]), int(config["vocab_size"])
     heads = int(config["num_attention_heads"])

@@ -1,17 +1,24 @@
 """Which backend trains: the one asked for, or the first that can here; and why not the others."""
 
+import dataclasses
 from dataclasses import dataclass
-from typing import Literal
 
 from engine.capabilities import BackendName, Device
+from engine.config.schema import TrainConfig
 from engine.errors import ConfigError, FtError, MachineError
 from engine.hardware.probe import Machine
+from engine.planning.translation import refusal
 
 NEEDS: dict[BackendName, tuple[tuple[str, ...], str]] = {
     "mlx": (("mlx", "mlx_lm"), "pip install mlx-lm, and on Linux also 'mlx[cpu]'"),
     "peft": (("torch", "transformers", "peft"), "pip install torch transformers peft"),
 }
 """The backends in the order in which `auto` tries them: packages, and how to get them."""
+
+HOME: dict[BackendName, tuple[Device, str]] = {
+    "mlx": ("mps", "without Apple's GPU it is slower than torch"),
+}
+"""The device that a backend is made for, and why `auto` does not take it on another."""
 
 
 @dataclass(frozen=True)
@@ -40,17 +47,15 @@ class Chosen:
     """The note, and why none of the others."""
 
 
-def choose(
-    machine: Machine, wanted: Literal["auto"] | BackendName = "auto", architecture: str | None = None
-) -> Chosen:
-    """Settle the backend for a model of the kind `architecture` (config.json's `model_type`).
+def choose(machine: Machine, config: TrainConfig | None = None, architecture: str | None = None) -> Chosen:
+    """Settle the backend for a recipe and a model of the kind `architecture` (config.json's `model_type`).
 
-    Raises MachineError where the backend is not installed, ConfigError where it was asked for by name and
-    does not know the model.
+    Raises MachineError where the backend is not installed; ConfigError where it refuses a key of the recipe,
+    or was asked for by name and does not know the model.
     """
-    found = standings(machine, architecture)
-    if wanted != "auto":
-        one = next(one for one in found if one.backend == wanted)
+    found = standings(machine, config, architecture)
+    if config is not None and config.backend != "auto":
+        one = next(one for one in found if one.backend == config.backend)
         if one.problem is not None:
             raise one.problem
         return Chosen(one.backend, one.device, one.note, f"{one.note}, as train.yml asks")
@@ -61,36 +66,60 @@ def choose(
             return Chosen(one.backend, one.device, one.note, "; ".join([one.note, *passed_over]))
         passed_over.append(f"not {one.backend}: {against}")
     problem = found[-1].problem
-    assert problem is not None  # `auto` never leaves the last one alone
+    assert problem is not None  # `auto` leaves the last one alone only where it cannot
     raise problem
 
 
-def standings(machine: Machine, architecture: str | None = None) -> list[Standing]:
-    """Every backend that a recipe can name, in the order in which `auto` tries them."""
-    return [_mlx(machine, architecture), _peft(machine)]
+def standings(
+    machine: Machine, config: TrainConfig | None = None, architecture: str | None = None
+) -> list[Standing]:
+    """Every backend that a recipe can name, in the order in which `auto` tries them.
+
+    Without a recipe or a kind of model, nothing that depends on it speaks against a backend.
+    """
+    return [_standing(backend, machine, config, architecture) for backend in NEEDS]
 
 
-def _mlx(machine: Machine, architecture: str | None) -> Standing:
-    apple = machine.device == "mps"
-    problem: FtError | None = _missing("mlx", machine)
-    if problem is None and architecture is not None and architecture not in machine.mlx_architectures:
-        problem = ConfigError(
-            f"backend: mlx-lm {machine.packages['mlx_lm']} has no model of the kind {architecture}",
-            "Use backend: auto or peft, which take what transformers knows; or a newer mlx-lm.",
+def _standing(
+    backend: BackendName, machine: Machine, config: TrainConfig | None, architecture: str | None
+) -> Standing:
+    device, note, unasked = _place(backend, machine)
+    problem: FtError | None = _missing(backend, machine)
+    if problem is None and architecture is not None:
+        problem = unknown(backend, machine, architecture)
+    if problem is None and config is not None:
+        problem = refusal(config, backend, dataclasses.replace(machine, device=device))
+    return Standing(backend, device, note, problem, unasked)
+
+
+def _place(backend: BackendName, machine: Machine) -> tuple[Device, str, str]:
+    """Where it would compute, in words too, and why `auto` would not have it there."""
+    home, elsewhere = HOME.get(backend, (machine.device, ""))
+    if backend == "mlx" and machine.device != "mps":
+        device: Device = "cpu"  # ft uses MLX on no other GPU
+    else:
+        device = machine.device
+    unasked = "" if device == home else elsewhere
+    if device == "cuda":
+        return device, f"{backend} on {machine.gpu_name}: a CUDA GPU that this torch was built for", unasked
+    if device == "mps":
+        way = (
+            "made for Apple silicon" if backend == "mlx" else "the GPU of Apple silicon, through torch's MPS"
         )
-    if apple:
-        return Standing("mlx", "mps", f"mlx on {machine.gpu_name}: made for Apple silicon", problem, "")
-    note = f"mlx on the CPU ({_cores(machine)})"
-    return Standing("mlx", "cpu", note, problem, "it is slower than torch without Apple's GPU")
+        return device, f"{backend} on {machine.gpu_name}: {way}", unasked
+    cpu = f"{backend} on the CPU ({machine.cores} {'core' if machine.cores == 1 else 'cores'})"
+    return device, cpu if unasked else f"{cpu}: no GPU that the installed torch can use", unasked
 
 
-def _peft(machine: Machine) -> Standing:
-    note = f"peft on the CPU ({_cores(machine)}): no GPU that the installed torch can use"
-    if machine.device == "cuda":
-        note = f"peft on {machine.gpu_name}: a CUDA GPU that this torch was built for"
-    elif machine.device == "mps":
-        note = f"peft on {machine.gpu_name}: the GPU of Apple silicon, through torch's MPS"
-    return Standing("peft", machine.device, note, _missing("peft", machine), "")
+def unknown(backend: BackendName, machine: Machine, architecture: str) -> ConfigError | None:
+    """Why the backend has no code for this kind of model; transformers says so itself when it loads one."""
+    version = machine.packages.get("mlx_lm")
+    if backend != "mlx" or version is None or architecture in machine.mlx_architectures:
+        return None
+    return ConfigError(
+        f"backend: mlx-lm {version} has no code for models of the kind {architecture}",
+        "Use backend: peft, which takes what transformers knows, or a newer mlx-lm.",
+    )
 
 
 def _missing(backend: BackendName, machine: Machine) -> MachineError | None:
@@ -104,7 +133,3 @@ def _missing(backend: BackendName, machine: Machine) -> MachineError | None:
         f"The {backend} backend needs {' and '.join(missing)}, not installed here.",
         f"Install with: {install}",
     )
-
-
-def _cores(machine: Machine) -> str:
-    return f"{machine.cores} {'core' if machine.cores == 1 else 'cores'}"

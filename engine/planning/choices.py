@@ -1,4 +1,4 @@
-"""Backend, precision, attention and packing: each choice comes with its reason, or is refused with a hint."""
+"""Precision, attention and packing: each choice comes with its reason."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,10 +6,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from engine.capabilities import CAPABILITIES, BackendName, Dtype
+from engine.capabilities import BackendName, Dtype
 from engine.config.schema import TrainConfig
-from engine.errors import ConfigError
 from engine.hardware.probe import Machine
+from engine.planning.translation import has_bf16
 
 Attention = Literal["sdpa", "flash_attention_2", "eager"]
 Lengths = npt.NDArray[np.int64]
@@ -28,7 +28,7 @@ class Precision:
 
 
 def precision(config: TrainConfig, machine: Machine, backend: BackendName) -> Precision:
-    """Number formats. Raises ConfigError for one that the device cannot compute."""
+    """Number formats, for a recipe that the backend does not refuse."""
     wanted = config.training.precision
     full = config.adapter.type == "none"
     compute, why = _compute_dtype(wanted, machine, backend)
@@ -50,13 +50,8 @@ def _compute_dtype(
     asked = "" if wanted == "auto" else ", as train.yml asks"
     if wanted == "fp32":
         return "fp32", f"fp32 arithmetic{asked}"
-    if wanted != "auto" and wanted not in CAPABILITIES[backend, machine.device].precisions:
-        raise ConfigError(
-            f"training.precision: {wanted} is not for the CPU, which has no fast arithmetic in it",
-            "Use precision: auto, which chooses what this CPU is fast at.",
-        )
     if backend == "mlx" and machine.device == "cpu":
-        return "fp32", "fp32 arithmetic: on the CPU, MLX is several times slower in half precision"
+        return "fp32", "fp32 arithmetic: the most exact, and MLX on the CPU is for small models"
     if machine.device == "cpu":
         if machine.bf16:
             return "bf16", f"bf16 arithmetic{asked}: this CPU has instructions for it"
@@ -69,34 +64,18 @@ def _compute_dtype(
         return chosen, f"{chosen} arithmetic{asked}: half the memory of fp32 on Apple's GPU"
     if wanted == "fp16":
         return "fp16", f"fp16 arithmetic{asked}"
-    if machine.gpu_capability is not None and machine.gpu_capability >= (8, 0):
+    if has_bf16(machine):
         return "bf16", f"bf16 arithmetic{asked}: the GPU's tensor cores take it, and it cannot overflow"
-    if wanted == "bf16":
-        raise ConfigError(
-            f"training.precision: {machine.gpu_name} has no bf16 arithmetic (it came with compute "
-            "capability 8.0)",
-            "Use precision: auto, which takes fp16 here.",
-        )
     return "fp16", "fp16 arithmetic: this GPU is older than bf16 (compute capability 8.0)"
 
 
-def check_quantization(config: TrainConfig, machine: Machine, backend: BackendName) -> str:
-    """Why the weights are held so. Raises ConfigError where quantised training cannot run."""
+def quantization_reason(config: TrainConfig, backend: BackendName) -> str:
+    """Why the weights are held so."""
     wanted = config.model.quantization
     if wanted == "none":
         return "not quantised, as train.yml says"
     if backend == "mlx":
         return f"{wanted[0]}-bit weights with a scale and an offset for each 64 (MLX), as train.yml says"
-    if wanted not in CAPABILITIES["peft", machine.device].quantizations:
-        raise ConfigError(
-            f"model.quantization: {wanted} needs bitsandbytes, which does not run on Apple's GPU",
-            "Use quantization: none.",
-        )
-    if "bitsandbytes" not in machine.packages:
-        raise ConfigError(
-            f"model.quantization: {wanted} needs the package bitsandbytes, not installed here",
-            "Install it with: pip install bitsandbytes, or use quantization: none.",
-        )
     if wanted == "8bit":
         return "8-bit weights with one scale a row (bitsandbytes), as train.yml says"
     double = " with quantised scales" if config.model.double_quant else ""

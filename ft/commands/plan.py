@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.config.load import load_recipe
-from engine.errors import CheckFailed
+from engine.errors import CheckFailed, ConfigError
 from engine.plan import Plan
 from engine.planning.limits import gigabytes
-from engine.planning.look import look
+from engine.planning.look import look, look_at_all
+from ft.commands.plan_backends import show
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -26,11 +27,22 @@ def plan(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe.")
     ] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option("--backend", metavar="NAME", help="Plan for this backend; `all` compares them."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Exit with 1 if it does not fit.")] = False,
 ) -> None:
     """Say what a recipe will do, need and take, without training."""
-    settled = look(load_recipe(config, overrides or []).config)
+    changes = [*(overrides or []), *([] if backend in (None, "all") else [f"backend={backend}"])]
+    recipe = load_recipe(config, changes).config
+    if backend == "all":
+        if check:
+            raise ConfigError("--check looks at one plan, --backend all at several", "Leave one of them out.")
+        show(look_at_all(recipe), json)
+        return
+    settled = look(recipe)
     if json:
         sys.stdout.write(settled.to_json())
     else:
