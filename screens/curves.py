@@ -2,19 +2,23 @@
 
 import contextlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from textual.message import Message
 
 from engine.runs import log, registry
-from engine.runs.events import Event
+from engine.runs.events import Event, Memory, beginning
 from engine.runs.series import RunSeries
 
 KEPT = 24
 """Runs whose curves are kept in memory."""
+CAPACITY = 1 << 15
+"""Points of a curve; of a longer run several steps become one, and Monitor shows them singly."""
 CHUNK = 1 << 18
+PASSED_OVER = (beginning(Memory),)
+"""Not drawn here, and half of all lines."""
 
 
 @dataclass
@@ -45,6 +49,15 @@ class CurveGrown(Message):
         self.events = events
 
 
+class CurveReading(Message):
+    """How much of a run's file has been read, from 0 to 1."""
+
+    def __init__(self, run_id: str, share: float) -> None:
+        super().__init__()
+        self.run_id = run_id
+        self.share = share
+
+
 @dataclass(frozen=True)
 class Wanted:
     """A run whose curve is to be shown; `offset` is how far it has been read, None for not at all."""
@@ -54,34 +67,34 @@ class Wanted:
     offset: int | None
 
 
-def read_curves(
-    wanted: Sequence[Wanted], post: Callable[[Message], object], cancelled: Callable[[], bool]
-) -> None:
-    """Read what is wanted and post it, run by run. A run that cannot be read has an empty curve. Blocks."""
-    for run in wanted:
-        file, offset = run.folder / registry.EVENTS, run.offset
-        with contextlib.suppress(OSError):
-            if offset is not None and file.stat().st_size < offset:
-                offset = None  # written anew
-        if offset is None:
-            curve = _whole(file, cancelled)
-            if curve is None:
-                return
-            post(CurveRead(run.run_id, curve))
-        else:
-            _grown(run.run_id, file, offset, post, cancelled)
+def read_curve(wanted: Wanted, post: Callable[[Message], object], cancelled: Callable[[], bool]) -> None:
+    """Read what is wanted and post it. A run that cannot be read has an empty curve. Blocks."""
+    file, offset = wanted.folder / registry.EVENTS, wanted.offset
+    with contextlib.suppress(OSError):
+        if offset is not None and file.stat().st_size < offset:
+            offset = None  # written anew
+    if offset is None:
+        curve = _whole(wanted.run_id, file, post, cancelled)
+        if curve is not None:
+            post(CurveRead(wanted.run_id, curve))
+    else:
+        _grown(wanted.run_id, file, offset, post, cancelled)
 
 
-def _whole(file: Path, cancelled: Callable[[], bool]) -> Curve | None:
-    curve = Curve(RunSeries())
+def _whole(
+    run_id: str, file: Path, post: Callable[[Message], object], cancelled: Callable[[], bool]
+) -> Curve | None:
+    curve = Curve(RunSeries(capacity=CAPACITY))
     with contextlib.suppress(OSError):  # gone or unreadable: the list says so, and the curve is empty
+        size = file.stat().st_size
         while not cancelled():
-            events, offset = log.chunk(file, curve.offset, CHUNK)
+            events, offset = log.chunk(file, curve.offset, CHUNK, PASSED_OVER)
             if offset == curve.offset:
                 return curve
             curve.offset = offset
             for event in events:
                 curve.series.feed(event)
+            post(CurveReading(run_id, min(1.0, offset / size)))
         return None
     return curve
 
@@ -91,7 +104,7 @@ def _grown(
 ) -> None:
     with contextlib.suppress(OSError):
         while not cancelled():
-            events, end = log.chunk(file, offset, CHUNK >> 2)
+            events, end = log.chunk(file, offset, CHUNK >> 2, PASSED_OVER)
             if end == offset:
                 return
             post(CurveGrown(run_id, offset, end, tuple(events)))

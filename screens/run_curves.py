@@ -3,7 +3,7 @@
 from textual import work
 from textual.getters import query_one
 from textual.timer import Timer
-from textual.worker import get_current_worker
+from textual.worker import Worker, get_current_worker
 
 from engine import paths
 from engine.errors import ConfigError, FtError
@@ -11,14 +11,16 @@ from engine.runs import registry
 from engine.runs.index import RunSummary
 from engine.runs.series import AXES, AxisName
 from screens.base import FtScreen
-from screens.curves import CurveGrown, CurveRead, Curves, Wanted, read_curves
-from screens.themes import SERIES
+from screens.curves import CurveGrown, CurveRead, CurveReading, Curves, Wanted, read_curve
+from screens.format import percent
 from screens.widgets.chart import Chart, Line
-from screens.widgets.runs_table import NUMBERS, SLOTS, RunsTable
+from screens.widgets.runs_table import NUMBERS, SLOTS, RunsTable, colour_of
 
 BOTH_LOSSES = 3
 """So many runs at most are drawn with their held-out loss too; more would hide each other."""
 SMOOTHING = (0.0, 0.6, 0.8, 0.9, 0.95, 0.98)
+SLOW_SHARE = 0.01
+"""From here on it is told how much has been read; most files are read before anyone could."""
 PAUSE_S = 0.12
 """How long the cursor has to rest on a run before its curve is read."""
 
@@ -35,10 +37,19 @@ class CurvesScreen(FtScreen):
         """The selected runs, each with the number and colour that it keeps while it is selected."""
         self.curves = Curves()
         self.axis: AxisName = AXES[0]
+        self._readers: dict[str, Worker[None]] = {}
+        self._shares: dict[str, float] = {}
+        """How much of each curve that is being read from its start has been read."""
         self._rest: Timer | None = None
         self._drawn: tuple[object, ...] = ()
 
+    def on_curve_reading(self, message: CurveReading) -> None:
+        if message.run_id in self._readers:
+            self._shares[message.run_id] = message.share
+            self._draw()
+
     def on_curve_read(self, message: CurveRead) -> None:
+        self._shares.pop(message.run_id, None)
         self.curves.take(message)
         self._draw()
 
@@ -66,19 +77,24 @@ class CurvesScreen(FtScreen):
         self._rest = self.set_timer(PAUSE_S, self._read_now)
 
     def _read_now(self) -> None:
+        """Read what is shown and not known yet; what is being read goes on, unless it is no longer shown."""
         self._draw()
-        wanted = []
-        for run, _ in self._shown():
-            held = self.curves.get(run.id)
+        shown = {run.id: run for run, _ in self._shown()}
+        for run_id in set(self._readers) - set(shown):
+            self._readers.pop(run_id).cancel()
+            self._shares.pop(run_id, None)
+        for run in shown.values():
+            held, reader = self.curves.get(run.id), self._readers.get(run.id)
+            if reader is not None and not reader.is_finished:
+                continue
             if held is None or run.alive or _newer(run, held.offset):
-                wanted.append(Wanted(run.id, run.folder, held.offset if held else None))
-        if wanted:
-            self._read(wanted)
+                wanted = Wanted(run.id, run.folder, held.offset if held else None)
+                self._readers[run.id] = self._read(wanted)
 
-    @work(thread=True, exclusive=True, group="curves", exit_on_error=False)
-    def _read(self, wanted: list[Wanted]) -> None:
+    @work(thread=True, group="curves", exit_on_error=False)
+    def _read(self, wanted: Wanted) -> None:
         worker = get_current_worker()
-        read_curves(wanted, self.post_message, lambda: worker.is_cancelled)
+        read_curve(wanted, self.post_message, lambda: worker.is_cancelled)
 
     def _draw(self) -> None:
         """Give the chart the lines that are to be seen, where they are not the same as before."""
@@ -91,27 +107,37 @@ class CurvesScreen(FtScreen):
         for run, slot, curve in held:
             if curve is None:
                 continue
-            label, colour = self._label(run, slot), SERIES[slot]
+            label, colour = self._label(run, slot), colour_of(slot)
+            mark = NUMBERS[slot] if self.slots else ""
             loss = curve.series.series("loss", self.axis)
             if len(held) == 1:
-                lines.append(Line(label, loss, colour, "raw"))
-            lines.append(Line(label, loss.smoothed(weight), colour, "smooth"))
+                lines.append(Line(label, loss, colour, "raw", mark))
+            lines.append(Line(label, loss.smoothed(weight), colour, "smooth", mark))
             if len(held) <= BOTH_LOSSES:
                 scores = curve.series.series("eval_loss", self.axis)
-                lines.append(
-                    Line(f"{NUMBERS[slot]} held out" if self.slots else "held out", scores, colour, "points")
-                )
+                lines.append(Line(f"{mark} held out".strip(), scores, colour, "points"))
         self.chart.set_lines(lines)
         self.chart.axis_label = self.axis
-        self.chart.title = "loss" + (f" of {len(shown)} selected" if self.slots else "")
-        self.chart.note = f"ema {weight:g}" if weight else "not smoothed"
-        reading = any(curve is None for _, _, curve in held)
-        self.chart.empty = "Reading …" if reading else "This run has no step yet."
+        self.chart.title = "loss" + (self._of_selected(len(shown)) if self.slots else "")
+        smoothing = f"ema {weight:g}" if weight else "not smoothed"
+        unread = [run.id for run, _, curve in held if curve is None]
+        self.chart.note = " · ".join([smoothing, *([self._reading(unread)] if unread and lines else [])])
+        self.chart.empty = f"{self._reading(unread)} …" if unread else "This run has no step yet."
+
+    def _of_selected(self, shown: int) -> str:
+        there = len({run.id for run in self.host.runs} & set(self.slots))
+        return f" of {there} selected" if shown == there else f" of {shown} of {there} selected"
+
+    def _reading(self, unread: list[str]) -> str:
+        """How far those curves are that are not there yet."""
+        share = sum(self._shares.get(run_id, 0.0) for run_id in unread) / len(unread)
+        return f"Reading {percent(share)}" if share >= SLOW_SHARE else "Reading"
 
     def _key(self) -> tuple[object, ...]:
         """Equal where the chart would be given the same lines."""
         curves = tuple((run.id, slot, id(self.curves.get(run.id))) for run, slot in self._shown())
-        return (self.axis, self.host.preferences.smoothing, curves, bool(self.slots))
+        shares = tuple(round(self._shares.get(run.id, 0.0), 2) for run, _ in self._shown())
+        return (self.axis, self.host.preferences.smoothing, curves, shares, len(self.slots))
 
     def _label(self, run: RunSummary, slot: int) -> str:
         return f"{NUMBERS[slot]} {run.name}" if self.slots else run.name

@@ -6,7 +6,7 @@ from rich.text import Text
 
 from engine import paths
 from engine.runs.filter import sources
-from engine.runs.index import RunSummary
+from engine.runs.summary import RunSummary
 from screens import format as show
 from screens.widgets.runs_table import STATUS, status_of
 
@@ -19,7 +19,7 @@ HINTS = {
     "failed": "r tries again from its last checkpoint.",
     "dead": "Its engine ended without a word. r goes on from its last checkpoint.",
 }
-SHORT = ("step", "loss", "best", "speed", "lr", "model")
+SHORT = ("step", "loss", "best", "speed", "lr", "tags", "model")
 
 
 def described(run: RunSummary, colours: Mapping[str, str], short: bool = False) -> Text:
@@ -76,6 +76,8 @@ def _facts(run: RunSummary) -> Iterator[tuple[str, str]]:
         yield "speed", f"{run.tokens_per_s:.0f} tokens/s"
     if state.started and state.updated:
         yield "took", show.duration(state.updated - state.started)
+    if run.tags:
+        yield "tags", " ".join(run.tags)
     if config:
         yield "model", str(config.get("model.base", show.MISSING))
         yield "data", ", ".join(sources(config.get("data.train"))) or show.MISSING

@@ -146,9 +146,12 @@ def test_runs_compare_prints_both_sides_and_json_the_same(ft_home: Path) -> None
 
 def test_runs_list_takes_a_filter_and_points_at_a_mistake(ft_home: Path) -> None:
     make_run("20260101-000000-sql", lr=1e-3)
-    make_run("20260102-000000-chat", lr=2e-4)
+    recipe = make_run("20260102-000000-chat", lr=2e-4).folder / "train.yml"
+    recipe.write_text(recipe.read_text().replace("tags: []", "tags: [tried]"))
     done = ft("runs", "list", "--filter", "lr>5e-4 tag:sql", "--json")
     assert [run["id"] for run in json.loads(done.stdout)] == ["20260101-000000-sql"]
+    (tagged,) = json.loads(ft("runs", "list", "--filter", "tag:tried", "--json").stdout)
+    assert (tagged["id"], tagged["tags"]) == ("20260102-000000-chat", ["tried"])
     wrong = ft("runs", "list", "--filter", "name:sql los<1")
     assert wrong.returncode == ConfigError.exit_code
     message, text, pointer = wrong.stderr.splitlines()[:3]

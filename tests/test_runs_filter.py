@@ -24,7 +24,12 @@ def run(name: str, config: dict[str, Any] | None = None, damaged: str = "", **st
 
 RUNS = (
     run("sql-helper", {"training.learning_rate": 2e-4, "adapter.rank": 16}, status="completed", loss=0.8),
-    run("sql-old", {"training.learning_rate": 1e-5, "adapter.rank": 64}, status="stopped", loss=1.5),
+    run(
+        "sql-old",
+        {"training.learning_rate": 1e-5, "adapter.rank": 64, "tags": ["tried", "v1.2"]},
+        status="stopped",
+        loss=1.5,
+    ),
     run("café", {"model.base": "Qwen/Qwen3-0.6B", "data.train": ["a.jsonl", {"path": "b.csv"}]}, step=3),
     run("diverged", {"training.gradient_checkpointing": True}, status="failed", loss=float("nan")),
     run("broken", damaged="train.yml is gone", status="queued"),
@@ -57,6 +62,9 @@ def names(text: str) -> list[str]:
         ("status:damaged", ["broken"]),
         ("tag:sql", ["sql-helper", "sql-old"]),
         ("tag:sq", []),
+        ("tag:tried", ["sql-old"]),
+        ("tag:v1.2,helper", ["sql-helper", "sql-old"]),
+        ("tried", ["sql-old"]),
         ("sql -old", ["sql-helper"]),
         ("-sql -status:queued", ["diverged"]),
         ("-loss<1 lr>0", ["sql-old"]),

@@ -12,6 +12,7 @@ from engine.runs.events import Failed
 from engine.runs.run import Run
 from ft import app
 from ft.app import FtApp
+from screens import curves
 from screens.compare import CompareScreen
 from screens.runs import RunsScreen
 from screens.themes import SERIES
@@ -185,6 +186,43 @@ async def test_selected_runs_are_overlaid_each_in_a_colour_that_it_keeps(three_r
         assert seen.screen.slots == {three_runs[1].id: 1, three_runs[2].id: 2}
         await seen.press("escape")
         assert not seen.screen.slots
+
+
+async def test_more_runs_than_colours_are_overlaid_each_with_a_mark_of_its_own(ft_home: Path) -> None:
+    for number in range(22):
+        make_run(f"20260201-0000{number:02}-n{number:02}", steps=5)
+    async with runs_screen(22) as seen:
+        chart = seen.screen.chart
+        await seen.press(*["space", "down"] * 22)
+        await seen.until(lambda: len(chart.lines) == 20)
+        assert len({line.symbol for line in chart.lines}) == len({line.label for line in chart.lines}) == 20
+        assert chart.lines[0].colour == chart.lines[8].colour
+        assert chart.title == "loss of 20 of 22 selected"
+
+
+async def test_a_long_curve_goes_on_being_read_while_other_runs_change(
+    three_runs: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(curves, "CHUNK", 1)  # a line at a time
+    async with runs_screen(3) as seen:
+        for number in range(31, 300):
+            three_runs[0].emit(step(number, 1.0))
+        await seen.press("space", "down", "space")
+        started = dict(seen.screen._readers)
+        three_runs[2].emit(step(11, 0.5))
+        await seen.until(lambda: seen.screen.settled)
+        assert all(not worker.is_cancelled for worker in started.values())
+
+
+async def test_the_filter_proposes_how_a_word_may_go_on(ft_home: Path) -> None:
+    run = make_run("20260101-000000-chat", steps=3)
+    recipe = run.folder / "train.yml"
+    recipe.write_text(recipe.read_text().replace("tags: []", "tags: [sql, spider]"))
+    async with runs_screen(1) as seen:
+        await seen.press("slash", *"sta", "right", *"comp", "right", "space", *"tag", "right", *"sp", "right")
+        assert seen.screen.filter.value == "status:completed tag:spider"
+        assert seen.names() == ["chat"]
+        assert "tags    sql spider" in seen.text("#details")
 
 
 async def test_the_chart_shows_the_run_under_the_cursor_and_grows_with_it(three_runs: list[Run]) -> None:

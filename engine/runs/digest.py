@@ -11,14 +11,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from engine.runs.events import Event, Failed, Started, Step, decode
+from engine.runs.events import Event, Failed, Memory, Started, Step, beginning, decode
 from engine.runs.state import RunState, advance, superseded
 from engine.runs.totals import Sum, Totals
 
 POINTS = 31
 """Points of the outline at most; the last step's loss comes on top."""
-OFTEN = (b'{"v": 1, "type": "step",', b'{"v": 1, "type": "memory",')
-"""How the lines begin of which only some matter (`engine.runs.events.encode` writes them so)."""
+OFTEN = (beginning(Step), beginning(Memory))
+"""How the lines begin of which only some matter."""
 RARELY = 3
 """Other lines are not so many that a file has fewer steps than this part of what would fill it."""
 TAIL = 64

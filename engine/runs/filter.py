@@ -3,7 +3,7 @@
     terms       parts between spaces; all of them have to hold; `-` in front turns one round
     numbers     field and one of < <= > >= = !=, then a number: 1e-4, 10k, 2M, nan; times as 30min, 2h, 3d
     text        field:words (holds the words) or field=word (is the word); several, separated by commas: any
-    anything    a bare word is looked for in name, id, status, model and data; "two words" in quotes
+    anything    a bare word is looked for in name, tags, id, status, model and data; "two words" in quotes
 
 Fields are those of `FIELDS`, and every key of the recipe: `adapter.rank=16`, `training.scheduler:cosine`.
 """
@@ -37,7 +37,9 @@ FIELDS: dict[str, Field] = {
     "name": Field("the recipe's name", lambda run: run.name, "text"),
     "id": Field("the run's id", lambda run: run.id, "text"),
     "tag": Field(
-        "a word of the name, between its - _ and .", lambda run: re.split(r"[-_.]", run.name), "text"
+        "a tag of the recipe, or a word of the name between its - _ and .",
+        lambda run: [*run.tags, *re.split(r"[-_.]", run.name)],
+        "text",
     ),
     "status": Field(
         "queued, running, paused, completed, stopped, failed, dead; or damaged",
@@ -63,7 +65,7 @@ FIELDS: dict[str, Field] = {
 }
 """The short names; a name with a dot in it is a key of the recipe."""
 
-ANYWHERE = ("name", "id", "status", "model", "data")
+ANYWHERE = ("name", "tag", "id", "status", "model", "data")
 UNITS = {"k": 1e3, "m": 1e6, "b": 1e9}
 SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _TERM = re.compile(

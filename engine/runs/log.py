@@ -55,17 +55,21 @@ def read(path: Path, following: Callable[[], bool] | None = None, offset: int = 
         time.sleep(TAIL_S)
 
 
-def chunk(path: Path, offset: int, size: int = 4 * BLOCK) -> tuple[list[Event], int]:
+def chunk(
+    path: Path, offset: int, size: int = 4 * BLOCK, without: tuple[bytes, ...] = ()
+) -> tuple[list[Event], int]:
     """The events of about `size` bytes from `offset` on, and the offset of what comes next.
 
-    The same offset means that there is nothing new. Raises FileNotFoundError.
+    The same offset means that there is nothing new. Lines that begin as one of `without` are not decoded.
+    Raises FileNotFoundError.
     """
     with path.open("rb") as file:
         file.seek(offset)
         lines = file.readlines(size)
     if lines and not lines[-1].endswith(b"\n"):
         lines.pop()
-    return [event for event in map(decode, lines) if event is not None], offset + sum(map(len, lines))
+    events = (decode(line) for line in lines if not line.startswith(without))
+    return [event for event in events if event is not None], offset + sum(map(len, lines))
 
 
 def whole_length(path: Path) -> int:

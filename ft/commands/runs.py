@@ -39,9 +39,9 @@ def list_(
     there = Index().refresh()
     runs = [run for run in there if meant(run)]
     if json:
-        damage = [{"damaged": run.damaged} if run.damaged else {} for run in runs]
+        more = [{"tags": run.tags} | ({"damaged": run.damaged} if run.damaged else {}) for run in runs]
         listed = [facts(Run(run.folder, run.id), run.state) for run in runs]
-        _print_json([body | more for body, more in zip(listed, damage, strict=True)])
+        _print_json([body | own for body, own in zip(listed, more, strict=True)])
         return
     if not runs:
         none = "There are no runs yet. Start one with: ft train"
@@ -51,7 +51,8 @@ def list_(
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
-    for title in ("run", "status", "step", "loss", "best held-out loss", "age"):
+    tagged = ["tags"] if any(run.tags for run in runs) else []
+    for title in ("run", "status", "step", "loss", "best held-out loss", "age", *tagged):
         table.add_column(title, no_wrap=True)
     for run in runs:
         state = run.state
@@ -59,7 +60,8 @@ def list_(
         if run.damaged:
             status.append(" (damaged)", "red")
         age = narrate.age(time.time() - state.started) if state.started else ""
-        table.add_row(run.id, status, _position(state), _number(state.loss), _number(state.best), age)
+        cells = (run.id, status, _position(state), _number(state.loss), _number(state.best), age)
+        table.add_row(*cells, *([Text(" ".join(run.tags))] if tagged else []))
     out().print(table)
 
 
@@ -104,7 +106,8 @@ def show(run: RunArgument = None, json: Json = False) -> None:
     state = found.state()
     evals = [event for event in current(found.events()) if isinstance(event, Eval)]
     if json:
-        body = facts(found, state) | {"evaluations": [asdict(event) for event in evals]}
+        body = facts(found, state) | {"tags": summary_of(found).tags}
+        body |= {"evaluations": [asdict(event) for event in evals]}
         _print_json(body | {"provenance": found.provenance})
         return
     from rich.table import Table
@@ -161,6 +164,7 @@ def _described(run: Run, state: RunState, evals: list[Eval]) -> list[tuple[str, 
     rows = [("run", run.id), ("folder", str(run.folder)), ("status", _status(state))]
     try:
         config = run.config
+        rows += [("tags", " ".join(config.tags))] if config.tags else []
         rows += [("model", config.model.base), ("data", _data(config.data.train))]
     except FtError as error:
         rows.append(("recipe", f"unreadable: {error.message}"))

@@ -3,16 +3,18 @@
 import textwrap
 from collections.abc import Sequence
 
-from screens.widgets.braille import Canvas
-from screens.widgets.chart_picture import ChartMark, Line, Picture, Scale
+from screens.widgets.chart_picture import ChartMark, Picture, Scale
 from screens.widgets.chart_sheet import Frame, Sheet
-from screens.widgets.chart_trace import compose, trace
+from screens.widgets.chart_trace import Tracer
 
 LEVELS = {"plan": "╌", "limit": "┄"}
 
 
-def draw(picture: Picture, width: int, height: int) -> Frame:
-    """The picture in `width` by `height` cells; parts that have no room are left out, the plot last."""
+def draw(picture: Picture, width: int, height: int, tracer: Tracer | None = None) -> Frame:
+    """The picture in `width` by `height` cells; parts that have no room are left out, the plot last.
+
+    With the `tracer` of the time before, lines are drawn again only where they have changed.
+    """
     sheet = Sheet(width, height)
     top = 0
     if height >= 4:
@@ -30,7 +32,7 @@ def draw(picture: Picture, width: int, height: int) -> Frame:
     _upright(sheet, frame, scale, values, texts)
     if bottom < height:
         _along(sheet, frame, picture, bottom)
-    _plot(sheet, frame, picture, scale)
+    _plot(sheet, frame, picture, scale, tracer or Tracer())
     return Frame(sheet.rows(), left, top, width - left, tall)
 
 
@@ -77,7 +79,7 @@ def _legend(picture: Picture) -> list[tuple[str, str, str]]:
     for symbol, line, raw in picture.entries():
         at = picture.x1 if picture.cursor is None else picture.cursor
         point = line.series.nearest(at)
-        text = line.label
+        text = line.label.removeprefix(symbol).lstrip()
         if point:
             text += f" {picture.value_text(point[1])}"
             far = abs(point[0] - at) > (picture.x1 - picture.x0) / 100
@@ -124,20 +126,18 @@ def _cell(picture: Picture, x: float, width: int) -> int:
     return min(width - 1, int((x - picture.x0) / span * width)) if span > 0 else 0
 
 
-def _plot(sheet: Sheet, frame: Frame, picture: Picture, scale: Scale) -> None:
+def _plot(sheet: Sheet, frame: Frame, picture: Picture, scale: Scale, tracer: Tracer) -> None:
     _levels(sheet, frame, picture, scale)
-    layers: list[tuple[Canvas, Line]] = []
     ends: list[tuple[int, int, str, str]] = []
     symbols = {id(line): symbol for symbol, line, _ in picture.entries()}
     for line in sorted(picture.lines, key=lambda line: ("raw", "smooth", "points").index(line.style)):
-        canvas = Canvas(frame.width, frame.height, picture.blocks)
-        places = trace(canvas, picture, line, scale)
-        layers.append((canvas, line))
+        trace = tracer.trace(picture, line, scale, frame.width, frame.height)
+        places, deep = trace.places, trace.canvas.deep
         symbol = symbols.get(id(line))
         if symbol and places:
             dots = places if line.style == "points" and len(places) <= frame.width / 3 else places[-1:]
-            ends += [(c // 2, r // canvas.deep, symbol, f"line {line.colour}") for c, r in dots]
-    compose(sheet, frame, layers)
+            ends += [(c // 2, r // deep, symbol, f"line {line.colour}") for c, r in dots]
+    tracer.compose(sheet, frame)
     for x, y, symbol, style in ends:
         sheet.write(frame.left + x, frame.top + y, symbol, style)
     _level_labels(sheet, frame, picture, scale)

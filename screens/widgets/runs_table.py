@@ -16,14 +16,21 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from engine.runs.index import RunSummary
+from engine.runs.summary import RunSummary
 from screens import format as show
 from screens.themes import SERIES
 from screens.widgets.spark import spark
 
-SLOTS = len(SERIES)
-"""Runs that a chart tells apart; those selected beyond them are not drawn."""
-NUMBERS = "①②③④⑤⑥⑦⑧"
+NUMBERS = "①②③④⑤⑥⑦⑧⑨⑩⑪⑫⑬⑭⑮⑯⑰⑱⑲⑳"
+"""Marks of selected runs, in table and chart; as many are drawn. Colours come again after eight, marks do not."""
+SLOTS = len(NUMBERS)
+
+
+def colour_of(slot: int) -> str:
+    """The colour of the selected run that has this number, from 0."""
+    return SERIES[slot % len(SERIES)]
+
+
 STATUS = {
     "running": ("●", "good"),
     "paused": ("‖", "warn"),
@@ -93,6 +100,7 @@ COLUMNS = (
     Column("lr", 8, 6, _setting("training.learning_rate"), right=True),
     Column("tok/s", 6, 7, _speed, right=True),
     Column("rank", 5, 9, _setting("adapter.rank"), right=True),
+    Column("tags", 12, 10, lambda run, now: (" ".join(run.tags), "muted")),
     Column("model", 20, 8, _setting("model.base")),
 )
 GAP = 2
@@ -235,7 +243,7 @@ class RunsTable(ScrollView, can_focus=True):
             return [Segment(" " * width, base)]
         if slot >= SLOTS:
             return [Segment(_fitted(" +", width, False), base)]
-        bar = Segment("▌", base + Style(color=SERIES[slot], bold=True))
+        bar = Segment("▌", base + Style(color=colour_of(slot), bold=True))
         return [bar, Segment(_fitted(NUMBERS[slot], width - 1, False), base)]
 
     def _go(self, place: int) -> None:
