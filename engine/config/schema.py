@@ -67,8 +67,24 @@ Name = Annotated[
 ]
 
 TagWord = Annotated[
-    str, pattern(r'^[^\s,"]{1,64}$', "at most 64 characters, without spaces, commas and quotes")
+    str, _pattern(r'^[^\s,"]{1,64}$', "at most 64 characters, without spaces, commas and quotes")
 ]
+
+
+class Section(BaseModel):
+    """A mapping of the recipe: frozen, and closed to keys that it does not know.
+
+    Pydantic could read the text under each field itself (`use_attribute_docstrings`), but would at every
+    start; `engine.config.rules` reads it where it is shown.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty(cls, value: Any) -> Any:
+        """A section whose keys are all commented out is its defaults."""
+        return {} if value is None else value
 
 
 class Model(Section):
@@ -224,9 +240,9 @@ class TrainConfig(Section):
 
     name: Name = "run"
     """Part of the run's id, and what lists show."""
-    tags: list[TagWord] = Field(default=[])
+    tags: list[TagWord] = []
     """Words to find the run by: `tag:sql` in the app's Runs and in `ft runs list --filter`."""
-    seed: Annotated[int, Field(ge=0, lt=2**31), Whole] = 42
+    seed: Annotated[int, Field(ge=0, lt=2**31), BeforeValidator(_whole)] = 42
     """Fixes row order, split, adapter start and dropout."""
     backend: Literal["auto", "mlx", "peft"] = "auto"
     """What computes: `mlx` is Apple's MLX; `peft` is transformers + PEFT on CUDA, MPS or CPU."""
