@@ -1,23 +1,18 @@
-"""The full-screen app: it shows the screens, and watches runs and machine for them."""
+"""The full-screen app: it shows the screens, and does for them what they ask for."""
 
 import asyncio
-import gc
 import os
 import signal
-import threading
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import work
-from textual.message import Message
 from textual.screen import Screen
-from textual.worker import get_current_worker
 
-from engine import paths
 from engine.errors import FtError
-from ft.shell import Shell
+from ft.outside import Outside
 from screens.actions import SCREENS, Action, bindings
 from screens.base import FtScreen
 from screens.messages import (
@@ -32,8 +27,6 @@ from screens.widgets.confirm import Confirm
 from screens.widgets.leave import Leave
 
 if TYPE_CHECKING:
-    from engine.client import Client
-    from engine.hardware.sample import Sample
     from engine.process import Engine
     from engine.runs.index import RunSummary
 
@@ -49,7 +42,7 @@ def _screen(scope: str) -> Callable[[], Screen[Any]]:
     return make
 
 
-class FtApp(Shell):
+class FtApp(Outside):
     """See `screens.host.Host` for what it does for the screens."""
 
     TITLE = "ft"
@@ -57,23 +50,13 @@ class FtApp(Shell):
     ENABLE_COMMAND_PALETTE = False
     BINDINGS = bindings("app")
     MODES: ClassVar[dict[str, Any]] = {scope: _screen(scope) for _, scope, _ in SCREENS}
-    SAMPLES = 600
-    """Samples of the machine that are kept: ten minutes."""
-    LOOK_S = 1.0
 
     def __init__(self, start: str = "home", run: str | None = None, only: bool = False) -> None:
         """`start` is the first screen, `run` what it shows; with `only`, there is no other."""
         super().__init__()
-        self.runs: tuple[RunSummary, ...] = ()
-        self.samples: list[Sample] = []
-        self.engine_pid: int | None = None
         self._start = start
         self._run = run
         self._only = only
-        self._looked = False
-        self._service: Client | None = None
-        self._starting = threading.Lock()
-        self._engines: list[Engine] = []
 
     def on_mount(self) -> None:
         self._use_preferences()
@@ -83,97 +66,32 @@ class FtApp(Shell):
             self.go(self._start)
         else:
             self.show_run(self._run)
-        self.call_after_refresh(self._watch)
-
-    def _watch(self) -> None:
-        """Look outside, once the first picture stands: what that needs is imported only then."""
-        gc.enable()
-        self.watch_runs()
-        self.watch_machine()
-
-    async def on_unmount(self) -> None:
-        if self._service is not None:
-            await asyncio.to_thread(self._service.close)
-
-    # What goes on outside
-
-    @work(thread=True)
-    def watch_runs(self) -> None:
-        """Look at the runs folder each second, and tell what has changed."""
-        from engine.runs.index import Index
-
-        index, worker, last = Index(), get_current_worker(), None
-        while not worker.is_cancelled:
-            found = index.refresh(within=self.LOOK_S / 2)
-            if found != last:
-                self.post_message(RunsChanged(found))
-                last = found
-            worker.cancelled_event.wait(self.LOOK_S)
-
-    @work(thread=True)
-    def watch_machine(self) -> None:
-        """Sample the machine each second."""
-        from engine.hardware.monitor import Monitor
-
-        monitor, worker = Monitor(), get_current_worker()
-        while not worker.is_cancelled:
-            self.post_message(MachineSampled(monitor.sample(self.engine_pid)))
-            worker.cancelled_event.wait(self.LOOK_S)
-
-    def on_runs_changed(self, message: RunsChanged) -> None:
-        self.runs = message.runs
-        self._looked = True
-        self._engines = [engine for engine in self._engines if engine.supervisor.poll() is None]
-        self._tell(message)
-
-    def on_machine_sampled(self, message: MachineSampled) -> None:
-        self.samples = [*self.samples[-self.SAMPLES + 1 :], message.sample]
-        self._tell(message)
-
-    def _tell(self, message: Message) -> None:
-        """Pass news on to the screens that are open here, also where a dialog lies over them."""
-        if self.is_running and self._screen_stacks.get(self.current_mode):
-            for screen in self.screen_stack:
-                if isinstance(screen, FtScreen):
-                    screen.post_message(message)
+        self.call_after_refresh(self.look_outside)
 
     # What screens ask for
 
-    def service(self) -> "Client":
-        from engine.client import Client
-
-        with self._starting:  # screens ask in threads of theirs, and one child is enough
-            if self._service is None or not self._service.alive:
-                self._service = Client(paths.cache() / "service.log")
-            return self._service
-
-    def renew_token(self, name: str) -> None:
-        with self._starting:
-            if self._service is not None and self._service.alive:
-                self._service.renew(name)
-
     def go(self, scope: str) -> None:
         self.switch_mode(scope)
-        if self._looked:
-            self._tell(RunsChanged(self.runs))
+        if self.looked:
+            self.tell(RunsChanged(self.runs))
         if self.samples:
-            self._tell(MachineSampled(self.samples[-1]))
+            self.tell(MachineSampled(self.samples[-1]))
 
     def show_run(self, run_id: str) -> None:
         self.go("monitor")
-        self._tell(ShowRun(run_id))
+        self.tell(ShowRun(run_id))
 
     def edit_recipe(self, path: Path | None = None, text: str | None = None) -> None:
         self.go("recipe")
-        self._tell(EditRecipe(path, text))
+        self.tell(EditRecipe(path, text))
 
     def chat_with(self, reference: str) -> None:
         self.go("chat")
-        self._tell(ChatWith(reference))
+        self.tell(ChatWith(reference))
 
     def show_data(self, source: str) -> None:
         self.go("datasets")
-        self._tell(ShowData(source))
+        self.tell(ShowData(source))
 
     async def start_run(self, text: str, path: Path | None) -> None:
         from ft.launch import launch
@@ -193,7 +111,7 @@ class FtApp(Shell):
         except FtError as error:
             self.fail(error)
             return
-        self._engines.append(engine)
+        self.started.append(engine)
         self.show_run(engine.run.id)
 
     # Actions

@@ -4,49 +4,18 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from textual import events, on
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
+from textual.containers import Horizontal
 from textual.widget import Widget
-from textual.widgets import Button, Input, Static
+from textual.widgets import Button, Input
+
+from screens.widgets.dialog import Dialog
 
 
-class Dialog(ModalScreen[str | None]):
-    """A box in the middle with a question and what there is to say about it."""
-
-    DEFAULT_CSS = """
-    Dialog { align: center middle; }
-    Dialog #box {
-        width: 64; max-width: 90%; height: auto; max-height: 90%;
-        padding: 1 2; background: $panel; border: round $primary;
-    }
-    Dialog #question { text-style: bold; }
-    Dialog #details { margin-top: 1; color: $text-muted; }
-    Dialog #answers { height: auto; margin-top: 1; align-horizontal: right; }
-    Dialog Input { margin-top: 1; }
-    Dialog Button { margin-left: 2; }
-    """
-
-    def __init__(self, question: str, details: str) -> None:
-        super().__init__()
-        self.question = question
-        self.details = details
-
-    def compose(self) -> ComposeResult:
-        with Vertical(id="box"):
-            yield Static(self.question, id="question", markup=False)
-            yield Static(self.details, id="details", markup=False)
-            yield from self.answers()
-
-    def answers(self) -> Iterable[Widget]:
-        """What is below the question."""
-        return ()
-
-
-class Ask(Dialog):
+class Ask(Dialog[str | None]):
     """Asks for a line of text; None where the person leaves. `hidden` shows dots only."""
 
+    DEFAULT_CSS = "Ask Input { margin-top: 1; }"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "leave")]
 
     def __init__(self, question: str, details: str, hidden: bool = False, label: str = "Set") -> None:
@@ -72,7 +41,7 @@ class Ask(Dialog):
         self.dismiss(None)
 
 
-class AskKey(Dialog):
+class AskKey(Dialog[str | None]):
     """Asks for one key, by Textual's name; None where the person leaves with escape."""
 
     def on_key(self, event: events.Key) -> None:

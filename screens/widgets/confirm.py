@@ -1,28 +1,20 @@
 """The question before anything that cannot be undone."""
 
+from collections.abc import Iterable
 from typing import ClassVar
 
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
-from textual.widgets import Button, Static
+from textual.containers import Horizontal
+from textual.widget import Widget
+from textual.widgets import Button
+
+from screens.widgets.dialog import Dialog
 
 
-class Confirm(ModalScreen[bool]):
+class Confirm(Dialog[bool]):
     """Asks; the answer is True only for an explicit yes. The focus is on No, and escape means no."""
 
-    DEFAULT_CSS = """
-    Confirm { align: center middle; }
-    Confirm #box {
-        width: 64; max-width: 90%; height: auto; max-height: 90%;
-        padding: 1 2; background: $panel; border: round $warning;
-    }
-    Confirm #question { text-style: bold; }
-    Confirm #details { margin-top: 1; color: $text-muted; max-height: 12; overflow-y: auto; }
-    Confirm #answers { height: auto; margin-top: 1; align-horizontal: right; }
-    Confirm Button { margin-left: 2; }
-    """
+    DEFAULT_CSS = "Confirm #box { border: round $warning; }"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "yes"),
         Binding("n,escape", "answer(False)", "no"),
@@ -31,19 +23,13 @@ class Confirm(ModalScreen[bool]):
 
     def __init__(self, question: str, yes_label: str = "Yes", details: str = "") -> None:
         """`question` names the thing; `yes_label` says what will be done; `details` what that means."""
-        super().__init__()
-        self.question = question
+        super().__init__(question, details)
         self.yes_label = yes_label
-        self.details = details
 
-    def compose(self) -> ComposeResult:
-        with Vertical(id="box"):
-            yield Static(self.question, id="question", markup=False)
-            if self.details:
-                yield Static(self.details, id="details", markup=False)
-            with Horizontal(id="answers"):
-                yield Button("No (n)", id="no", variant="primary")
-                yield Button(f"{self.yes_label} (y)", id="yes", variant="error")
+    def answers(self) -> Iterable[Widget]:
+        no = Button("No (n)", id="no", variant="primary")
+        yes = Button(f"{self.yes_label} (y)", id="yes", variant="error")
+        yield Horizontal(no, yes, id="answers")
 
     def on_mount(self) -> None:
         self.query_one("#no", Button).focus()

@@ -1,23 +1,15 @@
 """Find an action by a few letters of its name."""
 
-from collections.abc import Callable, Mapping
-from typing import ClassVar
+from collections.abc import Callable, Mapping, Sequence
 
 from rich.text import Text
-from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import Vertical
 from textual.fuzzy import FuzzySearch
-from textual.screen import ModalScreen
-from textual.widgets import Input, OptionList
-from textual.widgets.option_list import Option
 
 from screens.actions import ACTIONS, SCREENS, Action
 from screens.keymap import keys_of, shown
+from screens.widgets.pick import Pick
 
 TITLES = {scope: title for _, scope, title in SCREENS} | {"app": "ft"}
-
-
 BEGINS = 10
 """What it counts for that an action's label begins with what was typed."""
 
@@ -27,26 +19,13 @@ def title_of(scope: str) -> str:
     return TITLES.get(scope, scope.capitalize())
 
 
-class Palette(ModalScreen[Action]):
-    """A line to type in, and the actions that fit it, best first. The answer is the one chosen, or None."""
+class Palette(Pick[Action]):
+    """All actions, those of the screen in front first."""
 
-    DEFAULT_CSS = """
-    Palette { align: center top; }
-    Palette Vertical {
-        width: 90; max-width: 96%; height: auto; max-height: 80%; margin-top: 1;
-        background: $panel; border: round $primary; border-title-style: bold;
-    }
-    Palette Input, Palette Input:focus { border: none; height: 1; padding: 0 1; background: $surface; }
-    Palette OptionList, Palette OptionList:focus {
-        border: none; height: auto; max-height: 100%; padding: 0 1; background: $panel;
-        text-wrap: nowrap; text-overflow: ellipsis;
-    }
-    """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "close", "close"),
-        Binding("down,ctrl+n", "move(1)", show=False, priority=True),
-        Binding("up,ctrl+p", "move(-1)", show=False, priority=True),
-    ]
+    HEADING = "Do what?"
+    ENTER = "enter does it"
+    PLACEHOLDER = "a few letters: stop, theme, runs …"
+    NOTHING = "No action has these letters in its name."
 
     def __init__(
         self, scope: str, changed: Mapping[str, str], possible: Callable[[Action], bool] = lambda _: True
@@ -56,56 +35,16 @@ class Palette(ModalScreen[Action]):
         self.scope = scope
         self.changed = changed
         self.possible = possible
-        self.found: list[Action] = []
 
-    def compose(self) -> ComposeResult:
-        with Vertical() as box:
-            box.border_title = "Do what?"
-            box.border_subtitle = "enter does it · esc closes"
-            yield Input(placeholder="a few letters: stop, theme, runs …")
-            yield OptionList()
+    def fitting(self, query: str) -> Sequence[Action]:
+        return ranked(query, self.scope)
 
-    def on_mount(self) -> None:
-        self.query_one(OptionList).can_focus = False
-        self._find("")
-
-    def on_input_changed(self, event: Input.Changed) -> None:
-        self._find(event.value)
-
-    def on_input_submitted(self) -> None:
-        at = self.query_one(OptionList).highlighted
-        if at is not None and at < len(self.found):
-            self.dismiss(self.found[at])
-
-    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        self.dismiss(self.found[event.option_index])
-
-    def action_move(self, by: int) -> None:
-        options = self.query_one(OptionList)
-        if by > 0:
-            options.action_cursor_down()
-        else:
-            options.action_cursor_up()
-
-    def action_close(self) -> None:
-        self.dismiss(None)
-
-    def _find(self, query: str) -> None:
-        self.found = ranked(query, self.scope)
-        options = self.query_one(OptionList)
-        options.clear_options()
-        options.add_options([Option(self._line(action)) for action in self.found])
-        if self.found:
-            options.highlighted = 0
-        else:
-            options.add_option(Option("No action has these letters in its name.", disabled=True))
-
-    def _line(self, action: Action) -> Text:
+    def line(self, choice: Action) -> Text:
         line = Text(no_wrap=True, overflow="ellipsis")
-        line.append(f"{title_of(action.scope)}: {action.label}".ljust(24), "bold")
-        line.append(" ".join(shown(key) for key in keys_of(action, self.changed)).ljust(12))
-        line.append(f" {action.help}")
-        if not self.possible(action):
+        line.append(f"{title_of(choice.scope)}: {choice.label}".ljust(24), "bold")
+        line.append(" ".join(shown(key) for key in keys_of(choice, self.changed)).ljust(12))
+        line.append(f" {choice.help}")
+        if not self.possible(choice):
             line.stylize("dim")
         return line
 

@@ -1,0 +1,106 @@
+"""What the app knows of the world outside: runs, machine, the engines that it started, and the warm child."""
+
+import asyncio
+import gc
+import threading
+from typing import TYPE_CHECKING
+
+from textual import work
+from textual.message import Message
+from textual.worker import get_current_worker
+
+from engine import paths
+from ft.shell import Shell
+from screens.base import FtScreen
+from screens.messages import MachineSampled, RunsChanged
+
+if TYPE_CHECKING:
+    from engine.client import Client
+    from engine.hardware.sample import Sample
+    from engine.process import Engine
+    from engine.runs.index import RunSummary
+
+
+class Outside(Shell):
+    """Looks outside in threads, keeps what was last seen, and tells the screens."""
+
+    SAMPLES = 600
+    """Samples of the machine that are kept: ten minutes."""
+    LOOK_S = 1.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runs: tuple[RunSummary, ...] = ()
+        self.looked = False
+        """Whether `runs` are known."""
+        self.samples: list[Sample] = []
+        self.engine_pid: int | None = None
+        self.started: list[Engine] = []
+        """Engines that this app started, until they have ended."""
+        self._service: Client | None = None
+        self._starting = threading.Lock()
+
+    def look_outside(self) -> None:
+        """Look outside, once the first picture stands: what that needs is imported only then."""
+        gc.enable()
+        self.watch_runs()
+        self.watch_machine()
+
+    @work(thread=True)
+    def watch_runs(self) -> None:
+        """Look at the runs folder each second, and tell what has changed."""
+        from engine.runs.index import Index
+
+        index, worker, last = Index(), get_current_worker(), None
+        while not worker.is_cancelled:
+            found = index.refresh(within=self.LOOK_S / 2)
+            if found != last:
+                self.post_message(RunsChanged(found))
+                last = found
+            worker.cancelled_event.wait(self.LOOK_S)
+
+    @work(thread=True)
+    def watch_machine(self) -> None:
+        """Sample the machine each second."""
+        from engine.hardware.monitor import Monitor
+
+        monitor, worker = Monitor(), get_current_worker()
+        while not worker.is_cancelled:
+            self.post_message(MachineSampled(monitor.sample(self.engine_pid)))
+            worker.cancelled_event.wait(self.LOOK_S)
+
+    def on_runs_changed(self, message: RunsChanged) -> None:
+        self.runs = message.runs
+        self.looked = True
+        self.started = [engine for engine in self.started if engine.supervisor.poll() is None]
+        self.tell(message)
+
+    def on_machine_sampled(self, message: MachineSampled) -> None:
+        self.samples = [*self.samples[-self.SAMPLES + 1 :], message.sample]
+        self.tell(message)
+
+    def tell(self, message: Message) -> None:
+        """Pass news on to the screens that are open here, also where a dialog lies over them."""
+        if self.is_running and self._screen_stacks.get(self.current_mode):
+            for screen in self.screen_stack:
+                if isinstance(screen, FtScreen):
+                    screen.post_message(message)
+
+    # The warm child
+
+    def service(self) -> "Client":
+        from engine.client import Client
+
+        with self._starting:  # screens ask in threads of theirs, and one child is enough
+            if self._service is None or not self._service.alive:
+                self._service = Client(paths.cache() / "service.log")
+            return self._service
+
+    def renew_token(self, name: str) -> None:
+        with self._starting:
+            if self._service is not None and self._service.alive:
+                self._service.renew(name)
+
+    async def on_unmount(self) -> None:
+        if self._service is not None:
+            await asyncio.to_thread(self._service.close)
