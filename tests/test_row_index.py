@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine import paths
-from engine.data import row_index
-from engine.data.readers import BOM, READERS
+from engine.data import row_index, row_places
+from engine.data.readers import READERS
 from engine.data.row_index import Rows, open_rows
+from engine.data.rows import BOM
 from engine.errors import DataError
 
 HERE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
@@ -129,7 +130,7 @@ def test_csv_that_breaks_off_keeps_the_rows_before(tmp_path: Path) -> None:
 def test_a_large_file_is_counted_once_and_again_only_when_it_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(row_index, "WORTH_KEEPING", 1)
+    monkeypatch.setattr(row_places, "WORTH_KEEPING", 1)
     path = write(tmp_path / "rows.jsonl", '{"text": "a"}\n{"text": "b"}\n')
     counted(open_rows(path, path.name))
     (kept,) = wait_for_kept()

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from engine.config.schema import Format
-from engine.data.readers import Columns, Origin
+from engine.data.rows import Columns, Origin
 from engine.data.types import Conversation, Message, Role, Row, Text
 from engine.errors import DataError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.config.schema import TrainConfig
-from engine.data.readers import Keep
+from engine.data.rows import Keep
 from engine.data.selection import Selection, choose, select
 from engine.data.sources import train_sources, validation_source
 from engine.data.templates import RowEncoder

@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from engine.config.schema import Format
 from engine.data.formats import LOOKED_AT, Detected, RowError, convert, detect
-from engine.data.readers import Origin
 from engine.data.row_index import Rows, open_rows
+from engine.data.rows import Origin
 from engine.data.sources import locate
 from engine.data.templates import Encoded, RowEncoder, TrainOn
 from engine.data.tokenizer import Tokenizer

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engine.data.formats import Detected, Form, detect
-from engine.data.readers import Keep, Origin
+from engine.data.rows import Keep, Origin
 from engine.data.sources import OpenSource
 from engine.errors import DataError
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.config.schema import Data, Format, Source
-from engine.data.readers import READERS, Table
+from engine.data.readers import READERS
+from engine.data.rows import Table
 from engine.errors import DataError
 
 STARTER = Path(__file__).parent / "starter"

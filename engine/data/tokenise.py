@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.data.formats import RowError, convert
-from engine.data.readers import Keep
+from engine.data.rows import Keep
 from engine.data.selection import Selection
 from engine.data.templates import Encoded, Rendered, RowEncoder
 from engine.data.types import Conversation, Examples, Int32, Question, Row

@@ -1,0 +1,91 @@
+"""Rows of CSV: a header and records, parted by commas, semicolons or tabs."""
+
+import csv
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.data.rows import Columns, Keep, Origin, Table, not_utf8
+from engine.errors import DataError
+
+
+@dataclass(frozen=True)
+class Csv:
+    """A header line and records; commas, semicolons or tabs, whichever the header has most of."""
+
+    path: Path
+    name: str
+
+    def count(self) -> int:
+        return sum(1 for _ in self.rows())
+
+    def rows(self, keep: Keep | None = None) -> Iterator[Origin]:
+        csv.field_size_limit(sys.maxsize)  # the default, 128 KiB a field, is less than a long document
+        with self.path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, delimiter=self.delimiter(), strict=True)
+            header = self.header(next(reader, []))
+            for index, (number, record) in enumerate(self._records(reader)):
+                if keep is None or keep[index]:
+                    yield f"{self.name}:{number}", self.columns(header, record, number)
+
+    def delimiter(self) -> str:
+        """What parts the fields of the header."""
+        with self.path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            return max(",;\t", key=file.readline().count)
+
+    def header(self, record: list[str]) -> list[str]:
+        """The columns' names, from the first record. Raises `DataError` where they name nothing, or one twice."""
+        names = [name.strip() for name in record]
+        if len(set(names)) < len(names) or not all(names):
+            raise DataError(
+                f"{self.name}:1: the header has an empty or repeated column name: {', '.join(names)}",
+                "The first line names the columns, each once.",
+            )
+        return names
+
+    def _records(self, reader: Any) -> Iterator[tuple[int, list[str]]]:
+        """The line on which each record starts, and its fields; a quoted field may span lines."""
+        while True:
+            number = reader.line_num + 1
+            try:
+                record = next(reader, None)
+            except csv.Error as error:
+                raise self.broken(number, error) from error
+            if record is None:
+                return
+            if record:
+                yield number, record
+
+    def broken(self, number: int, error: csv.Error) -> DataError:
+        """What to say of a record that is no CSV."""
+        return DataError(
+            f"{self.name}:{number}: not valid CSV: {error}", "Look for a quote that is never closed."
+        )
+
+    def columns(self, header: list[str], record: list[str], number: int) -> Columns:
+        """A record's fields by column. Raises `DataError` where there are too many or too few."""
+        if len(record) != len(header):
+            raise DataError(
+                f"{self.name}:{number}: {len(record)} fields where the header names {len(header)} columns",
+                "Put fields that contain the separator or a line break in double quotes.",
+            )
+        return dict(zip(header, record, strict=True))
+
+
+def read_csv(path: Path, name: str) -> Table:
+    """A .csv file with a header. All of it is checked to be UTF-8 first, so that errors have an offset."""
+    _check_utf8(path, name)
+    return Csv(path, name)
+
+
+def _check_utf8(path: Path, name: str) -> None:
+    offset, number = 0, 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                raise not_utf8(f"{name}:{number}", offset + error.start, line) from error
+            offset += len(line)

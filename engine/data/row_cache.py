@@ -1,0 +1,45 @@
+"""Where the rows of a file start, kept on disk until the file changes."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine import paths
+
+KEPT_FILES = 32
+
+
+def _file(path: Path) -> Path:
+    """Where the index of a file is kept; the name changes with the file."""
+    status = path.stat()
+    key = f"1 {path.absolute()} {status.st_size} {status.st_mtime_ns}"
+    return paths.cache() / "rows" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
+
+
+def kept_places(path: Path) -> Sequence[Sequence[int]] | None:
+    """The index of a file from an earlier time, not loaded but mapped; None where there is none."""
+    try:
+        places: Any = np.load(_file(path), mmap_mode="r")
+    except (OSError, ValueError):
+        return None
+    return (places[0], places[1]) if places.ndim == 2 and len(places) == 2 else None
+
+
+def keep_places(path: Path, offsets: Sequence[int], lines: Sequence[int]) -> None:
+    """Write an index whole or not at all. A disk that says no costs only the next time's wait."""
+    file = _file(path)
+    making = file.with_name(f"{file.stem}.{os.getpid()}.making")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with making.open("wb") as out:
+            np.save(out, np.array([offsets, lines], dtype=np.int64))
+        making.replace(file)
+        old = sorted(file.parent.glob("*.npy"), key=lambda each: each.stat().st_mtime, reverse=True)
+        for each in old[KEPT_FILES:]:
+            each.unlink(missing_ok=True)
+    except OSError:
+        making.unlink(missing_ok=True)

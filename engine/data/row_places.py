@@ -1,0 +1,162 @@
+"""Rows of JSONL and CSV by their byte offset, which is found in the background: 16 bytes a row are held."""
+
+import csv
+import io
+import re
+import threading
+from array import array
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from engine.data.csv_rows import Csv
+from engine.data.json_rows import JsonLines, parse_line, row_of
+from engine.data.row_cache import keep_places, kept_places
+from engine.data.rows import BOM, Origin, not_utf8
+from engine.errors import DataError
+
+WORTH_KEEPING = 1 << 20
+"""Bytes of a file from which its index is kept on disk."""
+
+
+class IndexedRows:
+    """What JSONL and CSV share: the byte offset and line number of each row."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.path, self.name = path, name
+        self.error: DataError | None = None
+        self._size = path.stat().st_size
+        self._read_to = 0
+        self._places: Sequence[Sequence[int]] = (array("q"), array("q"))
+        """Offsets and line numbers; they grow while the file is read."""
+        self._closed = threading.Event()
+        kept = kept_places(path)
+        self._whole = kept is not None
+        if kept is not None:
+            self._places = kept
+        else:
+            threading.Thread(target=self._count, name=f"rows of {name}", daemon=True).start()
+
+    @property
+    def known(self) -> int:
+        # While it grows, the end of the last row is not known yet.
+        return len(self._places[1]) if self._whole else max(0, len(self._places[1]) - 1)
+
+    @property
+    def counting(self) -> float | None:
+        return None if self._whole else self._read_to / max(self._size, 1)
+
+    def close(self) -> None:
+        self._closed.set()
+
+    def raw(self, row: int) -> str:
+        return self._bytes(row)[2].decode(errors="replace").rstrip("\r\n")
+
+    def _starts(self) -> Iterator[tuple[int, int]]:
+        """Byte offset and line number from 1 of each row. Raises `DataError` where rows cannot be told apart."""
+        raise NotImplementedError
+
+    def _count(self) -> None:
+        offsets, lines = array("q"), array("q")
+        self._places = offsets, lines
+        try:
+            for offset, line in self._starts():
+                offsets.append(offset)
+                lines.append(line)  # appended last: `known` looks at it
+                self._read_to = offset
+                if self._closed.is_set():
+                    return
+        except DataError as error:
+            self.error = error
+        except OSError as error:
+            self.error = DataError(f"{self.name}: cannot be read: {error.strerror}", "Open it again.")
+        self._whole = True
+        if self.error is None and self._size >= WORTH_KEEPING:
+            keep_places(self.path, offsets, lines)
+
+    def _bytes(self, row: int) -> tuple[int, int, bytes]:
+        """Offset, line number and bytes of a row."""
+        offsets, lines = self._places
+        if not 0 <= row < self.known:
+            raise IndexError(row)
+        start = int(offsets[row])
+        end = int(offsets[row + 1]) if row + 1 < len(offsets) else self._size
+        with self.path.open("rb") as file:
+            file.seek(start)
+            return start, int(lines[row]), file.read(end - start)
+
+
+class LineRows(IndexedRows):
+    """JSONL: the rows are the lines that are not blank."""
+
+    def read(self, row: int) -> Origin:
+        offset, number, data = self._bytes(row)
+        where = f"{self.name}:{number}"
+        line = data.partition(b"\n")[0]  # what follows are blank lines
+        return where, row_of(parse_line(line, where, offset), where)
+
+    def raw(self, row: int) -> str:
+        return self._bytes(row)[2].partition(b"\n")[0].decode(errors="replace").rstrip("\r")
+
+    def _starts(self) -> Iterator[tuple[int, int]]:
+        for number, offset, _ in JsonLines(self.path, self.name).lines():
+            yield offset, number
+
+
+class CsvRows(IndexedRows):
+    """CSV: a record may span lines where a field is quoted."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._table = Csv(path, name)
+        self._delimiter = self._table.delimiter()
+        csv.field_size_limit(2**31 - 1)
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            self._header = self._table.header(next(csv.reader(file, delimiter=self._delimiter), []))
+        super().__init__(path, name)
+
+    def read(self, row: int) -> Origin:
+        offset, number, data = self._bytes(row)
+        where = f"{self.name}:{number}"
+        try:
+            text = io.StringIO(data.decode(), newline="")
+            record = next(csv.reader(text, delimiter=self._delimiter, strict=True))
+        except UnicodeDecodeError as error:
+            raise not_utf8(where, offset + error.start, data) from error
+        except csv.Error as error:
+            raise self._table.broken(number, error) from error
+        return where, self._table.columns(self._header, record, number)
+
+    def _starts(self) -> Iterator[tuple[int, int]]:
+        with self.path.open("rb") as file:
+            lines = _Lines(file)
+            # Latin-1 turns every byte into a character, so that a row that is not UTF-8 is one broken row.
+            reader = csv.reader(lines, delimiter=self._delimiter, strict=True)
+            next(reader, None)
+            while True:
+                offset, number = lines.offset, reader.line_num + 1
+                try:
+                    record = next(reader, None)
+                except csv.Error as error:
+                    raise self._table.broken(number, error) from error
+                if record is None:
+                    return
+                if record:
+                    yield offset, number
+
+
+class _Lines:
+    """Lines of a file as Latin-1, ended by any of \\n, \\r and \\r\\n; `offset` is where the next one starts."""
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        self._lines = (
+            part for line in file for part in re.findall(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", line)
+        )
+        self.offset = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        body: bytes = line.removeprefix(BOM) if self.offset == 0 else line
+        self.offset += len(line)
+        return body.decode("latin-1")
