@@ -1,0 +1,95 @@
+"""Machines, models and recipes that plans are made for."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from engine.config.schema import TrainConfig
+from engine.hardware.probe import Machine
+from engine.models.sizing import Linear, ModelShape
+from engine.plan import Plan, make_plan
+
+GB = 1_000_000_000
+CPU = Machine(
+    system="Linux",
+    cpu="a CPU",
+    cores=2,
+    ram_bytes=24 * GB,
+    available_bytes=22 * GB,
+    bf16=False,
+    device="cpu",
+    gpu_name=None,
+    gpu_bytes=None,
+    gpu_free_bytes=None,
+    gpu_capability=None,
+    packages={"torch": "2.13.0", "transformers": "5.17.0", "peft": "0.21.2", "bitsandbytes": "0.50.2"},
+)
+CUDA = dataclasses.replace(
+    CPU,
+    device="cuda",
+    gpu_name="NVIDIA RTX 3090",
+    gpu_bytes=24 * GB,
+    gpu_free_bytes=23 * GB,
+    gpu_capability=(8, 6),
+)
+MPS = dataclasses.replace(
+    CPU, system="Darwin", device="mps", gpu_name="Apple M2", gpu_bytes=16 * GB, gpu_free_bytes=16 * GB
+)
+
+
+def llama(hidden: int, layers: int, intermediate: int, heads: int, kv_heads: int, vocab: int) -> ModelShape:
+    """The shape of a Llama with a tied output."""
+    head_dim = hidden // heads
+    linears = tuple(
+        Linear(name, inputs, outputs, layers)
+        for name, inputs, outputs in (
+            ("q_proj", hidden, hidden),
+            ("k_proj", hidden, kv_heads * head_dim),
+            ("v_proj", hidden, kv_heads * head_dim),
+            ("o_proj", hidden, hidden),
+            ("gate_proj", hidden, intermediate),
+            ("up_proj", hidden, intermediate),
+            ("down_proj", intermediate, hidden),
+        )
+    )
+    embedding = vocab * hidden
+    matrices = sum(one.inputs * one.outputs * one.count for one in linears)
+    return ModelShape(
+        architecture="LlamaForCausalLM",
+        layers=layers,
+        hidden=hidden,
+        intermediate=intermediate,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=head_dim,
+        vocab=vocab,
+        tied=True,
+        parameters=matrices + embedding + hidden * (2 * layers + 1),
+        linears=linears,
+        context=8192,
+        embedding_parameters=embedding,
+    )
+
+
+SMALL = llama(576, 30, 1536, 9, 3, 49152)
+LARGE = llama(4096, 32, 14336, 32, 8, 128256)
+
+
+def recipe(**sections: dict[str, Any]) -> TrainConfig:
+    """A recipe with some values of its own."""
+    return TrainConfig.model_validate(
+        {"model": {"base": "m"}, "data": {"train": "d"}}
+        | {
+            name: ({"base": "m"} if name == "model" else {"train": "d"} if name == "data" else {}) | values
+            for name, values in sections.items()
+        }
+    )
+
+
+def plan(
+    machine: Machine = CPU, shape: ModelShape = SMALL, lengths: list[int] | None = None, **sections: Any
+) -> Plan:
+    """A plan for 160 examples of about 200 tokens, unless said otherwise."""
+    rows = np.array(lengths or [100, 200, 300, 400] * 40, np.int64)
+    return make_plan(recipe(**sections), machine, shape, rows, 0.4)

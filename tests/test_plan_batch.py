@@ -1,0 +1,55 @@
+"""How `ft plan` settles micro-batch and recomputing."""
+
+import dataclasses
+
+import numpy as np
+
+from engine.plan import make_plan
+from tests.plan_fixtures import CPU, GB, LARGE, SMALL, plan, recipe
+
+
+def test_auto_takes_the_fast_micro_batch_and_no_more() -> None:
+    settled = plan()
+    assert settled.micro_batch_tokens == 1024
+    assert settled.micro_batch_rows == 16
+    assert not settled.gradient_checkpointing
+    assert settled.accumulation == 4
+    assert "run no faster" in settled.reasons["batch"]
+
+
+def test_auto_takes_a_small_step_whole() -> None:
+    settled = plan(lengths=[50] * 64, training={"effective_batch_size": 8})
+    assert (settled.micro_batch_rows, settled.micro_batch_tokens, settled.accumulation) == (8, 400, 1)
+
+
+def test_auto_never_goes_below_the_longest_example() -> None:
+    assert plan(lengths=[1500, 10]).micro_batch_tokens == 1500
+
+
+def test_a_batch_size_is_taken_as_it_is() -> None:
+    settled = plan(training={"batch_size": 4})
+    assert (settled.micro_batch_rows, settled.micro_batch_tokens) == (4, 1600)
+    assert "as train.yml says" in settled.reasons["batch"]
+
+
+def test_auto_makes_the_micro_batch_smaller_then_recomputes_as_memory_shrinks() -> None:
+    settled = [
+        plan(dataclasses.replace(CPU, ram_bytes=64 * GB, available_bytes=gigabytes * GB), LARGE)
+        for gigabytes in (60, 30, 26, 24)
+    ]
+    assert settled[0].micro_batch_tokens == 1024
+    assert not settled[0].gradient_checkpointing
+    assert settled[1].micro_batch_tokens < 1024
+    assert "more would not fit" in settled[1].reasons["batch"]
+    assert settled[-1].gradient_checkpointing
+    assert "no micro-batch fits" in settled[-1].reasons["checkpointing"]
+    recomputed = [one.gradient_checkpointing for one in settled]
+    assert recomputed == sorted(recomputed)
+
+
+def test_a_smaller_micro_batch_is_told_after_running_out_of_memory() -> None:
+    rows = np.array([100, 200, 300, 400] * 40, np.int64)
+    settled = make_plan(recipe(), CPU, SMALL, rows, 0.4, max_rows=2, max_tokens=300)
+    assert (settled.micro_batch_rows, settled.micro_batch_tokens) == (2, 300)
+    assert "running out of memory" in settled.reasons["batch"]
+    assert settled.memory.peak_bytes < make_plan(recipe(), CPU, SMALL, rows, 0.4).memory.peak_bytes

@@ -1,0 +1,114 @@
+"""What `ft plan` chooses for a machine, why, and what it refuses."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.capabilities import CAPABILITIES
+from engine.errors import ConfigError, DataError, MachineError
+from engine.hardware.probe import Machine
+from engine.plan import make_plan
+from tests.plan_fixtures import CPU, CUDA, MPS, SMALL, plan, recipe
+
+
+def test_a_cpu_without_bf16_instructions_computes_in_fp32_and_says_why() -> None:
+    settled = plan()
+    assert (settled.weights_dtype, settled.compute_dtype) == ("bf16", "fp32")
+    assert "no bf16 instructions" in settled.reasons["precision"]
+
+
+def test_a_cpu_with_bf16_instructions_computes_in_bf16() -> None:
+    settled = plan(dataclasses.replace(CPU, bf16=True))
+    assert (settled.weights_dtype, settled.compute_dtype) == ("bf16", "bf16")
+
+
+def test_bf16_asked_for_on_a_cpu_without_it_holds_weights_so_and_computes_in_fp32() -> None:
+    settled = plan(training={"precision": "bf16"})
+    assert (settled.weights_dtype, settled.compute_dtype) == ("bf16", "fp32")
+
+
+@pytest.mark.parametrize(
+    ("machine", "wanted", "weights", "compute"),
+    [
+        (CPU, "fp32", "fp32", "fp32"),
+        (CUDA, "auto", "bf16", "bf16"),
+        (CUDA, "fp16", "fp16", "fp16"),
+        (dataclasses.replace(CUDA, gpu_capability=(7, 5)), "auto", "fp16", "fp16"),
+        (MPS, "auto", "bf16", "bf16"),
+        (MPS, "fp16", "fp16", "fp16"),
+    ],
+)
+def test_precision_follows_the_device(machine: Machine, wanted: str, weights: str, compute: str) -> None:
+    settled = plan(machine, training={"precision": wanted})
+    assert (settled.weights_dtype, settled.compute_dtype) == (weights, compute)
+
+
+def test_full_training_keeps_fp32_weights() -> None:
+    settled = plan(CUDA, adapter={"type": "none"})
+    assert (settled.weights_dtype, settled.compute_dtype) == ("fp32", "bf16")
+    assert "every one of them is trained" in settled.reasons["precision"]
+
+
+@pytest.mark.parametrize(
+    ("machine", "sections", "words"),
+    [
+        (CPU, {"training": {"precision": "fp16"}}, "not for the CPU"),
+        (dataclasses.replace(CUDA, gpu_capability=(7, 5)), {"training": {"precision": "bf16"}}, "no bf16"),
+        (MPS, {"model": {"quantization": "4bit"}}, "Apple"),
+        (dataclasses.replace(CPU, packages={"torch": "2", "transformers": "5", "peft": "0"}),
+         {"model": {"quantization": "8bit"}}, "bitsandbytes"),
+    ],
+)  # fmt: skip
+def test_what_the_machine_cannot_do_is_refused_with_a_hint(
+    machine: Machine, sections: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words) as refused:
+        plan(machine, **sections)
+    assert refused.value.hint
+
+
+def test_a_missing_backend_is_said() -> None:
+    with pytest.raises(MachineError, match="torch and peft"):
+        plan(dataclasses.replace(CPU, packages={"transformers": "5"}))
+
+
+def test_no_examples_are_refused() -> None:
+    with pytest.raises(DataError):
+        make_plan(recipe(), CPU, SMALL, np.array([], np.int64), 0.0)
+
+
+def test_flash_attention_needs_package_gpu_and_half_precision() -> None:
+    with_package = dataclasses.replace(CUDA, packages={**CUDA.packages, "flash_attn": "2.8"})
+    assert plan(with_package).attention == "flash_attention_2"
+    assert plan(CUDA).attention == "sdpa"
+    assert plan(with_package, training={"precision": "fp32"}).attention == "sdpa"
+    assert plan(dataclasses.replace(with_package, gpu_capability=(7, 5))).attention == "sdpa"
+    assert plan(CPU).attention == "sdpa"
+
+
+def test_packing_is_on_where_it_only_saves_padding() -> None:
+    assert plan(CPU).packing
+    assert not plan(CPU, data={"packing": False}).packing
+    even = plan(CUDA, lengths=[200] * 64)
+    assert not even.packing
+    assert "0% is padding" in even.reasons["packing"]
+    uneven = plan(CUDA, lengths=[10, 4000] * 4, training={"effective_batch_size": 8})
+    assert uneven.packing
+
+
+def test_every_choice_has_a_reason() -> None:
+    for machine in (CPU, CUDA, MPS):
+        reasons = plan(machine).reasons
+        assert all(reasons.values())
+        assert reasons.keys() >= {
+            "backend", "precision", "quantization", "attention", "packing", "batch", "checkpointing", "steps",
+            "time", "memory",
+        }  # fmt: skip
+
+
+def test_what_the_plan_chooses_is_what_the_backend_can_do() -> None:
+    for machine in (CPU, CUDA, MPS):
+        able = CAPABILITIES["peft", machine.device]
+        assert plan(machine).compute_dtype in able.precisions

@@ -1,0 +1,81 @@
+"""What `ft plan` foretells of memory for any rows on any machine."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.hardware.probe import Machine
+from engine.plan import Plan, make_plan
+from tests.plan_fixtures import CPU, CUDA, GB, LARGE, MPS, SMALL, plan, recipe
+
+
+def test_quantised_weights_take_the_published_bits() -> None:
+    parameters = LARGE.parameters - LARGE.embedding_parameters
+    four = plan(CUDA, LARGE, model={"quantization": "4bit"}).memory.weights
+    single = plan(CUDA, LARGE, model={"quantization": "4bit", "double_quant": False}).memory.weights
+    assert single - four == pytest.approx(parameters * (4.5 - 4.127) / 8, rel=0.01)
+    assert four - 2 * LARGE.embedding_parameters == pytest.approx(parameters * 4.127 / 8, rel=0.01)
+    eight = plan(CUDA, LARGE, model={"quantization": "8bit"}).memory.weights
+    assert eight - 2 * LARGE.embedding_parameters == pytest.approx(parameters, rel=0.01)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    rank=st.integers(1, 256),
+    length=st.integers(8, 8192),
+    rows=st.integers(1, 64),
+    quantization=st.sampled_from(["none", "8bit", "4bit"]),
+    checkpointing=st.booleans(),
+    device=st.sampled_from([CPU, CUDA]),
+)
+def test_more_rank_length_or_rows_never_need_less_memory(
+    rank: int, length: int, rows: int, quantization: str, checkpointing: bool, device: Machine
+) -> None:
+    def peak(rank: int, length: int, rows: int) -> int:
+        return plan(
+            device,
+            lengths=[length] * 64,
+            model={"quantization": quantization, "max_seq_length": 8192},
+            adapter={"rank": rank},
+            training={
+                "batch_size": rows,
+                "effective_batch_size": 65,
+                "gradient_checkpointing": checkpointing,
+            },
+        ).memory.peak_bytes
+
+    base = peak(rank, length, rows)
+    assert peak(rank + 1, length, rows) >= base
+    assert peak(rank, min(length + 100, 8192), rows) >= base
+    assert peak(rank, length, rows + 1) >= base
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    lengths=st.lists(st.integers(1, 100_000), min_size=1, max_size=30),
+    share=st.floats(0, 1),
+    available=st.integers(0, 200 * GB),
+    effective=st.integers(1, 1000),
+    base=st.sampled_from([CPU, CUDA, MPS]),
+)
+def test_any_rows_and_any_machine_give_a_whole_plan(
+    lengths: list[int], share: float, available: int, effective: int, base: Machine
+) -> None:
+    machine = dataclasses.replace(base, available_bytes=available, gpu_free_bytes=available)
+    config = recipe(training={"effective_batch_size": effective})
+    settled = make_plan(config, machine, SMALL, np.array(lengths, np.int64), share)
+    assert settled.micro_batch_rows >= 1
+    assert settled.micro_batch_tokens >= 1
+    assert settled.steps >= 1
+    assert (settled.fits == "yes") == (settled.advice == ())
+    assert Plan.from_json(settled.to_json()) == settled
+
+
+def test_a_plan_survives_its_file() -> None:
+    settled = plan(dataclasses.replace(CPU, available_bytes=2 * GB), LARGE)
+    assert settled.advice
+    assert Plan.from_json(settled.to_json()) == settled
+    assert '"peak_bytes"' in settled.to_json()
