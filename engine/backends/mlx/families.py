@@ -1,0 +1,82 @@
+"""Where mlx-lm's code of a model and transformers' folder of it differ: names, layouts, rotation, windows."""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import mlx.core as mx
+
+ALL_LAYERS_SLIDE = ("mistral", "mixtral", "phi3", "starcoder2")
+"""Families whose `sliding_window` holds for all layers; mlx-lm attends to everything there."""
+TRANSFORMERS_PREFIX = {"gpt2": "transformer."}
+"""What transformers 5 puts before a weight's name where mlx-lm expects the bare name of the first checkpoints."""
+TRANSPOSED = {"gpt2": ("c_attn", "c_proj", "c_fc")}
+"""Layers that transformers holds as `[inputs, outputs]` (its Conv1D), and PEFT therefore marks fan_in_fan_out."""
+
+
+def settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What mlx-lm has to be told besides a model's config.json, in the names that it reads.
+
+    transformers 5 leaves out some names, and writes the rotation as `rope_parameters`, where mlx-lm's older
+    models read `rope_theta` and `rope_scaling`: without this they would silently rotate by their defaults.
+    """
+    found: dict[str, Any] = {}
+    rope = config.get("rope_parameters") or {}
+    if "full_attention" in rope:
+        found["rope_local_base_freq"] = rope.get("sliding_attention", rope["full_attention"])["rope_theta"]
+        rope = rope["full_attention"]
+    for name in ("rope_theta", "partial_rotary_factor"):
+        if name in rope:
+            found[name] = rope[name]
+    kind = rope.get("rope_type", "default")
+    if kind != "default":
+        found["rope_scaling"] = {**rope, "type": kind}
+    renamed = {"_sliding_window_pattern": "sliding_window_pattern", "n_positions": "n_ctx"}
+    found |= {own: config[name] for name, own in renamed.items() if name in config}
+    return {name: value for name, value in found.items() if config.get(name) is None}
+
+
+def window_of(config: Mapping[str, Any]) -> int | None:
+    """The sliding window of all layers, where mlx-lm leaves it out."""
+    return config.get("sliding_window") if config.get("model_type") in ALL_LAYERS_SLIDE else None
+
+
+def is_transposed(kind: str, path: str) -> bool:
+    """Whether transformers holds this layer's weight as `[inputs, outputs]`."""
+    return path.rpartition(".")[2] in TRANSPOSED.get(kind, ())
+
+
+def transformers_name(kind: str, path: str) -> str:
+    """The name in transformers' model of a module or weight of mlx-lm's."""
+    prefix = TRANSFORMERS_PREFIX.get(kind)
+    return path.replace("model.", prefix, 1) if prefix else path
+
+
+def mlx_name(kind: str, path: str) -> str:
+    """The opposite of `transformers_name`."""
+    prefix = TRANSFORMERS_PREFIX.get(kind)
+    return path.replace(prefix, "model.", 1) if prefix and path.startswith(prefix) else path
+
+
+def hooks(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `mlx_lm.utils.load_model` for a family whose names or window mlx-lm does not have."""
+    kind, window = config["model_type"], window_of(config)
+    prefix = TRANSFORMERS_PREFIX.get(kind)
+    if not (window or prefix):
+        return {}
+    from mlx_lm.models.cache import KVCache, RotatingKVCache
+    from mlx_lm.utils import MODEL_REMAPPING
+
+    known: Any = importlib.import_module(f"mlx_lm.models.{MODEL_REMAPPING.get(kind, kind)}")
+
+    class Model(known.Model):
+        def sanitize(self, weights: dict[str, mx.array]) -> dict[str, mx.array]:
+            bare = {name.removeprefix(prefix or ""): value for name, value in weights.items()}
+            return super().sanitize(bare) if hasattr(known.Model, "sanitize") else bare
+
+        def make_cache(self) -> list[Any]:
+            if window:
+                return [RotatingKVCache(max_size=window) for _ in self.layers]
+            return [KVCache() for _ in self.layers]
+
+    return {"get_model_classes": lambda config: (Model, known.ModelArgs)}

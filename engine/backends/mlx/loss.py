@@ -1,0 +1,116 @@
+"""Cross-entropy over the vocabulary, only where a token is trained, and a chunk of logits at a time.
+
+The gradient is made in the forward pass, from the logits that are there anyway (as Liger's fused linear
+cross-entropy does, arXiv:2410.10989), so the peak is one chunk of positions times the vocabulary in fp32.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import mlx.core as mx
+from mlx import nn
+
+CHUNK_BYTES = 128 * 2**20
+"""Size of one chunk of logits in fp32."""
+
+
+class Head:
+    """The output layer as a plain product: its own weights, or those of the tied embedding."""
+
+    def __init__(self, layer: Any) -> None:
+        self.layer = layer
+
+    @property
+    def vocabulary(self) -> int:
+        rows: int = self.layer.weight.shape[0]
+        return rows
+
+    @property
+    def weights(self) -> list[mx.array]:
+        """What a trained head takes gradients for: weight `[vocabulary, width]`, and bias where there is one."""
+        return [self.layer[name] for name in ("weight", "bias") if name in self.layer]
+
+    @property
+    def quantised(self) -> bool:
+        return isinstance(self.layer, nn.QuantizedLinear | nn.QuantizedEmbedding)
+
+    def logits(self, hidden: mx.array, weights: list[mx.array]) -> mx.array:
+        """hidden `[n, width]` to logits `[n, vocabulary]` in fp32."""
+        if self.quantised:
+            product = self._product(hidden, transpose=True)
+            return (product + self.layer.bias if "bias" in self.layer else product).astype(mx.float32)
+        product = hidden @ weights[0].T
+        return (product + weights[1] if len(weights) > 1 else product).astype(mx.float32)
+
+    def back(self, slopes: mx.array, weights: list[mx.array]) -> mx.array:
+        """The gradient of hidden `[n, width]` from that of the logits."""
+        return self._product(slopes, transpose=False) if self.quantised else slopes @ weights[0]
+
+    def _product(self, x: mx.array, transpose: bool) -> mx.array:
+        layer = self.layer
+        return mx.quantized_matmul(
+            x, layer.weight, layer.scales, layer.get("biases"), transpose=transpose,
+            group_size=layer.group_size, bits=layer.bits, mode=layer.mode,
+        )  # fmt: skip
+
+
+def head_loss(head: Head, trained: bool) -> Callable[[mx.array, mx.array, mx.array], mx.array]:
+    """A function of hidden `[n, width]`, targets `[n]` and counted `[n]` to the summed loss in nats."""
+
+    @mx.custom_function
+    def with_gradients(
+        hidden: mx.array, targets: mx.array, counted: mx.array, weights: list[mx.array]
+    ) -> list[mx.array]:
+        total = mx.zeros(())
+        slopes_of: list[mx.array] = []
+        by_weight = [mx.zeros(w.shape) for w in weights] if trained else []
+        for part in _chunks(hidden.shape[0], head.vocabulary):
+            # Each chunk waits for the one before, so that there is one at a time.
+            h, *_ = mx.depends([hidden[part]], [total, *slopes_of[-1:]])
+            logits = head.logits(h, weights)
+            top = mx.logsumexp(logits, -1, keepdims=True)
+            chosen = mx.take_along_axis(logits, targets[part][:, None], -1)
+            total = total + ((top - chosen)[:, 0] * counted[part]).sum()
+            hit = mx.arange(head.vocabulary) == targets[part][:, None]
+            slopes = ((mx.exp(logits - top) - hit) * counted[part][:, None]).astype(h.dtype)
+            slopes_of.append(head.back(slopes, weights))
+            if trained:
+                by_weight[0] = by_weight[0] + (slopes.T @ h).astype(mx.float32)
+                by_weight[1:] = [g + slopes.astype(mx.float32).sum(0) for g in by_weight[1:]]
+        return [total, mx.concatenate(slopes_of), *by_weight]
+
+    @with_gradients.vjp
+    def backward(primals: Any, cotangents: Any, outputs: Any) -> Any:
+        hidden, targets, counted, weights = primals
+        by_hidden, *by_weight = [gradient * cotangents[0] for gradient in outputs[1:]]
+        by_weight = [g.astype(w.dtype) for g, w in zip(by_weight, weights, strict=False)]
+        return (
+            by_hidden.astype(hidden.dtype), mx.zeros_like(targets), mx.zeros_like(counted),
+            by_weight or [mx.zeros_like(w) for w in weights],
+        )  # fmt: skip
+
+    def loss(hidden: mx.array, targets: mx.array, counted: mx.array) -> mx.array:
+        outputs: Any = with_gradients(hidden, targets, counted, head.weights)
+        return outputs[0]
+
+    return loss
+
+
+def head_losses(head: Head, hidden: mx.array, targets: mx.array) -> mx.array:
+    """Loss in nats of each target, `[n]`, without gradients."""
+    parts: list[mx.array] = []
+    for part in _chunks(hidden.shape[0], head.vocabulary):
+        h, *_ = mx.depends([hidden[part]], parts[-1:] or [hidden])
+        parts.append(losses_of(head.logits(h, head.weights), targets[part]))
+    return mx.concatenate(parts)
+
+
+def losses_of(logits: mx.array, targets: mx.array) -> mx.array:
+    """Loss in nats of each target, `[n]`, from logits `[n, vocabulary]`."""
+    return nn.losses.cross_entropy(logits.astype(mx.float32), targets, reduction="none")
+
+
+def _chunks(count: int, vocabulary: int) -> Iterator[slice]:
+    """Slices of `count` positions, each as many as make a chunk of logits."""
+    size = max(1, CHUNK_BYTES // (4 * vocabulary))
+    return (slice(start, start + size) for start in range(0, count, size))

@@ -1,0 +1,167 @@
+"""Load a model of mlx-lm as the plan says, and put the adapter on it."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from mlx import nn
+from mlx.utils import tree_flatten, tree_map_with_path
+from safetensors import safe_open
+
+from engine.backends.mlx import adapter as adapters
+from engine.backends.mlx import families
+from engine.backends.mlx.layers import Dropout, inputs_of
+from engine.backends.mlx.loss import Head
+from engine.config.schema import TrainConfig
+from engine.errors import ModelError
+from engine.plan import Plan
+
+DTYPES = {"bf16": mx.bfloat16, "fp16": mx.float16, "fp32": mx.float32}
+BITS = {"8bit": 8, "4bit": 4}
+GROUPS = (64, 32)
+"""Weights that share a scale; the second where a row does not divide by the first."""
+
+
+def load_base(plan: Plan, config: TrainConfig, folder: Path) -> tuple[Any, dict[str, Any]]:
+    """The model of a transformers or MLX folder, all its weights frozen, and its config. Raises ModelError."""
+    from mlx_lm.utils import load_model
+
+    try:
+        about = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        model, about = load_model(
+            folder,
+            lazy=True,
+            model_config=families.settings(about),
+            trust_remote_code=config.model.trust_remote_code,
+            **families.hooks(about),
+        )
+    except (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"{folder}: the model does not load in MLX: {error}",
+            "check that the folder is complete (`ft models show`), or use backend: peft",
+        ) from error
+    _settle_formats(model, DTYPES[plan.weights_dtype])
+    if config.model.quantization != "none":
+        _quantise(model, BITS[config.model.quantization])
+    for _, value in tree_flatten(model.parameters()):
+        mx.eval(value)  # one by one: the weights as they lie in the file are gone when the next is read
+    model.freeze()
+    return model, about
+
+
+def _settle_formats(model: Any, dtype: mx.Dtype) -> None:
+    """All weights in the plan's format, but for those that the model's code wants kept as they are."""
+    wanted = getattr(model, "cast_predicate", lambda path: True)
+
+    def cast(path: str, value: mx.array) -> mx.array:
+        return value.astype(dtype) if wanted(path) and mx.issubdtype(value.dtype, mx.floating) else value
+
+    model.update(tree_map_with_path(cast, model.parameters()))
+
+
+def _quantise(model: Any, bits: int) -> None:
+    """Hold the linear layers in `bits`, but for the head, which no backend quantises."""
+    head = head_path(model)
+
+    def settings(path: str, module: Any) -> bool | dict[str, int]:
+        if not isinstance(module, nn.Linear) or path == head:
+            return False
+        group = next((size for size in GROUPS if inputs_of(module) % size == 0), None)
+        return {"group_size": group, "bits": bits} if group else False
+
+    nn.quantize(model, class_predicate=settings)
+
+
+def is_quantised(model: Any) -> bool:
+    """Whether any of the weights are held in few bits."""
+    return any(isinstance(module, nn.QuantizedLinear) for module in model.modules())
+
+
+def body_of(model: Any) -> Any:
+    """The model without its head."""
+    return getattr(model, "model", None)
+
+
+def head_path(model: Any) -> str:
+    """Where the output layer is: `lm_head`, or the embedding that it is tied to."""
+    if "lm_head" in model:
+        return "lm_head"
+    kinds = (nn.Embedding, nn.QuantizedEmbedding)
+    found = [path for path, module in model.named_modules() if isinstance(module, kinds)]
+    return next((path for path in sorted(found) if path.endswith(("embed_tokens", "wte"))), "")
+
+
+def head_of(model: Any) -> Head | None:
+    """The output layer where it is a layer of MLX's own; a trial has to show that nothing else is done."""
+    modules = dict(model.named_modules())
+    layer = modules.get(head_path(model))
+    plain = (nn.Linear, nn.QuantizedLinear, nn.Embedding, nn.QuantizedEmbedding)
+    return Head(layer) if type(layer) in plain else None
+
+
+def with_adapter(
+    model: Any, config: TrainConfig, about: dict[str, Any], folder: Path, saved: Path | None
+) -> tuple[adapters.Adapter | None, Dropout]:
+    """Put a fresh adapter on the model, or the one in `saved`; None where every weight is trained.
+
+    Raises ModelError where what is trained could not be written as transformers names it.
+    """
+    kind = about["model_type"]
+    if config.adapter.type == "none":
+        if is_quantised(model):
+            raise ModelError(
+                f"{folder}: weights held in few bits cannot be trained themselves.",
+                "Train an adapter on them (adapter.type: lora), or take the unquantised model.",
+            )
+        model.unfreeze()
+        _must_cross(kind, folder, [path for path, _ in tree_flatten(model.trainable_parameters())])
+        return None, Dropout(0.0)
+    if saved is not None:
+        adapter = adapters.read(saved, kind)
+    else:
+        adapter = adapters.fresh(
+            config, kind, adapters.targets_of(model, config, kind, head_path(model)), model
+        )
+    drops = adapter.install(model)
+    _must_cross(kind, folder, [f"{path}.weight" for path in adapter.layers])
+    return adapter, drops
+
+
+def _must_cross(kind: str, folder: Path, paths: Sequence[str]) -> None:
+    """Weights that mlx-lm fuses or renames would be found by nothing else. Raises ModelError."""
+    names: set[str] = set()
+    for file in folder.glob("model*.safetensors"):
+        with safe_open(file, "np") as tensors:
+            names |= {families.mlx_name(kind, name) for name in tensors.keys()}  # noqa: SIM118 - not a dict
+    strange = [path for path in paths if path not in names and path.removeprefix("model.") not in names]
+    if strange:
+        raise ModelError(
+            f"{folder}: MLX lays out {strange[0]} unlike transformers, so what it trains could be used nowhere else.",
+            "Use backend: peft for this model, or name other layers in adapter.target_modules.",
+        )
+
+
+def checkpoint_layers(model: Any) -> None:
+    """Let every layer of the model keep its input alone, and be computed again in the backward pass."""
+    for layer in model.layers:
+        layer.__class__ = _checkpointed(type(layer))
+
+
+def _checkpointed(kind: Any) -> type:
+    class Checkpointed(kind):
+        def __call__(self, *arguments: Any, **named: Any) -> Any:
+            # What is only captured takes no gradient, so all arrays and trained weights are passed.
+            places = [i for i, value in enumerate(arguments) if isinstance(value, mx.array)]
+
+            def run(trained: Any, *arrays: mx.array) -> Any:
+                self.update(trained)
+                given = list(arguments)
+                for place, array in zip(places, arrays, strict=True):
+                    given[place] = array
+                return kind.__call__(self, *given, **named)
+
+            return mx.checkpoint(run)(self.trainable_parameters(), *[arguments[i] for i in places])
+
+    return Checkpointed

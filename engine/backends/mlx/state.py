@@ -1,0 +1,79 @@
+"""The exact state for going on, and whole models in the layout of transformers."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from safetensors import SafetensorError, serialize_file
+from safetensors.numpy import load_file, save_file
+
+from engine.backends.files import STATE, copy_companions, disk_errors
+from engine.backends.mlx import families
+from engine.errors import CheckpointError
+
+MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq"}
+"""AdamW's moments: MLX's names, and those in the file."""
+HELD = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
+SCALE = "loss_scale"
+
+
+def save_model(trained: Mapping[str, mx.array], kind: str, source: Path, folder: Path) -> None:
+    """Write all weights in the format and with the tokenizer of `source`; the same weights give the same bytes."""
+    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    held = HELD[config.get("dtype") or config.get("torch_dtype") or "bfloat16"]
+    tensors: dict[str, Any] = {}
+    for path, value in trained.items():
+        if families.is_transposed(kind, path.removesuffix(".weight")) and value.ndim == 2:
+            value = value.T
+        # numpy has no bf16: the bytes go through a view of the same width.
+        data = np.array(value.astype(held).view(mx.uint32 if held == mx.float32 else mx.uint16))
+        about = {
+            "dtype": str(held).removeprefix("mlx.core."),
+            "shape": list(data.shape),
+            "data": data.tobytes(),
+        }
+        tensors[families.transformers_name(kind, path)] = about
+    folder.mkdir(parents=True, exist_ok=True)
+    with disk_errors():
+        serialize_file(tensors, str(folder / "model.safetensors"), {"format": "pt"})
+    copy_companions(source, folder)
+
+
+def save_state(
+    trained: Mapping[str, mx.array], moments: Mapping[str, Any], scale: list[float], folder: Path
+) -> None:
+    """Write fp32 weights, AdamW's two moments of each, its step count, and what fp16 losses are scaled by."""
+    tensors = {"step": np.array(moments["step"]), SCALE: np.array(scale)}
+    for path, value in trained.items():
+        tensors[f"weight.{path}"] = np.array(value)
+        for own, name in MOMENTS.items():
+            tensors[f"{name}.{path}"] = np.array(moments[path][own])
+    with disk_errors():
+        save_file(tensors, folder / STATE)
+
+
+def load_state(
+    trained: Mapping[str, mx.array], folder: Path
+) -> tuple[dict[str, mx.array], dict[str, Any], list[float]]:
+    """What `save_state` wrote, to the bit. Raises CheckpointError where it belongs to another recipe."""
+    try:
+        tensors = load_file(folder / STATE)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{folder}: the checkpoint cannot be read: {error}", "resume from an older one"
+        ) from error
+    saved = {name.removeprefix("weight.") for name in tensors if name.startswith("weight.")}
+    if saved != set(trained):
+        raise CheckpointError(
+            f"{folder}: the checkpoint holds other weights than this recipe trains",
+            "resume with the recipe that the run was started with",
+        )
+    weights = {path: mx.array(tensors[f"weight.{path}"]) for path in trained}
+    moments: dict[str, Any] = {
+        path: {own: mx.array(tensors[f"{name}.{path}"]) for own, name in MOMENTS.items()} for path in trained
+    }
+    moments["step"] = mx.array(tensors["step"])
+    return weights, moments, tensors[SCALE].tolist()
