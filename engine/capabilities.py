@@ -23,25 +23,17 @@ class Capability:
 
 
 OF_PEFT = (
-    "lora",
-    "dora",
-    "adalora",
-    "ia3",
-    "loha",
-    "lokr",
-    "oft",
-    "boft",
-    "vera",
-    "prefix",
-    "prompt",
-    "ptuning",
-    "none",
+    *("lora", "dora", "adalora", "ia3", "loha", "lokr", "oft", "boft", "vera"),
+    *("prefix", "prompt", "ptuning", "none"),
 )
 OF_MLX = ("lora", "dora", "none")
+OF_UNSLOTH = ("lora",)
 
 CAPABILITIES: Mapping[tuple[BackendName, Device], Capability] = {
     ("mlx", "mps"): Capability(("bf16", "fp16", "fp32"), ("none", "8bit", "4bit"), OF_MLX),
     ("mlx", "cpu"): Capability(("bf16", "fp16", "fp32"), ("none", "8bit", "4bit"), OF_MLX, exact_resume=True),
+    ("unsloth", "cuda"): Capability(("bf16", "fp16", "fp32"), ("none", "4bit"), OF_UNSLOTH),
+    ("unsloth", "cpu"): Capability(("bf16", "fp32"), ("none", "4bit"), OF_UNSLOTH, exact_resume=True),
     ("peft", "cpu"): Capability(("bf16", "fp32"), ("none", "8bit", "4bit"), OF_PEFT, exact_resume=True),
     ("peft", "cuda"): Capability(("bf16", "fp16", "fp32"), ("none", "8bit", "4bit"), OF_PEFT),
     ("peft", "mps"): Capability(("bf16", "fp16", "fp32"), ("none",), OF_PEFT),
@@ -67,6 +59,11 @@ NO_BITSANDBYTES = Translation(
     "needs bitsandbytes, which does not run on Apple's GPU",
     "Use backend: mlx, which quantises there, or quantization: none.",
 )
+NO_FP16 = Translation(
+    "refused",
+    "is not for the CPU, which has no fast arithmetic in it",
+    "Use precision: auto, which chooses what this CPU is fast at.",
+)
 MASKED = Translation("emulated", "a mask keeps packed examples apart")
 
 TRANSLATIONS: Mapping[tuple[BackendName, str], Mapping[str, Translation]] = {
@@ -91,6 +88,30 @@ TRANSLATIONS: Mapping[tuple[BackendName, str], Mapping[str, Translation]] = {
     ("mlx", "data.packing"): {"true": MASKED},
     ("mlx", "training.gradient_checkpointing"): {"true": Translation("direct", "mx.checkpoint, by layer")},
     ("mlx", "training.optimizer"): {"adamw": Translation("direct", "MLX's AdamW with bias correction")},
+    ("unsloth", "adapter.type"): {
+        ANY: Translation(
+            "refused", "is not for Unsloth: ft trains LoRA through it", "Use backend: auto or peft."
+        )
+    },
+    ("unsloth", "model.quantization"): {
+        "8bit": Translation(
+            "refused",
+            "is not for Unsloth, which holds weights whole or in 4 bits",
+            "Use backend: auto or peft.",
+        ),
+        "4bit": Translation("direct", "bitsandbytes"),
+    },
+    ("unsloth", "model.quant_type"): {"fp4": Translation("emulated", "nf4, the one format of Unsloth")},
+    ("unsloth", "model.double_quant"): {
+        "false": Translation("emulated", "on: Unsloth always quantises the scales too")
+    },
+    ("unsloth", "model.chat_template"): {ANY: SAME_TOKENS},
+    ("unsloth", "model.trust_remote_code"): {"true": Translation("direct", "run by transformers")},
+    ("unsloth", "data.packing"): {
+        "true": Translation("direct", "where a trial on the model keeps examples apart; padded elsewhere")
+    },
+    ("unsloth", "training.gradient_checkpointing"): {"true": Translation("direct", "Unsloth's own")},
+    ("unsloth", "training.optimizer"): {"adamw": Translation("direct", "torch's AdamW")},
     ("peft", "model.quantization"): {
         "8bit": Translation("direct", "LLM.int8() of bitsandbytes"),
         "4bit": Translation("direct", "bitsandbytes"),
@@ -102,13 +123,8 @@ TRANSLATIONS: Mapping[tuple[BackendName, str], Mapping[str, Translation]] = {
 """By backend and key, and then by value as the recipe has it (`*` for any). What is not here is mapped directly."""
 
 ON_DEVICE: Mapping[tuple[BackendName, Device, str], Mapping[str, Translation]] = {
-    ("peft", "cpu", "training.precision"): {
-        "fp16": Translation(
-            "refused",
-            "is not for the CPU, which has no fast arithmetic in it",
-            "Use precision: auto, which chooses what this CPU is fast at.",
-        )
-    },
+    ("unsloth", "cpu", "training.precision"): {"fp16": NO_FP16},
+    ("peft", "cpu", "training.precision"): {"fp16": NO_FP16},
     ("peft", "cpu", "data.packing"): {"true": Translation("direct", "attention runs example by example")},
     ("peft", "cuda", "data.packing"): {"true": MASKED},
     ("peft", "mps", "data.packing"): {"true": MASKED},

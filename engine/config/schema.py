@@ -244,8 +244,8 @@ class TrainConfig(Section):
     """Words to find the run by: `tag:sql` in the app's Runs and in `ft runs list --filter`."""
     seed: Annotated[int, Field(ge=0, lt=2**31), BeforeValidator(_whole)] = 42
     """Fixes row order, split, adapter start and dropout."""
-    backend: Literal["auto", "mlx", "peft"] = "auto"
-    """What computes: `mlx` is Apple's MLX; `peft` is transformers + PEFT on CUDA, MPS or CPU."""
+    backend: Literal["auto", "mlx", "unsloth", "peft"] = "auto"
+    """What computes: `mlx` is Apple's MLX; `unsloth` is Unsloth on CUDA; `peft` is transformers + PEFT anywhere."""
     model: Model
     data: Data
     adapter: Adapter = Adapter()

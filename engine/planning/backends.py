@@ -11,12 +11,14 @@ from engine.planning.translation import refusal
 
 NEEDS: dict[BackendName, tuple[tuple[str, ...], str]] = {
     "mlx": (("mlx", "mlx_lm"), "pip install mlx-lm, and on Linux also 'mlx[cpu]'"),
+    "unsloth": (("torch", "transformers", "peft", "unsloth"), "pip install 'ft-studio[cuda]'"),
     "peft": (("torch", "transformers", "peft"), "pip install torch transformers peft"),
 }
 """The backends in the order in which `auto` tries them: packages, and how to get them."""
 
 HOME: dict[BackendName, tuple[Device, str]] = {
     "mlx": ("mps", "without Apple's GPU it is slower than torch"),
+    "unsloth": ("cuda", "without an NVIDIA GPU it is slower than peft"),
 }
 """The device that a backend is made for, and why `auto` does not take it on another."""
 
@@ -95,8 +97,8 @@ def _standing(
 def _place(backend: BackendName, machine: Machine) -> tuple[Device, str, str]:
     """Where it would compute, in words too, and why `auto` would not have it there."""
     home, elsewhere = HOME.get(backend, (machine.device, ""))
-    if backend == "mlx" and machine.device != "mps":
-        device: Device = "cpu"  # ft uses MLX on no other GPU
+    if (backend == "mlx" and machine.device != "mps") or (backend == "unsloth" and machine.device == "mps"):
+        device: Device = "cpu"  # ft uses MLX on no other GPU, and Unsloth on CUDA alone
     else:
         device = machine.device
     unasked = "" if device == home else elsewhere
@@ -126,6 +128,10 @@ def _missing(backend: BackendName, machine: Machine) -> MachineError | None:
     packages, install = NEEDS[backend]
     if backend == "mlx" and machine.system == "Linux":
         packages = (*packages, "mlx_cpu")  # there the package mlx itself has nothing that computes
+    if backend == "unsloth" and machine.system != "Linux":
+        return MachineError(
+            "ft uses Unsloth on Linux alone.", "Use backend: auto, which takes what fits here."
+        )
     missing = [name for name in packages if name not in machine.packages]
     if not missing:
         return None

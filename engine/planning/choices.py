@@ -34,7 +34,7 @@ def precision(config: TrainConfig, machine: Machine, backend: BackendName) -> Pr
     compute, why = _compute_dtype(wanted, machine, backend)
     if full:
         return Precision("fp32", compute, f"{why}; weights stay fp32, as every one of them is trained")
-    if backend == "mlx":
+    if backend in ("mlx", "unsloth"):
         return Precision(compute, compute, why)
     weights: Dtype = "bf16" if wanted == "auto" and compute == "fp32" else compute
     if wanted in ("bf16", "fp32"):
@@ -76,6 +76,8 @@ def quantization_reason(config: TrainConfig, backend: BackendName) -> str:
         return "not quantised, as train.yml says"
     if backend == "mlx":
         return f"{wanted[0]}-bit weights with a scale and an offset for each 64 (MLX), as train.yml says"
+    if backend == "unsloth":
+        return "4-bit nf4 weights with quantised scales (Unsloth with bitsandbytes), as train.yml says"
     if wanted == "8bit":
         return "8-bit weights with one scale a row (bitsandbytes), as train.yml says"
     double = " with quantised scales" if config.model.double_quant else ""
@@ -86,6 +88,8 @@ def attention(machine: Machine, compute: Dtype, backend: BackendName) -> tuple[A
     """FlashAttention where it can run, else the fused attention of torch or MLX."""
     if backend == "mlx":
         return "sdpa", "MLX's fused attention"
+    if backend == "unsloth":
+        return "sdpa", "Unsloth's own choice: FlashAttention or xFormers where installed, else torch's (sdpa)"
     if machine.device == "cpu":
         return (
             "sdpa",
