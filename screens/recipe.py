@@ -7,7 +7,7 @@ from textual import events, on, work
 from textual.containers import Horizontal, Vertical
 from textual.reactive import reactive
 from textual.widget import Widget
-from textual.widgets import OptionList, Static, TextArea
+from textual.widgets import Static
 
 from engine.config.problems import Problem
 from engine.errors import ConfigError, OutOfMemoryError
@@ -17,7 +17,6 @@ from screens.widgets.editor import Editor
 from screens.widgets.form import Form
 from screens.widgets.panes import Panes
 from screens.widgets.plan_view import PlanView
-from screens.widgets.problem_list import ProblemList
 from screens.widgets.recipe_dialogs import ProfileList
 
 PANES = ("text", "form", "plan")
@@ -43,7 +42,6 @@ class RecipeScreen(RecipeFiles):
         with Horizontal(id="panes"):
             with Vertical(id="text-pane"):
                 yield Editor()
-                yield ProblemList()
             yield Form()
             yield PlanView()
 
@@ -97,14 +95,6 @@ class RecipeScreen(RecipeFiles):
         self.refresh_bindings()
 
     # Problems
-
-    @on(TextArea.SelectionChanged)
-    def _moved(self, event: TextArea.SelectionChanged) -> None:
-        self.query_one(ProblemList).at_line(event.selection.end[0] + 1)
-
-    @on(OptionList.OptionSelected, "ProblemList")
-    def _problem_chosen(self, event: OptionList.OptionSelected) -> None:
-        self._go_to(self.problems[event.option_index])
 
     def _go_to(self, problem: Problem) -> None:
         editor = self.query_one(Editor)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual import on, work
+from textual.content import Content
 from textual.reactive import reactive
 from textual.timer import Timer
 from textual.widgets import TextArea
@@ -22,20 +23,21 @@ from screens.widgets.fields import FieldChanged
 from screens.widgets.form import Form
 from screens.widgets.panes import Panes
 from screens.widgets.plan_view import PlanView
-from screens.widgets.problem_list import ProblemList
 from screens.widgets.recipe_dialogs import Difference
 
 if TYPE_CHECKING:
     from engine.plan import Plan
 
-WAIT_S = 0.08
+WAIT_S = 0.04
 """After the last key, before the text is looked over and planned."""
+SLOW_S = 0.4
+"""A plan that takes longer is said to be on its way; before that, the one before stands."""
 
 
 class RecipeText(FtScreen):
     """A screen with a recipe's text in work, what is wrong with it, and its plan.
 
-    A subclass gives the widgets: an `Editor` and a `ProblemList` in `#text-pane`, a `Form`, a `PlanView`, `Panes`.
+    A subclass gives the widgets: an `Editor` in `#text-pane`, a `Form`, a `PlanView`, `Panes`.
     """
 
     opened: reactive[bool] = reactive(False, toggle_class="-opened")
@@ -52,7 +54,12 @@ class RecipeText(FtScreen):
         self.problems: tuple[Problem, ...] = ()
         self.plan: Plan | None = None
         """The plan of the text as it is; None while there is none."""
+        self._planned = ""
+        """The text that the plan is of."""
+        self._framed = ("", "")
+        """What stands above and below the text."""
         self._waiting: Timer | None = None
+        self._slow: Timer | None = None
 
     @property
     def text(self) -> str:
@@ -89,9 +96,14 @@ class RecipeText(FtScreen):
     def show_title(self) -> None:
         """Say whose text this is, and whether it is saved."""
         state = " · new" if self.in_file is None else " · changed" if self.changed else ""
-        pane, title = self.query_one("#text-pane"), self.title_of_file + state
-        if pane.border_title != title:
-            pane.border_title = title
+        self._frame(self.title_of_file + state, self._framed[1])
+
+    def _frame(self, title: str, subtitle: str) -> None:
+        """Name the text pane; only news are set, for Textual draws the whole pane again."""
+        if (title, subtitle) != self._framed:
+            self._framed = (title, subtitle)
+            pane = self.query_one("#text-pane")
+            pane.border_title, pane.border_subtitle = Content(title), Content(subtitle)
 
     @on(FieldChanged)
     def _field_changed(self, message: FieldChanged) -> None:
@@ -136,31 +148,42 @@ class RecipeText(FtScreen):
         found = message.check
         if found.text != self.text:
             return
-        self.problems, self.plan = found.problems, None
+        self.problems = found.problems
+        if found.problems or found.text != self._planned:
+            self.plan = None
         self.query_one(Editor).mark(found.problems)
-        self.query_one(ProblemList).show(found.problems)
         if found.values is not None:
             self.query_one(Form).show(found.values, frozenset(problem.key for problem in found.problems))
         count = len(found.problems)
-        pane = self.query_one("#text-pane")
-        pane.set_class(bool(count), "-wrong")
-        pane.border_subtitle = f"✖ {counted_problems(count)} · f8 next" if count else "✔ no problems"
-        view = self.query_one(PlanView)
-        view.note(
-            f"✖ Waits for {counted_problems(count)} to be mended." if count else "… planning", old=bool(count)
-        )
+        self.query_one("#text-pane").set_class(bool(count), "-wrong")
+        self._frame(self._framed[0], f"✖ {counted_problems(count)} · f8 next" if count else "✔ no problems")
         self.query_one(Panes).say("text", f"✖ {count}" if count else "")
-        self.query_one(Panes).say("plan", "" if count else "…")
+        self._no_longer_slow()
+        if count:
+            self.query_one(PlanView).note(f"✖ Waits for {counted_problems(count)} to be mended.", old=True)
+            self.query_one(Panes).say("plan", "")
+        else:
+            self._slow = self.set_timer(SLOW_S, self._say_slow)
+
+    def _say_slow(self) -> None:
+        self.query_one(PlanView).note("… planning")
+        self.query_one(Panes).say("plan", "…")
+
+    def _no_longer_slow(self) -> None:
+        if self._slow is not None:
+            self._slow.stop()
 
     def on_planned(self, message: Planned) -> None:
         if message.text == self.text:
-            self.plan = message.plan
+            self._no_longer_slow()
+            self.plan, self._planned = message.plan, message.text
             self.query_one(PlanView).show(message.plan)
             words = {"yes": "✔ fits", "tight": "▲ tight", "no": "✖ too large"}
             self.query_one(Panes).say("plan", words[message.plan.fits])
 
     def on_not_planned(self, message: NotPlanned) -> None:
         if message.text == self.text:
+            self._no_longer_slow()
             self.query_one(PlanView).fail(message.error)
             self.query_one(Panes).say("plan", "✖")
 

@@ -20,7 +20,6 @@ from ft.app import FtApp
 from screens.recipe import RecipeScreen
 from screens.widgets.editor import Editor
 from screens.widgets.fields import Fields
-from screens.widgets.plan_view import PlanView
 from tests.app_pilot import MACHINE, until
 
 RECIPE = """\
@@ -105,13 +104,13 @@ class RecipeApp(FtApp):
     def __init__(self) -> None:
         super().__init__(start="recipe")
         self.planner = Planner()
-        self.started: list[tuple[str, Path | None]] = []
+        self.trained: list[tuple[str, Path | None]] = []
 
     def service(self) -> Any:
         return self.planner
 
     async def start_run(self, text: str, path: Path | None) -> None:
-        self.started.append((text, path))
+        self.trained.append((text, path))
 
 
 class Seen:
@@ -141,7 +140,7 @@ class Seen:
 
     @property
     def planned(self) -> str:
-        return str(self.screen.query_one("#plan").render())
+        return "\n".join(str(self.screen.query_one(name).render()) for name in ("#plan", "#plan-choices"))
 
     @property
     def form(self) -> Fields:
@@ -173,8 +172,10 @@ class Seen:
     async def until_in_front(self, kind: type) -> None:
         await self.until(lambda: isinstance(self.app.screen, kind), f"{kind.__name__} is in front")
 
-    def plan_view(self) -> PlanView:
-        return self.screen.query_one(PlanView)
+    @property
+    def lines(self) -> list[str]:
+        """The rows of the text pane, as they are shown, from the line numbers on."""
+        return [self.editor.render_line(y).text.rstrip() for y in range(self.editor.size.height)]
 
 
 @asynccontextmanager

@@ -5,9 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from textual.widgets import OptionList
 
-from screens.widgets.problem_list import ProblemList
+from screens.widgets.editor import Editor
 from tests.app_pilot import MACHINE
 from tests.recipe_pilot import RECIPE, recipe_screen
 
@@ -45,47 +44,77 @@ async def test_number_keys_lead_away_until_the_text_is_entered() -> None:
         assert not seen.editor.has_focus
 
 
-async def test_a_wrong_key_is_marked_on_its_line_and_leads_there() -> None:
+WRONG = RECIPE.replace("alpha: 32", "alpa: 32").replace("rank: 16", "rank: many")
+"""Two problems, on lines 12 and 13."""
+
+
+async def test_problems_are_told_between_the_lines_and_f8_leads_from_one_to_the_next() -> None:
     async with recipe_screen() as seen:
         await seen.until_planned()
-        seen.editor.change_to(RECIPE.replace("alpha: 32", "alpa: 32").replace("rank: 16", "rank: many"))
+        seen.editor.change_to(WRONG)
         await seen.until_wrong(2)
-        assert sorted(seen.editor.problems) == [11, 12]
-        listed = seen.screen.query_one(ProblemList)
-        assert listed.display
-        assert listed.option_count == 2
-        assert "did you mean alpha?" in listed.problems[1].message
+        assert seen.lines[10:18] == [
+            "11  adapter:",
+            "12✖   rank: many          # its size",
+            "  ╰ many is not allowed; it has to be a whole",
+            "    number from 1 to 1024",
+            "13✖   alpa: 32",
+            "  ╰ there is no such key; did you mean alpha?",
+            "14",
+            "15  training:",
+        ]
         assert seen.form.wrong == {"adapter.rank", "adapter.alpa"}
         assert "2 problems" in seen.note
-        await seen.pilot.press("f8")
-        assert seen.editor.cursor_location == (11, 8)
-        assert listed.highlighted == 0
-        await seen.pilot.press("f8")
-        assert seen.editor.cursor_location == (12, 2)
-        await seen.pilot.press("f8")
-        assert seen.editor.cursor_location == (11, 8)
-        strip = seen.editor.render_line(11)
-        assert "12✖" in strip.text
+        for place in ((11, 8), (12, 2), (11, 8)):
+            await seen.pilot.press("f8")
+            assert seen.editor.cursor_location == place
 
 
 async def test_when_all_problems_are_mended_the_plan_comes_back() -> None:
     async with recipe_screen() as seen:
-        seen.editor.change_to(RECIPE.replace("alpha", "alpa"))
-        await seen.until_wrong(1)
+        seen.editor.change_to(WRONG)
+        await seen.until_wrong(2)
         await seen.pilot.press("ctrl+z")
         await seen.until_planned()
         assert seen.editor.text == RECIPE
-        assert not seen.editor.problems
-        assert not seen.screen.query_one(ProblemList).display
+        assert not any("╰" in line or "✖" in line for line in seen.lines)
 
 
-async def test_choosing_a_listed_problem_goes_to_it() -> None:
+async def test_the_cursor_and_the_mouse_find_their_line_below_a_note() -> None:
     async with recipe_screen() as seen:
-        seen.editor.change_to(RECIPE.replace("alpha", "alpa"))
+        seen.editor.change_to(WRONG)
+        await seen.until_wrong(2)
+        seen.editor.move_cursor((11, 0))
+        await seen.pilot.press("e", "down", "down")
+        assert seen.editor.cursor_location == (13, 0)
+        shown = seen.lines.index("15  training:")
+        await seen.pilot.click(Editor, offset=(6, shown))
+        assert seen.editor.cursor_location == (14, 2)
+        await seen.pilot.press("x")
+        await seen.pilot.click(Editor, offset=(6, shown - 2))
+        assert seen.editor.cursor_location[0] == 12  # on the note: the line that it is about
+
+
+async def test_notes_go_along_with_their_lines_while_somebody_types() -> None:
+    async with recipe_screen() as seen:
+        seen.editor.change_to(WRONG)
+        await seen.until_wrong(2)
+        seen.editor.move_cursor((0, 0))
+        await seen.pilot.press("e", "enter")
+        at = seen.lines.index("14✖   alpa: 32")
+        assert seen.lines[at + 1].startswith("  ╰ there is no such key")
+
+
+async def test_a_line_scrolled_to_keeps_its_place_when_a_note_comes_above_it() -> None:
+    long = "".join(f"# {number}\n" for number in range(100)) + RECIPE
+    async with recipe_screen() as seen:
+        seen.editor.change_to(long)
+        await seen.until_planned()
+        seen.editor.move_cursor((114, 0), center=True)
+        before = seen.lines.index("115  training:")
+        seen.editor.change_to(long.replace("alpha", "alpa"))
         await seen.until_wrong(1)
-        listed = seen.screen.query_one(ProblemList)
-        listed.post_message(OptionList.OptionSelected(listed, listed.get_option_at_index(0), 0))
-        await seen.until(lambda: seen.editor.cursor_location == (12, 2), "the cursor is there")
+        assert seen.lines[before] == "115  training:"
 
 
 async def test_what_is_typed_into_the_form_changes_its_line_alone_and_comments_stay() -> None:
@@ -202,7 +231,7 @@ async def test_a_recipe_that_is_too_large_says_what_would_make_it_fit() -> None:
         await seen.pilot.press("f5")
         await seen.until(lambda: seen.app.problems, "it is not started")
         assert "does not fit" in seen.app.problems[-1].message
-        assert not seen.app.started
+        assert not seen.app.trained
 
 
 async def test_a_plan_that_is_overtaken_by_typing_is_cancelled_and_never_shown() -> None:
@@ -243,8 +272,8 @@ async def test_start_trains_the_text_as_it_stands(recipe: Path) -> None:
         text = RECIPE.replace("16", "4")
         seen.editor.change_to(text)
         await seen.pilot.press("f5")
-        await seen.until(lambda: seen.app.started, "it is started")
-        assert seen.app.started == [(text, recipe)]
+        await seen.until(lambda: seen.app.trained, "it is started")
+        assert seen.app.trained == [(text, recipe)]
         assert recipe.read_text() == RECIPE
 
 
@@ -256,7 +285,7 @@ async def test_a_recipe_with_problems_is_not_started() -> None:
         await seen.until(lambda: seen.app.problems, "it is refused")
         assert "1 problem" in seen.app.problems[-1].message
         assert seen.editor.cursor_location == (12, 2)
-        assert not seen.app.started
+        assert not seen.app.trained
 
 
 async def test_on_a_small_terminal_the_panes_fold_into_tabs() -> None:

@@ -1,5 +1,6 @@
 """Plans while somebody types: what took long to read is kept until the file that it was read from changes."""
 
+import time
 from collections import OrderedDict
 from pathlib import Path
 
@@ -10,12 +11,14 @@ from engine.config.schema import Source, TrainConfig
 from engine.data.prepare import encoder_of, sample
 from engine.data.templates import RowEncoder
 from engine.errors import DataError
-from engine.hardware.probe import probe
+from engine.hardware.probe import Machine, probe
 from engine.models.resolve import on_disk
 from engine.models.sizing import ModelShape, shape_of
 from engine.plan import Plan, make_plan
 from engine.planning.choices import Lengths
 
+MACHINE_S = 2.0
+"""How long what was seen of the machine holds, its free memory too: looking costs more than the plan itself."""
 KEPT = 16
 """Looks at data that are kept: a person goes back and forth between a few values."""
 
@@ -27,6 +30,7 @@ class Planner:
     """Plans recipes again and again in one process, quicker than `engine.planning.look` and to the same plan."""
 
     def __init__(self) -> None:
+        self._machine: tuple[float, Machine] | None = None
         self._shapes: dict[Stamp, ModelShape] = {}
         self._encoder: tuple[object, RowEncoder] | None = None
         self._looks: OrderedDict[str, tuple[Lengths, float, int]] = OrderedDict()
@@ -42,13 +46,19 @@ class Planner:
         lengths, share, rows = self._look(config, folder)
         return make_plan(
             config,
-            probe(),
+            self._probed(),
             self._shape(folder),
             lengths,
             share,
             sampled=rows > len(lengths),
             examples=rows,
         )
+
+    def _probed(self) -> Machine:
+        now = time.monotonic()
+        if self._machine is None or now - self._machine[0] > MACHINE_S:
+            self._machine = now, probe()
+        return self._machine[1]
 
     def _encoder_of(self, config: TrainConfig, folder: Path) -> RowEncoder:
         files = [_stamp(file) for file in _tokenizer_files(config, folder)]

@@ -73,8 +73,19 @@ class FieldLines(ScrollView):
         """What the text says by key, and the keys that are wrong there; what is being typed stays as it was typed."""
         if said.get(self.here.name, "") != self.said.get(self.here.name, ""):
             self.typed = None
+        before = self._shown()
         self.said, self.wrong = said, wrong
-        self.refresh()
+        after = self._shown()
+        for number, (old, new) in enumerate(zip(before, after, strict=True)):
+            if old != new:  # most stays as it is while somebody types
+                self.refresh_line(number)
+
+    def _shown(self) -> list[tuple[str, bool]]:
+        """What each line is drawn from, beside the field at hand."""
+        return [
+            (self.value(one), one.name in self.wrong) if isinstance(one, Field) else (one, False)
+            for one in self.lines
+        ]
 
     def settle(self, said: Mapping[str, str]) -> None:
         """The text says what was typed, in its own words."""

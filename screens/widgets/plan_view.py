@@ -36,7 +36,7 @@ class PlanView(VerticalScroll):
     PlanView > Static { height: auto; }
     PlanView > #plan-note { margin-bottom: 1; display: none; }
     PlanView.-noted > #plan-note { display: block; }
-    PlanView.-old > #plan { opacity: 50%; }
+    PlanView.-old > .plan { opacity: 50%; }
     PlanView:focus { background-tint: $foreground 4%; }
     """
 
@@ -46,7 +46,8 @@ class PlanView(VerticalScroll):
 
     def compose(self) -> ComposeResult:
         yield Static(id="plan-note")
-        yield Static(id="plan")
+        yield Static(id="plan", classes="plan")
+        yield Static(id="plan-choices", classes="plan")
 
     def show(self, plan: "Plan") -> None:
         """A plan of the text as it is."""
@@ -61,30 +62,39 @@ class PlanView(VerticalScroll):
 
     def note(self, text: str, old: bool = False) -> None:
         """A line above the plan; `old` says that the plan below is not of the text as it is."""
-        self.query_one("#plan-note", Static).update(Content(text))
-        self.set_class(bool(text), "-noted")
-        self.set_class(old, "-old")
+        self._say(Content(text), old)
 
     def fail(self, error: FtError) -> None:
         """Why the text cannot be planned."""
         parts: list[Part] = [("✖ This cannot be planned.", "bold $text-error"), f"\n{error.message}"]
         if error.hint:
             parts.append((f"\n{error.hint}", MUTED))
-        self.query_one("#plan-note", Static).update(Content.assemble(*parts))
-        self.set_class(True, "-noted")
-        self.set_class(True, "-old")
+        self._say(Content.assemble(*parts), old=True)
+
+    def _say(self, note: Content, old: bool) -> None:
+        there = self.query_one("#plan-note", Static)
+        if note != there.content:
+            there.update(note)
+        self.set_class(bool(note), "-noted")
+        self.set_class(old, "-old")
 
     def on_resize(self, event: events.Resize) -> None:
         self._draw()
 
     def _draw(self) -> None:
+        """Show the plan; what stays as it is is not drawn again, for that is most of it while somebody types."""
         width = self.scrollable_content_region.width or 40
-        lines = described(self.plan, width) if self.plan else ()
-        self.query_one("#plan", Static).update(Content("\n").join(lines))
+        for name, described in (("#plan", numbers), ("#plan-choices", choices)):
+            shown, there = (
+                Content("\n").join(described(self.plan, width) if self.plan else ()),
+                self.query_one(name, Static),
+            )
+            if shown != there.content:
+                there.update(shown, layout=len(shown.wrap(width)) != there.size.height)
 
 
-def described(plan: "Plan", width: int) -> Iterator[Content]:
-    """The plan in lines for a pane `width` columns wide."""
+def numbers(plan: "Plan", width: int) -> Iterator[Content]:
+    """Whether it fits, memory by part, steps and time, in lines for a pane `width` columns wide."""
     words, style = VERDICTS[plan.fits]
     peak = plan.memory.peak_bytes
     yield Content.assemble((words, style), f": {size(peak)} of {size(plan.limit_bytes)}")
@@ -100,7 +110,11 @@ def described(plan: "Plan", width: int) -> Iterator[Content]:
     yield Content.assemble((f"{count(plan.steps)} steps, {time}", "bold"))
     for line in plan.advice:
         yield Content.assemble(("→ ", "$text-warning"), line)
-    for name, chosen, why in choices(plan):
+
+
+def choices(plan: "Plan", width: int) -> Iterator[Content]:
+    """What was settled, and why."""
+    for name, chosen, why in _settled(plan):
         yield Content("")
         yield Content.assemble((f"{name} ", MUTED), (chosen, "bold"))
         yield Content.assemble((why, MUTED))
@@ -114,8 +128,8 @@ def _bar(label: str, share: float, width: int, style: str, over: bool) -> Conten
     return Content.assemble(label, (filled, style), ("░" * (cells - full), MUTED))
 
 
-def choices(plan: "Plan") -> Iterator[tuple[str, str, str]]:
-    """What was settled, and why: name, choice, reason."""
+def _settled(plan: "Plan") -> Iterator[tuple[str, str, str]]:
+    """Name, choice, reason."""
     why = plan.reasons
     about = "about " if plan.sampled else ""
     trained = plan.trained_tokens_per_epoch / max(plan.tokens_per_epoch, 1)

@@ -1,0 +1,190 @@
+"""How long Recipe takes to show a key that was typed, and the plan of the text after it.
+
+    .venv/bin/python benchmarks/recipe.py [--keys 60] [--plans 30]
+
+The real app on a pseudo-terminal of 120 by 36, with the warm child that plans, the starter model and its data.
+First `epochs` is given another digit again and again, each once the plan before it is shown; then comments are
+typed, a key each 150 ms, so that each is followed by a look over the text and a plan. A time runs
+from the key's byte on the terminal to the bytes that show it there. All that is read is kept with its time and
+looked at afterwards, so that reading does not slow down what is measured.
+"""
+
+import argparse
+import fcntl
+import os
+import select
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+from pathlib import Path
+from typing import Self
+
+import psutil
+import pyte
+
+ROOT = Path(__file__).resolve().parent.parent
+SIZE = (120, 36)
+RECIPE = """\
+# Orders as JSON.
+name: orders        # what lists show
+
+model:
+  base: starter
+  max_seq_length: 512  # tokens
+
+data:
+  train: starter
+
+adapter:
+  rank: 16          # its size
+  alpha: 32
+
+training:
+  learning_rate: 1e-3
+  epochs: 1"""
+GAP_S, REST_S, PATIENCE_S = 0.15, 0.7, 60.0
+KEY_MS, PLAN_MS = 16.0, 300.0
+"""What is wanted."""
+TYPED = "orders of one day, by hand "
+LINE = len(TYPED)
+END_OF_TEXT, BACKSPACE = b"\x1b[6~\x1b[F", b"\x7f"
+"""Page down and end; backspace."""
+
+
+class Terminal:
+    """The app on a terminal of its own; what it draws is kept with the time at which it came."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self.master, slave = os.openpty()
+        columns, rows = SIZE
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self.child = subprocess.Popen(
+            [sys.executable, "-P", "-m", "ft.cli"],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env=environment,
+            start_new_session=True,
+            cwd=folder,
+        )
+        os.close(slave)
+        self.screen = pyte.Screen(columns, rows)
+        self.stream = pyte.ByteStream(self.screen)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.child.terminate()
+        self.child.wait()
+        os.close(self.master)
+
+    def press(self, key: bytes) -> float:
+        """Type; returns when."""
+        at = time.perf_counter()
+        os.write(self.master, key)
+        return at
+
+    def read(self, seconds: float) -> list[tuple[float, bytes]]:
+        """What is drawn within a time."""
+        found, end = [], time.perf_counter() + seconds
+        while (left := end - time.perf_counter()) > 0:
+            if select.select([self.master], [], [], left)[0]:
+                data = os.read(self.master, 65536)
+                found.append((time.perf_counter(), data))
+        return found
+
+    def shown(self, drawn: list[tuple[float, bytes]], text: str) -> float | None:
+        """When a text came to stand on the screen; None where it did not. All that was drawn is taken in."""
+        when = None
+        for at, data in drawn:
+            self.stream.feed(data)
+            if when is None and text in "\n".join(self.screen.display):
+                when = at
+        return when
+
+    def wait_for(self, text: str, every: float = 0.1) -> float:
+        """Look now and then until a text stands on the screen; returns when it came."""
+        end = time.monotonic() + PATIENCE_S
+        while (when := self.shown(self.read(every), text)) is None:
+            if time.monotonic() > end:
+                raise SystemExit(f"never: {text}\n" + "\n".join(self.screen.display))
+        return when
+
+
+def keys(terminal: Terminal, number: int) -> tuple[list[float], float]:
+    """Milliseconds from key to screen, and the milliseconds of CPU that the app took for each."""
+    process, took, used = psutil.Process(terminal.child.pid), [], 0.0
+    for count in range(number):
+        if count % LINE == 0:
+            terminal.press(b"\r# ")
+            terminal.read(REST_S)
+            line = "# "
+        before, line = sum(process.cpu_times()[:2]), line + TYPED[count % LINE]
+        at = terminal.press(line[-1].encode())
+        took.append((terminal.wait_for(line.rstrip(), GAP_S) - at) * 1000)
+        used += sum(process.cpu_times()[:2]) - before
+    return took, used * 1000 / number
+
+
+def plans(terminal: Terminal, number: int) -> list[float]:
+    """Milliseconds from the digit to the plan that counts with it."""
+    took = []
+    for count in range(number):
+        digit = 2 + count % 8
+        terminal.press(BACKSPACE)
+        terminal.wait_for("epochs: ", REST_S)
+        at = terminal.press(str(digit).encode())
+        took.append((terminal.wait_for(f"{18 * digit} steps", REST_S) - at) * 1000)
+    return took
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--keys", type=int, default=60)
+    parser.add_argument("--plans", type=int, default=30)
+    options = parser.parse_args()
+    sys.path.insert(0, str(ROOT))
+    from engine.models import starter
+
+    model = starter.ensure()
+    with tempfile.TemporaryDirectory() as scratch:
+        home, folder = Path(scratch, "home"), Path(scratch, "here")
+        (home / "models").mkdir(parents=True)
+        (home / "models" / starter.NAME).symlink_to(model)
+        folder.mkdir()
+        (folder / "train.yml").write_text(RECIPE)
+        environment = os.environ | {
+            "FT_HOME": str(home),
+            "TERM": "xterm-256color",
+            "COLORTERM": "truecolor",
+            "HF_HUB_OFFLINE": "1",
+        }
+        with Terminal(folder, environment) as terminal:
+            terminal.wait_for("recent runs")
+            terminal.press(b"4")
+            terminal.wait_for("18 steps")
+            for key in (b"e", END_OF_TEXT):
+                terminal.press(key)
+                terminal.read(REST_S)
+            planned = plans(terminal, options.plans)
+            typed, used = keys(terminal, options.keys)
+    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n")
+    for name, times, wanted in (("key to screen", typed, KEY_MS), ("key to plan", planned, PLAN_MS)):
+        worst = statistics.quantiles(times, n=20)[-1]
+        print(
+            f"{name:<14} median {statistics.median(times):>4.0f} ms   95th percentile {worst:>4.0f} ms",
+            end="",
+        )
+        print(f"   wanted {wanted:.0f} ms")
+    print(f"CPU of the app a key, the plan after it included: {used:.0f} ms")
+
+
+if __name__ == "__main__":
+    main()
