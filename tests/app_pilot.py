@@ -1,16 +1,18 @@
-"""Drive the app from its recorded runs, with everything frozen that a snapshot must not show."""
+"""Drive the app in a test: wait, read what is on the screen, and freeze what a snapshot must not show."""
 
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from textual.app import App
 from textual.pilot import Pilot
 
 from engine.hardware.monitor import Sample
 from engine.hardware.probe import Machine
 
 PATIENCE_S = 20.0
+"""Far longer than anything takes, so that a slow machine fails no test."""
 
 MACHINE = Machine(
     system="Linux",
@@ -32,14 +34,20 @@ SAMPLE = Sample(
 )
 
 
-async def until(pilot: Pilot[Any], happened: Callable[[], Any], what: str) -> Any:
+async def until(pilot: Pilot[Any], happened: Callable[[], Any], what: str = "") -> Any:
     """Wait, while the app goes on, for something to become true; returns it."""
     end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
         if found := happened():
             return found
         await pilot.pause(0.02)
-    raise AssertionError(f"never: {what}; in front is {pilot.app.screen!r}")
+    raise AssertionError(f"never: {what or happened}; in front is {pilot.app.screen!r}\n{shown(pilot.app)}")
+
+
+def shown(app: App[Any]) -> str:
+    """The screen as text, dialogs included."""
+    strips = app.screen._compositor.render_strips()
+    return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
 
 
 def freeze(monkeypatch: pytest.MonkeyPatch) -> None:

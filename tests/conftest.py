@@ -28,6 +28,15 @@ def ft_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return home
 
 
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to stand in."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    return here
+
+
 @pytest.fixture(scope="session")
 def starter_home(pytestconfig: pytest.Config) -> Path:
     """An FT_HOME that holds the converted starter; it outlives the test run, and workers share it."""

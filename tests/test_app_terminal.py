@@ -81,15 +81,6 @@ class AppTerminal(Terminal):
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to stand in."""
-    here = tmp_path / "here"
-    here.mkdir()
-    monkeypatch.chdir(here)
-    return here
-
-
-@pytest.fixture
 def no_engine_left() -> Iterator[None]:
     """Ends what a failed test left training."""
     yield

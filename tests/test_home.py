@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.pilot import Pilot
 from textual.widgets import OptionList
 
 from engine.planning.reach import LADDER, reach
@@ -20,15 +21,6 @@ from tests.run_fixtures import STARTED, make_run
 SIZES = [(80, 24), (120, 36), (200, 50)]
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to stand in."""
-    here = tmp_path / "here"
-    here.mkdir()
-    monkeypatch.chdir(here)
-    return here
-
-
 def some_runs() -> None:
     """One run of each kind, as a person has them after a week."""
     make_run("20260528-120000-orders", steps=120)
@@ -37,6 +29,13 @@ def some_runs() -> None:
     make_run("20260528-122000-a-rather-long-name-of-a-run", steps=3, end=failed)
     make_run("20260528-123000-tickets", steps=80, end=None)
     make_run("20260528-124000-recipes", steps=60)
+
+
+async def listed(pilot: Pilot[Any], count: int) -> OptionList:
+    """The list of recent runs, once it has so many."""
+    options = pilot.app.screen.query_one("#runs", OptionList)
+    await until(pilot, lambda: options.option_count == count, f"{count} runs are listed")
+    return options
 
 
 # The one next thing
@@ -145,8 +144,7 @@ async def test_the_list_is_entered_by_the_arrow_and_enter_shows_the_run() -> Non
     some_runs()
     app = FtApp()
     async with app.run_test(size=(120, 36)) as pilot:
-        options = app.screen.query_one("#runs", OptionList)
-        await until(pilot, lambda: options.option_count == 5, "the runs are listed")
+        options = await listed(pilot, 5)
         await pilot.press("down")
         assert app.focused is options
         await pilot.press("down", "enter")
@@ -157,8 +155,7 @@ async def test_the_highlighted_run_stays_so_when_others_come() -> None:
     some_runs()
     app = FtApp()
     async with app.run_test(size=(120, 36)) as pilot:
-        options = app.screen.query_one("#runs", OptionList)
-        await until(pilot, lambda: options.option_count == 5, "the runs are listed")
+        options = await listed(pilot, 5)
         options.highlighted = 2
         chosen = options.get_option_at_index(2).id
         make_run("20260529-123456-newer")

@@ -1,6 +1,7 @@
 """How the Models screen looks; the models and the machine are made up, so that no figure of this machine is in it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,6 @@ import pytest
 from textual.pilot import Pilot
 
 from engine.errors import HubError, ModelError
-from engine.hardware.probe import Machine
 from engine.models.card import Card
 from engine.models.catalogue import Entry
 from engine.models.sizing import Linear, ModelShape
@@ -17,23 +17,10 @@ from engine.planning.survey import Model, Survey
 from ft.app import FtApp
 from screens.models import ModelsScreen
 from screens.widgets.pulling import Pull, PullLine
-from tests.driving import until
+from tests.app_pilot import MACHINE, until
 
 SIZES = [(80, 24), (120, 36), (200, 50)]
-LAPTOP = Machine(
-    system="Linux",
-    cpu="a CPU",
-    cores=8,
-    ram_bytes=32_000_000_000,
-    available_bytes=20_000_000_000,
-    bf16=True,
-    device="cpu",
-    gpu_name=None,
-    gpu_bytes=None,
-    gpu_free_bytes=None,
-    gpu_capability=None,
-    packages={"torch": "2.13", "transformers": "5.17", "peft": "0.21", "bitsandbytes": "0.50"},
-)
+LAPTOP = replace(MACHINE, ram_bytes=32_000_000_000, available_bytes=20_000_000_000)
 
 
 def shape(layers: int, hidden: int, intermediate: int, vocab: int, architecture: str) -> ModelShape:

@@ -13,7 +13,7 @@ from ft.app import FtApp
 from screens import preferences
 from screens.settings import SettingsScreen
 from screens.widgets.settings_keys import Keymap
-from tests.driving import shown, until
+from tests.app_pilot import shown, until
 from tests.keyrings import LockedKeyring, MemoryKeyring
 from tests.whoami import whoami_server
 

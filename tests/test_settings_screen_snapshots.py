@@ -1,6 +1,6 @@
 """How the Settings screen looks; folders and versions are made up, and the list of keys is a short one."""
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from screens.actions import ACTIONS
 from screens.settings import SettingsScreen
 from screens.widgets import settings_keys, settings_places
 from screens.widgets.settings_places import Place, Places
-from tests.driving import shown, until
+from tests.app_pilot import shown, until
 from tests.keyrings import MemoryKeyring
 
 PARTS = ("tokens", "look", "keys", "folders", "versions")
@@ -52,20 +52,20 @@ async def settled(pilot: Pilot[Any], part: str) -> SettingsScreen:
     return screen
 
 
+def assert_looks(
+    snap_compare: Any, look: Callable[[Pilot[Any]], Awaitable[Any]], size: tuple[int, int] = (80, 24)
+) -> None:
+    assert snap_compare(FtApp(start="settings"), terminal_size=size, run_before=look)
+
+
 @pytest.mark.parametrize("size", [(80, 24), (120, 36), (200, 50)], ids=str)
 def test_tokens(snap_compare: Any, size: tuple[int, int]) -> None:
-    async def look(pilot: Pilot[Any]) -> None:
-        await settled(pilot, "tokens")
-
-    assert snap_compare(FtApp(start="settings"), terminal_size=size, run_before=look)
+    assert_looks(snap_compare, lambda pilot: settled(pilot, "tokens"), size)
 
 
 @pytest.mark.parametrize("part", ["look", "keys", "folders", "versions"])
 def test_each_part_in_a_small_terminal(snap_compare: Any, part: str) -> None:
-    async def look(pilot: Pilot[Any]) -> None:
-        await settled(pilot, part)
-
-    assert snap_compare(FtApp(start="settings"), terminal_size=(80, 24), run_before=look)
+    assert_looks(snap_compare, lambda pilot: settled(pilot, part))
 
 
 def test_a_token_being_typed(snap_compare: Any) -> None:
@@ -77,7 +77,7 @@ def test_a_token_being_typed(snap_compare: Any) -> None:
         pilot.app.screen.query_one("Input").cursor_blink = False  # type: ignore[attr-defined]
         await pilot.pause()
 
-    assert snap_compare(FtApp(start="settings"), terminal_size=(80, 24), run_before=look)
+    assert_looks(snap_compare, look)
 
 
 def test_a_clash_of_keys(snap_compare: Any) -> None:
@@ -88,4 +88,4 @@ def test_a_clash_of_keys(snap_compare: Any) -> None:
         await pilot.press("t")
         await until(pilot, lambda: "Not changed" in shown(pilot.app))
 
-    assert snap_compare(FtApp(start="settings"), terminal_size=(80, 24), run_before=look)
+    assert_looks(snap_compare, look)
