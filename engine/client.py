@@ -143,6 +143,17 @@ class Client:
         request = {"op": "lengths", "source": source, "view": vars(view)}
         return lengths_from_json(self._value(request, cancelled))
 
+    def find(
+        self, source: str, words: str, start: int, view: View, cancelled: threading.Event | None = None
+    ) -> int | None:
+        """The next row from `start` on, or else from the first, that holds the words; None where none does.
+
+        Raises DataError where the source cannot be opened.
+        """
+        request = {"op": "find", "source": source, "words": words, "start": start, "view": vars(view)}
+        row: int | None = self._value(request, cancelled)
+        return row
+
     def check(self, text: str, path: Path, cancelled: threading.Event | None = None) -> None:
         """Look whether a recipe could be trained, as `engine.preflight` does: it may need heavy readers.
 

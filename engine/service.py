@@ -11,8 +11,9 @@ Asked    {"id": 1, "op": "generate", "run": FOLDER, "base": false, "messages": [
          {"id": 4, "op": "rows", "source": PATH, "format": "auto"}
          {"id": 5, "op": "preview", "source": PATH, "rows": [0, 17], "view": {"model": …}, "how": "tokens"}
          {"id": 6, "op": "lengths", "source": PATH, "view": {"model": …}}
-         {"id": 7, "op": "check", "text": TRAIN_YML, "path": PATH}
-         {"id": 8, "op": "token", "name": NAME, "value": VALUE or null}
+         {"id": 7, "op": "find", "source": PATH, "words": TEXT, "start": 0, "view": {"model": …}}
+         {"id": 8, "op": "check", "text": TRAIN_YML, "path": PATH}
+         {"id": 9, "op": "token", "name": NAME, "value": VALUE or null}
 Answered {"id": 1, "token": TEXT} … {"id": 1, "done": true, "cancelled": false}
          {"id": 3, "value": PLAN} {"id": 3, "done": true, "cancelled": false}
          {"id": 1, "error": {"kind": …, "message": …, "hint": …}}
@@ -63,6 +64,7 @@ LANES = {
     "rows": "rows",
     "preview": "rows",
     "lengths": "lengths",
+    "find": "find",
 }
 """The lane of each operation."""
 
@@ -94,7 +96,7 @@ class Service:
     planner: "Planner | None" = None
     previews: "Previews | None" = None
     opening: threading.Lock = field(default_factory=threading.Lock)
-    """Held while `previews` is made: two lanes ask for it."""
+    """Held while `previews` is made: several lanes ask for it."""
 
     def serve(self, requests: IO[str]) -> NoReturn:
         """Answer the requests of a stream; at its end the process ends, in the middle of an answer too."""
@@ -176,6 +178,11 @@ class Service:
                 view = View(**request.get("view", {}))
                 lengths = self._previews().lengths(str(request.get("source")), view, stopped)
                 yield {"value": as_json(lengths)}
+            case "find":
+                view = View(**request.get("view", {}))
+                source, words = str(request.get("source")), str(request.get("words"))
+                start = int(request.get("start", 0))
+                yield {"value": self._previews().find(source, words, start, view, stopped)}
 
     def _previews(self) -> "Previews":
         from engine.data.preview import Previews

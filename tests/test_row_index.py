@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine import paths
-from engine.data import row_index, row_places
+from engine.data import row_index, row_places, row_search
 from engine.data.readers import READERS
 from engine.data.row_index import Rows, open_rows
 from engine.data.rows import BOM
@@ -162,3 +162,47 @@ def test_the_rows_so_far_can_be_read_while_the_rest_is_counted(tmp_path: Path) -
     assert (rows.known, seen > 0) == (200_000, True)
     with pytest.raises(IndexError):
         rows.read(200_000)
+
+
+ENDINGS = (".jsonl", ".csv", ".json", ".parquet")
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_the_next_row_with_some_words_is_found_and_after_the_last_the_first(
+    tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(row_search, "BLOCK", 64)
+    texts = [f"row {number} of many" for number in range(3000)]
+    texts[7], texts[2500] = 'She said: "Crème brûlée"', "creme, and CRÈME again"
+    rows = counted(open_rows(written(tmp_path / f"rows{ending}", texts), "rows"))
+
+    def find(words: str, start: int) -> int | None:
+        return row_search.find_row(rows, words, start, lambda: False)
+
+    assert find("ROW 41 of", 0) == 41
+    assert find("row 41 of", 42) == 41
+    assert find("row 2999 of", 2999) == 2999
+    assert find("brûlée", 8) == 7
+    assert find("reme, AND", 0) == 2500
+    assert find("nowhere", 5) is None
+    assert row_search.find_row(rows, "row 2999 of", 0, lambda: True) is None
+    assert find('said: "Cr', 0) == 7
+
+
+def written(path: Path, texts: list[str]) -> Path:
+    """A file of one column."""
+    objects = [{"text": text} for text in texts]
+    match path.suffix:
+        case ".jsonl":
+            return write(path, "".join(json.dumps(row) + "\n" for row in objects))
+        case ".json":
+            return write(path, json.dumps(objects, ensure_ascii=False))
+        case ".csv":
+            out = io.StringIO(newline="")
+            csv.writer(out).writerows([["text"], *([text] for text in texts)])
+            return write(path, out.getvalue())
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.Table.from_pylist(objects), path, row_group_size=1100)
+    return path

@@ -6,19 +6,21 @@ What is shown is made by the encoder that training uses; the values are in `engi
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import RLock
 from typing import Any, Literal
 
 from engine.config.schema import Format
 from engine.data.formats import LOOKED_AT, Detected, RowError, convert, detect
+from engine.data.pieces import pieces
 from engine.data.row_index import Rows, open_rows
+from engine.data.row_search import find_row
 from engine.data.rows import Origin
 from engine.data.sources import locate
 from engine.data.templates import Encoded, RowEncoder, TrainOn
 from engine.data.tokenizer import Tokenizer
-from engine.data.views import SHOWN, Lengths, Opened, Piece, RowView, View
+from engine.data.views import SHOWN, Lengths, Opened, RowView, View
 from engine.errors import DataError
 from engine.models.resolve import on_disk
 
@@ -28,9 +30,6 @@ SAMPLED = 1000
 """Rows whose lengths are looked at."""
 CHUNK = 50
 """Rows that are encoded between two looks at whether somebody has cancelled."""
-UNFINISHED = "\ufffd"
-"""What decoding shows for a character whose other bytes are in the next token."""
-
 BRIEF = 160
 """Characters of a row's first words."""
 
@@ -112,6 +111,10 @@ class Previews:
                     problems.append((number, _nothing_left(view.max_seq_length)))
         return Lengths(len(chosen), known, tuple(found), tokens, trained, cut, lost, tuple(problems))
 
+    def find(self, source: str, words: str, start: int, view: View, stopped: Stopped) -> int | None:
+        """The next row from `start` on that holds the words, as `find_row`. Raises `DataError` as `show` does."""
+        return find_row(self._open(source, view.format)[0], words, start, stopped)
+
     def _open(self, source: str, format_: Format) -> tuple[Rows, Detected | DataError, Path]:
         path, name = locate(source)
         status = path.stat()
@@ -184,37 +187,6 @@ class Previews:
             problem="" if left else _nothing_left(limit),
             raw=_first_words(rows, number) if brief else "",
         )
-
-
-def pieces(encoded: Encoded, tokenizer: Tokenizer, limit: int) -> Iterator[Piece]:
-    """The tokens with the text that each adds, at most `SHOWN` of them.
-
-    A token is decoded behind the one before it, as some tokenizers drop a text's first space. Tokens that hold
-    parts of one character are put together, but never over a boundary of special, trained or cut.
-    """
-    ids = encoded.ids[:SHOWN]
-    trained = [False] * len(ids)
-    for start, end in encoded.spans:
-        for place in range(start, min(end, len(ids))):
-            trained[place] = True
-    kinds = [(trained[place], id_ in tokenizer.added, place >= limit) for place, id_ in enumerate(ids)]
-    start = 0
-    while start < len(ids):
-        end = start + 1
-        text = _text(ids, start, end, tokenizer)
-        while text.endswith(UNFINISHED) and end < len(ids) and end < start + 4 and kinds[end] == kinds[start]:
-            end += 1
-            text = _text(ids, start, end, tokenizer)
-        yield Piece(text, *kinds[start], tokens=end - start)
-        start = end
-
-
-def _text(ids: Sequence[int], start: int, end: int, tokenizer: Tokenizer) -> str:
-    if not start or ids[start] in tokenizer.added:
-        return tokenizer.decode(ids[start:end], skip_special=False)
-    before = tokenizer.decode(ids[start - 1 : start], skip_special=False)
-    both = tokenizer.decode(ids[start - 1 : end], skip_special=False)
-    return both[len(before) :] if both.startswith(before) else tokenizer.decode(ids[start:end], False)
 
 
 def _detected(rows: Rows, format_: Format) -> Detected | DataError:

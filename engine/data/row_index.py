@@ -5,6 +5,7 @@ of a Parquet file a thousand rows at a time. JSON arrays have no such places; th
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -99,6 +100,10 @@ class HeldRows:
     def close(self) -> None:
         """There is nothing to stop."""
 
+    def texts(self, first: int, last: int) -> Iterator[tuple[int, str]]:
+        """Number and text, as `raw`, of the rows from `first` to before `last`."""
+        return ((number, self.raw(number)) for number in range(first, last))
+
     def _item(self, row: int) -> Any:
         if not 0 <= row < len(self._items):
             raise IndexError(row)
@@ -138,13 +143,27 @@ class ParquetRows:
     def close(self) -> None:
         """There is nothing to stop."""
 
+    def texts(self, first: int, last: int) -> Iterator[tuple[int, str]]:
+        """Number and text, as `raw`, of the rows from `first` to before `last`, read in order."""
+        for start, batch in self._batches(first):
+            for number, columns in enumerate(batch.to_pylist(), start):
+                if number >= last:
+                    return
+                if number >= first:
+                    yield number, json.dumps(columns, ensure_ascii=False, default=str)
+
     def _batch(self, row: int) -> tuple[int, list[Any]]:
         """The rows around a row, and the number of the first of them."""
+        first, batch = next(self._batches(row))
+        return first, batch.to_pylist()
+
+    def _batches(self, row: int) -> Iterator[tuple[int, Any]]:
+        """The batches of rows from that of a row on, each with the number of its first."""
         group = int(np.searchsorted(self._starts, row, side="right")) - 1
         first = int(self._starts[group])
+        groups = range(group, len(self._starts) - 1)
         with Parquet(self._path, self.name).open() as file:
-            for batch in file.iter_batches(batch_size=BATCH, row_groups=[group]):
+            for batch in file.iter_batches(batch_size=BATCH, row_groups=groups):
                 if row < first + batch.num_rows:
-                    return first, batch.to_pylist()
+                    yield first, batch
                 first += batch.num_rows
-        raise IndexError(row)

@@ -5,6 +5,7 @@ import io
 import re
 import threading
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -51,6 +52,15 @@ class IndexedRows:
     def raw(self, row: int) -> str:
         return self._bytes(row)[2].decode(errors="replace").rstrip("\r\n")
 
+    def byte(self, row: int) -> int:
+        """The byte at which a known row starts; for the one after the last, where the last ends."""
+        offsets = self._places[0]
+        return int(offsets[row]) if row < len(offsets) else self._size
+
+    def row_at(self, byte: int) -> int:
+        """The row in which a byte lies."""
+        return bisect_right(self._places[0], byte) - 1
+
     def _starts(self) -> Iterator[tuple[int, int]]:
         """Byte offset and line number from 1 of each row. Raises `DataError` where rows cannot be told apart."""
         raise NotImplementedError
@@ -75,11 +85,10 @@ class IndexedRows:
 
     def _bytes(self, row: int) -> tuple[int, int, bytes]:
         """Offset, line number and bytes of a row."""
-        offsets, lines = self._places
+        lines = self._places[1]
         if not 0 <= row < self.known:
             raise IndexError(row)
-        start = int(offsets[row])
-        end = int(offsets[row + 1]) if row + 1 < len(offsets) else self._size
+        start, end = self.byte(row), self.byte(row + 1)
         with self.path.open("rb") as file:
             file.seek(start)
             return start, int(lines[row]), file.read(end - start)

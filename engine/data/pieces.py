@@ -1,0 +1,41 @@
+"""The tokens of a row with the text that each adds."""
+
+from collections.abc import Iterator, Sequence
+
+from engine.data.templates import Encoded
+from engine.data.tokenizer import Tokenizer
+from engine.data.views import SHOWN, Piece
+
+UNFINISHED = "\ufffd"
+"""What decoding shows for a character whose other bytes are in the next token."""
+
+
+def pieces(encoded: Encoded, tokenizer: Tokenizer, limit: int) -> Iterator[Piece]:
+    """The tokens with the text that each adds, at most `SHOWN` of them.
+
+    A token is decoded behind the one before it, as some tokenizers drop a text's first space. Tokens that hold
+    parts of one character are put together, but never over a boundary of special, trained or cut.
+    """
+    ids = encoded.ids[:SHOWN]
+    trained = [False] * len(ids)
+    for start, end in encoded.spans:
+        for place in range(start, min(end, len(ids))):
+            trained[place] = True
+    kinds = [(trained[place], id_ in tokenizer.added, place >= limit) for place, id_ in enumerate(ids)]
+    start = 0
+    while start < len(ids):
+        end = start + 1
+        text = _text(ids, start, end, tokenizer)
+        while text.endswith(UNFINISHED) and end < len(ids) and end < start + 4 and kinds[end] == kinds[start]:
+            end += 1
+            text = _text(ids, start, end, tokenizer)
+        yield Piece(text, *kinds[start], tokens=end - start)
+        start = end
+
+
+def _text(ids: Sequence[int], start: int, end: int, tokenizer: Tokenizer) -> str:
+    if not start or ids[start] in tokenizer.added:
+        return tokenizer.decode(ids[start:end], skip_special=False)
+    before = tokenizer.decode(ids[start - 1 : start], skip_special=False)
+    both = tokenizer.decode(ids[start - 1 : end], skip_special=False)
+    return both[len(before) :] if both.startswith(before) else tokenizer.decode(ids[start:end], False)
