@@ -147,9 +147,9 @@ class Editor(TextArea):
     def _refresh_size(self) -> None:
         width, _ = self.document.get_size(self.indent_width)
         needed = width + self.gutter_width + 1  # the cursor may rest behind the longest line
-        seen = self.scrollable_content_region.width
-        wide = seen if needed <= seen else -(-needed // WIDER) * WIDER
-        self.virtual_size = Size(wide, self._noted.height)
+        wide = -(-needed // WIDER) * WIDER
+        room = self.scrollable_content_region.width - self.styles.scrollbar_size_vertical
+        self.virtual_size = Size(room if needed <= room < wide else wide, self._noted.height)
         self._refresh_scrollbars()
 
     # Drawing
@@ -222,13 +222,14 @@ class Editor(TextArea):
 
     def _note(self, told: str) -> Strip:
         """A row of a note: it starts under the sign, and does not scroll sideways."""
-        base = self._theme.base_style or self.rich_style
-        text = " " * (self.gutter_width - len(CORNER)) + told
-        return Strip([Segment(text, base + self._error_style)]).adjust_cell_length(self.size.width, base)
+        base, text = self._theme.base_style or self.rich_style, told.lstrip()
+        indent = " " * (self.gutter_width - len(CORNER) + len(told) - len(text))
+        strip = Strip([Segment(indent, base), Segment(text, base + self._error_style)])
+        return strip.adjust_cell_length(self.size.width, base)
 
     @property
     def _error_style(self) -> Style:
-        return Style(color=Color.parse(self.app.theme_variables["error"]).hex6)
+        return Style(color=Color.parse(self.app.theme_variables["text-error"]).hex6)
 
 
 def _end_of_word(line: str, start: int) -> int:
