@@ -79,9 +79,8 @@ class Adapter:
         tensors = {}
         for path, value in trained.items():
             layer, _, name = path.rpartition(".")
-            tensors[f"{PREFIX}{families.transformers_name(self.kind, layer)}.{FILE_NAMES[name]}"] = np.array(
-                value
-            )
+            name = f"{families.transformers_name(self.kind, layer)}.{FILE_NAMES[name]}"
+            tensors[PREFIX + name] = np.ascontiguousarray(value)
         folder.mkdir(parents=True, exist_ok=True)
         with disk_errors():
             save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
@@ -142,6 +141,7 @@ def fresh(config: TrainConfig, kind: str, paths: Sequence[str], model: Any) -> A
     targets = sorted(named) if wanted.target_modules == "all-linear" else wanted.target_modules
     return Adapter(
         kind, wanted.rank, wanted.alpha, dropout=wanted.dropout, targets=tuple(targets), dora=form == "dora",
+        rank_stabilised=wanted.rslora,
         layers={named[name]: {"lora_A": values} for name, values in draw_lora_a(shapes, config.seed)},
     )  # fmt: skip
 

@@ -94,18 +94,18 @@ class MlxBackend:
             gc.collect()
             mx.clear_cache()
             raise MemoryExhausted(exhausted)
-        unscale = 1.0 / (tokens * self.scale.value)
-        norm = float(self._norm(gradients)) * unscale
+        norm = float(self._norm(gradients)) / (scale := self.scale.value)
         if self.scale.allows(math.isfinite(norm)):
-            self._move(gradients, lr, unscale * self._clipping(norm))
+            self._move(gradients, lr, self._clipping(norm) / scale)
         return StepResult(loss_sum, tokens, norm)
 
     def _accumulate(
         self, batches: Sequence[Batch], seed: int, poll: Callable[[], None]
     ) -> tuple[Weights, float, int]:
-        """Scaled gradients of the micro-batches' summed loss, that loss in nats, and the tokens it counts."""
+        """Scaled gradients of the mean loss over all trained tokens, its sum in nats, and their number."""
         gradients = {path: mx.zeros(value.shape) for path, value in self.trained.items()}
-        total, tokens = 0.0, 0
+        tokens, total = sum(batch.trained_tokens for batch in batches), 0.0
+        weight = self.scale.value / tokens
         for index, batch in enumerate(batches):
             poll()
             # Every micro-batch draws from a key of its own: nothing else that draws can move it, and a
@@ -113,22 +113,27 @@ class MlxBackend:
             key = mx.array(np.random.SeedSequence([seed, index]).generate_state(2, np.uint32))
             rows = lay_out(batch)
             loss, gradients = self._gradients[rows.packed](
-                self.trained, gradients, key, mx.array(self.scale.value), *_arrays(rows)
+                self.trained, gradients, key, mx.array(weight), *_arrays(rows)
             )
             mx.eval(loss, gradients)
-            total += float(loss) / self.scale.value
-            tokens += rows.trained_tokens
+            total += float(loss) / weight
         return gradients, total, tokens
 
     def _accumulated(
-        self, packed: bool, trained: Weights, before: Weights, key: mx.array, scale: mx.array, *rows: mx.array
+        self,
+        packed: bool,
+        trained: Weights,
+        before: Weights,
+        key: mx.array,
+        weight: mx.array,
+        *rows: mx.array,
     ) -> tuple[mx.array, Weights]:
-        """The scaled loss of a micro-batch, and its gradients added to those before; compiled."""
+        """The loss of a micro-batch times `weight`, and its gradients added to those before; compiled."""
 
         def loss(weights: Weights) -> mx.array:
             self._place(weights)
             self.drops.start(key)
-            return self._loss(packed, *rows) * scale
+            return self._loss(packed, *rows) * weight
 
         value, gradients = mx.value_and_grad(loss)(trained)
         return value, {path: before[path] + gradient for path, gradient in gradients.items()}

@@ -1,13 +1,15 @@
 """The exact state for going on, and whole models in the layout of transformers."""
 
+import errno
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
-from safetensors import SafetensorError, serialize_file
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from engine.backends.files import STATE, copy_companions, disk_errors
@@ -24,21 +26,17 @@ def save_model(trained: Mapping[str, mx.array], kind: str, source: Path, folder:
     """Write all weights in the format and with the tokenizer of `source`; the same weights give the same bytes."""
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
     held = HELD[config.get("dtype") or config.get("torch_dtype") or "bfloat16"]
-    tensors: dict[str, Any] = {}
+    tensors: dict[str, mx.array] = {}
     for path, value in trained.items():
         if families.is_transposed(kind, path.removesuffix(".weight")) and value.ndim == 2:
             value = value.T
-        # numpy has no bf16: the bytes go through a view of the same width.
-        data = np.array(value.astype(held).view(mx.uint32 if held == mx.float32 else mx.uint16))
-        about = {
-            "dtype": str(held).removeprefix("mlx.core."),
-            "shape": list(data.shape),
-            "data": data.tobytes(),
-        }
-        tensors[families.transformers_name(kind, path)] = about
+        tensors[families.transformers_name(kind, path)] = mx.contiguous(value.astype(held))
     folder.mkdir(parents=True, exist_ok=True)
-    with disk_errors():
-        serialize_file(tensors, str(folder / "model.safetensors"), {"format": "pt"})
+    try:  # numpy, which safetensors writes from, has no bf16
+        mx.save_safetensors(str(folder / "model.safetensors"), tensors, {"format": "pt"})
+    except RuntimeError as error:
+        full = shutil.disk_usage(folder).free < sum(value.nbytes for value in tensors.values())
+        raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
     copy_companions(source, folder)
 
 
@@ -48,9 +46,9 @@ def save_state(
     """Write fp32 weights, AdamW's two moments of each, its step count, and what fp16 losses are scaled by."""
     tensors = {"step": np.array(moments["step"]), SCALE: np.array(scale)}
     for path, value in trained.items():
-        tensors[f"weight.{path}"] = np.array(value)
+        tensors[f"weight.{path}"] = np.ascontiguousarray(value)
         for own, name in MOMENTS.items():
-            tensors[f"{name}.{path}"] = np.array(moments[path][own])
+            tensors[f"{name}.{path}"] = np.ascontiguousarray(moments[path][own])
     with disk_errors():
         save_file(tensors, folder / STATE)
 

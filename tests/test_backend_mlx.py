@@ -1,0 +1,330 @@
+"""The MLX backend on a real tiny model: the same learning whether packed, quantised, recomputed or chunked."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import peft
+import pytest
+import torch
+import transformers
+from mlx.utils import tree_flatten
+
+from engine.backends import load_backend
+from engine.backends.base import Interrupted
+from engine.backends.mlx import loss as head
+from engine.backends.mlx.backend import MlxBackend
+from engine.config.schema import TrainConfig
+from engine.errors import ConfigError, ModelError
+from tests.training import Job, batch_of
+
+ROWS = [[3, 40, 50, 60, 70, 80], [3, 91, 92, 93, 94, 95, 96, 97, 98, 99], [3, 33, 44]]
+BATCHES = [batch_of(ROWS[:1], packed=False), batch_of(ROWS[1:], packed=True)]
+
+
+def quiet() -> None:
+    """A poll with nothing to say."""
+
+
+@pytest.fixture(autouse=True)
+def uncompiled(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Without mx.compile, but for the tests that are marked so: it asks the C++ compiler for every new shape."""
+    if "compiled" in request.fixturenames:
+        yield
+        return
+    mx.disable_compile()
+    yield
+    mx.enable_compile()
+
+
+@pytest.fixture
+def compiled() -> None:
+    """With mx.compile, as a run has it."""
+
+
+def adapted(config: TrainConfig, **changes: Any) -> TrainConfig:
+    return config.model_copy(update={"adapter": config.adapter.model_copy(update=changes)})
+
+
+def mlx(job: Job, adapter: Path | None = None, **changes: Any) -> MlxBackend:
+    plan = {"backend": "mlx", "weights_dtype": "fp32", "compute_dtype": "fp32", "packing": True} | changes
+    backend = load_backend(replace(job.plan, **plan), job.config, job.model, adapter=adapter)
+    assert isinstance(backend, MlxBackend)
+    return backend
+
+
+@pytest.fixture
+def job(tiny_model: Path, tmp_path: Path) -> Job:
+    return Job.make(tiny_model, tmp_path, adapter={"dropout": 0.0})
+
+
+def in_peft(backend: MlxBackend, folder: Path) -> Any:
+    """The saved adapter in PEFT, trainable."""
+    backend.save_weights(folder)
+    base = transformers.AutoModelForCausalLM.from_pretrained(backend.folder, dtype=torch.float32)
+    return peft.PeftModel.from_pretrained(base, str(folder), is_trainable=True)
+
+
+def loss_in_peft(model: Any) -> Any:
+    """Summed loss of `ROWS`."""
+    return sum(
+        model(input_ids=torch.tensor([row]), labels=torch.tensor([row])).loss * (len(row) - 1) for row in ROWS
+    )
+
+
+def same(one: dict[str, mx.array], other: dict[str, mx.array], **tolerance: float) -> bool:
+    return one.keys() == other.keys() and all(np.allclose(one[n], other[n], **tolerance) for n in one)
+
+
+def test_packed_rows_learn_as_padded_ones(job: Job) -> None:
+    results = []
+    for packed in (True, False):
+        backend = mlx(job)
+        assert backend.packs
+        step = backend.train_step([batch_of(ROWS, packed)], 1e-2, 0, quiet)
+        results.append((step, backend.trained, backend.log_probabilities(batch_of(ROWS, packed))))
+    (one, weights, says), (other, others, said) = results
+    assert one.loss_sum == pytest.approx(other.loss_sum, rel=1e-5)
+    assert one.grad_norm == pytest.approx(other.grad_norm, rel=1e-4)
+    assert same(weights, others, rtol=1e-3, atol=1e-5)
+    assert np.allclose(says, said, atol=1e-4)
+
+
+def test_accumulated_micro_batches_move_the_weights_as_one_batch_does(job: Job, compiled: None) -> None:
+    whole, parts = mlx(job), mlx(job)
+    one = whole.train_step([batch_of(ROWS, packed=True)], 1e-2, 0, quiet)
+    other = parts.train_step(BATCHES, 1e-2, 0, quiet)
+    assert one.loss_sum == pytest.approx(other.loss_sum, rel=1e-5)
+    assert one.grad_norm == pytest.approx(other.grad_norm, rel=1e-4)
+    assert same(whole.trained, parts.trained, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora"])
+def test_gradients_are_those_of_peft(job: Job, tmp_path: Path, kind: str) -> None:
+    job.config = adapted(job.config, type=kind)
+    backend = mlx(job)
+    for step in range(3):
+        backend.train_step(BATCHES, 1e-2, step, quiet)
+    model = in_peft(backend, tmp_path / "adapter")
+    loss = loss_in_peft(model)
+    loss.backward()
+    batch = [batch_of(ROWS, packed=True)]
+    gradients, ours, tokens = backend._accumulate(batch, 0, quiet)
+    assert tokens == sum(map(len, ROWS)) - len(ROWS)
+    assert ours == pytest.approx(loss.item(), rel=1e-4)
+    theirs = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+    assert len(gradients) == len(theirs)
+    for path, gradient in gradients.items():
+        layer, _, name = path.rpartition(".")
+        name = {"magnitude": "lora_magnitude_vector"}.get(name, name)
+        wanted = theirs[f"base_model.model.{layer}.{name}.default.weight"]
+        assert np.allclose(np.array(gradient) * tokens, wanted, rtol=1e-3, atol=1e-4), path
+
+
+FORMATS = {
+    "bf16": ({}, {"weights_dtype": "bf16", "compute_dtype": "bf16"}),
+    "fp16": ({}, {"weights_dtype": "fp16", "compute_dtype": "fp16"}),
+    "checkpointing": ({}, {"gradient_checkpointing": True}),
+    "8bit": ({"model": {"quantization": "8bit"}}, {}),
+    "4bit": ({"model": {"quantization": "4bit"}}, {}),
+    "4bit, bf16": (
+        {"model": {"quantization": "4bit"}},
+        {"weights_dtype": "bf16", "compute_dtype": "bf16"},
+    ),
+    "full": ({"adapter": {"type": "none"}}, {}),
+    "full, bf16 products": ({"adapter": {"type": "none"}}, {"compute_dtype": "bf16"}),
+    "two targets": ({"adapter": {"target_modules": ["q_proj", "v_proj"]}}, {}),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_learns(tiny_model: Path, tmp_path: Path, name: str) -> None:
+    sections, changes = FORMATS[name]
+    backend = mlx(Job.make(tiny_model, tmp_path, **sections), **changes)
+    losses = []
+    for step in range(12):
+        result = backend.train_step(BATCHES, 5e-3, step, quiet)
+        losses.append(result.loss_sum / result.trained_tokens)
+        assert np.isfinite(result.grad_norm)
+    assert losses[-1] < losses[0] - 0.1
+    assert all(value.dtype == mx.float32 for value in backend.trained.values()), "masters keep fp32"
+
+
+@pytest.mark.parametrize("quantization", ["none", "4bit"])
+def test_dora_learns(tiny_model: Path, tmp_path: Path, quantization: str) -> None:
+    job = Job.make(tiny_model, tmp_path, model={"quantization": quantization}, adapter={"dropout": 0.2})
+    job.config = adapted(job.config, type="dora")
+    backend = mlx(job, gradient_checkpointing=True)
+    losses = [backend.train_step(BATCHES, 5e-3, step, quiet).loss_sum for step in range(12)]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_checkpointing_changes_nothing_but_memory(tiny_model: Path, tmp_path: Path, compiled: None) -> None:
+    job = Job.make(tiny_model, tmp_path, adapter={"dropout": 0.2})
+    plain, recomputed = mlx(job), mlx(job, gradient_checkpointing=True)
+    for backend in (plain, recomputed):
+        backend.train_step(BATCHES, 1e-2, 7, quiet)
+    assert same(plain.trained, recomputed.trained, rtol=1e-4, atol=1e-6)
+
+
+def test_a_seed_fixes_dropout_and_nothing_else_moves_it(tiny_model: Path, tmp_path: Path) -> None:
+    job = Job.make(tiny_model, tmp_path, adapter={"dropout": 0.5})
+    results = []
+    for seed, disturb in ((1, False), (1, True), (2, False)):
+        backend = mlx(job)
+        if disturb:
+            mx.random.seed(99)
+            backend.evaluate(BATCHES[0])
+            backend.generate([[3, 4]], 2, {2}, quiet)
+        backend.train_step(BATCHES, 1e-2, 0, quiet)  # B is zero before, and dropout without effect
+        results.append(backend.train_step(BATCHES, 1e-2, seed, quiet))
+    assert results[0] == results[1]
+    assert results[0].grad_norm != results[2].grad_norm
+
+
+def test_an_interrupted_step_leaves_the_weights_alone(job: Job) -> None:
+    backend = mlx(job)
+    before = dict(backend.trained)
+    polls = iter([None, Interrupted()])
+
+    def poll() -> None:
+        if (request := next(polls)) is not None:
+            raise request
+
+    with pytest.raises(Interrupted):
+        backend.train_step(BATCHES, 1e-2, 0, poll)
+    assert all(backend.trained[path] is before[path] for path in before)
+
+
+def test_a_gradient_that_is_no_number_leaves_the_weights_alone(job: Job) -> None:
+    backend = mlx(job)
+    path, good = next((p, v) for p, v in backend.trained.items() if p.endswith("lora_A"))
+    backend.trained[path] = good * float("nan")
+    before = dict(backend.trained)
+    assert np.isnan(backend.train_step(BATCHES, 1e-2, 0, quiet).grad_norm)
+    assert all(backend.trained[path] is before[path] for path in before)
+    backend.trained[path] = good
+    assert np.isfinite(backend.train_step(BATCHES, 1e-2, 1, quiet).grad_norm)
+
+
+@pytest.mark.parametrize("adapter", ["lora", "none"])
+def test_chunks_of_logits_change_nothing(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adapter: str
+) -> None:
+    job = Job.make(tiny_model, tmp_path, adapter={"type": adapter, "dropout": 0.0})
+    results = []
+    for size in (head.CHUNK_BYTES, 4 * 384 * 3):  # three positions a chunk
+        monkeypatch.setattr(head, "CHUNK_BYTES", size)
+        backend = mlx(job)
+        backend.train_step(BATCHES, 1e-2, 0, quiet)
+        results.append((backend.trained, backend.log_probabilities(BATCHES[1])))
+    assert same(results[0][0], results[1][0], rtol=1e-3, atol=1e-5)
+    assert np.allclose(results[0][1], results[1][1], atol=1e-5)
+
+
+def test_a_fully_trained_model_is_a_model_folder(tiny_model: Path, tmp_path: Path) -> None:
+    job = Job.make(tiny_model, tmp_path, adapter={"type": "none"})
+    backend = mlx(job)
+    backend.train_step(BATCHES, 1e-3, 0, quiet)
+    backend.save_weights(tmp_path / "model")
+    plain = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32)
+    with torch.no_grad():
+        loss = loss_in_peft(plain).item()
+    assert backend.evaluate(batch_of(ROWS, packed=False))[0] == pytest.approx(loss, rel=1e-4)
+    assert (tmp_path / "model" / "tokenizer.json").is_file()
+
+
+def test_a_folder_that_mlx_quantised_trains(job: Job, tmp_path: Path) -> None:
+    from mlx_lm.convert import convert
+
+    convert(str(job.model), str(tmp_path / "mlx"), quantize=True, q_bits=8, q_group_size=32)
+    plain = mlx(job).evaluate(BATCHES[0])[0]
+    job.model = tmp_path / "mlx"
+    backend = mlx(job)
+    assert backend.plain_head
+    assert backend.evaluate(BATCHES[0])[0] == pytest.approx(plain, rel=1e-2)
+    losses = [backend.train_step(BATCHES, 5e-3, step, quiet).loss_sum for step in range(8)]
+    assert losses[-1] < 0.95 * losses[0]
+    job.config = adapted(job.config, type="none")
+    with pytest.raises(ModelError, match="few bits"):
+        mlx(job)
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora"])
+def test_an_adapter_folder_of_mlx_lm_is_read(job: Job, tmp_path: Path, kind: str) -> None:
+    from mlx_lm.tuner.utils import linear_to_lora_layers
+    from mlx_lm.utils import load_model
+
+    model, _ = load_model(job.model)
+    model.freeze()
+    settings = {"rank": 4, "scale": 3.0, "dropout": 0.0, "keys": ["self_attn.q_proj", "mlp.down_proj"]}
+    linear_to_lora_layers(model, 1, settings, use_dora=kind == "dora")
+    values = {
+        path: value + 0.05 * mx.random.normal(value.shape, key=mx.random.key(len(path)))
+        for path, value in tree_flatten(model.trainable_parameters())
+    }
+    model.load_weights(list(values.items()), strict=False)
+    mx.save_safetensors(str(tmp_path / "adapters.safetensors"), values)
+    about = {"fine_tune_type": kind, "num_layers": 1, "lora_parameters": settings}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(about))
+    backend = mlx(job, adapter=tmp_path)
+    row = mx.array([ROWS[1]])
+    assert np.allclose(backend.logits(row), model(row), atol=1e-4)
+    with torch.no_grad():
+        theirs = in_peft(backend, tmp_path / "peft").eval()(torch.tensor([ROWS[1]])).logits
+    assert np.allclose(theirs, np.array(model(row)), atol=1e-3)
+
+
+def test_a_head_that_caps_its_logits_is_found_out(tiny_model: Path, tmp_path: Path) -> None:
+    config = transformers.Gemma2Config(
+        vocab_size=384, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=16, query_pre_attn_scalar=16, final_logit_softcapping=1.0,
+        eos_token_id=2, pad_token_id=0,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = transformers.Gemma2ForCausalLM(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.3)
+    model.save_pretrained(tmp_path / "gemma2")
+    job = Job.make(tiny_model, tmp_path)
+    job.model = tmp_path / "gemma2"
+    backend = mlx(job)
+    assert not backend.plain_head
+    plain = transformers.AutoModelForCausalLM.from_pretrained(
+        job.model, dtype=torch.float32, attn_implementation="eager"
+    )
+    with torch.no_grad():
+        loss = loss_in_peft(plain).item()
+    assert backend.train_step([batch_of(ROWS, packed=False)], 1e-3, 0, quiet).loss_sum == pytest.approx(
+        loss, rel=1e-3
+    )
+
+
+def test_targets_that_the_model_lacks_are_named(job: Job) -> None:
+    job.config = adapted(job.config, target_modules=("wq",))
+    with pytest.raises(ConfigError, match="wq"):
+        mlx(job)
+
+
+def test_a_folder_that_does_not_load_says_so(job: Job, tmp_path: Path) -> None:
+    job.model = tmp_path / "nothing"
+    with pytest.raises(ModelError, match="nothing"):
+        mlx(job)
+
+
+def test_an_adapter_of_another_model_is_refused(job: Job, tmp_path: Path) -> None:
+    backend = mlx(job)
+    backend.save_weights(tmp_path / "adapter")
+    layers = {
+        path: {**values, "lora_A": values["lora_A"][:, :8]} for path, values in backend.adapter.layers.items()
+    }
+    other = replace(backend.adapter, layers=layers)
+    trained = {path: value[:, :8] if path.endswith("A") else value for path, value in backend.trained.items()}
+    other.save(trained, job.model, tmp_path / "adapter")
+    with pytest.raises(ModelError, match="another model"):
+        mlx(job, adapter=tmp_path / "adapter")
