@@ -18,6 +18,7 @@ from screens.widgets.braille import Canvas
 from screens.widgets.chart_frame import draw
 from screens.widgets.chart_picture import ChartMark, Level, Line, Picture
 from screens.widgets.chart_sheet import Frame
+from screens.widgets.chart_trace import Tracer
 
 BLUE, ORANGE = "#56b4e9", "#e69f00"
 ANY = st.floats(allow_nan=True, allow_infinity=True)
@@ -246,5 +247,23 @@ def test_a_canvas_sets_just_the_dots_it_is_told(runs: list[tuple[int, int, int]]
     for column, top, bottom in runs:
         canvas.run(column, top, bottom)
         wanted |= {(column, row) for row in range(max(0, top), min(39, bottom) + 1) if 0 <= column < 40}
-    assert sum(bits.bit_count() for _, _, bits in canvas.cells()) == len(wanted)
-    assert {(x, y) for x, y, _ in canvas.cells()} == {(c // 2, r // 4) for c, r in wanted}
+    cells = [(x, y, bits) for x in range(20) for y, bits in canvas.cells(x)]
+    assert sum(bits.bit_count() for _, _, bits in cells) == len(wanted)
+    assert {(x, y) for x, y, _ in cells} == {(c // 2, r // 4) for c, r in wanted}
+
+
+@given(
+    st.lists(st.floats(0, 10) | st.just(math.nan), min_size=1, max_size=60),
+    st.lists(st.floats(0, 12) | st.just(math.nan), max_size=12),
+    st.integers(20, 200),
+)
+def test_a_chart_drawn_again_as_it_grows_is_what_it_would_be_the_first_time(
+    before: list[float], after: list[float], end: int
+) -> None:
+    points, tracer = series(*enumerate(before)), Tracer()
+    smooth = Line("a", points.smoothed(0.5), BLUE)
+    lines = [Line("a", points, BLUE, "raw"), smooth, Line("b", points, ORANGE)]
+    for y in [*after, math.nan]:
+        picture = Picture(lines, 0, end)
+        assert draw(picture, 40, 9, tracer) == draw(picture, 40, 9)
+        points.append(len(points), y)

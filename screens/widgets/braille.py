@@ -43,20 +43,23 @@ class Canvas:
             if high >= -1 and low <= self.rows:
                 self.run(column, round(max(low, -1)), round(min(high, self.rows)))
 
-    def cells(self) -> Iterator[tuple[int, int, int]]:
-        """Each cell with dots: its column and row, and its dots as `character` takes them."""
-        deep, ones, dots, lefts, rights = self.deep, (1 << self.deep) - 1, self._dots, self._left, self._right
-        for x in range(self.width):
-            left, right = dots[2 * x], dots[2 * x + 1]
-            both = left | right
-            if both:
-                y = ((both & -both).bit_length() - 1) // deep
-                left, right = left >> y * deep, right >> y * deep
-                while left or right:
-                    bits = lefts[left & ones] | rights[right & ones]
-                    if bits:
-                        yield x, y, bits
-                    left, right, y = left >> deep, right >> deep, y + 1
+    def take(self, other: "Canvas", columns: int) -> None:
+        """Take over the first so many columns of dots of a canvas of the same size."""
+        self._dots[:columns] = other._dots[:columns]
+
+    def cells(self, x: int) -> Iterator[tuple[int, int]]:
+        """Each cell with dots in a column of cells: its row, and its dots as `character` takes them."""
+        deep, ones = self.deep, (1 << self.deep) - 1
+        left, right = self._dots[2 * x], self._dots[2 * x + 1]
+        both = left | right
+        if both:
+            y = ((both & -both).bit_length() - 1) // deep
+            left, right = left >> y * deep, right >> y * deep
+            while left or right:
+                bits = self._left[left & ones] | self._right[right & ones]
+                if bits:
+                    yield y, bits
+                left, right, y = left >> deep, right >> deep, y + 1
 
     def character(self, dots: int) -> str:
         """The character of a cell's dots."""

@@ -1,12 +1,14 @@
 """A chart for the terminal: lines that grow, with zoom, pan and a cursor, drawn in braille."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Self
 
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.geometry import Region
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.reactive import reactive
 from textual.strip import Strip
@@ -18,9 +20,12 @@ from screens.widgets import chart_export
 from screens.widgets.chart_colour import style_of
 from screens.widgets.chart_frame import draw
 from screens.widgets.chart_picture import ChartMark, Level, Line, Picture
-from screens.widgets.chart_sheet import Frame
+from screens.widgets.chart_sheet import Frame, changes
+from screens.widgets.chart_trace import Tracer
 
 __all__ = ["Chart", "ChartMark", "Level", "Line"]
+DENSE = 4
+"""Points a dot along, from which on the end of the axis is rounded."""
 
 
 class Chart(Widget, can_focus=True):
@@ -74,9 +79,14 @@ class Chart(Widget, can_focus=True):
         """Where on the axis the chart is inspected; None: it is not."""
         self._view: tuple[float, float] | None = None
         self._drawn: object = None
+        self._whole = True
+        """Whether all of it is to be shown anew, and not only the cells that change."""
+        self._tracer = Tracer()
         self._frame = Frame(())
         self._strips: list[Strip] = []
         self._styles: dict[str, Style] = {}
+        self._seen: object = None
+        self._size_drawn = Size(0, 0)
         self._grabbed: tuple[int, bool] | None = None
 
     # What is shown
@@ -95,9 +105,27 @@ class Chart(Widget, can_focus=True):
         self.redraw()
 
     def redraw(self) -> None:
-        """Draw with the next frame, if anything has changed since the last."""
-        if self.is_attached and self._signature() != self._drawn:
+        """Draw what has changed since the last time, if anything has."""
+        if not self.is_attached:
+            return
+        now = self._signature()
+        if now == self._drawn:
+            return
+        if self._whole or not self.display or self.size != self._size_drawn:
             self.refresh()
+            return
+        before = self._frame
+        self._drawn = now
+        self._draw()
+        changed = list(changes(before, self._frame))
+        if changed:
+            self.refresh(*(Region(x, y, width, 1) for x, y, width in changed))
+
+    def refresh(
+        self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False
+    ) -> Self:
+        self._whole = self._whole or (repaint and not regions)
+        return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
 
     @property
     def extent(self) -> tuple[float, float]:
@@ -117,9 +145,24 @@ class Chart(Widget, can_focus=True):
         end = self.extent[1]
         return (low + end - high, end) if self.follow and end > high else (low, high)
 
+    def _drawn_view(self) -> tuple[float, float]:
+        """The view, moved on by less than a dot to a round place where points lie close.
+
+        So they stay where they are while new ones come, and few cells are drawn again.
+        """
+        x0, x1 = self.view
+        dots, (start, end) = self.size.width * 2, self.extent
+        points = max((len(line.series) for line in self.lines), default=0) * (x1 - x0) / (end - start)
+        if x1 < end or not dots or points < DENSE * dots:
+            return x0, x1
+        dot = 2.0 ** math.floor(math.log2((x1 - x0) / dots))
+        origin = x0 if self._view is None else self._view[1]
+        further = origin + math.ceil((x1 - origin) / dot) * dot - x1
+        return (x0 if self._view is None else x0 + further), x1 + further
+
     def picture(self) -> Picture:
         """What is to be drawn now."""
-        x0, x1 = self.view
+        x0, x1 = self._drawn_view()
         return Picture(
             self.lines,
             x0,
@@ -227,25 +270,37 @@ class Chart(Widget, can_focus=True):
 
     def _signature(self) -> object:
         """Equal to the last one where nothing would look different."""
-        points = tuple((id(line.series), len(line.series), line.series.bounds()) for line in self.lines)
-        return (self.picture(), points, self.size, self.has_focus, self.app.theme, self.background_colors[1])
+        points = tuple(line.series.version for line in self.lines)
+        return (self.picture(), points, self.size)
+
+    def _looks(self) -> object:
+        """What the cells' colours depend on beside what is drawn."""
+        return (self.size, self.has_focus, self.app.theme, self.background_colors[1])
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        now = self._signature()
-        if now != self._drawn:
-            self._drawn = now
-            self._styles.clear()
-            self._draw()
+        if self._whole or self.size != self._size_drawn:
+            self._whole = False
+            now, looks = self._signature(), self._looks()
+            if now != self._drawn or looks != self._seen:
+                self._drawn = now
+                if looks != self._seen:
+                    self._seen, self._strips = looks, []
+                    self._styles.clear()
+                self._draw()
         return super().render_lines(crop)
 
     def render_line(self, y: int) -> Strip:
         return self._strips[y] if y < len(self._strips) else Strip.blank(self.size.width)
 
     def _draw(self) -> None:
-        self._frame = draw(self.picture(), self.size.width, self.size.height)
+        before, strips = self._frame.rows, self._strips
+        self._size_drawn = self.size
+        self._frame = draw(self.picture(), self.size.width, self.size.height, self._tracer)
         self._strips = [
-            Strip([Segment(text, self._style(key)) for text, key in row], self.size.width)
-            for row in self._frame.rows
+            strips[y]
+            if y < min(len(before), len(strips)) and row == before[y]
+            else Strip([Segment(text, self._style(key)) for text, key in row], self.size.width)
+            for y, row in enumerate(self._frame.rows)
         ]
 
     def _style(self, key: str) -> Style:
@@ -258,8 +313,7 @@ class Chart(Widget, can_focus=True):
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
-        self._styles.clear()
-        self._drawn = None
+        self._seen, self._whole = None, True
 
     # The mouse
 

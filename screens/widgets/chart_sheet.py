@@ -1,5 +1,6 @@
 """Cells of text in styles, written one over the other."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -47,3 +48,19 @@ def _runs(text: list[str], styles: list[str]) -> tuple[tuple[str, str], ...]:
             start, style = i, other
     runs.append(("".join(text[start:]), style))
     return tuple(runs)
+
+
+def changes(before: Frame, after: Frame) -> Iterator[tuple[int, int, int]]:
+    """Where two frames of the same size differ: column, row and width, one span a row."""
+    for y, (old, new) in enumerate(zip(before.rows, after.rows, strict=True)):
+        if old == new:
+            continue
+        same = 0
+        while same < min(len(old), len(new)) and old[same] == new[same]:
+            same += 1
+        end = 0
+        while end < min(len(old), len(new)) - same and old[-1 - end] == new[-1 - end]:
+            end += 1
+        start = sum(len(text) for text, _ in new[:same])
+        rest = sum(len(text) for text, _ in new[len(new) - end :])
+        yield start, y, sum(len(text) for text, _ in new) - start - rest

@@ -1,31 +1,123 @@
-"""Lines drawn in dots, and laid over each other."""
+"""Lines drawn in dots, and laid over each other; what has not changed since the last time is not drawn again."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+from engine.runs.points import Bucket
 from screens.widgets.braille import Canvas
 from screens.widgets.chart_picture import Line, Picture, Scale
 from screens.widgets.chart_sheet import Frame, Sheet
 
 FAR = 1e6
 """Windows; no line is led to a point that lies further away."""
+Place = tuple[float, float]
+Cell = tuple[int, str, str]
+"""Row, character and style."""
 
 
-def trace(canvas: Canvas, picture: Picture, line: Line, scale: Scale) -> list[tuple[int, int]]:
-    """Draw a line; returns the last dot of each column that has one, as (column, row)."""
-    row = scale.placing(canvas.rows - 1)
+@dataclass
+class Trace:
+    """A line as it was drawn last."""
+
+    line: Line
+    picture: Picture
+    scale: Scale
+    canvas: Canvas
+    buckets: Sequence[Bucket | None]
+    following: Place | None
+    places: list[tuple[int, int]]
+    """The last dot of each column that has one, as (column, row)."""
+    changed: int = 0
+    """The first column of dots that is not as it was the time before."""
+
+    def like(self, other: "Trace") -> bool:
+        """Whether the same points have the same places in both."""
+        a, b = self.canvas, other.canvas
+        return (
+            self.line == other.line
+            and self.scale == other.scale
+            and (self.picture.x0, self.picture.x1) == (other.picture.x0, other.picture.x1)
+            and (a.width, a.height, a.blocks) == (b.width, b.height, b.blocks)
+        )
+
+
+class Tracer:
+    """Draws the lines of one chart, and keeps what it has drawn."""
+
+    def __init__(self) -> None:
+        self._kept: list[Trace] = []
+        self._new: list[Trace] = []
+        self._columns: list[list[Cell]] = []
+
+    def trace(self, picture: Picture, line: Line, scale: Scale, width: int, height: int) -> Trace:
+        """Draw the next line, in as many cells. `compose` ends the round."""
+        canvas = Canvas(width, height, picture.blocks)
+        row = scale.placing(canvas.rows - 1)
+        series = line.series
+        buckets = series.window(picture.x0, picture.x1, canvas.columns)
+        following = _beyond(picture, series.after(picture.x1), row, canvas.columns)
+        new = Trace(line, picture, scale, canvas, buckets, following, [])
+        old = self._kept[len(self._new)] if len(self._new) < len(self._kept) else None
+        self._new.append(new)
+        column, previous = -1, _beyond(picture, series.before(picture.x0), row, canvas.columns)
+        if old is not None and old.like(new):
+            changed = _first_change(old, new)
+            if changed is None:
+                new.canvas, new.places, new.changed = old.canvas, old.places, canvas.columns
+                return new
+            # What comes after a column reaches back into it, and no further.
+            column = _filled_before(buckets, _filled_before(buckets, changed))
+            bucket = buckets[column] if column >= 0 else None
+            if bucket is not None:
+                canvas.take(old.canvas, column + 1)
+                new.places = [place for place in old.places if place[0] <= column]
+                new.changed = column
+                last = row(bucket.last)
+                previous = None if last is None else (column, last)
+        _draw(new, column + 1, previous, row)
+        return new
+
+    def compose(self, sheet: Sheet, frame: Frame) -> None:
+        """Lay the lines over each other; where a line runs over a raw band, the line alone is seen."""
+        kept, self._kept, self._new = self._kept, self._new, []
+        same = len(kept) == len(self._kept) and all(map(Trace.like, kept, self._kept))
+        start = min((trace.changed // 2 for trace in self._kept), default=0) if same else 0
+        self._columns[start:] = [_column(self._kept, x) for x in range(start, frame.width)]
+        for x, column in enumerate(self._columns, frame.left):
+            for y, character, style in column:
+                sheet.text[frame.top + y][x] = character
+                sheet.styles[frame.top + y][x] = style
+
+
+def _beyond(
+    picture: Picture, point: Place | None, row: Callable[[float], float | None], columns: int
+) -> Place | None:
+    """The place of a point outside of the window, to which the line leads."""
     span = (picture.x1 - picture.x0) or 1.0
+    place = row(point[1]) if point else None
+    if point is None or place is None or abs(point[0] - picture.x0) > span * FAR:
+        return None
+    return (point[0] - picture.x0) / span * columns, place
 
-    def beyond(point: tuple[float, float] | None) -> tuple[float, float] | None:
-        """The place of a point outside of the window, to which the line leads."""
-        place = row(point[1]) if point else None
-        if point is None or place is None or abs(point[0] - picture.x0) > span * FAR:
-            return None
-        return (point[0] - picture.x0) / span * canvas.columns, place
 
-    previous = beyond(line.series.before(picture.x0))
-    places = []
-    for column, bucket in enumerate(line.series.window(picture.x0, picture.x1, canvas.columns)):
+def _first_change(old: Trace, new: Trace) -> int | None:
+    for column, (a, b) in enumerate(zip(old.buckets, new.buckets, strict=True)):
+        if a is not b and a != b:
+            return column
+    return None if old.following == new.following else len(new.buckets)
+
+
+def _filled_before(buckets: Sequence[Bucket | None], column: int) -> int:
+    """The last column before this one that has points; -1 where none has."""
+    return next((i for i in range(column - 1, -1, -1) if buckets[i] is not None), -1)
+
+
+def _draw(trace: Trace, start: int, previous: Place | None, row: Callable[[float], float | None]) -> None:
+    """Draw the columns from `start` on, led from the place before them."""
+    canvas, places = trace.canvas, trace.places
+    for column in range(start, canvas.columns):
+        bucket = trace.buckets[column]
         if bucket is None:
             continue
         last, first, top = row(bucket.last), row(bucket.first), row(bucket.high)
@@ -44,31 +136,27 @@ def trace(canvas: Canvas, picture: Picture, line: Line, scale: Scale) -> list[tu
                     top, bottom = min(top, half + dot), max(bottom, half + dot)
             canvas.run(column, round(top), round(bottom))
         previous = None if last is None else (column, last)
-    following = beyond(line.series.after(picture.x1))
-    if previous and following:
-        canvas.line(*previous, *following)
-    return places
+    if previous and trace.following:
+        canvas.line(*previous, *trace.following)
 
 
 def _order(a: int, b: int) -> tuple[int, int]:
     return (a, b) if a <= b else (b, a)
 
 
-def compose(sheet: Sheet, frame: Frame, layers: Sequence[tuple[Canvas, Line]]) -> None:
-    """Lay the lines over each other; where a line runs over a raw band, the line alone is seen."""
-    dots: dict[tuple[int, int], int] = {}
-    bands: set[tuple[int, int]] = set()
-    for canvas, line in layers:
-        raw = line.style == "raw"
-        style = f"{'raw' if raw else 'line'} {line.colour}"
-        for x, y, bits in canvas.cells():
-            cell = (x, y)
+def _column(traces: Sequence[Trace], x: int) -> list[Cell]:
+    """The cells of a column, all lines over each other."""
+    found: dict[int, tuple[int, str]] = {}
+    bands: set[int] = set()
+    for trace in traces:
+        raw = trace.line.style == "raw"
+        style = f"{'raw' if raw else 'line'} {trace.line.colour}"
+        for y, bits in trace.canvas.cells(x):
             if raw:
-                bands.add(cell)
-            elif cell in bands:
-                bands.discard(cell)
-                dots[cell] = 0
-            bits |= dots.get(cell, 0)
-            dots[cell] = bits
-            sheet.text[frame.top + y][frame.left + x] = canvas.character(bits)
-            sheet.styles[frame.top + y][frame.left + x] = style
+                bands.add(y)
+            elif y in bands:
+                bands.discard(y)
+                found.pop(y)
+            found[y] = (bits | found.get(y, (0, ""))[0], style)
+    character = traces[0].canvas.character if traces else str
+    return [(y, character(bits), style) for y, (bits, style) in found.items()]
