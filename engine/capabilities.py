@@ -18,6 +18,7 @@ class Capability:
     precisions: tuple[Dtype, ...]
     quantizations: tuple[Quantization, ...]
     adapters: tuple[str, ...]
+    inits: tuple[str, ...] = ("default",)
     exact_resume: bool = False
     """Whether a resumed run gives the same bytes as one that was never stopped."""
 
@@ -28,15 +29,20 @@ OF_PEFT = (
 )
 OF_MLX = ("lora", "dora", "none")
 OF_UNSLOTH = ("lora",)
+STARTS = ("default", "gaussian", "orthogonal", "olora", "pissa")
 
 CAPABILITIES: Mapping[tuple[BackendName, Device], Capability] = {
     ("mlx", "mps"): Capability(("bf16", "fp16", "fp32"), ("none", "8bit", "4bit"), OF_MLX),
     ("mlx", "cpu"): Capability(("bf16", "fp16", "fp32"), ("none", "8bit", "4bit"), OF_MLX, exact_resume=True),
     ("unsloth", "cuda"): Capability(("bf16", "fp16", "fp32"), ("none", "4bit"), OF_UNSLOTH),
     ("unsloth", "cpu"): Capability(("bf16", "fp32"), ("none", "4bit"), OF_UNSLOTH, exact_resume=True),
-    ("peft", "cpu"): Capability(("bf16", "fp32"), ("none", "8bit", "4bit"), OF_PEFT, exact_resume=True),
-    ("peft", "cuda"): Capability(("bf16", "fp16", "fp32"), ("none", "8bit", "4bit"), OF_PEFT),
-    ("peft", "mps"): Capability(("bf16", "fp16", "fp32"), ("none",), OF_PEFT),
+    ("peft", "cpu"): Capability(
+        ("bf16", "fp32"), ("none", "8bit", "4bit"), OF_PEFT, STARTS, exact_resume=True
+    ),
+    ("peft", "cuda"): Capability(
+        ("bf16", "fp16", "fp32"), ("none", "8bit", "4bit"), OF_PEFT, (*STARTS, "loftq")
+    ),
+    ("peft", "mps"): Capability(("bf16", "fp16", "fp32"), ("none",), OF_PEFT, STARTS),
 }
 """bitsandbytes holds 8-bit and 4-bit weights on CUDA and the CPU; torch computes fp16 on a CPU but slowly."""
 
@@ -63,6 +69,9 @@ NO_FP16 = Translation(
     "refused",
     "is not for the CPU, which has no fast arithmetic in it",
     "Use precision: auto, which chooses what this CPU is fast at.",
+)
+LOFTQ_ON_CUDA = Translation(
+    "refused", "needs a CUDA GPU: PEFT computes it on no other device", "Use init: default here."
 )
 MASKED = Translation("emulated", "a mask keeps packed examples apart")
 
@@ -128,6 +137,8 @@ ON_DEVICE: Mapping[tuple[BackendName, Device, str], Mapping[str, Translation]] =
     ("peft", "cpu", "data.packing"): {"true": Translation("direct", "attention runs example by example")},
     ("peft", "cuda", "data.packing"): {"true": MASKED},
     ("peft", "mps", "data.packing"): {"true": MASKED},
+    ("peft", "cpu", "adapter.init"): {"loftq": LOFTQ_ON_CUDA},
+    ("peft", "mps", "adapter.init"): {"loftq": LOFTQ_ON_CUDA},
     ("peft", "mps", "model.quantization"): {"8bit": NO_BITSANDBYTES, "4bit": NO_BITSANDBYTES},
 }
 """What is particular to a device; it goes before `TRANSLATIONS`."""

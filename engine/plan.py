@@ -13,7 +13,8 @@ from engine.capabilities import BackendName, Device, Dtype
 from engine.config.schema import TrainConfig
 from engine.errors import DataError
 from engine.hardware.probe import Machine
-from engine.models.sizing import ModelShape, lora_parameters
+from engine.models.adapters import trained_parameters
+from engine.models.sizing import ModelShape
 from engine.planning import backends, batch, choices, limits, speed
 from engine.planning.advice import advise
 from engine.planning.choices import Attention, Lengths
@@ -186,14 +187,14 @@ def _load(
     """What memory depends on, but for the micro-batch."""
 
     full = config.adapter.type == "none"
-    rank = config.adapter.rank
+    rank = config.adapter.rank if config.adapter.low_rank else 1
     return Load(
         device=machine.device,
         weights=precision.weights,
         compute=precision.compute,
         quantization=config.model.quantization,
         double_quant=config.model.double_quant,
-        trained=shape.parameters if full else lora_parameters(shape, rank, config.adapter.target_modules),
+        trained=trained_parameters(shape, config.adapter),
         rank=0 if full else rank,
         dropout=config.adapter.dropout > 0,
         tokens=0,

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from engine.config.adapters import Adapter
 from engine.errors import ConfigError, ModelError
-from engine.models.sizing import lora_parameters, shape_of
+from engine.models.adapters import trained_parameters
+from engine.models.sizing import shape_of
 
 SMALL: dict[str, Any] = {
     "hidden_size": 48,
@@ -68,21 +70,9 @@ def test_a_config_tells_what_transformers_builds(kind: str, values: dict[str, An
     assert (shape.layers, shape.hidden, shape.vocab, shape.context) == (3, 48, 112, 64)
 
 
-def test_lora_counts_what_peft_makes(tiny_model: Path) -> None:
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    shape = shape_of(tiny_model)
-    for targets in ("all-linear", ["q_proj", "down_proj"]):
-        model = get_peft_model(
-            AutoModelForCausalLM.from_pretrained(tiny_model), LoraConfig(r=4, target_modules=targets)
-        )
-        assert lora_parameters(shape, 4, targets) == model.get_nb_trainable_parameters()[0]
-
-
 def test_an_unknown_layer_name_gets_the_nearest(tiny_model: Path) -> None:
     with pytest.raises(ConfigError, match="no layers called q_prj; did you mean q_proj") as caught:
-        lora_parameters(shape_of(tiny_model), 8, ["q_prj"])
+        trained_parameters(shape_of(tiny_model), Adapter(target_modules=["q_prj"]))
     assert "down_proj" in caught.value.hint
 
 
@@ -125,4 +115,4 @@ def test_the_starters_shape(starter_model: Path) -> None:
     assert shape.parameters == 134_515_008
     assert (shape.layers, shape.hidden, shape.heads, shape.kv_heads, shape.head_dim) == (30, 576, 9, 3, 64)
     assert shape.tied
-    assert lora_parameters(shape, 16, "all-linear") == 4_884_480
+    assert trained_parameters(shape, Adapter(rank=16)) == 4_884_480

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.config.adapters import ADAPTER_TYPES
 from engine.config.form import Field, fields, section_help, values
 from engine.config.load import load_text
 from engine.config.patch import set_value
@@ -40,7 +41,7 @@ def test_every_default_of_the_form_is_the_default_of_the_recipe() -> None:
 @pytest.mark.parametrize(
     ("name", "kind", "choices"),
     [
-        ("adapter.type", "choice", ("lora", "none")),
+        ("adapter.type", "choice", ADAPTER_TYPES),
         ("data.packing", "choice", ("auto", "true", "false")),
         ("training.batch_size", "number", ("auto",)),
         ("training.learning_rate", "number", ()),

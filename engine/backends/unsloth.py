@@ -20,8 +20,9 @@ from unsloth import FastLanguageModel  # noqa: I001 - before torch, see above
 
 import peft
 
+from engine.backends.torch.adapters import draw_start
 from engine.backends.torch.backend import TorchBackend
-from engine.backends.torch.model import DTYPES, draw_start
+from engine.backends.torch.model import DTYPES
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError, ModelError
 from engine.plan import Plan
@@ -92,6 +93,7 @@ def _with_lora(model: Any, config: TrainConfig, checkpointing: str | bool) -> An
             target_modules=targets if isinstance(targets, str) else list(targets),
             lora_alpha=wanted.alpha,
             lora_dropout=wanted.dropout,
+            use_rslora=wanted.rslora,
             use_gradient_checkpointing=checkpointing,
             random_state=config.seed,
         )

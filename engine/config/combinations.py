@@ -2,24 +2,66 @@
 
 from typing import TYPE_CHECKING
 
+from engine.config.adapters import FLOAT_ONLY, PROMPT_TYPES, misplaced
+
 if TYPE_CHECKING:
     from engine.config.schema import TrainConfig
 
 
 def impossible(config: "TrainConfig") -> list[str]:
     """What cannot work in this recipe, each line as `key: why, and what to do`."""
-    return [*_model(config), *_training(config), *_evaluation(config)]
+    return [*_model(config), *_adapter(config), *_training(config), *_evaluation(config)]
 
 
 def _model(config: "TrainConfig") -> list[str]:
     found = []
-    if config.adapter.type == "none" and config.model.quantization != "none":
+    held, kind = config.model.quantization, config.adapter.type
+    if kind == "none" and held != "none":
         found.append(
-            f"model.quantization: {config.model.quantization} weights are frozen, so adapter.type: none "
+            f"model.quantization: {held} weights are frozen, so adapter.type: none "
             "would train nothing; use adapter.type: lora, or quantization: none"
+        )
+    if kind in FLOAT_ONLY and held != "none":
+        found.append(
+            f"model.quantization: adapter.type: {kind} cannot be put on {held} weights; "
+            "use adapter.type: lora, or quantization: none"
         )
     if config.model.base == "starter" and config.model.revision is not None:
         found.append("model.revision: only a model of the hub has revisions; base is starter")
+    return found
+
+
+def _adapter(config: "TrainConfig") -> list[str]:
+    adapter, held = config.adapter, config.model.quantization
+    found = [f"adapter.{key}: {why}" for key, why in misplaced(adapter)]
+    if (
+        adapter.type == "adalora"
+        and adapter.initial_rank is not None
+        and adapter.initial_rank <= adapter.rank
+    ):
+        found.append(
+            f"adapter.initial_rank: {adapter.initial_rank} leaves nothing to prune down to rank {adapter.rank}; "
+            "give a higher one, or leave it out"
+        )
+    if adapter.init in ("pissa", "olora") and held != "none":
+        found.append(
+            f"adapter.init: {adapter.init} takes its start out of the weights, which {held} ones cannot give; "
+            "use init: default, or quantization: none"
+        )
+    if adapter.init == "loftq" and held != "4bit":
+        found.append("adapter.init: loftq starts from what 4-bit weights lost; use model.quantization: 4bit")
+    if adapter.init == "orthogonal" and adapter.rank % 2:
+        found.append(f"adapter.init: orthogonal needs an even rank; use rank: {adapter.rank + 1}")
+    if adapter.type in PROMPT_TYPES and config.data.packing is True:
+        found.append(
+            f"data.packing: {adapter.type} puts its virtual tokens in front of a row, so every row holds one "
+            "example; use packing: auto"
+        )
+    if adapter.type == "prefix" and config.training.gradient_checkpointing is True:
+        found.append(
+            "training.gradient_checkpointing: prefix comes into the layers by the cache, which a layer that "
+            "is computed again does not have; use gradient_checkpointing: auto"
+        )
     return found
 
 

@@ -9,6 +9,7 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
+from engine.config.adapters import Adapter
 from engine.config.schema import TrainConfig
 
 Path = Sequence[str | int]
@@ -33,6 +34,16 @@ ELSEWHERE = {
     "lora_alpha": "adapter.alpha",
     "lora_dropout": "adapter.dropout",
     "lora_target_modules": "adapter.target_modules",
+    "use_rslora": "adapter.rslora",
+    "use_dora": "adapter.type",
+    "peft_type": "adapter.type",
+    "init_lora_weights": "adapter.init",
+    "target_r": "adapter.rank",
+    "init_r": "adapter.initial_rank",
+    "num_virtual_tokens": "adapter.virtual_tokens",
+    "encoder_hidden_size": "adapter.encoder_size",
+    "oft_block_size": "adapter.block_size",
+    "boft_block_size": "adapter.block_size",
     "base_model": "model.base",
     "model_name_or_path": "model.base",
     "load_in_4bit": "model.quantization",
@@ -56,10 +67,11 @@ def recipe_schema() -> JsonSchema:
     """JSON Schema of a recipe, with every key's help as its description."""
     schema = TrainConfig.model_json_schema()
     sections = schema["$defs"] | {TrainConfig.__name__: schema}
-    for section in ast.parse(inspect.getsource(sys.modules[TrainConfig.__module__])).body:
-        if isinstance(section, ast.ClassDef) and section.name in sections:
-            for key, help_ in _texts_under_fields(section):
-                sections[section.name]["properties"][key].setdefault("description", help_)
+    for module in (TrainConfig.__module__, Adapter.__module__):
+        for section in ast.parse(inspect.getsource(sys.modules[module])).body:
+            if isinstance(section, ast.ClassDef) and section.name in sections:
+                for key, help_ in _texts_under_fields(section):
+                    sections[section.name]["properties"][key].setdefault("description", help_)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "ft recipe"}
 
 

@@ -5,23 +5,11 @@ A key or value is here only when it works.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from engine.config.adapters import Adapter
 from engine.config.combinations import impossible
-
-YES = ("true", "yes", "on")
-NO = ("false", "no", "off")
-
-
-def _switch(value: Any) -> Any:
-    """`yes`, `no`, `on` and `off`, which YAML 1.2 reads as text, mean what they say where a switch is."""
-    word = value.lower() if isinstance(value, str) else None
-    return True if word in YES else False if word in NO else value
-
-
-def _whole(value: Any) -> Any:
-    """`1e3` is a whole number, though YAML reads it as a float."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+from engine.config.values import NO, Auto, AutoSwitch, PositiveInt, Section, Switch, Text, Whole, pattern
 
 
 def _share_or_off(value: Any) -> Any:
@@ -41,50 +29,22 @@ def _share_kind(value: Any) -> str:
     return "<share>" if isinstance(value, int | float) else _kind(value)
 
 
-Auto = Literal["auto"]
 Format = Literal["auto", "alpaca", "sharegpt", "chat", "completion", "prompt_completion"]
-PositiveInt = Annotated[int, Field(gt=0), BeforeValidator(_whole)]
-Switch = Annotated[bool, BeforeValidator(_switch)]
-AutoSwitch = Annotated[Auto | bool, BeforeValidator(_switch)]
-Text = Annotated[str, Field(min_length=1)]
-
-
-def _pattern(pattern: str, rule: str) -> Any:
-    """Text of a certain form, and that form in words (editors show them, and so do our errors)."""
-    return Field(pattern=pattern, json_schema_extra={"patternErrorMessage": rule})
-
-
 File = Annotated[str, Field(min_length=1, json_schema_extra={"patternErrorMessage": "a file"})]
-TemplateFile = Annotated[str, _pattern(r"\.(jinja|jinja2|j2)$", "the path of a .jinja file")]
+TemplateFile = Annotated[str, pattern(r"\.(jinja|jinja2|j2)$", "the path of a .jinja file")]
 
 
 Name = Annotated[
     str,
-    _pattern(
+    pattern(
         r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
         "at most 64 letters, digits and . _ - with a letter or digit in front",
     ),
 ]
 
 TagWord = Annotated[
-    str, _pattern(r'^[^\s,"]{1,64}$', "at most 64 characters, without spaces, commas and quotes")
+    str, pattern(r'^[^\s,"]{1,64}$', "at most 64 characters, without spaces, commas and quotes")
 ]
-
-
-class Section(BaseModel):
-    """A mapping of the recipe: frozen, and closed to keys that it does not know.
-
-    Pydantic could read the text under each field itself (`use_attribute_docstrings`), but would at every
-    start; `engine.config.rules` reads it where it is shown.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty(cls, value: Any) -> Any:
-        """A section whose keys are all commented out is its defaults."""
-        return {} if value is None else value
 
 
 class Model(Section):
@@ -100,7 +60,7 @@ class Model(Section):
     """The 4-bit number format. nf4 suits the normal distribution of trained weights."""
     double_quant: Switch = True
     """Quantise the 4-bit scales too: saves about 0.4 bit a weight."""
-    max_seq_length: Annotated[int, Field(ge=8, le=1_048_576), BeforeValidator(_whole)] = 2048
+    max_seq_length: Annotated[int, Field(ge=8, le=1_048_576), Whole] = 2048
     """Longest example in tokens; a longer one is cut, and the run says so."""
     chat_template: Literal["auto", "chatml"] | TemplateFile = "auto"
     """`auto` (the model's own), `chatml`, or the path of a .jinja file."""
@@ -130,7 +90,7 @@ Sources = Annotated[
 ]
 Validation = Annotated[
     Annotated[float, Field(ge=0.0, lt=1.0), Tag("<share>")]
-    | Annotated[str, _pattern(r"[^0-9.,% ]", "a file"), Tag("<text>")]
+    | Annotated[str, pattern(r"[^0-9.,% ]", "a file"), Tag("<text>")]
     | Annotated[Source, Tag("<source>")],
     Discriminator(_share_kind),
     BeforeValidator(_share_or_off),
@@ -152,21 +112,6 @@ class Data(Section):
     """Lay examples end to end instead of padding them; each stays isolated from its neighbours."""
     max_samples: PositiveInt | None = None
     """Use at most so many rows in all."""
-
-
-class Adapter(Section):
-    """What is trained on top of the frozen weights."""
-
-    type: Literal["lora", "none"] = "lora"
-    """`lora`, or `none` to train every weight."""
-    rank: Annotated[int, Field(ge=1, le=1024), BeforeValidator(_whole)] = 16
-    """Rank of the update: a higher one learns more and uses more memory."""
-    alpha: Annotated[float, Field(gt=0)] = 32.0
-    """Scale of the update: it is multiplied by alpha / rank."""
-    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Share of the adapter's inputs dropped in training."""
-    target_modules: Literal["all-linear"] | Annotated[list[Text], Field(min_length=1)] = "all-linear"
-    """`all-linear`, or names of the layers that get an adapter, as [q_proj, v_proj]."""
 
 
 class Training(Section):
@@ -205,13 +150,13 @@ class Evaluation(Section):
 
     every: PositiveInt = 50
     """Steps between evaluations; there is always one before the first step and after the last."""
-    metrics: list[Literal["perplexity", "exact_match"]] = ["perplexity"]
+    metrics: list[Literal["perplexity", "exact_match"]] = Field(default=["perplexity"])
     """exact_match answers held-out prompts greedily and counts the answers equal to the file's."""
     max_questions: PositiveInt = 64
     """Held-out prompts that exact_match answers at most."""
     early_stopping_patience: PositiveInt | None = None
     """End the run after so many evaluations without a better loss."""
-    samples: list[Text] = []
+    samples: list[Text] = Field(default=[])
     """Prompts answered at every evaluation, to see the model change."""
     sample_tokens: PositiveInt = 128
     """Longest sample answer, in tokens."""
@@ -240,9 +185,9 @@ class TrainConfig(Section):
 
     name: Name = "run"
     """Part of the run's id, and what lists show."""
-    tags: list[TagWord] = []
+    tags: list[TagWord] = Field(default=[])
     """Words to find the run by: `tag:sql` in the app's Runs and in `ft runs list --filter`."""
-    seed: Annotated[int, Field(ge=0, lt=2**31), BeforeValidator(_whole)] = 42
+    seed: Annotated[int, Field(ge=0, lt=2**31), Whole] = 42
     """Fixes row order, split, adapter start and dropout."""
     backend: Literal["auto", "mlx", "unsloth", "peft"] = "auto"
     """What computes: `mlx` is Apple's MLX; `unsloth` is Unsloth on CUDA; `peft` is transformers + PEFT anywhere."""

@@ -1,14 +1,13 @@
 """Layer shapes and parameter counts from config.json alone: no weights are read, nothing heavy imported."""
 
-import difflib
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from engine.errors import ConfigError, ModelError
+from engine.errors import ModelError
 from engine.models.local import headers, read_config
 
 
@@ -44,6 +43,9 @@ class ModelShape:
     linears: tuple[Linear, ...]
     context: int
     embedding_parameters: int
+    experts: tuple[Linear, ...] = ()
+    """The matrices of a mixture's experts, which get an adapter only by name. transformers holds gate and up of
+    an expert in one, so each of the two has the outputs of both."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,12 @@ FAMILIES: Mapping[str, Family] = {
 """By config.json's `model_type`. GPT-2 is built differently and has a function of its own."""
 
 
+PAIRED = ("gate_proj", "up_proj", "w1", "w3")
+"""Experts' matrices that transformers holds two in one."""
+ROUTERS = ("gate", "router")
+"""What chooses a token's experts: a matrix, and no layer of its own in transformers."""
+
+
 def shape_of(folder: Path) -> ModelShape:
     """The model's shape: exact for the architectures known here, read from the weights' headers for others.
 
@@ -98,26 +106,6 @@ def shape_of(folder: Path) -> ModelShape:
     except (TypeError, ValueError, ZeroDivisionError) as error:
         message = f"{folder / 'config.json'} has a value that a {kind} model cannot have: {error}."
         raise ModelError(message, again) from error
-
-
-def lora_parameters(
-    shape: ModelShape, rank: int, target_modules: Literal["all-linear"] | Sequence[str]
-) -> int:
-    """Weights of a LoRA adapter: `rank * (inputs + outputs)` for each matrix that gets one.
-
-    Raises ConfigError where the model has no layer of a given name.
-    """
-    names = {linear.name for linear in shape.linears}
-    targets = names if target_modules == "all-linear" else set(target_modules)
-    for unknown in sorted(targets - names):
-        near = difflib.get_close_matches(unknown, names, n=1)
-        raise ConfigError(
-            f"adapter.target_modules: the model has no layers called {unknown}"
-            + (f"; did you mean {near[0]}?" if near else "."),
-            f"Layers that can get an adapter: {', '.join(dict.fromkeys(x.name for x in shape.linears))}.",
-        )
-    adapted = [linear for linear in shape.linears if linear.name in targets]
-    return sum(rank * (linear.inputs + linear.outputs) * linear.count for linear in adapted)
 
 
 def decoder(kind: str, config: Mapping[str, Any]) -> ModelShape:
@@ -212,10 +200,15 @@ def _measured(kind: str, config: Mapping[str, Any], folder: Path) -> ModelShape:
         )
         raise ModelError(message, error.message) from error
     counted: Counter[tuple[str, int, int]] = Counter()
+    experts: Counter[tuple[str, int, int]] = Counter()
     embeddings = 0
     for tensor in tensors:
         if len(tensor.shape) == 2 and re.search(r"\.\d+\..+\.weight$", tensor.name):
-            counted[tensor.name.split(".")[-2], tensor.shape[1], tensor.shape[0]] += 1
+            name, (outputs, inputs) = tensor.name.split(".")[-2], tensor.shape
+            if re.search(r"\.experts\.\d+\.", tensor.name):
+                experts[name, inputs, outputs * (2 if name in PAIRED else 1)] += 1
+            elif name not in ROUTERS:
+                counted[name, inputs, outputs] += 1
         elif len(tensor.shape) == 2:
             embeddings += tensor.size
     text: Mapping[str, Any] = config.get("text_config", config)
@@ -236,6 +229,7 @@ def _measured(kind: str, config: Mapping[str, Any], folder: Path) -> ModelShape:
         linears=tuple(Linear(*about, count) for about, count in counted.items()),
         context=int(text.get("max_position_embeddings") or text.get("n_positions") or 0),
         embedding_parameters=embeddings,
+        experts=tuple(Linear(*about, count) for about, count in experts.items()),
     )
 
 

@@ -48,6 +48,9 @@ def settle(
     """
     rows, budgets, why = _micro_batches(config, load, int(lengths.max()), caps)
     asked = config.training.gradient_checkpointing
+    off = "as train.yml says"
+    if asked == "auto" and config.adapter.type == "prefix":
+        asked, off = False, "off: a layer that is computed again would not have the prefix"
     tried = []
     for checkpointing, tokens in itertools.product((False, True) if asked == "auto" else (asked,), budgets):
         full = dataclasses.replace(
@@ -61,7 +64,7 @@ def settle(
     if chosen.tokens < budgets[0]:
         more = "more would not fit" if fits else "not even this fits"
         why = f"at most {chosen.tokens} tokens at once: {more}"
-    checkpointing_why = "as train.yml says"
+    checkpointing_why = off
     if asked == "auto":
         checkpointing_why = (
             "on: without it no micro-batch fits; a third more arithmetic"

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.capabilities import BackendName, Dtype
+from engine.config.adapters import PROMPT_TYPES
 from engine.config.schema import TrainConfig
 from engine.hardware.probe import Machine
 from engine.planning.translation import has_bf16
@@ -113,6 +114,11 @@ def packing(
     wanted = config.data.packing
     if wanted != "auto":
         return wanted, "as train.yml says"
+    if config.adapter.type in PROMPT_TYPES:
+        return (
+            False,
+            f"{config.adapter.type} puts its virtual tokens in front of a row, which holds one example",
+        )
     if kind == "flash_attention_2":
         return (
             True,

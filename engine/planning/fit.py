@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.config.schema import Adapter, Data, Model, TrainConfig
+from engine.config.adapters import Adapter
+from engine.config.schema import Data, Model, TrainConfig
 from engine.errors import FtError
 from engine.hardware.probe import Machine
 from engine.models.sizing import ModelShape

@@ -1,6 +1,7 @@
 """What a backend makes of the keys of one recipe, on one machine, for one kind of model."""
 
 from engine.capabilities import ANY, CAPABILITIES, ON_DEVICE, TRANSLATIONS, BackendName, Translation
+from engine.config.adapters import KEYS
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError
 from engine.hardware.probe import Machine
@@ -13,8 +14,12 @@ def values(config: TrainConfig) -> dict[str, str]:
     """
     model, training, targets = config.model, config.training, config.adapter.target_modules
     found: dict[str, object] = {"adapter.type": config.adapter.type}
-    if config.adapter.type != "none":
+    if config.adapter.type in KEYS["target_modules"] and config.adapter.type != "none":
         found["adapter.target_modules"] = targets if isinstance(targets, str) else f"[{', '.join(targets)}]"
+    if config.adapter.rslora:
+        found["adapter.rslora"] = True
+    if config.adapter.init != "default":
+        found["adapter.init"] = config.adapter.init
     found["model.quantization"] = model.quantization
     if model.quantization == "4bit":
         found |= {"model.quant_type": model.quant_type, "model.double_quant": model.double_quant}
@@ -50,6 +55,7 @@ def _of(key: str, value: str, backend: BackendName, machine: Machine) -> Transla
     able = CAPABILITIES[backend, machine.device]
     known: dict[str, tuple[str, ...]] = {
         "adapter.type": able.adapters,
+        "adapter.init": able.inits,
         "model.quantization": able.quantizations,
         "training.precision": ("auto", *able.precisions),
     }

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from peft.tuners.adalora import AdaLoraLayer
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
@@ -17,6 +18,7 @@ def is_frozen_linear(module: Any) -> bool:
     """A linear layer that is not trained itself, with or without a plain LoRA update."""
     if isinstance(module, LoraLayer):
         plain = list(module.lora_A) == ["default"] and not module.lora_variant
+        plain = plain and not isinstance(module, AdaLoraLayer)  # three factors, not two
         return plain and isinstance(module.base_layer, nn.Linear)
     return isinstance(module, nn.Linear) and not module.weight.requires_grad
 

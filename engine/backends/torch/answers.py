@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.backends.torch.model import causal_of
+
 
 @torch.no_grad()
 def generate(
@@ -44,6 +46,18 @@ def generate(
     ]
 
 
+def continued(
+    model: Any, prompt: Sequence[int], max_tokens: int, stop: Collection[int], poll: Callable[[], None]
+) -> list[int]:
+    """Continue one prompt greedily."""
+    tokens: list[int] = []
+    poll()
+    for token in stream(model, prompt, max_tokens, stop, temperature=0.0, seed=0):
+        tokens.append(token)
+        poll()
+    return tokens
+
+
 @torch.no_grad()
 def stream(
     model: Any, prompt: Sequence[int], max_tokens: int, stop: Collection[int], temperature: float, seed: int
@@ -53,6 +67,7 @@ def stream(
     step, cache = torch.tensor([list(prompt)], device=model.device), None
     for _ in range(max_tokens):
         output = model(input_ids=step, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        model = causal_of(model)  # virtual tokens stand once in front, and are in the cache from then on
         token = _choose(output.logits[0, -1].float(), temperature, draw)
         if token in stop:
             return

@@ -18,8 +18,10 @@ from engine.backends.torch import answers, memory, state
 from engine.backends.torch.attention import NAME, SegmentAttention
 from engine.backends.torch.block import replace_layers
 from engine.backends.torch.checks import head_is_plain, keeps_apart
+from engine.backends.torch.companions import companion_of
 from engine.backends.torch.loss import HeadLoss, token_losses
-from engine.backends.torch.model import DTYPES, load_model
+from engine.backends.torch.model import DTYPES, causal_of, load_model
+from engine.config.adapters import PROMPT_TYPES
 from engine.config.schema import TrainConfig
 from engine.data.types import UNTRAINED, Batch, Int32
 from engine.plan import Plan
@@ -39,14 +41,17 @@ class TorchBackend:
         self.device = torch.device(plan.device)
         self.packs = False
         self.attention = SegmentAttention()
-        causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self.companion = companion_of(model)
+        self.prompted = config.adapter.type in PROMPT_TYPES
+        """Whether virtual tokens stand in front of a row: then only the whole model says what the row's own say."""
+        causal = causal_of(model)
         known = causal.config._attn_implementation == "sdpa" and causal._supports_attention_backend
-        self.segmented = self.own_layers and known
+        self.segmented = self.own_layers and known and not self.prompted
         if self.segmented:
             self.attention.install(model)
             replace_layers(model, self.attention, DTYPES[plan.weights_dtype])
         self.causal, self.body, self.head = causal, causal.base_model, causal.get_output_embeddings()
-        self.plain_head = True
+        self.plain_head = not self.prompted
         self.autocast = config.adapter.type == "none" and plan.compute_dtype != "fp32"
         self.trained = {n: p for n, p in sorted(model.named_parameters()) if p.requires_grad}
         self.optimizer = torch.optim.AdamW(
@@ -69,7 +74,7 @@ class TorchBackend:
     ) -> Self:
         backend = cls(cls.load_model(plan, config, folder, adapter), plan, config, folder)
         backend.model.train(training)
-        backend.plain_head = head_is_plain(backend)
+        backend.plain_head = backend.plain_head and head_is_plain(backend)
         backend.packs = plan.packing and keeps_apart(backend)
         return backend
 
@@ -105,6 +110,8 @@ class TorchBackend:
             loss = self._loss(batch)
             self.scaler.scale(loss / trained_tokens).backward()
             total += loss.detach()
+        if (penalty := self.companion.penalty()) is not None:
+            self.scaler.scale(penalty).backward()
         self.scaler.unscale_(self.optimizer)
         return StepResult(float(total), trained_tokens, float(self._clip()))
 
@@ -115,6 +122,8 @@ class TorchBackend:
         if finite or self.scaler.is_enabled():  # the scaler finds out by itself, and scales less
             self.scaler.step(self.optimizer)
             self.scaler.update()
+        if finite:
+            self.companion.stepped()
         self.optimizer.zero_grad(set_to_none=True)
 
     def evaluate(self, batch: Batch) -> tuple[float, int]:
@@ -132,16 +141,18 @@ class TorchBackend:
         poll: Callable[[], None],
     ) -> list[list[int]]:
         with self._answering():
+            if self.prompted:  # padding would stand between virtual tokens and prompt
+                return [answers.continued(self.model, one, max_tokens, stop, poll) for one in prompts]
             return answers.generate(self.model, prompts, max_tokens, stop, poll)
 
     def save_weights(self, folder: Path) -> None:
-        state.save_weights(self.model, self.folder, folder)
+        state.save_weights(self.model, self.companion, self.folder, folder)
 
     def save_state(self, folder: Path) -> None:
-        state.save_state(self.trained, self.optimizer, self.scaler, folder)
+        state.save_state(self.trained, self.optimizer, self.scaler, self.companion, folder)
 
     def load_state(self, folder: Path) -> None:
-        state.load_state(self.trained, self.optimizer, self.scaler, folder)
+        state.load_state(self.trained, self.optimizer, self.scaler, self.companion, folder)
 
     def memory(self) -> MemoryReading:
         return memory.reading(self.device)
@@ -156,7 +167,10 @@ class TorchBackend:
 
     def _losses_of_logits(self, batch: Batch, where: Tensor, targets: Tensor) -> Tensor:
         """Losses `[n]` from the model's own logits, for a head that is more than a product."""
-        logits = self._forward(self.causal, batch).logits.flatten(0, 1).index_select(0, where.to(self.device))
+        logits = self._forward(self.model, batch).logits[
+            :, -batch.input_ids.shape[1] :
+        ]  # after virtual tokens
+        logits = logits.flatten(0, 1).index_select(0, where.to(self.device))
         return cross_entropy(logits.float(), targets.to(self.device), reduction="none")
 
     def hidden_states(self, batch: Batch) -> Tensor:

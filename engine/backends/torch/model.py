@@ -7,12 +7,12 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
-from engine.backends.initial import draw_lora_a
 from engine.backends.torch.adapted import is_frozen_linear, is_gated_mlp, linear_form, mlp_form
+from engine.backends.torch.adapters import attach
 from engine.backends.torch.norm import replace_norms
 from engine.backends.torch.weights import is_quantised
 from engine.config.schema import TrainConfig
-from engine.errors import ConfigError, ModelError
+from engine.errors import ModelError
 from engine.plan import Plan
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -22,14 +22,19 @@ def load_model(plan: Plan, config: TrainConfig, folder: Path, adapter: Path | No
     """The transformers model of `folder` with its adapter, ready to train. Raises ModelError, ConfigError."""
     model = _base(plan, config, folder)
     compute = DTYPES[plan.compute_dtype]
-    if config.adapter.type == "lora":
-        model = _with_lora(model, config, adapter)
+    if config.adapter.type != "none":
+        model = attach(model, config, plan.steps, folder, adapter)
     _settle_formats(model, compute)
-    _install(model, compute, DTYPES[plan.weights_dtype])
+    _install(causal_of(model), compute, DTYPES[plan.weights_dtype])
     if plan.gradient_checkpointing:
         # Non-reentrant: it restores the random state, and works where no input asks for a gradient.
         model.gradient_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": True})
     return model
+
+
+def causal_of(model: Any) -> Any:
+    """The transformers model, under an adapter or not; what PEFT puts beside it, as virtual tokens, is not in it."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def _base(plan: Plan, config: TrainConfig, folder: Path) -> Any:
@@ -69,39 +74,6 @@ def _quantisation(config: TrainConfig, plan: Plan) -> Any:
         bnb_4bit_use_double_quant=config.model.double_quant,
         bnb_4bit_compute_dtype=DTYPES[plan.compute_dtype],
     )
-
-
-def _with_lora(model: Any, config: TrainConfig, adapter: Path | None) -> Any:
-    import peft
-
-    if adapter is not None:
-        return peft.PeftModel.from_pretrained(model, str(adapter), is_trainable=True)
-    wanted = config.adapter
-    targets = wanted.target_modules
-    settings = peft.LoraConfig(
-        task_type="CAUSAL_LM",
-        r=wanted.rank,
-        lora_alpha=wanted.alpha,
-        lora_dropout=wanted.dropout,
-        target_modules=targets if isinstance(targets, str) else list(targets),
-    )
-    try:
-        model = peft.get_peft_model(model, settings)
-    except ValueError as error:
-        raise ConfigError(
-            f"adapter.target_modules: {error}",
-            "use all-linear, or names of linear layers as `ft models show` lists them",
-        ) from error
-    draw_start(model, config.seed)
-    return model
-
-
-def draw_start(model: nn.Module, seed: int) -> None:
-    """Draw every A as all backends do; PEFT has set every B to zero."""
-    parameters = {name: value for name, value in model.named_parameters() if "lora_A" in name}
-    shapes = {name: (value.shape[0], value.shape[1]) for name, value in parameters.items()}
-    for name, values in draw_lora_a(shapes, seed):
-        parameters[name].data.copy_(torch.from_numpy(values))
 
 
 def _settle_formats(model: nn.Module, compute: torch.dtype) -> None:

@@ -1,10 +1,7 @@
 """Weights in PEFT's layout for use, and the exact state for going on."""
 
-import errno
 import json
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,46 +10,43 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from engine.backends.files import SCALER, STATE, copy_companions, disk_errors, write_json
+from engine.backends.torch.companions import Companion
 from engine.errors import CheckpointError
 
-STATE = "state.safetensors"
-SCALER = "scaler.json"
-TOKENIZER_FILES = (".json", ".jinja", ".model", ".txt")
+BESIDE = "beside."
 
 
-def save_weights(model: Any, source: Path, folder: Path) -> None:
+def save_weights(model: Any, companion: Companion, source: Path, folder: Path) -> None:
     """Write the adapter in PEFT's layout, or the whole model in the format and with the tokenizer of `source`."""
-    with _disk_errors():
+    with disk_errors():
         if hasattr(model, "peft_config"):
-            model.save_pretrained(folder, save_embedding_layers=False)
+            companion.save(folder)
             (folder / "README.md").unlink(missing_ok=True)  # PEFT's model card; a run writes its own
             path = folder / "adapter_config.json"
-            path.write_text(
-                json.dumps(_ordered(json.loads(path.read_text())), indent=2, sort_keys=True) + "\n"
-            )
+            write_json(path, json.loads(path.read_text()))
             return
         config = json.loads((source / "config.json").read_text(encoding="utf-8"))
         held = getattr(torch, config.get("dtype") or config.get("torch_dtype") or "bfloat16")
         weights = {name: value.to(held) for name, value in model.state_dict().items()}
         model.save_pretrained(folder, state_dict=weights)
-        for path in source.iterdir():
-            if path.is_file() and not (folder / path.name).exists() and path.suffix in TOKENIZER_FILES:
-                shutil.copy(path, folder)
+        copy_companions(source, folder)
 
 
 def save_state(
     trained: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
+    companion: Companion,
     folder: Path,
 ) -> None:
-    """Write fp32 weights and AdamW's two moments and step count for each trained parameter."""
-    tensors = {}
+    """Write fp32 weights, AdamW's two moments and step count for each, and what the adapter needs besides."""
+    tensors = {f"{BESIDE}{name}": value for name, value in companion.tensors().items()}
     for name, parameter in trained.items():
         tensors[f"weight.{name}"] = parameter.detach()
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"{key}.{name}"] = value
-    with _disk_errors():
+    with disk_errors():
         save_file({name: value.contiguous() for name, value in tensors.items()}, folder / STATE)
         (folder / SCALER).write_text(json.dumps(scaler.state_dict(), sort_keys=True) + "\n")
 
@@ -61,6 +55,7 @@ def load_state(
     trained: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
+    companion: Companion,
     folder: Path,
 ) -> None:
     """Take up what `save_state` wrote, to the bit. Raises CheckpointError where it belongs to another recipe."""
@@ -82,24 +77,8 @@ def load_state(
         moments = {key: tensors.get(f"{key}.{name}") for key in ("step", "exp_avg", "exp_avg_sq")}
         if moments["step"] is not None:
             optimizer.state[parameter] = moments
+    beside = {name.removeprefix(BESIDE): tensors[name] for name in tensors if name.startswith(BESIDE)}
+    if beside:
+        companion.restore(beside)
     if scaling:
         scaler.load_state_dict(scaling)
-
-
-@contextmanager
-def _disk_errors() -> Iterator[None]:
-    """safetensors wraps what the operating system said; the callers handle the plain OSError."""
-    try:
-        yield
-    except SafetensorError as error:
-        full = "No space left" in str(error) or "os error 28" in str(error)
-        raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
-
-
-def _ordered(value: Any) -> Any:
-    """PEFT writes sets as lists in whatever order the process has; sorted, the same run writes the same file."""
-    if isinstance(value, dict):
-        return {key: _ordered(item) for key, item in value.items()}
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return sorted(value)
-    return value

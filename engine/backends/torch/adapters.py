@@ -1,0 +1,140 @@
+"""Every type of adapter, as PEFT makes it: its settings, where it starts, and how a saved one comes back."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import peft
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from engine.backends.initial import draw_lora_a
+from engine.config.adapters import PROMPT_TYPES, Adapter
+from engine.config.schema import TrainConfig
+from engine.errors import ConfigError
+from engine.models.adapters import BLOCK_SIZES, initial_rank
+
+EXPERTS = ("gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3")
+"""What PEFT takes for a mixture's experts and their router, whatever else has the name."""
+PISSA_PASSES = 16
+"""Passes of the randomised SVD (arXiv:2404.02948, section 3): seconds where an exact one takes hours."""
+WARM, SETTLED = 0.1, 0.2
+"""Shares of the steps that AdaLoRA trains before it prunes, and after: those of the example in PEFT's reference."""
+
+
+def attach(model: Any, config: TrainConfig, steps: int, folder: Path, saved: Path | None = None) -> Any:
+    """`model` with a fresh adapter, or with the one in the folder `saved`.
+
+    `steps` are those of the whole run, `folder` is where the model came from. Raises ConfigError where the
+    model's layers do not suit the adapter.
+    """
+    wanted = config.adapter
+    if saved is not None:
+        return _reattach(model, wanted, saved)
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        try:
+            model = peft.get_peft_model(model, settings(model, wanted, steps))
+        except (ValueError, TypeError) as error:
+            raise ConfigError(
+                f"adapter.target_modules: {str(error).splitlines()[0]}",
+                "use all-linear, or names of linear layers as `ft models show` lists them; not every adapter.type "
+                "knows every kind of layer, lora does",
+            ) from error
+    if wanted.type in ("lora", "dora") and wanted.init == "default":
+        draw_start(model, config.seed)
+    if wanted.init == "loftq":
+        peft.replace_lora_weights_loftq(model, model_path=str(folder))
+    for name, parameter in model.named_parameters():
+        if (
+            ".ranknum." in name
+        ):  # how many ranks there are is no weight, though PEFT lets it learn in half precision
+            parameter.requires_grad = False
+    return model
+
+
+def _reattach(model: Any, wanted: Adapter, saved: Path) -> Any:
+    # PEFT takes saved virtual tokens for answers alone; of P-tuning's, the network that made them is not saved.
+    prompted = wanted.type in PROMPT_TYPES
+    model = peft.PeftModel.from_pretrained(model, str(saved), is_trainable=not prompted)
+    if prompted:
+        model.prompt_encoder.requires_grad_(True)
+    return model
+
+
+def settings(model: nn.Module, wanted: Adapter, steps: int) -> peft.PeftConfig:
+    """What PEFT calls the recipe's adapter."""
+    if wanted.type in PROMPT_TYPES:
+        return _virtual_tokens(wanted)
+    rank, alpha = {"r": wanted.rank}, {"alpha": wanted.alpha}
+    layers: dict[str, Any] = {
+        "task_type": "CAUSAL_LM",
+        "target_modules": _targets(model, wanted.target_modules),
+    }
+    if wanted.type == "loha":
+        return peft.LoHaConfig(**rank, **alpha, **layers)
+    if wanted.type == "lokr":
+        return peft.LoKrConfig(**rank, **alpha, **layers)
+    if wanted.type == "oft":
+        return peft.OFTConfig(oft_block_size=wanted.block_size or BLOCK_SIZES["oft"], **layers)
+    if wanted.type == "boft":
+        size = wanted.block_size or BLOCK_SIZES["boft"]
+        return peft.BOFTConfig(boft_block_size=size, boft_dropout=wanted.dropout, **layers)
+    # GPT-2 keeps its matrices the other way round; PEFT would find out by itself, with a warning for each.
+    layers["fan_in_fan_out"] = any(isinstance(module, Conv1D) for module in model.modules())
+    if wanted.type == "ia3":
+        return peft.IA3Config(feedforward_modules=[], **layers)
+    if wanted.type == "vera":
+        return peft.VeraConfig(**rank, vera_dropout=wanted.dropout, **layers)
+    layers |= {"lora_alpha": wanted.alpha, "lora_dropout": wanted.dropout}
+    if wanted.type == "adalora":
+        return peft.AdaLoraConfig(
+            target_r=wanted.rank,
+            init_r=initial_rank(wanted),
+            total_step=steps,
+            tinit=int(WARM * steps),
+            tfinal=int(SETTLED * steps),
+            **layers,
+        )
+    start = {"default": True, "loftq": True, "pissa": f"pissa_niter_{PISSA_PASSES}"}
+    return peft.LoraConfig(
+        **rank,
+        use_dora=wanted.type == "dora",
+        use_rslora=wanted.rslora,
+        init_lora_weights=start.get(wanted.init, wanted.init),
+        **layers,
+    )
+
+
+def _virtual_tokens(wanted: Adapter) -> peft.PeftConfig:
+    count: dict[str, Any] = {"num_virtual_tokens": wanted.virtual_tokens, "task_type": "CAUSAL_LM"}
+    if wanted.type == "prefix":
+        return peft.PrefixTuningConfig(**count)
+    if wanted.type == "prompt":
+        # Vectors of real tokens are a better start than noise (Lester et al. 2021, arXiv:2104.08691, figure 3b).
+        return peft.PromptTuningConfig(prompt_tuning_init="SAMPLE_VOCAB", **count)
+    return peft.PromptEncoderConfig(encoder_hidden_size=wanted.encoder_size, **count)
+
+
+def _targets(model: Any, wanted: str | Sequence[str]) -> str | list[str]:
+    """Names of the layers that get an adapter; in a mixture of experts, `all-linear` are the layers beside them."""
+    if not isinstance(wanted, str):
+        return list(wanted)
+    if not any(".experts." in name and value.dim() == 3 for name, value in model.named_parameters()):
+        return wanted
+    head = model.get_output_embeddings()
+    linear = {
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module is not head
+    }
+    return sorted(linear.difference(EXPERTS))
+
+
+def draw_start(model: nn.Module, seed: int) -> None:
+    """Draw every A as all backends do; PEFT has set every B to zero."""
+    parameters = {name: value for name, value in model.named_parameters() if "lora_A" in name}
+    shapes = {name: (value.shape[0], value.shape[1]) for name, value in parameters.items()}
+    for name, values in draw_lora_a(shapes, seed):
+        parameters[name].data.copy_(torch.from_numpy(values))

@@ -1,0 +1,88 @@
+"""The adapter section of a recipe, and which of its keys each type of adapter has."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field
+
+from engine.config.values import PositiveInt, Section, Switch, Text, Whole
+
+AdapterType = Literal[
+    "lora",
+    "dora",
+    "adalora",
+    "ia3",
+    "loha",
+    "lokr",
+    "oft",
+    "boft",
+    "vera",
+    "prefix",
+    "prompt",
+    "ptuning",
+    "none",
+]
+ADAPTER_TYPES: tuple[AdapterType, ...] = get_args(AdapterType)
+PROMPT_TYPES: tuple[AdapterType, ...] = ("prefix", "prompt", "ptuning")
+"""Those that train virtual tokens in front of every example, and change no layer."""
+LOW_RANK: tuple[AdapterType, ...] = ("lora", "dora", "adalora", "loha", "lokr")
+FLOAT_ONLY: tuple[AdapterType, ...] = ("loha", "lokr", "boft")
+"""Those that PEFT cannot put on quantised layers."""
+
+
+class Adapter(Section):
+    """What is trained on top of the frozen weights."""
+
+    type: AdapterType = "lora"
+    """`lora`, another of PEFT's kinds of adapter, or `none` to train every weight."""
+    rank: Annotated[int, Field(ge=1, le=1024), Whole] = 16
+    """Rank of the update: a higher one learns more and uses more memory."""
+    alpha: Annotated[float, Field(gt=0)] = 32.0
+    """Scale of the update: it is multiplied by alpha / rank."""
+    rslora: Switch = False
+    """Multiply the update by alpha / sqrt(rank): keeps high ranks (64 and more) learning."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Share of the adapter's inputs dropped in training; with boft, of its blocks."""
+    init: Literal["default", "gaussian", "orthogonal", "olora", "pissa", "loftq"] = "default"
+    """How a LoRA starts. `pissa` and `olora`: from the weights' own main parts; `loftq`: from what 4bit lost."""
+    target_modules: Literal["all-linear"] | Annotated[list[Text], Field(min_length=1)] = "all-linear"
+    """`all-linear`, or names of the layers that get an adapter, as [q_proj, v_proj]."""
+    initial_rank: PositiveInt | None = None
+    """Rank that adalora starts with and prunes down to `rank` on average; null is half as much again."""
+    block_size: PositiveInt | None = None
+    """Width of the blocks that oft (null: 32) and boft (null: 4) turn; it has to divide each layer's inputs."""
+    virtual_tokens: PositiveInt = 20
+    """Trained positions that prefix, prompt and ptuning put in front of every example."""
+    encoder_size: PositiveInt | None = None
+    """Width of the small network that makes ptuning's virtual tokens; null is the model's own."""
+
+    @property
+    def low_rank(self) -> bool:
+        """Whether `rank` is this type's."""
+        return self.type in KEYS["rank"]
+
+
+KEYS: dict[str, tuple[AdapterType, ...]] = {
+    "rank": (*LOW_RANK, "vera"),
+    "alpha": LOW_RANK,
+    "rslora": ("lora", "dora"),
+    "dropout": ("lora", "dora", "adalora", "boft", "vera"),
+    "init": ("lora", "dora"),
+    "target_modules": tuple(kind for kind in ADAPTER_TYPES if kind not in PROMPT_TYPES),
+    "initial_rank": ("adalora",),
+    "block_size": ("oft", "boft"),
+    "virtual_tokens": PROMPT_TYPES,
+    "encoder_size": ("ptuning",),
+}
+"""The types that have a key. With another type it must be left out, or stand at its default."""
+
+
+def misplaced(adapter: Adapter) -> Iterator[tuple[str, str]]:
+    """Keys that say something and that this type does not have, each with the reason."""
+    if adapter.type == "none":  # a recipe that is switched to full training for once keeps its adapter's keys
+        return
+    for key, kinds in KEYS.items():
+        if adapter.type not in kinds and getattr(adapter, key) != Adapter.model_fields[key].default:
+            *front, last = kinds
+            whose = f"{', '.join(front)} and {last}" if front else last
+            yield key, f"is a key of {whose}, and adapter.type is {adapter.type}; leave it out"

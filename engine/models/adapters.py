@@ -1,0 +1,138 @@
+"""How many weights an adapter trains, by its type, from the model's shape alone."""
+
+import difflib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+from engine.config.adapters import PROMPT_TYPES, Adapter
+from engine.errors import ConfigError
+from engine.models.sizing import Linear, ModelShape
+
+BLOCK_SIZES: Mapping[str, int] = {"oft": 32, "boft": 4}
+"""PEFT's own, where the recipe leaves it open."""
+
+
+def trained_parameters(shape: ModelShape, adapter: Adapter) -> int:
+    """Weights that are trained: the adapter's, or all of the model's with type none.
+
+    Raises ConfigError where the model has no layer of a given name, or a layer does not suit the type.
+    """
+    if adapter.type == "none":
+        return shape.parameters
+    if adapter.type in PROMPT_TYPES:
+        return _virtual_tokens(shape, adapter)
+    layers = adapted(shape, adapter.target_modules)
+    experts = [layer.name for layer in layers if layer in shape.experts]
+    if experts and adapter.type != "lora":
+        raise ConfigError(
+            f"adapter.target_modules: {', '.join(experts)} are a mixture's experts, which take a LoRA alone",
+            f"Use adapter.type: lora, or leave them out for {adapter.type}.",
+        )
+    of_one = _OF_ONE[adapter.type]
+    return sum(of_one(layer, adapter) * layer.count for layer in layers)
+
+
+def adapted(shape: ModelShape, target_modules: Literal["all-linear"] | Sequence[str]) -> tuple[Linear, ...]:
+    """The matrices that get an adapter. Raises ConfigError where the model has none of a given name.
+
+    `all-linear` leaves experts out, and with them what has the name of theirs: PEFT takes the name for the experts.
+    """
+    if target_modules == "all-linear":
+        shared = {layer.name for layer in shape.experts}
+        return tuple(layer for layer in shape.linears if layer.name not in shared)
+    known = (*shape.linears, *shape.experts)
+    names = dict.fromkeys(layer.name for layer in known)
+    for unknown in sorted(set(target_modules) - set(names)):
+        near = difflib.get_close_matches(unknown, names, n=1)
+        raise ConfigError(
+            f"adapter.target_modules: the model has no layers called {unknown}"
+            + (f"; did you mean {near[0]}?" if near else "."),
+            f"Layers that can get an adapter: {', '.join(names)}.",
+        )
+    return tuple(layer for layer in known if layer.name in target_modules)
+
+
+def initial_rank(adapter: Adapter) -> int:
+    """The rank that AdaLoRA starts with: half as much again as it ends with, as in its paper (arXiv:2303.10512)."""
+    return adapter.initial_rank or math.ceil(1.5 * adapter.rank)
+
+
+def block_size(layer: Linear, adapter: Adapter) -> int:
+    """Width of the blocks that OFT and BOFT turn. Raises ConfigError where it does not divide the layer's inputs."""
+    size = adapter.block_size or BLOCK_SIZES[adapter.type]
+    if layer.inputs % size:
+        raise ConfigError(
+            f"adapter.block_size: {size} does not divide the {layer.inputs} inputs of {layer.name}",
+            f"Use a divisor of it, as {math.gcd(size, layer.inputs)}.",
+        )
+    return size
+
+
+def _lora(layer: Linear, adapter: Adapter) -> int:
+    return adapter.rank * (layer.inputs + layer.outputs)
+
+
+def _dora(layer: Linear, adapter: Adapter) -> int:
+    return _lora(layer, adapter) + layer.outputs
+
+
+def _adalora(layer: Linear, adapter: Adapter) -> int:
+    return initial_rank(adapter) * (layer.inputs + layer.outputs + 1)
+
+
+def _ia3(layer: Linear, adapter: Adapter) -> int:
+    return layer.outputs
+
+
+def _loha(layer: Linear, adapter: Adapter) -> int:
+    return 2 * _lora(layer, adapter)
+
+
+def _lokr(layer: Linear, adapter: Adapter) -> int:
+    """One small matrix whole, the other whole or as a product, of the Kronecker product that has the layer's shape."""
+    rows, columns = _small_factor(layer.outputs), _small_factor(layer.inputs)
+    tall, wide = layer.outputs // rows, layer.inputs // columns
+    whole = adapter.rank >= max(tall, wide) / 2
+    return rows * columns + (tall * wide if whole else adapter.rank * (tall + wide))
+
+
+def _small_factor(size: int) -> int:
+    """The largest divisor that is not above the square root."""
+    return next(number for number in range(math.isqrt(size), 0, -1) if size % number == 0)
+
+
+def _oft(layer: Linear, adapter: Adapter) -> int:
+    """Each block is turned by a skew-symmetric matrix, of which one triangle is free."""
+    return layer.inputs * (block_size(layer, adapter) - 1) // 2
+
+
+def _boft(layer: Linear, adapter: Adapter) -> int:
+    return layer.inputs * block_size(layer, adapter) + layer.outputs
+
+
+def _vera(layer: Linear, adapter: Adapter) -> int:
+    return layer.outputs + adapter.rank
+
+
+def _virtual_tokens(shape: ModelShape, adapter: Adapter) -> int:
+    tokens, hidden = adapter.virtual_tokens, shape.hidden
+    if adapter.type == "prefix":  # a key and a value for every layer
+        return tokens * 2 * shape.layers * shape.kv_heads * shape.head_dim
+    if adapter.type == "prompt":
+        return tokens * hidden
+    inner = adapter.encoder_size or hidden  # a network of three layers with biases
+    return tokens * hidden + (hidden + 1) * inner + (inner + 1) * inner + (inner + 1) * hidden
+
+
+_OF_ONE: Mapping[str, Callable[[Linear, Adapter], int]] = {
+    "lora": _lora,
+    "dora": _dora,
+    "adalora": _adalora,
+    "ia3": _ia3,
+    "loha": _loha,
+    "lokr": _lokr,
+    "oft": _oft,
+    "boft": _boft,
+    "vera": _vera,
+}
