@@ -45,7 +45,13 @@ SCREENS: tuple[tuple[str, str, str], ...] = (
 ACTIONS: tuple[Action, ...] = (
     Action("app.help", "question_mark,f1", "help", "Show every key of this screen."),
     Action("app.palette", "colon,ctrl+p", "palette", "Find an action by its name.", footer=False),
-    Action("app.details", "f12", "details", "Show the last error in full, to read and copy.", footer=False),
+    Action(
+        "app.details",
+        "f12,exclamation_mark",
+        "details",
+        "Show the last error in full, to read and copy.",
+        footer=False,
+    ),
     Action("app.leave", "q,ctrl+q", "quit", "Leave the app; a run that trains can go on without it."),
     *(
         Action(f"app.go_{scope}", key, title, f"Go to {title}.", footer=False)
@@ -91,7 +97,7 @@ ACTIONS: tuple[Action, ...] = (
     # Recipe
     Action("recipe.save", "f2,w", "save", "Write the text to its file; asks where it has none."),
     Action("recipe.next_pane", "f3,v", "text/form/plan", "Go on to the next pane: text, form, plan."),
-    Action("recipe.start", "f5", "start", "Train this recipe as it stands here."),
+    Action("recipe.start", "f5,t", "start", "Train this recipe as it stands here."),
     Action("recipe.edit", "e,enter", "edit", "Go into the text; escape leaves it."),
     Action("recipe.diff", "f4,d", "diff", "Show what differs from the saved file."),
     Action("recipe.next_problem", "f8,n", "problem", "Go to the next problem in the text."),
@@ -126,6 +132,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("datasets.next_row", "n,j", "next", "Go to the next row."),
     Action("datasets.previous_row", "p,k", "previous", "Go to the row before."),
     Action("datasets.go_row", "g", "go to", "Go to a row by its number; -1 is the last."),
+    Action("datasets.search", "slash", "search", "Go to the next row that holds some words."),
     Action("datasets.next_problem", "f", "problem", "Go to the next row with a problem."),
     Action(
         "datasets.raw", "r", "raw", "Switch between the tokens of a row and the row as it stands in the file."
@@ -135,7 +142,9 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         "datasets.forget", "d", "drop", "Take the file from this list; the file itself stays.", footer=False
     ),
-    Action("datasets.close", "escape", "close", "Close the line that asks.", footer=False),
+    Action(
+        "datasets.close", "escape", "close", "Close the line that asks, or give up a search.", footer=False
+    ),
     # Chat
     Action("chat.stop", "escape", "stop", "Stop the answer; without one, leave the line that is written in."),
     Action("chat.pick", "f2,m", "model", "Choose the run or checkpoint to talk to."),

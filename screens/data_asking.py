@@ -65,6 +65,13 @@ class DataAsking(FtScreen):
             super().__init__()
             self.text = text
 
+    class Hit(Message):
+        """The row that was searched for; None where there is none."""
+
+        def __init__(self, source: str, words: str, row: int | None) -> None:
+            super().__init__()
+            self.source, self.words, self.row = source, words, row
+
     class Refused(Message):
         """A source cannot be opened, or its rows cannot be shown."""
 
@@ -122,6 +129,17 @@ class DataAsking(FtScreen):
 
         def look() -> None:
             self.post_message(self.Sampled(source, self.host.service().lengths(source, view, stop)))
+
+        self._asked(source, look)
+
+    @work(thread=True, exclusive=True, group="search")
+    def search_rows(self, source: str, words: str, start: int, view: View) -> None:
+        """Search for the next row that holds the words."""
+        stop = get_current_worker().cancelled_event
+
+        def look() -> None:
+            row = self.host.service().find(source, words, start, view, stop)
+            self.post_message(self.Hit(source, words, row))
 
         self._asked(source, look)
 

@@ -5,46 +5,42 @@ from pathlib import Path
 from typing import ClassVar
 
 from textual import on
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Horizontal, Vertical
+from textual.getters import query_one
 from textual.reactive import reactive
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from engine.data.views import Lengths, Opened, RowView
-from engine.errors import ConfigError
+from engine.data.views import Opened
 from screens.data_asking import DataAsking
-from screens.data_sources import Shown
-from screens.format import count, one_line, percent, place, size
+from screens.data_moves import DataMoves
+from screens.format import one_line, percent, place, size
 from screens.messages import ShowData
-from screens.widgets.lengths import histogram, rows_of, summary
+from screens.widgets.dataset_lengths import LengthsPane
+from screens.widgets.dataset_row import RowPane
+from screens.widgets.lengths import rows_of
 from screens.widgets.row_list import RowList
-from screens.widgets.tokens import TokenView
 
 PANES = ("rows", "row", "lengths")
-PROBLEMS = 200
-"""Problems that are listed."""
 OWN = 50
 """Files that are kept in the list."""
 
 
-class DatasetsScreen(DataAsking):
+class DatasetsScreen(DataMoves):
     """Sources and rows on the left, the row in the middle, lengths and problems beside or below it."""
 
     SCOPE = "datasets"
     CSS_PATH = "datasets.tcss"
     pane: reactive[str] = reactive("rows", init=False)
 
+    row = query_one(RowPane)
+
     STATES: ClassVar[tuple[str, ...]] = tuple(f"-pane-{pane}" for pane in PANES)
 
     def __init__(self) -> None:
         super().__init__()
-        self.shown = Shown()
-        self.source = ""
-        self.opened: Opened | None = None
-        self.lengths: Lengths | None = None
         self.raw = False
-        self._asking = ""
         self._waiting: str | None = None
         """A source to show once the list is there."""
 
@@ -56,19 +52,12 @@ class DatasetsScreen(DataAsking):
                 yield OptionList(id="sources")
                 yield RowList(id="rows")
             with Vertical(id="right"):
-                with Vertical(id="row"):
-                    yield Static(id="about", markup=False)
-                    yield Static(id="problem", markup=False)
-                    yield TokenView(id="tokens")
-                with VerticalScroll(id="lengths", can_focus=False):
-                    yield Static(id="bars", markup=False)
-                    yield OptionList(id="problems")
+                yield RowPane(id="row")
+                yield LengthsPane(id="lengths")
 
     def on_mount(self) -> None:
         self.query_one("#sources").border_title = "files of rows"
         self.query_one("#rows").border_title = "rows"
-        self.query_one("#lengths").border_title = "lengths"
-        self.query_one("#row").border_title = "as the model sees it"
         self.watch_pane()
         self.query_one(RowList).focus()
 
@@ -100,7 +89,7 @@ class DatasetsScreen(DataAsking):
         if message.opened.counting is None:
             if not message.opened.known:
                 hint = message.opened.hint or "Put rows in it, or choose another file."
-                self._say(message.opened.evidence, hint)
+                self._refuse(message.opened.evidence, hint)
             self.read_lengths(self.source, self.shown.view)
         self._about()
 
@@ -108,14 +97,15 @@ class DatasetsScreen(DataAsking):
         if message.source != self.source:
             return
         if message.whole and message.rows and message.rows[0].row == self.query_one(RowList).cursor:
-            self._show_row(message.rows[0])
+            self.row.show(message.rows[0], self.opened)
+            self._about()
         elif not message.whole:
             self.query_one(RowList).show_words(message.rows)
 
     def on_data_asking_sampled(self, message: DataAsking.Sampled) -> None:
         if message.source == self.source:
             self.lengths = message.lengths
-            self._show_lengths()
+            self.query_one(LengthsPane).show(message.lengths, self.shown.view.max_seq_length)
 
     def on_data_asking_found(self, message: DataAsking.Found) -> None:
         kept = [each for each in self.host.preferences.datasets if each not in message.files]
@@ -130,7 +120,7 @@ class DatasetsScreen(DataAsking):
 
     def on_data_asking_refused(self, message: DataAsking.Refused) -> None:
         if message.source == self.source:
-            self._say(message.error.message, message.error.hint)
+            self._refuse(message.error.message, message.error.hint)
 
     def on_show_data(self, message: ShowData) -> None:
         self.show(message.source)
@@ -156,56 +146,16 @@ class DatasetsScreen(DataAsking):
         self._show(self.shown.sources[message.option_index])
         self.query_one(RowList).focus()
 
-    @on(OptionList.OptionSelected, "#problems")
-    def _problem_chosen(self, message: OptionList.OptionSelected) -> None:
-        if self.lengths is not None:
-            self._go_row(self.lengths.problems[message.option_index][0])
-
-    @on(Input.Submitted, "#ask")
-    def _answered(self, message: Input.Submitted) -> None:
-        text, asking = message.value.strip(), self._asking
-        self.action_close()
-        if text and asking == "add":
-            self.find(text)
-        elif text and self.opened is not None:
-            if not text.lstrip("-").isdigit() or int(text) == 0:
-                self.host.fail(
-                    ConfigError(f"{text} is no row number.", "Rows are counted from 1; -1 is the last.")
-                )
-                return
-            number = int(text)
-            self._go_row(number - 1 if number > 0 else self.opened.known + number)
-
-    def action_add(self) -> None:
-        self._ask(
-            "add", "add rows", "path of a .jsonl, .json, .csv or .parquet file, or a folder; or: starter"
-        )
-
-    def action_go_row(self) -> None:
-        known = self.opened.known if self.opened else 0
-        self._ask("go", "go to row", f"1 to {known}; -1 is the last")
-
-    def action_next_row(self) -> None:
-        self.query_one(RowList).cursor += 1
-
-    def action_previous_row(self) -> None:
-        self.query_one(RowList).cursor -= 1
-
-    def action_next_problem(self) -> None:
-        found = self.lengths.problems if self.lengths else ()
-        if not found:
-            self.notify("No problems in the rows that were looked at.")
-            return
-        here = self.query_one(RowList).cursor
-        self._go_row(next((row for row, _ in found if row > here), found[0][0]))
+    @on(LengthsPane.Chosen)
+    def _problem_chosen(self, message: LengthsPane.Chosen) -> None:
+        self.go_row(message.row)
 
     def action_raw(self) -> None:
         self.raw = not self.raw
         self._read_row()
 
     def action_bounds(self) -> None:
-        tokens = self.query_one(TokenView)
-        tokens.show_bounds(not tokens.bounds)
+        self.row.tokens.show_bounds(not self.row.tokens.bounds)
 
     def action_pane(self) -> None:
         self.pane = PANES[(PANES.index(self.pane) + 1) % len(PANES)]
@@ -222,15 +172,10 @@ class DatasetsScreen(DataAsking):
         self.source = ""
         self.read_sources()
 
-    def action_close(self) -> None:
-        self._asking = ""
-        self.query_one("#ask").remove_class("-open")
-        self.query_one(RowList).focus()
-
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "pane":
             return self.has_class("-narrow")
-        if action in ("next_row", "previous_row", "go_row", "raw", "bounds", "use"):
+        if action in ("next_row", "previous_row", "go_row", "search", "raw", "bounds", "use"):
             return self.opened is not None or None
         return True
 
@@ -245,27 +190,19 @@ class DatasetsScreen(DataAsking):
         self.source, self.opened, self.lengths = source, None, None
         self.query_one(RowList).clear()
         self.query_one("#rows").border_title = "rows"
-        self._say("", "")
-        self.query_one("#about", Static).update("opening …")
-        self.query_one("#bars", Static).update("counting rows …")
-        self.query_one("#problems").remove_class("-shown")
+        self.row.say("", "")
+        self.row.about("opening …")
+        self.query_one(LengthsPane).say("counting rows …")
         self._list_sources()
         self.open(source, self.shown.view)
 
     def _read_row(self) -> None:
         self.read_row(self.source, self.query_one(RowList).cursor, self.shown.view, self.raw)
 
-    def _go_row(self, row: int) -> None:
-        self.query_one(RowList).cursor = row
+    def go_row(self, row: int) -> None:
+        super().go_row(row)
         if self.has_class("-narrow"):
             self.pane = "row"
-
-    def _ask(self, what: str, title: str, placeholder: str) -> None:
-        self._asking = what
-        ask = self.query_one("#ask", Input)
-        ask.border_title, ask.placeholder, ask.value = title, placeholder, ""
-        ask.add_class("-open")
-        ask.focus()
 
     def _list_sources(self) -> None:
         sources = self.query_one("#sources", OptionList)
@@ -277,25 +214,6 @@ class DatasetsScreen(DataAsking):
         if opened.counting is not None:
             return f"{rows_of(opened.known)} so far, {percent(opened.counting)}"
         return rows_of(opened.known)
-
-    def _show_row(self, row: RowView) -> None:
-        tokens = self.query_one(TokenView)
-        if row.pieces:
-            tokens.show(row.pieces, row.limit)
-        else:
-            tokens.show_text(row.raw)
-        unknown = self.opened is not None and not self.opened.form
-        self._say(row.problem, self.opened.hint if self.opened and unknown else "", keep=True)
-        known = self.opened.known if self.opened else 0
-        parts = [f"row {count(row.row + 1)} of {count(known)}", self.opened.form if self.opened else ""]
-        if row.pieces:
-            parts.append(f"{count(row.tokens)} tokens, {count(row.trained)} trained")
-        if row.lost or row.tokens > row.limit > 0:
-            parts.append(f"cut at {count(row.limit)}: {count(row.lost)} trained tokens lost")
-        if row.hidden:
-            parts.append(f"{count(row.hidden)} more are not shown")
-        self.query_one("#row").border_title = " · ".join(part for part in parts if part)
-        self._about()
 
     def _about(self) -> None:
         opened = self.opened
@@ -310,33 +228,10 @@ class DatasetsScreen(DataAsking):
         lines = [f"{found} · {size(opened.size)}", self.shown.problem or how]
         if opened.broken:
             lines.append(f"the rest cannot be read: {opened.broken}")
-        self.query_one("#about", Static).update("\n".join(lines))
+        self.row.about("\n".join(lines))
 
-    def _say(self, problem: str, hint: str, keep: bool = False) -> None:
-        """What is wrong, in the place of the row; `keep` leaves the row in sight."""
-        shown = self.query_one("#problem", Static)
-        shown.update(f"✗ {problem}" + (f"\n  {hint}" if hint else ""))
-        shown.set_class(bool(problem), "-shown")
-        if problem and not keep:
-            self.query_one("#about", Static).update("")
-            self.query_one(TokenView).show_text("")
-            self.query_one("#bars", Static).update("")
-
-    def _show_lengths(self) -> None:
-        assert self.lengths is not None
-        found, limit = self.lengths, self.shown.view.max_seq_length
-        pane = self.query_one("#lengths")
-        width = max(20, pane.content_size.width)
-        bars = histogram(found, limit, width)
-        bars.append("\n" * bool(bars) + "\n".join(summary(found, limit)))
-        problems = self.query_one("#problems", OptionList)
-        problems.clear_options()
-        shown = found.problems[:PROBLEMS]
-        bars.append(
-            f"\n{rows_of(len(found.problems))} with problems:" if shown else "\nno problems found in them"
-        )
-        for row, problem in shown:
-            what = problem.partition(": ")[2] or problem  # the row's number says where
-            problems.add_option(Option(one_line(f"✗ row {row + 1}: {what}", 200)))
-        problems.set_class(bool(shown), "-shown")
-        self.query_one("#bars", Static).update(bars)
+    def _refuse(self, problem: str, hint: str) -> None:
+        """Say what is wrong with a file, in the place of its rows."""
+        self.row.say(problem, hint)
+        self.query_one(LengthsPane).say("")
+        self.query_one(RowList).border_subtitle = ""

@@ -118,6 +118,20 @@ async def test_keys_walk_through_rows_and_a_number_goes_to_one(app: FtApp) -> No
         await until(pilot, lambda: row_title(pilot).startswith("row 1 of 60"), "the first row")
 
 
+async def test_words_lead_to_the_next_row_that_holds_them(app: FtApp) -> None:
+    async with app.run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("slash", *"order", "space", *"41", "colon", "enter")
+        await until(pilot, lambda: row_title(pilot).startswith("row 42 of 60"), "row 42")
+        await pilot.press("slash", *"order", "space", "2", "enter")  # what was typed before is replaced
+        await until(pilot, lambda: row_title(pilot).startswith("row 3 of 60"), "the first from the top")
+        await pilot.press("slash", "enter")
+        await until(pilot, lambda: row_title(pilot).startswith("row 21 of 60"), "the next after it")
+        await pilot.press("slash", *"zebra", "enter")
+        await until(pilot, lambda: any("zebra" in str(t.message) for t in app._notifications), "none has it")
+        assert row_title(pilot).startswith("row 21 of 60")
+
+
 async def test_a_row_can_be_seen_as_it_stands_in_the_file_and_by_token(app: FtApp) -> None:
     async with app.run_test(size=(120, 36)) as pilot:
         await ready(pilot)
