@@ -34,8 +34,8 @@ ROWS = [
 ]
 
 
-def recipe_text(base: Path, data: Path, /, **sections: dict[str, Any]) -> str:
-    """A small recipe; `sections` are merged into it."""
+def recipe_text(base: Path, data: Path, /, **sections: Any) -> str:
+    """A small recipe; `sections` are merged into it, and single values replace what it has."""
     recipe: dict[str, Any] = {
         "name": "tiny",
         "model": {"base": str(base), "max_seq_length": 64},
@@ -46,7 +46,7 @@ def recipe_text(base: Path, data: Path, /, **sections: dict[str, Any]) -> str:
         "checkpoints": {"every": 2, "keep": 2},
     }
     for name, section in sections.items():
-        recipe[name] = recipe.get(name, {}) | section
+        recipe[name] = recipe.get(name, {}) | section if isinstance(section, dict) else section
     return json.dumps(recipe)
 
 
@@ -66,7 +66,7 @@ class Job:
     plan: Plan
 
     @staticmethod
-    def make(base: Path, folder: Path, /, **sections: dict[str, Any]) -> "Job":
+    def make(base: Path, folder: Path, /, **sections: Any) -> "Job":
         recipe = load_text(recipe_text(base, write_rows(folder), **sections), folder / "train.yml")
         config = recipe.config
         dataset = prepare(config, base)
@@ -84,8 +84,9 @@ class Job:
     def train(self, control: Control | None = None, resume_from: Path | None = None) -> str:
         dataset = prepare(self.config, self.model)
         tokenizer = Tokenizer.load(self.model)
+        backend = load_backend(self.plan, self.config, self.model)
         return train(
-            self.run, self.config, self.plan, dataset, self.backend(), tokenizer,
+            self.run, self.config, self.plan, dataset, backend, tokenizer,
             control or Control(self.run), resume_from,
         )  # fmt: skip
 

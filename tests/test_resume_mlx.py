@@ -1,0 +1,89 @@
+"""A run on MLX is a run like any other: the same files and events, and stopped anywhere it ends with the same bytes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine.errors import CheckpointError
+from engine.runs.events import Eval, Step
+from engine.training import checkpoints
+from tests.training import Job, StopAtPoll
+
+WEIGHTS = "adapter/adapter_model.safetensors"
+pytestmark = pytest.mark.slow
+
+
+def in_a_process(job: Job, resume: Path | None = None) -> None:
+    """Run the real engine on the job's run directory to its end."""
+    command = [sys.executable, "-P", "-m", "engine.worker", str(job.run.folder)]
+    command += ["--resume", str(resume)] if resume else []
+    with job.run.log.open("ab") as log:
+        assert subprocess.run(command, stdout=log, stderr=log).returncode == 0, job.run.log.read_text()
+
+
+@pytest.fixture(scope="module")
+def unbroken(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A whole run, in a process of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FT_HOME", str(tmp_path_factory.mktemp("home")))
+        job = Job.make(tiny_model, tmp_path_factory.mktemp("unbroken"), backend="mlx")
+        in_a_process(job)
+        return job
+
+
+def losses(job: Job) -> dict[tuple[str, int], float]:
+    """Training and validation losses by step; what a resumed run does again counts once."""
+    found = {("step", e.step): e.loss for e in job.run.events() if isinstance(e, Step)}
+    return found | {("eval", e.step): e.loss for e in job.run.events() if isinstance(e, Eval)}
+
+
+@pytest.mark.parametrize("polls", [3, 12, 17])
+def test_a_stopped_run_ends_with_the_bytes_of_one_that_never_stopped(
+    unbroken: Job, tiny_model: Path, tmp_path: Path, polls: int
+) -> None:
+    job = Job.make(tiny_model, tmp_path, backend="mlx")
+    assert job.config.adapter.dropout > 0
+    assert job.train(StopAtPoll(job.run, polls)) == "stopped"
+    resume = checkpoints.latest(job.run.folder)
+    assert resume is not None
+    assert checkpoints.step_of(resume) < job.plan.steps
+    assert job.train(resume_from=resume) == "completed"
+    assert (job.run.folder / WEIGHTS).read_bytes() == (unbroken.run.folder / WEIGHTS).read_bytes()
+    assert losses(job) == losses(unbroken)
+
+
+def test_a_run_looks_like_one_on_torch(unbroken: Job, tiny_model: Path, tmp_path: Path) -> None:
+    other = Job.make(tiny_model, tmp_path, backend="peft", training={"precision": "fp32"})
+    assert other.train() == "completed"
+
+    def files(job: Job) -> set[str]:
+        folders = (job.run.adapter, job.run.checkpoints)
+        found = {str(p.relative_to(job.run.folder)) for folder in folders for p in folder.rglob("*")}
+        return {name for name in found if not name.endswith("scaler.json")}
+
+    def kinds(job: Job) -> list[tuple[str, int]]:
+        told = [e for e in job.run.events() if isinstance(e, Step | Eval)]
+        return [(type(event).__name__, event.step) for event in told]
+
+    assert files(unbroken) == files(other)
+    assert kinds(unbroken) == kinds(other)
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(unbroken: Job, tiny_model: Path, tmp_path: Path) -> None:
+    job = Job.make(tiny_model, tmp_path, backend="mlx", adapter={"target_modules": ["q_proj"]})
+    with pytest.raises(CheckpointError, match="other weights"):
+        job.train(resume_from=checkpoints.latest(unbroken.run.folder))
+
+
+def test_a_broken_checkpoint_says_so(unbroken: Job, tiny_model: Path, tmp_path: Path) -> None:
+    job = Job.make(tiny_model, tmp_path, backend="mlx")
+    whole = checkpoints.latest(unbroken.run.folder)
+    assert whole is not None
+    broken = tmp_path / "checkpoint"
+    broken.mkdir()
+    (broken / checkpoints.PROGRESS).write_bytes((whole / checkpoints.PROGRESS).read_bytes())
+    (broken / "state.safetensors").write_bytes((whole / "state.safetensors").read_bytes()[:100])
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        job.train(resume_from=broken)
