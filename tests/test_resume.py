@@ -1,10 +1,12 @@
 """A run that was stopped anywhere and resumed ends with the same bytes as one that never stopped."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from engine.capabilities import BackendName
 from engine.errors import CheckpointError
 from engine.runs.events import Eval, Sample, Step
 from engine.training import checkpoints
@@ -14,10 +16,13 @@ from tests.training import Job, StopAtPoll
 WEIGHTS = "adapter/adapter_model.safetensors"
 
 
-def run_to_the_end(model: Path, folder: Path, stops: tuple[int, ...] = ()) -> tuple[Job, list[int]]:
+def run_to_the_end(
+    model: Path, folder: Path, stops: tuple[int, ...] = (), backend: BackendName = "peft"
+) -> tuple[Job, list[int]]:
     """Train, stopping each time after so many polls; returns the job and the steps at which it stopped."""
     folder.mkdir()
     job = Job.make(model, folder)
+    job.plan = replace(job.plan, backend=backend)
     resume_from, stopped_at = None, []
     for polls in stops:
         if job.train(StopAtPoll(job.run, polls), resume_from) == "completed":
