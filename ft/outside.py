@@ -54,10 +54,10 @@ class Outside(Shell):
         index, worker, last = Index(), get_current_worker(), None
         while not worker.is_cancelled:
             found = index.refresh(within=self.LOOK_S / 2)
-            if found != last:
-                self.post_message(RunsChanged(found))
-                last = found
-            worker.cancelled_event.wait(self.LOOK_S)
+            if (found, index.unread) != last:
+                self.post_message(RunsChanged(found, index.unread))
+                last = (found, index.unread)
+            worker.cancelled_event.wait(self.LOOK_S / 10 if index.unread else self.LOOK_S)
 
     @work(thread=True)
     def watch_machine(self) -> None:

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 class RunsChanged(Message, bubble=False):
     """The runs folder as it is now, newest first. A newer one replaces an older one in the queue."""
 
-    def __init__(self, runs: "tuple[RunSummary, ...]") -> None:
+    def __init__(self, runs: "tuple[RunSummary, ...]", unread: int = 0) -> None:
         super().__init__()
         self.runs = runs
+        self.unread = unread
+        """Runs that are there and not read yet."""
 
     def can_replace(self, message: Message) -> bool:
         return isinstance(message, RunsChanged)

@@ -47,6 +47,8 @@ class RunsScreen(RunActionsScreen):
         super().__init__()
         self.sort = SORTS[0]
         self.meant: Predicate = lambda run: True
+        self.unread = 0
+        """Runs that are not in the list yet."""
 
     def body(self) -> Iterable[Widget]:
         with Horizontal(id="filter-line"):
@@ -76,6 +78,7 @@ class RunsScreen(RunActionsScreen):
     # What the app, the workers and the person say
 
     def on_runs_changed(self, message: RunsChanged) -> None:
+        self.unread = message.unread
         self.show_list()
 
     def on_runs_table_moved(self, message: RunsTable.Moved) -> None:
@@ -126,6 +129,8 @@ class RunsScreen(RunActionsScreen):
 
     def _count(self, shown: int, there: int) -> None:
         parts = [f"{shown} of {there} runs" if shown != there else f"{there} run{'s' if there != 1 else ''}"]
+        if self.unread:
+            parts.append(f"reading {self.unread} more")
         if self.slots:
             parts.append(f"{len(self.slots)} selected")
         if self.sort != SORTS[0]:

@@ -35,6 +35,8 @@ class Index:
         self._stored: dict[str, dict[str, Any]] | None = None
         self._looks: dict[str, Look] = {}
         self._listed: tuple[Stamp, dict[str, Path]] = (None, {})
+        self.unread = 0
+        """Runs that the last look had no time for."""
         self._round = 0
         self._saved = 0.0
         self._not_before = 0.0
@@ -50,9 +52,10 @@ class Index:
             self._stored = self._store.load()
         listed = self._listing()
         self._looks = {run_id: self._look_at(run_id, folder) for run_id, folder in listed.items()}
-        found = []
+        found, self.unread = [], 0
         for number, look in enumerate(self._looks.values()):
             if look.unread and time.monotonic() > until:
+                self.unread += 1
                 continue
             if not look.settled or (number + self._round) % LOOKS == 0:
                 look.at_all()
