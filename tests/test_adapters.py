@@ -1,5 +1,7 @@
 """Every type of adapter: it learns, loads in PEFT unchanged, goes on to the bit, and is as large as the plan says."""
 
+import inspect
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +10,12 @@ import peft
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file
 
 from engine.backends import load_backend
 from engine.backends.torch.backend import TorchBackend
-from engine.config.adapters import ADAPTER_TYPES
+from engine.config.adapters import ADAPTER_TYPES, FLOAT_ONLY
+from engine.errors import ConfigError
 from engine.models.adapters import trained_parameters
 from engine.models.sizing import shape_of
 from tests.training import Job, batch_of
@@ -46,9 +50,9 @@ STEPS = 12
 FP32 = {"weights_dtype": "fp32", "compute_dtype": "fp32", "steps": STEPS}
 
 
-def job_of(model: Path, folder: Path, kind: str, **sections: dict[str, Any]) -> Job:
+def job_of(base: Path, folder: Path, kind: str, /, **sections: dict[str, Any]) -> Job:
     cleared = {"rank": 16, "dropout": 0.0}
-    return Job.make(model, folder, adapter=cleared | KINDS[kind], **sections)
+    return Job.make(base, folder, adapter=cleared | KINDS[kind], **sections)
 
 
 def train(backend: TorchBackend, first: int = 0, last: int = STEPS, rate: float = 2e-2) -> list[float]:
@@ -116,16 +120,134 @@ def test_a_resumed_adapter_gives_the_same_bytes(kind: str, tiny_model: Path, tmp
         assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "parts" / file).read_bytes()
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{"weights_dtype": "bf16", "compute_dtype": "bf16"}, {"weights_dtype": "bf16", "compute_dtype": "fp32"}],
-    ids=["bf16", "widened"],
-)
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "lora"])
+PLAIN = [
+    kind for kind in KINDS if "," not in kind and kind not in ("lora", "rslora", "gaussian", "orthogonal")
+]
+QUANTISABLE = [
+    kind for kind in PLAIN if KINDS[kind].get("type") not in FLOAT_ONLY and "init" not in KINDS[kind]
+]
+HALF = {
+    "bf16": {"weights_dtype": "bf16", "compute_dtype": "bf16"},
+    "widened": {"weights_dtype": "bf16", "compute_dtype": "fp32"},
+}
+
+
+@pytest.mark.parametrize("formats", HALF)
+@pytest.mark.parametrize("kind", PLAIN)
 def test_an_adapter_learns_in_half_precision(
-    kind: str, changes: dict[str, str], tiny_model: Path, tmp_path: Path
+    kind: str, formats: str, tiny_model: Path, tmp_path: Path
 ) -> None:
-    backend = job_of(tiny_model, tmp_path, kind).backend(**(FP32 | changes))
+    backend = job_of(tiny_model, tmp_path, kind).backend(**(FP32 | HALF[formats]))
     start = backend.evaluate(BATCH)[0]
-    train(backend)
+    train(backend, last=6)
     assert backend.evaluate(BATCH)[0] < start
+
+
+@pytest.mark.parametrize("kind", [kind for kind in PLAIN if KINDS[kind].get("type") != "prefix"])
+def test_checkpointing_changes_memory_and_not_what_is_learned(
+    kind: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    job = job_of(tiny_model, tmp_path, kind)
+    results = []
+    for checkpointing in (False, True):
+        backend = job.backend(**FP32, gradient_checkpointing=checkpointing)
+        results.append(backend.train_step([BATCH], 1e-2, 3, lambda: None))
+    assert results[0].loss_sum == pytest.approx(results[1].loss_sum, rel=1e-5)
+    assert results[0].grad_norm == pytest.approx(results[1].grad_norm, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", QUANTISABLE)
+@pytest.mark.parametrize("held", ["4bit", "8bit"])
+def test_an_adapter_learns_on_quantised_weights(
+    kind: str, held: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    job = job_of(tiny_model, tmp_path, kind, model={"quantization": held})
+    backend = job.backend(weights_dtype="fp32", compute_dtype="fp32", steps=STEPS)
+    start = backend.evaluate(BATCH)[0]
+    train(backend, last=6)
+    assert backend.evaluate(BATCH)[0] < start
+    backend.save_weights(tmp_path / "adapter")
+    again = load_backend(job.plan, job.config, tiny_model, adapter=tmp_path / "adapter", training=False)
+    assert np.allclose(backend.log_probabilities(BATCH), again.log_probabilities(BATCH), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["lora", "prefix", "prompt", "ptuning"])
+def test_answers_are_what_the_whole_model_says_next(kind: str, tiny_model: Path, tmp_path: Path) -> None:
+    backend = job_of(tiny_model, tmp_path, kind).backend(**FP32)
+    train(backend)
+    backend.save_weights(tmp_path / "adapter")
+    plain = plain_peft(tiny_model, tmp_path / "adapter")
+    prompts = [row[:size] for row, size in zip(ROWS, (5, 2, 3), strict=True)]
+    for prompt, got in zip(prompts, backend.generate(prompts, 5, {2}, lambda: None), strict=True):
+        said = list(prompt)
+        for _ in range(5):
+            with torch.no_grad():
+                said.append(int(plain(input_ids=torch.tensor([said])).logits[0, -1].argmax()))
+        assert got == list(itertools.takewhile(lambda token: token != 2, said[len(prompt) :]))
+
+
+def test_adalora_ends_with_the_rank_that_the_recipe_asks_for(tiny_model: Path, tmp_path: Path) -> None:
+    backend = job_of(tiny_model, tmp_path, "adalora").backend(**FP32)
+    layers = sum("lora_E" in name for name in backend.trained)
+
+    def ranks() -> int:
+        backend.save_weights(tmp_path)
+        saved = load_file(tmp_path / "adapter_model.safetensors")
+        return sum(len(value) for name, value in saved.items() if "lora_E" in name)
+
+    train(backend, last=1)
+    assert ranks() == 6 * layers
+    train(backend, first=1)
+    assert ranks() == 4 * layers
+
+
+def test_pissa_goes_on_right_where_its_start_came_out_otherwise(tiny_model: Path, tmp_path: Path) -> None:
+    """As on another machine, whose arithmetic rounds in another way."""
+    job = job_of(tiny_model, tmp_path, "pissa")
+    first = job.backend(**FP32)
+    train(first, last=3)
+    first.save_state(tmp_path)
+    job.config = job.config.model_copy(update={"seed": 7})
+    second = job.backend(**FP32)
+    second.load_state(tmp_path)
+    assert np.allclose(first.log_probabilities(BATCH), second.log_probabilities(BATCH), atol=1e-4)
+    for backend, name in ((first, "first"), (second, "second")):
+        backend.save_weights(tmp_path / name)
+    one, two = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("first", "second"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize("kind", ["adalora", "prefix"])
+def test_a_whole_run_trains_it(kind: str, tiny_model: Path, tmp_path: Path) -> None:
+    job = job_of(tiny_model, tmp_path, kind)
+    assert job.plan.packing == (kind == "adalora")
+    assert job.train() == "completed"
+    assert (job.run.adapter / "adapter_config.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("adapter", "message"),
+    [
+        ({"type": "oft", "block_size": 24}, "adapter.block_size: 24 does not divide the 64 inputs of q_proj"),
+        ({"type": "ia3", "target_modules": ["q_prj"]}, "no layers called q_prj; did you mean q_proj"),
+        ({"init": "loftq"}, "adapter.init: loftq needs a CUDA GPU"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_loads(
+    adapter: dict[str, Any], message: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Job.make(
+            tiny_model,
+            tmp_path,
+            adapter={"rank": 16, "dropout": 0.0} | adapter,
+            model={"quantization": "4bit"},
+        )
+
+
+def test_peft_has_what_loftq_calls_on_a_gpu() -> None:
+    """LoftQ needs CUDA: what we pass exists, and it finds the published weights by the model's own names."""
+    assert "model_path" in inspect.signature(peft.replace_lora_weights_loftq).parameters
+    source = inspect.getsource(peft.utils.loftq_utils)
+    assert 'name + ".weight"' in source
+    assert "model.safetensors.index.json" in source
