@@ -1,15 +1,17 @@
 """Follow a run while it is written: a worker reads its files and posts what is new."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from textual.message import Message
 
 from engine.errors import FtError
-from engine.runs import log
+from engine.runs import closer, log
 from engine.runs.events import Event
 from engine.runs.run import Run
+from engine.runs.series import RunSeries
 from screens import history
 from screens.run_view import RunView
 
@@ -21,16 +23,22 @@ CHUNK = 1 << 16
 LOG_TAIL = 1 << 16
 """Bytes of the engine's log that are shown when a run is opened."""
 LOOK_S = 0.05
+"""How often the files are looked at,"""
+SOON_S = 0.01
+"""and how often for a while after the events have grown:"""
+AWAKE_S = 2.0
 
 
 class EventsRead(Message):
     """Events of a run, in order. None may be lost, so no message of these replaces another."""
 
-    def __init__(self, token: int, events: tuple[Event, ...], share: float) -> None:
+    def __init__(self, token: int, events: tuple[Event, ...], share: float, end: int) -> None:
         super().__init__()
         self.token = token
         """Which following this belongs to: another run may have been opened since."""
         self.events = events
+        self.end = end
+        """The byte of the file after the last of them."""
         self.share = share
         """How much of the file has been read, 0 to 1."""
         self.taken = threading.Event()
@@ -93,6 +101,16 @@ class LogRead(Message):
         self.lines = lines
 
 
+class PartRead(Message):
+    """Steps that were read again, to be shown singly."""
+
+    def __init__(self, token: int, part: closer.Part, series: RunSeries) -> None:
+        super().__init__()
+        self.token = token
+        self.part = part
+        self.series = series
+
+
 class RunGone(Message):
     """The run's folder is no longer there, or cannot be read."""
 
@@ -117,6 +135,7 @@ def follow(
         return
     tail.catch_up(smoothing, post, cancelled)
     before: EventsRead | None = None
+    grown = 0.0
     while not cancelled.is_set():
         idle = True
         for message in tail.look():
@@ -124,13 +143,13 @@ def follow(
             if isinstance(message, RunGone):
                 return
             if isinstance(message, EventsRead):
-                idle = False
+                idle, grown = False, time.monotonic()
                 while before is not None and not before.taken.wait(LOOK_S):
                     if cancelled.is_set():
                         return
                 before = message
         if idle:
-            cancelled.wait(LOOK_S)
+            cancelled.wait(SOON_S if time.monotonic() - grown < AWAKE_S else LOOK_S)
 
 
 class Tail:
@@ -200,7 +219,7 @@ class Tail:
         events, offset = log.chunk(self.run.events_file, self._offset, CHUNK)
         if offset > self._offset:
             self._offset = offset
-            yield EventsRead(self.token, tuple(events), offset / max(size, offset))
+            yield EventsRead(self.token, tuple(events), offset / max(size, offset), offset)
 
     def _plan(self) -> Iterator[Message]:
         """The plan, whenever its file has changed: the engine writes it after tokenising."""

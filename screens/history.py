@@ -46,12 +46,14 @@ def whole(
         if following == offset or following >= size:
             for event in events:
                 view.take(event)
+            view.series.fed(following)
             view.prepare(smoothing)
             view.share = 1.0
             return view, following
         for event in events:
             view.take(event)
         offset = following
+        view.series.fed(offset)
         progress(offset / size)
     return None
 

@@ -1,5 +1,7 @@
 """Monitor: a run while it trains, or the machine."""
 
+import asyncio
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from screens import run_status
 from screens.messages import MachineSampled, RunsChanged, ShowRun
 from screens.run_charts import PLACES, MachineSeries, Options, RunCharts, draw_machine
 from screens.run_screen import RunScreen
+from screens.run_view import RunView
 from screens.widgets.chart import Chart
 from screens.widgets.confirm import Confirm
 from screens.widgets.machine import MachinePanel
@@ -49,6 +52,9 @@ class MonitorScreen(RunScreen):
         """Whether a person chose what is shown: then a run that starts does not take its place."""
         self._last_run: str | None = None
         self._dirty = True
+        self._painted = 0.0
+        self._weight = self.options.smoothing
+        """Of the past in smoothed lines; the lines follow when they are ready."""
 
     def body(self) -> Iterable[Widget]:
         yield Static(id="headline", markup=False)
@@ -72,7 +78,8 @@ class MonitorScreen(RunScreen):
         yield Static(id="results", markup=False)
 
     def on_mount(self) -> None:
-        self.options = Options(smoothing=self.host.preferences.smoothing)
+        self._weight = self.host.preferences.smoothing
+        self.options = Options(smoothing=self._weight)
         self._fit_tabs()
         self.run_replaced()
         self._show_something()
@@ -101,6 +108,11 @@ class MonitorScreen(RunScreen):
             self.follow_run(run_id)
 
     def run_changed(self) -> None:
+        self._dirty = True
+        if time.monotonic() - self._painted > PAINT_S:
+            self.call_next(self._paint)  # what comes alone is seen at once
+
+    def on_chart_moved(self) -> None:
         self._dirty = True
 
     def run_replaced(self) -> None:
@@ -150,7 +162,7 @@ class MonitorScreen(RunScreen):
         """Draw what has changed since the last time, if anybody looks."""
         if not self._dirty or self not in self.app.screen_stack:
             return
-        self._dirty = False
+        self._dirty, self._painted = False, time.monotonic()
         charts, width = self.charts, self.size.width
         headline, progress, results = self._texts(width)
         self.query_one("#headline", Static).update(headline, layout=False)
@@ -163,6 +175,14 @@ class MonitorScreen(RunScreen):
             self._drawing.draw(self.view, charts, self.options)
             self.query_one(SamplesPane).show(self.view)
             self.query_one(NewsPane).show(self.view)
+            self._look_closely(self.view, charts)
+
+    def _look_closely(self, view: RunView, charts: Sequence[Chart]) -> None:
+        """Have read again what a chart shows little of, where that is a part of a long run."""
+        seen = (chart.view for chart in charts if chart.display and chart.lines)
+        parts = (view.series.missing(self.options.axis, *window) for window in seen)
+        if part := next((part for part in parts if part), None):
+            self.look_closely(part)
 
     def _texts(self, width: int) -> tuple[Text, Text, Text]:
         if self.view is None:
@@ -266,13 +286,22 @@ class MonitorScreen(RunScreen):
             chart.reset()
 
     def action_smoother(self) -> None:
-        self._smooth(next((w for w in SMOOTHINGS if w > self.options.smoothing), SMOOTHINGS[-1]))
+        self._smooth(next((w for w in SMOOTHINGS if w > self._weight), SMOOTHINGS[-1]))
 
     def action_rougher(self) -> None:
-        self._smooth(next((w for w in reversed(SMOOTHINGS) if w < self.options.smoothing), SMOOTHINGS[0]))
+        self._smooth(next((w for w in reversed(SMOOTHINGS) if w < self._weight), SMOOTHINGS[0]))
 
     def _smooth(self, weight: float) -> None:
+        self._weight = weight
         self.host.change(smoothing=weight)
+        self._smooth_curves(weight)
+
+    @work(exclusive=True, group="smooth")
+    async def _smooth_curves(self, weight: float) -> None:
+        """Draw with this weight, when all is smoothed with it: a portion of a long run at a time."""
+        if self.view is not None:
+            for _ in self.view.smoothing(weight):
+                await asyncio.sleep(0)
         self._draw_with(replace(self.options, smoothing=weight))
 
     def _draw_with(self, options: Options) -> None:

@@ -84,7 +84,7 @@ class RunCharts:
     def draw(self, view: RunView, charts: Sequence[Chart], options: Options) -> None:
         """Let the charts show a run as it is now."""
         memory = _memory_lines(view, options)
-        given = (id(view.series), options, view.plan, [line.label for line in memory])
+        given = (id(view.series), view.series.looks, options, view.plan, [line.label for line in memory])
         if given != self._given:
             self._given = given
             _give_lines(view, charts, options)

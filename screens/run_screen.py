@@ -1,5 +1,6 @@
 """A screen that follows one run: takes its events as they come, and sends it commands."""
 
+import contextlib
 from collections.abc import Sequence
 
 from textual import work
@@ -7,8 +8,10 @@ from textual.message import Message
 from textual.worker import get_current_worker
 
 from engine.errors import FtError
+from engine.runs import closer
 from engine.runs.events import Acknowledged, Event, Started
 from engine.runs.run import Run
+from engine.runs.series import RunSeries
 from engine.runs.state import RunState
 from engine.training import control
 from screens import follow
@@ -73,6 +76,24 @@ class RunScreen(ChartScreen):
             self.view.alive, self.view.plan = before.alive, before.plan
             self._settle(self.view, before.state)
 
+    def look_closely(self, part: closer.Part) -> None:
+        """Have steps read again that the curves no longer hold singly, unless some are being read."""
+        if self.view is not None and not any(
+            worker.group == "part" for worker in self.workers if worker.is_running
+        ):
+            self._read_part(self.view.run_id, part, self.view.series.again(part), self._token)
+
+    @work(thread=True, group="part")
+    def _read_part(self, run_id: str, part: closer.Part, series: RunSeries, token: int) -> None:
+        with contextlib.suppress(OSError, FtError):  # gone: the curves stay as they are
+            closer.read(Run.open(run_id).events_file, part, series, get_current_worker().cancelled_event)
+        self.post_message(follow.PartRead(token, part, series))
+
+    def on_part_read(self, message: follow.PartRead) -> None:
+        if self.view is not None and message.token == self._token:
+            self.view.series.refine(message.part, message.series)
+            self.run_changed()
+
     def on_reading(self, message: follow.Reading) -> None:
         if self.view is not None and message.token == self._token:
             self.view.share = message.share
@@ -84,6 +105,7 @@ class RunScreen(ChartScreen):
             for event in message.events:
                 self.view.take(event)
                 self._notice(event)
+            self.view.series.fed(message.end)
             self.view.share = message.share
             self._settle(self.view, before)
         message.taken.set()

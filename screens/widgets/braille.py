@@ -20,7 +20,7 @@ class Canvas:
         """Rows of dots in a cell."""
         self.columns, self.rows = width * 2, height * self.deep
         self._dots = [0] * self.columns
-        self._left, self._right = (_by_rows(side) for side in dots)
+        self._left, self._right = QUADRANT_SIDES if blocks else BRAILLE_SIDES
 
     def run(self, column: int, top: int, bottom: int) -> None:
         """Set the dots of a column from row `top` to row `bottom`, both too; what is outside is left out."""
@@ -69,3 +69,7 @@ class Canvas:
 def _by_rows(side: tuple[int, ...]) -> list[int]:
     """A cell's dots by the rows that are set on one of its sides."""
     return [sum(dot for row, dot in enumerate(side) if rows >> row & 1) for rows in range(1 << len(side))]
+
+
+BRAILLE_SIDES = tuple(map(_by_rows, BRAILLE_DOTS))
+QUADRANT_SIDES = tuple(map(_by_rows, QUADRANT_DOTS))

@@ -32,8 +32,10 @@ def draw(picture: Picture, width: int, height: int, tracer: Tracer | None = None
     _upright(sheet, frame, scale, values, texts)
     if bottom < height:
         _along(sheet, frame, picture, bottom)
-    _plot(sheet, frame, picture, scale, tracer or Tracer())
-    return Frame(sheet.rows(), left, top, width - left, tall)
+    tracer = tracer or Tracer()
+    _plot(sheet, frame, picture, scale, tracer)
+    before, tracer.sheet = tracer.sheet, sheet
+    return Frame(sheet.rows(before), left, top, width - left, tall)
 
 
 def _say(sheet: Sheet, text: str, top: int) -> None:

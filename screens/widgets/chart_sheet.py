@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+Row = tuple[tuple[str, str], ...]
+
 
 @dataclass(frozen=True)
 class Frame:
     """Lines of (text, style) runs, and where the plot lies among them."""
 
-    rows: tuple[tuple[tuple[str, str], ...], ...]
+    rows: tuple[Row, ...]
     left: int = 0
     top: int = 0
     width: int = 0
@@ -22,6 +24,7 @@ class Sheet:
         self.width, self.height = width, height
         self.text = [[" "] * width for _ in range(height)]
         self.styles = [[""] * width for _ in range(height)]
+        self.done: tuple[Row, ...] = ()
 
     def write(self, x: int, y: int, text: str, style: str) -> None:
         if 0 <= y < self.height:
@@ -35,11 +38,18 @@ class Sheet:
         cells = list(zip(self.text[y][span], self.styles[y][span], strict=True))
         return len(cells) == length and all(c in blank or style.startswith("raw") for c, style in cells)
 
-    def rows(self) -> tuple[tuple[tuple[str, str], ...], ...]:
-        return tuple(map(_runs, self.text, self.styles))
+    def rows(self, before: "Sheet | None" = None) -> tuple[Row, ...]:
+        """The cells as runs of the same style; those of rows that are as `before` are taken from there."""
+        old = zip(before.text, before.styles, before.done, strict=True) if before else ()
+        last = [*old, *[((), (), ())] * self.height]
+        self.done = tuple(
+            row if text == t and style == s else _runs(text, style)
+            for text, style, (t, s, row) in zip(self.text, self.styles, last, strict=False)
+        )
+        return self.done
 
 
-def _runs(text: list[str], styles: list[str]) -> tuple[tuple[str, str], ...]:
+def _runs(text: list[str], styles: list[str]) -> Row:
     """A row of cells as runs of the same style."""
     runs, start, style = [], 0, styles[0] if styles else ""
     for i, other in enumerate(styles):

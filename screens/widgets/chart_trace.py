@@ -46,6 +46,8 @@ class Tracer:
     """Draws the lines of one chart, and keeps what it has drawn."""
 
     def __init__(self) -> None:
+        self.sheet: Sheet | None = None
+        """The cells as they were written last."""
         self._kept: list[Trace] = []
         self._new: list[Trace] = []
         self._columns: list[list[Cell]] = []
