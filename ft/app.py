@@ -62,6 +62,7 @@ class FtApp(Outside):
         self._use_preferences()
         if not self.is_headless:
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit)
+            self.watch_terminal()
         if self._run is None:
             self.go(self._start)
         else:

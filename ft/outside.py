@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import threading
 from typing import TYPE_CHECKING
 
@@ -68,6 +69,17 @@ class Outside(Shell):
         while not worker.is_cancelled:
             self.post_message(MachineSampled(monitor.sample(self.engine_pid)))
             worker.cancelled_event.wait(self.LOOK_S)
+
+    @work(thread=True)
+    def watch_terminal(self) -> None:
+        """End with the terminal, also where no signal tells of its end: there is nothing left to put right.
+
+        Textual would read a closed terminal for ever, with a whole core, and wait in its own loop to write.
+        """
+        worker = get_current_worker()
+        while not worker.cancelled_event.wait(self.LOOK_S):
+            if not os.isatty(0):
+                os._exit(0)
 
     def on_runs_changed(self, message: RunsChanged) -> None:
         self.runs = message.runs

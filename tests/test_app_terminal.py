@@ -1,9 +1,11 @@
 """The app from end to end, on a real terminal with a real engine: train, leave, come back, stop, resume, quit."""
 
+import base64
 import fcntl
 import os
 import signal
 import struct
+import subprocess
 import termios
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +17,7 @@ from engine.runs.lock import holding, take
 from engine.runs.run import Run
 from engine.training import control
 from tests.run_fixtures import make_run
-from tests.terminal import Terminal, until, write_recipe
+from tests.terminal import FT, Terminal, until, write_recipe
 
 ENTER, CTRL_C, CTRL_Q, F5 = b"\r", b"\x03", b"\x11", b"\x1b[15~"
 LEFT_BEHIND = {"alternate screen": b"\x1b[?1049l", "cursor": b"\x1b[?25h", "mouse": b"\x1b[?1000l"}
@@ -97,6 +99,24 @@ def test_plain_ft_opens_the_app_and_q_leaves_the_terminal_as_it_was(folder: Path
     assert app.leave() == 0
 
 
+@pytest.mark.parametrize("told", [True, False], ids=["with-a-signal", "without"])
+def test_an_app_whose_terminal_is_closed_ends(folder: Path, told: bool) -> None:
+    """Only the terminal's own session gets the signal; read again and again, a closed one takes a whole core."""
+    master, slave = os.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    own = (lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)) if told else None
+    process = subprocess.Popen(
+        FT, stdin=slave, stdout=slave, stderr=slave, start_new_session=True, preexec_fn=own,
+        env=os.environ | {"TERM": "xterm-256color"},
+    )  # fmt: skip
+    os.close(slave)
+    seen = b""
+    while b"recent runs" not in seen:
+        seen += os.read(master, 65536)
+    os.close(master)
+    assert process.wait(timeout=60) in (0, -signal.SIGHUP)
+
+
 def test_resizing_keeps_the_app_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where a shell exports the size that it once had."""
     monkeypatch.setenv("COLUMNS", "80")
@@ -106,6 +126,21 @@ def test_resizing_keeps_the_app_whole(folder: Path, monkeypatch: pytest.MonkeyPa
     for columns, rows in ((120, 36), (60, 20), (200, 50), (80, 24)):
         app.resize(columns, rows)
         app.wait_for_bars()
+    app.press(CTRL_Q)
+    assert app.leave() == 0
+
+
+def test_copying_goes_through_the_terminal_also_over_ssh(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSH_CONNECTION", "192.0.2.1 50000 192.0.2.2 22")
+    app = AppTerminal()
+    app.wait_to_see("recent runs")
+    app.press(b"!")
+    app.wait_to_see("Nothing has gone wrong.")
+    app.press(b"c")
+    text = base64.b64encode(b"Nothing has gone wrong.")
+    until(lambda: b"\x1b]52;c;" + text in app.output, "the text in the terminal's clipboard")
     app.press(CTRL_Q)
     assert app.leave() == 0
 
