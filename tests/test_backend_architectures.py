@@ -9,6 +9,9 @@ import pytest
 import torch
 import transformers
 
+from engine.backends import load_backend
+from engine.models.adapters import trained_parameters
+from engine.models.sizing import shape_of
 from tests.tiny import VOCAB
 from tests.training import Job, batch_of
 
@@ -25,6 +28,21 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma3, local and global layers": ("Gemma3Text", {"head_dim": 16, "sliding_window": 8}),
     "phi3, fused": ("Phi3", {"pad_token_id": 0}),
     "smollm3, with and without rotation": ("SmolLM3", {"pad_token_id": 0, "no_rope_layers": [1, 0]}),
+    "gpt2, matrices the other way round": (
+        "GPT2",
+        {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0},
+    ),
+    "qwen3 moe, a dense layer and one of experts": (
+        "Qwen3Moe",
+        {
+            "head_dim": 16,
+            "moe_intermediate_size": 16,
+            "num_experts": 4,
+            "num_experts_per_tok": 2,
+            "mlp_only_layers": [0],
+        },
+    ),
+    "mixtral, experts": ("Mixtral", {"num_local_experts": 4}),
 }
 WHOLE = {
     "llama": 2,
@@ -82,7 +100,8 @@ def test_a_family_trains_as_in_peft(family: tuple[str, Path], tmp_path: Path, pa
     expected = {key: p.grad for key, p in plain.named_parameters() if p.requires_grad}
     for key, parameter in backend.trained.items():
         torch.testing.assert_close(parameter.grad, expected[key], rtol=1e-3, atol=1e-4)
-    assert sum("forward" in vars(layer) for layer in backend.body.layers) == WHOLE.get(name, 0)
+    layers = backend.body.h if name.startswith("gpt2") else backend.body.layers
+    assert sum("forward" in vars(layer) for layer in layers) == WHOLE.get(name, 0)
 
 
 def test_answers_of_a_family_are_those_of_transformers(family: tuple[str, Path], tmp_path: Path) -> None:
@@ -96,3 +115,40 @@ def test_answers_of_a_family_are_those_of_transformers(family: tuple[str, Path],
     (got,) = backend.generate([prompt], 8, {2}, lambda: None)
     wanted = [token for token in expected[0, 6:].tolist() if token != 2]
     assert np.array_equal(got, wanted)
+
+
+def test_a_family_learns_in_what_the_plan_settles(family: tuple[str, Path], tmp_path: Path) -> None:
+    _, folder = family
+    job = Job.make(folder, tmp_path)
+    backend = job.backend()
+    adapter = sum(parameter.numel() for parameter in backend.trained.values())
+    assert trained_parameters(shape_of(folder), job.config.adapter) == adapter
+    assert not any("expert" in key for key in backend.trained), "experts only by name"
+    batch = batch_of(ROWS, packed=backend.packs)
+    losses = [backend.train_step([batch], 2e-2, step, lambda: None).loss_sum for step in range(5)]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize(
+    ("family", "targets"),
+    [
+        ("qwen3 moe, a dense layer and one of experts", ["q_proj", "gate_proj", "up_proj", "down_proj"]),
+        ("mixtral, experts", ["w1", "w2", "w3"]),
+    ],
+    indirect=["family"],
+)
+def test_experts_learn_where_they_are_named(
+    family: tuple[str, Path], targets: list[str], tmp_path: Path
+) -> None:
+    _, folder = family
+    job = Job.make(folder, tmp_path, adapter={"target_modules": targets, "dropout": 0.0})
+    backend = job.backend(weights_dtype="fp32", compute_dtype="fp32")
+    adapter = sum(parameter.numel() for parameter in backend.trained.values())
+    assert trained_parameters(shape_of(folder), job.config.adapter) == adapter
+    assert any(".experts." in key for key in backend.trained)
+    batch = batch_of(ROWS, packed=False)
+    losses = [backend.train_step([batch], 1e-2, step, lambda: None).loss_sum for step in range(5)]
+    assert losses[-1] < losses[0]
+    backend.save_weights(tmp_path / "adapter")
+    again = load_backend(job.plan, job.config, folder, adapter=tmp_path / "adapter", training=False)
+    assert np.allclose(backend.log_probabilities(batch), again.log_probabilities(batch), atol=1e-4)

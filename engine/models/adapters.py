@@ -36,12 +36,13 @@ def trained_parameters(shape: ModelShape, adapter: Adapter) -> int:
 def adapted(shape: ModelShape, target_modules: Literal["all-linear"] | Sequence[str]) -> tuple[Linear, ...]:
     """The matrices that get an adapter. Raises ConfigError where the model has none of a given name.
 
-    `all-linear` leaves experts out, and with them what has the name of theirs: PEFT takes the name for the experts.
+    `all-linear` leaves experts out. A name that layers share with experts means the experts: PEFT takes it so.
     """
+    shared = {layer.name for layer in shape.experts}
+    beside = tuple(layer for layer in shape.linears if layer.name not in shared)
     if target_modules == "all-linear":
-        shared = {layer.name for layer in shape.experts}
-        return tuple(layer for layer in shape.linears if layer.name not in shared)
-    known = (*shape.linears, *shape.experts)
+        return beside
+    known = (*beside, *shape.experts)
     names = dict.fromkeys(layer.name for layer in known)
     for unknown in sorted(set(target_modules) - set(names)):
         near = difflib.get_close_matches(unknown, names, n=1)
