@@ -1,32 +1,26 @@
 """Chat: the trained model and the one it was made from, side by side, word by word."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 from pathlib import PurePath
 from typing import ClassVar
 
-from textual import on, work
+from textual import work
 from textual.containers import Horizontal
-from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
-from textual.widgets import Input
-from textual.worker import Worker, get_current_worker
+from textual.worker import Worker
 
-from engine.data.types import Message as Said
-from engine.errors import FtError
-from engine.runs.index import RunSummary
-from engine.runs.run import Run
-from screens.base import FtScreen
+from screens.chat_asking import ChatAsking
+from screens.chat_messages import Chosen, Grown, Listed
 from screens.conversation import OVER, SIDES, Answer, Conversation, Side, Turn
-from screens.messages import ChatWith, RunsChanged, WentWrong
-from screens.talkers import Talker, newest, talker_of, talkers
+from screens.messages import ChatWith, RunsChanged
+from screens.talkers import Talker
+from screens.widgets.chat_prompt import Prompt
 from screens.widgets.pick_model import PickModel
 from screens.widgets.transcript import Transcript
 
 TEMPERATURES = (0.0, 0.3, 0.7, 1.0)
-MAX_TOKENS = 1024
 TICK_S = 1.0
 NOTHING = (
     "Nothing is trained yet, so there is nobody to talk to.\n\n"
@@ -34,11 +28,10 @@ NOTHING = (
     "A run can be talked to from its first checkpoint on."
 )
 BEGIN = "Ask something below: both answer, each with what it has said before in mind."
-WRITE = "a question; enter sends it, esc leaves this line"
 
 
-class ChatScreen(FtScreen):
-    """Two transcripts, and a line to write in."""
+class ChatScreen(ChatAsking):
+    """Two transcripts, and lines to write in."""
 
     SCOPE = "chat"
     CSS_PATH = "chat.tcss"
@@ -47,37 +40,8 @@ class ChatScreen(FtScreen):
     """`both`, `trained` or `base`; on a narrow terminal `both` shows the trained one."""
     temperature: reactive[float] = reactive(0.0, init=False)
 
-    class Grown(Message):
-        """An answer as it is now; a newer one replaces an older one in the queue."""
-
-        def __init__(self, talk: int, number: int, side: Side, answer: Answer) -> None:
-            super().__init__()
-            self.talk, self.number, self.side, self.answer = talk, number, side, answer
-
-        def can_replace(self, message: Message) -> bool:
-            return (
-                isinstance(message, ChatScreen.Grown)
-                and (message.talk, message.number, message.side) == (self.talk, self.number, self.side)
-                and message.answer.state not in OVER
-            )
-
-    class Chosen(Message):
-        """The model to talk to; None where none is trained. `first`: only where none is chosen yet."""
-
-        def __init__(self, talker: Talker | None, first: bool = False) -> None:
-            super().__init__()
-            self.talker, self.first = talker, first
-
-    class Listed(Message):
-        """All models that there are to talk to."""
-
-        def __init__(self, talkers: list[Talker]) -> None:
-            super().__init__()
-            self.talkers = talkers
-
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__()
-        self.clock = clock
+        super().__init__(clock)
         self.talker: Talker | None = None
         self.conversation = Conversation()
         self._talk = 0
@@ -90,7 +54,7 @@ class ChatScreen(FtScreen):
         with Horizontal(id="talk"):
             for side in SIDES:
                 yield Transcript(side)
-        yield Input(placeholder=WRITE, id="prompt", disabled=True)
+        yield Prompt(disabled=True)
 
     def on_mount(self) -> None:
         self._begin()
@@ -104,78 +68,29 @@ class ChatScreen(FtScreen):
     def on_resize(self) -> None:
         self.call_after_refresh(self.watch_view)
 
-    # What takes a while, each in a thread of its own
-
-    @work(thread=True, exclusive=True, group="newest")
-    def choose_newest(self, runs: Sequence[RunSummary]) -> None:
-        """Find somebody to talk to."""
-        self.post_message(self.Chosen(newest(runs), first=True))
-
-    @work(thread=True, exclusive=True, group="choose")
-    def choose(self, reference: str) -> None:
-        """Open a run or checkpoint."""
-        try:
-            self.post_message(self.Chosen(talker_of(reference)))
-        except FtError as error:
-            self.app.post_message(WentWrong(error))
-
-    @work(thread=True, exclusive=True, group="list")
-    def list_talkers(self, runs: Sequence[RunSummary]) -> None:
-        """Look what there is to choose from."""
-        self.post_message(self.Listed(talkers(runs)))
-
-    @work(thread=True, exclusive=True, group="answer")
-    def answer(
-        self, talk: int, number: int, side: Side, reference: str, messages: list[Said], temperature: float
-    ) -> None:
-        """Stream one side's answer to one question."""
-        worker, start, answer = get_current_worker(), self.clock(), Answer()
-        try:
-            run = Run.open(reference)
-            pieces = self.host.service().generate(
-                run, messages, MAX_TOKENS, temperature, number, side == "base", worker.cancelled_event
-            )
-            for piece in pieces:
-                gone = self.clock() - start
-                answer = replace(
-                    answer,
-                    text=answer.text + piece,
-                    state="answering",
-                    tokens=answer.tokens + 1,
-                    first_s=answer.first_s or gone,
-                    seconds=gone,
-                )
-                self.post_message(self.Grown(talk, number, side, answer))
-        except FtError as error:
-            problem = "\n  ".join(each for each in (error.message, error.hint) if each)
-            answer = replace(answer, state="failed", problem=problem)
-        else:
-            answer = replace(answer, state="stopped" if worker.is_cancelled else "done")
-        self.post_message(self.Grown(talk, number, side, answer))
-
     # What comes back
 
-    def on_chat_screen_chosen(self, message: Chosen) -> None:
+    def on_chosen(self, message: Chosen) -> None:
         if self.talker is not None and (message.first or message.talker == self.talker):
             return
         self.talker = message.talker
         self._begin()
-        prompt = self.query_one("#prompt")
+        prompt = self.query_one(Prompt)
         prompt.disabled = self.talker is None
         if self.talker is not None:
             prompt.focus()
         self.watch_view()
 
     @work
-    async def on_chat_screen_listed(self, message: Listed) -> None:
+    async def on_listed(self, message: Listed) -> None:
         if not message.talkers:
             self.notify("Nothing is trained yet.")
             return
         chosen = await self.app.push_screen_wait(PickModel(message.talkers, self.talker))
         if chosen is not None:
-            self.post_message(self.Chosen(chosen))
+            self.post_message(Chosen(chosen))
 
-    def on_chat_screen_grown(self, message: Grown) -> None:
+    def on_grown(self, message: Grown) -> None:
         turns = self.conversation.turns
         if message.talk != self._talk or message.number >= len(turns):
             return
@@ -192,13 +107,8 @@ class ChatScreen(FtScreen):
     def on_chat_with(self, message: ChatWith) -> None:
         self.choose(message.reference)
 
-    @on(Input.Submitted, "#prompt")
-    def _sent(self, message: Input.Submitted) -> None:
-        text = message.value.strip()
-        if not text:
-            return
-        message.input.value = ""
-        turn = Turn(text)
+    def on_prompt_sent(self, message: Prompt.Sent) -> None:
+        turn = Turn(message.text)
         self.conversation.turns.append(turn)
         for transcript in self.query(Transcript):
             transcript.ask(turn)
@@ -223,7 +133,7 @@ class ChatScreen(FtScreen):
 
     def action_new(self) -> None:
         self._begin()
-        self.query_one("#prompt").focus()
+        self.query_one(Prompt).focus()
 
     def action_view(self) -> None:
         views = SIDES if self.has_class("-narrow") else ("both", *SIDES)
@@ -241,7 +151,7 @@ class ChatScreen(FtScreen):
         self.notify("The last answer is copied." if text else "There is no answer to copy yet.")
 
     def action_write(self) -> None:
-        self.query_one("#prompt").focus()
+        self.query_one(Prompt).focus()
 
     def watch_view(self) -> None:
         shown = self._in_view()

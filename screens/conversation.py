@@ -1,6 +1,6 @@
 """A conversation with two models: the same questions, each model's own answers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -29,6 +29,21 @@ class Answer:
         """How fast words came once the first was there."""
         gone = self.seconds - self.first_s
         return (self.tokens - 1) / gone if self.tokens > 1 and gone > 0 else None
+
+
+def grown(pieces: Iterable[str], clock: Callable[[], float]) -> Iterator[Answer]:
+    """An answer after each of its pieces. `clock` tells seconds; it starts when the first piece is asked for."""
+    start, answer = clock(), Answer(state="answering")
+    for piece in pieces:
+        gone = clock() - start
+        answer = replace(
+            answer,
+            text=answer.text + piece,
+            tokens=answer.tokens + 1,
+            first_s=answer.first_s or gone,
+            seconds=gone,
+        )
+        yield answer
 
 
 @dataclass

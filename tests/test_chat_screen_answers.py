@@ -1,20 +1,18 @@
 """Chat with a really trained model: words come from the warm child, and stop when they are told to."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from textual.pilot import Pilot
-from textual.widgets import Input
 
 import ft as api
 from engine.client import Client
 from engine.data.types import Message
 from engine.runs.run import Run
 from ft.app import FtApp
-from screens.chat import ChatScreen
-from screens.conversation import Answer, Side
-from tests.app_pilot import until
+from screens.conversation import SIDES
+from tests.chat_pilot import Seen, chat_screen
 from tests.terminal import write_recipe
 
 pytestmark = pytest.mark.slow
@@ -48,28 +46,19 @@ def service(trained: Run) -> Iterator[Client]:
 
 @pytest.fixture
 def app(trained: Run, service: Client, monkeypatch: pytest.MonkeyPatch) -> FtApp:
-    monkeypatch.setattr("screens.chat.MAX_TOKENS", SHORT)
+    monkeypatch.setattr("screens.chat_asking.MAX_TOKENS", SHORT)
     app = FtApp("chat")
     monkeypatch.setattr(app, "service", lambda: service)
     return app
 
 
-def screen(pilot: Pilot[None]) -> ChatScreen:
-    assert isinstance(pilot.app.screen, ChatScreen)
-    return pilot.app.screen
-
-
-def answer(pilot: Pilot[None], number: int, side: Side) -> Answer:
-    return screen(pilot).conversation.turns[number].answers.get(side, Answer())
-
-
-async def ask(pilot: Pilot[None], trained: Run, question: str) -> None:
-    if screen(pilot).talker is None:
-        pilot.app.chat_with(str(trained.folder))  # type: ignore[attr-defined]
-        await until(pilot, lambda: screen(pilot).talker, "the model")
-    screen(pilot).query_one("#prompt", Input).value = question
-    screen(pilot).query_one("#prompt").focus()
-    await pilot.press("enter")
+@asynccontextmanager
+async def talking_to(run: Run, app: FtApp) -> AsyncIterator[Seen]:
+    """Chat, with that run's model chosen."""
+    async with chat_screen(app=app, ready="") as seen:
+        app.chat_with(str(run.folder))
+        await seen.until(lambda: seen.screen.talker, "the model")
+        yield seen
 
 
 async def test_both_models_answer_as_they_do_on_the_command_line(
@@ -77,49 +66,40 @@ async def test_both_models_answer_as_they_do_on_the_command_line(
 ) -> None:
     expected = {
         side: "".join(service.generate(trained, [Message("user", "number 3")], SHORT, base=side == "base"))
-        for side in ("trained", "base")
+        for side in SIDES
     }
-    async with app.run_test(size=(120, 36)) as pilot:
-        await until(pilot, lambda: isinstance(app.screen, ChatScreen), "Chat")
-        await ask(pilot, trained, "number 3")
-        for side in ("trained", "base"):
-            await until(pilot, lambda side=side: answer(pilot, 0, side).state == "done", f"the {side} answer")
-            assert answer(pilot, 0, side).text == expected[side]
+    async with talking_to(trained, app) as seen:
+        await seen.ask("number 3")
+        for side in SIDES:
+            await seen.until_done(0, side)
+            assert seen.answer(0, side).text == expected[side]
     assert expected["trained"] != expected["base"]
 
 
 async def test_an_answer_stops_when_told_to_and_the_next_one_comes(
     app: FtApp, trained: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with app.run_test(size=(120, 36)) as pilot:
-        await until(pilot, lambda: isinstance(app.screen, ChatScreen), "Chat")
-        monkeypatch.setattr("screens.chat.MAX_TOKENS", 1_000_000)
-        screen(pilot).temperature = 1.0  # the likeliest bytes of a model like this need not be characters
-        await ask(pilot, trained, "number 3")
-        await until(
-            pilot, lambda: answer(pilot, 0, "trained").tokens or answer(pilot, 0, "base").tokens, "words"
-        )
-        await pilot.press("escape")
-        words = answer(pilot, 0, "base").text
-        assert answer(pilot, 0, "base").state == "stopped"
-        monkeypatch.setattr("screens.chat.MAX_TOKENS", SHORT)
-        await ask(pilot, trained, "number 4")
-        await until(pilot, lambda: answer(pilot, 1, "trained").state == "done", "the next answer")
-        assert answer(pilot, 0, "base").text == words
+    async with talking_to(trained, app) as seen:
+        monkeypatch.setattr("screens.chat_asking.MAX_TOKENS", 1_000_000)
+        seen.screen.temperature = 1.0  # the likeliest bytes of a model like this need not be characters
+        await seen.ask("number 3")
+        await seen.until(lambda: any(seen.answer(0, side).tokens for side in SIDES), "words")
+        await seen.pilot.press("escape")
+        words = seen.answer(0, "base").text
+        assert seen.answer(0, "base").state == "stopped"
+        monkeypatch.setattr("screens.chat_asking.MAX_TOKENS", SHORT)
+        await seen.ask("number 4")
+        await seen.until_done(1, "trained")
+        assert seen.answer(0, "base").text == words
 
 
-async def test_a_run_deleted_under_the_conversation_is_a_sentence(
-    app: FtApp, trained: Run, tmp_path: Path
-) -> None:
-    async with app.run_test(size=(120, 36)) as pilot:
-        await until(pilot, lambda: isinstance(app.screen, ChatScreen), "Chat")
+async def test_a_run_deleted_under_the_conversation_is_a_sentence(app: FtApp, trained: Run) -> None:
+    async with talking_to(trained, app) as seen:
         hidden = trained.folder.with_name("hidden")
-        app.chat_with(str(trained.folder))
-        await until(pilot, lambda: screen(pilot).talker, "the model")
         trained.folder.rename(hidden)
         try:
-            await ask(pilot, trained, "number 3")
-            await until(pilot, lambda: answer(pilot, 0, "trained").state == "failed", "what is wrong")
-            assert "no run" in answer(pilot, 0, "trained").problem
+            await seen.ask("number 3")
+            await seen.until(lambda: seen.answer(0, "trained").state == "failed", "what is wrong")
+            assert "no run" in seen.answer(0, "trained").problem
         finally:
             hidden.rename(trained.folder)

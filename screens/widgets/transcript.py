@@ -39,7 +39,8 @@ class Transcript(VerticalScroll):
         self.query(".empty").remove()
         answer = Static(classes="answer", markup=False)
         self._answers.append(answer)
-        self.mount(Static(Text(f"> {turn.question}"), classes="question", markup=False), answer)
+        question = Text("> " + turn.question.replace("\n", "\n  "))
+        self.mount(Static(question, classes="question", markup=False), answer)
         self.anchor()
 
     def show(self, number: int, answer: Answer | None, waited: float | None) -> None:

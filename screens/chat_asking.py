@@ -1,0 +1,65 @@
+"""What the Chat screen asks for in threads: whom one can talk to, and the answers."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from textual import work
+from textual.worker import get_current_worker
+
+from engine.data.types import Message as Said
+from engine.errors import FtError
+from engine.runs.index import RunSummary
+from engine.runs.run import Run
+from screens.base import FtScreen
+from screens.chat_messages import Chosen, Grown, Listed
+from screens.conversation import Answer, Side, grown
+from screens.messages import WentWrong
+from screens.talkers import newest, talker_of, talkers
+
+MAX_TOKENS = 1024
+
+
+class ChatAsking(FtScreen):
+    """A screen whose questions come back as `Chosen`, `Listed` and `Grown`."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__()
+        self.clock = clock
+
+    @work(thread=True, exclusive=True, group="newest")
+    def choose_newest(self, runs: Sequence[RunSummary]) -> None:
+        """Find somebody to talk to."""
+        self.post_message(Chosen(newest(runs), first=True))
+
+    @work(thread=True, exclusive=True, group="choose")
+    def choose(self, reference: str) -> None:
+        """Open a run or checkpoint."""
+        try:
+            self.post_message(Chosen(talker_of(reference)))
+        except FtError as error:
+            self.app.post_message(WentWrong(error))
+
+    @work(thread=True, exclusive=True, group="list")
+    def list_talkers(self, runs: Sequence[RunSummary]) -> None:
+        """Look what there is to choose from."""
+        self.post_message(Listed(talkers(runs)))
+
+    @work(thread=True, exclusive=True, group="answer")
+    def answer(
+        self, talk: int, number: int, side: Side, reference: str, messages: list[Said], temperature: float
+    ) -> None:
+        """Stream one side's answer to one question."""
+        worker, answer = get_current_worker(), Answer()
+        try:
+            run = Run.open(reference)
+            pieces = self.host.service().generate(
+                run, messages, MAX_TOKENS, temperature, number, side == "base", worker.cancelled_event
+            )
+            for answer in grown(pieces, self.clock):
+                self.post_message(Grown(talk, number, side, answer))
+        except FtError as error:
+            problem = "\n  ".join(each for each in (error.message, error.hint) if each)
+            answer = replace(answer, state="failed", problem=problem)
+        else:
+            answer = replace(answer, state="stopped" if worker.is_cancelled else "done")
+        self.post_message(Grown(talk, number, side, answer))
