@@ -140,7 +140,7 @@ def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Row
         "packing": packing_why,
     }
     limit, limit_why = limits.limit_bytes(machine)
-    load = _load(config, machine, shape, precision, rows.trained_share)
+    load = _load(config, machine, chosen.backend, shape, precision, rows.trained_share)
     micro = batch.settle(config, shape, load, lengths, packing, limit, caps)
 
     steps, epochs, steps_why = _steps(config, rows.examples)
@@ -182,13 +182,19 @@ def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Row
 
 
 def _load(
-    config: TrainConfig, machine: Machine, shape: ModelShape, precision: choices.Precision, share: float
+    config: TrainConfig,
+    machine: Machine,
+    backend: BackendName,
+    shape: ModelShape,
+    precision: choices.Precision,
+    share: float,
 ) -> Load:
     """What memory depends on, but for the micro-batch."""
 
     full = config.adapter.type == "none"
     rank = config.adapter.rank if config.adapter.low_rank else 1
     return Load(
+        backend=backend,
         device=machine.device,
         weights=precision.weights,
         compute=precision.compute,
@@ -198,6 +204,7 @@ def _load(
         rank=0 if full else rank,
         dropout=config.adapter.dropout > 0,
         tokens=0,
+        longest=0,
         trained_share=share,
         checkpointing=False,
     )

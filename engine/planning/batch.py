@@ -9,9 +9,10 @@ import numpy as np
 
 from engine.config.schema import TrainConfig
 from engine.models.sizing import ModelShape
+from engine.planning import memory, mlx_memory
 from engine.planning.choices import Lengths
 from engine.planning.limits import COMFORT
-from engine.planning.memory import Load, MemoryPlan, predict
+from engine.planning.memory import Load, MemoryPlan
 
 FAST_TOKENS = {"cpu": 1024, "mps": 4096, "cuda": 8192}
 """Tokens in a micro-batch from which a larger one runs no faster, as its products already fill the device."""
@@ -43,7 +44,7 @@ def settle(
 ) -> MicroBatch:
     """Choose rows, tokens and checkpointing, as far as the recipe leaves them open.
 
-    `load` is complete but for `tokens` and `checkpointing`. Tried in the order of speed: without
+    `load` is complete but for `tokens`, `longest` and `checkpointing`. Tried in the order of speed: without
     checkpointing first, each from the fastest micro-batch down; where nothing fits, the smallest is taken.
     """
     rows, budgets, why = _micro_batches(config, load, int(lengths.max()), caps)
@@ -54,8 +55,12 @@ def settle(
     tried = []
     for checkpointing, tokens in itertools.product((False, True) if asked == "auto" else (asked,), budgets):
         full = dataclasses.replace(
-            load, tokens=worst_tokens(lengths, rows, tokens, packed), checkpointing=checkpointing
+            load,
+            tokens=worst_tokens(lengths, rows, tokens, packed),
+            longest=int(lengths.max()),
+            checkpointing=checkpointing,
         )
+        predict = mlx_memory.predict if load.backend == "mlx" else memory.predict
         tried.append(MicroBatch(rows, tokens, full, predict(shape, full), {}))
         if tried[-1].memory.peak_bytes <= COMFORT * limit:
             break

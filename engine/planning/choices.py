@@ -52,6 +52,8 @@ def _compute_dtype(
     if wanted == "fp32":
         return "fp32", f"fp32 arithmetic{asked}"
     if backend == "mlx" and machine.device == "cpu":
+        if wanted != "auto":
+            return wanted, f"{wanted} arithmetic{asked}"
         return "fp32", "fp32 arithmetic: the most exact, and MLX on the CPU is for small models"
     if machine.device == "cpu":
         if machine.bf16:

@@ -1,10 +1,10 @@
-"""How much memory training needs, part by part, from the model's shape alone."""
+"""How much memory training with torch needs, part by part, from the model's shape alone."""
 
 import math
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from engine.capabilities import Dtype
+from engine.capabilities import BackendName, Device, Dtype
 from engine.models.sizing import ModelShape
 from engine.planning.choices import BYTES
 
@@ -30,7 +30,8 @@ class MemoryPlan:
 class Load:
     """All that memory depends on besides the model's shape."""
 
-    device: Literal["cpu", "cuda", "mps"]
+    backend: BackendName
+    device: Device
     weights: Dtype
     compute: Dtype
     quantization: Literal["none", "8bit", "4bit"]
@@ -42,6 +43,8 @@ class Load:
     dropout: bool
     tokens: int
     """Most tokens in a micro-batch, padding counted."""
+    longest: int
+    """Tokens of the longest example."""
     trained_share: float
     """Share of tokens that the loss counts."""
     checkpointing: bool

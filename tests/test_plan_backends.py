@@ -1,0 +1,351 @@
+"""Which backend a plan takes, why not the others, and what each makes of a recipe."""
+
+import dataclasses
+import importlib
+import json
+import pkgutil
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.capabilities import CAPABILITIES, ON_DEVICE, TRANSLATIONS, BackendName
+from engine.config.rules import alternatives, choices, recipe_schema
+from engine.config.schema import TrainConfig
+from engine.errors import ConfigError, FtError, MachineError
+from engine.hardware.probe import Machine, mlx_architectures
+from engine.models.sizing import ModelShape, decoder
+from engine.plan import Plan, make_plan
+from engine.planning.backends import NEEDS, choose
+from engine.planning.comparison import Comparison, compare
+from engine.planning.translation import refusal
+from ft.cli import main
+
+GB = 10**9
+TORCH = {"torch": "2.13.0", "transformers": "5.17.0", "peft": "0.21.2"}
+MLX = {"mlx": "0.32.4", "mlx_lm": "0.32.2"}
+LINUX = Machine(
+    system="Linux",
+    cpu="a CPU",
+    cores=2,
+    ram_bytes=24 * GB,
+    available_bytes=22 * GB,
+    bf16=False,
+    device="cpu",
+    gpu_name=None,
+    gpu_bytes=None,
+    gpu_free_bytes=None,
+    gpu_capability=None,
+    packages={**TORCH, **MLX, "mlx_cpu": "0.32.4", "bitsandbytes": "0.50.2"},
+    mlx_architectures=frozenset({"llama", "qwen2"}),
+)
+CUDA = dataclasses.replace(
+    LINUX,
+    device="cuda",
+    gpu_name="RTX 4090",
+    gpu_bytes=24 * GB,
+    gpu_free_bytes=23 * GB,
+    gpu_capability=(8, 9),
+)
+MAC = dataclasses.replace(
+    LINUX,
+    system="Darwin",
+    device="mps",
+    gpu_name="Apple M2",
+    gpu_bytes=16 * GB,
+    gpu_free_bytes=16 * GB,
+    packages={**TORCH, **MLX},
+)
+CONFIG = {
+    "num_hidden_layers": 8,
+    "hidden_size": 512,
+    "intermediate_size": 1408,
+    "num_attention_heads": 8,
+    "vocab_size": 32000,
+    "tie_word_embeddings": True,
+}
+LLAMA = decoder("llama", CONFIG)
+
+
+def recipe(**sections: Any) -> TrainConfig:
+    return TrainConfig.model_validate({"model": {"base": "m"}, "data": {"train": "rows"}} | sections)
+
+
+def plan(machine: Machine, config: TrainConfig, shape: ModelShape = LLAMA) -> Plan:
+    return make_plan(config, machine, shape, np.full(64, 128, np.int64), 0.5)
+
+
+def compared(machine: Machine, config: TrainConfig, shape: ModelShape = LLAMA) -> Comparison:
+    return compare(config, machine, shape.architecture, lambda changed: plan(machine, changed, shape))
+
+
+# What auto takes
+
+
+@pytest.mark.parametrize(
+    ("machine", "backend", "device"), [(LINUX, "peft", "cpu"), (CUDA, "peft", "cuda"), (MAC, "mlx", "mps")]
+)
+def test_auto_takes_what_suits_the_machine(machine: Machine, backend: str, device: str) -> None:
+    settled = plan(machine, recipe())
+    assert (settled.backend, settled.device) == (backend, device)
+
+
+def test_auto_says_why_it_leaves_mlx_alone_on_linux() -> None:
+    assert "not mlx: without Apple's GPU it is slower than torch" in plan(LINUX, recipe()).reasons["backend"]
+
+
+def test_a_mac_without_mlx_takes_peft_and_says_what_is_missing() -> None:
+    settled = plan(dataclasses.replace(MAC, packages=TORCH), recipe())
+    assert settled.backend == "peft"
+    assert "not mlx: The mlx backend needs mlx and mlx_lm" in settled.reasons["backend"]
+
+
+def test_a_model_that_mlx_lm_does_not_know_goes_to_peft_and_the_plan_says_so() -> None:
+    settled = plan(MAC, recipe(), decoder("phi3", CONFIG))
+    assert settled.backend == "peft"
+    assert "no code for models of the kind phi3" in settled.reasons["backend"]
+
+
+def test_a_key_that_mlx_refuses_goes_to_peft_and_the_plan_says_so() -> None:
+    settled = plan(MAC, recipe(adapter={"type": "vera"}))
+    assert settled.backend == "peft"
+    assert "not mlx: adapter.type: vera is not for mlx" in settled.reasons["backend"]
+
+
+def test_quantised_training_on_a_mac_goes_to_mlx() -> None:
+    assert plan(MAC, recipe(model={"base": "m", "quantization": "4bit"})).backend == "mlx"
+
+
+# What is asked for by name
+
+
+@pytest.mark.parametrize("machine", [LINUX, CUDA])
+def test_mlx_asked_for_on_linux_computes_on_the_cpu_in_fp32(machine: Machine) -> None:
+    settled = plan(machine, recipe(backend="mlx"))
+    assert (settled.backend, settled.device, settled.compute_dtype) == ("mlx", "cpu", "fp32")
+    assert "as train.yml asks" in settled.reasons["backend"]
+
+
+def test_mlx_trains_an_adapter_on_apples_gpu_in_bf16_and_every_weight_in_fp32() -> None:
+    adapter, full = plan(MAC, recipe()), plan(MAC, recipe(adapter={"type": "none"}))
+    assert (adapter.weights_dtype, adapter.compute_dtype) == ("bf16", "bf16")
+    assert (full.weights_dtype, full.compute_dtype) == ("fp32", "bf16")
+
+
+@pytest.mark.parametrize("asked", ["bf16", "fp16", "fp32"])
+def test_mlx_on_the_cpu_takes_the_precision_that_is_asked_for(asked: str) -> None:
+    settled = plan(LINUX, recipe(backend="mlx", training={"precision": asked}))
+    assert (settled.weights_dtype, settled.compute_dtype) == (asked, asked)
+
+
+def test_a_backend_asked_for_that_does_not_know_the_model_is_an_error_with_a_hint() -> None:
+    with pytest.raises(ConfigError, match="no code for models of the kind phi3") as refused:
+        plan(MAC, recipe(backend="mlx"), decoder("phi3", CONFIG))
+    assert "backend: peft" in refused.value.hint
+
+
+def test_a_backend_asked_for_that_is_not_installed_says_how_to_get_it() -> None:
+    with pytest.raises(MachineError, match="mlx_lm") as refused:
+        plan(dataclasses.replace(LINUX, packages=TORCH), recipe(backend="mlx"))
+    assert "pip install" in refused.value.hint
+
+
+def test_mlx_without_what_computes_on_linux_is_not_installed() -> None:
+    machine = dataclasses.replace(LINUX, packages={**TORCH, **MLX})
+    with pytest.raises(MachineError, match="mlx_cpu"):
+        plan(machine, recipe(backend="mlx"))
+
+
+def test_a_key_refused_by_the_backend_asked_for_is_an_error_with_a_hint() -> None:
+    with pytest.raises(ConfigError, match=r"adapter\.type: vera") as refused:
+        plan(LINUX, recipe(backend="mlx", adapter={"type": "vera"}))
+    assert refused.value.hint
+
+
+# What ft plan --backend all shows
+
+
+def test_the_table_says_what_mlx_emulates() -> None:
+    shown = compared(LINUX, recipe(model={"base": "m", "quantization": "4bit"}))
+    mlx = next(one for one in shown.columns if one.backend == "mlx")
+    assert mlx.keys["model.quant_type"].support == "emulated"
+    assert mlx.keys["model.double_quant"].support == "emulated"
+    assert mlx.keys["model.quantization"].support == "direct"
+
+
+def test_keys_that_play_no_part_in_a_recipe_are_left_out() -> None:
+    shown = compared(LINUX, recipe(adapter={"type": "none"}))
+    assert not {"model.quant_type", "model.double_quant", "adapter.target_modules"} & set(shown.values)
+
+
+def test_the_table_says_what_auto_becomes_on_each_backend() -> None:
+    shown = compared(MAC, recipe())
+    assert [one.settled["training.precision"] for one in shown.columns if one.plan] == ["bf16", "bf16"]
+    assert shown.values["training.precision"] == "auto"
+
+
+def test_one_backend_at_most_is_the_one_that_trains() -> None:
+    for machine in (LINUX, CUDA, MAC):
+        picked = [one for one in compared(machine, recipe()).columns if one.picked]
+        assert len(picked) == 1
+        assert picked[0].plan is not None
+
+
+@pytest.mark.parametrize("machine", [LINUX, CUDA, MAC], ids=["linux", "cuda", "mac"])
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {},
+        {"adapter": {"type": "vera"}},
+        {"adapter": {"type": "none"}},
+        {"model": {"base": "m", "quantization": "8bit"}},
+        {"training": {"precision": "fp16"}},
+        {"training": {"precision": "bf16"}},
+    ],
+    ids=str,
+)
+def test_what_the_table_refuses_is_what_a_plan_refuses(machine: Machine, sections: dict[str, Any]) -> None:
+    config = recipe(**sections)
+    for one in compared(machine, config).columns:
+        asked = config.model_copy(update={"backend": one.backend})
+        if one.plan is None:
+            with pytest.raises(FtError, match=re.escape(one.problem)):
+                plan(machine, asked)
+        else:
+            assert plan(machine, asked) == one.plan
+            assert all(found.support != "refused" for found in one.keys.values())
+
+
+@pytest.fixture
+def written(tmp_path: Path, tiny_model: Path) -> Path:
+    """A recipe for the tiny model."""
+    row = {"messages": [{"role": "user", "content": "2 and 2?"}, {"role": "assistant", "content": "4"}]}
+    (tmp_path / "rows.jsonl").write_text((json.dumps(row) + "\n") * 40)
+    path = tmp_path / "train.yml"
+    path.write_text(f"model:\n  base: {tiny_model}\ndata:\n  train: rows.jsonl\n  validation: 0\n")
+    return path
+
+
+def test_ft_plan_backend_all_prints_a_table_with_a_column_for_each(
+    written: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", str(written), "--backend", "all", "--set", "model.quantization=4bit"]) == 0
+    told = capsys.readouterr().out
+    assert told.splitlines()[0].split() == ["train.yml", *NEEDS]
+    for words in ("emulated", "peak memory", "runs here", "peft: trains this recipe"):
+        assert words in told
+
+
+def test_ft_plan_backend_all_as_json_has_every_key_for_each(
+    written: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", str(written), "--backend", "all", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert list(told["backends"]) == list(NEEDS)
+    assert all(set(one["keys"]) == set(told["values"]) for one in told["backends"].values())
+
+
+def test_a_refused_key_exits_with_2_and_a_hint(written: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", str(written), "--backend", "mlx", "--set", "adapter.type=vera"]) == 2
+    told = capsys.readouterr().err
+    assert "adapter.type: vera" in told
+    assert "hint:" in told
+
+
+# The tables against the schema and the real packages
+
+
+def test_every_backend_of_the_schema_can_be_chosen() -> None:
+    named = {word for word in choices(recipe_schema()["properties"]["backend"]) if word != "auto"}
+    assert named == set(NEEDS)
+
+
+def test_the_tables_speak_of_keys_and_values_that_exist() -> None:
+    keys = [(key, table) for (_, key), table in TRANSLATIONS.items()]
+    keys += [(key, table) for (_, _, key), table in ON_DEVICE.items()]
+    schema = recipe_schema()
+    for key, table in keys:
+        section, name = key.split(".")
+        found = schema["$defs"][section.title()]["properties"][name]
+        switch = any(branch.get("type") == "boolean" for branch in alternatives(found))
+        assert set(table) <= {"*", *choices(found), *(("true", "false") if switch else ())}, key
+
+
+def test_what_is_refused_on_a_device_is_what_its_capability_lacks() -> None:
+    sets = {
+        "adapter.type": "adapters",
+        "model.quantization": "quantizations",
+        "training.precision": "precisions",
+    }
+    for (backend, device, key), table in ON_DEVICE.items():
+        able = getattr(CAPABILITIES[backend, device], sets.get(key, ""), ())
+        refused = {value for value, found in table.items() if found.support == "refused"}
+        assert not refused & set(able)
+        assert all(found.hint for found in table.values() if found.support == "refused")
+
+
+def test_every_plain_recipe_is_refused_by_no_backend() -> None:
+    for backend, device in CAPABILITIES:
+        machine = dataclasses.replace(CUDA, device=device)
+        assert refusal(recipe(), backend, machine) is None
+
+
+def test_mlx_lm_really_has_the_architectures_that_the_probe_lists() -> None:
+    utils = pytest.importorskip("mlx_lm.utils")
+    models = importlib.import_module("mlx_lm.models")
+    known = mlx_architectures()
+    assert {"llama", "mistral", "qwen3", "gemma3_text", "phi3", "gpt2", "smollm3"} <= known
+    assert set(utils.MODEL_REMAPPING) <= known
+    assert {module.name for module in pkgutil.iter_modules(models.__path__)} <= known
+    assert utils._get_classes({"model_type": "mistral"})[0].__module__ == "mlx_lm.models.llama"
+    with pytest.raises(ValueError, match="not supported"):
+        utils._get_classes({"model_type": "no_such_model"})
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_mlx_quantises_as_the_memory_plan_counts(bits: int) -> None:
+    mx = pytest.importorskip("mlx.core")
+    mx.set_default_device(mx.cpu)
+    weights = mx.zeros((8, 128), dtype=mx.bfloat16)
+    packed = mx.quantize(weights, group_size=64, bits=bits)
+    assert sum(part.nbytes for part in packed) * 8 / weights.size == bits + 2 * 16 / 64
+
+
+def test_mlxs_4_bit_numbers_are_as_near_to_normal_weights_as_nf4() -> None:
+    mx = pytest.importorskip("mlx.core")
+    functional = pytest.importorskip("bitsandbytes.functional")
+    torch = importlib.import_module("torch")
+    mx.set_default_device(mx.cpu)
+    weights = np.random.default_rng(0).normal(size=(64, 512)).astype(np.float32)
+    ours = np.array(
+        mx.dequantize(*mx.quantize(mx.array(weights), group_size=64, bits=4), group_size=64, bits=4)
+    )
+    errors = {"mlx": float(np.square(ours - weights).mean())}
+    for kind in ("nf4", "fp4"):
+        packed, state = functional.quantize_4bit(torch.tensor(weights), quant_type=kind, blocksize=64)
+        errors[kind] = float(np.square(functional.dequantize_4bit(packed, state).numpy() - weights).mean())
+    assert errors["mlx"] < 1.05 * errors["nf4"]
+    assert errors["mlx"] < errors["fp4"]
+
+
+# Memory
+
+
+@pytest.mark.parametrize("backend", ["mlx"])
+def test_mlxs_memory_grows_with_what_takes_memory(backend: BackendName) -> None:
+    def peak(**sections: Any) -> int:
+        return plan(LINUX, recipe(backend=backend, **sections)).memory.peak_bytes
+
+    plain = peak(training={"gradient_checkpointing": False})
+    assert peak(training={"gradient_checkpointing": True}) < plain
+    assert peak(training={"gradient_checkpointing": False}, adapter={"rank": 64}) > plain
+    assert peak(training={"gradient_checkpointing": False}, adapter={"dropout": 0.1}) > plain
+    assert peak(training={"gradient_checkpointing": False}, adapter={"type": "none"}) > plain
+    quantised = plan(LINUX, recipe(backend=backend, model={"base": "m", "quantization": "4bit"})).memory
+    assert quantised.weights < plan(LINUX, recipe(backend=backend)).memory.weights / 2
+
+
+def test_home_can_ask_without_a_recipe() -> None:
+    assert choose(MAC).note == "mlx on Apple M2: made for Apple silicon"
