@@ -14,6 +14,9 @@ from screens.messages import WentWrong
 from screens.run_curves import CurvesScreen
 from screens.widgets.confirm import Confirm
 
+NAMED = 8
+"""Folders that are named before they are deleted; more would leave the buttons no room."""
+
 
 class Removed(Message):
     """Runs that are deleted."""
@@ -122,7 +125,9 @@ class RunActionsScreen(CurvesScreen):
         if not runs:
             return
         question = f"Delete run {runs[0].id}?" if len(runs) == 1 else f"Delete {len(runs)} runs?"
-        details = "Checkpoints, adapter and curves go with it:\n" + "\n".join(str(r.folder) for r in runs)
+        named = [str(run.folder) for run in runs[:NAMED]]
+        named += [f"and {len(runs) - NAMED} more"] if len(runs) > NAMED else []
+        details = "\n".join(["Checkpoints, adapter and curves go with it:", *named])
         if await self.app.push_screen_wait(Confirm(question, "Delete", details)):
             self._remove(runs)
 
