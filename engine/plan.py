@@ -152,7 +152,7 @@ def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Row
         tokens * epochs * rows.trained_share,
         float(np.square(lengths).sum() / lengths.sum()),
     )
-    rate, rate_why = speed.flops_per_second(machine, precision.compute)
+    rate, rate_why = speed.flops_per_second(machine, chosen.backend, precision.compute)
     return Plan(
         backend=chosen.backend,
         device=chosen.device,

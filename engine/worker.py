@@ -146,11 +146,12 @@ def _same_data(run: Run, dataset: "Dataset") -> None:
 
 def _remember_speed(run: Run, plan: "Plan") -> None:
     """Let later plans estimate their time from what this run took."""
-    from engine.hardware.speed import remember
+    from engine.hardware.speed import key, remember
 
     seconds = [event.step_s for event in run.events() if isinstance(event, Step)]
     if seconds:
-        remember(plan.device, plan.compute_dtype, plan.flops * len(seconds) / plan.steps / sum(seconds))
+        under = key(plan.backend, plan.device, plan.compute_dtype)
+        remember(under, plan.flops * len(seconds) / plan.steps / sum(seconds))
 
 
 def _resolve(run: Run, config: "TrainConfig", control: Control) -> "LocalModel":

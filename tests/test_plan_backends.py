@@ -1,63 +1,31 @@
 """Which backend a plan takes, why not the others, and what each makes of a recipe."""
 
 import dataclasses
-import importlib
-import json
-import pkgutil
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from engine.capabilities import CAPABILITIES, ON_DEVICE, TRANSLATIONS, BackendName
-from engine.config.rules import alternatives, choices, recipe_schema
+from engine.capabilities import BackendName
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError, FtError, MachineError
-from engine.hardware.probe import Machine, mlx_architectures
+from engine.hardware.probe import Machine
 from engine.models.sizing import ModelShape, decoder
 from engine.plan import Plan, make_plan
-from engine.planning.backends import NEEDS, choose
+from engine.planning.backends import choose
 from engine.planning.comparison import Comparison, compare
-from engine.planning.translation import refusal
-from ft.cli import main
+from tests import plan_fixtures as fixtures
+from tests.plan_fixtures import CPU
 
-GB = 10**9
 TORCH = {"torch": "2.13.0", "transformers": "5.17.0", "peft": "0.21.2"}
 MLX = {"mlx": "0.32.4", "mlx_lm": "0.32.2"}
-LINUX = Machine(
-    system="Linux",
-    cpu="a CPU",
-    cores=2,
-    ram_bytes=24 * GB,
-    available_bytes=22 * GB,
-    bf16=False,
-    device="cpu",
-    gpu_name=None,
-    gpu_bytes=None,
-    gpu_free_bytes=None,
-    gpu_capability=None,
-    packages={**TORCH, **MLX, "mlx_cpu": "0.32.4", "bitsandbytes": "0.50.2"},
-    mlx_architectures=frozenset({"llama", "qwen2"}),
+KNOWN = frozenset({"llama", "qwen2"})
+LINUX = dataclasses.replace(
+    CPU, packages={**CPU.packages, **MLX, "mlx_cpu": "0.32.4"}, mlx_architectures=KNOWN
 )
-CUDA = dataclasses.replace(
-    LINUX,
-    device="cuda",
-    gpu_name="RTX 4090",
-    gpu_bytes=24 * GB,
-    gpu_free_bytes=23 * GB,
-    gpu_capability=(8, 9),
-)
-MAC = dataclasses.replace(
-    LINUX,
-    system="Darwin",
-    device="mps",
-    gpu_name="Apple M2",
-    gpu_bytes=16 * GB,
-    gpu_free_bytes=16 * GB,
-    packages={**TORCH, **MLX},
-)
+CUDA = dataclasses.replace(fixtures.CUDA, packages=LINUX.packages, mlx_architectures=KNOWN)
+MAC = dataclasses.replace(fixtures.MPS, packages={**TORCH, **MLX}, mlx_architectures=KNOWN)
 CONFIG = {
     "num_hidden_layers": 8,
     "hidden_size": 512,
@@ -216,118 +184,6 @@ def test_what_the_table_refuses_is_what_a_plan_refuses(machine: Machine, section
         else:
             assert plan(machine, asked) == one.plan
             assert all(found.support != "refused" for found in one.keys.values())
-
-
-@pytest.fixture
-def written(tmp_path: Path, tiny_model: Path) -> Path:
-    """A recipe for the tiny model."""
-    row = {"messages": [{"role": "user", "content": "2 and 2?"}, {"role": "assistant", "content": "4"}]}
-    (tmp_path / "rows.jsonl").write_text((json.dumps(row) + "\n") * 40)
-    path = tmp_path / "train.yml"
-    path.write_text(f"model:\n  base: {tiny_model}\ndata:\n  train: rows.jsonl\n  validation: 0\n")
-    return path
-
-
-def test_ft_plan_backend_all_prints_a_table_with_a_column_for_each(
-    written: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["plan", str(written), "--backend", "all", "--set", "model.quantization=4bit"]) == 0
-    told = capsys.readouterr().out
-    assert told.splitlines()[0].split() == ["train.yml", *NEEDS]
-    for words in ("emulated", "peak memory", "runs here", "peft: trains this recipe"):
-        assert words in told
-
-
-def test_ft_plan_backend_all_as_json_has_every_key_for_each(
-    written: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["plan", str(written), "--backend", "all", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert list(told["backends"]) == list(NEEDS)
-    assert all(set(one["keys"]) == set(told["values"]) for one in told["backends"].values())
-
-
-def test_a_refused_key_exits_with_2_and_a_hint(written: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", str(written), "--backend", "mlx", "--set", "adapter.type=vera"]) == 2
-    told = capsys.readouterr().err
-    assert "adapter.type: vera" in told
-    assert "hint:" in told
-
-
-# The tables against the schema and the real packages
-
-
-def test_every_backend_of_the_schema_can_be_chosen() -> None:
-    named = {word for word in choices(recipe_schema()["properties"]["backend"]) if word != "auto"}
-    assert named == set(NEEDS)
-
-
-def test_the_tables_speak_of_keys_and_values_that_exist() -> None:
-    keys = [(key, table) for (_, key), table in TRANSLATIONS.items()]
-    keys += [(key, table) for (_, _, key), table in ON_DEVICE.items()]
-    schema = recipe_schema()
-    for key, table in keys:
-        section, name = key.split(".")
-        found = schema["$defs"][section.title()]["properties"][name]
-        switch = any(branch.get("type") == "boolean" for branch in alternatives(found))
-        assert set(table) <= {"*", *choices(found), *(("true", "false") if switch else ())}, key
-
-
-def test_what_is_refused_on_a_device_is_what_its_capability_lacks() -> None:
-    sets = {
-        "adapter.type": "adapters",
-        "model.quantization": "quantizations",
-        "training.precision": "precisions",
-    }
-    for (backend, device, key), table in ON_DEVICE.items():
-        able = getattr(CAPABILITIES[backend, device], sets.get(key, ""), ())
-        refused = {value for value, found in table.items() if found.support == "refused"}
-        assert not refused & set(able)
-        assert all(found.hint for found in table.values() if found.support == "refused")
-
-
-def test_every_plain_recipe_is_refused_by_no_backend() -> None:
-    for backend, device in CAPABILITIES:
-        machine = dataclasses.replace(CUDA, device=device)
-        assert refusal(recipe(), backend, machine) is None
-
-
-def test_mlx_lm_really_has_the_architectures_that_the_probe_lists() -> None:
-    utils = pytest.importorskip("mlx_lm.utils")
-    models = importlib.import_module("mlx_lm.models")
-    known = mlx_architectures()
-    assert {"llama", "mistral", "qwen3", "gemma3_text", "phi3", "gpt2", "smollm3"} <= known
-    assert set(utils.MODEL_REMAPPING) <= known
-    assert {module.name for module in pkgutil.iter_modules(models.__path__)} <= known
-    assert utils._get_classes({"model_type": "mistral"})[0].__module__ == "mlx_lm.models.llama"
-    with pytest.raises(ValueError, match="not supported"):
-        utils._get_classes({"model_type": "no_such_model"})
-
-
-@pytest.mark.parametrize("bits", [4, 8])
-def test_mlx_quantises_as_the_memory_plan_counts(bits: int) -> None:
-    mx = pytest.importorskip("mlx.core")
-    mx.set_default_device(mx.cpu)
-    weights = mx.zeros((8, 128), dtype=mx.bfloat16)
-    packed = mx.quantize(weights, group_size=64, bits=bits)
-    assert sum(part.nbytes for part in packed) * 8 / weights.size == bits + 2 * 16 / 64
-
-
-def test_mlxs_4_bit_numbers_are_as_near_to_normal_weights_as_nf4() -> None:
-    mx = pytest.importorskip("mlx.core")
-    functional = pytest.importorskip("bitsandbytes.functional")
-    torch = importlib.import_module("torch")
-    mx.set_default_device(mx.cpu)
-    weights = np.random.default_rng(0).normal(size=(64, 512)).astype(np.float32)
-    ours = np.array(
-        mx.dequantize(*mx.quantize(mx.array(weights), group_size=64, bits=4), group_size=64, bits=4)
-    )
-    errors = {"mlx": float(np.square(ours - weights).mean())}
-    for kind in ("nf4", "fp4"):
-        packed, state = functional.quantize_4bit(torch.tensor(weights), quant_type=kind, blocksize=64)
-        errors[kind] = float(np.square(functional.dequantize_4bit(packed, state).numpy() - weights).mean())
-    assert errors["mlx"] < 1.05 * errors["nf4"]
-    assert errors["mlx"] < errors["fp4"]
 
 
 # Memory

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.planning.backends import NEEDS
 from ft.cli import main
 
 
@@ -59,3 +60,29 @@ def test_planning_never_imports_torch(recipe: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_ft_plan_backend_all_prints_a_table_with_a_column_for_each(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", str(recipe), "--backend", "all", "--set", "model.quantization=4bit"]) == 0
+    told = capsys.readouterr().out
+    assert told.splitlines()[0].split() == ["train.yml", *NEEDS]
+    for words in ("emulated", "peak memory", "runs here", "peft: trains this recipe"):
+        assert words in told
+
+
+def test_ft_plan_backend_all_as_json_has_every_key_for_each(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", str(recipe), "--backend", "all", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert list(told["backends"]) == list(NEEDS)
+    assert all(set(one["keys"]) == set(told["values"]) for one in told["backends"].values())
+
+
+def test_a_refused_key_exits_with_2_and_a_hint(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", str(recipe), "--backend", "mlx", "--set", "adapter.type=vera"]) == 2
+    told = capsys.readouterr().err
+    assert "adapter.type: vera" in told
+    assert "hint:" in told

@@ -52,7 +52,7 @@ class Machine:
     packages: Mapping[str, str]
     """Versions of the installed packages among `PACKAGES`."""
     flops: Mapping[str, float] = field(default_factory=dict)
-    """FLOP/s that finished runs reached here, by `device/compute dtype`."""
+    """FLOP/s that finished runs reached here, by `engine.hardware.speed.key`."""
     mlx_architectures: frozenset[str] = frozenset()
     """Kinds of models (`model_type`) that the installed mlx-lm has code for."""
 

@@ -12,7 +12,7 @@ def _file() -> Path:
 
 
 def known() -> dict[str, float]:
-    """FLOP/s reached by the last run, by `device/compute dtype`; empty before the first."""
+    """FLOP/s reached by the last run, by `key`; empty before the first."""
     try:
         body = json.loads(_file().read_text())
     except (OSError, ValueError):  # a cache that cannot be read is one that is not there
@@ -22,11 +22,16 @@ def known() -> dict[str, float]:
     return {key: float(value) for key, value in body.items() if isinstance(value, int | float) and value > 0}
 
 
-def remember(device: str, compute_dtype: str, flops_per_second: float) -> None:
-    """Keep a finished run's figure; the newest counts. Raises OSError where it cannot be kept."""
+def key(backend: str, device: str, compute_dtype: str) -> str:
+    """What a figure is kept under: torch's backends as `cpu/bf16`, MLX, whose speed is another, as `mlx/cpu/fp32`."""
+    return f"{'mlx/' if backend == 'mlx' else ''}{device}/{compute_dtype}"
+
+
+def remember(under: str, flops_per_second: float) -> None:
+    """Keep a finished run's figure under its `key`; the newest counts. Raises OSError where it cannot be kept."""
     path = _file()
     path.parent.mkdir(parents=True, exist_ok=True)
-    body = known() | {f"{device}/{compute_dtype}": flops_per_second}
+    body = known() | {under: flops_per_second}
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
         file.write(json.dumps(body, sort_keys=True))
     Path(file.name).replace(path)

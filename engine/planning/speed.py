@@ -1,7 +1,8 @@
 """How long training takes: the arithmetic it needs over the arithmetic this machine does in a second."""
 
-from engine.capabilities import Dtype
+from engine.capabilities import BackendName, Dtype
 from engine.hardware.probe import Machine
+from engine.hardware.speed import key
 from engine.models.sizing import ModelShape
 from engine.planning.memory import Load, linear_parameters
 
@@ -27,11 +28,13 @@ def flops(shape: ModelShape, load: Load, tokens: float, trained_tokens: float, m
     return linear + adapter + head + scores * (3.5 + (1.0 if load.checkpointing else 0.0))
 
 
-def flops_per_second(machine: Machine, compute: Dtype) -> tuple[float | None, str]:
+def flops_per_second(machine: Machine, backend: BackendName, compute: Dtype) -> tuple[float | None, str]:
     """FLOP/s of this machine, and where the figure comes from; None where nothing is known."""
-    measured = machine.flops.get(f"{machine.device}/{compute}")
+    measured = machine.flops.get(key(backend, machine.device, compute))
     if measured:
         return measured, "at the speed that the last run here reached"
+    if backend == "mlx":
+        return None, "unknown until a run has finished here with MLX"
     if machine.device == "cpu":
         return CORE_FLOPS[
             compute
