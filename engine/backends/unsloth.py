@@ -20,7 +20,7 @@ from unsloth import FastLanguageModel  # noqa: I001 - before torch, see above
 
 import peft
 
-from engine.backends.torch.adapters import draw_start
+from engine.backends.torch.adapters import draw_start, settings
 from engine.backends.torch.backend import TorchBackend
 from engine.backends.torch.model import DTYPES
 from engine.config.schema import TrainConfig
@@ -84,16 +84,16 @@ def _base(plan: Plan, config: TrainConfig, folder: Path, checkpointing: str | bo
 
 
 def _with_lora(model: Any, config: TrainConfig, checkpointing: str | bool) -> Any:
-    wanted = config.adapter
+    wanted = settings(model, config.adapter, steps=0)  # steps are AdaLoRA's
     targets = wanted.target_modules
     try:
         model = FastLanguageModel.get_peft_model(
             model,
-            r=wanted.rank,
-            target_modules=targets if isinstance(targets, str) else list(targets),
-            lora_alpha=wanted.alpha,
-            lora_dropout=wanted.dropout,
-            use_rslora=wanted.rslora,
+            r=wanted.r,
+            target_modules=targets if isinstance(targets, str) else sorted(targets),
+            lora_alpha=wanted.lora_alpha,
+            lora_dropout=wanted.lora_dropout,
+            use_rslora=wanted.use_rslora,
             use_gradient_checkpointing=checkpointing,
             random_state=config.seed,
         )

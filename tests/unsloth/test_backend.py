@@ -1,5 +1,6 @@
 """The Unsloth backend on a real tiny model: torch's losses, PEFT's adapter, and the loop's own promises."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,11 @@ from safetensors.torch import load_file
 
 from engine.backends.base import Interrupted
 from engine.backends.unsloth import UnslothBackend
-from tests.training import Job, batch_of
+from engine.config.load import load_text
+from engine.errors import ConfigError
+from engine.hardware.probe import probe
+from engine.planning.backends import choose
+from tests.training import Job, batch_of, recipe_text, write_rows
 
 ROWS = [[3, 40, 50, 60, 70, 80], [3, 91, 92, 93, 94, 95, 96, 97, 98, 99], [3, 33, 44]]
 BATCHES = [batch_of(ROWS[:1], packed=False), batch_of(ROWS[1:], packed=False)]
@@ -47,7 +52,11 @@ def test_the_loss_curve_is_that_of_the_torch_backend(job: Job) -> None:
         assert unsloth.evaluate(batch)[0] == pytest.approx(torch_backend.evaluate(batch)[0], rel=1e-3)
 
 
-def test_the_adapter_loads_in_peft_and_answers_the_same(job: Job, tmp_path: Path) -> None:
+@pytest.mark.parametrize("rslora", [False, True])
+def test_the_adapter_loads_in_peft_and_answers_the_same(
+    tiny_model: Path, tmp_path: Path, rslora: bool
+) -> None:
+    job = Job.make(tiny_model, tmp_path, adapter={"dropout": 0.0, "rslora": rslora})
     _, backend = curve(job, 5, "unsloth")
     backend.save_weights(tmp_path / "adapter")
     base = transformers.AutoModelForCausalLM.from_pretrained(job.model, dtype=torch.float32)
@@ -165,3 +174,33 @@ def test_the_state_comes_back_to_the_bit(job: Job, tmp_path: Path) -> None:
         backend.save_weights(tmp_path / str(id(backend)))
     one, two = (load_file(tmp_path / str(id(b)) / "adapter_model.safetensors") for b in (first, second))
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_layer_that_is_not_there_is_named(tiny_model: Path, tmp_path: Path) -> None:
+    job = Job.make(tiny_model, tmp_path, adapter={"target_modules": ["q_proj"]})
+    adapter = job.config.adapter.model_copy(update={"target_modules": ["no_proj"]})
+    job.config = job.config.model_copy(update={"adapter": adapter})
+    with pytest.raises(ConfigError, match=r"adapter\.target_modules: .*no_proj"):
+        job.backend(backend="unsloth", **FP32)
+
+
+def test_what_unsloth_does_not_train_is_refused_before_anything_loads(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    write_rows(tmp_path)
+    for key, sections in {
+        "adapter.type": {"adapter": {"type": "none"}},
+        "model.quantization": {"model": {"quantization": "8bit"}},
+    }.items():
+        text = json.loads(recipe_text(tiny_model, tmp_path / "rows.jsonl", **sections))
+        config = load_text(json.dumps(text | {"backend": "unsloth"}), tmp_path / "train.yml").config
+        with pytest.raises(ConfigError, match=key):
+            choose(probe(), config)
+
+
+def test_auto_leaves_unsloth_to_nvidia_gpus(tiny_model: Path, tmp_path: Path) -> None:
+    config = load_text(recipe_text(tiny_model, write_rows(tmp_path)), tmp_path / "train.yml").config
+    machine = replace(probe(), packages=probe().packages | {"unsloth": "2026.10.9"})
+    assert choose(machine, config).backend == "peft"
+    card = replace(machine, device="cuda", gpu_name="NVIDIA GeForce RTX 4090", gpu_capability=(8, 9))
+    assert choose(card, config).backend == "unsloth"
