@@ -43,7 +43,9 @@ class Outside(Shell):
 
     def look_outside(self) -> None:
         """Look outside, once the first picture stands: what that needs is imported only then."""
-        gc.enable()
+        if not gc.isenabled():  # the program turned it off until now
+            gc.freeze()  # what is there stays: looking through it again and again would hold the app up
+            gc.enable()
         self.watch_runs()
         self.watch_machine()
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from textual.message import Message
 
 from engine.runs import log, registry
+from engine.runs.closer import Part
 from engine.runs.events import Event, Memory, beginning
 from engine.runs.series import RunSeries
 
 KEPT = 24
 """Runs whose curves are kept in memory."""
-CAPACITY = 1 << 15
-"""Points of a curve; of a longer run several steps become one, and Monitor shows them singly."""
 CHUNK = 1 << 18
+SMOOTHED = ("loss",)
 PASSED_OVER = (beginning(Memory),)
 """Not drawn here, and half of all lines."""
 
@@ -65,6 +65,17 @@ class Wanted:
     run_id: str
     folder: Path
     offset: int | None
+    smoothing: float
+
+
+class PartRead(Message):
+    """Steps of a run that were read again, to be shown singly."""
+
+    def __init__(self, run_id: str, part: Part, series: RunSeries) -> None:
+        super().__init__()
+        self.run_id = run_id
+        self.part = part
+        self.series = series
 
 
 def read_curve(wanted: Wanted, post: Callable[[Message], object], cancelled: Callable[[], bool]) -> None:
@@ -76,6 +87,8 @@ def read_curve(wanted: Wanted, post: Callable[[Message], object], cancelled: Cal
     if offset is None:
         curve = _whole(wanted.run_id, file, post, cancelled)
         if curve is not None:
+            for _ in curve.series.smoothing(SMOOTHED, wanted.smoothing):
+                pass
             post(CurveRead(wanted.run_id, curve))
     else:
         _grown(wanted.run_id, file, offset, post, cancelled)
@@ -84,7 +97,7 @@ def read_curve(wanted: Wanted, post: Callable[[Message], object], cancelled: Cal
 def _whole(
     run_id: str, file: Path, post: Callable[[Message], object], cancelled: Callable[[], bool]
 ) -> Curve | None:
-    curve = Curve(RunSeries(capacity=CAPACITY))
+    curve = Curve(RunSeries())
     with contextlib.suppress(OSError):  # gone or unreadable: the list says so, and the curve is empty
         size = file.stat().st_size
         while not cancelled():
@@ -94,6 +107,7 @@ def _whole(
             curve.offset = offset
             for event in events:
                 curve.series.feed(event)
+            curve.series.fed(offset)
             post(CurveReading(run_id, min(1.0, offset / size)))
         return None
     return curve
@@ -137,5 +151,6 @@ class Curves:
             return False
         for event in message.events:
             curve.series.feed(event)
+        curve.series.fed(message.end)
         curve.offset = message.end
         return True

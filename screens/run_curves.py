@@ -1,5 +1,9 @@
 """The chart of the Runs screen: curves of the selected runs, or of the one under the cursor."""
 
+import asyncio
+import contextlib
+from pathlib import Path
+
 from textual import work
 from textual.getters import query_one
 from textual.timer import Timer
@@ -7,11 +11,12 @@ from textual.worker import Worker, get_current_worker
 
 from engine import paths
 from engine.errors import ConfigError, FtError
-from engine.runs import registry
+from engine.runs import closer, registry
+from engine.runs.closer import Part
 from engine.runs.index import RunSummary
-from engine.runs.series import AXES, AxisName
+from engine.runs.series import AXES, AxisName, RunSeries
 from screens.base import FtScreen
-from screens.curves import CurveGrown, CurveRead, CurveReading, Curves, Wanted, read_curve
+from screens.curves import SMOOTHED, CurveGrown, CurveRead, CurveReading, Curves, PartRead, Wanted, read_curve
 from screens.format import percent
 from screens.widgets.chart import Chart, Line
 from screens.widgets.runs_table import NUMBERS, SLOTS, RunsTable, colour_of
@@ -53,6 +58,32 @@ class CurvesScreen(FtScreen):
         self.curves.take(message)
         self._draw()
 
+    def on_chart_moved(self) -> None:
+        """Have read again what the chart shows little of, where that is a part of a long run."""
+        if any(worker.group == "part" and worker.is_running for worker in self.workers):
+            return  # looked at again when that is done
+        for run, _ in self._shown():
+            curve = self.curves.get(run.id)
+            part = curve.series.missing(self.axis, *self.chart.view) if curve else None
+            if curve and part:
+                again = curve.series.again(part)
+                self._read_part(run.id, run.folder / registry.EVENTS, part, again)
+                return
+
+    @work(thread=True, group="part")
+    def _read_part(self, run_id: str, file: Path, part: Part, series: RunSeries) -> None:
+        with contextlib.suppress(OSError):  # gone: the curve stays as it is
+            closer.read(file, part, series, get_current_worker().cancelled_event)
+        for _ in series.smoothing(SMOOTHED, self.host.preferences.smoothing):
+            pass
+        self.post_message(PartRead(run_id, part, series))
+
+    def on_part_read(self, message: PartRead) -> None:
+        if curve := self.curves.get(message.run_id):
+            curve.series.refine(message.part, message.series)
+            self._draw()
+        self.call_later(self.on_chart_moved)
+
     def on_curve_grown(self, message: CurveGrown) -> None:
         if self.curves.grow(message):
             self.chart.redraw()
@@ -88,7 +119,8 @@ class CurvesScreen(FtScreen):
             if reader is not None and not reader.is_finished:
                 continue
             if held is None or run.alive or _newer(run, held.offset):
-                wanted = Wanted(run.id, run.folder, held.offset if held else None)
+                weight = self.host.preferences.smoothing
+                wanted = Wanted(run.id, run.folder, held.offset if held else None, weight)
                 self._readers[run.id] = self._read(wanted)
 
     @work(thread=True, group="curves", exit_on_error=False)
@@ -135,7 +167,10 @@ class CurvesScreen(FtScreen):
 
     def _key(self) -> tuple[object, ...]:
         """Equal where the chart would be given the same lines."""
-        curves = tuple((run.id, slot, id(self.curves.get(run.id))) for run, slot in self._shown())
+        held = [(run.id, slot, self.curves.get(run.id)) for run, slot in self._shown()]
+        curves = tuple(
+            (run, slot, id(curve), curve.series.looks if curve else 0) for run, slot, curve in held
+        )
         shares = tuple(round(self._shares.get(run.id, 0.0), 2) for run, _ in self._shown())
         return (self.axis, self.host.preferences.smoothing, curves, shares, len(self.slots))
 
@@ -171,7 +206,17 @@ class CurvesScreen(FtScreen):
 
     def _smooth(self, by: int) -> None:
         near = min(range(len(SMOOTHING)), key=lambda i: abs(SMOOTHING[i] - self.host.preferences.smoothing))
-        self.host.change(smoothing=SMOOTHING[max(0, min(near + by, len(SMOOTHING) - 1))])
+        weight = SMOOTHING[max(0, min(near + by, len(SMOOTHING) - 1))]
+        self.host.change(smoothing=weight)
+        self._smooth_curves(weight)
+
+    @work(exclusive=True, group="smooth")
+    async def _smooth_curves(self, weight: float) -> None:
+        """Draw with this weight, when all is smoothed with it: a portion of a long run at a time."""
+        for run, _ in self._shown():
+            if curve := self.curves.get(run.id):
+                for _ in curve.series.smoothing(SMOOTHED, weight):
+                    await asyncio.sleep(0)
         self._draw()
 
     def action_zoom_in(self) -> None:

@@ -17,7 +17,7 @@ from engine.training import control
 from screens import follow
 from screens.chart_screen import ChartScreen
 from screens.messages import WentWrong
-from screens.run_view import RunView
+from screens.run_view import SMOOTHED, RunView
 
 
 class CommandSent(Message):
@@ -87,6 +87,8 @@ class RunScreen(ChartScreen):
     def _read_part(self, run_id: str, part: closer.Part, series: RunSeries, token: int) -> None:
         with contextlib.suppress(OSError, FtError):  # gone: the curves stay as they are
             closer.read(Run.open(run_id).events_file, part, series, get_current_worker().cancelled_event)
+        for _ in series.smoothing(SMOOTHED, self.host.preferences.smoothing):
+            pass
         self.post_message(follow.PartRead(token, part, series))
 
     def on_part_read(self, message: follow.PartRead) -> None:

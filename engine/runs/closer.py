@@ -14,8 +14,8 @@ MARGIN = 1000
 """Steps that are read before those at least: in them a smoothed line forgets that it began anew."""
 ROOM = 2 * FINE
 """Points that the series of a part has room for."""
-PARTS = 3
-"""Parts that are kept: one for each of so many charts that are looked at closely."""
+PARTS = 5
+"""Parts that are kept: one for each of Monitor's charts, which may all be looked at closely."""
 CHUNK = 1 << 16
 PLACES = 1024
 """Places in the file that are remembered."""

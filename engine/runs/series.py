@@ -140,6 +140,8 @@ class RunSeries:
                 smooth = yield from table.columns[name].smoothing(weight)
                 done.append(smooth)
         self._smoothed = done
+        for _, series in self._closer.parts:
+            yield from series.smoothing(names, weight)
 
     # Looking closely
 

@@ -94,15 +94,20 @@ class Chart(Widget, can_focus=True):
     def set_lines(self, lines: Sequence[Line]) -> None:
         """Show these lines; the first of the bright ones leads the cursor."""
         self.lines = tuple(lines)
-        self.redraw()
+        self._change()
 
     def set_levels(self, levels: Sequence[Level]) -> None:
         self.levels = tuple(levels)
-        self.redraw()
+        self._change()
 
     def set_marks(self, marks: Sequence[ChartMark]) -> None:
         self.marks = tuple(sorted(marks, key=lambda mark: mark.x))
-        self.redraw()
+        self._change()
+
+    def _change(self) -> None:
+        """Draw all of it with the next frame: other things may be changed before."""
+        if self.is_attached and self._signature() != self._drawn:
+            self.refresh()
 
     def redraw(self) -> None:
         """Draw what has changed since the last time, if anything has."""
