@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import work
+from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from engine.errors import FtError
@@ -48,7 +49,12 @@ class FtApp(Outside):
     TITLE = "ft"
     CSS_PATH = "app.tcss"
     ENABLE_COMMAND_PALETTE = False
-    BINDINGS = bindings("app")
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *bindings("app"),
+        Binding(
+            "ctrl+q", "leave", show=False, priority=True
+        ),  # in dialogs too, where other keys of the app rest
+    ]
     MODES: ClassVar[dict[str, Any]] = {scope: _screen(scope) for _, scope, _ in SCREENS}
 
     def __init__(self, start: str = "home", run: str | None = None, only: bool = False) -> None:
@@ -198,10 +204,6 @@ class FtApp(Outside):
                 self.fail(error)
                 return
         self.exit(message=farewell(live, stopped=answer == "stop"))
-
-    async def action_quit(self) -> None:
-        """Textual's own binding of ctrl+q, which holds in dialogs too."""
-        self.action_leave()
 
 
 for _, _scope, _ in SCREENS:

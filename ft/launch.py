@@ -47,12 +47,14 @@ def stop_all(live: Sequence[RunSummary]) -> None:
 
 
 def farewell(live: Sequence[RunSummary], stopped: bool) -> str:
-    """What to say on the terminal about runs that a person left."""
+    """What to say on the terminal about runs that a person left; each command on a line, to be copied."""
     if stopped:
-        lines = [f"{run.id} stops after a checkpoint. Go on with: ft train --resume {run.id}" for run in live]
+        lines = [
+            f"{run.name} stops after a checkpoint.\n  go on     ft train --resume {run.id}" for run in live
+        ]
     else:
         lines = [
-            f"{run.id} trains by itself. Watch it: ft attach {run.id}   End it: ft stop {run.id}"
+            f"{run.name} trains by itself.\n  watch it  ft attach {run.id}\n  end it    ft stop {run.id}"
             for run in live
         ]
     return "\n".join(lines)

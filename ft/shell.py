@@ -40,12 +40,14 @@ class Shell(App[None]):
 
     def fail(self, error: FtError) -> None:
         self.problems = [*self.problems[-self.PROBLEMS + 1 :], error]
-        key = shown(keys_of(action_of("app.details"), self.keymap)[0])
+        keys = " or ".join(shown(key) for key in keys_of(action_of("app.details"), self.keymap))
         first = error.message.splitlines()[0] if error.message else error.kind
         hint = f"{error.hint.splitlines()[0]}\n" if error.hint else ""
-        self.notify(
-            f"{hint}{key} shows the details.", title=first, severity="error", timeout=10, markup=False
-        )
+        self.notify(f"{hint}{keys} shows the details.", title=first, severity="error", timeout=10)
+
+    def notify(self, message: str, *, markup: bool = True, **how: Any) -> None:
+        """Never markup: messages hold names and paths, where brackets stand for themselves."""
+        super().notify(message, markup=False, **how)
 
     def on_went_wrong(self, message: WentWrong) -> None:
         self.fail(message.error)

@@ -91,9 +91,8 @@ class HomeScreen(FtScreen):
         for name, title in (("#next", "next"), ("#machine", "this machine"), ("#recent", "recent runs")):
             self.query_one(name).border_title = title
         self.query_one("#empty", Static).update(
-            "No runs yet.\n\nThe first one is three keys away: enter shows its recipe and plan, and from there "
-            "it is started. t trains the starter at once.\n\nRuns that are started on the command line show up "
-            "here by themselves."
+            "No runs yet. enter shows a first recipe and its plan; f5 starts it from there. "
+            "t trains the starter at once.\n\nRuns that are started on the command line show up here by themselves."
         )
         self._show_machine()
         self._show_runs()

@@ -46,11 +46,11 @@ def next_step(runs: "Sequence[RunSummary]", recipe: Path | None) -> NextStep:
 
 def _live(run: "RunSummary") -> NextStep:
     state = run.state
-    where = f"step {state.step} of {state.total}" if state.total else state.phase or "starting"
+    where = f"at step {state.step} of {state.total}" if state.total else state.phase or "starting"
     if state.status == "paused":
-        return NextStep(f"Look at {run.name}", f"It is paused at {where}.", "watch", run.id)
+        return NextStep(f"Look at {run.name}", f"It is paused, {where}.", "watch", run.id)
     loss = f", loss {words.loss(state.loss)}" if state.loss is not None else ""
-    return NextStep(f"Watch {run.name} train", f"Now at {where}{loss}.", "watch", run.id)
+    return NextStep(f"Watch {run.name} train", f"Now {where}{loss}.", "watch", run.id)
 
 
 def _first(recipe: Path | None) -> NextStep:

@@ -210,6 +210,7 @@ async def test_an_error_is_one_line_with_its_hint_and_the_details_can_be_copied(
         assert isinstance(details, Details)
         assert "[red]/data" in details.text
         assert "Then try again." in details.text
+        assert not app._notifications, "the toast lies over the details"
         await pilot.press("c")
         assert app.clipboard == details.text
         await pilot.press("escape")
@@ -267,6 +268,15 @@ async def test_without_a_live_run_q_leaves_at_once() -> None:
         await until(pilot, lambda: app.runs, "the run is seen")
         await pilot.press("q")
         await until(pilot, lambda: not app.is_running or app._exit, "the app ends")
+
+
+async def test_ctrl_q_leaves_from_a_dialog_too() -> None:
+    app = FtApp()
+    async with app.run_test() as pilot:
+        await pilot.press("colon")
+        await until(pilot, lambda: isinstance(app.screen, Palette), "the palette is open")
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: app._exit, "the app ends")
 
 
 @pytest.mark.parametrize(

@@ -21,11 +21,13 @@ class Details(ModalScreen[None]):
         width: 100; max-width: 96%; height: auto; max-height: 90%;
         padding: 0 1; background: $panel; border: round $error; border-title-style: bold;
     }
-    Details TextArea { height: auto; max-height: 24; min-height: 3; border: none; background: $panel; }
+    Details TextArea, Details TextArea:focus {
+        height: auto; max-height: 24; border: none; padding: 0; background: $panel;
+    }
     Details Static { height: 1; color: $text-muted; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,f12", "close", "close", priority=True),
+        Binding("escape,q,f12,exclamation_mark", "close", "close", priority=True),
         Binding("c,y", "copy", "copy", priority=True),
     ]
 
@@ -47,6 +49,7 @@ class Details(ModalScreen[None]):
             yield Static("c copies the selection, or all · esc closes")
 
     def on_mount(self) -> None:
+        self.app.clear_notifications()  # one of them told of this, and lies over it
         self.query_one(TextArea).focus()
 
     def action_copy(self) -> None:

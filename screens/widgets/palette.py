@@ -41,8 +41,8 @@ class Palette(Pick[Action]):
 
     def line(self, choice: Action) -> Text:
         line = Text(no_wrap=True, overflow="ellipsis")
-        line.append(f"{title_of(choice.scope)}: {choice.label}".ljust(24), "bold")
-        line.append(" ".join(shown(key) for key in keys_of(choice, self.changed)).ljust(12))
+        line.append(f"{title_of(choice.scope)}: {choice.label}".ljust(23), "bold")
+        line.append(" ".join(shown(key) for key in keys_of(choice, self.changed)).ljust(9))
         line.append(f" {choice.help}")
         if not self.possible(choice):
             line.stylize("dim")

@@ -48,6 +48,7 @@ class Look(Vertical):
             yield Switch(preferences.blocks, id="blocks", animate=False)
             yield Static(SAMPLES[preferences.blocks], id="sample", markup=False)
         yield Static(
+            "tab goes to the next, enter changes it. "
             "Smoothing is the weight of the past in the bright line of a chart. "
             "Blocks are for terminals whose font has no braille."
             + (" NO_COLOR is set: there are no colours." if os.environ.get("NO_COLOR") else ""),

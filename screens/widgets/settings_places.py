@@ -59,6 +59,7 @@ class Places(Vertical):
 
     def compose(self) -> ComposeResult:
         yield DataTable[Text | str](id="places", cursor_type="row")
+        yield Static(id="place", classes="note", markup=False)
         yield Static("FT_HOME moves all but the hub's cache, which HF_HOME moves.", classes="note")
 
     def on_mount(self) -> None:
@@ -82,6 +83,13 @@ class Places(Vertical):
     def on_measured(self, message: Measured) -> None:
         text = "not there" if message.count is None else size(message.count)
         self.query_one(DataTable).update_cell(message.name, "size", text, update_width=True)
+
+    def on_data_table_row_highlighted(self) -> None:
+        """Say in full what the columns of a narrow terminal cut."""
+        row = self.query_one(DataTable).cursor_row
+        if 0 <= row < len(self.places):
+            place = self.places[row]
+            self.query_one("#place", Static).update(f"{place.folder}\n{place.about}")
 
     @property
     def chosen(self) -> str:
