@@ -1,0 +1,156 @@
+"""Speed and memory of training on MLX against `mlx_lm.lora`: the same tiny model, rows, batch and adapter.
+
+    python benchmarks/mlx.py [--rows FILE] [--steps 64] [--sides ft ft-packed mlx-lm]
+
+Every side trains LoRA (rank 16, all linear layers, prompts untrained) in a process of its own, one after the other:
+ft's engine, and mlx-lm's own command line. Both pass over the rows twice, and the second pass is measured, when
+every shape has been compiled. Speeds are real tokens, padding left out; memory is the process's largest.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+ROWS = ROOT.parent / "shared" / "data" / "alpaca_en_demo.json"
+BATCH, LENGTH, RATE, SEED, RANK, ALPHA = 4, 512, 2e-4, 7, 16, 32
+SIDES = ("ft", "ft-packed", "mlx-lm")
+Result = dict[str, float]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rows", type=Path, default=ROWS, help="alpaca rows as a JSON array")
+    parser.add_argument("--steps", type=int, default=64, help="steps of one pass over the rows")
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
+    arguments = parser.parse_args()
+    if not arguments.rows.is_file():
+        sys.exit(f"{arguments.rows} is not here; name a file of alpaca rows with --rows.")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        os.environ["FT_HOME"] = str(folder / "home")
+        model, tokens = prepared(json.loads(arguments.rows.read_text()), arguments.steps, folder)
+        results = {}
+        for side in arguments.sides:
+            print(f"training with {side} …", file=sys.stderr, flush=True)
+            train = with_mlx_lm if side == "mlx-lm" else with_ft
+            results[side] = train(side, model, arguments.steps, tokens, folder)
+    print(table(results))
+
+
+def prepared(rows: list[dict[str, str]], steps: int, folder: Path) -> tuple[Path, int]:
+    """The tiny model, a chat file of rows of mixed length that fit whole, and their tokens in all."""
+    from engine.data.tokenizer import Tokenizer
+    from engine.data.types import Message
+    from tests.tiny import make_tiny_model
+
+    model = make_tiny_model(folder / "tiny")
+    tokenizer = Tokenizer.load(model)
+    chats, total = [], 0
+    for row in rows:
+        asked = "\n\n".join(filter(None, (row["instruction"], row.get("input"))))
+        turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": row["output"]}]
+        size = len(tokenizer.prompt_ids([Message(**turn) for turn in turns]))
+        if size <= LENGTH - 8 and len(chats) < steps * BATCH:
+            chats.append(json.dumps({"messages": turns}))
+            total += size
+    if len(chats) < steps * BATCH:
+        sys.exit(f"Only {len(chats)} rows are short enough: try --steps {len(chats) // BATCH}.")
+    (folder / "train.jsonl").write_text("\n".join(chats) + "\n")
+    return model, total
+
+
+def with_ft(side: str, model: Path, steps: int, tokens: int, folder: Path) -> Result:
+    """ft's engine process on a run of its own."""
+    from engine.config.load import load_text
+    from engine.runs.events import Step
+    from engine.runs.run import Run
+
+    recipe = {
+        "name": side,
+        "seed": SEED,
+        "backend": "mlx",
+        "model": {"base": str(model), "max_seq_length": LENGTH},
+        "data": {"train": str(folder / "train.jsonl"), "validation": 0, "packing": side == "ft-packed"},
+        "adapter": {"rank": RANK, "alpha": ALPHA},
+        "training": {
+            "epochs": 2, "batch_size": BATCH, "effective_batch_size": BATCH, "learning_rate": RATE,
+            "scheduler": "constant", "warmup_ratio": 0.0, "gradient_checkpointing": False,
+        },
+        "checkpoints": {"every": 10_000},
+    }  # fmt: skip
+    run = Run.create(load_text(json.dumps(recipe), folder / "train.yml"))
+    peak, log = watched(
+        [sys.executable, "-P", "-m", "engine.worker", str(run.folder)], folder / f"{side}.log"
+    )
+    done = [event for event in run.events() if isinstance(event, Step)]
+    if len(done) != 2 * steps:
+        sys.exit(log)
+    second = done[steps:]
+    first = sum(step.step_s for step in done[:steps])
+    seconds = sum(step.step_s for step in second)
+    return {"tokens": sum(step.tokens for step in second), "seconds": seconds, "first": first, "peak": peak,
+            "loss": sum(step.loss for step in second) / steps}  # fmt: skip
+
+
+def with_mlx_lm(side: str, model: Path, steps: int, tokens: int, folder: Path) -> Result:
+    """mlx-lm's command line on the same rows; it reports once a pass."""
+    settings = {
+        "lora_parameters": {"rank": RANK, "scale": ALPHA / RANK, "dropout": 0.0},
+        "optimizer": "adamw",
+        "optimizer_config": {"adamw": {"bias_correction": True, "weight_decay": 0.01}},
+    }
+    (folder / "lora.yaml").write_text(json.dumps(settings))
+    command = [
+        sys.executable, "-m", "mlx_lm", "lora", "--model", str(model), "--train", "--data", str(folder),
+        "--adapter-path", str(folder / "adapter"), "--batch-size", str(BATCH), "--iters", str(2 * steps),
+        "--num-layers", "-1", "--learning-rate", str(RATE), "--max-seq-length", str(LENGTH), "--mask-prompt",
+        "--steps-per-report", str(steps), "--save-every", "100000", "--seed", str(SEED),
+        "-c", str(folder / "lora.yaml"),
+    ]  # fmt: skip
+    peak, log = watched(command, folder / f"{side}.log")
+    told = re.findall(r"[Tt]rain loss ([\d.]+).*?([\d.]+) it/s", log.replace("It/sec", "it/s"), re.DOTALL)
+    if len(told) != 2:
+        sys.exit(log)
+    (_, first), (loss, second) = told
+    return {"tokens": tokens, "seconds": steps / float(second), "first": steps / float(first), "peak": peak,
+            "loss": float(loss)}  # fmt: skip
+
+
+def watched(command: list[str], file: Path) -> tuple[int, str]:
+    """Run a command to its end; its largest resident memory in bytes, and all that it said."""
+    with file.open("wb") as log:
+        child = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)
+        _, status, usage = os.wait4(child.pid, 0)
+    if status:
+        sys.exit(file.read_text())
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024), file.read_text()
+
+
+def table(results: dict[str, Result]) -> str:
+    """A Markdown table; the last side is what the others are compared with."""
+    base: dict[str, Any] = list(results.values())[-1]
+    lines = [
+        "| side | tokens/s | against the last | first pass | peak memory | mean loss |",
+        "|---|---|---|---|---|---|",
+    ]
+    for side, result in results.items():
+        speed, other = (r["tokens"] / r["seconds"] for r in (result, base))
+        lines.append(
+            f"| {side} | {speed:.0f} | {speed / other:.2f}× | {result['first']:.1f} s | "
+            f"{result['peak'] / 1e6:.0f} MB | {result['loss']:.3f} |"
+        )
+    return "\n".join([*lines, f"({os.cpu_count()} cores)"])
+
+
+if __name__ == "__main__":
+    main()

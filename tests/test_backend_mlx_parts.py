@@ -1,0 +1,85 @@
+"""The parts of the MLX backend by themselves: how a batch is laid out, and what is relied on in the packages."""
+
+import inspect
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.backends.mlx import memory
+from engine.backends.mlx.attention import Segments
+from engine.backends.mlx.layout import lay_out, rounded
+from tests.training import batch_of
+
+Lengths = st.lists(st.integers(2, 90), min_size=1, max_size=9)
+
+
+def test_lengths_are_rounded_to_a_few() -> None:
+    sizes = {rounded(size) for size in range(1, 4097)}
+    assert len(sizes) < 40
+    assert all(size <= rounded(size) <= max(16, 1.25 * size) for size in range(1, 4097))
+
+
+@given(Lengths, st.booleans())
+def test_every_token_is_laid_out_once(lengths: list[int], packed: bool) -> None:
+    examples = [[1 + 100 * i + j for j in range(size)] for i, size in enumerate(lengths)]
+    rows = lay_out(batch_of(examples, packed))
+    assert rows.trained_tokens == sum(lengths) - len(lengths)
+    ids, segments = rows.input_ids.ravel(), rows.segment_ids.ravel()
+    assert sorted(ids[segments > 0]) == sorted(token for example in examples for token in example)
+    # Every target is the token after its position, of the same example, in the batch's order.
+    where, targets = (part[: rows.trained_tokens] for part in (rows.where, rows.targets))
+    assert targets.tolist() == [token for example in examples for token in example[1:]]
+    assert (ids[where + 1] == targets).all()
+    assert (ids[where] == targets - 1).all()
+    assert (segments[where] == segments[where + 1]).all()
+    assert not rows.counted[rows.trained_tokens :].any()
+
+
+@given(Lengths)
+def test_folding_makes_no_row_longer_than_the_longest_example(lengths: list[int]) -> None:
+    rows = lay_out(batch_of([[7] * size for size in lengths], packed=True))
+    assert rows.input_ids.shape[1] == rounded(max(lengths))
+    assert len(rows.input_ids) <= len(lengths)
+
+
+@pytest.mark.parametrize("window", [None, 3])
+def test_a_token_sees_its_own_example_and_window(window: int | None) -> None:
+    segments = np.array([[1, 1, 1, 1, 2, 2, 0, 0]])
+    mask = np.array(Segments(mx.array(segments), window).make_mask(8))[0, 0]
+    for i in range(8):
+        for j in range(8):
+            near = i >= j and (window is None or i - j < window)
+            assert mask[i, j] == (near and segments[0, i] == segments[0, j])
+    assert Segments(None, None).make_mask(8) == "causal"
+
+
+def test_running_out_is_known_by_what_mlx_says() -> None:
+    metal = (
+        "[metal::malloc] Attempting to allocate 9 bytes which is greater than the maximum allowed buffer size"
+    )
+    buffer = "Command buffer execution failed: Insufficient Memory (kIOGPUCommandBufferCallbackErrorOutOfMemory)"
+    assert all(
+        memory.is_exhaustion(RuntimeError(text)) for text in (metal, buffer, "[malloc] Unable to allocate 9")
+    )
+    assert not memory.is_exhaustion(RuntimeError("[matmul] shapes do not match"))
+
+
+def test_what_is_called_on_apples_gpu_alone_is_there() -> None:
+    for name in ("set_wired_limit", "set_cache_limit", "get_active_memory", "get_peak_memory", "clear_cache"):
+        assert callable(getattr(mx, name))
+    assert not mx.metal.is_available() or "max_recommended_working_set_size" in mx.device_info()
+
+
+def test_mlx_lm_takes_what_is_passed() -> None:
+    from mlx_lm.generate import BatchGenerator
+    from mlx_lm.utils import MODEL_REMAPPING, load_model
+
+    assert {"lazy", "model_config", "get_model_classes", "trust_remote_code"} <= set(
+        inspect.signature(load_model).parameters
+    )
+    wanted = {"max_tokens", "stop_tokens", "completion_batch_size", "prefill_batch_size"}
+    assert wanted <= set(inspect.signature(BatchGenerator).parameters)
+    assert MODEL_REMAPPING["mistral"] == "llama"
