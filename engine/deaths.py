@@ -11,7 +11,15 @@ from engine.runs.state import last_word
 
 MEMORY_EXIT = 75
 """Exit code of an engine that ran out of memory and wrote no `failed`: its parent decides what follows."""
-MEMORY_SIGNS = ("out of memory", "not enough memory", "allocate memory", "bad_alloc", "bad allocation")
+MEMORY_SIGNS = (
+    "out of memory",
+    "not enough memory",
+    "allocate memory",
+    "unable to allocate",
+    "insufficient memory",
+    "bad_alloc",
+    "bad allocation",
+)
 NEAR = 0.8
 """Share of the memory limit from which a kill is taken for one by the system."""
 LOG_LINES = 12
