@@ -60,10 +60,11 @@ def run(side: str, rows: Path) -> dict[str, Any]:
     return result
 
 
-def recipe(rows: Path) -> str:
+def recipe(rows: Path, backend: str = "peft") -> str:
     return json.dumps(
         {
             "seed": SEED,
+            "backend": backend,
             "model": {"base": "starter", "max_seq_length": LENGTH},
             "data": {"train": str(rows), "validation": 0},
             "training": {
@@ -78,13 +79,13 @@ def recipe(rows: Path) -> str:
     )
 
 
-def with_ft(rows: Path) -> dict[str, Any]:
+def with_ft(rows: Path, backend: str = "peft") -> dict[str, Any]:
     """Train through the Python API: the real engine process, its own events."""
     import ft
     from engine.runs.events import Memory, Step
 
     file = rows.with_name("train.yml")
-    file.write_text(recipe(rows))
+    file.write_text(recipe(rows, backend))
     run = ft.train(file, folder=rows.with_name(f"run-{os.getpid()}"))
     run.wait()
     events = list(run.events(follow=False))
@@ -151,13 +152,26 @@ def with_trl(rows: Path, half: bool) -> dict[str, Any]:
     """Train with SFTTrainer on the rows in ft's own order."""
     import torch
     from peft import LoraConfig
-    from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
-    from trl import SFTTrainer
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from engine.models.resolve import resolve
 
     folder = resolve("starter").folder
     data, tokens = in_ft_order(rows, folder)
+    return {"tokens": tokens} | timed_training(
+        model=AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16 if half else torch.float32),
+        args=trl_settings(rows.with_name("trl"), half),
+        train_dataset=data,
+        processing_class=AutoTokenizer.from_pretrained(folder),
+        peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
+    )
+
+
+def timed_training(**settings: Any) -> dict[str, Any]:
+    """What SFTTrainer with these settings makes: losses, seconds of each step, peak memory in bytes."""
+    from transformers import TrainerCallback
+    from trl import SFTTrainer
+
     seconds: list[float] = []
 
     class Clock(TrainerCallback):  # type: ignore[misc]
@@ -167,20 +181,12 @@ def with_trl(rows: Path, half: bool) -> dict[str, Any]:
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
             seconds.append(time.perf_counter() - self.started)
 
-    dtype = torch.bfloat16 if half else torch.float32
-    trainer = SFTTrainer(
-        model=AutoModelForCausalLM.from_pretrained(folder, dtype=dtype),
-        args=trl_settings(rows.with_name("trl"), half),
-        train_dataset=data,
-        processing_class=AutoTokenizer.from_pretrained(folder),
-        peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
-        callbacks=[Clock()],
-    )
+    trainer = SFTTrainer(callbacks=[Clock()], **settings)
     trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return {"losses": losses, "tokens": tokens, "seconds": seconds, "peak": peak}
+    return {"losses": losses, "seconds": seconds, "peak": peak}
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:
