@@ -15,46 +15,51 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS = ROOT.parent / "shared" / "data" / "alpaca_en_demo.json"
 BATCH, LENGTH, RATE, SEED = 4, 512, 2e-4, 7
-SIDES = ("ft", "ft-system-allocator", "trl-bf16", "trl-fp32")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+@dataclass(frozen=True)
+class Side:
+    """One of those compared: what trains on a file of rows, and the Python and environment that it runs in."""
+
+    train: Callable[[Path], dict[str, Any]]
+    python: str = sys.executable
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def compare(script: str, about: str | None, sides: Mapping[str, Side]) -> None:
+    """The command line of `script`: train with each side in a process of its own, and print the table."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=Path, default=ROWS, help="alpaca rows as a JSON array")
     parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
+    parser.add_argument("--sides", nargs="+", choices=list(sides), default=list(sides))
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        side, rows = arguments.child
-        print(
-            json.dumps(
-                with_ft(Path(rows)) if side.startswith("ft") else with_trl(Path(rows), side == "trl-bf16")
-            )
-        )
+        name, rows = arguments.child
+        print(json.dumps(sides[name].train(Path(rows))))
         return
     if not arguments.rows.is_file():
         sys.exit(f"{arguments.rows} is not here; name a file of alpaca rows with --rows.")
     with tempfile.TemporaryDirectory() as folder:
         rows = Path(folder) / "rows.json"
         rows.write_text(json.dumps(json.loads(arguments.rows.read_text())[: BATCH * arguments.steps]))
-        results = {side: run(side, rows) for side in arguments.sides}
+        results = {name: run(script, name, sides[name], rows) for name in arguments.sides}
     print(table(results))
 
 
-def run(side: str, rows: Path) -> dict[str, Any]:
-    """One side in a process of its own."""
-    print(f"training with {side} …", file=sys.stderr, flush=True)
-    command = [sys.executable, __file__, "--child", side, str(rows)]
-    environment = os.environ | ({"FT_ALLOCATOR": "system"} if side == "ft-system-allocator" else {})
+def run(script: str, name: str, side: Side, rows: Path) -> dict[str, Any]:
+    """One side in a process of its own; -P, else a script could be taken for the package whose name it has."""
+    print(f"training with {name} …", file=sys.stderr, flush=True)
+    command = [side.python, "-P", script, "--child", name, str(rows)]
+    environment = os.environ | side.environment
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT, env=environment)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
@@ -208,5 +213,12 @@ def table(results: dict[str, dict[str, Any]]) -> str:
     return "\n".join([*lines, "", "losses by step", *losses, f"({os.cpu_count()} cores)"])
 
 
+SIDES = {
+    "ft": Side(with_ft),
+    "ft-system-allocator": Side(with_ft, environment={"FT_ALLOCATOR": "system"}),
+    "trl-bf16": Side(lambda rows: with_trl(rows, half=True)),
+    "trl-fp32": Side(lambda rows: with_trl(rows, half=False)),
+}
+
 if __name__ == "__main__":
-    main()
+    compare(__file__, __doc__, SIDES)

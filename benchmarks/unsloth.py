@@ -8,57 +8,17 @@ checkpointing), `ft-unsloth` is Unsloth under ft's loop. Each side is a process 
 with Unsloth run in .venv-unsloth. Speeds are real tokens, padding left out, over all steps but the first.
 """
 
-import argparse
-import json
-import os
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))
 
-from benchmarks.train import BATCH, LENGTH, ROWS, in_ft_order, table, timed_training, trl_settings, with_ft  # noqa: E402
+from benchmarks.train import LENGTH, Side, compare, in_ft_order, timed_training, trl_settings, with_ft  # noqa: E402
 
 PYTHON = ROOT / ".venv-unsloth" / "bin" / "python"
-SIDES = ("ft", "unsloth", "unsloth-checkpointing", "ft-unsloth")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rows", type=Path, default=ROWS, help="alpaca rows as a JSON array")
-    parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
-    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.child:
-        side, rows = arguments.child[0], Path(arguments.child[1])
-        print(json.dumps(CHILDREN[side](rows)))
-        return
-    if not arguments.rows.is_file():
-        sys.exit(f"{arguments.rows} is not here; name a file of alpaca rows with --rows.")
-    if not PYTHON.exists():
-        sys.exit("Unsloth has an environment of its own; make it with: make test-unsloth")
-    with tempfile.TemporaryDirectory() as folder:
-        rows = Path(folder) / "rows.json"
-        rows.write_text(json.dumps(json.loads(arguments.rows.read_text())[: BATCH * arguments.steps]))
-        results = {side: run(side, rows) for side in arguments.sides}
-    print(table(results))
-
-
-def run(side: str, rows: Path) -> dict[str, Any]:
-    """One side in a process of its own; -P, else this file would be taken for the package."""
-    print(f"training with {side} …", file=sys.stderr, flush=True)
-    python = sys.executable if side == "ft" else PYTHON
-    command = [str(python), "-P", __file__, "--child", side, str(rows)]
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT, env=environment)
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
+CPU = {"CUDA_VISIBLE_DEVICES": ""}
 
 
 def with_unsloth(rows: Path, checkpointing: bool) -> dict[str, Any]:
@@ -83,12 +43,14 @@ def with_unsloth(rows: Path, checkpointing: bool) -> dict[str, Any]:
     )
 
 
-CHILDREN: dict[str, Any] = {
-    "ft": with_ft,
-    "unsloth": lambda rows: with_unsloth(rows, False),
-    "unsloth-checkpointing": lambda rows: with_unsloth(rows, True),
-    "ft-unsloth": lambda rows: with_ft(rows, backend="unsloth"),
+SIDES = {
+    "ft": Side(with_ft, environment=CPU),
+    "unsloth": Side(lambda rows: with_unsloth(rows, False), str(PYTHON), CPU),
+    "unsloth-checkpointing": Side(lambda rows: with_unsloth(rows, True), str(PYTHON), CPU),
+    "ft-unsloth": Side(lambda rows: with_ft(rows, backend="unsloth"), str(PYTHON), CPU),
 }
 
 if __name__ == "__main__":
-    main()
+    if not PYTHON.exists():
+        sys.exit("Unsloth has an environment of its own; make it with: make test-unsloth")
+    compare(__file__, __doc__, SIDES)
