@@ -1,10 +1,14 @@
 """What each backend makes of a recipe: light tables, so that nobody has to load a backend to ask."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-BackendName = Literal["mlx", "unsloth", "peft"]
+from engine import plugins
+from engine.errors import MachineError
+
+BackendName = str
+"""mlx, unsloth, peft, or the name of another package's backend."""
 Device = Literal["cpu", "cuda", "mps"]
 Dtype = Literal["bf16", "fp16", "fp32"]
 Quantization = Literal["none", "8bit", "4bit"]
@@ -45,6 +49,47 @@ CAPABILITIES: Mapping[tuple[BackendName, Device], Capability] = {
     ("peft", "mps"): Capability(("bf16", "fp16", "fp32"), ("none",), OF_PEFT, STARTS),
 }
 """bitsandbytes holds 8-bit and 4-bit weights on CUDA and the CPU; torch computes fp16 on a CPU but slowly."""
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A backend of another package: the object that its entry point in the group `ft.backends` names.
+
+    The module that holds it is imported by whoever plans a run, so it must bring in nothing heavy.
+    """
+
+    load: Callable[..., Any]
+    """`load(plan, config, folder, *, adapter, training)` makes an `engine.backends.base.Backend`, as
+    `engine.backends.load_backend` says; called in the engine's process alone, and may import what it likes."""
+    capability: Capability
+    note: str
+    """What it computes on, in a few words."""
+    device: Device = "cpu"
+    """Whose memory a plan counts."""
+    problem: Callable[[], str] = str
+    """Why it cannot train on this machine; empty where it can."""
+
+
+def plugin(name: BackendName) -> Plugin:
+    """The backend of another package. Raises MachineError where it does not load, or is no backend."""
+    found = plugins.load(name)
+    if not isinstance(found, Plugin):
+        raise MachineError(
+            f"backend: {name} names {type(found).__name__}, which is no engine.capabilities.Plugin",
+            "Its package is for another version of ft; use backend: auto.",
+        )
+    return found
+
+
+def capability(backend: BackendName, device: Device) -> Capability:
+    """What a backend can do on a device; nothing, where it is another package's and does not load."""
+    own = CAPABILITIES.get((backend, device))
+    if own is not None:
+        return own
+    try:
+        return plugin(backend).capability
+    except MachineError:  # whoever chooses a backend tells it
+        return Capability((), (), ())
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
-"""Backends: what computes. `load_backend` brings up the one that the plan chose."""
+"""Backends: what computes. `load_backend` brings up the one that the plan chose, ft's own or another package's."""
 
 from pathlib import Path
 
 from engine.backends.base import Backend
+from engine.capabilities import plugin
 from engine.config.schema import TrainConfig
 from engine.plan import Plan
 
@@ -22,6 +23,9 @@ def load_backend(
         from engine.backends.mlx.backend import MlxBackend
 
         return MlxBackend.load(plan, config, folder, adapter=adapter, training=training)
+    if plan.backend != "peft":
+        brought: Backend = plugin(plan.backend).load(plan, config, folder, adapter=adapter, training=training)
+        return brought
     from engine.backends.torch.backend import TorchBackend
 
     return TorchBackend.load(plan, config, folder, adapter=adapter, training=training)

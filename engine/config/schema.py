@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from engine.config.adapters import Adapter
+from engine.config.backends import BackendKey
 from engine.config.combinations import impossible
 from engine.config.values import NO, Auto, AutoSwitch, PositiveInt, Section, Switch, Text, Whole, pattern
 
@@ -189,7 +190,7 @@ class TrainConfig(Section):
     """Words to find the run by: `tag:sql` in the app's Runs and in `ft runs list --filter`."""
     seed: Annotated[int, Field(ge=0, lt=2**31), Whole] = 42
     """Fixes row order, split, adapter start and dropout."""
-    backend: Literal["auto", "mlx", "unsloth", "peft"] = "auto"
+    backend: BackendKey = "auto"
     """What computes: `mlx` is Apple's MLX; `unsloth` is Unsloth on CUDA; `peft` is transformers + PEFT anywhere."""
     model: Model
     data: Data

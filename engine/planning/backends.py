@@ -3,7 +3,8 @@
 import dataclasses
 from dataclasses import dataclass
 
-from engine.capabilities import BackendName, Device
+from engine import plugins
+from engine.capabilities import BackendName, Device, plugin
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError, FtError, MachineError
 from engine.hardware.probe import Machine
@@ -55,12 +56,12 @@ def choose(machine: Machine, config: TrainConfig | None = None, architecture: st
     Raises MachineError where the backend is not installed; ConfigError where it refuses a key of the recipe,
     or was asked for by name and does not know the model.
     """
-    found = standings(machine, config, architecture)
     if config is not None and config.backend != "auto":
-        one = next(one for one in found if one.backend == config.backend)
+        one = _standing(config.backend, machine, config, architecture)
         if one.problem is not None:
             raise one.problem
         return Chosen(one.backend, one.device, one.note, f"{one.note}, as train.yml asks")
+    found = [_standing(backend, machine, config, architecture) for backend in NEEDS]
     passed_over: list[str] = []
     for one in found:
         against = one.unasked or (one.problem.message.rstrip(".") if one.problem else "")
@@ -75,16 +76,18 @@ def choose(machine: Machine, config: TrainConfig | None = None, architecture: st
 def standings(
     machine: Machine, config: TrainConfig | None = None, architecture: str | None = None
 ) -> list[Standing]:
-    """Every backend that a recipe can name, in the order in which `auto` tries them.
+    """Every backend that a recipe can name, in the order in which `auto` tries them; other packages' last.
 
     Without a recipe or a kind of model, nothing that depends on it speaks against a backend.
     """
-    return [_standing(backend, machine, config, architecture) for backend in NEEDS]
+    return [_standing(backend, machine, config, architecture) for backend in (*NEEDS, *plugins.installed())]
 
 
 def _standing(
     backend: BackendName, machine: Machine, config: TrainConfig | None, architecture: str | None
 ) -> Standing:
+    if backend not in NEEDS:
+        return _brought(backend, machine, config)
     device, note, unasked = _place(backend, machine)
     problem: FtError | None = _missing(backend, machine)
     if problem is None and architecture is not None:
@@ -92,6 +95,22 @@ def _standing(
     if problem is None and config is not None:
         problem = refusal(config, backend, dataclasses.replace(machine, device=device))
     return Standing(backend, device, note, problem, unasked)
+
+
+def _brought(backend: BackendName, machine: Machine, config: TrainConfig | None) -> Standing:
+    """The standing of another package's backend."""
+    unasked = "another package brings it, and it is taken when asked for"
+    try:
+        there = plugin(backend)
+    except MachineError as error:
+        return Standing(backend, machine.device, "", error, unasked)
+    against = there.problem()
+    problem: FtError | None = (
+        MachineError(f"The {backend} backend cannot train here: {against}") if against else None
+    )
+    if problem is None and config is not None:
+        problem = refusal(config, backend, dataclasses.replace(machine, device=there.device))
+    return Standing(backend, there.device, f"{backend}: {there.note}", problem, unasked)
 
 
 def _place(backend: BackendName, machine: Machine) -> tuple[Device, str, str]:

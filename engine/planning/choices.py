@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from engine.capabilities import BackendName, Dtype
+from engine.capabilities import BackendName, Dtype, capability
 from engine.config.adapters import PROMPT_TYPES
 from engine.config.schema import TrainConfig
 from engine.hardware.probe import Machine
@@ -33,6 +33,9 @@ def precision(config: TrainConfig, machine: Machine, backend: BackendName) -> Pr
     wanted = config.training.precision
     full = config.adapter.type == "none"
     compute, why = _compute_dtype(wanted, machine, backend)
+    able = capability(backend, machine.device).precisions
+    if compute not in able:  # another package's backend
+        compute, why = able[0], f"{able[0]} arithmetic: what {backend} has"
     if full:
         return Precision("fp32", compute, f"{why}; weights stay fp32, as every one of them is trained")
     if backend in ("mlx", "unsloth"):

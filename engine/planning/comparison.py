@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.capabilities import CAPABILITIES, BackendName, Device, Translation
+from engine.capabilities import BackendName, Device, Translation, capability
 from engine.config.schema import TrainConfig
 from engine.errors import FtError
 from engine.hardware.probe import Machine
@@ -94,7 +94,7 @@ def _column(
         standing.unasked,
         {MODEL: architecture, **values(settled)},
         {MODEL: model, **translations(settled, backend, machine)},
-        CAPABILITIES[backend, standing.device].exact_resume,
+        capability(backend, standing.device).exact_resume,
         plan,
     )
 

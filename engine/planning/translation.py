@@ -1,6 +1,6 @@
 """What a backend makes of the keys of one recipe, on one machine, for one kind of model."""
 
-from engine.capabilities import ANY, CAPABILITIES, ON_DEVICE, TRANSLATIONS, BackendName, Translation
+from engine.capabilities import ANY, ON_DEVICE, TRANSLATIONS, BackendName, Translation, capability
 from engine.config.adapters import KEYS
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError
@@ -52,7 +52,7 @@ def refusal(config: TrainConfig, backend: BackendName, machine: Machine) -> Conf
 
 
 def _of(key: str, value: str, backend: BackendName, machine: Machine) -> Translation:
-    able = CAPABILITIES[backend, machine.device]
+    able = capability(backend, machine.device)
     known: dict[str, tuple[str, ...]] = {
         "adapter.type": able.adapters,
         "adapter.init": able.inits,
