@@ -91,6 +91,7 @@ class DatasetsScreen(DataMoves):
                 hint = message.opened.hint or "Put rows in it, or choose another file."
                 self._refuse(message.opened.evidence, hint)
             self.read_lengths(self.source, self.shown.view)
+        self.row.recount(message.opened)
         self._about()
 
     def on_data_asking_rows(self, message: DataAsking.Rows) -> None:

@@ -7,6 +7,7 @@ import threading
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 
 from engine.data.csv_rows import Csv
@@ -136,36 +137,51 @@ class CsvRows(IndexedRows):
 
     def _starts(self) -> Iterator[tuple[int, int]]:
         with self.path.open("rb") as file:
-            lines = _Lines(file)
-            # Latin-1 turns every byte into a character, so that a row that is not UTF-8 is one broken row.
-            reader = csv.reader(lines, delimiter=self._delimiter, strict=True)
-            next(reader, None)
-            while True:
-                offset, number = lines.offset, reader.line_num + 1
+            after_header = islice(self._records(_Lines(file)), 1, None)
+            yield from ((offset, number) for offset, number, filled in after_header if filled)
+
+    def _records(self, lines: "_Lines") -> Iterator[tuple[int, int, bool]]:
+        """Byte offset and line number of each record, and whether there is anything in it."""
+        offset, number = 0, 1
+        for line in lines:
+            if '"' not in line:
+                filled = bool(line.rstrip("\r\n"))
+            else:  # it may go on over the next lines: csv knows, and takes as many as it needs
                 try:
-                    record = next(reader, None)
+                    rest = chain([line], lines)
+                    filled = bool(next(csv.reader(rest, delimiter=self._delimiter, strict=True)))
                 except csv.Error as error:
                     raise self._table.broken(number, error) from error
-                if record is None:
-                    return
-                if record:
-                    yield offset, number
+            yield offset, number, filled
+            offset, number = lines.offset, lines.number + 1
 
 
 class _Lines:
-    """Lines of a file as Latin-1, ended by any of \\n, \\r and \\r\\n; `offset` is where the next one starts."""
+    """Lines of a file, ended by any of \\n, \\r and \\r\\n; `offset` is where the next one starts.
+
+    They are read as Latin-1, which turns every byte into a character: a row that is not UTF-8 is one broken row.
+    """
 
     def __init__(self, file: io.BufferedReader) -> None:
-        self._lines = (
-            part for line in file for part in re.findall(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", line)
-        )
+        self._lines = (part for line in file for part in _parted(line))
         self.offset = 0
+        self.number = 0
+        """Lines that were read."""
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
         line = next(self._lines)
-        body: bytes = line.removeprefix(BOM) if self.offset == 0 else line
+        body = line.removeprefix(BOM) if self.offset == 0 else line
         self.offset += len(line)
+        self.number += 1
         return body.decode("latin-1")
+
+
+def _parted(line: bytes) -> Sequence[bytes]:
+    """A line that ends with \\n, parted where \\r stands alone."""
+    if line.count(b"\r") == line.endswith(b"\r\n"):
+        return (line,)
+    parts: list[bytes] = re.findall(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", line)
+    return parts

@@ -12,6 +12,10 @@ from screens.widgets.tokens import TokenView
 class RowPane(Vertical):
     """A row's tokens, or words about why there are none."""
 
+    def __init__(self, id: str | None = None) -> None:  # noqa: A002 - Textual's own name
+        super().__init__(id=id)
+        self._row: RowView | None = None
+
     def compose(self) -> ComposeResult:
         yield Static(id="about", markup=False)
         yield Static(id="problem", markup=False)
@@ -36,11 +40,18 @@ class RowPane(Vertical):
         else:
             self.tokens.show_text(row.raw)
         self._problem(row.problem, opened.hint if opened and not opened.form else "")
-        self.border_title = " · ".join(_title(row, opened))
+        self._row = row
+        self.recount(opened)
+
+    def recount(self, opened: Opened | None) -> None:
+        """Say anew which row it is, once more rows are counted."""
+        if self._row is not None:
+            self.border_title = " · ".join(_title(self._row, opened))
 
     def say(self, problem: str, hint: str) -> None:
         """Say what is wrong in the place of a row; nothing where `problem` is empty."""
         self._problem(problem, hint)
+        self._row = None
         if problem:
             self.about("")
             self.tokens.show_text("")
