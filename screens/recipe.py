@@ -60,8 +60,7 @@ class RecipeScreen(RecipeFiles):
             self.query_one(Panes).here = pane
 
     def action_edit(self) -> None:
-        self.pane = "text"
-        self.query_one(Editor).focus()
+        self._enter("text")
 
     def action_next_pane(self) -> None:
         self._enter(PANES[(PANES.index(self.pane) + 1) % len(PANES)])
@@ -77,7 +76,9 @@ class RecipeScreen(RecipeFiles):
             "form": self.query_one(Form).fields,
             "plan": self.query_one(PlanView),
         }
-        self.call_after_refresh(self.set_focus, targets[pane])
+        self.set_focus(targets[pane])  # at once: what is typed next is meant for it
+        if self.focused is not targets[pane]:  # a pane that is only now shown
+            self.call_after_refresh(self.set_focus, targets[pane])
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         for pane, kind in (("text", Editor), ("form", Form), ("plan", PlanView)):
@@ -97,10 +98,8 @@ class RecipeScreen(RecipeFiles):
     # Problems
 
     def _go_to(self, problem: Problem) -> None:
-        editor = self.query_one(Editor)
-        self.pane = "text"
-        editor.focus()
-        editor.move_cursor((max(problem.place.line - 1, 0), max(problem.place.column - 1, 0)), center=True)
+        self._enter("text")
+        self.query_one(Editor).go_to(max(problem.place.line - 1, 0), max(problem.place.column - 1, 0))
 
     def action_next_problem(self) -> None:
         row, column = self.query_one(Editor).cursor_location
@@ -117,7 +116,9 @@ class RecipeScreen(RecipeFiles):
         found = await asyncio.to_thread(check, self.text, self.place)
         if found.problems:
             first = found.problems[0]
-            self.host.fail(ConfigError(f"{counted_problems(len(found.problems))} to mend first", str(first)))
+            self.host.fail(
+                ConfigError(f"{counted_problems(len(found.problems))} to mend first", first.message)
+            )
             self._go_to(first)
             return
         if self.plan is not None and self.plan.fits == "no":

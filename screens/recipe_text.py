@@ -195,5 +195,5 @@ class RecipeText(FtScreen):
 
     @work(exclusive=True, group="difference")
     async def action_diff(self) -> None:
-        title = f"{self.title_of_file}: not saved"
+        title = f"{self.title_of_file}: changes since it was saved"
         await self.app.push_screen_wait(Difference(title, self.in_file or "", self.text))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from textual.pilot import Pilot
 
 from engine.client import Cancelled
@@ -67,6 +68,16 @@ SHAPE = ModelShape(
 LENGTHS = np.full(280, 90, dtype=np.int64)
 
 
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str | None = RECIPE) -> Path:
+    """A folder with a recipe, or an empty one, in which the app is started."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    if recipe is not None:
+        (folder / "train.yml").write_text(recipe, encoding="utf-8")
+    return folder
+
+
 def field(name: str) -> Field:
     """The field of a dotted key."""
     return next(one for one in fields() if one.name == name)
@@ -99,7 +110,7 @@ class Planner:
 class RecipeApp(FtApp):
     """The real app, with that planner, noting which recipes it is asked to train."""
 
-    CSS_PATH = Path(app.__file__).with_name("app.tcss")
+    CSS_PATH = str(Path(app.__file__).with_name("app.tcss"))
 
     def __init__(self) -> None:
         super().__init__(start="recipe")

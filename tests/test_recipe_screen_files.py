@@ -9,16 +9,13 @@ from engine import paths
 from engine.config.profiles import profile_names, profile_text
 from screens.widgets.confirm import Confirm
 from screens.widgets.recipe_dialogs import AskPath, Difference, PickProfile, ProfileList
-from tests.recipe_pilot import RECIPE, Seen, recipe_screen
+from tests.recipe_pilot import RECIPE, Seen, project, recipe_screen
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder, where the app is started."""
-    made = tmp_path / "project"
-    made.mkdir()
-    monkeypatch.chdir(made)
-    return made
+    return project(tmp_path, monkeypatch, None)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from textual.pilot import Pilot
 
 from screens.recipe import RecipeScreen
 from tests.app_pilot import freeze, until
-from tests.recipe_pilot import RECIPE, RecipeApp
+from tests.recipe_pilot import RECIPE, RecipeApp, project
 
 SIZES = [(80, 24), (120, 36), (200, 50)]
 Compare = Callable[..., bool]
@@ -18,12 +18,9 @@ Compare = Callable[..., bool]
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the app is started."""
-    made = tmp_path / "project"
-    made.mkdir()
-    monkeypatch.chdir(made)
     monkeypatch.setenv("COLORTERM", "truecolor")
     freeze(monkeypatch)
-    return made
+    return project(tmp_path, monkeypatch, None)
 
 
 async def screen_of(pilot: Pilot[Any]) -> RecipeScreen:

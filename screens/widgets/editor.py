@@ -6,6 +6,7 @@ from typing import NamedTuple, Self
 from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
+from textual import events
 from textual.cache import LRUCache
 from textual.color import Color
 from textual.document._document import EditResult
@@ -77,6 +78,21 @@ class Editor(TextArea):
         self.refresh()
 
     # Editing
+
+    async def _on_key(self, event: events.Key) -> None:
+        if event.key == "escape":  # Textual's would go on to the form, where the next key would be typed
+            event.stop()
+            event.prevent_default()
+            self.screen.set_focus(None)
+        else:
+            await super()._on_key(event)
+
+    def go_to(self, line: int, column: int) -> None:
+        """Move the cursor, both counted from 0, into the middle of the rows; to the left as far as it goes."""
+        self.move_cursor((line, column))
+        x, y = self._cursor_offset
+        left = 0 if x + self.gutter_width < self.size.width else None
+        self.scroll_to(left, y - self.size.height // 2, animate=False)
 
     def change_to(self, text: str) -> None:
         """Another text by one edit that can be undone: only what differs is replaced, the cursor stays."""

@@ -46,6 +46,7 @@ class Fields(FieldLines, can_focus=True, inherit_bindings=False):
         Binding("backspace", "back", show=False),
         Binding("delete", "delete", show=False),
         Binding("ctrl+u", "clear", show=False),
+        Binding("escape", "leave", show=False),
     ]
 
     # Going about
@@ -76,6 +77,9 @@ class Fields(FieldLines, can_focus=True, inherit_bindings=False):
         else:
             self.action_go(1)
 
+    def action_leave(self) -> None:
+        self.screen.set_focus(None)
+
     def on_focus(self) -> None:
         self.go_to(self.here)
 
@@ -95,16 +99,17 @@ class Fields(FieldLines, can_focus=True, inherit_bindings=False):
     # Changing
 
     def check_consume_key(self, key: str, character: str | None) -> bool:
+        """All letters: where they mean nothing they must not be taken for commands. Space turns a choice."""
         if character is None or not character.isprintable():
             return False
-        return self.here.kind != "choice" or self._starting_with(character) is not None
+        return self.here.kind != "choice" or character != " "
 
     def _starting_with(self, character: str) -> str | None:
         """The choice that is meant by its first letter; the next of them where the one at hand has it too."""
         words, now = self.here.choices, self.value(self.here) or self.here.default
         after = words.index(now) + 1 if now in words else 0
         found = (word for word in (*words[after:], *words[:after]) if word.startswith(character.lower()))
-        return None if character == " " else next(found, None)
+        return next(found, None)
 
     def on_key(self, event: events.Key) -> None:
         if not event.character or not self.check_consume_key(event.key, event.character):
@@ -115,6 +120,8 @@ class Fields(FieldLines, can_focus=True, inherit_bindings=False):
             self._insert(event.character)
         elif word := self._starting_with(event.character):
             self.post_message(FieldChanged(self.here, word))
+        else:
+            self.app.bell()
 
     def on_paste(self, event: events.Paste) -> None:
         if self.here.kind != "choice":

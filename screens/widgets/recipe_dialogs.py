@@ -63,8 +63,9 @@ def difference_lines(before: str, after: str) -> list[Content]:
     lines = [Content.styled(line, styles.get(line[:1], "")) for line in found]
     if lines:
         return lines
-    same = before == after
-    return [Content("The text is as in the file." if same else "Only line breaks differ from the file.")]
+    if before == after:
+        return [Content("There are none: the text is as in the file.")]
+    return [Content("Only line breaks differ from the file.")]
 
 
 class ProfileList(OptionList):
