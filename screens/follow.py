@@ -159,6 +159,8 @@ class Tail:
         self.run = run
         self.token = token
         self._offset = 0
+        self._absent = False
+        """Whether the file of events was not there when it was looked at last."""
         self._log_offset: int | None = None
         self._alive: bool | None = None
         self._planned: float | None = None
@@ -208,12 +210,14 @@ class Tail:
         try:
             size = self.run.events_file.stat().st_size
         except FileNotFoundError:
-            size = 0
             if not self.run.folder.is_dir():
                 raise
-        if size < self._offset:
+            self._absent = True  # what was read stays until there is something else
+            return
+        if size < self._offset or (self._absent and self._offset):
             self._offset = 0
             yield StartedOver(self.token)
+        self._absent = False
         if size == self._offset:
             return
         events, offset = log.chunk(self.run.events_file, self._offset, CHUNK)

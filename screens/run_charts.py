@@ -98,7 +98,7 @@ class RunCharts:
             self._marked = marked
             charts[0].set_marks(_marks(view, options))
         for chart in charts:
-            chart.redraw()
+            chart.call_next(chart.redraw)  # each in a turn of its own, between which keys are heard
 
     def forget(self) -> None:
         """The charts have been given something else."""

@@ -116,13 +116,12 @@ class Chart(Widget, can_focus=True):
         now = self._signature()
         if now == self._drawn:
             return
-        if self._whole or not self.display or self.size != self._size_drawn:
+        if not self.display or self.size != self._size_drawn:
             self.refresh()
             return
-        before = self._frame
-        self._drawn = now
+        before, self._drawn = self._frame, now
         self._draw()
-        changed = list(changes(before, self._frame))
+        changed = [] if self._whole else list(changes(before, self._frame))
         if changed:
             self.refresh(*(Region(x, y, width, 1) for x, y, width in changed))
 
