@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 MISSING = "–"
@@ -12,12 +13,7 @@ def size(count: float | None) -> str:
     """Bytes in powers of ten, three digits: `512 B`, `3.4 kB`, `76.1 MB`, `2.13 GB`, `36.0 GB`."""
     if count is None:
         return MISSING
-    value, unit = float(count), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if abs(value) < 999.5:
-            break
-        value, unit = value / 1000, larger
-    return f"{value:.0f} B" if unit == "B" else f"{_three_digits(value)} {unit}"
+    return _scaled(float(count), (" B", " kB", " MB", " GB", " TB"))
 
 
 def count(number: float | None) -> str:
@@ -29,12 +25,7 @@ def short_count(number: float | None) -> str:
     """A large number in short: `950`, `12.4k`, `135M`, `7.62B`."""
     if number is None:
         return MISSING
-    value, unit = float(number), ""
-    for larger in ("k", "M", "B", "T"):
-        if abs(value) < 999.5:
-            break
-        value, unit = value / 1000, larger
-    return f"{value:.0f}" if not unit else f"{_three_digits(value)}{unit}"
+    return _scaled(float(number), ("", "k", "M", "B", "T"))
 
 
 def percent(share: float | None) -> str:
@@ -99,6 +90,14 @@ def one_line(text: str, width: int = 100) -> str:
     """Text without line breaks or control characters, cut to `width` characters."""
     flat = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return flat if len(flat) <= width else flat[: width - 1] + "…"
+
+
+def _scaled(value: float, units: Sequence[str]) -> str:
+    """A number in the largest unit that it fills, each a thousand of the one before."""
+    at = 0
+    while abs(value) >= 999.5 and at < len(units) - 1:
+        value, at = value / 1000, at + 1
+    return f"{value:.0f}{units[0]}" if at == 0 else f"{_three_digits(value)}{units[at]}"
 
 
 def _three_digits(value: float) -> str:

@@ -10,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 from textual import work
 from textual.containers import Horizontal, Vertical
-from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import OptionList, Static
@@ -21,27 +20,14 @@ from screens import format as words
 from screens.base import FtScreen
 from screens.messages import MachineSampled, RunsChanged
 from screens.next_step import NextStep, next_step
-from screens.widgets.spark import spark
+from screens.run_row import coloured, row
 
 if TYPE_CHECKING:
     from engine.hardware.probe import Machine
-    from engine.runs.index import RunSummary
 
 RECIPE = Path("train.yml")
 RECENT = 30
 """Runs that are listed; the Runs screen has all."""
-SIGNS = {
-    "running": "●",
-    "paused": "‖",
-    "completed": "✓",
-    "stopped": "■",
-    "failed": "✗",
-    "dead": "✗",
-    "queued": "…",
-}
-"""A sign beside the word: the state is never told by colour alone."""
-SIGN_WIDTH = 11
-STYLES = {"running": "$success", "paused": "$warning", "failed": "$error", "dead": "$error"}
 
 
 @dataclass(frozen=True)
@@ -250,28 +236,6 @@ def described(ability: Ability) -> list[tuple[str, str]]:
     else:
         lines.append(("up to", "nothing now: too little memory is free"))
     return lines
-
-
-def row(run: "RunSummary", width: int, now: float) -> str:
-    """A run in one line of at most `width` columns: sign, state, name, step, loss, sparkline, age."""
-    state = run.state
-    sign = f"{SIGNS[state.status]} {state.status:<{SIGN_WIDTH - 2}}"
-    where = f"{state.step}/{state.total}" if state.total else f"{state.step}" if state.step else words.MISSING
-    age = words.ago(state.updated or run.created, now)
-    tail = f" {where:>9}  {words.loss(state.loss):>6}"
-    if width >= 68:
-        tail += f"  {spark(run.losses, 14):<14}"
-    if width >= 56:
-        tail += f"  {age:>10}"
-    room = max(width - len(sign) - len(tail) - 1, 4)
-    name = run.name if len(run.name) <= room else run.name[: room - 1] + "…"
-    return f"{sign} {name:<{room}}{tail}"
-
-
-def coloured(line: str, run: "RunSummary") -> Content:
-    """A row with the colour of its state, which also has a sign and a word."""
-    style = STYLES.get(run.state.status)
-    return Content(line).stylize(style, 0, SIGN_WIDTH) if style else Content(line)
 
 
 def bar(share: float, width: int) -> str:

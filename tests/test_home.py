@@ -13,8 +13,9 @@ from engine.runs.events import Failed, Finished
 from engine.runs.index import Index
 from engine.runs.lock import holding, take
 from ft.app import FtApp
-from screens.home import HomeScreen, row
+from screens.home import HomeScreen
 from screens.next_step import next_step
+from screens.run_row import row
 from tests.app_pilot import MACHINE, NOW, freeze, until
 from tests.run_fixtures import STARTED, make_run
 
