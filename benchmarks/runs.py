@@ -4,7 +4,8 @@
 
 The runs are written by hand into a folder of their own: a recipe, and events of so many steps with an
 evaluation each fiftieth. *Cold* has no cache at all; *started* is a new process's first look with a cache;
-*again* is what the app does each second; *one grows* is that while one run appends a step each time.
+*again* is what the app does each second; *one grows* is that while one run appends a step each time;
+*two compared* is what `c` in the app asks for, which must not depend on how long the runs are.
 The median of the rounds is reported, with the processor's time beside it: other work on the machine hits
 wall time first.
 """
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from engine import paths
 from engine.config.load import load_text
+from engine.runs.compare import compare
 from engine.runs.events import Eval, Event, Finished, Memory, Started, Step, encode
 from engine.runs.index import FILE, Index
 from engine.runs.run import Run
@@ -105,6 +107,8 @@ def main() -> None:
         index.refresh()
         time.sleep(2.1)  # the runs folder's own listing is only trusted when it is older than this
         report("index, again", index.refresh, 50)
+        left, right = index.refresh()[:2]
+        report("two compared", lambda: compare(left, right), 20)
         growing, numbers = next(iter(Run.all())), iter(range(10_000, 10**6))
         report("index, one grows", grow, 50)
         print(f"\ncache: {(paths.cache() / FILE).stat().st_size / 1e6:.1f} MB")
