@@ -117,6 +117,7 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     dataset = _prepare(run, config, model, control)
     if resume:
         _same_data(run, dataset)
+        config = _same_backend(run, config)
     plan = _plan(run, config, model, dataset, force)
     _poll(control)
 
@@ -144,6 +145,12 @@ def _same_data(run: Run, dataset: "Dataset") -> None:
         )
 
 
+def _same_backend(run: Run, config: "TrainConfig") -> "TrainConfig":
+    """A run goes on with what it was begun with, also where `auto` would now take another."""
+    begun = run.plan
+    return config if begun is None else config.model_copy(update={"backend": begun.backend})
+
+
 def _remember_speed(run: Run, plan: "Plan") -> None:
     """Let later plans estimate their time from what this run took."""
     from engine.hardware.speed import key, remember
@@ -151,7 +158,7 @@ def _remember_speed(run: Run, plan: "Plan") -> None:
     seconds = [event.step_s for event in run.events() if isinstance(event, Step)]
     if seconds:
         under = key(plan.backend, plan.device, plan.compute_dtype)
-        remember(under, plan.flops * len(seconds) / plan.steps / sum(seconds))
+        remember(under, plan.flops * len(seconds) / plan.steps, sum(seconds))
 
 
 def _resolve(run: Run, config: "TrainConfig", control: Control) -> "LocalModel":

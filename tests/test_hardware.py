@@ -163,9 +163,9 @@ def test_the_driver_library_is_understood(tmp_path: Path) -> None:
 
 def test_a_finished_runs_speed_is_known_to_the_next_plan(ft_home: Path) -> None:
     assert speed.known() == {}
-    speed.remember(speed.key("peft", "cpu", "fp32"), 8e10)
-    speed.remember(speed.key("peft", "cpu", "bf16"), 2e11)
-    speed.remember(speed.key("mlx", "cpu", "fp32"), 1e9)
+    speed.remember(speed.key("peft", "cpu", "fp32"), 8e13, 1000.0)
+    speed.remember(speed.key("peft", "cpu", "bf16"), 2e13, 100.0)
+    speed.remember(speed.key("mlx", "cpu", "fp32"), 1e12, 1000.0)
     assert probe().flops == {"cpu/fp32": 8e10, "cpu/bf16": 2e11, "mlx/cpu/fp32": 1e9}
 
 

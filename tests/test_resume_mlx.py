@@ -54,6 +54,19 @@ def test_a_stopped_run_ends_with_the_bytes_of_one_that_never_stopped(
     assert losses(job) == losses(unbroken)
 
 
+def test_a_run_goes_on_with_the_backend_that_it_was_begun_with(tiny_model: Path, tmp_path: Path) -> None:
+    """Here `auto` would take peft, as it may elsewhere once a package is gone or has come."""
+    job = Job.make(tiny_model, tmp_path, backend="mlx")
+    assert job.train(StopAtPoll(job.run, 12)) == "stopped"
+    (job.run.folder / "plan.json").write_text(job.plan.to_json())
+    recipe = job.run.folder / "train.yml"
+    recipe.write_text(recipe.read_text().replace("backend: mlx", "backend: auto"))
+    assert job.run.config.backend == "auto"
+    in_a_process(job, checkpoints.latest(job.run.folder))
+    assert job.run.plan is not None
+    assert job.run.plan.backend == "mlx"
+
+
 def test_a_run_looks_like_one_on_torch(unbroken: Job, tiny_model: Path, tmp_path: Path) -> None:
     other = Job.make(tiny_model, tmp_path, backend="peft", training={"precision": "fp32"})
     assert other.train() == "completed"

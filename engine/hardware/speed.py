@@ -27,11 +27,17 @@ def key(backend: str, device: str, compute_dtype: str) -> str:
     return f"{'mlx/' if backend == 'mlx' else ''}{device}/{compute_dtype}"
 
 
-def remember(under: str, flops_per_second: float) -> None:
-    """Keep a finished run's figure under its `key`; the newest counts. Raises OSError where it cannot be kept."""
+ENOUGH_FLOPS = 1e12
+"""A smaller run tells of overheads and not of arithmetic: with its figure, a large model's plan was wrong by ten."""
+
+
+def remember(under: str, flops: float, seconds: float) -> None:
+    """Keep what a finished run reached under its `key`; the newest counts. Raises OSError where it cannot be kept."""
+    if flops < ENOUGH_FLOPS:
+        return
     path = _file()
     path.parent.mkdir(parents=True, exist_ok=True)
-    body = known() | {under: flops_per_second}
+    body = known() | {under: flops / seconds}
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
         file.write(json.dumps(body, sort_keys=True))
     Path(file.name).replace(path)
