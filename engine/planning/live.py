@@ -2,6 +2,7 @@
 
 import time
 from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,25 @@ Stamp = tuple[str, int, int]
 """A file's path, size in bytes and time of change in nanoseconds; -1 where it is not there."""
 
 
+@dataclass(frozen=True)
+class Look:
+    """What was seen of the data."""
+
+    limit: int
+    """The `max_seq_length` under which it was seen."""
+    lengths: Lengths
+    """Tokens of the sampled rows, int64 `[count]`."""
+    share: float
+    """How much of them is trained."""
+    rows: int
+    """How many rows there are in all."""
+
+    def holds(self, limit: int) -> bool:
+        """Whether it looks the same under another limit: neither cuts a row."""
+        longest = int(self.lengths.max())
+        return limit == self.limit or (longest < self.limit and longest <= limit)
+
+
 class Planner:
     """Plans recipes again and again in one process, quicker than `engine.planning.look` and to the same plan."""
 
@@ -33,7 +53,7 @@ class Planner:
         self._machine: tuple[float, Machine] | None = None
         self._shapes: dict[Stamp, ModelShape] = {}
         self._encoder: tuple[object, RowEncoder] | None = None
-        self._looks: OrderedDict[str, tuple[Lengths, float, int]] = OrderedDict()
+        self._looks: OrderedDict[tuple[str, int], Look] = OrderedDict()
 
     def plan(self, text: str, path: Path) -> Plan:
         """The plan of a recipe's text that stands, or would stand, at `path`.
@@ -43,15 +63,15 @@ class Planner:
         """
         config = load_text(text, path).config
         folder = on_disk(config.model.base, config.model.revision)
-        lengths, share, rows = self._look(config, folder)
+        look = self._look(config, folder)
         return make_plan(
             config,
             self._probed(),
             self._shape(folder),
-            lengths,
-            share,
-            sampled=rows > len(lengths),
-            examples=rows,
+            look.lengths,
+            look.share,
+            sampled=look.rows > len(look.lengths),
+            examples=look.rows,
         )
 
     def _probed(self) -> Machine:
@@ -73,27 +93,28 @@ class Planner:
             self._shapes[stamp] = shape_of(folder)
         return self._shapes[stamp]
 
-    def _look(self, config: TrainConfig, folder: Path) -> tuple[Lengths, float, int]:
-        """Tokens of the sampled rows (int64 `[count]`), the trained share of them, and how many rows there are."""
+    def _look(self, config: TrainConfig, folder: Path) -> Look:
+        limit = config.model.max_seq_length
         asked = (
             config.data.model_dump_json(),
-            config.model.max_seq_length,
             config.model.chat_template,
             config.seed,
             [_stamp(file) for file in _files(config, folder)],
         )
         key = repr(asked)
-        if key not in self._looks:
+        known = (kept for kept, look in self._looks.items() if kept[0] == key and look.holds(limit))
+        if (found := next(known, None)) is None:
             dataset, rows = sample(config, folder, encoder=self._encoder_of(config, folder))
             lengths = dataset.train.lengths.astype(np.int64)
             tokens = int(lengths.sum())
             if not tokens:
                 raise DataError("no training rows are left", "Give more rows, or raise model.max_seq_length.")
-            self._looks[key] = lengths, dataset.train.trained_tokens / tokens, rows
-        self._looks.move_to_end(key)
+            found = key, limit
+            self._looks[found] = Look(limit, lengths, dataset.train.trained_tokens / tokens, rows)
+        self._looks.move_to_end(found)
         while len(self._looks) > KEPT:
             self._looks.popitem(last=False)
-        return self._looks[key]
+        return self._looks[found]
 
 
 def _files(config: TrainConfig, folder: Path) -> list[Path]:

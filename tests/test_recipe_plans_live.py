@@ -1,0 +1,65 @@
+"""Plans while somebody types are those of `ft plan`, whatever was planned before them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.config.load import load_text
+from engine.data.prepare import sample
+from engine.errors import DataError
+from engine.planning.live import Planner
+from engine.planning.look import look
+from tests.app_pilot import MACHINE
+from tests.terminal import write_recipe
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A recipe for a tiny model and rows of its own, on a machine that never changes."""
+    for module in ("live", "look"):
+        monkeypatch.setattr(f"engine.planning.{module}.probe", lambda: MACHINE)
+    return write_recipe(tmp_path / "here", tiny_model, model={"base": str(tiny_model), "max_seq_length": 64})
+
+
+def edited(recipe: Path, section: str, key: str, value: object) -> str:
+    body = json.loads(recipe.read_text())
+    body[section][key] = value
+    return json.dumps(body)
+
+
+@pytest.mark.parametrize("limits", [(64, 512, 20, 512, 64), (20, 25, 20, 64, 20, 512)], ids=str)
+def test_whatever_length_was_planned_before_the_plan_is_the_one_of_ft_plan(
+    recipe: Path, limits: tuple[int, ...]
+) -> None:
+    planner = Planner()
+    for limit in limits:
+        text = edited(recipe, "model", "max_seq_length", limit)
+        expected = look(load_text(text, recipe).config)
+        assert planner.plan(text, recipe) == expected
+
+
+def test_rows_that_no_length_cuts_are_read_once(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planner, taken = Planner(), []
+
+    def counted(*given: Any, **named: Any) -> Any:
+        taken.append(given)
+        return sample(*given, **named)
+
+    monkeypatch.setattr("engine.planning.live.sample", counted)
+    for limit in (64, 128, 256, 64):
+        planner.plan(edited(recipe, "model", "max_seq_length", limit), recipe)
+    assert len(taken) == 1
+    (recipe.parent / "rows.jsonl").write_text('{"prompt": "another", "completion": "row"}\n' * 8)
+    assert planner.plan(recipe.read_text(), recipe) == look(load_text(recipe.read_text(), recipe).config)
+    assert len(taken) == 2
+
+
+def test_a_length_that_leaves_nothing_is_an_error_each_time_and_the_next_one_is_planned(recipe: Path) -> None:
+    (recipe.parent / "rows.jsonl").write_text(json.dumps({"prompt": "long " * 8, "completion": "no"}) + "\n")
+    planner, short = Planner(), edited(recipe, "model", "max_seq_length", 16)
+    for _ in range(2):
+        with pytest.raises(DataError, match="nothing left to train"):
+            planner.plan(short, recipe)
+    assert planner.plan(recipe.read_text(), recipe).longest > 16
