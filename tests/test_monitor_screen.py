@@ -12,9 +12,8 @@ from screens.actions import actions_of
 from screens.monitor import MonitorScreen
 from screens.widgets.chart import Chart
 from screens.widgets.confirm import Confirm
-from screens.widgets.machine import MachinePanel
 from screens.widgets.run_news import NewsPane, SamplesPane
-from tests.monitor_app import StillApp, all_read, engine, laptop, until, workstation
+from tests.monitor_app import StillApp, all_read, engine, laptop, until
 from tests.run_fixtures import STARTED, make_run, step
 
 OLD, RUN = "20260101-000000-older", "20260102-000000-sql-helper"
@@ -130,63 +129,6 @@ async def test_keys_of_a_run_that_trains_do_nothing_to_one_that_has_ended(ft_hom
         assert list(run.control.iterdir()) == []
 
 
-async def test_the_chosen_chart_is_zoomed_moved_inspected_and_set_back(ft_home: Path) -> None:
-    make_run(RUN, steps=100)
-    app = StillApp(run=RUN)
-    async with app.run_test(size=SIZE) as pilot:
-        await all_read(pilot)
-        chart = app.monitor.chart
-        whole = chart.view
-        await pilot.press("z")
-        assert chart.view[1] - chart.view[0] == pytest.approx((whole[1] - whole[0]) / 2)
-        before = chart.view
-        await pilot.press("left")
-        assert chart.view[0] < before[0]
-        await pilot.press("Z", "0")
-        assert chart.view == whole
-        await pilot.press("i")
-        at = chart.cursor
-        await pilot.press("left")
-        assert at is not None
-        assert chart.cursor is not None
-        assert chart.cursor < at
-        await pilot.press("i")
-        assert chart.cursor is None
-        await pilot.press("v")
-        assert app.monitor.chart.id == "memory"
-
-
-async def test_axis_logarithm_and_smoothing_are_drawn_at_once(ft_home: Path) -> None:
-    make_run(RUN, steps=100)
-    app = StillApp(run=RUN)
-    async with app.run_test(size=SIZE) as pilot:
-        await all_read(pilot)
-        loss = app.monitor.query_one("#first", Chart)
-        await pilot.press("l")
-        assert loss.log
-        await pilot.press("t")
-        assert loss.axis_label == "time"
-        await pilot.press("t")
-        assert loss.axis_label == "tokens"
-        assert loss.extent[1] == 6000
-        await pilot.press("a")
-        assert loss.note == "ema 0.95"
-        await pilot.press("A", "A")
-        assert loss.note == "ema 0.8"
-        assert app.preferences.smoothing == 0.8
-
-
-async def test_a_chart_is_saved_as_picture_and_table(ft_home: Path) -> None:
-    make_run(RUN, steps=20)
-    app = StillApp(run=RUN)
-    async with app.run_test(size=SIZE) as pilot:
-        await all_read(pilot)
-        await pilot.press("e")
-        folder = ft_home / "charts" / RUN
-        await until(pilot, lambda: len(list(folder.glob("*"))) == 2)
-        assert {path.suffix for path in folder.iterdir()} == {".svg", ".csv"}
-
-
 async def test_brackets_go_from_run_to_run(ft_home: Path) -> None:
     make_run(OLD)
     make_run(RUN)
@@ -255,27 +197,6 @@ async def test_a_resumed_run_goes_on_from_its_checkpoint(ft_home: Path) -> None:
         assert "↻" in [mark.symbol for mark in loss.marks]
         run.emit(Finished(t=STARTED + 102, reason="stopped", step=11))
         await until(pilot, lambda: "■ stopped" in text(app, "#headline"))
-
-
-async def test_without_a_run_the_machine_is_shown_as_far_as_it_tells(ft_home: Path) -> None:
-    app = StillApp(workstation())
-    async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: len(app.samples) == 60)
-        await pilot.pause(0.25)
-        labels = {line.label for chart in app.monitor.charts for line in chart.lines}
-        assert labels == {"CPU", "GPU", "memory", "GPU memory", "CPU °C", "GPU °C", "GPU W", "swap"}
-        panel = str(app.monitor.query_one("#machine", MachinePanel).render())
-        assert "GPU1" in panel
-        assert "pressure" not in panel
-
-
-async def test_what_a_machine_does_not_tell_takes_no_room(ft_home: Path) -> None:
-    app = StillApp(laptop())
-    async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: len(app.samples) == 60)
-        await pilot.pause(0.25)
-        shown = {chart.title for chart in app.monitor.charts if chart.display}
-        assert shown == {"CPU and GPU use, %", "memory", "power, W"}
 
 
 async def test_a_screen_that_was_away_has_missed_nothing(ft_home: Path) -> None:

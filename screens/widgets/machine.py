@@ -14,6 +14,8 @@ from screens.widgets.spark import LEVELS
 BAR = 8
 """Columns of a bar, and of the history that stands for it where there is one."""
 GAP = "   "
+PROCESSES = 3
+"""Processes on a GPU that are named."""
 HIGH = 0.9
 """From this share of memory on, the bar says so."""
 
@@ -71,6 +73,12 @@ def _gpu(gpu: Gpu, uses: Sequence[float | None], unified: bool, number: str) -> 
         of = f" of {show.size(gpu.memory_total)}" if gpu.memory_total else ""
         yield Text(f"{show.size(gpu.memory_used)}{of}" + (" held" if unified else ""))
     yield Text(gpu.name, "dim")
+    # Those that hold most: what else is on the GPU is often why a run does not fit.
+    holders = sorted(gpu.processes, key=lambda process: -(process[1] or 0))
+    for pid, held in holders[:PROCESSES]:
+        yield Text(f"pid {pid}" + (f" {show.size(held)}" if held is not None else ""))
+    if len(holders) > PROCESSES:
+        yield Text(f"+{len(holders) - PROCESSES} more", "dim")
 
 
 def _processor(now: Sample, uses: Sequence[float | None]) -> Iterator[Text]:

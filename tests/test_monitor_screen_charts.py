@@ -1,0 +1,125 @@
+"""Monitor's charts and its figures of the machine, as a person uses them."""
+
+import math
+from pathlib import Path
+
+import pytest
+from textual.widgets import Static
+
+from engine.hardware.sample import Gpu
+from engine.hardware.sample import Sample as MachineSample
+from engine.runs.events import encode
+from screens.widgets.chart import Chart
+from screens.widgets.machine import MachinePanel, rows
+from tests.monitor_app import GB, StillApp, all_read, laptop, until, workstation
+from tests.run_fixtures import STARTED, make_run, step
+
+RUN = "20260102-000000-sql-helper"
+SIZE = (120, 36)
+
+
+def text(app: StillApp, selector: str) -> str:
+    return str(app.monitor.query_one(selector, Static).content)
+
+
+async def test_the_chosen_chart_is_zoomed_moved_inspected_and_set_back(ft_home: Path) -> None:
+    make_run(RUN, steps=100)
+    app = StillApp(run=RUN)
+    async with app.run_test(size=SIZE) as pilot:
+        await all_read(pilot)
+        chart = app.monitor.chart
+        whole = chart.view
+        await pilot.press("z")
+        assert chart.view[1] - chart.view[0] == pytest.approx((whole[1] - whole[0]) / 2)
+        before = chart.view
+        await pilot.press("left")
+        assert chart.view[0] < before[0]
+        await pilot.press("Z", "0")
+        assert chart.view == whole
+        await pilot.press("i")
+        at = chart.cursor
+        await pilot.press("left")
+        assert at is not None
+        assert chart.cursor is not None
+        assert chart.cursor < at
+        await pilot.press("i")
+        assert chart.cursor is None
+        await pilot.press("v")
+        assert app.monitor.chart.id == "memory"
+
+
+async def test_zooming_into_an_old_part_of_a_long_run_shows_each_of_its_steps(ft_home: Path) -> None:
+    run = make_run(RUN, steps=0, end=None)
+    with run.events_file.open("ab") as out:
+        out.writelines(encode(step(i, i % 7, total=40_000)) for i in range(1, 40_001))
+    app = StillApp(run=RUN)
+    async with app.run_test(size=SIZE) as pilot:
+        await all_read(pilot)
+        chart = app.monitor.charts[0]
+        assert chart.lines[0].series.stride > 1
+        chart.zoom(400, at=5000)
+        x0, x1 = chart.view
+        wanted = [(i, i % 7) for i in range(math.ceil(x0), int(x1) + 1)]
+        await until(pilot, lambda: list(chart.lines[0].series.points(x0, x1)) == wanted, seconds=60)
+        chart.reset()
+        await pilot.pause(0.2)
+        assert len(chart.lines[0].series) == 40_000
+
+
+async def test_axis_logarithm_and_smoothing_are_drawn_at_once(ft_home: Path) -> None:
+    make_run(RUN, steps=100)
+    app = StillApp(run=RUN)
+    async with app.run_test(size=SIZE) as pilot:
+        await all_read(pilot)
+        loss = app.monitor.query_one("#first", Chart)
+        await pilot.press("l")
+        assert loss.log
+        await pilot.press("t")
+        assert loss.axis_label == "time"
+        await pilot.press("t")
+        assert loss.axis_label == "tokens"
+        assert loss.extent[1] == 6000
+        await pilot.press("a")
+        assert loss.note == "ema 0.95"
+        await pilot.press("A", "A")
+        assert loss.note == "ema 0.8"
+        assert app.preferences.smoothing == 0.8
+
+
+async def test_a_chart_is_saved_as_picture_and_table(ft_home: Path) -> None:
+    make_run(RUN, steps=20)
+    app = StillApp(run=RUN)
+    async with app.run_test(size=SIZE) as pilot:
+        await all_read(pilot)
+        await pilot.press("e")
+        folder = ft_home / "charts" / RUN
+        await until(pilot, lambda: len(list(folder.glob("*"))) == 2)
+        assert {path.suffix for path in folder.iterdir()} == {".svg", ".csv"}
+
+
+async def test_without_a_run_the_machine_is_shown_as_far_as_it_tells(ft_home: Path) -> None:
+    app = StillApp(workstation())
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: len(app.samples) == 60)
+        await pilot.pause(0.25)
+        labels = {line.label for chart in app.monitor.charts for line in chart.lines}
+        assert labels == {"CPU", "GPU", "memory", "GPU memory", "CPU °C", "GPU °C", "GPU W", "swap"}
+        panel = str(app.monitor.query_one("#machine", MachinePanel).render())
+        assert "GPU1" in panel
+        assert "pressure" not in panel
+
+
+def test_what_holds_a_gpu_is_named_with_what_it_holds() -> None:
+    held = ((41, 9 * GB), (42, None), (43, 12 * GB), (44, GB))
+    sample = MachineSample(t=STARTED, gpus=(Gpu("RTX 4090", 0.5, 22 * GB, 24 * GB, processes=held),))
+    parts = [part.plain for part in next(iter(rows([sample])))]
+    assert parts[-4:] == ["pid 43 12.0 GB", "pid 41 9.00 GB", "pid 44 1.00 GB", "+1 more"]
+
+
+async def test_what_a_machine_does_not_tell_takes_no_room(ft_home: Path) -> None:
+    app = StillApp(laptop())
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: len(app.samples) == 60)
+        await pilot.pause(0.25)
+        shown = {chart.title for chart in app.monitor.charts if chart.display}
+        assert shown == {"CPU and GPU use, %", "memory", "power, W"}
