@@ -1,6 +1,6 @@
 """Speed and memory of training on MLX against `mlx_lm.lora`: the same tiny model, rows, batch and adapter.
 
-    python benchmarks/mlx.py [--rows FILE] [--steps 64] [--sides ft ft-packed mlx-lm]
+    python benchmarks/mlx.py [--rows FILE] [--steps 32] [--sides ft ft-packed mlx-lm]
 
 Every side trains LoRA (rank 16, all linear layers, prompts untrained) in a process of its own, one after the other:
 ft's engine, and mlx-lm's own command line. Both pass over the rows twice, and the second pass is measured, when
@@ -8,12 +8,14 @@ every shape has been compiled. Speeds are real tokens, padding left out; memory 
 """
 
 import argparse
+import itertools
 import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 ROWS = ROOT.parent / "shared" / "data" / "alpaca_en_demo.json"
 BATCH, LENGTH, RATE, SEED, RANK, ALPHA = 4, 512, 2e-4, 7, 16, 32
+REPORT = re.compile(r"^ *\d+ +([\d.]+) .*\d", re.MULTILINE)
+"""A line of mlx-lm's table: iteration, training loss, and more."""
+PAINT = re.compile(r"\x1b\[[\d;]*m")
 SIDES = ("ft", "ft-packed", "mlx-lm")
 Result = dict[str, float]
 
@@ -30,7 +35,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rows", type=Path, default=ROWS, help="alpaca rows as a JSON array")
-    parser.add_argument("--steps", type=int, default=64, help="steps of one pass over the rows")
+    parser.add_argument("--steps", type=int, default=32, help="steps of one pass over the rows")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     arguments = parser.parse_args()
     if not arguments.rows.is_file():
@@ -89,9 +94,8 @@ def with_ft(side: str, model: Path, steps: int, tokens: int, folder: Path) -> Re
         "checkpoints": {"every": 10_000},
     }  # fmt: skip
     run = Run.create(load_text(json.dumps(recipe), folder / "train.yml"))
-    peak, log = watched(
-        [sys.executable, "-P", "-m", "engine.worker", str(run.folder)], folder / f"{side}.log"
-    )
+    command = [sys.executable, "-P", "-m", "engine.worker", str(run.folder)]
+    peak, log, _ = watched(command, folder / f"{side}.log")
     done = [event for event in run.events() if isinstance(event, Step)]
     if len(done) != 2 * steps:
         sys.exit(log)
@@ -117,23 +121,32 @@ def with_mlx_lm(side: str, model: Path, steps: int, tokens: int, folder: Path) -
         "--steps-per-report", str(steps), "--save-every", "100000", "--seed", str(SEED),
         "-c", str(folder / "lora.yaml"),
     ]  # fmt: skip
-    peak, log = watched(command, folder / f"{side}.log")
-    told = re.findall(r"[Tt]rain loss ([\d.]+).*?([\d.]+) it/s", log.replace("It/sec", "it/s"), re.DOTALL)
-    if len(told) != 2:
+    peak, log, passes = watched(command, folder / f"{side}.log")
+    if len(passes) != 2:
         sys.exit(log)
-    (_, first), (loss, second) = told
-    return {"tokens": tokens, "seconds": steps / float(second), "first": steps / float(first), "peak": peak,
-            "loss": float(loss)}  # fmt: skip
+    first, second = passes
+    loss = re.findall(REPORT, PAINT.sub("", log))[-1]
+    return {"tokens": tokens, "seconds": second, "first": first, "peak": peak, "loss": float(loss)}
 
 
-def watched(command: list[str], file: Path) -> tuple[int, str]:
-    """Run a command to its end; its largest resident memory in bytes, and all that it said."""
+def watched(command: list[str], file: Path) -> tuple[int, str, list[float]]:
+    """Run a command to its end; its largest resident memory in bytes, all that it said, and the seconds between
+    its reports (the first counts from the start of training)."""
+    seen: list[float] = []
     with file.open("wb") as log:
-        child = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)
-        _, status, usage = os.wait4(child.pid, 0)
+        environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+        child = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT, env=environment)
+        done = 0
+        while not done:
+            time.sleep(0.05)
+            done, status, usage = os.wait4(child.pid, os.WNOHANG)
+            text = PAINT.sub("", file.read_text(errors="replace"))
+            reports = ("Trainable parameters" in text) + len(re.findall(REPORT, text))
+            seen += [time.perf_counter()] * (reports - len(seen))
     if status:
         sys.exit(file.read_text())
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024), file.read_text()
+    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return peak, file.read_text(), [later - sooner for sooner, later in itertools.pairwise(seen)]
 
 
 def table(results: dict[str, Result]) -> str:
