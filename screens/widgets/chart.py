@@ -1,4 +1,4 @@
-"""A chart for the terminal: lines that grow, with zoom, pan and a cursor, drawn in braille."""
+"""A chart for the terminal: lines that grow, drawn in braille."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,12 +9,9 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.geometry import Region, Size
-from textual.message import Message
 from textual.reactive import reactive
 from textual.strip import Strip
-from textual.widget import Widget
 
-from engine.runs.points import Series
 from screens.preferences import Preferences
 from screens.widgets import chart_export
 from screens.widgets.chart_colour import style_of
@@ -22,13 +19,14 @@ from screens.widgets.chart_frame import draw
 from screens.widgets.chart_picture import ChartMark, Level, Line, Picture
 from screens.widgets.chart_sheet import Frame, changes
 from screens.widgets.chart_trace import Tracer
+from screens.widgets.chart_window import ChartWindow
 
 __all__ = ["Chart", "ChartMark", "Level", "Line"]
 DENSE = 4
 """Points a dot along, from which on the end of the axis is rounded."""
 
 
-class Chart(Widget, can_focus=True):
+class Chart(ChartWindow, can_focus=True):
     """Shows lines of `Series`, which may go on growing: call `redraw` when they have.
 
     Nothing is drawn again that has not changed. The wheel zooms where the mouse is, dragging pans, a click
@@ -46,8 +44,6 @@ class Chart(Widget, can_focus=True):
     """Values to text with their unit; None shows plain numbers."""
     log_axis: reactive[bool] = reactive(False)
     """A logarithmic upright axis; what is not above 0 is left out, and said so. (`log` is Textual's own.)"""
-    follow: reactive[bool] = reactive(True)
-    """Keep the newest point in sight while zoomed in. Panning back turns it off, panning to the end on."""
     from_zero: reactive[bool] = reactive(False)
     """The upright axis starts at zero, as for memory."""
     blocks: reactive[bool | None] = reactive(None)
@@ -55,29 +51,11 @@ class Chart(Widget, can_focus=True):
     empty: reactive[str] = reactive("Nothing measured yet.")
     """What to say while there is nothing to draw."""
 
-    class Moved(Message):
-        """Another part of the chart is shown: from `x0` to `x1`."""
-
-        def __init__(self, chart: "Chart", x0: float, x1: float) -> None:
-            super().__init__()
-            self.chart, self.x0, self.x1 = chart, x0, x1
-
-        @property
-        def control(self) -> "Chart":
-            return self.chart
-
-        def can_replace(self, message: Message) -> bool:
-            return isinstance(message, Chart.Moved) and message.chart is self.chart
-
     def __init__(self, title: str = "", *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id, classes=classes)
         self.set_reactive(Chart.title, title)
-        self.lines: tuple[Line, ...] = ()
         self.levels: tuple[Level, ...] = ()
         self.marks: tuple[ChartMark, ...] = ()
-        self.cursor: float | None = None
-        """Where on the axis the chart is inspected; None: it is not."""
-        self._view: tuple[float, float] | None = None
         self._drawn: object = None
         self._whole = True
         """Whether all of it is to be shown anew, and not only the cells that change."""
@@ -110,7 +88,6 @@ class Chart(Widget, can_focus=True):
             self.refresh()
 
     def redraw(self) -> None:
-        """Draw what has changed since the last time, if anything has."""
         if not self.is_attached:
             return
         now = self._signature()
@@ -121,33 +98,16 @@ class Chart(Widget, can_focus=True):
             return
         before, self._drawn = self._frame, now
         self._draw()
-        changed = [] if self._whole else list(changes(before, self._frame))
-        if changed:
-            self.refresh(*(Region(x, y, width, 1) for x, y, width in changed))
+        if self._whole:
+            self.refresh()
+        elif regions := [Region(x, y, width, 1) for x, y, width in changes(before, self._frame)]:
+            self.refresh(*regions)
 
     def refresh(
         self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False
     ) -> Self:
         self._whole = self._whole or (repaint and not regions)
         return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
-
-    @property
-    def extent(self) -> tuple[float, float]:
-        """The span of x that all lines take."""
-        found = [bounds for line in self.lines if (bounds := line.series.bounds())]
-        if not found:
-            return 0.0, 1.0
-        low, high = min(b[0] for b in found), max(b[1] for b in found)
-        return (low, high) if high > low else (low - 0.5, high + 0.5)
-
-    @property
-    def view(self) -> tuple[float, float]:
-        """The span of x that is shown."""
-        if self._view is None:
-            return self.extent
-        low, high = self._view
-        end = self.extent[1]
-        return (low + end - high, end) if self.follow and end > high else (low, high)
 
     def _drawn_view(self) -> tuple[float, float]:
         """The view, moved on by less than a dot to a round place where points lie close.
@@ -163,6 +123,10 @@ class Chart(Widget, can_focus=True):
         origin = x0 if self._view is None else self._view[1]
         further = origin + math.ceil((x1 - origin) / dot) * dot - x1
         return (x0 if self._view is None else x0 + further), x1 + further
+
+    @property
+    def columns(self) -> int:
+        return self._frame.width
 
     def picture(self) -> Picture:
         """What is to be drawn now."""
@@ -184,85 +148,9 @@ class Chart(Widget, can_focus=True):
             empty=self.empty,
         )
 
-    # Moving about
-
-    def zoom(self, factor: float, at: float | None = None) -> None:
-        """Show 1/`factor` of what is shown, with `at` staying in its place (the cursor, the newest, the middle)."""
-        x0, x1 = self.view
-        start, end = self.extent
-        if at is None:
-            at = (
-                self.cursor if self.cursor is not None else x1 if x1 >= end and self.follow else (x0 + x1) / 2
-            )
-        at = min(max(at, x0), x1)
-        width = min((x1 - x0) / factor, end - start) if factor > 0 else x1 - x0
-        if width < max(abs(end), 1e-9) * 1e-9:
-            return
-        low = at - (at - x0) / (x1 - x0) * width
-        self._show(low, low + width)
-
-    def pan(self, fraction: float) -> None:
-        """Move by a part of what is shown: 0.25 is a quarter to the right, later."""
-        x0, x1 = self.view
-        self._show(x0 + (x1 - x0) * fraction, x1 + (x1 - x0) * fraction)
-
-    def reset(self) -> None:
-        """Show everything, and go on following."""
-        self._view, self.follow = None, True
-        self._moved()
-
-    def inspect(self, on: bool | None = None) -> None:
-        """Show the cursor, or hide it; None turns it over."""
-        on = self.cursor is None if on is None else on
-        self.cursor = None if not on else self._snap(self.view[1] if self.cursor is None else self.cursor)
-        self.redraw()
-
-    def move_cursor(self, columns: int) -> None:
-        """Move the cursor by columns, onto the nearest point, or to the next where points are further apart."""
-        if self.cursor is None:
-            self.inspect(True)
-            return
-        x0, x1 = self.view
-        wanted = self.cursor + columns * (x1 - x0) / max(1, self._frame.width)
-        found = self._snap(wanted)
-        series = self._leader()
-        if series and columns and (found - self.cursor) * columns <= 0:
-            point = (series.after if columns > 0 else series.before)(self.cursor)
-            found = point[0] if point else self.cursor
-        self.cursor = found
-        if found < x0:
-            self._show(found, found + x1 - x0)
-        elif found > x1:
-            self._show(found - (x1 - x0), found)
-        self.redraw()
-
     def export(self, folder: Path) -> tuple[Path, Path]:
         """Save what is shown as SVG and CSV; returns their paths. Raises MachineError where that fails."""
         return chart_export.save(self.picture(), folder)
-
-    def _show(self, low: float, high: float) -> None:
-        start, end = self.extent
-        width = high - low
-        if low <= start and high >= end:
-            self._view = None
-        else:
-            low = min(max(low, start), max(start, end - width))
-            self._view = (low, low + width)
-        self.follow = self._view is None or self._view[1] >= end - width * 1e-9
-        self._moved()
-
-    def _moved(self) -> None:
-        self.redraw()
-        self.post_message(self.Moved(self, *self.view))
-
-    def _leader(self) -> Series | None:
-        bright = [line for line in self.lines if line.style == "smooth"] or list(self.lines)
-        return bright[0].series if bright else None
-
-    def _snap(self, x: float) -> float:
-        series = self._leader()
-        point = series.nearest(x) if series else None
-        return point[0] if point else x
 
     # Drawing
 
