@@ -28,24 +28,6 @@ import pyte
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZE = (120, 36)
-RECIPE = """\
-# Orders as JSON.
-name: orders        # what lists show
-
-model:
-  base: starter
-  max_seq_length: 512  # tokens
-
-data:
-  train: starter
-
-adapter:
-  rank: 16          # its size
-  alpha: 32
-
-training:
-  learning_rate: 1e-3
-  epochs: 1"""
 GAP_S, REST_S, PATIENCE_S = 0.15, 0.7, 60.0
 KEY_MS, PLAN_MS = 16.0, 300.0
 """What is wanted."""
@@ -152,6 +134,7 @@ def main() -> None:
     options = parser.parse_args()
     sys.path.insert(0, str(ROOT))
     from engine.models import starter
+    from tests.recipe_pilot import RECIPE
 
     model = starter.ensure()
     with tempfile.TemporaryDirectory() as scratch:
@@ -159,7 +142,7 @@ def main() -> None:
         (home / "models").mkdir(parents=True)
         (home / "models" / starter.NAME).symlink_to(model)
         folder.mkdir()
-        (folder / "train.yml").write_text(RECIPE)
+        (folder / "train.yml").write_text(RECIPE + "  epochs: 1")
         environment = os.environ | {
             "FT_HOME": str(home),
             "TERM": "xterm-256color",

@@ -73,11 +73,18 @@ class FieldLines(ScrollView):
         """What the text says by key, and the keys that are wrong there; what is being typed stays as it was typed."""
         if said.get(self.here.name, "") != self.said.get(self.here.name, ""):
             self.typed = None
+        self._say(said, wrong)
+
+    def settle(self, said: Mapping[str, str]) -> None:
+        """The text says what was typed, in its own words."""
+        self._say(said, self.wrong)
+
+    def _say(self, said: Mapping[str, str], wrong: frozenset[str]) -> None:
+        """Draw the lines that have changed; most stay as they are while somebody types."""
         before = self._shown()
         self.said, self.wrong = said, wrong
-        after = self._shown()
-        for number, (old, new) in enumerate(zip(before, after, strict=True)):
-            if old != new:  # most stays as it is while somebody types
+        for number, (old, new) in enumerate(zip(before, self._shown(), strict=True)):
+            if old != new:
                 self.refresh_line(number)
 
     def _shown(self) -> list[tuple[str, bool]]:
@@ -86,11 +93,6 @@ class FieldLines(ScrollView):
             (self.value(one), one.name in self.wrong) if isinstance(one, Field) else (one, False)
             for one in self.lines
         ]
-
-    def settle(self, said: Mapping[str, str]) -> None:
-        """The text says what was typed, in its own words."""
-        self.said = said
-        self.refresh()
 
     def value(self, field: Field) -> str:
         """What is shown of a field; empty where the default holds."""

@@ -143,7 +143,7 @@ class Fields(FieldLines, can_focus=True, inherit_bindings=False):
         self.typed, self.caret = line.text, line.caret
         if line.text.strip():
             self.post_message(FieldChanged(self.here, line.text.strip()))
-        self.refresh()
+        self.refresh_line(self.lines.index(self.here))
 
     def action_turn(self, by: int) -> None:
         if self.here.kind == "choice":
@@ -159,7 +159,7 @@ class Fields(FieldLines, can_focus=True, inherit_bindings=False):
 
     def action_caret(self, at: int) -> None:
         self.caret = min(max(at, 0), len(self.value(self.here)))
-        self.refresh()
+        self.refresh_line(self.lines.index(self.here))
 
     def action_back(self) -> None:
         if self.here.kind == "choice":
