@@ -252,6 +252,7 @@ def test_a_canvas_sets_just_the_dots_it_is_told(runs: list[tuple[int, int, int]]
     assert {(x, y) for x, y, _ in cells} == {(c // 2, r // 4) for c, r in wanted}
 
 
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.floats(0, 10) | st.just(math.nan), min_size=1, max_size=60),
     st.lists(st.floats(0, 12) | st.just(math.nan), max_size=12),
