@@ -51,9 +51,7 @@ class FtApp(Outside):
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [
         *bindings("app"),
-        Binding(
-            "ctrl+q", "leave", show=False, priority=True
-        ),  # in dialogs too, where other keys of the app rest
+        Binding("ctrl+q", "leave", "quit", priority=True),  # in dialogs too, where other keys of the app rest
     ]
     MODES: ClassVar[dict[str, Any]] = {scope: _screen(scope) for _, scope, _ in SCREENS}
 

@@ -57,12 +57,15 @@ class Keys(Static):
         found: dict[str, tuple[str, str, str, bool]] = {}
         for key, each in active.items():
             binding = each.binding
-            if not binding.id or not binding.show:
+            action = (
+                "app.leave" if binding.action == "leave" else binding.id
+            )  # ctrl+q has a binding of its own
+            if not action or not binding.show:
                 continue
             # Of an action's keys the first in the table is shown, where a text field does not take it.
-            first = [own for own in keys_of(action_of(binding.id), changed) if own in active][:1]
-            if binding.id not in found or key in first:
-                found[binding.id] = (binding.id, shown(key), binding.description, each.enabled)
+            first = [own for own in keys_of(action_of(action), changed) if own in active][:1]
+            if action not in found or key in first:
+                found[action] = (action, shown(key), binding.description, each.enabled)
         return [found[action.id] for action in ACTIONS if action.id in found]
 
     def _append(self, line: Text, entry: tuple[str, str, str, bool]) -> None:
