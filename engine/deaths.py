@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.planning.limits import compared
 from engine.runs.events import Event, Memory
 from engine.runs.run import Run
 from engine.runs.state import last_word
@@ -24,6 +25,8 @@ NEAR = 0.8
 """Share of the memory limit from which a kill is taken for one by the system."""
 LOG_LINES = 12
 LOG_BYTES = 2000
+SEARCHED_BYTES = 256 << 10
+"""Of an engine's log: behind the allocator's words come the stacks of all threads."""
 
 
 @dataclass(frozen=True)
@@ -35,19 +38,38 @@ class Death:
     memory: bool
 
 
-def examine(run: Run, code: int | None, since: int, kills_before: int | None = None) -> Death | None:
+@dataclass(frozen=True)
+class Witness:
+    """What the parent of an engine knows besides: from before it started, and from its end."""
+
+    kills_before: int | None = None
+    """How many processes Linux had killed for memory."""
+    log_before: int = 0
+    """Bytes that the log had already."""
+    peak_bytes: int | None = None
+    """Most that the engine's process held."""
+
+
+def examine(run: Run, code: int | None, since: int, witness: Witness = Witness()) -> Death | None:
     """Why the engine that wrote the events from `since` ended with `code`; None where its last event says it.
 
-    `code` is None where it is not known, negative where a signal ended it.
+    `code` is None where it is not known, negative where a signal ended it. A signal counts as want of memory only
+    where something else says so: the system's count of kills, what was held, or the allocator in the log.
     """
     events = list(run.events(since=since))
     if last_word(events) is not None:
         return None
+    plan, held = run.plan, _held(run, events, witness.peak_bytes)
     memory = code == MEMORY_EXIT
     if code is not None and code < 0:
-        memory = _system_killed(kills_before) or _near_limit(run, events) or _log_says_memory(run)
-    step = run.state().step
-    message = f"The engine {_ending(code)} at step {step}" + (", near the memory limit." if memory else ".")
+        killed = _system_killed(witness.kills_before)
+        memory = killed or _near_limit(run, events, held) or _log_says_memory(run, witness.log_before)
+    message = f"The engine {_ending(code)} at step {run.state().step}"
+    if memory and code != MEMORY_EXIT:
+        message += ", for want of memory"
+    message += "."
+    if memory and plan:
+        message += f" {compared(held, plan.memory.peak_bytes, plan.limit_bytes)}"
     return Death(message, f"{_resume_hint(run)}{log_end(run.log)}", memory)
 
 
@@ -107,18 +129,35 @@ def _system_killed(kills_before: int | None) -> bool:
     return kills_before is not None and now is not None and now > kills_before
 
 
-def _near_limit(run: Run, events: Sequence[Event]) -> bool:
-    plan = run.plan
-    last = next((event for event in reversed(events) if isinstance(event, Memory)), None)
+def _last_reading(events: Sequence[Event]) -> Memory | None:
+    return next((event for event in reversed(events) if isinstance(event, Memory)), None)
+
+
+def _held(run: Run, events: Sequence[Event], peak_bytes: int | None) -> int | None:
+    """Most bytes that the engine held where the plan counts them: on a CUDA GPU, or in its process."""
+    plan, last = run.plan, _last_reading(events)
+    if plan and plan.device == "cuda":
+        return last.device_peak_bytes if last else None
+    read = last.process_peak_bytes if last else None
+    return max(read or 0, peak_bytes or 0) or None
+
+
+def _near_limit(run: Run, events: Sequence[Event], held: int | None) -> bool:
+    plan, last = run.plan, _last_reading(events)
+    if plan is not None and held is not None and held >= NEAR * plan.limit_bytes:
+        return True
     if last is not None:
-        peak = last.device_peak_bytes if plan and plan.device == "cuda" else last.process_peak_bytes
-        if plan and peak and peak >= NEAR * plan.limit_bytes:
-            return True
-        if last.system_used_bytes and last.system_total_bytes:
-            return last.system_used_bytes >= 0.95 * last.system_total_bytes
+        used, total = last.system_used_bytes, last.system_total_bytes
+        return used is not None and total is not None and used >= 0.95 * total
+    return held is None and plan is not None and plan.memory.peak_bytes >= NEAR * plan.limit_bytes
+
+
+def _log_says_memory(run: Run, since: int) -> bool:
+    """Whether the engine, or its allocator, said so in what the log got from byte `since` on."""
+    try:
+        with run.log.open("rb") as file:
+            file.seek(max(since, run.log.stat().st_size - SEARCHED_BYTES))
+            text = file.read(SEARCHED_BYTES).decode("utf-8", "replace").lower()
+    except OSError:
         return False
-    return plan is not None and plan.memory.peak_bytes >= NEAR * plan.limit_bytes
-
-
-def _log_says_memory(run: Run) -> bool:
-    return any(sign in log_end(run.log).lower() for sign in MEMORY_SIGNS)
+    return any(sign in text for sign in MEMORY_SIGNS)

@@ -13,11 +13,12 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
 from engine import secrets
-from engine.deaths import Death, examine, oom_kills
+from engine.deaths import Death, Witness, examine, oom_kills
 from engine.errors import FtError, MachineError, OutOfMemoryError, TrainingError
 from engine.hardware import allocator
 from engine.runs.events import Failed, Warned
@@ -59,18 +60,19 @@ class Supervisor:
     def supervise(self, resume: Path | None) -> int:
         """Run the engine to its end, however often it takes."""
         for attempt in range(RESTARTS + 1):
-            since, kills = self.run.position(), oom_kills()
-            code = self._run_once(resume)
-            death = examine(self.run, code, since, kills)
+            since, before = self.run.position(), Witness(oom_kills(), _size(self.run.log))
+            code, peak = self._run_once(resume)
+            death = examine(self.run, code, since, replace(before, peak_bytes=peak))
             if death is None:
                 return code
             limits = self._smaller(death) if attempt < RESTARTS and not self.stopping else None
             if limits is None:
                 return self._give_up(death)
-            resume = self._restart(limits)
+            resume = self._restart(death, limits)
         raise AssertionError("unreachable")
 
-    def _run_once(self, resume: Path | None) -> int:
+    def _run_once(self, resume: Path | None) -> tuple[int, int | None]:
+        """An engine's exit code, and the most bytes that it held."""
         command = [
             sys.executable,
             "-P",
@@ -95,20 +97,20 @@ class Supervisor:
             secrets.send(self.tokens, self.child.stdin)
         if self.stopping:
             self.child.send_signal(signal.SIGTERM)
-        return self.child.wait()
+        return _end_of(self.child)
 
     def _smaller(self, death: Death) -> Limits | None:
         plan = self.run.plan
         return halved(plan) if death.memory and plan else None
 
-    def _restart(self, limits: Limits) -> Path | None:
+    def _restart(self, death: Death, limits: Limits) -> Path | None:
         """Put the limits in force and say so; returns the checkpoint to go on from."""
         limits.save(self.run)
         checkpoint = latest(self.run.folder)
         where = f"from {checkpoint.name}" if checkpoint else "from the beginning"
         self.run.emit(
             Warned(
-                message=f"The engine ran out of memory; it starts again {where} with a micro-batch of "
+                message=f"{death.message} It starts again {where} with a micro-batch of "
                 f"at most {limits.micro_batch_rows} rows and {limits.micro_batch_tokens} tokens.",
                 hint="The effective batch size stays the same.",
             )
@@ -134,6 +136,20 @@ class Supervisor:
         self.stopping = True
         if self.child is not None and self.child.poll() is None:
             self.child.send_signal(signal.SIGTERM)
+
+
+def _end_of(child: subprocess.Popen[bytes]) -> tuple[int, int | None]:
+    """Wait for a child's end; its exit code, and the most bytes that it held, None where that is not told."""
+    try:
+        _, status, usage = os.wait4(child.pid, 0)
+    except ChildProcessError:  # passing a signal on looks after the child too, and has seen its end
+        return child.wait(), None
+    child.returncode = os.waitstatus_to_exitcode(status)
+    return child.returncode, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 if __name__ == "__main__":

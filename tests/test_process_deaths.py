@@ -1,13 +1,17 @@
 """Why an engine ended: what counts as running out of memory, and what does not."""
 
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from engine.config.load import load_text
-from engine.deaths import MEMORY_EXIT, examine, is_memory_failure
+from engine.deaths import MEMORY_EXIT, Witness, examine, is_memory_failure
 from engine.errors import MachineError, TrainingError
+from engine.hardware import allocator
 from engine.process import outcome
 from engine.runs import events as ev
 from engine.runs.run import Run
@@ -45,6 +49,45 @@ def test_what_counts_as_running_out_of_memory(
     assert death.memory is memory
     assert f"ft train --resume {run.id}" in death.hint
     assert logged in death.hint
+
+
+STARVED = """
+import faulthandler, resource, psutil
+import mlx.core as mx
+faulthandler.enable()
+mx.set_default_device(mx.cpu)
+mx.eval(mx.ones(8))
+limit = psutil.Process().memory_info().vms + (48 << 20)
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+mx.eval(mx.zeros((40960, 16384)))
+"""
+BROKEN = "import ctypes, faulthandler; faulthandler.enable(); ctypes.string_at(0)"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the allocator is preloaded on Linux alone")
+@pytest.mark.parametrize(("code", "memory"), [(STARVED, True), (BROKEN, False)], ids=["starved", "broken"])
+def test_a_segmentation_fault_for_want_of_memory_is_told_from_another(
+    run: Run, code: str, memory: bool
+) -> None:
+    run.log.write_text("mimalloc: error: unable to allocate memory (of the engine before)\n")
+    before = run.log.stat().st_size
+    with run.log.open("ab") as log:
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | allocator.preload(), stderr=log, check=False
+        )
+    assert done.returncode == -signal.SIGSEGV
+    death = examine(run, done.returncode, since=0, witness=Witness(log_before=before, peak_bytes=10))
+    assert death is not None
+    assert death.memory is memory
+    assert ("for want of memory" in death.message) is memory
+
+
+def test_a_death_for_want_of_memory_is_told_with_what_was_held_and_what_was_predicted(run: Run) -> None:
+    run.emit(ev.Memory(process_peak_bytes=90))
+    death = examine(run, -signal.SIGKILL, since=0, witness=Witness(peak_bytes=97_000_000))
+    assert death is not None
+    assert run.plan is not None
+    assert "It held 97 MB at most; the plan predicted" in death.message
 
 
 def test_an_engine_that_said_why_is_not_examined(run: Run) -> None:

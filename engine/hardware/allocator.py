@@ -26,5 +26,7 @@ def preload() -> dict[str, str]:
         return {}
     for path in (Path(str(file.locate())) for file in files if file.name == LIBRARY):
         if path.is_file():
-            return {"LD_PRELOAD": " ".join(filter(None, [str(path), os.environ.get("LD_PRELOAD")]))}
+            libraries = " ".join(filter(None, [str(path), os.environ.get("LD_PRELOAD")]))
+            # MLX ends by a segmentation fault where an allocation fails; with this, the log says why.
+            return {"LD_PRELOAD": libraries, "MIMALLOC_SHOW_ERRORS": "1"}
     return {}

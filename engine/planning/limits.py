@@ -30,6 +30,12 @@ def fits(peak: int, limit: int) -> Fits:
     return "tight" if peak <= limit else "no"
 
 
+def compared(held: int | None, predicted: int, limit: int) -> str:
+    """What an engine that ran out of memory held, beside what its plan had said: bytes each, None where not known."""
+    most = f"It held {gigabytes(held)} at most; " if held else ""
+    return f"{most}{'t' if most else 'T'}he plan predicted {gigabytes(predicted)} of the {gigabytes(limit)} to be had."
+
+
 def gigabytes(count: int) -> str:
     """Bytes for people: 1 GB is 10⁹ bytes, smaller amounts are told in MB."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

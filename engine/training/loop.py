@@ -20,6 +20,7 @@ from engine.data.tokenizer import Tokenizer
 from engine.data.types import Batch, Dataset, Examples
 from engine.errors import OutOfMemoryError
 from engine.plan import Plan
+from engine.planning.limits import compared
 from engine.runs.atomic import write_atomic
 from engine.runs.disk import explaining
 from engine.runs.events import Memory, Phase, Saved, Step, Warned
@@ -27,6 +28,7 @@ from engine.runs.run import Run
 from engine.training import checkpoints
 from engine.training.control import Control
 from engine.training.evaluate import Evaluator
+from engine.training.pressure import PressureWatch
 from engine.training.progress import Progress
 from engine.training.schedule import learning_rate
 from engine.training.watch import watch
@@ -71,6 +73,7 @@ class Loop:
         self.evaluator = Evaluator(
             run, config, dataset, backend, tokenizer, self._batches, self._poll, self._check
         )
+        self.pressure = PressureWatch()
         self.saved_at = -1
         self.phase = ""
         self.memory_at = 0.0
@@ -175,7 +178,8 @@ class Loop:
         if largest <= 1:
             longest = max(batch.tokens for batch in batches)
             raise OutOfMemoryError(
-                f"Out of memory with a single example of {longest} tokens in the micro-batch: {error}",
+                f"Out of memory with a single example of {longest} tokens in the micro-batch: {error}. "
+                f"{self._memory_then()}",
                 "Set training.gradient_checkpointing: true, lower model.max_seq_length, "
                 "or hold the weights in 4 bits with model.quantization: 4bit.",
             ) from error
@@ -186,15 +190,22 @@ class Loop:
             Warned(
                 message=f"Out of memory at step {progress.step}: going on with micro-batches of "
                 f"{progress.micro_batch_rows} examples; the effective batch stays "
-                f"{self.config.training.effective_batch_size}.",
+                f"{self.config.training.effective_batch_size}. {self._memory_then()}",
                 hint=f"Set training.batch_size: {progress.micro_batch_rows} to start there.",
             )
         )
+
+    def _memory_then(self) -> str:
+        reading = self.backend.memory()
+        held = reading.device_peak_bytes if self.plan.device == "cuda" else reading.process_peak_bytes
+        return compared(held, self.plan.memory.peak_bytes, self.plan.limit_bytes)
 
     def _check(self) -> None:
         self.control.poll()
         if self.control.stop_requested:
             raise Interrupted
+        if warning := self.pressure.look():
+            self.run.emit(warning)
 
     def _poll(self, done: int, total: int) -> None:
         self._check()
