@@ -202,6 +202,7 @@ def _load(
         double_quant=config.model.double_quant,
         trained=trained_parameters(shape, config.adapter),
         rank=0 if full else rank,
+        adapter=config.adapter.type,
         dropout=config.adapter.dropout > 0,
         tokens=0,
         longest=0,

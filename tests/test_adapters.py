@@ -251,3 +251,14 @@ def test_peft_has_what_loftq_calls_on_a_gpu() -> None:
     source = inspect.getsource(peft.utils.loftq_utils)
     assert 'name + ".weight"' in source
     assert "model.safetensors.index.json" in source
+
+
+@pytest.mark.parametrize("kind", [kind for kind in PLAIN if "init" not in KINDS[kind]])
+def test_what_peft_s_own_layers_keep_is_in_the_plan(kind: str, tiny_model: Path, tmp_path: Path) -> None:
+    def kept(name: str) -> int:
+        memory = job_of(tiny_model, tmp_path / name.replace(", ", "-"), name).plan.memory
+        return memory.activations + memory.logits
+
+    (tmp_path / "lora").mkdir()
+    (tmp_path / kind).mkdir()
+    assert kept(kind) > kept("lora")

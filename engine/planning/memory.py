@@ -5,8 +5,10 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from engine.capabilities import BackendName, Device, Dtype
+from engine.config.adapters import PROMPT_TYPES, AdapterType
 from engine.models.sizing import ModelShape
 from engine.planning.choices import BYTES
+from engine.planning.kept import KEPT, Kept, matrix_bytes, wide
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class Load:
     trained: int
     """Trained parameters: the adapter's, or all of them."""
     rank: int
-    """The adapter's rank; 0 when every weight is trained."""
+    """The adapter's rank, 1 where it has none; 0 when every weight is trained."""
+    adapter: AdapterType
     dropout: bool
     tokens: int
     """Most tokens in a micro-batch, padding counted."""
@@ -114,6 +117,8 @@ def activation_bytes(shape: ModelShape, load: Load) -> int:
     inputs = load.tokens * shape.hidden * width
     kept = inputs * shape.layers + layer if load.checkpointing else layer * shape.layers
     temporary = GATE_TEMPORARIES * load.tokens * shape.intermediate * width
+    if own := KEPT.get(load.adapter):
+        kept += matrix_bytes(shape, own, load.checkpointing)
     return kept + temporary + widened_weight_bytes(shape, load)
 
 
@@ -123,14 +128,17 @@ def saved_per_token(shape: ModelShape, load: Load) -> int:
     The inputs of both norms, queries, keys and values, the attention's output example by example and end to end,
     gate and up, and what the adapters make of their inputs. Norms, softmax and the gate's product are computed
     again in the backward pass, dropout's masks are drawn again; gate and up are kept in the weights' format. A layer
-    that is not of Llama's shape keeps what its norms made too, and full training also the plain MLP's steps.
+    that is not of Llama's shape keeps what its norms made too; so do full training and adapters with PEFT's own layers,
+    and the plain MLP's steps.
     """
     queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
-    full = load.rank == 0
-    norms = 2 if shape.architecture in BLOCKS and not full else 4
+    norms = 2 if shape.architecture in BLOCKS and load.adapter == "lora" else 4
     kept = norms * shape.hidden + 3 * queries + 2 * keys
-    if full:
-        return (kept + 4 * shape.intermediate) * BYTES[load.compute]
+    own = KEPT.get(load.adapter, Kept())
+    if load.rank == 0 or load.adapter in KEPT:
+        return (kept + 4 * shape.intermediate + wide(shape, own)) * BYTES[load.compute]
+    if load.adapter != "lora":
+        return kept * BYTES[load.compute] + 2 * shape.intermediate * BYTES[load.weights]
     low = load.rank * sum(layer.count for layer in shape.linears) // shape.layers
     return (kept + low) * BYTES[load.compute] + 2 * shape.intermediate * BYTES[load.weights]
 
@@ -146,8 +154,12 @@ def widened_weight_bytes(shape: ModelShape, load: Load) -> int:
 def logit_bytes(shape: ModelShape, load: Load) -> int:
     """A chunk of fp32 logits, whose buffer their gradient takes over; only trained tokens have logits.
 
+    Behind virtual tokens every token has, in the compute format, and its gradient; the trained ones also in fp32,
+    with their logarithms and gradients.
     Where the output's weights are trained, their gradient is made beside it, and once more when scaled.
     """
     trained = load.tokens * min(1.0, UNEVEN * load.trained_share)
+    if load.adapter in PROMPT_TYPES:
+        return math.ceil(shape.vocab * (2 * BYTES[load.compute] * load.tokens + 3 * 4 * trained))
     chunk = min(LOGIT_BYTES, math.ceil(4 * trained * shape.vocab))
     return chunk + (2 * 4 * shape.vocab * shape.hidden if load.rank == 0 else 0)
