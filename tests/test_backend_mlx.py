@@ -103,9 +103,9 @@ def test_accumulated_micro_batches_move_the_weights_as_one_batch_does(job: Job, 
     assert same(whole.trained, parts.trained, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["lora", "dora"])
-def test_gradients_are_those_of_peft(job: Job, tmp_path: Path, kind: str) -> None:
-    job.config = adapted(job.config, type=kind)
+@pytest.mark.parametrize("settings", [{"type": "lora"}, {"type": "dora"}, {"rslora": True}], ids=str)
+def test_gradients_are_those_of_peft(tiny_model: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    job = Job.make(tiny_model, tmp_path, adapter={"dropout": 0.0, **settings})
     backend = mlx(job)
     for step in range(3):
         backend.train_step(BATCHES, 1e-2, step, quiet)
@@ -156,8 +156,8 @@ def test_every_format_learns(tiny_model: Path, tmp_path: Path, name: str) -> Non
 
 @pytest.mark.parametrize("quantization", ["none", "4bit"])
 def test_dora_learns(tiny_model: Path, tmp_path: Path, quantization: str) -> None:
-    job = Job.make(tiny_model, tmp_path, model={"quantization": quantization}, adapter={"dropout": 0.2})
-    job.config = adapted(job.config, type="dora")
+    adapter = {"type": "dora", "dropout": 0.2}
+    job = Job.make(tiny_model, tmp_path, model={"quantization": quantization}, adapter=adapter)
     backend = mlx(job, gradient_checkpointing=True)
     losses = [backend.train_step(BATCHES, 5e-3, step, quiet).loss_sum for step in range(12)]
     assert losses[-1] < 0.9 * losses[0]

@@ -135,12 +135,11 @@ def _experts(model: Any) -> list[str]:
 def fresh(config: TrainConfig, kind: str, paths: Sequence[str], model: Any) -> Adapter:
     """A new adapter on the layers at `paths`: A drawn from the recipe's seed, B zero."""
     wanted, modules = config.adapter, dict(model.named_modules())
-    form: str = wanted.type
     named = {families.transformers_name(kind, path): path for path in paths}
     shapes = {name: (wanted.rank, inputs_of(modules[path])) for name, path in named.items()}
     targets = sorted(named) if wanted.target_modules == "all-linear" else wanted.target_modules
     return Adapter(
-        kind, wanted.rank, wanted.alpha, dropout=wanted.dropout, targets=tuple(targets), dora=form == "dora",
+        kind, wanted.rank, wanted.alpha, dropout=wanted.dropout, targets=tuple(targets), dora=wanted.type == "dora",
         rank_stabilised=wanted.rslora,
         layers={named[name]: {"lora_A": values} for name, values in draw_lora_a(shapes, config.seed)},
     )  # fmt: skip
