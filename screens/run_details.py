@@ -92,7 +92,10 @@ def _adapter(run: RunSummary) -> str:
     kind = str(run.config.get("adapter.type", show.MISSING))
     if kind == "none":
         return "none: every weight is trained"
-    return f"{kind}, rank {run.config.get('adapter.rank', show.MISSING)}"
+    from engine.config.adapters import KEYS
+
+    has_rank = kind in (*KEYS["rank"], show.MISSING)
+    return f"{kind}, rank {run.config.get('adapter.rank', show.MISSING)}" if has_rank else kind
 
 
 def _rate(run: RunSummary) -> str:
