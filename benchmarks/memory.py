@@ -92,10 +92,10 @@ SHAPES = [
     Shape("60M", 4, 128, settings=FULL),
     Shape("120M", 1, 512, bf16=True),
     Shape("60M", 4, 256, settings={"adapter": {"dropout": 0.1}}),
-    Shape("60M", 4, 256, settings={"adapter": {"type": "dora"}}),
-    Shape("60M", 4, 256, settings={"adapter": {"type": "ia3"}}),
+    Shape("60M", 4, 256, settings={"adapter": {"type": "dora"}}, fitted=True),
+    Shape("60M", 4, 256, settings={"adapter": {"type": "ia3"}}, fitted=True),
     Shape("25M", 4, 256, settings={"adapter": {"type": "boft"}}, fitted=True),
-    Shape("25M", 4, 256, settings={"adapter": {"type": "prompt"}}),
+    Shape("25M", 4, 256, settings={"adapter": {"type": "prompt"}}, fitted=True),
 ]
 
 
