@@ -25,6 +25,7 @@ class Capability:
     inits: tuple[str, ...] = ("default",)
     exact_resume: bool = False
     """Whether a resumed run gives the same bytes as one that was never stopped."""
+    optimizers: tuple[str, ...] = ("adamw",)
 
 
 OF_PEFT = (
@@ -33,18 +34,28 @@ OF_PEFT = (
 )
 OF_MLX = ("lora", "dora", "none")
 OF_UNSLOTH = ("lora",)
+ON_CPU = ("adamw", "adamw_8bit")
+ON_CUDA = (*ON_CPU, "paged_adamw_8bit")
 STARTS = ("default", "gaussian", "orthogonal", "olora", "pissa")
 
 CAPABILITIES: Mapping[tuple[BackendName, Device], Capability] = {
     ("mlx", "mps"): Capability(("bf16", "fp16", "fp32"), ("none", "8bit", "4bit"), OF_MLX),
     ("mlx", "cpu"): Capability(("bf16", "fp16", "fp32"), ("none", "8bit", "4bit"), OF_MLX, exact_resume=True),
-    ("unsloth", "cuda"): Capability(("bf16", "fp16", "fp32"), ("none", "4bit"), OF_UNSLOTH),
-    ("unsloth", "cpu"): Capability(("bf16", "fp32"), ("none", "4bit"), OF_UNSLOTH, exact_resume=True),
+    ("unsloth", "cuda"): Capability(
+        ("bf16", "fp16", "fp32"), ("none", "4bit"), OF_UNSLOTH, optimizers=ON_CUDA
+    ),
+    ("unsloth", "cpu"): Capability(
+        ("bf16", "fp32"), ("none", "4bit"), OF_UNSLOTH, exact_resume=True, optimizers=ON_CPU
+    ),
     ("peft", "cpu"): Capability(
-        ("bf16", "fp32"), ("none", "8bit", "4bit"), OF_PEFT, STARTS, exact_resume=True
+        ("bf16", "fp32"), ("none", "8bit", "4bit"), OF_PEFT, STARTS, exact_resume=True, optimizers=ON_CPU
     ),
     ("peft", "cuda"): Capability(
-        ("bf16", "fp16", "fp32"), ("none", "8bit", "4bit"), OF_PEFT, (*STARTS, "loftq")
+        ("bf16", "fp16", "fp32"),
+        ("none", "8bit", "4bit"),
+        OF_PEFT,
+        (*STARTS, "loftq"),
+        optimizers=ON_CUDA,
     ),
     ("peft", "mps"): Capability(("bf16", "fp16", "fp32"), ("none",), OF_PEFT, STARTS),
 }
@@ -118,6 +129,22 @@ NO_FP16 = Translation(
 LOFTQ_ON_CUDA = Translation(
     "refused", "needs a CUDA GPU: PEFT computes it on no other device", "Use init: default here."
 )
+NO_8BIT_STATE = Translation(
+    "refused", "needs bitsandbytes, which has no optimizer for Apple's GPU", "Use optimizer: adamw."
+)
+NO_PAGES = Translation(
+    "refused",
+    "needs a CUDA GPU: its pages move between that and the host",
+    "Use optimizer: adamw_8bit here.",
+)
+IN_8BIT = Translation("direct", "bitsandbytes' AdamW, its moments in 8 bits")
+PAGED = Translation("direct", "bitsandbytes' AdamW, its moments in 8 bits and paged to the host")
+ADAMW_OF_TORCH = {
+    "adamw": Translation("direct", "torch's AdamW"),
+    "adamw_8bit": IN_8BIT,
+    "paged_adamw_8bit": PAGED,
+}
+NOT_MLX = Translation("refused", "is not for MLX, whose AdamW has its state in fp32", "Use optimizer: adamw.")
 MASKED = Translation("emulated", "a mask keeps packed examples apart")
 
 TRANSLATIONS: Mapping[tuple[BackendName, str], Mapping[str, Translation]] = {
@@ -141,7 +168,10 @@ TRANSLATIONS: Mapping[tuple[BackendName, str], Mapping[str, Translation]] = {
     },
     ("mlx", "data.packing"): {"true": MASKED},
     ("mlx", "training.gradient_checkpointing"): {"true": Translation("direct", "mx.checkpoint, by layer")},
-    ("mlx", "training.optimizer"): {"adamw": Translation("direct", "MLX's AdamW with bias correction")},
+    ("mlx", "training.optimizer"): {
+        "adamw": Translation("direct", "MLX's AdamW with bias correction"),
+        ANY: NOT_MLX,
+    },
     ("unsloth", "adapter.type"): {
         ANY: Translation(
             "refused", "is not for Unsloth: ft trains LoRA through it", "Use backend: auto or peft."
@@ -165,14 +195,14 @@ TRANSLATIONS: Mapping[tuple[BackendName, str], Mapping[str, Translation]] = {
         "true": Translation("direct", "where a trial on the model keeps examples apart; padded elsewhere")
     },
     ("unsloth", "training.gradient_checkpointing"): {"true": Translation("direct", "Unsloth's own")},
-    ("unsloth", "training.optimizer"): {"adamw": Translation("direct", "torch's AdamW")},
+    ("unsloth", "training.optimizer"): ADAMW_OF_TORCH,
     ("peft", "model.quantization"): {
         "8bit": Translation("direct", "LLM.int8() of bitsandbytes"),
         "4bit": Translation("direct", "bitsandbytes"),
     },
     ("peft", "model.chat_template"): {ANY: SAME_TOKENS},
     ("peft", "model.trust_remote_code"): {"true": Translation("direct", "run by transformers")},
-    ("peft", "training.optimizer"): {"adamw": Translation("direct", "torch's AdamW")},
+    ("peft", "training.optimizer"): ADAMW_OF_TORCH,
 }
 """By backend and key, and then by value as the recipe has it (`*` for any). What is not here is mapped directly."""
 
@@ -184,6 +214,9 @@ ON_DEVICE: Mapping[tuple[BackendName, Device, str], Mapping[str, Translation]] =
     ("peft", "mps", "data.packing"): {"true": MASKED},
     ("peft", "cpu", "adapter.init"): {"loftq": LOFTQ_ON_CUDA},
     ("peft", "mps", "adapter.init"): {"loftq": LOFTQ_ON_CUDA},
+    ("peft", "cpu", "training.optimizer"): {"paged_adamw_8bit": NO_PAGES},
+    ("unsloth", "cpu", "training.optimizer"): {"paged_adamw_8bit": NO_PAGES},
+    ("peft", "mps", "training.optimizer"): {"adamw_8bit": NO_8BIT_STATE, "paged_adamw_8bit": NO_8BIT_STATE},
     ("peft", "mps", "model.quantization"): {"8bit": NO_BITSANDBYTES, "4bit": NO_BITSANDBYTES},
 }
 """What is particular to a device; it goes before `TRANSLATIONS`."""

@@ -208,6 +208,7 @@ def _load(
         longest=0,
         trained_share=share,
         checkpointing=False,
+        moment_bytes=4 if config.training.optimizer == "adamw" else 1,
     )
 
 

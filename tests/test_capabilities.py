@@ -36,6 +36,7 @@ def test_what_is_refused_on_a_device_is_what_its_capability_lacks() -> None:
         "adapter.type": "adapters",
         "model.quantization": "quantizations",
         "training.precision": "precisions",
+        "training.optimizer": "optimizers",
     }
     for (backend, device, key), table in ON_DEVICE.items():
         able = getattr(CAPABILITIES[backend, device], sets.get(key, ""), ())

@@ -138,10 +138,10 @@ class Training(Section):
     """Decoupled decay of AdamW."""
     max_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
     """Gradients longer than this are scaled down; null turns clipping off."""
-    optimizer: Literal["adamw"] = "adamw"
-    """AdamW, its state in fp32."""
+    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
+    """AdamW, its state in fp32 or in 8 bits (bitsandbytes); `paged` moves it to the host where a GPU runs short."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
-    """Number format of weights and arithmetic; adapter and optimizer stay fp32."""
+    """Number format of weights and arithmetic; the adapter stays fp32."""
     gradient_checkpointing: AutoSwitch = "auto"
     """Recompute activations in the backward pass: less memory, about a third more time."""
 

@@ -51,6 +51,8 @@ class Load:
     trained_share: float
     """Share of tokens that the loss counts."""
     checkpointing: bool
+    moment_bytes: int = 4
+    """Bytes of each of AdamW's two moments of a trained weight: 1 where bitsandbytes holds them."""
 
 
 LOGIT_BYTES = 128 << 20
@@ -75,11 +77,17 @@ def predict(shape: ModelShape, load: Load) -> MemoryPlan:
         weights=weight_bytes(shape, load),
         adapter=0 if full else 4 * load.trained,
         gradients=4 * load.trained,
-        optimizer=8 * load.trained,
+        optimizer=optimizer_bytes(load),
         activations=activation_bytes(shape, load),
         logits=logit_bytes(shape, load),
         overhead=CUDA_OVERHEAD if load.device == "cuda" else HOST_OVERHEAD,
     )
+
+
+def optimizer_bytes(load: Load) -> int:
+    """AdamW's two moments; in 8 bits each has an fp32 scale for a block of 256 (arXiv:2110.02861, section 2)."""
+    scales = 2 * 4 * load.trained // 256 if load.moment_bytes == 1 else 0
+    return 2 * load.moment_bytes * load.trained + scales
 
 
 def weight_bytes(shape: ModelShape, load: Load) -> int:

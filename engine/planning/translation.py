@@ -58,6 +58,7 @@ def _of(key: str, value: str, backend: BackendName, machine: Machine) -> Transla
         "adapter.init": able.inits,
         "model.quantization": able.quantizations,
         "training.precision": ("auto", *able.precisions),
+        "training.optimizer": able.optimizers,
     }
     missing = _missing(key, value, backend, machine)
     if missing is not None:
@@ -83,6 +84,12 @@ def _missing(key: str, value: str, backend: BackendName, machine: Machine) -> Tr
             "refused",
             "needs the package bitsandbytes, not installed here",
             "Install it with: pip install bitsandbytes, or use quantization: none.",
+        )
+    if key == "training.optimizer" and value != "adamw" and "bitsandbytes" not in machine.packages:
+        return Translation(
+            "refused",
+            "needs the package bitsandbytes, not installed here",
+            "Install it with: pip install bitsandbytes, or use optimizer: adamw.",
         )
     if key == "training.precision" and value == "bf16" and machine.device == "cuda" and not has_bf16(machine):
         return Translation(

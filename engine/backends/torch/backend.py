@@ -21,6 +21,7 @@ from engine.backends.torch.checks import head_is_plain, keeps_apart
 from engine.backends.torch.companions import companion_of
 from engine.backends.torch.loss import HeadLoss, token_losses
 from engine.backends.torch.model import DTYPES, causal_of, load_model
+from engine.backends.torch.optimizer import optimizer_of
 from engine.config.adapters import PROMPT_TYPES
 from engine.config.schema import TrainConfig
 from engine.data.types import UNTRAINED, Batch, Int32
@@ -54,9 +55,7 @@ class TorchBackend:
         self.plain_head = not self.prompted
         self.autocast = config.adapter.type == "none" and plan.compute_dtype != "fp32"
         self.trained = {n: p for n, p in sorted(model.named_parameters()) if p.requires_grad}
-        self.optimizer = torch.optim.AdamW(
-            self.trained.values(), lr=0.0, weight_decay=config.training.weight_decay, foreach=True
-        )
+        self.optimizer = optimizer_of(config.training, self.trained.values())
         # fp16 overflows: gradients are scaled up, and a step that overflowed is skipped and scaled less.
         self.scaler = torch.amp.GradScaler(plan.device, enabled=plan.compute_dtype == "fp16")
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from engine.backends.files import SCALER, STATE, copy_companions, disk_errors, write_json
 from engine.backends.torch.companions import Companion
+from engine.backends.torch.optimizer import OF_BITSANDBYTES, OWN, moments, restore
 from engine.errors import CheckpointError
 
 BESIDE = "beside."
@@ -44,7 +45,7 @@ def save_state(
     tensors = {f"{BESIDE}{name}": value for name, value in companion.tensors().items()}
     for name, parameter in trained.items():
         tensors[f"weight.{name}"] = parameter.detach()
-        for key, value in optimizer.state.get(parameter, {}).items():
+        for key, value in moments(optimizer, parameter).items():
             tensors[f"{key}.{name}"] = value
     with disk_errors():
         save_file({name: value.contiguous() for name, value in tensors.items()}, folder / STATE)
@@ -72,11 +73,12 @@ def load_state(
             f"{folder}: the checkpoint holds other weights than this recipe trains",
             "resume with the recipe that the run was started with",
         )
+    states = {}
     for name, parameter in trained.items():
         parameter.data.copy_(tensors[f"weight.{name}"])
-        moments = {key: tensors.get(f"{key}.{name}") for key in ("step", "exp_avg", "exp_avg_sq")}
-        if moments["step"] is not None:
-            optimizer.state[parameter] = moments
+        keys = {*OWN, *OF_BITSANDBYTES}
+        states[parameter] = {key: tensors[f"{key}.{name}"] for key in keys if f"{key}.{name}" in tensors}
+    restore(optimizer, {parameter: state for parameter, state in states.items() if state})
     beside = {name.removeprefix(BESIDE): tensors[name] for name in tensors if name.startswith(BESIDE)}
     if beside:
         companion.restore(beside)

@@ -1,0 +1,53 @@
+"""AdamW: torch's own, or bitsandbytes' with its two moments in 8 bits (Dettmers et al. 2021, arXiv:2110.02861)."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.config.schema import Training
+
+OWN = ("step", "exp_avg", "exp_avg_sq")
+OF_BITSANDBYTES = ("step", "state1", "state2", "absmax1", "absmax2")
+"""What going on needs of a parameter's state; the two maps of the 8-bit numbers are constants."""
+
+
+def optimizer_of(training: Training, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+    """The recipe's optimizer, at rate zero until a step sets it.
+
+    bitsandbytes keeps the moments of tensors with fewer than 4096 numbers in fp32. Paged ones live in memory that
+    CUDA moves to the host where the GPU runs short.
+    """
+    if training.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=0.0, weight_decay=training.weight_decay, foreach=True)
+    from bitsandbytes.optim import AdamW8bit, PagedAdamW8bit
+
+    kind = AdamW8bit if training.optimizer == "adamw_8bit" else PagedAdamW8bit
+    made: torch.optim.Optimizer = kind(parameters, lr=0.0, weight_decay=training.weight_decay)
+    return made
+
+
+def moments(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Tensor]:
+    """A parameter's state; empty before the first step."""
+    state = optimizer.state.get(parameter, {})
+    return {key: torch.as_tensor(state[key]) for key in (*OWN, *OF_BITSANDBYTES[1:]) if key in state}
+
+
+def restore(optimizer: torch.optim.Optimizer, saved: Mapping[Tensor, Mapping[str, Tensor]]) -> None:
+    """Take up what `moments` gave for each parameter, to the bit."""
+    if isinstance(optimizer, torch.optim.AdamW):
+        for parameter, state in saved.items():
+            optimizer.state[parameter] = dict(state)
+        return
+    own: Any = optimizer  # bitsandbytes makes a parameter's buffers itself: paged, or on its device
+    for index, group in enumerate(own.param_groups):
+        for number, parameter in enumerate(group["params"]):
+            if parameter not in saved:
+                continue
+            own.init_state(group, parameter, index, number)
+            for key, value in saved[parameter].items():
+                if key == "step":
+                    own.state[parameter][key] = int(value)
+                else:
+                    own.state[parameter][key].copy_(value)
