@@ -60,7 +60,9 @@ def test_running_out_is_known_by_what_mlx_says() -> None:
     metal = (
         "[metal::malloc] Attempting to allocate 9 bytes which is greater than the maximum allowed buffer size"
     )
-    buffer = "Command buffer execution failed: Insufficient Memory (kIOGPUCommandBufferCallbackErrorOutOfMemory)"
+    buffer = (
+        "Command buffer execution failed: Insufficient Memory (kIOGPUCommandBufferCallbackErrorOutOfMemory)"
+    )
     assert all(
         memory.is_exhaustion(RuntimeError(text)) for text in (metal, buffer, "[malloc] Unable to allocate 9")
     )
