@@ -165,7 +165,8 @@ class MonitorScreen(RunScreen):
         self._dirty, self._painted = False, time.monotonic()
         charts, width = self.charts, self.size.width
         headline, progress, results = self._texts(width)
-        self.query_one("#headline", Static).update(headline, layout=False)
+        if headline != self.query_one("#headline", Static).content:
+            self.query_one("#headline", Static).update(headline, layout=False)
         self.query_one("#progress", Static).update(progress, layout=self.view is None)
         self.query_one("#results", Static).update(results, layout=False)
         if self.view is None:
