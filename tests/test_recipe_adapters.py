@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from engine.config.adapters import ADAPTER_TYPES, KEYS, Adapter
+from engine.config.adapters import ADAPTER_TYPES, KEYS, Adapter, AdapterType
 from engine.config.load import load_text
 from engine.config.problems import RecipeError
 
@@ -19,7 +19,7 @@ def refusal(text: str) -> str:
 
 
 @pytest.mark.parametrize("kind", ADAPTER_TYPES)
-def test_a_resolved_recipe_of_every_type_reads_back(kind: str) -> None:
+def test_a_resolved_recipe_of_every_type_reads_back(kind: AdapterType) -> None:
     recipe = load_text(f"{GOOD}adapter: {{type: {kind}}}\n", Path("/recipes/train.yml"))
     again = load_text(recipe.resolved(), Path("/elsewhere/train.yml"))
     assert again.config.adapter == recipe.config.adapter == Adapter(type=kind)
