@@ -126,6 +126,10 @@ class HomeScreen(FtScreen):
         text.append(f"{self._next.why}\n\n", "not bold")
         text.append(" enter ", "bold reverse")
         text.append(f" {ACTS[self._next.act]}", "not bold")
+        if self._next.act == "starter":
+            text.append("\n")
+            text.append(" t     ", "bold reverse")
+            text.append(" trains it at once", "not bold")
         self.query_one("#next", Static).update(text)
 
     def _show_machine(self) -> None:
@@ -209,7 +213,7 @@ ACTS = {
     "resume": "resumes it from its last checkpoint",
     "chat": "talks to it",
     "recipe": "opens the recipe",
-    "starter": "opens the starter's recipe    t trains it at once",
+    "starter": "opens the starter's recipe",
 }
 
 

@@ -106,9 +106,9 @@ def fitted(parts: Sequence[Text], width: int) -> Text:
 def _phase(view: RunView) -> Text:
     phase = view.phase
     assert phase is not None
-    share = (
-        f" {show.count(phase.done)}/{show.count(phase.total)}"
-        if phase.done is not None and phase.total
-        else ""
-    )
-    return Text(phase.name + share, "bold")
+    note = f" · {phase.note}" if phase.note else ""
+    share = ""
+    if phase.done is not None and phase.total:
+        counted = f"{show.count(phase.done)}/{show.count(phase.total)}"
+        share = f" · {phase.done / phase.total:.0%}" if phase.name == "loading" else f" {counted}"  # of bytes
+    return Text(phase.name, "bold").append(note + share, "not bold")
