@@ -31,19 +31,38 @@ def exact_match(
     """The share of `questions` whose greedy answer equals the file's, white space at the ends aside.
 
     An answer may grow to the longest expected one and a little more, so that a longer answer counts as wrong
-    without being written to its end. `poll(done, total)` comes before each batch, `check` before each token;
-    both may raise `Interrupted`.
+    without being written to its end. `poll(done, total)` comes before each batch and as its answers grow, `check`
+    before each token; both may raise `Interrupted`.
     """
     ordered = sorted(questions, key=lambda question: len(question.prompt_ids))
     longest = max(map(len, tokenizer.encode([q.answer for q in questions], special=False)))
-    right = 0
+    limit, right = longest + 8, 0
     for start in range(0, len(ordered), ANSWER_ROWS):
         poll(start, len(ordered))
         part = ordered[start : start + ANSWER_ROWS]
         prompts = [question.prompt_ids for question in part]
-        answers = backend.generate(prompts, longest + 8, tokenizer.stop_ids, check)
+        told = _telling(range(start, start + len(part)), len(ordered), limit, poll, check)
+        answers = backend.generate(prompts, limit, tokenizer.stop_ids, told)
         right += sum(
             tokenizer.decode(answer).strip() == question.answer.strip()
             for answer, question in zip(answers, part, strict=True)
         )
     return right / len(ordered)
+
+
+def _telling(
+    part: range, total: int, limit: int, poll: Callable[[int, int], None], check: Callable[[], None]
+) -> Callable[[], None]:
+    """What is called before each token of the answers `part`, up to `limit` of them: a batch may take minutes."""
+    told, tokens = part.start, 0
+
+    def before_token() -> None:
+        nonlocal told, tokens
+        check()
+        done = part.start + len(part) * min(tokens, limit) // limit
+        tokens += 1
+        if done > told:
+            told = done
+            poll(done, total)
+
+    return before_token
