@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from engine import secrets
+from engine.capabilities import Quantization
 from engine.config.problems import Place, Problem, RecipeError
 from engine.data.types import Message
 from engine.data.views import Lengths, Opened, RowView, View, lengths_from_json, row_from_json
@@ -160,6 +161,16 @@ class Client:
         Raises RecipeError, DataError or ModelError, and TrainingError where the service is gone.
         """
         self._value({"op": "check", "text": text, "path": str(path)}, cancelled)
+
+    def convert(self, model: Path, out: Path, quantization: Quantization) -> dict[str, int] | None:
+        """Write the MLX form of a model's folder into the folder `out`; its config's `quantization`.
+
+        Raises ModelError where MLX cannot hold the model so, MachineError where it cannot be written, TrainingError
+        where the service is gone.
+        """
+        asked = {"op": "convert", "model": str(model), "out": str(out), "quantization": quantization}
+        settings: dict[str, int] | None = self._value(asked, None)
+        return settings
 
     def renew(self, name: str) -> None:
         """Give the child a token that was set, or take one that was forgotten.

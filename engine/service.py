@@ -14,6 +14,7 @@ Asked    {"id": 1, "op": "generate", "run": FOLDER, "base": false, "messages": [
          {"id": 7, "op": "find", "source": PATH, "words": TEXT, "start": 0, "view": {"model": …}}
          {"id": 8, "op": "check", "text": TRAIN_YML, "path": PATH}
          {"id": 9, "op": "token", "name": NAME, "value": VALUE or null}
+         {"id": 10, "op": "convert", "model": FOLDER, "out": FOLDER, "quantization": "4bit"}
 Answered {"id": 1, "token": TEXT} … {"id": 1, "done": true, "cancelled": false}
          {"id": 3, "value": PLAN} {"id": 3, "done": true, "cancelled": false}
          {"id": 1, "error": {"kind": …, "message": …, "hint": …}}
@@ -59,6 +60,7 @@ WARM = 2
 ROLES = ("system", "user", "assistant", "tool")
 LANES = {
     "generate": "model",
+    "convert": "model",
     "plan": "plan",
     "check": "plan",
     "rows": "rows",
@@ -158,6 +160,8 @@ class Service:
         match request["op"]:
             case "generate":
                 yield from ({"token": piece} for piece in self._generate(request))
+            case "convert":
+                yield {"value": self._convert(request)}
             case "plan":
                 yield {"value": self._plan(request)}
             case "check":
@@ -167,17 +171,13 @@ class Service:
                 opened = self._previews().open(str(request.get("source")), request.get("format", "auto"))
                 yield {"value": as_json(opened)}
             case "preview":
-                rows = self._previews().show(
-                    str(request.get("source")),
-                    [int(row) for row in request.get("rows", ())],
-                    View(**request.get("view", {})),
-                    request.get("how", "tokens"),
-                )
+                numbers = [int(row) for row in request.get("rows", ())]
+                view, how = View(**request.get("view", {})), request.get("how", "tokens")
+                rows = self._previews().show(str(request.get("source")), numbers, view, how)
                 yield {"value": [as_json(row) for row in rows]}
             case "lengths":
                 view = View(**request.get("view", {}))
-                lengths = self._previews().lengths(str(request.get("source")), view, stopped)
-                yield {"value": as_json(lengths)}
+                yield {"value": as_json(self._previews().lengths(str(request.get("source")), view, stopped))}
             case "find":
                 view = View(**request.get("view", {}))
                 source, words = str(request.get("source")), str(request.get("words"))
@@ -190,6 +190,11 @@ class Service:
         with self.opening:
             self.previews = self.previews or Previews()
             return self.previews
+
+    def _convert(self, request: Request) -> Any:
+        from engine.backends.mlx.convert import convert
+
+        return convert(Path(request["model"]), Path(request["out"]), request["quantization"])
 
     def _plan(self, request: Request) -> Any:
         from engine.planning.live import Planner

@@ -18,7 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "validate": ("ft.commands.recipe:validate", "Check a recipe."),
     "init": ("ft.commands.recipe:init", "Write a commented train.yml to start from."),
     "schema": ("ft.commands.recipe:schema", "Print the recipe's JSON Schema, for editors."),
-    "models": ("ft.commands.models:app", "List, fetch and remove models."),
+    "models": ("ft.commands.models:app", "List, fetch, convert and remove models."),
     "secrets": ("ft.commands.secrets:app", "Keep tokens in the system's keyring."),
     "runs": ("ft.commands.runs:app", "List, show, compare and remove runs."),
     "generate": ("ft.commands.generate:generate", "Answer one prompt with a trained run."),

@@ -62,7 +62,10 @@ def on_disk(base: str, revision: str | None = None) -> Path:
     else:
         folder = hub.cached(base, revision)
     if folder is None:
-        raise ModelError(f"{base} is not on this machine yet.", "Training downloads it first.")
+        raise ModelError(
+            f"{base} is not on this machine yet.",
+            f"Training downloads it first, and so does: ft models pull {base}",
+        )
     local.check(folder)
     return folder
 

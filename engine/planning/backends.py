@@ -89,7 +89,7 @@ def _standing(
     if backend not in NEEDS:
         return _brought(backend, machine, config)
     device, note, unasked = _place(backend, machine)
-    problem: FtError | None = _missing(backend, machine)
+    problem: FtError | None = missing(backend, machine)
     if problem is None and architecture is not None:
         problem = unknown(backend, machine, architecture)
     if problem is None and config is not None:
@@ -143,7 +143,8 @@ def unknown(backend: BackendName, machine: Machine, architecture: str) -> Config
     )
 
 
-def _missing(backend: BackendName, machine: Machine) -> MachineError | None:
+def missing(backend: BackendName, machine: Machine) -> MachineError | None:
+    """What has to be installed before the backend can be used here."""
     packages, install = NEEDS[backend]
     if backend == "mlx" and machine.system == "Linux":
         packages = (*packages, "mlx_cpu")  # there the package mlx itself has nothing that computes
@@ -151,10 +152,10 @@ def _missing(backend: BackendName, machine: Machine) -> MachineError | None:
         return MachineError(
             "ft uses Unsloth on Linux alone.", "Use backend: auto, which takes what fits here."
         )
-    missing = [name for name in packages if name not in machine.packages]
-    if not missing:
+    absent = [name for name in packages if name not in machine.packages]
+    if not absent:
         return None
     return MachineError(
-        f"The {backend} backend needs {' and '.join(missing)}, not installed here.",
+        f"The {backend} backend needs {' and '.join(absent)}, not installed here.",
         f"Install with: {install}",
     )

@@ -1,4 +1,4 @@
-"""`ft models list | show | pull | rm`."""
+"""`ft models list | show | pull | convert | rm`."""
 
 import json as jsonlib
 import sys
@@ -11,13 +11,14 @@ from engine.errors import ConfigError, ModelError
 from engine.models import catalogue, starter
 from engine.models.catalogue import Entry
 from engine.planning.fit import METHODS, TYPICAL_TOKENS
+from ft.commands.convert import convert
 from ft.console import err, out, say
 
 if TYPE_CHECKING:
     from engine.planning.fit import Fit
     from engine.planning.survey import Model
 
-app = typer.Typer(help="List, fetch and remove models.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(help="List, fetch, convert and remove models.", no_args_is_help=True, add_completion=False)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(help="starter, a hub id, or a model's folder.")]
 STATES = {
@@ -120,6 +121,9 @@ def pull(
         model = resolve(name, revision, tell)
     say(f"{model.name} is ready" + (f" at revision {model.revision}." if model.revision else "."))
     print(model.folder)
+
+
+app.command()(convert)
 
 
 @app.command()

@@ -26,6 +26,18 @@ GROUPS = (64, 32)
 
 def load_base(plan: Plan, config: TrainConfig, folder: Path) -> tuple[Any, dict[str, Any]]:
     """The model of a transformers or MLX folder, all its weights frozen, and its config. Raises ModelError."""
+    model, about = open_model(folder, config.model.trust_remote_code)
+    _settle_formats(model, DTYPES[plan.weights_dtype])
+    if config.model.quantization != "none":
+        quantise(model, BITS[config.model.quantization])
+    for _, value in tree_flatten(model.parameters()):
+        mx.eval(value)  # one by one: the weights as they lie in the file are gone when the next is read
+    model.freeze()
+    return model, about
+
+
+def open_model(folder: Path, trust_remote_code: bool = False) -> tuple[Any, dict[str, Any]]:
+    """The model of a folder as it lies there, its weights not read yet, and its config. Raises ModelError."""
     from mlx_lm.utils import load_model
 
     try:
@@ -34,7 +46,7 @@ def load_base(plan: Plan, config: TrainConfig, folder: Path) -> tuple[Any, dict[
             folder,
             lazy=True,
             model_config=families.settings(about),
-            trust_remote_code=config.model.trust_remote_code,
+            trust_remote_code=trust_remote_code,
             **families.hooks(about),
         )
     except (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError) as error:
@@ -42,12 +54,6 @@ def load_base(plan: Plan, config: TrainConfig, folder: Path) -> tuple[Any, dict[
             f"{folder}: the model does not load in MLX: {error}",
             "check that the folder is complete (`ft models show`), or use backend: peft",
         ) from error
-    _settle_formats(model, DTYPES[plan.weights_dtype])
-    if config.model.quantization != "none":
-        _quantise(model, BITS[config.model.quantization])
-    for _, value in tree_flatten(model.parameters()):
-        mx.eval(value)  # one by one: the weights as they lie in the file are gone when the next is read
-    model.freeze()
     return model, about
 
 
@@ -61,7 +67,7 @@ def _settle_formats(model: Any, dtype: mx.Dtype) -> None:
     model.update(tree_map_with_path(cast, model.parameters()))
 
 
-def _quantise(model: Any, bits: int) -> None:
+def quantise(model: Any, bits: int) -> None:
     """Hold the linear layers in `bits`, but for the head, which no backend quantises."""
     head = head_path(model)
 

@@ -1,0 +1,85 @@
+"""`ft models convert`."""
+
+import json as jsonlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engine.capabilities import Quantization
+from engine.errors import ConfigError, MachineError, ModelError
+from ft.console import say
+
+
+def convert(
+    name: Annotated[str, typer.Argument(help="starter, a hub id that is on this disk, or a model's folder.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="The folder to write; a new one.")],
+    quantization: Annotated[Quantization, typer.Option(help="Hold the linear layers in few bits.")] = "none",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Write a model as an MLX folder, which mlx-lm loads. Stdout is the folder."""
+    from engine import paths
+    from engine.client import Client
+    from engine.models.resolve import on_disk
+
+    out = out.expanduser().absolute()
+    if os.path.lexists(out):
+        raise ConfigError(f"{out} exists already.", "Give --out a new name, or remove what is there.")
+    _needs_mlx()
+    source = on_disk(name)
+    architecture = _known(source)
+    with _whole(out) as making, Client(paths.cache() / "service.log") as client:
+        say(f"Converting {name} …")
+        settings = client.convert(source, making, quantization)
+    size = sum(path.stat().st_size for path in out.iterdir())
+    if json:
+        facts = {"folder": str(out), "model": name, "architecture": architecture}
+        print(jsonlib.dumps(facts | {"quantization": settings, "bytes": size}, indent=2))
+        return
+    bits = f" in {settings['bits']} bits" if settings else ""
+    say(f"{name} is converted{bits}: {size / 1e6:,.0f} MB.")
+    print(out)
+
+
+def _needs_mlx() -> None:
+    from engine.hardware.probe import probe
+    from engine.planning.backends import missing
+
+    problem = missing("mlx", probe())
+    if problem is not None:
+        raise MachineError("Converting needs MLX, which is not installed here.", problem.hint)
+
+
+def _known(folder: Path) -> str:
+    """The kind of a model's folder. Raises ModelError where mlx-lm has no code for it."""
+    from engine.hardware.probe import mlx_architectures
+    from engine.models.local import read_config
+
+    kind = str(read_config(folder).get("model_type"))
+    if kind not in mlx_architectures():
+        raise ModelError(
+            f"The installed mlx-lm has no code for models of the kind {kind}.",
+            "A newer mlx-lm may: pip install -U mlx-lm",
+        )
+    return kind
+
+
+@contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """A folder beside `out` to be filled, which becomes `out` at the end or is gone."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}.making-", dir=out.parent) as place:
+            making = Path(place) / out.name
+            making.mkdir()
+            yield making
+            making.rename(out)
+    except OSError as error:
+        raise MachineError(
+            f"Cannot write {error.filename or out}: {error.strerror or error}.",
+            "Choose another folder with --out.",
+        ) from error

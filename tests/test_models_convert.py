@@ -1,0 +1,132 @@
+"""`ft models convert`: a folder that mlx-lm's own loader takes, with the logits of the model it was made of."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from mlx_lm.utils import load
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+from engine.backends.mlx.convert import convert
+from engine.backends.mlx.model import load_base
+from engine.capabilities import Quantization
+from engine.errors import ModelError
+from engine.planning import backends
+from ft.cli import main
+from tests.tiny import VOCAB, make_tokenizer
+from tests.training import Job
+
+IDS = mx.array([[1, 40, 50, 60, 70, 80, 90, 100]])
+
+
+def converted(model: Path, out: Path, quantization: Quantization) -> tuple[Any, Any, dict[str, Any]]:
+    """The model and tokenizer that mlx-lm loads from what was written, and its config.json."""
+    out.mkdir()
+    convert(model, out, quantization)
+    loaded, tokenizer, *_ = load(str(out))
+    return loaded, tokenizer, json.loads((out / "config.json").read_text())
+
+
+def ours(model: Path, folder: Path, quantization: Quantization) -> Any:
+    """The logits of the model as the MLX backend trains on it."""
+    job = Job.make(model, folder, model={"quantization": quantization, "max_seq_length": 64})
+    plan = replace(job.plan, backend="mlx", weights_dtype="fp32", compute_dtype="fp32")
+    return load_base(plan, job.config, model)[0](IDS)
+
+
+@pytest.mark.parametrize("quantization", ["none", "8bit", "4bit"])
+def test_mlx_lm_computes_what_the_backend_trains_on(
+    tiny_model: Path, tmp_path: Path, quantization: Quantization
+) -> None:
+    loaded, tokenizer, config = converted(tiny_model, tmp_path / "out", quantization)
+    assert np.allclose(loaded(IDS), ours(tiny_model, tmp_path, quantization), atol=1e-6)
+    if quantization == "none":
+        assert "quantization" not in config
+    else:
+        assert config["quantization"] == {"group_size": 64, "bits": int(quantization[0]), "mode": "affine"}
+    assert tokenizer.decode(tokenizer.encode("The quick fox")) == "The quick fox"
+    assert tokenizer.has_chat_template
+
+
+def test_a_layer_with_another_group_is_written_down(tmp_path: Path) -> None:
+    """96 inputs do not divide by 64, so that the layer's scales are shared by 32 weights."""
+    source = tmp_path / "uneven"
+    shape = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 1, "num_attention_heads": 4}
+    LlamaForCausalLM(LlamaConfig(vocab_size=VOCAB, **shape)).save_pretrained(source)
+    make_tokenizer(source)
+    loaded, _, config = converted(source, tmp_path / "out", "4bit")
+    assert config["quantization"]["model.layers.0.mlp.down_proj"]["group_size"] == 32
+    assert config["quantization"]["group_size"] == 64
+    assert np.allclose(loaded(IDS), ours(source, tmp_path, "4bit"), atol=1e-6)
+
+
+def test_names_that_mlx_lm_does_not_know_are_written_as_it_wants_them(tmp_path: Path) -> None:
+    source = tmp_path / "gpt2"
+    GPT2LMHeadModel(GPT2Config(vocab_size=VOCAB, n_embd=64, n_layer=2, n_head=4)).save_pretrained(source)
+    make_tokenizer(source)
+    loaded, _, _ = converted(source, tmp_path / "out", "none")
+    assert np.allclose(loaded(IDS), ours(source, tmp_path, "none"), atol=1e-5)
+
+
+def test_weights_in_few_bits_are_not_quantised_again(tiny_model: Path, tmp_path: Path) -> None:
+    converted(tiny_model, tmp_path / "out", "8bit")
+    with pytest.raises(ModelError, match="held in few bits already"):
+        convert(tmp_path / "out", tmp_path / "again", "4bit")
+
+
+@pytest.mark.slow
+def test_the_command_leaves_the_whole_folder_and_says_what_it_is(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "made" / "here"
+    words = ["models", "convert", str(tiny_model), "--out", str(out), "--quantization", "8bit", "--json"]
+    assert main(words) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said == {
+        "folder": str(out),
+        "model": str(tiny_model),
+        "architecture": "llama",
+        "quantization": {"group_size": 64, "bits": 8, "mode": "affine"},
+        "bytes": sum(path.stat().st_size for path in out.iterdir()),
+    }
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {path.name for path in out.iterdir()}
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_an_existing_folder_is_refused(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    assert main(["models", "convert", str(tiny_model), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "exists already" in said
+    assert "Give --out a new name" in said
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_kind_of_model_without_code_in_mlx_lm_is_named(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "strange"
+    shutil.copytree(tiny_model, source)
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps(config | {"model_type": "strange"}))
+    assert main(["models", "convert", str(source), "--out", str(tmp_path / "out")]) == 4
+    assert "no code for models of the kind strange" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_mlx_it_says_what_to_install(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, install = backends.NEEDS["mlx"]
+    monkeypatch.setitem(backends.NEEDS, "mlx", (("mlx_lm_not_installed",), install))
+    assert main(["models", "convert", str(tiny_model), "--out", str(tmp_path / "out")]) == 7
+    said = capsys.readouterr().err
+    assert "needs MLX, which is not installed here" in said
+    assert "pip install mlx-lm" in said
