@@ -248,9 +248,21 @@ def test_an_edit_changes_its_key_and_nothing_else(text: str, section: str, key: 
     after = set_value(text, f"{section}.{key}", value)
     assert canonical(data(after)) == canonical({**before, section: {**(inside or {}), key: value}})
     assert_rest_stays(text, after, section, key)
-    without = remove(after, f"{section}.{key}")
+    try:
+        without = remove(after, f"{section}.{key}")
+    except ConfigError:  # see the test below
+        assert {"|", ">"} & set(after)
+        assert "# deep" in after
+        return
     rest = {name: item for name, item in (inside or {}).items() if name != key}
     assert canonical(data(without)) == canonical({**before, section: rest or None})
+
+
+def test_a_comment_that_would_become_text_keeps_a_key_where_it_is() -> None:
+    """Without the key between them, the deeper comment would be a line of the block above."""
+    text = "name:\n alpha: |\n  some text\n base: null\n\n    # deep\n"
+    with pytest.raises(ConfigError, match="only a person should edit"):
+        remove(text, "name.base")
 
 
 def assert_rest_stays(before: str, after: str, section: str, key: str) -> None:
