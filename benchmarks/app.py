@@ -9,19 +9,16 @@ left alone for some seconds; for ft also after all eight screens were visited.
 """
 
 import argparse
-import fcntl
 import os
 import select
 import statistics
-import struct
-import subprocess
 import sys
 import tempfile
-import termios
 import time
 from pathlib import Path
 
 import psutil
+from terminal import spawn
 
 ROOT = Path(__file__).resolve().parent.parent
 BARE = (
@@ -43,14 +40,8 @@ REST_S = 4.0
 
 def measure(command: list[str], mark: bytes, home: str, keys: bytes) -> tuple[float, float, int, int]:
     """Seconds and CPU seconds to the first picture, resident bytes at rest, and after the keys were pressed."""
-    master, slave = os.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 36, 120, 0, 0))
-    environment = os.environ | {"FT_HOME": home, "TERM": "xterm-256color", "HF_HUB_OFFLINE": "1"}
     start = time.perf_counter()
-    child = subprocess.Popen(
-        command, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True, cwd=home
-    )
-    os.close(slave)
+    child, master = spawn(command, Path(home), (120, 36))
     process, seen = psutil.Process(child.pid), b""
     while mark not in seen:
         seen += os.read(master, 65536)

@@ -5,20 +5,17 @@
 writes so many steps more, with the memory at every tenth.
 """
 
-import fcntl
 import math
 import os
 import select
-import struct
-import subprocess
 import sys
-import termios
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import psutil
+from terminal import spawn
 
 RUN = "20260528-120000-long"
 T0 = 1_780_000_000.0
@@ -80,19 +77,7 @@ class Terminal:
     """A program on a pseudo-terminal of (columns, rows), and what it has drawn."""
 
     def __init__(self, command: list[Any], home: Path, size: tuple[int, int]) -> None:
-        self._master, slave = os.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
-        environment = os.environ | {"FT_HOME": str(home), "TERM": "xterm-256color", "HF_HUB_OFFLINE": "1"}
-        self.process = subprocess.Popen(
-            command,
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            env=environment,
-            start_new_session=True,
-            cwd=home,
-        )
-        os.close(slave)
+        self.process, self._master = spawn(command, home, size)
         self.seen = b""
 
     def __enter__(self) -> "Terminal":

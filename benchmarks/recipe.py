@@ -10,21 +10,18 @@ looked at afterwards, so that reading does not slow down what is measured.
 """
 
 import argparse
-import fcntl
 import os
 import select
 import statistics
-import struct
-import subprocess
 import sys
 import tempfile
-import termios
 import time
 from pathlib import Path
 from typing import Self
 
 import psutil
 import pyte
+from terminal import spawn
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZE = (120, 36)
@@ -40,21 +37,9 @@ END_OF_TEXT, BACKSPACE = b"\x1b[6~\x1b[F", b"\x7f"
 class Terminal:
     """The app on a terminal of its own; what it draws is kept with the time at which it came."""
 
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self.master, slave = os.openpty()
-        columns, rows = SIZE
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        self.child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "ft.cli"],
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            env=environment,
-            start_new_session=True,
-            cwd=folder,
-        )
-        os.close(slave)
-        self.screen = pyte.Screen(columns, rows)
+    def __init__(self, folder: Path) -> None:
+        self.child, self.master = spawn([sys.executable, "-P", "-m", "ft.cli"], folder, SIZE)
+        self.screen = pyte.Screen(*SIZE)
         self.stream = pyte.ByteStream(self.screen)
 
     def __enter__(self) -> Self:
@@ -138,18 +123,11 @@ def main() -> None:
 
     model = starter.ensure()
     with tempfile.TemporaryDirectory() as scratch:
-        home, folder = Path(scratch, "home"), Path(scratch, "here")
-        (home / "models").mkdir(parents=True)
-        (home / "models" / starter.NAME).symlink_to(model)
-        folder.mkdir()
+        folder = Path(scratch)
+        (folder / "models").mkdir()
+        (folder / "models" / starter.NAME).symlink_to(model)
         (folder / "train.yml").write_text(RECIPE + "  epochs: 1")
-        environment = os.environ | {
-            "FT_HOME": str(home),
-            "TERM": "xterm-256color",
-            "COLORTERM": "truecolor",
-            "HF_HUB_OFFLINE": "1",
-        }
-        with Terminal(folder, environment) as terminal:
+        with Terminal(folder) as terminal:
             terminal.wait_for("recent runs")
             terminal.press(b"4")
             terminal.wait_for("18 steps")

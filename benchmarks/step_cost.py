@@ -8,7 +8,7 @@ published. docs/step-cost.md tells the sources and what the tables leave out.
 from dataclasses import dataclass
 from typing import Literal
 
-from engine.models.sizing import ModelShape, decoder
+from engine.models.sizing import ModelShape, plain_decoder
 from engine.planning.fit import TYPICAL_SHARE, TYPICAL_TOKENS
 from engine.planning.memory import (
     Load,
@@ -61,34 +61,9 @@ class Cost:
         return self.weights + self.activations + self.logits + self.adapter
 
 
-def llama(
-    layers: int,
-    hidden: int,
-    intermediate: int,
-    heads: int,
-    kv_heads: int,
-    vocab: int,
-    tied: bool = False,
-    kind: str = "llama",
-) -> ModelShape:
-    """The shape that config.json with these values has."""
-    return decoder(
-        kind,
-        {
-            "num_hidden_layers": layers,
-            "hidden_size": hidden,
-            "intermediate_size": intermediate,
-            "num_attention_heads": heads,
-            "num_key_value_heads": kv_heads,
-            "vocab_size": vocab,
-            "tie_word_embeddings": tied,
-        },
-    )
-
-
 MODELS = {
-    "starter 135M": llama(30, 576, 1536, 9, 3, 49152, tied=True),
-    "Qwen2.5-7B": llama(28, 3584, 18944, 28, 4, 152064, kind="qwen2"),
+    "starter 135M": plain_decoder("llama", 30, 576, 1536, 9, 3, 49152, tied=True),
+    "Qwen2.5-7B": plain_decoder("qwen2", 28, 3584, 18944, 28, 4, 152064, tied=False),
 }
 MAC, GEFORCE = 0.35, 0.5
 """Shares of the peak that are taken for realistic; see the last table."""
@@ -147,8 +122,8 @@ def flops_per_token(shape: ModelShape, adapted: int) -> float:
 
 def published() -> list[Published]:
     """What docs/step-cost.md cites. All weights trained, a token takes 6 operations a parameter."""
-    mistral = llama(32, 4096, 14336, 32, 8, 32000)
-    llama_7b = llama(32, 4096, 11008, 32, 32, 32000)
+    mistral = plain_decoder("llama", 32, 4096, 14336, 32, 8, 32000, tied=False)
+    llama_7b = plain_decoder("llama", 32, 4096, 11008, 32, 32, 32000, tied=False)
     full = 6 * 112_678_656
     return [
         Published("M1 Max, Mistral 7B, LoRA on 4 layers", flops_per_token(mistral, 4), 250, 10.4e12),

@@ -12,7 +12,7 @@ import transformers
 from engine.backends import load_backend
 from engine.models.adapters import trained_parameters
 from engine.models.sizing import shape_of
-from tests.tiny import VOCAB
+from tests.tiny import make_family
 from tests.training import Job, batch_of
 
 ROWS = [list(range(3, 23)), [3, 91, 92, 93, 94, 95, 96, 97, 98, 99], [3, 33, 44]]
@@ -56,21 +56,7 @@ WHOLE = {
 @pytest.fixture(params=FAMILIES)
 def family(request: pytest.FixtureRequest, tiny_model: Path, tmp_path: Path) -> tuple[str, Path]:
     """A tiny model of a family with random weights, beside the tiny tokenizer."""
-    name, settings = FAMILIES[request.param]
-    config = getattr(transformers, f"{name}Config")(
-        vocab_size=VOCAB, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=128, eos_token_id=2, **settings,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    model = transformers.AutoModelForCausalLM.from_config(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter), alpha=0.05)  # norms and biases that are not 1 and 0
-    folder = tmp_path / "model"
-    model.save_pretrained(folder)
-    for file in [*tiny_model.glob("token*"), *tiny_model.glob("*.jinja")]:
-        (folder / file.name).write_bytes(file.read_bytes())
-    return request.param, folder
+    return request.param, make_family(tmp_path / "model", tiny_model, *FAMILIES[request.param])
 
 
 @pytest.mark.parametrize("packed", [True, False])

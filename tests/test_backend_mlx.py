@@ -20,7 +20,7 @@ from engine.backends.mlx import loss as head
 from engine.backends.mlx.backend import MlxBackend
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError, ModelError
-from tests.training import Job, batch_of
+from tests.training import Job, batch_of, interrupt_at_second
 
 ROWS = [[3, 40, 50, 60, 70, 80], [3, 91, 92, 93, 94, 95, 96, 97, 98, 99], [3, 33, 44]]
 BATCHES = [batch_of(ROWS[:1], packed=False), batch_of(ROWS[1:], packed=True)]
@@ -189,14 +189,8 @@ def test_a_seed_fixes_dropout_and_nothing_else_moves_it(tiny_model: Path, tmp_pa
 def test_an_interrupted_step_leaves_the_weights_alone(job: Job) -> None:
     backend = mlx(job)
     before = dict(backend.trained)
-    polls = iter([None, Interrupted()])
-
-    def poll() -> None:
-        if (request := next(polls)) is not None:
-            raise request
-
     with pytest.raises(Interrupted):
-        backend.train_step(BATCHES, 1e-2, 0, poll)
+        backend.train_step(BATCHES, 1e-2, 0, interrupt_at_second())
     assert all(backend.trained[path] is before[path] for path in before)
 
 

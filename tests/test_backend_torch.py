@@ -11,7 +11,7 @@ import transformers
 from safetensors.torch import load_file
 
 from engine.backends.base import Interrupted
-from tests.training import Job, batch_of
+from tests.training import Job, batch_of, interrupt_at_second
 
 ROWS = [[3, 40, 50, 60, 70, 80], [3, 91, 92, 93, 94, 95, 96, 97, 98, 99], [3, 33, 44]]
 BATCHES = [batch_of(ROWS[:1], packed=False), batch_of(ROWS[1:], packed=False)]
@@ -152,14 +152,8 @@ def test_a_seed_fixes_dropout_and_nothing_else_moves_it(tiny_model: Path, tmp_pa
 def test_an_interrupted_step_leaves_the_weights_alone(job: Job) -> None:
     backend = job.backend()
     before = {name: p.detach().clone() for name, p in backend.trained.items()}
-    polls = iter([None, Interrupted()])
-
-    def poll() -> None:
-        if (request := next(polls)) is not None:
-            raise request
-
     with pytest.raises(Interrupted):
-        backend.train_step(BATCHES, 1e-2, 0, poll)
+        backend.train_step(BATCHES, 1e-2, 0, interrupt_at_second())
     assert all(torch.equal(before[name], p) and p.grad is None for name, p in backend.trained.items())
 
 

@@ -1,7 +1,9 @@
 """A real LlamaForCausalLM of about 100k parameters, with a tokenizer of its own, made in a second."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -48,6 +50,26 @@ def make_tiny_model(folder: Path, seed: int = 0) -> Path:
     model.generation_config.eos_token_id = END_OF_TURN
     model.generation_config.pad_token_id = END_OF_TEXT
     model.save_pretrained(folder)
+    return folder
+
+
+def make_family(folder: Path, tokenizer: Path, family: str, settings: Mapping[str, Any]) -> Path:
+    """Write a tiny model of a transformers family (`Llama`, `Gemma3Text` …), random everywhere, with this tokenizer."""
+    import torch
+    import transformers
+
+    config = getattr(transformers, f"{family}Config")(
+        vocab_size=VOCAB, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=128, eos_token_id=2, **settings,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.05)  # norms and biases that are not 1 and 0
+    model.save_pretrained(folder)
+    for file in [*tokenizer.glob("token*"), *tokenizer.glob("*.jinja")]:
+        (folder / file.name).write_bytes(file.read_bytes())
     return folder
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from engine.backends import load_backend
+from engine.backends.base import Interrupted
 from engine.backends.torch.backend import TorchBackend
 from engine.config.load import load_text
 from engine.config.schema import TrainConfig
@@ -102,6 +104,17 @@ class StopAtPoll(Control):
         super().poll()
         self.polls -= 1
         self.stop_requested |= self.polls < 0
+
+
+def interrupt_at_second() -> Callable[[], None]:
+    """A poll that asks for a stop the second time that it is called: amid a step of two micro-batches."""
+    polls = iter([None, Interrupted()])
+
+    def poll() -> None:
+        if (request := next(polls)) is not None:
+            raise request
+
+    return poll
 
 
 def batch_of(rows: list[list[int]], packed: bool, trained_from: int = 1) -> Batch:

@@ -3,12 +3,14 @@
 import errno
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
+
+from engine.errors import CheckpointError
 
 STATE = "state.safetensors"
 SCALER = "scaler.json"
@@ -36,6 +38,26 @@ def disk_errors() -> Iterator[None]:
     except SafetensorError as error:
         full = "No space left" in str(error) or "os error 28" in str(error)
         raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
+
+
+@contextmanager
+def checkpoint_errors(folder: Path) -> Iterator[None]:
+    """What cannot be read of a checkpoint becomes a CheckpointError."""
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{folder}: the checkpoint cannot be read: {error}", "resume from an older one"
+        ) from error
+
+
+def check_trained(saved: Iterable[str], trained: Iterable[str], folder: Path) -> None:
+    """Raise CheckpointError where the names of a checkpoint's tensors are not those of the weights that are trained."""
+    if {name.removeprefix("weight.") for name in saved if name.startswith("weight.")} != set(trained):
+        raise CheckpointError(
+            f"{folder}: the checkpoint holds other weights than this recipe trains",
+            "resume with the recipe that the run was started with",
+        )
 
 
 def _ordered(value: Any) -> Any:

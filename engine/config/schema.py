@@ -143,7 +143,7 @@ class Training(Section):
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """Number format of weights and arithmetic; the adapter stays fp32."""
     gradient_checkpointing: AutoSwitch = "auto"
-    """Recompute activations in the backward pass: less memory, about a third more time."""
+    """Recompute activations in the backward pass: less memory, a third to a half more arithmetic."""
 
 
 class Evaluation(Section):

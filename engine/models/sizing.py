@@ -108,6 +108,24 @@ def shape_of(folder: Path) -> ModelShape:
         raise ModelError(message, again) from error
 
 
+def plain_decoder(
+    kind: str, layers: int, hidden: int, intermediate: int, heads: int, kv_heads: int, vocab: int, tied: bool
+) -> ModelShape:
+    """The shape that a config.json with these values has; see `decoder`."""
+    return decoder(
+        kind,
+        {
+            "num_hidden_layers": layers,
+            "hidden_size": hidden,
+            "intermediate_size": intermediate,
+            "num_attention_heads": heads,
+            "num_key_value_heads": kv_heads,
+            "vocab_size": vocab,
+            "tie_word_embeddings": tied,
+        },
+    )
+
+
 def decoder(kind: str, config: Mapping[str, Any]) -> ModelShape:
     """A decoder of the Llama kind: attention, gated MLP, root-mean-square norms.
 

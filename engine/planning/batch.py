@@ -70,11 +70,13 @@ def settle(
         more = "more would not fit" if fits else "not even this fits"
         why = f"at most {chosen.tokens} tokens at once: {more}"
     checkpointing_why = off
+    # Full training takes three passes and an adapter two (`planning.speed`); recomputing is one more.
+    more = "a third more arithmetic" if load.rank == 0 else "half as much arithmetic again"
     if asked == "auto":
         checkpointing_why = (
-            "on: without it no micro-batch fits; a third more arithmetic"
+            f"on: without it no micro-batch fits; {more}"
             if chosen.load.checkpointing
-            else "off: it fits without, and recomputing would take a third more arithmetic"
+            else f"off: it fits without, and recomputing would take {more}"
         )
     return dataclasses.replace(chosen, reasons={"batch": why, "checkpointing": checkpointing_why})
 

@@ -1,7 +1,7 @@
 """How large a model can be trained on this machine: the plan's own arithmetic over a ladder of common shapes."""
 
 from engine.hardware.probe import Machine
-from engine.models.sizing import ModelShape, decoder
+from engine.models.sizing import plain_decoder
 from engine.planning.fit import METHODS, fits_of
 
 LADDER: tuple[tuple[str, str, int, int, int, int, int, int], ...] = (
@@ -28,8 +28,10 @@ def reach(machine: Machine) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     still = set(METHODS)
-    for size, kind, *numbers in LADDER:
-        for fit in fits_of(_shape(kind, *numbers), machine):
+    for size, kind, layers, hidden, intermediate, heads, kv_heads, vocab in LADDER:
+        tied = hidden < UNTIED_HIDDEN
+        shape = plain_decoder(kind, layers, hidden, intermediate, heads, kv_heads, vocab, tied)
+        for fit in fits_of(shape, machine):
             if fit.fits != "yes":
                 still.discard(fit.method)
             elif fit.method in still:
@@ -37,20 +39,3 @@ def reach(machine: Machine) -> dict[str, str]:
         if not still:
             break
     return found
-
-
-def _shape(
-    kind: str, layers: int, hidden: int, intermediate: int, heads: int, kv_heads: int, vocab: int
-) -> ModelShape:
-    return decoder(
-        kind,
-        {
-            "num_hidden_layers": layers,
-            "hidden_size": hidden,
-            "intermediate_size": intermediate,
-            "num_attention_heads": heads,
-            "num_key_value_heads": kv_heads,
-            "vocab_size": vocab,
-            "tie_word_embeddings": hidden < UNTIED_HIDDEN,
-        },
-    )

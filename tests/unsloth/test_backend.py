@@ -18,7 +18,7 @@ from engine.config.load import load_text
 from engine.errors import ConfigError
 from engine.hardware.probe import probe
 from engine.planning.backends import choose
-from tests.training import Job, batch_of, recipe_text, write_rows
+from tests.training import Job, batch_of, interrupt_at_second, recipe_text, write_rows
 
 ROWS = [[3, 40, 50, 60, 70, 80], [3, 91, 92, 93, 94, 95, 96, 97, 98, 99], [3, 33, 44]]
 BATCHES = [batch_of(ROWS[:1], packed=False), batch_of(ROWS[1:], packed=False)]
@@ -152,14 +152,8 @@ def test_answers_are_those_of_the_torch_backend(job: Job) -> None:
 def test_an_interrupted_step_leaves_the_weights_alone(job: Job) -> None:
     backend = job.backend(backend="unsloth")
     before = {name: p.detach().clone() for name, p in backend.trained.items()}
-    polls = iter([None, Interrupted()])
-
-    def poll() -> None:
-        if (request := next(polls)) is not None:
-            raise request
-
     with pytest.raises(Interrupted):
-        backend.train_step(BATCHES, 1e-2, 0, poll)
+        backend.train_step(BATCHES, 1e-2, 0, interrupt_at_second())
     assert all(torch.equal(before[name], p) and p.grad is None for name, p in backend.trained.items())
 
 

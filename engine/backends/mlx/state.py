@@ -9,12 +9,10 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
-from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from engine.backends.files import STATE, copy_companions, disk_errors
+from engine.backends.files import STATE, check_trained, checkpoint_errors, copy_companions, disk_errors
 from engine.backends.mlx import families
-from engine.errors import CheckpointError
 
 MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq"}
 """AdamW's moments: MLX's names, and those in the file."""
@@ -57,18 +55,9 @@ def load_state(
     trained: Mapping[str, mx.array], folder: Path
 ) -> tuple[dict[str, mx.array], dict[str, Any], list[float]]:
     """What `save_state` wrote, to the bit. Raises CheckpointError where it belongs to another recipe."""
-    try:
+    with checkpoint_errors(folder):
         tensors = load_file(folder / STATE)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{folder}: the checkpoint cannot be read: {error}", "resume from an older one"
-        ) from error
-    saved = {name.removeprefix("weight.") for name in tensors if name.startswith("weight.")}
-    if saved != set(trained):
-        raise CheckpointError(
-            f"{folder}: the checkpoint holds other weights than this recipe trains",
-            "resume with the recipe that the run was started with",
-        )
+    check_trained(tensors, trained, folder)
     weights = {path: mx.array(tensors[f"weight.{path}"]) for path in trained}
     moments: dict[str, Any] = {
         path: {own: mx.array(tensors[f"{name}.{path}"]) for own, name in MOMENTS.items()} for path in trained

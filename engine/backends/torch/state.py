@@ -6,14 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from engine.backends.files import SCALER, STATE, copy_companions, disk_errors, write_json
+from engine.backends.files import (
+    SCALER,
+    STATE,
+    check_trained,
+    checkpoint_errors,
+    copy_companions,
+    disk_errors,
+    write_json,
+)
 from engine.backends.torch.companions import Companion
 from engine.backends.torch.optimizer import OF_BITSANDBYTES, OWN, moments, restore
-from engine.errors import CheckpointError
 
 BESIDE = "beside."
 
@@ -60,19 +66,10 @@ def load_state(
     folder: Path,
 ) -> None:
     """Take up what `save_state` wrote, to the bit. Raises CheckpointError where it belongs to another recipe."""
-    try:
+    with checkpoint_errors(folder):
         tensors = load_file(folder / STATE)
         scaling = json.loads((folder / SCALER).read_text())
-    except (OSError, ValueError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{folder}: the checkpoint cannot be read: {error}", "resume from an older one"
-        ) from error
-    saved = {name.removeprefix("weight.") for name in tensors if name.startswith("weight.")}
-    if saved != set(trained):
-        raise CheckpointError(
-            f"{folder}: the checkpoint holds other weights than this recipe trains",
-            "resume with the recipe that the run was started with",
-        )
+    check_trained(tensors, trained, folder)
     states = {}
     for name, parameter in trained.items():
         parameter.data.copy_(tensors[f"weight.{name}"])
