@@ -49,6 +49,7 @@ async def ours(ys: list[float]) -> Times:
 
     from engine.runs.points import Series
     from screens.widgets.chart import Chart, Line
+    from screens.widgets.chart_trace import Tracer
 
     series = Series(capacity=1 << 18)  # so that all points are kept, as the others keep them
     fill = timed(lambda: [series.append(i, y) for i, y in enumerate(ys)])
@@ -62,12 +63,18 @@ async def ours(ys: list[float]) -> Times:
         rows = chart.size.region
 
         def frame() -> None:
-            chart._drawn = None
+            """All of it, as if nothing of the frame before were known."""
+            before, chart._tracer, chart._seen, chart._drawn = chart._frame, Tracer(), None, None
+            chart.refresh()
             chart.render_lines(rows)
+            assert chart._frame is not before
 
         def point() -> None:
+            before = chart._frame
             series.append(len(series), 1.0)
+            chart.redraw()
             chart.render_lines(rows)
+            assert chart._frame is not before
 
         frame()
         drawn, new = min(timed(frame) for _ in range(20)), min(timed(point) for _ in range(20))
