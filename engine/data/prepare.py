@@ -1,19 +1,24 @@
 """The data stage from end to end: a recipe and a model's folder → the tokens that a run trains on."""
 
+import errno
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from engine.config.schema import TrainConfig
+from engine.data import cache
+from engine.data.cache import Inputs
 from engine.data.rows import Keep
 from engine.data.selection import Selection, choose, select
-from engine.data.sources import train_sources, validation_source
-from engine.data.templates import RowEncoder
-from engine.data.tokenise import Tokenised, tokenise
+from engine.data.sources import files, train_sources, validation_source
+from engine.data.store import Store
+from engine.data.templates import Encoded, RowEncoder
+from engine.data.tokenise import tokenise
 from engine.data.tokenizer import Tokenizer
-from engine.data.types import Dataset, Examples, Int32
+from engine.data.types import Dataset
 from engine.errors import DataError
 
 Progress = Callable[[int, int], None]
@@ -24,43 +29,63 @@ def _silent(done: int, total: int) -> None:
 
 
 def prepare(config: TrainConfig, model_dir: Path, progress: Progress = _silent) -> Dataset:
-    """Read, convert, split and tokenise. `progress(done, total)` counts rows.
+    """Read, convert, split and tokenise, or take what an earlier run has made of the same. `progress(done, total)`
+    counts rows.
 
     Questions are made of at most `evaluation.max_questions` validation rows, chosen by the seed.
-    Raises `DataError` with the rows at fault, `ModelError` where the tokenizer cannot do it.
+    Raises `DataError` with the rows at fault, `ModelError` where the tokenizer cannot do it, OSError where the disk
+    takes no more.
     """
+    inputs = Inputs(config, model_dir, files(config.data))
+    if (known := cache.find(inputs.key)) is not None:
+        count = len(known.train) + len(known.validation or ())
+        return replace(known, notes=(*known.notes, f"{count:,} examples were tokenised by an earlier run"))
+    with cache.making(inputs.key) as folder:
+        _make(config, model_dir, folder, progress)
+        inputs.check()
+    made = cache.find(inputs.key)
+    if made is None:
+        raise OSError(errno.EIO, "the prepared data cannot be read back", str(folder.parent))
+    return made
+
+
+def _make(config: TrainConfig, model_dir: Path, folder: Path, progress: Progress) -> None:
+    """Write a cache's entry into `folder`."""
     encoder = encoder_of(config, model_dir)
     train, own = _select(config)
     total = train.count + (own.count if own else 0)
     held = np.zeros(train.count, dtype=np.bool_) if own else _held_out(config, train.count)
     most = config.evaluation.max_questions
     limit = config.model.max_seq_length
+    training, validation = Store(folder / cache.TRAIN), Store(folder / cache.VALIDATION)
+
+    def split(chunk: Sequence[tuple[int, Encoded]]) -> None:
+        training.add([row for number, row in chunk if not held[number]])
+        validation.add([row for number, row in chunk if held[number]])
 
     ask = np.zeros(train.count, dtype=np.bool_)
     places = np.flatnonzero(held)
     ask[places[choose(len(places), most, config.seed)]] = True
-    first = tokenise(train, encoder, limit, ask, lambda done: progress(done, total))
-    notes = [*_notes(config, train, encoder), *first.notes]
+    questions, found = tokenise(train, encoder, limit, ask, split, lambda done: progress(done, total))
+    notes = [*_notes(config, train, encoder), *found]
     if own is None:
-        aside = held[first.rows]
-        training, validation, questions = _pick(first, ~aside), _pick(first, aside), first.questions
         if len(validation):
-            notes.append(f"{len(validation)} of {len(first.rows)} rows are held out for validation")
+            of_all = len(training) + len(validation)
+            notes.append(f"{len(validation)} of {of_all} rows are held out for validation")
     else:
         ask = choose(own.count, most, config.seed)
-        second = tokenise(own, encoder, limit, ask, lambda done: progress(train.count + done, total))
-        training, validation, questions = first.examples, second.examples, second.questions
-        notes += [f"validation: {note}" for note in (*_notes(config, own, encoder), *second.notes)]
+        questions, found = tokenise(
+            own, encoder, limit, ask, lambda chunk: validation.add([row for _, row in chunk]),
+            lambda done: progress(train.count + done, total),
+        )  # fmt: skip
+        notes += [f"validation: {note}" for note in (*_notes(config, own, encoder), *found)]
     if not len(training):
         raise DataError("no training rows are left", "Give more rows, or raise model.max_seq_length.")
+    training.close()
+    validation.close()
     notes += _overlap(training, validation)
-    return Dataset(
-        train=training,
-        validation=validation if len(validation) else None,
-        questions=questions,
-        fingerprint=_fingerprint(training, validation),
-        notes=tuple(notes),
-    )
+    fingerprint = hashlib.sha256(f"{training.digest} {validation.digest}".encode()).hexdigest()
+    cache.describe(folder, questions, fingerprint, notes)
 
 
 def sample(
@@ -74,10 +99,12 @@ def sample(
     train, own = _select(config)
     count = train.count if own else train.count - int(_held_out(config, train.count).sum())
     few = train.limited(rows, config.seed)
-    looked = tokenise(few, encoder, config.model.max_seq_length, np.zeros(few.count, dtype=np.bool_))
-    notes = (*_notes(config, train, encoder), *looked.notes)
-    dataset = Dataset(looked.examples, None, (), _fingerprint(looked.examples), notes)
-    return dataset, count
+    looked, nobody = Store(), np.zeros(few.count, dtype=np.bool_)
+    _, found = tokenise(
+        few, encoder, config.model.max_seq_length, nobody, lambda chunk: looked.add([row for _, row in chunk])
+    )
+    notes = (*_notes(config, train, encoder), *found)
+    return Dataset(looked.close(), None, (), looked.digest, notes), count
 
 
 def encoder_of(config: TrainConfig, model_dir: Path) -> RowEncoder:
@@ -110,35 +137,11 @@ def _notes(config: TrainConfig, selection: Selection, encoder: RowEncoder) -> li
     return notes
 
 
-def _pick(tokenised: Tokenised, rows: Keep) -> Examples:
-    examples = tokenised.examples
-    of_token = np.repeat(rows, examples.lengths)
-    offsets = np.concatenate([[0], np.cumsum(examples.lengths[rows])]).astype(np.int64)
-    return Examples(examples.tokens[of_token], examples.trained[of_token], offsets)
-
-
-def _overlap(train: Examples, validation: Examples) -> list[str]:
+def _overlap(train: Store, validation: Store) -> list[str]:
     """Validation rows that are also trained on make the validation loss look better than it is."""
-    held = {ids.tobytes() for ids in _ids(validation)}
-    seen = {key for ids in _ids(train) if (key := ids.tobytes()) in held} if held else set()
-    if not seen:
+    same = int(np.isin(validation.contents, train.contents).sum())
+    if not same:
         return []
-    same = sum(1 for ids in _ids(validation) if ids.tobytes() in seen)
     return [
         f"{same} of {len(validation)} validation rows are also training rows: their loss flatters the model"
     ]
-
-
-def _ids(examples: Examples) -> Iterator[Int32]:
-    return (
-        examples.tokens[start:end] for start, end in zip(examples.offsets, examples.offsets[1:], strict=False)
-    )
-
-
-def _fingerprint(*parts: Examples) -> str:
-    """sha256 over tokens, trained flags and row bounds."""
-    digest = hashlib.sha256()
-    for part in parts:
-        for array in (part.offsets, part.tokens, part.trained):
-            digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()

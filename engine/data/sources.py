@@ -37,10 +37,21 @@ def validation_source(data: Data) -> OpenSource | None:
     """
     if not isinstance(data.validation, float | int):
         return _open(data.validation, data.format, "validation.jsonl")
+    return _open("starter", data.format, "validation.jsonl") if _brings_validation(data) else None
+
+
+def _brings_validation(data: Data) -> bool:
     names = [source if isinstance(source, str) else source.path for source in _listed(data)]
-    if names == ["starter"] and data.validation == DEFAULT_SHARE:
-        return _open("starter", data.format, "validation.jsonl")
-    return None
+    return names == ["starter"] and data.validation == DEFAULT_SHARE
+
+
+def files(data: Data) -> list[Path]:
+    """Every file that is read for training and validation, in a fixed order. Raises `DataError`."""
+    named = [locate(source if isinstance(source, str) else source.path)[0] for source in _listed(data)]
+    if not isinstance(data.validation, float | int):
+        held = data.validation if isinstance(data.validation, str) else data.validation.path
+        return [*named, locate(held, "validation.jsonl")[0]]
+    return [*named, locate("starter", "validation.jsonl")[0]] if _brings_validation(data) else named
 
 
 def _listed(data: Data) -> list[str | Source]:

@@ -1,18 +1,15 @@
-"""Selected rows → flat arrays of tokens, a thousand rows at a time; what was wrong or cut is told."""
+"""Selected rows → tokens, a thousand rows at a time; what was wrong or cut is told."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
-
 from engine.data.formats import RowError, convert
 from engine.data.rows import Keep
 from engine.data.selection import Selection
 from engine.data.templates import Encoded, Rendered, RowEncoder
-from engine.data.types import Conversation, Examples, Int32, Question, Row
+from engine.data.types import Conversation, Question, Row
 from engine.errors import DataError
 
 MOST_PROBLEMS = 10
@@ -21,14 +18,8 @@ LOST_SHARE = 0.01
 """Share of rows that may lose everything trained to truncation (and are left out) before a run is refused."""
 
 
-@dataclass(frozen=True)
-class Tokenised:
-    """Examples with the number of the row that each came from (int64 `[count]`), questions, and notes."""
-
-    examples: Examples
-    rows: npt.NDArray[np.int64]
-    questions: tuple[Question, ...]
-    notes: tuple[str, ...]
+Taker = Callable[[list[tuple[int, Encoded]]], None]
+"""Takes a chunk of examples, each with the number of the row that it came from."""
 
 
 @dataclass
@@ -80,49 +71,19 @@ class _Truncation:
         ]
 
 
-class _Arrays:
-    """Flat arrays that grow by chunks."""
-
-    def __init__(self) -> None:
-        self._tokens: list[Int32] = [np.empty(0, dtype=np.int32)]
-        self._trained: list[npt.NDArray[np.bool_]] = [np.empty(0, dtype=np.bool_)]
-        self._lengths: list[npt.NDArray[np.int64]] = [np.zeros(1, dtype=np.int64)]
-        self._rows: list[npt.NDArray[np.int64]] = [np.empty(0, dtype=np.int64)]
-
-    def add(self, chunk: list[tuple[int, Encoded]]) -> None:
-        """Append the examples of (row number, encoded row)."""
-        ids: list[int] = []
-        spans = []
-        for _, row in chunk:
-            spans += [(start + len(ids), end + len(ids)) for start, end in row.spans]
-            ids += row.ids
-        trained = np.zeros(len(ids), dtype=np.bool_)
-        for start, end in spans:
-            trained[start:end] = True
-        self._tokens.append(np.array(ids, dtype=np.int32))
-        self._trained.append(trained)
-        self._lengths.append(np.array([len(row.ids) for _, row in chunk], dtype=np.int64))
-        self._rows.append(np.array([number for number, _ in chunk], dtype=np.int64))
-
-    def examples(self) -> tuple[Examples, npt.NDArray[np.int64]]:
-        """All of it, and the row numbers."""
-        offsets = np.cumsum(np.concatenate(self._lengths))
-        examples = Examples(np.concatenate(self._tokens), np.concatenate(self._trained), offsets)
-        return examples, np.concatenate(self._rows)
-
-
 def tokenise(
     selection: Selection,
     encoder: RowEncoder,
     limit: int,
     ask: Keep,
+    take: Taker,
     progress: Callable[[int], None] = lambda _: None,
-) -> Tokenised:
-    """Convert and encode all selected rows; the rows that `ask` (bool `[count]`) picks also become questions.
+) -> tuple[list[Question], list[str]]:
+    """Convert and encode all selected rows, and hand them to `take` by the chunk.
 
+    Returns questions, made of the rows that `ask` (bool `[count]`) picks, and notes.
     Raises `DataError` naming the first rows that are wrong or have nothing to train.
     """
-    arrays = _Arrays()
     truncation = _Truncation(limit)
     problems: list[str] = []
     questions: list[Question] = []
@@ -136,13 +97,12 @@ def tokenise(
                 kept.append((number, short))
                 if ask[number] and (question := _question(row, encoder, limit)):
                     questions.append(question)
-        arrays.add(kept)
+        take(kept)
         done += len(rows)
         progress(done)
     if problems:
         raise _error(problems)
-    notes = truncation.notes(selection.count)
-    return Tokenised(*arrays.examples(), tuple(questions), tuple(notes))
+    return questions, truncation.notes(selection.count)
 
 
 def _rendered(
