@@ -34,21 +34,21 @@ def prepare(config: TrainConfig, model_dir: Path, progress: Progress = _silent) 
     total = train.count + (own.count if own else 0)
     held = np.zeros(train.count, dtype=np.bool_) if own else _held_out(config, train.count)
     most = config.evaluation.max_questions
-    limit = config.model.max_seq_length
+    limit, overlap = config.model.max_seq_length, config.data.chunk_overlap
 
     ask = np.zeros(train.count, dtype=np.bool_)
     places = np.flatnonzero(held)
     ask[places[choose(len(places), most, config.seed)]] = True
-    first = tokenise(train, encoder, limit, ask, lambda done: progress(done, total))
+    first = tokenise(train, encoder, limit, overlap, ask, lambda done: progress(done, total))
     notes = [*_notes(config, train, encoder), *first.notes]
     if own is None:
         aside = held[first.rows]
         training, validation, questions = _pick(first, ~aside), _pick(first, aside), first.questions
         if len(validation):
-            notes.append(f"{len(validation)} of {len(first.rows)} rows are held out for validation")
+            notes.append(f"{int(held.sum())} of {train.count} rows are held out for validation")
     else:
         ask = choose(own.count, most, config.seed)
-        second = tokenise(own, encoder, limit, ask, lambda done: progress(train.count + done, total))
+        second = tokenise(own, encoder, limit, overlap, ask, lambda done: progress(train.count + done, total))
         training, validation, questions = first.examples, second.examples, second.questions
         notes += [f"validation: {note}" for note in (*_notes(config, own, encoder), *second.notes)]
     if not len(training):
@@ -66,7 +66,7 @@ def prepare(config: TrainConfig, model_dir: Path, progress: Progress = _silent) 
 def sample(
     config: TrainConfig, model_dir: Path, rows: int = 256, encoder: RowEncoder | None = None
 ) -> tuple[Dataset, int]:
-    """A quick look at the training rows: the tokens of at most `rows` of them, and how many there are in all.
+    """A quick look at the training rows: the examples of at most `rows` of them, and about how many there are in all.
 
     `encoder` spares reading the tokenizer again. Raises what `prepare` raises for the rows that it looks at.
     """
@@ -74,10 +74,11 @@ def sample(
     train, own = _select(config)
     count = train.count if own else train.count - int(_held_out(config, train.count).sum())
     few = train.limited(rows, config.seed)
-    looked = tokenise(few, encoder, config.model.max_seq_length, np.zeros(few.count, dtype=np.bool_))
+    limit, overlap = config.model.max_seq_length, config.data.chunk_overlap
+    looked = tokenise(few, encoder, limit, overlap, np.zeros(few.count, dtype=np.bool_))
     notes = (*_notes(config, train, encoder), *looked.notes)
     dataset = Dataset(looked.examples, None, (), _fingerprint(looked.examples), notes)
-    return dataset, count
+    return dataset, round(count * len(looked.examples) / few.count)
 
 
 def encoder_of(config: TrainConfig, model_dir: Path) -> RowEncoder:
