@@ -85,7 +85,7 @@ class DataMoves(DataAsking):
         self.words = words
         rows = self.query_one(RowList)
         rows.border_subtitle = "searching …"
-        self.search_rows(self.source, words, rows.cursor + 1, self.shown.view)
+        self.search_rows(self.source, words, rows.cursor + 1, self.shown.view_of(self.source))
 
     def on_data_asking_hit(self, message: DataAsking.Hit) -> None:
         rows = self.query_one(RowList)

@@ -1,12 +1,17 @@
 """Which files of rows Datasets shows, and as which recipe's model sees them."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from engine.data.choice import FormChoice, choice_of
 from engine.data.views import View
 from engine.errors import DataError, FtError
+
+if TYPE_CHECKING:
+    from engine.config.schema import Data
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 MOST_FILES = 100
@@ -19,10 +24,17 @@ class Shown:
 
     sources: tuple[str, ...] = ("starter",)
     view: View = field(default_factory=View)
+    choices: Mapping[str, FormChoice] = field(default_factory=dict)
+    """What the recipe says of the form of a source's rows, for those that it names."""
     recipe: str = ""
     """The recipe that the view is from, for people."""
     problem: str = ""
     """Why the recipe could not be read, where it could not: then the starter looks."""
+
+    def view_of(self, source: str) -> View:
+        """The view of one source."""
+        choice = self.choices.get(source, FormChoice())
+        return replace(self.view, format=choice.format, columns=choice.columns, template=choice.template)
 
 
 def looking_through(recipe: Path, own: Sequence[str]) -> Shown:
@@ -40,16 +52,17 @@ def looking_through(recipe: Path, own: Sequence[str]) -> Shown:
             config, name = load_recipe(recipe).config, recipe.name
         except FtError:
             problem = f"{recipe.name} has problems; this is as the starter sees it"
-    named = [*_listed(config.data.train), *_listed(config.data.validation), *own, "starter"]
+    choices = _choices(config.data)
+    named = [*choices, *own, "starter"]
     view = View(
         model=config.model.base,
         revision=config.model.revision,
         chat_template=config.model.chat_template,
         train_on=config.data.train_on,
         max_seq_length=config.model.max_seq_length,
-        format=config.data.format,
+        chunk_overlap=config.data.chunk_overlap,
     )
-    return Shown(tuple(dict.fromkeys(named)), view, name, problem)
+    return Shown(tuple(dict.fromkeys(named)), view, choices, name, problem)
 
 
 def files_of(text: str) -> list[str]:
@@ -75,11 +88,14 @@ def files_of(text: str) -> list[str]:
     return [str(path)]
 
 
-def _listed(named: object) -> list[str]:
-    """Paths of a recipe's `train` or `validation`, in any of their spellings."""
-    sources = named if isinstance(named, list) else [named]
-    paths = [getattr(source, "path", source) for source in sources]
-    return [path for path in paths if isinstance(path, str)]
+def _choices(data: "Data") -> dict[str, FormChoice]:
+    """The sources of a recipe's `train` and `validation`, with what it says of the form of each."""
+    from engine.config.schema import Source
+
+    train = data.train if isinstance(data.train, list) else [data.train]
+    named = [each for each in (*train, data.validation) if not isinstance(each, float)]
+    sources = [each if isinstance(each, Source) else Source(path=each) for each in named]
+    return {source.path: choice_of(source, data) for source in sources}
 
 
 def recipe_for(source: str, recipe: Path) -> str:

@@ -67,12 +67,12 @@ class DatasetsScreen(DataMoves):
     # What comes back
 
     def on_data_asking_sources(self, message: DataAsking.Sources) -> None:
-        view_is_new = message.shown.view != self.shown.view
+        before = self.shown
         self.shown = message.shown
         self._list_sources()
         wanted = self._waiting or self.source or self.shown.sources[0]
         self._waiting = None
-        if wanted != self.source or view_is_new:
+        if wanted != self.source or before.view_of(wanted) != self.shown.view_of(wanted):
             self._show(wanted)
 
     def on_data_asking_counted(self, message: DataAsking.Counted) -> None:
@@ -90,7 +90,7 @@ class DatasetsScreen(DataMoves):
             if not message.opened.known:
                 hint = message.opened.hint or "Put rows in it, or choose another file."
                 self._refuse(message.opened.evidence, hint)
-            self.read_lengths(self.source, self.shown.view)
+            self.read_lengths(self.source, self.shown.view_of(self.source))
         self.row.recount(message.opened)
         self._about()
 
@@ -140,7 +140,7 @@ class DatasetsScreen(DataMoves):
     @on(RowList.Wanted)
     def _words_wanted(self, message: RowList.Wanted) -> None:
         if self.opened is not None:
-            self.read_words(self.source, message.rows, self.shown.view)
+            self.read_words(self.source, message.rows, self.shown.view_of(self.source))
 
     @on(OptionList.OptionSelected, "#sources")
     def _source_chosen(self, message: OptionList.OptionSelected) -> None:
@@ -195,10 +195,11 @@ class DatasetsScreen(DataMoves):
         self.row.about("opening …")
         self.query_one(LengthsPane).say("counting rows …")
         self._list_sources()
-        self.open(source, self.shown.view)
+        self.open(source, self.shown.view_of(source))
 
     def _read_row(self) -> None:
-        self.read_row(self.source, self.query_one(RowList).cursor, self.shown.view, self.raw)
+        view = self.shown.view_of(self.source)
+        self.read_row(self.source, self.query_one(RowList).cursor, view, self.raw)
 
     def go_row(self, row: int) -> None:
         super().go_row(row)

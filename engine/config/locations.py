@@ -8,6 +8,8 @@ from engine.config.schema import Source, TrainConfig
 from engine.errors import DataError, ModelError
 
 STARTER = "starter"
+TEMPLATE_ENDINGS = (".jinja", ".jinja2", ".j2")
+"""What tells the path of a chat template from the name of one."""
 
 
 def absolute(config: TrainConfig, folder: Path) -> TrainConfig:
@@ -18,7 +20,7 @@ def absolute(config: TrainConfig, folder: Path) -> TrainConfig:
     model = model.model_copy(
         update={
             "base": _file(base, folder) if _is_folder(base, folder) else base,
-            "chat_template": template if template in ("auto", "chatml") else _file(template, folder),
+            "chat_template": _file(template, folder) if _is_template_file(template) else template,
         }
     )
     data = data.model_copy(
@@ -46,8 +48,12 @@ def check_files(config: TrainConfig) -> None:
             f"model.base: {base} does not exist", "Relative paths start at the recipe's own folder."
         )
     template = config.model.chat_template
-    if template not in ("auto", "chatml") and not Path(template).is_file():
+    if _is_template_file(template) and not Path(template).is_file():
         raise ModelError(f"model.chat_template: {template} does not exist")
+
+
+def _is_template_file(name: str) -> bool:
+    return name.endswith(TEMPLATE_ENDINGS)
 
 
 def _is_missing(path: str) -> bool:

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from engine.config.adapters import Adapter
-from engine.config.backends import BackendKey
 from engine.config.combinations import impossible
+from engine.config.names import BackendKey, FormatKey, TemplateKey
 from engine.config.values import NO, Auto, AutoSwitch, PositiveInt, Section, Switch, Text, Whole, pattern
 
 
@@ -30,7 +30,17 @@ def _share_kind(value: Any) -> str:
     return "<share>" if isinstance(value, int | float) else _kind(value)
 
 
-Format = Literal["auto", "alpaca", "sharegpt", "chat", "completion", "prompt_completion"]
+def _in_words(rule: str) -> Any:
+    """What a mapping may be, in words: its schema alone would not tell."""
+    return Field(min_length=1, json_schema_extra={"patternErrorMessage": rule})
+
+
+Columns = Annotated[dict[str, str], _in_words("a mapping of ft's names of columns to the file's")]
+RowTemplate = Annotated[
+    Annotated[Text, Tag("<text>")]
+    | Annotated[dict[str, Text], _in_words("a mapping of columns to Jinja templates"), Tag("<mapping>")],
+    Discriminator(lambda value: "<mapping>" if isinstance(value, dict) else "<text>"),
+]
 File = Annotated[str, Field(min_length=1, json_schema_extra={"patternErrorMessage": "a file"})]
 TemplateFile = Annotated[str, pattern(r"\.(jinja|jinja2|j2)$", "the path of a .jinja file")]
 
@@ -63,8 +73,8 @@ class Model(Section):
     """Quantise the 4-bit scales too: saves about 0.4 bit a weight."""
     max_seq_length: Annotated[int, Field(ge=8, le=1_048_576), Whole] = 2048
     """Longest example in tokens; a longer one is cut, and the run says so."""
-    chat_template: Literal["auto", "chatml"] | TemplateFile = "auto"
-    """`auto` (the model's own), `chatml`, or the path of a .jinja file."""
+    chat_template: TemplateKey | TemplateFile = "auto"
+    """`auto` (the model's own), one of ft's by its name, or the path of a .jinja file."""
     trust_remote_code: Switch = False
     """Run Python code that comes with the model. Only for authors you trust."""
 
@@ -74,8 +84,12 @@ class Source(Section):
 
     path: File
     """The file: .json, .jsonl, .csv or .parquet."""
-    format: Format = "auto"
+    format: FormatKey = "auto"
     """The form of this source's rows."""
+    columns: Columns | None = None
+    """Names of this source's columns, as `data.columns` has them."""
+    template: RowTemplate | None = None
+    """How this source's rows are written, as `data.template` has it."""
     max_samples: PositiveInt | None = None
     """Use at most so many rows of this source."""
 
@@ -102,17 +116,23 @@ class Data(Section):
     """What the model learns from."""
 
     train: Sources
-    """`starter`, a file, a {path, format, max_samples} mapping, or a list of them."""
+    """`starter`, a file, a mapping of a file with its particulars, or a list of them."""
     validation: Validation = 0.1
     """A share of the training rows to hold out, or a source of its own. 0 turns validation off."""
-    format: Format = "auto"
+    format: FormatKey = "auto"
     """The form of the rows, where it is not to be detected."""
+    columns: Columns | None = None
+    """What the file calls the columns of a form, as {prompt: question, completion: answer}."""
+    template: RowTemplate | None = None
+    """Jinja that writes a row's text from its columns, or a mapping that writes each column of a form."""
     train_on: Literal["assistant", "last", "all"] = "assistant"
     """Which tokens are trained: every assistant turn, only the last one, or everything."""
     packing: AutoSwitch = "auto"
     """Lay examples end to end instead of padding them; each stays isolated from its neighbours."""
     max_samples: PositiveInt | None = None
     """Use at most so many rows in all."""
+    chunk_overlap: Annotated[int, Field(ge=0), Whole] = 64
+    """Tokens that a chunk of a long text repeats from the one before it, as context that is not trained again."""
 
 
 class Training(Section):

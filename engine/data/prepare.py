@@ -56,7 +56,7 @@ def _make(config: TrainConfig, model_dir: Path, folder: Path, progress: Progress
     total = train.count + (own.count if own else 0)
     held = np.zeros(train.count, dtype=np.bool_) if own else _held_out(config, train.count)
     most = config.evaluation.max_questions
-    limit = config.model.max_seq_length
+    limit, overlap = config.model.max_seq_length, config.data.chunk_overlap
     training, validation = Store(folder / cache.TRAIN), Store(folder / cache.VALIDATION)
 
     def split(chunk: Sequence[tuple[int, Encoded]]) -> None:
@@ -66,17 +66,18 @@ def _make(config: TrainConfig, model_dir: Path, folder: Path, progress: Progress
     ask = np.zeros(train.count, dtype=np.bool_)
     places = np.flatnonzero(held)
     ask[places[choose(len(places), most, config.seed)]] = True
-    questions, found = tokenise(train, encoder, limit, ask, split, lambda done: progress(done, total))
+    questions, found = tokenise(
+        train, encoder, limit, overlap, ask, split, progress=lambda done: progress(done, total)
+    )
     notes = [*_notes(config, train, encoder), *found]
     if own is None:
         if len(validation):
-            of_all = len(training) + len(validation)
-            notes.append(f"{len(validation)} of {of_all} rows are held out for validation")
+            notes.append(f"{int(held.sum())} of {train.count} rows are held out for validation")
     else:
         ask = choose(own.count, most, config.seed)
         questions, found = tokenise(
-            own, encoder, limit, ask, lambda chunk: validation.add([row for _, row in chunk]),
-            lambda done: progress(train.count + done, total),
+            own, encoder, limit, overlap, ask, lambda chunk: validation.add([row for _, row in chunk]),
+            progress=lambda done: progress(train.count + done, total),
         )  # fmt: skip
         notes += [f"validation: {note}" for note in (*_notes(config, own, encoder), *found)]
     if not len(training):
@@ -91,7 +92,7 @@ def _make(config: TrainConfig, model_dir: Path, folder: Path, progress: Progress
 def sample(
     config: TrainConfig, model_dir: Path, rows: int = 256, encoder: RowEncoder | None = None
 ) -> tuple[Dataset, int]:
-    """A quick look at the training rows: the tokens of at most `rows` of them, and how many there are in all.
+    """A quick look at the training rows: the examples of at most `rows` of them, and about how many there are in all.
 
     `encoder` spares reading the tokenizer again. Raises what `prepare` raises for the rows that it looks at.
     """
@@ -100,11 +101,12 @@ def sample(
     count = train.count if own else train.count - int(_held_out(config, train.count).sum())
     few = train.limited(rows, config.seed)
     looked, nobody = Store(), np.zeros(few.count, dtype=np.bool_)
+    limit, overlap = config.model.max_seq_length, config.data.chunk_overlap
     _, found = tokenise(
-        few, encoder, config.model.max_seq_length, nobody, lambda chunk: looked.add([row for _, row in chunk])
+        few, encoder, limit, overlap, nobody, lambda chunk: looked.add([row for _, row in chunk])
     )
     notes = (*_notes(config, train, encoder), *found)
-    return Dataset(looked.close(), None, (), looked.digest, notes), count
+    return Dataset(looked.close(), None, (), looked.digest, notes), round(count * len(looked) / few.count)
 
 
 def encoder_of(config: TrainConfig, model_dir: Path) -> RowEncoder:

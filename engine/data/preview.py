@@ -7,19 +7,24 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
-from typing import Any, Literal
+from typing import Literal
 
-from engine.config.schema import Format
-from engine.data.formats import LOOKED_AT, Detected, RowError, convert, detect
-from engine.data.pieces import pieces
+from engine.data.choice import FormChoice
+from engine.data.detection import LOOKED_AT, Detected, detect
+from engine.data.fitting import chunks
+from engine.data.form import RowError
+from engine.data.formats import read_row
+from engine.data.pieces import pieces_of
 from engine.data.row_index import Rows, open_rows
 from engine.data.row_search import find_row
 from engine.data.rows import Origin
 from engine.data.sources import locate
-from engine.data.templates import Encoded, RowEncoder, TrainOn
+from engine.data.templates import Encoded, Rendered, RowEncoder, TrainOn
 from engine.data.tokenizer import Tokenizer
+from engine.data.types import Row
 from engine.data.views import SHOWN, Lengths, Opened, RowView, View
 from engine.errors import DataError
 from engine.models.resolve import on_disk
@@ -35,23 +40,41 @@ BRIEF = 160
 
 Stopped = Callable[[], bool]
 How = Literal["tokens", "brief", "raw"]
-Each = tuple[int, Encoded | None, str]
-"""A row's number from 0, its tokens, and what is wrong with it; one of the last two is none."""
+
+
+@dataclass(frozen=True)
+class Each:
+    """A row's number from 0, the tokens of its examples, and what is wrong with it where it has none."""
+
+    number: int
+    examples: tuple[Encoded, ...]
+    problem: str = ""
+    unseen: str = ""
+
+    def kept(self, limit: int) -> int:
+        """Trained tokens before the limit."""
+        return sum(_left(example, limit) for example in self.examples)
+
+    @property
+    def trained(self) -> int:
+        return sum(example.trained for example in self.examples)
+
+    @property
+    def tokens(self) -> int:
+        return sum(len(example.ids) for example in self.examples)
 
 
 class Previews:
     """Sources and tokenizers kept open between one look and the next. Any thread may call."""
 
     def __init__(self) -> None:
-        self._sources: OrderedDict[tuple[str, int, int, str], tuple[Rows, Detected | DataError]] = (
-            OrderedDict()
-        )
+        self._sources: OrderedDict[tuple[object, ...], tuple[Rows, Detected | DataError]] = OrderedDict()
         self._encoders: OrderedDict[tuple[object, ...], RowEncoder] = OrderedDict()
         self._lock = RLock()
 
-    def open(self, source: str, format_: Format = "auto") -> Opened:
+    def open(self, source: str, view: View | None = None) -> Opened:
         """Open a source, or tell how far counting its rows is. Raises `DataError` where it cannot be opened."""
-        rows, detected, path = self._open(source, format_)
+        rows, detected, path = self._open(source, view or View())
         unknown = detected if isinstance(detected, DataError) else None
         return Opened(
             name=rows.name,
@@ -73,19 +96,19 @@ class Previews:
         which needs no model. Raises `DataError` where the source cannot be
         opened, `ModelError` and `ConfigError` where the model's tokenizer cannot be had.
         """
-        rows, detected, _ = self._open(source, view.format)
+        rows, detected, _ = self._open(source, view)
         there = [number for number in numbers if 0 <= number < rows.known]
         if how == "raw":
             return [_raw(rows, number) for number in there]
         encoder = self._encoder(view)
         return [
             self._view(rows, each, encoder, view.max_seq_length, how == "brief")
-            for each in self._encoded(rows, there, detected, encoder)
+            for each in self._encoded(rows, there, detected, encoder, view)
         ]
 
     def lengths(self, source: str, view: View, stopped: Stopped, most: int = SAMPLED) -> Lengths:
         """Lengths of at most `most` rows, drawn evenly from those that are known now. Raises as `show` does."""
-        rows, detected, _ = self._open(source, view.format)
+        rows, detected, _ = self._open(source, view)
         encoder = self._encoder(view)
         known = rows.known
         chosen = sorted(random.Random(0).sample(range(known), min(most, known)))
@@ -95,34 +118,35 @@ class Previews:
         for start in range(0, len(chosen), CHUNK):
             if stopped():
                 break
-            for number, encoded, problem in self._encoded(
-                rows, chosen[start : start + CHUNK], detected, encoder
-            ):
-                if encoded is None:
-                    problems.append((number, problem))
+            part = chosen[start : start + CHUNK]
+            for each in self._encoded(rows, part, detected, encoder, view):
+                if not each.examples:
+                    problems.append((each.number, each.problem))
                     continue
-                found.append(len(encoded.ids))
-                left = _left(encoded, view.max_seq_length)
-                tokens += min(len(encoded.ids), view.max_seq_length)
+                left = each.kept(view.max_seq_length)
                 trained += left
-                lost += encoded.trained - left
-                cut += len(encoded.ids) > view.max_seq_length
+                lost += each.trained - left
+                for example in each.examples:
+                    found.append(len(example.ids))
+                    tokens += min(len(example.ids), view.max_seq_length)
+                cut += any(len(example.ids) > view.max_seq_length for example in each.examples)
                 if not left:
-                    problems.append((number, _nothing_left(view.max_seq_length)))
+                    problems.append((each.number, _nothing_left(view.max_seq_length)))
         return Lengths(len(chosen), known, tuple(found), tokens, trained, cut, lost, tuple(problems))
 
     def find(self, source: str, words: str, start: int, view: View, stopped: Stopped) -> int | None:
         """The next row from `start` on that holds the words, as `find_row`. Raises `DataError` as `show` does."""
-        return find_row(self._open(source, view.format)[0], words, start, stopped)
+        return find_row(self._open(source, view)[0], words, start, stopped)
 
-    def _open(self, source: str, format_: Format) -> tuple[Rows, Detected | DataError, Path]:
+    def _open(self, source: str, view: View) -> tuple[Rows, Detected | DataError, Path]:
         path, name = locate(source)
+        choice = FormChoice(view.format, view.columns, view.template)
         status = path.stat()
-        key = (str(path), status.st_size, status.st_mtime_ns, format_)
+        key = (str(path), status.st_size, status.st_mtime_ns, repr(choice))
         with self._lock:
             if key not in self._sources:
                 rows = open_rows(path, name)
-                self._sources[key] = rows, _detected(rows, format_)
+                self._sources[key] = rows, _detected(rows, choice)
                 while len(self._sources) > OPEN:
                     self._sources.popitem(last=False)[1][0].close()
             self._sources.move_to_end(key)
@@ -144,10 +168,17 @@ class Previews:
             return self._encoders[key]
 
     def _encoded(
-        self, rows: Rows, numbers: Sequence[int], detected: Detected | DataError, encoder: RowEncoder
+        self,
+        rows: Rows,
+        numbers: Sequence[int],
+        detected: Detected | DataError,
+        encoder: RowEncoder,
+        view: View,
     ) -> list[Each]:
-        """Number, tokens and problem of each row, in the order of the numbers."""
-        rendered, bad = [], []
+        """Each row with its tokens or its problem, in the order of the numbers."""
+        texts: list[Rendered] = []
+        made: list[tuple[int, str, int, str]] = []
+        found: list[Each] = []
         with (
             self._lock
         ):  # a template notes its marks in itself while it renders, and Parquet rows their batch
@@ -156,40 +187,52 @@ class Previews:
                 try:
                     where, columns = rows.read(number)
                     row = _row((where, columns), detected, encoder.train_on)
-                    rendered.append((number, where, encoder.render(row)))
+                    rendered = encoder.render(row)
+                    made.append((number, where, len(rendered), " and ".join(encoder.unseen(row))))
+                    texts += rendered
                 except DataError as error:
-                    bad.append((number, error.message))
+                    found.append(Each(number, (), error.message))
                 except RowError as error:
-                    bad.append((number, f"{where}: {error}"))
-            encodings = encoder.encode([text for _, _, text in rendered])
-        found: list[Each] = [(number, None, problem) for number, problem in bad]
-        for (number, where, _), encoded in zip(rendered, encodings, strict=True):
-            empty = "" if encoded.spans else f"{where}: nothing to train: it has no tokens of its own"
-            found.append((number, encoded if encoded.spans else None, empty))
-        return sorted(found, key=lambda each: each[0])
+                    found.append(Each(number, (), f"{where}: {error}"))
+            encodings = iter(encoder.encode(texts))
+        for number, where, count, unseen in made:
+            examples = [next(encodings) for _ in range(count)]
+            if all(example.spans for example in examples):
+                fitted = _parted(examples, encoder, view)
+                found.append(Each(number, tuple(fitted), "", unseen))
+            else:
+                found.append(Each(number, (), f"{where}: nothing to train: it has no tokens of its own"))
+        return sorted(found, key=lambda each: each.number)
 
     def _view(self, rows: Rows, each: Each, encoder: RowEncoder, limit: int, brief: bool) -> RowView:
-        number, encoded, problem = each
-        shown = _raw(rows, number)
-        if encoded is None:
+        shown = _raw(rows, each.number)
+        if not each.examples:
             raw = shown.raw[:BRIEF] if brief else shown.raw
-            return RowView(number, shown.where, problem=problem, raw=raw)
-        left = _left(encoded, limit)
+            return RowView(each.number, shown.where, problem=each.problem, raw=raw)
+        left = each.kept(limit)
         return RowView(
-            row=number,
+            row=each.number,
             where=shown.where,
-            pieces=() if brief else tuple(pieces(encoded, encoder.tokenizer, limit)),
-            tokens=len(encoded.ids),
+            pieces=() if brief else tuple(pieces_of(each.examples, encoder.tokenizer, limit)),
+            tokens=each.tokens,
             trained=left,
             limit=limit,
-            lost=encoded.trained - left,
-            hidden=max(0, len(encoded.ids) - SHOWN),
+            lost=each.trained - left,
+            hidden=max(0, each.tokens - SHOWN),
             problem="" if left else _nothing_left(limit),
-            raw=_first_words(rows, number) if brief else "",
+            raw=_first_words(rows, each.number) if brief else "",
+            examples=len(each.examples),
+            unseen=each.unseen,
         )
 
 
-def _detected(rows: Rows, format_: Format) -> Detected | DataError:
+def _parted(examples: Sequence[Encoded], encoder: RowEncoder, view: View) -> list[Encoded]:
+    """The examples, long texts in the chunks that a run would train."""
+    lead = encoder.tokenizer.lead
+    return [part for each in examples for part in chunks(each, view.max_seq_length, view.chunk_overlap, lead)]
+
+
+def _detected(rows: Rows, choice: FormChoice) -> Detected | DataError:
     """The form of the first rows that can be read; an error, not raised, where there is none."""
     while rows.counting is not None and rows.known < LOOKED_AT:
         time.sleep(0.005)
@@ -203,19 +246,20 @@ def _detected(rows: Rows, format_: Format) -> Detected | DataError:
     if not good:
         return bad or DataError(f"{rows.name}: there are no rows", "Put rows in it, or name another file.")
     try:
-        return detect(good, format_, rows.name)
+        return detect(good, choice, rows.name)
     except DataError as error:
         return error
 
 
-def _row(origin: Origin, detected: Detected | DataError, train_on: TrainOn) -> Any:
-    """A row as the template takes it. Raises `DataError`."""
+def _row(origin: Origin, detected: Detected | DataError, train_on: TrainOn) -> Row:
+    """A row as the template takes it. Raises `DataError`, `RowError`."""
     if isinstance(detected, DataError):
         raise detected
-    good, problems = convert([origin], detected.form, train_on)
-    if problems:
-        raise DataError(problems[0])
-    return good[0]
+    where, columns = origin
+    row = read_row(columns, where, detected.form, train_on)
+    if row is None:
+        raise RowError("labelled false: supervised fine-tuning leaves it out")
+    return row
 
 
 def _raw(rows: Rows, number: int) -> RowView:

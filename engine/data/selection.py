@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from engine.data.formats import Detected, Form, detect
+from engine.data.detection import Detected, detect
+from engine.data.form import Form
 from engine.data.rows import Keep, Origin
 from engine.data.sources import OpenSource
 from engine.errors import DataError
@@ -60,7 +61,7 @@ def select(sources: Sequence[OpenSource], most: int | None, seed: int) -> Select
         if source.max_samples is not None and source.max_samples < len(mask):
             mask = choose(len(mask), source.max_samples, seed + number)
         keep.append(mask)
-    detected = tuple(detect(source.table.rows(), source.format, source.name) for source in sources)
+    detected = tuple(detect(source.table.rows(), source.choice, source.name) for source in sources)
     return Selection(tuple(sources), detected, tuple(keep)).limited(most, seed)
 
 

@@ -4,7 +4,8 @@ import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.config.schema import Data, Format, Source
+from engine.config.schema import Data, Source
+from engine.data.choice import FormChoice, choice_of
 from engine.data.readers import READERS
 from engine.data.rows import Table
 from engine.errors import DataError
@@ -16,17 +17,17 @@ DEFAULT_SHARE = 0.1
 
 @dataclass(frozen=True)
 class OpenSource:
-    """A source whose file is there: its rows, their form (`auto`: to be detected) and how many to use."""
+    """A source whose file is there: its rows, what the recipe says of their form, and how many to use."""
 
     name: str
     table: Table
-    format: Format
+    choice: FormChoice
     max_samples: int | None
 
 
 def train_sources(data: Data) -> list[OpenSource]:
     """Open every training source. Raises `DataError`."""
-    return [_open(source, data.format, "train.jsonl") for source in _listed(data)]
+    return [_open(source, data, "train.jsonl") for source in _listed(data)]
 
 
 def validation_source(data: Data) -> OpenSource | None:
@@ -36,8 +37,8 @@ def validation_source(data: Data) -> OpenSource | None:
     Raises `DataError`.
     """
     if not isinstance(data.validation, float | int):
-        return _open(data.validation, data.format, "validation.jsonl")
-    return _open("starter", data.format, "validation.jsonl") if _brings_validation(data) else None
+        return _open(data.validation, data, "validation.jsonl")
+    return _open("starter", data, "validation.jsonl") if _brings_validation(data) else None
 
 
 def _brings_validation(data: Data) -> bool:
@@ -58,12 +59,12 @@ def _listed(data: Data) -> list[str | Source]:
     return data.train if isinstance(data.train, list) else [data.train]
 
 
-def _open(source: str | Source, format_: Format, starter_file: str) -> OpenSource:
+def _open(source: str | Source, data: Data, starter_file: str) -> OpenSource:
     if isinstance(source, str):
         source = Source(path=source)
-    form = source.format if source.format != "auto" else format_
     path, name = locate(source.path, starter_file)
-    return OpenSource(name, READERS[path.suffix.lower()](path, name), form, source.max_samples)
+    table = READERS[path.suffix.lower()](path, name)
+    return OpenSource(name, table, choice_of(source, data), source.max_samples)
 
 
 def locate(source: str, starter_file: str = "train.jsonl") -> tuple[Path, str]:

@@ -9,9 +9,10 @@ from typing import Any
 import jinja2
 import tokenizers
 
-from engine.data.chat_template import CHATML, ChatTemplate
+from engine import plugins
+from engine.data.chat_template import BUILT_IN, ChatTemplate, Tools, built_in
 from engine.data.types import Message
-from engine.errors import ConfigError, ModelError
+from engine.errors import ConfigError, MachineError, ModelError
 
 SLOW_FILES = ("tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
 """What a tokenizer.json can be made from."""
@@ -27,9 +28,17 @@ class Tokenizer:
     """
 
     def __init__(
-        self, backend: tokenizers.Tokenizer, tokens: Mapping[str, str], stops: set[int], template: str | None
+        self,
+        backend: tokenizers.Tokenizer,
+        tokens: Mapping[str, str],
+        stops: set[int],
+        template: str | None,
+        turn_end: str = "<|im_end|>",
     ) -> None:
-        """`tokens`: `eos_token`… as text; `stops`: end tokens that the model's settings name."""
+        """`tokens`: `eos_token`… as text; `stops`: end tokens that the model's settings name.
+
+        `turn_end` is what the template may write as such, where the vocabulary has it as one token.
+        """
         backend.no_truncation()
         backend.no_padding()
         self.lead, self.trail = _around(backend)
@@ -50,8 +59,12 @@ class Tokenizer:
         pad = backend.token_to_id(tokens.get("pad_token", ""))
         self.pad_id: int = pad if pad is not None else self.eos_id
         self.vocab_size: int = backend.get_vocab_size(with_added_tokens=True)
-        turn_end = "<|im_end|>" if backend.token_to_id("<|im_end|>") is not None else eos_text
-        self.chat = ChatTemplate(template, {**tokens, "turn_end": turn_end}) if template else None
+        known = {
+            **tokens,
+            "turn_end": turn_end if turn_end and backend.token_to_id(turn_end) is not None else eos_text,
+            "text_start": "".join(backend.id_to_token(id_) or "" for id_ in self.lead),
+        }
+        self.chat = ChatTemplate(template, known) if template else None
         turn_end_id = self._turn_end()
         self.stop_ids = frozenset(
             stops | {self.eos_id} | ({turn_end_id} if turn_end_id is not None else set())
@@ -62,15 +75,16 @@ class Tokenizer:
     def load(cls, model_dir: Path, chat_template: str = "auto") -> "Tokenizer":
         """Read the tokenizer of a model folder.
 
-        `chat_template`: `auto` (the model's own), `chatml`, or the path of a .jinja file.
-        Raises `ModelError` where the folder has no usable tokenizer, `ConfigError` where the path is wrong.
+        `chat_template`: `auto` (the model's own), one of ft's or of another package by its name, or the path of a
+        .jinja file. Raises `ModelError` where the folder has no usable tokenizer, `ConfigError` where the path is
+        wrong, `MachineError` where the other package does not load.
         """
         config = _read(model_dir / "tokenizer_config.json")
         named = _read(model_dir / "special_tokens_map.json") | config
         tokens = {name: text for name in NAMED_TOKENS if (text := _token_text(named.get(name)))}
-        return cls(
-            _backend(model_dir), tokens, _stops(model_dir), _template(model_dir, config, chat_template)
-        )
+        template = _template(model_dir, config, chat_template)
+        turn_end = BUILT_IN.get(chat_template, "<|im_end|>")
+        return cls(_backend(model_dir), tokens, _stops(model_dir), template, turn_end)
 
     def encode(self, texts: Sequence[str], special: bool = True) -> list[list[int]]:
         """Ids of each text; `special` adds what the tokenizer itself puts around a text."""
@@ -87,13 +101,13 @@ class Tokenizer:
         """The text of ids."""
         return self._backend.decode(list(ids), skip_special_tokens=skip_special)
 
-    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+    def prompt_ids(self, messages: Sequence[Message], tools: Tools = ()) -> list[int]:
         """Ids of the messages under the chat template, with the generation prompt.
 
         Raises `ModelError` where there is no template or the template refuses the messages.
         """
         try:
-            text = self.template().render(messages, generation_prompt=True)
+            text = self.template().render(messages, generation_prompt=True, tools=tools)
         except jinja2.TemplateError as error:
             raise ModelError(f"the chat template refuses the messages: {error}") from error
         return self.encode([text], special=False)[0]
@@ -103,7 +117,7 @@ class Tokenizer:
         if self.chat is None:
             raise ModelError(
                 "the model has no chat template, and the rows are conversations",
-                "Set model.chat_template: chatml, or to the path of a .jinja file.",
+                "Set model.chat_template: chatml, to another of ft's templates, or to the path of a .jinja file.",
             )
         return self.chat
 
@@ -162,15 +176,17 @@ def _converted(model_dir: Path) -> tokenizers.Tokenizer:
 
 def _template(model_dir: Path, config: Mapping[str, Any], choice: str) -> str | None:
     """The template's text: the recipe's choice first, then the model's file, then its settings."""
-    if choice == "chatml":
-        return CHATML
+    if choice in BUILT_IN:
+        return built_in(choice)
+    if choice in plugins.installed(plugins.TEMPLATES):
+        return _of_package(choice)
     if choice != "auto":
         try:
             return Path(choice).expanduser().read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
                 f"model.chat_template: {choice} cannot be read: {error}",
-                "It is auto, chatml, or the path of a .jinja file.",
+                f"It is auto, {', '.join(BUILT_IN)}, or the path of a .jinja file.",
             ) from error
     file = model_dir / "chat_template.jinja"
     if file.is_file():
@@ -180,6 +196,16 @@ def _template(model_dir: Path, config: Mapping[str, Any], choice: str) -> str | 
         named = {item["name"]: item["template"] for item in template}
         template = named.get("default")
     return template if isinstance(template, str) else None
+
+
+def _of_package(name: str) -> str:
+    found = plugins.load(plugins.TEMPLATES, name)
+    if not isinstance(found, str):
+        raise MachineError(
+            f"model.chat_template: {name} names {type(found).__name__}, which is no text of a template",
+            "Its package is for another version of ft; use model.chat_template: auto.",
+        )
+    return found
 
 
 def _stops(model_dir: Path) -> set[int]:

@@ -1,10 +1,8 @@
 """What a look at data gives: values without anything heavy behind them, and how the service writes them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
-
-if TYPE_CHECKING:
-    from engine.config.schema import Format
+from typing import Any, Literal
 
 SHOWN = 20_000
 """Most tokens of a row, and characters of a raw one, that are shown."""
@@ -19,7 +17,10 @@ class View:
     chat_template: str = "auto"
     train_on: Literal["assistant", "last", "all"] = "assistant"
     max_seq_length: int = 2048
-    format: "Format" = "auto"
+    chunk_overlap: int = 64
+    format: str = "auto"
+    columns: Mapping[str, str] | None = None
+    template: str | Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,10 @@ class Opened:
 
 @dataclass(frozen=True)
 class Piece:
-    """One token, or the few that together make a character. `cut`: beyond `max_seq_length`."""
+    """One token, or the few that together make a character. `cut`: beyond `max_seq_length`.
+
+    One of no tokens is a line between two examples.
+    """
 
     text: str
     trained: bool
@@ -56,7 +60,10 @@ class Piece:
 
 @dataclass(frozen=True)
 class RowView:
-    """One row. Counts are of the whole row; `trained` is what is left after the cut at `limit`."""
+    """One row. Counts are of the whole row; `trained` is what is left after the cut at `limit`.
+
+    `pieces` are of all its examples, one after the other, each but the first behind a piece of no tokens that says so.
+    """
 
     row: int
     """From 0."""
@@ -71,6 +78,9 @@ class RowView:
     """Tokens beyond the most that are shown."""
     problem: str = ""
     raw: str = ""
+    examples: int = 1
+    unseen: str = ""
+    """What the row has and the template does not show, as `tools`."""
 
 
 @dataclass(frozen=True)
