@@ -114,7 +114,7 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     """From the recipe to the end of the loop; each stage takes what the one before has made."""
     config = run.config
     model = _resolve(run, config, control)
-    dataset = _prepare(run, config, model, control)
+    dataset = _prepare(run, config, model, control, force)
     if resume:
         _same_data(run, dataset)
         config = _same_backend(run, config)
@@ -178,7 +178,10 @@ def _resolve(run: Run, config: "TrainConfig", control: Control) -> "LocalModel":
     return resolve(config.model.base, config.model.revision, progress)
 
 
-def _prepare(run: Run, config: "TrainConfig", model: "LocalModel", control: Control) -> "Dataset":
+def _prepare(
+    run: Run, config: "TrainConfig", model: "LocalModel", control: Control, force: bool
+) -> "Dataset":
+    """The tokens to train on. Raises DataError for what the lint calls an error, unless forced."""
     from engine.data.prepare import prepare
 
     def progress(done: int, total: int) -> None:
@@ -186,9 +189,18 @@ def _prepare(run: Run, config: "TrainConfig", model: "LocalModel", control: Cont
         _poll(control)
 
     run.emit(Phase(name="tokenising"))
-    dataset = prepare(config, model.folder, progress)
+    dataset = prepare(config, model.folder, progress, lint=True)
     for note in dataset.notes:
         run.emit(Phase(name="tokenising", note=note))
+    errors = [finding for finding in dataset.findings if finding.severity == "error"]
+    if errors and not force:
+        message = "\n  ".join(["The data would waste the run:", *(finding.message for finding in errors)])
+        look = "`ft data check` shows the rows. To train all the same: ft train --force"
+        raise DataError(message, f"{errors[0].fix} {look}")
+    for finding in dataset.findings:
+        if finding.severity != "note":
+            overridden = "--force overrides an error of the data: " if finding in errors else ""
+            run.emit(Warned(message=f"{overridden}{finding.message}", hint=finding.fix))
     return dataset
 
 

@@ -112,7 +112,7 @@ def test_a_template_that_writes_the_date_is_rendered_anew_each_day(
         keys = set()
         for day in ("2026-11-26", "2026-11-27"):
             monkeypatch.setattr("engine.data.cache.time.strftime", lambda _, day=day: day)
-            keys.add(Inputs(recipe(file), tmp_path, [Path(file)]).key)
+            keys.add(Inputs(recipe(file), tmp_path, [Path(file)], False).key)
         assert len(keys) == 1 + differ
 
 

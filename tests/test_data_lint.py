@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.data.formats import FORMS
-from engine.data.lint import Finding, Linter
+from engine.data.lint.findings import Finding
 from engine.data.lint.likeness import Likeness
+from engine.data.lint.linter import Linter
 from engine.data.lint.texts import damage, script
 from engine.data.templates import RowEncoder
 from engine.data.tokenizer import Tokenizer
@@ -53,8 +54,9 @@ def check(tokenizer: Tokenizer) -> Check:
         encoder, linter = RowEncoder(tokenizer, "assistant"), Linter(tokenizer, limit)
         for start, part, aside in ((0, rows, False), (len(rows), held, True)):
             parsed = [FORMS["chat"].read(row, f"a.jsonl:{number}") for number, row in enumerate(part)]
-            encoded = encoder.encode([encoder.render(row) for row in parsed])
-            linter.look(list(zip(range(start, start + len(parsed)), parsed, encoded, strict=True)), aside)
+            texts = [text for row in parsed for text in encoder.render(row)]
+            numbered = zip(range(start, start + len(parsed)), parsed, encoder.encode(texts), strict=True)
+            linter.look(list(numbered), lambda _, aside=aside: aside)
         return {finding.kind: finding for finding in linter.findings()}
 
     return found
@@ -85,10 +87,14 @@ def test_a_template_that_never_ends_an_answer_is_an_error(tiny_model: Path, tmp_
                         "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}")  # fmt: skip
     tokenizer = Tokenizer.load(tiny_model, str(template))
     encoder, linter = RowEncoder(tokenizer, "assistant"), Linter(tokenizer, 512)
-    row = Conversation((Message("user", "Hi"), Message("assistant", "Hello")), "a:1")
-    linter.look([(0, row, *encoder.encode([encoder.render(row)]))])
+    rows = [
+        Conversation((Message("user", f"What is {noun}?"), Message("assistant", noun)), f"a:{n}")
+        for n, noun in enumerate(NOUNS, start=1)
+    ]
+    looked = [(n, row, *encoder.encode(encoder.render(row))) for n, row in enumerate(rows)]
+    linter.look(looked)
     (finding,) = linter.findings()
-    assert (finding.kind, finding.severity) == ("no-end", "error")
+    assert (finding.kind, finding.count, finding.severity) == ("no-end", 10, "error")
 
 
 def test_copies_are_found_word_for_word_and_nearly(check: Check) -> None:

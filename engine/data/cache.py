@@ -11,17 +11,18 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from engine import paths
+from engine import paths, plugins
 from engine.config.schema import TrainConfig
 from engine.data import store
+from engine.data.lint.findings import Finding
 from engine.data.types import Dataset, Question
 from engine.errors import DataError
 
-FORMAT = 1
-"""Raised where the same rows would now give other tokens, or an entry has other files."""
 KEPT_BYTES = 20_000_000_000
 """Entries together; beyond it those go that were not used for longest."""
 LEFTOVER_S = 24 * 3600
@@ -39,14 +40,19 @@ ABOUT, TRAIN, VALIDATION = "about.json", "train", "validation"
 class Inputs:
     """The files that tokens are made from, and the key of what is made."""
 
-    def __init__(self, config: TrainConfig, model_dir: Path, files: Sequence[Path]) -> None:
+    def __init__(self, config: TrainConfig, model_dir: Path, files: Sequence[Path], linted: bool) -> None:
         template = Path(config.model.chat_template).expanduser()
         beside = [model_dir / name for name in OF_MODEL] + [template]
         self._files = [*files, *(path for path in beside if path.is_file())]
         self._stamps = [_stamp(path) for path in self._files]
         settings = {
-            "format": FORMAT,
-            "versions": [version(name) for name in ("tokenizers", "jinja2", "numpy")],
+            "code": _code(),
+            "linted": linted,
+            "brought": [
+                f"{entry.value} {entry.dist.version if entry.dist else ''}"
+                for group in (plugins.FORMATS, plugins.TEMPLATES)
+                for entry in plugins.installed(group).values()
+            ],
             "data": config.data.model_dump(mode="json"),
             "template": config.model.chat_template,
             "limit": config.model.max_seq_length,
@@ -81,6 +87,7 @@ def find(key: str) -> Dataset | None:
         questions=tuple(Question(tuple(ids), answer, where) for ids, answer, where in about["questions"]),
         fingerprint=about["fingerprint"],
         notes=tuple(about["notes"]),
+        findings=tuple(map(Finding.from_json, about["findings"])),
     )
 
 
@@ -105,10 +112,20 @@ def making(key: str) -> Iterator[Path]:
     _clean(kept, key)
 
 
-def describe(folder: Path, questions: Sequence[Question], fingerprint: str, notes: Sequence[str]) -> None:
+def describe(
+    folder: Path,
+    questions: Sequence[Question],
+    fingerprint: str,
+    notes: Sequence[str],
+    findings: Sequence[Finding],
+) -> None:
     """Write what an entry says besides its tokens. Raises OSError."""
-    asked = [[question.prompt_ids, question.answer, question.where] for question in questions]
-    about = {"questions": asked, "fingerprint": fingerprint, "notes": list(notes)}
+    about = {
+        "questions": [[question.prompt_ids, question.answer, question.where] for question in questions],
+        "fingerprint": fingerprint,
+        "notes": list(notes),
+        "findings": [asdict(finding) for finding in findings],
+    }
     (folder / ABOUT).write_text(json.dumps(about), encoding="utf-8")
 
 
@@ -134,6 +151,18 @@ def _clean(kept: Path, key: str) -> None:
         total += size
         if total > KEPT_BYTES and folder.name != key:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@cache
+def _code() -> str:
+    """What turns rows into tokens: this package, and the libraries that it does it with."""
+    digest = hashlib.sha256()
+    for name in ("tokenizers", "jinja2", "numpy"):
+        digest.update(f"{name} {version(name)} ".encode())
+    own = Path(__file__).parent
+    for file in sorted([*own.rglob("*.py"), *own.rglob("*.jinja")]):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def _digest(path: Path) -> str:

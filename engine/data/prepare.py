@@ -4,6 +4,7 @@ import errno
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from engine.config.schema import TrainConfig
 from engine.data import cache
 from engine.data.cache import Inputs
+from engine.data.lint.linter import Linter, Looked
 from engine.data.rows import Keep
 from engine.data.selection import Selection, choose, select
 from engine.data.sources import files, train_sources, validation_source
@@ -28,20 +30,22 @@ def _silent(done: int, total: int) -> None:
     """Progress that nobody watches."""
 
 
-def prepare(config: TrainConfig, model_dir: Path, progress: Progress = _silent) -> Dataset:
+def prepare(
+    config: TrainConfig, model_dir: Path, progress: Progress = _silent, lint: bool = False
+) -> Dataset:
     """Read, convert, split and tokenise, or take what an earlier run has made of the same. `progress(done, total)`
-    counts rows.
+    counts rows. `lint` also looks for what would waste a run.
 
     Questions are made of at most `evaluation.max_questions` validation rows, chosen by the seed.
     Raises `DataError` with the rows at fault, `ModelError` where the tokenizer cannot do it, OSError where the disk
     takes no more.
     """
-    inputs = Inputs(config, model_dir, files(config.data))
+    inputs = Inputs(config, model_dir, files(config.data), lint)
     if (known := cache.find(inputs.key)) is not None:
         count = len(known.train) + len(known.validation or ())
         return replace(known, notes=(*known.notes, f"{count:,} examples were tokenised by an earlier run"))
     with cache.making(inputs.key) as folder:
-        _make(config, model_dir, folder, progress)
+        _make(config, model_dir, folder, progress, lint)
         inputs.check()
     made = cache.find(inputs.key)
     if made is None:
@@ -49,7 +53,7 @@ def prepare(config: TrainConfig, model_dir: Path, progress: Progress = _silent) 
     return made
 
 
-def _make(config: TrainConfig, model_dir: Path, folder: Path, progress: Progress) -> None:
+def _make(config: TrainConfig, model_dir: Path, folder: Path, progress: Progress, lint: bool) -> None:
     """Write a cache's entry into `folder`."""
     encoder = encoder_of(config, model_dir)
     train, own = _select(config)
@@ -63,11 +67,18 @@ def _make(config: TrainConfig, model_dir: Path, folder: Path, progress: Progress
         training.add([row for number, row in chunk if not held[number]])
         validation.add([row for number, row in chunk if held[number]])
 
+    linter = Linter(encoder.tokenizer, limit)
+
+    def look(first: int, rows: Sequence[Looked]) -> None:
+        if lint:
+            moved = [(first + number, row, encoded) for number, row, encoded in rows]
+            linter.look(moved, lambda number: number >= train.count or bool(held[number]))
+
     ask = np.zeros(train.count, dtype=np.bool_)
     places = np.flatnonzero(held)
     ask[places[choose(len(places), most, config.seed)]] = True
     questions, found = tokenise(
-        train, encoder, limit, overlap, ask, split, progress=lambda done: progress(done, total)
+        train, encoder, limit, overlap, ask, split, partial(look, 0), lambda done: progress(done, total)
     )
     notes = [*_notes(config, train, encoder), *found]
     if own is None:
@@ -77,7 +88,7 @@ def _make(config: TrainConfig, model_dir: Path, folder: Path, progress: Progress
         ask = choose(own.count, most, config.seed)
         questions, found = tokenise(
             own, encoder, limit, overlap, ask, lambda chunk: validation.add([row for _, row in chunk]),
-            progress=lambda done: progress(train.count + done, total),
+            partial(look, train.count), lambda done: progress(train.count + done, total),
         )  # fmt: skip
         notes += [f"validation: {note}" for note in (*_notes(config, own, encoder), *found)]
     if not len(training):
@@ -86,7 +97,7 @@ def _make(config: TrainConfig, model_dir: Path, folder: Path, progress: Progress
     validation.close()
     notes += _overlap(training, validation)
     fingerprint = hashlib.sha256(f"{training.digest} {validation.digest}".encode()).hexdigest()
-    cache.describe(folder, questions, fingerprint, notes)
+    cache.describe(folder, questions, fingerprint, notes, linter.findings())
 
 
 def sample(

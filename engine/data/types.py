@@ -7,6 +7,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from engine.data.lint.findings import Finding
+
 UNTRAINED = -100
 """The label of a token that the loss leaves out (the field's convention, from PyTorch's `ignore_index`)."""
 
@@ -136,7 +138,8 @@ class Question:
 class Dataset:
     """What a run trains and validates on.
 
-    `notes` are sentences for the person: what was detected, cut or left out.
+    `notes` are sentences for the person: what was detected, cut or left out. `findings` are the lint's, empty where
+    it was not asked for.
     `fingerprint` identifies the tokens exactly (content, template, tokenizer, options).
     """
 
@@ -145,6 +148,7 @@ class Dataset:
     questions: tuple[Question, ...]
     fingerprint: str
     notes: tuple[str, ...] = field(default=())
+    findings: "tuple[Finding, ...]" = ()
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Severity = Literal["error", "warning", "note"]
 Kind = Literal[
@@ -30,6 +30,15 @@ class Finding:
         """How many of the rows, 0 to 1."""
         return self.count / self.of if self.of else 0.0
 
+    @staticmethod
+    def from_json(body: dict[str, Any]) -> "Finding":
+        """The finding whose fields were written as JSON."""
+        return Finding(**{**body, "rows": tuple(body["rows"])})
+
+
+FEWEST = 10
+"""Rows from which a share makes an error: of five rows held out, one is nothing to stop a run for."""
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -37,10 +46,13 @@ class Rule:
 
     fix: str
     warning: float = 0.0
-    error: float = 2.0
+    error: float | None = None
 
-    def severity(self, share: float) -> Severity:
-        return "error" if share >= self.error else "warning" if share >= self.warning else "note"
+    def severity(self, count: int, of: int) -> Severity:
+        share = count / max(of, 1)
+        if self.error is not None and share >= self.error and of >= FEWEST:
+            return "error"
+        return "warning" if share >= self.warning else "note"
 
 
 RULES: Mapping[Kind, Rule] = {

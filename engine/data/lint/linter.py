@@ -1,7 +1,7 @@
 """The lint: rows go in by the chunk as they are tokenised, findings come out."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -36,20 +36,26 @@ class Linter:
         self._likeness = Likeness()
         self._lost = self._needed = 0
 
-    def look(self, rows: Sequence[Looked], held: bool = False) -> None:
-        """Take up a chunk of rows; `held` are those that validate."""
+    def look(self, rows: Sequence[Looked], held: Callable[[int], bool] = lambda _: False) -> None:
+        """Take up a chunk of rows, in the order of their numbers; `held` tells those that validate."""
+        whole = []
         for number, row, encoded in rows:
+            self._tokens(number, row, encoded)
+            if self._numbers and number == self._numbers[-1]:
+                continue  # another example of the same row
             self._numbers.append(number)
             self._lengths.append(len(encoded.ids))
             self._contents.append(hash(tuple(encoded.ids)))
-            if held:
+            if held(number):
                 self._held.add(number)
-            self._tokens(number, row, encoded)
             self._words(number, row)
-        self._likeness.add((number, said(row)) for number, row, _ in rows)
+            whole.append((number, said(row)))
+        self._likeness.add(whole)
 
     def _tokens(self, number: int, row: Row, encoded: Encoded) -> None:
         left = sum(max(0, min(end, self._limit) - start) for start, end in encoded.spans)
+        if encoded.may_part:
+            left = encoded.trained  # in chunks, nothing of it is lost
         if not left:
             self._note("untrained", number)
         elif left < encoded.trained:
@@ -143,7 +149,7 @@ class Linter:
 
     def _as_finding(self, kind: Kind, message: str, count: int, rows: list[int]) -> Finding:
         of = len(self._held) if kind in ("overlap", "near-overlap") else len(self._numbers)
-        severity = RULES[kind].severity(count / max(of, 1))
+        severity = RULES[kind].severity(count, of)
         return Finding(kind, severity, message, RULES[kind].fix, count, of, tuple(rows[:SHOWN]))
 
 
