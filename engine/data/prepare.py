@@ -56,7 +56,7 @@ def prepare(
 def _make(config: TrainConfig, model_dir: Path, folder: Path, progress: Progress, lint: bool) -> None:
     """Write a cache's entry into `folder`."""
     encoder = encoder_of(config, model_dir)
-    train, own = _select(config)
+    train, own = selections(config)
     total = train.count + (own.count if own else 0)
     held = np.zeros(train.count, dtype=np.bool_) if own else _held_out(config, train.count)
     most = config.evaluation.max_questions
@@ -108,7 +108,7 @@ def sample(
     `encoder` spares reading the tokenizer again. Raises what `prepare` raises for the rows that it looks at.
     """
     encoder = encoder or encoder_of(config, model_dir)
-    train, own = _select(config)
+    train, own = selections(config)
     count = train.count if own else train.count - int(_held_out(config, train.count).sum())
     few = train.limited(rows, config.seed)
     looked, nobody = Store(), np.zeros(few.count, dtype=np.bool_)
@@ -120,13 +120,27 @@ def sample(
     return Dataset(looked.close(), None, (), looked.digest, notes), round(count * len(looked) / few.count)
 
 
+def named(config: TrainConfig, numbers: Sequence[int]) -> dict[int, str]:
+    """Where rows stand, as `file.jsonl:17`, by their numbers in a finding. Raises `DataError`."""
+    found: dict[int, str] = {}
+    first = 0
+    for selection in selections(config):
+        if selection is not None:
+            found |= {
+                first + number: where
+                for number, where in selection.places({number - first for number in numbers}).items()
+            }
+            first += selection.count
+    return found
+
+
 def encoder_of(config: TrainConfig, model_dir: Path) -> RowEncoder:
     """What turns this recipe's rows into tokens. Raises `ModelError`, `ConfigError`."""
     return RowEncoder(Tokenizer.load(model_dir, config.model.chat_template), config.data.train_on)
 
 
-def _select(config: TrainConfig) -> tuple[Selection, Selection | None]:
-    """The training rows, and the rows of a validation source where there is one."""
+def selections(config: TrainConfig) -> tuple[Selection, Selection | None]:
+    """The training rows, and the rows of a validation source where there is one. Raises `DataError`."""
     train = select(train_sources(config.data), config.data.max_samples, config.seed)
     source = validation_source(config.data)
     return train, select([source], None, config.seed) if source else None

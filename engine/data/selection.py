@@ -1,6 +1,6 @@
 """Which rows of which sources a run uses: counted and chosen before any of them is converted."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -39,6 +39,20 @@ class Selection:
                     chunk = []
             if chunk:
                 yield detected.form, chunk
+
+    def places(self, numbers: Collection[int]) -> dict[int, str]:
+        """Where some of the selected rows stand, by number; only they are read."""
+        found: dict[int, str] = {}
+        first = 0
+        for source, mask in zip(self.sources, self.keep, strict=True):
+            here = np.flatnonzero(mask)
+            wanted = sorted(number - first for number in numbers if 0 <= number - first < len(here))
+            few = np.zeros(len(mask), dtype=np.bool_)
+            few[here[wanted]] = True
+            rows = source.table.rows(few) if wanted else ()
+            found |= {first + number: where for number, (where, _) in zip(wanted, rows, strict=True)}
+            first += len(here)
+        return found
 
     def limited(self, most: int | None, seed: int) -> "Selection":
         """At most so many of the rows, chosen by the seed from all sources alike."""

@@ -129,21 +129,22 @@ class Linter:
 
     def _finding(self, kind: Kind, rows: list[int]) -> Finding:
         count, example = len(rows), self._examples.get(kind, "")
+        have, are = ("has", "is") if count == 1 else ("have", "are")
         message = {
-            "untrained": f"{_rows(count)} with nothing to train within max_seq_length {self._limit}",
-            "no-end": f"{_rows(count)} whose answers end without the model's end token",
+            "untrained": f"{_rows(count)} {have} nothing to train within max_seq_length {self._limit}",
+            "no-end": f"{_rows(count)} {have} an answer that the model's end token does not end",
             "truncated": (
-                f"{_rows(count)} whose answers are cut at max_seq_length {self._limit}: {self._lost:,} trained tokens "
+                f"{_rows(count)} {have} an answer cut at max_seq_length {self._limit}: {self._lost:,} trained tokens "
                 f"are lost ({self._needed:,} would keep every row whole)"
             ),
-            "duplicate": f"{_rows(count)} that stand there before, word for word",
-            "near-duplicate": f"{_rows(count)} that are nearly the same as another",
-            "overlap": f"{_rows(count)} of the validation set that are trained on too",
-            "near-overlap": f"{_rows(count)} of the validation set that are nearly the same as a training row",
-            "roles": f"{_rows(count)} whose turns are out of order; the first {example}",
-            "encoding": f"{_rows(count)} with characters of a wrong encoding, as {example!r}",
-            "special-tokens": f"{_rows(count)} with control tokens in their text, as {example}",
-            "length": f"{_rows(count)} far longer than all others, up to {example} tokens",
+            "duplicate": f"{_rows(count)} {are} the same as an earlier one",
+            "near-duplicate": f"{_rows(count)} {are} nearly the same as an earlier one",
+            "overlap": f"{_rows(count)} of the validation set {are} trained on too",
+            "near-overlap": f"{_rows(count)} of the validation set {are} nearly the same as a training row",
+            "roles": f"{_rows(count)} {have} turns out of order: the first {example}",
+            "encoding": f"{_rows(count)} {have} characters of a wrong encoding, as {example!r}",
+            "special-tokens": f"{_rows(count)} {have} control tokens in the text, as {example}",
+            "length": f"{_rows(count)} {are} far longer than all others, up to {example} tokens",
         }[kind]
         return self._as_finding(kind, message, count, rows)
 
