@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,37 @@ def encoders(tiny_model: Path) -> list[RowEncoder]:
             ("llama3", "all"),
         )
     ]
+
+
+ODD = (
+    None, True, False, 0, 1, -1, 0.5, float("nan"), "", " ", "[", "[]", "{", "{}", "[1]", "\ud800", [], [None], [[]],
+    ["a", "b"], [{}], {}, {"role": "user"}, {"name": "f"}, {"": None}, 10**400,
+)  # fmt: skip
+"""What may stand where something else is expected."""
+
+
+def places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every object and list inside a value, with each of its keys."""
+    keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    for key in keys:
+        yield value, key
+        yield from places(value[key])
+
+
+@pytest.mark.parametrize("number", range(len(GOOD)))
+def test_any_value_may_stand_anywhere(number: int, encoders: list[RowEncoder]) -> None:
+    row = copy.deepcopy(GOOD[number])
+    form = fitting(row)
+    assert form is not None
+    for inside, key in places(row):
+        right = inside[key]
+        for odd in ODD:
+            inside[key] = copy.deepcopy(odd)
+            for encoder in encoders[1:3]:
+                with suppress(RowError):
+                    if read := read_row(row, "a.jsonl:1", form, encoder.train_on):
+                        encoder.encode(encoder.render(read))
+        inside[key] = right
 
 
 @settings(max_examples=500, deadline=None)

@@ -274,7 +274,8 @@ def _raw(rows: Rows, number: int) -> RowView:
 def _first_words(rows: Rows, number: int) -> str:
     """The first text of a row that somebody would know it by: its question, rather than its system message."""
     columns = rows.read(number)[1]
-    for name in ("messages", "conversations", "instruction", "prompt", "text"):
+    known = ("messages", "conversations", "instruction", "prompt", "text", "chosen")
+    for name in (*known, *columns):
         value = columns.get(name)
         if isinstance(value, str) and value.strip():
             return _flat(value)
