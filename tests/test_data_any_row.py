@@ -19,7 +19,8 @@ from engine.data.form import RowError
 from engine.data.formats import FORMS, fitting, read_row
 from engine.data.templates import RowEncoder
 from engine.data.tokenizer import Tokenizer
-from engine.data.turns import REASONING, ROLES
+from engine.data.turns import ROLES
+from engine.data.types import REASONING
 from engine.errors import DataError
 
 GOLDEN = Path(__file__).parent / "golden"

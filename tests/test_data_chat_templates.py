@@ -1,5 +1,6 @@
 """ft's own chat templates write what each family knows; tools and thoughts reach a template as it wants them."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 import pytest
 import tokenizers
 
-from engine.data.chat_template import BUILT_IN, ChatTemplate, built_in
+from engine.data.chat_template import ChatTemplate
+from engine.data.template_choice import BUILT_IN, built_in
 from engine.data.templates import RowEncoder
 from engine.data.tokenizer import Tokenizer
 from engine.data.turns import messages_of, tools_of
@@ -189,6 +191,7 @@ def test_tools_calls_and_results_are_written_as_transformers_would(name: str, tm
     assert said[1].endswith(f"No.{BUILT_IN[name]}")
 
 
+THINKS = (Path(__file__).parent / "golden" / "drops_thinking.jinja").read_text(encoding="utf-8")
 WILD = {
     # templates as models bring them, each wants calls or thoughts in its own way
     "arguments as an object": (
@@ -212,7 +215,33 @@ def test_a_template_gets_a_calls_arguments_as_it_wants_them(name: str, tmp_path:
     template, said = WILD[name]
     make_tokenizer(tmp_path)
     (tmp_path / "chat_template.jinja").write_text(template)
-    assert f"⟦{said}⟧" in marked(Tokenizer.load(tmp_path), conversation(CALLS))
+    tokenizer = Tokenizer.load(tmp_path)
+    assert f"⟦{said}⟧" in marked(tokenizer, conversation(CALLS))
+    written = copy.deepcopy(CALLS)  # as files often have it: an object in a text
+    function = written[1]["tool_calls"][0]["function"]
+    function["arguments"] = json.dumps(function["arguments"])
+    assert marked(tokenizer, conversation(written)) == marked(tokenizer, conversation(CALLS))
+
+
+@pytest.mark.parametrize("template", [WILD["arguments as an object"][0], THINKS], ids=["calls", "thoughts"])
+def test_a_models_own_template_is_rendered_with_tools_as_in_transformers(
+    template: str, tmp_path: Path
+) -> None:
+    from transformers import AutoTokenizer
+
+    make_tokenizer(tmp_path)
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    mine = ChatTemplate("{{ tools | tojson(indent=2) }}" + template, {})
+    for count in range(1, len(CALLS) + 1):
+        for prompt in (False, True):
+            want = theirs.apply_chat_template(
+                CALLS[:count],
+                tools=TOOLS,
+                chat_template=mine.source,
+                tokenize=False,
+                add_generation_prompt=prompt,
+            )
+            assert mine.render(messages_of(CALLS[:count], "messages"), prompt, TOOLS) == want
 
 
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning", "thinking"])

@@ -5,7 +5,7 @@ from typing import Any
 
 from engine.data.form import RowError, kind, listed, parsed, sound, text_of
 from engine.data.rows import Columns
-from engine.data.types import Message, Role
+from engine.data.types import REASONING, Message, Role
 
 ROLES: dict[str, Role] = {
     "system": "system",
@@ -21,8 +21,6 @@ ROLES: dict[str, Role] = {
     "function": "tool",
 }
 """The names that files use for the four roles."""
-REASONING = ("reasoning_content", "reasoning", "thinking")
-"""What files, and templates, call the thoughts before an answer."""
 
 
 def messages_of(value: Any, column: str) -> tuple[Message, ...]:
