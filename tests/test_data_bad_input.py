@@ -150,6 +150,11 @@ BAD: dict[str, tuple[str, bytes, list[str]]] = {
         ),
         ["`conversations[1].value` is text where a call is expected"],
     ),
+    "half a surrogate pair in a call": (
+        "a.jsonl",
+        b'{"conversations": [{"from": "function_call", "value": {"name": "f", "arguments": {"a": "\\ud800"}}}]}\n',
+        ["`conversations[0].value.arguments` has half of a surrogate pair"],
+    ),
     "tools that are no list": (
         "a.jsonl",
         lines(turns(("user", "a"), ("assistant", "b"), tools="search")),

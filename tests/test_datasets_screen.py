@@ -1,5 +1,6 @@
 """The Datasets screen, driven by keys over real files and the real warm child, and as pictures."""
 
+import json
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -221,6 +222,25 @@ async def test_a_model_that_is_not_here_still_lets_rows_be_seen_raw(app: FtApp, 
             await until(
                 pilot, lambda: '{"messages"' in screen(pilot).query_one(TokenView).text, "the raw row"
             )
+    finally:
+        recipe.write_text(before)
+
+
+async def test_a_recipes_columns_hold_for_its_own_sources_and_a_row_in_chunks_is_shown_whole(
+    app: FtApp, place: Path
+) -> None:
+    recipe = place / "train.yml"
+    before = recipe.read_text()
+    (place / "books.jsonl").write_text(json.dumps({"book": "a bird in the hand " * 60}) + "\n")
+    recipe.write_text(before.replace("train: orders.jsonl", "train: books.jsonl\n  columns: {text: book}"))
+    try:
+        async with app.run_test(size=(120, 36)) as pilot:
+            await ready(pilot, "books.jsonl")
+            assert row_title(pilot).startswith("row 1 of 1 · completion · ")
+            assert row_title(pilot).endswith(" examples")
+            assert "╌╌ example 2 of " in screen(pilot).query_one(TokenView).text
+            await show(pilot, "orders.jsonl")
+            assert "row 1 of 60 · chat" in row_title(pilot)
     finally:
         recipe.write_text(before)
 

@@ -1,5 +1,6 @@
 """What the warm child says of files of rows and recipes, asked by several threads at once."""
 
+import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -65,6 +66,53 @@ def test_characters_of_several_tokens_are_shown_whole(service: Client, place: Pa
     text = "".join(piece.text for piece in row.pieces if not piece.special)
     assert text == "你好 👩‍👩‍👧 é世界 ñ"
     assert "".join(piece.text for piece in row.pieces if piece.trained and not piece.special) == "世界 ñ"
+
+
+def test_the_chunks_of_a_long_text_are_shown_one_after_the_other(service: Client, place: Path) -> None:
+    (place / "long.jsonl").write_text(json.dumps({"text": "a bird in the hand " * 60}) + "\n")
+    (row,) = service.preview("long.jsonl", [0], replace(VIEW, chunk_overlap=10))
+    config = load_recipe(place / "train.yml", ["data.validation=0", "data.train=long.jsonl"]).config
+    config = config.model_copy(update={"data": config.data.model_copy(update={"chunk_overlap": 10})})
+    trained = prepare(config, place / "tiny").train
+    assert row.examples == len(trained) > 2
+    lines = [piece.text for piece in row.pieces if not piece.tokens]
+    assert lines == [f"example {at} of {row.examples} of this row" for at in range(2, row.examples + 1)]
+    assert not any(piece.cut for piece in row.pieces)
+    flags = [piece.trained for piece in row.pieces for _ in range(piece.tokens)]
+    assert flags == [label >= 0 for example in trained for label in example.labels.tolist()]
+    assert (row.tokens, row.trained, row.lost) == (len(trained.tokens), trained.trained_tokens, 0)
+    assert service.lengths("long.jsonl", replace(VIEW, chunk_overlap=10)).cut == 0
+
+
+def test_a_row_in_parts_and_what_its_template_leaves_out_are_told(service: Client, place: Path) -> None:
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "reasoning": "c"}] * 2
+    tool = {"name": "search", "parameters": {}}
+    (place / "thinking.jsonl").write_text(json.dumps({"messages": turns, "tools": [tool]}) + "\n")
+    template = str(Path(__file__).parent / "golden" / "drops_thinking.jinja")
+    (row,) = service.preview("thinking.jsonl", [0], replace(VIEW, chat_template=template))
+    assert (row.examples, row.unseen) == (2, "tools")
+    (plain,) = service.preview("thinking.jsonl", [0], VIEW)
+    assert (plain.examples, plain.unseen) == (1, "tools and reasoning")
+
+
+def test_rows_of_other_columns_are_shown_as_the_recipe_maps_them(service: Client) -> None:
+    view = replace(VIEW, columns={"prompt": "question", "completion": "reply"})
+    assert service.rows("columns.jsonl", view).form == "prompt_completion"
+    (row,) = service.preview("columns.jsonl", [0], view)
+    assert "".join(piece.text for piece in row.pieces) == "ab<|im_end|>"
+    (brief,) = service.preview("columns.jsonl", [0], view, "brief")
+    assert brief.raw == "a"
+    written = replace(VIEW, template={"instruction": "{{ question }}?", "output": "{{ reply }}"})
+    (row,) = service.preview("columns.jsonl", [0], written)
+    assert "".join(piece.text for piece in row.pieces).startswith("<|im_start|>user\na?<|im_end|>")
+
+
+def test_a_row_that_is_labelled_false_says_that_it_is_left_out(service: Client, place: Path) -> None:
+    rows = [{"prompt": "a", "completion": "b", "label": good} for good in (True, False)]
+    (place / "judged.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    good, bad = service.preview("judged.jsonl", [0, 1], VIEW)
+    assert (good.problem, bad.pieces) == ("", ())
+    assert bad.problem == "judged.jsonl:2: labelled false: supervised fine-tuning leaves it out"
 
 
 def test_the_form_comes_with_its_evidence_and_what_fits_none_with_a_hint(service: Client) -> None:

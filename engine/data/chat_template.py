@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -19,25 +18,8 @@ import jinja2.parser
 import jinja2.runtime
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from engine.data.types import Message
+from engine.data.types import REASONING, Message
 from engine.errors import ModelError
-
-BUILT_IN: Mapping[str, str] = {
-    "chatml": "<|im_end|>",
-    "llama3": "<|eot_id|>",
-    "alpaca": "",
-    "mistral": "",
-    "gemma": "<end_of_turn>",
-    "phi": "<|end|>",
-}
-"""ft's own templates and the token that ends a turn in each; empty where it is the model's end token.
-
-A template writes it as `turn_end`, which is the model's end token too where the vocabulary lacks that token.
-`text_start` is what the tokenizer puts in front of a text, as `<s>`.
-"""
-FOLDER = Path(__file__).parent / "chat_templates"
-REASONING = ("reasoning_content", "reasoning", "thinking")
-"""The names under which templates look for the thoughts before an answer."""
 
 Span = tuple[int, int]
 Tools = Sequence[Mapping[str, Any]]
@@ -165,11 +147,6 @@ class ChatTemplate:
         plain = not any(message.more for message in messages)
         names, as_text = ((), False) if plain else (self._reasoning, self._arguments_as_text)
         return _given(messages, generation_prompt, tools, names, as_text)
-
-
-def built_in(name: str) -> str:
-    """The text of one of ft's templates."""
-    return (FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
 
 
 _NAME = "a_tool"

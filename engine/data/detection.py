@@ -132,8 +132,7 @@ def _unknown_columns(where: str, columns: Columns, others: str | None) -> DataEr
     rest = f" (other rows are {others})" if others else ""
     return DataError(
         f"{where}: columns {listed(columns)} fit no known form{rest}",
-        f"{_nearest(columns)}Each form needs: {needs}. Rename the columns, make the missing ones, or say in "
-        "data.columns what they are called here.",
+        f"{_nearest(columns)}Say in data.columns what they are called, or rename them. Each form needs: {needs}.",
     )
 
 

@@ -20,7 +20,7 @@ def chunks(example: Encoded, limit: int, overlap: int, lead: Sequence[int]) -> l
         return [example]
     front = len(lead)
     body, room = example.ids[front:], limit - front
-    shared = min(overlap, room // 2)
+    shared = min(max(overlap, 0 if lead else 1), room // 2)  # what nothing stands before cannot be trained
     found = []
     for start in range(0, len(body) - shared, room - shared):
         ids = [*lead, *body[start : start + room]]

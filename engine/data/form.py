@@ -53,6 +53,15 @@ def text_of(value: Any, place: str) -> str:
     return value
 
 
+def sound(value: Any, place: str) -> Any:
+    """A list or an object, once all text in it can be written. Raises `RowError`."""
+    try:
+        text_of(json.dumps(value, ensure_ascii=False), place)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RowError(f"`{place}` is no JSON: {error}") from error
+    return value
+
+
 def parsed(value: Any, column: str, opening: str) -> Any:
     """A list or an object that stands as JSON in a text, as in CSV; any other value as it is. Raises `RowError`."""
     if not isinstance(value, str) or not value.lstrip().startswith(tuple(opening)):

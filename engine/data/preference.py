@@ -6,7 +6,7 @@ from typing import Any
 
 from engine.data.form import Form, RowError, kind, parsed, text_of
 from engine.data.rows import Columns
-from engine.data.turns import messages_of, system_of, tools_of
+from engine.data.turns import message_of, messages_of, system_of, tools_of
 from engine.data.types import Conversation, Message, Preference, Rated, Row, Text
 
 PROMPTS = ("prompt", "messages", "conversations", "instruction")
@@ -40,20 +40,29 @@ def _context(turns: Sequence[Message]) -> list[Message]:
 
 
 def _preference(columns: Columns, where: str) -> Preference:
-    source = next((name for name in PROMPTS if columns.get(name) is not None), None)
-    if source is None:
-        return _whole(columns, where)
     made = columns | {name: _listed_turns(columns[name], name) for name in ("chosen", "rejected")}
+    source = next((name for name in PROMPTS if columns.get(name) is not None), None)
+    if source is None or _opens(made["chosen"]):
+        return _whole(made, where)
     if source == "instruction":
         parts = [text_of(columns.get(name) or "", name) for name in ("instruction", "input")]
-        made[source] = "\n\n".join(filter(None, parts))
-    if isinstance(made["chosen"], list) and isinstance(made[source], str) and not _is_json(made[source]):
+        made[source] = [{"role": "user", "content": "\n\n".join(filter(None, parts))}]
+        answers = {name: text_of(made[name], name) for name in ("chosen", "rejected")}
+        made |= {name: [{"role": "assistant", "content": text}] for name, text in answers.items()}
+    elif isinstance(made["chosen"], list) and isinstance(made[source], str) and not _is_json(made[source]):
         made[source] = [{"role": "user", "content": made[source]}]
     return Preference(answered(made, where, source, "chosen"), answered(made, where, source, "rejected"))
 
 
 def _is_json(text: str) -> bool:
     return text.lstrip().startswith("[")
+
+
+def _opens(answer: Any) -> bool:
+    """Whether an answer is a whole conversation: it repeats the prompt that may also stand beside it."""
+    return (
+        isinstance(answer, list) and bool(answer) and message_of(answer[0], "chosen[0]").role != "assistant"
+    )
 
 
 def _listed_turns(answer: Any, name: str) -> Any:

@@ -7,7 +7,6 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
 from typing import Literal
@@ -17,15 +16,15 @@ from engine.data.detection import LOOKED_AT, Detected, detect
 from engine.data.fitting import chunks
 from engine.data.form import RowError
 from engine.data.formats import read_row
-from engine.data.pieces import pieces_of
 from engine.data.row_index import Rows, open_rows
 from engine.data.row_search import find_row
+from engine.data.row_views import Each, nothing_left, raw_view, row_view
 from engine.data.rows import Origin
 from engine.data.sources import locate
 from engine.data.templates import Encoded, Rendered, RowEncoder, TrainOn
 from engine.data.tokenizer import Tokenizer
 from engine.data.types import Row
-from engine.data.views import SHOWN, Lengths, Opened, RowView, View
+from engine.data.views import Lengths, Opened, RowView, View
 from engine.errors import DataError
 from engine.models.resolve import on_disk
 
@@ -35,33 +34,8 @@ SAMPLED = 1000
 """Rows whose lengths are looked at."""
 CHUNK = 50
 """Rows that are encoded between two looks at whether somebody has cancelled."""
-BRIEF = 160
-"""Characters of a row's first words."""
-
 Stopped = Callable[[], bool]
 How = Literal["tokens", "brief", "raw"]
-
-
-@dataclass(frozen=True)
-class Each:
-    """A row's number from 0, the tokens of its examples, and what is wrong with it where it has none."""
-
-    number: int
-    examples: tuple[Encoded, ...]
-    problem: str = ""
-    unseen: str = ""
-
-    def kept(self, limit: int) -> int:
-        """Trained tokens before the limit."""
-        return sum(_left(example, limit) for example in self.examples)
-
-    @property
-    def trained(self) -> int:
-        return sum(example.trained for example in self.examples)
-
-    @property
-    def tokens(self) -> int:
-        return sum(len(example.ids) for example in self.examples)
 
 
 class Previews:
@@ -99,10 +73,10 @@ class Previews:
         rows, detected, _ = self._open(source, view)
         there = [number for number in numbers if 0 <= number < rows.known]
         if how == "raw":
-            return [_raw(rows, number) for number in there]
+            return [raw_view(rows, number) for number in there]
         encoder = self._encoder(view)
         return [
-            self._view(rows, each, encoder, view.max_seq_length, how == "brief")
+            row_view(rows, each, encoder.tokenizer, view.max_seq_length, how == "brief")
             for each in self._encoded(rows, there, detected, encoder, view)
         ]
 
@@ -131,7 +105,7 @@ class Previews:
                     tokens += min(len(example.ids), view.max_seq_length)
                 cut += any(len(example.ids) > view.max_seq_length for example in each.examples)
                 if not left:
-                    problems.append((each.number, _nothing_left(view.max_seq_length)))
+                    problems.append((each.number, nothing_left(view.max_seq_length)))
         return Lengths(len(chosen), known, tuple(found), tokens, trained, cut, lost, tuple(problems))
 
     def find(self, source: str, words: str, start: int, view: View, stopped: Stopped) -> int | None:
@@ -204,27 +178,6 @@ class Previews:
                 found.append(Each(number, (), f"{where}: nothing to train: it has no tokens of its own"))
         return sorted(found, key=lambda each: each.number)
 
-    def _view(self, rows: Rows, each: Each, encoder: RowEncoder, limit: int, brief: bool) -> RowView:
-        shown = _raw(rows, each.number)
-        if not each.examples:
-            raw = shown.raw[:BRIEF] if brief else shown.raw
-            return RowView(each.number, shown.where, problem=each.problem, raw=raw)
-        left = each.kept(limit)
-        return RowView(
-            row=each.number,
-            where=shown.where,
-            pieces=() if brief else tuple(pieces_of(each.examples, encoder.tokenizer, limit)),
-            tokens=each.tokens,
-            trained=left,
-            limit=limit,
-            lost=each.trained - left,
-            hidden=max(0, each.tokens - SHOWN),
-            problem="" if left else _nothing_left(limit),
-            raw=_first_words(rows, each.number) if brief else "",
-            examples=len(each.examples),
-            unseen=each.unseen,
-        )
-
 
 def _parted(examples: Sequence[Encoded], encoder: RowEncoder, view: View) -> list[Encoded]:
     """The examples, long texts in the chunks that a run would train."""
@@ -260,40 +213,3 @@ def _row(origin: Origin, detected: Detected | DataError, train_on: TrainOn) -> R
     if row is None:
         raise RowError("labelled false: supervised fine-tuning leaves it out")
     return row
-
-
-def _raw(rows: Rows, number: int) -> RowView:
-    try:
-        where = rows.read(number)[0]
-    except DataError as error:
-        where = error.message.partition(": ")[0]
-    text = rows.raw(number)
-    return RowView(number, where, raw=text[:SHOWN], hidden=max(0, len(text) - SHOWN))
-
-
-def _first_words(rows: Rows, number: int) -> str:
-    """The first text of a row that somebody would know it by: its question, rather than its system message."""
-    columns = rows.read(number)[1]
-    for name in ("messages", "conversations", "instruction", "prompt", "text"):
-        value = columns.get(name)
-        if isinstance(value, str) and value.strip():
-            return _flat(value)
-        if isinstance(value, list):
-            turns = [turn for turn in value if isinstance(turn, dict)]
-            asked = [turn for turn in turns if turn.get("role", turn.get("from")) in ("user", "human")]
-            for turn in asked or turns:
-                return _flat(str(turn.get("content", turn.get("value", ""))))
-    return ""
-
-
-def _flat(text: str) -> str:
-    return " ".join(text[: 4 * BRIEF].split())[:BRIEF]
-
-
-def _left(encoded: Encoded, limit: int) -> int:
-    """Trained tokens before the limit."""
-    return sum(max(0, min(end, limit) - start) for start, end in encoded.spans)
-
-
-def _nothing_left(limit: int) -> str:
-    return f"nothing trained is left of it once it is cut to max_seq_length {limit}"

@@ -5,14 +5,12 @@ its end-of-turn token, that token included; white space that the template puts a
 come from the template's `{% generation %}` marks where it has them, else from rendering the conversation up
 to each answer.
 
-The spans are characters. Tokens are then cut exactly there: the ids before an answer are those that the
-model will be given as a prompt. Where a token would straddle the boundary, the text is encoded in two pieces.
+The spans are characters; `engine.data.token_spans` finds the tokens.
 """
 
 import os.path
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import jinja2
@@ -20,6 +18,7 @@ import tokenizers
 
 from engine.data.chat_template import ChatTemplate, Span
 from engine.data.form import RowError
+from engine.data.token_spans import SpanCutter
 from engine.data.tokenizer import Tokenizer
 from engine.data.types import Conversation, Message, Row, Text
 
@@ -58,8 +57,7 @@ class RowEncoder:
         self.tokenizer = tokenizer
         self.train_on = train_on
         self._stops = tuple(text for id_, text in tokenizer.added.items() if id_ in tokenizer.stop_ids)
-        # Generation prompts are the same few strings in every row.
-        self._tail_ids = lru_cache(maxsize=256)(self._ids)
+        self._cutter = SpanCutter(tokenizer)
 
     def render(self, row: Row) -> list[Rendered]:
         """The text and its trained spans; several where the template shows an earlier turn differently later.
@@ -164,7 +162,7 @@ class RowEncoder:
         return len(stripped) if stripped.endswith(self._stops) and len(stripped) > start else len(text)
 
     def _finish(self, row: Rendered, encoding: tokenizers.Encoding) -> Encoded:
-        ids, spans = self._cut(row.text, row.spans, encoding)
+        ids, spans = self._cutter.cut(row.text, row.spans, encoding)
         if row.plain:
             shift = len(self.tokenizer.lead)
             ids = [*self.tokenizer.lead, *ids]
@@ -176,65 +174,3 @@ class RowEncoder:
             spans[0] = (1, spans[0][1])
         may_part = row.plain and row.spans[0][0] == 0
         return Encoded(ids, tuple(span for span in spans if span[0] < span[1]), may_part)
-
-    def _cut(
-        self, text: str, spans: Sequence[Span], encoding: tokenizers.Encoding
-    ) -> tuple[list[int], list[Span]]:
-        """Character spans → token spans. Where tokens do not part at a start, the text is encoded in two."""
-        ids = encoding.ids
-        found = []
-        for number, (start, end) in enumerate(spans):
-            first, last = _token_at(encoding, text, start), _token_at(encoding, text, end)
-            if last and last < len(ids) and _start(encoding, last) < end:
-                last += 1  # it began inside the span, so the model writes it
-            found.append((first, last))
-            if not self._parts(ids, text[:start], encoding, first):
-                split = self._split(text, spans, number)
-                if self.tokenizer.decode(split[0], False) == self.tokenizer.decode(ids, False):
-                    return split
-                # A tokenizer that puts a space before every text cannot continue one: the token stays whole.
-        return ids, found
-
-    def _parts(self, ids: list[int], before: str, encoding: tokenizers.Encoding, first: int) -> bool:
-        """True where the ids before `first` are those of the text `before`, encoded alone.
-
-        Special tokens part a text before anything else happens to it: looking back to the last one is enough.
-        """
-        if not before:
-            return True
-        anchor = max(first - 1, 0)
-        while anchor and ids[anchor] not in self.tokenizer.added:
-            anchor -= 1
-        tail = before[_start(encoding, anchor) if anchor else 0 :]
-        encode = self._tail_ids if len(tail) < 100 else self._ids
-        return ids[anchor:first] == encode(tail)
-
-    def _split(self, text: str, spans: Sequence[Span], number: int) -> tuple[list[int], list[Span]]:
-        """Encode the text before a span and the text from there on each for itself."""
-        at = spans[number][0]
-        ids: list[int] = []
-        found: list[Span] = []
-        for piece, base, part in ((text[:at], 0, spans[:number]), (text[at:], at, spans[number:])):
-            moved = [(start - base, end - base) for start, end in part]
-            piece_ids, piece_found = self._cut(piece, moved, self.tokenizer.encode_spans([piece])[0])
-            found += [(start + len(ids), end + len(ids)) for start, end in piece_found]
-            ids = ids + piece_ids
-        return ids, found
-
-    def _ids(self, text: str) -> list[int]:
-        return self.tokenizer.encode([text], special=False)[0]
-
-
-def _token_at(encoding: tokenizers.Encoding, text: str, char: int) -> int:
-    """The token that holds the character, or the first one after it (a normaliser may drop characters)."""
-    for position in range(char, len(text)):
-        token = encoding.char_to_token(position)
-        if token is not None:
-            return int(token)
-    return len(encoding)
-
-
-def _start(encoding: tokenizers.Encoding, token: int) -> int:
-    """The first character of a token."""
-    chars = encoding.token_to_chars(token)
-    return chars[0] if chars else 0

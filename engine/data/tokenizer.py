@@ -9,10 +9,10 @@ from typing import Any
 import jinja2
 import tokenizers
 
-from engine import plugins
-from engine.data.chat_template import BUILT_IN, ChatTemplate, Tools, built_in
+from engine.data.chat_template import ChatTemplate, Tools
+from engine.data.template_choice import BUILT_IN, template_text
 from engine.data.types import Message
-from engine.errors import ConfigError, MachineError, ModelError
+from engine.errors import ModelError
 
 SLOW_FILES = ("tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
 """What a tokenizer.json can be made from."""
@@ -82,7 +82,7 @@ class Tokenizer:
         config = _read(model_dir / "tokenizer_config.json")
         named = _read(model_dir / "special_tokens_map.json") | config
         tokens = {name: text for name in NAMED_TOKENS if (text := _token_text(named.get(name)))}
-        template = _template(model_dir, config, chat_template)
+        template = template_text(model_dir, config, chat_template)
         turn_end = BUILT_IN.get(chat_template, "<|im_end|>")
         return cls(_backend(model_dir), tokens, _stops(model_dir), template, turn_end)
 
@@ -172,40 +172,6 @@ def _converted(model_dir: Path) -> tokenizers.Tokenizer:
             f"{model_dir}: no tokenizer.json, and none could be made: {error}",
             "Save it once with transformers: AutoTokenizer.from_pretrained(…).save_pretrained(…).",
         ) from error
-
-
-def _template(model_dir: Path, config: Mapping[str, Any], choice: str) -> str | None:
-    """The template's text: the recipe's choice first, then the model's file, then its settings."""
-    if choice in BUILT_IN:
-        return built_in(choice)
-    if choice in plugins.installed(plugins.TEMPLATES):
-        return _of_package(choice)
-    if choice != "auto":
-        try:
-            return Path(choice).expanduser().read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                f"model.chat_template: {choice} cannot be read: {error}",
-                f"It is auto, {', '.join(BUILT_IN)}, or the path of a .jinja file.",
-            ) from error
-    file = model_dir / "chat_template.jinja"
-    if file.is_file():
-        return file.read_text(encoding="utf-8")
-    template = config.get("chat_template")
-    if isinstance(template, list):  # several templates by name; `default` is the one for plain chat
-        named = {item["name"]: item["template"] for item in template}
-        template = named.get("default")
-    return template if isinstance(template, str) else None
-
-
-def _of_package(name: str) -> str:
-    found = plugins.load(plugins.TEMPLATES, name)
-    if not isinstance(found, str):
-        raise MachineError(
-            f"model.chat_template: {name} names {type(found).__name__}, which is no text of a template",
-            "Its package is for another version of ft; use model.chat_template: auto.",
-        )
-    return found
 
 
 def _stops(model_dir: Path) -> set[int]:

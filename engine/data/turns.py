@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from engine.data.form import RowError, kind, listed, parsed, text_of
+from engine.data.form import RowError, kind, listed, parsed, sound, text_of
 from engine.data.rows import Columns
-from engine.data.types import Message, Role
+from engine.data.types import REASONING, Message, Role
 
 ROLES: dict[str, Role] = {
     "system": "system",
@@ -21,8 +21,6 @@ ROLES: dict[str, Role] = {
     "function": "tool",
 }
 """The names that files use for the four roles."""
-REASONING = ("reasoning_content", "reasoning", "thinking")
-"""What files, and templates, call the thoughts before an answer."""
 
 
 def messages_of(value: Any, column: str) -> tuple[Message, ...]:
@@ -85,6 +83,7 @@ def _tool(tool: Any, place: str) -> Mapping[str, Any]:
     if not isinstance(function, dict):
         raise RowError(f"`{place}` is {kind(function)} where a function is expected")
     text_of(function.get("name"), f"{place}.name")
+    sound(tool, place)
     return tool if function is not tool else {"type": "function", "function": tool}
 
 
@@ -124,6 +123,7 @@ def _call(call: Any, place: str) -> dict[str, Any]:
     name = text_of(function.get("name"), f"{place}.name")
     arguments = function.get("arguments", function.get("parameters"))
     found = {} if arguments is None or arguments == "" else parsed(arguments, f"{place}.arguments", "{")
+    sound(found, f"{place}.arguments")
     made: dict[str, Any] = {"type": "function", "function": {"name": name, "arguments": found}}
     if function is not call and call.get("id") is not None:
         made["id"] = text_of(call["id"], f"{place}.id")

@@ -14,6 +14,8 @@ UNTRAINED = -100
 
 Int32 = npt.NDArray[np.int32]
 Role = Literal["system", "user", "assistant", "tool"]
+REASONING = ("reasoning_content", "reasoning", "thinking")
+"""What files, and chat templates, call the thoughts before an answer."""
 
 
 @dataclass(frozen=True, slots=True)
