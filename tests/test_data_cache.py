@@ -6,15 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from engine import paths
-from engine.data.cache import Inputs
 from engine.data.prepare import prepare
 from engine.data.templates import RowEncoder
+from engine.data.tokenizer import Tokenizer
 from engine.data.types import Dataset
 from engine.errors import DataError
 from tests.test_data_prepare import chats, recipe, write
@@ -101,19 +102,19 @@ def test_another_tokenizer_is_another_dataset(tmp_path: Path) -> None:
     assert prepare(recipe(file), tmp_path).fingerprint != first.fingerprint
 
 
-def test_a_template_that_writes_the_date_is_rendered_anew_each_day(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = write(tmp_path / "a.jsonl", chats(20))
+def test_a_template_that_writes_the_date_writes_that_of_the_run(tmp_path: Path) -> None:
+    config = recipe(write(tmp_path / "a.jsonl", chats(20)))
     make_tokenizer(tmp_path)
     template = tmp_path / "chat_template.jinja"
-    for text, differ in ((template.read_text(), False), ("{{ strftime_now('%d %b %Y') }}", True)):
-        template.write_text(text)
-        keys = set()
-        for day in ("2026-11-26", "2026-11-27"):
-            monkeypatch.setattr("engine.data.cache.time.strftime", lambda _, day=day: day)
-            keys.add(Inputs(recipe(file), tmp_path, [Path(file)], False).key)
-        assert len(keys) == 1 + differ
+    days = (date(2026, 11, 26), date(2026, 11, 27))
+    assert len({prepare(config, tmp_path, day=day).fingerprint for day in days}) == 1
+    assert len(entries()) == 1
+    template.write_text("{{ strftime_now('%d %b %Y') }}\n" + template.read_text())
+    dated = [prepare(config, tmp_path, day=day) for day in days]
+    assert dated[0].fingerprint != dated[1].fingerprint
+    text = Tokenizer.load(tmp_path).decode(dated[0].train[0].input_ids.tolist())
+    assert text.startswith("26 Nov 2026")
+    assert same(prepare(config, tmp_path, day=days[0]), dated[0])
 
 
 @pytest.mark.parametrize(

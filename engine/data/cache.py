@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import date
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -40,7 +41,9 @@ ABOUT, TRAIN, VALIDATION = "about.json", "train", "validation"
 class Inputs:
     """The files that tokens are made from, and the key of what is made."""
 
-    def __init__(self, config: TrainConfig, model_dir: Path, files: Sequence[Path], linted: bool) -> None:
+    def __init__(
+        self, config: TrainConfig, model_dir: Path, files: Sequence[Path], linted: bool, day: date | None
+    ) -> None:
         template = Path(config.model.chat_template).expanduser()
         beside = [model_dir / name for name in OF_MODEL] + [template]
         self._files = [*files, *(path for path in beside if path.is_file())]
@@ -59,7 +62,7 @@ class Inputs:
             "seed": config.seed,
             "questions": config.evaluation.max_questions,
             "files": [[path.name, _digest(path)] for path in self._files],
-            "day": time.strftime("%Y-%m-%d") if any(_tells_the_date(path) for path in beside) else "",
+            "day": str(day or date.today()) if any(map(_tells_the_date, beside)) else "",
         }
         self.key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
 

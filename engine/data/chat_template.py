@@ -7,8 +7,8 @@ renders to the same bytes here without importing it; a test holds the two togeth
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
-from functools import cached_property
+from datetime import date, datetime
+from functools import cached_property, partial
 from typing import Any
 
 import jinja2
@@ -51,15 +51,17 @@ class _Generation(jinja2.ext.Extension):
 class ChatTemplate:
     """A compiled chat template with the special tokens it may name."""
 
-    def __init__(self, source: str, tokens: Mapping[str, str]) -> None:
-        """`tokens`: `bos_token`, `eos_token`… as text. Raises `ModelError` where the template is broken."""
+    def __init__(self, source: str, tokens: Mapping[str, str], day: date | None = None) -> None:
+        """`tokens`: `bos_token`, `eos_token`… as text. `day` is what a template that asks for the date is told, None
+        is today. Raises `ModelError` where the template is broken.
+        """
         self.source = source
         self.has_marks = re.search(r"\{%-?\s*generation\s*-?%\}", source) is not None
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
         )
         environment.filters["tojson"] = _tojson
-        environment.globals |= {"raise_exception": _raise, "strftime_now": _now, **tokens}
+        environment.globals |= {"raise_exception": _raise, "strftime_now": partial(_now, day), **tokens}
         try:
             self._template = environment.from_string(source)
         except jinja2.TemplateError as error:
@@ -218,5 +220,5 @@ def _raise(message: str) -> None:
     raise jinja2.TemplateError(message)
 
 
-def _now(pattern: str) -> str:
-    return datetime.now().strftime(pattern)
+def _now(day: date | None, pattern: str) -> str:
+    return (day or datetime.now()).strftime(pattern)

@@ -4,6 +4,7 @@ import errno
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import date
 from functools import partial
 from pathlib import Path
 
@@ -31,21 +32,27 @@ def _silent(done: int, total: int) -> None:
 
 
 def prepare(
-    config: TrainConfig, model_dir: Path, progress: Progress = _silent, lint: bool = False
+    config: TrainConfig,
+    model_dir: Path,
+    progress: Progress = _silent,
+    *,
+    lint: bool = False,
+    day: date | None = None,
 ) -> Dataset:
     """Read, convert, split and tokenise, or take what an earlier run has made of the same. `progress(done, total)`
-    counts rows. `lint` also looks for what would waste a run.
+    counts rows. `lint` also looks for what would waste a run; `day` is what a template that writes the date is told,
+    None is today.
 
     Questions are made of at most `evaluation.max_questions` validation rows, chosen by the seed.
     Raises `DataError` with the rows at fault, `ModelError` where the tokenizer cannot do it, OSError where the disk
     takes no more.
     """
-    inputs = Inputs(config, model_dir, files(config.data), lint)
+    inputs = Inputs(config, model_dir, files(config.data), lint, day)
     if (known := cache.find(inputs.key)) is not None:
         count = len(known.train) + len(known.validation or ())
         return replace(known, notes=(*known.notes, f"{count:,} examples were tokenised by an earlier run"))
     with cache.making(inputs.key) as folder:
-        _make(config, model_dir, folder, progress, lint)
+        _make(config, encoder_of(config, model_dir, day), folder, progress, lint)
         inputs.check()
     made = cache.find(inputs.key)
     if made is None:
@@ -53,9 +60,8 @@ def prepare(
     return made
 
 
-def _make(config: TrainConfig, model_dir: Path, folder: Path, progress: Progress, lint: bool) -> None:
+def _make(config: TrainConfig, encoder: RowEncoder, folder: Path, progress: Progress, lint: bool) -> None:
     """Write a cache's entry into `folder`."""
-    encoder = encoder_of(config, model_dir)
     train, own = selections(config)
     total = train.count + (own.count if own else 0)
     held = np.zeros(train.count, dtype=np.bool_) if own else _held_out(config, train.count)
@@ -134,9 +140,9 @@ def named(config: TrainConfig, numbers: Sequence[int]) -> dict[int, str]:
     return found
 
 
-def encoder_of(config: TrainConfig, model_dir: Path) -> RowEncoder:
+def encoder_of(config: TrainConfig, model_dir: Path, day: date | None = None) -> RowEncoder:
     """What turns this recipe's rows into tokens. Raises `ModelError`, `ConfigError`."""
-    return RowEncoder(Tokenizer.load(model_dir, config.model.chat_template), config.data.train_on)
+    return RowEncoder(Tokenizer.load(model_dir, config.model.chat_template, day), config.data.train_on)
 
 
 def selections(config: TrainConfig) -> tuple[Selection, Selection | None]:

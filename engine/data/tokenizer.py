@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,9 @@ class Tokenizer:
         stops: set[int],
         template: str | None,
         turn_end: str = "<|im_end|>",
+        day: date | None = None,
     ) -> None:
-        """`tokens`: `eos_token`… as text; `stops`: end tokens that the model's settings name.
+        """`tokens`: `eos_token`… as text; `stops`: end tokens that the model's settings name; `day`: see ChatTemplate.
 
         `turn_end` is what the template may write as such, where the vocabulary has it as one token.
         """
@@ -64,7 +66,7 @@ class Tokenizer:
             "turn_end": turn_end if turn_end and backend.token_to_id(turn_end) is not None else eos_text,
             "text_start": "".join(backend.id_to_token(id_) or "" for id_ in self.lead),
         }
-        self.chat = ChatTemplate(template, known) if template else None
+        self.chat = ChatTemplate(template, known, day) if template else None
         turn_end_id = self._turn_end()
         self.stop_ids = frozenset(
             stops | {self.eos_id} | ({turn_end_id} if turn_end_id is not None else set())
@@ -72,8 +74,8 @@ class Tokenizer:
         self.ends_turns = turn_end_id is not None
 
     @classmethod
-    def load(cls, model_dir: Path, chat_template: str = "auto") -> "Tokenizer":
-        """Read the tokenizer of a model folder.
+    def load(cls, model_dir: Path, chat_template: str = "auto", day: date | None = None) -> "Tokenizer":
+        """Read the tokenizer of a model folder; `day` is the date that a template may write, None is today's.
 
         `chat_template`: `auto` (the model's own), one of ft's or of another package by its name, or the path of a
         .jinja file. Raises `ModelError` where the folder has no usable tokenizer, `ConfigError` where the path is
@@ -84,7 +86,7 @@ class Tokenizer:
         tokens = {name: text for name in NAMED_TOKENS if (text := _token_text(named.get(name)))}
         template = template_text(model_dir, config, chat_template)
         turn_end = BUILT_IN.get(chat_template, "<|im_end|>")
-        return cls(_backend(model_dir), tokens, _stops(model_dir), template, turn_end)
+        return cls(_backend(model_dir), tokens, _stops(model_dir), template, turn_end, day)
 
     def encode(self, texts: Sequence[str], special: bool = True) -> list[list[int]]:
         """Ids of each text; `special` adds what the tokenizer itself puts around a text."""

@@ -14,6 +14,7 @@ from ft.console import err, out, say
 
 if TYPE_CHECKING:
     from engine.config.schema import TrainConfig
+    from engine.data.choice import FormChoice
     from engine.data.prepare import Progress
     from engine.data.types import Dataset
 
@@ -52,7 +53,7 @@ def preview(
     from ft.commands.data_shown import row_title, shown_row
 
     config = _config(file, recipe, model, overrides)
-    source = _first_source(config)
+    source, choice = _first_source(config)
     about = config.model
     view = View(
         model=about.base,
@@ -60,7 +61,10 @@ def preview(
         chat_template=about.chat_template,
         train_on=config.data.train_on,
         max_seq_length=about.max_seq_length,
-        format=config.data.format,
+        chunk_overlap=config.data.chunk_overlap,
+        format=choice.format,
+        columns=choice.columns,
+        template=choice.template,
     )
     _fetched(config)
     previews = Previews()
@@ -192,9 +196,14 @@ def _config(file: str | None, recipe: Path, model: str | None, overrides: list[s
     return load_text(jsonlib.dumps(body), Path("train.yml"), changes).config
 
 
-def _first_source(config: "TrainConfig") -> str:
+def _first_source(config: "TrainConfig") -> tuple[str, "FormChoice"]:
+    """The first training source, and what the recipe says of the form of its rows."""
+    from engine.config.schema import Source
+    from engine.data.choice import choice_of
+
     first = config.data.train[0] if isinstance(config.data.train, list) else config.data.train
-    return first if isinstance(first, str) else first.path
+    source = first if isinstance(first, Source) else Source(path=first)
+    return source.path, choice_of(source, config.data)
 
 
 def _fetched(config: "TrainConfig") -> Path:
