@@ -154,6 +154,25 @@ async def test_a_problem_leads_to_its_row(app: FtApp) -> None:
         assert "Nobody answers this." in screen(pilot).query_one(TokenView).text
 
 
+async def test_what_the_lint_finds_leads_to_its_rows(app: FtApp, place: Path, tmp_path: Path) -> None:
+    lines = (place / "orders.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "copies.jsonl").write_text("".join([*lines[:20], lines[4], lines[7]]))
+    async with app.run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        screen(pilot).find(str(tmp_path / "copies.jsonl"))
+        await ready(pilot, "copies.jsonl")
+        found = screen(pilot).query_one("#problems", OptionList)
+        assert [str(option.prompt) for option in found.options] == [
+            "▲ 2 rows are the same as an earlier one",
+            "↳ row 22",
+        ]
+        found.focus()
+        await pilot.press("down", "down", "enter")
+        await until(pilot, lambda: row_title(pilot).startswith("row 22 of 22"), "the second copy")
+        await pilot.press("f")
+        await until(pilot, lambda: row_title(pilot).startswith("row 21 of 22"), "around, to the first")
+
+
 async def test_files_and_folders_are_added_kept_and_dropped(app: FtApp, place: Path) -> None:
     async with app.run_test(size=(120, 36)) as pilot:
         await ready(pilot)

@@ -16,6 +16,7 @@ from engine.data.detection import LOOKED_AT, Detected, detect
 from engine.data.fitting import chunks
 from engine.data.form import RowError
 from engine.data.formats import read_row
+from engine.data.lint.linter import Linter
 from engine.data.row_index import Rows, open_rows
 from engine.data.row_search import find_row
 from engine.data.row_views import Each, nothing_left, raw_view, row_view
@@ -34,6 +35,9 @@ SAMPLED = 1000
 """Rows whose lengths are looked at."""
 CHUNK = 50
 """Rows that are encoded between two looks at whether somebody has cancelled."""
+SHOWN_OTHERWISE = ("untrained", "truncated")
+"""Findings that the lengths and the problems of a sample tell already."""
+
 Stopped = Callable[[], bool]
 How = Literal["tokens", "brief", "raw"]
 
@@ -89,11 +93,14 @@ class Previews:
         found: list[int] = []
         problems: list[tuple[int, str]] = []
         tokens = trained = cut = lost = 0
+        linter = Linter(encoder.tokenizer, view.max_seq_length)
         for start in range(0, len(chosen), CHUNK):
             if stopped():
                 break
             part = chosen[start : start + CHUNK]
-            for each in self._encoded(rows, part, detected, encoder, view):
+            looked = self._encoded(rows, part, detected, encoder, view)
+            linter.look([row for each in looked for row in each.whole])
+            for each in looked:
                 if not each.examples:
                     problems.append((each.number, each.problem))
                     continue
@@ -106,7 +113,10 @@ class Previews:
                 cut += any(len(example.ids) > view.max_seq_length for example in each.examples)
                 if not left:
                     problems.append((each.number, nothing_left(view.max_seq_length)))
-        return Lengths(len(chosen), known, tuple(found), tokens, trained, cut, lost, tuple(problems))
+        findings = tuple(one for one in linter.findings() if one.kind not in SHOWN_OTHERWISE)
+        return Lengths(
+            len(chosen), known, tuple(found), tokens, trained, cut, lost, tuple(problems), findings
+        )
 
     def find(self, source: str, words: str, start: int, view: View, stopped: Stopped) -> int | None:
         """The next row from `start` on that holds the words, as `find_row`. Raises `DataError` as `show` does."""
@@ -151,7 +161,7 @@ class Previews:
     ) -> list[Each]:
         """Each row with its tokens or its problem, in the order of the numbers."""
         texts: list[Rendered] = []
-        made: list[tuple[int, str, int, str]] = []
+        made: list[tuple[int, str, Row, int, str]] = []
         found: list[Each] = []
         with (
             self._lock
@@ -162,18 +172,19 @@ class Previews:
                     where, columns = rows.read(number)
                     row = _row((where, columns), detected, encoder.train_on)
                     rendered = encoder.render(row)
-                    made.append((number, where, len(rendered), " and ".join(encoder.unseen(row))))
+                    made.append((number, where, row, len(rendered), " and ".join(encoder.unseen(row))))
                     texts += rendered
                 except DataError as error:
                     found.append(Each(number, (), error.message))
                 except RowError as error:
                     found.append(Each(number, (), f"{where}: {error}"))
             encodings = iter(encoder.encode(texts))
-        for number, where, count, unseen in made:
+        for number, where, row, count, unseen in made:
             examples = [next(encodings) for _ in range(count)]
             if all(example.spans for example in examples):
                 fitted = _parted(examples, encoder, view)
-                found.append(Each(number, tuple(fitted), "", unseen))
+                whole = tuple((number, row, example) for example in examples)
+                found.append(Each(number, tuple(fitted), "", unseen, whole))
             else:
                 found.append(Each(number, (), f"{where}: nothing to train: it has no tokens of its own"))
         return sorted(found, key=lambda each: each.number)

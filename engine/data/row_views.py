@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from engine.data.lint.linter import Looked
 from engine.data.pieces import pieces_of
 from engine.data.row_index import Rows
 from engine.data.templates import Encoded
@@ -21,6 +22,8 @@ class Each:
     examples: tuple[Encoded, ...]
     problem: str = ""
     unseen: str = ""
+    whole: tuple[Looked, ...] = ()
+    """The row with its examples before any is parted, as the lint sees it."""
 
     def kept(self, limit: int) -> int:
         """Trained tokens before the limit."""

@@ -1,8 +1,10 @@
 """What a look at data gives: values without anything heavy behind them, and how the service writes them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
+
+from engine.data.lint.findings import Finding
 
 SHOWN = 20_000
 """Most tokens of a row, and characters of a raw one, that are shown."""
@@ -99,11 +101,15 @@ class Lengths:
     """Trained tokens beyond it."""
     problems: tuple[tuple[int, str], ...]
     """Row number from 0, and what is wrong."""
+    findings: tuple[Finding, ...] = ()
+    """What the lint says of the sample."""
 
 
 def as_json(value: Opened | RowView | Lengths) -> dict[str, Any]:
     """A value as the service sends it; a piece is a list of its fields, as rows have thousands of them."""
     body = {name: each for name, each in vars(value).items() if name != "pieces"}
+    if isinstance(value, Lengths):
+        body["findings"] = [asdict(finding) for finding in value.findings]
     if isinstance(value, RowView):
         body["pieces"] = [list(vars(piece).values()) for piece in value.pieces]
     return body
@@ -117,4 +123,5 @@ def row_from_json(body: dict[str, Any]) -> RowView:
 def lengths_from_json(body: dict[str, Any]) -> Lengths:
     """The lengths that `as_json` wrote."""
     problems = tuple((int(row), str(problem)) for row, problem in body["problems"])
-    return Lengths(**{**body, "lengths": tuple(body["lengths"]), "problems": problems})
+    findings = tuple(map(Finding.from_json, body["findings"]))
+    return Lengths(**{**body, "lengths": tuple(body["lengths"]), "problems": problems, "findings": findings})
