@@ -74,6 +74,25 @@ def test_a_label_that_is_no_judgement_makes_no_kto(tmp_path: Path, tiny_model: P
     assert texts(tmp_path, tiny_model, numbers, format="kto") == ["A bird in the hand<|im_end|>"]
 
 
+def test_text_that_begins_with_a_bracket_is_text(tmp_path: Path, tiny_model: Path) -> None:
+    rows = [
+        {"prompt": "[INST] Count. [/INST]", "completion": "[1, 2]"},
+        {"prompt": '[{"name": "tea"}]', "completion": "[{no JSON"},
+    ]
+    shown = ["[INST] Count. [/INST][1, 2]<|im_end|>", '[{"name": "tea"}][{no JSON<|im_end|>']
+    assert texts(tmp_path, tiny_model, rows) == shown
+    compared = [{"prompt": row["prompt"], "chosen": row["completion"], "rejected": "[]"} for row in rows]
+    assert texts(tmp_path, tiny_model, compared) == shown
+
+
+def test_messages_may_stand_in_a_text_as_csv_has_them(tmp_path: Path, tiny_model: Path) -> None:
+    asked = json.dumps([{"role": "user", "content": "a"}])
+    answers = {name: json.dumps([{"role": "assistant", "content": name}]) for name in ("chosen", "rejected")}
+    want = "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nchosen<|im_end|>\n"
+    assert texts(tmp_path, tiny_model, [{"prompt": asked, **answers}]) == [want]
+    assert texts(tmp_path, tiny_model, [{"prompt": asked, "completion": answers["chosen"]}]) == [want]
+
+
 def test_bad_answers_alone_leave_nothing_to_train(tmp_path: Path, tiny_model: Path) -> None:
     with pytest.raises(DataError, match="no training rows are left"):
         texts(tmp_path, tiny_model, [{"prompt": "a", "completion": "b", "label": False}] * 2)

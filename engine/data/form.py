@@ -44,6 +44,8 @@ def text_of(value: Any, place: str) -> str:
     """A value that has to be text. Raises `RowError`."""
     if not isinstance(value, str):
         raise RowError(f"`{place}` is {kind(value)} where text is expected")
+    if value.isascii():
+        return value
     try:
         value.encode()
     except UnicodeEncodeError as error:

@@ -1,16 +1,19 @@
 """Rows that compare answers: chosen and rejected in the shapes found in the wild, and labelled ones (KTO)."""
 
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from engine.data.form import Form, RowError, kind, parsed, text_of
+from engine.data.form import Form, RowError, kind, text_of
 from engine.data.rows import Columns
 from engine.data.turns import message_of, messages_of, system_of, tools_of
 from engine.data.types import Conversation, Message, Preference, Rated, Row, Text
 
 PROMPTS = ("prompt", "messages", "conversations", "instruction")
 """Columns that hold what both answers answer; without any, each answer is a whole conversation."""
+OPENS_A_LIST = re.compile(r"\s*\[\s*\{")
 
 
 def answered(columns: Columns, where: str, prompt: str = "prompt", answer: str = "completion") -> Row:
@@ -18,7 +21,7 @@ def answered(columns: Columns, where: str, prompt: str = "prompt", answer: str =
 
     Two texts stay text, without a chat template, unless the row has a column `system`.
     """
-    given, reply = (parsed(columns[name], name, "[") for name in (prompt, answer))
+    given, reply = _turns_in(columns[prompt]), _turns_in(columns[answer])
     if isinstance(given, str) and isinstance(reply, str):
         said, back = text_of(given, prompt), text_of(reply, answer)
         if "system" not in columns:
@@ -40,7 +43,7 @@ def _context(turns: Sequence[Message]) -> list[Message]:
 
 
 def _preference(columns: Columns, where: str) -> Preference:
-    made = columns | {name: _listed_turns(columns[name], name) for name in ("chosen", "rejected")}
+    made = columns | {name: _listed_turns(columns[name]) for name in ("chosen", "rejected")}
     source = next((name for name in PROMPTS if columns.get(name) is not None), None)
     if source is None or _opens(made["chosen"]):
         return _whole(made, where)
@@ -49,13 +52,20 @@ def _preference(columns: Columns, where: str) -> Preference:
         made[source] = [{"role": "user", "content": "\n\n".join(filter(None, parts))}]
         answers = {name: text_of(made[name], name) for name in ("chosen", "rejected")}
         made |= {name: [{"role": "assistant", "content": text}] for name, text in answers.items()}
-    elif isinstance(made["chosen"], list) and isinstance(made[source], str) and not _is_json(made[source]):
+    elif isinstance(made["chosen"], list) and isinstance(_turns_in(made[source]), str):
         made[source] = [{"role": "user", "content": made[source]}]
     return Preference(answered(made, where, source, "chosen"), answered(made, where, source, "rejected"))
 
 
-def _is_json(text: str) -> bool:
-    return text.lstrip().startswith("[")
+def _turns_in(value: Any) -> Any:
+    """Messages that stand as JSON in a text, as in CSV. Any other text is text, though it may begin with a bracket."""
+    if not isinstance(value, str) or not OPENS_A_LIST.match(value):
+        return value
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+    return found if all(isinstance(turn, dict) and {"role", "from"} & set(turn) for turn in found) else value
 
 
 def _opens(answer: Any) -> bool:
@@ -65,15 +75,15 @@ def _opens(answer: Any) -> bool:
     )
 
 
-def _listed_turns(answer: Any, name: str) -> Any:
+def _listed_turns(answer: Any) -> Any:
     """One message is a list of one."""
-    answer = parsed(answer, name, "[")
+    answer = _turns_in(answer)
     return [answer] if isinstance(answer, dict) else answer
 
 
 def _whole(columns: Columns, where: str) -> Preference:
     """Two whole conversations, or two whole texts, that begin alike: what they share is the prompt."""
-    sides = [parsed(columns[name], name, "[") for name in ("chosen", "rejected")]
+    sides = [columns[name] for name in ("chosen", "rejected")]
     if all(isinstance(side, str) for side in sides):
         return _whole_texts(sides[0], sides[1], where)
     chosen, rejected = (
