@@ -5,22 +5,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.hardware.memory import says_exhaustion
 from engine.planning.limits import compared
-from engine.runs.events import Event, Memory
+from engine.runs.events import Event, Memory, Phase
 from engine.runs.run import Run
 from engine.runs.state import last_word
 
 MEMORY_EXIT = 75
 """Exit code of an engine that ran out of memory and wrote no `failed`: its parent decides what follows."""
-MEMORY_SIGNS = (
-    "out of memory",
-    "not enough memory",
-    "allocate memory",
-    "unable to allocate",
-    "insufficient memory",
-    "bad_alloc",
-    "bad allocation",
-)
+UNLOADED = ("starting", "loading", "tokenising")
+"""Phases before the first micro-batch."""
 NEAR = 0.8
 """Share of the memory limit from which a kill is taken for one by the system."""
 LOG_LINES = 12
@@ -31,11 +25,14 @@ SEARCHED_BYTES = 256 << 10
 
 @dataclass(frozen=True)
 class Death:
-    """An engine that is gone. `memory` is whether it probably ran out of it."""
+    """An engine that is gone."""
 
     message: str
     hint: str
     memory: bool
+    """Whether it probably ran out of it."""
+    loaded: bool = True
+    """Whether it had its model and data; before that, a smaller micro-batch needs no less memory."""
 
 
 @dataclass(frozen=True)
@@ -64,21 +61,14 @@ def examine(run: Run, code: int | None, since: int, witness: Witness = Witness()
     if code is not None and code < 0:
         killed = _system_killed(witness.kills_before)
         memory = killed or _near_limit(run, events, held) or _log_says_memory(run, witness.log_before)
-    message = f"The engine {_ending(code)} at step {run.state().step}"
+    phase = next((event.name for event in reversed(events) if isinstance(event, Phase)), "starting")
+    message = f"The engine {_ending(code)} {_place(phase, run.state().step)}"
     if memory and code != MEMORY_EXIT:
         message += ", for want of memory"
     message += "."
     if memory and plan:
         message += f" {compared(held, plan.memory.peak_bytes, plan.limit_bytes)}"
-    return Death(message, f"{_resume_hint(run)}{log_end(run.log)}", memory)
-
-
-def is_memory_failure(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out (torch raises a plain RuntimeError on a CPU)."""
-    if isinstance(error, MemoryError):
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError | OSError) and any(sign in text for sign in MEMORY_SIGNS)
+    return Death(message, f"{_resume_hint(run)}{log_end(run.log)}", memory, phase not in UNLOADED)
 
 
 def oom_kills() -> int | None:
@@ -113,6 +103,12 @@ def _ending(code: int | None) -> str:
         return f"was ended by {signal.Signals(-code).name}"
     except ValueError:
         return f"was ended by signal {-code}"
+
+
+def _place(phase: str, step: int) -> str:
+    if phase in UNLOADED:
+        return f"while {phase}"
+    return f"at step {step}" if phase == "training" else f"while {phase} at step {step}"
 
 
 def _resume_hint(run: Run) -> str:
@@ -157,7 +153,7 @@ def _log_says_memory(run: Run, since: int) -> bool:
     try:
         with run.log.open("rb") as file:
             file.seek(max(since, run.log.stat().st_size - SEARCHED_BYTES))
-            text = file.read(SEARCHED_BYTES).decode("utf-8", "replace").lower()
+            text = file.read(SEARCHED_BYTES).decode("utf-8", "replace")
     except OSError:
         return False
-    return any(sign in text for sign in MEMORY_SIGNS)
+    return says_exhaustion(text)

@@ -25,6 +25,7 @@ from engine.backends.torch.optimizer import optimizer_of
 from engine.config.adapters import PROMPT_TYPES
 from engine.config.schema import TrainConfig
 from engine.data.types import UNTRAINED, Batch, Int32
+from engine.hardware.memory import is_exhaustion
 from engine.plan import Plan
 
 
@@ -84,7 +85,7 @@ class TorchBackend:
         try:
             result = self._accumulate(batches, seed, poll)
         except (RuntimeError, MemoryError) as error:
-            if not memory.is_exhaustion(error):
+            if not is_exhaustion(error):
                 raise
             exhausted = str(error)
         finally:
