@@ -68,7 +68,9 @@ def examine(run: Run, code: int | None, since: int, witness: Witness = Witness()
     message += "."
     if memory and plan:
         message += f" {compared(held, plan.memory.peak_bytes, plan.limit_bytes)}"
-    return Death(message, f"{_resume_hint(run)}{log_end(run.log)}", memory, phase not in UNLOADED)
+    # Where memory ran out, the log ends with a traceback or the stacks of all threads, which help nobody.
+    logged = f"\nWhat the engine wrote is in {run.log}" if memory else log_end(run.log)
+    return Death(message, f"{_resume_hint(run)}{logged}", memory, phase not in UNLOADED)
 
 
 def oom_kills() -> int | None:

@@ -152,7 +152,7 @@ class Service:
         except Exception as error:
             if not isinstance(error, FtError):
                 traceback.print_exc()
-                told = FtError(f"{type(error).__name__}: {error}")
+                told = FtError(f"{type(error).__name__}: {error}".removesuffix(": "))
             else:
                 told = error
             if is_exhaustion(error):  # also where it was taken for a file that does not load

@@ -126,7 +126,9 @@ class Supervisor:
         if death.memory:
             usual = FOR_A_STEP if death.loaded else FOR_A_MODEL
             advice = "; ".join(plan.advice if plan and plan.advice else (usual,))
-            error = OutOfMemoryError(death.message, f"{advice.rstrip('.')}. {death.hint}")
+            error = OutOfMemoryError(
+                death.message, f"{advice[:1].upper()}{advice[1:].rstrip('.')}. {death.hint}"
+            )
         else:
             error = TrainingError(death.message, death.hint)
         try:
