@@ -60,7 +60,7 @@ def examine(run: Run, code: int | None, since: int, witness: Witness = Witness()
     memory = code == MEMORY_EXIT
     if code is not None and code < 0:
         killed = _system_killed(witness.kills_before)
-        memory = killed or _near_limit(run, events, held) or _log_says_memory(run, witness.log_before)
+        memory = killed or _near_limit(run, events, held) or log_says_memory(run.log, witness.log_before)
     phase = next((event.name for event in reversed(events) if isinstance(event, Phase)), "starting")
     message = f"The engine {_ending(code)} {_place(phase, run.state().step)}"
     if memory and code != MEMORY_EXIT:
@@ -92,6 +92,17 @@ def log_end(path: Path) -> str:
         return ""
     lines = [line for line in text.splitlines() if line.strip()][-LOG_LINES:]
     return "\nThe end of " + f"{path}:\n" + "\n".join(f"  {line}" for line in lines) if lines else ""
+
+
+def log_says_memory(path: Path, since: int = 0) -> bool:
+    """Whether a process, or its allocator, said that memory ran out in what its log got from byte `since` on."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(since, path.stat().st_size - SEARCHED_BYTES))
+            text = file.read(SEARCHED_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return False
+    return says_exhaustion(text)
 
 
 def _ending(code: int | None) -> str:
@@ -148,14 +159,3 @@ def _near_limit(run: Run, events: Sequence[Event], held: int | None) -> bool:
         used, total = last.system_used_bytes, last.system_total_bytes
         return used is not None and total is not None and used >= 0.95 * total
     return held is None and plan is not None and plan.memory.peak_bytes >= NEAR * plan.limit_bytes
-
-
-def _log_says_memory(run: Run, since: int) -> bool:
-    """Whether the engine, or its allocator, said so in what the log got from byte `since` on."""
-    try:
-        with run.log.open("rb") as file:
-            file.seek(max(since, run.log.stat().st_size - SEARCHED_BYTES))
-            text = file.read(SEARCHED_BYTES).decode("utf-8", "replace")
-    except OSError:
-        return False
-    return says_exhaustion(text)

@@ -40,7 +40,7 @@ from engine import secrets
 from engine.config.problems import RecipeError
 from engine.data.types import Message
 from engine.data.views import View, as_json
-from engine.errors import ConfigError, FtError, OutOfMemoryError
+from engine.errors import FREE, ConfigError, FtError, OutOfMemoryError
 from engine.hardware.memory import is_exhaustion
 from engine.runs.run import Run
 from engine.training.checkpoints import latest
@@ -58,7 +58,6 @@ Wanted = tuple[Path, Path | None]
 """A base model's folder, and an adapter's."""
 WARM = 2
 """Models that are kept: a person compares a trained one with the one it was made from."""
-FREE = "Close what else needs memory, or take a smaller model."
 ROLES = ("system", "user", "assistant", "tool")
 LANES = {
     "generate": "model",

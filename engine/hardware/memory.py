@@ -16,14 +16,15 @@ SIGNS = (
     "outofmemory",
     "not enough memory",
     "allocate memory",
+    "memory allocation of",
     "unable to allocate",
     "insufficient memory",
     "bad_alloc",
     "bad allocation",
     "[metal::malloc]",
 )
-"""Parts, in small letters, of what says that memory ran out: the C library and C++; torch on a CPU, CUDA and MPS; MLX
-on a CPU, Metal's allocator, and a command buffer of it that failed."""
+"""Parts, in small letters, of what says that memory ran out: the C library, C++ and Rust; torch on a CPU, CUDA and MPS;
+MLX on a CPU, Metal's allocator, and a command buffer of it that failed."""
 LIMITED_SIGNS = (
     "failed to map segment",
     "resource temporarily unavailable",
