@@ -25,9 +25,10 @@ def test_a_child_with_the_preload_has_mimalloc_in_it() -> None:
 def test_under_a_ulimit_no_address_space_is_kept_back() -> None:
     """Else a gigabyte of it is gone before the first library is loaded."""
     code = (
-        "import resource, subprocess, sys; resource.setrlimit(resource.RLIMIT_AS, (10**9, 10**9)); "
+        "import resource, subprocess, sys; resource.setrlimit(resource.RLIMIT_AS, (12 * 10**8,) * 2); "
         "import os; from engine.hardware.allocator import preload; "
-        "sys.exit(subprocess.call([sys.executable, '-c', 'bytearray(500_000_000)'], env=os.environ | preload()))"
+        "child = [sys.executable, '-c', 'import mmap; mmap.mmap(-1, 5 * 10**8)']; "
+        "sys.exit(subprocess.call(child, env=os.environ | preload()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
