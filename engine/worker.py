@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine import secrets
-from engine.deaths import MEMORY_EXIT, is_memory_failure
+from engine.deaths import MEMORY_EXIT
 from engine.errors import DataError, FtError, MachineError, OutOfMemoryError
+from engine.hardware.memory import is_exhaustion
 from engine.runs import lock
 from engine.runs.atomic import write_atomic
 from engine.runs.disk import CAUSES, explained
@@ -88,13 +89,12 @@ def _run(run: Run, resume: Path | None, force: bool) -> int:
             reason = "stopped"
         run.emit(Finished(reason=reason, step=run.state().step))
         return 0
-    except FtError as error:
-        traceback.print_exc()
-        return _fail(run, error)
     except Exception as error:
         traceback.print_exc()
-        if is_memory_failure(error):
+        if is_exhaustion(error):  # also where it was taken for a file that does not load
             return MEMORY_EXIT
+        if isinstance(error, FtError):
+            return _fail(run, error)
         if isinstance(error, OSError) and error.errno in CAUSES:
             return _fail(run, explained(error))
         message = f"The engine failed: {type(error).__name__}: {error}"

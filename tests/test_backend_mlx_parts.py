@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.backends.mlx import memory
 from engine.backends.mlx.attention import Segments
 from engine.backends.mlx.layout import lay_out, rounded
+from engine.hardware.memory import is_exhaustion
 from tests.training import batch_of
 
 Lengths = st.lists(st.integers(2, 90), min_size=1, max_size=9)
@@ -63,10 +63,8 @@ def test_running_out_is_known_by_what_mlx_says() -> None:
     buffer = (
         "Command buffer execution failed: Insufficient Memory (kIOGPUCommandBufferCallbackErrorOutOfMemory)"
     )
-    assert all(
-        memory.is_exhaustion(RuntimeError(text)) for text in (metal, buffer, "[malloc] Unable to allocate 9")
-    )
-    assert not memory.is_exhaustion(RuntimeError("[matmul] shapes do not match"))
+    assert all(is_exhaustion(RuntimeError(text)) for text in (metal, buffer, "[malloc] Unable to allocate 9"))
+    assert not is_exhaustion(RuntimeError("[matmul] shapes do not match"))
 
 
 def test_what_is_called_on_apples_gpu_alone_is_there() -> None:

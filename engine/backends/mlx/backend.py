@@ -24,6 +24,7 @@ from engine.backends.mlx.model import DTYPES, body_of, checkpoint_layers, head_o
 from engine.backends.mlx.scaler import LossScale
 from engine.config.schema import TrainConfig
 from engine.data.types import Batch
+from engine.hardware.memory import is_exhaustion
 from engine.plan import Plan
 
 Weights = dict[str, mx.array]
@@ -87,7 +88,7 @@ class MlxBackend:
         try:
             gradients, loss_sum, tokens = self._accumulate(batches, seed, poll)
         except (RuntimeError, MemoryError) as error:
-            if not memory.is_exhaustion(error):
+            if not is_exhaustion(error):
                 raise
             exhausted = str(error)
         if exhausted:  # only here are the failed pass's frames, and the arrays in them, gone

@@ -25,6 +25,7 @@ from engine.backends.torch.optimizer import optimizer_of
 from engine.config.adapters import PROMPT_TYPES
 from engine.config.schema import TrainConfig
 from engine.data.types import UNTRAINED, Batch, Int32
+from engine.hardware.memory import is_exhaustion
 from engine.plan import Plan
 
 
@@ -84,7 +85,7 @@ class TorchBackend:
         try:
             result = self._accumulate(batches, seed, poll)
         except (RuntimeError, MemoryError) as error:
-            if not memory.is_exhaustion(error):
+            if not is_exhaustion(error):
                 raise
             exhausted = str(error)
         finally:
@@ -199,8 +200,12 @@ class TorchBackend:
         packed = int(batch.segment_ids.max()) > 1
         positions = torch.from_numpy(batch.position_ids.astype(np.int64)).to(self.device) if packed else None
         self.attention.lengths = _lengths(batch.segment_ids[0]) if packed else None
-        with torch.autocast(self.device.type, DTYPES[self.plan.compute_dtype], enabled=self.autocast):
+        with self._casting():
             return model(input_ids=ids, position_ids=positions, attention_mask=None, use_cache=False)
+
+    def _casting(self) -> torch.autocast:
+        """Full training computes in the plan's format on weights that stay in fp32."""
+        return torch.autocast(self.device.type, DTYPES[self.plan.compute_dtype], enabled=self.autocast)
 
     def _clip(self) -> Tensor:
         """The gradient's global norm, and the gradient scaled down to the recipe's limit."""
@@ -219,7 +224,7 @@ class TorchBackend:
     @contextmanager
     def _answering(self) -> Iterator[None]:
         """Answers need a key-value cache, which packed rows and checkpointing cannot have."""
-        with self._evaluating():
+        with self._evaluating(), self._casting():
             if self.segmented:
                 self.model.set_attn_implementation("sdpa")
             try:

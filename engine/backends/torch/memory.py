@@ -1,4 +1,4 @@
-"""What the process and the device use, and how running out looks."""
+"""What the process and the device use."""
 
 import ctypes
 import resource
@@ -8,16 +8,6 @@ import psutil
 import torch
 
 from engine.backends.base import MemoryReading
-
-SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
-"""Parts of the messages of CUDA, MPS and the CPU's allocator when there is no more."""
-
-
-def is_exhaustion(error: RuntimeError | MemoryError) -> bool:
-    """Whether this error means that memory ran out; the CPU raises a plain RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-        sign in str(error).lower() for sign in SIGNS
-    )
 
 
 def release(device: torch.device) -> None:
