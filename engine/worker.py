@@ -114,10 +114,12 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     """From the recipe to the end of the loop; each stage takes what the one before has made."""
     config = run.config
     model = _resolve(run, config, control)
+    if resume:
+        config = _same_backend(run, config)
+    _import_unsloth_first(config, model)
     dataset = _prepare(run, config, model, control)
     if resume:
         _same_data(run, dataset)
-        config = _same_backend(run, config)
     plan = _plan(run, config, model, dataset, force)
     _poll(control)
 
@@ -149,6 +151,16 @@ def _same_backend(run: Run, config: "TrainConfig") -> "TrainConfig":
     """A run goes on with what it was begun with, also where `auto` would now take another."""
     begun = run.plan
     return config if begun is None else config.model_copy(update={"backend": begun.backend})
+
+
+def _import_unsloth_first(config: "TrainConfig", model: "LocalModel") -> None:
+    """Unsloth changes transformers as it comes in, and transformers may be asked for a tokenizer before the plan."""
+    from engine.hardware.probe import probe
+    from engine.models.sizing import shape_of
+    from engine.planning.backends import choose
+
+    if choose(probe(), config, shape_of(model.folder).architecture).backend == "unsloth":
+        import engine.backends.unsloth  # noqa: F401
 
 
 def _remember_speed(run: Run, plan: "Plan") -> None:

@@ -20,6 +20,7 @@ from unsloth import FastLanguageModel  # noqa: I001 - before torch, see above
 
 import peft
 
+from engine.backends.torch import memory
 from engine.backends.torch.adapters import draw_start, settings
 from engine.backends.torch.backend import TorchBackend
 from engine.backends.torch.model import DTYPES
@@ -75,7 +76,9 @@ def _base(plan: Plan, config: TrainConfig, folder: Path, checkpointing: str | bo
             fix_tokenizer=False,
             local_files_only=True,
         )
-    except (OSError, ValueError, KeyError, ImportError, NotImplementedError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and memory.is_exhaustion(error):
+            raise
         raise ModelError(
             f"{folder}: Unsloth does not load the model: {error}",
             "check that the folder is complete (`ft models show`), or use backend: peft",
