@@ -34,6 +34,13 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "mistral, a window shorter than a row": ("Mistral", {"sliding_window": 8}),
     "qwen3, normed queries": ("Qwen3", {"head_dim": 16}),
+    "gemma2, every other layer slides": (
+        "Gemma2",
+        {
+            "head_dim": 16, "sliding_window": 8, "query_pre_attn_scalar": 16, "attn_logit_softcapping": 2.0,
+            "final_logit_softcapping": 1.0,
+        },
+    ),
     "gemma3, local and global layers": (
         "Gemma3Text",
         {

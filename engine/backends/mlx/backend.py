@@ -39,7 +39,7 @@ class MlxBackend:
     ) -> None:  # fmt: skip
         self.model, self.about, self.adapter, self.drops = model, about, adapter, drops
         self.plan, self.config, self.folder = plan, config, folder
-        self.window = families.window_of(about)
+        self.windows = families.windows_of(about)
         self.body, self.head = body_of(model), head_of(model)
         self.vocabulary = int(about["vocab_size"])
         # fp32 masters, by path and in a fixed order
@@ -218,8 +218,10 @@ class MlxBackend:
 
     def _forward(self, model: Any, ids: mx.array, segments: mx.array | None) -> Any:
         """What the model, or its body without the head, says of rows padded on the right, where causality hides it."""
-        own = segments is not None or self.window
-        return model(ids, [Segments(segments, self.window)] * len(self.model.layers) if own else None)
+        if segments is None and not self.windows:
+            return model(ids, None)
+        windows = self.windows or [None] * len(self.model.layers)
+        return model(ids, [Segments(segments, window) for window in windows])
 
     def _loss(
         self,
