@@ -21,6 +21,8 @@ from engine.backends.mlx import families
 from engine.backends.mlx.layers import DoraLinear, Dropout, LoraLinear, inputs_of
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError, ModelError
+from engine.models.adapters import EXPERTS
+from engine.planning.backends import experts_refused
 
 PREFIX = "base_model.model."
 """What PEFT puts before a layer's path."""
@@ -106,15 +108,17 @@ class Adapter:
 
 
 def targets_of(model: Any, config: TrainConfig, kind: str, head: str) -> list[str]:
-    """Paths of the layers that the recipe adapts. Raises ConfigError where it names none.
+    """Paths of the layers that the recipe adapts. Raises ConfigError where it names none, or experts.
 
-    `all-linear` means attention and dense MLPs: neither the head nor what routes to experts.
+    `all-linear` leaves out the head, and in a mixture what `EXPERTS` names, as every backend does.
     """
     wanted = config.adapter.target_modules
     linear = [p for p, m in model.named_modules() if isinstance(m, nn.Linear | nn.QuantizedLinear)]
+    taken_for_experts = EXPERTS if _is_mixture(model) else ()
     if wanted == "all-linear":
-        routing = {path.rpartition(".")[0].rpartition(".")[0] for path in _experts(model)}
-        return sorted(p for p in linear if p != head and p.rpartition(".")[0] not in routing)
+        return sorted(p for p in linear if p != head and p.rpartition(".")[2] not in taken_for_experts)
+    if experts := [name for name in wanted if name in taken_for_experts]:
+        raise experts_refused(experts)
     names = tuple(families.mlx_name(kind, name) for name in wanted)
     found = sorted(path for path in linear if path in names or path.endswith(tuple(f".{n}" for n in names)))
     if not found:
@@ -125,11 +129,10 @@ def targets_of(model: Any, config: TrainConfig, kind: str, head: str) -> list[st
     return found
 
 
-def _experts(model: Any) -> list[str]:
+def _is_mixture(model: Any) -> bool:
     from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 
-    kinds = (QuantizedSwitchLinear, SwitchLinear)
-    return [path for path, module in model.named_modules() if isinstance(module, kinds)]
+    return any(isinstance(module, QuantizedSwitchLinear | SwitchLinear) for module in model.modules())
 
 
 def fresh(config: TrainConfig, kind: str, paths: Sequence[str], model: Any) -> Adapter:
@@ -154,11 +157,14 @@ def read(folder: Path, kind: str) -> Adapter:
         return _read_mlx(about, load_file(folder / MLX_WEIGHTS), kind)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ModelError(
-            f"{folder}: the adapter does not load in MLX: {error}", "check the folder"
+            f"{folder}: the adapter does not load in MLX: {error}",
+            "check the folder, or use backend: peft",
         ) from error
 
 
 def _read_peft(about: dict[str, Any], tensors: Values, kind: str) -> Adapter:
+    if any(".experts." in name for name in tensors):
+        raise ValueError("it is for a mixture's experts, which ft does not train with MLX")
     if about["peft_type"] != "LORA" or about.get("rank_pattern") or about.get("alpha_pattern"):
         raise ValueError("only LoRA and DoRA of one rank are held by MLX")
     layers: dict[str, Values] = {}

@@ -36,6 +36,7 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
     renamed = {
         "_sliding_window_pattern": "sliding_window_pattern",
         "n_positions": "n_ctx",
+        "num_local_experts": "num_experts",
     }
     found |= {own: config[name] for name, own in renamed.items() if name in config}
     return {name: value for name, value in found.items() if config.get(name) is None}

@@ -13,10 +13,8 @@ from engine.backends.initial import draw_lora_a
 from engine.config.adapters import PROMPT_TYPES, Adapter
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError
-from engine.models.adapters import BLOCK_SIZES, initial_rank
+from engine.models.adapters import BLOCK_SIZES, EXPERTS, initial_rank
 
-EXPERTS = ("gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3")
-"""What PEFT takes for a mixture's experts and their router, whatever else has the name."""
 PISSA_PASSES = 16
 """Passes of the randomised SVD (arXiv:2404.02948, section 3): seconds where an exact one takes hours."""
 WARM, SETTLED = 0.1, 0.2
