@@ -14,7 +14,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from engine.backends.base import MemoryExhausted, MemoryReading, StepResult
 from engine.backends.mlx import adapter as adapters
-from engine.backends.mlx import answers, families, memory, state
+from engine.backends.mlx import answers, families, memory, start, state
 from engine.backends.mlx.attention import Segments
 from engine.backends.mlx.checks import head_is_plain, keeps_apart
 from engine.backends.mlx.layers import Dropout
@@ -185,11 +185,17 @@ class MlxBackend:
             state.save_model(self.trained, self.about["model_type"], self.folder, folder)
 
     def save_state(self, folder: Path) -> None:
-        state.save_state(self.trained, self.moments, self.scale.state, folder)
+        state.save_state(state.State(self.trained, self.moments, self.scale.state, self._taken()), folder)
 
     def load_state(self, folder: Path) -> None:
-        self.trained, moments, self.scale.state = state.load_state(self.trained, folder)
-        self.moments = self.moments | moments
+        saved = state.load_state(self.trained.keys(), self._taken().keys(), folder)
+        self.trained, self.scale.state = saved.trained, saved.scale
+        self.moments = self.moments | saved.moments
+        if self.adapter is not None:
+            self.adapter = self.adapter.go_on(self.model, saved.taken)
+
+    def _taken(self) -> start.Values:
+        return start.flat(self.adapter.taken) if self.adapter else {}
 
     def memory(self) -> MemoryReading:
         return memory.reading(self.plan.device)
