@@ -39,8 +39,10 @@ ON_CUDA = (*ON_CPU, "paged_adamw_8bit")
 STARTS = ("default", "gaussian", "orthogonal", "olora", "pissa")
 
 CAPABILITIES: Mapping[tuple[BackendName, Device], Capability] = {
-    ("mlx", "mps"): Capability(("bf16", "fp16", "fp32"), ("none", "8bit", "4bit"), OF_MLX),
-    ("mlx", "cpu"): Capability(("bf16", "fp16", "fp32"), ("none", "8bit", "4bit"), OF_MLX, exact_resume=True),
+    ("mlx", "mps"): Capability(("bf16", "fp16", "fp32"), ("none", "8bit", "4bit"), OF_MLX, STARTS),
+    ("mlx", "cpu"): Capability(
+        ("bf16", "fp16", "fp32"), ("none", "8bit", "4bit"), OF_MLX, STARTS, exact_resume=True
+    ),
     ("unsloth", "cuda"): Capability(
         ("bf16", "fp16", "fp32"), ("none", "4bit"), OF_UNSLOTH, optimizers=ON_CUDA
     ),

@@ -123,7 +123,7 @@ def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Row
     """A plan without advice."""
     if len(rows.lengths) == 0 or rows.examples == 0:
         raise DataError("There are no training examples to plan for.", "Check data.train in the recipe.")
-    chosen = backends.choose(machine, config, shape.architecture)
+    chosen = backends.choose(machine, config, shape)
     machine = dataclasses.replace(
         machine, device=chosen.device
     )  # from here on, the machine as the backend uses it

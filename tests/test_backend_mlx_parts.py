@@ -5,15 +5,30 @@ import inspect
 import mlx.core as mx
 import numpy as np
 import pytest
+import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.backends.mlx import families
 from engine.backends.mlx.attention import Segments
 from engine.backends.mlx.layout import lay_out, rounded
 from engine.hardware.memory import is_exhaustion
 from tests.training import batch_of
 
 Lengths = st.lists(st.integers(2, 90), min_size=1, max_size=9)
+
+
+@pytest.mark.parametrize("family", ["Gemma2", "Mistral", "Mixtral", "Phi3", "Starcoder2"])
+def test_the_layers_that_slide_are_those_of_transformers(family: str) -> None:
+    settings = {"num_hidden_layers": 5, "sliding_window": 8, "pad_token_id": 0}
+    config = getattr(transformers, f"{family}Config")(**settings)
+    about = {"model_type": config.model_type, **settings}
+    wanted = getattr(config, "layer_types", None) or ["sliding_attention"] * 5
+    assert families.windows_of(about) == tuple(8 if kind == "sliding_attention" else None for kind in wanted)
+    assert families.windows_of({**about, "layer_types": ["full_attention"] * 5}).count(8) == (
+        0 if family == "Gemma2" else 5
+    )
+    assert families.windows_of({**about, "sliding_window": None}) == ()
 
 
 def test_lengths_are_rounded_to_a_few() -> None:

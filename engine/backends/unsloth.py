@@ -21,7 +21,7 @@ from unsloth import FastLanguageModel  # noqa: I001 - before torch, see above
 import peft
 
 from engine.backends.torch import memory
-from engine.backends.torch.adapters import draw_start, settings
+from engine.backends.torch.adapters import settings, start
 from engine.backends.torch.backend import TorchBackend
 from engine.backends.torch.model import DTYPES
 from engine.config.schema import TrainConfig
@@ -105,5 +105,5 @@ def _with_lora(model: Any, config: TrainConfig, checkpointing: str | bool) -> An
             f"adapter.target_modules: {error}",
             "use all-linear, or names of linear layers as `ft models show` lists them",
         ) from error
-    draw_start(model, config.seed)
+    start(model, config.adapter, config.seed)
     return model

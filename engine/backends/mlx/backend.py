@@ -14,7 +14,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from engine.backends.base import MemoryExhausted, MemoryReading, StepResult
 from engine.backends.mlx import adapter as adapters
-from engine.backends.mlx import answers, families, memory, state
+from engine.backends.mlx import answers, families, memory, start, state
 from engine.backends.mlx.attention import Segments
 from engine.backends.mlx.checks import head_is_plain, keeps_apart
 from engine.backends.mlx.layers import Dropout
@@ -40,7 +40,7 @@ class MlxBackend:
     ) -> None:  # fmt: skip
         self.model, self.about, self.adapter, self.drops = model, about, adapter, drops
         self.plan, self.config, self.folder = plan, config, folder
-        self.window = families.window_of(about)
+        self.windows = families.windows_of(about)
         self.body, self.head = body_of(model), head_of(model)
         self.vocabulary = int(about["vocab_size"])
         # fp32 masters, by path and in a fixed order
@@ -186,11 +186,17 @@ class MlxBackend:
             state.save_model(self.trained, self.about["model_type"], self.folder, folder)
 
     def save_state(self, folder: Path) -> None:
-        state.save_state(self.trained, self.moments, self.scale.state, folder)
+        state.save_state(state.State(self.trained, self.moments, self.scale.state, self._taken()), folder)
 
     def load_state(self, folder: Path) -> None:
-        self.trained, moments, self.scale.state = state.load_state(self.trained, folder)
-        self.moments = self.moments | moments
+        saved = state.load_state(self.trained.keys(), self._taken().keys(), folder)
+        self.trained, self.scale.state = saved.trained, saved.scale
+        self.moments = self.moments | saved.moments
+        if self.adapter is not None:
+            self.adapter = self.adapter.go_on(self.model, saved.taken)
+
+    def _taken(self) -> start.Values:
+        return start.flat(self.adapter.taken) if self.adapter else {}
 
     def memory(self) -> MemoryReading:
         return memory.reading(self.plan.device)
@@ -219,8 +225,10 @@ class MlxBackend:
 
     def _forward(self, model: Any, ids: mx.array, segments: mx.array | None) -> Any:
         """What the model, or its body without the head, says of rows padded on the right, where causality hides it."""
-        own = segments is not None or self.window
-        return model(ids, [Segments(segments, self.window)] * len(self.model.layers) if own else None)
+        if segments is None and not self.windows:
+            return model(ids, None)
+        windows = self.windows or [None] * len(self.model.layers)
+        return model(ids, [Segments(segments, window) for window in windows])
 
     def _loss(
         self,
