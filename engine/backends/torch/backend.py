@@ -139,7 +139,7 @@ class TorchBackend:
         stop: Collection[int],
         poll: Callable[[], None],
     ) -> list[list[int]]:
-        with self._answering():
+        with self._answering(), self._casting():
             if self.prompted:  # padding would stand between virtual tokens and prompt
                 return [answers.continued(self.model, one, max_tokens, stop, poll) for one in prompts]
             return answers.generate(self.model, prompts, max_tokens, stop, poll)
@@ -199,8 +199,12 @@ class TorchBackend:
         packed = int(batch.segment_ids.max()) > 1
         positions = torch.from_numpy(batch.position_ids.astype(np.int64)).to(self.device) if packed else None
         self.attention.lengths = _lengths(batch.segment_ids[0]) if packed else None
-        with torch.autocast(self.device.type, DTYPES[self.plan.compute_dtype], enabled=self.autocast):
+        with self._casting():
             return model(input_ids=ids, position_ids=positions, attention_mask=None, use_cache=False)
+
+    def _casting(self) -> Any:
+        """fp32 masters take part in half-precision products under autocast, in training and in answers."""
+        return torch.autocast(self.device.type, DTYPES[self.plan.compute_dtype], enabled=self.autocast)
 
     def _clip(self) -> Tensor:
         """The gradient's global norm, and the gradient scaled down to the recipe's limit."""

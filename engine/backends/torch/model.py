@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft.tuners.ia3 import IA3Layer
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
@@ -97,7 +98,7 @@ def _settle_formats(model: nn.Module, compute: torch.dtype) -> None:
 def _install(model: nn.Module, compute: torch.dtype, kept: torch.dtype) -> None:
     """Replace the forwards of frozen linear layers, norms and gated MLPs where the saving form does the same."""
     for module in model.modules():
-        if isinstance(module, nn.Embedding):
+        if isinstance(module, nn.Embedding | IA3Layer):  # on quantised weights, PEFT's IA³ answers in fp32
             module.register_forward_hook(lambda _module, _args, output: output.to(compute))
         elif is_gated_mlp(module):
             module.forward = mlp_form(module, kept)
