@@ -40,6 +40,7 @@ class TorchBackend:
         self.plan = plan
         self.config = config
         self.device = torch.device(plan.device)
+        self.gauge = memory.Gauge(self.device)
         self.packs = False
         self.attention = SegmentAttention()
         self.companion = companion_of(model)
@@ -55,7 +56,7 @@ class TorchBackend:
         self.plain_head = not self.prompted
         self.autocast = config.adapter.type == "none" and plan.compute_dtype != "fp32"
         self.trained = {n: p for n, p in sorted(model.named_parameters()) if p.requires_grad}
-        self.optimizer = optimizer_of(config.training, self.trained.values())
+        self.optimizer = optimizer_of(config.training, list(self.trained.values()))
         # fp16 overflows: gradients are scaled up, and a step that overflowed is skipped and scaled less.
         self.scaler = torch.amp.GradScaler(plan.device, enabled=plan.compute_dtype == "fp16")
 
@@ -92,7 +93,7 @@ class TorchBackend:
                 self.optimizer.zero_grad(set_to_none=True)
         if exhausted:  # only here are the failed pass's frames, and the tensors in them, gone
             gc.collect()
-            memory.release(self.device)
+            self.gauge.release()
             raise MemoryExhausted(exhausted)
         self._move(lr, finite=math.isfinite(result.grad_norm))
         return result
@@ -154,7 +155,7 @@ class TorchBackend:
         state.load_state(self.trained, self.optimizer, self.scaler, self.companion, folder)
 
     def memory(self) -> MemoryReading:
-        return memory.reading(self.device)
+        return self.gauge.reading()
 
     def _loss(self, batch: Batch) -> Tensor:
         """Summed loss in nats over the batch's trained tokens."""
