@@ -64,8 +64,15 @@ class Plan:
     """The cheapest changes that would make it fit, best first; empty where it fits."""
     accumulation: int = 1
     """About how many micro-batches make one step."""
+    activation_offloading: bool = False
+    """With checkpointing: the layers' inputs wait for the backward pass in host memory, moved there by us."""
     flops: float = 0.0
     """Floating-point operations of the run; divided by its seconds, the speed that the next plan uses."""
+
+    @property
+    def checkpointing(self) -> str:
+        """In a word: layers keep all that they made (off), or their inputs here (on) or in host memory (offload)."""
+        return "offload" if self.activation_offloading else "on" if self.gradient_checkpointing else "off"
 
     def to_json(self) -> str:
         body = asdict(self)
@@ -141,7 +148,8 @@ def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Row
     }
     limit, limit_why = limits.limit_bytes(machine)
     load = _load(config, machine, chosen.backend, shape, precision, rows.trained_share)
-    micro = batch.settle(config, shape, load, lengths, packing, limit, caps)
+    room = batch.Room(limit, limits.host_bytes(machine))
+    micro = batch.settle(config, shape, load, lengths, packing, room, caps)
 
     steps, epochs, steps_why = _steps(config, rows.examples)
     tokens = float(lengths.mean()) * rows.examples
@@ -164,6 +172,7 @@ def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Row
         micro_batch_tokens=micro.tokens,
         effective_batch_size=config.training.effective_batch_size,
         gradient_checkpointing=micro.load.checkpointing,
+        activation_offloading=micro.load.offloading,
         accumulation=batch.accumulation(config.training.effective_batch_size, micro, lengths, packing),
         epochs=epochs,
         steps=steps,
@@ -174,7 +183,7 @@ def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Row
         seconds=None if rate is None else flops / rate,
         memory=micro.memory,
         limit_bytes=limit,
-        fits=limits.fits(micro.memory.peak_bytes, limit),
+        fits="no" if micro.hosted > room.host else limits.fits(micro.memory.peak_bytes, limit),
         sampled=rows.sampled,
         reasons=reasons | micro.reasons | {"steps": steps_why, "time": rate_why, "memory": limit_why},
         flops=flops,

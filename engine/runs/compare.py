@@ -13,7 +13,7 @@ from engine.runs.summary import RunSummary
 Better = Literal["", "left", "right"]
 PLANNED = (
     *("backend", "device", "compute_dtype", "attention", "gradient_checkpointing"),
-    *("micro_batch_rows", "accumulation", "packing", "examples", "steps"),
+    *("activation_offloading", "micro_batch_rows", "accumulation", "packing", "examples", "steps"),
 )
 HASH = 12
 """Characters of a fingerprint that are shown."""

@@ -109,7 +109,7 @@ def choices(plan: Plan) -> list[tuple[str, str, str]]:
             f"about {plan.accumulation} {pieces}",
             f"{plan.effective_batch_size} examples a step",
         ),
-        ("checkpointing", "on" if plan.gradient_checkpointing else "off", why["checkpointing"]),
+        ("checkpointing", plan.checkpointing, why["checkpointing"]),
         ("steps", str(plan.steps), why["steps"]),
         (
             "tokens",

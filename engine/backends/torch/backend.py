@@ -4,7 +4,7 @@ import gc
 import math
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -17,6 +17,7 @@ from engine.backends.base import MemoryExhausted, MemoryReading, StepResult
 from engine.backends.torch import answers, memory, state
 from engine.backends.torch.attention import NAME, SegmentAttention
 from engine.backends.torch.block import replace_layers
+from engine.backends.torch.checkpointing import HostMemory
 from engine.backends.torch.checks import head_is_plain, keeps_apart
 from engine.backends.torch.companions import companion_of
 from engine.backends.torch.loss import HeadLoss, token_losses
@@ -40,6 +41,7 @@ class TorchBackend:
         self.plan = plan
         self.config = config
         self.device = torch.device(plan.device)
+        self.host_memory = HostMemory(model) if plan.activation_offloading else None
         self.gauge = memory.Gauge(self.device)
         self.packs = False
         self.attention = SegmentAttention()
@@ -200,12 +202,16 @@ class TorchBackend:
         packed = int(batch.segment_ids.max()) > 1
         positions = torch.from_numpy(batch.position_ids.astype(np.int64)).to(self.device) if packed else None
         self.attention.lengths = _lengths(batch.segment_ids[0]) if packed else None
-        with self._casting():
+        with self._casting(), self._keeping():
             return model(input_ids=ids, position_ids=positions, attention_mask=None, use_cache=False)
 
     def _casting(self) -> Any:
         """fp32 masters take part in half-precision products under autocast, in training and in answers."""
         return torch.autocast(self.device.type, DTYPES[self.plan.compute_dtype], enabled=self.autocast)
+
+    def _keeping(self) -> Any:
+        """Where a forward pass keeps what its backward pass needs."""
+        return self.host_memory.keeping() if self.host_memory and torch.is_grad_enabled() else nullcontext()
 
     def _clip(self) -> Tensor:
         """The gradient's global norm, and the gradient scaled down to the recipe's limit."""

@@ -8,6 +8,7 @@ from peft.tuners.ia3 import IA3Layer
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
+from engine.backends.torch import checkpointing
 from engine.backends.torch.adapted import is_frozen_linear, is_gated_mlp, linear_form, mlp_form
 from engine.backends.torch.adapters import attach
 from engine.backends.torch.norm import replace_norms
@@ -28,8 +29,7 @@ def load_model(plan: Plan, config: TrainConfig, folder: Path, adapter: Path | No
     _settle_formats(model, compute)
     _install(causal_of(model), compute, DTYPES[plan.weights_dtype])
     if plan.gradient_checkpointing:
-        # Non-reentrant: it restores the random state, and works where no input asks for a gradient.
-        model.gradient_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": True})
+        checkpointing.enable(model, torch.device(plan.device))
     return model
 
 
