@@ -66,6 +66,8 @@ class Plan:
     """About how many micro-batches make one step."""
     activation_offloading: bool = False
     """With checkpointing: the layers' inputs wait for the backward pass in host memory, moved there by us."""
+    kernels: str = "own"
+    """Whose kernels compute the loss: "own", or those of an installed package."""
     flops: float = 0.0
     """Floating-point operations of the run; divided by its seconds, the speed that the next plan uses."""
 
@@ -136,6 +138,7 @@ def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Row
     )  # from here on, the machine as the backend uses it
     precision = choices.precision(config, machine, chosen.backend)
     attention, attention_why = choices.attention(machine, precision.compute, chosen.backend)
+    kernels, kernels_why = choices.kernels(config, machine, chosen.backend)
     lengths = np.minimum(rows.lengths, config.model.max_seq_length)
     padded = choices.padded_share(lengths, batch.typical_rows(config, machine.device, lengths))
     packing, packing_why = choices.packing(config, machine, chosen.backend, attention, padded)
@@ -144,6 +147,7 @@ def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Row
         "precision": precision.reason,
         "quantization": choices.quantization_reason(config, chosen.backend),
         "attention": attention_why,
+        "kernels": kernels_why,
         "packing": packing_why,
     }
     limit, limit_why = limits.limit_bytes(machine)
@@ -173,6 +177,7 @@ def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Row
         effective_batch_size=config.training.effective_batch_size,
         gradient_checkpointing=micro.load.checkpointing,
         activation_offloading=micro.load.offloading,
+        kernels=kernels,
         accumulation=batch.accumulation(config.training.effective_batch_size, micro, lengths, packing),
         epochs=epochs,
         steps=steps,

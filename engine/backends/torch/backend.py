@@ -20,6 +20,7 @@ from engine.backends.torch.block import replace_layers
 from engine.backends.torch.checkpointing import HostMemory
 from engine.backends.torch.checks import head_is_plain, keeps_apart
 from engine.backends.torch.companions import companion_of
+from engine.backends.torch.liger import Loss, proven_loss
 from engine.backends.torch.loss import HeadLoss, token_losses
 from engine.backends.torch.model import DTYPES, causal_of, load_model
 from engine.backends.torch.optimizer import optimizer_of
@@ -56,6 +57,7 @@ class TorchBackend:
             replace_layers(model, self.attention, DTYPES[plan.weights_dtype])
         self.causal, self.body, self.head = causal, causal.base_model, causal.get_output_embeddings()
         self.plain_head = not self.prompted
+        self.head_loss: Loss = HeadLoss.apply
         self.autocast = config.adapter.type == "none" and plan.compute_dtype != "fp32"
         self.trained = {n: p for n, p in sorted(model.named_parameters()) if p.requires_grad}
         self.optimizer = optimizer_of(config.training, list(self.trained.values()))
@@ -77,6 +79,9 @@ class TorchBackend:
         backend = cls(cls.load_model(plan, config, folder, adapter), plan, config, folder)
         backend.model.train(training)
         backend.plain_head = backend.plain_head and head_is_plain(backend)
+        if plan.kernels == "liger" and training and backend.plain_head:
+            head = backend.head
+            backend.head_loss = proven_loss(head.weight, head.bias, DTYPES[plan.compute_dtype])
         backend.packs = plan.packing and keeps_apart(backend)
         return backend
 
@@ -165,7 +170,7 @@ class TorchBackend:
         if not self.plain_head:
             return self._losses_of_logits(batch, where, targets).sum()
         hidden = self._hidden(batch).flatten(0, 1).index_select(0, where.to(self.device))
-        return HeadLoss.apply(hidden, targets.to(self.device), self.head.weight, self.head.bias)
+        return self.head_loss(hidden, targets.to(self.device), self.head.weight, self.head.bias)
 
     def _losses_of_logits(self, batch: Batch, where: Tensor, targets: Tensor) -> Tensor:
         """Losses `[n]` from the model's own logits, for a head that is more than a product."""
