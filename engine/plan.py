@@ -152,6 +152,7 @@ def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Row
     }
     limit, limit_why = limits.limit_bytes(machine)
     load = _load(config, machine, chosen.backend, shape, precision, rows.trained_share)
+    load = dataclasses.replace(load, kernels=kernels)
     room = batch.Room(limit, limits.host_bytes(machine))
     micro = batch.settle(config, shape, load, lengths, packing, room, caps)
 

@@ -3,10 +3,12 @@
 `make test-unsloth` runs all of it, where Triton is: with TRITON_INTERPRET=1 its kernels run on the CPU.
 """
 
+import dataclasses
 import importlib.util
 import inspect
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +16,8 @@ from torch import Tensor, nn
 
 from engine.backends.torch.liger import liger_loss, proven_loss
 from engine.backends.torch.loss import HeadLoss
+from engine.planning.memory import liger_rows
+from tests.plan_fixtures import SMALL
 from tests.training import Job, batch_of
 
 BATCH = batch_of([[3, 40, 50, 60, 70, 80, 90, 33], [3, 91, 92, 93]], packed=False)
@@ -80,6 +84,27 @@ def test_liger_takes_what_we_pass() -> None:
     assert {"reduction", "ignore_index"} <= set(settings)
     taken = list(inspect.signature(LigerFusedLinearCrossEntropyLoss.forward).parameters)
     assert taken == ["self", "lin_weight", "_input", "target", "bias"]
+
+
+@needs_liger
+@pytest.mark.parametrize("trained", [1, 7, 300, 4800])
+def test_liger_s_chunks_are_those_that_the_plan_counts(trained: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from liger_kernel.ops import fused_linear_cross_entropy as source
+
+    shape = dataclasses.replace(SMALL, hidden=16, vocab=101)
+    taken: list[int] = []
+
+    class Counted:
+        """The kernel's launcher: rows of a chunk are its grid."""
+
+        def __getitem__(self, grid: tuple[int, ...]) -> Any:
+            taken.append(grid[0])
+            return lambda **arguments: None
+
+    monkeypatch.setattr(source, "liger_cross_entropy_kernel", Counted())
+    hidden = torch.randn(trained, 16, requires_grad=True)
+    liger_loss()(hidden, torch.zeros(trained, dtype=torch.int64), torch.randn(101, 16), None)
+    assert max(taken) == liger_rows(trained, shape)
 
 
 def test_a_head_that_is_trained_or_held_otherwise_keeps_our_loss() -> None:

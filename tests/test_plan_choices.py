@@ -135,3 +135,12 @@ def test_liger_s_kernels_are_used_where_they_fit_and_the_plan_says_why(
     settled = plan(machine, **sections)
     assert settled.kernels == kernels
     assert why in settled.reasons["kernels"]
+
+
+def test_the_chunk_of_liger_s_loss_is_in_the_plan() -> None:
+    settled = plan(LIGER, lengths=[1000] * 64)
+    trained = 8000 * 0.4 * 1.5  # 8 rows at once; UNEVEN
+    assert settled.micro_batch_tokens == 8192
+    # 49152 / 576 is 85.3: chunks of a 86th of the trained tokens, rounded up to a power of two, in bf16
+    assert trained / 86 < 64
+    assert settled.memory.logits == 64 * 49152 * 2

@@ -154,7 +154,7 @@ class Training(Section):
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """Number format of weights and arithmetic; the adapter stays fp32."""
     gradient_checkpointing: Checkpointing = "auto"
-    """Recompute activations in the backward pass: less memory, more arithmetic; `offload` also empties the GPU."""
+    """Recompute activations: less memory, a third to a half more arithmetic; `offload` keeps inputs on the host."""
 
 
 class Evaluation(Section):

@@ -53,6 +53,8 @@ class Load:
     checkpointing: bool
     offloading: bool = False
     """With checkpointing: the layers' inputs wait in host memory."""
+    kernels: str = "own"
+    """Whose kernels compute the loss."""
     moment_bytes: int = 4
     """Bytes of each of AdamW's two moments of a trained weight: 1 where bitsandbytes holds them."""
 
@@ -186,4 +188,15 @@ def logit_bytes(shape: ModelShape, load: Load) -> int:
     if load.adapter in PROMPT_TYPES:
         return math.ceil(shape.vocab * (2 * BYTES[load.compute] * load.tokens + 3 * 4 * trained))
     chunk = min(LOGIT_BYTES, math.ceil(4 * trained * shape.vocab))
+    if load.kernels == "liger":
+        chunk = liger_rows(math.ceil(trained), shape) * shape.vocab * BYTES[load.compute]
     return chunk + (2 * 4 * shape.vocab * shape.hidden if load.rank == 0 else 0)
+
+
+def liger_rows(trained: int, shape: ModelShape) -> int:
+    """Trained tokens in one of Liger's chunks: as many as make its logits about as large as all hidden states.
+
+    `fused_linear_cross_entropy_forward` of liger-kernel: a power of two.
+    """
+    share = math.ceil(trained / math.ceil(shape.vocab / shape.hidden))
+    return min(trained, 1 << max(share - 1, 0).bit_length())
