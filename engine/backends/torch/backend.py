@@ -147,7 +147,7 @@ class TorchBackend:
         stop: Collection[int],
         poll: Callable[[], None],
     ) -> list[list[int]]:
-        with self._answering(), self._casting():
+        with self._answering():
             if self.prompted:  # padding would stand between virtual tokens and prompt
                 return [answers.continued(self.model, one, max_tokens, stop, poll) for one in prompts]
             return answers.generate(self.model, prompts, max_tokens, stop, poll)
@@ -210,8 +210,8 @@ class TorchBackend:
         with self._casting(), self._keeping():
             return model(input_ids=ids, position_ids=positions, attention_mask=None, use_cache=False)
 
-    def _casting(self) -> Any:
-        """fp32 masters take part in half-precision products under autocast, in training and in answers."""
+    def _casting(self) -> torch.autocast:
+        """Full training computes in the plan's format on weights that stay in fp32."""
         return torch.autocast(self.device.type, DTYPES[self.plan.compute_dtype], enabled=self.autocast)
 
     def _keeping(self) -> Any:
@@ -235,7 +235,7 @@ class TorchBackend:
     @contextmanager
     def _answering(self) -> Iterator[None]:
         """Answers need a key-value cache, which packed rows and checkpointing cannot have."""
-        with self._evaluating():
+        with self._evaluating(), self._casting():
             if self.segmented:
                 self.model.set_attn_implementation("sdpa")
             try:
