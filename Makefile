@@ -27,6 +27,8 @@ test: $(VENV)/.dev ## Install what the tests need, run all of them
 test-unsloth: $(UNSLOTH)/.installed ## Install Unsloth into .venv-unsloth, train tiny models through it on the CPU
 	CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \
 	  $(UNSLOTH)/bin/python -m pytest tests/unsloth tests/test_backend_contracts.py -k unsloth
+	CUDA_VISIBLE_DEVICES= TRITON_INTERPRET=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \
+	  $(UNSLOTH)/bin/python -m pytest tests/test_backend_liger.py
 
 check: $(VENV)/.dev ## Lint, formatting, types, layers
 	$(BIN)/ruff check .

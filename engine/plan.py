@@ -64,8 +64,17 @@ class Plan:
     """The cheapest changes that would make it fit, best first; empty where it fits."""
     accumulation: int = 1
     """About how many micro-batches make one step."""
+    activation_offloading: bool = False
+    """With checkpointing: the layers' inputs wait for the backward pass in host memory, moved there by us."""
+    kernels: str = "own"
+    """Whose kernels compute the loss: "own", or those of an installed package."""
     flops: float = 0.0
     """Floating-point operations of the run; divided by its seconds, the speed that the next plan uses."""
+
+    @property
+    def checkpointing(self) -> str:
+        """In a word: layers keep all that they made (off), or their inputs here (on) or in host memory (offload)."""
+        return "offload" if self.activation_offloading else "on" if self.gradient_checkpointing else "off"
 
     def to_json(self) -> str:
         body = asdict(self)
@@ -129,6 +138,7 @@ def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Row
     )  # from here on, the machine as the backend uses it
     precision = choices.precision(config, machine, chosen.backend)
     attention, attention_why = choices.attention(machine, precision.compute, chosen.backend)
+    kernels, kernels_why = choices.kernels(config, machine, chosen.backend)
     lengths = np.minimum(rows.lengths, config.model.max_seq_length)
     padded = choices.padded_share(lengths, batch.typical_rows(config, machine.device, lengths))
     packing, packing_why = choices.packing(config, machine, chosen.backend, attention, padded)
@@ -137,11 +147,14 @@ def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Row
         "precision": precision.reason,
         "quantization": choices.quantization_reason(config, chosen.backend),
         "attention": attention_why,
+        "kernels": kernels_why,
         "packing": packing_why,
     }
     limit, limit_why = limits.limit_bytes(machine)
     load = _load(config, machine, chosen.backend, shape, precision, rows.trained_share)
-    micro = batch.settle(config, shape, load, lengths, packing, limit, caps)
+    load = dataclasses.replace(load, kernels=kernels)
+    room = batch.Room(limit, limits.host_bytes(machine))
+    micro = batch.settle(config, shape, load, lengths, packing, room, caps)
 
     steps, epochs, steps_why = _steps(config, rows.examples)
     tokens = float(lengths.mean()) * rows.examples
@@ -164,6 +177,8 @@ def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Row
         micro_batch_tokens=micro.tokens,
         effective_batch_size=config.training.effective_batch_size,
         gradient_checkpointing=micro.load.checkpointing,
+        activation_offloading=micro.load.offloading,
+        kernels=kernels,
         accumulation=batch.accumulation(config.training.effective_batch_size, micro, lengths, packing),
         epochs=epochs,
         steps=steps,
@@ -174,7 +189,7 @@ def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Row
         seconds=None if rate is None else flops / rate,
         memory=micro.memory,
         limit_bytes=limit,
-        fits=limits.fits(micro.memory.peak_bytes, limit),
+        fits="no" if micro.hosted > room.host else limits.fits(micro.memory.peak_bytes, limit),
         sampled=rows.sampled,
         reasons=reasons | micro.reasons | {"steps": steps_why, "time": rate_why, "memory": limit_why},
         flops=flops,

@@ -20,12 +20,12 @@ from unsloth import FastLanguageModel  # noqa: I001 - before torch, see above
 
 import peft
 
-from engine.backends.torch import memory
 from engine.backends.torch.adapters import settings, start
 from engine.backends.torch.backend import TorchBackend
 from engine.backends.torch.model import DTYPES
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError, ModelError
+from engine.hardware.memory import is_exhaustion
 from engine.plan import Plan
 
 
@@ -77,7 +77,7 @@ def _base(plan: Plan, config: TrainConfig, folder: Path, checkpointing: str | bo
             local_files_only=True,
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and memory.is_exhaustion(error):
+        if isinstance(error, RuntimeError) and is_exhaustion(error):
             raise
         raise ModelError(
             f"{folder}: Unsloth does not load the model: {error}",

@@ -21,6 +21,7 @@ PACKAGES = (
     "peft",
     "bitsandbytes",
     "flash_attn",
+    "liger_kernel",
     "unsloth",
     "mlx",
     "mlx_lm",

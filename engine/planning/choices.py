@@ -112,6 +112,22 @@ def attention(machine: Machine, compute: Dtype, backend: BackendName) -> tuple[A
     return "flash_attention_2", "FlashAttention 2 is installed, and this GPU can run it"
 
 
+def kernels(config: TrainConfig, machine: Machine, backend: BackendName) -> tuple[str, str]:
+    """Whose kernels compute the loss: ours, or an installed package's that are made for this device."""
+    if backend != "peft" or machine.device != "cuda":
+        return "own", "our own loss, in chunks: logits where a token is trained, and the gradient on the way"
+    if config.adapter.type in PROMPT_TYPES:
+        return "own", "the model's own logits, as virtual tokens come in with the whole model"
+    if config.adapter.type == "none":
+        return "own", "our own loss, in chunks: it adds up the gradient of the output's weights in fp32"
+    if "liger_kernel" not in machine.packages:
+        return "own", (
+            "our own loss, in chunks; where liger-kernel is installed (pip install 'ft-studio[liger]'), "
+            "one kernel makes loss and gradient of a chunk"
+        )
+    return "liger", "liger-kernel is installed: one kernel makes loss and gradient of a chunk of logits"
+
+
 def packing(
     config: TrainConfig, machine: Machine, backend: BackendName, kind: Attention, padded: float
 ) -> tuple[bool, str]:

@@ -105,7 +105,8 @@ def _column(
 
 def _settled(config: TrainConfig, plan: Plan) -> TrainConfig:
     """The recipe with what the plan put in the place of `auto`."""
-    training = {"precision": plan.compute_dtype, "gradient_checkpointing": plan.gradient_checkpointing}
+    recomputing = "offload" if plan.activation_offloading else plan.gradient_checkpointing
+    training = {"precision": plan.compute_dtype, "gradient_checkpointing": recomputing}
     return config.model_copy(
         update={
             "data": config.data.model_copy(update={"packing": plan.packing}),
