@@ -122,6 +122,10 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     _poll(control)
 
     run.emit(Phase(name="loading", note=f"{model.name} on {plan.device}"))
+    if plan.backend == "mlx":
+        from engine.backends.mlx.alone import without_torch
+
+        without_torch()
     from engine.backends import load_backend
     from engine.data.tokenizer import Tokenizer
     from engine.training.loop import train

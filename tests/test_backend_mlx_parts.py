@@ -69,6 +69,14 @@ def test_running_out_is_known_by_what_mlx_says() -> None:
     assert not memory.is_exhaustion(RuntimeError("[matmul] shapes do not match"))
 
 
+@pytest.mark.skipif(mx.metal.is_available(), reason="on Apple's GPU there is a cache, within bounds")
+def test_on_a_cpu_freed_blocks_go_back_at_once() -> None:
+    mx.set_cache_limit(1 << 25)
+    memory.set_limits(1 << 30)
+    mx.eval(mx.zeros((1 << 20,)) + 1)
+    assert mx.get_cache_memory() == 0
+
+
 def test_what_is_called_on_apples_gpu_alone_is_there() -> None:
     for name in ("set_wired_limit", "set_cache_limit", "get_active_memory", "get_peak_memory", "clear_cache"):
         assert callable(getattr(mx, name))
