@@ -15,9 +15,10 @@ from engine.errors import DataError
 from engine.hardware.probe import Machine
 from engine.models.adapters import trained_parameters
 from engine.models.sizing import ModelShape
-from engine.planning import backends, batch, choices, limits, speed
+from engine.planning import backends, batch, choices, kernels, limits, speed
 from engine.planning.advice import advise
 from engine.planning.choices import Attention, Lengths
+from engine.planning.kernels import Kernels
 from engine.planning.limits import Fits
 from engine.planning.memory import Load
 from engine.planning.memory import MemoryPlan as MemoryPlan
@@ -66,6 +67,8 @@ class Plan:
     """About how many micro-batches make one step."""
     flops: float = 0.0
     """Floating-point operations of the run; divided by its seconds, the speed that the next plan uses."""
+    kernels: Kernels = "own"
+    """Whose attention and loss MLX runs: its own and ft's, or those of an installed package."""
 
     def to_json(self) -> str:
         body = asdict(self)
@@ -129,18 +132,21 @@ def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Row
     )  # from here on, the machine as the backend uses it
     precision = choices.precision(config, machine, chosen.backend)
     attention, attention_why = choices.attention(machine, precision.compute, chosen.backend)
+    fast, kernels_why = kernels.choose(machine, chosen.backend, shape, precision.compute)
+    if fast != "own":
+        attention_why = f"in its place, the flash attention of {fast}"
     lengths = np.minimum(rows.lengths, config.model.max_seq_length)
     padded = choices.padded_share(lengths, batch.typical_rows(config, machine.device, lengths))
-    packing, packing_why = choices.packing(config, machine, chosen.backend, attention, padded)
+    packing, packing_why = choices.packing(config, machine, chosen.backend, attention, fast, padded)
     reasons = {
         "backend": chosen.reason,
         "precision": precision.reason,
         "quantization": choices.quantization_reason(config, chosen.backend),
         "attention": attention_why,
         "packing": packing_why,
-    }
+    } | ({"kernels": kernels_why} if kernels_why else {})
     limit, limit_why = limits.limit_bytes(machine)
-    load = _load(config, machine, chosen.backend, shape, precision, rows.trained_share)
+    load = _load(config, machine, chosen.backend, shape, precision, rows.trained_share, fast)
     micro = batch.settle(config, shape, load, lengths, packing, limit, caps)
 
     steps, epochs, steps_why = _steps(config, rows.examples)
@@ -178,6 +184,7 @@ def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Row
         sampled=rows.sampled,
         reasons=reasons | micro.reasons | {"steps": steps_why, "time": rate_why, "memory": limit_why},
         flops=flops,
+        kernels=fast,
     )
 
 
@@ -188,6 +195,7 @@ def _load(
     shape: ModelShape,
     precision: choices.Precision,
     share: float,
+    fast: Kernels,
 ) -> Load:
     """What memory depends on, but for the micro-batch."""
 
@@ -208,6 +216,7 @@ def _load(
         longest=0,
         trained_share=share,
         checkpointing=False,
+        kernels=fast != "own",
         moment_bytes=4 if config.training.optimizer == "adamw" else 1,
     )
 

@@ -51,6 +51,8 @@ class Load:
     trained_share: float
     """Share of tokens that the loss counts."""
     checkpointing: bool
+    kernels: bool = False
+    """Whether kernels attend without scores and make the loss without logits."""
     moment_bytes: int = 4
     """Bytes of each of AdamW's two moments of a trained weight: 1 where bitsandbytes holds them."""
 
