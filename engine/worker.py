@@ -124,6 +124,10 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     _poll(control)
 
     run.emit(Phase(name="loading", note=f"{model.name} on {plan.device}"))
+    if plan.backend == "mlx":
+        from engine.backends.mlx.alone import without_torch
+
+        without_torch()
     from engine.backends import load_backend
     from engine.data.tokenizer import Tokenizer
     from engine.training.loop import train
@@ -159,7 +163,7 @@ def _import_unsloth_first(config: "TrainConfig", model: "LocalModel") -> None:
     from engine.models.sizing import shape_of
     from engine.planning.backends import choose
 
-    if choose(probe(), config, shape_of(model.folder).architecture).backend == "unsloth":
+    if choose(probe(), config, shape_of(model.folder)).backend == "unsloth":
         import engine.backends.unsloth  # noqa: F401
 
 

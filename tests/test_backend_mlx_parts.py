@@ -9,7 +9,7 @@ import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.backends.mlx import families
+from engine.backends.mlx import families, memory
 from engine.backends.mlx.attention import Segments
 from engine.backends.mlx.layout import lay_out, rounded
 from engine.hardware.memory import is_exhaustion
@@ -80,6 +80,14 @@ def test_running_out_is_known_by_what_mlx_says() -> None:
     )
     assert all(is_exhaustion(RuntimeError(text)) for text in (metal, buffer, "[malloc] Unable to allocate 9"))
     assert not is_exhaustion(RuntimeError("[matmul] shapes do not match"))
+
+
+@pytest.mark.skipif(mx.metal.is_available(), reason="on Apple's GPU there is a cache, within bounds")
+def test_on_a_cpu_freed_blocks_go_back_at_once() -> None:
+    mx.set_cache_limit(1 << 25)
+    memory.set_limits(1 << 30)
+    mx.eval(mx.zeros((1 << 20,)) + 1)
+    assert mx.get_cache_memory() == 0
 
 
 def test_what_is_called_on_apples_gpu_alone_is_there() -> None:

@@ -10,6 +10,7 @@ from engine.capabilities import BackendName, Dtype, capability
 from engine.config.adapters import PROMPT_TYPES
 from engine.config.schema import TrainConfig
 from engine.hardware.probe import Machine
+from engine.planning.kernels import Kernels
 from engine.planning.translation import has_bf16
 
 Attention = Literal["sdpa", "flash_attention_2", "eager"]
@@ -112,24 +113,13 @@ def attention(machine: Machine, compute: Dtype, backend: BackendName) -> tuple[A
     return "flash_attention_2", "FlashAttention 2 is installed, and this GPU can run it"
 
 
-def kernels(config: TrainConfig, machine: Machine, backend: BackendName) -> tuple[str, str]:
-    """Whose kernels compute the loss: ours, or an installed package's that are made for this device."""
-    if backend != "peft" or machine.device != "cuda":
-        return "own", "our own loss, in chunks: logits where a token is trained, and the gradient on the way"
-    if config.adapter.type in PROMPT_TYPES:
-        return "own", "the model's own logits, as virtual tokens come in with the whole model"
-    if config.adapter.type == "none":
-        return "own", "our own loss, in chunks: it adds up the gradient of the output's weights in fp32"
-    if "liger_kernel" not in machine.packages:
-        return "own", (
-            "our own loss, in chunks; where liger-kernel is installed (pip install 'ft-studio[liger]'), "
-            "one kernel makes loss and gradient of a chunk"
-        )
-    return "liger", "liger-kernel is installed: one kernel makes loss and gradient of a chunk of logits"
-
-
 def packing(
-    config: TrainConfig, machine: Machine, backend: BackendName, kind: Attention, padded: float
+    config: TrainConfig,
+    machine: Machine,
+    backend: BackendName,
+    kind: Attention,
+    kernels: Kernels,
+    padded: float,
 ) -> tuple[bool, str]:
     """Whether to lay examples end to end; `padded` is the share of padding that separate rows would have."""
     wanted = config.data.packing
@@ -144,6 +134,11 @@ def packing(
         return (
             True,
             "FlashAttention takes each example's bounds, so a packed row costs nothing and has no padding",
+        )
+    if kernels == "mlx-train-perf":
+        return (
+            True,
+            f"{kernels} takes each example's bounds, so a packed row needs no mask and has no padding",
         )
     if machine.device == "cpu" and backend == "peft":
         return True, "on the CPU attention is computed example by example, so a packed row only saves padding"

@@ -9,6 +9,7 @@ from engine.config.adapters import PROMPT_TYPES, AdapterType
 from engine.models.sizing import ModelShape
 from engine.planning.choices import BYTES
 from engine.planning.kept import KEPT, Kept, matrix_bytes, wide
+from engine.planning.kernels import Kernels
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class Load:
     checkpointing: bool
     offloading: bool = False
     """With checkpointing: the layers' inputs wait in host memory."""
-    kernels: str = "own"
-    """Whose kernels compute the loss."""
+    kernels: Kernels = "own"
+    """Whose kernels compute the loss; those of mlx-train-perf attend without scores and make it without logits."""
     moment_bytes: int = 4
     """Bytes of each of AdamW's two moments of a trained weight: 1 where bitsandbytes holds them."""
 

@@ -102,7 +102,7 @@ def choices(plan: Plan) -> list[tuple[str, str, str]]:
         ("precision", arithmetic, why["precision"]),
         ("weights", why["quantization"].split(",")[0], why["quantization"]),
         ("attention", plan.attention, why["attention"]),
-        ("kernels", plan.kernels, why["kernels"]),
+        *([("kernels", plan.kernels, why["kernels"])] if "kernels" in why else []),
         ("packing", "on" if plan.packing else "off", why["packing"]),
         ("micro-batch", f"{plan.micro_batch_rows} rows, {plan.micro_batch_tokens} tokens", why["batch"]),
         (

@@ -17,6 +17,7 @@ from engine.backends.mlx import adapter as adapters
 from engine.backends.mlx import answers, families, memory, start, state
 from engine.backends.mlx.attention import Segments
 from engine.backends.mlx.checks import head_is_plain, keeps_apart
+from engine.backends.mlx.kernels import Kernels, Spans, route
 from engine.backends.mlx.layers import Dropout
 from engine.backends.mlx.layout import Rows, lay_out
 from engine.backends.mlx.loss import head_loss, head_losses, losses_of
@@ -43,6 +44,9 @@ class MlxBackend:
         self.windows = families.windows_of(about)
         self.body, self.head = body_of(model), head_of(model)
         self.vocabulary = int(about["vocab_size"])
+        self.kernels = Kernels(plan.device) if plan.kernels == "mlx-train-perf" else None
+        if self.kernels is not None:
+            route(model)
         # fp32 masters, by path and in a fixed order
         self.trained: Weights = {
             path: value.astype(mx.float32)
@@ -225,9 +229,11 @@ class MlxBackend:
 
     def _forward(self, model: Any, ids: mx.array, segments: mx.array | None) -> Any:
         """What the model, or its body without the head, says of rows padded on the right, where causality hides it."""
-        if segments is None and not self.windows:
+        if segments is None and not self.windows and self.kernels is None:
             return model(ids, None)
         windows = self.windows or [None] * len(self.model.layers)
+        if self.kernels is not None:
+            return model(ids, [Spans(segments, window, self.kernels) for window in windows])
         return model(ids, [Segments(segments, window) for window in windows])
 
     def _loss(
@@ -242,6 +248,9 @@ class MlxBackend:
         """Summed loss in nats; the arrays are those of `Rows`."""
         if self.plain_head and self.head is not None:
             hidden = self._picked(self.body, packed, ids, segments, where)
+            if self.kernels is not None and self.kernels.takes(self.head):
+                trained = self.adapter is None
+                return (self.kernels.losses(self.head, trained, hidden, targets) * counted).sum()
             return head_loss(self.head, self.adapter is None)(hidden, targets, counted)
         logits = self._picked(self.model, packed, ids, segments, where)
         return (losses_of(logits, targets) * counted).sum()
@@ -254,7 +263,10 @@ class MlxBackend:
         self._place(trained)
         self.drops.start(None)
         if self.plain_head and self.head is not None:
-            return head_losses(self.head, self._picked(self.body, packed, ids, segments, where), targets)
+            hidden = self._picked(self.body, packed, ids, segments, where)
+            if self.kernels is not None and self.kernels.takes(self.head):
+                return self.kernels.losses(self.head, False, hidden, targets)
+            return head_losses(self.head, hidden, targets)
         return losses_of(self._picked(self.model, packed, ids, segments, where), targets)
 
     def _picked(

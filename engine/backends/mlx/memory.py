@@ -13,8 +13,12 @@ CACHE_SHARE = 8
 
 
 def set_limits(limit_bytes: int) -> None:
-    """Keep a model resident on Apple's GPU, and MLX's cache of freed blocks within bounds."""
+    """Keep a model resident on Apple's GPU, and MLX's cache of freed blocks within bounds.
+
+    On a CPU there is none: the system's allocator, or mimalloc, has one already.
+    """
     if not mx.metal.is_available():
+        mx.set_cache_limit(0)
         return
     mx.set_cache_limit(limit_bytes // CACHE_SHARE)
     mx.set_wired_limit(int(mx.device_info()["max_recommended_working_set_size"]))
