@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     from engine.process import Engine
     from engine.runs.index import RunSummary
 
+STARTING = "engine"
+"""The group of the worker that starts an engine."""
+CHECKING_S = 3.0
+"""How long a message stands that says so; then it is said again."""
+
 
 def _screen(scope: str) -> Callable[[], Screen[Any]]:
     """Makes a screen when it is first gone to; its module is imported only then."""
@@ -109,10 +114,21 @@ class FtApp(Outside):
         await self._start_engine(lambda: relaunch(run_id, checkpoint, self.service()))
 
     async def _start_engine(self, starting: "Callable[[], Engine]") -> None:
-        """Start it in a thread, and show the run; what fails is shown."""
-        self.notify("Checking the recipe and its data …", timeout=2)
+        """Start it, and show the run; what fails is shown. One at a time: a key may be pressed twice."""
+        if any(worker.group == STARTING and worker.is_running for worker in self.workers):
+            self.notify("A run is being started already.", timeout=CHECKING_S)
+            return
+        # shielded, since a screen may give up waiting, and the thread would start an engine all the same
+        await asyncio.shield(self._starting_engine(starting).wait())
+
+    @work(group=STARTING)
+    async def _starting_engine(self, starting: "Callable[[], Engine]") -> None:
+        thread = asyncio.ensure_future(asyncio.to_thread(starting))
+        while not thread.done():  # an engine of a large model is checked for longer than one message stands
+            self.notify("Checking the recipe and its data …", timeout=CHECKING_S)
+            await asyncio.wait({thread}, timeout=CHECKING_S)
         try:
-            engine = await asyncio.to_thread(starting)
+            engine = await thread
         except FtError as error:
             self.fail(error)
             return

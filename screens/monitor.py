@@ -30,8 +30,7 @@ PAINT_S = 0.1
 """Charts are drawn again this often at most, however fast events come."""
 TABS = ("machine-tab", "samples-tab", "news-tab", "log-tab")
 NO_RUN = (
-    "No run is shown. Start one in 4 Recipe or with: ft train. One that starts anywhere on this machine "
-    "appears here by itself. "
+    "No run is shown. Start one in 4 Recipe, or with ft train in any terminal: it appears here by itself. "
 )
 LATEST = "[ shows the latest run."
 

@@ -31,7 +31,7 @@ A run is one training: its recipe, its curve, its checkpoints and what came of t
   [b]ft train[/b]   in any terminal: the run shows up here by itself"""
 READING = "Reading the runs …"
 NO_MATCH = "No run matches this filter.\n\n[b]escape[/b] clears it; [b]/[/b] changes it."
-PLACEHOLDER = "loss<1  lr>1e-4  status:completed  tag:sql  model:qwen  age<2d  or any word"
+PLACEHOLDER = "any word, or loss<1  lr>1e-4  tag:sql  status:completed  model:qwen  age<2d"
 
 
 class RunsScreen(RunActionsScreen):

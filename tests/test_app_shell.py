@@ -1,6 +1,8 @@
 """The shell: going about, help, palette, keys of one's own, errors, leaving."""
 
+import asyncio
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from textual.widgets import Input
 
 from engine import paths
 from engine.errors import ConfigError, MachineError
+from engine.process import Engine
 from engine.runs.lock import holding, take
 from ft.app import FtApp
 from screens import preferences
@@ -231,6 +234,26 @@ async def test_a_recipe_that_cannot_be_used_starts_nothing() -> None:
         await app.start_run("model: {base: starter}\ndata: {train: starter}\nrank: 3\n", None)
         assert "rank" in app.problems[-1].message
         assert not paths.runs().exists()
+
+
+async def test_starting_twice_starts_once_also_where_the_screen_no_longer_waits() -> None:
+    app, go_on, started = FtApp(), threading.Event(), []
+
+    def starting() -> Engine:
+        started.append(threading.current_thread())
+        go_on.wait(60)
+        raise ConfigError("There is nothing to train.")
+
+    async with app.run_test() as pilot:
+        first = asyncio.ensure_future(app._start_engine(starting))
+        await until(pilot, lambda: started, "the first is on its way")
+        first.cancel()  # as a screen does whose action is asked for again
+        await app._start_engine(starting)
+        go_on.set()
+        await until(pilot, lambda: app.problems, "the first has come to its end")
+        assert len(started) == 1
+        await app._start_engine(starting)
+        assert len(started) == 2
 
 
 async def test_resuming_a_run_that_is_gone_says_so() -> None:
