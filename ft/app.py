@@ -13,7 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from engine.errors import FtError
-from ft.outside import Outside
+from ft.outside import Outside, settle_memory
 from screens.actions import SCREENS, Action, bindings
 from screens.base import FtScreen
 from screens.messages import (
@@ -77,6 +77,26 @@ class FtApp(Outside):
         else:
             self.show_run(self._run)
         self.call_after_refresh(self.look_outside)
+
+    def look_outside(self) -> None:
+        super().look_outside()
+        if not self._only:
+            self.prepare_screens()
+
+    @work
+    async def prepare_screens(self) -> None:
+        """Import the screens in a thread and read their styles one by one, before anybody goes there.
+
+        Left to the first visit it would hold the app up, and Textual would then parse the styles of all others again.
+        """
+        for _, scope, _ in SCREENS:
+            module = await asyncio.to_thread(import_module, f"screens.{scope}")
+            styles = str(Path(str(module.__file__)).with_suffix(".tcss"))
+            if not self.stylesheet.has_source(styles, ""):
+                self.stylesheet.read(styles)
+                self.stylesheet.parse()
+            await asyncio.sleep(0)
+        settle_memory()
 
     # What screens ask for
 

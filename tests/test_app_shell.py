@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from textual.css.stylesheet import Stylesheet
 from textual.widgets import Input
 
 from engine import paths
@@ -34,6 +35,24 @@ async def test_a_number_key_goes_to_each_screen() -> None:
             assert app.scope == scope
             assert app.front is not None
             app.front.set_focus(None)  # a text field would take the next number for itself
+
+
+async def test_a_first_visit_does_not_read_the_styles_of_the_whole_app_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app, read_again = FtApp(), []
+    reparse = Stylesheet.reparse
+    monkeypatch.setattr(Stylesheet, "reparse", lambda styles: read_again.append(1) or reparse(styles))
+    async with app.run_test(size=(120, 36)) as pilot:
+        scopes = {scope for _, scope, _ in SCREENS}
+        await until(pilot, lambda: scopes <= {Path(file).stem for file, _ in app.stylesheet.source})
+        read_again.clear()
+        for _, scope, _ in SCREENS:
+            app.go(scope)
+            await until(pilot, lambda scope=scope: app.scope == scope and app.screen.is_mounted)
+        assert not read_again
+        app.theme = "ft-light"
+        await until(pilot, lambda: read_again, "a theme is another matter")
 
 
 @pytest.mark.parametrize(
