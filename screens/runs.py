@@ -66,6 +66,9 @@ class RunsScreen(RunActionsScreen):
         yield Static(id="empty")
 
     def on_mount(self) -> None:
+        kept = self.host.preferences
+        self.sort = kept.runs_order if kept.runs_order in SORTS else SORTS[0]
+        self.filter.value = kept.runs_filter
         self._show_tabs()
         self.show_list()
 
@@ -103,6 +106,7 @@ class RunsScreen(RunActionsScreen):
 
     @on(Input.Submitted, "#filter")
     def filter_done(self) -> None:
+        self._keep()
         self.table.focus()
 
     # The list
@@ -154,6 +158,7 @@ class RunsScreen(RunActionsScreen):
     def action_clear(self) -> None:
         if self.filter.value or self.filter.has_focus:
             self.filter.value = ""
+            self._keep()
             self.table.focus()
         elif self.slots:
             self.slots = {}
@@ -161,7 +166,12 @@ class RunsScreen(RunActionsScreen):
 
     def action_sort(self) -> None:
         self.sort = SORTS[(SORTS.index(self.sort) + 1) % len(SORTS)]
+        self._keep()
         self.show_list()
+
+    def _keep(self) -> None:
+        """Let filter and order be the same the next time."""
+        self.host.change(runs_filter=self.filter.value, runs_order=self.sort)
 
     def action_pane(self) -> None:
         self._turn_to("list" if self.has_class("-chart") else "chart")
