@@ -24,9 +24,11 @@ demo: install ## Install, train the starter recipe, show the model before and af
 test: $(VENV)/.dev ## Install what the tests need, run all of them
 	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n 2
 
-test-unsloth: $(UNSLOTH)/.installed ## Install Unsloth into .venv-unsloth, train a tiny model through it on the CPU
+test-unsloth: $(UNSLOTH)/.installed ## Install Unsloth into .venv-unsloth, train tiny models through it on the CPU
 	CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \
 	  $(UNSLOTH)/bin/python -m pytest tests/unsloth tests/test_backend_contracts.py -k unsloth
+	CUDA_VISIBLE_DEVICES= TRITON_INTERPRET=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \
+	  $(UNSLOTH)/bin/python -m pytest tests/test_backend_liger.py
 
 check: $(VENV)/.dev ## Lint, formatting, types, layers
 	$(BIN)/ruff check .

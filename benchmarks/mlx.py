@@ -1,21 +1,25 @@
 """Speed and memory of training on MLX against `mlx_lm.lora`: the same tiny model, rows, batch and adapter.
 
-    python benchmarks/mlx.py [--rows FILE] [--steps 32] [--sides ft ft-packed mlx-lm]
+    python benchmarks/mlx.py [--rows FILE] [--steps 32] [--sides ft ft-packed ft-system-allocator mlx-lm-alone mlx-lm]
 
 Every side trains LoRA (rank 16, all linear layers, prompts untrained) in a process of its own, one after the other:
-ft's engine, and mlx-lm's own command line. Both pass over the rows twice, and the second pass is measured, when
-every shape has been compiled. Speeds are real tokens, padding left out; memory is the process's largest.
+ft's engine with the allocator that its supervisor gives it, and mlx-lm's own command line. Both pass over the rows
+twice, and the second pass is measured, when every shape has been compiled. Speeds are real tokens, padding left out;
+memory is the process's largest. transformers brings torch into mlx-lm's process where it is installed, as here;
+`mlx-lm-alone` cannot find it, as where nothing but mlx-lm is installed.
 """
 
 import argparse
 import itertools
 import json
+import multiprocessing
 import os
 import re
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +30,12 @@ BATCH, LENGTH, RATE, SEED, RANK, ALPHA = 4, 512, 2e-4, 7, 16, 32
 REPORT = re.compile(r"^ *\d+ +([\d.]+) .*\d", re.MULTILINE)
 """A line of mlx-lm's table: iteration, training loss, and more."""
 PAINT = re.compile(r"\x1b\[[\d;]*m")
-SIDES = ("ft", "ft-packed", "mlx-lm")
+SIDES = ("ft", "ft-packed", "ft-system-allocator", "mlx-lm-alone", "mlx-lm")
+ALONE = (
+    "import runpy, sys\n"
+    "sys.modules['torch'] = None\n"
+    "runpy.run_module('mlx_lm', run_name='__main__', alter_sys=True)"
+)
 Result = dict[str, float]
 
 
@@ -43,11 +52,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["FT_HOME"] = str(folder / "home")
-        model, tokens = prepared(json.loads(arguments.rows.read_text()), arguments.steps, folder)
+        # A process counts its parent's memory as its own peak, from before it became another program.
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as apart:
+            rows = json.loads(arguments.rows.read_text())
+            model, tokens = apart.submit(prepared, rows, arguments.steps, folder).result()
         results = {}
         for side in arguments.sides:
             print(f"training with {side} …", file=sys.stderr, flush=True)
-            train = with_mlx_lm if side == "mlx-lm" else with_ft
+            train = with_mlx_lm if side.startswith("mlx-lm") else with_ft
             results[side] = train(side, model, arguments.steps, tokens, folder)
     print(table(results))
 
@@ -77,6 +89,7 @@ def prepared(rows: list[dict[str, str]], steps: int, folder: Path) -> tuple[Path
 def with_ft(side: str, model: Path, steps: int, tokens: int, folder: Path) -> Result:
     """ft's engine process on a run of its own."""
     from engine.config.load import load_text
+    from engine.hardware.allocator import preload
     from engine.runs.events import Step
     from engine.runs.run import Run
 
@@ -95,7 +108,8 @@ def with_ft(side: str, model: Path, steps: int, tokens: int, folder: Path) -> Re
     }  # fmt: skip
     run = Run.create(load_text(json.dumps(recipe), folder / "train.yml"))
     command = [sys.executable, "-P", "-m", "engine.worker", str(run.folder)]
-    peak, log, _ = watched(command, folder / f"{side}.log")
+    environment = {} if side == "ft-system-allocator" else preload()
+    peak, log, _ = watched(command, folder / f"{side}.log", environment)
     done = [event for event in run.events() if isinstance(event, Step)]
     if len(done) != 2 * steps:
         sys.exit(log)
@@ -114,14 +128,15 @@ def with_mlx_lm(side: str, model: Path, steps: int, tokens: int, folder: Path) -
         "optimizer_config": {"adamw": {"bias_correction": True, "weight_decay": 0.01}},
     }
     (folder / "lora.yaml").write_text(json.dumps(settings))
+    program = ["-c", ALONE] if side == "mlx-lm-alone" else ["-m", "mlx_lm"]
     command = [
-        sys.executable, "-m", "mlx_lm", "lora", "--model", str(model), "--train", "--data", str(folder),
+        sys.executable, *program, "lora", "--model", str(model), "--train", "--data", str(folder),
         "--adapter-path", str(folder / "adapter"), "--batch-size", str(BATCH), "--iters", str(2 * steps),
         "--num-layers", "-1", "--learning-rate", str(RATE), "--max-seq-length", str(LENGTH), "--mask-prompt",
         "--steps-per-report", str(steps), "--save-every", "100000", "--seed", str(SEED),
         "-c", str(folder / "lora.yaml"),
     ]  # fmt: skip
-    peak, log, passes = watched(command, folder / f"{side}.log")
+    peak, log, passes = watched(command, folder / f"{side}.log", {})
     if len(passes) != 2:
         sys.exit(log)
     first, second = passes
@@ -129,12 +144,12 @@ def with_mlx_lm(side: str, model: Path, steps: int, tokens: int, folder: Path) -
     return {"tokens": tokens, "seconds": second, "first": first, "peak": peak, "loss": float(loss)}
 
 
-def watched(command: list[str], file: Path) -> tuple[int, str, list[float]]:
+def watched(command: list[str], file: Path, more: dict[str, str]) -> tuple[int, str, list[float]]:
     """Run a command to its end; its largest resident memory in bytes, all that it said, and the seconds between
     its reports (the first counts from the start of training)."""
     seen: list[float] = []
     with file.open("wb") as log:
-        environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+        environment = os.environ | {"PYTHONUNBUFFERED": "1"} | more
         child = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT, env=environment)
         done = 0
         while not done:

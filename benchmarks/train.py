@@ -1,15 +1,17 @@
-"""Training speed and memory against TRL's SFTTrainer: the same model, rows, order, batch and length, on the CPU.
+"""Training speed and memory against TRL's SFTTrainer: the same model, rows, order, batch and length.
 
-    python benchmarks/train.py [--rows FILE] [--steps 10] [--sides ft ft-system-allocator trl-bf16 trl-fp32]
+    python benchmarks/train.py [--rows FILE] [--steps 10] [--device auto]
+                               [--sides ft ft-system-allocator trl-bf16 trl-fp32]
 
-Every side trains LoRA (rank 16, all linear layers) on the starter in a process of its own, one after the other.
-Needs the extra `bench` (trl, datasets). Speeds are real tokens, padding left out, over all steps but the first.
+Every side trains LoRA (rank 16, all linear layers) on the starter in a process of its own, one after the other, on
+the GPU where there is one; `--device cpu` hides NVIDIA's from all of them. Needs the extra `bench` (trl, datasets).
+Speeds are real tokens, padding left out, over all steps but the first. Memory is the most that the process held, or,
+on an NVIDIA GPU, that torch held there.
 """
 
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -19,6 +21,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from engine.models import starter
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS = ROOT.parent / "shared" / "data" / "alpaca_en_demo.json"
@@ -34,11 +38,17 @@ class Side:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def compare(script: str, about: str | None, sides: Mapping[str, Side]) -> None:
-    """The command line of `script`: train with each side in a process of its own, and print the table."""
+def compare(script: str, about: str | None, sides: Mapping[str, Side], steps: int) -> None:
+    """The command line of `script`: train with each side in a process of its own, and print the table.
+
+    `steps` is how many there are where the command line does not say.
+    """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=Path, default=ROWS, help="alpaca rows as a JSON array")
-    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=steps, help=f"two or more; {steps} where not said")
+    parser.add_argument(
+        "--device", choices=("auto", "cpu"), default="auto", help="auto: the GPU if there is one"
+    )
     parser.add_argument("--sides", nargs="+", choices=list(sides), default=list(sides))
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -48,9 +58,12 @@ def compare(script: str, about: str | None, sides: Mapping[str, Side]) -> None:
         return
     if not arguments.rows.is_file():
         sys.exit(f"{arguments.rows} is not here; name a file of alpaca rows with --rows.")
+    if arguments.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    starter.ensure()  # here, for the package that brings it need not be where every side runs
     with tempfile.TemporaryDirectory() as folder:
         rows = Path(folder) / "rows.json"
-        rows.write_text(json.dumps(json.loads(arguments.rows.read_text())[: BATCH * arguments.steps]))
+        rows.write_text(json.dumps(json.loads(arguments.rows.read_text())[: BATCH * max(2, arguments.steps)]))
         results = {name: run(script, name, sides[name], rows) for name in arguments.sides}
     print(table(results))
 
@@ -71,7 +84,8 @@ def recipe(rows: Path, backend: str = "peft") -> str:
             "seed": SEED,
             "backend": backend,
             "model": {"base": "starter", "max_seq_length": LENGTH},
-            "data": {"train": str(rows), "validation": 0},
+            # Padded rows are drawn in buckets of like length: only packed, all sides see the rows in one order.
+            "data": {"train": str(rows), "validation": 0, "packing": True},
             "training": {
                 "epochs": 1,
                 "effective_batch_size": BATCH,
@@ -95,12 +109,14 @@ def with_ft(rows: Path, backend: str = "peft") -> dict[str, Any]:
     run.wait()
     events = list(run.events(follow=False))
     steps = [event for event in events if isinstance(event, Step)]
-    peak = max(event.process_peak_bytes or 0 for event in events if isinstance(event, Memory))
+    held = [event for event in events if isinstance(event, Memory)]
+    assert run.plan is not None
     return {
+        "device": run.plan.device,
         "losses": [step.loss for step in steps],
         "tokens": [step.tokens for step in steps],
         "seconds": [step.step_s for step in steps],
-        "peak": peak,
+        "peak": max(event.device_peak_bytes or event.process_peak_bytes or 0 for event in held),
     }
 
 
@@ -129,6 +145,7 @@ def in_ft_order(rows: Path, folder: Path) -> tuple[Any, list[int]]:
 
 def trl_settings(output: Path, half: bool) -> Any:
     """The recipe in SFTTrainer's words."""
+    import torch
     from trl import SFTConfig
 
     return SFTConfig(
@@ -144,7 +161,7 @@ def trl_settings(output: Path, half: bool) -> Any:
         save_strategy="no",
         report_to=[],
         bf16=half,
-        use_cpu=True,
+        use_cpu=not torch.accelerator.is_available(),  # else it refuses bf16 there
         seed=SEED,
         gradient_checkpointing=False,
         completion_only_loss=True,
@@ -173,9 +190,12 @@ def with_trl(rows: Path, half: bool) -> dict[str, Any]:
 
 
 def timed_training(**settings: Any) -> dict[str, Any]:
-    """What SFTTrainer with these settings makes: losses, seconds of each step, peak memory in bytes."""
+    """What SFTTrainer with these settings makes: losses, seconds of each step, device, peak memory in bytes."""
+    import torch
     from transformers import TrainerCallback
     from trl import SFTTrainer
+
+    from engine.backends.torch.memory import reading
 
     seconds: list[float] = []
 
@@ -184,14 +204,17 @@ def timed_training(**settings: Any) -> dict[str, Any]:
             self.started = time.perf_counter()
 
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+            if torch.accelerator.is_available():
+                torch.accelerator.synchronize()  # a GPU is still at work when the call returns
             seconds.append(time.perf_counter() - self.started)
 
     trainer = SFTTrainer(callbacks=[Clock()], **settings)
     trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return {"losses": losses, "seconds": seconds, "peak": peak}
+    device = trainer.model.device
+    held = reading(device)
+    peak = held.device_peak_bytes or held.process_peak_bytes
+    return {"losses": losses, "seconds": seconds, "device": device.type, "peak": peak}
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:
@@ -205,7 +228,7 @@ def table(results: dict[str, dict[str, Any]]) -> str:
     for side, result in results.items():
         differences = [abs(a - b) for a, b in zip(result["losses"], base["losses"], strict=True)]
         lines.append(
-            f"| {side} | {speed[side]:.0f} | {speed[next(iter(results))] / speed[side]:.1f}× "
+            f"| {side}, on {result['device']} | {speed[side]:.0f} | {speed[next(iter(results))] / speed[side]:.1f}× "
             f"| {result['peak'] / 1e9:.2f} GB | {base['peak'] / result['peak']:.2f} of it "
             f"| {max(differences):.3f} | {statistics.mean(differences):.3f} |"
         )
@@ -221,4 +244,4 @@ SIDES = {
 }
 
 if __name__ == "__main__":
-    compare(__file__, __doc__, SIDES)
+    compare(__file__, __doc__, SIDES, steps=10)

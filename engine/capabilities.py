@@ -26,6 +26,8 @@ class Capability:
     exact_resume: bool = False
     """Whether a resumed run gives the same bytes as one that was never stopped."""
     optimizers: tuple[str, ...] = ("adamw",)
+    offloads: bool = False
+    """Whether checkpointing can keep what it needs in memory of the host's, beside the device's own."""
 
 
 OF_PEFT = (
@@ -39,10 +41,12 @@ ON_CUDA = (*ON_CPU, "paged_adamw_8bit")
 STARTS = ("default", "gaussian", "orthogonal", "olora", "pissa")
 
 CAPABILITIES: Mapping[tuple[BackendName, Device], Capability] = {
-    ("mlx", "mps"): Capability(("bf16", "fp16", "fp32"), ("none", "8bit", "4bit"), OF_MLX),
-    ("mlx", "cpu"): Capability(("bf16", "fp16", "fp32"), ("none", "8bit", "4bit"), OF_MLX, exact_resume=True),
+    ("mlx", "mps"): Capability(("bf16", "fp16", "fp32"), ("none", "8bit", "4bit"), OF_MLX, STARTS),
+    ("mlx", "cpu"): Capability(
+        ("bf16", "fp16", "fp32"), ("none", "8bit", "4bit"), OF_MLX, STARTS, exact_resume=True
+    ),
     ("unsloth", "cuda"): Capability(
-        ("bf16", "fp16", "fp32"), ("none", "4bit"), OF_UNSLOTH, optimizers=ON_CUDA
+        ("bf16", "fp16", "fp32"), ("none", "4bit"), OF_UNSLOTH, optimizers=ON_CUDA, offloads=True
     ),
     ("unsloth", "cpu"): Capability(
         ("bf16", "fp32"), ("none", "4bit"), OF_UNSLOTH, exact_resume=True, optimizers=ON_CPU
@@ -56,6 +60,7 @@ CAPABILITIES: Mapping[tuple[BackendName, Device], Capability] = {
         OF_PEFT,
         (*STARTS, "loftq"),
         optimizers=ON_CUDA,
+        offloads=True,
     ),
     ("peft", "mps"): Capability(("bf16", "fp16", "fp32"), ("none",), OF_PEFT, STARTS),
 }
@@ -137,6 +142,11 @@ NO_PAGES = Translation(
     "needs a CUDA GPU: its pages move between that and the host",
     "Use optimizer: adamw_8bit here.",
 )
+ONE_MEMORY = Translation(
+    "refused",
+    "needs a CUDA GPU, which has memory of its own: here it would move nothing",
+    "Use gradient_checkpointing: true here.",
+)
 IN_8BIT = Translation("direct", "bitsandbytes' AdamW, its moments in 8 bits")
 PAGED = Translation("direct", "bitsandbytes' AdamW, its moments in 8 bits and paged to the host")
 ADAMW_OF_TORCH = {
@@ -167,7 +177,10 @@ TRANSLATIONS: Mapping[tuple[BackendName, str], Mapping[str, Translation]] = {
         "true": Translation("emulated", "runs code that is written for MLX alone; mlx-lm brings its own"),
     },
     ("mlx", "data.packing"): {"true": MASKED},
-    ("mlx", "training.gradient_checkpointing"): {"true": Translation("direct", "mx.checkpoint, by layer")},
+    ("mlx", "training.gradient_checkpointing"): {
+        "true": Translation("direct", "mx.checkpoint, by layer"),
+        "offload": ONE_MEMORY,
+    },
     ("mlx", "training.optimizer"): {
         "adamw": Translation("direct", "MLX's AdamW with bias correction"),
         ANY: NOT_MLX,
@@ -194,7 +207,10 @@ TRANSLATIONS: Mapping[tuple[BackendName, str], Mapping[str, Translation]] = {
     ("unsloth", "data.packing"): {
         "true": Translation("direct", "where a trial on the model keeps examples apart; padded elsewhere")
     },
-    ("unsloth", "training.gradient_checkpointing"): {"true": Translation("direct", "Unsloth's own")},
+    ("unsloth", "training.gradient_checkpointing"): {
+        "true": Translation("direct", "Unsloth's own"),
+        "offload": Translation("direct", "Unsloth's own, which moves what it keeps to the host anyway"),
+    },
     ("unsloth", "training.optimizer"): ADAMW_OF_TORCH,
     ("peft", "model.quantization"): {
         "8bit": Translation("direct", "LLM.int8() of bitsandbytes"),
@@ -202,6 +218,9 @@ TRANSLATIONS: Mapping[tuple[BackendName, str], Mapping[str, Translation]] = {
     },
     ("peft", "model.chat_template"): {ANY: SAME_TOKENS},
     ("peft", "model.trust_remote_code"): {"true": Translation("direct", "run by transformers")},
+    ("peft", "training.gradient_checkpointing"): {
+        "offload": Translation("direct", "the layers' inputs wait in pinned memory of the host"),
+    },
     ("peft", "training.optimizer"): ADAMW_OF_TORCH,
 }
 """By backend and key, and then by value as the recipe has it (`*` for any). What is not here is mapped directly."""
@@ -212,6 +231,9 @@ ON_DEVICE: Mapping[tuple[BackendName, Device, str], Mapping[str, Translation]] =
     ("peft", "cpu", "data.packing"): {"true": Translation("direct", "attention runs example by example")},
     ("peft", "cuda", "data.packing"): {"true": MASKED},
     ("peft", "mps", "data.packing"): {"true": MASKED},
+    ("peft", "cpu", "training.gradient_checkpointing"): {"offload": ONE_MEMORY},
+    ("peft", "mps", "training.gradient_checkpointing"): {"offload": ONE_MEMORY},
+    ("unsloth", "cpu", "training.gradient_checkpointing"): {"offload": ONE_MEMORY},
     ("peft", "cpu", "adapter.init"): {"loftq": LOFTQ_ON_CUDA},
     ("peft", "mps", "adapter.init"): {"loftq": LOFTQ_ON_CUDA},
     ("peft", "cpu", "training.optimizer"): {"paged_adamw_8bit": NO_PAGES},

@@ -20,7 +20,7 @@ from engine.capabilities import Quantization
 from engine.config.problems import Place, Problem, RecipeError
 from engine.data.types import Message
 from engine.data.views import Lengths, Opened, RowView, View, lengths_from_json, row_from_json
-from engine.errors import KINDS, FtError, TrainingError
+from engine.errors import FREE, KINDS, FtError, OutOfMemoryError, TrainingError
 from engine.runs.disk import explaining
 from engine.runs.run import Run
 
@@ -266,10 +266,14 @@ class Client:
         except (BrokenPipeError, ValueError):  # ValueError: this client was closed
             raise self._gone() from None
 
-    def _gone(self) -> TrainingError:
-        from engine.deaths import log_end
+    def _gone(self) -> FtError:
+        from engine.deaths import log_end, log_says_memory
 
         code = self._child.wait()
+        if code < 0 and log_says_memory(self._log):
+            return OutOfMemoryError(
+                "The process that answers has run out of memory.", f"{FREE} What it wrote is in {self._log}"
+            )
         return TrainingError(
             f"The process that answers has ended with exit code {code}.", log_end(self._log).strip()
         )

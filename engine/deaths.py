@@ -5,22 +5,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.hardware.memory import says_exhaustion
 from engine.planning.limits import compared
-from engine.runs.events import Event, Memory
+from engine.runs.events import Event, Memory, Phase
 from engine.runs.run import Run
 from engine.runs.state import last_word
 
 MEMORY_EXIT = 75
 """Exit code of an engine that ran out of memory and wrote no `failed`: its parent decides what follows."""
-MEMORY_SIGNS = (
-    "out of memory",
-    "not enough memory",
-    "allocate memory",
-    "unable to allocate",
-    "insufficient memory",
-    "bad_alloc",
-    "bad allocation",
-)
+UNLOADED = ("starting", "loading", "tokenising")
+"""Phases before the first micro-batch."""
 NEAR = 0.8
 """Share of the memory limit from which a kill is taken for one by the system."""
 LOG_LINES = 12
@@ -31,11 +25,14 @@ SEARCHED_BYTES = 256 << 10
 
 @dataclass(frozen=True)
 class Death:
-    """An engine that is gone. `memory` is whether it probably ran out of it."""
+    """An engine that is gone."""
 
     message: str
     hint: str
     memory: bool
+    """Whether it probably ran out of it."""
+    loaded: bool = True
+    """Whether it had its model and data; before that, a smaller micro-batch needs no less memory."""
 
 
 @dataclass(frozen=True)
@@ -63,22 +60,17 @@ def examine(run: Run, code: int | None, since: int, witness: Witness = Witness()
     memory = code == MEMORY_EXIT
     if code is not None and code < 0:
         killed = _system_killed(witness.kills_before)
-        memory = killed or _near_limit(run, events, held) or _log_says_memory(run, witness.log_before)
-    message = f"The engine {_ending(code)} at step {run.state().step}"
+        memory = killed or _near_limit(run, events, held) or log_says_memory(run.log, witness.log_before)
+    phase = next((event.name for event in reversed(events) if isinstance(event, Phase)), "starting")
+    message = f"The engine {_ending(code)} {_place(phase, run.state().step)}"
     if memory and code != MEMORY_EXIT:
         message += ", for want of memory"
     message += "."
     if memory and plan:
         message += f" {compared(held, plan.memory.peak_bytes, plan.limit_bytes)}"
-    return Death(message, f"{_resume_hint(run)}{log_end(run.log)}", memory)
-
-
-def is_memory_failure(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out (torch raises a plain RuntimeError on a CPU)."""
-    if isinstance(error, MemoryError):
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError | OSError) and any(sign in text for sign in MEMORY_SIGNS)
+    # Where memory ran out, the log ends with a traceback or the stacks of all threads, which help nobody.
+    logged = f"\nWhat the engine wrote is in {run.log}" if memory else log_end(run.log)
+    return Death(message, f"{_resume_hint(run)}{logged}", memory, phase not in UNLOADED)
 
 
 def oom_kills() -> int | None:
@@ -102,6 +94,17 @@ def log_end(path: Path) -> str:
     return "\nThe end of " + f"{path}:\n" + "\n".join(f"  {line}" for line in lines) if lines else ""
 
 
+def log_says_memory(path: Path, since: int = 0) -> bool:
+    """Whether a process, or its allocator, said that memory ran out in what its log got from byte `since` on."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(since, path.stat().st_size - SEARCHED_BYTES))
+            text = file.read(SEARCHED_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return False
+    return says_exhaustion(text)
+
+
 def _ending(code: int | None) -> str:
     if code is None:
         return "is gone; it ended without a word"
@@ -113,6 +116,12 @@ def _ending(code: int | None) -> str:
         return f"was ended by {signal.Signals(-code).name}"
     except ValueError:
         return f"was ended by signal {-code}"
+
+
+def _place(phase: str, step: int) -> str:
+    if phase in UNLOADED:
+        return f"while {phase}"
+    return f"at step {step}" if phase == "training" else f"while {phase} at step {step}"
 
 
 def _resume_hint(run: Run) -> str:
@@ -150,14 +159,3 @@ def _near_limit(run: Run, events: Sequence[Event], held: int | None) -> bool:
         used, total = last.system_used_bytes, last.system_total_bytes
         return used is not None and total is not None and used >= 0.95 * total
     return held is None and plan is not None and plan.memory.peak_bytes >= NEAR * plan.limit_bytes
-
-
-def _log_says_memory(run: Run, since: int) -> bool:
-    """Whether the engine, or its allocator, said so in what the log got from byte `since` on."""
-    try:
-        with run.log.open("rb") as file:
-            file.seek(max(since, run.log.stat().st_size - SEARCHED_BYTES))
-            text = file.read(SEARCHED_BYTES).decode("utf-8", "replace").lower()
-    except OSError:
-        return False
-    return any(sign in text for sign in MEMORY_SIGNS)

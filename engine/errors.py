@@ -49,6 +49,10 @@ class HubError(ModelError):
     kind = "hub"
 
 
+FREE = "Close what else needs memory, or take a smaller model."
+"""The hint where a model that answers does not fit into memory."""
+
+
 class OutOfMemoryError(FtError):
     """The machine has too little memory for the smallest step."""
 

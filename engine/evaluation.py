@@ -27,8 +27,9 @@ def exact_match(
     questions: Sequence[Question],
     poll: Callable[[int, int], None],
     check: Callable[[], None],
+    rows: int = ANSWER_ROWS,
 ) -> float:
-    """The share of `questions` whose greedy answer equals the file's, white space at the ends aside.
+    """The share of `questions` whose greedy answer equals the file's, white space at the ends aside; `rows` at once.
 
     An answer may grow to the longest expected one and a little more, so that a longer answer counts as wrong
     without being written to its end. `poll(done, total)` comes before each batch and as its answers grow, `check`
@@ -37,9 +38,9 @@ def exact_match(
     ordered = sorted(questions, key=lambda question: len(question.prompt_ids))
     longest = max(map(len, tokenizer.encode([q.answer for q in questions], special=False)))
     limit, right = longest + 8, 0
-    for start in range(0, len(ordered), ANSWER_ROWS):
+    for start in range(0, len(ordered), rows):
         poll(start, len(ordered))
-        part = ordered[start : start + ANSWER_ROWS]
+        part = ordered[start : start + rows]
         prompts = [question.prompt_ids for question in part]
         told = _telling(range(start, start + len(part)), len(ordered), limit, poll, check)
         answers = backend.generate(prompts, limit, tokenizer.stop_ids, told)

@@ -15,9 +15,10 @@ from engine.errors import DataError
 from engine.hardware.probe import Machine
 from engine.models.adapters import trained_parameters
 from engine.models.sizing import ModelShape
-from engine.planning import backends, batch, choices, limits, speed
+from engine.planning import backends, batch, choices, kernels, limits, speed
 from engine.planning.advice import advise
 from engine.planning.choices import Attention, Lengths
+from engine.planning.kernels import Kernels
 from engine.planning.limits import Fits
 from engine.planning.memory import Load
 from engine.planning.memory import MemoryPlan as MemoryPlan
@@ -64,8 +65,17 @@ class Plan:
     """The cheapest changes that would make it fit, best first; empty where it fits."""
     accumulation: int = 1
     """About how many micro-batches make one step."""
+    activation_offloading: bool = False
+    """With checkpointing: the layers' inputs wait for the backward pass in host memory, moved there by us."""
     flops: float = 0.0
     """Floating-point operations of the run; divided by its seconds, the speed that the next plan uses."""
+    kernels: Kernels = "own"
+    """Whose kernels compute the loss, and with MLX attention: our own, or those of an installed package."""
+
+    @property
+    def checkpointing(self) -> str:
+        """In a word: layers keep all that they made (off), or their inputs here (on) or in host memory (offload)."""
+        return "offload" if self.activation_offloading else "on" if self.gradient_checkpointing else "off"
 
     def to_json(self) -> str:
         body = asdict(self)
@@ -123,25 +133,29 @@ def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Row
     """A plan without advice."""
     if len(rows.lengths) == 0 or rows.examples == 0:
         raise DataError("There are no training examples to plan for.", "Check data.train in the recipe.")
-    chosen = backends.choose(machine, config, shape.architecture)
+    chosen = backends.choose(machine, config, shape)
     machine = dataclasses.replace(
         machine, device=chosen.device
     )  # from here on, the machine as the backend uses it
     precision = choices.precision(config, machine, chosen.backend)
     attention, attention_why = choices.attention(machine, precision.compute, chosen.backend)
+    fast, kernels_why = kernels.choose(config, machine, chosen.backend, shape, precision.compute)
+    if fast == "mlx-train-perf":
+        attention_why = f"in its place, the flash attention of {fast}"
     lengths = np.minimum(rows.lengths, config.model.max_seq_length)
     padded = choices.padded_share(lengths, batch.typical_rows(config, machine.device, lengths))
-    packing, packing_why = choices.packing(config, machine, chosen.backend, attention, padded)
+    packing, packing_why = choices.packing(config, machine, chosen.backend, attention, fast, padded)
     reasons = {
         "backend": chosen.reason,
         "precision": precision.reason,
         "quantization": choices.quantization_reason(config, chosen.backend),
         "attention": attention_why,
         "packing": packing_why,
-    }
+    } | ({"kernels": kernels_why} if kernels_why else {})
     limit, limit_why = limits.limit_bytes(machine)
-    load = _load(config, machine, chosen.backend, shape, precision, rows.trained_share)
-    micro = batch.settle(config, shape, load, lengths, packing, limit, caps)
+    load = _load(config, machine, chosen.backend, shape, precision, rows.trained_share, fast)
+    room = batch.Room(limit, limits.host_bytes(machine))
+    micro = batch.settle(config, shape, load, lengths, packing, room, caps)
 
     steps, epochs, steps_why = _steps(config, rows.examples)
     tokens = float(lengths.mean()) * rows.examples
@@ -164,6 +178,7 @@ def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Row
         micro_batch_tokens=micro.tokens,
         effective_batch_size=config.training.effective_batch_size,
         gradient_checkpointing=micro.load.checkpointing,
+        activation_offloading=micro.load.offloading,
         accumulation=batch.accumulation(config.training.effective_batch_size, micro, lengths, packing),
         epochs=epochs,
         steps=steps,
@@ -174,10 +189,11 @@ def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Row
         seconds=None if rate is None else flops / rate,
         memory=micro.memory,
         limit_bytes=limit,
-        fits=limits.fits(micro.memory.peak_bytes, limit),
+        fits="no" if micro.hosted > room.host else limits.fits(micro.memory.peak_bytes, limit),
         sampled=rows.sampled,
         reasons=reasons | micro.reasons | {"steps": steps_why, "time": rate_why, "memory": limit_why},
         flops=flops,
+        kernels=fast,
     )
 
 
@@ -188,6 +204,7 @@ def _load(
     shape: ModelShape,
     precision: choices.Precision,
     share: float,
+    fast: Kernels,
 ) -> Load:
     """What memory depends on, but for the micro-batch."""
 
@@ -208,6 +225,7 @@ def _load(
         longest=0,
         trained_share=share,
         checkpointing=False,
+        kernels=fast,
         moment_bytes=4 if config.training.optimizer == "adamw" else 1,
     )
 

@@ -40,7 +40,8 @@ from engine import secrets
 from engine.config.problems import RecipeError
 from engine.data.types import Message
 from engine.data.views import View, as_json
-from engine.errors import ConfigError, FtError
+from engine.errors import FREE, ConfigError, FtError, OutOfMemoryError
+from engine.hardware.memory import is_exhaustion
 from engine.runs.run import Run
 from engine.training.checkpoints import latest
 from engine.worker import QUIET
@@ -147,11 +148,15 @@ class Service:
                     break
                 self._send({"id": number, **part})
             self._send({"id": number, "done": True, "cancelled": stopped()})
-        except FtError as error:
-            self._send({"id": number, "error": _described(error)})
         except Exception as error:
-            traceback.print_exc()
-            self._send({"id": number, "error": _described(FtError(f"{type(error).__name__}: {error}"))})
+            if not isinstance(error, FtError):
+                traceback.print_exc()
+                told = FtError(f"{type(error).__name__}: {error}".removesuffix(": "))
+            else:
+                told = error
+            if is_exhaustion(error):  # also where it was taken for a file that does not load
+                told = OutOfMemoryError(f"There is not enough memory for this: {told}", FREE)
+            self._send({"id": number, "error": _described(told)})
         finally:
             self.cancelled.discard(number)
 

@@ -3,7 +3,8 @@
     python -P -m engine.supervisor RUN_DIR --lock FD [--resume CHECKPOINT] [--force] [--secrets]
 
 It lives in a session of its own, so that closing a terminal ends neither. Where memory ran out it starts
-the engine again with half the micro-batch, from the last checkpoint, at most twice.
+the engine again with half the micro-batch, from the last checkpoint, at most twice. An engine that cannot even load
+its model is not started again: that needs no less.
 """
 
 import argparse
@@ -27,6 +28,8 @@ from engine.runs.run import Run
 from engine.training.checkpoints import latest
 
 RESTARTS = 2
+FOR_A_STEP = "Lower model.max_seq_length or adapter.rank"
+FOR_A_MODEL = "Free some memory, or take a smaller model.base or model.quantization: 4bit"
 
 
 def main() -> int:
@@ -101,7 +104,7 @@ class Supervisor:
 
     def _smaller(self, death: Death) -> Limits | None:
         plan = self.run.plan
-        return halved(plan) if death.memory and plan else None
+        return halved(plan) if death.memory and death.loaded and plan else None
 
     def _restart(self, death: Death, limits: Limits) -> Path | None:
         """Put the limits in force and say so; returns the checkpoint to go on from."""
@@ -121,8 +124,11 @@ class Supervisor:
         plan = self.run.plan
         error: FtError
         if death.memory:
-            advice = plan.advice if plan and plan.advice else ("Lower model.max_seq_length or adapter.rank",)
-            error = OutOfMemoryError(death.message, f"{'; '.join(advice)}. {death.hint}")
+            usual = FOR_A_STEP if death.loaded else FOR_A_MODEL
+            advice = "; ".join(plan.advice if plan and plan.advice else (usual,))
+            error = OutOfMemoryError(
+                death.message, f"{advice[:1].upper()}{advice[1:].rstrip('.')}. {death.hint}"
+            )
         else:
             error = TrainingError(death.message, death.hint)
         try:

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine import secrets
-from engine.deaths import MEMORY_EXIT, is_memory_failure
+from engine.deaths import MEMORY_EXIT
 from engine.errors import DataError, FtError, MachineError, OutOfMemoryError
+from engine.hardware.memory import is_exhaustion
 from engine.runs import lock
 from engine.runs.atomic import write_atomic
 from engine.runs.disk import CAUSES, explained
@@ -89,13 +90,12 @@ def _run(run: Run, resume: Path | None, force: bool) -> int:
             reason = "stopped"
         run.emit(Finished(reason=reason, step=run.state().step))
         return 0
-    except FtError as error:
-        traceback.print_exc()
-        return _fail(run, error)
     except Exception as error:
         traceback.print_exc()
-        if is_memory_failure(error):
+        if is_exhaustion(error):  # also where it was taken for a file that does not load
             return MEMORY_EXIT
+        if isinstance(error, FtError):
+            return _fail(run, error)
         if isinstance(error, OSError) and error.errno in CAUSES:
             return _fail(run, explained(error))
         message = f"The engine failed: {type(error).__name__}: {error}"
@@ -115,14 +115,20 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     """From the recipe to the end of the loop; each stage takes what the one before has made."""
     config = run.config
     model = _resolve(run, config, control)
+    if resume:
+        config = _same_backend(run, config)
+    _import_unsloth_first(config, model)
     dataset = _prepare(run, config, model, control, force)
     if resume:
         _same_data(run, dataset)
-        config = _same_backend(run, config)
     plan = _plan(run, config, model, dataset, force)
     _poll(control)
 
     run.emit(Phase(name="loading", note=f"{model.name} on {plan.device}"))
+    if plan.backend == "mlx":
+        from engine.backends.mlx.alone import without_torch
+
+        without_torch()
     from engine.backends import load_backend
     from engine.data.tokenizer import Tokenizer
     from engine.training.loop import train
@@ -155,6 +161,16 @@ def _same_backend(run: Run, config: "TrainConfig") -> "TrainConfig":
     """A run goes on with what it was begun with, also where `auto` would now take another."""
     begun = run.plan
     return config if begun is None else config.model_copy(update={"backend": begun.backend})
+
+
+def _import_unsloth_first(config: "TrainConfig", model: "LocalModel") -> None:
+    """Unsloth changes transformers as it comes in, and transformers may be asked for a tokenizer before the plan."""
+    from engine.hardware.probe import probe
+    from engine.models.sizing import shape_of
+    from engine.planning.backends import choose
+
+    if choose(probe(), config, shape_of(model.folder)).backend == "unsloth":
+        import engine.backends.unsloth  # noqa: F401
 
 
 def _remember_speed(run: Run, plan: "Plan") -> None:

@@ -13,7 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from engine.errors import FtError
-from ft.outside import Outside
+from ft.outside import Outside, settle_memory
 from screens.actions import SCREENS, Action, bindings
 from screens.base import FtScreen
 from screens.messages import (
@@ -30,6 +30,11 @@ from screens.widgets.leave import Leave
 if TYPE_CHECKING:
     from engine.process import Engine
     from engine.runs.index import RunSummary
+
+STARTING = "engine"
+"""The group of the worker that starts an engine."""
+CHECKING_S = 3.0
+"""How long a message stands that says so; then it is said again."""
 
 
 def _screen(scope: str) -> Callable[[], Screen[Any]]:
@@ -73,6 +78,26 @@ class FtApp(Outside):
             self.show_run(self._run)
         self.call_after_refresh(self.look_outside)
 
+    def look_outside(self) -> None:
+        super().look_outside()
+        if not self._only:
+            self.prepare_screens()
+
+    @work
+    async def prepare_screens(self) -> None:
+        """Import the screens in a thread and read their styles one by one, before anybody goes there.
+
+        Left to the first visit it would hold the app up, and Textual would then parse the styles of all others again.
+        """
+        for _, scope, _ in SCREENS:
+            module = await asyncio.to_thread(import_module, f"screens.{scope}")
+            styles = str(Path(str(module.__file__)).with_suffix(".tcss"))
+            if not self.stylesheet.has_source(styles, ""):
+                self.stylesheet.read(styles)
+                self.stylesheet.parse()
+            await asyncio.sleep(0)
+        settle_memory()
+
     # What screens ask for
 
     def go(self, scope: str) -> None:
@@ -109,10 +134,21 @@ class FtApp(Outside):
         await self._start_engine(lambda: relaunch(run_id, checkpoint, self.service()))
 
     async def _start_engine(self, starting: "Callable[[], Engine]") -> None:
-        """Start it in a thread, and show the run; what fails is shown."""
-        self.notify("Checking the recipe and its data …", timeout=2)
+        """Start it, and show the run; what fails is shown. One at a time: a key may be pressed twice."""
+        if any(worker.group == STARTING and worker.is_running for worker in self.workers):
+            self.notify("A run is being started already.", timeout=CHECKING_S)
+            return
+        # shielded, since a screen may give up waiting, and the thread would start an engine all the same
+        await asyncio.shield(self._starting_engine(starting).wait())
+
+    @work(group=STARTING)
+    async def _starting_engine(self, starting: "Callable[[], Engine]") -> None:
+        thread = asyncio.ensure_future(asyncio.to_thread(starting))
+        while not thread.done():  # an engine of a large model is checked for longer than one message stands
+            self.notify("Checking the recipe and its data …", timeout=CHECKING_S)
+            await asyncio.wait({thread}, timeout=CHECKING_S)
         try:
-            engine = await asyncio.to_thread(starting)
+            engine = await thread
         except FtError as error:
             self.fail(error)
             return

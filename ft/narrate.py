@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 from engine.runs.events import Eval, Finished
 from engine.runs.run import Run
-from engine.runs.state import current
 from engine.runs.words import gigabytes as gigabytes
 from engine.runs.words import line as line
 from engine.runs.words import one_line as one_line
@@ -13,7 +12,7 @@ from engine.runs.words import scores as scores
 
 def summary(run: Run, finished: Finished) -> list[str]:
     """What a run has come to: scores before and after, where the result is, what to do next."""
-    evals = [event for event in current(run.events()) if isinstance(event, Eval)]
+    evals = run.evaluations()
     lines = _before_and_after(evals[0], evals[-1]) if len(evals) > 1 else []
     result = next((folder for folder in (run.adapter, run.model) if folder.is_dir()), None)
     if result is not None:

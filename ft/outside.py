@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from engine.runs.index import RunSummary
 
 
+def settle_memory() -> None:
+    """What is there stays: to look through it for garbage again and again would hold the app up."""
+    gc.freeze()
+    gc.enable()  # the program turned it off until its first picture
+
+
 class Outside(Shell):
     """Looks outside in threads, keeps what was last seen, and tells the screens."""
 
@@ -43,9 +49,7 @@ class Outside(Shell):
 
     def look_outside(self) -> None:
         """Look outside, once the first picture stands: what that needs is imported only then."""
-        if not gc.isenabled():  # the program turned it off until now
-            gc.freeze()  # what is there stays: looking through it again and again would hold the app up
-            gc.enable()
+        settle_memory()
         self.watch_runs()
         self.watch_machine()
 

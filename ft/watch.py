@@ -64,7 +64,7 @@ def attach_to_end(run: Run, view: View) -> int:
         with view:
             _show_all(run, view, since=0)
     except KeyboardInterrupt:
-        view.say(f"Left; the run goes on. Watch it again: ft attach {run.id}   End it: ft stop {run.id}")
+        view.say(f"Left; the run goes on.\n  watch it  ft attach {run.id}\n  end it    ft stop {run.id}")
         return STOPPED_EXIT
     return conclude(run, view, 0, None)
 

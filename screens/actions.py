@@ -102,6 +102,9 @@ ACTIONS: tuple[Action, ...] = (
     Action("recipe.diff", "f4,d", "diff", "Show what differs from the saved file."),
     Action("recipe.next_problem", "f8,n", "problem", "Go to the next problem in the text."),
     Action("recipe.open", "f9,o", "open", "Open another recipe file."),
+    Action(
+        "recipe.outside", "f6,E", "editor", "Edit the text in the program that EDITOR names.", footer=False
+    ),
     Action("recipe.profile", "p", "profiles", "Start from a profile, shipped or your own."),
     Action("recipe.undo", "u,ctrl+z", "undo", "Take back the last change, by text or form.", footer=False),
     Action("recipe.redo", "U,ctrl+y", "redo", "Do again what was taken back.", footer=False),

@@ -26,6 +26,12 @@ class FtScreen(Screen[None]):
         cls.BINDINGS = own
         super().__init_subclass__()
 
+    def __init__(self) -> None:
+        super().__init__()
+        # Its widgets get the styles of now as they are mounted. Textual takes a new screen for one from before a
+        # change of theme, and parses every style of the app again, twice, before it shows it.
+        self._css_update_count = self.app._css_update_count
+
     @property
     def host(self) -> Host:
         return cast(Host, self.app)

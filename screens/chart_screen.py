@@ -52,7 +52,6 @@ class ChartScreen(FtScreen):
             self.choose_chart(list(self.charts).index(event.widget))
 
     def action_view(self) -> None:
-        self.stop_inspecting()
         narrow = self.has_class("-narrow")  # where only the chosen one is displayed
         shown = [
             index
@@ -87,6 +86,12 @@ class ChartScreen(FtScreen):
 
     def action_inspect(self) -> None:
         self.chart.inspect()
+
+    def on_chart_inspected(self, message: Chart.Inspected) -> None:
+        """One cursor for all charts: what happened to the loss is looked up in the others."""
+        for chart in self.charts:
+            if chart is not message.chart:
+                chart.follow_cursor(message.x)
 
     def stop_inspecting(self) -> None:
         for chart in self.charts:

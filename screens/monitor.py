@@ -1,60 +1,46 @@
 """Monitor: a run while it trains, or the machine."""
 
-import asyncio
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import ClassVar
 
 from rich.text import Text
-from textual import work
 from textual.containers import Container
 from textual.widget import Widget
 from textual.widgets import Log, Static, TabbedContent, TabPane
 
-from engine import paths
-from engine.runs.series import AXES
 from screens import run_status
 from screens.messages import MachineSampled, RunsChanged, ShowRun
+from screens.monitor_actions import MonitorActions
 from screens.run_charts import PLACES, MachineSeries, Options, RunCharts, draw_machine
-from screens.run_screen import RunScreen
 from screens.run_view import RunView
 from screens.widgets.chart import Chart
-from screens.widgets.confirm import Confirm
 from screens.widgets.machine import MachinePanel
 from screens.widgets.run_news import NewsPane, SamplesPane
 
-SMOOTHINGS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
 PAINT_S = 0.1
 """Charts are drawn again this often at most, however fast events come."""
 TABS = ("machine-tab", "samples-tab", "news-tab", "log-tab")
 NO_RUN = (
-    "No run is shown. Start one in 4 Recipe or with: ft train. One that starts anywhere on this machine "
-    "appears here by itself. "
+    "No run is shown. Start one in 4 Recipe, or with ft train in any terminal: it appears here by itself. "
 )
 LATEST = "[ shows the latest run."
 
 
-class MonitorScreen(RunScreen):
+class MonitorScreen(MonitorActions):
     """Shows the run that `show` was given, else the newest that trains, else the machine."""
 
     SCOPE = "monitor"
     CSS_PATH = "monitor.tcss"
-    RUN_ACTIONS: ClassVar[frozenset[str]] = frozenset({"chat", "log", "axis", "smoother", "rougher", "tab"})
 
     def __init__(self) -> None:
         super().__init__()
         self.machine = MachineSeries()
-        self.options = Options()
         self._drawing = RunCharts()
         self._by_hand = False
         """Whether a person chose what is shown: then a run that starts does not take its place."""
         self._last_run: str | None = None
         self._dirty = True
         self._painted = 0.0
-        self._weight = self.options.smoothing
-        """Of the past in smoothed lines; the lines follow when they are ready."""
 
     def body(self) -> Iterable[Widget]:
         yield Static(id="headline", markup=False)
@@ -111,6 +97,10 @@ class MonitorScreen(RunScreen):
         self._dirty = True
         if time.monotonic() - self._painted > PAINT_S:
             self.call_next(self._paint)  # what comes alone is seen at once
+
+    def draw_now(self) -> None:
+        self._dirty = True
+        self._paint()
 
     def on_chart_moved(self) -> None:
         self._dirty = True
@@ -210,45 +200,7 @@ class MonitorScreen(RunScreen):
                 tabs.active = "samples-tab"
             tabs.hide_tab("machine-tab")
 
-    # Actions on the run
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        view = self.view
-        if action in ("pause", "save", "stop"):
-            return view is not None and bool(view.alive)
-        if action == "resume":
-            return view is not None and view.alive is False and not view.gone
-        if action in self.RUN_ACTIONS:
-            return view is not None
-        if action == "machine":
-            return view is not None or bool(self.host.runs)
-        return super().check_action(action, parameters)
-
-    def action_pause(self) -> None:
-        if self.view is not None:
-            self.tell_engine("resume" if self.view.state.status == "paused" else "pause")
-
-    def action_save(self) -> None:
-        self.tell_engine("save")
-
-    @work
-    async def action_stop(self) -> None:
-        view = self.view
-        if view is None:
-            return
-        question = f"Stop training {run_status.name(view.run_id)}?"
-        details = "It saves a checkpoint and ends. r goes on from there."
-        if await self.app.push_screen_wait(Confirm(question, "Stop", details)) and self.view is view:
-            self.tell_engine("stop")
-
-    @work(group="resume", exclusive=True)
-    async def action_resume(self) -> None:
-        if self.view is not None:
-            await self.host.resume_run(self.view.run_id)
-
-    def action_chat(self) -> None:
-        if self.view is not None:
-            self.host.chat_with(self.view.run_id)
+    # Actions on what is shown; those on the run itself are in `MonitorActions`
 
     def action_older(self) -> None:
         self._step_through(1)
@@ -271,44 +223,6 @@ class MonitorScreen(RunScreen):
             self.follow_run(None)
         elif self._last_run is not None or self.host.runs:
             self._open(self._last_run or self.host.runs[0].id)
-
-    # How the charts are drawn
-
-    def chart_folder(self) -> Path:
-        return paths.home() / "charts" / (self.view.run_id if self.view else "machine")
-
-    def action_log(self) -> None:
-        self._draw_with(replace(self.options, log=not self.options.log))
-
-    def action_axis(self) -> None:
-        following = AXES[(AXES.index(self.options.axis) + 1) % len(AXES)]
-        self._draw_with(replace(self.options, axis=following))
-        for chart in self.charts:
-            chart.reset()
-
-    def action_smoother(self) -> None:
-        self._smooth(next((w for w in SMOOTHINGS if w > self._weight), SMOOTHINGS[-1]))
-
-    def action_rougher(self) -> None:
-        self._smooth(next((w for w in reversed(SMOOTHINGS) if w < self._weight), SMOOTHINGS[0]))
-
-    def _smooth(self, weight: float) -> None:
-        self._weight = weight
-        self.host.change(smoothing=weight)
-        self._smooth_curves(weight)
-
-    @work(exclusive=True, group="smooth")
-    async def _smooth_curves(self, weight: float) -> None:
-        """Draw with this weight, when all is smoothed with it: a portion of a long run at a time."""
-        if self.view is not None:
-            for _ in self.view.smoothing(weight):
-                await asyncio.sleep(0)
-        self._draw_with(replace(self.options, smoothing=weight))
-
-    def _draw_with(self, options: Options) -> None:
-        self.options = options
-        self._dirty = True
-        self._paint()
 
     def action_tab(self) -> None:
         tabs = self.query_one("#tabs", TabbedContent)

@@ -21,6 +21,9 @@ class Preferences:
     """Weight of the past in the bright line of a chart, 0 to 1."""
     blocks: bool = False
     """Draw charts with block characters, for terminals without braille."""
+    runs_filter: str = ""
+    runs_order: str = "newest"
+    """How the list of runs was left."""
     keys: dict[str, str] = field(default_factory=dict)
     """Keys by action id, where they differ from the table's."""
     datasets: list[str] = field(default_factory=list)

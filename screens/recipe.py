@@ -4,13 +4,15 @@ import asyncio
 from collections.abc import Iterable
 
 from textual import events, on, work
+from textual.app import SuspendNotSupported
 from textual.containers import Horizontal, Vertical
 from textual.reactive import reactive
 from textual.widget import Widget
 from textual.widgets import Static
 
 from engine.config.problems import Problem
-from engine.errors import ConfigError, OutOfMemoryError
+from engine.errors import ConfigError, FtError, OutOfMemoryError
+from screens.outside_editor import edited
 from screens.recipe_files import RecipeFiles
 from screens.recipe_state import NAME, check, counted_problems
 from screens.widgets.editor import Editor
@@ -90,10 +92,23 @@ class RecipeScreen(RecipeFiles):
         if action == "edit" and isinstance(self.focused, Editor):
             return False
         needs = ("save", "save_as", "save_profile", "start", "diff", "edit", "next_pane", "next_problem")
-        return self.opened or action not in (*needs, "undo", "redo")
+        return self.opened or action not in (*needs, "undo", "redo", "outside")
 
     def watch_opened(self) -> None:
         self.refresh_bindings()
+
+    def action_outside(self) -> None:
+        """Hand the terminal over; the app waits, since two programs cannot draw on it."""
+        try:
+            with self.app.suspend():
+                text = edited(self.text)
+        except SuspendNotSupported:
+            self.host.fail(ConfigError("This terminal cannot be handed to another program."))
+            return
+        if isinstance(text, FtError):
+            self.host.fail(text)
+        else:
+            self.query_one(Editor).change_to(text)
 
     # Problems
 

@@ -200,7 +200,7 @@ def _marks(view: RunView, options: Options) -> list[ChartMark]:
 
 
 def _exponent(value: float | None) -> str:
-    return show.MISSING if value is None else f"{value:.1e}"
+    return show.MISSING if value is None else f"{value:.1e}" if value else "0"
 
 
 def _plain(value: float | None) -> str:

@@ -8,7 +8,8 @@ from engine import paths
 from engine.runs.filter import sources
 from engine.runs.summary import RunSummary
 from screens import format as show
-from screens.widgets.runs_table import STATUS, status_of
+from screens.run_row import status_of
+from screens.widgets.runs_table import STATUS
 
 HINTS = {
     "running": "enter watches it.",

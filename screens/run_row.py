@@ -17,17 +17,30 @@ SIGNS = {
     "stopped": "■",
     "failed": "✗",
     "dead": "✗",
-    "queued": "…",
+    "queued": "○",
+    "damaged": "!",
 }
 """A sign beside the word: the state is never told by colour alone."""
 SIGN_WIDTH = 11
-STYLES = {"running": "$success", "paused": "$warning", "failed": "$error", "dead": "$error"}
+STYLES = {
+    "running": "$success",
+    "paused": "$warning",
+    "failed": "$error",
+    "dead": "$error",
+    "damaged": "$error",
+}
+
+
+def status_of(run: "RunSummary") -> str:
+    """The status as listed: damage that leaves nothing else to say comes first."""
+    return "damaged" if run.damaged and run.state.status == "queued" else run.state.status
 
 
 def row(run: "RunSummary", width: int, now: float) -> str:
     """A run in one line of at most `width` columns: sign, state, name, step, loss, sparkline, age."""
     state = run.state
-    sign = f"{SIGNS[state.status]} {state.status:<{SIGN_WIDTH - 2}}"
+    status = status_of(run)
+    sign = f"{SIGNS[status]} {status:<{SIGN_WIDTH - 2}}"
     where = f"{state.step}/{state.total}" if state.total else f"{state.step}" if state.step else words.MISSING
     age = words.ago(state.updated or run.created, now)
     tail = f" {where:>9}  {words.loss(state.loss):>6}"
@@ -42,5 +55,5 @@ def row(run: "RunSummary", width: int, now: float) -> str:
 
 def coloured(line: str, run: "RunSummary") -> Content:
     """A row with the colour of its state, which also has a sign and a word."""
-    style = STYLES.get(run.state.status)
+    style = STYLES.get(status_of(run))
     return Content(line).stylize(style, 0, SIGN_WIDTH) if style else Content(line)

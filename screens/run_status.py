@@ -33,14 +33,14 @@ def headline(view: RunView) -> Text:
     sign, words = SIGNS[status]
     if view.alive and view.step is None and status == "running":
         words = view.phase.name if view.phase is not None else "starting"
+    if view.gone:
+        sign, words = "✗", "its folder is gone"
     line = Text(f" {sign} {words}", "bold")
     line.append(f"  {name(view.run_id)}", "not bold")
     if name(view.run_id) != view.run_id:
         line.append(f"  {view.run_id[:15]}", "not bold dim")
-    if view.gone:
-        line.append("  its folder is gone", "bold")
     if view.warnings:
-        line.append(f"  ! {view.warnings} warning{'s' if view.warnings > 1 else ''}")
+        line.append(f"  ▲ {view.warnings} warning{'s' if view.warnings > 1 else ''}, under Events")
     return line
 
 
@@ -67,7 +67,9 @@ def progress(view: RunView, width: int) -> Text:
         parts.append(
             Text(f"{show.clock(view.seconds)} trained" + (f", {show.clock(left)} left" if left else ""))
         )
-    if not parts:
+    if view.gone and not parts:
+        parts.append(Text("[ and ] show other runs, m the machine", "dim"))
+    elif not parts:
         parts.append(Text("nothing has happened yet", "dim"))
     return fitted(parts, width)
 

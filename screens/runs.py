@@ -31,7 +31,7 @@ A run is one training: its recipe, its curve, its checkpoints and what came of t
   [b]ft train[/b]   in any terminal: the run shows up here by itself"""
 READING = "Reading the runs …"
 NO_MATCH = "No run matches this filter.\n\n[b]escape[/b] clears it; [b]/[/b] changes it."
-PLACEHOLDER = "loss<1  lr>1e-4  status:completed  tag:sql  model:qwen  age<2d  or any word"
+PLACEHOLDER = "any word, or loss<1  lr>1e-4  tag:sql  status:completed  model:qwen  age<2d"
 
 
 class RunsScreen(RunActionsScreen):
@@ -66,6 +66,9 @@ class RunsScreen(RunActionsScreen):
         yield Static(id="empty")
 
     def on_mount(self) -> None:
+        kept = self.host.preferences
+        self.sort = kept.runs_order if kept.runs_order in SORTS else SORTS[0]
+        self.filter.value = kept.runs_filter
         self._show_tabs()
         self.show_list()
 
@@ -103,6 +106,7 @@ class RunsScreen(RunActionsScreen):
 
     @on(Input.Submitted, "#filter")
     def filter_done(self) -> None:
+        self._keep()
         self.table.focus()
 
     # The list
@@ -154,6 +158,7 @@ class RunsScreen(RunActionsScreen):
     def action_clear(self) -> None:
         if self.filter.value or self.filter.has_focus:
             self.filter.value = ""
+            self._keep()
             self.table.focus()
         elif self.slots:
             self.slots = {}
@@ -161,7 +166,12 @@ class RunsScreen(RunActionsScreen):
 
     def action_sort(self) -> None:
         self.sort = SORTS[(SORTS.index(self.sort) + 1) % len(SORTS)]
+        self._keep()
         self.show_list()
+
+    def _keep(self) -> None:
+        """Let filter and order be the same the next time."""
+        self.host.change(runs_filter=self.filter.value, runs_order=self.sort)
 
     def action_pane(self) -> None:
         self._turn_to("list" if self.has_class("-chart") else "chart")

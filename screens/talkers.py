@@ -55,8 +55,8 @@ def talker_of(reference: str) -> Talker:
 
 
 def newest(runs: Iterable[RunSummary]) -> Talker | None:
-    """The model of the newest run that has learned something."""
-    for summary in runs:
+    """The model of the newest run that has learned something; runs without a step come after all others."""
+    for summary in sorted(runs, key=lambda run: not run.state.step):
         found = talkers([summary])
         if found:
             return found[0]

@@ -1,13 +1,17 @@
 """The shell: going about, help, palette, keys of one's own, errors, leaving."""
 
+import asyncio
 import json
+import threading
 from pathlib import Path
 
 import pytest
+from textual.css.stylesheet import Stylesheet
 from textual.widgets import Input
 
 from engine import paths
 from engine.errors import ConfigError, MachineError
+from engine.process import Engine
 from engine.runs.lock import holding, take
 from ft.app import FtApp
 from screens import preferences
@@ -31,6 +35,24 @@ async def test_a_number_key_goes_to_each_screen() -> None:
             assert app.scope == scope
             assert app.front is not None
             app.front.set_focus(None)  # a text field would take the next number for itself
+
+
+async def test_a_first_visit_does_not_read_the_styles_of_the_whole_app_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app, read_again = FtApp(), []
+    reparse = Stylesheet.reparse
+    monkeypatch.setattr(Stylesheet, "reparse", lambda styles: read_again.append(1) or reparse(styles))
+    async with app.run_test(size=(120, 36)) as pilot:
+        scopes = {scope for _, scope, _ in SCREENS}
+        await until(pilot, lambda: scopes <= {Path(file).stem for file, _ in app.stylesheet.source})
+        read_again.clear()
+        for _, scope, _ in SCREENS:
+            app.go(scope)
+            await until(pilot, lambda scope=scope: app.scope == scope and app.screen.is_mounted)
+        assert not read_again
+        app.theme = "ft-light"
+        await until(pilot, lambda: read_again, "a theme is another matter")
 
 
 @pytest.mark.parametrize(
@@ -231,6 +253,26 @@ async def test_a_recipe_that_cannot_be_used_starts_nothing() -> None:
         await app.start_run("model: {base: starter}\ndata: {train: starter}\nrank: 3\n", None)
         assert "rank" in app.problems[-1].message
         assert not paths.runs().exists()
+
+
+async def test_starting_twice_starts_once_also_where_the_screen_no_longer_waits() -> None:
+    app, go_on, started = FtApp(), threading.Event(), []
+
+    def starting() -> Engine:
+        started.append(threading.current_thread())
+        go_on.wait(60)
+        raise ConfigError("There is nothing to train.")
+
+    async with app.run_test() as pilot:
+        first = asyncio.ensure_future(app._start_engine(starting))
+        await until(pilot, lambda: started, "the first is on its way")
+        first.cancel()  # as a screen does whose action is asked for again
+        await app._start_engine(starting)
+        go_on.set()
+        await until(pilot, lambda: app.problems, "the first has come to its end")
+        assert len(started) == 1
+        await app._start_engine(starting)
+        assert len(started) == 2
 
 
 async def test_resuming_a_run_that_is_gone_says_so() -> None:

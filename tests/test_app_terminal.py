@@ -130,6 +130,31 @@ def test_resizing_keeps_the_app_whole(folder: Path, monkeypatch: pytest.MonkeyPa
     assert app.leave() == 0
 
 
+@pytest.mark.parametrize("code", [0, 1], ids=["saved", "given-up"])
+def test_the_recipe_can_be_edited_in_ones_own_editor(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    script = folder / "editor.sh"
+    script.write_text('read -p "in the editor" line\necho "seed: $line" >> "$1"\nexit ' + str(code) + "\n")
+    (folder / "train.yml").write_text("model: {base: starter}\ndata: {train: starter}\n")
+    monkeypatch.setenv("EDITOR", f"bash {script}")
+    monkeypatch.delenv("VISUAL", raising=False)
+    app = AppTerminal()
+    app.wait_to_see("recent runs")
+    app.press(b"4")
+    app.wait_to_see("train: starter")
+    app.press(b"E")
+    until(lambda: b"in the editor" in app.output, "the editor has the terminal")
+    app.press(b"12\n")
+    app.wait_to_see(*(["changed", "seed: 12"] if code == 0 else ["ended with code 1"]))
+    assert "seed" not in (folder / "train.yml").read_text()  # saving stays with the app
+    app.press(CTRL_Q)
+    if code == 0:
+        app.wait_to_see("Leave ft?")
+        app.press(b"y")
+    assert app.leave() == 0
+
+
 def test_copying_goes_through_the_terminal_also_over_ssh(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,8 +11,8 @@ import torch
 import transformers
 from transformers.modeling_utils import AttentionInterface
 
-from engine.backends.torch import memory
 from engine.backends.torch.weights import dense
+from engine.hardware.memory import is_exhaustion
 from tests.training import Job
 
 
@@ -62,9 +62,9 @@ def test_running_out_of_memory_is_known_by_every_allocator_s_words() -> None:
         "MPS backend out of memory",
         "DefaultCPUAllocator: can't allocate memory",
     ):
-        assert memory.is_exhaustion(RuntimeError(text))
-    assert memory.is_exhaustion(MemoryError())
-    assert not memory.is_exhaustion(RuntimeError("shapes do not match"))
+        assert is_exhaustion(RuntimeError(text))
+    assert is_exhaustion(MemoryError())
+    assert not is_exhaustion(RuntimeError("shapes do not match"))
 
 
 def test_a_layer_in_8_bits_is_close_to_what_it_was(tiny_model: Path, tmp_path: Path) -> None:

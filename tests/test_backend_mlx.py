@@ -12,6 +12,7 @@ import peft
 import pytest
 import torch
 import transformers
+from mlx import nn
 from mlx.utils import tree_flatten
 
 from engine.backends import load_backend
@@ -20,6 +21,7 @@ from engine.backends.mlx import loss as head
 from engine.backends.mlx.backend import MlxBackend
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError, ModelError
+from tests.tiny import make_family
 from tests.training import Job, batch_of, interrupt_at_second
 
 ROWS = [[3, 40, 50, 60, 70, 80], [3, 91, 92, 93, 94, 95, 96, 97, 98, 99], [3, 33, 44]]
@@ -303,6 +305,50 @@ def test_targets_that_the_model_lacks_are_named(job: Job) -> None:
     job.config = adapted(job.config, target_modules=("wq",))
     with pytest.raises(ConfigError, match="wq"):
         mlx(job)
+
+
+@pytest.fixture
+def mixture(tiny_model: Path, tmp_path: Path) -> Path:
+    """A tiny Qwen3-MoE: a dense layer, and one of four experts."""
+    settings = {
+        "head_dim": 16, "moe_intermediate_size": 32, "num_experts": 4, "num_experts_per_tok": 2,
+        "mlp_only_layers": [0],
+    }  # fmt: skip
+    return make_family(tmp_path / "mixture", tiny_model, "Qwen3Moe", settings)
+
+
+@pytest.mark.parametrize("quantization", ["none", "4bit"])
+def test_a_mixture_learns_beside_its_experts(mixture: Path, tmp_path: Path, quantization: str) -> None:
+    backend = mlx(
+        Job.make(mixture, tmp_path, model={"quantization": quantization}), gradient_checkpointing=True
+    )
+    losses = [backend.train_step(BATCHES, 2e-2, step, quiet).loss_sum for step in range(12)]
+    assert losses[-1] < 0.95 * losses[0]
+    names = {path.split(".")[-2] for path in backend.trained}
+    assert names == {"q_proj", "k_proj", "v_proj", "o_proj"}
+    router = backend.model.layers[1].mlp.gate
+    assert type(router) is nn.Linear, "what routes to experts is held as it is"
+
+
+@pytest.mark.parametrize("targets", [["q_proj", "gate_proj", "up_proj", "down_proj"], ["gate"]])
+def test_experts_that_are_named_are_refused(mixture: Path, tmp_path: Path, targets: list[str]) -> None:
+    job = Job.make(mixture, tmp_path)
+    job.config = adapted(job.config, target_modules=targets)
+    with pytest.raises(ConfigError, match=rf"{targets[-1]} .* mixture's experts.* does not train with MLX"):
+        mlx(job)
+
+
+def test_an_adapter_of_experts_is_refused(mixture: Path, tmp_path: Path) -> None:
+    targets = ["q_proj", "gate_proj", "up_proj", "down_proj"]
+    job = Job.make(mixture, tmp_path, adapter={"target_modules": targets, "dropout": 0.0})
+    job.backend().save_weights(tmp_path / "adapter")
+    with pytest.raises(ModelError, match="mixture's experts"):
+        mlx(job, adapter=tmp_path / "adapter")
+
+
+def test_a_mixture_is_not_trained_whole_where_mlx_holds_it_otherwise(mixture: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"switch_mlp.* unlike transformers"):
+        mlx(Job.make(mixture, tmp_path, adapter={"type": "none"}))
 
 
 def test_a_folder_that_does_not_load_says_so(job: Job, tmp_path: Path) -> None:

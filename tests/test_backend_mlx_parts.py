@@ -5,15 +5,30 @@ import inspect
 import mlx.core as mx
 import numpy as np
 import pytest
+import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.backends.mlx import memory
+from engine.backends.mlx import families, memory
 from engine.backends.mlx.attention import Segments
 from engine.backends.mlx.layout import lay_out, rounded
+from engine.hardware.memory import is_exhaustion
 from tests.training import batch_of
 
 Lengths = st.lists(st.integers(2, 90), min_size=1, max_size=9)
+
+
+@pytest.mark.parametrize("family", ["Gemma2", "Mistral", "Mixtral", "Phi3", "Starcoder2"])
+def test_the_layers_that_slide_are_those_of_transformers(family: str) -> None:
+    settings = {"num_hidden_layers": 5, "sliding_window": 8, "pad_token_id": 0}
+    config = getattr(transformers, f"{family}Config")(**settings)
+    about = {"model_type": config.model_type, **settings}
+    wanted = getattr(config, "layer_types", None) or ["sliding_attention"] * 5
+    assert families.windows_of(about) == tuple(8 if kind == "sliding_attention" else None for kind in wanted)
+    assert families.windows_of({**about, "layer_types": ["full_attention"] * 5}).count(8) == (
+        0 if family == "Gemma2" else 5
+    )
+    assert families.windows_of({**about, "sliding_window": None}) == ()
 
 
 def test_lengths_are_rounded_to_a_few() -> None:
@@ -63,10 +78,16 @@ def test_running_out_is_known_by_what_mlx_says() -> None:
     buffer = (
         "Command buffer execution failed: Insufficient Memory (kIOGPUCommandBufferCallbackErrorOutOfMemory)"
     )
-    assert all(
-        memory.is_exhaustion(RuntimeError(text)) for text in (metal, buffer, "[malloc] Unable to allocate 9")
-    )
-    assert not memory.is_exhaustion(RuntimeError("[matmul] shapes do not match"))
+    assert all(is_exhaustion(RuntimeError(text)) for text in (metal, buffer, "[malloc] Unable to allocate 9"))
+    assert not is_exhaustion(RuntimeError("[matmul] shapes do not match"))
+
+
+@pytest.mark.skipif(mx.metal.is_available(), reason="on Apple's GPU there is a cache, within bounds")
+def test_on_a_cpu_freed_blocks_go_back_at_once() -> None:
+    mx.set_cache_limit(1 << 25)
+    memory.set_limits(1 << 30)
+    mx.eval(mx.zeros((1 << 20,)) + 1)
+    assert mx.get_cache_memory() == 0
 
 
 def test_what_is_called_on_apples_gpu_alone_is_there() -> None:

@@ -183,6 +183,16 @@ def test_a_fully_trained_model_is_a_model_folder(tiny_model: Path, tmp_path: Pat
     assert (tmp_path / "model" / "tokenizer.json").is_file()
 
 
+@pytest.mark.parametrize("compute", ["fp32", "bf16", "fp16"])
+def test_a_fully_trained_model_answers_while_it_trains(
+    tiny_model: Path, tmp_path: Path, compute: str
+) -> None:
+    backend = Job.make(tiny_model, tmp_path, adapter={"type": "none"}).backend(compute_dtype=compute)
+    backend.train_step(BATCHES, 1e-3, 0, quiet)
+    (answer,) = backend.generate([ROWS[0][:3]], 4, set(), quiet)
+    assert len(answer) == 4
+
+
 def test_the_state_comes_back_to_the_bit(job: Job, tmp_path: Path) -> None:
     first = job.backend()
     first.train_step(BATCHES, 1e-2, 0, quiet)

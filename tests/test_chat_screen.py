@@ -13,7 +13,7 @@ from engine.runs.index import Index
 from ft.app import FtApp
 from screens.chat import ChatScreen
 from screens.conversation import Answer, Side
-from screens.talkers import talkers
+from screens.talkers import newest, talkers
 from tests.app_pilot import freeze
 from tests.chat_pilot import Seen, chat_screen
 from tests.run_fixtures import make_run
@@ -211,6 +211,15 @@ async def test_what_went_wrong_stands_where_the_answer_would(asked: Log) -> None
         await seen.said(0, "trained", Answer(state="failed", problem="There is no run.\n  Start one."))
         assert "✗ There is no run." in seen.text()
         assert asked[-1][1] == "base"
+
+
+def test_a_run_that_was_stopped_before_its_first_step_is_not_the_first_to_talk_to(ft_home: Path) -> None:
+    for run_id, steps in (("20260102-000000-began", 0), ("20260101-000000-trained", 5)):
+        run = make_run(run_id, steps=steps)
+        (run.folder / "adapter").mkdir(exist_ok=True)
+    found = newest(Index().refresh())
+    assert found is not None
+    assert found.run_id == "20260101-000000-trained"
 
 
 def test_models_to_talk_to_are_listed_newest_first(runs: None) -> None:

@@ -1,32 +1,59 @@
 """Answers to held-out questions: scored against the file's, with progress told while they are written."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from engine.runs.events import Eval, Phase
+from engine.backends.torch.backend import TorchBackend
+from engine.runs.events import Eval, Phase, Warned
 from tests.training import Job
 
 pytestmark = pytest.mark.slow
 
 
+def learning_the_fox(model: Path, folder: Path) -> Job:
+    """A run that looks before and after whether it has learned its one answer."""
+    rows = folder / "fox.jsonl"
+    rows.write_text((json.dumps({"prompt": "Who jumps?", "completion": "fox"}) + "\n") * 8)
+    return Job.make(
+        model,
+        folder,
+        data={"train": str(rows), "validation": {"path": str(rows)}},
+        adapter={"type": "none"},
+        training={"max_steps": 30, "learning_rate": 1e-2, "precision": "bf16"},
+        evaluation={"every": 30, "metrics": ["exact_match"], "samples": []},
+    )
+
+
 def test_a_learned_answer_is_an_exact_match_and_its_progress_is_told(
     tiny_model: Path, tmp_path: Path
 ) -> None:
-    rows = tmp_path / "fox.jsonl"
-    rows.write_text((json.dumps({"prompt": "Who jumps?", "completion": "fox"}) + "\n") * 8)
-    job = Job.make(
-        tiny_model,
-        tmp_path,
-        data={"train": str(rows), "validation": {"path": str(rows)}},
-        adapter={"type": "none"},
-        training={"max_steps": 30, "learning_rate": 1e-2},
-        evaluation={"every": 30, "metrics": ["exact_match"], "samples": []},
-    )
+    job = learning_the_fox(tiny_model, tmp_path)
     assert job.train() == "completed"
     events = list(job.run.events())
     scores = [event.metrics["exact_match"] for event in events if isinstance(event, Eval)]
     assert scores == [0.0, 1.0]
     told = [event.done for event in events if isinstance(event, Phase) and event.total == 8]
     assert any(done is not None and 0 < done < 8 for done in told), "before the whole batch is answered"
+
+
+def test_answers_that_do_not_fit_into_memory_are_given_fewer_at_once(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = TorchBackend.generate
+
+    def generate(self: TorchBackend, prompts: Sequence[Sequence[int]], *rest: Any) -> list[list[int]]:
+        if len(prompts) > 8 // 2:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+        return whole(self, prompts, *rest)
+
+    monkeypatch.setattr(TorchBackend, "generate", generate)
+    job = learning_the_fox(tiny_model, tmp_path)
+    assert job.train() == "completed"
+    events = list(job.run.events())
+    assert [event.metrics["exact_match"] for event in events if isinstance(event, Eval)] == [0.0, 1.0]
+    warnings = [event.message for event in events if isinstance(event, Warned)]
+    assert any("going on with 4 answers at once" in message for message in warnings)

@@ -22,6 +22,19 @@ def test_a_child_with_the_preload_has_mimalloc_in_it() -> None:
 
 
 @linux
+def test_under_a_ulimit_no_address_space_is_kept_back() -> None:
+    """Else a gigabyte of it is gone before the first library is loaded."""
+    code = (
+        "import resource, subprocess, sys; resource.setrlimit(resource.RLIMIT_AS, (12 * 10**8,) * 2); "
+        "import os; from engine.hardware.allocator import preload; "
+        "child = [sys.executable, '-c', 'import mmap; mmap.mmap(-1, 5 * 10**8)']; "
+        "sys.exit(subprocess.call(child, env=os.environ | preload()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@linux
 def test_what_the_person_preloads_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LD_PRELOAD", "/opt/theirs.so")
     assert preload()["LD_PRELOAD"].endswith(" /opt/theirs.so")

@@ -39,6 +39,13 @@ async def listed(pilot: Pilot[Any], count: int) -> OptionList:
     return options
 
 
+def test_a_folder_that_cannot_be_read_is_listed_as_damaged_as_in_runs() -> None:
+    run = make_run("20260528-123456-orders", end=None)
+    run.events_file.unlink()
+    run.events_file.mkdir()
+    assert row(Index().refresh()[0], 60, NOW).startswith("! damaged")
+
+
 # The one next thing
 
 

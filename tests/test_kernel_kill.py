@@ -47,7 +47,7 @@ def test_a_run_killed_for_memory_goes_on_smaller_by_itself(
         steps=1,
         model={"max_seq_length": LENGTH},
         data={"train": "long.jsonl", "validation": 0},
-        training={"effective_batch_size": ROWS, "batch_size": ROWS, "max_steps": 1},
+        training={"effective_batch_size": ROWS, "batch_size": ROWS, "max_steps": 1, "precision": "fp32"},
         evaluation={"samples": []},
     )
     words = " ".join(["fox robot tea"] * 300)

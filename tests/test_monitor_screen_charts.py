@@ -48,6 +48,28 @@ async def test_the_chosen_chart_is_zoomed_moved_inspected_and_set_back(ft_home: 
         assert app.monitor.chart.id == "memory"
 
 
+async def test_one_cursor_goes_through_all_charts(ft_home: Path) -> None:
+    make_run(RUN, steps=100)
+    app = StillApp(run=RUN)
+    async with app.run_test(size=SIZE) as pilot:
+        await all_read(pilot)
+        charts = [chart for chart in app.monitor.charts if chart.display and chart.lines]
+        await pilot.press("i", "left", "left", "left")
+        at = charts[0].cursor
+        await until(pilot, lambda: at is not None and {chart.cursor for chart in charts} == {at})
+        await pilot.press("v", "v", "right")  # the learning rate's leads it from where it is
+        await until(pilot, lambda: {chart.cursor for chart in charts} == {app.monitor.chart.cursor})
+        assert at is not None
+        assert app.monitor.chart.cursor is not None
+        assert app.monitor.chart.cursor > at
+        charts[0].zoom(8)
+        charts[0].pan(-4)
+        await pilot.press("left")
+        await until(pilot, lambda: charts[0].cursor is None)  # out of sight there
+        await pilot.press("i")
+        await until(pilot, lambda: {chart.cursor for chart in charts} == {None})
+
+
 async def test_zooming_into_an_old_part_of_a_long_run_shows_each_of_its_steps(ft_home: Path) -> None:
     run = make_run(RUN, steps=0, end=None)
     with run.events_file.open("ab") as out:

@@ -1,36 +1,49 @@
 """A step that runs out of memory is done again in smaller pieces; the effective batch and the run stay whole."""
 
+import json
 import os
+import re
 import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-from engine.runs.events import Step, Warned
+from engine.errors import OutOfMemoryError
+from engine.runs.events import Started, Step, Warned
 from engine.runs.run import Run
+from engine.training import checkpoints
+from tests.terminal import FT
 from tests.training import Job
 
 pytestmark = pytest.mark.slow
+linux = pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS is not enforced elsewhere")
 ROOM = 48 << 20
 """What the limited process may take beyond the loaded model: too little for a whole step at once."""
 
 
-def limited_training(model: Path, folder: Path) -> None:
-    """In a child: load, then allow little more memory than there is in use, then train."""
+def limited_training(model: Path, folder: Path, validation: float, room: int) -> None:
+    """In a child: load, then allow `room` bytes more than there are in use, then train."""
     words = " ".join(["fox robot tea"] * 40)
     job = Job.make(
         model,
         folder,
-        data={"train": str(rows_of(folder, words)), "validation": 0.0},
+        data={"train": str(rows_of(folder, words)), "validation": validation},
         model={"max_seq_length": 128},
-        training={"effective_batch_size": 64, "batch_size": 64, "max_steps": 2, "epochs": 1},
+        training={
+            "effective_batch_size": 64,
+            "batch_size": 64,
+            "max_steps": 2,
+            "epochs": 1,
+            "precision": "fp32",  # in bf16, oneDNN alone needs more than the room that is left
+        },
         evaluation={"samples": []},
     )
     job.backend()  # once, so that what is loaded but once lies under the limit
-    limit = psutil.Process().memory_info().vms + ROOM
+    limit = psutil.Process().memory_info().vms + room
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     print(job.run.folder, flush=True)
     assert job.train() == "completed"
@@ -42,14 +55,14 @@ def rows_of(folder: Path, words: str) -> Path:
     return path
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS is not enforced elsewhere")
-def test_a_step_without_enough_memory_is_done_again_in_halves(tiny_model: Path, tmp_path: Path) -> None:
+def in_a_child(model: Path, folder: Path, validation: float, room: int) -> tuple[list[str], list[Step]]:
+    """The warnings and steps of a training in little memory."""
     code = (
         "import sys; from pathlib import Path; from tests.test_out_of_memory import limited_training; "
-        "limited_training(Path(sys.argv[1]), Path(sys.argv[2]))"
+        "limited_training(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4]))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tiny_model), str(tmp_path)],
+        [sys.executable, "-c", code, *map(str, (model, folder, validation, room))],
         cwd=Path(__file__).parents[1],
         env=os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},
         capture_output=True,
@@ -59,7 +72,155 @@ def test_a_step_without_enough_memory_is_done_again_in_halves(tiny_model: Path, 
     assert done.returncode == 0, done.stderr
     events = list(Run(Path(done.stdout.split()[0])).events())
     warnings = [event.message for event in events if isinstance(event, Warned)]
+    return warnings, [event for event in events if isinstance(event, Step)]
+
+
+@linux
+def test_a_step_without_enough_memory_is_done_again_in_halves(tiny_model: Path, tmp_path: Path) -> None:
+    warnings, steps = in_a_child(tiny_model, tmp_path, 0.0, ROOM)
     assert any("Out of memory at step 0" in message and "stays 64" in message for message in warnings)
-    steps = [event for event in events if isinstance(event, Step)]
     assert [event.step for event in steps] == [1, 2]
     assert all(event.tokens == 64 * 128 for event in steps), "every step still learns from its whole batch"
+
+
+@linux
+def test_an_evaluation_without_enough_memory_is_done_again_in_halves(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    warnings, steps = in_a_child(tiny_model, tmp_path, 0.5, ROOM // 3)
+    assert any("Out of memory while evaluating at step 0" in message for message in warnings)
+    assert [event.tokens for event in steps] == [64 * 128] * 2
+
+
+LONG = 448
+FITS = 8
+"""Rows of the long ones, of which the limited engine has memory for one micro-batch; for twice as many it has not."""
+SPARE = 90 << 20
+PLENTY = 64 << 30
+
+
+def ft_train(
+    model: Path, folder: Path, rows: int, at_once: int, limit: int, backend: str = "mlx"
+) -> tuple[int, str, int]:
+    """`ft train` under a `ulimit -v`, a step of short rows and then one of long rows, of `rows` each.
+
+    Returns the exit code, what it wrote to stderr, and the most address space that one of its processes had.
+    """
+    folder.mkdir()
+    texts = [f"{n} {rest}" for rest in ("fox", "fox robot tea " * 300) for n in range(rows)]
+    (folder / "rows.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    recipe = {
+        "seed": 3,  # begins with the short rows: there is a checkpoint when the long ones come
+        "backend": backend,
+        "model": {"base": str(model), "max_seq_length": LONG},
+        "data": {"train": "rows.jsonl", "validation": 0},
+        "adapter": {"rank": 4},
+        "training": {"max_steps": 2, "effective_batch_size": rows, "batch_size": at_once},
+        "evaluation": {"samples": []},
+        "checkpoints": {"every": 1},
+    }
+    (folder / "train.yml").write_text(json.dumps(recipe))
+    command = [*FT, "train", str(folder / "train.yml"), "--plain", "--run-dir", str(folder / "run")]
+    with (folder / "stderr").open("wb") as stderr:
+        train = psutil.Popen(
+            command,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+            stdout=stderr,
+            stderr=stderr,
+        )
+        most = 0
+        while train.poll() is None:
+            most = max(most, *map(peak_of, [train.pid, *children_of(train)]))
+            time.sleep(0.02)
+    return train.returncode, (folder / "stderr").read_text(), most
+
+
+def children_of(process: psutil.Process) -> list[int]:
+    try:
+        return [child.pid for child in process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def peak_of(pid: int) -> int:
+    """Most bytes of address space that a process has had; 0 where it is gone."""
+    try:
+        found = re.search(r"VmPeak:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    except OSError:
+        return 0
+    return int(found[1]) << 10 if found else 0
+
+
+def told(folder: Path) -> tuple[dict[int, float], list[str], list[int | None]]:
+    """Losses by step, the warnings of restarts, and the steps that engines began from."""
+    events = list(Run(folder / "run").events())
+    losses = {event.step: event.loss for event in events if isinstance(event, Step)}
+    restarts = [e.message for e in events if isinstance(e, Warned) and "starts again" in e.message]
+    return losses, restarts, [event.resumed_from for event in events if isinstance(event, Started)]
+
+
+@pytest.fixture(scope="module")
+def unlimited(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    """A run with memory enough, and a limit under which an engine can do no more than it did."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FT_HOME", str(tmp_path_factory.mktemp("home")))
+        folder = tmp_path_factory.mktemp("unlimited") / "run"
+        code, said, most = ft_train(tiny_model, folder, 2 * FITS, FITS, PLENTY)
+    assert code == 0, said
+    return folder, most + SPARE
+
+
+def assert_only_a_message(said: str) -> None:
+    assert "for want of memory" in said or "ran out of memory" in said
+    assert "the plan predicted" in said
+    assert "ft train --resume" in said
+    assert 'File "' not in said, "no traceback"
+
+
+@linux
+def test_mlx_that_dies_for_want_of_memory_goes_on_smaller_to_the_same_loss(
+    tiny_model: Path, tmp_path: Path, unlimited: tuple[Path, int]
+) -> None:
+    reference, limit = unlimited
+    folder = tmp_path / "limited"
+    code, said, _ = ft_train(tiny_model, folder, 2 * FITS, 2 * FITS, limit)
+    assert code == 0, said
+    losses, restarts, starts = told(folder)
+    assert starts == [None, 1], "from the checkpoint of the step that went well"
+    assert len(restarts) == 1
+    assert re.search(r"was ended by SIG\w+ at step 1, for want of memory", restarts[0])
+    assert re.search(r"It held \d+ MB at most; the plan predicted \d+ MB", restarts[0])
+    assert f"a micro-batch of at most {FITS} rows" in restarts[0]
+    assert losses == pytest.approx(told(reference)[0], rel=1e-4)
+
+
+@linux
+def test_mlx_that_dies_each_time_is_started_twice_again_and_keeps_its_checkpoint(
+    tiny_model: Path, tmp_path: Path, unlimited: tuple[Path, int]
+) -> None:
+    folder = tmp_path / "hopeless"
+    code, said, _ = ft_train(tiny_model, folder, 8 * FITS, 8 * FITS, unlimited[1])
+    assert code == OutOfMemoryError.exit_code, said
+    assert "for want of memory" in said
+    assert_only_a_message(said)
+    _, restarts, starts = told(folder)
+    assert starts == [None, 1, 1]
+    assert len(restarts) == 2
+    kept = checkpoints.latest(folder / "run")
+    assert kept is not None
+    assert checkpoints.step_of(kept) == 1
+
+
+@linux
+@pytest.mark.parametrize("backend", ["mlx", "peft"])
+def test_an_engine_that_cannot_load_is_not_started_again(
+    tiny_model: Path, tmp_path: Path, backend: str
+) -> None:
+    """In this room the one raises, and the other is ended by a signal."""
+    folder = tmp_path / "limited"
+    code, said, _ = ft_train(tiny_model, folder, FITS, FITS, 600_000_000, backend)
+    assert code == OutOfMemoryError.exit_code, said
+    assert "while loading" in said
+    assert_only_a_message(said)
+    assert told(folder)[1:] == ([], [None])

@@ -16,6 +16,8 @@ from engine.backends import load_backend
 from engine.backends.base import Backend
 from engine.data.batching import micro_batches
 from engine.data.prepare import prepare
+from engine.models.adapters import trained_parameters
+from engine.models.sizing import shape_of
 from tests.tiny import make_family
 from tests.training import Job, batch_of
 
@@ -34,6 +36,13 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "mistral, a window shorter than a row": ("Mistral", {"sliding_window": 8}),
     "qwen3, normed queries": ("Qwen3", {"head_dim": 16}),
+    "gemma2, every other layer slides": (
+        "Gemma2",
+        {
+            "head_dim": 16, "sliding_window": 8, "query_pre_attn_scalar": 16, "attn_logit_softcapping": 2.0,
+            "final_logit_softcapping": 1.0,
+        },
+    ),
     "gemma3, local and global layers": (
         "Gemma3Text",
         {
@@ -44,12 +53,20 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "phi3, fused, with a window": ("Phi3", {"pad_token_id": 0, "sliding_window": 8}),
     "gpt2, learned positions": ("GPT2", {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}),
     "smollm3, with and without rotation": ("SmolLM3", {"pad_token_id": 0, "no_rope_layers": [1, 0]}),
+    "qwen3 moe, a dense layer and one of experts": (
+        "Qwen3Moe",
+        {
+            "head_dim": 16, "moe_intermediate_size": 16, "num_experts": 4, "num_experts_per_tok": 2,
+            "mlp_only_layers": [0], "norm_topk_prob": True,
+        },
+    ),
+    "mixtral, experts": ("Mixtral", {"num_local_experts": 4}),
 }  # fmt: skip
 PADDED_ONLY = ("gpt2, learned positions",)
 """A position learned by heart cannot start again within a row."""
 
 
-def both(job: Job, folder: Path | None = None, **changes: Any) -> tuple[Backend, Backend]:
+def both(job: Job, folder: Path | None = None, **changes: Any) -> tuple[Any, Any]:
     """The torch and the MLX backend of a job in fp32, packing where the model allows it."""
     plan = replace(job.plan, weights_dtype="fp32", compute_dtype="fp32", packing=True, **changes)
     torch_side = load_backend(plan, job.config, folder or job.model)
@@ -98,6 +115,9 @@ def test_a_family_trains_and_answers_alike(family: tuple[str, Path], tmp_path: P
     job = Job.make(folder, tmp_path, adapter={"dropout": 0.0})
     ours, theirs = both(job)[::-1]
     assert ours.packs == (name not in PADDED_ONLY)
+    adapter = sum(value.size for value in ours.trained.values())
+    assert adapter == trained_parameters(shape_of(folder), job.config.adapter)
+    assert adapter == sum(value.numel() for value in theirs.trained.values())
     for step, packed in enumerate((False, ours.packs and theirs.packs, False, False)):
         batch = [batch_of(ROWS, packed)]
         one, other = (backend.train_step(batch, 1e-2, step, lambda: None) for backend in (ours, theirs))

@@ -11,7 +11,7 @@ from engine.capabilities import BackendName
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError, FtError, MachineError
 from engine.hardware.probe import Machine
-from engine.models.sizing import ModelShape, decoder
+from engine.models.sizing import Linear, ModelShape, decoder
 from engine.plan import Plan, make_plan
 from engine.planning.backends import choose
 from engine.planning.comparison import Comparison, compare
@@ -46,7 +46,7 @@ def plan(machine: Machine, config: TrainConfig, shape: ModelShape = LLAMA) -> Pl
 
 
 def compared(machine: Machine, config: TrainConfig, shape: ModelShape = LLAMA) -> Comparison:
-    return compare(config, machine, shape.architecture, lambda changed: plan(machine, changed, shape))
+    return compare(config, machine, shape, lambda changed: plan(machine, changed, shape))
 
 
 # What auto takes
@@ -74,6 +74,25 @@ def test_a_model_that_mlx_lm_does_not_know_goes_to_peft_and_the_plan_says_so() -
     settled = plan(MAC, recipe(), decoder("phi3", CONFIG))
     assert settled.backend == "peft"
     assert "no code for models of the kind phi3" in settled.reasons["backend"]
+
+
+def test_experts_that_are_named_go_to_peft_and_the_plan_says_so() -> None:
+    experts = (
+        Linear("gate_proj", 512, 2816, 32),
+        Linear("up_proj", 512, 2816, 32),
+        Linear("down_proj", 1408, 512, 32),
+    )
+    mixture = dataclasses.replace(LLAMA, linears=LLAMA.linears[:4], experts=experts)
+    assert plan(MAC, recipe(), mixture).backend == "mlx"
+    named = recipe(adapter={"target_modules": ["q_proj", "gate_proj", "up_proj", "down_proj"]})
+    settled = plan(MAC, named, mixture)
+    assert settled.backend == "peft"
+    assert "gate_proj, up_proj, down_proj are a mixture's experts" in settled.reasons["backend"]
+    columns = {column.backend: column for column in compared(MAC, named, mixture).columns}
+    assert columns["mlx"].keys["adapter.target_modules"].support == "refused"
+    assert columns["peft"].picked
+    with pytest.raises(ConfigError, match="experts, which ft does not train with MLX"):
+        plan(MAC, named.model_copy(update={"backend": "mlx"}), mixture)
 
 
 def test_a_key_that_mlx_refuses_goes_to_peft_and_the_plan_says_so() -> None:

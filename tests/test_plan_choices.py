@@ -103,8 +103,8 @@ def test_every_choice_has_a_reason() -> None:
         reasons = plan(machine).reasons
         assert all(reasons.values())
         assert reasons.keys() >= {
-            "backend", "precision", "quantization", "attention", "packing", "batch", "checkpointing", "steps",
-            "time", "memory",
+            "backend", "precision", "quantization", "attention", "packing", "batch", "checkpointing",
+            "steps", "time", "memory",
         }  # fmt: skip
 
 
@@ -112,3 +112,36 @@ def test_what_the_plan_chooses_is_what_the_backend_can_do() -> None:
     for machine in (CPU, CUDA, MPS):
         able = CAPABILITIES["peft", machine.device]
         assert plan(machine).compute_dtype in able.precisions
+
+
+LIGER = dataclasses.replace(CUDA, packages={**CUDA.packages, "liger_kernel": "0.8.5"})
+
+
+@pytest.mark.parametrize(
+    ("machine", "sections", "kernels", "why"),
+    [
+        (LIGER, {}, "liger", "is installed"),
+        (LIGER, {"model": {"quantization": "4bit"}}, "liger", "is installed"),
+        (CUDA, {}, "own", "pip install 'ft-studio[liger]'"),
+        (LIGER, {"adapter": {"type": "none"}}, "own", "gradient of the output's weights"),
+        (LIGER, {"adapter": {"type": "prompt"}}, "own", "virtual tokens"),
+        (dataclasses.replace(LIGER, device="cpu"), {}, "own", ""),
+        (dataclasses.replace(MPS, packages=LIGER.packages), {}, "own", ""),
+    ],
+)
+def test_liger_s_kernels_are_used_where_they_fit_and_the_plan_says_why(
+    machine: Machine, sections: dict[str, Any], kernels: str, why: str
+) -> None:
+    settled = plan(machine, **sections)
+    assert settled.kernels == kernels
+    assert why in settled.reasons.get("kernels", "")
+    assert ("kernels" in settled.reasons) == bool(why)
+
+
+def test_the_chunk_of_liger_s_loss_is_in_the_plan() -> None:
+    settled = plan(LIGER, lengths=[1000] * 64)
+    trained = 8000 * 0.4 * 1.5  # 8 rows at once; UNEVEN
+    assert settled.micro_batch_tokens == 8192
+    # 49152 / 576 is 85.3: chunks of a 86th of the trained tokens, rounded up to a power of two, in bf16
+    assert trained / 86 < 64
+    assert settled.memory.logits == 64 * 49152 * 2

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.hardware.monitor import Monitor
 from engine.hardware.pressure import Level, Pressure, of_linux, of_macos, pressure
 from engine.runs.events import Warned
 from engine.training.pressure import PressureWatch
@@ -63,6 +64,7 @@ def test_this_machine_tells_its_pressure() -> None:
     found = pressure()
     assert found is not None
     assert "of the last 10 s" in found.evidence
+    assert Monitor().sample().pressure in ("normal", "warning", "critical")
 
 
 def told(levels: list[tuple[float, Level]]) -> list[float]:

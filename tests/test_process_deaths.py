@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from engine.config.load import load_text
-from engine.deaths import MEMORY_EXIT, Witness, examine, is_memory_failure
-from engine.errors import MachineError, TrainingError
+from engine.deaths import MEMORY_EXIT, Witness, examine
+from engine.errors import MachineError, ModelError, TrainingError
 from engine.hardware import allocator
+from engine.hardware.memory import is_exhaustion
 from engine.process import outcome
 from engine.runs import events as ev
 from engine.runs.run import Run
@@ -48,7 +49,7 @@ def test_what_counts_as_running_out_of_memory(
     assert death is not None
     assert death.memory is memory
     assert f"ft train --resume {run.id}" in death.hint
-    assert logged in death.hint
+    assert (str(run.log) if memory else logged) in death.hint
 
 
 STARVED = """
@@ -95,6 +96,11 @@ def test_an_engine_that_said_why_is_not_examined(run: Run) -> None:
     assert examine(run, 3, since=0) is None
 
 
+def raised_from(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "memory"),
     [
@@ -102,12 +108,31 @@ def test_an_engine_that_said_why_is_not_examined(run: Run) -> None:
         (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"), True),
         (RuntimeError("CUDA out of memory"), True),
         (OSError(12, "Cannot allocate memory"), True),
+        (raised_from(ModelError("it does not load"), OSError(12, "Cannot allocate memory")), True),
+        (raised_from(ModelError("it does not load"), OSError(2, "No such file")), False),
+        (RuntimeError("Resource temporarily unavailable"), False),
         (RuntimeError("shapes do not match"), False),
         (ValueError("out of memory"), False),
     ],
 )
 def test_which_exceptions_say_that_memory_ran_out(error: Exception, memory: bool) -> None:
-    assert is_memory_failure(error) is memory
+    assert is_exhaustion(error) is memory
+
+
+@pytest.mark.parametrize(
+    ("phase", "told", "loaded"),
+    [
+        ("loading", "SIGKILL while loading,", False),
+        ("training", "SIGKILL at step 0,", True),
+        ("evaluating", "SIGKILL while evaluating at step 0,", True),
+    ],
+)
+def test_a_death_is_told_with_what_the_engine_did(run: Run, phase: str, told: str, loaded: bool) -> None:
+    run.emit(ev.Phase(name=phase))
+    death = examine(run, -signal.SIGKILL, since=0, witness=Witness(peak_bytes=97))
+    assert death is not None
+    assert told in death.message
+    assert death.loaded is loaded
 
 
 def test_a_dead_engine_is_an_error_with_the_end_of_its_log(run: Run) -> None:

@@ -122,7 +122,7 @@ TEXTS = {
     "maybe": (
         GOOD + "training: {gradient_checkpointing: maybe}\n",
         "3:36",
-        "it has to be auto or true or false",
+        "it has to be auto or offload or true or false",
     ),
     "a section as a word": (GOOD + "adapter: lora\n", "3:10", "it has to be a mapping with type, rank"),
     "a section as a list": (GOOD + "training: [a]\n", "3:11", "a list is not allowed"),

@@ -1,6 +1,8 @@
 """Plans while somebody types are those of `ft plan`, whatever was planned before them."""
 
 import json
+import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 from engine.config.load import load_text
 from engine.data.prepare import sample
 from engine.errors import DataError
+from engine.hardware.probe import Machine
 from engine.planning.live import Planner
 from engine.planning.look import look
 from tests.app_pilot import MACHINE
@@ -63,3 +66,26 @@ def test_a_length_that_leaves_nothing_is_an_error_each_time_and_the_next_one_is_
         with pytest.raises(DataError, match="nothing left to train"):
             planner.plan(short, recipe)
     assert planner.plan(recipe.read_text(), recipe).longest > 16
+
+
+def test_a_plan_does_not_wait_for_the_machine_to_be_looked_at_again_and_the_next_one_knows_it(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planner, text, looked = Planner(), recipe.read_text(), threading.Event()
+    smaller = replace(MACHINE, available_bytes=8_000_000_000)
+
+    def slow() -> Machine:
+        looked.wait(60)
+        return smaller
+
+    planner.plan(text, recipe)
+    monkeypatch.setattr("engine.planning.live.MACHINE_S", 0.0)
+    monkeypatch.setattr("engine.planning.live.probe", slow)
+    before = planner.plan(text, recipe)
+    looked.set()
+    assert planner._probing is not None
+    planner._probing.join(60)
+    assert planner.plan(text, recipe).limit_bytes < before.limit_bytes
+    monkeypatch.setattr("engine.planning.live.probe", lambda: MACHINE)
+    monkeypatch.setattr("engine.planning.live.OLD_S", 0.0)
+    assert planner.plan(text, recipe) == before  # what is too old is not planned with

@@ -33,6 +33,16 @@ def unbroken(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
         return job
 
 
+def test_the_engine_s_process_does_without_torch(tiny_model: Path, tmp_path: Path) -> None:
+    job = Job.make(tiny_model, tmp_path, backend="mlx", training={"max_steps": 1}, evaluation={"samples": []})
+    code = (
+        f"import sys; from engine.worker import main; sys.argv = ['engine.worker', {str(job.run.folder)!r}]\n"
+        "print(main(), bool(sys.modules.get('torch')), 'mlx_lm' in sys.modules)"
+    )
+    said = subprocess.check_output([sys.executable, "-P", "-c", code], text=True, stderr=subprocess.DEVNULL)
+    assert said.split()[-3:] == ["0", "False", "True"]
+
+
 def losses(job: Job) -> dict[tuple[str, int], float]:
     """Training and validation losses by step; what a resumed run does again counts once."""
     found = {("step", e.step): e.loss for e in job.run.events() if isinstance(e, Step)}

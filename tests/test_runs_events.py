@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from engine.runs import events as ev
 from engine.runs import log
+from engine.runs.run import Run
 from engine.runs.state import current, fold, last_word
 
 
@@ -228,3 +229,37 @@ def test_the_last_word_is_that_of_the_last_engine() -> None:
     stopped = ev.Finished(reason="stopped", step=1)
     assert last_word([ALL[0], stopped]) == stopped
     assert last_word([ALL[0], stopped, ALL[0]]) is None
+
+
+def test_where_a_long_run_stands_and_its_evaluations_are_told_without_decoding_each_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, decoded = Run(tmp_path), []
+    told = [
+        ev.Started(run="r", pid=1),
+        *(step(n) for n in range(1, 401)),
+        ev.Eval(step=400, loss=2.0, perplexity=7.4),
+    ]
+    told += [*(step(n) for n in range(401, 601)), ev.Eval(step=600, loss=1.0, perplexity=2.7)]
+    told += [
+        ev.Started(run="r", pid=2, resumed_from=500),
+        *(step(n) for n in range(501, 1001)),
+        ev.Eval(step=1000, loss=1.5, perplexity=4.5),
+    ]
+    run.events_file.write_bytes(b"".join(map(ev.encode, told)))
+    expected = [event for event in current(run.events()) if isinstance(event, ev.Eval)]
+
+    def counted(line: bytes) -> ev.Event | None:
+        decoded.append(line)
+        return ev.decode(line)
+
+    monkeypatch.setattr(log, "decode", counted)
+    assert run.evaluations() == expected
+    assert [event.step for event in expected] == [400, 1000]
+    assert len(decoded) == 5
+    assert run.state() == fold(run.events(), alive=False)
+
+
+def test_a_run_without_events_waits_to_start(tmp_path: Path) -> None:
+    assert Run(tmp_path).state().status == "queued"
+    assert Run(tmp_path).evaluations() == []

@@ -80,13 +80,15 @@ class Seen:
 
 
 @asynccontextmanager
-async def runs_screen(expected: int, size: tuple[int, int] = (120, 36)) -> AsyncIterator[Seen]:
+async def runs_screen(
+    expected: int, size: tuple[int, int] = (120, 36), listed: int | None = None
+) -> AsyncIterator[Seen]:
     watched = Watched()
     async with watched.run_test(size=size) as pilot:
         seen = Seen(watched, pilot)
         await seen.until(lambda: isinstance(watched.screen_stack[0], RunsScreen))
         await seen.until(lambda: len(watched.runs) == expected)
-        await seen.until(lambda: len(seen.screen.table.rows) == expected)
+        await seen.until(lambda: len(seen.screen.table.rows) == (expected if listed is None else listed))
         yield seen
 
 
@@ -116,6 +118,20 @@ async def test_typing_a_filter_narrows_the_list_and_escape_brings_it_back(three_
         assert seen.screen.table.has_focus
         await seen.press("escape")
         assert len(seen.names()) == 3
+
+
+async def test_filter_and_order_are_as_they_were_left(three_runs: list[Run]) -> None:
+    async with runs_screen(3) as seen:
+        await seen.type("tag:sql")
+        await seen.press("enter", "o")
+        left = seen.names()
+        assert len(left) < 3
+    async with runs_screen(3, listed=len(left)) as seen:
+        assert seen.names() == left
+        assert "by best" in seen.text("#count")
+        await seen.press("escape")
+    async with runs_screen(3) as seen:
+        assert seen.screen.filter.value == ""
 
 
 async def test_a_mistake_in_the_filter_is_pointed_at_and_the_list_stays(three_runs: list[Run]) -> None:

@@ -1,6 +1,8 @@
 """What a trained run answers: `ft generate`, `ft chat`, the warm service, and the Python API."""
 
 import json
+import os
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,10 +13,10 @@ import pytest
 import ft as api
 from engine.client import Client
 from engine.data.types import Message
-from engine.errors import ConfigError, DataError, TrainingError
+from engine.errors import ConfigError, DataError, OutOfMemoryError, TrainingError
 from engine.runs import events as ev
 from engine.runs.run import Run
-from tests.terminal import ft, write_recipe
+from tests.terminal import FT, ft, write_recipe
 
 ASK = [Message("user", "number 3")]
 
@@ -106,6 +108,31 @@ def test_a_service_that_dies_is_reported_with_the_end_of_its_log(tmp_path: Path)
         client._child.kill()
         client._child.wait()
         with pytest.raises(TrainingError, match="ended"):
+            list(client.generate(Run(tmp_path), ASK))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS is not enforced elsewhere")
+def test_an_answer_without_enough_memory_is_told_as_that(trained: Run) -> None:
+    limit = 800_000_000
+    done = subprocess.run(
+        [*FT, "generate", str(trained.folder), "--prompt", "number 3"],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == OutOfMemoryError.exit_code, done.stderr
+    assert "not enough memory" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_service_that_dies_for_want_of_memory_is_told_as_that(tmp_path: Path) -> None:
+    with Client(tmp_path / "service.log") as client:
+        (tmp_path / "service.log").write_text("memory allocation of 320000 bytes failed\n")
+        client._child.kill()
+        with pytest.raises(OutOfMemoryError, match="run out of memory"):
             list(client.generate(Run(tmp_path), ASK))
 
 

@@ -51,9 +51,11 @@ def checkpoint_errors(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def check_trained(saved: Iterable[str], trained: Iterable[str], folder: Path) -> None:
+def check_trained(
+    saved: Iterable[str], trained: Iterable[str], folder: Path, prefix: str = "weight."
+) -> None:
     """Raise CheckpointError where the names of a checkpoint's tensors are not those of the weights that are trained."""
-    if {name.removeprefix("weight.") for name in saved if name.startswith("weight.")} != set(trained):
+    if {name.removeprefix(prefix) for name in saved if name.startswith(prefix)} != set(trained):
         raise CheckpointError(
             f"{folder}: the checkpoint holds other weights than this recipe trains",
             "resume with the recipe that the run was started with",

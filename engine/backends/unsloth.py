@@ -20,11 +20,12 @@ from unsloth import FastLanguageModel  # noqa: I001 - before torch, see above
 
 import peft
 
-from engine.backends.torch.adapters import draw_start, settings
+from engine.backends.torch.adapters import settings, start
 from engine.backends.torch.backend import TorchBackend
 from engine.backends.torch.model import DTYPES
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError, ModelError
+from engine.hardware.memory import is_exhaustion
 from engine.plan import Plan
 
 
@@ -75,7 +76,9 @@ def _base(plan: Plan, config: TrainConfig, folder: Path, checkpointing: str | bo
             fix_tokenizer=False,
             local_files_only=True,
         )
-    except (OSError, ValueError, KeyError, ImportError, NotImplementedError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and is_exhaustion(error):
+            raise
         raise ModelError(
             f"{folder}: Unsloth does not load the model: {error}",
             "check that the folder is complete (`ft models show`), or use backend: peft",
@@ -102,5 +105,5 @@ def _with_lora(model: Any, config: TrainConfig, checkpointing: str | bool) -> An
             f"adapter.target_modules: {error}",
             "use all-linear, or names of linear layers as `ft models show` lists them",
         ) from error
-    draw_start(model, config.seed)
+    start(model, config.adapter, config.seed)
     return model

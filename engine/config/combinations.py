@@ -87,7 +87,7 @@ def _adapter(config: "TrainConfig") -> list[str]:
             f"data.packing: {adapter.type} puts its virtual tokens in front of a row, so every row holds one "
             "example; use packing: auto"
         )
-    if adapter.type == "prefix" and config.training.gradient_checkpointing is True:
+    if adapter.type == "prefix" and config.training.gradient_checkpointing in (True, "offload"):
         found.append(
             "training.gradient_checkpointing: prefix comes into the layers by the cache, which a layer that "
             "is computed again does not have; use gradient_checkpointing: auto"

@@ -10,7 +10,18 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from engine.config.adapters import Adapter
 from engine.config.combinations import impossible
 from engine.config.names import BackendKey, FormatKey, TemplateKey
-from engine.config.values import NO, Auto, AutoSwitch, PositiveInt, Section, Switch, Text, Whole, pattern
+from engine.config.values import (
+    NO,
+    Auto,
+    AutoSwitch,
+    Checkpointing,
+    PositiveInt,
+    Section,
+    Switch,
+    Text,
+    Whole,
+    pattern,
+)
 
 
 def _share_or_off(value: Any) -> Any:
@@ -162,8 +173,8 @@ class Training(Section):
     """AdamW, its state in fp32 or in 8 bits (bitsandbytes); `paged` moves it to the host where a GPU runs short."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """Number format of weights and arithmetic; the adapter stays fp32."""
-    gradient_checkpointing: AutoSwitch = "auto"
-    """Recompute activations in the backward pass: less memory, a third to a half more arithmetic."""
+    gradient_checkpointing: Checkpointing = "auto"
+    """Recompute activations: less memory, a third to a half more arithmetic; `offload` keeps inputs on the host."""
 
 
 class Evaluation(Section):

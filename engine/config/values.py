@@ -24,6 +24,7 @@ Whole = BeforeValidator(_whole)
 PositiveInt = Annotated[int, Field(gt=0), Whole]
 Switch = Annotated[bool, BeforeValidator(_switch)]
 AutoSwitch = Annotated[Auto | bool, BeforeValidator(_switch)]
+Checkpointing = Annotated[Literal["auto", "offload"] | bool, BeforeValidator(_switch)]
 Text = Annotated[str, Field(min_length=1)]
 
 

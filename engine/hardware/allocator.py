@@ -10,6 +10,8 @@ import os
 import sys
 from pathlib import Path
 
+from engine.hardware.memory import address_space_limit
+
 PACKAGE, LIBRARY = "cmeel-mimalloc", "libmimalloc.so"
 
 
@@ -28,5 +30,9 @@ def preload() -> dict[str, str]:
         if path.is_file():
             libraries = " ".join(filter(None, [str(path), os.environ.get("LD_PRELOAD")]))
             # MLX ends by a segmentation fault where an allocation fails; with this, the log says why.
-            return {"LD_PRELOAD": libraries, "MIMALLOC_SHOW_ERRORS": "1"}
+            settings = {"LD_PRELOAD": libraries, "MIMALLOC_SHOW_ERRORS": "1"}
+            if address_space_limit() is not None:
+                # mimalloc reserves 1 GiB of addresses at a time, which under `ulimit -v` are gone for all else.
+                settings["MIMALLOC_ARENA_RESERVE"] = "0"
+            return settings
     return {}

@@ -1,4 +1,7 @@
-"""How much memory this process may really use: a container's or a shell's limit is the machine's limit."""
+"""How much memory this process may really use, and how running out of it looks.
+
+A container's or a shell's limit is the machine's limit.
+"""
 
 import resource
 from collections.abc import Iterator
@@ -8,6 +11,28 @@ import psutil
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_GROUP = Path("/proc/self/cgroup")
+SIGNS = (
+    "out of memory",
+    "outofmemory",
+    "not enough memory",
+    "allocate memory",
+    "memory allocation of",
+    "unable to allocate",
+    "insufficient memory",
+    "bad_alloc",
+    "bad allocation",
+    "[metal::malloc]",
+)
+"""Parts, in small letters, of what says that memory ran out: the C library, C++ and Rust; torch on a CPU, CUDA and MPS;
+MLX on a CPU, Metal's allocator, and a command buffer of it that failed."""
+LIMITED_SIGNS = (
+    "failed to map segment",
+    "resource temporarily unavailable",
+    "can't start new thread",
+    "could not create a primitive",
+)
+"""What has other causes too, and counts only under `ulimit -v`: no room for a library, for a thread's stack, or for the
+code that oneDNN makes for a product."""
 
 
 def memory() -> tuple[int, int]:
@@ -16,10 +41,44 @@ def memory() -> tuple[int, int]:
     total, available = int(system.total), int(system.available)
     for limit, used in group_limits(OWN_GROUP, CGROUPS):
         total, available = min(total, limit), min(available, max(limit - used, 0))
-    address_space = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if address_space != resource.RLIM_INFINITY:
-        total, available = min(total, address_space), min(available, address_space)
+    address_space = address_space_limit()
+    if address_space is not None:
+        left = max(address_space - int(psutil.Process().memory_info().vms), 0)
+        total, available = min(total, address_space), min(available, left)
     return total, available
+
+
+def address_space_limit() -> int | None:
+    """Bytes of address space that this process may have (`ulimit -v`), which children inherit; None without a limit."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def says_exhaustion(text: str) -> bool:
+    """Whether a message or a log says that memory ran out."""
+    text = text.lower()
+    return any(sign in text for sign in SIGNS)
+
+
+def is_exhaustion(error: BaseException) -> bool:
+    """Whether an exception, or the one that it was raised from, says that memory ran out.
+
+    torch on a CPU and MLX raise a plain RuntimeError. What other errors say may be a person's own text.
+    """
+    if isinstance(error, MemoryError):
+        return True
+    told_by = (
+        isinstance(error, RuntimeError | OSError | ImportError) or type(error).__name__ == "SafetensorError"
+    )
+    if told_by and says_exhaustion(str(error)):
+        return True
+    if (
+        told_by
+        and address_space_limit() is not None
+        and any(sign in str(error).lower() for sign in LIMITED_SIGNS)
+    ):
+        return True
+    return error.__cause__ is not None and is_exhaustion(error.__cause__)
 
 
 def group_limits(own_group: Path, root: Path) -> Iterator[tuple[int, int]]:

@@ -10,6 +10,7 @@ from engine import paths
 from engine.hardware.apple import Apple, is_apple_silicon
 from engine.hardware.memory import memory
 from engine.hardware.nvidia import Nvidia
+from engine.hardware.pressure import pressure
 from engine.hardware.sample import Gpu as Gpu
 from engine.hardware.sample import Sample as Sample
 
@@ -47,7 +48,7 @@ class Monitor:
             swap_total=swap[1] if swap else None,
             wired=getattr(system, "wired", None),
             compressed=apple.compressed if apple else None,
-            pressure=apple.pressure if apple else None,
+            pressure=apple.pressure if apple else _pressure(),
             temperature=cpu_temperature(),
             power=apple.power if apple else None,
             disk_free=_disk_free(),
@@ -64,6 +65,11 @@ class Monitor:
         if self._engine is None or self._engine.pid != pid:
             self._engine = EngineUse(pid)
         return self._engine.read()
+
+
+def _pressure() -> str | None:
+    found = pressure()
+    return found.level.name.lower() if found else None
 
 
 class CpuUse:

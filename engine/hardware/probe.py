@@ -21,10 +21,12 @@ PACKAGES = (
     "peft",
     "bitsandbytes",
     "flash_attn",
+    "liger_kernel",
     "unsloth",
     "mlx",
     "mlx_lm",
     "mlx_cpu",
+    "mlx_train_perf",
 )
 """Packages whose presence changes a plan."""
 BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
@@ -55,6 +57,8 @@ class Machine:
     """FLOP/s that finished runs reached here, by `engine.hardware.speed.key`."""
     mlx_architectures: frozenset[str] = frozenset()
     """Kinds of models (`model_type`) that the installed mlx-lm has code for."""
+    mlx_verified: frozenset[str] = frozenset()
+    """Versions of MLX that the installed mlx-train-perf has verified its kernels for."""
 
 
 def probe() -> Machine:
@@ -85,6 +89,7 @@ def probe() -> Machine:
         packages=packages,
         flops=speed.known(),
         mlx_architectures=mlx_architectures(),
+        mlx_verified=mlx_verified(),
     )
 
 
@@ -114,6 +119,17 @@ def mlx_architectures() -> frozenset[str]:
     )
     shared = ast.literal_eval(table[1]) if table else {}
     return frozenset(own | {kind for kind, module in shared.items() if module in own})
+
+
+def mlx_verified() -> frozenset[str]:
+    """Versions of MLX on mlx-train-perf's own list, read from its folder without importing it."""
+    spec = importlib.util.find_spec("mlx_train_perf")
+    if spec is None or spec.origin is None:
+        return frozenset()
+    file = Path(spec.origin).with_name("_compat.py")
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    found = re.search(r"^VERIFIED_MLX_VERSIONS\b[^=]*=[^{]*(\{[^}]*\})", text, re.MULTILINE)
+    return frozenset(ast.literal_eval(found[1])) if found else frozenset()
 
 
 def torch_has_cuda() -> bool:

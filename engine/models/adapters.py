@@ -11,6 +11,8 @@ from engine.models.sizing import Linear, ModelShape
 
 BLOCK_SIZES: Mapping[str, int] = {"oft": 32, "boft": 4}
 """PEFT's own, where the recipe leaves it open."""
+EXPERTS = ("gate", "router", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3")
+"""Names that in a mixture mean its experts and what routes to them: PEFT takes them so, whatever else has the name."""
 
 
 def trained_parameters(shape: ModelShape, adapter: Adapter) -> int:

@@ -70,6 +70,12 @@ def _changes(config: TrainConfig) -> Iterator[tuple[str, TrainConfig]]:
         yield "batch_size: 1", _with(config, "training", batch_size=1)
     if config.training.gradient_checkpointing is False:
         yield "gradient_checkpointing: true", _with(config, "training", gradient_checkpointing=True)
+    if isinstance(config.training.gradient_checkpointing, bool):
+        yield "gradient_checkpointing: offload", _with(config, "training", gradient_checkpointing="offload")
+    eight = "optimizer: adamw_8bit", _with(config, "training", optimizer="adamw_8bit")
+    fp32_moments = config.training.optimizer == "adamw"
+    if fp32_moments and config.adapter.type == "none":
+        yield eight
     while length // 2 >= SHORTEST:
         length //= 2
         yield f"max_seq_length: {length}", _with(config, "model", max_seq_length=length)
@@ -79,6 +85,8 @@ def _changes(config: TrainConfig) -> Iterator[tuple[str, TrainConfig]]:
         if config.model.quantization == "none":
             yield "quantization: 8bit", _with(config, "model", quantization="8bit")
         yield "quantization: 4bit", _with(config, "model", quantization="4bit")
+    if fp32_moments and config.adapter.type != "none":  # an adapter's are small
+        yield eight
     if config.adapter.type == "lora" and config.adapter.rank > SMALLEST_RANK:
         yield f"rank: {SMALLEST_RANK}", _with(config, "adapter", rank=SMALLEST_RANK)
 

@@ -1,6 +1,7 @@
 """Which backend trains: the one asked for, or the first that can here; and why not the others."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine import plugins
@@ -8,6 +9,7 @@ from engine.capabilities import BackendName, Device, plugin
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError, FtError, MachineError
 from engine.hardware.probe import Machine
+from engine.models.sizing import ModelShape
 from engine.planning.translation import refusal
 
 NEEDS: dict[BackendName, tuple[tuple[str, ...], str]] = {
@@ -50,18 +52,18 @@ class Chosen:
     """The note, and why none of the others."""
 
 
-def choose(machine: Machine, config: TrainConfig | None = None, architecture: str | None = None) -> Chosen:
-    """Settle the backend for a recipe and a model of the kind `architecture` (config.json's `model_type`).
+def choose(machine: Machine, config: TrainConfig | None = None, shape: ModelShape | None = None) -> Chosen:
+    """Settle the backend for a recipe and a model.
 
     Raises MachineError where the backend is not installed; ConfigError where it refuses a key of the recipe,
     or was asked for by name and does not know the model.
     """
     if config is not None and config.backend != "auto":
-        one = _standing(config.backend, machine, config, architecture)
+        one = _standing(config.backend, machine, config, shape)
         if one.problem is not None:
             raise one.problem
         return Chosen(one.backend, one.device, one.note, f"{one.note}, as train.yml asks")
-    found = [_standing(backend, machine, config, architecture) for backend in NEEDS]
+    found = [_standing(backend, machine, config, shape) for backend in NEEDS]
     passed_over: list[str] = []
     for one in found:
         against = one.unasked or (one.problem.message.rstrip(".") if one.problem else "")
@@ -74,29 +76,31 @@ def choose(machine: Machine, config: TrainConfig | None = None, architecture: st
 
 
 def standings(
-    machine: Machine, config: TrainConfig | None = None, architecture: str | None = None
+    machine: Machine, config: TrainConfig | None = None, shape: ModelShape | None = None
 ) -> list[Standing]:
     """Every backend that a recipe can name, in the order in which `auto` tries them; other packages' last.
 
-    Without a recipe or a kind of model, nothing that depends on it speaks against a backend.
+    Without a recipe or a model, nothing that depends on it speaks against a backend.
     """
     return [
-        _standing(backend, machine, config, architecture)
+        _standing(backend, machine, config, shape)
         for backend in (*NEEDS, *plugins.installed(plugins.BACKENDS))
     ]
 
 
 def _standing(
-    backend: BackendName, machine: Machine, config: TrainConfig | None, architecture: str | None
+    backend: BackendName, machine: Machine, config: TrainConfig | None, shape: ModelShape | None
 ) -> Standing:
     if backend not in NEEDS:
         return _brought(backend, machine, config)
     device, note, unasked = _place(backend, machine)
     problem: FtError | None = missing(backend, machine)
-    if problem is None and architecture is not None:
-        problem = unknown(backend, machine, architecture)
+    if problem is None and shape is not None:
+        problem = unknown(backend, machine, shape.architecture)
     if problem is None and config is not None:
         problem = refusal(config, backend, dataclasses.replace(machine, device=device))
+    if problem is None and config is not None and shape is not None:
+        problem = untrained(backend, config, shape)
     return Standing(backend, device, note, problem, unasked)
 
 
@@ -143,6 +147,21 @@ def unknown(backend: BackendName, machine: Machine, architecture: str) -> Config
     return ConfigError(
         f"backend: mlx-lm {version} has no code for models of the kind {architecture}",
         "Use backend: peft, which takes what transformers knows, or a newer mlx-lm.",
+    )
+
+
+def untrained(backend: BackendName, config: TrainConfig, shape: ModelShape) -> ConfigError | None:
+    """Why the backend cannot train the layers that the recipe names."""
+    named = config.adapter.target_modules
+    experts = [] if isinstance(named, str) else [one.name for one in shape.experts if one.name in named]
+    return experts_refused(experts) if backend == "mlx" and experts else None
+
+
+def experts_refused(names: Sequence[str]) -> ConfigError:
+    """What to raise where a recipe for MLX names a mixture's experts."""
+    return ConfigError(
+        f"adapter.target_modules: {', '.join(names)} are a mixture's experts, which ft does not train with MLX",
+        "Use backend: peft, or leave them out.",
     )
 
 

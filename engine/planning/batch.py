@@ -4,14 +4,16 @@ import dataclasses
 import itertools
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+from engine.capabilities import capability
 from engine.config.schema import TrainConfig
 from engine.models.sizing import ModelShape
 from engine.planning import memory, mlx_memory
 from engine.planning.choices import Lengths
-from engine.planning.limits import COMFORT
+from engine.planning.limits import COMFORT, gigabytes
 from engine.planning.memory import Load, MemoryPlan
 
 FAST_TOKENS = {"cpu": 1024, "mps": 4096, "cuda": 8192}
@@ -37,48 +39,77 @@ class MicroBatch:
     load: Load
     memory: MemoryPlan
     reasons: dict[str, str]
+    hosted: int = 0
+    """Bytes that wait in host memory, beside `memory`, which is the device's."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """Bytes that there are for training: on the device that trains, and in the host's memory beside it."""
+
+    device: int
+    host: int
 
 
 def settle(
-    config: TrainConfig, shape: ModelShape, load: Load, lengths: Lengths, packed: bool, limit: int, caps: Caps
+    config: TrainConfig, shape: ModelShape, load: Load, lengths: Lengths, packed: bool, room: Room, caps: Caps
 ) -> MicroBatch:
     """Choose rows, tokens and checkpointing, as far as the recipe leaves them open.
 
-    `load` is complete but for `tokens`, `longest` and `checkpointing`. Tried in the order of speed: without
-    checkpointing first, each from the fastest micro-batch down; where nothing fits, the smallest is taken.
+    `load` is complete but for `tokens`, `longest`, `checkpointing` and `offloading`. Tried in the order of speed:
+    without checkpointing first, each from the fastest micro-batch down; where nothing fits, the smallest is taken.
     """
     rows, budgets, why = _micro_batches(config, load, int(lengths.max()), caps)
-    asked = config.training.gradient_checkpointing
-    off = "as train.yml says"
-    if asked == "auto" and config.adapter.type == "prefix":
-        asked, off = False, "off: a layer that is computed again would not have the prefix"
     tried = []
-    for checkpointing, tokens in itertools.product((False, True) if asked == "auto" else (asked,), budgets):
+    for way, tokens in itertools.product(_ways(config, load), budgets):
         full = dataclasses.replace(
             load,
             tokens=worst_tokens(lengths, rows, tokens, packed),
             longest=int(lengths.max()),
-            checkpointing=checkpointing,
+            checkpointing=way is not False,
+            offloading=way == "offload",
         )
         predict = mlx_memory.predict if load.backend == "mlx" else memory.predict
-        tried.append(MicroBatch(rows, tokens, full, predict(shape, full), {}))
-        if tried[-1].memory.peak_bytes <= COMFORT * limit:
+        hosted = memory.hosted_bytes(shape, full)
+        tried.append(MicroBatch(rows, tokens, full, predict(shape, full), {}, hosted))
+        if fits := tried[-1].memory.peak_bytes <= COMFORT * room.device and hosted <= COMFORT * room.host:
             break
-    fits = tried[-1].memory.peak_bytes <= COMFORT * limit
     chosen = tried[-1] if fits else min(tried, key=lambda one: one.memory.peak_bytes)
     if chosen.tokens < budgets[0]:
-        more = "more would not fit" if fits else "not even this fits"
-        why = f"at most {chosen.tokens} tokens at once: {more}"
-    checkpointing_why = off
+        why = f"at most {chosen.tokens} tokens at once: {'more would not fit' if fits else 'not even this fits'}"
+    reasons = {"batch": why, "checkpointing": _checkpointing_reason(config, chosen, room)}
+    return dataclasses.replace(chosen, reasons=reasons)
+
+
+def _ways(config: TrainConfig, load: Load) -> tuple[bool | Literal["offload"], ...]:
+    """The kinds of checkpointing to try, the fastest first."""
+    asked = config.training.gradient_checkpointing
+    ours = load.backend == "peft" and capability(load.backend, load.device).offloads
+    if asked == "auto":
+        if config.adapter.type == "prefix":
+            return (False,)
+        return (False, True, "offload") if ours else (False, True)
+    return (True,) if asked == "offload" and not ours else (asked,)  # Unsloth's own offloads by itself
+
+
+def _checkpointing_reason(config: TrainConfig, chosen: MicroBatch, room: Room) -> str:
+    asked, load = config.training.gradient_checkpointing, chosen.load
     # Full training takes three passes and an adapter two (`planning.speed`); recomputing is one more.
     more = "a third more arithmetic" if load.rank == 0 else "half as much arithmetic again"
-    if asked == "auto":
-        checkpointing_why = (
-            f"on: without it no micro-batch fits; {more}"
-            if chosen.load.checkpointing
-            else f"off: it fits without, and recomputing would take {more}"
-        )
-    return dataclasses.replace(chosen, reasons={"batch": why, "checkpointing": checkpointing_why})
+    if asked != "auto":
+        why = "as train.yml says"
+    elif load.checkpointing:
+        why = f"on: without it no micro-batch fits; {more}"
+    elif config.adapter.type == "prefix":
+        why = "off: a layer that is computed again would not have the prefix"
+    else:
+        why = f"off: it fits without, and recomputing would take {more}"
+    if not load.offloading:
+        return why
+    waits = f"the layers' inputs wait in {gigabytes(chosen.hosted)} of pinned host memory"
+    if chosen.hosted > room.host:
+        return f"{why}; {waits}, of which {gigabytes(room.host)} are to be had"
+    return f"{why}; {waits}" + ("" if asked != "auto" else ", for on the GPU they do not fit either")
 
 
 def _micro_batches(config: TrainConfig, load: Load, longest: int, caps: Caps) -> tuple[int, list[int], str]:

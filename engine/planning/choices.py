@@ -10,6 +10,7 @@ from engine.capabilities import BackendName, Dtype, capability
 from engine.config.adapters import PROMPT_TYPES
 from engine.config.schema import TrainConfig
 from engine.hardware.probe import Machine
+from engine.planning.kernels import Kernels
 from engine.planning.translation import has_bf16
 
 Attention = Literal["sdpa", "flash_attention_2", "eager"]
@@ -113,7 +114,12 @@ def attention(machine: Machine, compute: Dtype, backend: BackendName) -> tuple[A
 
 
 def packing(
-    config: TrainConfig, machine: Machine, backend: BackendName, kind: Attention, padded: float
+    config: TrainConfig,
+    machine: Machine,
+    backend: BackendName,
+    kind: Attention,
+    kernels: Kernels,
+    padded: float,
 ) -> tuple[bool, str]:
     """Whether to lay examples end to end; `padded` is the share of padding that separate rows would have."""
     wanted = config.data.packing
@@ -128,6 +134,11 @@ def packing(
         return (
             True,
             "FlashAttention takes each example's bounds, so a packed row costs nothing and has no padding",
+        )
+    if kernels == "mlx-train-perf":
+        return (
+            True,
+            f"{kernels} takes each example's bounds, so a packed row needs no mask and has no padding",
         )
     if machine.device == "cpu" and backend == "peft":
         return True, "on the CPU attention is computed example by example, so a packed row only saves padding"

@@ -10,8 +10,9 @@ from engine.capabilities import BackendName, Device, Translation, capability
 from engine.config.schema import TrainConfig
 from engine.errors import FtError
 from engine.hardware.probe import Machine
+from engine.models.sizing import ModelShape
 from engine.plan import Plan
-from engine.planning.backends import Standing, choose, standings, unknown
+from engine.planning.backends import Standing, choose, standings, unknown, untrained
 from engine.planning.translation import translations, values
 
 MODEL = "model.base"
@@ -53,25 +54,25 @@ class Comparison:
 
 
 def compare(
-    config: TrainConfig, machine: Machine, architecture: str, settle: Callable[[TrainConfig], Plan]
+    config: TrainConfig, machine: Machine, shape: ModelShape, settle: Callable[[TrainConfig], Plan]
 ) -> Comparison:
     """Hold the recipe against every backend; `settle` plans a recipe for this machine and model."""
     try:
-        picked = choose(machine, config, architecture).backend
+        picked = choose(machine, config, shape).backend
     except FtError:  # each column says why
         picked = None
     columns = tuple(
-        _column(one, config, dataclasses.replace(machine, device=one.device), architecture, settle, picked)
-        for one in standings(machine, config, architecture)
+        _column(one, config, dataclasses.replace(machine, device=one.device), shape, settle, picked)
+        for one in standings(machine, config, shape)
     )
-    return Comparison({MODEL: architecture, **values(config)}, columns)
+    return Comparison({MODEL: shape.architecture, **values(config)}, columns)
 
 
 def _column(
     standing: Standing,
     config: TrainConfig,
     machine: Machine,
-    architecture: str,
+    shape: ModelShape,
     settle: Callable[[TrainConfig], Plan],
     picked: BackendName | None,
 ) -> Column:
@@ -82,8 +83,11 @@ def _column(
         except FtError as error:
             problem = error
     settled = config if plan is None else _settled(config, plan)
-    stranger = unknown(backend, machine, architecture)
-    model = Translation("refused", stranger.message, stranger.hint) if stranger else Translation("direct")
+    of_model = {
+        MODEL: unknown(backend, machine, shape.architecture),
+        "adapter.target_modules": untrained(backend, config, shape),
+    }
+    refused = {key: Translation("refused", why.message, why.hint) for key, why in of_model.items() if why}
     return Column(
         backend,
         standing.device,
@@ -92,8 +96,8 @@ def _column(
         problem.hint if problem else "",
         standing.note,
         standing.unasked,
-        {MODEL: architecture, **values(settled)},
-        {MODEL: model, **translations(settled, backend, machine)},
+        {MODEL: shape.architecture, **values(settled)},
+        {MODEL: Translation("direct"), **translations(settled, backend, machine), **refused},
         capability(backend, standing.device).exact_resume,
         plan,
     )
@@ -101,7 +105,8 @@ def _column(
 
 def _settled(config: TrainConfig, plan: Plan) -> TrainConfig:
     """The recipe with what the plan put in the place of `auto`."""
-    training = {"precision": plan.compute_dtype, "gradient_checkpointing": plan.gradient_checkpointing}
+    recomputing = "offload" if plan.activation_offloading else plan.gradient_checkpointing
+    training = {"precision": plan.compute_dtype, "gradient_checkpointing": recomputing}
     return config.model_copy(
         update={
             "data": config.data.model_copy(update={"packing": plan.packing}),

@@ -14,13 +14,21 @@ def limit_bytes(machine: Machine) -> tuple[int, str]:
     if machine.device == "cuda":
         free = machine.gpu_free_bytes or 0
         return free, f"{gigabytes(free)} of the GPU's {gigabytes(machine.gpu_bytes or 0)} are free now"
-    reserve = max(256 << 20, machine.ram_bytes // 20)
-    ram = max(machine.available_bytes - reserve, 0)
-    kept = f"{gigabytes(reserve)} are left to the system, which else ends the largest process"
+    ram = host_bytes(machine)
+    kept = f"{gigabytes(_reserve(machine))} are left to the system, which else ends the largest process"
     if machine.device == "mps" and machine.gpu_bytes is not None and machine.gpu_bytes <= ram:
         return machine.gpu_bytes, f"{gigabytes(machine.gpu_bytes)} of unified memory may be held by the GPU"
     of_all = f"{gigabytes(machine.available_bytes)} of {gigabytes(machine.ram_bytes)} are available now"
     return ram, f"{of_all}; {kept}"
+
+
+def host_bytes(machine: Machine) -> int:
+    """Bytes of the machine's own memory that the engine may use."""
+    return max(machine.available_bytes - _reserve(machine), 0)
+
+
+def _reserve(machine: Machine) -> int:
+    return max(256 << 20, machine.ram_bytes // 20)
 
 
 def fits(peak: int, limit: int) -> Fits:

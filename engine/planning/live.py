@@ -1,5 +1,7 @@
 """Plans while somebody types: what took long to read is kept until the file that it was read from changes."""
 
+import math
+import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -19,7 +21,9 @@ from engine.plan import Plan, make_plan
 from engine.planning.choices import Lengths
 
 MACHINE_S = 2.0
-"""How long what was seen of the machine holds, its free memory too: looking costs more than the plan itself."""
+"""How long what was seen of the machine is new, its free memory too: looking costs more than the plan itself."""
+OLD_S = 20.0
+"""How long it still holds for one more plan, while it is looked at again for the next."""
 KEPT = 16
 """Looks at data that are kept: a person goes back and forth between a few values."""
 
@@ -51,6 +55,7 @@ class Planner:
 
     def __init__(self) -> None:
         self._machine: tuple[float, Machine] | None = None
+        self._probing: threading.Thread | None = None
         self._shapes: dict[Stamp, ModelShape] = {}
         self._encoder: tuple[object, RowEncoder] | None = None
         self._looks: OrderedDict[tuple[str, int], Look] = OrderedDict()
@@ -76,9 +81,16 @@ class Planner:
 
     def _probed(self) -> Machine:
         now = time.monotonic()
-        if self._machine is None or now - self._machine[0] > MACHINE_S:
+        age = math.inf if self._machine is None else now - self._machine[0]
+        if self._machine is None or age > OLD_S:
             self._machine = now, probe()
+        elif age > MACHINE_S and (self._probing is None or not self._probing.is_alive()):
+            self._probing = threading.Thread(target=self._probe_again, name="probe", daemon=True)
+            self._probing.start()
         return self._machine[1]
+
+    def _probe_again(self) -> None:
+        self._machine = time.monotonic(), probe()
 
     def _encoder_of(self, config: TrainConfig, folder: Path) -> RowEncoder:
         files = [_stamp(file) for file in _tokenizer_files(config, folder)]

@@ -22,7 +22,7 @@ def look(config: TrainConfig) -> Plan:
 def look_at_all(config: TrainConfig) -> Comparison:
     """The same for every backend, side by side."""
     machine, shape, settle = _read(config)
-    return compare(config, machine, shape.architecture, settle)
+    return compare(config, machine, shape, settle)
 
 
 def _read(config: TrainConfig) -> tuple[Machine, ModelShape, Callable[[TrainConfig], Plan]]:

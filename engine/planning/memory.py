@@ -9,6 +9,7 @@ from engine.config.adapters import PROMPT_TYPES, AdapterType
 from engine.models.sizing import ModelShape
 from engine.planning.choices import BYTES
 from engine.planning.kept import KEPT, Kept, matrix_bytes, wide
+from engine.planning.kernels import Kernels
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,10 @@ class Load:
     trained_share: float
     """Share of tokens that the loss counts."""
     checkpointing: bool
+    offloading: bool = False
+    """With checkpointing: the layers' inputs wait in host memory."""
+    kernels: Kernels = "own"
+    """Whose kernels compute the loss; those of mlx-train-perf attend without scores and make it without logits."""
     moment_bytes: int = 4
     """Bytes of each of AdamW's two moments of a trained weight: 1 where bitsandbytes holds them."""
 
@@ -118,16 +123,30 @@ def activation_bytes(shape: ModelShape, load: Load) -> int:
     """What the forward pass keeps for the backward pass, and the largest temporaries beside it.
 
     Every layer keeps `saved_per_token` bytes a token; with checkpointing, its input alone, and one layer
-    at a time is computed again (compare Korthikanti et al. 2022, arXiv:2205.05198, sections 4.1 and 5).
+    at a time is computed again (compare Korthikanti et al. 2022, arXiv:2205.05198, sections 4.1 and 5). Where inputs
+    wait in host memory, that of the layer at work alone is here.
     """
     width = BYTES[load.compute]
     layer = load.tokens * saved_per_token(shape, load)
     inputs = load.tokens * shape.hidden * width
-    kept = inputs * shape.layers + layer if load.checkpointing else layer * shape.layers
+    kept = (
+        layer + inputs * (1 if load.offloading else shape.layers)
+        if load.checkpointing
+        else layer * shape.layers
+    )
     temporary = GATE_TEMPORARIES * load.tokens * shape.intermediate * width
     if own := KEPT.get(load.adapter):
         kept += matrix_bytes(shape, own, load.checkpointing)
     return kept + temporary + widened_weight_bytes(shape, load)
+
+
+def hosted_bytes(shape: ModelShape, load: Load) -> int:
+    """Pinned host memory for what waits there: the inputs of the layers and of the last norm.
+
+    torch takes such memory in blocks of powers of two (`CachingHostAllocator.h`).
+    """
+    block = 1 << (load.tokens * shape.hidden * BYTES[load.compute] - 1).bit_length()
+    return (shape.layers + 1) * block if load.offloading else 0
 
 
 def saved_per_token(shape: ModelShape, load: Load) -> int:
@@ -170,4 +189,15 @@ def logit_bytes(shape: ModelShape, load: Load) -> int:
     if load.adapter in PROMPT_TYPES:
         return math.ceil(shape.vocab * (2 * BYTES[load.compute] * load.tokens + 3 * 4 * trained))
     chunk = min(LOGIT_BYTES, math.ceil(4 * trained * shape.vocab))
+    if load.kernels == "liger":
+        chunk = liger_rows(math.ceil(trained), shape) * shape.vocab * BYTES[load.compute]
     return chunk + (2 * 4 * shape.vocab * shape.hidden if load.rank == 0 else 0)
+
+
+def liger_rows(trained: int, shape: ModelShape) -> int:
+    """Trained tokens in one of Liger's chunks: as many as make its logits about as large as all hidden states.
+
+    `fused_linear_cross_entropy_forward` of liger-kernel: a power of two.
+    """
+    share = math.ceil(trained / math.ceil(shape.vocab / shape.hidden))
+    return min(trained, 1 << max(share - 1, 0).bit_length())

@@ -58,6 +58,12 @@ def _of(key: str, value: str, backend: BackendName, machine: Machine) -> Transla
         "adapter.init": able.inits,
         "model.quantization": able.quantizations,
         "training.precision": ("auto", *able.precisions),
+        "training.gradient_checkpointing": (
+            "auto",
+            "true",
+            "false",
+            *(("offload",) if able.offloads else ()),
+        ),
         "training.optimizer": able.optimizers,
     }
     missing = _missing(key, value, backend, machine)

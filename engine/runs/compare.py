@@ -12,8 +12,8 @@ from engine.runs.summary import RunSummary
 
 Better = Literal["", "left", "right"]
 PLANNED = (
-    *("backend", "device", "compute_dtype", "attention", "gradient_checkpointing"),
-    *("micro_batch_rows", "accumulation", "packing", "examples", "steps"),
+    *("backend", "device", "compute_dtype", "attention", "kernels", "gradient_checkpointing"),
+    *("activation_offloading", "micro_batch_rows", "accumulation", "packing", "examples", "steps"),
 )
 HASH = 12
 """Characters of a fingerprint that are shown."""

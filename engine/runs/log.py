@@ -30,11 +30,17 @@ def append(path: Path, event: Event) -> None:
         os.close(handle)
 
 
-def read(path: Path, following: Callable[[], bool] | None = None, offset: int = 0) -> Iterator[Event]:
+def read(
+    path: Path,
+    following: Callable[[], bool] | None = None,
+    offset: int = 0,
+    without: tuple[bytes, ...] = (),
+) -> Iterator[Event]:
     """The events on file, oldest first; what is no event is skipped, a torn last line is end of file.
 
     With `following`, go on with what is appended for as long as it returns True. `offset` in bytes skips
-    what was there before; it has to be the length of the file at some moment.
+    what was there before; it has to be the length of the file at some moment. Lines that begin as one of
+    `without` are not decoded.
     """
     while True:
         more = following() if following else False  # asked before reading, so that the last lines are seen
@@ -45,7 +51,7 @@ def read(path: Path, following: Callable[[], bool] | None = None, offset: int = 
                     if not line.endswith(b"\n"):
                         break
                     offset += len(line)
-                    event = decode(line)
+                    event = None if line.startswith(without) else decode(line)
                     if event is not None:
                         yield event
         except FileNotFoundError:

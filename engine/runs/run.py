@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import ConfigError
-from engine.runs import lock, log, registry
+from engine.runs import digest, lock, log, registry
 from engine.runs.atomic import write_atomic
 from engine.runs.disk import explaining
-from engine.runs.events import Event
+from engine.runs.events import Eval, Event, Memory, Step, beginning
 from engine.runs.provenance import at_creation
-from engine.runs.state import RunState, fold
+from engine.runs.state import RunState, current, settled
 
 if TYPE_CHECKING:
     from engine.config.load import Recipe
@@ -109,9 +109,20 @@ class Run:
         with explaining():
             log.append(self.events_file, event)
 
-    def events(self, follow: bool = False, since: int = 0) -> Iterator[Event]:
-        """All events from the first, or from a `position`; with `follow`, go on until the engine is gone."""
-        return log.read(self.events_file, self.alive if follow else None, since)
+    def events(
+        self, follow: bool = False, since: int = 0, without: tuple[type[Event], ...] = ()
+    ) -> Iterator[Event]:
+        """All events from the first, or from a `position`; with `follow`, go on until the engine is gone.
+
+        Those of the kinds `without` are passed over without being decoded, which is what reading them costs.
+        """
+        skipped = tuple(beginning(kind) for kind in without)
+        return log.read(self.events_file, self.alive if follow else None, since, skipped)
+
+    def evaluations(self) -> list[Eval]:
+        """The evaluations that hold, oldest first."""
+        events = self.events(without=(Step, Memory))  # of which a long run has a million
+        return [event for event in current(events) if isinstance(event, Eval)]
 
     def position(self) -> int:
         """Where the events written from now on will start, for `events(since=…)`."""
@@ -134,7 +145,11 @@ class Run:
     def state(self) -> RunState:
         """Where the run stands now."""
         alive = self.alive()  # asked first: an engine that ends in between has written its last event
-        return fold(self.events(), alive)
+        try:
+            state = digest.read(self.events_file).state
+        except FileNotFoundError:
+            state = RunState()
+        return settled(state, alive)
 
     def remove(self) -> None:
         """Delete the run. Raises ConfigError where it is training, MachineError where it must stay."""

@@ -1,22 +1,26 @@
 """Look at a run: held-out loss, metrics, sample answers."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from engine.backends.base import Backend
+from engine.backends.base import Backend, MemoryExhausted
 from engine.config.schema import TrainConfig
 from engine.data.tokenizer import Tokenizer
 from engine.data.types import Batch, Dataset, Examples, Message
-from engine.evaluation import exact_match, held_out_loss
-from engine.runs.events import Eval, Sample
+from engine.evaluation import ANSWER_ROWS, exact_match, held_out_loss
+from engine.hardware.memory import is_exhaustion
+from engine.runs.events import Eval, Sample, Warned
+from engine.runs.limits import Limits
 from engine.runs.run import Run
 from engine.training.progress import Progress
 
 Cut = Callable[[Examples, npt.NDArray[np.int64]], list[Batch]]
 """Cuts examples into the micro-batches in force."""
+Shrink = Callable[[Sequence[Batch], MemoryExhausted], None]
+"""Halves the micro-batch in force after these were too large. Raises OutOfMemoryError where it is one example."""
 
 
 class Evaluator:
@@ -24,10 +28,12 @@ class Evaluator:
 
     def __init__(
         self, run: Run, config: TrainConfig, dataset: Dataset, backend: Backend,
-        tokenizer: Tokenizer, cut: Cut, poll: Callable[[int, int], None], check: Callable[[], None],
+        tokenizer: Tokenizer, cut: Cut, shrink: Shrink, poll: Callable[[int, int], None],
+        check: Callable[[], None],
     ) -> None:  # fmt: skip
         self.run, self.config, self.dataset, self.backend = run, config, dataset, backend
-        self.tokenizer, self.cut, self.poll, self.check = tokenizer, cut, poll, check
+        self.tokenizer, self.cut, self.shrink, self.poll, self.check = tokenizer, cut, shrink, poll, check
+        self.answer_rows = min(ANSWER_ROWS, Limits.of(run).micro_batch_rows or ANSWER_ROWS)
 
     def evaluate(self, progress: Progress) -> bool:
         """Evaluate after `progress.step` steps and take the result in; whether it is the best so far.
@@ -53,13 +59,31 @@ class Evaluator:
         rows = self.dataset.validation
         if rows is None or not len(rows):
             return None
-        return held_out_loss(self.backend, self.cut(rows, np.arange(len(rows))), self.poll)
+        while True:
+            batches = self.cut(rows, np.arange(len(rows)))
+            try:
+                return held_out_loss(self.backend, batches, self.poll)
+            except Exception as error:
+                exhausted = _exhausted(error)
+            self.shrink(batches, exhausted)  # only here are the failed pass's frames, and their tensors, gone
 
     def _metrics(self) -> dict[str, float]:
         if "exact_match" not in self.config.evaluation.metrics or not self.dataset.questions:
             return {}
         questions = self.dataset.questions[: self.config.evaluation.max_questions]
-        return {"exact_match": exact_match(self.backend, self.tokenizer, questions, self.poll, self.check)}
+        while True:
+            try:
+                share = exact_match(
+                    self.backend, self.tokenizer, questions, self.poll, self.check, self.answer_rows
+                )
+                return {"exact_match": share}
+            except Exception as error:
+                if self.answer_rows == 1:
+                    raise
+                _exhausted(error)
+            self.answer_rows //= 2
+            note = f"Out of memory while answering: going on with {self.answer_rows} answers at once."
+            self.run.emit(Warned(message=note))
 
     def _samples(self, step: int) -> list[Sample]:
         samples = []
@@ -80,3 +104,10 @@ class Evaluator:
             progress.best_loss, progress.best_step, progress.without_better = loss, progress.step, 0
         else:
             progress.without_better += 1
+
+
+def _exhausted(error: Exception) -> MemoryExhausted:
+    """What an evaluation that ran out of memory said. Raises any other error again."""
+    if not is_exhaustion(error):
+        raise error
+    return MemoryExhausted(str(error))

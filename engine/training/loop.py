@@ -71,7 +71,7 @@ class Loop:
             micro_batch_rows=plan.micro_batch_rows, micro_batch_tokens=plan.micro_batch_tokens
         )
         self.evaluator = Evaluator(
-            run, config, dataset, backend, tokenizer, self._batches, self._poll, self._check
+            run, config, dataset, backend, tokenizer, self._batches, self._shrink, self._poll, self._check
         )
         self.pressure = PressureWatch()
         self.saved_at = -1
@@ -186,9 +186,10 @@ class Loop:
         progress = self.progress
         progress.micro_batch_rows = largest // 2
         progress.micro_batch_tokens = max(1, progress.micro_batch_tokens // 2)
+        looking = " while evaluating" if self.phase == "evaluating" else ""
         self.run.emit(
             Warned(
-                message=f"Out of memory at step {progress.step}: going on with micro-batches of "
+                message=f"Out of memory{looking} at step {progress.step}: going on with micro-batches of "
                 f"{progress.micro_batch_rows} examples; the effective batch stays "
                 f"{self.config.training.effective_batch_size}. {self._memory_then()}",
                 hint=f"Set training.batch_size: {progress.micro_batch_rows} to start there.",

@@ -102,6 +102,7 @@ def choices(plan: Plan) -> list[tuple[str, str, str]]:
         ("precision", arithmetic, why["precision"]),
         ("weights", why["quantization"].split(",")[0], why["quantization"]),
         ("attention", plan.attention, why["attention"]),
+        *([("kernels", plan.kernels, why["kernels"])] if "kernels" in why else []),
         ("packing", "on" if plan.packing else "off", why["packing"]),
         ("micro-batch", f"{plan.micro_batch_rows} rows, {plan.micro_batch_tokens} tokens", why["batch"]),
         (
@@ -109,7 +110,7 @@ def choices(plan: Plan) -> list[tuple[str, str, str]]:
             f"about {plan.accumulation} {pieces}",
             f"{plan.effective_batch_size} examples a step",
         ),
-        ("checkpointing", "on" if plan.gradient_checkpointing else "off", why["checkpointing"]),
+        ("checkpointing", plan.checkpointing, why["checkpointing"]),
         ("steps", str(plan.steps), why["steps"]),
         (
             "tokens",

@@ -13,7 +13,7 @@ from engine.runs.events import Eval
 from engine.runs.filter import FilterError, Predicate, compile_filter
 from engine.runs.index import Index, summary_of
 from engine.runs.run import Run
-from engine.runs.state import RunState, current
+from engine.runs.state import RunState
 from ft import narrate
 from ft.console import out, say
 
@@ -104,7 +104,7 @@ def show(run: RunArgument = None, json: Json = False) -> None:
     """Show where a run stands, what it learned and where its files are."""
     found = Run.open(run)
     state = found.state()
-    evals = [event for event in current(found.events()) if isinstance(event, Eval)]
+    evals = found.evaluations()
     if json:
         body = facts(found, state) | {"tags": summary_of(found).tags}
         body |= {"evaluations": [asdict(event) for event in evals]}

@@ -233,8 +233,7 @@ class Chart(ChartWindow, can_focus=True):
         self._grabbed = None
         self.release_mouse()
         if not dragged and self._frame.width:
-            self.cursor = self._snap(self._x_at(event.x))
-            self.redraw()
+            self.put_cursor(self._snap(self._x_at(event.x)))
 
     def on_click(self, event: events.Click) -> None:
         if event.chain == 2:

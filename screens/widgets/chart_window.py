@@ -28,6 +28,20 @@ class ChartWindow(Widget):
         def can_replace(self, message: Message) -> bool:
             return isinstance(message, ChartWindow.Moved) and message.chart is self.chart
 
+    class Inspected(Message, namespace="chart"):
+        """The cursor stands at `x` now; None: it is gone."""
+
+        def __init__(self, chart: "ChartWindow", x: float | None) -> None:
+            super().__init__()
+            self.chart, self.x = chart, x
+
+        @property
+        def control(self) -> "ChartWindow":
+            return self.chart
+
+        def can_replace(self, message: Message) -> bool:
+            return isinstance(message, ChartWindow.Inspected) and message.chart is self.chart
+
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id, classes=classes)
         self.lines: tuple[Line, ...] = ()
@@ -90,7 +104,19 @@ class ChartWindow(Widget):
     def inspect(self, on: bool | None = None) -> None:
         """Show the cursor, or hide it; None turns it over."""
         on = self.cursor is None if on is None else on
-        self.cursor = None if not on else self._snap(self.view[1] if self.cursor is None else self.cursor)
+        self.put_cursor(None if not on else self._snap(self.view[1] if self.cursor is None else self.cursor))
+
+    def put_cursor(self, x: float | None) -> None:
+        """Inspect there; None: no longer."""
+        changed, self.cursor = x != self.cursor, x
+        self.redraw()
+        if changed:
+            self.post_message(self.Inspected(self, x))
+
+    def follow_cursor(self, x: float | None) -> None:
+        """Show the cursor of another chart, where that part of the axis is in sight here."""
+        x0, x1 = self.view
+        self.cursor = x if x is not None and x0 <= x <= x1 else None
         self.redraw()
 
     def move_cursor(self, columns: int) -> None:
@@ -105,12 +131,11 @@ class ChartWindow(Widget):
         if series and columns and (found - self.cursor) * columns <= 0:
             point = (series.after if columns > 0 else series.before)(self.cursor)
             found = point[0] if point else self.cursor
-        self.cursor = found
         if found < x0:
             self._show(found, found + x1 - x0)
         elif found > x1:
             self._show(found - (x1 - x0), found)
-        self.redraw()
+        self.put_cursor(found)
 
     def _show(self, low: float, high: float) -> None:
         start, end = self.extent

@@ -135,8 +135,10 @@ def _settled(plan: "Plan") -> Iterator[tuple[str, str, str]]:
     trained = plan.trained_tokens_per_epoch / max(plan.tokens_per_epoch, 1)
     yield "backend", f"{plan.backend} on {plan.device}", why.get("backend", "")
     yield "micro-batch", f"{plan.micro_batch_rows} × {plan.accumulation}", why.get("batch", "")
-    yield "checkpointing", "on" if plan.gradient_checkpointing else "off", why.get("checkpointing", "")
+    yield "checkpointing", plan.checkpointing, why.get("checkpointing", "")
     yield "packing", "on" if plan.packing else "off", why.get("packing", "")
+    if "kernels" in why:
+        yield "kernels", plan.kernels, why["kernels"]
     yield "precision", f"{plan.weights_dtype}, computes in {plan.compute_dtype}", why.get("precision", "")
     yield "steps", count(plan.steps), why.get("steps", "")
     yield (

@@ -18,6 +18,7 @@ from textual.strip import Strip
 
 from engine.runs.summary import RunSummary
 from screens import format as show
+from screens.run_row import status_of
 from screens.themes import SERIES
 from screens.widgets.spark import spark
 
@@ -42,11 +43,6 @@ STATUS = {
     "damaged": ("!", "bad"),
 }
 """Symbol and kind of style by status: never the colour alone."""
-
-
-def status_of(run: RunSummary) -> str:
-    """The status as listed: damage that leaves nothing else to say comes first."""
-    return "damaged" if run.damaged and run.state.status == "queued" else run.state.status
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ class Tokens(Vertical):
         yield DataTable[Text | str](id="tokens", cursor_type="row")
         yield Static("", id="verdict", markup=False)
         yield Static(
-            "s sets the chosen one, a one of your own name; so does `ft secrets set NAME`. "
+            "s sets the chosen one, a adds one under a name of your own; so does `ft secrets set NAME`. "
             "Environment variables go before the keyring.",
             classes="note",
         )

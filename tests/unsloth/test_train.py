@@ -1,9 +1,11 @@
 """`ft train` with `backend: unsloth`: the real command, engine process and files; and exact resume through the loop."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+import tokenizers
 from safetensors.numpy import load_file
 
 from engine.runs import events as ev
@@ -68,6 +70,23 @@ def test_both_learn_the_same(runs: dict[str, Run]) -> None:
 
 def test_unsloth_came_in_before_what_it_replaces(runs: dict[str, Run]) -> None:
     log = (runs["unsloth"].folder / "worker.log").read_text()
+    assert "Unsloth" in log
+    assert "should be imported before" not in log
+
+
+def test_it_came_in_first_too_where_transformers_reads_the_tokenizer(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model, model)
+    tokenizers.Tokenizer.from_file(str(model / "tokenizer.json")).model.save(str(model))
+    (model / "tokenizer.json").unlink()
+    about = json.loads((model / "tokenizer_config.json").read_text()) | {"tokenizer_class": "GPT2Tokenizer"}
+    (model / "tokenizer_config.json").write_text(json.dumps(about))
+    home = tmp_path / "home"
+    done = ft("train", recipe(tmp_path / "recipe", model, "unsloth"), FT_HOME=str(home))
+    assert done.returncode == 0, done.stderr
+    log = (next((home / "runs").iterdir()) / "worker.log").read_text()
     assert "Unsloth" in log
     assert "should be imported before" not in log
 

@@ -3,31 +3,32 @@
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
-import numpy.typing as npt
 from mlx import nn
 from mlx.utils import tree_unflatten
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from engine.backends.files import disk_errors, write_json
-from engine.backends.initial import draw_lora_a, scaling
-from engine.backends.mlx import families
+from engine.backends.initial import FROM_WEIGHTS, doubled, scaling
+from engine.backends.mlx import families, start
 from engine.backends.mlx.layers import DoraLinear, Dropout, LoraLinear, inputs_of
+from engine.backends.mlx.start import Values
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError, ModelError
+from engine.models.adapters import EXPERTS
+from engine.planning.backends import experts_refused
 
 PREFIX = "base_model.model."
 """What PEFT puts before a layer's path."""
 CONFIG, WEIGHTS, MLX_WEIGHTS = "adapter_config.json", "adapter_model.safetensors", "adapters.safetensors"
 FILE_NAMES = {"lora_A": "lora_A.weight", "lora_B": "lora_B.weight", "magnitude": "lora_magnitude_vector"}
 """Our parameters, and PEFT's names for them in its file."""
-Values = dict[str, npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,9 @@ class Adapter:
     dora: bool = False
     rank_stabilised: bool = False
     dropout: float = 0.0
+    taken: dict[str, Values] = field(default_factory=dict)
+    """A and B that the start took out of the weights, by layer (PiSSA, OLoRA): W + s (B A - B0 A0) is a plain LoRA of
+    twice the rank on the model as it is published, and saved as one."""
 
     @property
     def scale(self) -> float:
@@ -65,6 +69,8 @@ class Adapter:
                     f"{values['lora_A'].shape[1]} inputs here.",
                     "Use the base model that the adapter was trained on.",
                 )
+            if path in self.taken:
+                start.shift(base, self.taken[path], -self.scale)
             layer = form(base, mx.array(values["lora_A"]), self.scale, drops)
             for name in values.keys() - {"lora_A"}:
                 setattr(layer, name, mx.array(values[name]))
@@ -74,17 +80,26 @@ class Adapter:
         model.update_modules(tree_unflatten(made))
         return drops
 
+    def go_on(self, model: Any, saved: Values) -> "Adapter":
+        """The adapter with the start of a checkpoint (as of `start.flat`) out of the weights in place of its own."""
+        return replace(self, taken=start.retake(model, self.taken, saved, self.scale))
+
     def save(self, trained: dict[str, mx.array], base: Path, folder: Path) -> None:
         """Write the values of `trained` (by path and our name) as PEFT does; the same values give the same bytes."""
         tensors = {}
         for path, value in trained.items():
             layer, _, name = path.rpartition(".")
+            parts, axis = [np.array(value)], 0
+            if name in self.taken.get(layer, {}):
+                sign, axis = (1, 0) if name == "lora_A" else (-1, 1)
+                parts.append(sign * self.taken[layer][name])
             name = f"{families.transformers_name(self.kind, layer)}.{FILE_NAMES[name]}"
-            tensors[PREFIX + name] = np.ascontiguousarray(value)
+            tensors[PREFIX + name] = np.ascontiguousarray(np.concatenate(parts, axis))
         folder.mkdir(parents=True, exist_ok=True)
         with disk_errors():
             save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-        write_json(folder / CONFIG, self._about(base))
+        wide = replace(self, rank=2 * self.rank, alpha=doubled(self.alpha, self.rank_stabilised))
+        write_json(folder / CONFIG, (wide if self.taken else self)._about(base))
 
     def _about(self, base: Path) -> dict[str, Any]:
         """What PEFT needs to rebuild the adapter; all else has PEFT's defaults."""
@@ -106,15 +121,17 @@ class Adapter:
 
 
 def targets_of(model: Any, config: TrainConfig, kind: str, head: str) -> list[str]:
-    """Paths of the layers that the recipe adapts. Raises ConfigError where it names none.
+    """Paths of the layers that the recipe adapts. Raises ConfigError where it names none, or experts.
 
-    `all-linear` means attention and dense MLPs: neither the head nor what routes to experts.
+    `all-linear` leaves out the head, and in a mixture what `EXPERTS` names, as every backend does.
     """
     wanted = config.adapter.target_modules
     linear = [p for p, m in model.named_modules() if isinstance(m, nn.Linear | nn.QuantizedLinear)]
+    taken_for_experts = EXPERTS if _is_mixture(model) else ()
     if wanted == "all-linear":
-        routing = {path.rpartition(".")[0].rpartition(".")[0] for path in _experts(model)}
-        return sorted(p for p in linear if p != head and p.rpartition(".")[0] not in routing)
+        return sorted(p for p in linear if p != head and p.rpartition(".")[2] not in taken_for_experts)
+    if experts := [name for name in wanted if name in taken_for_experts]:
+        raise experts_refused(experts)
     names = tuple(families.mlx_name(kind, name) for name in wanted)
     found = sorted(path for path in linear if path in names or path.endswith(tuple(f".{n}" for n in names)))
     if not found:
@@ -125,23 +142,23 @@ def targets_of(model: Any, config: TrainConfig, kind: str, head: str) -> list[st
     return found
 
 
-def _experts(model: Any) -> list[str]:
+def _is_mixture(model: Any) -> bool:
     from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 
-    kinds = (QuantizedSwitchLinear, SwitchLinear)
-    return [path for path, module in model.named_modules() if isinstance(module, kinds)]
+    return any(isinstance(module, QuantizedSwitchLinear | SwitchLinear) for module in model.modules())
 
 
 def fresh(config: TrainConfig, kind: str, paths: Sequence[str], model: Any) -> Adapter:
-    """A new adapter on the layers at `paths`: A drawn from the recipe's seed, B zero."""
-    wanted, modules = config.adapter, dict(model.named_modules())
+    """A new adapter on the layers at `paths`, as the recipe's `init` and seed start it. Raises ConfigError."""
+    wanted = config.adapter
     named = {families.transformers_name(kind, path): path for path in paths}
-    shapes = {name: (wanted.rank, inputs_of(modules[path])) for name, path in named.items()}
     targets = sorted(named) if wanted.target_modules == "all-linear" else wanted.target_modules
+    layers = start.values_of(wanted, config.seed, named, model)
+    factors = {path: {name: values[name] for name in ("lora_A", "lora_B")} for path, values in layers.items()}
     return Adapter(
-        kind, wanted.rank, wanted.alpha, dropout=wanted.dropout, targets=tuple(targets), dora=wanted.type == "dora",
-        rank_stabilised=wanted.rslora,
-        layers={named[name]: {"lora_A": values} for name, values in draw_lora_a(shapes, config.seed)},
+        kind, wanted.rank, wanted.alpha, layers, dropout=wanted.dropout, targets=tuple(targets),
+        dora=wanted.type == "dora", rank_stabilised=wanted.rslora,
+        taken=factors if wanted.init in FROM_WEIGHTS else {},
     )  # fmt: skip
 
 
@@ -154,11 +171,14 @@ def read(folder: Path, kind: str) -> Adapter:
         return _read_mlx(about, load_file(folder / MLX_WEIGHTS), kind)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ModelError(
-            f"{folder}: the adapter does not load in MLX: {error}", "check the folder"
+            f"{folder}: the adapter does not load in MLX: {error}",
+            "check the folder, or use backend: peft",
         ) from error
 
 
 def _read_peft(about: dict[str, Any], tensors: Values, kind: str) -> Adapter:
+    if any(".experts." in name for name in tensors):
+        raise ValueError("it is for a mixture's experts, which ft does not train with MLX")
     if about["peft_type"] != "LORA" or about.get("rank_pattern") or about.get("alpha_pattern"):
         raise ValueError("only LoRA and DoRA of one rank are held by MLX")
     layers: dict[str, Values] = {}

@@ -9,7 +9,7 @@ import mlx.core as mx
 class Segments:
     """Stands where a layer's key-value cache would: no past, and a mask that keeps examples apart.
 
-    `segments` int32 `[rows, length]`, 0 where there is padding. `window` is a sliding window of all layers
+    `segments` int32 `[rows, length]`, 0 where there is padding. `window` is a sliding window of the layer
     that mlx-lm's code of the model leaves out.
     """
 

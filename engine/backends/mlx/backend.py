@@ -14,9 +14,10 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from engine.backends.base import MemoryExhausted, MemoryReading, StepResult
 from engine.backends.mlx import adapter as adapters
-from engine.backends.mlx import answers, families, memory, state
+from engine.backends.mlx import answers, families, memory, start, state
 from engine.backends.mlx.attention import Segments
 from engine.backends.mlx.checks import head_is_plain, keeps_apart
+from engine.backends.mlx.kernels import Kernels, Spans, route
 from engine.backends.mlx.layers import Dropout
 from engine.backends.mlx.layout import Rows, lay_out
 from engine.backends.mlx.loss import head_loss, head_losses, losses_of
@@ -24,6 +25,7 @@ from engine.backends.mlx.model import DTYPES, body_of, checkpoint_layers, head_o
 from engine.backends.mlx.scaler import LossScale
 from engine.config.schema import TrainConfig
 from engine.data.types import Batch
+from engine.hardware.memory import is_exhaustion
 from engine.plan import Plan
 
 Weights = dict[str, mx.array]
@@ -39,9 +41,12 @@ class MlxBackend:
     ) -> None:  # fmt: skip
         self.model, self.about, self.adapter, self.drops = model, about, adapter, drops
         self.plan, self.config, self.folder = plan, config, folder
-        self.window = families.window_of(about)
+        self.windows = families.windows_of(about)
         self.body, self.head = body_of(model), head_of(model)
         self.vocabulary = int(about["vocab_size"])
+        self.kernels = Kernels(plan.device) if plan.kernels == "mlx-train-perf" else None
+        if self.kernels is not None:
+            route(model)
         # fp32 masters, by path and in a fixed order
         self.trained: Weights = {
             path: value.astype(mx.float32)
@@ -87,7 +92,7 @@ class MlxBackend:
         try:
             gradients, loss_sum, tokens = self._accumulate(batches, seed, poll)
         except (RuntimeError, MemoryError) as error:
-            if not memory.is_exhaustion(error):
+            if not is_exhaustion(error):
                 raise
             exhausted = str(error)
         if exhausted:  # only here are the failed pass's frames, and the arrays in them, gone
@@ -185,11 +190,17 @@ class MlxBackend:
             state.save_model(self.trained, self.about["model_type"], self.folder, folder)
 
     def save_state(self, folder: Path) -> None:
-        state.save_state(self.trained, self.moments, self.scale.state, folder)
+        state.save_state(state.State(self.trained, self.moments, self.scale.state, self._taken()), folder)
 
     def load_state(self, folder: Path) -> None:
-        self.trained, moments, self.scale.state = state.load_state(self.trained, folder)
-        self.moments = self.moments | moments
+        saved = state.load_state(self.trained.keys(), self._taken().keys(), folder)
+        self.trained, self.scale.state = saved.trained, saved.scale
+        self.moments = self.moments | saved.moments
+        if self.adapter is not None:
+            self.adapter = self.adapter.go_on(self.model, saved.taken)
+
+    def _taken(self) -> start.Values:
+        return start.flat(self.adapter.taken) if self.adapter else {}
 
     def memory(self) -> MemoryReading:
         return memory.reading(self.plan.device)
@@ -218,8 +229,12 @@ class MlxBackend:
 
     def _forward(self, model: Any, ids: mx.array, segments: mx.array | None) -> Any:
         """What the model, or its body without the head, says of rows padded on the right, where causality hides it."""
-        own = segments is not None or self.window
-        return model(ids, [Segments(segments, self.window)] * len(self.model.layers) if own else None)
+        if segments is None and not self.windows and self.kernels is None:
+            return model(ids, None)
+        windows = self.windows or [None] * len(self.model.layers)
+        if self.kernels is not None:
+            return model(ids, [Spans(segments, window, self.kernels) for window in windows])
+        return model(ids, [Segments(segments, window) for window in windows])
 
     def _loss(
         self,
@@ -233,6 +248,9 @@ class MlxBackend:
         """Summed loss in nats; the arrays are those of `Rows`."""
         if self.plain_head and self.head is not None:
             hidden = self._picked(self.body, packed, ids, segments, where)
+            if self.kernels is not None and self.kernels.takes(self.head):
+                trained = self.adapter is None
+                return (self.kernels.losses(self.head, trained, hidden, targets) * counted).sum()
             return head_loss(self.head, self.adapter is None)(hidden, targets, counted)
         logits = self._picked(self.model, packed, ids, segments, where)
         return (losses_of(logits, targets) * counted).sum()
@@ -245,7 +263,10 @@ class MlxBackend:
         self._place(trained)
         self.drops.start(None)
         if self.plain_head and self.head is not None:
-            return head_losses(self.head, self._picked(self.body, packed, ids, segments, where), targets)
+            hidden = self._picked(self.body, packed, ids, segments, where)
+            if self.kernels is not None and self.kernels.takes(self.head):
+                return self.kernels.losses(self.head, False, hidden, targets)
+            return head_losses(self.head, hidden, targets)
         return losses_of(self._picked(self.model, packed, ids, segments, where), targets)
 
     def _picked(

@@ -8,6 +8,8 @@ import mlx.core as mx
 
 ALL_LAYERS_SLIDE = ("mistral", "mixtral", "phi3", "starcoder2")
 """Families whose `sliding_window` holds for all layers; mlx-lm attends to everything there."""
+EVERY_OTHER_SLIDES = ("gemma2",)
+"""Families whose layers slide in turn, the first one does; mlx-lm has one mask for all of them."""
 TRANSFORMERS_PREFIX = {"gpt2": "transformer."}
 """What transformers 5 puts before a weight's name where mlx-lm expects the bare name of the first checkpoints."""
 TRANSPOSED = {"gpt2": ("c_attn", "c_proj", "c_fc")}
@@ -31,14 +33,26 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
     kind = rope.get("rope_type", "default")
     if kind != "default":
         found["rope_scaling"] = {**rope, "type": kind}
-    renamed = {"_sliding_window_pattern": "sliding_window_pattern", "n_positions": "n_ctx"}
+    renamed = {
+        "_sliding_window_pattern": "sliding_window_pattern",
+        "n_positions": "n_ctx",
+        "num_local_experts": "num_experts",
+    }
     found |= {own: config[name] for name, own in renamed.items() if name in config}
     return {name: value for name, value in found.items() if config.get(name) is None}
 
 
-def window_of(config: Mapping[str, Any]) -> int | None:
-    """The sliding window of all layers, where mlx-lm leaves it out."""
-    return config.get("sliding_window") if config.get("model_type") in ALL_LAYERS_SLIDE else None
+def windows_of(config: Mapping[str, Any]) -> tuple[int | None, ...]:
+    """The sliding window of each layer, None for one that sees the whole row; empty where mlx-lm knows by itself."""
+    kind, window = config.get("model_type"), config.get("sliding_window")
+    layers = range(config.get("num_hidden_layers", 0))
+    if not window or kind not in ALL_LAYERS_SLIDE + EVERY_OTHER_SLIDES:
+        return ()
+    if kind in ALL_LAYERS_SLIDE:
+        return tuple(window for _ in layers)
+    # transformers writes which layers slide since version 4.52; before, it was known by their number.
+    types = config.get("layer_types") or [("sliding_attention", "full_attention")[i % 2] for i in layers]
+    return tuple(window if kind == "sliding_attention" else None for kind in types)
 
 
 def is_transposed(kind: str, path: str) -> bool:
@@ -60,9 +74,9 @@ def mlx_name(kind: str, path: str) -> str:
 
 def hooks(config: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of `mlx_lm.utils.load_model` for a family whose names or window mlx-lm does not have."""
-    kind, window = config["model_type"], window_of(config)
+    kind, windows = config["model_type"], windows_of(config)
     prefix = TRANSFORMERS_PREFIX.get(kind)
-    if not (window or prefix):
+    if not (windows or prefix or kind in EVERY_OTHER_SLIDES):
         return {}
     from mlx_lm.models.cache import KVCache, RotatingKVCache
     from mlx_lm.utils import MODEL_REMAPPING
@@ -70,13 +84,32 @@ def hooks(config: Mapping[str, Any]) -> dict[str, Any]:
     known: Any = importlib.import_module(f"mlx_lm.models.{MODEL_REMAPPING.get(kind, kind)}")
 
     class Model(known.Model):
+        def __init__(self, args: Any) -> None:
+            super().__init__(args)
+            if kind in EVERY_OTHER_SLIDES:
+                for layer in self.layers:
+                    layer.__class__ = _masked_alone(type(layer))
+
         def sanitize(self, weights: dict[str, mx.array]) -> dict[str, mx.array]:
             bare = {name.removeprefix(prefix or ""): value for name, value in weights.items()}
             return super().sanitize(bare) if hasattr(known.Model, "sanitize") else bare
 
         def make_cache(self) -> list[Any]:
-            if window:
-                return [RotatingKVCache(max_size=window) for _ in self.layers]
-            return [KVCache() for _ in self.layers]
+            of_layers = windows or [None for _ in self.layers]
+            return [RotatingKVCache(max_size=window) if window else KVCache() for window in of_layers]
 
     return {"get_model_classes": lambda config: (Model, known.ModelArgs)}
+
+
+def _masked_alone(kind: Any) -> type:
+    """A layer that asks its own cache for the mask, which knows its window, and not the first layer's."""
+    from mlx_lm.models.base import create_attention_mask
+
+    class Masked(kind):
+        def __call__(self, x: mx.array, mask: Any = None, cache: Any = None) -> mx.array:
+            mask = create_attention_mask(x, cache, return_array=True)
+            if mask is not None and mask.ndim == 4 and self.self_attn.repeats > 1:
+                mask = mask[:, :, None]  # heads that share keys have an axis of their own there
+            return kind.__call__(self, x, mask, cache)
+
+    return Masked

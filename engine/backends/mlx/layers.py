@@ -59,8 +59,12 @@ class DoraLinear(LoraLinear):
 
     def __init__(self, base: Any, a: mx.array, scale: float, dropout: Dropout) -> None:
         super().__init__(base, a, scale, dropout)
-        self._squares = mx.square(dense(base).astype(mx.float32)).sum(1)
+        self.measure()
         self.magnitude = mx.sqrt(self._squares)
+
+    def measure(self) -> None:
+        """Take the squared lengths of the rows of W, after they have changed too."""
+        self._squares = row_squares(self.base)
 
     def __call__(self, x: mx.array) -> mx.array:
         plain, dropped = self.base(x), self._dropout(x, self._index)
@@ -84,6 +88,11 @@ class DoraLinear(LoraLinear):
         crossed = self._product(a).T.astype(mx.float32)
         inner = 2 * self._scale * crossed + self._scale**2 * (b @ (a @ a.T))
         return mx.sqrt(mx.stop_gradient(self._squares + (inner * b).sum(1)))
+
+
+def row_squares(layer: Any) -> mx.array:
+    """The squared length of every row of a linear layer's weight, `[outputs]` in fp32."""
+    return mx.square(dense(layer).astype(mx.float32)).sum(1)
 
 
 def dense(layer: Any) -> mx.array:

@@ -1,4 +1,4 @@
-"""What the process and the device use, their limits, and how running out looks."""
+"""What the process and the device use, and their limits."""
 
 import resource
 import sys
@@ -8,20 +8,17 @@ import psutil
 
 from engine.backends.base import MemoryReading
 
-SIGNS = ("[metal::malloc]", "unable to allocate", "insufficient memory", "outofmemory")
-"""Parts of what MLX says when there is no more: Metal's allocator, the CPU's, and a failed command buffer."""
 CACHE_SHARE = 8
 """MLX keeps freed blocks for the next step, at most one part in so many of what the device can give."""
 
 
-def is_exhaustion(error: RuntimeError | MemoryError) -> bool:
-    """Whether this error means that memory ran out; MLX raises a plain RuntimeError."""
-    return isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in SIGNS)
-
-
 def set_limits(limit_bytes: int) -> None:
-    """Keep a model resident on Apple's GPU, and MLX's cache of freed blocks within bounds."""
+    """Keep a model resident on Apple's GPU, and MLX's cache of freed blocks within bounds.
+
+    On a CPU there is none: the system's allocator, or mimalloc, has one already.
+    """
     if not mx.metal.is_available():
+        mx.set_cache_limit(0)
         return
     mx.set_cache_limit(limit_bytes // CACHE_SHARE)
     mx.set_wired_limit(int(mx.device_info()["max_recommended_working_set_size"]))

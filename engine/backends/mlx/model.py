@@ -16,6 +16,7 @@ from engine.backends.mlx.layers import Dropout, inputs_of
 from engine.backends.mlx.loss import Head
 from engine.config.schema import TrainConfig
 from engine.errors import ModelError
+from engine.models.sizing import ROUTERS
 from engine.plan import Plan
 
 DTYPES = {"bf16": mx.bfloat16, "fp16": mx.float16, "fp32": mx.float32}
@@ -68,11 +69,11 @@ def _settle_formats(model: Any, dtype: mx.Dtype) -> None:
 
 
 def quantise(model: Any, bits: int) -> None:
-    """Hold the linear layers in `bits`, but for the head, which no backend quantises."""
+    """Hold the linear layers in `bits`, but for the head and what routes to experts, which no backend quantises."""
     head = head_path(model)
 
     def settings(path: str, module: Any) -> bool | dict[str, int]:
-        if not isinstance(module, nn.Linear) or path == head:
+        if not isinstance(module, nn.Linear) or path == head or path.rpartition(".")[2] in ROUTERS:
             return False
         group = next((size for size in GROUPS if inputs_of(module) % size == 0), None)
         return {"group_size": group, "bits": bits} if group else False

@@ -3,7 +3,8 @@
 import errno
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ from safetensors.numpy import load_file, save_file
 
 from engine.backends.files import STATE, check_trained, checkpoint_errors, copy_companions, disk_errors
 from engine.backends.mlx import families
+from engine.backends.mlx.start import Values
 
 MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq"}
 """AdamW's moments: MLX's names, and those in the file."""
 HELD = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
 SCALE = "loss_scale"
+TAKEN = "beside."
 
 
 def save_model(trained: Mapping[str, mx.array], kind: str, source: Path, folder: Path) -> None:
@@ -38,11 +41,25 @@ def save_model(trained: Mapping[str, mx.array], kind: str, source: Path, folder:
     copy_companions(source, folder)
 
 
-def save_state(
-    trained: Mapping[str, mx.array], moments: Mapping[str, Any], scale: list[float], folder: Path
-) -> None:
-    """Write fp32 weights, AdamW's two moments of each, its step count, and what fp16 losses are scaled by."""
-    tensors = {"step": np.array(moments["step"]), SCALE: np.array(scale)}
+@dataclass(frozen=True)
+class State:
+    """What going on exactly needs."""
+
+    trained: dict[str, mx.array]
+    """fp32 weights by path."""
+    moments: dict[str, Any]
+    """AdamW's two moments of each, and its step count."""
+    scale: list[float]
+    """See `scaler.LossScale.state`."""
+    taken: Values
+    """What the adapter's start took out of the weights, as of `start.flat`."""
+
+
+def save_state(state: State, folder: Path) -> None:
+    """Write it; the same state gives the same bytes."""
+    trained, moments = state.trained, state.moments
+    tensors = {"step": np.array(moments["step"]), SCALE: np.array(state.scale)}
+    tensors |= {f"{TAKEN}{name}": value for name, value in state.taken.items()}
     for path, value in trained.items():
         tensors[f"weight.{path}"] = np.ascontiguousarray(value)
         for own, name in MOMENTS.items():
@@ -51,16 +68,20 @@ def save_state(
         save_file(tensors, folder / STATE)
 
 
-def load_state(
-    trained: Mapping[str, mx.array], folder: Path
-) -> tuple[dict[str, mx.array], dict[str, Any], list[float]]:
-    """What `save_state` wrote, to the bit. Raises CheckpointError where it belongs to another recipe."""
+def load_state(trained: Collection[str], taken: Collection[str], folder: Path) -> State:
+    """What `save_state` wrote, to the bit; `trained` and `taken` are the names that this recipe has.
+
+    Raises CheckpointError where it belongs to another recipe.
+    """
     with checkpoint_errors(folder):
         tensors = load_file(folder / STATE)
     check_trained(tensors, trained, folder)
+    check_trained(tensors, taken, folder, TAKEN)
     weights = {path: mx.array(tensors[f"weight.{path}"]) for path in trained}
     moments: dict[str, Any] = {
         path: {own: mx.array(tensors[f"{name}.{path}"]) for own, name in MOMENTS.items()} for path in trained
     }
     moments["step"] = mx.array(tensors["step"])
-    return weights, moments, tensors[SCALE].tolist()
+    return State(
+        weights, moments, tensors[SCALE].tolist(), {name: tensors[f"{TAKEN}{name}"] for name in taken}
+    )

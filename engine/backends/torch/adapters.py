@@ -6,19 +6,24 @@ from typing import Any
 
 import peft
 import torch
+from peft.tuners.lora import LoraLayer, ParamWrapper
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from engine.backends.initial import draw_lora_a
+from engine.backends.initial import (
+    FROM_WEIGHTS,
+    Float32,
+    Layer,
+    Product,
+    draw_start,
+    quantised_start,
+    scaling,
+)
 from engine.config.adapters import PROMPT_TYPES, Adapter
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError
-from engine.models.adapters import BLOCK_SIZES, initial_rank
+from engine.models.adapters import BLOCK_SIZES, EXPERTS, initial_rank
 
-EXPERTS = ("gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3")
-"""What PEFT takes for a mixture's experts and their router, whatever else has the name."""
-PISSA_PASSES = 16
-"""Passes of the randomised SVD (arXiv:2404.02948, section 3): seconds where an exact one takes hours."""
 WARM, SETTLED = 0.1, 0.2
 """Shares of the steps that AdaLoRA trains before it prunes, and after: those of the example in PEFT's reference."""
 
@@ -42,8 +47,8 @@ def attach(model: Any, config: TrainConfig, steps: int, folder: Path, saved: Pat
                 "use all-linear, or names of linear layers as `ft models show` lists them; not every adapter.type "
                 "knows every kind of layer, lora does",
             ) from error
-    if wanted.type in ("lora", "dora") and wanted.init == "default":
-        draw_start(model, config.seed)
+    if wanted.type in ("lora", "dora"):
+        start(model, wanted, config.seed)
     if wanted.init == "loftq":
         peft.replace_lora_weights_loftq(model, model_path=str(folder))
     for name, parameter in model.named_parameters():
@@ -97,14 +102,7 @@ def settings(model: nn.Module, wanted: Adapter, steps: int) -> peft.PeftConfig:
             tfinal=int(SETTLED * steps),
             **layers,
         )
-    start = {"default": True, "loftq": True, "pissa": f"pissa_niter_{PISSA_PASSES}"}
-    return peft.LoraConfig(
-        **rank,
-        use_dora=wanted.type == "dora",
-        use_rslora=wanted.rslora,
-        init_lora_weights=start.get(wanted.init, wanted.init),
-        **layers,
-    )
+    return peft.LoraConfig(**rank, use_dora=wanted.type == "dora", use_rslora=wanted.rslora, **layers)
 
 
 def _virtual_tokens(wanted: Adapter) -> peft.PeftConfig:
@@ -132,9 +130,58 @@ def _targets(model: Any, wanted: str | Sequence[str]) -> str | list[str]:
     return sorted(linear.difference(EXPERTS))
 
 
-def draw_start(model: nn.Module, seed: int) -> None:
-    """Draw every A as all backends do; PEFT has set every B to zero."""
-    parameters = {name: value for name, value in model.named_parameters() if "lora_A" in name}
-    shapes = {name: (value.shape[0], value.shape[1]) for name, value in parameters.items()}
-    for name, values in draw_lora_a(shapes, seed):
-        parameters[name].data.copy_(torch.from_numpy(values))
+@torch.no_grad()
+def start(model: Any, wanted: Adapter, seed: int) -> None:
+    """Put every A and B where all backends start them; PiSSA and OLoRA leave the weights with the rest.
+
+    Raises ConfigError where the layers cannot start so.
+    """
+    modules = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, LoraLayer) and "default" in module.lora_A
+    }
+    layers = {name: _layer(name, module, wanted.init) for name, module in modules.items()}
+    scale = scaling(wanted.alpha, wanted.rank, wanted.rslora)
+    for name, a, b in draw_start(layers, wanted.init, seed, scale, wanted.rank):
+        module = modules[name]
+        factors = [module.lora_A["default"].weight, module.lora_B["default"].weight]
+        for factor, values in zip(factors, (a, b), strict=True):
+            factor.copy_(torch.from_numpy(values))
+        if wanted.init in FROM_WEIGHTS:
+            weight = oriented(module)
+            first, second = (factor.to(weight.device).float() for factor in factors)
+            weight.copy_(weight.float() - scale * (second @ first))
+    if wanted.init in FROM_WEIGHTS:  # `companions.companion_of` reads it
+        model.peft_config["default"].init_lora_weights = wanted.init
+
+
+def oriented(module: Any) -> torch.Tensor:
+    """The weights of an adapted layer as `[outputs, inputs]`, in place; GPT-2 keeps them the other way round."""
+    return module.weight.T if module.fan_in_fan_out else module.weight
+
+
+def _layer(name: str, module: Any, init: str) -> Layer:
+    """An adapted layer as its start is drawn for."""
+    a, b = module.lora_A["default"].weight, module.lora_B["default"].weight
+    if init not in ("default", "gaussian", "loftq") and isinstance(module, ParamWrapper):
+        raise ConfigError(
+            f"adapter.init: {init} is not for a mixture's experts, as {name}",
+            "Use init: default, or leave the experts out of adapter.target_modules.",
+        )
+
+    def products() -> tuple[Product, Product]:
+        if not module.weight.is_floating_point():
+            raise quantised_start(init)
+        weight = oriented(module).float()
+        return _product(weight), _product(weight.T)
+
+    return Layer(a.shape[0], a.shape[1], b.shape[0], products)
+
+
+def _product(weight: torch.Tensor) -> Product:
+    def times(x: Float32) -> Float32:
+        product: Float32 = (weight @ torch.from_numpy(x).to(weight.device)).cpu().numpy()
+        return product
+
+    return times

@@ -4,7 +4,7 @@ import gc
 import math
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -17,14 +17,17 @@ from engine.backends.base import MemoryExhausted, MemoryReading, StepResult
 from engine.backends.torch import answers, memory, state
 from engine.backends.torch.attention import NAME, SegmentAttention
 from engine.backends.torch.block import replace_layers
+from engine.backends.torch.checkpointing import HostMemory
 from engine.backends.torch.checks import head_is_plain, keeps_apart
 from engine.backends.torch.companions import companion_of
+from engine.backends.torch.liger import Loss, proven_loss
 from engine.backends.torch.loss import HeadLoss, token_losses
 from engine.backends.torch.model import DTYPES, causal_of, load_model
 from engine.backends.torch.optimizer import optimizer_of
 from engine.config.adapters import PROMPT_TYPES
 from engine.config.schema import TrainConfig
 from engine.data.types import UNTRAINED, Batch, Int32
+from engine.hardware.memory import is_exhaustion
 from engine.plan import Plan
 
 
@@ -40,6 +43,8 @@ class TorchBackend:
         self.plan = plan
         self.config = config
         self.device = torch.device(plan.device)
+        self.host_memory = HostMemory(model) if plan.activation_offloading else None
+        self.gauge = memory.Gauge(self.device)
         self.packs = False
         self.attention = SegmentAttention()
         self.companion = companion_of(model)
@@ -53,9 +58,10 @@ class TorchBackend:
             replace_layers(model, self.attention, DTYPES[plan.weights_dtype])
         self.causal, self.body, self.head = causal, causal.base_model, causal.get_output_embeddings()
         self.plain_head = not self.prompted
+        self.head_loss: Loss = HeadLoss.apply
         self.autocast = config.adapter.type == "none" and plan.compute_dtype != "fp32"
         self.trained = {n: p for n, p in sorted(model.named_parameters()) if p.requires_grad}
-        self.optimizer = optimizer_of(config.training, self.trained.values())
+        self.optimizer = optimizer_of(config.training, list(self.trained.values()))
         # fp16 overflows: gradients are scaled up, and a step that overflowed is skipped and scaled less.
         self.scaler = torch.amp.GradScaler(plan.device, enabled=plan.compute_dtype == "fp16")
 
@@ -74,6 +80,9 @@ class TorchBackend:
         backend = cls(cls.load_model(plan, config, folder, adapter), plan, config, folder)
         backend.model.train(training)
         backend.plain_head = backend.plain_head and head_is_plain(backend)
+        if plan.kernels == "liger" and training and backend.plain_head:
+            head = backend.head
+            backend.head_loss = proven_loss(head.weight, head.bias, DTYPES[plan.compute_dtype])
         backend.packs = plan.packing and keeps_apart(backend)
         return backend
 
@@ -84,7 +93,7 @@ class TorchBackend:
         try:
             result = self._accumulate(batches, seed, poll)
         except (RuntimeError, MemoryError) as error:
-            if not memory.is_exhaustion(error):
+            if not is_exhaustion(error):
                 raise
             exhausted = str(error)
         finally:
@@ -92,7 +101,7 @@ class TorchBackend:
                 self.optimizer.zero_grad(set_to_none=True)
         if exhausted:  # only here are the failed pass's frames, and the tensors in them, gone
             gc.collect()
-            memory.release(self.device)
+            self.gauge.release()
             raise MemoryExhausted(exhausted)
         self._move(lr, finite=math.isfinite(result.grad_norm))
         return result
@@ -154,7 +163,7 @@ class TorchBackend:
         state.load_state(self.trained, self.optimizer, self.scaler, self.companion, folder)
 
     def memory(self) -> MemoryReading:
-        return memory.reading(self.device)
+        return self.gauge.reading()
 
     def _loss(self, batch: Batch) -> Tensor:
         """Summed loss in nats over the batch's trained tokens."""
@@ -162,7 +171,7 @@ class TorchBackend:
         if not self.plain_head:
             return self._losses_of_logits(batch, where, targets).sum()
         hidden = self._hidden(batch).flatten(0, 1).index_select(0, where.to(self.device))
-        return HeadLoss.apply(hidden, targets.to(self.device), self.head.weight, self.head.bias)
+        return self.head_loss(hidden, targets.to(self.device), self.head.weight, self.head.bias)
 
     def _losses_of_logits(self, batch: Batch, where: Tensor, targets: Tensor) -> Tensor:
         """Losses `[n]` from the model's own logits, for a head that is more than a product."""
@@ -199,8 +208,16 @@ class TorchBackend:
         packed = int(batch.segment_ids.max()) > 1
         positions = torch.from_numpy(batch.position_ids.astype(np.int64)).to(self.device) if packed else None
         self.attention.lengths = _lengths(batch.segment_ids[0]) if packed else None
-        with torch.autocast(self.device.type, DTYPES[self.plan.compute_dtype], enabled=self.autocast):
+        with self._casting(), self._keeping():
             return model(input_ids=ids, position_ids=positions, attention_mask=None, use_cache=False)
+
+    def _casting(self) -> torch.autocast:
+        """Full training computes in the plan's format on weights that stay in fp32."""
+        return torch.autocast(self.device.type, DTYPES[self.plan.compute_dtype], enabled=self.autocast)
+
+    def _keeping(self) -> Any:
+        """Where a forward pass keeps what its backward pass needs."""
+        return self.host_memory.keeping() if self.host_memory and torch.is_grad_enabled() else nullcontext()
 
     def _clip(self) -> Tensor:
         """The gradient's global norm, and the gradient scaled down to the recipe's limit."""
@@ -219,7 +236,7 @@ class TorchBackend:
     @contextmanager
     def _answering(self) -> Iterator[None]:
         """Answers need a key-value cache, which packed rows and checkpointing cannot have."""
-        with self._evaluating():
+        with self._evaluating(), self._casting():
             if self.segmented:
                 self.model.set_attn_implementation("sdpa")
             try:

@@ -10,7 +10,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-FROM_WEIGHTS = ("pissa", "olora")
+from engine.backends.initial import FROM_WEIGHTS, doubled
+from engine.backends.torch.adapters import oriented
+
 ADAPTER_FILE = "adapter_model.safetensors"
 
 
@@ -44,7 +46,7 @@ def companion_of(model: Any) -> Companion:
     settings = model.peft_config["default"] if hasattr(model, "peft_config") else None
     if isinstance(settings, peft.AdaLoraConfig):
         return RankAllocation(model)
-    if str(getattr(settings, "init_lora_weights", "")).startswith(FROM_WEIGHTS):
+    if getattr(settings, "init_lora_weights", None) in FROM_WEIGHTS:
         return Residual(model)
     return Companion(model)
 
@@ -129,15 +131,13 @@ class Residual(Companion):
                 start[b].to(module.weight.device) @ start[a].to(module.weight.device)
                 for start in (self.start, tensors)
             )
-            change = module.scaling["default"] * (now - then)
-            change = change.T if module.fan_in_fan_out else change
-            module.weight.copy_(module.weight.float() + change)
+            weight = oriented(module)
+            weight.copy_(weight.float() + module.scaling["default"] * (now - then))
         self.start = {key: tensors[key].to(value.device) for key, value in self.start.items()}
 
     def save(self, folder: Path) -> None:
         settings = copy.copy(self.model.peft_config["default"])
-        scale = 2**0.5 if settings.use_rslora else 2.0
-        settings.r, settings.lora_alpha = 2 * settings.r, scale * settings.lora_alpha
+        settings.r, settings.lora_alpha = 2 * settings.r, doubled(settings.lora_alpha, settings.use_rslora)
         settings.init_lora_weights, settings.inference_mode = True, True
         weights = peft.get_peft_model_state_dict(self.model, save_embedding_layers=False)
         for name, start in self.start.items():

@@ -1,4 +1,4 @@
-"""What the process and the device use, and how running out looks."""
+"""What the process and the device use."""
 
 import ctypes
 import resource
@@ -9,38 +9,42 @@ import torch
 
 from engine.backends.base import MemoryReading
 
-SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
-"""Parts of the messages of CUDA, MPS and the CPU's allocator when there is no more."""
 
+class Gauge:
+    """What the process and the device hold, now and at most."""
 
-def is_exhaustion(error: RuntimeError | MemoryError) -> bool:
-    """Whether this error means that memory ran out; the CPU raises a plain RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-        sign in str(error).lower() for sign in SIGNS
-    )
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._mps_peak = 0
+        """MPS keeps no maximum of its own, so this is the largest reading."""
 
+    def reading(self) -> MemoryReading:
+        """Bytes; what the device does not tell is None.
 
-def release(device: torch.device) -> None:
-    """Give freed memory back to the system, or to the device."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    elif device.type == "mps":
-        torch.mps.empty_cache()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).malloc_trim(0)
+        On MPS all that the driver has given out, freed blocks that torch keeps too: that is what counts against what
+        the GPU may hold, and as torch keeps what a step took, a reading between steps shows what the step needed.
+        """
+        unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes on macOS, KiB elsewhere
+        now = device_peak = None
+        if self.device.type == "cuda":
+            now = torch.cuda.memory_allocated(self.device)
+            device_peak = torch.cuda.max_memory_allocated(self.device)
+        elif self.device.type == "mps":
+            now = torch.mps.driver_allocated_memory()
+            device_peak = self._mps_peak = max(self._mps_peak, now)
+        return MemoryReading(
+            process_bytes=psutil.Process().memory_info().rss,
+            process_peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+            device_bytes=now,
+            device_peak_bytes=device_peak,
+        )
 
-
-def reading(device: torch.device) -> MemoryReading:
-    """Bytes in use now and at most; what the device does not tell is None."""
-    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes on macOS, KiB elsewhere
-    now = device_peak = None
-    if device.type == "cuda":
-        now, device_peak = torch.cuda.memory_allocated(device), torch.cuda.max_memory_allocated(device)
-    elif device.type == "mps":
-        now = torch.mps.current_allocated_memory()
-    return MemoryReading(
-        process_bytes=psutil.Process().memory_info().rss,
-        process_peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
-        device_bytes=now,
-        device_peak_bytes=device_peak,
-    )
+    def release(self) -> None:
+        """Give freed memory back to the system, or to the device."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        elif self.device.type == "mps":
+            self.reading()  # the peak, before it is gone
+            torch.mps.empty_cache()
+        if sys.platform == "linux":
+            ctypes.CDLL(None).malloc_trim(0)

@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft.tuners.ia3 import IA3Layer
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
+from engine.backends.torch import checkpointing
 from engine.backends.torch.adapted import is_frozen_linear, is_gated_mlp, linear_form, mlp_form
 from engine.backends.torch.adapters import attach
 from engine.backends.torch.norm import replace_norms
@@ -27,8 +29,7 @@ def load_model(plan: Plan, config: TrainConfig, folder: Path, adapter: Path | No
     _settle_formats(model, compute)
     _install(causal_of(model), compute, DTYPES[plan.weights_dtype])
     if plan.gradient_checkpointing:
-        # Non-reentrant: it restores the random state, and works where no input asks for a gradient.
-        model.gradient_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": True})
+        checkpointing.enable(model, torch.device(plan.device))
     return model
 
 
@@ -97,7 +98,7 @@ def _settle_formats(model: nn.Module, compute: torch.dtype) -> None:
 def _install(model: nn.Module, compute: torch.dtype, kept: torch.dtype) -> None:
     """Replace the forwards of frozen linear layers, norms and gated MLPs where the saving form does the same."""
     for module in model.modules():
-        if isinstance(module, nn.Embedding):
+        if isinstance(module, nn.Embedding | IA3Layer):  # on quantised weights, PEFT's IA³ answers in fp32
             module.register_forward_hook(lambda _module, _args, output: output.to(compute))
         elif is_gated_mlp(module):
             module.forward = mlp_form(module, kept)

@@ -1,6 +1,6 @@
 """AdamW: torch's own, or bitsandbytes' with its two moments in 8 bits (Dettmers et al. 2021, arXiv:2110.02861)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,14 +13,18 @@ OF_BITSANDBYTES = ("step", "state1", "state2", "absmax1", "absmax2")
 """What going on needs of a parameter's state; the two maps of the 8-bit numbers are constants."""
 
 
-def optimizer_of(training: Training, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+def optimizer_of(training: Training, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
     """The recipe's optimizer, at rate zero until a step sets it.
+
+    MPS has no kernels for many tensors at once: there `foreach` would go through them one by one all the same, and
+    hold a temporary of each until the last.
 
     bitsandbytes keeps the moments of tensors with fewer than 4096 numbers in fp32. Paged ones live in memory that
     CUDA moves to the host where the GPU runs short.
     """
     if training.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=0.0, weight_decay=training.weight_decay, foreach=True)
+        together = all(parameter.device.type != "mps" for parameter in parameters)
+        return torch.optim.AdamW(parameters, lr=0.0, weight_decay=training.weight_decay, foreach=together)
     from bitsandbytes.optim import AdamW8bit, PagedAdamW8bit
 
     kind = AdamW8bit if training.optimizer == "adamw_8bit" else PagedAdamW8bit
