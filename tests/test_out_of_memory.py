@@ -95,7 +95,7 @@ def test_an_evaluation_without_enough_memory_is_done_again_in_halves(
 LONG = 448
 FITS = 8
 """Rows of the long ones, of which the limited engine has memory for one micro-batch; for twice as many it has not."""
-SPARE = 90 << 20
+SPARE = 45 << 20
 PLENTY = 64 << 30
 
 
@@ -104,7 +104,7 @@ def ft_train(
 ) -> tuple[int, str, int]:
     """`ft train` under a `ulimit -v`, a step of short rows and then one of long rows, of `rows` each.
 
-    Returns the exit code, what it wrote to stderr, and the most address space that one of its processes had.
+    Returns the exit code, what it wrote to stderr, and the most address space that one of ft's processes had.
     """
     folder.mkdir()
     texts = [f"{n} {rest}" for rest in ("fox", "fox robot tea " * 300) for n in range(rows)]
@@ -137,8 +137,9 @@ def ft_train(
 
 
 def children_of(process: psutil.Process) -> list[int]:
+    """Supervisor and engine, and not the compiler that MLX starts: it may take more than they do."""
     try:
-        return [child.pid for child in process.children(recursive=True)]
+        return [child.pid for child in process.children(recursive=True) if "python" in child.name()]
     except psutil.NoSuchProcess:
         return []
 
@@ -213,13 +214,12 @@ def test_mlx_that_dies_each_time_is_started_twice_again_and_keeps_its_checkpoint
 
 
 @linux
-@pytest.mark.parametrize("backend", ["mlx", "peft"])
+@pytest.mark.parametrize(("backend", "limit"), [("mlx", 275_000_000), ("peft", 500_000_000)])
 def test_an_engine_that_cannot_load_is_not_started_again(
-    tiny_model: Path, tmp_path: Path, backend: str
+    tiny_model: Path, tmp_path: Path, backend: str, limit: int
 ) -> None:
-    """In this room the one raises, and the other is ended by a signal."""
     folder = tmp_path / "limited"
-    code, said, _ = ft_train(tiny_model, folder, FITS, FITS, 600_000_000, backend)
+    code, said, _ = ft_train(tiny_model, folder, FITS, FITS, limit, backend)
     assert code == OutOfMemoryError.exit_code, said
     assert "while loading" in said
     assert_only_a_message(said)
