@@ -1,14 +1,14 @@
 """Which files of rows Datasets shows, and as which recipe's model sees them."""
 
-import re
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.data.views import View
 from engine.errors import DataError, FtError
+from screens.format import place
 
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 MOST_FILES = 100
 """Files of a folder that are listed."""
 
@@ -53,33 +53,42 @@ def looking_through(recipe: Path, own: Sequence[str]) -> Shown:
 
 
 def files_of(text: str) -> list[str]:
-    """The files that a person's words name: one, those of a folder, or the starter. Raises DataError."""
-    from engine.data.readers import READERS
-    from engine.data.sources import locate
+    """The sources that a person's words name: one, the files of a folder, or the starter. Raises DataError."""
+    from engine.config.locations import STARTER, data_source, scheme
+    from engine.data import local_files
+    from engine.data.readers import KNOWN, kind_of
 
     wanted = text.strip()
-    if wanted == "starter":
-        return [wanted]
-    path = Path(wanted).expanduser().absolute()
+    source = data_source(wanted, Path.cwd())
+    if source == STARTER or scheme(source):
+        return [source]
+    path = Path(source)
     if path.is_dir():
-        found = sorted(each for each in path.iterdir() if each.suffix.lower() in READERS and each.is_file())
+        found = sorted(each for each in path.iterdir() if kind_of(each) and each.is_file())
         if not found:
-            raise DataError(f"{wanted}: no files of rows in it", f"Data files end in {', '.join(READERS)}.")
+            raise DataError(f"{wanted}: no files of rows in it", f"Data files end in {KNOWN}.")
         return [str(each) for each in found[:MOST_FILES]]
-    if not path.exists() and HUB_ID.fullmatch(wanted) and not path.parent.is_dir():
-        raise DataError(
-            f"{wanted}: no such file; data sets of the hub are not read yet",
-            "Download its .jsonl, .json, .csv or .parquet files, and add their folder.",
-        )
-    locate(str(path))
-    return [str(path)]
+    for each in local_files.find(source):
+        local_files.check(each, local_files.shown(each))
+    return [source]
+
+
+def label(source: str) -> str:
+    """A source as its list shows it: its path, and which part of it."""
+    if not source.startswith("{"):
+        return source if "://" in source else place(Path(source))
+    told = json.loads(source)
+    parts = [str(told[key]) for key in ("config", "split", "revision", "sample_by") if key in told]
+    return f"{label(told['path'])} ({', '.join(parts)})" if parts else label(told["path"])
 
 
 def _listed(named: object) -> list[str]:
-    """Paths of a recipe's `train` or `validation`, in any of their spellings."""
+    """A recipe's `train` or `validation`, in any of their spellings."""
+    from engine.config.schema import Source
+    from engine.data.sources import as_text
+
     sources = named if isinstance(named, list) else [named]
-    paths = [getattr(source, "path", source) for source in sources]
-    return [path for path in paths if isinstance(path, str)]
+    return [as_text(source) for source in sources if isinstance(source, str | Source)]
 
 
 def recipe_for(source: str, recipe: Path) -> str:
@@ -92,4 +101,8 @@ def recipe_for(source: str, recipe: Path) -> str:
     from engine.config.profiles import profile_text
 
     text = load_recipe(recipe).source if recipe.is_file() else profile_text("quick")
-    return set_value(text, "data.train", source if source == "starter" else str(Path(source).absolute()))
+    there = "://" in source or source == "starter"
+    value = (
+        json.loads(source) if source.startswith("{") else source if there else str(Path(source).absolute())
+    )
+    return set_value(text, "data.train", value)

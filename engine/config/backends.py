@@ -11,7 +11,7 @@ OWN = ("auto", "mlx", "unsloth", "peft")
 
 
 def _known(name: str) -> str:
-    if name not in OWN and name not in plugins.installed():
+    if name not in OWN and name not in plugins.installed(plugins.BACKENDS):
         raise PydanticCustomError("unknown_backend", "there is no such backend")
     return name
 
@@ -22,7 +22,7 @@ class _Names:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        return {"type": "string", "enum": [*OWN, *sorted(plugins.installed())]}
+        return {"type": "string", "enum": [*OWN, *sorted(plugins.installed(plugins.BACKENDS))]}
 
 
 BackendKey = Annotated[str, AfterValidator(_known), _Names()]

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 def impossible(config: "TrainConfig") -> list[str]:
     """What cannot work in this recipe, each line as `key: why, and what to do`."""
-    return [*_model(config), *_adapter(config), *_training(config), *_evaluation(config)]
+    return [*_model(config), *_data(config), *_adapter(config), *_training(config), *_evaluation(config)]
 
 
 def _model(config: "TrainConfig") -> list[str]:
@@ -29,6 +29,13 @@ def _model(config: "TrainConfig") -> list[str]:
     if config.model.base == "starter" and config.model.revision is not None:
         found.append("model.revision: only a model of the hub has revisions; base is starter")
     return found
+
+
+def _data(config: "TrainConfig") -> list[str]:
+    validation = config.data.validation
+    if isinstance(validation, float | int | str) or validation.weight == 1:
+        return []
+    return ["data.validation.weight: every validation row counts once; leave it out"]
 
 
 def _adapter(config: "TrainConfig") -> list[str]:

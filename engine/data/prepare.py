@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from engine.config.schema import TrainConfig
 from engine.data.rows import Keep
@@ -43,13 +44,15 @@ def prepare(config: TrainConfig, model_dir: Path, progress: Progress = _silent) 
     notes = [*_notes(config, train, encoder), *first.notes]
     if own is None:
         aside = held[first.rows]
-        training, validation, questions = _pick(first, ~aside), _pick(first, aside), first.questions
+        often = np.where(held, 0, train.times)[first.rows]
+        training, validation, questions = _pick(first, often), _pick(first, aside), first.questions
         if len(validation):
             notes.append(f"{len(validation)} of {len(first.rows)} rows are held out for validation")
     else:
         ask = choose(own.count, most, config.seed)
         second = tokenise(own, encoder, limit, ask, lambda done: progress(train.count + done, total))
-        training, validation, questions = first.examples, second.examples, second.questions
+        training, validation = _pick(first, train.times[first.rows]), second.examples
+        questions = second.questions
         notes += [f"validation: {note}" for note in (*_notes(config, own, encoder), *second.notes)]
     if not len(training):
         raise DataError("no training rows are left", "Give more rows, or raise model.max_seq_length.")
@@ -72,12 +75,12 @@ def sample(
     """
     encoder = encoder or encoder_of(config, model_dir)
     train, own = _select(config)
-    count = train.count if own else train.count - int(_held_out(config, train.count).sum())
+    trained = train.times if own else train.times[~_held_out(config, train.count)]
     few = train.limited(rows, config.seed)
     looked = tokenise(few, encoder, config.model.max_seq_length, np.zeros(few.count, dtype=np.bool_))
     notes = (*_notes(config, train, encoder), *looked.notes)
     dataset = Dataset(looked.examples, None, (), _fingerprint(looked.examples), notes)
-    return dataset, count
+    return dataset, int(trained.sum())
 
 
 def encoder_of(config: TrainConfig, model_dir: Path) -> RowEncoder:
@@ -101,20 +104,26 @@ def _held_out(config: TrainConfig, count: int) -> Keep:
 
 
 def _notes(config: TrainConfig, selection: Selection, encoder: RowEncoder) -> list[str]:
-    notes = [detected.evidence for detected in selection.detected]
+    notes = [*selection.notes, *(detected.evidence for detected in selection.detected)]
     there = sum(len(mask) for mask in selection.keep)
-    if selection.count < there:
+    limits = (config.data.max_samples, *(source.max_samples for source in selection.sources))
+    if selection.count < there and any(limits):
         notes.append(
             f"{selection.count} of {there} rows are used (max_samples), chosen by seed {config.seed}"
         )
     return notes
 
 
-def _pick(tokenised: Tokenised, rows: Keep) -> Examples:
+def _pick(tokenised: Tokenised, often: npt.NDArray[np.int64] | Keep) -> Examples:
+    """Each example as often as it says, int64 `[count]`."""
     examples = tokenised.examples
-    of_token = np.repeat(rows, examples.lengths)
-    offsets = np.concatenate([[0], np.cumsum(examples.lengths[rows])]).astype(np.int64)
-    return Examples(examples.tokens[of_token], examples.trained[of_token], offsets)
+    if (often == 1).all():
+        return examples
+    rows = np.repeat(np.arange(len(often)), often)
+    lengths = examples.lengths[rows]
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    tokens = np.repeat(examples.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
+    return Examples(examples.tokens[tokens], examples.trained[tokens], offsets)
 
 
 def _overlap(train: Examples, validation: Examples) -> list[str]:

@@ -7,6 +7,7 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from threading import RLock
 from typing import Any, Literal
@@ -15,10 +16,12 @@ from engine.config.schema import Format
 from engine.data.formats import LOOKED_AT, Detected, RowError, convert, detect
 from engine.data.pieces import pieces
 from engine.data.row_index import Rows, open_rows
+from engine.data.row_joined import JoinedRows
 from engine.data.row_search import find_row
 from engine.data.rows import Origin
-from engine.data.sources import locate
+from engine.data.sources import Found, find, spelled
 from engine.data.templates import Encoded, RowEncoder, TrainOn
+from engine.data.text_rows import SampleBy
 from engine.data.tokenizer import Tokenizer
 from engine.data.views import SHOWN, Lengths, Opened, RowView, View
 from engine.errors import DataError
@@ -43,21 +46,22 @@ class Previews:
     """Sources and tokenizers kept open between one look and the next. Any thread may call."""
 
     def __init__(self) -> None:
-        self._sources: OrderedDict[tuple[str, int, int, str], tuple[Rows, Detected | DataError]] = (
-            OrderedDict()
-        )
+        self._sources: OrderedDict[tuple[object, ...], tuple[Rows, Detected | DataError]] = OrderedDict()
         self._encoders: OrderedDict[tuple[object, ...], RowEncoder] = OrderedDict()
         self._lock = RLock()
 
     def open(self, source: str, format_: Format = "auto") -> Opened:
-        """Open a source, or tell how far counting its rows is. Raises `DataError` where it cannot be opened."""
-        rows, detected, path = self._open(source, format_)
+        """Open a source, or tell how far counting its rows is. Raises `DataError` where it cannot be opened.
+
+        A source is what a recipe says of one: a path, an address, or a mapping, which is written as JSON.
+        """
+        rows, detected, found = self._open(source, format_)
         unknown = detected if isinstance(detected, DataError) else None
         return Opened(
             name=rows.name,
-            path=str(path),
-            kind=path.suffix.lower().removeprefix("."),
-            size=path.stat().st_size,
+            path=str(found.files[0].path),
+            kind=", ".join(dict.fromkeys(file.kind.removeprefix(".") for file in found.files)),
+            size=sum(file.path.stat().st_size for file in found.files),
             form="" if isinstance(detected, DataError) else detected.form.name,
             evidence=unknown.message if unknown else detected.evidence,  # type: ignore[union-attr]
             hint=unknown.hint if unknown else "",
@@ -115,18 +119,20 @@ class Previews:
         """The next row from `start` on that holds the words, as `find_row`. Raises `DataError` as `show` does."""
         return find_row(self._open(source, view.format)[0], words, start, stopped)
 
-    def _open(self, source: str, format_: Format) -> tuple[Rows, Detected | DataError, Path]:
-        path, name = locate(source)
-        status = path.stat()
-        key = (str(path), status.st_size, status.st_mtime_ns, format_)
+    def _open(self, source: str, format_: Format) -> tuple[Rows, Detected | DataError, Found]:
+        wanted = spelled(source, Path.cwd())
+        form = wanted.format if wanted.format != "auto" else format_
+        found = find(wanted)
+        stamps = [(file.path, file.path.stat().st_size, file.path.stat().st_mtime_ns) for file in found.files]
+        key = (found.name, *stamps, form, wanted.sample_by)
         with self._lock:
             if key not in self._sources:
-                rows = open_rows(path, name)
-                self._sources[key] = rows, _detected(rows, format_)
+                rows = _rows(found, wanted.sample_by)
+                self._sources[key] = rows, _detected(rows, form)
                 while len(self._sources) > OPEN:
                     self._sources.popitem(last=False)[1][0].close()
             self._sources.move_to_end(key)
-            return (*self._sources[key], path)
+            return (*self._sources[key], found)
 
     def _encoder(self, view: View) -> RowEncoder:
         folder = on_disk(view.model, view.revision)
@@ -187,6 +193,12 @@ class Previews:
             problem="" if left else _nothing_left(limit),
             raw=_first_words(rows, number) if brief else "",
         )
+
+
+def _rows(found: Found, by: SampleBy) -> Rows:
+    """The rows of all files of a source."""
+    openers = [partial(open_rows, file.path, file.name, file.kind, by) for file in found.files]
+    return openers[0]() if len(openers) == 1 else JoinedRows(found.name, openers)
 
 
 def _detected(rows: Rows, format_: Format) -> Detected | DataError:

@@ -80,7 +80,10 @@ def standings(
 
     Without a recipe or a kind of model, nothing that depends on it speaks against a backend.
     """
-    return [_standing(backend, machine, config, architecture) for backend in (*NEEDS, *plugins.installed())]
+    return [
+        _standing(backend, machine, config, architecture)
+        for backend in (*NEEDS, *plugins.installed(plugins.BACKENDS))
+    ]
 
 
 def _standing(
