@@ -29,6 +29,8 @@ from engine.errors import DataError, FtError, HubError, MachineError
 from engine.planning.live import Planner
 from tests.hub_server import COMMIT, Hub, use_hub
 from tests.hub_server import serving as hub_serving
+from tests.training import ROWS as CHATS
+from tests.training import recipe_text
 
 
 @dataclass
@@ -344,6 +346,7 @@ def test_without_gdown_the_recipe_says_how_to_get_it(monkeypatch: pytest.MonkeyP
     assert "ft-studio[gdrive]" in refused.value.hint
 
 
+RUN = "import sys; from ft.cli import main; sys.exit(main(sys.argv[1:]))"
 PROJECT = """
 [build-system]
 requires = ["setuptools"]
@@ -398,3 +401,18 @@ def test_another_package_brings_a_source(tmp_path: Path) -> None:
     assert first == "[{'text': 'lake:deep/water'}]", done.stderr
     assert second.startswith("source: dry does not load")
     assert "Install the package ft-lake again" in second
+
+
+@pytest.mark.slow
+def test_a_run_fetches_its_rows_itself_and_says_so(folder: Path, tiny_model: Path) -> None:
+    body = "".join(json.dumps(row) + "\n" for row in CHATS).encode()
+    with serving(Site({"/rows.jsonl": body})) as site:
+        url = f"{site.url}/rows.jsonl"
+        (folder / "train.yml").write_text(recipe_text(tiny_model, url, training={"max_steps": 1}))
+        command = [sys.executable, "-c", RUN, "train", "--plain", "--run-dir", str(folder / "run")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        assert site.sent == 2, "once to see what it is, once to take it"
+    events = (folder / "run" / "events.jsonl").read_text()
+    assert f"{url}: fetched, {len(body):,} bytes" in events
+    assert f"{url}: chat, because its rows have" in events

@@ -3,6 +3,8 @@
 import gzip
 import json
 import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -220,6 +222,27 @@ def test_the_cache_lets_go_of_what_was_not_used_for_longest(
     (folder / "new.jsonl.gz").write_bytes(gzip.compress(lines("y").encode()))
     new = find(Source(path="new.jsonl.gz")).files[0].path
     assert [path.exists() for path in (*found, new)] == [False, True, True, True]
+
+
+def test_processes_that_unpack_the_same_file_do_not_harm_each_other(folder: Path) -> None:
+    (folder / "a.jsonl.gz").write_bytes(gzip.compress(lines(*(f"row {n}" for n in range(50_000))).encode()))
+    code = (
+        "from engine.config.schema import Source\nfrom engine.data.sources import find\n"
+        "print(find(Source(path='a.jsonl.gz')).files[0].path.stat().st_size)"
+    )
+    root = str(Path(__file__).parents[1])
+    start = {"cwd": folder, "env": os.environ | {"PYTHONPATH": root}, "stdout": subprocess.PIPE, "text": True}
+    running = [subprocess.Popen([sys.executable, "-c", code], **start) for _ in range(3)]
+    said = {process.communicate(timeout=60)[0] for process in running}
+    assert said == {f"{len(gzip.decompress((folder / 'a.jsonl.gz').read_bytes()))}\n"}
+    assert len(list((paths.cache() / "sources").glob("*.jsonl"))) == 1
+
+
+def test_a_key_that_says_nothing_of_its_source_is_refused(folder: Path) -> None:
+    (folder / "a.jsonl").write_text(lines("a"))
+    for key in ("config", "split", "revision"):
+        with pytest.raises(DataError, match=f"a.jsonl: {key} says nothing of this source"):
+            rows("a.jsonl", **{key: "x"})
 
 
 def test_weights_say_how_often_an_epoch_trains_the_rows(folder: Path, tiny_model: Path) -> None:

@@ -109,7 +109,7 @@ def clean(key: str) -> None:
     for name, files in groups.items():
         try:
             noted = max(file.stat().st_mtime for file in files)
-            size = sum(file.stat().st_size for file in files if file.is_file())
+            size = sum(each.stat().st_size for file in files for each in (file, *file.rglob("*")))
         except OSError:
             continue  # another process has just removed it
         if name != key and time.time() - noted > IN_USE_S:

@@ -120,9 +120,10 @@ def find(source: Source, starter_file: str = "train.jsonl", progress: Progress =
         file = File(STARTER_ROWS / starter_file, f"starter/{starter_file}", ".jsonl")
         return Found(file.name, (file,))
     kind = scheme(source.path)
+    _no_idle_keys(source, kind)
     notes: tuple[str, ...] = ()
     if kind in WEB:
-        fetched = web_files.fetch(source.path)
+        fetched = web_files.fetch(source.path, progress)
         named, notes = [(fetched.path, fetched.name)], fetched.notes
     elif source.path.startswith(HUB):
         cached = hub_datasets.fetch(_wanted(source), progress)
@@ -138,7 +139,7 @@ def find(source: Source, starter_file: str = "train.jsonl", progress: Progress =
     else:
         paths = local_files.find(source.path, source.config, source.split)
         named = [(path, local_files.shown(path)) for path in paths]
-    name = named[0][1] if len(named) == 1 else _name(source)
+    name = named[0][1] if len(named) == 1 else shown(source)
     return Found(name, tuple(_plain(path, name) for path, name in named), notes)
 
 
@@ -160,10 +161,25 @@ def as_text(source: str | Source) -> str:
     return plain.path if plain == Source(path=plain.path) else plain.model_dump_json(exclude_defaults=True)
 
 
-def _name(source: Source) -> str:
+def shown(source: Source) -> str:
+    """A source for people, without what may be secret in an address."""
     if scheme(source.path):
-        return source.path.removeprefix(HUB)
+        return web_files.shown(source.path) if scheme(source.path) in WEB else source.path.removeprefix(HUB)
     return local_files.shown(Path(source.path).expanduser())
+
+
+def _no_idle_keys(source: Source, kind: str) -> None:
+    """Raise `DataError` where a mapping says what its source does not have."""
+    parted = kind in ("hf", *plugins.installed(plugins.SOURCES)) or (
+        not kind and Path(source.path).expanduser().is_dir()
+    )
+    idle = [key for key in ("config", "split") if getattr(source, key) and not parted]
+    idle += ["revision"] if source.revision and kind != "hf" else []
+    if idle:
+        raise DataError(
+            f"{shown(source)}: {idle[0]} says nothing of this source",
+            "Datasets of the hub have a revision, they and folders a config and splits. Leave it out.",
+        )
 
 
 def _plain(path: Path, name: str) -> File:
@@ -186,8 +202,10 @@ def _brought(kind: str, source: Source) -> list[Path]:
         raise MachineError(
             f"source: {kind} names {type(fetch).__name__}, which cannot be called", "Install it anew."
         )
-    folder = kept_files.folder() / f"{kept_files.key_of('plugin', source.path)}.{kind}"
+    key = kept_files.key_of("plugin", source.path)
+    folder = kept_files.folder() / f"{key}.{kind}"
     folder.mkdir(exist_ok=True)
+    kept_files.tell(key, {"from": source.path})
     return local_files.find(str(fetch(source.path, folder)), source.config, source.split)
 
 

@@ -14,6 +14,7 @@ from engine.data import kept_files
 from engine.data.readers import KNOWN, PACKED, kind_of
 from engine.errors import DataError
 from engine.models import transfer
+from engine.models.starter import Progress, silent
 
 RECHECK_S = 600.0
 """A process that has asked whether a file is still the same does not ask again so soon."""
@@ -49,12 +50,12 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{unquote(parts.path)}"
 
 
-def fetch(url: str) -> WebFile:
+def fetch(url: str, progress: Progress = silent) -> WebFile:
     """The file at an address. Raises `DataError` where it cannot be had and is not kept, MachineError where the disk
     takes no more."""
     known = _asked.get(url)
     if known is None or time.monotonic() - known[0] > RECHECK_S or not known[1].path.exists():
-        known = _asked[url] = time.monotonic(), _fetch(url)
+        known = _asked[url] = time.monotonic(), _fetch(url, progress)
     return known[1]
 
 
@@ -63,7 +64,7 @@ def kept(url: str) -> bool:
     return _kept(kept_files.about(kept_files.key_of("url", url))) is not None
 
 
-def _fetch(url: str) -> WebFile:
+def _fetch(url: str, progress: Progress) -> WebFile:
     name = _allowed(url)
     key = kept_files.key_of("url", url)
     about = kept_files.about(key)
@@ -83,7 +84,7 @@ def _fetch(url: str) -> WebFile:
         raise DataError(
             f"{name}: the server answers {answer.status_code}", "Check the address, and that it is public."
         )
-    return _download(url, name, key, answer)
+    return _download(url, name, key, answer, progress)
 
 
 def _allowed(url: str) -> str:
@@ -112,7 +113,7 @@ def _ask(url: str, about: dict[str, Any]) -> httpx.Response:
         return answer
 
 
-def _download(url: str, name: str, key: str, answer: httpx.Response) -> WebFile:
+def _download(url: str, name: str, key: str, answer: httpx.Response, progress: Progress) -> WebFile:
     etag, modified = answer.headers.get("ETag", ""), answer.headers.get("Last-Modified", "")
     suffix = _suffix(url, name, answer)
     # A part is gone on with only under the same mark of the server's; without one, it starts over.
@@ -123,7 +124,7 @@ def _download(url: str, name: str, key: str, answer: httpx.Response) -> WebFile:
         kept_files.room(target.parent, size)
         same = {"If-Range": etag} if etag and not etag.startswith("W/") else {}
         try:
-            transfer.download(url, target, headers=same)
+            transfer.download(url, target, lambda done, all_: progress(f"fetching {name}", done, all_), same)
         except httpx.HTTPError as error:
             raise DataError(
                 f"{name}: the download broke off: {error or type(error).__name__}",

@@ -10,7 +10,7 @@ import numpy as np
 from engine.config.load import load_text
 from engine.config.schema import TrainConfig
 from engine.data.prepare import encoder_of, sample
-from engine.data.sources import away, everything, files
+from engine.data.sources import away, everything, files, shown
 from engine.data.templates import RowEncoder
 from engine.errors import DataError
 from engine.hardware.probe import Machine, probe
@@ -67,7 +67,7 @@ class Planner:
         for source in everything(config.data):
             if away(source):
                 raise DataError(
-                    f"{source.path} is not on this machine yet.", "A run or `ft plan` fetches it."
+                    f"{shown(source)} is not on this machine yet.", "A run or `ft plan` fetches it."
                 )
         look = self._look(config, folder)
         return make_plan(
