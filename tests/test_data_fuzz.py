@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.config.schema import Source, TrainConfig
-from engine.data import dataset_layout
+from engine.data import column_rows, dataset_layout
 from engine.data.readers import DOCUMENTS, PACKED, READERS
 from engine.data.row_index import open_rows
 from engine.data.row_search import find_row
@@ -162,3 +162,15 @@ def test_a_number_of_thousands_of_digits_is_a_broken_row(tmp_path: Path, suffix:
     with pytest.raises(DataError, match=r"rows.jsonl?:1.*not valid JSON"):
         list(open_source(Source(path=str(path)), config.data).table.rows())
     assert list(read_all(path, "document"))
+
+
+def test_a_file_of_columns_with_fewer_rows_than_it_says_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "rows.parquet"
+    path.write_bytes(WHOLE[".parquet"])
+    monkeypatch.setattr(column_rows.Parquet, "_lengths", lambda table: [5])
+    with pytest.raises(DataError, match=r"holds 3 rows and says that it has 5"):
+        list(column_rows.read_parquet(path, path.name).rows())
+    with pytest.raises(DataError, match=r"holds 3 rows"):
+        open_rows(path, path.name).read(4)

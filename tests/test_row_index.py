@@ -107,7 +107,7 @@ def test_every_item_of_a_json_array_is_found_wherever_the_file_is_cut_into_chunk
     bom: bool,
     chunk: int,
 ) -> None:
-    whole = {"version": [1], "rows": [{"id": 0}, *rows], "end": "]"} if inside else rows
+    whole = {"version": [1], "size": 1234567, "rows": [{"id": 0}, *rows], "end": "]"} if inside else rows
     body = json.dumps(whole, indent=indent, ensure_ascii=ascii_only).encode(errors="surrogatepass")
     path = write(tmp_path / "rows.json", (BOM if bom else b"") + body)
     with pytest.MonkeyPatch.context() as patch:
