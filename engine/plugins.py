@@ -7,8 +7,8 @@ from typing import Any
 
 from engine.errors import MachineError
 
-BACKENDS, FORMATS, TEMPLATES = "ft.backends", "ft.formats", "ft.templates"
-KEYS = {BACKENDS: "backend", FORMATS: "data.format", TEMPLATES: "model.chat_template"}
+BACKENDS, FORMATS, TEMPLATES, SOURCES = "ft.backends", "ft.formats", "ft.templates", "ft.sources"
+KEYS = {BACKENDS: "backend", FORMATS: "data.format", TEMPLATES: "model.chat_template", SOURCES: "source"}
 """The groups of entry points, and the key of a recipe that names one of each."""
 
 
@@ -27,5 +27,5 @@ def load(group: str, name: str) -> Any:
         package = entry.dist.name if entry.dist else entry.value
         raise MachineError(
             f"{key}: {name} does not load: {error}",
-            f"Install the package {package} again, or use {key}: auto.",
+            f"Install the package {package} again" + ("." if group == SOURCES else f", or use {key}: auto."),
         ) from error

@@ -32,6 +32,8 @@ from engine.runs.run import Run
 from engine.training.control import Control
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from engine.config.schema import TrainConfig
     from engine.data.types import Dataset
     from engine.models.resolve import LocalModel
@@ -187,7 +189,11 @@ def _resolve(run: Run, config: "TrainConfig", control: Control) -> "LocalModel":
     from engine.models.resolve import resolve
 
     run.emit(Phase(name="loading", note=f"finding {config.model.base}"))
+    return resolve(config.model.base, config.model.revision, _loading(run, control))
 
+
+def _loading(run: Run, control: Control) -> "Callable[[str, int, int], None]":
+    """Progress of a download, told now and then; a command is obeyed in between."""
     told = 0.0
 
     def progress(what: str, done: int, total: int) -> None:
@@ -197,7 +203,7 @@ def _resolve(run: Run, config: "TrainConfig", control: Control) -> "LocalModel":
             run.emit(Phase(name="loading", done=done, total=total, note=what))
         _poll(control)
 
-    return resolve(config.model.base, config.model.revision, progress)
+    return progress
 
 
 def _prepare(
@@ -205,11 +211,13 @@ def _prepare(
 ) -> "Dataset":
     """The tokens to train on. Raises DataError for what the lint calls an error, unless forced."""
     from engine.data.prepare import prepare
+    from engine.data.sources import fetch
 
     def progress(done: int, total: int) -> None:
         run.emit(Phase(name="tokenising", done=done, total=total))
         _poll(control)
 
+    fetch(config.data, _loading(run, control))
     run.emit(Phase(name="tokenising"))
     dataset = prepare(config, model.folder, progress, lint=True, day=_begun(run))
     for note in dataset.notes:

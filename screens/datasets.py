@@ -15,7 +15,8 @@ from textual.widgets.option_list import Option
 from engine.data.views import Opened
 from screens.data_asking import DataAsking
 from screens.data_moves import DataMoves
-from screens.format import one_line, percent, place, size
+from screens.data_sources import label
+from screens.format import one_line, percent, size
 from screens.messages import ShowData
 from screens.widgets.dataset_lengths import LengthsPane
 from screens.widgets.dataset_row import RowPane
@@ -210,7 +211,7 @@ class DatasetsScreen(DataMoves):
         sources = self.query_one("#sources", OptionList)
         sources.clear_options()
         for source in self.shown.sources:
-            sources.add_option(Option(("▸ " if source == self.source else "  ") + place(Path(source))))
+            sources.add_option(Option(("▸ " if source == self.source else "  ") + label(source)))
 
     def _counted(self, opened: Opened) -> str:
         if opened.counting is not None:

@@ -111,6 +111,13 @@ def test_prepared_rows_are_clean_split_and_told(place: Path) -> None:
     assert (report["rows"], report["copies"], report["broken"]) == (32, 1, 1)
 
 
+def test_rows_that_are_no_json_are_left_out_of_what_is_prepared_and_named(place: Path) -> None:
+    (place / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in good(9)) + "{broken\n")
+    shown = ft("prepare", "a.jsonl", "-o", "clean", "--validation", "0")
+    assert "a.jsonl:10:2: not valid JSON" in shown.stderr
+    assert len((place / "clean" / "train.jsonl").read_text().splitlines()) == 9
+
+
 def test_preparing_again_splits_alike_and_writes_over_nothing(place: Path) -> None:
     write(place / "a.jsonl", good(30))
     for name in ("one", "two"):

@@ -191,7 +191,11 @@ async def test_files_and_folders_are_added_kept_and_dropped(app: FtApp, place: P
 
 @pytest.mark.parametrize(
     ("file", "said"),
-    [("missing.jsonl", "no such file"), ("owner/name", "not read yet"), ("empty.jsonl", "the file is empty")],
+    [
+        ("missing.jsonl", "no such file"),
+        ("no-*.jsonl", "no file of rows fits this pattern"),
+        ("empty.jsonl", "the file is empty"),
+    ],
 )
 async def test_what_cannot_be_added_is_told_with_a_hint(app: FtApp, file: str, said: str) -> None:
     async with app.run_test(size=(120, 36)) as pilot:
@@ -203,6 +207,21 @@ async def test_what_cannot_be_added_is_told_with_a_hint(app: FtApp, file: str, s
         assert said in app.problems[-1].message
         assert app.problems[-1].hint
         assert screen(pilot).source.endswith("orders.jsonl")
+
+
+async def test_what_the_hub_says_of_a_dataset_stands_in_the_place_of_its_rows(app: FtApp) -> None:
+    async with app.run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("a")
+        screen(pilot).query_one("#ask", Input).value = "owner/name"
+        await pilot.press("enter")
+        await until(
+            pilot, lambda: "HF_HUB_OFFLINE forbids to fetch it" in problem(pilot), "what the hub says"
+        )
+        assert app.preferences.datasets == ["hf://datasets/owner/name"]
+        await pilot.press("d")
+        await ready(pilot)
+        assert app.preferences.datasets == []
 
 
 async def test_a_file_of_unknown_columns_shows_its_rows_and_what_to_do(app: FtApp) -> None:

@@ -47,6 +47,9 @@ def _data(config: "TrainConfig") -> list[str]:
         for column, text in texts.items():
             if problem := _broken(text):
                 found.append(f"{key}.template{column and f'.{column}'}: {problem}")
+    validation = data.validation
+    if not isinstance(validation, float | int | str) and validation.weight != 1:
+        found.append("data.validation.weight: every validation row counts once; leave it out")
     return found
 
 

@@ -91,16 +91,26 @@ class Model(Section):
 
 
 class Source(Section):
-    """A data file with what is particular to it."""
+    """A source of rows with what is particular to it."""
 
     path: File
-    """The file: .json, .jsonl, .csv or .parquet."""
+    """A file, folder or pattern, an https:// address, a hub dataset (OWNER/NAME), or gdrive:ID."""
     format: FormatKey = "auto"
     """The form of this source's rows."""
     columns: Columns | None = None
     """Names of this source's columns, as `data.columns` has them."""
     template: RowTemplate | None = None
     """How this source's rows are written, as `data.template` has it."""
+    config: Text | None = None
+    """Which configuration (subset) of a dataset that has several."""
+    split: Text | None = None
+    """Which split of a dataset; of the hub's, null is `train`."""
+    revision: Text | None = None
+    """Branch, tag or commit of a hub dataset."""
+    sample_by: Literal["document", "paragraph", "line"] = "document"
+    """What a row of plain text, Markdown or HTML is: the whole file, what blank lines part, or a line."""
+    weight: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """How often an epoch trains this source's rows: 0.5 is half of them, chosen by the seed, 2 is each twice."""
     max_samples: PositiveInt | None = None
     """Use at most so many rows of this source."""
 
@@ -127,7 +137,7 @@ class Data(Section):
     """What the model learns from."""
 
     train: Sources
-    """`starter`, a file, a mapping of a file with its particulars, or a list of them."""
+    """`starter`, a file, folder, pattern, https:// address or hub dataset, a mapping of `path` and more, or a list."""
     validation: Validation = 0.1
     """A share of the training rows to hold out, or a source of its own. 0 turns validation off."""
     format: FormatKey = "auto"
@@ -144,6 +154,8 @@ class Data(Section):
     """Use at most so many rows in all."""
     chunk_overlap: Annotated[int, Field(ge=0), Whole] = 64
     """Tokens that a chunk of a long text repeats from the one before it, as context that is not trained again."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """What a row that cannot be read does: stop the run, or be left out and counted."""
 
 
 class Training(Section):

@@ -70,7 +70,7 @@ def _make(config: TrainConfig, encoder: RowEncoder, folder: Path, progress: Prog
     training, validation = Store(folder / cache.TRAIN), Store(folder / cache.VALIDATION)
 
     def split(chunk: Sequence[tuple[int, Encoded]]) -> None:
-        training.add([row for number, row in chunk if not held[number]])
+        training.add([row for number, row in chunk if not held[number] for _ in range(train.times[number])])
         validation.add([row for number, row in chunk if held[number]])
 
     linter = Linter(encoder.tokenizer, limit)
@@ -115,7 +115,7 @@ def sample(
     """
     encoder = encoder or encoder_of(config, model_dir)
     train, own = selections(config)
-    count = train.count if own else train.count - int(_held_out(config, train.count).sum())
+    trained = train.times if own else train.times[~_held_out(config, train.count)]
     few = train.limited(rows, config.seed)
     looked, nobody = Store(), np.zeros(few.count, dtype=np.bool_)
     limit, overlap = config.model.max_seq_length, config.data.chunk_overlap
@@ -123,7 +123,8 @@ def sample(
         few, encoder, limit, overlap, nobody, lambda chunk: looked.add([row for _, row in chunk])
     )
     notes = (*_notes(config, train, encoder), *found)
-    return Dataset(looked.close(), None, (), looked.digest, notes), round(count * len(looked) / few.count)
+    count = round(int(trained.sum()) * len(looked) / few.count)
+    return Dataset(looked.close(), None, (), looked.digest, notes), count
 
 
 def named(config: TrainConfig, numbers: Sequence[int]) -> dict[int, str]:
@@ -161,9 +162,10 @@ def _held_out(config: TrainConfig, count: int) -> Keep:
 
 
 def _notes(config: TrainConfig, selection: Selection, encoder: RowEncoder) -> list[str]:
-    notes = [detected.evidence for detected in selection.detected]
+    notes = [*selection.notes, *(detected.evidence for detected in selection.detected)]
     there = sum(len(mask) for mask in selection.keep)
-    if selection.count < there:
+    limits = (config.data.max_samples, *(source.max_samples for source in selection.sources))
+    if selection.count < there and any(limits):
         notes.append(
             f"{selection.count} of {there} rows are used (max_samples), chosen by seed {config.seed}"
         )

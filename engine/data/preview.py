@@ -7,6 +7,7 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from threading import RLock
 from typing import Literal
@@ -18,11 +19,13 @@ from engine.data.form import RowError
 from engine.data.formats import read_row
 from engine.data.lint.linter import Linter
 from engine.data.row_index import Rows, open_rows
+from engine.data.row_joined import JoinedRows
 from engine.data.row_search import find_row
 from engine.data.row_views import Each, nothing_left, raw_view, row_view
 from engine.data.rows import Origin
-from engine.data.sources import locate
+from engine.data.sources import Found, find, spelled
 from engine.data.templates import Encoded, Rendered, RowEncoder, TrainOn
+from engine.data.text_rows import SampleBy
 from engine.data.tokenizer import Tokenizer
 from engine.data.types import Row
 from engine.data.views import Lengths, Opened, RowView, View
@@ -51,14 +54,17 @@ class Previews:
         self._lock = RLock()
 
     def open(self, source: str, view: View | None = None) -> Opened:
-        """Open a source, or tell how far counting its rows is. Raises `DataError` where it cannot be opened."""
-        rows, detected, path = self._open(source, view or View())
+        """Open a source, or tell how far counting its rows is. Raises `DataError` where it cannot be opened.
+
+        A source is what a recipe says of one: a path, an address, or a mapping, which is written as JSON.
+        """
+        rows, detected, found = self._open(source, view or View())
         unknown = detected if isinstance(detected, DataError) else None
         return Opened(
             name=rows.name,
-            path=str(path),
-            kind=path.suffix.lower().removeprefix("."),
-            size=path.stat().st_size,
+            path=str(found.files[0].path),
+            kind=", ".join(dict.fromkeys(file.kind.removeprefix(".") for file in found.files)),
+            size=sum(file.path.stat().st_size for file in found.files),
             form="" if isinstance(detected, DataError) else detected.form.name,
             evidence=unknown.message if unknown else detected.evidence,  # type: ignore[union-attr]
             hint=unknown.hint if unknown else "",
@@ -122,19 +128,24 @@ class Previews:
         """The next row from `start` on that holds the words, as `find_row`. Raises `DataError` as `show` does."""
         return find_row(self._open(source, view)[0], words, start, stopped)
 
-    def _open(self, source: str, view: View) -> tuple[Rows, Detected | DataError, Path]:
-        path, name = locate(source)
-        choice = FormChoice(view.format, view.columns, view.template)
-        status = path.stat()
-        key = (str(path), status.st_size, status.st_mtime_ns, repr(choice))
+    def _open(self, source: str, view: View) -> tuple[Rows, Detected | DataError, Found]:
+        wanted = spelled(source, Path.cwd())
+        choice = FormChoice(
+            wanted.format if wanted.format != "auto" else view.format,
+            wanted.columns or view.columns,
+            wanted.template or view.template,
+        )
+        found = find(wanted)
+        stamps = [(file.path, file.path.stat().st_size, file.path.stat().st_mtime_ns) for file in found.files]
+        key = (found.name, *stamps, repr(choice), wanted.sample_by)
         with self._lock:
             if key not in self._sources:
-                rows = open_rows(path, name)
+                rows = _rows(found, wanted.sample_by)
                 self._sources[key] = rows, _detected(rows, choice)
                 while len(self._sources) > OPEN:
                     self._sources.popitem(last=False)[1][0].close()
             self._sources.move_to_end(key)
-            return (*self._sources[key], path)
+            return (*self._sources[key], found)
 
     def _encoder(self, view: View) -> RowEncoder:
         folder = on_disk(view.model, view.revision)
@@ -194,6 +205,12 @@ def _parted(examples: Sequence[Encoded], encoder: RowEncoder, view: View) -> lis
     """The examples, long texts in the chunks that a run would train."""
     lead = encoder.tokenizer.lead
     return [part for each in examples for part in chunks(each, view.max_seq_length, view.chunk_overlap, lead)]
+
+
+def _rows(found: Found, by: SampleBy) -> Rows:
+    """The rows of all files of a source."""
+    openers = [partial(open_rows, file.path, file.name, file.kind, by) for file in found.files]
+    return openers[0]() if len(openers) == 1 else JoinedRows(found.name, openers)
 
 
 def _detected(rows: Rows, choice: FormChoice) -> Detected | DataError:

@@ -94,7 +94,8 @@ def _turn(message: Message) -> dict[str, Any]:
 def _copies(config: TrainConfig, report: Report, near: bool, progress: Progress) -> set[int]:
     """Numbers of the rows that are not to be written; counted and told in the report."""
     selected = [selection for selection in selections(config) if selection is not None]
-    report.sources = [detected.evidence for selection in selected for detected in selection.detected]
+    for selection in selected:
+        report.sources += [*selection.notes, *(detected.evidence for detected in selection.detected)]
     total = sum(selection.count for selection in selected)
     left_out: set[int] = set()
     seen: set[bytes] = set()

@@ -171,7 +171,7 @@ def prepare(
     """Convert to chat JSONL, leave out copies and broken rows, split, and write a report."""
     from engine.data.rewrite import rewrite
 
-    changes = [f"data.validation={validation}", f"seed={seed}", *(overrides or [])]
+    changes = ["data.on_error=skip", f"data.validation={validation}", f"seed={seed}", *(overrides or [])]
     config = _config(file, DEFAULT, None, changes)
     with _told("reading") as progress:
         report = rewrite(config, folder, near=near, progress=progress)
@@ -180,6 +180,8 @@ def prepare(
         return
     from ft.commands.data_shown import shown_report
 
+    for note in report.sources:
+        say(note)
     out().print(shown_report(report, folder))
 
 
@@ -200,10 +202,11 @@ def _first_source(config: "TrainConfig") -> tuple[str, "FormChoice"]:
     """The first training source, and what the recipe says of the form of its rows."""
     from engine.config.schema import Source
     from engine.data.choice import choice_of
+    from engine.data.sources import as_text
 
     first = config.data.train[0] if isinstance(config.data.train, list) else config.data.train
     source = first if isinstance(first, Source) else Source(path=first)
-    return source.path, choice_of(source, config.data)
+    return as_text(source), choice_of(source, config.data)
 
 
 def _fetched(config: "TrainConfig") -> Path:
