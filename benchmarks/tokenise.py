@@ -44,7 +44,7 @@ def main() -> None:
         _compare(
             "chat template, masked",
             lambda: _ours(chat, model, "assistant"),
-            lambda: _theirs(chat, model, _masked, folder),
+            lambda: _theirs(chat, model, masked, folder),
         )
 
 
@@ -128,7 +128,7 @@ def _chat(batch: dict[str, Any], tokenizer: Any) -> dict[str, Any]:
     return {"input_ids": tokenizer.apply_chat_template(batch["messages"], return_dict=True)["input_ids"]}
 
 
-def _masked(batch: dict[str, Any], tokenizer: Any) -> dict[str, Any]:
+def masked(batch: dict[str, Any], tokenizer: Any) -> dict[str, Any]:
     """As TRL does it for prompt and completion: the ids of the prompt say how many tokens stay untrained."""
     ids = tokenizer.apply_chat_template(batch["messages"], return_dict=True)["input_ids"]
     prompts = [turns[:-1] for turns in batch["messages"]]

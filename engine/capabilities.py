@@ -88,7 +88,7 @@ class Plugin:
 
 def plugin(name: BackendName) -> Plugin:
     """The backend of another package. Raises MachineError where it does not load, or is no backend."""
-    found = plugins.load(name)
+    found = plugins.load(plugins.BACKENDS, name)
     if not isinstance(found, Plugin):
         raise MachineError(
             f"backend: {name} names {type(found).__name__}, which is no engine.capabilities.Plugin",

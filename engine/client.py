@@ -116,12 +116,13 @@ class Client:
         plan: dict[str, Any] = self._value({"op": "plan", "text": text, "path": str(path)}, cancelled)
         return plan
 
-    def rows(self, source: str, format_: str = "auto", cancelled: threading.Event | None = None) -> Opened:
+    def rows(self, source: str, view: View | None = None, cancelled: threading.Event | None = None) -> Opened:
         """Open a file of rows, or `starter`; asked again, it says how far counting the rows is.
 
         Raises DataError where it cannot be opened, TrainingError where the service is gone.
         """
-        return Opened(**self._value({"op": "rows", "source": source, "format": format_}, cancelled))
+        request = {"op": "rows", "source": source, "view": vars(view or View())}
+        return Opened(**self._value(request, cancelled))
 
     def preview(
         self,

@@ -44,9 +44,13 @@ class ModelError(FtError):
 
 
 class HubError(ModelError):
-    """The hub cannot be reached, or says no."""
+    """The hub cannot be reached (`unreachable`), or says no."""
 
     kind = "hub"
+
+    def __init__(self, message: str, hint: str = "", unreachable: bool = False) -> None:
+        super().__init__(message, hint)
+        self.unreachable = unreachable
 
 
 FREE = "Close what else needs memory, or take a smaller model."

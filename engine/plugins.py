@@ -1,4 +1,4 @@
-"""Backends that other packages bring by an entry point: known by name, imported only when one is asked for."""
+"""What other packages bring by entry points: known by name, imported only when one is asked for."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -7,23 +7,25 @@ from typing import Any
 
 from engine.errors import MachineError
 
-GROUP = "ft.backends"
+BACKENDS, FORMATS, TEMPLATES, SOURCES = "ft.backends", "ft.formats", "ft.templates", "ft.sources"
+KEYS = {BACKENDS: "backend", FORMATS: "data.format", TEMPLATES: "model.chat_template", SOURCES: "source"}
+"""The groups of entry points, and the key of a recipe that names one of each."""
 
 
 @cache
-def installed() -> Mapping[str, EntryPoint]:
-    """By the name that a recipe gives as `backend`; nothing of theirs is imported for it."""
-    return {entry.name: entry for entry in entry_points(group=GROUP)}
+def installed(group: str) -> Mapping[str, EntryPoint]:
+    """By the name that a recipe gives; nothing of theirs is imported for it."""
+    return {entry.name: entry for entry in entry_points(group=group)}
 
 
-def load(name: str) -> Any:
+def load(group: str, name: str) -> Any:
     """The object that the entry point names. Raises MachineError where its package does not import."""
-    entry = installed()[name]
+    entry, key = installed(group)[name], KEYS[group]
     try:
         return entry.load()
     except (ImportError, AttributeError) as error:
         package = entry.dist.name if entry.dist else entry.value
         raise MachineError(
-            f"backend: {name} does not load: {error}",
-            f"Install the package {package} again, or use backend: auto.",
+            f"{key}: {name} does not load: {error}",
+            f"Install the package {package} again" + ("." if group == SOURCES else f", or use {key}: auto."),
         ) from error

@@ -6,18 +6,16 @@ from engine.config.schema import TrainConfig
 
 
 def check(config: TrainConfig) -> None:
-    """Open the data files and look at a local model's folder. Raises DataError or ModelError.
+    """Open the data files that are here and look at a local model's folder. Raises DataError or ModelError.
 
     What takes longer (every row, a download, the plan) is the engine's to find out.
     """
-    from engine.data.sources import train_sources, validation_source
+    from engine.data.sources import away, everything, open_source
     from engine.models.local import check as check_folder
 
-    for source in train_sources(config.data):
-        next(iter(source.table.rows()), None)
-    held_out = validation_source(config.data)
-    if held_out is not None:
-        next(iter(held_out.table.rows()), None)
+    for source in everything(config.data):
+        if not away(source):
+            next(iter(open_source(source, config.data).table.rows()), None)
     folder = Path(config.model.base).expanduser()
     if folder.is_absolute() or folder.exists():
         check_folder(folder)

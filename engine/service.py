@@ -173,8 +173,8 @@ class Service:
                 self._check(request)
                 yield {"value": None}
             case "rows":
-                opened = self._previews().open(str(request.get("source")), request.get("format", "auto"))
-                yield {"value": as_json(opened)}
+                view = View(**request.get("view", {}))
+                yield {"value": as_json(self._previews().open(str(request.get("source")), view))}
             case "preview":
                 numbers = [int(row) for row in request.get("rows", ())]
                 view, how = View(**request.get("view", {})), request.get("how", "tokens")

@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 from contextlib import AbstractContextManager
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ from engine.runs.run import Run
 from engine.training.control import Control
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from engine.config.schema import TrainConfig
     from engine.data.types import Dataset
     from engine.models.resolve import LocalModel
@@ -117,7 +120,7 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     if resume:
         config = _same_backend(run, config)
     _import_unsloth_first(config, model)
-    dataset = _prepare(run, config, model, control)
+    dataset = _prepare(run, config, model, control, force)
     if resume:
         _same_data(run, dataset)
     plan = _plan(run, config, model, dataset, force)
@@ -133,12 +136,17 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     from engine.training.loop import train
 
     backend = load_backend(plan, config, model.folder)
-    tokenizer = Tokenizer.load(model.folder, config.model.chat_template)
+    tokenizer = Tokenizer.load(model.folder, config.model.chat_template, _begun(run))
     gc.collect()
     _poll(control)
     reason = train(run, config, plan, dataset, backend, tokenizer, control, resume_from=resume)
     _remember_speed(run, plan)
     return reason
+
+
+def _begun(run: Run) -> date:
+    """The day on which the run was first started: a template that writes the date has to write it on resuming too."""
+    return date.fromtimestamp(next(iter(run.events())).t)
 
 
 def _same_data(run: Run, dataset: "Dataset") -> None:
@@ -181,7 +189,11 @@ def _resolve(run: Run, config: "TrainConfig", control: Control) -> "LocalModel":
     from engine.models.resolve import resolve
 
     run.emit(Phase(name="loading", note=f"finding {config.model.base}"))
+    return resolve(config.model.base, config.model.revision, _loading(run, control))
 
+
+def _loading(run: Run, control: Control) -> "Callable[[str, int, int], None]":
+    """Progress of a download, told now and then; a command is obeyed in between."""
     told = 0.0
 
     def progress(what: str, done: int, total: int) -> None:
@@ -191,20 +203,34 @@ def _resolve(run: Run, config: "TrainConfig", control: Control) -> "LocalModel":
             run.emit(Phase(name="loading", done=done, total=total, note=what))
         _poll(control)
 
-    return resolve(config.model.base, config.model.revision, progress)
+    return progress
 
 
-def _prepare(run: Run, config: "TrainConfig", model: "LocalModel", control: Control) -> "Dataset":
+def _prepare(
+    run: Run, config: "TrainConfig", model: "LocalModel", control: Control, force: bool
+) -> "Dataset":
+    """The tokens to train on. Raises DataError for what the lint calls an error, unless forced."""
     from engine.data.prepare import prepare
+    from engine.data.sources import fetch
 
     def progress(done: int, total: int) -> None:
         run.emit(Phase(name="tokenising", done=done, total=total))
         _poll(control)
 
+    fetch(config.data, _loading(run, control))
     run.emit(Phase(name="tokenising"))
-    dataset = prepare(config, model.folder, progress)
+    dataset = prepare(config, model.folder, progress, lint=True, day=_begun(run))
     for note in dataset.notes:
         run.emit(Phase(name="tokenising", note=note))
+    errors = [finding for finding in dataset.findings if finding.severity == "error"]
+    if errors and not force:
+        message = "\n  ".join(["The data would waste the run:", *(finding.message for finding in errors)])
+        look = "`ft data check` shows the rows. To train all the same: ft train --force"
+        raise DataError(message, f"{errors[0].fix} {look}")
+    for finding in dataset.findings:
+        if finding.severity != "note":
+            overridden = "--force overrides an error of the data: " if finding in errors else ""
+            run.emit(Warned(message=f"{overridden}{finding.message}", hint=finding.fix))
     return dataset
 
 

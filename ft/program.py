@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "validate": ("ft.commands.recipe:validate", "Check a recipe."),
     "init": ("ft.commands.recipe:init", "Write a commented train.yml to start from."),
     "schema": ("ft.commands.recipe:schema", "Print the recipe's JSON Schema, for editors."),
+    "data": ("ft.commands.data:app", "Look at training data, check, count and convert it."),
     "models": ("ft.commands.models:app", "List, fetch, convert and remove models."),
     "secrets": ("ft.commands.secrets:app", "Keep tokens in the system's keyring."),
     "runs": ("ft.commands.runs:app", "List, show, compare and remove runs."),
@@ -25,6 +26,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "chat": ("ft.commands.generate:chat", "Talk to a trained run."),
 }
 """Every command: where it lives, and its line in `ft --help`."""
+ALIASES = {"dataset": "data"}
+"""Other names that a command answers to."""
 
 
 class LazyGroup(TyperGroup):
@@ -37,6 +40,7 @@ class LazyGroup(TyperGroup):
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        cmd_name = ALIASES.get(cmd_name, cmd_name)
         if cmd_name not in COMMANDS:
             return None if cmd_name.startswith("-") or ctx.resilient_parsing else _unknown(ctx, cmd_name)
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")

@@ -92,7 +92,7 @@ class DataAsking(FtScreen):
         def look() -> None:
             opened = None
             while opened is None or opened.counting is not None:
-                opened = self.host.service().rows(source, view.format, worker.cancelled_event)
+                opened = self.host.service().rows(source, view, worker.cancelled_event)
                 self.post_message(self.Counted(source, opened))
                 if opened.counting is not None:
                     worker.cancelled_event.wait(LOOK_S)

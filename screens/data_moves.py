@@ -47,12 +47,14 @@ class DataMoves(DataAsking):
         self.query_one(RowList).cursor -= 1
 
     def action_next_problem(self) -> None:
-        found = self.lengths.problems if self.lengths else ()
-        if not found:
+        found = self.lengths
+        rows = {row for row, _ in found.problems} if found else set()
+        rows |= {row for finding in found.findings for row in finding.rows} if found else set()
+        if not rows:
             self.notify("No problems in the rows that were looked at.")
             return
         here = self.query_one(RowList).cursor
-        self.go_row(next((row for row, _ in found if row > here), found[0][0]))
+        self.go_row(min((row for row in rows if row > here), default=min(rows)))
 
     def action_close(self) -> None:
         self.workers.cancel_group(self, "search")
@@ -85,7 +87,7 @@ class DataMoves(DataAsking):
         self.words = words
         rows = self.query_one(RowList)
         rows.border_subtitle = "searching …"
-        self.search_rows(self.source, words, rows.cursor + 1, self.shown.view)
+        self.search_rows(self.source, words, rows.cursor + 1, self.shown.view_of(self.source))
 
     def on_data_asking_hit(self, message: DataAsking.Hit) -> None:
         rows = self.query_one(RowList)

@@ -1,14 +1,19 @@
 """Which files of rows Datasets shows, and as which recipe's model sees them."""
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from engine.data.choice import FormChoice, choice_of
 from engine.data.views import View
 from engine.errors import DataError, FtError
+from screens.format import place
 
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+if TYPE_CHECKING:
+    from engine.config.schema import Data
+
 MOST_FILES = 100
 """Files of a folder that are listed."""
 
@@ -19,10 +24,17 @@ class Shown:
 
     sources: tuple[str, ...] = ("starter",)
     view: View = field(default_factory=View)
+    choices: Mapping[str, FormChoice] = field(default_factory=dict)
+    """What the recipe says of the form of a source's rows, for those that it names."""
     recipe: str = ""
     """The recipe that the view is from, for people."""
     problem: str = ""
     """Why the recipe could not be read, where it could not: then the starter looks."""
+
+    def view_of(self, source: str) -> View:
+        """The view of one source."""
+        choice = self.choices.get(source, FormChoice())
+        return replace(self.view, format=choice.format, columns=choice.columns, template=choice.template)
 
 
 def looking_through(recipe: Path, own: Sequence[str]) -> Shown:
@@ -40,46 +52,58 @@ def looking_through(recipe: Path, own: Sequence[str]) -> Shown:
             config, name = load_recipe(recipe).config, recipe.name
         except FtError:
             problem = f"{recipe.name} has problems; this is as the starter sees it"
-    named = [*_listed(config.data.train), *_listed(config.data.validation), *own, "starter"]
+    choices = _choices(config.data)
+    named = [*choices, *own, "starter"]
     view = View(
         model=config.model.base,
         revision=config.model.revision,
         chat_template=config.model.chat_template,
         train_on=config.data.train_on,
         max_seq_length=config.model.max_seq_length,
-        format=config.data.format,
+        chunk_overlap=config.data.chunk_overlap,
     )
-    return Shown(tuple(dict.fromkeys(named)), view, name, problem)
+    return Shown(tuple(dict.fromkeys(named)), view, choices, name, problem)
 
 
 def files_of(text: str) -> list[str]:
-    """The files that a person's words name: one, those of a folder, or the starter. Raises DataError."""
-    from engine.data.readers import READERS
-    from engine.data.sources import locate
+    """The sources that a person's words name: one, the files of a folder, or the starter. Raises DataError."""
+    from engine.config.locations import STARTER, data_source, scheme
+    from engine.data import local_files
+    from engine.data.readers import KNOWN, kind_of
 
     wanted = text.strip()
-    if wanted == "starter":
-        return [wanted]
-    path = Path(wanted).expanduser().absolute()
+    source = data_source(wanted, Path.cwd())
+    if source == STARTER or scheme(source):
+        return [source]
+    path = Path(source)
     if path.is_dir():
-        found = sorted(each for each in path.iterdir() if each.suffix.lower() in READERS and each.is_file())
+        found = sorted(each for each in path.iterdir() if kind_of(each) and each.is_file())
         if not found:
-            raise DataError(f"{wanted}: no files of rows in it", f"Data files end in {', '.join(READERS)}.")
+            raise DataError(f"{wanted}: no files of rows in it", f"Data files end in {KNOWN}.")
         return [str(each) for each in found[:MOST_FILES]]
-    if not path.exists() and HUB_ID.fullmatch(wanted) and not path.parent.is_dir():
-        raise DataError(
-            f"{wanted}: no such file; data sets of the hub are not read yet",
-            "Download its .jsonl, .json, .csv or .parquet files, and add their folder.",
-        )
-    locate(str(path))
-    return [str(path)]
+    for each in local_files.find(source):
+        local_files.check(each, local_files.shown(each))
+    return [source]
 
 
-def _listed(named: object) -> list[str]:
-    """Paths of a recipe's `train` or `validation`, in any of their spellings."""
-    sources = named if isinstance(named, list) else [named]
-    paths = [getattr(source, "path", source) for source in sources]
-    return [path for path in paths if isinstance(path, str)]
+def label(source: str) -> str:
+    """A source as its list shows it: its path, and which part of it."""
+    if not source.startswith("{"):
+        return source if "://" in source else place(Path(source))
+    told = json.loads(source)
+    parts = [str(told[key]) for key in ("config", "split", "revision", "sample_by") if key in told]
+    return f"{label(told['path'])} ({', '.join(parts)})" if parts else label(told["path"])
+
+
+def _choices(data: "Data") -> dict[str, FormChoice]:
+    """The sources of a recipe's `train` and `validation`, with what it says of the form of each."""
+    from engine.config.schema import Source
+    from engine.data.sources import as_text
+
+    train = data.train if isinstance(data.train, list) else [data.train]
+    named = [each for each in (*train, data.validation) if isinstance(each, str | Source)]
+    sources = [each if isinstance(each, Source) else Source(path=each) for each in named]
+    return {as_text(source): choice_of(source, data) for source in sources}
 
 
 def recipe_for(source: str, recipe: Path) -> str:
@@ -92,4 +116,8 @@ def recipe_for(source: str, recipe: Path) -> str:
     from engine.config.profiles import profile_text
 
     text = load_recipe(recipe).source if recipe.is_file() else profile_text("quick")
-    return set_value(text, "data.train", source if source == "starter" else str(Path(source).absolute()))
+    there = "://" in source or source == "starter"
+    value = (
+        json.loads(source) if source.startswith("{") else source if there else str(Path(source).absolute())
+    )
+    return set_value(text, "data.train", value)

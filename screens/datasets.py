@@ -15,7 +15,8 @@ from textual.widgets.option_list import Option
 from engine.data.views import Opened
 from screens.data_asking import DataAsking
 from screens.data_moves import DataMoves
-from screens.format import one_line, percent, place, size
+from screens.data_sources import label
+from screens.format import one_line, percent, size
 from screens.messages import ShowData
 from screens.widgets.dataset_lengths import LengthsPane
 from screens.widgets.dataset_row import RowPane
@@ -67,12 +68,12 @@ class DatasetsScreen(DataMoves):
     # What comes back
 
     def on_data_asking_sources(self, message: DataAsking.Sources) -> None:
-        view_is_new = message.shown.view != self.shown.view
+        before = self.shown
         self.shown = message.shown
         self._list_sources()
         wanted = self._waiting or self.source or self.shown.sources[0]
         self._waiting = None
-        if wanted != self.source or view_is_new:
+        if wanted != self.source or before.view_of(wanted) != self.shown.view_of(wanted):
             self._show(wanted)
 
     def on_data_asking_counted(self, message: DataAsking.Counted) -> None:
@@ -90,7 +91,7 @@ class DatasetsScreen(DataMoves):
             if not message.opened.known:
                 hint = message.opened.hint or "Put rows in it, or choose another file."
                 self._refuse(message.opened.evidence, hint)
-            self.read_lengths(self.source, self.shown.view)
+            self.read_lengths(self.source, self.shown.view_of(self.source))
         self.row.recount(message.opened)
         self._about()
 
@@ -140,7 +141,7 @@ class DatasetsScreen(DataMoves):
     @on(RowList.Wanted)
     def _words_wanted(self, message: RowList.Wanted) -> None:
         if self.opened is not None:
-            self.read_words(self.source, message.rows, self.shown.view)
+            self.read_words(self.source, message.rows, self.shown.view_of(self.source))
 
     @on(OptionList.OptionSelected, "#sources")
     def _source_chosen(self, message: OptionList.OptionSelected) -> None:
@@ -195,10 +196,11 @@ class DatasetsScreen(DataMoves):
         self.row.about("opening …")
         self.query_one(LengthsPane).say("counting rows …")
         self._list_sources()
-        self.open(source, self.shown.view)
+        self.open(source, self.shown.view_of(source))
 
     def _read_row(self) -> None:
-        self.read_row(self.source, self.query_one(RowList).cursor, self.shown.view, self.raw)
+        view = self.shown.view_of(self.source)
+        self.read_row(self.source, self.query_one(RowList).cursor, view, self.raw)
 
     def go_row(self, row: int) -> None:
         super().go_row(row)
@@ -209,7 +211,7 @@ class DatasetsScreen(DataMoves):
         sources = self.query_one("#sources", OptionList)
         sources.clear_options()
         for source in self.shown.sources:
-            sources.add_option(Option(("▸ " if source == self.source else "  ") + place(Path(source))))
+            sources.add_option(Option(("▸ " if source == self.source else "  ") + label(source)))
 
     def _counted(self, opened: Opened) -> str:
         if opened.counting is not None:

@@ -47,6 +47,7 @@ def serving(place: Path) -> Iterator[Client]:
     """The warm child, working in `place`, with a home there."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FT_HOME", str(place / "home"))
+        patch.setenv("HF_HUB_OFFLINE", "1")
         patch.chdir(place)
         with Client(place / "service.log") as client:
             yield client

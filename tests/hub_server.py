@@ -11,15 +11,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import pytest
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @dataclass
 class Hub:
-    """One model repository, what shall go wrong with it, and what was asked for."""
+    """One repository, what shall go wrong with it, and what was asked for."""
 
     repo: str
     folder: Path
+    kind: str = "models"
+    """Or `datasets`."""
     gated: bool = False
     cuts: list[int] = field(default_factory=list)
     """After how many bytes of a safetensors file the connection is closed, request by request."""
@@ -49,23 +53,25 @@ def serving(hub: Hub) -> Iterator[Hub]:
 
         def answer(self) -> None:
             path = unquote(urlsplit(self.path).path)
+            root = f"/{hub.repo}" if hub.kind == "models" else f"/{hub.kind}/{hub.repo}"
             hub.requests.append((self.command, path, self.headers.get("Range", "")))
             files = {item.relative_to(hub.folder).as_posix(): item for item in hub.folder.rglob("*")}
             files = {name: item for name, item in files.items() if item.is_file()}
-            if path in (f"/api/models/{hub.repo}/revision/{name}" for name in ("main", COMMIT)):
-                siblings = [{"rfilename": name} for name in files]
+            about = f"/api/{hub.kind}/{hub.repo}"
+            if path in (about, *(f"{about}/revision/{name}" for name in ("main", COMMIT))):
+                siblings = [{"rfilename": name, "size": item.stat().st_size} for name, item in files.items()]
                 self.reply_json({"id": hub.repo, "sha": COMMIT, "siblings": siblings, "private": False})
-            elif path == f"/api/models/{hub.repo}/tree/{COMMIT}":
+            elif path == f"{about}/tree/{COMMIT}":
                 self.reply_json(
                     [
                         {"type": "file", "path": name, "size": item.stat().st_size, "oid": etag(item)}
                         for name, item in files.items()
                     ]
                 )
-            elif path.startswith(f"/api/models/{hub.repo}/revision/"):
+            elif path.startswith(f"{about}/revision/"):
                 self.refuse(404, "RevisionNotFound")
-            elif path.startswith(f"/{hub.repo}/resolve/{COMMIT}/"):
-                name = path.removeprefix(f"/{hub.repo}/resolve/{COMMIT}/")
+            elif path.startswith(f"{root}/resolve/{COMMIT}/"):
+                name = path.removeprefix(f"{root}/resolve/{COMMIT}/")
                 if hub.gated:
                     self.refuse(403, "GatedRepo")
                 elif name in files:
@@ -118,6 +124,19 @@ def serving(hub: Hub) -> Iterator[Hub]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def use_hub(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Point the client at `url`: it reads the environment when it is imported, so its constants are set."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    template = url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 20_000)  # bytes; the model is small
 
 
 def etag(path: Path) -> str:

@@ -15,6 +15,8 @@ from engine.errors import ConfigError, DataError, ModelError
 
 GOOD = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}
 
+CALLED = {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}
+
 
 def lines(*rows: Any) -> bytes:
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
@@ -126,10 +128,79 @@ BAD: dict[str, tuple[str, bytes, list[str]]] = {
         lines(turns(("user", [{"type": "image_url"}]), ("assistant", "b"))),
         ["a part that is not text: image_url"],
     ),
-    "tool calls": (
+    "a call without a name": (
         "a.jsonl",
         lines({"messages": [{"role": "assistant", "content": None, "tool_calls": [{}]}]}),
-        ["tool_calls` cannot be trained on yet"],
+        ["`messages[0].tool_calls[0].name` is null where text is expected"],
+    ),
+    "calls that are no list": (
+        "a.jsonl",
+        lines({"messages": [{"role": "assistant", "content": None, "tool_calls": {"a": 1}}]}),
+        ["tool_calls` is an object where a list of calls is expected"],
+    ),
+    "calls that the template does not show": (
+        "a.jsonl",
+        lines(turns(("user", "a"), ("assistant", "b")), {"messages": [CALLED]}),
+        ["a.jsonl:2: the chat template does not show calls of tools"],
+    ),
+    "a function call that is no JSON": (
+        "a.jsonl",
+        lines(
+            {"conversations": [{"from": "human", "value": "a"}, {"from": "function_call", "value": "f(x)"}]}
+        ),
+        ["`conversations[1].value` is text where a call is expected"],
+    ),
+    "half a surrogate pair in a call": (
+        "a.jsonl",
+        b'{"conversations": [{"from": "function_call", "value": {"name": "f", "arguments": {"a": "\\ud800"}}}]}\n',
+        ["`conversations[0].value.arguments` has half of a surrogate pair"],
+    ),
+    "tools that are no list": (
+        "a.jsonl",
+        lines(turns(("user", "a"), ("assistant", "b"), tools="search")),
+        ["`tools` is text where a list of functions"],
+    ),
+    "a tool without a name": (
+        "a.jsonl",
+        lines(turns(("user", "a"), ("assistant", "b"), tools=[{"type": "function", "function": {}}])),
+        ["`tools[0].name` is null"],
+    ),
+    "a weight between": (
+        "a.jsonl",
+        lines({"messages": [{"role": "assistant", "content": "a", "weight": 0.5}]}),
+        ["`messages[0].weight` is 0.5; it is 0 (not trained) or 1"],
+    ),
+    "weights of 0 alone": (
+        "a.jsonl",
+        lines({"messages": [{"role": "assistant", "content": "a", "weight": 0}]}),
+        ["`weight` is 0 for every assistant turn"],
+    ),
+    "preferences that begin differently": (
+        "a.jsonl",
+        lines(
+            {name: turns(("user", name), ("assistant", "b"))["messages"] for name in ("chosen", "rejected")}
+        ),
+        ["do not begin alike, and there is no `prompt`"],
+    ),
+    "preferences that are the same": (
+        "a.jsonl",
+        lines(
+            {name: turns(("user", "a"), ("assistant", "b"))["messages"] for name in ("chosen", "rejected")}
+        ),
+        ["`chosen` has nothing that `rejected` does not have"],
+    ),
+    "a rejected answer that cannot be read": (
+        "a.jsonl",
+        lines({"prompt": "a", "chosen": "b", "rejected": 3}),
+        ["`rejected` is 3 where text or a list of messages is expected"],
+    ),
+    "a label that is neither": (
+        "a.jsonl",
+        lines(
+            *[{"prompt": "a", "completion": "b", "label": True}] * 12,
+            {"prompt": "", "completion": "", "label": 7},
+        ),
+        ["a.jsonl:13: `label` is 7; it is true (a good answer) or false"],
     ),
     "alpaca without answer": ("a.jsonl", lines({"instruction": "a", "output": ""}), ["answer is empty"]),
     "alpaca with a number": (
@@ -176,12 +247,11 @@ def test_a_missing_folder_is_said_to_be_missing(tmp_path: Path, tiny_model: Path
     assert "does not exist either" in caught.value.hint
 
 
-def test_a_folder_lists_its_data_files(tmp_path: Path, tiny_model: Path) -> None:
-    (tmp_path / "b.csv").write_bytes(b"text\na\n")
-    (tmp_path / "notes.txt").write_bytes(b"x")
-    with pytest.raises(DataError, match="is a folder") as caught:
+def test_a_folder_without_rows_says_what_would_be_some(tmp_path: Path, tiny_model: Path) -> None:
+    (tmp_path / "picture.png").write_bytes(b"x")
+    with pytest.raises(DataError, match="no files of rows in this folder") as caught:
         prepare(recipe(str(tmp_path)), tiny_model)
-    assert caught.value.hint == "Name one of its files: b.csv."
+    assert ".jsonl" in caught.value.hint
 
 
 def test_rows_of_another_form_after_the_first_thousand_are_found(tmp_path: Path, tiny_model: Path) -> None:
@@ -232,7 +302,9 @@ def test_a_template_that_refuses_a_row_names_it(tmp_path: Path, tiny_model: Path
         prepare(recipe(str(path), chat_template=str(template)), tiny_model)
 
 
-def test_a_template_that_rewrites_earlier_turns_is_refused(tmp_path: Path, tiny_model: Path) -> None:
+def test_a_template_that_rewrites_earlier_turns_gives_several_examples(
+    tmp_path: Path, tiny_model: Path
+) -> None:
     template = tmp_path / "t.jinja"
     template.write_text(
         "{% for m in messages %}<|im_start|>{{ m.role }}\n"
@@ -241,12 +313,13 @@ def test_a_template_that_rewrites_earlier_turns_is_refused(tmp_path: Path, tiny_
     )
     path = tmp_path / "a.jsonl"
     two = turns(("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d"))
-    path.write_bytes(lines(two))
-    config = recipe(str(path), chat_template=str(template), validation=0.0)
-    with pytest.raises(DataError, match=r"a.jsonl:1: the chat template shows messages\[1\] differently"):
-        prepare(config, tiny_model)
+    path.write_bytes(lines(two, GOOD))
+    dataset = prepare(recipe(str(path), chat_template=str(template), validation=0.0), tiny_model)
+    shown = ["user\na\nassistant\nb\n", "user\na\nassistant\n(earlier)\nuser\nc\nassistant\nd\n"]
+    assert decoded(dataset, tiny_model) == [*shown, "user\nHi\nassistant\nHello\n"]
+    assert "1 of 2 rows are trained in parts, 2 in all" in " ".join(dataset.notes)
     last = recipe(str(path), chat_template=str(template), validation=0.0, train_on="last")
-    assert prepare(last, tiny_model).train.trained_tokens == 2
+    assert decoded(prepare(last, tiny_model), tiny_model)[0] == shown[1]
 
 
 MODELS: dict[str, tuple[Callable[[Path], None], dict[str, Any], type[Exception], str]] = {

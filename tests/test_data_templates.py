@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.data.chat_template import ChatTemplate
-from engine.data.formats import RowError
+from engine.data.form import RowError
 from engine.data.templates import Encoded, RowEncoder, TrainOn
 from engine.data.tokenizer import Tokenizer
 from engine.data.types import Conversation, Message, Role, Row, Text
@@ -86,7 +86,7 @@ def with_template(model: Path, folder: Path, template: str) -> Path:
 
 def encode(tokenizer: Tokenizer, row: Row, train_on: TrainOn = "assistant") -> Encoded:
     encoder = RowEncoder(tokenizer, train_on)
-    return encoder.encode([encoder.render(row)])[0]
+    return encoder.encode(encoder.render(row))[0]
 
 
 def trained(tokenizer: Tokenizer, encoded: Encoded) -> list[str]:
@@ -234,7 +234,7 @@ def test_a_generation_prompt_unlike_the_answer_is_refused(tiny_model: Path, tmp_
         "{% if add_generation_prompt %}assistant:<think>{% endif %}"
     )
     tokenizer = Tokenizer.load(with_template(tiny_model, tmp_path / "m", template))
-    with pytest.raises(RowError, match=r"messages\[1\] .* unlike its generation prompt"):
+    with pytest.raises(RowError, match=r"messages\[1\] unlike its generation prompt"):
         encode(tokenizer, Conversation(messages("one turn"), "x:1"))
 
 

@@ -1,5 +1,6 @@
 """The Datasets screen, driven by keys over real files and the real warm child, and as pictures."""
 
+import json
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -153,6 +154,25 @@ async def test_a_problem_leads_to_its_row(app: FtApp) -> None:
         assert "Nobody answers this." in screen(pilot).query_one(TokenView).text
 
 
+async def test_what_the_lint_finds_leads_to_its_rows(app: FtApp, place: Path, tmp_path: Path) -> None:
+    lines = (place / "orders.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "copies.jsonl").write_text("".join([*lines[:20], lines[4], lines[7]]))
+    async with app.run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        screen(pilot).find(str(tmp_path / "copies.jsonl"))
+        await ready(pilot, "copies.jsonl")
+        found = screen(pilot).query_one("#problems", OptionList)
+        assert [str(option.prompt) for option in found.options] == [
+            "▲ 2 rows are the same as an earlier one",
+            "↳ row 22",
+        ]
+        found.focus()
+        await pilot.press("down", "down", "enter")
+        await until(pilot, lambda: row_title(pilot).startswith("row 22 of 22"), "the second copy")
+        await pilot.press("f")
+        await until(pilot, lambda: row_title(pilot).startswith("row 21 of 22"), "around, to the first")
+
+
 async def test_files_and_folders_are_added_kept_and_dropped(app: FtApp, place: Path) -> None:
     async with app.run_test(size=(120, 36)) as pilot:
         await ready(pilot)
@@ -171,7 +191,11 @@ async def test_files_and_folders_are_added_kept_and_dropped(app: FtApp, place: P
 
 @pytest.mark.parametrize(
     ("file", "said"),
-    [("missing.jsonl", "no such file"), ("owner/name", "not read yet"), ("empty.jsonl", "the file is empty")],
+    [
+        ("missing.jsonl", "no such file"),
+        ("no-*.jsonl", "no file of rows fits this pattern"),
+        ("empty.jsonl", "the file is empty"),
+    ],
 )
 async def test_what_cannot_be_added_is_told_with_a_hint(app: FtApp, file: str, said: str) -> None:
     async with app.run_test(size=(120, 36)) as pilot:
@@ -183,6 +207,21 @@ async def test_what_cannot_be_added_is_told_with_a_hint(app: FtApp, file: str, s
         assert said in app.problems[-1].message
         assert app.problems[-1].hint
         assert screen(pilot).source.endswith("orders.jsonl")
+
+
+async def test_what_the_hub_says_of_a_dataset_stands_in_the_place_of_its_rows(app: FtApp) -> None:
+    async with app.run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("a")
+        screen(pilot).query_one("#ask", Input).value = "owner/name"
+        await pilot.press("enter")
+        await until(
+            pilot, lambda: "HF_HUB_OFFLINE forbids to fetch it" in problem(pilot), "what the hub says"
+        )
+        assert app.preferences.datasets == ["hf://datasets/owner/name"]
+        await pilot.press("d")
+        await ready(pilot)
+        assert app.preferences.datasets == []
 
 
 async def test_a_file_of_unknown_columns_shows_its_rows_and_what_to_do(app: FtApp) -> None:
@@ -221,6 +260,25 @@ async def test_a_model_that_is_not_here_still_lets_rows_be_seen_raw(app: FtApp, 
             await until(
                 pilot, lambda: '{"messages"' in screen(pilot).query_one(TokenView).text, "the raw row"
             )
+    finally:
+        recipe.write_text(before)
+
+
+async def test_a_recipes_columns_hold_for_its_own_sources_and_a_row_in_chunks_is_shown_whole(
+    app: FtApp, place: Path
+) -> None:
+    recipe = place / "train.yml"
+    before = recipe.read_text()
+    (place / "books.jsonl").write_text(json.dumps({"book": "a bird in the hand " * 60}) + "\n")
+    recipe.write_text(before.replace("train: orders.jsonl", "train: books.jsonl\n  columns: {text: book}"))
+    try:
+        async with app.run_test(size=(120, 36)) as pilot:
+            await ready(pilot, "books.jsonl")
+            assert row_title(pilot).startswith("row 1 of 1 · completion · ")
+            assert row_title(pilot).endswith(" examples")
+            assert "╌╌ example 2 of " in screen(pilot).query_one(TokenView).text
+            await show(pilot, "orders.jsonl")
+            assert "row 1 of 60 · chat" in row_title(pilot)
     finally:
         recipe.write_text(before)
 

@@ -95,3 +95,10 @@ def test_the_histogram_says_that_it_is_of_a_sample_and_marks_what_is_cut() -> No
     assert summary(found, 512)[0] == "a sample of 4 of 1\u202f000\u202f000 rows, longest 700 tokens"
     assert "188 trained tokens lost" in summary(found, 512)[2]
     assert summary(Lengths(2, 2, (50, 60), 110, 50, 0, 0, ()), 512)[0] == "2 rows, longest 60 tokens"
+
+
+def test_a_line_of_its_own_stands_between_the_examples_of_a_row() -> None:
+    between = Piece("example 2 of 2 of this row", False, False, False, 0)
+    shown = [Piece("one", True, False, True, 1), between, Piece("two", True, False, False, 1)]
+    lines = ["".join(run.text for run in line) for line in wrap(shown, 60, bounds=True, limit=8)]
+    assert lines == ["╌╌ cut here: max_seq_length 8 ╌╌", "one", "╌╌ example 2 of 2 of this row ╌╌", "two"]

@@ -8,7 +8,7 @@ import pytest
 
 from engine.errors import HubError, MachineError, ModelError
 from engine.models.resolve import resolve
-from tests.hub_server import COMMIT, Hub, serving
+from tests.hub_server import COMMIT, Hub, serving, use_hub
 
 REPO = "someone/tiny-llama"
 
@@ -33,19 +33,6 @@ def hub(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 def read_weights(folder: Path) -> bytes:
     return (folder / "model.safetensors").read_bytes()
-
-
-def use_hub(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Point the client at `url`: it reads the environment when it is imported, so its constants are set."""
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "ENDPOINT", url)
-    template = url + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 20_000)  # bytes; the model is small
 
 
 def test_a_hub_model_is_downloaded_once_and_its_commit_reported(hub: Hub) -> None:

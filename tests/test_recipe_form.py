@@ -7,6 +7,7 @@ import pytest
 from engine.config.adapters import ADAPTER_TYPES
 from engine.config.form import Field, fields, section_help, values
 from engine.config.load import load_text
+from engine.config.names import TEMPLATES
 from engine.config.patch import set_value
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError
@@ -46,7 +47,9 @@ def test_every_default_of_the_form_is_the_default_of_the_recipe() -> None:
         ("training.batch_size", "number", ("auto",)),
         ("training.learning_rate", "number", ()),
         ("model.base", "text", ()),
-        ("model.chat_template", "text", ("auto", "chatml")),
+        ("model.chat_template", "text", TEMPLATES),
+        ("data.columns", "yaml", ()),
+        ("data.template", "yaml", ()),
         ("data.train", "yaml", ()),
         ("data.validation", "yaml", ()),
         ("evaluation.samples", "yaml", ()),

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine import paths
-from engine.data import row_index, row_places, row_search
+from engine.data import json_window, row_places, row_search
 from engine.data.readers import READERS
 from engine.data.row_index import Rows, open_rows
 from engine.data.rows import BOM
@@ -89,16 +89,42 @@ def test_rows_of_parquet_are_found_in_every_row_group(tmp_path: Path) -> None:
     assert json.loads(rows.raw(2499)) == {"text": "row 2499"}
 
 
-def test_a_json_array_is_read_whole_and_a_larger_one_refused_with_its_size(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@HERE
+@given(
+    rows=st.lists(objects, min_size=1, max_size=8),
+    indent=st.none() | st.integers(0, 2),
+    ascii_only=st.booleans(),
+    inside=st.booleans(),
+    bom=st.booleans(),
+    chunk=st.integers(1, 40),
+)
+def test_every_item_of_a_json_array_is_found_wherever_the_file_is_cut_into_chunks(
+    tmp_path: Path,
+    rows: list[dict[str, object]],
+    indent: int | None,
+    ascii_only: bool,
+    inside: bool,
+    bom: bool,
+    chunk: int,
 ) -> None:
-    path = write(tmp_path / "rows.json", json.dumps([{"text": "a"}, {"text": "b"}]))
-    rows = open_rows(path, path.name)
-    assert (rows.known, rows.read(1)[1]) == (2, {"text": "b"})
-    monkeypatch.setattr(row_index, "ARRAY_BYTES", 10)
-    with pytest.raises(DataError, match="read whole") as refused:
-        open_rows(path, path.name)
-    assert "JSONL" in refused.value.hint
+    whole = {"version": [1], "size": 1234567, "rows": [{"id": 0}, *rows], "end": "]"} if inside else rows
+    body = json.dumps(whole, indent=indent, ensure_ascii=ascii_only).encode(errors="surrogatepass")
+    path = write(tmp_path / "rows.json", (BOM if bom else b"") + body)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_window, "CHUNK", chunk)
+        found = counted(open_rows(path, path.name))
+        assert list(every_row(found)) == as_read_for_training(path)
+    assert [columns for _, columns in every_row(found)] == ([{"id": 0}, *rows] if inside else rows)
+    assert [json.loads(found.raw(number)) for number in range(found.known)][-1] == rows[-1]
+
+
+def test_a_break_in_a_json_array_is_told_at_its_line_however_far_in(tmp_path: Path) -> None:
+    lines = [*['{"text": "abc"},'] * 300_000, '{"text" "d"}']
+    path = write(tmp_path / "rows.json", "[" + "\n".join(lines) + "]")
+    rows = counted(open_rows(path, path.name))
+    assert rows.known == 300_000
+    assert rows.error is not None
+    assert rows.error.message == "rows.json:300001:9: not valid JSON: Expecting ':' delimiter"
 
 
 def test_json_that_is_one_object_a_line_is_read_in_place(tmp_path: Path) -> None:
@@ -164,7 +190,7 @@ def test_the_rows_so_far_can_be_read_while_the_rest_is_counted(tmp_path: Path) -
         rows.read(200_000)
 
 
-ENDINGS = (".jsonl", ".csv", ".json", ".parquet")
+ENDINGS = (".jsonl", ".csv", ".json", ".parquet", ".arrow", ".tsv")
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -197,12 +223,19 @@ def written(path: Path, texts: list[str]) -> Path:
             return write(path, "".join(json.dumps(row) + "\n" for row in objects))
         case ".json":
             return write(path, json.dumps(objects, ensure_ascii=False))
-        case ".csv":
+        case ".csv" | ".tsv":
             out = io.StringIO(newline="")
-            csv.writer(out).writerows([["text"], *([text] for text in texts)])
+            csv.writer(out, delimiter="\t" if path.suffix == ".tsv" else ",").writerows(
+                [["text"], *([text] for text in texts)]
+            )
             return write(path, out.getvalue())
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    pq.write_table(pa.Table.from_pylist(objects), path, row_group_size=1100)
+    table = pa.Table.from_pylist(objects)
+    if path.suffix == ".arrow":
+        with pa.ipc.new_stream(path, table.schema) as out:
+            out.write_table(table, max_chunksize=1100)
+    else:
+        pq.write_table(table, path, row_group_size=1100)
     return path

@@ -1,5 +1,7 @@
 """What the warm child says of files of rows and recipes, asked by several threads at once."""
 
+import gzip
+import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,10 +13,13 @@ import pytest
 from engine.client import Cancelled, Client
 from engine.config.load import load_recipe
 from engine.config.problems import RecipeError
+from engine.config.schema import Source
 from engine.data.prepare import prepare
+from engine.data.sources import as_text
 from engine.data.views import Opened
 from engine.errors import DataError, ModelError, TrainingError
 from engine.planning.look import look
+from screens.data_sources import label
 from tests.data_service import VIEW, serving, write_place
 
 pytestmark = pytest.mark.slow
@@ -65,6 +70,53 @@ def test_characters_of_several_tokens_are_shown_whole(service: Client, place: Pa
     text = "".join(piece.text for piece in row.pieces if not piece.special)
     assert text == "你好 👩‍👩‍👧 é世界 ñ"
     assert "".join(piece.text for piece in row.pieces if piece.trained and not piece.special) == "世界 ñ"
+
+
+def test_the_chunks_of_a_long_text_are_shown_one_after_the_other(service: Client, place: Path) -> None:
+    (place / "long.jsonl").write_text(json.dumps({"text": "a bird in the hand " * 60}) + "\n")
+    (row,) = service.preview("long.jsonl", [0], replace(VIEW, chunk_overlap=10))
+    config = load_recipe(place / "train.yml", ["data.validation=0", "data.train=long.jsonl"]).config
+    config = config.model_copy(update={"data": config.data.model_copy(update={"chunk_overlap": 10})})
+    trained = prepare(config, place / "tiny").train
+    assert row.examples == len(trained) > 2
+    lines = [piece.text for piece in row.pieces if not piece.tokens]
+    assert lines == [f"example {at} of {row.examples} of this row" for at in range(2, row.examples + 1)]
+    assert not any(piece.cut for piece in row.pieces)
+    flags = [piece.trained for piece in row.pieces for _ in range(piece.tokens)]
+    assert flags == [label >= 0 for example in trained for label in example.labels.tolist()]
+    assert (row.tokens, row.trained, row.lost) == (len(trained.tokens), trained.trained_tokens, 0)
+    assert service.lengths("long.jsonl", replace(VIEW, chunk_overlap=10)).cut == 0
+
+
+def test_a_row_in_parts_and_what_its_template_leaves_out_are_told(service: Client, place: Path) -> None:
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "reasoning": "c"}] * 2
+    tool = {"name": "search", "parameters": {}}
+    (place / "thinking.jsonl").write_text(json.dumps({"messages": turns, "tools": [tool]}) + "\n")
+    template = str(Path(__file__).parent / "golden" / "drops_thinking.jinja")
+    (row,) = service.preview("thinking.jsonl", [0], replace(VIEW, chat_template=template))
+    assert (row.examples, row.unseen) == (2, "tools")
+    (plain,) = service.preview("thinking.jsonl", [0], VIEW)
+    assert (plain.examples, plain.unseen) == (1, "tools and reasoning")
+
+
+def test_rows_of_other_columns_are_shown_as_the_recipe_maps_them(service: Client) -> None:
+    view = replace(VIEW, columns={"prompt": "question", "completion": "reply"})
+    assert service.rows("columns.jsonl", view).form == "prompt_completion"
+    (row,) = service.preview("columns.jsonl", [0], view)
+    assert "".join(piece.text for piece in row.pieces) == "ab<|im_end|>"
+    (brief,) = service.preview("columns.jsonl", [0], view, "brief")
+    assert brief.raw == "a"
+    written = replace(VIEW, template={"instruction": "{{ question }}?", "output": "{{ reply }}"})
+    (row,) = service.preview("columns.jsonl", [0], written)
+    assert "".join(piece.text for piece in row.pieces).startswith("<|im_start|>user\na?<|im_end|>")
+
+
+def test_a_row_that_is_labelled_false_says_that_it_is_left_out(service: Client, place: Path) -> None:
+    rows = [{"prompt": "a", "completion": "b", "label": good} for good in (True, False)]
+    (place / "judged.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    good, bad = service.preview("judged.jsonl", [0, 1], VIEW)
+    assert (good.problem, bad.pieces) == ("", ())
+    assert bad.problem == "judged.jsonl:2: labelled false: supervised fine-tuning leaves it out"
 
 
 def test_the_form_comes_with_its_evidence_and_what_fits_none_with_a_hint(service: Client) -> None:
@@ -160,3 +212,68 @@ def test_looking_at_rows_and_planning_never_loads_torch(service: Client) -> None
     if not maps.exists():
         pytest.skip("only Linux tells what a process has mapped")
     assert "libtorch" not in maps.read_text()
+
+
+KINDS = {
+    "rows.tsv": b"prompt\tcompletion\nOne\ttwo\n",
+    "rows.ndjson": b'{"prompt": "One", "completion": "two"}\n',
+    "rows.json": b'{"rows": [{"prompt": "One", "completion": "two"}]}',
+    "rows.txt": b"One two",
+    "rows.md": b"# One\n\ntwo",
+    "rows.html": b"<html><body><article><p>One two</p></article></body></html>",
+    "rows.jsonl.gz": gzip.compress(b'{"prompt": "One", "completion": "two"}\n'),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_of_file_is_opened_and_shown(name: str, service: Client, place: Path) -> None:
+    (place / name).write_bytes(KINDS[name])
+    found = opened(service, name)
+    assert (found.name, found.known, found.broken) == (name, 1, "")
+    (row,) = service.preview(name, [0], VIEW)
+    assert row.where.startswith(name)
+    assert "two" in "".join(piece.text for piece in row.pieces if piece.trained)
+    assert service.find(name, "tWO", 0, VIEW) == 0
+
+
+def test_arrow_is_opened_and_shown(service: Client, place: Path) -> None:
+    import pyarrow as pa
+
+    table = pa.table({"text": [f"row {number}" for number in range(3000)]})
+    with pa.ipc.new_stream(place / "rows.arrow", table.schema) as out:
+        out.write_table(table, max_chunksize=700)
+    assert opened(service, "rows.arrow").known == 3000
+    assert service.preview("rows.arrow", [2999], VIEW, "raw")[0].raw == '{"text": "row 2999"}'
+    assert service.find("rows.arrow", "row 2000", 5, VIEW) == 2000
+
+
+def test_the_rows_of_a_folder_are_one_list_that_leads_to_its_files(service: Client, place: Path) -> None:
+    (place / "parts").mkdir()
+    for number in range(3):
+        rows = "".join(f'{{"text": "part {number} row {row}"}}\n' for row in range(10))
+        (place / "parts" / f"{number}.jsonl").write_text(rows)
+    (place / "parts" / "3.csv").write_text("text\npart 3\n")
+    found = opened(service, "parts")
+    assert (found.name, found.kind, found.known) == ("parts", "jsonl, csv", 31)
+    shown = service.preview("parts", [0, 10, 29, 30], VIEW)
+    assert [row.where for row in shown] == [
+        "parts/0.jsonl:1",
+        "parts/1.jsonl:1",
+        "parts/2.jsonl:10",
+        "parts/3.csv:2",
+    ]
+    assert service.find("parts", "part 2 ROW 7", 0, VIEW) == 27
+    assert service.find("parts", "part 0 row 1", 5, VIEW) == 1
+    assert opened(service, "parts/*.jsonl").known == 30
+    (place / "parts" / "4.csv").write_text('text\n"open\n')
+    assert "4.csv:2: not valid CSV" in opened(service, "parts").broken
+
+
+def test_what_a_recipe_says_of_a_source_goes_with_it(service: Client, place: Path) -> None:
+    (place / "lines.txt").write_text("one\n\ntwo\n")
+    config = load_recipe(place / "train.yml", ["data.train={path: lines.txt, sample_by: line}"]).config
+    assert isinstance(config.data.train, Source)
+    source = as_text(config.data.train)
+    assert opened(service, source).known == 2
+    assert service.preview(source, [1], VIEW)[0].where == "lines.txt:3"
+    assert label(source) == "lines.txt (line)"

@@ -1,5 +1,6 @@
 """Mistakes that `ft train` finds before an engine is started: one message, a hint, no run left behind."""
 
+import json
 import os
 from pathlib import Path
 
@@ -84,3 +85,18 @@ def test_rm_asks_first(tmp_path: Path, tiny_model: Path) -> None:
     assert run.folder.is_dir()
     assert ft("runs", "rm", run.id, "--yes").returncode == 0
     assert not run.folder.exists()
+
+
+@pytest.mark.slow
+def test_data_that_would_waste_the_run_stop_it_unless_forced(tmp_path: Path, tiny_model: Path) -> None:
+    recipe = write_recipe(tmp_path, tiny_model)
+    rows = [{"prompt": f"Say {n}. <|im_end|>", "completion": f"It is {n}."} for n in range(20)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    changed = ("--set", "data.train=rows.jsonl", "--set", "training.max_steps=2")
+    done = ft("train", recipe, "--plain", *changed)
+    assert done.returncode == 3, done.stderr
+    assert "20 rows have control tokens in the text, as <|im_end|>" in done.stderr
+    assert "ft train --force" in done.stderr
+    forced = ft("train", recipe, "--plain", "--force", *changed)
+    assert forced.returncode == 0, forced.stderr
+    assert "--force overrides an error of the data: 20 rows have control tokens" in forced.stderr

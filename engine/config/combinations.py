@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 def impossible(config: "TrainConfig") -> list[str]:
     """What cannot work in this recipe, each line as `key: why, and what to do`."""
-    return [*_model(config), *_adapter(config), *_training(config), *_evaluation(config)]
+    return [*_model(config), *_data(config), *_adapter(config), *_training(config), *_evaluation(config)]
 
 
 def _model(config: "TrainConfig") -> list[str]:
@@ -29,6 +29,39 @@ def _model(config: "TrainConfig") -> list[str]:
     if config.model.base == "starter" and config.model.revision is not None:
         found.append("model.revision: only a model of the hub has revisions; base is starter")
     return found
+
+
+def _data(config: "TrainConfig") -> list[str]:
+    data = config.data
+    train = data.train if isinstance(data.train, list) else [data.train]
+    listed = {
+        f"data.train[{number}]" if len(train) > 1 else "data.train": one for number, one in enumerate(train)
+    }
+    found = []
+    for key, part in {"data": data, **listed, "data.validation": data.validation}.items():
+        if isinstance(part, str | float):
+            continue
+        if part.columns and part.template:
+            found.append(f"{key}.columns: template names the columns itself; leave one of the two out")
+        texts = {"": part.template} if isinstance(part.template, str) else part.template or {}
+        for column, text in texts.items():
+            if problem := _broken(text):
+                found.append(f"{key}.template{column and f'.{column}'}: {problem}")
+    validation = data.validation
+    if not isinstance(validation, float | int | str) and validation.weight != 1:
+        found.append("data.validation.weight: every validation row counts once; leave it out")
+    return found
+
+
+def _broken(template: str) -> str:
+    """What is wrong with a Jinja template; empty where it can be read."""
+    import jinja2  # at the one place that needs it: most recipes have no template of their own
+
+    try:
+        jinja2.Environment().parse(template)
+    except jinja2.TemplateSyntaxError as error:
+        return f"no Jinja template (line {error.lineno}): {error.message}"
+    return ""
 
 
 def _adapter(config: "TrainConfig") -> list[str]:

@@ -178,6 +178,7 @@ def _combinations(root: Node, error: Any) -> list[Problem]:
     problems = []
     for line in str(error["ctx"]["error"]).splitlines():
         key = line.partition(": ")[0]
-        _, node, _ = _walk(root, key.split("."))
+        steps = [int(step) if step.isdigit() else step for step in re.findall(r"[^.\[\]]+", key)]
+        _, node, _ = _walk(root, steps)
         problems.append(Problem(node.place, line, key))
     return problems

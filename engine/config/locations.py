@@ -1,13 +1,22 @@
 """A recipe's paths are written as seen from its own folder; a run needs them absolute."""
 
+import glob
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from engine import plugins
 from engine.config.schema import Source, TrainConfig
 from engine.errors import DataError, ModelError
 
 STARTER = "starter"
+TEMPLATE_ENDINGS = (".jinja", ".jinja2", ".j2")
+"""What tells the path of a chat template from the name of one."""
+HUB = "hf://datasets/"
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+ENDING = re.compile(r"\.[A-Za-z]\w*$")
+SCHEME = re.compile(r"([a-z][a-z0-9+-]+):")
 
 
 def absolute(config: TrainConfig, folder: Path) -> TrainConfig:
@@ -18,7 +27,7 @@ def absolute(config: TrainConfig, folder: Path) -> TrainConfig:
     model = model.model_copy(
         update={
             "base": _file(base, folder) if _is_folder(base, folder) else base,
-            "chat_template": template if template in ("auto", "chatml") else _file(template, folder),
+            "chat_template": _file(template, folder) if _is_template_file(template) else template,
         }
     )
     data = data.model_copy(
@@ -46,12 +55,38 @@ def check_files(config: TrainConfig) -> None:
             f"model.base: {base} does not exist", "Relative paths start at the recipe's own folder."
         )
     template = config.model.chat_template
-    if template not in ("auto", "chatml") and not Path(template).is_file():
+    if _is_template_file(template) and not Path(template).is_file():
         raise ModelError(f"model.chat_template: {template} does not exist")
 
 
+def _is_template_file(name: str) -> bool:
+    return name.endswith(TEMPLATE_ENDINGS)
+
+
 def _is_missing(path: str) -> bool:
-    return path != STARTER and "://" not in path and not Path(path).exists()
+    if path == STARTER or scheme(path):
+        return False
+    return not Path(path).exists() and not glob.glob(path, recursive=True)  # noqa: PTH207 - absolute
+
+
+def scheme(source: str) -> str:
+    """What comes before the colon of a source that is not on this disk, as `https`; empty where it is a path."""
+    found = SCHEME.match(source)
+    named = found.group(1) if found else ""
+    known = named and ("://" in source or named == "gdrive" or named in plugins.installed(plugins.SOURCES))
+    return named if known else ""
+
+
+def data_source(source: str, folder: Path) -> str:
+    """A source of rows as seen from anywhere: paths absolute, a hub dataset by its whole address.
+
+    OWNER/NAME is a dataset of the hub where no folder OWNER is here and NAME has no ending, as files have.
+    """
+    if source == STARTER or scheme(source):
+        return source
+    if HUB_ID.fullmatch(source) and not ENDING.search(source) and not (folder / source).parent.is_dir():
+        return HUB + source
+    return _file(source, folder)
 
 
 def sources(config: TrainConfig) -> Iterator[tuple[str, str]]:
@@ -70,8 +105,8 @@ def _path(source: str | Source) -> str:
 
 def _source(source: str | Source, folder: Path) -> str | Source:
     if isinstance(source, Source):
-        return source.model_copy(update={"path": _file(source.path, folder)})
-    return _file(source, folder)
+        return source.model_copy(update={"path": data_source(source.path, folder)})
+    return data_source(source, folder)
 
 
 def _file(path: str, folder: Path) -> str:

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from engine.config.adapters import Adapter
-from engine.config.backends import BackendKey
 from engine.config.combinations import impossible
+from engine.config.names import BackendKey, FormatKey, TemplateKey
 from engine.config.values import (
     NO,
     Auto,
@@ -41,7 +41,17 @@ def _share_kind(value: Any) -> str:
     return "<share>" if isinstance(value, int | float) else _kind(value)
 
 
-Format = Literal["auto", "alpaca", "sharegpt", "chat", "completion", "prompt_completion"]
+def _in_words(rule: str) -> Any:
+    """What a mapping may be, in words: its schema alone would not tell."""
+    return Field(min_length=1, json_schema_extra={"patternErrorMessage": rule})
+
+
+Columns = Annotated[dict[str, str], _in_words("a mapping of ft's names of columns to the file's")]
+RowTemplate = Annotated[
+    Annotated[Text, Tag("<text>")]
+    | Annotated[dict[str, Text], _in_words("a mapping of columns to Jinja templates"), Tag("<mapping>")],
+    Discriminator(lambda value: "<mapping>" if isinstance(value, dict) else "<text>"),
+]
 File = Annotated[str, Field(min_length=1, json_schema_extra={"patternErrorMessage": "a file"})]
 TemplateFile = Annotated[str, pattern(r"\.(jinja|jinja2|j2)$", "the path of a .jinja file")]
 
@@ -74,19 +84,33 @@ class Model(Section):
     """Quantise the 4-bit scales too: saves about 0.4 bit a weight."""
     max_seq_length: Annotated[int, Field(ge=8, le=1_048_576), Whole] = 2048
     """Longest example in tokens; a longer one is cut, and the run says so."""
-    chat_template: Literal["auto", "chatml"] | TemplateFile = "auto"
-    """`auto` (the model's own), `chatml`, or the path of a .jinja file."""
+    chat_template: TemplateKey | TemplateFile = "auto"
+    """`auto` (the model's own), one of ft's by its name, or the path of a .jinja file."""
     trust_remote_code: Switch = False
     """Run Python code that comes with the model. Only for authors you trust."""
 
 
 class Source(Section):
-    """A data file with what is particular to it."""
+    """A source of rows with what is particular to it."""
 
     path: File
-    """The file: .json, .jsonl, .csv or .parquet."""
-    format: Format = "auto"
+    """A file, folder or pattern, an https:// address, a hub dataset (OWNER/NAME), or gdrive:ID."""
+    format: FormatKey = "auto"
     """The form of this source's rows."""
+    columns: Columns | None = None
+    """Names of this source's columns, as `data.columns` has them."""
+    template: RowTemplate | None = None
+    """How this source's rows are written, as `data.template` has it."""
+    config: Text | None = None
+    """Which configuration (subset) of a dataset that has several."""
+    split: Text | None = None
+    """Which split of a dataset; of the hub's, null is `train`."""
+    revision: Text | None = None
+    """Branch, tag or commit of a hub dataset."""
+    sample_by: Literal["document", "paragraph", "line"] = "document"
+    """What a row of plain text, Markdown or HTML is: the whole file, what blank lines part, or a line."""
+    weight: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """How often an epoch trains this source's rows: 0.5 is half of them, chosen by the seed, 2 is each twice."""
     max_samples: PositiveInt | None = None
     """Use at most so many rows of this source."""
 
@@ -113,17 +137,25 @@ class Data(Section):
     """What the model learns from."""
 
     train: Sources
-    """`starter`, a file, a {path, format, max_samples} mapping, or a list of them."""
+    """`starter`, a file, folder, pattern, https:// address or hub dataset, a mapping of `path` and more, or a list."""
     validation: Validation = 0.1
     """A share of the training rows to hold out, or a source of its own. 0 turns validation off."""
-    format: Format = "auto"
+    format: FormatKey = "auto"
     """The form of the rows, where it is not to be detected."""
+    columns: Columns | None = None
+    """What the file calls the columns of a form, as {prompt: question, completion: answer}."""
+    template: RowTemplate | None = None
+    """Jinja that writes a row's text from its columns, or a mapping that writes each column of a form."""
     train_on: Literal["assistant", "last", "all"] = "assistant"
     """Which tokens are trained: every assistant turn, only the last one, or everything."""
     packing: AutoSwitch = "auto"
     """Lay examples end to end instead of padding them; each stays isolated from its neighbours."""
     max_samples: PositiveInt | None = None
     """Use at most so many rows in all."""
+    chunk_overlap: Annotated[int, Field(ge=0), Whole] = 64
+    """Tokens that a chunk of a long text repeats from the one before it, as context that is not trained again."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """What a row that cannot be read does: stop the run, or be left out and counted."""
 
 
 class Training(Section):

@@ -1,7 +1,6 @@
 """Rows of CSV: a header and records, parted by commas, semicolons or tabs."""
 
 import csv
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,31 +12,48 @@ from engine.errors import DataError
 
 @dataclass(frozen=True)
 class Csv:
-    """A header line and records; commas, semicolons or tabs, whichever the header has most of."""
+    """A header line and records; commas, semicolons or tabs, whichever the header has most of, or the one given."""
 
     path: Path
     name: str
+    parted_by: str = ""
 
     def count(self) -> int:
-        return sum(1 for _ in self.rows())
+        return sum(1 for _ in self._read())
 
     def rows(self, keep: Keep | None = None) -> Iterator[Origin]:
-        csv.field_size_limit(sys.maxsize)  # the default, 128 KiB a field, is less than a long document
+        for index, (header, number, record) in enumerate(self._read()):
+            if keep is None or keep[index]:
+                yield f"{self.name}:{number}", self.columns(header, record, number)
+
+    def broken(self) -> Iterator[tuple[int, DataError]]:
+        for index, (header, number, record) in enumerate(self._read()):
+            try:
+                self.columns(header, record, number)
+            except DataError as error:
+                yield index, error
+
+    def _read(self) -> Iterator[tuple[list[str], int, list[str]]]:
+        """The header, and line and fields of each record."""
+        csv.field_size_limit(2**31 - 1)  # the default, 128 KiB a field, is less than a long document
         with self.path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, delimiter=self.delimiter(), strict=True)
-            header = self.header(next(reader, []))
-            for index, (number, record) in enumerate(self._records(reader)):
-                if keep is None or keep[index]:
-                    yield f"{self.name}:{number}", self.columns(header, record, number)
+            header = self.header(reader)
+            yield from ((header, number, record) for number, record in self._records(reader))
 
     def delimiter(self) -> str:
         """What parts the fields of the header."""
+        if self.parted_by:
+            return self.parted_by
         with self.path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             return max(",;\t", key=file.readline().count)
 
-    def header(self, record: list[str]) -> list[str]:
+    def header(self, reader: Iterator[list[str]]) -> list[str]:
         """The columns' names, from the first record. Raises `DataError` where they name nothing, or one twice."""
-        names = [name.strip() for name in record]
+        try:
+            names = [name.strip() for name in next(reader, [])]
+        except csv.Error as error:
+            raise self.wrong(1, error) from error
         if len(set(names)) < len(names) or not all(names):
             raise DataError(
                 f"{self.name}:1: the header has an empty or repeated column name: {', '.join(names)}",
@@ -52,13 +68,13 @@ class Csv:
             try:
                 record = next(reader, None)
             except csv.Error as error:
-                raise self.broken(number, error) from error
+                raise self.wrong(number, error) from error
             if record is None:
                 return
             if record:
                 yield number, record
 
-    def broken(self, number: int, error: csv.Error) -> DataError:
+    def wrong(self, number: int, error: csv.Error) -> DataError:
         """What to say of a record that is no CSV."""
         return DataError(
             f"{self.name}:{number}: not valid CSV: {error}", "Look for a quote that is never closed."
@@ -78,6 +94,12 @@ def read_csv(path: Path, name: str) -> Table:
     """A .csv file with a header. All of it is checked to be UTF-8 first, so that errors have an offset."""
     _check_utf8(path, name)
     return Csv(path, name)
+
+
+def read_tsv(path: Path, name: str) -> Table:
+    """A .tsv file with a header: tabs part the fields. Checked as a .csv file is."""
+    _check_utf8(path, name)
+    return Csv(path, name, "\t")
 
 
 def _check_utf8(path: Path, name: str) -> None:

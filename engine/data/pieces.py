@@ -10,13 +10,26 @@ UNFINISHED = "\ufffd"
 """What decoding shows for a character whose other bytes are in the next token."""
 
 
-def pieces(encoded: Encoded, tokenizer: Tokenizer, limit: int) -> Iterator[Piece]:
-    """The tokens with the text that each adds, at most `SHOWN` of them.
+def pieces_of(examples: Sequence[Encoded], tokenizer: Tokenizer, limit: int) -> Iterator[Piece]:
+    """The tokens of a row's examples, one after the other, at most `SHOWN` of them in all."""
+    left = SHOWN
+    for number, encoded in enumerate(examples, start=1):
+        if left <= 0:
+            return
+        if number > 1:
+            words = f"example {number} of {len(examples)} of this row"
+            yield Piece(words, trained=False, special=False, cut=False, tokens=0)
+        yield from pieces(encoded, tokenizer, limit, left)
+        left -= len(encoded.ids)
+
+
+def pieces(encoded: Encoded, tokenizer: Tokenizer, limit: int, most: int = SHOWN) -> Iterator[Piece]:
+    """The tokens with the text that each adds, at most `most` of them.
 
     A token is decoded behind the one before it, as some tokenizers drop a text's first space. Tokens that hold
     parts of one character are put together, but never over a boundary of special, trained or cut.
     """
-    ids = encoded.ids[:SHOWN]
+    ids = encoded.ids[:most]
     trained = [False] * len(ids)
     for start, end in encoded.spans:
         for place in range(start, min(end, len(ids))):

@@ -1,19 +1,27 @@
 """The data stage from end to end: a recipe and a model's folder → the tokens that a run trains on."""
 
+import errno
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import date
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from engine.config.schema import TrainConfig
+from engine.data import cache
+from engine.data.cache import Inputs
+from engine.data.lint.linter import Linter, Looked
 from engine.data.rows import Keep
 from engine.data.selection import Selection, choose, select
-from engine.data.sources import train_sources, validation_source
-from engine.data.templates import RowEncoder
-from engine.data.tokenise import Tokenised, tokenise
+from engine.data.sources import files, train_sources, validation_source
+from engine.data.store import Store
+from engine.data.templates import Encoded, RowEncoder
+from engine.data.tokenise import tokenise
 from engine.data.tokenizer import Tokenizer
-from engine.data.types import Dataset, Examples, Int32
+from engine.data.types import Dataset
 from engine.errors import DataError
 
 Progress = Callable[[int, int], None]
@@ -23,70 +31,123 @@ def _silent(done: int, total: int) -> None:
     """Progress that nobody watches."""
 
 
-def prepare(config: TrainConfig, model_dir: Path, progress: Progress = _silent) -> Dataset:
-    """Read, convert, split and tokenise. `progress(done, total)` counts rows.
+def prepare(
+    config: TrainConfig,
+    model_dir: Path,
+    progress: Progress = _silent,
+    *,
+    lint: bool = False,
+    day: date | None = None,
+) -> Dataset:
+    """Read, convert, split and tokenise, or take what an earlier run has made of the same. `progress(done, total)`
+    counts rows. `lint` also looks for what would waste a run; `day` is what a template that writes the date is told,
+    None is today.
 
     Questions are made of at most `evaluation.max_questions` validation rows, chosen by the seed.
-    Raises `DataError` with the rows at fault, `ModelError` where the tokenizer cannot do it.
+    Raises `DataError` with the rows at fault, `ModelError` where the tokenizer cannot do it, OSError where the disk
+    takes no more.
     """
-    encoder = encoder_of(config, model_dir)
-    train, own = _select(config)
+    inputs = Inputs(config, model_dir, files(config.data), lint, day)
+    if (known := cache.find(inputs.key)) is not None:
+        count = len(known.train) + len(known.validation or ())
+        return replace(known, notes=(*known.notes, f"{count:,} examples were tokenised by an earlier run"))
+    with cache.making(inputs.key) as folder:
+        _make(config, encoder_of(config, model_dir, day), folder, progress, lint)
+        inputs.check()
+    made = cache.find(inputs.key)
+    if made is None:
+        raise OSError(errno.EIO, "the prepared data cannot be read back", str(folder.parent))
+    return made
+
+
+def _make(config: TrainConfig, encoder: RowEncoder, folder: Path, progress: Progress, lint: bool) -> None:
+    """Write a cache's entry into `folder`."""
+    train, own = selections(config)
     total = train.count + (own.count if own else 0)
     held = np.zeros(train.count, dtype=np.bool_) if own else _held_out(config, train.count)
     most = config.evaluation.max_questions
-    limit = config.model.max_seq_length
+    limit, overlap = config.model.max_seq_length, config.data.chunk_overlap
+    training, validation = Store(folder / cache.TRAIN), Store(folder / cache.VALIDATION)
+
+    def split(chunk: Sequence[tuple[int, Encoded]]) -> None:
+        training.add([row for number, row in chunk if not held[number] for _ in range(train.times[number])])
+        validation.add([row for number, row in chunk if held[number]])
+
+    linter = Linter(encoder.tokenizer, limit)
+
+    def look(first: int, rows: Sequence[Looked]) -> None:
+        if lint:
+            moved = [(first + number, row, encoded) for number, row, encoded in rows]
+            linter.look(moved, lambda number: number >= train.count or bool(held[number]))
 
     ask = np.zeros(train.count, dtype=np.bool_)
     places = np.flatnonzero(held)
     ask[places[choose(len(places), most, config.seed)]] = True
-    first = tokenise(train, encoder, limit, ask, lambda done: progress(done, total))
-    notes = [*_notes(config, train, encoder), *first.notes]
+    questions, found = tokenise(
+        train, encoder, limit, overlap, ask, split, partial(look, 0), lambda done: progress(done, total)
+    )
+    notes = [*_notes(config, train, encoder), *found]
     if own is None:
-        aside = held[first.rows]
-        training, validation, questions = _pick(first, ~aside), _pick(first, aside), first.questions
         if len(validation):
-            notes.append(f"{len(validation)} of {len(first.rows)} rows are held out for validation")
+            notes.append(f"{int(held.sum())} of {train.count} rows are held out for validation")
     else:
         ask = choose(own.count, most, config.seed)
-        second = tokenise(own, encoder, limit, ask, lambda done: progress(train.count + done, total))
-        training, validation, questions = first.examples, second.examples, second.questions
-        notes += [f"validation: {note}" for note in (*_notes(config, own, encoder), *second.notes)]
+        questions, found = tokenise(
+            own, encoder, limit, overlap, ask, lambda chunk: validation.add([row for _, row in chunk]),
+            partial(look, train.count), lambda done: progress(train.count + done, total),
+        )  # fmt: skip
+        notes += [f"validation: {note}" for note in (*_notes(config, own, encoder), *found)]
     if not len(training):
         raise DataError("no training rows are left", "Give more rows, or raise model.max_seq_length.")
+    training.close()
+    validation.close()
     notes += _overlap(training, validation)
-    return Dataset(
-        train=training,
-        validation=validation if len(validation) else None,
-        questions=questions,
-        fingerprint=_fingerprint(training, validation),
-        notes=tuple(notes),
-    )
+    fingerprint = hashlib.sha256(f"{training.digest} {validation.digest}".encode()).hexdigest()
+    cache.describe(folder, questions, fingerprint, notes, linter.findings())
 
 
 def sample(
     config: TrainConfig, model_dir: Path, rows: int = 256, encoder: RowEncoder | None = None
 ) -> tuple[Dataset, int]:
-    """A quick look at the training rows: the tokens of at most `rows` of them, and how many there are in all.
+    """A quick look at the training rows: the examples of at most `rows` of them, and about how many there are in all.
 
     `encoder` spares reading the tokenizer again. Raises what `prepare` raises for the rows that it looks at.
     """
     encoder = encoder or encoder_of(config, model_dir)
-    train, own = _select(config)
-    count = train.count if own else train.count - int(_held_out(config, train.count).sum())
+    train, own = selections(config)
+    trained = train.times if own else train.times[~_held_out(config, train.count)]
     few = train.limited(rows, config.seed)
-    looked = tokenise(few, encoder, config.model.max_seq_length, np.zeros(few.count, dtype=np.bool_))
-    notes = (*_notes(config, train, encoder), *looked.notes)
-    dataset = Dataset(looked.examples, None, (), _fingerprint(looked.examples), notes)
-    return dataset, count
+    looked, nobody = Store(), np.zeros(few.count, dtype=np.bool_)
+    limit, overlap = config.model.max_seq_length, config.data.chunk_overlap
+    _, found = tokenise(
+        few, encoder, limit, overlap, nobody, lambda chunk: looked.add([row for _, row in chunk])
+    )
+    notes = (*_notes(config, train, encoder), *found)
+    count = round(int(trained.sum()) * len(looked) / few.count)
+    return Dataset(looked.close(), None, (), looked.digest, notes), count
 
 
-def encoder_of(config: TrainConfig, model_dir: Path) -> RowEncoder:
+def named(config: TrainConfig, numbers: Sequence[int]) -> dict[int, str]:
+    """Where rows stand, as `file.jsonl:17`, by their numbers in a finding. Raises `DataError`."""
+    found: dict[int, str] = {}
+    first = 0
+    for selection in selections(config):
+        if selection is not None:
+            found |= {
+                first + number: where
+                for number, where in selection.places({number - first for number in numbers}).items()
+            }
+            first += selection.count
+    return found
+
+
+def encoder_of(config: TrainConfig, model_dir: Path, day: date | None = None) -> RowEncoder:
     """What turns this recipe's rows into tokens. Raises `ModelError`, `ConfigError`."""
-    return RowEncoder(Tokenizer.load(model_dir, config.model.chat_template), config.data.train_on)
+    return RowEncoder(Tokenizer.load(model_dir, config.model.chat_template, day), config.data.train_on)
 
 
-def _select(config: TrainConfig) -> tuple[Selection, Selection | None]:
-    """The training rows, and the rows of a validation source where there is one."""
+def selections(config: TrainConfig) -> tuple[Selection, Selection | None]:
+    """The training rows, and the rows of a validation source where there is one. Raises `DataError`."""
     train = select(train_sources(config.data), config.data.max_samples, config.seed)
     source = validation_source(config.data)
     return train, select([source], None, config.seed) if source else None
@@ -101,44 +162,21 @@ def _held_out(config: TrainConfig, count: int) -> Keep:
 
 
 def _notes(config: TrainConfig, selection: Selection, encoder: RowEncoder) -> list[str]:
-    notes = [detected.evidence for detected in selection.detected]
+    notes = [*selection.notes, *(detected.evidence for detected in selection.detected)]
     there = sum(len(mask) for mask in selection.keep)
-    if selection.count < there:
+    limits = (config.data.max_samples, *(source.max_samples for source in selection.sources))
+    if selection.count < there and any(limits):
         notes.append(
             f"{selection.count} of {there} rows are used (max_samples), chosen by seed {config.seed}"
         )
     return notes
 
 
-def _pick(tokenised: Tokenised, rows: Keep) -> Examples:
-    examples = tokenised.examples
-    of_token = np.repeat(rows, examples.lengths)
-    offsets = np.concatenate([[0], np.cumsum(examples.lengths[rows])]).astype(np.int64)
-    return Examples(examples.tokens[of_token], examples.trained[of_token], offsets)
-
-
-def _overlap(train: Examples, validation: Examples) -> list[str]:
+def _overlap(train: Store, validation: Store) -> list[str]:
     """Validation rows that are also trained on make the validation loss look better than it is."""
-    held = {ids.tobytes() for ids in _ids(validation)}
-    seen = {key for ids in _ids(train) if (key := ids.tobytes()) in held} if held else set()
-    if not seen:
+    same = int(np.isin(validation.contents, train.contents).sum())
+    if not same:
         return []
-    same = sum(1 for ids in _ids(validation) if ids.tobytes() in seen)
     return [
         f"{same} of {len(validation)} validation rows are also training rows: their loss flatters the model"
     ]
-
-
-def _ids(examples: Examples) -> Iterator[Int32]:
-    return (
-        examples.tokens[start:end] for start, end in zip(examples.offsets, examples.offsets[1:], strict=False)
-    )
-
-
-def _fingerprint(*parts: Examples) -> str:
-    """sha256 over tokens, trained flags and row bounds."""
-    digest = hashlib.sha256()
-    for part in parts:
-        for array in (part.offsets, part.tokens, part.trained):
-            digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()

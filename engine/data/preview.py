@@ -7,20 +7,28 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from threading import RLock
-from typing import Any, Literal
+from typing import Literal
 
-from engine.config.schema import Format
-from engine.data.formats import LOOKED_AT, Detected, RowError, convert, detect
-from engine.data.pieces import pieces
+from engine.data.choice import FormChoice
+from engine.data.detection import LOOKED_AT, Detected, detect
+from engine.data.fitting import chunks
+from engine.data.form import RowError
+from engine.data.formats import read_row
+from engine.data.lint.linter import Linter
 from engine.data.row_index import Rows, open_rows
+from engine.data.row_joined import JoinedRows
 from engine.data.row_search import find_row
+from engine.data.row_views import Each, nothing_left, raw_view, row_view
 from engine.data.rows import Origin
-from engine.data.sources import locate
-from engine.data.templates import Encoded, RowEncoder, TrainOn
+from engine.data.sources import Found, find, spelled
+from engine.data.templates import Encoded, Rendered, RowEncoder, TrainOn
+from engine.data.text_rows import SampleBy
 from engine.data.tokenizer import Tokenizer
-from engine.data.views import SHOWN, Lengths, Opened, RowView, View
+from engine.data.types import Row
+from engine.data.views import Lengths, Opened, RowView, View
 from engine.errors import DataError
 from engine.models.resolve import on_disk
 
@@ -30,34 +38,33 @@ SAMPLED = 1000
 """Rows whose lengths are looked at."""
 CHUNK = 50
 """Rows that are encoded between two looks at whether somebody has cancelled."""
-BRIEF = 160
-"""Characters of a row's first words."""
+SHOWN_OTHERWISE = ("untrained", "truncated")
+"""Findings that the lengths and the problems of a sample tell already."""
 
 Stopped = Callable[[], bool]
 How = Literal["tokens", "brief", "raw"]
-Each = tuple[int, Encoded | None, str]
-"""A row's number from 0, its tokens, and what is wrong with it; one of the last two is none."""
 
 
 class Previews:
     """Sources and tokenizers kept open between one look and the next. Any thread may call."""
 
     def __init__(self) -> None:
-        self._sources: OrderedDict[tuple[str, int, int, str], tuple[Rows, Detected | DataError]] = (
-            OrderedDict()
-        )
+        self._sources: OrderedDict[tuple[object, ...], tuple[Rows, Detected | DataError]] = OrderedDict()
         self._encoders: OrderedDict[tuple[object, ...], RowEncoder] = OrderedDict()
         self._lock = RLock()
 
-    def open(self, source: str, format_: Format = "auto") -> Opened:
-        """Open a source, or tell how far counting its rows is. Raises `DataError` where it cannot be opened."""
-        rows, detected, path = self._open(source, format_)
+    def open(self, source: str, view: View | None = None) -> Opened:
+        """Open a source, or tell how far counting its rows is. Raises `DataError` where it cannot be opened.
+
+        A source is what a recipe says of one: a path, an address, or a mapping, which is written as JSON.
+        """
+        rows, detected, found = self._open(source, view or View())
         unknown = detected if isinstance(detected, DataError) else None
         return Opened(
             name=rows.name,
-            path=str(path),
-            kind=path.suffix.lower().removeprefix("."),
-            size=path.stat().st_size,
+            path=str(found.files[0].path),
+            kind=", ".join(dict.fromkeys(file.kind.removeprefix(".") for file in found.files)),
+            size=sum(file.path.stat().st_size for file in found.files),
             form="" if isinstance(detected, DataError) else detected.form.name,
             evidence=unknown.message if unknown else detected.evidence,  # type: ignore[union-attr]
             hint=unknown.hint if unknown else "",
@@ -73,60 +80,72 @@ class Previews:
         which needs no model. Raises `DataError` where the source cannot be
         opened, `ModelError` and `ConfigError` where the model's tokenizer cannot be had.
         """
-        rows, detected, _ = self._open(source, view.format)
+        rows, detected, _ = self._open(source, view)
         there = [number for number in numbers if 0 <= number < rows.known]
         if how == "raw":
-            return [_raw(rows, number) for number in there]
+            return [raw_view(rows, number) for number in there]
         encoder = self._encoder(view)
         return [
-            self._view(rows, each, encoder, view.max_seq_length, how == "brief")
-            for each in self._encoded(rows, there, detected, encoder)
+            row_view(rows, each, encoder.tokenizer, view.max_seq_length, how == "brief")
+            for each in self._encoded(rows, there, detected, encoder, view)
         ]
 
     def lengths(self, source: str, view: View, stopped: Stopped, most: int = SAMPLED) -> Lengths:
         """Lengths of at most `most` rows, drawn evenly from those that are known now. Raises as `show` does."""
-        rows, detected, _ = self._open(source, view.format)
+        rows, detected, _ = self._open(source, view)
         encoder = self._encoder(view)
         known = rows.known
         chosen = sorted(random.Random(0).sample(range(known), min(most, known)))
         found: list[int] = []
         problems: list[tuple[int, str]] = []
         tokens = trained = cut = lost = 0
+        linter = Linter(encoder.tokenizer, view.max_seq_length)
         for start in range(0, len(chosen), CHUNK):
             if stopped():
                 break
-            for number, encoded, problem in self._encoded(
-                rows, chosen[start : start + CHUNK], detected, encoder
-            ):
-                if encoded is None:
-                    problems.append((number, problem))
+            part = chosen[start : start + CHUNK]
+            looked = self._encoded(rows, part, detected, encoder, view)
+            linter.look([row for each in looked for row in each.whole])
+            for each in looked:
+                if not each.examples:
+                    problems.append((each.number, each.problem))
                     continue
-                found.append(len(encoded.ids))
-                left = _left(encoded, view.max_seq_length)
-                tokens += min(len(encoded.ids), view.max_seq_length)
+                left = each.kept(view.max_seq_length)
                 trained += left
-                lost += encoded.trained - left
-                cut += len(encoded.ids) > view.max_seq_length
+                lost += each.trained - left
+                for example in each.examples:
+                    found.append(len(example.ids))
+                    tokens += min(len(example.ids), view.max_seq_length)
+                cut += any(len(example.ids) > view.max_seq_length for example in each.examples)
                 if not left:
-                    problems.append((number, _nothing_left(view.max_seq_length)))
-        return Lengths(len(chosen), known, tuple(found), tokens, trained, cut, lost, tuple(problems))
+                    problems.append((each.number, nothing_left(view.max_seq_length)))
+        findings = tuple(one for one in linter.findings() if one.kind not in SHOWN_OTHERWISE)
+        return Lengths(
+            len(chosen), known, tuple(found), tokens, trained, cut, lost, tuple(problems), findings
+        )
 
     def find(self, source: str, words: str, start: int, view: View, stopped: Stopped) -> int | None:
         """The next row from `start` on that holds the words, as `find_row`. Raises `DataError` as `show` does."""
-        return find_row(self._open(source, view.format)[0], words, start, stopped)
+        return find_row(self._open(source, view)[0], words, start, stopped)
 
-    def _open(self, source: str, format_: Format) -> tuple[Rows, Detected | DataError, Path]:
-        path, name = locate(source)
-        status = path.stat()
-        key = (str(path), status.st_size, status.st_mtime_ns, format_)
+    def _open(self, source: str, view: View) -> tuple[Rows, Detected | DataError, Found]:
+        wanted = spelled(source, Path.cwd())
+        choice = FormChoice(
+            wanted.format if wanted.format != "auto" else view.format,
+            wanted.columns or view.columns,
+            wanted.template or view.template,
+        )
+        found = find(wanted)
+        stamps = [(file.path, file.path.stat().st_size, file.path.stat().st_mtime_ns) for file in found.files]
+        key = (found.name, *stamps, repr(choice), wanted.sample_by)
         with self._lock:
             if key not in self._sources:
-                rows = open_rows(path, name)
-                self._sources[key] = rows, _detected(rows, format_)
+                rows = _rows(found, wanted.sample_by)
+                self._sources[key] = rows, _detected(rows, choice)
                 while len(self._sources) > OPEN:
                     self._sources.popitem(last=False)[1][0].close()
             self._sources.move_to_end(key)
-            return (*self._sources[key], path)
+            return (*self._sources[key], found)
 
     def _encoder(self, view: View) -> RowEncoder:
         folder = on_disk(view.model, view.revision)
@@ -144,10 +163,17 @@ class Previews:
             return self._encoders[key]
 
     def _encoded(
-        self, rows: Rows, numbers: Sequence[int], detected: Detected | DataError, encoder: RowEncoder
+        self,
+        rows: Rows,
+        numbers: Sequence[int],
+        detected: Detected | DataError,
+        encoder: RowEncoder,
+        view: View,
     ) -> list[Each]:
-        """Number, tokens and problem of each row, in the order of the numbers."""
-        rendered, bad = [], []
+        """Each row with its tokens or its problem, in the order of the numbers."""
+        texts: list[Rendered] = []
+        made: list[tuple[int, str, Row, int, str]] = []
+        found: list[Each] = []
         with (
             self._lock
         ):  # a template notes its marks in itself while it renders, and Parquet rows their batch
@@ -156,40 +182,38 @@ class Previews:
                 try:
                     where, columns = rows.read(number)
                     row = _row((where, columns), detected, encoder.train_on)
-                    rendered.append((number, where, encoder.render(row)))
+                    rendered = encoder.render(row)
+                    made.append((number, where, row, len(rendered), " and ".join(encoder.unseen(row))))
+                    texts += rendered
                 except DataError as error:
-                    bad.append((number, error.message))
+                    found.append(Each(number, (), error.message))
                 except RowError as error:
-                    bad.append((number, f"{where}: {error}"))
-            encodings = encoder.encode([text for _, _, text in rendered])
-        found: list[Each] = [(number, None, problem) for number, problem in bad]
-        for (number, where, _), encoded in zip(rendered, encodings, strict=True):
-            empty = "" if encoded.spans else f"{where}: nothing to train: it has no tokens of its own"
-            found.append((number, encoded if encoded.spans else None, empty))
-        return sorted(found, key=lambda each: each[0])
-
-    def _view(self, rows: Rows, each: Each, encoder: RowEncoder, limit: int, brief: bool) -> RowView:
-        number, encoded, problem = each
-        shown = _raw(rows, number)
-        if encoded is None:
-            raw = shown.raw[:BRIEF] if brief else shown.raw
-            return RowView(number, shown.where, problem=problem, raw=raw)
-        left = _left(encoded, limit)
-        return RowView(
-            row=number,
-            where=shown.where,
-            pieces=() if brief else tuple(pieces(encoded, encoder.tokenizer, limit)),
-            tokens=len(encoded.ids),
-            trained=left,
-            limit=limit,
-            lost=encoded.trained - left,
-            hidden=max(0, len(encoded.ids) - SHOWN),
-            problem="" if left else _nothing_left(limit),
-            raw=_first_words(rows, number) if brief else "",
-        )
+                    found.append(Each(number, (), f"{where}: {error}"))
+            encodings = iter(encoder.encode(texts))
+        for number, where, row, count, unseen in made:
+            examples = [next(encodings) for _ in range(count)]
+            if all(example.spans for example in examples):
+                fitted = _parted(examples, encoder, view)
+                whole = tuple((number, row, example) for example in examples)
+                found.append(Each(number, tuple(fitted), "", unseen, whole))
+            else:
+                found.append(Each(number, (), f"{where}: nothing to train: it has no tokens of its own"))
+        return sorted(found, key=lambda each: each.number)
 
 
-def _detected(rows: Rows, format_: Format) -> Detected | DataError:
+def _parted(examples: Sequence[Encoded], encoder: RowEncoder, view: View) -> list[Encoded]:
+    """The examples, long texts in the chunks that a run would train."""
+    lead = encoder.tokenizer.lead
+    return [part for each in examples for part in chunks(each, view.max_seq_length, view.chunk_overlap, lead)]
+
+
+def _rows(found: Found, by: SampleBy) -> Rows:
+    """The rows of all files of a source."""
+    openers = [partial(open_rows, file.path, file.name, file.kind, by) for file in found.files]
+    return openers[0]() if len(openers) == 1 else JoinedRows(found.name, openers)
+
+
+def _detected(rows: Rows, choice: FormChoice) -> Detected | DataError:
     """The form of the first rows that can be read; an error, not raised, where there is none."""
     while rows.counting is not None and rows.known < LOOKED_AT:
         time.sleep(0.005)
@@ -203,53 +227,17 @@ def _detected(rows: Rows, format_: Format) -> Detected | DataError:
     if not good:
         return bad or DataError(f"{rows.name}: there are no rows", "Put rows in it, or name another file.")
     try:
-        return detect(good, format_, rows.name)
+        return detect(good, choice, rows.name)
     except DataError as error:
         return error
 
 
-def _row(origin: Origin, detected: Detected | DataError, train_on: TrainOn) -> Any:
-    """A row as the template takes it. Raises `DataError`."""
+def _row(origin: Origin, detected: Detected | DataError, train_on: TrainOn) -> Row:
+    """A row as the template takes it. Raises `DataError`, `RowError`."""
     if isinstance(detected, DataError):
         raise detected
-    good, problems = convert([origin], detected.form, train_on)
-    if problems:
-        raise DataError(problems[0])
-    return good[0]
-
-
-def _raw(rows: Rows, number: int) -> RowView:
-    try:
-        where = rows.read(number)[0]
-    except DataError as error:
-        where = error.message.partition(": ")[0]
-    text = rows.raw(number)
-    return RowView(number, where, raw=text[:SHOWN], hidden=max(0, len(text) - SHOWN))
-
-
-def _first_words(rows: Rows, number: int) -> str:
-    """The first text of a row that somebody would know it by: its question, rather than its system message."""
-    columns = rows.read(number)[1]
-    for name in ("messages", "conversations", "instruction", "prompt", "text"):
-        value = columns.get(name)
-        if isinstance(value, str) and value.strip():
-            return _flat(value)
-        if isinstance(value, list):
-            turns = [turn for turn in value if isinstance(turn, dict)]
-            asked = [turn for turn in turns if turn.get("role", turn.get("from")) in ("user", "human")]
-            for turn in asked or turns:
-                return _flat(str(turn.get("content", turn.get("value", ""))))
-    return ""
-
-
-def _flat(text: str) -> str:
-    return " ".join(text[: 4 * BRIEF].split())[:BRIEF]
-
-
-def _left(encoded: Encoded, limit: int) -> int:
-    """Trained tokens before the limit."""
-    return sum(max(0, min(end, limit) - start) for start, end in encoded.spans)
-
-
-def _nothing_left(limit: int) -> str:
-    return f"nothing trained is left of it once it is cut to max_seq_length {limit}"
+    where, columns = origin
+    row = read_row(columns, where, detected.form, train_on)
+    if row is None:
+        raise RowError("labelled false: supervised fine-tuning leaves it out")
+    return row

@@ -13,25 +13,25 @@ from engine import paths
 KEPT_FILES = 32
 
 
-def _file(path: Path) -> Path:
-    """Where the index of a file is kept; the name changes with the file."""
+def _file(path: Path, how: str) -> Path:
+    """Where the index of a file is kept; the name changes with the file, and with `how` it is read."""
     status = path.stat()
-    key = f"1 {path.absolute()} {status.st_size} {status.st_mtime_ns}"
+    key = f"2 {path.absolute()} {status.st_size} {status.st_mtime_ns} {how}"
     return paths.cache() / "rows" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
 
 
-def kept_places(path: Path) -> Sequence[Sequence[int]] | None:
+def kept_places(path: Path, how: str) -> Sequence[Sequence[int]] | None:
     """The index of a file from an earlier time, not loaded but mapped; None where there is none."""
     try:
-        places: Any = np.load(_file(path), mmap_mode="r")
+        places: Any = np.load(_file(path, how), mmap_mode="r")
     except (OSError, ValueError):
         return None
     return (places[0], places[1]) if places.ndim == 2 and len(places) == 2 else None
 
 
-def keep_places(path: Path, offsets: Sequence[int], lines: Sequence[int]) -> None:
+def keep_places(path: Path, how: str, offsets: Sequence[int], lines: Sequence[int]) -> None:
     """Write an index whole or not at all. A disk that says no costs only the next time's wait."""
-    file = _file(path)
+    file = _file(path, how)
     making = file.with_name(f"{file.stem}.{os.getpid()}.making")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

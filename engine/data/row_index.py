@@ -1,30 +1,25 @@
-"""Any row of a file, at once, by its number.
+"""Any row of a source, at once, by its number.
 
-A file of a million rows is never held: of a JSONL or CSV file the byte offsets of its rows are (`row_places.py`),
-of a Parquet file a thousand rows at a time. JSON arrays have no such places; they are read whole, up to a limit.
+A file of a million rows is never held: of lines, records and arrays the byte offsets of the rows are
+(`row_places.py`), of Parquet and Arrow a thousand rows at a time, of documents none.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import numpy as np
-
-from engine.data.json_rows import JsonArray, read_json, row_of
-from engine.data.parquet_rows import Parquet
-from engine.data.row_places import CsvRows, LineRows
-from engine.data.rows import Origin
+from engine.data.column_rows import ColumnTable, as_text
+from engine.data.csv_rows import Csv
+from engine.data.json_arrays import JsonArray
+from engine.data.readers import READERS, read
+from engine.data.row_places import CsvRows, ItemRows, LineRows, TextRows
+from engine.data.rows import Columns, Origin, Table
+from engine.data.text_rows import SampleBy, Text
 from engine.errors import DataError
-
-ARRAY_BYTES = 256_000_000
-"""Largest .json file that is read: its rows take several times as much memory."""
-BATCH = 1000
-"""Rows of a Parquet file that are held."""
 
 
 class Rows(Protocol):
-    """The rows of one file, by their number from 0."""
+    """The rows of one source, by their number from 0."""
 
     name: str
 
@@ -35,7 +30,7 @@ class Rows(Protocol):
 
     @property
     def counting(self) -> float | None:
-        """The share of the file that has been counted, 0 to 1; None once it is known how many rows there are."""
+        """The share of the source that has been counted, 0 to 1; None once it is known how many rows there are."""
         ...
 
     @property
@@ -56,114 +51,95 @@ class Rows(Protocol):
         ...
 
 
-def open_rows(path: Path, name: str) -> Rows:
-    """Open a file that is there and not empty, by its suffix. Raises `DataError` where it holds no rows."""
-    match path.suffix.lower():
-        case ".jsonl":
-            return LineRows(path, name)
-        case ".csv":
-            return CsvRows(path, name)
-        case ".parquet":
-            return ParquetRows(path, name)
-    size = path.stat().st_size
-    if size > ARRAY_BYTES:
-        raise DataError(
-            f"{name}: {size / 1e6:,.0f} MB of JSON would have to be read whole; the limit here is "
-            f"{ARRAY_BYTES / 1e6:,.0f} MB",
-            "Write it as JSONL, one object a line: those are read in place, however many.",
-        )
-    table = read_json(path, name)
-    return HeldRows(table) if isinstance(table, JsonArray) else LineRows(path, name)
+def open_rows(path: Path, name: str, kind: str = "", by: SampleBy = "document") -> Rows:
+    """Open a plain file that is there and not empty, of a kind that is a suffix. Raises `DataError`."""
+    kind = kind or path.suffix.lower()
+    if kind in (".csv", ".tsv"):
+        return CsvRows(path, name, "\t" if kind == ".tsv" else "")
+    if kind not in READERS and by == "document":
+        return DocumentRows(read(path, name, kind, by), name)
+    table = read(path, name, kind, by)
+    match table:
+        case ColumnTable():
+            return BatchRows(table)
+        case JsonArray():
+            return ItemRows(table)
+        case Text():
+            return TextRows(table)
+        case Csv():
+            return CsvRows(path, name, table.parted_by)
+    return LineRows(path, name) if kind in READERS else DocumentRows(table, name)
 
 
-class HeldRows:
-    """A JSON array, in memory whole."""
+class DocumentRows:
+    """A document, read where it is looked at; or the parts of a page of HTML."""
 
     error: DataError | None = None
     counting: float | None = None
 
-    def __init__(self, table: JsonArray) -> None:
-        self.name = table.name
-        self._items = table.items
-
-    @property
-    def known(self) -> int:
-        return len(self._items)
+    def __init__(self, table: Table, name: str) -> None:
+        self.name = name
+        self._table = table
+        self.known = table.count()
 
     def read(self, row: int) -> Origin:
-        where = f"{self.name} row {row + 1}"
-        return where, row_of(self._item(row), where)
+        if not 0 <= row < self.known:
+            raise IndexError(row)
+        for number, origin in enumerate(self._table.rows()):
+            if number == row:
+                return origin
+        raise DataError(f"{self.name}: has changed", "Open it again.")
 
     def raw(self, row: int) -> str:
-        return json.dumps(self._item(row), ensure_ascii=False)
+        return str(self.read(row)[1]["text"])
 
     def close(self) -> None:
         """There is nothing to stop."""
 
     def texts(self, first: int, last: int) -> Iterator[tuple[int, str]]:
-        """Number and text, as `raw`, of the rows from `first` to before `last`."""
-        return ((number, self.raw(number)) for number in range(first, last))
+        """Number and text of the rows from `first` to before `last`; a page without text has none."""
+        try:
+            for number, (_, columns) in enumerate(self._table.rows()):
+                if first <= number < last:
+                    yield number, str(columns["text"])
+        except DataError:
+            return
 
-    def _item(self, row: int) -> Any:
-        if not 0 <= row < len(self._items):
-            raise IndexError(row)
-        return self._items[row]
 
-
-class ParquetRows:
-    """A Parquet file: its footer says where each row group is; within one, rows are read in order."""
+class BatchRows:
+    """A file of columns: it says itself where its parts are; within one, rows are read in order."""
 
     error: DataError | None = None
     counting: float | None = None
 
-    def __init__(self, path: Path, name: str) -> None:
-        self.name = name
-        self._path = path
-        with Parquet(path, name).open() as file:
-            groups = [file.metadata.row_group(index).num_rows for index in range(file.num_row_groups)]
-        self._starts = np.concatenate([[0], np.cumsum(groups, dtype=np.int64)])
-        self._held: tuple[int, list[Any]] = (0, [])
+    def __init__(self, table: ColumnTable) -> None:
+        self.name = table.name
+        self._table = table
+        self.known = table.count()
+        self._held: tuple[int, list[Columns]] = (0, [])
         """Number of the first row that is held, and the rows."""
-
-    @property
-    def known(self) -> int:
-        return int(self._starts[-1])
 
     def read(self, row: int) -> Origin:
         if not 0 <= row < self.known:
             raise IndexError(row)
         first, held = self._held
         if not first <= row < first + len(held):
-            first, held = self._held = self._batch(row)
+            first, batch = next(self._table.batches(row))
+            held = self._table.columns(batch)
+            self._held = first, held
         return f"{self.name} row {row + 1}", held[row - first]
 
     def raw(self, row: int) -> str:
-        return json.dumps(self.read(row)[1], ensure_ascii=False, default=str)
+        return as_text(self.read(row)[1])
 
     def close(self) -> None:
         """There is nothing to stop."""
 
     def texts(self, first: int, last: int) -> Iterator[tuple[int, str]]:
         """Number and text, as `raw`, of the rows from `first` to before `last`, read in order."""
-        for start, batch in self._batches(first):
-            for number, columns in enumerate(batch.to_pylist(), start):
+        for start, batch in self._table.batches(first):
+            for number, columns in enumerate(self._table.columns(batch), start):
                 if number >= last:
                     return
                 if number >= first:
-                    yield number, json.dumps(columns, ensure_ascii=False, default=str)
-
-    def _batch(self, row: int) -> tuple[int, list[Any]]:
-        """The rows around a row, and the number of the first of them."""
-        first, batch = next(self._batches(row))
-        return first, batch.to_pylist()
-
-    def _batches(self, row: int) -> Iterator[tuple[int, Any]]:
-        """The batches of rows from that of a row on, each with the number of its first."""
-        group = int(np.searchsorted(self._starts, row, side="right")) - 1
-        first = int(self._starts[group])
-        groups = range(group, len(self._starts) - 1)
-        with Parquet(self._path, self.name).open() as file:
-            for batch in file.iter_batches(batch_size=BATCH, row_groups=groups):
-                if row < first + batch.num_rows:
-                    yield first, batch
-                first += batch.num_rows
+                    yield number, as_text(columns)

@@ -1,7 +1,8 @@
-"""Rows of JSONL and CSV by their byte offset, which is found in the background: 16 bytes a row are held."""
+"""Rows by their byte offset in a file, which is found in the background: 16 bytes a row are held."""
 
 import csv
 import io
+import json
 import re
 import threading
 from array import array
@@ -9,11 +10,14 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 from engine.data.csv_rows import Csv
+from engine.data.json_arrays import JsonArray
 from engine.data.json_rows import JsonLines, parse_line, row_of
 from engine.data.row_cache import keep_places, kept_places
 from engine.data.rows import BOM, Origin, not_utf8
+from engine.data.text_rows import Text
 from engine.errors import DataError
 
 WORTH_KEEPING = 1 << 20
@@ -21,17 +25,18 @@ WORTH_KEEPING = 1 << 20
 
 
 class IndexedRows:
-    """What JSONL and CSV share: the byte offset and line number of each row."""
+    """The byte offset and line number of each row. `how` is what else decides where rows start."""
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Path, name: str, how: str = "") -> None:
         self.path, self.name = path, name
         self.error: DataError | None = None
         self._size = path.stat().st_size
+        self._how = how
         self._read_to = 0
         self._places: Sequence[Sequence[int]] = (array("q"), array("q"))
         """Offsets and line numbers; they grow while the file is read."""
         self._closed = threading.Event()
-        kept = kept_places(path)
+        kept = kept_places(path, how)
         self._whole = kept is not None
         if kept is not None:
             self._places = kept
@@ -82,7 +87,7 @@ class IndexedRows:
             self.error = DataError(f"{self.name}: cannot be read: {error.strerror}", "Open it again.")
         self._whole = True
         if self.error is None and self._size >= WORTH_KEEPING:
-            keep_places(self.path, offsets, lines)
+            keep_places(self.path, self._how, offsets, lines)
 
     def _bytes(self, row: int) -> tuple[int, int, bytes]:
         """Offset, line number and bytes of a row."""
@@ -112,16 +117,56 @@ class LineRows(IndexedRows):
             yield offset, number
 
 
+class ItemRows(IndexedRows):
+    """A JSON array: the rows are its items."""
+
+    def __init__(self, table: JsonArray) -> None:
+        self._table = table
+        super().__init__(table.path, table.name, "json")
+
+    def read(self, row: int) -> Origin:
+        where = f"{self.name} row {row + 1}"
+        return where, row_of(self._item(row)[0], where)
+
+    def raw(self, row: int) -> str:
+        return self._item(row)[1]
+
+    def _item(self, row: int) -> tuple[Any, str]:
+        """An item, and how it is written; it was parsed once when it was counted."""
+        text = self._bytes(row)[2].decode(errors="replace")
+        value, end = json.JSONDecoder().raw_decode(text)
+        return value, text[:end]
+
+    def _starts(self) -> Iterator[tuple[int, int]]:
+        return (place for place, _ in self._table.items())
+
+
+class TextRows(IndexedRows):
+    """Plain text of which every paragraph or line is a row."""
+
+    def __init__(self, table: Text) -> None:
+        self._table = table
+        super().__init__(table.path, table.name, table.by)
+
+    def read(self, row: int) -> Origin:
+        offset, number, data = self._bytes(row)
+        block = next(self._table.parted(io.BytesIO(data), number, offset), (number, offset, b""))
+        return self._table.row(*block)
+
+    def _starts(self) -> Iterator[tuple[int, int]]:
+        return ((offset, number) for number, offset, _ in self._table.blocks())
+
+
 class CsvRows(IndexedRows):
     """CSV: a record may span lines where a field is quoted."""
 
-    def __init__(self, path: Path, name: str) -> None:
-        self._table = Csv(path, name)
+    def __init__(self, path: Path, name: str, parted_by: str = "") -> None:
+        self._table = Csv(path, name, parted_by)
         self._delimiter = self._table.delimiter()
         csv.field_size_limit(2**31 - 1)
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            self._header = self._table.header(next(csv.reader(file, delimiter=self._delimiter), []))
-        super().__init__(path, name)
+            self._header = self._table.header(csv.reader(file, delimiter=self._delimiter))
+        super().__init__(path, name, f"csv {self._delimiter}")
 
     def read(self, row: int) -> Origin:
         offset, number, data = self._bytes(row)
@@ -132,7 +177,7 @@ class CsvRows(IndexedRows):
         except UnicodeDecodeError as error:
             raise not_utf8(where, offset + error.start, data) from error
         except csv.Error as error:
-            raise self._table.broken(number, error) from error
+            raise self._table.wrong(number, error) from error
         return where, self._table.columns(self._header, record, number)
 
     def _starts(self) -> Iterator[tuple[int, int]]:
@@ -151,7 +196,7 @@ class CsvRows(IndexedRows):
                     rest = chain([line], lines)
                     filled = bool(next(csv.reader(rest, delimiter=self._delimiter, strict=True)))
                 except csv.Error as error:
-                    raise self._table.broken(number, error) from error
+                    raise self._table.wrong(number, error) from error
             yield offset, number, filled
             offset, number = lines.offset, lines.number + 1
 

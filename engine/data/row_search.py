@@ -3,7 +3,8 @@
 import json
 from collections.abc import Callable
 
-from engine.data.row_index import HeldRows, ParquetRows, Rows
+from engine.data.row_index import BatchRows, DocumentRows, Rows
+from engine.data.row_joined import JoinedRows
 from engine.data.row_places import IndexedRows
 
 BLOCK = 1 << 22
@@ -19,10 +20,22 @@ def find_row(rows: Rows, words: str, start: int, stopped: Stopped) -> int | None
     Case does not matter for letters of ASCII. None where no row that is counted does, or where it was stopped.
     """
     spellings = _spellings(words)
-    look = _in_blocks if isinstance(rows, IndexedRows) else _one_by_one
     start = max(0, min(start, rows.known))
-    found = look(rows, spellings, start, rows.known, stopped)
-    return look(rows, spellings, 0, start, stopped) if found is None else found
+    found = _look(rows, spellings, start, rows.known, stopped)
+    return _look(rows, spellings, 0, start, stopped) if found is None else found
+
+
+def _look(rows: Rows, spellings: list[bytes], first: int, last: int, stopped: Stopped) -> int | None:
+    if not isinstance(rows, JoinedRows):
+        look = _in_blocks if isinstance(rows, IndexedRows) else _one_by_one
+        return look(rows, spellings, first, last, stopped)
+    for start, part in rows.parts():
+        here, end = max(first - start, 0), min(last - start, part.known)
+        if here < end and (found := _look(part, spellings, here, end, stopped)) is not None:
+            return start + found
+        if stopped():
+            return None
+    return None
 
 
 def _spellings(words: str) -> list[bytes]:
@@ -48,7 +61,7 @@ def _in_blocks(rows: Rows, spellings: list[bytes], first: int, last: int, stoppe
 
 
 def _one_by_one(rows: Rows, spellings: list[bytes], first: int, last: int, stopped: Stopped) -> int | None:
-    assert isinstance(rows, HeldRows | ParquetRows)
+    assert isinstance(rows, DocumentRows | BatchRows)
     for number, text in rows.texts(first, last):
         if not number % PARTS and stopped():
             return None

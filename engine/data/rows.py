@@ -1,6 +1,8 @@
 """What the readers of files give: rows with their origin."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,7 +20,7 @@ UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 class Table(Protocol):
-    """The rows of one file. Reading them twice gives the same rows in the same order."""
+    """The rows of one source. Reading them twice gives the same rows in the same order."""
 
     def count(self) -> int:
         """Number of rows, found without building them where the format allows it."""
@@ -27,6 +29,36 @@ class Table(Protocol):
     def rows(self, keep: Keep | None = None) -> Iterator[Origin]:
         """The rows, or those that `keep` (bool `[count]`) picks. Raises `DataError` where one is broken."""
         ...
+
+    def broken(self) -> Iterator[tuple[int, DataError]]:
+        """Number from 0 of each row that is broken, and how. Raises `DataError` where no row after it can be told."""
+        ...
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The rows of several files, one after the other."""
+
+    tables: tuple[Table, ...]
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """Number of the first row of each, and of all."""
+        return [0, *np.cumsum([table.count() for table in self.tables]).tolist()]
+
+    def count(self) -> int:
+        return self.starts[-1]
+
+    def rows(self, keep: Keep | None = None) -> Iterator[Origin]:
+        for number, table in enumerate(self.tables):
+            if keep is None:
+                yield from table.rows()
+            elif (part := keep[self.starts[number] : self.starts[number + 1]]).any():
+                yield from table.rows(part)
+
+    def broken(self) -> Iterator[tuple[int, DataError]]:
+        for number, table in enumerate(self.tables):
+            yield from ((self.starts[number] + row, error) for row, error in table.broken())
 
 
 def not_utf8(where: str, offset: int, data: bytes) -> DataError:

@@ -1,31 +1,50 @@
 """Which rows of which sources a run uses: counted and chosen before any of them is converted."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
-from engine.data.formats import Detected, Form, detect
+from engine.data.detection import Detected, detect
+from engine.data.form import Form
 from engine.data.rows import Keep, Origin
 from engine.data.sources import OpenSource
 from engine.errors import DataError
 
 CHUNK = 1000
 """Rows that are converted and encoded at once: enough to keep every core busy, little enough to hold."""
+NAMED = 10
+"""Broken rows that are named; the others are only counted."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Sources with their detected forms, and a mask over the rows of each."""
+    """Sources with their detected forms, a mask over the rows of each, and what is to be said of the choice."""
 
     sources: tuple[OpenSource, ...]
     detected: tuple[Detected, ...]
     keep: tuple[Keep, ...]
+    notes: tuple[str, ...] = ()
+    seed: int = 0
 
     @property
     def count(self) -> int:
         """Rows selected."""
         return sum(int(mask.sum()) for mask in self.keep)
+
+    @cached_property
+    def times(self) -> npt.NDArray[np.int64]:
+        """How often an epoch trains each selected row, int64 `[count]`: once, where no source has a weight above 1."""
+        found = [
+            np.full(int(mask.sum()), max(1, int(source.weight)), dtype=np.int64)
+            for source, mask in zip(self.sources, self.keep, strict=True)
+        ]
+        for number, (source, times) in enumerate(zip(self.sources, found, strict=True)):
+            if source.weight > 1:
+                times += choose(len(times), round(source.weight % 1 * len(times)), self.seed + number)
+        return np.concatenate(found)
 
     def chunks(self) -> Iterator[tuple[Form, list[Origin]]]:
         """The selected rows in file order, at most `CHUNK` of one form at a time."""
@@ -38,6 +57,20 @@ class Selection:
                     chunk = []
             if chunk:
                 yield detected.form, chunk
+
+    def places(self, numbers: Collection[int]) -> dict[int, str]:
+        """Where some of the selected rows stand, by number; only they are read."""
+        found: dict[int, str] = {}
+        first = 0
+        for source, mask in zip(self.sources, self.keep, strict=True):
+            here = np.flatnonzero(mask)
+            wanted = sorted(number - first for number in numbers if 0 <= number - first < len(here))
+            few = np.zeros(len(mask), dtype=np.bool_)
+            few[here[wanted]] = True
+            rows = source.table.rows(few) if wanted else ()
+            found |= {first + number: where for number, (where, _) in zip(wanted, rows, strict=True)}
+            first += len(here)
+        return found
 
     def limited(self, most: int | None, seed: int) -> "Selection":
         """At most so many of the rows, chosen by the seed from all sources alike."""
@@ -52,16 +85,59 @@ class Selection:
 
 def select(sources: Sequence[OpenSource], most: int | None, seed: int) -> Selection:
     """Count each source's rows, choose among them, and detect their form. Raises `DataError`."""
-    keep = []
+    keep: list[Keep] = []
+    notes: list[str] = []
     for number, source in enumerate(sources):
+        notes += source.notes
         mask = np.ones(source.table.count(), dtype=np.bool_)
-        if not len(mask):
+        if source.skip:
+            notes += _leave_out_broken(source, mask)
+        if not mask.any():
             raise DataError(f"{source.name}: there are no rows", "Put rows in it, or name another file.")
-        if source.max_samples is not None and source.max_samples < len(mask):
-            mask = choose(len(mask), source.max_samples, seed + number)
+        if source.max_samples is not None:
+            mask = _some(mask, source.max_samples, seed + number)
+        if source.weight != 1:
+            count = int(mask.sum())
+            mask = _some(mask, max(1, round(source.weight * count)), seed + number)
+            notes.append(_weighed(source, count, int(mask.sum()), seed))
         keep.append(mask)
-    detected = tuple(detect(source.table.rows(), source.format, source.name) for source in sources)
-    return Selection(tuple(sources), detected, tuple(keep)).limited(most, seed)
+    detected = tuple(
+        detect(source.table.rows(mask if source.skip else None), source.choice, source.name)
+        for source, mask in zip(sources, keep, strict=True)
+    )
+    return Selection(tuple(sources), detected, tuple(keep), tuple(notes), seed).limited(most, seed)
+
+
+def _weighed(source: OpenSource, count: int, left: int, seed: int) -> str:
+    """What a weight makes of a source's rows, in words."""
+    if source.weight < 1:
+        return (
+            f"{source.name}: weight {source.weight:g}: {left} of {count} rows are used, chosen by seed {seed}"
+        )
+    return f"{source.name}: weight {source.weight:g}: an epoch trains its rows {source.weight:g} times"
+
+
+def _leave_out_broken(source: OpenSource, mask: Keep) -> list[str]:
+    """Unset the rows that cannot be read, and say which they are."""
+    problems = []
+    for row, error in source.table.broken():
+        mask[row] = False
+        problems.append(error.message)
+    if not problems:
+        return []
+    more = [f"and {len(problems) - NAMED} more"] if len(problems) > NAMED else []
+    lead = f"{source.name}: {len(problems)} of {len(mask)} rows are broken and left out (on_error: skip)"
+    return ["\n  ".join([f"{lead}:", *problems[:NAMED], *more])]
+
+
+def _some(mask: Keep, most: int, seed: int) -> Keep:
+    """At most so many of the places that are set, by the seed."""
+    places = np.flatnonzero(mask)
+    if most >= len(places):
+        return mask
+    chosen = np.zeros(len(mask), dtype=np.bool_)
+    chosen[places[choose(len(places), most, seed)]] = True
+    return chosen
 
 
 def choose(count: int, most: int, seed: int) -> Keep:

@@ -1,106 +1,223 @@
-"""What the recipe names → tables of rows: finds the file, says what is wrong with it, picks its reader."""
+"""What the recipe names → tables of rows: finds the files, fetches and unpacks them, picks their readers."""
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.config.schema import Data, Format, Source
-from engine.data.readers import READERS
-from engine.data.rows import Table
-from engine.errors import DataError
+from engine import plugins
+from engine.config.locations import HUB, STARTER, data_source, scheme
+from engine.config.schema import Data, Source
+from engine.data import drive_files, hub_datasets, kept_files, local_files, web_files
+from engine.data.choice import FormChoice, choice_of
+from engine.data.packed_files import packed_by, unpacked
+from engine.data.readers import KNOWN, kind_of, read
+from engine.data.rows import Joined, Table
+from engine.errors import DataError, MachineError
+from engine.models.starter import Progress, silent
 
-STARTER = Path(__file__).parent / "starter"
+STARTER_ROWS = Path(__file__).parent / "starter"
 DEFAULT_SHARE = 0.1
 """The validation share for which the starter's own held-out rows stand in."""
+WEB = ("https", "http")
+
+
+@dataclass(frozen=True)
+class File:
+    """A plain file of rows on this disk, its name for people (that of what it was made from), and its suffix."""
+
+    path: Path
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """The files of a source, in order, and what is to be said of how they were come by."""
+
+    name: str
+    files: tuple[File, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class OpenSource:
-    """A source whose file is there: its rows, their form (`auto`: to be detected) and how many to use."""
+    """A source whose files are there: its rows, what the recipe says of their form, and which of them to use."""
 
     name: str
     table: Table
-    format: Format
+    choice: FormChoice
     max_samples: int | None
+    weight: float = 1.0
+    skip: bool = False
+    """Whether rows that are broken are left out."""
+    notes: tuple[str, ...] = ()
 
 
 def train_sources(data: Data) -> list[OpenSource]:
-    """Open every training source. Raises `DataError`."""
-    return [_open(source, data.format, "train.jsonl") for source in _listed(data)]
+    """Open every training source, fetching what is not here yet. Raises `DataError`, HubError, MachineError."""
+    return [open_source(source, data, "train.jsonl") for source in _listed(data)]
 
 
 def validation_source(data: Data) -> OpenSource | None:
     """Open the validation source; None where a share of the training rows is held out instead.
 
-    The starter ships held-out rows of its own: they are used unless another share is asked for.
-    Raises `DataError`.
+    Raises as `train_sources` does.
     """
-    if not isinstance(data.validation, float | int):
-        return _open(data.validation, data.format, "validation.jsonl")
-    names = [source if isinstance(source, str) else source.path for source in _listed(data)]
-    if names == ["starter"] and data.validation == DEFAULT_SHARE:
-        return _open("starter", data.format, "validation.jsonl")
-    return None
+    named = _validation(data)
+    return None if named is None else open_source(named, data, "validation.jsonl")
 
 
-def _listed(data: Data) -> list[str | Source]:
-    return data.train if isinstance(data.train, list) else [data.train]
+def open_source(source: Source, data: Data, starter_file: str = "train.jsonl") -> OpenSource:
+    """Open one source of a recipe. Raises as `train_sources` does."""
+    found = find(source, starter_file)
+    tables = tuple(read(file.path, file.name, file.kind, source.sample_by) for file in found.files)
+    return OpenSource(
+        found.name,
+        tables[0] if len(tables) == 1 else Joined(tables),
+        choice_of(source, data),
+        source.max_samples,
+        source.weight,
+        data.on_error == "skip",
+        found.notes,
+    )
 
 
-def _open(source: str | Source, format_: Format, starter_file: str) -> OpenSource:
+def files(data: Data) -> list[Path]:
+    """Every file that is read for training and validation, in a fixed order. Raises as `train_sources` does."""
+    named = [find(source) for source in _listed(data)]
+    held = _validation(data)
+    if held is not None:
+        named.append(find(held, "validation.jsonl"))
+    return [file.path for found in named for file in found.files]
+
+
+def fetch(data: Data, progress: Progress = silent) -> None:
+    """Have all files here that are elsewhere. Raises as `train_sources` does."""
+    for source in everything(data):
+        if scheme(source.path):
+            find(source, progress=progress)
+
+
+def everything(data: Data) -> list[Source]:
+    """All sources of a recipe, those for validation last."""
+    held = _validation(data)
+    return [*_listed(data), *([held] if held is not None else [])]
+
+
+def away(source: Source) -> bool:
+    """Whether a source would have to be fetched before it can be read."""
+    kind = scheme(source.path)
+    if kind in WEB:
+        return not web_files.kept(source.path)
+    if kind == "hf":
+        return not hub_datasets.kept(_wanted(source))
+    if kind == "gdrive":
+        return drive_files.kept(source.path) is None
+    return bool(kind)
+
+
+def find(source: Source, starter_file: str = "train.jsonl", progress: Progress = silent) -> Found:
+    """The plain files of a source: there, readable, not empty, of known kinds. Raises as `train_sources` does."""
+    if source.path == STARTER:
+        file = File(STARTER_ROWS / starter_file, f"starter/{starter_file}", ".jsonl")
+        return Found(file.name, (file,))
+    kind = scheme(source.path)
+    _no_idle_keys(source, kind)
+    notes: tuple[str, ...] = ()
+    if kind in WEB:
+        fetched = web_files.fetch(source.path, progress)
+        named, notes = [(fetched.path, fetched.name)], fetched.notes
+    elif source.path.startswith(HUB):
+        cached = hub_datasets.fetch(_wanted(source), progress)
+        named, notes = [(path, f"{cached.repo}/{name}") for path, name in cached.files], cached.notes
+    elif kind == "gdrive":
+        named = [drive_files.fetch(source.path)]
+    elif kind in plugins.installed(plugins.SOURCES):
+        named = [(path, local_files.shown(path)) for path in _brought(kind, source)]
+    elif kind:
+        raise DataError(
+            f"{source.path}: addresses of {kind}:// are not read", f"Use https:// or {HUB}OWNER/NAME."
+        )
+    else:
+        paths = local_files.find(source.path, source.config, source.split)
+        named = [(path, local_files.shown(path)) for path in paths]
+    name = named[0][1] if len(named) == 1 else shown(source)
+    return Found(name, tuple(_plain(path, name) for path, name in named), notes)
+
+
+def spelled(text: str, folder: Path) -> Source:
+    """The source that a text names, as seen from a folder: what `as_text` gives, or what somebody has typed."""
+    if text.startswith("{"):
+        try:
+            return Source.model_validate_json(text)
+        except ValueError:
+            pass  # a path that begins so
+    return Source(path=data_source(text, folder))
+
+
+def as_text(source: str | Source) -> str:
+    """A source as one text: its path, or where more decides which rows it has, all that does, as JSON."""
     if isinstance(source, str):
-        source = Source(path=source)
-    form = source.format if source.format != "auto" else format_
-    path, name = locate(source.path, starter_file)
-    return OpenSource(name, READERS[path.suffix.lower()](path, name), form, source.max_samples)
+        return source
+    plain = source.model_copy(update={"weight": 1.0, "max_samples": None})
+    return plain.path if plain == Source(path=plain.path) else plain.model_dump_json(exclude_defaults=True)
 
 
-def locate(source: str, starter_file: str = "train.jsonl") -> tuple[Path, str]:
-    """The file that a source names, and its name for people: it is there, readable, not empty, of a known kind.
-
-    Raises `DataError`.
-    """
-    if source == "starter":
-        return STARTER / starter_file, f"starter/{starter_file}"
-    path = Path(source).expanduser()
-    name = _shown(path)
-    if path.is_dir():
-        raise DataError(f"{name}: is a folder, not a file", _offer(path, "Name one of its files"))
-    if not path.exists():
-        raise DataError(f"{name}: no such file", _nearest(path))
-    if path.suffix.lower() not in READERS:
-        known = ", ".join(READERS)
-        ending = f"files ending in {path.suffix}" if path.suffix else "files without an ending"
-        raise DataError(f"{name}: cannot read {ending}", f"Data files end in {known}.")
-    try:
-        with path.open("rb") as file:
-            if not file.read(1):
-                raise DataError(f"{name}: the file is empty", "Put rows in it, or name another file.")
-    except PermissionError as error:
-        raise DataError(f"{name}: may not be read", f"Give yourself the right: chmod u+r {name}") from error
-    return path, name
+def shown(source: Source) -> str:
+    """A source for people, without what may be secret in an address."""
+    if scheme(source.path):
+        return web_files.shown(source.path) if scheme(source.path) in WEB else source.path.removeprefix(HUB)
+    return local_files.shown(Path(source.path).expanduser())
 
 
-def _shown(path: Path) -> str:
-    """The path as short as it stays clear: relative where it lies below the working folder."""
-    try:
-        return str(path.absolute().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
+def _no_idle_keys(source: Source, kind: str) -> None:
+    """Raise `DataError` where a mapping says what its source does not have."""
+    parted = kind in ("hf", *plugins.installed(plugins.SOURCES)) or (
+        not kind and Path(source.path).expanduser().is_dir()
+    )
+    idle = [key for key in ("config", "split") if getattr(source, key) and not parted]
+    idle += ["revision"] if source.revision and kind != "hf" else []
+    if idle:
+        raise DataError(
+            f"{shown(source)}: {idle[0]} says nothing of this source",
+            "Datasets of the hub have a revision, they and folders a config and splits. Leave it out.",
+        )
 
 
-def _nearest(path: Path) -> str:
-    folder = path.parent
-    if not folder.is_dir():
-        return f"The folder {_shown(folder)} does not exist either."
-    names = [entry.name for entry in folder.iterdir()]
-    near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5)
-    return f"Did you mean {' or '.join(near)}?" if near else _offer(folder, "There is")
+def _plain(path: Path, name: str) -> File:
+    kind = kind_of(name) or kind_of(path)
+    if not kind:
+        raise DataError(f"{name}: cannot read files like this", f"Data files end in {KNOWN}.")
+    local_files.check(path, name)
+    packed = packed_by(name) or packed_by(path.name)
+    return File(unpacked(path, name, packed, kind) if packed else path, name, kind)
 
 
-def _offer(folder: Path, lead: str) -> str:
-    files = sorted(entry.name for entry in folder.iterdir() if entry.suffix.lower() in READERS)
-    if not files:
-        return f"{_shown(folder)} holds no data files ({', '.join(READERS)})."
-    more = f" and {len(files) - 5} more" if len(files) > 5 else ""
-    return f"{lead}: {', '.join(files[:5])}{more}."
+def _wanted(source: Source) -> hub_datasets.Wanted:
+    return hub_datasets.wanted(source.path, source.revision, source.config, source.split)
+
+
+def _brought(kind: str, source: Source) -> list[Path]:
+    """The files of a source of another package: its function gets the source and a folder of its own in the cache."""
+    fetch = plugins.load(plugins.SOURCES, kind)
+    if not callable(fetch):
+        raise MachineError(
+            f"source: {kind} names {type(fetch).__name__}, which cannot be called", "Install it anew."
+        )
+    key = kept_files.key_of("plugin", source.path)
+    folder = kept_files.folder() / f"{key}.{kind}"
+    folder.mkdir(exist_ok=True)
+    kept_files.tell(key, {"from": source.path})
+    return local_files.find(str(fetch(source.path, folder)), source.config, source.split)
+
+
+def _listed(data: Data) -> list[Source]:
+    named = data.train if isinstance(data.train, list) else [data.train]
+    return [Source(path=source) if isinstance(source, str) else source for source in named]
+
+
+def _validation(data: Data) -> Source | None:
+    """The source of validation rows. The starter ships some of its own, used unless another share is asked for."""
+    if isinstance(data.validation, float | int):
+        starter = [source.path for source in _listed(data)] == [STARTER]
+        return Source(path=STARTER) if starter and data.validation == DEFAULT_SHARE else None
+    return Source(path=data.validation) if isinstance(data.validation, str) else data.validation

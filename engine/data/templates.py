@@ -5,21 +5,20 @@ its end-of-turn token, that token included; white space that the template puts a
 come from the template's `{% generation %}` marks where it has them, else from rendering the conversation up
 to each answer.
 
-The spans are characters. Tokens are then cut exactly there: the ids before an answer are those that the
-model will be given as a prompt. Where a token would straddle the boundary, the text is encoded in two pieces.
+The spans are characters; `engine.data.token_spans` finds the tokens.
 """
 
 import os.path
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import jinja2
 import tokenizers
 
 from engine.data.chat_template import ChatTemplate, Span
-from engine.data.formats import RowError
+from engine.data.form import RowError
+from engine.data.token_spans import SpanCutter
 from engine.data.tokenizer import Tokenizer
 from engine.data.types import Conversation, Message, Row, Text
 
@@ -37,10 +36,14 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A row's ids, and the trained spans of them, in order. Position 0 is in none: nothing predicts it."""
+    """A row's ids, and the trained spans of them, in order. Position 0 is in none: nothing predicts it.
+
+    `may_part`: plain text that is trained from its start, so that it can be parted anywhere.
+    """
 
     ids: list[int]
     spans: tuple[Span, ...]
+    may_part: bool = False
 
     @property
     def trained(self) -> int:
@@ -54,37 +57,59 @@ class RowEncoder:
         self.tokenizer = tokenizer
         self.train_on = train_on
         self._stops = tuple(text for id_, text in tokenizer.added.items() if id_ in tokenizer.stop_ids)
-        # Generation prompts are the same few strings in every row.
-        self._tail_ids = lru_cache(maxsize=256)(self._ids)
+        self._cutter = SpanCutter(tokenizer)
 
-    def render(self, row: Row) -> Rendered:
-        """The text and its trained spans. Raises `RowError` where the template refuses or changes a turn."""
+    def render(self, row: Row) -> list[Rendered]:
+        """The text and its trained spans; several where the template shows an earlier turn differently later.
+
+        Raises `RowError` where the template refuses the row, or would not show what is to be trained.
+        """
         if isinstance(row, Text):
             text = row.prompt + row.completion
-            return Rendered(
-                text, ((0 if self.train_on == "all" else len(row.prompt), len(text)),), plain=True
-            )
+            start = 0 if self.train_on == "all" else len(row.prompt)
+            return [Rendered(text, ((start, len(text)),), plain=True)]
         chat = self.tokenizer.template()
         try:
+            if not chat.shows_calls and any(message.has("tool_calls") for message in row.messages):
+                raise RowError(
+                    "the chat template does not show calls of tools; model.chat_template names another"
+                )
             if self.train_on == "all":
-                text = chat.render(row.messages)
-                return Rendered(text, ((0, len(text)),), plain=False)
-            text, spans = self._marked(chat, row) if chat.has_marks else self._answers(chat, row)
+                text = chat.render(row.messages, tools=row.tools)
+                return [Rendered(text, ((0, len(text)),), plain=False)]
+            return [self._marked(chat, row)] if chat.has_marks else self._answers(chat, row)
         except jinja2.TemplateError as error:
             raise RowError(f"the chat template refuses it: {error}") from error
-        return Rendered(text, tuple(spans), plain=False)
+
+    def unseen(self, row: Row) -> list[str]:
+        """What a row has and the template does not show, in a word each."""
+        if isinstance(row, Text) or not (row.tools or any(message.more for message in row.messages)):
+            return []
+        chat = self.tokenizer.template()
+        found = ["tools"] if row.tools and not chat.shows_tools else []
+        if not chat.shows_reasoning and any(message.has("reasoning_content") for message in row.messages):
+            found.append("reasoning")
+        return found
 
     def encode(self, rows: Sequence[Rendered]) -> list[Encoded]:
         """Tokens of many rows at once, on all cores."""
         encodings = self.tokenizer.encode_spans([row.text for row in rows])
         return [self._finish(row, encoding) for row, encoding in zip(rows, encodings, strict=True)]
 
-    def _marked(self, chat: ChatTemplate, row: Conversation) -> tuple[str, list[Span]]:
-        text, spans = chat.render_marked(row.messages)
-        spans = [self._with_end_token(text, span) for span in spans if span[0] < span[1]]
+    def _marked(self, chat: ChatTemplate, row: Conversation) -> Rendered:
+        text, marked = chat.render_marked(row.messages, row.tools)
+        turns = [message for message in row.messages if message.role == "assistant"]
+        if not all(message.trained for message in turns):
+            if len(marked) != len(turns):
+                raise RowError(
+                    f"the chat template marks {len(marked)} parts of it as the assistant's, which has "
+                    f"{len(turns)} turns: which of them is not to be trained cannot be told"
+                )
+            marked = [span for span, message in zip(marked, turns, strict=True) if message.trained]
+        spans = [self._with_end_token(text, span) for span in marked if span[0] < span[1]]
         if not spans:
             raise RowError("the chat template marks nothing of it as the assistant's")
-        return text, spans[-1:] if self.train_on == "last" else spans
+        return Rendered(text, tuple(spans[-1:] if self.train_on == "last" else spans), plain=False)
 
     def _with_end_token(self, text: str, span: Span) -> Span:
         """Marks may end before the end-of-turn token; without it the model would never learn to stop."""
@@ -92,29 +117,43 @@ class RowEncoder:
         after = next((stop for stop in self._stops if text.startswith(stop, end)), "")
         return start, end + len(after)
 
-    def _answers(self, chat: ChatTemplate, row: Conversation) -> tuple[str, list[Span]]:
-        messages = row.messages
-        text = chat.render(messages)
-        turns = [index for index, message in enumerate(messages) if message.role == "assistant"]
-        spans = []
-        for index in turns[-1:] if self.train_on == "last" else turns:
-            before = self._before(chat, messages, index)
-            last = index == len(messages) - 1
-            through = text if last else chat.render(messages[: index + 1])
-            if not (through.startswith(before) and text.startswith(through)):
-                raise RowError(
-                    f"the chat template shows messages[{index}] differently when later messages follow, or "
-                    "unlike its generation prompt, so the model would learn other text than it will see"
-                )
-            spans.append((len(before), self._end(through, len(before))))
-        return text, spans
+    def _answers(self, chat: ChatTemplate, row: Conversation) -> list[Rendered]:
+        """One text with all answers, as long as each shows those before it as the model has learnt them.
 
-    def _before(self, chat: ChatTemplate, messages: Sequence[Message], index: int) -> str:
+        Where the template shows them otherwise once later turns follow (some drop their reasoning), a new text
+        begins: each answer is then trained after the history that the model will really be given.
+        """
+        messages = row.messages
+        whole = chat.render(messages, tools=row.tools)
+        turns = [index for index, message in enumerate(messages) if message.role == "assistant"]
+        found: list[Rendered] = []
+        text = ""
+        spans: list[Span] = []
+        for index in turns[-1:] if self.train_on == "last" else turns:
+            if not messages[index].trained:
+                continue
+            before = self._before(chat, row, index)
+            last = index == len(messages) - 1
+            through = whole if last else chat.render(messages[: index + 1], tools=row.tools)
+            if not through.startswith(before):
+                raise RowError(
+                    f"the chat template shows messages[{index}] unlike its generation prompt, so the model would "
+                    "learn other text than it will see"
+                )
+            if spans and not through.startswith(text):
+                found.append(Rendered(text, tuple(spans), plain=False))
+                spans = []
+            text = through
+            spans.append((len(before), self._end(through, len(before))))
+        found.append(Rendered(whole if whole.startswith(text) else text, tuple(spans), plain=False))
+        return found
+
+    def _before(self, chat: ChatTemplate, row: Conversation, index: int) -> str:
         """The text that an answer follows: the prompt that a model gets. Where the assistant opens the
         conversation there is no prompt, and it is the part that does not depend on what it says."""
         if index:
-            return chat.render(messages[:index], generation_prompt=True)
-        openings = [chat.render([Message("assistant", content)]) for content in ("A", "B")]
+            return chat.render(row.messages[:index], generation_prompt=True, tools=row.tools)
+        openings = [chat.render([Message("assistant", content)], tools=row.tools) for content in ("A", "B")]
         return os.path.commonprefix(openings)  # noqa: RUF071 - characters are what is meant
 
     def _end(self, text: str, start: int) -> int:
@@ -123,7 +162,7 @@ class RowEncoder:
         return len(stripped) if stripped.endswith(self._stops) and len(stripped) > start else len(text)
 
     def _finish(self, row: Rendered, encoding: tokenizers.Encoding) -> Encoded:
-        ids, spans = self._cut(row.text, row.spans, encoding)
+        ids, spans = self._cutter.cut(row.text, row.spans, encoding)
         if row.plain:
             shift = len(self.tokenizer.lead)
             ids = [*self.tokenizer.lead, *ids]
@@ -133,66 +172,5 @@ class RowEncoder:
                 spans[-1] = (spans[-1][0], len(ids))
         if spans[0][0] == 0:
             spans[0] = (1, spans[0][1])
-        return Encoded(ids, tuple(span for span in spans if span[0] < span[1]))
-
-    def _cut(
-        self, text: str, spans: Sequence[Span], encoding: tokenizers.Encoding
-    ) -> tuple[list[int], list[Span]]:
-        """Character spans → token spans. Where tokens do not part at a start, the text is encoded in two."""
-        ids = encoding.ids
-        found = []
-        for number, (start, end) in enumerate(spans):
-            first, last = _token_at(encoding, text, start), _token_at(encoding, text, end)
-            if last and last < len(ids) and _start(encoding, last) < end:
-                last += 1  # it began inside the span, so the model writes it
-            found.append((first, last))
-            if not self._parts(ids, text[:start], encoding, first):
-                split = self._split(text, spans, number)
-                if self.tokenizer.decode(split[0], False) == self.tokenizer.decode(ids, False):
-                    return split
-                # A tokenizer that puts a space before every text cannot continue one: the token stays whole.
-        return ids, found
-
-    def _parts(self, ids: list[int], before: str, encoding: tokenizers.Encoding, first: int) -> bool:
-        """True where the ids before `first` are those of the text `before`, encoded alone.
-
-        Special tokens part a text before anything else happens to it: looking back to the last one is enough.
-        """
-        if not before:
-            return True
-        anchor = max(first - 1, 0)
-        while anchor and ids[anchor] not in self.tokenizer.added:
-            anchor -= 1
-        tail = before[_start(encoding, anchor) if anchor else 0 :]
-        encode = self._tail_ids if len(tail) < 100 else self._ids
-        return ids[anchor:first] == encode(tail)
-
-    def _split(self, text: str, spans: Sequence[Span], number: int) -> tuple[list[int], list[Span]]:
-        """Encode the text before a span and the text from there on each for itself."""
-        at = spans[number][0]
-        ids: list[int] = []
-        found: list[Span] = []
-        for piece, base, part in ((text[:at], 0, spans[:number]), (text[at:], at, spans[number:])):
-            moved = [(start - base, end - base) for start, end in part]
-            piece_ids, piece_found = self._cut(piece, moved, self.tokenizer.encode_spans([piece])[0])
-            found += [(start + len(ids), end + len(ids)) for start, end in piece_found]
-            ids = ids + piece_ids
-        return ids, found
-
-    def _ids(self, text: str) -> list[int]:
-        return self.tokenizer.encode([text], special=False)[0]
-
-
-def _token_at(encoding: tokenizers.Encoding, text: str, char: int) -> int:
-    """The token that holds the character, or the first one after it (a normaliser may drop characters)."""
-    for position in range(char, len(text)):
-        token = encoding.char_to_token(position)
-        if token is not None:
-            return int(token)
-    return len(encoding)
-
-
-def _start(encoding: tokenizers.Encoding, token: int) -> int:
-    """The first character of a token."""
-    chars = encoding.token_to_chars(token)
-    return chars[0] if chars else 0
+        may_part = row.plain and row.spans[0][0] == 0
+        return Encoded(ids, tuple(span for span in spans if span[0] < span[1]), may_part)

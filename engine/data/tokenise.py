@@ -1,191 +1,157 @@
-"""Selected rows → flat arrays of tokens, a thousand rows at a time; what was wrong or cut is told."""
+"""Selected rows → tokens, a thousand rows at a time; what was wrong or cut is told."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
-
-from engine.data.formats import RowError, convert
+from engine.data.fitting import Fitting
+from engine.data.form import RowError
+from engine.data.formats import read_row
 from engine.data.rows import Keep
 from engine.data.selection import Selection
 from engine.data.templates import Encoded, Rendered, RowEncoder
-from engine.data.types import Conversation, Examples, Int32, Question, Row
+from engine.data.types import Conversation, Question, Row
 from engine.errors import DataError
 
 MOST_PROBLEMS = 10
 """Rows named in one error."""
-LOST_SHARE = 0.01
-"""Share of rows that may lose everything trained to truncation (and are left out) before a run is refused."""
+
+Text = tuple[int, Row, Rendered]
+"""The number of a row among the selected ones, the row, and a text of it."""
 
 
-@dataclass(frozen=True)
-class Tokenised:
-    """Examples with the number of the row that each came from (int64 `[count]`), questions, and notes."""
-
-    examples: Examples
-    rows: npt.NDArray[np.int64]
-    questions: tuple[Question, ...]
-    notes: tuple[str, ...]
+Taker = Callable[[list[tuple[int, Encoded]]], None]
+"""Takes a chunk of examples, each with the number of the row that it came from."""
+Looker = Callable[[list[tuple[int, Row, Encoded]]], None]
+"""Sees the rows of a chunk with their numbers and tokens; a row of several examples comes once for each."""
 
 
 @dataclass
-class _Truncation:
-    """What `max_seq_length` did to the rows."""
+class _Told:
+    """What the rows turn out to be, as far as the person should know."""
 
-    limit: int
-    cut: int = 0
-    tokens_lost: int = 0
-    emptied: list[str] = field(default_factory=list)
-    needed: int = 0
-    longest: int = 0
+    worse: int = 0
+    """Labelled as bad answers."""
+    several: int = 0
+    """Rows of several examples, because the template shows earlier turns differently later."""
+    examples: int = 0
+    unseen: dict[str, int] = field(default_factory=dict)
+    """Rows with something that the template does not show."""
 
-    def apply(self, row: Encoded, where: str) -> Encoded | None:
-        """The row, cut on the right to the limit; None where nothing trained is left of it."""
-        self.longest = max(self.longest, len(row.ids))
-        if len(row.ids) <= self.limit:
-            return row
-        spans = tuple((start, min(end, self.limit)) for start, end in row.spans if start < self.limit)
-        short = Encoded(row.ids[: self.limit], spans)
-        self.cut += 1
-        self.tokens_lost += row.trained - short.trained
-        if spans:
-            return short
-        self.emptied.append(where)
-        self.needed = max(self.needed, row.spans[0][0] + 1)
-        return None
+    def count(self, row: Row, examples: int, encoder: RowEncoder) -> None:
+        if examples > 1:
+            self.several += 1
+            self.examples += examples
+        for what in encoder.unseen(row):
+            self.unseen[what] = self.unseen.get(what, 0) + 1
 
     def notes(self, rows: int) -> list[str]:
-        """What the person should know. Raises `DataError` where too many rows lost all that was trained."""
-        if len(self.emptied) > LOST_SHARE * rows:
-            raise DataError(
-                f"{len(self.emptied)} of {rows} rows have nothing left to train once they are cut to "
-                f"model.max_seq_length {self.limit}, the first at {self.emptied[0]}",
-                f"Set model.max_seq_length to {self.needed} or more ({self.longest} keeps every row whole), "
-                "or shorten the rows.",
+        found = []
+        if self.worse:
+            found.append(
+                f"{self.worse} of {rows} rows are labelled false and left out: sft trains good answers"
             )
-        if not self.cut:
-            return []
-        note = (
-            f"{self.cut} of {rows} rows are longer than model.max_seq_length {self.limit} and were cut: "
-            f"{self.tokens_lost} trained tokens are lost ({self.longest} would keep every row whole)"
-        )
-        if not self.emptied:
-            return [note]
-        return [
-            note,
-            f"{len(self.emptied)} of them had nothing left to train and are left out: {self.emptied[0]}…",
+        if self.several:
+            found.append(
+                f"{self.several} of {rows} rows are trained in parts, {self.examples} in all: the chat template "
+                "shows earlier turns differently once later ones follow"
+            )
+        found += [
+            f"{count} of {rows} rows have {what}, which the chat template does not show: the model will not see it"
+            for what, count in self.unseen.items()
         ]
-
-
-class _Arrays:
-    """Flat arrays that grow by chunks."""
-
-    def __init__(self) -> None:
-        self._tokens: list[Int32] = [np.empty(0, dtype=np.int32)]
-        self._trained: list[npt.NDArray[np.bool_]] = [np.empty(0, dtype=np.bool_)]
-        self._lengths: list[npt.NDArray[np.int64]] = [np.zeros(1, dtype=np.int64)]
-        self._rows: list[npt.NDArray[np.int64]] = [np.empty(0, dtype=np.int64)]
-
-    def add(self, chunk: list[tuple[int, Encoded]]) -> None:
-        """Append the examples of (row number, encoded row)."""
-        ids: list[int] = []
-        spans = []
-        for _, row in chunk:
-            spans += [(start + len(ids), end + len(ids)) for start, end in row.spans]
-            ids += row.ids
-        trained = np.zeros(len(ids), dtype=np.bool_)
-        for start, end in spans:
-            trained[start:end] = True
-        self._tokens.append(np.array(ids, dtype=np.int32))
-        self._trained.append(trained)
-        self._lengths.append(np.array([len(row.ids) for _, row in chunk], dtype=np.int64))
-        self._rows.append(np.array([number for number, _ in chunk], dtype=np.int64))
-
-    def examples(self) -> tuple[Examples, npt.NDArray[np.int64]]:
-        """All of it, and the row numbers."""
-        offsets = np.cumsum(np.concatenate(self._lengths))
-        examples = Examples(np.concatenate(self._tokens), np.concatenate(self._trained), offsets)
-        return examples, np.concatenate(self._rows)
+        return found
 
 
 def tokenise(
     selection: Selection,
     encoder: RowEncoder,
     limit: int,
+    overlap: int,
     ask: Keep,
+    take: Taker,
+    look: Looker = lambda _: None,
     progress: Callable[[int], None] = lambda _: None,
-) -> Tokenised:
-    """Convert and encode all selected rows; the rows that `ask` (bool `[count]`) picks also become questions.
+) -> tuple[list[Question], list[str]]:
+    """Convert and encode all selected rows, and hand them to `take` by the chunk.
 
+    `overlap` is that of the chunks of long texts, see `engine.data.fitting.chunks`. `look` sees each row as it is
+    before anything is cut. Returns questions, made of the rows that `ask` (bool `[count]`) picks, and notes.
     Raises `DataError` naming the first rows that are wrong or have nothing to train.
     """
-    arrays = _Arrays()
-    truncation = _Truncation(limit)
+    fitting = Fitting(limit, overlap, encoder.tokenizer.lead)
+    told = _Told()
     problems: list[str] = []
-    questions: list[Question] = []
-    done = 0
-    for rows, examples in _ahead(_rendered(selection, encoder, problems), encoder):
-        kept = []
-        for number, (row, example) in enumerate(zip(rows, examples, strict=True), start=done):
+    questions: dict[int, Question] = {}
+    for done, chunk, examples in _ahead(_rendered(selection, encoder, problems, told), encoder):
+        kept: list[tuple[int, Encoded]] = []
+        for (number, row, _), example in zip(chunk, examples, strict=True):
             if not example.spans:
                 problems.append(f"{row.where}: nothing to train: it has no tokens of its own")
-            elif (short := truncation.apply(example, row.where)) is not None:
-                kept.append((number, short))
-                if ask[number] and (question := _question(row, encoder, limit)):
-                    questions.append(question)
-        arrays.add(kept)
-        done += len(rows)
+                continue
+            fitted = fitting.apply(example, row.where)
+            kept += [(number, part) for part in fitted]
+            asked = fitted and ask[number] and number not in questions
+            if asked and (question := _question(row, encoder, limit)):
+                questions[number] = question
+        take(kept)
+        look([(number, row, example) for (number, row, _), example in zip(chunk, examples, strict=True)])
         progress(done)
     if problems:
         raise _error(problems)
-    notes = truncation.notes(selection.count)
-    return Tokenised(*arrays.examples(), tuple(questions), tuple(notes))
+    return list(questions.values()), [*told.notes(selection.count), *fitting.notes(selection.count)]
 
 
 def _rendered(
-    selection: Selection, encoder: RowEncoder, problems: list[str]
-) -> Iterator[tuple[list[Row], list[Rendered]]]:
-    """Rows and their texts by the chunk; what is wrong goes to `problems`, and then rows are only checked."""
+    selection: Selection, encoder: RowEncoder, problems: list[str], told: _Told
+) -> Iterator[tuple[int, list[Text]]]:
+    """Rows done, and their texts, by the chunk; what is wrong goes to `problems`, and then rows are only checked."""
+    done = 0
     for form, chunk in selection.chunks():
-        rows, wrong = convert(chunk, form, encoder.train_on)
-        problems += wrong
-        texts = []
-        for row in rows:
+        texts: list[Text] = []
+        for number, (where, columns) in enumerate(chunk, start=done):
             try:
-                texts.append(encoder.render(row))
+                row = read_row(columns, where, form, encoder.train_on)
+                if row is None:
+                    told.worse += 1
+                    continue
+                rendered = encoder.render(row)
             except RowError as error:
-                problems.append(f"{row.where}: {error}")
+                problems.append(f"{where}: {error}")
+                continue
+            texts += [(number, row, text) for text in rendered]
+            told.count(row, len(rendered), encoder)
+        done += len(chunk)
         if len(problems) >= MOST_PROBLEMS:
             return
         if not problems:
-            yield rows, texts
+            yield done, texts
 
 
 def _ahead(
-    chunks: Iterator[tuple[list[Row], list[Rendered]]], encoder: RowEncoder
-) -> Iterator[tuple[list[Row], list[Encoded]]]:
+    chunks: Iterator[tuple[int, list[Text]]], encoder: RowEncoder
+) -> Iterator[tuple[int, list[Text], list[Encoded]]]:
     """Encode each chunk while the next one is read and rendered: the encoder works outside Python's lock."""
     with ThreadPoolExecutor(max_workers=1) as pool:
-        waiting: deque[tuple[list[Row], Future[list[Encoded]]]] = deque()
-        for rows, texts in chunks:
-            waiting.append((rows, pool.submit(encoder.encode, texts)))
+        waiting: deque[tuple[int, list[Text], Future[list[Encoded]]]] = deque()
+        for done, texts in chunks:
+            waiting.append((done, texts, pool.submit(encoder.encode, [text for _, _, text in texts])))
             if len(waiting) > 1:
-                before, encoded = waiting.popleft()
-                yield before, encoded.result()
-        for before, encoded in waiting:
-            yield before, encoded.result()
+                before, rows, encoded = waiting.popleft()
+                yield before, rows, encoded.result()
+        for before, rows, encoded in waiting:
+            yield before, rows, encoded.result()
 
 
 def _question(row: Row, encoder: RowEncoder, limit: int) -> Question | None:
     """The row's last prompt and its answer; None where it has no prompt, or one that fills the limit."""
     if isinstance(row, Conversation):
-        at = max((i for i, message in enumerate(row.messages) if message.role == "assistant"), default=0)
-        if not at:
+        at = max((i for i, message in enumerate(row.messages) if message.answers), default=0)
+        answer = row.messages[at].content
+        if not at or not answer:
             return None
-        ids, answer = encoder.tokenizer.prompt_ids(row.messages[:at]), row.messages[at].content
+        ids = encoder.tokenizer.prompt_ids(row.messages[:at], row.tools)
     else:
         if not row.prompt:
             return None

@@ -3,15 +3,17 @@
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import tokenizers
 
-from engine.data.chat_template import CHATML, ChatTemplate
+from engine.data.chat_template import ChatTemplate, Tools
+from engine.data.template_choice import BUILT_IN, template_text
 from engine.data.types import Message
-from engine.errors import ConfigError, ModelError
+from engine.errors import ModelError
 
 SLOW_FILES = ("tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
 """What a tokenizer.json can be made from."""
@@ -27,9 +29,18 @@ class Tokenizer:
     """
 
     def __init__(
-        self, backend: tokenizers.Tokenizer, tokens: Mapping[str, str], stops: set[int], template: str | None
+        self,
+        backend: tokenizers.Tokenizer,
+        tokens: Mapping[str, str],
+        stops: set[int],
+        template: str | None,
+        turn_end: str = "<|im_end|>",
+        day: date | None = None,
     ) -> None:
-        """`tokens`: `eos_token`… as text; `stops`: end tokens that the model's settings name."""
+        """`tokens`: `eos_token`… as text; `stops`: end tokens that the model's settings name; `day`: see ChatTemplate.
+
+        `turn_end` is what the template may write as such, where the vocabulary has it as one token.
+        """
         backend.no_truncation()
         backend.no_padding()
         self.lead, self.trail = _around(backend)
@@ -50,8 +61,12 @@ class Tokenizer:
         pad = backend.token_to_id(tokens.get("pad_token", ""))
         self.pad_id: int = pad if pad is not None else self.eos_id
         self.vocab_size: int = backend.get_vocab_size(with_added_tokens=True)
-        turn_end = "<|im_end|>" if backend.token_to_id("<|im_end|>") is not None else eos_text
-        self.chat = ChatTemplate(template, {**tokens, "turn_end": turn_end}) if template else None
+        known = {
+            **tokens,
+            "turn_end": turn_end if turn_end and backend.token_to_id(turn_end) is not None else eos_text,
+            "text_start": "".join(backend.id_to_token(id_) or "" for id_ in self.lead),
+        }
+        self.chat = ChatTemplate(template, known, day) if template else None
         turn_end_id = self._turn_end()
         self.stop_ids = frozenset(
             stops | {self.eos_id} | ({turn_end_id} if turn_end_id is not None else set())
@@ -59,18 +74,19 @@ class Tokenizer:
         self.ends_turns = turn_end_id is not None
 
     @classmethod
-    def load(cls, model_dir: Path, chat_template: str = "auto") -> "Tokenizer":
-        """Read the tokenizer of a model folder.
+    def load(cls, model_dir: Path, chat_template: str = "auto", day: date | None = None) -> "Tokenizer":
+        """Read the tokenizer of a model folder; `day` is the date that a template may write, None is today's.
 
-        `chat_template`: `auto` (the model's own), `chatml`, or the path of a .jinja file.
-        Raises `ModelError` where the folder has no usable tokenizer, `ConfigError` where the path is wrong.
+        `chat_template`: `auto` (the model's own), one of ft's or of another package by its name, or the path of a
+        .jinja file. Raises `ModelError` where the folder has no usable tokenizer, `ConfigError` where the path is
+        wrong, `MachineError` where the other package does not load.
         """
         config = _read(model_dir / "tokenizer_config.json")
         named = _read(model_dir / "special_tokens_map.json") | config
         tokens = {name: text for name in NAMED_TOKENS if (text := _token_text(named.get(name)))}
-        return cls(
-            _backend(model_dir), tokens, _stops(model_dir), _template(model_dir, config, chat_template)
-        )
+        template = template_text(model_dir, config, chat_template)
+        turn_end = BUILT_IN.get(chat_template, "<|im_end|>")
+        return cls(_backend(model_dir), tokens, _stops(model_dir), template, turn_end, day)
 
     def encode(self, texts: Sequence[str], special: bool = True) -> list[list[int]]:
         """Ids of each text; `special` adds what the tokenizer itself puts around a text."""
@@ -87,13 +103,13 @@ class Tokenizer:
         """The text of ids."""
         return self._backend.decode(list(ids), skip_special_tokens=skip_special)
 
-    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+    def prompt_ids(self, messages: Sequence[Message], tools: Tools = ()) -> list[int]:
         """Ids of the messages under the chat template, with the generation prompt.
 
         Raises `ModelError` where there is no template or the template refuses the messages.
         """
         try:
-            text = self.template().render(messages, generation_prompt=True)
+            text = self.template().render(messages, generation_prompt=True, tools=tools)
         except jinja2.TemplateError as error:
             raise ModelError(f"the chat template refuses the messages: {error}") from error
         return self.encode([text], special=False)[0]
@@ -103,7 +119,7 @@ class Tokenizer:
         if self.chat is None:
             raise ModelError(
                 "the model has no chat template, and the rows are conversations",
-                "Set model.chat_template: chatml, or to the path of a .jinja file.",
+                "Set model.chat_template: chatml, to another of ft's templates, or to the path of a .jinja file.",
             )
         return self.chat
 
@@ -158,28 +174,6 @@ def _converted(model_dir: Path) -> tokenizers.Tokenizer:
             f"{model_dir}: no tokenizer.json, and none could be made: {error}",
             "Save it once with transformers: AutoTokenizer.from_pretrained(…).save_pretrained(…).",
         ) from error
-
-
-def _template(model_dir: Path, config: Mapping[str, Any], choice: str) -> str | None:
-    """The template's text: the recipe's choice first, then the model's file, then its settings."""
-    if choice == "chatml":
-        return CHATML
-    if choice != "auto":
-        try:
-            return Path(choice).expanduser().read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                f"model.chat_template: {choice} cannot be read: {error}",
-                "It is auto, chatml, or the path of a .jinja file.",
-            ) from error
-    file = model_dir / "chat_template.jinja"
-    if file.is_file():
-        return file.read_text(encoding="utf-8")
-    template = config.get("chat_template")
-    if isinstance(template, list):  # several templates by name; `default` is the one for plain chat
-        named = {item["name"]: item["template"] for item in template}
-        template = named.get("default")
-    return template if isinstance(template, str) else None
 
 
 def _stops(model_dir: Path) -> set[int]:

@@ -1,33 +1,57 @@
 """The values that pass through the data stage, from a row of a file to a batch of tokens."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from engine.data.lint.findings import Finding
 
 UNTRAINED = -100
 """The label of a token that the loss leaves out (the field's convention, from PyTorch's `ignore_index`)."""
 
 Int32 = npt.NDArray[np.int32]
 Role = Literal["system", "user", "assistant", "tool"]
+REASONING = ("reasoning_content", "reasoning", "thinking")
+"""What files, and chat templates, call the thoughts before an answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation.
+
+    `trained` is False for an assistant's turn that is context only (a `weight` of 0). `more` is what a template
+    gets besides role and content: `tool_calls`, `tool_call_id`, `name`, `reasoning_content`.
+    """
 
     role: Role
     content: str
+    trained: bool = True
+    more: Mapping[str, Any] | None = None
+
+    @property
+    def answers(self) -> bool:
+        """True for an assistant's turn that says something, or calls a tool, and is to be trained."""
+        says = bool(self.content.strip()) or self.has("tool_calls")
+        return self.role == "assistant" and self.trained and says
+
+    def has(self, key: str) -> bool:
+        """Whether `more` has it."""
+        return self.more is not None and key in self.more
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Turns that the chat template will render. `where` is the row's origin, as `file.jsonl:17`."""
+    """Turns that the chat template will render, with the tools that may be called in them (OpenAI's form).
+
+    `where` is the row's origin, as `file.jsonl:17`.
+    """
 
     messages: tuple[Message, ...]
     where: str
+    tools: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +64,26 @@ class Text:
 
 
 Row = Conversation | Text
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """Two answers to one prompt, the first of them preferred. Supervised fine-tuning trains that one alone."""
+
+    chosen: Row
+    rejected: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Rated:
+    """An answer that somebody called good or not. Supervised fine-tuning trains the good ones."""
+
+    row: Row
+    good: bool
+
+
+Sample = Row | Preference | Rated
+"""What a row of a file holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +140,8 @@ class Question:
 class Dataset:
     """What a run trains and validates on.
 
-    `notes` are sentences for the person: what was detected, cut or left out.
+    `notes` are sentences for the person: what was detected, cut or left out. `findings` are the lint's, empty where
+    it was not asked for.
     `fingerprint` identifies the tokens exactly (content, template, tokenizer, options).
     """
 
@@ -105,6 +150,7 @@ class Dataset:
     questions: tuple[Question, ...]
     fingerprint: str
     notes: tuple[str, ...] = field(default=())
+    findings: "tuple[Finding, ...]" = ()
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
 """What a look at data gives: values without anything heavy behind them, and how the service writes them."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from engine.config.schema import Format
+from engine.data.lint.findings import Finding
 
 SHOWN = 20_000
 """Most tokens of a row, and characters of a raw one, that are shown."""
@@ -19,7 +19,10 @@ class View:
     chat_template: str = "auto"
     train_on: Literal["assistant", "last", "all"] = "assistant"
     max_seq_length: int = 2048
-    format: "Format" = "auto"
+    chunk_overlap: int = 64
+    format: str = "auto"
+    columns: Mapping[str, str] | None = None
+    template: str | Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,10 @@ class Opened:
 
 @dataclass(frozen=True)
 class Piece:
-    """One token, or the few that together make a character. `cut`: beyond `max_seq_length`."""
+    """One token, or the few that together make a character. `cut`: beyond `max_seq_length`.
+
+    One of no tokens is a line between two examples.
+    """
 
     text: str
     trained: bool
@@ -56,7 +62,10 @@ class Piece:
 
 @dataclass(frozen=True)
 class RowView:
-    """One row. Counts are of the whole row; `trained` is what is left after the cut at `limit`."""
+    """One row. Counts are of the whole row; `trained` is what is left after the cut at `limit`.
+
+    `pieces` are of all its examples, one after the other, each but the first behind a piece of no tokens that says so.
+    """
 
     row: int
     """From 0."""
@@ -71,6 +80,9 @@ class RowView:
     """Tokens beyond the most that are shown."""
     problem: str = ""
     raw: str = ""
+    examples: int = 1
+    unseen: str = ""
+    """What the row has and the template does not show, as `tools`."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +101,15 @@ class Lengths:
     """Trained tokens beyond it."""
     problems: tuple[tuple[int, str], ...]
     """Row number from 0, and what is wrong."""
+    findings: tuple[Finding, ...] = ()
+    """What the lint says of the sample."""
 
 
 def as_json(value: Opened | RowView | Lengths) -> dict[str, Any]:
     """A value as the service sends it; a piece is a list of its fields, as rows have thousands of them."""
     body = {name: each for name, each in vars(value).items() if name != "pieces"}
+    if isinstance(value, Lengths):
+        body["findings"] = [asdict(finding) for finding in value.findings]
     if isinstance(value, RowView):
         body["pieces"] = [list(vars(piece).values()) for piece in value.pieces]
     return body
@@ -107,4 +123,5 @@ def row_from_json(body: dict[str, Any]) -> RowView:
 def lengths_from_json(body: dict[str, Any]) -> Lengths:
     """The lengths that `as_json` wrote."""
     problems = tuple((int(row), str(problem)) for row, problem in body["problems"])
-    return Lengths(**{**body, "lengths": tuple(body["lengths"]), "problems": problems})
+    findings = tuple(map(Finding.from_json, body["findings"]))
+    return Lengths(**{**body, "lengths": tuple(body["lengths"]), "problems": problems, "findings": findings})

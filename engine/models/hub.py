@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from engine import secrets
 from engine.errors import HubError, MachineError, ModelError
@@ -37,9 +37,9 @@ def download(repo: str, revision: str | None = None, progress: Progress = silent
 
     ask: dict[str, Any] = {"revision": revision, "allow_patterns": WANTED, "ignore_patterns": UNWANTED}
     ask["token"] = secrets.get(secrets.HF_TOKEN)  # None is the client's own: `hf auth login`
-    with _explained(repo, revision):
+    with explained(repo, revision):
         try:
-            files = snapshot_download(repo, dry_run=True, tqdm_class=_bar(repo, silent), **ask)
+            files = snapshot_download(repo, dry_run=True, tqdm_class=client_bar(repo, silent), **ask)
         except DryRunError as unreachable:
             try:
                 return Path(snapshot_download(repo, local_files_only=True, **ask))
@@ -54,11 +54,11 @@ def download(repo: str, revision: str | None = None, progress: Progress = silent
         total = sum(file.file_size or 0 for file in missing)
         need_space(cache(), total)
         without = {**ask, "ignore_patterns": [*UNWANTED, WEIGHTS]}
-        bar = _bar(repo, lambda note, done, _: progress(note, done, total))
+        bar = client_bar(repo, lambda note, done, _: progress(note, done, total))
         snapshot_download(repo, tqdm_class=bar, **without)
         weights = [file for file in missing if file.filename.endswith(".safetensors")]
         _fetch_weights(repo, weights, ask["token"], progress, total)
-        return Path(snapshot_download(repo, tqdm_class=_bar(repo, silent), **ask))
+        return Path(snapshot_download(repo, tqdm_class=client_bar(repo, silent), **ask))
 
 
 def _fetch_weights(
@@ -124,31 +124,30 @@ def cache() -> Path:
 
 
 @contextmanager
-def _explained(repo: str, revision: str | None) -> Iterator[None]:
+def explained(repo: str, revision: str | None, kind: Literal["model", "dataset"] = "model") -> Iterator[None]:
     """Turn the client's errors into ours. Order matters: most of them are OSErrors as well."""
     import httpx
     from huggingface_hub import errors
 
+    local = "`model.base: starter` or a local folder" if kind == "model" else "a local file or folder"
     token = "set a token with `ft secrets set HF_TOKEN`, or log in with `hf auth login`"
     try:
         yield
     except errors.GatedRepoError as error:
-        page = f"https://huggingface.co/{repo}"
+        page = f"https://huggingface.co/{'datasets/' if kind == 'dataset' else ''}{repo}"
         raise HubError(f"{repo} is gated.", f"Accept its terms at {page}, then {token}.") from error
     except errors.RevisionNotFoundError as error:
         raise HubError(
             f"{repo} has no revision {revision}.", "Give a branch, a tag or a commit of it."
         ) from error
     except errors.RepositoryNotFoundError as error:
-        message = f"There is no model {repo} on the hub, or it is private."
-        raise HubError(message, f"Check the spelling (OWNER/NAME); for a private model {token}.") from error
+        message = f"There is no {kind} {repo} on the hub, or it is private."
+        raise HubError(message, f"Check the spelling (OWNER/NAME); for a private one {token}.") from error
     except errors.HFValidationError as error:
         raise HubError(f"{repo} is not a hub id.", "A hub id is OWNER/NAME.") from error
     except errors.OfflineModeIsEnabled as error:
         message = f"{repo} is not in the cache, and HF_HUB_OFFLINE forbids to fetch it."
-        raise HubError(
-            message, "Unset HF_HUB_OFFLINE, or use `model.base: starter` or a local folder."
-        ) from error
+        raise HubError(message, f"Unset HF_HUB_OFFLINE, or use {local}.", unreachable=True) from error
     except errors.HfHubHTTPError as error:
         status = error.response.status_code
         raise HubError(
@@ -157,8 +156,8 @@ def _explained(repo: str, revision: str | None) -> Iterator[None]:
     except (httpx.TransportError, errors.LocalEntryNotFoundError, errors.DryRunError) as error:
         raise HubError(
             f"The hub cannot be reached for {repo}: {error}.",
-            "Check the network and run again: files that are whole are kept. "
-            "Without network, use `model.base: starter` or a local folder.",
+            f"Check the network and run again: files that are whole are kept. Without network, use {local}.",
+            unreachable=True,
         ) from error
     except OSError as error:
         if error.errno in NO_ROOM:
@@ -169,7 +168,7 @@ def _explained(repo: str, revision: str | None) -> Iterator[None]:
         raise HubError(f"{repo} was not downloaded whole: {error}", "Run the same again.") from error
 
 
-def _bar(repo: str, progress: Progress) -> type:
+def client_bar(repo: str, progress: Progress) -> type:
     """A progress bar class for the hub client that draws nothing and tells `progress` the bytes."""
     from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 

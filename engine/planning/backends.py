@@ -82,7 +82,10 @@ def standings(
 
     Without a recipe or a model, nothing that depends on it speaks against a backend.
     """
-    return [_standing(backend, machine, config, shape) for backend in (*NEEDS, *plugins.installed())]
+    return [
+        _standing(backend, machine, config, shape)
+        for backend in (*NEEDS, *plugins.installed(plugins.BACKENDS))
+    ]
 
 
 def _standing(

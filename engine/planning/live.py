@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from engine.config.load import load_text
-from engine.config.schema import Source, TrainConfig
+from engine.config.schema import TrainConfig
 from engine.data.prepare import encoder_of, sample
+from engine.data.sources import away, everything, files, shown
 from engine.data.templates import RowEncoder
 from engine.errors import DataError
 from engine.hardware.probe import Machine, probe
@@ -68,6 +69,11 @@ class Planner:
         """
         config = load_text(text, path).config
         folder = on_disk(config.model.base, config.model.revision)
+        for source in everything(config.data):
+            if away(source):
+                raise DataError(
+                    f"{shown(source)} is not on this machine yet.", "A run or `ft plan` fetches it."
+                )
         look = self._look(config, folder)
         return make_plan(
             config,
@@ -131,11 +137,7 @@ class Planner:
 
 def _files(config: TrainConfig, folder: Path) -> list[Path]:
     """The files whose change changes the tokens."""
-    train = config.data.train if isinstance(config.data.train, list) else [config.data.train]
-    sources = [*train, config.data.validation]
-    named = [source.path if isinstance(source, Source) else source for source in sources]
-    files = [Path(name).expanduser() for name in named if isinstance(name, str) and name != "starter"]
-    return [*files, *_tokenizer_files(config, folder)]
+    return [*files(config.data), *_tokenizer_files(config, folder)]
 
 
 def _tokenizer_files(config: TrainConfig, folder: Path) -> list[Path]:

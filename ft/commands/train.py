@@ -44,7 +44,7 @@ def train(
         typer.Option("--resume", metavar="RUN", help="Go on with a stopped run, or from a checkpoint."),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Train even where the plan says that memory is too small.")
+        bool, typer.Option("--force", help="Train even where memory is too small, or the data have errors.")
     ] = False,
 ) -> None:
     """Train a model as train.yml says. Ctrl-c stops with a checkpoint; twice ends at once."""

@@ -1,5 +1,7 @@
 """How long a sample of the rows is, and the rows that have problems."""
 
+from collections.abc import Iterator
+
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
@@ -7,12 +9,14 @@ from textual.message import Message
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from engine.data.lint.findings import Severity
 from engine.data.views import Lengths
 from screens.format import one_line
-from screens.widgets.lengths import histogram, rows_of, summary
+from screens.widgets.lengths import histogram, summary
 
 PROBLEMS = 200
 """Problems that are listed."""
+MARKS: dict[Severity, str] = {"error": "✗", "warning": "▲", "note": "·"}
 
 
 class LengthsPane(VerticalScroll, can_focus=False):
@@ -28,6 +32,8 @@ class LengthsPane(VerticalScroll, can_focus=False):
     def __init__(self, id: str | None = None) -> None:  # noqa: A002 - Textual's own name
         super().__init__(id=id)
         self.found: Lengths | None = None
+        self._rows: list[int | None] = []
+        """Where the lines below the bars lead; None for what is wrong with all rows together."""
 
     def compose(self) -> ComposeResult:
         yield Static(id="bars", markup=False)
@@ -49,18 +55,32 @@ class LengthsPane(VerticalScroll, can_focus=False):
         bars.append("\n" * bool(bars) + "\n".join(summary(found, limit)))
         problems = self.query_one("#problems", OptionList)
         problems.clear_options()
-        shown = found.problems[:PROBLEMS]
-        bars.append(
-            f"\n{rows_of(len(found.problems))} with problems:" if shown else "\nno problems found in them"
-        )
-        for row, problem in shown:
-            what = problem.partition(": ")[2] or problem  # the row's number says where
-            problems.add_option(Option(one_line(f"✗ row {row + 1}: {what}", 200)))
-        problems.set_class(bool(shown), "-shown")
+        self._rows = []
+        for row, words in [*_findings(found), *_problems(found)][:PROBLEMS]:
+            self._rows.append(row)
+            problems.add_option(Option(one_line(words, 200)))
+        bars.append("\nwhat is wrong with them:" if self._rows else "\nno problems found in them")
+        problems.set_class(bool(self._rows), "-shown")
         self.query_one("#bars", Static).update(bars)
 
     @on(OptionList.OptionSelected)
     def _chosen(self, message: OptionList.OptionSelected) -> None:
         message.stop()
-        if self.found is not None:
-            self.post_message(self.Chosen(self.found.problems[message.option_index][0]))
+        row = self._rows[message.option_index] if self.found is not None else None
+        if row is not None:
+            self.post_message(self.Chosen(row))
+
+
+def _findings(found: Lengths) -> Iterator[tuple[int | None, str]]:
+    """What the lint says, each with the row that it leads to: the first of its rows, then the others."""
+    for finding in found.findings:
+        yield next(iter(finding.rows), None), f"{MARKS[finding.severity]} {finding.message}"
+        for row in finding.rows[1:]:
+            yield row, f"↳ row {row + 1}"
+
+
+def _problems(found: Lengths) -> Iterator[tuple[int | None, str]]:
+    """Rows that cannot be used."""
+    for row, problem in found.problems:
+        what = problem.partition(": ")[2] or problem  # the row's number says where
+        yield row, f"✗ row {row + 1}: {what}"

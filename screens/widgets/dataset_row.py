@@ -69,8 +69,12 @@ def _title(row: RowView, opened: Opened | None) -> list[str]:
         parts.append(opened.form)
     if row.pieces:
         parts.append(f"{count(row.tokens)} tokens, {count(row.trained)} trained")
-    if row.lost or row.tokens > row.limit > 0:
+    if row.lost or (row.examples == 1 and row.tokens > row.limit > 0):
         parts.append(f"cut at {count(row.limit)}: {count(row.lost)} trained tokens lost")
+    if row.examples > 1:
+        parts.append(f"{count(row.examples)} examples")
+    if row.unseen:
+        parts.append(f"{row.unseen} not shown by the template")
     if row.hidden:
         parts.append(f"{count(row.hidden)} more are not shown")
     return parts

@@ -130,7 +130,7 @@ class Editor(TextArea):
                 self.scroll_relative(y=by, animate=False, immediate=True)
 
     def _place_notes(self) -> None:
-        width = self.scrollable_content_region.width - self.gutter_width + len(CORNER)
+        width = self._room - self.gutter_width + len(CORNER)
         count = self.document.line_count
         self._noted.notes = {
             line: note_rows(told, self.document[line], width)
@@ -140,6 +140,11 @@ class Editor(TextArea):
         self._cursor_offset = self._noted.location_to_offset(self.cursor_location)
         self._refresh_size()
         self.refresh()
+
+    @property
+    def _room(self) -> int:
+        """Columns beside the scrollbar, shown or not: how notes are broken decides whether it is."""
+        return self.content_region.width - self.styles.scrollbar_size_vertical
 
     # What Textual's own asks for
 
@@ -164,8 +169,7 @@ class Editor(TextArea):
         width, _ = self.document.get_size(self.indent_width)
         needed = width + self.gutter_width + 1  # the cursor may rest behind the longest line
         wide = -(-needed // WIDER) * WIDER
-        room = self.scrollable_content_region.width - self.styles.scrollbar_size_vertical
-        self.virtual_size = Size(room if needed <= room < wide else wide, self._noted.height)
+        self.virtual_size = Size(self._room if needed <= self._room < wide else wide, self._noted.height)
         self._refresh_scrollbars()
 
     # Drawing

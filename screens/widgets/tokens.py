@@ -174,6 +174,10 @@ class Wrapping:
     def feed(self, pieces: Iterable[Piece]) -> None:
         """Go on with these."""
         for piece in pieces:
+            if not piece.tokens:
+                self.rule(piece.text)
+                self._was_cut, self._first = False, True
+                continue
             if piece.cut and not self._was_cut:
                 self.rule(f"cut here: max_seq_length {self._limit}" if self._limit else "cut here")
                 self._was_cut = self._first = True

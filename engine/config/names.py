@@ -1,0 +1,52 @@
+"""What a recipe may name that is ft's own or another package's: backends, forms of rows, chat templates."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError
+
+from engine import plugins
+
+BACKENDS = ("auto", "mlx", "unsloth", "peft")
+FORMATS = (
+    "auto",
+    "chat",
+    "sharegpt",
+    "alpaca",
+    "preference",
+    "kto",
+    "prompt_completion",
+    "completion",
+)
+TEMPLATES = ("auto", "chatml", "llama3", "alpaca", "mistral", "gemma", "phi")
+
+
+def _known(own: tuple[str, ...], group: str) -> Callable[[str], str]:
+    def check(name: str) -> str:
+        if name not in own and name not in plugins.installed(group):
+            raise PydanticCustomError("unknown_name", "there is no such name")
+        return name
+
+    return check
+
+
+class _Names:
+    """The names there are on this machine, looked for when the schema is shown and not at every start."""
+
+    def __init__(self, own: tuple[str, ...], group: str) -> None:
+        self.own, self.group = own, group
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"type": "string", "enum": [*self.own, *sorted(plugins.installed(self.group))]}
+
+
+BackendKey = Annotated[
+    str, AfterValidator(_known(BACKENDS, plugins.BACKENDS)), _Names(BACKENDS, plugins.BACKENDS)
+]
+FormatKey = Annotated[str, AfterValidator(_known(FORMATS, plugins.FORMATS)), _Names(FORMATS, plugins.FORMATS)]
+TemplateKey = Annotated[
+    str, AfterValidator(_known(TEMPLATES, plugins.TEMPLATES)), _Names(TEMPLATES, plugins.TEMPLATES)
+]

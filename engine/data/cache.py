@@ -1,0 +1,198 @@
+"""Prepared data of earlier runs, kept on disk by all that the tokens depend on.
+
+An entry is a folder that is renamed into place when it is whole, so two processes that prepare the same data each
+make their own, and one of them stays; a process that is killed, or a disk that is full, leaves no entry.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import date
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from engine import paths, plugins
+from engine.config.schema import TrainConfig
+from engine.data import store
+from engine.data.lint.findings import Finding
+from engine.data.types import Dataset, Question
+from engine.errors import DataError
+
+KEPT_BYTES = 20_000_000_000
+"""Entries together; beyond it those go that were not used for longest."""
+LEFTOVER_S = 24 * 3600
+"""After so long, what a killed process has left half made is removed."""
+RACY_S = 2.0
+"""A file changed so recently may change again within the same tick of its clock, so its digest is not kept."""
+OF_MODEL = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"),
+    *("config.json", "generation_config.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model"),
+)
+"""A model's files that decide what its tokens are and where an answer ends."""
+ABOUT, TRAIN, VALIDATION = "about.json", "train", "validation"
+
+
+class Inputs:
+    """The files that tokens are made from, and the key of what is made."""
+
+    def __init__(
+        self, config: TrainConfig, model_dir: Path, files: Sequence[Path], linted: bool, day: date | None
+    ) -> None:
+        template = Path(config.model.chat_template).expanduser()
+        beside = [model_dir / name for name in OF_MODEL] + [template]
+        self._files = [*files, *(path for path in beside if path.is_file())]
+        self._stamps = [_stamp(path) for path in self._files]
+        settings = {
+            "code": _code(),
+            "linted": linted,
+            "brought": [
+                f"{entry.value} {entry.dist.version if entry.dist else ''}"
+                for group in (plugins.FORMATS, plugins.TEMPLATES)
+                for entry in plugins.installed(group).values()
+            ],
+            "data": config.data.model_dump(mode="json"),
+            "template": config.model.chat_template,
+            "limit": config.model.max_seq_length,
+            "seed": config.seed,
+            "questions": config.evaluation.max_questions,
+            "files": [[path.name, _digest(path)] for path in self._files],
+            "day": str(day or date.today()) if any(map(_tells_the_date, beside)) else "",
+        }
+        self.key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
+
+    def check(self) -> None:
+        """Raises `DataError` where a file is no longer what it was when the key was made."""
+        for path, stamp in zip(self._files, self._stamps, strict=True):
+            if not path.is_file() or _stamp(path) != stamp:
+                raise DataError(
+                    f"{path}: changed while it was read", "Start again when nothing writes to it."
+                )
+
+
+def find(key: str) -> Dataset | None:
+    """The dataset under a key, its tokens mapped; None where there is none, or a part of it is damaged."""
+    folder = _folder() / key
+    try:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        train, validation = store.read(folder / TRAIN), store.read(folder / VALIDATION)
+        os.utime(folder)
+    except (OSError, ValueError):
+        return None
+    return Dataset(
+        train=train,
+        validation=validation if len(validation) else None,
+        questions=tuple(Question(tuple(ids), answer, where) for ids, answer, where in about["questions"]),
+        fingerprint=about["fingerprint"],
+        notes=tuple(about["notes"]),
+        findings=tuple(map(Finding.from_json, about["findings"])),
+    )
+
+
+@contextmanager
+def making(key: str) -> Iterator[Path]:
+    """A folder to make an entry in; it becomes the entry when the block ends well, and is removed when not."""
+    kept = _folder()
+    folder = kept / f"{key}.{os.getpid()}.making"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+        if find(key) is None:
+            shutil.rmtree(kept / key, ignore_errors=True)  # damaged
+            try:
+                folder.replace(kept / key)
+            except OSError:
+                if find(key) is None:  # else another process was quicker
+                    raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    _clean(kept, key)
+
+
+def describe(
+    folder: Path,
+    questions: Sequence[Question],
+    fingerprint: str,
+    notes: Sequence[str],
+    findings: Sequence[Finding],
+) -> None:
+    """Write what an entry says besides its tokens. Raises OSError."""
+    about = {
+        "questions": [[question.prompt_ids, question.answer, question.where] for question in questions],
+        "fingerprint": fingerprint,
+        "notes": list(notes),
+        "findings": [asdict(finding) for finding in findings],
+    }
+    (folder / ABOUT).write_text(json.dumps(about), encoding="utf-8")
+
+
+def _folder() -> Path:
+    return paths.cache() / "tokens"
+
+
+def _clean(kept: Path, key: str) -> None:
+    """Remove what a killed process left half made, and the oldest entries beyond `KEPT_BYTES`."""
+    entries = []
+    for folder in kept.iterdir():
+        try:
+            used = folder.stat().st_mtime
+            size = sum(file.stat().st_size for file in folder.rglob("*"))
+        except OSError:
+            continue  # another process has just removed it
+        if folder.suffix != ".making":
+            entries.append((used, size, folder))
+        elif time.time() - used > LEFTOVER_S:
+            shutil.rmtree(folder, ignore_errors=True)
+    total = 0
+    for _, size, folder in sorted(entries, reverse=True):
+        total += size
+        if total > KEPT_BYTES and folder.name != key:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@cache
+def _code() -> str:
+    """What turns rows into tokens: this package, and the libraries that it does it with."""
+    digest = hashlib.sha256()
+    for name in ("tokenizers", "jinja2", "numpy"):
+        digest.update(f"{name} {version(name)} ".encode())
+    own = Path(__file__).parent
+    for file in sorted([*own.rglob("*.py"), *own.rglob("*.jinja")]):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _digest(path: Path) -> str:
+    """sha256 of a file's content; remembered until the file changes, as reading a gigabyte takes seconds."""
+    memo = paths.cache() / "digests" / hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:32]
+    stamp = _stamp(path)
+    try:
+        *known, digest = json.loads(memo.read_text(encoding="utf-8"))
+        if known == stamp:
+            return str(digest)
+    except (OSError, ValueError):
+        pass  # not looked at before, or torn: it is read
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if time.time() - path.stat().st_mtime > RACY_S:
+        memo.parent.mkdir(parents=True, exist_ok=True)
+        memo.write_text(json.dumps([*stamp, digest]), encoding="utf-8")
+    return digest
+
+
+def _stamp(path: Path) -> list[int]:
+    """What changes with a file's content: its size, and its times, of which no program can set the second."""
+    status = path.stat()
+    return [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+
+def _tells_the_date(template: Path) -> bool:
+    """Whether a chat template, by itself or in a tokenizer's settings, writes today's date into a conversation."""
+    named = template.suffix == ".jinja" or template.name == "tokenizer_config.json"
+    return named and template.is_file() and b"strftime_now" in template.read_bytes()

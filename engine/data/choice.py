@@ -1,0 +1,31 @@
+"""What a recipe says of the form of a source's rows: a value without anything heavy behind it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engine.config.schema import Data, Source
+
+
+@dataclass(frozen=True)
+class FormChoice:
+    """What a recipe says of the form of a source's rows: `data.format`, `data.columns`, `data.template`."""
+
+    format: str = "auto"
+    columns: Mapping[str, str] | None = None
+    """The file's name of a column by ft's name."""
+    template: str | Mapping[str, str] | None = None
+    """Jinja that writes a row's text, or each column of a row."""
+
+    @property
+    def as_it_is(self) -> bool:
+        """True where rows are read as they stand in the file."""
+        return not self.columns and not self.template
+
+
+def choice_of(source: "Source", data: "Data") -> FormChoice:
+    """What the recipe says of this source; what it does not say there, it may say for all of them."""
+    of_source = source if source.columns or source.template else data
+    format_ = source.format if source.format != "auto" else data.format
+    return FormChoice(format_, of_source.columns, of_source.template)

@@ -1,0 +1,154 @@
+"""Rows of Parquet and Arrow. pyarrow is imported where a file is opened: it is heavy."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.data.rows import Columns, Keep, Origin, Table
+from engine.errors import DataError
+
+BATCH = 1000
+"""Rows that are made into Python objects at once."""
+STREAM = b"\xff\xff\xff\xff"
+"""How a stream of Arrow messages begins; a file of them begins with `ARROW1`."""
+
+
+@dataclass(frozen=True)
+class ColumnTable:
+    """A file of columns, read a thousand rows at a time."""
+
+    path: Path
+    name: str
+    kind = ""
+
+    @cached_property
+    def starts(self) -> npt.NDArray[np.int64]:
+        """Number of the first row of each part that can be read by itself, and of all rows. Raises `DataError`."""
+        with self.reading():
+            return np.concatenate([[0], np.cumsum(self._lengths(), dtype=np.int64)]).astype(np.int64)
+
+    def count(self) -> int:
+        return int(self.starts[-1])
+
+    def rows(self, keep: Keep | None = None) -> Iterator[Origin]:
+        for first, batch in self.batches():
+            if keep is None or keep[first : first + batch.num_rows].any():
+                for index, columns in enumerate(self.columns(batch), start=first):
+                    if keep is None or keep[index]:
+                        yield f"{self.name} row {index + 1}", columns
+
+    def broken(self) -> Iterator[tuple[int, DataError]]:
+        """A file of columns is whole or not at all."""
+        return iter(())
+
+    def batches(self, row: int = 0) -> Iterator[tuple[int, Any]]:
+        """Number of the first row, and at most `BATCH` rows, from a row's batch on. Raises `DataError`."""
+        part = max(0, int(np.searchsorted(self.starts, row, side="right")) - 1)
+        first = int(self.starts[part])
+        with self.reading():
+            for batch in self._batches(part):
+                if row < first + batch.num_rows:
+                    yield first, batch
+                first += batch.num_rows
+        if first != self.count():
+            raise DataError(
+                f"{self.name}: holds {first:,} rows and says that it has {self.count():,}",
+                "Write it again, or convert it to JSONL.",
+            )
+
+    def columns(self, batch: Any) -> list[Columns]:
+        """The rows of a batch. Raises `DataError` where a value is damaged, or none that Python has."""
+        with self.reading():
+            batch.validate(full=True)  # offsets of a damaged file lead anywhere in memory
+            found: list[Columns] = batch.to_pylist()
+            return found
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Turn what the reader says of a damaged file into a `DataError`."""
+        import pyarrow as pa
+
+        try:
+            yield
+        except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError) as error:
+            problem = (str(error).splitlines() or [type(error).__name__])[0]
+            raise DataError(
+                f"{self.name}: not {self.kind} file: {problem}", "Write it again, or convert it to JSONL."
+            ) from error
+
+    def _lengths(self) -> list[int]:
+        raise NotImplementedError
+
+    def _batches(self, part: int) -> Iterator[Any]:
+        """At most `BATCH` rows at once, from a part on."""
+        raise NotImplementedError
+
+
+class Parquet(ColumnTable):
+    """A Parquet file; its parts are row groups."""
+
+    kind = "a Parquet"
+
+    def _lengths(self) -> list[int]:
+        import pyarrow.parquet
+
+        with pyarrow.parquet.ParquetFile(self.path) as file:
+            return [file.metadata.row_group(index).num_rows for index in range(file.num_row_groups)]
+
+    def _batches(self, part: int) -> Iterator[Any]:
+        import pyarrow.parquet
+
+        with pyarrow.parquet.ParquetFile(self.path) as file:
+            yield from file.iter_batches(BATCH, row_groups=range(part, file.num_row_groups))
+
+
+class Arrow(ColumnTable):
+    """An Arrow file, or a stream of Arrow's as `datasets` writes it, mapped into memory by the record batch."""
+
+    kind = "an Arrow"
+
+    def _lengths(self) -> list[int]:
+        return [batch.num_rows for batch in self._parts(0)]
+
+    def _batches(self, part: int) -> Iterator[Any]:
+        for batch in self._parts(part):
+            yield from (batch.slice(start, BATCH) for start in range(0, batch.num_rows, BATCH))
+
+    def _parts(self, part: int) -> Iterator[Any]:
+        import pyarrow as pa
+
+        with pa.memory_map(str(self.path)) as mapped:
+            if mapped.read(len(STREAM)) == STREAM:
+                mapped.seek(0)
+                reader = pa.ipc.open_stream(mapped)
+                yield from (batch for number, batch in enumerate(reader) if number >= part)
+            else:
+                reader = pa.ipc.open_file(mapped)
+                yield from (reader.get_batch(n) for n in range(part, reader.num_record_batches))
+
+
+def read_parquet(path: Path, name: str) -> Table:
+    """A .parquet file. Raises `DataError` where it is none."""
+    return _checked(Parquet(path, name))
+
+
+def read_arrow(path: Path, name: str) -> Table:
+    """An .arrow file, or a stream. Raises `DataError` where it is none."""
+    return _checked(Arrow(path, name))
+
+
+def _checked(table: ColumnTable) -> ColumnTable:
+    table.count()
+    return table
+
+
+def as_text(columns: Columns) -> str:
+    """A row as text, for people and for searching."""
+    return json.dumps(columns, ensure_ascii=False, default=str)

@@ -1,0 +1,85 @@
+"""Columns of any name: a recipe says what they are called, or writes a row's text from them by Jinja."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from engine.data.choice import FormChoice
+from engine.data.form import Form, RowError, listed
+from engine.data.rows import Columns
+from engine.data.types import Sample
+from engine.errors import DataError
+
+if TYPE_CHECKING:
+    import jinja2
+
+
+@dataclass(frozen=True)
+class Custom:
+    """Makes the row that a form reads from a row of the file."""
+
+    choice: FormChoice
+
+    def __call__(self, columns: Columns) -> Columns:
+        """The columns under ft's names. Raises `RowError` where a template cannot be filled in."""
+        if self.choice.columns:
+            theirs = set(self.choice.columns.values())
+            rest = {name: value for name, value in columns.items() if name not in theirs}
+            return rest | {
+                ours: columns[name] for ours, name in self.choice.columns.items() if name in columns
+            }
+        return {name: self._written(name, template, columns) for name, template in self._templates.items()}
+
+    def form(self, form: Form) -> Form:
+        """The form, read from rows of the file."""
+
+        def read(columns: Columns, where: str) -> Sample:
+            made = self(columns)
+            if not form.has_columns(made):
+                absent = [name for name in form.needs if name not in made]
+                theirs = [(self.choice.columns or {}).get(name, name) for name in absent]
+                raise RowError(f"columns {listed(columns)}, but {form.name} needs {listed(theirs)} here")
+            return form.read(made, where)
+
+        return replace(form, needs=(), read=read, is_told=lambda columns: True)
+
+    @property
+    def words(self) -> str:
+        """What was done to the rows, as the end of a sentence."""
+        if self.choice.columns:
+            named = ", ".join(f"{ours} is `{theirs}`" for ours, theirs in self.choice.columns.items())
+            return f"as data.columns says ({named})"
+        return "as data.template writes them"
+
+    def check(self, rows: Iterable[Columns], name: str) -> None:
+        """Raise `DataError` where none of the rows has a column that is named."""
+        if not self.choice.columns:
+            return
+        seen: dict[str, None] = {}
+        for columns in rows:
+            seen.update(dict.fromkeys(columns))
+        for ours, theirs in self.choice.columns.items():
+            if theirs not in seen:
+                raise DataError(
+                    f"{name}: no row has a column `{theirs}`, which data.columns names as `{ours}`",
+                    f"Its rows have {listed(seen)}.",
+                )
+
+    @cached_property
+    def _templates(self) -> Mapping[str, "jinja2.Template"]:
+        import jinja2
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        environment = ImmutableSandboxedEnvironment(
+            undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+        )
+        template = self.choice.template or {}
+        texts = {"text": template} if isinstance(template, str) else template
+        return {name: environment.from_string(text) for name, text in texts.items()}
+
+    def _written(self, name: str, template: "jinja2.Template", columns: Columns) -> Any:
+        try:
+            return template.render({**columns, "row": columns})
+        except Exception as error:  # a template may do anything with what stands in a row
+            raise RowError(f"data.template cannot write `{name}`: {error}") from error

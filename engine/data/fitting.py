@@ -1,0 +1,93 @@
+"""Examples longer than `max_seq_length`: plain text is parted into chunks, anything else is cut on the right."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from engine.data.templates import Encoded
+from engine.errors import DataError
+
+LOST_SHARE = 0.01
+"""Share of rows that may lose everything trained to truncation (and are left out) before a run is refused."""
+
+
+def chunks(example: Encoded, limit: int, overlap: int, lead: Sequence[int]) -> list[Encoded]:
+    """Parts of at most `limit` tokens of an example that may be parted; any other as it is.
+
+    Each begins with `lead` (what the tokenizer puts in front of a text) and repeats the last `overlap` tokens of the
+    one before, but no more than half of it, as context: a token is trained once, with what stands before it in sight.
+    """
+    if not example.may_part or len(example.ids) <= limit:
+        return [example]
+    front = len(lead)
+    body, room = example.ids[front:], limit - front
+    shared = min(max(overlap, 0 if lead else 1), room // 2)  # what nothing stands before cannot be trained
+    found = []
+    for start in range(0, len(body) - shared, room - shared):
+        ids = [*lead, *body[start : start + room]]
+        first = front + (shared if start else 0)
+        found.append(Encoded(ids, ((max(first, 1), len(ids)),), may_part=True))
+    return [part for part in found if part.trained > 0]
+
+
+@dataclass
+class Fitting:
+    """Fits examples into `limit` tokens, and knows what became of them."""
+
+    limit: int
+    overlap: int
+    lead: Sequence[int]
+    cut: set[str] = field(default_factory=set)
+    tokens_lost: int = 0
+    emptied: list[str] = field(default_factory=list)
+    needed: int = 0
+    longest: int = 0
+    parted: int = 0
+    parts: int = 0
+
+    def apply(self, example: Encoded, where: str) -> list[Encoded]:
+        """The example as it fits; none where nothing trained is left of it. `where` is its row's origin."""
+        size = len(example.ids)
+        if size <= self.limit:
+            self.longest = max(self.longest, size)
+            return [example]
+        if example.may_part:
+            found = chunks(example, self.limit, self.overlap, self.lead)
+            self.parted += 1
+            self.parts += len(found)
+            return found
+        self.longest = max(self.longest, size)
+        spans = tuple((start, min(end, self.limit)) for start, end in example.spans if start < self.limit)
+        short = Encoded(example.ids[: self.limit], spans)
+        self.cut.add(where)
+        self.tokens_lost += example.trained - short.trained
+        if spans:
+            return [short]
+        self.emptied.append(where)
+        self.needed = max(self.needed, example.spans[0][0] + 1)
+        return []
+
+    def notes(self, rows: int) -> list[str]:
+        """What the person should know. Raises `DataError` where too many rows lost all that was trained."""
+        if len(self.emptied) > LOST_SHARE * rows:
+            raise DataError(
+                f"{len(self.emptied)} of {rows} rows have nothing left to train once they are cut to "
+                f"model.max_seq_length {self.limit}, the first at {self.emptied[0]}",
+                f"Set model.max_seq_length to {self.needed} or more ({self.longest} keeps every row whole), "
+                "or shorten the rows.",
+            )
+        found = []
+        if self.parted:
+            found.append(
+                f"{self.parted} of {rows} rows are texts longer than model.max_seq_length {self.limit}: "
+                f"trained in {self.parts} chunks, none of it lost"
+            )
+        if self.cut:
+            found.append(
+                f"{len(self.cut)} of {rows} rows are longer than model.max_seq_length {self.limit} and were cut: "
+                f"{self.tokens_lost} trained tokens are lost ({self.longest} would keep every row whole)"
+            )
+        if self.emptied:
+            found.append(
+                f"{len(self.emptied)} of them had nothing left to train and are left out: {self.emptied[0]}…"
+            )
+        return found

@@ -1,0 +1,85 @@
+"""The values of the lint: what is wrong, with how many rows, and what to do."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Severity = Literal["error", "warning", "note"]
+Kind = Literal[
+    "untrained", "no-end", "truncated", "duplicate", "near-duplicate", "overlap", "near-overlap",
+    "roles", "encoding", "script", "special-tokens", "length", "one-sided",
+]  # fmt: skip
+SHOWN = 10
+"""Rows that a finding names."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong with `count` rows out of `of`; `rows` are the first of them, by number from 0."""
+
+    kind: Kind
+    severity: Severity
+    message: str
+    fix: str
+    count: int
+    of: int
+    rows: tuple[int, ...] = ()
+
+    @property
+    def share(self) -> float:
+        """How many of the rows, 0 to 1."""
+        return self.count / self.of if self.of else 0.0
+
+    @staticmethod
+    def from_json(body: dict[str, Any]) -> "Finding":
+        """The finding whose fields were written as JSON."""
+        return Finding(**{**body, "rows": tuple(body["rows"])})
+
+
+FEWEST = 10
+"""Rows from which a share makes an error: of five rows held out, one is nothing to stop a run for."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """From which share of the rows on a finding is an error, and a warning; below, it is a note."""
+
+    fix: str
+    warning: float = 0.0
+    error: float | None = None
+
+    def severity(self, count: int, of: int) -> Severity:
+        share = count / max(of, 1)
+        if self.error is not None and share >= self.error and of >= FEWEST:
+            return "error"
+        return "warning" if share >= self.warning else "note"
+
+
+RULES: Mapping[Kind, Rule] = {
+    "untrained": Rule("Give these rows an answer, or take them out.", error=0.01),
+    "no-end": Rule(
+        "Use a chat template that ends an answer with the model's end token: without it the model is never taught "
+        "to stop.",
+        error=0.5,
+    ),
+    "truncated": Rule("Raise model.max_seq_length, or shorten the rows.", warning=0.01, error=0.5),
+    "duplicate": Rule("Take the copies out: `ft data prepare` does.", warning=0.01),
+    "near-duplicate": Rule("Look whether these rows say anything new.", warning=0.05),
+    "overlap": Rule(
+        "Take these rows out of the validation set: their loss says what was learned by heart.", error=0.2
+    ),
+    "near-overlap": Rule("Hold out rows that are unlike the training rows.", warning=0.05),
+    "roles": Rule("Mend the order of these turns: a question, then its answer.", error=0.5),
+    "encoding": Rule(
+        "Read the original again as what it is (`iconv -f … -t utf-8`), and write it anew.", error=0.2
+    ),
+    "script": Rule("See whether these rows belong here.", warning=2.0),
+    "special-tokens": Rule(
+        "Take the control tokens out of the text: the template puts them where they belong.", error=0.1
+    ),
+    "length": Rule(
+        "Look at these rows: much longer than all others, they are often several documents in one.", 2.0
+    ),
+    "one-sided": Rule("Balance the answers, or the most frequent one is learned whatever the question."),
+}
+"""What to do about each kind of finding, and how bad it is."""

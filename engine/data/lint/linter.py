@@ -1,0 +1,162 @@
+"""The lint: rows go in by the chunk as they are tokenised, findings come out."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from engine.data.lint.findings import RULES, SHOWN, Finding, Kind
+from engine.data.lint.likeness import Likeness
+from engine.data.lint.spread import Labels, extremes, foreign
+from engine.data.lint.texts import control_tokens, damage, order, said, script, texts
+from engine.data.templates import Encoded
+from engine.data.tokenizer import Tokenizer
+from engine.data.types import Conversation, Row
+
+Looked = tuple[int, Row, Encoded]
+"""A row's number from 0, the row, and its tokens before anything is cut."""
+
+
+class Linter:
+    """Looks at rows for one tokenizer and one `max_seq_length`."""
+
+    def __init__(self, tokenizer: Tokenizer, limit: int) -> None:
+        self._stops = tokenizer.stop_ids
+        self._limit = limit
+        self._controls = control_tokens(tokenizer.added.values())
+        self._found: dict[Kind, list[int]] = defaultdict(list)
+        self._examples: dict[Kind, str] = {}
+        self._numbers: list[int] = []
+        self._lengths: list[int] = []
+        self._contents: list[int] = []
+        self._held: set[int] = set()
+        self._scripts: Counter[str] = Counter()
+        self._rare_scripts: dict[str, list[int]] = defaultdict(list)
+        self._labels = Labels()
+        self._likeness = Likeness()
+        self._lost = self._needed = 0
+
+    def look(self, rows: Sequence[Looked], held: Callable[[int], bool] = lambda _: False) -> None:
+        """Take up a chunk of rows, in the order of their numbers; `held` tells those that validate."""
+        whole = []
+        for number, row, encoded in rows:
+            self._tokens(number, row, encoded)
+            if self._numbers and number == self._numbers[-1]:
+                continue  # another example of the same row
+            self._numbers.append(number)
+            self._lengths.append(len(encoded.ids))
+            self._contents.append(hash(tuple(encoded.ids)))
+            if held(number):
+                self._held.add(number)
+            self._words(number, row)
+            whole.append((number, said(row)))
+        self._likeness.add(whole)
+
+    def _tokens(self, number: int, row: Row, encoded: Encoded) -> None:
+        left = sum(max(0, min(end, self._limit) - start) for start, end in encoded.spans)
+        if encoded.may_part:
+            left = encoded.trained  # in chunks, nothing of it is lost
+        if not left:
+            self._note("untrained", number)
+        elif left < encoded.trained:
+            self._note("truncated", number)
+            self._lost += encoded.trained - left
+        self._needed = max(self._needed, len(encoded.ids))
+        ends = [encoded.ids[end - 1] for _, end in encoded.spans]
+        if isinstance(row, Conversation) and any(end not in self._stops for end in ends):
+            self._note("no-end", number)
+
+    def _words(self, number: int, row: Row) -> None:
+        said_by = list(texts(row))
+        if wrong := order(row):
+            self._note("roles", number, wrong)
+        whole = "\n".join(text for _, text in said_by)
+        if broken := damage(whole):
+            self._note("encoding", number, broken)
+        if self._controls and (token := self._controls.search(whole)):
+            self._note("special-tokens", number, token[0])
+        answer = next((text for role, text in reversed(said_by) if role == "assistant"), "")
+        self._labels.add(answer)
+        if kind := script(answer):
+            self._scripts[kind] += 1
+            if len(self._rare_scripts[kind]) < SHOWN:
+                self._rare_scripts[kind].append(number)
+
+    def _note(self, kind: Kind, number: int, example: str = "") -> None:
+        self._found[kind].append(number)
+        self._examples.setdefault(kind, example)
+
+    def findings(self) -> tuple[Finding, ...]:
+        """What is wrong with the rows so far, the worst first."""
+        self._found = defaultdict(list, {kind: rows for kind, rows in self._found.items() if kind in PER_ROW})
+        self._compare()
+        for place in extremes(np.array(self._lengths, dtype=np.int64)):
+            self._note("length", self._numbers[place], f"{self._lengths[place]:,}")
+        found = [self._finding(kind, rows) for kind, rows in self._found.items()]
+        if (others := foreign(self._scripts)) is not None:
+            own, strange = others
+            rows = sorted(row for kind in strange for row in self._rare_scripts[kind])
+            count = sum(self._scripts[kind] for kind in strange)
+            message = (
+                f"{_rows(count)} in {' and '.join(sorted(strange))} script, where the others are in {own}"
+            )
+            found.append(self._as_finding("script", message, count, rows))
+        if (label := self._labels.one_sided()) is not None:
+            message = f"{label[1]:.0%} of the answers are {label[0]!r}"
+            found.append(self._as_finding("one-sided", message, len(self._numbers), []))
+        worst = ("error", "warning", "note")
+        return tuple(sorted(found, key=lambda one: (worst.index(one.severity), -one.share)))
+
+    def _compare(self) -> None:
+        """Rows that are equal to an earlier one, or nearly; across training and validation it is an overlap."""
+        first: dict[int, int] = {}
+        trained = {c for n, c in zip(self._numbers, self._contents, strict=True) if n not in self._held}
+        equal: set[int] = set()
+        for number, content in zip(self._numbers, self._contents, strict=True):
+            if number in self._held and content in trained:
+                self._note("overlap", number)
+                equal.add(number)
+            elif content in first:
+                self._note("duplicate", number)
+                equal.add(number)
+            first.setdefault(content, number)
+        for number, other in self._likeness.pairs():
+            if number in equal:
+                continue
+            apart = (number in self._held) != (other in self._held)
+            held = number if number in self._held else other
+            self._note("near-overlap" if apart else "near-duplicate", held if apart else number)
+
+    def _finding(self, kind: Kind, rows: list[int]) -> Finding:
+        count, example = len(rows), self._examples.get(kind, "")
+        have, are = ("has", "is") if count == 1 else ("have", "are")
+        message = {
+            "untrained": f"{_rows(count)} {have} nothing to train within max_seq_length {self._limit}",
+            "no-end": f"{_rows(count)} {have} an answer that the model's end token does not end",
+            "truncated": (
+                f"{_rows(count)} {have} an answer cut at max_seq_length {self._limit}: {self._lost:,} trained tokens "
+                f"are lost ({self._needed:,} would keep every row whole)"
+            ),
+            "duplicate": f"{_rows(count)} {are} the same as an earlier one",
+            "near-duplicate": f"{_rows(count)} {are} nearly the same as an earlier one",
+            "overlap": f"{_rows(count)} of the validation set {are} trained on too",
+            "near-overlap": f"{_rows(count)} of the validation set {are} nearly the same as a training row",
+            "roles": f"{_rows(count)} {have} turns out of order: the first {example}",
+            "encoding": f"{_rows(count)} {have} characters of a wrong encoding, as {example!r}",
+            "special-tokens": f"{_rows(count)} {have} control tokens in the text, as {example}",
+            "length": f"{_rows(count)} {are} far longer than all others, up to {example} tokens",
+        }[kind]
+        return self._as_finding(kind, message, count, rows)
+
+    def _as_finding(self, kind: Kind, message: str, count: int, rows: list[int]) -> Finding:
+        of = len(self._held) if kind in ("overlap", "near-overlap") else len(self._numbers)
+        severity = RULES[kind].severity(count, of)
+        return Finding(kind, severity, message, RULES[kind].fix, count, of, tuple(rows[:SHOWN]))
+
+
+PER_ROW: tuple[Kind, ...] = ("untrained", "no-end", "truncated", "roles", "encoding", "special-tokens")
+"""What one row alone tells; the others are found anew each time that somebody asks."""
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row" if count == 1 else f"{count:,} rows"

@@ -1,0 +1,144 @@
+"""Rows of any source → clean JSONL: conversations as `messages`, copies left out, split by the seed, with a report."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from engine.config.schema import TrainConfig
+from engine.data.form import RowError
+from engine.data.formats import read_row
+from engine.data.lint.likeness import Likeness
+from engine.data.lint.texts import said
+from engine.data.prepare import Progress, selections
+from engine.data.selection import CHUNK, choose
+from engine.data.types import Conversation, Message, Row
+from engine.errors import ConfigError, DataError
+
+TRAIN, VALIDATION, REPORT = "train.jsonl", "validation.jsonl", "report.json"
+NAMED = 10
+"""Broken rows that a report names."""
+
+
+@dataclass
+class Report:
+    """What became of the rows."""
+
+    rows: int = 0
+    train: int = 0
+    validation: int = 0
+    copies: int = 0
+    near_copies: int = 0
+    unused: int = 0
+    """Labelled as bad answers."""
+    broken: int = 0
+    problems: list[str] = field(default_factory=list)
+    """The first broken rows, and why."""
+    sources: list[str] = field(default_factory=list)
+    """Where the rows come from, and what was found."""
+    seed: int = 0
+
+
+def rewrite(
+    config: TrainConfig, folder: Path, *, near: bool = False, progress: Progress = lambda done, total: None
+) -> Report:
+    """Write `train.jsonl`, `validation.jsonl` and `report.json` into a new folder.
+
+    Rows keep their order; `data.validation` of them, chosen by the seed, are held out. `near` also leaves out rows that
+    are nearly the same as an earlier one. Broken rows are left out and told. Raises ConfigError where the folder is
+    taken, `DataError` where no row is left, OSError where the disk takes no more.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} is there already", "Name a new folder, or an empty one.")
+    report = Report(seed=config.seed)
+    left_out = _copies(config, report, near, progress)
+    if report.rows == len(left_out):
+        raise DataError("no row is left to write", "\n".join(report.problems[:3]))
+    kept = [number for number in range(report.rows) if number not in left_out]
+    share = config.data.validation if isinstance(config.data.validation, float | int) else 0
+    held_out = min(max(round(share * len(kept)), 1), len(kept) - 1) if share and len(kept) > 1 else 0
+    held = dict(zip(kept, choose(len(kept), held_out, config.seed).tolist(), strict=True))
+    folder.mkdir(parents=True, exist_ok=True)
+    files = ((folder / name).open("w", encoding="utf-8") for name in (TRAIN, VALIDATION))
+    with next(files) as train, next(files) as validation:
+        for number, row in _rows(config):
+            if number in held and row is not None and not isinstance(row, RowError):
+                line = json.dumps(columns_of(row), ensure_ascii=False) + "\n"
+                (validation if held[number] else train).write(line)
+    report.train, report.validation = len(kept) - held_out, held_out
+    if not held_out:
+        (folder / VALIDATION).unlink()
+    text = json.dumps(asdict(report), indent=2, ensure_ascii=False) + "\n"
+    (folder / REPORT).write_text(text, encoding="utf-8")
+    return report
+
+
+def columns_of(row: Row) -> dict[str, Any]:
+    """A row as a line of JSONL that reads as the same row."""
+    if not isinstance(row, Conversation):
+        return (
+            {"prompt": row.prompt, "completion": row.completion} if row.prompt else {"text": row.completion}
+        )
+    body: dict[str, Any] = {"messages": [_turn(message) for message in row.messages]}
+    return body | ({"tools": [dict(tool) for tool in row.tools]} if row.tools else {})
+
+
+def _turn(message: Message) -> dict[str, Any]:
+    turn: dict[str, Any] = {"role": message.role, "content": message.content}
+    turn |= dict(message.more or {})
+    return turn if message.trained else {**turn, "weight": 0}
+
+
+def _copies(config: TrainConfig, report: Report, near: bool, progress: Progress) -> set[int]:
+    """Numbers of the rows that are not to be written; counted and told in the report."""
+    selected = [selection for selection in selections(config) if selection is not None]
+    for selection in selected:
+        report.sources += [*selection.notes, *(detected.evidence for detected in selection.detected)]
+    total = sum(selection.count for selection in selected)
+    left_out: set[int] = set()
+    seen: set[bytes] = set()
+    likeness, waiting = Likeness(), list[tuple[int, str]]()
+    for number, row in _rows(config):
+        report.rows = number + 1
+        if isinstance(row, RowError):
+            report.broken += 1
+            report.problems += [str(row)] if report.broken <= NAMED else []
+        elif row is None:
+            report.unused += 1
+        elif (key := _key(row)) in seen:
+            report.copies += 1
+        else:
+            seen.add(key)
+            if near:
+                waiting.append((number, said(row)))
+            if len(waiting) == CHUNK:
+                likeness.add(waiting)
+                waiting = []
+            if not report.rows % CHUNK:
+                progress(report.rows, total)
+            continue
+        left_out.add(number)
+    likeness.add(waiting)
+    alike = {number for number, _ in likeness.pairs()}
+    report.near_copies = len(alike)
+    return left_out | alike
+
+
+def _key(row: Row) -> bytes:
+    """Equal for equal rows; 16 bytes, as a million of them are held."""
+    return hashlib.blake2b(json.dumps(columns_of(row), sort_keys=True).encode(), digest_size=16).digest()
+
+
+def _rows(config: TrainConfig) -> Iterator[tuple[int, Row | RowError | None]]:
+    """All rows by number: as they are read, None for a bad answer, or what is wrong with one."""
+    number = 0
+    for selection in selections(config):
+        for form, chunk in selection.chunks() if selection else ():
+            for where, columns in chunk:
+                try:
+                    yield number, read_row(columns, where, form, config.data.train_on)
+                except RowError as error:
+                    yield number, RowError(f"{where}: {error}")
+                number += 1

@@ -1,0 +1,96 @@
+"""What a recipe's rows are like: how long, what a limit would cut, how much is trained, how rich they are."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.config.schema import TrainConfig
+from engine.data.form import RowError
+from engine.data.formats import read_row
+from engine.data.prepare import selections
+from engine.data.types import Conversation, Dataset, Examples
+
+PERCENTILES = (1, 10, 25, 50, 75, 90, 99, 100)
+LIMITS = (256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
+BARS = 16
+"""Bars of the histogram."""
+PART = 16_000_000
+"""Tokens that are counted at once: a dataset may be larger than memory."""
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Training and validation rows together, after the cut at `max_seq_length`."""
+
+    rows: int
+    examples: int
+    tokens: int
+    trained: int
+    percentiles: dict[int, int]
+    """Tokens of an example, by percentile."""
+    histogram: list[tuple[int, int, int]]
+    """From and to (not counted) so many tokens, and how many examples have them."""
+    cut: dict[int, float]
+    """The share of examples that a `max_seq_length` would cut, by the limit, up to the longest."""
+    turns: dict[int, int]
+    """Rows by how many messages they have; 0 is plain text."""
+    vocabulary: int
+    """Different tokens in use."""
+    vocabulary_size: int
+    """Tokens that the tokenizer has."""
+    bits: float
+    """Entropy of a token drawn from the rows, without what stands before it, in bits: 0 where all are the same."""
+
+
+def stats(config: TrainConfig, dataset: Dataset, vocabulary_size: int) -> Stats:
+    """Count what a prepared recipe's rows hold. Raises `DataError` where a source cannot be read again."""
+    parts = [part for part in (dataset.train, dataset.validation) if part is not None]
+    lengths = np.concatenate([part.lengths for part in parts])
+    counts = sum(
+        (_counts(part, vocabulary_size) for part in parts), np.zeros(vocabulary_size, dtype=np.int64)
+    )
+    shares = counts[counts > 0] / counts.sum()
+    longest = int(lengths.max())
+    return Stats(
+        rows=sum(selection.count for selection in selections(config) if selection is not None),
+        examples=len(lengths),
+        tokens=int(lengths.sum()),
+        trained=sum(part.trained_tokens for part in parts),
+        percentiles={p: int(np.percentile(lengths, p, method="nearest")) for p in PERCENTILES},
+        histogram=_histogram(lengths.tolist(), longest),
+        cut={limit: float((lengths > limit).mean()) for limit in LIMITS if limit < longest},
+        turns=_turns(config),
+        vocabulary=int((counts > 0).sum()),
+        vocabulary_size=vocabulary_size,
+        bits=float(-(shares * np.log2(shares)).sum()),
+    )
+
+
+def _counts(part: Examples, size: int) -> np.ndarray:
+    """How often each token stands in a part, int64 `[size]`."""
+    total = np.zeros(size, dtype=np.int64)
+    for start in range(0, len(part.tokens), PART):
+        total += np.bincount(part.tokens[start : start + PART], minlength=size)[:size]
+    return total
+
+
+def _histogram(lengths: Iterable[int], longest: int) -> list[tuple[int, int, int]]:
+    width = max(1, -(-(longest + 1) // BARS))
+    bars = Counter(length // width for length in lengths)
+    return [(place * width, (place + 1) * width, bars[place]) for place in range(longest // width + 1)]
+
+
+def _turns(config: TrainConfig) -> dict[int, int]:
+    found: Counter[int] = Counter()
+    for selection in selections(config):
+        for form, chunk in selection.chunks() if selection else ():
+            for where, columns in chunk:
+                try:
+                    row = read_row(columns, where, form, config.data.train_on)
+                except RowError:
+                    continue  # preparing has told it, or was told to skip it
+                if row is not None:
+                    found[len(row.messages) if isinstance(row, Conversation) else 0] += 1
+    return dict(sorted(found.items()))

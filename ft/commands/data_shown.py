@@ -1,0 +1,143 @@
+"""What `ft data` prints: a row's tokens, findings, counts, each readable without colour too."""
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from engine.data.lint.findings import Finding
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from engine.data.rewrite import Report
+    from engine.data.stats import Stats
+    from engine.data.views import Piece, RowView
+
+COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+CUT = "✂"
+"""Where `max_seq_length` ends a row."""
+BAR = 40
+"""Cells of the longest bar."""
+
+
+def row_title(row: "RowView") -> str:
+    """Which row it is, and its counts."""
+    cut = f", {row.lost:,} trained tokens cut at {row.limit:,}" if row.lost else ""
+    several = f", in {row.examples} examples" if row.examples > 1 else ""
+    return f"{row.where}: {row.tokens:,} tokens, {row.trained:,} trained{cut}{several}"
+
+
+def shown_row(row: "RowView", parted: bool) -> Text:
+    """The row's text. Trained tokens stand in brackets and bold, special ones in colour; what is cut, behind `CUT`."""
+    if not row.pieces:
+        return Text(f"{row.problem}\n\n{row.raw}")
+    text = Text()
+    runs: Iterable[list[Piece]]
+    if parted:
+        runs = ([piece] for piece in row.pieces)
+    else:
+        runs = (
+            list(run)
+            for _, run in groupby(row.pieces, key=lambda one: (one.trained, one.cut, not one.tokens))
+        )
+    for number, run in enumerate(runs):
+        if parted and number:
+            text.append("·", style="dim")
+        if not run[0].tokens:
+            text.append(f"\n\n{run[0].text}\n\n", style="italic")
+            continue
+        if run[0].cut and CUT not in text.plain:
+            text.append(CUT, style="bold red")
+        trained = run[0].trained and not run[0].cut
+        text.append("[" if trained else "", style="green")
+        for piece in run:
+            style = (
+                "strike dim" if piece.cut else "cyan" if piece.special else "bold green" if trained else "dim"
+            )
+            shown = piece.text.replace("\n", "⏎") if parted else piece.text
+            text.append(shown, style=style)
+        text.append("]" if trained else "", style="green")
+    if row.hidden:
+        text.append(f"\n… and {row.hidden:,} tokens more", style="italic")
+    return text
+
+
+def shown_findings(findings: Sequence[Finding], where: Mapping[int, str]) -> "RenderableType":
+    """Each finding with its rows and what to do."""
+    if not findings:
+        return Text("Nothing is wrong with these rows.")
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 1, 0))
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for finding in findings:
+        rows = _places([where[row] for row in finding.rows])
+        more = f" and {finding.count - len(finding.rows):,} more" if finding.count > len(finding.rows) else ""
+        lines = [f"{finding.message} ({finding.share:.1%})", *([rows + more] if rows else []), finding.fix]
+        body = Text("\n").join([Text(lines[0]), *(Text(line, style="dim") for line in lines[1:])])
+        table.add_row(Text(finding.severity, style=COLOURS[finding.severity]), body)
+    return table
+
+
+def _places(rows: Sequence[str]) -> str:
+    """Where rows stand, a file's name once for rows of it that follow one another."""
+    parts = [re.fullmatch(r"(.*?(?::| row ))(\d+)", row) for row in rows]
+    named = [(part[1], part[2]) if part else (row, "") for row, part in zip(rows, parts, strict=True)]
+    found = groupby(named, key=lambda one: one[0])
+    return "; ".join(file + ", ".join(number for _, number in group) for file, group in found)
+
+
+def shown_stats(stats: "Stats", limit: int) -> "RenderableType":
+    """Counts, percentiles, a histogram of lengths, and what limits would cut."""
+    trained = stats.trained / max(stats.tokens, 1)
+    turns = [
+        f"{count:,} of {turns} messages" if turns else f"{count:,} of plain text"
+        for turns, count in stats.turns.items()
+    ]
+    facts = {
+        "rows": f"{stats.rows:,}"
+        + (f", {stats.examples:,} examples" if stats.examples != stats.rows else ""),
+        "tokens": f"{stats.tokens:,}, {trained:.0%} of them trained",
+        "turns": "; ".join(turns),
+        "vocabulary": f"{stats.vocabulary:,} of {stats.vocabulary_size:,} tokens in use, {stats.bits:.1f} bits a token",
+        "length": ", ".join(f"{_percentile(p)} {length:,}" for p, length in stats.percentiles.items()),
+        "cut": "; ".join(f"{share:.1%} at {at:,}" for at, share in stats.cut.items()) or "none at 256",
+    }
+    most = max(count for _, _, count in stats.histogram)
+    bars = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for start, end, count in stats.histogram:
+        bar = "█" * math.ceil(BAR * count / most)
+        mark = f"  max_seq_length {limit:,}" if start <= limit < end else ""
+        bars.add_row(Text(f"{start:,}–{end - 1:,}", justify="right"), f"{count:,}", f"{bar}{mark}")
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for name, value in facts.items():
+        table.add_row(name, value)
+    return Group(table, Text("\ntokens of an example", style="bold"), bars)
+
+
+def _percentile(percent: int) -> str:
+    return {50: "median", 100: "longest"}.get(percent, f"{percent} %")
+
+
+def shown_report(report: "Report", folder: Path) -> Text:
+    """What was written, and what was left out."""
+    lines = [f"{report.train:,} rows in {folder / 'train.jsonl'}"]
+    if report.validation:
+        lines.append(f"{report.validation:,} rows in {folder / 'validation.jsonl'}")
+    for count, what in (
+        (report.copies, "copies"),
+        (report.near_copies, "near copies"),
+        (report.broken, "broken rows"),
+        (report.unused, "rows labelled as bad answers"),
+    ):
+        lines += [f"{count:,} {what} left out"] if count else []
+    lines += [f"  {problem}" for problem in report.problems]
+    return Text("\n".join([*lines, f"The whole report is in {folder / 'report.json'}"]))

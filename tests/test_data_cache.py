@@ -1,0 +1,181 @@
+"""Prepared data is kept: the second run starts at once, and nothing makes it use what is no longer true."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine import paths
+from engine.data.prepare import prepare
+from engine.data.templates import RowEncoder
+from engine.data.tokenizer import Tokenizer
+from engine.data.types import Dataset
+from engine.errors import DataError
+from tests.test_data_prepare import chats, recipe, write
+from tests.tiny import make_tokenizer
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from tests.test_data_prepare import recipe
+from engine.data.prepare import prepare
+print("started", flush=True)
+print(prepare(recipe(sys.argv[1]), Path(sys.argv[2])).fingerprint)
+"""
+
+
+def same(one: Dataset, other: Dataset) -> bool:
+    pairs = ((one.train, other.train), (one.validation, other.validation))
+    arrays = [
+        (getattr(left, name), getattr(right, name))
+        for left, right in pairs
+        for name in ("tokens", "trained", "offsets")
+    ]
+    return one.fingerprint == other.fingerprint and all(np.array_equal(*pair) for pair in arrays)
+
+
+def entries() -> list[Path]:
+    """All that lies in the cache, half made or whole."""
+    folder = paths.cache() / "tokens"
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def started(file: str, model: Path) -> subprocess.Popen[str]:
+    """Another process that prepares the same, and has begun."""
+    other = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, file, str(model)], stdout=subprocess.PIPE, text=True,
+        cwd=Path(__file__).parents[1],
+    )  # fmt: skip
+    assert other.stdout is not None
+    assert other.stdout.readline() == "started\n"
+    return other
+
+
+def test_a_second_run_tokenises_nothing(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = recipe(write(tmp_path / "a.jsonl", chats(40)))
+    first = prepare(config, tiny_model)
+    with monkeypatch.context() as patch:
+        patch.setattr(RowEncoder, "encode", None)
+        second = prepare(config, tiny_model)
+    assert same(first, second)
+    assert first.questions == second.questions
+    assert second.notes == (*first.notes, "40 examples were tokenised by an earlier run")
+
+
+def test_a_changed_file_is_read_again_even_with_its_old_size_and_time(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    file = Path(write(tmp_path / "a.jsonl", chats(20)))
+    first = prepare(recipe(str(file)), tiny_model)
+    before = file.stat()
+    file.write_bytes(file.read_bytes().replace(b"it is 7", b"it is 8"))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    second = prepare(recipe(str(file)), tiny_model)
+    assert second.fingerprint != first.fingerprint
+    assert len(entries()) == 2
+
+
+@pytest.mark.parametrize(
+    "change", [{"max_seq_length": 64}, {"seed": 1}, {"train_on": "all"}, {"validation": 0.3}]
+)
+def test_another_choice_is_prepared_anew(tmp_path: Path, tiny_model: Path, change: dict[str, int]) -> None:
+    file = write(tmp_path / "a.jsonl", chats(20))
+    prepare(recipe(file), tiny_model)
+    assert not prepare(recipe(file, **change), tiny_model).notes[-1].endswith("earlier run")  # type: ignore[arg-type]
+
+
+def test_another_tokenizer_is_another_dataset(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", chats(20))
+    make_tokenizer(tmp_path)
+    first = prepare(recipe(file), tmp_path)
+    template = tmp_path / "chat_template.jinja"
+    template.write_text(template.read_text().replace("<|im_end|>' + '\n'", "<|im_end|>'"))
+    assert prepare(recipe(file), tmp_path).fingerprint != first.fingerprint
+
+
+def test_a_template_that_writes_the_date_writes_that_of_the_run(tmp_path: Path) -> None:
+    config = recipe(write(tmp_path / "a.jsonl", chats(20)))
+    make_tokenizer(tmp_path)
+    template = tmp_path / "chat_template.jinja"
+    days = (date(2026, 11, 26), date(2026, 11, 27))
+    assert len({prepare(config, tmp_path, day=day).fingerprint for day in days}) == 1
+    assert len(entries()) == 1
+    template.write_text("{{ strftime_now('%d %b %Y') }}\n" + template.read_text())
+    dated = [prepare(config, tmp_path, day=day) for day in days]
+    assert dated[0].fingerprint != dated[1].fingerprint
+    text = Tokenizer.load(tmp_path).decode(dated[0].train[0].input_ids.tolist())
+    assert text.startswith("26 Nov 2026")
+    assert same(prepare(config, tmp_path, day=days[0]), dated[0])
+
+
+@pytest.mark.parametrize(
+    "part", ["train/tokens.int32", "train/trained.bool", "validation/offsets.int64", "about.json"]
+)
+def test_a_damaged_entry_is_made_again(tmp_path: Path, tiny_model: Path, part: str) -> None:
+    config = recipe(write(tmp_path / "a.jsonl", chats(20)))
+    first = prepare(config, tiny_model)
+    (entry,) = entries()
+    file = entry / part
+    file.write_bytes(file.read_bytes()[:-1])
+    assert same(prepare(config, tiny_model), first)
+    assert entries() == [entry]
+
+
+def test_a_file_that_is_written_to_meanwhile_is_refused(tmp_path: Path, tiny_model: Path) -> None:
+    file = Path(write(tmp_path / "a.jsonl", chats(20)))
+
+    def append(done: int, total: int) -> None:
+        with file.open("a") as out:
+            out.write("\n")
+
+    with pytest.raises(DataError, match="changed while it was read"):
+        prepare(recipe(str(file)), tiny_model, append)
+    assert not entries()
+
+
+@pytest.mark.slow
+def test_two_processes_that_prepare_the_same_do_not_harm_each_other(tmp_path: Path, tiny_model: Path) -> None:
+    file = write(tmp_path / "a.jsonl", chats(3000))
+    both = [started(file, tiny_model) for _ in range(2)]
+    found = {other.communicate()[0].strip() for other in both}
+    assert [other.returncode for other in both] == [0, 0]
+    assert found == {prepare(recipe(file), tiny_model).fingerprint}
+    assert len(entries()) == 1
+
+
+@pytest.mark.slow
+def test_a_killed_process_leaves_no_entry(tmp_path: Path, tiny_model: Path) -> None:
+    file = write(tmp_path / "a.jsonl", chats(20_000))
+    other = started(file, tiny_model)
+    while not any((entry / "train" / "tokens.int32").is_file() for entry in entries()):
+        time.sleep(0.001)
+    other.send_signal(signal.SIGKILL)
+    other.communicate()
+    (left,) = entries()
+    assert left.suffix == ".making"
+    os.utime(left, (0, 0))  # as if a day had passed
+    assert not prepare(recipe(file), tiny_model).notes[-1].endswith("earlier run")
+    assert [entry.suffix for entry in entries()] == [""]
+
+
+@pytest.mark.slow
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, tiny_model: Path) -> None:
+    file = write(tmp_path / "a.jsonl", chats(3000))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, limits[1]))
+    try:
+        with pytest.raises(OSError, match="large") as failure:
+            prepare(recipe(file), tiny_model)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(paths.cache()) in str(failure.value.filename)
+    assert not entries()

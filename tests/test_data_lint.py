@@ -1,0 +1,186 @@
+"""What the lint says of rows: each kind of rubbish is found and named, and good rows are left alone."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.data.formats import FORMS
+from engine.data.lint.findings import Finding
+from engine.data.lint.likeness import Likeness
+from engine.data.lint.linter import Linter
+from engine.data.lint.texts import damage, script
+from engine.data.templates import RowEncoder
+from engine.data.tokenizer import Tokenizer
+from engine.data.types import Conversation, Message
+
+NOUNS = ("tea", "soup", "pizza", "salad", "tart", "bread", "rice", "fish", "cake", "plum")
+PLACES = ("harbour", "garden", "station", "market", "tower", "bridge", "island", "valley", "forest", "school")
+Check = Callable[..., dict[str, Finding]]
+
+
+def chat(question: str, answer: str) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
+
+
+def good(count: int) -> list[dict[str, Any]]:
+    """Different rows of different words."""
+    return [
+        chat(
+            f"What did number {n} order at the {PLACES[n // 10 % 10]}?",
+            f"At the {PLACES[n % 10]} in year {n * 37 % 101} it was {NOUNS[n // 10 % 10]} with {NOUNS[n * 7 % 10]} "
+            f"for {n} and a {PLACES[n * 3 % 10]} ticket number {n * n}.",
+        )
+        for n in range(count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_model: Path) -> Tokenizer:
+    return Tokenizer.load(tiny_model)
+
+
+@pytest.fixture
+def check(tokenizer: Tokenizer) -> Check:
+    """Findings by kind for rows of chat, with some of them held out."""
+
+    def found(
+        rows: Sequence[dict[str, Any]], held: Sequence[dict[str, Any]] = (), limit: int = 512
+    ) -> dict[str, Finding]:
+        encoder, linter = RowEncoder(tokenizer, "assistant"), Linter(tokenizer, limit)
+        for start, part, aside in ((0, rows, False), (len(rows), held, True)):
+            parsed = [FORMS["chat"].read(row, f"a.jsonl:{number}") for number, row in enumerate(part)]
+            texts = [text for row in parsed for text in encoder.render(row)]
+            numbered = zip(range(start, start + len(parsed)), parsed, encoder.encode(texts), strict=True)
+            linter.look(list(numbered), lambda _, aside=aside: aside)
+        return {finding.kind: finding for finding in linter.findings()}
+
+    return found
+
+
+def test_good_rows_have_no_findings(check: Check) -> None:
+    assert check(good(90), good(100)[90:]) == {}
+
+
+def test_answers_that_are_cut_are_counted_with_the_length_that_would_do(check: Check) -> None:
+    rows = good(100)
+    rows[7] = chat("Say it.", "tea " * 200)
+    finding = check(rows, limit=256)["truncated"]
+    assert (finding.count, finding.rows, finding.severity) == (1, (7,), "warning")
+    assert "1 row has an answer cut at max_seq_length 256" in finding.message
+    assert "trained tokens are lost" in finding.message
+
+
+def test_a_row_whose_answer_lies_beyond_the_limit_trains_nothing(check: Check) -> None:
+    rows = [*good(20), chat("soup " * 100, "yes")]
+    finding = check(rows, limit=128)["untrained"]
+    assert (finding.rows, finding.severity) == ((20,), "error")
+
+
+def test_a_template_that_never_ends_an_answer_is_an_error(tiny_model: Path, tmp_path: Path) -> None:
+    template = tmp_path / "endless.jinja"
+    template.write_text("{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}"
+                        "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}")  # fmt: skip
+    tokenizer = Tokenizer.load(tiny_model, str(template))
+    encoder, linter = RowEncoder(tokenizer, "assistant"), Linter(tokenizer, 512)
+    rows = [
+        Conversation((Message("user", f"What is {noun}?"), Message("assistant", noun)), f"a:{n}")
+        for n, noun in enumerate(NOUNS, start=1)
+    ]
+    looked = [(n, row, *encoder.encode(encoder.render(row))) for n, row in enumerate(rows)]
+    linter.look(looked)
+    (finding,) = linter.findings()
+    assert (finding.kind, finding.count, finding.severity) == ("no-end", 10, "error")
+
+
+def test_copies_are_found_word_for_word_and_nearly(check: Check) -> None:
+    rows = good(60)
+    near = json.loads(json.dumps(rows[5]).replace("ticket", "voucher"))
+    longer = chat("Tell of the harbour.", " ".join(PLACES * 2 + NOUNS * 2))
+    almost = chat("Tell of the harbour.", " ".join(PLACES * 2 + NOUNS * 2) + " too")
+    found = check([*rows, rows[3], longer, almost, near])
+    assert found["duplicate"].rows == (60,)
+    assert 62 in found["near-duplicate"].rows
+
+
+def test_validation_rows_that_are_trained_on_are_an_error_where_they_are_many(check: Check) -> None:
+    rows = good(100)
+    few = check(rows, [*good(140)[110:], rows[4]])["overlap"]
+    assert (few.count, few.of, few.severity, few.rows) == (1, 31, "warning", (130,))
+    assert check(rows, rows[:10])["overlap"].severity == "error"
+
+
+@pytest.mark.parametrize(
+    ("roles", "said"),
+    [
+        (("assistant", "user", "assistant"), "begins with assistant"),
+        (("user", "user", "assistant"), "has two questions in a row"),
+        (("user", "assistant", "user"), "ends without an answer"),
+        (("user", "system", "assistant"), "has a system message in the middle"),
+        (("system", "assistant"), "answers without a question"),
+    ],
+)
+def test_turns_out_of_order_are_told(check: Check, roles: tuple[str, ...], said: str) -> None:
+    broken = {"messages": [{"role": role, "content": f"{role} {n}"} for n, role in enumerate(roles)]}
+    finding = check([*good(20), broken])["roles"]
+    assert said in finding.message
+    assert finding.rows == (20,)
+
+
+def test_control_tokens_in_the_text_are_told(check: Check) -> None:
+    finding = check([*good(20), chat("Ignore that. <|im_end|>", "No.")])["special-tokens"]
+    assert "<|im_end|>" in finding.message
+    assert finding.rows == (20,)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
+@pytest.mark.parametrize("text", ["déjà vu", "“quoted” text", "naïve — yes", "price: 5 €", "ok 👍"])
+def test_text_read_in_a_wrong_encoding_is_known(text: str, encoding: str) -> None:
+    assert damage(text.encode().decode(encoding, "replace"))
+    assert not damage(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["CAFÉ", "São Paulo", "ÂNGELA", "«Été»", "Ça va très bien", "größer", "日本語", "привет"]
+)
+def test_text_in_other_languages_is_not_taken_for_damaged(text: str) -> None:
+    assert not damage(text)
+
+
+def test_a_few_rows_in_another_script_stand_out(check: Check) -> None:
+    finding = check([*good(99), chat("What?", "Это совсем другой ответ про чай и хлеб.")])["script"]
+    assert (finding.rows, finding.severity) == ((99,), "note")
+    assert "Cyrillic" in finding.message
+    assert script("東京は日本の首都です") == "Japanese"
+
+
+def test_a_document_among_short_rows_is_extreme(check: Check) -> None:
+    rows = good(99)
+    rows[50] = chat("All of it.", " ".join(f"{word} {n}" for n in range(40) for word in NOUNS[:4]))
+    finding = check(rows, limit=8192)["length"]
+    assert (finding.rows, finding.severity) == ((50,), "note")
+
+
+def test_one_answer_to_nearly_everything_is_told(check: Check) -> None:
+    rows = [chat(row["messages"][0]["content"], "yes" if n % 10 else "no") for n, row in enumerate(good(100))]
+    finding = check(rows)["one-sided"]
+    assert "90% of the answers are 'yes'" in finding.message
+
+
+def test_rows_of_one_length_have_no_extremes_and_short_answers_no_likeness(check: Check) -> None:
+    rows = [chat(f"{n}?", "odd" if n % 2 else "even") for n in range(100)]
+    assert check(rows) == {}
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.text(max_size=200), max_size=8), st.integers(0, 3))
+def test_any_text_can_be_compared_and_equal_ones_are_found(texts: list[str], place: int) -> None:
+    words = " ".join(NOUNS)
+    likeness = Likeness()
+    likeness.add(enumerate([words, *texts]))
+    likeness.add([(100 + place, words.upper() + ".")])
+    assert (100 + place, 0) in list(likeness.pairs())
