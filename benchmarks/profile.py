@@ -17,7 +17,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:] = [str(ROOT), *(path for path in sys.path if path != str(ROOT / "benchmarks"))]
 # Not that folder: Python has a module `profile` of its own, which torch brings in.
 
+from benchmarks.profile_parts import ADAPTER, ATTENTION, FROZEN, HEAD, PARTS, SEED, Work  # noqa: E402
 from benchmarks.step_cost import RANK, load_of  # noqa: E402
 from engine.data.types import Batch  # noqa: E402
 from engine.models import starter  # noqa: E402
@@ -33,39 +34,8 @@ from engine.planning.speed import flops  # noqa: E402
 
 UNSLOTH = ROOT / ".venv-unsloth" / "bin" / "python"
 BACKENDS = ("peft", "unsloth", "mlx")
-SEED, RATE = 7, 2e-4
 TINY_STEPS = 10
 """Steps of the tiny model for one of the starter: they take a fraction of a second, in which noise is much."""
-FROZEN = "products with frozen weights"
-WIDENED = "frozen weights, widened"
-ADAPTER = "adapter"
-ATTENTION = "attention"
-ELEMENTWISE = "norms, rotation, gate, sums"
-HEAD = "loss at the head"
-OPTIMIZER = "clipping and optimizer"
-DATA = "making the batches"
-REST = "the rest: Python, launching, waiting"
-PARTS = (FROZEN, WIDENED, ADAPTER, ATTENTION, ELEMENTWISE, HEAD, OPTIMIZER, DATA, REST)
-
-
-@dataclass(frozen=True)
-class Work:
-    """A backend that is loaded, and what its steps learn from."""
-
-    backend: Any
-    plan: Any
-    examples: Any
-    pad_id: int
-
-    def batches(self, step: int) -> list[Batch]:
-        """The micro-batches of a step, as the loop makes them."""
-        from engine.data.batching import micro_batches, steps_of_epoch
-
-        plan, packing = self.plan, self.plan.packing and self.backend.packs
-        size = plan.effective_batch_size
-        order = steps_of_epoch(self.examples.lengths, SEED, 0, size, bucketed=not packing)
-        rows, tokens = plan.micro_batch_rows, plan.micro_batch_tokens
-        return micro_batches(self.examples, order[step % len(order)], rows, tokens, packing, self.pad_id)
 
 
 def prepared(backend: str, rows: int, folder: Path) -> Work:

@@ -17,7 +17,7 @@ import mlx.core as mx
 from mlx import nn
 
 import engine.backends.mlx.backend as own
-from benchmarks.profile import (
+from benchmarks.profile_parts import (
     ADAPTER,
     ATTENTION,
     DATA,

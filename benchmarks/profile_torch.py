@@ -17,7 +17,7 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from benchmarks.profile import (
+from benchmarks.profile_parts import (
     ADAPTER,
     ATTENTION,
     DATA,

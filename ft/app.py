@@ -250,7 +250,7 @@ for _, _scope, _ in SCREENS:
 
 def open_app(start: str = "home", run: str | None = None, only: bool = False) -> int:
     """Run the app on this terminal until it is left; returns the exit code."""
-    from ft.cli import BUG
+    from ft.mistakes import BUG
 
     for name in (
         "COLUMNS",

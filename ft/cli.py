@@ -7,11 +7,10 @@ import sys
 import traceback
 
 from engine.errors import FtError, MachineError
-from ft.console import say, show_error
+from ft.console import show_error
+from ft.mistakes import BUG, keep_traceback
 
 INTERRUPTED = 130
-BUG = 70
-"""Exit code of a mistake of ours (EX_SOFTWARE): none of the codes that say what the person can do."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -63,20 +62,6 @@ def _report(error: Exception) -> int:
         return MachineError.exit_code
     show_error(FtError(f"ft made a mistake: {type(error).__name__}: {error}", keep_traceback(error)))
     return BUG
-
-
-def keep_traceback(error: BaseException) -> str:
-    """Write the traceback to a file, and say where."""
-    from engine import paths
-
-    log = paths.cache() / "last-error.txt"
-    try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-    except OSError as failure:
-        say(f"(the traceback could not be written to {log}: {failure.strerror})")
-        return "FT_DEBUG=1 shows the traceback. Please report it."
-    return f"The traceback is in {log}; FT_DEBUG=1 shows it here. Please report it."
 
 
 if __name__ == "__main__":

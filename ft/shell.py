@@ -99,7 +99,7 @@ class Shell(App[None]):
 
         Ours says where the traceback is. The terminal is restored in either case.
         """
-        from ft.cli import keep_traceback
+        from ft.mistakes import keep_traceback
 
         error = self._exception or RuntimeError("no exception")
         cause = getattr(error, "error", error)  # a worker's is wrapped

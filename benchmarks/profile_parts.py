@@ -1,0 +1,37 @@
+"""The parts that a training step is taken apart into, and what is taken apart."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from engine.data.batching import micro_batches, steps_of_epoch
+from engine.data.types import Batch
+
+SEED, RATE = 7, 2e-4
+FROZEN = "products with frozen weights"
+WIDENED = "frozen weights, widened"
+ADAPTER = "adapter"
+ATTENTION = "attention"
+ELEMENTWISE = "norms, rotation, gate, sums"
+HEAD = "loss at the head"
+OPTIMIZER = "clipping and optimizer"
+DATA = "making the batches"
+REST = "the rest: Python, launching, waiting"
+PARTS = (FROZEN, WIDENED, ADAPTER, ATTENTION, ELEMENTWISE, HEAD, OPTIMIZER, DATA, REST)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A backend that is loaded, and what its steps learn from."""
+
+    backend: Any
+    plan: Any
+    examples: Any
+    pad_id: int
+
+    def batches(self, step: int) -> list[Batch]:
+        """The micro-batches of a step, as the loop makes them."""
+        plan, packing = self.plan, self.plan.packing and self.backend.packs
+        size = plan.effective_batch_size
+        order = steps_of_epoch(self.examples.lengths, SEED, 0, size, bucketed=not packing)
+        rows, tokens = plan.micro_batch_rows, plan.micro_batch_tokens
+        return micro_batches(self.examples, order[step % len(order)], rows, tokens, packing, self.pad_id)
