@@ -51,7 +51,7 @@ def test_a_run_killed_for_memory_goes_on_smaller_by_itself(
         evaluation={"samples": []},
     )
     words = " ".join(["fox robot tea"] * 300)
-    rows = (json.dumps({"text": f"{number} {words}"}) + "\n" for number in range(ROWS))
+    rows = (json.dumps({"prompt": str(number), "completion": words}) + "\n" for number in range(ROWS))
     (tmp_path / "long.jsonl").write_text("".join(rows))
     done = subprocess.run(
         [*FT, "train", str(recipe), "--plain", "--force"],

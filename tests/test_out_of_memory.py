@@ -16,7 +16,7 @@ from engine.errors import OutOfMemoryError
 from engine.runs.events import Started, Step, Warned
 from engine.runs.run import Run
 from engine.training import checkpoints
-from tests.terminal import FT
+from tests.terminal import FT, PATIENCE_S
 from tests.training import Job
 
 pytestmark = pytest.mark.slow
@@ -51,7 +51,7 @@ def limited_training(model: Path, folder: Path, validation: float, room: int) ->
 
 def rows_of(folder: Path, words: str) -> Path:
     path = folder / "long.jsonl"
-    path.write_text("".join(f'{{"text": "{number} {words}"}}\n' for number in range(128)))
+    path.write_text("".join(f'{{"prompt": "{number}", "completion": " {words}"}}\n' for number in range(128)))
     return path
 
 
@@ -107,8 +107,9 @@ def ft_train(
     Returns the exit code, what it wrote to stderr, and the most address space that one of ft's processes had.
     """
     folder.mkdir()
-    texts = [f"{n} {rest}" for rest in ("fox", "fox robot tea " * 300) for n in range(rows)]
-    (folder / "rows.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    told = ((n, rest) for rest in (" fox", " fox robot tea" * 88) for n in range(rows))
+    texts = [{"prompt": str(n), "completion": rest} for n, rest in told]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(text) + "\n" for text in texts))
     recipe = {
         "seed": 3,  # begins with the short rows: there is a checkpoint when the long ones come
         "backend": backend,
@@ -129,8 +130,9 @@ def ft_train(
             stdout=stderr,
             stderr=stderr,
         )
-        most = 0
+        most, end = 0, time.monotonic() + PATIENCE_S
         while train.poll() is None:
+            assert time.monotonic() < end, f"it goes on and on: {(folder / 'stderr').read_text()}"
             most = max(most, *map(peak_of, [train.pid, *children_of(train)]))
             time.sleep(0.02)
     return train.returncode, (folder / "stderr").read_text(), most
@@ -214,7 +216,7 @@ def test_mlx_that_dies_each_time_is_started_twice_again_and_keeps_its_checkpoint
 
 
 @linux
-@pytest.mark.parametrize(("backend", "limit"), [("mlx", 275_000_000), ("peft", 500_000_000)])
+@pytest.mark.parametrize(("backend", "limit"), [("mlx", 225_000_000), ("peft", 500_000_000)])
 def test_an_engine_that_cannot_load_is_not_started_again(
     tiny_model: Path, tmp_path: Path, backend: str, limit: int
 ) -> None:
