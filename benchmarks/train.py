@@ -195,7 +195,7 @@ def timed_training(**settings: Any) -> dict[str, Any]:
     from transformers import TrainerCallback
     from trl import SFTTrainer
 
-    from engine.backends.torch.memory import reading
+    from engine.backends.torch.memory import Gauge
 
     seconds: list[float] = []
 
@@ -212,7 +212,7 @@ def timed_training(**settings: Any) -> dict[str, Any]:
     trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     device = trainer.model.device
-    held = reading(device)
+    held = Gauge(device).reading()
     peak = held.device_peak_bytes or held.process_peak_bytes
     return {"losses": losses, "seconds": seconds, "device": device.type, "peak": peak}
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.backends.mlx import families, memory
-from engine.backends.mlx.attention import Segments
+from engine.backends.mlx.attention import Blocks, Segments
 from engine.backends.mlx.layout import lay_out, rounded
 from engine.hardware.memory import is_exhaustion
 from tests.training import batch_of
@@ -106,3 +106,26 @@ def test_mlx_lm_takes_what_is_passed() -> None:
     wanted = {"max_tokens", "stop_tokens", "completion_batch_size", "prefill_batch_size"}
     assert wanted <= set(inspect.signature(BatchGenerator).parameters)
     assert MODEL_REMAPPING["mistral"] == "llama"
+
+
+@pytest.mark.parametrize("length", [1, 63, 64, 65, 150])
+def test_attention_in_blocks_is_attention(length: int) -> None:
+    draw = np.random.default_rng(length)
+    queries, keys, values = (
+        mx.array(draw.normal(size=(2, heads, length, 16)).astype(np.float32)) for heads in (4, 2, 2)
+    )
+
+    def whole(*parts: mx.array) -> mx.array:
+        return mx.fast.scaled_dot_product_attention(*parts, scale=0.25, mask="causal")
+
+    def blocks(*parts: mx.array) -> mx.array:
+        return Blocks(None, None).attend(*parts, scale=0.25)
+
+    assert mx.allclose(whole(queries, keys, values), blocks(queries, keys, values), atol=1e-5)
+    one, other = (
+        mx.grad(lambda *parts, attend=attend: mx.square(attend(*parts)).sum(), argnums=(0, 1, 2))(
+            queries, keys, values
+        )
+        for attend in (whole, blocks)
+    )
+    assert all(mx.allclose(left, right, atol=1e-4) for left, right in zip(one, other, strict=True))

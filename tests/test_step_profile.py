@@ -1,4 +1,4 @@
-"""benchmarks/profile.py takes a step apart, and finds every part that is there."""
+"""benchmarks/step_profile.py takes a step apart, and finds every part that is there."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "profile.py"
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "step_profile.py"
 NAMES = (
     "products with frozen weights",
     "adapter",

@@ -15,9 +15,9 @@ from mlx.utils import tree_flatten, tree_unflatten
 from engine.backends.base import MemoryExhausted, MemoryReading, StepResult
 from engine.backends.mlx import adapter as adapters
 from engine.backends.mlx import answers, families, memory, start, state
-from engine.backends.mlx.attention import Segments
+from engine.backends.mlx.attention import Blocks, Segments, route
 from engine.backends.mlx.checks import head_is_plain, keeps_apart
-from engine.backends.mlx.kernels import Kernels, Spans, route
+from engine.backends.mlx.kernels import Kernels, Spans
 from engine.backends.mlx.layers import Dropout
 from engine.backends.mlx.layout import Rows, lay_out
 from engine.backends.mlx.loss import head_loss, head_losses, losses_of
@@ -45,7 +45,7 @@ class MlxBackend:
         self.body, self.head = body_of(model), head_of(model)
         self.vocabulary = int(about["vocab_size"])
         self.kernels = Kernels(plan.device) if plan.kernels == "mlx-train-perf" else None
-        if self.kernels is not None:
+        if self.kernels is not None or plan.device == "cpu":
             route(model)
         # fp32 masters, by path and in a fixed order
         self.trained: Weights = {
@@ -229,11 +229,13 @@ class MlxBackend:
 
     def _forward(self, model: Any, ids: mx.array, segments: mx.array | None) -> Any:
         """What the model, or its body without the head, says of rows padded on the right, where causality hides it."""
-        if segments is None and not self.windows and self.kernels is None:
-            return model(ids, None)
         windows = self.windows or [None] * len(self.model.layers)
         if self.kernels is not None:
             return model(ids, [Spans(segments, window, self.kernels) for window in windows])
+        if self.plan.device == "cpu":
+            return model(ids, [Blocks(segments, window) for window in windows])
+        if segments is None and not self.windows:
+            return model(ids, None)
         return model(ids, [Segments(segments, window) for window in windows])
 
     def _loss(

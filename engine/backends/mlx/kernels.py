@@ -4,13 +4,11 @@ Its public functions `linear_cross_entropy` and `flash_attention` are called. On
 on a CPU its own implementations of the same functions, which tests hold against ours.
 """
 
-import sys
 from typing import Any
 
 import mlx.core as mx
-from mlx_lm.models import base
 
-from engine.backends.mlx.attention import Segments
+from engine.backends.mlx.attention import Attending
 from engine.backends.mlx.loss import Head
 from engine.capabilities import Device
 
@@ -63,7 +61,7 @@ class Kernels:
         )  # fmt: skip
 
 
-class Spans(Segments):
+class Spans(Attending):
     """`Segments` whose mask is never made where the kernels can attend without one."""
 
     def __init__(self, segments: mx.array | None, window: int | None, kernels: Kernels) -> None:
@@ -78,31 +76,8 @@ class Spans(Segments):
             return super().make_mask(length, return_array, window_size)
         return "causal"
 
-
-def route(model: Any) -> None:
-    """Let the model's attention ask the `Spans` that stand where its cache would; any other cache changes nothing."""
-    for module in {sys.modules[type(layer).__module__] for layer in model.modules()}:
-        if getattr(module, "scaled_dot_product_attention", None) is base.scaled_dot_product_attention:
-            setattr(module, "scaled_dot_product_attention", _routed)  # noqa: B010 - it is not the module's own
-
-
-def _routed(
-    queries: mx.array,
-    keys: mx.array,
-    values: mx.array,
-    cache: Any,
-    scale: float,
-    mask: Any,
-    sinks: Any = None,
-) -> mx.array:
-    """`mlx_lm.models.base.scaled_dot_product_attention`, and the kernels where there are `Spans`."""
-    if isinstance(cache, Spans) and isinstance(mask, str):
-        if sinks is None:
-            return cache.kernels.attend(queries, keys, values, scale, cache.segments)
-        mask = Segments(cache.segments, None).make_mask(queries.shape[-2])
-    return base.scaled_dot_product_attention(
-        queries, keys, values, cache=cache, scale=scale, mask=mask, sinks=sinks
-    )
+    def attend(self, queries: mx.array, keys: mx.array, values: mx.array, scale: float) -> mx.array:
+        return self.kernels.attend(queries, keys, values, scale, self.segments)
 
 
 def _spans(segments: mx.array) -> Any:

@@ -1,6 +1,6 @@
 """What one training step is made of, for each backend: the share of its time that each part takes.
 
-    python benchmarks/profile.py [--backends peft unsloth mlx] [--steps 3] [--rows 8] [--device auto]
+    python benchmarks/step_profile.py [--backends peft unsloth mlx] [--steps 3] [--rows 8] [--device auto]
 
 LoRA (rank 16, all linear layers) on the starter's rows, through ft's own backends, each in a process of its own, one
 after the other, on the GPU where there is one. The model is the starter, but for MLX on a CPU, which is slow: there it
@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:] = [str(ROOT), *(path for path in sys.path if path != str(ROOT / "benchmarks"))]
-# Not that folder: Python has a module `profile` of its own, which torch brings in.
+sys.path.append(str(ROOT))
 
 from benchmarks.profile_parts import ADAPTER, ATTENTION, FROZEN, HEAD, PARTS, SEED, Work  # noqa: E402
 from benchmarks.step_cost import RANK, load_of  # noqa: E402
