@@ -93,9 +93,9 @@ def test_an_evaluation_without_enough_memory_is_done_again_in_halves(
 
 
 LONG = 448
-FITS = 8
+FITS = 16
 """Rows of the long ones, of which the limited engine has memory for one micro-batch; for twice as many it has not."""
-SPARE = 45 << 20
+SPARE = 55 << 20
 PLENTY = 64 << 30
 
 
@@ -111,7 +111,7 @@ def ft_train(
     texts = [{"prompt": str(n), "completion": rest} for n, rest in told]
     (folder / "rows.jsonl").write_text("".join(json.dumps(text) + "\n" for text in texts))
     recipe = {
-        "seed": 3,  # begins with the short rows: there is a checkpoint when the long ones come
+        "seed": 2,  # begins with the short rows: there is a checkpoint when the long ones come
         "backend": backend,
         "model": {"base": str(model), "max_seq_length": LONG},
         "data": {"train": "rows.jsonl", "validation": 0},
