@@ -183,4 +183,14 @@ def test_any_text_can_be_compared_and_equal_ones_are_found(texts: list[str], pla
     likeness = Likeness()
     likeness.add(enumerate([words, *texts]))
     likeness.add([(100 + place, words.upper() + ".")])
-    assert (100 + place, 0) in list(likeness.pairs())
+    assert (100 + place, 0) in list(zip(*likeness.pairs(), strict=True))
+
+
+def test_a_near_copy_of_a_long_document_is_found_whatever_comes_with_it() -> None:
+    pages = [" ".join(f"word{n * page}" for n in range(9_000)) for page in (1, 2, 3)]
+    for places in ((0, 1, 2), (2, 0, 1), (1, 2, 0)):
+        likeness = Likeness()
+        likeness.add(enumerate(pages[place] for place in places))
+        likeness.add([(3, "too short"), (4, pages[0] + " and the end")])
+        later, earlier = likeness.pairs()
+        assert (later.tolist(), earlier.tolist()) == ([4], [places.index(0)])

@@ -121,7 +121,7 @@ def _copies(config: TrainConfig, report: Report, near: bool, progress: Progress)
             continue
         left_out.add(number)
     likeness.add(waiting)
-    alike = {number for number, _ in likeness.pairs()}
+    alike = set(likeness.pairs()[0].tolist())
     report.near_copies = len(alike)
     return left_out | alike
 

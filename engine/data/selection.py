@@ -29,7 +29,7 @@ class Selection:
     notes: tuple[str, ...] = ()
     seed: int = 0
 
-    @property
+    @cached_property
     def count(self) -> int:
         """Rows selected."""
         return sum(int(mask.sum()) for mask in self.keep)

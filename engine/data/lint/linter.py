@@ -1,12 +1,14 @@
 """The lint: rows go in by the chunk as they are tokenised, findings come out."""
 
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from engine.data.lint.findings import RULES, SHOWN, Finding, Kind
-from engine.data.lint.likeness import Likeness
+from engine.data.lint.likeness import Likeness, Numbers
 from engine.data.lint.spread import Labels, extremes, foreign
 from engine.data.lint.texts import control_tokens, damage, order, said, script, texts
 from engine.data.templates import Encoded
@@ -18,23 +20,28 @@ Looked = tuple[int, Row, Encoded]
 
 
 class Linter:
-    """Looks at rows for one tokenizer and one `max_seq_length`."""
+    """Looks at rows for one tokenizer and one `max_seq_length`. Holds about 30 bytes a row, and 256 on disk."""
 
     def __init__(self, tokenizer: Tokenizer, limit: int) -> None:
         self._stops = tokenizer.stop_ids
         self._limit = limit
         self._controls = control_tokens(tokenizer.added.values())
-        self._found: dict[Kind, list[int]] = defaultdict(list)
-        self._examples: dict[Kind, str] = {}
-        self._numbers: list[int] = []
-        self._lengths: list[int] = []
-        self._contents: list[int] = []
-        self._held: set[int] = set()
+        self._found: dict[Kind, _Rows] = {}
+        self._numbers = array("q")
+        self._lengths = array("q")
+        self._contents = array("q")
+        """A hash of each row's ids."""
+        self._held = array("b")
         self._scripts: Counter[str] = Counter()
         self._rare_scripts: dict[str, list[int]] = defaultdict(list)
         self._labels = Labels()
         self._likeness = Likeness()
         self._lost = self._needed = 0
+
+    @property
+    def count(self) -> int:
+        """Rows that were looked at."""
+        return len(self._numbers)
 
     def look(self, rows: Sequence[Looked], held: Callable[[int], bool] = lambda _: False) -> None:
         """Take up a chunk of rows, in the order of their numbers; `held` tells those that validate."""
@@ -46,8 +53,7 @@ class Linter:
             self._numbers.append(number)
             self._lengths.append(len(encoded.ids))
             self._contents.append(hash(tuple(encoded.ids)))
-            if held(number):
-                self._held.add(number)
+            self._held.append(held(number))
             self._words(number, row)
             whole.append((number, said(row)))
         self._likeness.add(whole)
@@ -83,16 +89,22 @@ class Linter:
                 self._rare_scripts[kind].append(number)
 
     def _note(self, kind: Kind, number: int, example: str = "") -> None:
-        self._found[kind].append(number)
-        self._examples.setdefault(kind, example)
+        found = self._found.setdefault(kind, _Rows(example=example))
+        if number != found.last:  # a row of several examples is one row
+            found.count += 1
+            found.last = number
+            if len(found.first) < SHOWN:
+                found.first.append(number)
 
     def findings(self) -> tuple[Finding, ...]:
-        """What is wrong with the rows so far, the worst first."""
-        self._found = defaultdict(list, {kind: rows for kind, rows in self._found.items() if kind in PER_ROW})
-        self._compare()
-        for place in extremes(np.array(self._lengths, dtype=np.int64)):
-            self._note("length", self._numbers[place], f"{self._lengths[place]:,}")
-        found = [self._finding(kind, rows) for kind, rows in self._found.items()]
+        """What is wrong with the rows so far, the worst first. May be asked again when there are more."""
+        numbers = np.array(self._numbers, dtype=np.int64)
+        lengths = np.array(self._lengths, dtype=np.int64)
+        far = extremes(lengths)
+        together = self._compared(numbers)
+        together["length"] = _some(numbers[far], f"{lengths[far[0]]:,}" if len(far) else "")
+        everything = self._found | {kind: rows for kind, rows in together.items() if rows.count}
+        found = [self._finding(kind, rows) for kind, rows in everything.items()]
         if (others := foreign(self._scripts)) is not None:
             own, strange = others
             rows = sorted(row for kind in strange for row in self._rare_scripts[kind])
@@ -103,32 +115,31 @@ class Linter:
             found.append(self._as_finding("script", message, count, rows))
         if (label := self._labels.one_sided()) is not None:
             message = f"{label[1]:.0%} of the answers are {label[0]!r}"
-            found.append(self._as_finding("one-sided", message, len(self._numbers), []))
+            found.append(self._as_finding("one-sided", message, len(numbers), []))
         worst = ("error", "warning", "note")
         return tuple(sorted(found, key=lambda one: (worst.index(one.severity), -one.share)))
 
-    def _compare(self) -> None:
+    def _compared(self, numbers: Numbers) -> "dict[Kind, _Rows]":
         """Rows that are equal to an earlier one, or nearly; across training and validation it is an overlap."""
-        first: dict[int, int] = {}
-        trained = {c for n, c in zip(self._numbers, self._contents, strict=True) if n not in self._held}
-        equal: set[int] = set()
-        for number, content in zip(self._numbers, self._contents, strict=True):
-            if number in self._held and content in trained:
-                self._note("overlap", number)
-                equal.add(number)
-            elif content in first:
-                self._note("duplicate", number)
-                equal.add(number)
-            first.setdefault(content, number)
-        for number, other in self._likeness.pairs():
-            if number in equal:
-                continue
-            apart = (number in self._held) != (other in self._held)
-            held = number if number in self._held else other
-            self._note("near-overlap" if apart else "near-duplicate", held if apart else number)
+        contents, held = np.array(self._contents, dtype=np.int64), np.array(self._held, dtype=np.bool_)
+        kinds, first, kind_of = np.unique(contents, return_index=True, return_inverse=True)
+        trained = np.zeros(len(kinds), dtype=np.bool_)
+        trained[kind_of[~held]] = True
+        overlap = held & trained[kind_of]
+        duplicate = ~overlap & (first[kind_of] < np.arange(len(numbers)))
+        near, others = (np.searchsorted(numbers, side) for side in self._likeness.pairs())
+        new = ~(overlap | duplicate)[near]
+        near, others = near[new], others[new]
+        apart = held[near] != held[others]
+        return {
+            "overlap": _some(numbers[overlap]),
+            "duplicate": _some(numbers[duplicate]),
+            "near-overlap": _some(numbers[np.where(held[near], near, others)[apart]]),
+            "near-duplicate": _some(numbers[near[~apart]]),
+        }
 
-    def _finding(self, kind: Kind, rows: list[int]) -> Finding:
-        count, example = len(rows), self._examples.get(kind, "")
+    def _finding(self, kind: Kind, rows: "_Rows") -> Finding:
+        count, example = rows.count, rows.example
         have, are = ("has", "is") if count == 1 else ("have", "are")
         message = {
             "untrained": f"{_rows(count)} {have} nothing to train within max_seq_length {self._limit}",
@@ -146,16 +157,26 @@ class Linter:
             "special-tokens": f"{_rows(count)} {have} control tokens in the text, as {example}",
             "length": f"{_rows(count)} {are} far longer than all others, up to {example} tokens",
         }[kind]
-        return self._as_finding(kind, message, count, rows)
+        return self._as_finding(kind, message, count, rows.first)
 
     def _as_finding(self, kind: Kind, message: str, count: int, rows: list[int]) -> Finding:
-        of = len(self._held) if kind in ("overlap", "near-overlap") else len(self._numbers)
+        of = sum(self._held) if kind in ("overlap", "near-overlap") else len(self._numbers)
         severity = RULES[kind].severity(count, of)
         return Finding(kind, severity, message, RULES[kind].fix, count, of, tuple(rows[:SHOWN]))
 
 
-PER_ROW: tuple[Kind, ...] = ("untrained", "no-end", "truncated", "roles", "encoding", "special-tokens")
-"""What one row alone tells; the others are found anew each time that somebody asks."""
+@dataclass
+class _Rows:
+    """The rows of one kind of finding: how many, the first of them, the last, and what was seen in the first."""
+
+    count: int = 0
+    first: list[int] = field(default_factory=list)
+    last: int = -1
+    example: str = ""
+
+
+def _some(numbers: Numbers, example: str = "") -> _Rows:
+    return _Rows(len(numbers), numbers[:SHOWN].tolist(), example=example)
 
 
 def _rows(count: int) -> str:
