@@ -87,6 +87,8 @@ class DatasetsScreen(DataMoves):
         rows.border_title = f"{self._counted(message.opened)}: tokens, first words"
         if first and message.opened.known:
             self._read_row()
+            if message.opened.counting is not None:  # a large file: its first rows tell something already
+                self.read_lengths(self.source, self.shown.view_of(self.source))
         if message.opened.counting is None:
             if not message.opened.known:
                 hint = message.opened.hint or "Put rows in it, or choose another file."

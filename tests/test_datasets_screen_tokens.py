@@ -88,13 +88,13 @@ def test_every_row_is_in_one_bar_and_the_limit_is_between_two(
 
 
 def test_the_histogram_says_that_it_is_of_a_sample_and_marks_what_is_cut() -> None:
-    found = Lengths(4, 1_000_000, (50, 60, 90, 700), 712, 300, 1, 188, ())
+    found = Lengths(4, 1_000_000, True, (50, 60, 90, 700), 712, 300, 1, 188, ())
     text = histogram(found, 512, 60).plain
     assert "✂" in text.splitlines()[-1]
     assert "25 %" in text.splitlines()[-1]
     assert summary(found, 512)[0] == "a sample of 4 of 1\u202f000\u202f000 rows, longest 700 tokens"
     assert "188 trained tokens lost" in summary(found, 512)[2]
-    assert summary(Lengths(2, 2, (50, 60), 110, 50, 0, 0, ()), 512)[0] == "2 rows, longest 60 tokens"
+    assert summary(Lengths(2, 2, True, (50, 60), 110, 50, 0, 0, ()), 512)[0] == "2 rows, longest 60 tokens"
 
 
 def test_a_line_of_its_own_stands_between_the_examples_of_a_row() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import date
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 
@@ -44,13 +44,24 @@ class Inputs:
     def __init__(
         self, config: TrainConfig, model_dir: Path, files: Sequence[Path], linted: bool, day: date | None
     ) -> None:
+        self._config, self._linted, self._day = config, linted, day
         template = Path(config.model.chat_template).expanduser()
-        beside = [model_dir / name for name in OF_MODEL] + [template]
-        self._files = [*files, *(path for path in beside if path.is_file())]
+        self._beside = [model_dir / name for name in OF_MODEL] + [template]
+        self._files = [*files, *(path for path in self._beside if path.is_file())]
         self._stamps = [_stamp(path) for path in self._files]
+
+    @property
+    def unread(self) -> int:
+        """Bytes that have to be read before the key is known."""
+        return sum(path.stat().st_size for path in self._files if _known_digest(path) is None)
+
+    @cached_property
+    def key(self) -> str:
+        """What the tokens are kept under. Reads files that were not read before."""
+        config = self._config
         settings = {
             "code": _code(),
-            "linted": linted,
+            "linted": self._linted,
             "brought": [
                 f"{entry.value} {entry.dist.version if entry.dist else ''}"
                 for group in (plugins.FORMATS, plugins.TEMPLATES)
@@ -62,9 +73,9 @@ class Inputs:
             "seed": config.seed,
             "questions": config.evaluation.max_questions,
             "files": [[path.name, _digest(path)] for path in self._files],
-            "day": str(day or date.today()) if any(map(_tells_the_date, beside)) else "",
+            "day": str(self._day or date.today()) if any(map(_tells_the_date, self._beside)) else "",
         }
-        self.key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
 
     def check(self) -> None:
         """Raises `DataError` where a file is no longer what it was when the key was made."""
@@ -170,20 +181,29 @@ def _code() -> str:
 
 def _digest(path: Path) -> str:
     """sha256 of a file's content; remembered until the file changes, as reading a gigabyte takes seconds."""
-    memo = paths.cache() / "digests" / hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:32]
+    if (known := _known_digest(path)) is not None:
+        return known
     stamp = _stamp(path)
-    try:
-        *known, digest = json.loads(memo.read_text(encoding="utf-8"))
-        if known == stamp:
-            return str(digest)
-    except (OSError, ValueError):
-        pass  # not looked at before, or torn: it is read
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if time.time() - path.stat().st_mtime > RACY_S:
+        memo = _memo(path)
         memo.parent.mkdir(parents=True, exist_ok=True)
         memo.write_text(json.dumps([*stamp, digest]), encoding="utf-8")
     return digest
+
+
+def _known_digest(path: Path) -> str | None:
+    """The digest that is remembered; None where the file was not looked at before, or has changed."""
+    try:
+        *known, digest = json.loads(_memo(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None  # or the note is torn: the file is read
+    return str(digest) if known == _stamp(path) else None
+
+
+def _memo(path: Path) -> Path:
+    return paths.cache() / "digests" / hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:32]
 
 
 def _stamp(path: Path) -> list[int]:

@@ -5,7 +5,6 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,9 @@ import numpy as np
 from engine.config.schema import TrainConfig
 from engine.data import cache
 from engine.data.cache import Inputs
-from engine.data.lint.linter import Linter, Looked
+from engine.data.lint.findings import SoFar, Watch
+from engine.data.lint.linter import Linter
+from engine.data.looker import Looker
 from engine.data.rows import Keep
 from engine.data.selection import Selection, choose, select
 from engine.data.sources import files, train_sources, validation_source
@@ -31,17 +32,22 @@ def _silent(done: int, total: int) -> None:
     """Progress that nobody watches."""
 
 
+def _unwatched(so_far: SoFar) -> None:
+    """Findings that nobody asks for before they are whole."""
+
+
 def prepare(
     config: TrainConfig,
     model_dir: Path,
     progress: Progress = _silent,
     *,
     lint: bool = False,
+    watch: Watch = _unwatched,
     day: date | None = None,
 ) -> Dataset:
     """Read, convert, split and tokenise, or take what an earlier run has made of the same. `progress(done, total)`
-    counts rows. `lint` also looks for what would waste a run; `day` is what a template that writes the date is told,
-    None is today.
+    counts rows. `lint` also looks for what would waste a run, and tells `watch` after every chunk of rows; `day` is
+    what a template that writes the date is told, None is today.
 
     Questions are made of at most `evaluation.max_questions` validation rows, chosen by the seed.
     Raises `DataError` with the rows at fault, `ModelError` where the tokenizer cannot do it, OSError where the disk
@@ -52,7 +58,7 @@ def prepare(
         count = len(known.train) + len(known.validation or ())
         return replace(known, notes=(*known.notes, f"{count:,} examples were tokenised by an earlier run"))
     with cache.making(inputs.key) as folder:
-        _make(config, encoder_of(config, model_dir, day), folder, progress, lint)
+        _make(config, encoder_of(config, model_dir, day), folder, progress, watch if lint else None)
         inputs.check()
     made = cache.find(inputs.key)
     if made is None:
@@ -60,8 +66,10 @@ def prepare(
     return made
 
 
-def _make(config: TrainConfig, encoder: RowEncoder, folder: Path, progress: Progress, lint: bool) -> None:
-    """Write a cache's entry into `folder`."""
+def _make(
+    config: TrainConfig, encoder: RowEncoder, folder: Path, progress: Progress, watch: Watch | None
+) -> None:
+    """Write a cache's entry into `folder`; the lint looks where somebody watches it."""
     train, own = selections(config)
     total = train.count + (own.count if own else 0)
     held = np.zeros(train.count, dtype=np.bool_) if own else _held_out(config, train.count)
@@ -73,18 +81,18 @@ def _make(config: TrainConfig, encoder: RowEncoder, folder: Path, progress: Prog
         training.add([row for number, row in chunk if not held[number] for _ in range(train.times[number])])
         validation.add([row for number, row in chunk if held[number]])
 
-    linter = Linter(encoder.tokenizer, limit)
+    looker = Looker(Linter(encoder.tokenizer, limit), train, own, held, watch) if watch else None
 
-    def look(first: int, rows: Sequence[Looked]) -> None:
-        if lint:
-            moved = [(first + number, row, encoded) for number, row, encoded in rows]
-            linter.look(moved, lambda number: number >= train.count or bool(held[number]))
+    def told(done: int) -> None:
+        progress(done, total)
+        if looker:
+            looker.told()
 
     ask = np.zeros(train.count, dtype=np.bool_)
-    places = np.flatnonzero(held)
-    ask[places[choose(len(places), most, config.seed)]] = True
+    aside = np.flatnonzero(held)
+    ask[aside[choose(len(aside), most, config.seed)]] = True
     questions, found = tokenise(
-        train, encoder, limit, overlap, ask, split, partial(look, 0), lambda done: progress(done, total)
+        train, encoder, limit, overlap, ask, split, looker.train if looker else None, told
     )
     notes = [*_notes(config, train, encoder), *found]
     if own is None:
@@ -94,7 +102,7 @@ def _make(config: TrainConfig, encoder: RowEncoder, folder: Path, progress: Prog
         ask = choose(own.count, most, config.seed)
         questions, found = tokenise(
             own, encoder, limit, overlap, ask, lambda chunk: validation.add([row for _, row in chunk]),
-            partial(look, train.count), lambda done: progress(train.count + done, total),
+            looker.validation if looker else None, lambda done: told(train.count + done),
         )  # fmt: skip
         notes += [f"validation: {note}" for note in (*_notes(config, own, encoder), *found)]
     if not len(training):
@@ -103,7 +111,7 @@ def _make(config: TrainConfig, encoder: RowEncoder, folder: Path, progress: Prog
     validation.close()
     notes += _overlap(training, validation)
     fingerprint = hashlib.sha256(f"{training.digest} {validation.digest}".encode()).hexdigest()
-    cache.describe(folder, questions, fingerprint, notes, linter.findings())
+    cache.describe(folder, questions, fingerprint, notes, looker.findings() if looker else ())
 
 
 def sample(
@@ -125,20 +133,6 @@ def sample(
     notes = (*_notes(config, train, encoder), *found)
     count = round(int(trained.sum()) * len(looked) / few.count)
     return Dataset(looked.close(), None, (), looked.digest, notes), count
-
-
-def named(config: TrainConfig, numbers: Sequence[int]) -> dict[int, str]:
-    """Where rows stand, as `file.jsonl:17`, by their numbers in a finding. Raises `DataError`."""
-    found: dict[int, str] = {}
-    first = 0
-    for selection in selections(config):
-        if selection is not None:
-            found |= {
-                first + number: where
-                for number, where in selection.places({number - first for number in numbers}).items()
-            }
-            first += selection.count
-    return found
 
 
 def encoder_of(config: TrainConfig, model_dir: Path, day: date | None = None) -> RowEncoder:

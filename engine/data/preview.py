@@ -6,7 +6,7 @@ What is shown is made by the encoder that training uses; the values are in `engi
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from threading import RLock
@@ -38,6 +38,8 @@ SAMPLED = 1000
 """Rows whose lengths are looked at."""
 CHUNK = 50
 """Rows that are encoded between two looks at whether somebody has cancelled."""
+WAIT_S = 0.005
+"""How often it is looked whether a row is known."""
 SHOWN_OTHERWISE = ("untrained", "truncated")
 """Findings that the lengths and the problems of a sample tell already."""
 
@@ -73,6 +75,25 @@ class Previews:
             broken=rows.error.message if rows.error else "",
         )
 
+    def reach(
+        self, source: str, row: int, view: View, counted: Callable[[float], None] = lambda share: None
+    ) -> bool:
+        """Wait until a row, by its number from 0, can be shown; False where there is none. Raises as `show` does.
+
+        `counted` is told the share of the source that has been looked through, 0 to 1.
+        """
+        rows = self._open(source, view)[0]
+        while rows.known <= row and (share := rows.counting) is not None:
+            counted(share)
+            time.sleep(WAIT_S)
+        return row < rows.known
+
+    def stop(self) -> None:
+        """Count no rows any more; those that are known can still be shown."""
+        with self._lock:
+            for rows, _ in self._sources.values():
+                rows.close()
+
     def show(self, source: str, numbers: Sequence[int], view: View, how: How = "tokens") -> list[RowView]:
         """Rows by their number from 0; those that are not there are left out.
 
@@ -84,7 +105,7 @@ class Previews:
         there = [number for number in numbers if 0 <= number < rows.known]
         if how == "raw":
             return [raw_view(rows, number) for number in there]
-        encoder = self._encoder(view)
+        encoder = self.encoder(view)
         return [
             row_view(rows, each, encoder.tokenizer, view.max_seq_length, how == "brief")
             for each in self._encoded(rows, there, detected, encoder, view)
@@ -92,19 +113,17 @@ class Previews:
 
     def lengths(self, source: str, view: View, stopped: Stopped, most: int = SAMPLED) -> Lengths:
         """Lengths of at most `most` rows, drawn evenly from those that are known now. Raises as `show` does."""
-        rows, detected, _ = self._open(source, view)
-        encoder = self._encoder(view)
-        known = rows.known
+        rows = self._open(source, view)[0]
+        encoder = self.encoder(view)
+        counted, known = rows.counting is None, rows.known
         chosen = sorted(random.Random(0).sample(range(known), min(most, known)))
         found: list[int] = []
         problems: list[tuple[int, str]] = []
         tokens = trained = cut = lost = 0
         linter = Linter(encoder.tokenizer, view.max_seq_length)
-        for start in range(0, len(chosen), CHUNK):
+        for looked in self.looked(source, chosen, view):
             if stopped():
                 break
-            part = chosen[start : start + CHUNK]
-            looked = self._encoded(rows, part, detected, encoder, view)
             linter.look([row for each in looked for row in each.whole])
             for each in looked:
                 if not each.examples:
@@ -121,8 +140,15 @@ class Previews:
                     problems.append((each.number, nothing_left(view.max_seq_length)))
         findings = tuple(one for one in linter.findings() if one.kind not in SHOWN_OTHERWISE)
         return Lengths(
-            len(chosen), known, tuple(found), tokens, trained, cut, lost, tuple(problems), findings
+            len(chosen), known, counted, tuple(found), tokens, trained, cut, lost, tuple(problems), findings
         )
+
+    def looked(self, source: str, numbers: Sequence[int], view: View) -> Iterator[list[Each]]:
+        """Rows with their tokens or their problem, some at a time. Raises as `show` does."""
+        rows, detected, _ = self._open(source, view)
+        encoder = self.encoder(view)
+        for start in range(0, len(numbers), CHUNK):
+            yield self._encoded(rows, numbers[start : start + CHUNK], detected, encoder, view)
 
     def find(self, source: str, words: str, start: int, view: View, stopped: Stopped) -> int | None:
         """The next row from `start` on that holds the words, as `find_row`. Raises `DataError` as `show` does."""
@@ -147,7 +173,8 @@ class Previews:
             self._sources.move_to_end(key)
             return (*self._sources[key], found)
 
-    def _encoder(self, view: View) -> RowEncoder:
+    def encoder(self, view: View) -> RowEncoder:
+        """What makes tokens of rows. Raises `ModelError` and `ConfigError`."""
         folder = on_disk(view.model, view.revision)
         changed = tuple(
             file.stat().st_mtime_ns if file.is_file() else 0
@@ -216,7 +243,7 @@ def _rows(found: Found, by: SampleBy) -> Rows:
 def _detected(rows: Rows, choice: FormChoice) -> Detected | DataError:
     """The form of the first rows that can be read; an error, not raised, where there is none."""
     while rows.counting is not None and rows.known < LOOKED_AT:
-        time.sleep(0.005)
+        time.sleep(WAIT_S)
     good: list[Origin] = []
     bad: DataError | None = rows.error
     for number in range(min(LOOKED_AT, rows.known)):

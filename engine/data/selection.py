@@ -68,7 +68,8 @@ class Selection:
             few = np.zeros(len(mask), dtype=np.bool_)
             few[here[wanted]] = True
             rows = source.table.rows(few) if wanted else ()
-            found |= {first + number: where for number, (where, _) in zip(wanted, rows, strict=True)}
+            # The numbers end first, and what comes after the last of them is not read.
+            found |= {first + number: where for number, (where, _) in zip(wanted, rows, strict=False)}
             first += len(here)
         return found
 

@@ -54,7 +54,7 @@ class OpenSource:
 
 def train_sources(data: Data) -> list[OpenSource]:
     """Open every training source, fetching what is not here yet. Raises `DataError`, HubError, MachineError."""
-    return [open_source(source, data, "train.jsonl") for source in _listed(data)]
+    return [open_source(source, data, "train.jsonl") for source in training(data)]
 
 
 def validation_source(data: Data) -> OpenSource | None:
@@ -83,7 +83,7 @@ def open_source(source: Source, data: Data, starter_file: str = "train.jsonl") -
 
 def files(data: Data) -> list[Path]:
     """Every file that is read for training and validation, in a fixed order. Raises as `train_sources` does."""
-    named = [find(source) for source in _listed(data)]
+    named = [find(source) for source in training(data)]
     held = _validation(data)
     if held is not None:
         named.append(find(held, "validation.jsonl"))
@@ -97,10 +97,16 @@ def fetch(data: Data, progress: Progress = silent) -> None:
             find(source, progress=progress)
 
 
+def training(data: Data) -> list[Source]:
+    """The training sources of a recipe, each as a mapping."""
+    named = data.train if isinstance(data.train, list) else [data.train]
+    return [Source(path=source) if isinstance(source, str) else source for source in named]
+
+
 def everything(data: Data) -> list[Source]:
     """All sources of a recipe, those for validation last."""
     held = _validation(data)
-    return [*_listed(data), *([held] if held is not None else [])]
+    return [*training(data), *([held] if held is not None else [])]
 
 
 def away(source: Source) -> bool:
@@ -210,14 +216,9 @@ def _brought(kind: str, source: Source) -> list[Path]:
     return local_files.find(str(fetch(source.path, folder)), source.config, source.split)
 
 
-def _listed(data: Data) -> list[Source]:
-    named = data.train if isinstance(data.train, list) else [data.train]
-    return [Source(path=source) if isinstance(source, str) else source for source in named]
-
-
 def _validation(data: Data) -> Source | None:
     """The source of validation rows. The starter ships some of its own, used unless another share is asked for."""
     if isinstance(data.validation, float | int):
-        starter = [source.path for source in _listed(data)] == [STARTER]
+        starter = [source.path for source in training(data)] == [STARTER]
         return Source(path=STARTER) if starter and data.validation == DEFAULT_SHARE else None
     return Source(path=data.validation) if isinstance(data.validation, str) else data.validation

@@ -23,7 +23,7 @@ Text = tuple[int, Row, Rendered]
 
 Taker = Callable[[list[tuple[int, Encoded]]], None]
 """Takes a chunk of examples, each with the number of the row that it came from."""
-Looker = Callable[[list[tuple[int, Row, Encoded]]], None]
+Look = Callable[[list[tuple[int, Row, Encoded]]], None]
 """Sees the rows of a chunk with their numbers and tokens; a row of several examples comes once for each."""
 
 
@@ -71,7 +71,7 @@ def tokenise(
     overlap: int,
     ask: Keep,
     take: Taker,
-    look: Looker = lambda _: None,
+    look: Look | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> tuple[list[Question], list[str]]:
     """Convert and encode all selected rows, and hand them to `take` by the chunk.
@@ -96,7 +96,8 @@ def tokenise(
             if asked and (question := _question(row, encoder, limit)):
                 questions[number] = question
         take(kept)
-        look([(number, row, example) for (number, row, _), example in zip(chunk, examples, strict=True)])
+        if look:
+            look([(number, row, example) for (number, row, _), example in zip(chunk, examples, strict=True)])
         progress(done)
     if problems:
         raise _error(problems)

@@ -91,6 +91,8 @@ class Lengths:
 
     sampled: int
     of: int
+    counted: bool
+    """Whether `of` is all rows, or those that were known then."""
     lengths: tuple[int, ...]
     tokens: int
     """Within the limit."""

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from engine.config.load import load_recipe, load_text
-from engine.errors import CheckFailed, ConfigError
+from engine.errors import ConfigError
 from ft.console import err, out, say
 
 if TYPE_CHECKING:
     from engine.config.schema import TrainConfig
-    from engine.data.choice import FormChoice
     from engine.data.prepare import Progress
     from engine.data.types import Dataset
 
@@ -48,30 +47,23 @@ def preview(
     json: Json = False,
 ) -> None:
     """Show a row as the model will see it: trained tokens, untrained tokens, special tokens."""
+    from engine.data.first_look import view_of
     from engine.data.preview import Previews
-    from engine.data.views import View, as_json
+    from engine.data.sources import as_text, training
+    from engine.data.views import as_json
     from ft.commands.data_shown import row_title, shown_row
 
     config = _config(file, recipe, model, overrides)
-    source, choice = _first_source(config)
-    about = config.model
-    view = View(
-        model=about.base,
-        revision=about.revision,
-        chat_template=about.chat_template,
-        train_on=config.data.train_on,
-        max_seq_length=about.max_seq_length,
-        chunk_overlap=config.data.chunk_overlap,
-        format=choice.format,
-        columns=choice.columns,
-        template=choice.template,
-    )
+    first = training(config.data)[0]
+    source, view = as_text(first), view_of(config, first)
     _fetched(config)
     previews = Previews()
-    found = previews.show(source, [row - 1], view)
-    if not found:
+    with _told("counting rows") as progress:
+        there = previews.reach(source, row - 1, view, lambda share: progress(round(share * 1000), 1000))
+    if not there:
         known = previews.open(source, view).known
         raise ConfigError(f"{source} has no row {row}", f"It has {known:,} rows.")
+    found = previews.show(source, [row - 1], view)
     if json:
         print(jsonlib.dumps(as_json(found[0]), indent=2, ensure_ascii=False))
         return
@@ -87,29 +79,14 @@ def check(
     overrides: Set = None,
     json: Json = False,
 ) -> None:
-    """Look for what would waste a run. Exits with 1 where there is an error that stops one."""
-    from engine.data.prepare import named
+    """Look for what would waste a run. Exits with 1 where there is an error that stops one.
+
+    The first rows of a large file are told of at once. Ctrl-c shows what was found so far.
+    """
+    from ft.commands.data_check import run
 
     config = _config(file, recipe, model, overrides)
-    dataset = _prepared(config, lint=True)
-    where = named(config, [row for finding in dataset.findings for row in finding.rows])
-    if json:
-        found = [
-            asdict(finding) | {"rows": [where[row] for row in finding.rows]} for finding in dataset.findings
-        ]
-        body = {"notes": dataset.notes, "findings": found, "fingerprint": dataset.fingerprint}
-        print(jsonlib.dumps(body, indent=2, ensure_ascii=False))
-    else:
-        from ft.commands.data_shown import shown_findings
-
-        for note in dataset.notes:
-            say(note)
-        out().print(shown_findings(dataset.findings, where))
-    errors = [finding for finding in dataset.findings if finding.severity == "error"]
-    if errors:
-        raise CheckFailed(
-            "The data have errors that would stop a run.", "ft train --force trains all the same."
-        )
+    run(config, _fetched(config), json)
 
 
 @app.command()
@@ -198,17 +175,6 @@ def _config(file: str | None, recipe: Path, model: str | None, overrides: list[s
     return load_text(jsonlib.dumps(body), Path("train.yml"), changes).config
 
 
-def _first_source(config: "TrainConfig") -> tuple[str, "FormChoice"]:
-    """The first training source, and what the recipe says of the form of its rows."""
-    from engine.config.schema import Source
-    from engine.data.choice import choice_of
-    from engine.data.sources import as_text
-
-    first = config.data.train[0] if isinstance(config.data.train, list) else config.data.train
-    source = first if isinstance(first, Source) else Source(path=first)
-    return as_text(source), choice_of(source, config.data)
-
-
 def _fetched(config: "TrainConfig") -> Path:
     """The model's folder; the starter is made and a hub model fetched first."""
     from engine.models.resolve import resolve
@@ -216,12 +182,12 @@ def _fetched(config: "TrainConfig") -> Path:
     return resolve(config.model.base, config.model.revision).folder
 
 
-def _prepared(config: "TrainConfig", lint: bool = False) -> "Dataset":
+def _prepared(config: "TrainConfig") -> "Dataset":
     from engine.data.prepare import prepare as prepared
 
     folder = _fetched(config)
     with _told("tokenising") as progress:
-        return prepared(config, folder, progress, lint=lint)
+        return prepared(config, folder, progress)
 
 
 class _told:  # noqa: N801 - used as a context manager, like a function

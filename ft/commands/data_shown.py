@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,28 +69,31 @@ def shown_row(row: "RowView", parted: bool) -> Text:
     return text
 
 
-def shown_findings(findings: Sequence[Finding], where: Mapping[int, str]) -> "RenderableType":
-    """Each finding with its rows and what to do."""
+def shown_findings(findings: Sequence[Finding], brief: bool = False) -> "RenderableType":
+    """Each finding with its rows and what to do; `brief` leaves out what to do."""
     if not findings:
         return Text("Nothing is wrong with these rows.")
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 1, 0))
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0 if brief else 1, 0))
     table.add_column(no_wrap=True)
     table.add_column()
     for finding in findings:
-        rows = _places([where[row] for row in finding.rows])
-        more = f" and {finding.count - len(finding.rows):,} more" if finding.count > len(finding.rows) else ""
-        lines = [f"{finding.message} ({finding.share:.1%})", *([rows + more] if rows else []), finding.fix]
+        rows = [places(finding)] if finding.places else []
+        lines = [f"{finding.message} ({finding.share:.1%})", *rows, *([] if brief else [finding.fix])]
         body = Text("\n").join([Text(lines[0]), *(Text(line, style="dim") for line in lines[1:])])
         table.add_row(Text(finding.severity, style=COLOURS[finding.severity]), body)
     return table
 
 
-def _places(rows: Sequence[str]) -> str:
-    """Where rows stand, a file's name once for rows of it that follow one another."""
-    parts = [re.fullmatch(r"(.*?(?::| row ))(\d+)", row) for row in rows]
-    named = [(part[1], part[2]) if part else (row, "") for row, part in zip(rows, parts, strict=True)]
+def places(finding: Finding) -> str:
+    """Where its rows stand, a file's name once for rows of it that follow one another."""
+    parts = [re.fullmatch(r"(.*?(?::| row ))(\d+)", row) for row in finding.places]
+    named = [
+        (part[1], part[2]) if part else (row, "") for row, part in zip(finding.places, parts, strict=True)
+    ]
     found = groupby(named, key=lambda one: one[0])
-    return "; ".join(file + ", ".join(number for _, number in group) for file, group in found)
+    rows = "; ".join(file + ", ".join(number for _, number in group) for file, group in found)
+    more = finding.count - len(finding.places)
+    return f"{rows} and {more:,} more" if more else rows
 
 
 def shown_stats(stats: "Stats", limit: int) -> "RenderableType":

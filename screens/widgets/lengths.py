@@ -56,7 +56,7 @@ def summary(found: Lengths, limit: int) -> list[str]:
         rows_of(found.of)
         if found.sampled >= found.of
         else f"a sample of {count(found.sampled)} of {rows_of(found.of)}"
-    )
+    ) + ("" if found.counted else " so far")
     if not found.lengths:
         return [f"{which}, none of which has tokens"]
     lines = [f"{which}, longest {count(max(found.lengths))} tokens"]

@@ -1,6 +1,6 @@
 """The values of the lint: what is wrong, with how many rows, and what to do."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,7 +15,10 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong with `count` rows out of `of`; `rows` are the first of them, by number from 0."""
+    """One thing that is wrong with `count` rows out of `of`; `rows` are the first of them, by number from 0.
+
+    `places` says where those stand, as `file.jsonl:17`; empty where nobody has looked that up.
+    """
 
     kind: Kind
     severity: Severity
@@ -24,6 +27,7 @@ class Finding:
     count: int
     of: int
     rows: tuple[int, ...] = ()
+    places: tuple[str, ...] = ()
 
     @property
     def share(self) -> float:
@@ -33,7 +37,24 @@ class Finding:
     @staticmethod
     def from_json(body: dict[str, Any]) -> "Finding":
         """The finding whose fields were written as JSON."""
-        return Finding(**{**body, "rows": tuple(body["rows"])})
+        return Finding(**{**body, "rows": tuple(body["rows"]), "places": tuple(body["places"])})
+
+
+@dataclass(frozen=True)
+class SoFar:
+    """What is known when `rows` out of `of` have been looked at; `of` is None as long as they are not counted.
+
+    `findings` works the findings out when it is called, which takes a moment. `problems` are rows that cannot be used.
+    """
+
+    rows: int
+    of: int | None
+    findings: Callable[[], tuple[Finding, ...]]
+    problems: tuple[str, ...] = ()
+
+
+Watch = Callable[[SoFar], None]
+"""Is told now and then how far the look at the rows is."""
 
 
 FEWEST = 10

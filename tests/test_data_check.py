@@ -1,0 +1,199 @@
+"""`ft data check` while it is at it: first findings come early, ctrl-c shows what is known, shares are of rows seen."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from engine import paths
+from engine.data import first_look, selection
+from engine.data.lint.linter import Linter
+from engine.data.row_places import LineRows
+from engine.errors import DataError
+from ft.commands import data_check
+from ft.program import app
+from tests.data_service import write_place
+from tests.terminal import Terminal
+from tests.test_data_lint import chat, good
+from tests.test_data_prepare import write
+
+
+@pytest.fixture
+def place(folder: Path) -> Path:
+    """A folder with a model."""
+    write_place(folder)
+    return folder
+
+
+@pytest.fixture
+def large(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The place, where every file counts as a large one, and ten rows are a chunk."""
+    monkeypatch.setattr(first_look, "LARGE", 0)
+    monkeypatch.setattr(first_look, "FIRST", 20)
+    monkeypatch.setattr(first_look, "STEP", 10)
+    monkeypatch.setattr(selection, "CHUNK", 10)
+    monkeypatch.setattr(data_check, "EVERY_S", 0)
+    monkeypatch.setattr(data_check, "SPARE", 0)
+    return place
+
+
+def check(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["data", "check", *arguments, "--model", "tiny"])
+
+
+def interrupted_at(row: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have ctrl-c pressed while the lint takes up that row, in the last look at it."""
+    look: Callable[..., None] = Linter.look
+
+    def pressed(self: Linter, rows: Any, *held: Any) -> None:
+        look(self, rows, *held)
+        if held and any(number == row for number, _, _ in rows):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Linter, "look", pressed)
+
+
+def test_first_findings_come_before_a_large_file_is_read_to_its_end(large: Path) -> None:
+    write(large / "a.jsonl", [*good(15), good(1)[0], *good(40)[16:]])
+    with (large / "a.jsonl").open("a") as file:
+        file.write("{broken\n")
+    result = check("a.jsonl")
+    assert isinstance(result.exception, DataError)
+    assert "a.jsonl:41:2: not valid JSON" in result.exception.message
+    first = "the first 20 rows: warning: 1 row is the same as an earlier one (5.0%): a.jsonl:16"
+    assert first in result.stderr.splitlines()
+
+
+def test_rows_that_cannot_be_used_are_told_early_too(large: Path) -> None:
+    write(large / "a.jsonl", [*good(5), {"messages": [{"role": "user", "content": "alone"}]}, *good(40)[5:]])
+    result = check("a.jsonl")
+    assert isinstance(result.exception, DataError)
+    assert "1 row cannot be used: a.jsonl:6: nothing to train" in result.stderr
+    write(large / "b.jsonl", [*good(5), good(1)[0], *good(40)[5:]])
+    assert "cannot be used" not in check("b.jsonl").stderr
+
+
+def test_shares_are_of_the_rows_seen_so_far(large: Path) -> None:
+    rows = good(200)
+    rows[30] = chat("Ignore that. <|im_end|>", "No.")
+    write(large / "a.jsonl", rows)
+    result = check("a.jsonl")
+    assert "40 of 200 rows: warning: 1 row has control tokens" in result.stderr
+    assert "(2.5%): a.jsonl:31" in result.stderr
+    assert "(0.5%)" in result.stdout
+    assert "(2.5%)" not in result.stdout
+
+
+def test_a_warning_that_more_rows_make_a_note_is_told_of_all_rows_at_the_end(large: Path) -> None:
+    write(large / "a.jsonl", [*good(10), good(1)[0], *good(400)[11:]])
+    result = check("a.jsonl")
+    assert "warning: 1 row is the same" in result.stderr
+    assert result.stdout.startswith("note")
+
+
+def test_every_source_of_a_recipe_is_looked_at_early(large: Path) -> None:
+    write(large / "a.jsonl", good(30))
+    write(large / "b.jsonl", [*good(80)[50:53], *good(4), *good(80)[55:]])
+    (large / "both.yml").write_text("model: {base: tiny}\ndata: {train: [a.jsonl, b.jsonl], validation: 0}\n")
+    result = CliRunner().invoke(app, ["data", "check", "--recipe", "both.yml"])
+    first = [line for line in result.stderr.splitlines() if line.startswith("the first 20 rows")]
+    assert len(first) == 1
+    assert first[0].endswith("4 rows are the same as an earlier one (20.0%): b.jsonl:4, 5, 6, 7")
+
+
+def test_a_look_that_is_kept_is_not_taken_again(large: Path) -> None:
+    write(large / "a.jsonl", [*good(15), good(1)[0]])
+    for file in large.rglob("*"):
+        os.utime(file, (1, 1))  # what changed a moment ago is read again, for it may change again
+    assert "the first 16 rows" in check("a.jsonl").stderr
+    again = check("a.jsonl")
+    assert "the first" not in again.stderr
+    assert "a.jsonl:16" in again.stdout
+
+
+def test_ctrl_c_shows_what_was_found_and_says_of_how_many_rows(
+    large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = good(200)
+    rows[30] = chat("Ignore that. <|im_end|>", "No.")
+    rows[150] = chat("Do. <|im_end|>", "No.")
+    write(large / "a.jsonl", rows)
+    interrupted_at(95, monkeypatch)
+    result = check("a.jsonl")
+    assert result.exit_code == 130
+    assert "warning  1 row has control tokens in the text, as <|im_end|> (1.0%)" in result.stdout
+    assert "Stopped: this is of 100 of 200 rows." in result.stderr
+    assert not list((paths.cache() / "tokens").iterdir())
+
+
+def test_ctrl_c_leaves_json_that_says_that_it_is_not_whole(
+    large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [*good(40), good(1)[0], *good(200)[41:]]
+    write(large / "a.jsonl", rows)
+    whole = json.loads(check("a.jsonl", "--json").stdout)
+    assert whole["stopped_after"] is None
+    (large / "a.jsonl").write_text((large / "a.jsonl").read_text() + "\n")
+    interrupted_at(95, monkeypatch)
+    result = check("a.jsonl", "--json")
+    assert result.exit_code == 130
+    found = json.loads(result.stdout)
+    assert (found["stopped_after"], found["fingerprint"]) == (100, None)
+    assert [finding["rows"] for finding in found["findings"]] == [["a.jsonl:41"]]
+    assert result.stderr == ""
+
+
+def test_a_second_ctrl_c_ends_at_once(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(large / "a.jsonl", good(200))
+    look: Callable[..., None] = Linter.look
+
+    def pressed(self: Linter, rows: Any, *held: Any) -> None:
+        look(self, rows, *held)
+        if held and rows[0][0] == 50:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Linter, "look", pressed)
+    result = check("a.jsonl")
+    assert result.exit_code == 130
+    assert result.stdout == ""
+
+
+def test_a_row_far_down_is_waited_for_and_shown(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(place / "a.jsonl", good(1500))
+    starts = LineRows._starts
+
+    def slow(self: LineRows) -> Any:
+        for number, start in enumerate(starts(self)):
+            if number == 1200:
+                time.sleep(0.3)
+            yield start
+
+    monkeypatch.setattr(LineRows, "_starts", slow)
+    result = CliRunner().invoke(app, ["data", "preview", "a.jsonl", "--row", "1400", "--model", "tiny"])
+    assert "a.jsonl:1400: " in result.stderr
+    beyond = CliRunner().invoke(app, ["data", "preview", "a.jsonl", "--row", "1501", "--model", "tiny"])
+    assert getattr(beyond.exception, "hint", "") == "It has 1,500 rows."
+
+
+@pytest.mark.slow
+def test_on_a_terminal_findings_stand_there_while_rows_go_by(place: Path) -> None:
+    rows = [*good(1000), *good(1)]
+    lines = [json.dumps(row) + "\n" for row in rows]
+    with (place / "a.jsonl").open("w") as file:
+        for _ in range(80):
+            file.writelines(lines)
+    terminal = Terminal("data", "check", "a.jsonl", "--model", "tiny")
+    terminal.wait_for("the first 2,000 rows:")
+    terminal.wait_for("are the same as an earlier one")
+    terminal.wait_for("of 80,080 rows")
+    terminal.press(b"\x03")
+    assert terminal.end() == 130
+    assert "Stopped: this is of " in terminal.shown
+    assert "`ft data prepare` does" in terminal.shown
