@@ -1,12 +1,13 @@
 """A large file of chat to trained tokens on disk: `ft` against `datasets.map`, TRL's preparation and mlx-lm's loading.
 
-    python benchmarks/prepare.py [--rows 1000000] [--sides ft ft-again map trl mlx-lm]
+    python benchmarks/prepare.py [--rows 1000000] [--sides ft ft-again ft-check map trl mlx-lm]
 
 The rows are made by the script: exchanges of alpaca rows (`--from FILE`, a JSON array), each with a number of its own.
 Every side is a process of its own that reads the same file with the same tokenizer and marks the answer's tokens as
 trained. `map` is one batched `datasets.map` in one process, whose tokenizer uses all cores as ft's does; `trl` is what
-SFTTrainer does before it trains; `mlx-lm` holds all rows in memory. `ft-again` opens what `ft` has kept. Needs the
-extra `bench`.
+SFTTrainer does before it trains; `mlx-lm` holds all rows in memory. `ft-again` opens what `ft` has kept. `ft-check`
+makes the same with the lint beside it, as a run and `ft data check` do; its column says what the lint took of that.
+Needs the extra `bench`.
 """
 
 import argparse
@@ -52,14 +53,16 @@ def main() -> None:
         file = Path(folder) / "rows.jsonl"
         make(file, options.source, options.rows)
         print(f"{options.rows:,} rows, {file.stat().st_size / 1e6:,.0f} MB, {os.cpu_count()} cores\n")
-        print("| side | seconds | against ft | peak memory | examples | tokens |\n|---|---|---|---|---|---|")
+        print("| side | seconds | against ft | of them lint | peak memory | examples | tokens |")
+        print("|---|---|---|---|---|---|---|")
         first = 0.0
         for side in options.sides:
             result = child(side, file, model)
             first = first or result["seconds"]
             times = result["seconds"] / first
+            lint = f"{result['lint']:.1f}" if result["lint"] else ""
             print(
-                f"| {side} | {result['seconds']:.1f} | {times:.2f}× | {result['peak'] / 1e6:,.0f} MB "
+                f"| {side} | {result['seconds']:.1f} | {times:.2f}× | {lint} | {result['peak'] / 1e6:,.0f} MB "
                 f"| {result['examples']:,} | {result['tokens']:,} |", flush=True,
             )  # fmt: skip
 
@@ -86,16 +89,17 @@ def child(side: str, file: Path, model: Path) -> dict[str, Any]:
     return result
 
 
-def measured(side: Callable[[Path, Path], tuple[int, int]], file: Path, model: Path) -> dict[str, Any]:
+def measured(side: Callable[[Path, Path], tuple[int, ...]], file: Path, model: Path) -> dict[str, Any]:
     """Seconds from the file to its tokens, with the imports that this takes, and the process's peak memory."""
     started = time.perf_counter()
-    examples, tokens = side(file, model)
+    examples, tokens, *lint = side(file, model)
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return {"seconds": seconds, "peak": peak, "examples": examples, "tokens": tokens}
+    found = {"seconds": seconds, "peak": peak, "examples": examples, "tokens": tokens}
+    return found | {"lint": lint[0] / 1e9 if lint else None}
 
 
-def with_ft(file: Path, model: Path) -> tuple[int, int]:
+def with_ft(file: Path, model: Path, lint: bool = False) -> tuple[int, int]:
     from engine.config.schema import TrainConfig
     from engine.data.prepare import prepare
 
@@ -103,8 +107,30 @@ def with_ft(file: Path, model: Path) -> tuple[int, int]:
         "model": {"base": "starter", "max_seq_length": LENGTH},
         "data": {"train": str(file), "validation": 0},
     }
-    train = prepare(TrainConfig.model_validate(about), model).train
+    train = prepare(TrainConfig.model_validate(about), model, lint=lint).train
     return len(train), len(train.tokens)
+
+
+def with_check(file: Path, model: Path) -> tuple[int, ...]:
+    """ft with the lint; the third number is the nanoseconds in it."""
+    from engine.data.lint.linter import Linter
+
+    spent = 0
+
+    def timed(does: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*given: Any) -> Any:
+            nonlocal spent
+            started = time.perf_counter_ns()
+            try:
+                return does(*given)
+            finally:
+                spent += time.perf_counter_ns() - started
+
+        return call
+
+    for name in ("look", "findings"):
+        setattr(Linter, name, timed(getattr(Linter, name)))
+    return *with_ft(file, model, lint=True), spent
 
 
 def with_map(file: Path, model: Path) -> tuple[int, int]:
@@ -165,7 +191,14 @@ def with_mlx_lm(file: Path, model: Path) -> tuple[int, int]:
     return len(held), sum(len(ids) for ids, _ in held)
 
 
-SIDES = {"ft": with_ft, "ft-again": with_ft, "map": with_map, "trl": with_trl, "mlx-lm": with_mlx_lm}
+SIDES: dict[str, Callable[[Path, Path], tuple[int, ...]]] = {
+    "ft": with_ft,
+    "ft-again": with_ft,
+    "ft-check": with_check,
+    "map": with_map,
+    "trl": with_trl,
+    "mlx-lm": with_mlx_lm,
+}
 
 if __name__ == "__main__":
     main()

@@ -98,13 +98,12 @@ def test_a_warning_that_more_rows_make_a_note_is_told_of_all_rows_at_the_end(lar
 
 
 def test_every_source_of_a_recipe_is_looked_at_early(large: Path) -> None:
-    write(large / "a.jsonl", good(30))
+    write(large / "a.jsonl", [*good(4), chat("Ignore that. <|im_end|>", "No."), *good(30)[5:]])
     write(large / "b.jsonl", [*good(80)[50:53], *good(4), *good(80)[55:]])
     (large / "both.yml").write_text("model: {base: tiny}\ndata: {train: [a.jsonl, b.jsonl], validation: 0}\n")
     result = CliRunner().invoke(app, ["data", "check", "--recipe", "both.yml"])
     first = [line for line in result.stderr.splitlines() if line.startswith("the first 20 rows")]
-    assert len(first) == 1
-    assert first[0].endswith("4 rows are the same as an earlier one (20.0%): b.jsonl:4, 5, 6, 7")
+    assert [line.partition("): ")[2] for line in first] == ["b.jsonl:4, 5, 6, 7", "a.jsonl:5"]
 
 
 def test_a_look_that_is_kept_is_not_taken_again(large: Path) -> None:

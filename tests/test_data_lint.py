@@ -97,6 +97,15 @@ def test_a_template_that_never_ends_an_answer_is_an_error(tiny_model: Path, tmp_
     assert (finding.kind, finding.count, finding.severity) == ("no-end", 10, "error")
 
 
+def test_a_row_of_several_examples_is_one_row_of_a_finding(tokenizer: Tokenizer) -> None:
+    row = Conversation((Message("user", "tea?"), Message("assistant", "soup")), "a:1")
+    encoder, linter = RowEncoder(tokenizer, "assistant"), Linter(tokenizer, 2)
+    (example,) = encoder.encode(encoder.render(row))
+    linter.look([(0, row, example), (0, row, example), (1, row, example)])
+    found = {finding.kind: finding for finding in linter.findings()}
+    assert (found["untrained"].count, found["untrained"].rows, linter.count) == (2, (0, 1), 2)
+
+
 def test_copies_are_found_word_for_word_and_nearly(check: Check) -> None:
     rows = good(60)
     near = json.loads(json.dumps(rows[5]).replace("ticket", "voucher"))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.worker import Worker
 
 from engine.client import Client
+from engine.data.views import Opened
 from ft.app import FtApp
 from screens.datasets import DatasetsScreen
 from screens.widgets.tokens import TokenView
@@ -152,6 +154,31 @@ async def test_a_problem_leads_to_its_row(app: FtApp) -> None:
         await until(pilot, lambda: "no assistant turn" in problem(pilot), "what is wrong")
         assert row_title(pilot).startswith("row 4 of 9")
         assert "Nobody answers this." in screen(pilot).query_one(TokenView).text
+
+
+async def test_what_the_first_rows_tell_is_shown_while_the_others_are_counted(
+    app: FtApp, shared: tuple[Path, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    still = True
+
+    class Counting:
+        """The child, which takes its time to count."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(shared[1], name)
+
+        def rows(self, *asked: object) -> Opened:
+            opened = shared[1].rows(*asked)  # type: ignore[arg-type]
+            return replace(opened, known=20, counting=0.3) if still else opened
+
+    monkeypatch.setattr(app, "service", Counting)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(pilot, lambda: screen(pilot).lengths, "lengths")
+        assert str(screen(pilot).query_one("#rows").border_title).startswith("20 rows so far, 30 %")
+        assert "longest" in str(screen(pilot).query_one("#bars", Static).content)
+        still = False
+        await ready(pilot)
+        assert row_title(pilot).startswith("row 1 of 60")
 
 
 async def test_what_the_lint_finds_leads_to_its_rows(app: FtApp, place: Path, tmp_path: Path) -> None:

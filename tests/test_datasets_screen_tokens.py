@@ -1,5 +1,7 @@
 """The token view in itself: nothing is lost in wrapping, nothing is wider than its room, all is told without colour."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
@@ -94,6 +96,8 @@ def test_the_histogram_says_that_it_is_of_a_sample_and_marks_what_is_cut() -> No
     assert "25 %" in text.splitlines()[-1]
     assert summary(found, 512)[0] == "a sample of 4 of 1\u202f000\u202f000 rows, longest 700 tokens"
     assert "188 trained tokens lost" in summary(found, 512)[2]
+    early = replace(found, of=5000, counted=False)
+    assert summary(early, 512)[0].startswith("a sample of 4 of 5\u202f000 rows so far, ")
     assert summary(Lengths(2, 2, True, (50, 60), 110, 50, 0, 0, ()), 512)[0] == "2 rows, longest 60 tokens"
 
 
