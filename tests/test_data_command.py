@@ -89,6 +89,15 @@ def test_stats_count_rows_tokens_and_what_limits_would_cut(place: Path) -> None:
     assert "4.8% at 256" in shown
 
 
+def test_stats_of_more_tokens_than_are_counted_at_once_are_the_same(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(place / "a.jsonl", good(20))
+    whole = ft("stats", "a.jsonl", "--model", "tiny", "--json").stdout
+    monkeypatch.setattr("engine.data.stats.PART", 7)
+    assert ft("stats", "a.jsonl", "--model", "tiny", "--json").stdout == whole
+
+
 def test_a_sample_is_the_same_rows_each_time_and_is_jsonl(place: Path) -> None:
     first, again = (ft("sample", "orders.jsonl", "-n", "4").stdout for _ in range(2))
     assert first == again

@@ -1,22 +1,22 @@
 """What a recipe's rows are like: how long, what a limit would cut, how much is trained, how rich they are."""
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from engine.config.schema import TrainConfig
 from engine.data.form import RowError
 from engine.data.formats import read_row
 from engine.data.prepare import selections
-from engine.data.types import Conversation, Dataset, Examples
+from engine.data.types import Conversation, Dataset, Examples, Int32
 
 PERCENTILES = (1, 10, 25, 50, 75, 90, 99, 100)
 LIMITS = (256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
 BARS = 16
 """Bars of the histogram."""
-PART = 16_000_000
+PART = 1 << 20
 """Tokens that are counted at once: a dataset may be larger than memory."""
 
 
@@ -59,7 +59,7 @@ def stats(config: TrainConfig, dataset: Dataset, vocabulary_size: int) -> Stats:
         tokens=int(lengths.sum()),
         trained=sum(part.trained_tokens for part in parts),
         percentiles={p: int(np.percentile(lengths, p, method="nearest")) for p in PERCENTILES},
-        histogram=_histogram(lengths.tolist(), longest),
+        histogram=_histogram(lengths, longest),
         cut={limit: float((lengths > limit).mean()) for limit in LIMITS if limit < longest},
         turns=_turns(config),
         vocabulary=int((counts > 0).sum()),
@@ -72,14 +72,21 @@ def _counts(part: Examples, size: int) -> np.ndarray:
     """How often each token stands in a part, int64 `[size]`."""
     total = np.zeros(size, dtype=np.int64)
     for start in range(0, len(part.tokens), PART):
-        total += np.bincount(part.tokens[start : start + PART], minlength=size)[:size]
+        total += np.bincount(_piece(part.tokens, start), minlength=size)[:size]
     return total
 
 
-def _histogram(lengths: Iterable[int], longest: int) -> list[tuple[int, int, int]]:
+def _piece(tokens: Int32, start: int) -> Int32:
+    """`PART` tokens; those of a file are read, as what is mapped of it would stay with this process."""
+    if isinstance(tokens, np.memmap) and tokens.filename:
+        return np.fromfile(tokens.filename, np.int32, PART, offset=start * tokens.itemsize)
+    return tokens[start : start + PART]
+
+
+def _histogram(lengths: npt.NDArray[np.int64], longest: int) -> list[tuple[int, int, int]]:
     width = max(1, -(-(longest + 1) // BARS))
-    bars = Counter(length // width for length in lengths)
-    return [(place * width, (place + 1) * width, bars[place]) for place in range(longest // width + 1)]
+    bars = np.bincount(lengths // width).tolist()
+    return [(place * width, (place + 1) * width, count) for place, count in enumerate(bars)]
 
 
 def _turns(config: TrainConfig) -> dict[int, int]:
