@@ -75,8 +75,11 @@ def test_rows_that_cannot_be_used_are_told_early_too(large: Path) -> None:
     result = check("a.jsonl")
     assert isinstance(result.exception, DataError)
     assert "1 row cannot be used: a.jsonl:6: nothing to train" in result.stderr
-    write(large / "b.jsonl", [*good(5), good(1)[0], *good(40)[5:]])
-    assert "cannot be used" not in check("b.jsonl").stderr
+    judged = [{"prompt": f"Is {n} odd?", "completion": "yes", "label": n % 2 > 0} for n in range(40)]
+    write(large / "b.jsonl", judged)
+    told = check("b.jsonl").stderr
+    assert "20 of 40 rows are labelled false" in told
+    assert "cannot be used" not in told
 
 
 def test_shares_are_of_the_rows_seen_so_far(large: Path) -> None:

@@ -59,7 +59,7 @@ def first_look(config: TrainConfig, watch: Watch) -> None:
 
     for first, source in zip(itertools.count(0, most), sources, strict=False):
         for looked in _first(previews, as_text(source), view_of(config, source), most):
-            problems += [each.problem for each in looked if not each.examples]
+            problems += [each.problem for each in looked if not each.examples and not each.left_out]
             rows = [(first + number, row, example) for each in looked for number, row, example in each.whole]
             linter.look(rows)
             places |= {number: row.where for number, row, _ in rows}

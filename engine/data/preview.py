@@ -47,6 +47,10 @@ Stopped = Callable[[], bool]
 How = Literal["tokens", "brief", "raw"]
 
 
+class LeftOut(RowError):  # noqa: N818 - nothing is wrong
+    """The row is as it should be, and a run leaves it out."""
+
+
 class Previews:
     """Sources and tokenizers kept open between one look and the next. Any thread may call."""
 
@@ -215,7 +219,8 @@ class Previews:
                 except DataError as error:
                     found.append(Each(number, (), error.message))
                 except RowError as error:
-                    found.append(Each(number, (), f"{where}: {error}"))
+                    left_out = isinstance(error, LeftOut)
+                    found.append(Each(number, (), f"{where}: {error}", left_out=left_out))
             encodings = iter(encoder.encode(texts))
         for number, where, row, count, unseen in made:
             examples = [next(encodings) for _ in range(count)]
@@ -266,5 +271,5 @@ def _row(origin: Origin, detected: Detected | DataError, train_on: TrainOn) -> R
     where, columns = origin
     row = read_row(columns, where, detected.form, train_on)
     if row is None:
-        raise RowError("labelled false: supervised fine-tuning leaves it out")
+        raise LeftOut("labelled false: supervised fine-tuning leaves it out")
     return row

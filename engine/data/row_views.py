@@ -24,6 +24,8 @@ class Each:
     unseen: str = ""
     whole: tuple[Looked, ...] = ()
     """The row with its examples before any is parted, as the lint sees it."""
+    left_out: bool = False
+    """Whether it has no tokens because nothing of it is to be trained, and not because it is wrong."""
 
     def kept(self, limit: int) -> int:
         """Trained tokens before the limit."""
