@@ -8,43 +8,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from engine.config.load import load_recipe, load_text
 from engine.errors import CheckFailed, ConfigError
+from ft.commands.data_options import DEFAULT, Json, Set, config_of, first_source, of_a_recipe
 from ft.console import err, out, say
 
 if TYPE_CHECKING:
     from engine.config.schema import TrainConfig
-    from engine.data.choice import FormChoice
     from engine.data.prepare import Progress
     from engine.data.types import Dataset
 
 app = typer.Typer(
     help="Look at training data, check, count and convert it.", no_args_is_help=True, add_completion=False
 )
-File = Annotated[
-    str | None, typer.Argument(metavar="FILE", help="Any source; left out, data.train of the recipe.")
-]
-RecipeFile = Annotated[
-    Path, typer.Option("--recipe", metavar="PATH", help="The recipe to take all else from.")
-]
-Model = Annotated[
-    str | None, typer.Option("--model", metavar="NAME", help="Whose tokenizer and template; as model.base.")
-]
-Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-DEFAULT = Path("train.yml")
 
 
 @app.command()
+@of_a_recipe()
 def preview(
-    file: File = None,
+    config: "TrainConfig",
     row: Annotated[int, typer.Option("--row", min=1, help="Which row, from 1.")] = 1,
     tokens: Annotated[bool, typer.Option("--tokens", help="Part the tokens.")] = False,
-    recipe: RecipeFile = DEFAULT,
-    model: Model = None,
-    overrides: Set = None,
     json: Json = False,
 ) -> None:
     """Show a row as the model will see it: trained tokens, untrained tokens, special tokens."""
@@ -52,8 +35,7 @@ def preview(
     from engine.data.views import View, as_json
     from ft.commands.data_shown import row_title, shown_row
 
-    config = _config(file, recipe, model, overrides)
-    source, choice = _first_source(config)
+    source, choice = first_source(config)
     about = config.model
     view = View(
         model=about.base,
@@ -80,17 +62,11 @@ def preview(
 
 
 @app.command()
-def check(
-    file: File = None,
-    recipe: RecipeFile = DEFAULT,
-    model: Model = None,
-    overrides: Set = None,
-    json: Json = False,
-) -> None:
+@of_a_recipe()
+def check(config: "TrainConfig", json: Json = False) -> None:
     """Look for what would waste a run. Exits with 1 where there is an error that stops one."""
     from engine.data.prepare import named
 
-    config = _config(file, recipe, model, overrides)
     dataset = _prepared(config, lint=True)
     where = named(config, [row for finding in dataset.findings for row in finding.rows])
     if json:
@@ -113,18 +89,12 @@ def check(
 
 
 @app.command()
-def stats(
-    file: File = None,
-    recipe: RecipeFile = DEFAULT,
-    model: Model = None,
-    overrides: Set = None,
-    json: Json = False,
-) -> None:
+@of_a_recipe()
+def stats(config: "TrainConfig", json: Json = False) -> None:
     """Count tokens: how long rows are, what a max_seq_length would cut, how much is trained."""
     from engine.data.prepare import encoder_of
     from engine.data.stats import stats as counted
 
-    config = _config(file, recipe, model, overrides)
     # What a limit would cut is told of the rows as they are.
     whole = config.model_copy(update={"model": config.model.model_copy(update={"max_seq_length": 1_048_576})})
     size = encoder_of(config, _fetched(config)).tokenizer.vocab_size
@@ -138,17 +108,15 @@ def stats(
 
 
 @app.command()
+@of_a_recipe("model")
 def sample(
-    file: File = None,
+    config: "TrainConfig",
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many rows.")] = 5,
-    recipe: RecipeFile = DEFAULT,
-    overrides: Set = None,
     json: Json = False,
 ) -> None:
     """Print rows drawn by the recipe's seed, one JSON object a line."""
     from engine.data.prepare import selections
 
-    config = _config(file, recipe, None, overrides)
     drawn = selections(config)[0].limited(count, config.seed)
     for _, chunk in drawn.chunks():
         for where, columns in chunk:
@@ -172,7 +140,7 @@ def prepare(
     from engine.data.rewrite import rewrite
 
     changes = ["data.on_error=skip", f"data.validation={validation}", f"seed={seed}", *(overrides or [])]
-    config = _config(file, DEFAULT, None, changes)
+    config = config_of(file, DEFAULT, None, changes)
     with _told("reading") as progress:
         report = rewrite(config, folder, near=near, progress=progress)
     if json:
@@ -183,30 +151,6 @@ def prepare(
     for note in report.sources:
         say(note)
     out().print(shown_report(report, folder))
-
-
-def _config(file: str | None, recipe: Path, model: str | None, overrides: list[str] | None) -> "TrainConfig":
-    """The recipe's configuration, with FILE in the place of its training data where one is given."""
-    changes = [*([f"model.base={jsonlib.dumps(model)}"] if model else []), *(overrides or [])]
-    if file is None:
-        return load_recipe(recipe, changes).config
-    if recipe != DEFAULT:
-        return load_recipe(
-            recipe, [f"data.train={jsonlib.dumps(file)}", "data.validation=0", *changes]
-        ).config
-    body = {"model": {"base": "starter"}, "data": {"train": file, "validation": 0}}
-    return load_text(jsonlib.dumps(body), Path("train.yml"), changes).config
-
-
-def _first_source(config: "TrainConfig") -> tuple[str, "FormChoice"]:
-    """The first training source, and what the recipe says of the form of its rows."""
-    from engine.config.schema import Source
-    from engine.data.choice import choice_of
-    from engine.data.sources import as_text
-
-    first = config.data.train[0] if isinstance(config.data.train, list) else config.data.train
-    source = first if isinstance(first, Source) else Source(path=first)
-    return as_text(source), choice_of(source, config.data)
 
 
 def _fetched(config: "TrainConfig") -> Path:
