@@ -1,20 +1,19 @@
 """`ft data preview | check | stats | sample | prepare`: rows as the model will see them, and what is wrong."""
 
 import json as jsonlib
-import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from engine.errors import CheckFailed, ConfigError
+from ft.bars import counting, fetching
 from ft.commands.data_options import DEFAULT, Json, Set, config_of, first_source, of_a_recipe
-from ft.console import err, out, say
+from ft.console import out, say
 
 if TYPE_CHECKING:
     from engine.config.schema import TrainConfig
-    from engine.data.prepare import Progress
     from engine.data.types import Dataset
 
 app = typer.Typer(
@@ -116,7 +115,10 @@ def sample(
 ) -> None:
     """Print rows drawn by the recipe's seed, one JSON object a line."""
     from engine.data.prepare import selections
+    from engine.data.sources import fetch
 
+    with fetching() as told:
+        fetch(config.data, told)
     drawn = selections(config)[0].limited(count, config.seed)
     for _, chunk in drawn.chunks():
         for where, columns in chunk:
@@ -138,10 +140,13 @@ def prepare(
 ) -> None:
     """Convert to chat JSONL, leave out copies and broken rows, split, and write a report."""
     from engine.data.rewrite import rewrite
+    from engine.data.sources import fetch
 
     changes = ["data.on_error=skip", f"data.validation={validation}", f"seed={seed}", *(overrides or [])]
     config = config_of(file, DEFAULT, None, changes)
-    with _told("reading") as progress:
+    with fetching() as told:
+        fetch(config.data, told)
+    with counting("reading") as progress:
         report = rewrite(config, folder, near=near, progress=progress)
     if json:
         print(jsonlib.dumps(asdict(report), indent=2, ensure_ascii=False))
@@ -154,32 +159,19 @@ def prepare(
 
 
 def _fetched(config: "TrainConfig") -> Path:
-    """The model's folder; the starter is made and a hub model fetched first."""
+    """The model's folder, once it and all data are here."""
+    from engine.data.sources import fetch
     from engine.models.resolve import resolve
 
-    return resolve(config.model.base, config.model.revision).folder
+    with fetching() as progress:
+        folder = resolve(config.model.base, config.model.revision, progress).folder
+        fetch(config.data, progress)
+    return folder
 
 
 def _prepared(config: "TrainConfig", lint: bool = False) -> "Dataset":
     from engine.data.prepare import prepare as prepared
 
     folder = _fetched(config)
-    with _told("tokenising") as progress:
+    with counting("tokenising") as progress:
         return prepared(config, folder, progress, lint=lint)
-
-
-class _told:  # noqa: N801 - used as a context manager, like a function
-    """A progress bar on stderr, where that is a terminal."""
-
-    def __init__(self, what: str) -> None:
-        from rich.progress import Progress as Bar
-
-        self._bar = Bar(console=err(), transient=True, disable=not sys.stderr.isatty())
-        self._task = self._bar.add_task(what, total=None)
-
-    def __enter__(self) -> "Progress":
-        self._bar.start()
-        return lambda done, total: self._bar.update(self._task, completed=done, total=total)
-
-    def __exit__(self, *_: Any) -> None:
-        self._bar.stop()
