@@ -155,7 +155,8 @@ def _same_data(run: Run, dataset: "Dataset") -> None:
     if isinstance(data, dict) and data.get("fingerprint") not in (None, dataset.fingerprint):
         raise DataError(
             f"The training data of {run.id} has changed since it was started.",
-            "Put the old file back to resume, or start a new run: ft train",
+            "Put the old file back to resume (or the ft that began it, where rows are split in another way now), "
+            "or start a new run: ft train",
         )
 
 

@@ -56,7 +56,8 @@ def check(tokenizer: Tokenizer) -> Check:
             parsed = [FORMS["chat"].read(row, f"a.jsonl:{number}") for number, row in enumerate(part)]
             texts = [text for row in parsed for text in encoder.render(row)]
             numbered = zip(range(start, start + len(parsed)), parsed, encoder.encode(texts), strict=True)
-            linter.look(list(numbered), lambda _, aside=aside: aside)
+            linter.look(list(numbered))
+            linter.hold(range(start, start + len(part)) if aside else ())
         return {finding.kind: finding for finding in linter.findings()}
 
     return found

@@ -13,13 +13,12 @@ from engine.data.formats import read_row
 from engine.data.lint.likeness import Likeness
 from engine.data.lint.texts import said
 from engine.data.prepare import Progress, selections
+from engine.data.problems import Problems
 from engine.data.selection import CHUNK, choose
 from engine.data.types import Conversation, Message, Row
 from engine.errors import ConfigError, DataError
 
 TRAIN, VALIDATION, REPORT = "train.jsonl", "validation.jsonl", "report.json"
-NAMED = 10
-"""Broken rows that a report names."""
 
 
 @dataclass
@@ -34,8 +33,12 @@ class Report:
     unused: int = 0
     """Labelled as bad answers."""
     broken: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+    """Broken rows by what is wrong with them."""
     problems: list[str] = field(default_factory=list)
     """The first broken rows, and why."""
+    unreadable: int = 0
+    """Not even read, and not among `rows`; `sources` names them."""
     sources: list[str] = field(default_factory=list)
     """Where the rows come from, and what was found."""
     seed: int = 0
@@ -63,7 +66,7 @@ def rewrite(
     folder.mkdir(parents=True, exist_ok=True)
     files = ((folder / name).open("w", encoding="utf-8") for name in (TRAIN, VALIDATION))
     with next(files) as train, next(files) as validation:
-        for number, row in _rows(config):
+        for number, _, row in _rows(config):
             if number in held and row is not None and not isinstance(row, RowError):
                 line = json.dumps(columns_of(row), ensure_ascii=False) + "\n"
                 (validation if held[number] else train).write(line)
@@ -96,15 +99,16 @@ def _copies(config: TrainConfig, report: Report, near: bool, progress: Progress)
     selected = [selection for selection in selections(config) if selection is not None]
     for selection in selected:
         report.sources += [*selection.notes, *(detected.evidence for detected in selection.detected)]
+        report.unreadable += selection.unreadable
     total = sum(selection.count for selection in selected)
+    problems = Problems(skip=True)
     left_out: set[int] = set()
     seen: set[bytes] = set()
     likeness, waiting = Likeness(), list[tuple[int, str]]()
-    for number, row in _rows(config):
+    for number, where, row in _rows(config):
         report.rows = number + 1
         if isinstance(row, RowError):
-            report.broken += 1
-            report.problems += [str(row)] if report.broken <= NAMED else []
+            problems.add(number, where, row)
         elif row is None:
             report.unused += 1
         elif (key := _key(row)) in seen:
@@ -123,6 +127,7 @@ def _copies(config: TrainConfig, report: Report, near: bool, progress: Progress)
     likeness.add(waiting)
     alike = {number for number, _ in likeness.pairs()}
     report.near_copies = len(alike)
+    report.broken, report.reasons, report.problems = problems.count, dict(problems.reasons), problems.told
     return left_out | alike
 
 
@@ -131,14 +136,14 @@ def _key(row: Row) -> bytes:
     return hashlib.blake2b(json.dumps(columns_of(row), sort_keys=True).encode(), digest_size=16).digest()
 
 
-def _rows(config: TrainConfig) -> Iterator[tuple[int, Row | RowError | None]]:
-    """All rows by number: as they are read, None for a bad answer, or what is wrong with one."""
+def _rows(config: TrainConfig) -> Iterator[tuple[int, str, Row | RowError | None]]:
+    """All rows by number and place: as they are read, None for a bad answer, or what is wrong with one."""
     number = 0
     for selection in selections(config):
         for form, chunk in selection.chunks() if selection else ():
             for where, columns in chunk:
                 try:
-                    yield number, read_row(columns, where, form, config.data.train_on)
+                    yield number, where, read_row(columns, where, form, config.data.train_on)
                 except RowError as error:
-                    yield number, RowError(f"{where}: {error}")
+                    yield number, where, error
                 number += 1

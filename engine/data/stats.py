@@ -53,15 +53,16 @@ def stats(config: TrainConfig, dataset: Dataset, vocabulary_size: int) -> Stats:
     )
     shares = counts[counts > 0] / counts.sum()
     longest = int(lengths.max())
+    turns = _turns(config)
     return Stats(
-        rows=sum(selection.count for selection in selections(config) if selection is not None),
+        rows=sum(turns.values()),
         examples=len(lengths),
         tokens=int(lengths.sum()),
         trained=sum(part.trained_tokens for part in parts),
         percentiles={p: int(np.percentile(lengths, p, method="nearest")) for p in PERCENTILES},
         histogram=_histogram(lengths.tolist(), longest),
         cut={limit: float((lengths > limit).mean()) for limit in LIMITS if limit < longest},
-        turns=_turns(config),
+        turns=turns,
         vocabulary=int((counts > 0).sum()),
         vocabulary_size=vocabulary_size,
         bits=float(-(shares * np.log2(shares)).sum()),

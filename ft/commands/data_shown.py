@@ -11,7 +11,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from engine.data.lint.findings import Finding
+from engine.data.lint.findings import RULES, Finding
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -132,12 +132,19 @@ def shown_report(report: "Report", folder: Path) -> Text:
     lines = [f"{report.train:,} rows in {folder / 'train.jsonl'}"]
     if report.validation:
         lines.append(f"{report.validation:,} rows in {folder / 'validation.jsonl'}")
+    why = ", ".join(f"{count:,} {reason}" for reason, count in report.reasons.items())
     for count, what in (
-        (report.copies, "copies"),
-        (report.near_copies, "near copies"),
-        (report.broken, "broken rows"),
-        (report.unused, "rows labelled as bad answers"),
+        (report.copies, "copies left out"),
+        (report.near_copies, "near copies left out"),
+        (report.unused, "rows labelled as bad answers left out"),
+        (report.unreadable, "rows that cannot be read left out"),
+        (report.broken, f"broken rows left out, {why}:"),
     ):
-        lines += [f"{count:,} {what} left out"] if count else []
+        lines += [f"{count:,} {what}"] if count else []
     lines += [f"  {problem}" for problem in report.problems]
-    return Text("\n".join([*lines, f"The whole report is in {folder / 'report.json'}"]))
+    lines += [f"  and {report.broken - len(report.problems):,} more"] * (report.broken > len(report.problems))
+    text = Text("\n".join([*lines, f"The whole report is in {folder / 'report.json'}"]))
+    lost, rows = report.broken + report.unreadable, report.rows + report.unreadable
+    if lost > rows / 2:
+        text.append(f"\n{lost:,} of {rows:,} rows are lost. {RULES['unusable'].fix}", style=COLOURS["error"])
+    return text

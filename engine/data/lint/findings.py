@@ -1,13 +1,13 @@
 """The values of the lint: what is wrong, with how many rows, and what to do."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 Severity = Literal["error", "warning", "note"]
 Kind = Literal[
-    "untrained", "no-end", "truncated", "duplicate", "near-duplicate", "overlap", "near-overlap",
-    "roles", "encoding", "script", "special-tokens", "length", "one-sided",
+    "unreadable", "unusable", "untrained", "no-end", "truncated", "duplicate", "near-duplicate", "overlap",
+    "near-overlap", "roles", "encoding", "script", "special-tokens", "length", "one-sided",
 ]  # fmt: skip
 SHOWN = 10
 """Rows that a finding names."""
@@ -56,6 +56,12 @@ class Rule:
 
 
 RULES: Mapping[Kind, Rule] = {
+    "unreadable": Rule("Mend these rows, or take them out.", warning=0.1, error=0.5),
+    "unusable": Rule(
+        "Mend these rows, or see whether data.format and data.columns say what they are.",
+        warning=0.1,
+        error=0.5,
+    ),
     "untrained": Rule("Give these rows an answer, or take them out.", error=0.01),
     "no-end": Rule(
         "Use a chat template that ends an answer with the model's end token: without it the model is never taught "
@@ -83,3 +89,9 @@ RULES: Mapping[Kind, Rule] = {
     "one-sided": Rule("Balance the answers, or the most frequent one is learned whatever the question."),
 }
 """What to do about each kind of finding, and how bad it is."""
+WORST: tuple[Severity, ...] = ("error", "warning", "note")
+
+
+def sorted_by_weight(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The worst first, and those of more rows before others."""
+    return tuple(sorted(findings, key=lambda one: (WORST.index(one.severity), -one.share)))

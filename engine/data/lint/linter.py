@@ -1,11 +1,11 @@
 """The lint: rows go in by the chunk as they are tokenised, findings come out."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from engine.data.lint.findings import RULES, SHOWN, Finding, Kind
+from engine.data.lint.findings import RULES, SHOWN, Finding, Kind, sorted_by_weight
 from engine.data.lint.likeness import Likeness
 from engine.data.lint.spread import Labels, extremes, foreign
 from engine.data.lint.texts import control_tokens, damage, order, said, script, texts
@@ -36,8 +36,8 @@ class Linter:
         self._likeness = Likeness()
         self._lost = self._needed = 0
 
-    def look(self, rows: Sequence[Looked], held: Callable[[int], bool] = lambda _: False) -> None:
-        """Take up a chunk of rows, in the order of their numbers; `held` tells those that validate."""
+    def look(self, rows: Sequence[Looked]) -> None:
+        """Take up a chunk of rows, in the order of their numbers."""
         whole = []
         for number, row, encoded in rows:
             self._tokens(number, row, encoded)
@@ -46,11 +46,13 @@ class Linter:
             self._numbers.append(number)
             self._lengths.append(len(encoded.ids))
             self._contents.append(hash(tuple(encoded.ids)))
-            if held(number):
-                self._held.add(number)
             self._words(number, row)
             whole.append((number, said(row)))
         self._likeness.add(whole)
+
+    def hold(self, numbers: Iterable[int]) -> None:
+        """Take these rows for those that validate."""
+        self._held.update(numbers)
 
     def _tokens(self, number: int, row: Row, encoded: Encoded) -> None:
         left = sum(max(0, min(end, self._limit) - start) for start, end in encoded.spans)
@@ -104,8 +106,7 @@ class Linter:
         if (label := self._labels.one_sided()) is not None:
             message = f"{label[1]:.0%} of the answers are {label[0]!r}"
             found.append(self._as_finding("one-sided", message, len(self._numbers), []))
-        worst = ("error", "warning", "note")
-        return tuple(sorted(found, key=lambda one: (worst.index(one.severity), -one.share)))
+        return sorted_by_weight(found)
 
     def _compare(self) -> None:
         """Rows that are equal to an earlier one, or nearly; across training and validation it is an overlap."""
