@@ -50,16 +50,26 @@ class Store:
         self._append(tokens, trained, lengths, contents, rows)
 
     def take(self, other: "Store", picked: Numbers) -> None:
-        """Append examples of another store by their numbers in it, int64 `[n]`; that one is closed by it."""
-        examples, contents, rows = other.close(), other.contents, other.rows
-        for start in range(0, len(picked), CHUNK):
-            part = picked[start : start + CHUNK]
-            lengths = examples.lengths[part]
-            shifts = examples.offsets[part] - (np.cumsum(lengths) - lengths)
+        """Append examples of another store, one in a folder, by their numbers in it, int64 `[n]`, ascending.
+
+        That one is closed by it. It is read piece by piece: mapped, its pages would count as this process's.
+        """
+        offsets, contents, rows = other.close().offsets, other.contents, other.rows
+        for start in range(0, len(other), CHUNK):
+            end = min(start + CHUNK, len(other))
+            part = picked[np.searchsorted(picked, start) : np.searchsorted(picked, end)]
+            lengths = offsets[part + 1] - offsets[part]
+            shifts = offsets[part] - offsets[start] - (np.cumsum(lengths) - lengths)
             places = np.repeat(shifts, lengths) + np.arange(lengths.sum())
-            self._append(
-                examples.tokens[places], examples.trained[places], lengths, contents[part], rows[part]
-            )
+            piece = int(offsets[start]), int(offsets[end])
+            tokens, trained = other.piece(TOKENS, np.int32, *piece), other.piece(TRAINED, np.bool_, *piece)
+            self._append(tokens[places], trained[places], lengths, contents[part], rows[part])
+
+    def piece(self, name: str, kind: Any, start: int, end: int) -> Any:
+        """Values of one of its files."""
+        assert self._folder is not None
+        size = np.dtype(kind).itemsize
+        return np.fromfile(self._folder / name, dtype=kind, count=end - start, offset=start * size)
 
     def _append(
         self,
