@@ -102,6 +102,19 @@ def test_another_tokenizer_is_another_dataset(tmp_path: Path) -> None:
     assert prepare(recipe(file), tmp_path).fingerprint != first.fingerprint
 
 
+def test_another_template_for_tools_is_another_dataset(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", chats(20))
+    make_tokenizer(tmp_path)
+    prepare(recipe(file), tmp_path)
+    more = tmp_path / "additional_chat_templates" / "tool_use.jinja"
+    more.parent.mkdir()
+    more.write_text((tmp_path / "chat_template.jinja").read_text())
+    assert not prepare(recipe(file), tmp_path).notes[-1].endswith("earlier run")
+    more.write_text("{{ strftime_now('%Y') }}" + more.read_text())
+    days = (date(2026, 11, 26), date(2026, 11, 27))
+    assert not any(prepare(recipe(file), tmp_path, day=day).notes[-1].endswith("earlier run") for day in days)
+
+
 def test_a_template_that_writes_the_date_writes_that_of_the_run(tmp_path: Path) -> None:
     config = recipe(write(tmp_path / "a.jsonl", chats(20)))
     make_tokenizer(tmp_path)

@@ -68,7 +68,7 @@ class RowEncoder:
             text = row.prompt + row.completion
             start = 0 if self.train_on == "all" else len(row.prompt)
             return [Rendered(text, ((start, len(text)),), plain=True)]
-        chat = self.tokenizer.template()
+        chat = self.tokenizer.template(row.tools)
         try:
             if not chat.shows_calls and any(message.has("tool_calls") for message in row.messages):
                 raise RowError(
@@ -86,7 +86,7 @@ class RowEncoder:
         """What a row has and the template does not show, in a word each."""
         if isinstance(row, Text) or not (row.tools or any(message.more for message in row.messages)):
             return []
-        chat = self.tokenizer.template()
+        chat = self.tokenizer.template(row.tools)
         found = ["tools"] if row.tools and not chat.shows_tools else []
         if not chat.shows_reasoning and any(message.has("reasoning_content") for message in row.messages):
             found.append("reasoning")
