@@ -1,7 +1,7 @@
 """What a recipe's rows are like: how long, what a limit would cut, how much is trained, how rich they are."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,7 +60,7 @@ def stats(config: TrainConfig, dataset: Dataset, vocabulary_size: int) -> Stats:
         tokens=int(lengths.sum()),
         trained=sum(part.trained_tokens for part in parts),
         percentiles={p: int(np.percentile(lengths, p, method="nearest")) for p in PERCENTILES},
-        histogram=_histogram(lengths.tolist(), longest),
+        histogram=_histogram(lengths.tolist()),
         cut={limit: float((lengths > limit).mean()) for limit in LIMITS if limit < longest},
         turns=turns,
         vocabulary=int((counts > 0).sum()),
@@ -77,10 +77,13 @@ def _counts(part: Examples, size: int) -> np.ndarray:
     return total
 
 
-def _histogram(lengths: Iterable[int], longest: int) -> list[tuple[int, int, int]]:
-    width = max(1, -(-(longest + 1) // BARS))
-    bars = Counter(length // width for length in lengths)
-    return [(place * width, (place + 1) * width, bars[place]) for place in range(longest // width + 1)]
+def _histogram(lengths: Sequence[int]) -> list[tuple[int, int, int]]:
+    """From the shortest on: rows of like length lie far from 0."""
+    first, last = min(lengths), max(lengths)
+    width = max(1, -(-(last - first + 1) // BARS))
+    bars = Counter((length - first) // width for length in lengths)
+    starts = range(first, last + 1, width)
+    return [(start, start + width, bars[place]) for place, start in enumerate(starts)]
 
 
 def _turns(config: TrainConfig) -> dict[int, int]:
