@@ -14,6 +14,7 @@ from engine.config.schema import TrainConfig
 from engine.data import cache
 from engine.data.cache import Inputs
 from engine.data.lint.findings import Finding, sorted_by_weight
+from engine.data.lint.languages import Languages
 from engine.data.lint.linter import Linter, Looked
 from engine.data.problems import Problems, left_out
 from engine.data.questions import questions
@@ -72,12 +73,13 @@ def _make(config: TrainConfig, encoder: RowEncoder, folder: Path, progress: Prog
     total = train.count + (own.count if own else 0)
     limit, overlap = config.model.max_seq_length, config.data.chunk_overlap
     training, validation = Store(folder / cache.TRAIN), Store(folder / cache.VALIDATION)
-    linter = Linter(encoder.tokenizer, limit)
+    linter, languages = Linter(encoder.tokenizer, limit), Languages()
 
     def made(selection: Selection, store: Store, first: int) -> tuple[list[str], list[Finding]]:
         def look(rows: Sequence[Looked]) -> None:
             if lint:
                 linter.look([(first + number, row, encoded) for number, row, encoded in rows])
+                languages.look([(first + number, row) for number, row, _ in rows])
 
         found, problems = tokenise(
             selection, encoder, limit, overlap, store.add, look, lambda done: progress(first + done, total)
@@ -106,7 +108,7 @@ def _make(config: TrainConfig, encoder: RowEncoder, folder: Path, progress: Prog
     notes += _overlap(training, validation)
     fingerprint = hashlib.sha256(f"{training.digest} {validation.digest}".encode()).hexdigest()
     asked = _asked(config, own or train, validation, encoder)
-    findings += linter.findings()
+    findings += [*linter.findings(), *languages.findings()]
     cache.describe(folder, asked, fingerprint, notes, sorted_by_weight(findings if lint else ()))
 
 

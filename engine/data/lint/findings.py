@@ -7,7 +7,7 @@ from typing import Any, Literal
 Severity = Literal["error", "warning", "note"]
 Kind = Literal[
     "unreadable", "unusable", "untrained", "no-end", "truncated", "duplicate", "near-duplicate", "overlap",
-    "near-overlap", "roles", "encoding", "script", "special-tokens", "length", "one-sided",
+    "near-overlap", "roles", "encoding", "script", "language", "special-tokens", "length", "one-sided",
 ]  # fmt: skip
 SHOWN = 10
 """Rows that a finding names."""
@@ -80,6 +80,7 @@ RULES: Mapping[Kind, Rule] = {
         "Read the original again as what it is (`iconv -f … -t utf-8`), and write it anew.", error=0.2
     ),
     "script": Rule("See whether these rows belong here.", warning=2.0),
+    "language": Rule("See whether these rows belong here.", warning=2.0),
     "special-tokens": Rule(
         "Take the control tokens out of the text: the template puts them where they belong.", error=0.1
     ),
