@@ -88,6 +88,15 @@ def test_a_language_is_not_told_from_one_that_it_is_taken_for() -> None:
     norwegian = "I går gikk vi lenge langs elva og spiste is da sola endelig kom fram igjen."
     danish = [f"{SENTENCES['Danish']} ({number})" for number in range(60)]
     assert found([*danish, norwegian]) == []
+    (finding,) = found([*danish, *[norwegian] * 40, SENTENCES["German"]])
+    assert finding.message == "1 answer is in another language than Danish: 1 German"
+    (other,) = found([*english(60), norwegian])
+    assert other.message == "1 answer is in another language than English: 1 Norwegian"
+
+
+def test_answers_without_words_as_calls_of_tools_do_not_hide_the_others() -> None:
+    (finding,) = found([*[""] * 100, *english(60), SENTENCES["German"]])
+    assert (finding.count, finding.of) == (1, 61)
 
 
 def test_few_rows_are_not_judged_and_rows_of_another_script_are_left_to_the_script() -> None:

@@ -64,12 +64,10 @@ class Languages:
         """The answers in another language than most, among those in the script of most."""
         told = self._told()
         counts = Counter(told.values())
-        own, count = counts.most_common(1)[0] if counts else ("", 0)
-        if len(told) < FEWEST_ROWS or count < OWN * len(told):
-            return []
+        own = counts.most_common(1)[0][0] if counts else ""
         same = next((near for near in NEAR if own in near), {own})
         rows = [number for number, language in told.items() if language not in same]
-        if not rows:
+        if not rows or len(told) < FEWEST_ROWS or len(rows) > (1 - OWN) * len(told):
             return []
         others = Counter(told[number] for number in rows)
         listed = ", ".join(f"{count:,} {NAMES[language]}" for language, count in others.most_common())
@@ -81,11 +79,10 @@ class Languages:
 
     def _told(self) -> dict[int, str]:
         """The language of each answer that is long enough, by the row's number."""
-        scripts = {number: script(text) for number, text in self._held}
-        most, _ = Counter(scripts.values()).most_common(1)[0] if scripts else ("", 0)
-        long = [
-            (number, text) for number, text in self._held if scripts[number] == most and _tells(text, most)
-        ]
+        written = [(number, text, script(text)) for number, text in self._held]
+        counts = Counter(kind for _, _, kind in written if kind)
+        most = counts.most_common(1)[0][0] if counts else ""
+        long = [(number, text) for number, text, kind in written if kind == most and _tells(text, most)]
         if len(long) < FEWEST_ROWS:
             return {}
         from py3langid.langid import MODEL_FILE, LanguageIdentifier
