@@ -57,6 +57,16 @@ def test_without_copies_the_split_is_what_it_always_was(count: int, share: float
     assert held == drawn(count, share, seed).tolist()
 
 
+def test_a_share_is_rounded_and_never_nothing_or_all() -> None:
+    sizes = [
+        int(drawn(count, share, 1).sum()) for count, share in ((100, 0.1), (2, 0.99), (5, 0.01), (15, 0.1))
+    ]
+    assert sizes == [10, 1, 1, 2]
+    assert not drawn(100, 0.0, 1).any()
+    assert not any(split([(1,), (2,), (3,)], 0.0))
+    assert split([(), ()], 0.5) == [False, False]
+
+
 @pytest.mark.parametrize("share", [0.05, 0.1, 0.5])
 def test_the_share_is_kept_where_copies_allow_it(share: float) -> None:
     rows = [(number % 800,) for number in range(1000)]
