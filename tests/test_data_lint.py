@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.data.formats import FORMS
-from engine.data.lint.findings import Finding
+from engine.data.lint.findings import RULES, Finding, Kind
 from engine.data.lint.likeness import Likeness
 from engine.data.lint.linter import Linter
 from engine.data.lint.spread import FEWEST_ROWS, MOST_LABELS, Labels, extremes, foreign
@@ -218,6 +218,40 @@ def test_any_text_can_be_compared_and_equal_ones_are_found(texts: list[str], pla
     likeness.add(enumerate([words, *texts]))
     likeness.add([(100 + place, words.upper() + ".")])
     assert (100 + place, 0) in list(likeness.pairs())
+
+
+SEVERITIES: dict[Kind, tuple[float | None, float]] = {
+    # from which share of the rows a finding is an error, and a warning, as docs/data.md says it
+    "unreadable": (0.5, 0.1),
+    "unusable": (0.5, 0.1),
+    "untrained": (0.01, 0.0),
+    "no-end": (0.5, 0.0),
+    "truncated": (0.5, 0.01),
+    "overlap": (0.2, 0.0),
+    "roles": (0.5, 0.0),
+    "encoding": (0.2, 0.0),
+    "special-tokens": (0.1, 0.0),
+    "duplicate": (None, 0.01),
+    "near-duplicate": (None, 0.05),
+    "near-overlap": (None, 0.05),
+    "one-sided": (None, 0.0),
+    "length": (None, 2.0),
+    "script": (None, 2.0),
+    "language": (None, 2.0),
+}
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_how_bad_a_finding_is_is_what_the_docs_say(kind: Kind) -> None:
+    error, warning = SEVERITIES[kind]
+    seen = [RULES[kind].severity(count, 1000) for count in range(1, 1001)]
+    expected = [
+        "error" if error and count >= error * 1000 else "warning" if count >= warning * 1000 else "note"
+        for count in range(1, 1001)
+    ]
+    assert seen == expected
+    assert "error" not in {RULES[kind].severity(count, 9) for count in range(1, 10)}
+    assert RULES[kind].severity(10, 10) == expected[-1]
 
 
 def labels(*answers: str) -> tuple[str, float] | None:

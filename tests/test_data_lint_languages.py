@@ -117,8 +117,27 @@ def test_scripts_without_spaces_are_told_by_their_characters() -> None:
     assert found([*chinese, *english(3)]) == []
 
 
+def test_from_ten_words_on_or_forty_characters_a_language_is_told() -> None:
+    words = SENTENCES["German"].split()
+    assert len(" ".join(words[:9])) > 40
+    assert found([*english(60), " ".join(words[:9])]) == []
+    assert found([*english(60), " ".join(words[:10])]) != []
+    text = (
+        "昨天晚上我们沿着河边走了很久，然后坐最后一班公共汽车回家，路上还买了一些水果和面包，大家都很高兴。"
+    )
+    assert found([*[text[:39]] * 60, *[text[:40]] * 49]) == []
+    japanese = "昨日の夜は川沿いを長く歩いてから最終バスに乗って家に帰り、途中で果物とパンも買いました。"
+    chinese = [text[:40]] * 60
+    assert found([*chinese, japanese]) == [], "another script"
+
+
+def test_a_language_that_has_no_name_here_is_no_crash() -> None:
+    occitan = "Ièr de ser anèrem manjar al port e puèi tornèrem a l'ostal a pè amb los amics."
+    assert [one.count for one in found([*english(60), occitan, SENTENCES["German"]])] in ([1], [2])
+
+
 def test_of_many_rows_some_are_looked_at_and_the_share_is_kept() -> None:
-    answers = [SENTENCES["German"] if n % 25 == 3 else text for n, text in enumerate(english(100) * 100)]
+    answers = [SENTENCES["German"] if n % 25 == 3 else text for n, text in enumerate(english(100) * 50)]
     languages = Languages()
     for start in range(0, len(answers), 100):
         part = answers[start : start + 100]

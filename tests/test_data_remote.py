@@ -433,7 +433,7 @@ def test_a_plan_and_a_look_at_data_tell_of_the_download_that_they_wait_for(
     assert "loading" not in told.out
     assert main(["plan"]) == 0
     assert "loading" not in capsys.readouterr().err, "nothing is fetched again"
-    for words in (["data", "sample"], ["data", "check"]):
+    for words in (["data", "sample"], ["data", "check"], ["data", "preview"], ["data", "stats"]):
         shutil.rmtree(hub.folder.parent / "hub-cache")
         assert main(words) == 0
         assert "downloading ada/rows" in capsys.readouterr().err
