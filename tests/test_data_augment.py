@@ -169,6 +169,7 @@ def test_rows_that_are_held_out_are_shown_to_no_model_and_nothing_like_them_is_k
         ("echo", lambda text: f"{twisted(text)}<|im_end|>"),
         ("damaged", lambda text: "Which river runs through Vienna’s old townâ€™s middle?"),
         ("language", lambda text: "Какая река течёт через старый город Вены сегодня?"),
+        ("language", lambda text: "Какая река?"),
         ("language", lambda text: "Welcher Fluss fließt heute Vienna entlang durch ihre Altstadt?"),
         ("lost", lambda text: "Which river runs through the old town of Prague?"),
         ("length", lambda text: twisted(text) + " I would like to know it in great detail." * 5),
@@ -221,6 +222,35 @@ def test_an_amount_above_one_makes_several_of_a_row_that_differ(prepared: Prepar
     assert [row["messages"][0]["content"] for row in made] == ["Sing nicely.", "Sing quickly."]
     assert report.asked == 3
     assert sum(report.rejected.values()) == 1
+
+
+def test_two_of_a_row_differ_in_more_than_a_word_however_long_the_text_below(prepared: Prepared) -> None:
+    ends = iter(["soon", "today"])
+    long = " ".join(f"word{n}" for n in range(300))
+    made, report = prepared(
+        [chat(f"Make the text much shorter for me that is written below.\n\n{long}", "Words.")],
+        Model(
+            lambda text: f"Would you make the text that is written below much shorter for me, {next(ends)}"
+        ),
+        replace(PARAPHRASE, amount=2),
+    )
+    assert (len(made), report.rejected) == (1, {"same": 1})
+
+
+@pytest.mark.parametrize(("validation", "reason"), [(0.0, "copy"), (0.5, "held-out")])
+def test_a_row_that_is_nearly_another_is_rejected(prepared: Prepared, validation: float, reason: str) -> None:
+    long = [
+        f"{start}, please: how long is the river which runs through the old town, and where does it meet the sea?"
+        for start in (
+            "Say for school, where it is on the board and nobody has yet found it out by himself",
+            "A child wants it in a few plain words which anybody can understand",
+        )
+    ]
+    rows = [chat(question, "777 km, in the west.") for question in long]
+    _, report = prepared(
+        rows, Model(lambda text: long[text == long[0]].replace("sea?", "lake?")), validation=validation
+    )
+    assert report.rejected == {reason: report.asked}
 
 
 def test_a_share_of_the_rows_is_drawn_by_the_seed(prepared: Prepared, folder: Path) -> None:
@@ -303,8 +333,10 @@ def test_what_was_answered_when_it_was_stopped_is_not_asked_again_and_the_end_is
     with journal.open("a") as file:
         file.write('[[[0, 0, 39], "torn')
     assert not (folder / "out" / "report.json").exists()
+    with pytest.raises(KeyboardInterrupt):
+        prepared(rows, Model(twisted, stop_after=1), validation=0.1)
     made, _ = prepared(rows, rest := Model(twisted), validation=0.1)
-    assert sum(len(batch) for batch in rest.batches) == 36 - 16
+    assert sum(len(batch) for batch in rest.batches) == 36 - 2 * 16
     assert made == whole
     for name in ("train.jsonl", "validation.jsonl", "report.json"):
         assert (folder / "out" / name).read_bytes() == (folder / "whole" / name).read_bytes()
