@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.data.augment.checks import cleaned
+from engine.data.augment.checks import cleaned, loses
 from engine.data.augment.journal import NAME as JOURNAL
 from engine.data.augment.journal import Journal
 from engine.data.augment.make import augment
@@ -148,15 +148,22 @@ def test_a_prompt_of_plain_text_is_made_anew_and_rows_without_a_question_are_lef
 def test_rows_that_are_held_out_are_shown_to_no_model_and_nothing_like_them_is_kept(
     prepared: Prepared, folder: Path
 ) -> None:
-    rows = [*rivers(), *[chat(f"{question} Or not?", answer) for question, answer in RIVERS]]
+    rows = [
+        *rivers(),
+        *[chat(f"For a quiz at school, and quickly: {question}", answer) for question, answer in RIVERS],
+    ]
     prepared(rows, model := Model(twisted), validation=0.5)
     held = [row["messages"][0]["content"] for row in written(folder / "out" / "validation.jsonl")]
     assert len(held) == 4
     questions = [asked(prompt) for batch in model.batches for prompt in batch]
     assert not set(held) & set(questions)
     (folder / "out").rename(folder / "first")
-    made, report = prepared(rows, Model(lambda text: held[0]), validation=0.5)
-    assert not [row for row in made if row["messages"][0]["content"] == held[0]]
+    made, report = prepared(
+        rows,
+        Model(lambda text: next((one for one in held if one in text or text in one), twisted(text))),
+        validation=0.5,
+    )
+    assert not [row for row in made if row["messages"][0]["content"] in held]
     assert report.rejected["held-out"] >= 1
 
 
@@ -172,6 +179,9 @@ def test_rows_that_are_held_out_are_shown_to_no_model_and_nothing_like_them_is_k
         ("language", lambda text: "Какая река?"),
         ("language", lambda text: "Welcher Fluss fließt heute Vienna entlang durch ihre Altstadt?"),
         ("lost", lambda text: "Which river runs through the old town of Prague?"),
+        ("lost", lambda text: "Which river runs through that town?"),
+        ("form", lambda text: "The river that runs through the old town of Vienna today."),
+        ("answered", lambda text: "Does the Danube, which it has, run through the old town of Vienna?"),
         ("length", lambda text: twisted(text) + " I would like to know it in great detail." * 5),
         ("same", lambda text: f'"{text}"'),
         ("same", lambda text: text.replace("today", "Today").replace("?", " !")),
@@ -315,6 +325,14 @@ def test_a_new_row_that_is_there_already_is_rejected(prepared: Prepared) -> None
     assert len(made[0]["messages"]) == 2
 
 
+def test_a_new_row_that_only_adds_to_one_that_it_was_shown_is_rejected(prepared: Prepared) -> None:
+    def reply(text: str) -> str:
+        return f"{RIVERS[0][0]} Choose: A, B or C?" if "1. " in text else "B."
+
+    _, report = prepared(rivers()[:3], Model(reply), NEW)
+    assert report.rejected == {"same": 3}
+
+
 def test_new_rows_need_a_few_to_be_made_after(prepared: Prepared, folder: Path) -> None:
     with pytest.raises(DataError, match="there are 2"):
         prepared(rivers()[:2], Model(twisted), NEW)
@@ -395,3 +413,17 @@ def test_rows_that_a_model_made_keep_their_mark_and_are_not_made_anew(
 )
 def test_what_models_put_around_an_answer_is_taken_off(said: str, kept: str) -> None:
     assert cleaned(said, "Which?") == kept
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "lost"),
+    [
+        ("Two mochas for Olga and a tea for Ada Smith at 9:30.", "Olga", False),
+        ("A tea for Ada Smith at 9:30, two mochas for her.", "Olga", True),  # the answer needs the name
+        ("A tea for Ada Smith at 9:30, two mochas for her.", "Done.", False),
+        ("A tea for Ada at 9:30, two mochas for her.", "Done.", True),  # most names are gone
+        ("Two mochas for Olga and a tea for Ada Smith at 9:45.", "Done.", True),
+    ],
+)
+def test_names_and_numbers_of_a_question_are_in_its_paraphrase(text: str, answer: str, lost: bool) -> None:
+    assert loses(text, "Take two mochas for Olga, and a tea for Ada Smith, at 9:30.", answer) == lost

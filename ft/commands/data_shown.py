@@ -137,11 +137,13 @@ def _augmented(made: "Mapping[str, Any]") -> list[str]:
     ]
     rejected = sorted(made["rejected"].items(), key=lambda one: -one[1])
     if rejected:
-        lines.append(f"{sum(made['rejected'].values()):,} of the model's answers are rejected:")
+        lines.append(
+            f"{sum(made['rejected'].values()):,} rejected among the model's {made['answers']:,} answers:"
+        )
     lines += [f"  {count:,} {REASONS[reason]}" for reason, count in rejected]
     if made["aside"]:
         lines.append(
-            f"{made['aside']:,} training rows are no ground for others: without a question, or too long"
+            f"{made['aside']:,} training rows left aside: without a question, or too long for --max-tokens"
         )
     return lines
 

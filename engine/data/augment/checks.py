@@ -1,7 +1,7 @@
 """Whether what the model answered can be a row: each answer by itself, beside what it was made from."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Literal
 
 from engine.data.augment.prompts import SAID
@@ -9,24 +9,26 @@ from engine.data.lint.likeness import ALIKE, FEWEST, SHINGLE, WORD
 from engine.data.lint.texts import damage, script
 
 Reason = Literal[
-    "no-room", "empty", "cut", "echo", "damaged", "language", "untranslated", "lost", "length", "same", "copy",
-    "held-out",
+    "no-room", "empty", "cut", "echo", "damaged", "language", "untranslated", "form", "answered", "lost", "length",
+    "same", "copy", "held-out",
 ]  # fmt: skip
 REASONS: Mapping[Reason, str] = {
-    "no-room": "were not asked for: the prompt leaves no room for them in the model",
-    "empty": "say nothing",
-    "cut": "are cut by --max-tokens, or never end",
-    "echo": "repeat the prompt or talk about it",
-    "damaged": "have broken characters",
-    "language": "are in another language or script",
-    "untranslated": "are not translated",
-    "lost": "lose a number or a name that the answer needs",
-    "length": "are far longer or shorter than what they are made from",
-    "same": "say nearly the same as what they are made from",
-    "copy": "are nearly another training row",
-    "held-out": "are nearly a held-out row",
+    "no-room": "not asked for: the prompt leaves no room for it in the model",
+    "empty": "empty",
+    "cut": "cut by --max-tokens, or without an end",
+    "echo": "repeating the prompt, or talking about it",
+    "damaged": "with broken characters",
+    "language": "in another language or script",
+    "untranslated": "not translated",
+    "form": "no question, where one was asked",
+    "answered": "telling the answer",
+    "lost": "without a number or a name of the question",
+    "length": "far longer or shorter than what it is made from",
+    "same": "nearly the same as what it is made from",
+    "copy": "nearly another training row",
+    "held-out": "nearly a held-out row",
 }
-"""Why an answer is rejected, in words that follow "answers"."""
+"""Why an answer is rejected, in words that say what it is."""
 FOLD, SLACK = 3.0, 60
 """An answer may be so many times as long as what it is made from, or as short, give or take so many characters."""
 KNOWN_WORDS, FEWEST_WORDS = 0.25, 4
@@ -35,6 +37,7 @@ Fewer words than this tell nothing."""
 UNSPACED = ("Japanese", "Han", "Thai")
 """Scripts that are written without spaces, so that words are not told apart."""
 NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
+MARK = re.compile("[?？؟]")
 NAME = re.compile(r"(?<![.!?:\n])(?<!^) +[\"'(]?([A-ZÀ-ÖØ-ÞА-ЯΑ-Ω]\w+)")
 """A word with a capital that does not begin a sentence."""
 LABEL = re.compile(
@@ -46,8 +49,9 @@ NEXT = re.compile(r"\n\s*\d+[.)]\s")
 """Where a model that was shown a list goes on with it."""
 QUOTES = (('"', '"'), ("“", "”"), ("„", "“"), ("«", "»"))
 OPENING = re.compile(
-    r"(?:sure|certainly|of course|here(?:'s| is| are)|as an ai|i(?:'m| am) (?:sorry|an ai|unable)|i can(?:not|'t)|"
-    r"(?:the|this) (?:text|request|sentence) )",
+    r"(?:sure|certainly|of course|here(?:'s| is| are)|as an ai|i can(?:not|'t)|"
+    r"i(?:'m| am) (?:sorry|an ai|unable|ready|here)|"
+    r"what an? \w+ question|(?:the|this) (?:answer|question|text|request|sentence|phrase|translation) )",
     re.IGNORECASE,
 )
 """How a model begins that talks about what it was asked, in place of doing it."""
@@ -70,6 +74,12 @@ def cleaned(text: str, source: str) -> str:
 def words(text: str) -> list[str]:
     """Words alone, small: what remains when case and punctuation are left out."""
     return WORD.findall(text.lower())
+
+
+def holds(text: str, other: str) -> bool:
+    """Whether a text has all of another of a few words in it, as it stands."""
+    inner = words(other)
+    return len(inner) >= FEWEST_WORDS and " ".join(inner) in " ".join(words(text))
 
 
 def is_alike(one: str, other: str) -> bool:
@@ -121,9 +131,24 @@ def is_untranslated(text: str, other: str) -> bool:
     return len(said & before) > min(len(said), len(before)) / 2
 
 
+def is_no_question(text: str, sources: Iterable[str]) -> bool:
+    """Whether a text asks nothing, where all that it is made from do."""
+    return all(MARK.search(source) for source in sources) and not MARK.search(text)
+
+
+def tells(text: str, source: str, answer: str) -> bool:
+    """Whether a text has most of the words that the answer has and the question does not."""
+    new = set(words(answer)) - set(words(source))
+    return len(new & set(words(text))) > len(new) / 2
+
+
 def loses(text: str, source: str, answer: str) -> bool:
-    """Whether a text misses a number of its source, or a name that the answer to the source has too."""
-    there = set(words(answer))
-    names = {name.lower() for name in NAME.findall(source) if name.lower() in there}
+    """Whether a text misses a number of its source, a name that the answer has too, or half of all names.
+
+    Not every one: in German, every noun looks like a name.
+    """
+    said, names = set(words(text)), {name.lower() for name in NAME.findall(source)}
+    needed = names & set(words(answer))
     numbers = set(NUMBER.findall(source))
-    return not (numbers <= set(NUMBER.findall(text)) and names <= set(words(text)))
+    kept = len(names & said) > len(names) / 2 or not names
+    return not (numbers <= set(NUMBER.findall(text)) and needed <= said and kept)

@@ -155,11 +155,17 @@ class _Maker:
             return reason
         if checks.is_foreign(text, self._pool.vocabulary):
             return "language"
-        if kind == "new-rows":
-            return "same" if any(checks.is_alike(text, question_in(row)) for row in job.rows) else None
-        if checks.is_alike(text, source):
+        sources = [question_in(row) for row in job.rows] if kind == "new-rows" else [source]
+        if any(checks.is_alike(text, one) for one in sources):
             return "same"
-        return "lost" if checks.loses(text, source, answer_of(job.rows[0])) else None
+        if checks.is_no_question(text, sources):
+            return "form"
+        if kind == "new-rows":
+            return "same" if any(checks.holds(text, one) for one in sources) else None
+        answer = answer_of(job.rows[0])
+        if checks.loses(text, source, answer):
+            return "lost"
+        return "answered" if checks.tells(text, source, answer) else None
 
     def _take(self, jobs: Sequence[Job], said: Mapping[int, Sequence[str]]) -> None:
         """Make the rows whose answers are good by themselves, where nothing that is there already is like them."""

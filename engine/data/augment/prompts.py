@@ -22,7 +22,7 @@ REWORDED = (
 ALL = (REWORD, TRANSLATE, ASK, REWORDED)
 SAID = (
     "say this in other words",
-    "do not answer it",
+    "do not answer",
     "translate this into",
     "one more request of the same kind",
     "write the request alone",
