@@ -164,7 +164,7 @@ def prepare(
     validation: Annotated[
         float, typer.Option(min=0.0, max=0.99, help="Share of the rows to hold out.")
     ] = 0.1,
-    seed: Annotated[int, typer.Option(min=0, help="Which rows are held out.")] = 42,
+    seed: Annotated[int, typer.Option(min=0, help="Which rows are held out, and what --augment draws.")] = 42,
     near: Annotated[bool, typer.Option("--near", help="Leave out near copies too.")] = False,
     augment: options.Augment = None,
     model: options.Model = None,
