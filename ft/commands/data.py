@@ -10,6 +10,7 @@ import typer
 
 from engine.config.load import load_recipe, load_text
 from engine.errors import CheckFailed, ConfigError
+from ft.commands import augment_options as options
 from ft.console import err, out, say
 
 if TYPE_CHECKING:
@@ -163,18 +164,34 @@ def prepare(
     validation: Annotated[
         float, typer.Option(min=0.0, max=0.99, help="Share of the rows to hold out.")
     ] = 0.1,
-    seed: Annotated[int, typer.Option(min=0, help="Which rows are held out.")] = 42,
+    seed: Annotated[int, typer.Option(min=0, help="Which rows are held out, and what --augment draws.")] = 42,
     near: Annotated[bool, typer.Option("--near", help="Leave out near copies too.")] = False,
+    augment: options.Augment = None,
+    model: options.Model = None,
+    amount: options.Amount = None,
+    language: options.Language = None,
+    through: options.Through = None,
+    temperature: options.Temperature = None,
+    max_tokens: options.MaxTokens = None,
+    tries: options.Tries = None,
     overrides: Set = None,
     json: Json = False,
 ) -> None:
-    """Convert to chat JSONL, leave out copies and broken rows, split, and write a report."""
+    """Convert to chat JSONL, leave out copies and broken rows, split, and write a report.
+
+    With --augment, a model makes more training rows of those that are there.
+    """
     from engine.data.rewrite import rewrite
+    from ft.commands.augment import making
 
     changes = ["data.on_error=skip", f"data.validation={validation}", f"seed={seed}", *(overrides or [])]
-    config = _config(file, DEFAULT, None, changes)
-    with _told("reading") as progress:
-        report = rewrite(config, folder, near=near, progress=progress)
+    given = {
+        "model": model, "amount": amount, "language": language, "through": through,
+        "temperature": temperature, "max_tokens": max_tokens, "tries": tries,
+    }  # fmt: skip
+    config = _config(file, DEFAULT, model, changes)
+    with _told("reading") as progress, making(augment, given, config, folder, progress) as make:
+        report = rewrite(config, folder, near=near, progress=progress, make=make)
     if json:
         print(jsonlib.dumps(asdict(report), indent=2, ensure_ascii=False))
         return
