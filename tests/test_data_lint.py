@@ -228,6 +228,7 @@ SEVERITIES: dict[Kind, tuple[float | None, float]] = {
     "no-end": (0.5, 0.0),
     "truncated": (0.5, 0.01),
     "overlap": (0.2, 0.0),
+    "augmented": (0.2, 0.0),
     "roles": (0.5, 0.0),
     "encoding": (0.2, 0.0),
     "special-tokens": (0.1, 0.0),

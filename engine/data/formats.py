@@ -1,6 +1,7 @@
 """The forms that rows have, and a row of one of them → what is trained of it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from types import MappingProxyType
 
@@ -11,6 +12,9 @@ from engine.data.rows import Columns
 from engine.data.turns import messages_of, system_of, tools_of
 from engine.data.types import Conversation, Message, Preference, Rated, Row, Text
 from engine.errors import MachineError
+
+MARK = "augmented"
+"""The column that marks a row which a model made."""
 
 
 def read_row(columns: Columns, where: str, form: Form, train_on: str) -> Row | None:
@@ -27,6 +31,8 @@ def read_row(columns: Columns, where: str, form: Form, train_on: str) -> Row | N
     elif isinstance(sample, Rated):
         row = sample.row
     _has_answer(row, train_on)  # type: ignore[arg-type]
+    if isinstance(mark := columns.get(MARK), dict) and "kind" in mark:
+        row = replace(row, augmented=mark)  # type: ignore[arg-type]
     return None if isinstance(sample, Rated) and not sample.good else row  # type: ignore[return-value]
 
 

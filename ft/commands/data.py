@@ -9,6 +9,7 @@ import typer
 
 from engine.errors import CheckFailed, ConfigError
 from ft.bars import counting, fetching
+from ft.commands import augment_options as options
 from ft.commands.data_options import DEFAULT, Json, Set, config_of, first_source, of_a_recipe
 from ft.console import out, say
 
@@ -115,10 +116,8 @@ def sample(
 ) -> None:
     """Print rows drawn by the recipe's seed, one JSON object a line."""
     from engine.data.prepare import selections
-    from engine.data.sources import fetch
 
-    with fetching() as told:
-        fetch(config.data, told)
+    _fetched_data(config)
     drawn = selections(config)[0].limited(count, config.seed)
     for _, chunk in drawn.chunks():
         for where, columns in chunk:
@@ -133,21 +132,35 @@ def prepare(
     validation: Annotated[
         float, typer.Option(min=0.0, max=0.99, help="Share of the rows to hold out.")
     ] = 0.1,
-    seed: Annotated[int, typer.Option(min=0, help="Which rows are held out.")] = 42,
+    seed: Annotated[int, typer.Option(min=0, help="Which rows are held out, and what --augment draws.")] = 42,
     near: Annotated[bool, typer.Option("--near", help="Leave out near copies too.")] = False,
+    augment: options.Augment = None,
+    model: options.Model = None,
+    amount: options.Amount = None,
+    language: options.Language = None,
+    through: options.Through = None,
+    temperature: options.Temperature = None,
+    max_tokens: options.MaxTokens = None,
+    tries: options.Tries = None,
     overrides: Set = None,
     json: Json = False,
 ) -> None:
-    """Convert to chat JSONL, leave out copies and broken rows, split, and write a report."""
+    """Convert to chat JSONL, leave out copies and broken rows, split, and write a report.
+
+    With --augment, a model makes more training rows of those that are there.
+    """
     from engine.data.rewrite import rewrite
-    from engine.data.sources import fetch
+    from ft.commands.augment import making
 
     changes = ["data.on_error=skip", f"data.validation={validation}", f"seed={seed}", *(overrides or [])]
-    config = config_of(file, DEFAULT, None, changes)
-    with fetching() as told:
-        fetch(config.data, told)
-    with counting("reading") as progress:
-        report = rewrite(config, folder, near=near, progress=progress)
+    given = {
+        "model": model, "amount": amount, "language": language, "through": through,
+        "temperature": temperature, "max_tokens": max_tokens, "tries": tries,
+    }  # fmt: skip
+    config = config_of(file, DEFAULT, model, changes)
+    _fetched(config) if augment else _fetched_data(config)
+    with counting("reading") as progress, making(augment, given, config, folder, progress) as make:
+        report = rewrite(config, folder, near=near, progress=progress, make=make)
     if json:
         print(jsonlib.dumps(asdict(report), indent=2, ensure_ascii=False))
         return
@@ -160,13 +173,19 @@ def prepare(
 
 def _fetched(config: "TrainConfig") -> Path:
     """The model's folder, once it and all data are here."""
-    from engine.data.sources import fetch
     from engine.models.resolve import resolve
 
+    _fetched_data(config)
     with fetching() as progress:
-        folder = resolve(config.model.base, config.model.revision, progress).folder
+        return resolve(config.model.base, config.model.revision, progress).folder
+
+
+def _fetched_data(config: "TrainConfig") -> None:
+    """Have all data here."""
+    from engine.data.sources import fetch
+
+    with fetching() as progress:
         fetch(config.data, progress)
-    return folder
 
 
 def _prepared(config: "TrainConfig", lint: bool = False) -> "Dataset":

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
 from rich.table import Table
@@ -127,6 +127,27 @@ def _percentile(percent: int) -> str:
     return {50: "median", 100: "longest"}.get(percent, f"{percent} %")
 
 
+def _augmented(made: "Mapping[str, Any]") -> list[str]:
+    """What a model made of the training rows, and why not more."""
+    from engine.data.augment.checks import REASONS
+
+    lines = [
+        f"{made['made']:,} of the training rows are made by {made['model']} ({made['kind']}, seed {made['seed']}), "
+        f"of {made['asked']:,} asked for"
+    ]
+    rejected = sorted(made["rejected"].items(), key=lambda one: -one[1])
+    if rejected:
+        lines.append(
+            f"{sum(made['rejected'].values()):,} rejected among the model's {made['answers']:,} answers:"
+        )
+    lines += [f"  {count:,} {REASONS[reason]}" for reason, count in rejected]
+    if made["aside"]:
+        lines.append(
+            f"{made['aside']:,} training rows left aside: without a question, or too long for --max-tokens"
+        )
+    return lines
+
+
 def shown_report(report: "Report", folder: Path) -> Text:
     """What was written, and what was left out."""
     lines = [f"{report.train:,} rows in {folder / 'train.jsonl'}"]
@@ -143,6 +164,7 @@ def shown_report(report: "Report", folder: Path) -> Text:
         lines += [f"{count:,} {what}"] if count else []
     lines += [f"  {problem}" for problem in report.problems]
     lines += [f"  and {report.broken - len(report.problems):,} more"] * (report.broken > len(report.problems))
+    lines += _augmented(report.augmented) if report.augmented else []
     text = Text("\n".join([*lines, f"The whole report is in {folder / 'report.json'}"]))
     lost, rows = report.broken + report.unreadable, report.rows + report.unreadable
     if lost > rows / 2:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 Severity = Literal["error", "warning", "note"]
 Kind = Literal[
     "unreadable", "unusable", "untrained", "no-end", "truncated", "duplicate", "near-duplicate", "overlap",
-    "near-overlap", "roles", "encoding", "script", "language", "special-tokens", "length", "one-sided",
+    "near-overlap", "augmented", "roles", "encoding", "script", "language", "special-tokens", "length", "one-sided",
 ]  # fmt: skip
 SHOWN = 10
 """Rows that a finding names."""
@@ -73,6 +73,10 @@ RULES: Mapping[Kind, Rule] = {
     "near-duplicate": Rule("Look whether these rows say anything new.", warning=0.05),
     "overlap": Rule(
         "Take these rows out of the validation set: their loss says what was learned by heart.", error=0.2
+    ),
+    "augmented": Rule(
+        "Hold out rows before others are made of them, and name them: data.validation: FOLDER/validation.jsonl.",
+        error=0.2,
     ),
     "near-overlap": Rule("Hold out rows that are unlike the training rows.", warning=0.05),
     "roles": Rule("Mend the order of these turns: a question, then its answer.", error=0.5),

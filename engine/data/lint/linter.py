@@ -30,6 +30,7 @@ class Linter:
         self._lengths: list[int] = []
         self._contents: list[int] = []
         self._held: set[int] = set()
+        self._made: set[int] = set()
         self._scripts: Counter[str] = Counter()
         self._rare_scripts: dict[str, list[int]] = defaultdict(list)
         self._labels = Labels()
@@ -46,6 +47,8 @@ class Linter:
             self._numbers.append(number)
             self._lengths.append(len(encoded.ids))
             self._contents.append(hash(tuple(encoded.ids)))
+            if row.augmented:
+                self._made.add(number)
             self._words(number, row)
             whole.append((number, said(row)))
         self._likeness.add(whole)
@@ -121,10 +124,14 @@ class Linter:
                 self._note("duplicate", number)
                 equal.add(number)
             first.setdefault(content, number)
+        for number in sorted(self._made & self._held):
+            self._note("augmented", number)
         for number, other in self._likeness.pairs():
             if number in equal:
                 continue
             apart = (number in self._held) != (other in self._held)
+            if number in self._made and not apart:
+                continue  # it is meant to be like the row that it was made from, and was compared when it was made
             held = number if number in self._held else other
             self._note("near-overlap" if apart else "near-duplicate", held if apart else number)
 
@@ -141,6 +148,9 @@ class Linter:
             "duplicate": f"{_rows(count)} {are} the same as an earlier one",
             "near-duplicate": f"{_rows(count)} {are} nearly the same as an earlier one",
             "overlap": f"{_rows(count)} of the validation set {are} trained on too",
+            "augmented": (
+                f"{_rows(count)} of the validation set {have} been made from others by a model, which may be trained on"
+            ),
             "near-overlap": f"{_rows(count)} of the validation set {are} nearly the same as a training row",
             "roles": f"{_rows(count)} {have} turns out of order: the first {example}",
             "encoding": f"{_rows(count)} {have} characters of a wrong encoding, as {example!r}",
@@ -150,7 +160,7 @@ class Linter:
         return self._as_finding(kind, message, count, rows)
 
     def _as_finding(self, kind: Kind, message: str, count: int, rows: list[int]) -> Finding:
-        of = len(self._held) if kind in ("overlap", "near-overlap") else len(self._numbers)
+        of = len(self._held) if kind in ("overlap", "near-overlap", "augmented") else len(self._numbers)
         severity = RULES[kind].severity(count, of)
         return Finding(kind, severity, message, RULES[kind].fix, count, of, tuple(rows[:SHOWN]))
 
