@@ -144,6 +144,17 @@ def test_what_was_not_used_for_longest_goes_first_when_there_is_too_much(
     assert is_kept(1)
 
 
+def test_what_another_process_is_making_is_left_alone_for_a_day(tmp_path: Path, tiny_model: Path) -> None:
+    prepare(recipe(write(tmp_path / "a.jsonl", chats(3))), tiny_model)
+    others = [paths.cache() / "tokens" / f"{name}.1.making" for name in ("young", "old")]
+    for age, other in zip((23, 25), others, strict=True):
+        other.mkdir()
+        begun = time.time() - age * 3600
+        os.utime(other, (begun, begun))
+    prepare(recipe(write(tmp_path / "b.jsonl", chats(4))), tiny_model)
+    assert [other.is_dir() for other in others] == [True, False]
+
+
 def test_another_version_of_the_code_or_of_a_library_makes_other_entries(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

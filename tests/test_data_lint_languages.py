@@ -125,7 +125,10 @@ def test_from_ten_words_on_or_forty_characters_a_language_is_told() -> None:
     text = (
         "昨天晚上我们沿着河边走了很久，然后坐最后一班公共汽车回家，路上还买了一些水果和面包，大家都很高兴。"
     )
-    assert found([*[text[:39]] * 60, *[text[:40]] * 49]) == []
+    for length, told in ((39, 0), (40, 60)):
+        languages = Languages()
+        languages.look([(number, Text("", text[:length], "a:1")) for number in range(60)])
+        assert len(languages._told()) == told
     japanese = "昨日の夜は川沿いを長く歩いてから最終バスに乗って家に帰り、途中で果物とパンも買いました。"
     chinese = [text[:40]] * 60
     assert found([*chinese, japanese]) == [], "another script"
