@@ -73,6 +73,8 @@ UNEVEN = 1.5
 """A micro-batch may train more of its tokens than the average one does."""
 BLOCKS = ("llama", "mistral", "qwen2")
 """Architectures whose layers the torch backend replaces whole (`engine.backends.torch.block`)."""
+BETWEEN_BLOCKS = 1.08
+"""A CPU's allocator leaves room between blocks of ever other sizes: so much is held of what activations take."""
 GATE_TEMPORARIES = 6
 """Tensors of the MLP's inner width that its backward pass holds at once."""
 
@@ -139,7 +141,8 @@ def activation_bytes(shape: ModelShape, load: Load) -> int:
     temporary = GATE_TEMPORARIES * load.tokens * shape.intermediate * width
     if own := KEPT.get(load.adapter):
         kept += matrix_bytes(shape, own, load.checkpointing)
-    return kept + temporary + widened_weight_bytes(shape, load)
+    slack = BETWEEN_BLOCKS if load.device == "cpu" else 1.0
+    return int(slack * (kept + temporary)) + widened_weight_bytes(shape, load)
 
 
 def hosted_bytes(shape: ModelShape, load: Load) -> int:
