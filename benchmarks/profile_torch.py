@@ -31,13 +31,21 @@ from benchmarks.profile_parts import (
     Work,
 )
 from benchmarks.step_cost import RANK
+from engine.backends.torch.causal import CausalAttention
 from engine.backends.torch.loss import VOCAB_BLOCK, HeadLoss
 
 STEP = "a step"
 PRODUCTS = frozenset(
     {"aten::mm", "aten::addmm", "aten::addmm_", "aten::bmm", "aten::baddbmm", "aten::linear", "aten::matmul"}
 )
-ATTENTIONS = ("scaled_dot_product", "flash_attn", "efficient_attention", "flash_attention", "xformers")
+ATTENTIONS = (
+    CausalAttention.__name__.lower(),
+    "scaled_dot_product",
+    "flash_attn",
+    "efficient_attention",
+    "flash_attention",
+    "xformers",
+)
 COPIES = frozenset({"aten::copy_", "aten::to", "aten::_to_copy", "aten::empty_strided"})
 
 

@@ -18,7 +18,7 @@ from typing import Any, Literal, Self
 from engine import secrets
 from engine.capabilities import Quantization
 from engine.config.problems import Place, Problem, RecipeError
-from engine.data.types import Message
+from engine.data.types import Answered, Message, Prompt
 from engine.data.views import Lengths, Opened, RowView, View, lengths_from_json, row_from_json
 from engine.errors import FREE, KINDS, FtError, OutOfMemoryError, TrainingError
 from engine.runs.disk import explaining
@@ -98,7 +98,7 @@ class Client:
             "op": "generate",
             "run": str(run.checkpoint or run.folder),
             "base": base,
-            "messages": [{"role": message.role, "content": message.content} for message in messages],
+            "messages": _plain(messages),
             "max_tokens": max_tokens,
             "temperature": temperature,
             "seed": seed,
@@ -106,6 +106,24 @@ class Client:
         with contextlib.suppress(Cancelled), contextlib.closing(self._ask(request, cancelled)) as answers:
             for answer in answers:
                 yield answer["token"]
+
+    def answers(
+        self, model: Path, chat_template: str, prompts: Sequence[Prompt], max_tokens: int, temperature: float
+    ) -> list[Answered]:
+        """What the model in a folder answers to many prompts, made at once; `Generator.answers` says how.
+
+        Raises the error that the service answers with (ModelError, OutOfMemoryError), TrainingError where the service
+        is gone.
+        """
+        asked = {
+            "op": "answers",
+            "model": str(model),
+            "chat_template": chat_template,
+            "prompts": [{"messages": _plain(one.messages), "seed": one.seed} for one in prompts],
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+        }
+        return [Answered(**answer) for answer in self._value(asked, None)]
 
     def plan(self, text: str, path: Path, cancelled: threading.Event | None = None) -> dict[str, Any]:
         """The plan of a recipe's text that stands, or would stand, at `path`, as `Plan.to_json` writes it.
@@ -277,6 +295,10 @@ class Client:
         return TrainingError(
             f"The process that answers has ended with exit code {code}.", log_end(self._log).strip()
         )
+
+
+def _plain(messages: Sequence[Message]) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in messages]
 
 
 def _raised(error: Answer) -> FtError:

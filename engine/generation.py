@@ -1,11 +1,11 @@
 """Answers from a trained model, for people: a conversation in, text out as it comes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from engine.data.tokenizer import Tokenizer
-from engine.data.types import Message
+from engine.data.types import Answered, Message, Prompt
 from engine.errors import ModelError
 
 UNFINISHED = "\ufffd"
@@ -67,3 +67,17 @@ class Generator:
         rest = self.tokenizer.decode(tokens)[len(shown) :]
         if rest:
             yield rest
+
+    def answers(
+        self, prompts: Sequence[Prompt], max_tokens: int, temperature: float, poll: Callable[[], None]
+    ) -> list[Answered]:
+        """The answers to all prompts, made at once; greedy at temperature 0, else drawn with each prompt's own seed.
+
+        `poll` is called before every token and may raise `Interrupted`.
+        """
+        from engine.backends.torch.answers import Draw, generate
+
+        ids = [self.tokenizer.prompt_ids(prompt.messages) for prompt in prompts]
+        draw = Draw(temperature, [prompt.seed for prompt in prompts]) if temperature else None
+        found = generate(self.model, ids, max_tokens, self.tokenizer.stop_ids, poll, draw)
+        return [Answered(self.tokenizer.decode(tokens), len(tokens) < max_tokens) for tokens in found]

@@ -15,6 +15,8 @@ Asked    {"id": 1, "op": "generate", "run": FOLDER, "base": false, "messages": [
          {"id": 8, "op": "check", "text": TRAIN_YML, "path": PATH}
          {"id": 9, "op": "token", "name": NAME, "value": VALUE or null}
          {"id": 10, "op": "convert", "model": FOLDER, "out": FOLDER, "quantization": "4bit"}
+         {"id": 11, "op": "answers", "model": FOLDER, "chat_template": "auto", "prompts": [{"messages": …, "seed": 0}],
+          "max_tokens": 256, "temperature": 0.8}
 Answered {"id": 1, "token": TEXT} … {"id": 1, "done": true, "cancelled": false}
          {"id": 3, "value": PLAN} {"id": 3, "done": true, "cancelled": false}
          {"id": 1, "error": {"kind": …, "message": …, "hint": …}}
@@ -38,7 +40,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from engine import secrets
 from engine.config.problems import RecipeError
-from engine.data.types import Message
+from engine.data.types import Message, Prompt
 from engine.data.views import View, as_json
 from engine.errors import FREE, ConfigError, FtError, OutOfMemoryError
 from engine.hardware.memory import is_exhaustion
@@ -61,6 +63,7 @@ WARM = 2
 ROLES = ("system", "user", "assistant", "tool")
 LANES = {
     "generate": "model",
+    "answers": "model",
     "convert": "model",
     "plan": "plan",
     "check": "plan",
@@ -165,6 +168,8 @@ class Service:
         match request["op"]:
             case "generate":
                 yield from ({"token": piece} for piece in self._generate(request))
+            case "answers":
+                yield {"value": self._answers(request, stopped)}
             case "convert":
                 yield {"value": self._convert(request)}
             case "plan":
@@ -216,7 +221,9 @@ class Service:
         check(load_text(str(request.get("text")), Path(str(request.get("path")))).config)
 
     def _generate(self, request: Request) -> Iterator[str]:
-        generator = self._generator(Path(str(request.get("run"))), bool(request.get("base", False)))
+        run = Run.open(Path(str(request.get("run"))))
+        wanted = model_of(run, bool(request.get("base", False)))
+        generator = self._generator(wanted, run.config.model.chat_template)
         return generator.stream(
             _messages(request.get("messages")),
             int(request.get("max_tokens", 256)),
@@ -224,16 +231,32 @@ class Service:
             int(request.get("seed", 0)),
         )
 
-    def _generator(self, folder: Path, base: bool) -> "Generator":
+    def _answers(self, request: Request, stopped: Stopped) -> list[Request]:
+        """Answers of a model that stands in its folder, to many prompts at once."""
+        from engine.backends.base import Interrupted
+
+        def poll() -> None:
+            if stopped():
+                raise Interrupted
+
+        generator = self._generator((Path(request["model"]), None), str(request.get("chat_template", "auto")))
+        prompts = [Prompt(tuple(_messages(one["messages"])), int(one["seed"])) for one in request["prompts"]]
+        try:
+            answers = generator.answers(
+                prompts, int(request["max_tokens"]), float(request["temperature"]), poll
+            )
+        except Interrupted:
+            return []  # nobody waits for them any more
+        return [asdict(answer) for answer in answers]
+
+    def _generator(self, wanted: Wanted, chat_template: str) -> "Generator":
         from engine.generation import Generator
 
-        run = Run.open(folder)
-        wanted = model_of(run, base)
         if wanted not in self.loaded:
             while self.loaded and (len(self.loaded) >= WARM or not _has_room(wanted[0])):
                 self.loaded.popitem(last=False)  # let go of an old model before the new one is loaded
                 gc.collect()
-            self.loaded[wanted] = Generator.open(*wanted, run.config.model.chat_template)
+            self.loaded[wanted] = Generator.open(*wanted, chat_template)
         self.loaded.move_to_end(wanted)
         return self.loaded[wanted]
 

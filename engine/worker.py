@@ -123,6 +123,7 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     dataset = _prepare(run, config, model, control, force)
     if resume:
         _same_data(run, dataset)
+    _warn_of_others(run)
     plan = _plan(run, config, model, dataset, force)
     _poll(control)
 
@@ -149,13 +150,23 @@ def _begun(run: Run) -> date:
     return date.fromtimestamp(next(iter(run.events())).t)
 
 
+def _warn_of_others(run: Run) -> None:
+    """Two runs at once get in each other's way, and a plan counts only the memory that is free while it is made."""
+    others = [other.id for other in Run.all() if other.folder != run.folder and other.alive()]
+    if others:
+        trains = f"{', '.join(others)} {'trains' if len(others) == 1 else 'train'}"
+        message = f"{trains} on this machine too: each will be slower, and memory may run out."
+        run.emit(Warned(message=message, hint=f"To stop the other one: ft stop {others[0]}"))
+
+
 def _same_data(run: Run, dataset: "Dataset") -> None:
     """Going on with other rows would be another run. Raises DataError."""
     data = run.provenance.get("data")
     if isinstance(data, dict) and data.get("fingerprint") not in (None, dataset.fingerprint):
         raise DataError(
             f"The training data of {run.id} has changed since it was started.",
-            "Put the old file back to resume, or start a new run: ft train",
+            "Put the old file back to resume (or the ft that began it, where rows are split in another way now), "
+            "or start a new run: ft train",
         )
 
 

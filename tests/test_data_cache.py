@@ -1,5 +1,6 @@
 """Prepared data is kept: the second run starts at once, and nothing makes it use what is no longer true."""
 
+import json
 import os
 import resource
 import signal
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 
 from engine import paths
+from engine.data import cache
+from engine.data.cache import Inputs
 from engine.data.prepare import prepare
 from engine.data.templates import RowEncoder
 from engine.data.tokenizer import Tokenizer
@@ -100,6 +103,90 @@ def test_another_tokenizer_is_another_dataset(tmp_path: Path) -> None:
     template = tmp_path / "chat_template.jinja"
     template.write_text(template.read_text().replace("<|im_end|>' + '\n'", "<|im_end|>'"))
     assert prepare(recipe(file), tmp_path).fingerprint != first.fingerprint
+
+
+def test_another_template_for_tools_is_another_dataset(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", chats(20))
+    make_tokenizer(tmp_path)
+    prepare(recipe(file), tmp_path)
+    more = tmp_path / "additional_chat_templates" / "tool_use.jinja"
+    more.parent.mkdir()
+    more.write_text((tmp_path / "chat_template.jinja").read_text())
+    assert not prepare(recipe(file), tmp_path).notes[-1].endswith("earlier run")
+    more.write_text("{{ strftime_now('%Y') }}" + more.read_text())
+    days = (date(2026, 11, 26), date(2026, 11, 27))
+    assert not any(prepare(recipe(file), tmp_path, day=day).notes[-1].endswith("earlier run") for day in days)
+
+
+def test_what_was_not_used_for_longest_goes_first_when_there_is_too_much(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs = [recipe(write(tmp_path / f"{name}.jsonl", chats(20 + name))) for name in range(4)]
+
+    def is_kept(number: int) -> bool:
+        return prepare(configs[number], tiny_model).notes[-1].endswith("earlier run")
+
+    for age, config in enumerate(configs[:3]):
+        prepare(config, tiny_model)
+        for entry in entries():
+            used = entry.stat().st_mtime
+            os.utime(entry, (used - 1000 + age, used - 1000 + age))
+    assert is_kept(0), "and is the newest again by it"
+    sizes = sum(file.stat().st_size for entry in entries() for file in entry.rglob("*"))
+    monkeypatch.setattr(cache, "KEPT_BYTES", sizes + 2000)
+    prepare(configs[3], tiny_model)
+    assert len(entries()) == 3
+    assert is_kept(0)
+    assert is_kept(2)
+    monkeypatch.setattr(cache, "KEPT_BYTES", 1)
+    assert not is_kept(1)
+    assert len(entries()) == 1, "what a run needs now is never removed"
+    assert is_kept(1)
+
+
+def test_what_another_process_is_making_is_left_alone_for_a_day(tmp_path: Path, tiny_model: Path) -> None:
+    prepare(recipe(write(tmp_path / "a.jsonl", chats(3))), tiny_model)
+    others = [paths.cache() / "tokens" / f"{name}.1.making" for name in ("young", "old")]
+    for age, other in zip((23, 25), others, strict=True):
+        other.mkdir()
+        begun = time.time() - age * 3600
+        os.utime(other, (begun, begun))
+    prepare(recipe(write(tmp_path / "b.jsonl", chats(4))), tiny_model)
+    assert [other.is_dir() for other in others] == [True, False]
+
+
+def test_another_version_of_the_code_or_of_a_library_makes_other_entries(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, package = recipe(write(tmp_path / "a.jsonl", chats(3))), tmp_path / "data"
+    (package / "chat_templates").mkdir(parents=True)
+    monkeypatch.setattr(cache, "__file__", str(package / "cache.py"))
+
+    def key() -> str:
+        cache._code.cache_clear()
+        return Inputs(config, tiny_model, [], False, None).key
+
+    found = [key()]
+    for name in ("split.py", "chat_templates/chatml.jinja"):
+        (package / name).write_text("new")
+        found.append(key())
+    monkeypatch.setattr(cache, "version", lambda name: f"{name} 99")
+    found.append(key())
+    assert found[-1] == key()
+    cache._code.cache_clear()
+    assert len(set(found)) == 4
+
+
+def test_a_template_in_the_models_settings_may_write_the_date_too(tmp_path: Path) -> None:
+    config = recipe(write(tmp_path / "a.jsonl", chats(20)))
+    make_tokenizer(tmp_path)
+    file = tmp_path / "chat_template.jinja"
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    settings["chat_template"] = "{{ strftime_now('%d %b %Y') }}\n" + file.read_text()
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    file.unlink()
+    days = (date(2026, 11, 26), date(2026, 11, 27))
+    assert len({prepare(config, tmp_path, day=day).fingerprint for day in days}) == 2
 
 
 def test_a_template_that_writes_the_date_writes_that_of_the_run(tmp_path: Path) -> None:

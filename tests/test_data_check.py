@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from typer.testing import CliRunner, Result
 
 from engine import paths
 from engine.data import first_look, selection
-from engine.data.lint.linter import Linter
+from engine.data.lint.linter import Looked
+from engine.data.looker import Looker
 from engine.data.row_places import LineRows
 from engine.errors import DataError
 from ft.commands import data_check
@@ -47,16 +48,17 @@ def check(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["data", "check", *arguments, "--model", "tiny"])
 
 
-def interrupted_at(row: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def interrupted_at(row: int, monkeypatch: pytest.MonkeyPatch, times: int = 1) -> None:
     """Have ctrl-c pressed while the lint takes up that row, in the last look at it."""
-    look: Callable[..., None] = Linter.look
+    look = Looker.look
 
-    def pressed(self: Linter, rows: Any, *held: Any) -> None:
-        look(self, rows, *held)
-        if held and any(number == row for number, _, _ in rows):
-            signal.raise_signal(signal.SIGINT)
+    def pressed(self: Looker, first: int, rows: Sequence[Looked]) -> None:
+        look(self, first, rows)
+        if any(number == row for number, _, _ in rows):
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(Linter, "look", pressed)
+    monkeypatch.setattr(Looker, "look", pressed)
 
 
 def test_first_findings_come_before_a_large_file_is_read_to_its_end(large: Path) -> None:
@@ -153,15 +155,7 @@ def test_ctrl_c_leaves_json_that_says_that_it_is_not_whole(
 
 def test_a_second_ctrl_c_ends_at_once(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(large / "a.jsonl", good(200))
-    look: Callable[..., None] = Linter.look
-
-    def pressed(self: Linter, rows: Any, *held: Any) -> None:
-        look(self, rows, *held)
-        if held and rows[0][0] == 50:
-            signal.raise_signal(signal.SIGINT)
-            signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(Linter, "look", pressed)
+    interrupted_at(95, monkeypatch, times=2)
     result = check("a.jsonl")
     assert result.exit_code == 130
     assert result.stdout == ""

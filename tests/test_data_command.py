@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
+from engine.data.stats import _histogram
 from engine.errors import CheckFailed, FtError
 from ft.program import app
 from tests.data_service import write_place
@@ -77,6 +79,35 @@ def test_rows_of_several_files_are_named_by_their_file(place: Path) -> None:
     assert "b.jsonl:1, 2, 3" in ft("check", "--recipe", "both.yml").stdout
 
 
+def test_of_many_rows_the_first_are_named_and_the_others_counted(place: Path) -> None:
+    write(place / "a.jsonl", [*good(30), *good(12)])
+    shown = ft("check", "a.jsonl", "--model", "tiny").stdout
+    assert "a.jsonl:31, 32, 33, 34, 35, 36, 37, 38, 39, 40 and 2 more" in shown
+    write(place / "b.jsonl", [*good(30), *[chat("a", "")] * 12])
+    (place / "new").mkdir()
+    assert "b.jsonl:40: nothing" in (told := ft("prepare", "b.jsonl", "-o", "new").stdout)
+    assert "\n  and 2 more\n" in told
+    ft("prepare", "a.jsonl", "-o", "deep/er")
+    assert (place / "deep" / "er" / "report.json").is_file()
+
+
+def test_the_histogram_goes_from_the_shortest_row_to_the_longest() -> None:
+    bars = _histogram(np.array([30, 30, 31, 61]))
+    assert bars[0] == (30, 32, 3)
+    assert bars[-1] == (60, 62, 1)
+    assert len(bars) == 16
+    assert _histogram(np.array([7])) == [(7, 8, 1)]
+    assert _histogram(np.array([7, 8, 8])) == [(7, 8, 1), (8, 9, 2)]
+    assert [count for *_, count in _histogram(np.arange(33))] == [3] * 11
+
+
+def test_what_is_counted_in_parts_is_counted_alike(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(place / "a.jsonl", good(20))
+    whole = ft("stats", "a.jsonl", "--model", "tiny", "--json").stdout
+    monkeypatch.setattr("engine.data.stats.PART", 7)
+    assert ft("stats", "a.jsonl", "--model", "tiny", "--json").stdout == whole
+
+
 def test_stats_count_rows_tokens_and_what_limits_would_cut(place: Path) -> None:
     write(place / "a.jsonl", [*good(20), chat("Much.", "tea " * 300)])
     found = json.loads(ft("stats", "a.jsonl", "--model", "tiny", "--json").stdout)
@@ -102,6 +133,7 @@ def test_a_sample_is_the_same_rows_each_time_and_is_jsonl(place: Path) -> None:
     first, again = (ft("sample", "orders.jsonl", "-n", "4").stdout for _ in range(2))
     assert first == again
     assert len([json.loads(line) for line in first.splitlines()]) == 4
+    assert len(ft("sample", "orders.jsonl").stdout.splitlines()) == 5
 
 
 def test_prepared_rows_are_clean_split_and_told(place: Path) -> None:

@@ -1,19 +1,22 @@
 """What the lint says of rows: each kind of rubbish is found and named, and good rows are left alone."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.data.formats import FORMS
-from engine.data.lint.findings import Finding
+from engine.data.lint.findings import RULES, Finding, Kind
 from engine.data.lint.likeness import Likeness
 from engine.data.lint.linter import Linter
-from engine.data.lint.texts import damage, script
+from engine.data.lint.spread import FEWEST_ROWS, MOST_LABELS, Labels, extremes, foreign
+from engine.data.lint.texts import control_tokens, damage, script
 from engine.data.templates import RowEncoder
 from engine.data.tokenizer import Tokenizer
 from engine.data.types import Conversation, Message
@@ -49,17 +52,38 @@ def check(tokenizer: Tokenizer) -> Check:
     """Findings by kind for rows of chat, with some of them held out."""
 
     def found(
-        rows: Sequence[dict[str, Any]], held: Sequence[dict[str, Any]] = (), limit: int = 512
+        rows: Sequence[dict[str, Any]],
+        held: Sequence[dict[str, Any]] = (),
+        limit: int = 512,
+        *,
+        held_first: bool = False,
     ) -> dict[str, Finding]:
         encoder, linter = RowEncoder(tokenizer, "assistant"), Linter(tokenizer, limit)
-        for start, part, aside in ((0, rows, False), (len(rows), held, True)):
+        parts = [(rows, False), (held, True)]
+        start = 0
+        for part, aside in reversed(parts) if held_first else parts:
             parsed = [FORMS["chat"].read(row, f"a.jsonl:{number}") for number, row in enumerate(part)]
             texts = [text for row in parsed for text in encoder.render(row)]
             numbered = zip(range(start, start + len(parsed)), parsed, encoder.encode(texts), strict=True)
-            linter.look(list(numbered), lambda _, aside=aside: aside)
+            linter.look(list(numbered))
+            linter.hold(range(start, start + len(part)) if aside else ())
+            start += len(part)
         return {finding.kind: finding for finding in linter.findings()}
 
     return found
+
+
+def test_a_validation_row_that_is_like_several_training_rows_is_one_row(tokenizer: Tokenizer) -> None:
+    text = " ".join(PLACES * 2 + NOUNS * 2)
+    rows = [
+        Conversation((Message("user", "?"), Message("assistant", text + end)), "a")
+        for end in ("", " a", " b")
+    ]
+    encoder, linter = RowEncoder(tokenizer, "assistant"), Linter(tokenizer, 512)
+    linter.look([(n, row, *encoder.encode(encoder.render(row))) for n, row in enumerate(rows)])
+    linter.hold([0])
+    (finding,) = linter.findings()
+    assert (finding.kind, finding.count, finding.of, finding.rows) == ("near-overlap", 1, 1, (0,))
 
 
 def test_good_rows_have_no_findings(check: Check) -> None:
@@ -114,6 +138,19 @@ def test_copies_are_found_word_for_word_and_nearly(check: Check) -> None:
     found = check([*rows, rows[3], longer, almost, near])
     assert found["duplicate"].rows == (60,)
     assert 62 in found["near-duplicate"].rows
+    assert 60 not in found["near-duplicate"].rows
+
+
+def test_validation_rows_that_are_nearly_training_rows_are_told_wherever_they_stand(check: Check) -> None:
+    long = " ".join(PLACES * 2 + NOUNS * 2)
+    row, near = chat("Tell of the harbour.", long), chat("Tell of the harbour.", f"{long} too")
+    behind = check([*good(60), row], [*good(80)[70:], near])
+    assert (behind["near-overlap"].rows, behind["near-overlap"].of) == ((71,), 11)
+    assert "near-duplicate" not in behind
+    before = check([*good(60), row], [near], held_first=True)["near-overlap"]
+    assert before.rows == (0,)
+    assert "1 row of the validation set is nearly the same as a training row" in before.message
+    assert {"overlap"} == set(check([*good(60), row], [row]))
 
 
 def test_validation_rows_that_are_trained_on_are_an_error_where_they_are_many(check: Check) -> None:
@@ -147,7 +184,9 @@ def test_control_tokens_in_the_text_are_told(check: Check) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
-@pytest.mark.parametrize("text", ["déjà vu", "“quoted” text", "naïve — yes", "price: 5 €", "ok 👍"])
+@pytest.mark.parametrize(
+    "text", ["déjà vu", "“quoted” text", "naïve — yes", "price: 5 €", "ok 👍", "À la carte"]
+)
 def test_text_read_in_a_wrong_encoding_is_known(text: str, encoding: str) -> None:
     assert damage(text.encode().decode(encoding, "replace"))
     assert not damage(text)
@@ -165,6 +204,14 @@ def test_a_few_rows_in_another_script_stand_out(check: Check) -> None:
     assert (finding.rows, finding.severity) == ((99,), "note")
     assert "Cyrillic" in finding.message
     assert script("東京は日本の首都です") == "Japanese"
+    assert script("A text with one の in it") == "Latin"
+
+
+def test_of_control_tokens_that_begin_alike_the_longer_one_is_named() -> None:
+    pattern = control_tokens(["<|x", "<|x|>", "ab", "[]", "word"])
+    assert pattern is not None
+    assert [found[0] for found in pattern.finditer("<|x|> <|x ab [] word")] == ["<|x|>", "<|x"]
+    assert control_tokens(["word"]) is None
 
 
 def test_a_document_among_short_rows_is_extreme(check: Check) -> None:
@@ -203,3 +250,78 @@ def test_a_near_copy_of_a_long_document_is_found_whatever_comes_with_it() -> Non
         likeness.add([(3, "too short"), (4, pages[0] + " and the end")])
         later, earlier = likeness.pairs()
         assert (later.tolist(), earlier.tolist()) == ([4], [places.index(0)])
+
+
+SEVERITIES: dict[Kind, tuple[float | None, float]] = {
+    # from which share of the rows a finding is an error, and a warning, as docs/data.md says it
+    "unreadable": (0.5, 0.1),
+    "unusable": (0.5, 0.1),
+    "untrained": (0.01, 0.0),
+    "no-end": (0.5, 0.0),
+    "truncated": (0.5, 0.01),
+    "overlap": (0.2, 0.0),
+    "augmented": (0.2, 0.0),
+    "roles": (0.5, 0.0),
+    "encoding": (0.2, 0.0),
+    "special-tokens": (0.1, 0.0),
+    "duplicate": (None, 0.01),
+    "near-duplicate": (None, 0.05),
+    "near-overlap": (None, 0.05),
+    "one-sided": (None, 0.0),
+    "length": (None, 2.0),
+    "script": (None, 2.0),
+    "language": (None, 2.0),
+}
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_how_bad_a_finding_is_is_what_the_docs_say(kind: Kind) -> None:
+    error, warning = SEVERITIES[kind]
+    seen = [RULES[kind].severity(count, 1000) for count in range(1, 1001)]
+    expected = [
+        "error" if error and count >= error * 1000 else "warning" if count >= warning * 1000 else "note"
+        for count in range(1, 1001)
+    ]
+    assert seen == expected
+    assert "error" not in {RULES[kind].severity(count, 9) for count in range(1, 10)}
+    assert RULES[kind].severity(10, 10) == expected[-1]
+
+
+def labels(*answers: str) -> tuple[str, float] | None:
+    """What a classification of these answers says."""
+    found = Labels()
+    for answer in answers:
+        found.add(answer)
+    return found.one_sided()
+
+
+def test_a_classification_is_short_answers_of_few_kinds_in_enough_rows() -> None:
+    others = [f"label {number}" for number in range(10)]
+    assert labels(*["yes"] * 40, *others) == ("yes", 0.8)
+    assert labels(*["yes"] * 39, *others, "label 0") is None
+    assert labels(*["yes"] * 39, *others) is None, "too few rows"
+    assert labels(*["yes "] * 20, *["yes"] * 30) == ("yes", 1.0)
+    assert labels(*["y" * 40] * 50) == ("y" * 40, 1.0)
+    assert labels(*["y" * 41] * 50) is None, "no name of a class"
+    many = [f"label {number}" for number in range(MOST_LABELS - 1)]
+    assert labels(*["yes"] * 900, *many) is not None
+    assert labels(*["yes"] * 900, *many, "another") is None
+    assert labels(*many, "another", "more", *["yes"] * 900) is None
+
+
+def test_another_script_stands_out_where_nearly_all_rows_have_one() -> None:
+    assert foreign(Counter(Latin=95, Greek=5)) == ("Latin", {"Greek"})
+    assert foreign(Counter(Latin=94, Greek=6)) is None
+    assert foreign(Counter(Latin=FEWEST_ROWS - 1, Greek=1)) == ("Latin", {"Greek"})
+    assert foreign(Counter(Latin=FEWEST_ROWS - 2, Greek=1)) is None
+    assert foreign(Counter(Latin=100)) is None
+
+
+def test_a_length_is_extreme_beyond_the_fence_and_four_times_the_median() -> None:
+    same = [100] * FEWEST_ROWS
+    assert extremes(np.array([*same, 399])).tolist() == []
+    assert extremes(np.array([401, *same, 900])).tolist() == [FEWEST_ROWS + 1, 0]
+    assert extremes(np.array([*same[2:], 900])).tolist() == [], "too few rows"
+    spread = [10 * 2**n for n in range(6)] * 10
+    assert extremes(np.array([*spread, 3000])).tolist() == []
+    assert extremes(np.array([*spread, 300_000])).tolist() == [60]

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import inspect
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -27,6 +28,7 @@ from engine.data import dataset_layout, drive_files, hub_datasets, web_files
 from engine.data.sources import away, find, open_source
 from engine.errors import DataError, FtError, HubError, MachineError
 from engine.planning.live import Planner
+from ft.cli import main
 from tests.hub_server import COMMIT, Hub, use_hub
 from tests.hub_server import serving as hub_serving
 from tests.training import ROWS as CHATS
@@ -410,3 +412,28 @@ def test_a_run_fetches_its_rows_itself_and_says_so(folder: Path, tiny_model: Pat
     events = (folder / "run" / "events.jsonl").read_text()
     assert f"{url}: fetched, {len(body):,} bytes" in events
     assert f"{url}: chat, because its rows have" in events
+
+
+def test_a_plan_and_a_look_at_data_tell_of_the_download_that_they_wait_for(
+    hub: Hub, folder: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = f"{{path: {ROWS}, config: en}}"
+    for name in ("en/train-0", "en/train-1"):
+        pq.write_table(
+            pa.table({"text": [f"{name} {n}" for n in range(3000)]}), hub.folder / f"{name}.parquet"
+        )
+    (folder / "train.yml").write_text(
+        f"model: {{base: {tiny_model}}}\ndata: {{train: {source}, validation: 0}}\n"
+    )
+    assert main(["plan"]) == 0
+    size = sum((hub.folder / f"en/train-{n}.parquet").stat().st_size for n in (0, 1))
+    told = capsys.readouterr()
+    assert f"loading {size}/{size}: downloading ada/rows" in told.err
+    assert len(told.err.splitlines()) <= 12, "a line for each tenth at most"
+    assert "loading" not in told.out
+    assert main(["plan"]) == 0
+    assert "loading" not in capsys.readouterr().err, "nothing is fetched again"
+    for words in (["data", "sample"], ["data", "check"], ["data", "preview"], ["data", "stats"]):
+        shutil.rmtree(hub.folder.parent / "hub-cache")
+        assert main(words) == 0
+        assert "downloading ada/rows" in capsys.readouterr().err

@@ -306,5 +306,5 @@ def test_what_ends_a_file_cannot_be_skipped(folder: Path, tiny_model: Path) -> N
     with pytest.raises(DataError, match=r"a.csv:3: not valid CSV"):
         prepare(recipe("a.csv", on_error="skip"), tiny_model)
     (folder / "b.jsonl").write_text("{no\n[1]\n")
-    with pytest.raises(DataError, match="there are no rows"):
+    with pytest.raises(DataError, match=r"none of its 2 rows can be read:\n  b.jsonl:1:2"):
         prepare(recipe("b.jsonl", on_error="skip"), tiny_model)

@@ -4,6 +4,7 @@ import ast
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -104,8 +105,9 @@ def test_a_light_command_in_the_docs_works_as_it_stands(words: tuple[str, ...], 
 @pytest.mark.slow
 def test_the_commands_of_the_readme_work_in_order(tiny_model: Path, tmp_path: Path) -> None:
     """On a tiny model in place of the starter, everything else as the README says it."""
-    row = '{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}\n'
-    (tmp_path / "rows.jsonl").write_text(row * 12, encoding="utf-8")
+    row = '{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello %d"}]}\n'
+    rows = "".join(row % number for number in range(12))
+    (tmp_path / "rows.jsonl").write_text(rows, encoding="utf-8")
     (tmp_path / "train.yml").write_text(
         f"model: {{base: {tiny_model}, max_seq_length: 64}}\n"
         "data: {train: rows.jsonl, validation: 0.25}\n"
@@ -117,6 +119,29 @@ def test_the_commands_of_the_readme_work_in_order(tiny_model: Path, tmp_path: Pa
             continue  # a conversation, and a file that is here already
         done = run(words, tmp_path)
         assert done.returncode == 0, f"ft {shlex.join(words)}\n{done.stderr}"
+
+
+def shown(page: Path) -> Iterator[tuple[list[str], list[str]]]:
+    """The `ft data` commands of a page's console blocks, with the lines that they are said to print."""
+    for body in blocks(page, "console"):
+        for part in re.split(r"^\$ ", body, flags=re.MULTILINE):
+            command, *lines = part.rstrip().splitlines() or [""]
+            if command.startswith("ft data"):
+                yield shlex.split(command)[1:], lines
+
+
+@pytest.mark.slow
+def test_what_the_page_of_data_shows_is_what_the_commands_print(
+    ft_home_with_starter: Path, tmp_path: Path
+) -> None:
+    """On the real starter, in a folder with the page's examples; what is told on stderr stands first."""
+    shutil.copytree(ROOT / "docs" / "examples", tmp_path, dirs_exist_ok=True)
+    page = list(shown(ROOT / "docs" / "data.md"))
+    assert {words[1] for words, _ in page} == {"preview", "check", "stats", "sample", "prepare"}
+    for words, lines in page:
+        done = run(words, tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert [line.rstrip() for line in (done.stderr + done.stdout).rstrip().splitlines()] == lines
 
 
 def anchors(page: Path) -> set[str]:

@@ -19,6 +19,9 @@ def published(tiny_model: Path, tmp_path: Path) -> Path:
     folder = shutil.copytree(tiny_model, tmp_path / "published")
     (folder / "onnx").mkdir()
     (folder / "onnx/model.safetensors").write_bytes(b"x" * 100)
+    (folder / "onnx/config.json").write_text("{}")
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates/tool_use.jinja").write_text("{{ tools }}")
     (folder / "pytorch_model.bin").write_bytes(b"x" * 100)
     (folder / "README.md").write_text("# Tiny")
     return folder
@@ -42,6 +45,7 @@ def test_a_hub_model_is_downloaded_once_and_its_commit_reported(hub: Hub) -> Non
     assert seen[-1][0] == seen[-1][1] > 400_000
     assert {path.name for path in model.folder.iterdir()} >= {"config.json", "model.safetensors"}
     assert not (model.folder / "onnx").exists()
+    assert (model.folder / "additional_chat_templates/tool_use.jinja").is_file()
     assert not (model.folder / "pytorch_model.bin").exists()
     downloads = len(hub.paths("GET"))
     again = resolve(REPO, revision="main")

@@ -158,6 +158,16 @@ def test_the_fingerprint_tells_trained_weights_from_untrained(model: Path, tmp_p
     assert len({first, changed, resolve(str(copied)).fingerprint}) == 3
 
 
+def test_the_fingerprint_tells_of_chat_templates_by_name(model: Path) -> None:
+    found = {resolve(str(model)).fingerprint}
+    for name in ("tool_use", "rag"):
+        path = model / "additional_chat_templates" / f"{name}.jinja"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("{{ messages }}")
+        found.add(resolve(str(model)).fingerprint)
+    assert len(found) == 3
+
+
 def test_the_starter_resolves_by_name(ft_home_with_starter: Path) -> None:
     model = resolve("starter")
     assert model.name == "starter"

@@ -10,6 +10,7 @@ import pytest
 
 from engine.runs import events as ev
 from engine.runs.run import Run
+from tests.run_fixtures import make_run
 from tests.terminal import FT, PATIENCE_S, Terminal, ft, until, write_recipe
 
 pytestmark = pytest.mark.slow
@@ -35,6 +36,17 @@ def test_json_is_the_events_and_nothing_else(trained: tuple[Path, list[ev.Event]
     assert [event.step for event in told if isinstance(event, ev.Step)] == list(range(1, 13))
     phases = [event.name for event in told if isinstance(event, ev.Phase)]
     assert phases.index("tokenising") < phases.index("training")
+
+
+def test_a_run_beside_another_is_told_so(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FT_HOME", str(tmp_path / "home"))
+    other = make_run("20261126-090000-other", end=None)
+    with other.locked():
+        done = ft("train", write_recipe(tmp_path, tiny_model), "--plain", FT_HOME=str(tmp_path / "home"))
+    assert done.returncode == 0, done.stderr
+    assert "20261126-090000-other trains on this machine too" in done.stdout + done.stderr
 
 
 def test_the_end_says_before_and_after_and_what_to_do_next(trained: tuple[Path, list[ev.Event], str]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from engine.errors import CheckpointError
+from engine.models.local import MORE_TEMPLATES
 
 STATE = "state.safetensors"
 SCALER = "scaler.json"
@@ -23,6 +24,8 @@ def copy_companions(source: Path, folder: Path) -> None:
         wanted = path.suffix in COMPANIONS and not path.name.endswith(".index.json")
         if path.is_file() and wanted and not (folder / path.name).exists():
             shutil.copy(path, folder)
+    if (source / MORE_TEMPLATES).is_dir():
+        shutil.copytree(source / MORE_TEMPLATES, folder / MORE_TEMPLATES, dirs_exist_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

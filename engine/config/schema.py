@@ -155,7 +155,7 @@ class Data(Section):
     chunk_overlap: Annotated[int, Field(ge=0), Whole] = 64
     """Tokens that a chunk of a long text repeats from the one before it, as context that is not trained again."""
     on_error: Literal["stop", "skip"] = "stop"
-    """What a row that cannot be read does: stop the run, or be left out and counted."""
+    """What a row that cannot be read or used does: stop the run, or be left out and counted."""
 
 
 class Training(Section):

@@ -23,6 +23,7 @@ from engine.data import store
 from engine.data.lint.findings import Finding
 from engine.data.types import Dataset, Question
 from engine.errors import DataError
+from engine.models.local import templates
 
 KEPT_BYTES = 20_000_000_000
 """Entries together; beyond it those go that were not used for longest."""
@@ -31,10 +32,10 @@ LEFTOVER_S = 24 * 3600
 RACY_S = 2.0
 """A file changed so recently may change again within the same tick of its clock, so its digest is not kept."""
 OF_MODEL = (
-    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
     *("config.json", "generation_config.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model"),
 )
-"""A model's files that decide what its tokens are and where an answer ends."""
+"""A model's files that, with its chat templates, decide what its tokens are and where an answer ends."""
 ABOUT, TRAIN, VALIDATION = "about.json", "train", "validation"
 
 
@@ -46,7 +47,7 @@ class Inputs:
     ) -> None:
         self._config, self._linted, self._day = config, linted, day
         template = Path(config.model.chat_template).expanduser()
-        self._beside = [model_dir / name for name in OF_MODEL] + [template]
+        self._beside = [*(model_dir / name for name in OF_MODEL), *templates(model_dir), template]
         self._files = [*files, *(path for path in self._beside if path.is_file())]
         self._stamps = [_stamp(path) for path in self._files]
 

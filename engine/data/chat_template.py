@@ -104,7 +104,7 @@ class ChatTemplate:
         """Whether it tells the model which tools there are."""
         asked = [Message("user", "Question")]
         try:
-            return self.render(asked, True, (_TOOL,)) != self.render(asked, True)
+            return self.render(asked, True, (TRIAL_TOOL,)) != self.render(asked, True)
         except jinja2.TemplateError:  # it refuses this, and says of each row what it refuses
             return True
 
@@ -130,9 +130,12 @@ class ChatTemplate:
         """Most templates take a call's arguments as an object; some only put them in, as the JSON that they are."""
         if "tool_calls" not in self.source:
             return False
-        for as_text in (False, True):
+        trials: list[tuple[Tools, bool]] = [
+            (t, as_text) for t in ((), (TRIAL_TOOL,)) for as_text in (False, True)
+        ]
+        for tools, as_text in trials:  # a template for rows with tools may want some
             try:
-                self._template.render(_given(_CALLING, False, (), (), as_text))
+                self._template.render(_given(_CALLING, False, tools, (), as_text))
             except Exception:
                 continue
             return as_text
@@ -152,7 +155,7 @@ class ChatTemplate:
 
 
 _NAME = "a_tool"
-_TOOL: Mapping[str, Any] = {
+TRIAL_TOOL: Mapping[str, Any] = {
     "type": "function",
     "function": {
         "name": _NAME,

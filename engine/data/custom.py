@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from engine.data.choice import FormChoice
-from engine.data.form import Form, RowError, listed
+from engine.data.form import COLUMNS, Form, RowError, listed
 from engine.data.rows import Columns
 from engine.data.types import Sample
 from engine.errors import DataError
@@ -39,7 +39,9 @@ class Custom:
             if not form.has_columns(made):
                 absent = [name for name in form.needs if name not in made]
                 theirs = [(self.choice.columns or {}).get(name, name) for name in absent]
-                raise RowError(f"columns {listed(columns)}, but {form.name} needs {listed(theirs)} here")
+                raise RowError(
+                    f"columns {listed(columns)}, but {form.name} needs {listed(theirs)} here", COLUMNS
+                )
             return form.read(made, where)
 
         return replace(form, needs=(), read=read, is_told=lambda columns: True)

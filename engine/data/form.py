@@ -8,9 +8,20 @@ from typing import Any
 from engine.data.rows import Columns
 from engine.data.types import Sample
 
+NOTHING, COLUMNS, REFUSED = (
+    "with nothing to train",
+    "with other columns",
+    "that the chat template does not take",
+)
+"""Reasons for which rows are left out, as they are counted."""
+
 
 class RowError(Exception):
-    """What is wrong with one row; the caller knows where the row is."""
+    """What is wrong with one row, and its kind; the caller knows where the row is."""
+
+    def __init__(self, message: str, reason: str = "malformed") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 def _any(columns: Columns) -> bool:

@@ -1,16 +1,20 @@
 """The forms that rows have, and a row of one of them → what is trained of it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from types import MappingProxyType
 
 from engine import plugins
-from engine.data.form import Form, RowError, listed, text_of
+from engine.data.form import COLUMNS, NOTHING, Form, RowError, listed, text_of
 from engine.data.preference import KTO, PREFERENCE, answered
 from engine.data.rows import Columns
 from engine.data.turns import messages_of, system_of, tools_of
 from engine.data.types import Conversation, Message, Preference, Rated, Row, Text
 from engine.errors import MachineError
+
+MARK = "augmented"
+"""The column that marks a row which a model made."""
 
 
 def read_row(columns: Columns, where: str, form: Form, train_on: str) -> Row | None:
@@ -19,7 +23,7 @@ def read_row(columns: Columns, where: str, form: Form, train_on: str) -> Row | N
     Raises `RowError` for a row of another form, one that cannot be read, and one with nothing to train.
     """
     if not form.has_columns(columns):
-        raise RowError(_wrong_columns(columns, form))
+        raise RowError(_wrong_columns(columns, form), COLUMNS)
     sample = form.read(columns, where)
     row = sample
     if isinstance(sample, Preference):
@@ -27,6 +31,8 @@ def read_row(columns: Columns, where: str, form: Form, train_on: str) -> Row | N
     elif isinstance(sample, Rated):
         row = sample.row
     _has_answer(row, train_on)  # type: ignore[arg-type]
+    if isinstance(mark := columns.get(MARK), dict) and "kind" in mark:
+        row = replace(row, augmented=mark)  # type: ignore[arg-type]
     return None if isinstance(sample, Rated) and not sample.good else row  # type: ignore[return-value]
 
 
@@ -34,23 +40,23 @@ def _has_answer(row: Row, train_on: str) -> None:
     """A row that has nothing to train would silently be a wasted one (or NaN, alone in a batch)."""
     if isinstance(row, Text):
         if not row.completion.strip():
-            raise RowError("nothing to train: the text is empty")
+            raise RowError("nothing to train: the text is empty", NOTHING)
         return
     if not row.messages:
-        raise RowError("nothing to train: there are no messages")
+        raise RowError("nothing to train: there are no messages", NOTHING)
     if train_on == "all":
         if not any(message.content.strip() or message.has("tool_calls") for message in row.messages):
-            raise RowError("nothing to train: every message is empty")
+            raise RowError("nothing to train: every message is empty", NOTHING)
         return
     answers = [message for message in row.messages if message.role == "assistant"]
     if not answers:
-        raise RowError("nothing to train: there is no assistant turn")
+        raise RowError("nothing to train: there is no assistant turn", NOTHING)
     if train_on == "last":
         answers = answers[-1:]
     if not any(message.trained for message in answers):
-        raise RowError("nothing to train: `weight` is 0 for every assistant turn that would be")
+        raise RowError("nothing to train: `weight` is 0 for every assistant turn that would be", NOTHING)
     if not any(message.answers for message in answers):
-        raise RowError("nothing to train: the assistant's answer is empty")
+        raise RowError("nothing to train: the assistant's answer is empty", NOTHING)
 
 
 def _alpaca(columns: Columns, where: str) -> Conversation:

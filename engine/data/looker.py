@@ -1,46 +1,43 @@
 """The lint beside the tokenising: it sees the rows as they come, and tells who watches what it knows so far."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from engine.data.lint.findings import Finding, SoFar, Watch
+from engine.data.lint.findings import Finding, SoFar, Watch, sorted_by_weight
+from engine.data.lint.languages import Languages
 from engine.data.lint.linter import Linter, Looked
-from engine.data.rows import Keep
 from engine.data.selection import Selection
 
 
 class Looker:
-    """Numbers rows as findings do: those of `train` first, those of a validation source of its `own` after them.
+    """Numbers rows as findings do: through the selections one after the other, those that train first."""
 
-    `held` (bool `[train.count]`) are those of `train` that validate.
-    """
-
-    def __init__(
-        self, linter: Linter, train: Selection, own: Selection | None, held: Keep, watch: Watch
-    ) -> None:
-        self._linter, self._watch, self._held = linter, watch, held
-        self._selections = [train, *([own] if own else [])]
+    def __init__(self, linter: Linter, selections: Sequence[Selection], watch: Watch) -> None:
+        self._linter, self._languages, self._watch = linter, Languages(), watch
+        self._selections = selections
         self._places: dict[int, str] = {}
         """Where rows stand that a finding has named."""
 
-    def train(self, rows: Sequence[Looked]) -> None:
-        """Look at a chunk of the training rows."""
-        self._linter.look(rows, lambda number: bool(self._held[number]))
+    def look(self, first: int, rows: Sequence[Looked]) -> None:
+        """Take up a chunk of a selection, whose first row has the number `first`."""
+        self._linter.look([(first + number, row, encoded) for number, row, encoded in rows])
+        self._languages.look([(first + number, row) for number, row, _ in rows])
 
-    def validation(self, rows: Sequence[Looked]) -> None:
-        """Look at a chunk of the validation source's rows."""
-        first = self._selections[0].count
-        moved = [(first + number, row, encoded) for number, row, encoded in rows]
-        self._linter.look(moved, lambda _: True)
+    def hold(self, numbers: Iterable[int]) -> None:
+        """Take these rows for those that validate."""
+        self._linter.hold(numbers)
 
-    def told(self) -> None:
-        """Tell who watches."""
+    def tell(self) -> None:
+        """Tell who watches. Languages are left to the end: they take seconds."""
         total = sum(selection.count for selection in self._selections)
-        self._watch(SoFar(self._linter.count, total, self.findings))
+        self._watch(SoFar(self._linter.count, total, lambda: self._placed(self._linter.findings())))
 
-    def findings(self) -> tuple[Finding, ...]:
-        """What the lint says of the rows so far, with their places. Raises `DataError`."""
-        findings = self._linter.findings()
+    def findings(self, others: Sequence[Finding]) -> tuple[Finding, ...]:
+        """What is wrong with all rows, with their places; `others` are what was found elsewhere. Raises `DataError`."""
+        found = [*others, *self._linter.findings(), *self._languages.findings()]
+        return self._placed(sorted_by_weight(found))
+
+    def _placed(self, findings: Sequence[Finding]) -> tuple[Finding, ...]:
         new = {row for finding in findings for row in finding.rows} - set(self._places)
         first = 0
         for selection in self._selections:

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
@@ -12,19 +13,24 @@ import numpy as np
 from engine.config.schema import TrainConfig
 from engine.data import cache
 from engine.data.cache import Inputs
-from engine.data.lint.findings import SoFar, Watch
-from engine.data.lint.linter import Linter
+from engine.data.lint.findings import Finding, SoFar, Watch
+from engine.data.lint.linter import Linter, Looked
 from engine.data.looker import Looker
+from engine.data.problems import Problems, left_out
+from engine.data.questions import questions
 from engine.data.rows import Keep
 from engine.data.selection import Selection, choose, select
 from engine.data.sources import files, train_sources, validation_source
+from engine.data.split import Numbers, drawn, held_out
 from engine.data.store import Store
-from engine.data.templates import Encoded, RowEncoder
+from engine.data.templates import RowEncoder
 from engine.data.tokenise import tokenise
 from engine.data.tokenizer import Tokenizer
-from engine.data.types import Dataset
+from engine.data.types import Dataset, Question
 from engine.errors import DataError
 
+WHOLE = "whole"
+"""The part of an entry that holds all training rows until it is known which of them are held out."""
 Progress = Callable[[int, int], None]
 
 
@@ -72,46 +78,84 @@ def _make(
     """Write a cache's entry into `folder`; the lint looks where somebody watches it."""
     train, own = selections(config)
     total = train.count + (own.count if own else 0)
-    held = np.zeros(train.count, dtype=np.bool_) if own else _held_out(config, train.count)
-    most = config.evaluation.max_questions
     limit, overlap = config.model.max_seq_length, config.data.chunk_overlap
     training, validation = Store(folder / cache.TRAIN), Store(folder / cache.VALIDATION)
+    both = [train, *([own] if own else [])]
+    looker = Looker(Linter(encoder.tokenizer, limit), both, watch) if watch else None
 
-    def split(chunk: Sequence[tuple[int, Encoded]]) -> None:
-        training.add([row for number, row in chunk if not held[number] for _ in range(train.times[number])])
-        validation.add([row for number, row in chunk if held[number]])
+    def made(selection: Selection, store: Store, first: int) -> tuple[list[str], list[Finding]]:
+        def look(rows: Sequence[Looked]) -> None:
+            if looker:
+                looker.look(first, rows)
 
-    looker = Looker(Linter(encoder.tokenizer, limit), train, own, held, watch) if watch else None
+        def told(done: int) -> None:
+            progress(first + done, total)
+            if looker:
+                looker.tell()
 
-    def told(done: int) -> None:
-        progress(done, total)
+        found, problems = tokenise(selection, encoder, limit, overlap, store.add, look, told)
+        return [*_notes(config, selection, encoder), *found], _left_out(selection, problems, first)
+
+    share = 0.0 if own else _share(config)
+    # Which rows are held out, and how often one is trained, is seen to when all of them are known.
+    whole = Store(folder / WHOLE) if share or train.times.max() > 1 else training
+    notes, findings = made(train, whole, 0)
+    if whole is not training:
+        held = held_out(whole.rows, whole.contents, train.count, share, config.seed)
+        _part(whole, held, train.times, training, validation)
+        shutil.rmtree(folder / WHOLE)
         if looker:
-            looker.told()
-
-    ask = np.zeros(train.count, dtype=np.bool_)
-    aside = np.flatnonzero(held)
-    ask[aside[choose(len(aside), most, config.seed)]] = True
-    questions, found = tokenise(
-        train, encoder, limit, overlap, ask, split, looker.train if looker else None, told
-    )
-    notes = [*_notes(config, train, encoder), *found]
-    if own is None:
-        if len(validation):
-            notes.append(f"{int(held.sum())} of {train.count} rows are held out for validation")
-    else:
-        ask = choose(own.count, most, config.seed)
-        questions, found = tokenise(
-            own, encoder, limit, overlap, ask, lambda chunk: validation.add([row for _, row in chunk]),
-            looker.validation if looker else None, lambda done: told(train.count + done),
-        )  # fmt: skip
-        notes += [f"validation: {note}" for note in (*_notes(config, own, encoder), *found)]
+            looker.hold(np.flatnonzero(held))
+        notes += _told_of_split(held, whole, share)
+    if own:
+        if looker:
+            looker.hold(range(train.count, total))
+        more, strange = made(own, validation, train.count)
+        notes += [f"validation: {note}" for note in more]
+        findings += strange
     if not len(training):
         raise DataError("no training rows are left", "Give more rows, or raise model.max_seq_length.")
     training.close()
     validation.close()
     notes += _overlap(training, validation)
     fingerprint = hashlib.sha256(f"{training.digest} {validation.digest}".encode()).hexdigest()
-    cache.describe(folder, questions, fingerprint, notes, looker.findings() if looker else ())
+    asked = _asked(config, own or train, validation, encoder)
+    cache.describe(folder, asked, fingerprint, notes, looker.findings(findings) if looker else ())
+
+
+def _part(whole: Store, held: Keep, times: Numbers, training: Store, validation: Store) -> None:
+    """Put each example where its row belongs, and those that are trained so many times as often."""
+    places, rows = np.arange(len(whole)), whole.rows
+    aside = held[rows]
+    training.take(whole, np.repeat(places[~aside], times[rows[~aside]]))
+    validation.take(whole, places[aside])
+
+
+def _told_of_split(held: Keep, whole: Store, share: float) -> list[str]:
+    there = len(np.unique(whole.rows))
+    if not share or there < 2:
+        return []
+    if not held.any():
+        return ["no row is held out for validation: all of them are the same"]
+    return [f"{int(held.sum())} of {there} rows are held out for validation"]
+
+
+def _asked(
+    config: TrainConfig, selection: Selection, validation: Store, encoder: RowEncoder
+) -> tuple[Question, ...]:
+    """Questions made of the rows that validate, at most as many as the recipe asks."""
+    rows = np.unique(validation.rows)
+    few = rows[choose(len(rows), config.evaluation.max_questions, config.seed)]
+    return questions(selection.only(few), encoder, config.model.max_seq_length) if len(few) else ()
+
+
+def _left_out(selection: Selection, problems: Problems, first: int) -> list[Finding]:
+    """What the lint says of the rows that are left out; `first` is the number of the first that is not."""
+    rows = tuple(first + row for row in problems.rows)
+    return [
+        *left_out("unreadable", selection.unreadable, selection.there),
+        *left_out("unusable", problems.count, selection.count, problems.counted, rows),
+    ]
 
 
 def sample(
@@ -123,13 +167,11 @@ def sample(
     """
     encoder = encoder or encoder_of(config, model_dir)
     train, own = selections(config)
-    trained = train.times if own else train.times[~_held_out(config, train.count)]
+    share = 0.0 if own else _share(config)
+    trained = train.times[~drawn(train.count, share, config.seed)]
     few = train.limited(rows, config.seed)
-    looked, nobody = Store(), np.zeros(few.count, dtype=np.bool_)
-    limit, overlap = config.model.max_seq_length, config.data.chunk_overlap
-    _, found = tokenise(
-        few, encoder, limit, overlap, nobody, lambda chunk: looked.add([row for _, row in chunk])
-    )
+    looked = Store()
+    found, _ = tokenise(few, encoder, config.model.max_seq_length, config.data.chunk_overlap, looked.add)
     notes = (*_notes(config, train, encoder), *found)
     count = round(int(trained.sum()) * len(looked) / few.count)
     return Dataset(looked.close(), None, (), looked.digest, notes), count
@@ -147,21 +189,17 @@ def selections(config: TrainConfig) -> tuple[Selection, Selection | None]:
     return train, select([source], None, config.seed) if source else None
 
 
-def _held_out(config: TrainConfig, count: int) -> Keep:
-    """Which training rows are held out: the share of the recipe, at least one row and never all of them."""
-    share = config.data.validation
-    if not isinstance(share, float | int) or share == 0 or count < 2:
-        return np.zeros(count, dtype=np.bool_)
-    return choose(count, min(max(round(share * count), 1), count - 1), config.seed)
+def _share(config: TrainConfig) -> float:
+    """The share of the training rows that is held out."""
+    return config.data.validation if isinstance(config.data.validation, float | int) else 0.0
 
 
 def _notes(config: TrainConfig, selection: Selection, encoder: RowEncoder) -> list[str]:
     notes = [*selection.notes, *(detected.evidence for detected in selection.detected)]
-    there = sum(len(mask) for mask in selection.keep)
     limits = (config.data.max_samples, *(source.max_samples for source in selection.sources))
-    if selection.count < there and any(limits):
+    if selection.count < selection.there and any(limits):
         notes.append(
-            f"{selection.count} of {there} rows are used (max_samples), chosen by seed {config.seed}"
+            f"{selection.count} of {selection.there} rows are used (max_samples), chosen by seed {config.seed}"
         )
     return notes
 

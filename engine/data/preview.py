@@ -30,6 +30,7 @@ from engine.data.tokenizer import Tokenizer
 from engine.data.types import Row
 from engine.data.views import Lengths, Opened, RowView, View
 from engine.errors import DataError
+from engine.models.local import templates
 from engine.models.resolve import on_disk
 
 OPEN = 4
@@ -182,7 +183,7 @@ class Previews:
         folder = on_disk(view.model, view.revision)
         changed = tuple(
             file.stat().st_mtime_ns if file.is_file() else 0
-            for file in (folder / "tokenizer.json", folder / "chat_template.jinja", Path(view.chat_template))
+            for file in (folder / "tokenizer.json", *templates(folder), Path(view.chat_template))
         )
         key = (folder, view.chat_template, view.train_on, changed)
         with self._lock:

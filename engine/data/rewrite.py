@@ -2,24 +2,26 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from engine.config.schema import TrainConfig
+from engine.data.augment import journal as journals
+from engine.data.augment.journal import Journal
 from engine.data.form import RowError
-from engine.data.formats import read_row
+from engine.data.formats import MARK, read_row
 from engine.data.lint.likeness import Likeness
 from engine.data.lint.texts import said
 from engine.data.prepare import Progress, selections
+from engine.data.problems import Problems
 from engine.data.selection import CHUNK, choose
 from engine.data.types import Conversation, Message, Row
 from engine.errors import ConfigError, DataError
 
 TRAIN, VALIDATION, REPORT = "train.jsonl", "validation.jsonl", "report.json"
-NAMED = 10
-"""Broken rows that a report names."""
 
 
 @dataclass
@@ -34,23 +36,39 @@ class Report:
     unused: int = 0
     """Labelled as bad answers."""
     broken: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+    """Broken rows by what is wrong with them."""
     problems: list[str] = field(default_factory=list)
     """The first broken rows, and why."""
+    unreadable: int = 0
+    """Not even read, and not among `rows`; `sources` names them."""
     sources: list[str] = field(default_factory=list)
     """Where the rows come from, and what was found."""
     seed: int = 0
+    augmented: dict[str, Any] | None = None
+    """What a model made of the training rows, where that was asked for."""
+
+
+Make = Callable[[Journal], tuple[Sequence[Row], dict[str, Any]]]
+"""Makes more training rows of those that are written, and says what has come of it."""
 
 
 def rewrite(
-    config: TrainConfig, folder: Path, *, near: bool = False, progress: Progress = lambda done, total: None
+    config: TrainConfig,
+    folder: Path,
+    *,
+    near: bool = False,
+    progress: Progress = lambda done, total: None,
+    make: Make | None = None,
 ) -> Report:
     """Write `train.jsonl`, `validation.jsonl` and `report.json` into a new folder.
 
     Rows keep their order; `data.validation` of them, chosen by the seed, are held out. `near` also leaves out rows that
-    are nearly the same as an earlier one. Broken rows are left out and told. Raises ConfigError where the folder is
-    taken, `DataError` where no row is left, OSError where the disk takes no more.
+    are nearly the same as an earlier one. Broken rows are left out and told. The rows of `make` are added to the
+    training rows; a folder where that was stopped is written anew. Raises ConfigError where the folder is taken,
+    `DataError` where no row is left, OSError where the disk takes no more.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if _is_taken(folder, going_on=make is not None):
         raise ConfigError(f"{folder} is there already", "Name a new folder, or an empty one.")
     report = Report(seed=config.seed)
     left_out = _copies(config, report, near, progress)
@@ -60,23 +78,51 @@ def rewrite(
     share = config.data.validation if isinstance(config.data.validation, float | int) else 0
     held_out = min(max(round(share * len(kept)), 1), len(kept) - 1) if share and len(kept) > 1 else 0
     held = dict(zip(kept, choose(len(kept), held_out, config.seed).tolist(), strict=True))
+    report.train, report.validation = len(kept) - held_out, held_out
     folder.mkdir(parents=True, exist_ok=True)
+    with journals.opened(folder) if make else nullcontext() as journal:
+        _write(config, folder, held)
+        if make and journal:
+            made, report.augmented = make(journal)
+            with (folder / TRAIN).open("a", encoding="utf-8") as train:
+                train.writelines(_line(row) for row in made)
+            report.train += len(made)
+        text = json.dumps(asdict(report), indent=2, ensure_ascii=False) + "\n"
+        (folder / REPORT).write_text(text, encoding="utf-8")
+    return report
+
+
+def _write(config: TrainConfig, folder: Path, held: Mapping[int, bool]) -> None:
+    """The rows that are kept, by whether they are held out."""
     files = ((folder / name).open("w", encoding="utf-8") for name in (TRAIN, VALIDATION))
     with next(files) as train, next(files) as validation:
-        for number, row in _rows(config):
+        for number, _, row in _rows(config):
             if number in held and row is not None and not isinstance(row, RowError):
-                line = json.dumps(columns_of(row), ensure_ascii=False) + "\n"
-                (validation if held[number] else train).write(line)
-    report.train, report.validation = len(kept) - held_out, held_out
-    if not held_out:
+                (validation if held[number] else train).write(_line(row))
+    if not any(held.values()):
         (folder / VALIDATION).unlink()
-    text = json.dumps(asdict(report), indent=2, ensure_ascii=False) + "\n"
-    (folder / REPORT).write_text(text, encoding="utf-8")
-    return report
+
+
+def _line(row: Row) -> str:
+    return json.dumps(columns_of(row), ensure_ascii=False) + "\n"
+
+
+def _is_taken(folder: Path, going_on: bool) -> bool:
+    """Whether a folder holds anything but what a call that was stopped has left there, and this one goes on with."""
+    if not folder.is_dir():
+        return folder.exists()
+    there = {path.name for path in folder.iterdir()}
+    left = {TRAIN, VALIDATION, journals.NAME} if going_on and journals.NAME in there else set()
+    return bool(there - left)
 
 
 def columns_of(row: Row) -> dict[str, Any]:
     """A row as a line of JSONL that reads as the same row."""
+    return _said(row) | ({MARK: dict(row.augmented)} if row.augmented else {})
+
+
+def _said(row: Row) -> dict[str, Any]:
+    """Its columns without the mark of a row that a model made."""
     if not isinstance(row, Conversation):
         return (
             {"prompt": row.prompt, "completion": row.completion} if row.prompt else {"text": row.completion}
@@ -96,15 +142,16 @@ def _copies(config: TrainConfig, report: Report, near: bool, progress: Progress)
     selected = [selection for selection in selections(config) if selection is not None]
     for selection in selected:
         report.sources += [*selection.notes, *(detected.evidence for detected in selection.detected)]
+        report.unreadable += selection.unreadable
     total = sum(selection.count for selection in selected)
+    problems = Problems(skip=True)
     left_out: set[int] = set()
     seen: set[bytes] = set()
     likeness, waiting = Likeness(), list[tuple[int, str]]()
-    for number, row in _rows(config):
+    for number, where, row in _rows(config):
         report.rows = number + 1
         if isinstance(row, RowError):
-            report.broken += 1
-            report.problems += [str(row)] if report.broken <= NAMED else []
+            problems.add(number, where, row)
         elif row is None:
             report.unused += 1
         elif (key := _key(row)) in seen:
@@ -123,22 +170,23 @@ def _copies(config: TrainConfig, report: Report, near: bool, progress: Progress)
     likeness.add(waiting)
     alike = set(likeness.pairs()[0].tolist())
     report.near_copies = len(alike)
+    report.broken, report.reasons, report.problems = problems.count, dict(problems.reasons), problems.told
     return left_out | alike
 
 
 def _key(row: Row) -> bytes:
     """Equal for equal rows; 16 bytes, as a million of them are held."""
-    return hashlib.blake2b(json.dumps(columns_of(row), sort_keys=True).encode(), digest_size=16).digest()
+    return hashlib.blake2b(json.dumps(_said(row), sort_keys=True).encode(), digest_size=16).digest()
 
 
-def _rows(config: TrainConfig) -> Iterator[tuple[int, Row | RowError | None]]:
-    """All rows by number: as they are read, None for a bad answer, or what is wrong with one."""
+def _rows(config: TrainConfig) -> Iterator[tuple[int, str, Row | RowError | None]]:
+    """All rows by number and place: as they are read, None for a bad answer, or what is wrong with one."""
     number = 0
     for selection in selections(config):
         for form, chunk in selection.chunks() if selection else ():
             for where, columns in chunk:
                 try:
-                    yield number, read_row(columns, where, form, config.data.train_on)
+                    yield number, where, read_row(columns, where, form, config.data.train_on)
                 except RowError as error:
-                    yield number, RowError(f"{where}: {error}")
+                    yield number, where, error
                 number += 1

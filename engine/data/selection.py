@@ -3,20 +3,20 @@
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.data.detection import Detected, detect
 from engine.data.form import Form
+from engine.data.problems import NAMED
 from engine.data.rows import Keep, Origin
 from engine.data.sources import OpenSource
 from engine.errors import DataError
 
 CHUNK = 1000
 """Rows that are converted and encoded at once: enough to keep every core busy, little enough to hold."""
-NAMED = 10
-"""Broken rows that are named; the others are only counted."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,18 @@ class Selection:
     keep: tuple[Keep, ...]
     notes: tuple[str, ...] = ()
     seed: int = 0
+    unreadable: int = 0
+    """Rows that were left out because they cannot be read, of all that the sources have."""
+
+    @property
+    def skip(self) -> bool:
+        """Whether rows that cannot be used are left out."""
+        return any(source.skip for source in self.sources)
+
+    @property
+    def there(self) -> int:
+        """Rows that the sources have, also those that are not selected."""
+        return sum(map(len, self.keep))
 
     @cached_property
     def count(self) -> int:
@@ -50,6 +62,8 @@ class Selection:
         """The selected rows in file order, at most `CHUNK` of one form at a time."""
         for source, detected, mask in zip(self.sources, self.detected, self.keep, strict=True):
             chunk: list[Origin] = []
+            if not mask.any():
+                continue
             for row in source.table.rows(None if mask.all() else mask):
                 chunk.append(row)
                 if len(chunk) == CHUNK:
@@ -60,41 +74,43 @@ class Selection:
 
     def places(self, numbers: Collection[int]) -> dict[int, str]:
         """Where some of the selected rows stand, by number; only they are read."""
-        found: dict[int, str] = {}
-        first = 0
-        for source, mask in zip(self.sources, self.keep, strict=True):
-            here = np.flatnonzero(mask)
-            wanted = sorted(number - first for number in numbers if 0 <= number - first < len(here))
-            few = np.zeros(len(mask), dtype=np.bool_)
-            few[here[wanted]] = True
-            rows = source.table.rows(few) if wanted else ()
-            # The numbers end first, and what comes after the last of them is not read.
-            found |= {first + number: where for number, (where, _) in zip(wanted, rows, strict=False)}
-            first += len(here)
-        return found
+        wanted = sorted(number for number in set(numbers) if 0 <= number < self.count)
+        few = self.only(wanted)
+        found: list[str] = []
+        for source, mask in zip(few.sources, few.keep, strict=True):
+            rows = source.table.rows(mask) if mask.any() else iter(())
+            # What comes after the last of them is not read.
+            found += [where for where, _ in islice(rows, int(mask.sum()))]
+        return dict(zip(wanted, found, strict=True))
+
+    def only(self, numbers: Sequence[int] | npt.NDArray[np.int64]) -> "Selection":
+        """Some of the selected rows, by number."""
+        places = np.flatnonzero(np.concatenate(self.keep))
+        chosen = np.zeros(sum(map(len, self.keep)), dtype=np.bool_)
+        chosen[places[np.asarray(numbers, dtype=np.int64)]] = True
+        ends = np.cumsum([len(mask) for mask in self.keep])[:-1]
+        return replace(self, keep=tuple(np.split(chosen, ends)))
 
     def limited(self, most: int | None, seed: int) -> "Selection":
         """At most so many of the rows, chosen by the seed from all sources alike."""
         if most is None or most >= self.count:
             return self
-        places = np.flatnonzero(np.concatenate(self.keep))
-        chosen = np.zeros(sum(map(len, self.keep)), dtype=np.bool_)
-        chosen[places[choose(len(places), most, seed)]] = True
-        ends = np.cumsum([len(mask) for mask in self.keep])[:-1]
-        return replace(self, keep=tuple(np.split(chosen, ends)))
+        return self.only(np.flatnonzero(choose(self.count, most, seed)))
 
 
 def select(sources: Sequence[OpenSource], most: int | None, seed: int) -> Selection:
     """Count each source's rows, choose among them, and detect their form. Raises `DataError`."""
     keep: list[Keep] = []
     notes: list[str] = []
+    unreadable = 0
     for number, source in enumerate(sources):
         notes += source.notes
         mask = np.ones(source.table.count(), dtype=np.bool_)
+        if not len(mask):
+            raise DataError(f"{source.name}: there are no rows", "Put rows in it, or name another file.")
         if source.skip:
             notes += _leave_out_broken(source, mask)
-        if not mask.any():
-            raise DataError(f"{source.name}: there are no rows", "Put rows in it, or name another file.")
+            unreadable += int((~mask).sum())
         if source.max_samples is not None:
             mask = _some(mask, source.max_samples, seed + number)
         if source.weight != 1:
@@ -106,7 +122,8 @@ def select(sources: Sequence[OpenSource], most: int | None, seed: int) -> Select
         detect(source.table.rows(mask if source.skip else None), source.choice, source.name)
         for source, mask in zip(sources, keep, strict=True)
     )
-    return Selection(tuple(sources), detected, tuple(keep), tuple(notes), seed).limited(most, seed)
+    found = Selection(tuple(sources), detected, tuple(keep), tuple(notes), seed, unreadable)
+    return found.limited(most, seed)
 
 
 def _weighed(source: OpenSource, count: int, left: int, seed: int) -> str:
@@ -119,16 +136,20 @@ def _weighed(source: OpenSource, count: int, left: int, seed: int) -> str:
 
 
 def _leave_out_broken(source: OpenSource, mask: Keep) -> list[str]:
-    """Unset the rows that cannot be read, and say which they are."""
+    """Unset the rows that cannot be read, and say which they are. Raises `DataError` where none is left."""
     problems = []
     for row, error in source.table.broken():
         mask[row] = False
         problems.append(error.message)
     if not problems:
         return []
-    more = [f"and {len(problems) - NAMED} more"] if len(problems) > NAMED else []
-    lead = f"{source.name}: {len(problems)} of {len(mask)} rows are broken and left out (on_error: skip)"
-    return ["\n  ".join([f"{lead}:", *problems[:NAMED], *more])]
+    more = [f"and {len(problems) - NAMED:,} more"] if len(problems) > NAMED else []
+    named = [*problems[:NAMED], *more]
+    if not mask.any():
+        lead = f"{source.name}: none of its {len(mask):,} rows can be read:"
+        raise DataError("\n  ".join([lead, *named]), "Mend these rows, or name another file.")
+    lead = f"{source.name}: {len(problems):,} of {len(mask):,} rows are broken and left out (on_error: skip):"
+    return ["\n  ".join([lead, *named])]
 
 
 def _some(mask: Keep, most: int, seed: int) -> Keep:

@@ -53,15 +53,16 @@ def stats(config: TrainConfig, dataset: Dataset, vocabulary_size: int) -> Stats:
     )
     shares = counts[counts > 0] / counts.sum()
     longest = int(lengths.max())
+    turns = _turns(config)
     return Stats(
-        rows=sum(selection.count for selection in selections(config) if selection is not None),
+        rows=sum(turns.values()),
         examples=len(lengths),
         tokens=int(lengths.sum()),
         trained=sum(part.trained_tokens for part in parts),
         percentiles={p: int(np.percentile(lengths, p, method="nearest")) for p in PERCENTILES},
-        histogram=_histogram(lengths, longest),
+        histogram=_histogram(lengths),
         cut={limit: float((lengths > limit).mean()) for limit in LIMITS if limit < longest},
-        turns=_turns(config),
+        turns=turns,
         vocabulary=int((counts > 0).sum()),
         vocabulary_size=vocabulary_size,
         bits=float(-(shares * np.log2(shares)).sum()),
@@ -83,10 +84,13 @@ def _piece(tokens: Int32, start: int) -> Int32:
     return tokens[start : start + PART]
 
 
-def _histogram(lengths: npt.NDArray[np.int64], longest: int) -> list[tuple[int, int, int]]:
-    width = max(1, -(-(longest + 1) // BARS))
-    bars = np.bincount(lengths // width).tolist()
-    return [(place * width, (place + 1) * width, count) for place, count in enumerate(bars)]
+def _histogram(lengths: npt.NDArray[np.int64]) -> list[tuple[int, int, int]]:
+    """From the shortest on: rows of like length lie far from 0."""
+    first, last = int(lengths.min()), int(lengths.max())
+    width = max(1, -(-(last - first + 1) // BARS))
+    bars = np.bincount((lengths - first) // width).tolist()
+    starts = range(first, last + 1, width)
+    return [(start, start + width, count) for start, count in zip(starts, bars, strict=True)]
 
 
 def _turns(config: TrainConfig) -> dict[int, int]:

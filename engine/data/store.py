@@ -12,9 +12,11 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from engine.data.selection import CHUNK
 from engine.data.templates import Encoded
 from engine.data.types import Examples, Int32
 
+Numbers = npt.NDArray[np.int64]
 TOKENS, TRAINED, OFFSETS = "tokens.int32", "trained.bool", "offsets.int64"
 
 
@@ -31,18 +33,54 @@ class Store:
         if folder is not None:
             folder.mkdir(parents=True)
             self._tokens, self._trained = (folder / TOKENS).open("wb"), (folder / TRAINED).open("wb")
-        self._lengths: list[npt.NDArray[np.int64]] = [np.zeros(1, dtype=np.int64)]
-        self._contents: list[npt.NDArray[np.int64]] = [np.empty(0, dtype=np.int64)]
+        self._lengths: list[Numbers] = [np.zeros(1, dtype=np.int64)]
+        self._contents: list[Numbers] = [np.empty(0, dtype=np.int64)]
+        self._rows: list[Numbers] = [np.empty(0, dtype=np.int64)]
         self._digests = [hashlib.sha256() for _ in range(3)]
 
-    def add(self, rows: Sequence[Encoded]) -> None:
-        """Append examples."""
-        if not rows:
+    def add(self, examples: Sequence[tuple[int, Encoded]]) -> None:
+        """Append examples, each with the number of its row."""
+        if not examples:
             return
-        tokens, trained, lengths = _flat(rows)
+        tokens, trained, lengths = _flat([encoded for _, encoded in examples])
         ends = np.cumsum(lengths)
-        examples = (tokens[end - length : end] for end, length in zip(ends, lengths, strict=True))
-        self._contents.append(np.array([hash(ids.tobytes()) for ids in examples], dtype=np.int64))
+        ids = (tokens[end - length : end] for end, length in zip(ends, lengths, strict=True))
+        contents = np.array([hash(each.tobytes()) for each in ids], dtype=np.int64)
+        rows = np.array([number for number, _ in examples], dtype=np.int64)
+        self._append(tokens, trained, lengths, contents, rows)
+
+    def take(self, other: "Store", picked: Numbers) -> None:
+        """Append examples of another store, one in a folder, by their numbers in it, int64 `[n]`, ascending.
+
+        That one is closed by it. It is read piece by piece: mapped, its pages would count as this process's.
+        """
+        offsets, contents, rows = other.close().offsets, other.contents, other.rows
+        for start in range(0, len(other), CHUNK):
+            end = min(start + CHUNK, len(other))
+            part = picked[np.searchsorted(picked, start) : np.searchsorted(picked, end)]
+            lengths = offsets[part + 1] - offsets[part]
+            shifts = offsets[part] - offsets[start] - (np.cumsum(lengths) - lengths)
+            places = np.repeat(shifts, lengths) + np.arange(lengths.sum())
+            piece = int(offsets[start]), int(offsets[end])
+            tokens, trained = other.piece(TOKENS, np.int32, *piece), other.piece(TRAINED, np.bool_, *piece)
+            self._append(tokens[places], trained[places], lengths, contents[part], rows[part])
+
+    def piece(self, name: str, kind: Any, start: int, end: int) -> Any:
+        """Values of one of its files."""
+        assert self._folder is not None
+        size = np.dtype(kind).itemsize
+        return np.fromfile(self._folder / name, dtype=kind, count=end - start, offset=start * size)
+
+    def _append(
+        self,
+        tokens: Int32,
+        trained: npt.NDArray[np.bool_],
+        lengths: Numbers,
+        contents: Numbers,
+        rows: Numbers,
+    ) -> None:
+        self._contents.append(contents)
+        self._rows.append(rows)
         self._lengths.append(lengths)
         for digest, part in zip(self._digests, (tokens.data, trained.data, lengths.data), strict=True):
             digest.update(part)
@@ -56,9 +94,14 @@ class Store:
         return sum(map(len, self._contents))
 
     @property
-    def contents(self) -> npt.NDArray[np.int64]:
+    def contents(self) -> Numbers:
         """A hash of each example's ids, int64 `[count]`, to find equal ones by; good within this process."""
         return np.concatenate(self._contents)
+
+    @property
+    def rows(self) -> Numbers:
+        """The row that each example is of, int64 `[count]`."""
+        return np.concatenate(self._rows)
 
     @property
     def digest(self) -> str:

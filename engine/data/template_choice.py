@@ -6,6 +6,7 @@ from typing import Any
 
 from engine import plugins
 from engine.errors import ConfigError, MachineError
+from engine.models.local import TEMPLATE, templates
 
 BUILT_IN: Mapping[str, str] = {
     "chatml": "<|im_end|>",
@@ -28,28 +29,37 @@ def built_in(name: str) -> str:
     return (FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
 
 
-def template_text(model_dir: Path, config: Mapping[str, Any], choice: str) -> str | None:
-    """The template's text: the recipe's choice first, then the model's file, then its settings."""
+DEFAULT, TOOL_USE = "default", "tool_use"
+"""The names, among several templates of a model, of the one for plain chat and of that for rows with tools."""
+
+
+def template_texts(model_dir: Path, config: Mapping[str, Any], choice: str) -> Mapping[str, str]:
+    """Templates by name: the recipe's choice first, then the model's files, then its settings, as transformers."""
+    if choice != "auto":
+        return {DEFAULT: _chosen(choice)}
+    if files := templates(model_dir):
+        return {
+            DEFAULT if file.name == TEMPLATE else file.stem: file.read_text(encoding="utf-8")
+            for file in files
+        }
+    found = config.get("chat_template")
+    if isinstance(found, list):
+        found = {item["name"]: item["template"] for item in found}
+    return {DEFAULT: found} if isinstance(found, str) else dict(found or {})
+
+
+def _chosen(choice: str) -> str:
     if choice in BUILT_IN:
         return built_in(choice)
     if choice in plugins.installed(plugins.TEMPLATES):
         return _of_package(choice)
-    if choice != "auto":
-        try:
-            return Path(choice).expanduser().read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                f"model.chat_template: {choice} cannot be read: {error}",
-                f"It is auto, {', '.join(BUILT_IN)}, or the path of a .jinja file.",
-            ) from error
-    file = model_dir / "chat_template.jinja"
-    if file.is_file():
-        return file.read_text(encoding="utf-8")
-    template = config.get("chat_template")
-    if isinstance(template, list):  # several templates by name; `default` is the one for plain chat
-        named = {item["name"]: item["template"] for item in template}
-        template = named.get("default")
-    return template if isinstance(template, str) else None
+    try:
+        return Path(choice).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"model.chat_template: {choice} cannot be read: {error}",
+            f"It is auto, {', '.join(BUILT_IN)}, or the path of a .jinja file.",
+        ) from error
 
 
 def _of_package(name: str) -> str:

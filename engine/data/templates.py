@@ -17,7 +17,7 @@ import jinja2
 import tokenizers
 
 from engine.data.chat_template import ChatTemplate, Span
-from engine.data.form import RowError
+from engine.data.form import NOTHING, REFUSED, RowError
 from engine.data.token_spans import SpanCutter
 from engine.data.tokenizer import Tokenizer
 from engine.data.types import Conversation, Message, Row, Text
@@ -68,24 +68,25 @@ class RowEncoder:
             text = row.prompt + row.completion
             start = 0 if self.train_on == "all" else len(row.prompt)
             return [Rendered(text, ((start, len(text)),), plain=True)]
-        chat = self.tokenizer.template()
+        chat = self.tokenizer.template(row.tools)
         try:
             if not chat.shows_calls and any(message.has("tool_calls") for message in row.messages):
                 raise RowError(
-                    "the chat template does not show calls of tools; model.chat_template names another"
+                    "the chat template does not show calls of tools; model.chat_template names another",
+                    REFUSED,
                 )
             if self.train_on == "all":
                 text = chat.render(row.messages, tools=row.tools)
                 return [Rendered(text, ((0, len(text)),), plain=False)]
             return [self._marked(chat, row)] if chat.has_marks else self._answers(chat, row)
         except jinja2.TemplateError as error:
-            raise RowError(f"the chat template refuses it: {error}") from error
+            raise RowError(f"the chat template refuses it: {error}", REFUSED) from error
 
     def unseen(self, row: Row) -> list[str]:
         """What a row has and the template does not show, in a word each."""
         if isinstance(row, Text) or not (row.tools or any(message.more for message in row.messages)):
             return []
-        chat = self.tokenizer.template()
+        chat = self.tokenizer.template(row.tools)
         found = ["tools"] if row.tools and not chat.shows_tools else []
         if not chat.shows_reasoning and any(message.has("reasoning_content") for message in row.messages):
             found.append("reasoning")
@@ -103,12 +104,13 @@ class RowEncoder:
             if len(marked) != len(turns):
                 raise RowError(
                     f"the chat template marks {len(marked)} parts of it as the assistant's, which has "
-                    f"{len(turns)} turns: which of them is not to be trained cannot be told"
+                    f"{len(turns)} turns: which of them is not to be trained cannot be told",
+                    REFUSED,
                 )
             marked = [span for span, message in zip(marked, turns, strict=True) if message.trained]
         spans = [self._with_end_token(text, span) for span in marked if span[0] < span[1]]
         if not spans:
-            raise RowError("the chat template marks nothing of it as the assistant's")
+            raise RowError("the chat template marks nothing of it as the assistant's", NOTHING)
         return Rendered(text, tuple(spans[-1:] if self.train_on == "last" else spans), plain=False)
 
     def _with_end_token(self, text: str, span: Span) -> Span:
@@ -138,7 +140,8 @@ class RowEncoder:
             if not through.startswith(before):
                 raise RowError(
                     f"the chat template shows messages[{index}] unlike its generation prompt, so the model would "
-                    "learn other text than it will see"
+                    "learn other text than it will see",
+                    REFUSED,
                 )
             if spans and not through.startswith(text):
                 found.append(Rendered(text, tuple(spans), plain=False))

@@ -6,16 +6,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from engine.data.fitting import Fitting
-from engine.data.form import RowError
+from engine.data.form import NOTHING, RowError
 from engine.data.formats import read_row
-from engine.data.rows import Keep
+from engine.data.problems import Problems
 from engine.data.selection import Selection
 from engine.data.templates import Encoded, Rendered, RowEncoder
-from engine.data.types import Conversation, Question, Row
-from engine.errors import DataError
-
-MOST_PROBLEMS = 10
-"""Rows named in one error."""
+from engine.data.types import Row
 
 Text = tuple[int, Row, Rendered]
 """The number of a row among the selected ones, the row, and a text of it."""
@@ -69,45 +65,44 @@ def tokenise(
     encoder: RowEncoder,
     limit: int,
     overlap: int,
-    ask: Keep,
     take: Taker,
-    look: Look | None = None,
+    look: Look = lambda _: None,
     progress: Callable[[int], None] = lambda _: None,
-) -> tuple[list[Question], list[str]]:
+) -> tuple[list[str], Problems]:
     """Convert and encode all selected rows, and hand them to `take` by the chunk.
 
     `overlap` is that of the chunks of long texts, see `engine.data.fitting.chunks`. `look` sees each row as it is
-    before anything is cut. Returns questions, made of the rows that `ask` (bool `[count]`) picks, and notes.
-    Raises `DataError` naming the first rows that are wrong or have nothing to train.
+    before anything is cut. Returns notes, and the rows that are left out because the recipe says so.
+    Raises `DataError` naming the first rows that are wrong or have nothing to train, where it does not, and
+    where no other rows are left.
     """
     fitting = Fitting(limit, overlap, encoder.tokenizer.lead)
-    told = _Told()
-    problems: list[str] = []
-    questions: dict[int, Question] = {}
+    told, problems = _Told(), Problems(selection.skip)
+    found = 0
     for done, chunk, examples in _ahead(_rendered(selection, encoder, problems, told), encoder):
-        kept: list[tuple[int, Encoded]] = []
-        for (number, row, _), example in zip(chunk, examples, strict=True):
-            if not example.spans:
-                problems.append(f"{row.where}: nothing to train: it has no tokens of its own")
-                continue
-            fitted = fitting.apply(example, row.where)
-            kept += [(number, part) for part in fitted]
-            asked = fitted and ask[number] and number not in questions
-            if asked and (question := _question(row, encoder, limit)):
-                questions[number] = question
+        looked = [(number, row, example) for (number, row, _), example in zip(chunk, examples, strict=True)]
+        empty = {number: row.where for number, row, example in looked if not example.spans}
+        for number, where in empty.items():
+            problems.add(number, where, RowError("nothing to train: it has no tokens of its own", NOTHING))
+        looked = [one for one in looked if one[0] not in empty]
+        kept = [
+            (number, part) for number, row, example in looked for part in fitting.apply(example, row.where)
+        ]
+        found += len(kept)
         take(kept)
-        if look:
-            look([(number, row, example) for (number, row, _), example in zip(chunk, examples, strict=True)])
+        look(looked)
         progress(done)
-    if problems:
-        raise _error(problems)
-    return list(questions.values()), [*told.notes(selection.count), *fitting.notes(selection.count)]
+    if problems.stop or (problems.count and not found):
+        raise problems.error(selection.count)
+    left_out = [problems.note(selection.count)] if problems.count else []
+    return [*left_out, *told.notes(selection.count), *fitting.notes(selection.count)], problems
 
 
 def _rendered(
-    selection: Selection, encoder: RowEncoder, problems: list[str], told: _Told
+    selection: Selection, encoder: RowEncoder, problems: Problems, told: _Told
 ) -> Iterator[tuple[int, list[Text]]]:
-    """Rows done, and their texts, by the chunk; what is wrong goes to `problems`, and then rows are only checked."""
+    """Rows done, and their texts, by the chunk; what is wrong goes to `problems`, and where that stops the run, rows
+    are only checked from there on."""
     done = 0
     for form, chunk in selection.chunks():
         texts: list[Text] = []
@@ -119,14 +114,14 @@ def _rendered(
                     continue
                 rendered = encoder.render(row)
             except RowError as error:
-                problems.append(f"{where}: {error}")
+                problems.add(number, where, error)
                 continue
             texts += [(number, row, text) for text in rendered]
             told.count(row, len(rendered), encoder)
         done += len(chunk)
-        if len(problems) >= MOST_PROBLEMS:
+        if problems.enough:
             return
-        if not problems:
+        if not problems.stop:
             yield done, texts
 
 
@@ -143,30 +138,3 @@ def _ahead(
                 yield before, rows, encoded.result()
         for before, rows, encoded in waiting:
             yield before, rows, encoded.result()
-
-
-def _question(row: Row, encoder: RowEncoder, limit: int) -> Question | None:
-    """The row's last prompt and its answer; None where it has no prompt, or one that fills the limit."""
-    if isinstance(row, Conversation):
-        at = max((i for i, message in enumerate(row.messages) if message.answers), default=0)
-        answer = row.messages[at].content
-        if not at or not answer:
-            return None
-        ids = encoder.tokenizer.prompt_ids(row.messages[:at], row.tools)
-    else:
-        if not row.prompt:
-            return None
-        ids, answer = encoder.tokenizer.encode([row.prompt])[0], row.completion
-    return Question(tuple(ids), answer, row.where) if len(ids) < limit else None
-
-
-def _error(problems: list[str]) -> DataError:
-    shown = problems[:MOST_PROBLEMS]
-    if len(problems) == 1:
-        return DataError(shown[0], "Mend this row or take it out.")
-    lead = (
-        f"{len(problems)} rows cannot be used"
-        if len(problems) < MOST_PROBLEMS
-        else "many rows cannot be used"
-    )
-    return DataError("\n  ".join([f"{lead}:", *shown]), "Mend these rows or take them out.")

@@ -10,8 +10,8 @@ from typing import Any
 import jinja2
 import tokenizers
 
-from engine.data.chat_template import ChatTemplate, Tools
-from engine.data.template_choice import BUILT_IN, template_text
+from engine.data.chat_template import TRIAL_TOOL, ChatTemplate, Tools
+from engine.data.template_choice import BUILT_IN, DEFAULT, TOOL_USE, template_texts
 from engine.data.types import Message
 from engine.errors import ModelError
 
@@ -24,8 +24,8 @@ class Tokenizer:
     """Text ↔ token ids, and messages → prompt ids.
 
     `eos_id` ends a text; a model may stop at any of `stop_ids` (its end-of-turn token among them).
-    `chat` is None where the model has no chat template. `ends_turns` is False where the template
-    closes an answer with no token of `stop_ids`. `lead` and `trail` are the ids that go around a text.
+    `ends_turns` is False where a chat template closes an answer with no token of `stop_ids`. `lead` and `trail` are
+    the ids that go around a text.
     """
 
     def __init__(
@@ -33,11 +33,12 @@ class Tokenizer:
         backend: tokenizers.Tokenizer,
         tokens: Mapping[str, str],
         stops: set[int],
-        template: str | None,
+        templates: Mapping[str, str],
         turn_end: str = "<|im_end|>",
         day: date | None = None,
     ) -> None:
-        """`tokens`: `eos_token`… as text; `stops`: end tokens that the model's settings name; `day`: see ChatTemplate.
+        """`tokens`: `eos_token`… as text; `stops`: end tokens that the model's settings name; `templates` by name, see
+        `template_texts`; `day`: see ChatTemplate.
 
         `turn_end` is what the template may write as such, where the vocabulary has it as one token.
         """
@@ -66,12 +67,14 @@ class Tokenizer:
             "turn_end": turn_end if turn_end and backend.token_to_id(turn_end) is not None else eos_text,
             "text_start": "".join(backend.id_to_token(id_) or "" for id_ in self.lead),
         }
-        self.chat = ChatTemplate(template, known, day) if template else None
-        turn_end_id = self._turn_end()
-        self.stop_ids = frozenset(
-            stops | {self.eos_id} | ({turn_end_id} if turn_end_id is not None else set())
-        )
-        self.ends_turns = turn_end_id is not None
+        self._chats = {
+            name: ChatTemplate(templates[name], known, day)
+            for name in (DEFAULT, TOOL_USE)
+            if templates.get(name)
+        }
+        turn_ends = [self._turn_end(name) for name in self._chats]
+        self.stop_ids = frozenset({*stops, self.eos_id, *(end for end in turn_ends if end is not None)})
+        self.ends_turns = bool(turn_ends) and None not in turn_ends
 
     @classmethod
     def load(cls, model_dir: Path, chat_template: str = "auto", day: date | None = None) -> "Tokenizer":
@@ -84,9 +87,9 @@ class Tokenizer:
         config = _read(model_dir / "tokenizer_config.json")
         named = _read(model_dir / "special_tokens_map.json") | config
         tokens = {name: text for name in NAMED_TOKENS if (text := _token_text(named.get(name)))}
-        template = template_text(model_dir, config, chat_template)
+        templates = template_texts(model_dir, config, chat_template)
         turn_end = BUILT_IN.get(chat_template, "<|im_end|>")
-        return cls(_backend(model_dir), tokens, _stops(model_dir), template, turn_end, day)
+        return cls(_backend(model_dir), tokens, _stops(model_dir), templates, turn_end, day)
 
     def encode(self, texts: Sequence[str], special: bool = True) -> list[list[int]]:
         """Ids of each text; `special` adds what the tokenizer itself puts around a text."""
@@ -109,29 +112,34 @@ class Tokenizer:
         Raises `ModelError` where there is no template or the template refuses the messages.
         """
         try:
-            text = self.template().render(messages, generation_prompt=True, tools=tools)
+            text = self.template(tools).render(messages, generation_prompt=True, tools=tools)
         except jinja2.TemplateError as error:
             raise ModelError(f"the chat template refuses the messages: {error}") from error
         return self.encode([text], special=False)[0]
 
-    def template(self) -> ChatTemplate:
-        """The chat template. Raises `ModelError` where there is none."""
-        if self.chat is None:
+    def template(self, tools: Tools = ()) -> ChatTemplate:
+        """The chat template: where the model has one for rows with tools, those are shown by it.
+
+        Raises `ModelError` where there is none.
+        """
+        chat = self._chats.get(DEFAULT)
+        if tools:
+            chat = self._chats.get(TOOL_USE, chat)
+        if chat is None:
             raise ModelError(
                 "the model has no chat template, and the rows are conversations",
                 "Set model.chat_template: chatml, to another of ft's templates, or to the path of a .jinja file.",
             )
-        return self.chat
+        return chat
 
-    def _turn_end(self) -> int | None:
-        """The special token that the template puts right after an answer."""
-        if self.chat is None:
-            return None
+    def _turn_end(self, name: str) -> int | None:
+        """The special token that a template puts right after an answer."""
         answer = "Answered"
         with contextlib.suppress(
             jinja2.TemplateError
         ):  # one that refuses this refuses every row, with its reason
-            text = self.chat.render([Message("user", "Question"), Message("assistant", answer)])
+            turns = [Message("user", "Question"), Message("assistant", answer)]
+            text = self._chats[name].render(turns, tools=(TRIAL_TOOL,) if name == TOOL_USE else ())
             after = self.encode([text.rpartition(answer)[2].lstrip()], special=False)[0]
             return next((id_ for id_ in after[:1] if id_ in self.added), None)
         return None

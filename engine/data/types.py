@@ -46,12 +46,14 @@ class Message:
 class Conversation:
     """Turns that the chat template will render, with the tools that may be called in them (OpenAI's form).
 
-    `where` is the row's origin, as `file.jsonl:17`.
+    `where` is the row's origin, as `file.jsonl:17`. `augmented` is the mark of one that a model made
+    (`engine/data/augment`), None for all others.
     """
 
     messages: tuple[Message, ...]
     where: str
     tools: tuple[Mapping[str, Any], ...] = ()
+    augmented: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,26 @@ class Text:
     prompt: str
     completion: str
     where: str
+    augmented: Mapping[str, Any] | None = None
 
 
 Row = Conversation | Text
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a model is asked, and the seed that its answer is drawn with."""
+
+    messages: tuple[Message, ...]
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What it answered. `ended` is False where the limit of tokens cut it before the model's end token."""
+
+    text: str
+    ended: bool
 
 
 @dataclass(frozen=True, slots=True)

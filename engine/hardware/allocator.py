@@ -13,6 +13,8 @@ from pathlib import Path
 from engine.hardware.memory import address_space_limit
 
 PACKAGE, LIBRARY = "cmeel-mimalloc", "libmimalloc.so"
+PURGE_MS = "10000"
+"""What was free for so long goes back to the system: longer than a step takes."""
 
 
 def preload() -> dict[str, str]:
@@ -30,7 +32,12 @@ def preload() -> dict[str, str]:
         if path.is_file():
             libraries = " ".join(filter(None, [str(path), os.environ.get("LD_PRELOAD")]))
             # MLX ends by a segmentation fault where an allocation fails; with this, the log says why.
-            settings = {"LD_PRELOAD": libraries, "MIMALLOC_SHOW_ERRORS": "1"}
+            # Given back at once, as mimalloc does, each layer's memory would be cleared by the system again and again.
+            settings = {
+                "LD_PRELOAD": libraries,
+                "MIMALLOC_SHOW_ERRORS": "1",
+                "MIMALLOC_PURGE_DELAY": PURGE_MS,
+            }
             if address_space_limit() is not None:
                 # mimalloc reserves 1 GiB of addresses at a time, which under `ulimit -v` are gone for all else.
                 settings["MIMALLOC_ARENA_RESERVE"] = "0"

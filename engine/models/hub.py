@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 WANTED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.py", "README.md", "LICENSE*"]
 WEIGHTS = "*.safetensors"
-UNWANTED = ["*/*", "consolidated*"]
-"""Weights in subfolders are other formats of the same (onnx, original…); so is Mistral's `consolidated`."""
+UNWANTED = [*(f"*/{wanted}" for wanted in WANTED if wanted != "*.jinja"), "consolidated*"]
+"""Weights in subfolders are other formats of the same (onnx, original…); so is Mistral's `consolidated`.
+
+Chat templates by name are in a subfolder."""
 
 SHA256 = re.compile("[0-9a-f]{64}")
 """The etag of a large file is its checksum; that of a small one is not."""

@@ -10,6 +10,8 @@ from engine.models.weights import Header, read_header
 INDEX = "model.safetensors.index.json"
 TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))
 """Any one of these sets of files is a tokenizer."""
+TEMPLATE, MORE_TEMPLATES = "chat_template.jinja", "additional_chat_templates"
+"""A model's chat template, and the folder of those that it has by name, as transformers writes them."""
 
 
 def check(folder: Path) -> None:
@@ -23,6 +25,14 @@ def check(folder: Path) -> None:
             f"{folder} has no tokenizer (tokenizer.json, tokenizer.model, or vocab.json with merges.txt).",
             "Copy the tokenizer's files from where the model came from into the folder.",
         )
+
+
+def templates(folder: Path) -> list[Path]:
+    """The files of a model's chat templates; none where it has them in its tokenizer's settings, or has none."""
+    return [
+        *([folder / TEMPLATE] * (folder / TEMPLATE).is_file()),
+        *sorted((folder / MORE_TEMPLATES).glob("*.jinja")),
+    ]
 
 
 def read_config(folder: Path) -> dict[str, Any]:

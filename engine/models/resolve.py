@@ -85,9 +85,10 @@ def fingerprint(folder: Path) -> str:
     trained weights from untrained ones of the same shapes.
     """
     digest = hashlib.sha256()
-    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-        if (folder / name).is_file():
-            digest.update(name.encode() + (folder / name).read_bytes())
+    named = [folder / name for name in ("config.json", "tokenizer.json", "tokenizer_config.json")]
+    for path in [*named, *local.templates(folder)]:
+        if path.is_file():
+            digest.update(path.name.encode() + path.read_bytes())
     for path, header in local.headers(folder).items():
         size = path.stat().st_size
         digest.update(f"{path.name} {size} {header}".encode())

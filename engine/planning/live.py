@@ -16,6 +16,7 @@ from engine.data.sources import away, everything, files, shown
 from engine.data.templates import RowEncoder
 from engine.errors import DataError
 from engine.hardware.probe import Machine, probe
+from engine.models.local import TEMPLATE, templates
 from engine.models.resolve import on_disk
 from engine.models.sizing import ModelShape, shape_of
 from engine.plan import Plan, make_plan
@@ -141,8 +142,8 @@ def _files(config: TrainConfig, folder: Path) -> list[Path]:
 
 
 def _tokenizer_files(config: TrainConfig, folder: Path) -> list[Path]:
-    names = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
-    return [*(folder / name for name in names), Path(config.model.chat_template).expanduser()]
+    named = [folder / name for name in ("tokenizer.json", "tokenizer_config.json", TEMPLATE)]
+    return [*named, *templates(folder), Path(config.model.chat_template).expanduser()]
 
 
 def _stamp(path: Path) -> Stamp:

@@ -6,28 +6,36 @@ import numpy as np
 
 from engine.config.schema import TrainConfig
 from engine.data.prepare import sample
+from engine.data.sources import fetch
 from engine.hardware.probe import Machine, probe
 from engine.models.resolve import resolve
 from engine.models.sizing import ModelShape, shape_of
+from engine.models.starter import Progress, silent
 from engine.plan import Plan, make_plan
 from engine.planning.comparison import Comparison, compare
 
 
-def look(config: TrainConfig) -> Plan:
-    """Plan a recipe from what is quick to read; no torch. Raises what its parts raise."""
-    _, _, settle = _read(config)
+def look(config: TrainConfig, progress: Progress = silent) -> Plan:
+    """Plan a recipe from what is quick to read; no torch. `progress` is told of what has to be fetched.
+
+    Raises what its parts raise.
+    """
+    _, _, settle = _read(config, progress)
     return settle(config)
 
 
-def look_at_all(config: TrainConfig) -> Comparison:
+def look_at_all(config: TrainConfig, progress: Progress = silent) -> Comparison:
     """The same for every backend, side by side."""
-    machine, shape, settle = _read(config)
+    machine, shape, settle = _read(config, progress)
     return compare(config, machine, shape, settle)
 
 
-def _read(config: TrainConfig) -> tuple[Machine, ModelShape, Callable[[TrainConfig], Plan]]:
+def _read(
+    config: TrainConfig, progress: Progress
+) -> tuple[Machine, ModelShape, Callable[[TrainConfig], Plan]]:
     """The machine, the model, and what plans a recipe that differs from `config` in the backend alone."""
-    model = resolve(config.model.base, config.model.revision)
+    model = resolve(config.model.base, config.model.revision, progress)
+    fetch(config.data, progress)
     dataset, rows = sample(config, model.folder)
     lengths = dataset.train.lengths
     tokens = int(lengths.sum())

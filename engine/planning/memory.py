@@ -61,7 +61,9 @@ class Load:
 
 
 LOGIT_BYTES = 128 << 20
-"""The buffer in which the loss makes its logits, chunk by chunk."""
+"""A chunk of logits in fp32; the loss makes them chunk by chunk, in the compute format."""
+LOGIT_PIECE = 4 << 20
+"""What a CPU widens of them at a time, with its temporaries."""
 HOST_OVERHEAD = 550_000_000
 """Resident interpreter, torch, transformers, PEFT and tokenizers with their code in use (450 MB measured
 on Linux), and what the allocator keeps (100 MB)."""
@@ -71,6 +73,8 @@ UNEVEN = 1.5
 """A micro-batch may train more of its tokens than the average one does."""
 BLOCKS = ("llama", "mistral", "qwen2")
 """Architectures whose layers the torch backend replaces whole (`engine.backends.torch.block`)."""
+BETWEEN_BLOCKS = 1.08
+"""A CPU's allocator leaves room between blocks of ever other sizes: so much is held of what activations take."""
 GATE_TEMPORARIES = 6
 """Tensors of the MLP's inner width that its backward pass holds at once."""
 
@@ -137,7 +141,8 @@ def activation_bytes(shape: ModelShape, load: Load) -> int:
     temporary = GATE_TEMPORARIES * load.tokens * shape.intermediate * width
     if own := KEPT.get(load.adapter):
         kept += matrix_bytes(shape, own, load.checkpointing)
-    return kept + temporary + widened_weight_bytes(shape, load)
+    slack = BETWEEN_BLOCKS if load.device == "cpu" else 1.0
+    return int(slack * (kept + temporary)) + widened_weight_bytes(shape, load)
 
 
 def hosted_bytes(shape: ModelShape, load: Load) -> int:
@@ -152,15 +157,16 @@ def hosted_bytes(shape: ModelShape, load: Load) -> int:
 def saved_per_token(shape: ModelShape, load: Load) -> int:
     """Bytes that one layer keeps for one token.
 
-    The inputs of both norms, queries, keys and values, the attention's output example by example and end to end,
-    gate and up, and what the adapters make of their inputs. Norms, softmax and the gate's product are computed
+    The inputs of both norms, queries, keys and values, the attention's output (on a GPU both example by example and end
+    to end), gate and up, and what the adapters make of their inputs. Norms, softmax and the gate's product are computed
     again in the backward pass, dropout's masks are drawn again; gate and up are kept in the weights' format. A layer
     that is not of Llama's shape keeps what its norms made too; so do full training and adapters with PEFT's own layers,
     and the plain MLP's steps.
     """
     queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     norms = 2 if shape.architecture in BLOCKS and load.adapter == "lora" else 4
-    kept = norms * shape.hidden + 3 * queries + 2 * keys
+    outputs = 1 if load.device == "cpu" and load.adapter not in PROMPT_TYPES else 2
+    kept = norms * shape.hidden + (1 + outputs) * queries + 2 * keys
     own = KEPT.get(load.adapter, Kept())
     if load.rank == 0 or load.adapter in KEPT:
         return (kept + 4 * shape.intermediate + wide(shape, own)) * BYTES[load.compute]
@@ -179,7 +185,9 @@ def widened_weight_bytes(shape: ModelShape, load: Load) -> int:
 
 
 def logit_bytes(shape: ModelShape, load: Load) -> int:
-    """A chunk of fp32 logits, whose buffer their gradient takes over; only trained tokens have logits.
+    """A chunk of logits, whose buffer their gradient takes over; only trained tokens have logits.
+
+    They are widened to fp32 for the softmax, on a GPU all of a chunk at once.
 
     Behind virtual tokens every token has, in the compute format, and its gradient; the trained ones also in fp32,
     with their logarithms and gradients.
@@ -188,7 +196,9 @@ def logit_bytes(shape: ModelShape, load: Load) -> int:
     trained = load.tokens * min(1.0, UNEVEN * load.trained_share)
     if load.adapter in PROMPT_TYPES:
         return math.ceil(shape.vocab * (2 * BYTES[load.compute] * load.tokens + 3 * 4 * trained))
-    chunk = min(LOGIT_BYTES, math.ceil(4 * trained * shape.vocab))
+    chunk = widened = min(LOGIT_BYTES, math.ceil(4 * trained * shape.vocab))
+    if load.compute != "fp32":
+        chunk = widened * BYTES[load.compute] // 4 + (LOGIT_PIECE if load.device == "cpu" else widened)
     if load.kernels == "liger":
         chunk = liger_rows(math.ceil(trained), shape) * shape.vocab * BYTES[load.compute]
     return chunk + (2 * 4 * shape.vocab * shape.hidden if load.rank == 0 else 0)

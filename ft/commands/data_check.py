@@ -88,12 +88,17 @@ class Watching(Silent):
     def __init__(self) -> None:
         super().__init__()
         self._next = 0.0
+        self._goes_on = True
+        """Whether there are more rows; else all is shown in a moment."""
+
+    def progress(self, done: int, total: int) -> None:
+        self._goes_on = done < total
 
     def __call__(self, so_far: SoFar) -> None:
         super().__call__(so_far)
         started = time.monotonic()
         early = so_far.of is None
-        if so_far is self.last and (early or started >= self._next):
+        if so_far is self.last and (early or (self._goes_on and started >= self._next)):
             findings = so_far.findings()
             now = time.monotonic()
             self._next = now + max(EVERY_S, SPARE * (now - started))
@@ -137,6 +142,7 @@ class Lively(Watching):
         self._live.stop()
 
     def progress(self, done: int, total: int) -> None:
+        super().progress(done, total)
         words = f"{done:,} of {total:,} rows"
         self._bar.update(self._task, description=words, completed=done, total=total)
 

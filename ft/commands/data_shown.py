@@ -2,16 +2,16 @@
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from engine.data.lint.findings import Finding
+from engine.data.lint.findings import RULES, Finding
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -130,17 +130,46 @@ def _percentile(percent: int) -> str:
     return {50: "median", 100: "longest"}.get(percent, f"{percent} %")
 
 
+def _augmented(made: "Mapping[str, Any]") -> list[str]:
+    """What a model made of the training rows, and why not more."""
+    from engine.data.augment.checks import REASONS
+
+    lines = [
+        f"{made['made']:,} of the training rows are made by {made['model']} ({made['kind']}, seed {made['seed']}), "
+        f"of {made['asked']:,} asked for"
+    ]
+    rejected = sorted(made["rejected"].items(), key=lambda one: -one[1])
+    if rejected:
+        lines.append(
+            f"{sum(made['rejected'].values()):,} rejected among the model's {made['answers']:,} answers:"
+        )
+    lines += [f"  {count:,} {REASONS[reason]}" for reason, count in rejected]
+    if made["aside"]:
+        lines.append(
+            f"{made['aside']:,} training rows left aside: without a question, or too long for --max-tokens"
+        )
+    return lines
+
+
 def shown_report(report: "Report", folder: Path) -> Text:
     """What was written, and what was left out."""
     lines = [f"{report.train:,} rows in {folder / 'train.jsonl'}"]
     if report.validation:
         lines.append(f"{report.validation:,} rows in {folder / 'validation.jsonl'}")
+    why = ", ".join(f"{count:,} {reason}" for reason, count in report.reasons.items())
     for count, what in (
-        (report.copies, "copies"),
-        (report.near_copies, "near copies"),
-        (report.broken, "broken rows"),
-        (report.unused, "rows labelled as bad answers"),
+        (report.copies, "copies left out"),
+        (report.near_copies, "near copies left out"),
+        (report.unused, "rows labelled as bad answers left out"),
+        (report.unreadable, "rows that cannot be read left out"),
+        (report.broken, f"broken rows left out, {why}:"),
     ):
-        lines += [f"{count:,} {what} left out"] if count else []
+        lines += [f"{count:,} {what}"] if count else []
     lines += [f"  {problem}" for problem in report.problems]
-    return Text("\n".join([*lines, f"The whole report is in {folder / 'report.json'}"]))
+    lines += [f"  and {report.broken - len(report.problems):,} more"] * (report.broken > len(report.problems))
+    lines += _augmented(report.augmented) if report.augmented else []
+    text = Text("\n".join([*lines, f"The whole report is in {folder / 'report.json'}"]))
+    lost, rows = report.broken + report.unreadable, report.rows + report.unreadable
+    if lost > rows / 2:
+        text.append(f"\n{lost:,} of {rows:,} rows are lost. {RULES['unusable'].fix}", style=COLOURS["error"])
+    return text

@@ -11,8 +11,9 @@ from engine.errors import ConfigError, ModelError
 from engine.models import catalogue, starter
 from engine.models.catalogue import Entry
 from engine.planning.fit import METHODS, TYPICAL_TOKENS
+from ft.bars import fetching
 from ft.commands.convert import convert
-from ft.console import err, out, say
+from ft.console import out, say
 
 if TYPE_CHECKING:
     from engine.planning.fit import Fit
@@ -104,21 +105,13 @@ def pull(
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub model.")] = None,
 ) -> None:
     """Fetch a model so that it can be used without network."""
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
     from engine.models.pull import pull_starter
     from engine.models.resolve import resolve
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err(), transient=True) as progress:
-        task = progress.add_task("looking", total=None)
-
-        def tell(note: str, done: int, total: int) -> None:
-            progress.update(task, description=note, completed=done, total=total or None)
-
+    with fetching() as progress:
         if name == starter.NAME:
-            pull_starter(tell)
-        model = resolve(name, revision, tell)
+            pull_starter(progress)
+        model = resolve(name, revision, progress)
     say(f"{model.name} is ready" + (f" at revision {model.revision}." if model.revision else "."))
     print(model.folder)
 

@@ -12,6 +12,7 @@ from engine.errors import CheckFailed, ConfigError
 from engine.plan import Plan
 from engine.planning.limits import gigabytes
 from engine.planning.look import look, look_at_all
+from ft.bars import fetching
 from ft.commands.plan_backends import show
 
 if TYPE_CHECKING:
@@ -40,9 +41,12 @@ def plan(
     if backend == "all":
         if check:
             raise ConfigError("--check looks at one plan, --backend all at several", "Leave one of them out.")
-        show(look_at_all(recipe), json)
+        with fetching() as progress:
+            compared = look_at_all(recipe, progress)
+        show(compared, json)
         return
-    settled = look(recipe)
+    with fetching() as progress:
+        settled = look(recipe, progress)
     if json:
         sys.stdout.write(settled.to_json())
     else:

@@ -1,6 +1,7 @@
 """Answers from a transformers model: a batch at once, or one token by token."""
 
 import itertools
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
@@ -8,6 +9,9 @@ import torch
 from torch import Tensor
 
 from engine.backends.torch.model import causal_of
+
+MIN_P = 0.05
+"""Share of the likeliest token's probability below which a token is not drawn."""
 
 
 @torch.no_grad()
@@ -17,8 +21,9 @@ def generate(
     max_tokens: int,
     stop: Collection[int],
     poll: Callable[[], None],
+    draw: "Draw | None" = None,
 ) -> list[list[int]]:
-    """Continue all prompts greedily at once, padded on the left; the end token is left out."""
+    """Continue all prompts at once, greedily or as `draw` draws, padded on the left; the end token is left out."""
     pad = min(stop, default=0)
     width = max(map(len, prompts))
     ids = torch.tensor([[pad] * (width - len(p)) + list(p) for p in prompts], device=model.device)
@@ -40,10 +45,34 @@ def generate(
         pad_token_id=pad,
         eos_token_id=sorted(stop),
         stopping_criteria=[polled],
+        logits_processor=[draw] if draw else None,
     )
     return [
         list(itertools.takewhile(lambda token: token not in stop, row)) for row in output[:, width:].tolist()
     ]
+
+
+class Draw:
+    """Turns greedy choice into drawing, with a seed for each row, so that what a row gets is its own affair.
+
+    The largest of logit / temperature + Gumbel noise is a draw from the softmax (Gumbel 1954; "the Gumbel-max trick").
+    Tokens less likely than `MIN_P` times the likeliest are not drawn (min-p, arXiv:2407.01082): unlike top-p, which
+    it takes the place of, it needs no sorting of the vocabulary at every token.
+    """
+
+    def __init__(self, temperature: float, seeds: Sequence[int]) -> None:
+        self.temperature = temperature
+        self._rows = [
+            torch.Generator().manual_seed(seed) for seed in seeds
+        ]  # on the CPU: alike on every device
+
+    def __call__(self, tokens: Tensor, scores: Tensor) -> Tensor:
+        """Scores `[rows, vocabulary]` whose largest is the token drawn."""
+        scores = scores.float() / self.temperature
+        unlikely = scores < scores.amax(-1, keepdim=True) + math.log(MIN_P)
+        uniform = torch.stack([torch.rand(scores.shape[-1], generator=row) for row in self._rows])
+        noise = -torch.log(-torch.log(uniform.clamp(min=torch.finfo(uniform.dtype).tiny)))
+        return (scores + noise.to(scores.device)).masked_fill(unlikely, -math.inf)
 
 
 def continued(

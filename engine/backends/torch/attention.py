@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from engine.backends.torch.causal import CausalAttention
+
 NAME = "ft_segments"
 
 
@@ -35,6 +37,10 @@ class SegmentAttention:
     ) -> tuple[Tensor, None]:
         """query `[rows, heads, n, d]`, key and value `[rows, kv_heads, n, d]` to `[rows, n, heads, d]`."""
         lengths = self.lengths or [query.shape[2]]
+        windowed = sliding_window is not None and max(lengths) > sliding_window
+        if query.device.type == "cpu" and not (dropout or windowed or softcap is not None):
+            scale = scaling if scaling is not None else query.shape[-1] ** -0.5
+            return CausalAttention.apply(query, key, value, lengths, scale), None
         grouped = query.shape[1] != key.shape[1]
         # split, not slices: its backward is one concatenation, where each slice's would fill a whole row with zeros
         parts = zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)

@@ -1,16 +1,19 @@
 """Cross-entropy over the vocabulary, computed only where a label is trained and never held whole.
 
 The gradient is made in the forward pass, in the buffer of the logits (as Liger's fused linear cross-entropy does,
-arXiv:2410.10989), so the peak is one chunk of rows times the vocabulary in fp32.
+arXiv:2410.10989), so the peak is one chunk of rows times the vocabulary in the format of the hidden states.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 CHUNK_BYTES = 128 * 2**20
-"""Size of the logits buffer; chunks of this size already run at full speed."""
+"""Size of a chunk of logits in fp32; chunks of this size already run at full speed."""
+PIECE_BYTES = 2 * 2**20
+"""Logits in fp32 that stay in a CPU's cache through all that is done to them."""
 VOCAB_BLOCK = 8192
 """Rows of a head that is held in another format, cast at a time."""
 
@@ -20,19 +23,16 @@ class HeadLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        rows = max(1, CHUNK_BYTES // (4 * weight.shape[0]))
         grad_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[2] else None
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        for start in range(0, hidden.shape[0], rows):
-            part = slice(start, start + rows)
-            losses, slopes = _softmax(_logits(hidden[part], weight, bias), targets[part])
-            slopes[torch.arange(len(losses), device=hidden.device), targets[part]] -= 1  # softmax minus one
-            total += losses.sum()
+        for part in _parts(len(hidden), weight.shape[0], CHUNK_BYTES):
+            logits = _logits(hidden[part], weight, bias)
+            total += _losses(logits, targets[part], slopes=True).sum()
             if grad_hidden is not None:
-                grad_hidden[part] = _times(slopes, weight, hidden.dtype)
+                grad_hidden[part] = _times(logits, weight)
             if grad_weight is not None:
-                grad_weight.addmm_(slopes.T, hidden[part].float())
+                grad_weight.addmm_(logits.float().T, hidden[part].float())
         ctx.save_for_backward(grad_hidden, grad_weight)
         ctx.weight_dtype = weight.dtype
         return total
@@ -47,43 +47,54 @@ class HeadLoss(torch.autograd.Function):
 
 def token_losses(hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Loss in nats of each target, `[n]`, without gradients."""
-    rows = max(1, CHUNK_BYTES // (4 * weight.shape[0]))
     with torch.no_grad():
         parts = [
-            _softmax(_logits(hidden[i : i + rows], weight, bias), targets[i : i + rows])[0]
-            for i in range(0, hidden.shape[0], rows)
+            _losses(_logits(hidden[part], weight, bias), targets[part])
+            for part in _parts(len(hidden), weight.shape[0], CHUNK_BYTES)
         ]
     return torch.cat(parts) if parts else torch.zeros(0)
 
 
+def _parts(rows: int, vocab: int, size: int) -> Iterator[slice]:
+    """Slices of rows whose logits take about `size` bytes in fp32."""
+    step = max(1, size // (4 * vocab))
+    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
+
+
 def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Logits `[n, vocab]` in fp32; a head held in another format is cast block by block."""
-    logits = torch.empty(hidden.shape[0], weight.shape[0], dtype=torch.float32, device=hidden.device)
+    """Logits `[n, vocab]` in the format of `hidden`; a head held in another is cast block by block."""
+    logits = hidden.new_empty(hidden.shape[0], weight.shape[0])
     step = weight.shape[0] if weight.dtype == hidden.dtype else VOCAB_BLOCK
     for low in range(0, weight.shape[0], step):
-        block = weight[low : low + step].to(hidden.dtype)
-        if hidden.dtype == torch.float32:
-            torch.mm(hidden, block.T, out=logits[:, low : low + step])
-        else:
-            logits[:, low : low + step] = hidden @ block.T
+        torch.mm(hidden, weight[low : low + step].to(hidden.dtype).T, out=logits[:, low : low + step])
     return logits if bias is None else logits.add_(bias)
 
 
-def _softmax(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Losses `[n]` and the probabilities `[n, vocab]`, these in the logits' own buffer."""
-    chosen = logits.gather(1, targets.unsqueeze(1))
-    top = logits.amax(-1, keepdim=True)
-    probabilities = logits.sub_(top).exp_()
-    total = probabilities.sum(-1, keepdim=True)
-    losses = top.add(total.log()).sub_(chosen).squeeze(1)
-    return losses, probabilities.div_(total)
+def _losses(logits: Tensor, targets: Tensor, slopes: bool = False) -> Tensor:
+    """Losses `[n]`, computed in fp32; with `slopes` their gradient takes over the logits.
+
+    That is softmax, less one at the target: exp(-loss) - 1, which a format of few digits holds where it has no room
+    for a probability near one.
+    """
+    losses = torch.empty(len(targets), dtype=torch.float32, device=logits.device)
+    size = PIECE_BYTES if logits.device.type == "cpu" else CHUNK_BYTES
+    for part in _parts(len(logits), logits.shape[1], size):
+        piece, target = logits[part].float(), targets[part].unsqueeze(1)
+        chosen = piece.gather(1, target)
+        top = piece.amax(-1, keepdim=True)
+        total = piece.sub_(top).exp_().sum(-1, keepdim=True)
+        loss = top.add_(total.log()).sub_(chosen)
+        losses[part] = loss.squeeze(1)
+        if slopes:
+            logits[part] = piece.div_(total).scatter_(1, target, torch.expm1(-loss))
+    return losses
 
 
-def _times(slopes: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
-    if weight.dtype == dtype:
-        return slopes.to(dtype) @ weight
+def _times(slopes: Tensor, weight: Tensor) -> Tensor:
+    """slopes `[n, vocab]` times the head `[vocab, width]`, in the format of the slopes."""
+    if weight.dtype == slopes.dtype:
+        return slopes @ weight
     total = torch.zeros(slopes.shape[0], weight.shape[1], dtype=torch.float32, device=slopes.device)
     for low in range(0, weight.shape[0], VOCAB_BLOCK):
-        block = weight[low : low + VOCAB_BLOCK]
-        total += slopes[:, low : low + VOCAB_BLOCK].to(dtype) @ block.to(dtype)
-    return total.to(dtype)
+        total += slopes[:, low : low + VOCAB_BLOCK] @ weight[low : low + VOCAB_BLOCK].to(slopes.dtype)
+    return total.to(slopes.dtype)

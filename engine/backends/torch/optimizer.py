@@ -16,15 +16,16 @@ OF_BITSANDBYTES = ("step", "state1", "state2", "absmax1", "absmax2")
 def optimizer_of(training: Training, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
     """The recipe's optimizer, at rate zero until a step sets it.
 
-    MPS has no kernels for many tensors at once: there `foreach` would go through them one by one all the same, and
-    hold a temporary of each until the last.
+    A CPU moves each tensor in one pass. A GPU takes many at once, but MPS has no kernels for that: there `foreach`
+    would go through them one by one all the same, and hold a temporary of each until the last.
 
     bitsandbytes keeps the moments of tensors with fewer than 4096 numbers in fp32. Paged ones live in memory that
     CUDA moves to the host where the GPU runs short.
     """
     if training.optimizer == "adamw":
-        together = all(parameter.device.type != "mps" for parameter in parameters)
-        return torch.optim.AdamW(parameters, lr=0.0, weight_decay=training.weight_decay, foreach=together)
+        device = parameters[0].device.type
+        ways = {"fused": True} if device == "cpu" else {"foreach": device != "mps"}
+        return torch.optim.AdamW(parameters, lr=0.0, weight_decay=training.weight_decay, **ways)
     from bitsandbytes.optim import AdamW8bit, PagedAdamW8bit
 
     kind = AdamW8bit if training.optimizer == "adamw_8bit" else PagedAdamW8bit

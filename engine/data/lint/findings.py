@@ -1,13 +1,13 @@
 """The values of the lint: what is wrong, with how many rows, and what to do."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 Severity = Literal["error", "warning", "note"]
 Kind = Literal[
-    "untrained", "no-end", "truncated", "duplicate", "near-duplicate", "overlap", "near-overlap",
-    "roles", "encoding", "script", "special-tokens", "length", "one-sided",
+    "unreadable", "unusable", "untrained", "no-end", "truncated", "duplicate", "near-duplicate", "overlap",
+    "near-overlap", "augmented", "roles", "encoding", "script", "language", "special-tokens", "length", "one-sided",
 ]  # fmt: skip
 SHOWN = 10
 """Rows that a finding names."""
@@ -77,6 +77,12 @@ class Rule:
 
 
 RULES: Mapping[Kind, Rule] = {
+    "unreadable": Rule("Mend these rows, or take them out.", warning=0.1, error=0.5),
+    "unusable": Rule(
+        "Mend these rows, or see whether data.format and data.columns say what they are.",
+        warning=0.1,
+        error=0.5,
+    ),
     "untrained": Rule("Give these rows an answer, or take them out.", error=0.01),
     "no-end": Rule(
         "Use a chat template that ends an answer with the model's end token: without it the model is never taught "
@@ -89,12 +95,17 @@ RULES: Mapping[Kind, Rule] = {
     "overlap": Rule(
         "Take these rows out of the validation set: their loss says what was learned by heart.", error=0.2
     ),
+    "augmented": Rule(
+        "Hold out rows before others are made of them, and name them: data.validation: FOLDER/validation.jsonl.",
+        error=0.2,
+    ),
     "near-overlap": Rule("Hold out rows that are unlike the training rows.", warning=0.05),
     "roles": Rule("Mend the order of these turns: a question, then its answer.", error=0.5),
     "encoding": Rule(
         "Read the original again as what it is (`iconv -f … -t utf-8`), and write it anew.", error=0.2
     ),
     "script": Rule("See whether these rows belong here.", warning=2.0),
+    "language": Rule("See whether these rows belong here.", warning=2.0),
     "special-tokens": Rule(
         "Take the control tokens out of the text: the template puts them where they belong.", error=0.1
     ),
@@ -104,3 +115,9 @@ RULES: Mapping[Kind, Rule] = {
     "one-sided": Rule("Balance the answers, or the most frequent one is learned whatever the question."),
 }
 """What to do about each kind of finding, and how bad it is."""
+WORST: tuple[Severity, ...] = ("error", "warning", "note")
+
+
+def sorted_by_weight(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The worst first, and those of more rows before others."""
+    return tuple(sorted(findings, key=lambda one: (WORST.index(one.severity), -one.share)))

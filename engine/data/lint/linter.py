@@ -2,12 +2,12 @@
 
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from engine.data.lint.findings import RULES, SHOWN, Finding, Kind
+from engine.data.lint.findings import RULES, SHOWN, Finding, Kind, sorted_by_weight
 from engine.data.lint.likeness import Likeness, Numbers
 from engine.data.lint.spread import Labels, extremes, foreign
 from engine.data.lint.texts import control_tokens, damage, order, said, script, texts
@@ -31,7 +31,8 @@ class Linter:
         self._lengths = array("q")
         self._contents = array("q")
         """A hash of each row's ids."""
-        self._held = array("b")
+        self._made = array("q")
+        self._held = np.empty(0, dtype=np.int64)
         self._scripts: Counter[str] = Counter()
         self._rare_scripts: dict[str, list[int]] = defaultdict(list)
         self._labels = Labels()
@@ -43,8 +44,8 @@ class Linter:
         """Rows that were looked at."""
         return len(self._numbers)
 
-    def look(self, rows: Sequence[Looked], held: Callable[[int], bool] = lambda _: False) -> None:
-        """Take up a chunk of rows, in the order of their numbers; `held` tells those that validate."""
+    def look(self, rows: Sequence[Looked]) -> None:
+        """Take up a chunk of rows, in the order of their numbers."""
         whole = []
         for number, row, encoded in rows:
             self._tokens(number, row, encoded)
@@ -53,10 +54,15 @@ class Linter:
             self._numbers.append(number)
             self._lengths.append(len(encoded.ids))
             self._contents.append(hash(tuple(encoded.ids)))
-            self._held.append(held(number))
+            if row.augmented:
+                self._made.append(number)
             self._words(number, row)
             whole.append((number, said(row)))
         self._likeness.add(whole)
+
+    def hold(self, numbers: Iterable[int]) -> None:
+        """Take these rows for those that validate."""
+        self._held = np.concatenate((self._held, np.fromiter(numbers, np.int64)))
 
     def _tokens(self, number: int, row: Row, encoded: Encoded) -> None:
         left = sum(max(0, min(end, self._limit) - start) for start, end in encoded.spans)
@@ -116,12 +122,12 @@ class Linter:
         if (label := self._labels.one_sided()) is not None:
             message = f"{label[1]:.0%} of the answers are {label[0]!r}"
             found.append(self._as_finding("one-sided", message, len(numbers), []))
-        worst = ("error", "warning", "note")
-        return tuple(sorted(found, key=lambda one: (worst.index(one.severity), -one.share)))
+        return sorted_by_weight(found)
 
     def _compared(self, numbers: Numbers) -> "dict[Kind, _Rows]":
         """Rows that are equal to an earlier one, or nearly; across training and validation it is an overlap."""
-        contents, held = np.array(self._contents, dtype=np.int64), np.array(self._held, dtype=np.bool_)
+        contents = np.array(self._contents, dtype=np.int64)
+        held, made = (np.isin(numbers, np.array(some, dtype=np.int64)) for some in (self._held, self._made))
         kinds, first, kind_of = np.unique(contents, return_index=True, return_inverse=True)
         trained = np.zeros(len(kinds), dtype=np.bool_)
         trained[kind_of[~held]] = True
@@ -131,11 +137,14 @@ class Linter:
         new = ~(overlap | duplicate)[near]
         near, others = near[new], others[new]
         apart = held[near] != held[others]
+        # One that was made is meant to be like the row that it was made from, and was compared when it was made.
+        alike = ~apart & ~made[near]
         return {
             "overlap": _some(numbers[overlap]),
             "duplicate": _some(numbers[duplicate]),
-            "near-overlap": _some(numbers[np.where(held[near], near, others)[apart]]),
-            "near-duplicate": _some(numbers[near[~apart]]),
+            "augmented": _some(numbers[made & held]),
+            "near-overlap": _some(numbers[np.unique(np.where(held[near], near, others)[apart])]),
+            "near-duplicate": _some(numbers[near[alike]]),
         }
 
     def _finding(self, kind: Kind, rows: "_Rows") -> Finding:
@@ -151,6 +160,9 @@ class Linter:
             "duplicate": f"{_rows(count)} {are} the same as an earlier one",
             "near-duplicate": f"{_rows(count)} {are} nearly the same as an earlier one",
             "overlap": f"{_rows(count)} of the validation set {are} trained on too",
+            "augmented": (
+                f"{_rows(count)} of the validation set {have} been made from others by a model, which may be trained on"
+            ),
             "near-overlap": f"{_rows(count)} of the validation set {are} nearly the same as a training row",
             "roles": f"{_rows(count)} {have} turns out of order: the first {example}",
             "encoding": f"{_rows(count)} {have} characters of a wrong encoding, as {example!r}",
@@ -160,7 +172,7 @@ class Linter:
         return self._as_finding(kind, message, count, rows.first)
 
     def _as_finding(self, kind: Kind, message: str, count: int, rows: list[int]) -> Finding:
-        of = sum(self._held) if kind in ("overlap", "near-overlap") else len(self._numbers)
+        of = len(self._held) if kind in ("overlap", "near-overlap", "augmented") else len(self._numbers)
         severity = RULES[kind].severity(count, of)
         return Finding(kind, severity, message, RULES[kind].fix, count, of, tuple(rows[:SHOWN]))
 

@@ -1,0 +1,1 @@
+"""Rows that a model makes from training rows: paraphrases, back-translations, new ones."""

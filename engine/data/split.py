@@ -1,0 +1,56 @@
+"""Which rows are held out for validation: a share of those that train, and all copies of a row on one side."""
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.data.rows import Keep
+from engine.data.selection import choose
+
+Numbers = npt.NDArray[np.int64]
+
+
+def drawn(count: int, share: float, seed: int) -> Keep:
+    """A share of `count` rows by the seed, bool `[count]`: at least one row and never all of them."""
+    return choose(count, _size(count, share) if share else 0, seed)
+
+
+def held_out(rows: Numbers, contents: Numbers, count: int, share: float, seed: int) -> Keep:
+    """Which of `count` rows validate, bool `[count]`, when their examples are known.
+
+    `rows` are the examples' row numbers, ascending, and `contents` a hash of each example's tokens, int64 `[examples]`.
+    Rows of the same tokens are held out together or not at all, and rows without examples are not counted. Where there
+    are neither, it is what `drawn` gives. None is held out where all rows are the same.
+    """
+    there, starts = np.unique(rows, return_index=True)
+    if not share or not len(there):
+        return np.zeros(count, dtype=np.bool_)
+    first, group, sizes = _copies(np.add.reduceat(contents, starts))
+    chosen = drawn(count, share, seed)[there[first]]
+    # Groups whose first row is drawn go first; the order of the others fills up what is missing.
+    order = np.lexsort((np.random.default_rng(seed).permutation(len(first)), ~chosen))
+    taken = np.zeros(len(first), dtype=np.bool_)
+    left = _size(len(there), share)
+    for number in order:
+        if sizes[number] <= left:
+            taken[number] = True
+            left -= sizes[number]
+        if not left:
+            break
+    if not taken.any() and len(first) > 1:
+        taken[np.argmin(sizes)] = True
+    held = np.zeros(count, dtype=np.bool_)
+    held[there[taken[group]]] = True
+    return held
+
+
+def _size(count: int, share: float) -> int:
+    return min(max(round(share * count), 1), count - 1)
+
+
+def _copies(keys: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+    """The groups of equal keys, in the order of their first: its place, the group of each key, and their sizes."""
+    _, first, group, sizes = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return first[order], rank[group], sizes[order]

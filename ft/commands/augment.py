@@ -1,0 +1,86 @@
+"""The step of `ft data prepare` that has a model make more training rows."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from engine import paths
+from engine.errors import ConfigError
+from ft.console import say
+
+if TYPE_CHECKING:
+    from engine.config.schema import TrainConfig
+    from engine.data.augment.journal import Journal
+    from engine.data.augment.options import Kind, Options
+    from engine.data.prepare import Progress
+    from engine.data.rewrite import Make
+    from engine.data.types import Answered, Prompt, Row
+
+
+@contextmanager
+def making(
+    kind: str | None, given: Mapping[str, Any], config: "TrainConfig", folder: Path, progress: "Progress"
+) -> "Iterator[Make | None]":
+    """What makes rows as the options say, for the length of the block; None where no kind is asked for.
+
+    `given` are the options by their name, None where they are left out. Stopped with ctrl-c, it says how to go on.
+    Raises ConfigError for options that go with another kind, ModelError where there is no such model.
+    """
+    chosen = {name: value for name, value in given.items() if value is not None}
+    _check(kind, chosen)
+    if kind is None:
+        yield None
+        return
+    from engine.client import Client
+    from engine.data.augment.make import augment
+    from engine.data.tokenizer import Tokenizer
+    from engine.models.resolve import resolve
+
+    model = resolve(config.model.base, config.model.revision)
+    options = _options(cast("Kind", kind), chosen, config, model.folder, model.fingerprint)
+    tokenizer = Tokenizer.load(model.folder, options.chat_template)
+    with Client(paths.cache() / "augment.log") as client:
+
+        def ask(prompts: "Sequence[Prompt]") -> "list[Answered]":
+            return client.answers(
+                model.folder, options.chat_template, prompts, options.max_tokens, options.temperature
+            )
+
+        def make(journal: "Journal") -> "tuple[list[Row], dict[str, Any]]":
+            rows, found = augment(folder, options, tokenizer, ask, journal, progress)
+            return rows, found.to_json()
+
+        try:
+            yield make
+        except KeyboardInterrupt:
+            say(f"Stopped. What {options.model} has answered is kept; the same command goes on with it.")
+            raise
+
+
+def _check(kind: str | None, chosen: Mapping[str, Any]) -> None:
+    """Raise ConfigError where an option would do nothing."""
+    if kind is None and chosen:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in chosen)
+        raise ConfigError(
+            f"{names}: for --augment alone.", "Add --augment paraphrase, back-translation or new-rows."
+        )
+    if "through" in chosen and kind != "back-translation":
+        raise ConfigError("--through: for --augment back-translation alone.", "Leave it out.")
+
+
+def _options(
+    kind: "Kind", chosen: Mapping[str, Any], config: "TrainConfig", model: Path, fingerprint: str
+) -> "Options":
+    from engine.data.augment.options import Options
+    from engine.models.sizing import shape_of
+
+    return Options(
+        kind=kind,
+        model=config.model.base,
+        fingerprint=fingerprint,
+        chat_template=config.model.chat_template,
+        context=shape_of(model).context,
+        seed=config.seed,
+        **{name: value for name, value in chosen.items() if name != "model"},
+    )

@@ -1,0 +1,227 @@
+"""Rows made by a real model in the engine's process: drawn by seed, stopped and gone on with, trained."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from engine.backends.base import Interrupted
+from engine.backends.torch.answers import Draw
+from engine.client import Client
+from engine.data.augment.journal import NAME as JOURNAL
+from engine.data.types import Message, Prompt
+from engine.errors import ConfigError, ModelError
+from engine.generation import Generator
+from ft.program import app
+from tests.test_data_command import ft
+from tests.test_data_lint import chat, good
+from tests.test_data_prepare import write
+
+PROMPTS = [Prompt((Message("user", f"number {n}"),), seed=n) for n in range(3)]
+
+
+def quiet() -> None:
+    """Nobody wants to stop."""
+
+
+@pytest.fixture(scope="module")
+def generator(tiny_model: Path) -> Generator:
+    return Generator.open(tiny_model, None)
+
+
+def test_what_is_drawn_is_as_likely_as_the_model_says() -> None:
+    likely = torch.tensor([0.5, 0.3, 0.18, 0.02])  # the last is below a twentieth of the first
+    draws = Draw(1.0, range(4000))(torch.empty(0), likely.log().expand(4000, 4)).argmax(-1)
+    counts = Counter(draws.tolist())
+    for token, share in enumerate((0.5 / 0.98, 0.3 / 0.98, 0.18 / 0.98)):
+        assert counts[token] / 4000 == pytest.approx(share, abs=0.03)
+    assert counts[3] == 0
+    cold = Draw(0.1, range(500))(torch.empty(0), likely.log().expand(500, 4)).argmax(-1)
+    assert (cold == 0).float().mean() > 0.98
+
+
+def test_a_seed_draws_the_same_answer_in_any_company(generator: Generator) -> None:
+    def said(prompts: list[Prompt], temperature: float = 1.5) -> list[str]:
+        return [answer.text for answer in generator.answers(prompts, 12, temperature, quiet)]
+
+    first, second, third = said(PROMPTS)
+    assert said(PROMPTS[::-1]) == [third, second, first]
+    same = [Prompt(PROMPTS[0].messages, seed) for seed in (0, 0, 9)]
+    one, two, other = said(same)
+    assert one == two == first
+    assert other != first
+    assert len(set(said(same, temperature=0.0))) == 1
+
+
+def test_answers_that_reach_the_limit_say_so(generator: Generator) -> None:
+    assert [answer.ended for answer in generator.answers(PROMPTS, 3, 0.0, quiet)] == [False] * 3
+
+
+def test_answers_can_be_stopped_between_two_tokens(generator: Generator) -> None:
+    calls = iter(range(100))
+
+    def poll() -> None:
+        if next(calls) == 2:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        generator.answers(PROMPTS, 50, 0.0, poll)
+    assert next(calls) == 3
+
+
+def test_the_engine_process_answers_many_prompts_at_once(
+    generator: Generator, tiny_model: Path, tmp_path: Path
+) -> None:
+    with Client(tmp_path / "log") as client:
+        assert client.answers(tiny_model, "auto", PROMPTS, 12, 1.5) == generator.answers(
+            PROMPTS, 12, 1.5, quiet
+        )
+        with pytest.raises(ModelError, match="no-such"):
+            client.answers(tmp_path / "no-such", "auto", PROMPTS, 12, 1.5)
+
+
+def augment(out: str, model: Path, *more: str) -> list[str]:
+    """The words of a command whose every answer is a few tokens of a model with random weights."""
+    return [
+        *("prepare", "rows.jsonl", "-o", out, "--augment", "back-translation"),
+        *("--model", str(model), "--max-tokens", "64", "--tries", "1", *more),
+    ]
+
+
+@pytest.mark.slow
+def test_the_same_seed_makes_the_same_folder(folder: Path, tiny_model: Path) -> None:
+    write(folder / "rows.jsonl", good(20))
+    shown = [ft(*augment(name, tiny_model)).stdout for name in ("one", "two")]
+    for path in sorted((folder / "one").iterdir()):
+        assert path.read_bytes() == (folder / "two" / path.name).read_bytes()
+    report = json.loads((folder / "one" / "report.json").read_text())["augmented"]
+    assert sum(report["rejected"].values()) + report["made"] == report["asked"] == 18
+    assert report["rejected"]["cut"] >= 1  # weights drawn at random hardly ever end
+    assert "of 18 asked for" in shown[0]
+    assert "cut by --max-tokens, or without an end" in shown[0]
+    assert not (folder / "one" / JOURNAL).exists()
+
+
+def test_nothing_is_made_where_nobody_asks(folder: Path) -> None:
+    write(folder / "rows.jsonl", good(20))
+    ft("prepare", "rows.jsonl", "-o", "out")
+    assert json.loads((folder / "out" / "report.json").read_text())["augmented"] is None
+    assert "augmented" not in (folder / "out" / "train.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--amount", "2", "--max-tokens", "9"], "--amount, --max-tokens: for --augment alone"),
+        (["--augment", "new-rows", "--through", "Dutch"], "--through: for --augment back-translation"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(folder: Path, words: list[str], said: str) -> None:
+    write(folder / "rows.jsonl", good(5))
+    with pytest.raises(ConfigError, match=said):
+        ft("prepare", "rows.jsonl", "-o", "out", *words)
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_model_without_a_chat_template_is_told_and_can_be_given_one(folder: Path, tiny_model: Path) -> None:
+    write(folder / "rows.jsonl", good(5))
+    bare = folder / "bare"
+    bare.mkdir()
+    for path in tiny_model.iterdir():
+        if path.name != "chat_template.jinja":
+            (bare / path.name).symlink_to(path)
+    about = json.loads((tiny_model / "tokenizer_config.json").read_text())
+    about.pop("chat_template", None)
+    (bare / "tokenizer_config.json").unlink()
+    (bare / "tokenizer_config.json").write_text(json.dumps(about))
+    with pytest.raises(ModelError, match="no chat template"):
+        ft(*augment("out", bare))
+    ft(*augment("out", bare, "--set", "model.chat_template=chatml"))
+
+
+def test_check_tells_rows_made_by_a_model_that_are_held_out_and_not_that_they_are_like_their_sources(
+    folder: Path, tiny_model: Path
+) -> None:
+    rows = good(40)
+    made = [
+        {**chat(f"Say: {row['messages'][0]['content']}", row["messages"][1]["content"]),
+         "augmented": {"kind": "paraphrase", "from": [f"train.jsonl:{n}"], "model": "starter", "seed": 1}}
+        for n, row in enumerate(rows, start=1)
+    ]  # fmt: skip
+    write(folder / "all.jsonl", [*rows, *made])
+
+    def found(*more: str) -> dict[str, str]:
+        result = CliRunner().invoke(
+            app, ["data", "check", "all.jsonl", "--model", str(tiny_model), "--json", *more]
+        )
+        return {each["kind"]: each["severity"] for each in json.loads(result.stdout)["findings"]}
+
+    assert "near-duplicate" not in found()
+    assert found("--set", "data.validation=0.5")["augmented"] == "error"
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_what_is_answered_and_the_same_command_goes_on(folder: Path, tiny_model: Path) -> None:
+    write(folder / "rows.jsonl", good(90))
+    command = [sys.executable, "-P", "-m", "ft.cli", "data"]
+    stopped = subprocess.Popen(
+        [*command, *augment("out", tiny_model, "--max-tokens", "256")], stderr=subprocess.PIPE, text=True
+    )
+    journal = folder / "out" / JOURNAL
+    while stopped.poll() is None and not (journal.exists() and journal.read_text().count("\n") > 2):
+        time.sleep(0.01)
+    stopped.send_signal(signal.SIGINT)
+    _, told = stopped.communicate()
+    assert stopped.returncode == 130, told
+    assert "the same command goes on with it" in told
+    kept = journal.read_text()
+    done = (
+        [*augment("out", tiny_model, "--max-tokens", "256")],
+        [*augment("whole", tiny_model, "--max-tokens", "256")],
+    )
+    for words in done:
+        subprocess.run([*command, *words], check=True, capture_output=True)
+    assert kept.count("\n") > 2
+    for path in sorted((folder / "whole").iterdir()):
+        assert path.read_bytes() == (folder / "out" / path.name).read_bytes()
+
+
+@pytest.mark.slow
+def test_rows_of_the_starter_are_made_marked_and_trained(
+    folder: Path, ft_home_with_starter: Path, tiny_model: Path
+) -> None:
+    questions = {
+        "What is the capital of France?": "Paris is.",
+        "Who wrote the play Romeo and Juliet?": "Shakespeare did.",
+        "How many legs does a spider have?": "Eight.",
+        "Which planet is the largest of all?": "Jupiter is.",
+        "Why is the sky blue on a clear day?": "Air scatters blue light most.",
+        "When did the second world war end?": "In 1945.",
+    }
+    write(folder / "rows.jsonl", [chat(*one) for one in questions.items()])
+    shown = ft(
+        *("prepare", "rows.jsonl", "-o", "clean", "--validation", "0.17", "--augment", "paraphrase"),
+        *("--max-tokens", "32", "--tries", "3"),
+    ).stdout
+    train = [json.loads(line) for line in (folder / "clean" / "train.jsonl").read_text().splitlines()]
+    made = [row for row in train if "augmented" in row]
+    assert made, shown
+    for row in made:
+        source = train[int(row["augmented"]["from"][0].partition(":")[2]) - 1]
+        assert row["messages"][1] == source["messages"][1]
+        assert row["messages"][0]["content"] != source["messages"][0]["content"]
+    (folder / "train.yml").write_text(
+        f"model: {{base: {tiny_model}, max_seq_length: 128}}\n"
+        "data: {train: clean/train.jsonl, validation: clean/validation.jsonl}\n"
+        "training: {max_steps: 2, effective_batch_size: 4}\n"
+    )
+    result = CliRunner().invoke(app, ["train", "--plain"])
+    assert result.exit_code == 0, result.output
