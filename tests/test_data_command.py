@@ -152,6 +152,18 @@ def test_prepared_rows_are_clean_split_and_told(place: Path) -> None:
     assert (report["rows"], report["copies"], report["broken"]) == (32, 1, 1)
 
 
+def test_rows_of_a_validation_source_stay_held_out(place: Path) -> None:
+    rows = good(30)
+    write(place / "a.jsonl", rows[:20])
+    write(place / "b.jsonl", [rows[0], *rows[20:]])  # one is trained on already
+    ft("prepare", "a.jsonl", "-o", "clean", "--set", "data.validation=b.jsonl")
+    train, validation = (
+        [json.loads(line) for line in (place / "clean" / name).read_text().splitlines()]
+        for name in ("train.jsonl", "validation.jsonl")
+    )
+    assert (train, validation) == (rows[:20], rows[20:])
+
+
 def test_rows_that_are_no_json_are_left_out_of_what_is_prepared_and_named(place: Path) -> None:
     (place / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in good(9)) + "{broken\n")
     shown = ft("prepare", "a.jsonl", "-o", "clean", "--validation", "0")

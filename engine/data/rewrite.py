@@ -63,7 +63,7 @@ def rewrite(
 ) -> Report:
     """Write `train.jsonl`, `validation.jsonl` and `report.json` into a new folder.
 
-    Rows keep their order; `data.validation` of them, chosen by the seed, are held out. `near` also leaves out rows that
+    Rows keep their order; `data.validation` of them, chosen by the seed, or those of that source, are held out. `near` also leaves out rows that
     are nearly the same as an earlier one. Broken rows are left out and told. The rows of `make` are added to the
     training rows; a folder where that was stopped is written anew. Raises ConfigError where the folder is taken,
     `DataError` where no row is left, OSError where the disk takes no more.
@@ -74,11 +74,9 @@ def rewrite(
     left_out = _copies(config, report, near, progress)
     if report.rows == len(left_out):
         raise DataError("no row is left to write", "\n".join(report.problems[:3]))
-    kept = [number for number in range(report.rows) if number not in left_out]
-    share = config.data.validation if isinstance(config.data.validation, float | int) else 0
-    held_out = min(max(round(share * len(kept)), 1), len(kept) - 1) if share and len(kept) > 1 else 0
-    held = dict(zip(kept, choose(len(kept), held_out, config.seed).tolist(), strict=True))
-    report.train, report.validation = len(kept) - held_out, held_out
+    held = _held(config, [number for number in range(report.rows) if number not in left_out])
+    report.validation = sum(held.values())
+    report.train = len(held) - report.validation
     folder.mkdir(parents=True, exist_ok=True)
     with journals.opened(folder) if make else nullcontext() as journal:
         _write(config, folder, held)
@@ -90,6 +88,16 @@ def rewrite(
         text = json.dumps(asdict(report), indent=2, ensure_ascii=False) + "\n"
         (folder / REPORT).write_text(text, encoding="utf-8")
     return report
+
+
+def _held(config: TrainConfig, kept: Sequence[int]) -> dict[int, bool]:
+    """Whether each row that is kept is held out: a share by the seed, or those of a validation source."""
+    train, validation = selections(config)
+    if validation is not None:
+        return {number: number >= train.count for number in kept}
+    share = config.data.validation if isinstance(config.data.validation, float | int) else 0
+    count = min(max(round(share * len(kept)), 1), len(kept) - 1) if share and len(kept) > 1 else 0
+    return dict(zip(kept, choose(len(kept), count, config.seed).tolist(), strict=True))
 
 
 def _write(config: TrainConfig, folder: Path, held: Mapping[int, bool]) -> None:
