@@ -140,7 +140,7 @@ def test_prepared_rows_are_clean_split_and_told(place: Path) -> None:
     rows: list[Any] = [*good(30), good(1)[0], {"messages": [{"role": "user", "content": "alone"}]}]
     write(place / "a.jsonl", rows)
     shown = ft("prepare", "a.jsonl", "-o", "clean", "--validation", "0.2").stdout
-    assert "1 copies left out" in shown
+    assert "1 copy left out" in shown
     assert "a.jsonl:32: nothing to train: there is no assistant turn" in shown
     train, validation = (
         [json.loads(line) for line in (place / "clean" / name).read_text().splitlines()]
@@ -185,7 +185,7 @@ def test_preparing_again_splits_alike_and_writes_over_nothing(place: Path) -> No
 def test_near_copies_are_left_out_where_asked(place: Path) -> None:
     long = "the quick brown fox jumps over the lazy dog and runs away into the deep dark forest again"
     write(place / "a.jsonl", [*good(20), chat("Tell.", long), chat("Tell.", long + "!")])
-    assert "1 near copies left out" in ft("prepare", "a.jsonl", "-o", "clean", "--near").stdout
+    assert "1 near copy left out" in ft("prepare", "a.jsonl", "-o", "clean", "--near").stdout
 
 
 def test_every_form_of_rows_becomes_chat_or_stays_text(place: Path) -> None:

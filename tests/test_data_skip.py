@@ -198,7 +198,7 @@ def test_prepare_counts_broken_rows_by_reason_and_warns_where_they_are_most(fold
     rows = "".join(json.dumps(row) + "\n" for row in mixed(chats(9), BAD[:2]))
     (folder / "a.jsonl").write_text(rows + "{no\n")
     shown = ft("prepare", "a.jsonl", "-o", "clean").stdout
-    assert "1 rows that cannot be read left out" in shown
+    assert "1 row that cannot be read left out" in shown
     assert f"2 broken rows left out, 2 with nothing to train:\n  a.jsonl:3: {WHY[0]}" in shown
     assert "are lost" not in shown
     report = json.loads((folder / "clean" / "report.json").read_text())

@@ -157,14 +157,14 @@ def shown_report(report: "Report", folder: Path) -> Text:
     if report.validation:
         lines.append(f"{report.validation:,} rows in {folder / 'validation.jsonl'}")
     why = ", ".join(f"{count:,} {reason}" for reason, count in report.reasons.items())
-    for count, what in (
-        (report.copies, "copies left out"),
-        (report.near_copies, "near copies left out"),
-        (report.unused, "rows labelled as bad answers left out"),
-        (report.unreadable, "rows that cannot be read left out"),
-        (report.broken, f"broken rows left out, {why}:"),
+    for count, one, more, what in (
+        (report.copies, "copy", "copies", "left out"),
+        (report.near_copies, "near copy", "near copies", "left out"),
+        (report.unused, "row", "rows", "labelled as a bad answer left out"),
+        (report.unreadable, "row", "rows", "that cannot be read left out"),
+        (report.broken, "broken row", "broken rows", f"left out, {why}:"),
     ):
-        lines += [f"{count:,} {what}"] if count else []
+        lines += [f"{count:,} {one if count == 1 else more} {what}"] if count else []
     lines += [f"  {problem}" for problem in report.problems]
     lines += [f"  and {report.broken - len(report.problems):,} more"] * (report.broken > len(report.problems))
     lines += _augmented(report.augmented) if report.augmented else []
