@@ -63,10 +63,10 @@ def rewrite(
 ) -> Report:
     """Write `train.jsonl`, `validation.jsonl` and `report.json` into a new folder.
 
-    Rows keep their order; `data.validation` of them, chosen by the seed, or those of that source, are held out. `near` also leaves out rows that
-    are nearly the same as an earlier one. Broken rows are left out and told. The rows of `make` are added to the
-    training rows; a folder where that was stopped is written anew. Raises ConfigError where the folder is taken,
-    `DataError` where no row is left, OSError where the disk takes no more.
+    Rows keep their order; `data.validation` of them, chosen by the seed, or those of that source, are held out. `near`
+    also leaves out rows that are nearly the same as an earlier one. Broken rows are left out and told. The rows of
+    `make` are added to the training rows; a folder where that was stopped is written anew. Raises ConfigError where
+    the folder is taken, `DataError` where no row is left, OSError where the disk takes no more.
     """
     if _is_taken(folder, going_on=make is not None):
         raise ConfigError(f"{folder} is there already", "Name a new folder, or an empty one.")
