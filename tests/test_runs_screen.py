@@ -168,7 +168,16 @@ async def test_cursor_and_selection_stay_on_their_runs_when_new_ones_come(three_
         table = seen.screen.table
         assert table.run is not None
         assert (table.run.name, set(table.slots)) == ("sql-old", {three_runs[1].id})
-        assert table.scroll_offset.y <= table.cursor < table.scroll_offset.y + table.size.height
+        rows, at = table.rows, table.cursor
+
+        def in_sight() -> bool:
+            return table.scroll_offset.y <= table.cursor < table.scroll_offset.y + table.size.height
+
+        await seen.until(in_sight)
+        table.show(rows[at : at + 1])  # few enough to need no scrollbar
+        await seen.until(lambda: table.scroll_offset.y == 0 and not table.show_vertical_scrollbar)
+        table.show(rows)  # and all of them at once
+        await seen.until(in_sight)
 
 
 async def test_the_cursor_moves_by_line_page_and_end(ft_home: Path) -> None:

@@ -198,7 +198,9 @@ def logit_bytes(shape: ModelShape, load: Load) -> int:
         return math.ceil(shape.vocab * (2 * BYTES[load.compute] * load.tokens + 3 * 4 * trained))
     chunk = widened = min(LOGIT_BYTES, math.ceil(4 * trained * shape.vocab))
     if load.compute != "fp32":
-        chunk = widened * BYTES[load.compute] // 4 + (LOGIT_PIECE if load.device == "cpu" else widened)
+        chunk = widened * BYTES[load.compute] // 4 + (
+            min(LOGIT_PIECE, widened) if load.device == "cpu" else widened
+        )
     if load.kernels == "liger":
         chunk = liger_rows(math.ceil(trained), shape) * shape.vocab * BYTES[load.compute]
     return chunk + (2 * 4 * shape.vocab * shape.hidden if load.rank == 0 else 0)

@@ -251,13 +251,13 @@ class RunsTable(ScrollView, can_focus=True):
             self.post_message(self.Moved(self.run))
 
     def _follow(self) -> None:
-        """Scroll so that the cursor is seen."""
+        """Scroll so that the cursor is seen; by force, for more rows get their scrollbar only with the next layout."""
         seen = max(1, self.size.height - 1)
         top = self.scroll_offset.y
         if self.cursor < top:
-            self.scroll_to(y=self.cursor, animate=False)
+            self.scroll_to(y=self.cursor, animate=False, force=True)
         elif self.cursor >= top + seen:
-            self.scroll_to(y=self.cursor - seen + 1, animate=False)
+            self.scroll_to(y=self.cursor - seen + 1, animate=False, force=True)
 
 
 def _fitted(text: str, width: int, right: bool) -> str:
