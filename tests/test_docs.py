@@ -105,6 +105,7 @@ def test_a_light_command_in_the_docs_works_as_it_stands(words: tuple[str, ...], 
 @pytest.mark.slow
 def test_the_commands_of_the_readme_work_in_order(tiny_model: Path, tmp_path: Path) -> None:
     """On a tiny model in place of the starter, everything else as the README says it."""
+    shutil.copytree(ROOT / "docs" / "examples", tmp_path, dirs_exist_ok=True)
     row = '{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello %d"}]}\n'
     rows = "".join(row % number for number in range(12))
     (tmp_path / "rows.jsonl").write_text(rows, encoding="utf-8")
@@ -131,12 +132,13 @@ def shown(page: Path) -> Iterator[tuple[list[str], list[str]]]:
 
 
 @pytest.mark.slow
-def test_what_the_page_of_data_shows_is_what_the_commands_print(
-    ft_home_with_starter: Path, tmp_path: Path
+@pytest.mark.parametrize("name", ["README.md", "docs/data.md"])
+def test_what_a_page_shows_of_data_is_what_the_commands_print(
+    ft_home_with_starter: Path, tmp_path: Path, name: str
 ) -> None:
-    """On the real starter, in a folder with the page's examples; what is told on stderr stands first."""
+    """On the real starter, in a folder with the examples; what is told on stderr stands first."""
     shutil.copytree(ROOT / "docs" / "examples", tmp_path, dirs_exist_ok=True)
-    page = list(shown(ROOT / "docs" / "data.md"))
+    page = list(shown(ROOT / name))
     assert {words[1] for words, _ in page} == {"preview", "check", "stats", "sample", "prepare"}
     for words, lines in page:
         done = run(words, tmp_path)
