@@ -129,6 +129,38 @@ class _Rows:
     examples: int
 
 
+@dataclass(frozen=True)
+class _Layout:
+    """How rows lie in a micro-batch, and what attends to them."""
+
+    attention: Attention
+    kernels: Kernels
+    packing: bool
+    padded: float
+    """Share of padding where rows are not packed."""
+    reasons: dict[str, str]
+
+
+def _layout(
+    config: TrainConfig,
+    machine: Machine,
+    backend: BackendName,
+    shape: ModelShape,
+    precision: choices.Precision,
+    lengths: Lengths,
+) -> _Layout:
+    attention, attention_why = choices.attention(machine, precision.compute, backend)
+    fast, kernels_why = kernels.choose(config, machine, backend, shape, precision.compute)
+    if fast == "mlx-train-perf":
+        attention_why = f"in its place, the flash attention of {fast}"
+    padded = choices.padded_share(lengths, batch.typical_rows(config, machine.device, lengths))
+    packing, packing_why = choices.packing(config, machine, backend, attention, fast, padded)
+    reasons = {"attention": attention_why, "packing": packing_why}
+    return _Layout(
+        attention, fast, packing, padded, reasons | ({"kernels": kernels_why} if kernels_why else {})
+    )
+
+
 def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Rows, caps: batch.Caps) -> Plan:
     """A plan without advice."""
     if len(rows.lengths) == 0 or rows.examples == 0:
@@ -138,31 +170,24 @@ def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Row
         machine, device=chosen.device
     )  # from here on, the machine as the backend uses it
     precision = choices.precision(config, machine, chosen.backend)
-    attention, attention_why = choices.attention(machine, precision.compute, chosen.backend)
-    fast, kernels_why = kernels.choose(config, machine, chosen.backend, shape, precision.compute)
-    if fast == "mlx-train-perf":
-        attention_why = f"in its place, the flash attention of {fast}"
     lengths = np.minimum(rows.lengths, config.model.max_seq_length)
-    padded = choices.padded_share(lengths, batch.typical_rows(config, machine.device, lengths))
-    packing, packing_why = choices.packing(config, machine, chosen.backend, attention, fast, padded)
+    laid = _layout(config, machine, chosen.backend, shape, precision, lengths)
     reasons = {
         "backend": chosen.reason,
         "precision": precision.reason,
         "quantization": choices.quantization_reason(config, chosen.backend),
-        "attention": attention_why,
-        "packing": packing_why,
-    } | ({"kernels": kernels_why} if kernels_why else {})
+    } | laid.reasons
     limit, limit_why = limits.limit_bytes(machine)
-    load = _load(config, machine, chosen.backend, shape, precision, rows.trained_share, fast)
+    load = _load(config, machine, chosen.backend, shape, precision, rows.trained_share, laid.kernels)
     room = batch.Room(limit, limits.host_bytes(machine))
-    micro = batch.settle(config, shape, load, lengths, packing, room, caps)
+    micro = batch.settle(config, shape, load, lengths, laid.packing, room, caps)
 
     steps, epochs, steps_why = _steps(config, rows.examples)
     tokens = float(lengths.mean()) * rows.examples
     flops = speed.flops(
         shape,
         micro.load,
-        tokens * epochs / (1.0 if packing else 1.0 - padded),
+        tokens * epochs / (1.0 if laid.packing else 1.0 - laid.padded),
         tokens * epochs * rows.trained_share,
         float(np.square(lengths).sum() / lengths.sum()),
     )
@@ -172,14 +197,14 @@ def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Row
         device=chosen.device,
         weights_dtype=precision.weights,
         compute_dtype=precision.compute,
-        attention=attention,
-        packing=packing,
+        attention=laid.attention,
+        packing=laid.packing,
         micro_batch_rows=micro.rows,
         micro_batch_tokens=micro.tokens,
         effective_batch_size=config.training.effective_batch_size,
         gradient_checkpointing=micro.load.checkpointing,
         activation_offloading=micro.load.offloading,
-        accumulation=batch.accumulation(config.training.effective_batch_size, micro, lengths, packing),
+        accumulation=batch.accumulation(config.training.effective_batch_size, micro, lengths, laid.packing),
         epochs=epochs,
         steps=steps,
         examples=rows.examples,
@@ -193,7 +218,7 @@ def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Row
         sampled=rows.sampled,
         reasons=reasons | micro.reasons | {"steps": steps_why, "time": rate_why, "memory": limit_why},
         flops=flops,
-        kernels=fast,
+        kernels=laid.kernels,
     )
 
 
