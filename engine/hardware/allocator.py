@@ -13,8 +13,8 @@ from pathlib import Path
 from engine.hardware.memory import address_space_limit
 
 PACKAGE, LIBRARY = "cmeel-mimalloc", "libmimalloc.so"
-PURGE_MS = "100"
-"""What was free for so long goes back to the system: longer than a layer takes, and short of what answers throw away."""
+PURGE_MS = "10000"
+"""What was free for so long goes back to the system: longer than a step takes."""
 
 
 def preload() -> dict[str, str]:

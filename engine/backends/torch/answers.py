@@ -33,20 +33,23 @@ def generate(
         poll()
         return torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
 
-    output = model.generate(
-        input_ids=ids,
-        attention_mask=mask,
-        max_new_tokens=max_tokens,
-        do_sample=False,
-        temperature=None,
-        top_p=None,
-        top_k=None,
-        use_cache=True,
-        pad_token_id=pad,
-        eos_token_id=sorted(stop),
-        stopping_criteria=[polled],
-        logits_processor=[draw] if draw else None,
-    )
+    # The prompt's last positions are a slice, for which torch would copy the head's weights once for each row.
+    head = causal_of(model).get_output_embeddings()
+    with head.register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),)):
+        output = model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            max_new_tokens=max_tokens,
+            do_sample=False,
+            temperature=None,
+            top_p=None,
+            top_k=None,
+            use_cache=True,
+            pad_token_id=pad,
+            eos_token_id=sorted(stop),
+            stopping_criteria=[polled],
+            logits_processor=[draw] if draw else None,
+        )
     return [
         list(itertools.takewhile(lambda token: token not in stop, row)) for row in output[:, width:].tolist()
     ]
