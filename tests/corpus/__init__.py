@@ -1,0 +1,1 @@
+"""What users of other tools met: inputs, and what is right."""
