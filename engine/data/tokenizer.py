@@ -14,9 +14,8 @@ from engine.data.chat_template import TRIAL_TOOL, ChatTemplate, Tools
 from engine.data.template_choice import BUILT_IN, DEFAULT, TOOL_USE, template_texts
 from engine.data.types import Message
 from engine.errors import ModelError
+from engine.models.local import VOCABULARIES
 
-SLOW_FILES = ("tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
-"""What a tokenizer.json can be made from."""
 NAMED_TOKENS = tuple(f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
 
 
@@ -171,7 +170,7 @@ def _backend(model_dir: Path) -> tokenizers.Tokenizer:
             return tokenizers.Tokenizer.from_file(str(path))
         except Exception as error:  # tokenizers raises plain Exception on any file it cannot read
             raise ModelError(f"{path}: not a usable tokenizer: {error}", "Fetch the model again.") from error
-    if not any((model_dir / name).is_file() for name in SLOW_FILES):
+    if not any((model_dir / name).is_file() for name in VOCABULARIES):
         raise ModelError(
             f"{model_dir}: the model has no tokenizer",
             "Put its tokenizer.json there; it comes with the model or with the one it was made from.",
