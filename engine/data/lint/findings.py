@@ -7,7 +7,8 @@ from typing import Any, Literal
 Severity = Literal["error", "warning", "note"]
 Kind = Literal[
     "unreadable", "unusable", "untrained", "no-end", "truncated", "duplicate", "near-duplicate", "overlap",
-    "near-overlap", "augmented", "roles", "encoding", "script", "language", "special-tokens", "length", "one-sided",
+    "near-overlap", "augmented", "not-shown", "roles", "encoding", "script", "language", "special-tokens", "length",
+    "one-sided",
 ]  # fmt: skip
 SHOWN = 10
 """Rows that a finding names."""
@@ -88,6 +89,10 @@ RULES: Mapping[Kind, Rule] = {
         "Use a chat template that ends an answer with the model's end token: without it the model is never taught "
         "to stop.",
         error=0.5,
+    ),
+    "not-shown": Rule(
+        "The model will not learn it. Another template may show it (model.chat_template), or the same one with other "
+        "settings (model.template_variables)."
     ),
     "truncated": Rule("Raise model.max_seq_length, or shorten the rows.", warning=0.01, error=0.5),
     "duplicate": Rule("Take the copies out: `ft data prepare` does.", warning=0.01),

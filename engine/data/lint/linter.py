@@ -77,6 +77,8 @@ class Linter:
         ends = [encoded.ids[end - 1] for _, end in encoded.spans]
         if isinstance(row, Conversation) and any(end not in self._stops for end in ends):
             self._note("no-end", number)
+        if encoded.unseen:
+            self._note("not-shown", number, " and ".join(encoded.unseen))
 
     def _words(self, number: int, row: Row) -> None:
         said_by = list(texts(row))
@@ -153,6 +155,7 @@ class Linter:
         message = {
             "untrained": f"{_rows(count)} {have} nothing to train within max_seq_length {self._limit}",
             "no-end": f"{_rows(count)} {have} an answer that the model's end token does not end",
+            "not-shown": f"{_rows(count)} {have} {example}, which the chat template does not show",
             "truncated": (
                 f"{_rows(count)} {have} an answer cut at max_seq_length {self._limit}: {self._lost:,} trained tokens "
                 f"are lost ({self._needed:,} would keep every row whole)"
