@@ -116,13 +116,23 @@ class RowEncoder:
     def _finish(self, row: Rendered, encoding: tokenizers.Encoding) -> Encoded:
         ids, spans = self._cutter.cut(row.text, row.spans, encoding)
         if row.plain:
-            shift = len(self.tokenizer.lead)
-            ids = [*self.tokenizer.lead, *ids]
-            spans = [(start + shift, end + shift) for start, end in spans]
-            if ids[-1] != self.tokenizer.eos_id:
-                ids = [*ids, self.tokenizer.eos_id]
-                spans[-1] = (spans[-1][0], len(ids))
+            ids, spans = self._surrounded(ids, spans, row.text)
         if spans[0][0] == 0:
             spans[0] = (1, spans[0][1])
         may_part = row.plain and row.spans[0][0] == 0
         return Encoded(ids, tuple(span for span in spans if span[0] < span[1]), may_part, row.unseen)
+
+    def _surrounded(self, ids: list[int], spans: list[Span], text: str) -> tuple[list[int], list[Span]]:
+        """Plain text between what the tokenizer puts in front of one and the end token, where it lacks them itself, as
+        a conversation does that somebody has rendered already."""
+        lead, stops = self.tokenizer.lead, self.tokenizer.stop_ids
+        if ids[: len(lead)] != lead:
+            ids = [*lead, *ids]
+            spans = [(start + len(lead), end + len(lead)) for start, end in spans]
+        start, end = spans[-1]
+        if text.rstrip().endswith(self._stops):
+            end = next((at for at in range(end, start, -1) if ids[at - 1] in stops), end)
+        elif ids[-1] != self.tokenizer.eos_id:
+            ids = [*ids, self.tokenizer.eos_id]
+            end = len(ids)
+        return ids, [*spans[:-1], (start, end)]

@@ -139,3 +139,40 @@ def test_a_template_that_takes_lists_of_parts_gets_them(model: Model) -> None:
         "cases/20_plain.jsonl", "--model", name
     )
     assert findings("cases/20_plain.jsonl", "--model", name) == []
+
+
+@pytest.fixture
+def llama3(here: Path, weights: Path) -> str:
+    """A model whose tokenizer puts `<s>` in front of a text."""
+    shutil.copytree(weights, here / "llama3")
+    make_model(here / "llama3", "llama3", shipped()["llama3"], lead="<s>")
+    return "./llama3"
+
+
+@pytest.mark.parametrize(
+    ("rows", "trained"),
+    [
+        ("29_text_bos.jsonl", "<s>·[<|start_header_id|>]·[u"),
+        ("29_pc_bos.jsonl", "<s>·<|start_header_id|>·u"),
+    ],
+)
+def test_text_that_is_rendered_already_begins_and_ends_once(rows: str, trained: str, llama3: str) -> None:
+    text = shown(f"cases/{rows}", "--model", llama3, "--tokens")
+    assert text.startswith(trained)
+    assert text.count("<s>") == 1
+    assert text.rstrip().endswith("[.]·[<|eot_id|>]")
+    [found] = findings(f"cases/{rows}", "--model", llama3)
+    assert (found["kind"], found["severity"]) == ("rendered", "warning")
+    assert "`messages`" in found["fix"]
+
+
+def test_text_that_ends_with_an_end_token_and_a_line_break_gets_no_other(here: Path) -> None:
+    text = shown("cases/06_text_rendered.jsonl", "--tokens")
+    assert text.rstrip().endswith("[0]·[.]·[<|im_end|>]·⏎")
+
+
+def test_a_role_token_that_swallows_white_space_is_not_trained(here: Path, weights: Path) -> None:
+    shutil.copytree(weights, here / "phi3")
+    make_model(here / "phi3", "phi3", shipped()["phi3"], swallows="<|assistant|>")
+    text = shown("cases/47_lead_space.jsonl", "--model", "./phi3", "--tokens")
+    assert "·<|assistant|>·[A]·" in text

@@ -88,7 +88,7 @@ class Linter:
         if broken := damage(whole):
             self._note("encoding", number, broken)
         if self._controls and (token := self._controls.search(whole)):
-            self._note("special-tokens", number, token[0])
+            self._note("special-tokens" if isinstance(row, Conversation) else "rendered", number, token[0])
         answer = next((text for role, text in reversed(said_by) if role == "assistant"), "")
         self._labels.add(answer)
         if kind := script(answer):
@@ -170,6 +170,7 @@ class Linter:
             "roles": f"{_rows(count)} {have} turns out of order: the first {example}",
             "encoding": f"{_rows(count)} {have} characters of a wrong encoding, as {example!r}",
             "special-tokens": f"{_rows(count)} {have} control tokens in the text, as {example}",
+            "rendered": f"{_rows(count)} of text {have} control tokens, as {example}, and {are} trained as they stand",
             "length": f"{_rows(count)} {are} far longer than all others, up to {example} tokens",
         }[kind]
         return self._as_finding(kind, message, count, rows.first)
