@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.data.token_spec import TokenSpec
 from engine.data.tokenizer import Tokenizer
 from engine.data.types import Answered, Message, Prompt
 from engine.errors import ModelError
@@ -20,8 +21,11 @@ class Generator:
         self.tokenizer = tokenizer
 
     @classmethod
-    def open(cls, base: Path, adapter: Path | None, chat_template: str = "auto") -> "Generator":
-        """Load `base`, with the adapter of `adapter` (PEFT layout) where there is one. Raises ModelError."""
+    def open(cls, base: Path, adapter: Path | None, spec: TokenSpec | None = None) -> "Generator":
+        """Load `base`, with the adapter of `adapter` (PEFT layout) where there is one; `spec` names the chat template.
+
+        Raises ModelError.
+        """
         import torch
         import transformers
 
@@ -42,7 +46,7 @@ class Generator:
             raise ModelError(
                 f"{adapter or base}: does not load: {error}", "check the folder with `ft models show`"
             ) from error
-        return cls(model.eval(), Tokenizer.load(base, chat_template))
+        return cls(model.eval(), (spec or TokenSpec()).tokenizer(base))
 
     def stream(
         self, messages: Sequence[Message], max_tokens: int, temperature: float = 0.0, seed: int = 0

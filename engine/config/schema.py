@@ -53,6 +53,11 @@ RowTemplate = Annotated[
     Discriminator(lambda value: "<mapping>" if isinstance(value, dict) else "<text>"),
 ]
 File = Annotated[str, Field(min_length=1, json_schema_extra={"patternErrorMessage": "a file"})]
+TemplateValue = bool | int | float | str | None
+TemplateVariables = Annotated[
+    dict[str, TemplateValue | list[TemplateValue]],
+    _in_words("a mapping of a template's variables to true, false, numbers, words or lists of these"),
+]
 TemplateFile = Annotated[str, pattern(r"\.(jinja|jinja2|j2)$", "the path of a .jinja file")]
 
 
@@ -86,6 +91,8 @@ class Model(Section):
     """Longest example in tokens; a longer one is cut, and the run says so."""
     chat_template: TemplateKey | TemplateFile = "auto"
     """`auto` (the model's own), one of ft's by its name, or the path of a .jinja file."""
+    template_variables: TemplateVariables | None = None
+    """What the chat template reads besides the messages, as {enable_thinking: false}; the trained model keeps it."""
     trust_remote_code: Switch = False
     """Run Python code that comes with the model. Only for authors you trust."""
 
