@@ -85,7 +85,8 @@ def hooks(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     from mlx_lm.models.cache import KVCache, RotatingKVCache
     from mlx_lm.utils import _get_classes  # what load_model takes where it is not told
 
-    known, arguments = _get_classes(config)
+    classes: tuple[Any, Any] = _get_classes(dict(config))
+    known: Any = classes[0]
 
     class Strict(known):
         def load_weights(self, weights: Sequence[tuple[str, mx.array]], strict: bool = True) -> Any:
@@ -110,7 +111,7 @@ def hooks(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             return [RotatingKVCache(max_size=window) if window else KVCache() for window in of_layers]
 
     needed = windows or prefix or kind in EVERY_OTHER_SLIDES
-    return {"get_model_classes": lambda config: (Model if needed else Strict, arguments)}
+    return {"get_model_classes": lambda config: (Model if needed else Strict, classes[1])}
 
 
 def _masked_alone(kind: Any) -> type:

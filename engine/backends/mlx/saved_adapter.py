@@ -44,7 +44,7 @@ def read(folder: Path, kind: str, model: Any) -> Adapter:
 
 def _values(file: Path) -> Values:
     """All tensors in fp32; MLX reads bf16 too, for which numpy has no format."""
-    tensors: dict[str, mx.array] = mx.load(str(file))
+    tensors: Any = mx.load(str(file))
     return {name: np.array(value.astype(mx.float32)) for name, value in tensors.items()}
 
 
