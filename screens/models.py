@@ -11,11 +11,11 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import DataTable, Input, Static
 
+from engine.disk import explained
 from engine.errors import ConfigError, FtError
 from engine.models import catalogue, starter
 from engine.models.catalogue import Entry
 from engine.planning.survey import Model, Survey
-from engine.runs.disk import explained
 from screens.base import FtScreen
 from screens.format import size
 from screens.messages import WentWrong
