@@ -73,6 +73,8 @@ class Plan:
     """Floating-point operations of the run; divided by its seconds, the speed that the next plan uses."""
     kernels: Kernels = "own"
     """Whose kernels compute the loss, and with MLX attention: our own, or those of an installed package."""
+    positions: int | None = None
+    """Most tokens of a prompt with its answer, where the model has a vector for each position."""
     row_order: RowOrder = "shuffled"
     """How rows are drawn for a step: by seed and epoch alone, or as runs of earlier versions drew them: rows that are
     padded in buckets of like length."""
@@ -233,9 +235,13 @@ def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Row
         limit_bytes=limit,
         fits="no" if micro.hosted > room.host else limits.fits(micro.memory.peak_bytes, limit),
         sampled=rows.sampled,
-        reasons=reasons | micro.reasons | {"steps": steps_why, "time": rate_why, "memory": limit_why},
+        reasons=reasons
+        | micro.reasons
+        | {"steps": steps_why, "time": rate_why, "memory": limit_why}
+        | _told_of_length(config, shape, int(lengths.max())),
         flops=flops,
         kernels=laid.kernels,
+        positions=shape.positions,
         cut_cost=batch.CUT_COST[chosen.device],
     )
 
@@ -271,6 +277,15 @@ def _load(
         kernels=fast,
         moment_bytes=4 if config.training.optimizer == "adamw" else 1,
     )
+
+
+def _told_of_length(config: TrainConfig, shape: ModelShape, longest: int) -> dict[str, str]:
+    """What should be known of long rows; nothing where the model takes them as they are."""
+    if shape.positions is not None and shape.positions < config.model.max_seq_length:
+        return {"length": f"rows are cut at the model's {shape.positions} positions"}
+    if shape.positions is None and 0 < shape.context < longest:
+        return {"length": f"the model was made for {shape.context}, and may learn little beyond them"}
+    return {}
 
 
 def _steps(config: TrainConfig, examples: int) -> tuple[int, float, str]:

@@ -120,6 +120,13 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     if resume:
         config = _same_backend(run, config)
     _import_unsloth_first(config, model)
+    from engine.data.token_limits import check_samples
+    from engine.data.tokenizer import Tokenizer
+    from engine.models.sizing import room_of
+
+    room = room_of(model.folder)
+    tokenizer = Tokenizer.load(model.folder, config.model.chat_template, _begun(run))
+    check_samples(config, tokenizer, room)
     dataset = _prepare(run, config, model, control, force)
     if resume:
         _same_data(run, dataset)
@@ -133,11 +140,9 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
 
         without_torch()
     from engine.backends import load_backend
-    from engine.data.tokenizer import Tokenizer
     from engine.training.loop import train
 
     backend = load_backend(plan, config, model.folder)
-    tokenizer = Tokenizer.load(model.folder, config.model.chat_template, _begun(run))
     gc.collect()
     _poll(control)
     reason = train(run, config, plan, dataset, backend, tokenizer, control, resume_from=resume)

@@ -18,6 +18,7 @@ from engine.data.lint.linter import Linter
 from engine.data.lint.spread import FEWEST_ROWS, MOST_LABELS, Labels, extremes, foreign
 from engine.data.lint.texts import control_tokens, damage, script
 from engine.data.templates import RowEncoder
+from engine.data.token_limits import Limit
 from engine.data.tokenizer import Tokenizer
 from engine.data.types import Conversation, Message
 
@@ -58,7 +59,7 @@ def check(tokenizer: Tokenizer) -> Check:
         *,
         held_first: bool = False,
     ) -> dict[str, Finding]:
-        encoder, linter = RowEncoder(tokenizer, "assistant"), Linter(tokenizer, limit)
+        encoder, linter = RowEncoder(tokenizer, "assistant"), Linter(tokenizer, Limit(limit))
         parts = [(rows, False), (held, True)]
         start = 0
         for part, aside in reversed(parts) if held_first else parts:
@@ -79,7 +80,7 @@ def test_a_validation_row_that_is_like_several_training_rows_is_one_row(tokenize
         Conversation((Message("user", "?"), Message("assistant", text + end)), "a")
         for end in ("", " a", " b")
     ]
-    encoder, linter = RowEncoder(tokenizer, "assistant"), Linter(tokenizer, 512)
+    encoder, linter = RowEncoder(tokenizer, "assistant"), Linter(tokenizer, Limit(512))
     linter.look([(n, row, *encoder.encode(encoder.render(row))) for n, row in enumerate(rows)])
     linter.hold([0])
     (finding,) = linter.findings()
@@ -110,7 +111,7 @@ def test_a_template_that_never_ends_an_answer_is_an_error(tiny_model: Path, tmp_
     template.write_text("{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}"
                         "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}")  # fmt: skip
     tokenizer = Tokenizer.load(tiny_model, str(template))
-    encoder, linter = RowEncoder(tokenizer, "assistant"), Linter(tokenizer, 512)
+    encoder, linter = RowEncoder(tokenizer, "assistant"), Linter(tokenizer, Limit(512))
     rows = [
         Conversation((Message("user", f"What is {noun}?"), Message("assistant", noun)), f"a:{n}")
         for n, noun in enumerate(NOUNS, start=1)
@@ -123,7 +124,7 @@ def test_a_template_that_never_ends_an_answer_is_an_error(tiny_model: Path, tmp_
 
 def test_a_row_of_several_examples_is_one_row_of_a_finding(tokenizer: Tokenizer) -> None:
     row = Conversation((Message("user", "tea?"), Message("assistant", "soup")), "a:1")
-    encoder, linter = RowEncoder(tokenizer, "assistant"), Linter(tokenizer, 2)
+    encoder, linter = RowEncoder(tokenizer, "assistant"), Linter(tokenizer, Limit(2))
     (example,) = encoder.encode(encoder.render(row))
     linter.look([(0, row, example), (0, row, example), (1, row, example)])
     found = {finding.kind: finding for finding in linter.findings()}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 from engine.models.local import token_files
+from engine.models.sizing import room_of
 
 if TYPE_CHECKING:
     from engine.config.schema import TrainConfig
@@ -59,7 +60,8 @@ class TokenSpec:
         from engine.data.templates import RowEncoder
         from engine.data.tokenizer import Tokenizer
 
-        return RowEncoder(Tokenizer.load(model_dir, self.chat_template, day), self.train_on)
+        tokenizer = Tokenizer.load(model_dir, self.chat_template, day)
+        return RowEncoder(tokenizer, self.train_on, room_of(model_dir))
 
 
 def stamp(path: Path) -> Stamp:

@@ -14,6 +14,7 @@ from engine.config.schema import TrainConfig
 from engine.data.prepare import sample
 from engine.data.sources import away, everything, files, shown
 from engine.data.templates import RowEncoder
+from engine.data.token_limits import Limit, check_samples
 from engine.data.token_spec import Stamp, TokenSpec, stamp
 from engine.errors import DataError
 from engine.hardware.probe import Machine, probe
@@ -35,7 +36,7 @@ class Look:
     """What was seen of the data."""
 
     limit: int
-    """The `max_seq_length` under which it was seen."""
+    """Most tokens of a row when it was seen."""
     lengths: Lengths
     """Tokens of the sampled rows, int64 `[count]`."""
     share: float
@@ -72,7 +73,9 @@ class Planner:
                 raise DataError(
                     f"{shown(source)} is not on this machine yet.", "A run or `ft plan` fetches it."
                 )
-        look = self._look(config, folder)
+        encoder = self._encoder_of(config, folder)
+        check_samples(config, encoder.tokenizer, encoder.room)
+        look = self._look(config, folder, encoder)
         return make_plan(
             config,
             self._probed(),
@@ -109,15 +112,15 @@ class Planner:
             self._shapes[seen] = shape_of(folder)
         return self._shapes[seen]
 
-    def _look(self, config: TrainConfig, folder: Path) -> Look:
-        limit = config.model.max_seq_length
+    def _look(self, config: TrainConfig, folder: Path, encoder: RowEncoder) -> Look:
+        limit = Limit.of(config.model.max_seq_length, encoder.room).tokens
         spec = TokenSpec.of(config).encoding()
         read = [*map(stamp, files(config.data)), *spec.stamps(folder)]
         asked = (config.data.model_dump_json(), spec, config.seed, read)
         key = repr(asked)
         known = (kept for kept, look in self._looks.items() if kept[0] == key and look.holds(limit))
         if (found := next(known, None)) is None:
-            dataset, rows = sample(config, folder, encoder=self._encoder_of(config, folder))
+            dataset, rows = sample(config, folder, encoder=encoder)
             lengths = dataset.train.lengths.astype(np.int64)
             tokens = int(lengths.sum())
             if not tokens:

@@ -7,6 +7,8 @@ import numpy as np
 from engine.config.schema import TrainConfig
 from engine.data.prepare import sample
 from engine.data.sources import fetch
+from engine.data.token_limits import check_samples
+from engine.data.token_spec import TokenSpec
 from engine.hardware.probe import Machine, probe
 from engine.models.resolve import resolve
 from engine.models.sizing import ModelShape, shape_of
@@ -36,7 +38,9 @@ def _read(
     """The machine, the model, and what plans a recipe that differs from `config` in the backend alone."""
     model = resolve(config.model.base, config.model.revision, progress)
     fetch(config.data, progress)
-    dataset, rows = sample(config, model.folder)
+    encoder = TokenSpec.of(config).encoder(model.folder)
+    check_samples(config, encoder.tokenizer, encoder.room)
+    dataset, rows = sample(config, model.folder, encoder=encoder)
     lengths = dataset.train.lengths
     tokens = int(lengths.sum())
     share = dataset.train.trained_tokens / tokens if tokens else 0.0

@@ -120,6 +120,7 @@ def choices(plan: Plan) -> list[tuple[str, str, str]]:
             "tokens",
             f"{about}{plan.tokens_per_epoch:,} an epoch",
             f"{trained:.0%} of them trained; the longest example has {plan.longest}"
+            + (f": {why['length']}" if "length" in why else "")
             + ("; estimated from a sample of the rows" if plan.sampled else ""),
         ),
         ("time", duration(plan.seconds), why["time"]),

@@ -144,7 +144,8 @@ def _settled(plan: "Plan") -> Iterator[tuple[str, str, str]]:
     yield (
         "tokens",
         f"{about}{count(plan.tokens_per_epoch)} an epoch",
-        f"{percent(trained)} of them trained; the longest example has {count(plan.longest)}",
+        f"{percent(trained)} of them trained; the longest example has {count(plan.longest)}"
+        + (f": {why['length']}" if "length" in why else ""),
     )
     yield "time", "unknown" if plan.seconds is None else duration(plan.seconds), why.get("time", "")
     yield "limit", size(plan.limit_bytes), why.get("memory", "")
