@@ -4,6 +4,7 @@ import math
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from engine.data.token_spec import Stamp, TokenSpec, stamp
 from engine.errors import DataError
 from engine.hardware.probe import Machine, probe
 from engine.models.resolve import on_disk
+from engine.models.saved_adapter import SavedAdapter, adopted
 from engine.models.sizing import ModelShape, shape_of
 from engine.plan import Plan, make_plan
 from engine.planning.choices import Lengths
@@ -29,6 +31,13 @@ OLD_S = 20.0
 """How long it still holds for one more plan, while it is looked at again for the next."""
 KEPT = 16
 """Looks at data that are kept: a person goes back and forth between a few values."""
+
+
+FindStart = Callable[[TrainConfig], SavedAdapter | None]
+
+
+def _no_start(config: TrainConfig) -> None:
+    """Where nobody knows of runs."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,9 @@ class Look:
 class Planner:
     """Plans recipes again and again in one process, quicker than `engine.planning.look` and to the same plan."""
 
-    def __init__(self) -> None:
+    def __init__(self, find_start: FindStart = _no_start) -> None:
+        """`find_start` gives the adapter that a recipe's `adapter.from` names."""
+        self._find_start = find_start
         self._machine: tuple[float, Machine] | None = None
         self._probing: threading.Thread | None = None
         self._shapes: dict[Stamp, ModelShape] = {}
@@ -67,12 +78,16 @@ class Planner:
         of the text, and what planning raises.
         """
         config = load_text(text, path).config
+        start = self._find_start(config)
+        config = adopted(config, start)
         folder = on_disk(config.model.base, config.model.revision)
         for source in everything(config.data):
             if away(source):
                 raise DataError(
                     f"{shown(source)} is not on this machine yet.", "A run or `ft plan` fetches it."
                 )
+        if start is not None:
+            start.check(folder)
         encoder = self._encoder_of(config, folder)
         check_samples(config, encoder.tokenizer, encoder.room)
         look = self._look(config, folder, encoder)
@@ -84,6 +99,7 @@ class Planner:
             look.share,
             sampled=look.rows > len(look.lengths),
             examples=look.rows,
+            start=start,
         )
 
     def _probed(self) -> Machine:

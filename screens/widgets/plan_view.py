@@ -137,6 +137,8 @@ def _settled(plan: "Plan") -> Iterator[tuple[str, str, str]]:
     yield "micro-batch", f"{plan.micro_batch_rows} × {plan.accumulation}", why.get("batch", "")
     yield "checkpointing", plan.checkpointing, why.get("checkpointing", "")
     yield "packing", "on" if plan.packing else "off", why.get("packing", "")
+    if "adapter" in why:
+        yield "adapter", "trained on", why["adapter"]
     if "kernels" in why:
         yield "kernels", plan.kernels, why["kernels"]
     yield "precision", f"{plan.weights_dtype}, computes in {plan.compute_dtype}", why.get("precision", "")

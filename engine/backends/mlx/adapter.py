@@ -21,6 +21,7 @@ from engine.backends.mlx.layers import DoraLinear, Dropout, LoraLinear, inputs_o
 from engine.backends.mlx.start import Values
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError, ModelError
+from engine.models import mlx_names
 from engine.models.adapters import EXPERTS
 from engine.planning.backends import experts_refused
 
@@ -93,7 +94,7 @@ class Adapter:
             if name in self.taken.get(layer, {}):
                 sign, axis = (1, 0) if name == "lora_A" else (-1, 1)
                 parts.append(sign * self.taken[layer][name])
-            name = f"{families.transformers_name(self.kind, layer)}.{FILE_NAMES[name]}"
+            name = f"{mlx_names.transformers_name(self.kind, layer)}.{FILE_NAMES[name]}"
             tensors[PREFIX + name] = np.ascontiguousarray(np.concatenate(parts, axis))
         folder.mkdir(parents=True, exist_ok=True)
         with disk_errors():
@@ -132,7 +133,7 @@ def targets_of(model: Any, config: TrainConfig, kind: str, head: str) -> list[st
         return sorted(p for p in linear if p != head and p.rpartition(".")[2] not in taken_for_experts)
     if experts := [name for name in wanted if name in taken_for_experts]:
         raise experts_refused(experts)
-    names = tuple(families.mlx_name(kind, name) for name in wanted)
+    names = tuple(mlx_names.mlx_name(kind, name) for name in wanted)
     found = sorted(path for path in linear if path in names or path.endswith(tuple(f".{n}" for n in names)))
     if not found:
         raise ConfigError(
@@ -151,7 +152,7 @@ def _is_mixture(model: Any) -> bool:
 def fresh(config: TrainConfig, kind: str, paths: Sequence[str], model: Any) -> Adapter:
     """A new adapter on the layers at `paths`, as the recipe's `init` and seed start it. Raises ConfigError."""
     wanted = config.adapter
-    named = {families.transformers_name(kind, path): path for path in paths}
+    named = {mlx_names.transformers_name(kind, path): path for path in paths}
     targets = sorted(named) if wanted.target_modules == "all-linear" else wanted.target_modules
     layers = start.values_of(wanted, config.seed, named, model)
     factors = {path: {name: values[name] for name in ("lora_A", "lora_B")} for path, values in layers.items()}
@@ -187,7 +188,7 @@ def _read_peft(about: dict[str, Any], tensors: Values, kind: str) -> Adapter:
         found = re.fullmatch(rf"{re.escape(PREFIX)}(.+?)\.({'|'.join(map(re.escape, own))})", name)
         if not found:
             raise ValueError(f"{name} is no part of a LoRA adapter of linear layers")
-        layers.setdefault(families.mlx_name(kind, found[1]), {})[own[found[2]]] = value.astype(np.float32)
+        layers.setdefault(mlx_names.mlx_name(kind, found[1]), {})[own[found[2]]] = value.astype(np.float32)
     targets = about["target_modules"]
     return Adapter(
         kind, about["r"], about["lora_alpha"], layers, dropout=about.get("lora_dropout", 0.0),
@@ -208,6 +209,6 @@ def _read_mlx(about: dict[str, Any], tensors: Values, kind: str) -> Adapter:
         layers.setdefault(path, {})[own[part]] = value.astype(np.float32).T
     return Adapter(
         kind, settings["rank"], settings["scale"] * settings["rank"], layers,
-        targets=tuple(sorted(families.transformers_name(kind, path) for path in layers)),
+        targets=tuple(sorted(mlx_names.transformers_name(kind, path) for path in layers)),
         dora=about.get("fine_tune_type") == "dora", dropout=settings.get("dropout", 0.0),
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from engine.backends.mlx.layers import Dropout, inputs_of
 from engine.backends.mlx.loss import Head
 from engine.config.schema import TrainConfig
 from engine.errors import ModelError
+from engine.models import mlx_names
 from engine.models.sizing import ROUTERS
 from engine.plan import Plan
 
@@ -126,7 +128,7 @@ def with_adapter(
         _must_cross(kind, folder, [path for path, _ in tree_flatten(model.trainable_parameters())])
         return None, Dropout(0.0)
     if saved is not None:
-        adapter = adapters.read(saved, kind)
+        adapter = replace(adapters.read(saved, kind), dropout=config.adapter.dropout)
     else:
         adapter = adapters.fresh(
             config, kind, adapters.targets_of(model, config, kind, head_path(model)), model
@@ -141,7 +143,7 @@ def _must_cross(kind: str, folder: Path, paths: Sequence[str]) -> None:
     names: set[str] = set()
     for file in folder.glob("model*.safetensors"):
         with safe_open(file, "np") as tensors:
-            names |= {families.mlx_name(kind, name) for name in tensors.keys()}  # noqa: SIM118 - not a dict
+            names |= {mlx_names.mlx_name(kind, name) for name in tensors.keys()}  # noqa: SIM118 - not a dict
     strange = [path for path in paths if path not in names and path.removeprefix("model.") not in names]
     if strange:
         raise ModelError(

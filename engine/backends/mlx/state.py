@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 from engine.backends.files import STATE, check_trained, checkpoint_errors, copy_companions, disk_errors
 from engine.backends.mlx import families
 from engine.backends.mlx.start import Values
+from engine.models import mlx_names
 
 MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq"}
 """AdamW's moments: MLX's names, and those in the file."""
@@ -31,7 +32,7 @@ def save_model(trained: Mapping[str, mx.array], kind: str, source: Path, folder:
     for path, value in trained.items():
         if families.is_transposed(kind, path.removesuffix(".weight")) and value.ndim == 2:
             value = value.T
-        tensors[families.transformers_name(kind, path)] = mx.contiguous(value.astype(held))
+        tensors[mlx_names.transformers_name(kind, path)] = mx.contiguous(value.astype(held))
     folder.mkdir(parents=True, exist_ok=True)
     try:  # numpy, which safetensors writes from, has no bf16
         mx.save_safetensors(str(folder / "model.safetensors"), tensors, {"format": "pt"})

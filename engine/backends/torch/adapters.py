@@ -24,6 +24,8 @@ from engine.config.schema import TrainConfig
 from engine.errors import ConfigError
 from engine.models.adapters import BLOCK_SIZES, EXPERTS, initial_rank
 
+DROPOUTS = ("lora_dropout", "boft_dropout", "vera_dropout")
+"""What PEFT's types call the recipe's dropout."""
 WARM, SETTLED = 0.1, 0.2
 """Shares of the steps that AdaLoRA trains before it prunes, and after: those of the example in PEFT's reference."""
 
@@ -62,7 +64,11 @@ def attach(model: Any, config: TrainConfig, steps: int, folder: Path, saved: Pat
 def _reattach(model: Any, wanted: Adapter, saved: Path) -> Any:
     # PEFT takes saved virtual tokens for answers alone; of P-tuning's, the network that made them is not saved.
     prompted = wanted.type in PROMPT_TYPES
-    model = peft.PeftModel.from_pretrained(model, str(saved), is_trainable=not prompted)
+    told = peft.PeftConfig.from_pretrained(str(saved))
+    for name in DROPOUTS:  # of all settings, this alone is the run's own
+        if hasattr(told, name):
+            setattr(told, name, wanted.dropout)
+    model = peft.PeftModel.from_pretrained(model, str(saved), config=told, is_trainable=not prompted)
     if prompted:
         model.prompt_encoder.requires_grad_(True)
     return model
