@@ -81,8 +81,8 @@ class Planner:
         start = self._find_start(config)
         config = adopted(config, start)
         folder = on_disk(config.model.base, config.model.revision)
-        for source in everything(config.data):
-            if away(source):
+        for source, part in everything(config.data):
+            if away(source, part):
                 raise DataError(
                     f"{shown(source)} is not on this machine yet.", "A run or `ft plan` fetches it."
                 )
