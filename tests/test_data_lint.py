@@ -96,7 +96,7 @@ def test_answers_that_are_cut_are_counted_with_the_length_that_would_do(check: C
     rows[7] = chat("Say it.", "tea " * 200)
     finding = check(rows, limit=256)["truncated"]
     assert (finding.count, finding.rows, finding.severity) == (1, (7,), "warning")
-    assert "1 row has an answer cut at max_seq_length 256" in finding.message
+    assert "1 row has an answer cut at model.max_seq_length 256" in finding.message
     assert "trained tokens are lost" in finding.message
 
 
