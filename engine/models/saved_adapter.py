@@ -15,12 +15,11 @@ from engine.config.adapters import Adapter, AdapterType
 from engine.config.combinations import impossible
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError, ModelError
+from engine.models import adapter_files
 from engine.models.local import headers
 from engine.models.mlx_names import transformers_name
 from engine.models.weights import Header, read_floats, read_header
 
-CONFIG = "adapter_config.json"
-PEFT_WEIGHTS, MLX_WEIGHTS = "adapter_model.safetensors", "adapters.safetensors"
 PREFIX = "base_model.model."
 """What PEFT puts before the path of a layer."""
 TYPES: Mapping[str, AdapterType] = {
@@ -74,12 +73,12 @@ class SavedAdapter:
 
     @property
     def weights(self) -> Path:
-        return self.folder / (PEFT_WEIGHTS if self.layout == "peft" else MLX_WEIGHTS)
+        return self.folder / (adapter_files.WEIGHTS if self.layout == "peft" else adapter_files.MLX_WEIGHTS)
 
     @property
     def fingerprint(self) -> str:
         """sha256 of its settings and weights."""
-        digest = hashlib.sha256((self.folder / CONFIG).read_bytes())
+        digest = hashlib.sha256((self.folder / adapter_files.CONFIG).read_bytes())
         with self.weights.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
         return digest.hexdigest()
@@ -108,7 +107,8 @@ class SavedAdapter:
 
 def read_adapter(folder: Path) -> SavedAdapter:
     """What lies in an adapter's folder. Raises ModelError where it is none, or one that cannot be trained further."""
-    about = _about(folder)
+    about = adapter_files.read_settings(folder)
+    weights = adapter_files.weights_file(folder, about)
     try:
         if "peft_type" in about:
             settings = _peft_settings(about)
@@ -116,15 +116,12 @@ def read_adapter(folder: Path) -> SavedAdapter:
         else:
             settings, layout = _mlx_settings(about), "mlx"
         base = about.get("base_model_name_or_path") or about.get("model") or ""
-        found = SavedAdapter(folder, layout, settings, str(base), ())
-        if not found.weights.is_file():
-            raise ValueError(f"{found.weights.name} is not there")
-        tensors = read_header(found.weights)
+        tensors = read_header(weights)
         if targets := _targets(tensors, about.get("target_modules")):
             settings["target_modules"] = targets
         return SavedAdapter(folder, layout, settings, str(base), tensors)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        wrong = f"{CONFIG} lacks {error}" if isinstance(error, KeyError) else str(error)
+        wrong = f"{adapter_files.CONFIG} lacks {error}" if isinstance(error, KeyError) else str(error)
         raise ModelError(
             f"{folder}: no run can start from this adapter: {wrong}",
             "Take the folder that PEFT, mlx-lm or ft wrote, whole.",
@@ -194,8 +191,8 @@ def to_peft(start: SavedAdapter, kind: str) -> SavedAdapter:
         "use_dora": settings["type"] == "dora",
         "use_rslora": False,
     }
-    save_file(tensors, start.folder / PEFT_WEIGHTS, metadata={"format": "pt"})
-    (start.folder / CONFIG).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    save_file(tensors, start.folder / adapter_files.WEIGHTS, metadata={"format": "pt"})
+    (start.folder / adapter_files.CONFIG).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     return read_adapter(start.folder)
 
 
@@ -214,22 +211,6 @@ def _shown(value: Any) -> str:
         if isinstance(value, float)
         else str(value)
     )
-
-
-def _about(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(
-            f"{folder} is not an adapter: it has no {CONFIG}.",
-            "Name the folder that PEFT, mlx-lm or ft wrote.",
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path} cannot be read: {error}", "Copy the adapter again.") from error
-    if not isinstance(about, dict):
-        raise ModelError(f"{path} is not a JSON object.", "Copy the adapter again.")
-    return about
 
 
 def _peft_settings(about: Mapping[str, Any]) -> dict[str, Any]:

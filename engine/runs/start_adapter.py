@@ -10,7 +10,8 @@ from typing import Any
 from engine.config.load import Recipe
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError
-from engine.models.saved_adapter import CONFIG, SavedAdapter, adopted, read_adapter
+from engine.models.adapter_files import CONFIG
+from engine.models.saved_adapter import SavedAdapter, adopted, read_adapter
 from engine.runs.run import Run
 
 STEP = re.compile(r"(.+)@(\d+)")

@@ -19,13 +19,12 @@ from engine.backends.initial import (
     quantised_start,
     scaling,
 )
+from engine.backends.torch.loading import load_adapter
 from engine.config.adapters import PROMPT_TYPES, Adapter
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError
 from engine.models.adapters import BLOCK_SIZES, EXPERTS, initial_rank
 
-DROPOUTS = ("lora_dropout", "boft_dropout", "vera_dropout")
-"""What PEFT's types call the recipe's dropout."""
 WARM, SETTLED = 0.1, 0.2
 """Shares of the steps that AdaLoRA trains before it prunes, and after: those of the example in PEFT's reference."""
 
@@ -64,11 +63,7 @@ def attach(model: Any, config: TrainConfig, steps: int, folder: Path, saved: Pat
 def _reattach(model: Any, wanted: Adapter, saved: Path) -> Any:
     # PEFT takes saved virtual tokens for answers alone; of P-tuning's, the network that made them is not saved.
     prompted = wanted.type in PROMPT_TYPES
-    told = peft.PeftConfig.from_pretrained(str(saved))
-    for name in DROPOUTS:  # of all settings, this alone is the run's own
-        if hasattr(told, name):
-            setattr(told, name, wanted.dropout)
-    model = peft.PeftModel.from_pretrained(model, str(saved), config=told, is_trainable=not prompted)
+    model = load_adapter(model, saved, trainable=not prompted, dropout=wanted.dropout)
     if prompted:
         model.prompt_encoder.requires_grad_(True)
     return model
