@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.data.token_limits import answer_room
+from engine.data.token_spec import TokenSpec
 from engine.data.tokenizer import Tokenizer
 from engine.data.types import Answered, Message, Prompt
 from engine.models.sizing import TokenRoom, room_of
@@ -27,10 +28,13 @@ class Generator:
         cls,
         base: Path,
         adapter: Path | None,
-        chat_template: str = "auto",
+        spec: TokenSpec | None = None,
         trust_remote_code: bool = False,
     ) -> "Generator":
-        """Load `base`, with the adapter of `adapter` (PEFT layout) where there is one. Raises ModelError."""
+        """Load `base`, with the adapter of `adapter` (PEFT layout) where there is one; `spec` names the chat template.
+
+        Raises ModelError.
+        """
         import torch
 
         from engine.backends.torch.loading import load_adapter, load_causal, trying_out
@@ -45,7 +49,7 @@ class Generator:
             model = load_adapter(model, adapter).merge_and_unload()
         with trying_out(base), torch.no_grad():
             model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=device), use_cache=False)
-        return cls(model.eval(), Tokenizer.load(base, chat_template), room_of(base))
+        return cls(model.eval(), (spec or TokenSpec()).tokenizer(base), room_of(base))
 
     def stream(
         self, messages: Sequence[Message], max_tokens: int, temperature: float = 0.0, seed: int = 0

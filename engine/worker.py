@@ -122,11 +122,11 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     start = _start(run, config, model)
     _import_unsloth_first(config, model)
     from engine.data.token_limits import check_samples
-    from engine.data.tokenizer import Tokenizer
+    from engine.data.token_spec import TokenSpec
     from engine.models.sizing import room_of
 
     room = room_of(model.folder)
-    tokenizer = Tokenizer.load(model.folder, config.model.chat_template, run.begun())
+    tokenizer = TokenSpec.of(config).tokenizer(model.folder, run.begun())
     check_samples(config, tokenizer, room)
     dataset = _prepare(run, config, model, control, force)
     if resume:
