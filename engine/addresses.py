@@ -55,11 +55,14 @@ def without_secrets(body: Any) -> tuple[Any, dict[str, str]]:
             return {key: replaced(item) for key, item in value.items()}
         if isinstance(value, list):
             return [replaced(item) for item in value]
-        return URL.sub(noted, value) if isinstance(value, str) and "://" in value else value
+        if isinstance(value, str) and "://" in value:
+            # A source may also be a mapping, written as JSON: then the address is a part of the text.
+            return URL.sub(lambda part: noted(part[0]), value) if value.startswith("{") else noted(value)
+        return value
 
-    def noted(address: re.Match[str]) -> str:
-        if (kept := stored(address[0])) != address[0]:
-            found[_name(address[0])] = address[0]
+    def noted(address: str) -> str:
+        if (kept := stored(address)) != address:
+            found[_name(address)] = address
         return kept
 
     return replaced(body), found

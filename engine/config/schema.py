@@ -16,6 +16,7 @@ from engine.config.values import (
     AutoSwitch,
     Checkpointing,
     PositiveInt,
+    Reference,
     Section,
     Switch,
     Text,
@@ -63,7 +64,6 @@ TemplateVariables = Annotated[
     _in_words("a mapping of a template's variables to true, false, numbers, words or lists of these"),
 ]
 TemplateFile = Annotated[str, pattern(r"^[^\x00]*\.(jinja|jinja2|j2)$", "the path of a .jinja file")]
-Base = Annotated[str, pattern(r"^[^\x00]+$", "some text")]
 
 
 Name = Annotated[
@@ -82,7 +82,7 @@ TagWord = Annotated[
 class Model(Section):
     """Which model is trained, and how its weights are held."""
 
-    base: Base
+    base: Reference
     """`starter`, a local folder, or the id of a model on the Hugging Face hub."""
     revision: str | None = None
     """Branch, tag or commit of a hub model."""
@@ -93,7 +93,7 @@ class Model(Section):
     double_quant: Switch = True
     """Quantise the 4-bit scales too: saves about 0.4 bit a weight."""
     max_seq_length: Annotated[int, Field(ge=8, le=1_048_576), Whole] = 2048
-    """Longest example in tokens; a longer one is cut, and the run says so."""
+    """Longest example in tokens; a longer one is cut, and the run says so. Learned positions may end it sooner."""
     chat_template: TemplateKey | TemplateFile = "auto"
     """`auto` (the model's own), one of ft's by its name, or the path of a .jinja file."""
     template_variables: TemplateVariables | None = None

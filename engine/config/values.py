@@ -38,6 +38,10 @@ def pattern(form: str, rule: str) -> Any:
     return Field(pattern=form, json_schema_extra={"patternErrorMessage": rule})
 
 
+Reference = Annotated[str, pattern(r"^[^\x00]+$", "some text")]
+"""What may be a path, which no system takes with a zero byte in it."""
+
+
 class Section(BaseModel):
     """A mapping of the recipe: frozen, and closed to keys that it does not know.
 
@@ -45,7 +49,9 @@ class Section(BaseModel):
     start; `engine.config.rules` reads it where it is shown.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, serialize_by_alias=True
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.disk import explaining
-from engine.errors import ConfigError, MachineError
+from engine.errors import ConfigError, FtError
 from engine.redaction import redacted_values
 from engine.regular_files import read_text
 from engine.runs import digest, lock, log, registry
@@ -52,15 +52,24 @@ class Run:
         self.adapter = folder / "adapter"
         self.model = folder / "model"
         """What full training leaves instead of an adapter."""
+        self.start = folder / "start"
+        """A copy of the adapter that the run starts from, where its recipe names one."""
         self.log = folder / "worker.log"
 
     @staticmethod
     def create(recipe: "Recipe", folder: Path | None = None) -> "Run":
-        """A new run directory with the recipe in it, as it was and resolved; passwords in addresses are left out.
+        """A new run directory with the recipe in it, as it was and resolved, and the adapter that it starts from.
+
+        Passwords in the recipe's addresses are left out of it: see `engine.addresses`.
 
         `folder` (or the recipe's `output.dir`) must be empty or not there; None makes one in the runs folder.
-        Raises ConfigError where the folder is taken, MachineError where it cannot be written.
+        Raises ConfigError where the folder is taken or the recipe contradicts that adapter, ModelError where that is
+        none, MachineError where the folder cannot be written.
         """
+        from engine.runs.start_adapter import begin_from, find_start
+
+        if start := find_start(recipe.config):
+            recipe = begin_from(start, recipe)
         wanted = folder or (Path(recipe.config.output.dir) if recipe.config.output.dir else None)
         run_id, made = registry.claim(recipe.config.name, wanted.expanduser().absolute() if wanted else None)
         stored, addresses = recipe.without_secrets()
@@ -72,7 +81,9 @@ class Run:
                 write_atomic(made / "source.yml", stored.source)
                 write_atomic(made / registry.RECIPE, stored.resolved())
                 run.record(at_creation(run_id, time.time(), shlex.join(sys.argv)))
-        except MachineError:
+                if start:
+                    start.copy_into(run)
+        except FtError:
             shutil.rmtree(made, ignore_errors=True)
             registry.forget(run_id)
             raise
