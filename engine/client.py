@@ -17,13 +17,13 @@ from typing import Any, Literal, Self
 
 from engine import secrets
 from engine.capabilities import Quantization
+from engine.clean_logs import scrub
 from engine.config.problems import Place, Problem, RecipeError
 from engine.data.token_spec import TokenSpec
 from engine.data.types import Answered, Message, Prompt
 from engine.data.views import Lengths, Opened, RowView, View, lengths_from_json, row_from_json
 from engine.disk import explaining
 from engine.errors import FREE, KINDS, FtError, OutOfMemoryError, TrainingError
-from engine.redaction import scrub
 from engine.runs.run import Run
 
 Answer = dict[str, Any]
@@ -199,7 +199,9 @@ class Client:
 
         Raises TrainingError where the child is gone, MachineError where the keyring is locked.
         """
-        self._send({"id": next(self._numbers), "op": "token", "name": name, "value": secrets.get(name)})
+        value = secrets.get(name)
+        self._tokens |= {name: value} if value else {}
+        self._send({"id": next(self._numbers), "op": "token", "name": name, "value": value})
 
     def close(self) -> None:
         """End the child."""

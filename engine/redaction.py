@@ -5,16 +5,11 @@ What counts as secret: the values of environment variables whose names say so (`
 their queries that sign or authorise; the credentials of HTTP headers; tokens of the hub by how they begin.
 """
 
-import io
 import os
 import re
-import sys
 import urllib.parse
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
-
-from engine.regular_files import open_handle
 
 HIDDEN = "***"
 """What stands in a secret's place."""
@@ -22,15 +17,15 @@ HANDED = "FT_TOKENS"
 """The environment variable that lists the names of the tokens this process was handed (`engine.secrets.adopt`)."""
 SHORTEST = 8
 """Characters of the shortest value that is looked for in text: a shorter one would be found everywhere."""
-BLOCK = 1 << 20
 _NAME = re.compile(r"(?:TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|(?:API|ACCESS|PRIVATE|SECRET)_?KEY)$")
 _USER = re.compile(r"(://)(?!git@|\$\{URL_)[^\s/?#]*@")
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>`]+")
 _PARTS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)([^/?#]*@)?([^?#]*)(\?[^#]*)?(#.*)?", re.DOTALL)
 _PLACEHOLDER = re.compile(r"\$\{URL_[0-9A-F]{8}\}")
 _HEADER = re.compile(
-    r"((?:proxy-)?authorization|x-api-key|(?:set-)?cookie)(['\"]?\s*[:=]\s*(?-i:b?)['\"]?|['\"]\s*,\s*(?-i:b?)['\"])((?:basic|bearer|token)\s+)?"
-    r"[^\s'\",;)\]}]+",
+    r"((?:proxy-)?authorization|x-api-key|(?:set-)?cookie)"
+    r"(['\"]?\s*[:=]\s*(?-i:b?)['\"]?|['\"]\s*,\s*(?-i:b?)['\"])"  # as a header, a mapping or a pair, in bytes too
+    r"((?:basic|bearer|token)\s+)?[^\s'\",;)\]}]+",
     re.IGNORECASE,
 )
 _BEARER = re.compile(r"\b(bearer\s+)[A-Za-z0-9+/_~.=-]{8,}", re.IGNORECASE)
@@ -49,9 +44,8 @@ def redacted(text: str) -> str:
         if value in text:
             text = text.replace(value, HIDDEN)
     if "://" in text:
-        text = _USER.sub(
-            rf"\1{HIDDEN}@", text
-        )  # first: a password may have signs that end an address in text
+        # First the passwords, which may have signs that end an address in text.
+        text = _USER.sub(rf"\1{HIDDEN}@", text)
         text = URL.sub(lambda found: public_url(found[0]), text)
     text = _HEADER.sub(lambda found: f"{found[1]}{found[2]}{found[3] or ''}{HIDDEN}", text)
     text = _BEARER.sub(lambda found: found[1] + HIDDEN, text)
@@ -65,39 +59,6 @@ def redacted_values(body: Any) -> Any:
     if isinstance(body, dict):
         return {key: redacted_values(value) for key, value in body.items()}
     return [redacted_values(value) for value in body] if isinstance(body, list | tuple) else body
-
-
-def redact_output() -> None:
-    """From now on, let Python write to this process's stdout and stderr without secrets: prints, warnings, tracebacks.
-
-    What native code writes by itself does not come through here; `scrub` takes it out of the file afterwards.
-    """
-    sys.stdout, sys.stderr = _Redacted(sys.stdout.buffer), _Redacted(sys.stderr.buffer)
-
-
-def scrub(path: Path, values: Iterable[str], since: int = 0) -> None:
-    """Overwrite secrets in a log with `*`, in place, from byte `since` on; others may go on appending to it.
-
-    Raises OSError; a file that is not there has none.
-    """
-    hidden = {
-        part.encode() for value in values for part in (value, *secrets_of(value)) if len(part) >= SHORTEST
-    }
-    longest = max(map(len, hidden), default=0)
-    if not longest or not path.exists():
-        return
-    with os.fdopen(open_handle(path, os.O_RDWR), "r+b") as file:
-        place = since
-        file.seek(place)
-        while data := file.read(BLOCK + longest):
-            for value in hidden:
-                found = data.find(value)
-                while found >= 0:
-                    file.seek(place + found)
-                    file.write(b"*" * len(value))
-                    found = data.find(value, found + 1)
-            place += BLOCK
-            file.seek(place)
 
 
 def public_url(url: str, hidden: str = HIDDEN) -> str:
@@ -150,14 +111,3 @@ def secrets_of(url: str) -> Iterator[str]:
     for part in re.split(r"[?&;]", found[4] or ""):
         if part and _public_parameter(part, HIDDEN) != part:
             yield urllib.parse.unquote(part.partition("=")[2] or part)
-
-
-class _Redacted(io.TextIOWrapper):
-    """A text stream that writes at once, and no secrets."""
-
-    def __init__(self, buffer: Any) -> None:
-        super().__init__(buffer, "utf-8", "backslashreplace", line_buffering=True, write_through=True)
-
-    def write(self, text: str) -> int:
-        super().write(redacted(text))
-        return len(text)

@@ -39,6 +39,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from engine import secrets
+from engine.clean_logs import redact_output
 from engine.config.problems import RecipeError
 from engine.data.token_spec import TokenSpec
 from engine.data.types import Message, Prompt
@@ -46,7 +47,6 @@ from engine.data.views import View, as_json
 from engine.errors import FREE, ConfigError, FtError, OutOfMemoryError
 from engine.hardware.memory import is_exhaustion
 from engine.models.local import require_regular_files
-from engine.redaction import redact_output
 from engine.runs.run import Run
 from engine.training.checkpoints import latest
 from engine.worker import settle_libraries

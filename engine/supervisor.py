@@ -19,10 +19,10 @@ from pathlib import Path
 from types import FrameType
 
 from engine import secrets
+from engine.clean_logs import redact_output, scrub
 from engine.deaths import Death, Witness, examine, oom_kills
 from engine.errors import FtError, MachineError, OutOfMemoryError, TrainingError
 from engine.hardware import allocator
-from engine.redaction import redact_output, scrub
 from engine.runs.events import Failed, Warned
 from engine.runs.limits import Limits, halved
 from engine.runs.run import Run

@@ -19,11 +19,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, cast
 
 from engine import secrets
+from engine.clean_logs import redact_output
 from engine.deaths import MEMORY_EXIT
 from engine.disk import CAUSES, explained
 from engine.errors import DataError, FtError, MachineError, OutOfMemoryError
 from engine.hardware.memory import is_exhaustion
-from engine.redaction import redact_output
 from engine.runs import lock
 from engine.runs.atomic import write_atomic
 from engine.runs.events import Failed, Finished, Phase, Started, Step, Warned

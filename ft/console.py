@@ -92,9 +92,9 @@ def _say_after(head: str, code: str, text: str) -> None:
 
 
 def _console(stream: IO[str]) -> "Console":
-    from ft.rich_console import PrintableConsole
+    from ft.rich_console import SafeConsole
 
-    return PrintableConsole(
+    return SafeConsole(
         file=_real(stream), highlight=False, emoji=False, width=None if stream.isatty() else PIPE_WIDTH
     )
 

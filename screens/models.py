@@ -7,6 +7,7 @@ from pathlib import Path
 
 from textual import on, work
 from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import DataTable, Input, Static
@@ -132,7 +133,7 @@ class ModelsScreen(FtScreen):
         model = self.chosen
         if model is None:
             return
-        self.query_one("#facts").border_title = model.entry.name
+        self.query_one("#facts").border_title = Content(model.entry.name)
         self.query_one("#facts", Static).update(facts(model))
         self.query_one("#memory", Static).update(memory(model, self.app.theme_variables))
 

@@ -149,10 +149,7 @@ def read_object(path: Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         message = f"{path}:{error.lineno}:{error.colno} is not JSON: {error.msg}."
         raise ModelError(message, "The file is damaged; copy it again.") from error
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # no text, a number of thousands of digits, nested without end
+    except (ValueError, RecursionError) as error:  # no text, a number of 5,000 digits, nested without end
         raise ModelError(f"{path} is not JSON text.", "The file is damaged; copy it again.") from error
     if not isinstance(value, dict):
         raise ModelError(f"{path} is not a JSON object.", "The file is damaged; copy it again.")

@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 
 from engine import addresses, process, secrets
+from engine.clean_logs import scrub
 from engine.config.load import load_text
 from engine.config.schema import Source
 from engine.data import web_files
 from engine.data.sources import find
 from engine.errors import DataError, ModelError
-from engine.redaction import redacted, scrub
+from engine.redaction import redacted
 from engine.runs.events import Failed, Phase, Warned
 from engine.runs.run import Run
 from ft.cli import main
@@ -236,9 +237,9 @@ def test_the_engines_own_output_is_clean_whatever_prints_it(tmp_path: Path) -> N
     """By print, a warning, a logger and a traceback, from a token under a name of one's own."""
     program = f"""
 import json, logging, sys, warnings
-from engine import redaction, secrets
+from engine import clean_logs, secrets
 secrets.adopt({{"MY_OWN": {TOKEN!r}}})
-redaction.redact_output()
+clean_logs.redact_output()
 print("a", {TOKEN!r}, {{"x": {TOKEN!r}}})
 warnings.warn({TOKEN!r})
 logging.getLogger("x").error("b %s", {TOKEN!r})
