@@ -83,9 +83,8 @@ def settle_libraries() -> None:
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    sys.modules.setdefault(
-        "kernels", cast(ModuleType, None)
-    )  # Python's own sign that there is no such module
+    no_module = cast(ModuleType, None)  # Python's own sign for one that is not there
+    sys.modules.setdefault("kernels", no_module)
 
 
 def _lock(run: Run, handle: int | None) -> AbstractContextManager[None]:

@@ -62,7 +62,7 @@ def test_a_tokenizers_own_code_is_refused_at_once(tiny_model: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["train"])
+@pytest.mark.parametrize("command", ["train", "generate"])
 def test_a_models_own_code_is_not_run_unless_the_recipe_says_so(
     command: str, tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -91,8 +91,10 @@ def test_bitsandbytes_and_transformers_fetch_no_code_of_the_hub(tmp_path: Path) 
         "import pathlib, socket\n"
         f"def get_kernel(*_, **__):\n    pathlib.Path({str(tmp_path / 'asked')!r}).touch()\n    raise OSError\n"
     )
-    (tmp_path / "kernels-0.17.2.dist-info").mkdir()
-    (tmp_path / "kernels-0.17.2.dist-info" / "METADATA").write_text("Name: kernels\nVersion: 0.17.2\n")
+    (tmp_path / "kernels-0.16.0.dist-info").mkdir()
+    (tmp_path / "kernels-0.16.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: kernels\nVersion: 0.16.0\n"
+    )
     program = """
 import socket
 def connect(self, *_): raise AssertionError("a socket was opened")
