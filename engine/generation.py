@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.data.chat_template import Tools
 from engine.data.tokenizer import Tokenizer
-from engine.data.types import Answered, Message, Prompt
+from engine.data.types import Answered, Message, Prompt, Sampling
 from engine.errors import ModelError
 
 UNFINISHED = "\ufffd"
@@ -44,19 +45,23 @@ class Generator:
             ) from error
         return cls(model.eval(), Tokenizer.load(base, chat_template))
 
-    def stream(
-        self, messages: Sequence[Message], max_tokens: int, temperature: float = 0.0, seed: int = 0
-    ) -> Iterator[str]:
-        """The answer to the last message, a piece for each token; greedy at temperature 0.
+    def stream(self, messages: Sequence[Message], sampling: Sampling, tools: Tools = ()) -> Iterator[str]:
+        """The answer to the last message, a piece for each token; `tools` are the functions that it may call.
 
         A piece is empty while a character is not finished.
         """
-        from engine.backends.torch.answers import stream
+        from engine.backends.torch.answers import Draw, stream
 
-        ids = self.tokenizer.prompt_ids(messages)
+        if tools and not self.tokenizer.template(tools).shows_tools:
+            raise ModelError(
+                "The chat template of this model shows no tools, so it would not see them.",
+                "Leave the tools out, or train with a template that has them: model.chat_template: chatml",
+            )
+        ids = self.tokenizer.prompt_ids(messages, tools)
+        draw = Draw(sampling.temperature, [sampling.seed]) if sampling.temperature else None
         tokens: list[int] = []
         shown = ""
-        for token in stream(self.model, ids, max_tokens, self.tokenizer.stop_ids, temperature, seed):
+        for token in stream(self.model, ids, sampling.max_tokens, self.tokenizer.stop_ids, draw):
             tokens.append(token)
             text = self.tokenizer.decode(tokens)
             if text.endswith(UNFINISHED):
@@ -77,7 +82,7 @@ class Generator:
         """
         from engine.backends.torch.answers import Draw, generate
 
-        ids = [self.tokenizer.prompt_ids(prompt.messages) for prompt in prompts]
+        ids = [self.tokenizer.prompt_ids(prompt.messages, prompt.tools) for prompt in prompts]
         draw = Draw(temperature, [prompt.seed for prompt in prompts]) if temperature else None
         found = generate(self.model, ids, max_tokens, self.tokenizer.stop_ids, poll, draw)
         return [Answered(self.tokenizer.decode(tokens), len(tokens) < max_tokens) for tokens in found]

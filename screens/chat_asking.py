@@ -1,22 +1,34 @@
 """What the Chat screen asks for in threads: whom one can talk to, and the answers."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 from textual import work
 from textual.worker import get_current_worker
 
-from engine.data.types import Message as Said
+from engine.data.turns import tools_in
+from engine.data.types import Message, Sampling
 from engine.errors import FtError
 from engine.runs.index import RunSummary
 from engine.runs.run import Run
 from screens.base import FtScreen
-from screens.chat_messages import Chosen, Grown, Listed
+from screens.chat_messages import Chosen, Grown, Listed, ToolsRead
 from screens.conversation import Answer, Side, grown
 from screens.messages import WentWrong
 from screens.talkers import newest, talker_of, talkers
 
 MAX_TOKENS = 1024
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a model is asked: all that was said, the functions that it may call, and how freely to draw."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[Mapping[str, Any], ...]
+    temperature: float
 
 
 class ChatAsking(FtScreen):
@@ -44,16 +56,27 @@ class ChatAsking(FtScreen):
         """Look what there is to choose from."""
         self.post_message(Listed(talkers(runs)))
 
+    @work(thread=True, exclusive=True, group="tools")
+    def read_tools(self, file: str) -> None:
+        """Read the functions that the models may call; without a file, there are none."""
+        try:
+            self.post_message(ToolsRead(tools_in(Path(file).expanduser()) if file else ()))
+        except FtError as error:
+            self.app.post_message(WentWrong(error))
+
     @work(thread=True, exclusive=True, group="answer")
-    def answer(
-        self, talk: int, number: int, side: Side, reference: str, messages: list[Said], temperature: float
-    ) -> None:
+    def answer(self, talk: int, number: int, side: Side, reference: str, asked: Asked) -> None:
         """Stream one side's answer to one question."""
         worker, answer = get_current_worker(), Answer()
         try:
             run = Run.open(reference)
             pieces = self.host.service().generate(
-                run, messages, MAX_TOKENS, temperature, number, side == "base", worker.cancelled_event
+                run,
+                asked.messages,
+                Sampling(MAX_TOKENS, asked.temperature, number),
+                tools=asked.tools,
+                base=side == "base",
+                cancelled=worker.cancelled_event,
             )
             for answer in grown(pieces, self.clock):
                 self.post_message(Grown(talk, number, side, answer))

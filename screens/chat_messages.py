@@ -1,5 +1,8 @@
 """What the Chat screen's workers tell it."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from textual.message import Message
 
 from screens.conversation import OVER, Answer, Side
@@ -19,6 +22,14 @@ class Grown(Message):
             and (message.talk, message.number, message.side) == (self.talk, self.number, self.side)
             and message.answer.state not in OVER
         )
+
+
+class ToolsRead(Message):
+    """The functions that the models may call from now on."""
+
+    def __init__(self, tools: tuple[Mapping[str, Any], ...]) -> None:
+        super().__init__()
+        self.tools = tools
 
 
 class Chosen(Message):

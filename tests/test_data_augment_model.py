@@ -16,7 +16,7 @@ from engine.backends.base import Interrupted
 from engine.backends.torch.answers import Draw
 from engine.client import Client
 from engine.data.augment.journal import NAME as JOURNAL
-from engine.data.types import Message, Prompt
+from engine.data.types import Message, Prompt, Sampling
 from engine.errors import ConfigError, ModelError
 from engine.generation import Generator
 from ft.program import app
@@ -58,6 +58,14 @@ def test_a_seed_draws_the_same_answer_in_any_company(generator: Generator) -> No
     assert one == two == first
     assert other != first
     assert len(set(said(same, temperature=0.0))) == 1
+
+
+def test_chat_draws_the_same_answer_as_a_batch_with_the_same_temperature_and_seed(
+    generator: Generator,
+) -> None:
+    for prompt in PROMPTS:
+        (answer,) = generator.answers([prompt], 12, 1.5, quiet)
+        assert "".join(generator.stream(prompt.messages, Sampling(12, 1.5, prompt.seed))) == answer.text
 
 
 def test_answers_that_reach_the_limit_say_so(generator: Generator) -> None:

@@ -22,7 +22,8 @@ from engine.data.problems import Problems
 from engine.data.rows import Keep
 from engine.data.selection import CHUNK
 from engine.data.split import held_out, share_of
-from engine.data.types import Conversation, Message, Row
+from engine.data.turns import written
+from engine.data.types import Conversation, Row
 from engine.errors import ConfigError, DataError
 
 TRAIN, VALIDATION, REPORT = "train.jsonl", "validation.jsonl", "report.json"
@@ -139,14 +140,8 @@ def _said(row: Row) -> dict[str, Any]:
         return (
             {"prompt": row.prompt, "completion": row.completion} if row.prompt else {"text": row.completion}
         )
-    body: dict[str, Any] = {"messages": [_turn(message) for message in row.messages]}
+    body: dict[str, Any] = {"messages": [written(message) for message in row.messages]}
     return body | ({"tools": [dict(tool) for tool in row.tools]} if row.tools else {})
-
-
-def _turn(message: Message) -> dict[str, Any]:
-    turn: dict[str, Any] = {"role": message.role, "content": message.content}
-    turn |= dict(message.more or {})
-    return turn if message.trained else {**turn, "weight": 0}
 
 
 def _copies(

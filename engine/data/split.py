@@ -19,9 +19,9 @@ def held_out(rows: Numbers, contents: Numbers, count: int, share: float, seed: i
     """Which of `count` rows validate, bool `[count]`, when their contents are known.
 
     `rows` are row numbers, ascending, and `contents` a hash of what each has, int64, both `[contents]`: a run hashes
-    the tokens of examples, `ft data prepare` the rows themselves. Rows of the same contents are held out together or not at
-    all, and rows without any are not counted. Where there are neither, it is what `drawn` gives. None is held out where
-    all rows are the same.
+    the tokens of examples, `ft data prepare` the rows themselves. Rows of the same contents are held out together or
+    not at all, and rows without any are not counted. Where there are neither, it is what `drawn` gives. None is held
+    out where all rows are the same.
     """
     there, starts = np.unique(rows, return_index=True)
     if not share or not len(there):

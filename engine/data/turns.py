@@ -1,11 +1,14 @@
 """Messages of a row, in OpenAI's spelling or ShareGPT's, with tools, calls of them, reasoning and weights."""
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from engine.data.form import RowError, kind, listed, parsed, sound, text_of
 from engine.data.rows import Columns
-from engine.data.types import REASONING, Message, Role
+from engine.data.types import REASONING, Message, Prompt, Role
+from engine.errors import ConfigError
 
 ROLES: dict[str, Role] = {
     "system": "system",
@@ -57,6 +60,26 @@ def message_of(turn: Any, place: str) -> Message:
     return Message(role, said, role != "assistant" or _is_trained(turn, place), more)
 
 
+def prompt_of(asked: Columns) -> Prompt:
+    """What a model is asked: `messages` and `tools` as in a training row, and a `seed`. Raises ConfigError."""
+    try:
+        return Prompt(
+            messages_of(asked.get("messages"), "messages"), int(asked.get("seed", 0)), tools_of(asked)
+        )
+    except RowError as error:
+        raise ConfigError(
+            f"The messages cannot be used: {error}.",
+            'They are a list of {"role": …, "content": …}, as in training rows (docs/data.md).',
+        ) from error
+
+
+def written(message: Message) -> dict[str, Any]:
+    """A message as `message_of` reads it."""
+    turn: dict[str, Any] = {"role": message.role, "content": message.content}
+    turn |= dict(message.more or {})
+    return turn if message.trained else {**turn, "weight": 0}
+
+
 def system_of(columns: Columns) -> list[Message]:
     """The message of a `system` column, where there is one. Raises `RowError`."""
     text = text_of(columns.get("system") or "", "system")
@@ -75,6 +98,17 @@ def tools_of(columns: Columns) -> tuple[Mapping[str, Any], ...]:
     if not isinstance(value, list):
         raise RowError(f"`{column}` is {kind(value)} where a list of functions is expected")
     return tuple(_tool(tool, f"{column}[{index}]") for index, tool in enumerate(value))
+
+
+def tools_in(path: Path) -> tuple[Mapping[str, Any], ...]:
+    """The functions that a JSON file lists. Raises ConfigError."""
+    try:
+        return tools_of({"tools": json.loads(path.read_text(encoding="utf-8"))})
+    except (OSError, ValueError, RecursionError, RowError) as error:
+        raise ConfigError(
+            f"{path} holds no tools that can be used: {error}",
+            'It is a JSON list of functions, each {"name": …, "description": …, "parameters": …}.',
+        ) from error
 
 
 def _tool(tool: Any, place: str) -> Mapping[str, Any]:
