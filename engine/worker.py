@@ -254,7 +254,9 @@ def _plan(run: Run, config: "TrainConfig", model: "LocalModel", dataset: "Datase
     machine = probe()
     examples = dataset.train
     share = examples.trained_tokens / max(1, len(examples.tokens))
-    limits = Limits.of(run)
+    limits, begun = Limits.of(run), run.plan
+    if begun:  # another layout would round otherwise
+        config = config.model_copy(update={"data": config.data.model_copy(update={"packing": begun.packing})})
     plan = limits.explained(
         make_plan(
             config,
@@ -266,6 +268,8 @@ def _plan(run: Run, config: "TrainConfig", model: "LocalModel", dataset: "Datase
             max_tokens=limits.micro_batch_tokens,
         )
     )
+    if begun:
+        plan = plan.begun_as(begun)
     write_atomic(run.folder / "plan.json", plan.to_json())
     facts = at_start(machine) | {"model": {"name": model.name, "fingerprint": model.fingerprint}}
     run.record(facts | {"data": {"fingerprint": dataset.fingerprint, "examples": len(examples)}})
