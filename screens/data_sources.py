@@ -72,7 +72,7 @@ def files_of(text: str) -> list[str]:
         if not found:
             raise DataError(f"{wanted}: no files of rows in it", f"Data files end in {KNOWN}.")
         return [str(each) for each in found[:MOST_FILES]]
-    for each in local_files.find(source):
+    for each in local_files.find(source).paths:
         local_files.check(each, local_files.shown(each))
     return [source]
 

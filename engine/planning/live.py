@@ -67,8 +67,8 @@ class Planner:
         """
         config = load_text(text, path).config
         folder = on_disk(config.model.base, config.model.revision)
-        for source in everything(config.data):
-            if away(source):
+        for source, part in everything(config.data):
+            if away(source, part):
                 raise DataError(
                     f"{shown(source)} is not on this machine yet.", "A run or `ft plan` fetches it."
                 )
