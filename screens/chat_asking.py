@@ -41,26 +41,26 @@ class ChatAsking(FtScreen):
     @work(thread=True, exclusive=True, group="newest")
     def choose_newest(self, runs: Sequence[RunSummary]) -> None:
         """Find somebody to talk to."""
-        self.post_message(Chosen(newest(runs), first=True))
+        self.post_answer(Chosen(newest(runs), first=True))
 
     @work(thread=True, exclusive=True, group="choose")
     def choose(self, reference: str) -> None:
         """Open a run or checkpoint."""
         try:
-            self.post_message(Chosen(talker_of(reference)))
+            self.post_answer(Chosen(talker_of(reference)))
         except FtError as error:
             self.app.post_message(WentWrong(error))
 
     @work(thread=True, exclusive=True, group="list")
     def list_talkers(self, runs: Sequence[RunSummary]) -> None:
         """Look what there is to choose from."""
-        self.post_message(Listed(talkers(runs)))
+        self.post_answer(Listed(talkers(runs)))
 
     @work(thread=True, exclusive=True, group="tools")
     def read_tools(self, file: str) -> None:
         """Read the functions that the models may call; without a file, there are none."""
         try:
-            self.post_message(ToolsRead(tools_in(Path(file).expanduser()) if file else ()))
+            self.post_answer(ToolsRead(tools_in(Path(file).expanduser()) if file else ()))
         except FtError as error:
             self.app.post_message(WentWrong(error))
 
