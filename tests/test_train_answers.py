@@ -105,7 +105,9 @@ CALLED = [
 def test_tools_calls_and_thoughts_reach_the_model(tiny_model: Path, tmp_path: Path) -> None:
     """A template that refuses what it is given, and says it, shows what arrives in the process that answers."""
     template = tmp_path / "says_all.jinja"
-    template.write_text("{{ raise_exception(tools | tojson ~ messages | tojson) }}")
+    template.write_text(
+        "{{ raise_exception(tools | tojson ~ messages | tojson ~ messages[1].reasoning_content) }}"
+    )
     asked = prompt_of({"messages": CALLED, "tools": TOOLS})
     with Client(tmp_path / "log") as client, pytest.raises(ModelError) as refused:
         client.answers(tiny_model, str(template), [asked], 8, 1.0)
