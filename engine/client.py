@@ -19,7 +19,7 @@ from typing import Any, Literal, Self
 from engine import secrets
 from engine.capabilities import Quantization
 from engine.config.problems import Place, Problem, RecipeError
-from engine.data.turns import written
+from engine.data.row_lines import written
 from engine.data.types import GREEDY, Answered, Message, Prompt, Sampling
 from engine.data.views import Lengths, Opened, RowView, View, lengths_from_json, row_from_json
 from engine.errors import FREE, KINDS, FtError, OutOfMemoryError, TrainingError

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.data.chat_template import Tools
+from engine.data.message_style import Tools
 from engine.data.tokenizer import Tokenizer
 from engine.data.types import Answered, Message, Prompt, Sampling
 from engine.errors import ModelError

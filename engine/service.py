@@ -40,7 +40,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from engine import secrets
 from engine.config.problems import RecipeError
-from engine.data.turns import prompt_of
+from engine.data.prompt_input import prompt_of
 from engine.data.types import Sampling
 from engine.data.views import View, as_json
 from engine.errors import FREE, ConfigError, FtError, OutOfMemoryError

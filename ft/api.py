@@ -17,7 +17,7 @@ from typing import Any
 from engine import paths
 from engine.client import Client
 from engine.config.load import Recipe, load_recipe
-from engine.data.turns import prompt_of
+from engine.data.prompt_input import prompt_of
 from engine.data.types import Sampling
 from engine.plan import Plan
 from engine.preflight import check

@@ -1,9 +1,9 @@
 """Chat: the trained model and the one it was made from, side by side, word by word."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import PurePath
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from textual import work
 from textual.containers import Horizontal
@@ -11,6 +11,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 from textual.worker import Worker
 
+from engine.data.message_style import Tools
 from screens.chat_asking import Asked, ChatAsking
 from screens.chat_messages import Chosen, Grown, Listed, ToolsRead
 from screens.conversation import OVER, SIDES, Answer, Conversation, Side, Turn
@@ -46,7 +47,7 @@ class ChatScreen(ChatAsking):
         super().__init__(clock)
         self.talker: Talker | None = None
         self.conversation = Conversation()
-        self.tools: tuple[Mapping[str, Any], ...] = ()
+        self.tools: Tools = ()
         """The functions that both models may call."""
         self._talk = 0
         """Counts conversations: what an earlier one still says is not for this one."""

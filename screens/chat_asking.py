@@ -1,14 +1,14 @@
 """What the Chat screen asks for in threads: whom one can talk to, and the answers."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from textual import work
 from textual.worker import get_current_worker
 
-from engine.data.turns import tools_in
+from engine.data.message_style import Tools
+from engine.data.prompt_input import tools_in
 from engine.data.types import Message, Sampling
 from engine.errors import FtError
 from engine.runs.index import RunSummary
@@ -27,7 +27,7 @@ class Asked:
     """What a model is asked: all that was said, the functions that it may call, and how freely to draw."""
 
     messages: tuple[Message, ...]
-    tools: tuple[Mapping[str, Any], ...]
+    tools: Tools
     temperature: float
 
 

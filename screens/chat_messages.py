@@ -1,10 +1,8 @@
 """What the Chat screen's workers tell it."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from textual.message import Message
 
+from engine.data.message_style import Tools
 from screens.conversation import OVER, Answer, Side
 from screens.talkers import Talker
 
@@ -27,7 +25,7 @@ class Grown(Message):
 class ToolsRead(Message):
     """The functions that the models may call from now on."""
 
-    def __init__(self, tools: tuple[Mapping[str, Any], ...]) -> None:
+    def __init__(self, tools: Tools) -> None:
         super().__init__()
         self.tools = tools
 

@@ -12,7 +12,7 @@ import pytest
 
 import ft as api
 from engine.client import Client
-from engine.data.turns import prompt_of
+from engine.data.prompt_input import prompt_of
 from engine.data.types import Message
 from engine.errors import ConfigError, DataError, ModelError, OutOfMemoryError, TrainingError
 from engine.runs import events as ev

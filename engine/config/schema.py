@@ -47,6 +47,10 @@ def _in_words(rule: str) -> Any:
 
 
 Columns = Annotated[dict[str, str], _in_words("a mapping of ft's names of columns to the file's")]
+Roles = Annotated[
+    dict[str, Literal["system", "user", "assistant", "tool", "tool_call"]],
+    _in_words("a mapping of the file's names of roles to ft's"),
+]
 RowTemplate = Annotated[
     Annotated[Text, Tag("<text>")]
     | Annotated[dict[str, Text], _in_words("a mapping of columns to Jinja templates"), Tag("<mapping>")],
@@ -96,11 +100,13 @@ class Source(Section):
     path: File
     """A file, folder or pattern, an https:// address, a hub dataset (OWNER/NAME), or gdrive:ID."""
     format: FormatKey = "auto"
-    """The form of this source's rows."""
+    """The format of this source's rows."""
     columns: Columns | None = None
     """Names of this source's columns, as `data.columns` has them."""
     template: RowTemplate | None = None
     """How this source's rows are written, as `data.template` has it."""
+    roles: Roles | None = None
+    """Names of this source's roles, as `data.roles` has them."""
     config: Text | None = None
     """Which configuration (subset) of a dataset that has several."""
     split: Text | None = None
@@ -141,11 +147,13 @@ class Data(Section):
     validation: Validation = 0.1
     """A share of the training rows to hold out, or a source of its own. 0 turns validation off."""
     format: FormatKey = "auto"
-    """The form of the rows, where it is not to be detected."""
+    """The format of the rows, where it is not to be detected."""
     columns: Columns | None = None
-    """What the file calls the columns of a form, as {prompt: question, completion: answer}."""
+    """What the file calls the columns of a format, as {instruction: question, output: answer}."""
     template: RowTemplate | None = None
-    """Jinja that writes a row's text from its columns, or a mapping that writes each column of a form."""
+    """Jinja that writes a row's text from its columns, or a mapping that writes each column of a format."""
+    roles: Roles | None = None
+    """What the file calls the roles of a conversation, as {customer: user, agent: assistant}."""
     train_on: Literal["assistant", "last", "all"] = "assistant"
     """Which tokens are trained: every assistant turn, only the last one, or everything."""
     packing: AutoSwitch = "auto"

@@ -14,16 +14,17 @@ from engine.config.schema import TrainConfig
 from engine.data.augment import journal as journals
 from engine.data.augment.journal import Journal
 from engine.data.form import RowError
-from engine.data.formats import MARK, read_row
+from engine.data.formats import read_row
 from engine.data.lint.likeness import Likeness
 from engine.data.lint.texts import said
 from engine.data.prepare import Progress, selections
 from engine.data.problems import Problems
+from engine.data.row_lines import RowLines, content_of
 from engine.data.rows import Keep
 from engine.data.selection import CHUNK
 from engine.data.split import held_out, share_of
-from engine.data.turns import written
-from engine.data.types import Conversation, Row
+from engine.data.types import Row
+from engine.data.unused import Unused
 from engine.errors import ConfigError, DataError
 
 TRAIN, VALIDATION, REPORT = "train.jsonl", "validation.jsonl", "report.json"
@@ -76,7 +77,8 @@ def rewrite(
     if _is_taken(folder, going_on=make is not None):
         raise ConfigError(f"{folder} is there already", "Name a new folder, or an empty one.")
     report = Report(seed=config.seed)
-    keys, left_out = _copies(config, report, near, progress)
+    lines = RowLines()
+    keys, left_out = _copies(config, report, lines, near, progress)
     if not keys.keys() - left_out:
         raise DataError("no row is left to write", "\n".join(report.problems[:3]))
     held = _held(config, keys)
@@ -85,11 +87,11 @@ def rewrite(
     report.train = len(sides) - report.validation
     folder.mkdir(parents=True, exist_ok=True)
     with journals.opened(folder) if make else nullcontext() as journal:
-        _write(config, folder, sides)
+        _write(config, folder, sides, lines)
         if make and journal:
             made, report.augmented = make(journal)
             with (folder / TRAIN).open("a", encoding="utf-8") as train:
-                train.writelines(_line(row) for row in made)
+                train.writelines(map(lines.line, made))
             report.train += len(made)
         text = json.dumps(asdict(report), indent=2, ensure_ascii=False) + "\n"
         (folder / REPORT).write_text(text, encoding="utf-8")
@@ -105,19 +107,15 @@ def _held(config: TrainConfig, keys: Mapping[int, int]) -> Keep:
     return held_out(numbers, contents, train.count, share_of(config), config.seed)
 
 
-def _write(config: TrainConfig, folder: Path, held: Mapping[int, bool]) -> None:
+def _write(config: TrainConfig, folder: Path, held: Mapping[int, bool], lines: RowLines) -> None:
     """The rows of `held`, by whether they validate."""
     files = ((folder / name).open("w", encoding="utf-8") for name in (TRAIN, VALIDATION))
     with next(files) as train, next(files) as validation:
         for number, _, row in _rows(config):
             if number in held and row is not None and not isinstance(row, RowError):
-                (validation if held[number] else train).write(_line(row))
+                (validation if held[number] else train).write(lines.line(row))
     if not any(held.values()):
         (folder / VALIDATION).unlink()
-
-
-def _line(row: Row) -> str:
-    return json.dumps(columns_of(row), ensure_ascii=False) + "\n"
 
 
 def _is_taken(folder: Path, going_on: bool) -> bool:
@@ -129,23 +127,8 @@ def _is_taken(folder: Path, going_on: bool) -> bool:
     return bool(there - left)
 
 
-def columns_of(row: Row) -> dict[str, Any]:
-    """A row as a line of JSONL that reads as the same row."""
-    return _said(row) | ({MARK: dict(row.augmented)} if row.augmented else {})
-
-
-def _said(row: Row) -> dict[str, Any]:
-    """Its columns without the mark of a row that a model made."""
-    if not isinstance(row, Conversation):
-        return (
-            {"prompt": row.prompt, "completion": row.completion} if row.prompt else {"text": row.completion}
-        )
-    body: dict[str, Any] = {"messages": [written(message) for message in row.messages]}
-    return body | ({"tools": [dict(tool) for tool in row.tools]} if row.tools else {})
-
-
 def _copies(
-    config: TrainConfig, report: Report, near: bool, progress: Progress
+    config: TrainConfig, report: Report, lines: RowLines, near: bool, progress: Progress
 ) -> tuple[dict[int, int], set[int]]:
     """A hash of what each usable row says, by its number, and the numbers of those that are not to be written because
     an earlier one says the same. Counts all in the report."""
@@ -157,6 +140,7 @@ def _copies(
     problems = Problems(skip=True)
     keys: dict[int, int] = {}
     left_out: set[int] = set()
+    unused = Unused()
     seen: set[int] = set()
     likeness, waiting = Likeness(), list[tuple[int, str]]()
     for number, where, row in _rows(config):
@@ -170,6 +154,8 @@ def _copies(
             left_out.add(number)
         else:
             seen.add(key)
+            unused.count(row)
+            lines.see(row)
             if near:
                 waiting.append((number, said(row)))
             if len(waiting) == CHUNK:
@@ -178,6 +164,7 @@ def _copies(
         if not report.rows % CHUNK:
             progress(report.rows, total)
     likeness.add(waiting)
+    report.sources += unused.notes(report.rows)
     alike = set(likeness.pairs()[0].tolist())
     report.near_copies = len(alike)
     report.broken, report.reasons, report.problems = problems.count, dict(problems.reasons), problems.told
@@ -186,7 +173,7 @@ def _copies(
 
 def _key(row: Row) -> int:
     """Equal for equal rows, int64: of a million different ones, two are taken for equal once in 37 million times."""
-    digest = hashlib.blake2b(json.dumps(_said(row), sort_keys=True).encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(json.dumps(content_of(row), sort_keys=True).encode(), digest_size=8).digest()
     return int.from_bytes(digest, signed=True)
 
 

@@ -11,7 +11,7 @@ import typer
 
 from engine import paths
 from engine.client import Client
-from engine.data.turns import prompt_of, tools_in
+from engine.data.prompt_input import prompt_of, tools_in
 from engine.data.types import Message, Prompt, Sampling
 from engine.errors import ConfigError
 from engine.runs.run import Run
