@@ -20,6 +20,7 @@ from engine import secrets
 from engine.capabilities import Quantization
 from engine.config.problems import Place, Problem, RecipeError
 from engine.data.row_lines import written
+from engine.data.token_spec import TokenSpec
 from engine.data.types import GREEDY, Answered, Message, Prompt, Sampling
 from engine.data.views import Lengths, Opened, RowView, View, lengths_from_json, row_from_json
 from engine.errors import FREE, KINDS, FtError, OutOfMemoryError, TrainingError
@@ -104,16 +105,17 @@ class Client:
             "base": base,
             "messages": [*map(written, messages)],
             "tools": [*tools],
-            "sampling": asdict(sampling),
+            **asdict(sampling),
         }
         with contextlib.suppress(Cancelled), contextlib.closing(self._ask(request, cancelled)) as answers:
             for answer in answers:
                 yield answer["token"]
 
     def answers(
-        self, model: Path, chat_template: str, prompts: Sequence[Prompt], max_tokens: int, temperature: float
+        self, model: Path, spec: TokenSpec, prompts: Sequence[Prompt], max_tokens: int, temperature: float
     ) -> list[Answered]:
-        """What the model in a folder answers to many prompts, made at once; `Generator.answers` says how.
+        """What the model in a folder answers to many prompts, made at once; `Generator.answers` says how, and `spec`
+        names the chat template.
 
         Raises the error that the service answers with (ModelError, OutOfMemoryError), TrainingError where the service
         is gone.
@@ -121,7 +123,7 @@ class Client:
         asked = {
             "op": "answers",
             "model": str(model),
-            "chat_template": chat_template,
+            "spec": vars(spec),
             "prompts": [
                 {"messages": [*map(written, one.messages)], "tools": [*one.tools], "seed": one.seed}
                 for one in prompts

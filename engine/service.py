@@ -5,7 +5,7 @@
 With --secrets the first line is an object of tokens, by name.
 
 Asked    {"id": 1, "op": "generate", "run": FOLDER, "base": false, "messages": [{"role": …, "content": …}], "tools": [],
-          "sampling": {"max_tokens": 256, "temperature": 0.0, "seed": 0}}
+          "max_tokens": 256, "temperature": 0.0, "seed": 0}
          {"id": 2, "op": "cancel", "target": 1}
          {"id": 3, "op": "plan", "text": TRAIN_YML, "path": PATH}
          {"id": 4, "op": "rows", "source": PATH, "format": "auto"}
@@ -15,8 +15,8 @@ Asked    {"id": 1, "op": "generate", "run": FOLDER, "base": false, "messages": [
          {"id": 8, "op": "check", "text": TRAIN_YML, "path": PATH}
          {"id": 9, "op": "token", "name": NAME, "value": VALUE or null}
          {"id": 10, "op": "convert", "model": FOLDER, "out": FOLDER, "quantization": "4bit"}
-         {"id": 11, "op": "answers", "model": FOLDER, "chat_template": "auto", "max_tokens": 256,
-          "temperature": 0.8, "prompts": [{"messages": …, "tools": [], "seed": 0}]}
+         {"id": 11, "op": "answers", "model": FOLDER, "spec": {}, "max_tokens": 256, "temperature": 0.8,
+          "prompts": [{"messages": …, "tools": [], "seed": 0}]}
 Answered {"id": 1, "token": TEXT} … {"id": 1, "done": true, "cancelled": false}
          {"id": 3, "value": PLAN} {"id": 3, "done": true, "cancelled": false}
          {"id": 1, "error": {"kind": …, "message": …, "hint": …}}
@@ -41,7 +41,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 from engine import secrets
 from engine.config.problems import RecipeError
 from engine.data.prompt_input import prompt_of
-from engine.data.types import Sampling
+from engine.data.token_spec import TokenSpec
 from engine.data.views import View, as_json
 from engine.errors import FREE, ConfigError, FtError, OutOfMemoryError
 from engine.hardware.memory import is_exhaustion
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 Request = dict[str, Any]
 Stopped = Callable[[], bool]
 """Whether the asker has cancelled."""
-Wanted = tuple[Path, Path | None]
+Wanted = tuple[Path, Path | None, TokenSpec]
 """A base model's folder, and an adapter's."""
 WARM = 2
 """Models that are kept: a person compares a trained one with the one it was made from."""
@@ -208,8 +208,9 @@ class Service:
 
     def _plan(self, request: Request) -> Any:
         from engine.planning.live import Planner
+        from engine.runs.start_adapter import start_of
 
-        self.planner = self.planner or Planner()
+        self.planner = self.planner or Planner(start_of)
         plan = self.planner.plan(str(request.get("text")), Path(str(request.get("path"))))
         return json.loads(plan.to_json())
 
@@ -222,10 +223,11 @@ class Service:
 
     def _generate(self, request: Request) -> Iterator[str]:
         run = Run.open(Path(str(request.get("run"))))
-        wanted = model_of(run, bool(request.get("base", False)))
-        model, asked = run.config.model, prompt_of(request)
-        generator = self._generator(wanted, model.chat_template, model.trust_remote_code)
-        return generator.stream(asked.messages, Sampling(**request.get("sampling", {})), asked.tools)
+        model = model_of(run, bool(request.get("base", False)))
+        spec = TokenSpec.of(run.config).prompts()
+        generator = self._generator((*model, spec), run.config.model.trust_remote_code)
+        max_tokens, temperature = int(request["max_tokens"]), float(request["temperature"])
+        return generator.stream(prompt_of(request), max_tokens, temperature)
 
     def _answers(self, request: Request, stopped: Stopped) -> list[Request]:
         """Answers of a model that stands in its folder, to many prompts at once."""
@@ -235,7 +237,8 @@ class Service:
             if stopped():
                 raise Interrupted
 
-        generator = self._generator((Path(request["model"]), None), str(request.get("chat_template", "auto")))
+        spec = TokenSpec(**request.get("spec", {})).prompts()
+        generator = self._generator((Path(request["model"]), None, spec))
         prompts = [*map(prompt_of, request["prompts"])]
         try:
             answers = generator.answers(
@@ -245,14 +248,14 @@ class Service:
             return []  # nobody waits for them any more
         return [asdict(answer) for answer in answers]
 
-    def _generator(self, wanted: Wanted, chat_template: str, trust_remote_code: bool = False) -> "Generator":
+    def _generator(self, wanted: Wanted, trust_remote_code: bool = False) -> "Generator":
         from engine.generation import Generator
 
         if wanted not in self.loaded:
             while self.loaded and (len(self.loaded) >= WARM or not _has_room(wanted[0])):
                 self.loaded.popitem(last=False)  # let go of an old model before the new one is loaded
                 gc.collect()
-            self.loaded[wanted] = Generator.open(*wanted, chat_template, trust_remote_code)
+            self.loaded[wanted] = Generator.open(*wanted, trust_remote_code)
         self.loaded.move_to_end(wanted)
         return self.loaded[wanted]
 

@@ -57,6 +57,11 @@ RowTemplate = Annotated[
     Discriminator(lambda value: "<mapping>" if isinstance(value, dict) else "<text>"),
 ]
 File = Annotated[str, Field(min_length=1, json_schema_extra={"patternErrorMessage": "a file"})]
+TemplateValue = bool | int | float | str | None
+TemplateVariables = Annotated[
+    dict[str, TemplateValue | list[TemplateValue]],
+    _in_words("a mapping of a template's variables to true, false, numbers, words or lists of these"),
+]
 TemplateFile = Annotated[str, pattern(r"\.(jinja|jinja2|j2)$", "the path of a .jinja file")]
 
 
@@ -87,9 +92,11 @@ class Model(Section):
     double_quant: Switch = True
     """Quantise the 4-bit scales too: saves about 0.4 bit a weight."""
     max_seq_length: Annotated[int, Field(ge=8, le=1_048_576), Whole] = 2048
-    """Longest example in tokens; a longer one is cut, and the run says so."""
+    """Longest example in tokens; a longer one is cut, and the run says so. Learned positions may end it sooner."""
     chat_template: TemplateKey | TemplateFile = "auto"
     """`auto` (the model's own), one of ft's by its name, or the path of a .jinja file."""
+    template_variables: TemplateVariables | None = None
+    """What the chat template reads besides the messages, as {enable_thinking: false}; the trained model keeps it."""
     trust_remote_code: Switch = False
     """Run Python code that comes with the model. Only for authors you trust."""
 
