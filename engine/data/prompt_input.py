@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from engine import regular_files
 from engine.data.calls import tools_of
 from engine.data.form import RowError
 from engine.data.message_style import Tools
@@ -27,7 +28,7 @@ def prompt_of(asked: Columns) -> Prompt:
 def tools_in(path: Path) -> Tools:
     """The functions that a JSON file lists. Raises ConfigError."""
     try:
-        return tools_of({"tools": json.loads(path.read_text(encoding="utf-8"))})
+        return tools_of({"tools": json.loads(regular_files.read_text(path))})
     except (OSError, ValueError, RecursionError, RowError) as error:
         raise ConfigError(
             f"{path} holds no tools that can be used: {error}",

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from engine import paths
+from engine import paths, regular_files
 from engine.client import Client
 from engine.data.prompt_input import prompt_of, tools_in
 from engine.data.types import Message, Prompt, Sampling
@@ -108,7 +108,7 @@ def _text(prompt: str) -> str:
     """The prompt, read from stdin where it is `-`. Raises ConfigError where it is empty."""
     if prompt == "-" and sys.stdin.isatty():
         say("Type the prompt, then ctrl-d.")
-    text = sys.stdin.read() if prompt == "-" else prompt
+    text = _given() if prompt == "-" else prompt
     if not text.strip():
         raise ConfigError("The prompt is empty.", 'Give one: ft generate RUN --prompt "…"')
     return text
@@ -117,7 +117,7 @@ def _text(prompt: str) -> str:
 def _json(path: Path) -> Any:
     """What a file holds. Raises ConfigError."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(regular_files.read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read: {error}", "It is a JSON file.") from error
 
@@ -126,6 +126,14 @@ def _asked(row: dict[str, Any], system: str | None) -> Prompt:
     """Messages and tools, a system message in front where one is given. Raises ConfigError."""
     asked = prompt_of(row)
     return replace(asked, messages=(Message("system", system), *asked.messages)) if system else asked
+
+
+def _given() -> str:
+    """What stdin holds. Raises ConfigError where it is no text."""
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise ConfigError("The prompt is not UTF-8 text.", "Convert it to UTF-8.") from error
 
 
 def _ask() -> str | None:
