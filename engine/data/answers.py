@@ -108,7 +108,8 @@ class AnswerFinder:
             else:
                 text = self.chat.render(messages, tools=row.tools)
             if not text.startswith(prompt):
-                yield self._joined(prompt, row, index)
+                if marks != []:
+                    yield self._joined(prompt, row, index)
             elif (answer := self._shown(prompt, text, marks, row.messages[index])).spans:
                 yield answer
 
@@ -214,9 +215,6 @@ class AnswerFinder:
 
 def _another(chat: ChatTemplate) -> str:
     """What to do about a template that shows a turn unlike its prompt."""
-    fix = "This is the template's fault, not the rows': use another one, --set model.chat_template=chatml"
-    return (
-        f"{fix}, or see what model.template_variables changes: it reads {', '.join(sorted(chat.reads))}"
-        if chat.reads
-        else fix
-    )
+    fix = "It is the template and not the rows: use another one, --set model.chat_template=chatml"
+    read = ", ".join(sorted(chat.reads))
+    return f"{fix}, or see what model.template_variables changes: it reads {read}" if read else fix
