@@ -156,7 +156,8 @@ def _start(run: Run, config: "TrainConfig", model: "LocalModel") -> "SavedAdapte
         return None
     from engine.data.tokenizer import new_tokens
     from engine.models.local import read_config
-    from engine.models.saved_adapter import read_adapter, to_peft
+    from engine.models.mlx_adapter import to_peft
+    from engine.models.saved_adapter import read_adapter
 
     start = read_adapter(run.start)
     start.check(model.folder)

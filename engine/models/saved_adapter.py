@@ -8,17 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-from safetensors.numpy import save_file
-
 from engine.config.adapters import Adapter, AdapterType
 from engine.config.combinations import impossible
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError, ModelError
 from engine.models import adapter_files
 from engine.models.local import headers
-from engine.models.mlx_names import transformers_name
-from engine.models.weights import Header, read_floats, read_header
+from engine.models.weights import Header, read_header
 
 PREFIX = "base_model.model."
 """What PEFT puts before the path of a layer."""
@@ -51,8 +47,6 @@ VOCABULARY = ("embed_tokens", "lm_head")
 """What recipes call embedding and output layer."""
 EMBEDDINGS = ("embed_tokens", "wte", "embed_in", "tok_embeddings", "word_embeddings")
 """What models call their embedding."""
-MLX_PARTS = {"lora_a": "lora_A.weight", "lora_b": "lora_B.weight", "m": "lora_magnitude_vector"}
-"""mlx-lm's names of the parts of a layer's update, and PEFT's."""
 LORA_PARTS = re.compile(r"(?P<layer>.+)\.(?:lora_A|lora_B)\.weight|(?P<mlx>.+)\.lora_[ab]")
 CACHE = re.compile(r"models--([\w.-]+?)--([\w.-]+)")
 """How the hub's cache names the folder of a model."""
@@ -189,45 +183,6 @@ def adopted(config: TrainConfig, start: SavedAdapter | None) -> TrainConfig:
             "\n".join(problems), f"The adapter in {start.folder} is of type {changed.adapter.type}."
         )
     return changed
-
-
-def to_peft(start: SavedAdapter, kind: str) -> SavedAdapter:
-    """The same adapter in PEFT's layout, written in the place of mlx-lm's; `kind` is the base model's `model_type`.
-
-    mlx-lm holds A and B transposed, DoRA's magnitude as `m`, and a scale in the place of alpha. Raises ModelError where
-    it is for layers that PEFT adapts otherwise (embeddings, experts).
-    """
-    if start.layout == "peft":
-        return start
-    tensors = {}
-    for name, value in read_floats(start.weights).items():
-        path, _, part = name.rpartition(".")
-        if part not in MLX_PARTS or value.ndim != (1 if part == "m" else 2):
-            raise ModelError(
-                f"{start.folder}: no run can start from this adapter: {name} is not of a linear layer",
-                "Train an adapter of linear layers, as attention's and the MLP's.",
-            )
-        tensors[f"{PREFIX}{transformers_name(kind, path)}.{MLX_PARTS[part]}"] = np.ascontiguousarray(value.T)
-    settings = start.settings
-    about = {
-        "base_model_name_or_path": start.base,
-        "bias": "none",
-        "fan_in_fan_out": kind == "gpt2",
-        "inference_mode": True,
-        "init_lora_weights": True,
-        "lora_alpha": settings["alpha"],
-        "peft_type": "LORA",
-        "r": settings["rank"],
-        "target_modules": sorted(
-            name.removeprefix(PREFIX).rpartition(".lora_")[0] for name in tensors if ".lora_A." in name
-        ),
-        "task_type": "CAUSAL_LM",
-        "use_dora": settings["type"] == "dora",
-        "use_rslora": False,
-    }
-    save_file(tensors, start.folder / adapter_files.WEIGHTS, metadata={"format": "pt"})
-    (start.folder / adapter_files.CONFIG).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-    return read_adapter(start.folder)
 
 
 def _same(key: str, ours: Any, theirs: Any, tied: bool) -> bool:

@@ -21,7 +21,7 @@ from engine.backends.initial import (
     scaling,
 )
 from engine.backends.torch.loading import load_adapter
-from engine.backends.torch.vocabulary import keep_tied, trained_beside
+from engine.backends.torch.vocabulary import keep_tied, names_of, trained_beside
 from engine.config.adapters import PROMPT_TYPES, Adapter
 from engine.config.schema import TrainConfig
 from engine.data.new_tokens import NewToken
@@ -43,13 +43,15 @@ def attach(
 ) -> Any:
     """`model` with a fresh adapter, or with the one in the folder `saved`.
 
-    `steps` are those of the whole run, `folder` is where the model came from, `tokens` are those that it has rows for
-    since. Raises ConfigError where the
-    model's layers do not suit the adapter.
+    `steps` are those of the whole run, `folder` is where the model came from, `tokens` are those that it was given rows
+    for. Raises ConfigError where the model's layers do not suit the adapter.
     """
-    wanted = config.adapter
+    wanted, names = config.adapter, names_of(model)
     if saved is not None:
-        return _reattach(model, wanted, saved)
+        model = _reattach(model, wanted, saved)
+        if wanted.type in ("lora", "dora"):
+            keep_tied(model, names)
+        return model
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         try:
@@ -62,7 +64,7 @@ def attach(
                 "knows every kind of layer, lora does",
             ) from error
     if wanted.type in ("lora", "dora"):
-        keep_tied(model, beside)
+        keep_tied(model, names)
         start(model, wanted, config.seed)
     if wanted.init == "loftq":
         peft.replace_lora_weights_loftq(model, model_path=str(folder))

@@ -21,9 +21,8 @@ EMBEDDING, HEAD = "embed_tokens", "lm_head"
 def grow(model: Any, tokens: Sequence[NewToken]) -> None:
     """Give every new token a row in embedding and output: the mean of those of the pieces that its text was before.
 
-    So the model reads it at first as it read the text (Koto et al. 2021, arXiv:2109.04607, section 3.2, "average of
-    subword embeddings"). A row without pieces, or between new tokens, is the mean of all. Rows that are there already
-    for tokens that are stay.
+    So the model reads it at first as it read the text (Koto et al. 2021, arXiv:2109.04607). A row without pieces, or
+    between new tokens, is the mean of all. Tokens that are there already keep their rows.
     """
     if not tokens:
         return
@@ -59,7 +58,7 @@ def trained_beside(model: Any, wanted: Adapter, tokens: Sequence[NewToken]) -> d
 
     A tied matrix stays one: whichever of its names the recipe says, it is trained as both.
     """
-    names = _names(model)
+    names = names_of(model)
     ids = sorted({token.id for token in tokens})
     if is_tied(model):
         if wanted.modules_to_save:
@@ -71,14 +70,18 @@ def trained_beside(model: Any, wanted: Adapter, tokens: Sequence[NewToken]) -> d
     return ({"modules_to_save": whole} if whole else {}) | ({"trainable_token_indices": rows} if rows else {})
 
 
-def keep_tied(model: Any, beside: Mapping[str, Any]) -> None:
+def keep_tied(model: Any, names: Mapping[str, str]) -> None:
     """Make sure that a tied matrix is still one under the adapter, and that PEFT will find it so in the saved settings.
 
-    PEFT ties by names, and writes a list of names by which it would not tie again. Raises ConfigError where it did not.
+    `names` are those of the layers before PEFT put anything on them. PEFT ties by names, and leaves in its settings a
+    list of names by which it would not tie again. Raises ConfigError where it did not.
     """
-    if not beside.get("ensure_weight_tying"):
+    settings = model.peft_config["default"]
+    if not (settings.modules_to_save and settings.ensure_weight_tying):
         return
     causal = model.get_base_model()
+    if not getattr(causal.config, "tie_word_embeddings", False):
+        return
     parts = (causal.get_input_embeddings(), causal.get_output_embeddings())
     weights = [
         part.modules_to_save["default"].weight for part in parts if isinstance(part, ModulesToSaveWrapper)
@@ -88,10 +91,10 @@ def keep_tied(model: Any, beside: Mapping[str, Any]) -> None:
             "adapter.modules_to_save: PEFT does not know how this model's embedding and output layer are one",
             "Leave it out, or train every weight: adapter.type: none.",
         )
-    model.peft_config["default"].modules_to_save = list(beside["modules_to_save"])
+    settings.modules_to_save = [names[EMBEDDING], names[HEAD]]
 
 
-def _names(model: Any) -> Mapping[str, str]:
+def names_of(model: Any) -> Mapping[str, str]:
     """The model's own names of the two, by the recipe's."""
     layers = {id(model.get_input_embeddings()): EMBEDDING, id(model.get_output_embeddings()): HEAD}
     return {
