@@ -15,15 +15,17 @@ import time
 import traceback
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, cast
 
 from engine import secrets
+from engine.clean_logs import redact_output
 from engine.deaths import MEMORY_EXIT
+from engine.disk import CAUSES, explained
 from engine.errors import DataError, FtError, MachineError, OutOfMemoryError
 from engine.hardware.memory import is_exhaustion
 from engine.runs import lock
 from engine.runs.atomic import write_atomic
-from engine.runs.disk import CAUSES, explained
 from engine.runs.events import Failed, Finished, Phase, Started, Step, Warned
 from engine.runs.limits import Limits
 from engine.runs.provenance import at_start
@@ -66,11 +68,24 @@ def main() -> int:
     faulthandler.enable()
     if arguments.secrets:
         secrets.adopt(secrets.receive(sys.stdin.buffer))
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+    redact_output()
+    settle_libraries()
     run = Run.open(arguments.folder)
     with _lock(run, arguments.lock):
         return _run(run, arguments.resume, arguments.force)
+
+
+def settle_libraries() -> None:
+    """Keep the libraries of this process quiet, and from running code of the hub that no recipe names.
+
+    Where the package `kernels` is installed, bitsandbytes and transformers fetch compiled code through it, the first
+    as soon as it is imported. For a process of its own only, and before anything heavy is imported.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    sys.modules.setdefault(
+        "kernels", cast(ModuleType, None)
+    )  # Python's own sign that there is no such module
 
 
 def _lock(run: Run, handle: int | None) -> AbstractContextManager[None]:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from engine.config.values import PositiveInt, Section, Switch, Text, Whole
+from engine.config.values import PositiveInt, Reference, Section, Switch, Text, Whole
 
 AdapterType = Literal[
     "lora",
@@ -39,7 +39,7 @@ class Adapter(Section):
 
     type: AdapterType = "lora"
     """`lora`, another of PEFT's kinds of adapter, or `none` to train every weight."""
-    from_: Text | None = Field(default=None, alias="from")
+    from_: Reference | None = Field(default=None, alias="from")
     """Start from this adapter: a run, RUN@STEP, or a folder of PEFT's or mlx-lm's. Type, rank and more are its own."""
     rank: Annotated[int, Field(ge=1, le=1024), Whole] = 16
     """Rank of the update: a higher one learns more and uses more memory."""

@@ -1,7 +1,6 @@
 """A model folder's tokenizer and chat template, by `tokenizers` and jinja2 alone."""
 
 import itertools
-import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -17,8 +16,9 @@ from engine.data.template_choice import BUILT_IN, DEFAULT, TOOL_USE, template_te
 from engine.data.turn_shape import TurnShape, shape_of
 from engine.data.types import Message
 from engine.errors import ConfigError, ModelError
-from engine.models.local import VOCABULARIES
+from engine.models.local import VOCABULARIES, read_object
 
+LAST_ID = 1 << 31
 NAMED_TOKENS = tuple(f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
 
 
@@ -229,9 +229,10 @@ def _converted(model_dir: Path) -> tokenizers.Tokenizer:
     from transformers import AutoTokenizer
 
     try:
-        loaded = AutoTokenizer.from_pretrained(model_dir)
+        # Never the model's own code, and never a question about it; what is made of it would be no tokenizer.json.
+        loaded = AutoTokenizer.from_pretrained(model_dir, trust_remote_code=False, local_files_only=True)
         return tokenizers.Tokenizer.from_str(loaded.backend_tokenizer.to_str())
-    except (OSError, ValueError, ImportError, AttributeError) as error:
+    except (OSError, ValueError, ImportError, AttributeError, LookupError, TypeError, RuntimeError) as error:
         raise ModelError(
             f"{model_dir}: no tokenizer.json, and none could be made: {error}",
             "Save it once with transformers: AutoTokenizer.from_pretrained(…).save_pretrained(…).",
@@ -241,9 +242,17 @@ def _converted(model_dir: Path) -> tokenizers.Tokenizer:
 def _stops(model_dir: Path) -> set[int]:
     """End tokens by id, from generation_config.json (one or a list), else config.json."""
     for name in ("generation_config.json", "config.json"):
-        ids = _read(model_dir / name).get("eos_token_id")
-        if ids is not None:
-            return set(ids) if isinstance(ids, list) else {int(ids)}
+        given = _read(model_dir / name).get("eos_token_id")
+        if given is not None:
+            ids = given if isinstance(given, list) else [given]
+            if not all(
+                isinstance(id_, int) and not isinstance(id_, bool) and 0 <= id_ < LAST_ID for id_ in ids
+            ):
+                raise ModelError(
+                    f"{model_dir / name}: eos_token_id is {given!r}, which is neither a token's id nor a list of ids.",
+                    "Put the id of the model's end token there.",
+                )
+            return set(ids)
     return set()
 
 
@@ -254,10 +263,4 @@ def _token_text(value: Any) -> str | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        body = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise ModelError(f"{path}: cannot be read: {error}", "Fetch the model again.") from error
-    return body if isinstance(body, dict) else {}
+    return read_object(path) if path.is_file() else {}

@@ -22,6 +22,7 @@ from engine.backends.files import (
 )
 from engine.backends.torch.companions import Companion
 from engine.backends.torch.optimizer import OF_BITSANDBYTES, OWN, moments, restore
+from engine.regular_files import read_text
 
 BESIDE = "beside."
 
@@ -38,10 +39,10 @@ def save_weights(
             companion.save(folder)
             (folder / "README.md").unlink(missing_ok=True)  # PEFT's model card; a run writes its own
             path = folder / "adapter_config.json"
-            write_json(path, json.loads(path.read_text()))
+            write_json(path, json.loads(read_text(path)))
             write_tokenizer(source, add_tokens, folder)
             return
-        config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+        config = json.loads(read_text(source / "config.json"))
         held = getattr(torch, config.get("dtype") or config.get("torch_dtype") or "bfloat16")
         weights = {name: value.to(held) for name, value in model.state_dict().items()}
         model.save_pretrained(folder, state_dict=weights)
@@ -78,7 +79,7 @@ def load_state(
     with checkpoint_errors(folder):
         check_finite(folder)
         tensors = load_file(folder / STATE)
-        scaling = json.loads((folder / SCALER).read_text())
+        scaling = json.loads(read_text(folder / SCALER))
     check_trained(tensors, trained, folder)
     states = {}
     for name, parameter in trained.items():
