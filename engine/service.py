@@ -34,7 +34,7 @@ import threading
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
@@ -227,6 +227,10 @@ class Service:
         run = Run.open(Path(str(request.get("run"))))
         model = model_of(run, bool(request.get("base", False)))
         spec = TokenSpec.of(run.config).prompts()
+        if (
+            model[1] is not None
+        ):  # the base has no such tokens, and a model that is trained whole has them already
+            spec = replace(spec, add_tokens=tuple(run.config.model.add_tokens))
         generator = self._generator((*model, spec), run.config.model.trust_remote_code)
         max_tokens, temperature = int(request["max_tokens"]), float(request["temperature"])
         return generator.stream(prompt_of(request), max_tokens, temperature)
