@@ -13,6 +13,7 @@ import pytest
 import ft as api
 from engine.client import Client
 from engine.data.prompt_input import prompt_of
+from engine.data.token_spec import TokenSpec
 from engine.data.types import Message
 from engine.errors import ConfigError, DataError, ModelError, OutOfMemoryError, TrainingError
 from engine.runs import events as ev
@@ -110,7 +111,7 @@ def test_tools_calls_and_thoughts_reach_the_model(tiny_model: Path, tmp_path: Pa
     )
     asked = prompt_of({"messages": CALLED, "tools": TOOLS})
     with Client(tmp_path / "log") as client, pytest.raises(ModelError) as refused:
-        client.answers(tiny_model, str(template), [asked], 8, 1.0)
+        client.answers(tiny_model, TokenSpec(chat_template=str(template)), [asked], 8, 1.0)
     words = ("Fruit in stock.", "How many apples?", "I have to look.", '"fruit": "apple"', '"role": "tool"')
     assert [word for word in words if word not in refused.value.message] == []
 
