@@ -137,11 +137,10 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     _import_unsloth_first(config, model)
     from engine.data.token_limits import check_samples
     from engine.data.token_spec import TokenSpec
-    from engine.models.sizing import room_of
 
-    room = room_of(model.folder)
-    tokenizer = TokenSpec.of(config).tokenizer(model.folder, run.begun())
-    check_samples(config, tokenizer, room)
+    encoder = TokenSpec.of(config).encoder(model.folder, run.begun())
+    tokenizer = encoder.tokenizer
+    check_samples(config, tokenizer, encoder.room)
     dataset = _prepare(run, config, model, control, force)
     if resume:
         _same_data(run, dataset)
@@ -169,11 +168,14 @@ def _start(run: Run, config: "TrainConfig", model: "LocalModel") -> "SavedAdapte
     """The adapter that the run starts from, as it was copied into the run; told where it names another base."""
     if config.adapter.from_ is None:
         return None
+    from engine.data.tokenizer import new_tokens
     from engine.models.local import read_config
-    from engine.models.saved_adapter import read_adapter, to_peft
+    from engine.models.mlx_adapter import to_peft
+    from engine.models.saved_adapter import read_adapter
 
     start = read_adapter(run.start)
     start.check(model.folder)
+    start.check_tokens({token.id: token.text for token in new_tokens(model.folder, config.model.add_tokens)})
     start = to_peft(start, str(read_config(model.folder).get("model_type")))
     run.emit(Phase(name="loading", note=f"starting from the adapter of {config.adapter.from_}"))
     facts = run.provenance.get("start") or {}

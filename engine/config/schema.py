@@ -96,6 +96,8 @@ class Model(Section):
     """Longest example in tokens; a longer one is cut, and the run says so. Learned positions may end it sooner."""
     chat_template: TemplateKey | TemplateFile = "auto"
     """`auto` (the model's own), one of ft's by its name, or the path of a .jinja file."""
+    add_tokens: list[Text] = Field(default=[])
+    """Texts that become one token each, as [<note>]; their rows of the embedding are added and trained."""
     template_variables: TemplateVariables | None = None
     """What the chat template reads besides the messages, as {enable_thinking: false}; the trained model keeps it."""
     trust_remote_code: Switch = False

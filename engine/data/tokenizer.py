@@ -11,6 +11,7 @@ import tokenizers
 
 from engine.data.chat_template import ChatTemplate
 from engine.data.message_style import Tools
+from engine.data.new_tokens import NewToken, extend
 from engine.data.template_choice import BUILT_IN, DEFAULT, TOOL_USE, template_texts
 from engine.data.turn_shape import TurnShape, shape_of
 from engine.data.types import Message
@@ -43,6 +44,8 @@ class Tokenizer:
 
         `turn_end` is what the template may write as such, where the vocabulary has it as one token.
         """
+        self.new: tuple[NewToken, ...] = ()
+        """Tokens that the model's folder does not have."""
         backend.no_truncation()
         backend.no_padding()
         self.lead, self.trail = _around(backend)
@@ -92,20 +95,26 @@ class Tokenizer:
         chat_template: str = "auto",
         day: date | None = None,
         variables: Mapping[str, Any] | None = None,
+        add_tokens: Sequence[str] = (),
     ) -> "Tokenizer":
         """Read the tokenizer of a model folder; `day` is the date that a template may write, None is today's, and
         `variables` are what else it reads.
 
         `chat_template`: `auto` (the model's own), one of ft's or of another package by its name, or the path of a
-        .jinja file. Raises `ModelError` where the folder has no usable tokenizer, `ConfigError` where the path is
-        wrong or the template reads no such variable, `MachineError` where the other package does not load.
+        .jinja file. `add_tokens`: texts that become one token each. Raises `ModelError` where the folder has no usable
+        tokenizer, `ConfigError` where the path is wrong or the template reads no such variable, `MachineError` where
+        the other package does not load.
         """
         config = _read(model_dir / "tokenizer_config.json")
         named = _read(model_dir / "special_tokens_map.json") | config
         tokens = {name: text for name in NAMED_TOKENS if (text := _token_text(named.get(name)))}
         templates = template_texts(model_dir, config, chat_template)
         turn_end = BUILT_IN.get(chat_template, "<|im_end|>")
-        return cls(_backend(model_dir), tokens, _stops(model_dir), templates, turn_end, day, variables)
+        backend = _backend(model_dir)
+        new = extend(backend, add_tokens)
+        tokenizer = cls(backend, tokens, _stops(model_dir), templates, turn_end, day, variables)
+        tokenizer.new = new
+        return tokenizer
 
     @property
     def control_tokens(self) -> list[str]:
@@ -165,6 +174,18 @@ class Tokenizer:
         """The added tokens with which a text begins."""
         ids = self.encode([text], special=False)[0]
         return [self.added[id_] for id_ in itertools.takewhile(self.added.__contains__, ids)]
+
+
+def new_tokens(model_dir: Path, texts: Sequence[str]) -> tuple[NewToken, ...]:
+    """What the texts become in the tokenizer of a model's folder. Raises ModelError where it has none."""
+    return extend(_backend(model_dir), texts) if texts else ()
+
+
+def write_extended(model_dir: Path, texts: Sequence[str], folder: Path) -> None:
+    """Put the tokenizer of a model's folder, with the texts as tokens, into `folder`. Raises ModelError, OSError."""
+    backend = _backend(model_dir)
+    extend(backend, texts)
+    (folder / "tokenizer.json").write_text(backend.to_str(pretty=True), encoding="utf-8")
 
 
 def _check_read(variables: Mapping[str, Any], chats: Collection[ChatTemplate]) -> None:

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,16 @@ class ModelShape:
     positions: int | None = None
     """Most tokens of a row, where the model has a vector for each position; None where positions are computed."""
 
+    def with_tokens(self, count: int) -> "ModelShape":
+        """The shape with rows for so many more tokens in embedding and output."""
+        more = count * self.hidden * (1 if self.tied else 2)
+        return replace(
+            self,
+            vocab=self.vocab + count,
+            parameters=self.parameters + more,
+            embedding_parameters=self.embedding_parameters + more,
+        )
+
 
 @dataclass(frozen=True)
 class TokenRoom:
@@ -58,6 +68,8 @@ class TokenRoom:
 
     ids: int | None = None
     """Rows of its embedding: token ids are below."""
+    added: frozenset[int] = frozenset()
+    """Ids that get a row of their own as the model is loaded (`model.add_tokens`)."""
     positions: int | None = None
     """See `ModelShape.positions`."""
     context: int | None = None
@@ -138,7 +150,7 @@ def room_of(folder: Path) -> TokenRoom:
     if not (folder / "config.json").is_file():
         return TokenRoom()
     shape = shape_of(folder)
-    return TokenRoom(shape.vocab, shape.positions, shape.context or None)
+    return TokenRoom(shape.vocab, positions=shape.positions, context=shape.context or None)
 
 
 def plain_decoder(

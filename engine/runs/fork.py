@@ -53,7 +53,7 @@ def continued_text(folder: Path, run_id: str, taken: Collection[str]) -> str:
         )
     for key in KEYS:
         if key != "dropout":
-            text = remove(text, f"adapter.{key.rstrip('_')}")
+            text = remove(text, f"adapter.{key}")
     return set_value(remove(text, "adapter.type"), "adapter.from", run_id)
 
 
