@@ -52,7 +52,9 @@ def open_handle(path: Path, flags: int) -> int:
 def read_bytes(path: Path, most: int | None = None) -> bytes:
     """The bytes of a regular file, or its first `most`. Raises as `require` does."""
     with open_binary(path) as file:
-        return file.read() if most is None else file.read(most)
+        # Asked for `most` bytes, Python would set aside so many for a file of a few.
+        size = os.fstat(file.fileno()).st_size
+        return file.read() if most is None or size <= most else file.read(most)
 
 
 def read_text(path: Path, errors: str = "strict") -> str:

@@ -24,6 +24,7 @@ from engine.deaths import MEMORY_EXIT
 from engine.disk import CAUSES, explained
 from engine.errors import DataError, FtError, MachineError, OutOfMemoryError
 from engine.hardware.memory import is_exhaustion
+from engine.models.local import require_regular_files
 from engine.runs import lock
 from engine.runs.atomic import write_atomic
 from engine.runs.events import Failed, Finished, Phase, Started, Step, Warned
@@ -132,6 +133,7 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     config = run.config
     model = _resolve(run, config, control)
     if resume:
+        require_regular_files(resume)
         config = _same_files(run, _same_backend(run, config))
     start = _start(run, config, model)
     _import_unsloth_first(config, model)

@@ -11,6 +11,7 @@ import pytest
 
 from engine.data.tokenizer import Tokenizer
 from engine.errors import ModelError
+from engine.models import adapter_files
 from ft.cli import main
 from tests.terminal import Terminal
 from tests.training import recipe_text, write_rows
@@ -81,6 +82,14 @@ def test_a_models_own_code_is_not_run_unless_the_recipe_says_so(
     said = capfd.readouterr().err
     assert "[y/N]" not in said
     assert not marker.exists()
+
+
+def test_an_adapter_names_no_module_to_import(tmp_path: Path) -> None:
+    """PEFT imports what `megatron_core` names, whatever module that is."""
+    settings = {"peft_type": "LORA", "megatron_config": {"a": 1}, "megatron_core": "antigravity"}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(settings))
+    with pytest.raises(ModelError, match="Megatron"):
+        adapter_files.check(tmp_path)
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import pytest
 
 from engine.config.load import load_text
 from engine.errors import ModelError
+from engine.models import adapter_files
 from engine.models.local import check
 from engine.regular_files import NotRegularError, open_binary, open_handle
 from engine.runs.run import Run
@@ -108,8 +109,6 @@ def test_what_is_opened_is_a_regular_file(tmp_path: Path) -> None:
 
 
 def test_an_adapters_folder_with_a_pipe_is_refused_before_anything_loads(tmp_path: Path) -> None:
-    from engine.models.local import require_regular_files
-
     put("pipe", tmp_path / "adapter_config.json")
     with pytest.raises(ModelError, match=r"adapter_config\.json cannot be used: it is a named pipe"):
-        require_regular_files(tmp_path)
+        adapter_files.check(tmp_path)
