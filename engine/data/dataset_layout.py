@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import yaml
 
-from engine.data.readers import DOCUMENTS, KNOWN, READERS, kind_of
+from engine.data.readers import BUILT, DOCUMENTS, KNOWN, READERS, kind_of, not_rows
 from engine.errors import DataError
 
 Part = Literal["train", "validation"]
@@ -40,6 +40,16 @@ PREFERRED: Mapping[Part, tuple[str, ...]] = {
     "validation": ("validation", "test", "train"),
 }
 """The splits that are taken where none is asked for, by what for; the first that there is."""
+CONVERTED = re.compile(r"(?P<config>[^/]+)/(?:partial-)?(?P<split>[^/]+)/\d{4}\.parquet")
+SETTINGS = frozenset(
+    {
+        *("sep", "delimiter", "header", "names", "column_names", "usecols", "skiprows", "skipfooter"),
+        *("nrows", "quotechar", "quoting", "doublequote", "escapechar", "comment", "encoding"),
+        *("encoding_errors", "on_bad_lines", "skipinitialspace", "field", "keep_linebreaks"),
+        *("columns"),
+    }
+)
+"""What a README may say of how files are read: arguments of the builders of `datasets` for CSV, JSON, Parquet, text."""
 SHARD = re.compile(r"(?:^|/)data/(?P<split>(?!data-)\w+(?:\.\w+)*)-\d{5}-of-\d{5}[^/]*\.[^/]*$")
 ABOUT = {"readme.md", "license.md", "changelog.md", "contributing.md", "license.txt", "requirements.txt"} | {
     f"{name}.json" for name in ("dataset_infos", "dataset_info", "dataset_dict", "state", "config", "report")
@@ -57,6 +67,8 @@ class Chosen:
     names: tuple[str, ...]
     split: str = ""
     aside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """How a README says that the files are to be read, as `sep` of CSV."""
 
     def note(self, of: str) -> str:
         """What is used and what is not, for people; empty where nothing is left aside."""
@@ -70,7 +82,7 @@ class Chosen:
 
 
 def choose(
-    names: Iterable[str],
+    names: Sequence[str],
     readme: str,
     config: str | None,
     split: str | None,
@@ -88,17 +100,26 @@ def choose(
     """
     there = sorted(name for name in names if is_inside(name) and holds_rows(name))
     configs = _configs(readme)
-    splits = _declared(there, configs, config, of) if configs else {}
+    settings: Mapping[str, Any] = {}
+    splits: dict[str, list[str]] = {}
+    if configs:
+        declared = _declared(configs, config, of)
+        splits, settings = _declared_splits(there, declared), _settings(declared)
     if not configs or (local and not any(splits.values())):
-        splits = splits_of(_of_config(there, config, of))
+        converted = _converted(there)
+        readable = _readable(_of_config(there, config, of), local) if not converted else []
+        splits = _declared(converted, config, of) if converted else splits_of(readable)
     found = pick(splits, split, of, part)
     if not found.names:
-        raise DataError(
-            f"{of}: holds no files of rows that are read",
-            f"Known: {KNOWN}. For a dataset of the hub, revision: refs/convert/parquet may have it as Parquet.",
-        )
+        raise DataError(f"{of}: {said_of(names)}", f"Files that are read end in {KNOWN}.")
     kinds = _one_of_each if local else _one_kind
-    return replace(found, names=tuple(kinds(found.names)))
+    return replace(found, names=tuple(kinds(found.names)), settings=settings)
+
+
+def said_of(names: Iterable[str]) -> str:
+    """What files are of which none is read, for people."""
+    what = not_rows(names)
+    return f"holds {what}, which ft does not train" if what else "holds no files of rows that are read"
 
 
 def pick(splits: Mapping[str, Sequence[str]], split: str | None, of: str, part: Part = "train") -> Chosen:
@@ -130,11 +151,10 @@ def pick(splits: Mapping[str, Sequence[str]], split: str | None, of: str, part: 
 
 def splits_of(names: Sequence[str]) -> dict[str, list[str]]:
     """Files by the splits that their folders and names tell, those that tell none under an empty name."""
-    tables = [name for name in names if kind_of(name) in READERS]
-    if not tables:
+    if all(kind_of(name) in DOCUMENTS for name in names):
         return _splits_of_documents(names)
     ranked: dict[str, dict[int, list[str]]] = {}
-    for name in tables:
+    for name in names:
         rank, split = _split_in(name)
         ranked.setdefault(split, {}).setdefault(rank, []).append(name)
     found = {split: by_rank.pop(min(by_rank)) for split, by_rank in ranked.items()}
@@ -226,9 +246,10 @@ def holds_rows(name: str) -> bool:
 
 def _one_kind(names: Sequence[str]) -> list[str]:
     """A dataset may be there in several formats: the kind that has most files, tables before documents."""
-    tables = [name for name in names if kind_of(name) in READERS] or list(names)
+    documents = [name for name in names if kind_of(name) in DOCUMENTS]
+    tables = [name for name in names if kind_of(name) in READERS] or documents or list(names)
     kinds = Counter(kind_of(name) for name in tables)
-    order = [*READERS, *DOCUMENTS]
+    order = [*READERS, *DOCUMENTS, *BUILT]
     kind = max(kinds, key=lambda each: (kinds[each], order.index(each)))
     return [name for name in tables if kind_of(name) == kind]
 
@@ -256,10 +277,8 @@ def _configs(readme: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def _declared(
-    names: list[str], configs: Mapping[str, dict[str, Any]], config: str | None, of: str
-) -> dict[str, list[str]]:
-    """The files of a configuration by split, as a README declares them. Raises `DataError` where it has no such."""
+def _declared(configs: Mapping[str, dict[str, Any]], config: str | None, of: str) -> dict[str, Any]:
+    """The configuration of that name, else the default one. Raises `DataError` where there is none."""
     default = next((name for name, one in configs.items() if one.get("default") is True), None)
     wanted = config or default or ("default" if "default" in configs else None)
     if wanted is None and len(configs) == 1:
@@ -267,10 +286,20 @@ def _declared(
     if wanted is None or wanted not in configs:
         said = f"has no configuration {config}" if config else "has several configurations"
         raise DataError(f"{of}: {said}", f"Name one with `config`: {_listed(configs)}.")
-    root = str(configs[wanted].get("data_dir") or ".")
-    files = configs[wanted].get("data_files")
+    return configs[wanted]
+
+
+def _settings(declared: Mapping[str, Any]) -> dict[str, Any]:
+    """How a configuration has its files read, where a builder of `datasets` would read them so."""
+    return {key: value for key, value in declared.items() if key in SETTINGS and value is not None}
+
+
+def _declared_splits(names: list[str], declared: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The files of a configuration by split."""
+    root = str(declared.get("data_dir") or ".")
+    files = declared.get("data_files")
     if not files:
-        return splits_of([name for name in names if _matches(name, root, "**")])
+        return splits_of(_readable([name for name in names if _matches(name, root, "**")], local=False))
     if not (isinstance(files, list) and all(isinstance(each, dict) for each in files)):
         files = [{"split": "train", "path": files}]
     patterns: dict[str, list[str]] = {}
@@ -295,6 +324,30 @@ def _matches(name: str, root: str, pattern: str) -> bool:
             name, whole.replace("**/", "")
         )
     return name.count("/") == whole.count("/") and fnmatch.fnmatchcase(name, whole)
+
+
+def _converted(names: Sequence[str]) -> dict[str, dict[str, list[str]]]:
+    """The files by configuration and split where they lie as on the hub's `refs/convert/parquet`; else nothing."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for name in names:
+        place = CONVERTED.fullmatch(name)
+        if place is None:
+            return {}
+        found.setdefault(place["config"], {}).setdefault(place["split"], []).append(name)
+    return found
+
+
+def _readable(names: Sequence[str], local: bool) -> list[str]:
+    """The files of the sort that holds the rows: tables before documents before what has to be built.
+
+    A dataset of the hub may be archives with a table that tells of them: there the sort with more files goes first.
+    """
+    tables, documents, built = (
+        [name for name in names if kind_of(name) in kinds] for kinds in (READERS, DOCUMENTS, BUILT)
+    )
+    if not local and len(built) > len(tables):
+        return built
+    return tables or documents or built
 
 
 def _of_config(names: list[str], config: str | None, of: str) -> list[str]:

@@ -5,7 +5,6 @@ rows are written below FT_HOME once. The same rows have the same file.
 """
 
 import hashlib
-import json
 import os
 import sys
 import time
@@ -14,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from engine import paths
-from engine.data.arrow_values import named_labels, pruned
 from engine.data.dataset_layout import pick
+from engine.data.json_writer import line_of
 from engine.data.kept_files import room, writing
 from engine.errors import DataError
 
@@ -120,28 +119,5 @@ def _write_lines(rows: "Rows", path: Path) -> int:
         for count, row in enumerate(rows, start=1):
             if count % (CHECKED * BATCH) == 1:
                 room(path.parent)
-            if not isinstance(row, Mapping):
-                raise DataError(
-                    f"row {count} of the data is {type(row).__name__} where columns by name are expected",
-                    "Give rows as {column: value}.",
-                )
-            out.write(_line(row, about, count))
+            out.write(line_of(row, about, f"row {count} of the data"))
     return count
-
-
-def _line(row: Mapping[str, Any], features: Mapping[str, Any], number: int) -> str:
-    def other(value: Any) -> Any:
-        if hasattr(value, "isoformat"):  # dates and times
-            return value.isoformat()
-        if hasattr(value, "tolist"):  # numpy's arrays and numbers
-            return value.tolist()
-        raise DataError(
-            f"row {number} of the data holds {type(value).__name__}, which is no text, number, list or object",
-            "Take such a column out: remove_columns.",
-        )
-
-    columns = {str(name): pruned(named_labels(value, features.get(name))) for name, value in row.items()}
-    try:
-        return json.dumps(columns, ensure_ascii=False, default=other) + "\n"
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"row {number} of the data cannot be written as JSON: {error}") from error
