@@ -223,7 +223,8 @@ class Service:
     def _generate(self, request: Request) -> Iterator[str]:
         run = Run.open(Path(str(request.get("run"))))
         wanted = model_of(run, bool(request.get("base", False)))
-        generator = self._generator(wanted, run.config.model.chat_template)
+        model = run.config.model
+        generator = self._generator(wanted, model.chat_template, model.trust_remote_code)
         return generator.stream(
             _messages(request.get("messages")),
             int(request.get("max_tokens", 256)),
@@ -249,14 +250,14 @@ class Service:
             return []  # nobody waits for them any more
         return [asdict(answer) for answer in answers]
 
-    def _generator(self, wanted: Wanted, chat_template: str) -> "Generator":
+    def _generator(self, wanted: Wanted, chat_template: str, trust_remote_code: bool = False) -> "Generator":
         from engine.generation import Generator
 
         if wanted not in self.loaded:
             while self.loaded and (len(self.loaded) >= WARM or not _has_room(wanted[0])):
                 self.loaded.popitem(last=False)  # let go of an old model before the new one is loaded
                 gc.collect()
-            self.loaded[wanted] = Generator.open(*wanted, chat_template)
+            self.loaded[wanted] = Generator.open(*wanted, chat_template, trust_remote_code)
         self.loaded.move_to_end(wanted)
         return self.loaded[wanted]
 
