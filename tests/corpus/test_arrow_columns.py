@@ -200,6 +200,21 @@ def test_text_in_any_of_arrows_types_is_text() -> None:
     }
 
 
+def test_bytes_are_not_taken_for_text(tiny_model: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"42_binary.parquet row 1: `output` is \"bytes\" where text is expected"
+    ):
+        trained(CASES / "42_binary.parquet", tiny_model)
+
+
+def test_a_file_that_is_cut_off_is_told_by_its_name(tmp_path: Path) -> None:
+    for name in ("rows.arrow", "rows.parquet"):
+        path = written(pa.table({"text": [f"row {n}" for n in range(1000)]}), tmp_path / name)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        with pytest.raises(DataError, match=rf"{name}: not an? (Arrow|Parquet) file"):
+            rows(path)
+
+
 def test_files_of_one_folder_may_have_other_columns(tiny_model: Path) -> None:
     texts = trained(CASES / "41_schemas", tiny_model)
     assert ["hi one" in texts[0], "hi two" in texts[1]] == [True, True]
