@@ -134,11 +134,11 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
 
         without_torch()
     from engine.backends import load_backend
-    from engine.data.tokenizer import Tokenizer
+    from engine.data.token_spec import TokenSpec
     from engine.training.loop import train
 
     backend = load_backend(plan, config, model.folder)
-    tokenizer = Tokenizer.load(model.folder, config.model.chat_template, run.begun())
+    tokenizer = TokenSpec.of(config).tokenizer(model.folder, run.begun())
     gc.collect()
     _poll(control)
     reason = train(run, config, plan, dataset, backend, tokenizer, control, resume_from=resume)

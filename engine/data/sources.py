@@ -12,6 +12,7 @@ from engine.config.schema import Data, Source
 from engine.data import built_rows, drive_files, hub_datasets, kept_files, local_files, web_files
 from engine.data.built_rows import Built
 from engine.data.choice import FormChoice, choice_of
+from engine.data.csv_rows import Csv
 from engine.data.dataset_layout import ALL, Part
 from engine.data.packed_files import packed_by, unpacked
 from engine.data.readers import KNOWN, ROWS, kind_of, read
@@ -88,7 +89,7 @@ def open_source(source: Source, data: Data, part: Part = "train") -> OpenSource:
         source.max_samples,
         source.weight,
         data.on_error == "skip",
-        notes,
+        (*notes, *(note for table in tables if isinstance(table, Csv) for note in table.notes)),
     )
 
 
