@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.data.token_spec import TokenSpec
 from engine.data.tokenizer import Tokenizer
 from engine.data.types import Answered, Message, Prompt
 
@@ -23,10 +24,13 @@ class Generator:
         cls,
         base: Path,
         adapter: Path | None,
-        chat_template: str = "auto",
+        spec: TokenSpec | None = None,
         trust_remote_code: bool = False,
     ) -> "Generator":
-        """Load `base`, with the adapter of `adapter` (PEFT layout) where there is one. Raises ModelError."""
+        """Load `base`, with the adapter of `adapter` (PEFT layout) where there is one; `spec` names the chat template.
+
+        Raises ModelError.
+        """
         import torch
 
         from engine.backends.torch.loading import load_adapter, load_causal, trying_out
@@ -41,7 +45,7 @@ class Generator:
             model = load_adapter(model, adapter).merge_and_unload()
         with trying_out(base), torch.no_grad():
             model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=device), use_cache=False)
-        return cls(model.eval(), Tokenizer.load(base, chat_template))
+        return cls(model.eval(), (spec or TokenSpec()).tokenizer(base))
 
     def stream(
         self, messages: Sequence[Message], max_tokens: int, temperature: float = 0.0, seed: int = 0

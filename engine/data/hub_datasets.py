@@ -122,7 +122,11 @@ def _fetch(want: Wanted, progress: Progress) -> HubFiles:
         files = _downloaded(want, {name: sizes[name] for name in chosen.names}, commit, token, progress)
         what = _count(chosen.names)
     else:
-        files = tuple(streamed(want.repo, commit, chosen, want.streamed, token, progress))
+
+        def fetched(name: str) -> Path:
+            return _download(want, name, commit, token, progress)
+
+        files = tuple(streamed(want.repo, commit, chosen, want.streamed, token, fetched, progress))
         what = f"the first {want.streamed:,} rows of {_count(chosen.names)}"
     _note(want, commit, files, chosen.settings)
     notes = (f"{want.repo}: {what} of commit {commit[:12]}", chosen.note(want.repo))

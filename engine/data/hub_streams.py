@@ -1,9 +1,9 @@
 """The first rows of a hub dataset, read over the network without fetching its files, and kept as JSON lines."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from engine.data import built_rows, kept_files
 from engine.data.built_rows import Built
 from engine.data.dataset_layout import Chosen
 from engine.data.packed_files import opened, packed_by
-from engine.data.readers import ROWS, kind_of
+from engine.data.readers import BUILT, ROWS, kind_of
 from engine.errors import DataError
 from engine.models.hub import explained
 from engine.models.starter import Progress
@@ -36,11 +36,18 @@ class HubFile:
 
 
 def streamed(
-    repo: str, commit: str, chosen: Chosen, most: int, token: str | None, progress: Progress
+    repo: str,
+    commit: str,
+    chosen: Chosen,
+    most: int,
+    token: str | None,
+    fetched: Callable[[str], Path],
+    progress: Progress,
 ) -> Iterator[HubFile]:
     """The files, one after the other, as far as they hold the first `most` rows.
 
-    Raises `DataError` where a file is not what its kind says or cannot be streamed, HubError, MachineError.
+    `fetched` gives a file of the dataset whole: archives are read so, one by one as they are needed. Raises `DataError`
+    where a file is not what its kind says or cannot be streamed, HubError, MachineError.
     """
     left = most
     for name in chosen.names:
@@ -53,6 +60,8 @@ def streamed(
         with explained(repo, commit, "dataset"):
             if kind in LINES and not chosen.settings:
                 path, made = _lines(file, key, left), ".jsonl"
+            elif kind in BUILT:
+                path, made = built_rows.written(replace(file, place=str(fetched(name))), key, left), ROWS
             elif kind in built_rows.BUILDERS:
                 path, made = built_rows.written(file, key, left), ROWS
             else:

@@ -12,10 +12,11 @@ from engine.config.schema import Data
 from engine.data import kept_files
 from engine.data.form import RowError
 from engine.data.formats import read_row
-from engine.data.rewrite import columns_of
+from engine.data.row_lines import RowLines
 from engine.data.rows import Columns
 from engine.data.selection import chosen_rows, select
 from engine.data.sources import train_sources
+from engine.data.types import Row
 from engine.errors import DataError
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def _messages(data: Data, seed: int) -> Callable[[], Iterator[Columns]]:
     """The rows as `ft data prepare` writes them: `messages` and `tools`, `prompt` and `completion`, or `text`."""
     chosen = select(train_sources(data), data.max_samples, seed)
 
-    def rows() -> Iterator[Columns]:
+    def rows() -> Iterator[Row]:
         for form, chunk in chosen.chunks():
             for where, columns in chunk:
                 try:
@@ -85,9 +86,12 @@ def _messages(data: Data, seed: int) -> Callable[[], Iterator[Columns]]:
                         f"{where}: {error}", "Leave such rows out with on_error='skip'."
                     ) from error
                 if row is not None:
-                    yield columns_of(row)
+                    yield row
 
-    return rows
+    lines = RowLines()
+    for row in rows():
+        lines.see(row)
+    return lambda: map(lines.columns, rows())
 
 
 def _kinds(rows: Iterable[Columns]) -> dict[str, Kind]:

@@ -25,6 +25,8 @@ class LocalFiles:
     """The files that a path names, in a fixed order, and what is to be said of those that were left aside."""
 
     paths: tuple[Path, ...]
+    split: str = ""
+    """The split of a folder that they are; empty where no file names one."""
     notes: tuple[str, ...] = ()
     aside: frozenset[str] = frozenset()
     """Splits of a folder that are not among the files."""
@@ -68,7 +70,8 @@ def _of_folder(folder: Path, config: str | None, split: str | None, part: Part) 
         chosen = choose(list(names), about, config, split, name, part, local=True)
     note = chosen.note(name)
     paths = tuple(names[each] for each in chosen.names)
-    return LocalFiles(paths, (note,) if note else (), frozenset(filter(None, chosen.aside)), chosen.settings)
+    aside = frozenset(filter(None, chosen.aside))
+    return LocalFiles(paths, chosen.split, (note,) if note else (), aside, chosen.settings)
 
 
 def _of_pattern(pattern: Path, part: Part) -> LocalFiles:
@@ -79,7 +82,7 @@ def _of_pattern(pattern: Path, part: Part) -> LocalFiles:
     if part != "train" or not others or len(others) == len(files):
         return LocalFiles(tuple(files))
     more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-    return LocalFiles(tuple(files), (f"{name}: the pattern takes {others[0]}{more} for training too",))
+    return LocalFiles(tuple(files), notes=(f"{name}: the pattern takes {others[0]}{more} for training too",))
 
 
 def check(path: Path, name: str) -> None:

@@ -18,6 +18,7 @@ from engine.data.fitting import chunks
 from engine.data.form import RowError
 from engine.data.formats import read_row
 from engine.data.lint.linter import Linter
+from engine.data.readers import kind_of
 from engine.data.row_index import Rows, open_rows
 from engine.data.row_joined import JoinedRows
 from engine.data.row_search import find_row
@@ -68,7 +69,7 @@ class Previews:
         return Opened(
             name=rows.name,
             path=str(found.files[0].path),
-            kind=", ".join(dict.fromkeys(file.kind.removeprefix(".") for file in found.files)),
+            kind=", ".join(dict.fromkeys((kind_of(file.name) or file.kind)[1:] for file in found.files)),
             size=sum(file.path.stat().st_size for file in found.files),
             form="" if isinstance(detected, DataError) else detected.form.name,
             evidence=unknown.message if unknown else detected.evidence,  # type: ignore[union-attr]
@@ -163,6 +164,7 @@ class Previews:
             wanted.format if wanted.format != "auto" else view.format,
             wanted.columns or view.columns,
             wanted.template or view.template,
+            wanted.roles or view.roles,
         )
         found = find(wanted)
         stamps = [(file.path, file.path.stat().st_size, file.path.stat().st_mtime_ns) for file in found.files]
@@ -215,7 +217,8 @@ class Previews:
                     found.append(Each(number, (), error.message))
                 except RowError as error:
                     left_out = isinstance(error, LeftOut)
-                    found.append(Each(number, (), f"{where}: {error}", left_out=left_out))
+                    problem = f"{where}: {error}" + (f". {error.fix}" if error.fix else "")
+                    found.append(Each(number, (), problem, left_out=left_out))
             encodings = iter(encoder.encode(texts))
         for number, where, row, count, unseen in made:
             examples = [next(encodings) for _ in range(count)]

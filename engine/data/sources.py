@@ -1,6 +1,7 @@
 """What the recipe names → tables of rows: finds the files, fetches and unpacks them, picks their readers."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from engine.config.schema import Data, Source
 from engine.data import built_rows, drive_files, hub_datasets, kept_files, local_files, web_files
 from engine.data.built_rows import Built
 from engine.data.choice import FormChoice, choice_of
+from engine.data.csv_rows import Csv
 from engine.data.dataset_layout import ALL, Part
 from engine.data.packed_files import packed_by, unpacked
 from engine.data.readers import KNOWN, ROWS, kind_of, read
@@ -87,7 +89,7 @@ def open_source(source: Source, data: Data, part: Part = "train") -> OpenSource:
         source.max_samples,
         source.weight,
         data.on_error == "skip",
-        notes,
+        (*notes, *(note for table in tables if isinstance(table, Csv) for note in table.notes)),
     )
 
 
@@ -196,12 +198,18 @@ def spelled(text: str, folder: Path) -> Source:
     return Source(path=data_source(text, folder))
 
 
-def as_text(source: str | Source) -> str:
-    """A source as one text: its path, or where more decides which rows it has, all that does, as JSON."""
-    if isinstance(source, str):
-        return source
-    idle = {"weight": 1.0} | ({} if source.streaming else {"max_samples": None})
-    plain = source.model_copy(update=idle)
+def as_text(source: str | Source, part: Part = "train") -> str:
+    """A source as one text: its path, or where more decides which rows it has, all that does, as JSON.
+
+    What a folder is for is among that where it decides the split.
+    """
+    named = Source(path=source) if isinstance(source, str) else source
+    if part == "validation" and named.split is None and Path(named.path).expanduser().is_dir():
+        with suppress(DataError):  # whoever opens it is told
+            split = local_files.find(named.path, named.config, None, part).split
+            named = named.model_copy(update={"split": split or None})
+    idle = {"weight": 1.0} | ({} if named.streaming else {"max_samples": None})
+    plain = named.model_copy(update=idle)
     return plain.path if plain == Source(path=plain.path) else plain.model_dump_json(exclude_defaults=True)
 
 

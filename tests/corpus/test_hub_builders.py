@@ -5,6 +5,7 @@ import io
 import json
 import socket
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,16 @@ HUB = "hf://datasets/ada/rows"
 @pytest.fixture(autouse=True)
 def a_process_that_has_asked_nothing_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_datasets, "RECHECK_S", -1.0)
+
+
+@pytest.fixture(autouse=True)
+def no_connection_that_the_garbage_collector_would_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing one takes the lock of the pool of connections; where the collector runs under it, that never ends."""
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise AssertionError("a stream is opened, which is closed by nobody")
+
+    monkeypatch.setattr(huggingface_hub.hf_file_system.HfFileSystemStreamFile, "__init__", refused)
 
 
 @pytest.fixture
@@ -78,10 +89,10 @@ def test_an_archive_of_json_is_read_with_all_its_keys(tmp_path: Path) -> None:
         "the seventh has a key that the first five have not"
     )
     assert found[7][0] == f"{path} row 8"
-    assert (
-        open_rows(find(Source(path=str(path))).files[0].path, path.name, ".rows").read(7)[0]
-        == f"{path.name} row 8"
-    )
+    shown = open_rows(find(Source(path=str(path))).files[0].path, path.name, ".rows")
+    while shown.counting is not None:
+        time.sleep(0.01)
+    assert shown.read(7)[0] == f"{path.name} row 8"
 
 
 def test_an_archive_is_read_as_datasets_reads_it(tmp_path: Path) -> None:
@@ -255,7 +266,7 @@ def many(folder: Path, kind: str, count: int = 40_000) -> None:
             table = pa.table({"text": texts, "label": [1] * count}, schema=features.arrow_schema)
             pq.write_table(table, path, row_group_size=1000, compression="none", use_dictionary=False)
         elif kind == ".tar":
-            archive(path, [{"txt": text.encode()} for text in texts[:200]])
+            archive(path, [{"txt": text.encode()} for text in texts[:200]])  # each is fetched whole
         else:
             body = "".join(json.dumps({"text": text}) + "\n" for text in texts).encode()
             path.write_bytes(packed(body, kind))
@@ -278,7 +289,7 @@ def test_the_first_rows_of_a_dataset_are_streamed(kind: str, hub: Hub) -> None:
     if kind == ".parquet":
         assert found[0][1]["label"] == "good"
     whole = sum(path.stat().st_size for path in hub.folder.iterdir())
-    assert kind in (".tar", ".jsonl.zst") or hub.sent < whole * 0.8, "nearly all of it was sent"
+    assert kind == ".jsonl.zst" or hub.sent < whole * 0.8, "nearly all of it was sent"
     assert "ada/rows: the first 70 rows of 2 files" in notes(HUB, streaming=True, max_samples=70)
 
 

@@ -11,10 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import load_dataset_builder
 
+import ft
 from engine.config.schema import Source, TrainConfig
 from engine.data.prepare import prepare
+from engine.data.preview import Previews
 from engine.data.sources import find, open_source, with_old_splits
 from engine.errors import DataError
+from engine.runs.events import Step
+from engine.runs.run import Run
 from ft.cli import main
 
 CASES = Path(__file__).parent / "data"
@@ -249,3 +253,50 @@ def test_a_run_begun_when_a_folder_meant_all_its_files_goes_on_with_all(tmp_path
     old = with_old_splits(data)
     assert old.train == [Source(path=str(path), split="all"), str(path / "train.jsonl")]
     assert old.validation == Source(path="hf://datasets/ada/rows", split="train")
+
+
+def test_the_app_shows_the_rows_that_validate(tmp_path: Path) -> None:
+    from screens.data_sources import label, looking_through
+
+    path = folder_of(tmp_path, "train.jsonl", "valid.jsonl")
+    recipe_file = tmp_path / "train.yml"
+    recipe_file.write_text(f"model: {{base: starter}}\ndata: {{train: {path}, validation: {path}}}\n")
+    train, validation, _ = looking_through(recipe_file, ()).sources
+    assert [train, label(validation)] == [str(path), f"{label(str(path))} (validation)"]
+    opened = [Previews().open(source) for source in (train, validation)]
+    assert [Path(each.path).name for each in opened] == ["train.jsonl", "valid.jsonl"]
+
+
+@pytest.mark.slow
+def test_a_run_that_trained_test_files_before_folders_had_splits_can_be_resumed(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    """Such a run is one on `split: all` that has neither the key in its recipe nor its files in its records."""
+    path = folder_of(
+        tmp_path, *(f"{split}-{number}.jsonl" for split in ("train", "test") for number in range(6))
+    )
+    source = tmp_path / "train.yml"
+    source.write_text(
+        json.dumps(
+            {
+                "model": {"base": str(tiny_model), "max_seq_length": 32},
+                "data": {"train": {"path": str(path), "split": "all"}, "validation": 0},
+                "training": {"max_steps": 200, "effective_batch_size": 2, "batch_size": 2},
+                "checkpoints": {"every": 1},
+            }
+        )
+    )
+    run = ft.train(source)
+    next(event for event in run.events() if isinstance(event, Step))
+    assert run.stop().reason == "stopped"
+    provenance = run.folder / "provenance.json"
+    known = json.loads(provenance.read_text())
+    assert len(known["data"].pop("files")) == 12
+    provenance.write_text(json.dumps(known))
+    recipe_file = run.folder / "train.yml"
+    recipe_file.write_text(recipe_file.read_text().replace("split: all", "split: null"))
+    for _ in range(2):
+        begun, before = Run.open(run.id), Run.open(run.id).position()
+        run = ft.open_run(run.id).resume()
+        assert any(isinstance(event, Step) for event in begun.events(follow=True, since=before))
+        assert run.stop().reason == "stopped"
