@@ -136,8 +136,10 @@ def pick(splits: Mapping[str, Sequence[str]], split: str | None, of: str, part: 
         name, files = _meant(each, named)
         if not files:
             there = ", ".join(sorted(filter(None, named))) or "none"
+            some = " Some rows of a split are had with max_samples." if "[" in each else ""
             raise DataError(
-                f"{of}: has no split {each}", f"Name one with `split`: {there}, or `{ALL}` for all files."
+                f"{of}: has no split {each}",
+                f"Name one with `split`: {there}, or `{ALL}` for all files.{some}",
             )
         found[name] = files
     used = {file for files in found.values() for file in files}

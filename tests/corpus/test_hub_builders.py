@@ -22,7 +22,7 @@ from engine.config.problems import RecipeError
 from engine.config.schema import Source, TrainConfig
 from engine.data import hub_datasets, kept_files
 from engine.data.row_index import open_rows
-from engine.data.sources import away, find, open_source
+from engine.data.sources import away, files, find, open_source
 from engine.errors import DataError, HubError, MachineError
 from tests.hub_server import PARQUET, Hub, serving, use_hub
 
@@ -226,6 +226,22 @@ def test_files_beside_a_script_are_read_and_that_is_said(hub: Hub) -> None:
     (hub.folder / "train.jsonl").write_text('{"text": "a"}\n')
     assert rows(HUB)[0][1] == {"text": "a"}
     assert "ada/rows: its script rows.py is not run; its files are read as they are" in notes(HUB)
+
+
+def test_a_file_of_a_dataset_that_is_named_is_read_whatever_its_name_says(hub: Hub) -> None:
+    for split in ("train", "test"):
+        (hub.folder / f"{split}.jsonl").write_text(json.dumps({"text": split}) + "\n")
+    assert rows(f"{HUB}/test.jsonl") == [("ada/rows/test.jsonl:1", {"text": "test"})]
+    assert [columns["text"] for _, columns in rows(HUB)] == ["train"]
+    assert "ada/rows: the files of split train are used, not: test (test.jsonl)" in notes(HUB)
+
+
+def test_a_source_for_validation_is_the_validation_split_of_the_hub_too(hub: Hub, tmp_path: Path) -> None:
+    for split in ("train", "dev"):
+        (hub.folder / f"{split}.jsonl").write_text(json.dumps({"text": split}) + "\n")
+    text = f"model: {{base: x}}\ndata: {{train: {HUB}, validation: {HUB}}}\n"
+    data = load_text(text, tmp_path / "train.yml").config.data
+    assert [path.name for path in files(data)] == ["train.jsonl", "dev.jsonl"]
 
 
 def test_a_dataset_of_pictures_is_refused_by_name(hub: Hub) -> None:
