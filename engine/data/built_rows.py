@@ -8,6 +8,8 @@ keeps nothing in a cache of its own.
 
 import importlib
 import json
+import re
+import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -30,11 +32,18 @@ BUILDERS: Mapping[str, str] = {
     ".jsonl": "json.json.Json",
     ".ndjson": "json.json.Json",
     ".parquet": "parquet.parquet.Parquet",
-    ".txt": "text.text.Text",
     ".tar": "webdataset.webdataset.WebDataset",
 }
 """The packaged builder of each kind of file, below `datasets.packaged_modules`."""
 COLUMNAR = (".parquet",)
+MEMBER = re.compile(r"(?:.*/|)[^./]+\.(?P<ending>[^/]*)")
+"""A member of an archive, as the builder parts its name: what comes before the first dot is the row's."""
+MEMBERS: Mapping[str, str] = {
+    **dict.fromkeys(("json", "jsn"), "json"),
+    **dict.fromkeys(("txt", "text", "transcript"), "string"),
+    **dict.fromkeys(("cls", "cls2", "index", "inx", "id"), "int64"),
+}
+"""The kinds of files in an archive that are read, by their endings, and the types of their columns."""
 BATCH = 1000
 CHECKED = 64_000
 """Rows between two looks at how much of the disk is free."""
@@ -107,9 +116,7 @@ def _rows(file: Built, scratch: Path) -> Iterator[Mapping[str, Any]]:
     if file.kind == ".xml":  # the builder of 4.8 cannot be streamed from a file of this disk
         yield {"xml": Path(file.place).read_text(encoding="utf-8")}
         return
-    stream = _stream(file, scratch)
-    if file.kind == ".tar":
-        stream = _stream(file, scratch, _checked_columns(stream.features, file.name))
+    stream = _stream(file, scratch, _columns(Path(file.place), file.name) if file.kind == ".tar" else None)
     if file.kind in COLUMNAR:
         features = stream.features.to_dict() if stream.features else {}
         for table in stream.with_format("arrow").iter(BATCH):
@@ -140,19 +147,24 @@ def _stream(file: Built, scratch: Path, features: Any = None) -> Any:
     return made.as_streaming_dataset(split="train")
 
 
-def _checked_columns(features: Any, name: str) -> Any:
-    """The columns of an archive, its JSON as JSON: else keys that the first five rows do not have would be lost.
+def _columns(path: Path, name: str) -> Any:
+    """The columns of an archive, by the endings of all its files; raises `DataError` where some are not text.
 
-    Raises `DataError` where it holds pictures or the like.
+    The builder would take them from the first five rows, and silently leave out what only later ones have: other files,
+    and other keys in their JSON, which therefore is of the type `Json`.
     """
     import datasets
 
-    found = {}
-    for column, feature in features.items():
-        if isinstance(feature, datasets.Image | datasets.Audio | datasets.Video) or "binary" in repr(feature):
+    found: dict[str, Any] = {column: datasets.Value("string") for column in ("__key__", "__url__")}
+    with tarfile.open(path) as archive:
+        names = (MEMBER.fullmatch(member.name) for member in archive if member.isfile())
+        endings = sorted({each["ending"] for each in names if each})
+    for ending in endings:
+        kind = MEMBERS.get(ending.rpartition(".")[2].lower())
+        if kind is None:
             raise DataError(
-                f"{name}: holds `.{column}` files, which are not text",
-                "Take rows from an archive without them.",
+                f"{name}: holds `.{ending}` files, which are not text",
+                f"Make an archive without them. Read are {', '.join(f'.{each}' for each in MEMBERS)}.",
             )
-        found[column] = feature if isinstance(feature, datasets.Value) else datasets.Json()
+        found[ending] = datasets.Json() if kind == "json" else datasets.Value(kind)
     return datasets.Features(found)

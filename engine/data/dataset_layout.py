@@ -45,11 +45,11 @@ SETTINGS = frozenset(
     {
         *("sep", "delimiter", "header", "names", "column_names", "usecols", "skiprows", "skipfooter"),
         *("nrows", "quotechar", "quoting", "doublequote", "escapechar", "comment", "encoding"),
-        *("encoding_errors", "on_bad_lines", "skipinitialspace", "field", "keep_linebreaks"),
+        *("encoding_errors", "on_bad_lines", "skipinitialspace", "field"),
         *("columns"),
     }
 )
-"""What a README may say of how files are read: arguments of the builders of `datasets` for CSV, JSON, Parquet, text."""
+"""What a README may say of how files are read: arguments of the builders of `datasets` for CSV, JSON and Parquet."""
 SHARD = re.compile(r"(?:^|/)data/(?P<split>(?!data-)\w+(?:\.\w+)*)-\d{5}-of-\d{5}[^/]*\.[^/]*$")
 ABOUT = {"readme.md", "license.md", "changelog.md", "contributing.md", "license.txt", "requirements.txt"} | {
     f"{name}.json" for name in ("dataset_infos", "dataset_info", "dataset_dict", "state", "config", "report")

@@ -111,6 +111,12 @@ def test_an_archive_with_pictures_is_refused_by_name(tmp_path: Path) -> None:
         rows(path)
 
 
+def test_a_file_that_only_later_rows_of_an_archive_have_is_not_lost(tmp_path: Path) -> None:
+    samples = [{"txt": b"row %d" % number} | ({"json": b"[1]"} if number > 6 else {}) for number in range(9)]
+    found = [columns for _, columns in rows(archive(tmp_path / "a.tar", samples))]
+    assert [columns["json"] for columns in found] == [None] * 7 + [[1], [1]]
+
+
 def test_an_archive_that_is_cut_off_names_the_row(tmp_path: Path) -> None:
     path = archive(tmp_path / "a.tar", [{"txt": bytes(3000)}, {"json": b"{}"}, {"json": b"{not json"}])
     with pytest.raises(DataError, match=r"a.tar: .*`datasets` does not read it"):
