@@ -98,7 +98,7 @@ def choose(
     that tells of files which are not there. Raises `DataError` with what there is, where there is no such
     configuration, split or file.
     """
-    there = sorted(name for name in names if is_inside(name) and holds_rows(name))
+    there = sorted(name for name in names if (local or is_inside(name)) and holds_rows(name))
     configs = _configs(readme)
     settings: Mapping[str, Any] = {}
     splits: dict[str, list[str]] = {}
@@ -112,8 +112,12 @@ def choose(
     found = pick(splits, split, of, part)
     if not found.names:
         raise DataError(f"{of}: {said_of(names)}", f"Files that are read end in {KNOWN}.")
-    kinds = _one_of_each if local else _one_kind
-    return replace(found, names=tuple(kinds(found.names)), settings=settings)
+    if local and split == ALL:
+        return replace(found, settings=settings)
+    kept = tuple((_one_of_each if local else _one_kind)(found.names))
+    same = (*found.aside.get("", ()), *(name for name in found.names if name not in kept))
+    aside = {**found.aside, "": same} if same else found.aside
+    return replace(found, names=kept, aside=aside, settings=settings)
 
 
 def said_of(names: Iterable[str]) -> str:

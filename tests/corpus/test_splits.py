@@ -209,6 +209,13 @@ def test_a_file_that_is_there_in_two_formats_is_read_once(tmp_path: Path) -> Non
         tmp_path, "data/train.jsonl", "data/train.parquet", "data/test.jsonl", "data/train-more.csv"
     )
     assert names(path) == ["data/train-more.csv", "data/train.parquet"]
+    assert notes(path).endswith("not: other files (data/train.jsonl), test (data/test.jsonl)")
+    assert len(names(path, split="all")) == 4
+
+
+def test_a_file_of_a_folder_may_have_any_name(tmp_path: Path) -> None:
+    any_names = ["2026-11-28T10:00.jsonl", "a\\b.jsonl", "é ü.jsonl"]
+    assert names(folder_of(tmp_path, *any_names)) == any_names
 
 
 def test_a_pattern_takes_what_fits_and_says_so_of_test_files(tmp_path: Path) -> None:
