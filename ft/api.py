@@ -171,8 +171,10 @@ def plan(
 ) -> Plan:
     """What a recipe would do, need and take, without training; `data` and `validation` are as for `train`."""
     from engine.planning.look import look
+    from engine.runs.start_adapter import start_of
 
-    return look(_load(recipe, overrides, data, validation).config)
+    config = _load(recipe, overrides, data, validation).config
+    return look(config, start=start_of(config))
 
 
 def open_run(reference: PathLike | None = None) -> Run:

@@ -1,13 +1,15 @@
-"""Files of which a builder of the library `datasets` knows what a row is → JSON lines in the cache.
+"""Files that the library `datasets` reads, or that are read in a way of their own → JSON lines in the cache.
 
-These are kinds of files that ft has no reader for, files that a README has read in a way of its own (`sep` of CSV,
-`field` of JSON), and files on the hub that are streamed. A builder gets one file at a time, so that a row keeps its
-file and its number. It is used without `load_dataset`, which would tell a server of each call, and as a stream, which
-keeps nothing in a cache of its own.
+These are kinds of files that ft has no reader for, files that a README has read otherwise (`sep` of CSV, `field` of
+JSON), and files on the hub that are streamed. A packaged builder of the library gets one file at a time, so that a row
+keeps its file and its number. It is used without `load_dataset`, which would tell a server of each call, and as a
+stream, which keeps nothing in a cache of its own.
 """
 
 import importlib
 import json
+import re
+import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,28 +20,41 @@ from typing import Any
 
 from engine.data import kept_files
 from engine.data.arrow_values import rows_of
+from engine.data.column_rows import as_text
+from engine.data.json_arrays import JsonArray
 from engine.data.json_writer import line_of
 from engine.data.kept_files import NO_ROOM
-from engine.data.readers import BUILT, ROWS
+from engine.data.readers import BUILT, ROWS, read
+from engine.data.text_rows import Text
 from engine.errors import DataError, FtError
 
 BUILDERS: Mapping[str, str] = {
     ".csv": "csv.csv.Csv",
     ".tsv": "csv.csv.Csv",
-    ".json": "json.json.Json",
-    ".jsonl": "json.json.Json",
-    ".ndjson": "json.json.Json",
     ".parquet": "parquet.parquet.Parquet",
-    ".txt": "text.text.Text",
     ".tar": "webdataset.webdataset.WebDataset",
 }
-"""The packaged builder of each kind of file, below `datasets.packaged_modules`."""
-COLUMNAR = (".parquet",)
+"""The packaged builder of each kind of file that one reads, below `datasets.packaged_modules`."""
+REMOTE = (".csv", ".tsv", ".parquet")
+"""Kinds of files that a builder reads over the network."""
+FIELD = "field"
+"""What a README calls the key of JSON under which the rows are."""
+AS_TEXT = {"keep_default_na": False}
+"""Values of CSV stay the text that they are: `None` and `NA` too, which pandas takes for nothing, and `007`."""
 BATCH = 1000
 CHECKED = 64_000
 """Rows between two looks at how much of the disk is free."""
-OF_FILES = ("__url__",)
-"""Columns that tell where on this disk a file lies."""
+MEMBER = re.compile(r"(?:.*/|)[^./]+\.(?P<ending>[^/]*)")
+"""A member of an archive, as the builder parts its name: what comes before the first dot is the row's."""
+MEMBERS: Mapping[str, str] = {
+    **dict.fromkeys(("json", "jsn"), "json"),
+    **dict.fromkeys(("txt", "text", "transcript"), "string"),
+    **dict.fromkeys(("cls", "cls2", "index", "inx", "id"), "int64"),
+}
+"""The kinds of files in an archive that are read, by their endings, and the types of their columns."""
+BATCH = 1000
+CHECKED = 64_000
+"""Rows between two looks at how much of the disk is free."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +68,15 @@ class Built:
     token: str | None = field(default=None, repr=False)
     """Of the hub."""
 
+    @property
+    def is_own(self) -> bool:
+        """Whether a reader of ours reads it, if from a part of it or under a key."""
+        return self.kind not in BUILDERS
+
 
 def needed(kind: str, settings: Mapping[str, Any]) -> bool:
-    """Whether a file of this kind is read by a builder, rather than by a reader of ours."""
-    return kind in BUILT or (bool(settings) and kind in BUILDERS)
+    """Whether a file of this kind has to be read here, and not as it is by one of our readers."""
+    return kind in BUILT or (kind in BUILDERS and bool(settings)) or (kind == ".json" and FIELD in settings)
 
 
 def written(file: Built, key: tuple[object, ...], most: int | None = None) -> Path:
@@ -72,24 +92,40 @@ def written(file: Built, key: tuple[object, ...], most: int | None = None) -> Pa
 def _write(file: Built, most: int | None, making: Path) -> None:
     number = 0
     with making.open("w", encoding="utf-8") as out, tempfile.TemporaryDirectory(dir=making.parent) as scratch:
-        rows = islice(_explained(file, Path(scratch)), most)
-        for number, row in enumerate(rows, start=1):
+        lines = _own_lines(file) if file.is_own else _built_lines(file, Path(scratch))
+        for number, line in enumerate(islice(lines, most), start=1):
             if number % CHECKED == 1:
                 kept_files.room(making.parent)
-            out.write(line_of(row, {}, f"{file.name} row {number}"))
+            out.write(line)
     if not number:
-        raise DataError(f"{file.name}: holds no rows", "Name another file.")
+        under = f" under `{file.settings[FIELD]}`" if FIELD in file.settings else ""
+        raise DataError(f"{file.name}: holds no rows{under}", "Name another file.")
 
 
-def _explained(file: Built, scratch: Path) -> Iterator[Mapping[str, Any]]:
-    """The rows, and what the library says of a file that it does not read as a `DataError`."""
+def _own_lines(file: Built) -> Iterator[str]:
+    """The rows that a reader of ours reads, every value as it stands. Raises `DataError`."""
+    path = Path(file.place)
+    if file.kind == ".xml":  # the builder of datasets 4.8 cannot be streamed from this disk
+        for _, columns in Text(path, file.name).rows():
+            yield as_text({"xml": columns["text"]}) + "\n"
+        return
+    field_ = file.settings.get(FIELD)
+    table = (
+        JsonArray(path, file.name, str(field_)) if field_ else read(path, file.name, file.kind, "document")
+    )
+    for _, columns in table.rows():
+        yield as_text(columns) + "\n"
+
+
+def _built_lines(file: Built, scratch: Path) -> Iterator[str]:
+    """The rows that a builder reads. What the library says of a file that it does not read is a `DataError`."""
     import httpx
     from huggingface_hub.errors import HfHubHTTPError
 
     number = 0
     try:
-        for number, row in enumerate(_rows(file, scratch), start=1):  # noqa: B007 - told where one fails
-            yield row
+        for number, row in enumerate(_rows(file, scratch), start=1):
+            yield line_of(row, {}, f"{file.name} row {number}")
     except (FtError, MemoryError, ConnectionError, httpx.HTTPError, HfHubHTTPError):
         raise  # not the file's fault
     except Exception as error:  # pandas, pyarrow, tarfile and others each raise their own
@@ -104,20 +140,22 @@ def _explained(file: Built, scratch: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _rows(file: Built, scratch: Path) -> Iterator[Mapping[str, Any]]:
-    if file.kind == ".xml":  # the builder of 4.8 cannot be streamed from a file of this disk
-        yield {"xml": Path(file.place).read_text(encoding="utf-8")}
-        return
-    stream = _stream(file, scratch)
     if file.kind == ".tar":
-        stream = _stream(file, scratch, _checked_columns(stream.features, file.name))
-    if file.kind in COLUMNAR:
+        for row in _stream(file, scratch, _columns(Path(file.place), file.name)):
+            yield {name: value for name, value in row.items() if name != "__url__"}  # a place on this disk
+    elif file.kind == ".parquet":
+        stream = _stream(file, scratch)
         features = stream.features.to_dict() if stream.features else {}
         for table in stream.with_format("arrow").iter(BATCH):
             for batch in table.to_batches():
                 yield from rows_of(batch, features)
-        return
-    for row in stream:
-        yield {name: value for name, value in row.items() if name not in OF_FILES}
+    else:
+        import datasets
+
+        first: Mapping[str, Any] = next(iter(_stream(file, scratch)), {})
+        yield from _stream(
+            file, scratch, datasets.Features({name: datasets.Value("string") for name in first})
+        )
 
 
 def _stream(file: Built, scratch: Path, features: Any = None) -> Any:
@@ -125,7 +163,7 @@ def _stream(file: Built, scratch: Path, features: Any = None) -> Any:
     module, _, name = BUILDERS[file.kind].rpartition(".")
     builder = getattr(importlib.import_module(f"datasets.packaged_modules.{module}"), name)
     known = {each.name for each in builder.BUILDER_CONFIG_CLASS.__dataclass_fields__.values()}
-    settings = {name: value for name, value in file.settings.items() if name in known}
+    settings = {name: value for name, value in (AS_TEXT | dict(file.settings)).items() if name in known}
     if file.kind == ".tsv":
         settings.setdefault("sep", "\t")
     place = file.place
@@ -140,19 +178,24 @@ def _stream(file: Built, scratch: Path, features: Any = None) -> Any:
     return made.as_streaming_dataset(split="train")
 
 
-def _checked_columns(features: Any, name: str) -> Any:
-    """The columns of an archive, its JSON as JSON: else keys that the first five rows do not have would be lost.
+def _columns(path: Path, name: str) -> Any:
+    """The columns of an archive, by the endings of all its files; raises `DataError` where some are not text.
 
-    Raises `DataError` where it holds pictures or the like.
+    The builder would take them from the first five rows, and silently leave out what only later ones have: other files,
+    and other keys in their JSON, which therefore is of the type `Json`.
     """
     import datasets
 
-    found = {}
-    for column, feature in features.items():
-        if isinstance(feature, datasets.Image | datasets.Audio | datasets.Video) or "binary" in repr(feature):
+    found: dict[str, Any] = {column: datasets.Value("string") for column in ("__key__", "__url__")}
+    with tarfile.open(path) as archive:
+        names = (MEMBER.fullmatch(member.name) for member in archive if member.isfile())
+        endings = sorted({each["ending"] for each in names if each})
+    for ending in endings:
+        kind = MEMBERS.get(ending.rpartition(".")[2].lower())
+        if kind is None:
             raise DataError(
-                f"{name}: holds `.{column}` files, which are not text",
-                "Take rows from an archive without them.",
+                f"{name}: holds `.{ending}` files, which are not text",
+                f"Make an archive without them. Read are {', '.join(f'.{each}' for each in MEMBERS)}.",
             )
-        found[column] = feature if isinstance(feature, datasets.Value) else datasets.Json()
+        found[ending] = datasets.Json() if kind == "json" else datasets.Value(kind)
     return datasets.Features(found)

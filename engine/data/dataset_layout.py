@@ -45,11 +45,11 @@ SETTINGS = frozenset(
     {
         *("sep", "delimiter", "header", "names", "column_names", "usecols", "skiprows", "skipfooter"),
         *("nrows", "quotechar", "quoting", "doublequote", "escapechar", "comment", "encoding"),
-        *("encoding_errors", "on_bad_lines", "skipinitialspace", "field", "keep_linebreaks"),
+        *("encoding_errors", "on_bad_lines", "skipinitialspace", "field"),
         *("columns"),
     }
 )
-"""What a README may say of how files are read: arguments of the builders of `datasets` for CSV, JSON, Parquet, text."""
+"""What a README may say of how files are read: arguments of the builders of `datasets` for CSV, JSON and Parquet."""
 SHARD = re.compile(r"(?:^|/)data/(?P<split>(?!data-)\w+(?:\.\w+)*)-\d{5}-of-\d{5}[^/]*\.[^/]*$")
 ABOUT = {"readme.md", "license.md", "changelog.md", "contributing.md", "license.txt", "requirements.txt"} | {
     f"{name}.json" for name in ("dataset_infos", "dataset_info", "dataset_dict", "state", "config", "report")
@@ -98,7 +98,7 @@ def choose(
     that tells of files which are not there. Raises `DataError` with what there is, where there is no such
     configuration, split or file.
     """
-    there = sorted(name for name in names if is_inside(name) and holds_rows(name))
+    there = sorted(name for name in names if (local or is_inside(name)) and holds_rows(name))
     configs = _configs(readme)
     settings: Mapping[str, Any] = {}
     splits: dict[str, list[str]] = {}
@@ -112,8 +112,12 @@ def choose(
     found = pick(splits, split, of, part)
     if not found.names:
         raise DataError(f"{of}: {said_of(names)}", f"Files that are read end in {KNOWN}.")
-    kinds = _one_of_each if local else _one_kind
-    return replace(found, names=tuple(kinds(found.names)), settings=settings)
+    if local and split == ALL:
+        return replace(found, settings=settings)
+    kept = tuple((_one_of_each if local else _one_kind)(found.names))
+    same = (*found.aside.get("", ()), *(name for name in found.names if name not in kept))
+    aside = {**found.aside, "": same} if same else found.aside
+    return replace(found, names=kept, aside=aside, settings=settings)
 
 
 def said_of(names: Iterable[str]) -> str:
@@ -136,8 +140,10 @@ def pick(splits: Mapping[str, Sequence[str]], split: str | None, of: str, part: 
         name, files = _meant(each, named)
         if not files:
             there = ", ".join(sorted(filter(None, named))) or "none"
+            some = " Some rows of a split are had with max_samples." if "[" in each else ""
             raise DataError(
-                f"{of}: has no split {each}", f"Name one with `split`: {there}, or `{ALL}` for all files."
+                f"{of}: has no split {each}",
+                f"Name one with `split`: {there}, or `{ALL}` for all files.{some}",
             )
         found[name] = files
     used = {file for files in found.values() for file in files}

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from engine import secrets
 from engine.config.schema import Source
 from engine.data import kept_files
-from engine.data.dataset_layout import Part, choose, holds_rows
+from engine.data.dataset_layout import Chosen, Part, choose, holds_rows
 from engine.data.hub_scripts import nothing_to_read, script_note
 from engine.data.hub_streams import HubFile, streamed
 from engine.data.kept_files import room
@@ -117,7 +117,11 @@ def _fetch(want: Wanted, progress: Progress) -> HubFiles:
     names = _inside(want, list(sizes))
     if not any(map(holds_rows, names)):
         raise nothing_to_read(api, want.repo, names)
-    chosen = choose(names, readme, want.config, want.split, want.repo, want.part)
+    chosen = (
+        Chosen((want.inside,))  # a file is asked for by its name, whatever that says
+        if want.inside in sizes
+        else choose(names, readme, want.config, want.split, want.repo, want.part)
+    )
     if want.streamed is None:
         files = _downloaded(want, {name: sizes[name] for name in chosen.names}, commit, token, progress)
         what = _count(chosen.names)

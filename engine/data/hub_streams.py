@@ -11,9 +11,8 @@ from typing import Any
 from engine.data import built_rows, kept_files
 from engine.data.built_rows import Built
 from engine.data.dataset_layout import Chosen
-from engine.data.packed_files import opened, packed_by
-from engine.data.readers import BUILT, ROWS, kind_of
-from engine.errors import DataError
+from engine.data.packed_files import opened, packed_by, unpacked
+from engine.data.readers import ROWS, kind_of
 from engine.models.hub import explained
 from engine.models.starter import Progress
 
@@ -46,8 +45,8 @@ def streamed(
 ) -> Iterator[HubFile]:
     """The files, one after the other, as far as they hold the first `most` rows.
 
-    `fetched` gives a file of the dataset whole: archives are read so, one by one as they are needed. Raises `DataError`
-    where a file is not what its kind says or cannot be streamed, HubError, MachineError.
+    `fetched` gives a file of the dataset whole: archives and others that cannot be read in part are read so, one by one
+    as they are needed. Raises `DataError` where a file is not what its kind says, HubError, MachineError.
     """
     left = most
     for name in chosen.names:
@@ -60,15 +59,12 @@ def streamed(
         with explained(repo, commit, "dataset"):
             if kind in LINES and not chosen.settings:
                 path, made = _lines(file, key, left), ".jsonl"
-            elif kind in BUILT:
-                path, made = built_rows.written(replace(file, place=str(fetched(name))), key, left), ROWS
-            elif kind in built_rows.BUILDERS:
-                path, made = built_rows.written(file, key, left), ROWS
             else:
-                raise DataError(
-                    f"{file.name}: files ending in {kind} are not streamed",
-                    "Leave streaming out: it is fetched then.",
-                )
+                if kind not in built_rows.REMOTE:
+                    whole, packed = fetched(name), packed_by(name)
+                    whole = unpacked(whole, file.name, packed, kind) if packed else whole
+                    file = replace(file, place=str(whole))
+                path, made = built_rows.written(file, key, left), ROWS
         with path.open("rb") as rows:
             left -= sum(1 for _ in rows)
         yield HubFile(path, name, made)

@@ -16,6 +16,7 @@ from engine.data.readers import BUILT, DOCUMENTS, KNOWN, READERS, kind_of, not_r
 from engine.data.saved_datasets import STATE, saved_files, saved_splits
 from engine.errors import DataError
 
+README_CHARACTERS = 1_000_000
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1"
 """How the small file begins that a clone without Git LFS has in place of a large one."""
 
@@ -65,13 +66,20 @@ def _of_folder(folder: Path, config: str | None, split: str | None, part: Part) 
         of_saved = {each: [n for n in names if n.startswith(f"{each}/")] for each in saved}
         chosen = pick(of_saved, split, name, part)
     else:
-        readme = folder / "README.md"
-        about = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
-        chosen = choose(list(names), about, config, split, name, part, local=True)
+        chosen = choose(list(names), _readme(folder), config, split, name, part, local=True)
     note = chosen.note(name)
     paths = tuple(names[each] for each in chosen.names)
     aside = frozenset(filter(None, chosen.aside))
     return LocalFiles(paths, chosen.split, (note,) if note else (), aside, chosen.settings)
+
+
+def _readme(folder: Path) -> str:
+    """The beginning of a folder's README, where the hub's metadata stands; empty where it has none."""
+    path = folder / "README.md"
+    if not path.is_file():
+        return ""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.read(README_CHARACTERS)
 
 
 def _of_pattern(pattern: Path, part: Part) -> LocalFiles:

@@ -22,7 +22,7 @@ from engine.config.problems import RecipeError
 from engine.config.schema import Source, TrainConfig
 from engine.data import hub_datasets, kept_files
 from engine.data.row_index import open_rows
-from engine.data.sources import away, find, open_source
+from engine.data.sources import away, files, find, open_source
 from engine.errors import DataError, HubError, MachineError
 from tests.hub_server import PARQUET, Hub, serving, use_hub
 
@@ -111,6 +111,12 @@ def test_an_archive_with_pictures_is_refused_by_name(tmp_path: Path) -> None:
         rows(path)
 
 
+def test_a_file_that_only_later_rows_of_an_archive_have_is_not_lost(tmp_path: Path) -> None:
+    samples = [{"txt": b"row %d" % number} | ({"json": b"[1]"} if number > 6 else {}) for number in range(9)]
+    found = [columns for _, columns in rows(archive(tmp_path / "a.tar", samples))]
+    assert [columns["json"] for columns in found] == [None] * 7 + [[1], [1]]
+
+
 def test_an_archive_that_is_cut_off_names_the_row(tmp_path: Path) -> None:
     path = archive(tmp_path / "a.tar", [{"txt": bytes(3000)}, {"json": b"{}"}, {"json": b"{not json"}])
     with pytest.raises(DataError, match=r"a.tar: .*`datasets` does not read it"):
@@ -188,6 +194,21 @@ def test_a_readme_says_how_its_files_are_read(
     assert found[0][0] == f"ada/rows/{name} row 1"
 
 
+def test_values_of_csv_stay_the_text_that_they_are(hub: Hub) -> None:
+    (hub.folder / "a.csv").write_text("q|a\n007|None\n1e5|\nNA|2024-01-01 10:00:00\n")
+    (hub.folder / "README.md").write_text(SETTINGS.format(path="a.csv", settings='sep: "|"'))
+    wanted = [("007", "None"), ("1e5", ""), ("NA", "2024-01-01 10:00:00")]
+    assert [(columns["q"], columns["a"]) for _, columns in rows(HUB)] == wanted
+    assert [(columns["q"], columns["a"]) for _, columns in rows(HUB, streaming=True, max_samples=3)] == wanted
+
+
+def test_a_field_that_is_not_there_is_told(hub: Hub) -> None:
+    (hub.folder / "a.json").write_text('{"rows": [{"text": "a"}], "other": 1}')
+    (hub.folder / "README.md").write_text(SETTINGS.format(path="a.json", settings="field: row"))
+    with pytest.raises(DataError, match=r"ada/rows/a.json: holds no rows under `row`"):
+        rows(HUB)
+
+
 def test_how_files_are_read_holds_without_network_too(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,6 +249,22 @@ def test_files_beside_a_script_are_read_and_that_is_said(hub: Hub) -> None:
     assert "ada/rows: its script rows.py is not run; its files are read as they are" in notes(HUB)
 
 
+def test_a_file_of_a_dataset_that_is_named_is_read_whatever_its_name_says(hub: Hub) -> None:
+    for split in ("train", "test"):
+        (hub.folder / f"{split}.jsonl").write_text(json.dumps({"text": split}) + "\n")
+    assert rows(f"{HUB}/test.jsonl") == [("ada/rows/test.jsonl:1", {"text": "test"})]
+    assert [columns["text"] for _, columns in rows(HUB)] == ["train"]
+    assert "ada/rows: the files of split train are used, not: test (test.jsonl)" in notes(HUB)
+
+
+def test_a_source_for_validation_is_the_validation_split_of_the_hub_too(hub: Hub, tmp_path: Path) -> None:
+    for split in ("train", "dev"):
+        (hub.folder / f"{split}.jsonl").write_text(json.dumps({"text": split}) + "\n")
+    text = f"model: {{base: x}}\ndata: {{train: {HUB}, validation: {HUB}}}\n"
+    data = load_text(text, tmp_path / "train.yml").config.data
+    assert [path.name for path in files(data)] == ["train.jsonl", "dev.jsonl"]
+
+
 def test_a_dataset_of_pictures_is_refused_by_name(hub: Hub) -> None:
     for number in range(3):
         (hub.folder / f"{number}.png").write_bytes(b"x")
@@ -254,8 +291,8 @@ def test_a_dataset_that_does_not_fit_on_the_disk_can_be_streamed(
     assert "streaming: true and max_samples" in refused.value.hint
 
 
-def many(folder: Path, kind: str, count: int = 40_000) -> None:
-    """Two files of many rows each, so that neither is small."""
+def many(folder: Path, kind: str, count: int = 5000) -> None:
+    """Two files of many rows each."""
     for number in range(2):
         texts = [f"file {number} row {n}" for n in range(count)]
         path = folder / f"train-{number}{kind}"
@@ -265,6 +302,9 @@ def many(folder: Path, kind: str, count: int = 40_000) -> None:
             )
             table = pa.table({"text": texts, "label": [1] * count}, schema=features.arrow_schema)
             pq.write_table(table, path, row_group_size=1000, compression="none", use_dictionary=False)
+        elif kind.startswith((".csv", ".json.")) or kind == ".json":
+            lines = ["text", *texts] if ".csv" in kind else [json.dumps([{"text": text} for text in texts])]
+            path.write_bytes(packed("\n".join(lines).encode(), kind))
         elif kind == ".tar":
             archive(path, [{"txt": text.encode()} for text in texts[:200]])  # each is fetched whole
         else:
@@ -278,18 +318,21 @@ def packed(body: bytes, kind: str) -> bytes:
     return bytes(pa.Codec("zstd").compress(body, asbytes=True)) if kind.endswith(".zst") else body
 
 
-@pytest.mark.parametrize("kind", [".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet", ".tar"])
+@pytest.mark.parametrize(
+    "kind", [".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet", ".csv", ".csv.gz", ".json", ".json.gz", ".tar"]
+)
 def test_the_first_rows_of_a_dataset_are_streamed(kind: str, hub: Hub) -> None:
     many(hub.folder, kind)
     found = rows(HUB, streaming=True, max_samples=70)
     column = "txt" if kind == ".tar" else "text"
     assert [columns[column] for _, columns in found] == [f"file 0 row {n}" for n in range(70)]
-    unit = ":" if "json" in kind else " row "
+    unit = ":" if "jsonl" in kind else " row "
     assert found[69][0] == f"ada/rows/train-0{kind}{unit}70"
     if kind == ".parquet":
         assert found[0][1]["label"] == "good"
-    whole = sum(path.stat().st_size for path in hub.folder.iterdir())
-    assert kind == ".jsonl.zst" or hub.sent < whole * 0.8, "nearly all of it was sent"
+    assert not any(path.endswith(f"/train-1{kind}") for path in hub.paths("GET")), (
+        "a file that was not needed"
+    )
     assert "ada/rows: the first 70 rows of 2 files" in notes(HUB, streaming=True, max_samples=70)
 
 

@@ -130,6 +130,17 @@ def test_the_test_split_of_a_clone_or_a_saved_dataset_is_not_trained(case: str, 
     assert all("test" in text.lower() for text in tests)
 
 
+@pytest.mark.parametrize("command", ["stats", "sample"])
+def test_commands_say_which_files_they_leave_aside(
+    command: str, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = ["--model", str(tiny_model)] if command == "stats" else []
+    assert main(["data", command, str(CASES / "70_clone"), *model]) == 0
+    said = capsys.readouterr()
+    assert "70_clone: the files of split train are used, not: test" in said.err
+    assert "test q" not in said.out
+
+
 def test_all_files_are_trained_where_that_is_asked_for(tmp_path: Path) -> None:
     path = folder_of(tmp_path, "train.jsonl", "test.jsonl", "more.jsonl")
     assert names(path) == ["train.jsonl"]
@@ -198,6 +209,13 @@ def test_a_file_that_is_there_in_two_formats_is_read_once(tmp_path: Path) -> Non
         tmp_path, "data/train.jsonl", "data/train.parquet", "data/test.jsonl", "data/train-more.csv"
     )
     assert names(path) == ["data/train-more.csv", "data/train.parquet"]
+    assert notes(path).endswith("not: other files (data/train.jsonl), test (data/test.jsonl)")
+    assert len(names(path, split="all")) == 4
+
+
+def test_a_file_of_a_folder_may_have_any_name(tmp_path: Path) -> None:
+    any_names = ["2026-11-28T10:00.jsonl", "a\\b.jsonl", "é ü.jsonl"]
+    assert names(folder_of(tmp_path, *any_names)) == any_names
 
 
 def test_a_pattern_takes_what_fits_and_says_so_of_test_files(tmp_path: Path) -> None:
