@@ -88,7 +88,8 @@ def _fix_of(array: Any, feature: Feature) -> Fix | None:
     if types.is_map(kind):
         return _fix_of_maps(_fix_of(array.items, None))
     if hasattr(kind, "value_field"):
-        return _fix_of_lists(_fix_of(array.flatten(), _about_items(feature)))
+        # All values of the buffer, not those of this slice: `flatten` would import pyarrow.compute.
+        return _fix_of_lists(_fix_of(array.values, _about_items(feature)))
     return None
 
 
