@@ -27,7 +27,7 @@ def features_of(schema: Any) -> Mapping[str, Feature]:
     """What `datasets` noted about each column; empty where it did not write the file."""
     try:
         return dict(json.loads((schema.metadata or {})[METADATA])["info"]["features"])
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, RecursionError):
         return {}
 
 
@@ -88,7 +88,8 @@ def _fix_of(array: Any, feature: Feature) -> Fix | None:
     if types.is_map(kind):
         return _fix_of_maps(_fix_of(array.items, None))
     if hasattr(kind, "value_field"):
-        return _fix_of_lists(_fix_of(array.flatten(), _about_items(feature)))
+        # All values of the buffer, not those of this slice: `flatten` would import pyarrow.compute.
+        return _fix_of_lists(_fix_of(array.values, _about_items(feature)))
     return None
 
 

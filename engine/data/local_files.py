@@ -15,6 +15,7 @@ from engine.data.dataset_layout import ABOUT, Part, choose, pick, split_called
 from engine.data.readers import BUILT, DOCUMENTS, KNOWN, READERS, kind_of, not_rows
 from engine.data.saved_datasets import STATE, saved_files, saved_splits
 from engine.errors import DataError
+from engine.regular_files import open_binary
 
 README_CHARACTERS = 1_000_000
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1"
@@ -96,7 +97,7 @@ def _of_pattern(pattern: Path, part: Part) -> LocalFiles:
 def check(path: Path, name: str) -> None:
     """Raise `DataError` where a file may not be read, or is empty."""
     try:
-        with path.open("rb") as file:
+        with open_binary(path) as file:
             beginning = file.read(len(LFS_POINTER))
     except PermissionError as error:
         raise DataError(f"{name}: may not be read", f"Give yourself the right: chmod u+r {name}") from error

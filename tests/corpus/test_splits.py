@@ -255,6 +255,7 @@ def test_what_data_prepare_made_is_a_source(tmp_path: Path, capsys: pytest.Captu
     assert [file.path.name for file in find(Source(path=str(out)), "validation").files] == [
         "validation.jsonl"
     ]
+    assert "report.json" not in notes(out), "it tells of the rows"
 
 
 def test_a_git_lfs_pointer_is_told_from_the_file_that_it_stands_for(tmp_path: Path) -> None:
