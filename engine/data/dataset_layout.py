@@ -18,14 +18,9 @@ from engine.data.readers import BUILT, DOCUMENTS, KNOWN, READERS, kind_of, not_r
 from engine.errors import DataError
 
 CONVERTED = re.compile(r"(?P<config>[^/]+)/(?:partial-)?(?P<split>[^/]+)/\d{4}\.parquet")
-SETTINGS = frozenset(
-    {
-        *("sep", "delimiter", "header", "names", "column_names", "usecols", "skiprows", "skipfooter"),
-        *("nrows", "quotechar", "quoting", "doublequote", "escapechar", "comment", "encoding"),
-        *("encoding_errors", "on_bad_lines", "skipinitialspace", "field"),
-        *("columns"),
-    }
-)
+OF_CSV = ("sep", "delimiter", "header", "names", "column_names", "usecols", "skiprows", "skipfooter", "nrows")
+OF_TEXT = ("quotechar", "quoting", "doublequote", "escapechar", "comment", "encoding", "encoding_errors")
+SETTINGS = frozenset((*OF_CSV, *OF_TEXT, "on_bad_lines", "skipinitialspace", "field", "columns"))
 """What a README may say of how files are read: arguments of the builders of `datasets` for CSV, JSON and Parquet."""
 ABOUT = {"readme.md", "license.md", "changelog.md", "contributing.md", "license.txt", "requirements.txt"} | {
     f"{name}.json" for name in ("dataset_infos", "dataset_info", "dataset_dict", "state", "config", "report")
