@@ -103,6 +103,22 @@ def test_every_type_that_can_be_reused_starts_where_it_ended(
     assert np.allclose(again.log_probabilities(BATCH), wanted, atol=1e-3)
 
 
+@pytest.mark.parametrize("backend", ["peft", "mlx"])
+def test_dropout_is_that_of_the_new_run(first: Job, tiny_model: Path, tmp_path: Path, backend: str) -> None:
+    assert first.config.adapter.dropout == 0.1
+    for dropout in (0.0, 0.5):
+        (tmp_path / str(dropout)).mkdir()
+        adapter = {"from": str(first.run.adapter), "dropout": dropout}
+        job = Job.make(tiny_model, tmp_path / str(dropout), backend=backend, adapter=adapter)
+        losses = [
+            load_backend(replace(job.plan, **FP32), job.config, tiny_model, adapter=job.start)
+            .train_step([BATCH], 1e-3, seed, lambda: None)
+            .loss_sum
+            for seed in (1, 2)
+        ]
+        assert (losses[0] == losses[1]) == (dropout == 0)
+
+
 def test_a_run_needs_the_adapter_no_more_once_it_is_begun(
     tiny_model: Path, tmp_path: Path, first: Job
 ) -> None:
