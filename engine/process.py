@@ -14,7 +14,7 @@ from engine.deaths import examine
 from engine.errors import KINDS, MachineError, TrainingError
 from engine.runs import lock
 from engine.runs.disk import explaining
-from engine.runs.events import Failed, Finished
+from engine.runs.events import Failed, Finished, Memory, Step
 from engine.runs.run import Run, training_already
 from engine.runs.state import last_word
 from engine.training import control
@@ -78,7 +78,7 @@ def outcome(run: Run, since: int = 0, code: int | None = None) -> Finished:
     Raises the error that the engine failed with; where it ended without a word, TrainingError with the end
     of its log, or MachineError where the disk is full. `code` is the engine's exit code, if known.
     """
-    last = last_word(run.events(since=since))
+    last = last_word(run.events(since=since, without=(Step, Memory)))
     if isinstance(last, Finished):
         return last
     if isinstance(last, Failed):

@@ -40,6 +40,8 @@ class Run:
         self.model = folder / "model"
         """What full training leaves instead of an adapter."""
         self.log = folder / "worker.log"
+        self.heartbeat = folder / "heartbeat"
+        """Changed while the engine's main thread goes on; see `engine.runs.heartbeat`."""
 
     @staticmethod
     def create(recipe: "Recipe", folder: Path | None = None) -> "Run":
@@ -48,15 +50,22 @@ class Run:
         `folder` (or the recipe's `output.dir`) must be empty or not there; None makes one in the runs folder.
         Raises ConfigError where the folder is taken, MachineError where it cannot be written.
         """
-        wanted = folder or (Path(recipe.config.output.dir) if recipe.config.output.dir else None)
-        run_id, made = registry.claim(recipe.config.name, wanted.expanduser().absolute() if wanted else None)
+        named = folder or (Path(recipe.config.output.dir) if recipe.config.output.dir else None)
+        wanted = named.expanduser().absolute() if named else None
+        was_there = wanted is not None and wanted.is_dir()
+        run_id, made = registry.claim(recipe.config.name, wanted)
         run = Run(made, run_id)
-        with explaining():
-            run.checkpoints.mkdir()
-            run.control.mkdir()
-            write_atomic(made / "source.yml", recipe.source)
-            write_atomic(made / registry.RECIPE, recipe.resolved())
-            run.record(at_creation(run_id, time.time(), shlex.join(sys.argv)))
+        try:
+            with explaining():
+                run.checkpoints.mkdir()
+                run.control.mkdir()
+                write_atomic(made / "source.yml", recipe.source)
+                write_atomic(made / registry.RECIPE, recipe.resolved())
+                run.record(at_creation(run_id, time.time(), shlex.join(sys.argv)))
+        except BaseException:  # ctrl-c, a full disk: half a run would be listed for ever
+            _remove_tree(made, keep_folder=was_there)
+            registry.forget(run_id)
+            raise
         return run
 
     @staticmethod
@@ -152,10 +161,22 @@ class Run:
         return settled(state, alive)
 
     def remove(self) -> None:
-        """Delete the run. Raises ConfigError where it is training, MachineError where it must stay."""
+        """Delete the run, and where its folder is a link, what that leads to and the link.
+
+        Raises ConfigError where it is training, MachineError where it must stay.
+        """
         with self.locked(), explaining():
-            shutil.rmtree(self.folder)
+            shutil.rmtree(self.folder.resolve())
             registry.forget(self.id)
+
+
+def _remove_tree(folder: Path, keep_folder: bool) -> None:
+    """Remove what has just been put into a folder that was empty, as far as the disk lets us."""
+    if not keep_folder:
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    for entry in folder.iterdir():
+        shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
 
 
 def training_already(run: Run) -> ConfigError:
