@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from engine.data.batching import micro_batches, steps_of_epoch
+from engine.data.batching import Cut, micro_batches, steps_of_epoch
 from engine.data.types import Batch
 
 SEED, RATE = 7, 2e-4
@@ -32,6 +32,6 @@ class Work:
         """The micro-batches of a step, as the loop makes them."""
         plan, packing = self.plan, self.plan.packing and self.backend.packs
         size = plan.effective_batch_size
-        order = steps_of_epoch(self.examples.lengths, SEED, 0, size, bucketed=not packing)
-        rows, tokens = plan.micro_batch_rows, plan.micro_batch_tokens
-        return micro_batches(self.examples, order[step % len(order)], rows, tokens, packing, self.pad_id)
+        order = steps_of_epoch(self.examples.lengths, SEED, 0, size)
+        cut = Cut(plan.micro_batch_rows, plan.micro_batch_tokens, packing, plan.cut_cost)
+        return micro_batches(self.examples, order[step % len(order)], cut, self.pad_id)

@@ -84,7 +84,6 @@ def recipe(rows: Path, backend: str = "peft") -> str:
             "seed": SEED,
             "backend": backend,
             "model": {"base": "starter", "max_seq_length": LENGTH},
-            # Padded rows are drawn in buckets of like length: only packed, all sides see the rows in one order.
             "data": {"train": str(rows), "validation": 0, "packing": True},
             "training": {
                 "epochs": 1,
@@ -132,7 +131,7 @@ def in_ft_order(rows: Path, folder: Path) -> tuple[Any, list[int]]:
     from engine.data.prepare import prepare
 
     examples = prepare(load_text(recipe(rows), rows.with_name("train.yml")).config, folder).train
-    order = [int(i) for step in steps_of_epoch(examples.lengths, SEED, 0, BATCH, False) for i in step]
+    order = [int(i) for step in steps_of_epoch(examples.lengths, SEED, 0, BATCH) for i in step]
     tokens = examples.lengths[order].reshape(-1, BATCH).sum(1).tolist()
     data = Dataset.from_list(
         [

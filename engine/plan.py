@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from engine.planning.kernels import Kernels
 from engine.planning.limits import Fits
 from engine.planning.memory import Load
 from engine.planning.memory import MemoryPlan as MemoryPlan
+
+RowOrder = Literal["shuffled", "bucketed"]
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,24 @@ class Plan:
     """Floating-point operations of the run; divided by its seconds, the speed that the next plan uses."""
     kernels: Kernels = "own"
     """Whose kernels compute the loss, and with MLX attention: our own, or those of an installed package."""
+    row_order: RowOrder = "shuffled"
+    """How rows are drawn for a step: by seed and epoch alone, or as runs of earlier versions drew them: rows that are
+    padded in buckets of like length."""
+    cut_cost: int | None = None
+    """Tokens of padding that are worth one more micro-batch; None fills each as far as the limits allow."""
 
     @property
     def checkpointing(self) -> str:
         """In a word: layers keep all that they made (off), or their inputs here (on) or in host memory (offload)."""
         return "offload" if self.activation_offloading else "on" if self.gradient_checkpointing else "off"
+
+    def begun_as(self, begun: "Plan") -> "Plan":
+        """This plan with the rows of every step, and how they are laid out, as in the one that its run began with.
+
+        Their packing has to be the same already, since memory depends on it.
+        """
+        reasons = {**self.reasons, "packing": begun.reasons.get("packing", "")}
+        return dataclasses.replace(self, row_order=begun.row_order, cut_cost=begun.cut_cost, reasons=reasons)
 
     def to_json(self) -> str:
         body = asdict(self)
@@ -88,6 +103,7 @@ class Plan:
         body["memory"].pop("peak_bytes", None)
         body["memory"] = MemoryPlan(**body["memory"])
         body["advice"] = tuple(body["advice"])
+        body.setdefault("row_order", "bucketed")  # of a run that an earlier version began
         return Plan(**body)
 
 
@@ -153,7 +169,8 @@ def _layout(
     fast, kernels_why = kernels.choose(config, machine, backend, shape, precision.compute)
     if fast == "mlx-train-perf":
         attention_why = f"in its place, the flash attention of {fast}"
-    padded = choices.padded_share(lengths, batch.typical_rows(config, machine.device, lengths))
+    cut = batch.typical_cut(config, machine.device, lengths)
+    padded = batch.padded_share(lengths, config.training.effective_batch_size, cut)
     packing, packing_why = choices.packing(config, machine, backend, attention, fast, padded)
     reasons = {"attention": attention_why, "packing": packing_why}
     return _Layout(
@@ -219,6 +236,7 @@ def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Row
         reasons=reasons | micro.reasons | {"steps": steps_why, "time": rate_why, "memory": limit_why},
         flops=flops,
         kernels=laid.kernels,
+        cut_cost=batch.CUT_COST[chosen.device],
     )
 
 

@@ -13,9 +13,9 @@ def check(config: TrainConfig) -> None:
     from engine.data.sources import away, everything, open_source
     from engine.models.local import check as check_folder
 
-    for source in everything(config.data):
-        if not away(source):
-            next(iter(open_source(source, config.data).table.rows()), None)
+    for source, part in everything(config.data):
+        if not away(source, part):
+            next(iter(open_source(source, config.data, part).table.rows()), None)
     folder = Path(config.model.base).expanduser()
     if folder.is_absolute() or folder.exists():
         check_folder(folder)

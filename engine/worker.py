@@ -120,7 +120,7 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     config = run.config
     model = _resolve(run, config, control)
     if resume:
-        config = _same_backend(run, config)
+        config = _same_files(run, _same_backend(run, config))
     _import_unsloth_first(config, model)
     dataset = _prepare(run, config, model, control, force)
     if resume:
@@ -176,6 +176,16 @@ def _same_backend(run: Run, config: "TrainConfig") -> "TrainConfig":
     """A run goes on with what it was begun with, also where `auto` would now take another."""
     begun = run.plan
     return config if begun is None else config.model_copy(update={"backend": begun.backend})
+
+
+def _same_files(run: Run, config: "TrainConfig") -> "TrainConfig":
+    """A run whose files are not recorded was begun when a folder meant all of them, and goes on with these."""
+    from engine.data.sources import with_old_splits
+
+    data = run.provenance.get("data")
+    if not isinstance(data, dict) or "files" in data:
+        return config
+    return config.model_copy(update={"data": with_old_splits(config.data)})
 
 
 def _import_unsloth_first(config: "TrainConfig", model: "LocalModel") -> None:
@@ -249,6 +259,7 @@ def _prepare(
 
 def _plan(run: Run, config: "TrainConfig", model: "LocalModel", dataset: "Dataset", force: bool) -> "Plan":
     """Settle the plan and write it down. Raises OutOfMemoryError where even the smallest does not fit."""
+    from engine.data.sources import everything, find
     from engine.hardware.probe import probe
     from engine.models.sizing import shape_of
     from engine.plan import make_plan
@@ -256,7 +267,9 @@ def _plan(run: Run, config: "TrainConfig", model: "LocalModel", dataset: "Datase
     machine = probe()
     examples = dataset.train
     share = examples.trained_tokens / max(1, len(examples.tokens))
-    limits = Limits.of(run)
+    limits, begun = Limits.of(run), run.plan
+    if begun:  # another layout would round otherwise
+        config = config.model_copy(update={"data": config.data.model_copy(update={"packing": begun.packing})})
     plan = limits.explained(
         make_plan(
             config,
@@ -268,9 +281,13 @@ def _plan(run: Run, config: "TrainConfig", model: "LocalModel", dataset: "Datase
             max_tokens=limits.micro_batch_tokens,
         )
     )
+    if begun:
+        plan = plan.begun_as(begun)
     write_atomic(run.folder / "plan.json", plan.to_json())
     facts = at_start(machine) | {"model": {"name": model.name, "fingerprint": model.fingerprint}}
-    run.record(facts | {"data": {"fingerprint": dataset.fingerprint, "examples": len(examples)}})
+    names = [file.name for source, part in everything(config.data) for file in find(source, part).files]
+    about = {"fingerprint": dataset.fingerprint, "examples": len(examples), "files": names}
+    run.record(facts | {"data": about})
     if plan.fits == "no" and not force:
         advice = " ".join(f"{change.rstrip('.')}." for change in plan.advice)
         message = f"This needs {_gb(plan.memory.peak_bytes)} of memory; {_gb(plan.limit_bytes)} can be had."

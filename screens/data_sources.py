@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,8 +33,7 @@ class Shown:
 
     def view_of(self, source: str) -> View:
         """The view of one source."""
-        choice = self.choices.get(source, FormChoice())
-        return replace(self.view, format=choice.format, columns=choice.columns, template=choice.template)
+        return self.view.of_format(self.choices.get(source, FormChoice()))
 
 
 def looking_through(recipe: Path, own: Sequence[str]) -> Shown:
@@ -54,15 +53,7 @@ def looking_through(recipe: Path, own: Sequence[str]) -> Shown:
             problem = f"{recipe.name} has problems; this is as the starter sees it"
     choices = _choices(config.data)
     named = [*choices, *own, "starter"]
-    view = View(
-        model=config.model.base,
-        revision=config.model.revision,
-        chat_template=config.model.chat_template,
-        train_on=config.data.train_on,
-        max_seq_length=config.model.max_seq_length,
-        chunk_overlap=config.data.chunk_overlap,
-    )
-    return Shown(tuple(dict.fromkeys(named)), view, choices, name, problem)
+    return Shown(tuple(dict.fromkeys(named)), View.of(config), choices, name, problem)
 
 
 def files_of(text: str) -> list[str]:
@@ -81,7 +72,7 @@ def files_of(text: str) -> list[str]:
         if not found:
             raise DataError(f"{wanted}: no files of rows in it", f"Data files end in {KNOWN}.")
         return [str(each) for each in found[:MOST_FILES]]
-    for each in local_files.find(source):
+    for each in local_files.find(source).paths:
         local_files.check(each, local_files.shown(each))
     return [source]
 

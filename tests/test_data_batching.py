@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.data.batching import micro_batches, steps_of_epoch
+from engine.data.batching import Cut, bounds, micro_batches, steps_of_epoch
 from engine.data.types import UNTRAINED, Batch, Examples
 
 LENGTHS = st.lists(st.integers(2, 40), min_size=1, max_size=60)
@@ -64,12 +64,44 @@ def test_buckets_bring_like_lengths_together_and_leave_steps_in_random_order() -
     assert abs(np.corrcoef(longest, range(len(longest)))[0, 1]) < 0.3
 
 
-@given(LENGTHS, st.integers(1, 8), st.integers(2, 90), st.booleans())
+@given(LENGTHS, st.data(), st.integers(0, 1000))
+def test_which_rows_make_a_step_does_not_depend_on_their_lengths(
+    lengths: list[int], data: st.DataObject, seed: int
+) -> None:
+    others = data.draw(st.lists(st.integers(2, 40), min_size=len(lengths), max_size=len(lengths)))
+    assert order(lengths, seed, 1, bucketed=False) == order(others, seed, 1, bucketed=False)
+
+
+@given(LENGTHS, st.integers(1, 8), st.integers(2, 90), st.integers(0, 100))
+def test_padded_rows_are_cut_with_the_fewest_tokens_that_the_caps_allow(
+    lengths: list[int], rows: int, tokens: int, cost: int
+) -> None:
+    falling = np.array(sorted(lengths, reverse=True))
+
+    def worth(cut: list[tuple[int, int]]) -> int:
+        return sum(int(falling[start]) * (end - start) + cost for start, end in cut)
+
+    found = bounds(falling, Cut(rows, tokens, packing=False, cost=cost))
+    assert [start for start, _ in found] == [0, *(end for _, end in found[:-1])]
+    assert found[-1][1] == len(lengths)
+    assert worth(found) <= worth(bounds(falling, Cut(rows, tokens, packing=False)))
+    alone = [(place, place + 1) for place in range(len(lengths))]
+    assert worth(found) <= worth(alone)
+
+
+def test_a_step_of_mixed_lengths_is_cut_where_padding_would_cost_more() -> None:
+    lengths = np.array([500, 490, 480, 60, 50, 40])
+    assert bounds(lengths, Cut(6, 10_000, packing=False, cost=128)) == [(0, 3), (3, 6)]
+    assert bounds(lengths, Cut(6, 10_000, packing=False, cost=5_000)) == [(0, 6)]
+    assert bounds(lengths, Cut(6, 10_000, packing=True, cost=128)) == [(0, 6)]
+
+
+@given(LENGTHS, st.integers(1, 8), st.integers(2, 90), st.booleans(), st.none() | st.integers(0, 100))
 def test_nothing_of_an_example_is_lost_and_the_caps_hold(
-    lengths: list[int], rows: int, tokens: int, packing: bool
+    lengths: list[int], rows: int, tokens: int, packing: bool, cost: int | None
 ) -> None:
     given_examples = examples(lengths)
-    batches = micro_batches(given_examples, range(len(lengths)), rows, tokens, packing, PAD)
+    batches = micro_batches(given_examples, range(len(lengths)), Cut(rows, tokens, packing, cost), PAD)
     found = []
     for batch in batches:
         count = len(segments(batch))
@@ -106,17 +138,17 @@ def segments(batch: Batch) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
 
 
 def test_the_longest_examples_come_first() -> None:
-    batches = micro_batches(examples([3, 9, 5, 7]), [0, 1, 2, 3], 2, 100, False, PAD)
+    batches = micro_batches(examples([3, 9, 5, 7]), [0, 1, 2, 3], Cut(2, 100, packing=False), PAD)
     assert [batch.input_ids.shape for batch in batches] == [(2, 9), (2, 5)]
 
 
 def test_one_example_longer_than_the_cap_goes_alone() -> None:
-    batches = micro_batches(examples([50, 4, 4]), [0, 1, 2], 8, 10, False, PAD)
+    batches = micro_batches(examples([50, 4, 4]), [0, 1, 2], Cut(8, 10, packing=False), PAD)
     assert [batch.input_ids.shape for batch in batches] == [(1, 50), (2, 4)]
 
 
 def test_packing_leaves_no_padding() -> None:
-    (batch,) = micro_batches(examples([3, 5]), [0, 1], 8, 100, True, PAD)
+    (batch,) = micro_batches(examples([3, 5]), [0, 1], Cut(8, 100, packing=True), PAD)
     assert batch.segment_ids.tolist() == [[1, 1, 1, 1, 1, 2, 2, 2]]
     assert batch.position_ids.tolist() == [[0, 1, 2, 3, 4, 0, 1, 2]]
     assert batch.labels[0, 5] == UNTRAINED
@@ -124,6 +156,6 @@ def test_packing_leaves_no_padding() -> None:
 
 def test_arrays_are_int32() -> None:
     for packing in (True, False):
-        (batch,) = micro_batches(examples([3, 5]), [0, 1], 8, 100, packing, PAD)
+        (batch,) = micro_batches(examples([3, 5]), [0, 1], Cut(8, 100, packing), PAD)
         arrays = (batch.input_ids, batch.labels, batch.position_ids, batch.segment_ids)
         assert all(array.dtype == np.int32 for array in arrays)

@@ -149,7 +149,7 @@ def test_no_layout_of_a_dataset_gives_a_traceback_or_leads_outside(
 ) -> None:
     with suppress(DataError):
         chosen = dataset_layout.choose(names, readme, config, split, "ada/rows")
-        assert all(".." not in name.split("/") and not name.startswith("/") for name in chosen)
+        assert all(".." not in name.split("/") and not name.startswith("/") for name in chosen.names)
 
 
 @pytest.mark.parametrize("suffix", [".json", ".jsonl"])

@@ -14,10 +14,11 @@ import transformers
 
 from engine.backends import load_backend
 from engine.backends.base import Backend
-from engine.data.batching import micro_batches
+from engine.data.batching import Cut, micro_batches
 from engine.data.prepare import prepare
 from engine.models.adapters import trained_parameters
 from engine.models.sizing import shape_of
+from engine.runs.events import Step
 from tests.tiny import make_family
 from tests.training import Job, batch_of
 
@@ -82,17 +83,36 @@ def test_loss_curves_agree_over_fifty_steps(tiny_model: Path, tmp_path: Path) ->
         losses = []
         for step in range(STEPS):
             indexes = [(4 * step + i) % len(examples) for i in range(4)]
-            batches = micro_batches(examples, indexes, 2, 512, bool(step % 2), 0)
+            batches = micro_batches(examples, indexes, Cut(2, 512, bool(step % 2)), 0)
             result = backend.train_step(batches, 5e-3, step, lambda: None)
             losses.append(result.loss_sum / result.trained_tokens)
         curves.append(losses)
-        everything = micro_batches(examples, range(len(examples)), 32, 4096, False, 0)
+        everything = micro_batches(examples, range(len(examples)), Cut(32, 4096, packing=False), 0)
         finals.append([backend.evaluate(batch) for batch in everything])
     assert np.allclose(curves[0], curves[1], rtol=1e-3, atol=0)
     assert curves[0][-1] < curves[0][0] - 1
     for (one, tokens), (other, count) in zip(*finals, strict=True):
         assert one == pytest.approx(other, rel=1e-3)
         assert tokens == count
+
+
+def test_with_packing_auto_both_learn_from_the_same_rows_in_every_step(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    told = {}
+    for backend in ("peft", "mlx"):
+        (tmp_path / backend).mkdir()
+        job = Job.make(
+            tiny_model, tmp_path / backend, backend=backend, adapter={"dropout": 0.0},
+            training={"precision": "fp32", "batch_size": "auto"}, evaluation={"samples": []},
+        )  # fmt: skip
+        assert job.train() == "completed"
+        told[backend] = job.plan.packing, [e for e in job.run.events() if isinstance(e, Step)]
+    (packed, ours), (padded, theirs) = told["peft"], told["mlx"]
+    assert packed
+    assert not padded
+    assert [step.tokens for step in ours] == [step.tokens for step in theirs]
+    assert [step.loss for step in ours] == pytest.approx([step.loss for step in theirs], rel=1e-3)
 
 
 @pytest.fixture(params=FAMILIES)

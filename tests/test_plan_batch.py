@@ -13,7 +13,7 @@ def test_auto_takes_the_fast_micro_batch_and_no_more() -> None:
     assert settled.micro_batch_tokens == 1024
     assert settled.micro_batch_rows == 16
     assert not settled.gradient_checkpointing
-    assert settled.accumulation == 4
+    assert settled.accumulation == 5  # two of the longest, or three of the middle, make 1024
     assert "run no faster" in settled.reasons["batch"]
 
 

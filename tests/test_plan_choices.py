@@ -94,7 +94,7 @@ def test_packing_is_on_where_it_only_saves_padding() -> None:
     even = plan(CUDA, lengths=[200] * 64)
     assert not even.packing
     assert "0% is padding" in even.reasons["packing"]
-    uneven = plan(CUDA, lengths=[10, 4000] * 4, training={"effective_batch_size": 8})
+    uneven = plan(CUDA, lengths=[10, 250, 500, 750] * 2, training={"effective_batch_size": 8})
     assert uneven.packing
 
 

@@ -1,12 +1,15 @@
 """A run on MLX is a run like any other: the same files and events, and stopped anywhere it ends with the same bytes."""
 
+import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from engine.errors import CheckpointError
+from engine.plan import Plan
 from engine.runs.events import Eval, Step
 from engine.training import checkpoints
 from tests.training import Job, StopAtPoll
@@ -75,6 +78,30 @@ def test_a_run_goes_on_with_the_backend_that_it_was_begun_with(tiny_model: Path,
     in_a_process(job, checkpoints.latest(job.run.folder))
     assert job.run.plan is not None
     assert job.run.plan.backend == "mlx"
+
+
+def test_a_run_that_an_earlier_version_began_goes_on_with_the_rows_that_it_drew(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    """Until 0.1 rows of like length were drawn for a step where they are padded; its plans do not say so."""
+
+    def begun(name: str) -> Job:
+        (tmp_path / name).mkdir()
+        job = Job.make(tiny_model, tmp_path / name, backend="mlx", evaluation={"samples": []})
+        told = json.loads(job.plan.to_json())
+        del told["row_order"], told["cut_cost"]
+        (job.run.folder / "plan.json").write_text(json.dumps(told))
+        job.plan = Plan.from_json(json.dumps(told))
+        return job
+
+    whole, stopped, new = begun("whole"), begun("stopped"), begun("new")
+    whole.train()
+    assert stopped.train(StopAtPoll(stopped.run, 7)) == "stopped"
+    in_a_process(stopped, checkpoints.latest(stopped.run.folder))
+    assert (stopped.run.folder / WEIGHTS).read_bytes() == (whole.run.folder / WEIGHTS).read_bytes()
+    new.plan = replace(new.plan, row_order="shuffled")
+    new.train()
+    assert losses(new) != losses(whole)
 
 
 def test_a_run_looks_like_one_on_torch(unbroken: Job, tiny_model: Path, tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ class Source(Section):
     config: Text | None = None
     """Which configuration (subset) of a dataset that has several."""
     split: Text | None = None
-    """Which split of a dataset; of the hub's, null is `train`."""
+    """Which split, as `test` or `train+test`; null is `train` where any is named, `all` is every file."""
     revision: Text | None = None
     """Branch, tag or commit of a hub dataset."""
     sample_by: Literal["document", "paragraph", "line"] = "document"

@@ -1,6 +1,7 @@
 """Examples → the batches of each optimizer step: an order fixed by seed and epoch, padding or packing."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -9,17 +10,18 @@ from engine.data.types import UNTRAINED, Batch, Examples
 
 Indexes = npt.NDArray[np.int64]
 BLOCK_STEPS = 50
-"""Steps whose examples are sorted together: enough to fill buckets, few enough to keep the order random."""
+"""Steps whose examples were sorted together in runs that drew rows of like length for a step."""
 
 
 def steps_of_epoch(
-    lengths: Indexes, seed: int, epoch: int, effective_batch_size: int, bucketed: bool
+    lengths: Indexes, seed: int, epoch: int, effective_batch_size: int, bucketed: bool = False
 ) -> list[Indexes]:
     """Which examples each optimizer step learns from; every example once.
 
-    Depends on the lengths, `seed` and `epoch` alone, so a resumed run finds its place again. `bucketed`
-    puts examples of similar length into the same step, which saves padding. Where the examples do not
-    divide evenly, the last step is the smaller one, of any lengths.
+    Depends on the number of examples, `seed` and `epoch` alone, so a resumed run finds its place again, and every
+    backend and layout learns from the same examples in a step. Where they do not divide evenly, the last step is the
+    smaller one. `bucketed` is for runs that began so (`Plan.row_order`): examples of similar length, int64 `[count]`,
+    came into the same step.
     """
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(len(lengths))
@@ -35,31 +37,75 @@ def steps_of_epoch(
     return [*steps, order[whole:]] if whole < len(order) else steps
 
 
-def micro_batches(
-    examples: Examples, indexes: Sequence[int] | Indexes, rows: int, tokens: int, packing: bool, pad_id: int
-) -> list[Batch]:
-    """Cut one step's examples into micro-batches, longest examples first.
+@dataclass(frozen=True)
+class Cut:
+    """How a step's examples are cut into micro-batches."""
 
-    Each has at most `rows` examples and `tokens` tokens (padding counted); a longer example goes alone.
-    With `packing` the examples of a micro-batch lie end to end in one row, `[1, sum of lengths]`.
-    The longest come first, so that too little memory shows at once.
+    rows: int
+    """Most examples in one."""
+    tokens: int
+    """Most tokens in one, padding counted; a longer example goes alone."""
+    packing: bool
+    """Lay the examples of one end to end in a row, instead of padding a row for each."""
+    cost: int | None = None
+    """Tokens of padding that are worth one more micro-batch; None fills each as far as the caps allow."""
+
+
+def micro_batches(examples: Examples, indexes: Sequence[int] | Indexes, cut: Cut, pad_id: int) -> list[Batch]:
+    """Cut one step's examples into micro-batches, longest examples first, so that too little memory shows at once.
+
+    With packing the examples of a micro-batch lie end to end in one row, `[1, sum of lengths]`.
     """
     chosen = np.asarray(indexes, dtype=np.int64)
     lengths = examples.lengths[chosen]
     order = np.argsort(-lengths, kind="stable")
-    groups: list[list[int]] = []
-    longest = total = 0
-    for index, length in zip(chosen[order].tolist(), lengths[order].tolist(), strict=True):
-        count = len(groups[-1]) if groups else rows
-        area = total + length if packing else longest * (count + 1)
-        if count < rows and area <= tokens:
-            groups[-1].append(index)
-            total += length
-        else:
-            groups.append([index])
-            longest = total = length
-    lay = _packed if packing else _padded
-    return [lay(examples, group, pad_id) for group in groups]
+    lay = _packed if cut.packing else _padded
+    return [
+        lay(examples, chosen[order[start:end]].tolist(), pad_id) for start, end in bounds(lengths[order], cut)
+    ]
+
+
+def bounds(lengths: Indexes, cut: Cut) -> list[tuple[int, int]]:
+    """First example of each micro-batch and the one after its last; `lengths` are in falling order."""
+    if not len(lengths):
+        return []
+    return _filled(lengths, cut) if cut.packing or cut.cost is None else _least_padded(lengths, cut, cut.cost)
+
+
+def _filled(lengths: Indexes, cut: Cut) -> list[tuple[int, int]]:
+    """As many examples in each as the caps allow."""
+    found: list[tuple[int, int]] = []
+    start = total = 0
+    for end, length in enumerate(lengths.tolist()):
+        area = total + length if cut.packing else int(lengths[start]) * (end - start + 1)
+        if end > start and (end - start == cut.rows or area > cut.tokens):
+            found.append((start, end))
+            start, total = end, 0
+        total += length
+    return [*found, (start, len(lengths))]
+
+
+def _least_padded(lengths: Indexes, cut: Cut, cost: int) -> list[tuple[int, int]]:
+    """The cut with the fewest tokens, padding counted, where every micro-batch counts for `cost` tokens more.
+
+    The best cut of the first `end` examples ends with the micro-batch from some `start` on, behind the best cut of
+    the first `start`.
+    """
+    best = np.zeros(len(lengths) + 1, dtype=np.int64)
+    begins = np.zeros(len(lengths) + 1, dtype=np.int64)
+    for end in range(1, len(lengths) + 1):
+        starts = np.arange(max(0, end - cut.rows), end)
+        areas = lengths[starts] * (end - starts)
+        fits = (areas <= cut.tokens) | (starts == end - 1)
+        totals = np.where(fits, best[starts] + areas + cost, np.iinfo(np.int64).max)
+        begins[end] = starts[np.argmin(totals)]
+        best[end] = totals.min()
+    found: list[tuple[int, int]] = []
+    end = len(lengths)
+    while end:
+        found.append((int(begins[end]), end))
+        end = int(begins[end])
+    return found[::-1]
 
 
 def _padded(examples: Examples, group: Sequence[int], pad_id: int) -> Batch:

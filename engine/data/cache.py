@@ -21,9 +21,9 @@ from engine import paths, plugins
 from engine.config.schema import TrainConfig
 from engine.data import store
 from engine.data.lint.findings import Finding
+from engine.data.token_spec import TokenSpec
 from engine.data.types import Dataset, Question
 from engine.errors import DataError
-from engine.models.local import templates
 
 KEPT_BYTES = 20_000_000_000
 """Entries together; beyond it those go that were not used for longest."""
@@ -31,11 +31,6 @@ LEFTOVER_S = 24 * 3600
 """After so long, what a killed process has left half made is removed."""
 RACY_S = 2.0
 """A file changed so recently may change again within the same tick of its clock, so its digest is not kept."""
-OF_MODEL = (
-    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
-    *("config.json", "generation_config.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model"),
-)
-"""A model's files that, with its chat templates, decide what its tokens are and where an answer ends."""
 ABOUT, TRAIN, VALIDATION = "about.json", "train", "validation"
 
 
@@ -46,8 +41,8 @@ class Inputs:
         self, config: TrainConfig, model_dir: Path, files: Sequence[Path], linted: bool, day: date | None
     ) -> None:
         self._config, self._linted, self._day = config, linted, day
-        template = Path(config.model.chat_template).expanduser()
-        self._beside = [*(model_dir / name for name in OF_MODEL), *templates(model_dir), template]
+        self._spec = TokenSpec.of(config)
+        self._beside = self._spec.files(model_dir)
         self._files = [*files, *(path for path in self._beside if path.is_file())]
         self._stamps = [_stamp(path) for path in self._files]
 
@@ -69,8 +64,7 @@ class Inputs:
                 for entry in plugins.installed(group).values()
             ],
             "data": config.data.model_dump(mode="json"),
-            "template": config.model.chat_template,
-            "limit": config.model.max_seq_length,
+            "tokens": asdict(self._spec) | {"model": "", "revision": ""},  # its files say more than its name
             "seed": config.seed,
             "questions": config.evaluation.max_questions,
             "files": [[path.name, _digest(path)] for path in self._files],

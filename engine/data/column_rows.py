@@ -1,7 +1,7 @@
 """Rows of Parquet and Arrow. pyarrow is imported where a file is opened: it is heavy."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engine.data.arrow_values import Feature, features_of, repeated_name, rows_of
 from engine.data.rows import Columns, Keep, Origin, Table
 from engine.errors import DataError
 
@@ -34,13 +35,23 @@ class ColumnTable:
         with self.reading():
             return np.concatenate([[0], np.cumsum(self._lengths(), dtype=np.int64)]).astype(np.int64)
 
+    @cached_property
+    def features(self) -> Mapping[str, Feature]:
+        """What `datasets` noted about the columns."""
+        with self.reading():
+            return features_of(self.schema())
+
+    def schema(self) -> Any:
+        """Names and types of the columns, as pyarrow has them."""
+        raise NotImplementedError
+
     def count(self) -> int:
         return int(self.starts[-1])
 
     def rows(self, keep: Keep | None = None) -> Iterator[Origin]:
         for first, batch in self.batches():
             if keep is None or keep[first : first + batch.num_rows].any():
-                for index, columns in enumerate(self.columns(batch), start=first):
+                for index, columns in enumerate(self.columns(first, batch), start=first):
                     if keep is None or keep[index]:
                         yield f"{self.name} row {index + 1}", columns
 
@@ -63,12 +74,28 @@ class ColumnTable:
                 "Write it again, or convert it to JSONL.",
             )
 
-    def columns(self, batch: Any) -> list[Columns]:
-        """The rows of a batch. Raises `DataError` where a value is damaged, or none that Python has."""
+    def columns(self, first: int, batch: Any) -> list[Columns]:
+        """The rows of a batch that begins with row `first`. Raises `DataError` where a value is damaged, or none that
+        Python has.
+        """
         with self.reading():
             batch.validate(full=True)  # offsets of a damaged file lead anywhere in memory
-            found: list[Columns] = batch.to_pylist()
-            return found
+            try:
+                return rows_of(batch, self.features)
+            except (json.JSONDecodeError, RecursionError) as error:
+                raise self._not_json(first, batch) from error
+
+    def _not_json(self, first: int, batch: Any) -> DataError:
+        """Which row of a batch holds a text that is not the JSON that its column's type says it is."""
+        for number in range(batch.num_rows):
+            try:
+                rows_of(batch.slice(number, 1), self.features)
+            except (json.JSONDecodeError, RecursionError) as error:
+                return DataError(
+                    f"{self.name} row {first + number + 1}: a value of the type JSON is not JSON: {error}",
+                    "Write the file again, or convert it to JSONL.",
+                )
+        raise AssertionError("every row by itself is JSON, and all of them together are not")
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -96,6 +123,12 @@ class Parquet(ColumnTable):
 
     kind = "a Parquet"
 
+    def schema(self) -> Any:
+        import pyarrow.parquet
+
+        with pyarrow.parquet.ParquetFile(self.path) as file:
+            return file.schema_arrow
+
     def _lengths(self) -> list[int]:
         import pyarrow.parquet
 
@@ -121,17 +154,26 @@ class Arrow(ColumnTable):
         for batch in self._parts(part):
             yield from (batch.slice(start, BATCH) for start in range(0, batch.num_rows, BATCH))
 
+    def schema(self) -> Any:
+        with self._opened() as (reader, _):
+            return reader.schema
+
     def _parts(self, part: int) -> Iterator[Any]:
+        with self._opened() as (reader, is_stream):
+            if is_stream:
+                yield from (batch for number, batch in enumerate(reader) if number >= part)
+            else:
+                yield from (reader.get_batch(n) for n in range(part, reader.num_record_batches))
+
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[Any, bool]]:
+        """What reads the file, and whether it is a stream."""
         import pyarrow as pa
 
         with pa.memory_map(str(self.path)) as mapped:
-            if mapped.read(len(STREAM)) == STREAM:
-                mapped.seek(0)
-                reader = pa.ipc.open_stream(mapped)
-                yield from (batch for number, batch in enumerate(reader) if number >= part)
-            else:
-                reader = pa.ipc.open_file(mapped)
-                yield from (reader.get_batch(n) for n in range(part, reader.num_record_batches))
+            is_stream = mapped.read(len(STREAM)) == STREAM
+            mapped.seek(0)
+            yield pa.ipc.open_stream(mapped) if is_stream else pa.ipc.open_file(mapped), is_stream
 
 
 def read_parquet(path: Path, name: str) -> Table:
@@ -145,6 +187,12 @@ def read_arrow(path: Path, name: str) -> Table:
 
 
 def _checked(table: ColumnTable) -> ColumnTable:
+    with table.reading():
+        schema = table.schema()
+    if name := repeated_name(schema):
+        raise DataError(
+            f"{table.name}: two columns are called `{name}`", "Give every column and key a name of its own."
+        )
     table.count()
     return table
 

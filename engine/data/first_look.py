@@ -71,18 +71,7 @@ def first_look(config: TrainConfig, watch: Watch) -> None:
 
 def view_of(config: TrainConfig, source: Source) -> View:
     """What a recipe says of how the rows of one of its sources become tokens."""
-    model, choice = config.model, choice_of(source, config.data)
-    return View(
-        model=model.base,
-        revision=model.revision,
-        chat_template=model.chat_template,
-        train_on=config.data.train_on,
-        max_seq_length=model.max_seq_length,
-        chunk_overlap=config.data.chunk_overlap,
-        format=choice.format,
-        columns=choice.columns,
-        template=choice.template,
-    )
+    return View.of(config).of_format(choice_of(source, config.data))
 
 
 def _first(previews: Previews, source: str, view: View, most: int) -> Iterator[list[Each]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engine import secrets
 from engine.data import kept_files
-from engine.data.dataset_layout import choose
+from engine.data.dataset_layout import Part, choose
 from engine.errors import DataError, HubError
 from engine.models.hub import client_bar, explained
 from engine.models.starter import Progress, silent
@@ -29,6 +29,8 @@ class HubFiles:
     repo: str
     files: tuple[tuple[Path, str], ...]
     notes: tuple[str, ...] = ()
+    aside: frozenset[str] = frozenset()
+    """Splits that are not among them."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +43,24 @@ class Wanted:
     split: str | None = None
     inside: str | None = None
     """A file or folder in it, or a pattern."""
+    part: Part = "train"
+    """What its rows are for, which chooses a split where none is named."""
 
     @property
     def key(self) -> tuple[str | None, ...]:
-        return tuple(vars(self).values())
+        """What the files are noted under; training rows as they were before there were others."""
+        *named, part = vars(self).values()
+        return (*named, *([part] if part != "train" else []))
 
 
-def wanted(source: str, revision: str | None, config: str | None, split: str | None) -> Wanted:
+def wanted(
+    source: str, revision: str | None, config: str | None, split: str | None, part: Part = "train"
+) -> Wanted:
     """What `hf://datasets/OWNER/NAME@REVISION/PATH` asks for. Raises `DataError`."""
     found = ADDRESS.fullmatch(source.removeprefix(PREFIX))
     if found is None:
         raise DataError(f"{source}: is no dataset of the hub", f"Write OWNER/NAME, or {PREFIX}OWNER/NAME.")
-    return Wanted(found["repo"], revision or found["revision"], config, split, found["inside"])
+    return Wanted(found["repo"], revision or found["revision"], config, split, found["inside"], part)
 
 
 def fetch(want: Wanted, progress: Progress = silent) -> HubFiles:
@@ -93,7 +101,8 @@ def _fetch(want: Wanted, progress: Progress) -> HubFiles:
     if "README.md" in sizes:
         path = _download(want, "README.md", commit, token, silent)
         readme = path.read_text(encoding="utf-8", errors="replace")
-    names = choose(_inside(want, list(sizes)), readme, want.config, want.split, want.repo)
+    chosen = choose(_inside(want, list(sizes)), readme, want.config, want.split, want.repo, want.part)
+    names = chosen.names
     total = sum(sizes[name] for name in names)
     done = 0
 
@@ -104,8 +113,11 @@ def _fetch(want: Wanted, progress: Progress) -> HubFiles:
     for name in names:
         files.append((_download(want, name, commit, token, tell), name))
         done += sizes[name]
-    kept_files.tell(kept_files.key_of("hub", *want.key), {"commit": commit, "names": names})
-    return HubFiles(want.repo, tuple(files), (f"{want.repo}: {_count(names)} of commit {commit[:12]}",))
+    kept_files.tell(kept_files.key_of("hub", *want.key), {"commit": commit, "names": list(names)})
+    notes = (f"{want.repo}: {_count(names)} of commit {commit[:12]}", chosen.note(want.repo))
+    return HubFiles(
+        want.repo, tuple(files), tuple(filter(None, notes)), frozenset(filter(None, chosen.aside))
+    )
 
 
 def _count(names: Sequence[str]) -> str:

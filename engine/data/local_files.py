@@ -7,46 +7,91 @@ import difflib
 import glob
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from engine.data.dataset_layout import ABOUT, choose
+from engine.data.dataset_layout import ABOUT, Part, choose, pick, split_called
 from engine.data.readers import DOCUMENTS, KNOWN, READERS, kind_of
+from engine.data.saved_datasets import STATE, saved_files, saved_splits
 from engine.errors import DataError
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1"
+"""How the small file begins that a clone without Git LFS has in place of a large one."""
 
-def find(source: str, config: str | None = None, split: str | None = None) -> list[Path]:
-    """The files that a path names, in a fixed order. `config` and `split` choose among those of a folder.
+
+@dataclass(frozen=True)
+class LocalFiles:
+    """The files that a path names, in a fixed order, and what is to be said of those that were left aside."""
+
+    paths: tuple[Path, ...]
+    notes: tuple[str, ...] = ()
+    aside: frozenset[str] = frozenset()
+    """Splits of a folder that are not among the files."""
+
+
+def find(
+    source: str, config: str | None = None, split: str | None = None, part: Part = "train"
+) -> LocalFiles:
+    """The files that a path names. Of a folder those of a configuration and a split, as `dataset_layout.choose` has it.
 
     Raises `DataError` where there is none, or one may not be read.
     """
     path = Path(source).expanduser()
     name = shown(path)
     if path.is_dir():
-        files = _rows_of(sorted(_below(path)), f"{name}: no files of rows in this folder")
-        if config is None and split is None:
-            return files
-        names = {file.relative_to(path).as_posix(): file for file in files}
-        return [names[each] for each in choose(list(names), "", config, split, name)]
+        return _of_folder(path, config, split, part)
     if not path.exists() and glob.has_magic(str(path)):
-        return _rows_of(sorted(_fitting(path)), f"{name}: no file of rows fits this pattern")
+        return _of_pattern(path, part)
     if not path.exists():
         raise DataError(f"{name}: no such file", _nearest(path))
     if not kind_of(path):
         ending = f"files ending in {path.suffix}" if path.suffix else "files without an ending"
         raise DataError(f"{name}: cannot read {ending}", f"Data files end in {KNOWN}.")
-    return [path]
+    return LocalFiles((path,))
+
+
+def _of_folder(folder: Path, config: str | None, split: str | None, part: Part) -> LocalFiles:
+    name = shown(folder)
+    files = _rows_of(sorted(_below(folder)), f"{name}: no files of rows in this folder")
+    names = {file.relative_to(folder).as_posix(): file for file in files}
+    if saved := saved_splits(folder):
+        of_saved = {each: [n for n in names if n.startswith(f"{each}/")] for each in saved}
+        chosen = pick(of_saved, split, name, part)
+    else:
+        readme = folder / "README.md"
+        about = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
+        chosen = choose(names, about, config, split, name, part, local=True)
+    note = chosen.note(name)
+    paths = tuple(names[each] for each in chosen.names)
+    return LocalFiles(paths, (note,) if note else (), frozenset(filter(None, chosen.aside)))
+
+
+def _of_pattern(pattern: Path, part: Part) -> LocalFiles:
+    """All files that fit a pattern, whatever their names say; but that is noted."""
+    name = shown(pattern)
+    files = _rows_of(sorted(_fitting(pattern)), f"{name}: no file of rows fits this pattern")
+    others = [file.name for file in files if split_called(file.name) in ("validation", "test")]
+    if part != "train" or not others or len(others) == len(files):
+        return LocalFiles(tuple(files))
+    more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+    return LocalFiles(tuple(files), (f"{name}: the pattern takes {others[0]}{more} for training too",))
 
 
 def check(path: Path, name: str) -> None:
     """Raise `DataError` where a file may not be read, or is empty."""
     try:
         with path.open("rb") as file:
-            if not file.read(1):
-                raise DataError(f"{name}: the file is empty", "Put rows in it, or name another file.")
+            beginning = file.read(len(LFS_POINTER))
     except PermissionError as error:
         raise DataError(f"{name}: may not be read", f"Give yourself the right: chmod u+r {name}") from error
     except OSError as error:
         raise DataError(f"{name}: cannot be read: {error.strerror}", "Check that it is a file.") from error
+    if not beginning:
+        raise DataError(f"{name}: the file is empty", "Put rows in it, or name another file.")
+    if beginning == LFS_POINTER:
+        raise DataError(
+            f"{name}: a pointer of Git LFS, not the file itself", "Fetch the files of the clone: git lfs pull"
+        )
 
 
 def shown(path: Path) -> str:
@@ -62,8 +107,13 @@ def _below(folder: Path) -> Iterator[Path]:
     inside = folder.resolve()
     for place, folders, names in os.walk(folder):
         folders[:] = [each for each in folders if not each.startswith(".")]
-        for name in names:
+        saved = saved_files(Path(place))
+        for name in saved or names:
             path = Path(place, name)
+            if saved and not path.exists():
+                raise DataError(
+                    f"{shown(path)}: no such file, but {STATE} names it", "Copy the whole folder."
+                )
             if not name.startswith(".") and _leads_inside(path, inside):
                 yield path
 

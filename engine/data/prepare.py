@@ -24,8 +24,8 @@ from engine.data.sources import files, train_sources, validation_source
 from engine.data.split import Numbers, drawn, held_out
 from engine.data.store import Store
 from engine.data.templates import RowEncoder
+from engine.data.token_spec import TokenSpec
 from engine.data.tokenise import tokenise
-from engine.data.tokenizer import Tokenizer
 from engine.data.types import Dataset, Question
 from engine.errors import DataError
 
@@ -64,7 +64,7 @@ def prepare(
         count = len(known.train) + len(known.validation or ())
         return replace(known, notes=(*known.notes, f"{count:,} examples were tokenised by an earlier run"))
     with cache.making(inputs.key) as folder:
-        _make(config, encoder_of(config, model_dir, day), folder, progress, watch if lint else None)
+        _make(config, TokenSpec.of(config).encoder(model_dir, day), folder, progress, watch if lint else None)
         inputs.check()
     made = cache.find(inputs.key)
     if made is None:
@@ -165,7 +165,7 @@ def sample(
 
     `encoder` spares reading the tokenizer again. Raises what `prepare` raises for the rows that it looks at.
     """
-    encoder = encoder or encoder_of(config, model_dir)
+    encoder = encoder or TokenSpec.of(config).encoder(model_dir)
     train, own = selections(config)
     share = 0.0 if own else _share(config)
     trained = train.times[~drawn(train.count, share, config.seed)]
@@ -175,11 +175,6 @@ def sample(
     notes = (*_notes(config, train, encoder), *found)
     count = round(int(trained.sum()) * len(looked) / few.count)
     return Dataset(looked.close(), None, (), looked.digest, notes), count
-
-
-def encoder_of(config: TrainConfig, model_dir: Path, day: date | None = None) -> RowEncoder:
-    """What turns this recipe's rows into tokens. Raises `ModelError`, `ConfigError`."""
-    return RowEncoder(Tokenizer.load(model_dir, config.model.chat_template, day), config.data.train_on)
 
 
 def selections(config: TrainConfig) -> tuple[Selection, Selection | None]:

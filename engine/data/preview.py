@@ -26,11 +26,9 @@ from engine.data.rows import Origin
 from engine.data.sources import Found, find, spelled
 from engine.data.templates import Encoded, Rendered, RowEncoder, TrainOn
 from engine.data.text_rows import SampleBy
-from engine.data.tokenizer import Tokenizer
 from engine.data.types import Row
 from engine.data.views import Lengths, Opened, RowView, View
 from engine.errors import DataError
-from engine.models.local import templates
 from engine.models.resolve import on_disk
 
 OPEN = 4
@@ -181,14 +179,10 @@ class Previews:
     def encoder(self, view: View) -> RowEncoder:
         """What makes tokens of rows. Raises `ModelError` and `ConfigError`."""
         folder = on_disk(view.model, view.revision)
-        changed = tuple(
-            file.stat().st_mtime_ns if file.is_file() else 0
-            for file in (folder / "tokenizer.json", *templates(folder), Path(view.chat_template))
-        )
-        key = (folder, view.chat_template, view.train_on, changed)
+        key = (folder, view.encoding(), view.stamps(folder))
         with self._lock:
             if key not in self._encoders:
-                self._encoders[key] = RowEncoder(Tokenizer.load(folder, view.chat_template), view.train_on)
+                self._encoders[key] = view.encoder(folder)
                 while len(self._encoders) > OPEN:
                     self._encoders.popitem(last=False)
             self._encoders.move_to_end(key)

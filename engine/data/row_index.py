@@ -125,7 +125,7 @@ class BatchRows:
         first, held = self._held
         if not first <= row < first + len(held):
             first, batch = next(self._table.batches(row))
-            held = self._table.columns(batch)
+            held = self._table.columns(first, batch)
             self._held = first, held
         return f"{self.name} row {row + 1}", held[row - first]
 
@@ -138,7 +138,7 @@ class BatchRows:
     def texts(self, first: int, last: int) -> Iterator[tuple[int, str]]:
         """Number and text, as `raw`, of the rows from `first` to before `last`, read in order."""
         for start, batch in self._table.batches(first):
-            for number, columns in enumerate(self._table.columns(batch), start):
+            for number, columns in enumerate(self._table.columns(start, batch), start):
                 if number >= last:
                     return
                 if number >= first:

@@ -8,6 +8,7 @@ from engine.config.locations import HUB, STARTER, data_source, scheme
 from engine.config.schema import Data, Source
 from engine.data import drive_files, hub_datasets, kept_files, local_files, web_files
 from engine.data.choice import FormChoice, choice_of
+from engine.data.dataset_layout import ALL, Part
 from engine.data.packed_files import packed_by, unpacked
 from engine.data.readers import KNOWN, kind_of, read
 from engine.data.rows import Joined, Table
@@ -36,6 +37,8 @@ class Found:
     name: str
     files: tuple[File, ...]
     notes: tuple[str, ...] = ()
+    aside: frozenset[str] = frozenset()
+    """Splits of the source that are not among the files."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class OpenSource:
 
 def train_sources(data: Data) -> list[OpenSource]:
     """Open every training source, fetching what is not here yet. Raises `DataError`, HubError, MachineError."""
-    return [open_source(source, data, "train.jsonl") for source in training(data)]
+    return [open_source(source, data) for source in training(data)]
 
 
 def validation_source(data: Data) -> OpenSource | None:
@@ -63,13 +66,17 @@ def validation_source(data: Data) -> OpenSource | None:
     Raises as `train_sources` does.
     """
     named = _validation(data)
-    return None if named is None else open_source(named, data, "validation.jsonl")
+    return None if named is None else open_source(named, data, "validation")
 
 
-def open_source(source: Source, data: Data, starter_file: str = "train.jsonl") -> OpenSource:
+def open_source(source: Source, data: Data, part: Part = "train") -> OpenSource:
     """Open one source of a recipe. Raises as `train_sources` does."""
-    found = find(source, starter_file)
+    found = find(source, part)
     tables = tuple(read(file.path, file.name, file.kind, source.sample_by) for file in found.files)
+    notes = found.notes
+    if part == "train" and "validation" in found.aside and _validation(data) is None:
+        own = f"{shown(source)} has rows for validation: `data.validation: {shown(source)}` would use them"
+        notes = (*notes, own)
     return OpenSource(
         found.name,
         tables[0] if len(tables) == 1 else Joined(tables),
@@ -77,24 +84,20 @@ def open_source(source: Source, data: Data, starter_file: str = "train.jsonl") -
         source.max_samples,
         source.weight,
         data.on_error == "skip",
-        found.notes,
+        notes,
     )
 
 
 def files(data: Data) -> list[Path]:
     """Every file that is read for training and validation, in a fixed order. Raises as `train_sources` does."""
-    named = [find(source) for source in training(data)]
-    held = _validation(data)
-    if held is not None:
-        named.append(find(held, "validation.jsonl"))
-    return [file.path for found in named for file in found.files]
+    return [file.path for source, part in everything(data) for file in find(source, part).files]
 
 
 def fetch(data: Data, progress: Progress = silent) -> None:
     """Have all files here that are elsewhere. Raises as `train_sources` does."""
-    for source in everything(data):
+    for source, part in everything(data):
         if scheme(source.path):
-            find(source, progress=progress)
+            find(source, part, progress)
 
 
 def training(data: Data) -> list[Source]:
@@ -103,51 +106,76 @@ def training(data: Data) -> list[Source]:
     return [Source(path=source) if isinstance(source, str) else source for source in named]
 
 
-def everything(data: Data) -> list[Source]:
-    """All sources of a recipe, those for validation last."""
-    held = _validation(data)
-    return [*training(data), *([held] if held is not None else [])]
+def everything(data: Data) -> list[tuple[Source, Part]]:
+    """All sources of a recipe and what their rows are for, those for validation last."""
+    found: list[tuple[Source, Part]] = [(source, "train") for source in training(data)]
+    own = _validation(data)
+    return [*found, (own, "validation")] if own is not None else found
 
 
-def away(source: Source) -> bool:
+def with_old_splits(data: Data) -> Data:
+    """The same recipe, its sources without a split read as runs did that were begun before folders had splits.
+
+    A folder was all of its files, and a dataset of the hub was its `train`, for validation too.
+    """
+
+    def old(source: str | Source) -> str | Source:
+        named = Source(path=source) if isinstance(source, str) else source
+        if named.split is None and named.config is None and Path(named.path).expanduser().is_dir():
+            return named.model_copy(update={"split": ALL})
+        if named.split is None and named.path.startswith(HUB):
+            return named.model_copy(update={"split": "train"})
+        return source
+
+    train = [old(each) for each in data.train] if isinstance(data.train, list) else old(data.train)
+    validation = data.validation if isinstance(data.validation, float | int) else old(data.validation)
+    return data.model_copy(update={"train": train, "validation": validation})
+
+
+def away(source: Source, part: Part = "train") -> bool:
     """Whether a source would have to be fetched before it can be read."""
     kind = scheme(source.path)
     if kind in WEB:
         return not web_files.kept(source.path)
     if kind == "hf":
-        return not hub_datasets.kept(_wanted(source))
+        return not hub_datasets.kept(_wanted(source, part))
     if kind == "gdrive":
         return drive_files.kept(source.path) is None
     return bool(kind)
 
 
-def find(source: Source, starter_file: str = "train.jsonl", progress: Progress = silent) -> Found:
-    """The plain files of a source: there, readable, not empty, of known kinds. Raises as `train_sources` does."""
+def find(source: Source, part: Part = "train", progress: Progress = silent) -> Found:
+    """The plain files of a source: there, readable, not empty, of known kinds. Raises as `train_sources` does.
+
+    `part` is what its rows are for: where a recipe names no split, it chooses one.
+    """
     if source.path == STARTER:
-        file = File(STARTER_ROWS / starter_file, f"starter/{starter_file}", ".jsonl")
+        file = File(STARTER_ROWS / f"{part}.jsonl", f"starter/{part}.jsonl", ".jsonl")
         return Found(file.name, (file,))
     kind = scheme(source.path)
     _no_idle_keys(source, kind)
     notes: tuple[str, ...] = ()
+    aside: frozenset[str] = frozenset()
     if kind in WEB:
         fetched = web_files.fetch(source.path, progress)
         named, notes = [(fetched.path, fetched.name)], fetched.notes
     elif source.path.startswith(HUB):
-        cached = hub_datasets.fetch(_wanted(source), progress)
+        cached = hub_datasets.fetch(_wanted(source, part), progress)
         named, notes = [(path, f"{cached.repo}/{name}") for path, name in cached.files], cached.notes
+        aside = cached.aside
     elif kind == "gdrive":
         named = [drive_files.fetch(source.path)]
-    elif kind in plugins.installed(plugins.SOURCES):
-        named = [(path, local_files.shown(path)) for path in _brought(kind, source)]
-    elif kind:
+    elif kind and kind not in plugins.installed(plugins.SOURCES):
         raise DataError(
             f"{source.path}: addresses of {kind}:// are not read", f"Use https:// or {HUB}OWNER/NAME."
         )
     else:
-        paths = local_files.find(source.path, source.config, source.split)
-        named = [(path, local_files.shown(path)) for path in paths]
+        place = str(_brought(kind, source)) if kind else source.path
+        here = local_files.find(place, source.config, source.split, part)
+        named = [(path, local_files.shown(path)) for path in here.paths]
+        notes, aside = here.notes, here.aside
     name = named[0][1] if len(named) == 1 else shown(source)
-    return Found(name, tuple(_plain(path, name) for path, name in named), notes)
+    return Found(name, tuple(_plain(path, name) for path, name in named), notes, aside)
 
 
 def spelled(text: str, folder: Path) -> Source:
@@ -198,12 +226,12 @@ def _plain(path: Path, name: str) -> File:
     return File(unpacked(path, name, packed, kind) if packed else path, name, kind)
 
 
-def _wanted(source: Source) -> hub_datasets.Wanted:
-    return hub_datasets.wanted(source.path, source.revision, source.config, source.split)
+def _wanted(source: Source, part: Part) -> hub_datasets.Wanted:
+    return hub_datasets.wanted(source.path, source.revision, source.config, source.split, part)
 
 
-def _brought(kind: str, source: Source) -> list[Path]:
-    """The files of a source of another package: its function gets the source and a folder of its own in the cache."""
+def _brought(kind: str, source: Source) -> Path:
+    """What the source of another package gives: its function gets the source and a folder of its own in the cache."""
     fetch = plugins.load(plugins.SOURCES, kind)
     if not callable(fetch):
         raise MachineError(
@@ -213,7 +241,7 @@ def _brought(kind: str, source: Source) -> list[Path]:
     folder = kept_files.folder() / f"{key}.{kind}"
     folder.mkdir(exist_ok=True)
     kept_files.tell(key, {"from": source.path})
-    return local_files.find(str(fetch(source.path, folder)), source.config, source.split)
+    return Path(fetch(source.path, folder))
 
 
 def _validation(data: Data) -> Source | None:

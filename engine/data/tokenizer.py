@@ -14,9 +14,8 @@ from engine.data.chat_template import TRIAL_TOOL, ChatTemplate, Tools
 from engine.data.template_choice import BUILT_IN, DEFAULT, TOOL_USE, template_texts
 from engine.data.types import Message
 from engine.errors import ModelError
+from engine.models.local import VOCABULARIES
 
-SLOW_FILES = ("tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
-"""What a tokenizer.json can be made from."""
 NAMED_TOKENS = tuple(f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
 
 
@@ -48,9 +47,10 @@ class Tokenizer:
         # The post-processor adds those tokens (a chat template writes its own) and trims spaces off offsets.
         backend.post_processor = tokenizers.processors.Sequence([])
         self._backend = backend
-        self.added: Mapping[int, str] = {
-            id_: token.content for id_, token in backend.get_added_tokens_decoder().items()
-        }
+        added = backend.get_added_tokens_decoder()
+        self.added: Mapping[int, str] = {id_: token.content for id_, token in added.items()}
+        named = set(tokens.values())
+        self._special = {id_ for id_, token in added.items() if token.special or token.content in named}
         eos = backend.token_to_id(tokens.get("eos_token", ""))
         if eos is None and not stops:
             raise ModelError(
@@ -90,6 +90,14 @@ class Tokenizer:
         templates = template_texts(model_dir, config, chat_template)
         turn_end = BUILT_IN.get(chat_template, "<|im_end|>")
         return cls(_backend(model_dir), tokens, _stops(model_dir), templates, turn_end, day)
+
+    @property
+    def control_tokens(self) -> list[str]:
+        """The added tokens that no text should hold: those that the tokenizer calls special, and those that end it.
+
+        Others, as `<think>` and `<tool_call>`, are words that a model writes itself.
+        """
+        return [text for id_, text in self.added.items() if id_ in self._special or id_ in self.stop_ids]
 
     def encode(self, texts: Sequence[str], special: bool = True) -> list[list[int]]:
         """Ids of each text; `special` adds what the tokenizer itself puts around a text."""
@@ -162,7 +170,7 @@ def _backend(model_dir: Path) -> tokenizers.Tokenizer:
             return tokenizers.Tokenizer.from_file(str(path))
         except Exception as error:  # tokenizers raises plain Exception on any file it cannot read
             raise ModelError(f"{path}: not a usable tokenizer: {error}", "Fetch the model again.") from error
-    if not any((model_dir / name).is_file() for name in SLOW_FILES):
+    if not any((model_dir / name).is_file() for name in VOCABULARIES):
         raise ModelError(
             f"{model_dir}: the model has no tokenizer",
             "Put its tokenizer.json there; it comes with the model or with the one it was made from.",

@@ -1,28 +1,28 @@
 """What a look at data gives: values without anything heavy behind them, and how the service writes them."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
+from engine.data.choice import FormChoice
 from engine.data.lint.findings import Finding
+from engine.data.token_spec import TokenSpec
 
 SHOWN = 20_000
 """Most tokens of a row, and characters of a raw one, that are shown."""
 
 
 @dataclass(frozen=True)
-class View:
-    """What the tokens of a row depend on, besides the row: those keys of a recipe."""
+class View(TokenSpec):
+    """What the tokens of a source's rows depend on, besides the rows: keys of a recipe."""
 
-    model: str = "starter"
-    revision: str | None = None
-    chat_template: str = "auto"
-    train_on: Literal["assistant", "last", "all"] = "assistant"
-    max_seq_length: int = 2048
-    chunk_overlap: int = 64
     format: str = "auto"
     columns: Mapping[str, str] | None = None
     template: str | Mapping[str, str] | None = None
+
+    def of_format(self, choice: FormChoice) -> "View":
+        """The same for a source whose format the recipe chooses so."""
+        return replace(self, format=choice.format, columns=choice.columns, template=choice.template)
 
 
 @dataclass(frozen=True)

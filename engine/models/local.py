@@ -10,6 +10,13 @@ from engine.models.weights import Header, read_header
 INDEX = "model.safetensors.index.json"
 TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))
 """Any one of these sets of files is a tokenizer."""
+VOCABULARIES = ("tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
+"""Files of older models that a tokenizer.json can be made from."""
+TOKEN_FILES = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *(*VOCABULARIES, "merges.txt", "config.json", "generation_config.json"),
+)
+"""A model's files that, with its chat templates, decide what its tokens are and where an answer ends."""
 TEMPLATE, MORE_TEMPLATES = "chat_template.jinja", "additional_chat_templates"
 """A model's chat template, and the folder of those that it has by name, as transformers writes them."""
 
@@ -31,8 +38,18 @@ def templates(folder: Path) -> list[Path]:
     """The files of a model's chat templates; none where it has them in its tokenizer's settings, or has none."""
     return [
         *([folder / TEMPLATE] * (folder / TEMPLATE).is_file()),
-        *sorted((folder / MORE_TEMPLATES).glob("*.jinja")),
+        *named_templates(folder),
     ]
+
+
+def named_templates(folder: Path) -> list[Path]:
+    """The files of the chat templates that a model has by name, as `tool_use`."""
+    return sorted((folder / MORE_TEMPLATES).glob("*.jinja"))
+
+
+def token_files(folder: Path) -> list[Path]:
+    """The files of a model that decide its tokens, whether they exist or not, and the chat templates that it has."""
+    return [*(folder / name for name in TOKEN_FILES), folder / TEMPLATE, *named_templates(folder)]
 
 
 def read_config(folder: Path) -> dict[str, Any]:

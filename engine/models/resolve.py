@@ -85,8 +85,7 @@ def fingerprint(folder: Path) -> str:
     trained weights from untrained ones of the same shapes.
     """
     digest = hashlib.sha256()
-    named = [folder / name for name in ("config.json", "tokenizer.json", "tokenizer_config.json")]
-    for path in [*named, *local.templates(folder)]:
+    for path in local.token_files(folder):
         if path.is_file():
             digest.update(path.name.encode() + path.read_bytes())
     for path, header in local.headers(folder).items():

@@ -143,20 +143,15 @@ def packing(
     if machine.device == "cpu" and backend == "peft":
         return True, "on the CPU attention is computed example by example, so a packed row only saves padding"
     if padded >= WORTH_PACKING:
-        return True, f"{padded:.0%} of the rows would be padding, even with rows of like length together"
-    return False, f"with rows of like length together only {padded:.0%} is padding; a mask would cost more"
+        return (
+            True,
+            f"{padded:.0%} of the rows would be padding, even with a step's rows of like length together",
+        )
+    return (
+        False,
+        f"with a step's rows of like length together only {padded:.0%} is padding; a mask would cost more",
+    )
 
 
 WORTH_PACKING = 0.15
 """Share of padding from which packing pays for the mask that isolates its examples."""
-
-
-def padded_share(lengths: Lengths, rows: int) -> float:
-    """Share of padding when examples of like length share micro-batches of `rows`."""
-    if rows <= 1 or len(lengths) == 0:
-        return 0.0
-    ordered = np.sort(lengths)
-    starts = np.arange(0, len(ordered), rows)
-    ends = np.minimum(starts + rows, len(ordered))
-    area = int((ordered[ends - 1] * (ends - starts)).sum())
-    return 1.0 - int(ordered.sum()) / area if area else 0.0

@@ -11,12 +11,12 @@ import numpy as np
 
 from engine.config.load import load_text
 from engine.config.schema import TrainConfig
-from engine.data.prepare import encoder_of, sample
+from engine.data.prepare import sample
 from engine.data.sources import away, everything, files, shown
 from engine.data.templates import RowEncoder
+from engine.data.token_spec import Stamp, TokenSpec, stamp
 from engine.errors import DataError
 from engine.hardware.probe import Machine, probe
-from engine.models.local import TEMPLATE, templates
 from engine.models.resolve import on_disk
 from engine.models.sizing import ModelShape, shape_of
 from engine.plan import Plan, make_plan
@@ -28,9 +28,6 @@ OLD_S = 20.0
 """How long it still holds for one more plan, while it is looked at again for the next."""
 KEPT = 16
 """Looks at data that are kept: a person goes back and forth between a few values."""
-
-Stamp = tuple[str, int, int]
-"""A file's path, size in bytes and time of change in nanoseconds; -1 where it is not there."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +67,8 @@ class Planner:
         """
         config = load_text(text, path).config
         folder = on_disk(config.model.base, config.model.revision)
-        for source in everything(config.data):
-            if away(source):
+        for source, part in everything(config.data):
+            if away(source, part):
                 raise DataError(
                     f"{shown(source)} is not on this machine yet.", "A run or `ft plan` fetches it."
                 )
@@ -100,26 +97,23 @@ class Planner:
         self._machine = time.monotonic(), probe()
 
     def _encoder_of(self, config: TrainConfig, folder: Path) -> RowEncoder:
-        files = [_stamp(file) for file in _tokenizer_files(config, folder)]
-        key = (folder, config.model.chat_template, config.data.train_on, files)
+        spec = TokenSpec.of(config).encoding()
+        key = (folder, spec, spec.stamps(folder))
         if self._encoder is None or self._encoder[0] != key:
-            self._encoder = key, encoder_of(config, folder)
+            self._encoder = key, spec.encoder(folder)
         return self._encoder[1]
 
     def _shape(self, folder: Path) -> ModelShape:
-        stamp = _stamp(folder / "config.json")
-        if stamp not in self._shapes:
-            self._shapes[stamp] = shape_of(folder)
-        return self._shapes[stamp]
+        seen = stamp(folder / "config.json")
+        if seen not in self._shapes:
+            self._shapes[seen] = shape_of(folder)
+        return self._shapes[seen]
 
     def _look(self, config: TrainConfig, folder: Path) -> Look:
         limit = config.model.max_seq_length
-        asked = (
-            config.data.model_dump_json(),
-            config.model.chat_template,
-            config.seed,
-            [_stamp(file) for file in _files(config, folder)],
-        )
+        spec = TokenSpec.of(config).encoding()
+        read = [*map(stamp, files(config.data)), *spec.stamps(folder)]
+        asked = (config.data.model_dump_json(), spec, config.seed, read)
         key = repr(asked)
         known = (kept for kept, look in self._looks.items() if kept[0] == key and look.holds(limit))
         if (found := next(known, None)) is None:
@@ -134,21 +128,3 @@ class Planner:
         while len(self._looks) > KEPT:
             self._looks.popitem(last=False)
         return self._looks[found]
-
-
-def _files(config: TrainConfig, folder: Path) -> list[Path]:
-    """The files whose change changes the tokens."""
-    return [*files(config.data), *_tokenizer_files(config, folder)]
-
-
-def _tokenizer_files(config: TrainConfig, folder: Path) -> list[Path]:
-    named = [folder / name for name in ("tokenizer.json", "tokenizer_config.json", TEMPLATE)]
-    return [*named, *templates(folder), Path(config.model.chat_template).expanduser()]
-
-
-def _stamp(path: Path) -> Stamp:
-    try:
-        status = path.stat()
-    except OSError:
-        return str(path), -1, -1
-    return str(path), status.st_size, status.st_mtime_ns

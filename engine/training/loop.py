@@ -15,7 +15,7 @@ import psutil
 
 from engine.backends.base import Backend, Interrupted, MemoryExhausted, StepResult
 from engine.config.schema import TrainConfig
-from engine.data.batching import micro_batches, steps_of_epoch
+from engine.data.batching import Cut, micro_batches, steps_of_epoch
 from engine.data.tokenizer import Tokenizer
 from engine.data.types import Batch, Dataset, Examples
 from engine.errors import OutOfMemoryError
@@ -163,14 +163,16 @@ class Loop:
     @lru_cache(maxsize=1)  # noqa: B019 - one loop a process; the order of one epoch is all that is kept
     def _epoch(self, epoch: int) -> list[npt.NDArray[np.int64]]:
         size = self.config.training.effective_batch_size
-        return steps_of_epoch(self.examples.lengths, self.config.seed, epoch, size, bucketed=not self.packing)
+        bucketed = self.plan.row_order == "bucketed" and not self.packing
+        return steps_of_epoch(self.examples.lengths, self.config.seed, epoch, size, bucketed)
 
     def _steps_per_epoch(self) -> int:
         return -(-len(self.examples) // self.config.training.effective_batch_size)
 
     def _batches(self, examples: Examples, indexes: npt.NDArray[np.int64]) -> list[Batch]:
         rows, tokens = self.progress.micro_batch_rows, self.progress.micro_batch_tokens
-        return micro_batches(examples, indexes, rows, tokens, self.packing, self.pad_id)
+        cut = Cut(rows, tokens, self.packing, self.plan.cut_cost)
+        return micro_batches(examples, indexes, cut, self.pad_id)
 
     def _shrink(self, batches: Sequence[Batch], error: MemoryExhausted) -> None:
         """Halve the micro-batch; the step's examples, and so the effective batch, stay the same."""

@@ -70,12 +70,12 @@ def check(config: "TrainConfig", json: Json = False) -> None:
 @of_a_recipe()
 def stats(config: "TrainConfig", json: Json = False) -> None:
     """Count tokens: how long rows are, what a max_seq_length would cut, how much is trained."""
-    from engine.data.prepare import encoder_of
     from engine.data.stats import stats as counted
+    from engine.data.token_spec import TokenSpec
 
     # What a limit would cut is told of the rows as they are.
     whole = config.model_copy(update={"model": config.model.model_copy(update={"max_seq_length": 1_048_576})})
-    size = encoder_of(config, _fetched(config)).tokenizer.vocab_size
+    size = TokenSpec.of(config).encoder(_fetched(config)).tokenizer.vocab_size
     found = counted(whole, _prepared(whole), size)
     if json:
         print(jsonlib.dumps(asdict(found), indent=2))

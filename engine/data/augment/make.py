@@ -74,7 +74,7 @@ class _Maker:
         self.report = Augmented(options)
         self._options, self._tokenizer, self._pool = options, tokenizer, pool
         self._ask, self._journal, self._progress = ask, journal, progress
-        self._controls = control_tokens(tokenizer.added.values())
+        self._controls = control_tokens(tokenizer.control_tokens)
         self._heads: dict[int, list[str]] = {}
         """The questions that were made of a line already."""
         self._total = 0

@@ -25,7 +25,7 @@ class Linter:
     def __init__(self, tokenizer: Tokenizer, limit: int) -> None:
         self._stops = tokenizer.stop_ids
         self._limit = limit
-        self._controls = control_tokens(tokenizer.added.values())
+        self._controls = control_tokens(tokenizer.control_tokens)
         self._found: dict[Kind, _Rows] = {}
         self._numbers = array("q")
         self._lengths = array("q")

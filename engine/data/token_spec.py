@@ -1,0 +1,71 @@
+"""Keys of a recipe, and files, that decide how rows become tokens: one list for runs, caches, plans and previews."""
+
+from dataclasses import dataclass, fields, replace
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+from engine.models.local import token_files
+
+if TYPE_CHECKING:
+    from engine.config.schema import TrainConfig
+    from engine.data.templates import RowEncoder
+
+Stamp = tuple[str, int, int]
+"""A file's path, size in bytes and time of change in nanoseconds; -1 where it does not exist."""
+
+
+@dataclass(frozen=True)
+class TokenSpec:
+    """What the tokens of a row depend on besides the row and its format. A new key is added here and in `of`."""
+
+    model: str = "starter"
+    revision: str | None = None
+    chat_template: str = "auto"
+    train_on: Literal["assistant", "last", "all"] = "assistant"
+    max_seq_length: int = 2048
+    chunk_overlap: int = 64
+
+    @classmethod
+    def of(cls, config: "TrainConfig") -> Self:
+        """The keys of a recipe."""
+        return cls(
+            model=config.model.base,
+            revision=config.model.revision,
+            chat_template=config.model.chat_template,
+            train_on=config.data.train_on,
+            max_seq_length=config.model.max_seq_length,
+            chunk_overlap=config.data.chunk_overlap,
+        )
+
+    def encoding(self) -> "TokenSpec":
+        """The part that decides how a text is encoded: without the lengths at which it is cut or split later."""
+        own = {field.name: getattr(self, field.name) for field in fields(TokenSpec)}
+        return replace(TokenSpec(**own), max_seq_length=0, chunk_overlap=0)
+
+    def files(self, model_dir: Path) -> list[Path]:
+        """Files whose content decides the tokens, whether they exist or not: one that appears changes them too."""
+        return [*token_files(model_dir), Path(self.chat_template).expanduser()]
+
+    def stamps(self, model_dir: Path) -> tuple[Stamp, ...]:
+        """Changes whenever one of the files does."""
+        return tuple(map(stamp, self.files(model_dir)))
+
+    def encoder(self, model_dir: Path, day: date | None = None) -> "RowEncoder":
+        """What encodes rows; `day` is the date that a template may write, None is today's.
+
+        Raises `ModelError` and `ConfigError`.
+        """
+        from engine.data.templates import RowEncoder
+        from engine.data.tokenizer import Tokenizer
+
+        return RowEncoder(Tokenizer.load(model_dir, self.chat_template, day), self.train_on)
+
+
+def stamp(path: Path) -> Stamp:
+    """What changes when a file does."""
+    try:
+        status = path.stat()
+    except OSError:
+        return str(path), -1, -1
+    return str(path), status.st_size, status.st_mtime_ns

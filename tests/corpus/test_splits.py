@@ -1,0 +1,251 @@
+"""Folders, clones and saved datasets that hold several splits: what is trained, and what is not unless asked for."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import load_dataset_builder
+
+from engine.config.schema import Source, TrainConfig
+from engine.data.prepare import prepare
+from engine.data.sources import find, open_source, with_old_splits
+from engine.errors import DataError
+from ft.cli import main
+
+CASES = Path(__file__).parent / "data"
+README = """---
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: rows/a*.jsonl
+  - split: test
+    path: rows/t-*.jsonl
+---
+# Rows
+"""
+
+
+def recipe(train: Any, **data: Any) -> TrainConfig:
+    return TrainConfig.model_validate({"model": {"base": "starter"}, "data": {"train": train, **data}})
+
+
+def names(path: Path, **more: Any) -> list[str]:
+    """The files that are read of a folder, by their names in it."""
+    return [file.path.relative_to(path).as_posix() for file in find(Source(path=str(path), **more)).files]
+
+
+def notes(path: Path, **more: Any) -> str:
+    return "\n".join(find(Source(path=str(path), **more)).notes)
+
+
+def folder_of(tmp_path: Path, *files: str, readme: str = "") -> Path:
+    """A folder of files, each of which holds its own name as text."""
+    made = tmp_path / "data"
+    for name in files:
+        path = made / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".parquet":
+            pq.write_table(pa.table({"text": [name]}), path)
+        else:
+            path.write_text(json.dumps({"text": name}) + "\n" if "json" in path.suffix else name)
+    if readme:
+        (made / "README.md").write_text(readme)
+    return made
+
+
+def texts(config: TrainConfig, model: Path) -> tuple[list[str], list[str]]:
+    """What is trained, and what validates."""
+    from engine.data.tokenizer import Tokenizer
+
+    found, tokenizer = prepare(config, model), Tokenizer.load(model)
+    return tuple(
+        [tokenizer.decode(example.input_ids.tolist()) for example in part or ()]
+        for part in (found.train, found.validation)
+    )  # type: ignore[return-value]
+
+
+def declared(path: Path, tmp_path: Path) -> dict[str, list[str]]:
+    """The files of a folder by split, as `datasets` finds them."""
+    found = load_dataset_builder(str(path), cache_dir=str(tmp_path / "cache")).config.data_files
+    return {str(s): sorted(Path(f).relative_to(path).as_posix() for f in files) for s, files in found.items()}
+
+
+LAYOUTS = {
+    "mlx-lm": ("train.jsonl", "valid.jsonl", "test.jsonl"),
+    "shards": tuple(f"data/{split}-0000{n}-of-00002.parquet" for split in ("train", "test") for n in (0, 1)),
+    "folders": ("train/0.jsonl", "train/1.jsonl", "validation/0.jsonl", "test/x.jsonl"),
+    "names": ("my-train-1.jsonl", "my-train-2.jsonl", "my_dev.jsonl", "eval.jsonl"),
+    "deep": ("en/rows/training/a.jsonl", "en/rows/val/a.jsonl"),
+    "none": ("a.jsonl", "b/c.jsonl"),
+    "one split of its own name": ("data/sft-00000-of-00001.parquet",),
+    "folders before names": ("train/eval-questions.jsonl", "train/more.jsonl", "test/a.jsonl"),
+    "documents": ("train.txt", "valid.txt", "test.txt"),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_folder_has_the_splits_that_datasets_finds_in_it(layout: str, tmp_path: Path) -> None:
+    path = folder_of(tmp_path, *LAYOUTS[layout])
+    theirs = declared(path, tmp_path)
+    assert {split: sorted(names(path, split=split)) for split in theirs} == theirs
+    assert sorted(names(path)) == theirs.get("train", next(iter(theirs.values())))
+
+
+def test_a_readme_with_configs_says_what_is_trained_as_on_the_hub(tmp_path: Path) -> None:
+    path = folder_of(
+        tmp_path, "rows/a1.jsonl", "rows/a2.jsonl", "rows/t-1.jsonl", "other.jsonl", readme=README
+    )
+    theirs = load_dataset_builder(str(path), cache_dir=str(tmp_path / "cache")).config.data_files
+    assert (
+        names(path)
+        == ["rows/a1.jsonl", "rows/a2.jsonl"]
+        == [Path(f).relative_to(path).as_posix() for f in theirs["train"]]
+    )
+    assert names(path, split="test") == ["rows/t-1.jsonl"]
+
+
+def test_a_readme_of_files_that_are_not_here_does_not_hide_those_that_are(tmp_path: Path) -> None:
+    path = folder_of(tmp_path, "mine.jsonl", readme=README)
+    assert names(path) == ["mine.jsonl"]
+
+
+@pytest.mark.parametrize("case", ["70_clone", "32_dd"])
+def test_the_test_split_of_a_clone_or_a_saved_dataset_is_not_trained(case: str, tiny_model: Path) -> None:
+    trained, _ = texts(recipe(str(CASES / case), validation=0), tiny_model)
+    assert len(trained) == 20
+    assert not any("test" in text.lower() for text in trained)
+    assert "the files of split train are used, not: test" in notes(CASES / case)
+    tests, _ = texts(recipe({"path": str(CASES / case), "split": "test"}, validation=0), tiny_model)
+    assert tests
+    assert all("test" in text.lower() for text in tests)
+
+
+def test_all_files_are_trained_where_that_is_asked_for(tmp_path: Path) -> None:
+    path = folder_of(tmp_path, "train.jsonl", "test.jsonl", "more.jsonl")
+    assert names(path) == ["train.jsonl"]
+    assert names(path, split="all") == ["more.jsonl", "test.jsonl", "train.jsonl"]
+    assert names(path, split="train+test") == ["train.jsonl", "test.jsonl"]
+    assert notes(path, split="all") == ""
+    assert notes(path).endswith("not: other files (more.jsonl), test (test.jsonl)")
+
+
+def test_a_folder_validates_with_its_own_rows_and_a_note_says_how(tmp_path: Path, tiny_model: Path) -> None:
+    path = folder_of(tmp_path, "train.jsonl", "valid.jsonl", "test.jsonl")
+    assert texts(recipe(str(path), validation=str(path)), tiny_model) == (["train.jsonl"], ["valid.jsonl"])
+    (path / "train.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
+    said = open_source(Source(path=str(path)), recipe(str(path)).data).notes
+    assert f"{path} has rows for validation: `data.validation: {path}` would use them" in said
+    said = open_source(Source(path=str(path)), recipe(str(path), validation=str(path)).data).notes
+    assert not any("would use them" in note for note in said)
+
+
+def test_a_source_for_validation_is_its_validation_split_else_its_test_split_else_what_it_has(
+    tmp_path: Path,
+) -> None:
+    def validating(*files: str) -> list[str]:
+        shutil.rmtree(tmp_path / "data", ignore_errors=True)
+        found = find(Source(path=str(folder_of(tmp_path, *files))), "validation")
+        return [file.path.name for file in found.files]
+
+    assert validating("train.jsonl", "dev.jsonl", "test.jsonl") == ["dev.jsonl"]
+    assert validating("train.jsonl", "test.jsonl") == ["test.jsonl"]
+    assert validating("train.jsonl") == ["train.jsonl"]
+    assert validating("a.jsonl", "b.jsonl") == ["a.jsonl", "b.jsonl"]
+
+
+def test_a_folder_that_holds_no_training_rows_says_what_it_holds(tmp_path: Path) -> None:
+    path = folder_of(tmp_path, "test.jsonl", "dev.jsonl")
+    with pytest.raises(DataError, match="has no split train") as refused:
+        find(Source(path=str(path)))
+    assert refused.value.hint == "Name one with `split`: test, validation, or `all` for all files."
+
+
+def test_a_file_that_names_no_split_is_trained_where_no_other_is_called_train(tmp_path: Path) -> None:
+    path = folder_of(tmp_path, "chats.jsonl", "test.jsonl")
+    assert names(path) == ["chats.jsonl"]
+    assert notes(path).endswith("data: files that name no split are used, not: test (test.jsonl)")
+
+
+def test_words_in_the_names_of_documents_are_no_splits(tmp_path: Path) -> None:
+    manual = ("testing/how.md", "training.md", "guide/validation-of-orders.md", "training/first-day.md")
+    assert names(folder_of(tmp_path, *manual)) == sorted(manual)
+
+
+def test_a_split_of_another_name_is_found_where_it_is_the_only_one_of_its_kind(tmp_path: Path) -> None:
+    two = [f"data/{split}-00000-of-00001.parquet" for split in ("train_sft", "test_sft")]
+    path = folder_of(tmp_path, *two)
+    assert names(path) == two[:1]
+    assert names(path, split="test_sft") == names(path, split="test") == two[1:]
+    folder_of(tmp_path, "data/train_gen-00000-of-00001.parquet")
+    with pytest.raises(DataError, match="has no split train") as refused:
+        find(Source(path=str(path)))
+    assert "test_sft, train_gen, train_sft" in refused.value.hint
+    assert names(path, split="train_gen") == ["data/train_gen-00000-of-00001.parquet"]
+
+
+def test_a_file_that_is_there_in_two_formats_is_read_once(tmp_path: Path) -> None:
+    path = folder_of(
+        tmp_path, "data/train.jsonl", "data/train.parquet", "data/test.jsonl", "data/train-more.csv"
+    )
+    assert names(path) == ["data/train-more.csv", "data/train.parquet"]
+
+
+def test_a_pattern_takes_what_fits_and_says_so_of_test_files(tmp_path: Path) -> None:
+    path = folder_of(tmp_path, "train.jsonl", "test.jsonl", "valid.jsonl")
+    assert "*.jsonl: the pattern takes test.jsonl and 1 more for training too" in notes(path / "*.jsonl")
+    assert notes(path / "t*n.jsonl") == notes(path / "test.*") == ""
+
+
+def test_a_saved_dataset_is_the_files_that_it_names_and_none_that_map_left_there(tmp_path: Path) -> None:
+    saved = tmp_path / "saved"
+    datasets.Dataset.from_dict({"text": [f"row {n}" for n in range(6)]}).save_to_disk(saved, num_shards=2)
+    loaded = datasets.load_from_disk(saved)
+    loaded.map(lambda row: {"text": row["text"] + "!"})
+    assert len(list(saved.glob("*.arrow"))) == 3
+    assert names(saved) == ["data-00000-of-00002.arrow", "data-00001-of-00002.arrow"]
+    (saved / "data-00001-of-00002.arrow").unlink()
+    with pytest.raises(DataError, match=r"data-00001-of-00002.arrow: no such file, but state.json names it"):
+        find(Source(path=str(saved)))
+
+
+def test_the_splits_of_a_saved_dataset_have_any_names(tmp_path: Path) -> None:
+    rows = {
+        split: datasets.Dataset.from_dict({"text": [split]}) for split in ("sft", "training_2", "heldout")
+    }
+    datasets.DatasetDict(rows).save_to_disk(tmp_path / "saved")
+    for split in rows:
+        found = open_source(Source(path=str(tmp_path / "saved"), split=split), recipe("starter").data)
+        assert [columns["text"] for _, columns in found.table.rows()] == [split]
+    assert names(tmp_path / "saved") == ["training_2/data-00000-of-00001.arrow"]
+
+
+def test_what_data_prepare_made_is_a_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert main(["data", "prepare", str(CASES / "20_plain.jsonl"), "-o", str(out)]) == 0
+    assert {"train.jsonl", "validation.jsonl", "report.json"} == {each.name for each in out.iterdir()}
+    assert names(out) == ["train.jsonl"]
+    assert [file.path.name for file in find(Source(path=str(out)), "validation").files] == [
+        "validation.jsonl"
+    ]
+
+
+def test_a_git_lfs_pointer_is_told_from_the_file_that_it_stands_for(tmp_path: Path) -> None:
+    path = tmp_path / "train.parquet"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0000\nsize 12\n")
+    with pytest.raises(DataError, match="a pointer of Git LFS, not the file itself") as refused:
+        find(Source(path=str(path)))
+    assert "git lfs pull" in refused.value.hint
+
+
+def test_a_run_begun_when_a_folder_meant_all_its_files_goes_on_with_all(tmp_path: Path) -> None:
+    path = folder_of(tmp_path, "train.jsonl", "test.jsonl")
+    data = recipe([str(path), str(path / "train.jsonl")], validation="hf://datasets/ada/rows").data
+    old = with_old_splits(data)
+    assert old.train == [Source(path=str(path), split="all"), str(path / "train.jsonl")]
+    assert old.validation == Source(path="hf://datasets/ada/rows", split="train")
