@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
+from tokenizers import AddedToken
+from tokenizers.processors import TemplateProcessing
 
 from tests.tiny import VOCAB, make_tokenizer
 
@@ -77,8 +79,11 @@ def make_weights(folder: Path) -> Path:
     return folder
 
 
-def make_model(folder: Path, name: str, template: str) -> Path:
-    """The tokenizer of a family that knows the template's tokens, and the template."""
+def make_model(folder: Path, name: str, template: str, lead: str = "", swallows: str = "") -> Path:
+    """The tokenizer of a family that knows the template's tokens, and the template.
+
+    `lead` is the token that it puts in front of a text, `swallows` one that takes the white space behind it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     make_tokenizer(folder)
     about = json.loads((folder / "tokenizer_config.json").read_text())
@@ -89,7 +94,10 @@ def make_model(folder: Path, name: str, template: str) -> Path:
     backend = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
     stops = _of(STOPS, name) or (about["eos_token"],)
     written = {token for token in SPECIAL.findall(template) if token not in WORDS}
-    backend.add_special_tokens(sorted({*written, *stops, about["eos_token"], *filter(None, [bos])}))
+    special = sorted({*written, *stops, about["eos_token"], *filter(None, [bos, lead])})
+    backend.add_special_tokens([AddedToken(text, rstrip=text == swallows, special=True) for text in special])
+    if lead:
+        backend.post_processor = TemplateProcessing(f"{lead} $A", None, [(lead, backend.token_to_id(lead))])
     backend.add_tokens([word for word in WORDS if word in template])
     backend.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps(about))

@@ -134,7 +134,7 @@ def test_a_family_ends_its_turns_with_its_own_token(name: str, tmp_path: Path) -
     tokenizer = Tokenizer.load(folder, name)
     ends = {tokenizer.added[id_] for id_ in tokenizer.stop_ids}
     assert ends == {"</s>", BUILT_IN[name] or "</s>"}
-    assert tokenizer.ends_turns
+    assert tokenizer.shape().end
     prompt = tokenizer.decode(tokenizer.prompt_ids(messages_of(CHAT[:2], "messages")), skip_special=False)
     assert prompt == FAMILIES[name][1].partition("⟦")[0], "an answer is trained after just this prompt"
 
@@ -265,7 +265,7 @@ def test_what_a_template_leaves_out_is_known(name: str, tools: bool, calls: bool
     assert (tokenizer.template().shows_tools, tokenizer.template().shows_calls) == (tools, calls)
     row = conversation([CHAT[1], CALLS[3]], tools=TOOLS)
     seen = set() if name == "chatml" else {"reasoning"} if tools else {"tools", "reasoning"}
-    assert set(RowEncoder(tokenizer, "assistant").unseen(row)) == seen
+    assert set(RowEncoder(tokenizer, "assistant").render(row)[0].unseen) == seen
 
 
 @pytest.mark.parametrize("name", ["mistral", "gemma"])

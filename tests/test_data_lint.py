@@ -106,20 +106,23 @@ def test_a_row_whose_answer_lies_beyond_the_limit_trains_nothing(check: Check) -
     assert (finding.rows, finding.severity) == ((20,), "error")
 
 
-def test_a_template_that_never_ends_an_answer_is_an_error(tiny_model: Path, tmp_path: Path) -> None:
-    template = tmp_path / "endless.jinja"
-    template.write_text("{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}"
-                        "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}")  # fmt: skip
+def test_a_template_that_leaves_its_calls_open_is_an_error(tiny_model: Path, tmp_path: Path) -> None:
+    template = tmp_path / "open.jinja"
+    template.write_text(
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}"
+        "{% if m.tool_calls %}{{ m.tool_calls[0].function | tojson }}{% else %}<|im_end|>{% endif %}\n{% endfor %}"
+        "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+    )
     tokenizer = Tokenizer.load(tiny_model, str(template))
     encoder, linter = RowEncoder(tokenizer, "assistant"), Linter(tokenizer, 512)
+    calls = [{"type": "function", "function": {"name": noun, "arguments": {"of": noun}}} for noun in NOUNS]
     rows = [
-        Conversation((Message("user", f"What is {noun}?"), Message("assistant", noun)), f"a:{n}")
-        for n, noun in enumerate(NOUNS, start=1)
+        Conversation((Message("user", "What?"), Message("assistant", "", more={"tool_calls": [call]})), "a:1")
+        for call in calls
     ]
-    looked = [(n, row, *encoder.encode(encoder.render(row))) for n, row in enumerate(rows)]
-    linter.look(looked)
-    (finding,) = linter.findings()
-    assert (finding.kind, finding.count, finding.severity) == ("no-end", 10, "error")
+    linter.look([(n, row, *encoder.encode(encoder.render(row))) for n, row in enumerate(rows)])
+    found = {finding.kind: finding for finding in linter.findings()}
+    assert (found["no-end"].count, found["no-end"].severity) == (10, "error")
 
 
 def test_a_row_of_several_examples_is_one_row_of_a_finding(tokenizer: Tokenizer) -> None:
@@ -280,12 +283,14 @@ SEVERITIES: dict[Kind, tuple[float | None, float]] = {
     "unusable": (0.5, 0.1),
     "untrained": (0.01, 0.0),
     "no-end": (0.5, 0.0),
+    "not-shown": (None, 0.0),
     "truncated": (0.5, 0.01),
     "overlap": (0.2, 0.0),
     "augmented": (0.2, 0.0),
     "roles": (0.5, 0.0),
     "encoding": (0.2, 0.0),
     "special-tokens": (0.1, 0.0),
+    "rendered": (None, 0.0),
     "duplicate": (None, 0.01),
     "near-duplicate": (None, 0.05),
     "near-overlap": (None, 0.05),

@@ -219,21 +219,27 @@ def test_marks_without_the_end_token_are_stretched_over_it(tiny_model: Path, tmp
     assert trained(tokenizer, got) == ["4<|im_end|>"]
 
 
-def test_a_template_without_an_end_token_is_noticed(tiny_model: Path, tmp_path: Path) -> None:
+def test_an_answer_that_the_template_leaves_open_ends_with_the_models_end_token(
+    tiny_model: Path, tmp_path: Path
+) -> None:
     template = (
         "{% for m in messages %}{{ m.role }}: {{ m.content }}\n\n{% endfor %}"
         "{% if add_generation_prompt %}assistant:{% endif %}"
     )
     tokenizer = Tokenizer.load(with_template(tiny_model, tmp_path / "m", template))
-    assert not tokenizer.ends_turns
+    assert not tokenizer.shape().end
     got = encode(tokenizer, Conversation(messages("one turn"), "x:1"))
-    assert trained(tokenizer, got) == [" 4\n\n"]
+    assert trained(tokenizer, got) == [" 4<|im_end|>"]
+    several = encode(tokenizer, Conversation(messages("three turns"), "x:1"))
+    assert trained(tokenizer, several) == [" b b\n\n", " d\nd\n\n\n", " f<|im_end|>"], (
+        "the text stays the template's"
+    )
 
 
-def test_a_generation_prompt_unlike_the_answer_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_turn_that_begins_otherwise_than_its_prompt_is_refused(tiny_model: Path, tmp_path: Path) -> None:
     template = (
         "{% for m in messages %}{{ m.role }}:{{ m.content }}<|im_end|>{% endfor %}"
-        "{% if add_generation_prompt %}assistant:<think>{% endif %}"
+        "{% if add_generation_prompt %}bot:{% endif %}"
     )
     tokenizer = Tokenizer.load(with_template(tiny_model, tmp_path / "m", template))
     with pytest.raises(RowError, match=r"messages\[1\] unlike its generation prompt"):
@@ -359,7 +365,7 @@ def test_chatml_gives_a_model_without_template_one(known: bool, tiny_model: Path
     end = "<|im_end|>" if known else "<|bye|>"
     got = encode(tokenizer, Conversation(messages("one turn"), "x:1"))
     assert trained(tokenizer, got) == ["4" + end]
-    assert tokenizer.ends_turns
+    assert tokenizer.shape().end
 
 
 def test_a_template_may_be_a_file_or_one_of_several_by_name(tiny_model: Path, tmp_path: Path) -> None:
@@ -438,8 +444,9 @@ def test_rows_with_tools_are_shown_by_the_template_for_them_as_in_transformers(
     assert tokenizer.prompt_ids(row.messages[:-1], row.tools) == asked["input_ids"]
     encoder = RowEncoder(tokenizer, "assistant")
     if "look_up" in want:
-        assert encoder.encode(encoder.render(row))[0].ids == theirs(want, add_special_tokens=False).input_ids
-        assert encoder.unseen(row) == []
+        [rendered] = encoder.render(row)
+        assert encoder.encode([rendered])[0].ids == theirs(want, add_special_tokens=False).input_ids
+        assert rendered.unseen == ()
 
 
 def test_a_model_with_a_template_for_tools_alone_takes_rows_with_tools(
@@ -449,7 +456,7 @@ def test_a_model_with_a_template_for_tools_alone_takes_rows_with_tools(
     (folder / "chat_template.jinja").unlink()
     tokenizer = Tokenizer.load(folder)
     assert tokenizer.template([TOOL]).source == WITH_TOOLS
-    assert tokenizer.ends_turns
+    assert tokenizer.shape([TOOL]).end
     with pytest.raises(ModelError, match="no chat template"):
         tokenizer.template()
 
@@ -491,7 +498,7 @@ def test_the_token_that_ends_a_turn_of_either_template_stops_the_model(
     more.write_text(WITH_TOOLS.replace("<|im_end|>", "<|im_start|>"))
     assert Tokenizer.load(folder).stop_ids == {1, 2}
     more.write_text(WITH_TOOLS.replace("<|im_end|>", ""))
-    assert not Tokenizer.load(folder).ends_turns
+    assert not Tokenizer.load(folder).shape([TOOL]).end
 
 
 def test_every_end_token_of_the_model_stops_it(tiny_model: Path, tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_a_row_in_parts_and_what_its_template_leaves_out_are_told(service: Clien
     (row,) = service.preview("thinking.jsonl", [0], replace(VIEW, chat_template=template))
     assert (row.examples, row.unseen) == (2, "tools")
     (plain,) = service.preview("thinking.jsonl", [0], VIEW)
-    assert (plain.examples, plain.unseen) == (1, "tools and reasoning")
+    assert (plain.examples, plain.unseen) == (1, "reasoning and tools")
 
 
 def test_rows_of_other_columns_are_shown_as_the_recipe_maps_them(service: Client) -> None:

@@ -18,11 +18,24 @@ import jinja2.parser
 import jinja2.runtime
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from engine.data.types import REASONING, Message
+from engine.data.message_style import (
+    ASKED,
+    RESULT,
+    RETURNED,
+    THOUGHT,
+    THOUGHT_ABOUT,
+    TOOL_NAME,
+    TRIAL_TOOL,
+    VALUE,
+    MessageStyle,
+    Tools,
+    calling,
+    style_of,
+)  # fmt: skip
+from engine.data.types import Message
 from engine.errors import ModelError
 
 Span = tuple[int, int]
-Tools = Sequence[Mapping[str, Any]]
 
 
 class _Generation(jinja2.ext.Extension):
@@ -32,7 +45,8 @@ class _Generation(jinja2.ext.Extension):
 
     def __init__(self, environment: jinja2.Environment) -> None:
         super().__init__(environment)
-        self.written: list[str] = []
+        self.at = 0
+        """Characters written so far."""
         self.spans: list[Span] = []
 
     def parse(self, parser: jinja2.parser.Parser) -> jinja2.nodes.Node:
@@ -43,8 +57,7 @@ class _Generation(jinja2.ext.Extension):
 
     def _mark(self, caller: jinja2.runtime.Macro) -> str:
         text = str(caller())
-        start = sum(map(len, self.written))
-        self.spans.append((start, start + len(text)))
+        self.spans.append((self.at, self.at + len(text)))
         return text
 
 
@@ -78,16 +91,17 @@ class ChatTemplate:
 
     def render(self, messages: Sequence[Message], generation_prompt: bool = False, tools: Tools = ()) -> str:
         """The text of the messages. Raises `jinja2.TemplateError` where the template refuses them."""
-        return "".join(self._pieces(self._variables(messages, generation_prompt, tools)))
+        return "".join(self._pieces(_given(messages, generation_prompt, tools, self._style)))
 
     def render_marked(self, messages: Sequence[Message], tools: Tools = ()) -> tuple[str, list[Span]]:
         """The text, and the spans of it inside `{% generation %}`. Raises `jinja2.TemplateError`."""
         written: list[str] = []
-        spans: list[Span] = []
-        self._generation.written, self._generation.spans = written, spans
-        for piece in self._pieces(self._variables(messages, False, tools)):
-            written.append(piece)  # noqa: PERF402 - the tag reads the list while it grows
-        return "".join(written), spans
+        marks = self._generation
+        marks.at, marks.spans = 0, []
+        for piece in self._pieces(_given(messages, False, tools, self._style)):
+            written.append(piece)
+            marks.at += len(piece)  # the tag reads it while the text grows
+        return "".join(written), marks.spans
 
     def _pieces(self, variables: dict[str, Any]) -> Iterator[str]:
         """What `Template.generate` gives, without its walk through all globals for every text."""
@@ -102,84 +116,53 @@ class ChatTemplate:
     @cached_property
     def shows_tools(self) -> bool:
         """Whether it tells the model which tools there are."""
-        asked = [Message("user", "Question")]
         try:
-            return self.render(asked, True, (TRIAL_TOOL,)) != self.render(asked, True)
+            return self.render([ASKED], True, (TRIAL_TOOL,)) != self.render([ASKED], True)
         except jinja2.TemplateError:  # it refuses this, and says of each row what it refuses
             return True
 
     @cached_property
     def shows_reasoning(self) -> bool:
         """Whether it shows the thoughts of an assistant's turn, at least of the last one."""
-        thought = Message("assistant", "Answered", more={"reasoning_content": _NAME})
-        try:
-            return _NAME in self.render([Message("user", "Question"), thought])
-        except jinja2.TemplateError:
-            return True
+        return self._shows([ASKED, THOUGHT_ABOUT], THOUGHT)
 
     @cached_property
     def shows_calls(self) -> bool:
         """Whether it shows the calls of an assistant's turn."""
+        return self._shows([ASKED, calling(VALUE)], TOOL_NAME)
+
+    @cached_property
+    def shows_results(self) -> bool:
+        """Whether it shows what tools answered."""
+        return self._shows([ASKED, calling(VALUE), RETURNED], RESULT)
+
+    @cached_property
+    def shows_system(self) -> bool:
+        """Whether it shows a system message."""
+        return self._shows([Message("system", RESULT), ASKED], RESULT)
+
+    def _shows(self, messages: Sequence[Message], word: str) -> bool:
         try:
-            return _NAME in self.render(_CALLING)
+            return word in self.render(messages)
         except jinja2.TemplateError:
             return True
 
     @cached_property
-    def _arguments_as_text(self) -> bool:
-        """Most templates take a call's arguments as an object; some only put them in, as the JSON that they are."""
-        if "tool_calls" not in self.source:
-            return False
-        trials: list[tuple[Tools, bool]] = [
-            (t, as_text) for t in ((), (TRIAL_TOOL,)) for as_text in (False, True)
-        ]
-        for tools, as_text in trials:  # a template for rows with tools may want some
-            try:
-                self._template.render(_given(_CALLING, False, tools, (), as_text))
-            except Exception:
-                continue
-            return as_text
-        return False
+    def _style(self) -> MessageStyle:
+        def rendered(style: MessageStyle, messages: Sequence[Message], tools: Tools) -> str:
+            return self._template.render(_given(messages, False, tools, style))
 
-    @cached_property
-    def _reasoning(self) -> tuple[str, ...]:
-        """The names among `REASONING` that it looks for."""
-        return tuple(name for name in REASONING if re.search(rf"[.'\"]{name}\b", self.source))
-
-    def _variables(
-        self, messages: Sequence[Message], generation_prompt: bool, tools: Tools
-    ) -> dict[str, Any]:
-        plain = not any(message.more for message in messages)
-        names, as_text = ((), False) if plain else (self._reasoning, self._arguments_as_text)
-        return _given(messages, generation_prompt, tools, names, as_text)
-
-
-_NAME = "a_tool"
-TRIAL_TOOL: Mapping[str, Any] = {
-    "type": "function",
-    "function": {
-        "name": _NAME,
-        "description": "Does something.",
-        "parameters": {"type": "object", "properties": {"of": {"type": "string", "description": "What."}}},
-    },
-}
-_CALL = {"id": "a1b2c3d4e", "type": "function", "function": {"name": _NAME, "arguments": {"of": "x"}}}
-_CALLING = (Message("user", "Question"), Message("assistant", "", more={"tool_calls": [_CALL]}))
-"""What a template is tried on, to learn what it shows."""
+        return style_of(self.source, rendered)
 
 
 def _given(
-    messages: Sequence[Message],
-    generation_prompt: bool,
-    tools: Tools,
-    reasoning: Sequence[str],
-    as_text: bool,
+    messages: Sequence[Message], generation_prompt: bool, tools: Tools, style: MessageStyle
 ) -> dict[str, Any]:
     """What a template gets to see."""
     return {
         "messages": [
-            _turn(message, reasoning, as_text)
-            if message.more
+            style.given(message)
+            if message.more or style.parts
             else {"role": message.role, "content": message.content}
             for message in messages
         ],
@@ -187,23 +170,6 @@ def _given(
         "documents": None,
         "add_generation_prompt": generation_prompt,
     }
-
-
-def _turn(message: Message, reasoning: Sequence[str], as_text: bool) -> dict[str, Any]:
-    turn = {"role": message.role, "content": message.content, **(message.more or {})}
-    thoughts = turn.pop("reasoning_content", None)
-    if thoughts is not None:
-        turn |= dict.fromkeys(reasoning, thoughts)
-    if as_text and "tool_calls" in turn:
-        turn["tool_calls"] = [_with_text(call) for call in turn["tool_calls"]]
-    return turn
-
-
-def _with_text(call: Mapping[str, Any]) -> dict[str, Any]:
-    function = call["function"]
-    given = function["arguments"]
-    text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
-    return {**call, "function": {**function, "arguments": text}}
 
 
 def _tojson(

@@ -209,7 +209,7 @@ class Previews:
                     where, columns = rows.read(number)
                     row = _row((where, columns), detected, encoder.train_on)
                     rendered = encoder.render(row)
-                    made.append((number, where, row, len(rendered), " and ".join(encoder.unseen(row))))
+                    made.append((number, where, row, len(rendered), " and ".join(rendered[0].unseen)))
                     texts += rendered
                 except DataError as error:
                     found.append(Each(number, (), error.message))

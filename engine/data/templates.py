@@ -8,42 +8,50 @@ to each answer.
 The spans are characters; `engine.data.token_spans` finds the tokens.
 """
 
-import os.path
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import jinja2
 import tokenizers
 
-from engine.data.chat_template import ChatTemplate, Span
-from engine.data.form import NOTHING, REFUSED, RowError
+from engine.data.answers import AnswerFinder
+from engine.data.chat_template import Span
+from engine.data.form import REFUSED, RowError
+from engine.data.message_style import Tools
+from engine.data.thought_blocks import with_thoughts_apart
 from engine.data.token_spans import SpanCutter
 from engine.data.tokenizer import Tokenizer
-from engine.data.types import Conversation, Message, Row, Text
+from engine.data.types import Row, Text
+from engine.data.unseen import unseen
 
 TrainOn = Literal["assistant", "last", "all"]
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A row's text and the character spans of it that are trained, in order. `plain`: without a template."""
+    """A row's text and the character spans of it that are trained, in order. `plain`: without a template.
+
+    `unseen` is what the row has and the template does not show, in a word each.
+    """
 
     text: str
     spans: tuple[Span, ...]
     plain: bool
+    unseen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """A row's ids, and the trained spans of them, in order. Position 0 is in none: nothing predicts it.
 
-    `may_part`: plain text that is trained from its start, so that it can be parted anywhere.
+    `may_part`: plain text that is trained from its start, so that it can be parted anywhere. `unseen`: see `Rendered`.
     """
 
     ids: list[int]
     spans: tuple[Span, ...]
     may_part: bool = False
+    unseen: tuple[str, ...] = ()
 
     @property
     def trained(self) -> int:
@@ -57,6 +65,8 @@ class RowEncoder:
         self.tokenizer = tokenizer
         self.train_on = train_on
         self._stops = tuple(text for id_, text in tokenizer.added.items() if id_ in tokenizer.stop_ids)
+        self._eos = tokenizer.added.get(tokenizer.eos_id, "")
+        self._finders: dict[bool, AnswerFinder] = {}
         self._cutter = SpanCutter(tokenizer)
 
     def render(self, row: Row) -> list[Rendered]:
@@ -68,112 +78,61 @@ class RowEncoder:
             text = row.prompt + row.completion
             start = 0 if self.train_on == "all" else len(row.prompt)
             return [Rendered(text, ((start, len(text)),), plain=True)]
-        chat = self.tokenizer.template(row.tools)
+        finder = self._finder(row.tools)
+        if not finder.chat.shows_calls and any(message.has("tool_calls") for message in row.messages):
+            raise RowError(
+                "the chat template does not show calls of tools; model.chat_template names another",
+                REFUSED,
+            )
+        if finder.shape.takes_inline_as_text:
+            row = replace(row, messages=tuple(map(with_thoughts_apart, row.messages)))
+        turns = [index for index, message in enumerate(row.messages) if message.role == "assistant"]
         try:
-            if not chat.shows_calls and any(message.has("tool_calls") for message in row.messages):
-                raise RowError(
-                    "the chat template does not show calls of tools; model.chat_template names another",
-                    REFUSED,
-                )
             if self.train_on == "all":
-                text = chat.render(row.messages, tools=row.tools)
-                return [Rendered(text, ((0, len(text)),), plain=False)]
-            return [self._marked(chat, row)] if chat.has_marks else self._answers(chat, row)
+                text = finder.chat.render(row.messages, tools=row.tools)
+                return [Rendered(text, ((0, len(text)),), False, unseen(row, turns, finder.chat, text))]
+            turns = turns[-1:] if self.train_on == "last" else turns
+            turns = [index for index in turns if row.messages[index].trained]
+            found = finder.find(row, turns)
         except jinja2.TemplateError as error:
             raise RowError(f"the chat template refuses it: {error}", REFUSED) from error
+        trained = "".join([text[start:end] for text, spans, _ in found for start, end in spans])
+        left_out = unseen(row, turns, finder.chat, trained)
+        return [Rendered(whole, spans, False, left_out) for _, spans, whole in found]
 
-    def unseen(self, row: Row) -> list[str]:
-        """What a row has and the template does not show, in a word each."""
-        if isinstance(row, Text) or not (row.tools or any(message.more for message in row.messages)):
-            return []
-        chat = self.tokenizer.template(row.tools)
-        found = ["tools"] if row.tools and not chat.shows_tools else []
-        if not chat.shows_reasoning and any(message.has("reasoning_content") for message in row.messages):
-            found.append("reasoning")
-        return found
+    def _finder(self, tools: Tools) -> AnswerFinder:
+        """What finds the answers of rows with such tools."""
+        some = bool(tools)
+        if some not in self._finders:
+            chat, shape = self.tokenizer.template(tools), self.tokenizer.shape(tools)
+            self._finders[some] = AnswerFinder(chat, shape, self._stops, self._eos)
+        return self._finders[some]
 
     def encode(self, rows: Sequence[Rendered]) -> list[Encoded]:
         """Tokens of many rows at once, on all cores."""
         encodings = self.tokenizer.encode_spans([row.text for row in rows])
         return [self._finish(row, encoding) for row, encoding in zip(rows, encodings, strict=True)]
 
-    def _marked(self, chat: ChatTemplate, row: Conversation) -> Rendered:
-        text, marked = chat.render_marked(row.messages, row.tools)
-        turns = [message for message in row.messages if message.role == "assistant"]
-        if not all(message.trained for message in turns):
-            if len(marked) != len(turns):
-                raise RowError(
-                    f"the chat template marks {len(marked)} parts of it as the assistant's, which has "
-                    f"{len(turns)} turns: which of them is not to be trained cannot be told",
-                    REFUSED,
-                )
-            marked = [span for span, message in zip(marked, turns, strict=True) if message.trained]
-        spans = [self._with_end_token(text, span) for span in marked if span[0] < span[1]]
-        if not spans:
-            raise RowError("the chat template marks nothing of it as the assistant's", NOTHING)
-        return Rendered(text, tuple(spans[-1:] if self.train_on == "last" else spans), plain=False)
-
-    def _with_end_token(self, text: str, span: Span) -> Span:
-        """Marks may end before the end-of-turn token; without it the model would never learn to stop."""
-        start, end = span
-        after = next((stop for stop in self._stops if text.startswith(stop, end)), "")
-        return start, end + len(after)
-
-    def _answers(self, chat: ChatTemplate, row: Conversation) -> list[Rendered]:
-        """One text with all answers, as long as each shows those before it as the model has learnt them.
-
-        Where the template shows them otherwise once later turns follow (some drop their reasoning), a new text
-        begins: each answer is then trained after the history that the model will really be given.
-        """
-        messages = row.messages
-        whole = chat.render(messages, tools=row.tools)
-        turns = [index for index, message in enumerate(messages) if message.role == "assistant"]
-        found: list[Rendered] = []
-        text = ""
-        spans: list[Span] = []
-        for index in turns[-1:] if self.train_on == "last" else turns:
-            if not messages[index].trained:
-                continue
-            before = self._before(chat, row, index)
-            last = index == len(messages) - 1
-            through = whole if last else chat.render(messages[: index + 1], tools=row.tools)
-            if not through.startswith(before):
-                raise RowError(
-                    f"the chat template shows messages[{index}] unlike its generation prompt, so the model would "
-                    "learn other text than it will see",
-                    REFUSED,
-                )
-            if spans and not through.startswith(text):
-                found.append(Rendered(text, tuple(spans), plain=False))
-                spans = []
-            text = through
-            spans.append((len(before), self._end(through, len(before))))
-        found.append(Rendered(whole if whole.startswith(text) else text, tuple(spans), plain=False))
-        return found
-
-    def _before(self, chat: ChatTemplate, row: Conversation, index: int) -> str:
-        """The text that an answer follows: the prompt that a model gets. Where the assistant opens the
-        conversation there is no prompt, and it is the part that does not depend on what it says."""
-        if index:
-            return chat.render(row.messages[:index], generation_prompt=True, tools=row.tools)
-        openings = [chat.render([Message("assistant", content)], tools=row.tools) for content in ("A", "B")]
-        return os.path.commonprefix(openings)  # noqa: RUF071 - characters are what is meant
-
-    def _end(self, text: str, start: int) -> int:
-        """After the end token; a template without one keeps its white space, the only end the model sees."""
-        stripped = text.rstrip()
-        return len(stripped) if stripped.endswith(self._stops) and len(stripped) > start else len(text)
-
     def _finish(self, row: Rendered, encoding: tokenizers.Encoding) -> Encoded:
         ids, spans = self._cutter.cut(row.text, row.spans, encoding)
         if row.plain:
-            shift = len(self.tokenizer.lead)
-            ids = [*self.tokenizer.lead, *ids]
-            spans = [(start + shift, end + shift) for start, end in spans]
-            if ids[-1] != self.tokenizer.eos_id:
-                ids = [*ids, self.tokenizer.eos_id]
-                spans[-1] = (spans[-1][0], len(ids))
+            ids, spans = self._surrounded(ids, spans, row.text)
         if spans[0][0] == 0:
             spans[0] = (1, spans[0][1])
         may_part = row.plain and row.spans[0][0] == 0
-        return Encoded(ids, tuple(span for span in spans if span[0] < span[1]), may_part)
+        return Encoded(ids, tuple(span for span in spans if span[0] < span[1]), may_part, row.unseen)
+
+    def _surrounded(self, ids: list[int], spans: list[Span], text: str) -> tuple[list[int], list[Span]]:
+        """Plain text between what the tokenizer puts in front of one and the end token, where it lacks them itself, as
+        a conversation does that somebody has rendered already."""
+        lead, stops = self.tokenizer.lead, self.tokenizer.stop_ids
+        if ids[: len(lead)] != lead:
+            ids = [*lead, *ids]
+            spans = [(start + len(lead), end + len(lead)) for start, end in spans]
+        start, end = spans[-1]
+        if text.rstrip().endswith(self._stops):
+            end = next((at for at in range(end, start, -1) if ids[at - 1] in stops), end)
+        elif ids[-1] != self.tokenizer.eos_id:
+            ids = [*ids, self.tokenizer.eos_id]
+            end = len(ids)
+        return ids, [*spans[:-1], (start, end)]

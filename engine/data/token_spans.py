@@ -29,6 +29,8 @@ class SpanCutter:
         found = []
         for number, (start, end) in enumerate(spans):
             first, last = _token_at(encoding, text, start), _token_at(encoding, text, end)
+            if first < len(ids) and ids[first] in self._tokenizer.added and _start(encoding, first) < start:
+                first += 1  # it has swallowed the white space with which the answer begins
             if last and last < len(ids) and _start(encoding, last) < end:
                 last += 1  # it began inside the span, so the model writes it
             found.append((first, last))

@@ -1,7 +1,7 @@
 """Selected rows → tokens, a thousand rows at a time; what was wrong or cut is told."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -12,6 +12,7 @@ from engine.data.problems import Problems
 from engine.data.selection import Selection
 from engine.data.templates import Encoded, Rendered, RowEncoder
 from engine.data.types import Row
+from engine.data.unseen import OF_ANSWERS
 
 Text = tuple[int, Row, Rendered]
 """The number of a row among the selected ones, the row, and a text of it."""
@@ -35,11 +36,11 @@ class _Told:
     unseen: dict[str, int] = field(default_factory=dict)
     """Rows with something that the template does not show."""
 
-    def count(self, row: Row, examples: int, encoder: RowEncoder) -> None:
-        if examples > 1:
+    def count(self, rendered: Sequence[Rendered]) -> None:
+        if len(rendered) > 1:
             self.several += 1
-            self.examples += examples
-        for what in encoder.unseen(row):
+            self.examples += len(rendered)
+        for what in rendered[0].unseen:
             self.unseen[what] = self.unseen.get(what, 0) + 1
 
     def notes(self, rows: int) -> list[str]:
@@ -54,7 +55,8 @@ class _Told:
                 "shows earlier turns differently once later ones follow"
             )
         found += [
-            f"{count} of {rows} rows have {what}, which the chat template does not show: the model will not see it"
+            f"{count} of {rows} rows have {what}, which the chat template does not show: the model will not "
+            f"{'learn' if what in OF_ANSWERS else 'see'} it"
             for what, count in self.unseen.items()
         ]
         return found
@@ -117,7 +119,7 @@ def _rendered(
                 problems.add(number, where, error)
                 continue
             texts += [(number, row, text) for text in rendered]
-            told.count(row, len(rendered), encoder)
+            told.count(rendered)
         done += len(chunk)
         if problems.enough:
             return

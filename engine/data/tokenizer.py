@@ -1,6 +1,6 @@
 """A model folder's tokenizer and chat template, by `tokenizers` and jinja2 alone."""
 
-import contextlib
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -10,8 +10,10 @@ from typing import Any
 import jinja2
 import tokenizers
 
-from engine.data.chat_template import TRIAL_TOOL, ChatTemplate, Tools
+from engine.data.chat_template import ChatTemplate
+from engine.data.message_style import Tools
 from engine.data.template_choice import BUILT_IN, DEFAULT, TOOL_USE, template_texts
+from engine.data.turn_shape import TurnShape, shape_of
 from engine.data.types import Message
 from engine.errors import ModelError
 from engine.models.local import VOCABULARIES
@@ -22,9 +24,8 @@ NAMED_TOKENS = tuple(f"{name}_token" for name in ("bos", "eos", "unk", "sep", "p
 class Tokenizer:
     """Text ↔ token ids, and messages → prompt ids.
 
-    `eos_id` ends a text; a model may stop at any of `stop_ids` (its end-of-turn token among them).
-    `ends_turns` is False where a chat template closes an answer with no token of `stop_ids`. `lead` and `trail` are
-    the ids that go around a text.
+    `eos_id` ends a text; a model may stop at any of `stop_ids` (its end-of-turn token among them). `lead` and `trail`
+    are the ids that go around a text.
     """
 
     def __init__(
@@ -72,9 +73,15 @@ class Tokenizer:
             for name in (DEFAULT, TOOL_USE)
             if templates.get(name)
         }
-        turn_ends = [self._turn_end(name) for name in self._chats]
-        self.stop_ids = frozenset({*stops, self.eos_id, *(end for end in turn_ends if end is not None)})
-        self.ends_turns = bool(turn_ends) and None not in turn_ends
+        settings = {self.added[id_] for id_ in (*stops, self.eos_id) if id_ in self.added}
+        self._shapes = {
+            (name, with_tools): shape_of(chat, with_tools, settings, self._added_at)
+            for name, chat in self._chats.items()
+            for with_tools in (False, True)
+        }
+        shapes = self._shapes.values()
+        learned = {self.encode([text], special=False)[0][-1] for shape in shapes for text in shape.ends}
+        self.stop_ids = frozenset({*stops, self.eos_id, *learned})
 
     @classmethod
     def load(cls, model_dir: Path, chat_template: str = "auto", day: date | None = None) -> "Tokenizer":
@@ -140,17 +147,15 @@ class Tokenizer:
             )
         return chat
 
-    def _turn_end(self, name: str) -> int | None:
-        """The special token that a template puts right after an answer."""
-        answer = "Answered"
-        with contextlib.suppress(
-            jinja2.TemplateError
-        ):  # one that refuses this refuses every row, with its reason
-            turns = [Message("user", "Question"), Message("assistant", answer)]
-            text = self._chats[name].render(turns, tools=(TRIAL_TOOL,) if name == TOOL_USE else ())
-            after = self.encode([text.rpartition(answer)[2].lstrip()], special=False)[0]
-            return next((id_ for id_ in after[:1] if id_ in self.added), None)
-        return None
+    def shape(self, tools: Tools = ()) -> TurnShape:
+        """What that template writes around an answer."""
+        name = TOOL_USE if tools and TOOL_USE in self._chats else DEFAULT
+        return self._shapes[name, bool(tools)]
+
+    def _added_at(self, text: str) -> list[str]:
+        """The added tokens with which a text begins."""
+        ids = self.encode([text], special=False)[0]
+        return [self.added[id_] for id_ in itertools.takewhile(self.added.__contains__, ids)]
 
 
 def _around(backend: tokenizers.Tokenizer) -> tuple[list[int], list[int]]:

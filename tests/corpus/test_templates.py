@@ -69,3 +69,110 @@ def test_a_control_token_in_a_text_is_still_an_error(here: Path, model: Model) -
     (here / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     found = findings("rows.jsonl", "--model", model("qwen3"))
     assert [one["severity"] for one in found if one["kind"] == "special-tokens"] == ["error"]
+
+
+def examples(*arguments: str) -> str:
+    """How many rows and examples `ft data stats` counts."""
+    return next(
+        line for line in ft("data", "stats", *arguments).stdout.splitlines() if line.startswith("rows")
+    )
+
+
+TEN_TURNS = "cases/28_ten_turns.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("template", "answer"),
+    [
+        ("marks", "assistant\n[The apple at my market is mostly green, number 0.<|im_end|>]\n"),
+        (
+            "always_prompt",
+            "[The apple at my market is mostly green, number 0.<|im_end|>]\n<|im_start|>assistant\n",
+        ),
+        ("eos_last", "[The apple at my market is mostly green, number 0.<|im_end|>]\n"),
+        (
+            "think_prompt",
+            "<think>\n[\n</think>\n\nThe apple at my market is mostly green, number 0.<|im_end|>]",
+        ),
+    ],
+)
+def test_an_answer_is_trained_from_its_prompt_to_its_end(template: str, answer: str, here: Path) -> None:
+    arguments = ("cases/20_plain.jsonl", "--set", f"model.chat_template=cases/min/{template}.jinja")
+    assert answer in shown(*arguments)
+    assert findings(*arguments) == []
+
+
+@pytest.mark.parametrize("template", ["marks", "always_prompt", "eos_last"])
+def test_ten_turns_are_one_example(template: str, here: Path) -> None:
+    assert "examples" not in examples(TEN_TURNS, "--set", f"model.chat_template=cases/min/{template}.jinja")
+
+
+def test_marks_do_not_hide_that_earlier_thoughts_are_dropped(here: Path) -> None:
+    text = shown("cases/21_reason.jsonl", "--set", "model.chat_template=cases/min/marks_think.jinja")
+    assert "[<think>Doubling 0 makes 0.</think>It is 0.<|im_end|>]" in text
+    assert "assistant\nIt is 0.<|im_end|>\n" in text, (
+        "the second answer follows what the model will be given then"
+    )
+    assert "[<think>0 plus one is 1.</think>That is 1.<|im_end|>]" in text
+
+
+@pytest.mark.parametrize(
+    ("family", "turns", "what"),
+    [
+        ("gptoss", "24_parallel.jsonl", "calls of tools"),
+        ("llama3_1", "26_say_call.jsonl", "text of an answer"),
+        ("qwen3_5_nothink", "22_inline.jsonl", "reasoning"),
+    ],
+)
+def test_what_a_template_leaves_out_of_an_answer_is_told(
+    family: str, turns: str, what: str, model: Model
+) -> None:
+    [found] = [
+        one for one in findings(f"cases/{turns}", "--model", model(family)) if one["kind"] == "not-shown"
+    ]
+    assert found["message"] == f"12 rows have {what}, which the chat template does not show"
+
+
+def test_a_template_that_takes_lists_of_parts_gets_them(model: Model) -> None:
+    name = model("idefics3")
+    assert "Assistant:[ The apple at my market is mostly green" in shown(
+        "cases/20_plain.jsonl", "--model", name
+    )
+    assert findings("cases/20_plain.jsonl", "--model", name) == []
+
+
+@pytest.fixture
+def llama3(here: Path, weights: Path) -> str:
+    """A model whose tokenizer puts `<s>` in front of a text."""
+    shutil.copytree(weights, here / "llama3")
+    make_model(here / "llama3", "llama3", shipped()["llama3"], lead="<s>")
+    return "./llama3"
+
+
+@pytest.mark.parametrize(
+    ("rows", "trained"),
+    [
+        ("29_text_bos.jsonl", "<s>·[<|start_header_id|>]·[u"),
+        ("29_pc_bos.jsonl", "<s>·<|start_header_id|>·u"),
+    ],
+)
+def test_text_that_is_rendered_already_begins_and_ends_once(rows: str, trained: str, llama3: str) -> None:
+    text = shown(f"cases/{rows}", "--model", llama3, "--tokens")
+    assert text.startswith(trained)
+    assert text.count("<s>") == 1
+    assert text.rstrip().endswith("[.]·[<|eot_id|>]")
+    [found] = findings(f"cases/{rows}", "--model", llama3)
+    assert (found["kind"], found["severity"]) == ("rendered", "warning")
+    assert "`messages`" in found["fix"]
+
+
+def test_text_that_ends_with_an_end_token_and_a_line_break_gets_no_other(here: Path) -> None:
+    text = shown("cases/06_text_rendered.jsonl", "--tokens")
+    assert text.rstrip().endswith("[0]·[.]·[<|im_end|>]·⏎")
+
+
+def test_a_role_token_that_swallows_white_space_is_not_trained(here: Path, weights: Path) -> None:
+    shutil.copytree(weights, here / "phi3")
+    make_model(here / "phi3", "phi3", shipped()["phi3"], swallows="<|assistant|>")
+    text = shown("cases/47_lead_space.jsonl", "--model", "./phi3", "--tokens")
+    assert "·<|assistant|>·[A]·" in text

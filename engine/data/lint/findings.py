@@ -7,7 +7,8 @@ from typing import Any, Literal
 Severity = Literal["error", "warning", "note"]
 Kind = Literal[
     "unreadable", "unusable", "untrained", "no-end", "truncated", "duplicate", "near-duplicate", "overlap",
-    "near-overlap", "augmented", "roles", "encoding", "script", "language", "special-tokens", "length", "one-sided",
+    "near-overlap", "augmented", "not-shown", "roles", "encoding", "script", "language", "special-tokens", "rendered",
+    "length", "one-sided",
 ]  # fmt: skip
 SHOWN = 10
 """Rows that a finding names."""
@@ -89,6 +90,10 @@ RULES: Mapping[Kind, Rule] = {
         "to stop.",
         error=0.5,
     ),
+    "not-shown": Rule(
+        "The model will not learn it. Another template may show it (model.chat_template), or the same one with other "
+        "settings (model.template_variables)."
+    ),
     "truncated": Rule("Raise model.max_seq_length, or shorten the rows.", warning=0.01, error=0.5),
     "duplicate": Rule("Take the copies out: `ft data prepare` does.", warning=0.01),
     "near-duplicate": Rule("Look whether these rows say anything new.", warning=0.05),
@@ -108,6 +113,10 @@ RULES: Mapping[Kind, Rule] = {
     "language": Rule("See whether these rows belong here.", warning=2.0),
     "special-tokens": Rule(
         "Take the control tokens out of the text: the template puts them where they belong.", error=0.1
+    ),
+    "rendered": Rule(
+        "No chat template is put around text. Where these are conversations, give their turns as `messages`, so that "
+        "only the answers are trained; else leave them as they are."
     ),
     "length": Rule(
         "Look at these rows: much longer than all others, they are often several documents in one.", 2.0

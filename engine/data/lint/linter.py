@@ -77,6 +77,8 @@ class Linter:
         ends = [encoded.ids[end - 1] for _, end in encoded.spans]
         if isinstance(row, Conversation) and any(end not in self._stops for end in ends):
             self._note("no-end", number)
+        if encoded.unseen:
+            self._note("not-shown", number, " and ".join(encoded.unseen))
 
     def _words(self, number: int, row: Row) -> None:
         said_by = list(texts(row))
@@ -86,7 +88,7 @@ class Linter:
         if broken := damage(whole):
             self._note("encoding", number, broken)
         if self._controls and (token := self._controls.search(whole)):
-            self._note("special-tokens", number, token[0])
+            self._note("special-tokens" if isinstance(row, Conversation) else "rendered", number, token[0])
         answer = next((text for role, text in reversed(said_by) if role == "assistant"), "")
         self._labels.add(answer)
         if kind := script(answer):
@@ -153,6 +155,7 @@ class Linter:
         message = {
             "untrained": f"{_rows(count)} {have} nothing to train within max_seq_length {self._limit}",
             "no-end": f"{_rows(count)} {have} an answer that the model's end token does not end",
+            "not-shown": f"{_rows(count)} {have} {example}, which the chat template does not show",
             "truncated": (
                 f"{_rows(count)} {have} an answer cut at max_seq_length {self._limit}: {self._lost:,} trained tokens "
                 f"are lost ({self._needed:,} would keep every row whole)"
@@ -167,6 +170,7 @@ class Linter:
             "roles": f"{_rows(count)} {have} turns out of order: the first {example}",
             "encoding": f"{_rows(count)} {have} characters of a wrong encoding, as {example!r}",
             "special-tokens": f"{_rows(count)} {have} control tokens in the text, as {example}",
+            "rendered": f"{_rows(count)} of text {have} control tokens, as {example}, and {are} trained as they stand",
             "length": f"{_rows(count)} {are} far longer than all others, up to {example} tokens",
         }[kind]
         return self._as_finding(kind, message, count, rows.first)

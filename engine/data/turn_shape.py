@@ -1,0 +1,125 @@
+"""What a chat template writes around an answer: found by rendering a question, an answer, and what may follow them."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import jinja2
+
+from engine.data.chat_template import ChatTemplate
+from engine.data.message_style import (
+    ANSWER,
+    ANSWERED,
+    ASKED,
+    QUESTION,
+    RESULT,
+    RETURNED,
+    THOUGHT,
+    THOUGHT_ABOUT,
+    TRIAL_TOOL,
+    VALUE,
+    calling,
+)  # fmt: skip
+from engine.data.thought_blocks import CLOSING, OPENING, block_at_end
+from engine.data.types import Message
+
+NEXT = "Another"
+INLINE = Message("assistant", f"{OPENING}\n{THOUGHT}\n{CLOSING}\n\n{ANSWER}")
+VALUES = (VALUE, "other_value")
+Added = Callable[[str], Sequence[str]]
+"""The added tokens of the vocabulary with which a text begins, one behind the other."""
+
+
+@dataclass(frozen=True)
+class TurnShape:
+    """Texts, empty where the template writes none."""
+
+    prompt: str = ""
+    """What stands between a question and its answer, behind the token that ends the question."""
+    end: str = ""
+    """The tokens that end an answer."""
+    trailing: str = ""
+    """What stands behind the end of the last answer: a line break, an end of text, a generation prompt."""
+    call_end: str = ""
+    """The token that ends an answer of tool calls."""
+    next_turn: str = ""
+    """The token that begins the next question, where the template writes no end behind an answer."""
+    next_result: str = ""
+    """The token that begins the result of a call, where the template writes no end behind one call."""
+    thoughts_end: str = ""
+    """What stands between thoughts and the answer."""
+    takes_inline_as_text: bool = False
+    """The prompt opens a block of thoughts, and an answer whose content has thoughts closes it before them: they have
+    to be given apart from the content."""
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """All that ends an answer, each once."""
+        found = (self.end, self.call_end, self.next_turn, self.next_result)
+        return tuple(dict.fromkeys(text for text in found if text))
+
+
+def shape_of(chat: ChatTemplate, with_tools: bool, stops: Collection[str], added: Added) -> TurnShape:
+    """The shape of a template's turns; `stops` are the end tokens that the model's settings name."""
+    tools = (TRIAL_TOOL,) if with_tools else ()
+
+    def rendered(*messages: Message, prompt: bool = False) -> str:
+        try:
+            return chat.render(messages, prompt, tools)
+        except jinja2.TemplateError:  # one that refuses this refuses such rows, with its reason
+            return ""
+
+    asked = rendered(ASKED, prompt=True).rpartition(QUESTION)[2]
+    last = rendered(ASKED, ANSWERED).rpartition(ANSWER)[2]
+    middle = rendered(ASKED, ANSWERED, Message("user", NEXT)).rpartition(ANSWER)[2].partition(NEXT)[0]
+    end = _end(last.lstrip(), middle.lstrip(), stops, added)
+    trailing = last.lstrip()[len(end) :] if end else ""
+    call = rendered(ASKED, calling(VALUE)).rpartition(VALUE)[2]
+    calls = rendered(ASKED, calling(*VALUES)) or rendered(ASKED, calling(VALUE))
+    call_end = end if end and calls.endswith(end + trailing) else _call_end(calls, added)
+    answered = rendered(ASKED, calling(VALUE), RETURNED).rpartition(VALUE)[2].partition(RESULT)[0]
+    return TurnShape(
+        prompt=asked.removeprefix(end),
+        end=end,
+        trailing=trailing,
+        call_end=call_end,
+        next_turn="" if end else _first(middle, last, added),
+        next_result="" if call_end and call.endswith(call_end + trailing) else _first(answered, call, added),
+        takes_inline_as_text=_takes_inline_as_text(rendered(ASKED, prompt=True), rendered(ASKED, INLINE)),
+        thoughts_end=rendered(ASKED, THOUGHT_ABOUT).partition(THOUGHT)[2].partition(ANSWER)[0],
+    )
+
+
+def _takes_inline_as_text(prompt: str, thinking: str) -> bool:
+    block = block_at_end(prompt)
+    if block is None or block.closed or not thinking.startswith(prompt):
+        return False
+    return thinking[len(prompt) :].lstrip().startswith(block.closing)
+
+
+def _end(last: str, middle: str, stops: Collection[str], added: Added) -> str:
+    """The first token behind an answer, and those right behind it that end a turn wherever it stands.
+
+    A token that stands behind the last turn alone ends the whole text.
+    """
+    found = added(last)
+    end = found[0] if found else ""
+    for token in found[1:]:
+        if token not in stops or not (last.startswith(end + token) and middle.startswith(end + token)):
+            break
+        end += token
+    return end
+
+
+def _call_end(text: str, added: Added) -> str:
+    """The token behind all calls. One that stands behind each of them does not end the turn."""
+    after = max(map(text.rfind, VALUES))
+    tail = text[after:].rstrip() if after >= 0 else ""
+    starts = [at for at in range(len(tail)) if added(tail[at:])]
+    token = tail[starts[-1] :] if starts else ""
+    return token if list(added(token)) == [token] and token not in text[: max(after, 0)] else ""
+
+
+def _first(following: str, alone: str, added: Added) -> str:
+    """The token with which a turn begins, seen in the text behind an answer with it and without."""
+    behind = following.removeprefix(alone.rstrip()).lstrip()
+    return next(iter(added(behind)), "") if following.startswith(alone.rstrip()) else ""
