@@ -2,9 +2,10 @@
 
 An engine shows signs of life: what it adds to the run's events, and a heartbeat before every micro-batch, every answer
 token and every part of a download. A training step hangs that is silent for twenty times as long as the run's steps
-usually take, and a minute at least. Only time in which the engine could have worked counts: not while it is paused or
-stopped by a signal, waits for a disk or for memory, nor while the machine sleeps. Before enough steps are done, and
-in evaluations and saves, nothing is known that one could compare with.
+usually take, and a minute at least. Before enough steps are done, and in evaluations and saves, nothing is known that
+one could compare with: there an engine hangs, once its rows are ready, that is silent for five minutes and neither
+computes, reads nor writes. Only time in which it could have worked counts: not while it is paused or stopped by a
+signal, waits for a disk or for memory, nor while the machine sleeps.
 """
 
 import signal
@@ -37,6 +38,8 @@ STACKS_S = 2.0
 TICK_S = 1.0
 LONGEST_TICK_S = 5.0
 """More than this between two looks was the machine's sleep, or this process's own stop."""
+IDLE = 0.01
+"""Share of one processor's time below which a process computes nothing."""
 RECENT = 100
 """Steps whose median is the usual time."""
 
@@ -51,22 +54,27 @@ class Patience:
     """However short the steps are."""
     steps: int = 5
     """Done in this engine before anything is known: the first ones compile and fill caches."""
+    idle_s: float = 300.0
+    """Where nothing is known, and the process does nothing."""
 
 
 @dataclass(frozen=True)
 class Silence:
-    """An engine that shows no sign of life in a step."""
+    """An engine that shows no sign of life."""
 
-    step: int
-    """The step that it is in."""
-    usual_s: float
-    """Median seconds of the steps before."""
     seconds: float
     """How long nothing came of it."""
+    phase: str
+    step: int
+    """The step that it is in, or that comes next."""
+    usual_s: float | None = None
+    """Median seconds of the steps before; None where the engine is idle beyond what a step could be compared with."""
 
     def __str__(self) -> str:
-        usual = f"its steps take {_spoken(self.usual_s)}"
-        return f"no sign of life for {_spoken(self.seconds)} in step {self.step}; {usual}"
+        silent = f"no sign of life for {_spoken(self.seconds)}"
+        if self.usual_s is not None:
+            return f"{silent} in step {self.step}; its steps take {_spoken(self.usual_s)}"
+        return f"{silent} while {self.phase} before step {self.step}, and does not compute, read or write"
 
 
 USUAL = Patience()
@@ -90,20 +98,23 @@ class HangWatch:
         self._looked_at = time.monotonic()
         self._silent_s = 0.0
         self._phase, self._step = "starting", 0
+        self._ready = False
+        """Whether rows and plan are there; before that, an engine may wait for a network or for another process."""
         self._seconds: deque[float] = deque(maxlen=RECENT)
+        self._done = self._work()
 
     @property
     def silence(self) -> Silence:
         """The silence so far."""
-        usual = statistics.median(self._seconds) if self._seconds else 0.0
-        return Silence(self._step + 1, usual, self._silent_s)
+        return Silence(self._silent_s, self._phase, self._step + 1, self._usual())
 
     def look(self, now: float | None = None) -> State:
         """Count the time since the last look, if nothing has come and the engine could have worked."""
         now = time.monotonic() if now is None else now
         passed, self._looked_at = min(now - self._looked_at, LONGEST_TICK_S), now
-        alive, limit = self._shows_life(), self._limit()
-        if alive or limit is None:
+        alive, works = self._shows_life(), self._works(passed)
+        usual, limit = self._usual(), self._limit()
+        if alive or limit is None or (works and usual is None):
             self._silent_s = 0.0
             return "fine"
         if not self._excused():
@@ -112,11 +123,31 @@ class HangWatch:
             return "fine"
         return "hung" if self._silent_s >= 2 * limit else "silent"
 
+    def _usual(self) -> float | None:
+        """Median seconds of a step; None where nothing is known to compare with."""
+        known = self._phase == "training" and len(self._seconds) >= self._patience.steps
+        return statistics.median(self._seconds) if known else None
+
     def _limit(self) -> float | None:
-        """Seconds of silence that are too many; None where nothing is known to compare with."""
-        if self._phase != "training" or len(self._seconds) < self._patience.steps:
-            return None
-        return max(self._patience.least_s, self._patience.times * statistics.median(self._seconds))
+        """Seconds of silence that are too many; None where silence means nothing."""
+        usual = self._usual()
+        if usual is not None:
+            return max(self._patience.least_s, self._patience.times * usual)
+        return self._patience.idle_s if self._ready else None
+
+    def _works(self, seconds: float) -> bool:
+        """Whether the process has computed, read or written since the last look."""
+        before, self._done = self._done, self._work()
+        return self._done[0] - before[0] > IDLE * seconds or self._done[1] != before[1]
+
+    def _work(self) -> tuple[float, int]:
+        """Seconds of processor time so far, and bytes read and written where the system tells."""
+        try:
+            times = self._process.cpu_times()
+            io = self._process.io_counters() if hasattr(self._process, "io_counters") else None
+        except psutil.Error:
+            return 0.0, 0
+        return times.user + times.system, io.read_bytes + io.write_bytes if io else 0
 
     def _shows_life(self) -> bool:
         beat, before = last_beat(self._run.heartbeat), self._beat
@@ -138,8 +169,10 @@ class HangWatch:
         match event:
             case Started():
                 self._phase, self._step = "starting", event.resumed_from or 0
+                self._ready = False
                 self._seconds.clear()
             case Phase():
+                self._ready |= self._phase == "tokenising" and event.name == "loading"
                 self._phase = event.name
             case Step():
                 self._step = event.step

@@ -4,18 +4,15 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from engine.config.load import load_text
 from engine.hangs import HangWatch, State
 from engine.hardware.pressure import Level, Pressure
-from engine.runs import lock
 from engine.runs.events import Acknowledged, Event, Failed, Finished, Phase, Started, Step, Warned
 from engine.runs.run import Run
 from engine.training import control
@@ -25,10 +22,29 @@ from tests.training import recipe_text, write_rows
 ROOT = Path(__file__).parents[1]
 
 
+def until(what: Callable[[], bool]) -> None:
+    end = time.monotonic() + 120
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 @pytest.fixture
 def process() -> Iterator[psutil.Process]:
     """A process that does nothing, as an engine in a dead lock."""
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
+    code = "import time; print('asleep', flush=True); time.sleep(1000)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        asleep = psutil.Process(child.pid)
+        until(lambda: asleep.status() == psutil.STATUS_SLEEPING)
+        yield asleep
+        child.kill()
+
+
+@pytest.fixture
+def busy() -> Iterator[psutil.Process]:
+    child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     yield psutil.Process(child.pid)
     child.kill()
     child.wait()
@@ -39,12 +55,13 @@ class Hung:
 
     def __init__(self, process: psutil.Process, steps: int = 10, phase: str = "training") -> None:
         self.run = make_run("20260101-000000-a", steps=0, end=None)
-        self.process, self.now = process, time.monotonic()
+        self.process, self.now = process, float(round(time.monotonic()) + 1)
         self.level = Level.NORMAL
         self.watch = HangWatch(self.run, process, read_pressure=lambda: Pressure(self.level, "as told"))
         self.emit(
-            Started(run="a", pid=1), Phase(name="training"), *(step(n, 1.0) for n in range(1, steps + 1))
+            Started(run="a", pid=1), *(Phase(name=name) for name in ("tokenising", "loading", "training"))
         )
+        self.emit(*(step(n, 1.0) for n in range(1, steps + 1)))
         if phase != "training":
             self.emit(Phase(name=phase))
         assert self.after(1) == "fine"
@@ -96,26 +113,53 @@ def test_the_supervisors_own_warning_is_no_sign_of_life(ft_home: Path, process: 
     assert hung.after(60) == "hung"
 
 
-@pytest.mark.parametrize(
-    ("steps", "phase"), [(4, "training"), (10, "evaluating"), (10, "saving"), (10, "loading")]
-)
-def test_nothing_is_said_where_nothing_is_known_to_compare_with(
-    ft_home: Path, process: psutil.Process, steps: int, phase: str
+WITHOUT_MEASURE = [(4, "training"), (10, "evaluating"), (10, "saving")]
+
+
+@pytest.mark.parametrize(("steps", "phase"), WITHOUT_MEASURE)
+def test_work_is_never_a_hang_where_nothing_is_known_to_compare_with(
+    ft_home: Path, busy: psutil.Process, steps: int, phase: str
 ) -> None:
     """The first steps compile; an evaluation or a save takes as long as it takes."""
-    assert Hung(process, steps, phase).after(3600) == "fine"
+    hung = Hung(busy, steps, phase)
+    for _ in range(4):
+        worked = sum(busy.cpu_times()[:2])
+        until(lambda: sum(busy.cpu_times()[:2]) > worked + 0.1)  # noqa: B023 - called at once
+        assert hung.after(1) == "fine"
+        hung.watch._silent_s = 299.0  # as if nothing had come for five minutes
+
+
+@pytest.mark.parametrize(("steps", "phase"), WITHOUT_MEASURE)
+def test_five_idle_minutes_are_told_and_ten_are_a_hang(
+    ft_home: Path, process: psutil.Process, steps: int, phase: str
+) -> None:
+    hung = Hung(process, steps, phase)
+    assert hung.after(299) == "fine"
+    assert hung.after(1) == "silent"
+    assert hung.after(300) == "hung"
+    assert f"10 min while {phase} before step {steps + 1}, and does not compute" in str(hung.watch.silence)
+
+
+def test_an_engine_may_wait_for_a_model_or_for_data(ft_home: Path, process: psutil.Process) -> None:
+    hung = Hung(process)
+    hung.emit(Started(run="a", pid=2), Phase(name="loading"))
+    assert hung.after(3600) == "fine"
+    hung.emit(Phase(name="tokenising"))
+    assert hung.after(3600) == "fine"
+    hung.emit(Phase(name="loading"))
+    assert hung.after(601) == "hung"
 
 
 def test_after_a_restart_nothing_is_known_again(ft_home: Path, process: psutil.Process) -> None:
     hung = Hung(process)
     hung.emit(Started(run="a", pid=2, resumed_from=8), Phase(name="training"), step(9, 1.0))
-    assert hung.after(3600) == "fine"
+    assert hung.after(299) == "fine"
 
 
 def test_an_evaluation_that_ends_leaves_the_watch_as_it_was(ft_home: Path, process: psutil.Process) -> None:
     hung = Hung(process)
     hung.emit(Phase(name="evaluating"))
-    assert hung.after(1000) == "fine"
+    assert hung.after(250) == "fine"
     hung.emit(Phase(name="training"))
     assert hung.after(61) == "silent"
 
@@ -183,15 +227,18 @@ def asleep():
 def load(plan, config, folder, *, adapter=None, training=True):
     from engine.backends.torch.backend import TorchBackend
 
+    if PLACE.read_text() == "loading":
+        asleep()
+
     class Hangs(TorchBackend):
         steps = 0
 
         def train_step(self, *arguments):
             Hangs.steps += 1
-            if Hangs.steps == 8 and PLACE.exists():
-                how = PLACE.read_text()
+            how = PLACE.read_text()
+            if Hangs.steps == 8 and how:
                 if how.startswith("once "):
-                    PLACE.unlink()
+                    PLACE.write_text("")
                 globals()[how.split()[-1]]()
             return super().train_step(*arguments)
 
@@ -203,68 +250,60 @@ backend = Plugin(load, Capability(("fp32",), ("none",), ("lora",)), "torch that 
 SUPERVISE = """
 import sys
 from pathlib import Path
+from engine.config.load import load_recipe
 from engine.hangs import Patience
 from engine.runs.run import Run
 from engine.supervisor import Supervisor
 
-run, handle = Run.open(Path(sys.argv[1])), int(sys.argv[2])
-sys.exit(Supervisor(run, handle, False, {}, Patience(least_s=float(sys.argv[3]), steps=3)).supervise(None))
+recipe, folder, least_s, idle_s = sys.argv[1:]
+run = Run.create(load_recipe(Path(recipe)), Path(folder))
+patience = Patience(least_s=float(least_s), steps=3, idle_s=float(idle_s))
+sys.exit(Supervisor(run, lock.take(run.lock_file), False, {}, patience).supervise(None))
 """
 
 
 class Trained:
     """A run of the tiny model that another package's backend trains, under a supervisor of little patience."""
 
-    def __init__(
-        self, base: Path, folder: Path, how: str, on_hang: str = "restart", least_s: float = 1.5
-    ) -> None:
+    def __init__(self, base: Path, folder: Path, how: str, on_hang: str = "restart") -> None:
         packages = folder / "packages"
         about = packages / "ft_hangs-1.0.dist-info"
         about.mkdir(parents=True)
-        (packages / "ft_hangs.py").write_text(textwrap.dedent(BACKEND))
+        (packages / "ft_hangs.py").write_text(BACKEND)
         (about / "METADATA").write_text("Metadata-Version: 2.1\nName: ft-hangs\nVersion: 1.0\n")
         (about / "entry_points.txt").write_text("[ft.backends]\nhangs = ft_hangs:backend\n")
         (folder / "how").write_text(how)
-        text = recipe_text(
-            base,
-            write_rows(folder),
-            backend="hangs",
-            adapter={"dropout": 0.0},
-            training={"max_steps": 12, "on_hang": on_hang},
-            evaluation={"every": 50, "samples": []},
+        self.recipe = folder / "train.yml"
+        self.recipe.write_text(
+            recipe_text(
+                base,
+                write_rows(folder),
+                backend="hangs",
+                adapter={"dropout": 0.0},
+                training={"max_steps": 12, "on_hang": on_hang},
+                evaluation={"every": 50, "samples": []},
+            )
         )
         self.environment = os.environ | {
             "PYTHONPATH": f"{ROOT}{os.pathsep}{packages}",
             "HANGS": str(folder / "how"),
         }
-        with pytest.MonkeyPatch.context() as patch:
-            patch.syspath_prepend(packages)
-            self.run = Run.create(load_text(text, folder / "train.yml"))
-        self.least_s = least_s
+        self.run = Run(folder / "run")
 
-    def start(self) -> "subprocess.Popen[bytes]":
-        handle = lock.take(self.run.lock_file)
-        assert handle is not None
-        command = [
-            sys.executable,
-            "-P",
-            "-c",
-            SUPERVISE,
-            str(self.run.folder),
-            str(handle),
-            str(self.least_s),
-        ]
-        with self.run.log.open("ab") as log:
-            started = subprocess.Popen(
-                command,
+    def start(self, least_s: float = 1.5, idle_s: float = 300.0) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-P", "-c", SUPERVISE, str(self.recipe), str(self.run.folder)]
+        with (self.run.folder.parent / "said").open("ab") as log:
+            return subprocess.Popen(
+                [*command, str(least_s), str(idle_s)],
                 stdout=log,
                 stderr=log,
-                pass_fds=(handle,),
                 env=self.environment,
                 start_new_session=True,
             )
-        os.close(handle)
-        return started
+
+    @property
+    def log(self) -> str:
+        return (self.run.folder.parent / "said").read_text()
 
     def events(self, kind: type[Event]) -> list[Event]:
         return [event for event in self.run.events() if isinstance(event, kind)]
@@ -283,8 +322,19 @@ def test_an_engine_that_hangs_once_is_started_again_and_trains_to_the_end(
     assert "in step 8; its steps take" in silent
     assert "ended in as much time again" in silent
     assert "starts again from step-000006" in again
-    assert how in trained.run.log.read_text(), "the stacks of the hung engine are in the log"
+    assert how in trained.log, "the stacks of the hung engine are in the log"
     assert isinstance(list(trained.run.events())[-1], Finished)
+
+
+@pytest.mark.slow
+def test_an_engine_that_hangs_while_it_loads_is_ended_too(tiny_model: Path, tmp_path: Path) -> None:
+    trained = Trained(tiny_model, tmp_path, "loading", on_hang="stop")
+    assert trained.start(idle_s=2.0).wait(timeout=300) == 6
+    (failed,) = trained.events(Failed)
+    assert isinstance(failed, Failed)
+    assert "hung" in failed.message
+    assert "while loading" in failed.message
+    assert "in asleep" in trained.log
 
 
 @pytest.mark.slow
