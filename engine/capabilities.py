@@ -173,6 +173,7 @@ TRANSLATIONS: Mapping[tuple[BackendName, str], Mapping[str, Translation]] = {
         ),
     },
     ("mlx", "model.chat_template"): {ANY: SAME_TOKENS},
+    ("mlx", "model.template_variables"): {ANY: SAME_TOKENS},
     ("mlx", "model.trust_remote_code"): {
         "true": Translation("emulated", "runs code that is written for MLX alone; mlx-lm brings its own"),
     },
@@ -203,6 +204,7 @@ TRANSLATIONS: Mapping[tuple[BackendName, str], Mapping[str, Translation]] = {
         "false": Translation("emulated", "on: Unsloth always quantises the scales too")
     },
     ("unsloth", "model.chat_template"): {ANY: SAME_TOKENS},
+    ("unsloth", "model.template_variables"): {ANY: SAME_TOKENS},
     ("unsloth", "model.trust_remote_code"): {"true": Translation("direct", "run by transformers")},
     ("unsloth", "data.packing"): {
         "true": Translation("direct", "where a trial on the model keeps examples apart; padded elsewhere")
@@ -217,6 +219,7 @@ TRANSLATIONS: Mapping[tuple[BackendName, str], Mapping[str, Translation]] = {
         "4bit": Translation("direct", "bitsandbytes"),
     },
     ("peft", "model.chat_template"): {ANY: SAME_TOKENS},
+    ("peft", "model.template_variables"): {ANY: SAME_TOKENS},
     ("peft", "model.trust_remote_code"): {"true": Translation("direct", "run by transformers")},
     ("peft", "training.gradient_checkpointing"): {
         "offload": Translation("direct", "the layers' inputs wait in pinned memory of the host"),

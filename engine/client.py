@@ -18,6 +18,7 @@ from typing import Any, Literal, Self
 from engine import secrets
 from engine.capabilities import Quantization
 from engine.config.problems import Place, Problem, RecipeError
+from engine.data.token_spec import TokenSpec
 from engine.data.types import Answered, Message, Prompt
 from engine.data.views import Lengths, Opened, RowView, View, lengths_from_json, row_from_json
 from engine.errors import FREE, KINDS, FtError, OutOfMemoryError, TrainingError
@@ -108,9 +109,10 @@ class Client:
                 yield answer["token"]
 
     def answers(
-        self, model: Path, chat_template: str, prompts: Sequence[Prompt], max_tokens: int, temperature: float
+        self, model: Path, spec: TokenSpec, prompts: Sequence[Prompt], max_tokens: int, temperature: float
     ) -> list[Answered]:
-        """What the model in a folder answers to many prompts, made at once; `Generator.answers` says how.
+        """What the model in a folder answers to many prompts, made at once; `Generator.answers` says how, and `spec`
+        names the chat template.
 
         Raises the error that the service answers with (ModelError, OutOfMemoryError), TrainingError where the service
         is gone.
@@ -118,7 +120,7 @@ class Client:
         asked = {
             "op": "answers",
             "model": str(model),
-            "chat_template": chat_template,
+            "spec": vars(spec),
             "prompts": [{"messages": _plain(one.messages), "seed": one.seed} for one in prompts],
             "max_tokens": max_tokens,
             "temperature": temperature,

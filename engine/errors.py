@@ -53,6 +53,12 @@ class HubError(ModelError):
         self.unreachable = unreachable
 
 
+def first_line(error: BaseException) -> str:
+    """What an exception of a library says, in one line of at most 300 characters."""
+    lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
+    return (" ".join(lines[:2]) if lines[0].endswith(":") else lines[0])[:300]
+
+
 FREE = "Close what else needs memory, or take a smaller model."
 """The hint where a model that answers does not fit into memory."""
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.data.token_spec import TokenSpec
 from engine.data.tokenizer import Tokenizer
 from engine.data.types import Answered, Message, Prompt
-from engine.errors import ModelError
 
 UNFINISHED = "\ufffd"
 """What decoding shows for a character whose last bytes are still to come."""
@@ -20,29 +20,32 @@ class Generator:
         self.tokenizer = tokenizer
 
     @classmethod
-    def open(cls, base: Path, adapter: Path | None, chat_template: str = "auto") -> "Generator":
-        """Load `base`, with the adapter of `adapter` (PEFT layout) where there is one. Raises ModelError."""
+    def open(
+        cls,
+        base: Path,
+        adapter: Path | None,
+        spec: TokenSpec | None = None,
+        trust_remote_code: bool = False,
+    ) -> "Generator":
+        """Load `base`, with the adapter of `adapter` (PEFT layout) where there is one; `spec` names the chat template.
+
+        Raises ModelError.
+        """
         import torch
-        import transformers
+
+        from engine.backends.torch.loading import load_adapter, load_causal, trying_out
 
         device = (
             "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         )
         # One token at a time, a CPU is fastest in fp32: nothing is cast on the way.
-        dtype: Any = torch.float32 if device == "cpu" else "auto"
-        try:
-            model = transformers.AutoModelForCausalLM.from_pretrained(
-                base, dtype=dtype, device_map={"": device}, local_files_only=True
-            )
-            if adapter is not None:
-                import peft
-
-                model = peft.PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise ModelError(
-                f"{adapter or base}: does not load: {error}", "check the folder with `ft models show`"
-            ) from error
-        return cls(model.eval(), Tokenizer.load(base, chat_template))
+        dtype = torch.float32 if device == "cpu" else "auto"
+        model = load_causal(base, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+        if adapter is not None:
+            model = load_adapter(model, adapter).merge_and_unload()
+        with trying_out(base), torch.no_grad():
+            model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=device), use_cache=False)
+        return cls(model.eval(), (spec or TokenSpec()).tokenizer(base))
 
     def stream(
         self, messages: Sequence[Message], max_tokens: int, temperature: float = 0.0, seed: int = 0

@@ -15,7 +15,7 @@ Asked    {"id": 1, "op": "generate", "run": FOLDER, "base": false, "messages": [
          {"id": 8, "op": "check", "text": TRAIN_YML, "path": PATH}
          {"id": 9, "op": "token", "name": NAME, "value": VALUE or null}
          {"id": 10, "op": "convert", "model": FOLDER, "out": FOLDER, "quantization": "4bit"}
-         {"id": 11, "op": "answers", "model": FOLDER, "chat_template": "auto", "prompts": [{"messages": …, "seed": 0}],
+         {"id": 11, "op": "answers", "model": FOLDER, "spec": {}, "prompts": [{"messages": …, "seed": 0}],
           "max_tokens": 256, "temperature": 0.8}
 Answered {"id": 1, "token": TEXT} … {"id": 1, "done": true, "cancelled": false}
          {"id": 3, "value": PLAN} {"id": 3, "done": true, "cancelled": false}
@@ -40,6 +40,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from engine import secrets
 from engine.config.problems import RecipeError
+from engine.data.token_spec import TokenSpec
 from engine.data.types import Message, Prompt
 from engine.data.views import View, as_json
 from engine.errors import FREE, ConfigError, FtError, OutOfMemoryError
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
 Request = dict[str, Any]
 Stopped = Callable[[], bool]
 """Whether the asker has cancelled."""
-Wanted = tuple[Path, Path | None]
+Wanted = tuple[Path, Path | None, TokenSpec]
 """A base model's folder, and an adapter's."""
 WARM = 2
 """Models that are kept: a person compares a trained one with the one it was made from."""
@@ -222,8 +223,9 @@ class Service:
 
     def _generate(self, request: Request) -> Iterator[str]:
         run = Run.open(Path(str(request.get("run"))))
-        wanted = model_of(run, bool(request.get("base", False)))
-        generator = self._generator(wanted, run.config.model.chat_template)
+        model = model_of(run, bool(request.get("base", False)))
+        spec = TokenSpec.of(run.config).prompts()
+        generator = self._generator((*model, spec), run.config.model.trust_remote_code)
         return generator.stream(
             _messages(request.get("messages")),
             int(request.get("max_tokens", 256)),
@@ -239,7 +241,8 @@ class Service:
             if stopped():
                 raise Interrupted
 
-        generator = self._generator((Path(request["model"]), None), str(request.get("chat_template", "auto")))
+        spec = TokenSpec(**request.get("spec", {})).prompts()
+        generator = self._generator((Path(request["model"]), None, spec))
         prompts = [Prompt(tuple(_messages(one["messages"])), int(one["seed"])) for one in request["prompts"]]
         try:
             answers = generator.answers(
@@ -249,14 +252,14 @@ class Service:
             return []  # nobody waits for them any more
         return [asdict(answer) for answer in answers]
 
-    def _generator(self, wanted: Wanted, chat_template: str) -> "Generator":
+    def _generator(self, wanted: Wanted, trust_remote_code: bool = False) -> "Generator":
         from engine.generation import Generator
 
         if wanted not in self.loaded:
             while self.loaded and (len(self.loaded) >= WARM or not _has_room(wanted[0])):
                 self.loaded.popitem(last=False)  # let go of an old model before the new one is loaded
                 gc.collect()
-            self.loaded[wanted] = Generator.open(*wanted, chat_template)
+            self.loaded[wanted] = Generator.open(*wanted, trust_remote_code)
         self.loaded.move_to_end(wanted)
         return self.loaded[wanted]
 

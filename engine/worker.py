@@ -14,7 +14,6 @@ import sys
 import time
 import traceback
 from contextlib import AbstractContextManager
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -135,21 +134,16 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
 
         without_torch()
     from engine.backends import load_backend
-    from engine.data.tokenizer import Tokenizer
+    from engine.data.token_spec import TokenSpec
     from engine.training.loop import train
 
     backend = load_backend(plan, config, model.folder)
-    tokenizer = Tokenizer.load(model.folder, config.model.chat_template, _begun(run))
+    tokenizer = TokenSpec.of(config).tokenizer(model.folder, run.begun())
     gc.collect()
     _poll(control)
     reason = train(run, config, plan, dataset, backend, tokenizer, control, resume_from=resume)
     _remember_speed(run, plan)
     return reason
-
-
-def _begun(run: Run) -> date:
-    """The day on which the run was first started: a template that writes the date has to write it on resuming too."""
-    return date.fromtimestamp(next(iter(run.events())).t)
 
 
 def _warn_of_others(run: Run) -> None:
@@ -242,7 +236,7 @@ def _prepare(
 
     fetch(config.data, _loading(run, control))
     run.emit(Phase(name="tokenising"))
-    dataset = prepare(config, model.folder, progress, lint=True, day=_begun(run))
+    dataset = prepare(config, model.folder, progress, lint=True, day=run.begun())
     for note in dataset.notes:
         run.emit(Phase(name="tokenising", note=note))
     errors = [finding for finding in dataset.findings if finding.severity == "error"]

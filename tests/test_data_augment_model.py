@@ -16,6 +16,7 @@ from engine.backends.base import Interrupted
 from engine.backends.torch.answers import Draw
 from engine.client import Client
 from engine.data.augment.journal import NAME as JOURNAL
+from engine.data.token_spec import TokenSpec
 from engine.data.types import Message, Prompt
 from engine.errors import ConfigError, ModelError
 from engine.generation import Generator
@@ -80,11 +81,11 @@ def test_the_engine_process_answers_many_prompts_at_once(
     generator: Generator, tiny_model: Path, tmp_path: Path
 ) -> None:
     with Client(tmp_path / "log") as client:
-        assert client.answers(tiny_model, "auto", PROMPTS, 12, 1.5) == generator.answers(
+        assert client.answers(tiny_model, TokenSpec(), PROMPTS, 12, 1.5) == generator.answers(
             PROMPTS, 12, 1.5, quiet
         )
         with pytest.raises(ModelError, match="no-such"):
-            client.answers(tmp_path / "no-such", "auto", PROMPTS, 12, 1.5)
+            client.answers(tmp_path / "no-such", TokenSpec(), PROMPTS, 12, 1.5)
 
 
 def augment(out: str, model: Path, *more: str) -> list[str]:

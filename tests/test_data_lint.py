@@ -290,6 +290,7 @@ SEVERITIES: dict[Kind, tuple[float | None, float]] = {
     "roles": (0.5, 0.0),
     "encoding": (0.2, 0.0),
     "special-tokens": (0.1, 0.0),
+    "placeholder": (None, 0.01),
     "rendered": (None, 0.0),
     "duplicate": (None, 0.01),
     "near-duplicate": (None, 0.05),

@@ -253,3 +253,11 @@ def test_provenance_is_json_for_people(recipe: Recipe) -> None:
     run = Run.create(recipe)
     body = json.loads((run.folder / "provenance.json").read_text())
     assert list(body) == sorted(body)
+
+
+@pytest.mark.parametrize("time", [1e300, float("nan"), -1e18])
+def test_a_time_of_start_that_cannot_be_is_told(recipe: Recipe, time: float) -> None:
+    run = Run.create(recipe)
+    run.emit(Started(run=run.id, pid=1, t=time))
+    with pytest.raises(ConfigError, match="when the run was started"):
+        run.begun()

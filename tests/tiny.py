@@ -1,7 +1,8 @@
 """A real LlamaForCausalLM of about 100k parameters, with a tokenizer of its own, made in a second."""
 
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,31 @@ def make_family(folder: Path, tokenizer: Path, family: str, settings: Mapping[st
     for file in [*tokenizer.glob("token*"), *tokenizer.glob("*.jinja")]:
         (folder / file.name).write_bytes(file.read_bytes())
     return folder
+
+
+def change_model(
+    source: Path,
+    folder: Path,
+    weights: Callable[[dict[str, Any]], dict[str, Any]] = lambda tensors: tensors,
+    **config: Any,
+) -> Path:
+    """Write a copy of a model's folder with other tensors (torch's, by name) and values in its config.json.
+
+    A value of `...` takes the key out.
+    """
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(source, folder)
+    tensors = weights(load_file(folder / "model.safetensors"))
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    change_json(folder / "config.json", **config)
+    return folder
+
+
+def change_json(path: Path, **values: Any) -> None:
+    """Give a file of one JSON object other values; `...` takes a key out."""
+    body = json.loads(path.read_text()) | values
+    path.write_text(json.dumps({key: value for key, value in body.items() if value is not ...}))
 
 
 def make_tokenizer(folder: Path) -> None:

@@ -3,15 +3,16 @@
 import errno
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 
-from engine.errors import CheckpointError
+from engine.errors import CheckpointError, ModelError
 from engine.models.local import MORE_TEMPLATES
+from engine.models.weights import not_finite
 
 STATE = "state.safetensors"
 SCALER = "scaler.json"
@@ -48,20 +49,34 @@ def checkpoint_errors(folder: Path) -> Iterator[None]:
     """What cannot be read of a checkpoint becomes a CheckpointError."""
     try:
         yield
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError, ModelError) as error:
         raise CheckpointError(
             f"{folder}: the checkpoint cannot be read: {error}", "resume from an older one"
         ) from error
 
 
 def check_trained(
-    saved: Iterable[str], trained: Iterable[str], folder: Path, prefix: str = "weight."
+    saved: Mapping[str, Any], trained: Mapping[str, Any], folder: Path, prefix: str = "weight."
 ) -> None:
-    """Raise CheckpointError where the names of a checkpoint's tensors are not those of the weights that are trained."""
-    if {name.removeprefix(prefix) for name in saved if name.startswith(prefix)} != set(trained):
+    """Raise CheckpointError where a checkpoint's tensors are not by name and shape those that are `trained`."""
+    found = {
+        name.removeprefix(prefix): tuple(value.shape)
+        for name, value in saved.items()
+        if name.startswith(prefix)
+    }
+    if found != {name: tuple(value.shape) for name, value in trained.items()}:
         raise CheckpointError(
             f"{folder}: the checkpoint holds other weights than this recipe trains",
             "resume with the recipe that the run was started with",
+        )
+
+
+def check_finite(folder: Path) -> None:
+    """Raise CheckpointError where the exact state of a checkpoint holds what is no number."""
+    if names := not_finite(folder / STATE):
+        raise CheckpointError(
+            f"{folder}: the checkpoint holds NaN or infinity in {len(names)} of its tensors, as {names[0]}",
+            "resume from an older one",
         )
 
 

@@ -16,16 +16,16 @@ from engine import paths
 os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")
 os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(paths.cache() / "unsloth"))
 
-from unsloth import FastLanguageModel  # noqa: I001 - before torch, see above
-
-import peft
+from unsloth import FastLanguageModel
 
 from engine.backends.torch.adapters import settings, start
 from engine.backends.torch.backend import TorchBackend
+from engine.backends.torch.loading import fill_adapter, refuse_other_weights
 from engine.backends.torch.model import DTYPES
 from engine.config.schema import TrainConfig
-from engine.errors import ConfigError, ModelError
+from engine.errors import ConfigError, ModelError, first_line
 from engine.hardware.memory import is_exhaustion
+from engine.models import adapter_files
 from engine.plan import Plan
 
 
@@ -44,7 +44,8 @@ class UnslothBackend(TorchBackend):
         checkpointing = "unsloth" if plan.gradient_checkpointing else False
         model = _with_lora(_base(plan, config, folder, checkpointing), config, checkpointing)
         if adapter is not None:
-            peft.set_peft_model_state_dict(model, peft.load_peft_weights(str(adapter), device=plan.device))
+            adapter_files.check(adapter)
+            fill_adapter(model, adapter)
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
@@ -76,13 +77,14 @@ def _base(plan: Plan, config: TrainConfig, folder: Path, checkpointing: str | bo
             fix_tokenizer=False,
             local_files_only=True,
         )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and is_exhaustion(error):
+    except Exception as error:  # the settings of a stranger can go wrong in any way
+        if is_exhaustion(error):
             raise
         raise ModelError(
-            f"{folder}: Unsloth does not load the model: {error}",
+            f"{folder}: Unsloth does not load the model: {first_line(error)}",
             "check that the folder is complete (`ft models show`), or use backend: peft",
         ) from error
+    refuse_other_weights(model, folder)
     return model
 
 

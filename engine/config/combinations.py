@@ -1,11 +1,15 @@
 """Values that are each allowed and cannot work together."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from engine.config.adapters import FLOAT_ONLY, PROMPT_TYPES, misplaced
+from engine.config.values import NO, YES
 
 if TYPE_CHECKING:
     from engine.config.schema import TrainConfig
+
+GIVEN_TO_TEMPLATES = ("messages", "tools", "documents", "add_generation_prompt")
 
 
 def impossible(config: "TrainConfig") -> list[str]:
@@ -26,8 +30,21 @@ def _model(config: "TrainConfig") -> list[str]:
             f"model.quantization: adapter.type: {kind} cannot be put on {held} weights; "
             "use adapter.type: lora, or quantization: none"
         )
+    found += _template_variables(config.model.template_variables or {})
     if config.model.base == "starter" and config.model.revision is not None:
         found.append("model.revision: only a model of the hub has revisions; base is starter")
+    return found
+
+
+def _template_variables(variables: Mapping[str, object]) -> list[str]:
+    found = []
+    for name, value in variables.items():
+        key = f"model.template_variables.{name}"
+        if name in GIVEN_TO_TEMPLATES or not name.isidentifier():
+            found.append(f"{key}: a template gets this from ft, or could not read it; leave it out")
+        elif isinstance(value, str) and value.lower() in (*YES, *NO):
+            meant = "true" if value.lower() in YES else "false"
+            found.append(f"{key}: {value} is a word, which a template takes for true; write {meant}")
     return found
 
 

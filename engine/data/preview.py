@@ -163,6 +163,7 @@ class Previews:
             wanted.format if wanted.format != "auto" else view.format,
             wanted.columns or view.columns,
             wanted.template or view.template,
+            wanted.roles or view.roles,
         )
         found = find(wanted)
         stamps = [(file.path, file.path.stat().st_size, file.path.stat().st_mtime_ns) for file in found.files]
@@ -215,7 +216,8 @@ class Previews:
                     found.append(Each(number, (), error.message))
                 except RowError as error:
                     left_out = isinstance(error, LeftOut)
-                    found.append(Each(number, (), f"{where}: {error}", left_out=left_out))
+                    problem = f"{where}: {error}" + (f". {error.fix}" if error.fix else "")
+                    found.append(Each(number, (), problem, left_out=left_out))
             encodings = iter(encoder.encode(texts))
         for number, where, row, count, unseen in made:
             examples = [next(encodings) for _ in range(count)]

@@ -12,13 +12,15 @@ from engine.config.schema import TrainConfig
 from engine.data.augment import journal as journals
 from engine.data.augment.journal import Journal
 from engine.data.form import RowError
-from engine.data.formats import MARK, read_row
+from engine.data.formats import read_row
 from engine.data.lint.likeness import Likeness
 from engine.data.lint.texts import said
 from engine.data.prepare import Progress, selections
 from engine.data.problems import Problems
+from engine.data.row_lines import RowLines, content_of
 from engine.data.selection import CHUNK, choose
-from engine.data.types import Conversation, Message, Row
+from engine.data.types import Row
+from engine.data.unused import Unused
 from engine.errors import ConfigError, DataError
 
 TRAIN, VALIDATION, REPORT = "train.jsonl", "validation.jsonl", "report.json"
@@ -71,7 +73,8 @@ def rewrite(
     if _is_taken(folder, going_on=make is not None):
         raise ConfigError(f"{folder} is there already", "Name a new folder, or an empty one.")
     report = Report(seed=config.seed)
-    left_out = _copies(config, report, near, progress)
+    lines = RowLines()
+    left_out = _copies(config, report, lines, near, progress)
     if report.rows == len(left_out):
         raise DataError("no row is left to write", "\n".join(report.problems[:3]))
     held = _held(config, [number for number in range(report.rows) if number not in left_out])
@@ -79,11 +82,11 @@ def rewrite(
     report.train = len(held) - report.validation
     folder.mkdir(parents=True, exist_ok=True)
     with journals.opened(folder) if make else nullcontext() as journal:
-        _write(config, folder, held)
+        _write(config, folder, held, lines)
         if make and journal:
             made, report.augmented = make(journal)
             with (folder / TRAIN).open("a", encoding="utf-8") as train:
-                train.writelines(_line(row) for row in made)
+                train.writelines(map(lines.line, made))
             report.train += len(made)
         text = json.dumps(asdict(report), indent=2, ensure_ascii=False) + "\n"
         (folder / REPORT).write_text(text, encoding="utf-8")
@@ -100,19 +103,15 @@ def _held(config: TrainConfig, kept: Sequence[int]) -> dict[int, bool]:
     return dict(zip(kept, choose(len(kept), count, config.seed).tolist(), strict=True))
 
 
-def _write(config: TrainConfig, folder: Path, held: Mapping[int, bool]) -> None:
+def _write(config: TrainConfig, folder: Path, held: Mapping[int, bool], lines: RowLines) -> None:
     """The rows that are kept, by whether they are held out."""
     files = ((folder / name).open("w", encoding="utf-8") for name in (TRAIN, VALIDATION))
     with next(files) as train, next(files) as validation:
         for number, _, row in _rows(config):
             if number in held and row is not None and not isinstance(row, RowError):
-                (validation if held[number] else train).write(_line(row))
+                (validation if held[number] else train).write(lines.line(row))
     if not any(held.values()):
         (folder / VALIDATION).unlink()
-
-
-def _line(row: Row) -> str:
-    return json.dumps(columns_of(row), ensure_ascii=False) + "\n"
 
 
 def _is_taken(folder: Path, going_on: bool) -> bool:
@@ -124,28 +123,7 @@ def _is_taken(folder: Path, going_on: bool) -> bool:
     return bool(there - left)
 
 
-def columns_of(row: Row) -> dict[str, Any]:
-    """A row as a line of JSONL that reads as the same row."""
-    return _said(row) | ({MARK: dict(row.augmented)} if row.augmented else {})
-
-
-def _said(row: Row) -> dict[str, Any]:
-    """Its columns without the mark of a row that a model made."""
-    if not isinstance(row, Conversation):
-        return (
-            {"prompt": row.prompt, "completion": row.completion} if row.prompt else {"text": row.completion}
-        )
-    body: dict[str, Any] = {"messages": [_turn(message) for message in row.messages]}
-    return body | ({"tools": [dict(tool) for tool in row.tools]} if row.tools else {})
-
-
-def _turn(message: Message) -> dict[str, Any]:
-    turn: dict[str, Any] = {"role": message.role, "content": message.content}
-    turn |= dict(message.more or {})
-    return turn if message.trained else {**turn, "weight": 0}
-
-
-def _copies(config: TrainConfig, report: Report, near: bool, progress: Progress) -> set[int]:
+def _copies(config: TrainConfig, report: Report, lines: RowLines, near: bool, progress: Progress) -> set[int]:
     """Numbers of the rows that are not to be written; counted and told in the report."""
     selected = [selection for selection in selections(config) if selection is not None]
     for selection in selected:
@@ -154,6 +132,7 @@ def _copies(config: TrainConfig, report: Report, near: bool, progress: Progress)
     total = sum(selection.count for selection in selected)
     problems = Problems(skip=True)
     left_out: set[int] = set()
+    unused = Unused()
     seen: set[bytes] = set()
     likeness, waiting = Likeness(), list[tuple[int, str]]()
     for number, where, row in _rows(config):
@@ -166,6 +145,8 @@ def _copies(config: TrainConfig, report: Report, near: bool, progress: Progress)
             report.copies += 1
         else:
             seen.add(key)
+            unused.count(row)
+            lines.see(row)
             if near:
                 waiting.append((number, said(row)))
             if len(waiting) == CHUNK:
@@ -176,6 +157,7 @@ def _copies(config: TrainConfig, report: Report, near: bool, progress: Progress)
             continue
         left_out.add(number)
     likeness.add(waiting)
+    report.sources += unused.notes(report.rows)
     alike = set(likeness.pairs()[0].tolist())
     report.near_copies = len(alike)
     report.broken, report.reasons, report.problems = problems.count, dict(problems.reasons), problems.told
@@ -184,7 +166,7 @@ def _copies(config: TrainConfig, report: Report, near: bool, progress: Progress)
 
 def _key(row: Row) -> bytes:
     """Equal for equal rows; 16 bytes, as a million of them are held."""
-    return hashlib.blake2b(json.dumps(_said(row), sort_keys=True).encode(), digest_size=16).digest()
+    return hashlib.blake2b(json.dumps(content_of(row), sort_keys=True).encode(), digest_size=16).digest()
 
 
 def _rows(config: TrainConfig) -> Iterator[tuple[int, str, Row | RowError | None]]:

@@ -60,6 +60,7 @@ def row_view(rows: Rows, each: Each, tokenizer: Tokenizer, limit: int, brief: bo
         raw=_first_words(rows, each.number) if brief else "",
         examples=len(each.examples),
         unseen=each.unseen,
+        unused="; ".join(each.whole[0][1].unused) if each.whole else "",
     )
 
 

@@ -8,6 +8,7 @@ from engine.config.locations import HUB, STARTER, data_source, scheme
 from engine.config.schema import Data, Source
 from engine.data import drive_files, hub_datasets, kept_files, local_files, web_files
 from engine.data.choice import FormChoice, choice_of
+from engine.data.csv_rows import Csv
 from engine.data.dataset_layout import ALL, Part
 from engine.data.packed_files import packed_by, unpacked
 from engine.data.readers import KNOWN, kind_of, read
@@ -84,7 +85,7 @@ def open_source(source: Source, data: Data, part: Part = "train") -> OpenSource:
         source.max_samples,
         source.weight,
         data.on_error == "skip",
-        notes,
+        (*notes, *(note for table in tables if isinstance(table, Csv) for note in table.notes)),
     )
 
 

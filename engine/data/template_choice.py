@@ -1,5 +1,6 @@
 """Which chat template it is that a recipe means: the model's, one of ft's, another package's, or a file."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,29 @@ def template_texts(model_dir: Path, config: Mapping[str, Any], choice: str) -> M
     if isinstance(found, list):
         found = {item["name"]: item["template"] for item in found}
     return {DEFAULT: found} if isinstance(found, str) else dict(found or {})
+
+
+def with_defaults(source: str, variables: Mapping[str, Any]) -> str:
+    """A template that other programs render as ft has trained it: its variables have the values of the recipe where
+    nobody gives others.
+
+    The line that sets them is the first; the line break behind it is no part of what is rendered, as every program that
+    renders chat templates removes the one behind a block.
+    """
+    if not variables:
+        return source
+    lines = [
+        f"{{%- if {name} is not defined %}}{{%- set {name} = {_literal(value)} %}}{{%- endif %}}"
+        for name, value in variables.items()
+    ]
+    return "".join(lines) + "\n" + source
+
+
+def _literal(value: Any) -> str:
+    """A value as Jinja writes it."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_literal, value))}]"
+    return "none" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def _chosen(choice: str) -> str:

@@ -81,8 +81,9 @@ class RowEncoder:
         finder = self._finder(row.tools)
         if not finder.chat.shows_calls and any(message.has("tool_calls") for message in row.messages):
             raise RowError(
-                "the chat template does not show calls of tools; model.chat_template names another",
+                "the chat template does not show calls of tools",
                 REFUSED,
+                fix="Use a template that does: --set model.chat_template=chatml",
             )
         if finder.shape.takes_inline_as_text:
             row = replace(row, messages=tuple(map(with_thoughts_apart, row.messages)))

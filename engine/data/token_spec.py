@@ -1,5 +1,6 @@
 """Keys of a recipe, and files, that decide how rows become tokens: one list for runs, caches, plans and previews."""
 
+import json
 from dataclasses import dataclass, fields, replace
 from datetime import date
 from pathlib import Path
@@ -10,6 +11,7 @@ from engine.models.local import token_files
 if TYPE_CHECKING:
     from engine.config.schema import TrainConfig
     from engine.data.templates import RowEncoder
+    from engine.data.tokenizer import Tokenizer
 
 Stamp = tuple[str, int, int]
 """A file's path, size in bytes and time of change in nanoseconds; -1 where it does not exist."""
@@ -22,6 +24,8 @@ class TokenSpec:
     model: str = "starter"
     revision: str | None = None
     chat_template: str = "auto"
+    template_variables: str = "{}"
+    """As JSON: a spec is compared, and sent to other processes."""
     train_on: Literal["assistant", "last", "all"] = "assistant"
     max_seq_length: int = 2048
     chunk_overlap: int = 64
@@ -33,6 +37,7 @@ class TokenSpec:
             model=config.model.base,
             revision=config.model.revision,
             chat_template=config.model.chat_template,
+            template_variables=json.dumps(config.model.template_variables or {}, sort_keys=True),
             train_on=config.data.train_on,
             max_seq_length=config.model.max_seq_length,
             chunk_overlap=config.data.chunk_overlap,
@@ -42,6 +47,10 @@ class TokenSpec:
         """The part that decides how a text is encoded: without the lengths at which it is cut or split later."""
         own = {field.name: getattr(self, field.name) for field in fields(TokenSpec)}
         return replace(TokenSpec(**own), max_seq_length=0, chunk_overlap=0)
+
+    def prompts(self) -> "TokenSpec":
+        """The part that decides how a prompt is written for a model that is at hand."""
+        return TokenSpec(chat_template=self.chat_template, template_variables=self.template_variables)
 
     def files(self, model_dir: Path) -> list[Path]:
         """Files whose content decides the tokens, whether they exist or not: one that appears changes them too."""
@@ -57,9 +66,14 @@ class TokenSpec:
         Raises `ModelError` and `ConfigError`.
         """
         from engine.data.templates import RowEncoder
+
+        return RowEncoder(self.tokenizer(model_dir, day), self.train_on)
+
+    def tokenizer(self, model_dir: Path, day: date | None = None) -> "Tokenizer":
+        """The model's tokenizer with the recipe's chat template. Raises `ModelError` and `ConfigError`."""
         from engine.data.tokenizer import Tokenizer
 
-        return RowEncoder(Tokenizer.load(model_dir, self.chat_template, day), self.train_on)
+        return Tokenizer.load(model_dir, self.chat_template, day, json.loads(self.template_variables))
 
 
 def stamp(path: Path) -> Stamp:

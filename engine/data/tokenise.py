@@ -13,6 +13,7 @@ from engine.data.selection import Selection
 from engine.data.templates import Encoded, Rendered, RowEncoder
 from engine.data.types import Row
 from engine.data.unseen import OF_ANSWERS
+from engine.data.unused import Unused
 
 Text = tuple[int, Row, Rendered]
 """The number of a row among the selected ones, the row, and a text of it."""
@@ -35,11 +36,14 @@ class _Told:
     examples: int = 0
     unseen: dict[str, int] = field(default_factory=dict)
     """Rows with something that the template does not show."""
+    unused: Unused = field(default_factory=Unused)
+    """Rows with something that is not read."""
 
-    def count(self, rendered: Sequence[Rendered]) -> None:
+    def count(self, row: Row, rendered: Sequence[Rendered]) -> None:
         if len(rendered) > 1:
             self.several += 1
             self.examples += len(rendered)
+        self.unused.count(row)
         for what in rendered[0].unseen:
             self.unseen[what] = self.unseen.get(what, 0) + 1
 
@@ -59,7 +63,7 @@ class _Told:
             f"{'learn' if what in OF_ANSWERS else 'see'} it"
             for what, count in self.unseen.items()
         ]
-        return found
+        return [*found, *self.unused.notes(rows)]
 
 
 def tokenise(
@@ -119,7 +123,7 @@ def _rendered(
                 problems.add(number, where, error)
                 continue
             texts += [(number, row, text) for text in rendered]
-            told.count(rendered)
+            told.count(row, rendered)
         done += len(chunk)
         if problems.enough:
             return

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from engine.data.message_style import Tools
 from engine.data.template_choice import BUILT_IN, DEFAULT, TOOL_USE, template_texts
 from engine.data.turn_shape import TurnShape, shape_of
 from engine.data.types import Message
-from engine.errors import ModelError
+from engine.errors import ConfigError, ModelError
 from engine.models.local import VOCABULARIES
 
 NAMED_TOKENS = tuple(f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
@@ -36,9 +36,10 @@ class Tokenizer:
         templates: Mapping[str, str],
         turn_end: str = "<|im_end|>",
         day: date | None = None,
+        variables: Mapping[str, Any] | None = None,
     ) -> None:
         """`tokens`: `eos_token`… as text; `stops`: end tokens that the model's settings name; `templates` by name, see
-        `template_texts`; `day`: see ChatTemplate.
+        `template_texts`; `day`, `variables`: see ChatTemplate.
 
         `turn_end` is what the template may write as such, where the vocabulary has it as one token.
         """
@@ -69,10 +70,11 @@ class Tokenizer:
             "text_start": "".join(backend.id_to_token(id_) or "" for id_ in self.lead),
         }
         self._chats = {
-            name: ChatTemplate(templates[name], known, day)
+            name: ChatTemplate(templates[name], known, day, variables)
             for name in (DEFAULT, TOOL_USE)
             if templates.get(name)
         }
+        _check_read(variables or {}, self._chats.values())
         settings = {self.added[id_] for id_ in (*stops, self.eos_id) if id_ in self.added}
         self._shapes = {
             (name, with_tools): shape_of(chat, with_tools, settings, self._added_at)
@@ -84,19 +86,26 @@ class Tokenizer:
         self.stop_ids = frozenset({*stops, self.eos_id, *learned})
 
     @classmethod
-    def load(cls, model_dir: Path, chat_template: str = "auto", day: date | None = None) -> "Tokenizer":
-        """Read the tokenizer of a model folder; `day` is the date that a template may write, None is today's.
+    def load(
+        cls,
+        model_dir: Path,
+        chat_template: str = "auto",
+        day: date | None = None,
+        variables: Mapping[str, Any] | None = None,
+    ) -> "Tokenizer":
+        """Read the tokenizer of a model folder; `day` is the date that a template may write, None is today's, and
+        `variables` are what else it reads.
 
         `chat_template`: `auto` (the model's own), one of ft's or of another package by its name, or the path of a
         .jinja file. Raises `ModelError` where the folder has no usable tokenizer, `ConfigError` where the path is
-        wrong, `MachineError` where the other package does not load.
+        wrong or the template reads no such variable, `MachineError` where the other package does not load.
         """
         config = _read(model_dir / "tokenizer_config.json")
         named = _read(model_dir / "special_tokens_map.json") | config
         tokens = {name: text for name in NAMED_TOKENS if (text := _token_text(named.get(name)))}
         templates = template_texts(model_dir, config, chat_template)
         turn_end = BUILT_IN.get(chat_template, "<|im_end|>")
-        return cls(_backend(model_dir), tokens, _stops(model_dir), templates, turn_end, day)
+        return cls(_backend(model_dir), tokens, _stops(model_dir), templates, turn_end, day, variables)
 
     @property
     def control_tokens(self) -> list[str]:
@@ -156,6 +165,17 @@ class Tokenizer:
         """The added tokens with which a text begins."""
         ids = self.encode([text], special=False)[0]
         return [self.added[id_] for id_ in itertools.takewhile(self.added.__contains__, ids)]
+
+
+def _check_read(variables: Mapping[str, Any], chats: Collection[ChatTemplate]) -> None:
+    """Raise `ConfigError` for a variable that no template reads."""
+    unread = [name for name in variables if not any(name in chat.reads for chat in chats)]
+    if unread:
+        read = sorted(set[str]().union(*(chat.reads for chat in chats)))
+        raise ConfigError(
+            f"model.template_variables: the chat template reads no {unread[0]}",
+            f"It reads {', '.join(read)}." if read else "It reads none: leave the key out.",
+        )
 
 
 def _around(backend: tokenizers.Tokenizer) -> tuple[list[int], list[int]]:

@@ -54,7 +54,7 @@ def token_files(folder: Path) -> list[Path]:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The model's config.json. Raises ModelError where it is missing or not a JSON object."""
-    return _read_object(folder / "config.json")
+    return read_object(folder / "config.json")
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -63,7 +63,7 @@ def weight_files(folder: Path) -> list[Path]:
     Raises ModelError where there are none or a shard is missing.
     """
     if (folder / INDEX).is_file():
-        shards = _read_object(folder / INDEX).get("weight_map")
+        shards = read_object(folder / INDEX).get("weight_map")
         if not isinstance(shards, dict) or not shards:
             raise ModelError(f"{folder / INDEX} has no weight_map.", "Copy the file again.")
         names = sorted({str(name) for name in shards.values()})
@@ -96,7 +96,7 @@ def _refuse_other_things(folder: Path) -> None:
     if not folder.is_dir():
         raise ModelError(f"There is no folder {folder}.", "Check the path of model.base, or give a hub id.")
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
-        base = _read_object(folder / "adapter_config.json").get("base_model_name_or_path")
+        base = read_object(folder / "adapter_config.json").get("base_model_name_or_path")
         raise ModelError(
             f"{folder} is an adapter, not a whole model" + (f"; it was trained on {base}." if base else "."),
             f"Use that as model.base: {base}" if base else "Give the model that the adapter was trained on.",
@@ -121,8 +121,8 @@ def _no_weights(folder: Path) -> ModelError:
     )
 
 
-def _read_object(path: Path) -> dict[str, Any]:
-    """A JSON object from a file of the model's folder."""
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object from a file of a model's or an adapter's folder. Raises ModelError where it is not one."""
     try:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:

@@ -17,6 +17,13 @@ from engine.errors import ModelError
 
 HEADER_LIMIT = 100_000_000
 """Longest header that the format allows, in bytes."""
+EXPONENTS = {
+    "F64": ("<u8", 0x7FF0_0000_0000_0000),
+    "F32": ("<u4", 0x7F80_0000),
+    "F16": ("<u2", 0x7C00),
+    "BF16": ("<u2", 0x7F80),
+}
+"""The exponent's bits of a number format: all of them are set in a NaN and in an infinity alone (IEEE 754)."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,26 @@ def read_header(path: Path) -> Header:
 
     Raises ModelError where the file is torn, cut off, or something else.
     """
+    return tuple(info for info, _ in _places(path))
+
+
+def not_finite(path: Path) -> list[str]:
+    """Names of the tensors of a safetensors file that hold a NaN or an infinity, in the order of the file.
+
+    One tensor is in memory at a time. Raises ModelError as `read_header` does.
+    """
+    found = []
+    for info, start in _places(path):
+        kind, exponent = EXPONENTS.get(info.dtype, ("", 0))
+        if kind and info.size:
+            bits = np.memmap(path, kind, mode="r", offset=start, shape=(info.size,))
+            if ((bits & bits.dtype.type(exponent)) == exponent).any():
+                found.append(info.name)
+    return found
+
+
+def _places(path: Path) -> tuple[tuple[TensorInfo, int], ...]:
+    """The tensors of a file, and at which byte each begins."""
     again = "It was damaged or not copied whole; get the file again."
     try:
         size = path.stat().st_size
@@ -87,7 +114,10 @@ def read_header(path: Path) -> Header:
             length = int.from_bytes(file.read(8), "little")
             text = file.read(length) if length <= min(size, HEADER_LIMIT) else b""
         tensors = {name: about for name, about in json.loads(text).items() if name != "__metadata__"}
-        infos = tuple(TensorInfo(name, str(t["dtype"]), tuple(t["shape"])) for name, t in tensors.items())
+        found = tuple(
+            (TensorInfo(name, str(t["dtype"]), tuple(t["shape"])), 8 + length + int(t["data_offsets"][0]))
+            for name, t in tensors.items()
+        )
         end = 8 + length + max((int(t["data_offsets"][1]) for t in tensors.values()), default=0)
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}.", "Check the file's rights.") from error
@@ -95,4 +125,4 @@ def read_header(path: Path) -> Header:
         raise ModelError(f"{path} is not a whole safetensors file.", again) from error
     if size != end:
         raise ModelError(f"{path} is cut off: it has {size:,} bytes of {end:,}.", again)
-    return infos
+    return found

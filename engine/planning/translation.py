@@ -24,6 +24,8 @@ def values(config: TrainConfig) -> dict[str, str]:
     if model.quantization == "4bit":
         found |= {"model.quant_type": model.quant_type, "model.double_quant": model.double_quant}
     found["model.chat_template"] = model.chat_template
+    if model.template_variables:
+        found["model.template_variables"] = model.template_variables
     if model.trust_remote_code:
         found["model.trust_remote_code"] = True
     found |= {

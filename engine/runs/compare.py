@@ -195,7 +195,7 @@ def _cautions(left: _Side, right: _Side) -> tuple[str, ...]:
     from_train = any(isinstance(share, int | float) for share in held_out)
     if apart("data.validation", "data.train_on") or (from_train and apart("data.fingerprint")):
         found.append("Their held-out rows differ, so their held-out losses cannot be set against each other.")
-    if apart("model.base", "model.fingerprint", "model.chat_template"):
+    if apart("model.base", "model.fingerprint", "model.chat_template", "model.template_variables"):
         found.append("Their base models differ: a loss is per token, and tokens may be cut otherwise.")
     return tuple(found)
 

@@ -1,12 +1,14 @@
 """A run directory: all that one training run is, on disk."""
 
 import json
+import math
 import shlex
 import shutil
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,6 +134,20 @@ class Run:
         """The evaluations that hold, oldest first."""
         events = self.events(without=(Step, Memory))  # of which a long run has a million
         return [event for event in current(events) if isinstance(event, Eval)]
+
+    def begun(self) -> date:
+        """The day on which the run was first started: a template that writes the date has to write it on resuming too.
+
+        Raises ConfigError where the events tell no time.
+        """
+        first = next(iter(self.events()), None)
+        try:
+            return date.fromtimestamp(math.nan if first is None else first.t)
+        except (OverflowError, ValueError, OSError) as error:
+            raise ConfigError(
+                f"{self.events_file} does not say when the run was started: {error}.",
+                "The file is damaged; start a new run: ft train",
+            ) from error
 
     def position(self) -> int:
         """Where the events written from now on will start, for `events(since=…)`."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.errors import ConfigError
+from engine.errors import ConfigError, DataError
 from ft.bars import counting, fetching
 from ft.commands import augment_options as options
 from ft.commands.data_options import DEFAULT, Json, Set, config_of, of_a_recipe
@@ -44,13 +44,17 @@ def preview(
     with counting("counting rows") as progress:
         there = previews.reach(source, row - 1, view, lambda share: progress(round(share * 1000), 1000))
     if not there:
-        known = previews.open(source, view).known
-        raise ConfigError(f"{source} has no row {row}", f"It has {known:,} rows.")
+        opened = previews.open(source, view)
+        if opened.broken:
+            raise DataError(opened.broken, f"The {opened.known:,} rows before it can be shown.")
+        raise ConfigError(f"{source} has no row {row}", f"It has {opened.known:,} rows.")
     found = previews.show(source, [row - 1], view)
     if json:
         print(jsonlib.dumps(as_json(found[0]), indent=2, ensure_ascii=False))
         return
     say(row_title(found[0]))
+    if found[0].unused:
+        say(f"The row has {found[0].unused}.")
     out().print(shown_row(found[0], tokens), soft_wrap=True)
 
 

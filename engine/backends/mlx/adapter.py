@@ -1,7 +1,5 @@
 """Adapters on mlx-lm's models in PEFT's layout: the same names, shapes and scale, so either side reads the other's."""
 
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,22 +9,21 @@ import mlx.core as mx
 import numpy as np
 from mlx import nn
 from mlx.utils import tree_unflatten
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from engine.backends.files import disk_errors, write_json
 from engine.backends.initial import FROM_WEIGHTS, doubled, scaling
 from engine.backends.mlx import families, start
-from engine.backends.mlx.layers import DoraLinear, Dropout, LoraLinear, inputs_of
+from engine.backends.mlx.layers import DoraLinear, Dropout, LoraLinear
 from engine.backends.mlx.start import Values
 from engine.config.schema import TrainConfig
-from engine.errors import ConfigError, ModelError
+from engine.errors import ConfigError
+from engine.models.adapter_files import CONFIG, WEIGHTS
 from engine.models.adapters import EXPERTS
 from engine.planning.backends import experts_refused
 
 PREFIX = "base_model.model."
 """What PEFT puts before a layer's path."""
-CONFIG, WEIGHTS, MLX_WEIGHTS = "adapter_config.json", "adapter_model.safetensors", "adapters.safetensors"
 FILE_NAMES = {"lora_A": "lora_A.weight", "lora_B": "lora_B.weight", "magnitude": "lora_magnitude_vector"}
 """Our parameters, and PEFT's names for them in its file."""
 
@@ -54,21 +51,12 @@ class Adapter:
         return scaling(self.alpha, self.rank, self.rank_stabilised)
 
     def install(self, model: Any) -> Dropout:
-        """Put the layers on the model, trainable. Raises ModelError where they do not fit."""
+        """Put the layers on the model, trainable; `read` has made sure that they fit."""
         modules = dict(model.named_modules())
         drops, form = Dropout(self.dropout), DoraLinear if self.dora else LoraLinear
         made: list[tuple[str, Any]] = []
         for path, values in sorted(self.layers.items()):
-            base = modules.get(path)
-            if (
-                not isinstance(base, nn.Linear | nn.QuantizedLinear)
-                or inputs_of(base) != values["lora_A"].shape[1]
-            ):
-                raise ModelError(
-                    f"The adapter is for another model: {path} is not a linear layer of "
-                    f"{values['lora_A'].shape[1]} inputs here.",
-                    "Use the base model that the adapter was trained on.",
-                )
+            base = modules[path]
             if path in self.taken:
                 start.shift(base, self.taken[path], -self.scale)
             layer = form(base, mx.array(values["lora_A"]), self.scale, drops)
@@ -159,55 +147,4 @@ def fresh(config: TrainConfig, kind: str, paths: Sequence[str], model: Any) -> A
         kind, wanted.rank, wanted.alpha, layers, dropout=wanted.dropout, targets=tuple(targets),
         dora=wanted.type == "dora", rank_stabilised=wanted.rslora,
         taken=factors if wanted.init in FROM_WEIGHTS else {},
-    )  # fmt: skip
-
-
-def read(folder: Path, kind: str) -> Adapter:
-    """An adapter folder of PEFT's or of mlx-lm's. Raises ModelError for what MLX cannot hold."""
-    try:
-        about = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        if "peft_type" in about:
-            return _read_peft(about, load_file(folder / WEIGHTS), kind)
-        return _read_mlx(about, load_file(folder / MLX_WEIGHTS), kind)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise ModelError(
-            f"{folder}: the adapter does not load in MLX: {error}",
-            "check the folder, or use backend: peft",
-        ) from error
-
-
-def _read_peft(about: dict[str, Any], tensors: Values, kind: str) -> Adapter:
-    if any(".experts." in name for name in tensors):
-        raise ValueError("it is for a mixture's experts, which ft does not train with MLX")
-    if about["peft_type"] != "LORA" or about.get("rank_pattern") or about.get("alpha_pattern"):
-        raise ValueError("only LoRA and DoRA of one rank are held by MLX")
-    layers: dict[str, Values] = {}
-    own = {theirs: ours for ours, theirs in FILE_NAMES.items()}
-    for name, value in tensors.items():
-        found = re.fullmatch(rf"{re.escape(PREFIX)}(.+?)\.({'|'.join(map(re.escape, own))})", name)
-        if not found:
-            raise ValueError(f"{name} is no part of a LoRA adapter of linear layers")
-        layers.setdefault(families.mlx_name(kind, found[1]), {})[own[found[2]]] = value.astype(np.float32)
-    targets = about["target_modules"]
-    return Adapter(
-        kind, about["r"], about["lora_alpha"], layers, dropout=about.get("lora_dropout", 0.0),
-        targets=(targets,) if isinstance(targets, str) else tuple(targets),
-        dora=about.get("use_dora", False), rank_stabilised=about.get("use_rslora", False),
-    )  # fmt: skip
-
-
-def _read_mlx(about: dict[str, Any], tensors: Values, kind: str) -> Adapter:
-    """mlx-lm holds A and B transposed, and their scale in place of alpha."""
-    if about.get("fine_tune_type", "lora") == "full":
-        raise ValueError("it holds whole weights, not an adapter")
-    settings = about["lora_parameters"]
-    own = {"lora_a": "lora_A", "lora_b": "lora_B", "m": "magnitude"}
-    layers: dict[str, Values] = {}
-    for name, value in tensors.items():
-        path, _, part = name.rpartition(".")
-        layers.setdefault(path, {})[own[part]] = value.astype(np.float32).T
-    return Adapter(
-        kind, settings["rank"], settings["scale"] * settings["rank"], layers,
-        targets=tuple(sorted(families.transformers_name(kind, path) for path in layers)),
-        dora=about.get("fine_tune_type") == "dora", dropout=settings.get("dropout", 0.0),
     )  # fmt: skip

@@ -194,7 +194,7 @@ class MlxBackend:
         state.save_state(state.State(self.trained, self.moments, self.scale.state, self._taken()), folder)
 
     def load_state(self, folder: Path) -> None:
-        saved = state.load_state(self.trained.keys(), self._taken().keys(), folder)
+        saved = state.load_state(self.trained, self._taken(), folder)
         self.trained, self.scale.state = saved.trained, saved.scale
         self.moments = self.moments | saved.moments
         if self.adapter is not None:

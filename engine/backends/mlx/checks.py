@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 import mlx.core as mx
 import numpy as np
 
+from engine.backends.mlx.model import trying_out
+from engine.models.mismatch import no_numbers
+
 if TYPE_CHECKING:
     from engine.backends.mlx.backend import MlxBackend
 
@@ -32,7 +35,7 @@ def keeps_apart(backend: "MlxBackend") -> bool:
 def head_is_plain(backend: "MlxBackend") -> bool:
     """Whether the model's logits are its last hidden states times its head, and nothing more.
 
-    Gemma 2 caps them, Cohere and Granite scale them.
+    Gemma 2 caps them, Cohere and Granite scale them. Raises ModelError where they are no numbers.
     """
     if backend.head is None or backend.body is None:
         return False
@@ -41,7 +44,11 @@ def head_is_plain(backend: "MlxBackend") -> bool:
         own = backend.logits(row)[0].astype(mx.float32)
         product = backend.head.logits(backend.hidden_states(row, None)[0], backend.head.weights)
     except FAILURES:
+        with trying_out(backend.folder):
+            mx.eval(backend.model(row))  # with a cache of its own it has to run
         return False
+    if backend.plan.compute_dtype != "fp16" and not mx.isfinite(own).all():  # some models overflow fp16
+        raise no_numbers(backend.folder, "what the model says")
     return float(mx.linalg.norm(own - product) / mx.linalg.norm(own)) < TOLERANCE[backend.plan.compute_dtype]
 
 

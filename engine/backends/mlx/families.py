@@ -1,10 +1,13 @@
 """Where mlx-lm's code of a model and transformers' folder of it differ: names, layouts, rotation, windows."""
 
-import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+from mlx.utils import tree_flatten
+
+from engine.models.mismatch import Mismatch, refuse_foreign_weights
 
 ALL_LAYERS_SLIDE = ("mistral", "mixtral", "phi3", "starcoder2")
 """Families whose `sliding_window` holds for all layers; mlx-lm attends to everything there."""
@@ -72,18 +75,27 @@ def mlx_name(kind: str, path: str) -> str:
     return path.replace(prefix, "model.", 1) if prefix and path.startswith(prefix) else path
 
 
-def hooks(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of `mlx_lm.utils.load_model` for a family whose names or window mlx-lm does not have."""
+def hooks(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Arguments of `mlx_lm.utils.load_model`: the model's class, with the names and windows that mlx-lm does not have.
+
+    Its weights have to be exactly those in `folder`: loading raises ModelError where they are not.
+    """
     kind, windows = config["model_type"], windows_of(config)
     prefix = TRANSFORMERS_PREFIX.get(kind)
-    if not (windows or prefix or kind in EVERY_OTHER_SLIDES):
-        return {}
     from mlx_lm.models.cache import KVCache, RotatingKVCache
-    from mlx_lm.utils import MODEL_REMAPPING
+    from mlx_lm.utils import _get_classes  # what load_model takes where it is not told
 
-    known: Any = importlib.import_module(f"mlx_lm.models.{MODEL_REMAPPING.get(kind, kind)}")
+    classes: tuple[Any, Any] = _get_classes(dict(config))
+    known: Any = classes[0]
 
-    class Model(known.Model):
+    class Strict(known):
+        def load_weights(self, weights: Sequence[tuple[str, mx.array]], strict: bool = True) -> Any:
+            own = {name: value.shape for name, value in tree_flatten(self.parameters())}
+            found = {name: value.shape for name, value in weights}
+            refuse_foreign_weights(folder, Mismatch.between(found, own))
+            return super().load_weights([(name, value) for name, value in weights if name in own], strict)
+
+    class Model(Strict):
         def __init__(self, args: Any) -> None:
             super().__init__(args)
             if kind in EVERY_OTHER_SLIDES:
@@ -92,13 +104,14 @@ def hooks(config: Mapping[str, Any]) -> dict[str, Any]:
 
         def sanitize(self, weights: dict[str, mx.array]) -> dict[str, mx.array]:
             bare = {name.removeprefix(prefix or ""): value for name, value in weights.items()}
-            return super().sanitize(bare) if hasattr(known.Model, "sanitize") else bare
+            return super().sanitize(bare) if hasattr(known, "sanitize") else bare
 
         def make_cache(self) -> list[Any]:
             of_layers = windows or [None for _ in self.layers]
             return [RotatingKVCache(max_size=window) if window else KVCache() for window in of_layers]
 
-    return {"get_model_classes": lambda config: (Model, known.ModelArgs)}
+    needed = windows or prefix or kind in EVERY_OTHER_SLIDES
+    return {"get_model_classes": lambda config: (Model if needed else Strict, classes[1])}
 
 
 def _masked_alone(kind: Any) -> type:

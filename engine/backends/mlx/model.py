@@ -1,7 +1,7 @@
 """Load a model of mlx-lm as the plan says, and put the adapter on it."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,20 @@ from mlx.utils import tree_flatten, tree_map_with_path
 from safetensors import safe_open
 
 from engine.backends.mlx import adapter as adapters
-from engine.backends.mlx import families
+from engine.backends.mlx import families, saved_adapter
 from engine.backends.mlx.layers import Dropout, inputs_of
 from engine.backends.mlx.loss import Head
 from engine.config.schema import TrainConfig
-from engine.errors import ModelError
+from engine.errors import FtError, ModelError, first_line
+from engine.hardware.memory import is_exhaustion
+from engine.models.local import read_config
+from engine.models.mismatch import refuse_damaged_weights
 from engine.models.sizing import ROUTERS
 from engine.plan import Plan
 
 DTYPES = {"bf16": mx.bfloat16, "fp16": mx.float16, "fp32": mx.float32}
 BITS = {"8bit": 8, "4bit": 4}
+CHECK = "check that the folder is complete (`ft models show`), or use backend: peft"
 GROUPS = (64, 32)
 """Weights that share a scale; the second where a row does not divide by the first."""
 
@@ -31,8 +35,13 @@ def load_base(plan: Plan, config: TrainConfig, folder: Path) -> tuple[Any, dict[
     _settle_formats(model, DTYPES[plan.weights_dtype])
     if config.model.quantization != "none":
         quantise(model, BITS[config.model.quantization])
-    for _, value in tree_flatten(model.parameters()):
-        mx.eval(value)  # one by one: the weights as they lie in the file are gone when the next is read
+    damaged = []
+    for name, value in tree_flatten(model.parameters()):
+        # one by one: the weights as they lie in the file are gone when the next is read
+        if mx.issubdtype(value.dtype, mx.floating) and not mx.isfinite(value).all():
+            damaged.append(name)
+        mx.eval(value)
+    refuse_damaged_weights(folder, damaged)
     model.freeze()
     return model, about
 
@@ -42,20 +51,30 @@ def open_model(folder: Path, trust_remote_code: bool = False) -> tuple[Any, dict
     from mlx_lm.utils import load_model
 
     try:
-        about = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        about = read_config(folder)
         model, about = load_model(
             folder,
             lazy=True,
             model_config=families.settings(about),
             trust_remote_code=trust_remote_code,
-            **families.hooks(about),
+            **families.hooks(about, folder),
         )
-    except (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError) as error:
-        raise ModelError(
-            f"{folder}: the model does not load in MLX: {error}",
-            "check that the folder is complete (`ft models show`), or use backend: peft",
-        ) from error
+    except Exception as error:  # the settings of a stranger can go wrong in any way
+        if is_exhaustion(error) or isinstance(error, FtError):
+            raise
+        raise ModelError(f"{folder}: the model does not load in MLX: {first_line(error)}", CHECK) from error
     return model, about
+
+
+@contextmanager
+def trying_out(folder: Path) -> Iterator[None]:
+    """What fails as the model of `folder` first computes becomes a ModelError."""
+    try:
+        yield
+    except Exception as error:  # the settings of a stranger can go wrong in any way
+        if is_exhaustion(error) or isinstance(error, FtError):
+            raise
+        raise ModelError(f"{folder}: the model does not run in MLX: {first_line(error)}", CHECK) from error
 
 
 def _settle_formats(model: Any, dtype: mx.Dtype) -> None:
@@ -126,7 +145,7 @@ def with_adapter(
         _must_cross(kind, folder, [path for path, _ in tree_flatten(model.trainable_parameters())])
         return None, Dropout(0.0)
     if saved is not None:
-        adapter = adapters.read(saved, kind)
+        adapter = saved_adapter.read(saved, kind, model)
     else:
         adapter = adapters.fresh(
             config, kind, adapters.targets_of(model, config, kind, head_path(model)), model

@@ -3,7 +3,7 @@
 import errno
 import json
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,14 @@ import mlx.core as mx
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from engine.backends.files import STATE, check_trained, checkpoint_errors, copy_companions, disk_errors
+from engine.backends.files import (
+    STATE,
+    check_finite,
+    check_trained,
+    checkpoint_errors,
+    copy_companions,
+    disk_errors,
+)
 from engine.backends.mlx import families
 from engine.backends.mlx.start import Values
 
@@ -68,12 +75,13 @@ def save_state(state: State, folder: Path) -> None:
         save_file(tensors, folder / STATE)
 
 
-def load_state(trained: Collection[str], taken: Collection[str], folder: Path) -> State:
-    """What `save_state` wrote, to the bit; `trained` and `taken` are the names that this recipe has.
+def load_state(trained: Mapping[str, mx.array], taken: Values, folder: Path) -> State:
+    """What `save_state` wrote, to the bit; `trained` and `taken` are what this recipe has.
 
     Raises CheckpointError where it belongs to another recipe.
     """
     with checkpoint_errors(folder):
+        check_finite(folder)
         tensors = load_file(folder / STATE)
     check_trained(tensors, trained, folder)
     check_trained(tensors, taken, folder, TAKEN)

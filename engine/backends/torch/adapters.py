@@ -19,6 +19,7 @@ from engine.backends.initial import (
     quantised_start,
     scaling,
 )
+from engine.backends.torch.loading import load_adapter
 from engine.config.adapters import PROMPT_TYPES, Adapter
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError
@@ -62,7 +63,7 @@ def attach(model: Any, config: TrainConfig, steps: int, folder: Path, saved: Pat
 def _reattach(model: Any, wanted: Adapter, saved: Path) -> Any:
     # PEFT takes saved virtual tokens for answers alone; of P-tuning's, the network that made them is not saved.
     prompted = wanted.type in PROMPT_TYPES
-    model = peft.PeftModel.from_pretrained(model, str(saved), is_trainable=not prompted)
+    model = load_adapter(model, saved, trainable=not prompted)
     if prompted:
         model.prompt_encoder.requires_grad_(True)
     return model

@@ -21,6 +21,7 @@ from engine.backends.torch.checkpointing import HostMemory
 from engine.backends.torch.checks import head_is_plain, keeps_apart
 from engine.backends.torch.companions import companion_of
 from engine.backends.torch.liger import Loss, proven_loss
+from engine.backends.torch.loading import trying_out
 from engine.backends.torch.loss import HeadLoss, token_losses
 from engine.backends.torch.model import DTYPES, causal_of, load_model
 from engine.backends.torch.optimizer import optimizer_of
@@ -79,7 +80,8 @@ class TorchBackend:
     ) -> Self:
         backend = cls(cls.load_model(plan, config, folder, adapter), plan, config, folder)
         backend.model.train(training)
-        backend.plain_head = backend.plain_head and head_is_plain(backend)
+        with trying_out(folder):
+            backend.plain_head = backend.plain_head and head_is_plain(backend)
         if plan.kernels == "liger" and training and backend.plain_head:
             head = backend.head
             backend.head_loss = proven_loss(head.weight, head.bias, DTYPES[plan.compute_dtype])

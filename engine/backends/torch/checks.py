@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engine.data.types import Batch
+from engine.models.mismatch import no_numbers
 
 if TYPE_CHECKING:
     from engine.backends.torch.backend import TorchBackend
@@ -27,12 +28,14 @@ def keeps_apart(backend: "TorchBackend") -> bool:
 def head_is_plain(backend: "TorchBackend") -> bool:
     """Whether the model's logits are its last hidden states times its head, and nothing more.
 
-    Gemma 2 caps them, Cohere and Granite scale them.
+    Gemma 2 caps them, Cohere and Granite scale them. Raises ModelError where they are no numbers.
     """
     vocabulary = backend.head.weight.shape[0]
     row = np.random.default_rng(1).integers(0, vocabulary, 8).astype(np.int32)
     batch = _packed([row])
     own, product = (backend.token_losses(batch, plain_head) for plain_head in (False, True))
+    if backend.plan.compute_dtype != "fp16" and not own.isfinite().all():  # some models overflow fp16
+        raise no_numbers(backend.folder, "what the model says")
     return float((own - product).norm() / own.norm()) < TOLERANCE[backend.plan.compute_dtype]
 
 

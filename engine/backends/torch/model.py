@@ -11,10 +11,10 @@ from torch import nn
 from engine.backends.torch import checkpointing
 from engine.backends.torch.adapted import is_frozen_linear, is_gated_mlp, linear_form, mlp_form
 from engine.backends.torch.adapters import attach
+from engine.backends.torch.loading import load_causal
 from engine.backends.torch.norm import replace_norms
 from engine.backends.torch.weights import is_quantised
 from engine.config.schema import TrainConfig
-from engine.errors import ModelError
 from engine.plan import Plan
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -39,27 +39,17 @@ def causal_of(model: Any) -> Any:
 
 
 def _base(plan: Plan, config: TrainConfig, folder: Path) -> Any:
-    import transformers
-
     # Without a wish, transformers takes SDPA where the architecture has it, and its plain form elsewhere.
     extra: dict[str, Any] = {} if plan.attention == "sdpa" else {"attn_implementation": plan.attention}
     if config.model.quantization != "none":
         extra["quantization_config"] = _quantisation(config, plan)
-    try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=DTYPES[plan.weights_dtype],
-            device_map={"": plan.device},
-            trust_remote_code=config.model.trust_remote_code,
-            local_files_only=True,
-            **extra,
-        )
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ModelError(
-            f"{folder}: the model does not load: {error}",
-            "check that the folder is complete (`ft models show`), or fetch the model again",
-        ) from error
-    model.config.use_cache = False
+    model = load_causal(
+        folder,
+        dtype=DTYPES[plan.weights_dtype],
+        device=plan.device,
+        trust_remote_code=config.model.trust_remote_code,
+        **extra,
+    )
     model.requires_grad_(config.adapter.type == "none")
     return model
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from engine.backends.files import (
     SCALER,
     STATE,
+    check_finite,
     check_trained,
     checkpoint_errors,
     copy_companions,
@@ -67,6 +68,7 @@ def load_state(
 ) -> None:
     """Take up what `save_state` wrote, to the bit. Raises CheckpointError where it belongs to another recipe."""
     with checkpoint_errors(folder):
+        check_finite(folder)
         tensors = load_file(folder / STATE)
         scaling = json.loads((folder / SCALER).read_text())
     check_trained(tensors, trained, folder)

@@ -10,7 +10,7 @@ import numpy as np
 from engine.data.lint.findings import RULES, SHOWN, Finding, Kind, sorted_by_weight
 from engine.data.lint.likeness import Likeness, Numbers
 from engine.data.lint.spread import Labels, extremes, foreign
-from engine.data.lint.texts import control_tokens, damage, order, said, script, texts
+from engine.data.lint.texts import PLACEHOLDER, control_tokens, damage, order, said, script, texts
 from engine.data.templates import Encoded
 from engine.data.tokenizer import Tokenizer
 from engine.data.types import Conversation, Row
@@ -89,6 +89,8 @@ class Linter:
             self._note("encoding", number, broken)
         if self._controls and (token := self._controls.search(whole)):
             self._note("special-tokens" if isinstance(row, Conversation) else "rendered", number, token[0])
+        if place := PLACEHOLDER.search(whole):
+            self._note("placeholder", number, place[0])
         answer = next((text for role, text in reversed(said_by) if role == "assistant"), "")
         self._labels.add(answer)
         if kind := script(answer):
@@ -170,6 +172,7 @@ class Linter:
             "roles": f"{_rows(count)} {have} turns out of order: the first {example}",
             "encoding": f"{_rows(count)} {have} characters of a wrong encoding, as {example!r}",
             "special-tokens": f"{_rows(count)} {have} control tokens in the text, as {example}",
+            "placeholder": f"{_rows(count)} {have} a placeholder in the text and nothing in its place, as {example}",
             "rendered": f"{_rows(count)} of text {have} control tokens, as {example}, and {are} trained as they stand",
             "length": f"{_rows(count)} {are} far longer than all others, up to {example} tokens",
         }[kind]
