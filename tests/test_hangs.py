@@ -252,6 +252,7 @@ import sys
 from pathlib import Path
 from engine.config.load import load_recipe
 from engine.hangs import Patience
+from engine.runs import lock
 from engine.runs.run import Run
 from engine.supervisor import Supervisor
 
