@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.data.token_limits import answer_room
 from engine.data.token_spec import TokenSpec
 from engine.data.tokenizer import Tokenizer
 from engine.data.types import Answered, Message, Prompt
+from engine.models.sizing import TokenRoom, room_of
 
 UNFINISHED = "\ufffd"
 """What decoding shows for a character whose last bytes are still to come."""
@@ -15,9 +17,11 @@ UNFINISHED = "\ufffd"
 class Generator:
     """A model that answers, its adapter folded into the weights."""
 
-    def __init__(self, model: Any, tokenizer: Tokenizer) -> None:
+    def __init__(self, model: Any, tokenizer: Tokenizer, room: TokenRoom) -> None:
+        """`room` is what the model can take of a prompt and its answer."""
         self.model = model
         self.tokenizer = tokenizer
+        self.room = room
 
     @classmethod
     def open(
@@ -45,18 +49,19 @@ class Generator:
             model = load_adapter(model, adapter).merge_and_unload()
         with trying_out(base), torch.no_grad():
             model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=device), use_cache=False)
-        return cls(model.eval(), (spec or TokenSpec()).tokenizer(base))
+        return cls(model.eval(), (spec or TokenSpec()).tokenizer(base), room_of(base))
 
     def stream(
         self, messages: Sequence[Message], max_tokens: int, temperature: float = 0.0, seed: int = 0
     ) -> Iterator[str]:
         """The answer to the last message, a piece for each token; greedy at temperature 0.
 
-        A piece is empty while a character is not finished.
+        A piece is empty while a character is not finished. Raises ConfigError where the model has no positions left
+        for an answer, ModelError where it lacks a token.
         """
         from engine.backends.torch.answers import stream
 
-        ids = self.tokenizer.prompt_ids(messages)
+        ids, max_tokens = self._fitting([messages], max_tokens)[0]
         tokens: list[int] = []
         shown = ""
         for token in stream(self.model, ids, max_tokens, self.tokenizer.stop_ids, temperature, seed):
@@ -80,7 +85,19 @@ class Generator:
         """
         from engine.backends.torch.answers import Draw, generate
 
-        ids = [self.tokenizer.prompt_ids(prompt.messages) for prompt in prompts]
+        fitting = self._fitting([prompt.messages for prompt in prompts], max_tokens)
+        ids, max_tokens = [one for one, _ in fitting], min(most for _, most in fitting)
         draw = Draw(temperature, [prompt.seed for prompt in prompts]) if temperature else None
         found = generate(self.model, ids, max_tokens, self.tokenizer.stop_ids, poll, draw)
         return [Answered(self.tokenizer.decode(tokens), len(tokens) < max_tokens) for tokens in found]
+
+    def _fitting(
+        self, conversations: Sequence[Sequence[Message]], max_tokens: int
+    ) -> list[tuple[list[int], int]]:
+        """The prompt of each conversation, and how many tokens its answer may have."""
+        found = []
+        for messages in conversations:
+            ids = self.tokenizer.prompt_ids(messages)
+            most = answer_room(ids, self.tokenizer, self.room, "the conversation")
+            found.append((ids, max_tokens if most is None else min(max_tokens, most)))
+        return found

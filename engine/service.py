@@ -209,8 +209,9 @@ class Service:
 
     def _plan(self, request: Request) -> Any:
         from engine.planning.live import Planner
+        from engine.runs.start_adapter import start_of
 
-        self.planner = self.planner or Planner()
+        self.planner = self.planner or Planner(start_of)
         plan = self.planner.plan(str(request.get("text")), Path(str(request.get("path"))))
         return json.loads(plan.to_json())
 

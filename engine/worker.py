@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from engine.config.schema import TrainConfig
     from engine.data.types import Dataset
     from engine.models.resolve import LocalModel
+    from engine.models.saved_adapter import SavedAdapter
     from engine.plan import Plan
 
 TELL_EVERY_S = 0.5
@@ -120,12 +121,20 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     model = _resolve(run, config, control)
     if resume:
         config = _same_files(run, _same_backend(run, config))
+    start = _start(run, config, model)
     _import_unsloth_first(config, model)
+    from engine.data.token_limits import check_samples
+    from engine.data.token_spec import TokenSpec
+    from engine.models.sizing import room_of
+
+    room = room_of(model.folder)
+    tokenizer = TokenSpec.of(config).tokenizer(model.folder, run.begun())
+    check_samples(config, tokenizer, room)
     dataset = _prepare(run, config, model, control, force)
     if resume:
         _same_data(run, dataset)
     _warn_of_others(run)
-    plan = _plan(run, config, model, dataset, force)
+    plan = _plan(run, config, model, dataset, force, start)
     _poll(control)
 
     run.emit(Phase(name="loading", note=f"{model.name} on {plan.device}"))
@@ -134,16 +143,36 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
 
         without_torch()
     from engine.backends import load_backend
-    from engine.data.token_spec import TokenSpec
     from engine.training.loop import train
 
-    backend = load_backend(plan, config, model.folder)
-    tokenizer = TokenSpec.of(config).tokenizer(model.folder, run.begun())
+    backend = load_backend(plan, config, model.folder, adapter=start.folder if start else None)
     gc.collect()
     _poll(control)
     reason = train(run, config, plan, dataset, backend, tokenizer, control, resume_from=resume)
     _remember_speed(run, plan)
     return reason
+
+
+def _start(run: Run, config: "TrainConfig", model: "LocalModel") -> "SavedAdapter | None":
+    """The adapter that the run starts from, as it was copied into the run; told where it names another base."""
+    if config.adapter.from_ is None:
+        return None
+    from engine.models.local import read_config
+    from engine.models.saved_adapter import read_adapter, to_peft
+
+    start = read_adapter(run.start)
+    start.check(model.folder)
+    start = to_peft(start, str(read_config(model.folder).get("model_type")))
+    run.emit(Phase(name="loading", note=f"starting from the adapter of {config.adapter.from_}"))
+    facts = run.provenance.get("start") or {}
+    trained_on = facts.get("model") or {}
+    if trained_on.get("fingerprint") not in (None, model.fingerprint):
+        message = f"The adapter was trained on other weights than those of {model.name} here."
+        run.emit(Warned(message=message, hint="It goes on from them all the same, if they are alike."))
+    elif not trained_on and not start.is_of(config.model.base):
+        message = f"The adapter says that it was trained on {start.base}, and this run trains {model.name}."
+        run.emit(Warned(message=message, hint="Make sure that they are the same model."))
+    return start
 
 
 def _warn_of_others(run: Run) -> None:
@@ -251,7 +280,14 @@ def _prepare(
     return dataset
 
 
-def _plan(run: Run, config: "TrainConfig", model: "LocalModel", dataset: "Dataset", force: bool) -> "Plan":
+def _plan(
+    run: Run,
+    config: "TrainConfig",
+    model: "LocalModel",
+    dataset: "Dataset",
+    force: bool,
+    start: "SavedAdapter | None",
+) -> "Plan":
     """Settle the plan and write it down. Raises OutOfMemoryError where even the smallest does not fit."""
     from engine.data.sources import everything, find
     from engine.hardware.probe import probe
@@ -273,6 +309,7 @@ def _plan(run: Run, config: "TrainConfig", model: "LocalModel", dataset: "Datase
             share,
             max_rows=limits.micro_batch_rows,
             max_tokens=limits.micro_batch_tokens,
+            start=start,
         )
     )
     if begun:

@@ -153,8 +153,10 @@ def train(
 def plan(recipe: PathLike = "train.yml", overrides: Mapping[str, Any] | None = None) -> Plan:
     """What a recipe would do, need and take, without training."""
     from engine.planning.look import look
+    from engine.runs.start_adapter import start_of
 
-    return look(_load(recipe, overrides).config)
+    config = _load(recipe, overrides).config
+    return look(config, start=start_of(config))
 
 
 def open_run(reference: PathLike | None = None) -> Run:

@@ -26,6 +26,10 @@ ADAPTER_TYPES: tuple[AdapterType, ...] = get_args(AdapterType)
 PROMPT_TYPES: tuple[AdapterType, ...] = ("prefix", "prompt", "ptuning")
 """Those that train virtual tokens in front of every example, and change no layer."""
 LOW_RANK: tuple[AdapterType, ...] = ("lora", "dora", "adalora", "loha", "lokr")
+REUSABLE: tuple[AdapterType, ...] = tuple(
+    kind for kind in ADAPTER_TYPES if kind not in ("adalora", "ptuning", "none")
+)
+"""Those that a run can start from: of AdaLoRA's the pruning is over, of P-tuning's the network is not saved."""
 FLOAT_ONLY: tuple[AdapterType, ...] = ("loha", "lokr", "boft")
 """Those that PEFT cannot put on quantised layers."""
 
@@ -35,6 +39,8 @@ class Adapter(Section):
 
     type: AdapterType = "lora"
     """`lora`, another of PEFT's kinds of adapter, or `none` to train every weight."""
+    from_: Text | None = Field(default=None, alias="from")
+    """Start from this adapter: a run, RUN@STEP, or a folder of PEFT's or mlx-lm's. Type, rank and more are its own."""
     rank: Annotated[int, Field(ge=1, le=1024), Whole] = 16
     """Rank of the update: a higher one learns more and uses more memory."""
     alpha: Annotated[float, Field(gt=0)] = 32.0
@@ -63,6 +69,7 @@ class Adapter(Section):
 
 
 KEYS: dict[str, tuple[AdapterType, ...]] = {
+    "from_": REUSABLE,
     "rank": (*LOW_RANK, "vera"),
     "alpha": LOW_RANK,
     "rslora": ("lora", "dora"),
@@ -85,4 +92,4 @@ def misplaced(adapter: Adapter) -> Iterator[tuple[str, str]]:
         if adapter.type not in kinds and getattr(adapter, key) != Adapter.model_fields[key].default:
             *front, last = kinds
             whose = f"{', '.join(front)} and {last}" if front else last
-            yield key, f"is a key of {whose}, and adapter.type is {adapter.type}; leave it out"
+            yield key.rstrip("_"), f"is a key of {whose}, and adapter.type is {adapter.type}; leave it out"

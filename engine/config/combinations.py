@@ -93,6 +93,10 @@ def _adapter(config: "TrainConfig") -> list[str]:
             f"adapter.initial_rank: {adapter.initial_rank} leaves nothing to prune down to rank {adapter.rank}; "
             "give a higher one, or leave it out"
         )
+    if adapter.from_ is not None and adapter.type == "none":
+        found.append(
+            "adapter.from: adapter.type: none trains the weights themselves; leave one of the two out"
+        )
     if adapter.init in ("pissa", "olora") and held != "none":
         found.append(
             f"adapter.init: {adapter.init} takes its start out of the weights, which {held} ones cannot give; "

@@ -79,7 +79,7 @@ def _texts_under_fields(section: ast.ClassDef) -> Iterator[tuple[str, str]]:
     for field, below in pairwise(section.body):
         match field, below:
             case ast.AnnAssign(target=ast.Name(id=key)), ast.Expr(value=ast.Constant(value=str(text))):
-                yield key, inspect.cleandoc(text)
+                yield key.rstrip("_"), inspect.cleandoc(text)  # `from` is a word of Python's
 
 
 def alternatives(schema: JsonSchema) -> Iterator[JsonSchema]:

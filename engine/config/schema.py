@@ -92,7 +92,7 @@ class Model(Section):
     double_quant: Switch = True
     """Quantise the 4-bit scales too: saves about 0.4 bit a weight."""
     max_seq_length: Annotated[int, Field(ge=8, le=1_048_576), Whole] = 2048
-    """Longest example in tokens; a longer one is cut, and the run says so."""
+    """Longest example in tokens; a longer one is cut, and the run says so. Learned positions may end it sooner."""
     chat_template: TemplateKey | TemplateFile = "auto"
     """`auto` (the model's own), one of ft's by its name, or the path of a .jinja file."""
     template_variables: TemplateVariables | None = None

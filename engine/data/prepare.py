@@ -24,6 +24,7 @@ from engine.data.sources import files, train_sources, validation_source
 from engine.data.split import Numbers, drawn, held_out
 from engine.data.store import Store
 from engine.data.templates import RowEncoder
+from engine.data.token_limits import Limit
 from engine.data.token_spec import TokenSpec
 from engine.data.tokenise import tokenise
 from engine.data.types import Dataset, Question
@@ -78,7 +79,7 @@ def _make(
     """Write a cache's entry into `folder`; the lint looks where somebody watches it."""
     train, own = selections(config)
     total = train.count + (own.count if own else 0)
-    limit, overlap = config.model.max_seq_length, config.data.chunk_overlap
+    limit, overlap = Limit.of(config.model.max_seq_length, encoder.room), config.data.chunk_overlap
     training, validation = Store(folder / cache.TRAIN), Store(folder / cache.VALIDATION)
     both = [train, *([own] if own else [])]
     looker = Looker(Linter(encoder.tokenizer, limit), both, watch) if watch else None
@@ -146,7 +147,8 @@ def _asked(
     """Questions made of the rows that validate, at most as many as the recipe asks."""
     rows = np.unique(validation.rows)
     few = rows[choose(len(rows), config.evaluation.max_questions, config.seed)]
-    return questions(selection.only(few), encoder, config.model.max_seq_length) if len(few) else ()
+    limit = Limit.of(config.model.max_seq_length, encoder.room).tokens
+    return questions(selection.only(few), encoder, limit) if len(few) else ()
 
 
 def _left_out(selection: Selection, problems: Problems, first: int) -> list[Finding]:
@@ -171,7 +173,8 @@ def sample(
     trained = train.times[~drawn(train.count, share, config.seed)]
     few = train.limited(rows, config.seed)
     looked = Store()
-    found, _ = tokenise(few, encoder, config.model.max_seq_length, config.data.chunk_overlap, looked.add)
+    limit = Limit.of(config.model.max_seq_length, encoder.room)
+    found, _ = tokenise(few, encoder, limit, config.data.chunk_overlap, looked.add)
     notes = (*_notes(config, train, encoder), *found)
     count = round(int(trained.sum()) * len(looked) / few.count)
     return Dataset(looked.close(), None, (), looked.digest, notes), count

@@ -24,7 +24,9 @@ from engine.data.token_spans import SpanCutter
 from engine.data.tokenizer import Tokenizer
 from engine.data.types import Row, Text
 from engine.data.unseen import unseen
+from engine.models.sizing import TokenRoom
 
+ANYTHING = TokenRoom()
 TrainOn = Literal["assistant", "last", "all"]
 
 
@@ -61,8 +63,10 @@ class Encoded:
 class RowEncoder:
     """Encodes rows for one tokenizer and one choice of what is trained."""
 
-    def __init__(self, tokenizer: Tokenizer, train_on: TrainOn) -> None:
+    def __init__(self, tokenizer: Tokenizer, train_on: TrainOn, room: TokenRoom = ANYTHING) -> None:
+        """`room` is what the model can take of the tokens."""
         self.tokenizer = tokenizer
+        self.room = room
         self.train_on = train_on
         self._stops = tuple(text for id_, text in tokenizer.added.items() if id_ in tokenizer.stop_ids)
         self._eos = tokenizer.added.get(tokenizer.eos_id, "")

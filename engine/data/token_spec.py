@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 from engine.models.local import token_files
+from engine.models.sizing import room_of
 
 if TYPE_CHECKING:
     from engine.config.schema import TrainConfig
@@ -67,7 +68,7 @@ class TokenSpec:
         """
         from engine.data.templates import RowEncoder
 
-        return RowEncoder(self.tokenizer(model_dir, day), self.train_on)
+        return RowEncoder(self.tokenizer(model_dir, day), self.train_on, room_of(model_dir))
 
     def tokenizer(self, model_dir: Path, day: date | None = None) -> "Tokenizer":
         """The model's tokenizer with the recipe's chat template. Raises `ModelError` and `ConfigError`."""

@@ -11,6 +11,7 @@ from engine.data.formats import read_row
 from engine.data.problems import Problems
 from engine.data.selection import Selection
 from engine.data.templates import Encoded, Rendered, RowEncoder
+from engine.data.token_limits import Limit, check_ids
 from engine.data.types import Row
 from engine.data.unseen import OF_ANSWERS
 from engine.data.unused import Unused
@@ -69,7 +70,7 @@ class _Told:
 def tokenise(
     selection: Selection,
     encoder: RowEncoder,
-    limit: int,
+    limit: Limit,
     overlap: int,
     take: Taker,
     look: Look = lambda _: None,
@@ -80,13 +81,15 @@ def tokenise(
     `overlap` is that of the chunks of long texts, see `engine.data.fitting.chunks`. `look` sees each row as it is
     before anything is cut. Returns notes, and the rows that are left out because the recipe says so.
     Raises `DataError` naming the first rows that are wrong or have nothing to train, where it does not, and
-    where no other rows are left.
+    where no other rows are left; `ModelError` where a row has a token that the model does not have.
     """
     fitting = Fitting(limit, overlap, encoder.tokenizer.lead)
     told, problems = _Told(), Problems(selection.skip)
     found = 0
     for done, chunk, examples in _ahead(_rendered(selection, encoder, problems, told), encoder):
         looked = [(number, row, example) for (number, row, _), example in zip(chunk, examples, strict=True)]
+        for _, row, example in looked:
+            check_ids(example.ids, encoder.tokenizer, encoder.room, row.where)
         empty = {number: row.where for number, row, example in looked if not example.spans}
         for number, where in empty.items():
             problems.add(number, where, RowError("nothing to train: it has no tokens of its own", NOTHING))

@@ -42,10 +42,25 @@ class ModelShape:
     parameters: int
     linears: tuple[Linear, ...]
     context: int
+    """Tokens that the model was made for; 0 where its config does not say."""
     embedding_parameters: int
     experts: tuple[Linear, ...] = ()
     """The matrices of a mixture's experts, which get an adapter only by name. transformers holds gate and up of
     an expert in one, so each of the two has the outputs of both."""
+    positions: int | None = None
+    """Most tokens of a row, where the model has a vector for each position; None where positions are computed."""
+
+
+@dataclass(frozen=True)
+class TokenRoom:
+    """Which tokens, and how many of them, a model can take; None where anything goes, or nothing is known."""
+
+    ids: int | None = None
+    """Rows of its embedding: token ids are below."""
+    positions: int | None = None
+    """See `ModelShape.positions`."""
+    context: int | None = None
+    """Tokens that it was made for."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +96,14 @@ FAMILIES: Mapping[str, Family] = {
 """By config.json's `model_type`. GPT-2 is built differently and has a function of its own."""
 
 
+FIXED_POSITIONS = (
+    *("gpt2", "gpt_bigcode", "gpt_neo", "gptj", "codegen", "opt", "biogpt", "ctrl", "openai-gpt", "mpt"),
+    *("bart", "mbart", "blenderbot", "blenderbot-small", "pegasus", "trocr", "bert", "roberta", "electra"),
+)
+"""Model types that fail on a row with more tokens than their config says, tried with transformers 5.17: a vector is
+learned for each position, or a table of them is made when the model is loaded."""
+LEARNED_POSITIONS = ("wpe", "embed_positions", "position_embeddings", "positions_embed")
+"""Names of the tables of learned positions, in types that are not known here."""
 PAIRED = ("gate_proj", "up_proj", "w1", "w3")
 """Experts' matrices that transformers holds two in one."""
 ROUTERS = ("gate", "router")
@@ -106,6 +129,14 @@ def shape_of(folder: Path) -> ModelShape:
     except (TypeError, ValueError, ZeroDivisionError) as error:
         message = f"{folder / 'config.json'} has a value that a {kind} model cannot have: {error}."
         raise ModelError(message, again) from error
+
+
+def room_of(folder: Path) -> TokenRoom:
+    """What a model's folder can take; nothing is known of one without a config.json. Raises as `shape_of` does."""
+    if not (folder / "config.json").is_file():
+        return TokenRoom()
+    shape = shape_of(folder)
+    return TokenRoom(shape.vocab, shape.positions, shape.context or None)
 
 
 def plain_decoder(
@@ -202,6 +233,7 @@ def _gpt2(config: Mapping[str, Any]) -> ModelShape:
         linears=linears,
         context=context,
         embedding_parameters=embeddings,
+        positions=context,
     )
 
 
@@ -230,6 +262,12 @@ def _measured(kind: str, config: Mapping[str, Any], folder: Path) -> ModelShape:
         elif len(tensor.shape) == 2:
             embeddings += tensor.size
     text: Mapping[str, Any] = config.get("text_config", config)
+    context = int(
+        text.get("max_position_embeddings") or text.get("n_positions") or text.get("max_seq_len") or 0
+    )
+    learned = kind in FIXED_POSITIONS or any(
+        name in LEARNED_POSITIONS for tensor in tensors for name in tensor.name.split(".")[-2:-1]
+    )
     hidden = int(_first(text, "hidden_size", "n_embd", "d_model"))
     heads = int(_first(text, "num_attention_heads", "n_head", "num_heads"))
     vocab = int(_first(text, "vocab_size"))
@@ -245,7 +283,8 @@ def _measured(kind: str, config: Mapping[str, Any], folder: Path) -> ModelShape:
         tied=embeddings < 2 * vocab * hidden,
         parameters=sum(tensor.size for tensor in tensors),
         linears=tuple(Linear(*about, count) for about, count in counted.items()),
-        context=int(text.get("max_position_embeddings") or text.get("n_positions") or 0),
+        context=context,
+        positions=context or None if learned else None,
         embedding_parameters=embeddings,
         experts=tuple(Linear(*about, count) for about, count in experts.items()),
     )

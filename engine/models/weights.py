@@ -80,6 +80,30 @@ class TensorInfo:
 
 
 Header = tuple[TensorInfo, ...]
+NUMBERS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+"""numpy's types of the formats that weights are held in; bf16 as its bits."""
+
+
+def read_floats(path: Path) -> dict[str, npt.NDArray[np.float32]]:
+    """All tensors of a file in fp32, without torch. Raises ModelError where it is not whole or holds other numbers."""
+    read_header(path)
+    data = path.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    found = {}
+    for name, about in json.loads(data[8:start]).items():
+        if name == "__metadata__":
+            continue
+        if about["dtype"] not in NUMBERS:
+            raise ModelError(
+                f"{path}: {name} is held as {about['dtype']}, which is no floating-point format.",
+                "Take the file as it was published.",
+            )
+        first, last = (start + offset for offset in about["data_offsets"])
+        values = np.frombuffer(data[first:last], NUMBERS[about["dtype"]])
+        if about["dtype"] == "BF16":
+            values = (values.astype(np.uint32) << 16).view(np.float32)
+        found[name] = values.astype(np.float32).reshape(about["shape"])
+    return found
 
 
 def read_header(path: Path) -> Header:

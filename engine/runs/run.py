@@ -41,17 +41,24 @@ class Run:
         self.adapter = folder / "adapter"
         self.model = folder / "model"
         """What full training leaves instead of an adapter."""
+        self.start = folder / "start"
+        """A copy of the adapter that the run starts from, where its recipe names one."""
         self.log = folder / "worker.log"
         self.heartbeat = folder / "heartbeat"
         """Changed while the engine's main thread goes on; see `engine.runs.heartbeat`."""
 
     @staticmethod
     def create(recipe: "Recipe", folder: Path | None = None) -> "Run":
-        """A new run directory with the recipe in it, as it was and resolved.
+        """A new run directory with the recipe in it, as it was and resolved, and the adapter that it starts from.
 
         `folder` (or the recipe's `output.dir`) must be empty or not there; None makes one in the runs folder.
-        Raises ConfigError where the folder is taken, MachineError where it cannot be written.
+        Raises ConfigError where the folder is taken or the recipe contradicts that adapter, ModelError where that is
+        none, MachineError where the folder cannot be written.
         """
+        from engine.runs.start_adapter import begin_from, find_start
+
+        if start := find_start(recipe.config):
+            recipe = begin_from(start, recipe)
         named = folder or (Path(recipe.config.output.dir) if recipe.config.output.dir else None)
         wanted = named.expanduser().absolute() if named else None
         was_there = wanted is not None and wanted.is_dir()
@@ -64,6 +71,8 @@ class Run:
                 write_atomic(made / "source.yml", recipe.source)
                 write_atomic(made / registry.RECIPE, recipe.resolved())
                 run.record(at_creation(run_id, time.time(), shlex.join(sys.argv)))
+                if start:
+                    start.copy_into(run)
         except BaseException:  # ctrl-c, a full disk: half a run would be listed for ever
             _remove_tree(made, keep_folder=was_there)
             registry.forget(run_id)

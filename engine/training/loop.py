@@ -62,7 +62,9 @@ class Loop:
     ) -> None:  # fmt: skip
         self.run, self.config, self.plan, self.backend, self.control = run, config, plan, backend, control
         self.examples: Examples = dataset.train
-        self.pad_id = tokenizer.pad_id
+        # Any id does, as nothing looks at padding; the tokenizer's own may have no row in the embedding. Runs that an
+        # earlier version began keep it: in a mixture of experts, what padding is may change how others are rounded.
+        self.pad_id = 0 if plan.row_order == "shuffled" else tokenizer.pad_id
         self.packing = plan.packing and backend.packs
         if plan.packing and not self.packing:
             note = "This model does not keep packed examples apart, so they are padded instead."
@@ -71,7 +73,16 @@ class Loop:
             micro_batch_rows=plan.micro_batch_rows, micro_batch_tokens=plan.micro_batch_tokens
         )
         self.evaluator = Evaluator(
-            run, config, dataset, backend, tokenizer, self._batches, self._shrink, self._poll, self._check
+            run,
+            config,
+            dataset,
+            backend,
+            tokenizer,
+            self._batches,
+            self._shrink,
+            self._poll,
+            self._check,
+            plan.positions,
         )
         self.pressure = PressureWatch()
         self.saved_at = -1

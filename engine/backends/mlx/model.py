@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,7 @@ def with_adapter(
         _must_cross(kind, folder, [path for path, _ in tree_flatten(model.trainable_parameters())])
         return None, Dropout(0.0)
     if saved is not None:
-        adapter = saved_adapter.read(saved, kind, model)
+        adapter = replace(saved_adapter.read(saved, kind, model), dropout=config.adapter.dropout)
     else:
         adapter = adapters.fresh(
             config, kind, adapters.targets_of(model, config, kind, head_path(model)), model

@@ -63,7 +63,7 @@ def attach(model: Any, config: TrainConfig, steps: int, folder: Path, saved: Pat
 def _reattach(model: Any, wanted: Adapter, saved: Path) -> Any:
     # PEFT takes saved virtual tokens for answers alone; of P-tuning's, the network that made them is not saved.
     prompted = wanted.type in PROMPT_TYPES
-    model = load_adapter(model, saved, trainable=not prompted)
+    model = load_adapter(model, saved, trainable=not prompted, dropout=wanted.dropout)
     if prompted:
         model.prompt_encoder.requires_grad_(True)
     return model

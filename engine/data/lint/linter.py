@@ -12,6 +12,7 @@ from engine.data.lint.likeness import Likeness, Numbers
 from engine.data.lint.spread import Labels, extremes, foreign
 from engine.data.lint.texts import PLACEHOLDER, control_tokens, damage, order, said, script, texts
 from engine.data.templates import Encoded
+from engine.data.token_limits import Limit
 from engine.data.tokenizer import Tokenizer
 from engine.data.types import Conversation, Row
 
@@ -20,9 +21,9 @@ Looked = tuple[int, Row, Encoded]
 
 
 class Linter:
-    """Looks at rows for one tokenizer and one `max_seq_length`. Holds about 40 bytes a row, and a kilobyte on disk."""
+    """Looks at rows for one tokenizer and one limit of their tokens. Holds about 40 bytes a row, and 1 kB on disk."""
 
-    def __init__(self, tokenizer: Tokenizer, limit: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, limit: Limit) -> None:
         self._stops = tokenizer.stop_ids
         self._limit = limit
         self._controls = control_tokens(tokenizer.control_tokens)
@@ -65,7 +66,7 @@ class Linter:
         self._held = np.concatenate((self._held, np.fromiter(numbers, np.int64)))
 
     def _tokens(self, number: int, row: Row, encoded: Encoded) -> None:
-        left = sum(max(0, min(end, self._limit) - start) for start, end in encoded.spans)
+        left = sum(max(0, min(end, self._limit.tokens) - start) for start, end in encoded.spans)
         if encoded.may_part:
             left = encoded.trained  # in chunks, nothing of it is lost
         if not left:
@@ -155,12 +156,16 @@ class Linter:
         count, example = rows.count, rows.example
         have, are = ("has", "is") if count == 1 else ("have", "are")
         message = {
-            "untrained": f"{_rows(count)} {have} nothing to train within max_seq_length {self._limit}",
+            "untrained": f"{_rows(count)} {have} nothing to train within {self._limit.name}",
             "no-end": f"{_rows(count)} {have} an answer that the model's end token does not end",
             "not-shown": f"{_rows(count)} {have} {example}, which the chat template does not show",
             "truncated": (
-                f"{_rows(count)} {have} an answer cut at max_seq_length {self._limit}: {self._lost:,} trained tokens "
-                f"are lost ({self._needed:,} would keep every row whole)"
+                f"{_rows(count)} {have} an answer cut at {self._limit.name}: {self._lost:,} trained tokens "
+                + (
+                    "are lost"
+                    if self._limit.of_model
+                    else f"are lost ({self._needed:,} would keep every row whole)"
+                )
             ),
             "duplicate": f"{_rows(count)} {are} the same as an earlier one",
             "near-duplicate": f"{_rows(count)} {are} nearly the same as an earlier one",
@@ -181,7 +186,10 @@ class Linter:
     def _as_finding(self, kind: Kind, message: str, count: int, rows: list[int]) -> Finding:
         of = len(self._held) if kind in ("overlap", "near-overlap", "augmented") else len(self._numbers)
         severity = RULES[kind].severity(count, of)
-        return Finding(kind, severity, message, RULES[kind].fix, count, of, tuple(rows[:SHOWN]))
+        fix = RULES[kind].fix
+        if kind == "truncated" and self._limit.of_model:
+            fix = "Shorten the rows, or take a model with more positions."
+        return Finding(kind, severity, message, fix, count, of, tuple(rows[:SHOWN]))
 
 
 @dataclass
