@@ -17,12 +17,13 @@ from typing import Any, Literal, Self
 
 from engine import secrets
 from engine.capabilities import Quantization
+from engine.clean_logs import scrub
 from engine.config.problems import Place, Problem, RecipeError
 from engine.data.token_spec import TokenSpec
 from engine.data.types import Answered, Message, Prompt
 from engine.data.views import Lengths, Opened, RowView, View, lengths_from_json, row_from_json
+from engine.disk import explaining
 from engine.errors import FREE, KINDS, FtError, OutOfMemoryError, TrainingError
-from engine.runs.disk import explaining
 from engine.runs.run import Run
 
 Answer = dict[str, Any]
@@ -43,8 +44,8 @@ class Client:
 
     def __init__(self, log: Path) -> None:
         """`log` gets what libraries print in the child."""
-        tokens = secrets.carried()
-        with explaining():
+        self._tokens = secrets.carried()
+        with explaining(log):
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("wb") as file:
                 self._child = subprocess.Popen(
@@ -60,7 +61,7 @@ class Client:
         self._log = log
         self._numbers = itertools.count(1)
         self._writing = threading.Lock()
-        self._send(tokens)
+        self._send(self._tokens)
         self._askers: dict[int, queue.SimpleQueue[Answer | None]] = {}
         self._ended = False
         self._changing = threading.Lock()
@@ -198,7 +199,9 @@ class Client:
 
         Raises TrainingError where the child is gone, MachineError where the keyring is locked.
         """
-        self._send({"id": next(self._numbers), "op": "token", "name": name, "value": secrets.get(name)})
+        value = secrets.get(name)
+        self._tokens |= {name: value} if value else {}
+        self._send({"id": next(self._numbers), "op": "token", "name": name, "value": value})
 
     def close(self) -> None:
         """End the child."""
@@ -213,6 +216,8 @@ class Client:
         self._reader.join(timeout=5)
         if self._child.stdout is not None and not self._reader.is_alive():
             self._child.stdout.close()
+        with explaining():
+            scrub(self._log, self._tokens.values())
 
     def _value(self, request: Answer, cancelled: threading.Event | None) -> Any:
         """The one value that answers a request."""

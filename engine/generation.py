@@ -8,7 +8,7 @@ from engine.data.token_limits import answer_room
 from engine.data.token_spec import TokenSpec
 from engine.data.tokenizer import Tokenizer
 from engine.data.types import Answered, Message, Prompt
-from engine.models.sizing import TokenRoom, room_of
+from engine.models.sizing import TokenRoom
 
 UNFINISHED = "\ufffd"
 """What decoding shows for a character whose last bytes are still to come."""
@@ -31,13 +31,15 @@ class Generator:
         spec: TokenSpec | None = None,
         trust_remote_code: bool = False,
     ) -> "Generator":
-        """Load `base`, with the adapter of `adapter` (PEFT layout) where there is one; `spec` names the chat template.
+        """Load `base`, with the adapter of `adapter` (PEFT layout) where there is one; `spec` names the chat template,
+        and the tokens that were added for the adapter.
 
         Raises ModelError.
         """
         import torch
 
         from engine.backends.torch.loading import load_adapter, load_causal, trying_out
+        from engine.backends.torch.vocabulary import grow
 
         device = (
             "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -45,11 +47,13 @@ class Generator:
         # One token at a time, a CPU is fastest in fp32: nothing is cast on the way.
         dtype = torch.float32 if device == "cpu" else "auto"
         model = load_causal(base, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+        encoder = (spec or TokenSpec()).encoder(base)
+        grow(model, encoder.tokenizer.new)
         if adapter is not None:
             model = load_adapter(model, adapter).merge_and_unload()
         with trying_out(base), torch.no_grad():
             model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=device), use_cache=False)
-        return cls(model.eval(), (spec or TokenSpec()).tokenizer(base), room_of(base))
+        return cls(model.eval(), encoder.tokenizer, encoder.room)
 
     def stream(
         self, messages: Sequence[Message], max_tokens: int, temperature: float = 0.0, seed: int = 0

@@ -13,7 +13,7 @@ from engine.capabilities import BackendName, Device, Dtype
 from engine.config.schema import TrainConfig
 from engine.errors import DataError
 from engine.hardware.probe import Machine
-from engine.models.adapters import trained_parameters
+from engine.models.adapters import trained_parameters, vocabulary_parameters
 from engine.models.saved_adapter import SavedAdapter
 from engine.models.sizing import ModelShape
 from engine.planning import backends, batch, choices, kernels, limits, speed
@@ -194,6 +194,8 @@ def _settle(
     """A plan without advice."""
     if len(rows.lengths) == 0 or rows.examples == 0:
         raise DataError("There are no training examples to plan for.", "Check data.train in the recipe.")
+    new_tokens = len(config.model.add_tokens)
+    shape = shape.with_tokens(new_tokens)
     chosen = backends.choose(machine, config, shape)
     machine = dataclasses.replace(
         machine, device=chosen.device
@@ -207,8 +209,12 @@ def _settle(
         "quantization": choices.quantization_reason(config, chosen.backend),
     } | laid.reasons
     limit, limit_why = limits.limit_bytes(machine)
-    trained = trained_parameters(shape, config.adapter) if start is None else start.parameters
-    load = _load(config, machine, chosen.backend, trained, precision, rows.trained_share, laid.kernels)
+    trained = trained_parameters(shape, config.adapter, new_tokens) if start is None else start.parameters
+    load = dataclasses.replace(
+        _load(config, machine, chosen.backend, trained, precision, rows.trained_share, laid.kernels),
+        vocabulary=vocabulary_parameters(shape, config.adapter, new_tokens),
+        head=config.adapter.type == "none" or bool(config.adapter.modules_to_save),
+    )
     room = batch.Room(limit, limits.host_bytes(machine))
     micro = batch.settle(config, shape, load, lengths, laid.packing, room, caps)
 

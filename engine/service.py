@@ -34,20 +34,22 @@ import threading
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from engine import secrets
+from engine.clean_logs import redact_output
 from engine.config.problems import RecipeError
 from engine.data.token_spec import TokenSpec
 from engine.data.types import Message, Prompt
 from engine.data.views import View, as_json
 from engine.errors import FREE, ConfigError, FtError, OutOfMemoryError
 from engine.hardware.memory import is_exhaustion
+from engine.models.local import require_regular_files
 from engine.runs.run import Run
 from engine.training.checkpoints import latest
-from engine.worker import QUIET
+from engine.worker import settle_libraries
 
 if TYPE_CHECKING:
     from engine.data.preview import Previews
@@ -78,13 +80,13 @@ LANES = {
 
 def main() -> None:
     """Answer until stdin ends."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+    settle_libraries()
     if "--secrets" in sys.argv[1:]:
         secrets.adopt(secrets.receive(sys.stdin.buffer))
     # What libraries print must not come between the answers: stdout is stderr for all but this module.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace", buffering=1)
     os.dup2(2, 1)
+    redact_output()
     Service(answers).serve(sys.stdin)
 
 
@@ -226,6 +228,10 @@ class Service:
         run = Run.open(Path(str(request.get("run"))))
         model = model_of(run, bool(request.get("base", False)))
         spec = TokenSpec.of(run.config).prompts()
+        if (
+            model[1] is not None
+        ):  # the base has no such tokens, and a model that is trained whole has them already
+            spec = replace(spec, add_tokens=tuple(run.config.model.add_tokens))
         generator = self._generator((*model, spec), run.config.model.trust_remote_code)
         return generator.stream(
             _messages(request.get("messages")),
@@ -295,6 +301,7 @@ def model_of(run: Run, base: bool) -> tuple[Path, Path | None]:
             f"Run {run.id} has no trained {result} yet; it is {run.state().status}.",
             "It is there from the first checkpoint on. --base answers with the untrained model.",
         )
+    require_regular_files(learned)
     if result == "model":
         return learned, None
     return resolve(config.model.base, config.model.revision).folder, learned

@@ -22,6 +22,7 @@ from types import FrameType
 import psutil
 
 from engine import secrets
+from engine.clean_logs import redact_output, scrub
 from engine.deaths import Death, Witness, examine, oom_kills
 from engine.errors import FtError, MachineError, OutOfMemoryError, TrainingError
 from engine.hangs import USUAL, Guard, HangWatch, Patience, Silence
@@ -46,6 +47,7 @@ def main() -> int:
     parser.add_argument("--secrets", action="store_true", help="tokens come as one JSON line on stdin")
     arguments = parser.parse_args()
     tokens = secrets.receive(sys.stdin.buffer) if arguments.secrets else {}
+    redact_output()
     run = Run.open(arguments.folder)
     return Supervisor(run, arguments.lock, arguments.force, tokens).supervise(arguments.resume)
 
@@ -75,9 +77,11 @@ class Supervisor:
 
     def supervise(self, resume: Path | None) -> int:
         """Run the engine to its end, however often it takes."""
+        self._scrub_log(0)  # of what native code has printed where this run's last supervisor was killed
         for attempt in range(RESTARTS + 1):
             since, before = self.run.position(), Witness(oom_kills(), _size(self.run.log))
             code, peak, hung = self._run_once(resume)
+            self._scrub_log(before.log_before)
             death = examine(self.run, code, since, replace(before, peak_bytes=peak, hung=hung))
             if death is None:
                 return code
@@ -129,6 +133,12 @@ class Supervisor:
             return self.run.config.training.on_hang
         except FtError:  # the recipe is gone or broken by now
             return "restart"
+
+    def _scrub_log(self, since: int) -> None:
+        try:
+            scrub(self.run.log, self.tokens.values(), since)
+        except OSError:
+            traceback.print_exc()  # the run itself is whole
 
     def _smaller(self, death: Death) -> Limits | None:
         plan = self.run.plan

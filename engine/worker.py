@@ -15,16 +15,18 @@ import time
 import traceback
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, cast
 
 from engine import secrets
+from engine.clean_logs import redact_output
 from engine.deaths import MEMORY_EXIT
+from engine.disk import CAUSES, explained
 from engine.errors import DataError, FtError, MachineError, OutOfMemoryError
 from engine.hangs import STACKS_SIGNAL
 from engine.hardware.memory import is_exhaustion
 from engine.runs import digest, lock
 from engine.runs.atomic import write_atomic
-from engine.runs.disk import CAUSES, explained
 from engine.runs.events import Failed, Finished, Phase, Started, Warned
 from engine.runs.limits import Limits
 from engine.runs.provenance import at_start
@@ -68,11 +70,24 @@ def main() -> int:
     faulthandler.register(STACKS_SIGNAL, all_threads=True)
     if arguments.secrets:
         secrets.adopt(secrets.receive(sys.stdin.buffer))
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+    redact_output()
+    settle_libraries()
     run = Run.open(arguments.folder)
     with _lock(run, arguments.lock):
         return _run(run, arguments.resume, arguments.force)
+
+
+def settle_libraries() -> None:
+    """Keep the libraries of this process quiet, and from running code of the hub that no recipe names.
+
+    Where the package `kernels` is installed, bitsandbytes and transformers fetch compiled code through it, the first
+    as soon as it is imported. For a process of its own only, and before anything heavy is imported.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    sys.modules.setdefault(
+        "kernels", cast(ModuleType, None)
+    )  # Python's own sign that there is no such module
 
 
 def _lock(run: Run, handle: int | None) -> AbstractContextManager[None]:
@@ -125,11 +140,10 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     _import_unsloth_first(config, model)
     from engine.data.token_limits import check_samples
     from engine.data.token_spec import TokenSpec
-    from engine.models.sizing import room_of
 
-    room = room_of(model.folder)
-    tokenizer = TokenSpec.of(config).tokenizer(model.folder, run.begun())
-    check_samples(config, tokenizer, room)
+    encoder = TokenSpec.of(config).encoder(model.folder, run.begun())
+    tokenizer = encoder.tokenizer
+    check_samples(config, tokenizer, encoder.room)
     dataset = _prepare(run, config, model, control, force)
     if resume:
         _same_data(run, dataset)
@@ -157,11 +171,14 @@ def _start(run: Run, config: "TrainConfig", model: "LocalModel") -> "SavedAdapte
     """The adapter that the run starts from, as it was copied into the run; told where it names another base."""
     if config.adapter.from_ is None:
         return None
+    from engine.data.tokenizer import new_tokens
     from engine.models.local import read_config
-    from engine.models.saved_adapter import read_adapter, to_peft
+    from engine.models.mlx_adapter import to_peft
+    from engine.models.saved_adapter import read_adapter
 
     start = read_adapter(run.start)
     start.check(model.folder)
+    start.check_tokens({token.id: token.text for token in new_tokens(model.folder, config.model.add_tokens)})
     start = to_peft(start, str(read_config(model.folder).get("model_type")))
     run.emit(Phase(name="loading", note=f"starting from the adapter of {config.adapter.from_}"))
     facts = run.provenance.get("start") or {}

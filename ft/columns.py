@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from engine.text import printable
 from ft.console import out
 
 GAP = 3
@@ -19,7 +20,7 @@ def show(titles: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
     from rich.segment import Segment, Segments
 
     console = out()
-    lines = [[(title, "bold") for title in titles], *rows]
+    lines = [[(printable(text), style) for text, style in line] for line in (_bold(titles), *rows)]
     texts = ([text for text, _ in line] for line in lines)
     widths = [max(map(cell_len, column)) for column in zip(*texts, strict=True)]
     while sum(widths) + GAP * (len(widths) - 1) > console.width and max(widths) > LEAST:
@@ -36,3 +37,7 @@ def show(titles: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
             ]
         segments[-1] = Segment.line()
     console.print(Segments(segments), end="")
+
+
+def _bold(titles: Sequence[str]) -> list[Cell]:
+    return [(title, "bold") for title in titles]

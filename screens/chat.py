@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from textual import work
 from textual.containers import Horizontal
+from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
 from textual.worker import Worker
@@ -215,7 +216,8 @@ class ChatScreen(ChatAsking):
 
     def _titles(self) -> None:
         trained, base = (self.query_one(f"#{side}", Transcript) for side in SIDES)
-        trained.border_title = f"trained: {self.talker.title}" if self.talker else "chat"
-        base.border_title = f"untrained: {PurePath(self.talker.base).name}" if self.talker else "untrained"
+        trained.border_title = Content(f"trained: {self.talker.title}" if self.talker else "chat")
+        name = f": {PurePath(self.talker.base).name}" if self.talker else ""
+        base.border_title = Content(f"untrained{name}")
         drawn = f"temperature {self.temperature:g}" if self.temperature else "the likeliest words"
         trained.border_subtitle = base.border_subtitle = drawn if self.talker else ""

@@ -50,7 +50,7 @@ class DatasetsScreen(DataMoves):
         yield Static(id="panes", markup=False)
         with Horizontal(id="all"):
             with Vertical(id="left"):
-                yield OptionList(id="sources")
+                yield OptionList(id="sources", markup=False)
                 yield RowList(id="rows")
             with Vertical(id="right"):
                 yield RowPane(id="row")

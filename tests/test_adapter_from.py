@@ -17,7 +17,8 @@ from safetensors.numpy import load_file
 from engine.backends import load_backend
 from engine.config.load import load_text
 from engine.errors import ConfigError, ModelError
-from engine.models.saved_adapter import read_adapter, to_peft
+from engine.models.mlx_adapter import to_peft
+from engine.models.saved_adapter import read_adapter
 from engine.planning.live import Planner
 from engine.planning.look import look
 from engine.runs.events import Eval, Phase, Warned

@@ -344,7 +344,7 @@ MODELS: dict[str, tuple[Callable[[Path], None], dict[str, Any], type[Exception],
         lambda d: (d / "tokenizer_config.json").write_text("{") and None,
         {},
         ModelError,
-        "tokenizer_config.json: cannot be read",
+        r"tokenizer_config.json:1:2 is not JSON",
     ),
     "no chat template": (
         lambda d: (d / "chat_template.jinja").unlink(),

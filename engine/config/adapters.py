@@ -5,7 +5,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from engine.config.values import PositiveInt, Section, Switch, Text, Whole
+from engine.config.values import PositiveInt, Reference, Section, Switch, Text, Whole
 
 AdapterType = Literal[
     "lora",
@@ -39,7 +39,7 @@ class Adapter(Section):
 
     type: AdapterType = "lora"
     """`lora`, another of PEFT's kinds of adapter, or `none` to train every weight."""
-    from_: Text | None = Field(default=None, alias="from")
+    from_: Reference | None = Field(default=None, alias="from")
     """Start from this adapter: a run, RUN@STEP, or a folder of PEFT's or mlx-lm's. Type, rank and more are its own."""
     rank: Annotated[int, Field(ge=1, le=1024), Whole] = 16
     """Rank of the update: a higher one learns more and uses more memory."""
@@ -53,6 +53,8 @@ class Adapter(Section):
     """How a LoRA starts. `pissa` and `olora`: from the weights' own main parts; `loftq`: from what 4bit lost."""
     target_modules: Literal["all-linear"] | Annotated[list[Text], Field(min_length=1)] = "all-linear"
     """`all-linear`, or names of the layers that get an adapter, as [q_proj, v_proj]."""
+    modules_to_save: list[Literal["embed_tokens", "lm_head"]] = Field(default=[])
+    """Train these whole beside the adapter, and save them with it: the embedding, the output layer. They are large."""
     initial_rank: PositiveInt | None = None
     """Rank that adalora starts with and prunes down to `rank` on average; null is half as much again."""
     block_size: PositiveInt | None = None
@@ -69,13 +71,14 @@ class Adapter(Section):
 
 
 KEYS: dict[str, tuple[AdapterType, ...]] = {
-    "from_": REUSABLE,
+    "from": REUSABLE,
     "rank": (*LOW_RANK, "vera"),
     "alpha": LOW_RANK,
     "rslora": ("lora", "dora"),
     "dropout": ("lora", "dora", "adalora", "boft", "vera"),
     "init": ("lora", "dora"),
     "target_modules": tuple(kind for kind in ADAPTER_TYPES if kind not in PROMPT_TYPES),
+    "modules_to_save": ("lora", "dora"),
     "initial_rank": ("adalora",),
     "block_size": ("oft", "boft"),
     "virtual_tokens": PROMPT_TYPES,
@@ -89,7 +92,8 @@ def misplaced(adapter: Adapter) -> Iterator[tuple[str, str]]:
     if adapter.type == "none":  # a recipe that is switched to full training for once keeps its adapter's keys
         return
     for key, kinds in KEYS.items():
-        if adapter.type not in kinds and getattr(adapter, key) != Adapter.model_fields[key].default:
+        field = f"{key}_" if key == "from" else key  # a word of Python's
+        if adapter.type not in kinds and getattr(adapter, field) != Adapter.model_fields[field].default:
             *front, last = kinds
             whose = f"{', '.join(front)} and {last}" if front else last
-            yield key.rstrip("_"), f"is a key of {whose}, and adapter.type is {adapter.type}; leave it out"
+            yield key, f"is a key of {whose}, and adapter.type is {adapter.type}; leave it out"

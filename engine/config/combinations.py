@@ -30,6 +30,19 @@ def _model(config: "TrainConfig") -> list[str]:
             f"model.quantization: adapter.type: {kind} cannot be put on {held} weights; "
             "use adapter.type: lora, or quantization: none"
         )
+    tokens = config.model.add_tokens
+    if len(set(tokens)) < len(tokens):
+        twice = next(token for token in tokens if tokens.count(token) > 1)
+        found.append(f"model.add_tokens: {twice} is named twice; leave one out")
+    if any(not token.strip() for token in tokens):
+        found.append(
+            "model.add_tokens: white space alone is no token that a text could be told apart by; leave it out"
+        )
+    if tokens and kind not in ("lora", "dora", "none"):
+        found.append(
+            f"model.add_tokens: adapter.type: {kind} cannot hold the rows of new tokens; use adapter.type: lora, "
+            "or none to train every weight"
+        )
     found += _template_variables(config.model.template_variables or {})
     if config.model.base == "starter" and config.model.revision is not None:
         found.append("model.revision: only a model of the hub has revisions; base is starter")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine import plugins
+from engine import addresses, plugins
 from engine.config.schema import Source, TrainConfig
 from engine.errors import DataError, ModelError
 
@@ -50,6 +50,11 @@ def absolute(config: TrainConfig, folder: Path) -> TrainConfig:
 def check_files(config: TrainConfig) -> None:
     """Raise `DataError` or `ModelError` where a file or folder that the recipe names is not there."""
     missing = [f"{key}: {path} does not exist" for key, path in sources(config) if _is_missing(path)]
+    for key, path in sources(config):
+        try:
+            addresses.split(path if "://" in path else "")
+        except ValueError as error:
+            raise DataError(f"{key}: {path} is not an address: {error}", "Check the address.") from error
     if missing:
         raise DataError("\n".join(missing), "Relative paths start at the recipe's own folder.")
     base = config.model.base

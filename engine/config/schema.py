@@ -16,6 +16,7 @@ from engine.config.values import (
     AutoSwitch,
     Checkpointing,
     PositiveInt,
+    Reference,
     Section,
     Switch,
     Text,
@@ -56,13 +57,13 @@ RowTemplate = Annotated[
     | Annotated[dict[str, Text], _in_words("a mapping of columns to Jinja templates"), Tag("<mapping>")],
     Discriminator(lambda value: "<mapping>" if isinstance(value, dict) else "<text>"),
 ]
-File = Annotated[str, Field(min_length=1, json_schema_extra={"patternErrorMessage": "a file"})]
+File = Annotated[str, pattern(r"^[^\x00]+$", "a file")]
 TemplateValue = bool | int | float | str | None
 TemplateVariables = Annotated[
     dict[str, TemplateValue | list[TemplateValue]],
     _in_words("a mapping of a template's variables to true, false, numbers, words or lists of these"),
 ]
-TemplateFile = Annotated[str, pattern(r"\.(jinja|jinja2|j2)$", "the path of a .jinja file")]
+TemplateFile = Annotated[str, pattern(r"^[^\x00]*\.(jinja|jinja2|j2)$", "the path of a .jinja file")]
 
 
 Name = Annotated[
@@ -81,7 +82,7 @@ TagWord = Annotated[
 class Model(Section):
     """Which model is trained, and how its weights are held."""
 
-    base: Text
+    base: Reference
     """`starter`, a local folder, or the id of a model on the Hugging Face hub."""
     revision: str | None = None
     """Branch, tag or commit of a hub model."""
@@ -95,6 +96,8 @@ class Model(Section):
     """Longest example in tokens; a longer one is cut, and the run says so. Learned positions may end it sooner."""
     chat_template: TemplateKey | TemplateFile = "auto"
     """`auto` (the model's own), one of ft's by its name, or the path of a .jinja file."""
+    add_tokens: list[Text] = Field(default=[])
+    """Texts that become one token each, as [<note>]; their rows of the embedding are added and trained."""
     template_variables: TemplateVariables | None = None
     """What the chat template reads besides the messages, as {enable_thinking: false}; the trained model keeps it."""
     trust_remote_code: Switch = False
@@ -178,7 +181,7 @@ class Training(Section):
 
     method: Literal["sft"] = "sft"
     """Supervised fine-tuning on the rows' answers."""
-    epochs: Annotated[float, Field(gt=0)] = 3.0
+    epochs: Annotated[float, Field(gt=0, le=1_000_000_000)] = 3.0
     """Passes over the training rows; a fraction is allowed."""
     max_steps: PositiveInt | None = None
     """Stop after so many steps, whatever the epochs say."""
@@ -237,7 +240,7 @@ class Checkpoints(Section):
 class Output(Section):
     """Where the run goes."""
 
-    dir: str | None = None
+    dir: Annotated[str, pattern(r"^[^\x00]*$", "text")] | None = None
     """The run's folder; null makes one in the runs folder."""
 
 

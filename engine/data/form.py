@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from engine import text
 from engine.data.rows import Columns
 from engine.data.types import MEDIA, REASONING, Sample
 
@@ -151,4 +152,4 @@ def kind(value: Any) -> str:
 
 def listed(names: Iterable[object]) -> str:
     """Names of columns or keys, for people."""
-    return ", ".join(f"`{name}`" for name in names) or "no columns"
+    return text.listed((f"`{name}`" for name in names), most=20) or "no columns"

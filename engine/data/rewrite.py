@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from engine.data.row_lines import RowLines, content_of
 from engine.data.selection import CHUNK, choose
 from engine.data.types import Row
 from engine.data.unused import Unused
+from engine.disk import explaining
 from engine.errors import ConfigError, DataError
 
 TRAIN, VALIDATION, REPORT = "train.jsonl", "validation.jsonl", "report.json"
@@ -68,7 +69,8 @@ def rewrite(
     Rows keep their order. Held out are those of a source that `data.validation` names, or a share of all, chosen by
     the seed. `near` also leaves out rows that are nearly the same as an earlier one. Broken rows are left out and
     told. The rows of `make` are added to the training rows; a folder where that was stopped is written anew. Raises
-    ConfigError where the folder is taken, `DataError` where no row is left, OSError where the disk takes no more.
+    ConfigError where the folder is taken, `DataError` where no row is left, MachineError where the disk takes no more:
+    then nothing is left in the folder, unless a later call goes on with it.
     """
     if _is_taken(folder, going_on=make is not None):
         raise ConfigError(f"{folder} is there already", "Name a new folder, or an empty one.")
@@ -80,8 +82,10 @@ def rewrite(
     held = _held(config, [number for number in range(report.rows) if number not in left_out])
     report.validation = sum(held.values())
     report.train = len(held) - report.validation
-    folder.mkdir(parents=True, exist_ok=True)
-    with journals.opened(folder) if make else nullcontext() as journal:
+    with (
+        _filling(folder, going_on=make is not None),
+        journals.opened(folder) if make else nullcontext() as journal,
+    ):
         _write(config, folder, held, lines)
         if make and journal:
             made, report.augmented = make(journal)
@@ -91,6 +95,23 @@ def rewrite(
         text = json.dumps(asdict(report), indent=2, ensure_ascii=False) + "\n"
         (folder / REPORT).write_text(text, encoding="utf-8")
     return report
+
+
+@contextmanager
+def _filling(folder: Path, going_on: bool) -> Iterator[None]:
+    """Make a folder for what the block writes; where that fails, remove it, unless a later call goes on with it."""
+    made = not folder.exists()
+    with explaining(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            yield
+        except BaseException:
+            if not going_on:
+                for name in (TRAIN, VALIDATION, REPORT):
+                    (folder / name).unlink(missing_ok=True)
+                if made:
+                    folder.rmdir()
+            raise
 
 
 def _held(config: TrainConfig, kept: Sequence[int]) -> dict[int, bool]:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from engine import plugins
-from engine.errors import ConfigError, MachineError
+from engine.errors import ConfigError, MachineError, ModelError
 from engine.models.local import TEMPLATE, templates
+from engine.regular_files import read_text
 
 BUILT_IN: Mapping[str, str] = {
     "chatml": "<|im_end|>",
@@ -35,18 +36,40 @@ DEFAULT, TOOL_USE = "default", "tool_use"
 
 
 def template_texts(model_dir: Path, config: Mapping[str, Any], choice: str) -> Mapping[str, str]:
-    """Templates by name: the recipe's choice first, then the model's files, then its settings, as transformers."""
+    """Templates by name: the recipe's choice first, then the model's files, then its settings, as transformers.
+
+    Raises `ConfigError` for a choice that cannot be read, `ModelError` where the model's own are no templates.
+    """
     if choice != "auto":
         return {DEFAULT: _chosen(choice)}
     if files := templates(model_dir):
-        return {
-            DEFAULT if file.name == TEMPLATE else file.stem: file.read_text(encoding="utf-8")
-            for file in files
-        }
-    found = config.get("chat_template")
+        return {DEFAULT if file.name == TEMPLATE else file.stem: _text(file) for file in files}
+    found = config.get("chat_template") or {}
     if isinstance(found, list):
-        found = {item["name"]: item["template"] for item in found}
-    return {DEFAULT: found} if isinstance(found, str) else dict(found or {})
+        named = [item for item in found if isinstance(item, dict)]
+        found = (
+            {item.get("name"): item.get("template") for item in named} if len(named) == len(found) else None
+        )
+    texts = {DEFAULT: found} if isinstance(found, str) else found
+    if not isinstance(texts, dict) or not all(
+        isinstance(text, str) for pair in texts.items() for text in pair
+    ):
+        raise ModelError(
+            f"{model_dir / 'tokenizer_config.json'}: chat_template is neither a template nor a list of named ones.",
+            f"Name another in model.chat_template, as {next(iter(BUILT_IN))}.",
+        )
+    return texts
+
+
+def _text(file: Path) -> str:
+    """A model's own template. Raises `ModelError`."""
+    try:
+        return read_text(file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(
+            f"{file}: cannot be read: {error}",
+            "Copy it again, or name another in model.chat_template, as chatml.",
+        ) from error
 
 
 def with_defaults(source: str, variables: Mapping[str, Any]) -> str:
@@ -78,7 +101,7 @@ def _chosen(choice: str) -> str:
     if choice in plugins.installed(plugins.TEMPLATES):
         return _of_package(choice)
     try:
-        return Path(choice).expanduser().read_text(encoding="utf-8")
+        return read_text(Path(choice).expanduser())
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"model.chat_template: {choice} cannot be read: {error}",

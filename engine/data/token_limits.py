@@ -40,13 +40,15 @@ def check_ids(ids: Sequence[int], tokenizer: "Tokenizer", room: TokenRoom, where
     """Raise ModelError where a token of the text at `where` has no row in the model's embedding."""
     if room.ids is None or max(ids, default=0) < room.ids:
         return
-    strange = next(id_ for id_ in ids if id_ >= room.ids)
+    strange = next((id_ for id_ in ids if id_ >= room.ids and id_ not in room.added), None)
+    if strange is None:
+        return
     text = tokenizer.added.get(strange) or tokenizer.decode([strange], skip_special=False)
     raise ModelError(
         f"{where}: the token {text} has the id {strange}, and the model's embedding has {room.ids} rows, for ids up to "
         f"{room.ids - 1}",
-        "The tokenizer has tokens that the model was not resized for. Take the tokenizer that belongs to the weights, "
-        "or resize the model once with transformers: model.resize_token_embeddings(len(tokenizer)).",
+        f"To add a row for it and train that: model.add_tokens: [{text}]. Or take the tokenizer that belongs to the "
+        "weights.",
     )
 
 

@@ -28,8 +28,12 @@ class TokenSpec:
     template_variables: str = "{}"
     """As JSON: a spec is compared, and sent to other processes."""
     train_on: Literal["assistant", "last", "all"] = "assistant"
+    add_tokens: tuple[str, ...] = ()
     max_seq_length: int = 2048
     chunk_overlap: int = 64
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "add_tokens", tuple(self.add_tokens))  # a list where it came as JSON
 
     @classmethod
     def of(cls, config: "TrainConfig") -> Self:
@@ -40,6 +44,7 @@ class TokenSpec:
             chat_template=config.model.chat_template,
             template_variables=json.dumps(config.model.template_variables or {}, sort_keys=True),
             train_on=config.data.train_on,
+            add_tokens=tuple(config.model.add_tokens),
             max_seq_length=config.model.max_seq_length,
             chunk_overlap=config.data.chunk_overlap,
         )
@@ -68,13 +73,16 @@ class TokenSpec:
         """
         from engine.data.templates import RowEncoder
 
-        return RowEncoder(self.tokenizer(model_dir, day), self.train_on, room_of(model_dir))
+        tokenizer = self.tokenizer(model_dir, day)
+        added = frozenset(token.id for token in tokenizer.new)
+        return RowEncoder(tokenizer, self.train_on, replace(room_of(model_dir), added=added))
 
     def tokenizer(self, model_dir: Path, day: date | None = None) -> "Tokenizer":
         """The model's tokenizer with the recipe's chat template. Raises `ModelError` and `ConfigError`."""
         from engine.data.tokenizer import Tokenizer
 
-        return Tokenizer.load(model_dir, self.chat_template, day, json.loads(self.template_variables))
+        variables = json.loads(self.template_variables)
+        return Tokenizer.load(model_dir, self.chat_template, day, variables, self.add_tokens)
 
 
 def stamp(path: Path) -> Stamp:

@@ -1,7 +1,6 @@
 """A model folder's tokenizer and chat template, by `tokenizers` and jinja2 alone."""
 
 import itertools
-import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -12,12 +11,14 @@ import tokenizers
 
 from engine.data.chat_template import ChatTemplate
 from engine.data.message_style import Tools
+from engine.data.new_tokens import NewToken, extend
 from engine.data.template_choice import BUILT_IN, DEFAULT, TOOL_USE, template_texts
 from engine.data.turn_shape import TurnShape, shape_of
 from engine.data.types import Message
 from engine.errors import ConfigError, ModelError
-from engine.models.local import VOCABULARIES
+from engine.models.local import VOCABULARIES, read_object
 
+LAST_ID = 1 << 31
 NAMED_TOKENS = tuple(f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
 
 
@@ -43,6 +44,8 @@ class Tokenizer:
 
         `turn_end` is what the template may write as such, where the vocabulary has it as one token.
         """
+        self.new: tuple[NewToken, ...] = ()
+        """Tokens that the model's folder does not have."""
         backend.no_truncation()
         backend.no_padding()
         self.lead, self.trail = _around(backend)
@@ -92,20 +95,26 @@ class Tokenizer:
         chat_template: str = "auto",
         day: date | None = None,
         variables: Mapping[str, Any] | None = None,
+        add_tokens: Sequence[str] = (),
     ) -> "Tokenizer":
         """Read the tokenizer of a model folder; `day` is the date that a template may write, None is today's, and
         `variables` are what else it reads.
 
         `chat_template`: `auto` (the model's own), one of ft's or of another package by its name, or the path of a
-        .jinja file. Raises `ModelError` where the folder has no usable tokenizer, `ConfigError` where the path is
-        wrong or the template reads no such variable, `MachineError` where the other package does not load.
+        .jinja file. `add_tokens`: texts that become one token each. Raises `ModelError` where the folder has no usable
+        tokenizer, `ConfigError` where the path is wrong or the template reads no such variable, `MachineError` where
+        the other package does not load.
         """
         config = _read(model_dir / "tokenizer_config.json")
         named = _read(model_dir / "special_tokens_map.json") | config
         tokens = {name: text for name in NAMED_TOKENS if (text := _token_text(named.get(name)))}
         templates = template_texts(model_dir, config, chat_template)
         turn_end = BUILT_IN.get(chat_template, "<|im_end|>")
-        return cls(_backend(model_dir), tokens, _stops(model_dir), templates, turn_end, day, variables)
+        backend = _backend(model_dir)
+        new = extend(backend, add_tokens)
+        tokenizer = cls(backend, tokens, _stops(model_dir), templates, turn_end, day, variables)
+        tokenizer.new = new
+        return tokenizer
 
     @property
     def control_tokens(self) -> list[str]:
@@ -167,6 +176,18 @@ class Tokenizer:
         return [self.added[id_] for id_ in itertools.takewhile(self.added.__contains__, ids)]
 
 
+def new_tokens(model_dir: Path, texts: Sequence[str]) -> tuple[NewToken, ...]:
+    """What the texts become in the tokenizer of a model's folder. Raises ModelError where it has none."""
+    return extend(_backend(model_dir), texts) if texts else ()
+
+
+def write_extended(model_dir: Path, texts: Sequence[str], folder: Path) -> None:
+    """Put the tokenizer of a model's folder, with the texts as tokens, into `folder`. Raises ModelError, OSError."""
+    backend = _backend(model_dir)
+    extend(backend, texts)
+    (folder / "tokenizer.json").write_text(backend.to_str(pretty=True), encoding="utf-8")
+
+
 def _check_read(variables: Mapping[str, Any], chats: Collection[ChatTemplate]) -> None:
     """Raise `ConfigError` for a variable that no template reads."""
     unread = [name for name in variables if not any(name in chat.reads for chat in chats)]
@@ -208,9 +229,10 @@ def _converted(model_dir: Path) -> tokenizers.Tokenizer:
     from transformers import AutoTokenizer
 
     try:
-        loaded = AutoTokenizer.from_pretrained(model_dir)
+        # Never the model's own code, and never a question about it; what is made of it would be no tokenizer.json.
+        loaded = AutoTokenizer.from_pretrained(model_dir, trust_remote_code=False, local_files_only=True)
         return tokenizers.Tokenizer.from_str(loaded.backend_tokenizer.to_str())
-    except (OSError, ValueError, ImportError, AttributeError) as error:
+    except (OSError, ValueError, ImportError, AttributeError, LookupError, TypeError, RuntimeError) as error:
         raise ModelError(
             f"{model_dir}: no tokenizer.json, and none could be made: {error}",
             "Save it once with transformers: AutoTokenizer.from_pretrained(…).save_pretrained(…).",
@@ -220,9 +242,17 @@ def _converted(model_dir: Path) -> tokenizers.Tokenizer:
 def _stops(model_dir: Path) -> set[int]:
     """End tokens by id, from generation_config.json (one or a list), else config.json."""
     for name in ("generation_config.json", "config.json"):
-        ids = _read(model_dir / name).get("eos_token_id")
-        if ids is not None:
-            return set(ids) if isinstance(ids, list) else {int(ids)}
+        given = _read(model_dir / name).get("eos_token_id")
+        if given is not None:
+            ids = given if isinstance(given, list) else [given]
+            if not all(
+                isinstance(id_, int) and not isinstance(id_, bool) and 0 <= id_ < LAST_ID for id_ in ids
+            ):
+                raise ModelError(
+                    f"{model_dir / name}: eos_token_id is {given!r}, which is neither a token's id nor a list of ids.",
+                    "Put the id of the model's end token there.",
+                )
+            return set(ids)
     return set()
 
 
@@ -233,10 +263,4 @@ def _token_text(value: Any) -> str | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        body = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise ModelError(f"{path}: cannot be read: {error}", "Fetch the model again.") from error
-    return body if isinstance(body, dict) else {}
+    return read_object(path) if path.is_file() else {}

@@ -3,13 +3,10 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-
-import numpy as np
-from safetensors.numpy import save_file
 
 from engine.config.adapters import Adapter, AdapterType
 from engine.config.combinations import impossible
@@ -17,8 +14,7 @@ from engine.config.schema import TrainConfig
 from engine.errors import ConfigError, ModelError
 from engine.models import adapter_files
 from engine.models.local import headers
-from engine.models.mlx_names import transformers_name
-from engine.models.weights import Header, read_floats, read_header
+from engine.models.weights import Header, read_header
 
 PREFIX = "base_model.model."
 """What PEFT puts before the path of a layer."""
@@ -47,8 +43,10 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
     "prompt": {"virtual_tokens": "num_virtual_tokens"},
 }
 """Our keys, and PEFT's names for them, by type."""
-MLX_PARTS = {"lora_a": "lora_A.weight", "lora_b": "lora_B.weight", "m": "lora_magnitude_vector"}
-"""mlx-lm's names of the parts of a layer's update, and PEFT's."""
+VOCABULARY = ("embed_tokens", "lm_head")
+"""What recipes call embedding and output layer."""
+EMBEDDINGS = ("embed_tokens", "wte", "embed_in", "tok_embeddings", "word_embeddings")
+"""What models call their embedding."""
 LORA_PARTS = re.compile(r"(?P<layer>.+)\.(?:lora_A|lora_B)\.weight|(?P<mlx>.+)\.lora_[ab]")
 CACHE = re.compile(r"models--([\w.-]+?)--([\w.-]+)")
 """How the hub's cache names the folder of a model."""
@@ -65,11 +63,20 @@ class SavedAdapter:
     base: str
     """The model that it says it was trained on; empty where it does not say."""
     tensors: Header
+    tied: bool = False
+    """Whether a matrix of the vocabulary that it trains is written under both of its names."""
+    token_ids: tuple[int, ...] = ()
+    """Tokens whose rows it trains."""
+    tokens: tuple[str, ...] = ()
+    """Texts of the tokens that were added for it, as a tokenizer beside it or the run that made it says."""
 
     @property
     def parameters(self) -> int:
-        """Numbers that it holds."""
-        return sum(tensor.size for tensor in self.tensors)
+        """Numbers that it trains."""
+        twice = f"{PREFIX}{VOCABULARY[-1]}."
+        return sum(
+            tensor.size for tensor in self.tensors if not (self.tied and tensor.name.startswith(twice))
+        )
 
     @property
     def weights(self) -> Path:
@@ -86,6 +93,16 @@ class SavedAdapter:
     def is_of(self, base: str) -> bool:
         """Whether `model.base` of a recipe names the model that it says it was trained on, as far as names tell."""
         return not self.base or _model_name(self.base) == _model_name(base)
+
+    def check_tokens(self, added: Mapping[int, str]) -> None:
+        """Raise ModelError where the tokens that are added to the model, by id, are not those that it has rows for."""
+        if self.token_ids and added.keys() != set(self.token_ids):
+            ours = ", ".join(f"{text} ({id_})" for id_, text in sorted(added.items())) or "none"
+            ids = ", ".join(map(str, self.token_ids))
+            raise ModelError(
+                f"{self.folder}: the adapter has rows for the tokens {ids}, and the run adds {ours}",
+                "Name in model.add_tokens the tokens that it was trained with, in their order.",
+            )
 
     def check(self, model: Path) -> None:
         """Raise ModelError where the weights in the folder `model` have other shapes than it was trained on.
@@ -119,7 +136,9 @@ def read_adapter(folder: Path) -> SavedAdapter:
         tensors = read_header(weights)
         if targets := _targets(tensors, about.get("target_modules")):
             settings["target_modules"] = targets
-        return SavedAdapter(folder, layout, settings, str(base), tensors)
+        ids = _token_ids(about)
+        tied = bool(about.get("ensure_weight_tying") and settings.get("modules_to_save"))
+        return SavedAdapter(folder, layout, settings, str(base), tensors, tied, ids, _texts(folder, ids))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         wrong = f"{adapter_files.CONFIG} lacks {error}" if isinstance(error, KeyError) else str(error)
         raise ModelError(
@@ -139,7 +158,7 @@ def adopted(config: TrainConfig, start: SavedAdapter | None) -> TrainConfig:
     against = [
         f"adapter.{key}: {_shown(getattr(ours, key))}, and the adapter in {start.folder} has {_shown(value)}"
         for key, value in start.settings.items()
-        if key in ours.model_fields_set and not _same(key, getattr(ours, key), value)
+        if key in ours.model_fields_set and not _same(key, getattr(ours, key), value, start.tied)
     ]
     if ours.init != "default":
         against.append(
@@ -150,6 +169,15 @@ def adopted(config: TrainConfig, start: SavedAdapter | None) -> TrainConfig:
             "\n".join(against), "Leave those keys out: with adapter.from they are the adapter's own."
         )
     changed = config.model_copy(update={"adapter": ours.model_copy(update=dict(start.settings))})
+    if start.tokens and not config.model.add_tokens:
+        model = config.model.model_copy(update={"add_tokens": list(start.tokens)})
+        changed = changed.model_copy(update={"model": model})
+    if start.token_ids and not changed.model.add_tokens:
+        raise ConfigError(
+            f"model.add_tokens: the adapter in {start.folder} has rows for the tokens "
+            f"{', '.join(map(str, start.token_ids))}, and no tokenizer beside it says what they are",
+            "Name them in model.add_tokens, in their order.",
+        )
     if problems := impossible(changed):
         raise ConfigError(
             "\n".join(problems), f"The adapter in {start.folder} is of type {changed.adapter.type}."
@@ -157,48 +185,11 @@ def adopted(config: TrainConfig, start: SavedAdapter | None) -> TrainConfig:
     return changed
 
 
-def to_peft(start: SavedAdapter, kind: str) -> SavedAdapter:
-    """The same adapter in PEFT's layout, written in the place of mlx-lm's; `kind` is the base model's `model_type`.
-
-    mlx-lm holds A and B transposed, DoRA's magnitude as `m`, and a scale in the place of alpha. Raises ModelError where
-    it is for layers that PEFT adapts otherwise (embeddings, experts).
-    """
-    if start.layout == "peft":
-        return start
-    tensors = {}
-    for name, value in read_floats(start.weights).items():
-        path, _, part = name.rpartition(".")
-        if part not in MLX_PARTS or value.ndim != (1 if part == "m" else 2):
-            raise ModelError(
-                f"{start.folder}: no run can start from this adapter: {name} is not of a linear layer",
-                "Train an adapter of linear layers, as attention's and the MLP's.",
-            )
-        tensors[f"{PREFIX}{transformers_name(kind, path)}.{MLX_PARTS[part]}"] = np.ascontiguousarray(value.T)
-    settings = start.settings
-    about = {
-        "base_model_name_or_path": start.base,
-        "bias": "none",
-        "fan_in_fan_out": kind == "gpt2",
-        "inference_mode": True,
-        "init_lora_weights": True,
-        "lora_alpha": settings["alpha"],
-        "peft_type": "LORA",
-        "r": settings["rank"],
-        "target_modules": sorted(
-            name.removeprefix(PREFIX).rpartition(".lora_")[0] for name in tensors if ".lora_A." in name
-        ),
-        "task_type": "CAUSAL_LM",
-        "use_dora": settings["type"] == "dora",
-        "use_rslora": False,
-    }
-    save_file(tensors, start.folder / adapter_files.WEIGHTS, metadata={"format": "pt"})
-    (start.folder / adapter_files.CONFIG).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-    return read_adapter(start.folder)
-
-
-def _same(key: str, ours: Any, theirs: Any) -> bool:
+def _same(key: str, ours: Any, theirs: Any, tied: bool) -> bool:
     if key == "target_modules":
         return ours == "all-linear" or set(ours) == set(theirs)
+    if key == "modules_to_save":
+        return bool(ours) if tied else set(ours) == set(theirs)
     default = Adapter.model_fields[key].default
     return bool(ours == theirs or (key == "block_size" and ours == default))
 
@@ -236,7 +227,35 @@ def _peft_settings(about: Mapping[str, Any]) -> dict[str, Any]:
         "rank": int(about["r"]),
         "alpha": float(about["lora_alpha"]),
         "rslora": bool(about.get("use_rslora")),
+        "modules_to_save": _whole(about.get("modules_to_save") or []),
     }
+
+
+def _whole(names: Sequence[str]) -> list[str]:
+    """The recipe's names of the layers that are trained whole, out of a model's own."""
+    found = set()
+    for name in names:
+        last = name.rpartition(".")[2]
+        if last not in EMBEDDINGS and last not in VOCABULARY:
+            raise ValueError(f"it trains {name} whole, which ft does not")
+        found.add(VOCABULARY[last not in EMBEDDINGS])
+    return [name for name in VOCABULARY if name in found]
+
+
+def _token_ids(about: Mapping[str, Any]) -> tuple[int, ...]:
+    indices = about.get("trainable_token_indices") or []
+    lists = indices.values() if isinstance(indices, dict) else [indices]
+    return tuple(sorted({int(id_) for of_one in lists for id_ in of_one}))
+
+
+def _texts(folder: Path, ids: tuple[int, ...]) -> tuple[str, ...]:
+    """What the tokenizer beside an adapter calls these tokens; nothing where there is none, or it lacks one."""
+    path = folder / "tokenizer.json"
+    if not ids or not path.is_file():
+        return ()
+    added = json.loads(path.read_bytes()).get("added_tokens") or []
+    known = {token["id"]: str(token["content"]) for token in added}
+    return tuple(known[id_] for id_ in ids) if known.keys() >= set(ids) else ()
 
 
 def _mlx_settings(about: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from engine.errors import ModelError
+from engine.models.config_values import AGAIN, check_values
 from engine.models.local import headers, read_config
 
 
@@ -50,6 +51,16 @@ class ModelShape:
     positions: int | None = None
     """Most tokens of a row, where the model has a vector for each position; None where positions are computed."""
 
+    def with_tokens(self, count: int) -> "ModelShape":
+        """The shape with rows for so many more tokens in embedding and output."""
+        more = count * self.hidden * (1 if self.tied else 2)
+        return replace(
+            self,
+            vocab=self.vocab + count,
+            parameters=self.parameters + more,
+            embedding_parameters=self.embedding_parameters + more,
+        )
+
 
 @dataclass(frozen=True)
 class TokenRoom:
@@ -57,6 +68,8 @@ class TokenRoom:
 
     ids: int | None = None
     """Rows of its embedding: token ids are below."""
+    added: frozenset[int] = frozenset()
+    """Ids that get a row of their own as the model is loaded (`model.add_tokens`)."""
     positions: int | None = None
     """See `ModelShape.positions`."""
     context: int | None = None
@@ -113,11 +126,12 @@ ROUTERS = ("gate", "router")
 def shape_of(folder: Path) -> ModelShape:
     """The model's shape: exact for the architectures known here, read from the weights' headers for others.
 
-    Raises ModelError where config.json lacks something, or an unknown architecture has no weights here.
+    Raises ModelError where config.json lacks something or has what no model can have, or where an architecture
+    unknown here has no weights.
     """
     config = read_config(folder)
-    again = "The file is not as its model's author published it; copy it again."
-    kind = str(config.get("model_type", "unknown"))
+    check_values(config, folder / "config.json")
+    kind = str(config["model_type"])
     try:
         if kind in FAMILIES:
             return decoder(kind, config)
@@ -125,10 +139,10 @@ def shape_of(folder: Path) -> ModelShape:
             return _gpt2(config)
         return _measured(kind, config, folder)
     except KeyError as error:
-        raise ModelError(f"{folder / 'config.json'} has no {error.args[0]}.", again) from error
+        raise ModelError(f"{folder / 'config.json'} has no {error.args[0]}.", AGAIN) from error
     except (TypeError, ValueError, ZeroDivisionError) as error:
         message = f"{folder / 'config.json'} has a value that a {kind} model cannot have: {error}."
-        raise ModelError(message, again) from error
+        raise ModelError(message, AGAIN) from error
 
 
 def room_of(folder: Path) -> TokenRoom:
@@ -136,7 +150,7 @@ def room_of(folder: Path) -> TokenRoom:
     if not (folder / "config.json").is_file():
         return TokenRoom()
     shape = shape_of(folder)
-    return TokenRoom(shape.vocab, shape.positions, shape.context or None)
+    return TokenRoom(shape.vocab, positions=shape.positions, context=shape.context or None)
 
 
 def plain_decoder(
@@ -168,6 +182,8 @@ def decoder(kind: str, config: Mapping[str, Any]) -> ModelShape:
     heads = int(config["num_attention_heads"])
     kv_heads = int(config.get("num_key_value_heads", family.kv_heads) or heads)
     head_dim = int(config.get("head_dim", family.head_dim) or hidden // heads)
+    if heads % kv_heads or not head_dim:
+        raise ValueError(f"{heads} heads of {head_dim}, {kv_heads} of them for keys and values")
     tied = bool(config.get("tie_word_embeddings", family.tied))
     query, key = heads * head_dim, kv_heads * head_dim
     if family.fused:

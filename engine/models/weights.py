@@ -5,6 +5,7 @@ https://github.com/huggingface/safetensors#format
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import ModelError
+from engine.regular_files import open_binary
 
 HEADER_LIMIT = 100_000_000
 """Longest header that the format allows, in bytes."""
@@ -67,11 +69,16 @@ def write_bfloat16(path: Path, tensors: Sequence[PendingTensor]) -> Iterable[int
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """One tensor of a file, as its header describes it."""
+    """One tensor of a file, as its header describes it. Raises ValueError for a shape or type that none has."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        whole = all(type(length) is int and length >= 0 for length in self.shape)
+        if not whole or not re.fullmatch(r"[A-Z][A-Z0-9_]{0,15}", self.dtype):
+            raise ValueError(f"{self.name}: {self.dtype} {self.shape}")
 
     @property
     def size(self) -> int:
@@ -134,7 +141,7 @@ def _places(path: Path) -> tuple[tuple[TensorInfo, int], ...]:
     again = "It was damaged or not copied whole; get the file again."
     try:
         size = path.stat().st_size
-        with path.open("rb") as file:
+        with open_binary(path) as file:
             length = int.from_bytes(file.read(8), "little")
             text = file.read(length) if length <= min(size, HEADER_LIMIT) else b""
         tensors = {name: about for name, about in json.loads(text).items() if name != "__metadata__"}

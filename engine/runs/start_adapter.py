@@ -58,7 +58,8 @@ def find_start(config: TrainConfig) -> Start | None:
         run = Run.open(step[1] if step else reference)
     except ConfigError as error:
         raise ConfigError(f"adapter.from: {error.message}", error.hint) from error
-    return Start(read_adapter(_folder_of(run, int(step[2]) if step else None)), run)
+    found = read_adapter(_folder_of(run, int(step[2]) if step else None))
+    return Start(dataclasses.replace(found, tokens=tuple(run.config.model.add_tokens)), run)
 
 
 def start_of(config: TrainConfig) -> SavedAdapter | None:

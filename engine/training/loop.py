@@ -18,11 +18,11 @@ from engine.config.schema import TrainConfig
 from engine.data.batching import Cut, micro_batches, steps_of_epoch
 from engine.data.tokenizer import Tokenizer
 from engine.data.types import Batch, Dataset, Examples
+from engine.disk import explaining
 from engine.errors import OutOfMemoryError
 from engine.plan import Plan
 from engine.planning.limits import compared
 from engine.runs.atomic import write_atomic
-from engine.runs.disk import explaining
 from engine.runs.events import Memory, Phase, Saved, Step, Warned
 from engine.runs.run import Run
 from engine.training import checkpoints

@@ -1,6 +1,5 @@
 """`ft data preview | check | stats | sample | prepare`: rows as the model will see them, and what is wrong."""
 
-import json as jsonlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +10,7 @@ from engine.errors import ConfigError, DataError
 from ft.bars import counting, fetching
 from ft.commands import augment_options as options
 from ft.commands.data_options import DEFAULT, Json, Set, config_of, of_a_recipe
-from ft.console import out, say
+from ft.console import out, print_json, say
 
 if TYPE_CHECKING:
     from engine.config.schema import TrainConfig
@@ -50,7 +49,7 @@ def preview(
         raise ConfigError(f"{source} has no row {row}", f"It has {opened.known:,} rows.")
     found = previews.show(source, [row - 1], view)
     if json:
-        print(jsonlib.dumps(as_json(found[0]), indent=2, ensure_ascii=False))
+        print_json(as_json(found[0]))
         return
     say(row_title(found[0]))
     if found[0].unused:
@@ -82,7 +81,7 @@ def stats(config: "TrainConfig", json: Json = False) -> None:
     size = TokenSpec.of(config).encoder(_fetched(config)).tokenizer.vocab_size
     found = counted(whole, _prepared(whole), size)
     if json:
-        print(jsonlib.dumps(asdict(found), indent=2))
+        print_json(asdict(found))
         return
     from ft.commands.data_shown import shown_stats
 
@@ -104,7 +103,7 @@ def sample(
     for _, chunk in drawn.chunks():
         for where, columns in chunk:
             body = {"where": where, "row": columns} if json else columns
-            print(jsonlib.dumps(body, ensure_ascii=False, default=str))
+            print_json(body, indent=None)
 
 
 @app.command()
@@ -144,7 +143,7 @@ def prepare(
     with counting("reading") as progress, making(augment, given, config, folder, progress) as make:
         report = rewrite(config, folder, near=near, progress=progress, make=make)
     if json:
-        print(jsonlib.dumps(asdict(report), indent=2, ensure_ascii=False))
+        print_json(asdict(report))
         return
     from ft.commands.data_shown import shown_report
 

@@ -39,7 +39,7 @@ def generate(
     found = Run.open(run)
     if prompt == "-" and sys.stdin.isatty():
         say("Type the prompt, then ctrl-d.")
-    text = sys.stdin.read() if prompt == "-" else prompt
+    text = _given() if prompt == "-" else prompt
     if not text.strip():
         raise ConfigError("The prompt is empty.", 'Give one: ft generate RUN --prompt "…"')
     messages = [*_opening(system), Message("user", text)]
@@ -76,6 +76,14 @@ def chat(
 
 def _opening(system: str | None) -> list[Message]:
     return [Message("system", system)] if system else []
+
+
+def _given() -> str:
+    """What stdin holds. Raises ConfigError where it is no text."""
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise ConfigError("The prompt is not UTF-8 text.", "Convert it to UTF-8.") from error
 
 
 def _ask() -> str | None:

@@ -71,13 +71,14 @@ def report(plan: Plan) -> "Group":
 
 def _table(rows: list[tuple[str, str, str]]) -> "RenderableType":
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(style="dim")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # a path or a list in brackets is no markup
     return table
 
 

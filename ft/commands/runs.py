@@ -1,6 +1,5 @@
 """`ft runs list | show | compare | rm`."""
 
-import json as jsonlib
 import sys
 import time
 from dataclasses import asdict
@@ -9,12 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from engine.errors import ConfigError, FtError
+from engine.redaction import redacted
 from engine.runs.filter import FilterError, Predicate, compile_filter
 from engine.runs.index import Index, RunSummary, summary_of
 from engine.runs.run import Run
 from engine.runs.state import RunState
 from ft import columns, narrate
-from ft.console import out, say
+from ft.console import out, print_json, say
 
 app = typer.Typer(help="List, show, compare and remove runs.", no_args_is_help=True, add_completion=False)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -40,7 +40,7 @@ def list_(
     if json:
         more = [{"tags": run.tags} | ({"damaged": run.damaged} if run.damaged else {}) for run in runs]
         listed = [facts(Run(run.folder, run.id), run.state) for run in runs]
-        _print_json([body | own for body, own in zip(listed, more, strict=True)])
+        print_json([body | own for body, own in zip(listed, more, strict=True)])
         return
     if not runs:
         none = "There are no runs yet. Start one with: ft train"
@@ -63,7 +63,7 @@ def compare(
 
     found = comparing.compare(summary_of(Run.open(left)), summary_of(Run.open(right)))
     if json:
-        _print_json(found.to_json())
+        print_json(found.to_json())
         return
     from rich.table import Table
     from rich.text import Text
@@ -93,7 +93,7 @@ def show(run: RunArgument = None, json: Json = False) -> None:
     if json:
         body = facts(found, summary.state) | {"tags": summary.tags}
         body |= {"evaluations": [asdict(event) for event in found.evaluations()]}
-        _print_json(body | {"provenance": found.provenance})
+        print_json(body | {"provenance": found.provenance})
         return
     from rich.table import Table
     from rich.text import Text
@@ -125,7 +125,7 @@ def rm(
         if not json:
             say(f"removed {run.id}")
     if json:
-        _print_json({"removed": [run.id for run in found]})
+        print_json({"removed": [run.id for run in found]})
 
 
 def facts(run: Run, state: RunState) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def _status(state: RunState) -> str:
 
 def _data(train: Any) -> str:
     sources = train if isinstance(train, list) else [train]
-    return ", ".join(source if isinstance(source, str) else source.path for source in sources)
+    return ", ".join(redacted(source if isinstance(source, str) else source.path) for source in sources)
 
 
 def _position(state: RunState) -> str:
@@ -202,7 +202,3 @@ def _agreed(runs: list[Run]) -> bool:
     if not sys.stdin.isatty():
         raise ConfigError(f"Removing {names} has to be confirmed.", "Add --yes.")
     return typer.confirm(f"Remove {names} with all checkpoints?", err=True)
-
-
-def _print_json(body: Any) -> None:
-    print(jsonlib.dumps(body, indent=2, ensure_ascii=False, default=str))

@@ -3,7 +3,7 @@
 import errno
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from engine.backends.files import (
     checkpoint_errors,
     copy_companions,
     disk_errors,
+    write_json,
+    write_tokenizer,
 )
 from engine.backends.mlx import families
 from engine.backends.mlx.start import Values
@@ -30,8 +32,18 @@ SCALE = "loss_scale"
 TAKEN = "beside."
 
 
-def save_model(trained: Mapping[str, mx.array], kind: str, source: Path, folder: Path) -> None:
-    """Write all weights in the format and with the tokenizer of `source`; the same weights give the same bytes."""
+def save_model(
+    trained: Mapping[str, mx.array],
+    about: Mapping[str, Any],
+    source: Path,
+    folder: Path,
+    add_tokens: Sequence[str] = (),
+) -> None:
+    """Write all weights in the format and with the tokenizer of `source`; the same weights give the same bytes.
+
+    `about` is the model's config as it was trained, with rows for `add_tokens`, which are in the tokenizer too.
+    """
+    kind = about["model_type"]
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
     held = HELD[config.get("dtype") or config.get("torch_dtype") or "bfloat16"]
     tensors: dict[str, mx.array] = {}
@@ -45,6 +57,9 @@ def save_model(trained: Mapping[str, mx.array], kind: str, source: Path, folder:
     except RuntimeError as error:
         full = shutil.disk_usage(folder).free < sum(value.nbytes for value in tensors.values())
         raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
+    if add_tokens:
+        write_json(folder / "config.json", config | {"vocab_size": about["vocab_size"]})
+        write_tokenizer(source, add_tokens, folder)
     copy_companions(source, folder)
 
 

@@ -1,7 +1,7 @@
 """Weights in PEFT's layout for use, and the exact state for going on."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +18,35 @@ from engine.backends.files import (
     copy_companions,
     disk_errors,
     write_json,
+    write_tokenizer,
 )
 from engine.backends.torch.companions import Companion
 from engine.backends.torch.optimizer import OF_BITSANDBYTES, OWN, moments, restore
+from engine.regular_files import read_text
 
 BESIDE = "beside."
 
 
-def save_weights(model: Any, companion: Companion, source: Path, folder: Path) -> None:
-    """Write the adapter in PEFT's layout, or the whole model in the format and with the tokenizer of `source`."""
+def save_weights(
+    model: Any, companion: Companion, source: Path, folder: Path, add_tokens: Sequence[str] = ()
+) -> None:
+    """Write the adapter in PEFT's layout, or the whole model in the format and with the tokenizer of `source`.
+
+    `add_tokens` are in the tokenizer too, also beside an adapter.
+    """
     with disk_errors():
         if hasattr(model, "peft_config"):
             companion.save(folder)
             (folder / "README.md").unlink(missing_ok=True)  # PEFT's model card; a run writes its own
             path = folder / "adapter_config.json"
-            write_json(path, json.loads(path.read_text()))
+            write_json(path, json.loads(read_text(path)))
+            write_tokenizer(source, add_tokens, folder)
             return
-        config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+        config = json.loads(read_text(source / "config.json"))
         held = getattr(torch, config.get("dtype") or config.get("torch_dtype") or "bfloat16")
         weights = {name: value.to(held) for name, value in model.state_dict().items()}
         model.save_pretrained(folder, state_dict=weights)
+        write_tokenizer(source, add_tokens, folder)
         copy_companions(source, folder)
 
 
@@ -70,7 +79,7 @@ def load_state(
     with checkpoint_errors(folder):
         check_finite(folder)
         tensors = load_file(folder / STATE)
-        scaling = json.loads((folder / SCALER).read_text())
+        scaling = json.loads(read_text(folder / SCALER))
     check_trained(tensors, trained, folder)
     states = {}
     for name, parameter in trained.items():

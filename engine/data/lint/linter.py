@@ -75,8 +75,8 @@ class Linter:
             self._note("truncated", number)
             self._lost += encoded.trained - left
         self._needed = max(self._needed, len(encoded.ids))
-        ends = [encoded.ids[end - 1] for _, end in encoded.spans]
-        if isinstance(row, Conversation) and any(end not in self._stops for end in ends):
+        # Where a template has no end of turn, only the last answer can be given one.
+        if isinstance(row, Conversation) and encoded.ids[encoded.spans[-1][1] - 1] not in self._stops:
             self._note("no-end", number)
         if encoded.unseen:
             self._note("not-shown", number, " and ".join(encoded.unseen))
