@@ -90,7 +90,7 @@ def label(source: str) -> str:
 def _choices(data: "Data") -> dict[str, FormChoice]:
     """The sources of a recipe's `train` and `validation`, with what it says of the form of each."""
     from engine.config.schema import Source
-    from engine.data.dataset_layout import Part
+    from engine.data.dataset_splits import Part
     from engine.data.sources import as_text, training
 
     own = data.validation if isinstance(data.validation, str | Source) else None

@@ -13,7 +13,8 @@ from urllib.parse import unquote
 from engine import secrets
 from engine.config.schema import Source
 from engine.data import kept_files
-from engine.data.dataset_layout import Chosen, Part, choose, holds_rows
+from engine.data.dataset_layout import choose, holds_rows
+from engine.data.dataset_splits import Chosen, Part
 from engine.data.hub_scripts import nothing_to_read, script_note
 from engine.data.hub_streams import HubFile, streamed
 from engine.data.kept_files import room

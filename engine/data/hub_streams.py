@@ -10,7 +10,7 @@ from typing import Any
 
 from engine.data import built_rows, kept_files
 from engine.data.built_rows import Built
-from engine.data.dataset_layout import Chosen
+from engine.data.dataset_splits import Chosen
 from engine.data.packed_files import opened, packed_by, unpacked
 from engine.data.readers import ROWS, kind_of
 from engine.models.hub import explained

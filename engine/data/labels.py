@@ -71,5 +71,5 @@ KTO = Form(
     is_told=_is_label,
     note="rows labelled true are trained",
     others=SHAPES[1:],
-    uses=frozenset({"label", "system", "tools", "functions", "input", "history"}),
+    uses=frozenset({"label", "system", "tools", "functions"}),
 )

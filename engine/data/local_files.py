@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine.data.dataset_layout import ABOUT, Part, choose, pick, split_called
+from engine.data.dataset_layout import ABOUT, choose
+from engine.data.dataset_splits import Part, pick, split_called
 from engine.data.readers import BUILT, DOCUMENTS, KNOWN, READERS, kind_of, not_rows
 from engine.data.saved_datasets import STATE, saved_files, saved_splits
 from engine.errors import DataError

@@ -14,15 +14,15 @@ PROMPTS = ("prompt", "messages", "conversations", "instruction")
 SHAPES = (
     ("chosen", "rejected"),
     ("chosen_messages", "rejected_messages"),
-    ("preferred_output", "non_preferred_output"),
+    ("preferred_output", "non_preferred_output", "input"),
 )
-"""The columns of both answers: most files', LLaMA-Factory's and OpenAI's."""
+"""The columns of both answers: most files', LLaMA-Factory's, and OpenAI's with that of the question."""
 
 
 def _preference(columns: Columns, where: str) -> Preference:
     names = next(names for names in SHAPES if columns.keys() >= set(names))
     made = _openai(columns) if names == SHAPES[2] else columns
-    both = {ours: listed_turns(made[theirs]) for ours, theirs in zip(SHAPES[0], names, strict=True)}
+    both = {ours: listed_turns(made[theirs]) for ours, theirs in zip(SHAPES[0], names, strict=False)}
     made = made | both
     source = next((name for name in PROMPTS if made.get(name) == "" or not is_null(made.get(name))), None)
     if source is None or _opens(made["chosen"]):
@@ -104,5 +104,5 @@ PREFERENCE = Form(
     _preference,
     note="the chosen answers are trained",
     others=SHAPES[1:],
-    uses=frozenset({*PROMPTS, "input", "history", "system", "tools", "functions"}),
+    uses=frozenset({*PROMPTS, "system", "tools", "functions"}),
 )

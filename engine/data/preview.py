@@ -74,7 +74,7 @@ class Previews:
             size=sum(file.path.stat().st_size for file in found.files),
             form="" if isinstance(detected, DataError) else detected.form.name,
             evidence=unknown.message if unknown else detected.evidence,  # type: ignore[union-attr]
-            hint=unknown.hint if unknown else "",
+            hint=next((error.hint for error in (unknown, rows.error) if error), ""),
             known=rows.known,
             counting=rows.counting,
             broken=rows.error.message if rows.error else "",

@@ -13,7 +13,7 @@ from engine.data import built_rows, drive_files, hub_datasets, kept_files, local
 from engine.data.built_rows import Built
 from engine.data.choice import FormChoice, choice_of
 from engine.data.csv_rows import Csv
-from engine.data.dataset_layout import ALL, Part
+from engine.data.dataset_splits import ALL, Part
 from engine.data.packed_files import packed_by, unpacked
 from engine.data.readers import KNOWN, ROWS, kind_of, read
 from engine.data.rows import Joined, Table

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from engine import paths
-from engine.data.dataset_layout import pick
+from engine.data.dataset_splits import pick
 from engine.data.json_writer import line_of
 from engine.data.kept_files import room, writing
 from engine.errors import DataError

@@ -9,7 +9,7 @@ import typer
 from engine.errors import ConfigError, DataError
 from ft.bars import counting, fetching
 from ft.commands import augment_options as options
-from ft.commands.data_options import DEFAULT, Json, Set, config_of, of_a_recipe
+from ft.commands.data_options import Json, Set, config_of, of_a_recipe
 from ft.console import out, print_json, say
 
 if TYPE_CHECKING:
@@ -42,16 +42,18 @@ def preview(
     previews = Previews()
     with counting("counting rows") as progress:
         there = previews.reach(source, row - 1, view, lambda share: progress(round(share * 1000), 1000))
+    opened = previews.open(source, view)
     if not there:
-        opened = previews.open(source, view)
         if opened.broken:
-            raise DataError(opened.broken, f"The {opened.known:,} rows before it can be shown.")
+            raise DataError(opened.broken, opened.hint)
         raise ConfigError(f"{source} has no row {row}", f"It has {opened.known:,} rows.")
     found = previews.show(source, [row - 1], view)
     if json:
         print_json(as_json(found[0]))
         return
     say(row_title(found[0]))
+    if not opened.form and opened.hint:
+        say(opened.hint)
     if found[0].unused:
         say(f"The row has {found[0].unused}.")
     out().print(shown_row(found[0], tokens), soft_wrap=True)
@@ -140,7 +142,7 @@ def prepare(
         "model": model, "amount": amount, "language": language, "through": through,
         "temperature": temperature, "max_tokens": max_tokens, "tries": tries,
     }  # fmt: skip
-    config = config_of(file, DEFAULT, model, changes)
+    config = config_of(file, None, model, changes)
     _fetched(config) if augment else _fetched_data(config)
     with counting("reading") as progress, making(augment, given, config, folder, progress) as make:
         report = rewrite(config, folder, near=near, progress=progress, make=make)

@@ -7,15 +7,13 @@ from typing import Annotated
 import typer
 
 from engine.config.load import load_recipe
-from engine.config.schema import TrainConfig
 from engine.errors import ConfigError
 from engine.preflight import check
-from engine.process import start
+from engine.process import checkpoint_to_resume, start
 from engine.runs.run import Run
 from engine.training import control
-from engine.training.checkpoints import latest
 from ft.console import say
-from ft.watch import attach_to_end, train_to_end, view_of
+from ft.watch import attach_to_end, interrupts_wait, train_to_end, view_of
 
 RECIPE = Path("train.yml")
 Json = Annotated[bool, typer.Option("--json", help="Print the run's events, one JSON object a line.")]
@@ -54,19 +52,27 @@ def train(
                 "--resume goes on with the run's own recipe, so CONFIG, --set and --run-dir cannot be given.",
                 "To train with another recipe, start a new run.",
             )
-        run, checkpoint = resumable(resume)
+        run = Run.open(resume)
+        check(run.config)
+        checkpoint = checkpoint_to_resume(run)
     else:
         recipe = load_recipe(config or RECIPE, overrides or [])
         check(recipe.config)
-        run, checkpoint = Run.create(recipe, run_dir), None
-    engine = start(run, checkpoint, force)
-    if detach:
-        print(run.id)
-        say(f"It trains by itself. Watch it: ft attach {run.id}   End it: ft stop {run.id}")
-        return
-    if not json:
-        say(f"run {run.id} in {run.folder}")
-    raise typer.Exit(train_to_end(engine, view_of(run, json, plain)))
+    with interrupts_wait() as interrupted:
+        if resume is None:
+            run, checkpoint = Run.create(recipe, run_dir), None
+            if interrupted():
+                run.remove()
+                raise KeyboardInterrupt
+        engine = start(run, checkpoint, force)
+        if detach and not interrupted():
+            print(run.id)
+            say(f"It trains by itself. Watch it: ft attach {run.id}   End it: ft stop {run.id}")
+            return
+        if not json:
+            say(f"run {run.id} in {run.folder}")
+        code = train_to_end(engine, view_of(run, json, plain), interrupted)
+    raise typer.Exit(code)
 
 
 def attach(run: RunArgument = None, json: Json = False, plain: Plain = False) -> None:
@@ -92,22 +98,6 @@ def stop(run: RunArgument = None) -> None:
         time.sleep(0.1)
     state = found.state()
     say(f"It is {state.status} at step {state.step}. Go on with: ft train --resume {found.id}")
-
-
-def resumable(reference: str) -> tuple[Run, Path | None]:
-    """The run to go on with and the checkpoint to start from; None where it has none yet.
-
-    Raises ConfigError where nothing is left to do or the recipe is gone.
-    """
-    run = Run.open(reference)
-    config: TrainConfig = run.config
-    check(config)
-    if run.checkpoint is None and not run.alive() and run.state().status == "completed":
-        raise ConfigError(
-            f"Run {run.id} is completed; nothing is left to train.",
-            f"Start a new run, or name an earlier checkpoint: ft train --resume {run.checkpoints}/step-…",
-        )
-    return run, run.checkpoint or latest(run.folder)
 
 
 def _training(reference: str | None) -> Run | None:

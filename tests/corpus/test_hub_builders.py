@@ -194,6 +194,12 @@ def test_a_readme_says_how_its_files_are_read(
     assert found[0][0] == f"ada/rows/{name} row 1"
 
 
+def test_a_readme_says_which_columns_of_parquet_are_read(hub: Hub) -> None:
+    pq.write_table(pa.table({"text": ["a"], "id": [1]}), hub.folder / "a.parquet")
+    (hub.folder / "README.md").write_text(SETTINGS.format(path="a.parquet", settings="columns: [text]"))
+    assert rows(HUB) == [("ada/rows/a.parquet row 1", {"text": "a"})]
+
+
 def test_values_of_csv_stay_the_text_that_they_are(hub: Hub) -> None:
     (hub.folder / "a.csv").write_text("q|a\n007|None\n1e5|\nNA|2024-01-01 10:00:00\n")
     (hub.folder / "README.md").write_text(SETTINGS.format(path="a.csv", settings='sep: "|"'))
