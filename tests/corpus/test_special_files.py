@@ -79,8 +79,11 @@ def test_one_damaged_run_hides_no_other(tiny_model: Path, ft_home: Path, tmp_pat
     commands = [["runs", "list"], ["runs", "list", "--json"]]
     for name in damaged:
         commands += [["runs", "show", name], ["runs", "compare", name, whole.id], ["attach", name]]
-        commands += [["stop", name], ["generate", name, "--prompt", "x"]]
-    commands += [["train", "--resume", name] for name, broken in damaged.items() if broken in NEEDED]
+        commands.append(["stop", name])
+    needed = [name for name, broken in damaged.items() if broken in NEEDED]
+    commands += [
+        [*argv, name] for name in needed for argv in (["train", "--resume"], ["generate", "--prompt", "x"])
+    ]
     outcomes = run_all([(argv, None) for argv in commands])
     assert_all_well(outcomes)
     assert whole.id in outcomes[0].out
