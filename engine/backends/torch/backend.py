@@ -25,6 +25,7 @@ from engine.backends.torch.loading import trying_out
 from engine.backends.torch.loss import HeadLoss, token_losses
 from engine.backends.torch.model import DTYPES, causal_of, load_model
 from engine.backends.torch.optimizer import optimizer_of
+from engine.backends.torch.products import refuse_wrong_products
 from engine.backends.torch.vocabulary import head_of
 from engine.config.adapters import PROMPT_TYPES
 from engine.config.schema import TrainConfig
@@ -79,6 +80,7 @@ class TorchBackend:
         adapter: Path | None = None,
         training: bool = True,
     ) -> Self:
+        refuse_wrong_products(torch.device(plan.device), DTYPES[plan.compute_dtype])
         backend = cls(cls.load_model(plan, config, folder, adapter), plan, config, folder)
         backend.model.train(training)
         with trying_out(folder):
