@@ -66,5 +66,7 @@ def _values(value: Any) -> Iterator[str]:
 
 
 def _find(text: str, words: str, place: int) -> int:
-    at = text.find(words, place)
-    return at if at >= 0 else text.find(json.dumps(words, ensure_ascii=False)[1:-1], place)
+    """Where the words stand, also as they are within JSON, or within JSON that stands within JSON."""
+    once = json.dumps(words, ensure_ascii=False)[1:-1]
+    twice = json.dumps(once, ensure_ascii=False)[1:-1]
+    return next((at for form in (words, once, twice) if (at := text.find(form, place)) >= 0), -1)
