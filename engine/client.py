@@ -10,7 +10,8 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -19,8 +20,9 @@ from engine import secrets
 from engine.capabilities import Quantization
 from engine.clean_logs import scrub
 from engine.config.problems import Place, Problem, RecipeError
+from engine.data.row_lines import written
 from engine.data.token_spec import TokenSpec
-from engine.data.types import Answered, Message, Prompt
+from engine.data.types import GREEDY, Answered, Message, Prompt, Sampling
 from engine.data.views import Lengths, Opened, RowView, View, lengths_from_json, row_from_json
 from engine.disk import explaining
 from engine.errors import FREE, KINDS, FtError, OutOfMemoryError, TrainingError
@@ -86,13 +88,15 @@ class Client:
         self,
         run: Run,
         messages: Sequence[Message],
-        max_tokens: int = 256,
-        temperature: float = 0.0,
-        seed: int = 0,
+        sampling: Sampling = GREEDY,
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
         base: bool = False,
         cancelled: threading.Event | None = None,
     ) -> Generator[str, None, None]:
         """The answer in pieces as they come. Closing the iterator cancels it, and so does `cancelled`.
+
+        `tools` are functions that the model may call, in OpenAI's format.
 
         Raises the error that the service answers with, TrainingError where the service is gone.
         """
@@ -100,10 +104,9 @@ class Client:
             "op": "generate",
             "run": str(run.checkpoint or run.folder),
             "base": base,
-            "messages": _plain(messages),
-            "max_tokens": max_tokens,
-            "temperature": temperature,
-            "seed": seed,
+            "messages": [*map(written, messages)],
+            "tools": [*tools],
+            **asdict(sampling),
         }
         with contextlib.suppress(Cancelled), contextlib.closing(self._ask(request, cancelled)) as answers:
             for answer in answers:
@@ -122,7 +125,10 @@ class Client:
             "op": "answers",
             "model": str(model),
             "spec": vars(spec),
-            "prompts": [{"messages": _plain(one.messages), "seed": one.seed} for one in prompts],
+            "prompts": [
+                {"messages": [*map(written, one.messages)], "tools": [*one.tools], "seed": one.seed}
+                for one in prompts
+            ],
             "max_tokens": max_tokens,
             "temperature": temperature,
         }
@@ -302,10 +308,6 @@ class Client:
         return TrainingError(
             f"The process that answers has ended with exit code {code}.", log_end(self._log).strip()
         )
-
-
-def _plain(messages: Sequence[Message]) -> list[dict[str, str]]:
-    return [{"role": message.role, "content": message.content} for message in messages]
 
 
 def _raised(error: Answer) -> FtError:

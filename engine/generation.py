@@ -7,7 +7,8 @@ from typing import Any
 from engine.data.token_limits import answer_room
 from engine.data.token_spec import TokenSpec
 from engine.data.tokenizer import Tokenizer
-from engine.data.types import Answered, Message, Prompt
+from engine.data.types import Answered, Prompt
+from engine.errors import ModelError
 from engine.models.sizing import TokenRoom
 
 UNFINISHED = "\ufffd"
@@ -55,20 +56,24 @@ class Generator:
             model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=device), use_cache=False)
         return cls(model.eval(), encoder.tokenizer, encoder.room)
 
-    def stream(
-        self, messages: Sequence[Message], max_tokens: int, temperature: float = 0.0, seed: int = 0
-    ) -> Iterator[str]:
-        """The answer to the last message, a piece for each token; greedy at temperature 0.
+    def stream(self, prompt: Prompt, max_tokens: int, temperature: float = 0.0) -> Iterator[str]:
+        """The answer to a prompt, a piece for each token; greedy at temperature 0, else drawn with the prompt's seed.
 
         A piece is empty while a character is not finished. Raises ConfigError where the model has no positions left
         for an answer, ModelError where it lacks a token.
         """
-        from engine.backends.torch.answers import stream
+        from engine.backends.torch.answers import Draw, stream
 
-        ids, max_tokens = self._fitting([messages], max_tokens)[0]
+        if prompt.tools and not self.tokenizer.template(prompt.tools).shows_tools:
+            raise ModelError(
+                "The chat template of this model shows no tools, so it would not see them.",
+                "Leave the tools out, or train with a template that has them: model.chat_template: chatml",
+            )
+        ids, max_tokens = self._fitting([prompt], max_tokens)[0]
+        draw = Draw(temperature, [prompt.seed]) if temperature else None
         tokens: list[int] = []
         shown = ""
-        for token in stream(self.model, ids, max_tokens, self.tokenizer.stop_ids, temperature, seed):
+        for token in stream(self.model, ids, max_tokens, self.tokenizer.stop_ids, draw):
             tokens.append(token)
             text = self.tokenizer.decode(tokens)
             if text.endswith(UNFINISHED):
@@ -89,19 +94,17 @@ class Generator:
         """
         from engine.backends.torch.answers import Draw, generate
 
-        fitting = self._fitting([prompt.messages for prompt in prompts], max_tokens)
+        fitting = self._fitting(prompts, max_tokens)
         ids, max_tokens = [one for one, _ in fitting], min(most for _, most in fitting)
         draw = Draw(temperature, [prompt.seed for prompt in prompts]) if temperature else None
         found = generate(self.model, ids, max_tokens, self.tokenizer.stop_ids, poll, draw)
         return [Answered(self.tokenizer.decode(tokens), len(tokens) < max_tokens) for tokens in found]
 
-    def _fitting(
-        self, conversations: Sequence[Sequence[Message]], max_tokens: int
-    ) -> list[tuple[list[int], int]]:
-        """The prompt of each conversation, and how many tokens its answer may have."""
+    def _fitting(self, prompts: Sequence[Prompt], max_tokens: int) -> list[tuple[list[int], int]]:
+        """The tokens of each prompt, and how many its answer may have."""
         found = []
-        for messages in conversations:
-            ids = self.tokenizer.prompt_ids(messages)
+        for prompt in prompts:
+            ids = self.tokenizer.prompt_ids(prompt.messages, prompt.tools)
             most = answer_room(ids, self.tokenizer, self.room, "the conversation")
             found.append((ids, max_tokens if most is None else min(max_tokens, most)))
         return found

@@ -12,13 +12,14 @@ from pathlib import Path
 from engine import addresses, secrets
 from engine.deaths import examine
 from engine.disk import explaining
-from engine.errors import KINDS, MachineError, TrainingError
+from engine.errors import KINDS, ConfigError, MachineError, TrainingError
 from engine.regular_files import open_handle
 from engine.runs import lock
 from engine.runs.events import Failed, Finished
 from engine.runs.run import Run, training_already
 from engine.runs.state import last_word
 from engine.training import control
+from engine.training.checkpoints import latest
 
 FULL_BYTES = 64 << 10
 """With less free than this, an engine cannot even say that the disk is full."""
@@ -37,6 +38,20 @@ class Engine:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # both are gone already
             os.killpg(self.supervisor.pid, signal.SIGKILL)
         self.supervisor.wait()
+
+
+def checkpoint_to_resume(run: Run, wanted: Path | None = None) -> Path | None:
+    """The checkpoint that a run goes on from: the wanted one, that of its reference, or its last; None if it has none.
+
+    Raises ConfigError where the run is completed and no earlier checkpoint is wanted: nothing is left to train.
+    """
+    wanted = wanted or run.checkpoint
+    if wanted is None and not run.alive() and run.state().status == "completed":
+        raise ConfigError(
+            f"Run {run.id} is completed; nothing is left to train.",
+            f"Start a new run, or resume an earlier checkpoint: ft train --resume {run.checkpoints}/step-…",
+        )
+    return wanted or latest(run.folder)
 
 
 def start(run: Run, resume: Path | None = None, force: bool = False) -> Engine:

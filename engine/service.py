@@ -4,7 +4,7 @@
 
 With --secrets the first line is an object of tokens, by name.
 
-Asked    {"id": 1, "op": "generate", "run": FOLDER, "base": false, "messages": [{"role": …, "content": …}],
+Asked    {"id": 1, "op": "generate", "run": FOLDER, "base": false, "messages": [{"role": …, "content": …}], "tools": [],
           "max_tokens": 256, "temperature": 0.0, "seed": 0}
          {"id": 2, "op": "cancel", "target": 1}
          {"id": 3, "op": "plan", "text": TRAIN_YML, "path": PATH}
@@ -15,8 +15,8 @@ Asked    {"id": 1, "op": "generate", "run": FOLDER, "base": false, "messages": [
          {"id": 8, "op": "check", "text": TRAIN_YML, "path": PATH}
          {"id": 9, "op": "token", "name": NAME, "value": VALUE or null}
          {"id": 10, "op": "convert", "model": FOLDER, "out": FOLDER, "quantization": "4bit"}
-         {"id": 11, "op": "answers", "model": FOLDER, "spec": {}, "prompts": [{"messages": …, "seed": 0}],
-          "max_tokens": 256, "temperature": 0.8}
+         {"id": 11, "op": "answers", "model": FOLDER, "spec": {}, "max_tokens": 256, "temperature": 0.8,
+          "prompts": [{"messages": …, "tools": [], "seed": 0}]}
 Answered {"id": 1, "token": TEXT} … {"id": 1, "done": true, "cancelled": false}
          {"id": 3, "value": PLAN} {"id": 3, "done": true, "cancelled": false}
          {"id": 1, "error": {"kind": …, "message": …, "hint": …}}
@@ -41,8 +41,8 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 from engine import secrets
 from engine.clean_logs import redact_output
 from engine.config.problems import RecipeError
+from engine.data.prompt_input import prompt_of
 from engine.data.token_spec import TokenSpec
-from engine.data.types import Message, Prompt
 from engine.data.views import View, as_json
 from engine.errors import FREE, ConfigError, FtError, OutOfMemoryError
 from engine.hardware.memory import is_exhaustion
@@ -63,7 +63,6 @@ Wanted = tuple[Path, Path | None, TokenSpec]
 """A base model's folder, and an adapter's."""
 WARM = 2
 """Models that are kept: a person compares a trained one with the one it was made from."""
-ROLES = ("system", "user", "assistant", "tool")
 LANES = {
     "generate": "model",
     "answers": "model",
@@ -233,12 +232,8 @@ class Service:
         ):  # the base has no such tokens, and a model that is trained whole has them already
             spec = replace(spec, add_tokens=tuple(run.config.model.add_tokens))
         generator = self._generator((*model, spec), run.config.model.trust_remote_code)
-        return generator.stream(
-            _messages(request.get("messages")),
-            int(request.get("max_tokens", 256)),
-            float(request.get("temperature", 0.0)),
-            int(request.get("seed", 0)),
-        )
+        max_tokens, temperature = int(request["max_tokens"]), float(request["temperature"])
+        return generator.stream(prompt_of(request), max_tokens, temperature)
 
     def _answers(self, request: Request, stopped: Stopped) -> list[Request]:
         """Answers of a model that stands in its folder, to many prompts at once."""
@@ -250,7 +245,7 @@ class Service:
 
         spec = TokenSpec(**request.get("spec", {})).prompts()
         generator = self._generator((Path(request["model"]), None, spec))
-        prompts = [Prompt(tuple(_messages(one["messages"])), int(one["seed"])) for one in request["prompts"]]
+        prompts = [*map(prompt_of, request["prompts"])]
         try:
             answers = generator.answers(
                 prompts, int(request["max_tokens"]), float(request["temperature"]), poll
@@ -315,17 +310,6 @@ def _has_room(base: Path) -> bool:
     machine = probe()
     free = machine.available_bytes if machine.device == "cpu" else machine.gpu_free_bytes or 0
     return free > 2 * shape_of(base).parameters * (4 if machine.device == "cpu" else 2)
-
-
-def _messages(given: Any) -> list[Message]:
-    try:
-        messages = [Message(role=one["role"], content=one["content"]) for one in given]
-    except (TypeError, KeyError) as error:
-        raise ConfigError("messages has to be a list of {role, content}.") from error
-    for message in messages:
-        if message.role not in ROLES or not isinstance(message.content, str):
-            raise ConfigError(f"A message's role is one of {', '.join(ROLES)}, its content is text.")
-    return messages
 
 
 def _described(error: FtError) -> Request:

@@ -61,6 +61,14 @@ def test_a_seed_draws_the_same_answer_in_any_company(generator: Generator) -> No
     assert len(set(said(same, temperature=0.0))) == 1
 
 
+def test_chat_draws_the_same_answer_as_a_batch_with_the_same_temperature_and_seed(
+    generator: Generator,
+) -> None:
+    for prompt in PROMPTS:
+        (answer,) = generator.answers([prompt], 12, 1.5, quiet)
+        assert "".join(generator.stream(prompt, 12, 1.5)) == answer.text
+
+
 def test_answers_that_reach_the_limit_say_so(generator: Generator) -> None:
     assert [answer.ended for answer in generator.answers(PROMPTS, 3, 0.0, quiet)] == [False] * 3
 

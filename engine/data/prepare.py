@@ -21,7 +21,7 @@ from engine.data.questions import questions
 from engine.data.rows import Keep
 from engine.data.selection import Selection, choose, select
 from engine.data.sources import files, train_sources, validation_source
-from engine.data.split import Numbers, drawn, held_out
+from engine.data.split import Numbers, drawn, held_out, share_of
 from engine.data.store import Store
 from engine.data.templates import RowEncoder
 from engine.data.token_limits import Limit
@@ -97,7 +97,7 @@ def _make(
         found, problems = tokenise(selection, encoder, limit, overlap, store.add, look, told)
         return [*_notes(config, selection, encoder), *found], _left_out(selection, problems, first)
 
-    share = 0.0 if own else _share(config)
+    share = share_of(config)
     # Which rows are held out, and how often one is trained, is seen to when all of them are known.
     whole = Store(folder / WHOLE) if share or train.times.max() > 1 else training
     notes, findings = made(train, whole, 0)
@@ -168,9 +168,8 @@ def sample(
     `encoder` spares reading the tokenizer again. Raises what `prepare` raises for the rows that it looks at.
     """
     encoder = encoder or TokenSpec.of(config).encoder(model_dir)
-    train, own = selections(config)
-    share = 0.0 if own else _share(config)
-    trained = train.times[~drawn(train.count, share, config.seed)]
+    train, _ = selections(config)
+    trained = train.times[~drawn(train.count, share_of(config), config.seed)]
     few = train.limited(rows, config.seed)
     looked = Store()
     limit = Limit.of(config.model.max_seq_length, encoder.room)
@@ -185,11 +184,6 @@ def selections(config: TrainConfig) -> tuple[Selection, Selection | None]:
     train = select(train_sources(config.data), config.data.max_samples, config.seed)
     source = validation_source(config.data)
     return train, select([source], None, config.seed) if source else None
-
-
-def _share(config: TrainConfig) -> float:
-    """The share of the training rows that is held out."""
-    return config.data.validation if isinstance(config.data.validation, float | int) else 0.0
 
 
 def _notes(config: TrainConfig, selection: Selection, encoder: RowEncoder) -> list[str]:

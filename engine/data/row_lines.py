@@ -50,11 +50,12 @@ def content_of(row: Row) -> dict[str, Any]:
     if not isinstance(row, Conversation):
         text = {"prompt": row.prompt, "completion": row.completion}
         return text if row.prompt else {"text": row.completion}
-    body: dict[str, Any] = {"messages": [_turn(message) for message in row.messages]}
+    body: dict[str, Any] = {"messages": [written(message) for message in row.messages]}
     return body | ({"tools": [dict(tool) for tool in row.tools]} if row.tools else {})
 
 
-def _turn(message: Message) -> dict[str, Any]:
+def written(message: Message) -> dict[str, Any]:
+    """A message as a row has it."""
     turn: dict[str, Any] = {"role": message.role, "content": message.content}
     turn |= dict(message.more or {})
     return turn if message.trained else {**turn, "weight": 0}

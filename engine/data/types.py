@@ -82,6 +82,19 @@ class Prompt:
 
     messages: tuple[Message, ...]
     seed: int
+    tools: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How an answer is made: greedily at temperature 0, else drawn, the same with the same seed."""
+
+    max_tokens: int = 256
+    temperature: float = 0.0
+    seed: int = 0
+
+
+GREEDY = Sampling()
 
 
 @dataclass(frozen=True, slots=True)

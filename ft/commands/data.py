@@ -9,7 +9,7 @@ import typer
 from engine.errors import ConfigError, DataError
 from ft.bars import counting, fetching
 from ft.commands import augment_options as options
-from ft.commands.data_options import DEFAULT, Json, Set, config_of, of_a_recipe
+from ft.commands.data_options import Json, Set, config_of, of_a_recipe
 from ft.console import out, print_json, say
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def prepare(
         "model": model, "amount": amount, "language": language, "through": through,
         "temperature": temperature, "max_tokens": max_tokens, "tries": tries,
     }  # fmt: skip
-    config = config_of(file, DEFAULT, model, changes)
+    config = config_of(file, None, model, changes)
     _fetched(config) if augment else _fetched_data(config)
     with counting("reading") as progress, making(augment, given, config, folder, progress) as make:
         report = rewrite(config, folder, near=near, progress=progress, make=make)
