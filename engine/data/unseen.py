@@ -31,13 +31,11 @@ def unseen(row: Conversation, turns: Sequence[int], chat: ChatTemplate, text: st
                 found[what] = None
             end = max(end, at + len(words))
         place = end
-    roles = {message.role for message in row.messages}
     if row.tools and not chat.shows_tools:
         found[TOOLS] = None
-    if "tool" in roles and not chat.shows_results:
-        found[RESULTS] = None
-    if "system" in roles and not chat.shows_system:
-        found[SYSTEM] = None
+    for what, role, shows in ((RESULTS, "tool", chat.shows_results), (SYSTEM, "system", chat.shows_system)):
+        if not shows and any(message.role == role for message in row.messages):
+            found[what] = None
     return tuple(found)
 
 
