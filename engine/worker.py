@@ -23,10 +23,11 @@ from engine.clean_logs import redact_output
 from engine.deaths import MEMORY_EXIT
 from engine.disk import CAUSES, explained
 from engine.errors import DataError, FtError, MachineError, OutOfMemoryError
+from engine.hangs import STACKS_SIGNAL
 from engine.hardware.memory import is_exhaustion
-from engine.runs import lock
+from engine.runs import digest, lock
 from engine.runs.atomic import write_atomic
-from engine.runs.events import Failed, Finished, Phase, Started, Step, Warned
+from engine.runs.events import Failed, Finished, Phase, Started, Warned
 from engine.runs.limits import Limits
 from engine.runs.provenance import at_start
 from engine.runs.run import Run
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from engine.models.saved_adapter import SavedAdapter
     from engine.plan import Plan
 
+FILES, MOST_FILES = "files", 100
+"""Where a run records which files its rows are from, and how many of them it names."""
 TELL_EVERY_S = 0.5
 """Least time between two events of one download or conversion."""
 QUIET = {
@@ -66,6 +69,7 @@ def main() -> int:
     parser.add_argument("--secrets", action="store_true", help="tokens come as one JSON line on stdin")
     arguments = parser.parse_args()
     faulthandler.enable()
+    faulthandler.register(STACKS_SIGNAL, all_threads=True)
     if arguments.secrets:
         secrets.adopt(secrets.receive(sys.stdin.buffer))
     redact_output()
@@ -217,13 +221,27 @@ def _same_backend(run: Run, config: "TrainConfig") -> "TrainConfig":
 
 
 def _same_files(run: Run, config: "TrainConfig") -> "TrainConfig":
-    """A run whose files are not recorded was begun when a folder meant all of them, and goes on with these."""
+    """A run that was begun when a folder meant all of its files goes on with all of them."""
     from engine.data.sources import with_old_splits
 
+    return (
+        config.model_copy(update={"data": with_old_splits(config.data)}) if _is_before_splits(run) else config
+    )
+
+
+def _is_before_splits(run: Run) -> bool:
+    """Whether a run was begun before the files of its data were recorded, and folders read by split."""
     data = run.provenance.get("data")
-    if not isinstance(data, dict) or "files" in data:
-        return config
-    return config.model_copy(update={"data": with_old_splits(config.data)})
+    return isinstance(data, dict) and FILES not in data
+
+
+def _record_files(run: Run, config: "TrainConfig") -> None:
+    from engine.data.sources import everything, find
+
+    if not _is_before_splits(run):
+        names = [file.name for source, part in everything(config.data) for file in find(source, part).files]
+        known = run.provenance.get("data", {})
+        run.record({"data": known | {FILES: names[:MOST_FILES]}})
 
 
 def _import_unsloth_first(config: "TrainConfig", model: "LocalModel") -> None:
@@ -240,10 +258,10 @@ def _remember_speed(run: Run, plan: "Plan") -> None:
     """Let later plans estimate their time from what this run took."""
     from engine.hardware.speed import key, remember
 
-    seconds = [event.step_s for event in run.events() if isinstance(event, Step)]
-    if seconds:
+    done = digest.read(run.events_file)
+    if done.steps:
         under = key(plan.backend, plan.device, plan.compute_dtype)
-        remember(under, plan.flops * len(seconds) / plan.steps, sum(seconds))
+        remember(under, plan.flops * done.steps / plan.steps, done.totals.seconds)
 
 
 def _resolve(run: Run, config: "TrainConfig", control: Control) -> "LocalModel":
@@ -279,6 +297,7 @@ def _prepare(
         _poll(control)
 
     fetch(config.data, _loading(run, control))
+    _record_files(run, config)
     run.emit(Phase(name="tokenising"))
     dataset = prepare(config, model.folder, progress, lint=True, day=run.begun())
     for note in dataset.notes:
@@ -304,7 +323,6 @@ def _plan(
     start: "SavedAdapter | None",
 ) -> "Plan":
     """Settle the plan and write it down. Raises OutOfMemoryError where even the smallest does not fit."""
-    from engine.data.sources import everything, find
     from engine.hardware.probe import probe
     from engine.models.sizing import shape_of
     from engine.plan import make_plan
@@ -331,9 +349,8 @@ def _plan(
         plan = plan.begun_as(begun)
     write_atomic(run.folder / "plan.json", plan.to_json())
     facts = at_start(machine) | {"model": {"name": model.name, "fingerprint": model.fingerprint}}
-    names = [file.name for source, part in everything(config.data) for file in find(source, part).files]
-    about = {"fingerprint": dataset.fingerprint, "examples": len(examples), "files": names}
-    run.record(facts | {"data": about})
+    about = {"fingerprint": dataset.fingerprint, "examples": len(examples)}
+    run.record(facts | {"data": run.provenance.get("data", {}) | about})
     if plan.fits == "no" and not force:
         advice = " ".join(f"{change.rstrip('.')}." for change in plan.advice)
         message = f"This needs {_gb(plan.memory.peak_bytes)} of memory; {_gb(plan.limit_bytes)} can be had."

@@ -129,6 +129,8 @@ class Source(Section):
     """How often an epoch trains this source's rows: 0.5 is half of them, chosen by the seed, 2 is each twice."""
     max_samples: PositiveInt | None = None
     """Use at most so many rows of this source."""
+    streaming: Switch = False
+    """Read the first `max_samples` rows of a hub dataset over the network, without fetching its whole files."""
 
 
 OneSource = Annotated[
@@ -205,6 +207,8 @@ class Training(Section):
     """Number format of weights and arithmetic; the adapter stays fp32."""
     gradient_checkpointing: Checkpointing = "auto"
     """Recompute activations: less memory, a third to a half more arithmetic; `offload` keeps inputs on the host."""
+    on_hang: Literal["restart", "stop", "wait"] = "restart"
+    """An engine that hangs in a step: end it and start it again from the last checkpoint, end the run, or only warn."""
 
 
 class Evaluation(Section):

@@ -88,9 +88,10 @@ class Csv:
 
     def wrong(self, number: int, error: csv.Error) -> DataError:
         """What to say of a record that is no CSV."""
-        return DataError(
-            f"{self.name}:{number}: not valid CSV: {error}", "Look for a quote that is never closed."
-        )
+        hint = "Look for a quote that is never closed."
+        if "expected after" in str(error):
+            hint = 'A quote inside a quoted field is written twice (""), not as \\".'
+        return DataError(f"{self.name}:{number}: not valid CSV: {error}", hint)
 
     def columns(self, header: list[str], record: list[str], number: int) -> Columns:
         """A record's fields by column. Raises `DataError` where there are too many or too few."""

@@ -70,6 +70,10 @@ class Form:
         """The columns among `CHANGING` that it does not read."""
         return frozenset() if self.uses is None else CHANGING - self.uses
 
+    def reads(self, column: str) -> bool:
+        """Whether a column is among those that it needs or uses."""
+        return column in (self.uses or ()) or any(column in names for names in (self.needs, *self.others))
+
     def found(self, columns: Columns) -> tuple[str, ...]:
         """Which of its sets of columns a row has; empty where it has none."""
         return next((names for names in (self.needs, *self.others) if columns.keys() >= set(names)), ())

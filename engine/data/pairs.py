@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from engine.data.form import RowError, is_null, kind, parsed, text_of
+from engine.data.parts import in_lists
 from engine.data.rows import Columns
 from engine.data.turns import conversation, messages_of
 from engine.data.types import Conversation, Message, Row, Text
@@ -19,12 +20,12 @@ def alpaca(columns: Columns, where: str, answer: str = "output") -> Conversation
     instruction = text_of(columns["instruction"], "instruction")
     extra = columns.get("input")
     extra = "" if extra is None or is_null(extra) else text_of(extra, "input")
-    turns = _history(columns)
-    turns.append(Message("user", "\n\n".join(filter(None, (instruction, extra)))))
+    asked = "\n\n".join(filter(None, (instruction, extra)))
     reply = listed_turns(columns[answer])
-    if isinstance(reply, list):
-        return conversation(columns, (*turns, *messages_of(reply, answer)), where)
-    return conversation(columns, (*turns, Message("assistant", text_of(reply, answer))), where)
+    if not isinstance(reply, list):
+        text_of(reply, answer)
+    turns = (*_history(columns), Message("user", asked), *_turns(reply, "assistant", answer))
+    return conversation(columns, turns, where)
 
 
 def _history(columns: Columns) -> list[Message]:
@@ -36,8 +37,8 @@ def _history(columns: Columns) -> list[Message]:
     for pair in history if isinstance(history, list) else [None]:
         if not isinstance(pair, list) or len(pair) != 2:
             raise RowError("`history` is a list of [question, answer] pairs")
-        turns.append(Message("user", text_of(pair[0], "history")))
-        turns.append(Message("assistant", text_of(pair[1], "history")))
+        for role, text in zip(("user", "assistant"), pair, strict=True):
+            turns += _turns(text_of(text, "history"), role, "history")
     return turns
 
 
@@ -71,20 +72,25 @@ def context(turns: Sequence[Message]) -> list[Message]:
     return [replace(turn, trained=False) if turn.role == "assistant" else turn for turn in turns]
 
 
-def listed_turns(value: Any) -> Any:
-    """Messages, also those that stand as JSON in a text, as in CSV; one message is a list of one.
+def last_answer(row: Conversation) -> Conversation:
+    """A conversation of which only the answer to the last question is trained."""
+    roles = [message.role for message in row.messages]
+    last = len(roles) - 1 - roles[::-1].index("assistant") if "assistant" in roles else 0
+    asked = last - roles[:last][::-1].index("user") if "user" in roles[:last] else 0
+    return replace(row, messages=(*context(row.messages[:asked]), *row.messages[asked:]))
 
-    Any other text is text, though it may begin with a bracket.
+
+def listed_turns(value: Any) -> Any:
+    """Messages as a list, also those in a text as JSON, as in CSV, and in lists by key; one message is a list of one.
+
+    Any other text is text, though it may begin with a bracket. Raises `RowError` for lists of different lengths.
     """
     if isinstance(value, str) and _OPENS_A_LIST.match(value):
         value = _in_a_text(value)
-    if (
-        isinstance(value, dict)
-        and {"role", "from"} & value.keys()
-        and not isinstance(value.get("role"), list)
-    ):
-        return [value]
-    return value
+    if not isinstance(value, dict) or not {"role", "from"} & value.keys():
+        return value
+    by_key = isinstance(value.get("role", value.get("from")), list)
+    return list(in_lists(value, "messages")) if by_key else [value]
 
 
 def _in_a_text(text: str) -> Any:

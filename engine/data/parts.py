@@ -88,7 +88,7 @@ def _said(part: Mapping[str, Any], keys: tuple[str, ...], place: str) -> str:
 def _in_order(fits: bool, what: str, place: str) -> None:
     if not fits:
         raise RowError(
-            f"`{place}` has {what}, and a chat template shows it before",
+            f"`{place}` has {what}, and chat templates would show it first",
             fix="Split the message into several, in the order in which the parts were written.",
         )
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from engine.data.column_names import QUESTIONS
 from engine.data.form import Form, RowError, is_null, kind, text_of
-from engine.data.pairs import alpaca, answered, context, listed_turns
+from engine.data.pairs import alpaca, answered, context, last_answer, listed_turns
 from engine.data.rows import Columns
 from engine.data.turns import conversation, messages_of, role_in
 from engine.data.types import Preference, Text
@@ -14,21 +14,21 @@ PROMPTS = ("prompt", "messages", "conversations", "instruction")
 SHAPES = (
     ("chosen", "rejected"),
     ("chosen_messages", "rejected_messages"),
-    ("preferred_output", "non_preferred_output"),
+    ("preferred_output", "non_preferred_output", "input"),
 )
-"""The columns of both answers: most files', LLaMA-Factory's and OpenAI's."""
+"""The columns of both answers: most files', LLaMA-Factory's, and OpenAI's with that of the question."""
 
 
 def _preference(columns: Columns, where: str) -> Preference:
     names = next(names for names in SHAPES if columns.keys() >= set(names))
     made = _openai(columns) if names == SHAPES[2] else columns
-    both = {ours: listed_turns(made[theirs]) for ours, theirs in zip(SHAPES[0], names, strict=True)}
+    both = {ours: listed_turns(made[theirs]) for ours, theirs in zip(SHAPES[0], names, strict=False)}
     made = made | both
     source = next((name for name in PROMPTS if made.get(name) == "" or not is_null(made.get(name))), None)
     if source is None or _opens(made["chosen"]):
         return _whole(made, where)
     if source == "instruction":
-        return Preference(alpaca(made, where, "chosen"), alpaca(made, where, "rejected"))
+        return Preference(*(last_answer(alpaca(made, where, name)) for name in SHAPES[0]))
     return Preference(answered(made, where, source, "chosen"), answered(made, where, source, "rejected"))
 
 
@@ -104,5 +104,5 @@ PREFERENCE = Form(
     _preference,
     note="the chosen answers are trained",
     others=SHAPES[1:],
-    uses=frozenset({*PROMPTS, "input", "history", "system", "tools", "functions"}),
+    uses=frozenset({*PROMPTS, "system", "tools", "functions"}),
 )

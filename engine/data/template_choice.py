@@ -7,6 +7,7 @@ from typing import Any
 
 from engine import plugins
 from engine.errors import ConfigError, MachineError, ModelError
+from engine.models import starter
 from engine.models.local import TEMPLATE, templates
 from engine.regular_files import read_text
 
@@ -31,6 +32,7 @@ def built_in(name: str) -> str:
     return (FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
 
 
+LENT = "chatml"
 DEFAULT, TOOL_USE = "default", "tool_use"
 """The names, among several templates of a model, of the one for plain chat and of that for rows with tools."""
 
@@ -38,10 +40,21 @@ DEFAULT, TOOL_USE = "default", "tool_use"
 def template_texts(model_dir: Path, config: Mapping[str, Any], choice: str) -> Mapping[str, str]:
     """Templates by name: the recipe's choice first, then the model's files, then its settings, as transformers.
 
+    The starter's own is ChatML without tools: its rows with tools are shown by ft's ChatML, whose turns are the same.
     Raises `ConfigError` for a choice that cannot be read, `ModelError` where the model's own are no templates.
     """
     if choice != "auto":
         return {DEFAULT: _chosen(choice)}
+    own = _own(model_dir, config)
+    return {**own, TOOL_USE: built_in(LENT)} if starter.is_starter(model_dir) else own
+
+
+def is_lent(texts: Mapping[str, str]) -> bool:
+    """Whether the template for rows with tools is ft's, beside the model's own for all others."""
+    return texts.get(TOOL_USE) == built_in(LENT)
+
+
+def _own(model_dir: Path, config: Mapping[str, Any]) -> dict[str, str]:
     if files := templates(model_dir):
         return {DEFAULT if file.name == TEMPLATE else file.stem: _text(file) for file in files}
     found = config.get("chat_template") or {}

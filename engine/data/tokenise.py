@@ -37,14 +37,17 @@ class _Told:
     examples: int = 0
     unseen: dict[str, int] = field(default_factory=dict)
     """Rows with something that the template does not show."""
+    borrowed: int = 0
+    """Rows with tools that ft's template shows, because the model's own does not."""
     unused: Unused = field(default_factory=Unused)
     """Rows with something that is not read."""
 
-    def count(self, row: Row, rendered: Sequence[Rendered]) -> None:
+    def count(self, row: Row, rendered: Sequence[Rendered], encoder: RowEncoder) -> None:
         if len(rendered) > 1:
             self.several += 1
             self.examples += len(rendered)
         self.unused.count(row)
+        self.borrowed += encoder.borrows(row)
         for what in rendered[0].unseen:
             self.unseen[what] = self.unseen.get(what, 0) + 1
 
@@ -58,6 +61,11 @@ class _Told:
             found.append(
                 f"{self.several} of {rows} rows are trained in parts, {self.examples} in all: the chat template "
                 "shows earlier turns differently once later ones follow"
+            )
+        if self.borrowed:
+            found.append(
+                f"{self.borrowed} of {rows} rows have tools, which the model's chat template does not show: they are "
+                "shown by ft's chatml"
             )
         found += [
             f"{count} of {rows} rows have {what}, which the chat template does not show: the model will not "
@@ -126,7 +134,7 @@ def _rendered(
                 problems.add(number, where, error)
                 continue
             texts += [(number, row, text) for text in rendered]
-            told.count(row, rendered)
+            told.count(row, rendered, encoder)
         done += len(chunk)
         if problems.enough:
             return

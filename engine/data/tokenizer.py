@@ -12,7 +12,7 @@ import tokenizers
 from engine.data.chat_template import ChatTemplate
 from engine.data.message_style import Tools
 from engine.data.new_tokens import NewToken, extend
-from engine.data.template_choice import BUILT_IN, DEFAULT, TOOL_USE, template_texts
+from engine.data.template_choice import BUILT_IN, DEFAULT, TOOL_USE, is_lent, template_texts
 from engine.data.turn_shape import TurnShape, shape_of
 from engine.data.types import Message
 from engine.errors import ConfigError, ModelError
@@ -78,6 +78,7 @@ class Tokenizer:
             if templates.get(name)
         }
         _check_read(variables or {}, self._chats.values())
+        self.lends_template = is_lent(templates)
         settings = {self.added[id_] for id_ in (*stops, self.eos_id) if id_ in self.added}
         self._shapes = {
             (name, with_tools): shape_of(chat, with_tools, settings, self._added_at)
@@ -145,19 +146,19 @@ class Tokenizer:
         Raises `ModelError` where there is no template or the template refuses the messages.
         """
         try:
-            text = self.template(tools).render(messages, generation_prompt=True, tools=tools)
+            calls = any(message.has("tool_calls") for message in messages)
+            text = self.template(tools, calls).render(messages, generation_prompt=True, tools=tools)
         except jinja2.TemplateError as error:
             raise ModelError(f"the chat template refuses the messages: {error}") from error
         return self.encode([text], special=False)[0]
 
-    def template(self, tools: Tools = ()) -> ChatTemplate:
-        """The chat template: where the model has one for rows with tools, those are shown by it.
+    def template(self, tools: Tools = (), calls: bool = False) -> ChatTemplate:
+        """The chat template: where there is one for rows with tools, those are shown by it, and also those that call
+        tools without naming them where the other shows no calls.
 
         Raises `ModelError` where there is none.
         """
-        chat = self._chats.get(DEFAULT)
-        if tools:
-            chat = self._chats.get(TOOL_USE, chat)
+        chat = self._chats.get(self._name(tools, calls))
         if chat is None:
             raise ModelError(
                 "the model has no chat template, and the rows are conversations",
@@ -165,10 +166,14 @@ class Tokenizer:
             )
         return chat
 
-    def shape(self, tools: Tools = ()) -> TurnShape:
+    def shape(self, tools: Tools = (), calls: bool = False) -> TurnShape:
         """What that template writes around an answer."""
-        name = TOOL_USE if tools and TOOL_USE in self._chats else DEFAULT
-        return self._shapes[name, bool(tools)]
+        return self._shapes[self._name(tools, calls), bool(tools)]
+
+    def _name(self, tools: Tools, calls: bool) -> str:
+        if TOOL_USE not in self._chats or not (tools or calls):
+            return DEFAULT
+        return TOOL_USE if tools or not self._chats[DEFAULT].shows_calls else DEFAULT
 
     def _added_at(self, text: str) -> list[str]:
         """The added tokens with which a text begins."""

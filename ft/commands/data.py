@@ -42,16 +42,18 @@ def preview(
     previews = Previews()
     with counting("counting rows") as progress:
         there = previews.reach(source, row - 1, view, lambda share: progress(round(share * 1000), 1000))
+    opened = previews.open(source, view)
     if not there:
-        opened = previews.open(source, view)
         if opened.broken:
-            raise DataError(opened.broken, f"The {opened.known:,} rows before it can be shown.")
+            raise DataError(opened.broken, opened.hint)
         raise ConfigError(f"{source} has no row {row}", f"It has {opened.known:,} rows.")
     found = previews.show(source, [row - 1], view)
     if json:
         print_json(as_json(found[0]))
         return
     say(row_title(found[0]))
+    if not opened.form and opened.hint:
+        say(opened.hint)
     if found[0].unused:
         say(f"The row has {found[0].unused}.")
     out().print(shown_row(found[0], tokens), soft_wrap=True)
@@ -85,6 +87,7 @@ def stats(config: "TrainConfig", json: Json = False) -> None:
         return
     from ft.commands.data_shown import shown_stats
 
+    _say_of_sources(config)
     out().print(shown_stats(found, config.model.max_seq_length))
 
 
@@ -99,6 +102,7 @@ def sample(
     from engine.data.prepare import selections
 
     _fetched_data(config)
+    _say_of_sources(config)
     drawn = selections(config)[0].limited(count, config.seed)
     for _, chunk in drawn.chunks():
         for where, columns in chunk:
@@ -167,6 +171,15 @@ def _fetched_data(config: "TrainConfig") -> None:
 
     with fetching() as progress:
         fetch(config.data, progress)
+
+
+def _say_of_sources(config: "TrainConfig") -> None:
+    """Say what is to be said of the sources, as which files of a folder are left aside."""
+    from engine.data.sources import train_sources
+
+    for source in train_sources(config.data):
+        for note in source.notes:
+            say(note)
 
 
 def _prepared(config: "TrainConfig") -> "Dataset":

@@ -110,6 +110,8 @@ def test_a_system_message_under_another_name_is_reported_with_the_setting_that_u
         ({"text": "Once upon a time.", "tools": [TOOL]}, "tools"),
         ({"text": "Once upon a time.", "label": 1}, "label"),
         ({"messages": [ASKED, GOOD], "history": [["a", "b"]]}, "history"),
+        ({"messages": [ASKED, GOOD], "label": True, "history": [["a", "b"]]}, "history"),
+        ({"prompt": "a", "chosen": "b", "rejected": "c", "input": "d"}, "input"),
         ({"messages": [ASKED, GOOD], "label": "geography"}, "label"),
         ({"messages": [ASKED, GOOD], "weight": 0.5}, "weight"),
         ({"instruction": "a", "output": "b", "reasoning": "because"}, "reasoning"),
@@ -325,6 +327,20 @@ def test_an_empty_answer_in_the_middle_is_context_and_reported(read: Reader) -> 
     assert "12 of 12 rows have an empty answer, which is not trained" in found.said
 
 
+def test_empty_answers_in_a_history_are_context_too(read: Reader) -> None:
+    row = {"instruction": "And?", "output": "Yes.", "history": [["Q?", ""]]}
+    want = chatml(("user", "Q?"), ("assistant", ""), ("user", "And?"), ("assistant", "⟦Yes.⟧"))
+    assert read([row]).texts == [want]
+    answers = {"chosen": "Yes.", "rejected": "No."}
+    compared = {"instruction": "And?", "input": "so", "history": [["Q?", "A."]], **answers}
+    found = read([compared])
+    assert found.texts[0].endswith(
+        "<|im_start|>user\nAnd?\n\nso<|im_end|>\n<|im_start|>assistant\n⟦Yes.<|im_end|>⟧\n"
+    )
+    assert "<|im_start|>assistant\nA.<|im_end|>" in found.texts[0], "what both answers answer is context"
+    assert "not use" not in found.said
+
+
 # LLaMA-Factory's present format
 
 
@@ -444,6 +460,19 @@ def test_names_of_roles_are_set_on_the_command_line(read: Reader, tmp_path: Path
 )
 def test_exports_of_other_programs_are_read(file: str, want: str, read: Reader) -> None:
     assert want in read(file).texts[0]
+
+
+@pytest.mark.parametrize("column", ["messages", "prompt", "chosen"])
+def test_lists_by_key_are_messages_in_every_column(column: str, read: Reader) -> None:
+    def lists(*turns: dict[str, str]) -> dict[str, list[str]]:
+        return {key: [turn[key] for turn in turns] for key in ("role", "content")}
+
+    rows: dict[str, dict[str, Any]] = {
+        "messages": {"messages": lists(ASKED, GOOD)},
+        "prompt": {"prompt": lists(ASKED), "completion": lists(GOOD)},
+        "chosen": {"chosen": lists(ASKED, GOOD), "rejected": lists(ASKED, BAD)},
+    }
+    assert read([rows[column]]).texts == [chatml(("user", ASKED["content"]), ("assistant", "⟦Lima.⟧"))]
 
 
 def test_a_turn_may_mix_two_spellings(read: Reader) -> None:
@@ -598,6 +627,39 @@ def test_calls_on_a_template_that_shows_none_name_the_template_that_does_in_one_
     )
     assert "\n" not in caught.value.message
     assert caught.value.hint == "Use a template that does: --set model.chat_template=chatml"
+    assert len(read("24_parallel.jsonl", template="chatml").texts) == 12
+
+
+@pytest.mark.parametrize(
+    "file", ["24_parallel.jsonl", "25_agent.jsonl", "60_fc_think.jsonl", "09_roles_toolresp.jsonl"]
+)
+def test_calls_are_trained_on_the_starter_and_what_shows_them_is_said(
+    file: str, starter_model: Path, tmp_path: Path
+) -> None:
+    read = Reader(starter_model, tmp_path)
+    found = read(file, template="auto")
+    assert found.texts == read(file, template="chatml").texts
+    assert (
+        "12 of 12 rows have tools, which the model's chat template does not show: they are shown by ft's chatml"
+        in (found.said)
+    )
+    assert "not used" not in found.said
+
+
+def test_rows_without_tools_beside_them_are_shown_by_the_starters_own_template(
+    starter_model: Path, tmp_path: Path
+) -> None:
+    read = Reader(starter_model, tmp_path)
+    call = {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}],
+    }
+    rows = [{"messages": [ASKED, call, {"role": "tool", "content": "7"}, GOOD]}, {"messages": [ASKED, GOOD]}]
+    found = read(rows, template="auto")
+    assert '<tool_call>\n{"name": "f"' in found.texts[0]
+    assert "1 of 2 rows have tools" in found.said
+    assert found.texts[1].startswith("<|im_start|>system\nYou are a helpful AI assistant named SmolLM")
 
 
 def test_a_list_that_python_wrote_into_csv_is_told_from_json(read: Reader) -> None:
@@ -618,12 +680,15 @@ def test_preview_says_what_of_a_row_is_not_used_and_what_would_help(tiny_model: 
     assert "The row has an empty answer, which is not trained." in shown.stderr
     refused = ft("data", "preview", str(DATA / "07_images.jsonl"), "--model", str(tiny_model))
     assert "`images` is not empty, and ft trains text alone. Leave such rows out" in refused.stdout
+    unknown = ft("data", "preview", str(DATA / "45_nested.jsonl"), "--model", str(tiny_model))
+    assert "The rows are inside `data`: --set 'data.columns={messages: data.messages}'" in unknown.stderr
 
 
 def test_preview_of_a_broken_csv_says_what_is_wrong(tiny_model: Path) -> None:
     shown = ft("data", "preview", str(DATA / "43_backslash.csv"), "--model", str(tiny_model))
     assert isinstance(shown.exception, DataError)
     assert ":2: not valid CSV: ',' expected after '\"'" in shown.exception.message
+    assert "written twice" in shown.exception.hint
 
 
 def test_history_in_csv_is_read_as_json(read: Reader, tmp_path: Path) -> None:
