@@ -21,6 +21,8 @@ from engine import secrets
 from engine.deaths import MEMORY_EXIT
 from engine.errors import DataError, FtError, MachineError, OutOfMemoryError
 from engine.hardware.memory import is_exhaustion
+from engine.models import adapter_files
+from engine.models.local import read_object
 from engine.runs import lock
 from engine.runs.atomic import write_atomic
 from engine.runs.disk import CAUSES, explained
@@ -34,9 +36,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from engine.config.schema import TrainConfig
+    from engine.data.tokenizer import Tokenizer
     from engine.data.types import Dataset
     from engine.models.resolve import LocalModel
     from engine.plan import Plan
+    from engine.training.result import ResultFiles
 
 TELL_EVERY_S = 0.5
 """Least time between two events of one download or conversion."""
@@ -135,13 +139,24 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     from engine.data.tokenizer import Tokenizer
     from engine.training.loop import train
 
-    backend = load_backend(plan, config, model.folder)
+    backend = load_backend(plan, _same_layers(config, resume), model.folder)
     tokenizer = Tokenizer.load(model.folder, config.model.chat_template, run.begun())
     gc.collect()
     _poll(control)
-    reason = train(run, config, plan, dataset, backend, tokenizer, control, resume_from=resume)
+    files = _result_files(run, config, model, tokenizer)
+    reason = train(run, config, plan, dataset, backend, tokenizer, files, control, resume_from=resume)
     _remember_speed(run, plan)
     return reason
+
+
+def _result_files(
+    run: Run, config: "TrainConfig", model: "LocalModel", tokenizer: "Tokenizer"
+) -> "ResultFiles":
+    from engine.models.published import PublishedBase
+    from engine.training.result import ResultFiles
+
+    base = PublishedBase.of(model, Path(str(run.provenance.get("folder", run.folder))))
+    return ResultFiles(model.folder, base, tokenizer, config.model.chat_template != "auto")
 
 
 def _warn_of_others(run: Run) -> None:
@@ -178,6 +193,18 @@ def _same_files(run: Run, config: "TrainConfig") -> "TrainConfig":
     if not isinstance(data, dict) or "files" in data:
         return config
     return config.model_copy(update={"data": with_old_splits(config.data)})
+
+
+def _same_layers(config: "TrainConfig", resume: Path | None) -> "TrainConfig":
+    """A run goes on with the layers that its adapter has, also where `all-linear` meant others when it was begun."""
+    file = resume / "adapter" / adapter_files.CONFIG if resume else None
+    if file is None or not file.is_file() or config.adapter.target_modules != "all-linear":
+        return config
+    layers = read_object(file).get("target_modules")
+    if not isinstance(layers, list):
+        return config
+    adapter = config.adapter.model_copy(update={"target_modules": [str(name) for name in layers]})
+    return config.model_copy(update={"adapter": adapter})
 
 
 def _import_unsloth_first(config: "TrainConfig", model: "LocalModel") -> None:
@@ -276,7 +303,8 @@ def _plan(run: Run, config: "TrainConfig", model: "LocalModel", dataset: "Datase
     if begun:
         plan = plan.begun_as(begun)
     write_atomic(run.folder / "plan.json", plan.to_json())
-    facts = at_start(machine) | {"model": {"name": model.name, "fingerprint": model.fingerprint}}
+    known = {"name": model.name, "fingerprint": model.fingerprint, "revision": model.revision}
+    facts = at_start(machine) | {"model": known}
     names = [file.name for source, part in everything(config.data) for file in find(source, part).files]
     about = {"fingerprint": dataset.fingerprint, "examples": len(examples), "files": names}
     run.record(facts | {"data": about})

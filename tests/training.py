@@ -18,11 +18,14 @@ from engine.data.prepare import prepare
 from engine.data.tokenizer import Tokenizer
 from engine.data.types import UNTRAINED, Batch
 from engine.hardware.probe import probe
+from engine.models.published import PublishedBase
+from engine.models.resolve import resolve
 from engine.models.sizing import shape_of
 from engine.plan import Plan, make_plan
 from engine.runs.run import Run
 from engine.training.control import Control
 from engine.training.loop import train
+from engine.training.result import ResultFiles
 
 ROWS = [
     {
@@ -85,12 +88,20 @@ class Job:
 
     def train(self, control: Control | None = None, resume_from: Path | None = None) -> str:
         dataset = prepare(self.config, self.model)
-        tokenizer = Tokenizer.load(self.model)
+        files = self.files()
         backend = load_backend(self.plan, self.config, self.model)
         return train(
-            self.run, self.config, self.plan, dataset, backend, tokenizer,
+            self.run, self.config, self.plan, dataset, backend, files.tokenizer, files,
             control or Control(self.run), resume_from,
         )  # fmt: skip
+
+    def files(self) -> ResultFiles:
+        """What a run puts beside the weights of its result."""
+        template = self.config.model.chat_template
+        base = PublishedBase.of(resolve(self.config.model.base), Path.cwd())
+        return ResultFiles(
+            self.model, base, Tokenizer.load(self.model, template), own_template=template != "auto"
+        )
 
 
 class StopAtPoll(Control):

@@ -1,5 +1,7 @@
 """Which chat template it is that a recipe means: the model's, one of ft's, another package's, or a file."""
 
+import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,16 @@ def template_texts(model_dir: Path, config: Mapping[str, Any], choice: str) -> M
     if isinstance(found, list):
         found = {item["name"]: item["template"] for item in found}
     return {DEFAULT: found} if isinstance(found, str) else dict(found or {})
+
+
+def for_other_programs(template: str, told: Mapping[str, str]) -> str:
+    """The text of a chat template that says the same where ft does not tell it `told`: its names are set at its top."""
+    used = {name: value for name, value in told.items() if re.search(rf"\b{name}\b", template)}
+    # the line break is gone with the tag (transformers renders with trim_blocks)
+    lines = [
+        f"{{% set {name} = {json.dumps(value, ensure_ascii=False)} %}}\n" for name, value in used.items()
+    ]
+    return "".join([*lines, template])
 
 
 def _chosen(choice: str) -> str:

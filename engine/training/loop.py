@@ -30,6 +30,7 @@ from engine.training.control import Control
 from engine.training.evaluate import Evaluator
 from engine.training.pressure import PressureWatch
 from engine.training.progress import Progress
+from engine.training.result import ResultFiles
 from engine.training.schedule import learning_rate
 from engine.training.watch import watch
 
@@ -43,6 +44,7 @@ def train(
     dataset: Dataset,
     backend: Backend,
     tokenizer: Tokenizer,
+    files: ResultFiles,
     control: Control,
     resume_from: Path | None = None,
 ) -> str:
@@ -50,7 +52,7 @@ def train(
 
     However it ends, a full checkpoint and the adapter are on disk. Raises FtError where the run cannot go on.
     """
-    return Loop(run, config, plan, dataset, backend, tokenizer, control).run_from(resume_from)
+    return Loop(run, config, plan, dataset, backend, tokenizer, files, control).run_from(resume_from)
 
 
 class Loop:
@@ -58,9 +60,10 @@ class Loop:
 
     def __init__(
         self, run: Run, config: TrainConfig, plan: Plan, dataset: Dataset,
-        backend: Backend, tokenizer: Tokenizer, control: Control,
+        backend: Backend, tokenizer: Tokenizer, files: ResultFiles, control: Control,
     ) -> None:  # fmt: skip
         self.run, self.config, self.plan, self.backend, self.control = run, config, plan, backend, control
+        self.files = files
         self.examples: Examples = dataset.train
         self.pad_id = tokenizer.pad_id
         self.packing = plan.packing and backend.packs
@@ -244,6 +247,7 @@ class Loop:
 
     def _write(self, folder: Path) -> None:
         self.backend.save_weights(folder / self._result_name())
+        self.files.complete(folder / self._result_name())
         self.backend.save_state(folder)
         write_atomic(folder / checkpoints.PROGRESS, self.progress.text())
 
@@ -252,7 +256,7 @@ class Loop:
         best = checkpoints.named(self.run.checkpoints, "best") if reason == "early_stopping" else None
         source = best or self.run.checkpoints / checkpoints.name_of(self.progress.step)
         name = self._result_name()
-        checkpoints.publish(source / name, self.run.folder / name)
+        checkpoints.publish(source / name, self.run.folder / name, self.files.complete)
         self.run.emit(Saved(step=checkpoints.step_of(source), path=name, kind=name))
 
     def _result_name(self) -> str:

@@ -15,6 +15,11 @@ EVERY_OTHER_SLIDES = ("gemma2",)
 """Families whose layers slide in turn, the first one does; mlx-lm has one mask for all of them."""
 TRANSFORMERS_PREFIX = {"gpt2": "transformer."}
 """What transformers 5 puts before a weight's name where mlx-lm expects the bare name of the first checkpoints."""
+PATHS = {
+    "gpt2": ("model.", "transformer."),
+    "gemma3": ("language_model.model.", "model.language_model."),
+}
+"""How the path of a module begins in mlx-lm and in transformers 5, where they differ."""
 TRANSPOSED = {"gpt2": ("c_attn", "c_proj", "c_fc")}
 """Layers that transformers holds as `[inputs, outputs]` (its Conv1D), and PEFT therefore marks fan_in_fan_out."""
 
@@ -42,7 +47,12 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
         "num_local_experts": "num_experts",
     }
     found |= {own: config[name] for name, own in renamed.items() if name in config}
-    return {name: value for name, value in found.items() if config.get(name) is None}
+    found = {name: value for name, value in found.items() if config.get(name) is None}
+    if text := config.get("text_config"):  # of a model that sees; its vocabulary is looked for outside
+        found["text_config"] = {**text, **settings(text)}
+        if "vocab_size" in text and "vocab_size" not in config:
+            found["vocab_size"] = text["vocab_size"]
+    return found
 
 
 def windows_of(config: Mapping[str, Any]) -> tuple[int | None, ...]:
@@ -65,14 +75,14 @@ def is_transposed(kind: str, path: str) -> bool:
 
 def transformers_name(kind: str, path: str) -> str:
     """The name in transformers' model of a module or weight of mlx-lm's."""
-    prefix = TRANSFORMERS_PREFIX.get(kind)
-    return path.replace("model.", prefix, 1) if prefix else path
+    own, theirs = PATHS.get(kind, ("", ""))
+    return theirs + path.removeprefix(own) if path.startswith(own) else path
 
 
 def mlx_name(kind: str, path: str) -> str:
     """The opposite of `transformers_name`."""
-    prefix = TRANSFORMERS_PREFIX.get(kind)
-    return path.replace(prefix, "model.", 1) if prefix and path.startswith(prefix) else path
+    own, theirs = PATHS.get(kind, ("", ""))
+    return own + path.removeprefix(theirs) if path.startswith(theirs) else path
 
 
 def hooks(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:

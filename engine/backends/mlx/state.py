@@ -1,7 +1,6 @@
 """The exact state for going on, and whole models in the layout of transformers."""
 
 import errno
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,11 +16,12 @@ from engine.backends.files import (
     check_finite,
     check_trained,
     checkpoint_errors,
-    copy_companions,
     disk_errors,
+    write_config,
 )
 from engine.backends.mlx import families
 from engine.backends.mlx.start import Values
+from engine.models.local import dtype_of, read_config
 
 MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq"}
 """AdamW's moments: MLX's names, and those in the file."""
@@ -31,9 +31,9 @@ TAKEN = "beside."
 
 
 def save_model(trained: Mapping[str, mx.array], kind: str, source: Path, folder: Path) -> None:
-    """Write all weights in the format and with the tokenizer of `source`; the same weights give the same bytes."""
-    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
-    held = HELD[config.get("dtype") or config.get("torch_dtype") or "bfloat16"]
+    """Write all weights in the number format of `source`, with its config; the same weights give the same bytes."""
+    dtype = dtype_of(source)
+    held = HELD[dtype]
     tensors: dict[str, mx.array] = {}
     for path, value in trained.items():
         if families.is_transposed(kind, path.removesuffix(".weight")) and value.ndim == 2:
@@ -45,7 +45,7 @@ def save_model(trained: Mapping[str, mx.array], kind: str, source: Path, folder:
     except RuntimeError as error:
         full = shutil.disk_usage(folder).free < sum(value.nbytes for value in tensors.values())
         raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
-    copy_companions(source, folder)
+    write_config(folder, read_config(source), dtype)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ from engine.backends.torch.loading import load_adapter
 from engine.config.adapters import PROMPT_TYPES, Adapter
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError
-from engine.models.adapters import BLOCK_SIZES, EXPERTS, initial_rank
+from engine.models.adapters import BLOCK_SIZES, LEFT_OUT, initial_rank
+from engine.models.language_model import of_language_model
 
 WARM, SETTLED = 0.1, 0.2
 """Shares of the steps that AdaLoRA trains before it prunes, and after: those of the example in PEFT's reference."""
@@ -117,18 +118,30 @@ def _virtual_tokens(wanted: Adapter) -> peft.PeftConfig:
 
 
 def _targets(model: Any, wanted: str | Sequence[str]) -> str | list[str]:
-    """Names of the layers that get an adapter; in a mixture of experts, `all-linear` are the layers beside them."""
+    """Names of the layers that get an adapter.
+
+    `all-linear` are those of the language model: not what sees or hears, nor a mixture's experts and what weighs them.
+    PEFT's own `all-linear` would take all of these.
+    """
     if not isinstance(wanted, str):
         return list(wanted)
-    if not any(".experts." in name and value.dim() == 3 for name, value in model.named_parameters()):
-        return wanted
     head = model.get_output_embeddings()
-    linear = {
-        name.rpartition(".")[2]
+    linear = [
+        name
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and module is not head
-    }
-    return sorted(linear.difference(EXPERTS))
+        if isinstance(module, nn.Linear | Conv1D) and module is not head
+    ]
+    mixture = any(".experts." in name for name, _ in model.named_parameters())
+    taken = [
+        name
+        for name in of_language_model(linear)
+        if not (mixture and (name.rpartition(".")[2] in LEFT_OUT or ".experts." in name))
+    ]
+    if len(taken) == len(linear) and not mixture:
+        return wanted
+    names = {name.rpartition(".")[2] for name in taken}
+    elsewhere = {name.rpartition(".")[2] for name in set(linear).difference(taken)}
+    return sorted(taken if names & elsewhere else names)
 
 
 @torch.no_grad()
