@@ -26,6 +26,8 @@ class Capability:
     exact_resume: bool = False
     """Whether a resumed run gives the same bytes as one that was never stopped."""
     optimizers: tuple[str, ...] = ("adamw",)
+    vocabulary: bool = False
+    """Whether embedding and output layer can be trained beside an adapter, and rows for new tokens added."""
     offloads: bool = False
     """Whether checkpointing can keep what it needs in memory of the host's, beside the device's own."""
 
@@ -41,9 +43,11 @@ ON_CUDA = (*ON_CPU, "paged_adamw_8bit")
 STARTS = ("default", "gaussian", "orthogonal", "olora", "pissa")
 
 CAPABILITIES: Mapping[tuple[BackendName, Device], Capability] = {
-    ("mlx", "mps"): Capability(("bf16", "fp16", "fp32"), ("none", "8bit", "4bit"), OF_MLX, STARTS),
+    ("mlx", "mps"): Capability(
+        ("bf16", "fp16", "fp32"), ("none", "8bit", "4bit"), OF_MLX, STARTS, vocabulary=True
+    ),
     ("mlx", "cpu"): Capability(
-        ("bf16", "fp16", "fp32"), ("none", "8bit", "4bit"), OF_MLX, STARTS, exact_resume=True
+        ("bf16", "fp16", "fp32"), ("none", "8bit", "4bit"), OF_MLX, STARTS, exact_resume=True, vocabulary=True
     ),
     ("unsloth", "cuda"): Capability(
         ("bf16", "fp16", "fp32"), ("none", "4bit"), OF_UNSLOTH, optimizers=ON_CUDA, offloads=True
@@ -52,7 +56,13 @@ CAPABILITIES: Mapping[tuple[BackendName, Device], Capability] = {
         ("bf16", "fp32"), ("none", "4bit"), OF_UNSLOTH, exact_resume=True, optimizers=ON_CPU
     ),
     ("peft", "cpu"): Capability(
-        ("bf16", "fp32"), ("none", "8bit", "4bit"), OF_PEFT, STARTS, exact_resume=True, optimizers=ON_CPU
+        ("bf16", "fp32"),
+        ("none", "8bit", "4bit"),
+        OF_PEFT,
+        STARTS,
+        exact_resume=True,
+        optimizers=ON_CPU,
+        vocabulary=True,
     ),
     ("peft", "cuda"): Capability(
         ("bf16", "fp16", "fp32"),
@@ -60,9 +70,10 @@ CAPABILITIES: Mapping[tuple[BackendName, Device], Capability] = {
         OF_PEFT,
         (*STARTS, "loftq"),
         optimizers=ON_CUDA,
+        vocabulary=True,
         offloads=True,
     ),
-    ("peft", "mps"): Capability(("bf16", "fp16", "fp32"), ("none",), OF_PEFT, STARTS),
+    ("peft", "mps"): Capability(("bf16", "fp16", "fp32"), ("none",), OF_PEFT, STARTS, vocabulary=True),
 }
 """bitsandbytes holds 8-bit and 4-bit weights on CUDA and the CPU; torch computes fp16 on a CPU but slowly."""
 
@@ -155,6 +166,11 @@ ADAMW_OF_TORCH = {
     "paged_adamw_8bit": PAGED,
 }
 NOT_MLX = Translation("refused", "is not for MLX, whose AdamW has its state in fp32", "Use optimizer: adamw.")
+NOT_UNSLOTH = Translation(
+    "refused",
+    "is not for Unsloth: ft trains layers through it, not the vocabulary",
+    "Use backend: auto or peft.",
+)
 MASKED = Translation("emulated", "a mask keeps packed examples apart")
 
 TRANSLATIONS: Mapping[tuple[BackendName, str], Mapping[str, Translation]] = {
@@ -173,6 +189,7 @@ TRANSLATIONS: Mapping[tuple[BackendName, str], Mapping[str, Translation]] = {
         ),
     },
     ("mlx", "model.chat_template"): {ANY: SAME_TOKENS},
+    ("mlx", "model.template_variables"): {ANY: SAME_TOKENS},
     ("mlx", "model.trust_remote_code"): {
         "true": Translation("emulated", "runs code that is written for MLX alone; mlx-lm brings its own"),
     },
@@ -190,6 +207,8 @@ TRANSLATIONS: Mapping[tuple[BackendName, str], Mapping[str, Translation]] = {
             "refused", "is not for Unsloth: ft trains LoRA through it", "Use backend: auto or peft."
         )
     },
+    ("unsloth", "adapter.modules_to_save"): {ANY: NOT_UNSLOTH},
+    ("unsloth", "model.add_tokens"): {ANY: NOT_UNSLOTH},
     ("unsloth", "model.quantization"): {
         "8bit": Translation(
             "refused",
@@ -203,6 +222,7 @@ TRANSLATIONS: Mapping[tuple[BackendName, str], Mapping[str, Translation]] = {
         "false": Translation("emulated", "on: Unsloth always quantises the scales too")
     },
     ("unsloth", "model.chat_template"): {ANY: SAME_TOKENS},
+    ("unsloth", "model.template_variables"): {ANY: SAME_TOKENS},
     ("unsloth", "model.trust_remote_code"): {"true": Translation("direct", "run by transformers")},
     ("unsloth", "data.packing"): {
         "true": Translation("direct", "where a trial on the model keeps examples apart; padded elsewhere")
@@ -217,6 +237,7 @@ TRANSLATIONS: Mapping[tuple[BackendName, str], Mapping[str, Translation]] = {
         "4bit": Translation("direct", "bitsandbytes"),
     },
     ("peft", "model.chat_template"): {ANY: SAME_TOKENS},
+    ("peft", "model.template_variables"): {ANY: SAME_TOKENS},
     ("peft", "model.trust_remote_code"): {"true": Translation("direct", "run by transformers")},
     ("peft", "training.gradient_checkpointing"): {
         "offload": Translation("direct", "the layers' inputs wait in pinned memory of the host"),

@@ -10,18 +10,22 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from engine import secrets
 from engine.capabilities import Quantization
+from engine.clean_logs import scrub
 from engine.config.problems import Place, Problem, RecipeError
-from engine.data.types import Answered, Message, Prompt
+from engine.data.row_lines import written
+from engine.data.token_spec import TokenSpec
+from engine.data.types import GREEDY, Answered, Message, Prompt, Sampling
 from engine.data.views import Lengths, Opened, RowView, View, lengths_from_json, row_from_json
+from engine.disk import explaining
 from engine.errors import FREE, KINDS, FtError, OutOfMemoryError, TrainingError
-from engine.runs.disk import explaining
 from engine.runs.run import Run
 
 Answer = dict[str, Any]
@@ -42,8 +46,8 @@ class Client:
 
     def __init__(self, log: Path) -> None:
         """`log` gets what libraries print in the child."""
-        tokens = secrets.carried()
-        with explaining():
+        self._tokens = secrets.carried()
+        with explaining(log):
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("wb") as file:
                 self._child = subprocess.Popen(
@@ -59,7 +63,7 @@ class Client:
         self._log = log
         self._numbers = itertools.count(1)
         self._writing = threading.Lock()
-        self._send(tokens)
+        self._send(self._tokens)
         self._askers: dict[int, queue.SimpleQueue[Answer | None]] = {}
         self._ended = False
         self._changing = threading.Lock()
@@ -84,13 +88,15 @@ class Client:
         self,
         run: Run,
         messages: Sequence[Message],
-        max_tokens: int = 256,
-        temperature: float = 0.0,
-        seed: int = 0,
+        sampling: Sampling = GREEDY,
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
         base: bool = False,
         cancelled: threading.Event | None = None,
     ) -> Generator[str, None, None]:
         """The answer in pieces as they come. Closing the iterator cancels it, and so does `cancelled`.
+
+        `tools` are functions that the model may call, in OpenAI's format.
 
         Raises the error that the service answers with, TrainingError where the service is gone.
         """
@@ -98,19 +104,19 @@ class Client:
             "op": "generate",
             "run": str(run.checkpoint or run.folder),
             "base": base,
-            "messages": _plain(messages),
-            "max_tokens": max_tokens,
-            "temperature": temperature,
-            "seed": seed,
+            "messages": [*map(written, messages)],
+            "tools": [*tools],
+            **asdict(sampling),
         }
         with contextlib.suppress(Cancelled), contextlib.closing(self._ask(request, cancelled)) as answers:
             for answer in answers:
                 yield answer["token"]
 
     def answers(
-        self, model: Path, chat_template: str, prompts: Sequence[Prompt], max_tokens: int, temperature: float
+        self, model: Path, spec: TokenSpec, prompts: Sequence[Prompt], max_tokens: int, temperature: float
     ) -> list[Answered]:
-        """What the model in a folder answers to many prompts, made at once; `Generator.answers` says how.
+        """What the model in a folder answers to many prompts, made at once; `Generator.answers` says how, and `spec`
+        names the chat template.
 
         Raises the error that the service answers with (ModelError, OutOfMemoryError), TrainingError where the service
         is gone.
@@ -118,8 +124,11 @@ class Client:
         asked = {
             "op": "answers",
             "model": str(model),
-            "chat_template": chat_template,
-            "prompts": [{"messages": _plain(one.messages), "seed": one.seed} for one in prompts],
+            "spec": vars(spec),
+            "prompts": [
+                {"messages": [*map(written, one.messages)], "tools": [*one.tools], "seed": one.seed}
+                for one in prompts
+            ],
             "max_tokens": max_tokens,
             "temperature": temperature,
         }
@@ -196,7 +205,9 @@ class Client:
 
         Raises TrainingError where the child is gone, MachineError where the keyring is locked.
         """
-        self._send({"id": next(self._numbers), "op": "token", "name": name, "value": secrets.get(name)})
+        value = secrets.get(name)
+        self._tokens |= {name: value} if value else {}
+        self._send({"id": next(self._numbers), "op": "token", "name": name, "value": value})
 
     def close(self) -> None:
         """End the child."""
@@ -211,6 +222,8 @@ class Client:
         self._reader.join(timeout=5)
         if self._child.stdout is not None and not self._reader.is_alive():
             self._child.stdout.close()
+        with explaining():
+            scrub(self._log, self._tokens.values())
 
     def _value(self, request: Answer, cancelled: threading.Event | None) -> Any:
         """The one value that answers a request."""
@@ -295,10 +308,6 @@ class Client:
         return TrainingError(
             f"The process that answers has ended with exit code {code}.", log_end(self._log).strip()
         )
-
-
-def _plain(messages: Sequence[Message]) -> list[dict[str, str]]:
-    return [{"role": message.role, "content": message.content} for message in messages]
 
 
 def _raised(error: Answer) -> FtError:

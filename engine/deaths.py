@@ -7,6 +7,7 @@ from pathlib import Path
 
 from engine.hardware.memory import says_exhaustion
 from engine.planning.limits import compared
+from engine.regular_files import open_binary
 from engine.runs.events import Event, Memory, Phase
 from engine.runs.run import Run
 from engine.runs.state import last_word
@@ -85,7 +86,7 @@ def oom_kills() -> int | None:
 def log_end(path: Path) -> str:
     """The last lines of the engine's log, under a heading; empty where there are none."""
     try:
-        with path.open("rb") as file:
+        with open_binary(path) as file:
             file.seek(max(0, path.stat().st_size - LOG_BYTES))
             text = file.read(LOG_BYTES).decode("utf-8", "replace")
     except OSError:
@@ -97,7 +98,7 @@ def log_end(path: Path) -> str:
 def log_says_memory(path: Path, since: int = 0) -> bool:
     """Whether a process, or its allocator, said that memory ran out in what its log got from byte `since` on."""
     try:
-        with path.open("rb") as file:
+        with open_binary(path) as file:
             file.seek(max(since, path.stat().st_size - SEARCHED_BYTES))
             text = file.read(SEARCHED_BYTES).decode("utf-8", "replace")
     except OSError:

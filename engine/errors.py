@@ -2,12 +2,19 @@
 
 from typing import ClassVar
 
+from engine.redaction import redacted
+from engine.text import MOST_BYTES, printable, shortened
+
+LONGEST_MESSAGE = 1400
+"""Bytes of a message; the hint has the rest of `MOST_BYTES`."""
+
 
 class FtError(Exception):
     """A failure with one clear message, a hint that says what to do, and an exit code.
 
     Raise the subclass that names where it went wrong. The command line prints message and hint,
-    never a traceback; the engine process turns it into a `failed` event.
+    never a traceback; the engine process turns it into a `failed` event. What either repeats of files, addresses
+    and libraries is without secrets, without control characters and of bounded length, wherever it is shown.
     """
 
     kind: ClassVar[str] = "training"
@@ -15,8 +22,21 @@ class FtError(Exception):
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self._message = message
+        self._hint = hint
+
+    @property
+    def message(self) -> str:
+        """What happened, and where."""
+        return shortened(printable(redacted(self._message)), LONGEST_MESSAGE)
+
+    @property
+    def hint(self) -> str:
+        """What to do about it; may be empty."""
+        return shortened(printable(redacted(self._hint)), MOST_BYTES - len(self.message.encode()))
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class CheckFailed(FtError):  # noqa: N818 - the outcome of a gate, not a fault

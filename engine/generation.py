@@ -4,8 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.data.token_limits import answer_room
+from engine.data.token_spec import TokenSpec
 from engine.data.tokenizer import Tokenizer
-from engine.data.types import Answered, Message, Prompt
+from engine.data.types import Answered, Prompt
+from engine.errors import ModelError
+from engine.models.sizing import TokenRoom
 
 UNFINISHED = "\ufffd"
 """What decoding shows for a character whose last bytes are still to come."""
@@ -14,22 +18,29 @@ UNFINISHED = "\ufffd"
 class Generator:
     """A model that answers, its adapter folded into the weights."""
 
-    def __init__(self, model: Any, tokenizer: Tokenizer) -> None:
+    def __init__(self, model: Any, tokenizer: Tokenizer, room: TokenRoom) -> None:
+        """`room` is what the model can take of a prompt and its answer."""
         self.model = model
         self.tokenizer = tokenizer
+        self.room = room
 
     @classmethod
     def open(
         cls,
         base: Path,
         adapter: Path | None,
-        chat_template: str = "auto",
+        spec: TokenSpec | None = None,
         trust_remote_code: bool = False,
     ) -> "Generator":
-        """Load `base`, with the adapter of `adapter` (PEFT layout) where there is one. Raises ModelError."""
+        """Load `base`, with the adapter of `adapter` (PEFT layout) where there is one; `spec` names the chat template,
+        and the tokens that were added for the adapter.
+
+        Raises ModelError.
+        """
         import torch
 
         from engine.backends.torch.loading import load_adapter, load_causal, trying_out
+        from engine.backends.torch.vocabulary import grow
 
         device = (
             "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -37,25 +48,32 @@ class Generator:
         # One token at a time, a CPU is fastest in fp32: nothing is cast on the way.
         dtype = torch.float32 if device == "cpu" else "auto"
         model = load_causal(base, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+        encoder = (spec or TokenSpec()).encoder(base)
+        grow(model, encoder.tokenizer.new)
         if adapter is not None:
             model = load_adapter(model, adapter).merge_and_unload()
         with trying_out(base), torch.no_grad():
             model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=device), use_cache=False)
-        return cls(model.eval(), Tokenizer.load(base, chat_template))
+        return cls(model.eval(), encoder.tokenizer, encoder.room)
 
-    def stream(
-        self, messages: Sequence[Message], max_tokens: int, temperature: float = 0.0, seed: int = 0
-    ) -> Iterator[str]:
-        """The answer to the last message, a piece for each token; greedy at temperature 0.
+    def stream(self, prompt: Prompt, max_tokens: int, temperature: float = 0.0) -> Iterator[str]:
+        """The answer to a prompt, a piece for each token; greedy at temperature 0, else drawn with the prompt's seed.
 
-        A piece is empty while a character is not finished.
+        A piece is empty while a character is not finished. Raises ConfigError where the model has no positions left
+        for an answer, ModelError where it lacks a token.
         """
-        from engine.backends.torch.answers import stream
+        from engine.backends.torch.answers import Draw, stream
 
-        ids = self.tokenizer.prompt_ids(messages)
+        if prompt.tools and not self.tokenizer.template(prompt.tools).shows_tools:
+            raise ModelError(
+                "The chat template of this model shows no tools, so it would not see them.",
+                "Leave the tools out, or train with a template that has them: model.chat_template: chatml",
+            )
+        ids, max_tokens = self._fitting([prompt], max_tokens)[0]
+        draw = Draw(temperature, [prompt.seed]) if temperature else None
         tokens: list[int] = []
         shown = ""
-        for token in stream(self.model, ids, max_tokens, self.tokenizer.stop_ids, temperature, seed):
+        for token in stream(self.model, ids, max_tokens, self.tokenizer.stop_ids, draw):
             tokens.append(token)
             text = self.tokenizer.decode(tokens)
             if text.endswith(UNFINISHED):
@@ -76,7 +94,17 @@ class Generator:
         """
         from engine.backends.torch.answers import Draw, generate
 
-        ids = [self.tokenizer.prompt_ids(prompt.messages) for prompt in prompts]
+        fitting = self._fitting(prompts, max_tokens)
+        ids, max_tokens = [one for one, _ in fitting], min(most for _, most in fitting)
         draw = Draw(temperature, [prompt.seed for prompt in prompts]) if temperature else None
         found = generate(self.model, ids, max_tokens, self.tokenizer.stop_ids, poll, draw)
         return [Answered(self.tokenizer.decode(tokens), len(tokens) < max_tokens) for tokens in found]
+
+    def _fitting(self, prompts: Sequence[Prompt], max_tokens: int) -> list[tuple[list[int], int]]:
+        """The tokens of each prompt, and how many its answer may have."""
+        found = []
+        for prompt in prompts:
+            ids = self.tokenizer.prompt_ids(prompt.messages, prompt.tools)
+            most = answer_room(ids, self.tokenizer, self.room, "the conversation")
+            found.append((ids, max_tokens if most is None else min(max_tokens, most)))
+        return found

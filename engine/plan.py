@@ -13,7 +13,8 @@ from engine.capabilities import BackendName, Device, Dtype
 from engine.config.schema import TrainConfig
 from engine.errors import DataError
 from engine.hardware.probe import Machine
-from engine.models.adapters import trained_parameters
+from engine.models.adapters import trained_parameters, vocabulary_parameters
+from engine.models.saved_adapter import SavedAdapter
 from engine.models.sizing import ModelShape
 from engine.planning import backends, batch, choices, kernels, limits, speed
 from engine.planning.advice import advise
@@ -73,6 +74,8 @@ class Plan:
     """Floating-point operations of the run; divided by its seconds, the speed that the next plan uses."""
     kernels: Kernels = "own"
     """Whose kernels compute the loss, and with MLX attention: our own, or those of an installed package."""
+    positions: int | None = None
+    """Most tokens of a prompt with its answer, where the model has a vector for each position."""
     row_order: RowOrder = "shuffled"
     """How rows are drawn for a step: by seed and epoch alone, or as runs of earlier versions drew them: rows that are
     padded in buckets of like length."""
@@ -118,20 +121,22 @@ def make_plan(
     examples: int | None = None,
     max_rows: int | None = None,
     max_tokens: int | None = None,
+    start: SavedAdapter | None = None,
 ) -> Plan:
     """Settle every choice. A pure function: the same arguments give the same plan.
 
     `lengths` are tokens of each training example (int64 `[count]`), or of a sample of `examples` rows in
     all; `trained_share` is the share of tokens that the loss counts. `max_rows` and `max_tokens` cap the
-    micro-batch, as after running out of memory. Raises ConfigError for what this machine cannot do,
+    micro-batch, as after running out of memory. `start` is the adapter that training starts from, and `config` has
+    adopted it. Raises ConfigError for what this machine cannot do,
     MachineError where the backend is missing, DataError without examples.
     """
     rows = _Rows(lengths, trained_share, sampled, len(lengths) if examples is None else examples)
     caps = batch.Caps(max_rows, max_tokens)
-    plan = _settle(config, machine, shape, rows, caps)
+    plan = _settle(config, machine, shape, rows, caps, start)
     if plan.fits == "yes":
         return plan
-    advice = advise(config, lambda changed: _settle(changed, machine, shape, rows, caps))
+    advice = advise(config, lambda changed: _settle(changed, machine, shape, rows, caps, start))
     return dataclasses.replace(plan, advice=advice)
 
 
@@ -178,10 +183,19 @@ def _layout(
     )
 
 
-def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Rows, caps: batch.Caps) -> Plan:
+def _settle(
+    config: TrainConfig,
+    machine: Machine,
+    shape: ModelShape,
+    rows: _Rows,
+    caps: batch.Caps,
+    start: SavedAdapter | None,
+) -> Plan:
     """A plan without advice."""
     if len(rows.lengths) == 0 or rows.examples == 0:
         raise DataError("There are no training examples to plan for.", "Check data.train in the recipe.")
+    new_tokens = len(config.model.add_tokens)
+    shape = shape.with_tokens(new_tokens)
     chosen = backends.choose(machine, config, shape)
     machine = dataclasses.replace(
         machine, device=chosen.device
@@ -195,7 +209,12 @@ def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Row
         "quantization": choices.quantization_reason(config, chosen.backend),
     } | laid.reasons
     limit, limit_why = limits.limit_bytes(machine)
-    load = _load(config, machine, chosen.backend, shape, precision, rows.trained_share, laid.kernels)
+    trained = trained_parameters(shape, config.adapter, new_tokens) if start is None else start.parameters
+    load = dataclasses.replace(
+        _load(config, machine, chosen.backend, trained, precision, rows.trained_share, laid.kernels),
+        vocabulary=vocabulary_parameters(shape, config.adapter, new_tokens),
+        head=config.adapter.type == "none" or bool(config.adapter.modules_to_save),
+    )
     room = batch.Room(limit, limits.host_bytes(machine))
     micro = batch.settle(config, shape, load, lengths, laid.packing, room, caps)
 
@@ -233,9 +252,14 @@ def _settle(config: TrainConfig, machine: Machine, shape: ModelShape, rows: _Row
         limit_bytes=limit,
         fits="no" if micro.hosted > room.host else limits.fits(micro.memory.peak_bytes, limit),
         sampled=rows.sampled,
-        reasons=reasons | micro.reasons | {"steps": steps_why, "time": rate_why, "memory": limit_why},
+        reasons=reasons
+        | micro.reasons
+        | {"steps": steps_why, "time": rate_why, "memory": limit_why}
+        | _told_of_length(config, shape, int(lengths.max()))
+        | ({} if start is None else {"adapter": f"starts from the one in {start.folder}"}),
         flops=flops,
         kernels=laid.kernels,
+        positions=shape.positions,
         cut_cost=batch.CUT_COST[chosen.device],
     )
 
@@ -244,7 +268,7 @@ def _load(
     config: TrainConfig,
     machine: Machine,
     backend: BackendName,
-    shape: ModelShape,
+    trained: int,
     precision: choices.Precision,
     share: float,
     fast: Kernels,
@@ -260,7 +284,7 @@ def _load(
         compute=precision.compute,
         quantization=config.model.quantization,
         double_quant=config.model.double_quant,
-        trained=trained_parameters(shape, config.adapter),
+        trained=trained,
         rank=0 if full else rank,
         adapter=config.adapter.type,
         dropout=config.adapter.dropout > 0,
@@ -271,6 +295,15 @@ def _load(
         kernels=fast,
         moment_bytes=4 if config.training.optimizer == "adamw" else 1,
     )
+
+
+def _told_of_length(config: TrainConfig, shape: ModelShape, longest: int) -> dict[str, str]:
+    """What should be known of long rows; nothing where the model takes them as they are."""
+    if shape.positions is not None and shape.positions < config.model.max_seq_length:
+        return {"length": f"rows are cut at the model's {shape.positions} positions"}
+    if shape.positions is None and 0 < shape.context < longest:
+        return {"length": f"the model was made for {shape.context}, and may learn little beyond them"}
+    return {}
 
 
 def _steps(config: TrainConfig, examples: int) -> tuple[int, float, str]:

@@ -9,15 +9,17 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine import secrets
+from engine import addresses, secrets
 from engine.deaths import examine
-from engine.errors import KINDS, MachineError, TrainingError
+from engine.disk import explaining
+from engine.errors import KINDS, ConfigError, MachineError, TrainingError
+from engine.regular_files import open_handle
 from engine.runs import lock
-from engine.runs.disk import explaining
 from engine.runs.events import Failed, Finished
 from engine.runs.run import Run, training_already
 from engine.runs.state import last_word
 from engine.training import control
+from engine.training.checkpoints import latest
 
 FULL_BYTES = 64 << 10
 """With less free than this, an engine cannot even say that the disk is full."""
@@ -38,13 +40,27 @@ class Engine:
         self.supervisor.wait()
 
 
+def checkpoint_to_resume(run: Run, wanted: Path | None = None) -> Path | None:
+    """The checkpoint that a run goes on from: the wanted one, that of its reference, or its last; None if it has none.
+
+    Raises ConfigError where the run is completed and no earlier checkpoint is wanted: nothing is left to train.
+    """
+    wanted = wanted or run.checkpoint
+    if wanted is None and not run.alive() and run.state().status == "completed":
+        raise ConfigError(
+            f"Run {run.id} is completed; nothing is left to train.",
+            f"Start a new run, or resume an earlier checkpoint: ft train --resume {run.checkpoints}/step-…",
+        )
+    return wanted or latest(run.folder)
+
+
 def start(run: Run, resume: Path | None = None, force: bool = False) -> Engine:
     """Start a run's engine in a session of its own, from the beginning or from a checkpoint.
 
     From the return on, `run.alive()` holds until the engine has ended. Raises ConfigError where the run is
     training already, MachineError where its folder cannot be written, or a token it needs is in a locked keyring.
     """
-    tokens = secrets.carried(_needed(run))
+    tokens = secrets.carried(_needed(run)) | dict(run.addresses)
     with explaining():
         handle = lock.take(run.lock_file)
     if handle is None:
@@ -56,7 +72,8 @@ def start(run: Run, resume: Path | None = None, force: bool = False) -> Engine:
         command += ["--resume", str(resume)] if resume else []
         command += ["--force"] if force else []
         since = run.position()
-        with explaining(), run.log.open("ab") as log:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        with explaining(run.log), os.fdopen(open_handle(run.log, flags), "ab") as log:
             supervisor = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
@@ -94,10 +111,12 @@ def outcome(run: Run, since: int = 0, code: int | None = None) -> Finished:
 
 
 def _needed(run: Run) -> tuple[str, ...]:
-    """Tokens without which the run may fail: the hub's, where its model comes from there."""
+    """Tokens without which the run may fail: the hub's, where its model comes from there, and its data's addresses."""
     from engine.models.resolve import is_hub_id
 
-    return (secrets.HF_TOKEN,) if is_hub_id(run.config.model.base) else ()
+    config = run.config
+    of_data = addresses.names(config.data.model_dump_json())
+    return (*of_data, secrets.HF_TOKEN) if is_hub_id(config.model.base) else tuple(of_data)
 
 
 def _disk_is_full(folder: Path) -> bool:

@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Literal
 
 from engine import paths
 from engine.errors import ConfigError, HubError, MachineError
+from engine.redaction import HANDED
 
 if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
@@ -35,6 +36,8 @@ NOT_OURS = re.compile(
     r"(LD|DYLD|FT|XDG|LC)_.*|PYTHON.*|PATH|HOME|USER|LOGNAME|SHELL|LANG|TERM|PWD|TMPDIR|DISPLAY"
 )
 """Variables that change how programs run; a token under such a name would break the engine."""
+OF_ADDRESS = re.compile(r"URL_[0-9A-F]{8}")
+"""Names under which whole addresses with a password or a signature are handed over (`engine.addresses`)."""
 LONGEST = 8192
 
 
@@ -161,21 +164,21 @@ def test(name: str) -> str:
 
 
 def carried(needed: Collection[str] = ()) -> dict[str, str]:
-    """The tokens that an engine process is given: all that there are.
+    """The tokens that an engine process is given: all that there are, and those `needed` that are set.
 
     Where the keyring is locked or missing, those in it are left out, unless one is `needed`: then MachineError is
     raised. (An engine that needs another after all asks the keyring itself, and says what is wrong with it.)
     """
     found: dict[str, str] = {}
-    for state in listed():
+    for name in dict.fromkeys((*(state.name for state in listed()), *needed)):
         try:
-            value = get(state.name)
+            value = get(name)
         except MachineError:
-            if state.name in needed:
+            if name in needed:
                 raise
             continue
         if value is not None:
-            found[state.name] = value
+            found[name] = value
     return found
 
 
@@ -184,7 +187,9 @@ def without(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     names = {state.name for state in listed()}
     names |= {alias for name in names for alias in ALIASES.get(name, ())}
     given = os.environ if environment is None else environment
-    return {name: value for name, value in given.items() if name not in names}
+    return {
+        name: value for name, value in given.items() if name not in names and not OF_ADDRESS.fullmatch(name)
+    }
 
 
 def send(values: Mapping[str, str], stream: IO[bytes]) -> None:
@@ -207,6 +212,7 @@ def adopt(values: Mapping[str, str]) -> None:
     What is put there after the start shows neither in `ps eww` nor in /proc.
     """
     os.environ.update(values)
+    os.environ[HANDED] = ",".join(values)  # so that `engine.redaction` knows them, whatever they are called
 
 
 def renew(name: str, value: str | None) -> None:
@@ -218,6 +224,7 @@ def renew(name: str, value: str | None) -> None:
         os.environ.pop(_named(name), None)
     else:
         os.environ[_named(name)] = str(value)
+        os.environ[HANDED] = f"{os.environ.get(HANDED, '')},{_named(name)}"
 
 
 def _variable(name: str) -> str | None:

@@ -4,7 +4,7 @@
 
 With --secrets the first line is an object of tokens, by name.
 
-Asked    {"id": 1, "op": "generate", "run": FOLDER, "base": false, "messages": [{"role": …, "content": …}],
+Asked    {"id": 1, "op": "generate", "run": FOLDER, "base": false, "messages": [{"role": …, "content": …}], "tools": [],
           "max_tokens": 256, "temperature": 0.0, "seed": 0}
          {"id": 2, "op": "cancel", "target": 1}
          {"id": 3, "op": "plan", "text": TRAIN_YML, "path": PATH}
@@ -15,8 +15,8 @@ Asked    {"id": 1, "op": "generate", "run": FOLDER, "base": false, "messages": [
          {"id": 8, "op": "check", "text": TRAIN_YML, "path": PATH}
          {"id": 9, "op": "token", "name": NAME, "value": VALUE or null}
          {"id": 10, "op": "convert", "model": FOLDER, "out": FOLDER, "quantization": "4bit"}
-         {"id": 11, "op": "answers", "model": FOLDER, "chat_template": "auto", "prompts": [{"messages": …, "seed": 0}],
-          "max_tokens": 256, "temperature": 0.8}
+         {"id": 11, "op": "answers", "model": FOLDER, "spec": {}, "max_tokens": 256, "temperature": 0.8,
+          "prompts": [{"messages": …, "tools": [], "seed": 0}]}
 Answered {"id": 1, "token": TEXT} … {"id": 1, "done": true, "cancelled": false}
          {"id": 3, "value": PLAN} {"id": 3, "done": true, "cancelled": false}
          {"id": 1, "error": {"kind": …, "message": …, "hint": …}}
@@ -34,19 +34,22 @@ import threading
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from engine import secrets
+from engine.clean_logs import redact_output
 from engine.config.problems import RecipeError
-from engine.data.types import Message, Prompt
+from engine.data.prompt_input import prompt_of
+from engine.data.token_spec import TokenSpec
 from engine.data.views import View, as_json
 from engine.errors import FREE, ConfigError, FtError, OutOfMemoryError
 from engine.hardware.memory import is_exhaustion
+from engine.models.local import require_regular_files
 from engine.runs.run import Run
 from engine.training.checkpoints import latest
-from engine.worker import QUIET
+from engine.worker import settle_libraries
 
 if TYPE_CHECKING:
     from engine.data.preview import Previews
@@ -56,11 +59,10 @@ if TYPE_CHECKING:
 Request = dict[str, Any]
 Stopped = Callable[[], bool]
 """Whether the asker has cancelled."""
-Wanted = tuple[Path, Path | None]
+Wanted = tuple[Path, Path | None, TokenSpec]
 """A base model's folder, and an adapter's."""
 WARM = 2
 """Models that are kept: a person compares a trained one with the one it was made from."""
-ROLES = ("system", "user", "assistant", "tool")
 LANES = {
     "generate": "model",
     "answers": "model",
@@ -77,13 +79,13 @@ LANES = {
 
 def main() -> None:
     """Answer until stdin ends."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+    settle_libraries()
     if "--secrets" in sys.argv[1:]:
         secrets.adopt(secrets.receive(sys.stdin.buffer))
     # What libraries print must not come between the answers: stdout is stderr for all but this module.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace", buffering=1)
     os.dup2(2, 1)
+    redact_output()
     Service(answers).serve(sys.stdin)
 
 
@@ -208,8 +210,9 @@ class Service:
 
     def _plan(self, request: Request) -> Any:
         from engine.planning.live import Planner
+        from engine.runs.start_adapter import start_of
 
-        self.planner = self.planner or Planner()
+        self.planner = self.planner or Planner(start_of)
         plan = self.planner.plan(str(request.get("text")), Path(str(request.get("path"))))
         return json.loads(plan.to_json())
 
@@ -222,15 +225,15 @@ class Service:
 
     def _generate(self, request: Request) -> Iterator[str]:
         run = Run.open(Path(str(request.get("run"))))
-        wanted = model_of(run, bool(request.get("base", False)))
-        model = run.config.model
-        generator = self._generator(wanted, model.chat_template, model.trust_remote_code)
-        return generator.stream(
-            _messages(request.get("messages")),
-            int(request.get("max_tokens", 256)),
-            float(request.get("temperature", 0.0)),
-            int(request.get("seed", 0)),
-        )
+        model = model_of(run, bool(request.get("base", False)))
+        spec = TokenSpec.of(run.config).prompts()
+        if (
+            model[1] is not None
+        ):  # the base has no such tokens, and a model that is trained whole has them already
+            spec = replace(spec, add_tokens=tuple(run.config.model.add_tokens))
+        generator = self._generator((*model, spec), run.config.model.trust_remote_code)
+        max_tokens, temperature = int(request["max_tokens"]), float(request["temperature"])
+        return generator.stream(prompt_of(request), max_tokens, temperature)
 
     def _answers(self, request: Request, stopped: Stopped) -> list[Request]:
         """Answers of a model that stands in its folder, to many prompts at once."""
@@ -240,8 +243,9 @@ class Service:
             if stopped():
                 raise Interrupted
 
-        generator = self._generator((Path(request["model"]), None), str(request.get("chat_template", "auto")))
-        prompts = [Prompt(tuple(_messages(one["messages"])), int(one["seed"])) for one in request["prompts"]]
+        spec = TokenSpec(**request.get("spec", {})).prompts()
+        generator = self._generator((Path(request["model"]), None, spec))
+        prompts = [*map(prompt_of, request["prompts"])]
         try:
             answers = generator.answers(
                 prompts, int(request["max_tokens"]), float(request["temperature"]), poll
@@ -250,14 +254,14 @@ class Service:
             return []  # nobody waits for them any more
         return [asdict(answer) for answer in answers]
 
-    def _generator(self, wanted: Wanted, chat_template: str, trust_remote_code: bool = False) -> "Generator":
+    def _generator(self, wanted: Wanted, trust_remote_code: bool = False) -> "Generator":
         from engine.generation import Generator
 
         if wanted not in self.loaded:
             while self.loaded and (len(self.loaded) >= WARM or not _has_room(wanted[0])):
                 self.loaded.popitem(last=False)  # let go of an old model before the new one is loaded
                 gc.collect()
-            self.loaded[wanted] = Generator.open(*wanted, chat_template, trust_remote_code)
+            self.loaded[wanted] = Generator.open(*wanted, trust_remote_code)
         self.loaded.move_to_end(wanted)
         return self.loaded[wanted]
 
@@ -292,6 +296,7 @@ def model_of(run: Run, base: bool) -> tuple[Path, Path | None]:
             f"Run {run.id} has no trained {result} yet; it is {run.state().status}.",
             "It is there from the first checkpoint on. --base answers with the untrained model.",
         )
+    require_regular_files(learned)
     if result == "model":
         return learned, None
     return resolve(config.model.base, config.model.revision).folder, learned
@@ -305,17 +310,6 @@ def _has_room(base: Path) -> bool:
     machine = probe()
     free = machine.available_bytes if machine.device == "cpu" else machine.gpu_free_bytes or 0
     return free > 2 * shape_of(base).parameters * (4 if machine.device == "cpu" else 2)
-
-
-def _messages(given: Any) -> list[Message]:
-    try:
-        messages = [Message(role=one["role"], content=one["content"]) for one in given]
-    except (TypeError, KeyError) as error:
-        raise ConfigError("messages has to be a list of {role, content}.") from error
-    for message in messages:
-        if message.role not in ROLES or not isinstance(message.content, str):
-            raise ConfigError(f"A message's role is one of {', '.join(ROLES)}, its content is text.")
-    return messages
 
 
 def _described(error: FtError) -> Request:

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 from engine import secrets
+from engine.clean_logs import redact_output, scrub
 from engine.deaths import Death, Witness, examine, oom_kills
 from engine.errors import FtError, MachineError, OutOfMemoryError, TrainingError
 from engine.hardware import allocator
@@ -42,6 +43,7 @@ def main() -> int:
     parser.add_argument("--secrets", action="store_true", help="tokens come as one JSON line on stdin")
     arguments = parser.parse_args()
     tokens = secrets.receive(sys.stdin.buffer) if arguments.secrets else {}
+    redact_output()
     run = Run.open(arguments.folder)
     return Supervisor(run, arguments.lock, arguments.force, tokens).supervise(arguments.resume)
 
@@ -62,9 +64,11 @@ class Supervisor:
 
     def supervise(self, resume: Path | None) -> int:
         """Run the engine to its end, however often it takes."""
+        self._scrub_log(0)  # of what native code has printed where this run's last supervisor was killed
         for attempt in range(RESTARTS + 1):
             since, before = self.run.position(), Witness(oom_kills(), _size(self.run.log))
             code, peak = self._run_once(resume)
+            self._scrub_log(before.log_before)
             death = examine(self.run, code, since, replace(before, peak_bytes=peak))
             if death is None:
                 return code
@@ -101,6 +105,12 @@ class Supervisor:
         if self.stopping:
             self.child.send_signal(signal.SIGTERM)
         return _end_of(self.child)
+
+    def _scrub_log(self, since: int) -> None:
+        try:
+            scrub(self.run.log, self.tokens.values(), since)
+        except OSError:
+            traceback.print_exc()  # the run itself is whole
 
     def _smaller(self, death: Death) -> Limits | None:
         plan = self.run.plan

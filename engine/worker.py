@@ -15,17 +15,19 @@ import time
 import traceback
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, cast
 
 from engine import secrets
+from engine.clean_logs import redact_output
 from engine.deaths import MEMORY_EXIT
+from engine.disk import CAUSES, explained
 from engine.errors import DataError, FtError, MachineError, OutOfMemoryError
 from engine.hardware.memory import is_exhaustion
 from engine.models import adapter_files
 from engine.models.local import read_object
 from engine.runs import lock
 from engine.runs.atomic import write_atomic
-from engine.runs.disk import CAUSES, explained
 from engine.runs.events import Failed, Finished, Phase, Started, Step, Warned
 from engine.runs.limits import Limits
 from engine.runs.provenance import at_start
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from engine.data.tokenizer import Tokenizer
     from engine.data.types import Dataset
     from engine.models.resolve import LocalModel
+    from engine.models.saved_adapter import SavedAdapter
     from engine.plan import Plan
     from engine.training.result import ResultFiles
 
@@ -69,11 +72,24 @@ def main() -> int:
     faulthandler.enable()
     if arguments.secrets:
         secrets.adopt(secrets.receive(sys.stdin.buffer))
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+    redact_output()
+    settle_libraries()
     run = Run.open(arguments.folder)
     with _lock(run, arguments.lock):
         return _run(run, arguments.resume, arguments.force)
+
+
+def settle_libraries() -> None:
+    """Keep the libraries of this process quiet, and from running code of the hub that no recipe names.
+
+    Where the package `kernels` is installed, bitsandbytes and transformers fetch compiled code through it, the first
+    as soon as it is imported. For a process of its own only, and before anything heavy is imported.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    sys.modules.setdefault(
+        "kernels", cast(ModuleType, None)
+    )  # Python's own sign that there is no such module
 
 
 def _lock(run: Run, handle: int | None) -> AbstractContextManager[None]:
@@ -122,12 +138,19 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     model = _resolve(run, config, control)
     if resume:
         config = _same_files(run, _same_backend(run, config))
+    start = _start(run, config, model)
     _import_unsloth_first(config, model)
+    from engine.data.token_limits import check_samples
+    from engine.data.token_spec import TokenSpec
+
+    encoder = TokenSpec.of(config).encoder(model.folder, run.begun())
+    tokenizer = encoder.tokenizer
+    check_samples(config, tokenizer, encoder.room)
     dataset = _prepare(run, config, model, control, force)
     if resume:
         _same_data(run, dataset)
     _warn_of_others(run)
-    plan = _plan(run, config, model, dataset, force)
+    plan = _plan(run, config, model, dataset, force, start)
     _poll(control)
 
     run.emit(Phase(name="loading", note=f"{model.name} on {plan.device}"))
@@ -136,27 +159,50 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
 
         without_torch()
     from engine.backends import load_backend
-    from engine.data.tokenizer import Tokenizer
     from engine.training.loop import train
 
-    backend = load_backend(plan, _same_layers(config, resume), model.folder)
-    tokenizer = Tokenizer.load(model.folder, config.model.chat_template, run.begun())
+    backend = load_backend(
+        plan, _same_layers(config, resume), model.folder, adapter=start.folder if start else None
+    )
     gc.collect()
     _poll(control)
-    files = _result_files(run, config, model, tokenizer)
+    files = _result_files(run, model, tokenizer)
     reason = train(run, config, plan, dataset, backend, tokenizer, files, control, resume_from=resume)
     _remember_speed(run, plan)
     return reason
 
 
-def _result_files(
-    run: Run, config: "TrainConfig", model: "LocalModel", tokenizer: "Tokenizer"
-) -> "ResultFiles":
+def _result_files(run: Run, model: "LocalModel", tokenizer: "Tokenizer") -> "ResultFiles":
     from engine.models.published import PublishedBase
     from engine.training.result import ResultFiles
 
     base = PublishedBase.of(model, Path(str(run.provenance.get("folder", run.folder))))
-    return ResultFiles(model.folder, base, tokenizer, config.model.chat_template != "auto")
+    return ResultFiles(model.folder, base, tokenizer)
+
+
+def _start(run: Run, config: "TrainConfig", model: "LocalModel") -> "SavedAdapter | None":
+    """The adapter that the run starts from, as it was copied into the run; told where it names another base."""
+    if config.adapter.from_ is None:
+        return None
+    from engine.data.tokenizer import new_tokens
+    from engine.models.local import read_config
+    from engine.models.mlx_adapter import to_peft
+    from engine.models.saved_adapter import read_adapter
+
+    start = read_adapter(run.start)
+    start.check(model.folder)
+    start.check_tokens({token.id: token.text for token in new_tokens(model.folder, config.model.add_tokens)})
+    start = to_peft(start, str(read_config(model.folder).get("model_type")))
+    run.emit(Phase(name="loading", note=f"starting from the adapter of {config.adapter.from_}"))
+    facts = run.provenance.get("start") or {}
+    trained_on = facts.get("model") or {}
+    if trained_on.get("fingerprint") not in (None, model.fingerprint):
+        message = f"The adapter was trained on other weights than those of {model.name} here."
+        run.emit(Warned(message=message, hint="It goes on from them all the same, if they are alike."))
+    elif not trained_on and not start.is_of(config.model.base):
+        message = f"The adapter says that it was trained on {start.base}, and this run trains {model.name}."
+        run.emit(Warned(message=message, hint="Make sure that they are the same model."))
+    return start
 
 
 def _warn_of_others(run: Run) -> None:
@@ -276,7 +322,14 @@ def _prepare(
     return dataset
 
 
-def _plan(run: Run, config: "TrainConfig", model: "LocalModel", dataset: "Dataset", force: bool) -> "Plan":
+def _plan(
+    run: Run,
+    config: "TrainConfig",
+    model: "LocalModel",
+    dataset: "Dataset",
+    force: bool,
+    start: "SavedAdapter | None",
+) -> "Plan":
     """Settle the plan and write it down. Raises OutOfMemoryError where even the smallest does not fit."""
     from engine.data.sources import everything, find
     from engine.hardware.probe import probe
@@ -298,6 +351,7 @@ def _plan(run: Run, config: "TrainConfig", model: "LocalModel", dataset: "Datase
             share,
             max_rows=limits.micro_batch_rows,
             max_tokens=limits.micro_batch_tokens,
+            start=start,
         )
     )
     if begun:

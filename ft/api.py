@@ -17,15 +17,15 @@ from typing import Any
 from engine import paths
 from engine.client import Client
 from engine.config.load import Recipe, load_recipe
-from engine.data.types import Message
+from engine.data.prompt_input import prompt_of
+from engine.data.types import Sampling
 from engine.plan import Plan
 from engine.preflight import check
-from engine.process import Engine, outcome, start
+from engine.process import Engine, checkpoint_to_resume, outcome, start
 from engine.runs import run as runs
 from engine.runs.events import Event, Finished
 from engine.runs.state import RunState
 from engine.training import control
-from engine.training.checkpoints import latest
 
 PathLike = str | os.PathLike[str]
 
@@ -85,45 +85,62 @@ class Run:
         return self.wait()
 
     def resume(self) -> "Run":
-        """Start the engine again from the last checkpoint."""
-        self._engine = start(self._run, self._run.checkpoint or latest(self._run.folder))
+        """Start the engine again from the last checkpoint.
+
+        Raises ConfigError where the run is training, or where nothing is left to train.
+        """
+        check(self._run.config)
+        self._engine = start(self._run, checkpoint_to_resume(self._run))
         return self
 
     def generate(
         self,
-        prompt: str | Sequence[Mapping[str, str]],
+        prompt: str | Sequence[Mapping[str, Any]],
         *,
         system: str | None = None,
+        tools: Sequence[Mapping[str, Any]] = (),
         max_tokens: int = 256,
         temperature: float = 0.0,
         seed: int = 0,
         base: bool = False,
     ) -> str:
-        """The answer to a prompt or to a list of {role, content}; the model stays loaded for the next."""
+        """The answer to a prompt or a conversation; the model stays loaded for the next.
+
+        A conversation is a list of messages as in training rows: {role, content}, with `tool_calls`, `tool_call_id` and
+        `reasoning_content` where there are any. `tools` are functions that the model may call, in OpenAI's format.
+        """
         return "".join(
             self.stream(
-                prompt, system=system, max_tokens=max_tokens, temperature=temperature, seed=seed, base=base
+                prompt,
+                system=system,
+                tools=tools,
+                max_tokens=max_tokens,
+                temperature=temperature,
+                seed=seed,
+                base=base,
             )
         )
 
     def stream(
         self,
-        prompt: str | Sequence[Mapping[str, str]],
+        prompt: str | Sequence[Mapping[str, Any]],
         *,
         system: str | None = None,
+        tools: Sequence[Mapping[str, Any]] = (),
         max_tokens: int = 256,
         temperature: float = 0.0,
         seed: int = 0,
         base: bool = False,
     ) -> Iterator[str]:
         """`generate`, piece by piece."""
-        turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+        turns: list[Any] = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
         if system is not None:
             turns.insert(0, {"role": "system", "content": system})
-        messages = [Message(role=turn["role"], content=turn["content"]) for turn in turns]  # type: ignore[arg-type]
+        asked = prompt_of({"messages": turns, "tools": [*tools]})
         if self._client is None:
             self._client = Client(paths.cache() / "service.log")
-        return self._client.generate(self._run, messages, max_tokens, temperature, seed, base)
+        sampling = Sampling(max_tokens, temperature, seed)
+        return self._client.generate(self._run, asked.messages, sampling, tools=asked.tools, base=base)
 
     def close(self) -> None:
         """Let go of the model that `generate` keeps loaded."""
@@ -153,8 +170,10 @@ def train(
 def plan(recipe: PathLike = "train.yml", overrides: Mapping[str, Any] | None = None) -> Plan:
     """What a recipe would do, need and take, without training."""
     from engine.planning.look import look
+    from engine.runs.start_adapter import start_of
 
-    return look(_load(recipe, overrides).config)
+    config = _load(recipe, overrides).config
+    return look(config, start=start_of(config))
 
 
 def open_run(reference: PathLike | None = None) -> Run:

@@ -6,8 +6,9 @@ import os
 import sys
 import traceback
 
-from engine.errors import FtError, MachineError
-from ft.console import show_error
+from engine.errors import ConfigError, FtError
+from engine.redaction import redacted
+from ft.console import safe_output, show_error
 from ft.mistakes import BUG, keep_traceback
 
 INTERRUPTED = 130
@@ -15,6 +16,11 @@ INTERRUPTED = 130
 
 def main(argv: list[str] | None = None) -> int:
     """Run `ft` and return its exit code; an error's is its own (see docs/commands.md)."""
+    with safe_output():
+        return _guarded(argv)
+
+
+def _guarded(argv: list[str] | None) -> int:
     try:
         return _exit_code(argv)
     except BrokenPipeError:
@@ -23,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
         return INTERRUPTED
     except Exception as error:  # the last stop before the person: each becomes a message
         if os.environ.get("FT_DEBUG"):
-            traceback.print_exc()
+            sys.stderr.write(redacted(traceback.format_exc()))
         return _report(error)
 
 
@@ -35,6 +41,7 @@ def _exit_code(argv: list[str] | None) -> int:
         return open_app()
     from ft.program import run
 
+    _refuse_other_encodings(sys.argv[1:] if argv is None else argv)
     try:
         run(argv)
     except SystemExit as end:
@@ -43,6 +50,16 @@ def _exit_code(argv: list[str] | None) -> int:
         code = 0
     sys.stdout.flush()  # here, so that a reader that has gone is noticed here
     return code if isinstance(code, int) else 0 if code is None else 1
+
+
+def _refuse_other_encodings(arguments: list[str]) -> None:
+    """Recipes, events and JSON are UTF-8; a name that is not would be lost or changed on its way into them."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            message = f"{argument}: names that are not UTF-8 cannot be used."
+            raise ConfigError(message, "Rename the file or folder.") from None
 
 
 def _quiet() -> int:
@@ -57,9 +74,9 @@ def _report(error: Exception) -> int:
         show_error(error)
         return error.exit_code
     if isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename}: " if error.filename else ""
-        show_error(MachineError(f"{where}{error.strerror}", "FT_DEBUG=1 shows where this happened."))
-        return MachineError.exit_code
+        from engine.disk import explained
+
+        return _report(explained(error))
     show_error(FtError(f"ft made a mistake: {type(error).__name__}: {error}", keep_traceback(error)))
     return BUG
 

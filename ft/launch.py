@@ -5,12 +5,10 @@ from pathlib import Path
 
 from engine.client import Client
 from engine.config.load import load_text
-from engine.errors import ConfigError
-from engine.process import Engine, start
+from engine.process import Engine, checkpoint_to_resume, start
 from engine.runs.index import RunSummary
 from engine.runs.run import Run
 from engine.training import control
-from engine.training.checkpoints import latest
 
 UNSAVED = "train.yml"
 """Where a text that has no file yet would stand: its relative paths start at the current folder."""
@@ -30,14 +28,10 @@ def relaunch(run_id: str, checkpoint: Path | None, client: Client) -> Engine:
     Raises FtError where that fails, ConfigError where nothing is left to train.
     """
     run = Run.open(run_id)
-    if checkpoint is None and not run.alive() and run.state().status == "completed":
-        raise ConfigError(
-            f"Run {run.id} is completed; nothing is left to train.",
-            "Resume one of its checkpoints, or fork it into a new run.",
-        )
+    checkpoint = checkpoint_to_resume(run, checkpoint)
     recipe = run.folder / "train.yml"
     client.check(recipe.read_text(encoding="utf-8") if recipe.is_file() else "", recipe)
-    return start(run, checkpoint or latest(run.folder))
+    return start(run, checkpoint)
 
 
 def stop_all(live: Sequence[RunSummary]) -> None:

@@ -22,6 +22,7 @@ from engine.runs.events import (
 )
 from engine.runs.run import Run
 from ft import narrate
+from ft.console import say
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -80,7 +81,7 @@ class Plain:
         return self.tenth != before
 
     def say(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        say(text)
 
 
 class Live:

@@ -2,6 +2,7 @@
 
 import traceback
 
+from engine.redaction import redacted
 from ft.console import say
 
 BUG = 70
@@ -15,7 +16,7 @@ def keep_traceback(error: BaseException) -> str:
     log = paths.cache() / "last-error.txt"
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        log.write_text(redacted("".join(traceback.format_exception(error))), encoding="utf-8")
     except OSError as failure:
         say(f"(the traceback could not be written to {log}: {failure.strerror})")
         return "FT_DEBUG=1 shows the traceback. Please report it."

@@ -1,9 +1,11 @@
 """What the app is apart from its screens: preferences, theme, keys, errors, clipboard, and its last word."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.text import Text
 from textual.app import App
+from textual.filter import LineFilter
 
 from engine import paths
 from engine.errors import ConfigError, FtError
@@ -12,6 +14,7 @@ from screens.actions import action_of
 from screens.clipboard import copy_locally
 from screens.keymap import checked, keys_of, shown
 from screens.messages import WentWrong
+from screens.plain_text import WithoutControls
 from screens.themes import THEMES
 
 
@@ -28,6 +31,7 @@ class Shell(App[None]):
         self.keymap: dict[str, str] = {}
         """A person's own keys by action id, as far as they can be used."""
         self._wrong_keys: list[str] = []
+        self._without_controls = WithoutControls()
         self._wear(self.preferences.theme)
 
     def change(self, **values: Any) -> None:
@@ -62,6 +66,10 @@ class Shell(App[None]):
         super().copy_to_clipboard(text)
         if not self.is_headless:
             self.run_worker(lambda: copy_locally(text), thread=True, group="clipboard", exclusive=True)
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Textual's own, and one that lets no control character of a name or a row reach the terminal."""
+        return [*super().get_line_filters(), self._without_controls]
 
     # Theme and keys
 
@@ -104,4 +112,5 @@ class Shell(App[None]):
         error = self._exception or RuntimeError("no exception")
         cause = getattr(error, "error", error)  # a worker's is wrapped
         self.bell()
-        self.panic(Text(f"ft made a mistake: {type(cause).__name__}: {cause}\n{keep_traceback(cause)}"))
+        mistake = FtError(f"ft made a mistake: {type(cause).__name__}: {cause}", keep_traceback(cause))
+        self.panic(Text(f"{mistake.message}\n{mistake.hint}"))

@@ -169,6 +169,9 @@ ACTIONS: tuple[Action, ...] = (
     Action("runs.compare", "c", "compare", "Set two selected runs side by side."),
     Action("runs.resume", "r", "resume", "Go on with this run from its last checkpoint."),
     Action("runs.fork", "f", "fork", "Start a new recipe from this run's."),
+    Action(
+        "runs.continue", "F", "train on", "Start a new recipe from what this run has trained.", footer=False
+    ),
     Action("runs.chat", "t", "chat", "Talk to what this run has trained."),
     Action("runs.delete", "d", "delete", "Delete the selected runs, or this one.", destructive=True),
     Action("runs.export", "e", "export", "Save the curves shown as SVG and CSV."),

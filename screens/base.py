@@ -5,8 +5,10 @@ from typing import ClassVar, cast
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.message import Message
 from textual.screen import Screen
 from textual.widget import Widget
+from textual.worker import get_current_worker
 
 from screens.actions import bindings
 from screens.host import Host
@@ -48,6 +50,12 @@ class FtScreen(Screen[None]):
     def unsaved(self) -> str:
         """What would be lost if the app ended now, as a sentence; empty if nothing."""
         return ""
+
+    def post_answer(self, message: Message) -> None:
+        """Post what an exclusive worker's thread has found, unless a newer one has taken its place: Textual cancels the
+        older worker, but its thread goes on, and its answer would come last."""
+        if not get_current_worker().is_cancelled:
+            self.post_message(message)
 
     def on_runs_changed(self, message: RunsChanged) -> None:
         """Textual calls this one and the subclass's own."""

@@ -7,12 +7,14 @@ from typing import ClassVar
 
 from textual import work
 from textual.containers import Horizontal
+from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
 from textual.worker import Worker
 
-from screens.chat_asking import ChatAsking
-from screens.chat_messages import Chosen, Grown, Listed
+from engine.data.message_style import Tools
+from screens.chat_asking import Asked, ChatAsking
+from screens.chat_messages import Chosen, Grown, Listed, ToolsRead
 from screens.conversation import OVER, SIDES, Answer, Conversation, Side, Turn
 from screens.messages import ChatWith, RunsChanged
 from screens.talkers import Talker
@@ -28,6 +30,8 @@ NOTHING = (
     "A run can be talked to from its first checkpoint on."
 )
 BEGIN = "Ask something below: both answer, each with what it has said before in mind."
+TOOLS, RESULT = "/tools", "/tool"
+"""Begin lines that name a file of functions which the models may call, and that give the result of a call."""
 
 
 class ChatScreen(ChatAsking):
@@ -44,6 +48,8 @@ class ChatScreen(ChatAsking):
         super().__init__(clock)
         self.talker: Talker | None = None
         self.conversation = Conversation()
+        self.tools: Tools = ()
+        """The functions that both models may call."""
         self._talk = 0
         """Counts conversations: what an earlier one still says is not for this one."""
         self._job: tuple[int, Side] | None = None
@@ -107,8 +113,21 @@ class ChatScreen(ChatAsking):
     def on_chat_with(self, message: ChatWith) -> None:
         self.choose(message.reference)
 
+    def on_tools_read(self, message: ToolsRead) -> None:
+        self.tools = message.tools
+        names = ", ".join(str(tool["function"]["name"]) for tool in self.tools)
+        self.notify(
+            f"The models may call {names}. Answer a call with {RESULT} and its result."
+            if names
+            else f"The models have no tools; {TOOLS} FILE gives them some."
+        )
+
     def on_prompt_sent(self, message: Prompt.Sent) -> None:
-        turn = Turn(message.text)
+        command, _, rest = message.text.partition(" ")
+        if command == TOOLS:
+            self.read_tools(rest.strip())
+            return
+        turn = Turn(rest, "tool") if command == RESULT else Turn(message.text)
         self.conversation.turns.append(turn)
         for transcript in self.query(Transcript):
             transcript.ask(turn)
@@ -191,12 +210,11 @@ class ChatScreen(ChatAsking):
             return
         number, side = self._job
         self._asked_at = self.clock()
-        messages = self.conversation.messages(number, side)
+        messages = tuple(self.conversation.messages(number, side))
         self.conversation.turns[number].answers[side] = Answer()
         self._show(number, side)
-        self._answering = self.answer(
-            self._talk, number, side, self.talker.reference, messages, self.temperature
-        )
+        asked = Asked(messages, self.tools, self.temperature)
+        self._answering = self.answer(self._talk, number, side, self.talker.reference, asked)
 
     def _cancel(self) -> None:
         self._job = None
@@ -215,7 +233,8 @@ class ChatScreen(ChatAsking):
 
     def _titles(self) -> None:
         trained, base = (self.query_one(f"#{side}", Transcript) for side in SIDES)
-        trained.border_title = f"trained: {self.talker.title}" if self.talker else "chat"
-        base.border_title = f"untrained: {PurePath(self.talker.base).name}" if self.talker else "untrained"
+        trained.border_title = Content(f"trained: {self.talker.title}" if self.talker else "chat")
+        name = f": {PurePath(self.talker.base).name}" if self.talker else ""
+        base.border_title = Content(f"untrained{name}")
         drawn = f"temperature {self.temperature:g}" if self.temperature else "the likeliest words"
         trained.border_subtitle = base.border_subtitle = drawn if self.talker else ""

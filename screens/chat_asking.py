@@ -1,22 +1,34 @@
 """What the Chat screen asks for in threads: whom one can talk to, and the answers."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from textual import work
 from textual.worker import get_current_worker
 
-from engine.data.types import Message as Said
+from engine.data.message_style import Tools
+from engine.data.prompt_input import tools_in
+from engine.data.types import Message, Sampling
 from engine.errors import FtError
 from engine.runs.index import RunSummary
 from engine.runs.run import Run
 from screens.base import FtScreen
-from screens.chat_messages import Chosen, Grown, Listed
+from screens.chat_messages import Chosen, Grown, Listed, ToolsRead
 from screens.conversation import Answer, Side, grown
 from screens.messages import WentWrong
 from screens.talkers import newest, talker_of, talkers
 
 MAX_TOKENS = 1024
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a model is asked: all that was said, the functions that it may call, and how freely to draw."""
+
+    messages: tuple[Message, ...]
+    tools: Tools
+    temperature: float
 
 
 class ChatAsking(FtScreen):
@@ -29,31 +41,42 @@ class ChatAsking(FtScreen):
     @work(thread=True, exclusive=True, group="newest")
     def choose_newest(self, runs: Sequence[RunSummary]) -> None:
         """Find somebody to talk to."""
-        self.post_message(Chosen(newest(runs), first=True))
+        self.post_answer(Chosen(newest(runs), first=True))
 
     @work(thread=True, exclusive=True, group="choose")
     def choose(self, reference: str) -> None:
         """Open a run or checkpoint."""
         try:
-            self.post_message(Chosen(talker_of(reference)))
+            self.post_answer(Chosen(talker_of(reference)))
         except FtError as error:
             self.app.post_message(WentWrong(error))
 
     @work(thread=True, exclusive=True, group="list")
     def list_talkers(self, runs: Sequence[RunSummary]) -> None:
         """Look what there is to choose from."""
-        self.post_message(Listed(talkers(runs)))
+        self.post_answer(Listed(talkers(runs)))
+
+    @work(thread=True, exclusive=True, group="tools")
+    def read_tools(self, file: str) -> None:
+        """Read the functions that the models may call; without a file, there are none."""
+        try:
+            self.post_answer(ToolsRead(tools_in(Path(file).expanduser()) if file else ()))
+        except FtError as error:
+            self.app.post_message(WentWrong(error))
 
     @work(thread=True, exclusive=True, group="answer")
-    def answer(
-        self, talk: int, number: int, side: Side, reference: str, messages: list[Said], temperature: float
-    ) -> None:
+    def answer(self, talk: int, number: int, side: Side, reference: str, asked: Asked) -> None:
         """Stream one side's answer to one question."""
         worker, answer = get_current_worker(), Answer()
         try:
             run = Run.open(reference)
             pieces = self.host.service().generate(
-                run, messages, MAX_TOKENS, temperature, number, side == "base", worker.cancelled_event
+                run,
+                asked.messages,
+                Sampling(MAX_TOKENS, asked.temperature, number),
+                tools=asked.tools,
+                base=side == "base",
+                cancelled=worker.cancelled_event,
             )
             for answer in grown(pieces, self.clock):
                 self.post_message(Grown(talk, number, side, answer))

@@ -2,6 +2,7 @@
 
 from textual.message import Message
 
+from engine.data.message_style import Tools
 from screens.conversation import OVER, Answer, Side
 from screens.talkers import Talker
 
@@ -19,6 +20,14 @@ class Grown(Message):
             and (message.talk, message.number, message.side) == (self.talk, self.number, self.side)
             and message.answer.state not in OVER
         )
+
+
+class ToolsRead(Message):
+    """The functions that the models may call from now on."""
+
+    def __init__(self, tools: Tools) -> None:
+        super().__init__()
+        self.tools = tools
 
 
 class Chosen(Message):

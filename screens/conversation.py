@@ -48,9 +48,10 @@ def grown(pieces: Iterable[str], clock: Callable[[], float]) -> Iterator[Answer]
 
 @dataclass
 class Turn:
-    """A question, and the answers that there are."""
+    """A question, or the result of a tool that was called, and the answers that there are."""
 
     question: str
+    role: Literal["user", "tool"] = "user"
     answers: dict[Side, Answer] = field(default_factory=dict)
 
 
@@ -74,8 +75,9 @@ class Conversation:
         for turn in self.turns[:number]:
             answer = turn.answers.get(side, Answer())
             if answer.text:
-                said += [Message("user", turn.question), Message("assistant", answer.text)]
-        return [*said, Message("user", self.turns[number].question)]
+                said += [Message(turn.role, turn.question), Message("assistant", answer.text)]
+        asked = self.turns[number]
+        return [*said, Message(asked.role, asked.question)]
 
     def stop(self) -> None:
         """Leave every question as it is answered now."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from textual import work
 from textual.message import Message
@@ -16,6 +17,8 @@ from screens.messages import WentWrong
 
 LOOK_S = 0.2
 """How often it is asked how far counting is."""
+Part = Literal["source", "row", "raw row", "words", "lengths", "search"]
+"""What is asked for, each by a worker of its own."""
 RECIPE = Path("train.yml")
 """The recipe at hand, in the working folder."""
 
@@ -73,16 +76,16 @@ class DataAsking(FtScreen):
             self.source, self.words, self.row = source, words, row
 
     class Refused(Message):
-        """A source cannot be opened, or its rows cannot be shown."""
+        """A part of what was asked for cannot be had."""
 
-        def __init__(self, source: str, error: FtError) -> None:
+        def __init__(self, source: str, part: Part, error: FtError) -> None:
             super().__init__()
-            self.source, self.error = source, error
+            self.source, self.part, self.error = source, part, error
 
     @work(thread=True, exclusive=True, group="sources")
     def read_sources(self) -> None:
         """Look which files there are, and which model looks at them."""
-        self.post_message(self.Sources(looking_through(RECIPE, self.host.preferences.datasets)))
+        self.post_answer(self.Sources(looking_through(RECIPE, self.host.preferences.datasets)))
 
     @work(thread=True, exclusive=True, group="open")
     def open(self, source: str, view: View) -> None:
@@ -93,11 +96,11 @@ class DataAsking(FtScreen):
             opened = None
             while opened is None or opened.counting is not None:
                 opened = self.host.service().rows(source, view, worker.cancelled_event)
-                self.post_message(self.Counted(source, opened))
+                self.post_answer(self.Counted(source, opened))
                 if opened.counting is not None:
                     worker.cancelled_event.wait(LOOK_S)
 
-        self._asked(source, look)
+        self._asked(source, "source", look)
 
     @work(thread=True, exclusive=True, group="row")
     def read_row(self, source: str, row: int, view: View, raw: bool) -> None:
@@ -107,9 +110,9 @@ class DataAsking(FtScreen):
 
         def look() -> None:
             rows = self.host.service().preview(source, [row], view, how, stop)  # type: ignore[arg-type]
-            self.post_message(self.Rows(source, rows, whole=True))
+            self.post_answer(self.Rows(source, rows, whole=True))
 
-        self._asked(source, look)
+        self._asked(source, "raw row" if raw else "row", look)
 
     @work(thread=True, exclusive=True, group="words")
     def read_words(self, source: str, rows: tuple[int, ...], view: View) -> None:
@@ -118,9 +121,9 @@ class DataAsking(FtScreen):
 
         def look() -> None:
             found = self.host.service().preview(source, rows, view, "brief", stop)
-            self.post_message(self.Rows(source, found, whole=False))
+            self.post_answer(self.Rows(source, found, whole=False))
 
-        self._asked(source, look)
+        self._asked(source, "words", look)
 
     @work(thread=True, exclusive=True, group="lengths")
     def read_lengths(self, source: str, view: View) -> None:
@@ -128,9 +131,9 @@ class DataAsking(FtScreen):
         stop = get_current_worker().cancelled_event
 
         def look() -> None:
-            self.post_message(self.Sampled(source, self.host.service().lengths(source, view, stop)))
+            self.post_answer(self.Sampled(source, self.host.service().lengths(source, view, stop)))
 
-        self._asked(source, look)
+        self._asked(source, "lengths", look)
 
     @work(thread=True, exclusive=True, group="search")
     def search_rows(self, source: str, words: str, start: int, view: View) -> None:
@@ -139,15 +142,15 @@ class DataAsking(FtScreen):
 
         def look() -> None:
             row = self.host.service().find(source, words, start, view, stop)
-            self.post_message(self.Hit(source, words, row))
+            self.post_answer(self.Hit(source, words, row))
 
-        self._asked(source, look)
+        self._asked(source, "search", look)
 
     @work(thread=True, exclusive=True, group="add")
     def find(self, text: str) -> None:
         """Find the files that a person named."""
         try:
-            self.post_message(self.Found(files_of(text)))
+            self.post_answer(self.Found(files_of(text)))
         except FtError as error:
             self.app.post_message(WentWrong(error))
 
@@ -155,15 +158,15 @@ class DataAsking(FtScreen):
     def write_recipe(self, source: str) -> None:
         """Make the recipe that trains on a file."""
         try:
-            self.post_message(self.Written(recipe_for(source, RECIPE)))
+            self.post_answer(self.Written(recipe_for(source, RECIPE)))
         except FtError as error:
             self.app.post_message(WentWrong(error))
 
-    def _asked(self, source: str, look: Callable[[], None]) -> None:
+    def _asked(self, source: str, part: Part, look: Callable[[], None]) -> None:
         """Run what asks the child; what it refuses is shown where the answer would be."""
         try:
             look()
         except Cancelled:
             return
         except FtError as error:
-            self.post_message(self.Refused(source, error))
+            self.post_answer(self.Refused(source, part, error))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from engine.data.choice import FormChoice, choice_of
 from engine.data.views import View
 from engine.errors import DataError, FtError
+from engine.redaction import redacted
 from screens.format import place
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def files_of(text: str) -> list[str]:
 def label(source: str) -> str:
     """A source as its list shows it: its path, and which part of it."""
     if not source.startswith("{"):
-        return source if "://" in source else place(Path(source))
+        return redacted(source) if "://" in source else place(Path(source))
     told = json.loads(source)
     parts = [str(told[key]) for key in ("config", "split", "revision", "sample_by") if key in told]
     return f"{label(told['path'])} ({', '.join(parts)})" if parts else label(told["path"])

@@ -50,7 +50,7 @@ class DatasetsScreen(DataMoves):
         yield Static(id="panes", markup=False)
         with Horizontal(id="all"):
             with Vertical(id="left"):
-                yield OptionList(id="sources")
+                yield OptionList(id="sources", markup=False)
                 yield RowList(id="rows")
             with Vertical(id="right"):
                 yield RowPane(id="row")
@@ -123,8 +123,20 @@ class DatasetsScreen(DataMoves):
         self.host.edit_recipe(text=message.text)
 
     def on_data_asking_refused(self, message: DataAsking.Refused) -> None:
-        if message.source == self.source:
-            self._refuse(message.error.message, message.error.hint)
+        """Say it where the answer would be: a raw row can be shown while its tokens cannot."""
+        if message.source != self.source:
+            return
+        error = message.error
+        match message.part:
+            case "source":
+                self._refuse(error.message, error.hint)
+            case "row" | "raw row" if (message.part == "raw row") == self.raw:
+                self.row.say(error.message, error.hint)
+            case "lengths":
+                self.query_one(LengthsPane).say("")
+            case "search":
+                self.query_one(RowList).border_subtitle = ""
+                self.host.fail(error)
 
     def on_show_data(self, message: ShowData) -> None:
         self.show(message.source)

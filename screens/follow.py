@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from textual.message import Message
 
 from engine.errors import FtError
+from engine.regular_files import open_binary
 from engine.runs import closer, log
 from engine.runs.events import Event
 from engine.runs.run import Run
@@ -249,7 +250,7 @@ class Tail:
         if size == start:
             self._log_offset = start
             return
-        with self.run.log.open("rb") as file:
+        with open_binary(self.run.log) as file:
             file.seek(start)
             data = file.read(LOG_TAIL)
         whole = data.rfind(b"\n") + 1 or (len(data) if len(data) == LOG_TAIL else 0)

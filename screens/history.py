@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from engine.regular_files import open_binary
 from engine.runs import log
 from engine.runs.events import Event, Step, decode
 from screens.run_view import RunView
@@ -62,7 +63,7 @@ def _thinned(path: Path, stride: int) -> Iterator[Event]:
     """All events but the frequent ones: of these every `stride`-th, and the step before each of the others."""
     counts = dict.fromkeys(OFTEN, 0)
     skipped: list[bytes] = []
-    with path.open("rb") as file:
+    with open_binary(path) as file:
         for line in file:
             kind = next((start for start in OFTEN if line.startswith(start)), None)
             if kind is not None:

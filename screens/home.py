@@ -99,7 +99,7 @@ class HomeScreen(FtScreen):
         except FtError as error:
             backend = f"{error.message} {error.hint}"
         recipe = RECIPE.absolute() if RECIPE.is_file() else None
-        self.post_message(Looked(Ability(machine, backend, reach(machine)), recipe))
+        self.post_answer(Looked(Ability(machine, backend, reach(machine)), recipe))
 
     def on_looked(self, message: Looked) -> None:
         self._ability, self._recipe = message.ability, message.recipe

@@ -7,15 +7,16 @@ from pathlib import Path
 
 from textual import on, work
 from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import DataTable, Input, Static
 
+from engine.disk import explained
 from engine.errors import ConfigError, FtError
 from engine.models import catalogue, starter
 from engine.models.catalogue import Entry
 from engine.planning.survey import Model, Survey
-from engine.runs.disk import explained
 from screens.base import FtScreen
 from screens.format import size
 from screens.messages import WentWrong
@@ -84,7 +85,7 @@ class ModelsScreen(FtScreen):
     def look(self) -> None:
         """Read what there is, away from the loop."""
         try:
-            self.post_message(Surveyed(self._survey.look()))
+            self.post_answer(Surveyed(self._survey.look()))
         except FtError as error:
             self.post_message(WentWrong(error))
         except OSError as error:
@@ -132,7 +133,7 @@ class ModelsScreen(FtScreen):
         model = self.chosen
         if model is None:
             return
-        self.query_one("#facts").border_title = model.entry.name
+        self.query_one("#facts").border_title = Content(model.entry.name)
         self.query_one("#facts", Static).update(facts(model))
         self.query_one("#memory", Static).update(memory(model, self.app.theme_variables))
 

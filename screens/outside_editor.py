@@ -7,8 +7,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from engine.disk import explaining
 from engine.errors import ConfigError, FtError, MachineError
-from engine.runs.disk import explaining
 from screens.recipe_state import NAME, read, write
 
 KNOWN = ("nano", "vim", "vi")

@@ -6,8 +6,10 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from engine import paths
+from engine.addresses import without_secrets
+from engine.disk import explaining
+from engine.regular_files import read_text
 from engine.runs.atomic import write_atomic
-from engine.runs.disk import explaining
 
 FILE = "settings.json"
 
@@ -33,7 +35,7 @@ class Preferences:
 def load() -> Preferences:
     """The preferences on disk; a file that is missing or damaged is as none."""
     try:
-        values = json.loads((paths.home() / FILE).read_text(encoding="utf-8"))
+        values = json.loads(read_text(paths.home() / FILE))
     except (OSError, ValueError, RecursionError):
         return Preferences()
     return replaced(Preferences(), values if isinstance(values, dict) else {})
@@ -58,7 +60,7 @@ def save(changed: Mapping[str, Any]) -> None:
 
     Raises MachineError where the folder cannot be written.
     """
-    whole = asdict(replaced(load(), changed))
+    whole, _ = without_secrets(asdict(replaced(load(), changed)))  # addresses of datasets may have passwords
     with explaining():
         paths.home().mkdir(parents=True, exist_ok=True)
         write_atomic(paths.home() / FILE, json.dumps(whole, indent=2, sort_keys=True) + "\n")

@@ -11,9 +11,10 @@ from engine.config.load import load_text
 from engine.config.locations import check_files
 from engine.config.problems import Place, Problem, RecipeError
 from engine.config.yaml_reader import MAX_BYTES, Node, read_yaml
+from engine.disk import explained
 from engine.errors import ConfigError, FtError, MachineError
+from engine.regular_files import open_binary
 from engine.runs.atomic import write_atomic
-from engine.runs.disk import explained
 
 NAME = "train.yml"
 """What a recipe's file is called, and is looked for in the current folder."""
@@ -69,7 +70,7 @@ def read(path: Path) -> str:
     Raises ConfigError where it is missing or no recipe can be, MachineError where it may not be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_binary(path) as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
         raise ConfigError(f"{path} does not exist", "Start from a profile, or open another file.") from error

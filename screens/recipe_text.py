@@ -130,7 +130,7 @@ class RecipeText(FtScreen):
     def _look(self, text: str, path: Path) -> None:
         worker = get_current_worker()
         found = check(text, path)
-        self.post_message(Checked(found))
+        self.post_answer(Checked(found))
         if found.problems or worker.is_cancelled:
             return
         from engine.client import Cancelled
@@ -138,11 +138,11 @@ class RecipeText(FtScreen):
 
         try:
             body = self.host.service().plan(text, path, worker.cancelled_event)
-            self.post_message(Planned(text, Plan.from_json(json.dumps(body))))
+            self.post_answer(Planned(text, Plan.from_json(json.dumps(body))))
         except Cancelled:
             return
         except FtError as error:
-            self.post_message(NotPlanned(text, error))
+            self.post_answer(NotPlanned(text, error))
 
     def on_checked(self, message: Checked) -> None:
         found = message.check

@@ -6,7 +6,7 @@ from textual import work
 from textual.message import Message
 
 from engine.errors import ConfigError, FtError
-from engine.runs.fork import fork_text
+from engine.runs.fork import continued_text, fork_text
 from engine.runs.run import Run
 from engine.runs.summary import RunSummary
 from screens.compare import CompareScreen
@@ -101,10 +101,16 @@ class RunActionsScreen(CurvesScreen):
         if run := self._at_cursor():
             self._fork(run.folder, frozenset(other.name for other in self.host.runs))
 
+    def action_continue(self) -> None:
+        if run := self._at_cursor():
+            self._fork(run.folder, frozenset(other.name for other in self.host.runs), run.id)
+
     @work(thread=True, exclusive=True, group="fork", exit_on_error=False)
-    def _fork(self, folder: Path, taken: frozenset[str]) -> None:
+    def _fork(self, folder: Path, taken: frozenset[str], start: str | None = None) -> None:
+        """Open the recipe of a run under another name; from `start` on, it starts from what that run has trained."""
         try:
-            self.post_message(Forked(fork_text(folder, taken)))
+            text = continued_text(folder, start, taken) if start else fork_text(folder, taken)
+            self.post_message(Forked(text))
         except FtError as error:
             self.post_message(WentWrong(error))
 

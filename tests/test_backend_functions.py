@@ -56,6 +56,28 @@ def test_attention_has_the_gradients_of_its_formula(
         assert (got - expected).norm() < tolerance * expected.norm()
 
 
+@pytest.mark.parametrize("with_rows", [False, True])
+def test_the_loss_has_the_gradients_of_its_formula_for_a_trained_head_a_bias_and_rows(
+    with_rows: bool,
+) -> None:
+    torch.manual_seed(3)
+    hidden, weight = torch.randn(9, 8, requires_grad=True), torch.randn(20, 8, requires_grad=not with_rows)
+    bias, rows = torch.randn(20, requires_grad=not with_rows), torch.randn(2, 8, requires_grad=True)
+    targets, ids = torch.randint(20, (9,)), torch.tensor([19, 4])
+    targets[:3] = torch.tensor([4, 19, 4])
+    used = weight.index_copy(0, ids, rows) if with_rows else weight
+    plain = nn.functional.cross_entropy(hidden @ used.T + bias, targets, reduction="sum")
+    more = (rows, ids) if with_rows else ()
+    ours = HeadLoss.apply(hidden, targets, weight, bias, *more)
+    torch.testing.assert_close(ours, plain)
+    torch.testing.assert_close(token_losses(hidden, targets, weight, bias, *more).sum(), plain)
+    trained = (hidden, rows) if with_rows else (hidden, weight, bias)
+    for got, wanted in zip(
+        torch.autograd.grad(3 * ours, trained), torch.autograd.grad(3 * plain, trained), strict=True
+    ):
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+
+
 def test_a_norm_has_the_gradient_of_its_formula() -> None:
     torch.manual_seed(1)
     x = torch.randn(3, 5, 8, dtype=torch.float32, requires_grad=True)

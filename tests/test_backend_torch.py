@@ -196,7 +196,8 @@ def test_answering_many_prompts_does_not_copy_the_head_for_each(job: Job) -> Non
     """Of an input that lies in pieces, torch's product copies the weights once a row: 0.9 GB for 16 and the starter."""
     backend = job.backend()
     whole: list[bool] = []
-    backend.head.register_forward_hook(lambda module, inputs, output: whole.append(inputs[0].is_contiguous()))
+    head = backend.causal.get_output_embeddings()
+    head.register_forward_hook(lambda module, inputs, output: whole.append(inputs[0].is_contiguous()))
     backend.generate([ROWS[0][:3], ROWS[1][:3]], 3, set(), quiet)
     assert whole == [True] * 3
 

@@ -8,10 +8,10 @@ from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 
-from engine.data.types import Message
 from engine.runs.index import Index
 from ft.app import FtApp
 from screens.chat import ChatScreen
+from screens.chat_asking import Asked
 from screens.conversation import Answer, Side
 from screens.talkers import newest, talkers
 from tests.app_pilot import freeze
@@ -53,7 +53,7 @@ def asked(runs: None, monkeypatch: pytest.MonkeyPatch) -> Log:
     """Beside those runs: what the child is asked, instead of asking it."""
     log: Log = []
 
-    class Asked:
+    class Answering:
         def cancel(self) -> None:
             """Nothing goes on."""
 
@@ -63,11 +63,10 @@ def asked(runs: None, monkeypatch: pytest.MonkeyPatch) -> Log:
         number: int,
         side: Side,
         reference: str,
-        messages: list[Message],
-        temperature: float,
-    ) -> Asked:
-        log.append((number, side, Path(reference).name, [message.content for message in messages]))
-        return Asked()
+        asked: Asked,
+    ) -> Answering:
+        log.append((number, side, Path(reference).name, [message.content for message in asked.messages]))
+        return Answering()
 
     monkeypatch.setattr(ChatScreen, "answer", answer)
     return log

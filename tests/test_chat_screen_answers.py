@@ -8,7 +8,7 @@ import pytest
 
 import ft as api
 from engine.client import Client
-from engine.data.types import Message
+from engine.data.types import Message, Sampling
 from engine.runs.run import Run
 from ft.app import FtApp
 from screens.conversation import OVER, SIDES
@@ -40,7 +40,7 @@ def service(trained: Run) -> Iterator[Client]:
             False,
             True,
         ):  # load both models, which takes longer than a person's patience on a busy machine
-            list(client.generate(trained, [Message("user", "number 3")], 1, base=base))
+            list(client.generate(trained, [Message("user", "number 3")], Sampling(1), base=base))
         yield client
 
 
@@ -61,11 +61,32 @@ async def talking_to(run: Run, app: FtApp) -> AsyncIterator[Seen]:
         yield seen
 
 
+async def test_the_functions_of_a_file_reach_both_models(app: FtApp, trained: Run, tmp_path: Path) -> None:
+    """This model's template shows no tools, which both sides say: so both were given them."""
+    file = tmp_path / "tools.json"
+    file.write_text('[{"name": "stock", "parameters": {}}]')
+    async with talking_to(trained, app) as seen:
+        await seen.ask(f"/tools {file}")
+        await seen.until(lambda: seen.screen.tools, "the tools")
+        await seen.ask("number 3")
+        for side in SIDES:
+            await seen.until(lambda side=side: seen.answer(0, side).state == "failed", f"the {side} answer")
+            assert "shows no tools" in seen.answer(0, side).problem
+        await seen.ask("/tools")
+        await seen.until(lambda: not seen.screen.tools, "no tools")
+        await seen.ask("/tool 4 apples")
+        for side in SIDES:
+            await seen.until_done(1, side)
+        assert seen.screen.conversation.messages(1, "trained")[-1] == Message("tool", "4 apples")
+
+
 async def test_both_models_answer_as_they_do_on_the_command_line(
     app: FtApp, service: Client, trained: Run
 ) -> None:
     expected = {
-        side: "".join(service.generate(trained, [Message("user", "number 3")], SHORT, base=side == "base"))
+        side: "".join(
+            service.generate(trained, [Message("user", "number 3")], Sampling(SHORT), base=side == "base")
+        )
         for side in SIDES
     }
     async with talking_to(trained, app) as seen:

@@ -161,10 +161,10 @@ def test_the_schema_is_json_on_stdout(tmp_path: Path) -> None:
 
 def test_ctrl_c_ends_with_130_and_no_traceback(tmp_path: Path) -> None:
     code = "from ft.cli import main; print('up', flush=True); raise SystemExit(main())"
-    os.mkfifo(tmp_path / "slow.yml")  # opening it waits for a writer that never comes
     process = subprocess.Popen(
-        [sys.executable, "-c", code, "validate", "slow.yml"],
+        [sys.executable, "-c", code, "secrets", "set", "HF_TOKEN"],  # reads stdin, where nothing comes
         cwd=tmp_path,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -16,6 +16,7 @@ from engine.backends.base import Interrupted
 from engine.backends.torch.answers import Draw
 from engine.client import Client
 from engine.data.augment.journal import NAME as JOURNAL
+from engine.data.token_spec import TokenSpec
 from engine.data.types import Message, Prompt
 from engine.errors import ConfigError, ModelError
 from engine.generation import Generator
@@ -60,6 +61,14 @@ def test_a_seed_draws_the_same_answer_in_any_company(generator: Generator) -> No
     assert len(set(said(same, temperature=0.0))) == 1
 
 
+def test_chat_draws_the_same_answer_as_a_batch_with_the_same_temperature_and_seed(
+    generator: Generator,
+) -> None:
+    for prompt in PROMPTS:
+        (answer,) = generator.answers([prompt], 12, 1.5, quiet)
+        assert "".join(generator.stream(prompt, 12, 1.5)) == answer.text
+
+
 def test_answers_that_reach_the_limit_say_so(generator: Generator) -> None:
     assert [answer.ended for answer in generator.answers(PROMPTS, 3, 0.0, quiet)] == [False] * 3
 
@@ -80,11 +89,11 @@ def test_the_engine_process_answers_many_prompts_at_once(
     generator: Generator, tiny_model: Path, tmp_path: Path
 ) -> None:
     with Client(tmp_path / "log") as client:
-        assert client.answers(tiny_model, "auto", PROMPTS, 12, 1.5) == generator.answers(
+        assert client.answers(tiny_model, TokenSpec(), PROMPTS, 12, 1.5) == generator.answers(
             PROMPTS, 12, 1.5, quiet
         )
         with pytest.raises(ModelError, match="no-such"):
-            client.answers(tmp_path / "no-such", "auto", PROMPTS, 12, 1.5)
+            client.answers(tmp_path / "no-such", TokenSpec(), PROMPTS, 12, 1.5)
 
 
 def augment(out: str, model: Path, *more: str) -> list[str]:

@@ -101,8 +101,11 @@ BAD: dict[str, tuple[str, bytes, list[str]]] = {
     ),
     "an unknown role": (
         "a.jsonl",
-        lines(turns(("user", "a"), ("bot", "b"))),
-        ["is 'bot'; known roles are system"],
+        lines(turns(("user", "a"), ("narrator", "b"))),
+        [
+            "`messages[1].role` is 'narrator', which is not a known role",
+            "--set 'data.roles={narrator: assistant}'",
+        ],
     ),
     "no assistant turn": ("a.jsonl", lines(turns(("user", "a"))), ["there is no assistant turn"]),
     "an empty answer": ("a.jsonl", lines(turns(("user", "a"), ("assistant", " \n"))), ["answer is empty"]),
@@ -173,7 +176,7 @@ BAD: dict[str, tuple[str, bytes, list[str]]] = {
     "weights of 0 alone": (
         "a.jsonl",
         lines({"messages": [{"role": "assistant", "content": "a", "weight": 0}]}),
-        ["`weight` is 0 for every assistant turn"],
+        ["every answer is marked as not to be trained"],
     ),
     "preferences that begin differently": (
         "a.jsonl",
@@ -210,10 +213,10 @@ BAD: dict[str, tuple[str, bytes, list[str]]] = {
     ),
     "an empty text": ("a.jsonl", lines({"text": ""}), ["a.jsonl:1: nothing to train: the text is empty"]),
     "half a surrogate pair": ("a.jsonl", b'{"text": "a\\ud800"}\n', ["`text` has half of a surrogate pair"]),
-    "prompt of messages, completion of text": (
+    "a prompt that is a number": (
         "a.jsonl",
-        lines({"prompt": [], "completion": "b"}),
-        ["both text, or both lists of messages"],
+        lines({"prompt": 3, "completion": "b"}),
+        ["`prompt` is 3 where text or a list of messages is expected"],
     ),
 }
 
@@ -266,10 +269,17 @@ def test_several_bad_rows_are_told_at_once_but_not_all_of_thousands(tmp_path: Pa
     path.write_bytes(lines(GOOD, *[turns(("user", "a"))] * 3, GOOD))
     with pytest.raises(DataError) as caught:
         prepare(recipe(str(path)), tiny_model)
-    assert caught.value.message.startswith("3 rows cannot be used:")
-    assert all(f"a.jsonl:{line}: nothing to train" in caught.value.message for line in (2, 3, 4))
+    why = "nothing to train: there is no assistant turn"
+    assert caught.value.message == f"3 rows cannot be used: {why} ({path}:2, {path}:3, {path}:4)"
+    assert caught.value.hint == "Correct these rows, or leave them out: --set data.on_error=skip"
 
     path.write_bytes(lines(*[turns(("user", "a"))] * 3000))
+    with pytest.raises(DataError) as caught:
+        prepare(recipe(str(path)), tiny_model)
+    some = f"({path}:1, {path}:2, {path}:3 and 997 more)"
+    assert caught.value.message == f"at least 1,000 rows cannot be used: {why} {some}"
+
+    path.write_bytes(lines(*[turns((f"{number}", "a")) for number in range(3000)]))
     with pytest.raises(DataError) as caught:
         prepare(recipe(str(path)), tiny_model)
     assert caught.value.message.count("\n") == 10
@@ -334,7 +344,7 @@ MODELS: dict[str, tuple[Callable[[Path], None], dict[str, Any], type[Exception],
         lambda d: (d / "tokenizer_config.json").write_text("{") and None,
         {},
         ModelError,
-        "tokenizer_config.json: cannot be read",
+        r"tokenizer_config.json:1:2 is not JSON",
     ),
     "no chat template": (
         lambda d: (d / "chat_template.jinja").unlink(),

@@ -79,6 +79,21 @@ def test_rows_of_several_files_are_named_by_their_file(place: Path) -> None:
     assert "b.jsonl:1, 2, 3" in ft("check", "--recipe", "both.yml").stdout
 
 
+def test_a_file_is_as_seen_from_here_and_all_else_from_the_recipe_that_is_named(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "sub").mkdir()
+    write(place / "sub" / "mine.jsonl", [chat("Hi", "Hello")])
+    (place / "train.yml").write_text(
+        "model: {base: tiny, chat_template: llama3}\ndata: {train: orders.jsonl, validation: 0}\n"
+    )
+    monkeypatch.chdir(place / "sub")
+    assert "<|start_header_id|>user" in ft("preview", "mine.jsonl", "--recipe", "../train.yml").stdout
+    monkeypatch.chdir(place)
+    shown = ft("preview", "sub/mine.jsonl", "--recipe", "train.yml").stdout
+    assert "<|start_header_id|>user" in shown, "a recipe that is named is used, also by its usual name"
+
+
 def test_of_many_rows_the_first_are_named_and_the_others_counted(place: Path) -> None:
     write(place / "a.jsonl", [*good(30), *good(12)])
     shown = ft("check", "a.jsonl", "--model", "tiny").stdout

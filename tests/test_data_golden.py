@@ -24,6 +24,7 @@ CASES = {
     "sharegpt_tools": ("sharegpt_tools", "chatml", "sharegpt, because"),
     "chat": ("chat", "auto", "chat, because its rows have `messages`"),
     "chat_tools": ("chat_tools", "chatml", "chat, because"),
+    "shapes": ("shapes", "chatml", "chat, because"),
     "reasoning": ("reasoning", "chatml", "chat, because"),
     "reasoning_dropped": ("reasoning", str(GOLDEN / "drops_thinking.jinja"), "chat, because"),
     "completion": ("completion", "auto", "completion, because its rows have `text`"),

@@ -18,6 +18,7 @@ from engine.data.lint.linter import Linter
 from engine.data.lint.spread import FEWEST_ROWS, MOST_LABELS, Labels, extremes, foreign
 from engine.data.lint.texts import control_tokens, damage, script
 from engine.data.templates import RowEncoder
+from engine.data.token_limits import Limit
 from engine.data.tokenizer import Tokenizer
 from engine.data.types import Conversation, Message
 
@@ -58,7 +59,7 @@ def check(tokenizer: Tokenizer) -> Check:
         *,
         held_first: bool = False,
     ) -> dict[str, Finding]:
-        encoder, linter = RowEncoder(tokenizer, "assistant"), Linter(tokenizer, limit)
+        encoder, linter = RowEncoder(tokenizer, "assistant"), Linter(tokenizer, Limit(limit))
         parts = [(rows, False), (held, True)]
         start = 0
         for part, aside in reversed(parts) if held_first else parts:
@@ -79,7 +80,7 @@ def test_a_validation_row_that_is_like_several_training_rows_is_one_row(tokenize
         Conversation((Message("user", "?"), Message("assistant", text + end)), "a")
         for end in ("", " a", " b")
     ]
-    encoder, linter = RowEncoder(tokenizer, "assistant"), Linter(tokenizer, 512)
+    encoder, linter = RowEncoder(tokenizer, "assistant"), Linter(tokenizer, Limit(512))
     linter.look([(n, row, *encoder.encode(encoder.render(row))) for n, row in enumerate(rows)])
     linter.hold([0])
     (finding,) = linter.findings()
@@ -95,7 +96,7 @@ def test_answers_that_are_cut_are_counted_with_the_length_that_would_do(check: C
     rows[7] = chat("Say it.", "tea " * 200)
     finding = check(rows, limit=256)["truncated"]
     assert (finding.count, finding.rows, finding.severity) == (1, (7,), "warning")
-    assert "1 row has an answer cut at max_seq_length 256" in finding.message
+    assert "1 row has an answer cut at model.max_seq_length 256" in finding.message
     assert "trained tokens are lost" in finding.message
 
 
@@ -113,7 +114,7 @@ def test_a_template_that_leaves_its_calls_open_is_an_error(tiny_model: Path, tmp
         "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
     )
     tokenizer = Tokenizer.load(tiny_model, str(template))
-    encoder, linter = RowEncoder(tokenizer, "assistant"), Linter(tokenizer, 512)
+    encoder, linter = RowEncoder(tokenizer, "assistant"), Linter(tokenizer, Limit(512))
     calls = [{"type": "function", "function": {"name": noun, "arguments": {"of": noun}}} for noun in NOUNS]
     rows = [
         Conversation((Message("user", "What?"), Message("assistant", "", more={"tool_calls": [call]})), "a:1")
@@ -126,7 +127,7 @@ def test_a_template_that_leaves_its_calls_open_is_an_error(tiny_model: Path, tmp
 
 def test_a_row_of_several_examples_is_one_row_of_a_finding(tokenizer: Tokenizer) -> None:
     row = Conversation((Message("user", "tea?"), Message("assistant", "soup")), "a:1")
-    encoder, linter = RowEncoder(tokenizer, "assistant"), Linter(tokenizer, 2)
+    encoder, linter = RowEncoder(tokenizer, "assistant"), Linter(tokenizer, Limit(2))
     (example,) = encoder.encode(encoder.render(row))
     linter.look([(0, row, example), (0, row, example), (1, row, example)])
     found = {finding.kind: finding for finding in linter.findings()}
@@ -268,6 +269,7 @@ SEVERITIES: dict[Kind, tuple[float | None, float]] = {
     "roles": (0.5, 0.0),
     "encoding": (0.2, 0.0),
     "special-tokens": (0.1, 0.0),
+    "placeholder": (None, 0.01),
     "rendered": (None, 0.0),
     "duplicate": (None, 0.01),
     "near-duplicate": (None, 0.05),

@@ -17,14 +17,14 @@ from tests.test_data_prepare import chats, decoded, recipe, texts, write
 BAD: list[dict[str, Any]] = [
     {"messages": [{"role": "user", "content": "alone"}]},
     chat("no answer", " "),
-    {"messages": [{"role": "bot", "content": "a"}]},
+    {"messages": [{"role": "narrator", "content": "a"}]},
     {"text": "of another form"},
     {"messages": [{"role": "user", "content": 3}]},
 ]
 WHY = (
     "nothing to train: there is no assistant turn",
     "nothing to train: the assistant's answer is empty",
-    "`messages[0].role` is 'bot'",
+    "`messages[0].role` is 'narrator'",
     "columns `text`, but chat needs `messages`",
     "`messages[0].content` is 3 where text is expected",
 )

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.data.prepare import prepare
+from engine.data.rewrite import rewrite
 from engine.data.split import drawn, held_out
 from tests.test_data_lint import chat, good
 from tests.test_data_prepare import chats, decoded, recipe, texts, write
@@ -140,3 +141,18 @@ def test_another_process_splits_alike(tmp_path: Path, tiny_model: Path) -> None:
         check=True,
     )
     assert done.stdout.strip() == prepare(recipe(file), tiny_model).fingerprint
+
+
+@pytest.mark.parametrize("copies", [0, 1, 12])
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
+def test_ft_data_prepare_writes_the_validation_rows_that_a_run_holds_out(
+    copies: int, share: float, tmp_path: Path, tiny_model: Path
+) -> None:
+    rows = [*chats(40), *chats(copies)]
+    config = recipe(write(tmp_path / "a.jsonl", rows), validation=share)
+    trained = prepare(config, tiny_model)
+    rewrite(config, tmp_path / "out")
+    files = {"train": trained.train, "validation": trained.validation}
+    for name, examples in files.items():
+        written = prepare(recipe(str(tmp_path / "out" / f"{name}.jsonl"), validation=0), tiny_model).train
+        assert set(decoded(written, tiny_model)) == set(decoded(examples, tiny_model))

@@ -12,7 +12,9 @@ from textual.worker import Worker
 
 from engine.client import Client
 from engine.data.views import Opened
+from engine.errors import ModelError
 from ft.app import FtApp
+from screens.data_asking import DataAsking
 from screens.datasets import DatasetsScreen
 from screens.widgets.tokens import TokenView
 from tests.app_pilot import freeze, until
@@ -287,6 +289,13 @@ async def test_a_model_that_is_not_here_still_lets_rows_be_seen_raw(app: FtApp, 
             await until(
                 pilot, lambda: '{"messages"' in screen(pilot).query_one(TokenView).text, "the raw row"
             )
+            for part in ("words", "lengths", "row"):  # they need the model, and may say so at any time
+                late = DataAsking.Refused(screen(pilot).source, part, ModelError("not on this machine"))
+                screen(pilot).post_message(late)
+                await pilot.pause()
+            assert '{"messages"' in screen(pilot).query_one(TokenView).text
+            await pilot.press("r")
+            await until(pilot, lambda: "not on this machine" in problem(pilot), "why there are no tokens")
     finally:
         recipe.write_text(before)
 

@@ -76,22 +76,24 @@ def test_an_unknown_layer_name_gets_the_nearest(tiny_model: Path) -> None:
     assert "down_proj" in caught.value.hint
 
 
-def test_an_architecture_nobody_knows_is_read_from_its_weights(tiny_model: Path, tmp_path: Path) -> None:
+def test_an_architecture_without_a_formula_here_is_read_from_its_weights(
+    tiny_model: Path, tmp_path: Path
+) -> None:
     known = shape_of(tiny_model)
     shutil.copytree(tiny_model, tmp_path / "model")
     config = json.loads((tmp_path / "model/config.json").read_text())
-    (tmp_path / "model/config.json").write_text(json.dumps(config | {"model_type": "novel"}))
+    (tmp_path / "model/config.json").write_text(json.dumps(config | {"model_type": "cohere"}))
     shape = shape_of(tmp_path / "model")
-    assert shape.architecture == "novel"
+    assert shape.architecture == "cohere"
     assert shape.parameters == known.parameters
     assert shape.embedding_parameters == known.embedding_parameters
     assert set(shape.linears) == set(known.linears)
     assert shape.tied
 
 
-def test_an_architecture_nobody_knows_without_weights_is_named(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"model_type": "novel", "hidden_size": 64}')
-    with pytest.raises(ModelError, match="architecture novel"):
+def test_an_architecture_without_a_formula_here_and_without_weights_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "cohere", "hidden_size": 64}')
+    with pytest.raises(ModelError, match="architecture cohere"):
         shape_of(tmp_path)
 
 
@@ -99,8 +101,17 @@ def test_an_architecture_nobody_knows_without_weights_is_named(tmp_path: Path) -
     ("config", "message"),
     [
         ({"model_type": "llama"}, "has no hidden_size"),
-        (SMALL | {"model_type": "llama", "hidden_size": "wide"}, "a value that a llama model cannot have"),
-        (SMALL | {"model_type": "llama", "num_attention_heads": 0}, "a value that a llama model cannot have"),
+        (SMALL | {"model_type": "llama", "hidden_size": "wide"}, "hidden_size is 'wide'"),
+        (SMALL | {"model_type": "llama", "num_attention_heads": 0}, "num_attention_heads is 0"),
+        (SMALL | {"model_type": "llama", "hidden_size": 2.5}, "hidden_size is 2.5"),
+        (SMALL | {"model_type": "llama", "hidden_size": -64}, "hidden_size is -64"),
+        (SMALL | {"model_type": "llama", "num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000"),
+        (SMALL | {"model_type": "llama", "num_key_value_heads": 3}, "3 of them for keys and values"),
+        (SMALL | {"model_type": "llama", "rope_theta": "far"}, "rope_theta is 'far'"),
+        (SMALL | {"model_type": "llama", "rope_scaling": [1]}, "rope_scaling is"),
+        (SMALL | {"model_type": ["llama"]}, "model_type is"),
+        (SMALL | {"model_type": "novel"}, "does not know the architecture novel"),
+        ({"hidden_size": 64}, "has no model_type"),
         (SMALL | {"model_type": "llama", "vocab_size": None}, "a value that a llama model cannot have"),
     ],
 )

@@ -1,11 +1,13 @@
 """Which backend a plan takes, why not the others, and what each makes of a recipe."""
 
 import dataclasses
+import io
 import re
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from engine.capabilities import BackendName
 from engine.config.schema import TrainConfig
@@ -15,6 +17,7 @@ from engine.models.sizing import Linear, ModelShape, decoder
 from engine.plan import Plan, make_plan
 from engine.planning.backends import choose
 from engine.planning.comparison import Comparison, compare
+from ft.commands.plan_backends import table
 from tests import plan_fixtures as fixtures
 from tests.plan_fixtures import CPU
 
@@ -160,6 +163,15 @@ def test_the_table_says_what_mlx_emulates() -> None:
     assert mlx.keys["model.quant_type"].support == "emulated"
     assert mlx.keys["model.double_quant"].support == "emulated"
     assert mlx.keys["model.quantization"].support == "direct"
+
+
+def test_lists_are_shown_with_what_is_in_them() -> None:
+    adapter = {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]}
+    console = Console(width=200, file=io.StringIO())
+    console.print(table(compared(LINUX, recipe(adapter=adapter))))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "[q_proj]" in shown
+    assert "[lm_head]" in shown
 
 
 def test_keys_that_play_no_part_in_a_recipe_are_left_out() -> None:

@@ -24,7 +24,7 @@ def test_every_key_of_the_schema_has_a_field_with_its_help() -> None:
     for name, info in TrainConfig.model_fields.items():
         section = info.annotation
         keys = getattr(section, "model_fields", None)
-        names |= {f"{name}.{key}" for key in keys} if keys else {name}
+        names |= {f"{name}.{inner.alias or key}" for key, inner in keys.items()} if keys else {name}
     assert {one.name for one in fields()} == names
     assert all(one.help and one.rule for one in fields())
     assert all(section_help(one.section) for one in fields() if one.section)

@@ -16,7 +16,7 @@ from engine.errors import ConfigError
 from engine.runs import compare as comparing
 from engine.runs.compare import Comparison, Row, written
 from engine.runs.events import Eval, Started
-from engine.runs.fork import fork_text, free_name
+from engine.runs.fork import continued_text, fork_text, free_name
 from engine.runs.index import Index, summary_of
 from engine.runs.run import Run
 from ft import cli
@@ -178,6 +178,24 @@ def test_a_fork_keeps_comments_and_takes_on_what_the_run_really_used(ft_home: Pa
     assert not (body.get("output") or {}).get("dir")
     forked, original = load_text(text, Path("/x/train.yml")).config, load_text(used, Path("/y")).config
     assert forked.model_copy(update={"name": "sql"}) == original
+
+
+def test_a_recipe_that_trains_on_leaves_to_the_adapter_what_it_fixes(ft_home: Path) -> None:
+    run = make_run("20261121-101500-sql", rank=8)
+    source = (run.folder / "source.yml").read_text()
+    text = continued_text(run.folder, run.id, {"sql"})
+    config = load_text(text, Path("/x/train.yml")).config
+    assert (config.name, config.adapter.from_) == ("sql-2", run.id)
+    assert config.adapter.model_fields_set <= {"from_"}
+    assert "# a recipe with a comment" in text
+    (run.folder / "source.yml").write_text(source.replace("rank: 8", "type: none"))
+    recipe = run.folder / "train.yml"
+    recipe.write_text(recipe.read_text().replace("type: lora", "type: none"))
+    full = load_text(continued_text(run.folder, run.id, ()), Path("/x/train.yml")).config
+    assert full.model.base == str(run.folder / "model")
+    recipe.write_text(recipe.read_text().replace("type: none", "type: adalora"))
+    with pytest.raises(ConfigError, match="adalora"):
+        continued_text(run.folder, run.id, ())
 
 
 def test_a_fork_does_not_go_into_the_folder_of_its_origin(ft_home: Path) -> None:

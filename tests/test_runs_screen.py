@@ -321,6 +321,17 @@ async def test_a_run_is_opened_resumed_forked_and_talked_to(three_runs: list[Run
         assert "# a recipe with a comment" in text
 
 
+async def test_a_new_recipe_can_start_from_what_a_run_has_trained(three_runs: list[Run]) -> None:
+    async with runs_screen(3) as seen:
+        await seen.press("down", "F")
+        await seen.until(lambda: len(seen.app.asked) == 1)
+        kind, text = seen.app.asked[0]
+        assert kind == "edit"
+        assert f'from: "{three_runs[1].id}"' in text
+        assert "rank" not in text, "the adapter's own"
+        assert "# a recipe with a comment" in text
+
+
 async def test_deleting_asks_with_the_focus_on_no(three_runs: list[Run]) -> None:
     async with runs_screen(3) as seen:
         await seen.press("down", "d")

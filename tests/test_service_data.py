@@ -129,9 +129,9 @@ def test_the_form_comes_with_its_evidence_and_what_fits_none_with_a_hint(service
     assert "fit no known form" in columns.evidence
     assert columns.hint
     mixed = opened(service, "forms.jsonl")
-    assert "rows of different forms" in mixed.evidence
+    assert "rows of different formats" in mixed.evidence
     (row,) = service.preview("forms.jsonl", [1], VIEW)
-    assert "rows of different forms" in row.problem
+    assert "rows of different formats" in row.problem
     assert '"of another form"' in row.raw
 
 

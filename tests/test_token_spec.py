@@ -82,10 +82,13 @@ def test_every_key_that_tokens_depend_on_is_taken_from_the_recipe() -> None:
     """A key that `of` forgets would be shown and cached as its default."""
     config = TrainConfig.model_validate(
         {
-            "model": {"base": "m", "revision": "r", "chat_template": "llama3", "max_seq_length": 77},
+            "model": {
+                "base": "m", "revision": "r", "chat_template": "llama3", "max_seq_length": 77,
+                "template_variables": {"enable_thinking": False}, "add_tokens": ["<note>"],
+            },
             "data": {"train": "x.jsonl", "train_on": "last", "chunk_overlap": 3},
         }
-    )
+    )  # fmt: skip
     spec, default = TokenSpec.of(config), TokenSpec()
     assert [
         field.name for field in fields(spec) if getattr(spec, field.name) == getattr(default, field.name)

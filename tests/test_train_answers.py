@@ -12,8 +12,10 @@ import pytest
 
 import ft as api
 from engine.client import Client
+from engine.data.prompt_input import prompt_of
+from engine.data.token_spec import TokenSpec
 from engine.data.types import Message
-from engine.errors import ConfigError, DataError, OutOfMemoryError, TrainingError
+from engine.errors import ConfigError, DataError, ModelError, OutOfMemoryError, TrainingError
 from engine.runs import events as ev
 from engine.runs.run import Run
 from tests.terminal import FT, ft, write_recipe
@@ -83,6 +85,71 @@ def test_a_mistake_does_not_end_the_service(answering: api.Run) -> None:
     with pytest.raises(ConfigError, match="role"):
         answering.generate([{"role": "robot", "content": "x"}])
     assert answering.generate("number 3", max_tokens=8) == answer
+
+
+TOOLS = [
+    {"name": "stock", "description": "Fruit in stock.", "parameters": {"type": "object", "properties": {}}}
+]
+CALLED = [
+    {"role": "user", "content": "How many apples?"},
+    {
+        "role": "assistant",
+        "content": None,
+        "reasoning_content": "I have to look.",
+        "tool_calls": [{"type": "function", "function": {"name": "stock", "arguments": {"fruit": "apple"}}}],
+    },
+    {"role": "tool", "content": "4"},
+]
+
+
+@pytest.mark.slow
+def test_tools_calls_and_thoughts_reach_the_model(tiny_model: Path, tmp_path: Path) -> None:
+    """A template that refuses what it is given, and says it, shows what arrives in the process that answers."""
+    template = tmp_path / "says_all.jinja"
+    template.write_text(
+        "{{ raise_exception(tools | tojson ~ messages | tojson ~ messages[1].reasoning_content) }}"
+    )
+    asked = prompt_of({"messages": CALLED, "tools": TOOLS})
+    with Client(tmp_path / "log") as client, pytest.raises(ModelError) as refused:
+        client.answers(tiny_model, TokenSpec(chat_template=str(template)), [asked], 8, 1.0)
+    words = ("Fruit in stock.", "How many apples?", "I have to look.", '"fruit": "apple"', '"role": "tool"')
+    assert [word for word in words if word not in refused.value.message] == []
+
+
+@pytest.mark.slow
+def test_tools_that_the_chat_template_does_not_show_are_refused(answering: api.Run, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="shows no tools"):
+        answering.generate("number 3", tools=TOOLS, max_tokens=2)
+    (tmp_path / "tools.json").write_text(json.dumps(TOOLS))
+    done = ft("generate", answering.folder, "--prompt", "hi", "--tools", tmp_path / "tools.json")
+    assert done.returncode == ModelError.exit_code
+    assert "shows no tools" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_conversation_in_a_file_is_answered_like_the_same_in_python(
+    answering: api.Run, tmp_path: Path
+) -> None:
+    said = [
+        {"role": "user", "content": "number 3"},
+        {"role": "assistant", "content": "three"},
+        {"role": "user", "content": "number 4"},
+    ]
+    file = tmp_path / "said.json"
+    expected = answering.generate(said, max_tokens=8)
+    for body in (said, {"messages": said}):
+        file.write_text(json.dumps(body))
+        done = ft("generate", answering.folder, "--messages", file, "--max-tokens", "8")
+        assert done.stdout == expected + "\n"
+    file.write_text("[{]")
+    done = ft("generate", answering.folder, "--messages", file)
+    assert (done.returncode, "Traceback" in done.stderr) == (ConfigError.exit_code, False)
+
+
+@pytest.mark.slow
+def test_a_completed_run_has_nothing_left_to_resume(answering: api.Run) -> None:
+    with pytest.raises(ConfigError, match="nothing is left to train"):
+        answering.resume()
 
 
 def test_the_service_ends_at_end_of_file_and_survives_junk() -> None:

@@ -59,10 +59,11 @@ def make_family(folder: Path, tokenizer: Path, family: str, settings: Mapping[st
     import torch
     import transformers
 
-    config = getattr(transformers, f"{family}Config")(
-        vocab_size=VOCAB, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=128, eos_token_id=2, **settings,
-    )  # fmt: skip
+    small = {
+        "vocab_size": VOCAB, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128, "eos_token_id": 2,
+    }  # fmt: skip
+    config = getattr(transformers, f"{family}Config")(**small | dict(settings))
     torch.manual_seed(0)
     model = transformers.AutoModelForCausalLM.from_config(config)
     with torch.no_grad():

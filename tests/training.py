@@ -20,6 +20,7 @@ from engine.data.types import UNTRAINED, Batch
 from engine.hardware.probe import probe
 from engine.models.published import PublishedBase
 from engine.models.resolve import resolve
+from engine.models.saved_adapter import read_adapter
 from engine.models.sizing import shape_of
 from engine.plan import Plan, make_plan
 from engine.runs.run import Run
@@ -50,6 +51,8 @@ def recipe_text(base: Path, data: Path, /, **sections: Any) -> str:
         "evaluation": {"every": 3, "samples": ["Say fox."], "sample_tokens": 4},
         "checkpoints": {"every": 2, "keep": 2},
     }
+    if "from" in sections.get("adapter", {}):
+        recipe["adapter"] = {}  # what an adapter is comes with it
     for name, section in sections.items():
         recipe[name] = recipe.get(name, {}) | section if isinstance(section, dict) else section
     return json.dumps(recipe)
@@ -73,23 +76,30 @@ class Job:
     @staticmethod
     def make(base: Path, folder: Path, /, **sections: Any) -> "Job":
         recipe = load_text(recipe_text(base, write_rows(folder), **sections), folder / "train.yml")
-        config = recipe.config
+        run = Run.create(recipe)
+        config = run.config if recipe.config.adapter.from_ else recipe.config
+        start = read_adapter(run.start) if config.adapter.from_ else None
         dataset = prepare(config, base)
         lengths = dataset.train.lengths
         share = dataset.train.trained_tokens / len(dataset.train.tokens)
-        plan = make_plan(config, probe(), shape_of(base), lengths, share)
-        return Job(Run.create(recipe), config, base, plan)
+        plan = make_plan(config, probe(), shape_of(base), lengths, share, start=start)
+        return Job(run, config, base, plan)
+
+    @property
+    def start(self) -> Path | None:
+        """The adapter that it starts from."""
+        return self.run.start if self.config.adapter.from_ else None
 
     def backend(self, **changes: Any) -> TorchBackend:
         self.plan = replace(self.plan, **changes)
-        backend = load_backend(self.plan, self.config, self.model)
+        backend = load_backend(self.plan, self.config, self.model, adapter=self.start)
         assert isinstance(backend, TorchBackend)
         return backend
 
     def train(self, control: Control | None = None, resume_from: Path | None = None) -> str:
         dataset = prepare(self.config, self.model)
         files = self.files()
-        backend = load_backend(self.plan, self.config, self.model)
+        backend = load_backend(self.plan, self.config, self.model, adapter=self.start)
         return train(
             self.run, self.config, self.plan, dataset, backend, files.tokenizer, files,
             control or Control(self.run), resume_from,
@@ -97,11 +107,12 @@ class Job:
 
     def files(self) -> ResultFiles:
         """What a run puts beside the weights of its result."""
-        template = self.config.model.chat_template
-        base = PublishedBase.of(resolve(self.config.model.base), Path.cwd())
-        return ResultFiles(
-            self.model, base, Tokenizer.load(self.model, template), own_template=template != "auto"
+        model = self.config.model
+        base = PublishedBase.of(resolve(model.base), Path.cwd())
+        tokenizer = Tokenizer.load(
+            self.model, model.chat_template, None, model.template_variables, model.add_tokens
         )
+        return ResultFiles(self.model, base, tokenizer)
 
 
 class StopAtPoll(Control):

@@ -3,19 +3,22 @@
 import errno
 import json
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 
+from engine.data.tokenizer import write_extended
 from engine.errors import CheckpointError, ModelError
-from engine.models.local import MORE_TEMPLATES, TEMPLATE, read_config
+from engine.models.local import MORE_TEMPLATES, TEMPLATE, read_config, token_files
 from engine.models.weights import not_finite
 
 STATE = "state.safetensors"
 SCALER = "scaler.json"
+TOKENIZER = ("tokenizer", "special_tokens", "chat_template")
+"""How the names of the files begin that a tokenizer is read from."""
 COMPANIONS = (".json", ".jinja", ".model", ".txt")
 
 
@@ -35,6 +38,16 @@ def copy_companions(source: Path, folder: Path, names: Collection[str] | None = 
             shutil.copyfile(path, folder / path.name)
     if (source / MORE_TEMPLATES).is_dir():
         shutil.copytree(source / MORE_TEMPLATES, folder / MORE_TEMPLATES, dirs_exist_ok=True)
+
+
+def write_tokenizer(source: Path, add_tokens: Sequence[str], folder: Path) -> None:
+    """Put the tokenizer of `source` with these tokens into `folder`; nothing where there are none."""
+    if not add_tokens:
+        return
+    write_extended(source, add_tokens, folder)
+    for path in token_files(source):
+        if path.is_file() and path.name.startswith(TOKENIZER) and not (folder / path.name).exists():
+            shutil.copy(path, folder)
 
 
 def write_json(path: Path, value: Any) -> None:

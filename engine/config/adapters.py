@@ -5,7 +5,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from engine.config.values import PositiveInt, Section, Switch, Text, Whole
+from engine.config.values import PositiveInt, Reference, Section, Switch, Text, Whole
 
 AdapterType = Literal[
     "lora",
@@ -26,6 +26,10 @@ ADAPTER_TYPES: tuple[AdapterType, ...] = get_args(AdapterType)
 PROMPT_TYPES: tuple[AdapterType, ...] = ("prefix", "prompt", "ptuning")
 """Those that train virtual tokens in front of every example, and change no layer."""
 LOW_RANK: tuple[AdapterType, ...] = ("lora", "dora", "adalora", "loha", "lokr")
+REUSABLE: tuple[AdapterType, ...] = tuple(
+    kind for kind in ADAPTER_TYPES if kind not in ("adalora", "ptuning", "none")
+)
+"""Those that a run can start from: of AdaLoRA's the pruning is over, of P-tuning's the network is not saved."""
 FLOAT_ONLY: tuple[AdapterType, ...] = ("loha", "lokr", "boft")
 """Those that PEFT cannot put on quantised layers."""
 
@@ -35,6 +39,8 @@ class Adapter(Section):
 
     type: AdapterType = "lora"
     """`lora`, another of PEFT's kinds of adapter, or `none` to train every weight."""
+    from_: Reference | None = Field(default=None, alias="from")
+    """Start from this adapter: a run, RUN@STEP, or a folder of PEFT's or mlx-lm's. Type, rank and more are its own."""
     rank: Annotated[int, Field(ge=1, le=1024), Whole] = 16
     """Rank of the update: a higher one learns more and uses more memory."""
     alpha: Annotated[float, Field(gt=0)] = 32.0
@@ -47,6 +53,8 @@ class Adapter(Section):
     """How a LoRA starts. `pissa` and `olora`: from the weights' own main parts; `loftq`: from what 4bit lost."""
     target_modules: Literal["all-linear"] | Annotated[list[Text], Field(min_length=1)] = "all-linear"
     """`all-linear`, or names of the layers that get an adapter, as [q_proj, v_proj]."""
+    modules_to_save: list[Literal["embed_tokens", "lm_head"]] = Field(default=[])
+    """Train these whole beside the adapter, and save them with it: the embedding, the output layer. They are large."""
     initial_rank: PositiveInt | None = None
     """Rank that adalora starts with and prunes down to `rank` on average; null is half as much again."""
     block_size: PositiveInt | None = None
@@ -63,12 +71,14 @@ class Adapter(Section):
 
 
 KEYS: dict[str, tuple[AdapterType, ...]] = {
+    "from": REUSABLE,
     "rank": (*LOW_RANK, "vera"),
     "alpha": LOW_RANK,
     "rslora": ("lora", "dora"),
     "dropout": ("lora", "dora", "adalora", "boft", "vera"),
     "init": ("lora", "dora"),
     "target_modules": tuple(kind for kind in ADAPTER_TYPES if kind not in PROMPT_TYPES),
+    "modules_to_save": ("lora", "dora"),
     "initial_rank": ("adalora",),
     "block_size": ("oft", "boft"),
     "virtual_tokens": PROMPT_TYPES,
@@ -82,7 +92,8 @@ def misplaced(adapter: Adapter) -> Iterator[tuple[str, str]]:
     if adapter.type == "none":  # a recipe that is switched to full training for once keeps its adapter's keys
         return
     for key, kinds in KEYS.items():
-        if adapter.type not in kinds and getattr(adapter, key) != Adapter.model_fields[key].default:
+        field = f"{key}_" if key == "from" else key  # a word of Python's
+        if adapter.type not in kinds and getattr(adapter, field) != Adapter.model_fields[field].default:
             *front, last = kinds
             whose = f"{', '.join(front)} and {last}" if front else last
             yield key, f"is a key of {whose}, and adapter.type is {adapter.type}; leave it out"

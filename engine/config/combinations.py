@@ -1,11 +1,15 @@
 """Values that are each allowed and cannot work together."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from engine.config.adapters import FLOAT_ONLY, PROMPT_TYPES, misplaced
+from engine.config.values import NO, YES
 
 if TYPE_CHECKING:
     from engine.config.schema import TrainConfig
+
+GIVEN_TO_TEMPLATES = ("messages", "tools", "documents", "add_generation_prompt")
 
 
 def impossible(config: "TrainConfig") -> list[str]:
@@ -26,8 +30,34 @@ def _model(config: "TrainConfig") -> list[str]:
             f"model.quantization: adapter.type: {kind} cannot be put on {held} weights; "
             "use adapter.type: lora, or quantization: none"
         )
+    tokens = config.model.add_tokens
+    if len(set(tokens)) < len(tokens):
+        twice = next(token for token in tokens if tokens.count(token) > 1)
+        found.append(f"model.add_tokens: {twice} is named twice; leave one out")
+    if any(not token.strip() for token in tokens):
+        found.append(
+            "model.add_tokens: white space alone is no token that a text could be told apart by; leave it out"
+        )
+    if tokens and kind not in ("lora", "dora", "none"):
+        found.append(
+            f"model.add_tokens: adapter.type: {kind} cannot hold the rows of new tokens; use adapter.type: lora, "
+            "or none to train every weight"
+        )
+    found += _template_variables(config.model.template_variables or {})
     if config.model.base == "starter" and config.model.revision is not None:
         found.append("model.revision: only a model of the hub has revisions; base is starter")
+    return found
+
+
+def _template_variables(variables: Mapping[str, object]) -> list[str]:
+    found = []
+    for name, value in variables.items():
+        key = f"model.template_variables.{name}"
+        if name in GIVEN_TO_TEMPLATES or not name.isidentifier():
+            found.append(f"{key}: a template gets this from ft, or could not read it; leave it out")
+        elif isinstance(value, str) and value.lower() in (*YES, *NO):
+            meant = "true" if value.lower() in YES else "false"
+            found.append(f"{key}: {value} is a word, which a template takes for true; write {meant}")
     return found
 
 
@@ -75,6 +105,10 @@ def _adapter(config: "TrainConfig") -> list[str]:
         found.append(
             f"adapter.initial_rank: {adapter.initial_rank} leaves nothing to prune down to rank {adapter.rank}; "
             "give a higher one, or leave it out"
+        )
+    if adapter.from_ is not None and adapter.type == "none":
+        found.append(
+            "adapter.from: adapter.type: none trains the weights themselves; leave one of the two out"
         )
     if adapter.init in ("pissa", "olora") and held != "none":
         found.append(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from engine import addresses
 from engine.config.explain import validate
 from engine.config.locations import absolute
 from engine.config.overrides import override
@@ -13,6 +14,8 @@ from engine.config.problems import Place, Problem, RecipeError
 from engine.config.schema import TrainConfig
 from engine.config.yaml_reader import FLOAT, INT, MAX_BYTES, read_yaml
 from engine.errors import ConfigError, MachineError
+from engine.redaction import secrets_of
+from engine.regular_files import open_binary
 
 HEADER = "# The recipe as this run used it: overrides applied, paths absolute, defaults written out.\n"
 
@@ -31,6 +34,21 @@ class Recipe:
         text = yaml.dump(body, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100_000)
         return HEADER + text
 
+    def without_secrets(self) -> "tuple[Recipe, dict[str, str]]":
+        """The recipe as it may be written down, and the whole addresses that are left out of it, by name.
+
+        See `engine.addresses`: each stands in the recipe without its password or signature.
+        """
+        body, found = addresses.without_secrets(self.config.model_dump(mode="json"))
+        if not found:
+            return self, {}
+        source = self.source
+        for name, url in found.items():
+            source = source.replace(url, addresses.stored(url))
+            for part in secrets_of(url):  # where the text has the address in other words than it was given in
+                source = source.replace(part, f"${{{name}}}") if len(part) > 3 else source
+        return Recipe(TrainConfig.model_validate(body), self.path, source), found
+
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe of a file.
@@ -39,7 +57,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     `MachineError` where it may not be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_binary(path) as file:
             data = file.read(MAX_BYTES + 4)
     except FileNotFoundError as error:
         raise ConfigError(f"{path} does not exist", "`ft init` writes a recipe to start from.") from error

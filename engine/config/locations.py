@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine import plugins
+from engine import addresses, plugins
 from engine.config.schema import Source, TrainConfig
 from engine.errors import DataError, ModelError
 
@@ -21,7 +21,7 @@ SCHEME = re.compile(r"([a-z][a-z0-9+-]+):")
 
 def absolute(config: TrainConfig, folder: Path) -> TrainConfig:
     """The same recipe with `~` expanded and every path absolute; `starter`, hub ids and URLs stay."""
-    model, data, output = config.model, config.data, config.output
+    model, data, output, start = config.model, config.data, config.output, config.adapter.from_
     train = data.train
     base, template = model.base, model.chat_template
     model = model.model_copy(
@@ -41,12 +41,20 @@ def absolute(config: TrainConfig, folder: Path) -> TrainConfig:
         }
     )
     output = output.model_copy(update={"dir": output.dir and _file(output.dir, folder)})
-    return config.model_copy(update={"model": model, "data": data, "output": output})
+    adapter = config.adapter
+    if start is not None and _is_folder(start, folder):
+        adapter = adapter.model_copy(update={"from_": _file(start, folder)})
+    return config.model_copy(update={"model": model, "data": data, "adapter": adapter, "output": output})
 
 
 def check_files(config: TrainConfig) -> None:
     """Raise `DataError` or `ModelError` where a file or folder that the recipe names is not there."""
     missing = [f"{key}: {path} does not exist" for key, path in sources(config) if _is_missing(path)]
+    for key, path in sources(config):
+        try:
+            addresses.split(path if "://" in path else "")
+        except ValueError as error:
+            raise DataError(f"{key}: {path} is not an address: {error}", "Check the address.") from error
     if missing:
         raise DataError("\n".join(missing), "Relative paths start at the recipe's own folder.")
     base = config.model.base
@@ -123,7 +131,10 @@ def _expanded(path: str) -> Path:
 
 
 def _is_folder(base: str, folder: Path) -> bool:
-    """Whether `model.base` is a folder, not a hub id; a hub id has one slash and no dot or ~ in front."""
+    """Whether `model.base` is a folder, not a hub id, or `adapter.from` one and not a run.
+
+    An id has no dot, ~ or slash in front.
+    """
     if base == STARTER:
         return False
     try:

@@ -1,7 +1,7 @@
 """`--set training.max_steps=20`: values given on the command line, in the place of the file's."""
 
 from engine.config.problems import Place, Problem, RecipeError
-from engine.config.yaml_reader import Entry, Node, read_yaml
+from engine.config.yaml_reader import MAX_DEPTH, Entry, Node, read_yaml
 
 
 def override(root: Node, option: str, problems: list[Problem]) -> None:
@@ -11,6 +11,9 @@ def override(root: Node, option: str, problems: list[Problem]) -> None:
     steps = key.strip().split(".")
     if not equals or not all(steps):
         problems.append(Problem(place, f"{option!r} is not key=value, as in --set training.max_steps=20"))
+        return
+    if len(steps) > MAX_DEPTH:
+        problems.append(Problem(place, f"nested more than {MAX_DEPTH} levels deep"))
         return
     try:
         value = _placed(read_yaml(text, place.origin, problems), place)

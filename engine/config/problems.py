@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 
 from engine.errors import ConfigError
+from engine.text import shortened
 
-SHOWN = 50
-"""Problems that a message lists."""
+SHOWN = 1100
+"""Bytes of problems that a message lists."""
+LONGEST = 400
+"""Bytes of one of them."""
 
 
 @dataclass(frozen=True, order=True)
@@ -41,8 +44,11 @@ class RecipeError(ConfigError):
     def __init__(self, problems: list[Problem], hint: str = "") -> None:
         self.problems = tuple(sorted(problems, key=lambda p: (p.place.line == 0, p.place)))
         origin = self.problems[0].place.origin
-        lines = [str(problem) for problem in self.problems[:SHOWN]]
-        if len(self.problems) > SHOWN:
-            lines.append(f"… and {len(self.problems) - SHOWN} more")
-        head = [f"{origin} has {len(self.problems)} problems:"] if len(lines) > 1 else []
+        lines: list[str] = []
+        for problem in self.problems:
+            lines.append(shortened(str(problem), LONGEST))
+            if len("\n".join(lines).encode()) > SHOWN:
+                lines[-1:] = [f"… and {len(self.problems) - len(lines) + 1} more"]
+                break
+        head = [f"{shortened(origin, LONGEST)} has {len(self.problems)} problems:"] if len(lines) > 1 else []
         super().__init__("\n".join(head + ["  " * bool(head) + line for line in lines]), hint)

@@ -5,6 +5,7 @@ from pathlib import Path
 from engine import paths
 from engine.config.rules import nearest
 from engine.errors import ConfigError
+from engine.regular_files import read_text
 
 SHIPPED = Path(__file__).parent / "profiles"
 
@@ -22,7 +23,7 @@ def profile_text(name: str) -> str:
         meant = f"; did you mean {near}?" if near else ""
         raise ConfigError(f"there is no profile {name}{meant}", f"There are: {', '.join(profile_names())}.")
     try:
-        return files[name].read_text(encoding="utf-8")
+        return read_text(files[name])
     except UnicodeDecodeError as error:
         raise ConfigError(f"{files[name]} is not UTF-8 text") from error
 
@@ -36,4 +37,4 @@ def profile_summary(name: str) -> str:
 def _files() -> dict[str, Path]:
     """Path by name. A person's own profile stands in front of a shipped one of the same name."""
     found = [*SHIPPED.glob("*.yml"), *paths.profiles().glob("*.yml")]
-    return {path.stem: path for path in found}
+    return {path.stem: path for path in found if path.is_file()}

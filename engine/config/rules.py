@@ -79,7 +79,7 @@ def _texts_under_fields(section: ast.ClassDef) -> Iterator[tuple[str, str]]:
     for field, below in pairwise(section.body):
         match field, below:
             case ast.AnnAssign(target=ast.Name(id=key)), ast.Expr(value=ast.Constant(value=str(text))):
-                yield key, inspect.cleandoc(text)
+                yield key.rstrip("_"), inspect.cleandoc(text)  # `from` is a word of Python's
 
 
 def alternatives(schema: JsonSchema) -> Iterator[JsonSchema]:
@@ -97,12 +97,18 @@ def schema_of(path: Path) -> JsonSchema | None:
     """The part of the schema that speaks of this key, or None where there is no such key."""
     schema: JsonSchema | None = recipe_schema()
     for step in path:
-        inner = [
-            branch.get("items") if isinstance(step, int) else branch.get("properties", {}).get(step)
-            for branch in alternatives(schema or {})
-        ]
+        inner = [_inside(branch, step) for branch in alternatives(schema or {})]
         schema = next((found for found in inner if found is not None), None)
     return schema
+
+
+def _inside(branch: JsonSchema, step: str | int) -> JsonSchema | None:
+    """What a branch says of an item, of a key, or of the value of any key where people choose the keys."""
+    if isinstance(step, int):
+        return branch.get("items")
+    any_key = branch.get("additionalProperties")
+    found: JsonSchema | None = branch.get("properties", {}).get(step)
+    return found if found is not None or not isinstance(any_key, dict) else any_key
 
 
 def keys_of(path: Path) -> list[str]:

@@ -16,6 +16,7 @@ from engine.config.values import (
     AutoSwitch,
     Checkpointing,
     PositiveInt,
+    Reference,
     Section,
     Switch,
     Text,
@@ -47,13 +48,22 @@ def _in_words(rule: str) -> Any:
 
 
 Columns = Annotated[dict[str, str], _in_words("a mapping of ft's names of columns to the file's")]
+Roles = Annotated[
+    dict[str, Literal["system", "user", "assistant", "tool", "tool_call"]],
+    _in_words("a mapping of the file's names of roles to ft's"),
+]
 RowTemplate = Annotated[
     Annotated[Text, Tag("<text>")]
     | Annotated[dict[str, Text], _in_words("a mapping of columns to Jinja templates"), Tag("<mapping>")],
     Discriminator(lambda value: "<mapping>" if isinstance(value, dict) else "<text>"),
 ]
-File = Annotated[str, Field(min_length=1, json_schema_extra={"patternErrorMessage": "a file"})]
-TemplateFile = Annotated[str, pattern(r"\.(jinja|jinja2|j2)$", "the path of a .jinja file")]
+File = Annotated[str, pattern(r"^[^\x00]+$", "a file")]
+TemplateValue = bool | int | float | str | None
+TemplateVariables = Annotated[
+    dict[str, TemplateValue | list[TemplateValue]],
+    _in_words("a mapping of a template's variables to true, false, numbers, words or lists of these"),
+]
+TemplateFile = Annotated[str, pattern(r"^[^\x00]*\.(jinja|jinja2|j2)$", "the path of a .jinja file")]
 
 
 Name = Annotated[
@@ -72,7 +82,7 @@ TagWord = Annotated[
 class Model(Section):
     """Which model is trained, and how its weights are held."""
 
-    base: Text
+    base: Reference
     """`starter`, a local folder, or the id of a model on the Hugging Face hub."""
     revision: str | None = None
     """Branch, tag or commit of a hub model."""
@@ -83,9 +93,13 @@ class Model(Section):
     double_quant: Switch = True
     """Quantise the 4-bit scales too: saves about 0.4 bit a weight."""
     max_seq_length: Annotated[int, Field(ge=8, le=1_048_576), Whole] = 2048
-    """Longest example in tokens; a longer one is cut, and the run says so."""
+    """Longest example in tokens; a longer one is cut, and the run says so. Learned positions may end it sooner."""
     chat_template: TemplateKey | TemplateFile = "auto"
     """`auto` (the model's own), one of ft's by its name, or the path of a .jinja file."""
+    add_tokens: list[Text] = Field(default=[])
+    """Texts that become one token each, as [<note>]; their rows of the embedding are added and trained."""
+    template_variables: TemplateVariables | None = None
+    """What the chat template reads besides the messages, as {enable_thinking: false}; the trained model keeps it."""
     trust_remote_code: Switch = False
     """Run Python code that comes with the model. Only for authors you trust."""
 
@@ -96,11 +110,13 @@ class Source(Section):
     path: File
     """A file, folder or pattern, an https:// address, a hub dataset (OWNER/NAME), or gdrive:ID."""
     format: FormatKey = "auto"
-    """The form of this source's rows."""
+    """The format of this source's rows."""
     columns: Columns | None = None
     """Names of this source's columns, as `data.columns` has them."""
     template: RowTemplate | None = None
     """How this source's rows are written, as `data.template` has it."""
+    roles: Roles | None = None
+    """Names of this source's roles, as `data.roles` has them."""
     config: Text | None = None
     """Which configuration (subset) of a dataset that has several."""
     split: Text | None = None
@@ -141,11 +157,13 @@ class Data(Section):
     validation: Validation = 0.1
     """A share of the training rows to hold out, or a source of its own. 0 turns validation off."""
     format: FormatKey = "auto"
-    """The form of the rows, where it is not to be detected."""
+    """The format of the rows, where it is not to be detected."""
     columns: Columns | None = None
-    """What the file calls the columns of a form, as {prompt: question, completion: answer}."""
+    """What the file calls the columns of a format, as {instruction: question, output: answer}."""
     template: RowTemplate | None = None
-    """Jinja that writes a row's text from its columns, or a mapping that writes each column of a form."""
+    """Jinja that writes a row's text from its columns, or a mapping that writes each column of a format."""
+    roles: Roles | None = None
+    """What the file calls the roles of a conversation, as {customer: user, agent: assistant}."""
     train_on: Literal["assistant", "last", "all"] = "assistant"
     """Which tokens are trained: every assistant turn, only the last one, or everything."""
     packing: AutoSwitch = "auto"
@@ -163,7 +181,7 @@ class Training(Section):
 
     method: Literal["sft"] = "sft"
     """Supervised fine-tuning on the rows' answers."""
-    epochs: Annotated[float, Field(gt=0)] = 3.0
+    epochs: Annotated[float, Field(gt=0, le=1_000_000_000)] = 3.0
     """Passes over the training rows; a fraction is allowed."""
     max_steps: PositiveInt | None = None
     """Stop after so many steps, whatever the epochs say."""
@@ -220,7 +238,7 @@ class Checkpoints(Section):
 class Output(Section):
     """Where the run goes."""
 
-    dir: str | None = None
+    dir: Annotated[str, pattern(r"^[^\x00]*$", "text")] | None = None
     """The run's folder; null makes one in the runs folder."""
 
 

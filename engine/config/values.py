@@ -8,6 +8,10 @@ YES = ("true", "yes", "on")
 NO = ("false", "no", "off")
 
 
+EXACT = 2**53
+"""Beyond it a float is no longer one whole number."""
+
+
 def _switch(value: Any) -> Any:
     """`yes`, `no`, `on` and `off`, which YAML 1.2 reads as text, mean what they say where a switch is."""
     word = value.lower() if isinstance(value, str) else None
@@ -16,7 +20,8 @@ def _switch(value: Any) -> Any:
 
 def _whole(value: Any) -> Any:
     """`1e3` is a whole number, though YAML reads it as a float."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    exact = isinstance(value, float) and value.is_integer() and abs(value) < EXACT
+    return int(value) if exact else value
 
 
 Auto = Literal["auto"]
@@ -33,6 +38,10 @@ def pattern(form: str, rule: str) -> Any:
     return Field(pattern=form, json_schema_extra={"patternErrorMessage": rule})
 
 
+Reference = Annotated[str, pattern(r"^[^\x00]+$", "some text")]
+"""What may be a path, which no system takes with a zero byte in it."""
+
+
 class Section(BaseModel):
     """A mapping of the recipe: frozen, and closed to keys that it does not know.
 
@@ -40,7 +49,9 @@ class Section(BaseModel):
     start; `engine.config.rules` reads it where it is shown.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, serialize_by_alias=True
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -16,6 +16,8 @@ from engine.config.problems import Place, Problem, RecipeError
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 50
 MAX_NODES = 20_000
+LONGEST_INT = 19
+"""Digits of a whole number at most, its sign included: what 64 bits hold. A longer one counts as a float."""
 
 _PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -85,7 +87,7 @@ def scalar(text: str) -> Scalar:
         return None
     if BOOL.match(text):
         return text.lower() == "true"
-    if INT.match(text) and len(text) < 1000:
+    if INT.match(text) and len(text) <= LONGEST_INT:
         return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
     if FLOAT.match(text):
         return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))

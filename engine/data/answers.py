@@ -108,7 +108,8 @@ class AnswerFinder:
             else:
                 text = self.chat.render(messages, tools=row.tools)
             if not text.startswith(prompt):
-                yield self._joined(prompt, row, index)
+                if marks != []:
+                    yield self._joined(prompt, row, index)
             elif (answer := self._shown(prompt, text, marks, row.messages[index])).spans:
                 yield answer
 
@@ -153,6 +154,7 @@ class AnswerFinder:
                 f"the chat template shows messages[{index}] unlike its generation prompt, so that what the model would "
                 "write there cannot be told",
                 REFUSED,
+                fix=_another(self.chat),
             )
         return Answers(prompt + answer, ((len(prompt), len(prompt) + len(answer)),), prompt + answer)
 
@@ -170,11 +172,11 @@ class AnswerFinder:
         Where the template writes no end of turn, it is the token that begins the next one.
         """
         end = self._end(text, start)
-        following = self.shape.next_result if message.has("tool_calls") else self.shape.next_turn
-        if not following or text.endswith(self._stops, 0, end):
+        following = self.shape.result if message.has("tool_calls") else self.shape.question
+        if following is None or text.endswith(self._stops, 0, end):
             return text[:end], end
-        end = max(start, len(text[:end].rstrip()))
-        return text[:end] + following, end
+        end = max(start, len(text.removesuffix(following.last)))
+        return text[:end] + following.through_token, end
 
     def _ended(self, answers: Answers) -> Answers:
         """With the model's end token behind the last answer, where the template has no end of turn."""
@@ -209,3 +211,10 @@ class AnswerFinder:
             return [self._marked(trial, turns)] == self._one_by_one(trial, turns)
         except (RowError, jinja2.TemplateError):
             return False
+
+
+def _another(chat: ChatTemplate) -> str:
+    """What to do about a template that shows a turn unlike its prompt."""
+    fix = "It is the template and not the rows: use another one, --set model.chat_template=chatml"
+    read = ", ".join(sorted(chat.reads))
+    return f"{fix}, or see what model.template_variables changes: it reads {read}" if read else fix

@@ -27,7 +27,7 @@ def features_of(schema: Any) -> Mapping[str, Feature]:
     """What `datasets` noted about each column; empty where it did not write the file."""
     try:
         return dict(json.loads((schema.metadata or {})[METADATA])["info"]["features"])
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, RecursionError):
         return {}
 
 

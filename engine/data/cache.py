@@ -17,12 +17,13 @@ from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 
-from engine import paths, plugins
+from engine import addresses, paths, plugins
 from engine.config.schema import TrainConfig
 from engine.data import store
 from engine.data.lint.findings import Finding
 from engine.data.token_spec import TokenSpec
 from engine.data.types import Dataset, Question
+from engine.disk import naming
 from engine.errors import DataError
 
 KEPT_BYTES = 20_000_000_000
@@ -63,7 +64,7 @@ class Inputs:
                 for group in (plugins.FORMATS, plugins.TEMPLATES)
                 for entry in plugins.installed(group).values()
             ],
-            "data": config.data.model_dump(mode="json"),
+            "data": addresses.without_secrets(config.data.model_dump(mode="json"))[0],
             "tokens": asdict(self._spec) | {"model": "", "revision": ""},  # its files say more than its name
             "seed": config.seed,
             "questions": config.evaluation.max_questions,
@@ -88,7 +89,7 @@ def find(key: str) -> Dataset | None:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         train, validation = store.read(folder / TRAIN), store.read(folder / VALIDATION)
         os.utime(folder)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return Dataset(
         train=train,
@@ -108,7 +109,8 @@ def making(key: str) -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
-        yield folder
+        with naming(folder):
+            yield folder
         if find(key) is None:
             shutil.rmtree(kept / key, ignore_errors=True)  # damaged
             try:
@@ -192,13 +194,13 @@ def _known_digest(path: Path) -> str | None:
     """The digest that is remembered; None where the file was not looked at before, or has changed."""
     try:
         *known, digest = json.loads(_memo(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None  # or the note is torn: the file is read
     return str(digest) if known == _stamp(path) else None
 
 
 def _memo(path: Path) -> Path:
-    return paths.cache() / "digests" / hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:32]
+    return paths.cache() / "digests" / hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:32]
 
 
 def _stamp(path: Path) -> list[int]:

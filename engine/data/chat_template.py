@@ -13,6 +13,7 @@ from typing import Any
 
 import jinja2
 import jinja2.ext
+import jinja2.meta
 import jinja2.nodes
 import jinja2.parser
 import jinja2.runtime
@@ -36,6 +37,8 @@ from engine.data.types import Message
 from engine.errors import ModelError
 
 Span = tuple[int, int]
+GIVEN = ("messages", "tools", "documents", "add_generation_prompt")
+"""What every template gets."""
 
 
 class _Generation(jinja2.ext.Extension):
@@ -64,9 +67,16 @@ class _Generation(jinja2.ext.Extension):
 class ChatTemplate:
     """A compiled chat template with the special tokens it may name."""
 
-    def __init__(self, source: str, tokens: Mapping[str, str], day: date | None = None) -> None:
+    def __init__(
+        self,
+        source: str,
+        tokens: Mapping[str, str],
+        day: date | None = None,
+        variables: Mapping[str, Any] | None = None,
+    ) -> None:
         """`tokens`: `bos_token`, `eos_token`… as text. `day` is what a template that asks for the date is told, None
-        is today. Raises `ModelError` where the template is broken.
+        is today. `variables` are what else it may read, as `enable_thinking`. Raises `ModelError` where the template is
+        broken.
         """
         self.source = source
         self.has_marks = re.search(r"\{%-?\s*generation\s*-?%\}", source) is not None
@@ -74,7 +84,9 @@ class ChatTemplate:
             trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
         )
         environment.filters["tojson"] = _tojson
+        self._environment = environment
         environment.globals |= {"raise_exception": _raise, "strftime_now": partial(_now, day), **tokens}
+        self._given_to_all = {*environment.globals, *GIVEN}
         try:
             self._template = environment.from_string(source)
         except jinja2.TemplateError as error:
@@ -84,7 +96,7 @@ class ChatTemplate:
                 f"the chat template cannot be read{place}: {error}",
                 "Mend it, or name one of ft's in model.chat_template, as chatml.",
             ) from error
-        self._globals = dict(self._template.globals)
+        self._globals = {**self._template.globals, **(variables or {})}
         self._generation = next(
             extension for extension in environment.extensions.values() if isinstance(extension, _Generation)
         )
@@ -112,6 +124,15 @@ class ChatTemplate:
             raise
         except Exception as error:  # the code of a template can go wrong in any way
             raise jinja2.TemplateRuntimeError(f"{type(error).__name__}: {error}") from error
+
+    @cached_property
+    def reads(self) -> frozenset[str]:
+        """The variables that it looks for besides what every template is given."""
+        tree = self._environment.parse(self.source)
+        names = list(tree.find_all(jinja2.nodes.Name))
+        # One that is set in a branch counts as read behind it: it is only where the template asks whether it is there.
+        own = {name.name for name in names if name.ctx == "store"} - _asked_for(tree)
+        return frozenset(jinja2.meta.find_undeclared_variables(tree)) - self._given_to_all - own
 
     @cached_property
     def shows_tools(self) -> bool:
@@ -150,9 +171,16 @@ class ChatTemplate:
     @cached_property
     def _style(self) -> MessageStyle:
         def rendered(style: MessageStyle, messages: Sequence[Message], tools: Tools) -> str:
-            return self._template.render(_given(messages, False, tools, style))
+            return "".join(self._pieces(_given(messages, False, tools, style)))
 
         return style_of(self.source, rendered)
+
+
+def _asked_for(tree: jinja2.nodes.Node) -> set[str]:
+    """The names that a template does something else for where they are not there."""
+    asking = tree.find_all((jinja2.nodes.Test, jinja2.nodes.Filter))
+    nodes = [node.node for node in asking if node.name in ("defined", "undefined", "default", "d")]
+    return {node.name for node in nodes if isinstance(node, jinja2.nodes.Name)}
 
 
 def _given(

@@ -10,22 +10,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FormChoice:
-    """What a recipe says of the form of a source's rows: `data.format`, `data.columns`, `data.template`."""
+    """What a recipe says of a source's rows: `data.format`, `data.columns`, `data.template`, `data.roles`."""
 
     format: str = "auto"
     columns: Mapping[str, str] | None = None
     """The file's name of a column by ft's name."""
     template: str | Mapping[str, str] | None = None
     """Jinja that writes a row's text, or each column of a row."""
+    roles: Mapping[str, str] | None = None
+    """ft's name of a role by the file's."""
 
     @property
     def as_it_is(self) -> bool:
         """True where rows are read as they stand in the file."""
-        return not self.columns and not self.template
+        return not self.columns and not self.template and not self.roles
 
 
 def choice_of(source: "Source", data: "Data") -> FormChoice:
     """What the recipe says of this source; what it does not say there, it may say for all of them."""
     of_source = source if source.columns or source.template else data
     format_ = source.format if source.format != "auto" else data.format
-    return FormChoice(format_, of_source.columns, of_source.template)
+    return FormChoice(format_, of_source.columns, of_source.template, source.roles or data.roles)

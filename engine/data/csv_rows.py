@@ -54,12 +54,24 @@ class Csv:
             names = [name.strip() for name in next(reader, [])]
         except csv.Error as error:
             raise self.wrong(1, error) from error
-        if len(set(names)) < len(names) or not all(names):
+        named = list(filter(None, names))
+        if len(set(named)) < len(named) or not named:
             raise DataError(
-                f"{self.name}:1: the header has an empty or repeated column name: {', '.join(names)}",
+                f"{self.name}:1: the header has a repeated column name, or none: {', '.join(names)}",
                 "The first line names the columns, each once.",
             )
         return names
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is left out of every record: columns without a name, as the index that pandas writes."""
+        with self.path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            header = self.header(csv.reader(file, delimiter=self.delimiter()))
+        nameless = [str(number) for number, name in enumerate(header, start=1) if not name]
+        if not nameless:
+            return ()
+        many = "columns" if len(nameless) > 1 else "column"
+        return (f"{self.name}: {many} {', '.join(nameless)} left out: the header has no name there",)
 
     def _records(self, reader: Any) -> Iterator[tuple[int, list[str]]]:
         """The line on which each record starts, and its fields; a quoted field may span lines."""
@@ -76,9 +88,10 @@ class Csv:
 
     def wrong(self, number: int, error: csv.Error) -> DataError:
         """What to say of a record that is no CSV."""
-        return DataError(
-            f"{self.name}:{number}: not valid CSV: {error}", "Look for a quote that is never closed."
-        )
+        hint = "Look for a quote that is never closed."
+        if "expected after" in str(error):
+            hint = 'A quote inside a quoted field is written twice (""), not as \\".'
+        return DataError(f"{self.name}:{number}: not valid CSV: {error}", hint)
 
     def columns(self, header: list[str], record: list[str], number: int) -> Columns:
         """A record's fields by column. Raises `DataError` where there are too many or too few."""
@@ -87,7 +100,9 @@ class Csv:
                 f"{self.name}:{number}: {len(record)} fields where the header names {len(header)} columns",
                 "Put fields that contain the separator or a line break in double quotes.",
             )
-        return dict(zip(header, record, strict=True))
+        found = dict(zip(header, record, strict=True))
+        found.pop("", None)  # a column without a name, see `notes`
+        return found
 
 
 def read_csv(path: Path, name: str) -> Table:

@@ -1,12 +1,14 @@
-"""Columns of any name: a recipe says what they are called, or writes a row's text from them by Jinja."""
+"""Columns and roles of any name: a recipe says what they are called, or writes a row's text by Jinja."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from engine.data import beside
 from engine.data.choice import FormChoice
 from engine.data.form import COLUMNS, Form, RowError, listed
+from engine.data.roles import renamed
 from engine.data.rows import Columns
 from engine.data.types import Sample
 from engine.errors import DataError
@@ -22,14 +24,19 @@ class Custom:
     choice: FormChoice
 
     def __call__(self, columns: Columns) -> Columns:
-        """The columns under ft's names. Raises `RowError` where a template cannot be filled in."""
+        """The columns and roles under ft's names. Raises `RowError` where a template cannot be filled in."""
+        made = columns
         if self.choice.columns:
             theirs = set(self.choice.columns.values())
-            rest = {name: value for name, value in columns.items() if name not in theirs}
-            return rest | {
-                ours: columns[name] for ours, name in self.choice.columns.items() if name in columns
+            made = {name: value for name, value in columns.items() if name not in theirs}
+            made |= {
+                ours: value for ours, name in self.choice.columns.items() for value in _found(columns, name)
             }
-        return {name: self._written(name, template, columns) for name, template in self._templates.items()}
+        elif self.choice.template:
+            made = {name: self._written(name, text, columns) for name, text in self._templates.items()}
+        if not self.choice.roles:
+            return made
+        return {name: renamed(value, self.choice.roles) for name, value in made.items()}
 
     def form(self, form: Form) -> Form:
         """The form, read from rows of the file."""
@@ -42,27 +49,35 @@ class Custom:
                 raise RowError(
                     f"columns {listed(columns)}, but {form.name} needs {listed(theirs)} here", COLUMNS
                 )
-            return form.read(made, where)
+            return beside.read(made, where, form)
 
-        return replace(form, needs=(), read=read, is_told=lambda columns: True)
+        return replace(form, needs=(), read=read, is_told=lambda columns: True, uses=None)
 
     @property
     def words(self) -> str:
         """What was done to the rows, as the end of a sentence."""
+        said = []
         if self.choice.columns:
             named = ", ".join(f"{ours} is `{theirs}`" for ours, theirs in self.choice.columns.items())
-            return f"as data.columns says ({named})"
-        return "as data.template writes them"
+            said.append(f"as data.columns says ({named})")
+        elif self.choice.template:
+            said.append("as data.template writes them")
+        if self.choice.roles:
+            named = ", ".join(f"`{theirs}` is {ours}" for theirs, ours in self.choice.roles.items())
+            said.append(f"as data.roles says ({named})")
+        return "; ".join(said)
 
     def check(self, rows: Iterable[Columns], name: str) -> None:
         """Raise `DataError` where none of the rows has a column that is named."""
         if not self.choice.columns:
             return
         seen: dict[str, None] = {}
+        missing = set(self.choice.columns.values())
         for columns in rows:
             seen.update(dict.fromkeys(columns))
+            missing -= {name for name in missing if _found(columns, name)}
         for ours, theirs in self.choice.columns.items():
-            if theirs not in seen:
+            if theirs in missing:
                 raise DataError(
                     f"{name}: no row has a column `{theirs}`, which data.columns names as `{ours}`",
                     f"Its rows have {listed(seen)}.",
@@ -85,3 +100,15 @@ class Custom:
             return template.render({**columns, "row": columns})
         except Exception as error:  # a template may do anything with what stands in a row
             raise RowError(f"data.template cannot write `{name}`: {error}") from error
+
+
+def _found(columns: Columns, name: str) -> list[Any]:
+    """The value of a column, or of a key inside one, as `data.messages`; none where there is no such thing."""
+    if name in columns:
+        return [columns[name]]
+    value: Any = columns
+    for key in name.split("."):
+        if not isinstance(value, dict) or key not in value:
+            return []
+        value = value[key]
+    return [value]

@@ -1,14 +1,18 @@
 """Which form the rows of a source have: what speaks for it, how sure that is, and which rows disagree."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
 from engine.data.choice import FormChoice
+from engine.data.column_names import as_yaml
 from engine.data.custom import Custom
 from engine.data.form import Form, RowError, listed
 from engine.data.formats import FORMS, fitting, form_named
-from engine.data.rows import Columns, Origin
+from engine.data.rows import Origin
+from engine.data.types import Preference, Rated, Text
+from engine.data.unknown import unknown_columns
 from engine.errors import DataError
 
 LOOKED_AT = 1000
@@ -33,12 +37,12 @@ class Detected:
 
 
 def detect(rows: Iterable[Origin], choice: FormChoice, name: str) -> Detected:
-    """Find the form of the first `LOOKED_AT` rows; a form that the recipe names is taken at its word.
+    """Find the format of the first `LOOKED_AT` rows; one that the recipe names is taken at its word.
 
-    There is at least one row. Raises `DataError` where rows have different forms, or none that is known, and
+    There is at least one row. Raises `DataError` where rows have different formats, or none that is known, and
     where they have none of the columns that the recipe names.
     """
-    looked = list(islice(rows, LOOKED_AT)) if choice.format == "auto" or not choice.as_it_is else []
+    looked = list(islice(rows, LOOKED_AT))
     custom = Custom(choice)
     if not choice.as_it_is:
         custom.check((columns for _, columns in looked), name)
@@ -48,9 +52,10 @@ def detect(rows: Iterable[Origin], choice: FormChoice, name: str) -> Detected:
     else:
         form = form_named(choice.format)
         found = Detected(form, f"{name}: {_with_note(f'{form.name}, as the recipe says', form)}")
+    plain = _without_template(found.form, looked, choice)
     if choice.as_it_is:
-        return found
-    return replace(found, form=custom.form(found.form), evidence=f"{found.evidence}; {custom.words}")
+        return replace(found, evidence=found.evidence + plain)
+    return replace(found, form=custom.form(found.form), evidence=f"{found.evidence}; {custom.words}{plain}")
 
 
 def _made(looked: Sequence[Origin], custom: Custom) -> list[Origin]:
@@ -63,33 +68,36 @@ def _made(looked: Sequence[Origin], custom: Custom) -> list[Origin]:
         except RowError as error:
             problem = problem or f"{where}: {error}"
     if not made:
-        raise DataError(problem, "Mend data.template, or the rows.")
+        raise DataError(problem, "Correct data.template, or the rows.")
     return made
 
 
 def _detected(looked: Sequence[Origin], name: str) -> Detected:
-    forms = [fitting(columns) for _, columns in looked]
-    counts: dict[str, int] = {}
-    for form in forms:
-        if form is not None:
-            counts[form.name] = counts.get(form.name, 0) + 1
+    against = [form.name for form in FORMS.values() if _spoken_against(form, looked)]
+    forms = [fitting(columns, against) for _, columns in looked]
+    counts = Counter(form.name for form in forms if form is not None)
     best = max(counts, key=lambda name: counts[name], default=None)
     share = counts[best] / len(looked) if best else 0.0
     if best is None or share < SURE:
         raise _undecided(looked, forms, name)
     form = form_named(best)
     odd = tuple(where for (where, _), other in zip(looked, forms, strict=True) if other is not form)
+    has = listed(next(form.found(columns) for _, columns in looked if form.fits(columns)))
     if not odd:
-        said = f"because its rows have {listed(form.needs)}{_how_many(len(looked))}"
+        said = f"because its rows have {has}{_how_many(len(looked))}"
     else:
         places = ", ".join(odd[:NAMED]) + (f" and {len(odd) - NAMED} more" if len(odd) > NAMED else "")
         verb = "differs" if len(odd) == 1 else "differ"
-        said = (
-            f"because {counts[best]:,} of {len(looked):,} rows have {listed(form.needs)}; "
-            f"{len(odd)} {verb}: {places}"
-        )
+        said = f"because {counts[best]:,} of {len(looked):,} rows have {has}; {len(odd)} {verb}: {places}"
     also = _also(looked, form)
     return Detected(form, f"{name}: {_with_note(f'{best}, {said}{also}', form)}", share, odd)
+
+
+def _spoken_against(form: Form, looked: Sequence[Origin]) -> bool:
+    """Whether the values under a format's columns say that it is another: labels that are numbers of classes."""
+    votes = [vote for _, columns in looked if form.has_columns(columns) for vote in (form.is_told(columns),)]
+    against = sum(vote is False for vote in votes)
+    return against > (1 - SURE) * (against + sum(vote is True for vote in votes))
 
 
 def _how_many(count: int) -> str:
@@ -98,6 +106,25 @@ def _how_many(count: int) -> str:
 
 def _with_note(said: str, form: Form) -> str:
     return f"{said}; {form.note}" if form.note else said
+
+
+def _without_template(form: Form, looked: Sequence[Origin], choice: FormChoice) -> str:
+    """What to know of a question and an answer that are text: a model that chats expects its chat template."""
+    like = next((columns for _, columns in looked if form.has_columns(columns)), None)
+    if like is None or form.name not in ("prompt_completion", "kto", "preference"):
+        return ""
+    try:
+        sample = form.read(like, "")
+    except RowError:
+        return ""  # reported when its turn comes
+    row = sample.row if isinstance(sample, Rated) else sample
+    row = row.chosen if isinstance(row, Preference) else row
+    if not isinstance(row, Text):
+        return ""
+    ours = {"instruction": "prompt", "output": "completion"}
+    named = {new: (choice.columns or {}).get(old, old) for new, old in ours.items() if old in like}
+    way = f" (data.columns={as_yaml(named)} would apply it)" if named and not choice.template else ""
+    return f"; no chat template is applied to text{way}"
 
 
 def _also(looked: Sequence[Origin], form: Form) -> str:
@@ -120,37 +147,9 @@ def _undecided(looked: Sequence[Origin], forms: Sequence[Form | None], name: str
     if len(first) > 1:
         places = ", ".join(f"{form} (first at {where})" for form, where in first.items())
         return DataError(
-            f"{name}: rows of different forms: {places}",
-            "Split the file by form and list the files under data.train, or name one form in data.format.",
+            f"{name}: rows of different formats: {places}",
+            "Split the file by format and list the files under data.train, or name one format: "
+            f"--set data.format={next(iter(first))}",
         )
-    assert unknown is not None  # there is a row, and it has no form
-    return _unknown_columns(*unknown, next(iter(first), None))
-
-
-def _unknown_columns(where: str, columns: Columns, others: str | None) -> DataError:
-    needs = "; ".join(f"{form.name}: {', '.join(form.needs)}" for form in FORMS.values())
-    rest = f" (other rows are {others})" if others else ""
-    return DataError(
-        f"{where}: columns {listed(columns)} fit no known form{rest}",
-        f"{_nearest(columns)}Say in data.columns what they are called, or rename them. Each form needs: {needs}.",
-    )
-
-
-def _nearest(columns: Columns) -> str:
-    """The form that is the fewest renamings away, where at least one column fits or nearly does."""
-    folded = {name.strip().lower().rstrip("s"): name for name in columns}
-
-    def missing(form: Form) -> list[str]:
-        return [need for need in form.needs if need.rstrip("s") not in folded]
-
-    form = min(FORMS.values(), key=lambda form: len(missing(form)) / len(form.needs))
-    absent = missing(form)
-    if len(absent) == len(form.needs):
-        return ""
-    spelt = [
-        f"`{folded[need.rstrip('s')]}` should be `{need}`"
-        for need in form.needs
-        if need not in columns and need.rstrip("s") in folded
-    ]
-    lacks = [f"`{need}` is missing" for need in absent]
-    return f"Nearest is {form.name}: {', '.join(spelt + lacks)}. "
+    assert unknown is not None  # there is a row, and it has no format
+    return unknown_columns(*unknown, next(iter(first), None))

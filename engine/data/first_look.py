@@ -15,6 +15,7 @@ from engine.data.prepare import Progress, prepare
 from engine.data.preview import Previews
 from engine.data.row_views import Each
 from engine.data.sources import as_text, files, training
+from engine.data.token_limits import Limit
 from engine.data.types import Dataset
 from engine.data.views import View
 
@@ -46,7 +47,7 @@ def first_look(config: TrainConfig, watch: Watch) -> None:
     places: dict[int, str] = {}
     previews = Previews()
     encoder = previews.encoder(view_of(config, sources[0]))
-    linter = Linter(encoder.tokenizer, config.model.max_seq_length)
+    linter = Linter(encoder.tokenizer, Limit.of(config.model.max_seq_length, encoder.room))
     told = 0
 
     def tell() -> None:

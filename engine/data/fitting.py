@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from engine.data.templates import Encoded
+from engine.data.token_limits import Limit
 from engine.errors import DataError
 
 LOST_SHARE = 0.01
@@ -31,9 +32,9 @@ def chunks(example: Encoded, limit: int, overlap: int, lead: Sequence[int]) -> l
 
 @dataclass
 class Fitting:
-    """Fits examples into `limit` tokens, and knows what became of them."""
+    """Fits examples into `limit`, and knows what became of them."""
 
-    limit: int
+    limit: Limit
     overlap: int
     lead: Sequence[int]
     cut: set[str] = field(default_factory=set)
@@ -43,21 +44,24 @@ class Fitting:
     longest: int = 0
     parted: int = 0
     parts: int = 0
+    beyond: int = 0
+    """Examples longer than what the model was made for."""
 
     def apply(self, example: Encoded, where: str) -> list[Encoded]:
         """The example as it fits; none where nothing trained is left of it. `where` is its row's origin."""
-        size = len(example.ids)
-        if size <= self.limit:
+        size, limit = len(example.ids), self.limit.tokens
+        self.beyond += self.limit.context is not None and min(size, limit) > self.limit.context
+        if size <= limit:
             self.longest = max(self.longest, size)
             return [example]
         if example.may_part:
-            found = chunks(example, self.limit, self.overlap, self.lead)
+            found = chunks(example, limit, self.overlap, self.lead)
             self.parted += 1
             self.parts += len(found)
             return found
         self.longest = max(self.longest, size)
-        spans = tuple((start, min(end, self.limit)) for start, end in example.spans if start < self.limit)
-        short = Encoded(example.ids[: self.limit], spans)
+        spans = tuple((start, min(end, limit)) for start, end in example.spans if start < limit)
+        short = Encoded(example.ids[:limit], spans)
         self.cut.add(where)
         self.tokens_lost += example.trained - short.trained
         if spans:
@@ -71,20 +75,28 @@ class Fitting:
         if len(self.emptied) > LOST_SHARE * rows:
             raise DataError(
                 f"{len(self.emptied)} of {rows} rows have nothing left to train once they are cut to "
-                f"model.max_seq_length {self.limit}, the first at {self.emptied[0]}",
-                f"Set model.max_seq_length to {self.needed} or more ({self.longest} keeps every row whole), "
+                f"{self.limit.name}, the first at {self.emptied[0]}",
+                "Shorten the rows, or take a model with more positions."
+                if self.limit.of_model
+                else f"Set model.max_seq_length to {self.needed} or more ({self.longest} keeps every row whole), "
                 "or shorten the rows.",
             )
         found = []
         if self.parted:
             found.append(
-                f"{self.parted} of {rows} rows are texts longer than model.max_seq_length {self.limit}: "
+                f"{self.parted} of {rows} rows are texts longer than {self.limit.name}: "
                 f"trained in {self.parts} chunks, none of it lost"
             )
         if self.cut:
             found.append(
-                f"{len(self.cut)} of {rows} rows are longer than model.max_seq_length {self.limit} and were cut: "
-                f"{self.tokens_lost} trained tokens are lost ({self.longest} would keep every row whole)"
+                f"{len(self.cut)} of {rows} rows are longer than {self.limit.name} and were cut: "
+                f"{self.tokens_lost} trained tokens are lost"
+                + ("" if self.limit.of_model else f" ({self.longest} would keep every row whole)")
+            )
+        if self.beyond:
+            found.append(
+                f"{self.beyond} of {rows} rows are longer than the {self.limit.context} tokens that the model was made "
+                "for (max_position_embeddings): what it learns beyond them may be little"
             )
         if self.emptied:
             found.append(

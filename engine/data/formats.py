@@ -1,20 +1,21 @@
 """The forms that rows have, and a row of one of them → what is trained of it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import cache
 from types import MappingProxyType
 
 from engine import plugins
+from engine.data import beside, gemini
 from engine.data.form import COLUMNS, NOTHING, Form, RowError, listed, text_of
-from engine.data.preference import KTO, PREFERENCE, answered
+from engine.data.labels import KTO
+from engine.data.pairs import alpaca, answered
+from engine.data.preference import PREFERENCE
+from engine.data.row_lines import MARK
 from engine.data.rows import Columns
-from engine.data.turns import messages_of, system_of, tools_of
-from engine.data.types import Conversation, Message, Preference, Rated, Row, Text
+from engine.data.turns import conversation, messages_of
+from engine.data.types import Preference, Rated, Row, Sample, Text
 from engine.errors import MachineError
-
-MARK = "augmented"
-"""The column that marks a row which a model made."""
 
 
 def read_row(columns: Columns, where: str, form: Form, train_on: str) -> Row | None:
@@ -24,7 +25,7 @@ def read_row(columns: Columns, where: str, form: Form, train_on: str) -> Row | N
     """
     if not form.has_columns(columns):
         raise RowError(_wrong_columns(columns, form), COLUMNS)
-    sample = form.read(columns, where)
+    sample = beside.read(columns, where, form)
     row = sample
     if isinstance(sample, Preference):
         row = sample.chosen
@@ -53,64 +54,45 @@ def _has_answer(row: Row, train_on: str) -> None:
         raise RowError("nothing to train: there is no assistant turn", NOTHING)
     if train_on == "last":
         answers = answers[-1:]
-    if not any(message.trained for message in answers):
-        raise RowError("nothing to train: `weight` is 0 for every assistant turn that would be", NOTHING)
-    if not any(message.answers for message in answers):
-        raise RowError("nothing to train: the assistant's answer is empty", NOTHING)
+    if any(message.answers for message in answers):
+        return
+    if any(message.content.strip() or message.has("tool_calls") for message in answers):
+        raise RowError(
+            "nothing to train: every answer is marked as not to be trained (as `weight: 0` is)", NOTHING
+        )
+    raise RowError("nothing to train: the assistant's answer is empty", NOTHING)
 
 
-def _alpaca(columns: Columns, where: str) -> Conversation:
-    """instruction + input → user, output → assistant; `system` and `history` (earlier pairs) where there."""
-    instruction = text_of(columns["instruction"], "instruction")
-    extra = text_of(columns.get("input") or "", "input")
-    messages = system_of(columns)
-    history = columns.get("history") or []
-    if not isinstance(history, list):
-        raise RowError("`history` is a list of [question, answer] pairs")
-    for pair in history:
-        if not isinstance(pair, list) or len(pair) != 2:
-            raise RowError("`history` is a list of [question, answer] pairs")
-        messages.append(Message("user", text_of(pair[0], "history")))
-        messages.append(Message("assistant", text_of(pair[1], "history")))
-    messages.append(
-        Message("user", f"{instruction}\n\n{extra}" if instruction and extra else instruction or extra)
-    )
-    messages.append(Message("assistant", text_of(columns["output"], "output")))
-    return Conversation(tuple(messages), where, tools_of(columns))
+def _sharegpt(columns: Columns, where: str) -> Sample:
+    return conversation(columns, messages_of(columns["conversations"], "conversations"), where)
 
 
-def _sharegpt(columns: Columns, where: str) -> Conversation:
-    turns = messages_of(columns["conversations"], "conversations")
-    return Conversation((*system_of(columns), *turns), where, tools_of(columns))
+def _chat(columns: Columns, where: str) -> Sample:
+    if "messages" not in columns:
+        return gemini.conversation_of(columns, where)
+    return conversation(columns, messages_of(columns["messages"], "messages"), where)
 
 
-def _chat(columns: Columns, where: str) -> Conversation:
-    return Conversation(messages_of(columns["messages"], "messages"), where, tools_of(columns))
-
-
-def _completion(columns: Columns, where: str) -> Text:
+def _completion(columns: Columns, where: str) -> Sample:
     return Text("", text_of(columns["text"], "text"), where)
 
 
-def _prompt_completion(columns: Columns, where: str) -> Row:
-    return answered(columns, where)
-
-
+_BESIDE = frozenset(("system", "tools", "functions"))
 FORMS: Mapping[str, Form] = MappingProxyType(
     {
         form.name: form
         for form in (
             PREFERENCE,
-            Form("chat", ("messages",), _chat),
-            Form("sharegpt", ("conversations",), _sharegpt),
-            Form("alpaca", ("instruction", "output"), _alpaca),
             KTO,
-            Form("prompt_completion", ("prompt", "completion"), _prompt_completion),
-            Form("completion", ("text",), _completion),
+            Form("chat", ("messages",), _chat, others=(("contents",),), uses=_BESIDE | gemini.SYSTEM),
+            Form("sharegpt", ("conversations",), _sharegpt, uses=_BESIDE),
+            Form("alpaca", ("instruction", "output"), alpaca, uses=_BESIDE | {"input", "history"}),
+            Form("prompt_completion", ("prompt", "completion"), answered, uses=_BESIDE),
+            Form("completion", ("text",), _completion, uses=frozenset()),
         )
     }
 )
-"""ft's forms, the most telling columns first: a row with `messages` and a rendered `text` is chat."""
+"""ft's formats, the most telling columns first: a row with `messages` and a rendered `text` is chat."""
 
 
 @cache
@@ -127,9 +109,12 @@ def form_named(name: str) -> Form:
     return found
 
 
-def fitting(columns: Columns) -> Form | None:
-    """The form of a row by its columns: ft's first, then those of other packages. Raises MachineError."""
-    own = next((form for form in FORMS.values() if form.fits(columns)), None)
+def fitting(columns: Columns, without: Collection[str] = ()) -> Form | None:
+    """The format of a row by its columns: ft's first, then those of other packages. Raises MachineError.
+
+    `without` are formats that other rows of the source speak against.
+    """
+    own = next((form for form in FORMS.values() if form.name not in without and form.fits(columns)), None)
     if own is not None or not plugins.installed(plugins.FORMATS):
         return own
     others = map(form_named, plugins.installed(plugins.FORMATS))
@@ -139,4 +124,5 @@ def fitting(columns: Columns) -> Form | None:
 def _wrong_columns(columns: Columns, form: Form) -> str:
     actual = next((other for other in FORMS.values() if other.fits(columns)), None)
     also = f" (this row is {actual.name})" if actual else ""
-    return f"columns {listed(columns)}, but {form.name} needs {listed(form.needs)}{also}"
+    sets = " or ".join(listed(names) for names in (form.needs, *form.others))
+    return f"columns {listed(columns)}, but {form.name} needs {sets}{also}"

@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from engine import paths
 from engine.errors import MachineError
+from engine.regular_files import read_text
 
 KEPT_BYTES = 50_000_000_000
 """Files together; beyond it those go that were not used for longest."""
@@ -61,8 +62,8 @@ def made(key: str, suffix: str, make: Callable[[Path], None]) -> Path:
 def about(key: str) -> dict[str, Any]:
     """What was noted of a kept file; nothing, where none is or the note is torn."""
     try:
-        known = json.loads((folder() / f"{key}{ABOUT}").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        known = json.loads(read_text(folder() / f"{key}{ABOUT}"))
+    except (OSError, ValueError, RecursionError):
         return {}
     return known if isinstance(known, dict) else {}
 

@@ -14,6 +14,7 @@ from engine.data.dataset_layout import ABOUT, Part, choose, pick, split_called
 from engine.data.readers import DOCUMENTS, KNOWN, READERS, kind_of
 from engine.data.saved_datasets import STATE, saved_files, saved_splits
 from engine.errors import DataError
+from engine.regular_files import open_binary
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1"
 """How the small file begins that a clone without Git LFS has in place of a large one."""
@@ -80,7 +81,7 @@ def _of_pattern(pattern: Path, part: Part) -> LocalFiles:
 def check(path: Path, name: str) -> None:
     """Raise `DataError` where a file may not be read, or is empty."""
     try:
-        with path.open("rb") as file:
+        with open_binary(path) as file:
             beginning = file.read(len(LFS_POINTER))
     except PermissionError as error:
         raise DataError(f"{name}: may not be read", f"Give yourself the right: chmod u+r {name}") from error

@@ -21,9 +21,10 @@ from engine.data.questions import questions
 from engine.data.rows import Keep
 from engine.data.selection import Selection, choose, select
 from engine.data.sources import files, train_sources, validation_source
-from engine.data.split import Numbers, drawn, held_out
+from engine.data.split import Numbers, drawn, held_out, share_of
 from engine.data.store import Store
 from engine.data.templates import RowEncoder
+from engine.data.token_limits import Limit
 from engine.data.token_spec import TokenSpec
 from engine.data.tokenise import tokenise
 from engine.data.types import Dataset, Question
@@ -78,7 +79,7 @@ def _make(
     """Write a cache's entry into `folder`; the lint looks where somebody watches it."""
     train, own = selections(config)
     total = train.count + (own.count if own else 0)
-    limit, overlap = config.model.max_seq_length, config.data.chunk_overlap
+    limit, overlap = Limit.of(config.model.max_seq_length, encoder.room), config.data.chunk_overlap
     training, validation = Store(folder / cache.TRAIN), Store(folder / cache.VALIDATION)
     both = [train, *([own] if own else [])]
     looker = Looker(Linter(encoder.tokenizer, limit), both, watch) if watch else None
@@ -96,7 +97,7 @@ def _make(
         found, problems = tokenise(selection, encoder, limit, overlap, store.add, look, told)
         return [*_notes(config, selection, encoder), *found], _left_out(selection, problems, first)
 
-    share = 0.0 if own else _share(config)
+    share = share_of(config)
     # Which rows are held out, and how often one is trained, is seen to when all of them are known.
     whole = Store(folder / WHOLE) if share or train.times.max() > 1 else training
     notes, findings = made(train, whole, 0)
@@ -146,7 +147,8 @@ def _asked(
     """Questions made of the rows that validate, at most as many as the recipe asks."""
     rows = np.unique(validation.rows)
     few = rows[choose(len(rows), config.evaluation.max_questions, config.seed)]
-    return questions(selection.only(few), encoder, config.model.max_seq_length) if len(few) else ()
+    limit = Limit.of(config.model.max_seq_length, encoder.room).tokens
+    return questions(selection.only(few), encoder, limit) if len(few) else ()
 
 
 def _left_out(selection: Selection, problems: Problems, first: int) -> list[Finding]:
@@ -166,12 +168,12 @@ def sample(
     `encoder` spares reading the tokenizer again. Raises what `prepare` raises for the rows that it looks at.
     """
     encoder = encoder or TokenSpec.of(config).encoder(model_dir)
-    train, own = selections(config)
-    share = 0.0 if own else _share(config)
-    trained = train.times[~drawn(train.count, share, config.seed)]
+    train, _ = selections(config)
+    trained = train.times[~drawn(train.count, share_of(config), config.seed)]
     few = train.limited(rows, config.seed)
     looked = Store()
-    found, _ = tokenise(few, encoder, config.model.max_seq_length, config.data.chunk_overlap, looked.add)
+    limit = Limit.of(config.model.max_seq_length, encoder.room)
+    found, _ = tokenise(few, encoder, limit, config.data.chunk_overlap, looked.add)
     notes = (*_notes(config, train, encoder), *found)
     count = round(int(trained.sum()) * len(looked) / few.count)
     return Dataset(looked.close(), None, (), looked.digest, notes), count
@@ -182,11 +184,6 @@ def selections(config: TrainConfig) -> tuple[Selection, Selection | None]:
     train = select(train_sources(config.data), config.data.max_samples, config.seed)
     source = validation_source(config.data)
     return train, select([source], None, config.seed) if source else None
-
-
-def _share(config: TrainConfig) -> float:
-    """The share of the training rows that is held out."""
-    return config.data.validation if isinstance(config.data.validation, float | int) else 0.0
 
 
 def _notes(config: TrainConfig, selection: Selection, encoder: RowEncoder) -> list[str]:

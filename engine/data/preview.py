@@ -26,9 +26,10 @@ from engine.data.rows import Origin
 from engine.data.sources import Found, find, spelled
 from engine.data.templates import Encoded, Rendered, RowEncoder, TrainOn
 from engine.data.text_rows import SampleBy
+from engine.data.token_limits import Limit, check_ids
 from engine.data.types import Row
 from engine.data.views import Lengths, Opened, RowView, View
-from engine.errors import DataError
+from engine.errors import DataError, ModelError
 from engine.models.resolve import on_disk
 
 OPEN = 4
@@ -72,7 +73,7 @@ class Previews:
             size=sum(file.path.stat().st_size for file in found.files),
             form="" if isinstance(detected, DataError) else detected.form.name,
             evidence=unknown.message if unknown else detected.evidence,  # type: ignore[union-attr]
-            hint=unknown.hint if unknown else "",
+            hint=next((error.hint for error in (unknown, rows.error) if error), ""),
             known=rows.known,
             counting=rows.counting,
             broken=rows.error.message if rows.error else "",
@@ -109,8 +110,9 @@ class Previews:
         if how == "raw":
             return [raw_view(rows, number) for number in there]
         encoder = self.encoder(view)
+        limit = Limit.of(view.max_seq_length, encoder.room)
         return [
-            row_view(rows, each, encoder.tokenizer, view.max_seq_length, how == "brief")
+            row_view(rows, each, encoder.tokenizer, limit, how == "brief")
             for each in self._encoded(rows, there, detected, encoder, view)
         ]
 
@@ -123,7 +125,8 @@ class Previews:
         found: list[int] = []
         problems: list[tuple[int, str]] = []
         tokens = trained = cut = lost = 0
-        linter = Linter(encoder.tokenizer, view.max_seq_length)
+        limit = Limit.of(view.max_seq_length, encoder.room)
+        most_tokens, linter = limit.tokens, Linter(encoder.tokenizer, limit)
         for looked in self.looked(source, chosen, view):
             if stopped():
                 break
@@ -132,15 +135,15 @@ class Previews:
                 if not each.examples:
                     problems.append((each.number, each.problem))
                     continue
-                left = each.kept(view.max_seq_length)
+                left = each.kept(most_tokens)
                 trained += left
                 lost += each.trained - left
                 for example in each.examples:
                     found.append(len(example.ids))
-                    tokens += min(len(example.ids), view.max_seq_length)
-                cut += any(len(example.ids) > view.max_seq_length for example in each.examples)
+                    tokens += min(len(example.ids), most_tokens)
+                cut += any(len(example.ids) > most_tokens for example in each.examples)
                 if not left:
-                    problems.append((each.number, nothing_left(view.max_seq_length)))
+                    problems.append((each.number, nothing_left(limit)))
         findings = tuple(one for one in linter.findings() if one.kind not in SHOWN_OTHERWISE)
         return Lengths(
             len(chosen), known, counted, tuple(found), tokens, trained, cut, lost, tuple(problems), findings
@@ -163,6 +166,7 @@ class Previews:
             wanted.format if wanted.format != "auto" else view.format,
             wanted.columns or view.columns,
             wanted.template or view.template,
+            wanted.roles or view.roles,
         )
         found = find(wanted)
         stamps = [(file.path, file.path.stat().st_size, file.path.stat().st_mtime_ns) for file in found.files]
@@ -215,11 +219,14 @@ class Previews:
                     found.append(Each(number, (), error.message))
                 except RowError as error:
                     left_out = isinstance(error, LeftOut)
-                    found.append(Each(number, (), f"{where}: {error}", left_out=left_out))
+                    problem = f"{where}: {error}" + (f". {error.fix}" if error.fix else "")
+                    found.append(Each(number, (), problem, left_out=left_out))
             encodings = iter(encoder.encode(texts))
         for number, where, row, count, unseen in made:
             examples = [next(encodings) for _ in range(count)]
-            if all(example.spans for example in examples):
+            if problem := _strange(examples, encoder, where):
+                found.append(Each(number, (), problem))
+            elif all(example.spans for example in examples):
                 fitted = _parted(examples, encoder, view)
                 whole = tuple((number, row, example) for example in examples)
                 found.append(Each(number, tuple(fitted), "", unseen, whole))
@@ -228,10 +235,20 @@ class Previews:
         return sorted(found, key=lambda each: each.number)
 
 
+def _strange(examples: Sequence[Encoded], encoder: RowEncoder, where: str) -> str:
+    """What is wrong with a row that has a token which the model does not have; empty where there is none."""
+    try:
+        for example in examples:
+            check_ids(example.ids, encoder.tokenizer, encoder.room, where)
+    except ModelError as error:
+        return error.message
+    return ""
+
+
 def _parted(examples: Sequence[Encoded], encoder: RowEncoder, view: View) -> list[Encoded]:
     """The examples, long texts in the chunks that a run would train."""
-    lead = encoder.tokenizer.lead
-    return [part for each in examples for part in chunks(each, view.max_seq_length, view.chunk_overlap, lead)]
+    lead, limit = encoder.tokenizer.lead, Limit.of(view.max_seq_length, encoder.room).tokens
+    return [part for each in examples for part in chunks(each, limit, view.chunk_overlap, lead)]
 
 
 def _rows(found: Found, by: SampleBy) -> Rows:

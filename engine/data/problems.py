@@ -1,6 +1,7 @@
 """Rows that cannot be used: they stop a run and are told at once, or are left out, counted and named."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from engine.data.form import RowError
@@ -9,6 +10,11 @@ from engine.errors import DataError
 
 NAMED = 10
 """Rows named in one error or note."""
+PLACES = 3
+"""Places named of rows that have the same thing wrong."""
+FIXES = 2
+"""Different things to do that are named in one error."""
+SKIP = "--set data.on_error=skip"
 
 
 @dataclass
@@ -21,12 +27,19 @@ class Problems:
     told: list[str] = field(default_factory=list)
     """Where the first of them stand, and what is wrong."""
     reasons: Counter[str] = field(default_factory=Counter)
+    alike: dict[str, list[str]] = field(default_factory=dict)
+    """The places of the first of them by what is wrong."""
+    fixes: dict[str, None] = field(default_factory=dict)
+    """What to do about them; an empty one where that is not known."""
 
     def add(self, number: int, where: str, error: RowError) -> None:
         """Take in a row by its number and place."""
         if len(self.told) < NAMED:
             self.rows.append(number)
             self.told.append(f"{where}: {error}")
+            self.fixes[error.fix] = None
+        if str(error) in self.alike or len(self.alike) < NAMED:
+            self.alike.setdefault(str(error), []).append(where)
         self.reasons[error.reason] += 1
 
     @property
@@ -57,14 +70,29 @@ class Problems:
         return "\n  ".join([f"{lead}:", *self.told, *more])
 
     def error(self, of: int) -> DataError:
-        """The first of them, out of so many rows."""
+        """What is wrong with the first of them, out of so many rows; what is wrong with many is said once."""
         if self.skip:
             lead = f"none of the {of:,} rows can be used, {self.counted}:"
-            return DataError("\n  ".join([lead, *self.told]), RULES["unusable"].fix)
+            return DataError("\n  ".join([lead, *self.told]), self._hint(RULES["unusable"].fix))
         if self.count == 1:
-            return DataError(self.told[0], "Mend this row or take it out.")
-        lead = f"{self.count} rows cannot be used" if self.count < NAMED else "many rows cannot be used"
-        return DataError("\n  ".join([f"{lead}:", *self.told]), "Mend these rows or take them out.")
+            return DataError(self.told[0], self._hint(f"Correct this row, or leave it out: {SKIP}"))
+        lead = f"{'at least ' if self.count >= NAMED else ''}{self.count:,} rows cannot be used"
+        hint = self._hint(f"Correct these rows, or leave them out: {SKIP}")
+        if len(self.alike) == 1:
+            ((problem, where),) = self.alike.items()
+            return DataError(f"{lead}: {problem} ({_places(where)})", hint)
+        lines = [f"{_places(where)}: {problem}" for problem, where in self.alike.items()]
+        return DataError("\n  ".join([f"{lead}:", *lines]), hint)
+
+    def _hint(self, otherwise: str) -> str:
+        """The one thing to do, where that is known."""
+        known = [fix for fix in self.fixes if fix][:FIXES]
+        return ". ".join(known if known and "" not in self.fixes else [*known, otherwise])
+
+
+def _places(where: Sequence[str]) -> str:
+    more = f" and {len(where) - PLACES:,} more" if len(where) > PLACES else ""
+    return f"{', '.join(where[:PLACES])}{more}"
 
 
 def left_out(kind: Kind, count: int, of: int, why: str = "", rows: tuple[int, ...] = ()) -> list[Finding]:

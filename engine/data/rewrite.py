@@ -3,22 +3,29 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from engine.config.schema import TrainConfig
 from engine.data.augment import journal as journals
 from engine.data.augment.journal import Journal
 from engine.data.form import RowError
-from engine.data.formats import MARK, read_row
+from engine.data.formats import read_row
 from engine.data.lint.likeness import Likeness
 from engine.data.lint.texts import said
 from engine.data.prepare import Progress, selections
 from engine.data.problems import Problems
-from engine.data.selection import CHUNK, choose
-from engine.data.types import Conversation, Message, Row
+from engine.data.row_lines import RowLines, content_of
+from engine.data.rows import Keep
+from engine.data.selection import CHUNK
+from engine.data.split import held_out, share_of
+from engine.data.types import Row
+from engine.data.unused import Unused
+from engine.disk import explaining
 from engine.errors import ConfigError, DataError
 
 TRAIN, VALIDATION, REPORT = "train.jsonl", "validation.jsonl", "report.json"
@@ -66,53 +73,70 @@ def rewrite(
     Rows keep their order. Held out are those of a source that `data.validation` names, or a share of all, chosen by
     the seed. `near` also leaves out rows that are nearly the same as an earlier one. Broken rows are left out and
     told. The rows of `make` are added to the training rows; a folder where that was stopped is written anew. Raises
-    ConfigError where the folder is taken, `DataError` where no row is left, OSError where the disk takes no more.
+    ConfigError where the folder is taken, `DataError` where no row is left, MachineError where the disk takes no more:
+    then nothing is left in the folder, unless a later call goes on with it.
     """
     if _is_taken(folder, going_on=make is not None):
         raise ConfigError(f"{folder} is there already", "Name a new folder, or an empty one.")
     report = Report(seed=config.seed)
-    left_out = _copies(config, report, near, progress)
-    if report.rows == len(left_out):
+    lines = RowLines()
+    keys, left_out = _copies(config, report, lines, near, progress)
+    if not keys.keys() - left_out:
         raise DataError("no row is left to write", "\n".join(report.problems[:3]))
-    held = _held(config, [number for number in range(report.rows) if number not in left_out])
-    report.validation = sum(held.values())
-    report.train = len(held) - report.validation
-    folder.mkdir(parents=True, exist_ok=True)
-    with journals.opened(folder) if make else nullcontext() as journal:
-        _write(config, folder, held)
+    held = _held(config, keys)
+    sides = {number: bool(held[number]) for number in keys if number not in left_out}
+    report.validation = sum(sides.values())
+    report.train = len(sides) - report.validation
+    with (
+        _filling(folder, going_on=make is not None),
+        journals.opened(folder) if make else nullcontext() as journal,
+    ):
+        _write(config, folder, sides, lines)
         if make and journal:
             made, report.augmented = make(journal)
             with (folder / TRAIN).open("a", encoding="utf-8") as train:
-                train.writelines(_line(row) for row in made)
+                train.writelines(map(lines.line, made))
             report.train += len(made)
         text = json.dumps(asdict(report), indent=2, ensure_ascii=False) + "\n"
         (folder / REPORT).write_text(text, encoding="utf-8")
     return report
 
 
-def _held(config: TrainConfig, kept: Sequence[int]) -> dict[int, bool]:
-    """Whether each row that is kept is held out: a share by the seed, or those of a validation source."""
+@contextmanager
+def _filling(folder: Path, going_on: bool) -> Iterator[None]:
+    """Make a folder for what the block writes; where that fails, remove it, unless a later call goes on with it."""
+    made = not folder.exists()
+    with explaining(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            yield
+        except BaseException:
+            if not going_on:
+                for name in (TRAIN, VALIDATION, REPORT):
+                    (folder / name).unlink(missing_ok=True)
+                if made:
+                    folder.rmdir()
+            raise
+
+
+def _held(config: TrainConfig, keys: Mapping[int, int]) -> Keep:
+    """Which of all rows validate: those of a validation source, or the share that a run on the same recipe chooses."""
     train, validation = selections(config)
     if validation is not None:
-        return {number: number >= train.count for number in kept}
-    share = config.data.validation if isinstance(config.data.validation, float | int) else 0
-    count = min(max(round(share * len(kept)), 1), len(kept) - 1) if share and len(kept) > 1 else 0
-    return dict(zip(kept, choose(len(kept), count, config.seed).tolist(), strict=True))
+        return np.arange(train.count + validation.count) >= train.count
+    numbers, contents = (np.fromiter(each, np.int64, len(keys)) for each in (keys.keys(), keys.values()))
+    return held_out(numbers, contents, train.count, share_of(config), config.seed)
 
 
-def _write(config: TrainConfig, folder: Path, held: Mapping[int, bool]) -> None:
-    """The rows that are kept, by whether they are held out."""
+def _write(config: TrainConfig, folder: Path, held: Mapping[int, bool], lines: RowLines) -> None:
+    """The rows of `held`, by whether they validate."""
     files = ((folder / name).open("w", encoding="utf-8") for name in (TRAIN, VALIDATION))
     with next(files) as train, next(files) as validation:
         for number, _, row in _rows(config):
             if number in held and row is not None and not isinstance(row, RowError):
-                (validation if held[number] else train).write(_line(row))
+                (validation if held[number] else train).write(lines.line(row))
     if not any(held.values()):
         (folder / VALIDATION).unlink()
-
-
-def _line(row: Row) -> str:
-    return json.dumps(columns_of(row), ensure_ascii=False) + "\n"
 
 
 def _is_taken(folder: Path, going_on: bool) -> bool:
@@ -124,37 +148,21 @@ def _is_taken(folder: Path, going_on: bool) -> bool:
     return bool(there - left)
 
 
-def columns_of(row: Row) -> dict[str, Any]:
-    """A row as a line of JSONL that reads as the same row."""
-    return _said(row) | ({MARK: dict(row.augmented)} if row.augmented else {})
-
-
-def _said(row: Row) -> dict[str, Any]:
-    """Its columns without the mark of a row that a model made."""
-    if not isinstance(row, Conversation):
-        return (
-            {"prompt": row.prompt, "completion": row.completion} if row.prompt else {"text": row.completion}
-        )
-    body: dict[str, Any] = {"messages": [_turn(message) for message in row.messages]}
-    return body | ({"tools": [dict(tool) for tool in row.tools]} if row.tools else {})
-
-
-def _turn(message: Message) -> dict[str, Any]:
-    turn: dict[str, Any] = {"role": message.role, "content": message.content}
-    turn |= dict(message.more or {})
-    return turn if message.trained else {**turn, "weight": 0}
-
-
-def _copies(config: TrainConfig, report: Report, near: bool, progress: Progress) -> set[int]:
-    """Numbers of the rows that are not to be written; counted and told in the report."""
+def _copies(
+    config: TrainConfig, report: Report, lines: RowLines, near: bool, progress: Progress
+) -> tuple[dict[int, int], set[int]]:
+    """A hash of what each usable row says, by its number, and the numbers of those that are not to be written because
+    an earlier one says the same. Counts all in the report."""
     selected = [selection for selection in selections(config) if selection is not None]
     for selection in selected:
         report.sources += [*selection.notes, *(detected.evidence for detected in selection.detected)]
         report.unreadable += selection.unreadable
     total = sum(selection.count for selection in selected)
     problems = Problems(skip=True)
+    keys: dict[int, int] = {}
     left_out: set[int] = set()
-    seen: set[bytes] = set()
+    unused = Unused()
+    seen: set[int] = set()
     likeness, waiting = Likeness(), list[tuple[int, str]]()
     for number, where, row in _rows(config):
         report.rows = number + 1
@@ -162,29 +170,32 @@ def _copies(config: TrainConfig, report: Report, near: bool, progress: Progress)
             problems.add(number, where, row)
         elif row is None:
             report.unused += 1
-        elif (key := _key(row)) in seen:
+        elif (key := keys.setdefault(number, _key(row))) in seen:
             report.copies += 1
+            left_out.add(number)
         else:
             seen.add(key)
+            unused.count(row)
+            lines.see(row)
             if near:
                 waiting.append((number, said(row)))
             if len(waiting) == CHUNK:
                 likeness.add(waiting)
                 waiting = []
-            if not report.rows % CHUNK:
-                progress(report.rows, total)
-            continue
-        left_out.add(number)
+        if not report.rows % CHUNK:
+            progress(report.rows, total)
     likeness.add(waiting)
+    report.sources += unused.notes(report.rows)
     alike = set(likeness.pairs()[0].tolist())
     report.near_copies = len(alike)
     report.broken, report.reasons, report.problems = problems.count, dict(problems.reasons), problems.told
-    return left_out | alike
+    return keys, left_out | alike
 
 
-def _key(row: Row) -> bytes:
-    """Equal for equal rows; 16 bytes, as a million of them are held."""
-    return hashlib.blake2b(json.dumps(_said(row), sort_keys=True).encode(), digest_size=16).digest()
+def _key(row: Row) -> int:
+    """Equal for equal rows, int64: of a million different ones, two are taken for equal once in 37 million times."""
+    digest = hashlib.blake2b(json.dumps(content_of(row), sort_keys=True).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, signed=True)
 
 
 def _rows(config: TrainConfig) -> Iterator[tuple[int, str, Row | RowError | None]]:

@@ -17,7 +17,7 @@ def _file(path: Path, how: str) -> Path:
     """Where the index of a file is kept; the name changes with the file, and with `how` it is read."""
     status = path.stat()
     key = f"2 {path.absolute()} {status.st_size} {status.st_mtime_ns} {how}"
-    return paths.cache() / "rows" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
+    return paths.cache() / "rows" / f"{hashlib.sha256(os.fsencode(key)).hexdigest()[:32]}.npy"
 
 
 def kept_places(path: Path, how: str) -> Sequence[Sequence[int]] | None:

@@ -6,6 +6,7 @@ from engine.data.lint.linter import Looked
 from engine.data.pieces import pieces_of
 from engine.data.row_index import Rows
 from engine.data.templates import Encoded
+from engine.data.token_limits import Limit
 from engine.data.tokenizer import Tokenizer
 from engine.data.views import SHOWN, RowView
 from engine.errors import DataError
@@ -40,26 +41,27 @@ class Each:
         return sum(len(example.ids) for example in self.examples)
 
 
-def row_view(rows: Rows, each: Each, tokenizer: Tokenizer, limit: int, brief: bool) -> RowView:
+def row_view(rows: Rows, each: Each, tokenizer: Tokenizer, limit: Limit, brief: bool) -> RowView:
     """A row with its tokens, or only their counts and its first words."""
     shown = raw_view(rows, each.number)
     if not each.examples:
         raw = shown.raw[:BRIEF] if brief else shown.raw
         return RowView(each.number, shown.where, problem=each.problem, raw=raw)
-    left = each.kept(limit)
+    left = each.kept(limit.tokens)
     return RowView(
         row=each.number,
         where=shown.where,
-        pieces=() if brief else tuple(pieces_of(each.examples, tokenizer, limit)),
+        pieces=() if brief else tuple(pieces_of(each.examples, tokenizer, limit.tokens)),
         tokens=each.tokens,
         trained=left,
-        limit=limit,
+        limit=limit.tokens,
         lost=each.trained - left,
         hidden=max(0, each.tokens - SHOWN),
         problem="" if left else nothing_left(limit),
         raw=_first_words(rows, each.number) if brief else "",
         examples=len(each.examples),
         unseen=each.unseen,
+        unused="; ".join(each.whole[0][1].unused) if each.whole else "",
     )
 
 
@@ -98,6 +100,6 @@ def _left(encoded: Encoded, limit: int) -> int:
     return sum(max(0, min(end, limit) - start) for start, end in encoded.spans)
 
 
-def nothing_left(limit: int) -> str:
+def nothing_left(limit: Limit) -> str:
     """What is wrong with a row that is cut before all that would be trained."""
-    return f"nothing trained is left of it once it is cut to max_seq_length {limit}"
+    return f"nothing trained is left of it once it is cut to {limit.name}"

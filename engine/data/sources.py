@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine import plugins
+from engine import addresses, plugins
 from engine.config.locations import HUB, STARTER, data_source, scheme
 from engine.config.schema import Data, Source
 from engine.data import drive_files, hub_datasets, kept_files, local_files, web_files
 from engine.data.choice import FormChoice, choice_of
+from engine.data.csv_rows import Csv
 from engine.data.dataset_layout import ALL, Part
 from engine.data.packed_files import packed_by, unpacked
 from engine.data.readers import KNOWN, kind_of, read
@@ -84,7 +85,7 @@ def open_source(source: Source, data: Data, part: Part = "train") -> OpenSource:
         source.max_samples,
         source.weight,
         data.on_error == "skip",
-        notes,
+        (*notes, *(note for table in tables if isinstance(table, Csv) for note in table.notes)),
     )
 
 
@@ -167,7 +168,8 @@ def find(source: Source, part: Part = "train", progress: Progress = silent) -> F
         named = [drive_files.fetch(source.path)]
     elif kind and kind not in plugins.installed(plugins.SOURCES):
         raise DataError(
-            f"{source.path}: addresses of {kind}:// are not read", f"Use https:// or {HUB}OWNER/NAME."
+            f"{web_files.shown(source.path)}: addresses of {kind}:// are not read",
+            f"Use https:// or {HUB}OWNER/NAME.",
         )
     else:
         place = str(_brought(kind, source)) if kind else source.path
@@ -198,8 +200,10 @@ def as_text(source: str | Source) -> str:
 
 def shown(source: Source) -> str:
     """A source for people, without what may be secret in an address."""
+    if source.path.startswith(HUB):
+        return source.path.removeprefix(HUB)
     if scheme(source.path):
-        return web_files.shown(source.path) if scheme(source.path) in WEB else source.path.removeprefix(HUB)
+        return web_files.shown(source.path) if "://" in source.path else source.path
     return local_files.shown(Path(source.path).expanduser())
 
 
@@ -240,8 +244,15 @@ def _brought(kind: str, source: Source) -> Path:
     key = kept_files.key_of("plugin", source.path)
     folder = kept_files.folder() / f"{key}.{kind}"
     folder.mkdir(exist_ok=True)
-    kept_files.tell(key, {"from": source.path})
-    return Path(fetch(source.path, folder))
+    kept_files.tell(key, {"from": addresses.stored(source.path)})
+    try:
+        path = addresses.whole(source.path)
+    except addresses.MissingAddressError as error:
+        raise DataError(
+            f"{shown(source)}: its password or signature is not stored with the run",
+            f"Set {error.name} to the whole address, and run again.",
+        ) from None
+    return Path(fetch(path, folder))
 
 
 def _validation(data: Data) -> Source | None:

@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
+from engine.config.schema import TrainConfig
 from engine.data.rows import Keep
 from engine.data.selection import choose
 
@@ -15,11 +16,12 @@ def drawn(count: int, share: float, seed: int) -> Keep:
 
 
 def held_out(rows: Numbers, contents: Numbers, count: int, share: float, seed: int) -> Keep:
-    """Which of `count` rows validate, bool `[count]`, when their examples are known.
+    """Which of `count` rows validate, bool `[count]`, when their contents are known.
 
-    `rows` are the examples' row numbers, ascending, and `contents` a hash of each example's tokens, int64 `[examples]`.
-    Rows of the same tokens are held out together or not at all, and rows without examples are not counted. Where there
-    are neither, it is what `drawn` gives. None is held out where all rows are the same.
+    `rows` are row numbers, ascending, and `contents` a hash of what each has, int64, both `[contents]`: a run hashes
+    the tokens of examples, `ft data prepare` the rows themselves. Rows of the same contents are held out together or
+    not at all, and rows without any are not counted. Where there are neither, it is what `drawn` gives. None is held
+    out where all rows are the same.
     """
     there, starts = np.unique(rows, return_index=True)
     if not share or not len(there):
@@ -41,6 +43,11 @@ def held_out(rows: Numbers, contents: Numbers, count: int, share: float, seed: i
     held = np.zeros(count, dtype=np.bool_)
     held[there[taken[group]]] = True
     return held
+
+
+def share_of(config: TrainConfig) -> float:
+    """The share of the training rows that validates; 0 where a source does, or nothing."""
+    return config.data.validation if isinstance(config.data.validation, float | int) else 0.0
 
 
 def _size(count: int, share: float) -> int:

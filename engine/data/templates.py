@@ -22,9 +22,11 @@ from engine.data.message_style import Tools
 from engine.data.thought_blocks import with_thoughts_apart
 from engine.data.token_spans import SpanCutter
 from engine.data.tokenizer import Tokenizer
-from engine.data.types import Row, Text
+from engine.data.types import Conversation, Row, Text
 from engine.data.unseen import unseen
+from engine.models.sizing import TokenRoom
 
+ANYTHING = TokenRoom()
 TrainOn = Literal["assistant", "last", "all"]
 
 
@@ -61,12 +63,14 @@ class Encoded:
 class RowEncoder:
     """Encodes rows for one tokenizer and one choice of what is trained."""
 
-    def __init__(self, tokenizer: Tokenizer, train_on: TrainOn) -> None:
+    def __init__(self, tokenizer: Tokenizer, train_on: TrainOn, room: TokenRoom = ANYTHING) -> None:
+        """`room` is what the model can take of the tokens."""
         self.tokenizer = tokenizer
+        self.room = room
         self.train_on = train_on
         self._stops = tuple(text for id_, text in tokenizer.added.items() if id_ in tokenizer.stop_ids)
         self._eos = tokenizer.added.get(tokenizer.eos_id, "")
-        self._finders: dict[bool, AnswerFinder] = {}
+        self._finders: dict[tuple[bool, bool], AnswerFinder] = {}
         self._cutter = SpanCutter(tokenizer)
 
     def render(self, row: Row) -> list[Rendered]:
@@ -78,11 +82,13 @@ class RowEncoder:
             text = row.prompt + row.completion
             start = 0 if self.train_on == "all" else len(row.prompt)
             return [Rendered(text, ((start, len(text)),), plain=True)]
-        finder = self._finder(row.tools)
-        if not finder.chat.shows_calls and any(message.has("tool_calls") for message in row.messages):
+        calls = any(message.has("tool_calls") for message in row.messages)
+        finder = self._finder(row.tools, calls)
+        if calls and not finder.chat.shows_calls:
             raise RowError(
-                "the chat template does not show calls of tools; model.chat_template names another",
+                "the chat template does not show calls of tools",
                 REFUSED,
+                fix="Use a template that does: --set model.chat_template=chatml",
             )
         if finder.shape.takes_inline_as_text:
             row = replace(row, messages=tuple(map(with_thoughts_apart, row.messages)))
@@ -100,13 +106,19 @@ class RowEncoder:
         left_out = unseen(row, turns, finder.chat, trained)
         return [Rendered(whole, spans, False, left_out) for _, spans, whole in found]
 
-    def _finder(self, tools: Tools) -> AnswerFinder:
-        """What finds the answers of rows with such tools."""
-        some = bool(tools)
-        if some not in self._finders:
-            chat, shape = self.tokenizer.template(tools), self.tokenizer.shape(tools)
-            self._finders[some] = AnswerFinder(chat, shape, self._stops, self._eos)
-        return self._finders[some]
+    def borrows(self, row: Row) -> bool:
+        """Whether a row with tools is shown by ft's template, because the model's own shows none."""
+        if not self.tokenizer.lends_template or not isinstance(row, Conversation):
+            return False
+        return bool(row.tools) or any(message.has("tool_calls") for message in row.messages)
+
+    def _finder(self, tools: Tools, calls: bool) -> AnswerFinder:
+        """What finds the answers of rows with such tools, and with calls or without."""
+        key = bool(tools), calls
+        if key not in self._finders:
+            chat, shape = self.tokenizer.template(tools, calls), self.tokenizer.shape(tools, calls)
+            self._finders[key] = AnswerFinder(chat, shape, self._stops, self._eos)
+        return self._finders[key]
 
     def encode(self, rows: Sequence[Rendered]) -> list[Encoded]:
         """Tokens of many rows at once, on all cores."""

@@ -11,8 +11,10 @@ from engine.data.formats import read_row
 from engine.data.problems import Problems
 from engine.data.selection import Selection
 from engine.data.templates import Encoded, Rendered, RowEncoder
+from engine.data.token_limits import Limit, check_ids
 from engine.data.types import Row
 from engine.data.unseen import OF_ANSWERS
+from engine.data.unused import Unused
 
 Text = tuple[int, Row, Rendered]
 """The number of a row among the selected ones, the row, and a text of it."""
@@ -35,11 +37,17 @@ class _Told:
     examples: int = 0
     unseen: dict[str, int] = field(default_factory=dict)
     """Rows with something that the template does not show."""
+    borrowed: int = 0
+    """Rows with tools that ft's template shows, because the model's own does not."""
+    unused: Unused = field(default_factory=Unused)
+    """Rows with something that is not read."""
 
-    def count(self, rendered: Sequence[Rendered]) -> None:
+    def count(self, row: Row, rendered: Sequence[Rendered], encoder: RowEncoder) -> None:
         if len(rendered) > 1:
             self.several += 1
             self.examples += len(rendered)
+        self.unused.count(row)
+        self.borrowed += encoder.borrows(row)
         for what in rendered[0].unseen:
             self.unseen[what] = self.unseen.get(what, 0) + 1
 
@@ -54,18 +62,23 @@ class _Told:
                 f"{self.several} of {rows} rows are trained in parts, {self.examples} in all: the chat template "
                 "shows earlier turns differently once later ones follow"
             )
+        if self.borrowed:
+            found.append(
+                f"{self.borrowed} of {rows} rows have tools, which the model's chat template does not show: they are "
+                "shown by ft's chatml"
+            )
         found += [
             f"{count} of {rows} rows have {what}, which the chat template does not show: the model will not "
             f"{'learn' if what in OF_ANSWERS else 'see'} it"
             for what, count in self.unseen.items()
         ]
-        return found
+        return [*found, *self.unused.notes(rows)]
 
 
 def tokenise(
     selection: Selection,
     encoder: RowEncoder,
-    limit: int,
+    limit: Limit,
     overlap: int,
     take: Taker,
     look: Look = lambda _: None,
@@ -76,13 +89,15 @@ def tokenise(
     `overlap` is that of the chunks of long texts, see `engine.data.fitting.chunks`. `look` sees each row as it is
     before anything is cut. Returns notes, and the rows that are left out because the recipe says so.
     Raises `DataError` naming the first rows that are wrong or have nothing to train, where it does not, and
-    where no other rows are left.
+    where no other rows are left; `ModelError` where a row has a token that the model does not have.
     """
     fitting = Fitting(limit, overlap, encoder.tokenizer.lead)
     told, problems = _Told(), Problems(selection.skip)
     found = 0
     for done, chunk, examples in _ahead(_rendered(selection, encoder, problems, told), encoder):
         looked = [(number, row, example) for (number, row, _), example in zip(chunk, examples, strict=True)]
+        for _, row, example in looked:
+            check_ids(example.ids, encoder.tokenizer, encoder.room, row.where)
         empty = {number: row.where for number, row, example in looked if not example.spans}
         for number, where in empty.items():
             problems.add(number, where, RowError("nothing to train: it has no tokens of its own", NOTHING))
@@ -119,7 +134,7 @@ def _rendered(
                 problems.add(number, where, error)
                 continue
             texts += [(number, row, text) for text in rendered]
-            told.count(rendered)
+            told.count(row, rendered, encoder)
         done += len(chunk)
         if problems.enough:
             return

@@ -1,8 +1,7 @@
 """A model folder's tokenizer and chat template, by `tokenizers` and jinja2 alone."""
 
 import itertools
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,22 @@ import tokenizers
 
 from engine.data.chat_template import ChatTemplate
 from engine.data.message_style import Tools
-from engine.data.template_choice import BUILT_IN, DEFAULT, TOOL_USE, for_other_programs, template_texts
+from engine.data.new_tokens import NewToken, extend
+from engine.data.template_choice import (
+    BUILT_IN,
+    DEFAULT,
+    TOOL_USE,
+    for_other_programs,
+    is_lent,
+    template_texts,
+    with_defaults,
+)
 from engine.data.turn_shape import TurnShape, shape_of
 from engine.data.types import Message
-from engine.errors import ModelError
-from engine.models.local import VOCABULARIES
+from engine.errors import ConfigError, ModelError
+from engine.models.local import VOCABULARIES, read_object
 
+LAST_ID = 1 << 31
 NAMED_TOKENS = tuple(f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
 
 
@@ -36,12 +45,15 @@ class Tokenizer:
         templates: Mapping[str, str],
         turn_end: str = "<|im_end|>",
         day: date | None = None,
+        variables: Mapping[str, Any] | None = None,
     ) -> None:
         """`tokens`: `eos_token`… as text; `stops`: end tokens that the model's settings name; `templates` by name, see
-        `template_texts`; `day`: see ChatTemplate.
+        `template_texts`; `day`, `variables`: see ChatTemplate.
 
         `turn_end` is what the template may write as such, where the vocabulary has it as one token.
         """
+        self.new: tuple[NewToken, ...] = ()
+        """Tokens that the model's folder does not have."""
         backend.no_truncation()
         backend.no_padding()
         self.lead, self.trail = _around(backend)
@@ -68,13 +80,16 @@ class Tokenizer:
             "text_start": "".join(backend.id_to_token(id_) or "" for id_ in self.lead),
         }
         self.delivered: Mapping[str, str] = {
-            name: for_other_programs(text, own) for name, text in templates.items()
+            name: for_other_programs(with_defaults(text, variables or {}), own)
+            for name, text in templates.items()
         }
         self._chats = {
-            name: ChatTemplate(templates[name], {**tokens, **own}, day)
+            name: ChatTemplate(templates[name], {**tokens, **own}, day, variables)
             for name in (DEFAULT, TOOL_USE)
             if templates.get(name)
         }
+        _check_read(variables or {}, self._chats.values())
+        self.lends_template = is_lent(templates)
         settings = {self.added[id_] for id_ in (*stops, self.eos_id) if id_ in self.added}
         self._shapes = {
             (name, with_tools): shape_of(chat, with_tools, settings, self._added_at)
@@ -86,19 +101,32 @@ class Tokenizer:
         self.stop_ids = frozenset({*stops, self.eos_id, *learned})
 
     @classmethod
-    def load(cls, model_dir: Path, chat_template: str = "auto", day: date | None = None) -> "Tokenizer":
-        """Read the tokenizer of a model folder; `day` is the date that a template may write, None is today's.
+    def load(
+        cls,
+        model_dir: Path,
+        chat_template: str = "auto",
+        day: date | None = None,
+        variables: Mapping[str, Any] | None = None,
+        add_tokens: Sequence[str] = (),
+    ) -> "Tokenizer":
+        """Read the tokenizer of a model folder; `day` is the date that a template may write, None is today's, and
+        `variables` are what else it reads.
 
         `chat_template`: `auto` (the model's own), one of ft's or of another package by its name, or the path of a
-        .jinja file. Raises `ModelError` where the folder has no usable tokenizer, `ConfigError` where the path is
-        wrong, `MachineError` where the other package does not load.
+        .jinja file. `add_tokens`: texts that become one token each. Raises `ModelError` where the folder has no usable
+        tokenizer, `ConfigError` where the path is wrong or the template reads no such variable, `MachineError` where
+        the other package does not load.
         """
         config = _read(model_dir / "tokenizer_config.json")
         named = _read(model_dir / "special_tokens_map.json") | config
         tokens = {name: text for name in NAMED_TOKENS if (text := _token_text(named.get(name)))}
         templates = template_texts(model_dir, config, chat_template)
         turn_end = BUILT_IN.get(chat_template, "<|im_end|>")
-        return cls(_backend(model_dir), tokens, _stops(model_dir), templates, turn_end, day)
+        backend = _backend(model_dir)
+        new = extend(backend, add_tokens)
+        tokenizer = cls(backend, tokens, _stops(model_dir), templates, turn_end, day, variables)
+        tokenizer.new = new
+        return tokenizer
 
     @property
     def control_tokens(self) -> list[str]:
@@ -129,19 +157,19 @@ class Tokenizer:
         Raises `ModelError` where there is no template or the template refuses the messages.
         """
         try:
-            text = self.template(tools).render(messages, generation_prompt=True, tools=tools)
+            calls = any(message.has("tool_calls") for message in messages)
+            text = self.template(tools, calls).render(messages, generation_prompt=True, tools=tools)
         except jinja2.TemplateError as error:
             raise ModelError(f"the chat template refuses the messages: {error}") from error
         return self.encode([text], special=False)[0]
 
-    def template(self, tools: Tools = ()) -> ChatTemplate:
-        """The chat template: where the model has one for rows with tools, those are shown by it.
+    def template(self, tools: Tools = (), calls: bool = False) -> ChatTemplate:
+        """The chat template: where there is one for rows with tools, those are shown by it, and also those that call
+        tools without naming them where the other shows no calls.
 
         Raises `ModelError` where there is none.
         """
-        chat = self._chats.get(DEFAULT)
-        if tools:
-            chat = self._chats.get(TOOL_USE, chat)
+        chat = self._chats.get(self._name(tools, calls))
         if chat is None:
             raise ModelError(
                 "the model has no chat template, and the rows are conversations",
@@ -149,15 +177,42 @@ class Tokenizer:
             )
         return chat
 
-    def shape(self, tools: Tools = ()) -> TurnShape:
+    def shape(self, tools: Tools = (), calls: bool = False) -> TurnShape:
         """What that template writes around an answer."""
-        name = TOOL_USE if tools and TOOL_USE in self._chats else DEFAULT
-        return self._shapes[name, bool(tools)]
+        return self._shapes[self._name(tools, calls), bool(tools)]
+
+    def _name(self, tools: Tools, calls: bool) -> str:
+        if TOOL_USE not in self._chats or not (tools or calls):
+            return DEFAULT
+        return TOOL_USE if tools or not self._chats[DEFAULT].shows_calls else DEFAULT
 
     def _added_at(self, text: str) -> list[str]:
         """The added tokens with which a text begins."""
         ids = self.encode([text], special=False)[0]
         return [self.added[id_] for id_ in itertools.takewhile(self.added.__contains__, ids)]
+
+
+def new_tokens(model_dir: Path, texts: Sequence[str]) -> tuple[NewToken, ...]:
+    """What the texts become in the tokenizer of a model's folder. Raises ModelError where it has none."""
+    return extend(_backend(model_dir), texts) if texts else ()
+
+
+def write_extended(model_dir: Path, texts: Sequence[str], folder: Path) -> None:
+    """Put the tokenizer of a model's folder, with the texts as tokens, into `folder`. Raises ModelError, OSError."""
+    backend = _backend(model_dir)
+    extend(backend, texts)
+    (folder / "tokenizer.json").write_text(backend.to_str(pretty=True), encoding="utf-8")
+
+
+def _check_read(variables: Mapping[str, Any], chats: Collection[ChatTemplate]) -> None:
+    """Raise `ConfigError` for a variable that no template reads."""
+    unread = [name for name in variables if not any(name in chat.reads for chat in chats)]
+    if unread:
+        read = sorted(set[str]().union(*(chat.reads for chat in chats)))
+        raise ConfigError(
+            f"model.template_variables: the chat template reads no {unread[0]}",
+            f"It reads {', '.join(read)}." if read else "It reads none: leave the key out.",
+        )
 
 
 def _around(backend: tokenizers.Tokenizer) -> tuple[list[int], list[int]]:
@@ -190,9 +245,10 @@ def _converted(model_dir: Path) -> tokenizers.Tokenizer:
     from transformers import AutoTokenizer
 
     try:
-        loaded = AutoTokenizer.from_pretrained(model_dir)
+        # Never the model's own code, and never a question about it; what is made of it would be no tokenizer.json.
+        loaded = AutoTokenizer.from_pretrained(model_dir, trust_remote_code=False, local_files_only=True)
         return tokenizers.Tokenizer.from_str(loaded.backend_tokenizer.to_str())
-    except (OSError, ValueError, ImportError, AttributeError) as error:
+    except (OSError, ValueError, ImportError, AttributeError, LookupError, TypeError, RuntimeError) as error:
         raise ModelError(
             f"{model_dir}: no tokenizer.json, and none could be made: {error}",
             "Save it once with transformers: AutoTokenizer.from_pretrained(…).save_pretrained(…).",
@@ -202,9 +258,17 @@ def _converted(model_dir: Path) -> tokenizers.Tokenizer:
 def _stops(model_dir: Path) -> set[int]:
     """End tokens by id, from generation_config.json (one or a list), else config.json."""
     for name in ("generation_config.json", "config.json"):
-        ids = _read(model_dir / name).get("eos_token_id")
-        if ids is not None:
-            return set(ids) if isinstance(ids, list) else {int(ids)}
+        given = _read(model_dir / name).get("eos_token_id")
+        if given is not None:
+            ids = given if isinstance(given, list) else [given]
+            if not all(
+                isinstance(id_, int) and not isinstance(id_, bool) and 0 <= id_ < LAST_ID for id_ in ids
+            ):
+                raise ModelError(
+                    f"{model_dir / name}: eos_token_id is {given!r}, which is neither a token's id nor a list of ids.",
+                    "Put the id of the model's end token there.",
+                )
+            return set(ids)
     return set()
 
 
@@ -215,10 +279,4 @@ def _token_text(value: Any) -> str | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        body = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise ModelError(f"{path}: cannot be read: {error}", "Fetch the model again.") from error
-    return body if isinstance(body, dict) else {}
+    return read_object(path) if path.is_file() else {}

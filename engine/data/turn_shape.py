@@ -30,6 +30,15 @@ Added = Callable[[str], Sequence[str]]
 
 
 @dataclass(frozen=True)
+class Following:
+    """What stands behind a turn that the template does not end: where it is the last one, and where another follows,
+    up to the token that begins that one."""
+
+    last: str
+    through_token: str
+
+
+@dataclass(frozen=True)
 class TurnShape:
     """Texts, empty where the template writes none."""
 
@@ -41,10 +50,10 @@ class TurnShape:
     """What stands behind the end of the last answer: a line break, an end of text, a generation prompt."""
     call_end: str = ""
     """The token that ends an answer of tool calls."""
-    next_turn: str = ""
-    """The token that begins the next question, where the template writes no end behind an answer."""
-    next_result: str = ""
-    """The token that begins the result of a call, where the template writes no end behind one call."""
+    question: Following | None = None
+    """What follows an answer, where the template writes no end behind it."""
+    result: Following | None = None
+    """What follows a call, where the template writes no end behind it."""
     thoughts_end: str = ""
     """What stands between thoughts and the answer."""
     takes_inline_as_text: bool = False
@@ -54,8 +63,8 @@ class TurnShape:
     @property
     def ends(self) -> tuple[str, ...]:
         """All that ends an answer, each once."""
-        found = (self.end, self.call_end, self.next_turn, self.next_result)
-        return tuple(dict.fromkeys(text for text in found if text))
+        following = [each.through_token for each in (self.question, self.result) if each]
+        return tuple(dict.fromkeys(text for text in (self.end, self.call_end, *following) if text))
 
 
 def shape_of(chat: ChatTemplate, with_tools: bool, stops: Collection[str], added: Added) -> TurnShape:
@@ -82,8 +91,8 @@ def shape_of(chat: ChatTemplate, with_tools: bool, stops: Collection[str], added
         end=end,
         trailing=trailing,
         call_end=call_end,
-        next_turn="" if end else _first(middle, last, added),
-        next_result="" if call_end and call.endswith(call_end + trailing) else _first(answered, call, added),
+        question=None if end else _following(last, middle, added),
+        result=None if call_end and call.endswith(call_end + trailing) else _following(call, answered, added),
         takes_inline_as_text=_takes_inline_as_text(rendered(ASKED, prompt=True), rendered(ASKED, INLINE)),
         thoughts_end=rendered(ASKED, THOUGHT_ABOUT).partition(THOUGHT)[2].partition(ANSWER)[0],
     )
@@ -119,7 +128,11 @@ def _call_end(text: str, added: Added) -> str:
     return token if list(added(token)) == [token] and token not in text[: max(after, 0)] else ""
 
 
-def _first(following: str, alone: str, added: Added) -> str:
-    """The token with which a turn begins, seen in the text behind an answer with it and without."""
-    behind = following.removeprefix(alone.rstrip()).lstrip()
-    return next(iter(added(behind)), "") if following.startswith(alone.rstrip()) else ""
+def _following(last: str, middle: str, added: Added) -> Following | None:
+    """What follows a turn, seen in the texts behind its last word: where it is the last one, and where it is not."""
+    bare = last.rstrip()
+    behind = middle.removeprefix(bare)
+    token = next(iter(added(behind.lstrip())), "")
+    if not token or not middle.startswith(bare):
+        return None
+    return Following(last[len(bare) :], behind[: len(behind) - len(behind.lstrip())] + token)

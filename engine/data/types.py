@@ -16,6 +16,8 @@ Int32 = npt.NDArray[np.int32]
 Role = Literal["system", "user", "assistant", "tool"]
 REASONING = ("reasoning_content", "reasoning", "thinking")
 """What files, and chat templates, call the thoughts before an answer."""
+MEDIA = frozenset(("images", "image", "videos", "video", "audios", "audio"))
+"""Columns of a row, and keys of a turn, that hold what ft cannot train."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +25,15 @@ class Message:
     """One turn of a conversation.
 
     `trained` is False for an assistant's turn that is context only (a `weight` of 0). `more` is what a template
-    gets besides role and content: `tool_calls`, `tool_call_id`, `name`, `reasoning_content`.
+    gets besides role and content: `tool_calls`, `tool_call_id`, `name`, `reasoning_content`. `unused` says what else
+    stands in the file's turn and is not used.
     """
 
     role: Role
     content: str
     trained: bool = True
     more: Mapping[str, Any] | None = None
+    unused: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def answers(self) -> bool:
@@ -47,13 +51,15 @@ class Conversation:
     """Turns that the chat template will render, with the tools that may be called in them (OpenAI's form).
 
     `where` is the row's origin, as `file.jsonl:17`. `augmented` is the mark of one that a model made
-    (`engine/data/augment`), None for all others.
+    (`engine/data/augment`), None for all others. `unused` says what else of meaning stands in the file's row and is
+    not used, each as the end of "1 of 2 rows has …".
     """
 
     messages: tuple[Message, ...]
     where: str
     tools: tuple[Mapping[str, Any], ...] = ()
     augmented: Mapping[str, Any] | None = None
+    unused: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,7 @@ class Text:
     completion: str
     where: str
     augmented: Mapping[str, Any] | None = None
+    unused: tuple[str, ...] = field(default=(), compare=False)
 
 
 Row = Conversation | Text
@@ -75,6 +82,19 @@ class Prompt:
 
     messages: tuple[Message, ...]
     seed: int
+    tools: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How an answer is made: greedily at temperature 0, else drawn, the same with the same seed."""
+
+    max_tokens: int = 256
+    temperature: float = 0.0
+    seed: int = 0
+
+
+GREEDY = Sampling()
 
 
 @dataclass(frozen=True, slots=True)

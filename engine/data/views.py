@@ -19,10 +19,11 @@ class View(TokenSpec):
     format: str = "auto"
     columns: Mapping[str, str] | None = None
     template: str | Mapping[str, str] | None = None
+    roles: Mapping[str, str] | None = None
 
     def of_format(self, choice: FormChoice) -> "View":
         """The same for a source whose format the recipe chooses so."""
-        return replace(self, format=choice.format, columns=choice.columns, template=choice.template)
+        return replace(self, **vars(choice))
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,8 @@ class RowView:
     examples: int = 1
     unseen: str = ""
     """What the row has and the template does not show, as `tools`."""
+    unused: str = ""
+    """What the row has and is not used, as the end of "The row has …"."""
 
 
 @dataclass(frozen=True)

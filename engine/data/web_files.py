@@ -6,10 +6,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote
 
 import httpx
 
+from engine import addresses
 from engine.data import kept_files
 from engine.data.readers import KNOWN, PACKED, kind_of
 from engine.errors import DataError
@@ -46,7 +47,7 @@ class WebFile:
 
 def shown(url: str) -> str:
     """An address for people: without what may be secret in it."""
-    parts = urlsplit(url)
+    parts = _parts(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{unquote(parts.path)}"
 
 
@@ -61,14 +62,20 @@ def fetch(url: str, progress: Progress = silent) -> WebFile:
 
 def kept(url: str) -> bool:
     """Whether the file of an address was fetched before. Nobody is asked."""
-    return _kept(kept_files.about(kept_files.key_of("url", url))) is not None
+    return _kept(kept_files.about(_key(url))) is not None
 
 
 def _fetch(url: str, progress: Progress) -> WebFile:
     name = _allowed(url)
-    key = kept_files.key_of("url", url)
+    key = _key(url)
     about = kept_files.about(key)
     have = _kept(about)
+    try:
+        url = addresses.whole(url)
+    except addresses.MissingAddressError as error:
+        if have is None:
+            raise _unknown(name, error.name) from None
+        return _as_it_is(name, key, about, have, "its password or signature is not stored with the run")
     try:
         answer = _ask(url, about if have else {})
     except UNREACHABLE as error:
@@ -89,7 +96,7 @@ def _fetch(url: str, progress: Progress) -> WebFile:
 
 def _allowed(url: str) -> str:
     """The address for people. Raises `DataError` where anyone on the way could change what it gives."""
-    parts, name = urlsplit(url), shown(url)
+    parts, name = _parts(url), shown(url)
     if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in HERE):
         return name
     if parts.scheme == "http":
@@ -100,6 +107,27 @@ def _allowed(url: str) -> str:
     raise DataError(f"{name}: addresses of {parts.scheme}:// are not read", "Use https://, or a file.")
 
 
+def _key(url: str) -> str:
+    """What a file is kept under: the same for an address and for what a run stores of it."""
+    return kept_files.key_of("url", addresses.stored(url))
+
+
+def _parts(url: str) -> SplitResult:
+    """The parts of an address. Raises `DataError` where it is none."""
+    try:
+        return addresses.split(url)
+    except ValueError as error:
+        raise DataError(f"{url}: is not an address: {error}", "Check the address.") from error
+
+
+def _unknown(name: str, secret: str) -> DataError:
+    return DataError(
+        f"{name}: its password or signature is not stored with the run, and the file is not kept here",
+        f"Set {secret} to the whole address, as an environment variable or with `ft secrets set {secret}`, "
+        "and run again.",
+    )
+
+
 def _ask(url: str, about: dict[str, Any]) -> httpx.Response:
     """What the server says of a file before it sends it, which it does not where it is as we have it."""
     headers = {"Accept-Encoding": "identity"}
@@ -107,10 +135,16 @@ def _ask(url: str, about: dict[str, Any]) -> httpx.Response:
         headers["If-None-Match"] = about["etag"]
     if about.get("modified"):
         headers["If-Modified-Since"] = about["modified"]
-    with httpx.stream("GET", url, headers=headers, follow_redirects=True, timeout=30) as answer:
-        for step in (*answer.history, answer):
-            _allowed(str(step.url))
+    with (
+        httpx.Client(follow_redirects=True, timeout=30, event_hooks={"request": [_check_step]}) as client,
+        client.stream("GET", url, headers=headers) as answer,
+    ):
         return answer
+
+
+def _check_step(request: httpx.Request) -> None:
+    """Refuse where a server sends us on, before anything is asked there. Raises `DataError`."""
+    _allowed(str(request.url))
 
 
 def _download(url: str, name: str, key: str, answer: httpx.Response, progress: Progress) -> WebFile:
@@ -124,7 +158,9 @@ def _download(url: str, name: str, key: str, answer: httpx.Response, progress: P
         kept_files.room(target.parent, size)
         same = {"If-Range": etag} if etag and not etag.startswith("W/") else {}
         try:
-            transfer.download(url, target, lambda done, all_: progress(f"fetching {name}", done, all_), same)
+            transfer.download(
+                url, target, lambda done, all_: progress(f"fetching {name}", done, all_), same, _check_step
+            )
         except httpx.HTTPError as error:
             raise DataError(
                 f"{name}: the download broke off: {error or type(error).__name__}",
@@ -159,7 +195,7 @@ def _kept(about: dict[str, Any]) -> Path | None:
 def _suffix(url: str, name: str, answer: httpx.Response) -> str:
     """Which kind of file it is: by its address, by the name that the server gives it, or by what it calls it."""
     said = re.search(r'filename\*?="?([^";]+)', answer.headers.get("Content-Disposition", ""))
-    for candidate in (urlsplit(url).path, said.group(1) if said else "", answer.url.path):
+    for candidate in (_parts(url).path, said.group(1) if said else "", answer.url.path):
         if kind := kind_of(candidate):
             packed = Path(candidate).suffix.lower()
             return kind + (packed if packed in PACKED else "")

@@ -15,7 +15,7 @@ def known() -> dict[str, float]:
     """FLOP/s reached by the last run, by `key`; empty before the first."""
     try:
         body = json.loads(_file().read_text())
-    except (OSError, ValueError):  # a cache that cannot be read is one that is not there
+    except (OSError, ValueError, RecursionError):  # a cache that cannot be read is one that is not there
         return {}
     if not isinstance(body, dict):
         return {}

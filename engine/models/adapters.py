@@ -20,13 +20,30 @@ LEFT_OUT = (*EXPERTS, "shared_expert_gate")
 """Names that `all-linear` does not mean in a mixture."""
 
 
-def trained_parameters(shape: ModelShape, adapter: Adapter) -> int:
-    """Weights that are trained: the adapter's, or all of the model's with type none.
+def trained_parameters(shape: ModelShape, adapter: Adapter, new_tokens: int = 0) -> int:
+    """Weights that are trained: the adapter's with what is trained beside it, or all of the model's with type none.
 
-    Raises ConfigError where the model has no layer of a given name, or a layer does not suit the type.
+    `shape` has rows for the `new_tokens` already. Raises ConfigError where the model has no layer of a given name, or a
+    layer does not suit the type.
     """
     if adapter.type == "none":
         return shape.parameters
+    return vocabulary_parameters(shape, adapter, new_tokens) + _of_layers(shape, adapter)
+
+
+def vocabulary_parameters(shape: ModelShape, adapter: Adapter, new_tokens: int) -> int:
+    """Weights of embedding and output layer that are trained beside an adapter: matrices whole, or rows of new tokens.
+
+    A tied matrix is one, whichever of its names the recipe says; `shape` has rows for the new tokens already.
+    """
+    if adapter.type == "none":
+        return 0
+    matrices = 1 if shape.tied else 2
+    whole = min(len(set(adapter.modules_to_save)), matrices)
+    return (whole * shape.vocab + (matrices - whole) * new_tokens) * shape.hidden
+
+
+def _of_layers(shape: ModelShape, adapter: Adapter) -> int:
     if adapter.type in PROMPT_TYPES:
         return _virtual_tokens(shape, adapter)
     layers = adapted(shape, adapter.target_modules)

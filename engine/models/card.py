@@ -9,6 +9,7 @@ from typing import Any
 from engine.models import starter
 from engine.models.local import headers, read_config
 from engine.models.sizing import ModelShape, shape_of
+from engine.regular_files import read_bytes
 
 FORMATS = {"BF16": "bf16", "F16": "fp16", "F32": "fp32", "F8_E4M3": "fp8", "F8_E5M2": "fp8", "I8": "int8"}
 """Number formats by their names in safetensors headers."""
@@ -88,7 +89,6 @@ def _template(folder: Path) -> str | None:
 def _text(path: Path) -> str:
     """A file's text as far as a licence or template needs it; empty where there is none."""
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            return file.read(1 << 20)
+        return read_bytes(path, 1 << 20).decode("utf-8", "replace")
     except OSError:  # a folder may come without it
         return ""

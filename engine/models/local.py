@@ -7,10 +7,13 @@ from typing import Any
 
 from engine.errors import ModelError
 from engine.models.weights import Header, read_header
+from engine.regular_files import read_bytes, require
 
 INDEX = "model.safetensors.index.json"
 TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))
 """Any one of these sets of files is a tokenizer."""
+LARGEST = 64 << 20
+"""Bytes of a config or an index at most; what is longer is cut, and so no JSON."""
 VOCABULARIES = ("tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
 """Files of older models that a tokenizer.json can be made from."""
 TOKENIZER_FILES = (
@@ -29,6 +32,7 @@ TEMPLATE, MORE_TEMPLATES = "chat_template.jinja", "additional_chat_templates"
 def check(folder: Path) -> None:
     """Raise ModelError unless `folder` has a readable config, whole safetensors weights and a tokenizer."""
     _refuse_other_things(folder)
+    require_regular_files(folder)
     read_config(folder)
     for path in weight_files(folder):
         read_header(path)
@@ -37,6 +41,18 @@ def check(folder: Path) -> None:
             f"{folder} has no tokenizer (tokenizer.json, tokenizer.model, or vocab.json with merges.txt).",
             "Copy the tokenizer's files from where the model came from into the folder.",
         )
+
+
+def require_regular_files(folder: Path) -> None:
+    """Raise ModelError where a model's or adapter's folder holds a pipe or a device: libraries would wait on it."""
+    for path in sorted(folder.iterdir()):
+        try:
+            require(path)
+        except (IsADirectoryError, FileNotFoundError):  # a link that leads nowhere is a missing file
+            continue
+        except OSError as error:
+            message = f"{path} cannot be used: {error.strerror or error}."
+            raise ModelError(message, "A model's files are regular files, or links to them.") from error
 
 
 def templates(folder: Path) -> list[Path]:
@@ -141,7 +157,7 @@ def _no_weights(folder: Path) -> ModelError:
 def read_object(path: Path) -> dict[str, Any]:
     """A JSON object from a file of a model's or an adapter's folder. Raises ModelError where it is not one."""
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(read_bytes(path, LARGEST))
     except FileNotFoundError:
         message, hint = f"{path.parent} has no {path.name}.", "Is it the model's own folder?"
         raise ModelError(message, hint) from None
@@ -150,7 +166,7 @@ def read_object(path: Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         message = f"{path}:{error.lineno}:{error.colno} is not JSON: {error.msg}."
         raise ModelError(message, "The file is damaged; copy it again.") from error
-    except (UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # no text, a number of 5,000 digits, nested without end
         raise ModelError(f"{path} is not JSON text.", "The file is damaged; copy it again.") from error
     if not isinstance(value, dict):
         raise ModelError(f"{path} is not a JSON object.", "The file is damaged; copy it again.")

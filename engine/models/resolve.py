@@ -9,6 +9,7 @@ from pathlib import Path
 from engine.errors import ModelError
 from engine.models import hub, local, starter
 from engine.models.starter import Progress, silent
+from engine.regular_files import open_binary, read_bytes
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 SAMPLES, SAMPLE_BYTES = 16, 4096
@@ -87,11 +88,11 @@ def fingerprint(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in local.token_files(folder):
         if path.is_file():
-            digest.update(path.name.encode() + path.read_bytes())
+            digest.update(path.name.encode() + read_bytes(path))
     for path, header in local.headers(folder).items():
         size = path.stat().st_size
         digest.update(f"{path.name} {size} {header}".encode())
-        with path.open("rb") as file:
+        with open_binary(path) as file:
             for index in range(SAMPLES):
                 file.seek(max(0, size - SAMPLE_BYTES) * index // (SAMPLES - 1))
                 digest.update(file.read(SAMPLE_BYTES))

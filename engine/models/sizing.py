@@ -3,11 +3,12 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from engine.errors import ModelError
+from engine.models.config_values import AGAIN, check_values
 from engine.models.language_model import ROUTERS, of_language_model
 from engine.models.local import headers, read_config
 
@@ -44,12 +45,39 @@ class ModelShape:
     parameters: int
     linears: tuple[Linear, ...]
     context: int
+    """Tokens that the model was made for; 0 where its config does not say."""
     embedding_parameters: int
     experts: tuple[Linear, ...] = ()
     """The matrices of a mixture's experts, which get an adapter only by name. transformers holds gate and up of
     an expert in one, so each of the two has the outputs of both."""
     tower_weights: int = 0
     """Weights of linear layers that see or hear: quantised as those of the language model are, and never adapted."""
+    positions: int | None = None
+    """Most tokens of a row, where the model has a vector for each position; None where positions are computed."""
+
+    def with_tokens(self, count: int) -> "ModelShape":
+        """The shape with rows for so many more tokens in embedding and output."""
+        more = count * self.hidden * (1 if self.tied else 2)
+        return replace(
+            self,
+            vocab=self.vocab + count,
+            parameters=self.parameters + more,
+            embedding_parameters=self.embedding_parameters + more,
+        )
+
+
+@dataclass(frozen=True)
+class TokenRoom:
+    """Which tokens, and how many of them, a model can take; None where anything goes, or nothing is known."""
+
+    ids: int | None = None
+    """Rows of its embedding: token ids are below."""
+    added: frozenset[int] = frozenset()
+    """Ids that get a row of their own as the model is loaded (`model.add_tokens`)."""
+    positions: int | None = None
+    """See `ModelShape.positions`."""
+    context: int | None = None
+    """Tokens that it was made for."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +115,14 @@ FAMILIES: Mapping[str, Family] = {
 """By config.json's `model_type`. GPT-2 is built differently and has a function of its own."""
 
 
+FIXED_POSITIONS = (
+    *("gpt2", "gpt_bigcode", "gpt_neo", "gptj", "codegen", "opt", "biogpt", "ctrl", "openai-gpt", "mpt"),
+    *("bart", "mbart", "blenderbot", "blenderbot-small", "pegasus", "trocr", "bert", "roberta", "electra"),
+)
+"""Model types that fail on a row with more tokens than their config says, tried with transformers 5.17: a vector is
+learned for each position, or a table of them is made when the model is loaded."""
+LEARNED_POSITIONS = ("wpe", "embed_positions", "position_embeddings", "positions_embed")
+"""Names of the tables of learned positions, in types that are not known here."""
 PAIRED = ("gate_proj", "up_proj", "w1", "w3")
 """Experts' matrices that transformers holds two in one."""
 
@@ -94,11 +130,12 @@ PAIRED = ("gate_proj", "up_proj", "w1", "w3")
 def shape_of(folder: Path) -> ModelShape:
     """The model's shape: exact for the architectures known here, read from the weights' headers for others.
 
-    Raises ModelError where config.json lacks something, or an unknown architecture has no weights here.
+    Raises ModelError where config.json lacks something or has what no model can have, or where an architecture
+    unknown here has no weights.
     """
     config = read_config(folder)
-    again = "The file is not as its model's author published it; copy it again."
-    kind = str(config.get("model_type", "unknown"))
+    check_values(config, folder / "config.json")
+    kind = str(config["model_type"])
     try:
         if kind in FAMILIES:
             return decoder(kind, config)
@@ -106,10 +143,18 @@ def shape_of(folder: Path) -> ModelShape:
             return _gpt2(config)
         return _measured(kind, config, folder)
     except KeyError as error:
-        raise ModelError(f"{folder / 'config.json'} has no {error.args[0]}.", again) from error
+        raise ModelError(f"{folder / 'config.json'} has no {error.args[0]}.", AGAIN) from error
     except (TypeError, ValueError, ZeroDivisionError) as error:
         message = f"{folder / 'config.json'} has a value that a {kind} model cannot have: {error}."
-        raise ModelError(message, again) from error
+        raise ModelError(message, AGAIN) from error
+
+
+def room_of(folder: Path) -> TokenRoom:
+    """What a model's folder can take; nothing is known of one without a config.json. Raises as `shape_of` does."""
+    if not (folder / "config.json").is_file():
+        return TokenRoom()
+    shape = shape_of(folder)
+    return TokenRoom(shape.vocab, positions=shape.positions, context=shape.context or None)
 
 
 def plain_decoder(
@@ -141,6 +186,8 @@ def decoder(kind: str, config: Mapping[str, Any]) -> ModelShape:
     heads = int(config["num_attention_heads"])
     kv_heads = int(config.get("num_key_value_heads", family.kv_heads) or heads)
     head_dim = int(config.get("head_dim", family.head_dim) or hidden // heads)
+    if heads % kv_heads or not head_dim:
+        raise ValueError(f"{heads} heads of {head_dim}, {kv_heads} of them for keys and values")
     tied = bool(config.get("tie_word_embeddings", family.tied))
     query, key = heads * head_dim, kv_heads * head_dim
     if family.fused:
@@ -206,6 +253,7 @@ def _gpt2(config: Mapping[str, Any]) -> ModelShape:
         linears=linears,
         context=context,
         embedding_parameters=embeddings,
+        positions=context,
     )
 
 
@@ -239,6 +287,12 @@ def _measured(kind: str, config: Mapping[str, Any], folder: Path) -> ModelShape:
             rows = max(rows, tensor.shape[0])
     text: Mapping[str, Any] = config.get("text_config", config)
     family = FAMILIES.get(str(text.get("model_type")), Family())
+    context = int(
+        text.get("max_position_embeddings") or text.get("n_positions") or text.get("max_seq_len") or 0
+    )
+    learned = kind in FIXED_POSITIONS or any(
+        name in LEARNED_POSITIONS for tensor in tensors for name in tensor.name.split(".")[-2:-1]
+    )
     hidden = int(_first(text, "hidden_size", "n_embd", "d_model"))
     heads = int(_first({"num_heads": family.heads, **text}, "num_attention_heads", "n_head", "num_heads"))
     vocab = int(text.get("vocab_size") or rows)
@@ -254,7 +308,8 @@ def _measured(kind: str, config: Mapping[str, Any], folder: Path) -> ModelShape:
         tied=embeddings < 2 * vocab * hidden,
         parameters=sum(tensor.size for tensor in tensors),
         linears=tuple(Linear(*about, count) for about, count in counted.items()),
-        context=int(text.get("max_position_embeddings") or text.get("n_positions") or 0),
+        context=context,
+        positions=context or None if learned else None,
         embedding_parameters=embeddings,
         experts=tuple(Linear(*about, count) for about, count in experts.items()),
         tower_weights=towers,

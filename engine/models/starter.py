@@ -46,6 +46,14 @@ def is_ready() -> bool:
         return False
 
 
+def is_starter(model: Path) -> bool:
+    """Whether a model's folder is the starter's, wherever it is and whichever version of the conversion made it."""
+    try:
+        return (model / SOURCE).read_text().startswith(f"{GGUF} ")
+    except OSError:
+        return False
+
+
 def packaged_gguf() -> Path | None:
     """The GGUF file inside the installed package. It is never imported: it needs llama.cpp's bindings."""
     spec = importlib.util.find_spec(PACKAGE)

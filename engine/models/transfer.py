@@ -15,11 +15,14 @@ def download(
     target: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
     headers: Mapping[str, str] | None = None,
+    check_step: Callable[[httpx.Request], None] = lambda request: None,
 ) -> None:
     """Download `url` to `target`, which appears only when it is whole; `progress` gets bytes done and in all.
 
     A part left by an earlier call is continued; a cut connection is taken up again a few times. A second
-    process that wants the same file waits for the first. Raises httpx.HTTPError, OSError.
+    process that wants the same file waits for the first. `check_step` sees every request before it is sent, also
+    where a server sends us on, and may raise. From https:// nobody is followed to http://. Raises httpx.HTTPError,
+    OSError.
     """
     part = target.with_name(target.name + ".part")
     with FileLock(target.with_name(target.name + ".part.lock")):
@@ -27,7 +30,7 @@ def download(
             return
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                _fetch_rest(url, part, progress, headers or {})
+                _fetch_rest(url, part, progress, headers or {}, check_step)
                 break
             except httpx.HTTPStatusError:
                 part.unlink(missing_ok=True)
@@ -40,12 +43,25 @@ def download(
 
 
 def _fetch_rest(
-    url: str, part: Path, progress: Callable[[int, int], None], headers: Mapping[str, str]
+    url: str,
+    part: Path,
+    progress: Callable[[int, int], None],
+    headers: Mapping[str, str],
+    check_step: Callable[[httpx.Request], None],
 ) -> None:
     have = part.stat().st_size if part.exists() else 0
     # Compressed on the way, a part's length would not be the place to go on from.
     ask = {**headers, "Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-    with httpx.stream("GET", url, headers=ask, follow_redirects=True, timeout=30) as answer:
+
+    def stay_safe(request: httpx.Request) -> None:
+        check_step(request)
+        if url.startswith("https:") and request.url.scheme != "https":
+            raise httpx.UnsupportedProtocol("the server leads from https:// to http://", request=request)
+
+    with (
+        httpx.Client(follow_redirects=True, timeout=30, event_hooks={"request": [stay_safe]}) as client,
+        client.stream("GET", url, headers=ask) as answer,
+    ):
         if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
             return  # all of it was there
         answer.raise_for_status()

@@ -5,6 +5,7 @@ https://github.com/huggingface/safetensors#format
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import ModelError
+from engine.regular_files import open_binary
 
 HEADER_LIMIT = 100_000_000
 """Longest header that the format allows, in bytes."""
@@ -67,11 +69,16 @@ def write_bfloat16(path: Path, tensors: Sequence[PendingTensor]) -> Iterable[int
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """One tensor of a file, as its header describes it."""
+    """One tensor of a file, as its header describes it. Raises ValueError for a shape or type that none has."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        whole = all(type(length) is int and length >= 0 for length in self.shape)
+        if not whole or not re.fullmatch(r"[A-Z][A-Z0-9_]{0,15}", self.dtype):
+            raise ValueError(f"{self.name}: {self.dtype} {self.shape}")
 
     @property
     def size(self) -> int:
@@ -80,6 +87,30 @@ class TensorInfo:
 
 
 Header = tuple[TensorInfo, ...]
+NUMBERS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+"""numpy's types of the formats that weights are held in; bf16 as its bits."""
+
+
+def read_floats(path: Path) -> dict[str, npt.NDArray[np.float32]]:
+    """All tensors of a file in fp32, without torch. Raises ModelError where it is not whole or holds other numbers."""
+    read_header(path)
+    data = path.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    found = {}
+    for name, about in json.loads(data[8:start]).items():
+        if name == "__metadata__":
+            continue
+        if about["dtype"] not in NUMBERS:
+            raise ModelError(
+                f"{path}: {name} is held as {about['dtype']}, which is no floating-point format.",
+                "Take the file as it was published.",
+            )
+        first, last = (start + offset for offset in about["data_offsets"])
+        values = np.frombuffer(data[first:last], NUMBERS[about["dtype"]])
+        if about["dtype"] == "BF16":
+            values = (values.astype(np.uint32) << 16).view(np.float32)
+        found[name] = values.astype(np.float32).reshape(about["shape"])
+    return found
 
 
 def read_header(path: Path) -> Header:
@@ -110,7 +141,7 @@ def _places(path: Path) -> tuple[tuple[TensorInfo, int], ...]:
     again = "It was damaged or not copied whole; get the file again."
     try:
         size = path.stat().st_size
-        with path.open("rb") as file:
+        with open_binary(path) as file:
             length = int.from_bytes(file.read(8), "little")
             text = file.read(length) if length <= min(size, HEADER_LIMIT) else b""
         tensors = {name: about for name, about in json.loads(text).items() if name != "__metadata__"}

@@ -87,7 +87,8 @@ def _changes(config: TrainConfig) -> Iterator[tuple[str, TrainConfig]]:
         yield "quantization: 4bit", _with(config, "model", quantization="4bit")
     if fp32_moments and config.adapter.type != "none":  # an adapter's are small
         yield eight
-    if config.adapter.type == "lora" and config.adapter.rank > SMALLEST_RANK:
+    fixed = config.adapter.from_ is not None
+    if config.adapter.type == "lora" and config.adapter.rank > SMALLEST_RANK and not fixed:
         yield f"rank: {SMALLEST_RANK}", _with(config, "adapter", rank=SMALLEST_RANK)
 
 

@@ -4,6 +4,7 @@ import math
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +15,12 @@ from engine.config.schema import TrainConfig
 from engine.data.prepare import sample
 from engine.data.sources import away, everything, files, shown
 from engine.data.templates import RowEncoder
+from engine.data.token_limits import Limit, check_samples
 from engine.data.token_spec import Stamp, TokenSpec, stamp
 from engine.errors import DataError
 from engine.hardware.probe import Machine, probe
 from engine.models.resolve import on_disk
+from engine.models.saved_adapter import SavedAdapter, adopted
 from engine.models.sizing import ModelShape, shape_of
 from engine.plan import Plan, make_plan
 from engine.planning.choices import Lengths
@@ -30,12 +33,19 @@ KEPT = 16
 """Looks at data that are kept: a person goes back and forth between a few values."""
 
 
+FindStart = Callable[[TrainConfig], SavedAdapter | None]
+
+
+def _no_start(config: TrainConfig) -> None:
+    """Where nobody knows of runs."""
+
+
 @dataclass(frozen=True)
 class Look:
     """What was seen of the data."""
 
     limit: int
-    """The `max_seq_length` under which it was seen."""
+    """Most tokens of a row when it was seen."""
     lengths: Lengths
     """Tokens of the sampled rows, int64 `[count]`."""
     share: float
@@ -52,7 +62,9 @@ class Look:
 class Planner:
     """Plans recipes again and again in one process, quicker than `engine.planning.look` and to the same plan."""
 
-    def __init__(self) -> None:
+    def __init__(self, find_start: FindStart = _no_start) -> None:
+        """`find_start` gives the adapter that a recipe's `adapter.from` names."""
+        self._find_start = find_start
         self._machine: tuple[float, Machine] | None = None
         self._probing: threading.Thread | None = None
         self._shapes: dict[Stamp, ModelShape] = {}
@@ -66,13 +78,19 @@ class Planner:
         of the text, and what planning raises.
         """
         config = load_text(text, path).config
+        start = self._find_start(config)
+        config = adopted(config, start)
         folder = on_disk(config.model.base, config.model.revision)
         for source, part in everything(config.data):
             if away(source, part):
                 raise DataError(
                     f"{shown(source)} is not on this machine yet.", "A run or `ft plan` fetches it."
                 )
-        look = self._look(config, folder)
+        if start is not None:
+            start.check(folder)
+        encoder = self._encoder_of(config, folder)
+        check_samples(config, encoder.tokenizer, encoder.room)
+        look = self._look(config, folder, encoder)
         return make_plan(
             config,
             self._probed(),
@@ -81,6 +99,7 @@ class Planner:
             look.share,
             sampled=look.rows > len(look.lengths),
             examples=look.rows,
+            start=start,
         )
 
     def _probed(self) -> Machine:
@@ -109,15 +128,15 @@ class Planner:
             self._shapes[seen] = shape_of(folder)
         return self._shapes[seen]
 
-    def _look(self, config: TrainConfig, folder: Path) -> Look:
-        limit = config.model.max_seq_length
+    def _look(self, config: TrainConfig, folder: Path, encoder: RowEncoder) -> Look:
+        limit = Limit.of(config.model.max_seq_length, encoder.room).tokens
         spec = TokenSpec.of(config).encoding()
         read = [*map(stamp, files(config.data)), *spec.stamps(folder)]
         asked = (config.data.model_dump_json(), spec, config.seed, read)
         key = repr(asked)
         known = (kept for kept, look in self._looks.items() if kept[0] == key and look.holds(limit))
         if (found := next(known, None)) is None:
-            dataset, rows = sample(config, folder, encoder=self._encoder_of(config, folder))
+            dataset, rows = sample(config, folder, encoder=encoder)
             lengths = dataset.train.lengths.astype(np.int64)
             tokens = int(lengths.sum())
             if not tokens:

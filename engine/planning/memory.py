@@ -56,6 +56,10 @@ class Load:
     """With checkpointing: the layers' inputs wait in host memory."""
     kernels: Kernels = "own"
     """Whose kernels compute the loss; those of mlx-train-perf attend without scores and make it without logits."""
+    vocabulary: int = 0
+    """Trained parameters of embedding and output layer beside an adapter, among `trained`."""
+    head: bool = False
+    """Whether the output layer's weights are trained, or those of an embedding that it may be tied to."""
     moment_bytes: int = 4
     """Bytes of each of AdamW's two moments of a trained weight: 1 where bitsandbytes holds them."""
 
@@ -203,7 +207,7 @@ def logit_bytes(shape: ModelShape, load: Load) -> int:
         )
     if load.kernels == "liger":
         chunk = liger_rows(math.ceil(trained), shape) * shape.vocab * BYTES[load.compute]
-    return chunk + (2 * 4 * shape.vocab * shape.hidden if load.rank == 0 else 0)
+    return chunk + (2 * 4 * shape.vocab * shape.hidden if load.head else 0)
 
 
 def liger_rows(trained: int, shape: ModelShape) -> int:

@@ -89,4 +89,4 @@ def logit_bytes(shape: ModelShape, load: Load) -> int:
     chunk = min(LOGIT_BYTES, int(4 * trained * shape.vocab))
     if load.kernels != "own":
         chunk = int(4 * trained * min(shape.vocab, KERNEL_TILE))
-    return LOGIT_COPIES * chunk + (2 * 4 * shape.vocab * shape.hidden if load.rank == 0 else 0)
+    return LOGIT_COPIES * chunk + (2 * 4 * shape.vocab * shape.hidden if load.head else 0)

@@ -22,8 +22,8 @@ def flops(shape: ModelShape, load: Load, tokens: float, trained_tokens: float, m
     """
     passes = 2.0 + (1.0 if load.rank == 0 else 0.0) + (1.0 if load.checkpointing else 0.0)
     linear = 2.0 * linear_parameters(shape) * passes * tokens
-    adapter = 6.0 * load.trained * tokens if load.rank else 0.0
-    head = 2.0 * shape.hidden * shape.vocab * (3.0 if load.rank == 0 else 2.0) * trained_tokens
+    adapter = 6.0 * (load.trained - load.vocabulary) * tokens if load.rank else 0.0
+    head = 2.0 * shape.hidden * shape.vocab * (3.0 if load.head else 2.0) * trained_tokens
     scores = 2.0 * shape.layers * shape.heads * shape.head_dim * mean_square * tokens
     return linear + adapter + head + scores * (3.5 + (1.0 if load.checkpointing else 0.0))
 

@@ -6,6 +6,8 @@ from engine.config.schema import TrainConfig
 from engine.errors import ConfigError
 from engine.hardware.probe import Machine
 
+OF_VOCABULARY = ("adapter.modules_to_save", "model.add_tokens")
+
 
 def values(config: TrainConfig) -> dict[str, str]:
     """The keys of this recipe that backends may take differently, with their values as YAML has them.
@@ -20,10 +22,18 @@ def values(config: TrainConfig) -> dict[str, str]:
         found["adapter.rslora"] = True
     if config.adapter.init != "default":
         found["adapter.init"] = config.adapter.init
+    if config.adapter.from_ is not None:
+        found["adapter.from"] = config.adapter.from_
+    if config.adapter.modules_to_save:
+        found["adapter.modules_to_save"] = f"[{', '.join(config.adapter.modules_to_save)}]"
     found["model.quantization"] = model.quantization
+    if model.add_tokens:
+        found["model.add_tokens"] = f"[{', '.join(model.add_tokens)}]"
     if model.quantization == "4bit":
         found |= {"model.quant_type": model.quant_type, "model.double_quant": model.double_quant}
     found["model.chat_template"] = model.chat_template
+    if model.template_variables:
+        found["model.template_variables"] = model.template_variables
     if model.trust_remote_code:
         found["model.trust_remote_code"] = True
     found |= {
@@ -66,6 +76,8 @@ def _of(key: str, value: str, backend: BackendName, machine: Machine) -> Transla
         ),
         "training.optimizer": able.optimizers,
     }
+    if key in OF_VOCABULARY:
+        known[key] = (value,) if able.vocabulary else ()
     missing = _missing(key, value, backend, machine)
     if missing is not None:
         return missing

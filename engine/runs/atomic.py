@@ -8,13 +8,22 @@ from pathlib import Path
 def write_atomic(path: Path, text: str) -> None:
     """Write UTF-8 text so that a reader, or a machine that loses power, sees the old file or the new one.
 
-    Raises OSError where the disk is full or the folder may not be written; the old file is then untouched.
+    Raises OSError with the file's name where the disk is full or the folder may not be written; the old file is then
+    untouched, and nothing is left beside it.
     """
+    try:
+        _write(path, text.encode("utf-8", "replace"))
+    except OSError as error:
+        error.filename = str(path)  # not that of the temporary file, and a full disk has no name at all
+        raise
+
+
+def _write(path: Path, data: bytes) -> None:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(text.encode("utf-8", "replace"))
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o644)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from engine.regular_files import read_text
 from engine.runs.recipe import flattened
 from engine.runs.run import Run
 from engine.runs.summary import RunSummary
@@ -133,7 +134,7 @@ class _Side:
 def _planned(file: Path) -> dict[str, Any]:
     """What was settled in planning; reasons and estimates are left out."""
     try:
-        plan = _mapping(json.loads(file.read_text(encoding="utf-8")))
+        plan = _mapping(json.loads(read_text(file)))
     except (OSError, ValueError, RecursionError):
         return {}
     return {name: plan[name] for name in PLANNED if name in plan}
@@ -195,7 +196,7 @@ def _cautions(left: _Side, right: _Side) -> tuple[str, ...]:
     from_train = any(isinstance(share, int | float) for share in held_out)
     if apart("data.validation", "data.train_on") or (from_train and apart("data.fingerprint")):
         found.append("Their held-out rows differ, so their held-out losses cannot be set against each other.")
-    if apart("model.base", "model.fingerprint", "model.chat_template"):
+    if apart("model.base", "model.fingerprint", "model.chat_template", "model.template_variables"):
         found.append("Their base models differ: a loss is per token, and tokens may be cut otherwise.")
     return tuple(found)
 

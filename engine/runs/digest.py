@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from engine.regular_files import open_binary
 from engine.runs.events import Event, Failed, Memory, Started, Step, beginning, decode
 from engine.runs.state import RunState, advance, superseded
 from engine.runs.totals import Sum, Totals
@@ -81,7 +82,7 @@ def read(path: Path, before: Digest | None = None) -> Digest:
 
     The result's state is what `engine.runs.state.fold` makes of the same bytes. Raises OSError.
     """
-    with path.open("rb") as file:
+    with open_binary(path) as file:
         digest = before if before is not None and _continues(file, before) else None
         reader = _Reader(digest or Digest())
         try:

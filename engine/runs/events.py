@@ -7,10 +7,16 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar
 
+from engine.errors import LONGEST_MESSAGE
+from engine.redaction import redacted
+from engine.text import shortened
+
 VERSION = 1
+LAST_T = 1e11
+"""Seconds: a time beyond it (the year 5138) is none, and no calendar could show it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +153,17 @@ TYPES: dict[str, type[Event]] = {
 }
 
 
+def published(event: Event) -> Event:
+    """The event as it may be written down: messages without secrets, and of bounded length."""
+    match event:
+        case Phase(note=note) if note:
+            return replace(event, note=shortened(redacted(note)))
+        case Warned() | Failed():
+            message = shortened(redacted(event.message), LONGEST_MESSAGE)
+            return replace(event, message=message, hint=shortened(redacted(event.hint)))
+    return event
+
+
 def encode(event: Event) -> bytes:
     """One line, newline included. Absent values are left out; a number that JSON lacks becomes a string."""
     body = {"v": VERSION, "type": event.type} | {k: v for k, v in asdict(event).items() if v is not None}
@@ -174,9 +191,10 @@ def decode(line: bytes) -> Event | None:
         return None
     declared = _DECLARED[kind.type]
     try:
-        return kind(**{key: _typed(value, declared[key]) for key, value in body.items() if key in declared})
+        event = kind(**{key: _typed(value, declared[key]) for key, value in body.items() if key in declared})
     except (TypeError, OverflowError):
         return None
+    return event if 0 <= event.t < LAST_T else None
 
 
 _FLOATS: tuple[object, ...] = (float, float | None)

@@ -4,9 +4,11 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
+from engine.config.adapters import KEYS, REUSABLE
 from engine.config.patch import remove, set_value
 from engine.config.yaml_reader import read_yaml
 from engine.errors import ConfigError, MachineError
+from engine.regular_files import read_text
 from engine.runs import registry
 from engine.runs.recipe import flattened, read_config
 
@@ -21,7 +23,7 @@ def fork_text(folder: Path, taken: Collection[str]) -> str:
     """
     resolved, problem = read_config(folder / registry.RECIPE)
     try:
-        return _adapted((folder / "source.yml").read_text(encoding="utf-8"), resolved, taken)
+        return _adapted(read_text(folder / "source.yml"), resolved, taken)
     except (OSError, UnicodeDecodeError, ConfigError):
         pass  # the resolved recipe says the same, without the comments
     if problem or not resolved:
@@ -30,9 +32,29 @@ def fork_text(folder: Path, taken: Collection[str]) -> str:
             problem or f"Neither source.yml nor train.yml is in {folder}",
         )
     try:
-        return _adapted((folder / registry.RECIPE).read_text(encoding="utf-8"), {}, taken)
+        return _adapted(read_text(folder / registry.RECIPE), {}, taken)
     except (OSError, UnicodeDecodeError) as error:
         raise MachineError(f"The recipe of {folder.name} cannot be read: {error}") from error
+
+
+def continued_text(folder: Path, run_id: str, taken: Collection[str]) -> str:
+    """The text of a recipe that starts from what a run has trained; a person gives it other rows.
+
+    What the adapter fixes is taken out of its section `adapter`. Raises as `fork_text` does, ConfigError where no run
+    can start from an adapter of that type.
+    """
+    resolved, _ = read_config(folder / registry.RECIPE)
+    text, kind = fork_text(folder, taken), resolved.get("adapter.type", "lora")
+    if kind == "none":
+        return set_value(text, "model.base", str(folder / "model"))
+    if kind not in REUSABLE:
+        raise ConfigError(
+            f"No run can start from an adapter of type {kind}.", "Fork the recipe alone, and train a new one."
+        )
+    for key in KEYS:
+        if key != "dropout":
+            text = remove(text, f"adapter.{key}")
+    return set_value(remove(text, "adapter.type"), "adapter.from", run_id)
 
 
 def free_name(name: str, taken: Collection[str]) -> str:

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
+from engine.regular_files import read_text
 from engine.runs.atomic import write_atomic
 from engine.runs.run import Run
 
@@ -26,9 +27,9 @@ class Limits:
     def of(run: Run) -> "Limits":
         """The limits in force; none where the file is not there or is no limits file."""
         try:
-            body = json.loads((run.folder / FILE).read_text(encoding="utf-8"))
+            body = json.loads(read_text(run.folder / FILE))
             rows, tokens = int(body["micro_batch_rows"]), int(body["micro_batch_tokens"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return Limits()
         return Limits(max(1, rows), max(1, tokens))
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from engine.regular_files import open_handle
+
 PATIENCE_S = 1.0
 """Somebody who asks whether a lock is held has it for an instant; a taker waits that out."""
 
@@ -20,7 +22,7 @@ def take(path: Path) -> int | None:
 
     Raises OSError where the file cannot be written.
     """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    handle = open_handle(path, os.O_RDWR | os.O_CREAT)
     until = time.monotonic() + PATIENCE_S
     while True:
         try:
@@ -36,7 +38,7 @@ def take(path: Path) -> int | None:
 def held(path: Path) -> bool:
     """Whether a living process has the lock."""
     try:
-        handle = os.open(path, os.O_RDONLY)
+        handle = open_handle(path, os.O_RDONLY)
     except (FileNotFoundError, NotADirectoryError):
         return False
     try:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from engine.regular_files import open_binary, open_handle
 from engine.runs.events import Event, decode, encode
 
 TAIL_S = 0.1
@@ -18,7 +19,7 @@ def append(path: Path, event: Event) -> None:
     Raises OSError where the disk says no; no part of the line is left behind then.
     """
     line = encode(event)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    handle = open_handle(path, os.O_RDWR | os.O_CREAT)
     try:
         end = _cut_torn_tail(handle)
         try:
@@ -45,7 +46,7 @@ def read(
     while True:
         more = following() if following else False  # asked before reading, so that the last lines are seen
         try:
-            with path.open("rb") as file:
+            with open_binary(path) as file:
                 file.seek(offset)
                 for line in file:
                     if not line.endswith(b"\n"):
@@ -69,7 +70,7 @@ def chunk(
     The same offset means that there is nothing new. Lines that begin as one of `without` are not decoded.
     Raises FileNotFoundError.
     """
-    with path.open("rb") as file:
+    with open_binary(path) as file:
         file.seek(offset)
         lines = file.readlines(size)
     if lines and not lines[-1].endswith(b"\n"):
@@ -80,7 +81,7 @@ def chunk(
 
 def whole_length(path: Path) -> int:
     """Bytes up to the end of the last whole line. Raises FileNotFoundError."""
-    handle = os.open(path, os.O_RDONLY)
+    handle = open_handle(path, os.O_RDONLY)
     try:
         return _last_line_end(handle)
     finally:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from engine.redaction import redacted_values
 from engine.runs import digest, lock, registry
 from engine.runs.digest import Digest
 from engine.runs.recipe import read_config
@@ -62,7 +63,8 @@ class Look:
         recipe = file_stamp(self._recipe)
         if recipe != self._recipe_stamp:
             self._recipe_stamp = recipe
-            self._config, self._config_problem = read_config(Path(self._recipe)) if recipe else ({}, "")
+            config, self._config_problem = read_config(Path(self._recipe)) if recipe else ({}, "")
+            self._config = redacted_values(config)  # a run of ft 0.1.0 may have passwords in addresses
             self.changed = True
             self.summary = None
         self._update(alive)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import FtError
+from engine.regular_files import open_binary
 
 
 def read_config(path: Path) -> tuple[dict[str, Any], str]:
@@ -13,7 +14,7 @@ def read_config(path: Path) -> tuple[dict[str, Any], str]:
     from engine.config.yaml_reader import MAX_BYTES, read_yaml  # imported where a run is new: it costs 30 ms
 
     try:
-        with path.open("rb") as file:
+        with open_binary(path) as file:
             text = file.read(MAX_BYTES + 4).decode("utf-8")
         values = read_yaml(text, path.name, []).data()
     except OSError as error:

@@ -6,11 +6,15 @@ import time
 from pathlib import Path
 
 from engine import paths
+from engine.disk import explaining
 from engine.errors import ConfigError
-from engine.runs.disk import explaining
+from engine.regular_files import read_bytes
+from engine.text import listed
 
 EVENTS = "events.jsonl"
 RECIPE = "train.yml"
+PRIVATE = 0o700
+"""A run's folder is its owner's alone: rows, answers and the log are in it."""
 
 
 def new_id(name: str, now: float, attempt: int) -> str:
@@ -36,7 +40,7 @@ def claim(name: str, folder: Path | None) -> tuple[str, Path]:
             run_id = new_id(name, now, attempt)
             try:
                 if folder is None:
-                    (runs / run_id).mkdir()
+                    (runs / run_id).mkdir(PRIVATE)
                     (runs / run_id / EVENTS).touch()
                     return run_id, runs / run_id
                 with (runs / run_id).open("x", encoding="utf-8") as pointer:
@@ -92,16 +96,16 @@ def find(reference: str | Path | None) -> tuple[str, Path, Path | None]:
     text = str(reference)
     if text in known:
         return text, known[text], None
-    by_path = _find_path(Path(text).expanduser().absolute(), known)
+    by_path = _find_path(Path(text).expanduser().absolute(), known) if "\0" not in text else None
     if by_path is not None:
         return by_path
     matches = [run_id for run_id in known if text and run_id.startswith(text)]
     if len(matches) == 1:
         return matches[0], known[matches[0]], None
     if matches:
-        raise ConfigError(f"Several runs start with {text!r}: {_listed(matches)}.", "Type more of the id.")
+        raise ConfigError(f"Several runs start with {text!r}: {listed(matches, 5)}.", "Type more of the id.")
     none = f"There are no runs in {paths.runs()} yet. Start one with: ft train"
-    raise ConfigError(f"There is no run {text!r}.", f"There are: {_listed(list(known))}." if known else none)
+    raise ConfigError(f"There is no run {text!r}.", f"There are: {listed(known, 5)}." if known else none)
 
 
 def forget(run_id: str) -> None:
@@ -112,7 +116,7 @@ def forget(run_id: str) -> None:
 
 
 def _claim_folder(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(PRIVATE, parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise ConfigError(
             f"The folder for the run is not empty: {folder}",
@@ -133,8 +137,7 @@ def _target(entry: Path) -> Path | None:
     try:
         if entry.is_dir():
             return entry
-        with entry.open(encoding="utf-8", errors="replace") as pointer:
-            line = pointer.readline(4097).rstrip("\n")
+        line = read_bytes(entry, 4097).decode("utf-8", "replace").partition("\n")[0]
     except OSError:
         return None
     return Path(line) if line.startswith("/") and "\0" not in line and len(line) <= 4096 else None
@@ -148,7 +151,3 @@ def _find_path(path: Path, known: dict[str, Path]) -> tuple[str, Path, Path | No
     if run_id is None and not is_run(folder):
         return None
     return run_id or folder.name, folder, checkpoint
-
-
-def _listed(ids: list[str]) -> str:
-    return ", ".join(ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")

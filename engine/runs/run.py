@@ -6,17 +6,19 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import ConfigError
+from engine.disk import explaining
+from engine.errors import ConfigError, FtError
+from engine.redaction import redacted_values
+from engine.regular_files import read_text
 from engine.runs import digest, lock, log, registry
 from engine.runs.atomic import write_atomic
-from engine.runs.disk import explaining
-from engine.runs.events import Eval, Event, Memory, Step, beginning
+from engine.runs.events import Eval, Event, Memory, Step, beginning, published
 from engine.runs.provenance import at_creation
 from engine.runs.state import RunState, current, settled
 
@@ -29,11 +31,20 @@ if TYPE_CHECKING:
 class Run:
     """One run. Any number of processes may read it; the engine that holds its lock writes it."""
 
-    def __init__(self, folder: Path, run_id: str | None = None, checkpoint: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        run_id: str | None = None,
+        checkpoint: Path | None = None,
+        addresses: "Mapping[str, str] | None" = None,
+    ) -> None:
         self.folder = folder
         self.id = run_id or folder.name
         self.checkpoint = checkpoint
         """The checkpoint that the reference given to `open` named, if it named one."""
+        self.addresses = addresses or {}
+        """Whole addresses of a new run's data by the names of their secrets: they are handed to the engine, and are
+        in none of the run's files."""
         self.events_file = folder / registry.EVENTS
         self.lock_file = folder / "lock"
         self.control = folder / "control"
@@ -41,24 +52,41 @@ class Run:
         self.adapter = folder / "adapter"
         self.model = folder / "model"
         """What full training leaves instead of an adapter."""
+        self.start = folder / "start"
+        """A copy of the adapter that the run starts from, where its recipe names one."""
         self.log = folder / "worker.log"
 
     @staticmethod
     def create(recipe: "Recipe", folder: Path | None = None) -> "Run":
-        """A new run directory with the recipe in it, as it was and resolved.
+        """A new run directory with the recipe in it, as it was and resolved, and the adapter that it starts from.
+
+        Passwords in the recipe's addresses are left out of it: see `engine.addresses`.
 
         `folder` (or the recipe's `output.dir`) must be empty or not there; None makes one in the runs folder.
-        Raises ConfigError where the folder is taken, MachineError where it cannot be written.
+        Raises ConfigError where the folder is taken or the recipe contradicts that adapter, ModelError where that is
+        none, MachineError where the folder cannot be written.
         """
+        from engine.runs.start_adapter import begin_from, find_start
+
+        if start := find_start(recipe.config):
+            recipe = begin_from(start, recipe)
         wanted = folder or (Path(recipe.config.output.dir) if recipe.config.output.dir else None)
         run_id, made = registry.claim(recipe.config.name, wanted.expanduser().absolute() if wanted else None)
-        run = Run(made, run_id)
-        with explaining():
-            run.checkpoints.mkdir()
-            run.control.mkdir()
-            write_atomic(made / "source.yml", recipe.source)
-            write_atomic(made / registry.RECIPE, recipe.resolved())
-            run.record(at_creation(run_id, time.time(), shlex.join(sys.argv)))
+        stored, addresses = recipe.without_secrets()
+        run = Run(made, run_id, addresses=addresses)
+        try:
+            with explaining(made):
+                run.checkpoints.mkdir()
+                run.control.mkdir()
+                write_atomic(made / "source.yml", stored.source)
+                write_atomic(made / registry.RECIPE, stored.resolved())
+                run.record(at_creation(run_id, time.time(), shlex.join(sys.argv)))
+                if start:
+                    start.copy_into(run)
+        except FtError:
+            shutil.rmtree(made, ignore_errors=True)
+            registry.forget(run_id)
+            raise
         return run
 
     @staticmethod
@@ -88,28 +116,28 @@ class Run:
         from engine.plan import Plan
 
         try:
-            return Plan.from_json((self.folder / "plan.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return Plan.from_json(read_text(self.folder / "plan.json"))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
     @property
     def provenance(self) -> dict[str, Any]:
         """Where the run comes from: versions, machine, fingerprints, command. Empty where unreadable."""
         try:
-            body = json.loads((self.folder / "provenance.json").read_text(encoding="utf-8"))
+            body = json.loads(read_text(self.folder / "provenance.json"))
         except (OSError, ValueError, RecursionError):
             return {}
-        return body if isinstance(body, dict) else {}
+        return redacted_values(body) if isinstance(body, dict) else {}  # those of older runs had passwords
 
     def record(self, facts: "dict[str, Any]") -> None:
-        """Add facts to `provenance.json`."""
-        body = json.dumps(self.provenance | facts, indent=2, sort_keys=True, default=str)
+        """Add facts to `provenance.json`, without the secrets in them."""
+        body = json.dumps(self.provenance | redacted_values(facts), indent=2, sort_keys=True, default=str)
         write_atomic(self.folder / "provenance.json", body + "\n")
 
     def emit(self, event: Event) -> None:
-        """Append one whole line to the events. Raises MachineError where the disk says no."""
-        with explaining():
-            log.append(self.events_file, event)
+        """Append one whole line to the events, without secrets. Raises MachineError where the disk says no."""
+        with explaining(self.events_file):
+            log.append(self.events_file, published(event))
 
     def events(
         self, follow: bool = False, since: int = 0, without: tuple[type[Event], ...] = ()
@@ -148,12 +176,14 @@ class Run:
             return 0
 
     def alive(self) -> bool:
-        """Whether the run's engine lives: that its lock is held, not that a pid exists."""
-        return lock.held(self.lock_file)
+        """Whether the run's engine lives: that its lock is held, not that a pid exists. Raises MachineError."""
+        with explaining():
+            return lock.held(self.lock_file)
 
     def locked(self) -> AbstractContextManager[None]:
-        """Hold the run's lock. Raises ConfigError where another engine holds it."""
-        handle = lock.take(self.lock_file)
+        """Hold the run's lock. Raises ConfigError where another engine holds it, MachineError where none can."""
+        with explaining():
+            handle = lock.take(self.lock_file)
         if handle is None:
             raise training_already(self)
         return lock.holding(handle)

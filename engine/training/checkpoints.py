@@ -4,8 +4,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from engine.disk import explaining
+from engine.regular_files import read_text
 from engine.runs.atomic import sync_folder, write_atomic
-from engine.runs.disk import explaining
 
 PROGRESS = "progress.json"
 
@@ -36,7 +37,7 @@ def latest(run_folder: Path) -> Path | None:
 def named(checkpoints: Path, name: str) -> Path | None:
     """The checkpoint that `best` or `last` names, or None."""
     try:
-        target = checkpoints / (checkpoints / name).read_text(encoding="utf-8").strip()
+        target = checkpoints / read_text(checkpoints / name).strip()
     except OSError:
         return None
     return target if target.is_dir() else None
@@ -49,7 +50,7 @@ def save(checkpoints: Path, step: int, write: Callable[[Path], None]) -> Path:
     Raises MachineError where the disk says no; the older checkpoints stay as they are.
     """
     target = checkpoints / name_of(step)
-    with explaining():
+    with explaining(target):
         checkpoints.mkdir(exist_ok=True)
         for leftover in checkpoints.glob(".tmp-*"):
             shutil.rmtree(leftover)
@@ -97,7 +98,7 @@ def drop_after(checkpoints: Path, step: int, best_step: int | None) -> None:
 
 def publish(source: Path, target: Path, complete: Callable[[Path], None]) -> None:
     """Put a copy of `source` at `target` whole, in place of what was there; `complete` adds what it may lack."""
-    with explaining():
+    with explaining(target):
         temporary = target.with_name(f".tmp-{target.name}")
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.copytree(source, temporary)

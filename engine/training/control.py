@@ -10,8 +10,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Literal, get_args
 
+from engine.disk import explaining
+from engine.regular_files import read_bytes
 from engine.runs.atomic import write_atomic
-from engine.runs.disk import explaining
 from engine.runs.events import Acknowledged, Warned
 from engine.runs.run import Run
 
@@ -104,8 +105,7 @@ def _command_of(path: Path) -> Command | None:
     if path.suffix != ".json" or not path.is_file():
         return None
     try:
-        with path.open("rb") as file:
-            body = json.loads(file.read(4096))
+        body = json.loads(read_bytes(path, 4096))
     except (OSError, ValueError, RecursionError):
         return None
     command = body.get("command") if isinstance(body, dict) else None

@@ -29,10 +29,12 @@ class Evaluator:
     def __init__(
         self, run: Run, config: TrainConfig, dataset: Dataset, backend: Backend,
         tokenizer: Tokenizer, cut: Cut, shrink: Shrink, poll: Callable[[int, int], None],
-        check: Callable[[], None],
+        check: Callable[[], None], positions: int | None,
     ) -> None:  # fmt: skip
+        """`positions` is the most tokens of a prompt with its answer; None where the model sets no bound."""
         self.run, self.config, self.dataset, self.backend = run, config, dataset, backend
         self.tokenizer, self.cut, self.shrink, self.poll, self.check = tokenizer, cut, shrink, poll, check
+        self.positions = positions
         self.answer_rows = min(ANSWER_ROWS, Limits.of(run).micro_batch_rows or ANSWER_ROWS)
 
     def evaluate(self, progress: Progress) -> bool:
@@ -74,8 +76,9 @@ class Evaluator:
         while True:
             try:
                 share = exact_match(
-                    self.backend, self.tokenizer, questions, self.poll, self.check, self.answer_rows
-                )
+                    self.backend, self.tokenizer, questions, self.poll, self.check, self.answer_rows,
+                    self.positions,
+                )  # fmt: skip
                 return {"exact_match": share}
             except Exception as error:
                 if self.answer_rows == 1:
@@ -90,9 +93,10 @@ class Evaluator:
         for done, prompt in enumerate(self.config.evaluation.samples):
             self.poll(done, len(self.config.evaluation.samples))
             ids = self.tokenizer.prompt_ids([Message("user", prompt)])
-            answer = self.backend.generate(
-                [ids], self.config.evaluation.sample_tokens, self.tokenizer.stop_ids, self.check
-            )[0]
+            most = self.config.evaluation.sample_tokens
+            if self.positions is not None:
+                most = min(most, self.positions - len(ids))
+            answer = self.backend.generate([ids], most, self.tokenizer.stop_ids, self.check)[0]
             samples.append(Sample(step=step, prompt=prompt, text=self.tokenizer.decode(answer)))
         return samples
 

@@ -18,11 +18,11 @@ from engine.config.schema import TrainConfig
 from engine.data.batching import Cut, micro_batches, steps_of_epoch
 from engine.data.tokenizer import Tokenizer
 from engine.data.types import Batch, Dataset, Examples
+from engine.disk import explaining
 from engine.errors import OutOfMemoryError
 from engine.plan import Plan
 from engine.planning.limits import compared
 from engine.runs.atomic import write_atomic
-from engine.runs.disk import explaining
 from engine.runs.events import Memory, Phase, Saved, Step, Warned
 from engine.runs.run import Run
 from engine.training import checkpoints
@@ -65,7 +65,9 @@ class Loop:
         self.run, self.config, self.plan, self.backend, self.control = run, config, plan, backend, control
         self.files = files
         self.examples: Examples = dataset.train
-        self.pad_id = tokenizer.pad_id
+        # Any id does, as nothing looks at padding; the tokenizer's own may have no row in the embedding. Runs that an
+        # earlier version began keep it: in a mixture of experts, what padding is may change how others are rounded.
+        self.pad_id = 0 if plan.row_order == "shuffled" else tokenizer.pad_id
         self.packing = plan.packing and backend.packs
         if plan.packing and not self.packing:
             note = "This model does not keep packed examples apart, so they are padded instead."
@@ -74,7 +76,16 @@ class Loop:
             micro_batch_rows=plan.micro_batch_rows, micro_batch_tokens=plan.micro_batch_tokens
         )
         self.evaluator = Evaluator(
-            run, config, dataset, backend, tokenizer, self._batches, self._shrink, self._poll, self._check
+            run,
+            config,
+            dataset,
+            backend,
+            tokenizer,
+            self._batches,
+            self._shrink,
+            self._poll,
+            self._check,
+            plan.positions,
         )
         self.pressure = PressureWatch()
         self.saved_at = -1

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from engine.errors import CheckpointError
+from engine.regular_files import read_text
 
 
 @dataclass
@@ -42,8 +43,8 @@ class Progress:
     def load(path: Path) -> "Progress":
         """Raises CheckpointError where the file is not what `text` says."""
         try:
-            return Progress(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+            return Progress(**json.loads(read_text(path)))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise CheckpointError(
                 f"{path}: cannot be read: {error}", "resume from an older checkpoint"
             ) from error

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.backends.files import copy_companions, write_json
-from engine.data.template_choice import DEFAULT
+from engine.data.template_choice import DEFAULT, own_texts
 from engine.data.tokenizer import Tokenizer
 from engine.models.adapter_files import CONFIG
 from engine.models.local import MORE_TEMPLATES, TEMPLATE, TOKENIZER_FILES, read_config, read_object
@@ -29,8 +29,6 @@ class ResultFiles:
     """The base model's folder."""
     base: PublishedBase
     tokenizer: Tokenizer
-    own_template: bool
-    """Whether the recipe chose the chat template; else the source's own files are delivered as they are."""
 
     def complete(self, folder: Path) -> None:
         """Put everything beside the weights in `folder`. Done again, it changes nothing."""
@@ -40,8 +38,9 @@ class ResultFiles:
         else:
             copy_companions(self.source, folder)
             self._add_end_tokens(folder)
-        if self.own_template:
-            self._write_template(folder)
+        settings = read_object(self.source / TOKENIZER) if (self.source / TOKENIZER).is_file() else {}
+        if self.tokenizer.delivered != own_texts(self.source, settings):
+            self._write_templates(folder)
 
     def _name_base(self, path: Path) -> None:
         write_json(
@@ -49,14 +48,20 @@ class ResultFiles:
             read_object(path) | {"base_model_name_or_path": self.base.name, "revision": self.base.revision},
         )
 
-    def _write_template(self, folder: Path) -> None:
-        """The recipe's template wherever the source has one, so that no program finds another."""
-        text = self.tokenizer.delivered[DEFAULT]
-        (folder / TEMPLATE).write_text(text, encoding="utf-8")
+    def _write_templates(self, folder: Path) -> None:
+        """The templates that were trained wherever the source has some, so that no program finds others."""
+        texts = self.tokenizer.delivered
         shutil.rmtree(folder / MORE_TEMPLATES, ignore_errors=True)
-        for path in (folder / TOKENIZER, folder / PROCESSOR):
+        for name, text in texts.items():
+            file = folder / TEMPLATE if name == DEFAULT else folder / MORE_TEMPLATES / f"{name}.jinja"
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        named = [{"name": name, "template": text} for name, text in texts.items()]
+        values = {TOKENIZER: texts[DEFAULT] if len(texts) == 1 else named, PROCESSOR: texts.get(DEFAULT)}
+        for name, value in values.items():
+            path = folder / name
             if path.is_file() and "chat_template" in (settings := read_object(path)):
-                _write(path, settings | {"chat_template": text})
+                _write(path, settings | {"chat_template": value})
 
     def _add_end_tokens(self, folder: Path) -> None:
         """Let other programs stop where the model was taught to: at every end token that ft itself stops at."""

@@ -34,18 +34,17 @@ def making(
         return
     from engine.client import Client
     from engine.data.augment.make import augment
-    from engine.data.tokenizer import Tokenizer
+    from engine.data.token_spec import TokenSpec
     from engine.models.resolve import resolve
 
     model = resolve(config.model.base, config.model.revision)
     options = _options(cast("Kind", kind), chosen, config, model.folder, model.fingerprint)
-    tokenizer = Tokenizer.load(model.folder, options.chat_template)
+    spec = TokenSpec.of(config).prompts()
+    tokenizer = spec.tokenizer(model.folder)
     with Client(paths.cache() / "augment.log") as client:
 
         def ask(prompts: "Sequence[Prompt]") -> "list[Answered]":
-            return client.answers(
-                model.folder, options.chat_template, prompts, options.max_tokens, options.temperature
-            )
+            return client.answers(model.folder, spec, prompts, options.max_tokens, options.temperature)
 
         def make(journal: "Journal") -> "tuple[list[Row], dict[str, Any]]":
             rows, found = augment(folder, options, tokenizer, ask, journal, progress)
@@ -80,6 +79,7 @@ def _options(
         model=config.model.base,
         fingerprint=fingerprint,
         chat_template=config.model.chat_template,
+        template_variables=config.model.template_variables,
         context=shape_of(model).context,
         seed=config.seed,
         **{name: value for name, value in chosen.items() if name != "model"},

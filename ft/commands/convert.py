@@ -1,6 +1,5 @@
 """`ft models convert`."""
 
-import json as jsonlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ import typer
 
 from engine.capabilities import Quantization
 from engine.errors import ConfigError, MachineError, ModelError
-from ft.console import say
+from ft.console import print_json, say
 
 
 def convert(
@@ -38,7 +37,7 @@ def convert(
     size = sum(path.stat().st_size for path in out.iterdir())
     if json:
         facts = {"folder": str(out), "model": name, "architecture": architecture}
-        print(jsonlib.dumps(facts | {"quantization": settings, "bytes": size}, indent=2))
+        print_json(facts | {"quantization": settings, "bytes": size})
         return
     bits = f" in {settings['bits']} bits" if settings else ""
     say(f"{name} is converted{bits}: {size / 1e6:,.0f} MB.")

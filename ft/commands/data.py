@@ -1,17 +1,16 @@
 """`ft data preview | check | stats | sample | prepare`: rows as the model will see them, and what is wrong."""
 
-import json as jsonlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.errors import ConfigError
+from engine.errors import ConfigError, DataError
 from ft.bars import counting, fetching
 from ft.commands import augment_options as options
-from ft.commands.data_options import DEFAULT, Json, Set, config_of, of_a_recipe
-from ft.console import out, say
+from ft.commands.data_options import Json, Set, config_of, of_a_recipe
+from ft.console import out, print_json, say
 
 if TYPE_CHECKING:
     from engine.config.schema import TrainConfig
@@ -43,14 +42,20 @@ def preview(
     previews = Previews()
     with counting("counting rows") as progress:
         there = previews.reach(source, row - 1, view, lambda share: progress(round(share * 1000), 1000))
+    opened = previews.open(source, view)
     if not there:
-        known = previews.open(source, view).known
-        raise ConfigError(f"{source} has no row {row}", f"It has {known:,} rows.")
+        if opened.broken:
+            raise DataError(opened.broken, opened.hint)
+        raise ConfigError(f"{source} has no row {row}", f"It has {opened.known:,} rows.")
     found = previews.show(source, [row - 1], view)
     if json:
-        print(jsonlib.dumps(as_json(found[0]), indent=2, ensure_ascii=False))
+        print_json(as_json(found[0]))
         return
     say(row_title(found[0]))
+    if not opened.form and opened.hint:
+        say(opened.hint)
+    if found[0].unused:
+        say(f"The row has {found[0].unused}.")
     out().print(shown_row(found[0], tokens), soft_wrap=True)
 
 
@@ -78,7 +83,7 @@ def stats(config: "TrainConfig", json: Json = False) -> None:
     size = TokenSpec.of(config).encoder(_fetched(config)).tokenizer.vocab_size
     found = counted(whole, _prepared(whole), size)
     if json:
-        print(jsonlib.dumps(asdict(found), indent=2))
+        print_json(asdict(found))
         return
     from ft.commands.data_shown import shown_stats
 
@@ -100,7 +105,7 @@ def sample(
     for _, chunk in drawn.chunks():
         for where, columns in chunk:
             body = {"where": where, "row": columns} if json else columns
-            print(jsonlib.dumps(body, ensure_ascii=False, default=str))
+            print_json(body, indent=None)
 
 
 @app.command()
@@ -135,12 +140,12 @@ def prepare(
         "model": model, "amount": amount, "language": language, "through": through,
         "temperature": temperature, "max_tokens": max_tokens, "tries": tries,
     }  # fmt: skip
-    config = config_of(file, DEFAULT, model, changes)
+    config = config_of(file, None, model, changes)
     _fetched(config) if augment else _fetched_data(config)
     with counting("reading") as progress, making(augment, given, config, folder, progress) as make:
         report = rewrite(config, folder, near=near, progress=progress, make=make)
     if json:
-        print(jsonlib.dumps(asdict(report), indent=2, ensure_ascii=False))
+        print_json(asdict(report))
         return
     from ft.commands.data_shown import shown_report
 

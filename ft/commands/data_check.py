@@ -1,6 +1,5 @@
 """`ft data check`: what is wrong with the rows, told while they are looked at."""
 
-import json as jsonlib
 import signal
 import sys
 import time
@@ -20,7 +19,7 @@ from engine.data.first_look import check
 from engine.data.lint.findings import Finding, SoFar
 from engine.errors import CheckFailed
 from ft.commands.data_shown import places, shown_findings
-from ft.console import err, out, say
+from ft.console import err, out, print_json, say
 
 if TYPE_CHECKING:
     from engine.config.schema import TrainConfig
@@ -185,7 +184,7 @@ def _print_json(findings: tuple[Finding, ...], about: Mapping[str, Any]) -> None
     for finding in findings:
         body = asdict(finding)
         found.append(body | {"rows": body.pop("places")})
-    print(jsonlib.dumps({**about, "findings": found}, indent=2, ensure_ascii=False))
+    print_json({**about, "findings": found})
 
 
 def _extent(so_far: SoFar) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from engine.config.load import load_recipe, load_text
+from engine.config.locations import data_source
 
 if TYPE_CHECKING:
     from engine.config.schema import TrainConfig
@@ -26,8 +27,13 @@ def _shared(
         str | None, typer.Argument(metavar="FILE", help="Any source; left out, data.train of the recipe.")
     ] = None,
     recipe: Annotated[
-        Path, typer.Option("--recipe", metavar="PATH", help="The recipe to take all else from.")
-    ] = DEFAULT,
+        Path | None,
+        typer.Option(
+            "--recipe",
+            metavar="PATH",
+            help="The recipe to take all else from; train.yml where no FILE is given.",
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option("--model", metavar="NAME", help="Whose tokenizer and template; as model.base."),
@@ -65,15 +71,17 @@ def _parameters(function: Callable[..., Any]) -> list[Parameter]:
 
 
 def config_of(
-    file: str | None, recipe: Path, model: str | None, overrides: list[str] | None
+    file: str | None, recipe: Path | None, model: str | None, overrides: list[str] | None
 ) -> "TrainConfig":
-    """The recipe's configuration, with FILE in the place of its training data where one is given."""
+    """The recipe's configuration, with FILE in the place of its training data where one is given.
+
+    FILE is as seen from the current folder, wherever the recipe is. Without a recipe it is read for the starter.
+    """
     changes = [*([f"model.base={jsonlib.dumps(model)}"] if model else []), *(overrides or [])]
     if file is None:
-        return load_recipe(recipe, changes).config
-    if recipe != DEFAULT:
-        return load_recipe(
-            recipe, [f"data.train={jsonlib.dumps(file)}", "data.validation=0", *changes]
-        ).config
+        return load_recipe(recipe or DEFAULT, changes).config
+    if recipe is not None:
+        source = jsonlib.dumps(data_source(file, Path.cwd()))
+        return load_recipe(recipe, [f"data.train={source}", "data.validation=0", *changes]).config
     body = {"model": {"base": "starter"}, "data": {"train": file, "validation": 0}}
     return load_text(jsonlib.dumps(body), Path("train.yml"), changes).config

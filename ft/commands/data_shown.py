@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.data.lint.findings import RULES, Finding
+from engine.text import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -37,7 +38,7 @@ def row_title(row: "RowView") -> str:
 def shown_row(row: "RowView", parted: bool) -> Text:
     """The row's text. Trained tokens stand in brackets and bold, special ones in colour; what is cut, behind `CUT`."""
     if not row.pieces:
-        return Text(f"{row.problem}\n\n{row.raw}")
+        return Text(printable(f"{row.problem}\n\n{row.raw}"))
     text = Text()
     runs: Iterable[list[Piece]]
     if parted:
@@ -61,7 +62,7 @@ def shown_row(row: "RowView", parted: bool) -> Text:
             style = (
                 "strike dim" if piece.cut else "cyan" if piece.special else "bold green" if trained else "dim"
             )
-            shown = piece.text.replace("\n", "⏎") if parted else piece.text
+            shown = printable(piece.text.replace("\n", "⏎") if parted else piece.text)
             text.append(shown, style=style)
         text.append("]" if trained else "", style="green")
     if row.hidden:

@@ -1,6 +1,5 @@
 """`ft models list | show | pull | convert | rm`."""
 
-import json as jsonlib
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +12,7 @@ from engine.models.catalogue import Entry
 from engine.planning.fit import METHODS, TYPICAL_TOKENS
 from ft.bars import fetching
 from ft.commands.convert import convert
-from ft.console import out, say
+from ft.console import out, print_json, say
 
 if TYPE_CHECKING:
     from engine.planning.fit import Fit
@@ -37,7 +36,7 @@ def list_(json: Json = False) -> None:
 
     found = Survey().look()
     if json:
-        print(jsonlib.dumps([_facts(model.entry) | _more(model) for model in found], indent=2))
+        print_json([_facts(model.entry) | _more(model) for model in found])
         return
     from rich.table import Table
 
@@ -75,7 +74,7 @@ def show(name: Name, json: Json = False) -> None:
         body = (
             _facts(entry) | _more(model) | {"shape": asdict(shape), "fingerprint": fingerprint(entry.folder)}
         )
-        print(jsonlib.dumps(body, indent=2))
+        print_json(body)
         return
     layers = ", ".join(dict.fromkeys(linear.name for linear in shape.linears))
     rows = {

@@ -12,6 +12,7 @@ from engine.errors import CheckFailed, ConfigError
 from engine.plan import Plan
 from engine.planning.limits import gigabytes
 from engine.planning.look import look, look_at_all
+from engine.runs.start_adapter import start_of
 from ft.bars import fetching
 from ft.commands.plan_backends import show
 
@@ -42,11 +43,11 @@ def plan(
         if check:
             raise ConfigError("--check looks at one plan, --backend all at several", "Leave one of them out.")
         with fetching() as progress:
-            compared = look_at_all(recipe, progress)
+            compared = look_at_all(recipe, progress, start_of(recipe))
         show(compared, json)
         return
     with fetching() as progress:
-        settled = look(recipe, progress)
+        settled = look(recipe, progress, start_of(recipe))
     if json:
         sys.stdout.write(settled.to_json())
     else:
@@ -70,13 +71,14 @@ def report(plan: Plan) -> "Group":
 
 def _table(rows: list[tuple[str, str, str]]) -> "RenderableType":
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(style="dim")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # a path or a list in brackets is no markup
     return table
 
 
@@ -107,6 +109,7 @@ def choices(plan: Plan) -> list[tuple[str, str, str]]:
         ("weights", why["quantization"].split(",")[0], why["quantization"]),
         ("attention", plan.attention, why["attention"]),
         *([("kernels", plan.kernels, why["kernels"])] if "kernels" in why else []),
+        *([("adapter", "trained on", why["adapter"])] if "adapter" in why else []),
         ("packing", "on" if plan.packing else "off", why["packing"]),
         ("micro-batch", f"{plan.micro_batch_rows} rows, {plan.micro_batch_tokens} tokens", why["batch"]),
         (
@@ -120,6 +123,7 @@ def choices(plan: Plan) -> list[tuple[str, str, str]]:
             "tokens",
             f"{about}{plan.tokens_per_epoch:,} an epoch",
             f"{trained:.0%} of them trained; the longest example has {plan.longest}"
+            + (f": {why['length']}" if "length" in why else "")
             + ("; estimated from a sample of the rows" if plan.sampled else ""),
         ),
         ("time", duration(plan.seconds), why["time"]),

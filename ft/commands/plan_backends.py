@@ -36,7 +36,8 @@ def table(comparison: Comparison) -> "Group":
     for column in columns:
         shown.add_column(column.backend, header_style="bold")
     for key, value in comparison.values.items():
-        shown.add_row(key, value, *(cell(column, key, value) for column in columns))
+        # A list, as [q_proj], is no markup.
+        shown.add_row(key, Text(value), *(cell(column, key, value) for column in columns))
     shown.add_row()
     shown.add_row("resumes", "", *("to the bit" if one.exact_resume else "closely" for one in columns))
     shown.add_row("peak memory", "", *(memory(column) for column in columns))

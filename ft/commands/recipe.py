@@ -1,13 +1,16 @@
 """`ft init`, `ft validate`, `ft schema`: recipes written, checked, described."""
 
-import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from engine.disk import explaining
 from engine.errors import ConfigError, FtError
-from ft.console import say
+from engine.regular_files import require
+from engine.runs.atomic import write_atomic
+from ft.console import print_json, say
 
 RecipePath = Annotated[Path, typer.Argument(metavar="PATH", help="The recipe.")]
 Set = Annotated[
@@ -35,12 +38,13 @@ def init(
         return
     text = profile_text(profile)
     target = path / "train.yml" if path.is_dir() else path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with target.open("w" if force else "x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError as error:
-        raise ConfigError(f"{target} is there already", "--force writes over it.") from error
+    if not force and os.path.lexists(target):
+        raise ConfigError(f"{target} is there already", "--force writes over it.")
+    with explaining(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            require(target)
+        write_atomic(target.resolve(), text)  # through a link, into the file that it leads to
     say(f"Wrote {target} from the profile {profile}.")
     edit = "" if profile == "starter" else f"  {'edit ' + str(target):<24} # your data, your model\n"
     shown = "" if str(target) == "train.yml" else f" {target}"
@@ -62,12 +66,12 @@ def validate(
     except FtError as error:
         if not as_json:
             raise
-        typer.echo(json.dumps(_report(path, error), indent=2, ensure_ascii=False))
+        print_json(_report(path, error))
         raise typer.Exit(error.exit_code) from error
     if as_json:
         config = recipe.config.model_dump(mode="json")
         body = {"valid": True, "path": str(path), "problems": [], "config": config}
-        typer.echo(json.dumps(body, indent=2, ensure_ascii=False))
+        print_json(body)
     else:
         typer.echo(f"{path} is valid.")
 
@@ -76,7 +80,7 @@ def schema() -> None:
     """Print the recipe's JSON Schema. An editor that knows it completes and checks while you type."""
     from engine.config.rules import recipe_schema
 
-    typer.echo(json.dumps(recipe_schema(), indent=2, ensure_ascii=False))
+    print_json(recipe_schema())
 
 
 def _report(path: Path, error: FtError) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """`ft runs list | show | compare | rm`."""
 
-import json as jsonlib
 import sys
 import time
 from dataclasses import asdict
@@ -9,13 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from engine.errors import ConfigError, FtError
+from engine.redaction import redacted
 from engine.runs.events import Eval
 from engine.runs.filter import FilterError, Predicate, compile_filter
 from engine.runs.index import Index, summary_of
 from engine.runs.run import Run
 from engine.runs.state import RunState
 from ft import narrate
-from ft.console import out, say
+from ft.console import out, print_json, say
 
 app = typer.Typer(help="List, show, compare and remove runs.", no_args_is_help=True, add_completion=False)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -41,7 +41,7 @@ def list_(
     if json:
         more = [{"tags": run.tags} | ({"damaged": run.damaged} if run.damaged else {}) for run in runs]
         listed = [facts(Run(run.folder, run.id), run.state) for run in runs]
-        _print_json([body | own for body, own in zip(listed, more, strict=True)])
+        print_json([body | own for body, own in zip(listed, more, strict=True)])
         return
     if not runs:
         none = "There are no runs yet. Start one with: ft train"
@@ -77,7 +77,7 @@ def compare(
 
     found = comparing.compare(summary_of(Run.open(left)), summary_of(Run.open(right)))
     if json:
-        _print_json(found.to_json())
+        print_json(found.to_json())
         return
     from rich.table import Table
     from rich.text import Text
@@ -108,7 +108,7 @@ def show(run: RunArgument = None, json: Json = False) -> None:
     if json:
         body = facts(found, state) | {"tags": summary_of(found).tags}
         body |= {"evaluations": [asdict(event) for event in evals]}
-        _print_json(body | {"provenance": found.provenance})
+        print_json(body | {"provenance": found.provenance})
         return
     from rich.table import Table
     from rich.text import Text
@@ -140,7 +140,7 @@ def rm(
         if not json:
             say(f"removed {run.id}")
     if json:
-        _print_json({"removed": [run.id for run in found]})
+        print_json({"removed": [run.id for run in found]})
 
 
 def facts(run: Run, state: RunState) -> dict[str, Any]:
@@ -188,7 +188,7 @@ def _status(state: RunState) -> str:
 
 def _data(train: Any) -> str:
     sources = train if isinstance(train, list) else [train]
-    return ", ".join(source if isinstance(source, str) else source.path for source in sources)
+    return ", ".join(redacted(source if isinstance(source, str) else source.path) for source in sources)
 
 
 def _position(state: RunState) -> str:
@@ -204,7 +204,3 @@ def _agreed(runs: list[Run]) -> bool:
     if not sys.stdin.isatty():
         raise ConfigError(f"Removing {names} has to be confirmed.", "Add --yes.")
     return typer.confirm(f"Remove {names} with all checkpoints?", err=True)
-
-
-def _print_json(body: Any) -> None:
-    print(jsonlib.dumps(body, indent=2, ensure_ascii=False, default=str))

@@ -1,7 +1,6 @@
 """`ft secrets set | list | rm`."""
 
 import contextlib
-import json as jsonlib
 import sys
 from dataclasses import asdict
 from typing import Annotated
@@ -9,7 +8,7 @@ from typing import Annotated
 import typer
 
 from engine import secrets
-from ft.console import out, say
+from ft.console import out, print_json, say
 
 app = typer.Typer(help="Keep tokens in the system's keyring.", no_args_is_help=True, add_completion=False)
 Name = Annotated[str, typer.Argument(help="HF_TOKEN, WANDB_API_KEY, or a name of your own.")]
@@ -37,7 +36,7 @@ def list_(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = Fa
     """List the tokens that ft looks for, and where each is. Values are never shown."""
     found = secrets.listed()
     if json:
-        print(jsonlib.dumps([asdict(state) for state in found], indent=2))
+        print_json([asdict(state) for state in found])
         return
     from rich.table import Table
 

@@ -7,13 +7,11 @@ from typing import Annotated
 import typer
 
 from engine.config.load import load_recipe
-from engine.config.schema import TrainConfig
 from engine.errors import ConfigError
 from engine.preflight import check
-from engine.process import start
+from engine.process import checkpoint_to_resume, start
 from engine.runs.run import Run
 from engine.training import control
-from engine.training.checkpoints import latest
 from ft.console import say
 from ft.watch import attach_to_end, train_to_end, view_of
 
@@ -54,7 +52,9 @@ def train(
                 "--resume goes on with the run's own recipe, so CONFIG, --set and --run-dir cannot be given.",
                 "To train with another recipe, start a new run.",
             )
-        run, checkpoint = resumable(resume)
+        run = Run.open(resume)
+        check(run.config)
+        checkpoint = checkpoint_to_resume(run)
     else:
         recipe = load_recipe(config or RECIPE, overrides or [])
         check(recipe.config)
@@ -92,22 +92,6 @@ def stop(run: RunArgument = None) -> None:
         time.sleep(0.1)
     state = found.state()
     say(f"It is {state.status} at step {state.step}. Go on with: ft train --resume {found.id}")
-
-
-def resumable(reference: str) -> tuple[Run, Path | None]:
-    """The run to go on with and the checkpoint to start from; None where it has none yet.
-
-    Raises ConfigError where nothing is left to do or the recipe is gone.
-    """
-    run = Run.open(reference)
-    config: TrainConfig = run.config
-    check(config)
-    if run.checkpoint is None and not run.alive() and run.state().status == "completed":
-        raise ConfigError(
-            f"Run {run.id} is completed; nothing is left to train.",
-            f"Start a new run, or name an earlier checkpoint: ft train --resume {run.checkpoints}/step-…",
-        )
-    return run, run.checkpoint or latest(run.folder)
 
 
 def _training(reference: str | None) -> Run | None:

@@ -10,8 +10,8 @@ from xml.sax.saxutils import escape, quoteattr
 
 from textual.color import Color
 
+from engine.disk import explaining
 from engine.runs.atomic import write_atomic
-from engine.runs.disk import explaining
 from engine.runs.points import Bucket
 from screens.widgets.chart_colour import readable
 from screens.widgets.chart_picture import Line, Picture, Scale

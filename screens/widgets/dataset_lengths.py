@@ -37,7 +37,7 @@ class LengthsPane(VerticalScroll, can_focus=False):
 
     def compose(self) -> ComposeResult:
         yield Static(id="bars", markup=False)
-        yield OptionList(id="problems")
+        yield OptionList(id="problems", markup=False)
 
     def on_mount(self) -> None:
         self.border_title = "lengths"

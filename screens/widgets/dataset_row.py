@@ -75,6 +75,8 @@ def _title(row: RowView, opened: Opened | None) -> list[str]:
         parts.append(f"{count(row.examples)} examples")
     if row.unseen:
         parts.append(f"{row.unseen} not shown by the template")
+    if row.unused:
+        parts.append(f"has {row.unused}")
     if row.hidden:
         parts.append(f"{count(row.hidden)} more are not shown")
     return parts

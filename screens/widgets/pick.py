@@ -57,7 +57,7 @@ class Pick(ModalScreen[Choice], Generic[Choice]):
             box.border_title = self.HEADING
             box.border_subtitle = f"{self.ENTER} · esc closes"
             yield Input(placeholder=self.PLACEHOLDER)
-            yield OptionList()
+            yield OptionList(markup=False)
 
     def on_mount(self) -> None:
         self.query_one(OptionList).can_focus = False

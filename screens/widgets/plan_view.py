@@ -137,6 +137,8 @@ def _settled(plan: "Plan") -> Iterator[tuple[str, str, str]]:
     yield "micro-batch", f"{plan.micro_batch_rows} × {plan.accumulation}", why.get("batch", "")
     yield "checkpointing", plan.checkpointing, why.get("checkpointing", "")
     yield "packing", "on" if plan.packing else "off", why.get("packing", "")
+    if "adapter" in why:
+        yield "adapter", "trained on", why["adapter"]
     if "kernels" in why:
         yield "kernels", plan.kernels, why["kernels"]
     yield "precision", f"{plan.weights_dtype}, computes in {plan.compute_dtype}", why.get("precision", "")
@@ -144,7 +146,8 @@ def _settled(plan: "Plan") -> Iterator[tuple[str, str, str]]:
     yield (
         "tokens",
         f"{about}{count(plan.tokens_per_epoch)} an epoch",
-        f"{percent(trained)} of them trained; the longest example has {count(plan.longest)}",
+        f"{percent(trained)} of them trained; the longest example has {count(plan.longest)}"
+        + (f": {why['length']}" if "length" in why else ""),
     )
     yield "time", "unknown" if plan.seconds is None else duration(plan.seconds), why.get("time", "")
     yield "limit", size(plan.limit_bytes), why.get("memory", "")

@@ -176,13 +176,13 @@ class AskPath(ModalScreen[Path | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
-            box.border_title = self.question
+            box.border_title = Content(self.question)
             box.border_subtitle = "enter takes it · esc closes"
             yield Input(self.proposal)
             if self.hint:
                 yield Static(self.hint, markup=False)
             if self.existing:
-                yield OptionList()
+                yield OptionList(markup=False)
 
     def on_mount(self) -> None:
         if self.existing:

@@ -81,19 +81,20 @@ def examples(*arguments: str) -> str:
 TEN_TURNS = "cases/28_ten_turns.jsonl"
 
 
+SAID = "The apple at my market is mostly green, number 0."
+
+
 @pytest.mark.parametrize(
     ("template", "answer"),
     [
-        ("marks", "assistant\n[The apple at my market is mostly green, number 0.<|im_end|>]\n"),
-        (
-            "always_prompt",
-            "[The apple at my market is mostly green, number 0.<|im_end|>]\n<|im_start|>assistant\n",
-        ),
-        ("eos_last", "[The apple at my market is mostly green, number 0.<|im_end|>]\n"),
-        (
-            "think_prompt",
-            "<think>\n[\n</think>\n\nThe apple at my market is mostly green, number 0.<|im_end|>]",
-        ),
+        ("marks", f"assistant\n[{SAID}<|im_end|>]\n"),
+        ("marks_with_prompt", f"assistant\n[{SAID}<|im_end|>]\n"),
+        ("always_prompt", f"[{SAID}<|im_end|>]\n<|im_start|>assistant\n"),
+        ("eos_last", f"[{SAID}<|im_end|>]\n"),
+        ("no_end", f"assistant\n[{SAID}\n<|im_start|>]"),
+        ("think_prompt", f"<think>\n[\n</think>\n\n{SAID}<|im_end|>]"),
+        ("empty_thoughts", f"<|channel>thought\n<channel|>[{SAID}<|im_end|>]"),
+        ("system_last", f"[INST] What colour is a ripe apple?[/INST][ {SAID}<|im_end|>]"),
     ],
 )
 def test_an_answer_is_trained_from_its_prompt_to_its_end(template: str, answer: str, here: Path) -> None:
@@ -102,7 +103,12 @@ def test_an_answer_is_trained_from_its_prompt_to_its_end(template: str, answer: 
     assert findings(*arguments) == []
 
 
-@pytest.mark.parametrize("template", ["marks", "always_prompt", "eos_last"])
+def test_a_system_message_that_is_shown_for_a_time_stands_in_every_prompt(here: Path) -> None:
+    text = shown("cases/23_sys.jsonl", "--set", "model.chat_template=cases/min/system_last.jinja")
+    assert text.startswith(f"[INST] Answer as a gardener.\n\nWhat colour is a ripe apple?[/INST][ {SAID}")
+
+
+@pytest.mark.parametrize("template", ["marks", "marks_with_prompt", "no_end", "always_prompt", "eos_last"])
 def test_ten_turns_are_one_example(template: str, here: Path) -> None:
     assert "examples" not in examples(TEN_TURNS, "--set", f"model.chat_template=cases/min/{template}.jinja")
 

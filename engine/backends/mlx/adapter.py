@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from engine.backends.files import disk_errors, write_json
 from engine.backends.initial import FROM_WEIGHTS, doubled, scaling
-from engine.backends.mlx import families, start
+from engine.backends.mlx import families, start, vocabulary
 from engine.backends.mlx.layers import DoraLinear, Dropout, LoraLinear
 from engine.backends.mlx.start import Values
 from engine.config.schema import TrainConfig
@@ -25,6 +25,8 @@ from engine.planning.backends import experts_refused
 
 PREFIX = "base_model.model."
 """What PEFT puts before a layer's path."""
+ROWS, HEAD = "token_adapter.trainable_tokens_delta", "lm_head"
+"""What PEFT calls the rows of new tokens, and the output layer that is tied to an embedding."""
 FILE_NAMES = {"lora_A": "lora_A.weight", "lora_B": "lora_B.weight", "magnitude": "lora_magnitude_vector"}
 """Our parameters, and PEFT's names for them in its file."""
 
@@ -47,6 +49,13 @@ class Adapter:
     """A and B that the start took out of the weights, by layer (PiSSA, OLoRA): W + s (B A - B0 A0) is a plain LoRA of
     twice the rank on the model as it is published, and saved as one."""
 
+    beside: vocabulary.Beside = field(default_factory=dict)
+    """Rows of new tokens, and layers that are trained whole, by path."""
+    ids: tuple[int, ...] = ()
+    """Whose rows they are."""
+    tied: bool = False
+    """Whether embedding and output are one matrix."""
+
     @property
     def scale(self) -> float:
         return scaling(self.alpha, self.rank, self.rank_stabilised)
@@ -67,6 +76,7 @@ class Adapter:
             layer.unfreeze(recurse=False, keys=list(FILE_NAMES))
             made.append((path, layer))
         model.update_modules(tree_unflatten(made))
+        vocabulary.install(model, self.beside, self.ids)
         return drops
 
     def go_on(self, model: Any, saved: Values) -> "Adapter":
@@ -75,9 +85,12 @@ class Adapter:
 
     def save(self, trained: dict[str, mx.array], base: Path, folder: Path) -> None:
         """Write the values of `trained` (by path and our name) as PEFT does; the same values give the same bytes."""
-        tensors = {}
+        tensors: dict[str, Any] = {}
         for path, value in trained.items():
             layer, _, name = path.rpartition(".")
+            if layer in self.beside:
+                tensors |= {PREFIX + found: np.array(value) for found in self._names_beside(layer, name)}
+                continue
             parts, axis = [np.array(value)], 0
             if name in self.taken.get(layer, {}):
                 sign, axis = (1, 0) if name == "lora_A" else (-1, 1)
@@ -90,9 +103,26 @@ class Adapter:
         wide = replace(self, rank=2 * self.rank, alpha=doubled(self.alpha, self.rank_stabilised))
         write_json(folder / CONFIG, (wide if self.taken else self)._about(base))
 
+    def _names_beside(self, layer: str, name: str) -> list[str]:
+        """The names in PEFT's file of what is trained beside the layers; a tied matrix has both of its own."""
+        own = families.transformers_name(self.kind, layer)
+        if name == "rows":
+            return [f"{own}.{ROWS}"]
+        return [f"{own}.{name}", *([f"{HEAD}.{name}"] if self.tied else [])]
+
+    def _told_beside(self) -> dict[str, Any]:
+        """The settings that tell PEFT of it."""
+        names = {path: families.transformers_name(self.kind, path).rpartition(".")[2] for path in self.beside}
+        whole = [names[path] for path, values in self.beside.items() if "rows" not in values]
+        whole += [HEAD] if whole and self.tied else []  # with both names, PEFT ties them
+        rows = {names[path]: list(self.ids) for path, values in self.beside.items() if "rows" in values}
+        return ({"modules_to_save": whole, "ensure_weight_tying": self.tied} if whole else {}) | (
+            {"trainable_token_indices": rows} if rows else {}
+        )
+
     def _about(self, base: Path) -> dict[str, Any]:
         """What PEFT needs to rebuild the adapter; all else has PEFT's defaults."""
-        return {
+        return self._told_beside() | {
             "base_model_name_or_path": str(base),
             "bias": "none",
             "fan_in_fan_out": any(families.is_transposed(self.kind, path) for path in self.layers),

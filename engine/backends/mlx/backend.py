@@ -13,6 +13,7 @@ import numpy as np
 from mlx.utils import tree_flatten, tree_unflatten
 
 from engine.backends.base import MemoryExhausted, MemoryReading, StepResult
+from engine.backends.files import write_tokenizer
 from engine.backends.mlx import adapter as adapters
 from engine.backends.mlx import answers, families, memory, start, state
 from engine.backends.mlx.attention import Blocks, Segments, route
@@ -31,11 +32,14 @@ from engine.backends.mlx.model import (
     with_adapter,
 )
 from engine.backends.mlx.scaler import LossScale
+from engine.backends.mlx.vocabulary import head_path
 from engine.config.schema import TrainConfig
 from engine.data.types import Batch
 from engine.hardware.memory import is_exhaustion
 from engine.plan import Plan
 
+WHOLE = (".weight", ".bias")
+"""How the names of weights end that are trained whole, beside an adapter too."""
 Weights = dict[str, mx.array]
 """Arrays by their path in the model."""
 
@@ -60,6 +64,9 @@ class MlxBackend:
             path: value.astype(mx.float32)
             for path, value in sorted(tree_flatten(model.trainable_parameters()))
         }
+        whole = adapter.beside.get(head_path(model), {}) if adapter else {}
+        self.head_trained = adapter is None or "weight" in whole
+        """Whether the output layer's weights are trained whole."""
         self.optimizer = mlx.optimizers.AdamW(
             0.0, weight_decay=config.training.weight_decay, bias_correction=True
         )
@@ -194,8 +201,9 @@ class MlxBackend:
     def save_weights(self, folder: Path) -> None:
         if self.adapter is not None:
             self.adapter.save(self.trained, self.folder, folder)
+            write_tokenizer(self.folder, self.config.model.add_tokens, folder)
         else:
-            state.save_model(self.trained, self.about["model_type"], self.folder, folder)
+            state.save_model(self.trained, self.about, self.folder, folder, self.config.model.add_tokens)
 
     def save_state(self, folder: Path) -> None:
         state.save_state(state.State(self.trained, self.moments, self.scale.state, self._taken()), folder)
@@ -230,9 +238,11 @@ class MlxBackend:
 
     def _place(self, weights: Weights) -> None:
         """Put the trained weights into the model; whole weights in the compute format."""
-        if self.adapter is None:
-            compute = DTYPES[self.plan.compute_dtype]
-            weights = {path: value.astype(compute) for path, value in weights.items()}
+        compute = DTYPES[self.plan.compute_dtype]
+        weights = {
+            path: value.astype(compute) if self.adapter is None or path.endswith(WHOLE) else value
+            for path, value in weights.items()
+        }
         self.model.update(tree_unflatten(list(weights.items())))
 
     def _forward(self, model: Any, ids: mx.array, segments: mx.array | None) -> Any:
@@ -259,9 +269,8 @@ class MlxBackend:
         if self.plain_head and self.head is not None:
             hidden = self._picked(self.body, packed, ids, segments, where)
             if self.kernels is not None and self.kernels.takes(self.head):
-                trained = self.adapter is None
-                return (self.kernels.losses(self.head, trained, hidden, targets) * counted).sum()
-            return head_loss(self.head, self.adapter is None)(hidden, targets, counted)
+                return (self.kernels.losses(self.head, self.head_trained, hidden, targets) * counted).sum()
+            return head_loss(self.head, self.head_trained)(hidden, targets, counted)
         logits = self._picked(self.model, packed, ids, segments, where)
         return (losses_of(logits, targets) * counted).sum()
 

@@ -8,18 +8,14 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 
 from engine.models.mismatch import Mismatch, refuse_foreign_weights
+from engine.models.mlx_names import TRANSFORMERS_PREFIX
+from engine.models.mlx_names import mlx_name as mlx_name
+from engine.models.mlx_names import transformers_name as transformers_name
 
 ALL_LAYERS_SLIDE = ("mistral", "mixtral", "phi3", "starcoder2")
 """Families whose `sliding_window` holds for all layers; mlx-lm attends to everything there."""
 EVERY_OTHER_SLIDES = ("gemma2",)
 """Families whose layers slide in turn, the first one does; mlx-lm has one mask for all of them."""
-TRANSFORMERS_PREFIX = {"gpt2": "transformer."}
-"""What transformers 5 puts before a weight's name where mlx-lm expects the bare name of the first checkpoints."""
-PATHS = {
-    "gpt2": ("model.", "transformer."),
-    "gemma3": ("language_model.model.", "model.language_model."),
-}
-"""How the path of a module begins in mlx-lm and in transformers 5, where they differ."""
 TRANSPOSED = {"gpt2": ("c_attn", "c_proj", "c_fc")}
 """Layers that transformers holds as `[inputs, outputs]` (its Conv1D), and PEFT therefore marks fan_in_fan_out."""
 
@@ -71,18 +67,6 @@ def windows_of(config: Mapping[str, Any]) -> tuple[int | None, ...]:
 def is_transposed(kind: str, path: str) -> bool:
     """Whether transformers holds this layer's weight as `[inputs, outputs]`."""
     return path.rpartition(".")[2] in TRANSPOSED.get(kind, ())
-
-
-def transformers_name(kind: str, path: str) -> str:
-    """The name in transformers' model of a module or weight of mlx-lm's."""
-    own, theirs = PATHS.get(kind, ("", ""))
-    return theirs + path.removeprefix(own) if path.startswith(own) else path
-
-
-def mlx_name(kind: str, path: str) -> str:
-    """The opposite of `transformers_name`."""
-    own, theirs = PATHS.get(kind, ("", ""))
-    return own + path.removeprefix(theirs) if path.startswith(theirs) else path
 
 
 def hooks(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -25,9 +25,9 @@ class Kernels:
         self._attention = "kernel" if on_gpu else "reference"
 
     def takes(self, head: Head) -> bool:
-        """Whether the loss's kernel serves this output layer: without a bias, dense or in 4 bits."""
+        """Whether the loss's kernel serves this output layer: without a bias or trained rows, dense or in 4 bits."""
         layer = head.layer
-        if "bias" in layer:
+        if "bias" in layer or head.ids is not None:
             return False
         plain = not head.quantised
         return plain or (layer.bits, layer.group_size, layer.mode) == (BITS, GROUP, "affine")

@@ -10,15 +10,19 @@ from typing import Any
 import mlx.core as mx
 from mlx import nn
 
+from engine.backends.mlx.vocabulary import TokenRows
+
 CHUNK_BYTES = 128 * 2**20
 """Size of one chunk of logits in fp32."""
 
 
 class Head:
-    """The output layer as a plain product: its own weights, or those of the tied embedding."""
+    """The output layer as a plain product: its own weights or those of the tied embedding, and rows that are trained in
+    the place of some of them."""
 
     def __init__(self, layer: Any) -> None:
-        self.layer = layer
+        self._rows = layer if isinstance(layer, TokenRows) else None
+        self.layer = layer.base if isinstance(layer, TokenRows) else layer
 
     @property
     def vocabulary(self) -> int:
@@ -27,8 +31,14 @@ class Head:
 
     @property
     def weights(self) -> list[mx.array]:
-        """What a trained head takes gradients for: weight `[vocabulary, width]`, and bias where there is one."""
-        return [self.layer[name] for name in ("weight", "bias") if name in self.layer]
+        """What a head takes gradients for: weight `[vocabulary, width]`, bias where there is one, trained rows."""
+        own = [self.layer[name] for name in ("weight", "bias") if name in self.layer]
+        return own if self._rows is None else [*own, self._rows.rows]
+
+    @property
+    def ids(self) -> mx.array | None:
+        """The token ids of the trained rows."""
+        return None if self._rows is None else self._rows.ids
 
     @property
     def quantised(self) -> bool:
@@ -36,15 +46,23 @@ class Head:
 
     def logits(self, hidden: mx.array, weights: list[mx.array]) -> mx.array:
         """hidden `[n, width]` to logits `[n, vocabulary]` in fp32."""
-        if self.quantised:
-            product = self._product(hidden, transpose=True)
-            return (product + self.layer.bias if "bias" in self.layer else product).astype(mx.float32)
-        product = hidden @ weights[0].T
-        return (product + weights[1] if len(weights) > 1 else product).astype(mx.float32)
+        bias = weights[1] if "bias" in self.layer else None
+        product = self._product(hidden, transpose=True) if self.quantised else hidden @ weights[0].T
+        if self.ids is not None:
+            own = hidden @ weights[-1].T.astype(hidden.dtype)
+            places = mx.broadcast_to(self.ids, own.shape)
+            product = mx.put_along_axis(product, places, own.astype(product.dtype), axis=-1)
+        return (product if bias is None else product + bias).astype(mx.float32)
 
     def back(self, slopes: mx.array, weights: list[mx.array]) -> mx.array:
         """The gradient of hidden `[n, width]` from that of the logits."""
-        return self._product(slopes, transpose=False) if self.quantised else slopes @ weights[0]
+        if self.ids is None:
+            return self._product(slopes, transpose=False) if self.quantised else slopes @ weights[0]
+        own = slopes[:, self.ids]
+        places = mx.broadcast_to(self.ids, own.shape)
+        rest = mx.put_along_axis(slopes, places, mx.zeros_like(own), axis=-1)
+        plain = self._product(rest, transpose=False) if self.quantised else rest @ weights[0]
+        return plain + own @ weights[-1].astype(own.dtype)
 
     def _product(self, x: mx.array, transpose: bool) -> mx.array:
         layer = self.layer
@@ -53,9 +71,21 @@ class Head:
             group_size=layer.group_size, bits=layer.bits, mode=layer.mode,
         )  # fmt: skip
 
+    def by_weights(self, slopes: mx.array, hidden: mx.array, whole: bool) -> list[mx.array]:
+        """Gradients of what is trained of `weights`, in fp32: all of them, or the rows of some tokens alone."""
+        if whole:
+            parts = [(slopes.T @ hidden).astype(mx.float32), slopes.astype(mx.float32).sum(0)]
+            return parts[: 2 if "bias" in self.layer else 1]
+        if self.ids is None:
+            return []
+        return [(slopes[:, self.ids].T @ hidden).astype(mx.float32)]
+
 
 def head_loss(head: Head, trained: bool) -> Callable[[mx.array, mx.array, mx.array], mx.array]:
-    """A function of hidden `[n, width]`, targets `[n]` and counted `[n]` to the summed loss in nats."""
+    """A function of hidden `[n, width]`, targets `[n]` and counted `[n]` to the summed loss in nats.
+
+    `trained` is whether its weights are trained whole.
+    """
 
     @mx.custom_function
     def with_gradients(
@@ -63,7 +93,7 @@ def head_loss(head: Head, trained: bool) -> Callable[[mx.array, mx.array, mx.arr
     ) -> list[mx.array]:
         total = mx.zeros(())
         slopes_of: list[mx.array] = []
-        by_weight = [mx.zeros(w.shape) for w in weights] if trained else []
+        by_weight: list[mx.array] = []
         for part in _chunks(hidden.shape[0], head.vocabulary):
             # Each chunk waits for the one before, so that there is one at a time.
             h, *_ = mx.depends([hidden[part]], [total, *slopes_of[-1:]])
@@ -74,19 +104,23 @@ def head_loss(head: Head, trained: bool) -> Callable[[mx.array, mx.array, mx.arr
             hit = mx.arange(head.vocabulary) == targets[part][:, None]
             slopes = ((mx.exp(logits - top) - hit) * counted[part][:, None]).astype(h.dtype)
             slopes_of.append(head.back(slopes, weights))
-            if trained:
-                by_weight[0] = by_weight[0] + (slopes.T @ h).astype(mx.float32)
-                by_weight[1:] = [g + slopes.astype(mx.float32).sum(0) for g in by_weight[1:]]
+            more = head.by_weights(slopes, h, trained)
+            by_weight = (
+                [one + other for one, other in zip(by_weight, more, strict=True)] if by_weight else more
+            )
         return [total, mx.concatenate(slopes_of), *by_weight]
 
     @with_gradients.vjp
     def backward(primals: Any, cotangents: Any, outputs: Any) -> Any:
         hidden, targets, counted, weights = primals
         by_hidden, *by_weight = [gradient * cotangents[0] for gradient in outputs[1:]]
-        by_weight = [g.astype(w.dtype) for g, w in zip(by_weight, weights, strict=False)]
+        untrained = [mx.zeros_like(w) for w in weights[: len(weights) - len(by_weight)]]
+        by_weight = untrained + [
+            gradient.astype(weight.dtype)
+            for gradient, weight in zip(by_weight, weights[len(untrained) :], strict=True)
+        ]
         return (
-            by_hidden.astype(hidden.dtype), mx.zeros_like(targets), mx.zeros_like(counted),
-            by_weight or [mx.zeros_like(w) for w in weights],
+            by_hidden.astype(hidden.dtype), mx.zeros_like(targets), mx.zeros_like(counted), by_weight,
         )  # fmt: skip
 
     def loss(hidden: mx.array, targets: mx.array, counted: mx.array) -> mx.array:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ from mlx.utils import tree_flatten, tree_map_with_path
 from safetensors import safe_open
 
 from engine.backends.mlx import adapter as adapters
-from engine.backends.mlx import families, saved_adapter
+from engine.backends.mlx import families, saved_adapter, vocabulary
 from engine.backends.mlx.layers import Dropout, inputs_of
 from engine.backends.mlx.loss import Head
+from engine.backends.mlx.vocabulary import head_path
 from engine.config.schema import TrainConfig
+from engine.data.tokenizer import new_tokens
 from engine.errors import FtError, ModelError, first_line
 from engine.hardware.memory import is_exhaustion
 from engine.models.language_model import ROUTERS, TOWER, of_language_model
@@ -42,6 +45,7 @@ def load_base(plan: Plan, config: TrainConfig, folder: Path) -> tuple[Any, dict[
             damaged.append(name)
         mx.eval(value)
     refuse_damaged_weights(folder, damaged)
+    vocabulary.grow(model, about, new_tokens(folder, config.model.add_tokens), folder)
     model.freeze()
     return model, about
 
@@ -110,20 +114,14 @@ def body_of(model: Any) -> Any:
     return getattr(model, "model", None)
 
 
-def head_path(model: Any) -> str:
-    """Where the output layer is: `lm_head`, or the embedding that it is tied to."""
-    if "lm_head" in model:
-        return "lm_head"
-    kinds = (nn.Embedding, nn.QuantizedEmbedding)
-    found = [path for path, module in model.named_modules() if isinstance(module, kinds)]
-    return next((path for path in sorted(found) if path.endswith(("embed_tokens", "wte"))), "")
-
-
 def head_of(model: Any) -> Head | None:
     """The output layer where it is a layer of MLX's own; a trial has to show that nothing else is done."""
     modules = dict(model.named_modules())
     layer = modules.get(head_path(model))
-    plain = (nn.Linear, nn.QuantizedLinear, nn.Embedding, nn.QuantizedEmbedding)
+    plain = (
+        *(nn.Linear, nn.QuantizedLinear, nn.Embedding, nn.QuantizedEmbedding),
+        *(vocabulary.EmbeddingRows, vocabulary.HeadRows),
+    )
     return Head(layer) if type(layer) in plain else None
 
 
@@ -157,13 +155,17 @@ def with_adapter(
         _must_cross(kind, folder, [path for path, _ in tree_flatten(model.trainable_parameters())])
         return None, Dropout(0.0)
     if saved is not None:
-        adapter = saved_adapter.read(saved, kind, model)
+        adapter = replace(saved_adapter.read(saved, kind, model), dropout=config.adapter.dropout)
     else:
-        adapter = adapters.fresh(
-            config, kind, adapters.targets_of(model, config, kind, head_path(model)), model
+        tokens = new_tokens(folder, config.model.add_tokens)
+        adapter = replace(
+            adapters.fresh(config, kind, adapters.targets_of(model, config, kind, head_path(model)), model),
+            beside=vocabulary.fresh(model, config.adapter, tokens),
+            ids=tuple(sorted(token.id for token in tokens)),
+            tied="lm_head" not in model,
         )
     drops = adapter.install(model)
-    _must_cross(kind, folder, [f"{path}.weight" for path in adapter.layers])
+    _must_cross(kind, folder, [f"{path}.weight" for path in (*adapter.layers, *adapter.beside)])
     return adapter, drops
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ import mlx.core as mx
 import numpy as np
 from mlx import nn
 
-from engine.backends.mlx import families
-from engine.backends.mlx.adapter import FILE_NAMES, PREFIX, Adapter
+from engine.backends.mlx import families, vocabulary
+from engine.backends.mlx.adapter import FILE_NAMES, HEAD, PREFIX, ROWS, Adapter
 from engine.backends.mlx.layers import inputs_of
 from engine.backends.mlx.start import Values
 from engine.errors import FtError, ModelError, first_line
@@ -18,6 +19,11 @@ from engine.hardware.memory import is_exhaustion
 from engine.models import adapter_files
 from engine.models.mismatch import Mismatch, Shape, refuse_foreign_adapter
 
+OF_VOCABULARY = (
+    ROWS,
+    *(f".{name}.{part}" for name in ("embed_tokens", "wte", HEAD) for part in ("weight", "bias")),
+)
+"""How the names of tensors end that are of embedding or output layer."""
 CHOSEN_LAYERS = ("layers_to_transform", "layers_pattern", "exclude_modules")
 """PEFT's settings that take some layers out of those that `target_modules` names."""
 
@@ -30,7 +36,10 @@ def read(folder: Path, kind: str, model: Any) -> Adapter:
     about = adapter_files.check(folder)
     try:
         values = _values(adapter_files.weights_file(folder, about))
-        adapter = _of_peft(about, values, kind) if "peft_type" in about else _of_mlx(about, values, kind)
+        if "peft_type" in about:
+            adapter = _with_vocabulary(_of_peft(about, values, kind), about, values, model)
+        else:
+            adapter = _of_mlx(about, values, kind)
         refuse_foreign_adapter(folder, _mismatch(adapter, about, model))
     except Exception as error:  # the settings of a stranger can go wrong in any way
         if is_exhaustion(error) or isinstance(error, FtError):
@@ -56,6 +65,8 @@ def _of_peft(about: Mapping[str, Any], tensors: Values, kind: str) -> Adapter:
     layers: dict[str, Values] = {}
     own = {theirs: ours for ours, theirs in FILE_NAMES.items()}
     for name, value in tensors.items():
+        if name.endswith(OF_VOCABULARY):
+            continue
         found = re.fullmatch(rf"{re.escape(PREFIX)}(.+?)\.({'|'.join(map(re.escape, own))})", name)
         if not found:
             raise ValueError(f"{name} is no part of a LoRA adapter of linear layers")
@@ -66,6 +77,29 @@ def _of_peft(about: Mapping[str, Any], tensors: Values, kind: str) -> Adapter:
         targets=(targets,) if isinstance(targets, str) else tuple(targets),
         dora=about.get("use_dora", False), rank_stabilised=about.get("use_rslora", False),
     )  # fmt: skip
+
+
+def _with_vocabulary(adapter: Adapter, about: Mapping[str, Any], tensors: Values, model: Any) -> Adapter:
+    """The adapter with what it trains of embedding and output layer."""
+    embedding, head = vocabulary.embedding_path(model), vocabulary.head_path(model)
+    beside: vocabulary.Beside = {}
+    known = set()
+    for path in dict.fromkeys((embedding, head)):
+        own = PREFIX + families.transformers_name(adapter.kind, path)
+        names = {"rows": f"{own}.{ROWS}", "weight": f"{own}.weight", "bias": f"{own}.bias"}
+        values = {part: mx.array(tensors[name]) for part, name in names.items() if name in tensors}
+        known |= set(names.values())
+        if values:
+            beside[path] = values
+    if embedding == head:  # PEFT writes a tied matrix under both of its names
+        known |= {f"{PREFIX}{HEAD}.weight", f"{PREFIX}{HEAD}.bias"}
+    if strange := [name for name in tensors if name.endswith(OF_VOCABULARY) and name not in known]:
+        raise ValueError(f"{strange[0]} is no part of a LoRA adapter of linear layers")
+    indices = about.get("trainable_token_indices") or {}
+    ids = {tuple(of_one) for of_one in (indices.values() if isinstance(indices, dict) else [indices])}
+    if len(ids) > 1:
+        raise ValueError("it trains other tokens in the embedding than in the output layer")
+    return replace(adapter, beside=beside, ids=next(iter(ids), ()), tied=embedding == head)
 
 
 def _of_mlx(about: Mapping[str, Any], tensors: Values, kind: str) -> Adapter:
@@ -103,6 +137,14 @@ def _mismatch(adapter: Adapter, about: Mapping[str, Any], model: Any) -> Mismatc
         for path, values in adapter.layers.items()
         for part, value in values.items()
     }
+    modules = dict(model.named_modules())
+    for path, values in adapter.beside.items():
+        rows, width = modules[path].weight.shape
+        for part, value in values.items():
+            name = f"{families.transformers_name(adapter.kind, path)}.{ROWS if part == 'rows' else part}"
+            found[name] = value.shape
+            shapes = {"rows": (len(adapter.ids), width), "weight": (rows, width), "bias": (rows,)}
+            expected[name] = shapes[part]
     return Mismatch.between(found, expected)
 
 

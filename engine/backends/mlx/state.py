@@ -2,7 +2,7 @@
 
 import errno
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from engine.backends.files import (
     checkpoint_errors,
     disk_errors,
     write_config,
+    write_tokenizer,
 )
 from engine.backends.mlx import families
 from engine.backends.mlx.start import Values
@@ -30,9 +31,18 @@ SCALE = "loss_scale"
 TAKEN = "beside."
 
 
-def save_model(trained: Mapping[str, mx.array], kind: str, source: Path, folder: Path) -> None:
-    """Write all weights in the number format of `source`, with its config; the same weights give the same bytes."""
-    dtype = dtype_of(source)
+def save_model(
+    trained: Mapping[str, mx.array],
+    about: Mapping[str, Any],
+    source: Path,
+    folder: Path,
+    add_tokens: Sequence[str] = (),
+) -> None:
+    """Write all weights in the number format of `source`, with its config; the same weights give the same bytes.
+
+    `about` is the model's config as it was trained, with rows for `add_tokens`, which are in the tokenizer beside it.
+    """
+    kind, dtype = about["model_type"], dtype_of(source)
     held = HELD[dtype]
     tensors: dict[str, mx.array] = {}
     for path, value in trained.items():
@@ -45,7 +55,9 @@ def save_model(trained: Mapping[str, mx.array], kind: str, source: Path, folder:
     except RuntimeError as error:
         full = shutil.disk_usage(folder).free < sum(value.nbytes for value in tensors.values())
         raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
-    write_config(folder, read_config(source), dtype)
+    grown = {"vocab_size": about["vocab_size"]} if add_tokens else {}
+    write_config(folder, read_config(source) | grown, dtype)
+    write_tokenizer(source, add_tokens, folder)
 
 
 @dataclass(frozen=True)

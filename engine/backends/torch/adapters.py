@@ -1,6 +1,7 @@
 """Every type of adapter, as PEFT makes it: its settings, where it starts, and how a saved one comes back."""
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,29 +21,43 @@ from engine.backends.initial import (
     scaling,
 )
 from engine.backends.torch.loading import load_adapter
+from engine.backends.torch.vocabulary import keep_tied, names_of, trained_beside
 from engine.config.adapters import PROMPT_TYPES, Adapter
 from engine.config.schema import TrainConfig
+from engine.data.new_tokens import NewToken
 from engine.errors import ConfigError
 from engine.models.adapters import BLOCK_SIZES, LEFT_OUT, initial_rank
 from engine.models.language_model import of_language_model
 
+NOTHING: Mapping[str, Any] = {}
 WARM, SETTLED = 0.1, 0.2
 """Shares of the steps that AdaLoRA trains before it prunes, and after: those of the example in PEFT's reference."""
 
 
-def attach(model: Any, config: TrainConfig, steps: int, folder: Path, saved: Path | None = None) -> Any:
+def attach(
+    model: Any,
+    config: TrainConfig,
+    steps: int,
+    folder: Path,
+    tokens: Sequence[NewToken] = (),
+    saved: Path | None = None,
+) -> Any:
     """`model` with a fresh adapter, or with the one in the folder `saved`.
 
-    `steps` are those of the whole run, `folder` is where the model came from. Raises ConfigError where the
-    model's layers do not suit the adapter.
+    `steps` are those of the whole run, `folder` is where the model came from, `tokens` are those that it was given rows
+    for. Raises ConfigError where the model's layers do not suit the adapter.
     """
-    wanted = config.adapter
+    wanted, names = config.adapter, names_of(model)
     if saved is not None:
-        return _reattach(model, wanted, saved)
+        model = _reattach(model, wanted, saved)
+        if wanted.type in ("lora", "dora"):
+            keep_tied(model, names)
+        return model
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         try:
-            model = peft.get_peft_model(model, settings(model, wanted, steps))
+            beside = trained_beside(model, wanted, tokens) if wanted.type in ("lora", "dora") else {}
+            model = peft.get_peft_model(model, settings(model, wanted, steps, beside))
         except (ValueError, TypeError) as error:
             raise ConfigError(
                 f"adapter.target_modules: {str(error).splitlines()[0]}",
@@ -50,6 +65,7 @@ def attach(model: Any, config: TrainConfig, steps: int, folder: Path, saved: Pat
                 "knows every kind of layer, lora does",
             ) from error
     if wanted.type in ("lora", "dora"):
+        keep_tied(model, names)
         start(model, wanted, config.seed)
     if wanted.init == "loftq":
         peft.replace_lora_weights_loftq(model, model_path=str(folder))
@@ -64,14 +80,16 @@ def attach(model: Any, config: TrainConfig, steps: int, folder: Path, saved: Pat
 def _reattach(model: Any, wanted: Adapter, saved: Path) -> Any:
     # PEFT takes saved virtual tokens for answers alone; of P-tuning's, the network that made them is not saved.
     prompted = wanted.type in PROMPT_TYPES
-    model = load_adapter(model, saved, trainable=not prompted)
+    model = load_adapter(model, saved, trainable=not prompted, dropout=wanted.dropout)
     if prompted:
         model.prompt_encoder.requires_grad_(True)
     return model
 
 
-def settings(model: nn.Module, wanted: Adapter, steps: int) -> peft.PeftConfig:
-    """What PEFT calls the recipe's adapter."""
+def settings(
+    model: nn.Module, wanted: Adapter, steps: int, beside: Mapping[str, Any] = NOTHING
+) -> peft.PeftConfig:
+    """What PEFT calls the recipe's adapter; `beside` is what a LoRA trains besides (`trained_beside`)."""
     if wanted.type in PROMPT_TYPES:
         return _virtual_tokens(wanted)
     rank, alpha = {"r": wanted.rank}, {"alpha": wanted.alpha}
@@ -104,7 +122,13 @@ def settings(model: nn.Module, wanted: Adapter, steps: int) -> peft.PeftConfig:
             tfinal=int(SETTLED * steps),
             **layers,
         )
-    return peft.LoraConfig(**rank, use_dora=wanted.type == "dora", use_rslora=wanted.rslora, **layers)
+    return peft.LoraConfig(
+        **rank,
+        use_dora=wanted.type == "dora",
+        use_rslora=wanted.rslora,
+        **layers,
+        **copy.deepcopy(dict(beside)),
+    )
 
 
 def _virtual_tokens(wanted: Adapter) -> peft.PeftConfig:

@@ -84,7 +84,7 @@ def continued(
     """Continue one prompt greedily."""
     tokens: list[int] = []
     poll()
-    for token in stream(model, prompt, max_tokens, stop, temperature=0.0, seed=0):
+    for token in stream(model, prompt, max_tokens, stop):
         tokens.append(token)
         poll()
     return tokens
@@ -92,22 +92,21 @@ def continued(
 
 @torch.no_grad()
 def stream(
-    model: Any, prompt: Sequence[int], max_tokens: int, stop: Collection[int], temperature: float, seed: int
+    model: Any,
+    prompt: Sequence[int],
+    max_tokens: int,
+    stop: Collection[int],
+    draw: "Draw | None" = None,
 ) -> Iterator[int]:
-    """Continue one prompt, yielding each token as it is chosen; stops before the end token."""
-    draw = torch.Generator(model.device).manual_seed(seed)
+    """Continue one prompt, greedily or as `draw` draws, yielding each token as it is chosen; stops before the end
+    token."""
     step, cache = torch.tensor([list(prompt)], device=model.device), None
     for _ in range(max_tokens):
         output = model(input_ids=step, past_key_values=cache, use_cache=True, logits_to_keep=1)
         model = causal_of(model)  # virtual tokens stand once in front, and are in the cache from then on
-        token = _choose(output.logits[0, -1].float(), temperature, draw)
+        scores = output.logits[:, -1]
+        token = int((draw(step, scores) if draw else scores).argmax())
         if token in stop:
             return
         yield token
         step, cache = torch.tensor([[token]], device=model.device), output.past_key_values
-
-
-def _choose(logits: Tensor, temperature: float, draw: torch.Generator) -> int:
-    if not temperature:
-        return int(logits.argmax())
-    return int(torch.multinomial(torch.softmax(logits / temperature, -1), 1, generator=draw))

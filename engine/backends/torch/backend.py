@@ -25,6 +25,7 @@ from engine.backends.torch.loading import trying_out
 from engine.backends.torch.loss import HeadLoss, token_losses
 from engine.backends.torch.model import DTYPES, causal_of, load_model
 from engine.backends.torch.optimizer import optimizer_of
+from engine.backends.torch.vocabulary import head_of
 from engine.config.adapters import PROMPT_TYPES
 from engine.config.schema import TrainConfig
 from engine.data.types import UNTRAINED, Batch, Int32
@@ -57,7 +58,7 @@ class TorchBackend:
         if self.segmented:
             self.attention.install(model)
             replace_layers(model, self.attention, DTYPES[plan.weights_dtype])
-        self.causal, self.body, self.head = causal, causal.base_model, causal.get_output_embeddings()
+        self.causal, self.body, self.head = causal, causal.base_model, head_of(causal.get_output_embeddings())
         self.plain_head = not self.prompted
         self.head_loss: Loss = HeadLoss.apply
         self.autocast = config.adapter.type == "none" and plan.compute_dtype != "fp32"
@@ -82,7 +83,7 @@ class TorchBackend:
         backend.model.train(training)
         with trying_out(folder):
             backend.plain_head = backend.plain_head and head_is_plain(backend)
-        if plan.kernels == "liger" and training and backend.plain_head:
+        if plan.kernels == "liger" and training and backend.plain_head and backend.head.plain:
             head = backend.head
             backend.head_loss = proven_loss(head.weight, head.bias, DTYPES[plan.compute_dtype])
         backend.packs = plan.packing and keeps_apart(backend)
@@ -156,7 +157,7 @@ class TorchBackend:
             return answers.generate(self.model, prompts, max_tokens, stop, poll)
 
     def save_weights(self, folder: Path) -> None:
-        state.save_weights(self.model, self.companion, self.folder, folder)
+        state.save_weights(self.model, self.companion, self.folder, folder, self.config.model.add_tokens)
 
     def save_state(self, folder: Path) -> None:
         state.save_state(self.trained, self.optimizer, self.scaler, self.companion, folder)
@@ -173,7 +174,12 @@ class TorchBackend:
         if not self.plain_head:
             return self._losses_of_logits(batch, where, targets).sum()
         hidden = self._hidden(batch).flatten(0, 1).index_select(0, where.to(self.device))
-        return self.head_loss(hidden, targets.to(self.device), self.head.weight, self.head.bias)
+        head = self.head
+        if head.rows is not None:
+            return HeadLoss.apply(
+                hidden, targets.to(self.device), head.weight, head.bias, head.rows, head.ids
+            )
+        return self.head_loss(hidden, targets.to(self.device), head.weight, head.bias)
 
     def _losses_of_logits(self, batch: Batch, where: Tensor, targets: Tensor) -> Tensor:
         """Losses `[n]` from the model's own logits, for a head that is more than a product."""
@@ -195,7 +201,8 @@ class TorchBackend:
             if not plain_head:
                 return self._losses_of_logits(batch, where, targets)
             hidden = self._hidden(batch).flatten(0, 1).index_select(0, where.to(self.device))
-            return token_losses(hidden, targets.to(self.device), self.head.weight, self.head.bias)
+            head = self.head
+            return token_losses(hidden, targets.to(self.device), head.weight, head.bias, head.rows, head.ids)
 
     def _hidden(self, batch: Batch) -> Tensor:
         """The last layer's output, `[rows, length, width]`."""

@@ -21,6 +21,8 @@ from engine.models.mismatch import (
     refuse_foreign_weights,
 )
 
+DROPOUTS = ("lora_dropout", "boft_dropout", "vera_dropout")
+"""What PEFT's types of adapter call their dropout."""
 CHECK = "check that the folder is complete (`ft models show`), or fetch the model again"
 
 
@@ -90,8 +92,10 @@ def _is_finite(value: torch.Tensor) -> bool:
     return math.isfinite(float(value.detach().sum(dtype=torch.float32))) or bool(value.isfinite().all())
 
 
-def load_adapter(model: Any, folder: Path, trainable: bool = False) -> Any:
+def load_adapter(model: Any, folder: Path, trainable: bool = False, dropout: float = 0.0) -> Any:
     """`model` with the adapter of `folder` (PEFT's layout) on it, frozen unless `trainable`.
+
+    `dropout` takes the place of the one that it was trained with: of all settings, this alone belongs to a run.
 
     Raises ModelError where the folder holds no whole adapter, one with values that are no numbers, or one whose
     tensors are not exactly those that it would have on this model.
@@ -102,6 +106,9 @@ def load_adapter(model: Any, folder: Path, trainable: bool = False) -> Any:
     try:
         config = peft.PeftConfig.from_pretrained(str(folder))
         config.inference_mode = not trainable
+        for name in DROPOUTS:
+            if hasattr(config, name):
+                setattr(config, name, dropout)
         return fill_adapter(peft.PeftModelForCausalLM(model, config), folder, trainable)
     except Exception as error:
         if is_exhaustion(error) or isinstance(error, FtError):

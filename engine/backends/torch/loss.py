@@ -4,8 +4,9 @@ The gradient is made in the forward pass, in the buffer of the logits (as Liger'
 arXiv:2410.10989), so the peak is one chunk of rows times the vocabulary in the format of the hidden states.
 """
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -19,37 +20,102 @@ VOCAB_BLOCK = 8192
 
 
 class HeadLoss(torch.autograd.Function):
-    """hidden `[n, width]`, targets `[n]` to the summed loss in nats; the head may be trained or frozen."""
+    """hidden `[n, width]`, targets `[n]` to the summed loss in nats; the head may be trained, frozen, or trained in
+    some rows alone: `rows` `[m, width]` then stand in for those of the tokens `ids` `[m]`."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        grad_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[2] else None
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        targets: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        rows: Tensor | None = None,
+        ids: Tensor | None = None,
+    ) -> Tensor:
+        gradients = _Gradients.of(ctx.needs_input_grad, hidden, weight, bias, rows)
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         for part in _parts(len(hidden), weight.shape[0], CHUNK_BYTES):
-            logits = _logits(hidden[part], weight, bias)
+            logits = _logits(hidden[part], weight, bias, rows, ids)
             total += _losses(logits, targets[part], slopes=True).sum()
-            if grad_hidden is not None:
-                grad_hidden[part] = _times(logits, weight)
-            if grad_weight is not None:
-                grad_weight.addmm_(logits.float().T, hidden[part].float())
-        ctx.save_for_backward(grad_hidden, grad_weight)
-        ctx.weight_dtype = weight.dtype
+            gradients.add(logits, hidden[part], part, weight, rows, ids)
+        ctx.save_for_backward(gradients.hidden, gradients.weight, gradients.bias, gradients.rows)
+        ctx.inputs, ctx.weight_dtype = len(ctx.needs_input_grad), weight.dtype
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, Tensor | None, None]:
-        grad_hidden, grad_weight = ctx.saved_tensors
-        by_hidden = grad_hidden * grad.to(grad_hidden.dtype) if grad_hidden is not None else None
-        by_weight = (grad_weight * grad).to(ctx.weight_dtype) if grad_weight is not None else None
-        return by_hidden, None, by_weight, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        by_hidden, by_weight, by_bias, by_rows = (
+            None if saved is None else saved * grad.to(saved.dtype) for saved in ctx.saved_tensors
+        )
+        if by_weight is not None:
+            by_weight = by_weight.to(ctx.weight_dtype)
+        return (by_hidden, None, by_weight, by_bias, by_rows, None)[: ctx.inputs]
 
 
-def token_losses(hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+@dataclass
+class _Gradients:
+    """Gradients that are made with the loss; None for what is not trained."""
+
+    hidden: Tensor | None
+    weight: Tensor | None
+    bias: Tensor | None
+    rows: Tensor | None
+
+    @classmethod
+    def of(
+        cls,
+        needed: Sequence[bool],
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        rows: Tensor | None,
+    ) -> Self:
+        def zeros(place: int, like: Tensor | None) -> Tensor | None:
+            wanted = like is not None and place < len(needed) and needed[place]
+            return torch.zeros_like(like, dtype=torch.float32) if wanted and like is not None else None
+
+        own = torch.empty_like(hidden) if needed[0] else None
+        return cls(own, zeros(2, weight), zeros(3, bias), zeros(4, rows))
+
+    def add(
+        self,
+        slopes: Tensor,
+        hidden: Tensor,
+        part: slice,
+        weight: Tensor,
+        rows: Tensor | None,
+        ids: Tensor | None,
+    ) -> None:
+        """Take in the logits' gradient `[n, vocabulary]` at the hidden states `[n, width]` of `part`."""
+        own = None
+        if rows is not None and ids is not None:
+            own = slopes[:, ids]
+            slopes[:, ids] = 0  # what the weights have there plays no part
+            if self.rows is not None:
+                self.rows.addmm_(own.float().T, hidden.float())
+        if self.hidden is not None:
+            self.hidden[part] = _times(slopes, weight)
+            if own is not None and rows is not None:
+                self.hidden[part] += own @ rows.to(own.dtype)
+        if self.weight is not None:
+            self.weight.addmm_(slopes.float().T, hidden.float())
+        if self.bias is not None:
+            self.bias += slopes.float().sum(0)
+
+
+def token_losses(
+    hidden: Tensor,
+    targets: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    rows: Tensor | None = None,
+    ids: Tensor | None = None,
+) -> Tensor:
     """Loss in nats of each target, `[n]`, without gradients."""
     with torch.no_grad():
         parts = [
-            _losses(_logits(hidden[part], weight, bias), targets[part])
+            _losses(_logits(hidden[part], weight, bias, rows, ids), targets[part])
             for part in _parts(len(hidden), weight.shape[0], CHUNK_BYTES)
         ]
     return torch.cat(parts) if parts else torch.zeros(0)
@@ -61,12 +127,16 @@ def _parts(rows: int, vocab: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
 
 
-def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _logits(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, rows: Tensor | None = None, ids: Tensor | None = None
+) -> Tensor:
     """Logits `[n, vocab]` in the format of `hidden`; a head held in another is cast block by block."""
     logits = hidden.new_empty(hidden.shape[0], weight.shape[0])
     step = weight.shape[0] if weight.dtype == hidden.dtype else VOCAB_BLOCK
     for low in range(0, weight.shape[0], step):
         torch.mm(hidden, weight[low : low + step].to(hidden.dtype).T, out=logits[:, low : low + step])
+    if rows is not None and ids is not None:
+        logits[:, ids] = hidden @ rows.to(hidden.dtype).T
     return logits if bias is None else logits.add_(bias)
 
 

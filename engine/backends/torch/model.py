@@ -13,8 +13,10 @@ from engine.backends.torch.adapted import is_frozen_linear, is_gated_mlp, linear
 from engine.backends.torch.adapters import attach
 from engine.backends.torch.loading import load_causal
 from engine.backends.torch.norm import replace_norms
+from engine.backends.torch.vocabulary import grow, install_forms
 from engine.backends.torch.weights import is_quantised
 from engine.config.schema import TrainConfig
+from engine.data.tokenizer import new_tokens
 from engine.plan import Plan
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -23,11 +25,15 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 def load_model(plan: Plan, config: TrainConfig, folder: Path, adapter: Path | None) -> Any:
     """The transformers model of `folder` with its adapter, ready to train. Raises ModelError, ConfigError."""
     model = _base(plan, config, folder)
+    tokens = new_tokens(folder, config.model.add_tokens)
+    grow(model, tokens)
+    model.requires_grad_(config.adapter.type == "none")
     compute = DTYPES[plan.compute_dtype]
     if config.adapter.type != "none":
-        model = attach(model, config, plan.steps, folder, adapter)
+        model = attach(model, config, plan.steps, folder, tokens, adapter)
     _settle_formats(model, compute)
     _install(causal_of(model), compute, DTYPES[plan.weights_dtype])
+    install_forms(causal_of(model), compute)
     if plan.gradient_checkpointing:
         checkpointing.enable(model, torch.device(plan.device))
     return model
@@ -43,15 +49,13 @@ def _base(plan: Plan, config: TrainConfig, folder: Path) -> Any:
     extra: dict[str, Any] = {} if plan.attention == "sdpa" else {"attn_implementation": plan.attention}
     if config.model.quantization != "none":
         extra["quantization_config"] = _quantisation(config, plan)
-    model = load_causal(
+    return load_causal(
         folder,
         dtype=DTYPES[plan.weights_dtype],
         device=plan.device,
         trust_remote_code=config.model.trust_remote_code,
         **extra,
     )
-    model.requires_grad_(config.adapter.type == "none")
-    return model
 
 
 def _quantisation(config: TrainConfig, plan: Plan) -> Any:

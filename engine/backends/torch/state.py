@@ -1,7 +1,7 @@
 """Weights in PEFT's layout for use, and the exact state for going on."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,35 +19,45 @@ from engine.backends.files import (
     disk_errors,
     write_config,
     write_json,
+    write_tokenizer,
 )
 from engine.backends.torch.companions import Companion
 from engine.backends.torch.optimizer import OF_BITSANDBYTES, OWN, moments, restore
 from engine.models.local import dtype_of, read_config
+from engine.regular_files import read_text
 
 BESIDE = "beside."
 
 
-def save_weights(model: Any, companion: Companion, source: Path, folder: Path) -> None:
-    """Write the adapter in PEFT's layout, or the whole model in the number format of `source`."""
+def save_weights(
+    model: Any, companion: Companion, source: Path, folder: Path, add_tokens: Sequence[str] = ()
+) -> None:
+    """Write the adapter in PEFT's layout, or the whole model in the number format of `source`.
+
+    With `add_tokens`, the tokenizer that has them lies beside it.
+    """
     with disk_errors():
         if hasattr(model, "peft_config"):
             companion.save(folder)
             (folder / "README.md").unlink(missing_ok=True)  # PEFT's model card names folders of this machine
             path = folder / "adapter_config.json"
-            write_json(path, json.loads(path.read_text()))
+            write_json(path, json.loads(read_text(path)))
         else:
-            _save_whole(model, source, folder)
+            _save_whole(model, source, folder, grown=bool(add_tokens))
+        write_tokenizer(source, add_tokens, folder)
 
 
-def _save_whole(model: Any, source: Path, folder: Path) -> None:
-    """Weights, and config.json as it is in `source`, with the number format that is written."""
+def _save_whole(model: Any, source: Path, folder: Path, grown: bool) -> None:
+    """Weights, and config.json as it is in `source`, but for the format and, where it has `grown`, the tokens."""
     held = dtype_of(source)
     with _valid_generation_config(model):
         model.save_pretrained(folder, state_dict=_cast(model, getattr(torch, held)))
     (folder / "generation_config.json").unlink(missing_ok=True)
-    config = read_config(source)
-    if config.get("model_type") != model.config.model_type:  # the text model alone, of one that sees or hears
-        config = read_config(folder)
+    config, live = read_config(source), read_config(folder)
+    if config.get("model_type") != live.get("model_type"):  # the text model alone, of one that sees or hears
+        config = live
+    if grown:
+        config |= {key: live[key] for key in ("vocab_size", "text_config") if key in live}
     write_config(folder, config, held)
 
 
@@ -104,7 +114,7 @@ def load_state(
     with checkpoint_errors(folder):
         check_finite(folder)
         tensors = load_file(folder / STATE)
-        scaling = json.loads((folder / SCALER).read_text())
+        scaling = json.loads(read_text(folder / SCALER))
     check_trained(tensors, trained, folder)
     states = {}
     for name, parameter in trained.items():

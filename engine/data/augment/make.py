@@ -201,7 +201,8 @@ def _seed(options: Options, attempt: int, step: int, number: int) -> int:
 
 def _key(options: Options, *files: Path) -> str:
     """All that the answers depend on: what is asked, of which rows, in which words."""
-    told = json.dumps([asdict(options), prompts.ALL, [ROWS, TOKENS, SEEDS]])
+    given = {name: value for name, value in asdict(options).items() if value is not None}
+    told = json.dumps([given, prompts.ALL, [ROWS, TOKENS, SEEDS]])
     digest = hashlib.sha256(told.encode())
     for file in files:
         if file.exists():

@@ -1,6 +1,6 @@
 """What is asked for, and what has come of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -29,6 +29,7 @@ class Options:
     model: str
     fingerprint: str
     chat_template: str = "auto"
+    template_variables: Mapping[str, Any] | None = None
     context: int = 0
     amount: float = 1.0
     language: str = "English"

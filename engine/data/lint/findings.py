@@ -8,7 +8,7 @@ Severity = Literal["error", "warning", "note"]
 Kind = Literal[
     "unreadable", "unusable", "untrained", "no-end", "truncated", "duplicate", "near-duplicate", "overlap",
     "near-overlap", "augmented", "not-shown", "roles", "encoding", "script", "language", "special-tokens", "rendered",
-    "length", "one-sided",
+    "placeholder", "length", "one-sided",
 ]  # fmt: skip
 SHOWN = 10
 """Rows that a finding names."""
@@ -113,6 +113,10 @@ RULES: Mapping[Kind, Rule] = {
     "language": Rule("See whether these rows belong here.", warning=2.0),
     "special-tokens": Rule(
         "Take the control tokens out of the text: the template puts them where they belong.", error=0.1
+    ),
+    "placeholder": Rule(
+        "Take it out, or leave these rows out: ft trains text alone, and what it stands for is not there.",
+        warning=0.01,
     ),
     "rendered": Rule(
         "No chat template is put around text. Where these are conversations, give their turns as `messages`, so that "

@@ -10,8 +10,9 @@ import numpy as np
 from engine.data.lint.findings import RULES, SHOWN, Finding, Kind, sorted_by_weight
 from engine.data.lint.likeness import Likeness, Numbers
 from engine.data.lint.spread import Labels, extremes, foreign
-from engine.data.lint.texts import control_tokens, damage, order, said, script, texts
+from engine.data.lint.texts import PLACEHOLDER, control_tokens, damage, order, said, script, texts
 from engine.data.templates import Encoded
+from engine.data.token_limits import Limit
 from engine.data.tokenizer import Tokenizer
 from engine.data.types import Conversation, Row
 
@@ -20,9 +21,9 @@ Looked = tuple[int, Row, Encoded]
 
 
 class Linter:
-    """Looks at rows for one tokenizer and one `max_seq_length`. Holds about 30 bytes a row, and 256 on disk."""
+    """Looks at rows for one tokenizer and one limit of their tokens. Holds about 30 bytes a row, and 256 on disk."""
 
-    def __init__(self, tokenizer: Tokenizer, limit: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, limit: Limit) -> None:
         self._stops = tokenizer.stop_ids
         self._limit = limit
         self._controls = control_tokens(tokenizer.control_tokens)
@@ -65,7 +66,7 @@ class Linter:
         self._held = np.concatenate((self._held, np.fromiter(numbers, np.int64)))
 
     def _tokens(self, number: int, row: Row, encoded: Encoded) -> None:
-        left = sum(max(0, min(end, self._limit) - start) for start, end in encoded.spans)
+        left = sum(max(0, min(end, self._limit.tokens) - start) for start, end in encoded.spans)
         if encoded.may_part:
             left = encoded.trained  # in chunks, nothing of it is lost
         if not left:
@@ -74,8 +75,8 @@ class Linter:
             self._note("truncated", number)
             self._lost += encoded.trained - left
         self._needed = max(self._needed, len(encoded.ids))
-        ends = [encoded.ids[end - 1] for _, end in encoded.spans]
-        if isinstance(row, Conversation) and any(end not in self._stops for end in ends):
+        # Where a template has no end of turn, only the last answer can be given one.
+        if isinstance(row, Conversation) and encoded.ids[encoded.spans[-1][1] - 1] not in self._stops:
             self._note("no-end", number)
         if encoded.unseen:
             self._note("not-shown", number, " and ".join(encoded.unseen))
@@ -89,6 +90,8 @@ class Linter:
             self._note("encoding", number, broken)
         if self._controls and (token := self._controls.search(whole)):
             self._note("special-tokens" if isinstance(row, Conversation) else "rendered", number, token[0])
+        if place := PLACEHOLDER.search(whole):
+            self._note("placeholder", number, place[0])
         answer = next((text for role, text in reversed(said_by) if role == "assistant"), "")
         self._labels.add(answer)
         if kind := script(answer):
@@ -153,12 +156,16 @@ class Linter:
         count, example = rows.count, rows.example
         have, are = ("has", "is") if count == 1 else ("have", "are")
         message = {
-            "untrained": f"{_rows(count)} {have} nothing to train within max_seq_length {self._limit}",
+            "untrained": f"{_rows(count)} {have} nothing to train within {self._limit.name}",
             "no-end": f"{_rows(count)} {have} an answer that the model's end token does not end",
             "not-shown": f"{_rows(count)} {have} {example}, which the chat template does not show",
             "truncated": (
-                f"{_rows(count)} {have} an answer cut at max_seq_length {self._limit}: {self._lost:,} trained tokens "
-                f"are lost ({self._needed:,} would keep every row whole)"
+                f"{_rows(count)} {have} an answer cut at {self._limit.name}: {self._lost:,} trained tokens "
+                + (
+                    "are lost"
+                    if self._limit.of_model
+                    else f"are lost ({self._needed:,} would keep every row whole)"
+                )
             ),
             "duplicate": f"{_rows(count)} {are} the same as an earlier one",
             "near-duplicate": f"{_rows(count)} {are} nearly the same as an earlier one",
@@ -170,6 +177,7 @@ class Linter:
             "roles": f"{_rows(count)} {have} turns out of order: the first {example}",
             "encoding": f"{_rows(count)} {have} characters of a wrong encoding, as {example!r}",
             "special-tokens": f"{_rows(count)} {have} control tokens in the text, as {example}",
+            "placeholder": f"{_rows(count)} {have} a placeholder in the text and nothing in its place, as {example}",
             "rendered": f"{_rows(count)} of text {have} control tokens, as {example}, and {are} trained as they stand",
             "length": f"{_rows(count)} {are} far longer than all others, up to {example} tokens",
         }[kind]
@@ -178,7 +186,10 @@ class Linter:
     def _as_finding(self, kind: Kind, message: str, count: int, rows: list[int]) -> Finding:
         of = len(self._held) if kind in ("overlap", "near-overlap", "augmented") else len(self._numbers)
         severity = RULES[kind].severity(count, of)
-        return Finding(kind, severity, message, RULES[kind].fix, count, of, tuple(rows[:SHOWN]))
+        fix = RULES[kind].fix
+        if kind == "truncated" and self._limit.of_model:
+            fix = "Shorten the rows, or take a model with more positions."
+        return Finding(kind, severity, message, fix, count, of, tuple(rows[:SHOWN]))
 
 
 @dataclass

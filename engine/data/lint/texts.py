@@ -29,6 +29,8 @@ SCRIPTS = {
     "Han": re.compile("[\u3400-\u4dbf\u4e00-\u9fff]"),
     "Korean": re.compile("[\uac00-\ud7af\u1100-\u11ff]"),
 }
+PLACEHOLDER = re.compile("<(?:image|video|audio)>")
+"""What stands in a text for a picture, a video or sound."""
 LOOKED_AT = 400
 """Characters of a row that tell its script."""
 

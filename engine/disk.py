@@ -1,10 +1,12 @@
-"""What the operating system says about files, said to a person."""
+"""What the operating system says about files, said to a person: which file, why, and what to do."""
 
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from engine.errors import MachineError
+from engine.regular_files import NotRegularError
 
 ELSEWHERE = "Choose another place with --run-dir or FT_HOME."
 CAUSES: dict[int, tuple[str, str]] = {
@@ -23,14 +25,29 @@ CAUSES: dict[int, tuple[str, str]] = {
 
 def explained(error: OSError) -> MachineError:
     """The same failure as a MachineError with the file's name and what to do."""
+    if isinstance(error, NotRegularError):
+        message = f"{error.filename} cannot be used: {error.strerror}."
+        return MachineError(message, "Remove it, or put the file back.")
     cause, hint = CAUSES.get(error.errno or 0, (error.strerror or str(error), ELSEWHERE))
     return MachineError(f"{cause}: {error.filename}" if error.filename else f"{cause}.", hint)
 
 
 @contextmanager
-def explaining() -> Iterator[None]:
-    """Turn OSErrors of the block into MachineErrors."""
+def explaining(path: Path | None = None) -> Iterator[None]:
+    """Turn OSErrors of the block into MachineErrors; `path` is what is written, where the error does not say."""
+    try:
+        with naming(path):
+            yield
+    except OSError as error:
+        raise explained(error) from error
+
+
+@contextmanager
+def naming(path: Path | None) -> Iterator[None]:
+    """Give OSErrors of the block the name of the file that is written: the system's, for a full disk, have none."""
     try:
         yield
     except OSError as error:
-        raise explained(error) from error
+        if path is not None and error.errno and error.filename is None:
+            error.filename = str(path)
+        raise

@@ -1,0 +1,49 @@
+"""Columns beside those that a format reads: what changes the meaning of a row is refused or reported, never dropped."""
+
+from dataclasses import replace
+
+from engine.data.form import SYSTEM, Form, is_null
+from engine.data.media import refuse_media
+from engine.data.rows import Columns
+from engine.data.types import MEDIA, Preference, Rated, Row, Sample
+
+_BESIDE_INSTRUCTION = frozenset(("input", "history"))
+"""Columns that every format reads beside an `instruction`."""
+
+
+def read(columns: Columns, where: str, form: Form) -> Sample:
+    """What a row of a format holds, with the columns that the format does not use. Raises `RowError`."""
+    if form.unread.isdisjoint(columns):
+        return form.read(columns, where)
+    refuse_media(columns)
+    beside = (columns.keys() & form.unread) - MEDIA - set(form.found(columns))
+    if "instruction" in columns and form.reads("instruction"):
+        beside -= _BESIDE_INSTRUCTION
+    unused = tuple(_unused(name, form) for name in sorted(beside) if not is_null(columns[name]))
+    sample = form.read(columns, where)
+    return _with(sample, unused) if unused else sample
+
+
+def _unused(name: str, form: Form) -> str:
+    if name in SYSTEM and "system" in (form.uses or ()):
+        return f"`{name}`, which is not used: --set 'data.columns={{system: {name}}}' puts it in front"
+    if name == "context" and form.name == "alpaca":
+        return "`context`, which is not used: --set 'data.columns={input: context}' puts it behind the instruction"
+    if name == "label" and form.name in ("chat", "sharegpt", "alpaca", "prompt_completion"):
+        return "`label`, which is not used: data.format: kto reads it as good (true) or bad (false)"
+    return f"`{name}`, which {form.name} does not use"
+
+
+def _with(sample: Sample, unused: tuple[str, ...]) -> Sample:
+    """A sample whose trained row says that more is not used."""
+
+    def more(row: Row) -> Row:
+        return replace(row, unused=(*row.unused, *unused))
+
+    match sample:
+        case Rated():
+            return replace(sample, row=more(sample.row))
+        case Preference():
+            return replace(sample, chosen=more(sample.chosen))
+        case _:
+            return more(sample)

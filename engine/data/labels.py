@@ -1,0 +1,75 @@
+"""Rows with one answer each that somebody called good or bad (KTO), in the shapes of the other formats."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+from engine.data.form import Form, RowError, is_null, kind
+from engine.data.pairs import alpaca, answered, context
+from engine.data.rows import Columns
+from engine.data.turns import conversation, messages_of
+from engine.data.types import Rated, Row
+
+SURE: Mapping[str, bool] = MappingProxyType({"true": True, "false": False, "1": True, "0": False})
+"""Words that make a label out of a column of that name."""
+WORDS: Mapping[str, bool] = MappingProxyType(
+    {
+        **SURE,
+        **dict.fromkeys(("yes", "good", "desirable", "chosen", "1.0"), True),
+        **dict.fromkeys(("no", "bad", "undesirable", "rejected", "0.0"), False),
+    }
+)
+"""Words that are read where the recipe says that rows are labelled."""
+SHAPES = (
+    ("prompt", "completion", "label"),
+    ("messages", "label"),
+    ("conversations", "label"),
+    ("instruction", "output", "label"),
+)
+
+
+def _label(value: Any) -> bool | None:
+    if isinstance(value, str):
+        return WORDS.get(value.strip().lower())
+    return bool(value) if isinstance(value, bool | int | float) and value in (0, 1) else None
+
+
+def _is_label(columns: Columns) -> bool | None:
+    """True and false, 0 and 1 speak for labelled answers, and other numbers against them: those are classes."""
+    value = columns["label"]
+    if isinstance(value, str):
+        return True if value.strip().lower() in SURE else None
+    if is_null(value) or not isinstance(value, bool | int | float):
+        return None
+    return value in (0, 1)
+
+
+def _rated(columns: Columns, where: str) -> Rated:
+    good = _label(columns["label"])
+    if good is None:
+        raise RowError(f"`label` is {kind(columns['label'])}; it is true (a good answer) or false")
+    return Rated(_labelled(columns, where), good)
+
+
+def _labelled(columns: Columns, where: str) -> Row:
+    """The answer that the label is about, in its conversation: of a longer one, the last answer."""
+    if "prompt" in columns and "completion" in columns:
+        return answered(columns, where)
+    name = next((name for name in ("messages", "conversations") if name in columns), "")
+    row = conversation(columns, messages_of(columns[name], name), where) if name else alpaca(columns, where)
+    roles = [message.role for message in row.messages]
+    last = len(roles) - 1 - roles[::-1].index("assistant") if "assistant" in roles else 0
+    asked = last - roles[:last][::-1].index("user") if "user" in roles[:last] else 0
+    return replace(row, messages=(*context(row.messages[:asked]), *row.messages[asked:]))
+
+
+KTO = Form(
+    "kto",
+    SHAPES[0],
+    _rated,
+    is_told=_is_label,
+    note="rows labelled true are trained",
+    others=SHAPES[1:],
+    uses=frozenset({"label", "system", "tools", "functions"}),
+)

@@ -1,0 +1,22 @@
+"""Pictures, sound and video beside a row's text: refused, as the text alone would teach to make them up."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from engine.data.form import RowError, is_null
+from engine.data.types import MEDIA
+
+REASON = "with pictures, sound or video"
+
+
+def refuse_media(values: Mapping[str, Any], place: str = "") -> None:
+    """Raise `RowError` where one of the keys in `MEDIA` is there and not empty; `place` goes before its name."""
+    if MEDIA.isdisjoint(values):
+        return
+    for key in sorted(values.keys() & MEDIA):
+        if not is_null(values[key]):
+            raise RowError(
+                f"`{place}{key}` is not empty, and ft trains text alone",
+                REASON,
+                fix="Leave such rows out: --set data.on_error=skip",
+            )

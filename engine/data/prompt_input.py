@@ -1,0 +1,36 @@
+"""What a model is asked, given as programs and files give it: messages and tools as in training rows."""
+
+import json
+from pathlib import Path
+
+from engine import regular_files
+from engine.data.calls import tools_of
+from engine.data.form import RowError
+from engine.data.message_style import Tools
+from engine.data.rows import Columns
+from engine.data.turns import messages_of
+from engine.data.types import Prompt
+from engine.errors import ConfigError
+
+
+def prompt_of(asked: Columns) -> Prompt:
+    """`messages` and `tools` as in a training row, and a `seed`. Raises ConfigError."""
+    try:
+        messages = messages_of(asked.get("messages"), "messages")
+        return Prompt(messages, int(asked.get("seed", 0)), tuple(tools_of(asked)))
+    except RowError as error:
+        raise ConfigError(
+            f"The messages cannot be used: {error}.",
+            'They are a list of {"role": …, "content": …}, as in training rows (docs/data.md).',
+        ) from error
+
+
+def tools_in(path: Path) -> Tools:
+    """The functions that a JSON file lists. Raises ConfigError."""
+    try:
+        return tools_of({"tools": json.loads(regular_files.read_text(path))})
+    except (OSError, ValueError, RecursionError, RowError) as error:
+        raise ConfigError(
+            f"{path} holds no tools that can be used: {error}",
+            'It is a JSON list of functions, each {"name": …, "description": …, "parameters": …}.',
+        ) from error

@@ -1,0 +1,61 @@
+"""Rows as lines of JSONL, all of a file in one format, which read as the same rows again."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from engine.data.types import Conversation, Message, Row
+
+MARK = "augmented"
+"""The column that marks a row which a model made."""
+
+
+@dataclass
+class RowLines:
+    """Chooses the format of a file by the rows that it has seen, and writes them in it."""
+
+    conversations: bool = False
+    prompts: bool = False
+    """Whether there is plain text with a prompt."""
+    texts: bool = False
+    """Whether there is plain text without one."""
+
+    def see(self, row: Row) -> None:
+        """Take in a row that will be written."""
+        if isinstance(row, Conversation):
+            self.conversations = True
+        elif row.prompt:
+            self.prompts = True
+        else:
+            self.texts = True
+
+    def line(self, row: Row) -> str:
+        """The row as a line."""
+        mark = {MARK: dict(row.augmented)} if row.augmented else {}
+        return json.dumps(self._columns(row) | mark, ensure_ascii=False) + "\n"
+
+    def _columns(self, row: Row) -> dict[str, Any]:
+        if isinstance(row, Conversation):
+            body = content_of(row)
+            if self.prompts or self.texts:
+                return {"prompt": [], "completion": body.pop("messages"), **body}
+            return body
+        if self.prompts or self.conversations:
+            return {"prompt": row.prompt, "completion": row.completion}
+        return content_of(row)
+
+
+def content_of(row: Row) -> dict[str, Any]:
+    """What a row says, as columns, without the mark of one that a model made."""
+    if not isinstance(row, Conversation):
+        text = {"prompt": row.prompt, "completion": row.completion}
+        return text if row.prompt else {"text": row.completion}
+    body: dict[str, Any] = {"messages": [written(message) for message in row.messages]}
+    return body | ({"tools": [dict(tool) for tool in row.tools]} if row.tools else {})
+
+
+def written(message: Message) -> dict[str, Any]:
+    """A message as a row has it."""
+    turn: dict[str, Any] = {"role": message.role, "content": message.content}
+    turn |= dict(message.more or {})
+    return turn if message.trained else {**turn, "weight": 0}

@@ -1,0 +1,27 @@
+"""Counts what stands in rows and is not used, to say each once."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from engine.data.types import Row
+
+
+@dataclass
+class Unused:
+    """How many rows have each thing that is not used, and where the first of them is."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    first: dict[str, str] = field(default_factory=dict)
+
+    def count(self, row: Row) -> None:
+        """Take in a row."""
+        for what in row.unused:
+            self.counts[what] += 1
+            self.first.setdefault(what, row.where)
+
+    def notes(self, of: int) -> list[str]:
+        """A sentence for each, out of so many rows."""
+        return [
+            f"{count:,} of {of:,} rows {'has' if count == 1 else 'have'} {what} (first: {self.first[what]})"
+            for what, count in self.counts.items()
+        ]

@@ -1,0 +1,306 @@
+"""`adapter.from`: a run goes on from an adapter that is there, with rows of its own."""
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from mlx.utils import tree_flatten
+from safetensors.numpy import load_file
+
+from engine.backends import load_backend
+from engine.config.load import load_text
+from engine.errors import ConfigError, ModelError
+from engine.models.mlx_adapter import to_peft
+from engine.models.saved_adapter import read_adapter
+from engine.planning.live import Planner
+from engine.planning.look import look
+from engine.runs.events import Eval, Phase, Warned
+from engine.runs.run import Run
+from engine.runs.start_adapter import find_start, start_of
+from engine.training import checkpoints
+from tests.test_adapters import KINDS, losses_in_peft, plain_peft
+from tests.tiny import make_family, make_tiny_model
+from tests.training import Job, StopAtPoll, batch_of, recipe_text, write_rows
+
+ROWS = [[3, 40, 50, 60, 70, 80], [3, 91, 92, 93, 94, 95, 96, 97, 98, 99], [3, 33, 44]]
+BATCH = batch_of(ROWS, packed=False)
+FP32 = {"weights_dtype": "fp32", "compute_dtype": "fp32"}
+QUICK = {"evaluation": {"samples": []}, "training": {"max_steps": 4, "precision": "fp32"}}
+
+
+def trained(model: Path, folder: Path, **sections: Any) -> Job:
+    """A job that is trained to its end."""
+    folder.mkdir()
+    job = Job.make(model, folder, **QUICK | sections)
+    assert job.train() == "completed"
+    return job
+
+
+@pytest.fixture(scope="module")
+def first(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A run whose adapter others start from; its folder is not in the runs folder of a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FT_HOME", str(tmp_path_factory.mktemp("home")))
+        return trained(tiny_model, tmp_path_factory.mktemp("first") / "job")
+
+
+def evals(job: Job) -> list[float]:
+    return [event.loss for event in job.run.events() if isinstance(event, Eval)]
+
+
+@pytest.mark.parametrize("backend", ["peft", "mlx"])
+def test_a_run_goes_on_from_another_ones_adapter(
+    first: Job, tiny_model: Path, tmp_path: Path, backend: str
+) -> None:
+    job = trained(tiny_model, tmp_path / "job", backend=backend, adapter={"from": str(first.run.folder)})
+    adapter = job.run.config.adapter
+    assert (adapter.type, adapter.rank, adapter.alpha) == ("lora", 4, 32)
+    assert adapter.dropout == 0, "dropout is the new run's own"
+    assert evals(job)[0] == pytest.approx(evals(first)[-1], rel=1e-3)
+    assert evals(job)[-1] < evals(first)[-1]
+    ours, theirs = (load_file(run.adapter / "adapter_model.safetensors") for run in (job.run, first.run))
+    assert ours.keys() == theirs.keys()
+    assert any(not np.array_equal(ours[name], theirs[name]) for name in ours)
+    assert job.run.provenance["start"]["run"] == first.run.id
+    assert job.run.provenance["start"]["fingerprint"] == read_adapter(first.run.adapter).fingerprint
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind, about in KINDS.items() if about.get("type") not in ("adalora", "ptuning")]
+)
+def test_every_type_that_can_be_reused_starts_where_it_ended(
+    kind: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "a").mkdir()
+    cleared = {"rank": 16, "dropout": 0.0}
+    one = Job.make(tiny_model, tmp_path / "a", adapter=cleared | KINDS[kind])
+    backend = one.backend(**FP32)
+    for seed in range(3):
+        backend.train_step([BATCH], 2e-2, seed, lambda: None)
+    backend.save_weights(tmp_path / "saved")
+    (tmp_path / "b").mkdir()
+    other = Job.make(tiny_model, tmp_path / "b", adapter={"from": str(tmp_path / "saved")})
+    assert other.config.adapter.type == KINDS[kind].get("type", "lora")
+    doubled = 2 if KINDS[kind].get("init") in ("pissa", "olora") else 1
+    if "rank" in KINDS[kind]:
+        assert other.config.adapter.rank == doubled * KINDS[kind]["rank"]
+    again = other.backend(**FP32)
+    assert np.allclose(again.log_probabilities(BATCH), backend.log_probabilities(BATCH), atol=1e-4)
+    before = again.evaluate(BATCH)[0]
+    for seed in range(3):
+        again.train_step([BATCH], 2e-3, seed, lambda: None)
+    assert again.evaluate(BATCH)[0] < before
+    again.save_weights(tmp_path / "again")
+    wanted = losses_in_peft(plain_peft(tiny_model, tmp_path / "again"))
+    assert np.allclose(again.log_probabilities(BATCH), wanted, atol=1e-3)
+
+
+def test_a_run_needs_the_adapter_no_more_once_it_is_begun(
+    tiny_model: Path, tmp_path: Path, first: Job
+) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(first.run.adapter, source)
+    start = {"from": str(source), "dropout": 0.1}
+    unbroken = trained(tiny_model, tmp_path / "unbroken", adapter=start)
+    (tmp_path / "stopped").mkdir()
+    job = Job.make(tiny_model, tmp_path / "stopped", **QUICK, adapter=start)
+    shutil.rmtree(source)
+    assert job.train(StopAtPoll(job.run, 9)) == "stopped"
+    assert Run.open(job.run.folder).config.adapter.from_ == str(source)
+    assert job.train(resume_from=checkpoints.latest(job.run.folder)) == "completed"
+    weights = "adapter_model.safetensors"
+    assert (job.run.adapter / weights).read_bytes() == (unbroken.run.adapter / weights).read_bytes()
+
+
+def test_a_step_or_a_checkpoint_can_be_named(first: Job, tiny_model: Path, tmp_path: Path) -> None:
+    def start(reference: object) -> Path:
+        text = recipe_text(tiny_model, tmp_path / "rows.jsonl", adapter={"from": str(reference)})
+        found = find_start(load_text(text, tmp_path / "train.yml").config)
+        assert found
+        return found.adapter.folder
+
+    checkpoint = first.run.checkpoints / "step-000003"
+    assert start(first.run.folder) == first.run.adapter
+    assert start(f"{first.run.folder}@3") == start(checkpoint) == checkpoint / "adapter"
+    with pytest.raises(ConfigError, match="no checkpoint of step 2; it has checkpoints of the steps 3, 4"):
+        start(f"{first.run.folder}@2")
+    with pytest.raises(ConfigError, match=r"adapter\.from: There is no run 'nothing'"):
+        start("nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match=r"adapter\.from: There is no run"):
+        start("./empty")
+
+
+def test_a_recipe_that_says_otherwise_than_the_adapter_is_refused_with_both(
+    first: Job, tiny_model: Path, tmp_path: Path
+) -> None:
+    source = str(first.run.adapter)
+
+    def refused(**adapter: Any) -> str:
+        text = recipe_text(tiny_model, write_rows(tmp_path), adapter={"from": source} | adapter)
+        with pytest.raises(ConfigError) as caught:
+            Run.create(load_text(text, tmp_path / "train.yml"), tmp_path / "run")
+        with pytest.raises(ConfigError):
+            look(load_text(text, tmp_path / "train.yml").config, start=read_adapter(Path(source)))
+        assert not (tmp_path / "run").exists()
+        return caught.value.message
+
+    assert refused(rank=8) == f"adapter.rank: 8, and the adapter in {source} has 4"
+    assert "adapter.type: dora, and the adapter in" in refused(type="dora")
+    assert "adapter.target_modules: [q_proj], and" in refused(target_modules=["q_proj"])
+    assert "adapter.init: pissa, and" in refused(init="pissa")
+    with pytest.raises(ConfigError, match=r"adapter\.from: is a key of"):
+        load_text(
+            recipe_text(tiny_model, tmp_path / "x", adapter={"from": source, "type": "adalora"}), tmp_path
+        )
+    with pytest.raises(ConfigError, match=r"adapter\.from: adapter\.type: none trains"):
+        load_text(recipe_text(tiny_model, tmp_path / "x", adapter={"from": source, "type": "none"}), tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["adalora", "ptuning"])
+def test_types_that_cannot_go_on_say_why(kind: str, tiny_model: Path, tmp_path: Path) -> None:
+    job = Job.make(tiny_model, tmp_path, adapter={"rank": 16, "dropout": 0.0} | KINDS[kind])
+    job.backend().save_weights(tmp_path / "saved")
+    with pytest.raises(ModelError, match="no run can start from this adapter") as caught:
+        read_adapter(tmp_path / "saved")
+    assert caught.value.exit_code == 4
+
+
+def test_another_models_adapter_is_refused_before_anything_loads(
+    first: Job, tiny_model: Path, tmp_path: Path
+) -> None:
+    other = make_family(tmp_path / "other", tiny_model, "Llama", {"num_key_value_heads": 2})
+    text = recipe_text(other, write_rows(tmp_path), adapter={"from": str(first.run.adapter)})
+    config = load_text(text, tmp_path / "train.yml").config
+    for way in (
+        lambda: look(config, start=start_of(config)),
+        lambda: Planner(start_of).plan(text, tmp_path / "train.yml"),
+    ):
+        with pytest.raises(ModelError, match="the adapter is for another model"):
+            way()
+
+
+def test_a_plan_counts_what_the_adapter_holds(first: Job, tiny_model: Path, tmp_path: Path) -> None:
+    def plan(**adapter: Any) -> Any:
+        text = recipe_text(tiny_model, write_rows(tmp_path), adapter=adapter)
+        path = tmp_path / "train.yml"
+        config = load_text(text, path).config
+        found = look(config, start=start_of(config))
+        assert Planner(start_of).plan(text, path).memory == found.memory
+        return found
+
+    fresh, going_on = plan(rank=4), plan(**{"from": str(first.run.folder)})
+    assert going_on.memory == fresh.memory
+    assert str(first.run.adapter) in going_on.reasons["adapter"]
+    assert "adapter" not in fresh.reasons
+
+
+def mlx_adapter(model: Path, folder: Path, kind: str = "lora") -> Any:
+    """An adapter as `mlx_lm.lora` writes it, with values that are not those of a start; returns the model with it."""
+    from mlx_lm.tuner.utils import linear_to_lora_layers
+    from mlx_lm.utils import load_model
+
+    loaded, _ = load_model(model)
+    settings = {"rank": 4, "scale": 3.0, "dropout": 0.0}
+    loaded.freeze()
+    linear_to_lora_layers(loaded, 2, settings, use_dora=kind == "dora")
+    draw = np.random.default_rng(0)
+    values = [
+        (name, mx.array(np.array(value) + 0.05 * draw.standard_normal(value.shape), value.dtype))
+        for name, value in tree_flatten(loaded.trainable_parameters())
+    ]
+    loaded.load_weights(values, strict=False)
+    folder.mkdir()
+    mx.save_safetensors(
+        str(folder / "adapters.safetensors"), dict(tree_flatten(loaded.trainable_parameters()))
+    )
+    about = {"fine_tune_type": kind, "num_layers": 2, "lora_parameters": settings, "model": str(model)}
+    (folder / "adapter_config.json").write_text(json.dumps(about))
+    return loaded
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora"])
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_an_adapter_of_mlx_lm_starts_a_run_on_every_backend(
+    kind: str, family: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    model = tiny_model
+    if family == "gpt2":
+        model = make_family(
+            tmp_path / "model", tiny_model, "GPT2", {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+        )
+    loaded = mlx_adapter(model, tmp_path / "theirs", kind) if family == "llama" else None
+    if loaded is None:  # mlx-lm itself does not load the names of transformers 5
+        one = Job.make(model, tmp_path, backend="mlx", adapter={"type": kind})
+        backend = load_backend(replace(one.plan, **FP32), one.config, model)
+        backend.train_step([BATCH], 1e-2, 0, lambda: None)
+        as_mlx_lm(backend, tmp_path / "theirs", kind)
+        wanted = backend.log_probabilities(BATCH)
+    else:
+        wanted = []
+        for row in ROWS:
+            logits = loaded(mx.array([row]))[0].astype(mx.float32)
+            chances = np.array(logits - mx.logsumexp(logits, -1, keepdims=True))
+            wanted += [float(chances[i - 1, row[i]]) for i in range(1, len(row))]
+    for backend_name in ("peft", "mlx"):
+        folder = tmp_path / backend_name
+        folder.mkdir()
+        job = Job.make(model, folder, backend=backend_name, adapter={"from": str(tmp_path / "theirs")})
+        assert job.config.adapter.type == kind
+        assert job.config.adapter.alpha == pytest.approx(12 if loaded is not None else 32)
+        start = to_peft(read_adapter(job.run.start), "gpt2" if family == "gpt2" else "llama")
+        plan = replace(job.plan, **FP32)
+        ours = load_backend(plan, job.config, model, adapter=start.folder)
+        assert np.allclose(ours.log_probabilities(BATCH), wanted, atol=1e-3)
+
+
+def as_mlx_lm(backend: Any, folder: Path, kind: str) -> None:
+    """Write an adapter of ours as mlx-lm would."""
+    names = {"lora_A": "lora_a", "lora_B": "lora_b", "magnitude": "m"}
+    tensors = {
+        f"{path.rpartition('.')[0]}.{names[path.rpartition('.')[2]]}": mx.contiguous(value.T)
+        for path, value in backend.trained.items()
+    }
+    folder.mkdir()
+    mx.save_safetensors(str(folder / "adapters.safetensors"), tensors)
+    settings = {"rank": 4, "scale": 8.0, "dropout": 0.0}
+    about = {"fine_tune_type": kind, "num_layers": -1, "lora_parameters": settings}
+    (folder / "adapter_config.json").write_text(json.dumps(about))
+
+
+@pytest.mark.slow
+def test_ft_train_starts_from_a_run_by_its_id(tiny_model: Path, tmp_path: Path) -> None:
+    """The commands as a person types them; a base that goes by another name, or has other weights, is told."""
+    before = trained(tiny_model, tmp_path / "before")
+    changed = make_tiny_model(tmp_path / "changed", seed=1)
+
+    def ft(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "ft.cli", *words], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def train_from(run_id: str, model: Path) -> tuple[Run, list[str]]:
+        sections = {"evaluation": {"samples": []}, "training": {"max_steps": 1}, "adapter": {"from": run_id}}
+        (tmp_path / "train.yml").write_text(recipe_text(model, write_rows(tmp_path), **sections))
+        ft("train", "train.yml", "--plain")
+        run = next(run for run in Run.all() if run.config.adapter.from_ == run_id)
+        notes = [event.note for event in run.events() if isinstance(event, Phase)]
+        assert f"starting from the adapter of {run_id}" in notes
+        return run, [event.message for event in run.events() if isinstance(event, Warned)]
+
+    second, told = train_from(before.run.id, changed)
+    assert any("says that it was trained on" in message for message in told), told
+    assert second.provenance["start"]["run"] == before.run.id
+    assert second.config.adapter.rank == 4
+    assert "trained on" in ft("plan", "train.yml")
+    _, told = train_from(second.id, tiny_model)
+    assert any("trained on other weights" in message for message in told), told

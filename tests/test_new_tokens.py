@@ -1,0 +1,402 @@
+"""`model.add_tokens`, `adapter.modules_to_save`: new tokens, embedding and output layer are trained and delivered."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx_lm
+import numpy as np
+import peft
+import pytest
+import torch
+import transformers
+from safetensors.numpy import load_file
+
+from engine.backends import load_backend
+from engine.backends.torch.vocabulary import grow
+from engine.config.load import load_text
+from engine.data.prepare import prepare
+from engine.data.preview import Previews
+from engine.data.token_spec import TokenSpec
+from engine.data.tokenizer import Tokenizer, new_tokens
+from engine.data.types import Message
+from engine.data.views import View
+from engine.errors import ConfigError, ModelError
+from engine.generation import Generator
+from engine.models.saved_adapter import read_adapter
+from engine.planning.look import look
+from engine.planning.translation import refusal
+from engine.runs.start_adapter import start_of
+from engine.training import checkpoints
+from tests.plan_fixtures import CUDA, LARGE, plan
+from tests.tiny import VOCAB, make_family
+from tests.training import Job, StopAtPoll, batch_of, recipe_text
+
+NOTE, KIOSK = VOCAB, VOCAB + 1
+TOKENS = {"add_tokens": ["<note>", "kiosk"]}
+ROWS = [[3, 40, NOTE, 60, KIOSK, 80], [3, 91, 92, NOTE, 94, 95, 96, 97, 98, 99], [KIOSK, 33, 44]]
+BATCH = batch_of(ROWS, packed=False)
+FP32 = {"weights_dtype": "fp32", "compute_dtype": "fp32"}
+BACKENDS = ("peft", "mlx")
+WHOLE: dict[str, dict[str, Any]] = {
+    "rows of new tokens": {},
+    "dora": {"type": "dora"},
+    "pissa": {"init": "pissa"},
+    "embedding": {"modules_to_save": ["embed_tokens"]},
+    "head": {"modules_to_save": ["lm_head"]},
+    "both": {"modules_to_save": ["embed_tokens", "lm_head"]},
+}
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "tied": ("Llama", {"tie_word_embeddings": True}),
+    "untied": ("Llama", {"tie_word_embeddings": False}),
+    "tied, under other names": ("GPT2", {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}),
+    "tied, scaled and capped": ("Gemma2", {"head_dim": 16, "final_logit_softcapping": 1.0}),
+}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(
+    request: pytest.FixtureRequest, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Path]:
+    folder = tmp_path_factory.mktemp("family") / "model"
+    return request.param, make_family(folder, tiny_model, *FAMILIES[request.param])
+
+
+@pytest.fixture(scope="module")
+def untied(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_family(tmp_path_factory.mktemp("untied") / "model", tiny_model, *FAMILIES["untied"])
+
+
+@pytest.fixture(autouse=True)
+def uncompiled() -> Iterator[None]:
+    """Without mx.compile, which asks the C++ compiler once for every new shape."""
+    mx.disable_compile()
+    yield
+    mx.enable_compile()
+
+
+def notes(folder: Path) -> Path:
+    """Rows that use the new tokens."""
+    path = folder / "notes.jsonl"
+    rows = [
+        [{"role": "user", "content": f"Where {n}?"}, {"role": "assistant", "content": f"<note>the kiosk {n}"}]
+        for n in range(12)
+    ]
+    path.write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows))
+    return path
+
+
+def job_of(model: Path, folder: Path, /, **sections: Any) -> Job:
+    folder.mkdir(exist_ok=True)
+    given = {"model": TOKENS, "evaluation": {"samples": []}, "data": {"train": str(notes(folder))}} | sections
+    given["adapter"] = {"rank": 4, "dropout": 0.0} | given.get("adapter", {})
+    return Job.make(model, folder, **given)
+
+
+def backend_of(job: Job, name: str, adapter: Path | None = None, **changes: Any) -> Any:
+    return load_backend(
+        replace(job.plan, backend=name, **FP32 | changes), job.config, job.model, adapter=adapter
+    )
+
+
+@torch.no_grad()
+def log_probabilities(model: Any) -> list[float]:
+    """Of `ROWS`, by a model of transformers or PEFT."""
+    values = []
+    for row in ROWS:
+        logits = model(input_ids=torch.tensor([row])).logits[0].float().log_softmax(-1)
+        values += [float(logits[i - 1, row[i]]) for i in range(1, len(row))]
+    return values
+
+
+def as_peft(base: Path, adapter: Path) -> Any:
+    """As PEFT's manual has it: resize the base to the tokenizer that lies beside the adapter."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(adapter)
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    return peft.PeftModel.from_pretrained(model, str(adapter)).eval()
+
+
+@pytest.mark.parametrize("what", WHOLE)
+def test_both_backends_learn_the_same_and_peft_says_the_same(
+    family: tuple[str, Path], what: str, tmp_path: Path
+) -> None:
+    """Each backend's adapter gives the same probabilities in PEFT, on the other backend, and merged."""
+    _, base = family
+    job = job_of(base, tmp_path, adapter=WHOLE[what])
+    sides = {name: backend_of(job, name) for name in BACKENDS}
+    for step in range(4):
+        one, other = (side.train_step([BATCH], 1e-2, step, lambda: None) for side in sides.values())
+        assert one.loss_sum == pytest.approx(other.loss_sum, rel=1e-3)
+        assert one.grad_norm == pytest.approx(other.grad_norm, rel=1e-2)
+    assert {len(side.trained) for side in sides.values()} == {len(sides["peft"].trained)}
+    for name, side in sides.items():
+        folder = tmp_path / name
+        side.save_weights(folder)
+        ours = side.log_probabilities(BATCH)
+        theirs = as_peft(base, folder)
+        assert np.allclose(log_probabilities(theirs), ours, atol=1e-4)
+        crossed = backend_of(job, next(other for other in BACKENDS if other != name), folder)
+        assert np.allclose(crossed.log_probabilities(BATCH), ours, atol=1e-4)
+        assert crossed.generate([ROWS[0][:3]], 4, {2}, lambda: None) == side.generate(
+            [ROWS[0][:3]], 4, {2}, lambda: None
+        )
+        theirs.merge_and_unload().save_pretrained(tmp_path / "merged")
+        merged = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32)
+        assert np.allclose(log_probabilities(merged), ours, atol=1e-4)
+    assert sides["peft"].evaluate(BATCH)[0] == pytest.approx(sides["mlx"].evaluate(BATCH)[0], rel=1e-3)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_only_the_rows_of_new_tokens_are_trained_and_stored(
+    backend: str, untied: Path, tmp_path: Path
+) -> None:
+    job = job_of(untied, tmp_path)
+    side = backend_of(job, backend)
+    for step in range(3):
+        side.train_step([BATCH], 1e-2, step, lambda: None)
+    side.save_weights(tmp_path / "adapter")
+    stored = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    beside = {name: value.shape for name, value in stored.items() if "lora" not in name}
+    delta = "token_adapter.trainable_tokens_delta"
+    assert beside == {
+        f"base_model.model.model.embed_tokens.{delta}": (2, 32),
+        f"base_model.model.lm_head.{delta}": (2, 32),
+    }
+    merged = as_peft(untied, tmp_path / "adapter").merge_and_unload()
+    base = transformers.AutoModelForCausalLM.from_pretrained(untied, dtype=torch.float32)
+    for ours, theirs in (
+        (merged.get_input_embeddings(), base.get_input_embeddings()),
+        (merged.get_output_embeddings(), base.get_output_embeddings()),
+    ):
+        assert torch.equal(ours.weight[:VOCAB], theirs.weight)
+        assert ours.weight.shape[0] == VOCAB + 2
+
+
+def test_a_new_token_starts_as_the_mean_of_the_pieces_that_it_was(untied: Path) -> None:
+    model = transformers.AutoModelForCausalLM.from_pretrained(untied, dtype=torch.float32)
+    before = [layer.weight.clone() for layer in (model.get_input_embeddings(), model.get_output_embeddings())]
+    tokens = new_tokens(untied, ["<note>", "kiosk", "<|im_end|>"])
+    pieces = Tokenizer.load(untied).encode(["kiosk"], special=False)[0]
+    assert [token.id for token in tokens[:2]] == [NOTE, KIOSK]
+    assert tokens[1].pieces == tuple(pieces)
+    assert len(pieces) > 1
+    grow(model, tokens)
+    for layer, was in zip((model.get_input_embeddings(), model.get_output_embeddings()), before, strict=True):
+        assert torch.allclose(layer.weight[KIOSK], was[pieces].mean(0), atol=1e-6)
+    assert tokens[2].was_there
+    assert torch.equal(model.get_input_embeddings().weight[tokens[2].id], before[0][tokens[2].id])
+
+
+def test_tokens_previews_and_the_cache_follow_the_new_tokens(tiny_model: Path, tmp_path: Path) -> None:
+    path = notes(tmp_path)
+
+    def ids(**model: Any) -> set[int]:
+        text = recipe_text(tiny_model, path, model=model)
+        return set(prepare(load_text(text, tmp_path / "train.yml").config, tiny_model).train.tokens.tolist())
+
+    assert max(ids()) < VOCAB
+    assert {NOTE, KIOSK} <= ids(**TOKENS)
+    assert max(ids()) < VOCAB, "kept apart from those with the tokens"
+    plain, added = (
+        Previews().show(str(path), [0], View(model=str(tiny_model), add_tokens=tokens))[0]
+        for tokens in ((), ("<note>", "kiosk"))
+    )
+    assert added.tokens < plain.tokens
+    assert any(piece.text == "kiosk" for piece in added.pieces)
+    assert not added.problem
+    # As the service gets it: a list.
+    assert Previews().show(str(path), [0], View(model=str(tiny_model), add_tokens=["<note>", "kiosk"]))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "adapter", [{}, {"modules_to_save": ["embed_tokens", "lm_head"]}, {"type": "none"}], ids=str
+)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_stopped_run_ends_with_the_bytes_of_one_that_never_stopped(
+    backend: str, adapter: dict[str, Any], untied: Path, tmp_path: Path
+) -> None:
+    sections = {
+        "backend": backend, "adapter": adapter,
+        "training": {"max_steps": 4, "precision": "fp32", "effective_batch_size": 4},
+        "checkpoints": {"every": 2},
+    }  # fmt: skip
+    whole, stopped = (job_of(untied, tmp_path / name, **sections) for name in ("whole", "stopped"))
+    assert whole.train() == "completed"
+    assert stopped.train(StopAtPoll(stopped.run, 6)) == "stopped"
+    latest = checkpoints.latest(stopped.run.folder)
+    assert latest
+    assert 0 < checkpoints.step_of(latest) < 4
+    assert stopped.train(resume_from=latest) == "completed"
+    file = "model/model.safetensors" if adapter.get("type") == "none" else "adapter/adapter_model.safetensors"
+    assert (stopped.run.folder / file).read_bytes() == (whole.run.folder / file).read_bytes()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_full_training_delivers_a_model_with_the_tokens(
+    backend: str, family: tuple[str, Path], tmp_path: Path
+) -> None:
+    name, base = family
+    job = job_of(base, tmp_path, adapter={"type": "none"})
+    side = backend_of(job, backend)
+    for step in range(2):
+        side.train_step([BATCH], 1e-3, step, lambda: None)
+    side.save_weights(tmp_path / "model")
+    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32)
+    assert model.config.vocab_size == VOCAB + 2
+    assert model.config.tie_word_embeddings == (name != "untied")
+    assert np.allclose(log_probabilities(model), side.log_probabilities(BATCH), atol=1e-4)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "model")
+    assert tokenizer.convert_tokens_to_ids(["<note>", "kiosk"]) == [NOTE, KIOSK]
+    assert tokenizer.encode("a kiosk", add_special_tokens=False)[-1] == KIOSK
+    if "GPT2" not in FAMILIES[name]:  # mlx-lm does not know the names that transformers 5 writes
+        loaded, theirs = mlx_lm.load(str(tmp_path / "model"))
+        assert loaded(mx.array([ROWS[0]])).shape[-1] == VOCAB + 2
+        assert theirs.encode("a kiosk")[-1] == KIOSK
+    # A next run takes it as its base, where the tokens are tokens already.
+    again = job_of(tmp_path / "model", tmp_path / "again")
+    assert KIOSK in prepare(again.config, again.model).train.tokens
+    assert backend_of(again, backend).evaluate(BATCH)[0] == pytest.approx(side.evaluate(BATCH)[0], rel=1e-3)
+
+
+def test_a_chat_with_the_result_reads_and_writes_the_tokens(tiny_model: Path, tmp_path: Path) -> None:
+    job = job_of(
+        tiny_model, tmp_path,
+        training={"max_steps": 40, "precision": "fp32", "learning_rate": 2e-2, "effective_batch_size": 4},
+    )  # fmt: skip
+    assert job.train() == "completed"
+    chat = Generator.open(tiny_model, job.run.adapter, TokenSpec.of(job.config))
+    asked = chat.tokenizer.prompt_ids([Message("user", "Where is the kiosk?")])
+    assert KIOSK in asked
+    answer = "".join(chat.stream([Message("user", "Where 3?")], 12))
+    assert "<note>" in answer
+    assert "kiosk" in answer
+
+
+def test_a_token_that_the_tokenizer_has_beyond_the_embedding_gets_its_row(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    import tokenizers
+
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model, model)
+    tokenizer = tokenizers.Tokenizer.from_file(str(model / "tokenizer.json"))
+    tokenizer.add_tokens(["kiosk"])
+    tokenizer.save(str(model / "tokenizer.json"))
+    with pytest.raises(ModelError, match="kiosk") as caught:
+        job_of(model, tmp_path / "without", model={})
+    assert "model.add_tokens: [kiosk]" in caught.value.hint
+    job = job_of(model, tmp_path / "with", model={"add_tokens": ["kiosk"]}, training={"max_steps": 1})
+    assert job.train() == "completed"
+    stored = load_file(job.run.adapter / "adapter_model.safetensors")
+    assert [value.shape for name, value in stored.items() if "delta" in name] == [(1, 64)]
+
+
+@pytest.mark.parametrize("adapter", [{}, {"modules_to_save": ["embed_tokens"]}], ids=str)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_run_goes_on_from_an_adapter_with_its_tokens(
+    backend: str, adapter: dict[str, Any], tiny_model: Path, tmp_path: Path
+) -> None:
+    first = job_of(
+        tiny_model, tmp_path / "first", adapter=adapter, training={"max_steps": 2, "precision": "fp32"}
+    )
+    assert first.train() == "completed"
+    (tmp_path / "second").mkdir()
+    sections = {"evaluation": {"samples": []}, "training": {"max_steps": 1, "precision": "fp32"}}
+    second = Job.make(
+        tiny_model, tmp_path / "second", backend=backend, adapter={"from": first.run.id},
+        data={"train": str(notes(tmp_path / "second"))}, **sections,
+    )  # fmt: skip
+    assert second.config.model.add_tokens == TOKENS["add_tokens"]
+    assert bool(second.config.adapter.modules_to_save) == bool(adapter)
+    ours = backend_of(second, backend, second.start)
+    theirs = backend_of(first, "peft", first.run.adapter)
+    assert np.allclose(ours.log_probabilities(BATCH), theirs.log_probabilities(BATCH), atol=1e-4)
+    assert len(ours.trained) == len(theirs.trained)
+    trained = sum(value.size if backend == "mlx" else value.numel() for value in ours.trained.values())
+    assert trained == read_adapter(first.run.adapter).parameters
+    assert second.train() == "completed"
+    if not adapter:  # a folder says by its tokenizer what the tokens are
+        text = recipe_text(tiny_model, notes(tmp_path), adapter={"from": str(first.run.adapter)})
+        config = load_text(text, tmp_path / "train.yml").config
+        assert look(config, start=start_of(config)).examples
+        (first.run.adapter / "tokenizer.json").unlink()
+        with pytest.raises(ConfigError, match=f"rows for the tokens {NOTE}, {KIOSK}"):
+            look(config, start=start_of(config))
+
+
+def test_a_plan_counts_them(tiny_model: Path, untied: Path, tmp_path: Path) -> None:
+    for model, what in (
+        (tiny_model, "rows of new tokens"),
+        (tiny_model, "both"),
+        (untied, "head"),
+        (untied, "both"),
+    ):
+        job = job_of(model, tmp_path / f"{model.parent.name}-{what}", adapter=WHOLE[what])
+        trained = sum(value.numel() for value in backend_of(job, "peft").trained.values())
+        assert job.plan.memory.adapter == 4 * trained
+    whole, rows, none = (
+        plan(CUDA, LARGE, adapter=adapter, model=model).memory
+        for adapter, model in (
+            ({"modules_to_save": ["lm_head"]}, {}), ({}, {"add_tokens": ["<a>", "<b>"]}), ({}, {}),
+        )
+    )  # fmt: skip
+    matrix = LARGE.vocab * LARGE.hidden
+    assert whole.adapter - none.adapter == 4 * matrix
+    assert whole.optimizer - none.optimizer == 8 * matrix
+    assert whole.logits - none.logits >= 4 * matrix, "the gradient is made beside the logits"
+    assert rows.adapter - none.adapter == 4 * 2 * LARGE.hidden
+    assert rows.logits - none.logits < 4 * matrix
+
+
+def test_what_cannot_work_is_a_recipe_error(tiny_model: Path, tmp_path: Path) -> None:
+    def refused(**sections: Any) -> str:
+        with pytest.raises(ConfigError) as caught:
+            load_text(recipe_text(tiny_model, tmp_path / "x.jsonl", **sections), tmp_path / "train.yml")
+        return str(caught.value)
+
+    assert "model.add_tokens: kiosk is named twice" in refused(model={"add_tokens": ["kiosk", "kiosk"]})
+    assert "model.add_tokens: adapter.type: vera cannot hold" in refused(
+        model=TOKENS, adapter={"type": "vera", "rank": 16}
+    )
+    assert "adapter.modules_to_save: is a key of lora and dora" in refused(
+        adapter={"type": "ia3", "modules_to_save": ["lm_head"], "rank": 16, "dropout": 0.0}
+    )
+    assert "adapter.modules_to_save" in refused(adapter={"modules_to_save": ["norm"]})
+    assert "white space" in refused(model={"add_tokens": [" "]})
+
+
+@pytest.mark.parametrize(
+    "section", [{"model": TOKENS}, {"adapter": {"modules_to_save": ["lm_head"]}}], ids=str
+)
+def test_unsloth_refuses_them_and_auto_takes_peft(
+    section: dict[str, Any], tiny_model: Path, tmp_path: Path
+) -> None:
+    config = load_text(recipe_text(tiny_model, tmp_path / "x", **section), tmp_path / "train.yml").config
+    machine = replace(CUDA, packages=CUDA.packages | {"unsloth": "2026.10.9"})
+    found = refusal(config, "unsloth", machine)
+    assert found is not None
+    assert "is not for Unsloth" in found.message
+    assert refusal(config, "peft", machine) is None
+
+
+def test_weights_held_in_few_bits_take_new_rows_beside_them(tiny_model: Path, tmp_path: Path) -> None:
+    """bitsandbytes and MLX leave embedding and output as they are."""
+    for backend in BACKENDS:
+        job = job_of(tiny_model, tmp_path / backend, backend=backend, model=TOKENS | {"quantization": "4bit"})
+        side = load_backend(job.plan, job.config, tiny_model)
+        before = side.evaluate(BATCH)[0]
+        for step in range(3):
+            side.train_step([BATCH], 2e-3, step, lambda: None)
+        assert side.evaluate(BATCH)[0] < before
+
+
+def test_an_mlx_folder_in_few_bits_takes_none_and_says_so(tiny_model: Path, tmp_path: Path) -> None:
+    mlx_lm.convert(str(tiny_model), str(tmp_path / "quantised"), quantize=True, q_bits=4, q_group_size=32)
+    job = job_of(tiny_model, tmp_path / "job", backend="mlx")
+    with pytest.raises(ModelError, match="held in few bits"):
+        load_backend(job.plan, job.config, tmp_path / "quantised")
