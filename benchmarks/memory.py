@@ -92,6 +92,8 @@ SHAPES = [
     Shape("60M", 4, 128, settings=FULL),
     Shape("120M", 1, 512, bf16=True),
     Shape("60M", 4, 256, settings={"adapter": {"dropout": 0.1}}),
+    Shape("60M", 4, 256, settings={"adapter": {"modules_to_save": ["embed_tokens"]}}),
+    Shape("120M", 2, 256, settings={"adapter": {"modules_to_save": ["lm_head"]}}),
     Shape("60M", 4, 256, settings={"adapter": {"type": "dora"}}, fitted=True),
     Shape("60M", 4, 256, settings={"adapter": {"type": "ia3"}}, fitted=True),
     Shape("25M", 4, 256, settings={"adapter": {"type": "boft"}}, fitted=True),

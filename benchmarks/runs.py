@@ -1,11 +1,12 @@
 """How long a look at all runs takes, beside reading every event of every run as `ft runs list` once did.
 
-    .venv/bin/python benchmarks/runs.py [--runs 1000] [--steps 300]
+    .venv/bin/python benchmarks/runs.py [--runs 1000] [--steps 300] [--long 1000000]
 
 The runs are written by hand into a folder of their own: a recipe, and events of so many steps with an
 evaluation each fiftieth. *Cold* has no cache at all; *started* is a new process's first look with a cache;
 *again* is what the app does each second; *one grows* is that while one run appends a step each time;
 *two compared* is what `c` in the app asks for, which must not depend on how long the runs are.
+Below are whole commands, each a process of its own, in the same folder and in one with a single run of `--long` steps.
 The median of the rounds is reported, with the processor's time beside it: other work on the machine hits
 wall time first.
 """
@@ -13,6 +14,8 @@ wall time first.
 import argparse
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -68,13 +71,13 @@ def write_runs(count: int, steps: int) -> int:
 
 
 def measured(what: Callable[[], object], rounds: int) -> tuple[float, float]:
-    """Median seconds of wall clock and of processor."""
+    """Median seconds of wall clock, and of processor here and in the processes that were started."""
     walls, cpus = [], []
     for _ in range(rounds):
-        wall, cpu = time.perf_counter(), time.process_time()
+        wall, cpu = time.perf_counter(), sum(os.times()[:4])
         what()
         walls.append(time.perf_counter() - wall)
-        cpus.append(time.process_time() - cpu)
+        cpus.append(sum(os.times()[:4]) - cpu)
     return statistics.median(walls), statistics.median(cpus)
 
 
@@ -89,12 +92,13 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--long", type=int, default=1_000_000)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
         os.environ["FT_HOME"] = home
         size = write_runs(given.runs, given.steps)
         print(f"{given.runs} runs of {given.steps} steps, {size / 1e6:.0f} MB of events\n")
-        print(f"{'':<22} {'wall ms':>9} {'CPU ms':>9}")
+        print(f"{'':<30} {'wall ms':>9} {'CPU ms':>9}")
         index = Index()
 
         def grow() -> None:
@@ -111,12 +115,31 @@ def main() -> None:
         report("two compared", lambda: compare(left, right), 20)
         growing, numbers = next(iter(Run.all())), iter(range(10_000, 10**6))
         report("index, one grows", grow, 50)
-        print(f"\ncache: {(paths.cache() / FILE).stat().st_size / 1e6:.1f} MB")
+        print(f"\ncache: {(paths.cache() / FILE).stat().st_size / 1e6:.1f} MB\n")
+        commands(["runs", "list"], ["runs", "show"])
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["FT_HOME"] = home
+        size = write_runs(1, given.long)
+        print(f"\none run of {given.long} steps, {size / 1e6:.0f} MB of events\n")
+        commands(["runs", "list"], ["runs", "show"], ["runs", "show", "--json"])
+
+
+def commands(*wanted: list[str]) -> None:
+    """Time whole commands, without a cache and with one."""
+    for command in wanted:
+        (paths.cache() / FILE).unlink(missing_ok=True)
+        for name, rounds in (("cold", 1), ("warm", 3)):
+            report(f"ft {' '.join(command)}, {name}", lambda: run_ft(command), rounds)  # noqa: B023 - called here
+
+
+def run_ft(command: list[str]) -> None:
+    code = "import sys; from ft.cli import main; sys.exit(main(sys.argv[1:]))"
+    subprocess.run([sys.executable, "-P", "-c", code, *command], stdout=subprocess.DEVNULL, check=True)
 
 
 def report(name: str, what: Callable[[], object], rounds: int) -> None:
     wall, cpu = measured(what, rounds)
-    print(f"{name:<22} {wall * 1000:>9.1f} {cpu * 1000:>9.1f}", flush=True)
+    print(f"{name:<30} {wall * 1000:>9.1f} {cpu * 1000:>9.1f}", flush=True)
 
 
 if __name__ == "__main__":

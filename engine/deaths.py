@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.hangs import Silence
 from engine.hardware.memory import says_exhaustion
 from engine.planning.limits import compared
 from engine.regular_files import open_binary
-from engine.runs.events import Event, Memory, Phase
+from engine.runs.events import Event, Memory, Phase, Step
 from engine.runs.run import Run
 from engine.runs.state import last_word
 
@@ -46,6 +47,8 @@ class Witness:
     """Bytes that the log had already."""
     peak_bytes: int | None = None
     """Most that the engine's process held."""
+    hung: Silence | None = None
+    """The silence for which the parent ended it."""
 
 
 def examine(run: Run, code: int | None, since: int, witness: Witness = Witness()) -> Death | None:
@@ -54,9 +57,12 @@ def examine(run: Run, code: int | None, since: int, witness: Witness = Witness()
     `code` is None where it is not known, negative where a signal ended it. A signal counts as want of memory only
     where something else says so: the system's count of kills, what was held, or the allocator in the log.
     """
-    events = list(run.events(since=since))
+    events = list(run.events(since=since, without=(Step,)))  # of which a long run has a million
     if last_word(events) is not None:
         return None
+    if witness.hung is not None:
+        stacks = f"What its threads were doing is at the end of {run.log}"
+        return Death(f"The engine hung: {witness.hung}.", f"{_resume_hint(run)}\n{stacks}", memory=False)
     plan, held = run.plan, _held(run, events, witness.peak_bytes)
     memory = code == MEMORY_EXIT
     if code is not None and code < 0:

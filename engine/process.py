@@ -15,7 +15,7 @@ from engine.disk import explaining
 from engine.errors import KINDS, ConfigError, MachineError, TrainingError
 from engine.regular_files import open_handle
 from engine.runs import lock
-from engine.runs.events import Failed, Finished
+from engine.runs.events import Failed, Finished, Memory, Step
 from engine.runs.run import Run, training_already
 from engine.runs.state import last_word
 from engine.training import control
@@ -95,7 +95,7 @@ def outcome(run: Run, since: int = 0, code: int | None = None) -> Finished:
     Raises the error that the engine failed with; where it ended without a word, TrainingError with the end
     of its log, or MachineError where the disk is full. `code` is the engine's exit code, if known.
     """
-    last = last_word(run.events(since=since))
+    last = last_word(run.events(since=since, without=(Step, Memory)))
     if isinstance(last, Finished):
         return last
     if isinstance(last, Failed):

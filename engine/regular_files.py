@@ -17,6 +17,8 @@ _KINDS = (
     (stat.S_ISBLK, "a device"),
 )
 MODE = 0o644
+LEAST = 64 << 10
+"""Read at least, as some of the system's files have a size of 0."""
 
 
 class NotRegularError(OSError):
@@ -52,7 +54,10 @@ def open_handle(path: Path, flags: int) -> int:
 def read_bytes(path: Path, most: int | None = None) -> bytes:
     """The bytes of a regular file, or its first `most`. Raises as `require` does."""
     with open_binary(path) as file:
-        return file.read() if most is None else file.read(most)
+        if most is None:
+            return file.read()
+        size = os.fstat(file.fileno()).st_size  # Python takes as much memory as it is asked to read at most
+        return file.read(min(most, max(size + 1, LEAST)))
 
 
 def read_text(path: Path, errors: str = "strict") -> str:

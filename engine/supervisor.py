@@ -4,7 +4,8 @@
 
 It lives in a session of its own, so that closing a terminal ends neither. Where memory ran out it starts
 the engine again with half the micro-batch, from the last checkpoint, at most twice. An engine that cannot even load
-its model is not started again: that needs no less.
+its model is not started again: that needs no less. An engine that hangs in a step is ended and started again, as
+often, unless the recipe's `training.on_hang` says otherwise.
 """
 
 import argparse
@@ -18,10 +19,13 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
+import psutil
+
 from engine import secrets
 from engine.clean_logs import redact_output, scrub
 from engine.deaths import Death, Witness, examine, oom_kills
 from engine.errors import FtError, MachineError, OutOfMemoryError, TrainingError
+from engine.hangs import USUAL, Guard, HangWatch, Patience, Silence
 from engine.hardware import allocator
 from engine.runs.events import Failed, Warned
 from engine.runs.limits import Limits, halved
@@ -51,8 +55,17 @@ def main() -> int:
 class Supervisor:
     """Starts engines for one run, one after the other."""
 
-    def __init__(self, run: Run, lock: int, force: bool, tokens: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        run: Run,
+        lock: int,
+        force: bool,
+        tokens: Mapping[str, str],
+        patience: Patience = USUAL,
+    ) -> None:
         self.run = run
+        self.patience = patience
+        """With an engine that shows no sign of life."""
         self.lock = lock
         self.force = force
         self.tokens = tokens
@@ -67,19 +80,23 @@ class Supervisor:
         self._scrub_log(0)  # of what native code has printed where this run's last supervisor was killed
         for attempt in range(RESTARTS + 1):
             since, before = self.run.position(), Witness(oom_kills(), _size(self.run.log))
-            code, peak = self._run_once(resume)
+            code, peak, hung = self._run_once(resume)
             self._scrub_log(before.log_before)
-            death = examine(self.run, code, since, replace(before, peak_bytes=peak))
+            death = examine(self.run, code, since, replace(before, peak_bytes=peak, hung=hung))
             if death is None:
                 return code
-            limits = self._smaller(death) if attempt < RESTARTS and not self.stopping else None
-            if limits is None:
+            again = attempt < RESTARTS and not self.stopping
+            limits = self._smaller(death) if again else None
+            if limits is not None:
+                resume = self._restart(death, limits)
+            elif again and hung and self._on_hang() == "restart":
+                resume = self._restart(death)
+            else:
                 return self._give_up(death)
-            resume = self._restart(death, limits)
         raise AssertionError("unreachable")
 
-    def _run_once(self, resume: Path | None) -> tuple[int, int | None]:
-        """An engine's exit code, and the most bytes that it held."""
+    def _run_once(self, resume: Path | None) -> tuple[int, int | None, Silence | None]:
+        """An engine's exit code, the most bytes that it held, and for how long it hung where it had to be ended."""
         command = [
             sys.executable,
             "-P",
@@ -104,7 +121,18 @@ class Supervisor:
             secrets.send(self.tokens, self.child.stdin)
         if self.stopping:
             self.child.send_signal(signal.SIGTERM)
-        return _end_of(self.child)
+        watch = HangWatch(self.run, psutil.Process(self.child.pid), self.patience)
+        guard = Guard(self.run, self.child, watch, lambda: self._on_hang() != "wait")
+        with guard.watching():
+            code, peak = _end_of(self.child)
+        return code, peak, guard.hung
+
+    def _on_hang(self) -> str:
+        """What the recipe says of an engine that hangs. Read when it is asked for: it takes pydantic."""
+        try:
+            return self.run.config.training.on_hang
+        except FtError:  # the recipe is gone or broken by now
+            return "restart"
 
     def _scrub_log(self, since: int) -> None:
         try:
@@ -116,15 +144,20 @@ class Supervisor:
         plan = self.run.plan
         return halved(plan) if death.memory and death.loaded and plan else None
 
-    def _restart(self, death: Death, limits: Limits) -> Path | None:
-        """Put the limits in force and say so; returns the checkpoint to go on from."""
-        limits.save(self.run)
+    def _restart(self, death: Death, limits: Limits | None = None) -> Path | None:
+        """Put the limits in force, where memory needs some, and say so; returns the checkpoint to go on from."""
         checkpoint = latest(self.run.folder)
-        where = f"from {checkpoint.name}" if checkpoint else "from the beginning"
+        message = f"{death.message} It starts again {f'from {checkpoint.name}' if checkpoint else 'from the beginning'}"
+        if limits is None:
+            self.run.emit(
+                Warned(message=f"{message}.", hint=f"The stacks of its threads are in {self.run.log}")
+            )
+            return checkpoint
+        limits.save(self.run)
+        most = f"{limits.micro_batch_rows} rows and {limits.micro_batch_tokens} tokens"
         self.run.emit(
             Warned(
-                message=f"{death.message} It starts again {where} with a micro-batch of "
-                f"at most {limits.micro_batch_rows} rows and {limits.micro_batch_tokens} tokens.",
+                message=f"{message} with a micro-batch of at most {most}.",
                 hint="The effective batch size stays the same.",
             )
         )

@@ -23,12 +23,13 @@ from engine.clean_logs import redact_output
 from engine.deaths import MEMORY_EXIT
 from engine.disk import CAUSES, explained
 from engine.errors import DataError, FtError, MachineError, OutOfMemoryError
+from engine.hangs import STACKS_SIGNAL
 from engine.hardware.memory import is_exhaustion
 from engine.models import adapter_files
 from engine.models.local import read_object
-from engine.runs import lock
+from engine.runs import digest, lock
 from engine.runs.atomic import write_atomic
-from engine.runs.events import Failed, Finished, Phase, Started, Step, Warned
+from engine.runs.events import Failed, Finished, Phase, Started, Warned
 from engine.runs.limits import Limits
 from engine.runs.provenance import at_start
 from engine.runs.run import Run
@@ -70,6 +71,7 @@ def main() -> int:
     parser.add_argument("--secrets", action="store_true", help="tokens come as one JSON line on stdin")
     arguments = parser.parse_args()
     faulthandler.enable()
+    faulthandler.register(STACKS_SIGNAL, all_threads=True)
     if arguments.secrets:
         secrets.adopt(secrets.receive(sys.stdin.buffer))
     redact_output()
@@ -267,10 +269,10 @@ def _remember_speed(run: Run, plan: "Plan") -> None:
     """Let later plans estimate their time from what this run took."""
     from engine.hardware.speed import key, remember
 
-    seconds = [event.step_s for event in run.events() if isinstance(event, Step)]
-    if seconds:
+    done = digest.read(run.events_file)
+    if done.steps:
         under = key(plan.backend, plan.device, plan.compute_dtype)
-        remember(under, plan.flops * len(seconds) / plan.steps, sum(seconds))
+        remember(under, plan.flops * done.steps / plan.steps, done.totals.seconds)
 
 
 def _resolve(run: Run, config: "TrainConfig", control: Control) -> "LocalModel":

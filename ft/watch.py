@@ -9,7 +9,7 @@ from types import FrameType
 
 from engine.errors import MachineError
 from engine.process import Engine, outcome
-from engine.runs.events import Finished, Warned
+from engine.runs.events import Finished, Memory, Step, Warned
 from engine.runs.run import Run
 from engine.runs.state import last_word
 from engine.training import control
@@ -29,8 +29,26 @@ def view_of(run: Run, json: bool, plain: bool) -> View:
     return Live(run, console.err())
 
 
-def train_to_end(engine: Engine, view: View) -> int:
+@contextmanager
+def interrupts_wait() -> Iterator[Callable[[], int]]:
+    """Have ctrl-c and SIGTERM interrupt nothing in the block; gives a function that counts them.
+
+    Between the making of a run's folder and the watching of its engine, they would leave either behind.
+    """
+    asked = 0
+
+    def count(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked += 1
+
+    with _on_interrupt(count):
+        yield lambda: asked
+
+
+def train_to_end(engine: Engine, view: View, interrupted: Callable[[], int]) -> int:
     """Show a run that this command started; ctrl-c stops it with a checkpoint, twice ends it at once.
+
+    `interrupted`: how often it was pressed before, see `interrupts_wait`.
 
     Returns the exit code. Raises the error that the run failed with.
     """
@@ -51,6 +69,8 @@ def train_to_end(engine: Engine, view: View) -> int:
 
     with _on_interrupt(interrupt):
         with view:
+            for _ in range(interrupted()):
+                interrupt(signal.SIGINT, None)
             _show_all(run, view, engine.since)
         code = engine.supervisor.wait()
         if asked > 1:
@@ -87,7 +107,7 @@ def _note_killed(run: Run, since: int) -> None:
     until = time.monotonic() + GONE_S
     while run.alive() and time.monotonic() < until:
         time.sleep(0.05)
-    if last_word(run.events(since=since)) is None:
+    if last_word(run.events(since=since, without=(Step, Memory))) is None:
         checkpoint = latest(run.folder)
         kept = f"step {step_of(checkpoint)}" if checkpoint else "nothing: there was no checkpoint yet"
         run.emit(Warned(message=f"Ended at once; what is kept is {kept}."))

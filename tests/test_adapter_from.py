@@ -25,6 +25,7 @@ from engine.runs.events import Eval, Phase, Warned
 from engine.runs.run import Run
 from engine.runs.start_adapter import find_start, start_of
 from engine.training import checkpoints
+from ft import cli
 from tests.test_adapters import KINDS, losses_in_peft, plain_peft
 from tests.tiny import make_family, make_tiny_model
 from tests.training import Job, StopAtPoll, batch_of, recipe_text, write_rows
@@ -102,6 +103,22 @@ def test_every_type_that_can_be_reused_starts_where_it_ended(
     assert np.allclose(again.log_probabilities(BATCH), wanted, atol=1e-3)
 
 
+@pytest.mark.parametrize("backend", ["peft", "mlx"])
+def test_dropout_is_that_of_the_new_run(first: Job, tiny_model: Path, tmp_path: Path, backend: str) -> None:
+    assert first.config.adapter.dropout == 0.1
+    for dropout in (0.0, 0.5):
+        (tmp_path / str(dropout)).mkdir()
+        adapter = {"from": str(first.run.adapter), "dropout": dropout}
+        job = Job.make(tiny_model, tmp_path / str(dropout), backend=backend, adapter=adapter)
+        losses = [
+            load_backend(replace(job.plan, **FP32), job.config, tiny_model, adapter=job.start)
+            .train_step([BATCH], 1e-3, seed, lambda: None)
+            .loss_sum
+            for seed in (1, 2)
+        ]
+        assert (losses[0] == losses[1]) == (dropout == 0)
+
+
 def test_a_run_needs_the_adapter_no_more_once_it_is_begun(
     tiny_model: Path, tmp_path: Path, first: Job
 ) -> None:
@@ -162,6 +179,27 @@ def test_a_recipe_that_says_otherwise_than_the_adapter_is_refused_with_both(
         )
     with pytest.raises(ConfigError, match=r"adapter\.from: adapter\.type: none trains"):
         load_text(recipe_text(tiny_model, tmp_path / "x", adapter={"from": source, "type": "none"}), tmp_path)
+
+
+def test_validate_finds_the_adapter_and_holds_the_recipe_against_it(
+    first: Job, tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def validate(start: object, **adapter: Any) -> tuple[int, str]:
+        text = recipe_text(tiny_model, write_rows(tmp_path), adapter={"from": str(start)} | adapter)
+        (tmp_path / "train.yml").write_text(text)
+        code = cli.main(["validate", str(tmp_path / "train.yml")])
+        return code, " ".join(capfd.readouterr().err.split())
+
+    assert validate(first.run.folder)[0] == 0
+    assert validate(f"{first.run.folder}@3")[0] == 0
+    for start, adapter, code, words in (
+        (tmp_path / "gone", {}, 4, "gone does not exist"),
+        ("no-such-run", {}, 2, "There is no run 'no-such-run'"),
+        (first.run.folder, {"rank": 8}, 2, "adapter.rank: 8, and the adapter in"),
+    ):
+        found, said = validate(start, **adapter)
+        assert found == code, said
+        assert words in said
 
 
 @pytest.mark.parametrize("kind", ["adalora", "ptuning"])

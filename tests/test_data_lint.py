@@ -1,6 +1,7 @@
 """What the lint says of rows: each kind of rubbish is found and named, and good rows are left alone."""
 
 import json
+import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -254,6 +255,27 @@ def test_a_near_copy_of_a_long_document_is_found_whatever_comes_with_it() -> Non
         likeness.add([(3, "too short"), (4, pages[0] + " and the end")])
         later, earlier = likeness.pairs()
         assert (later.tolist(), earlier.tolist()) == ([4], [places.index(0)])
+
+
+@pytest.mark.parametrize("length", [21, 500])
+def test_no_row_that_is_nine_tenths_another_is_missed(length: int) -> None:
+    """Of pairs of 21 words, one in a hundred was."""
+    draw = random.Random(0)
+    likeness, header = (
+        Likeness(),
+        ["the", "same", "four", "words", "begin", "every", "page", "of", "this", "site"],
+    )
+    for pair in range(0, 1500, 2):
+        words = [f"word{draw.randrange(5_000)}" for _ in range(length)]
+        part = length // 20  # a row of 19 shingles shares 18 with the changed one, which has 19 too
+        near = words[:-part] + [f"word{draw.randrange(5_000)}" for _ in range(part)]
+        apart = words[: length // 2] + [f"word{draw.randrange(5_000)}" for _ in range(length - length // 2)]
+        whole = [words, near if pair % 4 else [*header, *apart]]
+        likeness.add((pair + side, " ".join(text)) for side, text in enumerate(whole))
+    later, earlier = likeness.pairs()
+    wanted = [pair for pair in range(0, 1500, 2) if pair % 4]
+    assert earlier.tolist() == wanted
+    assert later.tolist() == [pair + 1 for pair in wanted]
 
 
 SEVERITIES: dict[Kind, tuple[float | None, float]] = {

@@ -18,6 +18,7 @@ from safetensors.numpy import load_file
 
 from engine.backends import load_backend
 from engine.backends.torch.vocabulary import grow
+from engine.client import Client
 from engine.config.load import load_text
 from engine.data.prepare import prepare
 from engine.data.preview import Previews
@@ -277,6 +278,18 @@ def test_a_chat_with_the_result_reads_and_writes_the_tokens(tiny_model: Path, tm
     assert "kiosk" in answer
 
 
+@pytest.mark.slow
+def test_the_service_answers_for_a_run_with_its_tokens_and_for_its_base_without(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    job = job_of(tiny_model, tmp_path, training={"max_steps": 1, "precision": "fp32"})
+    assert job.train() == "completed"
+    asked = [Message("user", "Where is the kiosk?")]
+    with Client(tmp_path / "service.log") as client:
+        for base in (False, True):
+            assert "".join(client.generate(job.run, asked, max_tokens=4, base=base))
+
+
 def test_a_token_that_the_tokenizer_has_beyond_the_embedding_gets_its_row(
     tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -382,6 +395,23 @@ def test_unsloth_refuses_them_and_auto_takes_peft(
     assert found is not None
     assert "is not for Unsloth" in found.message
     assert refusal(config, "peft", machine) is None
+
+
+@pytest.mark.parametrize("what", ["rows of new tokens", "both"])
+def test_in_half_precision_they_are_trained_in_fp32_and_used_in_bf16(
+    what: str, untied: Path, tmp_path: Path
+) -> None:
+    job = job_of(untied, tmp_path, adapter=WHOLE[what])
+    losses = []
+    for backend in BACKENDS:
+        side = backend_of(job, backend, weights_dtype="bf16", compute_dtype="bf16")
+        losses.append([side.train_step([BATCH], 1e-3, step, lambda: None).loss_sum for step in range(3)])
+        assert all(str(value.dtype).endswith("float32") for value in side.trained.values())
+        hidden = (
+            side.hidden_states(mx.array([ROWS[0]]), None) if backend == "mlx" else side.hidden_states(BATCH)
+        )
+        assert str(hidden.dtype).endswith("bfloat16")
+    assert np.allclose(*losses, rtol=2e-2)
 
 
 def test_weights_held_in_few_bits_take_new_rows_beside_them(tiny_model: Path, tmp_path: Path) -> None:

@@ -12,7 +12,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from engine.config.load import load_text
+from engine.data.prepare import prepare
 from engine.errors import OutOfMemoryError
+from engine.hardware.probe import probe
+from engine.models.sizing import shape_of
+from engine.plan import make_plan
 from engine.runs.events import Started, Step, Warned
 from engine.runs.run import Run
 from engine.training import checkpoints
@@ -120,8 +125,8 @@ def ft_train(
         "evaluation": {"samples": []},
         "checkpoints": {"every": 1},
     }
-    (folder / "train.yml").write_text(json.dumps(recipe))
-    command = [*FT, "train", str(folder / "train.yml"), "--plain", "--run-dir", str(folder / "run")]
+    begin(json.dumps(recipe), folder)
+    command = [*FT, "train", "--resume", str(folder / "run"), "--plain"]
     with (folder / "stderr").open("wb") as stderr:
         train = psutil.Popen(
             command,
@@ -136,6 +141,18 @@ def ft_train(
             most = max(most, *map(peak_of, [train.pid, *children_of(train)]))
             time.sleep(0.02)
     return train.returncode, (folder / "stderr").read_text(), most
+
+
+def begin(recipe: str, folder: Path) -> None:
+    """A run that has a plan and nothing more, of an earlier version, which drew rows of like length for a step: so the
+    second step alone is too large."""
+    run = Run.create(load_text(recipe, folder / "train.yml"), folder / "run")
+    model = Path(run.config.model.base)
+    examples = prepare(run.config, model).train
+    plan = make_plan(run.config, probe(), shape_of(model), examples.lengths, 0.5)
+    body = json.loads(plan.to_json())
+    del body["row_order"], body["cut_cost"]
+    (run.folder / "plan.json").write_text(json.dumps(body))
 
 
 def children_of(process: psutil.Process) -> list[int]:
@@ -216,7 +233,14 @@ def test_mlx_that_dies_each_time_is_started_twice_again_and_keeps_its_checkpoint
 
 
 @linux
-@pytest.mark.parametrize(("backend", "limit"), [("mlx", 225_000_000), ("peft", 500_000_000)])
+@pytest.mark.parametrize(
+    ("backend", "limit"),
+    [
+        ("mlx", 225_000_000),
+        ("mlx", 265_000_000),  # where MLX could start one or two of its threads, it waited for them for ever
+        ("peft", 500_000_000),
+    ],
+)
 def test_an_engine_that_cannot_load_is_not_started_again(
     tiny_model: Path, tmp_path: Path, backend: str, limit: int
 ) -> None:

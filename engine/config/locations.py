@@ -62,6 +62,10 @@ def check_files(config: TrainConfig) -> None:
         raise ModelError(
             f"model.base: {base} does not exist", "Relative paths start at the recipe's own folder."
         )
+    start = config.adapter.from_
+    ways = {start, re.sub(r"@\d+$", "", start)} if start is not None and start.startswith("/") else set()
+    if ways and not any(Path(way).exists() for way in ways):
+        raise ModelError(f"adapter.from: {start} does not exist", "Name a run, or the folder of an adapter.")
     template = config.model.chat_template
     if _is_template_file(template) and not Path(template).is_file():
         raise ModelError(f"model.chat_template: {template} does not exist")

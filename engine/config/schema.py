@@ -205,6 +205,8 @@ class Training(Section):
     """Number format of weights and arithmetic; the adapter stays fp32."""
     gradient_checkpointing: Checkpointing = "auto"
     """Recompute activations: less memory, a third to a half more arithmetic; `offload` keeps inputs on the host."""
+    on_hang: Literal["restart", "stop", "wait"] = "restart"
+    """An engine that hangs in a step: end it and start it again from the last checkpoint, end the run, or only warn."""
 
 
 class Evaluation(Section):

@@ -1,12 +1,11 @@
 """Rows with one answer each that somebody called good or bad (KTO), in the shapes of the other formats."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 from engine.data.form import Form, RowError, is_null, kind
-from engine.data.pairs import alpaca, answered, context
+from engine.data.pairs import alpaca, answered, last_answer
 from engine.data.rows import Columns
 from engine.data.turns import conversation, messages_of
 from engine.data.types import Rated, Row
@@ -58,10 +57,7 @@ def _labelled(columns: Columns, where: str) -> Row:
         return answered(columns, where)
     name = next((name for name in ("messages", "conversations") if name in columns), "")
     row = conversation(columns, messages_of(columns[name], name), where) if name else alpaca(columns, where)
-    roles = [message.role for message in row.messages]
-    last = len(roles) - 1 - roles[::-1].index("assistant") if "assistant" in roles else 0
-    asked = last - roles[:last][::-1].index("user") if "user" in roles[:last] else 0
-    return replace(row, messages=(*context(row.messages[:asked]), *row.messages[asked:]))
+    return last_answer(row)
 
 
 KTO = Form(

@@ -72,6 +72,14 @@ def context(turns: Sequence[Message]) -> list[Message]:
     return [replace(turn, trained=False) if turn.role == "assistant" else turn for turn in turns]
 
 
+def last_answer(row: Conversation) -> Conversation:
+    """A conversation of which only the answer to the last question is trained."""
+    roles = [message.role for message in row.messages]
+    last = len(roles) - 1 - roles[::-1].index("assistant") if "assistant" in roles else 0
+    asked = last - roles[:last][::-1].index("user") if "user" in roles[:last] else 0
+    return replace(row, messages=(*context(row.messages[:asked]), *row.messages[asked:]))
+
+
 def listed_turns(value: Any) -> Any:
     """Messages as a list, also those in a text as JSON, as in CSV, and in lists by key; one message is a list of one.
 

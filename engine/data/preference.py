@@ -4,7 +4,7 @@ from typing import Any
 
 from engine.data.column_names import QUESTIONS
 from engine.data.form import Form, RowError, is_null, kind, text_of
-from engine.data.pairs import alpaca, answered, context, listed_turns
+from engine.data.pairs import alpaca, answered, context, last_answer, listed_turns
 from engine.data.rows import Columns
 from engine.data.turns import conversation, messages_of, role_in
 from engine.data.types import Preference, Text
@@ -28,7 +28,7 @@ def _preference(columns: Columns, where: str) -> Preference:
     if source is None or _opens(made["chosen"]):
         return _whole(made, where)
     if source == "instruction":
-        return Preference(alpaca(made, where, "chosen"), alpaca(made, where, "rejected"))
+        return Preference(*(last_answer(alpaca(made, where, name)) for name in SHAPES[0]))
     return Preference(answered(made, where, source, "chosen"), answered(made, where, source, "rejected"))
 
 

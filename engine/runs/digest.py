@@ -3,11 +3,15 @@
 It is carried on as the file grows, and leaves most steps undecoded, so that a thousand runs are read in seconds.
 """
 
+import math
 import os
+import re
 import statistics
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby
+from operator import methodcaller
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,6 +27,12 @@ OFTEN = (beginning(Step), beginning(Memory))
 RARELY = 3
 """Other lines are not so many that a file has fewer steps than this part of what would fill it."""
 TAIL = 64
+Point = tuple[int, float, float]
+"""Step, loss, tokens per second."""
+BLOCK = 1 << 20
+"""Bytes of lines that are looked at together."""
+_NUMBER = re.compile(rb'"step": (\d+), ')
+_POINT = re.compile(_NUMBER.pattern + rb'.*"loss": ([-+\d.e]+), .*"tokens_per_s": ([-+\d.e]+), ')
 
 
 @dataclass
@@ -31,8 +41,8 @@ class Digest:
 
     state: RunState = field(default_factory=RunState)
     """As the events say; whether the engine lives is not in it."""
-    points: list[tuple[int, float, float]] = field(default_factory=list)
-    """Step, loss and tokens per second of every `stride`-th step."""
+    points: list[Point] = field(default_factory=list)
+    """Of every `stride`-th step."""
     totals: Totals = field(default_factory=Totals)
     stride: int = 1
     steps: int = 0
@@ -84,110 +94,134 @@ def read(path: Path, before: Digest | None = None) -> Digest:
     """
     with open_binary(path) as file:
         digest = before if before is not None and _continues(file, before) else None
+        size = os.fstat(file.fileno()).st_size
         reader = _Reader(digest or Digest())
         try:
-            reader.skim(file)
-        except _NeedsAllError:
-            reader = _Reader(Digest())
-            reader.read_all(file)
+            reader.read(file, size)
+        except _SupersededError:
+            reader = _Reader(Digest(), _limits(file, size))
+            reader.read(file, size)
         reader.digest.tail = _checksum(file, reader.digest.offset)
         reader.digest.totals = reader.sum.totals()
         return reader.digest
 
 
-class _NeedsAllError(Exception):
-    """Skimming cannot tell: steps were superseded, or one that was passed over turns out to matter."""
+class _SupersededError(Exception):
+    """A start has made void what is in the digest: it has to be known beforehand."""
 
 
 class _Reader:
-    def __init__(self, digest: Digest) -> None:
-        # A copy: skimming may have to be given up half-way, and the old digest is still in use.
+    """Goes on with a digest. `limits`: the last step that holds before each start, where that is known."""
+
+    def __init__(self, digest: Digest, limits: Sequence[int] | None = None) -> None:
+        # A copy: reading may have to be given up half-way, and the old digest is still in use.
         self.digest = replace(digest, points=list(digest.points))
-        self.held: dict[bytes, bytes | Step] = {}
-        """The last lines that were only counted, by how they begin, in the order of the file."""
+        self.limits = limits
+        self.starts = 0
         self.sum = Sum(digest.totals)
 
-    def skim(self, file: BinaryIO) -> None:
-        """Go on from the digest's offset, decoding only the steps that matter."""
-        size = os.fstat(file.fileno()).st_size
-        for line in _whole_lines(file, self.digest):
-            start = next((start for start in OFTEN if line.startswith(start)), None)
-            if start == OFTEN[0] and self.digest.steps == 0:
-                self.digest.stride = _stride((size - self.digest.offset) // (RARELY * len(line)))
-            if start is None:
-                self.let_go()
-                event = self.decoded(line)
-                if isinstance(event, Started) and self.voids(event):
-                    raise _NeedsAllError
-                self.take(event)
-            elif start == OFTEN[0] and self.digest.steps % self.digest.stride == 0:
-                event = self.decoded(line)
-                if isinstance(event, Step):
-                    self.outline(event)
-                    self.sum.event(event)
-                    self.hold(start, event)
-            else:
-                if start == OFTEN[0]:
-                    self.digest.steps += 1
-                    if not self.sum.step_line(line):
-                        self.sum.event(decode(line))
-                self.hold(start, line)
-        self.let_go()
+    def read(self, file: BinaryIO, size: int) -> None:
+        """Go on from the digest's offset to `size`, decoding only what matters. Raises _SupersededError."""
+        for lines in _chunks(file, self.digest.offset, size):
+            for often, group in groupby(lines, methodcaller("startswith", OFTEN)):
+                if often:
+                    self.take_often(list(group), size)
+                else:
+                    for line in group:
+                        self.take(line, decode(line))
+            self.digest.offset += sum(map(len, lines))
 
-    def read_all(self, file: BinaryIO) -> None:
-        """Read from the start in two passes, leaving out what later starts have made void."""
-        for line, event in _holding(file, self.digest):
-            self.count(line, event)
-            self.take(event)
-
-    def hold(self, start: bytes, line: bytes | Step) -> None:
-        """Remember a line as the last that begins so."""
-        self.held.pop(start, None)
-        self.held[start] = line
-
-    def let_go(self) -> None:
-        """Take what was held into account; steps are in the sums already."""
-        for held in self.held.values():
-            event = self.decoded(held) if isinstance(held, bytes) else held
-            if event is None:
-                raise _NeedsAllError
+    def take_often(self, lines: list[bytes], size: int) -> None:
+        """Take lines of `OFTEN` into account: all steps count, and of each kind the last makes the state."""
+        steps = [line for line in lines if line.startswith(OFTEN[0])]
+        kinds = bool(steps) + (len(lines) > len(steps))
+        if self.limit is not None:
+            steps = [line for line in steps if _number(line) <= self.limit]
+        if not self.sum.steps(steps):
+            for line in lines:
+                self.take(line, decode(line))
+            return
+        if steps and self.digest.steps == 0:
+            self.digest.stride = _stride((size - self.digest.offset) // (RARELY * len(steps[0])))
+        self.digest.events += len(lines)
+        self.outline(steps)
+        for event in self.last_of_each(lines, kinds):
             if not isinstance(event, Step):
                 self.sum.event(event)
             self.digest.state = advance(self.digest.state, event)
-        self.held.clear()
 
-    def decoded(self, line: bytes) -> Event | None:
-        event = decode(line)
-        self.count(line, event)
-        return event
+    def last_of_each(self, lines: list[bytes], kinds: int) -> list[Event]:
+        """The last event that holds of each of so many kinds, in the order of the lines."""
+        found: dict[bytes, Event] = {}
+        for line in reversed(lines):
+            start = OFTEN[not line.startswith(OFTEN[0])]
+            if start not in found and (event := self.holding(decode(line))) is not None:
+                found[start] = event
+                if len(found) == kinds:
+                    break
+        return list(reversed(found.values()))
 
-    def count(self, line: bytes, event: Event | None) -> None:
+    def take(self, line: bytes, event: Event | None) -> None:
+        """Take one line into account, and its event where it is one."""
         self.digest.events += event is not None
         self.digest.unreadable += event is None and not line.startswith(b"{")
-
-    def voids(self, started: Started) -> bool:
-        """Whether a start takes back anything that is in the digest: steps, the best, how the run ended."""
-        last, state = _resumes(started), self.digest.state
-        ended = bool(state.reason) or state.error is not None
-        stepped = state.loss is not None and state.step > last
-        scored = self.sum.last_eval is not None and self.sum.last_eval.step > last
-        return ended or stepped or scored or (state.best_step is not None and state.best_step > last)
-
-    def take(self, event: Event | None) -> None:
+        if isinstance(event, Started):
+            if self.limits is None and self.voids(event):
+                raise _SupersededError
+            self.starts += 1
+        event = self.holding(event)
         if isinstance(event, Step):
-            self.outline(event)
+            self.point((event.step, event.loss, event.tokens_per_s))
         self.sum.event(event)
         if event is not None:
             self.digest.state = advance(self.digest.state, event)
 
-    def outline(self, step: Step) -> None:
+    @property
+    def limit(self) -> int | None:
+        """The last step that a later start lets stand; None where none of them takes any back."""
+        known = self.limits is not None and self.starts < len(self.limits)
+        return self.limits[self.starts] if self.limits is not None and known else None
+
+    def holding(self, event: Event | None) -> Event | None:
+        """The event, unless a later start has made it void."""
+        void = event is not None and self.limit is not None and superseded(event, self.limit)
+        return None if void else event
+
+    def voids(self, started: Started) -> bool:
+        """Whether a start takes back anything that is in the digest: steps, scores, how the run ended."""
+        last, state, sums = _resumes(started), self.digest.state, self.sum
+        ended = bool(state.reason) or state.error is not None
+        stepped = state.loss is not None and state.step > last
+        scored = any(one is not None and one.step > last for one in (sums.first_eval, sums.last_eval))
+        return ended or stepped or scored or (state.best_step is not None and state.best_step > last)
+
+    def outline(self, lines: Sequence[bytes]) -> None:
+        """Make points of the curve of those steps whose turn it is."""
+        digest, before = self.digest, self.digest.steps
+        while (at := digest.steps + -digest.steps % digest.stride - before) < len(lines):
+            digest.steps = before + at
+            self.point(_point_of(lines[at]))
+        digest.steps = before + len(lines)
+
+    def point(self, point: Point | None) -> None:
         """Make a step a point of the curve, if it is its turn."""
         digest = self.digest
-        if digest.steps % digest.stride == 0:
-            digest.points.append((step.step, step.loss, step.tokens_per_s))
+        if digest.steps % digest.stride == 0 and point is not None:
+            digest.points.append(point)
         digest.steps += 1
         if len(digest.points) > POINTS:
             digest.points, digest.stride = digest.points[::2], digest.stride * 2
+
+
+def _point_of(line: bytes) -> Point | None:
+    found = _POINT.search(line)
+    if found is not None:
+        try:
+            return int(found[1]), float(found[2]), float(found[3])
+        except ValueError:
+            pass  # decoding tells what it is
+    event = decode(line)
+    return (event.step, event.loss, event.tokens_per_s) if isinstance(event, Step) else None
 
 
 def _stride(steps: int) -> int:
@@ -195,34 +229,37 @@ def _stride(steps: int) -> int:
     return 1 << max(0, -(-steps // POINTS) - 1).bit_length()
 
 
-def _holding(file: BinaryIO, digest: Digest) -> Iterator[tuple[bytes, Event | None]]:
-    """The file's lines with their events, without those that a later start has made void, in two passes."""
+def _limits(file: BinaryIO, size: int) -> list[int]:
+    """For each number of starts seen, the lowest step that any later one resumes from."""
     starts: list[int] = []
-    for line in _whole_lines(file, Digest()):
-        event = decode(line) if b"started" in line else None
-        if isinstance(event, Started):
-            starts.append(_resumes(event))
-    limits = [min(starts[i:]) for i in range(len(starts))]
-    seen = 0
-    for line in _whole_lines(file, digest):
-        event = decode(line)
-        seen += isinstance(event, Started)
-        if event is None or seen >= len(starts) or not superseded(event, limits[seen]):
-            yield line, event
+    for lines in _chunks(file, 0, size):
+        for line in lines:
+            event = decode(line) if not line.startswith(OFTEN) and b"started" in line else None
+            if isinstance(event, Started):
+                starts.append(_resumes(event))
+    return [min(starts[number:]) for number in range(len(starts))]
+
+
+def _number(line: bytes) -> float:
+    """A step's number, from its line; none is later than one that cannot be read."""
+    found = _NUMBER.search(line)
+    return int(found[1]) if found else math.inf
 
 
 def _resumes(started: Started) -> int:
     return -1 if started.resumed_from is None else started.resumed_from
 
 
-def _whole_lines(file: BinaryIO, digest: Digest) -> Iterator[bytes]:
-    """The whole lines from the digest's offset on, which moves along."""
-    file.seek(digest.offset)
-    for line in file:
-        if not line.endswith(b"\n"):
+def _chunks(file: BinaryIO, offset: int, size: int) -> Iterator[list[bytes]]:
+    """The whole lines between two bytes, by the chunk. A torn last line is left out."""
+    file.seek(offset)
+    while offset < size and (lines := file.readlines(BLOCK)):
+        offset += sum(map(len, lines))
+        while lines and (offset > size or not lines[-1].endswith(b"\n")):
+            offset -= len(lines.pop())
+        if not lines:
             return
-        digest.offset += len(line)
-        yield line
+        yield lines
 
 
 def _continues(file: BinaryIO, digest: Digest) -> bool:

@@ -102,8 +102,13 @@ class Index:
 
 
 def summary_of(run: Run) -> RunSummary:
-    """One run at a glance, from the cache as far as that knows it. Never raises for what is in its directory."""
-    folder = str(run.folder)
-    look = Look(run.id, run.folder, Store(paths.cache() / FILE).load(folder).get(folder))
+    """One run at a glance, from the cache as far as that knows it, and remembered there.
+
+    Never raises for what is in its directory.
+    """
+    folder, store = str(run.folder), Store(paths.cache() / FILE)
+    look = Look(run.id, run.folder, store.load(folder).get(folder))
     look.at_all()
+    if look.changed and look.summary is not None:
+        store.save({folder: look.to_json()})
     return look.summary or RunSummary(run.id, run.folder, run.id, 0.0, False, RunState())

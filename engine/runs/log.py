@@ -1,5 +1,6 @@
 """`events.jsonl`: appended by one writer a whole line at a time, read by anybody at any moment."""
 
+import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -16,11 +17,13 @@ BLOCK = 1 << 16
 def append(path: Path, event: Event) -> None:
     """Append one whole line. A torn last line, of a writer that was killed, is cut first.
 
+    The engine and its supervisor may both have something to say: each waits for the other's line.
     Raises OSError where the disk says no; no part of the line is left behind then.
     """
     line = encode(event)
     handle = open_handle(path, os.O_RDWR | os.O_CREAT)
     try:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # let go when the file is closed
         end = _cut_torn_tail(handle)
         try:
             _write_all(handle, line, end)

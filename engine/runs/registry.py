@@ -109,9 +109,9 @@ def find(reference: str | Path | None) -> tuple[str, Path, Path | None]:
 
 
 def forget(run_id: str) -> None:
-    """Remove the pointer to a run elsewhere, where there is one."""
+    """Remove the pointer or the link to a run elsewhere, where there is one."""
     pointer = paths.runs() / run_id
-    if pointer.is_file():
+    if pointer.is_file() or pointer.is_symlink():
         pointer.unlink()
 
 

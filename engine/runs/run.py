@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.disk import explaining
-from engine.errors import ConfigError, FtError
+from engine.errors import ConfigError
 from engine.redaction import redacted_values
 from engine.regular_files import read_text
 from engine.runs import digest, lock, log, registry
@@ -55,6 +55,8 @@ class Run:
         self.start = folder / "start"
         """A copy of the adapter that the run starts from, where its recipe names one."""
         self.log = folder / "worker.log"
+        self.heartbeat = folder / "heartbeat"
+        """Changed while the engine's main thread goes on; see `engine.runs.heartbeat`."""
 
     @staticmethod
     def create(recipe: "Recipe", folder: Path | None = None) -> "Run":
@@ -70,8 +72,10 @@ class Run:
 
         if start := find_start(recipe.config):
             recipe = begin_from(start, recipe)
-        wanted = folder or (Path(recipe.config.output.dir) if recipe.config.output.dir else None)
-        run_id, made = registry.claim(recipe.config.name, wanted.expanduser().absolute() if wanted else None)
+        named = folder or (Path(recipe.config.output.dir) if recipe.config.output.dir else None)
+        wanted = named.expanduser().absolute() if named else None
+        was_there = wanted is not None and wanted.is_dir()
+        run_id, made = registry.claim(recipe.config.name, wanted)
         stored, addresses = recipe.without_secrets()
         run = Run(made, run_id, addresses=addresses)
         try:
@@ -83,8 +87,8 @@ class Run:
                 run.record(at_creation(run_id, time.time(), shlex.join(sys.argv)))
                 if start:
                     start.copy_into(run)
-        except FtError:
-            shutil.rmtree(made, ignore_errors=True)
+        except BaseException:  # ctrl-c, a full disk: half a run would be listed for ever
+            _remove_tree(made, keep_folder=was_there)
             registry.forget(run_id)
             raise
         return run
@@ -198,10 +202,22 @@ class Run:
         return settled(state, alive)
 
     def remove(self) -> None:
-        """Delete the run. Raises ConfigError where it is training, MachineError where it must stay."""
+        """Delete the run, and where its folder is a link, what that leads to and the link.
+
+        Raises ConfigError where it is training, MachineError where it must stay.
+        """
         with self.locked(), explaining():
-            shutil.rmtree(self.folder)
+            shutil.rmtree(self.folder.resolve())
             registry.forget(self.id)
+
+
+def _remove_tree(folder: Path, keep_folder: bool) -> None:
+    """Remove what has just been put into a folder that was empty, as far as the disk lets us."""
+    if not keep_folder:
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    for entry in folder.iterdir():
+        shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
 
 
 def training_already(run: Run) -> ConfigError:

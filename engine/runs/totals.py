@@ -1,22 +1,17 @@
-"""What the events of a run add up to, counted line by line without decoding most of them."""
+"""What the events of a run add up to, counted without decoding most of them."""
 
-import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from engine.runs.events import Eval, Event, Memory, Step
+from engine.runs.events import Eval, Event, Memory, Step, ending
 
-_STEP = re.compile(
-    rb'"tokens": (\d+), "trained_tokens": (\d+), "tokens_per_s": [^,]+, "step_s": ([-+.\deE]+)\}\s*\Z'
-)
-"""How a step's line ends, as `engine.runs.events.encode` writes it."""
-_END = 200
-"""Bytes in which that end lies."""
+_STEP_END = ending(Step, "tokens")
 
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over the steps that hold, the most memory at any time, and the last evaluation."""
+    """Sums over the steps that hold, the most memory at any time, and the first and last evaluation."""
 
     tokens: int = 0
     trained_tokens: int = 0
@@ -25,6 +20,7 @@ class Totals:
     process_peak_bytes: int = 0
     device_peak_bytes: int = 0
     """Zero where none was told."""
+    first_eval: Eval | None = None
     last_eval: Eval | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -34,8 +30,8 @@ class Totals:
     @staticmethod
     def from_json(body: dict[str, Any]) -> "Totals":
         """Undo `to_json`. Raises TypeError where it is something else."""
-        last = body.get("last_eval")
-        return Totals(**{**body, "last_eval": Eval(**last) if last else None})
+        evals = {name: body.get(name) for name in ("first_eval", "last_eval")}
+        return Totals(**body | {name: Eval(**eval_) if eval_ else None for name, eval_ in evals.items()})
 
 
 class Sum:
@@ -44,19 +40,23 @@ class Sum:
     def __init__(self, start: Totals) -> None:
         self._tokens, self._trained, self._seconds = start.tokens, start.trained_tokens, start.seconds
         self._process, self._device = start.process_peak_bytes, start.device_peak_bytes
-        self.last_eval = start.last_eval
+        self.first_eval, self.last_eval = start.first_eval, start.last_eval
 
-    def step_line(self, line: bytes) -> bool:
-        """Take a step's line into account; False where it is not written as expected, and has to be decoded."""
-        found = _STEP.search(line, max(0, len(line) - _END))
-        if found is None:
+    def steps(self, lines: Sequence[bytes]) -> bool:
+        """Take many lines of steps into account.
+
+        False, and none is, where one of them is not written as expected: they have to be decoded.
+        """
+        found = _STEP_END.findall(b"".join(lines))
+        if len(found) != len(lines):
             return False
+        tokens, trained, _, seconds = zip(*found, strict=True) if found else ((), (), (), ())
         try:
-            self._seconds += float(found[3])
-        except ValueError:
+            sums = sum(map(int, tokens)), sum(map(int, trained)), sum(map(float, seconds))
+        except ValueError:  # a number that JSON lacks, or none
             return False
-        self._tokens += int(found[1])
-        self._trained += int(found[2])
+        self._tokens, self._trained = self._tokens + sums[0], self._trained + sums[1]
+        self._seconds += sums[2]
         return True
 
     def event(self, event: Event | None) -> None:
@@ -73,8 +73,9 @@ class Sum:
                 self._process = max(self._process, event.process_peak_bytes or 0)
                 self._device = max(self._device, event.device_peak_bytes or 0)
             case Eval():
-                self.last_eval = event
+                self.first_eval, self.last_eval = self.first_eval or event, event
 
     def totals(self) -> Totals:
         """What it is by now."""
-        return Totals(self._tokens, self._trained, self._seconds, self._process, self._device, self.last_eval)
+        sums = (self._tokens, self._trained, self._seconds, self._process, self._device)
+        return Totals(*sums, self.first_eval, self.last_eval)

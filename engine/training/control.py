@@ -14,6 +14,7 @@ from engine.disk import explaining
 from engine.regular_files import read_bytes
 from engine.runs.atomic import write_atomic
 from engine.runs.events import Acknowledged, Warned
+from engine.runs.heartbeat import Heartbeat
 from engine.runs.run import Run
 
 Command = Literal["stop", "save", "pause", "resume"]
@@ -46,6 +47,7 @@ class Control:
         self.stop_requested = False
         self._save_requested = False
         self._paused = False
+        self._heartbeat = Heartbeat(run.heartbeat)
         self._stuck: set[str] = set()
         """Junk that could not be removed: warned about once."""
 
@@ -70,6 +72,7 @@ class Control:
         self.stop_requested = True
 
     def _take(self) -> None:
+        self._heartbeat.beat()
         try:
             with os.scandir(self.run.control) as entries:
                 names = sorted(entry.name for entry in entries if not entry.name.startswith("."))

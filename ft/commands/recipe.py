@@ -63,6 +63,11 @@ def validate(
     try:
         recipe = load_recipe(path, overrides or ())
         check_files(recipe.config)
+        if recipe.config.adapter.from_ is not None:
+            from engine.models.saved_adapter import adopted
+            from engine.runs.start_adapter import start_of
+
+            adopted(recipe.config, start_of(recipe.config))
     except FtError as error:
         if not as_json:
             raise

@@ -9,12 +9,11 @@ import typer
 
 from engine.errors import ConfigError, FtError
 from engine.redaction import redacted
-from engine.runs.events import Eval
 from engine.runs.filter import FilterError, Predicate, compile_filter
-from engine.runs.index import Index, summary_of
+from engine.runs.index import Index, RunSummary, summary_of
 from engine.runs.run import Run
 from engine.runs.state import RunState
-from ft import narrate
+from ft import columns, narrate
 from ft.console import out, print_json, say
 
 app = typer.Typer(help="List, show, compare and remove runs.", no_args_is_help=True, add_completion=False)
@@ -47,22 +46,9 @@ def list_(
         none = "There are no runs yet. Start one with: ft train"
         say(f"None of {len(there)} runs is meant by: {wanted}" if there else none)
         return
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
     tagged = ["tags"] if any(run.tags for run in runs) else []
-    for title in ("run", "status", "step", "loss", "best held-out loss", "age", *tagged):
-        table.add_column(title, no_wrap=True)
-    for run in runs:
-        state = run.state
-        status = Text(state.status, style=COLOURS.get(state.status, ""))
-        if run.damaged:
-            status.append(" (damaged)", "red")
-        age = narrate.age(time.time() - state.started) if state.started else ""
-        cells = (run.id, status, _position(state), _number(state.loss), _number(state.best), age)
-        table.add_row(*cells, *([Text(" ".join(run.tags))] if tagged else []))
-    out().print(table)
+    titles = ("run", "status", "step", "loss", "best held-out loss", "age", *tagged)
+    columns.show(titles, [_row(run, bool(tagged)) for run in runs])
 
 
 @app.command()
@@ -103,11 +89,10 @@ def compare(
 def show(run: RunArgument = None, json: Json = False) -> None:
     """Show where a run stands, what it learned and where its files are."""
     found = Run.open(run)
-    state = found.state()
-    evals = found.evaluations()
+    summary = summary_of(found)
     if json:
-        body = facts(found, state) | {"tags": summary_of(found).tags}
-        body |= {"evaluations": [asdict(event) for event in evals]}
+        body = facts(found, summary.state) | {"tags": summary.tags}
+        body |= {"evaluations": [asdict(event) for event in found.evaluations()]}
         print_json(body | {"provenance": found.provenance})
         return
     from rich.table import Table
@@ -116,7 +101,7 @@ def show(run: RunArgument = None, json: Json = False) -> None:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, text in _described(found, state, evals):
+    for name, text in _described(found, summary):
         table.add_row(name, Text(text))
     out().print(table)
 
@@ -160,7 +145,20 @@ def _compiled(wanted: str) -> Predicate:
         raise ConfigError(f"--filter: {error.message}\n{error.pointed(wanted)}", error.hint) from error
 
 
-def _described(run: Run, state: RunState, evals: list[Eval]) -> list[tuple[str, str]]:
+def _row(run: RunSummary, tagged: bool) -> list[columns.Cell]:
+    state = run.state
+    status = f"{state.status} (damaged)" if run.damaged else state.status
+    age = narrate.age(time.time() - state.started) if state.started else ""
+    cells = [
+        (run.id, ""),
+        (status, "red" if run.damaged else COLOURS.get(state.status, "")),
+        *((text, "") for text in (_position(state), _number(state.loss), _number(state.best), age)),
+    ]
+    return [*cells, (" ".join(run.tags), "")] if tagged else cells
+
+
+def _described(run: Run, summary: RunSummary) -> list[tuple[str, str]]:
+    state, first, last = summary.state, summary.totals.first_eval, summary.totals.last_eval
     rows = [("run", run.id), ("folder", str(run.folder)), ("status", _status(state))]
     try:
         config = run.config
@@ -170,9 +168,9 @@ def _described(run: Run, state: RunState, evals: list[Eval]) -> list[tuple[str, 
         rows.append(("recipe", f"unreadable: {error.message}"))
     if state.step:
         rows += [("step", _position(state)), ("loss", _number(state.loss))]
-    if evals:
-        rows.append(("first held out", f"{narrate.scores(evals[0])}  (step {evals[0].step})"))
-        rows.append(("last held out", f"{narrate.scores(evals[-1])}  (step {evals[-1].step})"))
+    if first is not None and last is not None:
+        rows.append(("first held out", f"{narrate.scores(first)}  (step {first.step})"))
+        rows.append(("last held out", f"{narrate.scores(last)}  (step {last.step})"))
     rows += [(f.name, str(f)) for f in (run.adapter, run.model) if f.is_dir()]
     checkpoints = sorted(path.name for path in run.checkpoints.glob("step-*"))
     if checkpoints:

@@ -13,7 +13,7 @@ from engine.process import checkpoint_to_resume, start
 from engine.runs.run import Run
 from engine.training import control
 from ft.console import say
-from ft.watch import attach_to_end, train_to_end, view_of
+from ft.watch import attach_to_end, interrupts_wait, train_to_end, view_of
 
 RECIPE = Path("train.yml")
 Json = Annotated[bool, typer.Option("--json", help="Print the run's events, one JSON object a line.")]
@@ -58,15 +58,21 @@ def train(
     else:
         recipe = load_recipe(config or RECIPE, overrides or [])
         check(recipe.config)
-        run, checkpoint = Run.create(recipe, run_dir), None
-    engine = start(run, checkpoint, force)
-    if detach:
-        print(run.id)
-        say(f"It trains by itself. Watch it: ft attach {run.id}   End it: ft stop {run.id}")
-        return
-    if not json:
-        say(f"run {run.id} in {run.folder}")
-    raise typer.Exit(train_to_end(engine, view_of(run, json, plain)))
+    with interrupts_wait() as interrupted:
+        if resume is None:
+            run, checkpoint = Run.create(recipe, run_dir), None
+            if interrupted():
+                run.remove()
+                raise KeyboardInterrupt
+        engine = start(run, checkpoint, force)
+        if detach and not interrupted():
+            print(run.id)
+            say(f"It trains by itself. Watch it: ft attach {run.id}   End it: ft stop {run.id}")
+            return
+        if not json:
+            say(f"run {run.id} in {run.folder}")
+        code = train_to_end(engine, view_of(run, json, plain), interrupted)
+    raise typer.Exit(code)
 
 
 def attach(run: RunArgument = None, json: Json = False, plain: Plain = False) -> None:

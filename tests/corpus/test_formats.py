@@ -337,7 +337,7 @@ def test_empty_answers_in_a_history_are_context_too(read: Reader) -> None:
     assert found.texts[0].endswith(
         "<|im_start|>user\nAnd?\n\nso<|im_end|>\n<|im_start|>assistant\n⟦Yes.<|im_end|>⟧\n"
     )
-    assert "A." in found.texts[0]
+    assert "<|im_start|>assistant\nA.<|im_end|>" in found.texts[0], "what both answers answer is context"
     assert "not use" not in found.said
 
 

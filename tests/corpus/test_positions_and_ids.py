@@ -18,7 +18,7 @@ from engine.config.schema import TrainConfig
 from engine.data.prepare import prepare
 from engine.data.preview import Previews
 from engine.data.tokenizer import Tokenizer
-from engine.data.types import Message
+from engine.data.types import Message, Question
 from engine.data.views import View
 from engine.errors import ConfigError, FtError, ModelError
 from engine.evaluation import exact_match
@@ -208,22 +208,29 @@ def test_prompts_are_held_to_the_model_too(gpt2: Path, more_tokens: Path, tmp_pa
         list(Generator.open(more_tokens, None).stream([Message("user", "a kiosk")], 4))
 
 
-def test_exact_match_counts_answers_up_to_the_last_position(gpt2: Path, tmp_path: Path) -> None:
+def test_exact_match_lets_every_answer_grow_as_far_as_its_own_prompt_leaves_room(
+    gpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Rows of a batch grow together: a short prompt must not be cut where a long one beside it ends."""
     job = Job.make(gpt2, tmp_path)
-    questions = prepare(job.config, gpt2).questions
-    assert len(questions) > 1
-    near = [
-        *questions,
-        type(questions[0])(tuple([5] * (POSITIONS - 2)), "x", "long"),
-    ]
+    short = prepare(job.config, gpt2).questions
+    long = Question(tuple([5] * (POSITIONS - 2)), "x", "long")
+    asked: list[tuple[int, int]] = []
+
+    def generate(self: Any, prompts: Any, max_tokens: int, *more: Any) -> list[list[int]]:
+        asked.append((max(map(len, prompts)), max_tokens))
+        return answer(self, prompts, max_tokens, *more)
+
+    answer = TorchBackend.generate
+    monkeypatch.setattr(TorchBackend, "generate", generate)
     told: list[tuple[int, int]] = []
-    share = exact_match(
-        job.backend(), Tokenizer.load(gpt2), near, lambda done, of: told.append((done, of)), lambda: None,
+    exact_match(
+        job.backend(), Tokenizer.load(gpt2), [long, *short], lambda done, of: told.append((done, of)), lambda: None,
         positions=POSITIONS,
     )  # fmt: skip
-    assert 0 <= share <= 1
-    assert told[-1][1] == len(near)
+    assert asked[-1] == (POSITIONS - 2, 2)
+    assert min(most for _, most in asked[:-1]) > 2
+    assert told[-1][1] == len(short) + 1
 
 
 @pytest.mark.slow

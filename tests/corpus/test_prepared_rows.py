@@ -16,7 +16,8 @@ FILES = [
         GOLDEN / f"{name}.jsonl"
         for name in ("chat_tools", "sharegpt_tools", "reasoning", "preference", "kto")
     ),
-    *(GOLDEN / f"{name}.jsonl" for name in ("alpaca", "completion", "prompt_completion", "shapes")),
+    *(GOLDEN / f"{name}.jsonl" for name in ("alpaca", "completion", "prompt_completion")),
+    *(GOLDEN / f"{name}.jsonl" for name in ("shapes", "contents", "labelled", "pairs")),
     *(
         DATA / name
         for name in (

@@ -90,6 +90,7 @@ class MlxBackend:
     ) -> "MlxBackend":
         mx.set_default_device(mx.cpu if plan.device == "cpu" else mx.gpu)
         memory.set_limits(plan.limit_bytes)
+        memory.room_for_threads()
         model, about = load_base(plan, config, folder)
         put_on, drops = with_adapter(model, config, about, folder, adapter)
         if plan.gradient_checkpointing and training:

@@ -1,0 +1,216 @@
+"""Long runs and many runs: what lists and summaries cost, what ctrl-c and links leave (reliability.md, 18 and 19)."""
+
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine import paths
+from engine.config.load import Recipe, load_text
+from engine.runs import digest, run, totals
+from engine.runs.events import Eval, Event, Finished, Memory, Started, Step, decode, encode
+from engine.runs.index import Index, summary_of
+from engine.runs.run import Run
+from engine.runs.state import current
+from ft.cli import main
+from tests.run_fixtures import make_run, step
+from tests.training import recipe_text, write_rows
+
+TEXT = "name: demo\nmodel: {base: starter}\ndata: {train: starter}\n"
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Recipe:
+    return load_text(TEXT, tmp_path / "train.yml")
+
+
+def long_run(steps: int, evaluated: int = 100) -> Run:
+    """A run of so many steps with an evaluation each `evaluated`, and the memory after every step."""
+    made = make_run("20260101-000000-long", steps=0, end=None)
+    with made.events_file.open("ab") as file:
+        for number in range(1, steps + 1):
+            file.write(encode(step(number, 1 / number, steps)))
+            file.write(encode(Memory(process_peak_bytes=number)))
+            if number % evaluated == 0:
+                file.write(encode(Eval(step=number, loss=2 / number, perplexity=1.0, best=True)))
+        file.write(encode(Finished(reason="completed", step=steps)))
+    return made
+
+
+def test_showing_a_long_run_again_reads_nothing_of_its_events(
+    ft_home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = long_run(1000)
+    assert main(["runs", "show", made.id]) == 0
+    first = capsys.readouterr().out
+    assert "step 100)" in first
+    assert "step 1000)" in first
+    for where in (digest, run.log):
+        monkeypatch.setattr(where, "decode", lambda line: pytest.fail("an event was decoded"))
+    assert main(["runs", "show", made.id]) == 0
+    assert capsys.readouterr().out == first
+
+
+def test_a_long_run_is_summed_up_with_few_of_its_events_decoded(
+    ft_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = long_run(20_000, evaluated=5_000)
+    decoded = 0
+
+    def counting(line: bytes) -> Event | None:
+        nonlocal decoded
+        decoded += 1
+        return decode(line)
+
+    monkeypatch.setattr(digest, "decode", counting)
+    summary = summary_of(made)
+    assert decoded < 200
+    assert (summary.state.step, summary.state.status) == (20_000, "completed")
+    assert summary.totals.tokens == 20_000 * 120
+
+
+@pytest.mark.parametrize("resumed_from", [None, 150, 700])
+def test_the_first_and_last_evaluation_are_those_that_hold(ft_home: Path, resumed_from: int | None) -> None:
+    made = long_run(1000)
+    if resumed_from is not None:
+        made.emit(Started(run=made.id, pid=1, resumed_from=resumed_from))
+        made.emit(step(resumed_from + 1, 9.0))
+    found, holding = digest.read(made.events_file), list(current(made.events()))
+    evals = [event for event in holding if isinstance(event, Eval)]
+    assert (found.totals.first_eval, found.totals.last_eval) == (evals[0], evals[-1])
+    assert found.totals.tokens == sum(event.tokens for event in holding if isinstance(event, Step))
+    assert made.evaluations() == evals
+
+
+def test_steps_are_summed_up_as_they_are_written(ft_home: Path) -> None:
+    """Whoever adds a field to a step, or another kind of number, must not turn the quick way off."""
+    odd = [step(1, float("nan")), step(2, 1e-9), step(3, float("inf")), step(4, -1.5), step(5, 1e22)]
+    sum_ = totals.Sum(totals.Totals())
+    assert sum_.steps([encode(one) for one in odd])
+    assert sum_.totals().tokens == 5 * 120
+    assert sum_.totals().seconds == pytest.approx(5.0)
+
+
+def test_summaries_of_single_runs_are_remembered_for_the_list(
+    ft_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [make_run(f"2026010{day}-000000-a", steps=10) for day in range(1, 4)]
+    shown = [summary_of(one) for one in made]
+    monkeypatch.setattr(digest, "read", lambda *_: pytest.fail("a run's events were read again"))
+    assert list(Index().refresh()) == shown[::-1]
+
+
+def test_a_recipe_that_ft_wrote_is_listed_without_a_parser_of_all_of_yaml(
+    ft_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run("20260101-000000-a", steps=3)
+    monkeypatch.setattr("engine.config.yaml_reader.read_yaml", lambda *_: pytest.fail("it was parsed"))
+    (summary,) = Index().refresh()
+    assert summary.config["training.learning_rate"] == 1e-3
+    assert not summary.damaged
+
+
+def files_of(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def presses_ctrl_c(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    """Ctrl-c arrives just before the `at`-th file of a new run is written."""
+    writes, real = itertools.count(1), run.write_atomic
+
+    def write(path: Path, text: str) -> None:
+        if next(writes) == at:
+            signal.raise_signal(signal.SIGINT)
+        real(path, text)
+
+    monkeypatch.setattr(run, "write_atomic", write)
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_ctrl_c_while_a_run_is_made_leaves_nothing_of_it(
+    recipe: Recipe, ft_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, elsewhere: bool
+) -> None:
+    presses_ctrl_c(monkeypatch, at)
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        Run.create(recipe, folder if elsewhere else None)
+    assert files_of(paths.runs()) == []
+    assert files_of(folder) == []
+    assert Index().refresh() == ()
+    assert Run.create(recipe, folder).state().status == "queued"
+
+
+@pytest.mark.parametrize("at", [1, 3])
+def test_ctrl_c_in_the_first_moment_of_ft_train_leaves_no_run(
+    tiny_model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    (folder / "train.yml").write_text(recipe_text(tiny_model, write_rows(folder)))
+    presses_ctrl_c(monkeypatch, at)
+    assert main(["train"]) == 130
+    assert files_of(paths.runs()) == []
+
+
+def test_a_disk_that_fills_up_while_a_run_is_made_leaves_nothing_of_it(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, text: str) -> None:
+        raise OSError(28, os.strerror(28), str(path))
+
+    monkeypatch.setattr(run, "write_atomic", full)
+    with pytest.raises(Exception, match="disk is full"):
+        Run.create(recipe)
+    assert files_of(paths.runs()) == []
+
+
+@pytest.mark.slow
+def test_ctrl_c_at_any_moment_of_a_start_leaves_no_damaged_run(tiny_model: Path, folder: Path) -> None:
+    (folder / "train.yml").write_text(recipe_text(tiny_model, write_rows(folder), training={"epochs": 50}))
+    paths.runs().mkdir(parents=True)
+    for moment in ("events.jsonl", "train.yml", "provenance.json", "lock"):
+        started = subprocess.Popen(
+            [sys.executable, "-P", "-c", "import sys; from ft.cli import main; sys.exit(main(['train']))"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        while started.poll() is None and not any(paths.runs().glob(f"*/{moment}")):
+            pass
+        started.send_signal(signal.SIGINT)
+        assert started.wait(timeout=120) == 130
+        for summary in Index().refresh():
+            assert summary.state.status == "stopped"
+            assert not summary.damaged
+            Run(summary.folder).remove()
+
+
+def linked_run(tmp_path: Path) -> Run:
+    """A run that was moved to another place, with a link where it was."""
+    made = make_run("20260101-000000-a", steps=3)
+    shutil.move(made.folder, tmp_path / "larger-disk")
+    made.folder.symlink_to(tmp_path / "larger-disk")
+    return made
+
+
+def test_a_run_behind_a_link_is_removed_with_its_link(ft_home: Path, tmp_path: Path) -> None:
+    linked_run(tmp_path)
+    assert main(["runs", "rm", "--yes", "20260101-000000-a"]) == 0
+    assert list(paths.runs().iterdir()) == []
+    assert not (tmp_path / "larger-disk").exists()
+
+
+def test_a_list_of_runs_fits_a_narrow_terminal_and_keeps_their_ids(
+    ft_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run("20260101-000000-a", steps=3)
+    make_run("20260102-000000-b", steps=3)
+    monkeypatch.setattr("ft.console.PIPE_WIDTH", 70)
+    assert main(["runs", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["run", "20260102-000000-b", "20260101-000000-a"]
+    assert all(len(line) <= 70 for line in lines)
