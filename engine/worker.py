@@ -26,7 +26,8 @@ from engine.errors import DataError, FtError, MachineError, OutOfMemoryError
 from engine.hangs import STACKS_SIGNAL
 from engine.hardware.memory import is_exhaustion
 from engine.models import adapter_files
-from engine.models.local import read_object
+from engine.models.language_model import WEIGHING, of_language_model
+from engine.models.weights import read_header
 from engine.runs import digest, lock
 from engine.runs.atomic import write_atomic
 from engine.runs.events import Failed, Finished, Phase, Started, Warned
@@ -244,14 +245,18 @@ def _same_files(run: Run, config: "TrainConfig") -> "TrainConfig":
 
 
 def _same_layers(config: "TrainConfig", resume: Path | None) -> "TrainConfig":
-    """A run goes on with the layers that its adapter has, also where `all-linear` meant others when it was begun."""
-    file = resume / "adapter" / adapter_files.CONFIG if resume else None
-    if file is None or not file.is_file() or config.adapter.target_modules != "all-linear":
+    """A run goes on with the layers that its adapter has: earlier versions adapted a vision tower too, and routers."""
+    file = resume / "adapter" / adapter_files.WEIGHTS if resume else None
+    if file is None or not file.is_file():
         return config
-    layers = read_object(file).get("target_modules")
-    if not isinstance(layers, list):
+    paths = {tensor.name.split(".lora_")[0] for tensor in read_header(file) if ".lora_" in tensor.name}
+    layers = sorted(path.removeprefix("base_model.model.") for path in paths)
+    meant = set(of_language_model(layers))
+    if config.adapter.target_modules == "all-linear":
+        meant -= {path for path in layers if path.rpartition(".")[2] in WEIGHING or ".experts." in path}
+    if len(meant) == len(layers):
         return config
-    adapter = config.adapter.model_copy(update={"target_modules": [str(name) for name in layers]})
+    adapter = config.adapter.model_copy(update={"target_modules": layers})
     return config.model_copy(update={"adapter": adapter})
 
 

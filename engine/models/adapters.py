@@ -7,7 +7,7 @@ from typing import Literal
 
 from engine.config.adapters import PROMPT_TYPES, Adapter
 from engine.errors import ConfigError
-from engine.models.language_model import ROUTERS
+from engine.models.language_model import ROUTERS, WEIGHING
 from engine.models.sizing import Linear, ModelShape
 
 BLOCK_SIZES: Mapping[str, int] = {"oft": 32, "boft": 4}
@@ -16,7 +16,7 @@ EXPERTS = (*ROUTERS, "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3")
 """Names that in a mixture mean its experts and what routes to them: PEFT takes them so, whatever else has the name."""
 
 
-LEFT_OUT = (*EXPERTS, "shared_expert_gate")
+LEFT_OUT = (*EXPERTS, *WEIGHING)
 """Names that `all-linear` does not mean in a mixture."""
 
 

@@ -9,6 +9,8 @@ TOWER = re.compile(r"(^|_)(vision|visual|audio|image|img|speech|multi_modal)(_|$
 """A part that sees or hears, or that leads from there to the text: `vision_tower`, `visual`, `embed_audio`…"""
 ROUTERS = ("gate", "router")
 """What chooses a token's experts: a matrix, and no layer of its own in transformers."""
+WEIGHING = (*ROUTERS, "shared_expert_gate")
+"""That, and what says how much the expert of all tokens counts."""
 
 
 def of_language_model(names: Iterable[str]) -> list[str]:

@@ -263,9 +263,15 @@ class Loop:
         write_atomic(folder / checkpoints.PROGRESS, self.progress.text())
 
     def _publish(self, reason: str) -> None:
-        """Put the run's result beside its checkpoints: the best one's after early stopping, else the last one's."""
-        best = checkpoints.named(self.run.checkpoints, "best") if reason == "early_stopping" else None
-        source = best or self.run.checkpoints / checkpoints.name_of(self.progress.step)
+        """Put the run's result beside its checkpoints: that of the checkpoint which `checkpoints.publish` asks for."""
+        wanted = self.config.checkpoints.publish
+        best = checkpoints.named(self.run.checkpoints, "best")
+        if wanted == "best" and best is None:
+            note = "No checkpoint has a validation loss yet, so the last one becomes the result."
+            self.run.emit(Warned(message=note))
+        of_best = wanted == "best" or (wanted == "auto" and reason == "early_stopping")
+        last = self.run.checkpoints / checkpoints.name_of(self.progress.step)
+        source = best if best is not None and of_best else last
         name = self._result_name()
         checkpoints.publish(source / name, self.run.folder / name, self.files.complete)
         self.run.emit(Saved(step=checkpoints.step_of(source), path=name, kind=name))

@@ -1,6 +1,8 @@
 """`all-linear` means the language model's layers: nothing that sees, and no router of a mixture."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,8 +42,8 @@ def seeing(tiny_model: Path, tmp_path: Path) -> Path:
     return copy_tokenizer(tiny_model, tmp_path / "seeing")
 
 
-def trained(base: Path, folder: Path, backend: str = "peft") -> tuple[Job, Any]:
-    job = Job.make(base, folder, adapter={"dropout": 0.0})
+def trained(base: Path, folder: Path, backend: str = "peft", **adapter: Any) -> tuple[Job, Any]:
+    job = Job.make(base, folder, adapter={"dropout": 0.0, **adapter})
     plan = replace(job.plan, backend=backend, device="cpu", weights_dtype="fp32", compute_dtype="fp32")
     loaded = load_backend(plan, job.config, base)
     loaded.train_step([BATCH], 1e-2, 0, lambda: None)
@@ -105,30 +107,38 @@ def test_sizes_that_a_published_config_leaves_out_are_those_of_its_family(seeing
     assert (shape.heads, shape.kv_heads, shape.head_dim, shape.vocab) == (8, 4, 256, VOCAB)
 
 
+@pytest.mark.parametrize("backend", ["peft", "mlx"])
+def test_layers_that_are_named_are_those_of_the_language_model(
+    backend: str, seeing: Path, tmp_path: Path
+) -> None:
+    trained(seeing, tmp_path, backend, target_modules=["q_proj"])
+    tensors = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    assert len(tensors) == 2 * 2
+    assert all("language_model" in name for name in tensors)
+
+
 @pytest.mark.slow
 def test_a_run_that_adapted_the_tower_goes_on_with_it(seeing: Path, tmp_path: Path) -> None:
-    """As runs of earlier versions did: their adapters name the layers of both."""
-    from engine.worker import main
-
+    """As runs of earlier versions did, whose adapters have the layers of both."""
     job = Job.make(
         seeing,
         tmp_path,
-        adapter={"target_modules": ["q_proj", "fc1"], "dropout": 0.0},
-        training={"max_steps": 4},
+        adapter={"dropout": 0.0},
+        training={"max_steps": 4, "precision": "fp32"},
         evaluation={"every": 9, "samples": []},
         checkpoints={"every": 2, "keep": 9},
+        backend="peft",
     )
+    now = job.config
+    both = ["q_proj", "model.vision_tower.encoder.layers.0.self_attn.q_proj"]
+    job.config = now.model_copy(update={"adapter": now.adapter.model_copy(update={"target_modules": both})})
     assert job.train() == "completed"
-    whole = (job.run.adapter / "adapter_model.safetensors").read_bytes()
-    recipe = job.run.folder / "train.yml"
-    text = recipe.read_text()
-    assert "fc1" in text
-    body = json.dumps({**job.config.model_dump(mode="json"), "backend": "peft"})
-    recipe.write_text(body.replace('["q_proj", "fc1"]', '"all-linear"'))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "sys.argv",
-            ["worker", str(job.run.folder), "--resume", str(job.run.checkpoints / "step-000002"), "--force"],
-        )
-        assert main() == 0
-    assert (job.run.adapter / "adapter_model.safetensors").read_bytes() == whole
+    whole = load_file(job.run.adapter / "adapter_model.safetensors")
+    assert any("vision_tower" in name for name in whole)
+    resume = job.run.checkpoints / "step-000002"
+    engine = [sys.executable, "-P", "-m", "engine.worker", str(job.run.folder), "--resume", str(resume)]
+    ended = subprocess.run(engine, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    again = load_file(job.run.adapter / "adapter_model.safetensors")
+    assert whole.keys() == again.keys()
+    assert all(torch.equal(whole[name], again[name]) for name in whole)

@@ -146,15 +146,15 @@ def targets_of(model: Any, config: TrainConfig, kind: str, head: str) -> list[st
     """
     wanted = config.adapter.target_modules
     linear = [p for p, m in model.named_modules() if isinstance(m, nn.Linear | nn.QuantizedLinear)]
-    mixture = _is_mixture(model)
+    mixture, own = _is_mixture(model), of_language_model(linear)
     if wanted == "all-linear":
-        own = [path for path in of_language_model(linear) if path != head]
-        return sorted(path for path in own if not (mixture and path.rpartition(".")[2] in LEFT_OUT))
+        taken = [path for path in own if not (mixture and path.rpartition(".")[2] in LEFT_OUT)]
+        return sorted(path for path in taken if path != head)
     taken_for_experts = EXPERTS if mixture else ()
     if experts := [name for name in wanted if name in taken_for_experts]:
         raise experts_refused(experts)
     names = tuple(families.mlx_name(kind, name) for name in wanted)
-    found = sorted(path for path in linear if path in names or path.endswith(tuple(f".{n}" for n in names)))
+    found = sorted(path for path in own if path in names or path.endswith(tuple(f".{n}" for n in names)))
     if not found:
         raise ConfigError(
             f"adapter.target_modules: {', '.join(wanted)}: this model has no such linear layer",

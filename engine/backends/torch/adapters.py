@@ -142,30 +142,36 @@ def _virtual_tokens(wanted: Adapter) -> peft.PeftConfig:
 
 
 def _targets(model: Any, wanted: str | Sequence[str]) -> str | list[str]:
-    """Names of the layers that get an adapter.
+    """Names of the layers that get an adapter: `all-linear`, or those of these names, in the language model alone.
 
-    `all-linear` are those of the language model: not what sees or hears, nor a mixture's experts and what weighs them.
-    PEFT's own `all-linear` would take all of these.
+    `all-linear` leaves out a mixture's experts too, and what weighs them. PEFT's own would take all of these.
     """
-    if not isinstance(wanted, str):
-        return list(wanted)
     head = model.get_output_embeddings()
     linear = [
         name
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear | Conv1D) and module is not head
     ]
+    own = of_language_model(linear)
+    if not isinstance(wanted, str):
+        return list(wanted) if len(own) == len(linear) else _named(own, wanted)
     mixture = any(".experts." in name for name, _ in model.named_parameters())
     taken = [
-        name
-        for name in of_language_model(linear)
-        if not (mixture and (name.rpartition(".")[2] in LEFT_OUT or ".experts." in name))
+        name for name in own if not (mixture and (name.rpartition(".")[2] in LEFT_OUT or ".experts." in name))
     ]
     if len(taken) == len(linear) and not mixture:
         return wanted
     names = {name.rpartition(".")[2] for name in taken}
     elsewhere = {name.rpartition(".")[2] for name in set(linear).difference(taken)}
     return sorted(taken if names & elsewhere else names)
+
+
+def _named(layers: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """The layers whose paths end with these names; a name that none has stays, for PEFT to look for."""
+    found = []
+    for name in wanted:
+        found += [path for path in layers if path == name or path.endswith(f".{name}")] or [name]
+    return sorted(set(found))
 
 
 @torch.no_grad()
