@@ -22,6 +22,11 @@ def runs() -> Path:
     return home() / "runs"
 
 
+def datasets() -> Path:
+    """Rows that Python programs gave to runs, one file each; a run that is resumed reads them again."""
+    return home() / "datasets"
+
+
 def cache() -> Path:
     """What can be made again at any time."""
     return home() / "cache"

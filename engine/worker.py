@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from engine.plan import Plan
     from engine.training.result import ResultFiles
 
+FILES, MOST_FILES = "files", 100
+"""Where a run records which files its rows are from, and how many of them it names."""
 TELL_EVERY_S = 0.5
 """Least time between two events of one download or conversion."""
 QUIET = {
@@ -235,13 +237,27 @@ def _same_backend(run: Run, config: "TrainConfig") -> "TrainConfig":
 
 
 def _same_files(run: Run, config: "TrainConfig") -> "TrainConfig":
-    """A run whose files are not recorded was begun when a folder meant all of them, and goes on with these."""
+    """A run that was begun when a folder meant all of its files goes on with all of them."""
     from engine.data.sources import with_old_splits
 
+    return (
+        config.model_copy(update={"data": with_old_splits(config.data)}) if _is_before_splits(run) else config
+    )
+
+
+def _is_before_splits(run: Run) -> bool:
+    """Whether a run was begun before the files of its data were recorded, and folders read by split."""
     data = run.provenance.get("data")
-    if not isinstance(data, dict) or "files" in data:
-        return config
-    return config.model_copy(update={"data": with_old_splits(config.data)})
+    return isinstance(data, dict) and FILES not in data
+
+
+def _record_files(run: Run, config: "TrainConfig") -> None:
+    from engine.data.sources import everything, find
+
+    if not _is_before_splits(run):
+        names = [file.name for source, part in everything(config.data) for file in find(source, part).files]
+        known = run.provenance.get("data", {})
+        run.record({"data": known | {FILES: names[:MOST_FILES]}})
 
 
 def _same_layers(config: "TrainConfig", resume: Path | None) -> "TrainConfig":
@@ -313,6 +329,7 @@ def _prepare(
         _poll(control)
 
     fetch(config.data, _loading(run, control))
+    _record_files(run, config)
     run.emit(Phase(name="tokenising"))
     dataset = prepare(config, model.folder, progress, lint=True, day=run.begun())
     for note in dataset.notes:
@@ -338,7 +355,6 @@ def _plan(
     start: "SavedAdapter | None",
 ) -> "Plan":
     """Settle the plan and write it down. Raises OutOfMemoryError where even the smallest does not fit."""
-    from engine.data.sources import everything, find
     from engine.hardware.probe import probe
     from engine.models.sizing import shape_of
     from engine.plan import make_plan
@@ -366,9 +382,8 @@ def _plan(
     write_atomic(run.folder / "plan.json", plan.to_json())
     known = {"name": model.name, "fingerprint": model.fingerprint, "revision": model.revision}
     facts = at_start(machine) | {"model": known}
-    names = [file.name for source, part in everything(config.data) for file in find(source, part).files]
-    about = {"fingerprint": dataset.fingerprint, "examples": len(examples), "files": names}
-    run.record(facts | {"data": about})
+    about = {"fingerprint": dataset.fingerprint, "examples": len(examples)}
+    run.record(facts | {"data": run.provenance.get("data", {}) | about})
     if plan.fits == "no" and not force:
         advice = " ".join(f"{change.rstrip('.')}." for change in plan.advice)
         message = f"This needs {_gb(plan.memory.peak_bytes)} of memory; {_gb(plan.limit_bytes)} can be had."

@@ -12,21 +12,26 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine import paths
 from engine.client import Client
 from engine.config.load import Recipe, load_recipe
 from engine.data.prompt_input import prompt_of
 from engine.data.types import Sampling
+from engine.errors import ConfigError
 from engine.plan import Plan
 from engine.preflight import check
 from engine.process import Engine, checkpoint_to_resume, outcome, start
 from engine.runs import run as runs
 from engine.runs.events import Event, Finished
+from engine.runs.registry import RECIPE
 from engine.runs.result import Result
 from engine.runs.state import RunState
 from engine.training import control
+
+if TYPE_CHECKING:
+    from engine.data.stored_rows import Rows
 
 PathLike = str | os.PathLike[str]
 
@@ -159,26 +164,39 @@ def train(
     recipe: PathLike = "train.yml",
     overrides: Mapping[str, Any] | None = None,
     *,
+    data: "Rows | Mapping[str, Rows] | None" = None,
+    validation: "Rows | float | None" = None,
     folder: PathLike | None = None,
     force: bool = False,
 ) -> Run:
     """Start training as a recipe says; returns at once, `run.wait()` waits for the end.
 
-    `overrides` are keys like `training.max_steps` with their values. Raises FtError for what is wrong with
-    the recipe, its data or its model.
+    `overrides` are keys like `training.max_steps` with their values. `data` takes the place of `data.train`: a
+    `datasets.Dataset` or `IterableDataset`, any iterable of rows, or a `DatasetDict`, of which the `train` split is
+    trained and the `validation` split, where it has one, validates. `validation` takes the place of `data.validation`:
+    rows, or a share of the training rows. Rows are written below FT_HOME first, and the run and its resumes read them
+    there.
+
+    Raises FtError for what is wrong with the recipe, its data or its model.
     """
-    loaded = _load(recipe, overrides)
+    loaded = _load(recipe, overrides, data, validation)
     check(loaded.config)
     run = runs.Run.create(loaded, Path(folder) if folder is not None else None)
     return Run(run, start(run, force=force))
 
 
-def plan(recipe: PathLike = "train.yml", overrides: Mapping[str, Any] | None = None) -> Plan:
-    """What a recipe would do, need and take, without training."""
+def plan(
+    recipe: PathLike = "train.yml",
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    data: "Rows | Mapping[str, Rows] | None" = None,
+    validation: "Rows | float | None" = None,
+) -> Plan:
+    """What a recipe would do, need and take, without training; `data` and `validation` are as for `train`."""
     from engine.planning.look import look
     from engine.runs.start_adapter import start_of
 
-    config = _load(recipe, overrides).config
+    config = _load(recipe, overrides, data, validation).config
     return look(config, start=start_of(config))
 
 
@@ -187,7 +205,38 @@ def open_run(reference: PathLike | None = None) -> Run:
     return Run(runs.Run.open(os.fspath(reference) if reference is not None else None))
 
 
-def _load(recipe: PathLike, overrides: Mapping[str, Any] | None) -> Recipe:
-    return load_recipe(
-        Path(recipe), [f"{key}={json.dumps(value)}" for key, value in (overrides or {}).items()]
-    )
+def _load(
+    recipe: PathLike,
+    overrides: Mapping[str, Any] | None,
+    data: "Rows | Mapping[str, Rows] | None",
+    validation: "Rows | float | None",
+) -> Recipe:
+    changes = dict(overrides or {})
+    for key, given in (("data.train", data), ("data.validation", validation)):
+        if given is not None and key in changes:
+            raise ConfigError(f"{key} is given twice", "Leave it out of `overrides`.")
+    if data is not None or validation is not None:
+        changes |= _stored(data, validation, own_split="data.validation" not in changes)
+    return load_recipe(Path(recipe), [f"{key}={json.dumps(value)}" for key, value in changes.items()])
+
+
+def _stored(
+    data: "Rows | Mapping[str, Rows] | None", validation: "Rows | float | None", own_split: bool
+) -> dict[str, Any]:
+    """The overrides that name the files of rows which a program holds.
+
+    With `own_split`, the validation split of `data` is used where it has one and nothing else is given.
+    """
+    from engine.data.stored_rows import remove_unused, splits_of, stored
+
+    found: dict[str, Any] = {}
+    if data is not None:
+        train, own = splits_of(data)
+        found["data.train"] = str(stored(train))
+        if own is not None and validation is None and own_split:
+            found["data.validation"] = str(stored(own))
+    if validation is not None:
+        share = isinstance(validation, int | float)
+        found["data.validation"] = validation if share else str(stored(validation))
+    remove_unused(lambda: (run.folder / RECIPE for run in runs.Run.all()))
+    return found

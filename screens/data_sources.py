@@ -90,12 +90,15 @@ def label(source: str) -> str:
 def _choices(data: "Data") -> dict[str, FormChoice]:
     """The sources of a recipe's `train` and `validation`, with what it says of the form of each."""
     from engine.config.schema import Source
-    from engine.data.sources import as_text
+    from engine.data.dataset_splits import Part
+    from engine.data.sources import as_text, training
 
-    train = data.train if isinstance(data.train, list) else [data.train]
-    named = [each for each in (*train, data.validation) if isinstance(each, str | Source)]
-    sources = [each if isinstance(each, Source) else Source(path=each) for each in named]
-    return {as_text(source): choice_of(source, data) for source in sources}
+    own = data.validation if isinstance(data.validation, str | Source) else None
+    validation = Source(path=own) if isinstance(own, str) else own
+    named: list[tuple[Source, Part]] = [(source, "train") for source in training(data)]
+    if validation is not None:
+        named.append((validation, "validation"))
+    return {as_text(source, part): choice_of(source, data) for source, part in named}
 
 
 def recipe_for(source: str, recipe: Path) -> str:

@@ -2,18 +2,21 @@
 
 import hashlib
 import json
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+CONVERTED, PARQUET = "fedcba9876543210fedcba9876543210fedcba98", "refs/convert/parquet"
+"""The commit and the name of the revision in which the hub has a dataset as Parquet."""
 
 
 @dataclass
@@ -24,11 +27,15 @@ class Hub:
     folder: Path
     kind: str = "models"
     """Or `datasets`."""
+    converted: Path | None = None
+    """What the hub made of a dataset, as Parquet."""
     gated: bool = False
     cuts: list[int] = field(default_factory=list)
     """After how many bytes of a safetensors file the connection is closed, request by request."""
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     """Method, path and Range header of each request."""
+    sent: int = 0
+    """Bytes of files that were sent."""
     url: str = ""
 
     def paths(self, method: str) -> list[str]:
@@ -51,31 +58,45 @@ def serving(hub: Hub) -> Iterator[Hub]:
         def do_GET(self) -> None:
             self.answer()
 
+        def do_POST(self) -> None:
+            self.answer()
+
         def answer(self) -> None:
             path = unquote(urlsplit(self.path).path)
             root = f"/{hub.repo}" if hub.kind == "models" else f"/{hub.kind}/{hub.repo}"
             hub.requests.append((self.command, path, self.headers.get("Range", "")))
-            files = {item.relative_to(hub.folder).as_posix(): item for item in hub.folder.rglob("*")}
-            files = {name: item for name, item in files.items() if item.is_file()}
             about = f"/api/{hub.kind}/{hub.repo}"
-            if path in (about, *(f"{about}/revision/{name}" for name in ("main", COMMIT))):
-                siblings = [{"rfilename": name, "size": item.stat().st_size} for name, item in files.items()]
-                self.reply_json({"id": hub.repo, "sha": COMMIT, "siblings": siblings, "private": False})
-            elif path == f"{about}/tree/{COMMIT}":
+            if path == f"{about}/refs":
+                converts = [ref(PARQUET, CONVERTED)] if hub.converted else []
                 self.reply_json(
-                    [
-                        {"type": "file", "path": name, "size": item.stat().st_size, "oid": etag(item)}
-                        for name, item in files.items()
-                    ]
+                    {"branches": [ref("refs/heads/main", COMMIT)], "converts": converts, "tags": []}
                 )
+                return
+            commit, folder = COMMIT, hub.folder
+            if hub.converted and (PARQUET in path or CONVERTED in path):
+                commit, folder = CONVERTED, hub.converted
+            files = {
+                item.relative_to(folder).as_posix(): item for item in folder.rglob("*") if item.is_file()
+            }
+            if path in (about, *(f"{about}/revision/{name}" for name in ("main", PARQUET, commit))):
+                siblings = [{"rfilename": name, "size": item.stat().st_size} for name, item in files.items()]
+                self.reply_json({"id": hub.repo, "sha": commit, "siblings": siblings, "private": False})
+            elif path.startswith(f"{about}/tree/{commit}"):
+                below = path.removeprefix(f"{about}/tree/{commit}").strip("/")
+                deep = "recursive=true" in self.path.lower()
+                self.reply_json(list(entries(files, f"{below}/" if below else "", deep)))
+            elif path == f"{about}/paths-info/{commit}":
+                length = int(self.headers["Content-Length"])
+                asked = parse_qs(self.rfile.read(length).decode())["paths"]
+                self.reply_json([entry(name, files[name]) for name in asked if name in files])
             elif path.startswith(f"{about}/revision/"):
                 self.refuse(404, "RevisionNotFound")
-            elif path.startswith(f"{root}/resolve/{COMMIT}/"):
-                name = path.removeprefix(f"{root}/resolve/{COMMIT}/")
+            elif path.startswith(f"{root}/resolve/{commit}/"):
+                name = path.removeprefix(f"{root}/resolve/{commit}/")
                 if hub.gated:
                     self.refuse(403, "GatedRepo")
                 elif name in files:
-                    self.reply_file(files[name])
+                    self.reply_file(files[name], commit)
                 else:
                     self.refuse(404, "EntryNotFound")
             else:
@@ -95,24 +116,26 @@ def serving(hub: Hub) -> Iterator[Hub]:
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        def reply_file(self, path: Path) -> None:
+        def reply_file(self, path: Path, commit: str) -> None:
             data = path.read_bytes()
-            start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
+            first, _, last = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
+            start, end = int(first), min(int(last) + 1 if last else len(data), len(data))
             self.send_response(206 if "Range" in self.headers else 200)
             self.send_header("ETag", f'"{etag(path)}"')
-            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("X-Repo-Commit", commit)
             self.send_header("Accept-Ranges", "bytes")
-            self.send_header("Content-Length", str(len(data) - start))
-            if start:
-                self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+            self.send_header("Content-Length", str(end - start))
+            if "Range" in self.headers:
+                self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(data)}")
             self.end_headers()
             if self.command == "HEAD":
                 return
+            hub.sent += end - start
             if hub.cuts and path.suffix == ".safetensors":
                 self.wfile.write(data[start : start + hub.cuts.pop(0)])
                 self.close_connection = True
             else:
-                self.wfile.write(data[start:])
+                self.wfile.write(data[start:end])
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     hub.url = f"http://127.0.0.1:{server.server_port}"
@@ -126,6 +149,28 @@ def serving(hub: Hub) -> Iterator[Hub]:
         server.server_close()
 
 
+def ref(name: str, commit: str) -> dict[str, str]:
+    return {"name": name.rpartition("/")[2], "ref": name, "targetCommit": commit}
+
+
+def entry(name: str, path: Path) -> dict[str, Any]:
+    return {"type": "file", "path": name, "size": path.stat().st_size, "oid": etag(path)}
+
+
+def entries(files: Mapping[str, Path], below: str, deep: bool) -> Iterator[dict[str, Any]]:
+    """The files of a folder, and unless `deep` the folders in it in place of what they hold."""
+    folders = set()
+    for name, path in files.items():
+        rest = name.removeprefix(below)
+        if not name.startswith(below) or not rest:
+            continue
+        if deep or "/" not in rest:
+            yield entry(name, path)
+        elif (folder := below + rest.partition("/")[0]) not in folders:
+            folders.add(folder)
+            yield {"type": "directory", "path": folder, "oid": "0" * 40}
+
+
 def use_hub(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Point the client at `url`: it reads the environment when it is imported, so its constants are set."""
     from huggingface_hub import constants
@@ -137,6 +182,8 @@ def use_hub(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 20_000)  # bytes; the model is small
+    if (library := sys.modules.get("datasets")) is not None:
+        monkeypatch.setattr(library.config, "HF_ENDPOINT", url)
 
 
 def etag(path: Path) -> str:

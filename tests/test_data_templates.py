@@ -521,3 +521,35 @@ def test_a_model_with_a_vocabulary_only_is_converted(tmp_path: Path) -> None:
     tokenizer = Tokenizer.load(tmp_path)
     assert tokenizer.encode(["the quick fox"])[0] == backend.encode("the quick fox").ids
     assert tokenizer.decode(tokenizer.encode(["the quick fox"])[0]) == "the quick fox"
+
+
+def test_a_template_that_wants_a_system_message_is_tried_with_one(tiny_model: Path, tmp_path: Path) -> None:
+    template = (
+        "{% if messages[0].role != 'system' %}{{ raise_exception('no system message') }}{% endif %}"
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n<|endoftext|>{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    tokenizer = Tokenizer.load(with_template(tiny_model, tmp_path / "m", template))
+    got = encode(tokenizer, Conversation(messages("with system"), "x:1"))
+    assert trained(tokenizer, got) == ["Hello there!<|im_end|>"]
+
+
+@pytest.mark.parametrize(
+    ("written", "unseen"),
+    [
+        ("c.function | tojson", ()),
+        ("c.function | tojson | tojson", ()),
+        ("c.function.name", ("calls of tools",)),
+    ],
+)
+def test_what_a_call_says_is_found_however_the_template_escapes_it(
+    written: str, unseen: tuple[str, ...], tiny_model: Path, tmp_path: Path
+) -> None:
+    call = {"function": {"name": "say", "arguments": {"text": 'a "word"\nand more', "times": [2, 0.5]}}}
+    turns = (Message("user", "Say it."), Message("assistant", "", more={"tool_calls": [call]}))
+    template = PLAIN.replace(
+        "{{ m.content }}", "{{ m.content }}{% for c in m.tool_calls %}{{ " + written + " }}{% endfor %}"
+    )
+    encoder = RowEncoder(Tokenizer.load(with_template(tiny_model, tmp_path / "m", template)), "assistant")
+    [rendered] = encoder.render(Conversation(turns, "x:1"))
+    assert rendered.unseen == unseen

@@ -84,6 +84,18 @@ def test_validate_schema_and_init_bring_nothing_heavy(tmp_path: Path) -> None:
         assert not held & (HEAVY | {"tokenizers", "huggingface_hub"}), arguments
 
 
+def test_rows_of_plain_files_are_read_without_the_library_datasets(tmp_path: Path, tiny_model: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    (tmp_path / "rows.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
+    pyarrow.parquet.write_table(pa.table({"text": ["a", "b"]}), tmp_path / "rows.parquet")
+    recipe = tmp_path / "train.yml"
+    recipe.write_text(f"model: {{base: {tiny_model}}}\ndata: {{train: rows.jsonl, validation: 0}}\n")
+    for arguments in (["plan", str(recipe)], ["data", "sample", str(tmp_path / "rows.parquet")]):
+        assert not modules_after(command(*arguments), tmp_path) & {"datasets", "pandas", "aiohttp"}, arguments
+
+
 def test_listing_runs_brings_nothing_heavy(tmp_path: Path) -> None:
     assert not modules_after(command("runs", "list"), tmp_path) & HEAVY
 

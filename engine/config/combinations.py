@@ -71,6 +71,8 @@ def _data(config: "TrainConfig") -> list[str]:
     for key, part in {"data": data, **listed, "data.validation": data.validation}.items():
         if isinstance(part, str | float):
             continue
+        if getattr(part, "streaming", False) and part.max_samples is None:
+            found.append(f"{key}.streaming: max_samples has to say how many rows are read")
         if part.columns and part.template:
             found.append(f"{key}.columns: template names the columns itself; leave one of the two out")
         texts = {"": part.template} if isinstance(part.template, str) else part.template or {}

@@ -129,6 +129,8 @@ class Source(Section):
     """How often an epoch trains this source's rows: 0.5 is half of them, chosen by the seed, 2 is each twice."""
     max_samples: PositiveInt | None = None
     """Use at most so many rows of this source."""
+    streaming: Switch = False
+    """Read the first `max_samples` rows of a hub dataset over the network, without fetching its whole files."""
 
 
 OneSource = Annotated[

@@ -48,10 +48,9 @@ def joined(
 
 
 def _simpler(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
-    """The conversation before an answer; then without what templates show for a time only."""
+    """The conversation before an answer; without what templates show for a time only; from the last question on."""
     yield messages
     yield (bare := [_bare(message) for message in messages])
-    yield (bare := [message for message in bare if message.role != "system"])
     yield bare[max((at for at, message in enumerate(bare) if message.role == "user"), default=0) :]
 
 

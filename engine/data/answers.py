@@ -192,13 +192,17 @@ class AnswerFinder:
         places = [index for index, message in enumerate(row.messages) if message.role == "assistant"]
         if len(marks) != len(places) or not places[0] or not self.shape.prompt:
             return None
-        spans, chosen, size = [], set(turns), len(self.shape.prompt)
-        for start, end in (span for index, span in zip(places, marks, strict=True) if index in chosen):
+        if len(turns) < len(places):
+            chosen = set(turns)
+            marks = [span for index, span in zip(places, marks, strict=True) if index in chosen]
+        spans, size = [], len(self.shape.prompt)
+        for start, end in marks:
             prompt = text.find(self.shape.prompt, max(0, start - size), start + size)
             stop = start + len(text[start:end].rstrip())
             if not text.endswith(self._stops, start, stop):
-                stop = end + len(next((stop for stop in self._stops if text.startswith(stop, end)), ""))
-            if prompt < 0 or not text.endswith(self._stops, start, stop):
+                after = next((stop for stop in self._stops if text.startswith(stop, end)), "")
+                stop = end + len(after) if after else -1
+            if prompt < 0 or stop < 0:
                 return None
             spans.append((prompt + size, stop))
         return Answers(text[: spans[-1][1]], tuple(spans), text) if spans else None

@@ -54,6 +54,23 @@ def rows_of(batch: Any, features: Mapping[str, Feature]) -> list[Columns]:
     return rows
 
 
+def pruned(value: Any) -> Any:
+    """A value without the keys of its objects that are null, as Arrow fills them in."""
+    if isinstance(value, dict):
+        return {key: pruned(each) for key, each in value.items() if each is not None}
+    return [pruned(each) for each in value] if isinstance(value, list) else value
+
+
+def named_labels(value: Any, feature: Feature) -> Any:
+    """A value with the names of its class labels in place of their numbers."""
+    if isinstance(value, dict):
+        return {key: named_labels(each, _about_key(feature, key)) for key, each in value.items()}
+    if isinstance(value, list):
+        return [named_labels(each, _about_items(feature)) for each in value]
+    is_label = isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+    return _names_of(feature)([value])[0] if is_label else value
+
+
 def _fix_of(array: Any, feature: Feature) -> Fix | None:
     """What has to be changed about the values of an array; None for nothing."""
     from pyarrow import types
@@ -71,7 +88,8 @@ def _fix_of(array: Any, feature: Feature) -> Fix | None:
     if types.is_map(kind):
         return _fix_of_maps(_fix_of(array.items, None))
     if hasattr(kind, "value_field"):
-        return _fix_of_lists(_fix_of(array.flatten(), _about_items(feature)))
+        # All values of the buffer, not those of this slice: `flatten` would import pyarrow.compute.
+        return _fix_of_lists(_fix_of(array.values, _about_items(feature)))
     return None
 
 

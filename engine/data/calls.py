@@ -45,7 +45,10 @@ def _tool(tool: Any, place: str) -> Mapping[str, Any]:
     text_of(function.get("name"), f"{place}.name")
     sound(tool, place)
     schema = function.get("parameters")
-    if function is tool or isinstance(schema, str) or schema is None:
+    in_text = isinstance(schema, str) or (
+        isinstance(schema, dict) and isinstance(schema.get("properties"), str)
+    )
+    if function is tool or in_text or schema is None:
         function = _declared(function, place)
     return (
         {**tool, "function": function} if "function" in tool else {"type": "function", "function": function}
@@ -57,9 +60,10 @@ def _declared(function: Mapping[str, Any], place: str) -> dict[str, Any]:
     made = {key: value for key, value in function.items() if key != "type" or value != "function"}
     if "parameters" not in made and "input_schema" in made:  # Anthropic's name for it
         made["parameters"] = made.pop("input_schema")
-    if isinstance(schema := made.get("parameters"), str):
-        made["parameters"] = parsed(schema, f"{place}.parameters", "{")
-    return made
+    schema = parsed(made.get("parameters"), f"{place}.parameters", "{")
+    if isinstance(schema, dict) and isinstance(inner := schema.get("properties"), str):
+        schema = schema | {"properties": parsed(inner, f"{place}.parameters.properties", "{")}
+    return made | ({"parameters": schema} if "parameters" in made else {})
 
 
 def calls_of(value: Any, place: str) -> list[dict[str, Any]]:

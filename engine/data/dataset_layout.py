@@ -1,76 +1,35 @@
 """Which files of a dataset are the rows of a configuration and a split: of the hub, a clone of it, or any folder.
 
-By the `configs` at the top of its README where it has them, else by names, as the hub reads them: `train/0.jsonl`,
-`data/train-00000-of-00002.parquet`, `valid.jsonl`.
-https://huggingface.co/docs/hub/datasets-file-names-and-splits
+By the `configs` at the top of its README where it has them, else by names (`dataset_splits.py`).
 """
 
 import fnmatch
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import PurePosixPath
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
-from engine.data.readers import DOCUMENTS, KNOWN, READERS, kind_of
+from engine.data.dataset_splits import ALL, Chosen, Part, pick, splits_of
+from engine.data.readers import BUILT, DOCUMENTS, KNOWN, READERS, kind_of, not_rows
 from engine.errors import DataError
 
-Part = Literal["train", "validation"]
-"""What the rows of a source are for."""
-SPLITS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "dev", "val"),
-    "test": ("test", "testing", "eval", "evaluation"),
-}
-WORDS: Mapping[str, str] = MappingProxyType(
-    {word: split for split, words in SPLITS.items() for word in words}
-)
-"""The split that each of the words means."""
-OF_DOCUMENTS = ("train", "validation", "valid", "val", "dev", "test")
-"""The words that tell the split of running text: of `training.md` they tell its subject."""
-WHOLE_NAME = re.compile(r"([A-Za-z]+)(?:[-_ ]?\d[\w-]*)?(?:\.\w+)*")
-ALL = "all"
-"""The split that is every file."""
-PREFERRED: Mapping[Part, tuple[str, ...]] = {
-    "train": ("train",),
-    "validation": ("validation", "test", "train"),
-}
-"""The splits that are taken where none is asked for, by what for; the first that there is."""
-SHARD = re.compile(r"(?:^|/)data/(?P<split>(?!data-)\w+(?:\.\w+)*)-\d{5}-of-\d{5}[^/]*\.[^/]*$")
+CONVERTED = re.compile(r"(?P<config>[^/]+)/(?:partial-)?(?P<split>[^/]+)/\d{4}\.parquet")
+OF_CSV = ("sep", "delimiter", "header", "names", "column_names", "usecols", "skiprows", "skipfooter", "nrows")
+OF_TEXT = ("quotechar", "quoting", "doublequote", "escapechar", "comment", "encoding", "encoding_errors")
+SETTINGS = frozenset((*OF_CSV, *OF_TEXT, "on_bad_lines", "skipinitialspace", "field", "columns"))
+"""What a README may say of how files are read: arguments of the builders of `datasets` for CSV, JSON and Parquet."""
 ABOUT = {"readme.md", "license.md", "changelog.md", "contributing.md", "license.txt", "requirements.txt"} | {
     f"{name}.json" for name in ("dataset_infos", "dataset_info", "dataset_dict", "state", "config", "report")
 }
 """Files that tell of the rows and hold none."""
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """The files to read, the split that they are (empty where no file names one), and the files of other splits.
-
-    In `aside`, files that name no split are under an empty name.
-    """
-
-    names: tuple[str, ...]
-    split: str = ""
-    aside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def note(self, of: str) -> str:
-        """What is used and what is not, for people; empty where nothing is left aside."""
-        if not self.aside:
-            return ""
-        used = (
-            f"the files of split {self.split} are used" if self.split else "files that name no split are used"
-        )
-        aside = [f"{split or 'other files'} ({_count(names)})" for split, names in sorted(self.aside.items())]
-        return f"{of}: {used}, not: {', '.join(aside)}"
-
-
 def choose(
-    names: Iterable[str],
+    names: Sequence[str],
     readme: str,
     config: str | None,
     split: str | None,
@@ -86,124 +45,32 @@ def choose(
     that tells of files which are not there. Raises `DataError` with what there is, where there is no such
     configuration, split or file.
     """
-    there = sorted(name for name in names if is_inside(name) and holds_rows(name))
+    there = sorted(name for name in names if (local or is_inside(name)) and holds_rows(name))
     configs = _configs(readme)
-    splits = _declared(there, configs, config, of) if configs else {}
+    settings: Mapping[str, Any] = {}
+    splits: dict[str, list[str]] = {}
+    if configs:
+        declared = _declared(configs, config, of)
+        splits, settings = _declared_splits(there, declared), _settings(declared)
     if not configs or (local and not any(splits.values())):
-        splits = splits_of(_of_config(there, config, of))
+        converted = _converted(there)
+        readable = _readable(_of_config(there, config, of), local) if not converted else []
+        splits = _declared(converted, config, of) if converted else splits_of(readable)
     found = pick(splits, split, of, part)
     if not found.names:
-        raise DataError(
-            f"{of}: holds no files of rows that are read",
-            f"Known: {KNOWN}. For a dataset of the hub, revision: refs/convert/parquet may have it as Parquet.",
-        )
-    kinds = _one_of_each if local else _one_kind
-    return replace(found, names=tuple(kinds(found.names)))
+        raise DataError(f"{of}: {said_of(names)}", f"Files that are read end in {KNOWN}.")
+    if local and split == ALL:
+        return replace(found, settings=settings)
+    kept = tuple((_one_of_each if local else _one_kind)(found.names))
+    same = (*found.aside.get("", ()), *(name for name in found.names if name not in kept))
+    aside = {**found.aside, "": same} if same else found.aside
+    return replace(found, names=kept, aside=aside, settings=settings)
 
 
-def pick(splits: Mapping[str, Sequence[str]], split: str | None, of: str, part: Part = "train") -> Chosen:
-    """The files of a split, or of several as `train+test`, among files by their splits.
-
-    Files that name no split are under an empty name. Raises `DataError` where there is no such split.
-    """
-    named = {name: tuple(files) for name, files in splits.items() if files}
-    if (split == ALL and ALL not in named) or not named:
-        return Chosen(tuple(sorted(file for files in named.values() for file in files)))
-    asked = _preferred(named, part) if split is None else split
-    found = {asked: named[asked]} if asked in named else {}
-    for each in () if found else asked.split("+"):
-        name, files = _meant(each, named)
-        if not files:
-            there = ", ".join(sorted(filter(None, named))) or "none"
-            raise DataError(
-                f"{of}: has no split {each}", f"Name one with `split`: {there}, or `{ALL}` for all files."
-            )
-        found[name] = files
-    used = {file for files in found.values() for file in files}
-    aside = {name: tuple(file for file in files if file not in used) for name, files in named.items()}
-    return Chosen(
-        tuple(file for files in found.values() for file in files),
-        "+".join(found),
-        {name: files for name, files in aside.items() if files},
-    )
-
-
-def splits_of(names: Sequence[str]) -> dict[str, list[str]]:
-    """Files by the splits that their folders and names tell, those that tell none under an empty name."""
-    tables = [name for name in names if kind_of(name) in READERS]
-    if not tables:
-        return _splits_of_documents(names)
-    ranked: dict[str, dict[int, list[str]]] = {}
-    for name in tables:
-        rank, split = _split_in(name)
-        ranked.setdefault(split, {}).setdefault(rank, []).append(name)
-    found = {split: by_rank.pop(min(by_rank)) for split, by_rank in ranked.items()}
-    left = [name for by_rank in ranked.values() for names in by_rank.values() for name in names]
-    if left:
-        found[""] = sorted([*found.get("", []), *left])
-    return found
-
-
-def _split_in(name: str) -> tuple[int, str]:
-    """The split that a file is of, and how that is told, the surest way being 0; an empty name where it is not."""
-    if shard := SHARD.search(name):
-        return 0, shard["split"]
-    *folders, file = PurePosixPath(name).parts
-    for folder in reversed(folders):
-        if split := split_called(folder):
-            return 1, split
-    return 2, split_called(file)
-
-
-def split_called(text: str) -> str:
-    """`train`, `validation` or `test`, whichever of their words stands in a name first; empty where none does."""
-    found = _word(text, WORDS)
-    return WORDS[found.lower()] if found else ""
-
-
-def _word(text: str, words: Iterable[str]) -> str:
-    """The first of some words that stands in a name by itself, as in `train-00000.parquet` and `data/train/a.csv`."""
-    pattern = "|".join(map(re.escape, words))
-    found = re.search(rf"(?:^|[/._\- ])({pattern})(?=$|[/._\- \d])", text, re.IGNORECASE)
-    return found[1] if found else ""
-
-
-def _splits_of_documents(names: Sequence[str]) -> dict[str, list[str]]:
-    """Running text has such words in its names by chance: they count where they are all of a name, of two splits."""
-    found: dict[str, list[str]] = {}
-    for name in names:
-        whole = (WHOLE_NAME.fullmatch(part) for part in reversed(PurePosixPath(name).parts))
-        splits = [WORDS[each[1].lower()] for each in whole if each and each[1].lower() in OF_DOCUMENTS]
-        found.setdefault(splits[0] if splits else "", []).append(name)
-    return found if "train" in found and len(found.keys() - {""}) > 1 else {"": list(names)}
-
-
-def _preferred(named: Mapping[str, object], part: Part) -> str:
-    """The split to take where none is asked for: the usual one, else files that name none, else the only one."""
-    for usual in PREFERRED[part]:
-        if usual in named or len([name for name in named if split_called(name) == usual]) == 1:
-            return usual
-    if "" in named:
-        return ""
-    alone = next(iter(named)) if len(named) == 1 else ""
-    return alone if alone and not split_called(alone) else PREFERRED[part][0]
-
-
-def _meant(split: str, named: Mapping[str, Sequence[str]]) -> tuple[str, tuple[str, ...]]:
-    """The name and the files of the split that is meant: of that name, else whose files have it in their names, else
-    the only one of that kind (`dev` is `validation`). No files where there is none.
-    """
-    if split in named:
-        return split, tuple(named[split])
-    if split and split.lower() not in WORDS:
-        by_name = [file for files in named.values() for file in files if _word(file, (split,))]
-        if by_name:
-            return split, tuple(by_name)
-    kind = split_called(split)
-    alike = [name for name in named if kind and split_called(name) == kind]
-    if not alike and split == "train" and "" in named:
-        return "", tuple(named[""])  # as on the hub, where files are for training unless they say otherwise
-    return (alike[0], tuple(named[alike[0]])) if len(alike) == 1 else (split, ())
+def said_of(names: Iterable[str]) -> str:
+    """What files are of which none is read, for people."""
+    what = not_rows(names)
+    return f"holds {what}, which ft does not train" if what else "holds no files of rows that are read"
 
 
 def is_inside(name: str) -> bool:
@@ -226,9 +93,10 @@ def holds_rows(name: str) -> bool:
 
 def _one_kind(names: Sequence[str]) -> list[str]:
     """A dataset may be there in several formats: the kind that has most files, tables before documents."""
-    tables = [name for name in names if kind_of(name) in READERS] or list(names)
+    documents = [name for name in names if kind_of(name) in DOCUMENTS]
+    tables = [name for name in names if kind_of(name) in READERS] or documents or list(names)
     kinds = Counter(kind_of(name) for name in tables)
-    order = [*READERS, *DOCUMENTS]
+    order = [*READERS, *DOCUMENTS, *BUILT]
     kind = max(kinds, key=lambda each: (kinds[each], order.index(each)))
     return [name for name in tables if kind_of(name) == kind]
 
@@ -256,10 +124,8 @@ def _configs(readme: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def _declared(
-    names: list[str], configs: Mapping[str, dict[str, Any]], config: str | None, of: str
-) -> dict[str, list[str]]:
-    """The files of a configuration by split, as a README declares them. Raises `DataError` where it has no such."""
+def _declared(configs: Mapping[str, dict[str, Any]], config: str | None, of: str) -> dict[str, Any]:
+    """The configuration of that name, else the default one. Raises `DataError` where there is none."""
     default = next((name for name, one in configs.items() if one.get("default") is True), None)
     wanted = config or default or ("default" if "default" in configs else None)
     if wanted is None and len(configs) == 1:
@@ -267,10 +133,20 @@ def _declared(
     if wanted is None or wanted not in configs:
         said = f"has no configuration {config}" if config else "has several configurations"
         raise DataError(f"{of}: {said}", f"Name one with `config`: {_listed(configs)}.")
-    root = str(configs[wanted].get("data_dir") or ".")
-    files = configs[wanted].get("data_files")
+    return configs[wanted]
+
+
+def _settings(declared: Mapping[str, Any]) -> dict[str, Any]:
+    """How a configuration has its files read, where a builder of `datasets` would read them so."""
+    return {key: value for key, value in declared.items() if key in SETTINGS and value is not None}
+
+
+def _declared_splits(names: list[str], declared: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The files of a configuration by split."""
+    root = str(declared.get("data_dir") or ".")
+    files = declared.get("data_files")
     if not files:
-        return splits_of([name for name in names if _matches(name, root, "**")])
+        return splits_of(_readable([name for name in names if _matches(name, root, "**")], local=False))
     if not (isinstance(files, list) and all(isinstance(each, dict) for each in files)):
         files = [{"split": "train", "path": files}]
     patterns: dict[str, list[str]] = {}
@@ -297,6 +173,30 @@ def _matches(name: str, root: str, pattern: str) -> bool:
     return name.count("/") == whole.count("/") and fnmatch.fnmatchcase(name, whole)
 
 
+def _converted(names: Sequence[str]) -> dict[str, dict[str, list[str]]]:
+    """The files by configuration and split where they lie as on the hub's `refs/convert/parquet`; else nothing."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for name in names:
+        place = CONVERTED.fullmatch(name)
+        if place is None:
+            return {}
+        found.setdefault(place["config"], {}).setdefault(place["split"], []).append(name)
+    return found
+
+
+def _readable(names: Sequence[str], local: bool) -> list[str]:
+    """The files of the sort that holds the rows: tables before documents before what has to be built.
+
+    A dataset of the hub may be archives with a table that tells of them: there the sort with more files goes first.
+    """
+    tables, documents, built = (
+        [name for name in names if kind_of(name) in kinds] for kinds in (READERS, DOCUMENTS, BUILT)
+    )
+    if not local and len(built) > len(tables):
+        return built
+    return tables or documents or built
+
+
 def _of_config(names: list[str], config: str | None, of: str) -> list[str]:
     if config is None:
         return names
@@ -306,10 +206,6 @@ def _of_config(names: list[str], config: str | None, of: str) -> list[str]:
         folders = {part for name in names for part in PurePosixPath(name).parts[:-1]} - {"data"}
         raise DataError(f"{of}: has no configuration {config}", f"There is {_listed(folders)}.")
     return found
-
-
-def _count(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{len(names)} files"
 
 
 def _listed(names: Any) -> str:

@@ -16,6 +16,8 @@ class JsonLines:
 
     path: Path
     name: str
+    unit: str = ":"
+    """What stands between the file's name and the number of a line."""
 
     def count(self) -> int:
         return sum(1 for _ in self.lines())
@@ -24,12 +26,12 @@ class JsonLines:
         for index, (number, offset, line) in enumerate(self.lines()):
             if keep is not None and not keep[index]:
                 continue
-            where = f"{self.name}:{number}"
+            where = f"{self.name}{self.unit}{number}"
             yield where, row_of(parse_line(line, where, offset), where)
 
     def broken(self) -> Iterator[tuple[int, DataError]]:
         for index, (number, offset, line) in enumerate(self.lines()):
-            where = f"{self.name}:{number}"
+            where = f"{self.name}{self.unit}{number}"
             try:
                 row_of(parse_line(line, where, offset), where)
             except DataError as error:
@@ -49,6 +51,11 @@ class JsonLines:
 def read_jsonl(path: Path, name: str) -> Table:
     """A .jsonl file: one object a line."""
     return JsonLines(path, name)
+
+
+def read_rows(path: Path, name: str) -> Table:
+    """JSON lines that were made of another file, of which a line is a row."""
+    return JsonLines(path, name, " row ")
 
 
 def parse_line(line: bytes, where: str, offset: int) -> Any:

@@ -23,6 +23,8 @@ IN_USE_S = 24 * 3600
 """A file used so recently stays: a run may read it again."""
 RESERVE = 500_000_000
 """Bytes that are left free on the disk."""
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+"""What the system says where a disk takes no more."""
 ABOUT = ".about"
 MAKING = ".making"
 
@@ -77,13 +79,15 @@ def tell(key: str, known: dict[str, Any]) -> None:
         torn.replace(note)
 
 
-def room(place: Path, size: int = 0) -> None:
+def room(
+    place: Path, size: int = 0, hint: str = "Free some space, or set FT_HOME to a folder on a larger disk."
+) -> None:
     """Raise MachineError where a file of `size` bytes would leave the disk without its reserve."""
     free = shutil.disk_usage(place).free
     if free - size < RESERVE:
         raise MachineError(
             f"The disk of {place} has {free / 1e6:,.0f} MB free; the data needs {max(size, RESERVE) / 1e6:,.0f} MB.",
-            "Free some space, or set FT_HOME to a folder on a larger disk.",
+            hint,
         )
 
 
@@ -93,7 +97,7 @@ def writing(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno not in NO_ROOM:
             raise
         raise MachineError(
             f"The data cannot be kept in {place}: {error.strerror}.",

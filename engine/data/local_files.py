@@ -6,16 +6,19 @@ Nothing outside of what is named is read: of a folder or pattern no hidden file,
 import difflib
 import glob
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from engine.data.dataset_layout import ABOUT, Part, choose, pick, split_called
-from engine.data.readers import DOCUMENTS, KNOWN, READERS, kind_of
+from engine.data.dataset_layout import ABOUT, choose
+from engine.data.dataset_splits import Part, pick, split_called
+from engine.data.readers import BUILT, DOCUMENTS, KNOWN, READERS, kind_of, not_rows
 from engine.data.saved_datasets import STATE, saved_files, saved_splits
 from engine.errors import DataError
 from engine.regular_files import open_binary
 
+README_CHARACTERS = 1_000_000
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1"
 """How the small file begins that a clone without Git LFS has in place of a large one."""
 
@@ -25,9 +28,13 @@ class LocalFiles:
     """The files that a path names, in a fixed order, and what is to be said of those that were left aside."""
 
     paths: tuple[Path, ...]
+    split: str = ""
+    """The split of a folder that they are; empty where no file names one."""
     notes: tuple[str, ...] = ()
     aside: frozenset[str] = frozenset()
     """Splits of a folder that are not among the files."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """How a README says that they are to be read."""
 
 
 def find(
@@ -46,36 +53,46 @@ def find(
     if not path.exists():
         raise DataError(f"{name}: no such file", _nearest(path))
     if not kind_of(path):
-        ending = f"files ending in {path.suffix}" if path.suffix else "files without an ending"
+        ending = not_rows([path.name]) or (
+            f"files ending in {path.suffix}" if path.suffix else "files without an ending"
+        )
         raise DataError(f"{name}: cannot read {ending}", f"Data files end in {KNOWN}.")
     return LocalFiles((path,))
 
 
 def _of_folder(folder: Path, config: str | None, split: str | None, part: Part) -> LocalFiles:
     name = shown(folder)
-    files = _rows_of(sorted(_below(folder)), f"{name}: no files of rows in this folder")
+    files = _rows_of(sorted(_below(folder)), name, "files of rows in this folder")
     names = {file.relative_to(folder).as_posix(): file for file in files}
     if saved := saved_splits(folder):
         of_saved = {each: [n for n in names if n.startswith(f"{each}/")] for each in saved}
         chosen = pick(of_saved, split, name, part)
     else:
-        readme = folder / "README.md"
-        about = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
-        chosen = choose(names, about, config, split, name, part, local=True)
+        chosen = choose(list(names), _readme(folder), config, split, name, part, local=True)
     note = chosen.note(name)
     paths = tuple(names[each] for each in chosen.names)
-    return LocalFiles(paths, (note,) if note else (), frozenset(filter(None, chosen.aside)))
+    aside = frozenset(filter(None, chosen.aside))
+    return LocalFiles(paths, chosen.split, (note,) if note else (), aside, chosen.settings)
+
+
+def _readme(folder: Path) -> str:
+    """The beginning of a folder's README, where the hub's metadata stands; empty where it has none."""
+    path = folder / "README.md"
+    if not path.is_file():
+        return ""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.read(README_CHARACTERS)
 
 
 def _of_pattern(pattern: Path, part: Part) -> LocalFiles:
     """All files that fit a pattern, whatever their names say; but that is noted."""
     name = shown(pattern)
-    files = _rows_of(sorted(_fitting(pattern)), f"{name}: no file of rows fits this pattern")
+    files = _rows_of(sorted(_fitting(pattern)), name, "file of rows fits this pattern")
     others = [file.name for file in files if split_called(file.name) in ("validation", "test")]
     if part != "train" or not others or len(others) == len(files):
         return LocalFiles(tuple(files))
     more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-    return LocalFiles(tuple(files), (f"{name}: the pattern takes {others[0]}{more} for training too",))
+    return LocalFiles(tuple(files), notes=(f"{name}: the pattern takes {others[0]}{more} for training too",))
 
 
 def check(path: Path, name: str) -> None:
@@ -132,14 +149,17 @@ def _leads_inside(path: Path, folder: Path) -> bool:
     return path.is_file() and path.resolve().is_relative_to(folder)
 
 
-def _rows_of(files: list[Path], problem: str) -> list[Path]:
+def _rows_of(files: list[Path], name: str, sought: str) -> list[Path]:
     """Those that hold rows: tables, or where there are none, documents; not what tells of them (README, …)."""
     files = [file for file in files if file.name.lower() not in ABOUT]
-    tables = [file for file in files if kind_of(file) in READERS]
-    found = tables or [file for file in files if kind_of(file) in DOCUMENTS]
-    if not found:
-        raise DataError(problem, f"Data files end in {KNOWN}. Links that lead elsewhere are not read.")
-    return found
+    for kinds in (READERS, DOCUMENTS, BUILT):
+        if found := [file for file in files if kind_of(file) in kinds]:
+            return found
+    what = not_rows(file.name for file in files)
+    problem = f"holds {what}, which ft does not train" if what else f"no {sought}"
+    raise DataError(
+        f"{name}: {problem}", f"Data files end in {KNOWN}. Links that lead elsewhere are not read."
+    )
 
 
 def _nearest(path: Path) -> str:

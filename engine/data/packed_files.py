@@ -33,7 +33,7 @@ def unpacked(path: Path, name: str, packed: str, kind: str) -> Path:
 
 
 def _unpack(path: Path, name: str, packed: str, making: Path) -> None:
-    with _opened(path, name, packed) as inside, making.open("wb") as out:
+    with opened(path, name, packed) as inside, making.open("wb") as out:
         number = 0
         while data := inside.read(CHUNK):
             if not number % CHECKED:
@@ -45,12 +45,13 @@ def _unpack(path: Path, name: str, packed: str, making: Path) -> None:
 
 
 @contextmanager
-def _opened(path: Path, name: str, packed: str) -> Iterator[IO[bytes] | Any]:
+def opened(file: Path | IO[bytes], name: str, packed: str) -> Iterator[IO[bytes] | Any]:
     """What a compressed file holds, to be read. Raises `DataError` where that is damaged or cut off."""
     import pyarrow as pa
 
+    source = str(file) if isinstance(file, Path) else file
     try:
-        with gzip.open(path) if packed == ".gz" else pa.input_stream(str(path), compression="zstd") as inside:
+        with gzip.open(source) if packed == ".gz" else pa.input_stream(source, compression="zstd") as inside:
             yield inside
     except (gzip.BadGzipFile, EOFError, zlib.error, pa.ArrowException) as error:
         raise _damaged(name, packed, error) from error

@@ -18,6 +18,7 @@ from engine.data.fitting import chunks
 from engine.data.form import RowError
 from engine.data.formats import read_row
 from engine.data.lint.linter import Linter
+from engine.data.readers import kind_of
 from engine.data.row_index import Rows, open_rows
 from engine.data.row_joined import JoinedRows
 from engine.data.row_search import find_row
@@ -69,7 +70,7 @@ class Previews:
         return Opened(
             name=rows.name,
             path=str(found.files[0].path),
-            kind=", ".join(dict.fromkeys(file.kind.removeprefix(".") for file in found.files)),
+            kind=", ".join(dict.fromkeys((kind_of(file.name) or file.kind)[1:] for file in found.files)),
             size=sum(file.path.stat().st_size for file in found.files),
             form="" if isinstance(detected, DataError) else detected.form.name,
             evidence=unknown.message if unknown else detected.evidence,  # type: ignore[union-attr]

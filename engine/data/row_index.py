@@ -11,7 +11,8 @@ from typing import Protocol
 from engine.data.column_rows import ColumnTable, as_text
 from engine.data.csv_rows import Csv
 from engine.data.json_arrays import JsonArray
-from engine.data.readers import READERS, read
+from engine.data.json_rows import JsonLines
+from engine.data.readers import DOCUMENTS, read
 from engine.data.row_places import CsvRows, ItemRows, LineRows, TextRows
 from engine.data.rows import Columns, Origin, Table
 from engine.data.text_rows import SampleBy, Text
@@ -56,7 +57,7 @@ def open_rows(path: Path, name: str, kind: str = "", by: SampleBy = "document") 
     kind = kind or path.suffix.lower()
     if kind in (".csv", ".tsv"):
         return CsvRows(path, name, "\t" if kind == ".tsv" else "")
-    if kind not in READERS and by == "document":
+    if kind in DOCUMENTS and by == "document":
         return DocumentRows(read(path, name, kind, by), name)
     table = read(path, name, kind, by)
     match table:
@@ -68,7 +69,9 @@ def open_rows(path: Path, name: str, kind: str = "", by: SampleBy = "document") 
             return TextRows(table)
         case Csv():
             return CsvRows(path, name, table.parted_by)
-    return LineRows(path, name) if kind in READERS else DocumentRows(table, name)
+        case JsonLines():
+            return LineRows(table)
+    return DocumentRows(table, name)
 
 
 class DocumentRows:

@@ -32,9 +32,10 @@ class RowLines:
     def line(self, row: Row) -> str:
         """The row as a line."""
         mark = {MARK: dict(row.augmented)} if row.augmented else {}
-        return json.dumps(self._columns(row) | mark, ensure_ascii=False) + "\n"
+        return json.dumps(self.columns(row) | mark, ensure_ascii=False) + "\n"
 
-    def _columns(self, row: Row) -> dict[str, Any]:
+    def columns(self, row: Row) -> dict[str, Any]:
+        """The row's columns, without the mark of one that a model made."""
         if isinstance(row, Conversation):
             body = content_of(row)
             if self.prompts or self.texts:

@@ -103,9 +103,13 @@ class IndexedRows:
 class LineRows(IndexedRows):
     """JSONL: the rows are the lines that are not blank."""
 
+    def __init__(self, table: JsonLines) -> None:
+        self._table = table
+        super().__init__(table.path, table.name)
+
     def read(self, row: int) -> Origin:
         offset, number, data = self._bytes(row)
-        where = f"{self.name}:{number}"
+        where = f"{self.name}{self._table.unit}{number}"
         line = data.partition(b"\n")[0]  # what follows are blank lines
         return where, row_of(parse_line(line, where, offset), where)
 
@@ -113,7 +117,7 @@ class LineRows(IndexedRows):
         return self._bytes(row)[2].partition(b"\n")[0].decode(errors="replace").rstrip("\r")
 
     def _starts(self) -> Iterator[tuple[int, int]]:
-        for number, offset, _ in JsonLines(self.path, self.name).lines():
+        for number, offset, _ in self._table.lines():
             yield offset, number
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 STATE, DICT = "state.json", "dataset_dict.json"
+MOST_BYTES = 16_000_000
+"""A larger file of that name is somebody's rows."""
 
 
 def saved_files(folder: Path) -> list[str]:
@@ -31,7 +33,8 @@ def saved_splits(folder: Path) -> list[str]:
 def _read(path: Path) -> dict[str, Any]:
     """What a file of JSON says; nothing, where it is something else's file of that name."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError:
+        small = path.is_file() and path.stat().st_size <= MOST_BYTES
+        found = json.loads(path.read_text(encoding="utf-8")) if small else {}
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -104,26 +104,38 @@ def select(sources: Sequence[OpenSource], most: int | None, seed: int) -> Select
     notes: list[str] = []
     unreadable = 0
     for number, source in enumerate(sources):
-        notes += source.notes
-        mask = np.ones(source.table.count(), dtype=np.bool_)
-        if not len(mask):
-            raise DataError(f"{source.name}: there are no rows", "Put rows in it, or name another file.")
-        if source.skip:
-            notes += _leave_out_broken(source, mask)
-            unreadable += int((~mask).sum())
-        if source.max_samples is not None:
-            mask = _some(mask, source.max_samples, seed + number)
-        if source.weight != 1:
-            count = int(mask.sum())
-            mask = _some(mask, max(1, round(source.weight * count)), seed + number)
-            notes.append(_weighed(source, count, int(mask.sum()), seed))
+        mask, said, left_out = chosen_rows(source, seed, number)
         keep.append(mask)
+        notes += said
+        unreadable += left_out
     detected = tuple(
         detect(source.table.rows(mask if source.skip else None), source.choice, source.name)
         for source, mask in zip(sources, keep, strict=True)
     )
     found = Selection(tuple(sources), detected, tuple(keep), tuple(notes), seed, unreadable)
     return found.limited(most, seed)
+
+
+def chosen_rows(source: OpenSource, seed: int, number: int = 0) -> tuple[Keep, list[str], int]:
+    """Which rows of a source are used, what is to be said of that, and how many cannot be read. Raises `DataError`.
+
+    `number` is the source's among those of the recipe.
+    """
+    notes = list(source.notes)
+    mask = np.ones(source.table.count(), dtype=np.bool_)
+    if not len(mask):
+        raise DataError(f"{source.name}: there are no rows", "Put rows in it, or name another file.")
+    unreadable = 0
+    if source.skip:
+        notes += _leave_out_broken(source, mask)
+        unreadable = int((~mask).sum())
+    if source.max_samples is not None:
+        mask = _some(mask, source.max_samples, seed + number)
+    if source.weight != 1:
+        count = int(mask.sum())
+        mask = _some(mask, max(1, round(source.weight * count)), seed + number)
+        notes.append(_weighed(source, count, int(mask.sum()), seed))
+    return mask, notes, unreadable
 
 
 def _weighed(source: OpenSource, count: int, left: int, seed: int) -> str:

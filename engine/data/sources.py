@@ -1,17 +1,21 @@
 """What the recipe names → tables of rows: finds the files, fetches and unpacks them, picks their readers."""
 
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from engine import addresses, plugins
 from engine.config.locations import HUB, STARTER, data_source, scheme
 from engine.config.schema import Data, Source
-from engine.data import drive_files, hub_datasets, kept_files, local_files, web_files
+from engine.data import built_rows, drive_files, hub_datasets, kept_files, local_files, web_files
+from engine.data.built_rows import Built
 from engine.data.choice import FormChoice, choice_of
 from engine.data.csv_rows import Csv
-from engine.data.dataset_layout import ALL, Part
+from engine.data.dataset_splits import ALL, Part
 from engine.data.packed_files import packed_by, unpacked
-from engine.data.readers import KNOWN, kind_of, read
+from engine.data.readers import KNOWN, ROWS, kind_of, read
 from engine.data.rows import Joined, Table
 from engine.errors import DataError, MachineError
 from engine.models.starter import Progress, silent
@@ -139,7 +143,7 @@ def away(source: Source, part: Part = "train") -> bool:
     if kind in WEB:
         return not web_files.kept(source.path)
     if kind == "hf":
-        return not hub_datasets.kept(_wanted(source, part))
+        return not hub_datasets.kept(hub_datasets.wanted(source, part))
     if kind == "gdrive":
         return drive_files.kept(source.path) is None
     return bool(kind)
@@ -157,13 +161,16 @@ def find(source: Source, part: Part = "train", progress: Progress = silent) -> F
     _no_idle_keys(source, kind)
     notes: tuple[str, ...] = ()
     aside: frozenset[str] = frozenset()
+    settings: Mapping[str, Any] = {}
+    made: Mapping[Path, str] = {}
     if kind in WEB:
         fetched = web_files.fetch(source.path, progress)
         named, notes = [(fetched.path, fetched.name)], fetched.notes
     elif source.path.startswith(HUB):
-        cached = hub_datasets.fetch(_wanted(source, part), progress)
-        named, notes = [(path, f"{cached.repo}/{name}") for path, name in cached.files], cached.notes
-        aside = cached.aside
+        cached = hub_datasets.fetch(hub_datasets.wanted(source, part), progress)
+        named = [(file.path, f"{cached.repo}/{file.name}") for file in cached.files]
+        made, notes = {file.path: file.kind for file in cached.files}, cached.notes
+        aside, settings = cached.aside, cached.settings
     elif kind == "gdrive":
         named = [drive_files.fetch(source.path)]
     elif kind and kind not in plugins.installed(plugins.SOURCES):
@@ -175,9 +182,11 @@ def find(source: Source, part: Part = "train", progress: Progress = silent) -> F
         place = str(_brought(kind, source)) if kind else source.path
         here = local_files.find(place, source.config, source.split, part)
         named = [(path, local_files.shown(path)) for path in here.paths]
-        notes, aside = here.notes, here.aside
+        notes, aside, settings = here.notes, here.aside, here.settings
     name = named[0][1] if len(named) == 1 else shown(source)
-    return Found(name, tuple(_plain(path, name) for path, name in named), notes, aside)
+    return Found(
+        name, tuple(_plain(path, name, settings, made.get(path, "")) for path, name in named), notes, aside
+    )
 
 
 def spelled(text: str, folder: Path) -> Source:
@@ -190,11 +199,18 @@ def spelled(text: str, folder: Path) -> Source:
     return Source(path=data_source(text, folder))
 
 
-def as_text(source: str | Source) -> str:
-    """A source as one text: its path, or where more decides which rows it has, all that does, as JSON."""
-    if isinstance(source, str):
-        return source
-    plain = source.model_copy(update={"weight": 1.0, "max_samples": None})
+def as_text(source: str | Source, part: Part = "train") -> str:
+    """A source as one text: its path, or where more decides which rows it has, all that does, as JSON.
+
+    What a folder is for is among that where it decides the split.
+    """
+    named = Source(path=source) if isinstance(source, str) else source
+    if part == "validation" and named.split is None and Path(named.path).expanduser().is_dir():
+        with suppress(DataError):  # whoever opens it is told
+            split = local_files.find(named.path, named.config, None, part).split
+            named = named.model_copy(update={"split": split or None})
+    idle = {"weight": 1.0} | ({} if named.streaming else {"max_samples": None})
+    plain = named.model_copy(update=idle)
     return plain.path if plain == Source(path=plain.path) else plain.model_dump_json(exclude_defaults=True)
 
 
@@ -214,24 +230,30 @@ def _no_idle_keys(source: Source, kind: str) -> None:
     )
     idle = [key for key in ("config", "split") if getattr(source, key) and not parted]
     idle += ["revision"] if source.revision and kind != "hf" else []
+    idle += ["streaming"] if source.streaming and kind != "hf" else []
     if idle:
         raise DataError(
             f"{shown(source)}: {idle[0]} says nothing of this source",
-            "Datasets of the hub have a revision, they and folders a config and splits. Leave it out.",
+            "Datasets of the hub have a revision and can be streamed; they and folders have configs and splits. "
+            "Leave it out.",
         )
 
 
-def _plain(path: Path, name: str) -> File:
+def _plain(path: Path, name: str, settings: Mapping[str, Any], made: str = "") -> File:
+    """The file that a reader reads: unpacked, or the rows that a builder reads of it; it is that already if `made`."""
+    if made:
+        return File(path, name, made)
     kind = kind_of(name) or kind_of(path)
     if not kind:
         raise DataError(f"{name}: cannot read files like this", f"Data files end in {KNOWN}.")
     local_files.check(path, name)
-    packed = packed_by(name) or packed_by(path.name)
-    return File(unpacked(path, name, packed, kind) if packed else path, name, kind)
-
-
-def _wanted(source: Source, part: Part) -> hub_datasets.Wanted:
-    return hub_datasets.wanted(source.path, source.revision, source.config, source.split, part)
+    if packed := packed_by(name) or packed_by(path.name):
+        path = unpacked(path, name, packed, kind)
+    if built_rows.needed(kind, settings):
+        status = path.stat()
+        key = (path.resolve(), status.st_size, status.st_mtime_ns)
+        path, kind = built_rows.written(Built(str(path), name, kind, settings), key), ROWS
+    return File(path, name, kind)
 
 
 def _brought(kind: str, source: Source) -> Path:

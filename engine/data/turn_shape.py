@@ -1,5 +1,6 @@
 """What a chat template writes around an answer: found by rendering a question, an answer, and what may follow them."""
 
+import contextlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ from engine.data.message_style import (
 from engine.data.thought_blocks import CLOSING, OPENING, block_at_end
 from engine.data.types import Message
 
-NEXT = "Another"
+NEXT, SYSTEM = "Another", "Told"
 INLINE = Message("assistant", f"{OPENING}\n{THOUGHT}\n{CLOSING}\n\n{ANSWER}")
 VALUES = (VALUE, "other_value")
 Added = Callable[[str], Sequence[str]]
@@ -72,10 +73,10 @@ def shape_of(chat: ChatTemplate, with_tools: bool, stops: Collection[str], added
     tools = (TRIAL_TOOL,) if with_tools else ()
 
     def rendered(*messages: Message, prompt: bool = False) -> str:
-        try:
-            return chat.render(messages, prompt, tools)
-        except jinja2.TemplateError:  # one that refuses this refuses such rows, with its reason
-            return ""
+        for opening in ((), (Message("system", SYSTEM),)):  # some templates want a system message
+            with contextlib.suppress(jinja2.TemplateError):
+                return chat.render([*opening, *messages], prompt, tools)
+        return ""  # one that refuses this refuses such rows, with its reason
 
     asked = rendered(ASKED, prompt=True).rpartition(QUESTION)[2]
     last = rendered(ASKED, ANSWERED).rpartition(ANSWER)[2]

@@ -31,13 +31,11 @@ def unseen(row: Conversation, turns: Sequence[int], chat: ChatTemplate, text: st
                 found[what] = None
             end = max(end, at + len(words))
         place = end
-    roles = {message.role for message in row.messages}
     if row.tools and not chat.shows_tools:
         found[TOOLS] = None
-    if "tool" in roles and not chat.shows_results:
-        found[RESULTS] = None
-    if "system" in roles and not chat.shows_system:
-        found[SYSTEM] = None
+    for what, role, shows in ((RESULTS, "tool", chat.shows_results), (SYSTEM, "system", chat.shows_system)):
+        if not shows and any(message.role == role for message in row.messages):
+            found[what] = None
     return tuple(found)
 
 
@@ -66,5 +64,7 @@ def _values(value: Any) -> Iterator[str]:
 
 
 def _find(text: str, words: str, place: int) -> int:
-    at = text.find(words, place)
-    return at if at >= 0 else text.find(json.dumps(words, ensure_ascii=False)[1:-1], place)
+    """Where the words stand, also as they are within JSON, or within JSON that stands within JSON."""
+    once = json.dumps(words, ensure_ascii=False)[1:-1]
+    twice = json.dumps(once, ensure_ascii=False)[1:-1]
+    return next((at for form in (words, once, twice) if (at := text.find(form, place)) >= 0), -1)

@@ -87,6 +87,7 @@ def stats(config: "TrainConfig", json: Json = False) -> None:
         return
     from ft.commands.data_shown import shown_stats
 
+    _say_of_sources(config)
     out().print(shown_stats(found, config.model.max_seq_length))
 
 
@@ -101,6 +102,7 @@ def sample(
     from engine.data.prepare import selections
 
     _fetched_data(config)
+    _say_of_sources(config)
     drawn = selections(config)[0].limited(count, config.seed)
     for _, chunk in drawn.chunks():
         for where, columns in chunk:
@@ -169,6 +171,15 @@ def _fetched_data(config: "TrainConfig") -> None:
 
     with fetching() as progress:
         fetch(config.data, progress)
+
+
+def _say_of_sources(config: "TrainConfig") -> None:
+    """Say what is to be said of the sources, as which files of a folder are left aside."""
+    from engine.data.sources import train_sources
+
+    for source in train_sources(config.data):
+        for note in source.notes:
+            say(note)
 
 
 def _prepared(config: "TrainConfig") -> "Dataset":

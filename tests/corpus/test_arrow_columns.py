@@ -144,6 +144,29 @@ def test_the_json_type_trains_the_calls_that_it_holds(tiny_model: Path) -> None:
         assert '"properties": {"x": {"type": "integer"}, "y": {"type": "integer"}}' in first, name
 
 
+def test_json_that_stands_as_text_in_a_row_is_read_as_what_it_says(tmp_path: Path, tiny_model: Path) -> None:
+    """As the `Json` type comes out of other programs, and of `datasets` before it had the type."""
+    [first, *_] = rows(CASES / "31_ds_jsonfeat.parquet")
+    tools = [json.loads(json.dumps(tool)) for tool in first["tools"]]
+    for tool in tools:
+        tool["function"]["parameters"]["properties"] = json.dumps(
+            tool["function"]["parameters"]["properties"]
+        )
+    turns = [json.loads(json.dumps(turn)) for turn in first["messages"]]
+    turns[1]["tool_calls"] = [json.dumps(call) for call in turns[1]["tool_calls"]]
+    texts = {"tools": [json.dumps(tool) for tool in tools], "messages": [json.dumps(turn) for turn in turns]}
+    for name, row in (("objects", first), ("texts", texts)):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row) + "\n")
+    assert trained(tmp_path / "texts.jsonl", tiny_model) == trained(tmp_path / "objects.jsonl", tiny_model)
+
+
+def test_a_list_of_objects_that_datasets_wrote_as_an_object_of_lists_is_a_conversation(
+    tiny_model: Path,
+) -> None:
+    texts = trained(CASES / "13_seqdict.parquet", tiny_model)
+    assert ["Q0" in texts[0], "A0" in texts[0], len(texts)] == [True, True, 3]
+
+
 def test_a_value_of_the_json_type_that_is_not_json_names_its_row(tmp_path: Path) -> None:
     texts = pa.array(['{"a": 1}', None, "{a: 1}"], pa.json_())
     table = pa.table({"deep": pa.ListArray.from_arrays([0, 1, 2, 3], texts)})
@@ -198,6 +221,21 @@ def test_text_in_any_of_arrows_types_is_text() -> None:
         "output": "It is apple.",
         "input": None,
     }
+
+
+def test_bytes_are_not_taken_for_text(tiny_model: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"`output` is \"bytes\" where text is expected \(.*42_binary.parquet row 1,"
+    ):
+        trained(CASES / "42_binary.parquet", tiny_model)
+
+
+def test_a_file_that_is_cut_off_is_told_by_its_name(tmp_path: Path) -> None:
+    for name in ("rows.arrow", "rows.parquet"):
+        path = written(pa.table({"text": [f"row {n}" for n in range(1000)]}), tmp_path / name)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        with pytest.raises(DataError, match=rf"{name}: not an? (Arrow|Parquet) file"):
+            rows(path)
 
 
 def test_files_of_one_folder_may_have_other_columns(tiny_model: Path) -> None:

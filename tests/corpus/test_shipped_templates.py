@@ -224,6 +224,7 @@ def assert_shown(answer: Answer, prompt: str, through: str, alone: str) -> None:
         assert behind.strip() in ("", "<|endoftext|>")
         return
     own = written.rpartition("</think>")[2].strip().removesuffix(ROLE_ENDS[-1])
+    assert written.startswith("\n</think>") or not (prompt[-1].isspace() and written[0].isspace())
     shown = (through.rstrip().endswith(own), alone.rstrip().endswith(own))
     assert any(shown), "the template's own text, but for thoughts, or a block that the prompt opens"
 

@@ -11,10 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import load_dataset_builder
 
+import ft
 from engine.config.schema import Source, TrainConfig
 from engine.data.prepare import prepare
+from engine.data.preview import Previews
 from engine.data.sources import find, open_source, with_old_splits
 from engine.errors import DataError
+from engine.runs.events import Step
+from engine.runs.run import Run
 from ft.cli import main
 
 CASES = Path(__file__).parent / "data"
@@ -126,6 +130,17 @@ def test_the_test_split_of_a_clone_or_a_saved_dataset_is_not_trained(case: str, 
     assert all("test" in text.lower() for text in tests)
 
 
+@pytest.mark.parametrize("command", ["stats", "sample"])
+def test_commands_say_which_files_they_leave_aside(
+    command: str, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = ["--model", str(tiny_model)] if command == "stats" else []
+    assert main(["data", command, str(CASES / "70_clone"), *model]) == 0
+    said = capsys.readouterr()
+    assert "70_clone: the files of split train are used, not: test" in said.err
+    assert "test q" not in said.out
+
+
 def test_all_files_are_trained_where_that_is_asked_for(tmp_path: Path) -> None:
     path = folder_of(tmp_path, "train.jsonl", "test.jsonl", "more.jsonl")
     assert names(path) == ["train.jsonl"]
@@ -194,6 +209,13 @@ def test_a_file_that_is_there_in_two_formats_is_read_once(tmp_path: Path) -> Non
         tmp_path, "data/train.jsonl", "data/train.parquet", "data/test.jsonl", "data/train-more.csv"
     )
     assert names(path) == ["data/train-more.csv", "data/train.parquet"]
+    assert notes(path).endswith("not: other files (data/train.jsonl), test (data/test.jsonl)")
+    assert len(names(path, split="all")) == 4
+
+
+def test_a_file_of_a_folder_may_have_any_name(tmp_path: Path) -> None:
+    any_names = ["2026-11-28T10:00.jsonl", "a\\b.jsonl", "é ü.jsonl"]
+    assert names(folder_of(tmp_path, *any_names)) == any_names
 
 
 def test_a_pattern_takes_what_fits_and_says_so_of_test_files(tmp_path: Path) -> None:
@@ -233,6 +255,7 @@ def test_what_data_prepare_made_is_a_source(tmp_path: Path, capsys: pytest.Captu
     assert [file.path.name for file in find(Source(path=str(out)), "validation").files] == [
         "validation.jsonl"
     ]
+    assert "report.json" not in notes(out), "it tells of the rows"
 
 
 def test_a_git_lfs_pointer_is_told_from_the_file_that_it_stands_for(tmp_path: Path) -> None:
@@ -249,3 +272,50 @@ def test_a_run_begun_when_a_folder_meant_all_its_files_goes_on_with_all(tmp_path
     old = with_old_splits(data)
     assert old.train == [Source(path=str(path), split="all"), str(path / "train.jsonl")]
     assert old.validation == Source(path="hf://datasets/ada/rows", split="train")
+
+
+def test_the_app_shows_the_rows_that_validate(tmp_path: Path) -> None:
+    from screens.data_sources import label, looking_through
+
+    path = folder_of(tmp_path, "train.jsonl", "valid.jsonl")
+    recipe_file = tmp_path / "train.yml"
+    recipe_file.write_text(f"model: {{base: starter}}\ndata: {{train: {path}, validation: {path}}}\n")
+    train, validation, _ = looking_through(recipe_file, ()).sources
+    assert [train, label(validation)] == [str(path), f"{label(str(path))} (validation)"]
+    opened = [Previews().open(source) for source in (train, validation)]
+    assert [Path(each.path).name for each in opened] == ["train.jsonl", "valid.jsonl"]
+
+
+@pytest.mark.slow
+def test_a_run_that_trained_test_files_before_folders_had_splits_can_be_resumed(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    """Such a run is one on `split: all` that has neither the key in its recipe nor its files in its records."""
+    path = folder_of(
+        tmp_path, *(f"{split}-{number}.jsonl" for split in ("train", "test") for number in range(6))
+    )
+    source = tmp_path / "train.yml"
+    source.write_text(
+        json.dumps(
+            {
+                "model": {"base": str(tiny_model), "max_seq_length": 32},
+                "data": {"train": {"path": str(path), "split": "all"}, "validation": 0},
+                "training": {"max_steps": 200, "effective_batch_size": 2, "batch_size": 2},
+                "checkpoints": {"every": 1},
+            }
+        )
+    )
+    run = ft.train(source)
+    next(event for event in run.events() if isinstance(event, Step))
+    assert run.stop().reason == "stopped"
+    provenance = run.folder / "provenance.json"
+    known = json.loads(provenance.read_text())
+    assert len(known["data"].pop("files")) == 12
+    provenance.write_text(json.dumps(known))
+    recipe_file = run.folder / "train.yml"
+    recipe_file.write_text(recipe_file.read_text().replace("split: all", "split: null"))
+    for _ in range(2):
+        begun, before = Run.open(run.id), Run.open(run.id).position()
+        run = ft.open_run(run.id).resume()
+        assert any(isinstance(event, Step) for event in begun.events(follow=True, since=before))
+        assert run.stop().reason == "stopped"
