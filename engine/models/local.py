@@ -81,8 +81,11 @@ def read_config(folder: Path) -> dict[str, Any]:
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files that make the model: one, or the shards that the index names.
 
-    Raises ModelError where there are none or a shard is missing.
+    A whole model.safetensors goes before an index, which is then of other weights, as transformers has it. Raises
+    ModelError where there are none or a shard is missing.
     """
+    if (folder / "model.safetensors").is_file():
+        return [folder / "model.safetensors"]
     if (folder / INDEX).is_file():
         shards = read_object(folder / INDEX).get("weight_map")
         if not isinstance(shards, dict) or not shards:
@@ -95,8 +98,6 @@ def weight_files(folder: Path) -> list[Path]:
                 "The copy or download was not finished; get those files again.",
             )
         return [folder / name for name in names]
-    if (folder / "model.safetensors").is_file():
-        return [folder / "model.safetensors"]
     raise _no_weights(folder)
 
 

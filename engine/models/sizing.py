@@ -11,6 +11,7 @@ from engine.errors import ModelError
 from engine.models.config_values import AGAIN, check_values
 from engine.models.language_model import ROUTERS, of_language_model
 from engine.models.local import headers, read_config
+from engine.models.packed import Packed
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class ModelShape:
     an expert in one, so each of the two has the outputs of both."""
     tower_weights: int = 0
     """Weights of linear layers that see or hear: quantised as those of the language model are, and never adapted."""
+    packed: Packed | None = None
+    """How another program has packed the weights."""
     positions: int | None = None
     """Most tokens of a row, where the model has a vector for each position; None where positions are computed."""
 
@@ -137,16 +140,18 @@ def shape_of(folder: Path) -> ModelShape:
     check_values(config, folder / "config.json")
     kind = str(config["model_type"])
     try:
-        if kind in FAMILIES:
-            return decoder(kind, config)
-        if kind == "gpt2":
-            return _gpt2(config)
-        return _measured(kind, config, folder)
+        return replace(_shape(kind, config, folder), packed=Packed.of(config))
     except KeyError as error:
         raise ModelError(f"{folder / 'config.json'} has no {error.args[0]}.", AGAIN) from error
     except (TypeError, ValueError, ZeroDivisionError) as error:
         message = f"{folder / 'config.json'} has a value that a {kind} model cannot have: {error}."
         raise ModelError(message, AGAIN) from error
+
+
+def _shape(kind: str, config: Mapping[str, Any], folder: Path) -> ModelShape:
+    if kind in FAMILIES:
+        return decoder(kind, config)
+    return _gpt2(config) if kind == "gpt2" else _measured(kind, config, folder)
 
 
 def room_of(folder: Path) -> TokenRoom:

@@ -12,7 +12,7 @@ import torch
 from engine.errors import FtError, ModelError, first_line
 from engine.hardware.memory import is_exhaustion
 from engine.models import adapter_files
-from engine.models.local import headers
+from engine.models.local import headers, read_config
 from engine.models.mismatch import (
     Mismatch,
     no_numbers,
@@ -20,6 +20,7 @@ from engine.models.mismatch import (
     refuse_foreign_adapter,
     refuse_foreign_weights,
 )
+from engine.models.packed import Packed
 
 DROPOUTS = ("lora_dropout", "boft_dropout", "vera_dropout")
 """What PEFT's types of adapter call their dropout."""
@@ -36,6 +37,8 @@ def load_causal(
     """
     import transformers
 
+    if packed := Packed.of(read_config(folder)):
+        raise packed.refused(str(folder))
     try:
         model, info = transformers.AutoModelForCausalLM.from_pretrained(
             folder,
