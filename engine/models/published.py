@@ -32,7 +32,10 @@ class PublishedBase:
             return PublishedBase(starter.PUBLISHED_AS)
         if cached := CACHED.search(model.folder.as_posix()):
             return PublishedBase(f"{cached['owner']}/{cached['name']}", cached["commit"])
-        inside = model.folder.is_relative_to(start) and model.folder != start
+        names_user = start != Path.home() and Path.home().is_relative_to(
+            start
+        )  # the way leads by a home folder
+        inside = not names_user and model.folder != start and model.folder.is_relative_to(start)
         return PublishedBase(
             f"./{model.folder.relative_to(start).as_posix() if inside else model.folder.name}"
         )

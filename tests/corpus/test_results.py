@@ -269,6 +269,13 @@ def test_a_base_is_called_what_other_machines_call_it(
     assert PublishedBase.of(model, tmp_path / "work") == expected
 
 
+def test_the_way_from_the_root_names_no_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/anna")
+    model = LocalModel(Path("/home/anna/models/mine"), "mine", "")
+    assert PublishedBase.of(model, Path("/")).name == "./mine"
+    assert PublishedBase.of(model, Path("/home/anna")).name == "./models/mine"
+
+
 def test_an_adapter_of_the_starter_names_the_model_that_it_was_converted_from(
     ft_home_with_starter: Path,
 ) -> None:
