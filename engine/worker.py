@@ -27,6 +27,7 @@ from engine.hangs import STACKS_SIGNAL
 from engine.hardware.memory import is_exhaustion
 from engine.models import adapter_files
 from engine.models.language_model import WEIGHING, of_language_model
+from engine.models.local import require_regular_files
 from engine.models.weights import read_header
 from engine.runs import digest, lock
 from engine.runs.atomic import write_atomic
@@ -92,9 +93,8 @@ def settle_libraries() -> None:
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    sys.modules.setdefault(
-        "kernels", cast(ModuleType, None)
-    )  # Python's own sign that there is no such module
+    no_module = cast(ModuleType, None)  # Python's own sign for one that is not there
+    sys.modules.setdefault("kernels", no_module)
 
 
 def _lock(run: Run, handle: int | None) -> AbstractContextManager[None]:
@@ -142,6 +142,7 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     config = run.config
     model = _resolve(run, config, control)
     if resume:
+        require_regular_files(resume)
         config = _same_files(run, _same_backend(run, config))
     start = _start(run, config, model)
     _import_unsloth_first(config, model)
