@@ -25,6 +25,7 @@ from engine.disk import CAUSES, explained
 from engine.errors import DataError, FtError, MachineError, OutOfMemoryError
 from engine.hangs import STACKS_SIGNAL
 from engine.hardware.memory import is_exhaustion
+from engine.hardware.sharing import Sharing
 from engine.runs import digest, lock
 from engine.runs.atomic import write_atomic
 from engine.runs.events import Failed, Finished, Phase, Started, Warned
@@ -46,6 +47,8 @@ FILES, MOST_FILES = "files", 100
 """Where a run records which files its rows are from, and how many of them it names."""
 TELL_EVERY_S = 0.5
 """Least time between two events of one download or conversion."""
+SHARED = 0.1
+"""A run that shared the CPU with other programs for more than this part of its time tells nothing of its speed."""
 QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
     "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
@@ -160,12 +163,23 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
         without_torch()
     from engine.backends import load_backend
     from engine.training.loop import train
+    from engine.training.neighbours import NeighbourWatch
 
     backend = load_backend(plan, config, model.folder, adapter=start.folder if start else None)
     gc.collect()
     _poll(control)
-    reason = train(run, config, plan, dataset, backend, tokenizer, control, resume_from=resume)
-    _remember_speed(run, plan)
+    sharing = Sharing()
+    if (
+        plan.device == "cpu" and plan.backend != "mlx"
+    ):  # MLX computes on threads of its own, which do not spin
+        sharing.start()
+    try:
+        watches = [NeighbourWatch(sharing).look]
+        reason = train(run, config, plan, dataset, backend, tokenizer, control, resume, watches)
+    finally:
+        sharing.end()
+    if sharing.portion < SHARED:
+        _remember_speed(run, plan)
     return reason
 
 
