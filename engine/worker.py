@@ -137,7 +137,7 @@ def _fail(run: Run, error: FtError) -> int:
 
 def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     """From the recipe to the end of the loop; each stage takes what the one before has made."""
-    config = run.config
+    config, sharing = run.config, Sharing()
     model = _resolve(run, config, control)
     if resume:
         config = _same_files(run, _same_backend(run, config))
@@ -168,10 +168,7 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     backend = load_backend(plan, config, model.folder, adapter=start.folder if start else None)
     gc.collect()
     _poll(control)
-    sharing = Sharing()
-    if (
-        plan.device == "cpu" and plan.backend != "mlx"
-    ):  # MLX computes on threads of its own, which do not spin
+    if plan.device == "cpu" and plan.backend != "mlx":  # MLX's own threads do not spin
         sharing.start()
     try:
         watches = [NeighbourWatch(sharing).look]

@@ -88,7 +88,10 @@ class SharingRule:
 
 
 class Sharing:
-    """Looks at the machine from a thread of its own, and adapts this process's threads to it until it is ended."""
+    """Looks at the machine from a thread of its own, and adapts this process's threads to it until it is ended.
+
+    To be made before OpenMP is loaded, which may bind this thread to one core (`OMP_PROC_BIND`).
+    """
 
     def __init__(self) -> None:
         self._cores = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
