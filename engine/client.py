@@ -26,6 +26,7 @@ from engine.data.types import GREEDY, Answered, Message, Prompt, Sampling
 from engine.data.views import Lengths, Opened, RowView, View, lengths_from_json, row_from_json
 from engine.disk import explaining
 from engine.errors import FREE, KINDS, FtError, OutOfMemoryError, TrainingError
+from engine.hardware import openmp
 from engine.runs.run import Run
 
 Answer = dict[str, Any]
@@ -57,7 +58,7 @@ class Client:
                     stderr=file,
                     text=True,
                     encoding="utf-8",
-                    env=secrets.without(),
+                    env=openmp.settled(secrets.without()),
                     start_new_session=True,  # ctrl-c cancels an answer; it must not end the child
                 )
         self._log = log

@@ -35,11 +35,12 @@ class Generator:
         """Load `base`, with the adapter of `adapter` (PEFT layout) where there is one; `spec` names the chat template,
         and the tokens that were added for the adapter.
 
-        Raises ModelError.
+        Raises ModelError, and MachineError where torch multiplies wrongly here.
         """
         import torch
 
         from engine.backends.torch.loading import load_adapter, load_causal, trying_out
+        from engine.backends.torch.products import refuse_wrong_products
         from engine.backends.torch.vocabulary import grow
 
         device = (
@@ -48,6 +49,7 @@ class Generator:
         # One token at a time, a CPU is fastest in fp32: nothing is cast on the way.
         dtype = torch.float32 if device == "cpu" else "auto"
         model = load_causal(base, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+        refuse_wrong_products(model.device, model.dtype)
         encoder = (spec or TokenSpec()).encoder(base)
         grow(model, encoder.tokenizer.new)
         if adapter is not None:

@@ -26,7 +26,7 @@ from engine.clean_logs import redact_output, scrub
 from engine.deaths import Death, Witness, examine, oom_kills
 from engine.errors import FtError, MachineError, OutOfMemoryError, TrainingError
 from engine.hangs import USUAL, Guard, HangWatch, Patience, Silence
-from engine.hardware import allocator
+from engine.hardware import allocator, openmp
 from engine.runs.events import Failed, Warned
 from engine.runs.limits import Limits, halved
 from engine.runs.run import Run
@@ -114,7 +114,7 @@ class Supervisor:
             command,
             stdin=subprocess.PIPE,
             pass_fds=(self.lock,),
-            env=secrets.without() | allocator.preload(),
+            env=openmp.settled(secrets.without()) | allocator.preload(),
         )
         assert self.child.stdin is not None
         with self.child.stdin:

@@ -1,5 +1,6 @@
 """Models of other families train as transformers and PEFT train them, whatever form their layers take here."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -138,3 +139,26 @@ def test_experts_learn_where_they_are_named(
     backend.save_weights(tmp_path / "adapter")
     again = load_backend(job.plan, job.config, folder, adapter=tmp_path / "adapter", training=False)
     assert np.allclose(backend.log_probabilities(batch), again.log_probabilities(batch), atol=1e-4)
+
+
+@pytest.mark.parametrize("compute", ["fp32", "bf16"])
+@pytest.mark.parametrize("backend", ["peft", "mlx"])
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        ("Gemma2", {"head_dim": 16, "final_logit_softcapping": 1.0}),
+        ("Gemma2", {"head_dim": 16, "final_logit_softcapping": 30.0}),
+        ("Granite", {"logits_scaling": 1.1}),
+    ],
+    ids=["capped", "capped where it hardly shows", "scaled a little"],
+)
+def test_a_head_that_is_more_than_a_product_is_found_in_half_precision_too(
+    family: str, settings: dict[str, Any], backend: str, compute: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    """A trial that compares losses would pass: where the model knows little, they are near log(vocabulary) anyway."""
+    folder = make_family(tmp_path / "model", tiny_model, family, settings)
+    job = Job.make(folder, tmp_path)
+    plan = replace(job.plan, backend=backend, weights_dtype=compute, compute_dtype=compute)
+    assert not load_backend(plan, job.config, folder).plain_head
+    plain = load_backend(plan, job.config, tiny_model)
+    assert plain.plain_head

@@ -24,7 +24,7 @@ from engine.data.prepare import prepare
 from engine.data.preview import Previews
 from engine.data.token_spec import TokenSpec
 from engine.data.tokenizer import Tokenizer, new_tokens
-from engine.data.types import Message
+from engine.data.types import Message, Prompt, Sampling
 from engine.data.views import View
 from engine.errors import ConfigError, ModelError
 from engine.generation import Generator
@@ -273,7 +273,7 @@ def test_a_chat_with_the_result_reads_and_writes_the_tokens(tiny_model: Path, tm
     chat = Generator.open(tiny_model, job.run.adapter, TokenSpec.of(job.config))
     asked = chat.tokenizer.prompt_ids([Message("user", "Where is the kiosk?")])
     assert KIOSK in asked
-    answer = "".join(chat.stream([Message("user", "Where 3?")], 12))
+    answer = "".join(chat.stream(Prompt((Message("user", "Where 3?"),), 0), 12))
     assert "<note>" in answer
     assert "kiosk" in answer
 
@@ -287,7 +287,7 @@ def test_the_service_answers_for_a_run_with_its_tokens_and_for_its_base_without(
     asked = [Message("user", "Where is the kiosk?")]
     with Client(tmp_path / "service.log") as client:
         for base in (False, True):
-            assert "".join(client.generate(job.run, asked, max_tokens=4, base=base))
+            assert "".join(client.generate(job.run, asked, Sampling(max_tokens=4), base=base))
 
 
 def test_a_token_that_the_tokenizer_has_beyond_the_embedding_gets_its_row(

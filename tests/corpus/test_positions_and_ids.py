@@ -18,7 +18,7 @@ from engine.config.schema import TrainConfig
 from engine.data.prepare import prepare
 from engine.data.preview import Previews
 from engine.data.tokenizer import Tokenizer
-from engine.data.types import Message, Question
+from engine.data.types import Message, Prompt, Question
 from engine.data.views import View
 from engine.errors import ConfigError, FtError, ModelError
 from engine.evaluation import exact_match
@@ -61,6 +61,10 @@ def chats(folder: Path, answers: list[str]) -> Path:
     ]
     path.write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows))
     return path
+
+
+def asking(text: str) -> Prompt:
+    return Prompt((Message("user", text),), 0)
 
 
 def recipe(model: Path, folder: Path, rows: Path, **sections: Any) -> TrainConfig:
@@ -200,12 +204,12 @@ def test_prompts_are_held_to_the_model_too(gpt2: Path, more_tokens: Path, tmp_pa
     chat = Generator.open(gpt2, None)
     asked = len(chat.tokenizer.prompt_ids([Message("user", "Say fox.")]))
     chat.tokenizer.stop_ids = frozenset()  # it goes on to its last position
-    pieces = list(chat.stream([Message("user", "Say fox.")], 400))
+    pieces = list(chat.stream(asking("Say fox."), 400))
     assert POSITIONS - asked <= len(pieces) <= POSITIONS - asked + 1
     with pytest.raises(ConfigError, match=f"{POSITIONS} positions"):
-        list(chat.stream([Message("user", LONG)], 4))
+        list(chat.stream(asking(LONG), 4))
     with pytest.raises(ModelError, match="kiosk"):
-        list(Generator.open(more_tokens, None).stream([Message("user", "a kiosk")], 4))
+        list(Generator.open(more_tokens, None).stream(asking("a kiosk"), 4))
 
 
 def test_exact_match_lets_every_answer_grow_as_far_as_its_own_prompt_leaves_room(

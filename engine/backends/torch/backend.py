@@ -22,9 +22,10 @@ from engine.backends.torch.checks import head_is_plain, keeps_apart
 from engine.backends.torch.companions import companion_of
 from engine.backends.torch.liger import Loss, proven_loss
 from engine.backends.torch.loading import trying_out
-from engine.backends.torch.loss import HeadLoss, token_losses
+from engine.backends.torch.loss import HeadLoss, head_logits, token_losses
 from engine.backends.torch.model import DTYPES, causal_of, load_model
 from engine.backends.torch.optimizer import optimizer_of
+from engine.backends.torch.products import refuse_wrong_products
 from engine.backends.torch.vocabulary import head_of
 from engine.config.adapters import PROMPT_TYPES
 from engine.config.schema import TrainConfig
@@ -79,6 +80,7 @@ class TorchBackend:
         adapter: Path | None = None,
         training: bool = True,
     ) -> Self:
+        refuse_wrong_products(torch.device(plan.device), DTYPES[plan.compute_dtype])
         backend = cls(cls.load_model(plan, config, folder, adapter), plan, config, folder)
         backend.model.train(training)
         with trying_out(folder):
@@ -193,6 +195,18 @@ class TorchBackend:
         """The last layer's output without gradients, `[rows, length, width]`."""
         with self._evaluating(), torch.no_grad():
             return self._hidden(batch)
+
+    def logits(self, batch: Batch) -> Tensor:
+        """The model's own logits without gradients, `[rows, length, vocabulary]` in fp32."""
+        with self._evaluating(), torch.no_grad():
+            return self._forward(self.model, batch).logits.float()
+
+    def products(self, batch: Batch) -> Tensor:
+        """The same as products of the last hidden states with the head, as the loss makes them."""
+        head, hidden = self.head, self.hidden_states(batch)
+        with torch.no_grad():
+            made = head_logits(hidden.flatten(0, 1), head.weight, head.bias, head.rows, head.ids)
+        return made.float().unflatten(0, hidden.shape[:2])
 
     def token_losses(self, batch: Batch, plain_head: bool) -> Tensor:
         """Loss in nats of each trained token, `[n]`, without gradients; see `checks.head_is_plain`."""

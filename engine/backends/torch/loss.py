@@ -36,7 +36,7 @@ class HeadLoss(torch.autograd.Function):
         gradients = _Gradients.of(ctx.needs_input_grad, hidden, weight, bias, rows)
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         for part in _parts(len(hidden), weight.shape[0], CHUNK_BYTES):
-            logits = _logits(hidden[part], weight, bias, rows, ids)
+            logits = head_logits(hidden[part], weight, bias, rows, ids)
             total += _losses(logits, targets[part], slopes=True).sum()
             gradients.add(logits, hidden[part], part, weight, rows, ids)
         ctx.save_for_backward(gradients.hidden, gradients.weight, gradients.bias, gradients.rows)
@@ -115,7 +115,7 @@ def token_losses(
     """Loss in nats of each target, `[n]`, without gradients."""
     with torch.no_grad():
         parts = [
-            _losses(_logits(hidden[part], weight, bias, rows, ids), targets[part])
+            _losses(head_logits(hidden[part], weight, bias, rows, ids), targets[part])
             for part in _parts(len(hidden), weight.shape[0], CHUNK_BYTES)
         ]
     return torch.cat(parts) if parts else torch.zeros(0)
@@ -127,7 +127,7 @@ def _parts(rows: int, vocab: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
 
 
-def _logits(
+def head_logits(
     hidden: Tensor, weight: Tensor, bias: Tensor | None, rows: Tensor | None = None, ids: Tensor | None = None
 ) -> Tensor:
     """Logits `[n, vocab]` in the format of `hidden`; a head held in another is cast block by block."""
