@@ -44,6 +44,7 @@ from engine.config.problems import RecipeError
 from engine.data.prompt_input import prompt_of
 from engine.data.token_spec import TokenSpec
 from engine.data.views import View, as_json
+from engine.disk import explained
 from engine.errors import FREE, ConfigError, FtError, OutOfMemoryError
 from engine.hardware.memory import is_exhaustion
 from engine.models.local import require_regular_files
@@ -154,11 +155,11 @@ class Service:
                 self._send({"id": number, **part})
             self._send({"id": number, "done": True, "cancelled": stopped()})
         except Exception as error:
-            if not isinstance(error, FtError):
-                traceback.print_exc()
-                told = FtError(f"{type(error).__name__}: {error}".removesuffix(": "))
-            else:
+            if isinstance(error, FtError):
                 told = error
+            else:
+                traceback.print_exc()
+                told = _told(error)
             if is_exhaustion(error):  # also where it was taken for a file that does not load
                 told = OutOfMemoryError(f"There is not enough memory for this: {told}", FREE)
             self._send({"id": number, "error": _described(told)})
@@ -310,6 +311,13 @@ def _has_room(base: Path) -> bool:
     machine = probe()
     free = machine.available_bytes if machine.device == "cpu" else machine.gpu_free_bytes or 0
     return free > 2 * shape_of(base).parameters * (4 if machine.device == "cpu" else 2)
+
+
+def _told(error: Exception) -> FtError:
+    """What failed, for a person, where nobody has put it into words."""
+    if isinstance(error, OSError) and error.strerror:
+        return explained(error)
+    return FtError(f"{type(error).__name__}: {error}".removesuffix(": "))
 
 
 def _described(error: FtError) -> Request:

@@ -25,6 +25,7 @@ from engine.disk import CAUSES, explained
 from engine.errors import DataError, FtError, MachineError, OutOfMemoryError
 from engine.hangs import STACKS_SIGNAL
 from engine.hardware.memory import is_exhaustion
+from engine.models.local import require_regular_files
 from engine.runs import digest, lock
 from engine.runs.atomic import write_atomic
 from engine.runs.events import Failed, Finished, Phase, Started, Warned
@@ -87,9 +88,8 @@ def settle_libraries() -> None:
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    sys.modules.setdefault(
-        "kernels", cast(ModuleType, None)
-    )  # Python's own sign that there is no such module
+    no_module = cast(ModuleType, None)  # Python's own sign for one that is not there
+    sys.modules.setdefault("kernels", no_module)
 
 
 def _lock(run: Run, handle: int | None) -> AbstractContextManager[None]:
@@ -137,6 +137,7 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     config = run.config
     model = _resolve(run, config, control)
     if resume:
+        require_regular_files(resume)
         config = _same_files(run, _same_backend(run, config))
     start = _start(run, config, model)
     _import_unsloth_first(config, model)

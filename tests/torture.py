@@ -156,7 +156,7 @@ def fill(report: Report, recipe: Path, folder: Path, end: float) -> None:
         "train": ["train", str(recipe), "--plain"],
         "plan": ["plan", str(recipe)],
         "data check": ["data", "check", str(rows), "--recipe", str(recipe)],
-        "data prepare": ["data", "prepare", str(rows), "--out", "DISK/out", "--recipe", str(recipe)],
+        "data prepare": ["data", "prepare", str(rows), "--out", "DISK/out"],
         "init": ["init", "DISK/new.yml"],
         "runs list": ["runs", "list"],
     }

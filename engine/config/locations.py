@@ -68,7 +68,10 @@ def check_files(config: TrainConfig) -> None:
         raise ModelError(f"adapter.from: {start} does not exist", "Name a run, or the folder of an adapter.")
     template = config.model.chat_template
     if _is_template_file(template) and not Path(template).is_file():
-        raise ModelError(f"model.chat_template: {template} does not exist")
+        raise ModelError(
+            f"model.chat_template: {template} does not exist",
+            "Relative paths start at the recipe's own folder.",
+        )
 
 
 def _is_template_file(name: str) -> bool:

@@ -184,10 +184,19 @@ def _digest(path: Path) -> str:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if time.time() - path.stat().st_mtime > RACY_S:
-        memo = _memo(path)
-        memo.parent.mkdir(parents=True, exist_ok=True)
-        memo.write_text(json.dumps([*stamp, digest]), encoding="utf-8")
+        _remember(_memo(path), json.dumps([*stamp, digest]))
     return digest
+
+
+def _remember(memo: Path, text: str) -> None:
+    """Write a note, whole or not at all. Raises OSError with its name."""
+    with naming(memo):
+        memo.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            memo.write_text(text, encoding="utf-8")
+        except OSError:
+            memo.unlink(missing_ok=True)
+            raise
 
 
 def _known_digest(path: Path) -> str | None:

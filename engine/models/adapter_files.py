@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ModelError
-from engine.models.local import read_object
+from engine.models.local import read_object, require_regular_files
 from engine.models.mismatch import refuse_not_finite
 from engine.models.weights import not_finite
 
@@ -23,10 +23,17 @@ def check(folder: Path) -> dict[str, Any]:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """What adapter_config.json says. Raises ModelError where it is missing or not a JSON object."""
+    """What adapter_config.json says. Raises ModelError where it is missing, not a JSON object, or names code to run."""
     if not folder.is_dir():
         raise ModelError(f"There is no folder {folder}.", "Check the path of the adapter.")
-    return read_object(folder / CONFIG)
+    require_regular_files(folder)
+    settings = read_object(folder / CONFIG)
+    if settings.get("megatron_config"):  # PEFT would import whatever module `megatron_core` names
+        raise ModelError(
+            f"{folder} is an adapter for Megatron's layers, which ft does not load.",
+            "Train one on the transformers model.",
+        )
+    return settings
 
 
 def weights_file(folder: Path, settings: dict[str, Any]) -> Path:

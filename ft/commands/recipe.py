@@ -8,6 +8,7 @@ import typer
 
 from engine.disk import explaining
 from engine.errors import ConfigError, FtError
+from engine.redaction import redacted_values
 from engine.regular_files import require
 from engine.runs.atomic import write_atomic
 from ft.console import print_json, say
@@ -74,7 +75,7 @@ def validate(
         print_json(_report(path, error))
         raise typer.Exit(error.exit_code) from error
     if as_json:
-        config = recipe.config.model_dump(mode="json")
+        config = redacted_values(recipe.config.model_dump(mode="json"))
         body = {"valid": True, "path": str(path), "problems": [], "config": config}
         print_json(body)
     else:

@@ -54,6 +54,10 @@ class Outcome:
             found.append("a traceback")
         if self._has_failed() and said.count("error:") != 1:
             found.append(f"{said.count('error:')} messages")
+        if (
+            self._has_failed() and self.code != 2 and "hint:" not in message
+        ):  # a recipe's errors say what is right
+            found.append("no hint")
         if (longest := max(len(line.encode()) for line in lines)) > LONGEST:
             found.append(f"a message of {longest:,} bytes")
         if control := CONTROL.search(said) or CONTROL.search(OURS.sub("", self.out)):

@@ -11,6 +11,7 @@ import pytest
 
 from engine.data.tokenizer import Tokenizer
 from engine.errors import ModelError
+from engine.models import adapter_files
 from ft.cli import main
 from tests.terminal import Terminal
 from tests.training import recipe_text, write_rows
@@ -62,7 +63,7 @@ def test_a_tokenizers_own_code_is_refused_at_once(tiny_model: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["train"])
+@pytest.mark.parametrize("command", ["train", "generate"])
 def test_a_models_own_code_is_not_run_unless_the_recipe_says_so(
     command: str, tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,6 +84,14 @@ def test_a_models_own_code_is_not_run_unless_the_recipe_says_so(
     assert not marker.exists()
 
 
+def test_an_adapter_names_no_module_to_import(tmp_path: Path) -> None:
+    """PEFT imports what `megatron_core` names, whatever module that is."""
+    settings = {"peft_type": "LORA", "megatron_config": {"a": 1}, "megatron_core": "antigravity"}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(settings))
+    with pytest.raises(ModelError, match="Megatron"):
+        adapter_files.check(tmp_path)
+
+
 @pytest.mark.slow
 def test_bitsandbytes_and_transformers_fetch_no_code_of_the_hub(tmp_path: Path) -> None:
     """Also where the package `kernels` is installed, which fetches it: here a stand-in that says that it was asked."""
@@ -91,8 +100,10 @@ def test_bitsandbytes_and_transformers_fetch_no_code_of_the_hub(tmp_path: Path) 
         "import pathlib, socket\n"
         f"def get_kernel(*_, **__):\n    pathlib.Path({str(tmp_path / 'asked')!r}).touch()\n    raise OSError\n"
     )
-    (tmp_path / "kernels-0.17.2.dist-info").mkdir()
-    (tmp_path / "kernels-0.17.2.dist-info" / "METADATA").write_text("Name: kernels\nVersion: 0.17.2\n")
+    (tmp_path / "kernels-0.16.0.dist-info").mkdir()
+    (tmp_path / "kernels-0.16.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: kernels\nVersion: 0.16.0\n"
+    )
     program = """
 import socket
 def connect(self, *_): raise AssertionError("a socket was opened")

@@ -22,10 +22,12 @@ from engine.data.sources import find
 from engine.errors import DataError, ModelError
 from engine.redaction import redacted
 from engine.runs.events import Failed, Phase, Warned
+from engine.runs.fork import fork_text
 from engine.runs.run import Run
 from ft.cli import main
 from screens import preferences
 from tests.keyrings import MemoryKeyring
+from tests.run_fixtures import make_run
 from tests.training import ROWS, recipe_text
 
 TOKEN = "oneTokenThatNobodyMayRead0123"
@@ -189,6 +191,19 @@ def test_a_recipes_own_text_is_stored_without_the_password(tmp_path: Path) -> No
     assert run.config.data.train[0] == addresses.stored(url)  # type: ignore[index]
 
 
+def test_validating_a_recipe_repeats_no_password(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "train.yml"
+    path.write_text(
+        f"model: {{base: starter}}\ndata: {{train: 'https://u:{PASSWORD}@example.org/x.jsonl'}}\n"
+    )
+    assert main(["validate", str(path), "--json"]) == 0
+    path.write_text(path.read_text().replace("https", "ftp"))
+    assert main(["data", "check", "--recipe", str(path)]) == 3
+    shown = capfd.readouterr()
+    assert PASSWORD not in shown.out + shown.err
+    assert "example.org" in shown.out + shown.err
+
+
 def test_events_and_errors_have_no_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_SERVICE_API_KEY", TOKEN)
     error = ModelError(f"The server says: no {TOKEN}", f"ask https://u:{PASSWORD}@h/x?sig={SIGNATURE}")
@@ -275,3 +290,29 @@ def test_a_server_that_leads_to_plain_http_is_not_followed(ft_home: Path) -> Non
 
     with serving(Leading) as port, pytest.raises(DataError, match="http:// is not read"):
         find(Source(path=f"http://127.0.0.1:{port}/rows.jsonl"))
+
+
+def test_a_run_of_an_older_ft_shows_no_password_and_can_still_be_forked(
+    ft_home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Those runs have the whole address in their recipes, which stay as they are."""
+    url = f"http://usr:{PASSWORD}@127.0.0.1/rows.jsonl?sig={SIGNATURE}"
+    run = make_run("20261101-000000-old", provenance={"command": f"ft train --set data.train={url}"})
+    for name in ("train.yml", "source.yml"):
+        path = run.folder / name
+        path.write_text(path.read_text().replace("train: starter", f"train: {url}"))
+        assert PASSWORD in path.read_text()
+    other = make_run("20261101-000001-other")
+    for command in (
+        ["show", run.id],
+        ["show", run.id, "--json"],
+        ["list", "--json"],
+        ["compare", run.id, other.id],
+    ):
+        assert main(["runs", *command]) == 0
+    shown = capfd.readouterr()
+    assert "***" in shown.out
+    for secret in (PASSWORD, SIGNATURE):
+        assert secret not in shown.out + shown.err
+        assert secret.encode() not in written_below(ft_home / "cache")
+    assert url in fork_text(run.folder, ())

@@ -8,6 +8,7 @@ import pytest
 
 from engine.config.load import load_text
 from engine.errors import ModelError
+from engine.models import adapter_files
 from engine.models.local import check
 from engine.regular_files import NotRegularError, open_binary, open_handle
 from engine.runs.run import Run
@@ -78,8 +79,11 @@ def test_one_damaged_run_hides_no_other(tiny_model: Path, ft_home: Path, tmp_pat
     commands = [["runs", "list"], ["runs", "list", "--json"]]
     for name in damaged:
         commands += [["runs", "show", name], ["runs", "compare", name, whole.id], ["attach", name]]
-        commands += [["stop", name], ["generate", name, "--prompt", "x"]]
-    commands += [["train", "--resume", name] for name, broken in damaged.items() if broken in NEEDED]
+        commands.append(["stop", name])
+    needed = [name for name, broken in damaged.items() if broken in NEEDED]
+    commands += [
+        [*argv, name] for name in needed for argv in (["train", "--resume"], ["generate", "--prompt", "x"])
+    ]
     outcomes = run_all([(argv, None) for argv in commands])
     assert_all_well(outcomes)
     assert whole.id in outcomes[0].out
@@ -108,8 +112,6 @@ def test_what_is_opened_is_a_regular_file(tmp_path: Path) -> None:
 
 
 def test_an_adapters_folder_with_a_pipe_is_refused_before_anything_loads(tmp_path: Path) -> None:
-    from engine.models.local import require_regular_files
-
     put("pipe", tmp_path / "adapter_config.json")
     with pytest.raises(ModelError, match=r"adapter_config\.json cannot be used: it is a named pipe"):
-        require_regular_files(tmp_path)
+        adapter_files.check(tmp_path)

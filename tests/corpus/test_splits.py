@@ -300,7 +300,7 @@ def test_a_run_that_trained_test_files_before_folders_had_splits_can_be_resumed(
             {
                 "model": {"base": str(tiny_model), "max_seq_length": 32},
                 "data": {"train": {"path": str(path), "split": "all"}, "validation": 0},
-                "training": {"max_steps": 200, "effective_batch_size": 2, "batch_size": 2},
+                "training": {"max_steps": 100_000, "effective_batch_size": 2, "batch_size": 2},
                 "checkpoints": {"every": 1},
             }
         )
