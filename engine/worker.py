@@ -25,6 +25,7 @@ from engine.disk import CAUSES, explained
 from engine.errors import DataError, FtError, MachineError, OutOfMemoryError
 from engine.hangs import STACKS_SIGNAL
 from engine.hardware.memory import is_exhaustion
+from engine.hardware.sharing import Sharing
 from engine.models import adapter_files
 from engine.models.language_model import WEIGHING, of_language_model
 from engine.models.local import require_regular_files
@@ -52,6 +53,8 @@ FILES, MOST_FILES = "files", 100
 """Where a run records which files its rows are from, and how many of them it names."""
 TELL_EVERY_S = 0.5
 """Least time between two events of one download or conversion."""
+SHARED = 0.1
+"""A run that shared the CPU with other programs for more than this part of its time tells nothing of its speed."""
 QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
     "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
@@ -139,7 +142,7 @@ def _fail(run: Run, error: FtError) -> int:
 
 def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     """From the recipe to the end of the loop; each stage takes what the one before has made."""
-    config = run.config
+    config, sharing = run.config, Sharing()
     model = _resolve(run, config, control)
     if resume:
         require_regular_files(resume)
@@ -166,6 +169,7 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
         without_torch()
     from engine.backends import load_backend
     from engine.training.loop import train
+    from engine.training.neighbours import NeighbourWatch
 
     backend = load_backend(
         plan, _same_layers(config, resume), model.folder, adapter=start.folder if start else None
@@ -173,8 +177,15 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     gc.collect()
     _poll(control)
     files = _result_files(run, model, tokenizer)
-    reason = train(run, config, plan, dataset, backend, tokenizer, files, control, resume_from=resume)
-    _remember_speed(run, plan)
+    if plan.device == "cpu" and plan.backend != "mlx":  # MLX's own threads do not spin
+        sharing.start()
+    try:
+        watches = [NeighbourWatch(sharing).look]
+        reason = train(run, config, plan, dataset, backend, tokenizer, files, control, resume, watches)
+    finally:
+        sharing.end()
+    if sharing.portion < SHARED:
+        _remember_speed(run, plan)
     return reason
 
 

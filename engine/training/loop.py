@@ -5,7 +5,7 @@ so a run that is resumed at any step first catches up with what it had not finis
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -35,6 +35,8 @@ from engine.training.schedule import learning_rate
 from engine.training.watch import watch
 
 MEMORY_EVERY_S = 1.0
+Watch = Callable[[], Warned | None]
+"""Something to warn of, if there is."""
 
 
 def train(
@@ -47,12 +49,15 @@ def train(
     files: ResultFiles,
     control: Control,
     resume_from: Path | None = None,
+    watches: Sequence[Watch] = (),
 ) -> str:
     """Train to the end, or to a stop; returns `completed`, `stopped` or `early_stopping`.
 
+    `watches` are asked between micro-batches whether there is something to warn of.
     However it ends, a full checkpoint and the adapter are on disk. Raises FtError where the run cannot go on.
     """
-    return Loop(run, config, plan, dataset, backend, tokenizer, files, control).run_from(resume_from)
+    loop = Loop(run, config, plan, dataset, backend, tokenizer, files, control, watches)
+    return loop.run_from(resume_from)
 
 
 class Loop:
@@ -61,6 +66,7 @@ class Loop:
     def __init__(
         self, run: Run, config: TrainConfig, plan: Plan, dataset: Dataset,
         backend: Backend, tokenizer: Tokenizer, files: ResultFiles, control: Control,
+        watches: Sequence[Watch] = (),
     ) -> None:  # fmt: skip
         self.run, self.config, self.plan, self.backend, self.control = run, config, plan, backend, control
         self.files = files
@@ -87,7 +93,7 @@ class Loop:
             self._check,
             plan.positions,
         )
-        self.pressure = PressureWatch()
+        self.watches = (PressureWatch().look, *watches)
         self.saved_at = -1
         self.phase = ""
         self.memory_at = 0.0
@@ -221,8 +227,9 @@ class Loop:
         self.control.poll()
         if self.control.stop_requested:
             raise Interrupted
-        if warning := self.pressure.look():
-            self.run.emit(warning)
+        for look in self.watches:
+            if warning := look():
+                self.run.emit(warning)
 
     def _poll(self, done: int, total: int) -> None:
         self._check()
