@@ -112,9 +112,11 @@ def _brought(backend: BackendName, machine: Machine, config: TrainConfig | None)
     except MachineError as error:
         return Standing(backend, machine.device, "", error, unasked)
     against = there.problem()
-    problem: FtError | None = (
-        MachineError(f"The {backend} backend cannot train here: {against}") if against else None
-    )
+    problem: FtError | None = None
+    if against:
+        problem = MachineError(
+            f"The {backend} backend cannot train here: {against}", "Choose another: --set backend=auto"
+        )
     if problem is None and config is not None:
         problem = refusal(config, backend, dataclasses.replace(machine, device=there.device))
     return Standing(backend, there.device, f"{backend}: {there.note}", problem, unasked)
