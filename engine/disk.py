@@ -32,6 +32,14 @@ def explained(error: OSError) -> MachineError:
     return MachineError(f"{cause}: {error.filename}" if error.filename else f"{cause}.", hint)
 
 
+def unreadable(what: str | Path, error: OSError | ValueError) -> MachineError:
+    """Why a text file that a person named, or a run's, cannot be read. ValueError is what a path with a NUL raises."""
+    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return MachineError(
+        f"{what} cannot be read: {why}", "See that it is a regular file, and that you may read it."
+    )
+
+
 @contextmanager
 def explaining(path: Path | None = None) -> Iterator[None]:
     """Turn OSErrors of the block into MachineErrors; `path` is what is written, where the error does not say."""

@@ -16,7 +16,7 @@ UNFINISHED = "\ufffd"
 
 
 class Generator:
-    """A model that answers, its adapter folded into the weights."""
+    """A model that answers, its adapter folded into the weights, or its virtual tokens in front."""
 
     def __init__(self, model: Any, tokenizer: Tokenizer, room: TokenRoom) -> None:
         """`room` is what the model can take of a prompt and its answer."""
@@ -53,7 +53,9 @@ class Generator:
         encoder = (spec or TokenSpec()).encoder(base)
         grow(model, encoder.tokenizer.new)
         if adapter is not None:
-            model = load_adapter(model, adapter).merge_and_unload()
+            model = load_adapter(model, adapter)
+            if not model.active_peft_config.is_prompt_learning:  # virtual tokens are in no weight
+                model = model.merge_and_unload()
         with trying_out(base), torch.no_grad():
             model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=device), use_cache=False)
         return cls(model.eval(), encoder.tokenizer, encoder.room)

@@ -47,6 +47,7 @@ from engine.data.views import View, as_json
 from engine.disk import explained
 from engine.errors import FREE, ConfigError, FtError, OutOfMemoryError
 from engine.hardware.memory import is_exhaustion
+from engine.hardware.sharing import Sharing
 from engine.models.local import require_regular_files
 from engine.runs.run import Run
 from engine.training.checkpoints import latest
@@ -102,6 +103,8 @@ class Service:
     cancelled: set[object] = field(default_factory=set)
     loaded: "OrderedDict[Wanted, Generator]" = field(default_factory=OrderedDict)
     """The models that are kept warm: the last one asked for, and the one before where there is memory for both."""
+    sharing: Sharing = field(default_factory=Sharing)
+    """Watches from the first model on: a long answer beside a busy program is as slow as training."""
     planner: "Planner | None" = None
     previews: "Previews | None" = None
     opening: threading.Lock = field(default_factory=threading.Lock)
@@ -262,7 +265,9 @@ class Service:
             while self.loaded and (len(self.loaded) >= WARM or not _has_room(wanted[0])):
                 self.loaded.popitem(last=False)  # let go of an old model before the new one is loaded
                 gc.collect()
-            self.loaded[wanted] = Generator.open(*wanted, trust_remote_code)
+            self.loaded[wanted] = generator = Generator.open(*wanted, trust_remote_code)
+            if generator.model.device.type == "cpu":
+                self.sharing.start()
         self.loaded.move_to_end(wanted)
         return self.loaded[wanted]
 

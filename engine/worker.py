@@ -25,6 +25,7 @@ from engine.disk import CAUSES, explained
 from engine.errors import DataError, FtError, MachineError, OutOfMemoryError
 from engine.hangs import STACKS_SIGNAL
 from engine.hardware.memory import is_exhaustion
+from engine.hardware.sharing import Sharing
 from engine.models.local import require_regular_files
 from engine.runs import digest, lock
 from engine.runs.atomic import write_atomic
@@ -32,21 +33,24 @@ from engine.runs.events import Failed, Finished, Phase, Started, Warned
 from engine.runs.limits import Limits
 from engine.runs.provenance import at_start
 from engine.runs.run import Run
+from engine.training import resuming
 from engine.training.control import Control
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from engine.config.schema import TrainConfig
+    from engine.data.tokenizer import Tokenizer
     from engine.data.types import Dataset
     from engine.models.resolve import LocalModel
     from engine.models.saved_adapter import SavedAdapter
     from engine.plan import Plan
+    from engine.training.result import ResultFiles
 
-FILES, MOST_FILES = "files", 100
-"""Where a run records which files its rows are from, and how many of them it names."""
 TELL_EVERY_S = 0.5
 """Least time between two events of one download or conversion."""
+SHARED = 0.1
+"""A run that shared the CPU with other programs for more than this part of its time tells nothing of its speed."""
 QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
     "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
@@ -134,11 +138,11 @@ def _fail(run: Run, error: FtError) -> int:
 
 def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     """From the recipe to the end of the loop; each stage takes what the one before has made."""
-    config = run.config
+    config, sharing = run.config, Sharing()
     model = _resolve(run, config, control)
     if resume:
         require_regular_files(resume)
-        config = _same_files(run, _same_backend(run, config))
+        config = resuming.same_files(run, resuming.same_backend(run, config))
     start = _start(run, config, model)
     _import_unsloth_first(config, model)
     from engine.data.token_limits import check_samples
@@ -149,7 +153,7 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     check_samples(config, tokenizer, encoder.room)
     dataset = _prepare(run, config, model, control, force)
     if resume:
-        _same_data(run, dataset)
+        resuming.same_data(run, dataset)
     _warn_of_others(run)
     plan = _plan(run, config, model, dataset, force, start)
     _poll(control)
@@ -161,13 +165,32 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
         without_torch()
     from engine.backends import load_backend
     from engine.training.loop import train
+    from engine.training.neighbours import NeighbourWatch
 
-    backend = load_backend(plan, config, model.folder, adapter=start.folder if start else None)
+    backend = load_backend(
+        plan, resuming.same_layers(config, resume), model.folder, adapter=start.folder if start else None
+    )
     gc.collect()
     _poll(control)
-    reason = train(run, config, plan, dataset, backend, tokenizer, control, resume_from=resume)
-    _remember_speed(run, plan)
+    files = _result_files(run, model, tokenizer)
+    if plan.device == "cpu" and plan.backend != "mlx":  # MLX's own threads do not spin
+        sharing.start()
+    try:
+        watches = [NeighbourWatch(sharing).look]
+        reason = train(run, config, plan, dataset, backend, tokenizer, files, control, resume, watches)
+    finally:
+        sharing.end()
+    if sharing.portion < SHARED:
+        _remember_speed(run, plan)
     return reason
+
+
+def _result_files(run: Run, model: "LocalModel", tokenizer: "Tokenizer") -> "ResultFiles":
+    from engine.models.published import PublishedBase
+    from engine.training.result import ResultFiles
+
+    base = PublishedBase.of(model, Path(str(run.provenance.get("folder", run.folder))))
+    return ResultFiles(model.folder, base, tokenizer)
 
 
 def _start(run: Run, config: "TrainConfig", model: "LocalModel") -> "SavedAdapter | None":
@@ -202,47 +225,6 @@ def _warn_of_others(run: Run) -> None:
         trains = f"{', '.join(others)} {'trains' if len(others) == 1 else 'train'}"
         message = f"{trains} on this machine too: each will be slower, and memory may run out."
         run.emit(Warned(message=message, hint=f"To stop the other one: ft stop {others[0]}"))
-
-
-def _same_data(run: Run, dataset: "Dataset") -> None:
-    """Going on with other rows would be another run. Raises DataError."""
-    data = run.provenance.get("data")
-    if isinstance(data, dict) and data.get("fingerprint") not in (None, dataset.fingerprint):
-        raise DataError(
-            f"The training data of {run.id} has changed since it was started.",
-            "Put the old file back to resume (or the ft that began it, where rows are split in another way now), "
-            "or start a new run: ft train",
-        )
-
-
-def _same_backend(run: Run, config: "TrainConfig") -> "TrainConfig":
-    """A run goes on with what it was begun with, also where `auto` would now take another."""
-    begun = run.plan
-    return config if begun is None else config.model_copy(update={"backend": begun.backend})
-
-
-def _same_files(run: Run, config: "TrainConfig") -> "TrainConfig":
-    """A run that was begun when a folder meant all of its files goes on with all of them."""
-    from engine.data.sources import with_old_splits
-
-    return (
-        config.model_copy(update={"data": with_old_splits(config.data)}) if _is_before_splits(run) else config
-    )
-
-
-def _is_before_splits(run: Run) -> bool:
-    """Whether a run was begun before the files of its data were recorded, and folders read by split."""
-    data = run.provenance.get("data")
-    return isinstance(data, dict) and FILES not in data
-
-
-def _record_files(run: Run, config: "TrainConfig") -> None:
-    from engine.data.sources import everything, find
-
-    if not _is_before_splits(run):
-        names = [file.name for source, part in everything(config.data) for file in find(source, part).files]
-        known = run.provenance.get("data", {})
-        run.record({"data": known | {FILES: names[:MOST_FILES]}})
 
 
 def _import_unsloth_first(config: "TrainConfig", model: "LocalModel") -> None:
@@ -298,7 +280,7 @@ def _prepare(
         _poll(control)
 
     fetch(config.data, _loading(run, control))
-    _record_files(run, config)
+    resuming.record_files(run, config)
     run.emit(Phase(name="tokenising"))
     dataset = prepare(config, model.folder, progress, lint=True, day=run.begun())
     for note in dataset.notes:
@@ -349,7 +331,8 @@ def _plan(
     if begun:
         plan = plan.begun_as(begun)
     write_atomic(run.folder / "plan.json", plan.to_json())
-    facts = at_start(machine) | {"model": {"name": model.name, "fingerprint": model.fingerprint}}
+    known = {"name": model.name, "fingerprint": model.fingerprint, "revision": model.revision}
+    facts = at_start(machine) | {"model": known}
     about = {"fingerprint": dataset.fingerprint, "examples": len(examples)}
     run.record(facts | {"data": run.provenance.get("data", {}) | about})
     if plan.fits == "no" and not force:

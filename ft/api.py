@@ -26,6 +26,7 @@ from engine.process import Engine, checkpoint_to_resume, outcome, start
 from engine.runs import run as runs
 from engine.runs.events import Event, Finished
 from engine.runs.registry import RECIPE
+from engine.runs.result import Result
 from engine.runs.state import RunState
 from engine.training import control
 
@@ -60,6 +61,11 @@ class Run:
     def adapter(self) -> Path | None:
         """The trained adapter's folder (the model's after full training); None before there is one."""
         return next((folder for folder in (self._run.adapter, self._run.model) if folder.is_dir()), None)
+
+    @property
+    def result(self) -> Result | None:
+        """That folder with its step and validation loss, and where an earlier checkpoint was better."""
+        return self._run.result()
 
     @property
     def state(self) -> RunState:

@@ -95,7 +95,11 @@ def _console(stream: IO[str]) -> "Console":
     from ft.rich_console import SafeConsole
 
     return SafeConsole(
-        file=_real(stream), highlight=False, emoji=False, width=None if stream.isatty() else PIPE_WIDTH
+        file=_real(stream),
+        markup=False,
+        highlight=False,
+        emoji=False,
+        width=None if stream.isatty() else PIPE_WIDTH,
     )
 
 

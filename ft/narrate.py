@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from engine.runs.events import Eval, Finished
+from engine.runs.result import Result
 from engine.runs.run import Run
 from engine.runs.words import gigabytes as gigabytes
 from engine.runs.words import line as line
@@ -12,16 +13,29 @@ from engine.runs.words import scores as scores
 
 def summary(run: Run, finished: Finished) -> list[str]:
     """What a run has come to: scores before and after, where the result is, what to do next."""
-    evals = run.evaluations()
-    lines = _before_and_after(evals[0], evals[-1]) if len(evals) > 1 else []
-    result = next((folder for folder in (run.adapter, run.model) if folder.is_dir()), None)
+    evals, result = run.evaluations(), run.result()
+    of_result = [event for event in evals if result is not None and event.step == result.step]
+    lines = _before_and_after(evals[0], (of_result or evals)[-1]) if len(evals) > 1 else []
     if result is not None:
-        lines.append(f"{result.name}: {result}")
+        which = f"  ({result.which})" if result.which else ""
+        lines += [f"{result.folder.name}: {result.folder}{which}", *better(result)]
     if finished.reason == "stopped":
         lines.append(f"Stopped at step {finished.step}. Go on with: ft train --resume {run.id}")
     if result is not None:
         lines.append(f"Talk to it with: ft chat {run.id}")
     return lines
+
+
+def better(result: Result) -> list[str]:
+    """One line on an evaluation that was better than the result; none where there was none."""
+    other = result.better
+    if other is None:
+        return []
+    loss = f"validation loss {other.loss:.4f}"
+    if other.step == 0:
+        return [f"Before training it was better: {loss}."]
+    where = f": {other.folder}" if other.folder else ""
+    return [f"Step {other.step} was better ({loss}){where}. checkpoints.publish: best makes it the result."]
 
 
 def _before_and_after(first: Eval, last: Eval) -> list[str]:
@@ -32,7 +46,7 @@ def _before_and_after(first: Eval, last: Eval) -> list[str]:
         if name in first.metrics and name != "perplexity"
     ]
     when = f"step {first.step} → step {last.step}"
-    return [f"held-out {name}: {before} → {after}  ({when})" for name, before, after in pairs]
+    return [f"validation {name}: {before} → {after}  ({when})" for name, before, after in pairs]
 
 
 def duration(seconds: float) -> str:

@@ -11,8 +11,8 @@ from engine.config.load import load_text
 from engine.config.locations import check_files
 from engine.config.problems import Place, Problem, RecipeError
 from engine.config.yaml_reader import MAX_BYTES, Node, read_yaml
-from engine.disk import explained
-from engine.errors import ConfigError, FtError, MachineError
+from engine.disk import explained, unreadable
+from engine.errors import ConfigError, FtError
 from engine.regular_files import open_binary
 from engine.runs.atomic import write_atomic
 
@@ -77,7 +77,7 @@ def read(path: Path) -> str:
     except IsADirectoryError as error:
         raise ConfigError(f"{path} is a folder", f"Name the recipe itself, as {path / NAME}") from error
     except (OSError, ValueError) as error:
-        raise MachineError(f"{path} cannot be read: {error}") from error
+        raise unreadable(path, error) from error
     if len(data) > MAX_BYTES:
         raise ConfigError(f"{path} is larger than 1 MB, which no recipe is")
     try:

@@ -6,6 +6,7 @@ from rich.text import Text
 
 from engine import paths
 from engine.runs.filter import sources
+from engine.runs.result import Result
 from engine.runs.summary import RunSummary
 from screens import format as show
 from screens.run_row import status_of
@@ -48,7 +49,7 @@ def described(run: RunSummary, colours: Mapping[str, str], short: bool = False) 
 def _words(run: RunSummary) -> str:
     state, status = run.state, status_of(run)
     if state.reason == "early_stopping":
-        return f"{status}, early: the held-out loss no longer fell"
+        return f"{status}, early: the validation loss no longer fell"
     if run.alive and state.phase and state.phase != "training":
         return f"{status}: {state.phase}"
     return status
@@ -72,7 +73,12 @@ def _facts(run: RunSummary) -> Iterator[tuple[str, str]]:
     if state.loss is not None:
         yield "loss", show.loss(state.loss)
     if state.best is not None:
-        yield "best", f"{show.loss(state.best)} held out, step {state.best_step}"
+        yield "best", f"{show.loss(state.best)} in validation, step {state.best_step}"
+    if (result := Result.of(run.folder, state)) and result.which:
+        loss = "" if result.loss is None else f": {show.loss(result.loss)}"
+        yield "result", f"{result.folder.name} of {result.which}{loss}"
+        if result.better and result.better.folder:
+            yield "better", f"{show.loss(result.better.loss)}, {result.better.folder.parent.name}"
     if run.tokens_per_s is not None:
         yield "speed", f"{run.tokens_per_s:.0f} tokens/s"
     if state.started and state.updated:

@@ -140,6 +140,8 @@ class RunView:
         self.saved = self.saved if self.saved is not None and self.saved.step <= last else None
         best = self.bests[-1] if self.bests else None
         before = self._so_far()
+        validated = self.evals[-1] if self.evals else None
+        holds = before.published is not None and before.published <= last
         self._state = RunState(
             phase=before.phase,
             step=min(before.step, max(last, 0)),
@@ -147,6 +149,10 @@ class RunView:
             loss=self.step.loss if self.step else None,
             best=best.loss if best else None,
             best_step=best.step if best else None,
+            validated=validated.step if validated else None,
+            validation_loss=validated.loss if validated else None,
+            published=before.published if holds else None,
+            published_loss=before.published_loss if holds else None,
             started=before.started,
             updated=before.updated,
         )

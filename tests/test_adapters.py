@@ -15,8 +15,10 @@ from safetensors.torch import load_file
 
 from engine.backends import load_backend
 from engine.backends.torch.backend import TorchBackend
-from engine.config.adapters import ADAPTER_TYPES, FLOAT_ONLY
+from engine.config.adapters import ADAPTER_TYPES, FLOAT_ONLY, PROMPT_TYPES
+from engine.data.types import Message, Prompt
 from engine.errors import ConfigError
+from engine.generation import Generator
 from engine.models.adapters import trained_parameters
 from engine.models.sizing import shape_of
 from tests.training import Job, batch_of
@@ -190,6 +192,19 @@ def test_answers_are_what_the_whole_model_says_next(kind: str, tiny_model: Path,
             with torch.no_grad():
                 said.append(int(plain(input_ids=torch.tensor([said])).logits[0, -1].argmax()))
         assert got == list(itertools.takewhile(lambda token: token != 2, said[len(prompt) :]))
+
+
+@pytest.mark.parametrize("kind", ["lora", *PROMPT_TYPES])
+def test_a_chat_answers_as_the_run_did(kind: str, tiny_model: Path, tmp_path: Path) -> None:
+    """Virtual tokens are in no weight: they have to stand in front of the conversation."""
+    backend = job_of(tiny_model, tmp_path, kind).backend(**FP32)
+    train(backend)
+    backend.save_weights(tmp_path / "adapter")
+    chat = Generator.open(tiny_model, tmp_path / "adapter")
+    asked = Prompt((Message("user", "Say fox."),), seed=0)
+    ids = chat.tokenizer.prompt_ids(asked.messages)
+    answer = backend.generate([ids], 6, chat.tokenizer.stop_ids, lambda: None)[0]
+    assert "".join(chat.stream(asked, 6)) == chat.tokenizer.decode(answer)
 
 
 def test_adalora_ends_with_the_rank_that_the_recipe_asks_for(tiny_model: Path, tmp_path: Path) -> None:

@@ -251,7 +251,7 @@ def test_a_missing_folder_is_said_to_be_missing(tmp_path: Path, tiny_model: Path
 
 
 def test_a_folder_without_rows_says_what_would_be_some(tmp_path: Path, tiny_model: Path) -> None:
-    (tmp_path / "picture.png").write_bytes(b"x")
+    (tmp_path / "notes.docx").write_bytes(b"x")
     with pytest.raises(DataError, match="no files of rows in this folder") as caught:
         prepare(recipe(str(tmp_path)), tiny_model)
     assert ".jsonl" in caught.value.hint

@@ -186,7 +186,10 @@ def configs(draw: st.DrawFn) -> TrainConfig:
     body = {
         "name": draw(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)),
         "seed": draw(st.integers(0, 2**31 - 1)),
-        "model": {"base": "org/" + draw(words).replace("/", ""), "revision": draw(st.none() | words)},
+        "model": {
+            "base": "org/" + draw(words).replace("/", "").replace("\0", ""),
+            "revision": draw(st.none() | words),
+        },
         "data": {
             "train": draw(sources | st.lists(sources, min_size=1, max_size=3)),
             "validation": draw(numbers | sources.filter(lambda s: isinstance(s, Source))),

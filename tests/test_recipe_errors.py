@@ -124,7 +124,7 @@ TEXTS = {
         "3:36",
         "it has to be auto or offload or true or false",
     ),
-    "a section as a word": (GOOD + "adapter: lora\n", "3:10", "it has to be a mapping with type, rank"),
+    "a section as a word": (GOOD + "adapter: lora\n", "3:10", "it has to be a mapping with type, from, rank"),
     "a section as a list": (GOOD + "training: [a]\n", "3:11", "a list is not allowed"),
     "a list for a number": (
         GOOD + "seed: [1]\n",

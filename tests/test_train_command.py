@@ -52,7 +52,7 @@ def test_a_run_beside_another_is_told_so(
 def test_the_end_says_before_and_after_and_what_to_do_next(trained: tuple[Path, list[ev.Event], str]) -> None:
     home, told, narration = trained
     run_id = told[0].run if isinstance(told[0], ev.Started) else ""
-    assert "held-out loss:" in narration
+    assert "validation loss:" in narration
     assert str(home / "runs" / run_id / "adapter") in narration
     assert f"ft chat {run_id}" in narration
 

@@ -8,6 +8,7 @@ import pytest
 
 from engine.runs.run import Run
 from tests.terminal import ft, write_recipe
+from tests.test_data_lint import chat
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_rm_asks_first(tmp_path: Path, tiny_model: Path) -> None:
 @pytest.mark.slow
 def test_data_that_would_waste_the_run_stop_it_unless_forced(tmp_path: Path, tiny_model: Path) -> None:
     recipe = write_recipe(tmp_path, tiny_model)
-    rows = [{"prompt": f"Say {n}. <|im_end|>", "completion": f"It is {n}."} for n in range(20)]
+    rows = [chat(f"Say {n}. <|im_end|>", f"It is {n}.") for n in range(20)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     changed = ("--set", "data.train=rows.jsonl", "--set", "training.max_steps=2")
     done = ft("train", recipe, "--plain", *changed)

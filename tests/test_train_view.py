@@ -95,8 +95,8 @@ def test_the_summary_says_before_and_after(run: Run) -> None:
     run.emit(ev.Eval(step=10, loss=1.5, perplexity=4.5, metrics={"exact_match": 0.875, "perplexity": 4.5}))
     run.adapter.mkdir()
     lines = narrate.summary(run, ev.Finished(reason="completed", step=10))
-    assert lines[0] == "held-out loss: 3.0000 → 1.5000  (step 0 → step 10)"
-    assert lines[1] == "held-out exact_match: 0.0% → 87.5%  (step 0 → step 10)"
+    assert lines[0] == "validation loss: 3.0000 → 1.5000  (step 0 → step 10)"
+    assert lines[1] == "validation exact_match: 0.0% → 87.5%  (step 0 → step 10)"
     assert str(run.adapter) in lines[2]
     assert f"ft chat {run.id}" in lines[3]
     assert len(lines) == 4

@@ -70,7 +70,12 @@ def make_family(folder: Path, tokenizer: Path, family: str, settings: Mapping[st
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.05)  # norms and biases that are not 1 and 0
     model.save_pretrained(folder)
-    for file in [*tokenizer.glob("token*"), *tokenizer.glob("*.jinja")]:
+    return copy_tokenizer(tokenizer, folder)
+
+
+def copy_tokenizer(source: Path, folder: Path) -> Path:
+    """Give a model's folder the tokenizer and chat template of another one."""
+    for file in [*source.glob("token*"), *source.glob("*.jinja")]:
         (folder / file.name).write_bytes(file.read_bytes())
     return folder
 

@@ -18,12 +18,15 @@ from engine.data.prepare import prepare
 from engine.data.tokenizer import Tokenizer
 from engine.data.types import UNTRAINED, Batch
 from engine.hardware.probe import probe
+from engine.models.published import PublishedBase
+from engine.models.resolve import resolve
 from engine.models.saved_adapter import read_adapter
 from engine.models.sizing import shape_of
 from engine.plan import Plan, make_plan
 from engine.runs.run import Run
 from engine.training.control import Control
 from engine.training.loop import train
+from engine.training.result import ResultFiles
 
 ROWS = [
     {
@@ -95,12 +98,21 @@ class Job:
 
     def train(self, control: Control | None = None, resume_from: Path | None = None) -> str:
         dataset = prepare(self.config, self.model)
-        tokenizer = Tokenizer.load(self.model)
+        files = self.files()
         backend = load_backend(self.plan, self.config, self.model, adapter=self.start)
         return train(
-            self.run, self.config, self.plan, dataset, backend, tokenizer,
+            self.run, self.config, self.plan, dataset, backend, files.tokenizer, files,
             control or Control(self.run), resume_from,
         )  # fmt: skip
+
+    def files(self) -> ResultFiles:
+        """What a run puts beside the weights of its result."""
+        model = self.config.model
+        base = PublishedBase.of(resolve(model.base), Path.cwd())
+        tokenizer = Tokenizer.load(
+            self.model, model.chat_template, None, model.template_variables, model.add_tokens
+        )
+        return ResultFiles(self.model, base, tokenizer)
 
 
 class StopAtPoll(Control):

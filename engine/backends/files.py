@@ -3,7 +3,7 @@
 import errno
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 
 from engine.data.tokenizer import write_extended
 from engine.errors import CheckpointError, ModelError
-from engine.models.local import MORE_TEMPLATES, token_files
+from engine.models.local import MORE_TEMPLATES, TEMPLATE, read_config, token_files
 from engine.models.weights import not_finite
 
 STATE = "state.safetensors"
@@ -22,12 +22,20 @@ TOKENIZER = ("tokenizer", "special_tokens", "chat_template")
 COMPANIONS = (".json", ".jinja", ".model", ".txt")
 
 
-def copy_companions(source: Path, folder: Path) -> None:
-    """Put the tokenizer and what else lies beside the weights of `source` into `folder`, where it is not yet."""
+def copy_companions(source: Path, folder: Path, names: Collection[str] | None = None) -> None:
+    """Put what lies beside the weights of `source` into `folder`, where it is not yet: tokenizer, templates, settings.
+
+    With `names`, those files and the chat templates alone. Of a model that brings its own code, that comes too.
+    """
+    code = ("auto_map" in read_config(source)) if names is None else False
     for path in source.iterdir():
-        wanted = path.suffix in COMPANIONS and not path.name.endswith(".index.json")
+        if names is not None:
+            wanted = path.name in names or path.name == TEMPLATE
+        else:
+            wanted = path.suffix in COMPANIONS and not path.name.endswith(".index.json")
+            wanted |= code and path.suffix == ".py"
         if path.is_file() and wanted and not (folder / path.name).exists():
-            shutil.copy(path, folder)
+            shutil.copyfile(path, folder / path.name)
     if (source / MORE_TEMPLATES).is_dir():
         shutil.copytree(source / MORE_TEMPLATES, folder / MORE_TEMPLATES, dirs_exist_ok=True)
 
@@ -45,6 +53,13 @@ def write_tokenizer(source: Path, add_tokens: Sequence[str], folder: Path) -> No
 def write_json(path: Path, value: Any) -> None:
     """The same value gives the same bytes."""
     path.write_text(json.dumps(_ordered(value), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def write_config(folder: Path, config: Mapping[str, Any], dtype: str) -> None:
+    """Write a model's config.json with the number format that its weights are written in."""
+    key = "torch_dtype" if "torch_dtype" in config and "dtype" not in config else "dtype"
+    text = json.dumps({**config, key: dtype}, indent=2, ensure_ascii=False)
+    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
 
 
 @contextmanager

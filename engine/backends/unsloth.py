@@ -20,12 +20,11 @@ from unsloth import FastLanguageModel
 
 from engine.backends.torch.adapters import settings, start
 from engine.backends.torch.backend import TorchBackend
-from engine.backends.torch.loading import fill_adapter, refuse_other_weights
+from engine.backends.torch.loading import fill_adapter, refuse_damaged, refuse_other_weights
 from engine.backends.torch.model import DTYPES
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError, ModelError, first_line
 from engine.hardware.memory import is_exhaustion
-from engine.models import adapter_files
 from engine.plan import Plan
 
 
@@ -44,7 +43,6 @@ class UnslothBackend(TorchBackend):
         checkpointing = "unsloth" if plan.gradient_checkpointing else False
         model = _with_lora(_base(plan, config, folder, checkpointing), config, checkpointing)
         if adapter is not None:
-            adapter_files.check(adapter)
             fill_adapter(model, adapter)
         for parameter in model.parameters():
             if parameter.requires_grad:
@@ -85,6 +83,7 @@ def _base(plan: Plan, config: TrainConfig, folder: Path, checkpointing: str | bo
             "check that the folder is complete (`ft models show`), or use backend: peft",
         ) from error
     refuse_other_weights(model, folder)
+    refuse_damaged(model, folder)
     return model
 
 

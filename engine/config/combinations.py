@@ -161,4 +161,9 @@ def _evaluation(config: "TrainConfig") -> list[str]:
                 "evaluation.early_stopping_patience: watches the loss of held-out rows, "
                 "and data.validation: 0 holds out none"
             )
+        if config.checkpoints.publish == "best":
+            found.append(
+                "checkpoints.publish: the best checkpoint has the lowest validation loss, and with data.validation: 0 "
+                "there is none; use publish: last, or give validation rows"
+            )
     return found

@@ -13,7 +13,8 @@ from engine.config.overrides import override
 from engine.config.problems import Place, Problem, RecipeError
 from engine.config.schema import TrainConfig
 from engine.config.yaml_reader import FLOAT, INT, MAX_BYTES, read_yaml
-from engine.errors import ConfigError, MachineError
+from engine.disk import unreadable
+from engine.errors import ConfigError
 from engine.redaction import secrets_of
 from engine.regular_files import open_binary
 
@@ -66,7 +67,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
             f"{path} is a folder", f"Name the recipe itself, as {path / 'train.yml'}"
         ) from error
     except (OSError, ValueError) as error:
-        raise MachineError(f"{path} cannot be read: {error}") from error
+        raise unreadable(path, error) from error
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -57,6 +57,7 @@ ELSEWHERE = {
     "eval_steps": "evaluation.every",
     "save_steps": "checkpoints.every",
     "save_total_limit": "checkpoints.keep",
+    "load_best_model_at_end": "checkpoints.publish",
     "output_dir": "output.dir",
 }
 """What other trainers call our keys, for people who come from them."""

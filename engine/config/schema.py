@@ -237,6 +237,8 @@ class Checkpoints(Section):
     """Checkpoints kept besides the best one."""
     best: Literal["eval_loss"] = "eval_loss"
     """What makes a checkpoint the best."""
+    publish: Literal["auto", "best", "last"] = "auto"
+    """Which checkpoint becomes the run's result; `auto` is the best after early stopping, else the last."""
 
 
 class Output(Section):

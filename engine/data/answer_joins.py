@@ -77,7 +77,8 @@ def _in_block(block: ThoughtBlock, opened: str, shown: str, answer: Message, tho
     if block.closed:
         return said.removeprefix(opened.rpartition(block.closing)[2])
     if thoughts and thoughts.strip():
-        return shown.partition(block.opening)[2]
+        inside = shown.partition(block.opening)[2]
+        return inside.lstrip() if opened[-1].isspace() else inside
     own = _thoughts(answer)
     if thoughts is not None and not own:
         return block.closing + said

@@ -97,7 +97,7 @@ def _make(
         found, problems = tokenise(selection, encoder, limit, overlap, store.add, look, told)
         return [*_notes(config, selection, encoder), *found], _left_out(selection, problems, first)
 
-    share = share_of(config)
+    share = share_of(config, own)
     # Which rows are held out, and how often one is trained, is seen to when all of them are known.
     whole = Store(folder / WHOLE) if share or train.times.max() > 1 else training
     notes, findings = made(train, whole, 0)
@@ -168,8 +168,8 @@ def sample(
     `encoder` spares reading the tokenizer again. Raises what `prepare` raises for the rows that it looks at.
     """
     encoder = encoder or TokenSpec.of(config).encoder(model_dir)
-    train, _ = selections(config)
-    trained = train.times[~drawn(train.count, share_of(config), config.seed)]
+    train, own = selections(config)
+    trained = train.times[~drawn(train.count, share_of(config, own), config.seed)]
     few = train.limited(rows, config.seed)
     looked = Store()
     limit = Limit.of(config.model.max_seq_length, encoder.room)

@@ -125,7 +125,7 @@ def _held(config: TrainConfig, keys: Mapping[int, int]) -> Keep:
     if validation is not None:
         return np.arange(train.count + validation.count) >= train.count
     numbers, contents = (np.fromiter(each, np.int64, len(keys)) for each in (keys.keys(), keys.values()))
-    return held_out(numbers, contents, train.count, share_of(config), config.seed)
+    return held_out(numbers, contents, train.count, share_of(config, None), config.seed)
 
 
 def _write(config: TrainConfig, folder: Path, held: Mapping[int, bool], lines: RowLines) -> None:

@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 from engine.config.schema import TrainConfig
 from engine.data.rows import Keep
-from engine.data.selection import choose
+from engine.data.selection import Selection, choose
 
 Numbers = npt.NDArray[np.int64]
 
@@ -45,9 +45,10 @@ def held_out(rows: Numbers, contents: Numbers, count: int, share: float, seed: i
     return held
 
 
-def share_of(config: TrainConfig) -> float:
-    """The share of the training rows that validates; 0 where a source does, or nothing."""
-    return config.data.validation if isinstance(config.data.validation, float | int) else 0.0
+def share_of(config: TrainConfig, own: Selection | None) -> float:
+    """The share of the training rows that validates; 0 where rows of their `own` do, as the starter's, or none."""
+    validation = config.data.validation
+    return validation if own is None and isinstance(validation, float | int) else 0.0
 
 
 def _size(count: int, share: float) -> int:

@@ -1,6 +1,7 @@
 """Which chat template it is that a recipe means: the model's, one of ft's, another package's, or a file."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def template_texts(model_dir: Path, config: Mapping[str, Any], choice: str) -> M
     """
     if choice != "auto":
         return {DEFAULT: _chosen(choice)}
-    own = _own(model_dir, config)
+    own = own_texts(model_dir, config)
     return {**own, TOOL_USE: built_in(LENT)} if starter.is_starter(model_dir) else own
 
 
@@ -54,7 +55,8 @@ def is_lent(texts: Mapping[str, str]) -> bool:
     return texts.get(TOOL_USE) == built_in(LENT)
 
 
-def _own(model_dir: Path, config: Mapping[str, Any]) -> dict[str, str]:
+def own_texts(model_dir: Path, config: Mapping[str, Any]) -> dict[str, str]:
+    """A model's own templates by name; `config` is its tokenizer_config.json. Raises `ModelError`."""
     if files := templates(model_dir):
         return {DEFAULT if file.name == TEMPLATE else file.stem: _text(file) for file in files}
     found = config.get("chat_template") or {}
@@ -106,6 +108,16 @@ def _literal(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_literal, value))}]"
     return "none" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def for_other_programs(template: str, told: Mapping[str, str]) -> str:
+    """The text of a chat template that says the same where ft does not tell it `told`: its names are set at its top."""
+    used = {name: value for name, value in told.items() if re.search(rf"\b{name}\b", template)}
+    # the line break is gone with the tag (transformers renders with trim_blocks)
+    lines = [
+        f"{{% set {name} = {json.dumps(value, ensure_ascii=False)} %}}\n" for name, value in used.items()
+    ]
+    return "".join([*lines, template])
 
 
 def _chosen(choice: str) -> str:

@@ -27,7 +27,12 @@ class ThoughtBlock:
     closed: bool
 
     def split(self, text: str) -> tuple[str | None, str]:
-        """The thoughts in the block with which a text begins, None where it begins with none, and what comes after."""
+        """The thoughts in the block with which a text begins, None where it begins with none, and what comes after.
+
+        Some templates write the closing tag alone.
+        """
+        if text.lstrip().startswith(self.closing):
+            return "", text.partition(self.closing)[2]
         if not text.lstrip().startswith(self.opening):
             return None, text
         thoughts, closing, after = text.partition(self.opening)[2].partition(self.closing)

@@ -12,7 +12,15 @@ import tokenizers
 from engine.data.chat_template import ChatTemplate
 from engine.data.message_style import Tools
 from engine.data.new_tokens import NewToken, extend
-from engine.data.template_choice import BUILT_IN, DEFAULT, TOOL_USE, is_lent, template_texts
+from engine.data.template_choice import (
+    BUILT_IN,
+    DEFAULT,
+    TOOL_USE,
+    for_other_programs,
+    is_lent,
+    template_texts,
+    with_defaults,
+)
 from engine.data.turn_shape import TurnShape, shape_of
 from engine.data.types import Message
 from engine.errors import ConfigError, ModelError
@@ -26,7 +34,7 @@ class Tokenizer:
     """Text ↔ token ids, and messages → prompt ids.
 
     `eos_id` ends a text; a model may stop at any of `stop_ids` (its end-of-turn token among them). `lead` and `trail`
-    are the ids that go around a text.
+    are the ids that go around a text. `delivered` are the chat templates by name, as other programs can render them.
     """
 
     def __init__(
@@ -67,13 +75,16 @@ class Tokenizer:
         pad = backend.token_to_id(tokens.get("pad_token", ""))
         self.pad_id: int = pad if pad is not None else self.eos_id
         self.vocab_size: int = backend.get_vocab_size(with_added_tokens=True)
-        known = {
-            **tokens,
+        own = {
             "turn_end": turn_end if turn_end and backend.token_to_id(turn_end) is not None else eos_text,
             "text_start": "".join(backend.id_to_token(id_) or "" for id_ in self.lead),
         }
+        self.delivered: Mapping[str, str] = {
+            name: for_other_programs(with_defaults(text, variables or {}), own)
+            for name, text in templates.items()
+        }
         self._chats = {
-            name: ChatTemplate(templates[name], known, day, variables)
+            name: ChatTemplate(templates[name], {**tokens, **own}, day, variables)
             for name in (DEFAULT, TOOL_USE)
             if templates.get(name)
         }

@@ -7,12 +7,17 @@ from typing import Literal
 
 from engine.config.adapters import PROMPT_TYPES, Adapter
 from engine.errors import ConfigError
+from engine.models.language_model import ROUTERS, WEIGHING
 from engine.models.sizing import Linear, ModelShape
 
 BLOCK_SIZES: Mapping[str, int] = {"oft": 32, "boft": 4}
 """PEFT's own, where the recipe leaves it open."""
-EXPERTS = ("gate", "router", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3")
+EXPERTS = (*ROUTERS, "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3")
 """Names that in a mixture mean its experts and what routes to them: PEFT takes them so, whatever else has the name."""
+
+
+LEFT_OUT = (*EXPERTS, *WEIGHING)
+"""Names that `all-linear` does not mean in a mixture."""
 
 
 def trained_parameters(shape: ModelShape, adapter: Adapter, new_tokens: int = 0) -> int:
@@ -55,12 +60,13 @@ def _of_layers(shape: ModelShape, adapter: Adapter) -> int:
 def adapted(shape: ModelShape, target_modules: Literal["all-linear"] | Sequence[str]) -> tuple[Linear, ...]:
     """The matrices that get an adapter. Raises ConfigError where the model has none of a given name.
 
-    `all-linear` leaves experts out. A name that layers share with experts means the experts: PEFT takes it so.
+    `all-linear` leaves out experts and what weighs them. A name that layers share with experts means the experts:
+    PEFT takes it so.
     """
     shared = {layer.name for layer in shape.experts}
     beside = tuple(layer for layer in shape.linears if layer.name not in shared)
     if target_modules == "all-linear":
-        return beside
+        return tuple(layer for layer in beside if not (shape.experts and layer.name in LEFT_OUT))
     known = (*beside, *shape.experts)
     names = dict.fromkeys(layer.name for layer in known)
     for unknown in sorted(set(target_modules) - set(names)):

@@ -8,6 +8,7 @@ from typing import Any
 
 from engine.models import starter
 from engine.models.local import headers, read_config
+from engine.models.packed import Packed
 from engine.models.sizing import ModelShape, shape_of
 from engine.regular_files import read_bytes
 
@@ -32,7 +33,7 @@ class Card:
 
     shape: ModelShape
     held: str
-    """Number format of the weights, or how they are quantised: `bf16`, `4-bit bitsandbytes`, `gptq`."""
+    """Number format of the weights, or how they are quantised: `bf16`, `4-bit bitsandbytes`, `4-bit GPTQ`."""
     licence: str | None
     template: str | None
 
@@ -43,7 +44,10 @@ def card_of(folder: Path) -> Card:
 
 
 def _held(folder: Path) -> str:
-    quantised = read_config(folder).get("quantization_config")
+    config = read_config(folder)
+    if packed := Packed.of(config):
+        return str(packed)
+    quantised = config.get("quantization_config")
     if isinstance(quantised, dict):
         return _quantised(quantised)
     sizes: Counter[str] = Counter()

@@ -1,6 +1,7 @@
 """A model's folder on this disk: its config, weight files and tokenizer, and what is wrong with them."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,15 @@ LARGEST = 64 << 20
 """Bytes of a config or an index at most; what is longer is cut, and so no JSON."""
 VOCABULARIES = ("tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
 """Files of older models that a tokenizer.json can be made from."""
-TOKEN_FILES = (
+TOKENIZER_FILES = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
-    *(*VOCABULARIES, "merges.txt", "config.json", "generation_config.json"),
+    *(*VOCABULARIES, "merges.txt"),
 )
+"""A model's files that make its tokenizer, whichever of them it has."""
+TOKEN_FILES = (*TOKENIZER_FILES, "config.json", "generation_config.json")
 """A model's files that, with its chat templates, decide what its tokens are and where an answer ends."""
+DTYPES = {"F64": "float32", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+"""Number formats: in a safetensors header, and in config.json."""
 TEMPLATE, MORE_TEMPLATES = "chat_template.jinja", "additional_chat_templates"
 """A model's chat template, and the folder of those that it has by name, as transformers writes them."""
 
@@ -76,8 +81,11 @@ def read_config(folder: Path) -> dict[str, Any]:
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files that make the model: one, or the shards that the index names.
 
-    Raises ModelError where there are none or a shard is missing.
+    A whole model.safetensors goes before an index, which is then of other weights, as transformers has it. Raises
+    ModelError where there are none or a shard is missing.
     """
+    if (folder / "model.safetensors").is_file():
+        return [folder / "model.safetensors"]
     if (folder / INDEX).is_file():
         shards = read_object(folder / INDEX).get("weight_map")
         if not isinstance(shards, dict) or not shards:
@@ -90,14 +98,24 @@ def weight_files(folder: Path) -> list[Path]:
                 "The copy or download was not finished; get those files again.",
             )
         return [folder / name for name in names]
-    if (folder / "model.safetensors").is_file():
-        return [folder / "model.safetensors"]
     raise _no_weights(folder)
 
 
 def headers(folder: Path) -> dict[Path, Header]:
     """Names, types and shapes of all tensors, by file, without reading the tensors."""
     return {path: read_header(path) for path in weight_files(folder)}
+
+
+def dtype_of(folder: Path) -> str:
+    """The number format that most of the weights are held in, as config.json calls it: `bfloat16` and so on.
+
+    The files' headers say it, for config.json may not, or may name another. Raises ModelError where they are torn.
+    """
+    sizes: Counter[str] = Counter()
+    for header in headers(folder).values():
+        for tensor in header:
+            sizes[tensor.dtype] += tensor.size
+    return next((DTYPES[name] for name, _ in sizes.most_common() if name in DTYPES), "bfloat16")
 
 
 def _refuse_other_things(folder: Path) -> None:

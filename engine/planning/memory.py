@@ -111,7 +111,7 @@ def weight_bytes(shape: ModelShape, load: Load) -> int:
     with double quantisation the scale takes 8 bits and an fp32 one for 256 of them, so 4.127 bits
     (QLoRA, arXiv:2305.14314, section 3).
     """
-    linear = linear_parameters(shape)
+    linear = linear_parameters(shape) + shape.tower_weights
     rest = shape.parameters - linear
     if load.quantization == "none":
         return shape.parameters * BYTES[load.weights]

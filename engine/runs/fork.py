@@ -7,7 +7,8 @@ from pathlib import Path
 from engine.config.adapters import KEYS, REUSABLE
 from engine.config.patch import remove, set_value
 from engine.config.yaml_reader import read_yaml
-from engine.errors import ConfigError, MachineError
+from engine.disk import unreadable
+from engine.errors import ConfigError
 from engine.regular_files import read_text
 from engine.runs import registry
 from engine.runs.recipe import flattened, read_config
@@ -34,7 +35,7 @@ def fork_text(folder: Path, taken: Collection[str]) -> str:
     try:
         return _adapted(read_text(folder / registry.RECIPE), {}, taken)
     except (OSError, UnicodeDecodeError) as error:
-        raise MachineError(f"The recipe of {folder.name} cannot be read: {error}") from error
+        raise unreadable(f"The recipe of {folder.name}", error) from error
 
 
 def continued_text(folder: Path, run_id: str, taken: Collection[str]) -> str:

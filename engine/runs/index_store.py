@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-VERSION = 3
+VERSION = 4
 """Of the rows' form; a file of another version is made anew."""
 PATIENCE_S = 0.5
 """How long another process's writing is waited for."""

@@ -20,6 +20,7 @@ from engine.runs import digest, lock, log, registry
 from engine.runs.atomic import write_atomic
 from engine.runs.events import Eval, Event, Memory, Step, beginning, published
 from engine.runs.provenance import at_creation
+from engine.runs.result import Result
 from engine.runs.state import RunState, current, settled
 
 if TYPE_CHECKING:
@@ -200,6 +201,10 @@ class Run:
         except FileNotFoundError:
             state = RunState()
         return settled(state, alive)
+
+    def result(self, state: RunState | None = None) -> Result | None:
+        """What the run has left to use, as it stands in `state` (now); None before there is anything."""
+        return Result.of(self.folder, state or self.state())
 
     def remove(self) -> None:
         """Delete the run, and where its folder is a link, what that leads to and the link.

@@ -34,6 +34,14 @@ class RunState:
     best: float | None = None
     """Lowest evaluation loss so far."""
     best_step: int | None = None
+    validated: int | None = None
+    """Step of the last evaluation."""
+    validation_loss: float | None = None
+    """What it found."""
+    published: int | None = None
+    """Step of the checkpoint whose adapter or model is the run's result."""
+    published_loss: float | None = None
+    """Its validation loss; None where there was no evaluation at that step."""
     started: float | None = None
     """Unix seconds of the first start."""
     updated: float | None = None
@@ -98,8 +106,13 @@ def advance(state: RunState, event: Event) -> RunState:
             return replace(state, phase=event.name)
         case Step():
             return replace(state, step=event.step, total=event.total, loss=event.loss)
-        case Eval() if event.loss < (math.inf if state.best is None else state.best):
-            return replace(state, best=event.loss, best_step=event.step)
+        case Eval():
+            state = replace(state, validated=event.step, validation_loss=event.loss)
+            if event.loss < (math.inf if state.best is None else state.best):
+                return replace(state, best=event.loss, best_step=event.step)
+        case Saved(kind="adapter" | "model"):
+            found = {state.validated: state.validation_loss, state.best_step: state.best}
+            return replace(state, published=event.step, published_loss=found.get(event.step))
         case Acknowledged(command="pause"):
             return replace(state, status="paused")
         case Acknowledged(command="resume"):

@@ -96,12 +96,13 @@ def drop_after(checkpoints: Path, step: int, best_step: int | None) -> None:
             write_atomic(checkpoints / "best", name_of(best_step) + "\n")
 
 
-def publish(source: Path, target: Path) -> None:
-    """Put a copy of `source` at `target` whole, in place of what was there."""
+def publish(source: Path, target: Path, complete: Callable[[Path], None]) -> None:
+    """Put a copy of `source` at `target` whole, in place of what was there; `complete` adds what it may lack."""
     with explaining(target):
         temporary = target.with_name(f".tmp-{target.name}")
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.copytree(source, temporary)
+        complete(temporary)
         _flush(temporary)
         if target.exists():
             shutil.rmtree(target)

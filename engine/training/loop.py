@@ -5,7 +5,7 @@ so a run that is resumed at any step first catches up with what it had not finis
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -30,10 +30,13 @@ from engine.training.control import Control
 from engine.training.evaluate import Evaluator
 from engine.training.pressure import PressureWatch
 from engine.training.progress import Progress
+from engine.training.result import ResultFiles
 from engine.training.schedule import learning_rate
 from engine.training.watch import watch
 
 MEMORY_EVERY_S = 1.0
+Watch = Callable[[], Warned | None]
+"""Something to warn of, if there is."""
 
 
 def train(
@@ -43,14 +46,18 @@ def train(
     dataset: Dataset,
     backend: Backend,
     tokenizer: Tokenizer,
+    files: ResultFiles,
     control: Control,
     resume_from: Path | None = None,
+    watches: Sequence[Watch] = (),
 ) -> str:
     """Train to the end, or to a stop; returns `completed`, `stopped` or `early_stopping`.
 
+    `watches` are asked between micro-batches whether there is something to warn of.
     However it ends, a full checkpoint and the adapter are on disk. Raises FtError where the run cannot go on.
     """
-    return Loop(run, config, plan, dataset, backend, tokenizer, control).run_from(resume_from)
+    loop = Loop(run, config, plan, dataset, backend, tokenizer, files, control, watches)
+    return loop.run_from(resume_from)
 
 
 class Loop:
@@ -58,9 +65,11 @@ class Loop:
 
     def __init__(
         self, run: Run, config: TrainConfig, plan: Plan, dataset: Dataset,
-        backend: Backend, tokenizer: Tokenizer, control: Control,
+        backend: Backend, tokenizer: Tokenizer, files: ResultFiles, control: Control,
+        watches: Sequence[Watch] = (),
     ) -> None:  # fmt: skip
         self.run, self.config, self.plan, self.backend, self.control = run, config, plan, backend, control
+        self.files = files
         self.examples: Examples = dataset.train
         # Any id does, as nothing looks at padding; the tokenizer's own may have no row in the embedding. Runs that an
         # earlier version began keep it: in a mixture of experts, what padding is may change how others are rounded.
@@ -84,7 +93,7 @@ class Loop:
             self._check,
             plan.positions,
         )
-        self.pressure = PressureWatch()
+        self.watches = (PressureWatch().look, *watches)
         self.saved_at = -1
         self.phase = ""
         self.memory_at = 0.0
@@ -218,8 +227,9 @@ class Loop:
         self.control.poll()
         if self.control.stop_requested:
             raise Interrupted
-        if warning := self.pressure.look():
-            self.run.emit(warning)
+        for look in self.watches:
+            if warning := look():
+                self.run.emit(warning)
 
     def _poll(self, done: int, total: int) -> None:
         self._check()
@@ -255,15 +265,22 @@ class Loop:
 
     def _write(self, folder: Path) -> None:
         self.backend.save_weights(folder / self._result_name())
+        self.files.complete(folder / self._result_name())
         self.backend.save_state(folder)
         write_atomic(folder / checkpoints.PROGRESS, self.progress.text())
 
     def _publish(self, reason: str) -> None:
-        """Put the run's result beside its checkpoints: the best one's after early stopping, else the last one's."""
-        best = checkpoints.named(self.run.checkpoints, "best") if reason == "early_stopping" else None
-        source = best or self.run.checkpoints / checkpoints.name_of(self.progress.step)
+        """Put the run's result beside its checkpoints: that of the checkpoint which `checkpoints.publish` asks for."""
+        wanted = self.config.checkpoints.publish
+        best = checkpoints.named(self.run.checkpoints, "best")
+        if wanted == "best" and best is None:
+            note = "No checkpoint has a validation loss yet, so the last one becomes the result."
+            self.run.emit(Warned(message=note))
+        of_best = wanted == "best" or (wanted == "auto" and reason == "early_stopping")
+        last = self.run.checkpoints / checkpoints.name_of(self.progress.step)
+        source = best if best is not None and of_best else last
         name = self._result_name()
-        checkpoints.publish(source / name, self.run.folder / name)
+        checkpoints.publish(source / name, self.run.folder / name, self.files.complete)
         self.run.emit(Saved(step=checkpoints.step_of(source), path=name, kind=name))
 
     def _result_name(self) -> str:

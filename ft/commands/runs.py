@@ -47,7 +47,7 @@ def list_(
         say(f"None of {len(there)} runs is meant by: {wanted}" if there else none)
         return
     tagged = ["tags"] if any(run.tags for run in runs) else []
-    titles = ("run", "status", "step", "loss", "best held-out loss", "age", *tagged)
+    titles = ("run", "status", "step", "loss", "best validation loss", "age", *tagged)
     columns.show(titles, [_row(run, bool(tagged)) for run in runs])
 
 
@@ -130,11 +130,13 @@ def rm(
 
 def facts(run: Run, state: RunState) -> dict[str, Any]:
     """What `--json` says of a run."""
-    result = next((str(folder) for folder in (run.adapter, run.model) if folder.is_dir()), None)
+    result = run.result(state)
+    better = asdict(result.better) if result and result.better else None
     body = asdict(state)
     error = state.error
     body["error"] = {"kind": error.kind, "message": error.message, "hint": error.hint} if error else None
-    return {"id": run.id, "folder": str(run.folder), "result": result} | body
+    about = {"result": str(result.folder) if result else None, "better": better}
+    return {"id": run.id, "folder": str(run.folder)} | about | body
 
 
 def _compiled(wanted: str) -> Predicate:
@@ -169,9 +171,13 @@ def _described(run: Run, summary: RunSummary) -> list[tuple[str, str]]:
     if state.step:
         rows += [("step", _position(state)), ("loss", _number(state.loss))]
     if first is not None and last is not None:
-        rows.append(("first held out", f"{narrate.scores(first)}  (step {first.step})"))
-        rows.append(("last held out", f"{narrate.scores(last)}  (step {last.step})"))
-    rows += [(f.name, str(f)) for f in (run.adapter, run.model) if f.is_dir()]
+        rows.append(("first validation", f"{narrate.scores(first)}  (step {first.step})"))
+        rows.append(("last validation", f"{narrate.scores(last)}  (step {last.step})"))
+    if result := run.result(state):
+        loss = "" if result.loss is None else f"validation loss {result.loss:.4f}"
+        told = ", ".join(filter(None, (result.which, loss)))
+        rows.append((result.folder.name, f"{result.folder}{told and f'  ({told})'}"))
+        rows += [("better", line) for line in narrate.better(result)]
     checkpoints = sorted(path.name for path in run.checkpoints.glob("step-*"))
     if checkpoints:
         rows.append(("checkpoints", ", ".join(checkpoints)))

@@ -1,6 +1,7 @@
 """Chat templates that make up what is trained: cases that users of other tools met."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -93,6 +94,7 @@ SAID = "The apple at my market is mostly green, number 0."
         ("eos_last", f"[{SAID}<|im_end|>]\n"),
         ("no_end", f"assistant\n[{SAID}\n<|im_start|>]"),
         ("think_prompt", f"<think>\n[\n</think>\n\n{SAID}<|im_end|>]"),
+        ("closes_alone", f"<think>[</think>{SAID}<|im_end|>]"),
         ("empty_thoughts", f"<|channel>thought\n<channel|>[{SAID}<|im_end|>]"),
         ("system_last", f"[INST] What colour is a ripe apple?[/INST][ {SAID}<|im_end|>]"),
     ],
@@ -101,6 +103,22 @@ def test_an_answer_is_trained_from_its_prompt_to_its_end(template: str, answer: 
     arguments = ("cases/20_plain.jsonl", "--set", f"model.chat_template=cases/min/{template}.jinja")
     assert answer in shown(*arguments)
     assert findings(*arguments) == []
+
+
+@pytest.mark.parametrize("rows", ["22_field.jsonl", "22_inline.jsonl"])
+@pytest.mark.parametrize(
+    ("template", "answer"),
+    [
+        ("blank_line", "<think>\n\n[Doubling 0 makes 0.\n</think>\n\nIt is 0.<|im_end|>]"),
+        ("closes_alone", "<think>[Doubling 0 makes 0.</think>It is 0.<|im_end|>]"),
+        ("think_prompt", "<think>\n[Doubling 0 makes 0.\n</think>\n\nIt is 0.<|im_end|>]"),
+    ],
+)
+def test_thoughts_stand_once_in_the_block_that_the_prompt_opens(
+    template: str, answer: str, rows: str, here: Path
+) -> None:
+    text = shown(f"cases/{rows}", "--set", f"model.chat_template=cases/min/{template}.jinja")
+    assert re.sub(r"</think>\s+", "</think>", answer) in re.sub(r"</think>\s+", "</think>", text)
 
 
 def test_a_system_message_that_is_shown_for_a_time_stands_in_every_prompt(here: Path) -> None:

@@ -16,6 +16,7 @@ from engine.errors import DataError
 from engine.runs.events import Failed, Sample, Started, Warned
 from engine.text import listed, printable, shortened, without_controls
 from ft.cli import main
+from ft.console import out
 from ft.rich_console import SafeConsole
 from tests.run_fixtures import make_run
 from tests.terminal import FT, Terminal
@@ -92,14 +93,22 @@ def test_an_answer_is_shown_on_a_terminal_without_codes_and_piped_with_them(
     assert pipe.getvalue() == f"a\tb\n{TITLE}"
 
 
+def test_brackets_in_a_name_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table("run")
+    table.add_row("[red]x[/nothing]")
+    out().print(table, "[bold]y[/nothing]")
+    assert "[red]x[/nothing]" in (shown := capsys.readouterr().out)
+    assert "[bold]y[/nothing]" in shown
+
+
 def test_rich_tables_keep_their_own_colours_and_lose_those_of_others() -> None:
-    out = io.StringIO()
+    screen = io.StringIO()
     table = Table("name")
     table.add_row(Text(TITLE, "bold red"))
-    SafeConsole(file=out, force_terminal=True, color_system="standard").print(table)
-    assert "]0;taken over" in out.getvalue()
-    assert TITLE not in out.getvalue()
-    assert "\x1b[1;31m" in out.getvalue()
+    SafeConsole(file=screen, force_terminal=True, color_system="standard").print(table)
+    assert "]0;taken over" in screen.getvalue()
+    assert TITLE not in screen.getvalue()
+    assert "\x1b[1;31m" in screen.getvalue()
 
 
 @pytest.mark.parametrize(

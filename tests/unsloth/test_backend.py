@@ -10,14 +10,15 @@ import peft
 import pytest
 import torch
 import transformers
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from engine.backends.base import Interrupted
 from engine.backends.unsloth import UnslothBackend
 from engine.config.load import load_text
-from engine.errors import ConfigError
+from engine.errors import ConfigError, ModelError
 from engine.hardware.probe import probe
 from engine.planning.backends import choose
+from tests.tiny import change_model
 from tests.training import Job, batch_of, interrupt_at_second, recipe_text, write_rows
 
 ROWS = [[3, 40, 50, 60, 70, 80], [3, 91, 92, 93, 94, 95, 96, 97, 98, 99], [3, 33, 44]]
@@ -79,6 +80,40 @@ def test_an_adapter_of_the_torch_backend_goes_on_in_unsloth(job: Job, tmp_path: 
     plan = replace(job.plan, backend="unsloth")
     loaded = UnslothBackend.load(plan, job.config, job.model, adapter=tmp_path / "adapter")
     assert loaded.evaluate(BATCHES[0])[0] == pytest.approx(trained.evaluate(BATCHES[0])[0], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("weights", "config", "told"),
+    [
+        (lambda tensors: tensors, {"tie_word_embeddings": False}, r"lm_head.weight"),
+        (lambda tensors: {f"_orig_mod.{k}": v for k, v in tensors.items()}, {}, "_orig_mod"),
+        (lambda tensors: {k: v for k, v in tensors.items() if ".layers.1." not in k}, {}, "model.layers.1"),
+        (lambda tensors: tensors | {"foreign.weight": torch.zeros(3)}, {}, "foreign.weight"),
+        (lambda tensors: {k: v * float("nan") for k, v in tensors.items()}, {}, "NaN or infinity"),
+    ],
+    ids=["no head", "compiled", "a layer less", "a foreign one", "no numbers"],
+)
+def test_weights_that_are_not_the_model_s_own_are_refused_by_name(
+    weights: Any, config: dict[str, Any], told: str, job: Job, tmp_path: Path
+) -> None:
+    job.model = change_model(job.model, tmp_path / "broken", weights, **config)
+    with pytest.raises(ModelError, match=told):
+        job.backend(backend="unsloth", **FP32)
+
+
+def test_an_adapter_of_another_model_is_refused(job: Job, tmp_path: Path) -> None:
+    _, trained = curve(job, 1, "unsloth")
+    trained.save_weights(tmp_path / "adapter")
+    file = tmp_path / "adapter" / "adapter_model.safetensors"
+    tensors = load_file(file)
+    plan = replace(job.plan, backend="unsloth")
+    for change in (
+        {name: value for name, value in tensors.items() if ".layers.1." not in name},
+        {name: torch.cat([value, value], 1) for name, value in tensors.items()},
+    ):
+        save_file(change, file)
+        with pytest.raises(ModelError, match=r"adapter.*(missing|shape|size mismatch)"):
+            UnslothBackend.load(plan, job.config, job.model, adapter=tmp_path / "adapter")
 
 
 def test_packed_examples_count_as_they_do_alone(tiny_model: Path, tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from engine.backends.mlx.start import Values
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError
 from engine.models.adapter_files import CONFIG, WEIGHTS
-from engine.models.adapters import EXPERTS
+from engine.models.adapters import EXPERTS, LEFT_OUT
+from engine.models.language_model import of_language_model
 from engine.planning.backends import experts_refused
 
 PREFIX = "base_model.model."
@@ -141,17 +142,19 @@ class Adapter:
 def targets_of(model: Any, config: TrainConfig, kind: str, head: str) -> list[str]:
     """Paths of the layers that the recipe adapts. Raises ConfigError where it names none, or experts.
 
-    `all-linear` leaves out the head, and in a mixture what `EXPERTS` names, as every backend does.
+    `all-linear` leaves out the head, what sees or hears, and in a mixture `LEFT_OUT`, as every backend does.
     """
     wanted = config.adapter.target_modules
     linear = [p for p, m in model.named_modules() if isinstance(m, nn.Linear | nn.QuantizedLinear)]
-    taken_for_experts = EXPERTS if _is_mixture(model) else ()
+    mixture, own = _is_mixture(model), of_language_model(linear)
     if wanted == "all-linear":
-        return sorted(p for p in linear if p != head and p.rpartition(".")[2] not in taken_for_experts)
+        taken = [path for path in own if not (mixture and path.rpartition(".")[2] in LEFT_OUT)]
+        return sorted(path for path in taken if path != head)
+    taken_for_experts = EXPERTS if mixture else ()
     if experts := [name for name in wanted if name in taken_for_experts]:
         raise experts_refused(experts)
     names = tuple(families.mlx_name(kind, name) for name in wanted)
-    found = sorted(path for path in linear if path in names or path.endswith(tuple(f".{n}" for n in names)))
+    found = sorted(path for path in own if path in names or path.endswith(tuple(f".{n}" for n in names)))
     if not found:
         raise ConfigError(
             f"adapter.target_modules: {', '.join(wanted)}: this model has no such linear layer",

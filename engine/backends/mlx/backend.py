@@ -22,7 +22,15 @@ from engine.backends.mlx.kernels import Kernels, Spans
 from engine.backends.mlx.layers import Dropout
 from engine.backends.mlx.layout import Rows, lay_out
 from engine.backends.mlx.loss import head_loss, head_losses, losses_of
-from engine.backends.mlx.model import DTYPES, body_of, checkpoint_layers, head_of, load_base, with_adapter
+from engine.backends.mlx.model import (
+    DTYPES,
+    body_of,
+    checkpoint_layers,
+    head_of,
+    load_base,
+    vocabulary_of,
+    with_adapter,
+)
 from engine.backends.mlx.scaler import LossScale
 from engine.backends.mlx.vocabulary import head_path
 from engine.config.schema import TrainConfig
@@ -47,7 +55,7 @@ class MlxBackend:
         self.plan, self.config, self.folder = plan, config, folder
         self.windows = families.windows_of(about)
         self.body, self.head = body_of(model), head_of(model)
-        self.vocabulary = int(about["vocab_size"])
+        self.vocabulary = vocabulary_of(model)
         self.kernels = Kernels(plan.device) if plan.kernels == "mlx-train-perf" else None
         if self.kernels is not None or plan.device == "cpu":
             route(model)

@@ -43,7 +43,12 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
         "num_local_experts": "num_experts",
     }
     found |= {own: config[name] for name, own in renamed.items() if name in config}
-    return {name: value for name, value in found.items() if config.get(name) is None}
+    found = {name: value for name, value in found.items() if config.get(name) is None}
+    if text := config.get("text_config"):  # of a model that sees; its vocabulary is looked for outside
+        found["text_config"] = {**text, **settings(text)}
+        if "vocab_size" in text and "vocab_size" not in config:
+            found["vocab_size"] = text["vocab_size"]
+    return found
 
 
 def windows_of(config: Mapping[str, Any]) -> tuple[int | None, ...]:

@@ -20,9 +20,9 @@ from engine.config.schema import TrainConfig
 from engine.data.tokenizer import new_tokens
 from engine.errors import FtError, ModelError, first_line
 from engine.hardware.memory import is_exhaustion
-from engine.models.local import read_config
+from engine.models.language_model import ROUTERS, TOWER, of_language_model
+from engine.models.local import headers, read_config
 from engine.models.mismatch import refuse_damaged_weights
-from engine.models.sizing import ROUTERS
 from engine.plan import Plan
 
 DTYPES = {"bf16": mx.bfloat16, "fp16": mx.float16, "fp32": mx.float32}
@@ -125,6 +125,13 @@ def head_of(model: Any) -> Head | None:
     return Head(layer) if type(layer) in plain else None
 
 
+def vocabulary_of(model: Any) -> int:
+    """Tokens that the model has an embedding for; config.json need not say it."""
+    embeddings = (nn.Embedding, nn.QuantizedEmbedding)
+    sizes = [module.weight.shape[0] for _, module in model.named_modules() if isinstance(module, embeddings)]
+    return int(max(sizes))
+
+
 def with_adapter(
     model: Any, config: TrainConfig, about: dict[str, Any], folder: Path, saved: Path | None
 ) -> tuple[adapters.Adapter | None, Dropout]:
@@ -138,6 +145,11 @@ def with_adapter(
             raise ModelError(
                 f"{folder}: weights held in few bits cannot be trained themselves.",
                 "Train an adapter on them (adapter.type: lora), or take the unquantised model.",
+            )
+        if left := _left_out(folder):
+            raise ModelError(
+                f"{folder}: MLX leaves out what sees or hears ({left[0]}, …), so that no whole model would come of it.",
+                "Train an adapter (adapter.type: lora), or use backend: peft for this model.",
             )
         model.unfreeze()
         _must_cross(kind, folder, [path for path, _ in tree_flatten(model.trainable_parameters())])
@@ -155,6 +167,13 @@ def with_adapter(
     drops = adapter.install(model)
     _must_cross(kind, folder, [f"{path}.weight" for path in (*adapter.layers, *adapter.beside)])
     return adapter, drops
+
+
+def _left_out(folder: Path) -> list[str]:
+    """Weights outside the language model."""
+    names = [tensor.name for header in headers(folder).values() for tensor in header]
+    own = set(of_language_model(names))
+    return [name for name in names if name not in own and TOWER.search(name.replace(".", "_"))]
 
 
 def _must_cross(kind: str, folder: Path, paths: Sequence[str]) -> None:

@@ -1,7 +1,6 @@
 """The exact state for going on, and whole models in the layout of transformers."""
 
 import errno
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +16,13 @@ from engine.backends.files import (
     check_finite,
     check_trained,
     checkpoint_errors,
-    copy_companions,
     disk_errors,
-    write_json,
+    write_config,
     write_tokenizer,
 )
 from engine.backends.mlx import families
 from engine.backends.mlx.start import Values
+from engine.models.local import dtype_of, read_config
 
 MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq"}
 """AdamW's moments: MLX's names, and those in the file."""
@@ -39,13 +38,12 @@ def save_model(
     folder: Path,
     add_tokens: Sequence[str] = (),
 ) -> None:
-    """Write all weights in the format and with the tokenizer of `source`; the same weights give the same bytes.
+    """Write all weights in the number format of `source`, with its config; the same weights give the same bytes.
 
-    `about` is the model's config as it was trained, with rows for `add_tokens`, which are in the tokenizer too.
+    `about` is the model's config as it was trained, with rows for `add_tokens`, which are in the tokenizer beside it.
     """
-    kind = about["model_type"]
-    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
-    held = HELD[config.get("dtype") or config.get("torch_dtype") or "bfloat16"]
+    kind, dtype = about["model_type"], dtype_of(source)
+    held = HELD[dtype]
     tensors: dict[str, mx.array] = {}
     for path, value in trained.items():
         if families.is_transposed(kind, path.removesuffix(".weight")) and value.ndim == 2:
@@ -57,10 +55,9 @@ def save_model(
     except RuntimeError as error:
         full = shutil.disk_usage(folder).free < sum(value.nbytes for value in tensors.values())
         raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
-    if add_tokens:
-        write_json(folder / "config.json", config | {"vocab_size": about["vocab_size"]})
-        write_tokenizer(source, add_tokens, folder)
-    copy_companions(source, folder)
+    grown = {"vocab_size": about["vocab_size"]} if add_tokens else {}
+    write_config(folder, read_config(source) | grown, dtype)
+    write_tokenizer(source, add_tokens, folder)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ from engine.config.adapters import PROMPT_TYPES, Adapter
 from engine.config.schema import TrainConfig
 from engine.data.new_tokens import NewToken
 from engine.errors import ConfigError
-from engine.models.adapters import BLOCK_SIZES, EXPERTS, initial_rank
+from engine.models.adapters import BLOCK_SIZES, LEFT_OUT, initial_rank
+from engine.models.language_model import of_language_model
 
 NOTHING: Mapping[str, Any] = {}
 WARM, SETTLED = 0.1, 0.2
@@ -141,18 +142,36 @@ def _virtual_tokens(wanted: Adapter) -> peft.PeftConfig:
 
 
 def _targets(model: Any, wanted: str | Sequence[str]) -> str | list[str]:
-    """Names of the layers that get an adapter; in a mixture of experts, `all-linear` are the layers beside them."""
-    if not isinstance(wanted, str):
-        return list(wanted)
-    if not any(".experts." in name and value.dim() == 3 for name, value in model.named_parameters()):
-        return wanted
+    """Names of the layers that get an adapter: `all-linear`, or those of these names, in the language model alone.
+
+    `all-linear` leaves out a mixture's experts too, and what weighs them. PEFT's own would take all of these.
+    """
     head = model.get_output_embeddings()
-    linear = {
-        name.rpartition(".")[2]
+    linear = [
+        name
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and module is not head
-    }
-    return sorted(linear.difference(EXPERTS))
+        if isinstance(module, nn.Linear | Conv1D) and module is not head
+    ]
+    own = of_language_model(linear)
+    if not isinstance(wanted, str):
+        return list(wanted) if len(own) == len(linear) else _named(own, wanted)
+    mixture = any(".experts." in name for name, _ in model.named_parameters())
+    taken = [
+        name for name in own if not (mixture and (name.rpartition(".")[2] in LEFT_OUT or ".experts." in name))
+    ]
+    if len(taken) == len(linear) and not mixture:
+        return wanted
+    names = {name.rpartition(".")[2] for name in taken}
+    elsewhere = {name.rpartition(".")[2] for name in set(linear).difference(taken)}
+    return sorted(taken if names & elsewhere else names)
+
+
+def _named(layers: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """The layers whose paths end with these names; a name that none has stays, for PEFT to look for."""
+    found = []
+    for name in wanted:
+        found += [path for path in layers if path == name or path.endswith(f".{name}")] or [name]
+    return sorted(set(found))
 
 
 @torch.no_grad()

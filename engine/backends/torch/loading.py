@@ -12,7 +12,7 @@ import torch
 from engine.errors import FtError, ModelError, first_line
 from engine.hardware.memory import is_exhaustion
 from engine.models import adapter_files
-from engine.models.local import headers
+from engine.models.local import headers, read_config
 from engine.models.mismatch import (
     Mismatch,
     no_numbers,
@@ -20,6 +20,7 @@ from engine.models.mismatch import (
     refuse_foreign_adapter,
     refuse_foreign_weights,
 )
+from engine.models.packed import Packed
 
 DROPOUTS = ("lora_dropout", "boft_dropout", "vera_dropout")
 """What PEFT's types of adapter call their dropout."""
@@ -36,6 +37,8 @@ def load_causal(
     """
     import transformers
 
+    if packed := Packed.of(read_config(folder)):
+        raise packed.refused(str(folder))
     try:
         model, info = transformers.AutoModelForCausalLM.from_pretrained(
             folder,
@@ -60,7 +63,7 @@ def load_causal(
             sorted((name, tuple(found), tuple(own)) for name, found, own in info["mismatched_keys"]),
         ),
     )
-    _refuse_damaged(model, folder)
+    refuse_damaged(model, folder)
     return model
 
 
@@ -75,7 +78,7 @@ def trying_out(folder: Path) -> Iterator[None]:
         raise ModelError(f"{folder}: the model does not run: {first_line(error)}", CHECK) from error
 
 
-def _refuse_damaged(model: torch.nn.Module, folder: Path) -> None:
+def refuse_damaged(model: torch.nn.Module, folder: Path) -> None:
     """Raise ModelError where a weight is no number, or what config.json makes (the angles of a rotation) is none.
 
     A NaN in here need not show in what the model says: on a CPU, torch's fused attention turns NaN scores into zeros.
@@ -103,14 +106,28 @@ def load_adapter(model: Any, folder: Path, trainable: bool = False, dropout: flo
     import peft
 
     adapter_files.check(folder)
-    try:
+    with _fitting(folder):
         config = peft.PeftConfig.from_pretrained(str(folder))
         config.inference_mode = not trainable
         for name in DROPOUTS:
             if hasattr(config, name):
                 setattr(config, name, dropout)
-        return fill_adapter(peft.PeftModelForCausalLM(model, config), folder, trainable)
-    except Exception as error:
+        return _filled(peft.PeftModelForCausalLM(model, config), folder, trainable)
+
+
+def fill_adapter(model: Any, folder: Path) -> Any:
+    """Put the values in `folder` into the adapter that `model` has. Raises ModelError as `load_adapter` does."""
+    adapter_files.check(folder)
+    with _fitting(folder):
+        return _filled(model, folder, trainable=True)
+
+
+@contextmanager
+def _fitting(folder: Path) -> Iterator[None]:
+    """What PEFT says where an adapter cannot be on a model becomes a ModelError."""
+    try:
+        yield
+    except Exception as error:  # the settings of a stranger can go wrong in any way
         if is_exhaustion(error) or isinstance(error, FtError):
             raise
         raise ModelError(
@@ -119,13 +136,12 @@ def load_adapter(model: Any, folder: Path, trainable: bool = False, dropout: flo
         ) from error
 
 
-def fill_adapter(model: Any, folder: Path, trainable: bool = True) -> Any:
-    """Put the values in `folder` into the adapter that `model` has. Raises ModelError where names do not agree."""
+def _filled(model: Any, folder: Path, trainable: bool) -> Any:
     # PEFT's own `from_pretrained` does the same, and only warns of what is missing.
     result = model.load_adapter(str(folder), "default", is_trainable=trainable)
     if (
         model.active_peft_config.is_prompt_learning
-    ):  # one tensor, which PEFT has held against the model by itself
+    ):  # one tensor, which PEFT itself has held against the model
         return model
     missing = sorted(name.replace(".default", "") for name in result.missing_keys)
     refuse_foreign_adapter(folder, Mismatch(missing, sorted(result.unexpected_keys)))

@@ -1,7 +1,8 @@
 """Weights in PEFT's layout for use, and the exact state for going on."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ from engine.backends.files import (
     check_finite,
     check_trained,
     checkpoint_errors,
-    copy_companions,
     disk_errors,
+    write_config,
     write_json,
     write_tokenizer,
 )
 from engine.backends.torch.companions import Companion
 from engine.backends.torch.optimizer import OF_BITSANDBYTES, OWN, moments, restore
+from engine.models.local import dtype_of, read_config
 from engine.regular_files import read_text
 
 BESIDE = "beside."
@@ -30,24 +32,57 @@ BESIDE = "beside."
 def save_weights(
     model: Any, companion: Companion, source: Path, folder: Path, add_tokens: Sequence[str] = ()
 ) -> None:
-    """Write the adapter in PEFT's layout, or the whole model in the format and with the tokenizer of `source`.
+    """Write the adapter in PEFT's layout, or the whole model in the number format of `source`.
 
-    `add_tokens` are in the tokenizer too, also beside an adapter.
+    With `add_tokens`, the tokenizer that has them lies beside it.
     """
     with disk_errors():
         if hasattr(model, "peft_config"):
             companion.save(folder)
-            (folder / "README.md").unlink(missing_ok=True)  # PEFT's model card; a run writes its own
+            (folder / "README.md").unlink(missing_ok=True)  # PEFT's model card names folders of this machine
             path = folder / "adapter_config.json"
             write_json(path, json.loads(read_text(path)))
-            write_tokenizer(source, add_tokens, folder)
-            return
-        config = json.loads(read_text(source / "config.json"))
-        held = getattr(torch, config.get("dtype") or config.get("torch_dtype") or "bfloat16")
-        weights = {name: value.to(held) for name, value in model.state_dict().items()}
-        model.save_pretrained(folder, state_dict=weights)
+        else:
+            _save_whole(model, source, folder, grown=bool(add_tokens))
         write_tokenizer(source, add_tokens, folder)
-        copy_companions(source, folder)
+
+
+def _save_whole(model: Any, source: Path, folder: Path, grown: bool) -> None:
+    """Weights, and config.json as it is in `source`, but for the format and, where it has `grown`, the tokens."""
+    held = dtype_of(source)
+    with _valid_generation_config(model):
+        model.save_pretrained(folder, state_dict=_cast(model, getattr(torch, held)))
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    config, live = read_config(source), read_config(folder)
+    if config.get("model_type") != live.get("model_type"):  # the text model alone, of one that sees or hears
+        config = live
+    if grown:
+        config |= {key: live[key] for key in ("vocab_size", "text_config") if key in live}
+    write_config(folder, config, held)
+
+
+def _cast(model: Any, held: torch.dtype) -> dict[str, Tensor]:
+    """All tensors in the format `held`; those that share their memory (tied weights) go on sharing it."""
+    made: dict[tuple[int, torch.Size, tuple[int, ...]], Tensor] = {}
+    found = {}
+    for name, value in model.state_dict().items():
+        if not value.is_floating_point():
+            found[name] = value
+            continue
+        place = (value.data_ptr(), value.shape, value.stride())
+        found[name] = made.setdefault(place, value.to(held))
+    return found
+
+
+@contextmanager
+def _valid_generation_config(model: Any) -> Iterator[None]:
+    """transformers refuses to write some published generation settings; the file of the source is delivered instead."""
+    own = model.generation_config
+    model.generation_config = type(own)()
+    try:
+        yield
+    finally:
+        model.generation_config = own
 
 
 def save_state(

@@ -1,0 +1,21 @@
+"""Which parts of a model read and write text, told by their names, which every backend and the weights' files share."""
+
+import re
+from collections.abc import Iterable
+
+OWN = ("language_model", "lm_head")
+"""What most models that see or hear call the part that does neither, and what they may have beside it."""
+TOWER = re.compile(r"(^|_)(vision|visual|audio|image|img|speech|multi_modal)(_|$)")
+"""A part that sees or hears, or that leads from there to the text: `vision_tower`, `visual`, `embed_audio`…"""
+ROUTERS = ("gate", "router")
+"""What chooses a token's experts: a matrix, and no layer of its own in transformers."""
+WEIGHING = (*ROUTERS, "shared_expert_gate")
+"""That, and what says how much the expert of all tokens counts."""
+
+
+def of_language_model(names: Iterable[str]) -> list[str]:
+    """Those of the dotted names of a model's parts, or of its weights, that lie in its language model."""
+    parts = [(name, name.split(".")) for name in names]
+    if any(OWN[0] in path for _, path in parts):
+        return [name for name, path in parts if any(own in path for own in OWN)]
+    return [name for name, path in parts if not any(TOWER.search(part) for part in path)]
