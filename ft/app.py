@@ -276,10 +276,8 @@ def open_app(start: str = "home", run: str | None = None, only: bool = False) ->
     """Run the app on this terminal until it is left; returns the exit code."""
     from ft.mistakes import BUG
 
-    for name in (
-        "COLUMNS",
-        "LINES",
-    ):  # where a shell exports them, Textual would never see the terminal resized
+    # Where a shell exports them, Textual would never see the terminal resized.
+    for name in ("COLUMNS", "LINES"):
         os.environ.pop(name, None)
     app = FtApp(start, run, only)
     app.run()

@@ -219,9 +219,8 @@ class Previews:
         texts: list[Rendered] = []
         made: list[tuple[int, str, Row, int, str]] = []
         found: list[Each] = []
-        with (
-            self._lock
-        ):  # a template notes its marks in itself while it renders, and Parquet rows their batch
+        # A template notes its marks in itself while it renders, and Parquet rows their batch.
+        with self._lock:
             for number in numbers:
                 where = ""
                 try:
