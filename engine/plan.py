@@ -197,9 +197,8 @@ def _settle(
     new_tokens = len(config.model.add_tokens)
     shape = shape.with_tokens(new_tokens)
     chosen = backends.choose(machine, config, shape)
-    machine = dataclasses.replace(
-        machine, device=chosen.device
-    )  # from here on, the machine as the backend uses it
+    # From here on, the machine as the backend uses it.
+    machine = dataclasses.replace(machine, device=chosen.device)
     precision = choices.precision(config, machine, chosen.backend)
     lengths = np.minimum(rows.lengths, config.model.max_seq_length)
     laid = _layout(config, machine, chosen.backend, shape, precision, lengths)

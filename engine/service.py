@@ -231,9 +231,8 @@ class Service:
         run = Run.open(Path(str(request.get("run"))))
         model = model_of(run, bool(request.get("base", False)))
         spec = TokenSpec.of(run.config).prompts()
-        if (
-            model[1] is not None
-        ):  # the base has no such tokens, and a model that is trained whole has them already
+        # The base has no such tokens, and a model that is trained whole has them already.
+        if model[1] is not None:
             spec = replace(spec, add_tokens=tuple(run.config.model.add_tokens))
         generator = self._generator((*model, spec), run.config.model.trust_remote_code)
         max_tokens, temperature = int(request["max_tokens"]), float(request["temperature"])

@@ -26,16 +26,14 @@ from engine.errors import DataError, FtError, MachineError, OutOfMemoryError
 from engine.hangs import STACKS_SIGNAL
 from engine.hardware.memory import is_exhaustion
 from engine.hardware.sharing import Sharing
-from engine.models import adapter_files
-from engine.models.language_model import WEIGHING, of_language_model
 from engine.models.local import require_regular_files
-from engine.models.weights import read_header
 from engine.runs import digest, lock
 from engine.runs.atomic import write_atomic
 from engine.runs.events import Failed, Finished, Phase, Started, Warned
 from engine.runs.limits import Limits
 from engine.runs.provenance import at_start
 from engine.runs.run import Run
+from engine.training import resuming
 from engine.training.control import Control
 
 if TYPE_CHECKING:
@@ -49,8 +47,6 @@ if TYPE_CHECKING:
     from engine.plan import Plan
     from engine.training.result import ResultFiles
 
-FILES, MOST_FILES = "files", 100
-"""Where a run records which files its rows are from, and how many of them it names."""
 TELL_EVERY_S = 0.5
 """Least time between two events of one download or conversion."""
 SHARED = 0.1
@@ -146,7 +142,7 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     model = _resolve(run, config, control)
     if resume:
         require_regular_files(resume)
-        config = _same_files(run, _same_backend(run, config))
+        config = resuming.same_files(run, resuming.same_backend(run, config))
     start = _start(run, config, model)
     _import_unsloth_first(config, model)
     from engine.data.token_limits import check_samples
@@ -157,7 +153,7 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     check_samples(config, tokenizer, encoder.room)
     dataset = _prepare(run, config, model, control, force)
     if resume:
-        _same_data(run, dataset)
+        resuming.same_data(run, dataset)
     _warn_of_others(run)
     plan = _plan(run, config, model, dataset, force, start)
     _poll(control)
@@ -172,7 +168,7 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     from engine.training.neighbours import NeighbourWatch
 
     backend = load_backend(
-        plan, _same_layers(config, resume), model.folder, adapter=start.folder if start else None
+        plan, resuming.same_layers(config, resume), model.folder, adapter=start.folder if start else None
     )
     gc.collect()
     _poll(control)
@@ -231,63 +227,6 @@ def _warn_of_others(run: Run) -> None:
         run.emit(Warned(message=message, hint=f"To stop the other one: ft stop {others[0]}"))
 
 
-def _same_data(run: Run, dataset: "Dataset") -> None:
-    """Going on with other rows would be another run. Raises DataError."""
-    data = run.provenance.get("data")
-    if isinstance(data, dict) and data.get("fingerprint") not in (None, dataset.fingerprint):
-        raise DataError(
-            f"The training data of {run.id} has changed since it was started.",
-            "Put the old file back to resume (or the ft that began it, where rows are split in another way now), "
-            "or start a new run: ft train",
-        )
-
-
-def _same_backend(run: Run, config: "TrainConfig") -> "TrainConfig":
-    """A run goes on with what it was begun with, also where `auto` would now take another."""
-    begun = run.plan
-    return config if begun is None else config.model_copy(update={"backend": begun.backend})
-
-
-def _same_files(run: Run, config: "TrainConfig") -> "TrainConfig":
-    """A run that was begun when a folder meant all of its files goes on with all of them."""
-    from engine.data.sources import with_old_splits
-
-    return (
-        config.model_copy(update={"data": with_old_splits(config.data)}) if _is_before_splits(run) else config
-    )
-
-
-def _is_before_splits(run: Run) -> bool:
-    """Whether a run was begun before the files of its data were recorded, and folders read by split."""
-    data = run.provenance.get("data")
-    return isinstance(data, dict) and FILES not in data
-
-
-def _record_files(run: Run, config: "TrainConfig") -> None:
-    from engine.data.sources import everything, find
-
-    if not _is_before_splits(run):
-        names = [file.name for source, part in everything(config.data) for file in find(source, part).files]
-        known = run.provenance.get("data", {})
-        run.record({"data": known | {FILES: names[:MOST_FILES]}})
-
-
-def _same_layers(config: "TrainConfig", resume: Path | None) -> "TrainConfig":
-    """A run goes on with the layers that its adapter has: earlier versions adapted a vision tower too, and routers."""
-    file = resume / "adapter" / adapter_files.WEIGHTS if resume else None
-    if file is None or not file.is_file():
-        return config
-    paths = {tensor.name.split(".lora_")[0] for tensor in read_header(file) if ".lora_" in tensor.name}
-    layers = sorted(path.removeprefix("base_model.model.") for path in paths)
-    meant = set(of_language_model(layers))
-    if config.adapter.target_modules == "all-linear":
-        meant -= {path for path in layers if path.rpartition(".")[2] in WEIGHING or ".experts." in path}
-    if len(meant) == len(layers):
-        return config
-    adapter = config.adapter.model_copy(update={"target_modules": layers})
-    return config.model_copy(update={"adapter": adapter})
-
-
 def _import_unsloth_first(config: "TrainConfig", model: "LocalModel") -> None:
     """Unsloth changes transformers as it comes in, and transformers may be asked for a tokenizer before the plan."""
     from engine.hardware.probe import probe
@@ -341,7 +280,7 @@ def _prepare(
         _poll(control)
 
     fetch(config.data, _loading(run, control))
-    _record_files(run, config)
+    resuming.record_files(run, config)
     run.emit(Phase(name="tokenising"))
     dataset = prepare(config, model.folder, progress, lint=True, day=run.begun())
     for note in dataset.notes:

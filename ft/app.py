@@ -82,6 +82,24 @@ class FtApp(Outside):
         super().look_outside()
         if not self._only:
             self.prepare_screens()
+            self.offer_unsaved()
+
+    @work
+    async def offer_unsaved(self) -> None:
+        """Offer recipe text back that an app had not saved when it was killed."""
+        from screens.unsaved import left_behind
+
+        for left in await asyncio.to_thread(left_behind):
+            from screens.widgets.restore import Restore
+
+            answer = await self.push_screen_wait(Restore(left))
+            if answer == "open":
+                self.go("recipe")
+                self.tell(EditRecipe(left.path, left.text, unsaved=True))
+            if answer != "later":
+                await asyncio.to_thread(left.discard)
+            if answer == "open":  # the others would take its place; they are offered at the next start
+                return
 
     @work
     async def prepare_screens(self) -> None:
@@ -211,7 +229,7 @@ class FtApp(Outside):
         if not await self._may_lose():
             return
         if self._only or not live:
-            self.exit()
+            self._leave()
         elif not isinstance(self.screen, Leave):
             await self._leave_live(live)
 
@@ -237,7 +255,13 @@ class FtApp(Outside):
             except FtError as error:
                 self.fail(error)
                 return
-        self.exit(message=farewell(live, stopped=answer == "stop"))
+        self._leave(farewell(live, stopped=answer == "stop"))
+
+    def _leave(self, message: str | None = None) -> None:
+        for screen in (one for stack in self._screen_stacks.values() for one in stack):
+            if isinstance(screen, FtScreen):
+                screen.give_up()
+        self.exit(message=message)
 
 
 for _, _scope, _ in SCREENS:
@@ -252,10 +276,8 @@ def open_app(start: str = "home", run: str | None = None, only: bool = False) ->
     """Run the app on this terminal until it is left; returns the exit code."""
     from ft.mistakes import BUG
 
-    for name in (
-        "COLUMNS",
-        "LINES",
-    ):  # where a shell exports them, Textual would never see the terminal resized
+    # Where a shell exports them, Textual would never see the terminal resized.
+    for name in ("COLUMNS", "LINES"):
         os.environ.pop(name, None)
     app = FtApp(start, run, only)
     app.run()

@@ -51,6 +51,9 @@ class FtScreen(Screen[None]):
         """What would be lost if the app ended now, as a sentence; empty if nothing."""
         return ""
 
+    def give_up(self) -> None:
+        """The app is left, and what is unsaved is not wanted."""
+
     def post_answer(self, message: Message) -> None:
         """Post what an exclusive worker's thread has found, unless a newer one has taken its place: Textual cancels the
         older worker, but its thread goes on, and its answer would come last."""

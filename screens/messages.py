@@ -56,12 +56,16 @@ class ShowRun(Message, bubble=False):
 
 
 class EditRecipe(Message, bubble=False):
-    """Recipe, show this file, or this text that has no file yet; both None: whatever is open."""
+    """Recipe, show this file, or this text that has no file yet; both None: whatever is open.
 
-    def __init__(self, path: Path | None, text: str | None) -> None:
+    `unsaved`: a person wrote the text, and it is nowhere else.
+    """
+
+    def __init__(self, path: Path | None, text: str | None, unsaved: bool = False) -> None:
         super().__init__()
         self.path = path
         self.text = text
+        self.unsaved = unsaved
 
 
 class ChatWith(Message, bubble=False):

@@ -37,26 +37,28 @@ class RecipeFiles(RecipeText):
         if not self.opened and self._asked == 0:
             self._open(Path.cwd() / NAME, None, quietly=True)
 
-    def show(self, path: Path | None, text: str | None) -> None:
+    def show(self, path: Path | None, text: str | None, unsaved: bool = False) -> None:
         """Edit a file, or a text that has no file yet; both None: whatever is open. Asks before text is lost."""
         if path is not None or text is not None:
-            self._replace(path, text)
+            self._replace(path, text, unsaved)
 
     def on_edit_recipe(self, message: EditRecipe) -> None:
-        self.show(message.path, message.text)
+        self.show(message.path, message.text, message.unsaved)
 
     @work(exclusive=True, group="replace")
-    async def _replace(self, path: Path | None, text: str | None) -> None:
+    async def _replace(self, path: Path | None, text: str | None, unsaved: bool) -> None:
         self._asked += 1
         if await self._may_lose("Open another recipe?"):
-            self._open(path, text)
+            self._open(path, text, unsaved=unsaved)
 
-    def _open(self, path: Path | None, text: str | None, quietly: bool = False) -> None:
+    def _open(
+        self, path: Path | None, text: str | None, quietly: bool = False, unsaved: bool = False
+    ) -> None:
         self._asked += 1
-        self._read(path, text, self._asked, quietly)
+        self._read(path, text, self._asked, quietly, unsaved)
 
     @work(thread=True, exclusive=True, group="open")
-    def _read(self, path: Path | None, text: str | None, number: int, quietly: bool) -> None:
+    def _read(self, path: Path | None, text: str | None, number: int, quietly: bool, unsaved: bool) -> None:
         """Read the file; `text`, if given, is a change of it that is not saved."""
         try:
             found = None
@@ -66,7 +68,8 @@ class RecipeFiles(RecipeText):
             if found is None and text is None:
                 self.post_message(NothingHere())
             else:
-                self.post_message(Opened(path, found, text if text is not None else found or "", number))
+                shown = text if text is not None else found or ""
+                self.post_message(Opened(path, found, shown, number, unsaved))
         except FtError as error:
             self.post_message(WentWrong(error))
 
@@ -80,15 +83,17 @@ class RecipeFiles(RecipeText):
             return
         editor = self.query_one(Editor)
         self.path, self.in_file = message.path, message.in_file
-        # A text that has no file was made by a program so far: nothing of a person's is lost with it.
+        # A text that has no file was made by a program so far: nothing of a person's is lost with it. Unless it is
+        # offered back.
         editor.load_text(message.text if message.in_file is None else message.in_file)
-        self.unchanged = editor.text
+        self.unchanged = "" if message.unsaved and message.in_file is None else editor.text
         if message.text != message.in_file and message.in_file is not None:
             editor.change_to(message.text)
         if not self.opened:
             self.opened = True
             self.set_focus(None)
         self.query_one(PlanView).forget()
+        self.keep_unsaved()
         self.show_title()
         self.look()
 
@@ -161,6 +166,7 @@ class RecipeFiles(RecipeText):
             return
         moved = path.parent != self.place.parent
         self.path, self.in_file, self.unchanged = path, text, text
+        self.keep_unsaved()
         self.show_title()
         self.notify(f"Saved {place(path)}.", timeout=3)
         if moved:

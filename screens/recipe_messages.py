@@ -13,14 +13,20 @@ if TYPE_CHECKING:
 
 
 class Opened(Message):
-    """A recipe to edit. `in_file` is what its file holds, None where there is none; `number` that of the wish."""
+    """A recipe to edit. `in_file` is what its file holds, None where there is none; `number` that of the wish.
 
-    def __init__(self, path: Path | None, in_file: str | None, text: str, number: int) -> None:
+    `unsaved`: the text is a person's, and is not saved anywhere.
+    """
+
+    def __init__(
+        self, path: Path | None, in_file: str | None, text: str, number: int, unsaved: bool = False
+    ) -> None:
         super().__init__()
         self.path = path
         self.in_file = in_file
         self.text = text
         self.number = number
+        self.unsaved = unsaved
 
 
 class NothingHere(Message):

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from textual import on, work
@@ -13,11 +14,14 @@ from textual.worker import get_current_worker
 
 from engine.config.patch import remove, set_value
 from engine.config.problems import Problem
+from engine.disk import explained
 from engine.errors import ConfigError, FtError
 from screens.base import FtScreen
 from screens.format import place
+from screens.messages import WentWrong
 from screens.recipe_messages import Checked, NotPlanned, Planned
 from screens.recipe_state import NAME, check, counted_problems
+from screens.unsaved import Unsaved
 from screens.widgets.editor import Editor
 from screens.widgets.fields import FieldChanged
 from screens.widgets.form import Form
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
 
 WAIT_S = 0.04
 """After the last key, before the text is looked over and planned."""
+KEEP_S = 1.0
+"""After the last key, before text that is not saved is written down for the case that the app is killed."""
 SLOW_S = 0.4
 """A plan that takes longer is said to be on its way; before that, the one before stands."""
 
@@ -59,6 +65,8 @@ class RecipeText(FtScreen):
         self._framed = ("", "")
         """What stands above and below the text."""
         self._waiting: Timer | None = None
+        self._keeping: Timer | None = None
+        self._unsaved, self._keeping_one = Unsaved(), Lock()
         self._slow: Timer | None = None
 
     @property
@@ -79,6 +87,15 @@ class RecipeText(FtScreen):
     def title_of_file(self) -> str:
         return place(self.path) if self.path else f"new {NAME}"
 
+    def give_up(self) -> None:
+        """A person leaves the app and was asked: nothing is to be offered back."""
+        with self._keeping_one:
+            self._unsaved.drop()
+
+    def on_unmount(self) -> None:
+        with self._keeping_one:
+            self._unsaved.leave()
+
     def unsaved(self) -> str:
         return (
             f"What you have changed in {self.title_of_file} is not saved, and will be lost."
@@ -92,6 +109,21 @@ class RecipeText(FtScreen):
         if self._waiting is not None:
             self._waiting.stop()
         self._waiting = self.set_timer(WAIT_S, self.look)
+        if self._keeping is not None:
+            self._keeping.stop()
+        self._keeping = self.set_timer(KEEP_S, self.keep_unsaved)
+
+    def keep_unsaved(self) -> None:
+        """Have the text on disk exactly while it is not saved."""
+        self._keep(self.path, self.text if self.changed else None)
+
+    @work(thread=True, group="keep", exclusive=True)
+    def _keep(self, path: Path | None, text: str | None) -> None:
+        with self._keeping_one:
+            try:
+                self._unsaved.drop() if text is None else self._unsaved.keep(path, text)
+            except OSError as error:
+                self.post_message(WentWrong(explained(error)))
 
     def show_title(self) -> None:
         """Say whose text this is, and whether it is saved."""

@@ -220,9 +220,8 @@ def test_padding_is_used_where_a_model_would_mix_packed_examples(tiny_model: Pat
         vocab_size=384, hidden_size=32, num_hidden_layers=2, state_size=8, eos_token_id=2
     )
     torch.manual_seed(0)
-    transformers.MambaForCausalLM(config).save_pretrained(
-        tmp_path / "mamba"
-    )  # its state runs on through a row
+    # Its state runs on through a row.
+    transformers.MambaForCausalLM(config).save_pretrained(tmp_path / "mamba")
     job = Job.make(tiny_model, tmp_path, data={"packing": True}, adapter={"type": "none"})
     assert job.backend().packs
     job.model = tmp_path / "mamba"

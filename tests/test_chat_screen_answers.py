@@ -36,10 +36,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Run:
 @pytest.fixture(scope="module")
 def service(trained: Run) -> Iterator[Client]:
     with Client(trained.folder / "service.log") as client:
-        for base in (
-            False,
-            True,
-        ):  # load both models, which takes longer than a person's patience on a busy machine
+        # Load both models, which takes longer than a person's patience on a busy machine.
+        for base in (False, True):
             list(client.generate(trained, [Message("user", "number 3")], Sampling(1), base=base))
         yield client
 

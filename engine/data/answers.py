@@ -5,7 +5,7 @@ write there. Answers share a text as long as the text up to the end of one begin
 """
 
 import os.path
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jinja2
 
 from engine.data.answer_joins import joined
+from engine.data.answer_windows import Answers, in_windows
 from engine.data.chat_template import ChatTemplate, Span
 from engine.data.form import NOTHING, REFUSED, RowError
 from engine.data.message_style import ANSWER, ANSWERED, ASKED, RETURNED, THOUGHT, TRIAL_TOOL, VALUE, calling
@@ -20,14 +21,8 @@ from engine.data.thought_blocks import CLOSING
 from engine.data.turn_shape import INLINE, NEXT, TurnShape
 from engine.data.types import Conversation, Message
 
-
-class Answers(NamedTuple):
-    """A text up to the end of an answer, what is trained of it in order, and the text with what the template writes
-    behind that end."""
-
-    text: str
-    spans: tuple[Span, ...]
-    whole: str
+MANY = 32
+"""Answers from which a conversation is not rendered up to each of them: that would take their number squared."""
 
 
 class Kind(NamedTuple):
@@ -73,18 +68,27 @@ class AnswerFinder:
         self._stops = tuple(sorted({*stops, *shape.ends}, key=len, reverse=True))
         self._marks_hold = lru_cache(maxsize=None)(self._try_marks)
 
-    def find(self, row: Conversation, turns: Sequence[int]) -> list[Answers]:
+    def find(
+        self, row: Conversation, turns: Sequence[int], is_beyond: Callable[[str], bool] = lambda _: False
+    ) -> list[Answers]:
         """The texts for the answers that stand at these places among the messages.
 
-        Raises `RowError`, and `jinja2.TemplateError` where the template refuses the row.
+        Of a long conversation, those are left out from the first on whose prompt `is_beyond` what a text may have: it
+        is asked for each but the first. Raises `RowError`, and
+        `jinja2.TemplateError` where the template refuses the row.
         """
         if self.chat.has_marks and self._marks_hold(Kind.of(row)) and (whole := self._marked(row, turns)):
             return [whole]
-        return self._one_by_one(row, turns)
+        if len(turns) <= MANY:
+            return self._one_by_one(row, turns)
+        together = in_windows(row, turns, self.chat, self._one_by_one)
+        return [self._ended(together)] if together else self._one_by_one(row, turns, is_beyond)
 
-    def _one_by_one(self, row: Conversation, turns: Sequence[int]) -> list[Answers]:
+    def _one_by_one(
+        self, row: Conversation, turns: Sequence[int], is_beyond: Callable[[str], bool] = lambda _: False
+    ) -> list[Answers]:
         found: list[Answers] = []
-        for answer in self._each(row, turns):
+        for answer in self._each(row, turns, is_beyond):
             if found and answer.text.startswith(found[-1].text):
                 found[-1] = answer._replace(spans=(*found[-1].spans, *answer.spans))
             else:
@@ -97,10 +101,14 @@ class AnswerFinder:
             found[-1] = found[-1]._replace(whole=whole if whole.startswith(text) else text)
         return [self._ended(answers) for answers in found]
 
-    def _each(self, row: Conversation, turns: Sequence[int]) -> Iterator[Answers]:
+    def _each(
+        self, row: Conversation, turns: Sequence[int], is_beyond: Callable[[str], bool]
+    ) -> Iterator[Answers]:
         """Each answer in a text of its own, without those that the template's marks leave out."""
-        for index in turns:
+        for number, index in enumerate(turns):
             prompt = self._prompt(row, index)
+            if number and is_beyond(prompt):
+                return
             messages = row.messages[: index + 1]
             marks: list[Span] | None = None
             if self.chat.has_marks:

@@ -17,7 +17,6 @@ import jinja2.meta
 import jinja2.nodes
 import jinja2.parser
 import jinja2.runtime
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from engine.data.message_style import (
     ASKED,
@@ -33,6 +32,7 @@ from engine.data.message_style import (
     calling,
     style_of,
 )  # fmt: skip
+from engine.data.template_sandbox import BoundedEnvironment, OverrunError
 from engine.data.types import Message
 from engine.errors import ModelError
 
@@ -80,10 +80,10 @@ class ChatTemplate:
         """
         self.source = source
         self.has_marks = re.search(r"\{%-?\s*generation\s*-?%\}", source) is not None
-        environment = ImmutableSandboxedEnvironment(
+        environment = BoundedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
         )
-        environment.filters["tojson"] = _tojson
+        environment.filters["tojson"] = environment.writing(_tojson)
         self._environment = environment
         environment.globals |= {"raise_exception": _raise, "strftime_now": partial(_now, day), **tokens}
         self._given_to_all = {*environment.globals, *GIVEN}
@@ -96,6 +96,7 @@ class ChatTemplate:
                 f"the chat template cannot be read{place}: {error}",
                 "Correct it, or name one of ft's in model.chat_template, as chatml.",
             ) from error
+        self._overrun: ModelError | None = None
         self._globals = {**self._template.globals, **(variables or {})}
         self._generation = next(
             extension for extension in environment.extensions.values() if isinstance(extension, _Generation)
@@ -116,10 +117,21 @@ class ChatTemplate:
         return "".join(written), marks.spans
 
     def _pieces(self, variables: dict[str, Any]) -> Iterator[str]:
-        """What `Template.generate` gives, without its walk through all globals for every text."""
+        """What `Template.generate` gives, without its walk through all globals for every text.
+
+        Raises `ModelError` where the template takes too much time or memory, and at once where it has before.
+        """
+        if self._overrun is not None:
+            raise self._overrun
         context = self._template.new_context({**self._globals, **variables}, shared=True)
         try:
-            yield from self._template.root_render_func(context)
+            yield from self._environment.bounded(self._template.root_render_func(context), variables)
+        except OverrunError as error:
+            self._overrun = ModelError(
+                f"the chat template takes too much: {error}",
+                "Use one of ft's: --set model.chat_template=chatml, or fix the model's own.",
+            )
+            raise self._overrun from error
         except jinja2.TemplateError:
             raise
         except Exception as error:  # the code of a template can go wrong in any way

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.data.arrow_values import Feature, features_of, repeated_name, rows_of
-from engine.data.rows import Columns, Keep, Origin, Table
+from engine.data.rows import ROW_BYTES, Columns, Keep, Origin, Table, too_long
 from engine.errors import DataError
 
 BATCH = 1000
@@ -51,21 +51,34 @@ class ColumnTable:
     def rows(self, keep: Keep | None = None) -> Iterator[Origin]:
         for first, batch in self.batches():
             if keep is None or keep[first : first + batch.num_rows].any():
-                for index, columns in enumerate(self.columns(first, batch), start=first):
-                    if keep is None or keep[index]:
-                        yield f"{self.name} row {index + 1}", columns
+                for at, part in parts(first, batch):
+                    if keep is None or keep[at : at + part.num_rows].any():
+                        for index, columns in enumerate(self.columns(at, part), start=at):
+                            if keep is None or keep[index]:
+                                yield f"{self.name} row {index + 1}", columns
 
     def broken(self) -> Iterator[tuple[int, DataError]]:
-        """A file of columns is whole or not at all."""
-        return iter(())
+        """A file of columns is whole or not at all, but for rows that are too long."""
+        for part, first in enumerate(self.starts[:-1].tolist()):
+            if self._size(part) <= ROW_BYTES:
+                continue
+            for start, batch in self.batches(first):
+                if start >= self.starts[part + 1]:
+                    break
+                for row, one in parts(start, batch):
+                    if one.nbytes > ROW_BYTES:
+                        yield row, too_long(f"{self.name} row {row + 1}")
 
     def batches(self, row: int = 0) -> Iterator[tuple[int, Any]]:
-        """Number of the first row, and at most `BATCH` rows, from a row's batch on. Raises `DataError`."""
+        """Number of the first row, and at most `BATCH` rows, from a row's batch on. Raises `DataError`, also where a
+        value is damaged.
+        """
         part = max(0, int(np.searchsorted(self.starts, row, side="right")) - 1)
         first = int(self.starts[part])
         with self.reading():
             for batch in self._batches(part):
                 if row < first + batch.num_rows:
+                    batch.validate(full=True)  # offsets of a damaged file lead anywhere in memory
                     yield first, batch
                 first += batch.num_rows
         if first != self.count():
@@ -75,11 +88,13 @@ class ColumnTable:
             )
 
     def columns(self, first: int, batch: Any) -> list[Columns]:
-        """The rows of a batch that begins with row `first`. Raises `DataError` where a value is damaged, or none that
-        Python has.
+        """The rows of a batch that begins with row `first`. Raises `DataError` where Python has no such value, or a row
+        is too long.
         """
+        for row, part in parts(first, batch):
+            if part.nbytes > ROW_BYTES:
+                raise too_long(f"{self.name} row {row + 1}")
         with self.reading():
-            batch.validate(full=True)  # offsets of a damaged file lead anywhere in memory
             try:
                 return rows_of(batch, self.features)
             except (json.JSONDecodeError, RecursionError) as error:
@@ -113,6 +128,10 @@ class ColumnTable:
     def _lengths(self) -> list[int]:
         raise NotImplementedError
 
+    def _size(self, part: int) -> int:
+        """Bytes of a part, or more."""
+        raise NotImplementedError
+
     def _batches(self, part: int) -> Iterator[Any]:
         """At most `BATCH` rows at once, from a part on."""
         raise NotImplementedError
@@ -139,7 +158,16 @@ class Parquet(ColumnTable):
         import pyarrow.parquet
 
         with pyarrow.parquet.ParquetFile(self.path) as file:
-            yield from file.iter_batches(BATCH, row_groups=range(part, file.num_row_groups))
+            for group in range(part, file.num_row_groups):
+                rows = file.metadata.row_group(group).num_rows
+                most = min(BATCH, max(1, ROW_BYTES * rows // max(1, self._size(group))))
+                yield from file.iter_batches(most, row_groups=[group])
+
+    def _size(self, part: int) -> int:
+        import pyarrow.parquet
+
+        with pyarrow.parquet.ParquetFile(self.path) as file:
+            return int(file.metadata.row_group(part).total_byte_size)
 
 
 class Arrow(ColumnTable):
@@ -157,6 +185,9 @@ class Arrow(ColumnTable):
     def schema(self) -> Any:
         with self._opened() as (reader, _):
             return reader.schema
+
+    def _size(self, part: int) -> int:
+        return self.path.stat().st_size
 
     def _parts(self, part: int) -> Iterator[Any]:
         with self._opened() as (reader, is_stream):
@@ -200,3 +231,11 @@ def _checked(table: ColumnTable) -> ColumnTable:
 def as_text(columns: Columns) -> str:
     """A row as text, for people and for searching."""
     return json.dumps(columns, ensure_ascii=False, default=str)
+
+
+def parts(first: int, batch: Any) -> Iterator[tuple[int, Any]]:
+    """A batch and the number of its first row; of one in which a row may be too long, each row for itself."""
+    if batch.nbytes <= ROW_BYTES:
+        yield first, batch
+    else:
+        yield from ((first + index, batch.slice(index, 1)) for index in range(batch.num_rows))

@@ -16,6 +16,8 @@ from engine.errors import DataError
 if TYPE_CHECKING:
     import jinja2
 
+    from engine.data.template_sandbox import BoundedEnvironment
+
 
 @dataclass(frozen=True)
 class Custom:
@@ -84,20 +86,30 @@ class Custom:
                 )
 
     @cached_property
-    def _templates(self) -> Mapping[str, "jinja2.Template"]:
+    def _environment(self) -> "BoundedEnvironment":
         import jinja2
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-        environment = ImmutableSandboxedEnvironment(
-            undefined=jinja2.StrictUndefined, keep_trailing_newline=True
-        )
+        from engine.data.template_sandbox import BoundedEnvironment
+
+        return BoundedEnvironment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+
+    @cached_property
+    def _templates(self) -> Mapping[str, "jinja2.Template"]:
         template = self.choice.template or {}
         texts = {"text": template} if isinstance(template, str) else template
-        return {name: environment.from_string(text) for name, text in texts.items()}
+        return {name: self._environment.from_string(text) for name, text in texts.items()}
 
     def _written(self, name: str, template: "jinja2.Template", columns: Columns) -> Any:
+        from engine.data.template_sandbox import OverrunError
+
+        variables = {**columns, "row": columns}
         try:
-            return template.render({**columns, "row": columns})
+            pieces = template.root_render_func(template.new_context(variables))
+            return "".join(self._environment.bounded(pieces, variables))
+        except OverrunError as error:
+            raise DataError(
+                f"data.template takes too much to write `{name}`: {error}", "Write less."
+            ) from error
         except Exception as error:  # a template may do anything with what stands in a row
             raise RowError(f"data.template cannot write `{name}`: {error}") from error
 

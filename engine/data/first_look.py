@@ -9,12 +9,14 @@ from engine.config.schema import Source, TrainConfig
 from engine.data import cache
 from engine.data.cache import Inputs
 from engine.data.choice import choice_of
+from engine.data.dataset_splits import Part
 from engine.data.lint.findings import SoFar, Watch
 from engine.data.lint.linter import Linter
+from engine.data.packed_files import beginning, is_beginning
 from engine.data.prepare import Progress, prepare
 from engine.data.preview import Previews
 from engine.data.row_views import Each
-from engine.data.sources import as_text, files, training
+from engine.data.sources import as_text, everything, files, find, training
 from engine.data.token_limits import Limit
 from engine.data.types import Dataset
 from engine.data.views import View
@@ -31,8 +33,11 @@ def check(config: TrainConfig, model_dir: Path, progress: Progress, watch: Watch
     """What `prepare` makes with the lint. `watch` hears of the first rows of large files before all else, and then of
     more and more rows. Raises as `prepare` does.
     """
+    looked = any(_waits_for_unpacking(source, part) for source, part in everything(config.data))
+    if looked:
+        first_look(config, watch)
     read = files(config.data)
-    if sum(file.stat().st_size for file in read) > LARGE:
+    if not looked and sum(file.stat().st_size for file in read) > LARGE:
         inputs = Inputs(config, model_dir, read, True, None)
         if inputs.unread > LARGE or cache.find(inputs.key) is None:
             first_look(config, watch)
@@ -45,7 +50,7 @@ def first_look(config: TrainConfig, watch: Watch) -> None:
     most = -(-FIRST // len(sources))
     problems: list[str] = []
     places: dict[int, str] = {}
-    previews = Previews()
+    previews = Previews(beginning)
     encoder = previews.encoder(view_of(config, sources[0]))
     linter = Linter(encoder.tokenizer, Limit.of(config.model.max_seq_length, encoder.room))
     told = 0
@@ -68,6 +73,20 @@ def first_look(config: TrainConfig, watch: Watch) -> None:
                 tell()
     if linter.count > told:
         tell()
+
+
+def _waits_for_unpacking(source: Source, part: Part) -> bool:
+    """Whether a file of a source is so large and compressed that a first look at its beginning is worth its time."""
+    waiting = False
+
+    def noted(path: Path, name: str, packed: str, kind: str) -> Path:
+        nonlocal waiting
+        plain = beginning(path, name, packed, kind)
+        waiting |= is_beginning(plain, path)
+        return plain
+
+    find(source, part, unpack=noted)
+    return waiting
 
 
 def view_of(config: TrainConfig, source: Source) -> View:

@@ -42,21 +42,24 @@ class Fitting:
     emptied: list[str] = field(default_factory=list)
     needed: int = 0
     longest: int = 0
-    parted: int = 0
+    parted: set[str] = field(default_factory=set)
     parts: int = 0
     beyond: int = 0
-    """Examples longer than what the model was made for."""
+    """Rows longer than what the model was made for."""
+    _beyond: str = ""
+    """The last of them."""
 
     def apply(self, example: Encoded, where: str) -> list[Encoded]:
         """The example as it fits; none where nothing trained is left of it. `where` is its row's origin."""
         size, limit = len(example.ids), self.limit.tokens
-        self.beyond += self.limit.context is not None and min(size, limit) > self.limit.context
+        if self.limit.context is not None and min(size, limit) > self.limit.context and where != self._beyond:
+            self.beyond, self._beyond = self.beyond + 1, where
         if size <= limit:
             self.longest = max(self.longest, size)
             return [example]
         if example.may_part:
             found = chunks(example, limit, self.overlap, self.lead)
-            self.parted += 1
+            self.parted.add(where)
             self.parts += len(found)
             return found
         self.longest = max(self.longest, size)
@@ -84,7 +87,7 @@ class Fitting:
         found = []
         if self.parted:
             found.append(
-                f"{self.parted} of {rows} rows are texts longer than {self.limit.name}: "
+                f"{len(self.parted)} of {rows} rows are texts longer than {self.limit.name}: "
                 f"trained in {self.parts} chunks, none of it lost"
             )
         if self.cut:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.data.rows import BOM, Columns, Keep, Origin, Table, not_utf8
+from engine.data.rows import BOM, ROW_BYTES, Columns, Keep, Origin, Table, bounded_lines, not_utf8, too_long
 from engine.errors import DataError
 
 
@@ -23,29 +23,29 @@ class JsonLines:
         return sum(1 for _ in self.lines())
 
     def rows(self, keep: Keep | None = None) -> Iterator[Origin]:
-        for index, (number, offset, line) in enumerate(self.lines()):
+        for index, (number, offset, line, size) in enumerate(self.lines()):
             if keep is not None and not keep[index]:
                 continue
             where = f"{self.name}{self.unit}{number}"
-            yield where, row_of(parse_line(line, where, offset), where)
+            yield where, row_of(parse_line(line, where, offset, size), where)
 
     def broken(self) -> Iterator[tuple[int, DataError]]:
-        for index, (number, offset, line) in enumerate(self.lines()):
+        for index, (number, offset, line, size) in enumerate(self.lines()):
             where = f"{self.name}{self.unit}{number}"
             try:
-                row_of(parse_line(line, where, offset), where)
+                row_of(parse_line(line, where, offset, size), where)
             except DataError as error:
                 yield index, error
 
-    def lines(self) -> Iterator[tuple[int, int, bytes]]:
-        """Line number from 1, byte offset, bytes."""
+    def lines(self) -> Iterator[tuple[int, int, bytes, int]]:
+        """Line number from 1, byte offset, bytes, and how many those are in the file, as `bounded_lines`."""
         offset = 0
         with self.path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
+            for number, (line, size) in enumerate(bounded_lines(file), start=1):
                 body = line.removeprefix(BOM) if number == 1 else line
                 if not body.isspace() and body:
-                    yield number, offset + len(line) - len(body), body
-                offset += len(line)
+                    yield number, offset + len(line) - len(body), body, size
+                offset += size
 
 
 def read_jsonl(path: Path, name: str) -> Table:
@@ -58,8 +58,13 @@ def read_rows(path: Path, name: str) -> Table:
     return JsonLines(path, name, " row ")
 
 
-def parse_line(line: bytes, where: str, offset: int) -> Any:
-    """The value on one line of JSON; `offset` is the byte at which it starts. Raises `DataError`."""
+def parse_line(line: bytes, where: str, offset: int, size: int = 0) -> Any:
+    """The value on one line of JSON; `offset` is the byte at which it starts, `size` how many bytes it has in the file.
+
+    Raises `DataError`.
+    """
+    if size > ROW_BYTES:
+        raise too_long(where)
     try:
         return json.loads(line.decode())
     except UnicodeDecodeError as error:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from engine.data.json_rows import too_deep
-from engine.data.rows import BOM, not_utf8
+from engine.data.rows import BOM, ROW_BYTES, not_utf8, too_long
 from engine.errors import DataError
 
 CHUNK = 1 << 20
@@ -75,6 +75,8 @@ class JsonWindow:
             try:
                 value, end = DECODER.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
+                if self._cut(error) and len(self._text) - self._at > ROW_BYTES:
+                    raise self._too_long() from error
                 if not (self._cut(error) and self._more()):
                     raise self.error(error.msg, error.pos) from error
             except RecursionError as error:
@@ -82,9 +84,15 @@ class JsonWindow:
             except ValueError as error:  # a number of thousands of digits
                 raise self.error(str(error), self._at) from error
             else:
+                if end - self._at > ROW_BYTES:
+                    raise self._too_long()
                 if end < len(self._text) or not self._more():
                     self._at = end
                     return value
+
+    def _too_long(self) -> DataError:
+        self._step()
+        return too_long(f"{self._name}:{self._line + 1}")
 
     def error(self, problem: str, at: int | None = None) -> DataError:
         """What to say of a problem at a character of what is held, or here."""

@@ -61,6 +61,11 @@ def made(key: str, suffix: str, make: Callable[[Path], None]) -> Path:
     return target
 
 
+def is_there(key: str, suffix: str) -> bool:
+    """Whether the file under a key is made already."""
+    return (folder() / f"{key}{suffix}").exists()
+
+
 def about(key: str) -> dict[str, Any]:
     """What was noted of a kept file; nothing, where none is or the note is torn."""
     try:

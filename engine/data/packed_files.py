@@ -1,4 +1,7 @@
-"""Compressed files, unpacked into the cache once, where they are read as any other."""
+"""Compressed files, unpacked into the cache once, where they are read as any other.
+
+Of a row that is longer than any may be no more is unpacked than shows that.
+"""
 
 import gzip
 import zlib
@@ -9,8 +12,15 @@ from typing import IO, Any
 
 from engine.data import kept_files
 from engine.data.readers import PACKED
+from engine.data.rows import ROW_BYTES, too_long
 from engine.errors import DataError
 
+BY_LINE = (".jsonl", ".ndjson", ".csv", ".tsv")
+"""Kinds of files whose rows do not go on over lines, but for quoted fields."""
+LARGE = 2_000_000
+"""Bytes of a compressed file from which a first look does not wait for all of it: it may hold ten times as many."""
+BEGINNING = 16_000_000
+"""Bytes that a first look gets."""
 CHUNK = 1 << 20
 CHECKED = 64
 """Chunks between two looks at how much of the disk is free."""
@@ -25,23 +35,85 @@ def packed_by(name: str) -> str:
 def unpacked(path: Path, name: str, packed: str, kind: str) -> Path:
     """The plain file, of such a kind, that a compressed one holds; unpacked again when that changes.
 
-    Raises `DataError` where it is damaged, MachineError where there is no room for it.
+    Raises `DataError` where it is damaged or has a row that is too long, MachineError where there is no room for it.
     """
+    return _made(path, name, packed, kind, skip=False)
+
+
+def unpacked_skipping(path: Path, name: str, packed: str, kind: str) -> Path:
+    """The same, for whoever leaves rows out that are too long: of those there is only the beginning."""
+    return _made(path, name, packed, kind, skip=True)
+
+
+def beginning(path: Path, name: str, packed: str, kind: str) -> Path:
+    """A plain file of the first rows of a large compressed one, for a first look; the whole of any other.
+
+    Raises as `unpacked` does.
+    """
+    if path.stat().st_size < LARGE or kind not in BY_LINE or kept_files.is_there(_key(path), kind):
+        return unpacked(path, name, packed, kind)
+    key = kept_files.key_of("beginning", _key(path))
+    return kept_files.made(key, kind, lambda making: _unpack_beginning(path, name, packed, making))
+
+
+def is_beginning(plain: Path, path: Path) -> bool:
+    """Whether a plain file holds only the beginning of a compressed one."""
+    return plain.stem == kept_files.key_of("beginning", _key(path))
+
+
+def _made(path: Path, name: str, packed: str, kind: str, skip: bool) -> Path:
+    def unpack(making: Path) -> None:
+        lines = _LongLines(name, skip) if kind in BY_LINE else None
+        _unpack(path, name, packed, making, lines)
+
+    return kept_files.made(_key(path), kind, unpack)
+
+
+def _key(path: Path) -> str:
     status = path.stat()
-    key = kept_files.key_of("unpacked", path.resolve(), status.st_size, status.st_mtime_ns)
-    return kept_files.made(key, kind, lambda making: _unpack(path, name, packed, making))
+    return kept_files.key_of("unpacked", path.resolve(), status.st_size, status.st_mtime_ns)
 
 
-def _unpack(path: Path, name: str, packed: str, making: Path) -> None:
+class _LongLines:
+    """Cuts lines that are too long out of what goes by. Raises `DataError` at the first, where they are not skipped."""
+
+    def __init__(self, name: str, skip: bool) -> None:
+        self._name, self._skip = name, skip
+        self._line, self._size = 1, 0
+        """The line that goes on, and its bytes so far."""
+
+    def cut(self, data: bytes) -> bytes:
+        """What of a chunk is to be written: of a line that is too long, somewhat more than a row may have."""
+        end, last = data.find(b"\n"), data.rfind(b"\n")
+        self._size += len(data) if end < 0 else end
+        long = self._size > ROW_BYTES + CHUNK
+        if long and not self._skip:
+            raise too_long(f"{self._name}:{self._line}")
+        if end < 0:
+            return b"" if long else data
+        self._line += data.count(b"\n")
+        self._size = len(data) - last - 1
+        return data[end:] if long else data
+
+
+def _unpack(path: Path, name: str, packed: str, making: Path, lines: _LongLines | None) -> None:
     with opened(path, name, packed) as inside, making.open("wb") as out:
         number = 0
         while data := inside.read(CHUNK):
             if not number % CHECKED:
                 kept_files.room(making.parent, CHECKED * CHUNK)
-            out.write(data)
+            out.write(lines.cut(data) if lines else data)
             number += 1
     if not making.stat().st_size:
         raise DataError(f"{name}: the file is empty", "Put rows in it, or name another file.")
+
+
+def _unpack_beginning(path: Path, name: str, packed: str, making: Path) -> None:
+    with opened(path, name, packed) as inside:
+        data = inside.read(BEGINNING)
+        while b"\n" not in data[-CHUNK:] and len(data) <= ROW_BYTES + CHUNK and (more := inside.read(CHUNK)):
+            data += more
+    making.write_bytes(data[: data.rfind(b"\n") + 1] or data)
 
 
 @contextmanager

@@ -18,13 +18,14 @@ from engine.data.fitting import chunks
 from engine.data.form import RowError
 from engine.data.formats import read_row
 from engine.data.lint.linter import Linter
+from engine.data.packed_files import unpacked_skipping
 from engine.data.readers import kind_of
 from engine.data.row_index import Rows, open_rows
 from engine.data.row_joined import JoinedRows
 from engine.data.row_search import find_row
 from engine.data.row_views import Each, nothing_left, raw_view, row_view
 from engine.data.rows import Origin
-from engine.data.sources import Found, find, spelled
+from engine.data.sources import Found, Unpack, find, spelled
 from engine.data.templates import Encoded, Rendered, RowEncoder, TrainOn
 from engine.data.text_rows import SampleBy
 from engine.data.token_limits import Limit, check_ids
@@ -39,6 +40,8 @@ SAMPLED = 1000
 """Rows whose lengths are looked at."""
 CHUNK = 50
 """Rows that are encoded between two looks at whether somebody has cancelled."""
+PIECES = 2
+"""Of a long text."""
 WAIT_S = 0.005
 """How often it is looked whether a row is known."""
 SHOWN_OTHERWISE = ("untrained", "truncated")
@@ -55,9 +58,11 @@ class LeftOut(RowError):  # noqa: N818 - nothing is wrong
 class Previews:
     """Sources and tokenizers kept open between one look and the next. Any thread may call."""
 
-    def __init__(self) -> None:
+    def __init__(self, unpack: Unpack = unpacked_skipping) -> None:
+        """`unpack` makes plain files of compressed ones."""
+        self._unpack = unpack
         self._sources: OrderedDict[tuple[object, ...], tuple[Rows, Detected | DataError]] = OrderedDict()
-        self._encoders: OrderedDict[tuple[object, ...], RowEncoder] = OrderedDict()
+        self._encoders: OrderedDict[tuple[object, ...], RowEncoder | ModelError] = OrderedDict()
         self._lock = RLock()
 
     def open(self, source: str, view: View | None = None) -> Opened:
@@ -169,7 +174,7 @@ class Previews:
             wanted.template or view.template,
             wanted.roles or view.roles,
         )
-        found = find(wanted)
+        found = find(wanted, unpack=self._unpack)
         stamps = [(file.path, file.path.stat().st_size, file.path.stat().st_mtime_ns) for file in found.files]
         key = (found.name, *stamps, repr(choice), wanted.sample_by)
         with self._lock:
@@ -187,11 +192,19 @@ class Previews:
         key = (folder, view.encoding(), view.stamps(folder))
         with self._lock:
             if key not in self._encoders:
-                self._encoders[key] = view.encoder(folder)
+                try:
+                    self._encoders[key] = view.encoder(folder)
+                except (
+                    ModelError
+                ) as error:  # remembered too: a chat template may take seconds to show what it is
+                    self._encoders[key] = error
                 while len(self._encoders) > OPEN:
                     self._encoders.popitem(last=False)
             self._encoders.move_to_end(key)
-            return self._encoders[key]
+            found = self._encoders[key]
+        if isinstance(found, ModelError):
+            raise ModelError(found.message, found.hint)
+        return found
 
     def _encoded(
         self,
@@ -202,18 +215,20 @@ class Previews:
         view: View,
     ) -> list[Each]:
         """Each row with its tokens or its problem, in the order of the numbers."""
+        limit = Limit.of(view.max_seq_length, encoder.room).tokens
         texts: list[Rendered] = []
         made: list[tuple[int, str, Row, int, str]] = []
         found: list[Each] = []
-        with (
-            self._lock
-        ):  # a template notes its marks in itself while it renders, and Parquet rows their batch
+        # A template notes its marks in itself while it renders, and Parquet rows their batch.
+        with self._lock:
             for number in numbers:
                 where = ""
                 try:
                     where, columns = rows.read(number)
                     row = _row((where, columns), detected, encoder.train_on)
-                    rendered = encoder.render(row)
+                    rendered = encoder.render(row, limit)
+                    if rendered[0].plain:  # of a text of many millions of characters, the first are shown
+                        rendered = rendered[:PIECES]
                     made.append((number, where, row, len(rendered), " and ".join(rendered[0].unseen)))
                     texts += rendered
                 except DataError as error:

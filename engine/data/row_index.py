@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from engine.data.column_rows import ColumnTable, as_text
+from engine.data.column_rows import ColumnTable, as_text, parts
 from engine.data.csv_rows import Csv
 from engine.data.json_arrays import JsonArray
 from engine.data.json_rows import JsonLines
 from engine.data.readers import DOCUMENTS, read
 from engine.data.row_places import CsvRows, ItemRows, LineRows, TextRows
-from engine.data.rows import Columns, Origin, Table
+from engine.data.rows import ROW_BYTES, Columns, Origin, Table
 from engine.data.text_rows import SampleBy, Text
 from engine.errors import DataError
 
@@ -128,12 +128,17 @@ class BatchRows:
         first, held = self._held
         if not first <= row < first + len(held):
             first, batch = next(self._table.batches(row))
+            if batch.nbytes > ROW_BYTES:  # one of its rows may be too long, and the others are to be seen
+                first, batch = row, batch.slice(row - first, 1)
             held = self._table.columns(first, batch)
             self._held = first, held
         return f"{self.name} row {row + 1}", held[row - first]
 
     def raw(self, row: int) -> str:
-        return as_text(self.read(row)[1])
+        try:
+            return as_text(self.read(row)[1])
+        except DataError:  # `read` says what is wrong with it
+            return ""
 
     def close(self) -> None:
         """There is nothing to stop."""
@@ -141,8 +146,11 @@ class BatchRows:
     def texts(self, first: int, last: int) -> Iterator[tuple[int, str]]:
         """Number and text, as `raw`, of the rows from `first` to before `last`, read in order."""
         for start, batch in self._table.batches(first):
-            for number, columns in enumerate(self._table.columns(start, batch), start):
-                if number >= last:
-                    return
-                if number >= first:
-                    yield number, as_text(columns)
+            for at, part in parts(start, batch):
+                if part.nbytes > ROW_BYTES:
+                    continue
+                for number, columns in enumerate(self._table.columns(at, part), at):
+                    if number >= last:
+                        return
+                    if number >= first:
+                        yield number, as_text(columns)

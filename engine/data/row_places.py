@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import re
 import threading
 from array import array
 from bisect import bisect_right
@@ -12,11 +11,11 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from engine.data.csv_rows import Csv
+from engine.data.csv_rows import Csv, TextLines, divided
 from engine.data.json_arrays import JsonArray
 from engine.data.json_rows import JsonLines, parse_line, row_of
 from engine.data.row_cache import keep_places, kept_places
-from engine.data.rows import BOM, Origin, not_utf8
+from engine.data.rows import BOM, ROW_BYTES, Origin, not_utf8, too_long
 from engine.data.text_rows import Text
 from engine.errors import DataError
 
@@ -97,7 +96,14 @@ class IndexedRows:
         start, end = self.byte(row), self.byte(row + 1)
         with self.path.open("rb") as file:
             file.seek(start)
-            return start, int(lines[row]), file.read(end - start)
+            return start, int(lines[row]), file.read(min(end - start, ROW_BYTES + 1))
+
+    def _checked(self, row: int) -> tuple[int, int, bytes]:
+        """The same. Raises `DataError` where the row is too long."""
+        start, number, data = self._bytes(row)
+        if len(data) > ROW_BYTES:
+            raise too_long(f"{self.name}:{number}")
+        return start, number, data
 
 
 class LineRows(IndexedRows):
@@ -108,7 +114,7 @@ class LineRows(IndexedRows):
         super().__init__(table.path, table.name)
 
     def read(self, row: int) -> Origin:
-        offset, number, data = self._bytes(row)
+        offset, number, data = self._checked(row)
         where = f"{self.name}{self._table.unit}{number}"
         line = data.partition(b"\n")[0]  # what follows are blank lines
         return where, row_of(parse_line(line, where, offset), where)
@@ -117,7 +123,7 @@ class LineRows(IndexedRows):
         return self._bytes(row)[2].partition(b"\n")[0].decode(errors="replace").rstrip("\r")
 
     def _starts(self) -> Iterator[tuple[int, int]]:
-        for number, offset, _ in self._table.lines():
+        for number, offset, _, _ in self._table.lines():
             yield offset, number
 
 
@@ -153,7 +159,7 @@ class TextRows(IndexedRows):
         super().__init__(table.path, table.name, table.by)
 
     def read(self, row: int) -> Origin:
-        offset, number, data = self._bytes(row)
+        offset, number, data = self._checked(row)
         block = next(self._table.parted(io.BytesIO(data), number, offset), (number, offset, b""))
         return self._table.row(*block)
 
@@ -167,13 +173,13 @@ class CsvRows(IndexedRows):
     def __init__(self, path: Path, name: str, parted_by: str = "") -> None:
         self._table = Csv(path, name, parted_by)
         self._delimiter = self._table.delimiter()
-        csv.field_size_limit(2**31 - 1)
-        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            self._header = self._table.header(csv.reader(file, delimiter=self._delimiter))
+        csv.field_size_limit(ROW_BYTES)
+        with path.open("rb") as file:
+            self._header = self._table.header(csv.reader(TextLines(file), delimiter=self._delimiter))
         super().__init__(path, name, f"csv {self._delimiter}")
 
     def read(self, row: int) -> Origin:
-        offset, number, data = self._bytes(row)
+        offset, number, data = self._checked(row)
         where = f"{self.name}:{number}"
         try:
             text = io.StringIO(data.decode(), newline="")
@@ -212,7 +218,7 @@ class _Lines:
     """
 
     def __init__(self, file: io.BufferedReader) -> None:
-        self._lines = (part for line in file for part in _parted(line))
+        self._lines = divided(file)
         self.offset = 0
         self.number = 0
         """Lines that were read."""
@@ -221,16 +227,8 @@ class _Lines:
         return self
 
     def __next__(self) -> str:
-        line = next(self._lines)
+        line, size = next(self._lines)
         body = line.removeprefix(BOM) if self.offset == 0 else line
-        self.offset += len(line)
+        self.offset += size
         self.number += 1
-        return body.decode("latin-1")
-
-
-def _parted(line: bytes) -> Sequence[bytes]:
-    """A line that ends with \\n, parted where \\r stands alone."""
-    if line.count(b"\r") == line.endswith(b"\r\n"):
-        return (line,)
-    parts: list[bytes] = re.findall(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", line)
-    return parts
+        return "too long" if size > ROW_BYTES else body.decode("latin-1")

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Protocol
+from functools import cached_property, partial
+from typing import IO, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,9 @@ Origin = tuple[str, Columns]
 """A row with its origin: `file.jsonl:17`, or `file.parquet row 17` where there are no lines."""
 Keep = npt.NDArray[np.bool_]
 
+ROW_BYTES = 64_000_000
+"""Most bytes of a row in a file, a hundred times what a long book has: what is longer is a file without line breaks, or
+with a quote that is never closed, and would be held whole to find that out."""
 BOM = b"\xef\xbb\xbf"
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
@@ -59,6 +62,27 @@ class Joined:
     def broken(self) -> Iterator[tuple[int, DataError]]:
         for number, table in enumerate(self.tables):
             yield from ((self.starts[number] + row, error) for row, error in table.broken())
+
+
+def bounded_lines(file: IO[bytes]) -> Iterator[tuple[bytes, int]]:
+    """Each line of a file, and how long it is. Of one longer than `ROW_BYTES` only so many bytes and one are given."""
+    more = partial(file.readline, ROW_BYTES + 1)
+    for line in iter(more, b""):
+        size = len(line)
+        if size > ROW_BYTES and not line.endswith(b"\n"):
+            for rest in iter(more, b""):
+                size += len(rest)
+                if rest.endswith(b"\n"):
+                    break
+        yield line, size
+
+
+def too_long(where: str) -> DataError:
+    """What to say of a row that has more than `ROW_BYTES`."""
+    return DataError(
+        f"{where}: a row of more than {ROW_BYTES / 1e6:,.0f} MB, which is the most",
+        "Look for line breaks that are missing between the rows, or a quote that is never closed; else split the row.",
+    )
 
 
 def not_utf8(where: str, offset: int, data: bytes) -> DataError:

@@ -1,6 +1,6 @@
 """What the recipe names → tables of rows: finds the files, fetches and unpacks them, picks their readers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from engine.data.built_rows import Built
 from engine.data.choice import FormChoice, choice_of
 from engine.data.csv_rows import Csv
 from engine.data.dataset_splits import ALL, Part
-from engine.data.packed_files import packed_by, unpacked
+from engine.data.packed_files import packed_by, unpacked, unpacked_skipping
 from engine.data.readers import KNOWN, ROWS, kind_of, read
 from engine.data.rows import Joined, Table
 from engine.errors import DataError, MachineError
@@ -24,6 +24,8 @@ STARTER_ROWS = Path(__file__).parent / "starter"
 DEFAULT_SHARE = 0.1
 """The validation share for which the starter's own held-out rows stand in."""
 WEB = ("https", "http")
+Unpack = Callable[[Path, str, str, str], Path]
+"""Makes a plain file of a compressed one: its path, name, compression and the kind of what it holds."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def validation_source(data: Data) -> OpenSource | None:
 
 def open_source(source: Source, data: Data, part: Part = "train") -> OpenSource:
     """Open one source of a recipe. Raises as `train_sources` does."""
-    found = find(source, part)
+    found = find(source, part, unpack=_unpack(data))
     tables = tuple(read(file.path, file.name, file.kind, source.sample_by) for file in found.files)
     notes = found.notes
     if part == "train" and "validation" in found.aside and _validation(data) is None:
@@ -95,14 +97,18 @@ def open_source(source: Source, data: Data, part: Part = "train") -> OpenSource:
 
 def files(data: Data) -> list[Path]:
     """Every file that is read for training and validation, in a fixed order. Raises as `train_sources` does."""
-    return [file.path for source, part in everything(data) for file in find(source, part).files]
+    return [
+        file.path
+        for source, part in everything(data)
+        for file in find(source, part, unpack=_unpack(data)).files
+    ]
 
 
 def fetch(data: Data, progress: Progress = silent) -> None:
     """Have all files here that are elsewhere. Raises as `train_sources` does."""
     for source, part in everything(data):
         if scheme(source.path):
-            find(source, part, progress)
+            find(source, part, progress, _unpack(data))
 
 
 def training(data: Data) -> list[Source]:
@@ -149,10 +155,13 @@ def away(source: Source, part: Part = "train") -> bool:
     return bool(kind)
 
 
-def find(source: Source, part: Part = "train", progress: Progress = silent) -> Found:
+def find(
+    source: Source, part: Part = "train", progress: Progress = silent, unpack: Unpack = unpacked
+) -> Found:
     """The plain files of a source: there, readable, not empty, of known kinds. Raises as `train_sources` does.
 
-    `part` is what its rows are for: where a recipe names no split, it chooses one.
+    `part` is what its rows are for: where a recipe names no split, it chooses one. `unpack` makes a plain file of a
+    compressed one.
     """
     if source.path == STARTER:
         file = File(STARTER_ROWS / f"{part}.jsonl", f"starter/{part}.jsonl", ".jsonl")
@@ -184,9 +193,8 @@ def find(source: Source, part: Part = "train", progress: Progress = silent) -> F
         named = [(path, local_files.shown(path)) for path in here.paths]
         notes, aside, settings = here.notes, here.aside, here.settings
     name = named[0][1] if len(named) == 1 else shown(source)
-    return Found(
-        name, tuple(_plain(path, name, settings, made.get(path, "")) for path, name in named), notes, aside
-    )
+    files = tuple(_plain(path, name, settings, unpack, made.get(path, "")) for path, name in named)
+    return Found(name, files, notes, aside)
 
 
 def spelled(text: str, folder: Path) -> Source:
@@ -239,7 +247,11 @@ def _no_idle_keys(source: Source, kind: str) -> None:
         )
 
 
-def _plain(path: Path, name: str, settings: Mapping[str, Any], made: str = "") -> File:
+def _unpack(data: Data) -> Unpack:
+    return unpacked_skipping if data.on_error == "skip" else unpacked
+
+
+def _plain(path: Path, name: str, settings: Mapping[str, Any], unpack: Unpack, made: str = "") -> File:
     """The file that a reader reads: unpacked, or the rows that a builder reads of it; it is that already if `made`."""
     if made:
         return File(path, name, made)
@@ -248,7 +260,7 @@ def _plain(path: Path, name: str, settings: Mapping[str, Any], made: str = "") -
         raise DataError(f"{name}: cannot read files like this", f"Data files end in {KNOWN}.")
     local_files.check(path, name)
     if packed := packed_by(name) or packed_by(path.name):
-        path = unpacked(path, name, packed, kind)
+        path = unpack(path, name, packed, kind)
     if built_rows.needed(kind, settings):
         status = path.stat()
         key = (path.resolve(), status.st_size, status.st_mtime_ns)

@@ -19,6 +19,7 @@ from engine.data.answers import AnswerFinder
 from engine.data.chat_template import Span
 from engine.data.form import REFUSED, RowError
 from engine.data.message_style import Tools
+from engine.data.row_size import check_size, pieces
 from engine.data.thought_blocks import with_thoughts_apart
 from engine.data.token_spans import SpanCutter
 from engine.data.tokenizer import Tokenizer
@@ -41,6 +42,10 @@ class Rendered:
     spans: tuple[Span, ...]
     plain: bool
     unseen: tuple[str, ...] = ()
+    closes: bool = True
+    """Whether a plain text ends here: a long one comes in pieces."""
+    beyond: int = 0
+    """Answers of the row that begin beyond what a text may have, and are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,25 @@ class Encoded:
         return sum(end - start for start, end in self.spans)
 
 
+class _Cutoff:
+    """Tells of prompts, each longer than the one before, whether they have as many tokens as a text may have."""
+
+    def __init__(self, tokenizer: Tokenizer, limit: int | None) -> None:
+        self._tokenizer, self._limit = tokenizer, limit
+        self._known = 0
+        """Characters of the last text that was counted."""
+        self.asked = 0
+        self.reached = False
+
+    def __call__(self, text: str) -> bool:
+        self.asked += 1
+        # A token has a byte at least, a character at most four; then a text is counted that is half as long again.
+        if self._limit is not None and len(text) >= max(self._limit // 4, self._known * 3 // 2):
+            self._known = len(text)
+            self.reached = len(self._tokenizer.encode([text], special=False)[0]) >= self._limit
+        return self.reached
+
+
 class RowEncoder:
     """Encodes rows for one tokenizer and one choice of what is trained."""
 
@@ -73,15 +97,16 @@ class RowEncoder:
         self._finders: dict[tuple[bool, bool], AnswerFinder] = {}
         self._cutter = SpanCutter(tokenizer)
 
-    def render(self, row: Row) -> list[Rendered]:
-        """The text and its trained spans; several where the template shows an earlier turn differently later.
+    def render(self, row: Row, limit: int | None = None) -> list[Rendered]:
+        """The text and its trained spans; several where the template shows an earlier turn differently later, and of
+        long plain text, which is trained in chunks.
 
-        Raises `RowError` where the template refuses the row, or would not show what is to be trained.
+        `limit` is the number of tokens at which the text will be cut, None where it will not. Raises `RowError` where
+        the row is far too long for it, where the template refuses it, or would not show what is to be trained.
         """
         if isinstance(row, Text):
-            text = row.prompt + row.completion
-            start = 0 if self.train_on == "all" else len(row.prompt)
-            return [Rendered(text, ((start, len(text)),), plain=True)]
+            return self._plain(row, limit)
+        check_size(row, limit)
         calls = any(message.has("tool_calls") for message in row.messages)
         finder = self._finder(row.tools, calls)
         if calls and not finder.chat.shows_calls:
@@ -99,12 +124,24 @@ class RowEncoder:
                 return [Rendered(text, ((0, len(text)),), False, unseen(row, turns, finder.chat, text))]
             turns = turns[-1:] if self.train_on == "last" else turns
             turns = [index for index in turns if row.messages[index].trained]
-            found = finder.find(row, turns)
+            cutoff = _Cutoff(self.tokenizer, limit)
+            found = finder.find(row, turns, cutoff)
         except jinja2.TemplateError as error:
             raise RowError(f"the chat template refuses it: {error}", REFUSED) from error
         trained = "".join([text[start:end] for text, spans, _ in found for start, end in spans])
-        left_out = unseen(row, turns, finder.chat, trained)
-        return [Rendered(whole, spans, False, left_out) for _, spans, whole in found]
+        looked = turns[: cutoff.asked] if cutoff.reached else turns
+        left_out, beyond = unseen(row, looked, finder.chat, trained), len(turns) - len(looked)
+        return [Rendered(whole, spans, False, left_out, beyond=beyond) for _, spans, whole in found]
+
+    def _plain(self, row: Text, limit: int | None) -> list[Rendered]:
+        text = row.prompt + row.completion
+        start = 0 if self.train_on == "all" else len(row.prompt)
+        if start:
+            check_size(row, limit)
+            return [Rendered(text, ((start, len(text)),), plain=True)]
+        parts = list(pieces(text))
+        found = [Rendered(part, ((0, len(part)),), plain=True, closes=False) for part in parts[:-1]]
+        return [*found, Rendered(parts[-1], ((0, len(parts[-1])),), plain=True)]
 
     def borrows(self, row: Row) -> bool:
         """Whether a row with tools is shown by ft's template, because the model's own shows none."""
@@ -128,21 +165,23 @@ class RowEncoder:
     def _finish(self, row: Rendered, encoding: tokenizers.Encoding) -> Encoded:
         ids, spans = self._cutter.cut(row.text, row.spans, encoding)
         if row.plain:
-            ids, spans = self._surrounded(ids, spans, row.text)
+            ids, spans = self._surrounded(ids, spans, row)
         if spans[0][0] == 0:
             spans[0] = (1, spans[0][1])
         may_part = row.plain and row.spans[0][0] == 0
         return Encoded(ids, tuple(span for span in spans if span[0] < span[1]), may_part, row.unseen)
 
-    def _surrounded(self, ids: list[int], spans: list[Span], text: str) -> tuple[list[int], list[Span]]:
+    def _surrounded(self, ids: list[int], spans: list[Span], row: Rendered) -> tuple[list[int], list[Span]]:
         """Plain text between what the tokenizer puts in front of one and the end token, where it lacks them itself, as
         a conversation does that somebody has rendered already."""
         lead, stops = self.tokenizer.lead, self.tokenizer.stop_ids
         if ids[: len(lead)] != lead:
             ids = [*lead, *ids]
             spans = [(start + len(lead), end + len(lead)) for start, end in spans]
+        if not row.closes:
+            return ids, spans
         start, end = spans[-1]
-        if text.rstrip().endswith(self._stops):
+        if row.text.rstrip().endswith(self._stops):
             end = next((at for at in range(end, start, -1) if ids[at - 1] in stops), end)
         elif ids[-1] != self.tokenizer.eos_id:
             ids = [*ids, self.tokenizer.eos_id]

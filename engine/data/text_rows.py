@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from engine.data.rows import BOM, Keep, Origin, not_utf8
+from engine.data.rows import BOM, ROW_BYTES, Keep, Origin, bounded_lines, not_utf8, too_long
 from engine.errors import DataError
 
 SampleBy = Literal["document", "paragraph", "line"]
 DOCUMENT_BYTES = 256_000_000
-"""Largest document that is one row, or page of HTML: it is held whole."""
+"""Largest document of plain text that is one row: it is held whole."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,13 @@ class Text:
                 yield index, error
 
     def row(self, number: int, offset: int, data: bytes) -> Origin:
-        """A row of a block's bytes, which start at this line and byte. Raises `DataError` where they are no text."""
+        """A row of a block's bytes, which start at this line and byte.
+
+        Raises `DataError` where they are not text, or too many.
+        """
         where = self.name if self.by == "document" else f"{self.name}:{number}"
+        if self.by != "document" and len(data) > ROW_BYTES:
+            raise too_long(where)
         try:
             text = data.decode()
         except UnicodeDecodeError as error:
@@ -58,20 +63,20 @@ class Text:
 
     def parted(self, file: IO[bytes], line: int = 1, byte: int = 0) -> Iterator[tuple[int, int, bytes]]:
         """The paragraphs or lines of a file, or of a part of it that starts at this line and byte."""
-        first, start, block = line, byte, b""
+        first, start, block = line, byte, bytearray()
         for number, offset, data in _lines(file, line, byte):
             filled = bool(data.strip())
             if filled and not block:
                 first, start = number, offset
             if filled and self.by == "paragraph":
-                block += data
+                block += data[: ROW_BYTES + 1 - len(block)]
             elif filled:
                 yield number, offset, data
             elif block:
-                yield first, start, block
-                block = b""
+                yield first, start, bytes(block)
+                block.clear()
         if block:
-            yield first, start, block
+            yield first, start, bytes(block)
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ class Html:
                 yield 0, error
 
     def _parts(self) -> list[str]:
-        text = main_text(whole(self.path, self.name), self.name)
+        text = main_text(whole(self.path, self.name, ROW_BYTES), self.name)
         if self.by == "document":
             return [text]
         parts = text.split("\n\n" if self.by == "paragraph" else "\n")
@@ -107,18 +112,18 @@ class Html:
 
 
 def _lines(file: IO[bytes], line: int, byte: int) -> Iterator[tuple[int, int, bytes]]:
-    """Number, byte offset and bytes of each line."""
-    for number, data in enumerate(file, start=line):
+    """Number, byte offset and bytes of each line, as `bounded_lines`."""
+    for number, (data, size) in enumerate(bounded_lines(file), start=line):
         body = data.removeprefix(BOM) if not byte else data
         yield number, byte + len(data) - len(body), body
-        byte += len(data)
+        byte += size
 
 
-def whole(path: Path, name: str) -> bytes:
+def whole(path: Path, name: str, most: int = DOCUMENT_BYTES) -> bytes:
     """A document's bytes. Raises `DataError` where it is too large to be one row."""
-    if (size := path.stat().st_size) > DOCUMENT_BYTES:
+    if (size := path.stat().st_size) > most:
         raise DataError(
-            f"{name}: one document of {size / 1e6:,.0f} MB; the most is {DOCUMENT_BYTES / 1e6:,.0f} MB",
+            f"{name}: one document of {size / 1e6:,.0f} MB; the most is {most / 1e6:,.0f} MB",
             "Let each paragraph or line be a row, with sample_by, or split the file.",
         )
     return path.read_bytes()

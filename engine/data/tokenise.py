@@ -19,7 +19,8 @@ from engine.data.unused import Unused
 Text = tuple[int, Row, Rendered]
 """The number of a row among the selected ones, the row, and a text of it."""
 
-
+CHARACTERS = 1_000_000
+"""That are encoded at once, and at most one text more: their tokens take about 150 MB."""
 Taker = Callable[[list[tuple[int, Encoded]]], None]
 """Takes a chunk of examples, each with the number of the row that it came from."""
 Look = Callable[[list[tuple[int, Row, Encoded]]], None]
@@ -35,6 +36,10 @@ class _Told:
     several: int = 0
     """Rows of several examples, because the template shows earlier turns differently later."""
     examples: int = 0
+    long: int = 0
+    """Rows with answers that begin beyond what is trained of a row."""
+    beyond: int = 0
+    """Such answers."""
     unseen: dict[str, int] = field(default_factory=dict)
     """Rows with something that the template does not show."""
     borrowed: int = 0
@@ -43,9 +48,11 @@ class _Told:
     """Rows with something that is not read."""
 
     def count(self, row: Row, rendered: Sequence[Rendered], encoder: RowEncoder) -> None:
-        if len(rendered) > 1:
+        if len(rendered) > 1 and not rendered[0].plain:
             self.several += 1
             self.examples += len(rendered)
+        self.long += rendered[0].beyond > 0
+        self.beyond += rendered[0].beyond
         self.unused.count(row)
         self.borrowed += encoder.borrows(row)
         for what in rendered[0].unseen:
@@ -66,6 +73,11 @@ class _Told:
             found.append(
                 f"{self.borrowed} of {rows} rows have tools, which the model's chat template does not show: they are "
                 "shown by ft's chatml"
+            )
+        if self.long:
+            found.append(
+                f"{self.long} of {rows} rows have answers that begin beyond what is trained of a row: "
+                f"{self.beyond} are left out"
             )
         found += [
             f"{count} of {rows} rows have {what}, which the chat template does not show: the model will not "
@@ -94,7 +106,7 @@ def tokenise(
     fitting = Fitting(limit, overlap, encoder.tokenizer.lead)
     told, problems = _Told(), Problems(selection.skip)
     found = 0
-    for done, chunk, examples in _ahead(_rendered(selection, encoder, problems, told), encoder):
+    for done, chunk, examples in _ahead(_rendered(selection, encoder, limit.tokens, problems, told), encoder):
         looked = [(number, row, example) for (number, row, _), example in zip(chunk, examples, strict=True)]
         for _, row, example in looked:
             check_ids(example.ids, encoder.tokenizer, encoder.room, row.where)
@@ -116,25 +128,31 @@ def tokenise(
 
 
 def _rendered(
-    selection: Selection, encoder: RowEncoder, problems: Problems, told: _Told
+    selection: Selection, encoder: RowEncoder, limit: int, problems: Problems, told: _Told
 ) -> Iterator[tuple[int, list[Text]]]:
-    """Rows done, and their texts, by the chunk; what is wrong goes to `problems`, and where that stops the run, rows
-    are only checked from there on."""
+    """Rows done, and their texts, by the chunk or less where they are long; what is wrong goes to `problems`, and where
+    that stops the run, rows are only checked from there on."""
     done = 0
     for form, chunk in selection.chunks():
         texts: list[Text] = []
+        size = 0
         for number, (where, columns) in enumerate(chunk, start=done):
             try:
                 row = read_row(columns, where, form, encoder.train_on)
                 if row is None:
                     told.worse += 1
                     continue
-                rendered = encoder.render(row)
+                rendered = encoder.render(row, limit)
             except RowError as error:
                 problems.add(number, where, error)
                 continue
-            texts += [(number, row, text) for text in rendered]
             told.count(row, rendered, encoder)
+            for text in rendered:
+                texts.append((number, row, text))
+                size += len(text.text)
+                if size > CHARACTERS and not problems.stop:
+                    yield number, texts
+                    texts, size = [], 0
         done += len(chunk)
         if problems.enough:
             return

@@ -161,15 +161,12 @@ class Arrangement:
         self._waits = self._waits or openmp.ShortWaits(len(self._cores))
         if len(self._chosen) != share.cores:
             self._chosen = random.sample(self._cores, share.cores)
-        elif (
-            self._is_better_elsewhere(seen) and random.random() < 0.5
-        ):  # else two that give way meet again and again
-            self._chosen = sorted(self._cores, key=lambda core: (core in self._chosen, seen.busy[core]))[
-                : share.cores
-            ]
-        with contextlib.suppress(
-            PermissionError
-        ):  # some containers forbid it; short waits alone are worth most
+        # Only every other time, or two processes that give way meet again and again.
+        elif self._is_better_elsewhere(seen) and random.random() < 0.5:
+            by_need = sorted(self._cores, key=lambda core: (core in self._chosen, seen.busy[core]))
+            self._chosen = by_need[: share.cores]
+        # Some containers forbid it; short waits alone are worth most.
+        with contextlib.suppress(PermissionError):
             self._confinement.to(self._chosen, share.threads)
 
     def end(self) -> None:

@@ -32,10 +32,8 @@ class PublishedBase:
             return PublishedBase(starter.PUBLISHED_AS)
         if cached := CACHED.search(model.folder.as_posix()):
             return PublishedBase(f"{cached['owner']}/{cached['name']}", cached["commit"])
-        names_user = start != Path.home() and Path.home().is_relative_to(
-            start
-        )  # the way leads by a home folder
-        inside = not names_user and model.folder != start and model.folder.is_relative_to(start)
-        return PublishedBase(
-            f"./{model.folder.relative_to(start).as_posix() if inside else model.folder.name}"
-        )
+        # From a folder above the home folder, as from /, the way would name the user.
+        above_home = start != Path.home() and Path.home().is_relative_to(start)
+        inside = not above_home and model.folder != start and model.folder.is_relative_to(start)
+        way = model.folder.relative_to(start).as_posix() if inside else model.folder.name
+        return PublishedBase(f"./{way}")

@@ -169,9 +169,8 @@ def encode(event: Event) -> bytes:
     """One line, newline included. Absent values are left out; a number that JSON lacks becomes a string."""
     body = {"v": VERSION, "type": event.type} | {k: v for k, v in asdict(event).items() if v is not None}
     text = json.dumps(_finite(body), ensure_ascii=False, allow_nan=False)
-    return (
-        text.encode("utf-8", "replace") + b"\n"
-    )  # "replace": a file name that is no UTF-8 has surrogates in it
+    # "replace": a file name that is no UTF-8 has surrogates in it.
+    return text.encode("utf-8", "replace") + b"\n"
 
 
 def beginning(kind: type[Event]) -> bytes:

@@ -33,11 +33,8 @@ class Result:
     @property
     def which(self) -> str:
         """`step 2, the best`; empty where nothing is known."""
-        return (
-            ", ".join([f"step {self.step}", *([self.rank] if self.rank else [])])
-            if self.step is not None
-            else ""
-        )
+        known = [] if self.step is None else [f"step {self.step}", self.rank]
+        return ", ".join(filter(None, known))
 
     @staticmethod
     def of(run: Path, state: RunState) -> "Result | None":

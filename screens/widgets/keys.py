@@ -57,9 +57,8 @@ class Keys(Static):
         found: dict[str, tuple[str, str, str, bool]] = {}
         for key, each in active.items():
             binding = each.binding
-            action = (
-                "app.leave" if binding.action == "leave" else binding.id
-            )  # ctrl+q has a binding of its own
+            # Ctrl+q has a binding of its own.
+            action = "app.leave" if binding.action == "leave" else binding.id
             if not action or not binding.show:
                 continue
             # Of an action's keys the first in the table is shown, where a text field does not take it.

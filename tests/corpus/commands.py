@@ -54,9 +54,8 @@ class Outcome:
             found.append("a traceback")
         if self._has_failed() and said.count("error:") != 1:
             found.append(f"{said.count('error:')} messages")
-        if (
-            self._has_failed() and self.code != 2 and "hint:" not in message
-        ):  # a recipe's errors say what is right
+        # A recipe's errors say what is right.
+        if self._has_failed() and self.code != 2 and "hint:" not in message:
             found.append("no hint")
         if (longest := max(len(line.encode()) for line in lines)) > LONGEST:
             found.append(f"a message of {longest:,} bytes")

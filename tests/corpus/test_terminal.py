@@ -137,9 +137,8 @@ def test_messages_are_short_whatever_they_repeat() -> None:
         RecipeError([Problem(Place("train.yml", n), "is wrong " * 90) for n in range(1, 500)]),
     ):
         assert len(f"error: {error.message}\nhint: {error.hint}\n".encode()) <= 2048
-        assert (
-            error.message == type(error).__mro__[1](error.message).message or error.hint
-        )  # no shorter again
+        # No shorter again.
+        assert error.message == type(error).__mro__[1](error.message).message or error.hint
     assert RecipeError([Problem(Place("a.yml", n), "is wrong") for n in range(1, 500)]).message.endswith(
         "more"
     )

@@ -42,9 +42,8 @@ def head_is_plain(backend: "MlxBackend") -> bool:
     Gemma 2 caps them, Cohere and Granite scale them. Raises ModelError where they are no numbers.
     """
     text = backend.about.get("text_config") or backend.about
-    if (
-        backend.head is None or backend.body is None or text.get(CAP)
-    ):  # where logits are small it does nothing yet
+    # Where logits are small it does nothing yet.
+    if backend.head is None or backend.body is None or text.get(CAP):
         return False
     row = _tokens(backend, 8, 2)
     try:

@@ -70,9 +70,8 @@ def attach(
     if wanted.init == "loftq":
         peft.replace_lora_weights_loftq(model, model_path=str(folder))
     for name, parameter in model.named_parameters():
-        if (
-            ".ranknum." in name
-        ):  # how many ranks there are is no weight, though PEFT lets it learn in half precision
+        # How many ranks there are is no weight, though PEFT lets it learn in half precision.
+        if ".ranknum." in name:
             parameter.requires_grad = False
     return model
 

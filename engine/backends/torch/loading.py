@@ -139,9 +139,8 @@ def _fitting(folder: Path) -> Iterator[None]:
 def _filled(model: Any, folder: Path, trainable: bool) -> Any:
     # PEFT's own `from_pretrained` does the same, and only warns of what is missing.
     result = model.load_adapter(str(folder), "default", is_trainable=trainable)
-    if (
-        model.active_peft_config.is_prompt_learning
-    ):  # one tensor, which PEFT itself has held against the model
+    # One tensor, which PEFT itself has held against the model.
+    if model.active_peft_config.is_prompt_learning:
         return model
     missing = sorted(name.replace(".default", "") for name in result.missing_keys)
     refuse_foreign_adapter(folder, Mismatch(missing, sorted(result.unexpected_keys)))

@@ -1,0 +1,144 @@
+"""Recipe text that was not saved when the app was killed is offered back at the next start."""
+
+from pathlib import Path
+
+import pytest
+
+from engine import paths
+from screens.unsaved import FOLDER, Unsaved, left_behind
+from screens.widgets.confirm import Confirm
+from screens.widgets.restore import Restore
+from tests.recipe_pilot import RECIPE, project, recipe_screen
+from tests.terminal import Terminal, until
+
+MINE = RECIPE.replace("rank: 16", "rank: 8")
+
+
+@pytest.fixture(autouse=True)
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return project(tmp_path, monkeypatch) / "train.yml"
+
+
+def killed_app(path: Path | None, text: str) -> None:
+    """What an app leaves on disk that is killed with this text in its editor."""
+    app = Unsaved()
+    app.keep(path, text)
+    app.leave()
+
+
+def files() -> list[Path]:
+    return sorted((paths.home() / FOLDER).glob("*"))
+
+
+async def test_what_is_typed_is_on_disk_until_it_is_saved(recipe: Path) -> None:
+    async with recipe_screen() as seen:
+        seen.editor.change_to(MINE)
+        await seen.until(lambda: bool(files()), "it is on disk")
+        (kept,) = (file for file in files() if file.suffix == ".json")
+        assert "rank: 8" in kept.read_text()
+        assert kept.stat().st_mode & 0o077 == 0
+        assert left_behind() == [], "the app that has it is there"
+        await seen.pilot.press("f2")
+        await seen.until(lambda: not files(), "it is saved, and no longer there")
+        seen.editor.change_to(MINE + "# more\n")
+        await seen.until(lambda: bool(files()), "it is on disk again")
+        seen.editor.change_to(MINE)
+        await seen.until(lambda: not files(), "it is as it was saved")
+
+
+async def test_a_text_that_was_not_saved_is_offered_back_as_a_change(recipe: Path) -> None:
+    killed_app(recipe, MINE)
+    async with recipe_screen() as seen:
+        await seen.until_in_front(Restore)
+        await seen.pilot.press("enter")
+        await seen.until(lambda: seen.editor.text == MINE, "it is open")
+        assert recipe.read_text() == RECIPE
+        assert seen.screen.changed
+        await seen.pilot.press("f2")
+        await seen.until(lambda: recipe.read_text() == MINE, "it is saved")
+        await seen.until(lambda: not files(), "nothing is left of it elsewhere")
+
+
+async def test_a_new_text_is_offered_back_and_still_counts_as_unsaved(recipe: Path) -> None:
+    killed_app(None, MINE)
+    async with recipe_screen() as seen:
+        await seen.until_in_front(Restore)
+        await seen.pilot.press("o")
+        await seen.until(lambda: seen.editor.text == MINE, "it is open")
+        assert seen.screen.path is None
+        assert seen.screen.changed
+        await seen.until(lambda: bool(files()), "it is kept again")
+
+
+async def test_a_text_is_discarded_or_left_for_later(recipe: Path) -> None:
+    killed_app(recipe, MINE)
+    async with recipe_screen() as seen:
+        await seen.until_in_front(Restore)
+        await seen.pilot.press("escape")
+        await seen.until(lambda: seen.app.screen is seen.screen, "answered")
+        assert len(left_behind()) == 1
+    async with recipe_screen() as seen:
+        await seen.until_in_front(Restore)
+        await seen.pilot.press("x")
+        await seen.until(lambda: left_behind() == [], "it is gone")
+        assert seen.editor.text == RECIPE
+
+
+async def test_a_text_that_was_saved_after_all_is_not_offered(recipe: Path) -> None:
+    killed_app(recipe, RECIPE)
+    assert left_behind() == []
+    assert files() == []
+
+
+async def test_nothing_is_offered_after_the_app_was_left_in_order(recipe: Path) -> None:
+    async with recipe_screen() as seen:
+        seen.editor.change_to(MINE)
+        await seen.until(lambda: bool(files()), "it is on disk")
+        await seen.pilot.press("ctrl+q")
+        await seen.until_in_front(Confirm)
+        await seen.pilot.press("y")
+        await seen.until(lambda: not files(), "it was given up")
+
+
+async def test_an_app_that_is_told_to_end_leaves_the_text(recipe: Path) -> None:
+    """SIGTERM asks nobody."""
+    async with recipe_screen() as seen:
+        seen.editor.change_to(MINE)
+        await seen.until(lambda: bool(files()), "it is on disk")
+        seen.app.exit()
+    assert [left.text for left in left_behind()] == [MINE]
+
+
+def test_passwords_are_not_written_down(recipe: Path) -> None:
+    killed_app(recipe, MINE.replace("train: starter", "train: https://me:hunter2@example.org/x.jsonl"))
+    assert all("hunter2" not in file.read_text() for file in files())
+
+
+@pytest.mark.parametrize("body", ["", "{", "[]", '{"path": 1, "text": "x", "changed": 0}', "\0"])
+def test_files_of_another_kind_are_passed_over(ft_home: Path, body: str) -> None:
+    (ft_home / FOLDER).mkdir(parents=True)
+    (ft_home / FOLDER / "1-1.json").write_text(body)
+    assert left_behind() == []
+
+
+@pytest.mark.slow
+def test_an_app_that_is_killed_on_a_real_terminal_loses_nothing(recipe: Path) -> None:
+    """Kill −9, as a machine without memory does it, or a terminal that is closed for good."""
+    terminal = Terminal()
+    terminal.wait_for("Home")
+    terminal.press(b"4")
+    terminal.wait_for("# Orders as JSON")
+    terminal.press(b"e")
+    terminal.wait_for("m Orders as JSON")  # behind a colour: the cursor stands on the # before it
+    terminal.press(b"# typed by me\r")
+    until(
+        lambda: any("typed by me" in file.read_text() for file in files()),
+        "it is on disk",
+        lambda: terminal.shown,
+    )
+    terminal.process.kill()
+    terminal.end()
+    (left,) = left_behind()
+    assert left.path == recipe
+    assert left.text == "# typed by me\n" + RECIPE
+    assert recipe.read_text() == RECIPE
