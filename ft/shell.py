@@ -96,7 +96,7 @@ class Shell(App[None]):
         if self.keymap != before:
             self.set_keymap(self.keymap)
         if wrong and wrong != self._wrong_keys:
-            hint = f"The keys of the table hold there. Mend them in Settings, or in {paths.home() / preferences.FILE}."
+            hint = f"The keys of the table hold there. Fix them in Settings, or in {paths.home() / preferences.FILE}."
             self.fail(ConfigError("\n".join(wrong), hint))
         self._wrong_keys = wrong
 

@@ -132,7 +132,7 @@ class RecipeScreen(RecipeFiles):
         if found.problems:
             first = found.problems[0]
             self.host.fail(
-                ConfigError(f"{counted_problems(len(found.problems))} to mend first", first.message)
+                ConfigError(f"{counted_problems(len(found.problems))} to correct first", first.message)
             )
             self._go_to(first)
             return

@@ -192,7 +192,7 @@ class RecipeText(FtScreen):
         self.query_one(Panes).say("text", f"✖ {count}" if count else "")
         self._no_longer_slow()
         if count:
-            self.query_one(PlanView).note(f"✖ Waits for {counted_problems(count)} to be mended.", old=True)
+            self.query_one(PlanView).note(f"✖ Waits for {counted_problems(count)} to be corrected.", old=True)
             self.query_one(Panes).say("plan", "")
         else:
             self._slow = self.set_timer(SLOW_S, self._say_slow)

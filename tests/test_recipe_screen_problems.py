@@ -39,7 +39,7 @@ async def test_problems_are_told_between_the_lines_and_f8_leads_from_one_to_the_
             assert seen.editor.cursor_location == place
 
 
-async def test_when_all_problems_are_mended_the_plan_comes_back() -> None:
+async def test_when_all_problems_are_corrected_the_plan_comes_back() -> None:
     async with recipe_screen() as seen:
         seen.editor.change_to(WRONG)
         await seen.until_wrong(2)

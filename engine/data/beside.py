@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from engine.data.form import SYSTEM, Form, is_null
+from engine.data.labels import NAMES as LABELS
 from engine.data.media import refuse_media
 from engine.data.rows import Columns
 from engine.data.types import MEDIA, Preference, Rated, Row, Sample
@@ -29,8 +30,8 @@ def _unused(name: str, form: Form) -> str:
         return f"`{name}`, which is not used: --set 'data.columns={{system: {name}}}' puts it in front"
     if name == "context" and form.name == "alpaca":
         return "`context`, which is not used: --set 'data.columns={input: context}' puts it behind the instruction"
-    if name == "label" and form.name in ("chat", "sharegpt", "alpaca", "prompt_completion"):
-        return "`label`, which is not used: data.format: kto reads it as good (true) or bad (false)"
+    if name in LABELS and form.name in ("chat", "sharegpt", "alpaca", "prompt_completion"):
+        return f"`{name}`, which is not used: data.format: kto reads it as good (true) or bad (false)"
     return f"`{name}`, which {form.name} does not use"
 
 

@@ -94,7 +94,7 @@ class ChatTemplate:
             place = f" (line {line})" if line else ""
             raise ModelError(
                 f"the chat template cannot be read{place}: {error}",
-                "Mend it, or name one of ft's in model.chat_template, as chatml.",
+                "Correct it, or name one of ft's in model.chat_template, as chatml.",
             ) from error
         self._overrun: ModelError | None = None
         self._globals = {**self._template.globals, **(variables or {})}

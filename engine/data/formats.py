@@ -124,5 +124,7 @@ def fitting(columns: Columns, without: Collection[str] = ()) -> Form | None:
 def _wrong_columns(columns: Columns, form: Form) -> str:
     actual = next((other for other in FORMS.values() if other.fits(columns)), None)
     also = f" (this row is {actual.name})" if actual else ""
-    sets = " or ".join(listed(names) for names in (form.needs, *form.others))
+    missing = {names: len(set(names) - columns.keys()) for names in (form.needs, *form.others)}
+    nearest = [names for names, count in missing.items() if count == min(missing.values())]
+    sets = " or ".join(map(listed, nearest))
     return f"columns {listed(columns)}, but {form.name} needs {sets}{also}"

@@ -101,7 +101,7 @@ class JsonWindow:
         column = len(before) - last if last >= 0 else self._column + len(before) + 1
         return DataError(
             f"{self._name}:{line}:{column}: not valid JSON: {problem}",
-            "Mend the file at this line and column.",
+            "Correct the file at this line and column.",
         )
 
     def _cut(self, error: json.JSONDecodeError) -> bool:

@@ -4,28 +4,40 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from engine.data import gemini
 from engine.data.form import Form, RowError, is_null, kind
 from engine.data.pairs import alpaca, answered, last_answer
 from engine.data.rows import Columns
 from engine.data.turns import conversation, messages_of
 from engine.data.types import Rated, Row
 
-SURE: Mapping[str, bool] = MappingProxyType({"true": True, "false": False, "1": True, "0": False})
+SURE: Mapping[str, bool] = MappingProxyType(
+    {**dict.fromkeys(("true", "1", "1.0"), True), **dict.fromkeys(("false", "0", "0.0"), False)}
+)
 """Words that make a label out of a column of that name."""
 WORDS: Mapping[str, bool] = MappingProxyType(
     {
         **SURE,
-        **dict.fromkeys(("yes", "good", "desirable", "chosen", "1.0"), True),
-        **dict.fromkeys(("no", "bad", "undesirable", "rejected", "0.0"), False),
+        **dict.fromkeys(("yes", "good", "desirable", "chosen"), True),
+        **dict.fromkeys(("no", "bad", "undesirable", "rejected"), False),
     }
 )
 """Words that are read where the recipe says that rows are labelled."""
-SHAPES = (
-    ("prompt", "completion", "label"),
-    ("messages", "label"),
-    ("conversations", "label"),
-    ("instruction", "output", "label"),
+NAMES = ("label", "kto_tag")
+"""Columns that hold the label: most files', and LLaMA-Factory's."""
+ANSWERS = (
+    ("prompt", "completion"),
+    ("messages",),
+    ("conversations",),
+    ("instruction", "output"),
+    ("contents",),
 )
+SHAPES = tuple((*answer, name) for name in NAMES for answer in ANSWERS)
+
+
+def _name(columns: Columns) -> str:
+    """The column that holds the label."""
+    return next(name for name in NAMES if name in columns)
 
 
 def _label(value: Any) -> bool | None:
@@ -36,7 +48,7 @@ def _label(value: Any) -> bool | None:
 
 def _is_label(columns: Columns) -> bool | None:
     """True and false, 0 and 1 speak for labelled answers, and other numbers against them: those are classes."""
-    value = columns["label"]
+    value = columns[_name(columns)]
     if isinstance(value, str):
         return True if value.strip().lower() in SURE else None
     if is_null(value) or not isinstance(value, bool | int | float):
@@ -45,9 +57,10 @@ def _is_label(columns: Columns) -> bool | None:
 
 
 def _rated(columns: Columns, where: str) -> Rated:
-    good = _label(columns["label"])
+    name = _name(columns)
+    good = _label(columns[name])
     if good is None:
-        raise RowError(f"`label` is {kind(columns['label'])}; it is true (a good answer) or false")
+        raise RowError(f"`{name}` is {kind(columns[name])}; it is true (a good answer) or false")
     return Rated(_labelled(columns, where), good)
 
 
@@ -55,6 +68,8 @@ def _labelled(columns: Columns, where: str) -> Row:
     """The answer that the label is about, in its conversation: of a longer one, the last answer."""
     if "prompt" in columns and "completion" in columns:
         return answered(columns, where)
+    if "contents" in columns and "messages" not in columns:
+        return last_answer(gemini.conversation_of(columns, where))
     name = next((name for name in ("messages", "conversations") if name in columns), "")
     row = conversation(columns, messages_of(columns[name], name), where) if name else alpaca(columns, where)
     return last_answer(row)
@@ -67,5 +82,5 @@ KTO = Form(
     is_told=_is_label,
     note="rows labelled true are trained",
     others=SHAPES[1:],
-    uses=frozenset({"label", "system", "tools", "functions"}),
+    uses=frozenset({*NAMES, "system", "tools", "functions"}) | gemini.SYSTEM,
 )

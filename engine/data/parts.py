@@ -65,6 +65,8 @@ def _add(found: Content, part: Any, place: str) -> None:
         more = None if id_ is None else {"tool_call_id": text_of(id_, f"{place}.tool_use_id")}
         found.results.append(Message("tool", result_of(part.get("content") or "", place), more=more))
     else:
+        if not isinstance(part, dict):
+            raise RowError(f"`{place}` has a part that is not an object: {kind(part)}")
         raise RowError(f"`{place}` has a part that is not text: {type_ or kind(part)}")
 
 

@@ -115,7 +115,8 @@ def _make(
         notes += [f"validation: {note}" for note in more]
         findings += strange
     if not len(training):
-        raise DataError("no training rows are left", "Give more rows, or raise model.max_seq_length.")
+        why = "\n  ".join(["no training rows are left:", *notes]) if notes else "no training rows are left"
+        raise DataError(why, "Give other rows, or raise model.max_seq_length.")
     training.close()
     validation.close()
     notes += _overlap(training, validation)

@@ -9,7 +9,7 @@ from engine.data.types import Row, Text
 LONG = "that are too long"
 """The reason for which such rows are left out, as it is counted."""
 MOST_CHARACTERS = 4_000_000
-"""Of a row that is cut at `max_seq_length`, whatever that is: several long books. Its tokens take about 500 MB."""
+"""Of a row that is cut at `max_seq_length`, whatever that is: several long books. Its tokens take up to a gigabyte."""
 CHARACTERS_A_TOKEN = 64
 """So many times `max_seq_length` a row may have where that is more: sixteen times what is trained of it."""
 PIECE = 500_000

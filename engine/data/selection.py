@@ -159,7 +159,7 @@ def _leave_out_broken(source: OpenSource, mask: Keep) -> list[str]:
     named = [*problems[:NAMED], *more]
     if not mask.any():
         lead = f"{source.name}: none of its {len(mask):,} rows can be read:"
-        raise DataError("\n  ".join([lead, *named]), "Mend these rows, or name another file.")
+        raise DataError("\n  ".join([lead, *named]), "Correct these rows, or name another file.")
     lead = f"{source.name}: {len(problems):,} of {len(mask):,} rows are broken and left out (on_error: skip):"
     return ["\n  ".join([lead, *named])]
 

@@ -25,15 +25,25 @@ MOST_SECONDS = 10.0
 """Of processor time for one text; a conversation of a hundred thousand turns takes about one."""
 LARGE = 10_000_000
 """No width, count or exponent is larger; a format that names one has so many digits."""
+MOST_BITS = 100_000
+"""Of a product of whole numbers."""
 LONGEST_SUM = 32
 """Terms of a sum that is written at once: it is counted once it is made, those of longer ones before."""
 LARGE_FORMAT = re.compile(r"\d{8,}")
+PERCENT_FIELD = re.compile(r"%(?:\([^)]*\))?([#0\- +\d.*]*)")
+"""A field of `text % values`, and how wide it is."""
+BRACED_FIELD = re.compile(r"\{([^{}]*\{?)")
+"""The same of `text.format(values)`; with a { in it where a value says how wide it is."""
 EVERY = 16
 """Rounds between two looks at the clock."""
-SIZED = ("center", "ljust", "rjust", "zfill", "expandtabs")
-"""Methods of text whose result is as long as they are told."""
-GUARDED = (*SIZED, "join", "replace")
+ROUND = 100_000
+"""Characters that count as a round."""
+SIZED = ("center", "ljust", "rjust", "zfill", "expandtabs", "to_bytes")
+"""Methods whose result is as long as they are told."""
+GUARDED = (*SIZED, "join", "replace", "translate")
 SIZED_FILTERS = ("batch", "center", "indent", "slice", "wordwrap")
+NESTING_FILTERS = ("batch", "slice", "groupby")
+"""Filters that make lists of lists."""
 
 
 class OverrunError(Exception):
@@ -50,14 +60,16 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         self._left, self._rounds, self._started = MOST_CHARACTERS, EVERY, 0.0
         self._variables: Mapping[str, Any] | None = None
         del self.globals["lipsum"]  # text of any length
+        self.globals["dict"] = lambda *args, **kwargs: self._kept(None, dict(*args, **kwargs))
         for name, function in list(self.filters.items()):
-            self.filters[name] = self._counted(function, name in SIZED_FILTERS)
-        self.filters["join"] = self._counted(self._checking_join(self.filters["join"]), False)
+            self.filters[name] = self._counted(function, name)
+        self.filters["join"] = self._counted(self._checking_join(self.filters["join"]), "join")
         self.filters["replace"] = self._checking_replace(self.filters["replace"])
         self.filters["tojson"] = self.writing(self.filters["tojson"])
         self.filters["pprint"] = self.writing(self.filters["pprint"])
         self.filters["string"] = self.writing(self.filters["string"])
         self.filters["format"] = self._checking_format(self.filters["format"])
+        self.filters["sum"] = self._checking_sum(self.filters["sum"])
         own: dict[str, Callable[..., Any]] = {
             "ft_round": self._round,
             "ft_add": self._add,
@@ -88,7 +100,8 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
     def spend(self, characters: int) -> None:
         """Count characters before they are made. Raises OverrunError."""
         self._left -= characters
-        if self._left < 0:
+        self._rounds -= 1 + characters // ROUND
+        if self._rounds < 0 or self._left < 0:
             self._look()
 
     def _look(self) -> None:
@@ -129,11 +142,11 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         self._spend_on(values)
         return "".join(map(str, values))
 
-    def _kept(self, context: Context, value: Any) -> Any:
-        """A list, tuple or mapping that is written in the template: it may keep many texts at once."""
-        for each in value.values() if isinstance(value, dict) else value:
-            if isinstance(each, str):
-                self.spend(len(each))
+    def _kept(self, context: Context | None, value: Any) -> Any:
+        """A list, tuple or mapping that the template makes, or what it compares: it may hold one text, or one list of
+        lists, many times."""
+        if isinstance(value, list | tuple | Mapping):
+            self._spend_on(value)
         return value
 
     def _written(self, value: Any) -> Any:
@@ -155,60 +168,84 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             for value, times in ((left, right), (right, left)):
                 if isinstance(times, int) and isinstance(value, str | bytes | list | tuple):
                     self.spend(size_of(value) * max(times, 0))
-        elif name == "%" and isinstance(left, str):
-            self._check_format(left)
+            if isinstance(left, int) and isinstance(right, int):
+                _check_bits(left.bit_length() + right.bit_length())
+        elif name == "%" and isinstance(left, str | bytes):
+            self._spend_on_percent(left, right)
         elif name == "**" and (abs(left) > LARGE or abs(right) > 1000):
             raise OverrunError("it computes numbers of thousands of digits")
         return super().call_binop(context, name, left, right)
 
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """Whether a template may read an attribute. `dict.fromkeys` makes much of little, and no template needs it."""
+        return attr != "fromkeys" and super().is_safe_attribute(obj, attr, value)
+
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
-        """What stands for a method of text that could make much of little; None for any other value."""
-        if type(value) is not BuiltinMethodType or not isinstance(value.__self__, str):
+        """What stands for a method that could make much of little; None for any other value."""
+        if type(value) is not BuiltinMethodType or not isinstance(text := value.__self__, str | bytes | int):
             return None
         if value.__name__ in GUARDED:
             return functools.partial(self._guarded, value)
         wrapped = super().wrap_str_format(value)
-        if wrapped is not None:
-            self._check_format(value.__self__)
-        return wrapped
+        return functools.partial(self._formatted, wrapped, str(text)) if wrapped is not None else None
 
     def _guarded(self, method: Callable[..., str], *args: Any) -> str:
-        text, name = str(method.__self__), method.__name__  # type: ignore[attr-defined]
+        text, name = method.__self__, method.__name__  # type: ignore[attr-defined]
         if name in SIZED:
             _check_numbers(args)
-            self.spend(len(text) + max((arg for arg in args if isinstance(arg, int)), default=0))
+            self.spend(size_of(text) + max((arg for arg in args if isinstance(arg, int)), default=0))
         elif name == "join" and args:
             args = (list(args[0]),)
             self._spend_on(args[0])
             self.spend(len(text) * len(args[0]))
         elif name == "replace" and len(args) > 1:
-            self.spend(len(text) + text.count(str(args[0])) * len(str(args[1])))
+            self.spend(len(text) + text.count(args[0]) * len(args[1]))
+        elif name == "translate":
+            self.spend(len(text) * size_of(args))
         return method(*args)
 
-    def _check_format(self, text: str) -> None:
-        if LARGE_FORMAT.search(text):
-            raise OverrunError("it formats to a width of millions")
-        self.spend(len(text))
+    def _formatted(self, method: Callable[..., str], text: str, *args: Any, **kwargs: Any) -> str:
+        values, fields = [*args, *kwargs.values()], BRACED_FIELD.findall(text)
+        specs = [spec for _, colon, spec in (field.partition(":") for field in fields) if colon]
+        self._spend_on_fields(text, len(fields), specs, values, any("{" in spec for spec in specs))
+        return method(*args, **kwargs)
 
-    def _counted(self, function: Callable[..., Any], sized: bool) -> Callable[..., Any]:
+    def _spend_on_percent(self, text: str | bytes, values: Any) -> None:
+        specs = PERCENT_FIELD.findall(str(text))
+        held = [*values.values()] if isinstance(values, Mapping) else values
+        held = [*held] if isinstance(held, list | tuple) else [held]
+        self._spend_on_fields(text, len(specs), specs, held, any("*" in spec for spec in specs))
+
+    def _spend_on_fields(
+        self, text: str | bytes, count: int, specs: list[str], values: list[Any], told: bool
+    ) -> None:
+        """So many fields of a format, as wide as they say or, where they are `told`, as a number among the values."""
+        if any(LARGE_FORMAT.search(spec) for spec in specs):
+            raise OverrunError("it formats to a width of millions")
+        widths = sum(int(number) for spec in specs for number in re.findall(r"\d+", spec))
+        if told:
+            widths += count * max((abs(value) for value in values if isinstance(value, int)), default=0)
+        self.spend(len(text) + widths + count * size_of(values))
+
+    def _counted(self, function: Callable[..., Any], name: str) -> Callable[..., Any]:
         """A filter whose result is counted, and its numbers are checked where they say how long that is."""
 
         @functools.wraps(function)
         def counted(*args: Any, **kwargs: Any) -> Any:
-            if sized:
+            if name in SIZED_FILTERS:
                 _check_numbers((*args, *kwargs.values()))
             found = function(*args, **kwargs)
+            if isinstance(found, Generator):
+                return self._each(found, name in NESTING_FILTERS)
             if isinstance(found, str | list):
-                self.spend(len(found))
-            elif isinstance(found, Generator):
-                return self._each(found)
+                self.spend(size_of(found) if name in NESTING_FILTERS else len(found))
             return found
 
         return counted
 
-    def _each(self, values: Iterable[Any]) -> Iterator[Any]:
+    def _each(self, values: Iterable[Any], nesting: bool) -> Iterator[Any]:
         for value in values:
-            self._round(None, len(value) if isinstance(value, str) else 1)
+            self._round(None, size_of(value) if nesting or isinstance(value, str) else 1)
             yield value
 
     def _checking_join(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -233,10 +270,20 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
     def _checking_format(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def format_(value: Any, *args: Any, **kwargs: Any) -> Any:
-            self._check_format(str(value))
+            self._spend_on_percent(str(value), kwargs or args)
             return function(value, *args, **kwargs)
 
         return format_
+
+    def _checking_sum(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def sum_(environment: Any, values: Any, attribute: Any = None, start: Any = 0) -> Any:
+            if isinstance(start, list | tuple):  # each sum is a new one
+                values = list(values)
+                self.spend((size_of(start) + size_of(values)) * len(values))
+            return function(environment, values, attribute, start)
+
+        return sum_
 
 
 def size_of(value: Any, known: dict[int, int] | None = None) -> int:
@@ -258,6 +305,11 @@ def size_of(value: Any, known: dict[int, int] | None = None) -> int:
 def _check_numbers(values: Iterable[Any]) -> None:
     if any(isinstance(value, int) and abs(value) > LARGE for value in values):
         raise OverrunError("it asks for text of tens of millions of characters")
+
+
+def _check_bits(count: int) -> None:
+    if count > MOST_BITS:
+        raise OverrunError("it computes numbers of thousands of digits")
 
 
 def _filter(value: nodes.Expr, name: str) -> nodes.Filter:
@@ -308,8 +360,17 @@ def _guarded_node(node: Any) -> Any:
             return _filter(nodes.List([*chain.items, node.right]), "ft_add")
         case nodes.Add():
             return _filter(nodes.List([node.left, node.right]), "ft_add")
-        case nodes.List() | nodes.Dict():
+        case nodes.List() | nodes.Dict() | nodes.Tuple(ctx="load"):
             return _filter(node, "ft_kept")
-        case nodes.Tuple(ctx="load"):
+        case nodes.Name(name="varargs" | "kwargs", ctx="load"):
             return _filter(node, "ft_kept")
+        case nodes.Compare() if not any(isinstance(each, nodes.Const) for each in _compared(node)):
+            node.expr = _filter(node.expr, "ft_kept")
+            for operand in node.ops:
+                operand.expr = _filter(operand.expr, "ft_kept")
     return node
+
+
+def _compared(node: nodes.Compare) -> list[nodes.Expr]:
+    """What is compared: with a constant, that takes no time."""
+    return [node.expr, *(operand.expr for operand in node.ops)]

@@ -202,7 +202,7 @@ def conversation(columns: Columns, turns: Sequence[Message], where: str) -> Conv
 def system_of(columns: Columns) -> list[Message]:
     """The message of a `system` column, where it says something: text, or a list of parts. Raises `RowError`."""
     value = columns.get("system")
-    if value is None or (not isinstance(value, str) and is_null(value)):
+    if is_null(value):
         return []
     said = content_of(value, "system")
     return [Message("system", said.text)] if said.text else []

@@ -56,6 +56,8 @@ def preview(
         say(opened.hint)
     if found[0].unused:
         say(f"The row has {found[0].unused}.")
+    if found[0].unseen:
+        say(f"The row has {found[0].unseen}, which the chat template does not show.")
     out().print(shown_row(found[0], tokens), soft_wrap=True)
 
 

@@ -89,7 +89,7 @@ def test_a_system_message_that_is_there_twice_is_shown_once_and_a_difference_is_
     )
 
 
-@pytest.mark.parametrize("system", [None, "", float("nan")])
+@pytest.mark.parametrize("system", [None, "", " ", "null", "None", float("nan")])
 def test_a_system_column_that_says_nothing_adds_nothing(system: Any, read: Reader) -> None:
     found = read([{"system": system, "messages": [ASKED, GOOD], "tools": "null"}])
     assert found.texts == [chatml(("user", ASKED["content"]), ("assistant", "⟦Lima.⟧"))]
@@ -142,7 +142,7 @@ def test_answers_labelled_as_bad_are_not_trained(file: str, read: Reader) -> Non
 
 @pytest.mark.parametrize(
     "labels",
-    [(True, False), (1, 0), (1.0, 0.0), ("true", "false"), ("True", "False"), ("1", "0")],
+    [(True, False), (1, 0), (1.0, 0.0), ("true", "false"), ("True", "False"), ("1", "0"), ("1.0", "0.0")],
 )
 @pytest.mark.parametrize(
     "row",
@@ -154,14 +154,37 @@ def test_answers_labelled_as_bad_are_not_trained(file: str, read: Reader) -> Non
             "conversations": [{"from": "human", "value": "?"}, {"from": "gpt", "value": answer["content"]}]
         },
         lambda answer: {"instruction": ASKED["content"], "output": answer["content"]},
+        lambda answer: {
+            "contents": [
+                {"role": "user", "parts": [{"text": "?"}]},
+                {"role": "model", "parts": [{"text": answer["content"]}]},
+            ]
+        },
     ],
-    ids=["texts", "lists", "messages", "conversations", "alpaca"],
+    ids=["texts", "lists", "messages", "conversations", "alpaca", "contents"],
 )
 def test_a_label_is_read_in_every_shape_and_spelling(row: Any, labels: tuple[Any, Any], read: Reader) -> None:
     rows = [{**row(answer), "label": label} for answer, label in zip((GOOD, BAD), labels, strict=True)]
     (text,) = read(rows * 6, format="auto").texts[:1]
     assert "⟦Lima.<|im_end|>⟧" in text
     assert not any("hate" in each for each in read(rows * 6).texts)
+
+
+def test_a_label_is_read_under_the_name_that_llama_factory_gives_it(read: Reader) -> None:
+    turns = [{"from": "human", "value": "?"}, {"from": "gpt", "value": "Lima."}]
+    rows: list[dict[str, Any]] = [{"conversations": turns}, {"instruction": "?", "output": "Lima."}]
+    for row in rows:
+        found = read([{**row, "kto_tag": True}, {**row, "kto_tag": False}])
+        assert found.texts == [chatml(("user", "?"), ("assistant", "⟦Lima.⟧"))]
+        assert "1 of 2 rows are labelled false and left out" in found.said
+    with pytest.raises(DataError, match="`kto_tag` is text; it is true"):
+        read([{**rows[0], "kto_tag": "maybe"}], format="kto")
+
+
+def test_rows_that_are_all_labelled_as_bad_say_so(read: Reader) -> None:
+    with pytest.raises(DataError, match="no training rows are left") as caught:
+        read([{"messages": [ASKED, BAD], "label": 0}] * 3)
+    assert "3 of 3 rows are labelled false and left out" in caught.value.message
 
 
 def test_a_label_in_csv_is_read(read: Reader, tmp_path: Path) -> None:

@@ -51,6 +51,29 @@ GROWING = {
     "a batch": "{{ [1] | batch(9999999999, 0) | list | length }}",
     "an indent": "{{ 'a\\nb' | indent(9999999999) }}",
     "json with an indent": "{{ [1] | tojson(indent=9999999999) }}",
+    "a width that a value says": "{{ '%*d' % (999999999, 1) }}",
+    "a format's width that a value says": "{{ '{:{w}}'.format(1, w=999999999) }}",
+    "widths that add up": "{{ ('{0:9999999}' * 1000).format(1) }}",
+    "a text in many fields": "{{ ('{0}' * 100000).format('fox' * 1000000) }}",
+    "a text in many fields of a mapping": "{{ ('{a}' * 100000).format_map({'a': 'fox' * 1000000}) }}",
+    "a text in many fields of the other format": "{{ ('%(a)s' * 100000) % {'a': 'fox' * 1000000} }}",
+    "a translation": "{{ ('a' * 100000).translate({97: 'fox' * 1000000}) }}",
+    "bytes": "{{ 'fox'.encode().ljust(9999999999) }}",
+    "bytes of a number": "{{ (1).to_bytes(9999999999, 'big') }}",
+    "squares": "{% set n = namespace(s=9) %}{% for a in range(40) %}{% set n.s = n.s * n.s %}{% endfor %}",
+    "a sum of lists": "{{ ([[1] * 600] * 90000) | sum(start=[]) }}",
+    "keys of tuples": "{% set n = namespace(s=(1,)) %}"
+    "{% for a in range(60) %}{% set n.s = (n.s, n.s) %}{% endfor %}{{ {n.s: 1} }}",
+}
+DOUBLING = {
+    "lists": "[n.{0}, n.{0}]",
+    "mappings": "dict(a=n.{0}, b=n.{0})",
+    "batches": "(n.{0} + n.{0}) | batch(2) | list",
+}
+GROWING |= {
+    f"{name} that are compared": "{% set n = namespace(s=['fox'], t=['fox']) %}{% for a in range(50) %}"
+    f"{{% set n.s = {made.format('s')} %}}{{% set n.t = {made.format('t')} %}}{{% endfor %}}{{{{ n.s == n.t }}}}"
+    for name, made in DOUBLING.items()
 }
 LASTING = {
     "loops in loops": LOOPS,
@@ -59,6 +82,7 @@ LASTING = {
     "macros in macros": "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}",
     "a loop that calls itself": "{% for a in [[0]] recursive %}"
     "{% if loop.depth < 60 %}{{ loop([a]) }}{{ loop([a]) }}{% endif %}{% endfor %}",
+    "filters that follow each other": "{% set x = range(90000) | list %}" + "{% set y = x | sort %}" * 3000,
     "filters in a loop": "{% for a in range(99999) %}{% set x = range(99999) | map('string') | list %}{% endfor %}",
 }
 RENDERS = """
@@ -124,6 +148,12 @@ PLAIN = [
     "{% macro m(a, b=2) %}{{ a }}{{ b }}{{ caller() if caller else '' }}{% endmacro %}"
     "{{ m('x' + 'y') }}{% call m(1) %}z{% endcall %}",
     "{% set ns = namespace(t='') %}{% for m in messages %}{% set ns.t = ns.t + m.role + '|' %}{% endfor %}{{ ns.t }}",
+    "{{ '%-6s|%05.1f|%d%%' % ('x', 2.5, 3) }} "
+    "{{ '{:>6}|{:{w}}'.format('a', 1, w=3) }} {{ '{a}'.format_map({'a': 2}) }} {{ 1700000000 * 2 }}",
+    "{{ [[1], [2]] | sum(start=[]) }} {{ [1, 2] | sum }} {{ dict(a=1, b=[2]) }} {{ messages == messages[:] }}"
+    "{{ 'ab'.translate({97: 'x'}) }} {{ 'é'.encode() }} {{ [1, 2, 3] | batch(2) | list }}"
+    "{{ messages | groupby('role') }}",
+    "{% macro m() %}{{ varargs }}{{ kwargs }}{% endmacro %}{{ m(1, 'a', k=2) }}",
     "{% for m in messages recursive %}{{ m.role if m is mapping else m }}"
     "{% if m is mapping %}{{ loop([1, 2]) }}{% endif %}{% endfor %}",
     "{{ missing }}{{ messages[0]['content'] + missing | default('d') }} "

@@ -155,6 +155,17 @@ def test_what_a_template_leaves_out_of_an_answer_is_told(
         one for one in findings(f"cases/{turns}", "--model", model(family)) if one["kind"] == "not-shown"
     ]
     assert found["message"] == f"12 rows have {what}, which the chat template does not show"
+    said = ft("data", "preview", f"cases/{turns}", "--model", f"./{family}").stderr
+    assert f"The row has {what}, which the chat template does not show." in said
+
+
+@pytest.mark.parametrize("rows", ["22_inline.jsonl", "22_field.jsonl"])
+def test_thoughts_that_a_template_cuts_from_the_last_answer_too_are_told(rows: str, here: Path) -> None:
+    arguments = (f"cases/{rows}", "--set", "model.chat_template=cases/min/cuts_thoughts.jinja")
+    assert "[|assistant|][It is 0.<|im_end|>]" in shown(*arguments)
+    assert [one["message"] for one in findings(*arguments)] == [
+        "12 rows have reasoning, which the chat template does not show"
+    ]
 
 
 def test_a_template_that_takes_lists_of_parts_gets_them(model: Model) -> None:

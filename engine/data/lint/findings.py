@@ -78,9 +78,9 @@ class Rule:
 
 
 RULES: Mapping[Kind, Rule] = {
-    "unreadable": Rule("Mend these rows, or take them out.", warning=0.1, error=0.5),
+    "unreadable": Rule("Correct these rows, or take them out.", warning=0.1, error=0.5),
     "unusable": Rule(
-        "Mend these rows, or see whether data.format and data.columns say what they are.",
+        "Correct these rows, or see whether data.format and data.columns say what they are.",
         warning=0.1,
         error=0.5,
     ),
@@ -105,7 +105,7 @@ RULES: Mapping[Kind, Rule] = {
         error=0.2,
     ),
     "near-overlap": Rule("Hold out rows that are unlike the training rows.", warning=0.05),
-    "roles": Rule("Mend the order of these turns: a question, then its answer.", error=0.5),
+    "roles": Rule("Correct the order of these turns: a question, then its answer.", error=0.5),
     "encoding": Rule(
         "Read the original again as what it is (`iconv -f … -t utf-8`), and write it anew.", error=0.2
     ),
