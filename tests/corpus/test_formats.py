@@ -437,10 +437,27 @@ def test_a_recipe_says_what_other_names_of_roles_mean(shape: str, read: Reader, 
         rows.write_text('messages\n"' + json.dumps(turns).replace('"', '""') + '"\n')
     with pytest.raises(DataError, match="is 'customer', which is not a known role") as caught:
         read(rows)
-    assert "--set 'data.roles={customer: assistant}'" in caught.value.hint
+    assert "--set 'data.roles={customer: user, agent: assistant}'" in caught.value.hint
     found = read(rows, roles={"customer": "user", "agent": "assistant"})
     assert found.texts == [chatml(("user", "Hi"), ("assistant", "⟦Hello⟧"))]
     assert "as data.roles says (`customer` is user, `agent` is assistant)" in found.said
+
+
+@pytest.mark.parametrize(
+    ("names", "setting"),
+    [
+        (("user", "agent"), "{agent: assistant}"),
+        (("customer", "assistant"), "{customer: user}"),
+        (("system", "customer", "agent"), "{customer: user, agent: assistant}"),
+        (("user", "assistant", "narrator"), "{narrator: assistant}"),
+    ],
+)
+def test_a_role_that_is_not_known_is_refused_with_the_setting_for_all_of_a_row(
+    names: tuple[str, ...], setting: str, read: Reader
+) -> None:
+    with pytest.raises(DataError, match="which is not a known role") as caught:
+        read([{"messages": [{"role": name, "content": "Hi"} for name in names]}])
+    assert f"--set 'data.roles={setting}'" in caught.value.hint
 
 
 def test_names_of_roles_are_set_on_the_command_line(read: Reader, tmp_path: Path, tiny_model: Path) -> None:

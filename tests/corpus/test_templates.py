@@ -168,6 +168,14 @@ def test_thoughts_that_a_template_cuts_from_the_last_answer_too_are_told(rows: s
     ]
 
 
+def test_rows_that_a_template_refuses_are_refused_with_the_template_that_takes_them(model: Model) -> None:
+    checked = ft("data", "check", "cases/23_sys.jsonl", "--model", model("gemma"))
+    assert "System role not supported" in str(checked.exception)
+    assert "--set model.chat_template=chatml" in checked.exception.hint
+    taken = shown("cases/23_sys.jsonl", "--model", "./gemma", "--set", "model.chat_template=chatml")
+    assert "Answer as a gardener." in taken
+
+
 def test_a_template_that_takes_lists_of_parts_gets_them(model: Model) -> None:
     name = model("idefics3")
     assert "Assistant:[ The apple at my market is mostly green" in shown(
