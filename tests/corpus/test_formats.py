@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -254,6 +256,18 @@ def test_pictures_in_a_column_are_refused(row: dict[str, Any], read: Reader) -> 
         "audio": {},
     }
     assert len(read([{**row, **columns}]).texts) == 1
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_pictures_in_a_column_of_any_name_are_reported(several: bool, read: Reader, tmp_path: Path) -> None:
+    """As `datasets` holds its types Image and Audio."""
+    picture: Any = {"bytes": b"\x89PNG", "path": "a.png"}
+    row = {"messages": [ASKED, GOOD], "face": [picture] if several else picture, "id": 7}
+    pq.write_table(pa.Table.from_pylist([row, row | {"face": None}]), tmp_path / "rows.parquet")
+    found = read(tmp_path / "rows.parquet")
+    said = "1 of 2 rows has `face`, which holds a picture, a sound or another file and is not used"
+    assert said in found.said
+    assert "`id`" not in found.said
 
 
 @pytest.mark.parametrize("column", ["image", "videos", "video", "audios", "audio"])
