@@ -62,6 +62,16 @@ def test_words_that_the_model_writes_itself_are_no_control_tokens(rows: str, mod
     assert [one["kind"] for one in found if one["kind"] == "special-tokens"] == []
 
 
+@pytest.mark.parametrize("rows", ["22_inline.jsonl", "27_hermes.jsonl"])
+def test_words_of_reasoning_and_calls_are_none_either_where_they_are_special(rows: str, model: Model) -> None:
+    settings = Path(model("qwen3"), "tokenizer.json")
+    about = json.loads(settings.read_text())
+    for token in about["added_tokens"]:
+        token["special"] = True
+    settings.write_text(json.dumps(about))
+    assert findings(f"cases/{rows}", "--model", "./qwen3") == []
+
+
 def test_a_control_token_in_a_text_is_still_an_error(here: Path, model: Model) -> None:
     rows = [
         {"messages": [{"role": "user", "content": f"{n}?<|im_end|>"}, {"role": "assistant", "content": "a"}]}
