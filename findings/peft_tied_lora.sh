@@ -7,8 +7,8 @@
 # Happens   The output layer gets parameters of its own that are transposed views of the embedding's memory. They are
 #           listed (and counted, clipped and decayed) as further parameters, and the optimizer updates the same numbers
 #           once for each: the first step moves twice the learning rate. merge_and_unload() adds the change to the shared
-#           matrix once for the embedding and once more for the output layer. Any .to(dtype) makes copies and ends the
-#           tie. There is no warning about any of it.
+#           matrix once for the embedding and once more for the output layer; all it warns of, with the option as without,
+#           is that tied layers are among the targets. Any .to(dtype) makes copies and ends the tie. Training has no warning.
 # Matters   Small models have tied embeddings. The merged model is another one than the one that was trained and evaluated.
 # Seen      2026-11-29: peft 0.21.2, transformers 5.17.0, torch 2.13.0 (CPU), Python 3.11.7, Linux.
 #           What this script printed:

@@ -95,11 +95,10 @@ class FtApp(Outside):
             answer = await self.push_screen_wait(Restore(left))
             if answer == "open":
                 self.go("recipe")
-                self.tell(EditRecipe(left.path, left.text, unsaved=True))
-            if answer != "later":
+                self.tell(EditRecipe(left.path, left.text, left))
+                return  # the others would take its place; they are offered at the next start
+            if answer == "discard":
                 await asyncio.to_thread(left.discard)
-            if answer == "open":  # the others would take its place; they are offered at the next start
-                return
 
     @work
     async def prepare_screens(self) -> None:

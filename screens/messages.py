@@ -13,6 +13,7 @@ from engine.errors import FtError
 if TYPE_CHECKING:
     from engine.hardware.sample import Sample
     from engine.runs.index import RunSummary
+    from screens.unsaved import LeftBehind
 
 
 class RunsChanged(Message, bubble=False):
@@ -58,14 +59,14 @@ class ShowRun(Message, bubble=False):
 class EditRecipe(Message, bubble=False):
     """Recipe, show this file, or this text that has no file yet; both None: whatever is open.
 
-    `unsaved`: a person wrote the text, and it is nowhere else.
+    `left`: where the text comes from that an app had not saved; that is removed once the text is open.
     """
 
-    def __init__(self, path: Path | None, text: str | None, unsaved: bool = False) -> None:
+    def __init__(self, path: Path | None, text: str | None, left: "LeftBehind | None" = None) -> None:
         super().__init__()
         self.path = path
         self.text = text
-        self.unsaved = unsaved
+        self.left = left
 
 
 class ChatWith(Message, bubble=False):

@@ -13,6 +13,7 @@ from screens.messages import EditRecipe, WentWrong
 from screens.recipe_messages import NothingHere, Opened
 from screens.recipe_state import NAME, on_disk, read, write
 from screens.recipe_text import RecipeText
+from screens.unsaved import LeftBehind
 from screens.widgets.confirm import Confirm
 from screens.widgets.editor import Editor
 from screens.widgets.plan_view import PlanView
@@ -37,28 +38,30 @@ class RecipeFiles(RecipeText):
         if not self.opened and self._asked == 0:
             self._open(Path.cwd() / NAME, None, quietly=True)
 
-    def show(self, path: Path | None, text: str | None, unsaved: bool = False) -> None:
+    def show(self, path: Path | None, text: str | None, left: LeftBehind | None = None) -> None:
         """Edit a file, or a text that has no file yet; both None: whatever is open. Asks before text is lost."""
         if path is not None or text is not None:
-            self._replace(path, text, unsaved)
+            self._replace(path, text, left)
 
     def on_edit_recipe(self, message: EditRecipe) -> None:
-        self.show(message.path, message.text, message.unsaved)
+        self.show(message.path, message.text, message.left)
 
     @work(exclusive=True, group="replace")
-    async def _replace(self, path: Path | None, text: str | None, unsaved: bool) -> None:
+    async def _replace(self, path: Path | None, text: str | None, left: LeftBehind | None) -> None:
         self._asked += 1
         if await self._may_lose("Open another recipe?"):
-            self._open(path, text, unsaved=unsaved)
+            self._open(path, text, left=left)
 
     def _open(
-        self, path: Path | None, text: str | None, quietly: bool = False, unsaved: bool = False
+        self, path: Path | None, text: str | None, quietly: bool = False, left: LeftBehind | None = None
     ) -> None:
         self._asked += 1
-        self._read(path, text, self._asked, quietly, unsaved)
+        self._read(path, text, self._asked, quietly, left)
 
     @work(thread=True, exclusive=True, group="open")
-    def _read(self, path: Path | None, text: str | None, number: int, quietly: bool, unsaved: bool) -> None:
+    def _read(
+        self, path: Path | None, text: str | None, number: int, quietly: bool, left: LeftBehind | None
+    ) -> None:
         """Read the file; `text`, if given, is a change of it that is not saved."""
         try:
             found = None
@@ -69,7 +72,7 @@ class RecipeFiles(RecipeText):
                 self.post_message(NothingHere())
             else:
                 shown = text if text is not None else found or ""
-                self.post_message(Opened(path, found, shown, number, unsaved))
+                self.post_message(Opened(path, found, shown, number, left))
         except FtError as error:
             self.post_message(WentWrong(error))
 
@@ -86,14 +89,14 @@ class RecipeFiles(RecipeText):
         # A text that has no file was made by a program so far: nothing of a person's is lost with it. Unless it is
         # offered back.
         editor.load_text(message.text if message.in_file is None else message.in_file)
-        self.unchanged = "" if message.unsaved and message.in_file is None else editor.text
+        self.unchanged = "" if message.left and message.in_file is None else editor.text
         if message.text != message.in_file and message.in_file is not None:
             editor.change_to(message.text)
         if not self.opened:
             self.opened = True
             self.set_focus(None)
         self.query_one(PlanView).forget()
-        self.keep_unsaved()
+        self.keep_unsaved(message.left)
         self.show_title()
         self.look()
 

@@ -10,23 +10,29 @@ from screens.recipe_state import Check
 
 if TYPE_CHECKING:
     from engine.plan import Plan
+    from screens.unsaved import LeftBehind
 
 
 class Opened(Message):
     """A recipe to edit. `in_file` is what its file holds, None where there is none; `number` that of the wish.
 
-    `unsaved`: the text is a person's, and is not saved anywhere.
+    `left`: where the text comes from that an app had not saved.
     """
 
     def __init__(
-        self, path: Path | None, in_file: str | None, text: str, number: int, unsaved: bool = False
+        self,
+        path: Path | None,
+        in_file: str | None,
+        text: str,
+        number: int,
+        left: "LeftBehind | None" = None,
     ) -> None:
         super().__init__()
         self.path = path
         self.in_file = in_file
         self.text = text
         self.number = number
-        self.unsaved = unsaved
+        self.left = left
 
 
 class NothingHere(Message):

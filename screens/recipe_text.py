@@ -21,7 +21,7 @@ from screens.format import place
 from screens.messages import WentWrong
 from screens.recipe_messages import Checked, NotPlanned, Planned
 from screens.recipe_state import NAME, check, counted_problems
-from screens.unsaved import Unsaved
+from screens.unsaved import LeftBehind, Unsaved
 from screens.widgets.editor import Editor
 from screens.widgets.fields import FieldChanged
 from screens.widgets.form import Form
@@ -89,6 +89,9 @@ class RecipeText(FtScreen):
 
     def give_up(self) -> None:
         """A person leaves the app and was asked: nothing is to be offered back."""
+        if self._keeping is not None:
+            self._keeping.stop()
+        self.workers.cancel_group(self, "keep")
         with self._keeping_one:
             self._unsaved.drop()
 
@@ -113,15 +116,19 @@ class RecipeText(FtScreen):
             self._keeping.stop()
         self._keeping = self.set_timer(KEEP_S, self.keep_unsaved)
 
-    def keep_unsaved(self) -> None:
-        """Have the text on disk exactly while it is not saved."""
-        self._keep(self.path, self.text if self.changed else None)
+    def keep_unsaved(self, left: LeftBehind | None = None) -> None:
+        """Have the text on disk exactly while it is not saved; `left` is where it was before."""
+        self._keep(self.path, self.text if self.changed else None, left)
 
     @work(thread=True, group="keep", exclusive=True)
-    def _keep(self, path: Path | None, text: str | None) -> None:
+    def _keep(self, path: Path | None, text: str | None, left: LeftBehind | None) -> None:
         with self._keeping_one:
+            if get_current_worker().is_cancelled:  # a newer text is there, or none is wanted
+                return
             try:
                 self._unsaved.drop() if text is None else self._unsaved.keep(path, text)
+                if left is not None:
+                    left.discard()
             except OSError as error:
                 self.post_message(WentWrong(explained(error)))
 

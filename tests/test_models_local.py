@@ -82,7 +82,11 @@ BAD: dict[str, tuple[Callable[[Path], None], str, str]] = {
     ),
     "weights are empty": (with_file("model.safetensors", ""), "not a whole safetensors file", "again"),
     "a shard is missing": (lose_a_shard, "lacks 1 of its 2 weight files: model-00002", "not finished"),
-    "an empty index": (with_file("model.safetensors.index.json", "{}"), "has no weight_map", "again"),
+    "an empty index": (
+        with_file("model.safetensors.index.json", "{}", "model.safetensors"),
+        "has no weight_map",
+        "again",
+    ),
     "pickled weights": (
         with_file("pytorch_model.bin", "x", "model.safetensors"),
         "only pickled",

@@ -11,6 +11,7 @@ from engine.config.names import TEMPLATES
 from engine.config.patch import set_value
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError
+from screens.widgets.field_lines import LABEL, SHORT
 
 BASE = "model:\n  base: starter\ndata:\n  train: starter\n"
 
@@ -28,6 +29,10 @@ def test_every_key_of_the_schema_has_a_field_with_its_help() -> None:
     assert {one.name for one in fields()} == names
     assert all(one.help and one.rule for one in fields())
     assert all(section_help(one.section) for one in fields() if one.section)
+
+
+def test_every_label_leaves_a_space_before_its_value() -> None:
+    assert [field.key for field in fields() if len(SHORT.get(field.key, field.key)) >= LABEL] == []
 
 
 def test_every_default_of_the_form_is_the_default_of_the_recipe() -> None:

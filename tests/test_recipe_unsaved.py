@@ -30,18 +30,23 @@ def files() -> list[Path]:
     return sorted((paths.home() / FOLDER).glob("*"))
 
 
+def texts() -> list[Path]:
+    """Those of a text: each has a lock beside it, which is there before."""
+    return [file for file in files() if file.suffix == ".json"]
+
+
 async def test_what_is_typed_is_on_disk_until_it_is_saved(recipe: Path) -> None:
     async with recipe_screen() as seen:
         seen.editor.change_to(MINE)
-        await seen.until(lambda: bool(files()), "it is on disk")
-        (kept,) = (file for file in files() if file.suffix == ".json")
+        await seen.until(texts, "it is on disk")
+        (kept,) = texts()
         assert "rank: 8" in kept.read_text()
-        assert kept.stat().st_mode & 0o077 == 0
+        assert kept.parent.stat().st_mode & 0o077 == 0
         assert left_behind() == [], "the app that has it is there"
         await seen.pilot.press("f2")
         await seen.until(lambda: not files(), "it is saved, and no longer there")
         seen.editor.change_to(MINE + "# more\n")
-        await seen.until(lambda: bool(files()), "it is on disk again")
+        await seen.until(texts, "it is on disk again")
         seen.editor.change_to(MINE)
         await seen.until(lambda: not files(), "it is as it was saved")
 
@@ -67,7 +72,27 @@ async def test_a_new_text_is_offered_back_and_still_counts_as_unsaved(recipe: Pa
         await seen.until(lambda: seen.editor.text == MINE, "it is open")
         assert seen.screen.path is None
         assert seen.screen.changed
-        await seen.until(lambda: bool(files()), "it is kept again")
+        await seen.until(texts, "it is kept again")
+
+
+async def test_a_text_is_not_lost_where_its_file_cannot_be_read(recipe: Path) -> None:
+    other = recipe.with_name("other.yml")
+    other.write_bytes(b"\xff\x00")
+    killed_app(other, MINE)
+    async with recipe_screen() as seen:
+        await seen.until_in_front(Restore)
+        await seen.pilot.press("enter")
+        await seen.until(lambda: seen.app._notifications, "the file is refused")
+        assert [left.text for left in left_behind()] == [MINE]
+
+
+async def test_passwords_that_were_not_written_down_are_asked_for(recipe: Path) -> None:
+    killed_app(None, MINE.replace("train: starter", "train: https://me:hunter2@example.org/x.jsonl"))
+    async with recipe_screen() as seen:
+        await seen.until_in_front(Restore)
+        dialog = seen.app.screen
+        assert isinstance(dialog, Restore)
+        assert "Passwords were not written down: *** stands" in dialog.details
 
 
 async def test_a_text_is_discarded_or_left_for_later(recipe: Path) -> None:
@@ -93,7 +118,7 @@ async def test_a_text_that_was_saved_after_all_is_not_offered(recipe: Path) -> N
 async def test_nothing_is_offered_after_the_app_was_left_in_order(recipe: Path) -> None:
     async with recipe_screen() as seen:
         seen.editor.change_to(MINE)
-        await seen.until(lambda: bool(files()), "it is on disk")
+        await seen.until(texts, "it is on disk")
         await seen.pilot.press("ctrl+q")
         await seen.until_in_front(Confirm)
         await seen.pilot.press("y")
@@ -104,7 +129,7 @@ async def test_an_app_that_is_told_to_end_leaves_the_text(recipe: Path) -> None:
     """SIGTERM asks nobody."""
     async with recipe_screen() as seen:
         seen.editor.change_to(MINE)
-        await seen.until(lambda: bool(files()), "it is on disk")
+        await seen.until(texts, "it is on disk")
         seen.app.exit()
     assert [left.text for left in left_behind()] == [MINE]
 
@@ -132,7 +157,7 @@ def test_an_app_that_is_killed_on_a_real_terminal_loses_nothing(recipe: Path) ->
     terminal.wait_for("m Orders as JSON")  # behind a colour: the cursor stands on the # before it
     terminal.press(b"# typed by me\r")
     until(
-        lambda: any("typed by me" in file.read_text() for file in files()),
+        lambda: any("typed by me" in file.read_text() for file in texts()),
         "it is on disk",
         lambda: terminal.shown,
     )

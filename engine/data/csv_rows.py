@@ -40,7 +40,7 @@ class Csv:
         with self.path.open("rb") as file:
             lines = TextLines(file)
             reader = csv.reader(lines, delimiter=self.delimiter(), strict=True)
-            header = self.header(reader)
+            header = self.header(reader, lines)
             yield from ((header, *found) for found in self._records(reader, lines))
 
     def delimiter(self) -> str:
@@ -50,12 +50,16 @@ class Csv:
         with self.path.open("rb") as file:
             return max(",;\t", key=file.readline(ROW_BYTES).decode(errors="replace").count)
 
-    def header(self, reader: Iterator[list[str]]) -> list[str]:
-        """The columns' names, from the first record. Raises `DataError` where they name nothing, or one twice."""
+    def header(self, reader: Iterator[list[str]], lines: "TextLines") -> list[str]:
+        """The columns' names, from the first record. Raises `DataError` where they name nothing, or one twice, or are
+        too long.
+        """
         try:
             names = [name.strip() for name in next(reader, [])]
         except csv.Error as error:
-            raise self.wrong(1, error) from error
+            raise self.wrong(1, error, lines.bytes) from error
+        if lines.long:
+            raise too_long(f"{self.name}:1")
         named = list(filter(None, names))
         if len(set(named)) < len(named) or not named:
             raise DataError(
@@ -67,8 +71,9 @@ class Csv:
     @property
     def notes(self) -> tuple[str, ...]:
         """What is left out of every record: columns without a name, as the index that pandas writes."""
-        with self.path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            header = self.header(csv.reader(file, delimiter=self.delimiter()))
+        with self.path.open("rb") as file:
+            lines = TextLines(file)
+            header = self.header(csv.reader(lines, delimiter=self.delimiter()), lines)
         nameless = [str(number) for number, name in enumerate(header, start=1) if not name]
         if not nameless:
             return ()

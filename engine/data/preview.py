@@ -41,7 +41,7 @@ SAMPLED = 1000
 CHUNK = 50
 """Rows that are encoded between two looks at whether somebody has cancelled."""
 PIECES = 2
-"""Of a long text."""
+"""Of a long text, which may have hundreds."""
 WAIT_S = 0.005
 """How often it is looked whether a row is known."""
 SHOWN_OTHERWISE = ("untrained", "truncated")
@@ -194,9 +194,8 @@ class Previews:
             if key not in self._encoders:
                 try:
                     self._encoders[key] = view.encoder(folder)
-                except (
-                    ModelError
-                ) as error:  # remembered too: a chat template may take seconds to show what it is
+                except ModelError as error:
+                    # Remembered too: a chat template may take seconds to show what it is.
                     self._encoders[key] = error
                 while len(self._encoders) > OPEN:
                     self._encoders.popitem(last=False)
@@ -219,6 +218,7 @@ class Previews:
         texts: list[Rendered] = []
         made: list[tuple[int, str, Row, int, str]] = []
         found: list[Each] = []
+        unread: dict[int, int] = {}
         # A template notes its marks in itself while it renders, and Parquet rows their batch.
         with self._lock:
             for number in numbers:
@@ -227,10 +227,10 @@ class Previews:
                     where, columns = rows.read(number)
                     row = _row((where, columns), detected, encoder.train_on)
                     rendered = encoder.render(row, limit)
-                    if rendered[0].plain:  # of a text of many millions of characters, the first are shown
-                        rendered = rendered[:PIECES]
-                    made.append((number, where, row, len(rendered), " and ".join(rendered[0].unseen)))
-                    texts += rendered
+                    most = PIECES if rendered[0].plain else len(rendered)
+                    unread[number] = sum(len(each.text) for each in rendered[most:])
+                    made.append((number, where, row, len(rendered[:most]), " and ".join(rendered[0].unseen)))
+                    texts += rendered[:most]
                 except DataError as error:
                     found.append(Each(number, (), error.message))
                 except RowError as error:
@@ -245,7 +245,7 @@ class Previews:
             elif all(example.spans for example in examples):
                 fitted = _parted(examples, encoder, view)
                 whole = tuple((number, row, example) for example in examples)
-                found.append(Each(number, tuple(fitted), "", unseen, whole))
+                found.append(Each(number, tuple(fitted), "", unseen, whole, unread[number]))
             else:
                 found.append(Each(number, (), f"{where}: nothing to train: it has no tokens of its own"))
         return sorted(found, key=lambda each: each.number)

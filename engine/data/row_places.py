@@ -175,7 +175,8 @@ class CsvRows(IndexedRows):
         self._delimiter = self._table.delimiter()
         csv.field_size_limit(ROW_BYTES)
         with path.open("rb") as file:
-            self._header = self._table.header(csv.reader(TextLines(file), delimiter=self._delimiter))
+            lines = TextLines(file)
+            self._header = self._table.header(csv.reader(lines, delimiter=self._delimiter), lines)
         super().__init__(path, name, f"csv {self._delimiter}")
 
     def read(self, row: int) -> Origin:

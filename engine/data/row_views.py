@@ -25,6 +25,8 @@ class Each:
     unseen: str = ""
     whole: tuple[Looked, ...] = ()
     """The row with its examples before any is parted, as the lint sees it."""
+    unread: int = 0
+    """Characters at the end of a long text that were not tokenised."""
     left_out: bool = False
     """Whether it has no tokens because nothing of it is to be trained, and not because it is wrong."""
 
@@ -62,6 +64,7 @@ def row_view(rows: Rows, each: Each, tokenizer: Tokenizer, limit: Limit, brief: 
         examples=len(each.examples),
         unseen=each.unseen,
         unused="; ".join(each.whole[0][1].unused) if each.whole else "",
+        unread=each.unread,
     )
 
 

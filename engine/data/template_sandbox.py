@@ -34,6 +34,8 @@ PERCENT_FIELD = re.compile(r"%(?:\([^)]*\))?([#0\- +\d.*]*)")
 """A field of `text % values`, and how wide it is."""
 BRACED_FIELD = re.compile(r"\{([^{}]*\{?)")
 """The same of `text.format(values)`; with a { in it where a value says how wide it is."""
+POINTER = 8
+"""Characters that an item of a list counts as."""
 EVERY = 16
 """Rounds between two looks at the clock."""
 ROUND = 100_000
@@ -237,8 +239,10 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             found = function(*args, **kwargs)
             if isinstance(found, Generator):
                 return self._each(found, name in NESTING_FILTERS)
-            if isinstance(found, str | list):
-                self.spend(size_of(found) if name in NESTING_FILTERS else len(found))
+            if isinstance(found, list):
+                self.spend(size_of(found) if name in NESTING_FILTERS else len(found) * POINTER)
+            elif isinstance(found, str):
+                self.spend(len(found))
             return found
 
         return counted

@@ -86,6 +86,8 @@ class RowView:
     """What the row has and the template does not show, as `tools`."""
     unused: str = ""
     """What the row has and is not used, as the end of "The row has …"."""
+    unread: int = 0
+    """Characters at the end of a long plain text that were not tokenised for this, and are in no count."""
 
 
 @dataclass(frozen=True)

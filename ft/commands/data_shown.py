@@ -32,7 +32,8 @@ def row_title(row: "RowView") -> str:
     """Which row it is, and its counts."""
     cut = f", {row.lost:,} trained tokens cut at {row.limit:,}" if row.lost else ""
     several = f", in {row.examples} examples" if row.examples > 1 else ""
-    return f"{row.where}: {row.tokens:,} tokens, {row.trained:,} trained{cut}{several}"
+    unread = f", of all but {row.unread:,} characters" if row.unread else ""
+    return f"{row.where}: {row.tokens:,} tokens, {row.trained:,} trained{cut}{several}{unread}"
 
 
 def shown_row(row: "RowView", parted: bool) -> Text:

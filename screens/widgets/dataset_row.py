@@ -77,6 +77,8 @@ def _title(row: RowView, opened: Opened | None) -> list[str]:
         parts.append(f"{row.unseen} not shown by the template")
     if row.unused:
         parts.append(f"has {row.unused}")
+    if row.unread:
+        parts.append(f"of all but {count(row.unread)} characters")
     if row.hidden:
         parts.append(f"{count(row.hidden)} more are not shown")
     return parts

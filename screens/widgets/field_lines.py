@@ -19,6 +19,7 @@ SHORT = {
     "effective_batch_size": "effective batch",
     "early_stopping_patience": "early stopping",
     "trust_remote_code": "trust code",
+    "template_variables": "template values",
 }
 """Keys that are too long for a label."""
 

@@ -9,6 +9,7 @@ from textual.containers import Horizontal
 from textual.widget import Widget
 from textual.widgets import Button
 
+from engine.redaction import HIDDEN
 from screens.format import place
 from screens.unsaved import LeftBehind
 from screens.widgets.dialog import Dialog
@@ -19,6 +20,7 @@ Answer = Literal["open", "discard", "later"]
 class Restore(Dialog[Answer]):
     """Open it as a change that is not saved, discard it, or decide at the next start. The focus is on opening."""
 
+    AUTO_FOCUS = "#open"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("o,y", "answer('open')", "open it"),
         Binding("x", "answer('discard')", "discard it"),
@@ -30,7 +32,10 @@ class Restore(Dialog[Answer]):
     def __init__(self, left: LeftBehind) -> None:
         what = place(left.path) if left.path else "a new recipe"
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(left.changed))
-        super().__init__(f"Open unsaved changes of {what}?", f"ft ended on {when} before they were saved.")
+        details = f"ft ended on {when} before they were saved."
+        if HIDDEN in left.text:
+            details += f" Passwords were not written down: {HIDDEN} stands in their place."
+        super().__init__(f"Open unsaved changes of {what}?", details)
 
     def answers(self) -> Iterable[Widget]:
         yield Horizontal(
@@ -39,9 +44,6 @@ class Restore(Dialog[Answer]):
             Button("Discard (x)", id="discard", variant="error"),
             id="answers",
         )
-
-    def on_mount(self) -> None:
-        self.query_one("#open", Button).focus()
 
     def action_answer(self, answer: Answer) -> None:
         self.dismiss(answer)

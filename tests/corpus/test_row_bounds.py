@@ -24,6 +24,7 @@ from engine.data.types import Dataset, Text
 from engine.data.views import View
 from engine.errors import DataError
 from ft.cli import main
+from ft.commands.data_shown import row_title
 from tests.training import recipe_text
 
 SHORT = [{"prompt": f"Say {n}.", "completion": f"word{n}"} for n in range(20)]
@@ -147,6 +148,14 @@ def test_a_quote_that_is_never_closed_is_told_without_reading_all(tiny_model: Pa
     assert "quote that is never closed" in error.value.hint
 
 
+@pytest.mark.usefixtures("longest")
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_a_header_that_is_too_long_is_named(tiny_model: Path, folder: Path, end: str) -> None:
+    (folder / "rows.csv").write_text("prompt,completion" + LONG + end)
+    with pytest.raises(DataError, match=r"rows\.csv:1: a row of more than 1 MB"):
+        prepared(tiny_model, folder / "rows.csv")
+
+
 FORMATS: dict[str, dict[str, object]] = {
     "prompt": {"prompt": "Say much.", "completion": "fox " * 300_000},
     "chat": {
@@ -224,6 +233,19 @@ def test_a_long_text_is_trained_whole_and_a_piece_at_a_time(
     ends = [list(parts.train[n].input_ids).count(tokenizer.eos_id) for n in range(len(parts.train))]
     assert sum(ends) == 1, "the end of a text is taught at its end alone"
     assert ends[-1] == 1
+
+
+def test_of_a_long_text_the_beginning_is_shown_and_the_rest_counted(
+    tiny_model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.data.templates.pieces", lambda text: row_size.pieces(text, 10_000))
+    (folder / "rows.txt").write_text(plain_text(100_000))
+    (shown,) = Previews().show(str(folder / "rows.txt"), [0], View(model=str(tiny_model)))
+    assert 80_000 <= shown.unread < 95_000
+    assert f"of all but {shown.unread:,} characters" in row_title(shown)
+    (folder / "short.txt").write_text(plain_text(5_000))
+    (short,) = Previews().show(str(folder / "short.txt"), [0], View(model=str(tiny_model)))
+    assert short.unread == 0
 
 
 @pytest.mark.parametrize(
