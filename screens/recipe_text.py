@@ -1,6 +1,7 @@
 """The Recipe screen's text: the form edits it in place, it is looked over, and it is planned."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -92,7 +93,7 @@ class RecipeText(FtScreen):
         if self._keeping is not None:
             self._keeping.stop()
         self.workers.cancel_group(self, "keep")
-        with self._keeping_one:
+        with self._keeping_one, suppress(OSError):  # at worst, it is offered once more
             self._unsaved.drop()
 
     def on_unmount(self) -> None:

@@ -41,7 +41,7 @@ EVERY = 16
 ROUND = 100_000
 """Characters that count as a round."""
 SIZED = ("center", "ljust", "rjust", "zfill", "expandtabs", "to_bytes")
-"""Methods whose result is as long as they are told."""
+"""Methods whose result is as long as their arguments say."""
 GUARDED = (*SIZED, "join", "replace", "translate")
 SIZED_FILTERS = ("batch", "center", "indent", "slice", "wordwrap")
 NESTING_FILTERS = ("batch", "slice", "groupby")
@@ -62,7 +62,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         self._left, self._rounds, self._started = MOST_CHARACTERS, EVERY, 0.0
         self._variables: Mapping[str, Any] | None = None
         del self.globals["lipsum"]  # text of any length
-        self.globals["dict"] = lambda *args, **kwargs: self._kept(None, dict(*args, **kwargs))
+        self.globals["dict"] = lambda *args, **kwargs: self._collection(None, dict(*args, **kwargs))
         for name, function in list(self.filters.items()):
             self.filters[name] = self._counted(function, name)
         self.filters["join"] = self._counted(self._checking_join(self.filters["join"]), "join")
@@ -76,7 +76,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             "ft_round": self._round,
             "ft_add": self._add,
             "ft_concat": self._concat,
-            "ft_kept": self._kept,
+            "ft_collection": self._collection,
         }
         for name, function in own.items():
             # With a context, none of them is worked out while the template is compiled.
@@ -144,7 +144,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         self._spend_on(values)
         return "".join(map(str, values))
 
-    def _kept(self, context: Context | None, value: Any) -> Any:
+    def _collection(self, context: Context | None, value: Any) -> Any:
         """A list, tuple or mapping that the template makes, or what it compares: it may hold one text, or one list of
         lists, many times."""
         if isinstance(value, list | tuple | Mapping):
@@ -219,13 +219,13 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         self._spend_on_fields(text, len(specs), specs, held, any("*" in spec for spec in specs))
 
     def _spend_on_fields(
-        self, text: str | bytes, count: int, specs: list[str], values: list[Any], told: bool
+        self, text: str | bytes, count: int, specs: list[str], values: list[Any], by_value: bool
     ) -> None:
-        """So many fields of a format, as wide as they say or, where they are `told`, as a number among the values."""
+        """So many fields of a format, as wide as they say or, `by_value`, as a number among the values does."""
         if any(LARGE_FORMAT.search(spec) for spec in specs):
             raise OverrunError("it formats to a width of millions")
         widths = sum(int(number) for spec in specs for number in re.findall(r"\d+", spec))
-        if told:
+        if by_value:
             widths += count * max((abs(value) for value in values if isinstance(value, int)), default=0)
         self.spend(len(text) + widths + count * size_of(values))
 
@@ -365,13 +365,13 @@ def _guarded_node(node: Any) -> Any:
         case nodes.Add():
             return _filter(nodes.List([node.left, node.right]), "ft_add")
         case nodes.List() | nodes.Dict() | nodes.Tuple(ctx="load"):
-            return _filter(node, "ft_kept")
+            return _filter(node, "ft_collection")
         case nodes.Name(name="varargs" | "kwargs", ctx="load"):
-            return _filter(node, "ft_kept")
+            return _filter(node, "ft_collection")
         case nodes.Compare() if not any(isinstance(each, nodes.Const) for each in _compared(node)):
-            node.expr = _filter(node.expr, "ft_kept")
+            node.expr = _filter(node.expr, "ft_collection")
             for operand in node.ops:
-                operand.expr = _filter(operand.expr, "ft_kept")
+                operand.expr = _filter(operand.expr, "ft_collection")
     return node
 
 

@@ -138,7 +138,7 @@ def test_a_paragraph_that_is_too_long_is_named(tiny_model: Path, folder: Path, b
 
 
 @pytest.mark.usefixtures("longest")
-def test_a_quote_that_is_never_closed_is_told_without_reading_all(tiny_model: Path, folder: Path) -> None:
+def test_a_quote_that_is_never_closed_is_named_without_reading_all(tiny_model: Path, folder: Path) -> None:
     path = folder / "rows.csv"
     with path.open("w") as file:
         file.write('prompt,completion\na,b\nc,"d')
@@ -307,7 +307,7 @@ def test_a_line_of_a_gigabyte_in_a_compressed_file_is_refused_in_little_memory(
     assert left < 2 * BEGINNING, "no more was unpacked than shows it"
 
 
-def test_the_first_rows_of_a_compressed_file_are_told_before_it_is_unpacked(
+def test_the_first_rows_of_a_compressed_file_are_checked_before_it_is_unpacked(
     tiny_model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packed_files, "LARGE", 1000)
@@ -328,12 +328,12 @@ def test_the_first_rows_of_a_compressed_file_are_told_before_it_is_unpacked(
     said: list[tuple[int, str]] = []
 
     def watch(so_far: object) -> None:
-        order.append("told")
+        order.append("looked")
         places = [place for one in so_far.findings() for place in one.places]  # type: ignore[attr-defined]
         said.append((so_far.rows, " ".join(places[:1])))  # type: ignore[attr-defined]
 
     found = check(config, tiny_model, lambda done, total: None, watch)
-    assert order[0] == "told"
+    assert order[0] == "looked"
     assert "unpacked" in order
     assert 500 <= said[0][0] < 1500
     assert said[0][1] == "" or said[0][1].startswith("rows.jsonl.gz:")
@@ -343,7 +343,7 @@ def test_the_first_rows_of_a_compressed_file_are_told_before_it_is_unpacked(
     assert "unpacked" not in order
 
 
-def test_a_row_that_is_too_long_is_told_by_the_command(
+def test_the_command_names_a_row_that_is_too_long(
     tiny_model: Path, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(row_size, "MOST_CHARACTERS", LONGEST)

@@ -24,7 +24,7 @@ GROWING = {
     "written in loops": "{% for a in range(9999) %}{% for b in range(9999) %}fox and robot {% endfor %}{% endfor %}",
     "written by a macro": "{% macro m(n) %}"
     "{% for a in range(99999) %}{{ 'fox' * 999 }}{% endfor %}{% endmacro %}{{ m(1) }}",
-    "a block that is kept": "{% set x %}{% for a in range(99999) %}{{ 'fox' * 9999 }}{% endfor %}{% endset %}{{ x }}",
+    "a block that is set": "{% set x %}{% for a in range(99999) %}{{ 'fox' * 9999 }}{% endfor %}{% endset %}{{ x }}",
     "a product": "{{ 'fox' * 9999999999 }}",
     "a product of a list": "{{ [1] * 9999999999 }}",
     "a sum that doubles": "{% set n = namespace(s='fox') %}"
@@ -212,7 +212,7 @@ def test_a_template_of_the_data_takes_no_more(
     assert "data.template takes too much to write `text`: it writes more than" in capsys.readouterr().err
 
 
-def test_the_app_is_told_once_and_does_not_wait_for_it_again(
+def test_the_app_does_not_wait_twice_for_a_template_without_end(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(template_sandbox, "MOST_SECONDS", 0.2)

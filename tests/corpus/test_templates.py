@@ -23,7 +23,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def here(folder: Path) -> Path:
+def here(folder: Path, ft_home_with_starter: Path) -> Path:
     """A folder to stand in that has the cases' rows and templates."""
     (folder / "cases").symlink_to(DATA)
     return folder
