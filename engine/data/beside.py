@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from engine.data.form import SYSTEM, Form, is_null
 from engine.data.labels import NAMES as LABELS
-from engine.data.media import refuse_media
+from engine.data.media import FILES, is_file, refuse_media
 from engine.data.rows import Columns
 from engine.data.types import MEDIA, Preference, Rated, Row, Sample
 
@@ -14,13 +14,17 @@ _BESIDE_INSTRUCTION = frozenset(("input", "history"))
 
 def read(columns: Columns, where: str, form: Form) -> Sample:
     """What a row of a format holds, with the columns that the format does not use. Raises `RowError`."""
-    if form.unread.isdisjoint(columns):
+    more = () if form.uses is None else columns.keys() - form.known
+    if not more and form.unread.isdisjoint(columns):
         return form.read(columns, where)
     refuse_media(columns)
     beside = (columns.keys() & form.unread) - MEDIA - set(form.found(columns))
     if "instruction" in columns and form.reads("instruction"):
         beside -= _BESIDE_INSTRUCTION
     unused = tuple(_unused(name, form) for name in sorted(beside) if not is_null(columns[name]))
+    unused += tuple(
+        f"`{name}`, which holds {FILES} and is not used" for name in sorted(more) if is_file(columns[name])
+    )
     sample = form.read(columns, where)
     return _with(sample, unused) if unused else sample
 

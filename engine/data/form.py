@@ -70,9 +70,14 @@ class Form:
         """The columns among `CHANGING` that it does not read."""
         return frozenset() if self.uses is None else CHANGING - self.uses
 
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """The columns that it needs or uses."""
+        return frozenset((self.uses or frozenset()).union(self.needs, *self.others))
+
     def reads(self, column: str) -> bool:
         """Whether a column is among those that it needs or uses."""
-        return column in (self.uses or ()) or any(column in names for names in (self.needs, *self.others))
+        return column in self.known
 
     def found(self, columns: Columns) -> tuple[str, ...]:
         """Which of its sets of columns a row has; empty where it has none."""

@@ -7,6 +7,13 @@ from engine.data.form import RowError, is_null
 from engine.data.types import MEDIA
 
 REASON = "with pictures, sound or video"
+FILES = "a picture, a sound or another file"
+
+
+def is_file(value: Any) -> bool:
+    """Whether a value is bytes, alone or as `datasets` holds a picture or a sound, or a list of such."""
+    first = value[0] if isinstance(value, list) and value else value
+    return isinstance(first.get("bytes") if isinstance(first, dict) else first, bytes)
 
 
 def refuse_media(values: Mapping[str, Any], place: str = "") -> None:

@@ -1,7 +1,7 @@
 """The names that files give to those who speak, and the four roles that chat templates know."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -24,23 +24,44 @@ ROLES: Mapping[str, Role] = MappingProxyType(
     }
 )
 """The names that files use for the four roles, in lower case."""
+ASKING_FIRST: tuple[Role, ...] = ("user", "assistant")
 
 
-def known_name(name: Any, place: str) -> str:
-    """The name of a role as `ROLES` has it, whatever its case. Raises `RowError` where it is none of them."""
+def known_name(name: Any, place: str, turns: Sequence[Any] = ()) -> str:
+    """The name of a role as `ROLES` has it, whatever its case; `turns` are those of the conversation.
+
+    Raises `RowError` where it is none of them.
+    """
     if not isinstance(name, str):
         raise RowError(f"`{place}` is {kind(name)} where the name of a role is expected")
+    if (found := _known(name)) is not None:
+        return found
+    names = [each.get("role", each.get("from")) for each in turns if isinstance(each, dict)]
+    choice = as_yaml({_short(each): role for each, role in _likely([name, *names]).items()})
+    raise RowError(
+        f"`{place}` is {_short(name)!r}, which is not a known role",
+        fix=f"Say which role it is: --set 'data.roles={choice}' (or user, system, tool, {CALL})",
+    )
+
+
+def _known(name: str) -> str | None:
     if name in ROLES:
         return name
     folded = name.strip().casefold().replace("-", "_").replace(" ", "_")
-    if folded in ROLES:
-        return folded
-    short = name if len(name) <= 40 else f"{name[:40]}…"
-    choice = as_yaml({short: "assistant"})
-    raise RowError(
-        f"`{place}` is {short!r}, which is not a known role",
-        fix=f"Say which role it is: --set 'data.roles={choice}' (or user, system, tool, {CALL})",
-    )
+    return folded if folded in ROLES else None
+
+
+def _likely(names: Sequence[Any]) -> dict[str, Role]:
+    """The roles that the first names of a conversation which are not known probably mean: who speaks first asks."""
+    texts = dict.fromkeys(name for name in names if isinstance(name, str))
+    known = {ROLES[found] for name in texts if (found := _known(name)) is not None}
+    free = [role for role in ASKING_FIRST if role not in known] or ASKING_FIRST[-1:]
+    unknown = [name for name in texts if _known(name) is None]
+    return dict(zip(unknown, free, strict=False))
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 40 else f"{name[:40]}…"
 
 
 def renamed(value: Any, roles: Mapping[str, str]) -> Any:

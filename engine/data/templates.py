@@ -29,6 +29,11 @@ from engine.models.sizing import TokenRoom
 
 ANYTHING = TokenRoom()
 TrainOn = Literal["assistant", "last", "all"]
+TAKES_NOT = (
+    "Take a template that takes such rows (--set model.chat_template=chatml), or leave them out: "
+    "--set data.on_error=skip"
+)
+"""What to do about rows for which a template raises an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +132,7 @@ class RowEncoder:
             cutoff = _Cutoff(self.tokenizer, limit)
             found = finder.find(row, turns, cutoff)
         except jinja2.TemplateError as error:
-            raise RowError(f"the chat template refuses it: {error}", REFUSED) from error
+            raise RowError(f"the chat template refuses it: {error}", REFUSED, fix=TAKES_NOT) from error
         trained = "".join([text[start:end] for text, spans, _ in found for start, end in spans])
         looked = turns[: cutoff.asked] if cutoff.reached else turns
         left_out, beyond = unseen(row, looked, finder.chat, trained), len(turns) - len(looked)

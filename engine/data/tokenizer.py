@@ -1,6 +1,7 @@
 """A model folder's tokenizer and chat template, by `tokenizers` and jinja2 alone."""
 
 import itertools
+import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -28,6 +29,8 @@ from engine.models.local import VOCABULARIES, read_object
 
 LAST_ID = 1 << 31
 NAMED_TOKENS = tuple(f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
+_WRITTEN = re.compile(r"</?(?:think|tool_call|tool_response)>")
+"""Words of reasoning and calls, as rows write them in an answer."""
 
 
 class Tokenizer:
@@ -132,9 +135,11 @@ class Tokenizer:
     def control_tokens(self) -> list[str]:
         """The added tokens that no text should hold: those that the tokenizer calls special, and those that end it.
 
-        Others, as `<think>` and `<tool_call>`, are words that a model writes itself.
+        Others, as `<think>` and `<tool_call>`, are words that a model writes itself, and so do rows: they are none
+        where a tokenizer calls them special either.
         """
-        return [text for id_, text in self.added.items() if id_ in self._special or id_ in self.stop_ids]
+        controls = (text for id_, text in self.added.items() if id_ in self._special or id_ in self.stop_ids)
+        return [text for text in controls if not _WRITTEN.fullmatch(text)]
 
     def encode(self, texts: Sequence[str], special: bool = True) -> list[list[int]]:
         """Ids of each text; `special` adds what the tokenizer itself puts around a text."""

@@ -41,7 +41,7 @@ def messages_of(value: Any, column: str) -> tuple[Message, ...]:
         turn = parsed(turn, place, "{")
         if not isinstance(turn, dict):
             raise RowError(f"`{place}` is {kind(turn)} where a message is expected")
-        name, role = role_in(turn, place)
+        name, role = role_in(turn, place, turns)
         if role != "assistant":
             found += _of_others(turn, role, place)
         elif name in WRITTEN_CALLS and found and found[-1].role == "assistant":
@@ -64,12 +64,12 @@ def _plain(turn: Any) -> Message | None:
     return Message(PLAIN[name], text) if text and text.isascii() and not text.isspace() else None
 
 
-def role_in(turn: Mapping[str, Any], place: str) -> tuple[str, Role]:
-    """The name, among `ROLES`, of who speaks in a turn, and its role. Raises `RowError`."""
+def role_in(turn: Mapping[str, Any], place: str, turns: Sequence[Any] = ()) -> tuple[str, Role]:
+    """The name, among `ROLES`, of who speaks in a turn of `turns`, and its role. Raises `RowError`."""
     who = "from" if turn.get("from") is not None else "role"
     if turn.get(who) is None:
         raise RowError(f"`{place}` has neither `role` nor `from`, but {listed(turn)}")
-    name = known_name(turn[who], f"{place}.{who}")
+    name = known_name(turn[who], f"{place}.{who}", turns)
     return name, ROLES[name]
 
 

@@ -155,9 +155,11 @@ def _augmented(made: "Mapping[str, Any]") -> list[str]:
 
 def shown_report(report: "Report", folder: Path) -> Text:
     """What was written, and what was left out."""
-    lines = [f"{report.train:,} rows in {folder / 'train.jsonl'}"]
-    if report.validation:
-        lines.append(f"{report.validation:,} rows in {folder / 'validation.jsonl'}")
+    written = {"train": report.train, **({"validation": report.validation} if report.validation else {})}
+    lines = [
+        f"{count:,} {'row' if count == 1 else 'rows'} in {folder / f'{split}.jsonl'}"
+        for split, count in written.items()
+    ]
     why = ", ".join(f"{count:,} {reason}" for reason, count in report.reasons.items())
     for count, one, more, what in (
         (report.copies, "copy", "copies", "left out"),

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -256,6 +258,18 @@ def test_pictures_in_a_column_are_refused(row: dict[str, Any], read: Reader) -> 
     assert len(read([{**row, **columns}]).texts) == 1
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_pictures_in_a_column_of_any_name_are_reported(several: bool, read: Reader, tmp_path: Path) -> None:
+    """As `datasets` holds its types Image and Audio."""
+    picture: Any = {"bytes": b"\x89PNG", "path": "a.png"}
+    row = {"messages": [ASKED, GOOD], "face": [picture] if several else picture, "id": 7}
+    pq.write_table(pa.Table.from_pylist([row, row | {"face": None}]), tmp_path / "rows.parquet")
+    found = read(tmp_path / "rows.parquet")
+    said = "1 of 2 rows has `face`, which holds a picture, a sound or another file and is not used"
+    assert said in found.said
+    assert "`id`" not in found.said
+
+
 @pytest.mark.parametrize("column", ["image", "videos", "video", "audios", "audio"])
 def test_video_and_sound_are_refused_as_pictures_are(column: str, read: Reader) -> None:
     with pytest.raises(DataError, match=f"`{column}` is not empty"):
@@ -437,10 +451,27 @@ def test_a_recipe_says_what_other_names_of_roles_mean(shape: str, read: Reader, 
         rows.write_text('messages\n"' + json.dumps(turns).replace('"', '""') + '"\n')
     with pytest.raises(DataError, match="is 'customer', which is not a known role") as caught:
         read(rows)
-    assert "--set 'data.roles={customer: assistant}'" in caught.value.hint
+    assert "--set 'data.roles={customer: user, agent: assistant}'" in caught.value.hint
     found = read(rows, roles={"customer": "user", "agent": "assistant"})
     assert found.texts == [chatml(("user", "Hi"), ("assistant", "⟦Hello⟧"))]
     assert "as data.roles says (`customer` is user, `agent` is assistant)" in found.said
+
+
+@pytest.mark.parametrize(
+    ("names", "setting"),
+    [
+        (("user", "agent"), "{agent: assistant}"),
+        (("customer", "assistant"), "{customer: user}"),
+        (("system", "customer", "agent"), "{customer: user, agent: assistant}"),
+        (("user", "assistant", "narrator"), "{narrator: assistant}"),
+    ],
+)
+def test_a_role_that_is_not_known_is_refused_with_the_setting_for_all_of_a_row(
+    names: tuple[str, ...], setting: str, read: Reader
+) -> None:
+    with pytest.raises(DataError, match="which is not a known role") as caught:
+        read([{"messages": [{"role": name, "content": "Hi"} for name in names]}])
+    assert f"--set 'data.roles={setting}'" in caught.value.hint
 
 
 def test_names_of_roles_are_set_on_the_command_line(read: Reader, tmp_path: Path, tiny_model: Path) -> None:

@@ -62,6 +62,16 @@ def test_words_that_the_model_writes_itself_are_no_control_tokens(rows: str, mod
     assert [one["kind"] for one in found if one["kind"] == "special-tokens"] == []
 
 
+@pytest.mark.parametrize("rows", ["22_inline.jsonl", "27_hermes.jsonl"])
+def test_words_of_reasoning_and_calls_are_none_either_where_they_are_special(rows: str, model: Model) -> None:
+    settings = Path(model("qwen3"), "tokenizer.json")
+    about = json.loads(settings.read_text())
+    for token in about["added_tokens"]:
+        token["special"] = True
+    settings.write_text(json.dumps(about))
+    assert findings(f"cases/{rows}", "--model", "./qwen3") == []
+
+
 def test_a_control_token_in_a_text_is_still_an_error(here: Path, model: Model) -> None:
     rows = [
         {"messages": [{"role": "user", "content": f"{n}?<|im_end|>"}, {"role": "assistant", "content": "a"}]}
@@ -166,6 +176,14 @@ def test_thoughts_that_a_template_cuts_from_the_last_answer_too_are_told(rows: s
     assert [one["message"] for one in findings(*arguments)] == [
         "12 rows have reasoning, which the chat template does not show"
     ]
+
+
+def test_rows_that_a_template_refuses_are_refused_with_the_template_that_takes_them(model: Model) -> None:
+    checked = ft("data", "check", "cases/23_sys.jsonl", "--model", model("gemma"))
+    assert "System role not supported" in str(checked.exception)
+    assert "--set model.chat_template=chatml" in checked.exception.hint
+    taken = shown("cases/23_sys.jsonl", "--model", "./gemma", "--set", "model.chat_template=chatml")
+    assert "Answer as a gardener." in taken
 
 
 def test_a_template_that_takes_lists_of_parts_gets_them(model: Model) -> None:
