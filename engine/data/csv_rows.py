@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from engine.data.rows import BOM, ROW_BYTES, Columns, Keep, Origin, Table, bounded_lines, not_utf8, too_long
 from engine.errors import DataError
@@ -72,7 +72,7 @@ class Csv:
     def notes(self) -> tuple[str, ...]:
         """What is left out of every record: columns without a name, as the index that pandas writes."""
         with self.path.open("rb") as file:
-            lines = TextLines(file)
+            lines = TextLines(file, "replace")
             header = self.header(csv.reader(lines, delimiter=self.delimiter()), lines)
         nameless = [str(number) for number, name in enumerate(header, start=1) if not name]
         if not nameless:
@@ -120,8 +120,9 @@ class Csv:
 class TextLines:
     """The lines of a file as text, ended by any of \\n, \\r and \\r\\n. One that is too long is empty, and noted."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._lines = divided(file)
+    def __init__(self, file: IO[bytes], errors: Literal["strict", "replace"] = "strict") -> None:
+        """`errors` is what to do with bytes that are not UTF-8."""
+        self._lines, self._errors = divided(file), errors
         self.bytes = 0
         """That were read."""
         self.long = False
@@ -136,7 +137,7 @@ class TextLines:
         if size > ROW_BYTES:
             self.long = True
             return "\n"
-        return body.decode()
+        return body.decode(errors=self._errors)
 
 
 def divided(file: IO[bytes]) -> Iterator[tuple[bytes, int]]:

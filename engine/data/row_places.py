@@ -175,7 +175,7 @@ class CsvRows(IndexedRows):
         self._delimiter = self._table.delimiter()
         csv.field_size_limit(ROW_BYTES)
         with path.open("rb") as file:
-            lines = TextLines(file)
+            lines = TextLines(file, "replace")  # what is not UTF-8 is an error of the row that has it
             self._header = self._table.header(csv.reader(lines, delimiter=self._delimiter), lines)
         super().__init__(path, name, f"csv {self._delimiter}")
 

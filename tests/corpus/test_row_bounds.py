@@ -165,6 +165,16 @@ def test_a_header_that_is_too_long_is_named(tiny_model: Path, folder: Path, end:
         prepared(tiny_model, folder / "rows.csv")
 
 
+@pytest.mark.parametrize("start", [b"\xff\xfe", b"\x89"])
+def test_a_header_that_is_not_utf8_is_an_error_of_the_data(
+    tiny_model: Path, folder: Path, start: bytes
+) -> None:
+    (folder / "rows.csv").write_bytes(start + b"prompt,completion\na,b\n")
+    with pytest.raises(DataError, match=r"rows\.csv:1: .*not UTF-8"):
+        prepared(tiny_model, folder / "rows.csv")
+    Previews().open(str(folder / "rows.csv"))
+
+
 FORMATS: dict[str, dict[str, object]] = {
     "prompt": {"prompt": "Say much.", "completion": "fox " * 300_000},
     "chat": {
