@@ -167,3 +167,10 @@ def test_an_app_that_is_killed_on_a_real_terminal_loses_nothing(recipe: Path) ->
     assert left.path == recipe
     assert left.text == "# typed by me\n" + RECIPE
     assert recipe.read_text() == RECIPE
+    again = Terminal()
+    again.wait_for("Open unsaved changes of")
+    again.press(b"o")
+    again.wait_for("# typed by me")
+    again.process.kill()
+    again.end()
+    assert [one.text for one in left_behind()] == [left.text]

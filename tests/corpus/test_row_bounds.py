@@ -1,6 +1,7 @@
 """One row that is far too long is an error of the data with its place, in bounded memory (reliability.md, 4)."""
 
 import gzip
+import io
 import json
 import os
 import subprocess
@@ -18,6 +19,7 @@ from engine.data.first_look import check
 from engine.data.packed_files import BEGINNING
 from engine.data.prepare import prepare
 from engine.data.preview import Previews
+from engine.data.rows import bounded_lines
 from engine.data.templates import RowEncoder
 from engine.data.tokenizer import Tokenizer
 from engine.data.types import Dataset, Text
@@ -146,6 +148,13 @@ def test_a_quote_that_is_never_closed_is_named_without_reading_all(tiny_model: P
     with pytest.raises(DataError, match=":3: a row of more than 1 MB") as error:
         prepared(tiny_model, path)
     assert "quote that is never closed" in error.value.hint
+
+
+@pytest.mark.usefixtures("longest")
+def test_no_more_of_a_line_is_held_than_shows_that_it_is_too_long() -> None:
+    lines = list(bounded_lines(io.BytesIO(b"a\n" + b"x" * (3 * LONGEST) + b"\nb")))
+    assert [size for _, size in lines] == [2, 3 * LONGEST + 1, 1]
+    assert max(len(line) for line, _ in lines) == LONGEST + 1
 
 
 @pytest.mark.usefixtures("longest")
