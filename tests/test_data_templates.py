@@ -553,3 +553,21 @@ def test_what_a_call_says_is_found_however_the_template_escapes_it(
     encoder = RowEncoder(Tokenizer.load(with_template(tiny_model, tmp_path / "m", template)), "assistant")
     [rendered] = encoder.render(Conversation(turns, "x:1"))
     assert rendered.unseen == unseen
+
+
+@pytest.mark.parametrize(
+    ("written", "unseen"),
+    [("{{ m.content }}", ("reasoning",)), ("<b>{{ m.reasoning_content }}</b>{{ m.content }}", ())],
+)
+def test_thoughts_that_the_answer_repeats_have_to_stand_beside_it(
+    written: str, unseen: tuple[str, ...], tiny_model: Path, tmp_path: Path
+) -> None:
+    turns = [
+        Message("user", "2+2?"),
+        Message("assistant", "It is 4, just 4.", more={"reasoning_content": "4"}),
+    ]
+    template = PLAIN.replace("{{ m.content }}", written)
+    encoder = RowEncoder(Tokenizer.load(with_template(tiny_model, tmp_path / "m", template)), "assistant")
+    for several in (turns, [*turns, Message("user", "Really?"), Message("assistant", "Yes.")]):
+        [rendered] = encoder.render(Conversation(tuple(several), "x:1"))
+        assert rendered.unseen == unseen

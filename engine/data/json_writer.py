@@ -15,7 +15,8 @@ def line_of(row: Any, features: Mapping[str, Feature], where: str) -> str:
     """
     if not isinstance(row, Mapping):
         raise DataError(
-            f"{where} is {type(row).__name__} where columns by name are expected", "A row is {column: value}."
+            f"{where} is {type(row).__name__} where columns by name are expected",
+            "A row is {column: value}; pandas gives them by df.to_dict('records').",
         )
 
     def other(value: Any) -> Any:

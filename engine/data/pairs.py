@@ -13,6 +13,7 @@ from engine.data.turns import conversation, messages_of
 from engine.data.types import Conversation, Message, Row, Text
 
 _OPENS_A_LIST = re.compile(r"\s*\[\s*\{")
+_PYTHONS = re.compile(r"\s*\[\s*\{\s*'(?:role|from|content|value)'\s*:")
 
 
 def alpaca(columns: Columns, where: str, answer: str = "output") -> Conversation:
@@ -21,7 +22,7 @@ def alpaca(columns: Columns, where: str, answer: str = "output") -> Conversation
     extra = columns.get("input")
     extra = "" if extra is None or is_null(extra) else text_of(extra, "input")
     asked = "\n\n".join(filter(None, (instruction, extra)))
-    reply = listed_turns(columns[answer])
+    reply = listed_turns(columns[answer], answer)
     if not isinstance(reply, list):
         text_of(reply, answer)
     turns = (*_history(columns), Message("user", asked), *_turns(reply, "assistant", answer))
@@ -47,7 +48,7 @@ def answered(columns: Columns, where: str, prompt: str = "prompt", answer: str =
 
     Two texts stay text, without a chat template, unless the row has a column `system` or tools.
     """
-    given, reply = listed_turns(columns[prompt]), listed_turns(columns[answer])
+    given, reply = listed_turns(columns[prompt], prompt), listed_turns(columns[answer], answer)
     for name, value in ((prompt, given), (answer, reply)):
         if not isinstance(value, str | list):
             raise RowError(f"`{name}` is {kind(value)} where text or a list of messages is expected")
@@ -80,13 +81,14 @@ def last_answer(row: Conversation) -> Conversation:
     return replace(row, messages=(*context(row.messages[:asked]), *row.messages[asked:]))
 
 
-def listed_turns(value: Any) -> Any:
+def listed_turns(value: Any, column: str) -> Any:
     """Messages as a list, also those in a text as JSON, as in CSV, and in lists by key; one message is a list of one.
 
-    Any other text is text, though it may begin with a bracket. Raises `RowError` for lists of different lengths.
+    Any other text is text, though it may begin with a bracket. Raises `RowError` for messages that Python has written
+    where JSON was meant, and for lists of different lengths.
     """
     if isinstance(value, str) and _OPENS_A_LIST.match(value):
-        value = _in_a_text(value)
+        value = parsed(value, column, "[") if _PYTHONS.match(value) else _in_a_text(value)
     if not isinstance(value, dict) or not {"role", "from"} & value.keys():
         return value
     by_key = isinstance(value.get("role", value.get("from")), list)

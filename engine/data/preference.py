@@ -22,7 +22,7 @@ SHAPES = (
 def _preference(columns: Columns, where: str) -> Preference:
     names = next(names for names in SHAPES if columns.keys() >= set(names))
     made = _openai(columns) if names == SHAPES[2] else columns
-    both = {ours: listed_turns(made[theirs]) for ours, theirs in zip(SHAPES[0], names, strict=False)}
+    both = {ours: listed_turns(made[theirs], theirs) for ours, theirs in zip(SHAPES[0], names, strict=False)}
     made = made | both
     source = next((name for name in PROMPTS if made.get(name) == "" or not is_null(made.get(name))), None)
     if source is None or _opens(made["chosen"]):

@@ -25,11 +25,12 @@ def unseen(row: Conversation, turns: Sequence[int], chat: ChatTemplate, text: st
             place = at + len(content)
             continue
         end = place
-        for what, words in _parts(message, content, at >= 0):
-            at = _find(text, words, place)
+        for what, words, times in _parts(message, content, at >= 0):
+            at = _find(text, words, place, times)
             if at < 0:
                 found[what] = None
-            end = max(end, at + len(words))
+            if times == 1:  # a later one may be that of another answer
+                end = max(end, at + len(words))
         place = end
     if row.tools and not chat.shows_tools:
         found[TOOLS] = None
@@ -39,19 +40,24 @@ def unseen(row: Conversation, turns: Sequence[int], chat: ChatTemplate, text: st
     return tuple(found)
 
 
-def _parts(message: Message, content: str, shown: bool) -> Iterator[tuple[str, str]]:
-    """What an answer consists of, each piece with its kind; `shown` is whether its content is there as it is."""
+def _parts(message: Message, content: str, shown: bool) -> Iterator[tuple[str, str, int]]:
+    """What an answer consists of, each piece with its kind and how often it has to be there; `shown` is whether its
+    content is there as it is. Thoughts that the text repeats have to stand beside it too."""
     if not shown and (apart := inline_thoughts(content)):
-        yield REASONING, apart[0]
-        content = apart[1]
+        thoughts, content = apart
+        yield REASONING, thoughts, _times(thoughts, content)
     if content:
-        yield TEXT, content
+        yield TEXT, content, 1
     if message.more:
         if thoughts := message.more.get("reasoning_content", "").strip():
-            yield REASONING, thoughts
+            yield REASONING, thoughts, _times(thoughts, content)
         for call in message.more.get("tool_calls", ()):
-            yield CALLS, call["function"]["name"]
-            yield from ((CALLS, value) for value in _values(call["function"]["arguments"]))
+            yield CALLS, call["function"]["name"], 1
+            yield from ((CALLS, value, 1) for value in _values(call["function"]["arguments"]))
+
+
+def _times(thoughts: str, content: str) -> int:
+    return content.count(thoughts) + 1 if thoughts else 1
 
 
 def _values(value: Any) -> Iterator[str]:
@@ -63,8 +69,16 @@ def _values(value: Any) -> Iterator[str]:
         yield str(value).strip()
 
 
-def _find(text: str, words: str, place: int) -> int:
-    """Where the words stand, also as they are within JSON, or within JSON that stands within JSON."""
+def _find(text: str, words: str, place: int, times: int) -> int:
+    """Where the words stand for so many a time, also as they are within JSON, or within JSON that stands within JSON;
+    -1 where they do not."""
     once = json.dumps(words, ensure_ascii=False)[1:-1]
     twice = json.dumps(once, ensure_ascii=False)[1:-1]
-    return next((at for form in (words, once, twice) if (at := text.find(form, place)) >= 0), -1)
+    return next((at for each in (words, once, twice) if (at := _find_one(text, each, place, times)) >= 0), -1)
+
+
+def _find_one(text: str, words: str, place: int, times: int) -> int:
+    at = text.find(words, place)
+    for _ in range(times - 1):
+        at = text.find(words, at + len(words)) if at >= 0 else -1
+    return at

@@ -722,6 +722,21 @@ def test_a_list_that_python_wrote_into_csv_is_told_from_json(read: Reader) -> No
     assert "df.to_json('rows.jsonl', orient='records', lines=True)" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    "names", [("prompt", "completion"), ("prompt", "chosen", "rejected"), ("instruction", "output")]
+)
+def test_messages_that_python_wrote_are_not_trained_as_text(
+    names: tuple[str, ...], read: Reader, tmp_path: Path
+) -> None:
+    values = dict.fromkeys(names, str([GOOD])) | {"instruction": "Q?"}
+    values["rejected"] = str([BAD])
+    path = tmp_path / "rows.csv"
+    path.write_text(",".join(names) + "\n" + ",".join(f'"{values[name]}"' for name in names) + "\n")
+    with pytest.raises(DataError, match="looks like JSON but is not") as caught:
+        read(path)
+    assert "df.to_json('rows.jsonl', orient='records', lines=True)" in caught.value.hint
+
+
 @pytest.mark.parametrize(("file", "number"), [("04_pandas_index.csv", "1"), ("43_trailing.csv", "3")])
 def test_a_column_without_a_name_is_left_out_and_reported(file: str, number: str, read: Reader) -> None:
     found = read(file)

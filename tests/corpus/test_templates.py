@@ -169,6 +169,13 @@ def test_what_a_template_leaves_out_of_an_answer_is_told(
     assert f"The row has {what}, which the chat template does not show." in said
 
 
+def test_the_setting_that_shows_what_a_template_leaves_out_is_named(here: Path) -> None:
+    [found] = findings("cases/46_anthropic.jsonl")
+    assert "--set model.chat_template=chatml" in found["fix"]
+    text = shown("cases/46_anthropic.jsonl", "--set", "model.chat_template=chatml")
+    assert "[<think>\nhm\n</think>\n\nA apple.<|im_end|>]" in text
+
+
 @pytest.mark.parametrize("rows", ["22_inline.jsonl", "22_field.jsonl"])
 def test_thoughts_that_a_template_cuts_from_the_last_answer_too_are_told(rows: str, here: Path) -> None:
     arguments = (f"cases/{rows}", "--set", "model.chat_template=cases/min/cuts_thoughts.jinja")

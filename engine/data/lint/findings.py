@@ -91,8 +91,8 @@ RULES: Mapping[Kind, Rule] = {
         error=0.5,
     ),
     "not-shown": Rule(
-        "The model will not learn it. Another template may show it (model.chat_template), or the same one with other "
-        "settings (model.template_variables)."
+        "The model will not learn it. ft's own template may show it (--set model.chat_template=chatml), or the model's "
+        "with other settings (model.template_variables)."
     ),
     "truncated": Rule("Raise model.max_seq_length, or shorten the rows.", warning=0.01, error=0.5),
     "duplicate": Rule("Take the copies out: `ft data prepare` does.", warning=0.01),
