@@ -28,9 +28,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import train as training
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
 
-from engine.models import starter
+from benchmarks import train as training  # noqa: E402
+from engine.models import starter  # noqa: E402
 
 COUNTING = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    sum(range(100_000))"
 PROMPT, ANSWERS, TOKENS = "Write a long story about a robot that learns to paint.", 3, 48
@@ -86,11 +88,16 @@ def tokens_per_second(name: str, rows: Path) -> float:
     """One side at work, in a session of its own as ft's engine has one."""
     command = [sys.executable, "-P", __file__, "--child", name, str(rows)]
     environment = os.environ | dict(filter(None, [SIDES[name].setting]))
-    path = os.pathsep.join([str(training.ROOT / "benchmarks"), str(training.ROOT)])
+    # With -P, as mlx.py beside this file is not the package of that name.
     done = subprocess.run(
-        command, stdout=subprocess.PIPE, text=True, check=True, cwd=training.ROOT, start_new_session=True,
-        env=environment | {"PYTHONPATH": path},
-    )  # fmt: skip
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        start_new_session=True,
+        env=environment,
+    )
     result = json.loads(done.stdout.splitlines()[-1])
     return sum(result["tokens"][1:]) / sum(result["seconds"][1:])
 
