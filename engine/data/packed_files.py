@@ -5,7 +5,7 @@ Of a row that is longer than any may be no more is unpacked than shows that.
 
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -14,6 +14,7 @@ from engine.data import kept_files
 from engine.data.readers import PACKED
 from engine.data.rows import ROW_BYTES, too_long
 from engine.errors import DataError
+from engine.regular_files import open_binary
 
 BY_LINE = (".jsonl", ".ndjson", ".csv", ".tsv")
 """Kinds of files whose rows do not go on over lines, but for quoted fields."""
@@ -40,9 +41,19 @@ def unpacked(path: Path, name: str, packed: str, kind: str) -> Path:
     return _made(path, name, packed, kind, skip=False)
 
 
-def unpacked_skipping(path: Path, name: str, packed: str, kind: str) -> Path:
-    """The same, for whoever leaves rows out that are too long: of those there is only the beginning."""
-    return _made(path, name, packed, kind, skip=True)
+def unpacked_skipping(
+    path: Path, name: str, packed: str, kind: str, tell: Callable[[float], None] = lambda share: None
+) -> Path:
+    """The same, for whoever leaves rows out that are too long: of those there is only the beginning.
+
+    `tell` hears which share of the compressed file, 0 to 1, has been read.
+    """
+    return _made(path, name, packed, kind, skip=True, tell=tell)
+
+
+def takes_time(path: Path, kind: str) -> bool:
+    """Whether a file of such a kind is so large, and not unpacked yet, that a first look does not wait for it all."""
+    return path.stat().st_size >= LARGE and kind in BY_LINE and not kept_files.is_there(_key(path), kind)
 
 
 def beginning(path: Path, name: str, packed: str, kind: str) -> Path:
@@ -50,7 +61,7 @@ def beginning(path: Path, name: str, packed: str, kind: str) -> Path:
 
     Raises as `unpacked` does.
     """
-    if path.stat().st_size < LARGE or kind not in BY_LINE or kept_files.is_there(_key(path), kind):
+    if not takes_time(path, kind):
         return unpacked(path, name, packed, kind)
     key = kept_files.key_of("beginning", _key(path))
     return kept_files.made(key, kind, lambda making: _unpack_beginning(path, name, packed, making))
@@ -61,10 +72,17 @@ def is_beginning(plain: Path, path: Path) -> bool:
     return plain.stem == kept_files.key_of("beginning", _key(path))
 
 
-def _made(path: Path, name: str, packed: str, kind: str, skip: bool) -> Path:
+def _made(
+    path: Path,
+    name: str,
+    packed: str,
+    kind: str,
+    skip: bool,
+    tell: Callable[[float], None] = lambda share: None,
+) -> Path:
     def unpack(making: Path) -> None:
         lines = _LongLines(name, skip) if kind in BY_LINE else None
-        _unpack(path, name, packed, making, lines)
+        _unpack(path, name, packed, making, lines, tell)
 
     return kept_files.made(_key(path), kind, unpack)
 
@@ -96,12 +114,21 @@ class _LongLines:
         return data[end:] if long else data
 
 
-def _unpack(path: Path, name: str, packed: str, making: Path, lines: _LongLines | None) -> None:
-    with opened(path, name, packed) as inside, making.open("wb") as out:
+def _unpack(
+    path: Path,
+    name: str,
+    packed: str,
+    making: Path,
+    lines: _LongLines | None,
+    tell: Callable[[float], None],
+) -> None:
+    size = path.stat().st_size
+    with open_binary(path) as whole, opened(whole, name, packed) as inside, making.open("wb") as out:
         number = 0
         while data := inside.read(CHUNK):
             if not number % CHECKED:
                 kept_files.room(making.parent, CHECKED * CHUNK)
+                tell(whole.tell() / size)
             out.write(lines.cut(data) if lines else data)
             number += 1
     if not making.stat().st_size:

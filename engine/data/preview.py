@@ -18,7 +18,6 @@ from engine.data.fitting import chunks
 from engine.data.form import RowError
 from engine.data.formats import read_row
 from engine.data.lint.linter import Linter
-from engine.data.packed_files import unpacked_skipping
 from engine.data.readers import kind_of
 from engine.data.row_index import Rows, open_rows
 from engine.data.row_joined import JoinedRows
@@ -30,6 +29,7 @@ from engine.data.templates import Encoded, Rendered, RowEncoder, TrainOn
 from engine.data.text_rows import SampleBy
 from engine.data.token_limits import Limit, check_ids
 from engine.data.types import Row
+from engine.data.unpacking import Unpacking
 from engine.data.views import Lengths, Opened, RowView, View
 from engine.errors import DataError, ModelError
 from engine.models.resolve import on_disk
@@ -58,19 +58,24 @@ class LeftOut(RowError):  # noqa: N818 - nothing is wrong
 class Previews:
     """Sources and tokenizers kept open between one look and the next. Any thread may call."""
 
-    def __init__(self, unpack: Unpack = unpacked_skipping) -> None:
-        """`unpack` makes plain files of compressed ones."""
-        self._unpack = unpack
+    def __init__(self, unpack: Unpack | None = None) -> None:
+        """`unpack` makes plain files of compressed ones; left out, large ones begin with their first rows."""
+        self._unpacking = Unpacking()
+        self._unpack = unpack or self._unpacking
         self._sources: OrderedDict[tuple[object, ...], tuple[Rows, Detected | DataError]] = OrderedDict()
         self._encoders: OrderedDict[tuple[object, ...], RowEncoder | ModelError] = OrderedDict()
         self._lock = RLock()
 
-    def open(self, source: str, view: View | None = None) -> Opened:
+    def open(self, source: str, view: View | None = None, whole: bool = True) -> Opened:
         """Open a source, or tell how far counting its rows is. Raises `DataError` where it cannot be opened.
+
+        Where only the first rows of a large compressed file are there, the `whole` is unpacked from now on.
 
         A source is what a recipe says of one: a path, an address, or a mapping, which is written as JSON.
         """
         rows, detected, found = self._open(source, view or View())
+        if whole:
+            self._go_on(found)
         unknown = detected if isinstance(detected, DataError) else None
         return Opened(
             name=rows.name,
@@ -81,7 +86,7 @@ class Previews:
             evidence=unknown.message if unknown else detected.evidence,  # type: ignore[union-attr]
             hint=next((error.hint for error in (unknown, rows.error) if error), ""),
             known=rows.known,
-            counting=rows.counting,
+            counting=self._counting(rows, found),
             broken=rows.error.message if rows.error else "",
         )
 
@@ -92,10 +97,13 @@ class Previews:
 
         `counted` is told the share of the source that has been looked through, 0 to 1.
         """
-        rows = self._open(source, view)[0]
-        while rows.known <= row and (share := rows.counting) is not None:
+        rows, _, found = self._open(source, view)
+        while rows.known <= row and (share := self._counting(rows, found)) is not None:
+            if rows.counting is None:
+                self._go_on(found)
             counted(share)
             time.sleep(WAIT_S)
+            rows, _, found = self._open(source, view)
         return row < rows.known
 
     def stop(self) -> None:
@@ -124,9 +132,9 @@ class Previews:
 
     def lengths(self, source: str, view: View, stopped: Stopped, most: int = SAMPLED) -> Lengths:
         """Lengths of at most `most` rows, drawn evenly from those that are known now. Raises as `show` does."""
-        rows = self._open(source, view)[0]
+        rows, _, opened = self._open(source, view)
         encoder = self.encoder(view)
-        counted, known = rows.counting is None, rows.known
+        counted, known = self._counting(rows, opened) is None, rows.known
         chosen = sorted(random.Random(0).sample(range(known), min(most, known)))
         found: list[int] = []
         problems: list[tuple[int, str]] = []
@@ -166,6 +174,15 @@ class Previews:
         """The next row from `start` on that holds the words, as `find_row`. Raises `DataError` as `show` does."""
         return find_row(self._open(source, view)[0], words, start, stopped)
 
+    def _go_on(self, found: Found) -> None:
+        for file in found.files:
+            self._unpacking.go_on(file.path)
+
+    def _counting(self, rows: Rows, found: Found) -> float | None:
+        """The share of a source that has been looked through; None once all of its rows are known."""
+        shares = [share for file in found.files if (share := self._unpacking.share(file.path)) is not None]
+        return min(shares) if shares else rows.counting
+
     def _open(self, source: str, view: View) -> tuple[Rows, Detected | DataError, Found]:
         wanted = spelled(source, Path.cwd())
         choice = FormChoice(
@@ -180,7 +197,8 @@ class Previews:
         with self._lock:
             if key not in self._sources:
                 rows = _rows(found, wanted.sample_by)
-                self._sources[key] = rows, _detected(rows, choice)
+                before = [each.known for each, _ in self._sources.values() if each.name == rows.name]
+                self._sources[key] = rows, _detected(rows, choice, max(before, default=0))
                 while len(self._sources) > OPEN:
                     self._sources.popitem(last=False)[1][0].close()
             self._sources.move_to_end(key)
@@ -273,9 +291,12 @@ def _rows(found: Found, by: SampleBy) -> Rows:
     return openers[0]() if len(openers) == 1 else JoinedRows(found.name, openers)
 
 
-def _detected(rows: Rows, choice: FormChoice) -> Detected | DataError:
-    """The form of the first rows that can be read; an error, not raised, where there is none."""
-    while rows.counting is not None and rows.known < LOOKED_AT:
+def _detected(rows: Rows, choice: FormChoice, known: int = 0) -> Detected | DataError:
+    """The form of the first rows that can be read; an error, not raised, where there is none.
+
+    `known` are the rows that people have seen already, of an unpacked beginning: none of them is to vanish again.
+    """
+    while rows.counting is not None and rows.known < max(LOOKED_AT, known):
         time.sleep(WAIT_S)
     good: list[Origin] = []
     bad: DataError | None = rows.error

@@ -42,7 +42,7 @@ def preview(
     previews = Previews()
     with counting("counting rows") as progress:
         there = previews.reach(source, row - 1, view, lambda share: progress(round(share * 1000), 1000))
-    opened = previews.open(source, view)
+    opened = previews.open(source, view, whole=False)
     if not there:
         if opened.broken:
             raise DataError(opened.broken, opened.hint)

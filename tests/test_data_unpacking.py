@@ -1,0 +1,78 @@
+"""Looking through a large compressed file: its first rows are there before the whole is unpacked."""
+
+import gzip
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from engine.data import packed_files
+from engine.data.preview import Previews
+from engine.data.views import Opened, View
+from engine.errors import DataError
+from tests.terminal import PATIENCE_S
+
+ROWS = 3000
+
+
+@pytest.fixture
+def packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A compressed file that is large for this test."""
+    monkeypatch.setattr(packed_files, "LARGE", 1000)
+    monkeypatch.setattr(packed_files, "BEGINNING", 50_000)
+    file = tmp_path / "rows.jsonl.gz"
+    rows = ({"text": f"Row {number} tells of {number * 7919 % 1000} foxes."} for number in range(ROWS))
+    file.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
+    return file
+
+
+@pytest.fixture
+def view(tiny_model: Path) -> View:
+    return View(model=str(tiny_model))
+
+
+def all_of(previews: Previews, file: Path, view: View) -> list[Opened]:
+    """What is said of a file until all of its rows are known."""
+    found, until = [previews.open(str(file), view)], time.monotonic() + PATIENCE_S
+    while found[-1].counting is not None and time.monotonic() < until:
+        found.append(previews.open(str(file), view))
+    return found
+
+
+def is_unpacked(file: Path) -> bool:
+    return not packed_files.takes_time(file, ".jsonl")
+
+
+def test_the_first_rows_are_shown_while_nothing_more_is_unpacked(packed: Path, view: View) -> None:
+    previews = Previews()
+    opened = previews.open(str(packed), view, whole=False)
+    assert 0 < opened.known < ROWS
+    assert opened.counting is not None, "more rows follow"
+    assert "Row 0 tells of 0 foxes." in "".join(
+        piece.text for piece in previews.show(str(packed), [0], view)[0].pieces
+    )
+    assert previews.reach(str(packed), 5, view)
+    assert not is_unpacked(packed)
+
+
+def test_all_rows_come_and_none_vanishes_meanwhile(packed: Path, view: View) -> None:
+    found = all_of(Previews(), packed, view)
+    known = [each.known for each in found]
+    assert known[0] < ROWS
+    assert known[-1] == ROWS
+    assert known == sorted(known)
+
+
+def test_a_row_that_is_far_in_the_file_is_waited_for(packed: Path, view: View) -> None:
+    previews = Previews()
+    assert previews.reach(str(packed), ROWS - 1, view)
+    assert not previews.reach(str(packed), ROWS, view)
+
+
+def test_a_file_that_is_cut_off_is_told_when_its_end_is_reached(packed: Path, view: View) -> None:
+    packed.write_bytes(packed.read_bytes()[:-2000])
+    previews = Previews()
+    assert previews.show(str(packed), [0], view)
+    with pytest.raises(DataError, match=r"rows.jsonl.gz: not a whole .gz file"):
+        all_of(previews, packed, view)
