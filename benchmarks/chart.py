@@ -138,7 +138,7 @@ MEASURES = {"ft": ours, "textual-plotext": plotext, "textual-plot": plot}
 
 
 def measure(python: Path, name: str, points: int) -> Times:
-    command = [python, __file__, "--only", name, "--points", str(points)]
+    command: list[str | Path] = [python, __file__, "--only", name, "--points", str(points)]
     return dict(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 
 

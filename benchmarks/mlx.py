@@ -75,7 +75,10 @@ def prepared(rows: list[dict[str, str]], steps: int, folder: Path) -> tuple[Path
     chats, total = [], 0
     for row in rows:
         asked = "\n\n".join(filter(None, (row["instruction"], row.get("input"))))
-        turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": row["output"]}]
+        turns: list[Any] = [
+            {"role": "user", "content": asked},
+            {"role": "assistant", "content": row["output"]},
+        ]
         size = len(tokenizer.prompt_ids([Message(**turn) for turn in turns]))
         if size <= LENGTH - 8 and len(chats) < steps * BATCH:
             chats.append(json.dumps({"messages": turns}))

@@ -50,17 +50,19 @@ def answers(rows: Path) -> dict[str, Any]:
     """Greedy answers of the starter through the warm child, one after the other."""
     from engine.client import Client
     from engine.data.token_spec import TokenSpec
+    from engine.data.tokenizer import Tokenizer
     from engine.data.types import Message, Prompt
     from engine.models.resolve import resolve
 
-    folder, seconds = resolve("starter").folder, []
-    prompt = Prompt((Message(role="user", content=PROMPT),))
+    folder, tokens, seconds = resolve("starter").folder, [], []
+    tokenizer, prompt = Tokenizer.load(folder), Prompt((Message(role="user", content=PROMPT),), seed=0)
     with Client(rows.with_name("answers.log")) as client:
         for _ in range(ANSWERS):
             began = time.perf_counter()
-            client.answers(folder, TokenSpec(), [prompt], TOKENS, 0.0)
+            (answer,) = client.answers(folder, TokenSpec(), [prompt], TOKENS, 0.0)
             seconds.append(time.perf_counter() - began)
-    return {"tokens": [TOKENS] * ANSWERS, "seconds": seconds}
+            tokens.append(len(tokenizer.encode([answer.text], special=False)[0]))
+    return {"tokens": tokens, "seconds": seconds}
 
 
 SIDES = {

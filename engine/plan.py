@@ -183,6 +183,43 @@ def _layout(
     )
 
 
+@dataclass(frozen=True)
+class _Work:
+    """How much there is to compute. `tokens` are those of an epoch, `seconds` None where no speed is known."""
+
+    steps: int
+    epochs: float
+    tokens: float
+    flops: float
+    seconds: float | None
+    reasons: dict[str, str]
+
+
+def _work(
+    config: TrainConfig,
+    machine: Machine,
+    backend: BackendName,
+    shape: ModelShape,
+    load: Load,
+    rows: _Rows,
+    lengths: Lengths,
+    laid: _Layout,
+    precision: choices.Precision,
+) -> _Work:
+    steps, epochs, steps_why = _steps(config, rows.examples)
+    tokens = float(lengths.mean()) * rows.examples
+    flops = speed.flops(
+        shape,
+        load,
+        tokens * epochs / (1.0 if laid.packing else 1.0 - laid.padded),
+        tokens * epochs * rows.trained_share,
+        float(np.square(lengths).sum() / lengths.sum()),
+    )
+    rate, rate_why = speed.flops_per_second(machine, backend, precision.compute)
+    seconds = None if rate is None else flops / rate
+    return _Work(steps, epochs, tokens, flops, seconds, {"steps": steps_why, "time": rate_why})
+
+
 def _settle(
     config: TrainConfig,
     machine: Machine,
@@ -202,31 +239,27 @@ def _settle(
     precision = choices.precision(config, machine, chosen.backend)
     lengths = np.minimum(rows.lengths, config.model.max_seq_length)
     laid = _layout(config, machine, chosen.backend, shape, precision, lengths)
-    reasons = {
-        "backend": chosen.reason,
-        "precision": precision.reason,
-        "quantization": choices.quantization_reason(config, chosen.backend),
-    } | laid.reasons
     limit, limit_why = limits.limit_bytes(machine)
     trained = trained_parameters(shape, config.adapter, new_tokens) if start is None else start.parameters
-    load = dataclasses.replace(
-        _load(config, machine, chosen.backend, trained, precision, rows.trained_share, laid.kernels),
-        vocabulary=vocabulary_parameters(shape, config.adapter, new_tokens),
-        head=config.adapter.type == "none" or bool(config.adapter.modules_to_save),
+    vocabulary = vocabulary_parameters(shape, config.adapter, new_tokens)
+    load = _load(
+        config, machine, chosen.backend, trained, vocabulary, precision, rows.trained_share, laid.kernels
     )
     room = batch.Room(limit, limits.host_bytes(machine))
     micro = batch.settle(config, shape, load, lengths, laid.packing, room, caps)
 
-    steps, epochs, steps_why = _steps(config, rows.examples)
-    tokens = float(lengths.mean()) * rows.examples
-    flops = speed.flops(
-        shape,
-        micro.load,
-        tokens * epochs / (1.0 if laid.packing else 1.0 - laid.padded),
-        tokens * epochs * rows.trained_share,
-        float(np.square(lengths).sum() / lengths.sum()),
-    )
-    rate, rate_why = speed.flops_per_second(machine, chosen.backend, precision.compute)
+    work = _work(config, machine, chosen.backend, shape, micro.load, rows, lengths, laid, precision)
+    reasons = {
+        "backend": chosen.reason,
+        "precision": precision.reason,
+        "quantization": choices.quantization_reason(config, chosen.backend),
+        **laid.reasons,
+        **micro.reasons,
+        **work.reasons,
+        "memory": limit_why,
+        **_told_of_length(config, shape, int(lengths.max())),
+        **({} if start is None else {"adapter": f"starts from the one in {start.folder}"}),
+    }
     return Plan(
         backend=chosen.backend,
         device=chosen.device,
@@ -240,23 +273,19 @@ def _settle(
         gradient_checkpointing=micro.load.checkpointing,
         activation_offloading=micro.load.offloading,
         accumulation=batch.accumulation(config.training.effective_batch_size, micro, lengths, laid.packing),
-        epochs=epochs,
-        steps=steps,
+        epochs=work.epochs,
+        steps=work.steps,
         examples=rows.examples,
-        tokens_per_epoch=round(tokens),
-        trained_tokens_per_epoch=round(tokens * rows.trained_share),
+        tokens_per_epoch=round(work.tokens),
+        trained_tokens_per_epoch=round(work.tokens * rows.trained_share),
         longest=int(lengths.max()),
-        seconds=None if rate is None else flops / rate,
+        seconds=work.seconds,
         memory=micro.memory,
         limit_bytes=limit,
         fits="no" if micro.hosted > room.host else limits.fits(micro.memory.peak_bytes, limit),
         sampled=rows.sampled,
-        reasons=reasons
-        | micro.reasons
-        | {"steps": steps_why, "time": rate_why, "memory": limit_why}
-        | _told_of_length(config, shape, int(lengths.max()))
-        | ({} if start is None else {"adapter": f"starts from the one in {start.folder}"}),
-        flops=flops,
+        reasons=reasons,
+        flops=work.flops,
         kernels=laid.kernels,
         positions=shape.positions,
         cut_cost=batch.CUT_COST[chosen.device],
@@ -268,12 +297,12 @@ def _load(
     machine: Machine,
     backend: BackendName,
     trained: int,
+    vocabulary: int,
     precision: choices.Precision,
     share: float,
     fast: Kernels,
 ) -> Load:
-    """What memory depends on, but for the micro-batch."""
-
+    """What memory depends on, but for the micro-batch. `trained` and `vocabulary` are parameters, `share` of tokens."""
     full = config.adapter.type == "none"
     rank = config.adapter.rank if config.adapter.low_rank else 1
     return Load(
@@ -284,6 +313,8 @@ def _load(
         quantization=config.model.quantization,
         double_quant=config.model.double_quant,
         trained=trained,
+        vocabulary=vocabulary,
+        head=full or bool(config.adapter.modules_to_save),
         rank=0 if full else rank,
         adapter=config.adapter.type,
         dropout=config.adapter.dropout > 0,

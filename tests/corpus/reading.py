@@ -5,12 +5,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from typer.testing import CliRunner
+
 from engine.config.schema import TrainConfig
 from engine.data.prepare import prepare
 from engine.data.tokenizer import Tokenizer
+from ft.program import app
 from tests.test_data_golden import shown
 
 DATA = Path(__file__).parent / "data"
+ASKED = {"role": "user", "content": "Capital of Peru?"}
+GOOD, BAD = {"role": "assistant", "content": "Lima."}, {"role": "assistant", "content": "I hate you."}
+TOOL = {
+    "name": "weather",
+    "description": "Weather of a city",
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+}
 
 
 @dataclass(frozen=True)
@@ -61,3 +71,8 @@ def chatml(*turns: tuple[str, str]) -> str:
         end = "<|im_end|>⟧\n" if trained else "<|im_end|>\n"
         text += f"{'<|im_start|>'}{role}\n{content.removesuffix('⟧')}{end}"
     return text
+
+
+def ft(*arguments: str) -> Any:
+    """What a command prints and ends with."""
+    return CliRunner().invoke(app, list(arguments))

@@ -39,11 +39,6 @@ FILES = [
 ]
 
 
-@pytest.fixture
-def read(tiny_model: Path, tmp_path: Path) -> Reader:
-    return Reader(tiny_model, tmp_path)
-
-
 def prepared(source: Path, folder: Path) -> Path:
     done = CliRunner().invoke(app, ["data", "prepare", str(source), "-o", str(folder), "--validation", "0"])
     assert done.exit_code == 0, done.exception

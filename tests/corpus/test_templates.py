@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from ft.program import app
+from tests.corpus.reading import ft
 from tests.families import make_model, make_weights, shipped
 
 DATA = Path(__file__).parent / "data"
@@ -39,10 +38,6 @@ def model(here: Path, weights: Path) -> Model:
         return f"./{family}"
 
     return of
-
-
-def ft(*arguments: str) -> Any:
-    return CliRunner().invoke(app, list(arguments))
 
 
 def shown(*arguments: str) -> str:
