@@ -3,12 +3,14 @@
 import gzip
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from engine.data import packed_files
+from engine.data import packed_files, preview
 from engine.data.preview import Previews
+from engine.data.row_places import LineRows
 from engine.data.views import Opened, View
 from engine.errors import DataError
 from tests.terminal import PATIENCE_S
@@ -56,7 +58,19 @@ def test_the_first_rows_are_shown_while_nothing_more_is_unpacked(packed: Path, v
     assert not is_unpacked(packed)
 
 
-def test_all_rows_come_and_none_vanishes_meanwhile(packed: Path, view: View) -> None:
+def test_all_rows_come_and_none_vanishes_meanwhile(
+    packed: Path, view: View, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts = LineRows._starts
+
+    def slowly(rows: LineRows) -> Iterator[tuple[int, int]]:
+        for number, start in enumerate(starts(rows)):
+            if not number % 100:
+                time.sleep(0.005)
+            yield start
+
+    monkeypatch.setattr(LineRows, "_starts", slowly)
+    monkeypatch.setattr(preview, "LOOKED_AT", 1)  # else many rows are waited for whatever was there before
     found = all_of(Previews(), packed, view)
     known = [each.known for each in found]
     assert known[0] < ROWS

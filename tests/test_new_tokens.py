@@ -353,17 +353,22 @@ def test_a_plan_counts_them(tiny_model: Path, untied: Path, tmp_path: Path) -> N
         trained = sum(value.numel() for value in backend_of(job, "peft").trained.values())
         assert job.plan.memory.adapter == 4 * trained
     whole, rows, none = (
-        plan(CUDA, LARGE, adapter=adapter, model=model).memory
+        plan(CUDA, LARGE, adapter=adapter, model=model, training={"gradient_checkpointing": True})
         for adapter, model in (
             ({"modules_to_save": ["lm_head"]}, {}), ({}, {"add_tokens": ["<a>", "<b>"]}), ({}, {}),
         )
     )  # fmt: skip
     matrix = LARGE.vocab * LARGE.hidden
-    assert whole.adapter - none.adapter == 4 * matrix
-    assert whole.optimizer - none.optimizer == 8 * matrix
-    assert whole.logits - none.logits >= 4 * matrix, "the gradient is made beside the logits"
-    assert rows.adapter - none.adapter == 4 * 2 * LARGE.hidden
-    assert rows.logits - none.logits < 4 * matrix
+    assert whole.memory.adapter - none.memory.adapter == 4 * matrix
+    assert whole.memory.optimizer - none.memory.optimizer == 8 * matrix
+    assert whole.memory.logits - none.memory.logits >= 4 * matrix, "the gradient is made beside the logits"
+    assert rows.memory.adapter - none.memory.adapter == 4 * 2 * LARGE.hidden
+    assert rows.memory.logits - none.memory.logits < 4 * matrix
+    trained_tokens = none.trained_tokens_per_epoch * none.epochs
+    assert whole.flops - none.flops == pytest.approx(2 * matrix * trained_tokens, rel=1e-3), (
+        "at trained tokens"
+    )
+    assert rows.flops == pytest.approx(none.flops, rel=1e-3), "rows of an embedding are only looked up"
 
 
 def test_what_cannot_work_is_a_recipe_error(tiny_model: Path, tmp_path: Path) -> None:
