@@ -120,5 +120,8 @@ class Outside(Shell):
                 self._service.renew(name)
 
     async def on_unmount(self) -> None:
+        # Textual cancels the workers before it runs the last callbacks, and one of those may start more of them: the
+        # program would then wait for their threads for ever.
+        self.workers.cancel_all()
         if self._service is not None:
             await asyncio.to_thread(self._service.close)

@@ -9,6 +9,7 @@ import pytest
 from textual.css.stylesheet import Stylesheet
 from textual.widgets import Input
 
+import ft.app
 from engine import paths
 from engine.errors import ConfigError, MachineError
 from engine.process import Engine
@@ -22,7 +23,7 @@ from screens.widgets.details import Details
 from screens.widgets.leave import Leave
 from screens.widgets.navigation import Navigation
 from screens.widgets.palette import Palette, ranked
-from tests.app_pilot import until
+from tests.app_pilot import PATIENCE_S, until
 from tests.run_fixtures import make_run
 
 
@@ -385,3 +386,24 @@ async def test_deleted_and_damaged_runs_do_not_end_the_app() -> None:
             assert app.front is not None
             app.front.set_focus(None)
         assert app.is_running
+
+
+async def test_leaving_waits_for_nothing_that_begins_while_the_app_ends() -> None:
+    class EndsWhileItStarts(FtApp):
+        """Looks outside in its last callbacks, as an app does that is told to end at its first picture."""
+
+        CSS_PATH = str(Path(ft.app.__file__).with_name("app.tcss"))
+
+        def on_unmount(self) -> None:  # type: ignore[override]  # Textual calls it, and then the one of the base
+            self.watch_runs()
+            self.watch_machine()
+
+    app = EndsWhileItStarts()
+    asyncio.get_running_loop().call_later(0.5, app.exit)
+    await app.run_async(headless=True, size=(80, 24))  # a pilot would end it in another order
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while list(app.workers):
+                await asyncio.sleep(0.01)
+    finally:
+        app.workers.cancel_all()
