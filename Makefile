@@ -12,7 +12,7 @@ INSTALL := $(BIN)/python $(PIP)
 UNSLOTH := .venv-unsloth
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unsloth torture check screenshots clean
+.PHONY: help install demo test test-unsloth replay torture check screenshots clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -29,6 +29,9 @@ test-unsloth: $(UNSLOTH)/.installed ## Install Unsloth into .venv-unsloth, train
 	  $(UNSLOTH)/bin/python -m pytest tests/unsloth tests/test_backend_contracts.py -k unsloth
 	CUDA_VISIBLE_DEVICES= TRITON_INTERPRET=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \
 	  $(UNSLOTH)/bin/python -m pytest tests/test_backend_liger.py
+
+replay: $(VENV)/.dev ## Train with the commit BASE and with the working tree, and say what differs in any bit
+	$(BIN)/python -m tests.replay --base $(or $(BASE),main)
 
 torture: $(VENV)/.dev ## Kill, fill and flood runs for about ten minutes; prints figures
 	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m tests.torture
