@@ -10,10 +10,12 @@ import pytest
 
 from engine.config.load import Recipe, load_text
 from engine.errors import ConfigError, MachineError
+from engine.hardware.probe import probe
 from engine.runs import lock
 from engine.runs.atomic import write_atomic
 from engine.runs.events import Finished, Started
 from engine.runs.limits import Limits, halved
+from engine.runs.provenance import at_start
 from engine.runs.run import Run
 
 TEXT = "# mine\nname: demo\nmodel: {base: starter}\ndata: {train: starter}\n"
@@ -247,6 +249,12 @@ def a_plan(rows: int, tokens: int):  # type: ignore[no-untyped-def]
         trained_tokens_per_epoch=500, longest=50, seconds=None,
         memory=parts, limit_bytes=100, fits="yes", sampled=False,
     )  # fmt: skip
+
+
+def test_what_is_known_of_the_machine_is_written_as_it_is(recipe: Recipe) -> None:
+    run, facts = Run.create(recipe), at_start(probe())
+    run.record(facts)
+    assert json.loads((run.folder / "provenance.json").read_text())["machine"] == facts["machine"]
 
 
 def test_provenance_is_json_for_people(recipe: Recipe) -> None:

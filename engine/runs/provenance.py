@@ -37,11 +37,13 @@ def at_creation(run_id: str, now: float, command: str) -> dict[str, Any]:
 
 def at_start(machine: "Machine") -> dict[str, Any]:
     """What the engine process knows: versions, and the machine as probed."""
+    # Sets hold what the installed MLX knows: its version says as much, and JSON has none.
+    known = {name: value for name, value in asdict(machine).items() if not isinstance(value, frozenset)}
     return {
         "python": sys.version.split()[0],
         "system": platform.platform(),
         "versions": {name: found for name in PACKAGES if (found := _version(name))},
-        "machine": {name: value for name, value in asdict(machine).items() if name != "mlx_architectures"},
+        "machine": known,
     }
 
 
