@@ -53,8 +53,8 @@ class ReplayError(Exception):
 class Record:
     """What a run did.
 
-    `tokens` are digests of the ids of each forward pass of torch, in order; `weights` maps every file of tensors in
-    the run's folder to the digest of its bytes.
+    `tokens` are digests of the rows and prompts of each forward pass of torch, in order; `weights` maps every file of
+    tensors in the run's folder to the digest of its bytes.
     """
 
     plan: Mapping[str, Any]

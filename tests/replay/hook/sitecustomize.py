@@ -3,7 +3,7 @@
 Nothing here knows ft. It waits for torch and then stands around its embedding lookup, through which the tokens of
 every forward pass go:
 
-- REPLAY_TOKENS: a file; one line of JSON a lookup, the ids in it in order, without padding (id 0).
+- REPLAY_TOKENS: a file; for each lookup of rows or prompts one line of JSON, their ids in order without padding (id 0).
 - REPLAY_STOP_AT: at this lookup the process gets SIGTERM, once.
 - REPLAY_EXHAUST_AT: this lookup fails as torch fails when memory runs out, once.
 """
@@ -51,7 +51,9 @@ def watched(embedding):
             )
         if lookups == stop:
             os.kill(os.getpid(), signal.SIGTERM)
-        if ids.dim() == 2:  # a batch of rows; PEFT also looks single token ids up
+        # A batch of rows or prompts. PEFT looks single ids up too; a column of them is what the model itself wrote
+        # last, where on another machine a near tie may make another word.
+        if ids.dim() == 2 and ids.shape[1] > 1:
             with tokens.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(ids[ids != 0].tolist()) + "\n")
         return embedding(ids, weight, *rest, **named)

@@ -1,0 +1,103 @@
+"""Leaving the app: what is asked first, what happens to live runs, and that it ends."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+import ft.app
+from engine.runs.lock import holding, take
+from ft.app import FtApp
+from screens.widgets.leave import Leave
+from screens.widgets.palette import Palette
+from tests.app_pilot import PATIENCE_S, until
+from tests.run_fixtures import make_run
+
+
+async def test_without_a_live_run_q_leaves_at_once() -> None:
+    make_run("20260528-123456-orders")
+    app = FtApp()
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: app.runs, "the run is seen")
+        await pilot.press("q")
+        await until(pilot, lambda: not app.is_running or app._exit, "the app ends")
+
+
+async def test_ctrl_q_leaves_from_a_dialog_too() -> None:
+    app = FtApp()
+    async with app.run_test() as pilot:
+        await pilot.press("colon")
+        await until(pilot, lambda: isinstance(app.screen, Palette), "the palette is open")
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: app._exit, "the app ends")
+
+
+@pytest.mark.parametrize(
+    ("key", "commands", "leaves"), [("enter", [], True), ("x", ["stop"], True), ("escape", [], False)]
+)
+async def test_with_a_live_run_leaving_asks_what_to_do_with_it(
+    key: str, commands: list[str], leaves: bool
+) -> None:
+    run = make_run("20260528-123456-orders", end=None)
+    handle = take(run.lock_file)
+    assert handle is not None
+    with holding(handle):
+        app = FtApp()
+        async with app.run_test() as pilot:
+            await until(pilot, lambda: app.runs and app.runs[0].alive, "the run is seen alive")
+            await pilot.press("ctrl+q")
+            await until(pilot, lambda: isinstance(app.screen, Leave), "the question")
+            await pilot.press("ctrl+q")  # asks no second time
+            assert sum(isinstance(screen, Leave) for screen in app.screen_stack) == 1
+            await pilot.press(key)
+            if leaves:
+                await until(pilot, lambda: app._exit, "the app ends")
+            else:
+                await until(pilot, lambda: app.screen is app.front, "the app goes on")
+        given = [json.loads(path.read_text())["command"] for path in run.control.glob("*.json")]
+        assert given == commands
+
+
+async def test_the_monitor_alone_has_no_other_screen_and_leaves_without_a_question() -> None:
+    run = make_run("20260528-123456-orders", end=None)
+    handle = take(run.lock_file)
+    assert handle is not None
+    with holding(handle):
+        app = FtApp("monitor", run.id, only=True)
+        async with app.run_test(size=(120, 36)) as pilot:
+            await until(pilot, lambda: app.runs, "the run is seen")
+            await pilot.press("1")
+            await pilot.pause()
+            assert app.scope == "monitor"
+            await pilot.press("q")
+            await until(pilot, lambda: app._exit, "the app ends")
+
+
+async def test_the_child_that_answers_ends_with_the_app() -> None:
+    app = FtApp()
+    async with app.run_test():
+        child = app.service()._child
+        assert child.poll() is None
+    assert child.poll() is not None
+
+
+async def test_leaving_waits_for_nothing_that_begins_while_the_app_ends() -> None:
+    class EndsWhileItStarts(FtApp):
+        """Looks outside in its last callbacks, as an app does that is told to end at its first picture."""
+
+        CSS_PATH = str(Path(ft.app.__file__).with_name("app.tcss"))
+
+        def on_unmount(self) -> None:  # type: ignore[override]  # Textual calls it, and then the one of the base
+            self.watch_runs()
+            self.watch_machine()
+
+    app = EndsWhileItStarts()
+    asyncio.get_running_loop().call_later(0.5, app.exit)
+    await app.run_async(headless=True, size=(80, 24))  # a pilot would end it in another order
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while list(app.workers):
+                await asyncio.sleep(0.01)
+    finally:
+        app.workers.cancel_all()
