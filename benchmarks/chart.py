@@ -47,9 +47,9 @@ async def ours(ys: list[float]) -> Times:
     sys.path.insert(0, str(ROOT))
     from textual.app import App
 
-    from engine.runs.points import Series
-    from screens.widgets.chart import Chart, Line
-    from screens.widgets.chart_trace import Tracer
+    from engine.runs.curves.downsample import Series
+    from screens.charts.trace import Tracer
+    from screens.charts.widget import Chart, Line
 
     series = Series(capacity=1 << 18)  # so that all points are kept, as the others keep them
     fill = timed(lambda: [series.append(i, y) for i, y in enumerate(ys)])

@@ -25,7 +25,7 @@ from engine.hardware import allocator
 from engine.hardware.probe import probe
 from engine.models.resolve import resolve
 from engine.models.sizing import shape_of
-from engine.plan import Plan, make_plan
+from engine.planning.plan import Plan, make_plan
 
 SHARE = 0.5
 """Share of tokens that the made-up rows train."""
@@ -191,7 +191,7 @@ def planned(shape: Shape, folder: Path) -> tuple[TrainConfig, Plan]:
 
 def train(job: dict[str, Any]) -> dict[str, int]:
     """In the child: load, make two steps, and say what the process used (bytes)."""
-    import engine.worker  # noqa: F401 - what the real engine process has imported
+    import engine.process.worker  # noqa: F401 - what the real engine process has imported
     from engine.backends import load_backend
 
     plan = Plan.from_json(job["plan"])

@@ -66,7 +66,7 @@ def main() -> None:
 
 def prepared(rows: list[dict[str, str]], steps: int, folder: Path) -> tuple[Path, int]:
     """The tiny model, a chat file of rows of mixed length that fit whole, and their tokens in all."""
-    from engine.data.tokenizer import Tokenizer
+    from engine.data.tokenization.tokenizer import Tokenizer
     from engine.data.types import Message
     from tests.tiny import make_tiny_model
 
@@ -93,8 +93,8 @@ def with_ft(side: str, model: Path, steps: int, tokens: int, folder: Path) -> Re
     """ft's engine process on a run of its own."""
     from engine.config.load import load_text
     from engine.hardware.allocator import preload
-    from engine.runs.events import Step
-    from engine.runs.run import Run
+    from engine.runs.directory.events import Step
+    from engine.runs.directory.run import Run
 
     recipe = {
         "name": side,
@@ -110,7 +110,7 @@ def with_ft(side: str, model: Path, steps: int, tokens: int, folder: Path) -> Re
         "checkpoints": {"every": 10_000},
     }  # fmt: skip
     run = Run.create(load_text(json.dumps(recipe), folder / "train.yml"))
-    command = [sys.executable, "-P", "-m", "engine.worker", str(run.folder)]
+    command = [sys.executable, "-P", "-m", "engine.process.worker", str(run.folder)]
     environment = {} if side == "ft-system-allocator" else preload()
     peak, log, _ = watched(command, folder / f"{side}.log", environment)
     done = [event for event in run.events() if isinstance(event, Step)]

@@ -22,10 +22,10 @@ sys.path.insert(0, str(ROOT))
 
 from monitor_run import RUN, loss, step_lines  # noqa: E402
 
-from engine.runs.events import decode  # noqa: E402
+from engine.runs.directory.events import decode  # noqa: E402
 from ft.app import FtApp  # noqa: E402
-from screens import follow  # noqa: E402
-from screens.monitor import MonitorScreen  # noqa: E402
+from screens.monitor import follow  # noqa: E402
+from screens.monitor.screen import MonitorScreen  # noqa: E402
 
 Found = dict[str, Any]
 WRITER = str(Path(__file__).with_name("monitor_run.py"))

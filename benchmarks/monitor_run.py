@@ -31,7 +31,7 @@ def loss(step: int) -> float:
 
 
 def step_lines(step: int, total: int = 2_000_000, memory_every: int = 1) -> Iterator[bytes]:
-    """What an engine writes at a step, as `engine.runs.events.encode` would."""
+    """What an engine writes at a step, as `engine.runs.directory.events.encode` would."""
     t = T0 + step / 10
     value = loss(step)
     yield (

@@ -31,7 +31,7 @@ from benchmarks.profile_parts import (
     Work,
 )
 from benchmarks.step_cost import RANK
-from engine.backends.torch.causal import CausalAttention
+from engine.backends.torch.cpu_attention import CausalAttention
 from engine.backends.torch.loss import VOCAB_BLOCK, HeadLoss
 
 STEP = "a step"

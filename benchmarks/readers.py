@@ -20,7 +20,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from engine.data.readers import read  # noqa: E402
+from engine.data.readers.registry import read  # noqa: E402
 
 KINDS = (".jsonl", ".parquet", ".arrow")
 IMPORT = (

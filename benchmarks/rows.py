@@ -26,8 +26,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from engine import paths  # noqa: E402
-from engine.client import Client  # noqa: E402
-from engine.data.views import View  # noqa: E402
+from engine.data.preview.values import View  # noqa: E402
+from engine.service.client import Client  # noqa: E402
 
 PLACES = 20
 

@@ -23,10 +23,10 @@ from pathlib import Path
 
 from engine import paths
 from engine.config.load import load_text
-from engine.runs.compare import compare
-from engine.runs.events import Eval, Event, Finished, Memory, Started, Step, encode
-from engine.runs.index import FILE, Index
-from engine.runs.run import Run
+from engine.runs.directory.events import Eval, Event, Finished, Memory, Started, Step, encode
+from engine.runs.directory.run import Run
+from engine.runs.index.compare import compare
+from engine.runs.index.index import FILE, Index
 
 RECIPE = "name: bench\nmodel: {base: starter}\ndata: {train: starter}\ntraining: {learning_rate: 1e-3}\n"
 

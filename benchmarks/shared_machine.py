@@ -48,11 +48,11 @@ class Side:
 
 def answers(rows: Path) -> dict[str, Any]:
     """Greedy answers of the starter through the warm child, one after the other."""
-    from engine.client import Client
     from engine.data.token_spec import TokenSpec
-    from engine.data.tokenizer import Tokenizer
+    from engine.data.tokenization.tokenizer import Tokenizer
     from engine.data.types import Message, Prompt
     from engine.models.resolve import resolve
+    from engine.service.client import Client
 
     folder, tokens, seconds = resolve("starter").folder, [], []
     tokenizer, prompt = Tokenizer.load(folder), Prompt((Message(role="user", content=PROMPT),), seed=0)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engine.models.sizing import ModelShape, plain_decoder
-from engine.planning.fit import TYPICAL_SHARE, TYPICAL_TOKENS
+from engine.planning.feasibility import TYPICAL_SHARE, TYPICAL_TOKENS
 from engine.planning.memory import (
     Load,
     linear_parameters,

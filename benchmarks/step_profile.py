@@ -42,9 +42,9 @@ def prepared(backend: str, rows: int, folder: Path) -> Work:
     from engine.backends import load_backend
     from engine.config.load import load_text
     from engine.data.prepare import prepare
-    from engine.data.tokenizer import Tokenizer
+    from engine.data.tokenization.tokenizer import Tokenizer
     from engine.hardware.probe import probe
-    from engine.plan import make_plan
+    from engine.planning.plan import make_plan
 
     recipe = {
         "seed": SEED,
@@ -64,7 +64,7 @@ def prepared(backend: str, rows: int, folder: Path) -> Work:
 def measured(backend: str, model: str, steps: int, rows: int) -> dict[str, Any]:
     """In the child: seconds of each part over all steps, and what the steps were."""
     if backend == "unsloth":
-        import engine.backends.unsloth  # noqa: F401 - before transformers, which it changes
+        import engine.backends.unsloth.backend  # noqa: F401 - before transformers, which it changes
     folder = starter.folder()
     if model == "tiny":
         from tests.tiny import make_tiny_model

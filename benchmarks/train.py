@@ -100,7 +100,7 @@ def recipe(rows: Path, backend: str = "peft") -> str:
 def with_ft(rows: Path, backend: str = "peft") -> dict[str, Any]:
     """Train through the Python API: the real engine process, its own events."""
     import ft
-    from engine.runs.events import Memory, Step
+    from engine.runs.directory.events import Memory, Step
 
     file = rows.with_name("train.yml")
     file.write_text(recipe(rows, backend))

@@ -120,7 +120,7 @@ def capability(backend: BackendName, device: Device) -> Capability:
 
 
 @dataclass(frozen=True)
-class Translation:
+class KeySupport:
     """What a backend makes of one value: the same, the same end by other means, or an error."""
 
     support: Support
@@ -131,125 +131,123 @@ class Translation:
 
 
 ANY = "*"
-SAME_TOKENS = Translation("direct", "ft's own: every backend gets the same tokens")
-NO_BITSANDBYTES = Translation(
+SAME_TOKENS = KeySupport("direct", "ft's own: every backend gets the same tokens")
+NO_BITSANDBYTES = KeySupport(
     "refused",
     "needs bitsandbytes, which does not run on Apple's GPU",
     "Use backend: mlx, which quantises there, or quantization: none.",
 )
-NO_FP16 = Translation(
+NO_FP16 = KeySupport(
     "refused",
     "is not for the CPU, which has no fast arithmetic in it",
     "Use precision: auto, which chooses what this CPU is fast at.",
 )
-LOFTQ_ON_CUDA = Translation(
+LOFTQ_ON_CUDA = KeySupport(
     "refused", "needs a CUDA GPU: PEFT computes it on no other device", "Use init: default here."
 )
-NO_8BIT_STATE = Translation(
+NO_8BIT_STATE = KeySupport(
     "refused", "needs bitsandbytes, which has no optimizer for Apple's GPU", "Use optimizer: adamw."
 )
-NO_PAGES = Translation(
+NO_PAGES = KeySupport(
     "refused",
     "needs a CUDA GPU: its pages move between that and the host",
     "Use optimizer: adamw_8bit here.",
 )
-ONE_MEMORY = Translation(
+ONE_MEMORY = KeySupport(
     "refused",
     "needs a CUDA GPU, which has memory of its own: here it would move nothing",
     "Use gradient_checkpointing: true here.",
 )
-IN_8BIT = Translation("direct", "bitsandbytes' AdamW, its moments in 8 bits")
-PAGED = Translation("direct", "bitsandbytes' AdamW, its moments in 8 bits and paged to the host")
+IN_8BIT = KeySupport("direct", "bitsandbytes' AdamW, its moments in 8 bits")
+PAGED = KeySupport("direct", "bitsandbytes' AdamW, its moments in 8 bits and paged to the host")
 ADAMW_OF_TORCH = {
-    "adamw": Translation("direct", "torch's AdamW"),
+    "adamw": KeySupport("direct", "torch's AdamW"),
     "adamw_8bit": IN_8BIT,
     "paged_adamw_8bit": PAGED,
 }
-NOT_MLX = Translation("refused", "is not for MLX, whose AdamW has its state in fp32", "Use optimizer: adamw.")
-NOT_UNSLOTH = Translation(
+NOT_MLX = KeySupport("refused", "is not for MLX, whose AdamW has its state in fp32", "Use optimizer: adamw.")
+NOT_UNSLOTH = KeySupport(
     "refused",
     "is not for Unsloth: ft trains layers through it, not the vocabulary",
     "Use backend: auto or peft.",
 )
-MASKED = Translation("emulated", "a mask keeps packed examples apart")
+MASKED = KeySupport("emulated", "a mask keeps packed examples apart")
 
-TRANSLATIONS: Mapping[tuple[BackendName, str], Mapping[str, Translation]] = {
+TRANSLATIONS: Mapping[tuple[BackendName, str], Mapping[str, KeySupport]] = {
     ("mlx", "model.quantization"): {
-        "8bit": Translation("direct", "MLX's 8-bit weights, quantised while loading"),
-        "4bit": Translation("direct", "MLX's 4-bit weights, quantised while loading"),
+        "8bit": KeySupport("direct", "MLX's 8-bit weights, quantised while loading"),
+        "4bit": KeySupport("direct", "MLX's 4-bit weights, quantised while loading"),
     },
     ("mlx", "model.quant_type"): {
-        ANY: Translation(
+        ANY: KeySupport(
             "emulated", "16 even steps between the ends of each 64 weights: as near as nf4, nearer than fp4"
         )
     },
     ("mlx", "model.double_quant"): {
-        "true": Translation(
-            "emulated", "left out: MLX keeps scale and offset of each 64 weights as they are"
-        ),
+        "true": KeySupport("emulated", "left out: MLX keeps scale and offset of each 64 weights as they are"),
     },
     ("mlx", "model.chat_template"): {ANY: SAME_TOKENS},
     ("mlx", "model.template_variables"): {ANY: SAME_TOKENS},
     ("mlx", "model.trust_remote_code"): {
-        "true": Translation("emulated", "runs code that is written for MLX alone; mlx-lm brings its own"),
+        "true": KeySupport("emulated", "runs code that is written for MLX alone; mlx-lm brings its own"),
     },
     ("mlx", "data.packing"): {"true": MASKED},
     ("mlx", "training.gradient_checkpointing"): {
-        "true": Translation("direct", "mx.checkpoint, by layer"),
+        "true": KeySupport("direct", "mx.checkpoint, by layer"),
         "offload": ONE_MEMORY,
     },
     ("mlx", "training.optimizer"): {
-        "adamw": Translation("direct", "MLX's AdamW with bias correction"),
+        "adamw": KeySupport("direct", "MLX's AdamW with bias correction"),
         ANY: NOT_MLX,
     },
     ("unsloth", "adapter.type"): {
-        ANY: Translation(
+        ANY: KeySupport(
             "refused", "is not for Unsloth: ft trains LoRA through it", "Use backend: auto or peft."
         )
     },
     ("unsloth", "adapter.modules_to_save"): {ANY: NOT_UNSLOTH},
     ("unsloth", "model.add_tokens"): {ANY: NOT_UNSLOTH},
     ("unsloth", "model.quantization"): {
-        "8bit": Translation(
+        "8bit": KeySupport(
             "refused",
             "is not for Unsloth, which holds weights whole or in 4 bits",
             "Use backend: auto or peft.",
         ),
-        "4bit": Translation("direct", "bitsandbytes"),
+        "4bit": KeySupport("direct", "bitsandbytes"),
     },
-    ("unsloth", "model.quant_type"): {"fp4": Translation("emulated", "nf4, the one format of Unsloth")},
+    ("unsloth", "model.quant_type"): {"fp4": KeySupport("emulated", "nf4, the one format of Unsloth")},
     ("unsloth", "model.double_quant"): {
-        "false": Translation("emulated", "on: Unsloth always quantises the scales too")
+        "false": KeySupport("emulated", "on: Unsloth always quantises the scales too")
     },
     ("unsloth", "model.chat_template"): {ANY: SAME_TOKENS},
     ("unsloth", "model.template_variables"): {ANY: SAME_TOKENS},
-    ("unsloth", "model.trust_remote_code"): {"true": Translation("direct", "run by transformers")},
+    ("unsloth", "model.trust_remote_code"): {"true": KeySupport("direct", "run by transformers")},
     ("unsloth", "data.packing"): {
-        "true": Translation("direct", "where a trial on the model keeps examples apart; padded elsewhere")
+        "true": KeySupport("direct", "where a trial on the model keeps examples apart; padded elsewhere")
     },
     ("unsloth", "training.gradient_checkpointing"): {
-        "true": Translation("direct", "Unsloth's own"),
-        "offload": Translation("direct", "Unsloth's own, which moves what it keeps to the host anyway"),
+        "true": KeySupport("direct", "Unsloth's own"),
+        "offload": KeySupport("direct", "Unsloth's own, which moves what it keeps to the host anyway"),
     },
     ("unsloth", "training.optimizer"): ADAMW_OF_TORCH,
     ("peft", "model.quantization"): {
-        "8bit": Translation("direct", "LLM.int8() of bitsandbytes"),
-        "4bit": Translation("direct", "bitsandbytes"),
+        "8bit": KeySupport("direct", "LLM.int8() of bitsandbytes"),
+        "4bit": KeySupport("direct", "bitsandbytes"),
     },
     ("peft", "model.chat_template"): {ANY: SAME_TOKENS},
     ("peft", "model.template_variables"): {ANY: SAME_TOKENS},
-    ("peft", "model.trust_remote_code"): {"true": Translation("direct", "run by transformers")},
+    ("peft", "model.trust_remote_code"): {"true": KeySupport("direct", "run by transformers")},
     ("peft", "training.gradient_checkpointing"): {
-        "offload": Translation("direct", "the layers' inputs wait in pinned memory of the host"),
+        "offload": KeySupport("direct", "the layers' inputs wait in pinned memory of the host"),
     },
     ("peft", "training.optimizer"): ADAMW_OF_TORCH,
 }
 """By backend and key, and then by value as the recipe has it (`*` for any). What is not here is mapped directly."""
 
-ON_DEVICE: Mapping[tuple[BackendName, Device, str], Mapping[str, Translation]] = {
+ON_DEVICE: Mapping[tuple[BackendName, Device, str], Mapping[str, KeySupport]] = {
     ("unsloth", "cpu", "training.precision"): {"fp16": NO_FP16},
     ("peft", "cpu", "training.precision"): {"fp16": NO_FP16},
-    ("peft", "cpu", "data.packing"): {"true": Translation("direct", "attention runs example by example")},
+    ("peft", "cpu", "data.packing"): {"true": KeySupport("direct", "attention runs example by example")},
     ("peft", "cuda", "data.packing"): {"true": MASKED},
     ("peft", "mps", "data.packing"): {"true": MASKED},
     ("peft", "cpu", "training.gradient_checkpointing"): {"offload": ONE_MEMORY},

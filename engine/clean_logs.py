@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.redaction import SHORTEST, redacted, secrets_of
-from engine.regular_files import open_handle
+from engine.storage.regular_files import open_handle
 
 BLOCK = 1 << 20
 

@@ -15,23 +15,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine import paths
-from engine.client import Client
 from engine.config.load import Recipe, load_recipe
 from engine.data.prompt_input import prompt_of
 from engine.data.types import Sampling
 from engine.errors import ConfigError
-from engine.plan import Plan
-from engine.preflight import check
-from engine.process import Engine, checkpoint_to_resume, outcome, start
-from engine.runs import run as runs
-from engine.runs.events import Event, Finished
-from engine.runs.registry import RECIPE
-from engine.runs.result import Result
-from engine.runs.state import RunState
-from engine.training import control
+from engine.planning.plan import Plan
+from engine.process.launcher import Engine, checkpoint_to_resume, outcome, start
+from engine.process.preflight import check
+from engine.runs.directory import control
+from engine.runs.directory import run as runs
+from engine.runs.directory.events import Event, Finished
+from engine.runs.directory.registry import RECIPE
+from engine.runs.directory.result import Result
+from engine.runs.directory.state import RunState
+from engine.service.client import Client
 
 if TYPE_CHECKING:
-    from engine.data.stored_rows import Rows
+    from engine.data.sources.in_memory import Rows
 
 PathLike = str | os.PathLike[str]
 
@@ -193,11 +193,11 @@ def plan(
     validation: "Rows | float | None" = None,
 ) -> Plan:
     """What a recipe would do, need and take, without training; `data` and `validation` are as for `train`."""
-    from engine.planning.look import look
-    from engine.runs.start_adapter import start_of
+    from engine.planning.estimate import estimate
+    from engine.runs.directory.start_adapter import start_of
 
     config = _load(recipe, overrides, data, validation).config
-    return look(config, start=start_of(config))
+    return estimate(config, start=start_of(config))
 
 
 def open_run(reference: PathLike | None = None) -> Run:
@@ -227,7 +227,7 @@ def _stored(
 
     With `own_split`, the validation split of `data` is used where it has one and nothing else is given.
     """
-    from engine.data.stored_rows import remove_unused, splits_of, stored
+    from engine.data.sources.in_memory import remove_unused, splits_of, stored
 
     found: dict[str, Any] = {}
     if data is not None:

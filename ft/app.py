@@ -13,7 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from engine.errors import FtError
-from ft.outside import Outside, settle_memory
+from ft.app_services import AppServices, settle_memory
 from screens.actions import SCREENS, Action, bindings
 from screens.base import FtScreen
 from screens.messages import (
@@ -28,8 +28,8 @@ from screens.widgets.confirm import Confirm
 from screens.widgets.leave import Leave
 
 if TYPE_CHECKING:
-    from engine.process import Engine
-    from engine.runs.index import RunSummary
+    from engine.process.launcher import Engine
+    from engine.runs.index.index import RunSummary
 
 STARTING = "engine"
 """The group of the worker that starts an engine."""
@@ -41,14 +41,14 @@ def _screen(scope: str) -> Callable[[], Screen[Any]]:
     """Makes a screen when it is first gone to; its module is imported only then."""
 
     def make() -> Screen[Any]:
-        made = getattr(import_module(f"screens.{scope}"), f"{scope.capitalize()}Screen")()
+        made = getattr(import_module(f"screens.{scope}.screen"), f"{scope.capitalize()}Screen")()
         assert isinstance(made, Screen)
         return made
 
     return make
 
 
-class FtApp(Outside):
+class FtApp(AppServices):
     """See `screens.host.Host` for what it does for the screens."""
 
     TITLE = "ft"
@@ -87,10 +87,10 @@ class FtApp(Outside):
     @work
     async def offer_unsaved(self) -> None:
         """Offer recipe text back that an app had not saved when it was killed."""
-        from screens.unsaved import left_behind
+        from screens.recipe.unsaved import left_behind
 
         for left in await asyncio.to_thread(left_behind):
-            from screens.widgets.restore import Restore
+            from screens.recipe.restore import Restore
 
             answer = await self.push_screen_wait(Restore(left))
             if answer == "open":
@@ -107,7 +107,7 @@ class FtApp(Outside):
         Left to the first visit it would hold the app up, and Textual would then parse the styles of all others again.
         """
         for _, scope, _ in SCREENS:
-            module = await asyncio.to_thread(import_module, f"screens.{scope}")
+            module = await asyncio.to_thread(import_module, f"screens.{scope}.screen")
             styles = str(Path(str(module.__file__)).with_suffix(".tcss"))
             if not self.stylesheet.has_source(styles, ""):
                 self.stylesheet.read(styles)
@@ -273,7 +273,7 @@ for _, _scope, _ in SCREENS:
 
 def open_app(start: str = "home", run: str | None = None, only: bool = False) -> int:
     """Run the app on this terminal until it is left; returns the exit code."""
-    from ft.mistakes import BUG
+    from ft.crash_report import BUG
 
     # Where a shell exports them, Textual would never see the terminal resized.
     for name in ("COLUMNS", "LINES"):

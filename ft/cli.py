@@ -9,7 +9,7 @@ import traceback
 from engine.errors import ConfigError, FtError
 from engine.redaction import redacted
 from ft.console import safe_output, show_error
-from ft.mistakes import BUG, keep_traceback
+from ft.crash_report import BUG, keep_traceback
 
 INTERRUPTED = 130
 
@@ -39,7 +39,7 @@ def _exit_code(argv: list[str] | None) -> int:
         from ft.app import open_app  # typer, which is not needed for it, would take a while too
 
         return open_app()
-    from ft.program import run
+    from ft.command_table import run
 
     _refuse_other_encodings(sys.argv[1:] if argv is None else argv)
     try:
@@ -74,7 +74,7 @@ def _report(error: Exception) -> int:
         show_error(error)
         return error.exit_code
     if isinstance(error, OSError) and error.strerror:
-        from engine.disk import explained
+        from engine.storage.disk_errors import explained
 
         return _report(explained(error))
     show_error(FtError(f"ft made a mistake: {type(error).__name__}: {error}", keep_traceback(error)))

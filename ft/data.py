@@ -36,7 +36,7 @@ def load(
 
     Raises FtError for what is wrong with the source or a row, with the file and the row in its message.
     """
-    from engine.data.loaded import load as loaded
+    from engine.data.as_dataset import load as loaded
 
     train = {"path": os.fspath(source), **keys}
     data: Mapping[str, Any] = {"train": train, "validation": 0, "on_error": on_error, "train_on": train_on}

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.client import Client
 from engine.config.load import load_text
-from engine.process import Engine, checkpoint_to_resume, start
-from engine.runs.index import RunSummary
-from engine.runs.run import Run
-from engine.training import control
+from engine.process.launcher import Engine, checkpoint_to_resume, start
+from engine.runs.directory import control
+from engine.runs.directory.run import Run
+from engine.runs.index.index import RunSummary
+from engine.service.client import Client
 
 UNSAVED = "train.yml"
 """Where a text that has no file yet would stand: its relative paths start at the current folder."""

@@ -6,7 +6,7 @@ from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
-from engine.runs.events import (
+from engine.runs.directory.events import (
     Acknowledged,
     Eval,
     Event,
@@ -20,8 +20,8 @@ from engine.runs.events import (
     Warned,
     encode,
 )
-from engine.runs.run import Run
-from ft import narrate
+from engine.runs.directory.run import Run
+from ft import run_text
 from ft.console import say
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Plain:
         if self.json:
             sys.stdout.buffer.write(encode(event))
             sys.stdout.buffer.flush()
-        elif self._is_news(event) and (text := narrate.line(event)):
+        elif self._is_news(event) and (text := run_text.line(event)):
             self.say(text)
 
     def _is_news(self, event: Event) -> bool:
@@ -174,7 +174,7 @@ class Live:
         return self.phase.done or 0, self.phase.total
 
     def _position(self) -> str:
-        elapsed = narrate.duration(time.time() - self.began)
+        elapsed = run_text.duration(time.time() - self.began)
         if self.step is None:
             done, total = self._progress()
             return (f"{done}/{total}   " if total else "") + elapsed
@@ -183,25 +183,25 @@ class Live:
             sum(step.step_s for step in self.speeds) / len(self.speeds) if self.speeds else self.step.step_s
         )
         where = f"{self.step.step}/{self.step.total}   epoch {self.step.epoch:.2f}"
-        return f"{where}   {elapsed}, {narrate.duration(left * mean)} left"
+        return f"{where}   {elapsed}, {run_text.duration(left * mean)} left"
 
     def _rows(self) -> list[tuple[str, str]]:
         rows = []
         if self.step is not None:
             tokens, seconds = sum(s.tokens for s in self.speeds), sum(s.step_s for s in self.speeds)
             speed = tokens / seconds if seconds else self.step.tokens_per_s
-            rows.append(("loss", f"{self.step.loss:.4f}   {narrate.sparkline(self.losses)}"))
+            rows.append(("loss", f"{self.step.loss:.4f}   {run_text.sparkline(self.losses)}"))
             rows.append(("speed", f"{speed:.0f} tokens/s   learning rate {self.step.lr:.2e}"))
         if self.memory is not None and (self.memory.device_peak_bytes or self.memory.process_peak_bytes):
             peak = self.memory.device_peak_bytes or self.memory.process_peak_bytes or 0
-            planned = f" of {narrate.gigabytes(self.planned)} planned" if self.planned else ""
-            rows.append(("memory", f"at most {narrate.gigabytes(peak)}{planned}"))
+            planned = f" of {run_text.gigabytes(self.planned)} planned" if self.planned else ""
+            rows.append(("memory", f"at most {run_text.gigabytes(peak)}{planned}"))
         if self.evals:
             last, best = self.evals[-1], min(self.evals, key=lambda e: e.loss)
-            rows.append(("held out", f"{narrate.scores(last)}   (step {last.step})"))
+            rows.append(("held out", f"{run_text.scores(last)}   (step {last.step})"))
             rows.append(("best", f"loss {best.loss:.4f}   (step {best.step})"))
         if self.sample is not None:
-            prompt, text = narrate.one_line(self.sample.prompt, 40), narrate.one_line(self.sample.text)
+            prompt, text = run_text.one_line(self.sample.prompt, 40), run_text.one_line(self.sample.text)
             rows.append(("sample", f"{prompt} → {text}"))
         return rows
 

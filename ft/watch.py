@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from types import FrameType
 
 from engine.errors import MachineError
-from engine.process import Engine, outcome
-from engine.runs.events import Finished, Memory, Step, Warned
-from engine.runs.run import Run
-from engine.runs.state import last_word
-from engine.training import control
-from engine.training.checkpoints import latest, step_of
-from ft import console, narrate
+from engine.process.launcher import Engine, outcome
+from engine.runs.directory import control
+from engine.runs.directory.checkpoints import latest, step_of
+from engine.runs.directory.events import Finished, Memory, Step, Warned
+from engine.runs.directory.run import Run
+from engine.runs.directory.state import last_word
+from ft import console, run_text
 from ft.live import Live, Plain, View
 
 STOPPED_EXIT = 130
@@ -92,7 +92,7 @@ def attach_to_end(run: Run, view: View) -> int:
 def conclude(run: Run, view: View, since: int, code: int | None) -> int:
     """Say how the run has ended; returns the exit code. Raises the error that it failed with."""
     finished = outcome(run, since, code)
-    for text in narrate.summary(run, finished):
+    for text in run_text.summary(run, finished):
         view.say(text)
     return STOPPED_EXIT if finished.reason == "stopped" else 0
 

@@ -28,7 +28,7 @@ def command_paths(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str,
 
 def help_of(path: tuple[str, ...]) -> str:
     """What `ft PATH --help` prints."""
-    from ft.program import app
+    from ft.command_table import app
 
     environment = {"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
     result = CliRunner().invoke(app, [*path, "--help"], prog_name="ft", env=environment)
@@ -39,7 +39,7 @@ def help_of(path: tuple[str, ...]) -> str:
 
 def reference() -> str:
     """The generated part of the page."""
-    from ft.program import app
+    from ft.command_table import app
 
     paths = [(), *command_paths(typer.main.get_command(app))]
     parts = [f"### `{' '.join(('ft', *path))}`\n\n```text\n{help_of(path)}\n```\n" for path in paths]

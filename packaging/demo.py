@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import ft
-from engine.runs.events import Eval
+from engine.runs.directory.events import Eval
 
 ROOT = Path(__file__).parent.parent
 HELD_OUT = ROOT / "engine" / "data" / "starter" / "validation.jsonl"

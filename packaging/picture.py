@@ -10,8 +10,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from engine.runs.events import Finished, Step
-from engine.runs.run import Run
+from engine.runs.directory.events import Finished, Step
+from engine.runs.directory.run import Run
 from ft.live import Live
 
 PICTURE = Path(__file__).parent.parent / "docs" / "training.svg"

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from engine import paths
-from engine.runs.run import Run
+from engine.runs.directory.run import Run
 from ft.app import FtApp
 
 ROOT = Path(__file__).resolve().parent.parent

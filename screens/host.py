@@ -7,9 +7,9 @@ from engine.errors import FtError
 from screens.preferences import Preferences
 
 if TYPE_CHECKING:
-    from engine.client import Client
     from engine.hardware.sample import Sample
-    from engine.runs.index import RunSummary
+    from engine.runs.index.index import RunSummary
+    from engine.service.client import Client
 
 
 class Host(Protocol):

@@ -12,8 +12,8 @@ from engine.errors import FtError
 
 if TYPE_CHECKING:
     from engine.hardware.sample import Sample
-    from engine.runs.index import RunSummary
-    from screens.unsaved import LeftBehind
+    from engine.runs.index.index import RunSummary
+    from screens.recipe.unsaved import LeftBehind
 
 
 class RunsChanged(Message, bubble=False):

@@ -7,9 +7,9 @@ from typing import Any
 
 from engine import paths
 from engine.addresses import without_secrets
-from engine.disk import explaining
-from engine.regular_files import read_text
-from engine.runs.atomic import write_atomic
+from engine.storage.atomic import write_atomic
+from engine.storage.disk_errors import explaining
+from engine.storage.regular_files import read_text
 
 FILE = "settings.json"
 

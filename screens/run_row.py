@@ -8,7 +8,7 @@ from screens import format as words
 from screens.widgets.spark import spark
 
 if TYPE_CHECKING:
-    from engine.runs.index import RunSummary
+    from engine.runs.index.index import RunSummary
 
 SIGNS = {
     "running": "●",

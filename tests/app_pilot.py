@@ -63,5 +63,5 @@ def freeze(monkeypatch: pytest.MonkeyPatch) -> None:
             return SAMPLE
 
     monkeypatch.setattr("engine.hardware.probe.probe", lambda: MACHINE)
-    monkeypatch.setattr("screens.home.time", Clock)
+    monkeypatch.setattr("screens.home.screen.time", Clock)
     monkeypatch.setattr("engine.hardware.monitor.Monitor", Still)

@@ -7,11 +7,11 @@ from typing import Any
 from textual.pilot import Pilot
 
 from ft.app import FtApp
-from screens.chat import ChatScreen
-from screens.chat_messages import Grown
-from screens.conversation import Answer, Side
-from screens.widgets.chat_prompt import Prompt
-from screens.widgets.transcript import Transcript
+from screens.chat.conversation import Answer, Side
+from screens.chat.messages import Grown
+from screens.chat.prompt import Prompt
+from screens.chat.screen import ChatScreen
+from screens.chat.transcript import Transcript
 from tests.app_pilot import until
 
 ORDERS = "20260103-000000-orders · final"

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from engine.client import Client
-from engine.data.views import View
+from engine.data.preview.values import View
+from engine.service.client import Client
 from tests.tiny import VOCAB, make_tokenizer
 
 VIEW = View(model="tiny", max_seq_length=96)

@@ -9,11 +9,11 @@ from textual.pilot import Pilot
 
 import ft.app
 from engine.hardware.sample import Gpu, Sample
-from engine.runs.run import Run
-from engine.training.control import Control
+from engine.runs.directory.control import Control
+from engine.runs.directory.run import Run
 from ft.app import FtApp
 from screens.messages import MachineSampled
-from screens.monitor import MonitorScreen
+from screens.monitor.screen import MonitorScreen
 from tests.run_fixtures import STARTED
 
 GB = 1_000_000_000

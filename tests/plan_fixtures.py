@@ -8,7 +8,7 @@ import numpy as np
 from engine.config.schema import TrainConfig
 from engine.hardware.probe import Machine
 from engine.models.sizing import Linear, ModelShape
-from engine.plan import Plan, make_plan
+from engine.planning.plan import Plan, make_plan
 
 GB = 1_000_000_000
 CPU = Machine(

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from textual.pilot import Pilot
 
-from engine.client import Cancelled
 from engine.config.form import Field, fields
 from engine.config.load import load_text
 from engine.models.sizing import Linear, ModelShape
-from engine.plan import make_plan
+from engine.planning.plan import make_plan
+from engine.service.client import Cancelled
 from ft import app
 from ft.app import FtApp
-from screens.recipe import RecipeScreen
-from screens.widgets.editor import Editor
-from screens.widgets.fields import Fields
+from screens.recipe.editor import Editor
+from screens.recipe.fields import Fields
+from screens.recipe.screen import RecipeScreen
 from tests.app_pilot import MACHINE, until
 
 RECIPE = """\

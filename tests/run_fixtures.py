@@ -7,8 +7,8 @@ from typing import Any
 
 from engine import paths
 from engine.config.load import load_text
-from engine.runs.events import Eval, Event, Finished, Saved, Started, Step, encode
-from engine.runs.run import Run
+from engine.runs.directory.events import Eval, Event, Finished, Saved, Started, Step, encode
+from engine.runs.directory.run import Run
 
 STARTED = 1_780_000_000.0
 """Unix seconds of every hand-written run's start."""

@@ -19,12 +19,12 @@ from engine.config.load import load_text
 from engine.errors import ConfigError, ModelError
 from engine.models.mlx_adapter import to_peft
 from engine.models.saved_adapter import read_adapter
-from engine.planning.live import Planner
-from engine.planning.look import look
-from engine.runs.events import Eval, Phase, Warned
-from engine.runs.run import Run
-from engine.runs.start_adapter import find_start, start_of
-from engine.training import checkpoints
+from engine.planning.cached import CachedPlanner
+from engine.planning.estimate import estimate
+from engine.runs.directory import checkpoints
+from engine.runs.directory.events import Eval, Phase, Warned
+from engine.runs.directory.run import Run
+from engine.runs.directory.start_adapter import find_start, start_of
 from ft import cli
 from tests.test_adapters import KINDS, losses_in_peft, plain_peft
 from tests.tiny import make_family, make_tiny_model
@@ -165,7 +165,7 @@ def test_a_recipe_that_says_otherwise_than_the_adapter_is_refused_with_both(
         with pytest.raises(ConfigError) as caught:
             Run.create(load_text(text, tmp_path / "train.yml"), tmp_path / "run")
         with pytest.raises(ConfigError):
-            look(load_text(text, tmp_path / "train.yml").config, start=read_adapter(Path(source)))
+            estimate(load_text(text, tmp_path / "train.yml").config, start=read_adapter(Path(source)))
         assert not (tmp_path / "run").exists()
         return caught.value.message
 
@@ -218,8 +218,8 @@ def test_another_models_adapter_is_refused_before_anything_loads(
     text = recipe_text(other, write_rows(tmp_path), adapter={"from": str(first.run.adapter)})
     config = load_text(text, tmp_path / "train.yml").config
     for way in (
-        lambda: look(config, start=start_of(config)),
-        lambda: Planner(start_of).plan(text, tmp_path / "train.yml"),
+        lambda: estimate(config, start=start_of(config)),
+        lambda: CachedPlanner(start_of).plan(text, tmp_path / "train.yml"),
     ):
         with pytest.raises(ModelError, match="the adapter is for another model"):
             way()
@@ -230,8 +230,8 @@ def test_a_plan_counts_what_the_adapter_holds(first: Job, tiny_model: Path, tmp_
         text = recipe_text(tiny_model, write_rows(tmp_path), adapter=adapter)
         path = tmp_path / "train.yml"
         config = load_text(text, path).config
-        found = look(config, start=start_of(config))
-        assert Planner(start_of).plan(text, path).memory == found.memory
+        found = estimate(config, start=start_of(config))
+        assert CachedPlanner(start_of).plan(text, path).memory == found.memory
         return found
 
     fresh, going_on = plan(rank=4), plan(**{"from": str(first.run.folder)})

@@ -14,8 +14,8 @@ import transformers
 from safetensors.numpy import load_file
 
 from engine.backends import load_backend
+from engine.backends.adapter_init import Layer, draw_start
 from engine.backends.base import Backend
-from engine.backends.initial import Layer, draw_start
 from engine.backends.mlx.backend import MlxBackend
 from engine.capabilities import CAPABILITIES, STARTS
 from engine.errors import CheckpointError, ConfigError

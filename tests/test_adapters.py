@@ -18,7 +18,7 @@ from engine.backends.torch.backend import TorchBackend
 from engine.config.adapters import ADAPTER_TYPES, FLOAT_ONLY, PROMPT_TYPES
 from engine.data.types import Message, Prompt
 from engine.errors import ConfigError
-from engine.generation import Generator
+from engine.inference.generation import Generator
 from engine.models.adapters import trained_parameters
 from engine.models.sizing import shape_of
 from tests.training import Job, batch_of

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import ft.app
-from engine.runs.lock import holding, take
+from engine.runs.directory.lock import holding, take
 from ft.app import FtApp
 from screens.widgets.leave import Leave
 from screens.widgets.palette import Palette

@@ -11,8 +11,8 @@ from textual.widgets import Input
 
 from engine import paths
 from engine.errors import ConfigError, MachineError
-from engine.process import Engine
-from engine.runs.lock import holding, take
+from engine.process.launcher import Engine
+from engine.runs.directory.lock import holding, take
 from ft.app import FtApp
 from screens import preferences
 from screens.actions import ACTIONS, SCREENS

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import Button
 
-from engine.runs.lock import holding, take
+from engine.runs.directory.lock import holding, take
 from ft.app import FtApp
 from screens.actions import ACTIONS, SCREENS, Action, actions_of
 from screens.keymap import clashes, is_key, split

@@ -13,9 +13,9 @@ from pathlib import Path
 import pyte
 import pytest
 
-from engine.runs.lock import holding, take
-from engine.runs.run import Run
-from engine.training import control
+from engine.runs.directory import control
+from engine.runs.directory.lock import holding, take
+from engine.runs.directory.run import Run
 from tests.run_fixtures import make_run
 from tests.terminal import FT, Terminal, until, write_recipe
 
@@ -186,7 +186,7 @@ def test_a_mistake_of_ours_restores_the_terminal_and_says_where_its_log_is(
         "import importlib.abc, sys\n"
         "class Broken(importlib.abc.MetaPathFinder):\n"
         "    def find_spec(self, name, path, target=None):\n"
-        "        if name == 'screens.chat':\n"
+        "        if name == 'screens.chat.screen':\n"
         "            raise RuntimeError('a part is missing')\n"
         "sys.meta_path.insert(0, Broken())\n"
     )

@@ -11,7 +11,7 @@ from engine.capabilities import CAPABILITIES, ON_DEVICE, TRANSLATIONS
 from engine.config.rules import alternatives, choices, recipe_schema
 from engine.hardware.probe import mlx_architectures
 from engine.planning.backends import NEEDS
-from engine.planning.translation import refusal
+from engine.planning.key_support import refusal
 from tests.plan_fixtures import CUDA, recipe
 
 

@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import MachineError
-from engine.runs.points import Series
+from engine.runs.curves.downsample import Series
 from screens import format as words
-from screens.widgets import chart_axis, chart_export
-from screens.widgets.braille import Canvas
-from screens.widgets.chart_frame import draw
-from screens.widgets.chart_picture import ChartMark, Level, Line, Picture
-from screens.widgets.chart_sheet import Frame
-from screens.widgets.chart_trace import Tracer
+from screens.charts import axis, export
+from screens.charts.braille import Canvas
+from screens.charts.cells import Frame
+from screens.charts.frame import draw
+from screens.charts.picture import ChartMark, Level, Line, Picture
+from screens.charts.trace import Tracer
 
 BLUE, ORANGE = "#56b4e9", "#e69f00"
 ANY = st.floats(allow_nan=True, allow_infinity=True)
@@ -189,23 +189,23 @@ def test_no_values_and_no_size_make_a_chart_fail(
             )  # fmt: skip
             frame = draw(picture, width, height)
             assert {sum(len(part) for part, _ in row) for row in frame.rows} == {width}
-            ElementTree.fromstring(chart_export.svg(picture))
+            ElementTree.fromstring(export.svg(picture))
 
 
 def test_ticks_are_round_and_labels_as_short_as_they_may_be() -> None:
-    assert chart_axis.ticks(0.13, 3.2, 4) == [1, 2, 3]
-    assert chart_axis.labels([1.0, 1.5, 2.0]) == ["1.0", "1.5", "2.0"]
-    assert chart_axis.labels(chart_axis.ticks(0, 2e-4, 5)) == ["0", "0.5e-4", "1.0e-4", "1.5e-4", "2.0e-4"]
-    assert chart_axis.log_ticks(0.05, 200, 6) == [0.1, 1, 10, 100]
-    assert chart_axis.time_ticks(0, 4000, 5) == [0, 900, 1800, 2700, 3600]
-    assert chart_axis.whole_ticks(1, 3, 9) == [1, 2, 3]
-    assert chart_axis.short(1_234_567) == "1.235M"
+    assert axis.ticks(0.13, 3.2, 4) == [1, 2, 3]
+    assert axis.labels([1.0, 1.5, 2.0]) == ["1.0", "1.5", "2.0"]
+    assert axis.labels(axis.ticks(0, 2e-4, 5)) == ["0", "0.5e-4", "1.0e-4", "1.5e-4", "2.0e-4"]
+    assert axis.log_ticks(0.05, 200, 6) == [0.1, 1, 10, 100]
+    assert axis.time_ticks(0, 4000, 5) == [0, 900, 1800, 2700, 3600]
+    assert axis.whole_ticks(1, 3, 9) == [1, 2, 3]
+    assert axis.short(1_234_567) == "1.235M"
 
 
 @given(st.floats(-1e300, 1e300), st.floats(-1e300, 1e300), st.integers(1, 20))
 def test_ticks_lie_inside_and_are_never_too_many(a: float, b: float, most: int) -> None:
     low, high = sorted((a, b))
-    for pick in (chart_axis.ticks, chart_axis.time_ticks, chart_axis.whole_ticks):
+    for pick in (axis.ticks, axis.time_ticks, axis.whole_ticks):
         found = pick(low, high, most)
         room = (high - low) * 1e-6 + 1e-9 * max(abs(low), abs(high)) + 1e-6
         assert len(found) <= most
@@ -217,7 +217,7 @@ def test_saved_files_hold_the_points_and_a_picture_that_opens(tmp_path: Path) ->
     picture = Picture(
         lines, 0, 2, [Level("plan", 2)], [ChartMark(2, "★", "best", 1.0)], title="Loss of my/run"
     )
-    svg, table = chart_export.save(picture, tmp_path / "charts")
+    svg, table = export.save(picture, tmp_path / "charts")
     assert (svg.name, table.name) == ("loss-of-my-run.svg", "loss-of-my-run.csv")
     words_in = "".join(ElementTree.parse(svg).getroot().itertext())
     assert all(word in words_in for word in ("<train> & co", "Loss of my/run", "plan 2", "best", "★"))
@@ -230,14 +230,14 @@ def test_saved_files_hold_the_points_and_a_picture_that_opens(tmp_path: Path) ->
 
 def test_saving_again_overwrites_nothing(tmp_path: Path) -> None:
     picture = Picture([line_of([1, 2])], 0, 1, title="loss")
-    first, second = (chart_export.save(picture, tmp_path)[0].name for _ in range(2))
+    first, second = (export.save(picture, tmp_path)[0].name for _ in range(2))
     assert (first, second) == ("loss.svg", "loss-2.svg")
 
 
 def test_a_place_that_cannot_be_written_is_said_for_people(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(MachineError):
-        chart_export.save(Picture([], 0, 1), tmp_path / "file" / "below")
+        export.save(Picture([], 0, 1), tmp_path / "file" / "below")
 
 
 @given(st.lists(st.tuples(st.integers(-5, 45), st.integers(-9, 50), st.integers(-9, 50)), max_size=9))

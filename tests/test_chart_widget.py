@@ -10,10 +10,10 @@ import pytest
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
-from engine.runs.points import Series
+from engine.runs.curves.downsample import Series
 from screens import format as words
+from screens.charts.widget import Chart, ChartMark, Level, Line
 from screens.themes import SERIES, THEMES
-from screens.widgets.chart import Chart, ChartMark, Level, Line
 
 
 def losses(steps: int = 600) -> tuple[Series, Series]:

@@ -8,12 +8,12 @@ from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 
-from engine.runs.index import Index
+from engine.runs.index.index import Index
 from ft.app import FtApp
-from screens.chat import ChatScreen
-from screens.chat_asking import Asked
-from screens.conversation import Answer, Side
-from screens.talkers import newest, talkers
+from screens.chat.asking import Asked
+from screens.chat.conversation import Answer, Side
+from screens.chat.models import chat_models, newest
+from screens.chat.screen import ChatScreen
 from tests.app_pilot import freeze
 from tests.chat_pilot import Seen, chat_screen
 from tests.run_fixtures import make_run
@@ -222,7 +222,7 @@ def test_a_run_that_was_stopped_before_its_first_step_is_not_the_first_to_talk_t
 
 
 def test_models_to_talk_to_are_listed_newest_first(runs: None) -> None:
-    assert [each.title for each in talkers(Index().refresh())] == [
+    assert [each.title for each in chat_models(Index().refresh())] == [
         "20260103-000000-orders · final",
         "20260103-000000-orders · step 40",
         "20260103-000000-orders · step 20 (best)",

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 import ft as api
-from engine.client import Client
 from engine.data.types import Message, Sampling
-from engine.runs.run import Run
+from engine.runs.directory.run import Run
+from engine.service.client import Client
 from ft.app import FtApp
-from screens.conversation import OVER, SIDES
+from screens.chat.conversation import OVER, SIDES
 from tests.chat_pilot import Seen, chat_screen
 from tests.terminal import write_recipe
 
@@ -44,7 +44,7 @@ def service(trained: Run) -> Iterator[Client]:
 
 @pytest.fixture
 def app(trained: Run, service: Client, monkeypatch: pytest.MonkeyPatch) -> FtApp:
-    monkeypatch.setattr("screens.chat_asking.MAX_TOKENS", SHORT)
+    monkeypatch.setattr("screens.chat.asking.MAX_TOKENS", SHORT)
     app = FtApp("chat")
     monkeypatch.setattr(app, "service", lambda: service)
     return app
@@ -99,7 +99,7 @@ async def test_an_answer_stops_when_told_to_and_the_next_one_comes(
     app: FtApp, trained: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with talking_to(trained, app) as seen:
-        monkeypatch.setattr("screens.chat_asking.MAX_TOKENS", 1_000_000)
+        monkeypatch.setattr("screens.chat.asking.MAX_TOKENS", 1_000_000)
         seen.screen.temperature = 1.0  # the likeliest bytes of a model like this need not be characters
         for turn in range(20):  # by chance, such a model may end its answer before anybody stops it
             await seen.ask("number 3")
@@ -110,7 +110,7 @@ async def test_an_answer_stops_when_told_to_and_the_next_one_comes(
             await seen.until(lambda turn=turn: seen.answer(turn, "trained").state in OVER, "an end")
         words = seen.answer(turn, "base").text
         assert seen.answer(turn, "base").state == "stopped"
-        monkeypatch.setattr("screens.chat_asking.MAX_TOKENS", SHORT)
+        monkeypatch.setattr("screens.chat.asking.MAX_TOKENS", SHORT)
         await seen.ask("number 4")
         await seen.until_done(turn + 1, "trained")
         assert seen.answer(turn, "base").text == words

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ft import cli, program
+from ft import cli, command_table
 
 GOOD = "model: {base: starter}\ndata: {train: starter}\n"
 
@@ -31,7 +31,7 @@ def ft(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedPr
 def test_ft_alone_and_help_list_every_command_on_stdout(arguments: tuple[str, ...], tmp_path: Path) -> None:
     done = ft(*arguments, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    for name, (_, line) in program.COMMANDS.items():
+    for name, (_, line) in command_table.COMMANDS.items():
         assert re.search(rf"^  {name} +{re.escape(line)}$", done.stdout, re.MULTILINE)
 
 
@@ -64,7 +64,7 @@ def test_the_version_is_the_distributions(tmp_path: Path) -> None:
     assert re.fullmatch(r"ft \d+\.\d+\.\d+\S*\n", ft("--version", cwd=tmp_path).stdout)
 
 
-@pytest.mark.parametrize("name", program.COMMANDS)
+@pytest.mark.parametrize("name", command_table.COMMANDS)
 def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([name, "--help"]) == 0
     shown = capsys.readouterr()
@@ -202,7 +202,7 @@ def _broken() -> None:
 def test_a_mistake_of_ours_is_one_message_and_the_traceback_is_kept(
     ft_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(program.COMMANDS, "schema", (f"{__name__}:_broken", "Breaks."))
+    monkeypatch.setitem(command_table.COMMANDS, "schema", (f"{__name__}:_broken", "Breaks."))
     monkeypatch.delenv("FT_DEBUG", raising=False)
     assert cli.main(["schema"]) == cli.BUG
     shown = capsys.readouterr().err

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from engine.data.choice import FormChoice
-from engine.data.custom import Custom
-from engine.data.detection import detect
-from engine.data.form import RowError
-from engine.data.formats import FORMS, fitting, read_row
-from engine.data.templates import RowEncoder
-from engine.data.tokenizer import Tokenizer
-from engine.data.turns import ROLES
+from engine.data.formats.base import RowError
+from engine.data.formats.choice import FormatChoice
+from engine.data.formats.column_mapping import Custom
+from engine.data.formats.detection import detect
+from engine.data.formats.messages import ROLES
+from engine.data.formats.registry import FORMS, fitting, read_row
+from engine.data.tokenization.row_encoder import RowEncoder
+from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import REASONING
 from engine.errors import DataError
 
@@ -154,7 +154,10 @@ def test_any_rows_have_a_form_or_are_refused(
     bodies: list[dict[str, Any]], columns: dict[str, str] | None
 ) -> None:
     rows = [(f"a.jsonl:{line}", body) for line, body in enumerate(bodies, start=1)]
-    for choice in (FormChoice(columns=columns), FormChoice(template="{{ text }}{{ messages[0].content }}")):
+    for choice in (
+        FormatChoice(columns=columns),
+        FormatChoice(template="{{ text }}{{ messages[0].content }}"),
+    ):
         try:
             found = detect(rows, choice, "a.jsonl")
         except DataError:
@@ -171,4 +174,4 @@ def test_any_rows_have_a_form_or_are_refused(
 )
 def test_any_template_of_a_recipe_writes_a_row_or_refuses_it(template: str, row: dict[str, Any]) -> None:
     with suppress(RowError, jinja2.TemplateSyntaxError):  # the recipe is refused for the latter
-        assert isinstance(Custom(FormChoice(template=template))(row)["text"], str)
+        assert isinstance(Custom(FormatChoice(template=template))(row)["text"], str)

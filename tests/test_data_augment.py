@@ -14,8 +14,8 @@ from engine.data.augment.journal import Journal
 from engine.data.augment.make import augment
 from engine.data.augment.options import Augmented, Options
 from engine.data.rewrite import rewrite
-from engine.data.tokenizer import Tokenizer
-from engine.data.types import Answered, Prompt, Row
+from engine.data.tokenization.tokenizer import Tokenizer
+from engine.data.types import Completion, Prompt, Row
 from engine.errors import ConfigError, DataError
 from tests.test_data_lint import chat
 from tests.test_data_prepare import recipe, write
@@ -40,12 +40,12 @@ class Model:
         self.reply, self.ended, self.left = reply, ended, stop_after
         self.batches: list[Sequence[Prompt]] = []
 
-    def __call__(self, prompts: Sequence[Prompt]) -> list[Answered]:
+    def __call__(self, prompts: Sequence[Prompt]) -> list[Completion]:
         if not self.left:
             raise KeyboardInterrupt
         self.left -= 1
         self.batches.append(prompts)
-        return [Answered(self.reply(asked(prompt)), self.ended) for prompt in prompts]
+        return [Completion(self.reply(asked(prompt)), self.ended) for prompt in prompts]
 
     @property
     def shown(self) -> str:

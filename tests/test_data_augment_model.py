@@ -13,14 +13,14 @@ import torch
 from typer.testing import CliRunner
 
 from engine.backends.base import Interrupted
-from engine.backends.torch.answers import Draw
-from engine.client import Client
+from engine.backends.torch.generate import Draw
 from engine.data.augment.journal import NAME as JOURNAL
 from engine.data.token_spec import TokenSpec
 from engine.data.types import Message, Prompt
 from engine.errors import ConfigError, ModelError
-from engine.generation import Generator
-from ft.program import app
+from engine.inference.generation import Generator
+from engine.service.client import Client
+from ft.command_table import app
 from tests.test_data_command import ft
 from tests.test_data_lint import chat, good
 from tests.test_data_prepare import write

@@ -411,7 +411,7 @@ def test_parquet_is_read(tmp_path: Path, tiny_model: Path) -> None:
 
 
 def decoded(dataset: Any, model: Path) -> list[str]:
-    from engine.data.tokenizer import Tokenizer
+    from engine.data.tokenization.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.load(model)
     return [tokenizer.decode(example.input_ids.tolist()) for example in dataset.train]

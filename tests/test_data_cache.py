@@ -17,8 +17,8 @@ from engine import paths
 from engine.data import cache
 from engine.data.cache import Inputs
 from engine.data.prepare import prepare
-from engine.data.templates import RowEncoder
-from engine.data.tokenizer import Tokenizer
+from engine.data.tokenization.row_encoder import RowEncoder
+from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Dataset
 from engine.errors import DataError
 from tests.test_data_prepare import chats, recipe, write

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import tokenizers
 
-from engine.data.chat_template import ChatTemplate
-from engine.data.template_choice import BUILT_IN, built_in
-from engine.data.templates import RowEncoder
-from engine.data.tokenizer import Tokenizer
-from engine.data.turns import messages_of, tools_of
+from engine.data.formats.messages import messages_of, tools_of
+from engine.data.tokenization.chat_template import ChatTemplate
+from engine.data.tokenization.row_encoder import RowEncoder
+from engine.data.tokenization.template_lookup import BUILT_IN, built_in
+from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Conversation
 from tests.tiny import make_tokenizer
 
@@ -270,7 +270,7 @@ def test_what_a_template_leaves_out_is_known(name: str, tools: bool, calls: bool
 
 @pytest.mark.parametrize("name", ["mistral", "gemma"])
 def test_a_family_that_alternates_refuses_two_questions_in_a_row(name: str, tmp_path: Path) -> None:
-    from engine.data.form import RowError
+    from engine.data.formats.base import RowError
 
     encoder = RowEncoder(Tokenizer.load(family(name, tmp_path), name), "assistant")
     with pytest.raises(RowError, match="roles must alternate"):
@@ -278,7 +278,7 @@ def test_a_family_that_alternates_refuses_two_questions_in_a_row(name: str, tmp_
 
 
 def test_a_template_that_goes_wrong_is_no_traceback(tmp_path: Path) -> None:
-    from engine.data.form import RowError
+    from engine.data.formats.base import RowError
 
     make_tokenizer(tmp_path)
     (tmp_path / "chat_template.jinja").write_text("{{ messages[0].content + 3 }}{{ 1 / 0 }}")

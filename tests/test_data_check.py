@@ -12,13 +12,14 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from engine import paths
-from engine.data import first_look, selection
+from engine.data import selection
 from engine.data.lint.linter import Looked
-from engine.data.looker import Looker
-from engine.data.row_places import LineRows
+from engine.data.lint_pass import LintPass
+from engine.data.preview import quick_check
+from engine.data.readers.offsets import LineRows
 from engine.errors import DataError
+from ft.command_table import app
 from ft.commands import data_check
-from ft.program import app
 from tests.data_service import write_place
 from tests.terminal import Terminal
 from tests.test_data_lint import chat, good
@@ -35,9 +36,9 @@ def place(folder: Path) -> Path:
 @pytest.fixture
 def large(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The place, where every file counts as a large one, and ten rows are a chunk."""
-    monkeypatch.setattr(first_look, "LARGE", 0)
-    monkeypatch.setattr(first_look, "FIRST", 20)
-    monkeypatch.setattr(first_look, "STEP", 10)
+    monkeypatch.setattr(quick_check, "LARGE", 0)
+    monkeypatch.setattr(quick_check, "FIRST", 20)
+    monkeypatch.setattr(quick_check, "STEP", 10)
     monkeypatch.setattr(selection, "CHUNK", 10)
     monkeypatch.setattr(data_check, "EVERY_S", 0)
     monkeypatch.setattr(data_check, "SPARE", 0)
@@ -50,15 +51,15 @@ def check(*arguments: str) -> Result:
 
 def interrupted_at(row: int, monkeypatch: pytest.MonkeyPatch, times: int = 1) -> None:
     """Have ctrl-c pressed while the lint takes up that row, in the last look at it."""
-    look = Looker.look
+    look = LintPass.look
 
-    def pressed(self: Looker, first: int, rows: Sequence[Looked]) -> None:
+    def pressed(self: LintPass, first: int, rows: Sequence[Looked]) -> None:
         look(self, first, rows)
         if any(number == row for number, _, _ in rows):
             for _ in range(times):
                 signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(Looker, "look", pressed)
+    monkeypatch.setattr(LintPass, "look", pressed)
 
 
 def test_first_findings_come_before_a_large_file_is_read_to_its_end(large: Path) -> None:

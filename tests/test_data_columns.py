@@ -8,10 +8,10 @@ import pytest
 
 from engine.config.problems import RecipeError
 from engine.config.schema import TrainConfig
-from engine.data.choice import FormChoice
-from engine.data.detection import detect
+from engine.data.formats.choice import FormatChoice
+from engine.data.formats.detection import detect
 from engine.data.prepare import prepare
-from engine.data.tokenizer import Tokenizer
+from engine.data.tokenization.tokenizer import Tokenizer
 from engine.errors import DataError
 
 CHAT = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}
@@ -32,7 +32,7 @@ def texts(folder: Path, model: Path, bodies: list[Any], **data: Any) -> list[str
 
 
 def test_the_form_is_told_with_what_speaks_for_it_and_the_rows_that_disagree() -> None:
-    found = detect(rows(*[CHAT] * 16, {"x": 1}, *[CHAT] * 62, {"text": "a"}), FormChoice(), "a.jsonl")
+    found = detect(rows(*[CHAT] * 16, {"x": 1}, *[CHAT] * 62, {"text": "a"}), FormatChoice(), "a.jsonl")
     assert found.form.name == "chat"
     assert found.evidence == (
         "a.jsonl: chat, because 78 of 80 rows have `messages`; 2 differ: a.jsonl:17, a.jsonl:80"
@@ -42,13 +42,13 @@ def test_the_form_is_told_with_what_speaks_for_it_and_the_rows_that_disagree() -
 
 
 def test_all_rows_alike_are_certain() -> None:
-    found = detect(rows(*[CHAT] * 1200), FormChoice(), "a.jsonl")
+    found = detect(rows(*[CHAT] * 1200), FormatChoice(), "a.jsonl")
     assert found.evidence == "a.jsonl: chat, because its rows have `messages` (the first 1,000 do)"
     assert (found.certainty, found.odd) == (1.0, ())
 
 
 def test_many_rows_that_disagree_are_not_all_named() -> None:
-    found = detect(rows(*[CHAT] * 93, *[{"text": "a"}] * 7), FormChoice(), "a.jsonl")
+    found = detect(rows(*[CHAT] * 93, *[{"text": "a"}] * 7), FormatChoice(), "a.jsonl")
     assert found.evidence.endswith(
         "7 differ: a.jsonl:94, a.jsonl:95, a.jsonl:96, a.jsonl:97, a.jsonl:98 and 2 more"
     )
@@ -60,15 +60,15 @@ def test_the_rows_that_disagree_stop_the_run_by_their_place(tmp_path: Path, tiny
 
 
 def test_another_form_that_the_rows_would_fit_is_named() -> None:
-    found = detect(rows(*[{**CHAT, "text": "rendered"}] * 3), FormChoice(), "a.jsonl")
+    found = detect(rows(*[{**CHAT, "text": "rendered"}] * 3), FormatChoice(), "a.jsonl")
     assert found.evidence.endswith("`messages`; data.format: completion would take `text` instead")
 
 
 def test_a_label_that_is_no_judgement_makes_no_kto(tmp_path: Path, tiny_model: Path) -> None:
     row = {"prompt": "A bird in", "completion": " the hand", "label": "proverb"}
-    assert detect(rows(row), FormChoice(), "a.jsonl").form.name == "prompt_completion"
+    assert detect(rows(row), FormatChoice(), "a.jsonl").form.name == "prompt_completion"
     judged = [{**row, "label": True}, {**row, "completion": " your ear", "label": False}]
-    assert detect(rows(*judged), FormChoice(), "a.jsonl").form.name == "kto"
+    assert detect(rows(*judged), FormatChoice(), "a.jsonl").form.name == "kto"
     assert texts(tmp_path, tiny_model, judged) == ["A bird in the hand<|im_end|>"]
     numbers = [{**each, "label": int(each["label"])} for each in judged]
     assert texts(tmp_path, tiny_model, numbers, format="kto") == ["A bird in the hand<|im_end|>"]

@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from engine.data.stats import _histogram
 from engine.errors import CheckFailed, FtError
-from ft.program import app
+from ft.command_table import app
 from tests.data_service import write_place
 from tests.test_data_lint import chat, good
 from tests.test_data_prepare import write

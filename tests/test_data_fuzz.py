@@ -14,11 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.config.schema import Source, TrainConfig
-from engine.data import column_rows, dataset_layout
-from engine.data.readers import DOCUMENTS, PACKED, READERS
-from engine.data.row_index import open_rows
-from engine.data.row_search import find_row
-from engine.data.sources import find, open_source
+from engine.data.readers import arrow
+from engine.data.readers.random_access import open_rows
+from engine.data.readers.registry import DOCUMENTS, PACKED, READERS
+from engine.data.readers.search import find_row
+from engine.data.sources import layout
+from engine.data.sources.resolve import find, open_source
 from engine.errors import DataError
 
 SOME = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
@@ -148,7 +149,7 @@ def test_no_layout_of_a_dataset_gives_a_traceback_or_leads_outside(
     names: list[str], readme: str, config: str | None, split: str | None
 ) -> None:
     with suppress(DataError):
-        chosen = dataset_layout.choose(names, readme, config, split, "ada/rows")
+        chosen = layout.choose(names, readme, config, split, "ada/rows")
         assert all(".." not in name.split("/") and not name.startswith("/") for name in chosen.names)
 
 
@@ -169,8 +170,8 @@ def test_a_file_of_columns_with_fewer_rows_than_it_says_is_told(
 ) -> None:
     path = tmp_path / "rows.parquet"
     path.write_bytes(WHOLE[".parquet"])
-    monkeypatch.setattr(column_rows.Parquet, "_lengths", lambda table: [5])
+    monkeypatch.setattr(arrow.Parquet, "_lengths", lambda table: [5])
     with pytest.raises(DataError, match=r"holds 3 rows and says that it has 5"):
-        list(column_rows.read_parquet(path, path.name).rows())
+        list(arrow.read_parquet(path, path.name).rows())
     with pytest.raises(DataError, match=r"holds 3 rows"):
         open_rows(path, path.name).read(4)

@@ -12,7 +12,7 @@ import pytest
 
 from engine.config.schema import TrainConfig
 from engine.data.prepare import prepare
-from engine.data.tokenizer import Tokenizer
+from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import UNTRAINED, Example
 from tests.tiny import make_tokenizer
 

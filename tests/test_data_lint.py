@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.data.formats import FORMS
-from engine.data.lint.findings import RULES, Finding, Kind
+from engine.data.findings import RULES, Finding, Kind
+from engine.data.formats.registry import FORMS
 from engine.data.lint.likeness import Likeness
 from engine.data.lint.linter import Linter
 from engine.data.lint.spread import FEWEST_ROWS, MOST_LABELS, Labels, extremes, foreign
 from engine.data.lint.texts import control_tokens, damage, script
-from engine.data.templates import RowEncoder
-from engine.data.token_limits import Limit
-from engine.data.tokenizer import Tokenizer
+from engine.data.tokenization.row_encoder import RowEncoder
+from engine.data.tokenization.token_limits import Limit
+from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Conversation, Message
 
 NOUNS = ("tea", "soup", "pizza", "salad", "tart", "bread", "rice", "fish", "cake", "plum")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.data.lint.findings import Finding
+from engine.data.findings import Finding
 from engine.data.lint.languages import MOST, Languages
 from engine.data.prepare import prepare
 from engine.data.types import Conversation, Message, Text

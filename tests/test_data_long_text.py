@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.config.schema import TrainConfig
-from engine.data.fitting import chunks
 from engine.data.prepare import prepare, sample
-from engine.data.templates import Encoded
-from engine.data.tokenizer import Tokenizer
+from engine.data.tokenization.row_encoder import Encoded
+from engine.data.tokenization.tokenizer import Tokenizer
+from engine.data.tokenization.truncation import split_long
 from engine.data.types import UNTRAINED
 
 STORY = " ".join(f"{number} birds in the hand" for number in range(60))
@@ -34,7 +34,7 @@ def test_each_token_is_trained_once_behind_its_own_past(
 ) -> None:
     lead = [1000 + number for number in range(front)]
     ids = [*lead, *range(length)]
-    found = chunks(Encoded(ids, ((max(front, 1), len(ids)),), may_part=True), limit, overlap, lead)
+    found = split_long(Encoded(ids, ((max(front, 1), len(ids)),), may_part=True), limit, overlap, lead)
     trained = []
     for part in found:
         assert len(part.ids) <= limit

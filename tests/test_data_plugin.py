@@ -140,7 +140,7 @@ def test_a_row_that_it_refuses_is_told_with_its_place(shell: Shell) -> None:
             "model.chat_template=plain",
             "model.chat_template: plain names Form, which is no text of a template",
         ),
-        ("data.format=wrong", "data.format: wrong names str, which is no engine.data.form.Form"),
+        ("data.format=wrong", "data.format: wrong names str, which is no engine.data.formats.base.Form"),
         ("data.format=quizz", "kto, prompt_completion, completion, quiz or wrong: did you mean quiz?"),
     ],
 )

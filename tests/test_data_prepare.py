@@ -11,7 +11,7 @@ import pytest
 
 from engine.config.schema import TrainConfig
 from engine.data.prepare import prepare, sample
-from engine.data.tokenizer import Tokenizer
+from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import UNTRAINED, Dataset, Examples, Message
 
 

@@ -24,10 +24,11 @@ import pytest
 from engine import paths
 from engine.config.load import load_text
 from engine.config.schema import Source
-from engine.data import dataset_layout, drive_files, hub_datasets, web_files
-from engine.data.sources import away, find, open_source
+from engine.data.sources import google_drive, http, layout
+from engine.data.sources import hub as hub_datasets
+from engine.data.sources.resolve import away, find, open_source
 from engine.errors import DataError, FtError, HubError, MachineError
-from engine.planning.live import Planner
+from engine.planning.cached import CachedPlanner
 from ft.cli import main
 from tests.hub_server import COMMIT, Hub, use_hub
 from tests.hub_server import serving as hub_serving
@@ -103,7 +104,7 @@ def serving(site: Site) -> Iterator[Site]:
 
 @pytest.fixture(autouse=True)
 def a_process_that_has_asked_nothing_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web_files, "RECHECK_S", -1.0)
+    monkeypatch.setattr(http, "RECHECK_S", -1.0)
     monkeypatch.setattr(hub_datasets, "RECHECK_S", -1.0)
 
 
@@ -137,7 +138,7 @@ def test_a_file_of_the_web_is_fetched_once_and_again_when_it_has_changed() -> No
 
 
 def test_a_process_does_not_ask_the_server_for_every_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web_files, "RECHECK_S", 600.0)
+    monkeypatch.setattr(http, "RECHECK_S", 600.0)
     with serving(Site({"/rows.jsonl": lines("one")})) as site:
         texts(f"{site.url}/rows.jsonl")
         asked = len(site.asked)
@@ -197,10 +198,10 @@ def test_planning_while_somebody_types_fetches_nothing(folder: Path, tiny_model:
         url = f"{site.url}/rows.jsonl"
         text = f"model: {{base: {tiny_model}}}\ndata: {{train: {url}, validation: 0}}\n"
         with pytest.raises(DataError, match="not on this machine yet"):
-            Planner().plan(text, folder / "train.yml")
+            CachedPlanner().plan(text, folder / "train.yml")
         assert not site.asked
         texts(url)
-        assert Planner().plan(text, folder / "train.yml").steps
+        assert CachedPlanner().plan(text, folder / "train.yml").steps
 
 
 @pytest.fixture
@@ -304,12 +305,12 @@ NAMES = [
 def test_files_are_chosen_by_their_names_where_a_dataset_declares_nothing(
     names: list[str], split: str | None, chosen: list[str]
 ) -> None:
-    assert list(dataset_layout.choose(names, "", None, split, "x/y").names) == chosen
+    assert list(layout.choose(names, "", None, split, "x/y").names) == chosen
 
 
 def test_gdown_takes_what_we_ask_of_it() -> None:
     parameters = inspect.signature(gdown.download).parameters
-    assert {"id", "output", *drive_files.OPTIONS} <= set(parameters)
+    assert {"id", "output", *google_drive.OPTIONS} <= set(parameters)
     source = inspect.getsource(sys.modules["gdown.download"])
     assert "class DownloadError" in inspect.getsource(sys.modules["gdown.exceptions"])
     assert 'output.endswith(("/"' in source, "an output that ends in a slash is a folder"
@@ -329,7 +330,7 @@ def test_a_file_of_google_drive_is_fetched_once(monkeypatch: pytest.MonkeyPatch)
     assert away(Source(path="gdrive:1A2b3C4d5E6f7"))
     for _ in range(2):
         assert texts("gdrive:1A2b3C4d5E6f7") == ["from drive"]
-    assert asked == [("1A2b3C4d5E6f7", drive_files.OPTIONS)]
+    assert asked == [("1A2b3C4d5E6f7", google_drive.OPTIONS)]
     assert find(Source(path="gdrive:1A2b3C4d5E6f7")).files[0].name == "chats.jsonl"
     with pytest.raises(DataError, match="is no id of Google Drive"):
         texts("gdrive:../../etc")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.data.lint.findings import Finding
+from engine.data.findings import Finding
 from engine.data.prepare import prepare, sample
 from engine.errors import CheckFailed, DataError
 from tests.data_service import write_place

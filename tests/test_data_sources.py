@@ -14,12 +14,12 @@ import pytest
 
 from engine import paths
 from engine.config.load import load_text
-from engine.config.locations import check_files
+from engine.config.recipe_paths import check_files
 from engine.config.schema import Source, TrainConfig
-from engine.data import kept_files
 from engine.data.prepare import prepare, sample
-from engine.data.sources import find, open_source
-from engine.data.tokenizer import Tokenizer
+from engine.data.sources import file_cache
+from engine.data.sources.resolve import find, open_source
+from engine.data.tokenization.tokenizer import Tokenizer
 from engine.errors import DataError, MachineError
 
 PAGE = """<html><head><title>Tea</title><script>track()</script></head><body>
@@ -198,12 +198,12 @@ def test_a_compressed_file_that_is_cut_off_leaves_nothing_behind(suffix: str, fo
         (folder / f"a.csv{suffix}").write_bytes(data)
         with pytest.raises(DataError, match=rf"a.csv{suffix}: not a whole {suffix} file"):
             rows(f"a.csv{suffix}")
-    assert not [p for p in (paths.cache() / "sources").iterdir() if p.suffix in (".csv", kept_files.MAKING)]
+    assert not [p for p in (paths.cache() / "sources").iterdir() if p.suffix in (".csv", file_cache.MAKING)]
 
 
 def test_a_disk_without_room_is_told_before_it_is_full(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "a.jsonl.gz").write_bytes(gzip.compress(lines("a").encode()))
-    monkeypatch.setattr(kept_files, "RESERVE", 1 << 62)
+    monkeypatch.setattr(file_cache, "RESERVE", 1 << 62)
     with pytest.raises(MachineError, match="MB free"):
         rows("a.jsonl.gz")
 
@@ -218,7 +218,7 @@ def test_the_cache_lets_go_of_what_was_not_used_for_longest(
     for number, path in enumerate(found):
         for each in path.parent.glob(f"{path.stem}.*"):
             os.utime(each, (1000 + number, 1000 + number))
-    monkeypatch.setattr(kept_files, "KEPT_BYTES", 2600)
+    monkeypatch.setattr(file_cache, "KEPT_BYTES", 2600)
     (folder / "new.jsonl.gz").write_bytes(gzip.compress(lines("y").encode()))
     new = find(Source(path="new.jsonl.gz")).files[0].path
     assert [path.exists() for path in (*found, new)] == [False, True, True, True]
@@ -227,7 +227,7 @@ def test_the_cache_lets_go_of_what_was_not_used_for_longest(
 def test_processes_that_unpack_the_same_file_do_not_harm_each_other(folder: Path) -> None:
     (folder / "a.jsonl.gz").write_bytes(gzip.compress(lines(*(f"row {n}" for n in range(50_000))).encode()))
     code = (
-        "from engine.config.schema import Source\nfrom engine.data.sources import find\n"
+        "from engine.config.schema import Source\nfrom engine.data.sources.resolve import find\n"
         "print(find(Source(path='a.jsonl.gz')).files[0].path.stat().st_size)"
     )
     root = str(Path(__file__).parents[1])

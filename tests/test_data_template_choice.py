@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from engine.backends.files import copy_companions
-from engine.data.formats import FORMS
-from engine.data.templates import RowEncoder
-from engine.data.tokenizer import Tokenizer
+from engine.backends.files import copy_tokenizer_files
+from engine.data.formats.registry import FORMS
+from engine.data.tokenization.row_encoder import RowEncoder
+from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Conversation, Message
 from engine.errors import ModelError
 from tests.test_data_templates import LLAMA3, PLAIN, encode, messages, trained, with_template
@@ -146,7 +146,7 @@ def test_a_saved_model_has_its_templates_by_name(tiny_model: Path, tmp_path: Pat
     folder = named_templates(tiny_model, tmp_path / "m", "files")
     saved = tmp_path / "saved"
     saved.mkdir()
-    copy_companions(folder, saved)
+    copy_tokenizer_files(folder, saved)
     assert Tokenizer.load(saved).template([TOOL]).source == WITH_TOOLS
 
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.data.chat_template import ChatTemplate
-from engine.data.form import RowError
-from engine.data.templates import Encoded, RowEncoder, TrainOn
-from engine.data.tokenizer import Tokenizer
+from engine.data.formats.base import RowError
+from engine.data.tokenization.chat_template import ChatTemplate
+from engine.data.tokenization.row_encoder import Encoded, RowEncoder, TrainOn
+from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Conversation, Message, Role, Row, Text
 
 PLAIN = (

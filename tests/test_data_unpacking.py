@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.data import packed_files, preview
-from engine.data.preview import Previews
-from engine.data.row_places import LineRows
-from engine.data.views import Opened, View
+from engine.data.preview import previews as preview
+from engine.data.preview.previews import Previews
+from engine.data.preview.values import Opened, View
+from engine.data.readers.offsets import LineRows
+from engine.data.sources import archives
 from engine.errors import DataError
 from tests.terminal import PATIENCE_S
 
@@ -21,8 +22,8 @@ ROWS = 3000
 @pytest.fixture
 def packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A compressed file that is large for this test."""
-    monkeypatch.setattr(packed_files, "LARGE", 1000)
-    monkeypatch.setattr(packed_files, "BEGINNING", 50_000)
+    monkeypatch.setattr(archives, "LARGE", 1000)
+    monkeypatch.setattr(archives, "BEGINNING", 50_000)
     file = tmp_path / "rows.jsonl.gz"
     rows = ({"text": f"Row {number} tells of {number * 7919 % 1000} foxes."} for number in range(ROWS))
     file.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
@@ -43,7 +44,7 @@ def all_of(previews: Previews, file: Path, view: View) -> list[Opened]:
 
 
 def is_unpacked(file: Path) -> bool:
-    return not packed_files.takes_time(file, ".jsonl")
+    return not archives.takes_time(file, ".jsonl")
 
 
 def test_the_first_rows_are_shown_while_nothing_more_is_unpacked(packed: Path, view: View) -> None:

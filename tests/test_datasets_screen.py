@@ -10,13 +10,13 @@ from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Static
 from textual.worker import Worker
 
-from engine.client import Client
-from engine.data.views import Opened
+from engine.data.preview.values import Opened
 from engine.errors import ModelError
+from engine.service.client import Client
 from ft.app import FtApp
-from screens.data_asking import DataAsking
-from screens.datasets import DatasetsScreen
-from screens.widgets.tokens import TokenView
+from screens.datasets.asking import DataAsking
+from screens.datasets.screen import DatasetsScreen
+from screens.datasets.tokens import TokenView
 from tests.app_pilot import freeze, until
 from tests.data_service import serving, write_place
 

@@ -6,33 +6,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from engine.data.views import Lengths, Piece
-from screens.widgets.lengths import bins, histogram, summary
-from screens.widgets.tokens import visible, wrap
+from engine.data.preview.values import Lengths, TokenText
+from screens.datasets.lengths import bins, histogram, summary
+from screens.datasets.tokens import visible, wrap
 
 characters = st.sampled_from(
     [*"ab ,.", " the", " word", "\n", "\t", "你", "好", "é", "👩", "\u200b", "\x07", "\u202e"]
 )
 texts = st.lists(characters, min_size=1, max_size=6).map("".join)
 pieces = st.lists(
-    st.builds(Piece, texts, st.booleans(), st.booleans(), st.just(False), st.just(1)), max_size=30
+    st.builds(TokenText, texts, st.booleans(), st.booleans(), st.just(False), st.just(1)), max_size=30
 )
 
 
-def said(shown: list[Piece]) -> str:
+def said(shown: list[TokenText]) -> str:
     """What a person should read, without any break."""
     return "".join(f"⟦{visible(piece.text)}⟧" if piece.special else visible(piece.text) for piece in shown)
 
 
 @given(shown=pieces, width=st.integers(2, 40))
-def test_wrapping_loses_nothing_and_keeps_within_the_width(shown: list[Piece], width: int) -> None:
+def test_wrapping_loses_nothing_and_keeps_within_the_width(shown: list[TokenText], width: int) -> None:
     lines = wrap(shown, width)
     assert "".join(run.text for line in lines for run in line) == said(shown)
     assert all(sum(cell_len(run.text) for run in line) <= width for line in lines)
 
 
 @given(shown=pieces)
-def test_with_room_lines_end_where_the_text_ends_them(shown: list[Piece]) -> None:
+def test_with_room_lines_end_where_the_text_ends_them(shown: list[TokenText]) -> None:
     lines = ["".join(run.text for run in line) for line in wrap(shown, 10_000)]
     breaks = sum(piece.text.count("\n") for piece in shown if not piece.special)
     assert breaks <= len(lines) <= breaks + 1
@@ -40,11 +40,11 @@ def test_with_room_lines_end_where_the_text_ends_them(shown: list[Piece]) -> Non
 
 def test_words_stay_whole_and_trained_text_keeps_its_look() -> None:
     words = [
-        Piece(text, trained, False, False, 1)
+        TokenText(text, trained, False, False, 1)
         for text, trained in (("un", True), ("happ", True), ("ily", False))
     ]
     lines = wrap(
-        [Piece("so very", False, False, False, 1), *[Piece(" ", False, False, False, 1)], *words], 12
+        [TokenText("so very", False, False, False, 1), *[TokenText(" ", False, False, False, 1)], *words], 12
     )
     assert next("".join(run.text for run in line) for line in lines) == "so very"
     looks = [(run.text, run.look) for line in lines[1:] for run in line]
@@ -53,7 +53,9 @@ def test_words_stay_whole_and_trained_text_keeps_its_look() -> None:
 
 
 def test_the_cut_has_a_line_of_its_own_that_names_the_limit() -> None:
-    lines = wrap([Piece("kept", True, False, False, 1), Piece("gone", True, False, True, 1)], 60, limit=512)
+    lines = wrap(
+        [TokenText("kept", True, False, False, 1), TokenText("gone", True, False, True, 1)], 60, limit=512
+    )
     assert ["".join(run.text for run in line) for line in lines] == [
         "kept",
         "╌╌ cut here: max_seq_length 512 ╌╌",
@@ -64,7 +66,7 @@ def test_the_cut_has_a_line_of_its_own_that_names_the_limit() -> None:
 
 def test_token_bounds_part_the_tokens_of_a_word() -> None:
     (line,) = wrap(
-        [Piece("crê", False, False, False, 1), Piece("pes", False, False, False, 1)], 40, bounds=True
+        [TokenText("crê", False, False, False, 1), TokenText("pes", False, False, False, 1)], 40, bounds=True
     )
     assert "".join(run.text for run in line) == "crê·pes"
 
@@ -102,7 +104,7 @@ def test_the_histogram_says_that_it_is_of_a_sample_and_marks_what_is_cut() -> No
 
 
 def test_a_line_of_its_own_stands_between_the_examples_of_a_row() -> None:
-    between = Piece("example 2 of 2 of this row", False, False, False, 0)
-    shown = [Piece("one", True, False, True, 1), between, Piece("two", True, False, False, 1)]
+    between = TokenText("example 2 of 2 of this row", False, False, False, 0)
+    shown = [TokenText("one", True, False, True, 1), between, TokenText("two", True, False, False, 1)]
     lines = ["".join(run.text for run in line) for line in wrap(shown, 60, bounds=True, limit=8)]
     assert lines == ["╌╌ cut here: max_seq_length 8 ╌╌", "one", "╌╌ example 2 of 2 of this row ╌╌", "two"]

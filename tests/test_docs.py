@@ -17,7 +17,7 @@ import typer.main
 import ft as api
 from engine.config.load import load_text
 from engine.errors import ConfigError
-from ft.program import app
+from ft.command_table import app
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "packaging").glob("*.md")])

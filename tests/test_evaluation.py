@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from engine.backends.torch.backend import TorchBackend
-from engine.runs.events import Eval, Phase, Warned
+from engine.runs.directory.events import Eval, Phase, Warned
 from tests.training import Job
 
 pytestmark = pytest.mark.slow

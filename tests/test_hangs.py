@@ -11,11 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engine.hangs import HangWatch, State
 from engine.hardware.pressure import Level, Pressure
-from engine.runs.events import Acknowledged, Event, Failed, Finished, Phase, Started, Step, Warned
-from engine.runs.run import Run
-from engine.training import control
+from engine.process.hangs import HangWatch, State
+from engine.runs.directory import control
+from engine.runs.directory.events import Acknowledged, Event, Failed, Finished, Phase, Started, Step, Warned
+from engine.runs.directory.run import Run
 from tests.run_fixtures import make_run, step
 from tests.training import recipe_text, write_rows
 

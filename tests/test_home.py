@@ -8,13 +8,13 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import OptionList
 
-from engine.planning.reach import LADDER, reach
-from engine.runs.events import Failed, Finished
-from engine.runs.index import Index
-from engine.runs.lock import holding, take
+from engine.planning.largest_model import LADDER, largest_trainable
+from engine.runs.directory.events import Failed, Finished
+from engine.runs.directory.lock import holding, take
+from engine.runs.index.index import Index
 from ft.app import FtApp
-from screens.home import HomeScreen
-from screens.next_step import next_step
+from screens.home.next_step import next_step
+from screens.home.screen import HomeScreen
 from screens.run_row import row
 from tests.app_pilot import MACHINE, NOW, freeze, until
 from tests.run_fixtures import STARTED, make_run
@@ -99,14 +99,14 @@ def test_more_memory_reaches_as_far_or_further() -> None:
     before: dict[str, str] = {}
     for gigabytes in (2, 8, 24, 64, 200):
         size = gigabytes * 10**9
-        now = reach(dataclasses.replace(MACHINE, ram_bytes=size, available_bytes=size))
+        now = largest_trainable(dataclasses.replace(MACHINE, ram_bytes=size, available_bytes=size))
         assert all(order.index(now[method]) >= order.index(size) for method, size in before.items())
         before = now
     assert order.index(before["QLoRA"]) >= order.index(before["LoRA"]) >= order.index(before["full"])
 
 
 def test_a_machine_without_free_memory_reaches_nothing() -> None:
-    assert reach(dataclasses.replace(MACHINE, available_bytes=300 << 20)) == {}
+    assert largest_trainable(dataclasses.replace(MACHINE, available_bytes=300 << 20)) == {}
 
 
 # The list of runs

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.runs.events import Step, Warned
-from engine.runs.run import Run
+from engine.runs.directory.events import Step, Warned
+from engine.runs.directory.run import Run
 from tests.terminal import FT, PATIENCE_S, write_recipe
 
 pytestmark = pytest.mark.slow

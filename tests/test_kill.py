@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.runs.events import Step
-from engine.runs.run import Run
-from engine.training import checkpoints
+from engine.runs.directory import checkpoints
+from engine.runs.directory.events import Step
+from engine.runs.directory.run import Run
 from engine.training.progress import Progress
 from tests.training import Job
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 
 def start_engine(run: Run, resume: Path | None) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-P", "-m", "engine.worker", str(run.folder)]
+    command = [sys.executable, "-P", "-m", "engine.process.worker", str(run.folder)]
     command += ["--resume", str(resume)] if resume else []
     with run.log.open("ab") as log:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -30,12 +30,12 @@ LIGHT_MODULES = [
     "engine.config.profiles",
     "engine.hardware.probe",
     "engine.models.sizing",
-    "engine.runs.events",
-    "engine.runs.run",
-    "engine.plan",
+    "engine.runs.directory.events",
+    "engine.runs.directory.run",
+    "engine.planning.plan",
     "engine.backends.base",
-    "engine.training.control",
-    "engine.process",
+    "engine.runs.directory.control",
+    "engine.process.launcher",
     "ft.cli",
     "ft",
 ]
@@ -101,5 +101,7 @@ def test_listing_runs_brings_nothing_heavy(tmp_path: Path) -> None:
 
 
 def test_the_engine_never_needs_the_layers_above_it(tmp_path: Path) -> None:
-    code = "import engine.worker, engine.service, engine.process, engine.plan"
+    code = (
+        "import engine.process.worker, engine.service.server, engine.process.launcher, engine.planning.plan"
+    )
     assert not modules_after(code, tmp_path) & {"ft", "screens", "textual", "typer"}

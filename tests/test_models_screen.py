@@ -13,7 +13,7 @@ from textual.widgets import DataTable, Input
 from engine import paths
 from engine.models import starter
 from ft.app import FtApp
-from screens.models import ModelsScreen
+from screens.models.screen import ModelsScreen
 from tests.app_pilot import shown, until
 from tests.hub_server import COMMIT, Hub, serving
 from tests.test_models_hub import REPO, use_hub

@@ -12,11 +12,11 @@ from engine.errors import HubError, ModelError
 from engine.models.card import Card
 from engine.models.catalogue import Entry
 from engine.models.sizing import Linear, ModelShape
-from engine.planning.fit import fits_of
-from engine.planning.survey import Model, Survey
+from engine.planning.feasibility import fits_of
+from engine.planning.trainability import Model, TrainableModels
 from ft.app import FtApp
-from screens.models import ModelsScreen
-from screens.widgets.pulling import Pull, PullLine
+from screens.models.downloads import Pull, PullLine
+from screens.models.screen import ModelsScreen
 from tests.app_pilot import MACHINE, until
 
 SIZES = [(80, 24), (120, 36), (200, 50)]
@@ -78,7 +78,7 @@ def shelf(monkeypatch: pytest.MonkeyPatch) -> Callable[[tuple[Model, ...]], None
     """Put models on the shelf."""
 
     def put(models: tuple[Model, ...]) -> None:
-        monkeypatch.setattr(Survey, "look", lambda self: models)
+        monkeypatch.setattr(TrainableModels, "look", lambda self: models)
 
     return put
 

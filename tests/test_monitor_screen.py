@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from textual.widgets import Log, Static, TabbedContent
 
-from engine.runs.events import Acknowledged, Eval, Finished, Sample, Started, Warned
+from engine.runs.directory.events import Acknowledged, Eval, Finished, Sample, Started, Warned
 from screens.actions import actions_of
-from screens.monitor import MonitorScreen
-from screens.widgets.chart import Chart
+from screens.charts.widget import Chart
+from screens.monitor.news import NewsPane, SamplesPane
+from screens.monitor.screen import MonitorScreen
 from screens.widgets.confirm import Confirm
-from screens.widgets.run_news import NewsPane, SamplesPane
 from tests.monitor_app import StillApp, all_read, engine, laptop, until
 from tests.run_fixtures import STARTED, make_run, step
 

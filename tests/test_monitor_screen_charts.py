@@ -8,9 +8,9 @@ from textual.widgets import Static
 
 from engine.hardware.sample import Gpu
 from engine.hardware.sample import Sample as MachineSample
-from engine.runs.events import encode
-from screens.widgets.chart import Chart
-from screens.widgets.machine import MachinePanel, rows
+from engine.runs.directory.events import encode
+from screens.charts.widget import Chart
+from screens.monitor.machine import MachinePanel, rows
 from tests.monitor_app import GB, StillApp, all_read, laptop, until, workstation
 from tests.run_fixtures import STARTED, make_run, step
 

@@ -10,12 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from textual.message import Message
 
-from engine.runs import log
-from engine.runs.events import Acknowledged, Eval, Failed, Finished, Phase, Sample, Saved, Started, Warned
-from engine.runs.run import Run
-from engine.runs.state import fold
-from screens import history
-from screens.follow import (
+from engine.runs.directory import log
+from engine.runs.directory.events import (
+    Acknowledged,
+    Eval,
+    Failed,
+    Finished,
+    Phase,
+    Sample,
+    Saved,
+    Started,
+    Warned,
+)
+from engine.runs.directory.run import Run
+from engine.runs.directory.state import fold
+from screens.monitor import history
+from screens.monitor.follow import (
     EventsRead,
     HistoryRead,
     Liveness,
@@ -26,8 +36,8 @@ from screens.follow import (
     Tail,
     follow,
 )
-from screens.run_status import headline, progress, results
-from screens.run_view import RunView
+from screens.monitor.run_view import RunView
+from screens.monitor.status import headline, progress, results
 from tests.run_fixtures import STARTED, make_run, step
 
 RUN = "20260101-000000-sql-helper"

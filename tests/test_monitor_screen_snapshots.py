@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from engine.plan import Plan
 from engine.planning.memory import MemoryPlan
-from engine.runs.events import Eval, Failed, Finished, Memory, Phase, Sample, Saved, Started, Warned
-from engine.runs.run import Run
+from engine.planning.plan import Plan
+from engine.runs.directory.events import Eval, Failed, Finished, Memory, Phase, Sample, Saved, Started, Warned
+from engine.runs.directory.run import Run
 from tests.monitor_app import GB, StillApp, all_read, engine, laptop, until, workstation
 from tests.run_fixtures import STARTED, make_run, step
 

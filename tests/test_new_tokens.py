@@ -18,21 +18,21 @@ from safetensors.numpy import load_file
 
 from engine.backends import load_backend
 from engine.backends.torch.vocabulary import grow
-from engine.client import Client
 from engine.config.load import load_text
 from engine.data.prepare import prepare
-from engine.data.preview import Previews
+from engine.data.preview.previews import Previews
+from engine.data.preview.values import View
 from engine.data.token_spec import TokenSpec
-from engine.data.tokenizer import Tokenizer, new_tokens
+from engine.data.tokenization.tokenizer import Tokenizer, new_tokens
 from engine.data.types import Message, Prompt, Sampling
-from engine.data.views import View
 from engine.errors import ConfigError, ModelError
-from engine.generation import Generator
+from engine.inference.generation import Generator
 from engine.models.saved_adapter import read_adapter
-from engine.planning.look import look
-from engine.planning.translation import refusal
-from engine.runs.start_adapter import start_of
-from engine.training import checkpoints
+from engine.planning.estimate import estimate
+from engine.planning.key_support import refusal
+from engine.runs.directory import checkpoints
+from engine.runs.directory.start_adapter import start_of
+from engine.service.client import Client
 from tests.plan_fixtures import CUDA, LARGE, plan
 from tests.tiny import VOCAB, make_family
 from tests.training import Job, StopAtPoll, batch_of, recipe_text
@@ -336,10 +336,10 @@ def test_a_run_goes_on_from_an_adapter_with_its_tokens(
     if not adapter:  # a folder says by its tokenizer what the tokens are
         text = recipe_text(tiny_model, notes(tmp_path), adapter={"from": str(first.run.adapter)})
         config = load_text(text, tmp_path / "train.yml").config
-        assert look(config, start=start_of(config)).examples
+        assert estimate(config, start=start_of(config)).examples
         (first.run.adapter / "tokenizer.json").unlink()
         with pytest.raises(ConfigError, match=f"rows for the tokens {NOTE}, {KIOSK}"):
-            look(config, start=start_of(config))
+            estimate(config, start=start_of(config))
 
 
 def test_a_plan_counts_them(tiny_model: Path, untied: Path, tmp_path: Path) -> None:

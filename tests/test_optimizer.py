@@ -9,7 +9,7 @@ import torch
 
 from engine.backends.torch.optimizer import OF_BITSANDBYTES, OWN
 from engine.errors import ConfigError
-from engine.runs.events import Step
+from engine.runs.directory.events import Step
 from tests.training import Job, StopAtPoll
 
 RANK = 64

@@ -17,10 +17,10 @@ from engine.data.prepare import prepare
 from engine.errors import OutOfMemoryError
 from engine.hardware.probe import probe
 from engine.models.sizing import shape_of
-from engine.plan import make_plan
-from engine.runs.events import Started, Step, Warned
-from engine.runs.run import Run
-from engine.training import checkpoints
+from engine.planning.plan import make_plan
+from engine.runs.directory import checkpoints
+from engine.runs.directory.events import Started, Step, Warned
+from engine.runs.directory.run import Run
 from tests.terminal import FT, PATIENCE_S
 from tests.training import Job
 

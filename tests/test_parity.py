@@ -18,7 +18,7 @@ from engine.data.batching import Cut, micro_batches
 from engine.data.prepare import prepare
 from engine.models.adapters import trained_parameters
 from engine.models.sizing import shape_of
-from engine.runs.events import Step
+from engine.runs.directory.events import Step
 from tests.tiny import make_family
 from tests.training import Job, batch_of
 

@@ -14,9 +14,9 @@ from engine.config.schema import TrainConfig
 from engine.errors import ConfigError, FtError, MachineError
 from engine.hardware.probe import Machine
 from engine.models.sizing import Linear, ModelShape, decoder
-from engine.plan import Plan, make_plan
 from engine.planning.backends import choose
 from engine.planning.comparison import Comparison, compare
+from engine.planning.plan import Plan, make_plan
 from ft.commands.plan_backends import table
 from tests import plan_fixtures as fixtures
 from tests.plan_fixtures import CPU

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from engine.plan import make_plan
+from engine.planning.plan import make_plan
 from tests.plan_fixtures import CPU, GB, LARGE, SMALL, plan, recipe
 
 

@@ -9,7 +9,7 @@ import pytest
 from engine.capabilities import CAPABILITIES
 from engine.errors import ConfigError, DataError, MachineError
 from engine.hardware.probe import Machine
-from engine.plan import make_plan
+from engine.planning.plan import make_plan
 from tests.plan_fixtures import CPU, CUDA, MPS, SMALL, plan, recipe
 
 

@@ -55,7 +55,7 @@ def test_check_fails_where_it_does_not_fit(
 def test_planning_never_imports_torch(recipe: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from engine.config.load import load_recipe;"
-        f"from engine.planning.look import look; look(load_recipe(Path({str(recipe)!r})).config);"
+        f"from engine.planning.estimate import estimate; estimate(load_recipe(Path({str(recipe)!r})).config);"
         "print([m for m in ('torch', 'transformers', 'datasets') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

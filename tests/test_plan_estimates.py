@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.hardware.probe import Machine
-from engine.plan import Plan, make_plan
+from engine.planning.plan import Plan, make_plan
 from tests.plan_fixtures import CPU, CUDA, GB, LARGE, MPS, SMALL, plan, recipe
 
 

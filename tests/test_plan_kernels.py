@@ -13,7 +13,7 @@ import pytest
 from engine.config.schema import TrainConfig
 from engine.hardware.probe import PACKAGES, Machine, installed, mlx_verified
 from engine.models.sizing import ModelShape, decoder
-from engine.plan import Plan, make_plan
+from engine.planning.plan import Plan, make_plan
 from ft.commands.plan import choices
 from tests import plan_fixtures as fixtures
 

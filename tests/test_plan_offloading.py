@@ -11,7 +11,7 @@ import torch
 from engine.errors import ConfigError
 from engine.hardware.probe import Machine
 from engine.models.sizing import ModelShape
-from engine.plan import Plan, make_plan
+from engine.planning.plan import Plan, make_plan
 from tests.plan_fixtures import CPU, CUDA, GB, LARGE, MPS, SMALL, plan, recipe
 
 LONG = [16384] * 32

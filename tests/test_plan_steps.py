@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from engine.plan import make_plan
+from engine.planning.plan import make_plan
 from tests.plan_fixtures import CPU, CUDA, SMALL, plan, recipe
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from engine.hardware.monitor import Monitor
 from engine.hardware.pressure import Level, Pressure, of_linux, of_macos, pressure
-from engine.runs.events import Warned
-from engine.training.pressure import PressureWatch
+from engine.runs.directory.events import Warned
+from engine.training.memory_pressure import PressureWatch
 from tests.terminal import until
 from tests.training import Job
 

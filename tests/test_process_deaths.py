@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from engine.config.load import load_text
-from engine.deaths import MEMORY_EXIT, Witness, examine
 from engine.errors import MachineError, ModelError, TrainingError
 from engine.hardware import allocator
 from engine.hardware.memory import is_exhaustion
-from engine.process import outcome
-from engine.runs import events as ev
-from engine.runs.run import Run
+from engine.process.launcher import outcome
+from engine.process.postmortem import MEMORY_EXIT, Evidence, diagnose
+from engine.runs.directory import events as ev
+from engine.runs.directory.run import Run
 from tests.test_runs_directory import a_plan
 
 
@@ -45,7 +45,7 @@ def test_what_counts_as_running_out_of_memory(
 ) -> None:
     run.emit(ev.Memory(process_peak_bytes=peak))
     run.log.write_text(logged)
-    death = examine(run, code, since=0)
+    death = diagnose(run, code, since=0)
     assert death is not None
     assert death.memory is memory
     assert f"ft train --resume {run.id}" in death.hint
@@ -77,7 +77,7 @@ def test_a_segmentation_fault_for_want_of_memory_is_told_from_another(
             [sys.executable, "-c", code], env=os.environ | allocator.preload(), stderr=log, check=False
         )
     assert done.returncode == -signal.SIGSEGV
-    death = examine(run, done.returncode, since=0, witness=Witness(log_before=before, peak_bytes=10))
+    death = diagnose(run, done.returncode, since=0, witness=Evidence(log_before=before, peak_bytes=10))
     assert death is not None
     assert death.memory is memory
     assert ("for want of memory" in death.message) is memory
@@ -85,7 +85,7 @@ def test_a_segmentation_fault_for_want_of_memory_is_told_from_another(
 
 def test_a_death_for_want_of_memory_is_told_with_what_was_held_and_what_was_predicted(run: Run) -> None:
     run.emit(ev.Memory(process_peak_bytes=90))
-    death = examine(run, -signal.SIGKILL, since=0, witness=Witness(peak_bytes=97_000_000))
+    death = diagnose(run, -signal.SIGKILL, since=0, witness=Evidence(peak_bytes=97_000_000))
     assert death is not None
     assert run.plan is not None
     assert "It held 97 MB at most; the plan predicted" in death.message
@@ -93,7 +93,7 @@ def test_a_death_for_want_of_memory_is_told_with_what_was_held_and_what_was_pred
 
 def test_an_engine_that_said_why_is_not_examined(run: Run) -> None:
     run.emit(ev.Failed(kind="data", message="no rows"))
-    assert examine(run, 3, since=0) is None
+    assert diagnose(run, 3, since=0) is None
 
 
 def raised_from(error: Exception, cause: Exception) -> Exception:
@@ -129,7 +129,7 @@ def test_which_exceptions_say_that_memory_ran_out(error: Exception, memory: bool
 )
 def test_a_death_is_told_with_what_the_engine_did(run: Run, phase: str, told: str, loaded: bool) -> None:
     run.emit(ev.Phase(name=phase))
-    death = examine(run, -signal.SIGKILL, since=0, witness=Witness(peak_bytes=97))
+    death = diagnose(run, -signal.SIGKILL, since=0, witness=Evidence(peak_bytes=97))
     assert death is not None
     assert told in death.message
     assert death.loaded is loaded

@@ -13,13 +13,13 @@ import pytest
 import ft as api
 from engine import paths
 from engine.config.schema import Source, TrainConfig
-from engine.data import kept_files
 from engine.data.prepare import prepare
-from engine.data.sources import open_source
-from engine.data.stored_rows import UNUSED_S, remove_unused, splits_of, stored
+from engine.data.sources import file_cache
+from engine.data.sources.in_memory import UNUSED_S, remove_unused, splits_of, stored
+from engine.data.sources.resolve import open_source
 from engine.errors import ConfigError, DataError, MachineError
-from engine.runs import events as ev
-from engine.runs.run import Run
+from engine.runs.directory import events as ev
+from engine.runs.directory.run import Run
 from tests.training import ROWS, recipe_text
 
 CALLS = [
@@ -147,7 +147,7 @@ def test_rows_that_are_written_at_once_by_several_are_there_once() -> None:
 
 
 def test_a_full_disk_keeps_no_half_of_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept_files, "RESERVE", 1 << 60)
+    monkeypatch.setattr(file_cache, "RESERVE", 1 << 60)
     for data in (ROWS, datasets.Dataset.from_list(ROWS)):
         with pytest.raises(MachineError, match="MB free"):
             stored(data)

@@ -7,11 +7,11 @@ import pytest
 from engine.config.adapters import ADAPTER_TYPES
 from engine.config.form import Field, fields, section_help, values
 from engine.config.load import load_text
-from engine.config.names import TEMPLATES
 from engine.config.patch import set_value
+from engine.config.registries import TEMPLATES
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError
-from screens.widgets.field_lines import LABEL, SHORT
+from screens.recipe.field_lines import LABEL, SHORT
 
 BASE = "model:\n  base: starter\ndata:\n  train: starter\n"
 

@@ -6,7 +6,7 @@ from textual.document._document import Document
 from textual.geometry import Offset
 
 from engine.config.problems import Place, Problem
-from screens.widgets.recipe_notes import NotedDocument, note_rows
+from screens.recipe.notes import NotedDocument, note_rows
 
 
 @given(

@@ -12,8 +12,8 @@ from engine.config.load import load_text
 from engine.data.prepare import sample
 from engine.errors import DataError
 from engine.hardware.probe import Machine
-from engine.planning.live import Planner
-from engine.planning.look import look
+from engine.planning.cached import CachedPlanner
+from engine.planning.estimate import estimate
 from tests.app_pilot import MACHINE
 from tests.terminal import write_recipe
 
@@ -36,32 +36,32 @@ def edited(recipe: Path, section: str, key: str, value: object) -> str:
 def test_whatever_length_was_planned_before_the_plan_is_the_one_of_ft_plan(
     recipe: Path, limits: tuple[int, ...]
 ) -> None:
-    planner = Planner()
+    planner = CachedPlanner()
     for limit in limits:
         text = edited(recipe, "model", "max_seq_length", limit)
-        expected = look(load_text(text, recipe).config)
+        expected = estimate(load_text(text, recipe).config)
         assert planner.plan(text, recipe) == expected
 
 
 def test_rows_that_no_length_cuts_are_read_once(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    planner, taken = Planner(), []
+    planner, taken = CachedPlanner(), []
 
     def counted(*given: Any, **named: Any) -> Any:
         taken.append(given)
         return sample(*given, **named)
 
-    monkeypatch.setattr("engine.planning.live.sample", counted)
+    monkeypatch.setattr("engine.planning.cached.sample", counted)
     for limit in (64, 128, 256, 64):
         planner.plan(edited(recipe, "model", "max_seq_length", limit), recipe)
     assert len(taken) == 1
     (recipe.parent / "rows.jsonl").write_text('{"prompt": "another", "completion": "row"}\n' * 8)
-    assert planner.plan(recipe.read_text(), recipe) == look(load_text(recipe.read_text(), recipe).config)
+    assert planner.plan(recipe.read_text(), recipe) == estimate(load_text(recipe.read_text(), recipe).config)
     assert len(taken) == 2
 
 
 def test_a_length_that_leaves_nothing_is_an_error_each_time_and_the_next_one_is_planned(recipe: Path) -> None:
     (recipe.parent / "rows.jsonl").write_text(json.dumps({"prompt": "long " * 8, "completion": "no"}) + "\n")
-    planner, short = Planner(), edited(recipe, "model", "max_seq_length", 16)
+    planner, short = CachedPlanner(), edited(recipe, "model", "max_seq_length", 16)
     for _ in range(2):
         with pytest.raises(DataError, match="nothing left to train"):
             planner.plan(short, recipe)
@@ -71,7 +71,7 @@ def test_a_length_that_leaves_nothing_is_an_error_each_time_and_the_next_one_is_
 def test_a_plan_does_not_wait_for_the_machine_to_be_looked_at_again_and_the_next_one_knows_it(
     recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    planner, text, looked = Planner(), recipe.read_text(), threading.Event()
+    planner, text, looked = CachedPlanner(), recipe.read_text(), threading.Event()
     smaller = replace(MACHINE, available_bytes=8_000_000_000)
 
     def slow() -> Machine:
@@ -79,13 +79,13 @@ def test_a_plan_does_not_wait_for_the_machine_to_be_looked_at_again_and_the_next
         return smaller
 
     planner.plan(text, recipe)
-    monkeypatch.setattr("engine.planning.live.MACHINE_S", 0.0)
-    monkeypatch.setattr("engine.planning.live.probe", slow)
+    monkeypatch.setattr("engine.planning.cached.MACHINE_S", 0.0)
+    monkeypatch.setattr("engine.planning.cached.probe", slow)
     before = planner.plan(text, recipe)
     looked.set()
     assert planner._probing is not None
     planner._probing.join(60)
     assert planner.plan(text, recipe).limit_bytes < before.limit_bytes
-    monkeypatch.setattr("engine.planning.live.probe", lambda: MACHINE)
-    monkeypatch.setattr("engine.planning.live.OLD_S", 0.0)
+    monkeypatch.setattr("engine.planning.cached.probe", lambda: MACHINE)
+    monkeypatch.setattr("engine.planning.cached.OLD_S", 0.0)
     assert planner.plan(text, recipe) == before  # what is too old is not planned with

@@ -7,8 +7,8 @@ from textual.widgets import Input
 
 from engine import paths
 from engine.config.profiles import profile_names, profile_text
+from screens.recipe.dialogs import AskPath, Difference, PickProfile, ProfileList
 from screens.widgets.confirm import Confirm
-from screens.widgets.recipe_dialogs import AskPath, Difference, PickProfile, ProfileList
 from tests.recipe_pilot import RECIPE, Seen, project, recipe_screen
 
 

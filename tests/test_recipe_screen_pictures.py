@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from screens.recipe import RecipeScreen
+from screens.recipe.screen import RecipeScreen
 from tests.app_pilot import freeze, until
 from tests.recipe_pilot import RECIPE, RecipeApp, project
 

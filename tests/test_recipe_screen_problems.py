@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from screens.widgets.editor import Editor
+from screens.recipe.editor import Editor
 from tests.recipe_pilot import RECIPE, project, recipe_screen
 
 WRONG = RECIPE.replace("alpha: 32", "alpa: 32").replace("rank: 16", "rank: many")

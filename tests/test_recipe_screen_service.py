@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from ft.app import FtApp
-from screens.recipe import RecipeScreen
-from screens.widgets.editor import Editor
+from screens.recipe.editor import Editor
+from screens.recipe.screen import RecipeScreen
 from tests.app_pilot import until
 from tests.recipe_pilot import RECIPE
 

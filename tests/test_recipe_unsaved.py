@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from engine import paths
-from screens.unsaved import FOLDER, Unsaved, left_behind
+from screens.recipe.restore import Restore
+from screens.recipe.unsaved import FOLDER, Unsaved, left_behind
 from screens.widgets.confirm import Confirm
-from screens.widgets.restore import Restore
 from tests.recipe_pilot import RECIPE, project, recipe_screen
 from tests.terminal import Terminal, until
 

@@ -8,8 +8,8 @@ import pytest
 
 from engine.capabilities import BackendName
 from engine.errors import CheckpointError
-from engine.runs.events import Eval, Sample, Step
-from engine.training import checkpoints
+from engine.runs.directory import checkpoints
+from engine.runs.directory.events import Eval, Sample, Step
 from engine.training.progress import Progress
 from tests.training import Job, StopAtPoll
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from engine.errors import CheckpointError
-from engine.plan import Plan
-from engine.runs.events import Eval, Step
-from engine.training import checkpoints
+from engine.planning.plan import Plan
+from engine.runs.directory import checkpoints
+from engine.runs.directory.events import Eval, Step
 from tests.training import Job, StopAtPoll
 
 WEIGHTS = "adapter/adapter_model.safetensors"
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 def in_a_process(job: Job, resume: Path | None = None) -> None:
     """Run the real engine on the job's run directory to its end."""
-    command = [sys.executable, "-P", "-m", "engine.worker", str(job.run.folder)]
+    command = [sys.executable, "-P", "-m", "engine.process.worker", str(job.run.folder)]
     command += ["--resume", str(resume)] if resume else []
     with job.run.log.open("ab") as log:
         assert subprocess.run(command, stdout=log, stderr=log).returncode == 0, job.run.log.read_text()
@@ -39,7 +39,8 @@ def unbroken(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
 def test_the_engine_s_process_does_without_torch(tiny_model: Path, tmp_path: Path) -> None:
     job = Job.make(tiny_model, tmp_path, backend="mlx", training={"max_steps": 1}, evaluation={"samples": []})
     code = (
-        f"import sys; from engine.worker import main; sys.argv = ['engine.worker', {str(job.run.folder)!r}]\n"
+        "import sys; from engine.process.worker import main; "
+        f"sys.argv = ['engine.process.worker', {str(job.run.folder)!r}]\n"
         "print(main(), bool(sys.modules.get('torch')), 'mlx_lm' in sys.modules)"
     )
     said = subprocess.check_output([sys.executable, "-P", "-c", code], text=True, stderr=subprocess.DEVNULL)

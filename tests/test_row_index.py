@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine import paths
-from engine.data import json_window, row_places, row_search
-from engine.data.readers import READERS
-from engine.data.row_index import Rows, open_rows
-from engine.data.rows import BOM
+from engine.data.readers import json_stream, offsets, search
+from engine.data.readers.random_access import Rows, open_rows
+from engine.data.readers.registry import READERS
+from engine.data.readers.table import BOM
 from engine.errors import DataError
 
 HERE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
@@ -111,7 +111,7 @@ def test_every_item_of_a_json_array_is_found_wherever_the_file_is_cut_into_chunk
     body = json.dumps(whole, indent=indent, ensure_ascii=ascii_only).encode(errors="surrogatepass")
     path = write(tmp_path / "rows.json", (BOM if bom else b"") + body)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_window, "CHUNK", chunk)
+        patch.setattr(json_stream, "CHUNK", chunk)
         found = counted(open_rows(path, path.name))
         assert list(every_row(found)) == as_read_for_training(path)
     assert [columns for _, columns in every_row(found)] == ([{"id": 0}, *rows] if inside else rows)
@@ -156,7 +156,7 @@ def test_csv_that_breaks_off_keeps_the_rows_before(tmp_path: Path) -> None:
 def test_a_large_file_is_counted_once_and_again_only_when_it_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(row_places, "WORTH_KEEPING", 1)
+    monkeypatch.setattr(offsets, "WORTH_KEEPING", 1)
     path = write(tmp_path / "rows.jsonl", '{"text": "a"}\n{"text": "b"}\n')
     counted(open_rows(path, path.name))
     (kept,) = wait_for_kept()
@@ -197,13 +197,13 @@ ENDINGS = (".jsonl", ".csv", ".json", ".parquet", ".arrow", ".tsv")
 def test_the_next_row_with_some_words_is_found_and_after_the_last_the_first(
     tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(row_search, "BLOCK", 64)
+    monkeypatch.setattr(search, "BLOCK", 64)
     texts = [f"row {number} of many" for number in range(3000)]
     texts[7], texts[2500] = 'She said: "Crème brûlée"', "creme, and CRÈME again"
     rows = counted(open_rows(written(tmp_path / f"rows{ending}", texts), "rows"))
 
     def find(words: str, start: int) -> int | None:
-        return row_search.find_row(rows, words, start, lambda: False)
+        return search.find_row(rows, words, start, lambda: False)
 
     assert find("ROW 41 of", 0) == 41
     assert find("row 41 of", 42) == 41
@@ -211,7 +211,7 @@ def test_the_next_row_with_some_words_is_found_and_after_the_last_the_first(
     assert find("brûlée", 8) == 7
     assert find("reme, AND", 0) == 2500
     assert find("nowhere", 5) is None
-    assert row_search.find_row(rows, "row 2999 of", 0, lambda: True) is None
+    assert search.find_row(rows, "row 2999 of", 0, lambda: True) is None
     assert find('said: "Cr', 0) == 7
 
 

@@ -13,12 +13,12 @@ import yaml
 
 from engine.config.load import load_text
 from engine.errors import ConfigError
-from engine.runs import compare as comparing
-from engine.runs.compare import Comparison, Row, written
-from engine.runs.events import Eval, Started
-from engine.runs.fork import continued_text, fork_text, free_name
-from engine.runs.index import Index, summary_of
-from engine.runs.run import Run
+from engine.runs.directory.events import Eval, Started
+from engine.runs.directory.fork import continued_text, fork_text, free_name
+from engine.runs.directory.run import Run
+from engine.runs.index import compare as comparing
+from engine.runs.index.compare import Comparison, Row, written
+from engine.runs.index.index import Index, summary_of
 from ft import cli
 from tests.run_fixtures import STARTED, make_run, step
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from engine.config.load import load_text
-from engine.runs.events import Acknowledged, Warned
-from engine.runs.run import Run
-from engine.training import control
-from engine.training.control import Control
+from engine.runs.directory import control
+from engine.runs.directory.control import Control
+from engine.runs.directory.events import Acknowledged, Warned
+from engine.runs.directory.run import Run
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ import pytest
 from engine.config.load import Recipe, load_text
 from engine.errors import ConfigError, MachineError
 from engine.hardware.probe import probe
-from engine.runs import lock
-from engine.runs.atomic import write_atomic
-from engine.runs.events import Finished, Started
-from engine.runs.limits import Limits, halved
-from engine.runs.provenance import at_start
-from engine.runs.run import Run
+from engine.runs.directory import lock
+from engine.runs.directory.events import Finished, Started
+from engine.runs.directory.limits import Limits, halved
+from engine.runs.directory.provenance import at_start
+from engine.runs.directory.run import Run
+from engine.storage.atomic import write_atomic
 
 TEXT = "# mine\nname: demo\nmodel: {base: starter}\ndata: {train: starter}\n"
 
@@ -239,7 +239,7 @@ def test_limits_outlive_the_engine_and_say_why(recipe: Recipe, tmp_path: Path) -
 
 def a_plan(rows: int, tokens: int):  # type: ignore[no-untyped-def]
     """A plan of which only the micro-batch matters here."""
-    from engine.plan import MemoryPlan, Plan
+    from engine.planning.plan import MemoryPlan, Plan
 
     parts = MemoryPlan(weights=1, adapter=1, gradients=1, optimizer=1, activations=1, logits=1, overhead=1)
     return Plan(

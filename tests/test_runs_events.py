@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.runs import events as ev
-from engine.runs import log
-from engine.runs.run import Run
-from engine.runs.state import current, fold, last_word
+from engine.runs.directory import events as ev
+from engine.runs.directory import log
+from engine.runs.directory.run import Run
+from engine.runs.directory.state import current, fold, last_word
 
 
 def step(number: int, loss: float = 1.0) -> ev.Step:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.runs.filter import FIELDS, FilterError, compile_filter
-from engine.runs.index import RunSummary
-from engine.runs.state import RunState
+from engine.runs.directory.state import RunState
+from engine.runs.index.filter import FIELDS, FilterError, compile_filter
+from engine.runs.index.index import RunSummary
 
 
 def run(name: str, config: dict[str, Any] | None = None, damaged: str = "", **state: Any) -> RunSummary:

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine import paths
-from engine.runs import digest, index, look
-from engine.runs.events import (
+from engine.runs.directory import skim
+from engine.runs.directory.events import (
     Acknowledged,
     Eval,
     Event,
@@ -28,9 +28,10 @@ from engine.runs.events import (
     Step,
     encode,
 )
-from engine.runs.index import Index
-from engine.runs.run import Run
-from engine.runs.state import current, fold, settled
+from engine.runs.directory.run import Run
+from engine.runs.directory.state import current, fold, settled
+from engine.runs.index import index, run_scan
+from engine.runs.index.index import Index
 from tests.run_fixtures import make_run, step
 
 STEPS = st.integers(0, 12)
@@ -65,10 +66,10 @@ def test_a_digest_that_grows_with_the_file_says_what_reading_it_whole_says(
     for part in parts:
         with file.open("ab") as out:
             out.writelines(part)
-        made = digest.Digest.from_json(json.loads(json.dumps(digest.read(file, made).to_json())))
+        made = skim.RunSkim.from_json(json.loads(json.dumps(skim.read(file, made).to_json())))
     with file.open("ab") as out:
         out.write(torn.replace(b"\n", b""))
-    whole, grown = digest.read(file), digest.read(file, made)
+    whole, grown = skim.read(file), skim.read(file, made)
     for alive in (True, False):  # compared as text, because no NaN equals another
         folded = repr(fold(Run(tmp_path).events(), alive))
         assert repr(settled(grown.state, alive)) == repr(settled(whole.state, alive)) == folded
@@ -92,7 +93,7 @@ def test_the_sums_of_a_long_run_are_those_of_its_events_that_hold(
         events += written(resumed_from, 1000, 5_000)
     file = tmp_path / "events.jsonl"
     file.write_bytes(b"".join(map(encode, events)))
-    totals, hold = digest.read(file).totals, current(events)
+    totals, hold = skim.read(file).totals, current(events)
     steps = [event for event in hold if isinstance(event, Step)]
     assert len(steps) == 1000
     assert totals.tokens == sum(event.tokens for event in steps)
@@ -127,14 +128,14 @@ def test_a_second_start_reads_nothing_that_has_not_changed(
         make_run(f"2026010{day}-000000-a", steps=10)
     first = Index().refresh()
     read: list[Path] = []
-    real = digest.read
+    real = skim.read
 
-    def noted(path: Path, before: digest.Digest | None = None) -> digest.Digest:
+    def noted(path: Path, before: skim.RunSkim | None = None) -> skim.RunSkim:
         read.append(path)
         return real(path, before)
 
-    monkeypatch.setattr(digest, "read", noted)
-    monkeypatch.setattr(look, "read_config", lambda path: pytest.fail(f"read {path} again"))
+    monkeypatch.setattr(skim, "read", noted)
+    monkeypatch.setattr(run_scan, "read_config", lambda path: pytest.fail(f"read {path} again"))
     assert Index().refresh() == first
     assert read == []
 
@@ -280,7 +281,7 @@ def test_the_list_works_where_the_cache_cannot_be_written(ft_home: Path) -> None
 def test_the_list_does_not_wait_for_a_process_that_holds_the_cache(
     ft_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.runs.index_store.PATIENCE_S", 0.0)
+    monkeypatch.setattr("engine.runs.index.store.PATIENCE_S", 0.0)
     make_run("20260101-000000-a", steps=3)
     Index().refresh()
     make_run("20260102-000000-b", steps=3)

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from engine.runs.events import Failed
-from engine.runs.run import Run
+from engine.runs.directory.events import Failed
+from engine.runs.directory.run import Run
 from ft import app
 from ft.app import FtApp
-from screens import curves
-from screens.compare import CompareScreen
-from screens.runs import RunsScreen
+from screens.runs import curve_reader
+from screens.runs.compare import CompareScreen
+from screens.runs.screen import RunsScreen
 from screens.themes import SERIES
 from screens.widgets.confirm import Confirm
 from tests.run_fixtures import make_run, step
@@ -228,7 +228,7 @@ async def test_more_runs_than_colours_are_overlaid_each_with_a_mark_of_its_own(f
 async def test_a_long_curve_goes_on_being_read_while_other_runs_change(
     three_runs: list[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(curves, "CHUNK", 1)  # a line at a time
+    monkeypatch.setattr(curve_reader, "CHUNK", 1)  # a line at a time
     async with runs_screen(3) as seen:
         for number in range(31, 300):
             three_runs[0].emit(step(number, 1.0))

@@ -8,10 +8,10 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from engine.runs.events import Failed
+from engine.runs.directory.events import Failed
 from ft.app import FtApp
-from screens.compare import CompareScreen
-from screens.runs import RunsScreen
+from screens.runs.compare import CompareScreen
+from screens.runs.screen import RunsScreen
 from tests.run_fixtures import STARTED, make_run
 
 SIZES = [(80, 24), (120, 36), (200, 50)]
@@ -27,7 +27,7 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
         def time() -> float:
             return STARTED + 1800
 
-    monkeypatch.setattr("screens.widgets.runs_table.time", Clock)
+    monkeypatch.setattr("screens.runs.table.time", Clock)
     monkeypatch.setattr(FtApp, "watch_machine", lambda self: None)
     monkeypatch.setenv("TEXTUAL_ANIMATIONS", "none")
 

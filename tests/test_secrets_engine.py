@@ -12,12 +12,13 @@ import keyring
 import psutil
 import pytest
 
-from engine import process, secrets
-from engine.client import Client
+from engine import secrets
 from engine.config.load import load_text
 from engine.data.types import Message
 from engine.errors import HubError, MachineError
-from engine.runs.run import Run
+from engine.process import launcher
+from engine.runs.directory.run import Run
+from engine.service.client import Client
 from tests.keyrings import LockedKeyring, MemoryKeyring
 from tests.terminal import Terminal
 
@@ -99,13 +100,13 @@ def test_the_engine_has_the_token_and_nobody_can_see_it(
     else:
         monkeypatch.setenv("HUGGING_FACE_HUB_TOKEN", TOKEN)
     run = new_run(tmp_path)
-    engine = process.start(run)
+    engine = launcher.start(run)
     assert hub.asked.wait(30)
     seen = shown_by(engine.supervisor.pid)
     hub.looked_at.set()
     engine.supervisor.wait(timeout=30)
     assert hub.authorization == f"Bearer {TOKEN}"
-    assert b"engine.worker" in seen
+    assert b"engine.process.worker" in seen
     assert TOKEN.encode() not in seen
     assert b"is gated" in written_below(run.folder)
     assert TOKEN.encode() not in written_below(ft_home)
@@ -117,7 +118,7 @@ def test_the_engine_goes_on_when_the_one_who_started_it_is_killed(
     run = new_run(tmp_path)
     child = os.fork()
     if child == 0:  # the app, which is killed as soon as the engine runs
-        process.start(run)
+        launcher.start(run)
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(child, 0)
     assert hub.asked.wait(30)
@@ -137,7 +138,7 @@ def test_a_run_that_needs_a_locked_token_does_not_start(
     keyring.set_keyring(LockedKeyring())
     run = new_run(tmp_path)
     with pytest.raises(MachineError, match="locked"):
-        process.start(run)
+        launcher.start(run)
     assert not run.alive()
 
 
@@ -148,7 +149,7 @@ def test_the_child_that_answers_does_not_show_the_token(
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     log = tmp_path / "service.log"
     with Client(log):
-        [child] = [one for one in psutil.Process().children() if "engine.service" in one.cmdline()]
+        [child] = [one for one in psutil.Process().children() if "engine.service.server" in one.cmdline()]
         assert TOKEN.encode() not in shown_by(child.pid)
     assert TOKEN.encode() not in log.read_bytes()
 

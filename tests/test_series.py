@@ -8,11 +8,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.runs import closer
-from engine.runs.events import Acknowledged, Eval, Event, Memory, Sample, Saved, Started, Step, encode
-from engine.runs.points import Bucket, Series
-from engine.runs.pyramid import GREATEST
-from engine.runs.series import AXES, NAMES, RunSeries
+from engine.runs.curves import zoom
+from engine.runs.curves.downsample import Bucket, Series
+from engine.runs.curves.pyramid import GREATEST
+from engine.runs.curves.series import AXES, NAMES, RunSeries
+from engine.runs.directory.events import (
+    Acknowledged,
+    Eval,
+    Event,
+    Memory,
+    Sample,
+    Saved,
+    Started,
+    Step,
+    encode,
+)
 
 ANY = st.floats(allow_nan=True, allow_infinity=True)
 NUMBERS = st.floats(-1e6, 1e6)
@@ -265,7 +275,7 @@ def test_a_long_run_keeps_a_bounded_number_of_points_and_shows_each_one_where_it
     assert part is not None
     assert part.end - part.start.offset < file.stat().st_size / 4
     again = run.again(part)
-    closer.read(file, part, again, threading.Event())
+    zoom.read(file, part, again, threading.Event())
     run.refine(part, again)
     assert run.missing("step", 100_000, 100_200) is None
     for axis in AXES:
@@ -286,7 +296,7 @@ def test_what_is_looked_at_closely_goes_on_with_the_run(tmp_path: Path) -> None:
     assert part is not None
     again = run.again(part)
     run.feed(step(400, 400, 9.0))
-    closer.read(file, part, again, threading.Event())
+    zoom.read(file, part, again, threading.Event())
     run.refine(part, again)
     run.feed(step(401, 401, 8.0))
     loss = run.series("loss", "step")

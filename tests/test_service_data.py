@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from engine.client import Cancelled, Client
 from engine.config.load import load_recipe
 from engine.config.problems import RecipeError
 from engine.config.schema import Source
 from engine.data.prepare import prepare
-from engine.data.sources import as_text
-from engine.data.views import Opened
+from engine.data.preview.values import Opened
+from engine.data.sources.resolve import as_text
 from engine.errors import DataError, ModelError, TrainingError
-from engine.planning.look import look
-from screens.data_sources import label
+from engine.planning.estimate import estimate
+from engine.service.client import Cancelled, Client
+from screens.datasets.sources import label
 from tests.data_service import VIEW, serving, write_place
 
 pytestmark = pytest.mark.slow
@@ -161,7 +161,7 @@ def test_a_plan_from_the_warm_child_is_the_plan_of_the_command(
 ) -> None:
     monkeypatch.chdir(place)
     recipe = load_recipe(place / "train.yml")
-    mine = look(recipe.config)
+    mine = estimate(recipe.config)
     for _ in range(2):  # fresh, and from what is kept
         warm = service.plan(recipe.source, place / "train.yml")
         assert (warm["steps"], warm["examples"], warm["longest"]) == (mine.steps, mine.examples, mine.longest)

@@ -11,8 +11,8 @@ from textual.widgets import DataTable, Input, Select, Switch
 from engine import paths, secrets
 from ft.app import FtApp
 from screens import preferences
-from screens.settings import SettingsScreen
-from screens.widgets.settings_keys import Keymap
+from screens.settings.keys import Keymap
+from screens.settings.screen import SettingsScreen
 from tests.app_pilot import shown, until
 from tests.keyrings import LockedKeyring, MemoryKeyring
 from tests.whoami import whoami_server

@@ -10,9 +10,9 @@ from textual.pilot import Pilot
 from engine import secrets
 from ft.app import FtApp
 from screens.actions import ACTIONS
-from screens.settings import SettingsScreen
-from screens.widgets import settings_keys, settings_places
-from screens.widgets.settings_places import Place, Places
+from screens.settings import keys, storage
+from screens.settings.screen import SettingsScreen
+from screens.settings.storage import Place, Places
 from tests.app_pilot import shown, until
 from tests.keyrings import MemoryKeyring
 
@@ -32,10 +32,10 @@ def frozen(monkeypatch: pytest.MonkeyPatch, memory_keyring: MemoryKeyring) -> No
     monkeypatch.setenv("WANDB_API_KEY", "notARealOne")
     home = Path("/home/ada/.local/share/ft")
     some_places = [Place("home", home, "everything of ft"), Place("runs", home / "runs", "run directories")]
-    monkeypatch.setattr(settings_places, "places", lambda: some_places)
-    monkeypatch.setattr(settings_places, "versions", some_versions)
+    monkeypatch.setattr(storage, "places", lambda: some_places)
+    monkeypatch.setattr(storage, "versions", some_versions)
     few = tuple(action for action in ACTIONS if action.scope == "settings")
-    monkeypatch.setattr(settings_keys, "ACTIONS", few)
+    monkeypatch.setattr(keys, "ACTIONS", few)
 
 
 async def settled(pilot: Pilot[Any], part: str) -> SettingsScreen:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from engine import process
 from engine.config.load import load_text
 from engine.hardware.contention import Contention, ContentionMeter
 from engine.hardware.sharing import ENTER_AFTER, LEAVE_AFTER, SharingRule
-from engine.runs import events as ev
-from engine.runs.run import Run
-from engine.training import control
+from engine.process import launcher as process
+from engine.runs.directory import control
+from engine.runs.directory import events as ev
+from engine.runs.directory.run import Run
 from tests.terminal import PATIENCE_S, until, write_recipe
 
 pytestmark = pytest.mark.skipif(

@@ -11,13 +11,13 @@ import ft as api
 from engine.config.load import load_recipe
 from engine.config.problems import RecipeError
 from engine.data.prepare import prepare
-from engine.data.template_choice import with_defaults
 from engine.data.token_spec import TokenSpec
-from engine.data.tokenizer import Tokenizer
+from engine.data.tokenization.template_lookup import with_defaults
+from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Message
 from engine.errors import ConfigError
-from engine.runs import events as ev
-from ft.program import app
+from engine.runs.directory import events as ev
+from ft.command_table import app
 from tests.families import make_model, shipped
 from tests.terminal import write_recipe
 

@@ -8,11 +8,11 @@ import pytest
 
 from engine.config.schema import TrainConfig
 from engine.data.cache import Inputs
-from engine.data.preview import Previews
+from engine.data.preview.previews import Previews
+from engine.data.preview.values import View
 from engine.data.token_spec import TokenSpec
-from engine.data.views import View
 from engine.models.local import TEMPLATE, TOKEN_FILES
-from engine.planning.live import Planner
+from engine.planning.cached import CachedPlanner
 from tests.test_data_prepare import chats, recipe, write
 from tests.tiny import CHAT_TEMPLATE, make_tiny_model
 
@@ -47,7 +47,7 @@ def test_a_preview_follows_the_chat_template_in_tokenizer_config(model: Path, tm
 
 def test_a_plan_follows_the_chat_template_in_tokenizer_config(model: Path, tmp_path: Path) -> None:
     text = f"model: {{base: {model}}}\ndata: {{train: {write(tmp_path / 'rows.jsonl', chats(3))}, validation: 0}}\n"
-    planner = Planner()
+    planner = CachedPlanner()
     before = planner.plan(text, tmp_path / "train.yml")
     set_template(model, OTHER_TEMPLATE)
     assert planner.plan(text, tmp_path / "train.yml").longest > before.longest

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 import ft as api
-from engine.client import Client
 from engine.data.prompt_input import prompt_of
 from engine.data.token_spec import TokenSpec
 from engine.data.types import Message
 from engine.errors import ConfigError, DataError, ModelError, OutOfMemoryError, TrainingError
-from engine.runs import events as ev
-from engine.runs.run import Run
+from engine.runs.directory import events as ev
+from engine.runs.directory.run import Run
+from engine.service.client import Client
 from tests.terminal import FT, ft, write_recipe
 
 ASK = [Message("user", "number 3")]
@@ -155,7 +155,7 @@ def test_a_completed_run_has_nothing_left_to_resume(answering: api.Run) -> None:
 def test_the_service_ends_at_end_of_file_and_survives_junk() -> None:
     given = 'junk\n[1]\n{"id": 7, "op": "fly"}\n' + "[" * 100_000 + "\n"
     service = subprocess.Popen(
-        [sys.executable, "-P", "-m", "engine.service"],
+        [sys.executable, "-P", "-m", "engine.service.server"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     assert service.stdin is not None

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.runs import events as ev
-from engine.runs.run import Run
+from engine.runs.directory import events as ev
+from engine.runs.directory.run import Run
 from tests.run_fixtures import make_run
 from tests.terminal import FT, PATIENCE_S, Terminal, ft, until, write_recipe
 
@@ -207,7 +207,7 @@ def test_an_engine_killed_near_the_memory_limit_starts_again_smaller(
     run_id = ft("train", recipe, "--detach").stdout.strip()
     run = Run.open(run_id)
     until(lambda: run.state().step >= 6, "six steps")
-    from engine.training import control
+    from engine.runs.directory import control
 
     control.send(run, "pause")
     until(lambda: run.state().status == "paused", "paused")  # so that nobody else writes events

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.runs.run import Run
+from engine.runs.directory.run import Run
 from tests.terminal import ft, write_recipe
 from tests.test_data_lint import chat
 

@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 
 from engine.config.load import load_text
-from engine.runs import events as ev
-from engine.runs.run import Run
-from ft import narrate
+from engine.runs.directory import events as ev
+from engine.runs.directory.run import Run
+from ft import run_text
 from ft.live import Live, Plain
 from tests.test_runs_events import ALL, step
 
@@ -94,7 +94,7 @@ def test_the_summary_says_before_and_after(run: Run) -> None:
     run.emit(ev.Eval(step=0, loss=3.0, perplexity=20.0, metrics={"exact_match": 0.0, "perplexity": 20.0}))
     run.emit(ev.Eval(step=10, loss=1.5, perplexity=4.5, metrics={"exact_match": 0.875, "perplexity": 4.5}))
     run.adapter.mkdir()
-    lines = narrate.summary(run, ev.Finished(reason="completed", step=10))
+    lines = run_text.summary(run, ev.Finished(reason="completed", step=10))
     assert lines[0] == "validation loss: 3.0000 → 1.5000  (step 0 → step 10)"
     assert lines[1] == "validation exact_match: 0.0% → 87.5%  (step 0 → step 10)"
     assert str(run.adapter) in lines[2]
@@ -107,18 +107,18 @@ def test_the_summary_says_before_and_after(run: Run) -> None:
     [([], ""), ([math.nan], ""), ([1.0], "▁"), ([2.0, 1.0], "█▁"), ([0.0, math.inf, 7.0], "▁█")],
 )
 def test_a_sparkline_leaves_out_what_is_no_number(values: list[float], drawn: str) -> None:
-    assert narrate.sparkline(values) == drawn
+    assert run_text.sparkline(values) == drawn
 
 
 def test_a_long_sparkline_keeps_its_width() -> None:
-    assert len(narrate.sparkline([float(i) for i in range(1000)], width=32)) <= 32
+    assert len(run_text.sparkline([float(i) for i in range(1000)], width=32)) <= 32
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(-1, "0:00"), (59.6, "1:00"), (125, "2:05"), (3725, "1:02:05")]
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert narrate.duration(seconds) == text
+    assert run_text.duration(seconds) == text
 
 
 def test_plain_lines_tell_a_long_phase_in_tenths(capsys: pytest.CaptureFixture[str]) -> None:

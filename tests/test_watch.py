@@ -6,22 +6,24 @@ import pytest
 
 from engine.config.schema import Training
 from engine.errors import TrainingError
+from engine.training.divergence import MOST_SKIPPED, check_divergence
 from engine.training.progress import Progress
 from engine.training.schedule import learning_rate
-from engine.training.watch import MOST_SKIPPED, watch
 
 
 def test_a_climbing_loss_is_said_once() -> None:
     progress = Progress()
     losses = [2.0, 1.5, 1.2] + [6.0] * 40
-    warnings = [warning for loss in losses if (warning := watch(progress, loss, 1.0))]
+    warnings = [warning for loss in losses if (warning := check_divergence(progress, loss, 1.0))]
     assert len(warnings) == 1
     assert "diverging" in warnings[0]
 
 
 def test_a_falling_noisy_loss_is_left_in_peace() -> None:
     progress = Progress()
-    assert not any(watch(progress, 3.0 / (1 + step / 20) + 0.4 * (-1) ** step, 1.0) for step in range(200))
+    assert not any(
+        check_divergence(progress, 3.0 / (1 + step / 20) + 0.4 * (-1) ** step, 1.0) for step in range(200)
+    )
 
 
 @pytest.mark.parametrize(
@@ -30,18 +32,18 @@ def test_a_falling_noisy_loss_is_left_in_peace() -> None:
 def test_a_step_that_is_no_number_is_skipped_and_a_row_of_them_ends_the_run(loss: float, norm: float) -> None:
     progress = Progress()
     for _ in range(MOST_SKIPPED - 1):
-        assert "skipped" in watch(progress, loss, norm)
+        assert "skipped" in check_divergence(progress, loss, norm)
     with pytest.raises(TrainingError) as caught:
-        watch(progress, loss, norm)
+        check_divergence(progress, loss, norm)
     assert "learning_rate" in caught.value.hint
 
 
 def test_one_good_step_forgives_the_skipped_ones() -> None:
     progress = Progress()
     for _ in range(MOST_SKIPPED - 1):
-        watch(progress, math.nan, 1.0)
-    watch(progress, 1.0, 1.0)
-    assert "skipped" in watch(progress, math.nan, 1.0)
+        check_divergence(progress, math.nan, 1.0)
+    check_divergence(progress, 1.0, 1.0)
+    assert "skipped" in check_divergence(progress, math.nan, 1.0)
 
 
 @pytest.mark.parametrize("shape", ["constant", "linear", "cosine"])

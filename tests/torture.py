@@ -28,12 +28,12 @@ from pathlib import Path
 import psutil
 from safetensors import safe_open
 
-from engine import process
 from engine.config.load import load_text
-from engine.runs.events import Memory, Started, Step, encode
-from engine.runs.index import Index
-from engine.runs.run import Run
-from engine.training import checkpoints
+from engine.process import launcher
+from engine.runs.directory import checkpoints
+from engine.runs.directory.events import Memory, Started, Step, encode
+from engine.runs.directory.run import Run
+from engine.runs.index.index import Index
 from engine.training.progress import Progress
 from tests.tiny import make_tiny_model
 from tests.training import recipe_text, write_rows
@@ -95,12 +95,12 @@ class Kills:
         return Run.create(load_text(self.recipe.read_text(), self.recipe))
 
     def finished(self, run: Run) -> Run:
-        process.start(run, checkpoints.latest(run.folder)).supervisor.wait()
+        launcher.start(run, checkpoints.latest(run.folder)).supervisor.wait()
         return run
 
     def kill_once(self, run: Run) -> None:
         """Start a run, or go on with it, and kill something of it within ten seconds."""
-        supervisor = process.start(run, checkpoints.latest(run.folder)).supervisor
+        supervisor = launcher.start(run, checkpoints.latest(run.folder)).supervisor
         time.sleep(self.luck.uniform(0.05, 10))
         who = self.luck.choice(["engine", "supervisor", "both"])
         if supervisor.poll() is None:
@@ -225,7 +225,7 @@ def flood(report: Report, recipe: Path, home: Path) -> None:
     report.tell(f"ft runs list of {RUNS:,} runs", f"{cold:.1f} s, then {warm:.1f} s")
     shutil.rmtree(home / "runs")
     junk = Run.create(load_text(recipe.read_text(), recipe))
-    engine = process.start(junk)
+    engine = launcher.start(junk)
     for number in range(2_000):
         (junk.control / f"{number}.junk").write_bytes(bytes(range(256)))
     report.check(engine.supervisor.wait() == 0, "a run with 2,000 files of junk in control/ did not complete")

@@ -15,18 +15,18 @@ from engine.backends.torch.backend import TorchBackend
 from engine.config.load import load_text
 from engine.config.schema import TrainConfig
 from engine.data.prepare import prepare
-from engine.data.tokenizer import Tokenizer
+from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import UNTRAINED, Batch
 from engine.hardware.probe import probe
 from engine.models.published import PublishedBase
 from engine.models.resolve import resolve
 from engine.models.saved_adapter import read_adapter
 from engine.models.sizing import shape_of
-from engine.plan import Plan, make_plan
-from engine.runs.run import Run
-from engine.training.control import Control
+from engine.planning.plan import Plan, make_plan
+from engine.runs.directory.control import Control
+from engine.runs.directory.run import Run
 from engine.training.loop import train
-from engine.training.result import ResultFiles
+from engine.training.published_files import ResultFiles
 
 ROWS = [
     {

@@ -5,7 +5,7 @@ from pathlib import Path
 from engine.backends.base import Backend
 from engine.capabilities import plugin
 from engine.config.schema import TrainConfig
-from engine.plan import Plan
+from engine.planning.plan import Plan
 
 
 def load_backend(
@@ -16,7 +16,7 @@ def load_backend(
     Raises ModelError where the folder does not load and OutOfMemoryError where it does not fit.
     """
     if plan.backend == "unsloth":
-        from engine.backends.unsloth import UnslothBackend
+        from engine.backends.unsloth.backend import UnslothBackend
 
         return UnslothBackend.load(plan, config, folder, adapter=adapter, training=training)
     if plan.backend == "mlx":

@@ -10,7 +10,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from engine.data.tokenizer import write_extended
+from engine.data.tokenization.tokenizer import write_extended
 from engine.errors import CheckpointError, ModelError
 from engine.models.local import MORE_TEMPLATES, TEMPLATE, read_config, token_files
 from engine.models.weights import not_finite
@@ -22,7 +22,7 @@ TOKENIZER = ("tokenizer", "special_tokens", "chat_template")
 COMPANIONS = (".json", ".jinja", ".model", ".txt")
 
 
-def copy_companions(source: Path, folder: Path, names: Collection[str] | None = None) -> None:
+def copy_tokenizer_files(source: Path, folder: Path, names: Collection[str] | None = None) -> None:
     """Put what lies beside the weights of `source` into `folder`, where it is not yet: tokenizer, templates, settings.
 
     With `names`, those files and the chat templates alone. Of a model that brings its own code, that comes too.

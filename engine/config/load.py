@@ -7,16 +7,16 @@ from pathlib import Path
 import yaml
 
 from engine import addresses
-from engine.config.explain import validate
-from engine.config.locations import absolute
 from engine.config.overrides import override
 from engine.config.problems import Place, Problem, RecipeError
+from engine.config.recipe_paths import absolute
 from engine.config.schema import TrainConfig
+from engine.config.validation_errors import validate
 from engine.config.yaml_reader import FLOAT, INT, MAX_BYTES, read_yaml
-from engine.disk import unreadable
 from engine.errors import ConfigError
 from engine.redaction import secrets_of
-from engine.regular_files import open_binary
+from engine.storage.disk_errors import unreadable
+from engine.storage.regular_files import open_binary
 
 HEADER = "# The recipe as this run used it: overrides applied, paths absolute, defaults written out.\n"
 

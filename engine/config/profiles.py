@@ -5,7 +5,7 @@ from pathlib import Path
 from engine import paths
 from engine.config.rules import nearest
 from engine.errors import ConfigError
-from engine.regular_files import read_text
+from engine.storage.regular_files import read_text
 
 SHIPPED = Path(__file__).parent / "profiles"
 

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from engine.config.adapters import Adapter
 from engine.config.combinations import impossible
-from engine.config.names import BackendKey, FormatKey, TemplateKey
+from engine.config.registries import BackendKey, FormatKey, TemplateKey
 from engine.config.values import (
     NO,
     Auto,

@@ -20,11 +20,11 @@ from pathlib import Path
 from engine import addresses, paths, plugins
 from engine.config.schema import TrainConfig
 from engine.data import store
-from engine.data.lint.findings import Finding
+from engine.data.findings import Finding
 from engine.data.token_spec import TokenSpec
 from engine.data.types import Dataset, Question
-from engine.disk import naming
 from engine.errors import DataError
+from engine.storage.disk_errors import naming
 
 KEPT_BYTES = 20_000_000_000
 """Entries together; beyond it those go that were not used for longest."""

@@ -13,21 +13,21 @@ import numpy as np
 from engine.config.schema import TrainConfig
 from engine.data import cache
 from engine.data.cache import Inputs
-from engine.data.lint.findings import Finding, SoFar, Watch
+from engine.data.eval_prompts import questions
+from engine.data.findings import Finding, SoFar, Watch
 from engine.data.lint.linter import Linter, Looked
-from engine.data.looker import Looker
-from engine.data.problems import Problems, left_out
-from engine.data.questions import questions
-from engine.data.rows import Keep
+from engine.data.lint_pass import LintPass
+from engine.data.readers.table import Keep
 from engine.data.selection import Selection, choose, select
-from engine.data.sources import files, train_sources, validation_source
+from engine.data.sources.resolve import files, train_sources, validation_source
 from engine.data.split import Numbers, drawn, held_out, share_of
 from engine.data.store import Store
-from engine.data.templates import RowEncoder
-from engine.data.token_limits import Limit
 from engine.data.token_spec import TokenSpec
 from engine.data.tokenise import tokenise
+from engine.data.tokenization.row_encoder import RowEncoder
+from engine.data.tokenization.token_limits import Limit
 from engine.data.types import Dataset, Question
+from engine.data.unusable_rows import Problems, left_out
 from engine.errors import DataError
 
 WHOLE = "whole"
@@ -82,7 +82,7 @@ def _make(
     limit, overlap = Limit.of(config.model.max_seq_length, encoder.room), config.data.chunk_overlap
     training, validation = Store(folder / cache.TRAIN), Store(folder / cache.VALIDATION)
     both = [train, *([own] if own else [])]
-    looker = Looker(Linter(encoder.tokenizer, limit), both, watch) if watch else None
+    looker = LintPass(Linter(encoder.tokenizer, limit), both, watch) if watch else None
 
     def made(selection: Selection, store: Store, first: int) -> tuple[list[str], list[Finding]]:
         def look(rows: Sequence[Looked]) -> None:

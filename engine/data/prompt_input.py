@@ -3,14 +3,14 @@
 import json
 from pathlib import Path
 
-from engine import regular_files
-from engine.data.calls import tools_of
-from engine.data.form import RowError
-from engine.data.message_style import Tools
-from engine.data.rows import Columns
-from engine.data.turns import messages_of
+from engine.data.formats.base import RowError
+from engine.data.formats.messages import messages_of
+from engine.data.formats.tool_calls import tools_of
+from engine.data.readers.table import Columns
+from engine.data.tokenization.message_style import Tools
 from engine.data.types import Prompt
 from engine.errors import ConfigError
+from engine.storage import regular_files
 
 
 def prompt_of(asked: Columns) -> Prompt:

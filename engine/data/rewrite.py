@@ -13,20 +13,20 @@ import numpy as np
 from engine.config.schema import TrainConfig
 from engine.data.augment import journal as journals
 from engine.data.augment.journal import Journal
-from engine.data.form import RowError
-from engine.data.formats import read_row
+from engine.data.formats.base import RowError
+from engine.data.formats.registry import read_row
+from engine.data.jsonl import RowLines, content_of
 from engine.data.lint.likeness import Likeness
 from engine.data.lint.texts import said
 from engine.data.prepare import Progress, selections
-from engine.data.problems import Problems
-from engine.data.row_lines import RowLines, content_of
-from engine.data.rows import Keep
+from engine.data.readers.table import Keep
 from engine.data.selection import CHUNK
 from engine.data.split import held_out, share_of
 from engine.data.types import Row
-from engine.data.unused import Unused
-from engine.disk import explaining
+from engine.data.unusable_rows import Problems
+from engine.data.unused_fields import Unused
 from engine.errors import ConfigError, DataError
+from engine.storage.disk_errors import explaining
 
 TRAIN, VALIDATION, REPORT = "train.jsonl", "validation.jsonl", "report.json"
 

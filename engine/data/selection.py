@@ -8,11 +8,11 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.detection import Detected, detect
-from engine.data.form import Form
-from engine.data.problems import NAMED
-from engine.data.rows import Keep, Origin
-from engine.data.sources import OpenSource
+from engine.data.formats.base import RowFormat
+from engine.data.formats.detection import Detected, detect
+from engine.data.readers.table import Keep, Origin
+from engine.data.sources.resolve import OpenSource
+from engine.data.unusable_rows import NAMED
 from engine.errors import DataError
 
 CHUNK = 1000
@@ -58,7 +58,7 @@ class Selection:
                 times += choose(len(times), round(source.weight % 1 * len(times)), self.seed + number)
         return np.concatenate(found)
 
-    def chunks(self) -> Iterator[tuple[Form, list[Origin]]]:
+    def chunks(self) -> Iterator[tuple[RowFormat, list[Origin]]]:
         """The selected rows in file order, at most `CHUNK` of one form at a time."""
         for source, detected, mask in zip(self.sources, self.detected, self.keep, strict=True):
             chunk: list[Origin] = []

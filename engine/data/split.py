@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.config.schema import TrainConfig
-from engine.data.rows import Keep
+from engine.data.readers.table import Keep
 from engine.data.selection import Selection, choose
 
 Numbers = npt.NDArray[np.int64]

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.config.schema import TrainConfig
-from engine.data.form import RowError
-from engine.data.formats import read_row
+from engine.data.formats.base import RowError
+from engine.data.formats.registry import read_row
 from engine.data.prepare import selections
 from engine.data.types import Conversation, Dataset, Examples, Int32
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.data.selection import CHUNK
-from engine.data.templates import Encoded
+from engine.data.tokenization.row_encoder import Encoded
 from engine.data.types import Examples, Int32
 
 Numbers = npt.NDArray[np.int64]

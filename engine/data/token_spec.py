@@ -11,8 +11,8 @@ from engine.models.sizing import room_of
 
 if TYPE_CHECKING:
     from engine.config.schema import TrainConfig
-    from engine.data.templates import RowEncoder
-    from engine.data.tokenizer import Tokenizer
+    from engine.data.tokenization.row_encoder import RowEncoder
+    from engine.data.tokenization.tokenizer import Tokenizer
 
 Stamp = tuple[str, int, int]
 """A file's path, size in bytes and time of change in nanoseconds; -1 where it does not exist."""
@@ -71,7 +71,7 @@ class TokenSpec:
 
         Raises `ModelError` and `ConfigError`.
         """
-        from engine.data.templates import RowEncoder
+        from engine.data.tokenization.row_encoder import RowEncoder
 
         tokenizer = self.tokenizer(model_dir, day)
         added = frozenset(token.id for token in tokenizer.new)
@@ -79,7 +79,7 @@ class TokenSpec:
 
     def tokenizer(self, model_dir: Path, day: date | None = None) -> "Tokenizer":
         """The model's tokenizer with the recipe's chat template. Raises `ModelError` and `ConfigError`."""
-        from engine.data.tokenizer import Tokenizer
+        from engine.data.tokenization.tokenizer import Tokenizer
 
         variables = json.loads(self.template_variables)
         return Tokenizer.load(model_dir, self.chat_template, day, variables, self.add_tokens)

@@ -5,16 +5,16 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from engine.data.fitting import Fitting
-from engine.data.form import NOTHING, RowError
-from engine.data.formats import read_row
-from engine.data.problems import Problems
+from engine.data.formats.base import NOTHING, RowError
+from engine.data.formats.registry import read_row
 from engine.data.selection import Selection
-from engine.data.templates import Encoded, Rendered, RowEncoder
-from engine.data.token_limits import Limit, check_ids
+from engine.data.tokenization.dropped_content import OF_ANSWERS
+from engine.data.tokenization.row_encoder import Encoded, Rendered, RowEncoder
+from engine.data.tokenization.token_limits import Limit, check_ids
+from engine.data.tokenization.truncation import Truncator
 from engine.data.types import Row
-from engine.data.unseen import OF_ANSWERS
-from engine.data.unused import Unused
+from engine.data.unusable_rows import Problems
+from engine.data.unused_fields import Unused
 
 Text = tuple[int, Row, Rendered]
 """The number of a row among the selected ones, the row, and a text of it."""
@@ -98,12 +98,12 @@ def tokenise(
 ) -> tuple[list[str], Problems]:
     """Convert and encode all selected rows, and hand them to `take` by the chunk.
 
-    `overlap` is that of the chunks of long texts, see `engine.data.fitting.chunks`. `look` sees each row as it is
-    before anything is cut. Returns notes, and the rows that are left out because the recipe says so.
+    `overlap` is that of the chunks of long texts, see `split_long`. `look` sees each row as it is before anything is
+    cut. Returns notes, and the rows that are left out because the recipe says so.
     Raises `DataError` naming the first rows that are wrong or have nothing to train, where it does not, and
     where no other rows are left; `ModelError` where a row has a token that the model does not have.
     """
-    fitting = Fitting(limit, overlap, encoder.tokenizer.lead)
+    fitting = Truncator(limit, overlap, encoder.tokenizer.lead)
     told, problems = _Told(), Problems(selection.skip)
     found = 0
     for done, chunk, examples in _ahead(_rendered(selection, encoder, limit.tokens, problems, told), encoder):

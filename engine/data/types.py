@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.lint.findings import Finding
+from engine.data.findings import Finding
 
 UNTRAINED = -100
 """The label of a token that the loss leaves out (the field's convention, from PyTorch's `ignore_index`)."""
@@ -98,7 +98,7 @@ GREEDY = Sampling()
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class Completion:
     """What it answered. `ended` is False where the limit of tokens cut it before the model's end token."""
 
     text: str
@@ -114,14 +114,14 @@ class Preference:
 
 
 @dataclass(frozen=True, slots=True)
-class Rated:
+class LabelledAnswer:
     """An answer that somebody called good or not. Supervised fine-tuning trains the good ones."""
 
     row: Row
     good: bool
 
 
-Sample = Row | Preference | Rated
+Sample = Row | Preference | LabelledAnswer
 """What a row of a file holds."""
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from engine.errors import ModelError
 from engine.models.weights import Header, read_header
-from engine.regular_files import read_bytes, require
+from engine.storage.regular_files import read_bytes, require
 
 INDEX = "model.safetensors.index.json"
 TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from engine.errors import ModelError
 from engine.models import hub, local, starter
 from engine.models.starter import Progress, silent
-from engine.regular_files import open_binary, read_bytes
+from engine.storage.regular_files import open_binary, read_bytes
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 SAMPLES, SAMPLE_BYTES = 16, 4096

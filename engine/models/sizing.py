@@ -11,7 +11,7 @@ from engine.errors import ModelError
 from engine.models.config_values import AGAIN, check_values
 from engine.models.language_model import ROUTERS, of_language_model
 from engine.models.local import headers, read_config
-from engine.models.packed import Packed
+from engine.models.prequantized import Packed
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import ModelError
-from engine.regular_files import open_binary
+from engine.storage.regular_files import open_binary
 
 HEADER_LIMIT = 100_000_000
 """Longest header that the format allows, in bytes."""

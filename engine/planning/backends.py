@@ -10,7 +10,7 @@ from engine.config.schema import TrainConfig
 from engine.errors import ConfigError, FtError, MachineError, ModelError
 from engine.hardware.probe import Machine
 from engine.models.sizing import ModelShape
-from engine.planning.translation import refusal
+from engine.planning.key_support import refusal
 
 NEEDS: dict[BackendName, tuple[tuple[str, ...], str]] = {
     "mlx": (("mlx", "mlx_lm"), "pip install mlx-lm, and on Linux also 'mlx[cpu]'"),

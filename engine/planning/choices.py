@@ -11,7 +11,7 @@ from engine.config.adapters import PROMPT_TYPES
 from engine.config.schema import TrainConfig
 from engine.hardware.probe import Machine
 from engine.planning.kernels import Kernels
-from engine.planning.translation import has_bf16
+from engine.planning.key_support import has_bf16
 
 Attention = Literal["sdpa", "flash_attention_2", "eager"]
 Lengths = npt.NDArray[np.int64]

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.capabilities import BackendName, Device, Translation, capability
+from engine.capabilities import BackendName, Device, KeySupport, capability
 from engine.config.schema import TrainConfig
 from engine.errors import FtError
 from engine.hardware.probe import Machine
 from engine.models.sizing import ModelShape
-from engine.plan import Plan
 from engine.planning.backends import Standing, choose, standings, unknown, untrained
-from engine.planning.translation import translations, values
+from engine.planning.key_support import translations, values
+from engine.planning.plan import Plan
 
 MODEL = "model.base"
 
@@ -36,7 +36,7 @@ class Column:
     """Why `auto` leaves it alone; empty where it does not."""
     settled: Mapping[str, str]
     """By key, what its plan makes of the value; the recipe's own where there is no plan."""
-    keys: Mapping[str, Translation]
+    keys: Mapping[str, KeySupport]
     exact_resume: bool
     plan: Plan | None
 
@@ -87,7 +87,7 @@ def _column(
         MODEL: unknown(backend, machine, shape.architecture),
         "adapter.target_modules": untrained(backend, config, shape),
     }
-    refused = {key: Translation("refused", why.message, why.hint) for key, why in of_model.items() if why}
+    refused = {key: KeySupport("refused", why.message, why.hint) for key, why in of_model.items() if why}
     return Column(
         backend,
         standing.device,
@@ -97,7 +97,7 @@ def _column(
         standing.note,
         standing.unasked,
         {MODEL: shape.architecture, **values(settled)},
-        {MODEL: Translation("direct"), **translations(settled, backend, machine), **refused},
+        {MODEL: KeySupport("direct"), **translations(settled, backend, machine), **refused},
         capability(backend, standing.device).exact_resume,
         plan,
     )

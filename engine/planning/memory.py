@@ -7,8 +7,8 @@ from typing import Literal
 from engine.capabilities import BackendName, Device, Dtype
 from engine.config.adapters import PROMPT_TYPES, AdapterType
 from engine.models.sizing import ModelShape
+from engine.planning.adapter_activations import KEPT, SavedActivations, matrix_bytes, wide
 from engine.planning.choices import BYTES
-from engine.planning.kept import KEPT, Kept, matrix_bytes, wide
 from engine.planning.kernels import Kernels
 
 
@@ -171,7 +171,7 @@ def saved_per_token(shape: ModelShape, load: Load) -> int:
     norms = 2 if shape.architecture in BLOCKS and load.adapter == "lora" else 4
     outputs = 1 if load.device == "cpu" and load.adapter not in PROMPT_TYPES else 2
     kept = norms * shape.hidden + (1 + outputs) * queries + 2 * keys
-    own = KEPT.get(load.adapter, Kept())
+    own = KEPT.get(load.adapter, SavedActivations())
     if load.rank == 0 or load.adapter in KEPT:
         return (kept + 4 * shape.intermediate + wide(shape, own)) * BYTES[load.compute]
     if load.adapter != "lora":

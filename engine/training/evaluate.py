@@ -8,13 +8,13 @@ import numpy.typing as npt
 
 from engine.backends.base import Backend, MemoryExhausted
 from engine.config.schema import TrainConfig
-from engine.data.tokenizer import Tokenizer
+from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Batch, Dataset, Examples, Message
-from engine.evaluation import ANSWER_ROWS, exact_match, held_out_loss
+from engine.evaluation.scores import ANSWER_ROWS, exact_match, held_out_loss
 from engine.hardware.memory import is_exhaustion
-from engine.runs.events import Eval, Sample, Warned
-from engine.runs.limits import Limits
-from engine.runs.run import Run
+from engine.runs.directory.events import Eval, Sample, Warned
+from engine.runs.directory.limits import Limits
+from engine.runs.directory.run import Run
 from engine.training.progress import Progress
 
 Cut = Callable[[Examples, npt.NDArray[np.int64]], list[Batch]]

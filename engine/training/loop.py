@@ -16,23 +16,23 @@ import psutil
 from engine.backends.base import Backend, Interrupted, MemoryExhausted, StepResult
 from engine.config.schema import TrainConfig
 from engine.data.batching import Cut, micro_batches, steps_of_epoch
-from engine.data.tokenizer import Tokenizer
+from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Batch, Dataset, Examples
-from engine.disk import explaining
 from engine.errors import OutOfMemoryError
-from engine.plan import Plan
 from engine.planning.limits import compared
-from engine.runs.atomic import write_atomic
-from engine.runs.events import Memory, Phase, Saved, Step, Warned
-from engine.runs.run import Run
-from engine.training import checkpoints
-from engine.training.control import Control
+from engine.planning.plan import Plan
+from engine.runs.directory import checkpoints
+from engine.runs.directory.control import Control
+from engine.runs.directory.events import Memory, Phase, Saved, Step, Warned
+from engine.runs.directory.run import Run
+from engine.storage.atomic import write_atomic
+from engine.storage.disk_errors import explaining
+from engine.training.divergence import check_divergence
 from engine.training.evaluate import Evaluator
-from engine.training.pressure import PressureWatch
+from engine.training.memory_pressure import PressureWatch
 from engine.training.progress import Progress
-from engine.training.result import ResultFiles
+from engine.training.published_files import ResultFiles
 from engine.training.schedule import learning_rate
-from engine.training.watch import watch
 
 MEMORY_EVERY_S = 1.0
 Watch = Callable[[], Warned | None]
@@ -143,7 +143,7 @@ class Loop:
                 self._shrink(batches, error)
         self.progress.step += 1
         loss = result.loss_sum / result.trained_tokens
-        if warning := watch(self.progress, loss, result.grad_norm):
+        if warning := check_divergence(self.progress, loss, result.grad_norm):
             self.run.emit(Warned(message=warning))
         self._report(result, loss, rate, sum(b.tokens for b in batches), time.perf_counter() - started)
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from engine.errors import CheckpointError
-from engine.regular_files import read_text
+from engine.storage.regular_files import read_text
 
 
 @dataclass

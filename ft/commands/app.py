@@ -25,7 +25,7 @@ def monitor(run: RunArgument = None) -> None:
     """
     found = None
     if run is not None:
-        from engine.runs.run import Run
+        from engine.runs.directory.run import Run
 
         found = Run.open(run).id
     _open("monitor", found, only=True)

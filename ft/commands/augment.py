@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from engine.data.augment.options import Kind, Options
     from engine.data.prepare import Progress
     from engine.data.rewrite import Make
-    from engine.data.types import Answered, Prompt, Row
+    from engine.data.types import Completion, Prompt, Row
 
 
 @contextmanager
@@ -32,10 +32,10 @@ def making(
     if kind is None:
         yield None
         return
-    from engine.client import Client
     from engine.data.augment.make import augment
     from engine.data.token_spec import TokenSpec
     from engine.models.resolve import resolve
+    from engine.service.client import Client
 
     model = resolve(config.model.base, config.model.revision)
     options = _options(cast("Kind", kind), chosen, config, model.folder, model.fingerprint)
@@ -43,7 +43,7 @@ def making(
     tokenizer = spec.tokenizer(model.folder)
     with Client(paths.cache() / "augment.log") as client:
 
-        def ask(prompts: "Sequence[Prompt]") -> "list[Answered]":
+        def ask(prompts: "Sequence[Prompt]") -> "list[Completion]":
             return client.answers(model.folder, spec, prompts, options.max_tokens, options.temperature)
 
         def make(journal: "Journal") -> "tuple[list[Row], dict[str, Any]]":

@@ -22,8 +22,8 @@ def convert(
 ) -> None:
     """Write a model as an MLX folder, which mlx-lm loads. Stdout is the folder."""
     from engine import paths
-    from engine.client import Client
     from engine.models.resolve import on_disk
+    from engine.service.client import Client
 
     out = out.expanduser().absolute()
     if os.path.lexists(out):

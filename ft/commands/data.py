@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.errors import ConfigError, DataError
-from ft.bars import counting, fetching
 from ft.commands import augment_options as options
 from ft.commands.data_options import Json, Set, config_of, of_a_recipe
 from ft.console import out, print_json, say
+from ft.progress_bar import counting, fetching
 
 if TYPE_CHECKING:
     from engine.config.schema import TrainConfig
@@ -30,10 +30,10 @@ def preview(
     json: Json = False,
 ) -> None:
     """Show a row as the model will see it: trained tokens, untrained tokens, special tokens."""
-    from engine.data.first_look import view_of
-    from engine.data.preview import Previews
-    from engine.data.sources import as_text, training
-    from engine.data.views import as_json
+    from engine.data.preview.previews import Previews
+    from engine.data.preview.quick_check import view_of
+    from engine.data.preview.values import as_json
+    from engine.data.sources.resolve import as_text, training
     from ft.commands.data_shown import row_title, shown_row
 
     first = training(config.data)[0]
@@ -169,7 +169,7 @@ def _fetched(config: "TrainConfig") -> Path:
 
 def _fetched_data(config: "TrainConfig") -> None:
     """Have all data here."""
-    from engine.data.sources import fetch
+    from engine.data.sources.resolve import fetch
 
     with fetching() as progress:
         fetch(config.data, progress)
@@ -177,7 +177,7 @@ def _fetched_data(config: "TrainConfig") -> None:
 
 def _say_of_sources(config: "TrainConfig") -> None:
     """Say what is to be said of the sources, as which files of a folder are left aside."""
-    from engine.data.sources import train_sources
+    from engine.data.sources.resolve import train_sources
 
     for source in train_sources(config.data):
         for note in source.notes:

@@ -15,8 +15,8 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from engine.data.first_look import check
-from engine.data.lint.findings import Finding, SoFar
+from engine.data.findings import Finding, SoFar
+from engine.data.preview.quick_check import check
 from engine.errors import CheckFailed
 from ft.commands.data_shown import places, shown_findings
 from ft.console import err, out, print_json, say

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from engine.config.load import load_recipe, load_text
-from engine.config.locations import data_source
+from engine.config.recipe_paths import data_source
 
 if TYPE_CHECKING:
     from engine.config.schema import TrainConfig

@@ -11,15 +11,15 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from engine.data.lint.findings import RULES, Finding
+from engine.data.findings import RULES, Finding
 from engine.text import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from engine.data.preview.values import RowView, TokenText
     from engine.data.rewrite import Report
     from engine.data.stats import Stats
-    from engine.data.views import Piece, RowView
 
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 CUT = "✂"
@@ -41,7 +41,7 @@ def shown_row(row: "RowView", parted: bool) -> Text:
     if not row.pieces:
         return Text(printable(f"{row.problem}\n\n{row.raw}"))
     text = Text()
-    runs: Iterable[list[Piece]]
+    runs: Iterable[list[TokenText]]
     if parted:
         runs = ([piece] for piece in row.pieces)
     else:

@@ -9,12 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from engine import paths, regular_files
-from engine.client import Client
+from engine import paths
 from engine.data.prompt_input import prompt_of, tools_in
 from engine.data.types import Message, Prompt, Sampling
 from engine.errors import ConfigError
-from engine.runs.run import Run
+from engine.runs.directory.run import Run
+from engine.service.client import Client
+from engine.storage import regular_files
 from ft.console import say
 
 RunArgument = Annotated[

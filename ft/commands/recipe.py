@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.disk import explaining
 from engine.errors import ConfigError, FtError
 from engine.redaction import redacted_values
-from engine.regular_files import require
-from engine.runs.atomic import write_atomic
+from engine.storage.atomic import write_atomic
+from engine.storage.disk_errors import explaining
+from engine.storage.regular_files import require
 from ft.console import print_json, say
 
 RecipePath = Annotated[Path, typer.Argument(metavar="PATH", help="The recipe.")]
@@ -59,14 +59,14 @@ def validate(
 ) -> None:
     """Check a recipe: its keys and values, how they go together, and that its files are there."""
     from engine.config.load import load_recipe
-    from engine.config.locations import check_files
+    from engine.config.recipe_paths import check_files
 
     try:
         recipe = load_recipe(path, overrides or ())
         check_files(recipe.config)
         if recipe.config.adapter.from_ is not None:
             from engine.models.saved_adapter import adopted
-            from engine.runs.start_adapter import start_of
+            from engine.runs.directory.start_adapter import start_of
 
             adopted(recipe.config, start_of(recipe.config))
     except FtError as error:

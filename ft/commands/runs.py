@@ -9,11 +9,11 @@ import typer
 
 from engine.errors import ConfigError, FtError
 from engine.redaction import redacted
-from engine.runs.filter import FilterError, Predicate, compile_filter
-from engine.runs.index import Index, RunSummary, summary_of
-from engine.runs.run import Run
-from engine.runs.state import RunState
-from ft import columns, narrate
+from engine.runs.directory.run import Run
+from engine.runs.directory.state import RunState
+from engine.runs.index.filter import FilterError, Predicate, compile_filter
+from engine.runs.index.index import Index, RunSummary, summary_of
+from ft import columns, run_text
 from ft.console import out, print_json, say
 
 app = typer.Typer(help="List, show, compare and remove runs.", no_args_is_help=True, add_completion=False)
@@ -59,7 +59,7 @@ def compare(
     json: Json = False,
 ) -> None:
     """Set two runs side by side: results, recipe, data, plan, versions."""
-    from engine.runs import compare as comparing
+    from engine.runs.index import compare as comparing
 
     found = comparing.compare(summary_of(Run.open(left)), summary_of(Run.open(right)))
     if json:
@@ -150,7 +150,7 @@ def _compiled(wanted: str) -> Predicate:
 def _row(run: RunSummary, tagged: bool) -> list[columns.Cell]:
     state = run.state
     status = f"{state.status} (damaged)" if run.damaged else state.status
-    age = narrate.age(time.time() - state.started) if state.started else ""
+    age = run_text.age(time.time() - state.started) if state.started else ""
     cells = [
         (run.id, ""),
         (status, "red" if run.damaged else COLOURS.get(state.status, "")),
@@ -171,13 +171,13 @@ def _described(run: Run, summary: RunSummary) -> list[tuple[str, str]]:
     if state.step:
         rows += [("step", _position(state)), ("loss", _number(state.loss))]
     if first is not None and last is not None:
-        rows.append(("first validation", f"{narrate.scores(first)}  (step {first.step})"))
-        rows.append(("last validation", f"{narrate.scores(last)}  (step {last.step})"))
+        rows.append(("first validation", f"{run_text.scores(first)}  (step {first.step})"))
+        rows.append(("last validation", f"{run_text.scores(last)}  (step {last.step})"))
     if result := run.result(state):
         loss = "" if result.loss is None else f"validation loss {result.loss:.4f}"
         told = ", ".join(filter(None, (result.which, loss)))
         rows.append((result.folder.name, f"{result.folder}{told and f'  ({told})'}"))
-        rows += [("better", line) for line in narrate.better(result)]
+        rows += [("better", line) for line in run_text.better(result)]
     checkpoints = sorted(path.name for path in run.checkpoints.glob("step-*"))
     if checkpoints:
         rows.append(("checkpoints", ", ".join(checkpoints)))

@@ -8,10 +8,10 @@ import typer
 
 from engine.config.load import load_recipe
 from engine.errors import ConfigError
-from engine.preflight import check
-from engine.process import checkpoint_to_resume, start
-from engine.runs.run import Run
-from engine.training import control
+from engine.process.launcher import checkpoint_to_resume, start
+from engine.process.preflight import check
+from engine.runs.directory import control
+from engine.runs.directory.run import Run
 from ft.console import say
 from ft.watch import attach_to_end, interrupts_wait, train_to_end, view_of
 

@@ -10,7 +10,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
 if TYPE_CHECKING:
-    from engine.runs.index import RunSummary
+    from engine.runs.index.index import RunSummary
 
 Leaving = Literal["leave", "stop", "stay"]
 

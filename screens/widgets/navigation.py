@@ -10,7 +10,7 @@ from textual.widgets import Static
 from screens.actions import SCREENS
 
 if TYPE_CHECKING:
-    from engine.runs.index import RunSummary
+    from engine.runs.index.index import RunSummary
 
 
 ROOM = 12

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from engine.config.schema import TrainConfig
 from engine.data.prepare import prepare
-from engine.data.tokenizer import Tokenizer
-from ft.program import app
+from engine.data.tokenization.tokenizer import Tokenizer
+from ft.command_table import app
 from tests.test_data_golden import shown
 
 DATA = Path(__file__).parent / "data"

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.config.schema import Source, TrainConfig
-from engine.data.arrow_values import rows_of
 from engine.data.prepare import prepare
-from engine.data.sources import open_source
-from engine.data.tokenizer import Tokenizer
+from engine.data.readers.arrow_values import rows_of
+from engine.data.sources.resolve import open_source
+from engine.data.tokenization.tokenizer import Tokenizer
 from engine.errors import DataError
 
 CASES = Path(__file__).parent / "data"
@@ -259,7 +259,7 @@ def test_two_keys_of_one_name_inside_a_column_are_refused(tmp_path: Path) -> Non
 
 
 def test_json_shows_a_row_of_a_table_as_it_is_read(tmp_path: Path) -> None:
-    from engine.data.row_index import open_rows
+    from engine.data.readers.random_access import open_rows
 
     table = pa.table({"calls": [[{"arguments": arguments}] for arguments in FILLED]})
     path = written(table, tmp_path / "rows.arrow")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from engine.config.load import load_text
-from engine.runs.run import Run
+from engine.runs.directory.run import Run
 from tests.corpus import broken_models, broken_recipes, broken_rows
 from tests.corpus.commands import Outcome, assert_all_well, run_all
 from tests.training import recipe_text, write_rows

@@ -12,11 +12,11 @@ import pytest
 
 from engine import paths
 from engine.config.load import Recipe, load_text
-from engine.runs import digest, run, totals
-from engine.runs.events import Eval, Event, Finished, Memory, Started, Step, decode, encode
-from engine.runs.index import Index, summary_of
-from engine.runs.run import Run
-from engine.runs.state import current
+from engine.runs.directory import run, skim, totals
+from engine.runs.directory.events import Eval, Event, Finished, Memory, Started, Step, decode, encode
+from engine.runs.directory.run import Run
+from engine.runs.directory.state import current
+from engine.runs.index.index import Index, summary_of
 from ft.cli import main
 from tests.run_fixtures import make_run, step
 from tests.training import recipe_text, write_rows
@@ -50,7 +50,7 @@ def test_showing_a_long_run_again_reads_nothing_of_its_events(
     first = capsys.readouterr().out
     assert "step 100)" in first
     assert "step 1000)" in first
-    for where in (digest, run.log):
+    for where in (skim, run.log):
         monkeypatch.setattr(where, "decode", lambda line: pytest.fail("an event was decoded"))
     assert main(["runs", "show", made.id]) == 0
     assert capsys.readouterr().out == first
@@ -67,7 +67,7 @@ def test_a_long_run_is_summed_up_with_few_of_its_events_decoded(
         decoded += 1
         return decode(line)
 
-    monkeypatch.setattr(digest, "decode", counting)
+    monkeypatch.setattr(skim, "decode", counting)
     summary = summary_of(made)
     assert decoded < 200
     assert (summary.state.step, summary.state.status) == (20_000, "completed")
@@ -80,7 +80,7 @@ def test_the_first_and_last_evaluation_are_those_that_hold(ft_home: Path, resume
     if resumed_from is not None:
         made.emit(Started(run=made.id, pid=1, resumed_from=resumed_from))
         made.emit(step(resumed_from + 1, 9.0))
-    found, holding = digest.read(made.events_file), list(current(made.events()))
+    found, holding = skim.read(made.events_file), list(current(made.events()))
     evals = [event for event in holding if isinstance(event, Eval)]
     assert (found.totals.first_eval, found.totals.last_eval) == (evals[0], evals[-1])
     assert found.totals.tokens == sum(event.tokens for event in holding if isinstance(event, Step))
@@ -101,7 +101,7 @@ def test_summaries_of_single_runs_are_remembered_for_the_list(
 ) -> None:
     made = [make_run(f"2026010{day}-000000-a", steps=10) for day in range(1, 4)]
     shown = [summary_of(one) for one in made]
-    monkeypatch.setattr(digest, "read", lambda *_: pytest.fail("a run's events were read again"))
+    monkeypatch.setattr(skim, "read", lambda *_: pytest.fail("a run's events were read again"))
     assert list(Index().refresh()) == shown[::-1]
 
 

@@ -20,9 +20,10 @@ from engine import paths
 from engine.config.load import load_text
 from engine.config.problems import RecipeError
 from engine.config.schema import Source, TrainConfig
-from engine.data import hub_datasets, kept_files
-from engine.data.row_index import open_rows
-from engine.data.sources import away, files, find, open_source
+from engine.data.readers.random_access import open_rows
+from engine.data.sources import file_cache
+from engine.data.sources import hub as hub_datasets
+from engine.data.sources.resolve import away, files, find, open_source
 from engine.errors import DataError, HubError, MachineError
 from tests.hub_server import PARQUET, Hub, serving, use_hub
 
@@ -291,7 +292,7 @@ def test_a_dataset_that_does_not_fit_on_the_disk_can_be_streamed(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (hub.folder / "train.jsonl").write_text('{"text": "a"}\n')
-    monkeypatch.setattr(kept_files, "RESERVE", 1 << 60)
+    monkeypatch.setattr(file_cache, "RESERVE", 1 << 60)
     with pytest.raises(MachineError, match="MB free") as refused:
         rows(HUB)
     assert "streaming: true and max_samples" in refused.value.hint

@@ -136,7 +136,15 @@ def test_a_run_that_adapted_the_tower_goes_on_with_it(seeing: Path, tmp_path: Pa
     whole = load_file(job.run.adapter / "adapter_model.safetensors")
     assert any("vision_tower" in name for name in whole)
     resume = job.run.checkpoints / "step-000002"
-    engine = [sys.executable, "-P", "-m", "engine.worker", str(job.run.folder), "--resume", str(resume)]
+    engine = [
+        sys.executable,
+        "-P",
+        "-m",
+        "engine.process.worker",
+        str(job.run.folder),
+        "--resume",
+        str(resume),
+    ]
     ended = subprocess.run(engine, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     again = load_file(job.run.adapter / "adapter_model.safetensors")

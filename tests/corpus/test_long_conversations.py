@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from engine.data import answers
-from engine.data.answers import AnswerFinder
-from engine.data.chat_template import ChatTemplate
-from engine.data.form import RowError
-from engine.data.template_choice import BUILT_IN
-from engine.data.templates import Encoded, RowEncoder
-from engine.data.tokenizer import Tokenizer
+from engine.data.formats.base import RowError
+from engine.data.tokenization import answers
+from engine.data.tokenization.answers import AnswerFinder
+from engine.data.tokenization.chat_template import ChatTemplate
+from engine.data.tokenization.row_encoder import Encoded, RowEncoder
+from engine.data.tokenization.template_lookup import BUILT_IN
+from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Conversation, Message
 from tests.families import make_model, shipped
 
@@ -92,7 +92,7 @@ def test_a_long_conversation_is_trained_as_answer_by_answer(
         together = encoded(RowEncoder(tokenizer, "assistant"), row)
         with monkeypatch.context() as patch:
             patch.setattr(answers, "MANY", 10**9)
-            patch.setattr("engine.data.token_spans.MANY", 10**9)
+            patch.setattr("engine.data.tokenization.span_alignment.MANY", 10**9)
             one_by_one = encoded(RowEncoder(tokenizer, "assistant"), row)
         assert together == one_by_one, kind
 

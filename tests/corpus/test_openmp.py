@@ -10,8 +10,8 @@ import pytest
 from engine.config.load import load_text
 from engine.hardware.openmp import settled
 from engine.hardware.probe import usable_cores
-from engine.runs import events as ev
-from engine.runs.run import Run
+from engine.runs.directory import events as ev
+from engine.runs.directory.run import Run
 from tests.terminal import PATIENCE_S, ft, write_recipe
 
 FEWER = {"OMP_NUM_THREADS": "2", "OMP_THREAD_LIMIT": "1"}
@@ -55,7 +55,11 @@ def test_an_engine_that_multiplies_wrongly_ends_with_exit_code_7(
     recipe = write_recipe(tmp_path, tiny_model, training={"precision": "bf16"})
     folder = str(Run.create(load_text(recipe.read_text(), recipe)).folder)
     done = _python(
-        "-m", "engine.worker", folder, OMP_NUM_THREADS="2", **{cause: "1" if "LIMIT" in cause else "true"}
+        "-m",
+        "engine.process.worker",
+        folder,
+        OMP_NUM_THREADS="2",
+        **{cause: "1" if "LIMIT" in cause else "true"},
     )
     assert done.returncode == 7, done.stderr
     failed = list(Run.open(Path(folder)).events())[-1]

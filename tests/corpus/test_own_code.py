@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.data.tokenizer import Tokenizer
+from engine.data.tokenization.tokenizer import Tokenizer
 from engine.errors import ModelError
 from engine.models import adapter_files
 from ft.cli import main
@@ -68,7 +68,7 @@ def test_a_models_own_code_is_not_run_unless_the_recipe_says_so(
     command: str, tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     from engine.config.load import load_text
-    from engine.runs.run import Run
+    from engine.runs.directory.run import Run
 
     marker = tmp_path / "ran"
     model = with_own_architecture(tiny_model, tmp_path / "model", marker)

@@ -9,14 +9,14 @@ import pytest
 from engine.backends.mlx.convert import convert
 from engine.config.load import load_text
 from engine.errors import ModelError
-from engine.generation import Generator
 from engine.hardware.probe import probe
+from engine.inference.generation import Generator
 from engine.models.card import card_of
 from engine.models.resolve import resolve
 from engine.models.sizing import shape_of
 from engine.planning.backends import choose
-from engine.planning.look import look
-from engine.planning.survey import Survey
+from engine.planning.estimate import estimate
+from engine.planning.trainability import TrainableModels
 from ft.cli import main
 from tests.tiny import change_model
 from tests.training import recipe_text, write_rows
@@ -45,7 +45,7 @@ def test_the_plan_says_what_it_is_and_what_to_take(packed: tuple[str, Path], tmp
     method, folder = packed
     config = load_text(recipe_text(folder, write_rows(tmp_path), backend="peft"), tmp_path / "t.yml").config
     with pytest.raises(ModelError, match=f"4-bit {method}") as raised:
-        look(config)
+        estimate(config)
     assert instead(method) in raised.value.hint
     assert raised.value.exit_code == 4
 
@@ -64,7 +64,7 @@ def test_the_list_of_models_says_it(
     (ft_home / "models").mkdir(parents=True)
     (ft_home / "models" / "mine").symlink_to(folder)
     assert card_of(folder).held == f"4-bit {method}"
-    (model,) = (model for model in Survey().look() if model.entry.name == "mine")
+    (model,) = (model for model in TrainableModels().look() if model.entry.name == "mine")
     reasons = [fit.reason for fit in model.fits]
     assert all(f"4-bit {method}" in reason for reason in reasons)
     assert main(["models", "show", "mine"]) == 0

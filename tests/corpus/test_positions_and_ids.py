@@ -16,17 +16,17 @@ from engine.backends.torch.backend import TorchBackend
 from engine.config.load import load_text
 from engine.config.schema import TrainConfig
 from engine.data.prepare import prepare
-from engine.data.preview import Previews
-from engine.data.tokenizer import Tokenizer
+from engine.data.preview.previews import Previews
+from engine.data.preview.values import View
+from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Message, Prompt, Question
-from engine.data.views import View
 from engine.errors import ConfigError, FtError, ModelError
-from engine.evaluation import exact_match
-from engine.generation import Generator
+from engine.evaluation.scores import exact_match
+from engine.inference.generation import Generator
 from engine.models.sizing import room_of
-from engine.planning.live import Planner
-from engine.planning.look import look
-from engine.runs.events import Sample
+from engine.planning.cached import CachedPlanner
+from engine.planning.estimate import estimate
+from engine.runs.directory.events import Sample
 from tests.tiny import make_family
 from tests.training import Job, recipe_text
 
@@ -125,7 +125,7 @@ def test_rotary_positions_go_on_past_the_context_with_a_note(tiny_model: Path, t
     assert any(
         "1 of 2 rows are longer than the 128 tokens that the model was made for" in n for n in dataset.notes
     )
-    plan = look(config)
+    plan = estimate(config)
     assert plan.longest > 128
     assert "made for 128" in plan.reasons["length"]
     assert plan.positions is None
@@ -162,8 +162,8 @@ def test_a_token_without_a_row_is_named_before_anything_loads(more_tokens: Path,
 
     ways: dict[str, Callable[[], Any]] = {
         "train": lambda: prepare(config, more_tokens),
-        "plan": lambda: look(config),
-        "the plan beside the editor": lambda: Planner().plan(text, tmp_path / "train.yml"),
+        "plan": lambda: estimate(config),
+        "the plan beside the editor": lambda: CachedPlanner().plan(text, tmp_path / "train.yml"),
     }
     for way, run in ways.items():
         with pytest.raises(ModelError) as caught:
@@ -196,10 +196,10 @@ def test_prompts_are_held_to_the_model_too(gpt2: Path, more_tokens: Path, tmp_pa
     with pytest.raises(
         ConfigError, match=rf"evaluation.samples\[1\]: it has \d+ tokens.*{POSITIONS} positions"
     ):
-        look(long)
+        estimate(long)
     strange = recipe(more_tokens, tmp_path, rows, evaluation={"samples": ["a kiosk"]})
     with pytest.raises(ModelError, match=r"evaluation.samples\[0\]: the token kiosk"):
-        look(strange)
+        estimate(strange)
 
     chat = Generator.open(gpt2, None)
     asked = len(chat.tokenizer.prompt_ids([Message("user", "Say fox.")]))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from ft.program import app
+from ft.command_table import app
 from tests.corpus.reading import DATA, Reader
 from tests.test_data_golden import GOLDEN
 

@@ -9,13 +9,13 @@ import pytest
 import ft
 from engine.config.load import load_text
 from engine.config.problems import RecipeError
-from engine.runs.events import Eval, Finished, Saved, Warned
-from engine.runs.index import summary_of
-from engine.runs.state import fold
-from ft import narrate
+from engine.runs.directory.events import Eval, Finished, Saved, Warned
+from engine.runs.directory.state import fold
+from engine.runs.index.index import summary_of
+from ft import run_text
 from ft.cli import main
-from screens.run_details import described
-from screens.run_view import RunView
+from screens.monitor.run_view import RunView
+from screens.runs.details import described
 from tests.training import Job, StopAtPoll, recipe_text
 
 RATE = 0.03
@@ -44,7 +44,7 @@ def weights(folder: Path) -> bytes:
 
 
 def summary(job: Job, reason: str) -> list[str]:
-    return narrate.summary(job.run, Finished(reason=reason, step=job.run.state().step))
+    return run_text.summary(job.run, Finished(reason=reason, step=job.run.state().step))
 
 
 def test_after_early_stopping_the_summary_is_of_the_adapter_that_was_published(

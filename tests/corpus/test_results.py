@@ -16,8 +16,8 @@ import transformers
 from safetensors.torch import load_file
 
 from engine.backends.mlx.convert import convert
-from engine.data.template_choice import BUILT_IN
-from engine.data.tokenizer import Tokenizer
+from engine.data.tokenization.template_lookup import BUILT_IN
+from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Message
 from engine.models.published import PublishedBase
 from engine.models.resolve import LocalModel

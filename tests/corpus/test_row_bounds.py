@@ -14,16 +14,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.config.load import load_text
-from engine.data import packed_files, row_size, tokenise
-from engine.data.first_look import check
-from engine.data.packed_files import BEGINNING
+from engine.data import tokenise
 from engine.data.prepare import prepare
-from engine.data.preview import Previews
-from engine.data.rows import bounded_lines
-from engine.data.templates import RowEncoder
-from engine.data.tokenizer import Tokenizer
+from engine.data.preview.previews import Previews
+from engine.data.preview.quick_check import check
+from engine.data.preview.values import View
+from engine.data.readers.table import bounded_lines
+from engine.data.sources import archives
+from engine.data.sources.archives import BEGINNING
+from engine.data.tokenization import row_size
+from engine.data.tokenization.row_encoder import RowEncoder
+from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Dataset, Text
-from engine.data.views import View
 from engine.errors import DataError
 from ft.cli import main
 from ft.commands.data_shown import row_title
@@ -51,7 +53,7 @@ def longest(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is refused at 64 MB is refused at one: tests need not write files of that size."""
     for module in READERS:
         monkeypatch.setattr(f"engine.data.{module}.ROW_BYTES", LONGEST)
-    monkeypatch.setattr(packed_files, "CHUNK", 100_000)
+    monkeypatch.setattr(archives, "CHUNK", 100_000)
 
 
 def lines(rows: list[dict[str, str]]) -> str:
@@ -232,7 +234,9 @@ def test_a_long_text_is_trained_whole_and_a_piece_at_a_time(
     whole = prepared(tiny_model, folder / "rows.txt")
     monkeypatch.setattr(row_size, "PIECE", 50_000)
     monkeypatch.setattr(tokenise, "CHARACTERS", 60_000)
-    monkeypatch.setattr("engine.data.templates.pieces", lambda text: row_size.pieces(text, 50_000))
+    monkeypatch.setattr(
+        "engine.data.tokenization.row_encoder.pieces", lambda text: row_size.pieces(text, 50_000)
+    )
     most = 0
     real = RowEncoder.encode
 
@@ -257,7 +261,9 @@ def test_a_long_text_is_trained_whole_and_a_piece_at_a_time(
 def test_of_a_long_text_the_beginning_is_shown_and_the_rest_counted(
     tiny_model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.data.templates.pieces", lambda text: row_size.pieces(text, 10_000))
+    monkeypatch.setattr(
+        "engine.data.tokenization.row_encoder.pieces", lambda text: row_size.pieces(text, 10_000)
+    )
     (folder / "rows.txt").write_text(plain_text(100_000))
     (shown,) = Previews().show(str(folder / "rows.txt"), [0], View(model=str(tiny_model)))
     assert 80_000 <= shown.unread < 95_000
@@ -329,18 +335,18 @@ def test_a_line_of_a_gigabyte_in_a_compressed_file_is_refused_in_little_memory(
 def test_the_first_rows_of_a_compressed_file_are_checked_before_it_is_unpacked(
     tiny_model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packed_files, "LARGE", 1000)
-    monkeypatch.setattr(packed_files, "BEGINNING", 60_000)
+    monkeypatch.setattr(archives, "LARGE", 1000)
+    monkeypatch.setattr(archives, "BEGINNING", 60_000)
     with gzip.open(folder / "rows.jsonl.gz", "wt") as file:
         file.write(lines([{"prompt": f"Say {n}.", "completion": f"word{n % 9}"} for n in range(4000)]))
     order: list[str] = []
-    real = packed_files._unpack
+    real = archives._unpack
 
     def unpack(*arguments: object) -> None:
         order.append("unpacked")
         real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(packed_files, "_unpack", unpack)
+    monkeypatch.setattr(archives, "_unpack", unpack)
     config = load_text(
         recipe_text(tiny_model, folder / "rows.jsonl.gz", data={"validation": 0}), folder / "train.yml"
     ).config

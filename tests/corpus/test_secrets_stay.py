@@ -13,17 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from engine import addresses, process, secrets
+from engine import addresses, secrets
 from engine.clean_logs import scrub
 from engine.config.load import load_text
 from engine.config.schema import Source
-from engine.data import web_files
-from engine.data.sources import find
+from engine.data.sources import http
+from engine.data.sources.resolve import find
 from engine.errors import DataError, ModelError
+from engine.process import launcher
 from engine.redaction import redacted
-from engine.runs.events import Failed, Phase, Warned
-from engine.runs.fork import fork_text
-from engine.runs.run import Run
+from engine.runs.directory.events import Failed, Phase, Warned
+from engine.runs.directory.fork import fork_text
+from engine.runs.directory.run import Run
 from ft.cli import main
 from screens import preferences
 from tests.keyrings import MemoryKeyring
@@ -150,9 +151,9 @@ def test_a_password_in_an_address_is_in_nothing_that_a_run_leaves_and_the_run_go
     assert main(["train", "--resume", str(run.checkpoints / "step-000002")]) == 3
     assert name in capfd.readouterr().err
     secrets.set(name, locked_rows)
-    web_files._asked.clear()
+    http._asked.clear()
     assert "fetched" in find(source).notes[0]
-    assert process._needed(run) == (name,)
+    assert launcher._needed(run) == (name,)
     assert PASSWORD.encode() not in written_below(ft_home)
 
 

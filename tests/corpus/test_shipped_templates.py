@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from engine.data.form import RowError
-from engine.data.templates import Encoded, Rendered, RowEncoder
-from engine.data.tokenizer import Tokenizer
-from engine.data.turns import messages_of, tools_of
+from engine.data.formats.base import RowError
+from engine.data.formats.messages import messages_of, tools_of
+from engine.data.tokenization.row_encoder import Encoded, Rendered, RowEncoder
+from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Conversation
 from tests.families import make_model, shipped
 

@@ -10,8 +10,8 @@ from engine.config.load import load_text
 from engine.errors import ModelError
 from engine.models import adapter_files
 from engine.models.local import check
-from engine.regular_files import NotRegularError, open_binary, open_handle
-from engine.runs.run import Run
+from engine.runs.directory.run import Run
+from engine.storage.regular_files import NotRegularError, open_binary, open_handle
 from tests.corpus.commands import assert_all_well, run_all
 from tests.training import recipe_text, write_rows
 

@@ -14,11 +14,11 @@ from datasets import load_dataset_builder
 import ft
 from engine.config.schema import Source, TrainConfig
 from engine.data.prepare import prepare
-from engine.data.preview import Previews
-from engine.data.sources import find, open_source, with_old_splits
+from engine.data.preview.previews import Previews
+from engine.data.sources.resolve import find, open_source, with_old_splits
 from engine.errors import DataError
-from engine.runs.events import Step
-from engine.runs.run import Run
+from engine.runs.directory.events import Step
+from engine.runs.directory.run import Run
 from ft.cli import main
 
 CASES = Path(__file__).parent / "data"
@@ -65,7 +65,7 @@ def folder_of(tmp_path: Path, *files: str, readme: str = "") -> Path:
 
 def texts(config: TrainConfig, model: Path) -> tuple[list[str], list[str]]:
     """What is trained, and what validates."""
-    from engine.data.tokenizer import Tokenizer
+    from engine.data.tokenization.tokenizer import Tokenizer
 
     found, tokenizer = prepare(config, model), Tokenizer.load(model)
     return tuple(
@@ -275,7 +275,7 @@ def test_a_run_begun_when_a_folder_meant_all_its_files_goes_on_with_all(tmp_path
 
 
 def test_the_app_shows_the_rows_that_validate(tmp_path: Path) -> None:
-    from screens.data_sources import label, looking_through
+    from screens.datasets.sources import label, looking_through
 
     path = folder_of(tmp_path, "train.jsonl", "valid.jsonl")
     recipe_file = tmp_path / "train.yml"

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from engine.data import template_sandbox
-from engine.data.chat_template import ChatTemplate
-from engine.data.preview import Previews
+from engine.data.preview.previews import Previews
+from engine.data.preview.values import View
+from engine.data.tokenization.chat_template import ChatTemplate
 from engine.data.types import Message
-from engine.data.views import View
 from engine.errors import ModelError
 from ft.cli import main
 from tests.tiny import make_tiny_model

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from engine.config.problems import Place, Problem, RecipeError
 from engine.errors import DataError
-from engine.runs.events import Failed, Sample, Started, Warned
+from engine.runs.directory.events import Failed, Sample, Started, Warned
 from engine.text import listed, printable, shortened, without_controls
 from ft.cli import main
 from ft.console import out

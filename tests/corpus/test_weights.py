@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from engine.backends import load_backend
 from engine.backends.torch.loading import load_causal, refuse_other_weights
 from engine.errors import CheckpointError, ModelError
-from engine.generation import Generator
+from engine.inference.generation import Generator
 from tests.tiny import change_json, change_model, make_family
 from tests.training import Job, batch_of
 

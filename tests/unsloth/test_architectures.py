@@ -11,7 +11,7 @@ import pytest
 import torch
 import transformers
 
-from engine.backends.unsloth import UnslothBackend
+from engine.backends.unsloth.backend import UnslothBackend
 from engine.errors import ModelError
 from tests.test_backend_architectures import FAMILIES, ROWS
 from tests.tiny import make_family

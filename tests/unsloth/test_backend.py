@@ -13,7 +13,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from engine.backends.base import Interrupted
-from engine.backends.unsloth import UnslothBackend
+from engine.backends.unsloth.backend import UnslothBackend
 from engine.config.load import load_text
 from engine.errors import ConfigError, ModelError
 from engine.hardware.probe import probe

@@ -8,8 +8,8 @@ import pytest
 import tokenizers
 from safetensors.numpy import load_file
 
-from engine.runs import events as ev
-from engine.runs.run import Run
+from engine.runs.directory import events as ev
+from engine.runs.directory.run import Run
 from tests.terminal import ft
 from tests.test_resume import WEIGHTS, run_to_the_end
 from tests.training import Job, recipe_text, write_rows

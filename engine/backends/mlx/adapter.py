@@ -11,11 +11,11 @@ from mlx import nn
 from mlx.utils import tree_unflatten
 from safetensors.numpy import save_file
 
+from engine.backends.adapter_init import FROM_WEIGHTS, doubled, scaling
 from engine.backends.files import disk_errors, write_json
-from engine.backends.initial import FROM_WEIGHTS, doubled, scaling
-from engine.backends.mlx import families, start, vocabulary
+from engine.backends.mlx import adapter_init, families, vocabulary
+from engine.backends.mlx.adapter_init import Values
 from engine.backends.mlx.layers import DoraLinear, Dropout, LoraLinear
-from engine.backends.mlx.start import Values
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError
 from engine.models.adapter_files import CONFIG, WEIGHTS
@@ -68,7 +68,7 @@ class Adapter:
         for path, values in sorted(self.layers.items()):
             base = modules[path]
             if path in self.taken:
-                start.shift(base, self.taken[path], -self.scale)
+                adapter_init.shift(base, self.taken[path], -self.scale)
             layer = form(base, mx.array(values["lora_A"]), self.scale, drops)
             for name in values.keys() - {"lora_A"}:
                 setattr(layer, name, mx.array(values[name]))
@@ -81,7 +81,7 @@ class Adapter:
 
     def go_on(self, model: Any, saved: Values) -> "Adapter":
         """The adapter with the start of a checkpoint (as of `start.flat`) out of the weights in place of its own."""
-        return replace(self, taken=start.retake(model, self.taken, saved, self.scale))
+        return replace(self, taken=adapter_init.retake(model, self.taken, saved, self.scale))
 
     def save(self, trained: dict[str, mx.array], base: Path, folder: Path) -> None:
         """Write the values of `trained` (by path and our name) as PEFT does; the same values give the same bytes."""
@@ -174,7 +174,7 @@ def fresh(config: TrainConfig, kind: str, paths: Sequence[str], model: Any) -> A
     wanted = config.adapter
     named = {families.transformers_name(kind, path): path for path in paths}
     targets = sorted(named) if wanted.target_modules == "all-linear" else wanted.target_modules
-    layers = start.values_of(wanted, config.seed, named, model)
+    layers = adapter_init.values_of(wanted, config.seed, named, model)
     factors = {path: {name: values[name] for name in ("lora_A", "lora_B")} for path, values in layers.items()}
     return Adapter(
         kind, wanted.rank, wanted.alpha, layers, dropout=wanted.dropout, targets=tuple(targets),

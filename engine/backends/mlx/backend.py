@@ -15,9 +15,9 @@ from mlx.utils import tree_flatten, tree_unflatten
 from engine.backends.base import MemoryExhausted, MemoryReading, StepResult
 from engine.backends.files import write_tokenizer
 from engine.backends.mlx import adapter as adapters
-from engine.backends.mlx import answers, families, memory, start, state
+from engine.backends.mlx import adapter_init, families, memory, state
+from engine.backends.mlx import generate as answers
 from engine.backends.mlx.attention import Blocks, Segments, route
-from engine.backends.mlx.checks import head_is_plain, keeps_apart
 from engine.backends.mlx.kernels import Kernels, Spans
 from engine.backends.mlx.layers import Dropout
 from engine.backends.mlx.layout import Rows, lay_out
@@ -31,12 +31,13 @@ from engine.backends.mlx.model import (
     vocabulary_of,
     with_adapter,
 )
+from engine.backends.mlx.probes import head_is_linear, packing_is_isolated
 from engine.backends.mlx.scaler import LossScale
 from engine.backends.mlx.vocabulary import head_path
 from engine.config.schema import TrainConfig
 from engine.data.types import Batch
 from engine.hardware.memory import is_exhaustion
-from engine.plan import Plan
+from engine.planning.plan import Plan
 
 WHOLE = (".weight", ".bias")
 """How the names of weights end that are trained whole, beside an adapter too."""
@@ -97,8 +98,8 @@ class MlxBackend:
             checkpoint_layers(model)
         model.train(training)
         backend = cls(model, about, put_on, drops, plan, config, folder)
-        backend.plain_head = head_is_plain(backend)
-        backend.packs = plan.packing and keeps_apart(backend)
+        backend.plain_head = head_is_linear(backend)
+        backend.packs = plan.packing and packing_is_isolated(backend)
         return backend
 
     def train_step(
@@ -216,8 +217,8 @@ class MlxBackend:
         if self.adapter is not None:
             self.adapter = self.adapter.go_on(self.model, saved.taken)
 
-    def _taken(self) -> start.Values:
-        return start.flat(self.adapter.taken) if self.adapter else {}
+    def _taken(self) -> adapter_init.Values:
+        return adapter_init.flat(self.adapter.taken) if self.adapter else {}
 
     def memory(self) -> MemoryReading:
         return memory.reading(self.plan.device)

@@ -7,7 +7,7 @@ from typing import Any
 from mlx import nn
 from mlx_lm.utils import save_config, save_model
 
-from engine.backends.files import copy_companions
+from engine.backends.files import copy_tokenizer_files
 from engine.backends.mlx.model import BITS, is_quantised, open_model, quantise
 from engine.capabilities import Quantization
 from engine.errors import MachineError, ModelError
@@ -42,7 +42,7 @@ def convert(folder: Path, out: Path, quantization: Quantization = "none") -> dic
     try:
         save_model(out, model, donate_model=True)
         save_config(about, out / "config.json")
-        copy_companions(folder, out)
+        copy_tokenizer_files(folder, out)
     except (OSError, RuntimeError) as error:  # MLX tells of a disk that says no by a RuntimeError
         raise MachineError(
             f"The model cannot be written to {out}: {error}",

@@ -17,13 +17,13 @@ from engine.backends.mlx.layers import Dropout, inputs_of
 from engine.backends.mlx.loss import Head
 from engine.backends.mlx.vocabulary import head_path
 from engine.config.schema import TrainConfig
-from engine.data.tokenizer import new_tokens
+from engine.data.tokenization.tokenizer import new_tokens
 from engine.errors import FtError, ModelError, first_line
 from engine.hardware.memory import is_exhaustion
 from engine.models.language_model import ROUTERS, TOWER, of_language_model
 from engine.models.local import headers, read_config
 from engine.models.mismatch import refuse_damaged_weights
-from engine.plan import Plan
+from engine.planning.plan import Plan
 
 DTYPES = {"bf16": mx.bfloat16, "fp16": mx.float16, "fp32": mx.float32}
 BITS = {"8bit": 8, "4bit": 4}

@@ -12,8 +12,8 @@ from mlx import nn
 
 from engine.backends.mlx import families, vocabulary
 from engine.backends.mlx.adapter import FILE_NAMES, HEAD, PREFIX, ROWS, Adapter
+from engine.backends.mlx.adapter_init import Values
 from engine.backends.mlx.layers import inputs_of
-from engine.backends.mlx.start import Values
 from engine.errors import FtError, ModelError, first_line
 from engine.hardware.memory import is_exhaustion
 from engine.models import adapter_files

@@ -21,7 +21,7 @@ from engine.backends.files import (
     write_tokenizer,
 )
 from engine.backends.mlx import families
-from engine.backends.mlx.start import Values
+from engine.backends.mlx.adapter_init import Values
 from engine.models.local import dtype_of, read_config
 
 MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq"}

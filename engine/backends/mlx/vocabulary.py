@@ -9,7 +9,7 @@ import numpy as np
 from mlx import nn
 
 from engine.config.adapters import Adapter
-from engine.data.new_tokens import NewToken
+from engine.data.tokenization.new_tokens import NewToken
 from engine.errors import ModelError
 
 EMBEDDINGS = (nn.Embedding, nn.QuantizedEmbedding)

@@ -11,7 +11,7 @@ from peft.tuners.lora import LoraLayer, ParamWrapper
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from engine.backends.initial import (
+from engine.backends.adapter_init import (
     FROM_WEIGHTS,
     Float32,
     Layer,
@@ -24,7 +24,7 @@ from engine.backends.torch.loading import load_adapter
 from engine.backends.torch.vocabulary import keep_tied, names_of, trained_beside
 from engine.config.adapters import PROMPT_TYPES, Adapter
 from engine.config.schema import TrainConfig
-from engine.data.new_tokens import NewToken
+from engine.data.tokenization.new_tokens import NewToken
 from engine.errors import ConfigError
 from engine.models.adapters import BLOCK_SIZES, LEFT_OUT, initial_rank
 from engine.models.language_model import of_language_model

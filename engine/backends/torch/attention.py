@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from engine.backends.torch.causal import CausalAttention
+from engine.backends.torch.cpu_attention import CausalAttention
 
 NAME = "ft_segments"
 

@@ -14,24 +14,25 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from engine.backends.base import MemoryExhausted, MemoryReading, StepResult
-from engine.backends.torch import answers, memory, state
+from engine.backends.torch import generate as answers
+from engine.backends.torch import memory, state
+from engine.backends.torch.adapter_hooks import hooks_of
 from engine.backends.torch.attention import NAME, SegmentAttention
 from engine.backends.torch.block import replace_layers
 from engine.backends.torch.checkpointing import HostMemory
-from engine.backends.torch.checks import head_is_plain, keeps_apart
-from engine.backends.torch.companions import companion_of
 from engine.backends.torch.liger import Loss, proven_loss
 from engine.backends.torch.loading import trying_out
 from engine.backends.torch.loss import HeadLoss, head_logits, token_losses
 from engine.backends.torch.model import DTYPES, causal_of, load_model
 from engine.backends.torch.optimizer import optimizer_of
+from engine.backends.torch.probes import head_is_linear, packing_is_isolated
 from engine.backends.torch.products import refuse_wrong_products
 from engine.backends.torch.vocabulary import head_of
 from engine.config.adapters import PROMPT_TYPES
 from engine.config.schema import TrainConfig
 from engine.data.types import UNTRAINED, Batch, Int32
 from engine.hardware.memory import is_exhaustion
-from engine.plan import Plan
+from engine.planning.plan import Plan
 
 
 class TorchBackend:
@@ -50,7 +51,7 @@ class TorchBackend:
         self.gauge = memory.Gauge(self.device)
         self.packs = False
         self.attention = SegmentAttention()
-        self.companion = companion_of(model)
+        self.companion = hooks_of(model)
         self.prompted = config.adapter.type in PROMPT_TYPES
         """Whether virtual tokens stand in front of a row: then only the whole model says what the row's own say."""
         causal = causal_of(model)
@@ -84,11 +85,11 @@ class TorchBackend:
         backend = cls(cls.load_model(plan, config, folder, adapter), plan, config, folder)
         backend.model.train(training)
         with trying_out(folder):
-            backend.plain_head = backend.plain_head and head_is_plain(backend)
+            backend.plain_head = backend.plain_head and head_is_linear(backend)
         if plan.kernels == "liger" and training and backend.plain_head and backend.head.plain:
             head = backend.head
             backend.head_loss = proven_loss(head.weight, head.bias, DTYPES[plan.compute_dtype])
-        backend.packs = plan.packing and keeps_apart(backend)
+        backend.packs = plan.packing and packing_is_isolated(backend)
         return backend
 
     def train_step(

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.backends.torch.adapted import is_frozen_linear, is_gated_mlp, mlp_form, project
 from engine.backends.torch.attention import SegmentAttention
+from engine.backends.torch.fused_forwards import is_frozen_linear, is_gated_mlp, mlp_form, project
 from engine.backends.torch.norm import NormOf
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj")

@@ -20,7 +20,7 @@ from engine.models.mismatch import (
     refuse_foreign_adapter,
     refuse_foreign_weights,
 )
-from engine.models.packed import Packed
+from engine.models.prequantized import Packed
 
 DROPOUTS = ("lora_dropout", "boft_dropout", "vera_dropout")
 """What PEFT's types of adapter call their dropout."""

@@ -9,15 +9,15 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 
 from engine.backends.torch import checkpointing
-from engine.backends.torch.adapted import is_frozen_linear, is_gated_mlp, linear_form, mlp_form
 from engine.backends.torch.adapters import attach
+from engine.backends.torch.fused_forwards import is_frozen_linear, is_gated_mlp, linear_form, mlp_form
 from engine.backends.torch.loading import load_causal
 from engine.backends.torch.norm import replace_norms
 from engine.backends.torch.vocabulary import grow, install_forms
 from engine.backends.torch.weights import is_quantised
 from engine.config.schema import TrainConfig
-from engine.data.tokenizer import new_tokens
-from engine.plan import Plan
+from engine.data.tokenization.tokenizer import new_tokens
+from engine.planning.plan import Plan
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 

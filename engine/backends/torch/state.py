@@ -21,16 +21,16 @@ from engine.backends.files import (
     write_json,
     write_tokenizer,
 )
-from engine.backends.torch.companions import Companion
+from engine.backends.torch.adapter_hooks import AdapterHooks
 from engine.backends.torch.optimizer import OF_BITSANDBYTES, OWN, moments, restore
 from engine.models.local import dtype_of, read_config
-from engine.regular_files import read_text
+from engine.storage.regular_files import read_text
 
 BESIDE = "beside."
 
 
 def save_weights(
-    model: Any, companion: Companion, source: Path, folder: Path, add_tokens: Sequence[str] = ()
+    model: Any, companion: AdapterHooks, source: Path, folder: Path, add_tokens: Sequence[str] = ()
 ) -> None:
     """Write the adapter in PEFT's layout, or the whole model in the number format of `source`.
 
@@ -89,7 +89,7 @@ def save_state(
     trained: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
-    companion: Companion,
+    companion: AdapterHooks,
     folder: Path,
 ) -> None:
     """Write fp32 weights, AdamW's two moments and step count for each, and what the adapter needs besides."""
@@ -107,7 +107,7 @@ def load_state(
     trained: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
-    companion: Companion,
+    companion: AdapterHooks,
     folder: Path,
 ) -> None:
     """Take up what `save_state` wrote, to the bit. Raises CheckpointError where it belongs to another recipe."""

@@ -10,7 +10,7 @@ from peft.utils.other import TrainableTokensWrapper
 from torch import Tensor, nn
 
 from engine.config.adapters import Adapter
-from engine.data.new_tokens import NewToken
+from engine.data.tokenization.new_tokens import NewToken
 from engine.errors import ConfigError
 
 EMBEDDING, HEAD = "embed_tokens", "lm_head"

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from engine.data.types import Answered
+from engine.data.types import Completion
 from engine.errors import ConfigError
 
 NAME = ".augment.jsonl"
@@ -22,7 +22,7 @@ class Journal:
 
     def __init__(self, file: IO[str], path: Path) -> None:
         self._file, self._path = file, path
-        self.answers: dict[Key, Answered] = {}
+        self.answers: dict[Key, Completion] = {}
 
     def begin(self, key: str) -> None:
         """Take up the answers of an earlier run of the same `key`. Raises ConfigError where it was of another."""
@@ -31,7 +31,7 @@ class Journal:
             line for line in self._file if line.endswith("\n")
         ]  # torn is the line of a process that was killed
         for line in lines[1:]:
-            self.answers |= {tuple(where): Answered(text, ended) for where, text, ended in json.loads(line)}
+            self.answers |= {tuple(where): Completion(text, ended) for where, text, ended in json.loads(line)}
         if self.answers and json.loads(lines[0]) != key:
             raise ConfigError(
                 f"{self._path.parent} holds rows that were begun from other rows or with other options.",
@@ -42,7 +42,7 @@ class Journal:
         if not self.answers:
             self._write(json.dumps(key))
 
-    def add(self, answers: Mapping[Key, Answered]) -> None:
+    def add(self, answers: Mapping[Key, Completion]) -> None:
         """Keep the answers of one batch. Raises OSError where the disk takes no more."""
         self.answers |= answers
         self._write(json.dumps([[where, one.text, one.ended] for where, one in answers.items()]))

@@ -16,8 +16,8 @@ from engine.data.augment.options import SEEDS, STEPS, Ask, Augmented, Options
 from engine.data.augment.pool import Pool
 from engine.data.augment.questions import answer_of, new_row, question_in, reworded
 from engine.data.lint.texts import control_tokens
-from engine.data.tokenizer import Tokenizer
-from engine.data.types import Answered, Prompt, Row
+from engine.data.tokenization.tokenizer import Tokenizer
+from engine.data.types import Completion, Prompt, Row
 from engine.errors import DataError
 
 SHOWN, SHOWN_CHARACTERS = 2, 160
@@ -105,7 +105,7 @@ class _Maker:
 
     def _answered(
         self, attempt: int, step: int, jobs: Sequence[Job], said: Mapping[int, Sequence[str]]
-    ) -> dict[int, Answered]:
+    ) -> dict[int, Completion]:
         """The answers of one step, those of an earlier run among them; none where the model has no room for it."""
         options = self._options
         asked = {job.number: prompts.prompt(options, step, job.rows, said[job.number]) for job in jobs}

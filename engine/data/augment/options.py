@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from engine.data.types import Answered, Prompt
+from engine.data.types import Completion, Prompt
 
 Kind = Literal["paraphrase", "back-translation", "new-rows"]
 STEPS: dict[Kind, int] = {"paraphrase": 1, "back-translation": 2, "new-rows": 2}
 """Answers of the model that make one row: a translation and its way back, a question and its answer."""
 SEEDS = 3
 """Training rows that a new row is made after."""
-Ask = Callable[[Sequence[Prompt]], Sequence[Answered]]
+Ask = Callable[[Sequence[Prompt]], Sequence[Completion]]
 """Has the model answer some prompts at once. The same prompts in the same company get the same answers."""
 
 

@@ -6,7 +6,7 @@ The library is imported when the rows are all there, and its model, half a secon
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from engine.data.lint.findings import RULES, SHOWN, Finding
+from engine.data.findings import RULES, SHOWN, Finding
 from engine.data.lint.texts import LOOKED_AT, script, texts
 from engine.data.types import Row
 

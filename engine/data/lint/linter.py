@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from engine.data.lint.findings import RULES, SHOWN, Finding, Kind, sorted_by_weight
+from engine.data.findings import RULES, SHOWN, Finding, Kind, sorted_by_weight
 from engine.data.lint.likeness import Likeness, Numbers
 from engine.data.lint.spread import Labels, extremes, foreign
 from engine.data.lint.texts import PLACEHOLDER, control_tokens, damage, order, said, script, texts
-from engine.data.templates import Encoded
-from engine.data.token_limits import Limit
-from engine.data.tokenizer import Tokenizer
+from engine.data.tokenization.row_encoder import Encoded
+from engine.data.tokenization.token_limits import Limit
+from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Conversation, Row
 
 Looked = tuple[int, Row, Encoded]

@@ -1,0 +1,64 @@
+"""What must hold for a model before a run relies on it, tried on the model itself."""
+
+from typing import TYPE_CHECKING
+
+import mlx.core as mx
+import numpy as np
+
+from engine.backends.mlx.model import trying_out
+from engine.models.mismatch import no_numbers
+
+if TYPE_CHECKING:
+    from engine.backends.mlx.backend import MlxBackend
+
+TOLERANCE = {"fp32": 1e-3, "bf16": 0.1, "fp16": 0.02}
+"""Largest difference of a token's last hidden state, packed and alone, relative to its length; a leak is beyond it."""
+CAP = "final_logit_softcapping"
+"""What config.json calls a cap of the logits."""
+HEAD_TOLERANCE = {"fp32": 1e-3, "bf16": 0.015, "fp16": 0.015}
+"""Largest difference of logits, relative to their size: see the same of torch's."""
+FAILURES = (AttributeError, TypeError, ValueError, IndexError, KeyError, NotImplementedError)
+"""What a model's code raises where it does not take our cache: state-space layers, say."""
+
+
+def packing_is_isolated(backend: "MlxBackend") -> bool:
+    """Whether an example behind another one in a row has the hidden states that it has alone."""
+    first, second = (_tokens(backend, size, seed) for seed, size in enumerate((24, 16)))
+    both = mx.concatenate([first, second], 1)
+    segments = mx.concatenate([mx.full((1, 24), 1), mx.full((1, 16), 2)], 1)
+    try:
+        packed = backend.hidden_states(both, segments)[0, 24:]
+        alone = backend.hidden_states(second, None)[0]
+    except FAILURES:
+        return False
+    difference = mx.linalg.norm((packed - alone).astype(mx.float32), axis=-1)
+    size = mx.linalg.norm(alone.astype(mx.float32), axis=-1)
+    return float((difference / size).max()) < TOLERANCE[backend.plan.compute_dtype]
+
+
+def head_is_linear(backend: "MlxBackend") -> bool:
+    """Whether the model's logits are its last hidden states times its head, and nothing more.
+
+    Gemma 2 caps them, Cohere and Granite scale them. Raises ModelError where they are no numbers.
+    """
+    text = backend.about.get("text_config") or backend.about
+    # Where logits are small it does nothing yet.
+    if backend.head is None or backend.body is None or text.get(CAP):
+        return False
+    row = _tokens(backend, 8, 2)
+    try:
+        own = backend.logits(row)[0].astype(mx.float32)
+        product = backend.head.logits(backend.hidden_states(row, None)[0], backend.head.weights)
+    except FAILURES:
+        with trying_out(backend.folder):
+            mx.eval(backend.model(row))  # with a cache of its own it has to run
+        return False
+    if backend.plan.compute_dtype != "fp16" and not mx.isfinite(own).all():  # some models overflow fp16
+        raise no_numbers(backend.folder, "what the model says")
+    difference = float(mx.linalg.norm(own - product) / mx.linalg.norm(own))
+    return difference < HEAD_TOLERANCE[backend.plan.compute_dtype]
+
+
+def _tokens(backend: "MlxBackend", size: int, seed: int) -> mx.array:
+    """A row of token ids `[1, size]`."""
+    return mx.array(np.random.default_rng(seed).integers(0, backend.vocabulary, (1, size), dtype=np.int32))

@@ -1,0 +1,1 @@
+"""Unsloth's loading and kernels under the torch backend's step, on CUDA."""

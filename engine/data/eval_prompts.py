@@ -1,0 +1,32 @@
+"""Prompts of held-out rows and the answers that the file gives, for metrics that need a generated answer."""
+
+from engine.data.formats.registry import read_row
+from engine.data.selection import Selection
+from engine.data.tokenization.row_encoder import RowEncoder
+from engine.data.types import Conversation, Question, Row
+
+
+def questions(selection: Selection, encoder: RowEncoder, limit: int) -> tuple[Question, ...]:
+    """One of each selected row, all of which train: its last prompt, where that leaves room within `limit` tokens."""
+    found = (
+        question(row, encoder, limit)
+        for form, chunk in selection.chunks()
+        for where, columns in chunk
+        if (row := read_row(columns, where, form, encoder.train_on)) is not None
+    )
+    return tuple(each for each in found if each is not None)
+
+
+def question(row: Row, encoder: RowEncoder, limit: int) -> Question | None:
+    """The row's last prompt and its answer; None where it has no prompt, or one that fills the limit."""
+    if isinstance(row, Conversation):
+        at = max((i for i, message in enumerate(row.messages) if message.answers), default=0)
+        answer = row.messages[at].content
+        if not at or not answer:
+            return None
+        ids = encoder.tokenizer.prompt_ids(row.messages[:at], row.tools)
+    else:
+        if not row.prompt:
+            return None
+        ids, answer = encoder.tokenizer.encode([row.prompt])[0], row.completion
+    return Question(tuple(ids), answer, row.where) if len(ids) < limit else None

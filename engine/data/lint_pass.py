@@ -1,0 +1,49 @@
+"""The lint beside the tokenising: it sees the rows as they come, and tells who watches what it knows so far."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from engine.data.findings import Finding, SoFar, Watch, sorted_by_weight
+from engine.data.lint.languages import Languages
+from engine.data.lint.linter import Linter, Looked
+from engine.data.selection import Selection
+
+
+class LintPass:
+    """Numbers rows as findings do: through the selections one after the other, those that train first."""
+
+    def __init__(self, linter: Linter, selections: Sequence[Selection], watch: Watch) -> None:
+        self._linter, self._languages, self._watch = linter, Languages(), watch
+        self._selections = selections
+        self._places: dict[int, str] = {}
+        """Where rows stand that a finding has named."""
+
+    def look(self, first: int, rows: Sequence[Looked]) -> None:
+        """Take up a chunk of a selection, whose first row has the number `first`."""
+        self._linter.look([(first + number, row, encoded) for number, row, encoded in rows])
+        self._languages.look([(first + number, row) for number, row, _ in rows])
+
+    def hold(self, numbers: Iterable[int]) -> None:
+        """Take these rows for those that validate."""
+        self._linter.hold(numbers)
+
+    def tell(self) -> None:
+        """Tell who watches. Languages are left to the end: they take seconds."""
+        total = sum(selection.count for selection in self._selections)
+        self._watch(SoFar(self._linter.count, total, lambda: self._placed(self._linter.findings())))
+
+    def findings(self, others: Sequence[Finding]) -> tuple[Finding, ...]:
+        """What is wrong with all rows, with their places; `others` are what was found elsewhere. Raises `DataError`."""
+        found = [*others, *self._linter.findings(), *self._languages.findings()]
+        return self._placed(sorted_by_weight(found))
+
+    def _placed(self, findings: Sequence[Finding]) -> tuple[Finding, ...]:
+        new = {row for finding in findings for row in finding.rows} - set(self._places)
+        first = 0
+        for selection in self._selections:
+            here = {number - first for number in new if 0 <= number - first < selection.count}
+            self._places |= {first + number: where for number, where in selection.places(here).items()}
+            first += selection.count
+        return tuple(
+            replace(finding, places=tuple(self._places[row] for row in finding.rows)) for finding in findings
+        )

@@ -1,0 +1,134 @@
+"""What a look at data gives: values without anything heavy behind them, and how the service writes them."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from engine.data.findings import Finding
+from engine.data.formats.choice import FormatChoice
+from engine.data.token_spec import TokenSpec
+
+SHOWN = 20_000
+"""Most tokens of a row, and characters of a raw one, that are shown."""
+
+
+@dataclass(frozen=True)
+class View(TokenSpec):
+    """What the tokens of a source's rows depend on, besides the rows: keys of a recipe."""
+
+    format: str = "auto"
+    columns: Mapping[str, str] | None = None
+    template: str | Mapping[str, str] | None = None
+    roles: Mapping[str, str] | None = None
+
+    def of_format(self, choice: FormatChoice) -> "View":
+        """The same for a source whose format the recipe chooses so."""
+        return replace(self, **vars(choice))
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A source that is open. `counting` is the share of the file counted so far, None once it is all."""
+
+    name: str
+    path: str
+    kind: str
+    size: int
+    """Bytes."""
+    form: str
+    """The form of its rows; empty where it is none that is known."""
+    evidence: str
+    """Why it is that form, or why it is none."""
+    hint: str
+    known: int
+    """Rows that can be shown: all, once `counting` is None."""
+    counting: float | None
+    broken: str
+    """What ended the counting before the file's end."""
+
+
+@dataclass(frozen=True)
+class TokenText:
+    """One token, or the few that together make a character. `cut`: beyond `max_seq_length`.
+
+    One of no tokens is a line between two examples.
+    """
+
+    text: str
+    trained: bool
+    special: bool
+    cut: bool
+    tokens: int
+
+
+@dataclass(frozen=True)
+class RowView:
+    """One row. Counts are of the whole row; `trained` is what is left after the cut at `limit`.
+
+    `pieces` are of all its examples, one after the other, each but the first behind a piece of no tokens that says so.
+    """
+
+    row: int
+    """From 0."""
+    where: str
+    pieces: tuple[TokenText, ...] = ()
+    tokens: int = 0
+    trained: int = 0
+    limit: int = 0
+    lost: int = 0
+    """Trained tokens beyond the limit."""
+    hidden: int = 0
+    """Tokens beyond the most that are shown."""
+    problem: str = ""
+    raw: str = ""
+    examples: int = 1
+    unseen: str = ""
+    """What the row has and the template does not show, as `tools`."""
+    unused: str = ""
+    """What the row has and is not used, as the end of "The row has …"."""
+    unread: int = 0
+    """Characters at the end of a long plain text that were not tokenised for this, and are in no count."""
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of sampled rows, before any cut, and what is wrong with those that have none."""
+
+    sampled: int
+    of: int
+    counted: bool
+    """Whether `of` is all rows, or those that were known then."""
+    lengths: tuple[int, ...]
+    tokens: int
+    """Within the limit."""
+    trained: int
+    cut: int
+    """Rows beyond the limit."""
+    lost: int
+    """Trained tokens beyond it."""
+    problems: tuple[tuple[int, str], ...]
+    """Row number from 0, and what is wrong."""
+    findings: tuple[Finding, ...] = ()
+    """What the lint says of the sample."""
+
+
+def as_json(value: Opened | RowView | Lengths) -> dict[str, Any]:
+    """A value as the service sends it; a piece is a list of its fields, as rows have thousands of them."""
+    body = {name: each for name, each in vars(value).items() if name != "pieces"}
+    if isinstance(value, Lengths):
+        body["findings"] = [asdict(finding) for finding in value.findings]
+    if isinstance(value, RowView):
+        body["pieces"] = [list(vars(piece).values()) for piece in value.pieces]
+    return body
+
+
+def row_from_json(body: dict[str, Any]) -> RowView:
+    """The row that `as_json` wrote."""
+    return RowView(**{**body, "pieces": tuple(TokenText(*piece) for piece in body["pieces"])})
+
+
+def lengths_from_json(body: dict[str, Any]) -> Lengths:
+    """The lengths that `as_json` wrote."""
+    problems = tuple((int(row), str(problem)) for row, problem in body["problems"])
+    findings = tuple(map(Finding.from_json, body["findings"]))
+    return Lengths(**{**body, "lengths": tuple(body["lengths"]), "problems": problems, "findings": findings})

@@ -1,0 +1,1 @@
+"""Sources of rows: paths, URLs, hub datasets and Google Drive to plain local files."""

@@ -1,0 +1,132 @@
+"""Files that are made from others or fetched, kept in the cache: there whole or not at all, made once."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from engine import paths
+from engine.errors import MachineError
+from engine.storage.regular_files import read_text
+
+KEPT_BYTES = 50_000_000_000
+"""Files together; beyond it those go that were not used for longest."""
+IN_USE_S = 24 * 3600
+"""A file used so recently stays: a run may read it again."""
+RESERVE = 500_000_000
+"""Bytes that are left free on the disk."""
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+"""What the system says where a disk takes no more."""
+ABOUT = ".about"
+MAKING = ".making"
+
+
+def key_of(*parts: object) -> str:
+    """The name under which is kept what depends on these."""
+    return hashlib.sha256(json.dumps([str(part) for part in parts]).encode()).hexdigest()[:32]
+
+
+def folder() -> Path:
+    """Where the files are, made where it is missing. Raises MachineError."""
+    place = paths.cache() / "sources"
+    with writing(place):
+        place.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+def made(key: str, suffix: str, make: Callable[[Path], None]) -> Path:
+    """The file under a key, which `make` writes where it is not there yet; a second process waits for the first.
+
+    Raises MachineError where the disk takes no more, and what `make` raises.
+    """
+    target = folder() / f"{key}{suffix}"
+    with writing(target.parent), FileLock(target.with_name(f"{key}.lock")):
+        if not target.exists():
+            making = target.with_name(f"{key}{MAKING}")
+            try:
+                make(making)
+                making.replace(target)
+            finally:
+                making.unlink(missing_ok=True)
+        tell(key, about(key))
+    clean(key)
+    return target
+
+
+def is_there(key: str, suffix: str) -> bool:
+    """Whether the file under a key is made already."""
+    return (folder() / f"{key}{suffix}").exists()
+
+
+def about(key: str) -> dict[str, Any]:
+    """What was noted of a kept file; nothing, where none is or the note is torn."""
+    try:
+        known = json.loads(read_text(folder() / f"{key}{ABOUT}"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def tell(key: str, known: dict[str, Any]) -> None:
+    """Note something of a kept file; the time of the note is that of the file's last use."""
+    note = folder() / f"{key}{ABOUT}"
+    with writing(note.parent):
+        torn = note.with_name(f"{key}.{os.getpid()}{MAKING}")
+        torn.write_text(json.dumps(known), encoding="utf-8")
+        torn.replace(note)
+
+
+def room(
+    place: Path, size: int = 0, hint: str = "Free some space, or set FT_HOME to a folder on a larger disk."
+) -> None:
+    """Raise MachineError where a file of `size` bytes would leave the disk without its reserve."""
+    free = shutil.disk_usage(place).free
+    if free - size < RESERVE:
+        raise MachineError(
+            f"The disk of {place} has {free / 1e6:,.0f} MB free; the data needs {max(size, RESERVE) / 1e6:,.0f} MB.",
+            hint,
+        )
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Turn what the machine refuses into a MachineError; a file that is missing is somebody else's to tell."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise MachineError(
+            f"The data cannot be kept in {place}: {error.strerror}.",
+            f"Free space or change the rights of {place}, or set FT_HOME to a folder you can write to.",
+        ) from error
+
+
+def clean(key: str) -> None:
+    """Remove the files that were not used for longest, beyond `KEPT_BYTES`, and what a killed process left."""
+    used: list[tuple[float, int, list[Path]]] = []
+    groups: dict[str, list[Path]] = {}
+    for path in folder().iterdir():
+        groups.setdefault(path.name.partition(".")[0], []).append(path)
+    for name, files in groups.items():
+        try:
+            noted = max(file.stat().st_mtime for file in files)
+            size = sum(each.stat().st_size for file in files for each in (file, *file.rglob("*")))
+        except OSError:
+            continue  # another process has just removed it
+        if name != key and time.time() - noted > IN_USE_S:
+            used.append((noted, size, files))
+    total = sum(path.stat().st_size for path in groups.get(key, []) if path.is_file())
+    for _, size, files in sorted(used, reverse=True):
+        total += size
+        if total > KEPT_BYTES or not any(file.suffix == ABOUT for file in files):
+            for file in files:
+                shutil.rmtree(file, ignore_errors=True) if file.is_dir() else file.unlink(missing_ok=True)

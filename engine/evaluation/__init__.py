@@ -1,0 +1,1 @@
+"""Evaluation on rows that were never trained."""

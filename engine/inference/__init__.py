@@ -1,0 +1,1 @@
+"""Inference: answers from a model folder, with or without an adapter."""

@@ -1,0 +1,1 @@
+"""The engine process: its start, its supervisor, what it does, and why it ended."""

@@ -1,0 +1,133 @@
+"""The parent's side of a run: start its engine, stop it, and learn how it ended."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine import addresses, secrets
+from engine.errors import KINDS, ConfigError, MachineError, TrainingError
+from engine.process.postmortem import diagnose
+from engine.runs.directory import control, lock
+from engine.runs.directory.checkpoints import latest
+from engine.runs.directory.events import Failed, Finished, Memory, Step
+from engine.runs.directory.run import Run, training_already
+from engine.runs.directory.state import last_word
+from engine.storage.disk_errors import explaining
+from engine.storage.regular_files import open_handle
+
+FULL_BYTES = 64 << 10
+"""With less free than this, an engine cannot even say that the disk is full."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A started engine. Its events begin at `since`."""
+
+    run: Run
+    since: int
+    supervisor: subprocess.Popen[bytes]
+
+    def kill(self) -> None:
+        """End the engine at once, its supervisor too; what it did since the last checkpoint is lost."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # both are gone already
+            os.killpg(self.supervisor.pid, signal.SIGKILL)
+        self.supervisor.wait()
+
+
+def checkpoint_to_resume(run: Run, wanted: Path | None = None) -> Path | None:
+    """The checkpoint that a run goes on from: the wanted one, that of its reference, or its last; None if it has none.
+
+    Raises ConfigError where the run is completed and no earlier checkpoint is wanted: nothing is left to train.
+    """
+    wanted = wanted or run.checkpoint
+    if wanted is None and not run.alive() and run.state().status == "completed":
+        raise ConfigError(
+            f"Run {run.id} is completed; nothing is left to train.",
+            f"Start a new run, or resume an earlier checkpoint: ft train --resume {run.checkpoints}/step-…",
+        )
+    return wanted or latest(run.folder)
+
+
+def start(run: Run, resume: Path | None = None, force: bool = False) -> Engine:
+    """Start a run's engine in a session of its own, from the beginning or from a checkpoint.
+
+    From the return on, `run.alive()` holds until the engine has ended. Raises ConfigError where the run is
+    training already, MachineError where its folder cannot be written, or a token it needs is in a locked keyring.
+    """
+    tokens = secrets.carried(_needed(run)) | dict(run.addresses)
+    with explaining():
+        handle = lock.take(run.lock_file)
+    if handle is None:
+        raise training_already(run)
+    with lock.holding(handle):
+        control.clear(run)
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "engine.process.supervisor",
+            str(run.folder),
+            "--lock",
+            str(handle),
+        ]
+        command += ["--secrets"]
+        command += ["--resume", str(resume)] if resume else []
+        command += ["--force"] if force else []
+        since = run.position()
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        with explaining(run.log), os.fdopen(open_handle(run.log, flags), "ab") as log:
+            supervisor = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                pass_fds=(handle,),
+                env=secrets.without(),
+                start_new_session=True,
+            )
+        assert supervisor.stdin is not None
+        with supervisor.stdin:
+            secrets.send(tokens, supervisor.stdin)
+    return Engine(run, since, supervisor)
+
+
+def outcome(run: Run, since: int = 0, code: int | None = None) -> Finished:
+    """How a run whose engine is gone has ended.
+
+    Raises the error that the engine failed with; where it ended without a word, TrainingError with the end
+    of its log, or MachineError where the disk is full. `code` is the engine's exit code, if known.
+    """
+    last = last_word(run.events(since=since, without=(Step, Memory)))
+    if isinstance(last, Finished):
+        return last
+    if isinstance(last, Failed):
+        raise KINDS.get(last.kind, TrainingError)(last.message, last.hint)
+    if code == MachineError.exit_code or _disk_is_full(run.folder):
+        raise MachineError(
+            f"The engine could not write to {run.folder}",
+            f"Check that the disk has space and may be written, then: ft train --resume {run.id}",
+        )
+    death = diagnose(run, code, since)
+    assert death is not None, "an engine without a last word has died"
+    raise TrainingError(death.message, death.hint)
+
+
+def _needed(run: Run) -> tuple[str, ...]:
+    """Tokens without which the run may fail: the hub's, where its model comes from there, and its data's addresses."""
+    from engine.models.resolve import is_hub_id
+
+    config = run.config
+    of_data = addresses.names(config.data.model_dump_json())
+    return (*of_data, secrets.HF_TOKEN) if is_hub_id(config.model.base) else tuple(of_data)
+
+
+def _disk_is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < FULL_BYTES
+    except OSError:
+        return True

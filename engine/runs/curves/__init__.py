@@ -1,0 +1,1 @@
+"""Curves of a run: loss and other metrics by step, time or tokens, downsampled for charts."""

@@ -1,0 +1,1 @@
+"""One run directory: its events, state, lock, control files, checkpoints and result."""

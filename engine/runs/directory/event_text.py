@@ -1,0 +1,69 @@
+"""Events in words: one line each."""
+
+from engine.runs.directory.events import (
+    Acknowledged,
+    Eval,
+    Event,
+    Failed,
+    Finished,
+    Memory,
+    Phase,
+    Sample,
+    Saved,
+    Started,
+    Step,
+    Warned,
+)
+
+
+def line(event: Event) -> str:
+    """One line for a person; empty for an event that says nothing new to one."""
+    match event:
+        case Started(resumed_from=None):
+            return f"started {event.run} (pid {event.pid})"
+        case Started():
+            return f"resumed {event.run} from step {event.resumed_from} (pid {event.pid})"
+        case Phase():
+            share = f" {event.done}/{event.total}" if event.done is not None and event.total else ""
+            return event.name + share + (f": {event.note}" if event.note else "")
+        case Step():
+            return (
+                f"step {event.step}/{event.total}  loss {event.loss:.4f}  lr {event.lr:.2e}  "
+                f"grad {event.grad_norm:.2f}  {event.tokens_per_s:.0f} tokens/s  {event.step_s:.2f} s"
+            )
+        case Eval():
+            return f"eval at step {event.step}: {scores(event)}{'  (best so far)' if event.best else ''}"
+        case Sample():
+            return f"sample at step {event.step}: {one_line(event.prompt)} → {one_line(event.text)}"
+        case Memory():
+            now, peak = event.process_bytes or 0, event.process_peak_bytes or 0
+            device = f", device {gigabytes(event.device_peak_bytes)}" if event.device_peak_bytes else ""
+            return f"memory {gigabytes(now)}, at most {gigabytes(peak)}{device}"
+        case Saved():
+            return f"saved {event.kind} of step {event.step}: {event.path}"
+        case Acknowledged():
+            return f"{event.command}: understood"
+        case Warned():
+            return f"warning: {event.message}" + (f" {event.hint}" if event.hint else "")
+        case Failed():
+            return f"failed: {event.message}"
+        case Finished():
+            return f"{event.reason.replace('_', ' ')} at step {event.step}"
+    return ""
+
+
+def scores(event: Eval) -> str:
+    """Loss, perplexity and the metrics of an evaluation; shares as per cent."""
+    rest = [f"{name} {value:.1%}" for name, value in event.metrics.items() if name != "perplexity"]
+    return "  ".join([f"loss {event.loss:.4f}", f"perplexity {event.perplexity:.2f}", *rest])
+
+
+def gigabytes(size: float) -> str:
+    """`2.13 GB`, in powers of ten."""
+    return f"{size / 1e9:.2f} GB"
+
+
+def one_line(text: str, width: int = 100) -> str:
+    """Text without line breaks or control characters, cut to `width`."""
+    flat = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return flat if len(flat) <= width else flat[: width - 1] + "…"

@@ -1,0 +1,57 @@
+"""What a run has left to use: which checkpoint it is of, how good that one is, and whether there is a better one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.runs.directory.state import RunState
+
+FOLDERS = ("adapter", "model")
+"""What a run's result is called: an adapter's folder, or that of the whole model after full training."""
+
+
+@dataclass(frozen=True)
+class Better:
+    """An evaluation with a lower loss than the result has. `folder` is what its checkpoint holds; None where there is
+    no checkpoint of that step: before training (step 0), or removed since."""
+
+    step: int
+    loss: float
+    folder: Path | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run's adapter or model. `step` and `loss` (validation, nats a token) are None where the events do not tell."""
+
+    folder: Path
+    step: int | None = None
+    loss: float | None = None
+    rank: str = ""
+    """`the best`, `the last`, or empty."""
+    better: Better | None = None
+
+    @property
+    def which(self) -> str:
+        """`step 2, the best`; empty where nothing is known."""
+        known = [] if self.step is None else [f"step {self.step}", self.rank]
+        return ", ".join(filter(None, known))
+
+    @staticmethod
+    def of(run: Path, state: RunState) -> "Result | None":
+        """What is in a run's folder, as its events tell of it; None before there is one."""
+        folder = next((run / name for name in FOLDERS if (run / name).is_dir()), None)
+        if folder is None:
+            return None
+        better = _better(run, state, folder.name)
+        rank = "the best" if state.published == state.best_step else "the last"
+        told = state.published is not None and (rank == "the best" or state.published == state.step)
+        return Result(folder, state.published, state.published_loss, rank if told else "", better)
+
+
+def _better(run: Path, state: RunState, kind: str) -> Better | None:
+    if state.best is None or state.best_step is None or state.published_loss is None:
+        return None
+    if not state.best < state.published_loss:
+        return None
+    folder = run / "checkpoints" / f"step-{state.best_step:06d}" / kind
+    return Better(state.best_step, state.best, folder if folder.is_dir() else None)

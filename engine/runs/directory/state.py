@@ -1,0 +1,125 @@
+"""Events folded into where a run stands now."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from engine.runs.directory.events import (
+    Acknowledged,
+    Eval,
+    Event,
+    Failed,
+    Finished,
+    Phase,
+    Sample,
+    Saved,
+    Started,
+    Step,
+)
+
+Status = Literal["queued", "running", "paused", "completed", "stopped", "failed", "dead"]
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Where a run stands. `dead` means that its engine ended without a word."""
+
+    status: Status = "queued"
+    phase: str = ""
+    step: int = 0
+    total: int | None = None
+    loss: float | None = None
+    """Training loss of the last step, nats a trained token."""
+    best: float | None = None
+    """Lowest evaluation loss so far."""
+    best_step: int | None = None
+    validated: int | None = None
+    """Step of the last evaluation."""
+    validation_loss: float | None = None
+    """What it found."""
+    published: int | None = None
+    """Step of the checkpoint whose adapter or model is the run's result."""
+    published_loss: float | None = None
+    """Its validation loss; None where there was no evaluation at that step."""
+    started: float | None = None
+    """Unix seconds of the first start."""
+    updated: float | None = None
+    reason: str = ""
+    """Why it finished: completed, stopped, early_stopping."""
+    error: Failed | None = None
+
+
+def current(events: Iterable[Event]) -> list[Event]:
+    """The events that still hold: what a resumed or restarted run has superseded is dropped."""
+    kept: list[Event] = []
+    for event in events:
+        if isinstance(event, Started):
+            last = -1 if event.resumed_from is None else event.resumed_from
+            kept = [old for old in kept if not superseded(old, last)]
+        kept.append(event)
+    return kept
+
+
+def last_word(events: Iterable[Event]) -> Failed | Finished | None:
+    """The event that ended the run's last engine; None where it has not said any."""
+    last: Failed | Finished | None = None
+    for event in events:
+        if isinstance(event, Started):
+            last = None
+        elif isinstance(event, Failed | Finished):
+            last = event
+    return last
+
+
+def fold(events: Iterable[Event], alive: bool) -> RunState:
+    """The state that the events amount to; `alive` is whether the run's lock is held."""
+    state = RunState()
+    for event in current(events):
+        state = advance(state, event)
+    return settled(state, alive)
+
+
+def settled(state: RunState, alive: bool) -> RunState:
+    """What the events amount to, corrected by whether the run's lock is held."""
+    if alive:
+        return state if state.status == "paused" else replace(state, status="running")
+    if state.status in ("running", "paused"):
+        return replace(state, status="dead")
+    return state
+
+
+def superseded(event: Event, step: int) -> bool:
+    """Whether a start that resumes from `step` (-1: from nothing) makes an earlier event void."""
+    if isinstance(event, Finished | Failed):
+        return True
+    return isinstance(event, Step | Eval | Sample | Saved) and event.step > step
+
+
+def advance(state: RunState, event: Event) -> RunState:
+    """The state after one more event that holds."""
+    state = replace(state, updated=event.t)
+    match event:
+        case Started():
+            return replace(state, status="running", started=state.started or event.t)
+        case Phase():
+            return replace(state, phase=event.name)
+        case Step():
+            return replace(state, step=event.step, total=event.total, loss=event.loss)
+        case Eval():
+            state = replace(state, validated=event.step, validation_loss=event.loss)
+            if event.loss < (math.inf if state.best is None else state.best):
+                return replace(state, best=event.loss, best_step=event.step)
+        case Saved(kind="adapter" | "model"):
+            found = {state.validated: state.validation_loss, state.best_step: state.best}
+            return replace(state, published=event.step, published_loss=found.get(event.step))
+        case Acknowledged(command="pause"):
+            return replace(state, status="paused")
+        case Acknowledged(command="resume"):
+            return replace(state, status="running")
+        case Failed():
+            return replace(state, status="failed", error=event)
+        case Finished():
+            status: Status = "stopped" if event.reason == "stopped" else "completed"
+            return replace(state, status=status, reason=event.reason, step=event.step)
+    return state

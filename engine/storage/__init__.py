@@ -1,0 +1,1 @@
+"""Files: atomic writes, regular files only, and the operating system's errors explained."""

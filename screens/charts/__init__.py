@@ -1,0 +1,1 @@
+"""Charts for the terminal: windows, axes, braille lines, export to SVG and CSV."""

@@ -1,0 +1,280 @@
+"""Models: what is on this machine, whether it can be trained here, and more from the hub."""
+
+import asyncio
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from textual import on, work
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.message import Message
+from textual.widget import Widget
+from textual.widgets import DataTable, Input, Static
+
+from engine.errors import ConfigError, FtError
+from engine.models import catalogue, starter
+from engine.models.catalogue import Entry
+from engine.planning.trainability import Model, TrainableModels
+from engine.storage.disk_errors import explained
+from screens.base import FtScreen
+from screens.format import size
+from screens.messages import WentWrong
+from screens.models.details import COLUMNS, cells, facts, load_text, memory
+from screens.models.downloads import Pull, PullEnded, PullLine, PullTold
+from screens.recipe.document import NAME, read
+from screens.widgets.confirm import Confirm
+
+SHORTEST_NAME, LONGEST_NAME = 16, 44
+OTHER_COLUMNS, ARCHITECTURE_WIDTH, DETAILS_WIDTH = 70, 14, 76
+"""Columns that the list needs beside a model's name, those of them for the architecture, and the details' width."""
+SIDE_BY_SIDE = 116
+"""Columns from which facts and memory have room beside each other."""
+ADD = "hub id (OWNER/NAME), or a model's folder"
+
+
+class Surveyed(Message):
+    """The models as they are now."""
+
+    def __init__(self, models: tuple[Model, ...]) -> None:
+        super().__init__()
+        self.models = models
+
+
+class ModelsScreen(FtScreen):
+    """The list above, the chosen model below (beside it where there is room), a download between them."""
+
+    SCOPE = "models"
+    CSS_PATH = "screen.tcss"
+    AUTO_FOCUS = "#models"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.models: tuple[Model, ...] = ()
+        self.pull: Pull | None = None
+        self._survey = TrainableModels()
+        self._chosen: str | None = None
+
+    def body(self) -> Iterable[Widget]:
+        yield PullLine(id="pull")
+        yield Input(placeholder=ADD, id="add")
+        with Vertical(id="panes"):
+            yield DataTable[object](id="models", cursor_type="row", zebra_stripes=False)
+            with VerticalScroll(id="details", can_focus=True), Horizontal(id="columns"):
+                yield Static(id="facts", markup=False)
+                yield Static(id="memory", markup=False)
+
+    def on_mount(self) -> None:
+        table = self.query_one("#models", DataTable)
+        table.border_title = "models"
+        table.loading = True
+        self.query_one("#memory").border_title = load_text()
+        self.query_one("#facts").border_title = "model"
+
+    def on_screen_resume(self) -> None:
+        self.look()
+
+    def on_resize(self) -> None:
+        self.query_one("#columns").set_class(self.size.width < SIDE_BY_SIDE, "-stacked")
+        if self.models:
+            self.call_after_refresh(self._show_list)
+
+    # What is there
+
+    @work(thread=True, exclusive=True, group="survey")
+    def look(self) -> None:
+        """Read what there is, away from the loop."""
+        try:
+            self.post_answer(Surveyed(self._survey.look()))
+        except FtError as error:
+            self.post_message(WentWrong(error))
+        except OSError as error:
+            self.post_message(WentWrong(explained(error)))
+
+    def on_surveyed(self, message: Surveyed) -> None:
+        self.models = message.models
+        self.query_one("#models").loading = False
+        self._show_list()
+
+    def _show_list(self) -> None:
+        table = self.query_one("#models", DataTable)
+        narrow = self.has_class("-narrow")
+        colours = self.app.theme_variables
+        taken = OTHER_COLUMNS - ARCHITECTURE_WIDTH * narrow + DETAILS_WIDTH * self.has_class("-wide")
+        room = max(SHORTEST_NAME, min(LONGEST_NAME, self.size.width - taken))
+        chosen = self._chosen
+        table.clear(columns=True)
+        for title in COLUMNS:
+            if not (narrow and title == "architecture"):
+                table.add_column(title, key=title)
+        for model in self.models:
+            table.add_row(*cells(model, narrow, room, colours), key=model.entry.base)
+        keys = [model.entry.base for model in self.models]
+        if chosen in keys:
+            table.move_cursor(row=keys.index(chosen), animate=False)
+        on_disk = sum(model.entry.bytes for model in self.models)
+        table.border_title = f"models · {len(self.models)}"
+        table.border_subtitle = f"{size(on_disk)} on disk" if on_disk else "a fetches one from the hub"
+        self._show_details()
+
+    @on(DataTable.RowHighlighted, "#models")
+    def _row_changed(self, event: DataTable.RowHighlighted) -> None:
+        if event.row_key is not None and event.row_key.value is not None:
+            self._chosen = event.row_key.value
+            self._show_details()
+            self.refresh_bindings()
+
+    @property
+    def chosen(self) -> Model | None:
+        """The model under the cursor."""
+        return next((model for model in self.models if model.entry.base == self._chosen), None)
+
+    def _show_details(self) -> None:
+        model = self.chosen
+        if model is None:
+            return
+        self.query_one("#facts").border_title = Content(model.entry.name)
+        self.query_one("#facts", Static).update(facts(model))
+        self.query_one("#memory", Static).update(memory(model, self.app.theme_variables))
+
+    # Fetching
+
+    def action_pull(self) -> None:
+        model = self.chosen
+        if model is None:
+            return
+        if model.entry.state == "ready" and model.entry.source != "hub":
+            self.notify(f"{model.entry.name} is here already.")
+            return
+        self.fetch(model.entry.name)
+
+    def action_add(self) -> None:
+        box = self.query_one("#add", Input)
+        box.add_class("-open")
+        box.focus()
+
+    @on(Input.Submitted, "#add")
+    def _typed(self, event: Input.Submitted) -> None:
+        name = event.value.strip()
+        self._close_add()
+        if name:
+            self.fetch(name)
+
+    def on_key(self, event: object) -> None:
+        if getattr(event, "key", "") == "escape" and self.query_one("#add", Input).has_focus:
+            self._close_add()
+
+    def _close_add(self) -> None:
+        box = self.query_one("#add", Input)
+        box.value = ""
+        box.remove_class("-open")
+        self.query_one("#models").focus()
+
+    def fetch(self, name: str) -> None:
+        """Fetch a model in the background; one at a time."""
+        if self.pull is not None:
+            hint = "Wait until it is whole, or cancel it; what has come is kept."
+            self.host.fail(ConfigError(f"{self.pull.name} is still being fetched.", hint))
+            return
+        self.pull = Pull(name, self.post_message)
+        self.query_one(PullLine).begin(name)
+        self.refresh_bindings()
+        self.pull.start()
+
+    def on_pull_told(self, message: PullTold) -> None:
+        if self.pull is not None and not self.pull.stop.is_set():
+            self.query_one(PullLine).tell(message.note, message.done, message.total, time.monotonic())
+
+    def on_pull_ended(self, message: PullEnded) -> None:
+        self.pull = None
+        self.query_one(PullLine).end()
+        self.refresh_bindings()
+        if message.cancelled:
+            self.notify(f"{message.name} is cancelled; what has come is kept for the next time.")
+        elif message.error is not None:
+            self.host.fail(message.error)
+        else:
+            self.notify(f"{message.name} is ready.")
+            self._chosen = self._chosen if Path(message.name).exists() else message.name
+        self.look()
+
+    def action_cancel(self) -> None:
+        if self.pull is not None:
+            self.pull.stop.set()
+            self.query_one(PullLine).update("cancelling …")
+
+    def on_unmount(self) -> None:
+        if self.pull is not None:
+            self.pull.stop.set()
+
+    # Using and removing
+
+    def action_use(self) -> None:
+        model = self.chosen
+        if model is None:
+            return
+        try:
+            path, text = recipe_for(model.entry)
+        except FtError as error:
+            self.host.fail(error)
+            return
+        self.host.edit_recipe(path=path, text=text)
+
+    @on(DataTable.RowSelected, "#models")
+    def _row_selected(self) -> None:
+        self.action_use()
+
+    @work(exclusive=True, group="delete")
+    async def action_delete(self) -> None:
+        model = self.chosen
+        if model is None or not self._removable(model):
+            return
+        entry = model.entry
+        again = "It can be made again: p." if entry.source == "starter" else "It can be fetched again."
+        details = f"{entry.folder}\n{size(entry.bytes)}. {again}"
+        if entry.source == "folder" and entry.folder is not None:
+            linked = entry.folder.is_symlink()
+            details = f"{entry.folder}\n" + (
+                "A link; what it leads to stays." if linked else size(entry.bytes)
+            )
+        if not await self.app.push_screen_wait(
+            Confirm(f"Delete {entry.name} from this disk?", "Delete", details)
+        ):
+            return
+        try:
+            await asyncio.to_thread(catalogue.remove, entry)
+        except FtError as error:
+            self.host.fail(error)
+        else:
+            self.notify(f"{entry.name} is deleted.")
+        self.look()
+
+    def action_reload(self) -> None:
+        self.look()
+
+    def _removable(self, model: Model) -> bool:
+        busy = self.pull is not None and self.pull.name == model.entry.name
+        return model.entry.folder is not None and not busy
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Only what can be done now is shown and done."""
+        if action == "cancel":
+            return self.pull is not None
+        if action == "delete":
+            return self.chosen is not None and self._removable(self.chosen)
+        return super().check_action(action, parameters)
+
+
+def recipe_for(entry: Entry) -> tuple[Path | None, str]:
+    """This folder's train.yml with another model in it, not saved; where there is none, a profile, which has no file.
+
+    Raises FtError where the recipe cannot be read, or not be changed in place.
+    """
+    from engine.config.patch import remove, set_value
+    from engine.config.profiles import profile_text
+
+    path = Path(NAME).absolute()
+    if path.is_file():
+        return path, set_value(remove(read(path), "model.revision"), "model.base", entry.base)
+    text = profile_text("starter" if entry.name == starter.NAME else "instruction")
+    return None, set_value(text, "model.base", entry.base)

@@ -1,0 +1,117 @@
+"""Recipe text that is not saved, on disk while it is so: an app that is killed, or crashes, loses none of it.
+
+Each app has one file in `unsaved` under FT_HOME, and holds a lock beside it as long as it lives. Files whose lock
+nobody holds were left behind; the next app offers them back.
+"""
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine import paths
+from engine.errors import FtError
+from engine.redaction import redacted
+from engine.runs.directory import lock
+from engine.storage.atomic import write_atomic
+from engine.storage.regular_files import read_text
+from screens.recipe.document import on_disk
+
+FOLDER = "unsaved"
+LOCK = ".lock"
+MOST = 5
+"""Texts that are offered; of a machine on which apps are killed every day, the newest."""
+
+
+@dataclass(frozen=True)
+class LeftBehind:
+    """A text that an app had not saved when it ended."""
+
+    file: Path
+    """Where it is."""
+    path: Path | None
+    """The recipe's file; None for a text that had none."""
+    text: str
+    changed: float
+    """Unix seconds of the last change."""
+
+    def discard(self) -> None:
+        """Remove it from the disk."""
+        self.file.unlink(missing_ok=True)
+        self.file.with_suffix(LOCK).unlink(missing_ok=True)
+
+
+class Unsaved:
+    """This app's own file. One thread at a time may use it."""
+
+    def __init__(self) -> None:
+        self._file: Path | None = None
+        self._lock: int | None = None
+
+    def keep(self, path: Path | None, text: str) -> None:
+        """Write the text down, without passwords. Raises OSError where the disk says no."""
+        if self._file is None:
+            folder = paths.home() / FOLDER
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            file = folder / f"{time.time_ns()}-{os.getpid()}.json"
+            self._lock = lock.take(file.with_suffix(LOCK))
+            self._file = file
+        where = None if path is None else str(path)
+        body = {"path": where, "text": redacted(text), "changed": time.time()}
+        write_atomic(self._file, json.dumps(body) + "\n")
+        self._file.chmod(0o600)
+
+    def drop(self) -> None:
+        """The text is saved, or given up. Raises OSError."""
+        if self._file is not None:
+            self._file.unlink(missing_ok=True)
+            self._file.with_suffix(LOCK).unlink(missing_ok=True)
+        self.leave()
+
+    def leave(self) -> None:
+        """Leave what is on disk to the next app."""
+        self._file = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def left_behind() -> list[LeftBehind]:
+    """What apps that are gone have not saved, the newest first."""
+    try:
+        files = sorted((paths.home() / FOLDER).glob("*.json"), reverse=True)
+    except OSError:
+        return []
+    found = [one for file in files if not _in_use(file) and (one := _read(file)) is not None]
+    return found[:MOST]
+
+
+def _in_use(file: Path) -> bool:
+    try:
+        return lock.held(file.with_suffix(LOCK))
+    except OSError:
+        return False
+
+
+def _read(file: Path) -> LeftBehind | None:
+    """What a file holds; None where it is something else."""
+    try:
+        body = json.loads(read_text(file))
+        path, text, changed = body["path"], body["text"], float(body["changed"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    if not isinstance(text, str) or not (path is None or isinstance(path, str)):
+        return None
+    left = LeftBehind(file, Path(path) if path else None, text, changed)
+    if left.path is not None and _holds(left.path, text):
+        left.discard()  # it was saved after all
+        return None
+    return left
+
+
+def _holds(path: Path, text: str) -> bool:
+    try:
+        return on_disk(path) == text
+    except FtError:
+        return False

@@ -1,0 +1,111 @@
+"""A run in a few lines: where it stands, what that means, and what it was made from."""
+
+from collections.abc import Iterator, Mapping
+
+from rich.text import Text
+
+from engine import paths
+from engine.runs.directory.result import Result
+from engine.runs.index.filter import sources
+from engine.runs.index.summary import RunSummary
+from screens import format as show
+from screens.run_row import status_of
+from screens.runs.table import STATUS
+
+HINTS = {
+    "running": "enter watches it.",
+    "paused": "enter opens it, p there goes on.",
+    "queued": "Its engine has not begun.",
+    "completed": "t talks to it, f starts a recipe from it.",
+    "stopped": "r goes on from its last checkpoint.",
+    "failed": "r tries again from its last checkpoint.",
+    "dead": "Its engine ended without a word. r goes on from its last checkpoint.",
+}
+SHORT = ("step", "loss", "best", "speed", "lr", "tags", "model")
+
+
+def described(run: RunSummary, colours: Mapping[str, str], short: bool = False) -> Text:
+    """The run's lines; `colours` are styles by kind: good, warn, bad. `short` has its figures in one line."""
+    symbol, kind = STATUS[status_of(run)]
+    text = Text()
+    text.append(run.name, "bold")
+    text.append("   " if short else "\n")
+    text.append(f"{symbol} {_words(run)}", colours.get(kind, ""))
+    if run.damaged:
+        text.append(f"\n! {run.damaged}", colours.get("warn", ""))
+    for line in _hints(run):
+        text.append(f"\n{line}", "dim")
+    if short:
+        figures = [f"{name} {value}" for name, value in _facts(run) if name in SHORT]
+        text.append("\n" + " · ".join(figures))
+        return text
+    text.append("\n")
+    for name, value in _facts(run):
+        text.append(f"\n{name:<8}", "dim")
+        text.append(show.one_line(value, 400))
+    return text
+
+
+def _words(run: RunSummary) -> str:
+    state, status = run.state, status_of(run)
+    if state.reason == "early_stopping":
+        return f"{status}, early: the validation loss no longer fell"
+    if run.alive and state.phase and state.phase != "training":
+        return f"{status}: {state.phase}"
+    return status
+
+
+def _hints(run: RunSummary) -> Iterator[str]:
+    if run.damaged:
+        yield "What is whole stays usable in its folder; d deletes it."
+    if run.state.error is not None:
+        yield run.state.error.message
+        if run.state.error.hint:
+            yield run.state.error.hint.strip()
+    if not run.damaged and run.state.status in HINTS:
+        yield HINTS[run.state.status]
+
+
+def _facts(run: RunSummary) -> Iterator[tuple[str, str]]:
+    state, config = run.state, run.config
+    if state.total:
+        yield "step", f"{state.step} of {state.total}"
+    if state.loss is not None:
+        yield "loss", show.loss(state.loss)
+    if state.best is not None:
+        yield "best", f"{show.loss(state.best)} in validation, step {state.best_step}"
+    if (result := Result.of(run.folder, state)) and result.which:
+        loss = "" if result.loss is None else f": {show.loss(result.loss)}"
+        yield "result", f"{result.folder.name} of {result.which}{loss}"
+        if result.better and result.better.folder:
+            yield "better", f"{show.loss(result.better.loss)}, {result.better.folder.parent.name}"
+    if run.tokens_per_s is not None:
+        yield "speed", f"{run.tokens_per_s:.0f} tokens/s"
+    if state.started and state.updated:
+        yield "took", show.duration(state.updated - state.started)
+    if run.tags:
+        yield "tags", " ".join(run.tags)
+    if config:
+        yield "model", str(config.get("model.base", show.MISSING))
+        yield "data", ", ".join(sources(config.get("data.train"))) or show.MISSING
+        yield "adapter", _adapter(run)
+        yield "lr", _rate(run)
+    yield "id", run.id
+    if run.folder != paths.runs() / run.id:
+        yield "folder", str(run.folder)
+
+
+def _adapter(run: RunSummary) -> str:
+    kind = str(run.config.get("adapter.type", show.MISSING))
+    if kind == "none":
+        return "none: every weight is trained"
+    from engine.config.adapters import KEYS
+
+    has_rank = kind in (*KEYS["rank"], show.MISSING)
+    return f"{kind}, rank {run.config.get('adapter.rank', show.MISSING)}" if has_rank else kind
+
+
+def _rate(run: RunSummary) -> str:
+    rate = run.config.get("training.learning_rate")
+    number = f"{rate:g}" if isinstance(rate, int | float) else show.MISSING
+    return f"{number}, {run.config.get('training.scheduler', show.MISSING)}"
