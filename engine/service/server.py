@@ -265,7 +265,7 @@ class Service:
                 self.loaded.popitem(last=False)  # let go of an old model before the new one is loaded
                 gc.collect()
             self.loaded[wanted] = generator = Generator.open(*wanted, trust_remote_code)
-            if generator.model.device.type == "cpu":
+            if generator.model.spins:
                 self.sharing.start()
         self.loaded.move_to_end(wanted)
         return self.loaded[wanted]
