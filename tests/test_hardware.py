@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.backend_spec import spec_of
 from engine.hardware import gpu, speed
 from engine.hardware.memory import group_limits, memory
 from engine.hardware.probe import apple_gpu_bytes, built_for_cuda, flags_have_bf16, installed, probe
@@ -167,9 +168,9 @@ def test_the_driver_library_is_understood(tmp_path: Path) -> None:
 
 def test_a_finished_runs_speed_is_known_to_the_next_plan(ft_home: Path) -> None:
     assert speed.known() == {}
-    speed.remember(speed.key("peft", "cpu", "fp32"), 8e13, 1000.0)
-    speed.remember(speed.key("peft", "cpu", "bf16"), 2e13, 100.0)
-    speed.remember(speed.key("mlx", "cpu", "fp32"), 1e12, 1000.0)
+    speed.remember(spec_of("peft").speed_key("cpu", "fp32"), 8e13, 1000.0)
+    speed.remember(spec_of("unsloth").speed_key("cpu", "bf16"), 2e13, 100.0)
+    speed.remember(spec_of("mlx").speed_key("cpu", "fp32"), 1e12, 1000.0)
     assert probe().flops == {"cpu/fp32": 8e10, "cpu/bf16": 2e11, "mlx/cpu/fp32": 1e9}
 
 

@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +34,11 @@ def quiet() -> None:
 
 def both(job: Job, **changes: Any) -> tuple[MlxBackend, MlxBackend]:
     """The backend with ft's own loss and mask, and with the package's."""
-    plan = replace(
-        job.plan, backend="mlx", weights_dtype="fp32", compute_dtype="fp32", packing=True, **changes
+    plan = job.plan.changed(
+        backend="mlx", weights_dtype="fp32", compute_dtype="fp32", packing=True, **changes
     )
     found = [
-        load_backend(replace(plan, kernels=kernels), job.config, job.model)
+        load_backend(plan.changed(kernels=kernels), job.config, job.model)
         for kernels in ("own", "mlx-train-perf")
     ]
     assert all(isinstance(one, MlxBackend) and one.packs and one.plain_head for one in found)

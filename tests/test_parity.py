@@ -1,7 +1,6 @@
 """One recipe, two backends, the same run: MLX and torch agree in fp32 from the same start."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +68,9 @@ PADDED_ONLY = ("gpt2, learned positions",)
 
 def both(job: Job, folder: Path | None = None, **changes: Any) -> tuple[Any, Any]:
     """The torch and the MLX backend of a job in fp32, packing where the model allows it."""
-    plan = replace(job.plan, weights_dtype="fp32", compute_dtype="fp32", packing=True, **changes)
+    plan = job.plan.changed(weights_dtype="fp32", compute_dtype="fp32", packing=True, **changes)
     torch_side = load_backend(plan, job.config, folder or job.model)
-    return torch_side, load_backend(replace(plan, backend="mlx"), job.config, folder or job.model)
+    return torch_side, load_backend(plan.changed(backend="mlx"), job.config, folder or job.model)
 
 
 def test_loss_curves_agree_over_fifty_steps(tiny_model: Path, tmp_path: Path) -> None:
@@ -176,7 +175,7 @@ def test_an_adapter_of_one_backend_goes_on_in_the_other(
         source.train_step(batches, 1e-2, step, lambda: None)
     source.save_weights(tmp_path / "adapter")
     name = "peft" if trained_by == "mlx" else "mlx"
-    plan = replace(job.plan, backend=name, weights_dtype="fp32", compute_dtype="fp32", packing=True)
+    plan = job.plan.changed(backend=name, weights_dtype="fp32", compute_dtype="fp32", packing=True)
     other = load_backend(plan, job.config, job.model, adapter=tmp_path / "adapter")
     assert np.allclose(other.log_probabilities(batches[0]), source.log_probabilities(batches[0]), atol=1e-4)
     one, two = (backend.train_step(batches, 1e-2, 9, lambda: None) for backend in (source, other))

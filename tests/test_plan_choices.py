@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.capabilities import CAPABILITIES
+from engine.backend_spec import spec_of
 from engine.errors import ConfigError, DataError, MachineError
 from engine.hardware.probe import Machine
-from engine.planning.plan import make_plan
-from tests.plan_fixtures import CPU, CUDA, MPS, SMALL, plan, recipe
+from tests.plan_fixtures import CPU, CUDA, MPS, SMALL, plan, planned, recipe
 
 
 def test_a_cpu_without_bf16_instructions_computes_in_fp32_and_says_why() -> None:
@@ -76,7 +75,7 @@ def test_a_missing_backend_is_said() -> None:
 
 def test_no_examples_are_refused() -> None:
     with pytest.raises(DataError):
-        make_plan(recipe(), CPU, SMALL, np.array([], np.int64), 0.0)
+        planned(recipe(), CPU, SMALL, np.array([], np.int64), 0.0)
 
 
 def test_flash_attention_needs_package_gpu_and_half_precision() -> None:
@@ -110,7 +109,7 @@ def test_every_choice_has_a_reason() -> None:
 
 def test_what_the_plan_chooses_is_what_the_backend_can_do() -> None:
     for machine in (CPU, CUDA, MPS):
-        able = CAPABILITIES["peft", machine.device]
+        able = spec_of("peft").devices[machine.device]
         assert plan(machine).compute_dtype in able.precisions
 
 

@@ -11,8 +11,8 @@ import torch
 from engine.errors import ConfigError
 from engine.hardware.probe import Machine
 from engine.models.sizing import ModelShape
-from engine.planning.plan import Plan, make_plan
-from tests.plan_fixtures import CPU, CUDA, GB, LARGE, MPS, SMALL, plan, recipe
+from engine.planning.plan import Plan
+from tests.plan_fixtures import CPU, CUDA, GB, LARGE, MPS, SMALL, plan, planned, recipe
 
 LONG = [16384] * 32
 UNSLOTH = dataclasses.replace(CUDA, packages={**CUDA.packages, "unsloth": "2026.10.9"})
@@ -45,7 +45,7 @@ def asked(value: object, quantization: str = "none") -> dict[str, Any]:
 
 
 def test_auto_offloads_only_where_checkpointing_alone_does_not_fit() -> None:
-    settled = [long_rows(with_gpu(gigabytes)).checkpointing for gigabytes in (100, 31, 26)]
+    settled = [long_rows(with_gpu(gigabytes)).decisions.checkpointing for gigabytes in (100, 31, 26)]
     assert settled == ["off", "on", "offload"]
 
 
@@ -98,10 +98,10 @@ def test_advice_offloads_before_it_cuts_examples() -> None:
 def test_where_there_is_one_memory_nothing_is_moved(machine: Machine, backend: str) -> None:
     asks = recipe(training={"gradient_checkpointing": "offload"}).model_copy(update={"backend": backend})
     with pytest.raises(ConfigError, match="would move nothing") as refused:
-        make_plan(asks, machine, SMALL, np.array([100, 200], np.int64), 0.4)
+        planned(asks, machine, SMALL, np.array([100, 200], np.int64), 0.4)
     assert "gradient_checkpointing: true" in refused.value.hint
     full = plan(dataclasses.replace(machine, gpu_bytes=GB, available_bytes=GB), LARGE)
-    assert "offload" not in " ".join([full.checkpointing, *full.advice])
+    assert "offload" not in " ".join([full.decisions.checkpointing, *full.advice])
 
 
 def test_unsloth_offloads_by_itself_and_is_not_helped() -> None:

@@ -239,16 +239,20 @@ def test_limits_outlive_the_engine_and_say_why(recipe: Recipe, tmp_path: Path) -
 
 def a_plan(rows: int, tokens: int):  # type: ignore[no-untyped-def]
     """A plan of which only the micro-batch matters here."""
-    from engine.planning.plan import MemoryPlan, Plan
+    from engine.backend_spec import MemoryPlan
+    from engine.planning.plan import Decisions, Estimate, Plan, Work
 
     parts = MemoryPlan(weights=1, adapter=1, gradients=1, optimizer=1, activations=1, logits=1, overhead=1)
-    return Plan(
+    decisions = Decisions(
         backend="peft", device="cpu", weights_dtype="bf16", compute_dtype="bf16", attention="sdpa",
         packing=False, micro_batch_rows=rows, micro_batch_tokens=tokens, effective_batch_size=16,
-        gradient_checkpointing=False, epochs=1.0, steps=10, examples=100, tokens_per_epoch=1000,
-        trained_tokens_per_epoch=500, longest=50, seconds=None,
-        memory=parts, limit_bytes=100, fits="yes", sampled=False,
+        gradient_checkpointing=False,
     )  # fmt: skip
+    work = Work(
+        epochs=1.0, steps=10, examples=100, tokens_per_epoch=1000, trained_tokens_per_epoch=500, longest=50,
+        sampled=False,
+    )  # fmt: skip
+    return Plan(decisions, work, parts, Estimate(None, 100, "yes"))
 
 
 def test_what_is_known_of_the_machine_is_written_as_it_is(recipe: Recipe) -> None:

@@ -54,11 +54,15 @@ class Machine:
     packages: Mapping[str, str]
     """Versions of the installed packages among `PACKAGES`."""
     flops: Mapping[str, float] = field(default_factory=dict)
-    """FLOP/s that finished runs reached here, by `engine.hardware.speed.key`."""
+    """FLOP/s that finished runs reached here, by `BackendSpec.speed_key`."""
     mlx_architectures: frozenset[str] = frozenset()
     """Kinds of models (`model_type`) that the installed mlx-lm has code for."""
     mlx_verified: frozenset[str] = frozenset()
     """Versions of MLX that the installed mlx-train-perf has verified its kernels for."""
+
+    def has(self, package: str) -> bool:
+        """Return True if a package is installed; one that is not among `PACKAGES` is looked up now."""
+        return package in self.packages or (package not in PACKAGES and bool(installed((package,))))
 
 
 def probe() -> Machine:

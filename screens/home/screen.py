@@ -90,12 +90,12 @@ class HomeScreen(FtScreen):
     def look(self) -> None:
         """Probe the machine (some 100 ms) and look for a recipe here."""
         from engine.hardware.probe import probe  # all of this takes a while: not before the first picture
-        from engine.planning.backends import choose
+        from engine.planning.backend_choice import choose_backend
         from engine.planning.largest_model import largest_trainable as reach
 
         machine = probe()
         try:
-            backend = choose(machine).note
+            backend = choose_backend(machine).note
         except FtError as error:
             backend = f"{error.message} {error.hint}"
         recipe = RECIPE.absolute() if RECIPE.is_file() else None
