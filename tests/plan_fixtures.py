@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from engine.config.schema import TrainConfig
+from engine.hardware.gpu import Gpu
 from engine.hardware.probe import Machine
 from engine.models.saved_adapter import SavedAdapter
 from engine.models.sizing import Linear, ModelShape
@@ -25,23 +26,21 @@ CPU = Machine(
     available_bytes=22 * GB,
     bf16=False,
     device="cpu",
-    gpu_name=None,
-    gpu_bytes=None,
-    gpu_free_bytes=None,
-    gpu_capability=None,
+    gpus=(),
     packages={"torch": "2.13.0", "transformers": "5.17.0", "peft": "0.21.2", "bitsandbytes": "0.50.2"},
 )
 CUDA = dataclasses.replace(
     CPU,
     device="cuda",
-    gpu_name="NVIDIA RTX 3090",
-    gpu_bytes=24 * GB,
-    gpu_free_bytes=23 * GB,
-    gpu_capability=(8, 6),
+    gpus=(Gpu("NVIDIA RTX 3090", 24 * GB, 23 * GB, (8, 6)),),
 )
-MPS = dataclasses.replace(
-    CPU, system="Darwin", device="mps", gpu_name="Apple M2", gpu_bytes=16 * GB, gpu_free_bytes=16 * GB
-)
+MPS = dataclasses.replace(CPU, system="Darwin", device="mps", gpus=(Gpu("Apple M2", 16 * GB, 16 * GB),))
+
+
+def with_gpu(machine: Machine, **values: Any) -> Machine:
+    """The machine with other values of its first GPU."""
+    assert machine.gpu is not None
+    return dataclasses.replace(machine, gpus=(dataclasses.replace(machine.gpu, **values), *machine.gpus[1:]))
 
 
 def llama(hidden: int, layers: int, intermediate: int, heads: int, kv_heads: int, vocab: int) -> ModelShape:

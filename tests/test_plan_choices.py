@@ -9,7 +9,7 @@ import pytest
 from engine.backend_spec import spec_of
 from engine.errors import ConfigError, DataError, MachineError
 from engine.hardware.probe import Machine
-from tests.plan_fixtures import CPU, CUDA, MPS, SMALL, plan, planned, recipe
+from tests.plan_fixtures import CPU, CUDA, MPS, SMALL, plan, planned, recipe, with_gpu
 
 
 def test_a_cpu_without_bf16_instructions_computes_in_fp32_and_says_why() -> None:
@@ -34,7 +34,7 @@ def test_bf16_asked_for_on_a_cpu_without_it_holds_weights_so_and_computes_in_fp3
         (CPU, "fp32", "fp32", "fp32"),
         (CUDA, "auto", "bf16", "bf16"),
         (CUDA, "fp16", "fp16", "fp16"),
-        (dataclasses.replace(CUDA, gpu_capability=(7, 5)), "auto", "fp16", "fp16"),
+        (with_gpu(CUDA, capability=(7, 5)), "auto", "fp16", "fp16"),
         (MPS, "auto", "bf16", "bf16"),
         (MPS, "fp16", "fp16", "fp16"),
     ],
@@ -54,7 +54,7 @@ def test_full_training_keeps_fp32_weights() -> None:
     ("machine", "sections", "words"),
     [
         (CPU, {"training": {"precision": "fp16"}}, "not for the CPU"),
-        (dataclasses.replace(CUDA, gpu_capability=(7, 5)), {"training": {"precision": "bf16"}}, "no bf16"),
+        (with_gpu(CUDA, capability=(7, 5)), {"training": {"precision": "bf16"}}, "no bf16"),
         (MPS, {"model": {"quantization": "4bit"}}, "Apple"),
         (dataclasses.replace(CPU, packages={"torch": "2", "transformers": "5", "peft": "0"}),
          {"model": {"quantization": "8bit"}}, "bitsandbytes"),
@@ -83,7 +83,7 @@ def test_flash_attention_needs_package_gpu_and_half_precision() -> None:
     assert plan(with_package).attention == "flash_attention_2"
     assert plan(CUDA).attention == "sdpa"
     assert plan(with_package, training={"precision": "fp32"}).attention == "sdpa"
-    assert plan(dataclasses.replace(with_package, gpu_capability=(7, 5))).attention == "sdpa"
+    assert plan(with_gpu(with_package, capability=(7, 5))).attention == "sdpa"
     assert plan(CPU).attention == "sdpa"
 
 

@@ -17,6 +17,7 @@ from engine.runs.directory.limits import Limits, halved
 from engine.runs.directory.provenance import at_start
 from engine.runs.directory.run import Run
 from engine.storage.atomic import write_atomic
+from tests.plan_fixtures import CPU, CUDA
 
 TEXT = "# mine\nname: demo\nmodel: {base: starter}\ndata: {train: starter}\n"
 
@@ -259,6 +260,13 @@ def test_what_is_known_of_the_machine_is_written_as_it_is(recipe: Recipe) -> Non
     run, facts = Run.create(recipe), at_start(probe())
     run.record(facts)
     assert json.loads((run.folder / "provenance.json").read_text())["machine"] == facts["machine"]
+
+
+def test_the_gpu_that_trained_stands_where_earlier_versions_wrote_it() -> None:
+    machine = at_start(CUDA)["machine"]
+    assert (machine["gpu_name"], machine["gpu_bytes"]) == ("NVIDIA RTX 3090", 24_000_000_000)
+    assert machine["gpus"][0]["capability"] == machine["gpu_capability"] == [8, 6]
+    assert at_start(CPU)["machine"]["gpu_name"] is None
 
 
 def test_provenance_is_json_for_people(recipe: Recipe) -> None:

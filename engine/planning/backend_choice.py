@@ -147,6 +147,6 @@ def _problem(spec: BackendSpec, machine: Machine, device: Device) -> FtError | N
 def _note(spec: BackendSpec, machine: Machine, device: Device) -> str:
     """Where the backend computes, in words."""
     cores = f"{machine.cores} {'core' if machine.cores == 1 else 'cores'}"
-    place = f"the CPU ({cores})" if device == "cpu" else str(machine.gpu_name)
+    place = f"the CPU ({cores})" if device == "cpu" else machine.gpu.name if machine.gpu else device
     note = spec.devices[device].note
     return f"{spec.name} on {place}" + (f": {note}" if note else "")

@@ -70,9 +70,10 @@ def _support(key: str, value: str, spec: BackendSpec, machine: Machine) -> KeySu
     if key in TOKEN_KEYS:
         return SAME_TOKENS
     if key == "training.precision" and value == "bf16" and machine.device == "cuda" and not has_bf16(machine):
+        name = machine.gpu.name if machine.gpu else "this GPU"
         return KeySupport(
             "refused",
-            f"is not for {machine.gpu_name}, which has no bf16 arithmetic (it came with compute capability 8.0)",
+            f"is not for {name}, which has no bf16 arithmetic (it came with compute capability 8.0)",
             "Use precision: auto, which takes fp16 here.",
         )
     able = spec.devices[machine.device]
@@ -115,4 +116,5 @@ def _with_package(found: KeySupport, machine: Machine) -> KeySupport:
 
 def has_bf16(machine: Machine) -> bool:
     """Return True if the CUDA GPU multiplies bf16."""
-    return machine.gpu_capability is not None and machine.gpu_capability >= BF16_CAPABILITY
+    capability = machine.gpu.capability if machine.gpu else None
+    return capability is not None and capability >= BF16_CAPABILITY

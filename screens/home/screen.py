@@ -229,10 +229,7 @@ def described(ability: Ability) -> list[tuple[str, str]]:
     machine = ability.machine
     cores = "1 core" if machine.cores == 1 else f"{machine.cores} cores"
     lines = [("CPU", f"{machine.cpu}, {cores}{', bf16' if machine.bf16 else ''}")]
-    if machine.gpu_name is not None:
-        lines.append(
-            ("GPU", machine.gpu_name + (f", {words.size(machine.gpu_bytes)}" if machine.gpu_bytes else ""))
-        )
+    lines += [("GPU", f"{gpu.name}, {words.size(gpu.total_bytes)}") for gpu in machine.gpus]
     lines.append(("trains", f"with {ability.backend}"))
     if ability.reach:
         sizes = ", ".join(f"{method} {size}" for method, size in ability.reach.items())

@@ -16,6 +16,7 @@ from engine.backends.base import Interrupted
 from engine.backends.unsloth.backend import UnslothBackend
 from engine.config.load import load_text
 from engine.errors import ConfigError, ModelError
+from engine.hardware.gpu import Gpu
 from engine.hardware.probe import probe
 from engine.planning.backend_choice import choose_backend
 from tests.tiny import change_model
@@ -231,5 +232,5 @@ def test_auto_leaves_unsloth_to_nvidia_gpus(tiny_model: Path, tmp_path: Path) ->
     config = load_text(recipe_text(tiny_model, write_rows(tmp_path)), tmp_path / "train.yml").config
     machine = replace(probe(), packages=probe().packages | {"unsloth": "2026.10.9"})
     assert choose_backend(machine, config).backend == "peft"
-    card = replace(machine, device="cuda", gpu_name="NVIDIA GeForce RTX 4090", gpu_capability=(8, 9))
+    card = replace(machine, device="cuda", gpus=(Gpu("NVIDIA GeForce RTX 4090", 24 << 30, 23 << 30, (8, 9)),))
     assert choose_backend(card, config).backend == "unsloth"

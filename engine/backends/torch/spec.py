@@ -117,7 +117,8 @@ def attention(machine: Machine, compute: Dtype) -> tuple[Attention, str]:
         return "sdpa", "torch's fused attention (sdpa): the package flash_attn is not installed"
     if compute == "fp32":
         return "sdpa", "torch's fused attention (sdpa): FlashAttention does not compute in fp32"
-    if machine.gpu_capability is None or machine.gpu_capability < FLASH_CAPABILITY:
+    capability = machine.gpu.capability if machine.gpu else None
+    if capability is None or capability < FLASH_CAPABILITY:
         return "sdpa", "torch's fused attention (sdpa): FlashAttention 2 needs compute capability 8.0"
     return "flash_attention_2", "FlashAttention 2 is installed, and this GPU can run it"
 
