@@ -238,7 +238,9 @@ class BackendSpec:
     """Pinned host memory for what is offloaded."""
 
     before_import: Callable[[], None] = _nothing
-    """Called in the engine's process once the backend is chosen, before a library of models is imported."""
+    """Called in the engine's process once the backend is chosen, before anything imports a library of models."""
+    before_load: Callable[[], None] = _nothing
+    """Called in the engine's process when the data is prepared and the plan is made, right before `load`."""
     spins: bool = True
     """On a CPU its threads spin at OpenMP's barriers, so that they have to give way to busy programs."""
     speed_prefix: str | None = None

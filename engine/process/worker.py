@@ -160,6 +160,7 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     _poll(control)
 
     run.emit(Phase(name="loading", note=f"{model.name} on {plan.device}"))
+    chosen.spec.before_load()
     from engine.backends import load_backend
     from engine.training.busy_machine import NeighbourWatch
     from engine.training.loop import train

@@ -138,8 +138,11 @@ def _quantized(config: TrainConfig) -> str:
     return f"{bits}-bit weights with a scale and an offset for each 64 (MLX)"
 
 
-def _before_import() -> None:
-    """Keep torch out of the process, before anything imports transformers."""
+def _before_load() -> None:
+    """Keep torch out of the process, before anything imports transformers.
+
+    Not earlier: `datasets`, which some sources are read with, takes a module that is kept out for one that is there.
+    """
     from engine.backends.mlx.no_torch import without_torch
 
     without_torch()
@@ -187,7 +190,7 @@ SPEC = BackendSpec(
     kernels=kernels,
     quantized=_quantized,
     predict=memory_model.predict,
-    before_import=_before_import,
+    before_load=_before_load,
     spins=False,
     load=_load,
 )
