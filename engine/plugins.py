@@ -1,4 +1,4 @@
-"""What other packages bring by entry points: known by name, imported only when one is asked for."""
+"""Parts of ft by entry point, its own and other packages': known by name, imported only when one is asked for."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -10,12 +10,20 @@ from engine.errors import MachineError
 BACKENDS, FORMATS, TEMPLATES, SOURCES = "ft.backends", "ft.formats", "ft.templates", "ft.sources"
 KEYS = {BACKENDS: "backend", FORMATS: "data.format", TEMPLATES: "model.chat_template", SOURCES: "source"}
 """The groups of entry points, and the key of a recipe that names one of each."""
+OWN = (
+    EntryPoint("mlx", "engine.backends.mlx.spec:SPEC", BACKENDS),
+    EntryPoint("unsloth", "engine.backends.unsloth.spec:SPEC", BACKENDS),
+    EntryPoint("peft", "engine.backends.torch.spec:SPEC", BACKENDS),
+)
+"""What ft itself brings, as entry points."""
 
 
 @cache
 def installed(group: str) -> Mapping[str, EntryPoint]:
-    """By the name that a recipe gives; nothing of theirs is imported for it."""
-    return {entry.name: entry for entry in entry_points(group=group)}
+    """By the name that a recipe gives, ft's own first; nothing of theirs is imported for it."""
+    own = {entry.name: entry for entry in OWN if entry.group == group}
+    others = sorted(entry_points(group=group), key=lambda entry: entry.name)
+    return own | {entry.name: entry for entry in others if entry.name not in own}
 
 
 def load(group: str, name: str) -> Any:

@@ -14,7 +14,6 @@ from textual.pilot import Pilot
 from engine.config.form import Field, fields
 from engine.config.load import load_text
 from engine.models.sizing import Linear, ModelShape
-from engine.planning.plan import make_plan
 from engine.service.client import Cancelled
 from ft import app
 from ft.app import FtApp
@@ -22,6 +21,7 @@ from screens.recipe.editor import Editor
 from screens.recipe.fields import Fields
 from screens.recipe.screen import RecipeScreen
 from tests.app_pilot import MACHINE, until
+from tests.plan_fixtures import planned
 
 RECIPE = """\
 # Orders as JSON.
@@ -100,7 +100,7 @@ class Planner:
                 self.cancelled += 1
                 raise Cancelled
         config = load_text(text, path).config
-        plan: dict[str, Any] = json.loads(make_plan(config, self.machine, SHAPE, LENGTHS, 0.4).to_json())
+        plan: dict[str, Any] = json.loads(planned(config, self.machine, SHAPE, LENGTHS, 0.4).to_json())
         return plan
 
     def close(self) -> None:

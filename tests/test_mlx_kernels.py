@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +34,11 @@ def quiet() -> None:
 
 def both(job: Job, **changes: Any) -> tuple[MlxTrainer, MlxTrainer]:
     """The backend with ft's own loss and mask, and with the package's."""
-    plan = replace(
-        job.plan, backend="mlx", weights_dtype="fp32", compute_dtype="fp32", packing=True, **changes
+    plan = job.plan.changed(
+        backend="mlx", weights_dtype="fp32", compute_dtype="fp32", packing=True, **changes
     )
     found = [
-        load_trainer(replace(plan, kernels=kernels), job.config, job.model)
+        load_trainer(plan.changed(kernels=kernels), job.config, job.model)
         for kernels in ("own", "mlx-train-perf")
     ]
     assert all(

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ import pytest
 from mlx_lm.utils import load
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
+from engine.backend_spec import Quantization
 from engine.backends.mlx.convert import convert
 from engine.backends.mlx.model import load_base
-from engine.capabilities import Quantization
 from engine.errors import ModelError
 from engine.planning import backends
 from ft.cli import main
@@ -35,7 +34,7 @@ def converted(model: Path, out: Path, quantization: Quantization) -> tuple[Any, 
 def ours(model: Path, folder: Path, quantization: Quantization) -> Any:
     """The logits of the model as the MLX backend trains on it."""
     job = Job.make(model, folder, model={"quantization": quantization, "max_seq_length": 64})
-    plan = replace(job.plan, backend="mlx", weights_dtype="fp32", compute_dtype="fp32")
+    plan = job.plan.changed(backend="mlx", weights_dtype="fp32", compute_dtype="fp32")
     return load_base(plan, job.config, model)[0](IDS)
 
 

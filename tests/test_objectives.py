@@ -48,7 +48,7 @@ class Compared:
 
 
 def trainer(job: Job, backend: str, objective: Objective, **changes: Any) -> Trainer:
-    plan = replace(job.plan, backend=backend, **{**FP32, **changes})
+    plan = job.plan.changed(backend=backend, **{**FP32, **changes})
     return load_trainer(plan, job.config, job.model, objective)
 
 

@@ -17,10 +17,10 @@ from engine.data.prepare import prepare
 from engine.errors import OutOfMemoryError
 from engine.hardware.probe import probe
 from engine.models.sizing import shape_of
-from engine.planning.plan import make_plan
 from engine.runs.directory import checkpoints
 from engine.runs.directory.events import Started, Step, Warned
 from engine.runs.directory.run import Run
+from tests.plan_fixtures import flat, planned
 from tests.terminal import FT, PATIENCE_S
 from tests.training import Job
 
@@ -149,8 +149,8 @@ def begin(recipe: str, folder: Path) -> None:
     run = Run.create(load_text(recipe, folder / "train.yml"), folder / "run")
     model = Path(run.config.model.base)
     examples = prepare(run.config, model).train
-    plan = make_plan(run.config, probe(), shape_of(model), examples.lengths, 0.5)
-    body = json.loads(plan.to_json())
+    plan = planned(run.config, probe(), shape_of(model), examples.lengths, 0.5)
+    body = flat(plan)
     del body["row_order"], body["cut_cost"]
     (run.folder / "plan.json").write_text(json.dumps(body))
 

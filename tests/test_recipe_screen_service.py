@@ -24,6 +24,8 @@ async def test_the_plan_follows_the_text(
         assert isinstance(screen, RecipeScreen)
         await until(pilot, lambda: screen.plan, "it is planned")
         assert screen.plan is not None
-        assert screen.plan.epochs == 3
+        assert screen.plan.work.epochs == 3
         screen.query_one(Editor).change_to(RECIPE + "  epochs: 1\n")
-        await until(pilot, lambda: screen.plan is not None and screen.plan.epochs == 1, "it is planned anew")
+        await until(
+            pilot, lambda: screen.plan is not None and screen.plan.work.epochs == 1, "it is planned anew"
+        )

@@ -1,4 +1,4 @@
-"""What a recipe may name that is ft's own or another package's: backends, forms of rows, chat templates."""
+"""Names that a recipe may use for ft's own parts or another package's: backends, row formats, chat templates."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -8,7 +8,8 @@ from pydantic_core import CoreSchema, PydanticCustomError
 
 from engine import plugins
 
-BACKENDS = ("auto", "mlx", "unsloth", "peft")
+BACKENDS = ("auto",)
+"""The rest of them are entry points, ft's own too."""
 FORMATS = (
     "auto",
     "chat",
@@ -32,7 +33,7 @@ def _known(own: tuple[str, ...], group: str) -> Callable[[str], str]:
 
 
 class _Names:
-    """The names there are on this machine, looked for when the schema is shown and not at every start."""
+    """The names known on this machine, looked up when the schema is shown and not at every start."""
 
     def __init__(self, own: tuple[str, ...], group: str) -> None:
         self.own, self.group = own, group
@@ -40,7 +41,7 @@ class _Names:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        return {"type": "string", "enum": [*self.own, *sorted(plugins.installed(self.group))]}
+        return {"type": "string", "enum": [*self.own, *plugins.installed(self.group)]}
 
 
 BackendKey = Annotated[

@@ -8,14 +8,12 @@ from typing import Literal
 
 import numpy as np
 
-from engine.capabilities import Device, capability
+from engine.backend_spec import BackendSpec, Device, Load, MemoryPlan
 from engine.config.schema import TrainConfig
 from engine.data.batching import Cut, bounds, steps_of_epoch
 from engine.models.sizing import ModelShape
-from engine.planning import memory, mlx_memory
-from engine.planning.choices import Lengths
 from engine.planning.limits import COMFORT, gigabytes
-from engine.planning.memory import Load, MemoryPlan
+from engine.planning.row_stats import Lengths
 
 FAST_TOKENS: Mapping[Device, int] = {"cpu": 1024, "mps": 4096, "cuda": 8192}
 """Tokens in a micro-batch from which a larger one runs no faster, as its products already fill the device."""
@@ -58,7 +56,14 @@ class Room:
 
 
 def settle(
-    config: TrainConfig, shape: ModelShape, load: Load, lengths: Lengths, packed: bool, room: Room, caps: Caps
+    config: TrainConfig,
+    spec: BackendSpec,
+    shape: ModelShape,
+    load: Load,
+    lengths: Lengths,
+    packed: bool,
+    room: Room,
+    caps: Caps,
 ) -> MicroBatch:
     """Choose rows, tokens and checkpointing, as far as the recipe leaves them open.
 
@@ -67,7 +72,7 @@ def settle(
     """
     rows, budgets, why = _micro_batches(config, load, int(lengths.max()), caps)
     tried = []
-    for way, tokens in itertools.product(_ways(config, load), budgets):
+    for way, tokens in itertools.product(_ways(config, spec, load), budgets):
         full = dataclasses.replace(
             load,
             tokens=worst_tokens(lengths, rows, tokens, packed),
@@ -75,9 +80,8 @@ def settle(
             checkpointing=way is not False,
             offloading=way == "offload",
         )
-        predict = mlx_memory.predict if load.backend == "mlx" else memory.predict
-        hosted = memory.hosted_bytes(shape, full)
-        tried.append(MicroBatch(rows, tokens, full, predict(shape, full), {}, hosted))
+        hosted = spec.host_bytes(shape, full)
+        tried.append(MicroBatch(rows, tokens, full, spec.predict(shape, full), {}, hosted))
         if fits := tried[-1].memory.peak_bytes <= COMFORT * room.device and hosted <= COMFORT * room.host:
             break
     chosen = tried[-1] if fits else min(tried, key=lambda one: one.memory.peak_bytes)
@@ -87,15 +91,15 @@ def settle(
     return dataclasses.replace(chosen, reasons=reasons)
 
 
-def _ways(config: TrainConfig, load: Load) -> tuple[bool | Literal["offload"], ...]:
+def _ways(config: TrainConfig, spec: BackendSpec, load: Load) -> tuple[bool | Literal["offload"], ...]:
     """The kinds of checkpointing to try, the fastest first."""
     asked = config.training.gradient_checkpointing
-    ours = load.backend == "peft" and capability(load.backend, load.device).offloads
+    planned = spec.devices[load.device].offloading == "planned"
     if asked == "auto":
         if config.adapter.type == "prefix":
             return (False,)
-        return (False, True, "offload") if ours else (False, True)
-    return (True,) if asked == "offload" and not ours else (asked,)  # Unsloth's own offloads by itself
+        return (False, True, "offload") if planned else (False, True)
+    return (True,) if asked == "offload" and not planned else (asked,)  # else it offloads of its own accord
 
 
 def _checkpointing_reason(config: TrainConfig, chosen: MicroBatch, room: Room) -> str:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from engine.data.types import Dataset
     from engine.models.resolve import LocalModel
     from engine.models.saved_adapter import SavedAdapter
+    from engine.planning.backend_choice import Chosen
     from engine.planning.plan import Plan
     from engine.training.published_files import ResultFiles
 
@@ -144,7 +145,7 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
         require_regular_files(resume)
         config = resuming.same_files(run, resuming.same_backend(run, config))
     start = _start(run, config, model)
-    _import_unsloth_first(config, model)
+    chosen = _choose_backend(config, model)
     from engine.data.token_spec import TokenSpec
     from engine.data.tokenization.token_limits import check_samples
 
@@ -155,14 +156,11 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     if resume:
         resuming.same_data(run, dataset)
     _warn_of_others(run)
-    plan = _plan(run, config, model, dataset, force, start)
+    plan = _plan(run, config, chosen, model, dataset, force, start)
     _poll(control)
 
     run.emit(Phase(name="loading", note=f"{model.name} on {plan.device}"))
-    if plan.backend == "mlx":
-        from engine.backends.mlx.no_torch import without_torch
-
-        without_torch()
+    chosen.spec.before_load()
     from engine.backends import load_trainer
     from engine.objectives.sft import Supervised
     from engine.training.busy_machine import NeighbourWatch
@@ -185,7 +183,7 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     finally:
         sharing.end()
     if sharing.portion < SHARED:
-        _remember_speed(run, plan)
+        _remember_speed(run, chosen, plan)
     return reason
 
 
@@ -231,24 +229,25 @@ def _warn_of_others(run: Run) -> None:
         run.emit(Warned(message=message, hint=f"To stop the other one: ft stop {others[0]}"))
 
 
-def _import_unsloth_first(config: "TrainConfig", model: "LocalModel") -> None:
-    """Unsloth changes transformers as it comes in, and transformers may be asked for a tokenizer before the plan."""
+def _choose_backend(config: "TrainConfig", model: "LocalModel") -> "Chosen":
+    """The backend that trains, with this process prepared for it before a library of models is imported."""
     from engine.hardware.probe import probe
     from engine.models.sizing import shape_of
-    from engine.planning.backends import choose
+    from engine.planning.backend_choice import choose_backend
 
-    if choose(probe(), config, shape_of(model.folder)).backend == "unsloth":
-        import engine.backends.unsloth.causal_lm  # noqa: F401
+    chosen = choose_backend(probe(), config, shape_of(model.folder))
+    chosen.spec.before_import()
+    return chosen
 
 
-def _remember_speed(run: Run, plan: "Plan") -> None:
+def _remember_speed(run: Run, chosen: "Chosen", plan: "Plan") -> None:
     """Let later plans estimate their time from what this run took."""
-    from engine.hardware.speed import key, remember
+    from engine.hardware.speed import remember
 
     done = skim.read(run.events_file)
     if done.steps:
-        under = key(plan.backend, plan.device, plan.compute_dtype)
-        remember(under, plan.flops * done.steps / plan.steps, done.totals.seconds)
+        under = chosen.spec.speed_key(plan.device, plan.compute_dtype)
+        remember(under, plan.work.flops * done.steps / plan.steps, done.totals.seconds)
 
 
 def _resolve(run: Run, config: "TrainConfig", control: Control) -> "LocalModel":
@@ -304,6 +303,7 @@ def _prepare(
 def _plan(
     run: Run,
     config: "TrainConfig",
+    chosen: "Chosen",
     model: "LocalModel",
     dataset: "Dataset",
     force: bool,
@@ -312,32 +312,22 @@ def _plan(
     """Settle the plan and write it down. Raises OutOfMemoryError where even the smallest does not fit."""
     from engine.hardware.probe import probe
     from engine.models.sizing import shape_of
-    from engine.planning.plan import make_plan
+    from engine.planning.batch import Caps
+    from engine.planning.planner import make_plan
+    from engine.planning.row_stats import RowStats
 
-    machine = probe()
-    examples = dataset.train
-    share = examples.trained_tokens / max(1, len(examples.tokens))
+    machine, shape, rows = probe(), shape_of(model.folder), RowStats.of(dataset.train)
     limits, begun = Limits.of(run), run.plan
     if begun:  # another layout would round otherwise
         config = config.model_copy(update={"data": config.data.model_copy(update={"packing": begun.packing})})
-    plan = limits.explained(
-        make_plan(
-            config,
-            machine,
-            shape_of(model.folder),
-            examples.lengths,
-            share,
-            max_rows=limits.micro_batch_rows,
-            max_tokens=limits.micro_batch_tokens,
-            start=start,
-        )
-    )
+    caps = Caps(limits.micro_batch_rows, limits.micro_batch_tokens)
+    plan = limits.explained(make_plan(config, machine, chosen, shape, rows, caps, start))
     if begun:
         plan = plan.begun_as(begun)
     write_atomic(run.folder / "plan.json", plan.to_json())
     known = {"name": model.name, "fingerprint": model.fingerprint, "revision": model.revision}
     facts = at_start(machine) | {"model": known}
-    about = {"fingerprint": dataset.fingerprint, "examples": len(examples)}
+    about = {"fingerprint": dataset.fingerprint, "examples": rows.examples}
     run.record(facts | {"data": run.provenance.get("data", {}) | about})
     if plan.fits == "no" and not force:
         advice = " ".join(f"{change.rstrip('.')}." for change in plan.advice)

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from engine import secrets
-from engine.capabilities import Quantization
+from engine.backend_spec import Quantization
 from engine.clean_logs import scrub
 from engine.config.problems import Place, Problem, RecipeError
 from engine.data.jsonl import written

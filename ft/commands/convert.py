@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from engine.capabilities import Quantization
+from engine.backend_spec import Quantization
 from engine.errors import ConfigError, MachineError, ModelError
 from ft.console import print_json, say
 
@@ -45,10 +45,11 @@ def convert(
 
 
 def _needs_mlx() -> None:
+    from engine.backend_spec import spec_of
     from engine.hardware.probe import probe
-    from engine.planning.backends import missing
+    from engine.planning.backend_choice import missing
 
-    problem = missing("mlx", probe())
+    problem = missing(spec_of("mlx"), probe())
     if problem is not None:
         raise MachineError("Converting needs MLX, which is not installed here.", problem.hint)
 

@@ -90,12 +90,12 @@ class HomeScreen(FtScreen):
     def look(self) -> None:
         """Probe the machine (some 100 ms) and look for a recipe here."""
         from engine.hardware.probe import probe  # all of this takes a while: not before the first picture
-        from engine.planning.backends import choose
+        from engine.planning.backend_choice import choose_backend
         from engine.planning.largest_model import largest_trainable as reach
 
         machine = probe()
         try:
-            backend = choose(machine).note
+            backend = choose_backend(machine).note
         except FtError as error:
             backend = f"{error.message} {error.hint}"
         recipe = RECIPE.absolute() if RECIPE.is_file() else None
@@ -229,10 +229,7 @@ def described(ability: Ability) -> list[tuple[str, str]]:
     machine = ability.machine
     cores = "1 core" if machine.cores == 1 else f"{machine.cores} cores"
     lines = [("CPU", f"{machine.cpu}, {cores}{', bf16' if machine.bf16 else ''}")]
-    if machine.gpu_name is not None:
-        lines.append(
-            ("GPU", machine.gpu_name + (f", {words.size(machine.gpu_bytes)}" if machine.gpu_bytes else ""))
-        )
+    lines += [("GPU", f"{gpu.name}, {words.size(gpu.total_bytes)}") for gpu in machine.gpus]
     lines.append(("trains", f"with {ability.backend}"))
     if ability.reach:
         sizes = ", ".join(f"{method} {size}" for method, size in ability.reach.items())

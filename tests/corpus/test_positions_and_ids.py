@@ -83,7 +83,7 @@ def test_rows_past_learned_positions_are_cut_and_told(
         model={"max_seq_length": 512}, training={"max_steps": 1},
         evaluation={"samples": ["Say fox."], "sample_tokens": 400, "metrics": ["exact_match"]},
     )  # fmt: skip
-    assert job.plan.longest == POSITIONS
+    assert job.plan.work.longest == POSITIONS
     assert job.plan.reasons["length"] == f"rows are cut at the model's {POSITIONS} positions"
     notes = prepare(job.config, gpt2).notes
     assert any(
@@ -126,7 +126,7 @@ def test_rotary_positions_go_on_past_the_context_with_a_note(tiny_model: Path, t
         "1 of 2 rows are longer than the 128 tokens that the model was made for" in n for n in dataset.notes
     )
     plan = estimate(config)
-    assert plan.longest > 128
+    assert plan.work.longest > 128
     assert "made for 128" in plan.reasons["length"]
     assert plan.positions is None
 

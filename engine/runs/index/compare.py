@@ -137,7 +137,8 @@ def _planned(file: Path) -> dict[str, Any]:
         plan = _mapping(json.loads(read_text(file)))
     except (OSError, ValueError, RecursionError):
         return {}
-    return {name: plan[name] for name in PLANNED if name in plan}
+    known = plan | _mapping(plan.get("decisions")) | _mapping(plan.get("work"))  # side by side in ft 0.1.0
+    return {name: known[name] for name in PLANNED if name in known}
 
 
 def _hardware(machine: dict[str, Any]) -> dict[str, Any]:

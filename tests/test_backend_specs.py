@@ -1,4 +1,4 @@
-"""The tables of what each backend can do, against the schema and the real packages."""
+"""The specs of ft's own backends, against the schema, the real packages and each other."""
 
 import dataclasses
 import importlib
@@ -7,24 +7,34 @@ import pkgutil
 import numpy as np
 import pytest
 
-from engine.capabilities import CAPABILITIES, ON_DEVICE, TRANSLATIONS
+from engine.backend_spec import BackendSpec, Capability, Device, SupportTable, names, packages, specs
 from engine.config.rules import alternatives, choices, recipe_schema
-from engine.hardware.probe import mlx_architectures
-from engine.planning.backends import NEEDS
+from engine.hardware.probe import PACKAGES, mlx_architectures
 from engine.planning.key_support import refusal
 from tests.plan_fixtures import CUDA, recipe
 
 
+def own() -> list[tuple[BackendSpec, Device, Capability]]:
+    """Every backend on every device of its."""
+    return [(spec, device, able) for spec in specs() for device, able in spec.devices.items()]
+
+
+def tables() -> list[SupportTable]:
+    return [*(spec.support for spec in specs()), *(able.support for _, _, able in own())]
+
+
 def test_every_backend_of_the_schema_can_be_chosen() -> None:
     named = {word for word in choices(recipe_schema()["properties"]["backend"]) if word != "auto"}
-    assert named == set(NEEDS)
+    assert named == set(names()) == {spec.name for spec in specs()} == {"mlx", "unsloth", "peft"}
+
+
+def test_auto_tries_mlx_then_unsloth_then_peft() -> None:
+    assert [spec.name for spec in specs() if spec.order is not None] == ["mlx", "unsloth", "peft"]
 
 
 def test_the_tables_speak_of_keys_and_values_that_exist() -> None:
-    keys = [(key, table) for (_, key), table in TRANSLATIONS.items()]
-    keys += [(key, table) for (_, _, key), table in ON_DEVICE.items()]
     schema = recipe_schema()
-    for key, table in keys:
+    for key, table in (entry for support in tables() for entry in support.items()):
         section, name = key.split(".")
         found = schema["$defs"][section.title()]["properties"][name]
         switch = any(branch.get("type") == "boolean" for branch in alternatives(found))
@@ -38,17 +48,35 @@ def test_what_is_refused_on_a_device_is_what_its_capability_lacks() -> None:
         "training.precision": "precisions",
         "training.optimizer": "optimizers",
     }
-    for (backend, device, key), table in ON_DEVICE.items():
-        able = getattr(CAPABILITIES[backend, device], sets.get(key, ""), ())
-        refused = {value for value, found in table.items() if found.support == "refused"}
-        assert not refused & set(able)
-        assert all(found.hint for found in table.values() if found.support == "refused")
+    for _, _, able in own():
+        for key, table in able.support.items():
+            refused = {value for value, found in table.items() if found.support == "refused"}
+            assert not refused & set(getattr(able, sets.get(key, ""), ()))
+
+
+def test_what_is_refused_or_needs_a_package_says_what_to_do() -> None:
+    for found in (found for support in tables() for table in support.values() for found in table.values()):
+        assert found.hint or (found.support != "refused" and not found.package)
+
+
+def test_methods_of_every_backend_are_those_of_the_schema() -> None:
+    known = set(choices(recipe_schema()["$defs"]["Training"]["properties"]["method"]))
+    assert all(spec.methods and spec.methods <= known for spec in specs())
 
 
 def test_every_plain_recipe_is_refused_by_no_backend() -> None:
-    for backend, device in CAPABILITIES:
-        machine = dataclasses.replace(CUDA, device=device)
-        assert refusal(recipe(), backend, machine) is None
+    for spec, device, _ in own():
+        assert refusal(recipe(), spec, dataclasses.replace(CUDA, device=device)) is None
+
+
+def test_packages_that_a_spec_names_are_probed() -> None:
+    """Others are found too, but looked up for every plan."""
+    assert set(packages()) <= set(PACKAGES)
+
+
+def test_figures_of_speed_that_earlier_versions_stored_are_found() -> None:
+    keys = {spec.name: spec.speed_key("cpu", "bf16") for spec in specs()}
+    assert keys == {"mlx": "mlx/cpu/bf16", "unsloth": "cpu/bf16", "peft": "cpu/bf16"}
 
 
 def test_mlx_lm_really_has_the_architectures_that_the_probe_lists() -> None:

@@ -1,71 +1,14 @@
-"""How much memory training with torch needs, part by part, from the model's shape alone."""
+"""Memory that training with torch needs, part by part, from the model's shape alone."""
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from engine.capabilities import BackendName, Device, Dtype
+from engine.backend_spec import BYTES, Load, MemoryPlan
+from engine.backends.memory_model import GATE_TEMPORARIES, LOGIT_BYTES, UNEVEN
 from engine.config.adapters import PROMPT_TYPES, AdapterType
 from engine.models.sizing import ModelShape
-from engine.planning.adapter_activations import KEPT, SavedActivations, matrix_bytes, wide
-from engine.planning.choices import BYTES
-from engine.planning.kernels import Kernels
 
-
-@dataclass(frozen=True)
-class MemoryPlan:
-    """Predicted peak bytes of the engine by part, on the device that trains."""
-
-    weights: int
-    adapter: int
-    gradients: int
-    optimizer: int
-    activations: int
-    logits: int
-    overhead: int
-
-    @property
-    def peak_bytes(self) -> int:
-        return sum(asdict(self).values())
-
-
-@dataclass(frozen=True)
-class Load:
-    """All that memory depends on besides the model's shape."""
-
-    backend: BackendName
-    device: Device
-    weights: Dtype
-    compute: Dtype
-    quantization: Literal["none", "8bit", "4bit"]
-    double_quant: bool
-    trained: int
-    """Trained parameters: the adapter's, or all of them."""
-    rank: int
-    """The adapter's rank, 1 where it has none; 0 when every weight is trained."""
-    adapter: AdapterType
-    dropout: bool
-    tokens: int
-    """Most tokens in a micro-batch, padding counted."""
-    longest: int
-    """Tokens of the longest example."""
-    trained_share: float
-    """Share of tokens that the loss counts."""
-    checkpointing: bool
-    offloading: bool = False
-    """With checkpointing: the layers' inputs wait in host memory."""
-    kernels: Kernels = "own"
-    """Whose kernels compute the loss; those of mlx-train-perf attend without scores and make it without logits."""
-    vocabulary: int = 0
-    """Trained parameters of embedding and output layer beside an adapter, among `trained`."""
-    head: bool = False
-    """Whether the output layer's weights are trained, or those of an embedding that it may be tied to."""
-    moment_bytes: int = 4
-    """Bytes of each of AdamW's two moments of a trained weight: 1 where bitsandbytes holds them."""
-
-
-LOGIT_BYTES = 128 << 20
-"""A chunk of logits in fp32; the loss makes them chunk by chunk, in the compute format."""
 LOGIT_PIECE = 4 << 20
 """What a CPU widens of them at a time, with its temporaries."""
 HOST_OVERHEAD = 550_000_000
@@ -73,14 +16,40 @@ HOST_OVERHEAD = 550_000_000
 on Linux), and what the allocator keeps (100 MB)."""
 CUDA_OVERHEAD = 700_000_000
 """CUDA context, cuBLAS workspaces and the caching allocator's slack."""
-UNEVEN = 1.5
-"""A micro-batch may train more of its tokens than the average one does."""
 BLOCKS = ("llama", "mistral", "qwen2")
 """Architectures whose layers the torch backend replaces whole (`engine.backends.torch.block`)."""
 BETWEEN_BLOCKS = 1.08
 """A CPU's allocator leaves room between blocks of ever other sizes: so much is held of what activations take."""
-GATE_TEMPORARIES = 6
-"""Tensors of the MLP's inner width that its backward pass holds at once."""
+
+
+@dataclass(frozen=True)
+class PeftLayer:
+    """Tensors that one of PEFT's adapted layers keeps for the backward pass, beside those of a plain layer.
+
+    Read from PEFT's layers, and measured.
+    """
+
+    inputs: int = 0
+    """Tensors as wide as its inputs, a token."""
+    outputs: int = 0
+    """Tensors as wide as its outputs, a token."""
+    matrices: int = 0
+    """fp32 matrices of the layer's own size."""
+    squares: int = 0
+    """fp32 matrices as high and wide as its inputs; one of them is there all the time."""
+
+
+PEFT_LAYERS: Mapping[AdapterType, PeftLayer] = {
+    "dora": PeftLayer(outputs=2),
+    "adalora": PeftLayer(),
+    "ia3": PeftLayer(outputs=1),
+    "loha": PeftLayer(matrices=2),
+    "lokr": PeftLayer(matrices=1),
+    "oft": PeftLayer(inputs=1),
+    "boft": PeftLayer(matrices=2, squares=6),
+    "vera": PeftLayer(outputs=1),
+}
+"""The types that run PEFT's own layers; LoRA runs ft's, and virtual tokens change no layer."""
 
 
 def predict(shape: ModelShape, load: Load) -> MemoryPlan:
@@ -111,7 +80,7 @@ def weight_bytes(shape: ModelShape, load: Load) -> int:
     with double quantisation the scale takes 8 bits and an fp32 one for 256 of them, so 4.127 bits
     (QLoRA, arXiv:2305.14314, section 3).
     """
-    linear = linear_parameters(shape) + shape.tower_weights
+    linear = shape.linear_parameters + shape.tower_weights
     rest = shape.parameters - linear
     if load.quantization == "none":
         return shape.parameters * BYTES[load.weights]
@@ -120,11 +89,6 @@ def weight_bytes(shape: ModelShape, load: Load) -> int:
         return linear + scales + rest * BYTES[load.weights]
     bits = 4 + (8 / 64 + 32 / (64 * 256) if load.double_quant else 32 / 64)
     return int(linear * bits / 8) + rest * BYTES[load.weights]
-
-
-def linear_parameters(shape: ModelShape) -> int:
-    """Weights of the linear layers of all blocks; the language-model head is not among them."""
-    return sum(layer.inputs * layer.outputs * layer.count for layer in shape.linears)
 
 
 def activation_bytes(shape: ModelShape, load: Load) -> int:
@@ -143,13 +107,13 @@ def activation_bytes(shape: ModelShape, load: Load) -> int:
         else layer * shape.layers
     )
     temporary = GATE_TEMPORARIES * load.tokens * shape.intermediate * width
-    if own := KEPT.get(load.adapter):
+    if own := PEFT_LAYERS.get(load.adapter):
         kept += matrix_bytes(shape, own, load.checkpointing)
     slack = BETWEEN_BLOCKS if load.device == "cpu" else 1.0
     return int(slack * (kept + temporary)) + widened_weight_bytes(shape, load)
 
 
-def hosted_bytes(shape: ModelShape, load: Load) -> int:
+def host_bytes(shape: ModelShape, load: Load) -> int:
     """Pinned host memory for what waits there: the inputs of the layers and of the last norm.
 
     torch takes such memory in blocks of powers of two (`CachingHostAllocator.h`).
@@ -171,8 +135,8 @@ def saved_per_token(shape: ModelShape, load: Load) -> int:
     norms = 2 if shape.architecture in BLOCKS and load.adapter == "lora" else 4
     outputs = 1 if load.device == "cpu" and load.adapter not in PROMPT_TYPES else 2
     kept = norms * shape.hidden + (1 + outputs) * queries + 2 * keys
-    own = KEPT.get(load.adapter, SavedActivations())
-    if load.rank == 0 or load.adapter in KEPT:
+    own = PEFT_LAYERS.get(load.adapter, PeftLayer())
+    if load.rank == 0 or load.adapter in PEFT_LAYERS:
         return (kept + 4 * shape.intermediate + wide(shape, own)) * BYTES[load.compute]
     if load.adapter != "lora":
         return kept * BYTES[load.compute] + 2 * shape.intermediate * BYTES[load.weights]
@@ -217,3 +181,19 @@ def liger_rows(trained: int, shape: ModelShape) -> int:
     """
     share = math.ceil(trained / math.ceil(shape.vocab / shape.hidden))
     return min(trained, 1 << max(share - 1, 0).bit_length())
+
+
+def wide(shape: ModelShape, kept: PeftLayer) -> int:
+    """Numbers that the adapted layers of one block keep for one token."""
+    numbers = sum(
+        (kept.inputs * layer.inputs + kept.outputs * layer.outputs) * layer.count for layer in shape.linears
+    )
+    return numbers // shape.layers
+
+
+def matrix_bytes(shape: ModelShape, kept: PeftLayer, checkpointing: bool) -> int:
+    """Matrices made for the pass: of all blocks, or of the one that is computed again."""
+    own = sum(layer.inputs * layer.outputs * layer.count for layer in shape.linears)
+    square = sum(layer.inputs**2 * layer.count for layer in shape.linears) if kept.squares else 0
+    made = kept.matrices * own + max(kept.squares - 1, 0) * square
+    return 4 * (square + made // (shape.layers if checkpointing else 1))

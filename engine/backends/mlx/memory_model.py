@@ -1,13 +1,13 @@
-"""How much memory training with MLX needs: its own weights, and what its automatic differentiation keeps.
+"""Memory that training with MLX needs: its own weights, and what its automatic differentiation keeps.
 
 The counts of tensors were fitted to the peak that MLX itself tells on a CPU, over a dozen models of a few million
 weights. There they are at most a sixth too high, where as many tokens are trained as was foreseen. On Metal
 nothing was measured.
 """
 
+from engine.backend_spec import BYTES, Load, MemoryPlan
+from engine.backends.memory_model import GATE_TEMPORARIES, LOGIT_BYTES, UNEVEN
 from engine.models.sizing import ModelShape
-from engine.planning.choices import BYTES
-from engine.planning.memory import GATE_TEMPORARIES, LOGIT_BYTES, UNEVEN, Load, MemoryPlan, linear_parameters
 
 OVERHEAD = 240_000_000
 """Resident interpreter, MLX, mlx-lm and tokenizers, compiled steps, and what the allocator keeps; torch is kept out. On
@@ -47,7 +47,7 @@ def weight_bytes(shape: ModelShape, load: Load) -> int:
     if load.quantization == "none":
         copy = BYTES[load.compute] if load.compute != load.weights else 0
         return shape.parameters * (width + copy)
-    linear = linear_parameters(shape)
+    linear = shape.linear_parameters
     bits = (4 if load.quantization == "4bit" else 8) + 2 * 8 * width / GROUP
     return int(linear * bits / 8) + (shape.parameters - linear) * width
 
