@@ -1,4 +1,4 @@
-"""What a recipe may name that is ft's own or another package's: backends, forms of rows, chat templates."""
+"""Registry keys: names in a recipe that are ft's own or another package's (backends, formats, templates, methods)."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from engine import plugins
+from engine import methods, plugins
 
 BACKENDS = ("auto", "mlx", "unsloth", "peft")
 FORMATS = (
@@ -20,6 +20,7 @@ FORMATS = (
     "completion",
 )
 TEMPLATES = ("auto", "chatml", "llama3", "alpaca", "mistral", "gemma", "phi")
+METHODS = tuple(methods.OWN)
 
 
 def _known(own: tuple[str, ...], group: str) -> Callable[[str], str]:
@@ -50,3 +51,4 @@ FormatKey = Annotated[str, AfterValidator(_known(FORMATS, plugins.FORMATS)), _Na
 TemplateKey = Annotated[
     str, AfterValidator(_known(TEMPLATES, plugins.TEMPLATES)), _Names(TEMPLATES, plugins.TEMPLATES)
 ]
+MethodKey = Annotated[str, AfterValidator(_known(METHODS, plugins.METHODS)), _Names(METHODS, plugins.METHODS)]
