@@ -65,7 +65,10 @@ class Shell:
     def __init__(self, packages: Path, base: Path, folder: Path) -> None:
         self.recipe = folder / "train.yml"
         self.recipe.write_text(recipe_text(base, write_rows(folder), adapter={"dropout": 0.0}))
-        self.environment = os.environ | {"PYTHONPATH": str(packages), "FT_HOME": str(folder / "home")}
+        self.environment = os.environ | {
+            "PYTHONPATH": f"{packages}{os.pathsep}{Path(__file__).parent.parent}",
+            "FT_HOME": str(folder / "home"),
+        }
 
     def ft(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-P", "-c", RUN, *arguments]

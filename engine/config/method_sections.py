@@ -21,7 +21,7 @@ SectionName = Annotated[str, AfterValidator(_section_name)]
 """Name of a method that is installed here."""
 
 
-def section_model(config: Any) -> type[BaseModel]:
+def section_model(config: type) -> type[BaseModel]:
     """The pydantic model of a method's `config`: itself, or one with the fields of a dataclass."""
     if issubclass(config, BaseModel):
         return config
@@ -35,7 +35,7 @@ def section_model(config: Any) -> type[BaseModel]:
             if field.default is MISSING
             else field.default,
         )
-        for field in fields(config)
+        for field in fields(config)  # type: ignore[arg-type]
     }
     return create_model(config.__name__, __base__=Section, __module__=config.__module__, **keys)
 
