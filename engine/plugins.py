@@ -8,7 +8,14 @@ from typing import Any
 from engine.errors import MachineError
 
 BACKENDS, FORMATS, TEMPLATES, SOURCES = "ft.backends", "ft.formats", "ft.templates", "ft.sources"
-KEYS = {BACKENDS: "backend", FORMATS: "data.format", TEMPLATES: "model.chat_template", SOURCES: "source"}
+METHODS = "ft.methods"
+KEYS = {
+    BACKENDS: "backend",
+    FORMATS: "data.format",
+    TEMPLATES: "model.chat_template",
+    SOURCES: "source",
+    METHODS: "training.method",
+}
 """The groups of entry points, and the key of a recipe that names one of each."""
 OWN = (
     EntryPoint("mlx", "engine.backends.mlx.spec:SPEC", BACKENDS),
@@ -16,6 +23,8 @@ OWN = (
     EntryPoint("peft", "engine.backends.torch.spec:SPEC", BACKENDS),
 )
 """What ft itself brings, as entry points."""
+DEFAULTS = {BACKENDS: "auto", FORMATS: "auto", TEMPLATES: "auto", METHODS: "sft"}
+"""Value of each key that needs no other package."""
 
 
 @cache
@@ -28,12 +37,12 @@ def installed(group: str) -> Mapping[str, EntryPoint]:
 
 def load(group: str, name: str) -> Any:
     """The object that the entry point names. Raises MachineError where its package does not import."""
-    entry, key = installed(group)[name], KEYS[group]
+    entry, key, default = installed(group)[name], KEYS[group], DEFAULTS.get(group)
     try:
         return entry.load()
     except (ImportError, AttributeError) as error:
         package = entry.dist.name if entry.dist else entry.value
         raise MachineError(
             f"{key}: {name} does not load: {error}",
-            f"Install the package {package} again" + ("." if group == SOURCES else f", or use {key}: auto."),
+            f"Install the package {package} again" + (f", or use {key}: {default}." if default else "."),
         ) from error

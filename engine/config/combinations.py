@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from engine.config import method_sections
 from engine.config.adapters import FLOAT_ONLY, PROMPT_TYPES, misplaced
 from engine.config.values import NO, YES
 
@@ -14,7 +15,14 @@ GIVEN_TO_TEMPLATES = ("messages", "tools", "documents", "add_generation_prompt")
 
 def impossible(config: "TrainConfig") -> list[str]:
     """What cannot work in this recipe, each line as `key: why, and what to do`."""
-    return [*_model(config), *_data(config), *_adapter(config), *_training(config), *_evaluation(config)]
+    return [
+        *_model(config),
+        *_data(config),
+        *_adapter(config),
+        *_method(config),
+        *_training(config),
+        *_evaluation(config),
+    ]
 
 
 def _model(config: "TrainConfig") -> list[str]:
@@ -132,6 +140,11 @@ def _adapter(config: "TrainConfig") -> list[str]:
             "is computed again does not have; use gradient_checkpointing: auto"
         )
     return found
+
+
+def _method(config: "TrainConfig") -> list[str]:
+    misplaced = method_sections.misplaced(config.training.method, config.method_sections)
+    return [f"{name}: {why}" for name, why in misplaced]
 
 
 def _training(config: "TrainConfig") -> list[str]:

@@ -1,4 +1,4 @@
-"""Names that a recipe may use for ft's own parts or another package's: backends, row formats, chat templates."""
+"""Registry keys: names in a recipe that are ft's own or another package's (backends, formats, templates, methods)."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from engine import plugins
+from engine import methods, plugins
 
 BACKENDS = ("auto",)
 """The rest of them are entry points, ft's own too."""
@@ -21,6 +21,7 @@ FORMATS = (
     "completion",
 )
 TEMPLATES = ("auto", "chatml", "llama3", "alpaca", "mistral", "gemma", "phi")
+METHODS = tuple(methods.OWN)
 
 
 def _known(own: tuple[str, ...], group: str) -> Callable[[str], str]:
@@ -51,3 +52,4 @@ FormatKey = Annotated[str, AfterValidator(_known(FORMATS, plugins.FORMATS)), _Na
 TemplateKey = Annotated[
     str, AfterValidator(_known(TEMPLATES, plugins.TEMPLATES)), _Names(TEMPLATES, plugins.TEMPLATES)
 ]
+MethodKey = Annotated[str, AfterValidator(_known(METHODS, plugins.METHODS)), _Names(METHODS, plugins.METHODS)]

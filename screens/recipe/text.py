@@ -1,6 +1,5 @@
 """The Recipe screen's text: the form edits it in place, it is looked over, and it is planned."""
 
-import json
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -173,12 +172,11 @@ class RecipeText(FtScreen):
         self.post_answer(Checked(found))
         if found.problems or worker.is_cancelled:
             return
-        from engine.planning.plan import Plan
         from engine.service.client import Cancelled
 
         try:
-            body = self.host.service().plan(text, path, worker.cancelled_event)
-            self.post_answer(Planned(text, Plan.from_json(json.dumps(body))))
+            plan = self.host.service().plan(text, path, worker.cancelled_event)
+            self.post_answer(Planned(text, plan))
         except Cancelled:
             return
         except FtError as error:
