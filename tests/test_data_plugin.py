@@ -1,4 +1,4 @@
-"""Another package adds a form of rows and a chat template: a recipe names them, and broken ones are told."""
+"""Another package adds a row format and a chat template: a recipe names them, and broken ones are told."""
 
 import json
 import os
@@ -30,7 +30,7 @@ plain = "ft_quiz:quiz"
 py-modules = ["ft_quiz"]
 """
 MODULE = '''
-from engine.data.form import Form, RowError
+from engine.data.formats.base import RowError, RowFormat
 from engine.data.types import Conversation, Message
 
 loud = """{% for m in messages %}<|im_start|>{{ m.role | upper }}
@@ -47,14 +47,14 @@ def read(columns, where):
     return Conversation(turns, where)
 
 
-quiz = Form("quiz", ("quiz", "choices", "right"), read)
+quiz = RowFormat("quiz", ("quiz", "choices", "right"), read)
 '''
 SHOW = """
 import sys
 from pathlib import Path
 from engine.config.load import load_recipe
 from engine.data.prepare import prepare
-from engine.data.tokenizer import Tokenizer
+from engine.data.tokenization.tokenizer import Tokenizer
 from engine.errors import FtError
 
 model = Path(sys.argv[1])
@@ -138,9 +138,9 @@ def test_a_row_that_it_refuses_is_told_with_its_place(shell: Shell) -> None:
         ("model.chat_template=broken", "MachineError: model.chat_template: broken does not load"),
         (
             "model.chat_template=plain",
-            "model.chat_template: plain names Form, which is no text of a template",
+            "model.chat_template: plain names RowFormat, not the text of a template",
         ),
-        ("data.format=wrong", "data.format: wrong names str, which is no engine.data.formats.base.Form"),
+        ("data.format=wrong", "data.format: wrong names str, not an engine.data.formats.base.RowFormat"),
         ("data.format=quizz", "kto, prompt_completion, completion, quiz or wrong: did you mean quiz?"),
     ],
 )

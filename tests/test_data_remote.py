@@ -332,7 +332,7 @@ def test_a_file_of_google_drive_is_fetched_once(monkeypatch: pytest.MonkeyPatch)
         assert texts("gdrive:1A2b3C4d5E6f7") == ["from drive"]
     assert asked == [("1A2b3C4d5E6f7", google_drive.OPTIONS)]
     assert find(Source(path="gdrive:1A2b3C4d5E6f7")).files[0].name == "chats.jsonl"
-    with pytest.raises(DataError, match="is no id of Google Drive"):
+    with pytest.raises(DataError, match="is not the id of a Google Drive file"):
         texts("gdrive:../../etc")
 
 
@@ -366,7 +366,7 @@ def fetch(source, folder):
 USE = """
 from pathlib import Path
 from engine.config.load import load_text
-from engine.data.sources import train_sources
+from engine.data.sources.resolve import train_sources
 from engine.errors import FtError
 for name in ("lake:deep/water", "dry:x"):
     config = load_text(f"model: {{base: x}}\\ndata: {{train: '{name}'}}\\n", Path("train.yml")).config

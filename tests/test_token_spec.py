@@ -37,7 +37,7 @@ def set_template(model: Path, template: str) -> None:
 def test_a_preview_follows_the_chat_template_in_tokenizer_config(model: Path, tmp_path: Path) -> None:
     source, view = write(tmp_path / "rows.jsonl", chats(3)), View(model=str(model))
     previews = Previews()
-    assert previews.reach(str(source), 0, view)
+    assert previews.wait_for(str(source), 0, view)
     before = "".join(piece.text for piece in previews.show(str(source), [0], view)[0].pieces)
     set_template(model, OTHER_TEMPLATE)
     after = "".join(piece.text for piece in previews.show(str(source), [0], view)[0].pieces)

@@ -10,9 +10,9 @@ def questions(selection: Selection, encoder: RowEncoder, limit: int) -> tuple[Qu
     """One of each selected row, all of which train: its last prompt, where that leaves room within `limit` tokens."""
     found = (
         question(row, encoder, limit)
-        for form, chunk in selection.chunks()
+        for row_format, chunk in selection.chunks()
         for where, columns in chunk
-        if (row := read_row(columns, where, form, encoder.train_on)) is not None
+        if (row := read_row(columns, where, row_format, encoder.train_on)) is not None
     )
     return tuple(each for each in found if each is not None)
 

@@ -15,7 +15,7 @@ from engine.data import cache
 from engine.data.cache import Inputs
 from engine.data.eval_prompts import questions
 from engine.data.findings import Finding, SoFar, Watch
-from engine.data.lint.linter import Linter, Looked
+from engine.data.lint.linter import LintedRow, Linter
 from engine.data.lint_pass import LintPass
 from engine.data.readers.table import Keep
 from engine.data.selection import Selection, choose, select
@@ -82,17 +82,17 @@ def _make(
     limit, overlap = Limit.of(config.model.max_seq_length, encoder.room), config.data.chunk_overlap
     training, validation = Store(folder / cache.TRAIN), Store(folder / cache.VALIDATION)
     both = [train, *([own] if own else [])]
-    looker = LintPass(Linter(encoder.tokenizer, limit), both, watch) if watch else None
+    lint_pass = LintPass(Linter(encoder.tokenizer, limit), both, watch) if watch else None
 
     def made(selection: Selection, store: Store, first: int) -> tuple[list[str], list[Finding]]:
-        def look(rows: Sequence[Looked]) -> None:
-            if looker:
-                looker.look(first, rows)
+        def look(rows: Sequence[LintedRow]) -> None:
+            if lint_pass:
+                lint_pass.add(first, rows)
 
         def told(done: int) -> None:
             progress(first + done, total)
-            if looker:
-                looker.tell()
+            if lint_pass:
+                lint_pass.report()
 
         found, problems = tokenise(selection, encoder, limit, overlap, store.add, look, told)
         return [*_notes(config, selection, encoder), *found], _left_out(selection, problems, first)
@@ -102,15 +102,15 @@ def _make(
     whole = Store(folder / WHOLE) if share or train.times.max() > 1 else training
     notes, findings = made(train, whole, 0)
     if whole is not training:
-        held = held_out(whole.rows, whole.contents, train.count, share, config.seed)
+        held = held_out(whole.row_ids, whole.content_hashes, train.count, share, config.seed)
         _part(whole, held, train.times, training, validation)
         shutil.rmtree(folder / WHOLE)
-        if looker:
-            looker.hold(np.flatnonzero(held))
+        if lint_pass:
+            lint_pass.mark_validation(np.flatnonzero(held))
         notes += _told_of_split(held, whole, share)
     if own:
-        if looker:
-            looker.hold(range(train.count, total))
+        if lint_pass:
+            lint_pass.mark_validation(range(train.count, total))
         more, strange = made(own, validation, train.count)
         notes += [f"validation: {note}" for note in more]
         findings += strange
@@ -122,19 +122,19 @@ def _make(
     notes += _overlap(training, validation)
     fingerprint = hashlib.sha256(f"{training.digest} {validation.digest}".encode()).hexdigest()
     asked = _asked(config, own or train, validation, encoder)
-    cache.describe(folder, asked, fingerprint, notes, looker.findings(findings) if looker else ())
+    cache.describe(folder, asked, fingerprint, notes, lint_pass.findings(findings) if lint_pass else ())
 
 
 def _part(whole: Store, held: Keep, times: Numbers, training: Store, validation: Store) -> None:
     """Put each example where its row belongs, and those that are trained so many times as often."""
-    places, rows = np.arange(len(whole)), whole.rows
+    places, rows = np.arange(len(whole)), whole.row_ids
     aside = held[rows]
-    training.take(whole, np.repeat(places[~aside], times[rows[~aside]]))
-    validation.take(whole, places[aside])
+    training.append_from(whole, np.repeat(places[~aside], times[rows[~aside]]))
+    validation.append_from(whole, places[aside])
 
 
 def _told_of_split(held: Keep, whole: Store, share: float) -> list[str]:
-    there = len(np.unique(whole.rows))
+    there = len(np.unique(whole.row_ids))
     if not share or there < 2:
         return []
     if not held.any():
@@ -146,7 +146,7 @@ def _asked(
     config: TrainConfig, selection: Selection, validation: Store, encoder: RowEncoder
 ) -> tuple[Question, ...]:
     """Questions made of the rows that validate, at most as many as the recipe asks."""
-    rows = np.unique(validation.rows)
+    rows = np.unique(validation.row_ids)
     few = rows[choose(len(rows), config.evaluation.max_questions, config.seed)]
     limit = Limit.of(config.model.max_seq_length, encoder.room).tokens
     return questions(selection.only(few), encoder, limit) if len(few) else ()
@@ -199,9 +199,10 @@ def _notes(config: TrainConfig, selection: Selection, encoder: RowEncoder) -> li
 
 def _overlap(train: Store, validation: Store) -> list[str]:
     """Validation rows that are also trained on make the validation loss look better than it is."""
-    same = int(np.isin(validation.contents, train.contents).sum())
+    same = int(np.isin(validation.content_hashes, train.content_hashes).sum())
     if not same:
         return []
     return [
-        f"{same} of {len(validation)} validation rows are also training rows: their loss flatters the model"
+        f"{same} of {len(validation)} validation rows are also training rows: "
+        "validation loss will look better than it is"
     ]

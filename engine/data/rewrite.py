@@ -202,10 +202,10 @@ def _rows(config: TrainConfig) -> Iterator[tuple[int, str, Row | RowError | None
     """All rows by number and place: as they are read, None for a bad answer, or what is wrong with one."""
     number = 0
     for selection in selections(config):
-        for form, chunk in selection.chunks() if selection else ():
+        for row_format, chunk in selection.chunks() if selection else ():
             for where, columns in chunk:
                 try:
-                    yield number, where, read_row(columns, where, form, config.data.train_on)
+                    yield number, where, read_row(columns, where, row_format, config.data.train_on)
                 except RowError as error:
                     yield number, where, error
                 number += 1

@@ -49,23 +49,26 @@ class Store:
         rows = np.array([number for number, _ in examples], dtype=np.int64)
         self._append(tokens, trained, lengths, contents, rows)
 
-    def take(self, other: "Store", picked: Numbers) -> None:
+    def append_from(self, other: "Store", picked: Numbers) -> None:
         """Append examples of another store, one in a folder, by their numbers in it, int64 `[n]`, ascending.
 
         That one is closed by it. It is read piece by piece: mapped, its pages would count as this process's.
         """
-        offsets, contents, rows = other.close().offsets, other.contents, other.rows
+        offsets, contents, rows = other.close().offsets, other.content_hashes, other.row_ids
         for start in range(0, len(other), CHUNK):
             end = min(start + CHUNK, len(other))
             part = picked[np.searchsorted(picked, start) : np.searchsorted(picked, end)]
             lengths = offsets[part + 1] - offsets[part]
             shifts = offsets[part] - offsets[start] - (np.cumsum(lengths) - lengths)
             places = np.repeat(shifts, lengths) + np.arange(lengths.sum())
-            piece = int(offsets[start]), int(offsets[end])
-            tokens, trained = other.piece(TOKENS, np.int32, *piece), other.piece(TRAINED, np.bool_, *piece)
+            span = int(offsets[start]), int(offsets[end])
+            tokens, trained = (
+                other.read_slice(TOKENS, np.int32, *span),
+                other.read_slice(TRAINED, np.bool_, *span),
+            )
             self._append(tokens[places], trained[places], lengths, contents[part], rows[part])
 
-    def piece(self, name: str, kind: Any, start: int, end: int) -> Any:
+    def read_slice(self, name: str, kind: Any, start: int, end: int) -> Any:
         """Values of one of its files."""
         assert self._folder is not None
         size = np.dtype(kind).itemsize
@@ -94,12 +97,12 @@ class Store:
         return sum(map(len, self._contents))
 
     @property
-    def contents(self) -> Numbers:
+    def content_hashes(self) -> Numbers:
         """A hash of each example's ids, int64 `[count]`, to find equal ones by; good within this process."""
         return np.concatenate(self._contents)
 
     @property
-    def rows(self) -> Numbers:
+    def row_ids(self) -> Numbers:
         """The row that each example is of, int64 `[count]`."""
         return np.concatenate(self._rows)
 

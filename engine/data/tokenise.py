@@ -66,7 +66,7 @@ class _Told:
             )
         if self.several:
             found.append(
-                f"{self.several} of {rows} rows are trained in parts, {self.examples} in all: the chat template "
+                f"{self.several} of {rows} rows are split into {self.examples} examples: the chat template "
                 "shows earlier turns differently once later ones follow"
             )
         if self.borrowed:
@@ -103,7 +103,7 @@ def tokenise(
     Raises `DataError` naming the first rows that are wrong or have nothing to train, where it does not, and
     where no other rows are left; `ModelError` where a row has a token that the model does not have.
     """
-    fitting = Truncator(limit, overlap, encoder.tokenizer.lead)
+    fitting = Truncator(limit, overlap, encoder.tokenizer.prefix_ids)
     told, problems = _Told(), Problems(selection.skip)
     found = 0
     for done, chunk, examples in _ahead(_rendered(selection, encoder, limit.tokens, problems, told), encoder):
@@ -133,12 +133,12 @@ def _rendered(
     """Rows done, and their texts, by the chunk or less where they are long; what is wrong goes to `problems`, and where
     that stops the run, rows are only checked from there on."""
     done = 0
-    for form, chunk in selection.chunks():
+    for row_format, chunk in selection.chunks():
         texts: list[Text] = []
         size = 0
         for number, (where, columns) in enumerate(chunk, start=done):
             try:
-                row = read_row(columns, where, form, encoder.train_on)
+                row = read_row(columns, where, row_format, encoder.train_on)
                 if row is None:
                     told.worse += 1
                     continue

@@ -120,7 +120,7 @@ def test_a_row_that_is_too_long_is_named_and_can_be_left_out(
 @pytest.mark.parametrize("kind", [kind for kind in WRITERS if kind != ".json"])
 def test_the_rows_beside_one_that_is_too_long_can_be_seen(tiny_model: Path, folder: Path, kind: str) -> None:
     path, view, previews = written(kind, folder), View(model=str(tiny_model)), Previews()
-    assert previews.reach(str(path), 20, view)
+    assert previews.wait_for(str(path), 20, view)
     before, long, after = previews.show(str(path), [9, 10, 11], view)
     assert not before.problem
     assert not after.problem

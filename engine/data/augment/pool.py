@@ -102,9 +102,9 @@ def _rows(path: Path, wanted: Collection[int] | None = None) -> Iterator[tuple[i
         for line, text in enumerate(file, start=1):
             if wanted is None or line in wanted:
                 columns = json.loads(text)
-                form = fitting(columns)
-                assert form is not None, f"{path}:{line}"
-                row = read_row(columns, f"{path.name}:{line}", form, "all")
+                row_format = fitting(columns)
+                assert row_format is not None, f"{path}:{line}"
+                row = read_row(columns, f"{path.name}:{line}", row_format, "all")
                 assert row is not None, f"{path}:{line}"
                 yield line, row
 

@@ -79,7 +79,7 @@ KTO = RowFormat(
     "kto",
     SHAPES[0],
     _rated,
-    is_told=_is_label,
+    recognise=_is_label,
     note="rows labelled true are trained",
     others=SHAPES[1:],
     uses=frozenset({*NAMES, "system", "tools", "functions"}) | gemini.SYSTEM,

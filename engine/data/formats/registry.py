@@ -1,4 +1,4 @@
-"""The forms that rows have, and a row of one of them → what is trained of it."""
+"""ft's row formats and those of other packages by name, and reading a row of one of them."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -18,14 +18,14 @@ from engine.data.types import LabelledAnswer, Preference, Row, Sample, Text
 from engine.errors import MachineError
 
 
-def read_row(columns: Columns, where: str, form: RowFormat, train_on: str) -> Row | None:
+def read_row(columns: Columns, where: str, row_format: RowFormat, train_on: str) -> Row | None:
     """What supervised fine-tuning trains of a row; None for one that is labelled as a bad answer.
 
-    Raises `RowError` for a row of another form, one that cannot be read, and one with nothing to train.
+    Raises `RowError` for a row of another format, one that cannot be read, and one with nothing to train.
     """
-    if not form.has_columns(columns):
-        raise RowError(_wrong_columns(columns, form), COLUMNS)
-    sample = extra_columns.read(columns, where, form)
+    if not row_format.has_columns(columns):
+        raise RowError(_wrong_columns(columns, row_format), COLUMNS)
+    sample = extra_columns.read(columns, where, row_format)
     row = sample
     if isinstance(sample, Preference):
         row = sample.chosen
@@ -78,10 +78,10 @@ def _completion(columns: Columns, where: str) -> Sample:
 
 
 _BESIDE = frozenset(("system", "tools", "functions"))
-FORMS: Mapping[str, RowFormat] = MappingProxyType(
+FORMATS: Mapping[str, RowFormat] = MappingProxyType(
     {
-        form.name: form
-        for form in (
+        row_format.name: row_format
+        for row_format in (
             PREFERENCE,
             KTO,
             RowFormat("chat", ("messages",), _chat, others=(("contents",),), uses=_BESIDE | gemini.SYSTEM),
@@ -96,14 +96,14 @@ FORMS: Mapping[str, RowFormat] = MappingProxyType(
 
 
 @cache
-def form_named(name: str) -> RowFormat:
-    """The form that a recipe names: ft's, or another package's. Raises MachineError where that does not load."""
-    if name in FORMS:
-        return FORMS[name]
+def format_named(name: str) -> RowFormat:
+    """The format that a recipe names: ft's, or another package's. Raises MachineError where that does not load."""
+    if name in FORMATS:
+        return FORMATS[name]
     found = plugins.load(plugins.FORMATS, name)
     if not isinstance(found, RowFormat):
         raise MachineError(
-            f"data.format: {name} names {type(found).__name__}, which is no engine.data.formats.base.Form",
+            f"data.format: {name} names {type(found).__name__}, not an engine.data.formats.base.RowFormat",
             "Its package is for another version of ft; use data.format: auto.",
         )
     return found
@@ -112,19 +112,19 @@ def form_named(name: str) -> RowFormat:
 def fitting(columns: Columns, without: Collection[str] = ()) -> RowFormat | None:
     """The format of a row by its columns: ft's first, then those of other packages. Raises MachineError.
 
-    `without` are formats that other rows of the source speak against.
+    `without` are formats that other rows of the source contradict.
     """
-    own = next((form for form in FORMS.values() if form.name not in without and form.fits(columns)), None)
+    own = next((each for each in FORMATS.values() if each.name not in without and each.fits(columns)), None)
     if own is not None or not plugins.installed(plugins.FORMATS):
         return own
-    others = map(form_named, plugins.installed(plugins.FORMATS))
-    return next((form for form in others if form.needs and form.fits(columns)), None)
+    others = map(format_named, plugins.installed(plugins.FORMATS))
+    return next((each for each in others if each.needs and each.fits(columns)), None)
 
 
-def _wrong_columns(columns: Columns, form: RowFormat) -> str:
-    actual = next((other for other in FORMS.values() if other.fits(columns)), None)
+def _wrong_columns(columns: Columns, row_format: RowFormat) -> str:
+    actual = next((other for other in FORMATS.values() if other.fits(columns)), None)
     also = f" (this row is {actual.name})" if actual else ""
-    missing = {names: len(set(names) - columns.keys()) for names in (form.needs, *form.others)}
+    missing = {names: len(set(names) - columns.keys()) for names in (row_format.needs, *row_format.others)}
     nearest = [names for names, count in missing.items() if count == min(missing.values())]
     sets = " or ".join(map(listed, nearest))
-    return f"columns {listed(columns)}, but {form.name} needs {sets}{also}"
+    return f"columns {listed(columns)}, but {row_format.name} needs {sets}{also}"

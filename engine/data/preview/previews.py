@@ -14,10 +14,10 @@ from typing import Literal
 
 from engine.data.formats.base import RowError
 from engine.data.formats.choice import FormatChoice
-from engine.data.formats.detection import LOOKED_AT, Detected, detect
+from engine.data.formats.detection import SAMPLE_ROWS, Detected, detect
 from engine.data.formats.registry import read_row
 from engine.data.lint.linter import Linter
-from engine.data.preview.row_view import Each, nothing_left, raw_view, row_view
+from engine.data.preview.row_view import EncodedRow, nothing_left, raw_view, row_view
 from engine.data.preview.values import Lengths, Opened, RowView, View
 from engine.data.readers.concatenated import JoinedRows
 from engine.data.readers.random_access import Rows, open_rows
@@ -82,7 +82,7 @@ class Previews:
             path=str(found.files[0].path),
             kind=", ".join(dict.fromkeys((kind_of(file.name) or file.kind)[1:] for file in found.files)),
             size=sum(file.path.stat().st_size for file in found.files),
-            form="" if isinstance(detected, DataError) else detected.form.name,
+            format="" if isinstance(detected, DataError) else detected.row_format.name,
             evidence=unknown.message if unknown else detected.evidence,  # type: ignore[union-attr]
             hint=next((error.hint for error in (unknown, rows.error) if error), ""),
             known=rows.known,
@@ -90,7 +90,7 @@ class Previews:
             broken=rows.error.message if rows.error else "",
         )
 
-    def reach(
+    def wait_for(
         self, source: str, row: int, view: View, counted: Callable[[float], None] = lambda share: None
     ) -> bool:
         """Wait until a row, by its number from 0, can be shown; False where there is none. Raises as `show` does.
@@ -141,10 +141,10 @@ class Previews:
         tokens = trained = cut = lost = 0
         limit = Limit.of(view.max_seq_length, encoder.room)
         most_tokens, linter = limit.tokens, Linter(encoder.tokenizer, limit)
-        for looked in self.looked(source, chosen, view):
+        for looked in self.encoded(source, chosen, view):
             if stopped():
                 break
-            linter.look([row for each in looked for row in each.whole])
+            linter.add([row for each in looked for row in each.whole])
             for each in looked:
                 if not each.examples:
                     problems.append((each.number, each.problem))
@@ -163,7 +163,7 @@ class Previews:
             len(chosen), known, counted, tuple(found), tokens, trained, cut, lost, tuple(problems), findings
         )
 
-    def looked(self, source: str, numbers: Sequence[int], view: View) -> Iterator[list[Each]]:
+    def encoded(self, source: str, numbers: Sequence[int], view: View) -> Iterator[list[EncodedRow]]:
         """Rows with their tokens or their problem, some at a time. Raises as `show` does."""
         rows, detected, _ = self._open(source, view)
         encoder = self.encoder(view)
@@ -230,12 +230,12 @@ class Previews:
         detected: Detected | DataError,
         encoder: RowEncoder,
         view: View,
-    ) -> list[Each]:
+    ) -> list[EncodedRow]:
         """Each row with its tokens or its problem, in the order of the numbers."""
         limit = Limit.of(view.max_seq_length, encoder.room).tokens
         texts: list[Rendered] = []
         made: list[tuple[int, str, Row, int, str]] = []
-        found: list[Each] = []
+        found: list[EncodedRow] = []
         unread: dict[int, int] = {}
         # A template notes its marks in itself while it renders, and Parquet rows their batch.
         with self._lock:
@@ -250,22 +250,24 @@ class Previews:
                     made.append((number, where, row, len(rendered[:most]), " and ".join(rendered[0].unseen)))
                     texts += rendered[:most]
                 except DataError as error:
-                    found.append(Each(number, (), error.message))
+                    found.append(EncodedRow(number, (), error.message))
                 except RowError as error:
                     left_out = isinstance(error, LeftOut)
                     problem = f"{where}: {error}" + (f". {error.fix}" if error.fix else "")
-                    found.append(Each(number, (), problem, left_out=left_out))
+                    found.append(EncodedRow(number, (), problem, left_out=left_out))
             encodings = iter(encoder.encode(texts))
         for number, where, row, count, unseen in made:
             examples = [next(encodings) for _ in range(count)]
             if problem := _strange(examples, encoder, where):
-                found.append(Each(number, (), problem))
+                found.append(EncodedRow(number, (), problem))
             elif all(example.spans for example in examples):
                 fitted = _parted(examples, encoder, view)
                 whole = tuple((number, row, example) for example in examples)
-                found.append(Each(number, tuple(fitted), "", unseen, whole, unread[number]))
+                found.append(EncodedRow(number, tuple(fitted), "", unseen, whole, unread[number]))
             else:
-                found.append(Each(number, (), f"{where}: nothing to train: it has no tokens of its own"))
+                found.append(
+                    EncodedRow(number, (), f"{where}: nothing to train: it has no tokens of its own")
+                )
         return sorted(found, key=lambda each: each.number)
 
 
@@ -281,7 +283,7 @@ def _strange(examples: Sequence[Encoded], encoder: RowEncoder, where: str) -> st
 
 def _parted(examples: Sequence[Encoded], encoder: RowEncoder, view: View) -> list[Encoded]:
     """The examples, long texts in the chunks that a run would train."""
-    lead, limit = encoder.tokenizer.lead, Limit.of(view.max_seq_length, encoder.room).tokens
+    lead, limit = encoder.tokenizer.prefix_ids, Limit.of(view.max_seq_length, encoder.room).tokens
     return [part for each in examples for part in split_long(each, limit, view.chunk_overlap, lead)]
 
 
@@ -292,15 +294,15 @@ def _rows(found: Found, by: SampleBy) -> Rows:
 
 
 def _detected(rows: Rows, choice: FormatChoice, known: int = 0) -> Detected | DataError:
-    """The form of the first rows that can be read; an error, not raised, where there is none.
+    """Format of the first rows that can be read; an error, returned, if there is none.
 
-    `known` are the rows that people have seen already, of an unpacked beginning: none of them is to vanish again.
+    `known` is the number of rows that people have seen already, of a beginning: none of them may vanish again.
     """
-    while rows.counting is not None and rows.known < max(LOOKED_AT, known):
+    while rows.counting is not None and rows.known < max(SAMPLE_ROWS, known):
         time.sleep(WAIT_S)
     good: list[Origin] = []
     bad: DataError | None = rows.error
-    for number in range(min(LOOKED_AT, rows.known)):
+    for number in range(min(SAMPLE_ROWS, rows.known)):
         try:
             good.append(rows.read(number))
         except DataError as error:
@@ -318,7 +320,7 @@ def _row(origin: Origin, detected: Detected | DataError, train_on: TrainOn) -> R
     if isinstance(detected, DataError):
         raise detected
     where, columns = origin
-    row = read_row(columns, where, detected.form, train_on)
+    row = read_row(columns, where, detected.row_format, train_on)
     if row is None:
         raise LeftOut("labelled false: supervised fine-tuning leaves it out")
     return row

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from engine.data.lint.linter import Looked
+from engine.data.lint.linter import LintedRow
 from engine.data.preview.token_text import token_texts_of
 from engine.data.preview.values import SHOWN, RowView
 from engine.data.readers.random_access import Rows
@@ -16,14 +16,14 @@ BRIEF = 160
 
 
 @dataclass(frozen=True)
-class Each:
+class EncodedRow:
     """A row's number from 0, the tokens of its examples, and what is wrong with it where it has none."""
 
     number: int
     examples: tuple[Encoded, ...]
     problem: str = ""
     unseen: str = ""
-    whole: tuple[Looked, ...] = ()
+    whole: tuple[LintedRow, ...] = ()
     """The row with its examples before any is parted, as the lint sees it."""
     unread: int = 0
     """Characters at the end of a long text that were not tokenised."""
@@ -43,7 +43,7 @@ class Each:
         return sum(len(example.ids) for example in self.examples)
 
 
-def row_view(rows: Rows, each: Each, tokenizer: Tokenizer, limit: Limit, brief: bool) -> RowView:
+def row_view(rows: Rows, each: EncodedRow, tokenizer: Tokenizer, limit: Limit, brief: bool) -> RowView:
     """A row with its tokens, or only their counts and its first words."""
     shown = raw_view(rows, each.number)
     if not each.examples:

@@ -20,7 +20,7 @@ from engine.data.tokenization.answers import AnswerFinder
 from engine.data.tokenization.chat_template import Span
 from engine.data.tokenization.dropped_content import unseen
 from engine.data.tokenization.message_style import Tools
-from engine.data.tokenization.row_size import check_size, pieces
+from engine.data.tokenization.row_size import check_size, split_text
 from engine.data.tokenization.span_alignment import SpanCutter
 from engine.data.tokenization.thought_blocks import with_thoughts_apart
 from engine.data.tokenization.tokenizer import Tokenizer
@@ -57,12 +57,13 @@ class Rendered:
 class Encoded:
     """A row's ids, and the trained spans of them, in order. Position 0 is in none: nothing predicts it.
 
-    `may_part`: plain text that is trained from its start, so that it can be parted anywhere. `unseen`: see `Rendered`.
+    `splittable`: plain text that is trained from its start, so that it can be split anywhere. `unseen`: see
+    `Rendered`.
     """
 
     ids: list[int]
     spans: tuple[Span, ...]
-    may_part: bool = False
+    splittable: bool = False
     unseen: tuple[str, ...] = ()
 
     @property
@@ -144,7 +145,7 @@ class RowEncoder:
         if start:
             check_size(row, limit)
             return [Rendered(text, ((start, len(text)),), plain=True)]
-        parts = list(pieces(text))
+        parts = list(split_text(text))
         found = [Rendered(part, ((0, len(part)),), plain=True, closes=False) for part in parts[:-1]]
         return [*found, Rendered(parts[-1], ((0, len(parts[-1])),), plain=True)]
 
@@ -173,13 +174,13 @@ class RowEncoder:
             ids, spans = self._surrounded(ids, spans, row)
         if spans[0][0] == 0:
             spans[0] = (1, spans[0][1])
-        may_part = row.plain and row.spans[0][0] == 0
-        return Encoded(ids, tuple(span for span in spans if span[0] < span[1]), may_part, row.unseen)
+        splittable = row.plain and row.spans[0][0] == 0
+        return Encoded(ids, tuple(span for span in spans if span[0] < span[1]), splittable, row.unseen)
 
     def _surrounded(self, ids: list[int], spans: list[Span], row: Rendered) -> tuple[list[int], list[Span]]:
         """Plain text between what the tokenizer puts in front of one and the end token, where it lacks them itself, as
         a conversation does that somebody has rendered already."""
-        lead, stops = self.tokenizer.lead, self.tokenizer.stop_ids
+        lead, stops = self.tokenizer.prefix_ids, self.tokenizer.stop_ids
         if ids[: len(lead)] != lead:
             ids = [*lead, *ids]
             spans = [(start + len(lead), end + len(lead)) for start, end in spans]

@@ -17,7 +17,7 @@ def split_long(example: Encoded, limit: int, overlap: int, lead: Sequence[int]) 
     Each begins with `lead` (what the tokenizer puts in front of a text) and repeats the last `overlap` tokens of the
     one before, but no more than half of it, as context: a token is trained once, with what stands before it in sight.
     """
-    if not example.may_part or len(example.ids) <= limit:
+    if not example.splittable or len(example.ids) <= limit:
         return [example]
     front = len(lead)
     body, room = example.ids[front:], limit - front
@@ -26,7 +26,7 @@ def split_long(example: Encoded, limit: int, overlap: int, lead: Sequence[int]) 
     for start in range(0, len(body) - shared, room - shared):
         ids = [*lead, *body[start : start + room]]
         first = front + (shared if start else 0)
-        found.append(Encoded(ids, ((max(first, 1), len(ids)),), may_part=True))
+        found.append(Encoded(ids, ((max(first, 1), len(ids)),), splittable=True))
     return [part for part in found if part.trained > 0]
 
 
@@ -36,7 +36,7 @@ class Truncator:
 
     limit: Limit
     overlap: int
-    lead: Sequence[int]
+    prefix_ids: Sequence[int]
     cut: set[str] = field(default_factory=set)
     tokens_lost: int = 0
     emptied: list[str] = field(default_factory=list)
@@ -57,8 +57,8 @@ class Truncator:
         if size <= limit:
             self.longest = max(self.longest, size)
             return [example]
-        if example.may_part:
-            found = split_long(example, limit, self.overlap, self.lead)
+        if example.splittable:
+            found = split_long(example, limit, self.overlap, self.prefix_ids)
             self.parted.add(where)
             self.parts += len(found)
             return found
