@@ -17,7 +17,8 @@ from engine.data.formats.choice import FormatChoice
 from engine.data.formats.column_mapping import ColumnMapping
 from engine.data.formats.detection import detect
 from engine.data.formats.messages import ROLES
-from engine.data.formats.registry import FORMATS, fitting, read_row
+from engine.data.formats.registry import FORMATS, fitting
+from engine.data.samples import read_row
 from engine.data.tokenization.row_encoder import RowEncoder
 from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import REASONING

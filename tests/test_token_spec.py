@@ -89,7 +89,7 @@ def test_every_key_that_tokens_depend_on_is_taken_from_the_recipe() -> None:
             "data": {"train": "x.jsonl", "train_on": "last", "chunk_overlap": 3},
         }
     )  # fmt: skip
-    spec, default = TokenSpec.of(config), TokenSpec()
+    spec, default = TokenSpec.of(config, "pairs"), TokenSpec()
     assert [
         field.name for field in fields(spec) if getattr(spec, field.name) == getattr(default, field.name)
     ] == []

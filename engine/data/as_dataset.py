@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from engine.config.schema import Data
 from engine.data.formats.base import RowError
-from engine.data.formats.registry import read_row
 from engine.data.jsonl import RowLines
 from engine.data.readers.table import Columns
+from engine.data.samples import read_row
 from engine.data.selection import chosen_rows, select
 from engine.data.sources import file_cache
 from engine.data.sources.resolve import train_sources

@@ -1,6 +1,6 @@
 """Prompts of held-out rows and the answers that the file gives, for metrics that need a generated answer."""
 
-from engine.data.formats.registry import read_row
+from engine.data.samples import read_row
 from engine.data.selection import Selection
 from engine.data.tokenization.row_encoder import RowEncoder
 from engine.data.types import Conversation, Question, Row

@@ -14,12 +14,12 @@ from engine.config.schema import TrainConfig
 from engine.data.augment import journal as journals
 from engine.data.augment.journal import Journal
 from engine.data.formats.base import RowError
-from engine.data.formats.registry import read_row
 from engine.data.jsonl import RowLines, content_of
 from engine.data.lint.likeness import Likeness
 from engine.data.lint.texts import said
 from engine.data.prepare import Progress, selections
 from engine.data.readers.table import Keep
+from engine.data.samples import read_row
 from engine.data.selection import CHUNK
 from engine.data.split import held_out, share_of
 from engine.data.types import Row

@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from engine.config.schema import TrainConfig
 from engine.data.formats.base import RowError
-from engine.data.formats.registry import read_row
 from engine.data.prepare import selections
+from engine.data.samples import read_row
 from engine.data.types import Conversation, Dataset, Examples, Int32
 
 PERCENTILES = (1, 10, 25, 50, 75, 90, 99, 100)

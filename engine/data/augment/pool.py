@@ -9,8 +9,9 @@ from pathlib import Path
 from engine.data.augment.checks import Reason, words
 from engine.data.augment.options import Kind
 from engine.data.augment.questions import Question, answer_of, is_exchange, question_of
-from engine.data.formats.registry import fitting, read_row
+from engine.data.formats.registry import fitting
 from engine.data.lint.likeness import Likeness
+from engine.data.samples import read_row
 from engine.data.selection import CHUNK
 from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Row

@@ -1,12 +1,10 @@
 """Columns beside those that a format reads: one that changes the meaning of a row is refused or reported."""
 
-from dataclasses import replace
-
 from engine.data.formats.base import SYSTEM, RowFormat, is_null
-from engine.data.formats.labels import NAMES as LABELS
+from engine.data.formats.kto import NAMES as LABELS
 from engine.data.formats.media import FILES, is_file, refuse_media
 from engine.data.readers.table import Columns
-from engine.data.types import MEDIA, LabelledAnswer, Preference, Row, Sample
+from engine.data.types import MEDIA, Sample
 
 _BESIDE_INSTRUCTION = frozenset(("input", "history"))
 """Columns that belong to an `instruction`, whatever the format."""
@@ -26,7 +24,7 @@ def read(columns: Columns, where: str, row_format: RowFormat) -> Sample:
         f"`{name}`, which holds {FILES} and is not used" for name in sorted(more) if is_file(columns[name])
     )
     sample = row_format.read(columns, where)
-    return _with(sample, unused) if unused else sample
+    return sample.with_unused(unused) if unused else sample
 
 
 def _unused(name: str, row_format: RowFormat) -> str:
@@ -37,18 +35,3 @@ def _unused(name: str, row_format: RowFormat) -> str:
     if name in LABELS and row_format.name in ("chat", "sharegpt", "alpaca", "prompt_completion"):
         return f"`{name}`, which is not used: data.format: kto reads it as good (true) or bad (false)"
     return f"`{name}`, which {row_format.name} does not use"
-
-
-def _with(sample: Sample, unused: tuple[str, ...]) -> Sample:
-    """Return the sample with more columns noted as unused."""
-
-    def more(row: Row) -> Row:
-        return replace(row, unused=(*row.unused, *unused))
-
-    match sample:
-        case LabelledAnswer():
-            return replace(sample, row=more(sample.row))
-        case Preference():
-            return replace(sample, chosen=more(sample.chosen))
-        case _:
-            return more(sample)

@@ -12,8 +12,8 @@ from engine.data.findings import SoFar, Watch
 from engine.data.formats.choice import choice_of
 from engine.data.lint.linter import Linter
 from engine.data.prepare import Progress, prepare
+from engine.data.preview.encoded_rows import EncodedRow
 from engine.data.preview.previews import Previews
-from engine.data.preview.row_view import EncodedRow
 from engine.data.preview.values import View
 from engine.data.sources.archives import beginning, is_beginning
 from engine.data.sources.resolve import as_text, everything, files, find, training
