@@ -34,7 +34,7 @@ def test_each_token_is_trained_once_behind_its_own_past(
 ) -> None:
     lead = [1000 + number for number in range(front)]
     ids = [*lead, *range(length)]
-    found = split_long(Encoded(ids, ((max(front, 1), len(ids)),), may_part=True), limit, overlap, lead)
+    found = split_long(Encoded(ids, ((max(front, 1), len(ids)),), splittable=True), limit, overlap, lead)
     trained = []
     for part in found:
         assert len(part.ids) <= limit

@@ -332,7 +332,7 @@ def test_a_file_of_google_drive_is_fetched_once(monkeypatch: pytest.MonkeyPatch)
         assert texts("gdrive:1A2b3C4d5E6f7") == ["from drive"]
     assert asked == [("1A2b3C4d5E6f7", google_drive.OPTIONS)]
     assert find(Source(path="gdrive:1A2b3C4d5E6f7")).files[0].name == "chats.jsonl"
-    with pytest.raises(DataError, match="is no id of Google Drive"):
+    with pytest.raises(DataError, match="is not the id of a Google Drive file"):
         texts("gdrive:../../etc")
 
 

@@ -205,4 +205,4 @@ def test_prepare_counts_broken_rows_by_reason_and_warns_where_they_are_most(fold
     assert (report["rows"], report["broken"], report["unreadable"]) == (11, 2, 1)
     assert report["reasons"] == {"with nothing to train": 2}
     (folder / "b.jsonl").write_text(rows + "{no\n" * 9)
-    assert "11 of 20 rows are lost. Correct these rows" in ft("prepare", "b.jsonl", "-o", "more").stdout
+    assert "11 of 20 rows are lost. Fix these rows" in ft("prepare", "b.jsonl", "-o", "more").stdout

@@ -37,7 +37,7 @@ def set_template(model: Path, template: str) -> None:
 def test_a_preview_follows_the_chat_template_in_tokenizer_config(model: Path, tmp_path: Path) -> None:
     source, view = write(tmp_path / "rows.jsonl", chats(3)), View(model=str(model))
     previews = Previews()
-    assert previews.reach(str(source), 0, view)
+    assert previews.wait_for(str(source), 0, view)
     before = "".join(piece.text for piece in previews.show(str(source), [0], view)[0].pieces)
     set_template(model, OTHER_TEMPLATE)
     after = "".join(piece.text for piece in previews.show(str(source), [0], view)[0].pieces)
@@ -89,7 +89,7 @@ def test_every_key_that_tokens_depend_on_is_taken_from_the_recipe() -> None:
             "data": {"train": "x.jsonl", "train_on": "last", "chunk_overlap": 3},
         }
     )  # fmt: skip
-    spec, default = TokenSpec.of(config), TokenSpec()
+    spec, default = TokenSpec.of(config, "pairs"), TokenSpec()
     assert [
         field.name for field in fields(spec) if getattr(spec, field.name) == getattr(default, field.name)
     ] == []

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from engine.config.schema import Data
 from engine.data.formats.base import RowError
-from engine.data.formats.registry import read_row
 from engine.data.jsonl import RowLines
 from engine.data.readers.table import Columns
+from engine.data.samples import read_row
 from engine.data.selection import chosen_rows, select
 from engine.data.sources import file_cache
 from engine.data.sources.resolve import train_sources
@@ -54,7 +54,7 @@ def load(data: Data, seed: int, *, messages: bool) -> "datasets.Dataset":
             making.replace(own / "rows.arrow")
         finally:
             making.unlink(missing_ok=True)
-    file_cache.tell(key, {})
+    file_cache.write_note(key, {})
     file_cache.clean(key)
     return datasets.Dataset.from_file(str(own / "rows.arrow"))
 
@@ -75,10 +75,10 @@ def _messages(data: Data, seed: int) -> Callable[[], Iterator[Columns]]:
     chosen = select(train_sources(data), data.max_samples, seed)
 
     def rows() -> Iterator[Row]:
-        for form, chunk in chosen.chunks():
+        for row_format, chunk in chosen.chunks():
             for where, columns in chunk:
                 try:
-                    row = read_row(columns, where, form, data.train_on)
+                    row = read_row(columns, where, row_format, data.train_on)
                 except RowError as error:
                     if data.on_error == "skip":
                         continue
@@ -140,7 +140,7 @@ def _write(rows: Iterator[Columns], kinds: Mapping[str, Kind], schema: Any, path
         number = 0
         while batch := list(islice(rows, BATCH)):
             if not number % CHECKED:
-                file_cache.room(path.parent)
+                file_cache.check_free_space(path.parent)
             columns = [_array([row.get(name) for row in batch], kind) for name, kind in kinds.items()]
             writer.write_batch(pa.record_batch(columns, schema=schema))
             number += 1

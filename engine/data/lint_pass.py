@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from engine.data.findings import Finding, SoFar, Watch, sorted_by_weight
 from engine.data.lint.languages import Languages
-from engine.data.lint.linter import Linter, Looked
+from engine.data.lint.linter import LintedRow, Linter
 from engine.data.selection import Selection
 
 
@@ -18,16 +18,16 @@ class LintPass:
         self._places: dict[int, str] = {}
         """Where rows stand that a finding has named."""
 
-    def look(self, first: int, rows: Sequence[Looked]) -> None:
+    def add(self, first: int, rows: Sequence[LintedRow]) -> None:
         """Take up a chunk of a selection, whose first row has the number `first`."""
-        self._linter.look([(first + number, row, encoded) for number, row, encoded in rows])
-        self._languages.look([(first + number, row) for number, row, _ in rows])
+        self._linter.add([(first + number, row, encoded) for number, row, encoded in rows])
+        self._languages.add([(first + number, row) for number, row, _ in rows])
 
-    def hold(self, numbers: Iterable[int]) -> None:
+    def mark_validation(self, numbers: Iterable[int]) -> None:
         """Take these rows for those that validate."""
-        self._linter.hold(numbers)
+        self._linter.mark_validation(numbers)
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Tell who watches. Languages are left to the end: they take seconds."""
         total = sum(selection.count for selection in self._selections)
         self._watch(SoFar(self._linter.count, total, lambda: self._placed(self._linter.findings())))

@@ -14,12 +14,12 @@ from engine.config.schema import TrainConfig
 from engine.data.augment import journal as journals
 from engine.data.augment.journal import Journal
 from engine.data.formats.base import RowError
-from engine.data.formats.registry import read_row
 from engine.data.jsonl import RowLines, content_of
 from engine.data.lint.likeness import Likeness
 from engine.data.lint.texts import said
 from engine.data.prepare import Progress, selections
 from engine.data.readers.table import Keep
+from engine.data.samples import read_row
 from engine.data.selection import CHUNK
 from engine.data.split import held_out, share_of
 from engine.data.types import Row
@@ -202,10 +202,10 @@ def _rows(config: TrainConfig) -> Iterator[tuple[int, str, Row | RowError | None
     """All rows by number and place: as they are read, None for a bad answer, or what is wrong with one."""
     number = 0
     for selection in selections(config):
-        for form, chunk in selection.chunks() if selection else ():
+        for row_format, chunk in selection.chunks() if selection else ():
             for where, columns in chunk:
                 try:
-                    yield number, where, read_row(columns, where, form, config.data.train_on)
+                    yield number, where, read_row(columns, where, row_format, config.data.train_on)
                 except RowError as error:
                     yield number, where, error
                 number += 1

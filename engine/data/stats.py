@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from engine.config.schema import TrainConfig
 from engine.data.formats.base import RowError
-from engine.data.formats.registry import read_row
 from engine.data.prepare import selections
+from engine.data.samples import read_row
 from engine.data.types import Conversation, Dataset, Examples, Int32
 
 PERCENTILES = (1, 10, 25, 50, 75, 90, 99, 100)
@@ -96,10 +96,10 @@ def _histogram(lengths: npt.NDArray[np.int64]) -> list[tuple[int, int, int]]:
 def _turns(config: TrainConfig) -> dict[int, int]:
     found: Counter[int] = Counter()
     for selection in selections(config):
-        for form, chunk in selection.chunks() if selection else ():
+        for row_format, chunk in selection.chunks() if selection else ():
             for where, columns in chunk:
                 try:
-                    row = read_row(columns, where, form, config.data.train_on)
+                    row = read_row(columns, where, row_format, config.data.train_on)
                 except RowError:
                     continue  # preparing has told it, or was told to skip it
                 if row is not None:

@@ -75,9 +75,9 @@ class Problems:
             lead = f"none of the {of:,} rows can be used, {self.counted}:"
             return DataError("\n  ".join([lead, *self.told]), self._hint(RULES["unusable"].fix))
         if self.count == 1:
-            return DataError(self.told[0], self._hint(f"Correct this row, or leave it out: {SKIP}"))
+            return DataError(self.told[0], self._hint(f"Fix this row, or leave it out: {SKIP}"))
         lead = f"{'at least ' if self.count >= NAMED else ''}{self.count:,} rows cannot be used"
-        hint = self._hint(f"Correct these rows, or leave them out: {SKIP}")
+        hint = self._hint(f"Fix these rows, or leave them out: {SKIP}")
         if len(self.alike) == 1:
             ((problem, where),) = self.alike.items()
             return DataError(f"{lead}: {problem} ({_places(where)})", hint)

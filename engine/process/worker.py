@@ -290,8 +290,8 @@ def _prepare(
         run.emit(Phase(name="tokenising", note=note))
     errors = [finding for finding in dataset.findings if finding.severity == "error"]
     if errors and not force:
-        message = "\n  ".join(["The data would waste the run:", *(finding.message for finding in errors)])
-        look = "`ft data check` shows the rows. To train all the same: ft train --force"
+        message = "\n  ".join(["The training data has errors:", *(finding.message for finding in errors)])
+        look = "`ft data check` shows the rows. To train anyway: ft train --force"
         raise DataError(message, f"{errors[0].fix} {look}")
     for finding in dataset.findings:
         if finding.severity != "note":

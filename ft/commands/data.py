@@ -1,4 +1,4 @@
-"""`ft data preview | check | stats | sample | prepare`: rows as the model will see them, and what is wrong."""
+"""`ft data preview | check | stats | sample | prepare`: rows as the model will see them, and their problems."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from engine.data.types import Dataset
 
 app = typer.Typer(
-    help="Look at training data, check, count and convert it.", no_args_is_help=True, add_completion=False
+    help="Preview, check, count and convert training data.", no_args_is_help=True, add_completion=False
 )
 
 
@@ -26,10 +26,10 @@ app = typer.Typer(
 def preview(
     config: "TrainConfig",
     row: Annotated[int, typer.Option("--row", min=1, help="Which row, from 1.")] = 1,
-    tokens: Annotated[bool, typer.Option("--tokens", help="Part the tokens.")] = False,
+    tokens: Annotated[bool, typer.Option("--tokens", help="Mark token boundaries.")] = False,
     json: Json = False,
 ) -> None:
-    """Show a row as the model will see it: trained tokens, untrained tokens, special tokens."""
+    """Show a row as the model will see it: which tokens are trained, which are not, which are special."""
     from engine.data.preview.previews import Previews
     from engine.data.preview.quick_check import view_of
     from engine.data.sources.resolve import as_text, training
@@ -40,7 +40,7 @@ def preview(
     _fetched(config)
     previews = Previews()
     with counting("counting rows") as progress:
-        there = previews.reach(source, row - 1, view, lambda share: progress(round(share * 1000), 1000))
+        there = previews.wait_for(source, row - 1, view, lambda share: progress(round(share * 1000), 1000))
     opened = previews.open(source, view, whole=False)
     if not there:
         if opened.broken:
@@ -52,7 +52,7 @@ def preview(
         print_json(vars(found[0]) | {"pieces": [[*vars(piece).values()] for piece in found[0].pieces]})
         return
     say(row_title(found[0]))
-    if not opened.form and opened.hint:
+    if not opened.format and opened.hint:
         say(opened.hint)
     if found[0].unused:
         say(f"The row has {found[0].unused}.")
@@ -64,9 +64,9 @@ def preview(
 @app.command()
 @of_a_recipe()
 def check(config: "TrainConfig", json: Json = False) -> None:
-    """Look for what would waste a run. Exits with 1 where there is an error that stops one.
+    """Check training data for problems. Exits with 1 if an error would stop a run.
 
-    The first rows of a large file are told of at once. Ctrl-c shows what was found so far.
+    Findings about the first rows of a large file appear within seconds. Ctrl-c shows what was found so far.
     """
     from ft.commands.data_check import run
 
@@ -76,11 +76,11 @@ def check(config: "TrainConfig", json: Json = False) -> None:
 @app.command()
 @of_a_recipe()
 def stats(config: "TrainConfig", json: Json = False) -> None:
-    """Count tokens: how long rows are, what a max_seq_length would cut, how much is trained."""
+    """Count tokens: lengths of rows, what a max_seq_length would cut, how much is trained."""
     from engine.data.stats import stats as counted
     from engine.data.token_spec import TokenSpec
 
-    # What a limit would cut is told of the rows as they are.
+    # Lengths before truncation, to say what each limit would cut.
     whole = config.model_copy(update={"model": config.model.model_copy(update={"max_seq_length": 1_048_576})})
     size = TokenSpec.of(config).encoder(_fetched(config)).tokenizer.vocab_size
     found = counted(whole, _prepared(whole), size)
@@ -117,9 +117,9 @@ def prepare(
     file: Annotated[str, typer.Argument(metavar="FILE", help="Any source.")],
     folder: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="A new folder.")],
     validation: Annotated[
-        float, typer.Option(min=0.0, max=0.99, help="Share of the rows to hold out.")
+        float, typer.Option(min=0.0, max=0.99, help="Share of the rows for validation.")
     ] = 0.1,
-    seed: Annotated[int, typer.Option(min=0, help="Which rows are held out, and what --augment draws.")] = 42,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the split, and of what --augment draws.")] = 42,
     near: Annotated[bool, typer.Option("--near", help="Leave out near copies too.")] = False,
     augment: options.Augment = None,
     model: options.Model = None,
@@ -132,9 +132,9 @@ def prepare(
     overrides: Set = None,
     json: Json = False,
 ) -> None:
-    """Convert to chat JSONL, leave out copies and broken rows, split, and write a report.
+    """Convert to chat JSONL without copies and broken rows, split, and write a report.
 
-    With --augment, a model makes more training rows of those that are there.
+    With --augment, a model writes more training rows, based on those in the file.
     """
     from engine.data.rewrite import rewrite
     from ft.commands.augment import making
@@ -159,7 +159,7 @@ def prepare(
 
 
 def _fetched(config: "TrainConfig") -> Path:
-    """The model's folder, once it and all data are here."""
+    """Fetch the model and all data; return the model's folder."""
     from engine.models.resolve import resolve
 
     _fetched_data(config)
@@ -168,7 +168,7 @@ def _fetched(config: "TrainConfig") -> Path:
 
 
 def _fetched_data(config: "TrainConfig") -> None:
-    """Have all data here."""
+    """Fetch all data that is not on this machine."""
     from engine.data.sources.resolve import fetch
 
     with fetching() as progress:
@@ -176,7 +176,7 @@ def _fetched_data(config: "TrainConfig") -> None:
 
 
 def _say_of_sources(config: "TrainConfig") -> None:
-    """Say what is to be said of the sources, as which files of a folder are left aside."""
+    """Print the notes about the sources, as which files of a folder are not read."""
     from engine.data.sources.resolve import train_sources
 
     for source in train_sources(config.data):

@@ -241,7 +241,7 @@ class DatasetsScreen(DataMoves):
         how = f"as {one_line(model, 40)} sees it, trained on: {view.train_on} ({self.shown.recipe})"
         if self.raw:
             how = "as it stands in the file"
-        found = opened.evidence if opened.form else f"{opened.name}: its format is not known"
+        found = opened.evidence if opened.format else f"{opened.name}: its format is not known"
         lines = [f"{found} · {size(opened.size)}", self.shown.problem or how]
         if opened.broken:
             lines.append(f"the rest cannot be read: {opened.broken}")

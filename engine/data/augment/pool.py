@@ -9,8 +9,9 @@ from pathlib import Path
 from engine.data.augment.checks import Reason, words
 from engine.data.augment.options import Kind
 from engine.data.augment.questions import Question, answer_of, is_exchange, question_of
-from engine.data.formats.registry import fitting, read_row
+from engine.data.formats.registry import fitting
 from engine.data.lint.likeness import Likeness
+from engine.data.samples import read_row
 from engine.data.selection import CHUNK
 from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Row
@@ -102,9 +103,9 @@ def _rows(path: Path, wanted: Collection[int] | None = None) -> Iterator[tuple[i
         for line, text in enumerate(file, start=1):
             if wanted is None or line in wanted:
                 columns = json.loads(text)
-                form = fitting(columns)
-                assert form is not None, f"{path}:{line}"
-                row = read_row(columns, f"{path.name}:{line}", form, "all")
+                row_format = fitting(columns)
+                assert row_format is not None, f"{path}:{line}"
+                row = read_row(columns, f"{path.name}:{line}", row_format, "all")
                 assert row is not None, f"{path}:{line}"
                 yield line, row
 

@@ -69,7 +69,7 @@ def reworded(row: Row, question: Question, head: str) -> Row:
 
 
 def new_row(like: Row, question: str, answer: str) -> Row:
-    """A row of another one's form, with its system message."""
+    """A row of another one's format, with its system message."""
     if isinstance(like, Text):
         return Text(question, answer, "")
     system = [message for message in like.messages if message.role == "system"]

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from engine.data.formats.alpaca import alpaca
 from engine.data.formats.base import RowError, RowFormat, is_null, kind, text_of
 from engine.data.formats.column_names import QUESTIONS
 from engine.data.formats.messages import conversation, messages_of, role_in
-from engine.data.formats.prompt_completion import alpaca, answered, context, last_answer, listed_turns
+from engine.data.formats.prompt_completion import answered, context, last_answer, listed_turns
 from engine.data.readers.table import Columns
 from engine.data.types import Preference, Text
 
@@ -98,7 +99,7 @@ def _prompt(columns: Columns) -> str:
     return name and f"Say which column is the prompt: --set 'data.columns={{prompt: {name}}}'"
 
 
-PREFERENCE = RowFormat(
+FORMAT = RowFormat(
     "preference",
     SHAPES[0],
     _preference,

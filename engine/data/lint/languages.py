@@ -50,7 +50,7 @@ class Languages:
         self._held: list[tuple[int, str]] = []
         self._step = 1
 
-    def look(self, rows: Sequence[tuple[int, Row]]) -> None:
+    def add(self, rows: Sequence[tuple[int, Row]]) -> None:
         """Take up a chunk of rows by their numbers; a row that comes twice counts once."""
         for number, row in rows:
             if number % self._step or (self._held and self._held[-1][0] == number):

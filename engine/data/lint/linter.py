@@ -16,7 +16,7 @@ from engine.data.tokenization.token_limits import Limit
 from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Conversation, Row
 
-Looked = tuple[int, Row, Encoded]
+LintedRow = tuple[int, Row, Encoded]
 """A row's number from 0, the row, and its tokens before anything is cut."""
 
 
@@ -45,7 +45,7 @@ class Linter:
         """Rows that were looked at."""
         return len(self._numbers)
 
-    def look(self, rows: Sequence[Looked]) -> None:
+    def add(self, rows: Sequence[LintedRow]) -> None:
         """Take up a chunk of rows, in the order of their numbers."""
         whole = []
         for number, row, encoded in rows:
@@ -61,13 +61,13 @@ class Linter:
             whole.append((number, said(row)))
         self._likeness.add(whole)
 
-    def hold(self, numbers: Iterable[int]) -> None:
+    def mark_validation(self, numbers: Iterable[int]) -> None:
         """Take these rows for those that validate."""
         self._held = np.concatenate((self._held, np.fromiter(numbers, np.int64)))
 
     def _tokens(self, number: int, row: Row, encoded: Encoded) -> None:
         left = sum(max(0, min(end, self._limit.tokens) - start) for start, end in encoded.spans)
-        if encoded.may_part:
+        if encoded.splittable:
             left = encoded.trained  # in chunks, nothing of it is lost
         if not left:
             self._note("untrained", number)

@@ -12,12 +12,11 @@ from pathlib import Path
 from threading import RLock
 from typing import Literal
 
-from engine.data.formats.base import RowError
 from engine.data.formats.choice import FormatChoice
-from engine.data.formats.detection import LOOKED_AT, Detected, detect
-from engine.data.formats.registry import read_row
+from engine.data.formats.detection import SAMPLE_ROWS, Detected, detect
 from engine.data.lint.linter import Linter
-from engine.data.preview.row_view import Each, nothing_left, raw_view, row_view
+from engine.data.preview.encoded_rows import EncodedRow, encode_rows
+from engine.data.preview.row_view import nothing_left, raw_view, row_view
 from engine.data.preview.values import Lengths, Opened, RowView, View
 from engine.data.readers.concatenated import JoinedRows
 from engine.data.readers.random_access import Rows, open_rows
@@ -27,10 +26,8 @@ from engine.data.readers.table import Origin
 from engine.data.readers.text import SampleBy
 from engine.data.sources.resolve import Found, Unpack, find, spelled
 from engine.data.sources.unpacking import Unpacking
-from engine.data.tokenization.row_encoder import Encoded, Rendered, RowEncoder, TrainOn
-from engine.data.tokenization.token_limits import Limit, check_ids
-from engine.data.tokenization.truncation import split_long
-from engine.data.types import Row
+from engine.data.tokenization.row_encoder import RowEncoder
+from engine.data.tokenization.token_limits import Limit
 from engine.errors import DataError, ModelError
 from engine.models.resolve import on_disk
 
@@ -40,8 +37,6 @@ SAMPLED = 1000
 """Rows whose lengths are looked at."""
 CHUNK = 50
 """Rows that are encoded between two looks at whether somebody has cancelled."""
-PIECES = 2
-"""Of a long text, which may have hundreds."""
 WAIT_S = 0.005
 """How often it is looked whether a row is known."""
 SHOWN_OTHERWISE = ("untrained", "truncated")
@@ -49,10 +44,6 @@ SHOWN_OTHERWISE = ("untrained", "truncated")
 
 Stopped = Callable[[], bool]
 How = Literal["tokens", "brief", "raw"]
-
-
-class LeftOut(RowError):  # noqa: N818 - nothing is wrong
-    """The row is as it should be, and a run leaves it out."""
 
 
 class Previews:
@@ -82,7 +73,7 @@ class Previews:
             path=str(found.files[0].path),
             kind=", ".join(dict.fromkeys((kind_of(file.name) or file.kind)[1:] for file in found.files)),
             size=sum(file.path.stat().st_size for file in found.files),
-            form="" if isinstance(detected, DataError) else detected.form.name,
+            format="" if isinstance(detected, DataError) else detected.row_format.name,
             evidence=unknown.message if unknown else detected.evidence,  # type: ignore[union-attr]
             hint=next((error.hint for error in (unknown, rows.error) if error), ""),
             known=rows.known,
@@ -90,7 +81,7 @@ class Previews:
             broken=rows.error.message if rows.error else "",
         )
 
-    def reach(
+    def wait_for(
         self, source: str, row: int, view: View, counted: Callable[[float], None] = lambda share: None
     ) -> bool:
         """Wait until a row, by its number from 0, can be shown; False where there is none. Raises as `show` does.
@@ -125,10 +116,9 @@ class Previews:
             return [raw_view(rows, number) for number in there]
         encoder = self.encoder(view)
         limit = Limit.of(view.max_seq_length, encoder.room)
-        return [
-            row_view(rows, each, encoder.tokenizer, limit, how == "brief")
-            for each in self._encoded(rows, there, detected, encoder, view)
-        ]
+        with self._lock:
+            encoded = encode_rows(rows, there, detected, encoder, limit, view.chunk_overlap)
+        return [row_view(rows, each, encoder.tokenizer, limit, how == "brief") for each in encoded]
 
     def lengths(self, source: str, view: View, stopped: Stopped, most: int = SAMPLED) -> Lengths:
         """Lengths of at most `most` rows, drawn evenly from those that are known now. Raises as `show` does."""
@@ -141,15 +131,15 @@ class Previews:
         tokens = trained = cut = lost = 0
         limit = Limit.of(view.max_seq_length, encoder.room)
         most_tokens, linter = limit.tokens, Linter(encoder.tokenizer, limit)
-        for looked in self.looked(source, chosen, view):
+        for chunk in self.encoded(source, chosen, view):
             if stopped():
                 break
-            linter.look([row for each in looked for row in each.whole])
-            for each in looked:
+            linter.add([row for each in chunk for row in each.whole])
+            for each in chunk:
                 if not each.examples:
                     problems.append((each.number, each.problem))
                     continue
-                left = each.kept(most_tokens)
+                left = each.trained_within(most_tokens)
                 trained += left
                 lost += each.trained - left
                 for example in each.examples:
@@ -163,12 +153,18 @@ class Previews:
             len(chosen), known, counted, tuple(found), tokens, trained, cut, lost, tuple(problems), findings
         )
 
-    def looked(self, source: str, numbers: Sequence[int], view: View) -> Iterator[list[Each]]:
+    def encoded(self, source: str, numbers: Sequence[int], view: View) -> Iterator[list[EncodedRow]]:
         """Rows with their tokens or their problem, some at a time. Raises as `show` does."""
         rows, detected, _ = self._open(source, view)
         encoder = self.encoder(view)
+        limit = Limit.of(view.max_seq_length, encoder.room)
         for start in range(0, len(numbers), CHUNK):
-            yield self._encoded(rows, numbers[start : start + CHUNK], detected, encoder, view)
+            chunk = numbers[start : start + CHUNK]
+            with (
+                self._lock
+            ):  # a template notes its marks in itself while it renders, and Parquet rows their batch
+                encoded = encode_rows(rows, chunk, detected, encoder, limit, view.chunk_overlap)
+            yield encoded
 
     def find(self, source: str, words: str, start: int, view: View, stopped: Stopped) -> int | None:
         """The next row from `start` on that holds the words, as `find_row`. Raises `DataError` as `show` does."""
@@ -223,67 +219,6 @@ class Previews:
             raise ModelError(found.message, found.hint)
         return found
 
-    def _encoded(
-        self,
-        rows: Rows,
-        numbers: Sequence[int],
-        detected: Detected | DataError,
-        encoder: RowEncoder,
-        view: View,
-    ) -> list[Each]:
-        """Each row with its tokens or its problem, in the order of the numbers."""
-        limit = Limit.of(view.max_seq_length, encoder.room).tokens
-        texts: list[Rendered] = []
-        made: list[tuple[int, str, Row, int, str]] = []
-        found: list[Each] = []
-        unread: dict[int, int] = {}
-        # A template notes its marks in itself while it renders, and Parquet rows their batch.
-        with self._lock:
-            for number in numbers:
-                where = ""
-                try:
-                    where, columns = rows.read(number)
-                    row = _row((where, columns), detected, encoder.train_on)
-                    rendered = encoder.render(row, limit)
-                    most = PIECES if rendered[0].plain else len(rendered)
-                    unread[number] = sum(len(each.text) for each in rendered[most:])
-                    made.append((number, where, row, len(rendered[:most]), " and ".join(rendered[0].unseen)))
-                    texts += rendered[:most]
-                except DataError as error:
-                    found.append(Each(number, (), error.message))
-                except RowError as error:
-                    left_out = isinstance(error, LeftOut)
-                    problem = f"{where}: {error}" + (f". {error.fix}" if error.fix else "")
-                    found.append(Each(number, (), problem, left_out=left_out))
-            encodings = iter(encoder.encode(texts))
-        for number, where, row, count, unseen in made:
-            examples = [next(encodings) for _ in range(count)]
-            if problem := _strange(examples, encoder, where):
-                found.append(Each(number, (), problem))
-            elif all(example.spans for example in examples):
-                fitted = _parted(examples, encoder, view)
-                whole = tuple((number, row, example) for example in examples)
-                found.append(Each(number, tuple(fitted), "", unseen, whole, unread[number]))
-            else:
-                found.append(Each(number, (), f"{where}: nothing to train: it has no tokens of its own"))
-        return sorted(found, key=lambda each: each.number)
-
-
-def _strange(examples: Sequence[Encoded], encoder: RowEncoder, where: str) -> str:
-    """What is wrong with a row that has a token which the model does not have; empty where there is none."""
-    try:
-        for example in examples:
-            check_ids(example.ids, encoder.tokenizer, encoder.room, where)
-    except ModelError as error:
-        return error.message
-    return ""
-
-
-def _parted(examples: Sequence[Encoded], encoder: RowEncoder, view: View) -> list[Encoded]:
-    """The examples, long texts in the chunks that a run would train."""
-    lead, limit = encoder.tokenizer.lead, Limit.of(view.max_seq_length, encoder.room).tokens
-    return [part for each in examples for part in split_long(each, limit, view.chunk_overlap, lead)]
-
 
 def _rows(found: Found, by: SampleBy) -> Rows:
     """The rows of all files of a source."""
@@ -292,15 +227,15 @@ def _rows(found: Found, by: SampleBy) -> Rows:
 
 
 def _detected(rows: Rows, choice: FormatChoice, known: int = 0) -> Detected | DataError:
-    """The form of the first rows that can be read; an error, not raised, where there is none.
+    """Format of the first rows that can be read; an error, returned, if there is none.
 
-    `known` are the rows that people have seen already, of an unpacked beginning: none of them is to vanish again.
+    `known` is the number of rows that people have seen already, of a beginning: none of them may vanish again.
     """
-    while rows.counting is not None and rows.known < max(LOOKED_AT, known):
+    while rows.counting is not None and rows.known < max(SAMPLE_ROWS, known):
         time.sleep(WAIT_S)
     good: list[Origin] = []
     bad: DataError | None = rows.error
-    for number in range(min(LOOKED_AT, rows.known)):
+    for number in range(min(SAMPLE_ROWS, rows.known)):
         try:
             good.append(rows.read(number))
         except DataError as error:
@@ -311,14 +246,3 @@ def _detected(rows: Rows, choice: FormatChoice, known: int = 0) -> Detected | Da
         return detect(good, choice, rows.name)
     except DataError as error:
         return error
-
-
-def _row(origin: Origin, detected: Detected | DataError, train_on: TrainOn) -> Row:
-    """A row as the template takes it. Raises `DataError`, `RowError`."""
-    if isinstance(detected, DataError):
-        raise detected
-    where, columns = origin
-    row = read_row(columns, where, detected.form, train_on)
-    if row is None:
-        raise LeftOut("labelled false: supervised fine-tuning leaves it out")
-    return row

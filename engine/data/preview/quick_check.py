@@ -12,8 +12,8 @@ from engine.data.findings import SoFar, Watch
 from engine.data.formats.choice import choice_of
 from engine.data.lint.linter import Linter
 from engine.data.prepare import Progress, prepare
+from engine.data.preview.encoded_rows import EncodedRow
 from engine.data.preview.previews import Previews
-from engine.data.preview.row_view import Each
 from engine.data.preview.values import View
 from engine.data.sources.archives import beginning, is_beginning
 from engine.data.sources.resolve import as_text, everything, files, find, training
@@ -35,16 +35,16 @@ def check(config: TrainConfig, model_dir: Path, progress: Progress, watch: Watch
     """
     looked = any(_waits_for_unpacking(source, part) for source, part in everything(config.data))
     if looked:
-        first_look(config, watch)
+        check_first_rows(config, watch)
     read = files(config.data)
     if not looked and sum(file.stat().st_size for file in read) > LARGE:
         inputs = Inputs(config, model_dir, read, True, None)
         if inputs.unread > LARGE or cache.find(inputs.key) is None:
-            first_look(config, watch)
+            check_first_rows(config, watch)
     return prepare(config, model_dir, progress, lint=True, watch=watch)
 
 
-def first_look(config: TrainConfig, watch: Watch) -> None:
+def check_first_rows(config: TrainConfig, watch: Watch) -> None:
     """Tell what the first rows of the training sources are like. Raises `DataError`, `ModelError`, `ConfigError`."""
     sources = training(config.data)
     most = -(-FIRST // len(sources))
@@ -67,7 +67,7 @@ def first_look(config: TrainConfig, watch: Watch) -> None:
         for looked in _first(previews, as_text(source), view_of(config, source), most):
             problems += [each.problem for each in looked if not each.examples and not each.left_out]
             rows = [(first + number, row, example) for each in looked for number, row, example in each.whole]
-            linter.look(rows)
+            linter.add(rows)
             places |= {number: row.where for number, row, _ in rows}
             if linter.count >= told + STEP:
                 tell()
@@ -94,10 +94,10 @@ def view_of(config: TrainConfig, source: Source) -> View:
     return View.of(config).of_format(choice_of(source, config.data))
 
 
-def _first(previews: Previews, source: str, view: View, most: int) -> Iterator[list[Each]]:
-    """The first rows of a source; none where they have no form, which preparing tells better."""
-    previews.reach(source, most - 1, view)
+def _first(previews: Previews, source: str, view: View, most: int) -> Iterator[list[EncodedRow]]:
+    """The first rows of a source; none if their format is unknown, which preparation reports better."""
+    previews.wait_for(source, most - 1, view)
     previews.stop()  # it would take the time of those who wait
     opened = previews.open(source, view)
-    if opened.form:
-        yield from previews.looked(source, range(min(most, opened.known)), view)
+    if opened.format:
+        yield from previews.encoded(source, range(min(most, opened.known)), view)

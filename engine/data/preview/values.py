@@ -34,10 +34,10 @@ class Opened:
     kind: str
     size: int
     """Bytes."""
-    form: str
-    """The form of its rows; empty where it is none that is known."""
+    format: str
+    """Name of the rows' format; empty if it is unknown."""
     evidence: str
-    """Why it is that form, or why it is none."""
+    """Evidence for that format, or why none fits."""
     hint: str
     known: int
     """Rows that can be shown: all, once `counting` is None."""

@@ -64,7 +64,7 @@ def beginning(path: Path, name: str, packed: str, kind: str) -> Path:
     if not takes_time(path, kind):
         return unpacked(path, name, packed, kind)
     key = file_cache.key_of("beginning", _key(path))
-    return file_cache.made(key, kind, lambda making: _unpack_beginning(path, name, packed, making))
+    return file_cache.get_or_make(key, kind, lambda making: _unpack_beginning(path, name, packed, making))
 
 
 def is_beginning(plain: Path, path: Path) -> bool:
@@ -84,7 +84,7 @@ def _made(
         lines = _LongLines(name, skip) if kind in BY_LINE else None
         _unpack(path, name, packed, making, lines, tell)
 
-    return file_cache.made(_key(path), kind, unpack)
+    return file_cache.get_or_make(_key(path), kind, unpack)
 
 
 def _key(path: Path) -> str:
@@ -127,7 +127,7 @@ def _unpack(
         number = 0
         while data := inside.read(CHUNK):
             if not number % CHECKED:
-                file_cache.room(making.parent, CHECKED * CHUNK)
+                file_cache.check_free_space(making.parent, CHECKED * CHUNK)
                 tell(whole.tell() / size)
             out.write(lines.cut(data) if lines else data)
             number += 1

@@ -86,7 +86,7 @@ def written(file: Built, key: tuple[object, ...], most: int | None = None) -> Pa
     """
     settings = json.dumps(dict(file.settings), sort_keys=True, default=str)
     name = file_cache.key_of("built", file.kind, settings, most, version("datasets"), *key)
-    return file_cache.made(name, ROWS, lambda making: _write(file, most, making))
+    return file_cache.get_or_make(name, ROWS, lambda making: _write(file, most, making))
 
 
 def _write(file: Built, most: int | None, making: Path) -> None:
@@ -95,7 +95,7 @@ def _write(file: Built, most: int | None, making: Path) -> None:
         lines = _own_lines(file) if file.is_own else _built_lines(file, Path(scratch))
         for number, line in enumerate(islice(lines, most), start=1):
             if number % CHECKED == 1:
-                file_cache.room(making.parent)
+                file_cache.check_free_space(making.parent)
             out.write(line)
     if not number:
         under = f" under `{file.settings[FIELD]}`" if FIELD in file.settings else ""

@@ -42,7 +42,7 @@ def folder() -> Path:
     return place
 
 
-def made(key: str, suffix: str, make: Callable[[Path], None]) -> Path:
+def get_or_make(key: str, suffix: str, make: Callable[[Path], None]) -> Path:
     """The file under a key, which `make` writes where it is not there yet; a second process waits for the first.
 
     Raises MachineError where the disk takes no more, and what `make` raises.
@@ -56,7 +56,7 @@ def made(key: str, suffix: str, make: Callable[[Path], None]) -> Path:
                 making.replace(target)
             finally:
                 making.unlink(missing_ok=True)
-        tell(key, about(key))
+        write_note(key, read_note(key))
     clean(key)
     return target
 
@@ -66,7 +66,7 @@ def is_there(key: str, suffix: str) -> bool:
     return (folder() / f"{key}{suffix}").exists()
 
 
-def about(key: str) -> dict[str, Any]:
+def read_note(key: str) -> dict[str, Any]:
     """What was noted of a kept file; nothing, where none is or the note is torn."""
     try:
         known = json.loads(read_text(folder() / f"{key}{ABOUT}"))
@@ -75,7 +75,7 @@ def about(key: str) -> dict[str, Any]:
     return known if isinstance(known, dict) else {}
 
 
-def tell(key: str, known: dict[str, Any]) -> None:
+def write_note(key: str, known: dict[str, Any]) -> None:
     """Note something of a kept file; the time of the note is that of the file's last use."""
     note = folder() / f"{key}{ABOUT}"
     with writing(note.parent):
@@ -84,7 +84,7 @@ def tell(key: str, known: dict[str, Any]) -> None:
         torn.replace(note)
 
 
-def room(
+def check_free_space(
     place: Path, size: int = 0, hint: str = "Free some space, or set FT_HOME to a folder on a larger disk."
 ) -> None:
     """Raise MachineError where a file of `size` bytes would leave the disk without its reserve."""

@@ -60,15 +60,15 @@ def fetch(url: str, progress: Progress = silent) -> WebFile:
     return known[1]
 
 
-def kept(url: str) -> bool:
+def is_cached(url: str) -> bool:
     """Whether the file of an address was fetched before. Nobody is asked."""
-    return _kept(file_cache.about(_key(url))) is not None
+    return _kept(file_cache.read_note(_key(url))) is not None
 
 
 def _fetch(url: str, progress: Progress) -> WebFile:
     name = _allowed(url)
     key = _key(url)
-    about = file_cache.about(key)
+    about = file_cache.read_note(key)
     have = _kept(about)
     try:
         url = addresses.whole(url)
@@ -83,7 +83,7 @@ def _fetch(url: str, progress: Progress) -> WebFile:
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise DataError(f"{name}: cannot be fetched: {error}", "Check the address.") from error
     if answer.status_code == httpx.codes.NOT_MODIFIED and have:
-        file_cache.tell(key, about)
+        file_cache.write_note(key, about)
         return WebFile(have, name)
     if answer.status_code >= 500:
         return _as_it_is(name, key, about, have, f"answers {answer.status_code}")
@@ -155,7 +155,7 @@ def _download(url: str, name: str, key: str, answer: httpx.Response, progress: P
     target = file_cache.folder() / f"{file_cache.key_of('body', url, mark)}{suffix}"
     size = int(answer.headers.get("Content-Length", 0))
     with file_cache.writing(target.parent):
-        file_cache.room(target.parent, size)
+        file_cache.check_free_space(target.parent, size)
         same = {"If-Range": etag} if etag and not etag.startswith("W/") else {}
         try:
             transfer.download(
@@ -169,8 +169,8 @@ def _download(url: str, name: str, key: str, answer: httpx.Response, progress: P
         with target.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     note = {"from": name, "file": target.name, "size": target.stat().st_size, "sha256": digest}
-    file_cache.tell(key, {**note, "etag": etag, "modified": modified})
-    file_cache.tell(target.name.partition(".")[0], note)
+    file_cache.write_note(key, {**note, "etag": etag, "modified": modified})
+    file_cache.write_note(target.name.partition(".")[0], note)
     file_cache.clean(key)
     return WebFile(target, name, (f"{name}: fetched, {note['size']:,} bytes, sha256 {digest}",))
 
@@ -179,7 +179,7 @@ def _as_it_is(name: str, key: str, about: dict[str, Any], have: Path | None, why
     """The file that is kept, where the server cannot say whether it is still the same."""
     if have is None:
         raise DataError(f"{name}: {why}, and it is not kept here", "Check the network, or give a file.")
-    file_cache.tell(key, about)
+    file_cache.write_note(key, about)
     return WebFile(have, name, (f"{name}: {why}; the copy kept here is used, sha256 {about['sha256']}",))
 
 
@@ -188,7 +188,7 @@ def _kept(about: dict[str, Any]) -> Path | None:
     path = file_cache.folder() / str(about.get("file", ""))
     if not about.get("file") or not path.is_file() or path.stat().st_size != about["size"]:
         return None
-    file_cache.tell(path.name.partition(".")[0], about)
+    file_cache.write_note(path.name.partition(".")[0], about)
     return path
 
 

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from engine import secrets
 from engine.config.schema import Source
 from engine.data.sources import file_cache
-from engine.data.sources.file_cache import room
+from engine.data.sources.file_cache import check_free_space
 from engine.data.sources.hub_scripts import nothing_to_read, script_note
 from engine.data.sources.hub_streams import HubFile, streamed
 from engine.data.sources.layout import choose, holds_rows
@@ -72,7 +72,7 @@ def wanted(source: Source, part: Part = "train") -> Wanted:
     found = ADDRESS.fullmatch(source.path.removeprefix(PREFIX))
     if found is None:
         raise DataError(
-            f"{source.path}: is no dataset of the hub", f"Write OWNER/NAME, or {PREFIX}OWNER/NAME."
+            f"{source.path}: is not a dataset of the hub", f"Write OWNER/NAME, or {PREFIX}OWNER/NAME."
         )
     revision = source.revision or (unquote(found["revision"]) if found["revision"] else None)
     most = source.max_samples if source.streaming else None
@@ -91,7 +91,7 @@ def fetch(want: Wanted, progress: Progress = silent) -> HubFiles:
     return known[1]
 
 
-def kept(want: Wanted) -> bool:
+def is_cached(want: Wanted) -> bool:
     """Whether the files were fetched before, whole. The hub is not asked."""
     return _kept(want) is not None
 
@@ -152,7 +152,7 @@ def _downloaded(
     total, done = sum(sizes.values()), 0
     missing = sum(size for name, size in sizes.items() if _cached(want.repo, name, commit) is None)
     if missing:
-        room(cache(), missing, STREAM)
+        check_free_space(cache(), missing, STREAM)
 
     def tell(note: str, more: int, _: int) -> None:
         progress(note, min(done + more, total), total)
@@ -173,7 +173,7 @@ def _note(want: Wanted, commit: str, files: Sequence[HubFile], settings: Mapping
     }
     if want.streamed:
         about["rows"] = [[str(file.path), file.name, file.kind] for file in files]
-    file_cache.tell(file_cache.key_of("hub", *want.key), about)
+    file_cache.write_note(file_cache.key_of("hub", *want.key), about)
 
 
 def _count(names: Sequence[str]) -> str:
@@ -210,7 +210,7 @@ def _cached(repo: str, name: str, commit: str) -> Path | None:
 
 def _kept(want: Wanted) -> HubFiles | None:
     """The files of an earlier time; None where one of them is not there any more."""
-    note = file_cache.about(file_cache.key_of("hub", *want.key))
+    note = file_cache.read_note(file_cache.key_of("hub", *want.key))
     if want.streamed:
         files = [HubFile(Path(path), name, kind) for path, name, kind in note.get("rows", ())]
         whole = all(file.path.is_file() for file in files)

@@ -50,7 +50,7 @@ class Found:
 
 @dataclass(frozen=True)
 class OpenSource:
-    """A source whose files are there: its rows, what the recipe says of their form, and which of them to use."""
+    """A source whose files are there: its rows, their format settings, and which of them to use."""
 
     name: str
     table: Table
@@ -147,11 +147,11 @@ def away(source: Source, part: Part = "train") -> bool:
     """Whether a source would have to be fetched before it can be read."""
     kind = scheme(source.path)
     if kind in WEB:
-        return not http.kept(source.path)
+        return not http.is_cached(source.path)
     if kind == "hf":
-        return not hub.kept(hub.wanted(source, part))
+        return not hub.is_cached(hub.wanted(source, part))
     if kind == "gdrive":
-        return google_drive.kept(source.path) is None
+        return google_drive.cached_path(source.path) is None
     return bool(kind)
 
 
@@ -273,12 +273,12 @@ def _brought(kind: str, source: Source) -> Path:
     fetch = plugins.load(plugins.SOURCES, kind)
     if not callable(fetch):
         raise MachineError(
-            f"source: {kind} names {type(fetch).__name__}, which cannot be called", "Install it anew."
+            f"source: {kind} names {type(fetch).__name__}, which cannot be called", "Reinstall its package."
         )
     key = file_cache.key_of("plugin", source.path)
     folder = file_cache.folder() / f"{key}.{kind}"
     folder.mkdir(exist_ok=True)
-    file_cache.tell(key, {"from": addresses.stored(source.path)})
+    file_cache.write_note(key, {"from": addresses.stored(source.path)})
     try:
         path = addresses.whole(source.path)
     except addresses.MissingAddressError as error:

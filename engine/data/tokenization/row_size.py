@@ -41,7 +41,7 @@ def characters(row: Row) -> int:
     )
 
 
-def pieces(text: str, most: int = PIECE) -> Iterator[str]:
+def split_text(text: str, most: int = PIECE) -> Iterator[str]:
     """A text in pieces of at most `most` characters that end where tokens end too: behind a blank line or a line break,
     else before a space; in a text without any, where the piece is full."""
     start = 0

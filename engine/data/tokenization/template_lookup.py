@@ -138,7 +138,7 @@ def _of_package(name: str) -> str:
     found = plugins.load(plugins.TEMPLATES, name)
     if not isinstance(found, str):
         raise MachineError(
-            f"model.chat_template: {name} names {type(found).__name__}, which is no text of a template",
+            f"model.chat_template: {name} names {type(found).__name__}, not the text of a template",
             "Its package is for another version of ft; use model.chat_template: auto.",
         )
     return found

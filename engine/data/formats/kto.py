@@ -5,9 +5,10 @@ from types import MappingProxyType
 from typing import Any
 
 from engine.data.formats import gemini
+from engine.data.formats.alpaca import alpaca
 from engine.data.formats.base import RowError, RowFormat, is_null, kind
 from engine.data.formats.messages import conversation, messages_of
-from engine.data.formats.prompt_completion import alpaca, answered, last_answer
+from engine.data.formats.prompt_completion import answered, last_answer
 from engine.data.readers.table import Columns
 from engine.data.types import LabelledAnswer, Row
 
@@ -75,11 +76,11 @@ def _labelled(columns: Columns, where: str) -> Row:
     return last_answer(row)
 
 
-KTO = RowFormat(
+FORMAT = RowFormat(
     "kto",
     SHAPES[0],
     _rated,
-    is_told=_is_label,
+    recognise=_is_label,
     note="rows labelled true are trained",
     others=SHAPES[1:],
     uses=frozenset({*NAMES, "system", "tools", "functions"}) | gemini.SYSTEM,
