@@ -4,6 +4,7 @@ import json
 import math
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def step(number: int, loss: float = 1.0) -> ev.Step:
 
 
 ALL = [
-    ev.Started(run="r", pid=1, resumed_from=3),
+    ev.Started(run="r", pid=1, resumed_from=3, processes=2),
     ev.Phase(name="loading", done=1, total=2, note="π"),
     step(1, math.nan),
     ev.Eval(step=1, loss=2.0, perplexity=math.inf, metrics={"exact_match": 0.5, "odd": math.nan}, best=True),
@@ -48,6 +49,38 @@ def test_every_event_comes_back_as_it_was_written(event: ev.Event) -> None:
 
 def test_every_event_type_is_tried_here() -> None:
     assert {event.type for event in ALL} == set(ev.TYPES)
+
+
+OF_0_1_0 = (
+    b'{"v": 1, "type": "step", "t": 5.0, "step": 3, "total": 10, "epoch": 0.1, "loss": 1.5, "lr": 0.0001, '
+    b'"grad_norm": 1.0, "tokens": 10, "trained_tokens": 5, "tokens_per_s": 100.0, "step_s": 0.1}\n'
+)
+"""A step's line as version 0.1.0 wrote it."""
+
+
+def test_a_step_without_metrics_is_written_as_version_0_1_0_wrote_it() -> None:
+    assert ev.encode(replace(step(3, 1.5), t=5.0)) == OF_0_1_0
+
+
+def test_metrics_of_a_step_come_between_its_head_and_its_tail() -> None:
+    """Names as those of the fields, or with quotes in them, are not taken for the fields."""
+    metrics = {"loss": 9.0, "step": 9.0, "tokens": 9.0, 'x", "step_s': 9.0, "rewards/margin": math.nan}
+    line = ev.encode(replace(step(3, 1.5), t=5.0, metrics=metrics))
+    head, tail = OF_0_1_0.split(b', "lr"')[0], OF_0_1_0[OF_0_1_0.index(b'"tokens"') :]
+    assert line.startswith(head)
+    assert line.endswith(tail)
+    assert repr(ev.decode(line)) == repr(replace(step(3, 1.5), t=5.0, metrics=metrics))
+    assert ev.step_number(line) == 3
+    assert ev.step_point(line) == (3, 1.5, 100.0)
+    assert ev.step_tails([line, OF_0_1_0]) == ((10, 10), (5, 5), (0.1, 0.1))
+
+
+def test_numbers_that_json_lacks_are_left_to_decoding() -> None:
+    broken = ev.encode(replace(step(3, math.nan), tokens_per_s=math.inf, step_s=math.nan))
+    assert ev.step_number(broken) == 3
+    assert ev.step_point(broken) is None
+    assert ev.step_tails([OF_0_1_0, broken]) is None
+    assert ev.step_tails([OF_0_1_0, ev.encode(ALL[0])]) is None
 
 
 @pytest.mark.parametrize(

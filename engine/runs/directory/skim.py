@@ -5,7 +5,6 @@ It is carried on as the file grows, and leaves most steps undecoded, so that a t
 
 import math
 import os
-import re
 import statistics
 import zlib
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,17 @@ from operator import methodcaller
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from engine.runs.directory.events import Event, Failed, Memory, Started, Step, beginning, decode
+from engine.runs.directory.events import (
+    Event,
+    Failed,
+    Memory,
+    Started,
+    Step,
+    beginning,
+    decode,
+    step_number,
+    step_point,
+)
 from engine.runs.directory.state import RunState, advance, superseded
 from engine.runs.directory.totals import Sum, Totals
 from engine.storage.regular_files import open_binary
@@ -31,8 +40,6 @@ Point = tuple[int, float, float]
 """Step, loss, tokens per second."""
 BLOCK = 1 << 20
 """Bytes of lines that are looked at together."""
-_NUMBER = re.compile(rb'"step": (\d+), ')
-_POINT = re.compile(_NUMBER.pattern + rb'.*"loss": ([-+\d.e]+), .*"tokens_per_s": ([-+\d.e]+), ')
 
 
 @dataclass
@@ -214,12 +221,9 @@ class _Reader:
 
 
 def _point_of(line: bytes) -> Point | None:
-    found = _POINT.search(line)
-    if found is not None:
-        try:
-            return int(found[1]), float(found[2]), float(found[3])
-        except ValueError:
-            pass  # decoding tells what it is
+    point = step_point(line)
+    if point is not None:
+        return point
     event = decode(line)
     return (event.step, event.loss, event.tokens_per_s) if isinstance(event, Step) else None
 
@@ -242,8 +246,8 @@ def _limits(file: BinaryIO, size: int) -> list[int]:
 
 def _number(line: bytes) -> float:
     """A step's number, from its line; none is later than one that cannot be read."""
-    found = _NUMBER.search(line)
-    return int(found[1]) if found else math.inf
+    number = step_number(line)
+    return math.inf if number is None else number
 
 
 def _resumes(started: Started) -> int:
