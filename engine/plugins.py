@@ -8,7 +8,14 @@ from typing import Any
 from engine.errors import MachineError
 
 BACKENDS, FORMATS, TEMPLATES, SOURCES = "ft.backends", "ft.formats", "ft.templates", "ft.sources"
-KEYS = {BACKENDS: "backend", FORMATS: "data.format", TEMPLATES: "model.chat_template", SOURCES: "source"}
+METRICS = "ft.metrics"
+KEYS = {
+    BACKENDS: "backend",
+    FORMATS: "data.format",
+    TEMPLATES: "model.chat_template",
+    SOURCES: "source",
+    METRICS: "evaluation.metrics",
+}
 """The groups of entry points, and the key of a recipe that names one of each."""
 
 
@@ -27,5 +34,12 @@ def load(group: str, name: str) -> Any:
         package = entry.dist.name if entry.dist else entry.value
         raise MachineError(
             f"{key}: {name} does not load: {error}",
-            f"Install the package {package} again" + ("." if group == SOURCES else f", or use {key}: auto."),
+            f"Install the package {package} again" + _otherwise(group, name),
         ) from error
+
+
+def _otherwise(group: str, name: str) -> str:
+    """How a hint goes on that says to install a package again: what works without it."""
+    if group == SOURCES:
+        return "."
+    return f", or leave {name} out." if group == METRICS else f", or use {KEYS[group]}: auto."

@@ -252,8 +252,8 @@ import sys
 from pathlib import Path
 from engine.config.load import load_recipe
 from engine.hangs import Patience
-from engine.runs import lock
-from engine.runs.run import Run
+from engine.runs.directory import lock
+from engine.runs.directory.run import Run
 from engine.supervisor import Supervisor
 
 recipe, folder, least_s, idle_s = sys.argv[1:]

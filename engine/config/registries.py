@@ -1,4 +1,4 @@
-"""What a recipe may name that is ft's own or another package's: backends, forms of rows, chat templates."""
+"""Names that a recipe may give of things that ft or another package brings: backends, formats, templates, metrics."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -7,6 +7,7 @@ from pydantic import AfterValidator, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from engine import plugins
+from engine.metrics import registry as metrics
 
 BACKENDS = ("auto", "mlx", "unsloth", "peft")
 FORMATS = (
@@ -20,6 +21,8 @@ FORMATS = (
     "completion",
 )
 TEMPLATES = ("auto", "chatml", "llama3", "alpaca", "mistral", "gemma", "phi")
+METRICS = metrics.computed()
+BEST = (metrics.EVAL_LOSS, *METRICS)
 
 
 def _known(own: tuple[str, ...], group: str) -> Callable[[str], str]:
@@ -50,3 +53,5 @@ FormatKey = Annotated[str, AfterValidator(_known(FORMATS, plugins.FORMATS)), _Na
 TemplateKey = Annotated[
     str, AfterValidator(_known(TEMPLATES, plugins.TEMPLATES)), _Names(TEMPLATES, plugins.TEMPLATES)
 ]
+MetricKey = Annotated[str, AfterValidator(_known(METRICS, plugins.METRICS)), _Names(METRICS, plugins.METRICS)]
+BestKey = Annotated[str, AfterValidator(_known(BEST, plugins.METRICS)), _Names(BEST, plugins.METRICS)]

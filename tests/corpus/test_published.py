@@ -113,7 +113,12 @@ def test_every_view_of_a_run_tells_the_same_of_its_result(
     body = json.loads(capsys.readouterr().out)
     assert body["result"] == str(job.run.adapter)
     assert (body["published"], body["published_loss"]) == (last, evals[last].loss)
-    assert body["better"] == {"step": best, "loss": evals[best].loss, "folder": str(kept)}
+    assert body["better"] == {
+        "step": best,
+        "loss": evals[best].loss,
+        "folder": str(kept),
+        "metric": "eval_loss",
+    }
     assert main(["runs", "show", str(job.run.folder)]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert f"(step {last}, the last, validation loss {evals[last].loss:.4f})" in text

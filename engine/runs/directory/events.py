@@ -78,7 +78,10 @@ class Step(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Eval(Event):
-    """An evaluation on held-out rows. `loss` in nats a token; `metrics` as shares or plain numbers."""
+    """An evaluation on validation rows. `loss` in nats a token; `metrics` are the others that the recipe asks for.
+
+    `best` is True if no earlier evaluation of the run is as good by the metric `best_by` (None: validation loss).
+    """
 
     type = "eval"
     step: int
@@ -86,6 +89,12 @@ class Eval(Event):
     perplexity: float
     metrics: Mapping[str, float] = field(default_factory=dict)
     best: bool = False
+    best_by: str | None = None
+
+    @property
+    def scores(self) -> Mapping[str, float]:
+        """Every metric of the evaluation by its name in `engine.metrics`, the loss first."""
+        return {"eval_loss": self.loss, "perplexity": self.perplexity} | dict(self.metrics)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,6 +260,7 @@ def decode(line: bytes) -> Event | None:
 
 _FLOATS: tuple[object, ...] = (float, float | None)
 _INTS: tuple[object, ...] = (int, int | None)
+_TEXTS: tuple[object, ...] = (str, str | None)
 _METRICS: object = Mapping[str, float]
 _DECLARED: dict[str, dict[str, object]] = {
     name: {f.name: f.type for f in fields(kind)} for name, kind in TYPES.items()
@@ -290,9 +300,9 @@ def _typed(value: Any, declared: object) -> Any:
     elif declared in _INTS:
         if isinstance(value, int) and not isinstance(value, bool):
             return value
-    elif declared is str:
+    elif declared in _TEXTS:
         if isinstance(value, str):
             return value.encode("utf-8", "replace").decode()
     elif declared == _METRICS and isinstance(value, dict):
         return {_typed(name, str): _typed(item, float) for name, item in value.items()}
-    raise TypeError(f"{value!r} is not a {declared}")
+    raise TypeError(f"{value!r} is not of type {declared}")

@@ -49,7 +49,7 @@ FIELDS: dict[str, Field] = {
     "model": Field("the base model", lambda run: run.config.get("model.base"), "text"),
     "data": Field("the training data", lambda run: sources(run.config.get("data.train")), "text"),
     "loss": Field("training loss of the last step", lambda run: run.state.loss),
-    "best": Field("lowest loss on held-out rows", lambda run: run.state.best),
+    "best": Field("best validation loss, or other metric of checkpoints.best", lambda run: run.state.best),
     "step": Field("steps done", lambda run: run.state.step),
     "steps": Field("steps planned", lambda run: run.state.total),
     "speed": Field("tokens per second", lambda run: run.tokens_per_s),
