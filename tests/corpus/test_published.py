@@ -129,7 +129,7 @@ def test_every_view_of_a_run_tells_the_same_of_its_result(
     details = described(listed, {}).plain
     assert f"adapter of step {last}, the last: {evals[last].loss:.3g}"[:30] in details
     assert kept.parent.name in details
-    view = RunView(job.run.id)
+    view = RunView(run_id=job.run.id)
     for event in job.run.events():
         view.take(event)
     assert view.state.published == last

@@ -33,7 +33,7 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class Started(Event):
-    """The engine is up. After a resume, readers drop the steps later than `resumed_from`.
+    """The engine is up. Events of steps later than `last_valid_step` no longer hold: they are done again.
 
     `processes` is how many train together; absent where one does.
     """
@@ -43,6 +43,11 @@ class Started(Event):
     pid: int
     resumed_from: int | None = None
     processes: int | None = None
+
+    @property
+    def last_valid_step(self) -> int:
+        """Last step before this start that still holds; -1 where the run begins again."""
+        return -1 if self.resumed_from is None else self.resumed_from
 
 
 @dataclass(frozen=True, kw_only=True)

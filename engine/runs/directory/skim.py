@@ -196,7 +196,7 @@ class _Reader:
 
     def voids(self, started: Started) -> bool:
         """Whether a start takes back anything that is in the digest: steps, scores, how the run ended."""
-        last, state, sums = _resumes(started), self.digest.state, self.sum
+        last, state, sums = started.last_valid_step, self.digest.state, self.sum
         ended = bool(state.reason) or state.error is not None
         stepped = state.loss is not None and state.step > last
         scored = any(one is not None and one.step > last for one in (sums.first_eval, sums.last_eval))
@@ -240,7 +240,7 @@ def _limits(file: BinaryIO, size: int) -> list[int]:
         for line in lines:
             event = decode(line) if not line.startswith(OFTEN) and b"started" in line else None
             if isinstance(event, Started):
-                starts.append(_resumes(event))
+                starts.append(event.last_valid_step)
     return [min(starts[number:]) for number in range(len(starts))]
 
 
@@ -248,10 +248,6 @@ def _number(line: bytes) -> float:
     """A step's number, from its line; none is later than one that cannot be read."""
     number = step_number(line)
     return math.inf if number is None else number
-
-
-def _resumes(started: Started) -> int:
-    return -1 if started.resumed_from is None else started.resumed_from
 
 
 def _chunks(file: BinaryIO, offset: int, size: int) -> Iterator[list[bytes]]:

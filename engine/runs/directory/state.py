@@ -57,13 +57,12 @@ class RunState:
 
 def current(events: Iterable[Event]) -> list[Event]:
     """The events that still hold: what a resumed or restarted run has superseded is dropped."""
-    kept: list[Event] = []
+    holding: list[Event] = []
     for event in events:
         if isinstance(event, Started):
-            last = -1 if event.resumed_from is None else event.resumed_from
-            kept = [old for old in kept if not superseded(old, last)]
-        kept.append(event)
-    return kept
+            holding = [old for old in holding if not superseded(old, event.last_valid_step)]
+        holding.append(event)
+    return holding
 
 
 def last_word(events: Iterable[Event]) -> Failed | Finished | None:
@@ -95,7 +94,10 @@ def settled(state: RunState, alive: bool) -> RunState:
 
 
 def superseded(event: Event, step: int) -> bool:
-    """Whether a start that resumes from `step` (-1: from nothing) makes an earlier event void."""
+    """Return True if a start after which `step` is the last valid one supersedes an earlier event.
+
+    This is the one rule for resumed and restarted runs; `Started.last_valid_step` says which step it is.
+    """
     if isinstance(event, Finished | Failed):
         return True
     return isinstance(event, Step | Eval | Sample | Saved) and event.step > step
