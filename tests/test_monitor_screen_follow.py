@@ -200,7 +200,7 @@ def test_no_state_is_told_by_colour_alone() -> None:
     view.take(Acknowledged(t=STARTED, id="1", command="pause"))
     assert "‖ paused" in headline(view).plain
     view.alive = False
-    assert "✗ ended without a word" in headline(view).plain
+    assert "✗ crashed (no exit message)" in headline(view).plain
     view.take(Finished(t=STARTED, reason="completed", step=100))
     assert "✓ completed" in headline(view).plain
 

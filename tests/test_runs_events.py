@@ -243,12 +243,12 @@ def test_a_run_that_starts_over_drops_even_the_first_evaluation() -> None:
 @pytest.mark.parametrize(
     ("told", "alive", "status"),
     [
-        ([], False, "queued"),
+        ([], False, "new"),
         ([], True, "running"),
         ([ALL[0]], True, "running"),
-        ([ALL[0]], False, "dead"),
+        ([ALL[0]], False, "crashed"),
         ([ALL[0], ev.Acknowledged(id="1", command="pause")], True, "paused"),
-        ([ALL[0], ev.Acknowledged(id="1", command="pause")], False, "dead"),
+        ([ALL[0], ev.Acknowledged(id="1", command="pause")], False, "crashed"),
         (
             [ALL[0], ev.Acknowledged(id="1", command="pause"), ev.Acknowledged(id="2", command="resume")],
             True,
@@ -258,7 +258,7 @@ def test_a_run_that_starts_over_drops_even_the_first_evaluation() -> None:
         ([ALL[0], ev.Finished(reason="early_stopping", step=1)], False, "completed"),
         ([ALL[0], ev.Finished(reason="stopped", step=1)], False, "stopped"),
         ([ALL[0], ev.Failed(kind="data", message="no")], False, "failed"),
-        ([ALL[0], ev.Finished(reason="stopped", step=1), ALL[0]], False, "dead"),
+        ([ALL[0], ev.Finished(reason="stopped", step=1), ALL[0]], False, "crashed"),
     ],
 )
 def test_where_a_run_stands(told: list[ev.Event], alive: bool, status: str) -> None:
@@ -301,5 +301,5 @@ def test_where_a_long_run_stands_and_its_evaluations_are_told_without_decoding_e
 
 
 def test_a_run_without_events_waits_to_start(tmp_path: Path) -> None:
-    assert Run(tmp_path).state().status == "queued"
+    assert Run(tmp_path).state().status == "new"
     assert Run(tmp_path).evaluations() == []

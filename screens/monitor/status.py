@@ -10,13 +10,13 @@ from screens.monitor.machine import bar
 from screens.monitor.run_view import RunView
 
 SIGNS: dict[Status, tuple[str, str]] = {
-    "queued": ("○", "waits to start"),
+    "new": ("○", "waits to start"),
     "running": ("●", "training"),
     "paused": ("‖", "paused"),
     "completed": ("✓", "completed"),
     "stopped": ("■", "stopped"),
     "failed": ("✗", "failed"),
-    "dead": ("✗", "ended without a word"),
+    "crashed": ("✗", "crashed (no exit message)"),
 }
 """A sign and words for each status: no state is told by colour alone."""
 GAP = "   "

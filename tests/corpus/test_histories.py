@@ -149,7 +149,7 @@ def test_ctrl_c_while_a_run_is_made_leaves_nothing_of_it(
     assert files_of(paths.runs()) == []
     assert files_of(folder) == []
     assert Index().refresh() == ()
-    assert Run.create(recipe, folder).state().status == "queued"
+    assert Run.create(recipe, folder).state().status == "new"
 
 
 @pytest.mark.parametrize("at", [1, 3])

@@ -25,7 +25,7 @@ from engine.runs.directory.events import (
     step_number,
     step_point,
 )
-from engine.runs.directory.state import RunState, advance, superseded
+from engine.runs.directory.state import OLD_STATUS, RunState, advance, superseded
 from engine.runs.directory.totals import Sum, Totals
 from engine.storage.regular_files import open_binary
 
@@ -82,6 +82,7 @@ class RunSkim:
     def from_json(body: dict[str, Any]) -> "RunSkim":
         """Undo `to_json`. Raises KeyError, TypeError or ValueError where it is something else."""
         state = dict(body["state"])
+        state["status"] = OLD_STATUS.get(state["status"], state["status"])
         error = state.pop("error")
         return RunSkim(
             state=RunState(**state, error=Failed(**error) if error else None),

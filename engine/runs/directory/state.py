@@ -1,6 +1,6 @@
-"""Events folded into where a run stands now."""
+"""State of a run, folded from its events."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -18,14 +18,16 @@ from engine.runs.directory.events import (
     Step,
 )
 
-Status = Literal["queued", "running", "paused", "completed", "stopped", "failed", "dead"]
+OLD_STATUS: Mapping[str, "Status"] = {"queued": "new", "dead": "crashed"}
+"""Words of version 0.1.0, which its index and people's filters still have."""
+Status = Literal["new", "running", "paused", "completed", "stopped", "failed", "crashed"]
 
 
 @dataclass(frozen=True)
 class RunState:
-    """Where a run stands. `dead` means that its engine ended without a word."""
+    """State of a run. `new`: no event yet; `crashed`: its engine ended without an exit message."""
 
-    status: Status = "queued"
+    status: Status = "new"
     phase: str = ""
     step: int = 0
     total: int | None = None
@@ -89,7 +91,7 @@ def settled(state: RunState, alive: bool) -> RunState:
     if alive:
         return state if state.status == "paused" else replace(state, status="running")
     if state.status in ("running", "paused"):
-        return replace(state, status="dead")
+        return replace(state, status="crashed")
     return state
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import ConfigError
+from engine.runs.directory.state import OLD_STATUS
 from engine.runs.index.summary import RunSummary
 
 Predicate = Callable[[RunSummary], bool]
@@ -42,7 +43,7 @@ FIELDS: dict[str, Field] = {
         "text",
     ),
     "status": Field(
-        "queued, running, paused, completed, stopped, failed, dead; or damaged",
+        "new, running, paused, completed, stopped, failed, crashed; or damaged",
         lambda run: [run.state.status, *(["damaged"] if run.damaged else [])],
         "text",
     ),
@@ -172,6 +173,8 @@ def _asked(term: _Term) -> Predicate:
 
 def _text(field: Field, term: _Term) -> Predicate:
     wanted = [value.casefold() for value in term.values]
+    if term.field == "status":
+        wanted = [OLD_STATUS.get(word, word) for word in wanted]
     whole = term.op != ":" or term.field == "tag"
 
     def test(run: RunSummary) -> bool:
