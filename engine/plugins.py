@@ -8,13 +8,14 @@ from typing import Any
 from engine.errors import MachineError
 
 BACKENDS, FORMATS, TEMPLATES, SOURCES = "ft.backends", "ft.formats", "ft.templates", "ft.sources"
-METHODS = "ft.methods"
+METHODS, METRICS = "ft.methods", "ft.metrics"
 KEYS = {
     BACKENDS: "backend",
     FORMATS: "data.format",
     TEMPLATES: "model.chat_template",
     SOURCES: "source",
     METHODS: "training.method",
+    METRICS: "evaluation.metrics",
 }
 """The groups of entry points, and the key of a recipe that names one of each."""
 OWN = (
@@ -37,12 +38,19 @@ def installed(group: str) -> Mapping[str, EntryPoint]:
 
 def load(group: str, name: str) -> Any:
     """The object that the entry point names. Raises MachineError where its package does not import."""
-    entry, key, default = installed(group)[name], KEYS[group], DEFAULTS.get(group)
+    entry, key = installed(group)[name], KEYS[group]
     try:
         return entry.load()
     except (ImportError, AttributeError) as error:
         package = entry.dist.name if entry.dist else entry.value
         raise MachineError(
             f"{key}: {name} does not load: {error}",
-            f"Install the package {package} again" + (f", or use {key}: {default}." if default else "."),
+            f"Install the package {package} again" + _otherwise(group, name),
         ) from error
+
+
+def _otherwise(group: str, name: str) -> str:
+    """The end of a hint to install a package again: what works without it."""
+    if group == METRICS:
+        return f", or leave {name} out."
+    return f", or use {KEYS[group]}: {DEFAULTS[group]}." if group in DEFAULTS else "."

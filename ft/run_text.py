@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from engine.metrics.registry import EVAL_LOSS, describe, written
 from engine.runs.directory.event_text import gigabytes as gigabytes
 from engine.runs.directory.event_text import line as line
 from engine.runs.directory.event_text import one_line as one_line
@@ -31,22 +32,24 @@ def better(result: Result) -> list[str]:
     other = result.better
     if other is None:
         return []
-    loss = f"validation loss {other.loss:.4f}"
+    score = written(other.metric, other.loss)
     if other.step == 0:
-        return [f"Before training it was better: {loss}."]
+        return [f"Before training it was better: {score}."]
     where = f": {other.folder}" if other.folder else ""
-    return [f"Step {other.step} was better ({loss}){where}. checkpoints.publish: best makes it the result."]
+    return [f"Step {other.step} was better ({score}){where}. checkpoints.publish: best makes it the result."]
 
 
 def _before_and_after(first: Eval, last: Eval) -> list[str]:
-    pairs = [("loss", f"{first.loss:.4f}", f"{last.loss:.4f}")]
-    pairs += [
-        (name, f"{first.metrics[name]:.1%}", f"{value:.1%}")
-        for name, value in last.metrics.items()
-        if name in first.metrics and name != "perplexity"
-    ]
     when = f"step {first.step} → step {last.step}"
-    return [f"validation {name}: {before} → {after}  ({when})" for name, before, after in pairs]
+    changes = []
+    for name, after in last.scores.items():
+        if name in first.scores and name != "perplexity":  # which the loss says already
+            metric = describe(name)
+            title = metric.title if name == EVAL_LOSS else f"validation {metric.title}"
+            changes.append(
+                f"{title}: {metric.written(first.scores[name])} → {metric.written(after)}  ({when})"
+            )
+    return changes
 
 
 def duration(seconds: float) -> str:

@@ -1,20 +1,22 @@
 """Monitor's charts and its figures of the machine, as a person uses them."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from textual.widgets import Static
+from textual.widgets import Static, TabbedContent
 
 from engine.hardware.sample import Gpu
 from engine.hardware.sample import Sample as MachineSample
-from engine.runs.directory.events import encode
+from engine.runs.directory.events import Eval, encode
 from screens.charts.widget import Chart
 from screens.monitor.machine import MachinePanel, rows
 from tests.monitor_app import GB, StillApp, all_read, laptop, until, workstation
 from tests.run_fixtures import STARTED, make_run, step
 
 RUN = "20260102-000000-sql-helper"
+OTHER = "20260101-000000-other"
 SIZE = (120, 36)
 
 
@@ -117,6 +119,32 @@ async def test_a_chart_is_saved_as_picture_and_table(ft_home: Path) -> None:
         folder = ft_home / "charts" / RUN
         await until(pilot, lambda: len(list(folder.glob("*"))) == 2)
         assert {path.suffix for path in folder.iterdir()} == {".svg", ".csv"}
+
+
+async def test_whatever_metrics_a_run_reports_get_charts_under_a_tab_of_their_own(ft_home: Path) -> None:
+    run = make_run(RUN, steps=20, end=None)
+    for number in range(21, 41):
+        run.emit(replace(step(number, 1.0), metrics={"margin": number / 10}))
+    run.emit(Eval(step=40, loss=1.0, perplexity=2.7, metrics={"margin": 1.5, "exact_match": 0.25}))
+    make_run(OTHER, steps=20)
+    app = StillApp(run=RUN)
+    async with app.run_test(size=SIZE) as pilot:
+        await all_read(pilot)
+        tabs = app.monitor.query_one("#tabs", TabbedContent)
+        assert tabs.get_tab("metrics-tab").display
+        assert len(app.monitor.charts) == 5
+        tabs.active = "metrics-tab"
+        await until(pilot, lambda: len(app.monitor.charts) == 7)
+        margin, match = app.monitor.charts[5:]
+        assert (margin.title, match.title) == ("margin", "exact_match")
+        assert [line.label for line in match.lines] == ["validation"]
+        assert {line.label for line in margin.lines} == {"train", "validation"}
+        assert margin.lines[0].series.bounds() == (21, 40, 2.1, 4.0)
+        margin.zoom(2)
+        app.monitor.show(OTHER)
+        await until(pilot, lambda: not tabs.get_tab("metrics-tab").display)
+        assert len(app.monitor.charts) == 5
+        assert tabs.active == "samples-tab"
 
 
 async def test_without_a_run_the_machine_is_shown_as_far_as_it_tells(ft_home: Path) -> None:

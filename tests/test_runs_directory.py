@@ -32,7 +32,7 @@ def test_a_new_run_holds_the_recipe_as_it_was_and_resolved(recipe: Recipe) -> No
     assert (run.folder / "source.yml").read_text() == TEXT
     assert run.config == recipe.config
     assert run.id.endswith("-demo")
-    assert run.state().status == "queued"
+    assert run.state().status == "new"
     assert not run.alive()
     assert run.plan is None
 
@@ -143,7 +143,7 @@ def test_the_list_survives_deleted_and_damaged_runs(recipe: Recipe, ft_home: Pat
     (ft_home / "runs" / "folder").mkdir()
     (ft_home / "runs" / "loop").symlink_to(ft_home / "runs" / "loop")
     assert [run.id for run in Run.all()] == [damaged.id]
-    assert damaged.state().status == "queued"
+    assert damaged.state().status == "new"
     assert damaged.plan is None
     assert damaged.provenance == {}
     with pytest.raises(ConfigError):
@@ -153,7 +153,7 @@ def test_the_list_survives_deleted_and_damaged_runs(recipe: Recipe, ft_home: Pat
 def test_alive_means_that_the_lock_is_held(recipe: Recipe) -> None:
     run = Run.create(recipe)
     run.emit(Started(run=run.id, pid=1))
-    assert run.state().status == "dead"
+    assert run.state().status == "crashed"
     with run.locked():
         assert run.alive()
         assert run.state().status == "running"

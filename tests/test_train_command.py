@@ -191,10 +191,10 @@ def test_an_engine_and_its_supervisor_both_gone_are_found_out(tmp_path: Path, ti
     until(lambda: not run.alive(), "the lock is free")
     with run.log.open("a") as log:
         log.write("the last thing it said\n")
-    assert run.state().status == "dead"
+    assert run.state().status == "crashed"
     done = ft("attach", run_id)
     assert done.returncode == 6
-    assert "without a word" in done.stderr
+    assert "crashed (no exit message)" in done.stderr
     assert "the last thing it said" in done.stderr
 
 

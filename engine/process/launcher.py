@@ -99,7 +99,7 @@ def start(run: Run, resume: Path | None = None, force: bool = False) -> Engine:
 def outcome(run: Run, since: int = 0, code: int | None = None) -> Finished:
     """How a run whose engine is gone has ended.
 
-    Raises the error that the engine failed with; where it ended without a word, TrainingError with the end
+    Raises the error that the engine failed with; where it crashed without an exit message, TrainingError with the end
     of its log, or MachineError where the disk is full. `code` is the engine's exit code, if known.
     """
     last = last_word(run.events(since=since, without=(Step, Memory)))

@@ -1,4 +1,4 @@
-"""The parent of the engine process: starts it, and finds out when it ends without a word.
+"""The parent of the engine process: starts it, and finds out why it ended where it left no exit message.
 
     python -P -m engine.process.supervisor RUN_DIR --lock FD [--resume CHECKPOINT] [--force] [--secrets]
 

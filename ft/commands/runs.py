@@ -22,7 +22,7 @@ RunArgument = Annotated[
     str | None,
     typer.Argument(metavar="[RUN]", help="An id, a prefix of one, or a path; the latest if left out."),
 ]
-COLOURS = {"running": "green", "paused": "yellow", "failed": "red", "dead": "red", "stopped": "yellow"}
+COLOURS = {"running": "green", "paused": "yellow", "failed": "red", "crashed": "red", "stopped": "yellow"}
 
 
 @app.command("list")

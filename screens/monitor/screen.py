@@ -12,14 +12,14 @@ from screens.charts.widget import Chart
 from screens.messages import MachineSampled, RunsChanged, ShowRun
 from screens.monitor import status
 from screens.monitor.actions import MonitorActions
-from screens.monitor.charts import PLACES, MachineSeries, Options, RunCharts, draw_machine
+from screens.monitor.charts import PLACES, MachineSeries, MetricCharts, Options, RunCharts, draw_machine
 from screens.monitor.machine import MachinePanel
 from screens.monitor.news import NewsPane, SamplesPane
 from screens.monitor.run_view import RunView
 
 PAINT_S = 0.1
 """Charts are drawn again this often at most, however fast events come."""
-TABS = ("machine-tab", "samples-tab", "news-tab", "log-tab")
+TABS = ("machine-tab", "samples-tab", "metrics-tab", "news-tab", "log-tab")
 NO_RUN = (
     "No run is shown. Start one in 4 Recipe, or with ft train in any terminal: it appears here by itself. "
 )
@@ -56,6 +56,8 @@ class MonitorScreen(MonitorActions):
                     yield MachinePanel(id="machine-small")
                 with TabPane("Samples", id="samples-tab"):
                     yield SamplesPane(id="samples")
+                with TabPane("Metrics", id="metrics-tab"):
+                    yield MetricCharts(id="metrics")
                 with TabPane("Events", id="news-tab"):
                     yield NewsPane(id="news")
                 with TabPane("Log", id="log-tab"):
@@ -112,6 +114,7 @@ class MonitorScreen(MonitorActions):
         for chart in self.charts:
             chart.reset()
         self._drawing.forget()
+        self.query_one(MetricCharts).forget()
         self.query_one("#log", Log).clear()
         self.query_one(SamplesPane).show(self.view)
         self.query_one(NewsPane).show(self.view)
@@ -146,7 +149,9 @@ class MonitorScreen(MonitorActions):
 
     @property
     def charts(self) -> list[Chart]:
-        return [self.query_one(f"#{place}", Chart) for place in PLACES]
+        places = [self.query_one(f"#{place}", Chart) for place in PLACES]
+        seen = self.query_one("#tabs", TabbedContent).active == "metrics-tab"
+        return [*places, *(self.query_one(MetricCharts).charts if seen else [])]
 
     def _paint(self) -> None:
         """Draw what has changed since the last time, if anybody looks."""
@@ -160,13 +165,24 @@ class MonitorScreen(MonitorActions):
         self.query_one("#progress", Static).update(progress, layout=self.view is None)
         self.query_one("#results", Static).update(results, layout=False)
         if self.view is None:
-            told = draw_machine(self.machine, charts)
+            told = draw_machine(self.machine, charts[: len(PLACES)])
             self.set_class(not told, "-bare")
         else:
-            self._drawing.draw(self.view, charts, self.options)
+            self._drawing.draw(self.view, charts[: len(PLACES)], self.options)
+            self._show_metrics(self.query_one(MetricCharts).show(self.view, self.options))
             self.query_one(SamplesPane).show(self.view)
             self.query_one(NewsPane).show(self.view)
             self._look_closely(self.view, charts)
+
+    def _show_metrics(self, reported: bool) -> None:
+        """Their tab is there only for a run that reports any."""
+        tabs = self.query_one("#tabs", TabbedContent)
+        if reported:
+            tabs.show_tab("metrics-tab")
+        else:
+            if tabs.active == "metrics-tab":
+                tabs.active = "samples-tab"
+            tabs.hide_tab("metrics-tab")
 
     def _look_closely(self, view: RunView, charts: Sequence[Chart]) -> None:
         """Have read again what a chart shows little of, where that is a part of a long run."""
@@ -226,5 +242,5 @@ class MonitorScreen(MonitorActions):
 
     def action_tab(self) -> None:
         tabs = self.query_one("#tabs", TabbedContent)
-        shown = [tab for tab in TABS if tab != "machine-tab" or self.has_class("-narrow")]
+        shown = [tab for tab in TABS if tabs.get_tab(tab).display]
         tabs.active = shown[(shown.index(tabs.active) + 1) % len(shown)] if tabs.active in shown else shown[0]

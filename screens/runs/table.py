@@ -38,8 +38,8 @@ STATUS = {
     "completed": ("✓", "good"),
     "stopped": ("■", "warn"),
     "failed": ("✗", "bad"),
-    "dead": ("✗", "bad"),
-    "queued": ("○", "muted"),
+    "crashed": ("✗", "bad"),
+    "new": ("○", "muted"),
     "damaged": ("!", "bad"),
 }
 """Symbol and kind of style by status: never the colour alone."""

@@ -21,7 +21,7 @@ from engine.data.preview.values import View
 from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Message, Prompt, Question
 from engine.errors import ConfigError, FtError, ModelError
-from engine.evaluation.scores import exact_match
+from engine.evaluation.scores import answer_all
 from engine.inference.generation import Generator
 from engine.models.sizing import room_of
 from engine.planning.cached import CachedPlanner
@@ -228,7 +228,7 @@ def test_exact_match_lets_every_answer_grow_as_far_as_its_own_prompt_leaves_room
     answer = TorchModel.generate
     monkeypatch.setattr(TorchModel, "generate", generate)
     told: list[tuple[int, int]] = []
-    exact_match(
+    answer_all(
         job.backend().model, Tokenizer.load(gpt2), [long, *short], lambda done, of: told.append((done, of)),
         lambda: None, positions=POSITIONS,
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.metrics.registry import EVAL_LOSS, describe
 from engine.runs.directory.state import RunState
 
 FOLDERS = ("adapter", "model")
@@ -11,12 +12,16 @@ FOLDERS = ("adapter", "model")
 
 @dataclass(frozen=True)
 class Better:
-    """An evaluation with a lower loss than the result has. `folder` is what its checkpoint holds; None where there is
-    no checkpoint of that step: before training (step 0), or removed since."""
+    """An evaluation that was better than the result's, by the metric that `checkpoints.best` names.
+
+    `folder` is the adapter or model in its checkpoint; None where there is no checkpoint of that step: before training
+    (step 0), or removed since."""
 
     step: int
     loss: float
+    """Its value of `metric`: a loss, unless the recipe names another."""
     folder: Path | None
+    metric: str = EVAL_LOSS
 
 
 @dataclass(frozen=True)
@@ -49,9 +54,9 @@ class Result:
 
 
 def _better(run: Path, state: RunState, kind: str) -> Better | None:
-    if state.best is None or state.best_step is None or state.published_loss is None:
+    if state.best is None or state.best_step is None or state.published_score is None:
         return None
-    if not state.best < state.published_loss:
+    if not describe(state.best_metric).improves(state.best, state.published_score):
         return None
     folder = run / "checkpoints" / f"step-{state.best_step:06d}" / kind
-    return Better(state.best_step, state.best, folder if folder.is_dir() else None)
+    return Better(state.best_step, state.best, folder if folder.is_dir() else None, state.best_metric)

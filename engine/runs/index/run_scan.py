@@ -51,7 +51,7 @@ class RunScan:
         return (
             self.summary is not None
             and not self._alive
-            and self.summary.state.status not in ("queued", "running")
+            and self.summary.state.status not in ("new", "running")
         )
 
     def at_all(self) -> None:
