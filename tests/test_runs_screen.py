@@ -208,9 +208,9 @@ async def test_selected_runs_are_overlaid_each_in_a_colour_that_it_keeps(three_r
         await seen.press("home", "space")  # the first is let go
         await seen.until(lambda: len({line.colour for line in chart.lines}) == 2)
         assert {line.colour for line in chart.lines} == {SERIES[1], SERIES[2]}
-        assert seen.screen.slots == {three_runs[1].id: 1, three_runs[2].id: 2}
+        assert seen.screen.selection.slots == {three_runs[1].id: 1, three_runs[2].id: 2}
         await seen.press("escape")
-        assert not seen.screen.slots
+        assert not seen.screen.selection.slots
 
 
 async def test_more_runs_than_colours_are_overlaid_each_with_a_mark_of_its_own(ft_home: Path) -> None:
@@ -233,7 +233,7 @@ async def test_a_long_curve_goes_on_being_read_while_other_runs_change(
         for number in range(31, 300):
             three_runs[0].emit(step(number, 1.0))
         await seen.press("space", "down", "space")
-        started = dict(seen.screen._readers)
+        started = dict(seen.screen.curves.readers)
         three_runs[2].emit(step(11, 0.5))
         await seen.until(lambda: seen.screen.settled)
         assert all(not worker.is_cancelled for worker in started.values())
@@ -350,7 +350,7 @@ async def test_all_selected_runs_are_deleted_at_once(three_runs: list[Run]) -> N
     async with runs_screen(3) as seen:
         await seen.press("space", "end", "space", "d", "y")
         await seen.until(lambda: seen.names() == ["chat"])
-        assert not seen.screen.slots
+        assert not seen.screen.selection.slots
 
 
 async def test_a_run_that_trains_is_neither_deleted_nor_resumed(three_runs: list[Run]) -> None:
@@ -368,8 +368,10 @@ async def test_curves_are_saved_to_files(three_runs: list[Run], ft_home: Path) -
     async with runs_screen(3) as seen:
         await seen.until(lambda: seen.screen.chart.lines)
         await seen.press("e")
-        suffixes = {path.suffix for path in (ft_home / "exports").iterdir()}
-        assert suffixes == {".svg", ".csv"}
+        folder = ft_home / "exports"
+        await seen.until(
+            lambda: folder.is_dir() and {path.suffix for path in folder.iterdir()} == {".svg", ".csv"}
+        )
 
 
 async def test_damaged_and_failed_runs_are_listed_with_what_is_wrong(three_runs: list[Run]) -> None:
