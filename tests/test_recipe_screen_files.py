@@ -119,7 +119,7 @@ async def test_a_change_of_a_file_is_shown_as_one(recipe: Path) -> None:
     async with recipe_screen() as seen:
         seen.app.edit_recipe(recipe, RECIPE.replace("16", "8"))
         await seen.until(lambda: seen.title == "train.yml · changed", "it is shown")
-        assert seen.screen.in_file == RECIPE
+        assert seen.screen.document.in_file == RECIPE
 
 
 async def test_another_recipe_is_opened_by_its_name(recipe: Path, folder: Path) -> None:
@@ -144,7 +144,7 @@ async def test_recipes_near_are_listed_to_choose_from(recipe: Path, folder: Path
         listed = seen.app.screen.query_one("OptionList")
         await seen.until(lambda: getattr(listed, "option_count", 0) == 2, "both recipes")
         await seen.pilot.press("down", "down", "enter")
-        await seen.until(lambda: seen.screen.title_of_file in ("other.yaml", "train.yml"), "one is open")
+        await seen.until(lambda: seen.screen.document.title in ("other.yaml", "train.yml"), "one is open")
 
 
 async def test_what_differs_from_the_file_is_shown_line_by_line(recipe: Path) -> None:
@@ -167,7 +167,7 @@ async def test_a_profile_of_ones_own_is_kept_and_offered(recipe: Path) -> None:
         await type_path(seen, str(paths.profiles() / "mine.yml"))
         await seen.until(lambda: "mine" in profile_names(), "it is kept")
         assert profile_text("mine") == RECIPE
-        assert seen.screen.path == recipe
+        assert seen.screen.document.path == recipe
         await seen.pilot.press("p")
         await seen.until_in_front(PickProfile)
         listed = seen.app.screen.query_one(ProfileList)
@@ -210,7 +210,7 @@ async def test_a_folder_that_may_not_be_written_keeps_the_text(recipe: Path, fol
         await seen.pilot.press("W")
         await type_path(seen, "file/train.yml")
         await seen.until(lambda: seen.app.problems, "an error")
-        assert seen.screen.path == recipe
+        assert seen.screen.document.path == recipe
 
 
 async def test_line_breaks_of_windows_stay(recipe: Path) -> None:

@@ -22,7 +22,7 @@ from screens.format import size
 from screens.messages import WentWrong
 from screens.models.details import COLUMNS, cells, facts, load_text, memory
 from screens.models.downloads import Pull, PullEnded, PullLine, PullTold
-from screens.recipe.document import NAME, read
+from screens.recipe.files import NAME, read
 from screens.widgets.confirm import Confirm
 
 SHORTEST_NAME, LONGEST_NAME = 16, 44
