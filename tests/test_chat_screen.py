@@ -14,6 +14,7 @@ from screens.chat.conversation import Answer, Side
 from screens.chat.models import chat_models, newest
 from screens.chat.screen import ChatScreen
 from screens.chat.session import Asked, ChatSession
+from screens.intents import ChatWith
 from tests.app_pilot import freeze
 from tests.chat_pilot import Seen, chat_screen
 from tests.run_fixtures import make_run
@@ -95,10 +96,10 @@ async def test_the_newest_trained_model_is_talked_to_and_another_is_picked_by_le
         await seen.ready("step 20 (best)")
         await seen.ask("hello")
         assert asked == [(0, "trained", "step-000020", ["hello"])]
-        seen.app.chat_with("20260101")
+        seen.app.open(ChatWith("20260101"))
         await seen.ready("sql-helper · final")
         assert seen.screen.session.conversation.turns == []
-        seen.app.chat_with("20991231")
+        seen.app.open(ChatWith("20991231"))
         await seen.until(lambda: seen.app.problems, "that there is no such run")
 
 

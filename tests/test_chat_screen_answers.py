@@ -12,6 +12,7 @@ from engine.runs.directory.run import Run
 from engine.service.client import Client
 from ft.app import FtApp
 from screens.chat.conversation import OVER, SIDES
+from screens.intents import ChatWith
 from tests.chat_pilot import Seen, chat_screen
 from tests.terminal import write_recipe
 
@@ -54,7 +55,7 @@ def app(trained: Run, service: Client, monkeypatch: pytest.MonkeyPatch) -> FtApp
 async def talking_to(run: Run, app: FtApp) -> AsyncIterator[Seen]:
     """Chat, with that run's model chosen."""
     async with chat_screen(app=app, ready="") as seen:
-        app.chat_with(str(run.folder))
+        app.open(ChatWith(str(run.folder)))
         await seen.until(lambda: seen.screen.session.model, "the model")
         yield seen
 

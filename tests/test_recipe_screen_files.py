@@ -7,6 +7,7 @@ from textual.widgets import Input
 
 from engine import paths
 from engine.config.profiles import profile_names, profile_text
+from screens.intents import EditRecipe
 from screens.recipe.dialogs import AskPath, Difference, PickProfile, ProfileList
 from screens.widgets.confirm import Confirm
 from tests.recipe_pilot import RECIPE, Seen, project, recipe_screen
@@ -46,7 +47,7 @@ async def test_an_empty_folder_offers_the_profiles_and_enter_takes_one(folder: P
 
 async def test_a_new_text_is_saved_where_one_says(folder: Path) -> None:
     async with recipe_screen() as seen:
-        seen.app.edit_recipe(text=RECIPE)
+        seen.app.open(EditRecipe(text=RECIPE))
         await seen.until(lambda: seen.screen.opened, "it is open")
         await seen.pilot.press("f2")
         await type_path(seen, "runs/orders.yml")
@@ -89,7 +90,7 @@ async def test_text_that_is_not_saved_is_not_lost_without_asking(recipe: Path, f
     async with recipe_screen() as seen:
         mine = RECIPE.replace("16", "8")
         seen.editor.change_to(mine)
-        seen.app.edit_recipe(other)
+        seen.app.open(EditRecipe(other))
         await seen.until_in_front(Confirm)
         await seen.pilot.press("escape")
         await seen.until(lambda: seen.app.screen is seen.screen, "answered")
@@ -117,7 +118,7 @@ async def test_leaving_the_app_asks_about_text_that_is_not_saved(recipe: Path) -
 
 async def test_a_change_of_a_file_is_shown_as_one(recipe: Path) -> None:
     async with recipe_screen() as seen:
-        seen.app.edit_recipe(recipe, RECIPE.replace("16", "8"))
+        seen.app.open(EditRecipe(recipe, RECIPE.replace("16", "8")))
         await seen.until(lambda: seen.title == "train.yml · changed", "it is shown")
         assert seen.screen.document.in_file == RECIPE
 
@@ -198,7 +199,7 @@ async def test_changes_outside_do_not_replace_text_that_is_not_saved(recipe: Pat
 async def test_a_file_that_is_no_recipe_is_told_of(recipe: Path, content: bytes) -> None:
     recipe.with_name("bad.yml").write_bytes(content)
     async with recipe_screen() as seen:
-        seen.app.edit_recipe(recipe.with_name("bad.yml"))
+        seen.app.open(EditRecipe(recipe.with_name("bad.yml")))
         await seen.until(lambda: seen.app.problems, "an error")
         assert "bad.yml" in seen.app.problems[-1].message
         assert seen.editor.text == RECIPE

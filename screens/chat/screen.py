@@ -18,7 +18,8 @@ from screens.chat.models import ChatModel
 from screens.chat.prompt import Prompt
 from screens.chat.session import ChatSession, Chosen, Grown, Listed, ToolsRead
 from screens.chat.transcript import Transcript
-from screens.messages import ChatWith, RunsChanged
+from screens.intents import ChatWith, Intent
+from screens.messages import RunsChanged
 from screens.widgets.pick import Pick
 
 TEMPERATURES = (0.0, 0.3, 0.7, 1.0)
@@ -119,8 +120,12 @@ class ChatScreen(FtScreen):
             if self.session.job is None:
                 self._next()
 
-    def on_chat_with(self, message: ChatWith) -> None:
-        self.session.find(message.reference)
+    def receive(self, intent: Intent) -> None:
+        match intent:
+            case ChatWith(reference):
+                self.session.find(reference)
+            case _:
+                super().receive(intent)
 
     def on_tools_read(self, message: ToolsRead) -> None:
         self.session.tools = message.tools

@@ -21,7 +21,8 @@ from engine.runs.directory.control import Command
 from screens.base import FtScreen
 from screens.charts.controls import ChartControls, Exported, next_axis, rougher, smoother
 from screens.charts.widget import Chart
-from screens.messages import MachineSampled, RunsChanged, ShowRun
+from screens.intents import ChatWith, Intent, ShowRun
+from screens.messages import MachineSampled, RunsChanged
 from screens.monitor import follow, status
 from screens.monitor.charts import PLACES, MachineSeries, Options, RunCharts, draw_machine
 from screens.monitor.machine import MachinePanel
@@ -101,8 +102,12 @@ class MonitorScreen(FtScreen):
         self._by_hand = True
         self._open(run_id)
 
-    def on_show_run(self, message: ShowRun) -> None:
-        self.show(message.run_id)
+    def receive(self, intent: Intent) -> None:
+        match intent:
+            case ShowRun(run_id):
+                self.show(run_id)
+            case _:
+                super().receive(intent)
 
     def _show_something(self) -> None:
         """Where nobody has chosen: the newest run that trains, else the machine."""
@@ -335,7 +340,7 @@ class MonitorScreen(FtScreen):
 
     def action_chat(self) -> None:
         if self.view is not None:
-            self.host.chat_with(self.view.run_id)
+            self.host.open(ChatWith(self.view.run_id))
 
     # Actions: the charts
 

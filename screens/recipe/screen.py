@@ -22,7 +22,8 @@ from engine.errors import ConfigError, FtError, OutOfMemoryError
 from engine.storage.disk_errors import explained
 from screens.base import FtScreen
 from screens.format import place
-from screens.messages import EditRecipe, WentWrong
+from screens.intents import EditRecipe, Intent
+from screens.messages import WentWrong
 from screens.recipe.dialogs import AskPath, Difference, PickProfile, ProfileList
 from screens.recipe.document import (
     Checked,
@@ -295,8 +296,12 @@ class RecipeScreen(FtScreen):
         if path is not None or text is not None:
             self._replace(path, text, left)
 
-    def on_edit_recipe(self, message: EditRecipe) -> None:
-        self.show(message.path, message.text, message.left)
+    def receive(self, intent: Intent) -> None:
+        match intent:
+            case EditRecipe(path, text, left):
+                self.show(path, text, left)
+            case _:
+                super().receive(intent)
 
     @work(exclusive=True, group="replace")
     async def _replace(self, path: Path | None, text: str | None, left: LeftBehind | None) -> None:

@@ -26,6 +26,7 @@ from engine.runs.index.summary import RunSummary
 from screens.base import FtScreen
 from screens.charts.controls import ChartControls, Exported, next_axis, rougher, smoother
 from screens.charts.widget import Chart
+from screens.intents import ChatWith, EditRecipe, ShowRun
 from screens.messages import RunsChanged, WentWrong
 from screens.runs.compare import CompareScreen
 from screens.runs.curve_reader import CurveNews
@@ -134,7 +135,7 @@ class RunsScreen(FtScreen):
         self._rest = self.set_timer(PAUSE_S, self._show_curves)
 
     def on_runs_table_opened(self, message: RunsTable.Opened) -> None:
-        self.host.show_run(message.run.id)
+        self.host.open(ShowRun(message.run.id))
 
     @on(Input.Changed, "#filter")
     def filter_typed(self, event: Input.Changed) -> None:
@@ -244,7 +245,7 @@ class RunsScreen(FtScreen):
         self.show_list()
 
     def on_forked(self, message: Forked) -> None:
-        self.host.edit_recipe(text=message.text)
+        self.host.open(EditRecipe(text=message.text))
 
     def action_select(self) -> None:
         run = self.table.run
@@ -254,7 +255,7 @@ class RunsScreen(FtScreen):
 
     def action_open(self) -> None:
         if run := self._at_cursor():
-            self.host.show_run(run.id)
+            self.host.open(ShowRun(run.id))
 
     def action_compare(self) -> None:
         pair = [run for run, _ in self.selection.among(self.host.runs)]
@@ -298,7 +299,7 @@ class RunsScreen(FtScreen):
 
     def action_chat(self) -> None:
         if run := self._at_cursor():
-            self.host.chat_with(run.id)
+            self.host.open(ChatWith(run.id))
 
     @work
     async def action_delete(self) -> None:

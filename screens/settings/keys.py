@@ -8,7 +8,8 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import DataTable, Static
 
-from screens.actions import ACTIONS, SCREENS, Action
+from screens.action import Action
+from screens.actions import ACTIONS, SCREENS
 from screens.host import Host
 from screens.keymap import checked, clashes, keys_of, shown
 from screens.widgets.ask import AskKey
