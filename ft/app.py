@@ -20,7 +20,7 @@ from textual.worker import get_current_worker
 
 from engine import paths
 from engine.errors import ConfigError, FtError
-from ft.app_services import ServiceProcess, watch_machine, watch_runs, watch_terminal
+from ft import app_services
 from screens import preferences
 from screens.action import Action
 from screens.actions import SCREENS, action_of, bindings
@@ -99,7 +99,7 @@ class FtApp(App[None]):
         self.engine_pid: int | None = None
         self.started: list[Engine] = []
         """Engines that this app started, until they have ended."""
-        self._service = ServiceProcess()
+        self._service = app_services.ServiceProcess()
         self._without_controls = WithoutControls()
         self._wear(self.preferences.theme)
 
@@ -107,7 +107,7 @@ class FtApp(App[None]):
         self._use_preferences()
         if not self.is_headless:
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit)
-            self._watch_terminal()
+            self.watch_terminal()
         if self._run is None:
             self.go(self._start)
         else:
@@ -119,24 +119,24 @@ class FtApp(App[None]):
     def _look_outside(self) -> None:
         """Watch runs and machine, once the first picture stands: what that needs is imported only then."""
         settle_memory()
-        self._watch_runs()
-        self._watch_machine()
+        self.watch_runs()
+        self.watch_machine()
         if not self._only:
             self.prepare_screens()
             self.offer_unsaved()
 
     @work(thread=True)
-    def _watch_runs(self) -> None:
-        watch_runs(self.post_message, get_current_worker().cancelled_event, self.LOOK_S)
+    def watch_runs(self) -> None:
+        app_services.watch_runs(self.post_message, get_current_worker().cancelled_event, self.LOOK_S)
 
     @work(thread=True)
-    def _watch_machine(self) -> None:
+    def watch_machine(self) -> None:
         stop = get_current_worker().cancelled_event
-        watch_machine(self.post_message, stop, self.LOOK_S, lambda: self.engine_pid)
+        app_services.watch_machine(self.post_message, stop, self.LOOK_S, lambda: self.engine_pid)
 
     @work(thread=True)
-    def _watch_terminal(self) -> None:
-        watch_terminal(get_current_worker().cancelled_event, self.LOOK_S)
+    def watch_terminal(self) -> None:
+        app_services.watch_terminal(get_current_worker().cancelled_event, self.LOOK_S)
 
     def on_runs_changed(self, message: RunsChanged) -> None:
         self.runs = message.runs

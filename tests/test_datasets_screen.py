@@ -340,10 +340,10 @@ async def test_every_pane_can_be_seen_on_a_small_terminal(app: FtApp) -> None:
 
 async def test_a_recipe_for_the_file_is_one_key_away(app: FtApp, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str | None] = []
-    monkeypatch.setattr(app, "open", lambda intent: opened.append(intent.text))
     async with app.run_test(size=(120, 36)) as pilot:
         await ready(pilot)
         await show(pilot, "notes.csv")
+        monkeypatch.setattr(app, "open", lambda intent: opened.append(intent.text))
         await pilot.press("u")
         await until(pilot, lambda: opened, "the recipe")
         assert opened[0] is not None

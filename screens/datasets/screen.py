@@ -9,7 +9,7 @@ from textual.containers import Horizontal, Vertical
 from textual.getters import query_one
 from textual.reactive import reactive
 from textual.widget import Widget
-from textual.widgets import Input, OptionList, Static
+from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
 from engine.data.preview.values import Opened
@@ -23,6 +23,7 @@ from screens.datasets.row_list import RowList
 from screens.datasets.sources import label
 from screens.format import one_line, percent, size
 from screens.intents import EditRecipe, Intent, ShowData
+from screens.widgets.panes import Panes
 
 PANES = ("rows", "row", "lengths")
 OWN = 50
@@ -53,7 +54,7 @@ class DatasetsScreen(FtScreen):
 
     def body(self) -> Iterable[Widget]:
         yield Input(id="ask")
-        yield Static(id="panes", markup=False)
+        yield Panes(PANES)
         with Horizontal(id="all"):
             with Vertical(id="left"):
                 yield OptionList(id="sources", markup=False)
@@ -262,6 +263,10 @@ class DatasetsScreen(FtScreen):
     def action_bounds(self) -> None:
         self.row.tokens.show_bounds(not self.row.tokens.bounds)
 
+    @on(Panes.Chosen)
+    def _pane_chosen(self, message: Panes.Chosen) -> None:
+        self.pane = message.name
+
     def action_pane(self) -> None:
         self.pane = PANES[(PANES.index(self.pane) + 1) % len(PANES)]
 
@@ -286,8 +291,7 @@ class DatasetsScreen(FtScreen):
 
     def watch_pane(self) -> None:
         self.set_classes([*(set(self.classes) - set(self.STATES)), f"-pane-{self.pane}"])
-        names = " · ".join(f"▸{name}" if name == self.pane else f" {name}" for name in PANES)
-        self.query_one("#panes", Static).update(f" {names}    v: the next")
+        self.query_one(Panes).here = self.pane
 
     # What is shown
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import get_args
 
-from rich.text import Text
 from textual import on, work
 from textual.containers import Horizontal, Vertical
 from textual.getters import query_one
@@ -35,7 +34,9 @@ from screens.runs.details import described
 from screens.runs.selection import SLOTS, Selection
 from screens.runs.table import RunsTable
 from screens.widgets.confirm import Confirm
+from screens.widgets.panes import Panes
 
+PANES = ("list", "chart")
 SORTS = ("newest", "best", "loss", "name")
 EMPTY = """\
 [b]No runs yet.[/b]
@@ -101,7 +102,7 @@ class RunsScreen(FtScreen):
             yield Input(placeholder=PLACEHOLDER, suggester=suggester, id="filter", compact=True)
             yield Static(id="count")
         yield Static(id="filter-error", markup=False)
-        yield Static(id="tabs", markup=False)
+        yield Panes(PANES)
         with Horizontal(id="runs"):
             yield RunsTable()
             with Vertical(id="side"):
@@ -113,7 +114,6 @@ class RunsScreen(FtScreen):
         kept = self.host.preferences
         self.sort = kept.runs_order if kept.runs_order in SORTS else SORTS[0]
         self.filter.value = kept.runs_filter
-        self._show_tabs()
         self.show_list()
 
     def on_resize(self) -> None:
@@ -233,6 +233,10 @@ class RunsScreen(FtScreen):
     def _keep(self) -> None:
         """Let filter and order be the same the next time."""
         self.host.change(runs_filter=self.filter.value, runs_order=self.sort)
+
+    @on(Panes.Chosen)
+    def _pane_chosen(self, message: Panes.Chosen) -> None:
+        self._turn_to(message.name)
 
     def action_pane(self) -> None:
         self._turn_to("list" if self.has_class("-chart") else "chart")
@@ -406,15 +410,7 @@ class RunsScreen(FtScreen):
 
     def _turn_to(self, pane: str) -> None:
         self.set_class(pane == "chart", "-chart")
-        self._show_tabs()
-
-    def _show_tabs(self) -> None:
-        chart = self.has_class("-chart")
-        text = Text(" ")
-        text.append(" List ", "" if chart else "bold reverse")
-        text.append(" Chart ", "bold reverse" if chart else "")
-        text.append("   v turns to the other", "dim")
-        self.query_one("#tabs", Static).update(text)
+        self.query_one(Panes).here = pane
 
 
 class FilterSuggester(Suggester):

@@ -12,7 +12,7 @@ from screens.action import Action
 from screens.actions import ACTIONS, SCREENS
 from screens.host import Host
 from screens.keymap import checked, clashes, keys_of, shown
-from screens.widgets.ask import AskKey
+from screens.settings.ask import AskKey
 
 TITLES = {scope: title for _, scope, title in SCREENS} | {"app": "everywhere"}
 EATEN = {"ctrl+s", "ctrl+q", "ctrl+b", "ctrl+a", "ctrl+z", "ctrl+c"}
