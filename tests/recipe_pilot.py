@@ -174,10 +174,10 @@ class Seen:
         await until(self.pilot, happened, what)
 
     async def until_planned(self) -> None:
-        await self.until(lambda: self.screen.plan, "a plan is shown")
+        await self.until(lambda: self.screen.document.plan, "a plan is shown")
 
     async def until_wrong(self, count: int) -> None:
-        await self.until(lambda: len(self.screen.problems) == count, f"{count} problems are marked")
+        await self.until(lambda: len(self.screen.document.problems) == count, f"{count} problems are marked")
 
     async def until_in_front(self, kind: type) -> None:
         await self.until(lambda: isinstance(self.app.screen, kind), f"{kind.__name__} is in front")

@@ -92,7 +92,7 @@ async def test_pause_resume_and_save_reach_the_engine_and_its_answer_is_shown(ft
             await all_read(pilot)
             await pilot.press("p")
             await until(pilot, lambda: "‖ paused" in text(app, "#headline"))
-            await until(pilot, lambda: app.monitor.waiting == {})
+            await until(pilot, lambda: app.monitor.follower.waiting == {})
             await pilot.press("p")
             await until(pilot, lambda: "● training" in text(app, "#headline"))
             await pilot.press("s")

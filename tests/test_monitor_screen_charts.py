@@ -29,7 +29,7 @@ async def test_the_chosen_chart_is_zoomed_moved_inspected_and_set_back(ft_home: 
     app = StillApp(run=RUN)
     async with app.run_test(size=SIZE) as pilot:
         await all_read(pilot)
-        chart = app.monitor.chart
+        chart = app.monitor.controls.chart
         whole = chart.view
         await pilot.press("z")
         assert chart.view[1] - chart.view[0] == pytest.approx((whole[1] - whole[0]) / 2)
@@ -47,7 +47,7 @@ async def test_the_chosen_chart_is_zoomed_moved_inspected_and_set_back(ft_home: 
         await pilot.press("i")
         assert chart.cursor is None
         await pilot.press("v")
-        assert app.monitor.chart.id == "memory"
+        assert app.monitor.controls.chart.id == "memory"
 
 
 async def test_one_cursor_goes_through_all_charts(ft_home: Path) -> None:
@@ -60,10 +60,10 @@ async def test_one_cursor_goes_through_all_charts(ft_home: Path) -> None:
         at = charts[0].cursor
         await until(pilot, lambda: at is not None and {chart.cursor for chart in charts} == {at})
         await pilot.press("v", "v", "right")  # the learning rate's leads it from where it is
-        await until(pilot, lambda: {chart.cursor for chart in charts} == {app.monitor.chart.cursor})
+        await until(pilot, lambda: {chart.cursor for chart in charts} == {app.monitor.controls.chart.cursor})
         assert at is not None
-        assert app.monitor.chart.cursor is not None
-        assert app.monitor.chart.cursor > at
+        assert app.monitor.controls.chart.cursor is not None
+        assert app.monitor.controls.chart.cursor > at
         charts[0].zoom(8)
         charts[0].pan(-4)
         await pilot.press("left")

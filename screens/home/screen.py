@@ -19,6 +19,7 @@ from engine.errors import FtError
 from screens import format as words
 from screens.base import FtScreen
 from screens.home.next_step import NextStep, next_step
+from screens.intents import ChatWith, EditRecipe, ShowRun
 from screens.messages import MachineSampled, RunsChanged
 from screens.run_row import coloured, row
 
@@ -181,11 +182,11 @@ class HomeScreen(FtScreen):
         step = self._next
         match step:
             case NextStep(act="watch"):
-                self.host.show_run(step.target)
+                self.host.open(ShowRun(step.target))
             case NextStep(act="resume"):
                 await self.host.resume_run(step.target)
             case NextStep(act="chat"):
-                self.host.chat_with(step.target)
+                self.host.open(ChatWith(step.target))
             case _:
                 self.action_recipe()
 
@@ -195,9 +196,9 @@ class HomeScreen(FtScreen):
 
     def action_recipe(self) -> None:
         if self._recipe is not None:
-            self.host.edit_recipe(path=self._recipe)
+            self.host.open(EditRecipe(path=self._recipe))
         else:
-            self.host.edit_recipe(text=starter_text())
+            self.host.open(EditRecipe(text=starter_text()))
 
     def action_runs(self) -> None:
         if self.host.runs:
@@ -205,7 +206,7 @@ class HomeScreen(FtScreen):
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         if event.option_id is not None:
-            self.host.show_run(event.option_id)
+            self.host.open(ShowRun(event.option_id))
 
 
 ACTS = {
