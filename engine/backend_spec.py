@@ -238,8 +238,8 @@ class BackendSpec:
     problem: Callable[[Machine], str] = _no_problem
     """Reason why it cannot train on this machine, whatever is installed; empty where it can."""
 
-    methods: frozenset[str] = frozenset({"sft"})
-    """Values of `training.method`."""
+    methods: frozenset[str] | None = None
+    """Values of `training.method`; None where any objective trains, as all of ft's own backends let it."""
     tasks: frozenset[str] = frozenset({"causal-lm"})
     """What a model may be trained to do."""
     distributed: frozenset[str] = frozenset()

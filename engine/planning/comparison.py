@@ -139,7 +139,7 @@ def _body(column: Column) -> dict[str, Any]:
         "note": column.note,
         "left_by_auto": column.unasked,
         "exact_resume": column.exact_resume,
-        "methods": sorted(column.spec.methods) if column.spec else [],
+        "methods": sorted(column.spec.methods or ("any",)) if column.spec else [],
         "tasks": sorted(column.spec.tasks) if column.spec else [],
         "distributed": sorted(column.spec.distributed) if column.spec else [],
         "peak_bytes": column.plan.memory.peak_bytes if column.plan else None,

@@ -92,15 +92,17 @@ def _support(key: str, value: str, spec: BackendSpec, machine: Machine) -> KeySu
 def _supported_values(spec: BackendSpec, able: Capability) -> dict[str, tuple[str, ...]]:
     """The values that the capability lists, by key; a key that is not here takes any."""
     offload = () if able.offloading == "none" else ("offload",)
+    restricted: dict[str, tuple[str, ...]] = {} if able.vocabulary else dict.fromkeys(VOCABULARY_KEYS, ())
+    if spec.methods is not None:
+        restricted["training.method"] = tuple(spec.methods)
     return {
-        "training.method": tuple(spec.methods),
         "adapter.type": able.adapters,
         "adapter.init": able.inits,
         "model.quantization": able.quantizations,
         "training.precision": ("auto", *able.precisions),
         "training.gradient_checkpointing": ("auto", "true", "false", *offload),
         "training.optimizer": able.optimizers,
-    } | ({} if able.vocabulary else dict.fromkeys(VOCABULARY_KEYS, ()))
+    } | restricted
 
 
 def _with_package(found: KeySupport, machine: Machine) -> KeySupport:

@@ -162,11 +162,11 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
     run.emit(Phase(name="loading", note=f"{model.name} on {plan.device}"))
     chosen.spec.before_load()
     from engine.backends import load_trainer
-    from engine.objectives.sft import Supervised
+    from engine.methods import method_named
     from engine.training.busy_machine import NeighbourWatch
     from engine.training.loop import train
 
-    objective = Supervised()
+    objective = method_named(config.training.method).objective(config.method_config)
     adapter = start.folder if start else None
     same = resuming.same_layers(config, resume)
     trainer = load_trainer(plan, same, model.folder, objective, adapter=adapter)
@@ -277,6 +277,7 @@ def _prepare(
     """The tokens to train on. Raises DataError for what the lint calls an error, unless forced."""
     from engine.data.prepare import prepare
     from engine.data.sources.resolve import fetch
+    from engine.methods import method_named
 
     def progress(done: int, total: int) -> None:
         run.emit(Phase(name="tokenising", done=done, total=total))
@@ -285,7 +286,8 @@ def _prepare(
     fetch(config.data, _loading(run, control))
     resuming.record_files(run, config)
     run.emit(Phase(name="tokenising"))
-    dataset = prepare(config, model.folder, progress, lint=True, day=run.begun())
+    samples = method_named(config.training.method).samples
+    dataset = prepare(config, model.folder, progress, lint=True, day=run.begun(), samples=samples)
     for note in dataset.notes:
         run.emit(Phase(name="tokenising", note=note))
     errors = [finding for finding in dataset.findings if finding.severity == "error"]
