@@ -86,8 +86,8 @@ class Plugin:
     """
 
     load: Callable[..., Any]
-    """`load(plan, config, folder, *, adapter, training)` makes an `engine.backends.base.Backend`, as
-    `engine.backends.load_backend` says; called in the engine's process alone, and may import what it likes."""
+    """`load(plan, config, folder, objective, *, adapter)` makes an `engine.backends.base.Trainer`, as
+    `engine.backends.load_trainer` says; called in the engine's process alone, and may import what it likes."""
     capability: Capability
     note: str
     """What it computes on, in a few words."""

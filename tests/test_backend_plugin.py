@@ -31,15 +31,16 @@ MODULE = """
 from engine.capabilities import Capability, Plugin
 
 
-def load(plan, config, folder, *, adapter=None, training=True):
-    from engine.backends.torch.backend import TorchBackend
+def load(plan, config, folder, objective, *, adapter=None):
+    from engine.backends.torch.causal_lm import TorchModel
+    from engine.backends.torch.trainer import TorchTrainer
 
-    class Echo(TorchBackend):
-        def train_step(self, *arguments):
+    class Echo(TorchTrainer):
+        def step(self, *arguments):
             print("echo", flush=True)
-            return super().train_step(*arguments)
+            return super().step(*arguments)
 
-    return Echo.load(plan, config, folder, adapter=adapter, training=training)
+    return Echo(TorchModel.load(plan, config, folder, adapter), config, objective)
 
 
 backend = Plugin(load, Capability(("fp32",), ("none",), ("lora",)), "torch that says what it does")

@@ -140,7 +140,10 @@ def test_a_row_that_it_refuses_is_told_with_its_place(shell: Shell) -> None:
             "model.chat_template=plain",
             "model.chat_template: plain names RowFormat, which is no text of a template",
         ),
-        ("data.format=wrong", "data.format: wrong names str, which is no engine.data.formats.base.Form"),
+        (
+            "data.format=wrong",
+            "data.format: wrong names str, which is not an engine.data.formats.base.RowFormat",
+        ),
         ("data.format=quizz", "kto, prompt_completion, completion, quiz or wrong: did you mean quiz?"),
     ],
 )

@@ -366,7 +366,7 @@ def fetch(source, folder):
 USE = """
 from pathlib import Path
 from engine.config.load import load_text
-from engine.data.sources import train_sources
+from engine.data.sources.resolve import train_sources
 from engine.errors import FtError
 for name in ("lake:deep/water", "dry:x"):
     config = load_text(f"model: {{base: x}}\\ndata: {{train: '{name}'}}\\n", Path("train.yml")).config

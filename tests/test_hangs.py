@@ -224,25 +224,26 @@ def asleep():
     time.sleep(10**6)
 
 
-def load(plan, config, folder, *, adapter=None, training=True):
-    from engine.backends.torch.backend import TorchBackend
+def load(plan, config, folder, objective, *, adapter=None):
+    from engine.backends.torch.causal_lm import TorchModel
+    from engine.backends.torch.trainer import TorchTrainer
 
     if PLACE.read_text() == "loading":
         asleep()
 
-    class Hangs(TorchBackend):
+    class Hangs(TorchTrainer):
         steps = 0
 
-        def train_step(self, *arguments):
+        def step(self, *arguments):
             Hangs.steps += 1
             how = PLACE.read_text()
             if Hangs.steps == 8 and how:
                 if how.startswith("once "):
                     PLACE.write_text("")
                 globals()[how.split()[-1]]()
-            return super().train_step(*arguments)
+            return super().step(*arguments)
 
-    return Hangs.load(plan, config, folder, adapter=adapter, training=training)
+    return Hangs(TorchModel.load(plan, config, folder, adapter), config, objective)
 
 
 backend = Plugin(load, Capability(("fp32",), ("none",), ("lora",)), "torch that hangs at the eighth step")

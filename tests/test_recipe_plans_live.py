@@ -21,7 +21,7 @@ from tests.terminal import write_recipe
 @pytest.fixture
 def recipe(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A recipe for a tiny model and rows of its own, on a machine that never changes."""
-    for module in ("live", "look"):
+    for module in ("cached", "estimate"):
         monkeypatch.setattr(f"engine.planning.{module}.probe", lambda: MACHINE)
     return write_recipe(tmp_path / "here", tiny_model, model={"base": str(tiny_model), "max_seq_length": 64})
 

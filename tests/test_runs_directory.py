@@ -165,7 +165,7 @@ def test_alive_means_that_the_lock_is_held(recipe: Recipe) -> None:
 
 def test_a_killed_holder_gives_the_lock_back(recipe: Recipe) -> None:
     run = Run.create(recipe)
-    code = "import sys, time; from pathlib import Path; from engine.runs import lock\n"
+    code = "import sys, time; from pathlib import Path; from engine.runs.directory import lock\n"
     code += "assert lock.take(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
     holder = subprocess.Popen([sys.executable, "-c", code, str(run.lock_file)], stdout=subprocess.PIPE)
     assert holder.stdout is not None

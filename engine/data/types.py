@@ -13,6 +13,7 @@ UNTRAINED = -100
 """The label of a token that the loss leaves out (the field's convention, from PyTorch's `ignore_index`)."""
 
 Int32 = npt.NDArray[np.int32]
+Float32 = npt.NDArray[np.float32]
 Role = Literal["system", "user", "assistant", "tool"]
 REASONING = ("reasoning_content", "reasoning", "thinking")
 """What files, and chat templates, call the thoughts before an answer."""
@@ -135,14 +136,18 @@ class Example:
 
 @dataclass(frozen=True)
 class Examples:
-    """Many examples in three flat arrays, so that a million rows cost no Python objects.
+    """Many examples in flat arrays, so that a million rows cost no Python objects.
 
-    `tokens` int32 `[total]`, `trained` bool `[total]`, `offsets` int64 `[count + 1]`.
+    `tokens` int32 `[total]`, `trained` bool `[total]`, `offsets` int64 `[count + 1]`. Where a method compares answers,
+    `groups` int32 `[count]` numbers the examples that belong together, which lie side by side, and `signs` int8
+    `[count]` says which are chosen or good (1) and which rejected or bad (-1); None where examples stand alone.
     """
 
     tokens: Int32
     trained: npt.NDArray[np.bool_]
     offsets: npt.NDArray[np.int64]
+    groups: Int32 | None = None
+    signs: npt.NDArray[np.int8] | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -194,23 +199,46 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows for one pass of the model, all int32 `[rows, length]`.
+    """The sequences of one micro-batch, end to end. How they lie on the device is the backend's affair.
 
-    `segment_ids` are 0 where there is padding and count examples from 1 within a row;
-    `position_ids` restart at 0 with every segment. A padded batch has one segment a row.
+    `tokens` int32 `[total]`. `targets` int32 `[total]`: the token that follows in the same sequence; 0 where `weights`
+    float32 `[total]` is 0, which leaves a position out of the loss. `offsets` int64 `[sequences + 1]`. `groups` int32
+    `[sequences]` numbers the sequences that belong together, as the two answers of a pair; `signs` int8 `[sequences]`
+    is 1 for a chosen or good answer, -1 for a rejected or bad one, 0 for a plain sequence.
     """
 
-    input_ids: Int32
-    labels: Int32
-    position_ids: Int32
-    segment_ids: Int32
+    tokens: Int32
+    targets: Int32
+    weights: Float32
+    offsets: npt.NDArray[np.int64]
+    groups: Int32
+    signs: npt.NDArray[np.int8]
+    packed: bool = False
+    """Whether sequences may share a row, each attending to itself alone, instead of having a padded row each."""
+    padding: int = 0
+    """The token id that stands where rows are padded; nothing attends to it."""
 
     @property
-    def tokens(self) -> int:
-        """Real tokens, padding left out."""
-        return int((self.segment_ids > 0).sum())
+    def sequences(self) -> int:
+        """How many sequences there are."""
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of each sequence, int64 `[sequences]`."""
+        return np.diff(self.offsets)
+
+    @property
+    def trained(self) -> npt.NDArray[np.int64]:
+        """Places in `tokens` whose next token is trained, int64 `[n]`, in order."""
+        return np.flatnonzero(self.weights)
 
     @property
     def trained_tokens(self) -> int:
-        """Tokens that the loss counts. The first of a segment predicts nothing, so it never counts."""
-        return int(((self.labels != UNTRAINED) & (self.position_ids > 0)).sum())
+        """Tokens that the loss counts. The first of a sequence is predicted by nothing, so it never counts."""
+        return int(np.count_nonzero(self.weights))
+
+    @property
+    def sequence_of(self) -> npt.NDArray[np.int64]:
+        """The sequence of each trained token, int64 `[n]`."""
+        return np.searchsorted(self.offsets, self.trained, side="right") - 1

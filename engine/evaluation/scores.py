@@ -3,26 +3,29 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-from engine.backends.base import Backend
+from engine.backends.base import Model, Trainer
 from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Batch, Question
+from engine.objectives.base import Objective
 
 ANSWER_ROWS = 32
 """Prompts answered at once: enough to share the cost of reading the weights."""
 
 
-def held_out_loss(backend: Backend, batches: Sequence[Batch], poll: Callable[[int, int], None]) -> float:
-    """Mean loss in nats over all trained tokens of `batches`; `poll(done, total)` comes before each."""
-    loss, tokens = 0.0, 0
+def validation_loss(
+    trainer: Trainer, objective: Objective, batches: Sequence[Batch], poll: Callable[[int, int], None]
+) -> float:
+    """Mean loss of `batches` (nats a token in supervised fine-tuning); `poll(done, total)` comes before each."""
+    loss = 0.0
     for done, batch in enumerate(batches):
         poll(done, len(batches))
-        part, count = backend.evaluate(batch)
-        loss, tokens = loss + part, tokens + count
-    return loss / tokens if tokens else math.nan
+        loss += trainer.evaluate(batch)
+    normaliser = objective.normaliser(batches)
+    return loss / normaliser if normaliser else math.nan
 
 
 def exact_match(
-    backend: Backend,
+    model: Model,
     tokenizer: Tokenizer,
     questions: Sequence[Question],
     poll: Callable[[int, int], None],
@@ -44,7 +47,7 @@ def exact_match(
         poll(done, len(ordered))
         prompts = [question.prompt_ids for question in part]
         told = _telling(range(done, done + len(part)), len(ordered), room, poll, check)
-        answers = backend.generate(prompts, room, tokenizer.stop_ids, told)
+        answers = model.generate(prompts, room, tokenizer.stop_ids, told)
         done += len(part)
         right += sum(
             tokenizer.decode(answer).strip() == question.answer.strip()

@@ -163,21 +163,25 @@ def _train(run: Run, control: Control, resume: Path | None, force: bool) -> str:
         from engine.backends.mlx.no_torch import without_torch
 
         without_torch()
-    from engine.backends import load_backend
+    from engine.backends import load_trainer
+    from engine.objectives.sft import Supervised
     from engine.training.busy_machine import NeighbourWatch
     from engine.training.loop import train
 
-    backend = load_backend(
-        plan, resuming.same_layers(config, resume), model.folder, adapter=start.folder if start else None
-    )
+    objective = Supervised()
+    adapter = start.folder if start else None
+    same = resuming.same_layers(config, resume)
+    trainer = load_trainer(plan, same, model.folder, objective, adapter=adapter)
     gc.collect()
     _poll(control)
     files = _result_files(run, model, tokenizer)
-    if plan.device == "cpu" and plan.backend != "mlx":  # MLX's own threads do not spin
+    if trainer.model.spins:
         sharing.start()
     try:
         watches = [NeighbourWatch(sharing).look]
-        reason = train(run, config, plan, dataset, backend, tokenizer, files, control, resume, watches)
+        reason = train(
+            run, config, plan, dataset, trainer, objective, tokenizer, files, control, resume, watches
+        )
     finally:
         sharing.end()
     if sharing.portion < SHARED:
@@ -234,7 +238,7 @@ def _import_unsloth_first(config: "TrainConfig", model: "LocalModel") -> None:
     from engine.planning.backends import choose
 
     if choose(probe(), config, shape_of(model.folder)).backend == "unsloth":
-        import engine.backends.unsloth.backend  # noqa: F401
+        import engine.backends.unsloth.causal_lm  # noqa: F401
 
 
 def _remember_speed(run: Run, plan: "Plan") -> None:

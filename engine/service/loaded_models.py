@@ -35,7 +35,6 @@ class LoadedModels:
 
     def generator(self, wanted: Wanted) -> "Generator":
         """The model that answers, loaded where it is not yet. Raises what `Generator.open` raises."""
-        from engine.hardware.probe import probe
         from engine.inference.generation import Generator
 
         if wanted not in self._loaded:
@@ -44,7 +43,7 @@ class LoadedModels:
                 gc.collect()
             opened = Generator.open(wanted.base, wanted.adapter, wanted.spec, wanted.trust_remote_code)
             self._loaded[wanted] = opened
-            if probe().device == "cpu":
+            if opened.model.spins:
                 self._sharing.start()  # a long answer beside a busy program is as slow as training
         self._loaded.move_to_end(wanted)
         return self._loaded[wanted]

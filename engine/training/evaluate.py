@@ -1,40 +1,35 @@
-"""Look at a run: held-out loss, metrics, sample answers."""
+"""Evaluation during training: validation loss, metrics, sample answers."""
 
 import math
-from collections.abc import Callable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from engine.backends.base import Backend, MemoryExhausted
+from engine.backends.base import MemoryExhausted, Trainer
 from engine.config.schema import TrainConfig
 from engine.data.tokenization.tokenizer import Tokenizer
-from engine.data.types import Batch, Dataset, Examples, Message
-from engine.evaluation.scores import ANSWER_ROWS, exact_match, held_out_loss
+from engine.data.types import Dataset, Message
+from engine.evaluation.scores import ANSWER_ROWS, exact_match, validation_loss
 from engine.hardware.memory import is_exhaustion
+from engine.objectives.base import Objective
 from engine.runs.directory.events import Eval, Sample, Warned
 from engine.runs.directory.limits import Limits
 from engine.runs.directory.run import Run
+from engine.training.feed import MicroBatcher
+from engine.training.heartbeat import Heartbeat
 from engine.training.progress import Progress
-
-Cut = Callable[[Examples, npt.NDArray[np.int64]], list[Batch]]
-"""Cuts examples into the micro-batches in force."""
-Shrink = Callable[[Sequence[Batch], MemoryExhausted], None]
-"""Halves the micro-batch in force after these were too large. Raises OutOfMemoryError where it is one example."""
 
 
 class Evaluator:
     """Evaluates as the recipe says; touches neither weights nor training's random numbers."""
 
     def __init__(
-        self, run: Run, config: TrainConfig, dataset: Dataset, backend: Backend,
-        tokenizer: Tokenizer, cut: Cut, shrink: Shrink, poll: Callable[[int, int], None],
-        check: Callable[[], None], positions: int | None,
+        self, run: Run, config: TrainConfig, dataset: Dataset, trainer: Trainer, objective: Objective,
+        tokenizer: Tokenizer, batcher: MicroBatcher, heartbeat: Heartbeat, positions: int | None,
     ) -> None:  # fmt: skip
         """`positions` is the most tokens of a prompt with its answer; None where the model sets no bound."""
-        self.run, self.config, self.dataset, self.backend = run, config, dataset, backend
-        self.tokenizer, self.cut, self.shrink, self.poll, self.check = tokenizer, cut, shrink, poll, check
-        self.positions = positions
+        self.run, self.config, self.dataset, self.trainer = run, config, dataset, trainer
+        self.objective, self.tokenizer = objective, tokenizer
+        self.batcher, self.heartbeat, self.positions = batcher, heartbeat, positions
         self.answer_rows = min(ANSWER_ROWS, Limits.of(run).micro_batch_rows or ANSWER_ROWS)
 
     def evaluate(self, progress: Progress) -> bool:
@@ -43,7 +38,7 @@ class Evaluator:
         The loss before the first step is a mark to compare with, never the best: nothing is trained then.
         Raises Interrupted, with `progress` as it was, where `poll` does.
         """
-        loss, metrics = self._held_out(), self._metrics()
+        loss, metrics = self._validation_loss(), self._metrics()
         samples = self._samples(progress.step)
         best = loss is not None and progress.step > 0 and loss < (progress.best_loss or math.inf)
         if loss is not None:
@@ -57,17 +52,18 @@ class Evaluator:
         progress.evaluated = progress.step
         return best
 
-    def _held_out(self) -> float | None:
+    def _validation_loss(self) -> float | None:
         rows = self.dataset.validation
         if rows is None or not len(rows):
             return None
         while True:
-            batches = self.cut(rows, np.arange(len(rows)))
+            batches = self.batcher.cut(rows, np.arange(len(rows)))
             try:
-                return held_out_loss(self.backend, batches, self.poll)
+                return validation_loss(self.trainer, self.objective, batches, self.heartbeat.progress)
             except Exception as error:
                 exhausted = _exhausted(error)
-            self.shrink(batches, exhausted)  # only here are the failed pass's frames, and their tensors, gone
+            # Only here are the failed pass's frames, and their tensors, gone.
+            self.batcher.shrink(batches, exhausted, evaluating=True)
 
     def _metrics(self) -> dict[str, float]:
         if "exact_match" not in self.config.evaluation.metrics or not self.dataset.questions:
@@ -76,8 +72,8 @@ class Evaluator:
         while True:
             try:
                 share = exact_match(
-                    self.backend, self.tokenizer, questions, self.poll, self.check, self.answer_rows,
-                    self.positions,
+                    self.trainer.model, self.tokenizer, questions, self.heartbeat.progress, self.heartbeat.check,
+                    self.answer_rows, self.positions,
                 )  # fmt: skip
                 return {"exact_match": share}
             except Exception as error:
@@ -91,12 +87,14 @@ class Evaluator:
     def _samples(self, step: int) -> list[Sample]:
         samples = []
         for done, prompt in enumerate(self.config.evaluation.samples):
-            self.poll(done, len(self.config.evaluation.samples))
+            self.heartbeat.progress(done, len(self.config.evaluation.samples))
             ids = self.tokenizer.prompt_ids([Message("user", prompt)])
             most = self.config.evaluation.sample_tokens
             if self.positions is not None:
                 most = min(most, self.positions - len(ids))
-            answer = self.backend.generate([ids], most, self.tokenizer.stop_ids, self.check)[0]
+            answer = self.trainer.model.generate([ids], most, self.tokenizer.stop_ids, self.heartbeat.check)[
+                0
+            ]
             samples.append(Sample(step=step, prompt=prompt, text=self.tokenizer.decode(answer)))
         return samples
 

@@ -4,7 +4,7 @@ Row order and dropout are functions of (seed, step), so the step is the data cur
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from engine.errors import CheckpointError
@@ -38,6 +38,11 @@ class Progress:
     def text(self) -> str:
         """As JSON; floats come back to the bit."""
         return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
+
+    def take(self, saved: "Progress") -> None:
+        """Stand where `saved` stood; whoever holds this one sees it."""
+        for one in fields(self):
+            setattr(self, one.name, getattr(saved, one.name))
 
     @staticmethod
     def load(path: Path) -> "Progress":

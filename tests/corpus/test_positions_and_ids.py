@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import tokenizers
 
-from engine.backends.mlx.backend import MlxBackend
-from engine.backends.torch.backend import TorchBackend
+from engine.backends.mlx.causal_lm import MlxModel
+from engine.backends.torch.causal_lm import TorchModel
 from engine.config.load import load_text
 from engine.config.schema import TrainConfig
 from engine.data.prepare import prepare
@@ -30,7 +30,7 @@ from engine.runs.directory.events import Sample
 from tests.tiny import make_family
 from tests.training import Job, recipe_text
 
-BACKENDS: dict[str, Any] = {"peft": TorchBackend, "mlx": MlxBackend}
+BACKENDS: dict[str, Any] = {"peft": TorchModel, "mlx": MlxModel}
 POSITIONS = 48
 LONG = "the quick brown fox jumps over the lazy dog, a bird in the hand is worth two in the bush; " * 2
 
@@ -225,12 +225,12 @@ def test_exact_match_lets_every_answer_grow_as_far_as_its_own_prompt_leaves_room
         asked.append((max(map(len, prompts)), max_tokens))
         return answer(self, prompts, max_tokens, *more)
 
-    answer = TorchBackend.generate
-    monkeypatch.setattr(TorchBackend, "generate", generate)
+    answer = TorchModel.generate
+    monkeypatch.setattr(TorchModel, "generate", generate)
     told: list[tuple[int, int]] = []
     exact_match(
-        job.backend(), Tokenizer.load(gpt2), [long, *short], lambda done, of: told.append((done, of)), lambda: None,
-        positions=POSITIONS,
+        job.backend().model, Tokenizer.load(gpt2), [long, *short], lambda done, of: told.append((done, of)),
+        lambda: None, positions=POSITIONS,
     )  # fmt: skip
     assert asked[-1] == (POSITIONS - 2, 2)
     assert min(most for _, most in asked[:-1]) > 2

@@ -36,15 +36,15 @@ LONGEST = 1_000_000
 """Bytes that a row may have in these tests."""
 LONG = "fox " * (LONGEST // 4 + 1000)
 READERS = (
-    "rows",
-    "json_rows",
-    "json_window",
-    "text_rows",
-    "csv_rows",
-    "row_index",
-    "row_places",
-    "column_rows",
-    "packed_files",
+    "readers.table",
+    "readers.jsonl",
+    "readers.json_stream",
+    "readers.text",
+    "readers.csv_table",
+    "readers.random_access",
+    "readers.offsets",
+    "readers.arrow",
+    "sources.archives",
 )
 
 

@@ -15,11 +15,12 @@ from engine.backends.torch.loading import load_causal
 from engine.backends.torch.norm import replace_norms
 from engine.backends.torch.vocabulary import grow, install_forms
 from engine.backends.torch.weights import is_quantised
+from engine.capabilities import Dtype
 from engine.config.schema import TrainConfig
 from engine.data.tokenization.tokenizer import new_tokens
 from engine.planning.plan import Plan
 
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+DTYPES: dict[Dtype, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 def load_model(plan: Plan, config: TrainConfig, folder: Path, adapter: Path | None) -> Any:

@@ -103,7 +103,7 @@ def form_named(name: str) -> RowFormat:
     found = plugins.load(plugins.FORMATS, name)
     if not isinstance(found, RowFormat):
         raise MachineError(
-            f"data.format: {name} names {type(found).__name__}, which is no engine.data.formats.base.Form",
+            f"data.format: {name} names {type(found).__name__}, which is not an engine.data.formats.base.RowFormat",
             "Its package is for another version of ft; use data.format: auto.",
         )
     return found

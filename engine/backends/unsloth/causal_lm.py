@@ -19,7 +19,7 @@ os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(paths.cache() / "unsloth")
 from unsloth import FastLanguageModel
 
 from engine.backends.torch.adapters import settings, start
-from engine.backends.torch.backend import TorchBackend
+from engine.backends.torch.causal_lm import TorchModel
 from engine.backends.torch.loading import fill_adapter, refuse_damaged, refuse_other_weights
 from engine.backends.torch.model import DTYPES
 from engine.config.schema import TrainConfig
@@ -28,17 +28,18 @@ from engine.hardware.memory import is_exhaustion
 from engine.planning.plan import Plan
 
 
-class UnslothBackend(TorchBackend):
-    """See `engine.backends.base.Backend`."""
+class UnslothModel(TorchModel):
+    """See `engine.backends.base.Model`."""
 
     own_layers: ClassVar[bool] = False
 
-    def __init__(self, model: Any, plan: Plan, config: TrainConfig, folder: Path) -> None:
-        super().__init__(model, plan, config, folder)
-        self.autocast = plan.compute_dtype != "fp32"  # as Unsloth's own trainer: fp32 adapters, half products
+    @staticmethod
+    def casts(plan: Plan, config: TrainConfig) -> bool:
+        """As Unsloth's own trainer does: fp32 adapters, half-precision products."""
+        return plan.compute_dtype != "fp32"
 
     @staticmethod
-    def load_model(plan: Plan, config: TrainConfig, folder: Path, adapter: Path | None) -> Any:
+    def load_network(plan: Plan, config: TrainConfig, folder: Path, adapter: Path | None) -> Any:
         """The model of `folder` with its adapter, ready to train. Raises ModelError, ConfigError."""
         checkpointing = "unsloth" if plan.gradient_checkpointing else False
         model = _with_lora(_base(plan, config, folder, checkpointing), config, checkpointing)
@@ -50,15 +51,15 @@ class UnslothBackend(TorchBackend):
         return model
 
     @contextmanager
-    def _answering(self) -> Iterator[None]:
+    def answering(self) -> Iterator[None]:
         """Unsloth has a mode for answers, with a key-value cache, and one for training."""
-        was = self.model.training
-        FastLanguageModel.for_inference(self.model)
+        was = self.network.training
+        FastLanguageModel.for_inference(self.network)
         try:
             yield
         finally:
-            FastLanguageModel.for_training(self.model)
-            self.model.train(was)
+            FastLanguageModel.for_training(self.network)
+            self.network.train(was)
 
 
 def _base(plan: Plan, config: TrainConfig, folder: Path, checkpointing: str | bool) -> Any:
