@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, Literal
 
 from engine import plugins
@@ -32,14 +31,13 @@ class Method:
 
     def objective(self, config: Any = None) -> Any:
         """The objective of a run, from the recipe's section. Imports what computes."""
-        build = self.build
-        if isinstance(build, str):
-            module, _, name = build.partition(":")
-            build = getattr(import_module(module), name)
+        build = plugins.resolved(self.build)
         return build() if self.config is None else build(config)
 
 
-OWN: Mapping[str, Method] = {method.name: method for method in (Method("sft", "engine.objectives.sft:Supervised"),)}
+OWN: Mapping[str, Method] = {
+    method.name: method for method in (Method("sft", "engine.objectives.sft:Supervised"),)
+}
 """The methods that come with ft."""
 
 
