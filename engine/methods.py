@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, Literal
 
 from engine import plugins
@@ -20,9 +19,9 @@ class Method:
     """
 
     name: str
-    build: str | Callable[[Any], Any]
-    """Makes the `Objective` from a value of `config` (None where there is no `config`): a callable, or
-    `module:name` of one, which is imported when a run starts."""
+    build: str | Callable[..., Any]
+    """Makes the `Objective` (`engine/objectives/base.py`) from a value of `config`, or from nothing where there is no
+    `config`: a callable, or `module:name` of one, which is imported when a run starts."""
     config: type | None = None
     """Frozen pydantic model or dataclass: the keys of the recipe's section that is named after the method."""
     samples: Samples = "supervised"
@@ -30,12 +29,10 @@ class Method:
     needs_reference: bool = False
     """True if the loss compares the model with itself before training."""
 
-    def objective(self, config: Any) -> Any:
-        """The objective that trains, from the recipe's section. Imports what computes."""
-        if isinstance(self.build, str):
-            module, _, name = self.build.partition(":")
-            return getattr(import_module(module), name)(config)
-        return self.build(config)
+    def objective(self, config: Any = None) -> Any:
+        """The objective of a run, from the recipe's section. Imports what computes."""
+        build = plugins.resolved(self.build)
+        return build() if self.config is None else build(config)
 
 
 OWN: Mapping[str, Method] = {

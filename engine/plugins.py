@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from functools import cache
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from engine.errors import MachineError
+from engine.text import printable
 
 BACKENDS, FORMATS, TEMPLATES, SOURCES = "ft.backends", "ft.formats", "ft.templates", "ft.sources"
 METHODS, METRICS = "ft.methods", "ft.metrics"
+COMMANDS, EXPORTERS, TRACKERS = "ft.commands", "ft.exporters", "ft.trackers"
 KEYS = {
     BACKENDS: "backend",
     FORMATS: "data.format",
@@ -16,8 +19,11 @@ KEYS = {
     SOURCES: "source",
     METHODS: "training.method",
     METRICS: "evaluation.metrics",
+    COMMANDS: "command",
+    EXPORTERS: "exporter",
+    TRACKERS: "tracker",
 }
-"""The groups of entry points, and the key of a recipe that names one of each."""
+"""The groups of entry points, and the key of a recipe, or the word, that names one of each."""
 OWN = (
     EntryPoint("mlx", "engine.backends.mlx.spec:SPEC", BACKENDS),
     EntryPoint("unsloth", "engine.backends.unsloth.spec:SPEC", BACKENDS),
@@ -27,6 +33,8 @@ OWN = (
 DEFAULTS = {BACKENDS: "auto", FORMATS: "auto", TEMPLATES: "auto", METHODS: "sft"}
 """Value of each key that needs no other package."""
 
+T = TypeVar("T")
+
 
 @cache
 def installed(group: str) -> Mapping[str, EntryPoint]:
@@ -34,6 +42,15 @@ def installed(group: str) -> Mapping[str, EntryPoint]:
     own = {entry.name: entry for entry in OWN if entry.group == group}
     others = sorted(entry_points(group=group), key=lambda entry: entry.name)
     return own | {entry.name: entry for entry in others if entry.name not in own}
+
+
+def summary(group: str, name: str) -> str:
+    """The line in which the package of an entry point says what it is; imports nothing of it."""
+    entry = installed(group)[name]
+    found = entry.dist.metadata["Summary"] if entry.dist else None
+    if found:
+        return printable(str(found))
+    return f"From the package {entry.dist.name if entry.dist else entry.value}."
 
 
 def load(group: str, name: str) -> Any:
@@ -54,3 +71,11 @@ def _otherwise(group: str, name: str) -> str:
     if group == METRICS:
         return f", or leave {name} out."
     return f", or use {KEYS[group]}: {DEFAULTS[group]}." if group in DEFAULTS else "."
+
+
+def resolved(target: str | T) -> T:
+    """The object that a descriptor names as `module:name`, imported now, or the object that it holds itself."""
+    if not isinstance(target, str):
+        return target
+    module, _, name = target.partition(":")
+    return cast(T, getattr(import_module(module), name))

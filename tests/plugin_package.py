@@ -9,12 +9,15 @@ from pathlib import Path
 RUN = "import sys; from ft.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
-def install(folder: Path, name: str, source: str, entry_points: Mapping[str, Mapping[str, str]]) -> None:
+def install(
+    folder: Path, name: str, source: str, entry_points: Mapping[str, Mapping[str, str]], summary: str = ""
+) -> None:
     """Put the module `name` with its entry points, by group, into a folder that Python's path will have."""
     metadata = folder / f"{name}-1.0.dist-info"
     metadata.mkdir(parents=True)
     (folder / f"{name}.py").write_text(source, encoding="utf-8")
-    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    about = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
+    (metadata / "METADATA").write_text(about + (f"Summary: {summary}\n" if summary else ""))
     groups = [
         f"[{group}]\n" + "".join(f"{key} = {value}\n" for key, value in entries.items())
         for group, entries in entry_points.items()

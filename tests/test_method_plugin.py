@@ -13,6 +13,7 @@ from engine.config.problems import Problem, RecipeError
 from engine.config.rules import recipe_schema
 from engine.config.schema import TrainConfig
 from engine.methods import installed_methods, method_named
+from engine.objectives.sft import Supervised
 from tests.plugin_package import ft, install
 
 MODULE = '''
@@ -42,7 +43,7 @@ class Odds:
 
 margin = Method("margin", build=lambda config: ("objective", config), config=Margin, samples="pairs")
 odds = Method("odds", build="json:dumps", config=Odds)
-bare = Method("bare", build="json:dumps")
+bare = Method("bare", build="json:JSONDecoder")
 wrong = 3
 '''
 METHODS = {name: f"ft_margin:{name}" for name in ("margin", "odds", "bare", "wrong")} | {
@@ -88,7 +89,8 @@ def test_the_chosen_methods_section_is_a_value_of_its_type() -> None:
     assert type(found.method_config).__name__ == "Margin"
     assert found.method_config.beta == 0.2
     assert method_named("margin").objective(found.method_config) == ("objective", found.method_config)
-    assert method_named("bare").objective(None) == "null"
+    assert method_named("bare").objective().decode("[1]") == [1]
+    assert isinstance(method_named("sft").objective(config("").method_config), Supervised)
 
 
 @pytest.mark.usefixtures("packages")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.backend_spec import Quantization
+from engine.export.registry import exporter_named
 from engine.service.operation import Context, operation
 
 
@@ -21,6 +22,7 @@ class ConvertRequest:
 @operation("convert", lane="model")
 def convert(context: Context, request: ConvertRequest) -> Mapping[str, Any] | None:
     """Write the MLX form of a model. The answer is the `quantization` of its config."""
-    from engine.backends.mlx import convert as mlx
-
-    return mlx.convert(request.model, request.out, request.quantization)
+    options = {"quantization": request.quantization}
+    written = exporter_named("mlx").export(request.model, request.out, options, lambda: None)
+    quantization: Mapping[str, Any] | None = written["quantization"]
+    return quantization
