@@ -34,7 +34,7 @@ import threading
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
@@ -47,10 +47,9 @@ from engine.data.token_spec import TokenSpec
 from engine.errors import FREE, ConfigError, FtError, OutOfMemoryError
 from engine.hardware.memory import is_exhaustion
 from engine.hardware.sharing import Sharing
-from engine.models.local import require_regular_files
 from engine.process.worker import settle_libraries
-from engine.runs.directory.checkpoints import latest
 from engine.runs.directory.run import Run
+from engine.runs.directory.trained_model import TrainedModel
 from engine.storage.disk_errors import explained
 
 if TYPE_CHECKING:
@@ -229,12 +228,9 @@ class Service:
 
     def _generate(self, request: Request) -> Iterator[str]:
         run = Run.open(Path(str(request.get("run"))))
-        model = model_of(run, bool(request.get("base", False)))
-        spec = TokenSpec.of(run.config).prompts()
-        # The base has no such tokens, and a model that is trained whole has them already.
-        if model[1] is not None:
-            spec = replace(spec, add_tokens=tuple(run.config.model.add_tokens))
-        generator = self._generator((*model, spec), run.config.model.trust_remote_code)
+        wanted = TrainedModel.before(run) if request.get("base", False) else TrainedModel.of(run)
+        loaded = (wanted.base_folder(), wanted.adapter, wanted.spec)
+        generator = self._generator(loaded, run.config.model.trust_remote_code)
         max_tokens, temperature = int(request["max_tokens"]), float(request["temperature"])
         return generator.stream(prompt_of(request), max_tokens, temperature)
 
@@ -279,32 +275,6 @@ class Service:
     def _send(self, answer: Request) -> None:
         with self.writing:
             self.answers.write(json.dumps(answer) + "\n")
-
-
-def model_of(run: Run, base: bool) -> tuple[Path, Path | None]:
-    """The model's folder and the adapter's: those of the checkpoint that the run's reference named, else
-    what the run has left at its end, else those of its last checkpoint.
-
-    With `base`, the model as it was before training. Raises ConfigError where nothing is learned yet.
-    """
-    from engine.models.resolve import resolve
-
-    config = run.config
-    if base:
-        return resolve(config.model.base, config.model.revision).folder, None
-    result = "model" if config.adapter.type == "none" else "adapter"
-    published = None if run.checkpoint else run.folder / result
-    checkpoint = run.checkpoint or latest(run.folder)
-    learned = published if published and published.is_dir() else checkpoint and checkpoint / result
-    if learned is None or not learned.is_dir():
-        raise ConfigError(
-            f"Run {run.id} has no trained {result} yet; it is {run.state().status}.",
-            "It is there from the first checkpoint on. --base answers with the untrained model.",
-        )
-    require_regular_files(learned)
-    if result == "model":
-        return learned, None
-    return resolve(config.model.base, config.model.revision).folder, learned
 
 
 def _has_room(base: Path) -> bool:
