@@ -67,9 +67,7 @@ BROKEN = "import ctypes, faulthandler; faulthandler.enable(); ctypes.string_at(0
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the allocator is preloaded on Linux alone")
 @pytest.mark.parametrize(("code", "memory"), [(STARVED, True), (BROKEN, False)], ids=["starved", "broken"])
-def test_a_segmentation_fault_from_memory_is_told_from_another(
-    run: Run, code: str, memory: bool
-) -> None:
+def test_a_segmentation_fault_from_memory_is_told_from_another(run: Run, code: str, memory: bool) -> None:
     run.log.write_text("mimalloc: error: unable to allocate memory (of the engine before)\n")
     before = run.log.stat().st_size
     with run.log.open("ab") as log:
