@@ -1,4 +1,4 @@
-"""A run's outcome in words, and numbers for people; one event in words is in `runs/directory/event_text.py`."""
+"""Summary of a finished run, and numbers for people; the text of one event is in `runs/directory/event_text.py`."""
 
 from collections.abc import Iterable
 
@@ -13,7 +13,7 @@ from engine.runs.directory.run import Run
 
 
 def summary(run: Run, finished: Finished) -> list[str]:
-    """What a run has come to: scores before and after, where the result is, what to do next."""
+    """Lines on a run that has ended: scores before and after, where the result is, what to do next."""
     evals, result = run.evaluations(), run.result()
     of_result = [event for event in evals if result is not None and event.step == result.step]
     lines = _before_and_after(evals[0], (of_result or evals)[-1]) if len(evals) > 1 else []
@@ -21,7 +21,8 @@ def summary(run: Run, finished: Finished) -> list[str]:
         which = f"  ({result.which})" if result.which else ""
         lines += [f"{result.folder.name}: {result.folder}{which}", *better(result)]
     if finished.reason == "stopped":
-        lines.append(f"Stopped at step {finished.step}. Go on with: ft train --resume {run.id}")
+        where = f" at step {finished.step}" if run.kind == "train" else ""
+        lines.append(f"Stopped{where}. {run.how_to_go_on}")
     if result is not None:
         lines.append(f"Talk to it with: ft chat {run.id}")
     return lines

@@ -171,7 +171,7 @@ def test_a_detached_run_can_be_watched_left_and_stopped(tmp_path: Path, tiny_mod
     terminal.wait_for("tokens/s")
     terminal.press(b"\x03")
     assert terminal.end() == 130
-    assert "the run goes on" in terminal.shown
+    assert "the run continues" in terminal.shown
     assert run.alive()
 
     stopped = ft("stop", run_id[:10])

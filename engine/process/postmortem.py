@@ -132,6 +132,8 @@ def _place(phase: str, step: int) -> str:
 
 
 def _resume_hint(run: Run) -> str:
+    if run.kind != "train":
+        return run.how_to_go_on
     has_checkpoint = run.checkpoints.is_dir() and any(run.checkpoints.glob("step-*"))
     return (
         f"Go on from the last checkpoint with: ft train --resume {run.id}"

@@ -1,13 +1,27 @@
-"""What a run has left to use: which checkpoint it is of, how good that one is, and whether there is a better one."""
+"""Result of a run: which checkpoint it is of, how good that one is, and whether there is a better one."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.metrics.registry import EVAL_LOSS, describe
 from engine.runs.directory.state import RunState
 
+if TYPE_CHECKING:
+    from engine.config.schema import TrainConfig
+
 FOLDERS = ("adapter", "model")
-"""What a run's result is called: an adapter's folder, or that of the whole model after full training."""
+"""Names of a result in a run's folder or a checkpoint's: an adapter, or the whole model after full training."""
+
+
+def result_name(config: "TrainConfig") -> str:
+    """Which of `FOLDERS` a recipe's training makes."""
+    return "model" if config.adapter.type == "none" else "adapter"
+
+
+def weights_in(folder: Path) -> Path | None:
+    """The adapter's or model's folder within that of a run or a checkpoint; None before there is one."""
+    return next((folder / name for name in FOLDERS if (folder / name).is_dir()), None)
 
 
 @dataclass(frozen=True)
@@ -44,7 +58,7 @@ class Result:
     @staticmethod
     def of(run: Path, state: RunState) -> "Result | None":
         """What is in a run's folder, as its events tell of it; None before there is one."""
-        folder = next((run / name for name in FOLDERS if (run / name).is_dir()), None)
+        folder = weights_in(run)
         if folder is None:
             return None
         better = _better(run, state, folder.name)
