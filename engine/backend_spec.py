@@ -285,7 +285,7 @@ class BackendSpec:
 
 
 OLD_CONTRACT = "engine.capabilities"
-"""Module that backends of other packages imported their contract from in ft 0.1.0."""
+"""Module that backends of other packages imported their contract from before there was a `BackendSpec`."""
 
 
 def spec_of(name: BackendName) -> BackendSpec:
@@ -296,7 +296,8 @@ def spec_of(name: BackendName) -> BackendSpec:
         if getattr(error.__cause__, "name", None) != OLD_CONTRACT:
             raise
         raise MachineError(
-            f"backend: {name} was made for ft 0.1.0: {OLD_CONTRACT}.Plugin is now engine.backend_spec.BackendSpec",
+            f"backend: {name} was made for an earlier version of ft: "
+            f"{OLD_CONTRACT}.Plugin is now engine.backend_spec.BackendSpec",
             "Update its package (docs/backends.md has the contract), or use backend: auto.",
         ) from error
     if not isinstance(found, BackendSpec):

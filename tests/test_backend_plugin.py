@@ -145,7 +145,7 @@ def test_a_recipe_trains_with_another_packages_backend(shell: Shell, tmp_path: P
     assert plan["memory"]["weights"] % 4 == 0
     assert (plan["memory"]["logits"], plan["memory"]["overhead"]) == (5, 6)
     why = plan["reasons"]
-    assert why["backend"].endswith("): torch that says what it does, as train.yml asks")
+    assert why["backend"].endswith("): torch that says what it does, as set in train.yml")
     assert why["precision"] == "fp32 arithmetic: an echo is exact"
     assert why["packing"] == "an echo has no padding"
     assert why["attention"] == "it listens to each example"
@@ -198,7 +198,7 @@ def test_settings_and_provenance_show_the_versions_of_what_it_uses(shell: Shell)
     [
         ("broken", "backend: broken does not load"),
         ("misnamed", "backend: misnamed names the BackendSpec of a backend that calls itself echo"),
-        ("old", "backend: old was made for ft 0.1.0"),
+        ("old", "backend: old was made for an earlier version of ft"),
         ("wrong", "backend: wrong names a function, not an engine.backend_spec.BackendSpec"),
     ],
 )

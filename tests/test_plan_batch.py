@@ -33,7 +33,7 @@ def test_auto_never_goes_below_the_longest_example() -> None:
 def test_a_batch_size_is_taken_as_it_is() -> None:
     settled = plan(training={"batch_size": 4})
     assert (settled.micro_batch_rows, settled.micro_batch_tokens) == (4, 1600)
-    assert "as train.yml says" in settled.reasons["batch"]
+    assert "as set in train.yml" in settled.reasons["batch"]
 
 
 def test_auto_makes_the_micro_batch_smaller_then_recomputes_as_memory_shrinks() -> None:

@@ -54,7 +54,7 @@ def test_the_reason_says_how_much_waits_where() -> None:
     assert settled.activation_offloading
     # 33 inputs (32 layers and the last norm) of 16384 tokens, 4096 numbers and 2 bytes: a power of two already
     assert f"{33 * 16384 * 4096 * 2 / 1e9:.1f} GB of pinned host memory" in settled.reasons["checkpointing"]
-    assert "on the GPU they do not fit either" in settled.reasons["checkpointing"]
+    assert "they do not fit on the GPU either" in settled.reasons["checkpointing"]
 
 
 def test_what_waits_on_the_host_is_not_counted_on_the_gpu() -> None:
@@ -77,7 +77,7 @@ def test_a_host_without_room_is_not_made_to_hold_it() -> None:
     assert long_rows(poor).fits != "yes"
     insisted = long_rows(poor, **asked("offload"))
     assert insisted.fits == "no"
-    assert "are to be had" in insisted.reasons["checkpointing"]
+    assert "are available" in insisted.reasons["checkpointing"]
 
 
 def test_advice_offloads_before_it_cuts_examples() -> None:

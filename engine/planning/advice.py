@@ -43,7 +43,7 @@ def _together(config: TrainConfig, plan: Plan, settle: Callable[[TrainConfig], P
         else:
             break
     most = f"even with {', '.join(names)} " if names else ""
-    return (f"a smaller model: {most}this one needs {gigabytes(peak)} of {gigabytes(limit)}",)
+    return (f"a smaller model: {most}this one needs {gigabytes(peak)}, and {gigabytes(limit)} are available",)
 
 
 def _outcome(config: TrainConfig, settle: Callable[[TrainConfig], Plan]) -> Plan | None:

@@ -57,7 +57,7 @@ def choose_backend(
         asked = _candidate(spec_of(config.backend), machine, config, shape)
         if asked.problem is not None:
             raise asked.problem
-        return _chosen(asked, f"{asked.note}, as train.yml asks")
+        return _chosen(asked, f"{asked.note}, as set in train.yml")
     passed_over: list[str] = []
     problem: FtError | None = None
     for one in (_candidate(spec, machine, config, shape) for spec in specs() if spec.order is not None):

@@ -12,7 +12,7 @@ from engine.planning.key_support import has_bf16
 
 @dataclass(frozen=True)
 class Precision:
-    """How unquantised weights are held, and what products are computed in."""
+    """Formats of unquantised weights and of products."""
 
     weights: Dtype
     compute: Dtype
@@ -41,7 +41,7 @@ def precision(config: TrainConfig, machine: Machine, spec: BackendSpec) -> Preci
 def _compute_dtype(
     wanted: Literal["auto", "bf16", "fp16", "fp32"], machine: Machine, able: Capability
 ) -> tuple[Dtype, str]:
-    asked = "" if wanted == "auto" else ", as train.yml asks"
+    asked = "" if wanted == "auto" else ", as set in train.yml"
     if wanted == "fp32":
         return "fp32", f"fp32 arithmetic{asked}"
     if able.auto_precision is not None:
@@ -69,8 +69,8 @@ def _compute_dtype(
 def quantization_reason(config: TrainConfig, spec: BackendSpec) -> str:
     """The format of the weights, and its reason."""
     if config.model.quantization == "none":
-        return "not quantised, as train.yml says"
-    return f"{spec.quantized(config)}, as train.yml says"
+        return "not quantised, as set in train.yml"
+    return f"{spec.quantized(config)}, as set in train.yml"
 
 
 def packing(
@@ -79,7 +79,7 @@ def packing(
     """Lay examples end to end or not; `padded` is the share of padding that separate rows would have."""
     wanted = config.data.packing
     if wanted != "auto":
-        return wanted, "as train.yml says"
+        return wanted, "as set in train.yml"
     if config.adapter.type in PROMPT_TYPES:
         return (
             False,
@@ -88,23 +88,23 @@ def packing(
     if kind == "flash_attention_2":
         return (
             True,
-            "FlashAttention takes each example's bounds, so a packed row costs nothing and has no padding",
+            "FlashAttention takes the bounds of each example, so packing costs nothing and saves the padding",
         )
     if kernels.attend:
         return (
             True,
-            f"{kernels.name} takes each example's bounds, so a packed row needs no mask and has no padding",
+            f"{kernels.name} takes the bounds of each example, so packing needs no mask and saves the padding",
         )
     if able.free_packing:
         return True, able.free_packing
     if padded >= WORTH_PACKING:
         return (
             True,
-            f"{padded:.0%} of the rows would be padding, even with a step's rows of like length together",
+            f"{padded:.0%} of the rows would be padding, even with a step's rows sorted by length",
         )
     return (
         False,
-        f"with a step's rows of like length together only {padded:.0%} is padding; a mask would cost more",
+        f"with a step's rows sorted by length only {padded:.0%} is padding; a mask would cost more",
     )
 
 

@@ -192,26 +192,14 @@ class Plan:
         return dataclasses.replace(same, reasons=reasons)
 
     def lines(self) -> tuple[Line, ...]:
-        """The choices with their reasons, in reading order."""
-        made, work, why = self.decisions, self.work, self.reasons
-        about, sample = ("about ", "; estimated from a sample of the rows") if work.sampled else ("", "")
-        trained = work.trained_tokens_per_epoch / max(work.tokens_per_epoch, 1)
-        length = f": {why['length']}" if "length" in why else ""
+        """The choices with their reasons, in reading order: what a person is most likely to change comes first."""
+        made, why = self.decisions, self.reasons
         batches = "micro-batch" if made.accumulation == 1 else "micro-batches"
         rows = f"{made.micro_batch_rows} rows, {made.micro_batch_tokens:,} tokens"
+        arithmetic = f"{made.weights_dtype} weights, {made.compute_dtype} arithmetic"
         quantization = why.get("quantization", "")
         return (
             Line("backend", f"{made.backend} on {made.device}", why.get("backend", "")),
-            Line(
-                "precision",
-                f"{made.weights_dtype} weights, {made.compute_dtype} arithmetic",
-                why.get("precision", ""),
-            ),
-            Line("weights", quantization.split(",")[0], quantization),
-            Line("attention", made.attention, why.get("attention", "")),
-            *([Line("kernels", made.kernels, why["kernels"])] if "kernels" in why else []),
-            *([Line("adapter", "trained further", why["adapter"])] if "adapter" in why else []),
-            Line("packing", "on" if made.packing else "off", why.get("packing", "")),
             Line("micro-batch", rows, why.get("batch", "")),
             Line(
                 "accumulation",
@@ -219,14 +207,27 @@ class Plan:
                 f"{made.effective_batch_size} examples a step",
             ),
             Line("checkpointing", made.checkpointing, why.get("checkpointing", "")),
-            Line("steps", f"{work.steps:,}", why.get("steps", "")),
-            Line(
-                "tokens",
-                f"{about}{work.tokens_per_epoch:,} an epoch",
-                f"{trained:.0%} of them trained; the longest example has {work.longest:,}{length}{sample}",
-            ),
+            Line("packing", "on" if made.packing else "off", why.get("packing", "")),
+            *([Line("adapter", "trained further", why["adapter"])] if "adapter" in why else []),
+            *([Line("kernels", made.kernels, why["kernels"])] if "kernels" in why else []),
+            Line("precision", arithmetic, why.get("precision", "")),
+            Line("weights", quantization.split(",")[0], quantization),
+            Line("attention", made.attention, why.get("attention", "")),
+            Line("steps", f"{self.work.steps:,}", why.get("steps", "")),
+            self._tokens(),
             Line("time", duration(self.estimate.seconds), why.get("time", "")),
-            Line("memory limit", gigabytes(self.limit_bytes), why.get("memory", "")),
+            Line("limit", gigabytes(self.limit_bytes), why.get("memory", "")),
+        )
+
+    def _tokens(self) -> Line:
+        work = self.work
+        about, sample = ("about ", "; estimated from a sample of the rows") if work.sampled else ("", "")
+        trained = work.trained_tokens_per_epoch / max(work.tokens_per_epoch, 1)
+        length = f": {self.reasons['length']}" if "length" in self.reasons else ""
+        return Line(
+            "tokens",
+            f"{about}{work.tokens_per_epoch:,} an epoch",
+            f"{trained:.0%} of them trained; the longest example has {work.longest:,}{length}{sample}",
         )
 
     def to_json(self) -> str:

@@ -123,7 +123,7 @@ def _layout(inputs: _Inputs, precision: Precision) -> _Layout:
     attention, attention_why = spec.attention(machine, precision.compute)
     kernels = spec.kernels(config, machine, inputs.shape, precision.compute)
     if kernels.attend:
-        attention_why = f"in its place, the flash attention of {kernels.name}"
+        attention_why = f"replaced by the flash attention of {kernels.name}"
     cut = batch.typical_cut(config, machine.device, lengths)
     padded = batch.padded_share(lengths, config.training.effective_batch_size, cut)
     able = spec.devices[machine.device]
@@ -209,9 +209,11 @@ def _decisions(inputs: _Inputs, precision: Precision, layout: _Layout, micro: Mi
 def _length_reasons(config: TrainConfig, shape: ModelShape, longest: int) -> dict[str, str]:
     """A remark on long rows; none where the model takes them as they are."""
     if shape.positions is not None and shape.positions < config.model.max_seq_length:
-        return {"length": f"rows are cut at the model's {shape.positions} positions"}
+        return {"length": f"rows are truncated at the model's {shape.positions:,} positions"}
     if shape.positions is None and 0 < shape.context < longest:
-        return {"length": f"the model was made for {shape.context}, and may learn little beyond them"}
+        return {
+            "length": f"the model was made for {shape.context:,} tokens, and may learn little beyond them"
+        }
     return {}
 
 
@@ -221,7 +223,7 @@ def _steps(config: TrainConfig, examples: int) -> tuple[int, float, str]:
     per_epoch = math.ceil(examples / effective)
     if config.training.max_steps is not None:
         steps = config.training.max_steps
-        return steps, steps / per_epoch, f"max_steps: {steps}, whatever the epochs say"
+        return steps, steps / per_epoch, f"max_steps: {steps}, which overrides epochs"
     epochs = config.training.epochs
     steps = max(1, math.ceil(epochs * per_epoch - 1e-9))
     return steps, epochs, f"{epochs:g} epochs of {per_epoch} steps: {examples} examples, {effective} a step"

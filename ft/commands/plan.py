@@ -59,7 +59,7 @@ def plan(
 
 
 def report(plan: Plan) -> "Group":
-    """The plan for a terminal: choices with reasons, memory by part, what would make it fit."""
+    """Format a plan for a terminal: choices with reasons, memory by part, changes that would make it fit."""
     from rich.console import Group
     from rich.text import Text
 
@@ -93,4 +93,4 @@ def verdict(plan: Plan) -> str:
     """One line: the peak, the limit, and whether it fits."""
     peak, limit = gigabytes(plan.memory.peak_bytes), gigabytes(plan.limit_bytes)
     words = {"yes": "It fits", "tight": "It may fit, barely", "no": "It does not fit"}[plan.fits]
-    return f"{words}: peak memory {peak} of {limit} ({plan.reasons['memory']})."
+    return f"{words}: peak memory {peak} of {limit}."

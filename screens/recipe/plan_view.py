@@ -24,6 +24,8 @@ VERDICTS = {
 NAME, AMOUNT = 13, 8
 """Columns of a part's name and of its size."""
 MUTED = "$foreground 65%"
+DETAILS = frozenset({"accumulation", "weights", "attention"})
+"""Lines of a plan that `ft plan` alone shows."""
 Part = tuple[str, str] | str
 
 
@@ -117,7 +119,7 @@ def numbers(plan: "Plan", width: int) -> Iterator[Content]:
 
 def choices(plan: "Plan", width: int) -> Iterator[Content]:
     """The choices with their reasons."""
-    for name, chosen, why in plan.lines():
+    for name, chosen, why in (line for line in plan.lines() if line.name not in DETAILS):
         yield Content("")
         yield Content.assemble((f"{name} ", MUTED), (chosen, "bold"))
         yield Content.assemble((why, MUTED))

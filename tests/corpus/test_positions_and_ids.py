@@ -84,7 +84,7 @@ def test_rows_past_learned_positions_are_cut_and_told(
         evaluation={"samples": ["Say fox."], "sample_tokens": 400, "metrics": ["exact_match"]},
     )  # fmt: skip
     assert job.plan.work.longest == POSITIONS
-    assert job.plan.reasons["length"] == f"rows are cut at the model's {POSITIONS} positions"
+    assert job.plan.reasons["length"] == f"rows are truncated at the model's {POSITIONS} positions"
     notes = prepare(job.config, gpt2).notes
     assert any(
         f"3 of 6 rows are longer than the model's {POSITIONS} positions and were cut" in n for n in notes

@@ -93,8 +93,8 @@ def kernels(config: TrainConfig, machine: Machine, shape: ModelShape, compute: D
         )
     return Kernels(
         KERNELS,
-        f"Metal kernels of mlx-train-perf {version}: neither logits nor a mask are held, and attention's memory grows "
-        "with a row's length, not with its square",
+        f"Metal kernels of mlx-train-perf {version}: they hold neither logits nor a mask, and the memory of attention "
+        "grows with a row's length, not with its square",
         attend=True,
     )
 

@@ -44,7 +44,7 @@ FLASH_CAPABILITY = (8, 0)
 MASKED = KeySupport("emulated", "a mask keeps packed examples apart")
 NO_FP16 = KeySupport(
     "refused",
-    "is not for the CPU, which has no fast arithmetic in it",
+    "is not for the CPU, which has no fast fp16 arithmetic",
     "Use precision: auto, which chooses what this CPU is fast at.",
 )
 NO_BITSANDBYTES = KeySupport(
