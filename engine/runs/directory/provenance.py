@@ -1,4 +1,4 @@
-"""Where a run comes from, so that its result can be explained and repeated."""
+"""Provenance of a run, so that its result can be explained and repeated."""
 
 import platform
 import subprocess
@@ -31,12 +31,12 @@ PACKAGES = (
 
 
 def at_creation(run_id: str, now: float, command: str) -> dict[str, Any]:
-    """What is known when the run's folder is made."""
+    """Facts that are known when the run's folder is made."""
     return {"id": run_id, "created": now, "command": command, "folder": str(Path.cwd()), "git": git_state()}
 
 
 def at_start(machine: "Machine") -> dict[str, Any]:
-    """What the engine process knows: versions, and the machine as probed."""
+    """Facts that the engine process knows: versions, and the machine as probed."""
     # Sets hold what the installed MLX knows: its version says as much, and JSON has none.
     known = {name: value for name, value in asdict(machine).items() if not isinstance(value, frozenset)}
     return {
