@@ -69,12 +69,12 @@ class Run:
 
     @property
     def state(self) -> RunState:
-        """Where the run stands now."""
+        """State of the run now."""
         return self._run.state()
 
     @property
     def plan(self) -> Plan | None:
-        """What was planned; None before the engine has planned."""
+        """The plan; None before the engine has made it."""
         return self._run.plan
 
     def events(self, follow: bool = True) -> Iterator[Event]:
@@ -169,7 +169,7 @@ def train(
     folder: PathLike | None = None,
     force: bool = False,
 ) -> Run:
-    """Start training as a recipe says; returns at once, `run.wait()` waits for the end.
+    """Start training as a recipe says; returns immediately, `run.wait()` waits for the end.
 
     `overrides` are keys like `training.max_steps` with their values. `data` takes the place of `data.train`: a
     `datasets.Dataset` or `IterableDataset`, any iterable of rows, or a `DatasetDict`, of which the `train` split is
@@ -192,7 +192,7 @@ def plan(
     data: "Rows | Mapping[str, Rows] | None" = None,
     validation: "Rows | float | None" = None,
 ) -> Plan:
-    """What a recipe would do, need and take, without training; `data` and `validation` are as for `train`."""
+    """The plan of a recipe, its memory and its time, without training; `data` and `validation` are as for `train`."""
     from engine.planning.estimate import estimate
     from engine.runs.directory.start_adapter import start_of
 

@@ -11,7 +11,7 @@ from engine.runs.index.index import RunSummary
 from engine.service.client import Client
 
 UNSAVED = "train.yml"
-"""Where a text that has no file yet would stand: its relative paths start at the current folder."""
+"""Name of a text that has no file yet: its relative paths start at the current folder."""
 
 
 def launch(text: str, path: Path | None, client: Client) -> Engine:
@@ -41,7 +41,7 @@ def stop_all(live: Sequence[RunSummary]) -> None:
 
 
 def farewell(live: Sequence[RunSummary], stopped: bool) -> str:
-    """What to say on the terminal about runs that a person left; each command on a line, to be copied."""
+    """Text for the terminal about runs that a person left; each command on a line, to be copied."""
     if stopped:
         lines = [
             f"{run.name} stops after a checkpoint.\n  resume  ft train --resume {run.id}" for run in live

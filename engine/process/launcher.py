@@ -99,7 +99,7 @@ def start(run: Run, resume: Path | None = None, force: bool = False) -> Engine:
 
 
 def outcome(run: Run, since: int = 0, code: int | None = None) -> Finished:
-    """How a run whose engine is gone has ended.
+    """The event that ended a run whose engine is gone.
 
     Raises the error that the engine failed with; where it crashed without an exit message, TrainingError with the end
     of its log, or MachineError where the disk is full. `code` is the engine's exit code, if known.
@@ -116,7 +116,7 @@ def outcome(run: Run, since: int = 0, code: int | None = None) -> Finished:
         )
     clean_up(run)
     death = diagnose(run, code, since)
-    assert death is not None, "an engine without a last word has died"
+    assert death is not None, "an engine without an exit message has crashed"
     raise TrainingError(death.message, death.hint)
 
 
