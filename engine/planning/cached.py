@@ -13,7 +13,7 @@ import numpy as np
 from engine.config.load import load_text
 from engine.config.schema import TrainConfig
 from engine.data.prepare import sample
-from engine.data.sources.resolve import away, everything, files, shown
+from engine.data.sources.resolve import RecentFetches, away, everything, resolve, shown
 from engine.data.token_spec import Stamp, TokenSpec, stamp
 from engine.data.tokenization.row_encoder import RowEncoder
 from engine.data.tokenization.token_limits import Limit, check_samples
@@ -65,6 +65,7 @@ class CachedPlanner:
     def __init__(self, find_start: FindStart = _no_start) -> None:
         """`find_start` gives the adapter that a recipe's `adapter.from` names."""
         self._find_start = find_start
+        self._recent = RecentFetches()
         self._machine: tuple[float, Machine] | None = None
         self._probing: threading.Thread | None = None
         self._shapes: dict[Stamp, ModelShape] = {}
@@ -131,12 +132,13 @@ class CachedPlanner:
     def _look(self, config: TrainConfig, folder: Path, encoder: RowEncoder) -> SampledRows:
         limit = Limit.of(config.model.max_seq_length, encoder.room).tokens
         spec = TokenSpec.of(config).encoding()
-        read = [*map(stamp, files(config.data)), *spec.stamps(folder)]
+        sources = resolve(config.data, recent=self._recent)
+        read = [*map(stamp, sources.paths), *spec.stamps(folder)]
         asked = (config.data.model_dump_json(), spec, config.seed, read)
         key = repr(asked)
         known = (kept for kept, look in self._looks.items() if kept[0] == key and look.holds(limit))
         if (found := next(known, None)) is None:
-            dataset, rows = sample(config, folder, encoder=encoder)
+            dataset, rows = sample(config, folder, encoder=encoder, sources=sources)
             lengths = dataset.train.lengths.astype(np.int64)
             tokens = int(lengths.sum())
             if not tokens:

@@ -45,10 +45,10 @@ def _read(
     model = resolve(config.model.base, config.model.revision, progress)
     if start is not None:
         start.check(model.folder)
-    fetch(config.data, progress)
+    fetched = fetch(config.data, progress)
     encoder = TokenSpec.of(config).encoder(model.folder)
     check_samples(config, encoder.tokenizer, encoder.room)
-    dataset, rows = sample(config, model.folder, encoder=encoder)
+    dataset, rows = sample(config, model.folder, encoder=encoder, sources=fetched.unpacked())
     lengths = dataset.train.lengths
     tokens = int(lengths.sum())
     share = dataset.train.trained_tokens / tokens if tokens else 0.0

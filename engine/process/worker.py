@@ -279,10 +279,10 @@ def _prepare(
         run.emit(Phase(name="tokenising", done=done, total=total))
         _poll(control)
 
-    fetch(config.data, _loading(run, control))
-    resuming.record_files(run, config)
+    sources = fetch(config.data, _loading(run, control)).unpacked()
+    resuming.record_files(run, sources)
     run.emit(Phase(name="tokenising"))
-    dataset = prepare(config, model.folder, progress, lint=True, day=run.begun())
+    dataset = prepare(config, model.folder, progress, lint=True, day=run.begun(), sources=sources)
     for note in dataset.notes:
         run.emit(Phase(name="tokenising", note=note))
     errors = [finding for finding in dataset.findings if finding.severity == "error"]

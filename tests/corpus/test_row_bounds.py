@@ -36,15 +36,15 @@ LONGEST = 1_000_000
 """Bytes that a row may have in these tests."""
 LONG = "fox " * (LONGEST // 4 + 1000)
 READERS = (
-    "rows",
-    "json_rows",
-    "json_window",
-    "text_rows",
-    "csv_rows",
-    "row_index",
-    "row_places",
-    "column_rows",
-    "packed_files",
+    "readers.table",
+    "readers.jsonl",
+    "readers.json_stream",
+    "readers.text",
+    "readers.csv_table",
+    "readers.random_access",
+    "readers.offsets",
+    "readers.arrow",
+    "sources.archives",
 )
 
 
@@ -235,7 +235,7 @@ def test_a_long_text_is_trained_whole_and_a_piece_at_a_time(
     monkeypatch.setattr(row_size, "PIECE", 50_000)
     monkeypatch.setattr(tokenise, "CHARACTERS", 60_000)
     monkeypatch.setattr(
-        "engine.data.tokenization.row_encoder.pieces", lambda text: row_size.split_text(text, 50_000)
+        "engine.data.tokenization.row_encoder.split_text", lambda text: row_size.split_text(text, 50_000)
     )
     most = 0
     real = RowEncoder.encode
@@ -262,7 +262,7 @@ def test_of_a_long_text_the_beginning_is_shown_and_the_rest_counted(
     tiny_model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "engine.data.tokenization.row_encoder.pieces", lambda text: row_size.split_text(text, 10_000)
+        "engine.data.tokenization.row_encoder.split_text", lambda text: row_size.split_text(text, 10_000)
     )
     (folder / "rows.txt").write_text(plain_text(100_000))
     (shown,) = Previews().show(str(folder / "rows.txt"), [0], View(model=str(tiny_model)))

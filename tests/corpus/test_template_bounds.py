@@ -88,7 +88,7 @@ LASTING = {
 RENDERS = """
 import json, resource, sys
 from engine.data import template_sandbox
-from engine.data.chat_template import ChatTemplate
+from engine.data.tokenization.chat_template import ChatTemplate
 from engine.errors import ModelError
 from tests.corpus.test_template_bounds import ASKED, GROWING
 

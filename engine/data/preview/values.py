@@ -1,4 +1,4 @@
-"""What a look at data gives: values without anything heavy behind them, and how the service writes them."""
+"""Values of previews, without heavy imports, and their JSON in the service's protocol."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -14,7 +14,7 @@ SHOWN = 20_000
 
 @dataclass(frozen=True)
 class View(TokenSpec):
-    """What the tokens of a source's rows depend on, besides the rows: keys of a recipe."""
+    """Everything that the tokens of a source's rows depend on besides the rows: a token spec and format settings."""
 
     format: str = "auto"
     columns: Mapping[str, str] | None = None
@@ -44,7 +44,7 @@ class Opened:
     """Rows that can be shown: all, once `counting` is None."""
     counting: float | None
     broken: str
-    """What ended the counting before the file's end."""
+    """Error that ended the counting before the file's end."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ class RowView:
     raw: str = ""
     examples: int = 1
     unseen: str = ""
-    """What the row has and the template does not show, as `tools`."""
+    """Names of what the row has and the template does not show, as `tools`."""
     unused: str = ""
-    """What the row has and is not used, as the end of "The row has …"."""
+    """Fields of the row that are not used, to end "The row has …" with."""
     unread: int = 0
     """Characters at the end of a long plain text that were not tokenised for this, and are in no count."""
 
@@ -97,7 +97,7 @@ class Lengths:
     sampled: int
     of: int
     counted: bool
-    """Whether `of` is all rows, or those that were known then."""
+    """True if `of` is all rows, False if it is those that were known then."""
     lengths: tuple[int, ...]
     tokens: int
     """Within the limit."""
@@ -109,7 +109,7 @@ class Lengths:
     problems: tuple[tuple[int, str], ...]
     """Row number from 0, and what is wrong."""
     findings: tuple[Finding, ...] = ()
-    """What the lint says of the sample."""
+    """Findings of the lint about the sample."""
 
 
 def as_json(value: Opened | RowView | Lengths) -> dict[str, Any]:
