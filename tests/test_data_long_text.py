@@ -79,7 +79,7 @@ def test_the_chunks_of_a_row_stay_on_its_side_of_the_split(tmp_path: Path, tiny_
     ]
     assert [len(letters) for letters in sides] == [6, 2]
     assert not sides[0] & sides[1]
-    assert any("2 of 8 rows are held out" in note for note in dataset.notes)
+    assert any("2 of 8 rows are used for validation" in note for note in dataset.notes)
 
 
 def test_a_plan_counts_the_chunks(tmp_path: Path, tiny_model: Path) -> None:

@@ -241,7 +241,7 @@ def test_processes_that_unpack_the_same_file_do_not_harm_each_other(folder: Path
 def test_a_key_that_says_nothing_of_its_source_is_refused(folder: Path) -> None:
     (folder / "a.jsonl").write_text(lines("a"))
     for key in ("config", "split", "revision"):
-        with pytest.raises(DataError, match=f"a.jsonl: {key} says nothing of this source"):
+        with pytest.raises(DataError, match=f"a.jsonl: {key} has no effect on this source"):
             rows("a.jsonl", **{key: "x"})
 
 

@@ -11,7 +11,7 @@ from engine.data.cache import Inputs
 from engine.data.preview.previews import Previews
 from engine.data.preview.values import View
 from engine.data.token_spec import TokenSpec
-from engine.models.local import TEMPLATE, TOKEN_FILES
+from engine.models.local import TEMPLATE, TOKEN_FILES, TOKENIZERS, VOCABULARIES
 from engine.planning.cached import CachedPlanner
 from tests.test_data_prepare import chats, recipe, write
 from tests.tiny import CHAT_TEMPLATE, make_tiny_model
@@ -98,3 +98,8 @@ def test_every_key_that_tokens_depend_on_is_taken_from_the_recipe() -> None:
 def test_a_limit_alone_needs_no_other_encoder(model: Path) -> None:
     previews, view = Previews(), View(model=str(model))
     assert previews.encoder(view) is previews.encoder(replace(view, max_seq_length=9, format="chat"))
+
+
+def test_every_file_that_makes_a_tokenizer_is_one_that_tokens_depend_on() -> None:
+    assert {*VOCABULARIES, *(name for names in TOKENIZERS for name in names)} <= set(TOKEN_FILES)
+    assert {"merges.txt", "tokenizer.model", "sentencepiece.bpe.model", "config.json"} <= set(TOKEN_FILES)

@@ -222,7 +222,7 @@ def _memo(path: Path) -> Path:
 
 
 def _stamp(path: Path) -> list[int]:
-    """What changes with a file's content: its size, and its times, of which no program can set the second."""
+    """Stamp that changes with a file's content: its size and its times, of which programs cannot set the second."""
     status = path.stat()
     return [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 

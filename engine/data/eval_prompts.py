@@ -1,4 +1,4 @@
-"""Prompts of held-out rows and the answers that the file gives, for metrics that need a generated answer."""
+"""Prompts of validation rows and their answers in the file, for metrics that need a generated answer."""
 
 from engine.data.samples import read_row
 from engine.data.selection import Selection
@@ -7,7 +7,7 @@ from engine.data.types import Conversation, Question, Row
 
 
 def questions(selection: Selection, encoder: RowEncoder, limit: int) -> tuple[Question, ...]:
-    """One of each selected row, all of which train: its last prompt, where that leaves room within `limit` tokens."""
+    """One question of each selected row: its last prompt, where that leaves room within `limit` tokens."""
     found = (
         question(row, encoder, limit)
         for row_format, chunk in selection.chunks()

@@ -1,4 +1,4 @@
-"""The values of the lint: what is wrong, with how many rows, and what to do."""
+"""Findings of the lint: the problem, the number of rows that have it, and advice."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ Kind = Literal[
     "placeholder", "length", "one-sided",
 ]  # fmt: skip
 SHOWN = 10
-"""Rows that a finding names."""
+"""Most rows that a finding names."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong with `count` rows out of `of`; `rows` are the first of them, by number from 0.
+    """A problem of `count` rows out of `of`; `rows` are the first of them, by number from 0.
 
     `places` says where those stand, as `file.jsonl:17`; empty where nobody has looked that up.
     """
@@ -32,7 +32,7 @@ class Finding:
 
     @property
     def share(self) -> float:
-        """How many of the rows, 0 to 1."""
+        """Share of the rows, 0 to 1."""
         return self.count / self.of if self.of else 0.0
 
     @staticmethod
@@ -43,7 +43,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class SoFar:
-    """What is known when `rows` out of `of` have been looked at; `of` is None as long as they are not counted.
+    """Findings when `rows` out of `of` have been checked; `of` is None as long as they are not counted.
 
     `findings` works the findings out when it is called, which takes a moment. `problems` are rows that cannot be used.
     """
@@ -55,16 +55,16 @@ class SoFar:
 
 
 Watch = Callable[[SoFar], None]
-"""Is told now and then how far the look at the rows is."""
+"""Receives partial findings from time to time."""
 
 
 FEWEST = 10
-"""Rows from which a share makes an error: of five rows held out, one is nothing to stop a run for."""
+"""Fewest rows whose share can be an error: one of five validation rows is no reason to stop a run."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """From which share of the rows on a finding is an error, and a warning; below, it is a note."""
+    """Shares of the rows from which a finding is an error, or a warning; below them it is a note."""
 
     fix: str
     warning: float = 0.0
@@ -129,7 +129,7 @@ RULES: Mapping[Kind, Rule] = {
         "Balance the answers: otherwise the model learns to give the most frequent one whatever the question."
     ),
 }
-"""What to do about each kind of finding, and how bad it is."""
+"""Advice for each kind of finding, and its severity by share."""
 WORST: tuple[Severity, ...] = ("error", "warning", "note")
 
 

@@ -19,8 +19,8 @@ from engine.data.lint.linter import LintedRow, Linter
 from engine.data.lint_pass import LintPass
 from engine.data.readers.table import Keep
 from engine.data.selection import Selection, choose, select
-from engine.data.sources.resolve import files, train_sources, validation_source
-from engine.data.split import Numbers, drawn, held_out, share_of
+from engine.data.sources.resolve import ResolvedSources, resolve
+from engine.data.split import Numbers, drawn, share_of, validation_mask
 from engine.data.store import Store
 from engine.data.token_spec import TokenSpec
 from engine.data.tokenise import tokenise
@@ -52,24 +52,28 @@ def prepare(
     watch: Watch = _unwatched,
     day: date | None = None,
     samples: Samples = "supervised",
+    sources: ResolvedSources | None = None,
 ) -> Dataset:
     """Read, convert, split and tokenise, or load from the cache what an earlier run has made of the same.
 
     `progress(done, total)` counts rows. `lint` also checks the rows, and calls `watch` after every chunk of them;
     `day` is the date for a template that writes it, None is today. `samples` is what the training method takes: with
-    "pairs" and "labelled" the examples have groups and signs (see `Examples`).
+    "pairs" and "labelled" the examples have groups and signs (see `Examples`). `sources` are those of the recipe, None
+    resolves them.
 
     Questions are made of at most `evaluation.max_questions` validation rows, chosen by the seed.
     Raises `DataError` with the rows at fault, `ModelError` where the tokenizer cannot encode them, OSError where the
     disk is full.
     """
     spec = TokenSpec.of(config, samples)
-    inputs = Inputs(config, model_dir, files(config.data), lint, day, samples)
+    sources = sources or resolve(config.data)
+    inputs = Inputs(config, model_dir, sources.paths, lint, day, samples)
     if (known := cache.find(inputs.key)) is not None:
         count = len(known.train) + len(known.validation or ())
         return replace(known, notes=(*known.notes, f"{count:,} examples were tokenised by an earlier run"))
     with cache.making(inputs.key) as folder:
-        _make(config, spec.encoder(model_dir, day), folder, progress, watch if lint else None)
+        encoder = spec.encoder(model_dir, day)
+        _make(config, sources, encoder, folder, progress, watch if lint else None)
         inputs.check()
     made = cache.find(inputs.key)
     if made is None:
@@ -78,10 +82,15 @@ def prepare(
 
 
 def _make(
-    config: TrainConfig, encoder: RowEncoder, folder: Path, progress: Progress, watch: Watch | None
+    config: TrainConfig,
+    sources: ResolvedSources,
+    encoder: RowEncoder,
+    folder: Path,
+    progress: Progress,
+    watch: Watch | None,
 ) -> None:
     """Write a cache entry into `folder`; the rows are checked if there is somebody who watches."""
-    train, own = selections(config)
+    train, own = selections(config, sources)
     total = train.count + (own.count if own else 0)
     limit, overlap = Limit.of(config.model.max_seq_length, encoder.room), config.data.chunk_overlap
     signed = encoder.samples != "supervised"
@@ -108,12 +117,12 @@ def _make(
     whole = Store(folder / WHOLE, signed=signed) if share or train.times.max() > 1 else training
     notes, findings = made(train, whole, 0)
     if whole is not training:
-        held = held_out(whole.row_ids, whole.content_hashes, train.count, share, config.seed)
-        _divide(whole, held, train.times, training, validation)
+        validates = validation_mask(whole.row_ids, whole.content_hashes, train.count, share, config.seed)
+        _divide(whole, validates, train.times, training, validation)
         shutil.rmtree(folder / WHOLE)
         if lint_pass:
-            lint_pass.mark_validation(np.flatnonzero(held))
-        notes += _split_notes(held, whole, share)
+            lint_pass.mark_validation(np.flatnonzero(validates))
+        notes += _split_notes(validates, whole, share)
     if own:
         if lint_pass:
             lint_pass.mark_validation(range(train.count, total))
@@ -132,21 +141,21 @@ def _make(
     cache.describe(folder, asked, fingerprint, notes, found, encoder.samples)
 
 
-def _divide(whole: Store, held: Keep, times: Numbers, training: Store, validation: Store) -> None:
+def _divide(whole: Store, validates: Keep, times: Numbers, training: Store, validation: Store) -> None:
     """Put each group of examples on the side of its row, for training as many times as an epoch trains it."""
     rows = whole.group_rows
-    groups, validates = np.arange(len(rows)), held[rows]
-    training.append_from(whole, np.repeat(groups[~validates], times[rows[~validates]]))
-    validation.append_from(whole, groups[validates])
+    groups, aside = np.arange(len(rows)), validates[rows]
+    training.append_from(whole, np.repeat(groups[~aside], times[rows[~aside]]))
+    validation.append_from(whole, groups[aside])
 
 
-def _split_notes(held: Keep, whole: Store, share: float) -> list[str]:
+def _split_notes(validates: Keep, whole: Store, share: float) -> list[str]:
     there = len(np.unique(whole.row_ids))
     if not share or there < 2:
         return []
-    if not held.any():
-        return ["no row is held out for validation: all of them are the same"]
-    return [f"{int(held.sum())} of {there} rows are held out for validation"]
+    if not validates.any():
+        return ["no row is used for validation: all of them are the same"]
+    return [f"{int(validates.sum())} of {there} rows are used for validation"]
 
 
 def _asked(
@@ -174,14 +183,15 @@ def sample(
     rows: int = 256,
     encoder: RowEncoder | None = None,
     samples: Samples = "supervised",
+    sources: ResolvedSources | None = None,
 ) -> tuple[Dataset, int]:
     """Encode a sample of at most `rows` training rows, and estimate how many examples there are in all.
 
-    `encoder` spares reading the tokenizer again; then it decides about `samples`. Raises what `prepare` raises for the
-    rows that it reads.
+    `encoder` spares reading the tokenizer again; then it decides about `samples`. `sources` as in `prepare`. Raises
+    what `prepare` raises for the rows that it reads.
     """
     encoder = encoder or TokenSpec.of(config, samples).encoder(model_dir)
-    train, own = selections(config)
+    train, own = selections(config, sources or resolve(config.data))
     trained = train.times[~drawn(train.count, share_of(config, own), config.seed)]
     few = train.limited(rows, config.seed)
     sampled = Store(signed=encoder.samples != "supervised")
@@ -192,10 +202,10 @@ def sample(
     return Dataset(sampled.close(), None, (), sampled.digest, notes), count
 
 
-def selections(config: TrainConfig) -> tuple[Selection, Selection | None]:
+def selections(config: TrainConfig, sources: ResolvedSources) -> tuple[Selection, Selection | None]:
     """Select the training rows, and those of a validation source if there is one. Raises `DataError`."""
-    train = select(train_sources(config.data), config.data.max_samples, config.seed)
-    source = validation_source(config.data)
+    train = select(sources.training(), config.data.max_samples, config.seed)
+    source = sources.validation()
     return train, select([source], None, config.seed) if source else None
 
 

@@ -98,7 +98,7 @@ Row = Conversation | Text
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a model is asked, and the seed that its answer is drawn with."""
+    """Prompt for a model, and the seed that its answer is drawn with."""
 
     messages: tuple[Message, ...]
     seed: int
@@ -107,7 +107,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How an answer is made: greedily at temperature 0, else drawn, the same with the same seed."""
+    """Settings of generation: greedy at temperature 0, else sampled, the same with the same seed."""
 
     max_tokens: int = 256
     temperature: float = 0.0
@@ -119,7 +119,7 @@ GREEDY = Sampling()
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What it answered. `ended` is False where the limit of tokens cut it before the model's end token."""
+    """A model's answer. `ended` is False where the limit of tokens cut it before the end token."""
 
     text: str
     ended: bool
@@ -218,7 +218,7 @@ class Examples:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A held-out prompt and the answer that the file gives, for metrics that need a generated answer."""
+    """Prompt of a validation row and its answer in the file, for metrics that need a generated answer."""
 
     prompt_ids: tuple[int, ...]
     answer: str
@@ -227,7 +227,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a run trains and validates on.
+    """Data that a run trains and validates on.
 
     `notes` are sentences for the person: what was detected, cut or left out. `findings` are the lint's, empty where
     it was not asked for.

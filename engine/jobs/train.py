@@ -187,11 +187,13 @@ def _prepare(context: JobContext, config: "TrainConfig", model: "LocalModel") ->
         run.emit(Phase(name="tokenising", done=done, total=total))
         context.poll()
 
-    fetch(config.data, _loading(context))
-    resuming.record_files(run, config)
+    sources = fetch(config.data, _loading(context)).unpacked()
+    resuming.record_files(run, sources)
     run.emit(Phase(name="tokenising"))
     samples = method_named(config.training.method).samples
-    dataset = prepare(config, model.folder, progress, lint=True, day=run.begun(), samples=samples)
+    dataset = prepare(
+        config, model.folder, progress, lint=True, day=run.begun(), samples=samples, sources=sources
+    )
     for note in dataset.notes:
         run.emit(Phase(name="tokenising", note=note))
     errors = [finding for finding in dataset.findings if finding.severity == "error"]

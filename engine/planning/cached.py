@@ -11,7 +11,7 @@ from pathlib import Path
 from engine.config.load import load_text
 from engine.config.schema import TrainConfig
 from engine.data.prepare import sample
-from engine.data.sources.resolve import away, everything, files, shown
+from engine.data.sources.resolve import RecentFetches, away, everything, resolve, shown
 from engine.data.token_spec import Stamp, TokenSpec, stamp
 from engine.data.tokenization.row_encoder import RowEncoder
 from engine.data.tokenization.token_limits import Limit, check_samples
@@ -60,6 +60,7 @@ class CachedPlanner:
     def __init__(self, find_start: FindStart = _no_start) -> None:
         """`find_start` gives the adapter that a recipe's `adapter.from` names."""
         self._find_start = find_start
+        self._recent = RecentFetches()
         self._machine: tuple[float, Machine] | None = None
         self._probing: threading.Thread | None = None
         self._shapes: dict[Stamp, ModelShape] = {}
@@ -118,11 +119,12 @@ class CachedPlanner:
     def _sample(self, config: TrainConfig, folder: Path, encoder: RowEncoder) -> SampledRows:
         limit = Limit.of(config.model.max_seq_length, encoder.room).tokens
         spec = TokenSpec.of(config).encoding()
-        read = [*map(stamp, files(config.data)), *spec.stamps(folder)]
+        sources = resolve(config.data, recent=self._recent)
+        read = [*map(stamp, sources.paths), *spec.stamps(folder)]
         key = repr((config.data.model_dump_json(), spec, config.seed, read))
         cached = (at for at, one in self._samples.items() if at[0] == key and one.holds(limit))
         if (found := next(cached, None)) is None:
-            dataset, total = sample(config, folder, encoder=encoder)
+            dataset, total = sample(config, folder, encoder=encoder, sources=sources)
             if not len(dataset.train.tokens):
                 raise DataError("no training rows are left", "Give more rows, or raise model.max_seq_length.")
             found = key, limit

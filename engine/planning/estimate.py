@@ -47,10 +47,10 @@ def _read(
     model = resolve(config.model.base, config.model.revision, progress)
     if start is not None:
         start.check(model.folder)
-    fetch(config.data, progress)
+    fetched = fetch(config.data, progress)
     encoder = TokenSpec.of(config).encoder(model.folder)
     check_samples(config, encoder.tokenizer, encoder.room)
-    dataset, total = sample(config, model.folder, encoder=encoder)
+    dataset, total = sample(config, model.folder, encoder=encoder, sources=fetched.unpacked())
     rows = RowStats.of(dataset.train, total)
     machine, shape = probe(), shape_of(model.folder)
 

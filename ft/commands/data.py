@@ -14,7 +14,7 @@ from ft.progress_bar import counting, fetching
 
 if TYPE_CHECKING:
     from engine.config.schema import TrainConfig
-    from engine.data.types import Dataset
+    from engine.data.sources.resolve import FetchedSources, ResolvedSources
 
 app = typer.Typer(
     help="Preview, check, count and convert training data.", no_args_is_help=True, add_completion=False
@@ -37,8 +37,9 @@ def preview(
 
     first = training(config.data)[0]
     source, view = as_text(first), view_of(config, first)
-    _fetched(config)
-    previews = Previews()
+    fetched = _fetched_data(config)
+    _fetched_model(config)
+    previews = Previews(fetched=fetched)
     with counting("counting rows") as progress:
         there = previews.wait_for(source, row - 1, view, lambda share: progress(round(share * 1000), 1000))
     opened = previews.open(source, view, whole=False)
@@ -70,26 +71,31 @@ def check(config: "TrainConfig", json: Json = False) -> None:
     """
     from ft.commands.data_check import run
 
-    run(config, _fetched(config), json)
+    fetched = _fetched_data(config)
+    run(config, _fetched_model(config), fetched, json)
 
 
 @app.command()
 @of_a_recipe()
 def stats(config: "TrainConfig", json: Json = False) -> None:
     """Count tokens: lengths of rows, what a max_seq_length would cut, how much is trained."""
+    from engine.data.prepare import prepare as prepared
     from engine.data.stats import stats as counted
     from engine.data.token_spec import TokenSpec
 
     # Lengths before truncation, to say what each limit would cut.
     whole = config.model_copy(update={"model": config.model.model_copy(update={"max_seq_length": 1_048_576})})
-    size = TokenSpec.of(config).encoder(_fetched(config)).tokenizer.vocab_size
-    found = counted(whole, _prepared(whole), size)
+    sources, folder = _fetched_data(config).unpacked(), _fetched_model(config)
+    size = TokenSpec.of(config).encoder(folder).tokenizer.vocab_size
+    with counting("tokenising") as progress:
+        dataset = prepared(whole, folder, progress, sources=sources)
+    found = counted(whole, sources, dataset, size)
     if json:
         print_json(asdict(found))
         return
     from ft.commands.data_shown import shown_stats
 
-    _say_of_sources(config)
+    _print_notes(sources)
     out().print(shown_stats(found, config.model.max_seq_length))
 
 
@@ -103,9 +109,9 @@ def sample(
     """Print rows drawn by the recipe's seed, one JSON object a line."""
     from engine.data.prepare import selections
 
-    _fetched_data(config)
-    _say_of_sources(config)
-    drawn = selections(config)[0].limited(count, config.seed)
+    sources = _fetched_data(config).unpacked()
+    _print_notes(sources)
+    drawn = selections(config, sources)[0].limited(count, config.seed)
     for _, chunk in drawn.chunks():
         for where, columns in chunk:
             body = {"where": where, "row": columns} if json else columns
@@ -145,9 +151,11 @@ def prepare(
         "temperature": temperature, "max_tokens": max_tokens, "tries": tries,
     }  # fmt: skip
     config = config_of(file, None, model, changes)
-    _fetched(config) if augment else _fetched_data(config)
+    fetched = _fetched_data(config)
+    if augment:
+        _fetched_model(config)
     with counting("reading") as progress, making(augment, given, config, folder, progress) as make:
-        report = rewrite(config, folder, near=near, progress=progress, make=make)
+        report = rewrite(config, folder, near=near, progress=progress, make=make, sources=fetched.unpacked())
     if json:
         print_json(asdict(report))
         return
@@ -158,35 +166,24 @@ def prepare(
     out().print(shown_report(report, folder))
 
 
-def _fetched(config: "TrainConfig") -> Path:
-    """Fetch the model and all data; return the model's folder."""
+def _fetched_model(config: "TrainConfig") -> Path:
+    """Fetch the model; return its folder."""
     from engine.models.resolve import resolve
 
-    _fetched_data(config)
     with fetching() as progress:
         return resolve(config.model.base, config.model.revision, progress).folder
 
 
-def _fetched_data(config: "TrainConfig") -> None:
+def _fetched_data(config: "TrainConfig") -> "FetchedSources":
     """Fetch all data that is not on this machine."""
     from engine.data.sources.resolve import fetch
 
     with fetching() as progress:
-        fetch(config.data, progress)
+        return fetch(config.data, progress)
 
 
-def _say_of_sources(config: "TrainConfig") -> None:
-    """Print the notes about the sources, as which files of a folder are not read."""
-    from engine.data.sources.resolve import train_sources
-
-    for source in train_sources(config.data):
+def _print_notes(sources: "ResolvedSources") -> None:
+    """Print the notes about the training sources, as which files of a folder are not read."""
+    for source in sources.training():
         for note in source.notes:
             say(note)
-
-
-def _prepared(config: "TrainConfig") -> "Dataset":
-    from engine.data.prepare import prepare as prepared
-
-    folder = _fetched(config)
-    with counting("tokenising") as progress:
-        return prepared(config, folder, progress)

@@ -23,6 +23,7 @@ from ft.console import err, out, print_json, say
 
 if TYPE_CHECKING:
     from engine.config.schema import TrainConfig
+    from engine.data.sources.resolve import FetchedSources
 
 EVERY_S = 0.5
 """Seconds between two updates of the findings while rows are read."""
@@ -30,7 +31,7 @@ SPARE = 20
 """Updating them takes at most one part in so many of the time."""
 
 
-def run(config: "TrainConfig", model: Path, json: bool) -> None:
+def run(config: "TrainConfig", model: Path, fetched: "FetchedSources", json: bool) -> None:
     """Check the rows and print the findings. Raises CheckFailed if there is an error among them.
 
     Ctrl-c prints what was found so far and is raised again; a second one ends immediately.
@@ -38,7 +39,7 @@ def run(config: "TrainConfig", model: Path, json: bool) -> None:
     watching = (Silent if json else Lively if sys.stderr.isatty() else Plain)()
     try:
         with watching, _stopping(watching):
-            dataset = check(config, model, watching.progress, watching)
+            dataset = check(config, model, watching.progress, watching, fetched)
     except KeyboardInterrupt:
         if watching.last is not None and watching.asked < 2:
             _print_stopped(watching.last, json)

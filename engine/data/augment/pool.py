@@ -22,7 +22,7 @@ Asked = tuple[int, Row, Question]
 
 
 class Pool:
-    """The questions of a file of training rows, and those of the rows held out."""
+    """Questions of a file of training rows, and those of the validation rows."""
 
     def __init__(self, train: Path, validation: Path, kind: Kind, tokenizer: Tokenizer, longest: int) -> None:
         """`longest`: tokens of a question, or of an answer that is shown as an example, that a model can be asked."""
@@ -53,7 +53,7 @@ class Pool:
         return {line: row for line, row in _rows(self.train, wanted) if line in wanted}
 
     def judge(self, candidates: Sequence[tuple[Collection[int], str]]) -> list[Reason | None]:
-        """What is wrong with new questions beside all others, those of earlier calls among them.
+        """Reasons against new questions beside all others, those of earlier calls included.
 
         Each comes with the lines that it was made from, which it may be like: that is judged of its head alone.
         """

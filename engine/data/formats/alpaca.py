@@ -8,7 +8,7 @@ from engine.data.types import Conversation, Message
 
 
 def alpaca(columns: Columns, where: str, answer: str = "output") -> Conversation:
-    """instruction + input → user, `answer` → assistant; `system` and `history` (earlier pairs) where there."""
+    """Read instruction + input as the user's turn and `answer` as the assistant's, after `system` and `history`."""
     instruction = text_of(columns["instruction"], "instruction")
     extra = columns.get("input")
     extra = "" if extra is None or is_null(extra) else text_of(extra, "input")

@@ -15,7 +15,7 @@ from engine.data.types import LabelledAnswer, Row
 SURE: Mapping[str, bool] = MappingProxyType(
     {**dict.fromkeys(("true", "1", "1.0"), True), **dict.fromkeys(("false", "0", "0.0"), False)}
 )
-"""Words that make a label out of a column of that name."""
+"""Words in a column of that name by which it is taken for a label."""
 WORDS: Mapping[str, bool] = MappingProxyType(
     {
         **SURE,
@@ -48,7 +48,7 @@ def _label(value: Any) -> bool | None:
 
 
 def _is_label(columns: Columns) -> bool | None:
-    """True and false, 0 and 1 speak for labelled answers, and other numbers against them: those are classes."""
+    """Judge a label: true and false, 0 and 1 are evidence for labelled answers; other numbers are classes."""
     value = columns[_name(columns)]
     if isinstance(value, str):
         return True if value.strip().lower() in SURE else None
@@ -66,7 +66,7 @@ def _rated(columns: Columns, where: str) -> LabelledAnswer:
 
 
 def _labelled(columns: Columns, where: str) -> Row:
-    """The answer that the label is about, in its conversation: of a longer one, the last answer."""
+    """Row with the answer that is labelled: of a longer conversation, the last one."""
     if "prompt" in columns and "completion" in columns:
         return answered(columns, where)
     if "contents" in columns and "messages" not in columns:

@@ -17,7 +17,7 @@ _PYTHONS = re.compile(r"\s*\[\s*\{\s*'(?:role|from|content|value)'\s*:")
 
 
 def answered(columns: Columns, where: str, prompt: str = "prompt", answer: str = "completion") -> Row:
-    """What the columns `prompt` and `answer` say, each text or messages. Raises `RowError`.
+    """Read a prompt and an answer from two columns, each text or messages. Raises `RowError`.
 
     Two texts stay text, without a chat template, unless the row has a column `system` or tools.
     """
@@ -37,17 +37,17 @@ def answered(columns: Columns, where: str, prompt: str = "prompt", answer: str =
 
 
 def turns_of(value: str | list[Any], role: str, column: str) -> tuple[Message, ...]:
-    """Messages, or a text as the one that `role` says."""
+    """Messages, or a text as one message of `role`."""
     return messages_of([{"role": role, "content": value}] if isinstance(value, str) else value, column)
 
 
 def context(turns: Sequence[Message]) -> list[Message]:
-    """The turns of a prompt: what the assistant says in them is not the answer that is trained."""
+    """Turns of a prompt, in which no assistant's turn is trained."""
     return [replace(turn, trained=False) if turn.role == "assistant" else turn for turn in turns]
 
 
 def last_answer(row: Conversation) -> Conversation:
-    """A conversation of which only the answer to the last question is trained."""
+    """Conversation of which only the answer to the last question is trained."""
     roles = [message.role for message in row.messages]
     last = len(roles) - 1 - roles[::-1].index("assistant") if "assistant" in roles else 0
     asked = last - roles[:last][::-1].index("user") if "user" in roles[:last] else 0

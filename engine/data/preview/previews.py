@@ -1,4 +1,4 @@
-"""Rows as the model will see them, for people who look through a file: any row at once, token by token.
+"""Previews of sources: any row of a file as the model will see it, token by token.
 
 What is shown is made by the encoder that training uses; the values are in `engine/data/preview/values.py`.
 """
@@ -24,7 +24,7 @@ from engine.data.readers.registry import kind_of
 from engine.data.readers.search import find_row
 from engine.data.readers.table import Origin
 from engine.data.readers.text import SampleBy
-from engine.data.sources.resolve import Found, Unpack, find, spelled
+from engine.data.sources.resolve import FetchedSources, Found, RecentFetches, Unpack, spelled
 from engine.data.sources.unpacking import Unpacking
 from engine.data.tokenization.row_encoder import RowEncoder
 from engine.data.tokenization.token_limits import Limit
@@ -32,25 +32,27 @@ from engine.errors import DataError, ModelError
 from engine.models.resolve import on_disk
 
 OPEN = 4
-"""Sources, and tokenizers, that are held."""
+"""Sources, and tokenizers, that are kept open."""
 SAMPLED = 1000
-"""Rows whose lengths are looked at."""
+"""Most rows whose lengths are sampled."""
 CHUNK = 50
-"""Rows that are encoded between two looks at whether somebody has cancelled."""
+"""Rows that are encoded between two checks for cancellation."""
 WAIT_S = 0.005
-"""How often it is looked whether a row is known."""
+"""Seconds between two checks for new rows."""
 SHOWN_OTHERWISE = ("untrained", "truncated")
-"""Findings that the lengths and the problems of a sample tell already."""
+"""Findings that the lengths and the problems of a sample show already."""
 
 Stopped = Callable[[], bool]
 How = Literal["tokens", "brief", "raw"]
 
 
 class Previews:
-    """Sources and tokenizers kept open between one look and the next. Any thread may call."""
+    """Sources and tokenizers that are kept open between requests. Any thread may call."""
 
-    def __init__(self, unpack: Unpack | None = None) -> None:
-        """`unpack` makes plain files of compressed ones; left out, large ones begin with their first rows."""
+    def __init__(self, unpack: Unpack | None = None, fetched: FetchedSources | None = None) -> None:
+        """`unpack` makes plain files of compressed ones; left out, large ones begin with their first rows. `fetched`
+        are sources that need not be asked for again."""
+        self._recent = RecentFetches(fetched)
         self._unpacking = Unpacking()
         self._unpack = unpack or self._unpacking
         self._sources: OrderedDict[tuple[object, ...], tuple[Rows, Detected | DataError]] = OrderedDict()
@@ -58,7 +60,7 @@ class Previews:
         self._lock = RLock()
 
     def open(self, source: str, view: View | None = None, whole: bool = True) -> Opened:
-        """Open a source, or tell how far counting its rows is. Raises `DataError` where it cannot be opened.
+        """Open a source, and report how far counting its rows is. Raises `DataError` where it cannot be opened.
 
         Where only the first rows of a large compressed file are there, the `whole` is unpacked from now on.
 
@@ -86,7 +88,7 @@ class Previews:
     ) -> bool:
         """Wait until a row, by its number from 0, can be shown; False where there is none. Raises as `show` does.
 
-        `counted` is told the share of the source that has been looked through, 0 to 1.
+        `counted` receives the share of the source that has been read, 0 to 1.
         """
         rows, _, found = self._open(source, view)
         while rows.known <= row and (share := self._counting(rows, found)) is not None:
@@ -98,7 +100,7 @@ class Previews:
         return row < rows.known
 
     def stop(self) -> None:
-        """Count no rows any more; those that are known can still be shown."""
+        """Stop counting rows; those that are known can still be shown."""
         with self._lock:
             for rows, _ in self._sources.values():
                 rows.close()
@@ -187,7 +189,7 @@ class Previews:
             wanted.template or view.template,
             wanted.roles or view.roles,
         )
-        found = find(wanted, unpack=self._unpack)
+        found = self._recent.fetch(wanted).unpacked(self._unpack)
         stamps = [(file.path, file.path.stat().st_size, file.path.stat().st_mtime_ns) for file in found.files]
         key = (found.name, *stamps, repr(choice), wanted.sample_by)
         with self._lock:
@@ -201,7 +203,7 @@ class Previews:
             return (*self._sources[key], found)
 
     def encoder(self, view: View) -> RowEncoder:
-        """What makes tokens of rows. Raises `ModelError` and `ConfigError`."""
+        """Encoder of rows. Raises `ModelError` and `ConfigError`."""
         folder = on_disk(view.model, view.revision)
         key = (folder, view.encoding(), view.stamps(folder))
         with self._lock:

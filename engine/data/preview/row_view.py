@@ -1,4 +1,4 @@
-"""One row for people: its tokens example by example, or its first words, or as it stands in the file."""
+"""Views of one row: its tokens example by example, its first words, or the row as it stands in the file."""
 
 from engine.data.preview.encoded_rows import EncodedRow
 from engine.data.preview.token_text import token_texts_of
@@ -68,5 +68,5 @@ def _flat(text: str) -> str:
 
 
 def nothing_left(limit: Limit) -> str:
-    """What is wrong with a row that is cut before all that would be trained."""
+    """Problem of a row that is cut before everything that would be trained."""
     return f"nothing trained is left of it once it is cut to {limit.name}"

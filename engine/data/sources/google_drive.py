@@ -11,7 +11,7 @@ from engine.errors import DataError, MachineError
 PREFIX = "gdrive:"
 ID = re.compile(r"[A-Za-z0-9_-]{10,}")
 OPTIONS: dict[str, Any] = {"quiet": True, "use_cookies": False, "resume": True}
-"""No cookies: a file that only somebody's browser may see is no file for a recipe. `resume` goes on with a part."""
+"""No cookies: a file that only somebody's browser may see does not belong in a recipe. `resume` continues a part."""
 
 
 def fetch(source: str) -> tuple[Path, str]:
@@ -39,7 +39,7 @@ def fetch(source: str) -> tuple[Path, str]:
 
 
 def cached_path(source: str) -> tuple[Path, str] | None:
-    """The file, where it was fetched before."""
+    """Path and name of the file if it is cached."""
     key = file_cache.key_of("drive", source.removeprefix(PREFIX))
     name = file_cache.read_note(key).get("file")
     path = file_cache.folder() / f"{key}.drive" / str(name)

@@ -19,7 +19,7 @@ from engine.models.starter import Progress
 LINES = (".jsonl", ".ndjson")
 """Kinds of files that are copied line by line, so that nothing about their rows is guessed."""
 BLOCK = 1 << 20
-"""Bytes that are asked for at once."""
+"""Bytes of one request."""
 
 
 @dataclass(frozen=True)

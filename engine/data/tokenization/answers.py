@@ -36,7 +36,7 @@ MANY = 32
 
 
 class Kind(NamedTuple):
-    """What of a conversation templates treat in ways of their own."""
+    """Features of a conversation that templates treat differently."""
 
     thoughts: bool
     inline: bool
@@ -198,8 +198,8 @@ class AnswerFinder:
         answer = joined(messages, prompt, render, ended, self.shape.thoughts_end)
         if answer is None:
             raise RowError(
-                f"the chat template shows messages[{index}] unlike its generation prompt, so that what the model would "
-                "write there cannot be told",
+                f"the chat template shows messages[{index}] unlike its generation prompt, so it is "
+                "unknown what the model would write there",
                 REFUSED,
                 fix=_another(self.chat),
             )
@@ -234,7 +234,7 @@ class AnswerFinder:
         return Answers(text, (*answers.spans[:-1], (start, len(text))), text)
 
     def _marked(self, row: Conversation, turns: Sequence[int]) -> Answers | None:
-        """All answers in one text, by the template's marks alone; None where those do not tell."""
+        """All answers in one text, by the template's marks alone; None if those are not enough."""
         text, marks = self.chat.render_marked(row.messages, row.tools)
         places = [index for index, message in enumerate(row.messages) if message.role == "assistant"]
         if len(marks) != len(places) or not places[0] or not self.shape.prompt:
@@ -255,7 +255,7 @@ class AnswerFinder:
         return Answers(text[: spans[-1][1]], tuple(spans), text) if spans else None
 
     def _try_marks(self, kind: Kind) -> bool:
-        """Whether the marks tell the same of a conversation of this kind as looking at its answers one by one."""
+        """Return True if the marks give the same for a conversation of this kind as finding its answers one by one."""
         trial = kind.trial()
         turns = [index for index, message in enumerate(trial.messages) if message.role == "assistant"]
         try:
@@ -265,7 +265,7 @@ class AnswerFinder:
 
 
 def _another(chat: ChatTemplate) -> str:
-    """What to do about a template that shows a turn unlike its prompt."""
+    """Advice for a template that shows a turn unlike its prompt."""
     fix = "It is the template and not the rows: use another one, --set model.chat_template=chatml"
     read = ", ".join(sorted(chat.reads))
     return f"{fix}, or see what model.template_variables changes: it reads {read}" if read else fix

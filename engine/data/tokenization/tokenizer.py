@@ -184,7 +184,7 @@ class Tokenizer:
         return chat
 
     def shape(self, tools: Tools = (), calls: bool = False) -> TurnShape:
-        """What that template writes around an answer."""
+        """Shape of what that template writes around an answer."""
         return self._shapes[self._name(tools, calls), bool(tools)]
 
     def _name(self, tools: Tools, calls: bool) -> str:
@@ -199,12 +199,12 @@ class Tokenizer:
 
 
 def new_tokens(model_dir: Path, texts: Sequence[str]) -> tuple[NewToken, ...]:
-    """What the texts become in the tokenizer of a model's folder. Raises ModelError where it has none."""
+    """Tokens that the texts become in the tokenizer of a model's folder. Raises ModelError where it has none."""
     return extend(_backend(model_dir), texts) if texts else ()
 
 
 def write_extended(model_dir: Path, texts: Sequence[str], folder: Path) -> None:
-    """Put the tokenizer of a model's folder, with the texts as tokens, into `folder`. Raises ModelError, OSError."""
+    """Write the tokenizer of a model's folder, with the texts as tokens, into `folder`. Raises ModelError, OSError."""
     backend = _backend(model_dir)
     extend(backend, texts)
     (folder / "tokenizer.json").write_text(backend.to_str(pretty=True), encoding="utf-8")
