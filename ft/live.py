@@ -21,6 +21,7 @@ from engine.runs.directory.events import (
     encode,
 )
 from engine.runs.directory.run import Run
+from engine.units import clock, sparkline
 from ft import run_text
 from ft.console import say
 
@@ -174,7 +175,7 @@ class Live:
         return self.phase.done or 0, self.phase.total
 
     def _position(self) -> str:
-        elapsed = run_text.duration(time.time() - self.began)
+        elapsed = clock(time.time() - self.began)
         if self.step is None:
             done, total = self._progress()
             return (f"{done}/{total}   " if total else "") + elapsed
@@ -183,14 +184,14 @@ class Live:
             sum(step.step_s for step in self.speeds) / len(self.speeds) if self.speeds else self.step.step_s
         )
         where = f"{self.step.step}/{self.step.total}   epoch {self.step.epoch:.2f}"
-        return f"{where}   {elapsed}, {run_text.duration(left * mean)} left"
+        return f"{where}   {elapsed}, {clock(left * mean)} left"
 
     def _rows(self) -> list[tuple[str, str]]:
         rows = []
         if self.step is not None:
             tokens, seconds = sum(s.tokens for s in self.speeds), sum(s.step_s for s in self.speeds)
             speed = tokens / seconds if seconds else self.step.tokens_per_s
-            rows.append(("loss", f"{self.step.loss:.4f}   {run_text.sparkline(self.losses)}"))
+            rows.append(("loss", f"{self.step.loss:.4f}   {sparkline(self.losses)}"))
             rows.append(("speed", f"{speed:.0f} tokens/s   learning rate {self.step.lr:.2e}"))
         if self.memory is not None and (self.memory.device_peak_bytes or self.memory.process_peak_bytes):
             peak = self.memory.device_peak_bytes or self.memory.process_peak_bytes or 0
