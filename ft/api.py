@@ -20,8 +20,8 @@ from engine.data.prompt_input import prompt_of
 from engine.data.types import Sampling
 from engine.errors import ConfigError
 from engine.planning.plan import Plan
-from engine.process.launcher import Engine, checkpoint_to_resume, outcome, start
-from engine.process.preflight import check
+from engine.process import launcher
+from engine.process.launcher import Engine, outcome
 from engine.runs.directory import control
 from engine.runs.directory import run as runs
 from engine.runs.directory.events import Event, Finished
@@ -100,8 +100,7 @@ class Run:
 
         Raises ConfigError where the run is training, or where nothing is left to train.
         """
-        check(self._run.config)
-        self._engine = start(self._run, checkpoint_to_resume(self._run))
+        self._engine = launcher.resume(self._run)
         return self
 
     def generate(
@@ -180,9 +179,8 @@ def train(
     Raises FtError for what is wrong with the recipe, its data or its model.
     """
     loaded = _load(recipe, overrides, data, validation)
-    check(loaded.config)
-    run = runs.Run.create(loaded, Path(folder) if folder is not None else None)
-    return Run(run, start(run, force=force))
+    engine = launcher.launch(loaded, Path(folder) if folder is not None else None, force=force)
+    return Run(engine.run, engine)
 
 
 def plan(
