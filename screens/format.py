@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 MISSING = "–"
-"""Placeholder for a value that is not known."""
+"""What stands for a value that is not known."""
 
 
 def size(count: float | None) -> str:
@@ -50,7 +50,7 @@ def clock(seconds: float) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A duration in at most two units: `8 s`, `4 min 10 s`, `2 h 5 min`, `3 days 4 h`."""
+    """How long in at most two units: `8 s`, `4 min 10 s`, `2 h 5 min`, `3 days 4 h`."""
     if seconds is None or not math.isfinite(seconds):
         return MISSING
     whole = round(max(0.0, seconds))
@@ -67,7 +67,7 @@ def duration(seconds: float | None) -> str:
 
 
 def ago(moment: float | None, now: float | None = None) -> str:
-    """Time since a unix time, in one unit: `just now`, `21 min ago`, `3 days ago`."""
+    """How long ago a unix time was, in one unit: `just now`, `21 min ago`, `3 days ago`."""
     if moment is None:
         return MISSING
     gone = (time.time() if now is None else now) - moment

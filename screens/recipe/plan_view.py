@@ -1,4 +1,4 @@
-"""The plan of a recipe: whether it fits, memory by part, steps, time, and why."""
+"""What a recipe's plan says: whether it fits, memory by part, steps, time, and why."""
 
 import math
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 VERDICTS = {
     "yes": ("✔ fits", "bold $text-success"),
-    "tight": ("▲ tight: may just fit", "bold $text-warning"),
+    "tight": ("▲ tight, may just fit", "bold $text-warning"),
     "no": ("✖ does not fit", "bold $text-error"),
 }
 NAME, AMOUNT = 13, 8
@@ -65,8 +65,8 @@ class PlanView(VerticalScroll):
         self._say(Content(text), old)
 
     def fail(self, error: FtError) -> None:
-        """Show why the text cannot be planned."""
-        parts: list[Part] = [("✖ This recipe cannot be planned.", "bold $text-error"), f"\n{error.message}"]
+        """Why the text cannot be planned."""
+        parts: list[Part] = [("✖ This cannot be planned.", "bold $text-error"), f"\n{error.message}"]
         if error.hint:
             parts.append((f"\n{error.hint}", MUTED))
         self._say(Content.assemble(*parts), old=True)
@@ -94,7 +94,7 @@ class PlanView(VerticalScroll):
 
 
 def numbers(plan: "Plan", width: int) -> Iterator[Content]:
-    """Lines for a pane `width` columns wide: whether it fits, memory by part, steps and time."""
+    """Whether it fits, memory by part, steps and time, in lines for a pane `width` columns wide."""
     words, style = VERDICTS[plan.fits]
     peak = plan.memory.peak_bytes
     yield Content.assemble((words, style), f": {size(peak)} of {size(plan.limit_bytes)}")
@@ -113,7 +113,7 @@ def numbers(plan: "Plan", width: int) -> Iterator[Content]:
 
 
 def choices(plan: "Plan", width: int) -> Iterator[Content]:
-    """Lines with each choice of the plan, and why it was made."""
+    """What was settled, and why."""
     for name, chosen, why in _settled(plan):
         yield Content("")
         yield Content.assemble((f"{name} ", MUTED), (chosen, "bold"))
