@@ -1,4 +1,4 @@
-"""How fast training really is on this machine: a finished run leaves its figure for the next plan."""
+"""Measured training speed of this machine: a finished run records it for the next plan."""
 
 import json
 import tempfile
@@ -23,7 +23,7 @@ def known() -> dict[str, float]:
 
 
 def key(backend: str, device: str, compute_dtype: str) -> str:
-    """What a figure is kept under: torch's backends as `cpu/bf16`, MLX, whose speed is another, as `mlx/cpu/fp32`."""
+    """Key of a speed: torch's backends as `cpu/bf16`, MLX, whose speed is another, as `mlx/cpu/fp32`."""
     return f"{'mlx/' if backend == 'mlx' else ''}{device}/{compute_dtype}"
 
 

@@ -6,7 +6,7 @@ import typer
 
 Augment = Annotated[
     Literal["paraphrase", "back-translation", "new-rows"] | None,
-    typer.Option("--augment", help="Have a model make more training rows; never of the rows held out."),
+    typer.Option("--augment", help="Have a model make more training rows; never of validation rows."),
 ]
 Model = Annotated[
     str | None,

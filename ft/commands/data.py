@@ -26,7 +26,7 @@ app = typer.Typer(
 def preview(
     config: "TrainConfig",
     row: Annotated[int, typer.Option("--row", min=1, help="Which row, from 1.")] = 1,
-    tokens: Annotated[bool, typer.Option("--tokens", help="Part the tokens.")] = False,
+    tokens: Annotated[bool, typer.Option("--tokens", help="Mark token boundaries.")] = False,
     json: Json = False,
 ) -> None:
     """Show a row as the model will see it: trained tokens, untrained tokens, special tokens."""
@@ -66,7 +66,7 @@ def preview(
 def check(config: "TrainConfig", json: Json = False) -> None:
     """Look for what would waste a run. Exits with 1 where there is an error that stops one.
 
-    The first rows of a large file are told of at once. Ctrl-c shows what was found so far.
+    Findings in the first rows of a large file appear immediately. Ctrl-c shows what was found so far.
     """
     from ft.commands.data_check import run
 
@@ -80,7 +80,7 @@ def stats(config: "TrainConfig", json: Json = False) -> None:
     from engine.data.stats import stats as counted
     from engine.data.token_spec import TokenSpec
 
-    # What a limit would cut is told of the rows as they are.
+    # What a limit would cut is counted on the uncut rows.
     whole = config.model_copy(update={"model": config.model.model_copy(update={"max_seq_length": 1_048_576})})
     size = TokenSpec.of(config).encoder(_fetched(config)).tokenizer.vocab_size
     found = counted(whole, _prepared(whole), size)
@@ -119,7 +119,9 @@ def prepare(
     validation: Annotated[
         float, typer.Option(min=0.0, max=0.99, help="Share of the rows to hold out.")
     ] = 0.1,
-    seed: Annotated[int, typer.Option(min=0, help="Which rows are held out, and what --augment draws.")] = 42,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Decides the validation rows, and what --augment draws.")
+    ] = 42,
     near: Annotated[bool, typer.Option("--near", help="Leave out near copies too.")] = False,
     augment: options.Augment = None,
     model: options.Model = None,

@@ -1,4 +1,4 @@
-"""`ft data check`: what is wrong with the rows, told while they are looked at."""
+"""`ft data check`: problems of the rows, shown while they are read."""
 
 import signal
 import sys
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from engine.config.schema import TrainConfig
 
 EVERY_S = 0.5
-"""How often findings are worked out while rows are looked at."""
+"""Seconds between two updates of the findings while rows are read."""
 SPARE = 20
 """Working them out takes at most one part in so many of the time."""
 
@@ -33,7 +33,7 @@ SPARE = 20
 def run(config: "TrainConfig", model: Path, json: bool) -> None:
     """Look through the rows and print what is wrong with them. Raises CheckFailed where there is an error.
 
-    Ctrl-c prints what was found so far, and is raised again; twice ends at once.
+    Ctrl-c prints what was found so far, and is raised again; pressed twice it ends immediately.
     """
     watching = (Silent if json else Lively if sys.stderr.isatty() else Plain)()
     try:
@@ -53,18 +53,16 @@ def run(config: "TrainConfig", model: Path, json: bool) -> None:
             say(note)
         out().print(shown_findings(dataset.findings))
     if any(finding.severity == "error" for finding in dataset.findings):
-        raise CheckFailed(
-            "The data have errors that would stop a run.", "ft train --force trains all the same."
-        )
+        raise CheckFailed("The data have errors that would stop a run.", "ft train --force trains anyway.")
 
 
 class Silent:
-    """Takes in what is told, and shows nothing until the end."""
+    """Collects the findings, and shows nothing until the end."""
 
     def __init__(self) -> None:
         self.last: SoFar | None = None
         self.asked = 0
-        """How often the person has asked to stop."""
+        """Number of times that ctrl-c was pressed."""
 
     def __enter__(self) -> None: ...
 
@@ -88,7 +86,7 @@ class Watching(Silent):
         super().__init__()
         self._next = 0.0
         self._goes_on = True
-        """Whether there are more rows; else all is shown in a moment."""
+        """Return True if there are more rows; otherwise everything is shown in a moment."""
 
     def progress(self, done: int, total: int) -> None:
         self._goes_on = done < total
@@ -109,7 +107,7 @@ class Watching(Silent):
 
 
 class Plain(Watching):
-    """A line on stderr for what is new, where that is no terminal."""
+    """A line on stderr for each new finding, where that is not a terminal."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -188,7 +186,7 @@ def _print_json(findings: tuple[Finding, ...], about: Mapping[str, Any]) -> None
 
 
 def _extent(so_far: SoFar) -> str:
-    """How much was looked at, in words."""
+    """The number of rows read, in words."""
     if so_far.of is None:
         return f"the first {so_far.rows:,} rows"
     return f"{so_far.rows:,} of {so_far.of:,} rows"
