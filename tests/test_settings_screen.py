@@ -99,7 +99,7 @@ async def test_a_wrong_name_and_a_locked_keyring_are_told(app: FtApp, memory_key
         await pilot.press("a")
         await answer(pilot, "not a name")
         await until(pilot, lambda: len(app.problems) == 1)
-        assert "no name for a token" in app.problems[0].message
+        assert "not a name for a token" in app.problems[0].message
         await pilot.press("s")
         await answer(pilot, TOKEN)
         await until(pilot, lambda: len(app.problems) == 2)
