@@ -6,6 +6,8 @@ A `BackendSpec` lies beside the code that it describes and is found by name thro
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from engine import plugins
@@ -35,7 +37,7 @@ class KeySupport:
 
     support: Support
     note: str = ""
-    """How; where it is refused, the reason, as a sentence that begins with the value."""
+    """The means; where it is refused, the reason, as a sentence that begins with the value."""
     hint: str = ""
     """The way out where it is refused, or where `package` is missing: "Use optimizer: adamw."."""
     package: str = ""
@@ -66,7 +68,7 @@ class Capability:
     note: str = ""
     """The computing device in a few words, as the reason for the choice."""
     support: SupportTable = field(default_factory=dict)
-    """What is particular to this device; it takes precedence over `BackendSpec.support`."""
+    """Support on this device only; it takes precedence over `BackendSpec.support`."""
     auto_precision: tuple[Dtype, str] | None = None
     """Arithmetic for `precision: auto` and its reason, where the general rule for the device does not apply. A format
     that the recipe names is then computed in as it is."""
@@ -112,7 +114,7 @@ class MemoryPlan:
 
 @dataclass(frozen=True)
 class Load:
-    """All that memory depends on besides the model's shape."""
+    """Everything that memory depends on besides the model's shape."""
 
     device: Device
     weights: Dtype
@@ -152,7 +154,13 @@ class Loader(Protocol):
     """
 
     def __call__(
-        self, plan: Any, config: TrainConfig, folder: Any, *, adapter: Any = None, training: bool = True
+        self,
+        plan: Any,
+        config: TrainConfig,
+        folder: Path,
+        *,
+        adapter: Path | None = None,
+        training: bool = True,
     ) -> Any: ...
 
 
@@ -217,7 +225,7 @@ class BackendSpec:
     methods: frozenset[str] = frozenset({"sft"})
     """Values of `training.method`."""
     tasks: frozenset[str] = frozenset({"causal-lm"})
-    """What a model may be trained to do."""
+    """Tasks that a model may be trained for."""
     distributed: frozenset[str] = frozenset()
     """Strategies to train on several GPUs: "ddp", "fsdp"."""
     support: SupportTable = field(default_factory=dict)
@@ -291,15 +299,16 @@ def spec_of(name: BackendName) -> BackendSpec:
     return found
 
 
-def names() -> tuple[BackendName, ...]:
+def backend_names() -> tuple[BackendName, ...]:
     """Every backend that a recipe can name; ft's own first."""
     return tuple(plugins.installed(plugins.BACKENDS))
 
 
-def specs() -> tuple[BackendSpec, ...]:
+@cache
+def backend_specs() -> tuple[BackendSpec, ...]:
     """Every backend that loads; those that `auto` may take first, in the order in which it tries them."""
     found = []
-    for name in names():
+    for name in backend_names():
         try:
             found.append(spec_of(name))
         except MachineError:  # choosing it by name says why
@@ -307,7 +316,7 @@ def specs() -> tuple[BackendSpec, ...]:
     return tuple(sorted(found, key=lambda spec: (spec.order is None, spec.order or 0)))
 
 
-def packages() -> tuple[str, ...]:
+def backend_packages() -> tuple[str, ...]:
     """Distributions that backends need or use, each once."""
     found = (
         (
@@ -315,6 +324,6 @@ def packages() -> tuple[str, ...]:
             *(name for more in spec.packages_on.values() for name in more),
             *spec.optional_packages,
         )
-        for spec in specs()
+        for spec in backend_specs()
     )
     return tuple(dict.fromkeys(name for names_of_spec in found for name in names_of_spec))
