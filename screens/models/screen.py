@@ -86,7 +86,7 @@ class ModelsScreen(FtScreen):
     def look(self) -> None:
         """Read what there is, away from the loop."""
         try:
-            self.post_answer(Surveyed(self._survey.look()))
+            self.post_answer(Surveyed(self._survey.list()))
         except FtError as error:
             self.post_message(WentWrong(error))
         except OSError as error:

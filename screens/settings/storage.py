@@ -14,7 +14,8 @@ from textual.message import Message
 from textual.widgets import DataTable, Static
 from textual.worker import Worker, get_current_worker
 
-from engine import backend_spec, paths
+from engine import paths
+from engine.backend_spec import backend_packages
 from engine.hardware.probe import installed
 from screens.format import size
 
@@ -114,7 +115,7 @@ def versions() -> Iterator[tuple[str, str]]:
     """Name and version; what is not installed is left out."""
     yield "system", f"{platform.system()} {platform.release()} {platform.machine()}"
     yield "python", platform.python_version()
-    yield from installed((*PACKAGES, *backend_spec.packages())).items()
+    yield from installed((*PACKAGES, *backend_packages())).items()
 
 
 def folder_bytes(folder: Path, worker: Worker[object]) -> int:
