@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine import methods
 from engine.config.schema import TrainConfig
 from engine.data import store
 from engine.data.cache import TRAIN, Inputs
@@ -20,6 +21,7 @@ from engine.data.tokenization.row_encoder import Encoded
 from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Conversation, Examples, Message, Preference
 from engine.errors import ConfigError, DataError
+from engine.methods import Method, Samples
 from tests.test_data_golden import GOLDEN, shown
 from tests.test_data_prepare import chats, write
 
@@ -33,6 +35,20 @@ def recipe(path: Path, *, limit: int = 2048, template: str = "auto", **data: Any
             "data": {"train": str(path), "validation": 0.0, **data},
         }
     )
+
+
+@pytest.fixture(autouse=True)
+def methods_of_each_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training methods named after the samples that they take; ft itself has none yet."""
+    kinds: tuple[Samples, ...] = ("pairs", "labelled")
+    found = {kind: Method(kind, "engine.objectives.sft:supervised", samples=kind) for kind in kinds}
+    monkeypatch.setattr(methods, "OWN", {**methods.OWN, **found})
+
+
+def taking(samples: Samples, config: TrainConfig) -> TrainConfig:
+    """The recipe with the method that takes such samples."""
+    training = config.training.model_copy(update={"method": samples})
+    return config.model_copy(update={"training": training})
 
 
 def pairs(count: int) -> list[dict[str, Any]]:
@@ -65,7 +81,7 @@ def assert_whole(examples: Examples) -> None:
 
 def test_both_answers_of_a_pair_are_encoded_behind_the_same_prompt(tiny_model: Path) -> None:
     path = GOLDEN / "preference.jsonl"
-    examples = prepare(recipe(path), tiny_model, samples="pairs").train
+    examples = prepare(taking("pairs", recipe(path)), tiny_model).train
     assert_whole(examples)
     tokenizer = Tokenizer.load(tiny_model)
     texts = [shown(example, tokenizer) for example in examples]
@@ -84,7 +100,7 @@ def test_the_chosen_answers_are_those_that_supervised_training_sees(file: str, t
     config = recipe(GOLDEN / f"{file}.jsonl", template="chatml")
     plain = prepare(config, tiny_model).train
     assert plain.group is plain.sign is None
-    both = prepare(config, tiny_model, samples="pairs").train
+    both = prepare(taking("pairs", config), tiny_model).train
     for number, example in enumerate(plain):
         assert example.input_ids.tolist() == both[2 * number].input_ids.tolist()
         assert example.labels.tolist() == both[2 * number].labels.tolist()
@@ -92,7 +108,7 @@ def test_the_chosen_answers_are_those_that_supervised_training_sees(file: str, t
 
 def test_good_and_bad_answers_are_encoded_with_their_sign(tiny_model: Path) -> None:
     path = GOLDEN / "kto.jsonl"
-    examples = prepare(recipe(path), tiny_model, samples="labelled").train
+    examples = prepare(taking("labelled", recipe(path)), tiny_model).train
     labels = [json.loads(line)["label"] for line in path.read_text().splitlines()]
     assert examples.sign is not None
     assert examples.group is not None
@@ -102,7 +118,7 @@ def test_good_and_bad_answers_are_encoded_with_their_sign(tiny_model: Path) -> N
 
 
 def test_a_pair_gives_two_labelled_answers(tiny_model: Path, tmp_path: Path) -> None:
-    examples = prepare(recipe(write(tmp_path / "a.jsonl", pairs(2))), tiny_model, samples="labelled").train
+    examples = prepare(taking("labelled", recipe(write(tmp_path / "a.jsonl", pairs(2)))), tiny_model).train
     assert examples.sign is not None
     assert examples.group is not None
     assert (examples.sign.tolist(), examples.group.tolist()) == ([1, -1, 1, -1], [0, 1, 2, 3])
@@ -111,7 +127,7 @@ def test_a_pair_gives_two_labelled_answers(tiny_model: Path, tmp_path: Path) -> 
 def test_split_and_weight_keep_pairs_together(tiny_model: Path, tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", pairs(40))
     config = recipe(path, train=[{"path": str(path), "weight": 2}], validation=0.25)
-    dataset = prepare(config, tiny_model, samples="pairs")
+    dataset = prepare(taking("pairs", config), tiny_model)
     assert dataset.validation is not None
     assert_whole(dataset.train)
     assert_whole(dataset.validation)
@@ -127,7 +143,7 @@ def test_swapped_pairs_are_on_one_side(tiny_model: Path, tmp_path: Path) -> None
         for number, row in enumerate(rows)
     ]
     config = recipe(write(tmp_path / "a.jsonl", swapped), validation=0.3)
-    dataset = prepare(config, tiny_model, samples="pairs")
+    dataset = prepare(taking("pairs", config), tiny_model)
     assert dataset.validation is not None
     seen = {tuple(example.input_ids) for example in dataset.train}
     assert len(dataset.validation) == 2 * 12
@@ -145,7 +161,7 @@ def test_a_pair_is_cut_or_left_out_as_a_whole(tiny_model: Path, tmp_path: Path) 
         {"prompt": f"{long}:", "chosen": " yes", "rejected": " no"},
         {"prompt": "Count:", "chosen": f" {long} up", "rejected": f" {long} down"},
     ]
-    dataset = prepare(recipe(write(tmp_path / "a.jsonl", rows), limit=16), tiny_model, samples="pairs")
+    dataset = prepare(taking("pairs", recipe(write(tmp_path / "a.jsonl", rows), limit=16)), tiny_model)
     assert_whole(dataset.train)
     assert len(dataset.train) == 2 * 301, (
         "without the prompt that fills the limit, and answers that end alike"
@@ -160,20 +176,20 @@ def test_a_row_of_another_kind_is_named(tiny_model: Path, tmp_path: Path) -> Non
     with pytest.raises(
         DataError, match="has one answer, where the method compares a chosen and a rejected one"
     ):
-        prepare(recipe(path), tiny_model, samples="pairs")
+        prepare(taking("pairs", recipe(path)), tiny_model)
     with pytest.raises(DataError, match="has no label"):
-        prepare(recipe(path), tiny_model, samples="labelled")
+        prepare(taking("labelled", recipe(path)), tiny_model)
     same = write(tmp_path / "b.jsonl", [{"prompt": "a", "chosen": "b", "rejected": "b"}])
     with pytest.raises(DataError, match="`chosen` and `rejected` are the same"):
-        prepare(recipe(same), tiny_model, samples="pairs")
+        prepare(taking("pairs", recipe(same)), tiny_model)
     empty = write(tmp_path / "c.jsonl", [{"prompt": "a", "chosen": "b", "rejected": " "}])
     with pytest.raises(DataError, match="`rejected`: nothing to train"):
-        prepare(recipe(empty), tiny_model, samples="pairs")
+        prepare(taking("pairs", recipe(empty)), tiny_model)
 
 
 def test_prompts_are_not_trained_where_answers_are_compared(tiny_model: Path) -> None:
     with pytest.raises(ConfigError, match=r"data\.train_on: all trains prompts too"):
-        prepare(recipe(GOLDEN / "preference.jsonl", train_on="all"), tiny_model, samples="pairs")
+        prepare(taking("pairs", recipe(GOLDEN / "preference.jsonl", train_on="all")), tiny_model)
 
 
 def test_the_prompt_of_a_pair_is_rendered_once(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,15 +213,14 @@ def test_the_prompt_of_a_pair_is_rendered_once(tiny_model: Path, monkeypatch: py
 
 def test_the_cache_keeps_samples_of_methods_apart_and_whole(tiny_model: Path, tmp_path: Path) -> None:
     config = recipe(write(tmp_path / "a.jsonl", pairs(6)))
-    first = prepare(config, tiny_model, samples="pairs")
-    again = prepare(config, tiny_model, samples="pairs")
+    first = prepare(taking("pairs", config), tiny_model)
+    again = prepare(taking("pairs", config), tiny_model)
     assert "12 examples were tokenised by an earlier run" in again.notes
     assert_whole(again.train)
     assert again.fingerprint == first.fingerprint
     assert len(prepare(config, tiny_model).train) == 6
-    keys = {
-        Inputs(config, tiny_model, [], False, None, each).key for each in ("supervised", "pairs", "labelled")
-    }
+    recipes = (config, taking("pairs", config), taking("labelled", config))
+    keys = {Inputs(each, tiny_model, [], False, None).key for each in recipes}
     assert len(keys) == 3
 
 
@@ -231,7 +246,7 @@ def test_plain_examples_store_no_groups(tiny_model: Path, tmp_path: Path) -> Non
 
 def test_a_sampled_plan_sees_both_answers(tiny_model: Path, tmp_path: Path) -> None:
     config = recipe(write(tmp_path / "a.jsonl", pairs(30)))
-    dataset, count = sample(config, tiny_model, rows=10, samples="pairs")
+    dataset, count = sample(taking("pairs", config), tiny_model, rows=10)
     assert_whole(dataset.train)
     assert (len(dataset.train), count) == (20, 60)
 

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from engine import methods
 from engine.config.schema import TrainConfig
 from engine.data.cache import Inputs
 from engine.data.preview.previews import Previews
 from engine.data.preview.values import View
 from engine.data.token_spec import TokenSpec
+from engine.methods import Method
 from engine.models.local import TEMPLATE, TOKEN_FILES, TOKENIZERS, VOCABULARIES
 from engine.planning.cached import CachedPlanner
 from tests.test_data_prepare import chats, recipe, write
@@ -50,7 +52,7 @@ def test_a_plan_follows_the_chat_template_in_tokenizer_config(model: Path, tmp_p
     planner = CachedPlanner()
     before = planner.plan(text, tmp_path / "train.yml")
     set_template(model, OTHER_TEMPLATE)
-    assert planner.plan(text, tmp_path / "train.yml").longest > before.longest
+    assert planner.plan(text, tmp_path / "train.yml").work.longest > before.work.longest
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,7 @@ def test_previews_and_the_cache_notice_each_file_that_tokens_depend_on(
     assert key() != kept
 
 
-def test_every_key_that_tokens_depend_on_is_taken_from_the_recipe() -> None:
+def test_every_key_that_tokens_depend_on_is_taken_from_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     """A key that `of` forgets would be shown and cached as its default."""
     config = TrainConfig.model_validate(
         {
@@ -89,7 +91,9 @@ def test_every_key_that_tokens_depend_on_is_taken_from_the_recipe() -> None:
             "data": {"train": "x.jsonl", "train_on": "last", "chunk_overlap": 3},
         }
     )  # fmt: skip
-    spec, default = TokenSpec.of(config, "pairs"), TokenSpec()
+    pairs = Method("sft", "engine.objectives.sft:supervised", samples="pairs")
+    monkeypatch.setattr(methods, "OWN", {"sft": pairs})
+    spec, default = TokenSpec.of(config), TokenSpec()
     assert [
         field.name for field in fields(spec) if getattr(spec, field.name) == getattr(default, field.name)
     ] == []

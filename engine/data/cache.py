@@ -22,8 +22,9 @@ from engine.config.schema import TrainConfig
 from engine.data import store
 from engine.data.findings import Finding
 from engine.data.token_spec import TokenSpec
-from engine.data.types import Dataset, Question, Samples
+from engine.data.types import Dataset, Question
 from engine.errors import DataError
+from engine.methods import Samples
 from engine.storage.disk_errors import naming
 
 KEPT_BYTES = 20_000_000_000
@@ -45,10 +46,9 @@ class Inputs:
         files: Sequence[Path],
         linted: bool,
         day: date | None,
-        samples: Samples = "supervised",
     ) -> None:
         self._config, self._linted, self._day = config, linted, day
-        self._spec = TokenSpec.of(config, samples)
+        self._spec = TokenSpec.of(config)
         self._beside = self._spec.files(model_dir)
         self._files = [*files, *(path for path in self._beside if path.is_file())]
         self._stamps = [_stamp(path) for path in self._files]

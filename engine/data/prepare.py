@@ -26,7 +26,7 @@ from engine.data.token_spec import TokenSpec
 from engine.data.tokenise import tokenise
 from engine.data.tokenization.row_encoder import RowEncoder
 from engine.data.tokenization.token_limits import Limit
-from engine.data.types import Dataset, Question, Samples
+from engine.data.types import Dataset, Question
 from engine.data.unusable_rows import Problems, left_out
 from engine.errors import DataError
 
@@ -51,23 +51,22 @@ def prepare(
     lint: bool = False,
     watch: Watch = _unwatched,
     day: date | None = None,
-    samples: Samples = "supervised",
     sources: ResolvedSources | None = None,
 ) -> Dataset:
     """Read, convert, split and tokenise, or load from the cache what an earlier run has made of the same.
 
     `progress(done, total)` counts rows. `lint` also checks the rows, and calls `watch` after every chunk of them;
-    `day` is the date for a template that writes it, None is today. `samples` is what the training method takes: with
-    "pairs" and "labelled" the examples have groups and signs (see `Examples`). `sources` are those of the recipe, None
-    resolves them.
+    `day` is the date for a template that writes it, None is today. `sources` are those of the recipe, None resolves
+    them. For a training method that takes pairs or labelled answers the examples have groups and signs (see
+    `Examples`).
 
     Questions are made of at most `evaluation.max_questions` validation rows, chosen by the seed.
     Raises `DataError` with the rows at fault, `ModelError` where the tokenizer cannot encode them, OSError where the
     disk is full.
     """
-    spec = TokenSpec.of(config, samples)
+    spec = TokenSpec.of(config)
     sources = sources or resolve(config.data)
-    inputs = Inputs(config, model_dir, sources.paths, lint, day, samples)
+    inputs = Inputs(config, model_dir, sources.paths, lint, day)
     if (known := cache.find(inputs.key)) is not None:
         count = len(known.train) + len(known.validation or ())
         return replace(known, notes=(*known.notes, f"{count:,} examples were tokenised by an earlier run"))
@@ -182,15 +181,14 @@ def sample(
     model_dir: Path,
     rows: int = 256,
     encoder: RowEncoder | None = None,
-    samples: Samples = "supervised",
     sources: ResolvedSources | None = None,
 ) -> tuple[Dataset, int]:
     """Encode a sample of at most `rows` training rows, and estimate how many examples there are in all.
 
-    `encoder` spares reading the tokenizer again; then it decides about `samples`. `sources` as in `prepare`. Raises
-    what `prepare` raises for the rows that it reads.
+    `encoder` spares reading the tokenizer again. `sources` as in `prepare`. Raises what `prepare` raises for the rows
+    that it reads.
     """
-    encoder = encoder or TokenSpec.of(config, samples).encoder(model_dir)
+    encoder = encoder or TokenSpec.of(config).encoder(model_dir)
     train, own = selections(config, sources or resolve(config.data))
     trained = train.times[~drawn(train.count, share_of(config, own), config.seed)]
     few = train.limited(rows, config.seed)

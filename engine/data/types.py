@@ -15,8 +15,6 @@ UNTRAINED = -100
 Int32 = npt.NDArray[np.int32]
 Float32 = npt.NDArray[np.float32]
 Int8 = npt.NDArray[np.int8]
-Samples = Literal["supervised", "pairs", "labelled"]
-"""Samples that a training method takes: good answers, pairs of a chosen and a rejected one, or good and bad ones."""
 Role = Literal["system", "user", "assistant", "tool"]
 REASONING = ("reasoning_content", "reasoning", "thinking")
 """Names of the reasoning before an answer, in files and in chat templates."""

@@ -179,7 +179,6 @@ def _prepare(context: JobContext, config: "TrainConfig", model: "LocalModel") ->
     """The tokens to train on. Raises DataError for what the lint calls an error, unless forced."""
     from engine.data.prepare import prepare
     from engine.data.sources.resolve import fetch
-    from engine.methods import method_named
 
     run = context.run
 
@@ -190,10 +189,7 @@ def _prepare(context: JobContext, config: "TrainConfig", model: "LocalModel") ->
     sources = fetch(config.data, _loading(context)).unpacked()
     resuming.record_files(run, sources)
     run.emit(Phase(name="tokenising"))
-    samples = method_named(config.training.method).samples
-    dataset = prepare(
-        config, model.folder, progress, lint=True, day=run.begun(), samples=samples, sources=sources
-    )
+    dataset = prepare(config, model.folder, progress, lint=True, day=run.begun(), sources=sources)
     for note in dataset.notes:
         run.emit(Phase(name="tokenising", note=note))
     errors = [finding for finding in dataset.findings if finding.severity == "error"]

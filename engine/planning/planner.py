@@ -163,7 +163,7 @@ def _load(inputs: _Inputs, precision: Precision, kernels: Kernels, start: SavedA
 def _work(inputs: _Inputs, load: Load, layout: _Layout) -> tuple[Work, dict[str, str]]:
     """Steps, rows and tokens, with the reasons for the steps and for what long rows become."""
     rows, shape = inputs.rows, inputs.shape
-    steps, epochs, steps_why = _steps(inputs.config, rows.examples)
+    steps, epochs, steps_why = _steps(inputs.config, rows.examples // rows.size)
     tokens = rows.tokens
     flops = speed.flops(
         shape,

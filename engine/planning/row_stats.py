@@ -1,6 +1,6 @@
 """Facts of the training rows that a plan depends on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,8 @@ class RowStats:
     """Share of their tokens that the loss counts."""
     examples: int
     """Examples there are in all."""
+    size: int = 1
+    """Examples that belong together, and count as one in a step: 2 where the method compares pairs."""
 
     @staticmethod
     def of(examples: Examples, total: int | None = None) -> "RowStats":
@@ -28,7 +30,9 @@ class RowStats:
         lengths = examples.lengths.astype(np.int64)
         tokens = int(lengths.sum())
         share = examples.trained_tokens / tokens if tokens else 0.0
-        return RowStats(lengths, share, len(lengths) if total is None else total)
+        groups = len(lengths) if examples.group is None else len(np.unique(examples.group))
+        size = round(len(lengths) / groups) if groups else 1
+        return RowStats(lengths, share, len(lengths) if total is None else total, size)
 
     @staticmethod
     def uniform(count: int, tokens: int, trained_share: float) -> "RowStats":
@@ -63,4 +67,4 @@ class RowStats:
 
     def cut(self, longest: int) -> "RowStats":
         """The same examples, none of them longer than `longest` tokens."""
-        return RowStats(np.minimum(self.lengths, longest), self.trained_share, self.examples)
+        return replace(self, lengths=np.minimum(self.lengths, longest))
