@@ -26,11 +26,13 @@ from engine.runs.directory.run import Run
 from engine.runs.directory.state import fold
 from screens.monitor import history
 from screens.monitor.follow import (
+    CommandSent,
     EventsRead,
     HistoryRead,
     Liveness,
     LogRead,
     Reading,
+    RunFollower,
     RunGone,
     StartedOver,
     Tail,
@@ -275,3 +277,32 @@ def test_what_is_written_while_a_long_run_is_read_is_not_lost(
     follow(RUN, 1, 0.9, post, over)
     assert view[0].state.step == 510
     assert len(view[0].series.series("loss", "step")) == 510
+
+
+def test_news_of_a_run_that_is_no_longer_followed_changes_nothing() -> None:
+    follower = RunFollower()
+    before = follower.start("20260101-000000-a")
+    now = follower.start("20260102-000000-b")
+    late = EventsRead(before, (step(1, 2.0),), 1.0, 10)
+    assert follower.take(late) is None
+    assert late.taken.is_set(), "the thread that reads does not wait for ever"
+    assert follower.view is not None
+    assert follower.view.step is None
+    assert follower.take(EventsRead(now, (step(1, 2.0),), 1.0, 10)) is not None
+    assert follower.view.step is not None
+
+
+def test_a_command_waits_until_the_engine_acknowledges_it_or_is_gone() -> None:
+    follower = RunFollower()
+    token = follower.start("20260101-000000-a")
+    follower.take(Liveness(token, True))
+    follower.take(CommandSent(token, "1", "pause"))
+    follower.take(CommandSent(token, "2", "save"))
+    assert list(follower.waiting.values()) == ["pause", "save"]
+    change = follower.take(EventsRead(token, (Acknowledged(id="1", command="pause", t=1.0),), 1.0, 10))
+    assert change is not None
+    assert change.acknowledged == ("pause",)
+    change = follower.take(Liveness(token, False))
+    assert change is not None
+    assert change.status
+    assert not follower.waiting

@@ -301,7 +301,7 @@ async def test_one_run_cannot_be_compared_with_itself(three_runs: list[Run]) -> 
         await seen.press("c")
         await seen.press("space", "c")
         assert seen.app.screen is seen.screen
-        assert "Two runs can be compared" in seen.app.problems[-1].message
+        assert "Comparing takes two runs" in seen.app.problems[-1].message
 
 
 async def test_a_run_is_opened_resumed_forked_and_talked_to(three_runs: list[Run]) -> None:
