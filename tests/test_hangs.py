@@ -251,10 +251,10 @@ SUPERVISE = """
 import sys
 from pathlib import Path
 from engine.config.load import load_recipe
-from engine.hangs import Patience
+from engine.process.hangs import Patience
 from engine.runs.directory import lock
 from engine.runs.directory.run import Run
-from engine.supervisor import Supervisor
+from engine.process.supervisor import Supervisor
 
 recipe, folder, least_s, idle_s = sys.argv[1:]
 run = Run.create(load_recipe(Path(recipe)), Path(folder))
