@@ -2,7 +2,6 @@
 
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -18,8 +17,6 @@ from ft import console, run_text
 from ft.live import Live, Plain, View
 
 STOPPED_EXIT = 130
-GONE_S = 10.0
-"""Seconds that the memory of a killed engine may take to go."""
 
 
 def view_of(run: Run, json: bool, plain: bool) -> View:
@@ -105,9 +102,6 @@ def _show_all(run: Run, view: View, since: int) -> None:
 
 def _note_killed(run: Run, since: int) -> None:
     """Write the exit message of an engine that was stopped immediately, so that it does not look crashed."""
-    until = time.monotonic() + GONE_S
-    while run.alive() and time.monotonic() < until:
-        time.sleep(0.05)
     if last_word(run.events(since=since, without=(Step, Memory))) is None:
         checkpoint = latest(run.folder)
         last = f"step {step_of(checkpoint)}" if checkpoint else "none yet"

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,8 @@ from engine.runs.directory.state import last_word
 from engine.storage.disk_errors import explaining
 from engine.storage.regular_files import open_handle
 
+GONE_S = 10.0
+"""Seconds that the memory of a killed engine may take to go."""
 FULL_BYTES = 64 << 10
 """With less free than this, an engine cannot even say that the disk is full."""
 Check = Callable[[], None]
@@ -44,6 +47,9 @@ class Engine:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # both are gone already
             os.killpg(self.supervisor.pid, signal.SIGKILL)
         self.supervisor.wait()
+        until = time.monotonic() + GONE_S
+        while self.run.alive() and time.monotonic() < until:
+            time.sleep(0.05)
         clean_up(self.run)
 
 
