@@ -27,7 +27,10 @@ from engine.hardware import allocator
 from engine.hardware.probe import probe
 from engine.models.resolve import resolve
 from engine.models.sizing import shape_of
-from engine.planning.plan import Plan, make_plan
+from engine.planning.backend_choice import choose_backend
+from engine.planning.plan import Plan
+from engine.planning.planner import make_plan
+from engine.planning.row_stats import RowStats
 
 SHARE = 0.5
 """Share of tokens that the made-up rows train."""
@@ -187,8 +190,8 @@ def planned(shape: Shape, folder: Path) -> tuple[TrainConfig, Plan]:
         sections[section] = sections.get(section, {}) | values
     config = TrainConfig.model_validate(sections)
     machine = dataclasses.replace(probe(), bf16=shape.bf16)
-    lengths = np.full(64, shape.length, np.int64)
-    return config, make_plan(config, machine, shape_of(folder), lengths, SHARE)
+    model, rows = shape_of(folder), RowStats.uniform(64, shape.length, SHARE)
+    return config, make_plan(config, machine, choose_backend(machine, config, model), model, rows)
 
 
 def train(job: dict[str, Any]) -> dict[str, int]:

@@ -36,7 +36,7 @@ class Work:
     def batches(self, step: int) -> list[Batch]:
         """The micro-batches of a step, as the loop makes them."""
         plan, packing = self.plan, self.plan.packing and self.trainer.model.supports_packing
-        size = plan.effective_batch_size
+        size = plan.decisions.effective_batch_size
         order = steps_of_epoch(self.examples.lengths, SEED, 0, size)
         cut = Cut(plan.micro_batch_rows, plan.micro_batch_tokens, packing, plan.cut_cost)
         return micro_batches(self.examples, order[step % len(order)], cut, self.pad_id)

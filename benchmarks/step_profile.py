@@ -44,7 +44,9 @@ def prepared(backend: str, rows: int, folder: Path) -> Work:
     from engine.data.prepare import prepare
     from engine.data.tokenization.tokenizer import Tokenizer
     from engine.hardware.probe import probe
-    from engine.planning.plan import make_plan
+    from engine.planning.backend_choice import choose_backend
+    from engine.planning.planner import make_plan
+    from engine.planning.row_stats import RowStats
 
     recipe = {
         "seed": SEED,
@@ -56,8 +58,9 @@ def prepared(backend: str, rows: int, folder: Path) -> Work:
     }
     config = load_text(json.dumps(recipe), Path("train.yml")).config
     examples = prepare(config, folder).train
-    share = examples.trained_tokens / len(examples.tokens)
-    plan = make_plan(config, probe(), shape_of(folder), examples.lengths, share)
+    machine, shape = probe(), shape_of(folder)
+    chosen = choose_backend(machine, config, shape)
+    plan = make_plan(config, machine, chosen, shape, RowStats.of(examples))
     return Work(load_trainer(plan, config, folder), plan, examples, Tokenizer.load(folder).pad_id)
 
 

@@ -36,7 +36,7 @@ class Method:
 
 
 OWN: Mapping[str, Method] = {
-    method.name: method for method in (Method("sft", "engine.objectives.sft:Supervised"),)
+    method.name: method for method in (Method("sft", "engine.objectives.sft:supervised"),)
 }
 """The methods that come with ft."""
 

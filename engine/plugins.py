@@ -1,4 +1,4 @@
-"""Entry points of other packages: known by name, imported only when one is asked for."""
+"""Parts of ft by entry point, its own and other packages': known by name, imported only when one is asked for."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -10,7 +10,7 @@ from engine.errors import MachineError
 from engine.text import printable
 
 BACKENDS, FORMATS, TEMPLATES, SOURCES = "ft.backends", "ft.formats", "ft.templates", "ft.sources"
-METHODS = "ft.methods"
+METHODS, METRICS = "ft.methods", "ft.metrics"
 COMMANDS, EXPORTERS, TRACKERS = "ft.commands", "ft.exporters", "ft.trackers"
 KEYS = {
     BACKENDS: "backend",
@@ -18,11 +18,18 @@ KEYS = {
     TEMPLATES: "model.chat_template",
     SOURCES: "source",
     METHODS: "training.method",
+    METRICS: "evaluation.metrics",
     COMMANDS: "command",
     EXPORTERS: "exporter",
     TRACKERS: "tracker",
 }
 """The groups of entry points, and the key of a recipe, or the word, that names one of each."""
+OWN = (
+    EntryPoint("mlx", "engine.backends.mlx.spec:SPEC", BACKENDS),
+    EntryPoint("unsloth", "engine.backends.unsloth.spec:SPEC", BACKENDS),
+    EntryPoint("peft", "engine.backends.torch.spec:SPEC", BACKENDS),
+)
+"""What ft itself brings, as entry points."""
 DEFAULTS = {BACKENDS: "auto", FORMATS: "auto", TEMPLATES: "auto", METHODS: "sft"}
 """Value of each key that needs no other package."""
 
@@ -31,8 +38,10 @@ T = TypeVar("T")
 
 @cache
 def installed(group: str) -> Mapping[str, EntryPoint]:
-    """Entry points of a group by name. Imports none of the packages."""
-    return {entry.name: entry for entry in entry_points(group=group)}
+    """By the name that a recipe gives, ft's own first; nothing of theirs is imported for it."""
+    own = {entry.name: entry for entry in OWN if entry.group == group}
+    others = sorted(entry_points(group=group), key=lambda entry: entry.name)
+    return own | {entry.name: entry for entry in others if entry.name not in own}
 
 
 def summary(group: str, name: str) -> str:
@@ -46,15 +55,22 @@ def summary(group: str, name: str) -> str:
 
 def load(group: str, name: str) -> Any:
     """The object that the entry point names. Raises MachineError where its package does not import."""
-    entry, key, default = installed(group)[name], KEYS[group], DEFAULTS.get(group)
+    entry, key = installed(group)[name], KEYS[group]
     try:
         return entry.load()
     except (ImportError, AttributeError) as error:
         package = entry.dist.name if entry.dist else entry.value
         raise MachineError(
             f"{key}: {name} does not load: {error}",
-            f"Install the package {package} again" + (f", or use {key}: {default}." if default else "."),
+            f"Install the package {package} again" + _otherwise(group, name),
         ) from error
+
+
+def _otherwise(group: str, name: str) -> str:
+    """The end of a hint to install a package again: what works without it."""
+    if group == METRICS:
+        return f", or leave {name} out."
+    return f", or use {KEYS[group]}: {DEFAULTS[group]}." if group in DEFAULTS else "."
 
 
 def resolved(target: str | T) -> T:

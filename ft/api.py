@@ -26,7 +26,7 @@ from engine.runs.directory import control
 from engine.runs.directory import run as runs
 from engine.runs.directory.events import Event, Finished
 from engine.runs.directory.registry import RECIPE
-from engine.runs.directory.result import Result
+from engine.runs.directory.result import Result, weights_in
 from engine.runs.directory.state import RunState
 from engine.service.client import Client
 
@@ -60,7 +60,7 @@ class Run:
     @property
     def adapter(self) -> Path | None:
         """The trained adapter's folder (the model's after full training); None before there is one."""
-        return next((folder for folder in (self._run.adapter, self._run.model) if folder.is_dir()), None)
+        return weights_in(self._run.folder)
 
     @property
     def result(self) -> Result | None:
@@ -69,12 +69,12 @@ class Run:
 
     @property
     def state(self) -> RunState:
-        """Where the run stands now."""
+        """State of the run now."""
         return self._run.state()
 
     @property
     def plan(self) -> Plan | None:
-        """What was planned; None before the engine has planned."""
+        """The plan; None before the engine has made it."""
         return self._run.plan
 
     def events(self, follow: bool = True) -> Iterator[Event]:
@@ -168,7 +168,7 @@ def train(
     folder: PathLike | None = None,
     force: bool = False,
 ) -> Run:
-    """Start training as a recipe says; returns at once, `run.wait()` waits for the end.
+    """Start training as a recipe says; returns immediately, `run.wait()` waits for the end.
 
     `overrides` are keys like `training.max_steps` with their values. `data` takes the place of `data.train`: a
     `datasets.Dataset` or `IterableDataset`, any iterable of rows, or a `DatasetDict`, of which the `train` split is
@@ -190,7 +190,7 @@ def plan(
     data: "Rows | Mapping[str, Rows] | None" = None,
     validation: "Rows | float | None" = None,
 ) -> Plan:
-    """What a recipe would do, need and take, without training; `data` and `validation` are as for `train`."""
+    """The plan of a recipe, its memory and its time, without training; `data` and `validation` are as for `train`."""
     from engine.planning.estimate import estimate
     from engine.runs.directory.start_adapter import start_of
 

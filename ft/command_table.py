@@ -23,10 +23,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "validate": ("ft.commands.recipe:validate", "Check a recipe."),
     "init": ("ft.commands.recipe:init", "Write a commented train.yml to start from."),
     "schema": ("ft.commands.recipe:schema", "Print the recipe's JSON Schema, for editors."),
-    "data": ("ft.commands.data:app", "Look at training data, check, count and convert it."),
+    "data": ("ft.commands.data:app", "Preview, check, count and convert training data."),
     "models": ("ft.commands.models:app", "List, fetch, convert and remove models."),
     "secrets": ("ft.commands.secrets:app", "Keep tokens in the system's keyring."),
     "runs": ("ft.commands.runs:app", "List, show, compare and remove runs."),
+    "export": ("ft.commands.export:export", "Write a trained model in the files of another program."),
+    "track": ("ft.commands.track:track", "Report a run's events to another program."),
     "generate": ("ft.commands.generate:generate", "Answer one prompt with a trained run."),
     "chat": ("ft.commands.generate:chat", "Talk to a trained run."),
 }

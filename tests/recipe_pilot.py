@@ -13,7 +13,7 @@ from textual.pilot import Pilot
 from engine.config.form import Field, fields
 from engine.config.load import load_text
 from engine.models.sizing import Linear, ModelShape
-from engine.planning.plan import Plan, make_plan
+from engine.planning.plan import Plan
 from engine.service.client import Cancelled
 from ft import app
 from ft.app import FtApp
@@ -21,6 +21,7 @@ from screens.recipe.editor import Editor
 from screens.recipe.fields import Fields
 from screens.recipe.screen import RecipeScreen
 from tests.app_pilot import MACHINE, until
+from tests.plan_fixtures import planned
 
 RECIPE = """\
 # Orders as JSON.
@@ -99,7 +100,7 @@ class Planner:
                 self.cancelled += 1
                 raise Cancelled
         config = load_text(text, path).config
-        return make_plan(config, self.machine, SHAPE, LENGTHS, 0.4)
+        return planned(config, self.machine, SHAPE, LENGTHS, 0.4)
 
     def close(self) -> None:
         """Nothing runs."""
@@ -173,10 +174,10 @@ class Seen:
         await until(self.pilot, happened, what)
 
     async def until_planned(self) -> None:
-        await self.until(lambda: self.screen.plan, "a plan is shown")
+        await self.until(lambda: self.screen.document.plan, "a plan is shown")
 
     async def until_wrong(self, count: int) -> None:
-        await self.until(lambda: len(self.screen.problems) == count, f"{count} problems are marked")
+        await self.until(lambda: len(self.screen.document.problems) == count, f"{count} problems are marked")
 
     async def until_in_front(self, kind: type) -> None:
         await self.until(lambda: isinstance(self.app.screen, kind), f"{kind.__name__} is in front")

@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,9 +110,13 @@ def test_dropout_is_that_of_the_new_run(first: Job, tiny_model: Path, tmp_path: 
         adapter = {"from": str(first.run.adapter), "dropout": dropout}
         job = Job.make(tiny_model, tmp_path / str(dropout), backend=backend, adapter=adapter)
         losses = [
-            load_trainer(replace(job.plan, **FP32), job.config, tiny_model, adapter=job.start)
-            .train_step([BATCH], 1e-3, seed, lambda: None)
-            .loss_sum
+            train_step(
+                load_trainer(job.plan.changed(**FP32), job.config, tiny_model, adapter=job.start),
+                [BATCH],
+                1e-3,
+                seed,
+                lambda: None,
+            ).loss_sum
             for seed in (1, 2)
         ]
         assert (losses[0] == losses[1]) == (dropout == 0)
@@ -277,7 +280,7 @@ def test_an_adapter_of_mlx_lm_starts_a_run_on_every_backend(
     loaded = mlx_adapter(model, tmp_path / "theirs", kind) if family == "llama" else None
     if loaded is None:  # mlx-lm itself does not load the names of transformers 5
         one = Job.make(model, tmp_path, backend="mlx", adapter={"type": kind})
-        backend = load_trainer(replace(one.plan, **FP32), one.config, model)
+        backend = load_trainer(one.plan.changed(**FP32), one.config, model)
         train_step(backend, [BATCH], 1e-2, 0, lambda: None)
         as_mlx_lm(backend, tmp_path / "theirs", kind)
         wanted = backend.model.logps(BATCH).tolist()
@@ -294,7 +297,7 @@ def test_an_adapter_of_mlx_lm_starts_a_run_on_every_backend(
         assert job.config.adapter.type == kind
         assert job.config.adapter.alpha == pytest.approx(12 if loaded is not None else 32)
         start = to_peft(read_adapter(job.run.start), "gpt2" if family == "gpt2" else "llama")
-        plan = replace(job.plan, **FP32)
+        plan = job.plan.changed(**FP32)
         ours = load_trainer(plan, job.config, model, adapter=start.folder)
         assert np.allclose(ours.model.logps(BATCH).tolist(), wanted, atol=1e-3)
 

@@ -1,7 +1,6 @@
 """`adapter.init`: each start is what PEFT calls by its name, the same on torch and MLX, and serves as a plain LoRA."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +12,19 @@ import torch
 import transformers
 from safetensors.numpy import load_file
 
+from engine.backend_spec import spec_of
 from engine.backends import load_trainer
 from engine.backends.adapter_init import Layer, draw_start
-from engine.backends.base import Backend
+from engine.backends.base import Trainer
 from engine.backends.mlx.trainer import MlxTrainer
-from engine.capabilities import CAPABILITIES, STARTS
+from engine.backends.torch.spec import INITS
 from engine.errors import CheckpointError, ConfigError
 from tests.tiny import make_family
 from tests.training import Job, batch_of, train_step
 
 ROWS = [[3, 40, 50, 60, 70, 80], [3, 91, 92, 93, 94, 95, 96, 97, 98, 99], [3, 33, 44]]
 BATCH = batch_of(ROWS, packed=False)
-DRAWN = [start for start in STARTS if start != "default"]
+DRAWN = [start for start in INITS if start != "default"]
 KINDS: dict[str, dict[str, Any]] = {
     **{start: {"init": start} for start in DRAWN},
     "pissa, rslora": {"init": "pissa", "rslora": True},
@@ -50,11 +50,11 @@ def job_of(base: Path, folder: Path, /, **adapter: Any) -> Job:
 def backend_of(job: Job, name: str, adapter: Path | None = None, **changes: Any) -> Any:
     fp32 = {"weights_dtype": "fp32", "compute_dtype": "fp32", "packing": True}
     return load_trainer(
-        replace(job.plan, backend=name, **(fp32 | changes)), job.config, job.model, adapter=adapter
+        job.plan.changed(backend=name, **(fp32 | changes)), job.config, job.model, adapter=adapter
     )
 
 
-def train(backend: Backend, first: int = 0, last: int = 8) -> list[float]:
+def train(backend: Trainer, first: int = 0, last: int = 8) -> list[float]:
     return [train_step(backend, [BATCH], 1e-2, seed, lambda: None).loss_sum for seed in range(first, last)]
 
 
@@ -115,7 +115,7 @@ def test_a_start_is_as_large_as_peft_has_it(init: str, tiny_model: Path, tmp_pat
         base, peft.LoraConfig(r=4, lora_alpha=job.config.adapter.alpha, init_lora_weights=init,
                               target_modules="all-linear", task_type="CAUSAL_LM"),
     )  # fmt: skip
-    ours = backend_of(job, "peft").model
+    ours = backend_of(job, "peft").model.network
     values: dict[str, list[torch.Tensor]] = {"lora_A": [], "lora_B": []}
     for (name, one), (other_name, other) in zip(
         ours.named_parameters(), theirs.named_parameters(), strict=True
@@ -175,7 +175,7 @@ def same_start(one: Any, other: MlxTrainer) -> None:
     for path, value in other.trained.items():
         layer, _, name = path.rpartition(".")
         name = {"magnitude": "lora_magnitude_vector"}.get(name, name)
-        if other.about["model_type"] == "gpt2":
+        if other.model.about["model_type"] == "gpt2":
             layer = layer.replace("model.", "transformer.", 1)
         wanted = theirs[f"{layer}.{name}"].detach().numpy()
         assert np.allclose(value, wanted, rtol=1e-3, atol=1e-5), path
@@ -281,5 +281,5 @@ def test_a_checkpoint_of_another_start_is_refused(tiny_model: Path, tmp_path: Pa
 
 
 def test_every_backend_of_the_tables_has_the_starts_that_they_say() -> None:
-    own = {name: able.inits for (name, _), able in CAPABILITIES.items()}
-    assert set(own["mlx"]) == set(STARTS) == {"default", *(about["init"] for about in KINDS.values())}
+    mlx = spec_of("mlx").devices["cpu"].inits
+    assert set(mlx) == set(INITS) == {"default", *(about["init"] for about in KINDS.values())}

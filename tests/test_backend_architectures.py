@@ -1,6 +1,5 @@
 """Models of other families train as transformers and PEFT train them, whatever form their layers take here."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +157,7 @@ def test_a_head_that_is_more_than_a_product_is_found_in_half_precision_too(
     """A trial that compares losses would pass: where the model knows little, they are near log(vocabulary) anyway."""
     folder = make_family(tmp_path / "model", tiny_model, family, settings)
     job = Job.make(folder, tmp_path)
-    plan = replace(job.plan, backend=backend, weights_dtype=compute, compute_dtype=compute)
-    assert not load_trainer(plan, job.config, folder).plain_head
+    plan = job.plan.changed(backend=backend, weights_dtype=compute, compute_dtype=compute)
+    assert not load_trainer(plan, job.config, folder).model.plain_head
     plain = load_trainer(plan, job.config, tiny_model)
     assert plain.model.plain_head

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from engine.backends.torch.liger import liger_loss, proven_loss
 from engine.backends.torch.loss import HeadLoss
-from engine.planning.memory import liger_rows
+from engine.backends.torch.memory_model import liger_rows
 from tests.plan_fixtures import SMALL
 from tests.training import Job, batch_of, train_step
 

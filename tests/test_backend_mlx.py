@@ -55,7 +55,7 @@ def adapted(config: TrainConfig, **changes: Any) -> TrainConfig:
 
 def mlx(job: Job, adapter: Path | None = None, **changes: Any) -> MlxTrainer:
     plan = {"backend": "mlx", "weights_dtype": "fp32", "compute_dtype": "fp32", "packing": True} | changes
-    backend = load_trainer(replace(job.plan, **plan), job.config, job.model, adapter=adapter)
+    backend = load_trainer(job.plan.changed(**plan), job.config, job.model, adapter=adapter)
     assert isinstance(backend, MlxTrainer)
     return backend
 

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from engine.data.formats.base import RowError
 from engine.data.formats.choice import FormatChoice
-from engine.data.formats.column_mapping import Custom
+from engine.data.formats.column_mapping import ColumnMapping
 from engine.data.formats.detection import detect
 from engine.data.formats.messages import ROLES
-from engine.data.formats.registry import FORMS, fitting, read_row
+from engine.data.formats.registry import FORMATS, fitting
+from engine.data.samples import read_row
 from engine.data.tokenization.row_encoder import RowEncoder
 from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import REASONING
@@ -126,11 +127,11 @@ def test_any_value_may_stand_anywhere(number: int, encoders: list[RowEncoder]) -
 
 
 @settings(max_examples=500, deadline=None)
-@given(ROWS, st.none() | st.sampled_from(sorted(FORMS)), st.integers(0, 3))
+@given(ROWS, st.none() | st.sampled_from(sorted(FORMATS)), st.integers(0, 3))
 def test_any_row_is_read_or_refused(
     encoders: list[RowEncoder], row: dict[str, Any], named: str | None, which: int
 ) -> None:
-    encoder, form = encoders[which], FORMS[named] if named else fitting(row)
+    encoder, form = encoders[which], FORMATS[named] if named else fitting(row)
     if form is None:
         return
     try:
@@ -164,7 +165,7 @@ def test_any_rows_have_a_form_or_are_refused(
             continue
         for where, body in rows:
             with suppress(RowError):
-                read_row(body, where, found.form, "assistant")
+                read_row(body, where, found.row_format, "assistant")
 
 
 @settings(max_examples=100, deadline=None)
@@ -174,4 +175,4 @@ def test_any_rows_have_a_form_or_are_refused(
 )
 def test_any_template_of_a_recipe_writes_a_row_or_refuses_it(template: str, row: dict[str, Any]) -> None:
     with suppress(RowError, jinja2.TemplateSyntaxError):  # the recipe is refused for the latter
-        assert isinstance(Custom(FormatChoice(template=template))(row)["text"], str)
+        assert isinstance(ColumnMapping(FormatChoice(template=template))(row)["text"], str)

@@ -271,7 +271,7 @@ def test_several_bad_rows_are_told_at_once_but_not_all_of_thousands(tmp_path: Pa
         prepare(recipe(str(path)), tiny_model)
     why = "nothing to train: there is no assistant turn"
     assert caught.value.message == f"3 rows cannot be used: {why} ({path}:2, {path}:3, {path}:4)"
-    assert caught.value.hint == "Correct these rows, or leave them out: --set data.on_error=skip"
+    assert caught.value.hint == "Fix these rows, or leave them out: --set data.on_error=skip"
 
     path.write_bytes(lines(*[turns(("user", "a"))] * 3000))
     with pytest.raises(DataError) as caught:
@@ -327,7 +327,7 @@ def test_a_template_that_rewrites_earlier_turns_gives_several_examples(
     dataset = prepare(recipe(str(path), chat_template=str(template), validation=0.0), tiny_model)
     shown = ["user\na\nassistant\nb\n", "user\na\nassistant\n(earlier)\nuser\nc\nassistant\nd\n"]
     assert decoded(dataset, tiny_model) == [*shown, "user\nHi\nassistant\nHello\n"]
-    assert "1 of 2 rows are trained in parts, 2 in all" in " ".join(dataset.notes)
+    assert "1 of 2 rows are split into 2 examples" in " ".join(dataset.notes)
     last = recipe(str(path), chat_template=str(template), validation=0.0, train_on="last")
     assert decoded(prepare(last, tiny_model), tiny_model)[0] == shown[1]
 

@@ -152,11 +152,11 @@ def test_pairs_stay_in_one_micro_batch(pairs: list[tuple[int, int]], rows: int) 
     whole = examples([length for pair in pairs for length in pair])
     groups = np.repeat(np.arange(len(pairs), dtype=np.int32), 2)
     signs = np.tile(np.array([1, -1], dtype=np.int8), len(pairs))
-    paired = replace(whole, groups=groups, signs=signs)
+    paired = replace(whole, group=groups, sign=signs)
     batches = micro_batches(paired, range(len(paired)), Cut(rows, 100, packing=False))
     for batch in batches:
-        assert np.bincount(batch.groups).tolist() == [2] * (batch.sequences // 2)
-        assert batch.signs.tolist() == [1, -1] * (batch.sequences // 2)
+        assert np.bincount(batch.group).tolist() == [2] * (batch.sequences // 2)
+        assert batch.sign.tolist() == [1, -1] * (batch.sequences // 2)
         assert batch.sequences <= max(2, rows)
     assert sum(batch.sequences for batch in batches) == len(paired)
 
@@ -181,5 +181,5 @@ def test_packing_leaves_no_padding() -> None:
 
 def test_arrays_have_the_types_that_backends_take() -> None:
     (batch,) = micro_batches(examples([3, 5]), [0, 1], Cut(8, 100, packing=True), PAD)
-    found = [batch.tokens, batch.targets, batch.weights, batch.offsets, batch.groups, batch.signs]
+    found = [batch.tokens, batch.targets, batch.weights, batch.offsets, batch.group, batch.sign]
     assert [array.dtype.name for array in found] == ["int32", "int32", "float32", "int64", "int32", "int8"]

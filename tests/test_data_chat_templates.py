@@ -152,7 +152,10 @@ def test_transformers_renders_and_masks_it_the_same(name: str, tmp_path: Path) -
 
     folder = family(name, tmp_path)
     tokenizer = Tokenizer.load(folder, name)
-    names = {"turn_end": BUILT_IN[name] or "</s>", "text_start": tokenizer.decode(tokenizer.lead, False)}
+    names = {
+        "turn_end": BUILT_IN[name] or "</s>",
+        "text_start": tokenizer.decode(tokenizer.prefix_ids, False),
+    }
     want = AutoTokenizer.from_pretrained(folder).apply_chat_template(
         CHAT,
         chat_template=built_in(name),
@@ -174,7 +177,7 @@ def test_tools_calls_and_results_are_written_as_transformers_would(name: str, tm
     folder = family(name, tmp_path)
     tokenizer = Tokenizer.load(folder, name)
     row = conversation(CALLS, tools=TOOLS)
-    names = {"turn_end": BUILT_IN[name], "text_start": tokenizer.decode(tokenizer.lead, False)}
+    names = {"turn_end": BUILT_IN[name], "text_start": tokenizer.decode(tokenizer.prefix_ids, False)}
     theirs = AutoTokenizer.from_pretrained(folder)
     for turns, system in ((CALLS, False), ([CHAT[0], *CALLS], True)):
         want = theirs.apply_chat_template(

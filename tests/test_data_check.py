@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from engine import paths
 from engine.data import selection
-from engine.data.lint.linter import Looked
+from engine.data.lint.linter import LintedRow
 from engine.data.lint_pass import LintPass
 from engine.data.preview import quick_check
 from engine.data.readers.offsets import LineRows
@@ -51,15 +51,15 @@ def check(*arguments: str) -> Result:
 
 def interrupted_at(row: int, monkeypatch: pytest.MonkeyPatch, times: int = 1) -> None:
     """Have ctrl-c pressed while the lint takes up that row, in the last look at it."""
-    look = LintPass.look
+    look = LintPass.add
 
-    def pressed(self: LintPass, first: int, rows: Sequence[Looked]) -> None:
+    def pressed(self: LintPass, first: int, rows: Sequence[LintedRow]) -> None:
         look(self, first, rows)
         if any(number == row for number, _, _ in rows):
             for _ in range(times):
                 signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(LintPass, "look", pressed)
+    monkeypatch.setattr(LintPass, "add", pressed)
 
 
 def test_first_findings_come_before_a_large_file_is_read_to_its_end(large: Path) -> None:
@@ -133,7 +133,7 @@ def test_ctrl_c_shows_what_was_found_and_says_of_how_many_rows(
     result = check("a.jsonl")
     assert result.exit_code == 130
     assert "warning  1 row has control tokens in the text, as <|im_end|> (1.0%)" in result.stdout
-    assert "Stopped: this is of 100 of 200 rows." in result.stderr
+    assert "Stopped after 100 of 200 rows." in result.stderr
     assert not list((paths.cache() / "tokens").iterdir())
 
 
@@ -192,5 +192,5 @@ def test_on_a_terminal_findings_stand_there_while_rows_go_by(place: Path) -> Non
     terminal.wait_for("of 80,080 rows")
     terminal.press(b"\x03")
     assert terminal.end() == 130
-    assert "Stopped: this is of " in terminal.shown
+    assert "Stopped after " in terminal.shown
     assert "`ft data prepare` does" in terminal.shown

@@ -33,7 +33,7 @@ def texts(folder: Path, model: Path, bodies: list[Any], **data: Any) -> list[str
 
 def test_the_form_is_told_with_what_speaks_for_it_and_the_rows_that_disagree() -> None:
     found = detect(rows(*[CHAT] * 16, {"x": 1}, *[CHAT] * 62, {"text": "a"}), FormatChoice(), "a.jsonl")
-    assert found.form.name == "chat"
+    assert found.row_format.name == "chat"
     assert found.evidence == (
         "a.jsonl: chat, because 78 of 80 rows have `messages`; 2 differ: a.jsonl:17, a.jsonl:80"
     )
@@ -66,9 +66,9 @@ def test_another_form_that_the_rows_would_fit_is_named() -> None:
 
 def test_a_label_that_is_no_judgement_makes_no_kto(tmp_path: Path, tiny_model: Path) -> None:
     row = {"prompt": "A bird in", "completion": " the hand", "label": "proverb"}
-    assert detect(rows(row), FormatChoice(), "a.jsonl").form.name == "prompt_completion"
+    assert detect(rows(row), FormatChoice(), "a.jsonl").row_format.name == "prompt_completion"
     judged = [{**row, "label": True}, {**row, "completion": " your ear", "label": False}]
-    assert detect(rows(*judged), FormatChoice(), "a.jsonl").form.name == "kto"
+    assert detect(rows(*judged), FormatChoice(), "a.jsonl").row_format.name == "kto"
     assert texts(tmp_path, tiny_model, judged) == ["A bird in the hand<|im_end|>"]
     numbers = [{**each, "label": int(each["label"])} for each in judged]
     assert texts(tmp_path, tiny_model, numbers, format="kto") == ["A bird in the hand<|im_end|>"]
@@ -158,8 +158,8 @@ def test_jinja_writes_the_columns_of_a_form(tmp_path: Path, tiny_model: Path) ->
 @pytest.mark.parametrize(
     ("template", "said"),
     [
-        ("{{ qestion }}", "a.jsonl:1: data.template cannot write `text`: 'qestion' is undefined"),
-        ("{{ question + 1 }}", "a.jsonl:1: data.template cannot write `text`"),
+        ("{{ qestion }}", "a.jsonl:1: data.template cannot be rendered for `text`: 'qestion' is undefined"),
+        ("{{ question + 1 }}", "a.jsonl:1: data.template cannot be rendered for `text`"),
         ("{{ ''.__class__.__mro__ }}", "access to attribute '__class__' of 'str' object is unsafe"),
         ("{{ question.__init__.__globals__ }}", "is unsafe"),
     ],

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.data.findings import RULES, Finding, Kind
-from engine.data.formats.registry import FORMS
+from engine.data.formats.registry import FORMATS
 from engine.data.lint.likeness import Likeness
 from engine.data.lint.linter import Linter
 from engine.data.lint.spread import FEWEST_ROWS, MOST_LABELS, Labels, extremes, foreign
@@ -64,11 +64,11 @@ def check(tokenizer: Tokenizer) -> Check:
         parts = [(rows, False), (held, True)]
         start = 0
         for part, aside in reversed(parts) if held_first else parts:
-            parsed = [FORMS["chat"].read(row, f"a.jsonl:{number}") for number, row in enumerate(part)]
+            parsed = [FORMATS["chat"].read(row, f"a.jsonl:{number}") for number, row in enumerate(part)]
             texts = [text for row in parsed for text in encoder.render(row)]
             numbered = zip(range(start, start + len(parsed)), parsed, encoder.encode(texts), strict=True)
-            linter.look(list(numbered))
-            linter.hold(range(start, start + len(part)) if aside else ())
+            linter.add(list(numbered))
+            linter.mark_validation(range(start, start + len(part)) if aside else ())
             start += len(part)
         return {finding.kind: finding for finding in linter.findings()}
 
@@ -82,8 +82,8 @@ def test_a_validation_row_that_is_like_several_training_rows_is_one_row(tokenize
         for end in ("", " a", " b")
     ]
     encoder, linter = RowEncoder(tokenizer, "assistant"), Linter(tokenizer, Limit(512))
-    linter.look([(n, row, *encoder.encode(encoder.render(row))) for n, row in enumerate(rows)])
-    linter.hold([0])
+    linter.add([(n, row, *encoder.encode(encoder.render(row))) for n, row in enumerate(rows)])
+    linter.mark_validation([0])
     (finding,) = linter.findings()
     assert (finding.kind, finding.count, finding.of, finding.rows) == ("near-overlap", 1, 1, (0,))
 
@@ -121,7 +121,7 @@ def test_a_template_that_leaves_its_calls_open_is_an_error(tiny_model: Path, tmp
         Conversation((Message("user", "What?"), Message("assistant", "", more={"tool_calls": [call]})), "a:1")
         for call in calls
     ]
-    linter.look([(n, row, *encoder.encode(encoder.render(row))) for n, row in enumerate(rows)])
+    linter.add([(n, row, *encoder.encode(encoder.render(row))) for n, row in enumerate(rows)])
     found = {finding.kind: finding for finding in linter.findings()}
     assert (found["no-end"].count, found["no-end"].severity) == (10, "error")
 
@@ -130,7 +130,7 @@ def test_a_row_of_several_examples_is_one_row_of_a_finding(tokenizer: Tokenizer)
     row = Conversation((Message("user", "tea?"), Message("assistant", "soup")), "a:1")
     encoder, linter = RowEncoder(tokenizer, "assistant"), Linter(tokenizer, Limit(2))
     (example,) = encoder.encode(encoder.render(row))
-    linter.look([(0, row, example), (0, row, example), (1, row, example)])
+    linter.add([(0, row, example), (0, row, example), (1, row, example)])
     found = {finding.kind: finding for finding in linter.findings()}
     assert (found["untrained"].count, found["untrained"].rows, linter.count) == (2, (0, 1), 2)
 

@@ -37,7 +37,7 @@ def found(answers: Sequence[str]) -> list[Finding]:
         Conversation((Message("user", "Tell me something."), Message("assistant", answer)), f"a.jsonl:{n}")
         for n, answer in enumerate(answers, start=1)
     ]
-    languages.look(list(enumerate(rows)))
+    languages.add(list(enumerate(rows)))
     return languages.findings()
 
 
@@ -127,7 +127,7 @@ def test_from_ten_words_on_or_forty_characters_a_language_is_told() -> None:
     )
     for length, told in ((39, 0), (40, 60)):
         languages = Languages()
-        languages.look([(number, Text("", text[:length], "a:1")) for number in range(60)])
+        languages.add([(number, Text("", text[:length], "a:1")) for number in range(60)])
         assert len(languages._told()) == told
     japanese = "昨日の夜は川沿いを長く歩いてから最終バスに乗って家に帰り、途中で果物とパンも買いました。"
     chinese = [text[:40]] * 60
@@ -144,7 +144,7 @@ def test_of_many_rows_some_are_looked_at_and_the_share_is_kept() -> None:
     languages = Languages()
     for start in range(0, len(answers), 100):
         part = answers[start : start + 100]
-        languages.look([(start + n, Text("", text, "a:1")) for n, text in enumerate(part)])
+        languages.add([(start + n, Text("", text, "a:1")) for n, text in enumerate(part)])
         assert len(languages._held) < MOST
     (finding,) = languages.findings()
     assert finding.of <= MOST

@@ -34,7 +34,7 @@ def test_each_token_is_trained_once_behind_its_own_past(
 ) -> None:
     lead = [1000 + number for number in range(front)]
     ids = [*lead, *range(length)]
-    found = split_long(Encoded(ids, ((max(front, 1), len(ids)),), may_part=True), limit, overlap, lead)
+    found = split_long(Encoded(ids, ((max(front, 1), len(ids)),), splittable=True), limit, overlap, lead)
     trained = []
     for part in found:
         assert len(part.ids) <= limit
@@ -79,7 +79,7 @@ def test_the_chunks_of_a_row_stay_on_its_side_of_the_split(tmp_path: Path, tiny_
     ]
     assert [len(letters) for letters in sides] == [6, 2]
     assert not sides[0] & sides[1]
-    assert any("2 of 8 rows are held out" in note for note in dataset.notes)
+    assert any("2 of 8 rows are used for validation" in note for note in dataset.notes)
 
 
 def test_a_plan_counts_the_chunks(tmp_path: Path, tiny_model: Path) -> None:

@@ -1,4 +1,4 @@
-"""Another package adds a form of rows and a chat template: a recipe names them, and broken ones are told."""
+"""Another package adds a row format and a chat template: a recipe names them, and broken ones are told."""
 
 import json
 import os
@@ -138,12 +138,9 @@ def test_a_row_that_it_refuses_is_told_with_its_place(shell: Shell) -> None:
         ("model.chat_template=broken", "MachineError: model.chat_template: broken does not load"),
         (
             "model.chat_template=plain",
-            "model.chat_template: plain names RowFormat, which is no text of a template",
+            "model.chat_template: plain names RowFormat, not the text of a template",
         ),
-        (
-            "data.format=wrong",
-            "data.format: wrong names str, which is not an engine.data.formats.base.RowFormat",
-        ),
+        ("data.format=wrong", "data.format: wrong names str, not an engine.data.formats.base.RowFormat"),
         ("data.format=quizz", "kto, prompt_completion, completion, quiz or wrong: did you mean quiz?"),
     ],
 )

@@ -60,7 +60,7 @@ def answers(dataset: Dataset, model: Path) -> list[str]:
     ]
 
 
-FORMS: dict[str, tuple[dict[str, Any], str, str]] = {
+FORMATS: dict[str, tuple[dict[str, Any], str, str]] = {
     # form: (row, the whole text without special tokens, what is trained)
     "alpaca": (
         {"instruction": "Add.", "input": "1 2", "output": "3"},
@@ -105,11 +105,11 @@ FORMS: dict[str, tuple[dict[str, Any], str, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", FORMATS)
 def test_each_form_is_detected_and_becomes_the_right_text(
     name: str, tmp_path: Path, tiny_model: Path
 ) -> None:
-    row, text, trained = FORMS[name]
+    row, text, trained = FORMATS[name]
     dataset = prepare(recipe(write(tmp_path / "a.jsonl", [row]), validation=0.0), tiny_model)
     assert decoded(dataset.train, tiny_model) == [text]
     got = answers(dataset, tiny_model)[0]

@@ -24,9 +24,11 @@ import pytest
 from engine import paths
 from engine.config.load import load_text
 from engine.config.schema import Source
-from engine.data.sources import google_drive, http, layout
-from engine.data.sources import hub as hub_datasets
-from engine.data.sources.resolve import away, find, open_source
+from engine.data.prepare import prepare, sample
+from engine.data.preview.previews import Previews
+from engine.data.preview.values import View
+from engine.data.sources import google_drive, layout
+from engine.data.sources.resolve import away, find, open_source, resolve
 from engine.errors import DataError, FtError, HubError, MachineError
 from engine.planning.cached import CachedPlanner
 from ft.cli import main
@@ -102,12 +104,6 @@ def serving(site: Site) -> Iterator[Site]:
         server.server_close()
 
 
-@pytest.fixture(autouse=True)
-def a_process_that_has_asked_nothing_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "RECHECK_S", -1.0)
-    monkeypatch.setattr(hub_datasets, "RECHECK_S", -1.0)
-
-
 def lines(*values: str) -> bytes:
     return "".join(json.dumps({"text": value}) + "\n" for value in values).encode()
 
@@ -137,13 +133,32 @@ def test_a_file_of_the_web_is_fetched_once_and_again_when_it_has_changed() -> No
     assert f"sha256 {hashlib.sha256(lines('two', 'three')).hexdigest()}" in notes(url)
 
 
-def test_a_process_does_not_ask_the_server_for_every_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "RECHECK_S", 600.0)
-    with serving(Site({"/rows.jsonl": lines("one")})) as site:
-        texts(f"{site.url}/rows.jsonl")
+def test_preparing_a_recipe_asks_the_server_once(tiny_model: Path) -> None:
+    with serving(Site({"/rows.jsonl": lines(*"abcdefgh")})) as site:
+        text = f"model: {{base: {tiny_model}}}\ndata: {{train: '{site.url}/rows.jsonl', validation: 0}}\n"
+        config = load_text(text, Path("train.yml")).config
+        prepare(config, tiny_model)
         asked = len(site.asked)
-        assert texts(f"{site.url}/rows.jsonl") == ["one"]
+        prepare(config, tiny_model, lint=True)
+        assert len(site.asked) == asked + 1
+        sources = resolve(config.data)
+        prepare(config, tiny_model, sources=sources)
+        sample(config, tiny_model, sources=sources)
+        assert len(site.asked) == asked + 2
+
+
+def test_previews_ask_the_server_again_only_after_a_while(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(Site({"/rows.jsonl": lines("one", "two")})) as site:
+        url, view, previews = f"{site.url}/rows.jsonl", View(model=str(tiny_model)), Previews()
+        assert previews.wait_for(url, 1, view)
+        asked = len(site.asked)
+        assert [row.problem for row in previews.show(url, [0, 1], view)] == ["", ""]
         assert len(site.asked) == asked
+        monkeypatch.setattr("engine.data.sources.resolve.RECHECK_S", -1.0)
+        previews.show(url, [0], view)
+        assert len(site.asked) == asked + 1
 
 
 def test_a_download_that_breaks_off_goes_on_and_is_never_half_there() -> None:
@@ -332,7 +347,7 @@ def test_a_file_of_google_drive_is_fetched_once(monkeypatch: pytest.MonkeyPatch)
         assert texts("gdrive:1A2b3C4d5E6f7") == ["from drive"]
     assert asked == [("1A2b3C4d5E6f7", google_drive.OPTIONS)]
     assert find(Source(path="gdrive:1A2b3C4d5E6f7")).files[0].name == "chats.jsonl"
-    with pytest.raises(DataError, match="is no id of Google Drive"):
+    with pytest.raises(DataError, match="is not the id of a Google Drive file"):
         texts("gdrive:../../etc")
 
 
@@ -366,12 +381,12 @@ def fetch(source, folder):
 USE = """
 from pathlib import Path
 from engine.config.load import load_text
-from engine.data.sources.resolve import train_sources
+from engine.data.sources.resolve import resolve
 from engine.errors import FtError
 for name in ("lake:deep/water", "dry:x"):
     config = load_text(f"model: {{base: x}}\\ndata: {{train: '{name}'}}\\n", Path("train.yml")).config
     try:
-        print([columns for _, columns in train_sources(config.data)[0].table.rows()])
+        print([columns for _, columns in resolve(config.data).training()[0].table.rows()])
     except FtError as error:
         print(error.message, error.hint)
 """

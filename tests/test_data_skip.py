@@ -89,7 +89,7 @@ def test_the_held_out_share_and_the_questions_are_of_the_rows_that_can_be_used(
     train, held = decoded(dataset.train, tiny_model), decoded(dataset.validation, tiny_model)
     assert (len(train), len(held)) == (30, 30)
     assert len({*train, *held}) == 60
-    assert "30 of 60 rows are held out for validation" in dataset.notes
+    assert "30 of 60 rows are used for validation" in dataset.notes
     assert len(dataset.questions) == 7
     assert all(any(question.answer in text for text in held) for question in dataset.questions)
 
@@ -205,4 +205,4 @@ def test_prepare_counts_broken_rows_by_reason_and_warns_where_they_are_most(fold
     assert (report["rows"], report["broken"], report["unreadable"]) == (11, 2, 1)
     assert report["reasons"] == {"with nothing to train": 2}
     (folder / "b.jsonl").write_text(rows + "{no\n" * 9)
-    assert "11 of 20 rows are lost. Correct these rows" in ft("prepare", "b.jsonl", "-o", "more").stdout
+    assert "11 of 20 rows are lost. Fix these rows" in ft("prepare", "b.jsonl", "-o", "more").stdout

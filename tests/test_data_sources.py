@@ -241,7 +241,7 @@ def test_processes_that_unpack_the_same_file_do_not_harm_each_other(folder: Path
 def test_a_key_that_says_nothing_of_its_source_is_refused(folder: Path) -> None:
     (folder / "a.jsonl").write_text(lines("a"))
     for key in ("config", "split", "revision"):
-        with pytest.raises(DataError, match=f"a.jsonl: {key} says nothing of this source"):
+        with pytest.raises(DataError, match=f"a.jsonl: {key} has no effect on this source"):
             rows("a.jsonl", **{key: "x"})
 
 
@@ -269,7 +269,7 @@ def test_a_row_that_is_trained_twice_is_not_also_validated_on(folder: Path, tiny
     dataset = prepare(recipe({"path": "a.jsonl", "weight": 3}, validation=0.25), tiny_model)
     assert dataset.validation is not None
     assert (len(dataset.train), len(dataset.validation)) == (45, 5)
-    assert not any("flatters" in note for note in dataset.notes)
+    assert not any("better than it is" in note for note in dataset.notes)
     with pytest.raises(ValueError, match="every validation row counts once"):
         recipe("a.jsonl", validation={"path": "a.jsonl", "weight": 2})
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine.data.prepare import prepare
 from engine.data.rewrite import rewrite
-from engine.data.split import drawn, held_out
+from engine.data.split import drawn, validation_mask
 from tests.test_data_lint import chat, good
 from tests.test_data_prepare import chats, decoded, recipe, texts, write
 
@@ -23,7 +23,7 @@ def split(rows: Rows, share: float, seed: int = 42, salt: int = 1) -> list[bool]
     """Which rows are held out, their contents hashed with some salt."""
     numbers = [number for number, row in enumerate(rows) for _ in row]
     contents = [hash(f"{content} {salt}") for row in rows for content in row]
-    held = held_out(
+    held = validation_mask(
         np.array(numbers, dtype=np.int64), np.array(contents, dtype=np.int64), len(rows), share, seed
     )
     return list(held.tolist())
@@ -92,7 +92,7 @@ def test_a_run_trains_no_copy_of_a_row_that_it_is_validated_with(tmp_path: Path,
     assert len(train) + len(held) == 90
     assert not {*train} & {*held}
     assert "overlap" not in {finding.kind for finding in dataset.findings}
-    assert "18 of 90 rows are held out for validation" in dataset.notes
+    assert "18 of 90 rows are used for validation" in dataset.notes
     assert all(any(question.answer in text for text in held) for question in dataset.questions)
     assert len(dataset.questions) == 7
 
@@ -110,7 +110,7 @@ def test_nothing_is_held_out_of_rows_that_are_all_the_same_and_that_is_said(
     dataset = prepare(recipe(write(tmp_path / "a.jsonl", chats(1) * 20), validation=0.5), tiny_model)
     assert len(dataset.train) == 20
     assert dataset.validation is None
-    assert "no row is held out for validation: all of them are the same" in dataset.notes
+    assert "no row is used for validation: all of them are the same" in dataset.notes
 
 
 def test_held_out_rows_count_once_and_the_others_as_often_as_the_source_says(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engine.backends.files import copy_tokenizer_files
-from engine.data.formats.registry import FORMS
+from engine.data.formats.registry import FORMATS
 from engine.data.tokenization.row_encoder import RowEncoder
 from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Conversation, Message
@@ -100,7 +100,7 @@ def test_rows_with_tools_are_shown_by_the_template_for_them_as_in_transformers(
     turns = turns if with_tools else [turns[0], turns[-1]]
     theirs = AutoTokenizer.from_pretrained(folder)
     tokenizer = Tokenizer.load(folder)
-    row = FORMS["chat"].read({"messages": turns, "tools": tools}, "x:1")
+    row = FORMATS["chat"].read({"messages": turns, "tools": tools}, "x:1")
     assert isinstance(row, Conversation)
     want = theirs.apply_chat_template(turns, tools=tools or None, tokenize=False)
     assert ("look_up" in want) == (with_tools and where != "a file before settings")

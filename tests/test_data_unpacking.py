@@ -55,7 +55,7 @@ def test_the_first_rows_are_shown_while_nothing_more_is_unpacked(packed: Path, v
     assert "Row 0 tells of 0 foxes." in "".join(
         piece.text for piece in previews.show(str(packed), [0], view)[0].pieces
     )
-    assert previews.reach(str(packed), 5, view)
+    assert previews.wait_for(str(packed), 5, view)
     assert not is_unpacked(packed)
 
 
@@ -71,7 +71,7 @@ def test_all_rows_come_and_none_vanishes_meanwhile(
             yield start
 
     monkeypatch.setattr(LineRows, "_starts", slowly)
-    monkeypatch.setattr(preview, "LOOKED_AT", 1)  # else many rows are waited for whatever was there before
+    monkeypatch.setattr(preview, "SAMPLE_ROWS", 1)  # else many rows are waited for whatever was there before
     found = all_of(Previews(), packed, view)
     known = [each.known for each in found]
     assert known[0] < ROWS
@@ -81,8 +81,8 @@ def test_all_rows_come_and_none_vanishes_meanwhile(
 
 def test_a_row_that_is_far_in_the_file_is_waited_for(packed: Path, view: View) -> None:
     previews = Previews()
-    assert previews.reach(str(packed), ROWS - 1, view)
-    assert not previews.reach(str(packed), ROWS, view)
+    assert previews.wait_for(str(packed), ROWS - 1, view)
+    assert not previews.wait_for(str(packed), ROWS, view)
 
 
 def test_a_file_that_is_cut_off_is_told_when_its_end_is_reached(packed: Path, view: View) -> None:

@@ -12,6 +12,7 @@ from engine.errors import ConfigError, MachineError
 from engine.export.registry import exporter_named, exporter_names
 from engine.runs.directory.events import Finished, Started, Step
 from engine.runs.directory.run import Run
+from engine.runs.directory.trained_model import TrainedModel
 from engine.trackers.base import track, tracker_named, tracker_names
 from tests.plugin_package import ft, install
 from tests.replay.__main__ import RECORDED
@@ -111,7 +112,7 @@ def test_an_exporter_writes_a_folder_and_returns_facts(tmp_path: Path) -> None:
         folder.mkdir()
     (model / "config.json").write_text("{}")
     beats: list[int] = []
-    written = exporter_named("names").export(model, out, {"end": "!"}, lambda: beats.append(1))
+    written = exporter_named("names").export(TrainedModel(model), out, {"end": "!"}, lambda: beats.append(1))
     assert (written, beats, (out / "names.txt").read_text()) == ({"files": 1}, [1], "config.json!")
 
 
@@ -119,7 +120,7 @@ def test_an_exporter_writes_a_folder_and_returns_facts(tmp_path: Path) -> None:
 def test_an_exporter_that_cannot_be_used_says_what_to_do(tmp_path: Path) -> None:
     assert exporter_names() == ("mlx", "far", "names", "wrong")
     with pytest.raises(MachineError, match="Export to far needs no_such_module") as missing:
-        exporter_named("far").export(tmp_path, tmp_path, {}, lambda: None)
+        exporter_named("far").export(TrainedModel(tmp_path), tmp_path, {}, lambda: None)
     assert missing.value.hint == "pip install no-such"
     with pytest.raises(ConfigError, match="There is no exporter 'gguf'"):
         exporter_named("gguf")
@@ -130,11 +131,11 @@ def test_an_exporter_that_cannot_be_used_says_what_to_do(tmp_path: Path) -> None
 @pytest.mark.slow
 def test_fts_own_exporter_writes_a_folder_of_mlx(tiny_model: Path, tmp_path: Path) -> None:
     pytest.importorskip("mlx_lm")
-    written = exporter_named("mlx").export(tiny_model, tmp_path, {}, lambda: None)
+    written = exporter_named("mlx").export(TrainedModel(tiny_model), tmp_path, {}, lambda: None)
     assert written == {"quantization": None}
     assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "llama"
     with pytest.raises(ConfigError, match="no option bits"):
-        exporter_named("mlx").export(tiny_model, tmp_path, {"bits": 4}, lambda: None)
+        exporter_named("mlx").export(TrainedModel(tiny_model), tmp_path, {"bits": 4}, lambda: None)
 
 
 @pytest.mark.usefixtures("packages")

@@ -206,7 +206,8 @@ def test_a_paused_engine_shows_signs_of_life(ft_home: Path, process: psutil.Proc
 BACKEND = """
 import os, re, time
 from pathlib import Path
-from engine.capabilities import Capability, Plugin
+from engine.backend_spec import BackendSpec, Capability
+from engine.backends.torch.memory_model import predict
 
 PLACE = Path(os.environ["HANGS"])
 
@@ -246,7 +247,7 @@ def load(plan, config, folder, objective, *, adapter=None):
     return Hangs(TorchModel.load(plan, config, folder, adapter), config, objective)
 
 
-backend = Plugin(load, Capability(("fp32",), ("none",), ("lora",)), "torch that hangs at the eighth step")
+backend = BackendSpec("hangs", {"cpu": Capability(("fp32",), ("none",), ("lora",))}, load, predict)
 """
 SUPERVISE = """
 import sys

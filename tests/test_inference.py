@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.backend_spec import spec_of
 from engine.data.batching import batch_of_rows
 from engine.data.types import Message, Prompt
 from engine.hardware.probe import Machine, probe
 from engine.inference.generation import Generator
-from engine.inference.placement import backend_for
+from engine.inference.placement import answering
 from tests.training import Job, batch_of, train_step
 
 ROWS = [[1, 5, 6, 7, 8, 2], [1, 5, 9, 4, 2]]
@@ -34,7 +35,7 @@ def adapter(tiny_model: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("trained", [False, True])
 def test_mlx_answers_as_torch_does(tiny_model: Path, adapter: Path, trained: bool) -> None:
     chosen = adapter if trained else None
-    theirs, ours = (Generator.open(tiny_model, chosen, backend=backend) for backend in BACKENDS)
+    theirs, ours = (Generator.open(tiny_model, chosen, backend=spec_of(backend)) for backend in BACKENDS)
     for temperature in (0.0, 1.5):
         one, other = (chat.answers(prompts(3), 8, temperature, lambda: None) for chat in (theirs, ours))
         assert one == other
@@ -46,7 +47,7 @@ def test_mlx_answers_as_torch_does(tiny_model: Path, adapter: Path, trained: boo
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_seed_draws_the_same_answer_beside_any_other(tiny_model: Path, backend: str) -> None:
-    chat = Generator.open(tiny_model, None, backend=backend)
+    chat = Generator.open(tiny_model, None, backend=spec_of(backend))
     first, second = chat.answers(prompts(), 8, 2.0, lambda: None)
     assert chat.answers(prompts()[1:], 8, 2.0, lambda: None) == [second]
     assert chat.answers(prompts(7)[:1], 8, 2.0, lambda: None) != [first]
@@ -56,15 +57,15 @@ def test_a_mac_answers_with_mlx_where_it_knows_model_and_adapter(
     tiny_model: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = probe()
-    assert backend_for(tiny_model, adapter) == ("mlx" if here.device == "mps" else "peft")
+    assert answering(tiny_model, adapter).name == ("mlx" if here.device == "mps" else "peft")
     monkeypatch.setattr("engine.inference.placement.probe", lambda: mac(here, frozenset(("llama",))))
-    assert backend_for(tiny_model, None) == "mlx"
-    assert backend_for(tiny_model, adapter) == "mlx"
+    assert answering(tiny_model, None).name == "mlx"
+    assert answering(tiny_model, adapter).name == "mlx"
     settings = adapter / "adapter_config.json"
     settings.write_text(settings.read_text().replace('"LORA"', '"IA3"'))
-    assert backend_for(tiny_model, adapter) == "peft", "MLX holds LoRA and DoRA alone"
+    assert answering(tiny_model, adapter).name == "peft", "MLX holds LoRA and DoRA alone"
     monkeypatch.setattr("engine.inference.placement.probe", lambda: mac(here, frozenset()))
-    assert backend_for(tiny_model, None) == "peft", "mlx-lm does not know the architecture"
+    assert answering(tiny_model, None).name == "peft", "mlx-lm does not know the architecture"
 
 
 def mac(machine: Machine, known: frozenset[str]) -> Machine:

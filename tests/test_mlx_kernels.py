@@ -2,18 +2,17 @@
 
 import inspect
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 import pytest
-from engine.backends.mlx.model.attention import Segments
-from engine.backends.mlx.model.kernels import Kernels, Spans, _spans
 from mlx import nn
 
 from engine.backends import load_trainer
+from engine.backends.mlx.attention import Segments
+from engine.backends.mlx.kernels import Kernels, Spans, _spans
 from engine.backends.mlx.loss import Head, head_loss, head_losses
 from engine.backends.mlx.trainer import MlxTrainer
 from engine.data.types import Batch
@@ -35,11 +34,11 @@ def quiet() -> None:
 
 def both(job: Job, **changes: Any) -> tuple[MlxTrainer, MlxTrainer]:
     """The backend with ft's own loss and mask, and with the package's."""
-    plan = replace(
-        job.plan, backend="mlx", weights_dtype="fp32", compute_dtype="fp32", packing=True, **changes
+    plan = job.plan.changed(
+        backend="mlx", weights_dtype="fp32", compute_dtype="fp32", packing=True, **changes
     )
     found = [
-        load_trainer(replace(plan, kernels=kernels), job.config, job.model)
+        load_trainer(plan.changed(kernels=kernels), job.config, job.model)
         for kernels in ("own", "mlx-train-perf")
     ]
     assert all(

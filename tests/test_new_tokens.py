@@ -16,6 +16,7 @@ import torch
 import transformers
 from safetensors.numpy import load_file
 
+from engine.backend_spec import spec_of
 from engine.backends import load_trainer
 from engine.backends.torch.vocabulary import grow
 from engine.config.load import load_text
@@ -100,7 +101,7 @@ def job_of(model: Path, folder: Path, /, **sections: Any) -> Job:
 
 def backend_of(job: Job, name: str, adapter: Path | None = None, **changes: Any) -> Any:
     return load_trainer(
-        replace(job.plan, backend=name, **FP32 | changes), job.config, job.model, adapter=adapter
+        job.plan.changed(backend=name, **FP32 | changes), job.config, job.model, adapter=adapter
     )
 
 
@@ -336,7 +337,7 @@ def test_a_run_goes_on_from_an_adapter_with_its_tokens(
     if not adapter:  # a folder says by its tokenizer what the tokens are
         text = recipe_text(tiny_model, notes(tmp_path), adapter={"from": str(first.run.adapter)})
         config = load_text(text, tmp_path / "train.yml").config
-        assert estimate(config, start=start_of(config)).examples
+        assert estimate(config, start=start_of(config)).work.examples
         (first.run.adapter / "tokenizer.json").unlink()
         with pytest.raises(ConfigError, match=f"rows for the tokens {NOTE}, {KIOSK}"):
             estimate(config, start=start_of(config))
@@ -364,11 +365,13 @@ def test_a_plan_counts_them(tiny_model: Path, untied: Path, tmp_path: Path) -> N
     assert whole.memory.logits - none.memory.logits >= 4 * matrix, "the gradient is made beside the logits"
     assert rows.memory.adapter - none.memory.adapter == 4 * 2 * LARGE.hidden
     assert rows.memory.logits - none.memory.logits < 4 * matrix
-    trained_tokens = none.trained_tokens_per_epoch * none.epochs
-    assert whole.flops - none.flops == pytest.approx(2 * matrix * trained_tokens, rel=1e-3), (
+    trained_tokens = none.work.trained_tokens_per_epoch * none.work.epochs
+    assert whole.work.flops - none.work.flops == pytest.approx(2 * matrix * trained_tokens, rel=1e-3), (
         "at trained tokens"
     )
-    assert rows.flops == pytest.approx(none.flops, rel=1e-3), "rows of an embedding are only looked up"
+    assert rows.work.flops == pytest.approx(none.work.flops, rel=1e-3), (
+        "rows of an embedding are only looked up"
+    )
 
 
 def test_what_cannot_work_is_a_recipe_error(tiny_model: Path, tmp_path: Path) -> None:
@@ -396,10 +399,10 @@ def test_unsloth_refuses_them_and_auto_takes_peft(
 ) -> None:
     config = load_text(recipe_text(tiny_model, tmp_path / "x", **section), tmp_path / "train.yml").config
     machine = replace(CUDA, packages=CUDA.packages | {"unsloth": "2026.10.9"})
-    found = refusal(config, "unsloth", machine)
+    found = refusal(config, spec_of("unsloth"), machine)
     assert found is not None
     assert "is not for Unsloth" in found.message
-    assert refusal(config, "peft", machine) is None
+    assert refusal(config, spec_of("peft"), machine) is None
 
 
 @pytest.mark.parametrize("what", ["rows of new tokens", "both"])

@@ -37,25 +37,25 @@ class Compared:
     needs_reference = True
 
     def normaliser(self, batches: Sequence[Batch]) -> float:
-        return float(sum(len(np.unique(batch.groups)) for batch in batches))
+        return float(sum(len(np.unique(batch.group)) for batch in batches))
 
     def loss(self, outputs: Outputs, batch: Batch, ops: Ops) -> tuple[Any, Mapping[str, Any]]:
         assert outputs.reference is not None
         ratios = sequence_logps(outputs.logps - outputs.reference, batch, ops)
-        pairs = int(batch.groups.max()) + 1
-        margins = ops.sum_by(ratios * ops.array(batch.signs.astype(np.float32)), batch.groups, pairs)
+        pairs = int(batch.group.max()) + 1
+        margins = ops.sum_by(ratios * ops.array(batch.sign.astype(np.float32)), batch.group, pairs)
         return -ops.log_sigmoid(self.beta * margins).sum(), {"margin": margins.sum()}
 
 
 def trainer(job: Job, backend: str, objective: Objective, **changes: Any) -> Trainer:
-    plan = replace(job.plan, backend=backend, **{**FP32, **changes})
+    plan = job.plan.changed(backend=backend, **{**FP32, **changes})
     return load_trainer(plan, job.config, job.model, objective)
 
 
 def pairs() -> Batch:
     """Two pairs: of each the first row is chosen, the second rejected."""
     groups, signs = np.array([0, 0, 1, 1], dtype=np.int32), np.array([1, -1, 1, -1], dtype=np.int8)
-    return replace(batch_of_rows(ROWS), groups=groups, signs=signs)
+    return replace(batch_of_rows(ROWS), group=groups, sign=signs)
 
 
 def move(one: Trainer, objective: Objective, batch: Batch, steps: int = 4) -> list[Any]:

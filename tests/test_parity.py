@@ -1,7 +1,6 @@
 """One recipe, two backends, the same run: MLX and torch agree in fp32 from the same start."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 import transformers
 
 from engine.backends import load_trainer
-from engine.backends.base import Backend
+from engine.backends.base import Trainer
 from engine.data.batching import Cut, micro_batches
 from engine.data.prepare import prepare
 from engine.models.adapters import trained_parameters
@@ -69,9 +68,9 @@ PADDED_ONLY = ("gpt2, learned positions",)
 
 def both(job: Job, folder: Path | None = None, **changes: Any) -> tuple[Any, Any]:
     """The torch and the MLX backend of a job in fp32, packing where the model allows it."""
-    plan = replace(job.plan, weights_dtype="fp32", compute_dtype="fp32", packing=True, **changes)
+    plan = job.plan.changed(weights_dtype="fp32", compute_dtype="fp32", packing=True, **changes)
     torch_side = load_trainer(plan, job.config, folder or job.model)
-    return torch_side, load_trainer(replace(plan, backend="mlx"), job.config, folder or job.model)
+    return torch_side, load_trainer(plan.changed(backend="mlx"), job.config, folder or job.model)
 
 
 def test_loss_curves_agree_over_fifty_steps(tiny_model: Path, tmp_path: Path) -> None:
@@ -154,7 +153,7 @@ def test_a_family_trains_and_answers_alike(family: tuple[str, Path], tmp_path: P
 
 
 @torch.no_grad()
-def log_probabilities_in_peft(backend: Backend, folder: Path, adapter: Path) -> list[float]:
+def log_probabilities_in_peft(backend: Trainer, folder: Path, adapter: Path) -> list[float]:
     """Log-probabilities of `ROWS` by transformers and PEFT, with the adapter that the backend saves."""
     backend.save_weights(adapter)
     base = transformers.AutoModelForCausalLM.from_pretrained(
@@ -180,7 +179,7 @@ def test_an_adapter_of_one_backend_goes_on_in_the_other(
         train_step(source, batches, 1e-2, step, lambda: None)
     source.save_weights(tmp_path / "adapter")
     name = "peft" if trained_by == "mlx" else "mlx"
-    plan = replace(job.plan, backend=name, weights_dtype="fp32", compute_dtype="fp32", packing=True)
+    plan = job.plan.changed(backend=name, weights_dtype="fp32", compute_dtype="fp32", packing=True)
     other = load_trainer(plan, job.config, job.model, adapter=tmp_path / "adapter")
     assert np.allclose(
         other.model.logps(batches[0]).tolist(), source.model.logps(batches[0]).tolist(), atol=1e-4

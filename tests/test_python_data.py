@@ -122,7 +122,7 @@ def test_class_labels_are_trained_by_their_names() -> None:
     [
         ([], "the data holds no rows"),
         (["text"], "row 1 of the data is str where columns by name are expected"),
-        ([{"text": "a"}, {"text": b"a"}], "row 2 of the data holds bytes, which is no text"),
+        ([{"text": "a"}, {"text": b"a"}], "row 2 of the data holds bytes, not text"),
         ([{"text": object()}], "row 1 of the data holds object"),
     ],
 )

@@ -101,7 +101,7 @@ def test_a_row_in_parts_and_what_its_template_leaves_out_are_told(service: Clien
 
 def test_rows_of_other_columns_are_shown_as_the_recipe_maps_them(service: Client) -> None:
     view = replace(VIEW, columns={"prompt": "question", "completion": "reply"})
-    assert service.rows("columns.jsonl", view).form == "prompt_completion"
+    assert service.rows("columns.jsonl", view).format == "prompt_completion"
     (row,) = service.preview("columns.jsonl", [0], view)
     assert "".join(piece.text for piece in row.pieces) == "ab<|im_end|>"
     (brief,) = service.preview("columns.jsonl", [0], view, "brief")
@@ -121,11 +121,11 @@ def test_a_row_that_is_labelled_false_says_that_it_is_left_out(service: Client, 
 
 def test_the_form_comes_with_its_evidence_and_what_fits_none_with_a_hint(service: Client) -> None:
     chat = opened(service, "orders.jsonl")
-    assert (chat.form, chat.known, chat.kind) == ("chat", 60, "jsonl")
+    assert (chat.format, chat.known, chat.kind) == ("chat", 60, "jsonl")
     assert "because its rows have `messages`" in chat.evidence
-    assert opened(service, "notes.csv").form == "prompt_completion"
+    assert opened(service, "notes.csv").format == "prompt_completion"
     columns = opened(service, "columns.jsonl")
-    assert (columns.form, columns.known) == ("", 1)
+    assert (columns.format, columns.known) == ("", 1)
     assert "fit no known form" in columns.evidence
     assert columns.hint
     mixed = opened(service, "forms.jsonl")
@@ -164,10 +164,9 @@ def test_a_plan_from_the_warm_child_is_the_plan_of_the_command(
     mine = estimate(recipe.config)
     for _ in range(2):  # fresh, and from what is kept
         warm = service.plan(recipe.source, place / "train.yml")
-        assert (warm.steps, warm.examples, warm.longest) == (mine.steps, mine.examples, mine.longest)
-        assert warm.trained_tokens_per_epoch == mine.trained_tokens_per_epoch
+        assert warm.work == mine.work
     changed = service.plan(recipe.source.replace("96", "90"), place / "train.yml")
-    assert changed.longest == 90
+    assert changed.work.longest == 90
 
 
 def test_a_recipes_problems_arrive_with_their_places(service: Client, place: Path) -> None:

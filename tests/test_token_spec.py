@@ -11,7 +11,7 @@ from engine.data.cache import Inputs
 from engine.data.preview.previews import Previews
 from engine.data.preview.values import View
 from engine.data.token_spec import TokenSpec
-from engine.models.local import TEMPLATE, TOKEN_FILES
+from engine.models.local import TEMPLATE, TOKEN_FILES, TOKENIZERS, VOCABULARIES
 from engine.planning.cached import CachedPlanner
 from tests.test_data_prepare import chats, recipe, write
 from tests.tiny import CHAT_TEMPLATE, make_tiny_model
@@ -37,7 +37,7 @@ def set_template(model: Path, template: str) -> None:
 def test_a_preview_follows_the_chat_template_in_tokenizer_config(model: Path, tmp_path: Path) -> None:
     source, view = write(tmp_path / "rows.jsonl", chats(3)), View(model=str(model))
     previews = Previews()
-    assert previews.reach(str(source), 0, view)
+    assert previews.wait_for(str(source), 0, view)
     before = "".join(piece.text for piece in previews.show(str(source), [0], view)[0].pieces)
     set_template(model, OTHER_TEMPLATE)
     after = "".join(piece.text for piece in previews.show(str(source), [0], view)[0].pieces)
@@ -89,7 +89,7 @@ def test_every_key_that_tokens_depend_on_is_taken_from_the_recipe() -> None:
             "data": {"train": "x.jsonl", "train_on": "last", "chunk_overlap": 3},
         }
     )  # fmt: skip
-    spec, default = TokenSpec.of(config), TokenSpec()
+    spec, default = TokenSpec.of(config, "pairs"), TokenSpec()
     assert [
         field.name for field in fields(spec) if getattr(spec, field.name) == getattr(default, field.name)
     ] == []
@@ -98,3 +98,8 @@ def test_every_key_that_tokens_depend_on_is_taken_from_the_recipe() -> None:
 def test_a_limit_alone_needs_no_other_encoder(model: Path) -> None:
     previews, view = Previews(), View(model=str(model))
     assert previews.encoder(view) is previews.encoder(replace(view, max_seq_length=9, format="chat"))
+
+
+def test_every_file_that_makes_a_tokenizer_is_one_that_tokens_depend_on() -> None:
+    assert {*VOCABULARIES, *(name for names in TOKENIZERS for name in names)} <= set(TOKEN_FILES)
+    assert {"merges.txt", "tokenizer.model", "sentencepiece.bpe.model", "config.json"} <= set(TOKEN_FILES)

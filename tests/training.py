@@ -21,11 +21,12 @@ from engine.models.resolve import resolve
 from engine.models.saved_adapter import read_adapter
 from engine.models.sizing import shape_of
 from engine.objectives.sft import Supervised
-from engine.planning.plan import Plan, make_plan
+from engine.planning.plan import Plan
 from engine.runs.directory.control import Control
 from engine.runs.directory.run import Run
 from engine.training.loop import train
 from engine.training.published_files import ResultFiles
+from tests.plan_fixtures import planned
 
 ROWS = [
     {
@@ -81,7 +82,7 @@ class Job:
         dataset = prepare(config, base)
         lengths = dataset.train.lengths
         share = dataset.train.trained_tokens / len(dataset.train.tokens)
-        plan = make_plan(config, probe(), shape_of(base), lengths, share, start=start)
+        plan = planned(config, probe(), shape_of(base), lengths, share, start=start)
         return Job(run, config, base, plan)
 
     @property
@@ -89,8 +90,9 @@ class Job:
         """The adapter that it starts from."""
         return self.run.start if self.config.adapter.from_ else None
 
-    def backend(self, **changes: Any) -> TorchTrainer:
-        self.plan = replace(self.plan, **changes)
+    def backend(self, steps: int | None = None, **changes: Any) -> TorchTrainer:
+        plan = self.plan.changed(**changes)
+        self.plan = plan if steps is None else replace(plan, work=replace(plan.work, steps=steps))
         backend = load_trainer(self.plan, self.config, self.model, adapter=self.start)
         assert isinstance(backend, TorchTrainer)
         return backend

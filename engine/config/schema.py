@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, mod
 from engine.config.adapters import Adapter
 from engine.config.combinations import impossible
 from engine.config.method_sections import SectionName, read_section
-from engine.config.registries import BackendKey, FormatKey, MethodKey, TemplateKey
+from engine.config.registries import BackendKey, BestKey, FormatKey, MethodKey, MetricKey, TemplateKey
 from engine.config.values import (
     NO,
     Auto,
@@ -218,12 +218,12 @@ class Evaluation(Section):
 
     every: PositiveInt = 50
     """Steps between evaluations; there is always one before the first step and after the last."""
-    metrics: list[Literal["perplexity", "exact_match"]] = Field(default=["perplexity"])
-    """exact_match answers held-out prompts greedily and counts the answers equal to the file's."""
+    metrics: list[MetricKey] = Field(default=["perplexity"])
+    """exact_match answers validation prompts greedily and counts the answers equal to the file's."""
     max_questions: PositiveInt = 64
-    """Held-out prompts that exact_match answers at most."""
+    """Validation prompts that are answered at most for exact_match and other metrics of answers."""
     early_stopping_patience: PositiveInt | None = None
-    """End the run after so many evaluations without a better loss."""
+    """End the run after so many evaluations that are not better by `checkpoints.best`."""
     samples: list[Text] = Field(default=[])
     """Prompts answered at every evaluation, to see the model change."""
     sample_tokens: PositiveInt = 128
@@ -237,8 +237,8 @@ class Checkpoints(Section):
     """Steps between checkpoints; stopping and finishing always make one."""
     keep: PositiveInt = 3
     """Checkpoints kept besides the best one."""
-    best: Literal["eval_loss"] = "eval_loss"
-    """What makes a checkpoint the best."""
+    best: BestKey = "eval_loss"
+    """Metric by which a checkpoint is the best: eval_loss (validation loss), or one of `evaluation.metrics`."""
     publish: Literal["auto", "best", "last"] = "auto"
     """Which checkpoint becomes the run's result; `auto` is the best after early stopping, else the last."""
 

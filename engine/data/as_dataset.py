@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from engine.config.schema import Data
 from engine.data.formats.base import RowError
-from engine.data.formats.registry import read_row
 from engine.data.jsonl import RowLines
 from engine.data.readers.table import Columns
+from engine.data.samples import read_row
 from engine.data.selection import chosen_rows, select
 from engine.data.sources import file_cache
-from engine.data.sources.resolve import train_sources
+from engine.data.sources.resolve import resolve
 from engine.data.types import Row
 from engine.errors import DataError
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import datasets
 
 Kind = Literal["string", "bool", "int64", "float64", "binary", "strings", "jsons", "json"]
-"""What the values of a column are: of one type, lists of texts, lists of anything, or anything."""
+"""Kind of a column's values: of one type, lists of texts, lists of anything, or anything."""
 BATCH = 1000
 CHECKED = 64
 """Batches between two looks at how much of the disk is free."""
@@ -54,14 +54,14 @@ def load(data: Data, seed: int, *, messages: bool) -> "datasets.Dataset":
             making.replace(own / "rows.arrow")
         finally:
             making.unlink(missing_ok=True)
-    file_cache.tell(key, {})
+    file_cache.write_note(key, {})
     file_cache.clean(key)
     return datasets.Dataset.from_file(str(own / "rows.arrow"))
 
 
 def _columns(data: Data, seed: int) -> Callable[[], Iterator[Columns]]:
     """The rows as they stand in the source, of whatever format, chosen by the seed where not all are wanted."""
-    sources = train_sources(data)
+    sources = resolve(data).training()
     keep = [chosen_rows(source, seed, number)[0] for number, source in enumerate(sources)]
     return lambda: (
         columns
@@ -72,13 +72,13 @@ def _columns(data: Data, seed: int) -> Callable[[], Iterator[Columns]]:
 
 def _messages(data: Data, seed: int) -> Callable[[], Iterator[Columns]]:
     """The rows as `ft data prepare` writes them: `messages` and `tools`, `prompt` and `completion`, or `text`."""
-    chosen = select(train_sources(data), data.max_samples, seed)
+    chosen = select(resolve(data).training(), data.max_samples, seed)
 
     def rows() -> Iterator[Row]:
-        for form, chunk in chosen.chunks():
+        for row_format, chunk in chosen.chunks():
             for where, columns in chunk:
                 try:
-                    row = read_row(columns, where, form, data.train_on)
+                    row = read_row(columns, where, row_format, data.train_on)
                 except RowError as error:
                     if data.on_error == "skip":
                         continue
@@ -95,7 +95,7 @@ def _messages(data: Data, seed: int) -> Callable[[], Iterator[Columns]]:
 
 
 def _kinds(rows: Iterable[Columns]) -> dict[str, Kind]:
-    """What the values of each column are, the columns in the order in which they first come."""
+    """Kinds of the columns' values, in the order in which the columns first appear."""
     seen: dict[str, set[Kind]] = {}
     for row in rows:
         for name, value in row.items():
@@ -140,7 +140,7 @@ def _write(rows: Iterator[Columns], kinds: Mapping[str, Kind], schema: Any, path
         number = 0
         while batch := list(islice(rows, BATCH)):
             if not number % CHECKED:
-                file_cache.room(path.parent)
+                file_cache.check_free_space(path.parent)
             columns = [_array([row.get(name) for row in batch], kind) for name, kind in kinds.items()]
             writer.write_batch(pa.record_batch(columns, schema=schema))
             number += 1

@@ -59,8 +59,8 @@ def micro_batches(
     Examples of a group stay in one micro-batch: `indexes` name all of its members, side by side.
     """
     chosen = np.asarray(indexes, dtype=np.int64)
-    if examples.groups is not None:
-        return _grouped(examples, examples.groups, chosen, cut, padding)
+    if examples.group is not None:
+        return _grouped(examples, examples.group, chosen, cut, padding)
     lengths = examples.lengths[chosen]
     order = np.argsort(-lengths, kind="stable")
     return [
@@ -101,8 +101,8 @@ def batch_of(examples: Examples, indexes: Indexes, packed: bool = False, padding
         targets=np.where(follows, np.roll(tokens, -1), 0).astype(np.int32),
         weights=follows.astype(np.float32),
         offsets=offsets,
-        groups=_renumbered(examples.groups, indexes),
-        signs=np.zeros(len(indexes), dtype=np.int8) if examples.signs is None else examples.signs[indexes],
+        group=_renumbered(examples.group, indexes),
+        sign=np.zeros(len(indexes), dtype=np.int8) if examples.sign is None else examples.sign[indexes],
         packed=packed,
         padding=padding,
     )

@@ -1,7 +1,7 @@
-"""Prepared data of earlier runs, kept on disk by all that the tokens depend on.
+"""Cache of prepared data on disk, keyed by everything that the tokens depend on.
 
-An entry is a folder that is renamed into place when it is whole, so two processes that prepare the same data each
-make their own, and one of them stays; a process that is killed, or a disk that is full, leaves no entry.
+An entry is a folder that is renamed into place when it is complete: of two processes that prepare the same data each
+makes its own, and one of them stays; a process that is killed, or a disk that is full, leaves no entry.
 """
 
 import hashlib
@@ -22,39 +22,45 @@ from engine.config.schema import TrainConfig
 from engine.data import store
 from engine.data.findings import Finding
 from engine.data.token_spec import TokenSpec
-from engine.data.types import Dataset, Question
+from engine.data.types import Dataset, Question, Samples
 from engine.errors import DataError
 from engine.storage.disk_errors import naming
 
 KEPT_BYTES = 20_000_000_000
-"""Entries together; beyond it those go that were not used for longest."""
+"""Most bytes of all entries; beyond it the least recently used are removed."""
 LEFTOVER_S = 24 * 3600
-"""After so long, what a killed process has left half made is removed."""
+"""Age from which unfinished entries, left by killed processes, are removed."""
 RACY_S = 2.0
-"""A file changed so recently may change again within the same tick of its clock, so its digest is not kept."""
+"""Age up to which a file may change again within the same tick of its clock, so its digest is not kept."""
 ABOUT, TRAIN, VALIDATION = "about.json", "train", "validation"
 
 
 class Inputs:
-    """The files that tokens are made from, and the key of what is made."""
+    """Files that tokens are made from, and the cache key of the result."""
 
     def __init__(
-        self, config: TrainConfig, model_dir: Path, files: Sequence[Path], linted: bool, day: date | None
+        self,
+        config: TrainConfig,
+        model_dir: Path,
+        files: Sequence[Path],
+        linted: bool,
+        day: date | None,
+        samples: Samples = "supervised",
     ) -> None:
         self._config, self._linted, self._day = config, linted, day
-        self._spec = TokenSpec.of(config)
+        self._spec = TokenSpec.of(config, samples)
         self._beside = self._spec.files(model_dir)
         self._files = [*files, *(path for path in self._beside if path.is_file())]
         self._stamps = [_stamp(path) for path in self._files]
 
     @property
     def unread(self) -> int:
-        """Bytes that have to be read before the key is known."""
+        """Bytes to read before the key is known."""
         return sum(path.stat().st_size for path in self._files if _known_digest(path) is None)
 
     @cached_property
     def key(self) -> str:
-        """What the tokens are kept under. Reads files that were not read before."""
+        """Cache key of the tokens. Reads files that were not read before."""
         config = self._config
         settings = {
             "code": _code(),
@@ -69,12 +75,12 @@ class Inputs:
             "seed": config.seed,
             "questions": config.evaluation.max_questions,
             "files": [[path.name, _digest(path)] for path in self._files],
-            "day": str(self._day or date.today()) if any(map(_tells_the_date, self._beside)) else "",
+            "day": str(self._day or date.today()) if any(map(_writes_the_date, self._beside)) else "",
         }
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
 
     def check(self) -> None:
-        """Raises `DataError` where a file is no longer what it was when the key was made."""
+        """Raise `DataError` if a file has changed since the key was made."""
         for path, stamp in zip(self._files, self._stamps, strict=True):
             if not path.is_file() or _stamp(path) != stamp:
                 raise DataError(
@@ -83,11 +89,12 @@ class Inputs:
 
 
 def find(key: str) -> Dataset | None:
-    """The dataset under a key, its tokens mapped; None where there is none, or a part of it is damaged."""
+    """Load the dataset under a key, its tokens mapped; None if there is none, or it is damaged."""
     folder = _folder() / key
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-        train, validation = store.read(folder / TRAIN), store.read(folder / VALIDATION)
+        signed = about.get("samples", "supervised") != "supervised"
+        train, validation = (store.read(folder / name, signed=signed) for name in (TRAIN, VALIDATION))
         os.utime(folder)
     except (OSError, ValueError, RecursionError):
         return None
@@ -103,7 +110,7 @@ def find(key: str) -> Dataset | None:
 
 @contextmanager
 def making(key: str) -> Iterator[Path]:
-    """A folder to make an entry in; it becomes the entry when the block ends well, and is removed when not."""
+    """Folder to make an entry in; it becomes the entry if the block succeeds, and is removed if not."""
     kept = _folder()
     folder = kept / f"{key}.{os.getpid()}.making"
     shutil.rmtree(folder, ignore_errors=True)
@@ -129,9 +136,11 @@ def describe(
     fingerprint: str,
     notes: Sequence[str],
     findings: Sequence[Finding],
+    samples: Samples = "supervised",
 ) -> None:
-    """Write what an entry says besides its tokens. Raises OSError."""
+    """Write what an entry holds besides its tokens. Raises OSError."""
     about = {
+        "samples": samples,
         "questions": [[question.prompt_ids, question.answer, question.where] for question in questions],
         "fingerprint": fingerprint,
         "notes": list(notes),
@@ -145,7 +154,7 @@ def _folder() -> Path:
 
 
 def _clean(kept: Path, key: str) -> None:
-    """Remove what a killed process left half made, and the oldest entries beyond `KEPT_BYTES`."""
+    """Remove unfinished entries of killed processes, and the least recently used beyond `KEPT_BYTES`."""
     entries = []
     for folder in kept.iterdir():
         try:
@@ -166,7 +175,7 @@ def _clean(kept: Path, key: str) -> None:
 
 @cache
 def _code() -> str:
-    """What turns rows into tokens: this package, and the libraries that it does it with."""
+    """Digest of the code that turns rows into tokens: this package, and versions of its libraries."""
     digest = hashlib.sha256()
     for name in ("tokenizers", "jinja2", "numpy"):
         digest.update(f"{name} {version(name)} ".encode())
@@ -213,12 +222,12 @@ def _memo(path: Path) -> Path:
 
 
 def _stamp(path: Path) -> list[int]:
-    """What changes with a file's content: its size, and its times, of which no program can set the second."""
+    """Stamp that changes with a file's content: its size and its times, of which programs cannot set the second."""
     status = path.stat()
     return [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
-def _tells_the_date(template: Path) -> bool:
-    """Whether a chat template, by itself or in a tokenizer's settings, writes today's date into a conversation."""
+def _writes_the_date(template: Path) -> bool:
+    """Return True if a chat template, in a file of its own or in tokenizer_config.json, writes today's date."""
     named = template.suffix == ".jinja" or template.name == "tokenizer_config.json"
     return named and template.is_file() and b"strftime_now" in template.read_bytes()

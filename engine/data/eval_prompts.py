@@ -1,18 +1,18 @@
-"""Prompts of held-out rows and the answers that the file gives, for metrics that need a generated answer."""
+"""Prompts of validation rows and their answers in the file, for metrics that need a generated answer."""
 
-from engine.data.formats.registry import read_row
+from engine.data.samples import read_row
 from engine.data.selection import Selection
 from engine.data.tokenization.row_encoder import RowEncoder
 from engine.data.types import Conversation, Question, Row
 
 
 def questions(selection: Selection, encoder: RowEncoder, limit: int) -> tuple[Question, ...]:
-    """One of each selected row, all of which train: its last prompt, where that leaves room within `limit` tokens."""
+    """One question of each selected row: its last prompt, where that leaves room within `limit` tokens."""
     found = (
         question(row, encoder, limit)
-        for form, chunk in selection.chunks()
+        for row_format, chunk in selection.chunks()
         for where, columns in chunk
-        if (row := read_row(columns, where, form, encoder.train_on)) is not None
+        if (row := read_row(columns, where, row_format, encoder.train_on)) is not None
     )
     return tuple(each for each in found if each is not None)
 

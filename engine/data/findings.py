@@ -1,4 +1,4 @@
-"""The values of the lint: what is wrong, with how many rows, and what to do."""
+"""Findings of the lint: the problem, the number of rows that have it, and advice."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ Kind = Literal[
     "placeholder", "length", "one-sided",
 ]  # fmt: skip
 SHOWN = 10
-"""Rows that a finding names."""
+"""Most rows that a finding names."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong with `count` rows out of `of`; `rows` are the first of them, by number from 0.
+    """A problem of `count` rows out of `of`; `rows` are the first of them, by number from 0.
 
     `places` says where those stand, as `file.jsonl:17`; empty where nobody has looked that up.
     """
@@ -32,7 +32,7 @@ class Finding:
 
     @property
     def share(self) -> float:
-        """How many of the rows, 0 to 1."""
+        """Share of the rows, 0 to 1."""
         return self.count / self.of if self.of else 0.0
 
     @staticmethod
@@ -43,7 +43,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class SoFar:
-    """What is known when `rows` out of `of` have been looked at; `of` is None as long as they are not counted.
+    """Findings when `rows` out of `of` have been checked; `of` is None as long as they are not counted.
 
     `findings` works the findings out when it is called, which takes a moment. `problems` are rows that cannot be used.
     """
@@ -55,16 +55,16 @@ class SoFar:
 
 
 Watch = Callable[[SoFar], None]
-"""Is told now and then how far the look at the rows is."""
+"""Receives partial findings from time to time."""
 
 
 FEWEST = 10
-"""Rows from which a share makes an error: of five rows held out, one is nothing to stop a run for."""
+"""Fewest rows whose share can be an error: one of five validation rows is no reason to stop a run."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """From which share of the rows on a finding is an error, and a warning; below, it is a note."""
+    """Shares of the rows from which a finding is an error, or a warning; below them it is a note."""
 
     fix: str
     warning: float = 0.0
@@ -78,13 +78,13 @@ class Rule:
 
 
 RULES: Mapping[Kind, Rule] = {
-    "unreadable": Rule("Correct these rows, or take them out.", warning=0.1, error=0.5),
+    "unreadable": Rule("Fix these rows, or remove them.", warning=0.1, error=0.5),
     "unusable": Rule(
-        "Correct these rows, or see whether data.format and data.columns say what they are.",
+        "Fix these rows, or check that data.format and data.columns describe them.",
         warning=0.1,
         error=0.5,
     ),
-    "untrained": Rule("Give these rows an answer, or take them out.", error=0.01),
+    "untrained": Rule("Give these rows an answer, or remove them.", error=0.01),
     "no-end": Rule(
         "Use a chat template that ends an answer with the model's end token: without it the model is never taught "
         "to stop.",
@@ -95,27 +95,27 @@ RULES: Mapping[Kind, Rule] = {
         "with other settings (model.template_variables)."
     ),
     "truncated": Rule("Raise model.max_seq_length, or shorten the rows.", warning=0.01, error=0.5),
-    "duplicate": Rule("Take the copies out: `ft data prepare` does.", warning=0.01),
-    "near-duplicate": Rule("Look whether these rows say anything new.", warning=0.05),
+    "duplicate": Rule("Remove the copies: `ft data prepare` does that.", warning=0.01),
+    "near-duplicate": Rule("Check whether these rows add anything new.", warning=0.05),
     "overlap": Rule(
-        "Take these rows out of the validation set: their loss says what was learned by heart.", error=0.2
+        "Remove these rows from the validation set: their loss measures what was memorised.", error=0.2
     ),
     "augmented": Rule(
-        "Hold out rows before others are made of them, and name them: data.validation: FOLDER/validation.jsonl.",
+        "Split off validation rows before augmenting, and name them: data.validation: FOLDER/validation.jsonl.",
         error=0.2,
     ),
-    "near-overlap": Rule("Hold out rows that are unlike the training rows.", warning=0.05),
-    "roles": Rule("Correct the order of these turns: a question, then its answer.", error=0.5),
+    "near-overlap": Rule("Validate on rows that differ from the training rows.", warning=0.05),
+    "roles": Rule("Fix the order of these turns: a question, then its answer.", error=0.5),
     "encoding": Rule(
-        "Read the original again as what it is (`iconv -f … -t utf-8`), and write it anew.", error=0.2
+        "Convert the original from its real encoding to UTF-8 (`iconv -f … -t utf-8`).", error=0.2
     ),
-    "script": Rule("See whether these rows belong here.", warning=2.0),
-    "language": Rule("See whether these rows belong here.", warning=2.0),
+    "script": Rule("Check whether these rows belong here.", warning=2.0),
+    "language": Rule("Check whether these rows belong here.", warning=2.0),
     "special-tokens": Rule(
-        "Take the control tokens out of the text: the template puts them where they belong.", error=0.1
+        "Remove the control tokens from the text: the chat template adds them where they belong.", error=0.1
     ),
     "placeholder": Rule(
-        "Take it out, or leave these rows out: ft trains text alone, and what it stands for is not there.",
+        "Remove the placeholder, or leave these rows out: ft trains text only, and what it stands for is missing.",
         warning=0.01,
     ),
     "rendered": Rule(
@@ -123,11 +123,13 @@ RULES: Mapping[Kind, Rule] = {
         "only the answers are trained; else leave them as they are."
     ),
     "length": Rule(
-        "Look at these rows: much longer than all others, they are often several documents in one.", 2.0
+        "Check these rows: those much longer than all others are often several documents in one.", 2.0
     ),
-    "one-sided": Rule("Balance the answers, or the most frequent one is learned whatever the question."),
+    "one-sided": Rule(
+        "Balance the answers: otherwise the model learns to give the most frequent one whatever the question."
+    ),
 }
-"""What to do about each kind of finding, and how bad it is."""
+"""Advice for each kind of finding, and its severity by share."""
 WORST: tuple[Severity, ...] = ("error", "warning", "note")
 
 

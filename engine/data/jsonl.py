@@ -1,4 +1,4 @@
-"""Rows as lines of JSONL, all of a file in one format, which read as the same rows again."""
+"""Writing of rows as JSONL, all of a file in one format, so that they read as the same rows again."""
 
 import json
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 from engine.data.types import Conversation, Message, Row
 
 MARK = "augmented"
-"""The column that marks a row which a model made."""
+"""Column that marks a row which a model made."""
 
 
 @dataclass
@@ -16,12 +16,12 @@ class RowLines:
 
     conversations: bool = False
     prompts: bool = False
-    """Whether there is plain text with a prompt."""
+    """True if there is plain text with a prompt."""
     texts: bool = False
-    """Whether there is plain text without one."""
+    """True if there is plain text without one."""
 
     def see(self, row: Row) -> None:
-        """Take in a row that will be written."""
+        """Note the kind of a row that will be written."""
         if isinstance(row, Conversation):
             self.conversations = True
         elif row.prompt:
@@ -47,7 +47,7 @@ class RowLines:
 
 
 def content_of(row: Row) -> dict[str, Any]:
-    """What a row says, as columns, without the mark of one that a model made."""
+    """Content of a row as columns, without the mark of one that a model made."""
     if not isinstance(row, Conversation):
         text = {"prompt": row.prompt, "completion": row.completion}
         return text if row.prompt else {"text": row.completion}

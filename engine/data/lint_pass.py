@@ -1,11 +1,11 @@
-"""The lint beside the tokenising: it sees the rows as they come, and tells who watches what it knows so far."""
+"""Lint that runs beside tokenisation: it sees rows as they come, and reports what it has found so far."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from engine.data.findings import Finding, SoFar, Watch, sorted_by_weight
 from engine.data.lint.languages import Languages
-from engine.data.lint.linter import Linter, Looked
+from engine.data.lint.linter import LintedRow, Linter
 from engine.data.selection import Selection
 
 
@@ -16,24 +16,24 @@ class LintPass:
         self._linter, self._languages, self._watch = linter, Languages(), watch
         self._selections = selections
         self._places: dict[int, str] = {}
-        """Where rows stand that a finding has named."""
+        """Places of rows that findings name."""
 
-    def look(self, first: int, rows: Sequence[Looked]) -> None:
-        """Take up a chunk of a selection, whose first row has the number `first`."""
-        self._linter.look([(first + number, row, encoded) for number, row, encoded in rows])
-        self._languages.look([(first + number, row) for number, row, _ in rows])
+    def add(self, first: int, rows: Sequence[LintedRow]) -> None:
+        """Add a chunk of a selection, whose first row has the number `first`."""
+        self._linter.add([(first + number, row, encoded) for number, row, encoded in rows])
+        self._languages.add([(first + number, row) for number, row, _ in rows])
 
-    def hold(self, numbers: Iterable[int]) -> None:
-        """Take these rows for those that validate."""
-        self._linter.hold(numbers)
+    def mark_validation(self, numbers: Iterable[int]) -> None:
+        """Mark rows as those that validate."""
+        self._linter.mark_validation(numbers)
 
-    def tell(self) -> None:
-        """Tell who watches. Languages are left to the end: they take seconds."""
+    def report(self) -> None:
+        """Report the findings so far. Languages are left to the end: they take seconds."""
         total = sum(selection.count for selection in self._selections)
         self._watch(SoFar(self._linter.count, total, lambda: self._placed(self._linter.findings())))
 
     def findings(self, others: Sequence[Finding]) -> tuple[Finding, ...]:
-        """What is wrong with all rows, with their places; `others` are what was found elsewhere. Raises `DataError`."""
+        """Findings about all rows, with their places; `others` were found elsewhere. Raises `DataError`."""
         found = [*others, *self._linter.findings(), *self._languages.findings()]
         return self._placed(sorted_by_weight(found))
 

@@ -15,32 +15,32 @@ from engine.data import cache
 from engine.data.cache import Inputs
 from engine.data.eval_prompts import questions
 from engine.data.findings import Finding, SoFar, Watch
-from engine.data.lint.linter import Linter, Looked
+from engine.data.lint.linter import LintedRow, Linter
 from engine.data.lint_pass import LintPass
 from engine.data.readers.table import Keep
 from engine.data.selection import Selection, choose, select
-from engine.data.sources.resolve import files, train_sources, validation_source
-from engine.data.split import Numbers, drawn, held_out, share_of
+from engine.data.sources.resolve import ResolvedSources, resolve
+from engine.data.split import Numbers, drawn, share_of, validation_mask
 from engine.data.store import Store
 from engine.data.token_spec import TokenSpec
 from engine.data.tokenise import tokenise
 from engine.data.tokenization.row_encoder import RowEncoder
 from engine.data.tokenization.token_limits import Limit
-from engine.data.types import Dataset, Question
+from engine.data.types import Dataset, Question, Samples
 from engine.data.unusable_rows import Problems, left_out
 from engine.errors import DataError
 
 WHOLE = "whole"
-"""The part of an entry that holds all training rows until it is known which of them are held out."""
+"""Store of all training rows until it is known which of them validate."""
 Progress = Callable[[int, int], None]
 
 
 def _silent(done: int, total: int) -> None:
-    """Progress that nobody watches."""
+    """Ignore progress."""
 
 
 def _unwatched(so_far: SoFar) -> None:
-    """Findings that nobody asks for before they are whole."""
+    """Ignore partial findings."""
 
 
 def prepare(
@@ -51,21 +51,29 @@ def prepare(
     lint: bool = False,
     watch: Watch = _unwatched,
     day: date | None = None,
+    samples: Samples = "supervised",
+    sources: ResolvedSources | None = None,
 ) -> Dataset:
-    """Read, convert, split and tokenise, or take what an earlier run has made of the same. `progress(done, total)`
-    counts rows. `lint` also looks for what would waste a run, and tells `watch` after every chunk of rows; `day` is
-    what a template that writes the date is told, None is today.
+    """Read, convert, split and tokenise, or load from the cache what an earlier run has made of the same.
+
+    `progress(done, total)` counts rows. `lint` also checks the rows, and calls `watch` after every chunk of them;
+    `day` is the date for a template that writes it, None is today. `samples` is what the training method takes: with
+    "pairs" and "labelled" the examples have groups and signs (see `Examples`). `sources` are those of the recipe, None
+    resolves them.
 
     Questions are made of at most `evaluation.max_questions` validation rows, chosen by the seed.
-    Raises `DataError` with the rows at fault, `ModelError` where the tokenizer cannot do it, OSError where the disk
-    takes no more.
+    Raises `DataError` with the rows at fault, `ModelError` where the tokenizer cannot encode them, OSError where the
+    disk is full.
     """
-    inputs = Inputs(config, model_dir, files(config.data), lint, day)
+    spec = TokenSpec.of(config, samples)
+    sources = sources or resolve(config.data)
+    inputs = Inputs(config, model_dir, sources.paths, lint, day, samples)
     if (known := cache.find(inputs.key)) is not None:
         count = len(known.train) + len(known.validation or ())
         return replace(known, notes=(*known.notes, f"{count:,} examples were tokenised by an earlier run"))
     with cache.making(inputs.key) as folder:
-        _make(config, TokenSpec.of(config).encoder(model_dir, day), folder, progress, watch if lint else None)
+        encoder = spec.encoder(model_dir, day)
+        _make(config, sources, encoder, folder, progress, watch if lint else None)
         inputs.check()
     made = cache.find(inputs.key)
     if made is None:
@@ -74,43 +82,50 @@ def prepare(
 
 
 def _make(
-    config: TrainConfig, encoder: RowEncoder, folder: Path, progress: Progress, watch: Watch | None
+    config: TrainConfig,
+    sources: ResolvedSources,
+    encoder: RowEncoder,
+    folder: Path,
+    progress: Progress,
+    watch: Watch | None,
 ) -> None:
-    """Write a cache's entry into `folder`; the lint looks where somebody watches it."""
-    train, own = selections(config)
+    """Write a cache entry into `folder`; the rows are checked if there is somebody who watches."""
+    train, own = selections(config, sources)
     total = train.count + (own.count if own else 0)
     limit, overlap = Limit.of(config.model.max_seq_length, encoder.room), config.data.chunk_overlap
-    training, validation = Store(folder / cache.TRAIN), Store(folder / cache.VALIDATION)
+    signed = encoder.samples != "supervised"
+    training = Store(folder / cache.TRAIN, signed=signed)
+    validation = Store(folder / cache.VALIDATION, signed=signed)
     both = [train, *([own] if own else [])]
-    looker = LintPass(Linter(encoder.tokenizer, limit), both, watch) if watch else None
+    lint_pass = LintPass(Linter(encoder.tokenizer, limit), both, watch) if watch else None
 
     def made(selection: Selection, store: Store, first: int) -> tuple[list[str], list[Finding]]:
-        def look(rows: Sequence[Looked]) -> None:
-            if looker:
-                looker.look(first, rows)
+        def observe(rows: Sequence[LintedRow]) -> None:
+            if lint_pass:
+                lint_pass.add(first, rows)
 
-        def told(done: int) -> None:
+        def advance(done: int) -> None:
             progress(first + done, total)
-            if looker:
-                looker.tell()
+            if lint_pass:
+                lint_pass.report()
 
-        found, problems = tokenise(selection, encoder, limit, overlap, store.add, look, told)
+        found, problems = tokenise(selection, encoder, limit, overlap, store.add, observe, advance)
         return [*_notes(config, selection, encoder), *found], _left_out(selection, problems, first)
 
     share = share_of(config, own)
-    # Which rows are held out, and how often one is trained, is seen to when all of them are known.
-    whole = Store(folder / WHOLE) if share or train.times.max() > 1 else training
+    # The split, and how often a row is trained, are settled once all rows are known.
+    whole = Store(folder / WHOLE, signed=signed) if share or train.times.max() > 1 else training
     notes, findings = made(train, whole, 0)
     if whole is not training:
-        held = held_out(whole.rows, whole.contents, train.count, share, config.seed)
-        _part(whole, held, train.times, training, validation)
+        validates = validation_mask(whole.row_ids, whole.content_hashes, train.count, share, config.seed)
+        _divide(whole, validates, train.times, training, validation)
         shutil.rmtree(folder / WHOLE)
-        if looker:
-            looker.hold(np.flatnonzero(held))
-        notes += _told_of_split(held, whole, share)
+        if lint_pass:
+            lint_pass.mark_validation(np.flatnonzero(validates))
+        notes += _split_notes(validates, whole, share)
     if own:
-        if looker:
-            looker.hold(range(train.count, total))
+        if lint_pass:
+            lint_pass.mark_validation(range(train.count, total))
         more, strange = made(own, validation, train.count)
         notes += [f"validation: {note}" for note in more]
         findings += strange
@@ -122,38 +137,39 @@ def _make(
     notes += _overlap(training, validation)
     fingerprint = hashlib.sha256(f"{training.digest} {validation.digest}".encode()).hexdigest()
     asked = _asked(config, own or train, validation, encoder)
-    cache.describe(folder, asked, fingerprint, notes, looker.findings(findings) if looker else ())
+    found = lint_pass.findings(findings) if lint_pass else ()
+    cache.describe(folder, asked, fingerprint, notes, found, encoder.samples)
 
 
-def _part(whole: Store, held: Keep, times: Numbers, training: Store, validation: Store) -> None:
-    """Put each example where its row belongs, and those that are trained so many times as often."""
-    places, rows = np.arange(len(whole)), whole.rows
-    aside = held[rows]
-    training.take(whole, np.repeat(places[~aside], times[rows[~aside]]))
-    validation.take(whole, places[aside])
+def _divide(whole: Store, validates: Keep, times: Numbers, training: Store, validation: Store) -> None:
+    """Put each group of examples on the side of its row, for training as many times as an epoch trains it."""
+    rows = whole.group_rows
+    groups, aside = np.arange(len(rows)), validates[rows]
+    training.append_from(whole, np.repeat(groups[~aside], times[rows[~aside]]))
+    validation.append_from(whole, groups[aside])
 
 
-def _told_of_split(held: Keep, whole: Store, share: float) -> list[str]:
-    there = len(np.unique(whole.rows))
+def _split_notes(validates: Keep, whole: Store, share: float) -> list[str]:
+    there = len(np.unique(whole.row_ids))
     if not share or there < 2:
         return []
-    if not held.any():
-        return ["no row is held out for validation: all of them are the same"]
-    return [f"{int(held.sum())} of {there} rows are held out for validation"]
+    if not validates.any():
+        return ["no row is used for validation: all of them are the same"]
+    return [f"{int(validates.sum())} of {there} rows are used for validation"]
 
 
 def _asked(
     config: TrainConfig, selection: Selection, validation: Store, encoder: RowEncoder
 ) -> tuple[Question, ...]:
-    """Questions made of the rows that validate, at most as many as the recipe asks."""
-    rows = np.unique(validation.rows)
+    """Make questions of the validation rows, at most as many as the recipe asks for."""
+    rows = np.unique(validation.row_ids)
     few = rows[choose(len(rows), config.evaluation.max_questions, config.seed)]
     limit = Limit.of(config.model.max_seq_length, encoder.room).tokens
     return questions(selection.only(few), encoder, limit) if len(few) else ()
 
 
 def _left_out(selection: Selection, problems: Problems, first: int) -> list[Finding]:
-    """What the lint says of the rows that are left out; `first` is the number of the first that is not."""
+    """Findings about the rows that are left out; `first` is the number of the first row of the selection."""
     rows = tuple(first + row for row in problems.rows)
     return [
         *left_out("unreadable", selection.unreadable, selection.there),
@@ -162,28 +178,34 @@ def _left_out(selection: Selection, problems: Problems, first: int) -> list[Find
 
 
 def sample(
-    config: TrainConfig, model_dir: Path, rows: int = 256, encoder: RowEncoder | None = None
+    config: TrainConfig,
+    model_dir: Path,
+    rows: int = 256,
+    encoder: RowEncoder | None = None,
+    samples: Samples = "supervised",
+    sources: ResolvedSources | None = None,
 ) -> tuple[Dataset, int]:
-    """A quick look at the training rows: the examples of at most `rows` of them, and about how many there are in all.
+    """Encode a sample of at most `rows` training rows, and estimate how many examples there are in all.
 
-    `encoder` spares reading the tokenizer again. Raises what `prepare` raises for the rows that it looks at.
+    `encoder` spares reading the tokenizer again; then it decides about `samples`. `sources` as in `prepare`. Raises
+    what `prepare` raises for the rows that it reads.
     """
-    encoder = encoder or TokenSpec.of(config).encoder(model_dir)
-    train, own = selections(config)
+    encoder = encoder or TokenSpec.of(config, samples).encoder(model_dir)
+    train, own = selections(config, sources or resolve(config.data))
     trained = train.times[~drawn(train.count, share_of(config, own), config.seed)]
     few = train.limited(rows, config.seed)
-    looked = Store()
+    sampled = Store(signed=encoder.samples != "supervised")
     limit = Limit.of(config.model.max_seq_length, encoder.room)
-    found, _ = tokenise(few, encoder, limit, config.data.chunk_overlap, looked.add)
+    found, _ = tokenise(few, encoder, limit, config.data.chunk_overlap, sampled.add)
     notes = (*_notes(config, train, encoder), *found)
-    count = round(int(trained.sum()) * len(looked) / few.count)
-    return Dataset(looked.close(), None, (), looked.digest, notes), count
+    count = round(int(trained.sum()) * len(sampled) / few.count)
+    return Dataset(sampled.close(), None, (), sampled.digest, notes), count
 
 
-def selections(config: TrainConfig) -> tuple[Selection, Selection | None]:
-    """The training rows, and the rows of a validation source where there is one. Raises `DataError`."""
-    train = select(train_sources(config.data), config.data.max_samples, config.seed)
-    source = validation_source(config.data)
+def selections(config: TrainConfig, sources: ResolvedSources) -> tuple[Selection, Selection | None]:
+    """Select the training rows, and those of a validation source if there is one. Raises `DataError`."""
+    train = select(sources.training(), config.data.max_samples, config.seed)
+    source = sources.validation()
     return train, select([source], None, config.seed) if source else None
 
 
@@ -198,10 +220,11 @@ def _notes(config: TrainConfig, selection: Selection, encoder: RowEncoder) -> li
 
 
 def _overlap(train: Store, validation: Store) -> list[str]:
-    """Validation rows that are also trained on make the validation loss look better than it is."""
-    same = int(np.isin(validation.contents, train.contents).sum())
+    """Note about validation rows that are also trained on."""
+    same = int(np.isin(validation.group_hashes, train.group_hashes).sum())
     if not same:
         return []
     return [
-        f"{same} of {len(validation)} validation rows are also training rows: their loss flatters the model"
+        f"{same} of {len(validation.group_rows)} validation rows are also training rows: "
+        "validation loss will look better than it is"
     ]

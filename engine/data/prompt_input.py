@@ -1,4 +1,4 @@
-"""What a model is asked, given as programs and files give it: messages and tools as in training rows."""
+"""Prompts for a model from programs and files: messages and tools as in training rows."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from engine.storage import regular_files
 
 
 def prompt_of(asked: Columns) -> Prompt:
-    """`messages` and `tools` as in a training row, and a `seed`. Raises ConfigError."""
+    """Parse `messages` and `tools` as in a training row, and a `seed`. Raises ConfigError."""
     try:
         messages = messages_of(asked.get("messages"), "messages")
         return Prompt(messages, int(asked.get("seed", 0)), tuple(tools_of(asked)))
@@ -26,7 +26,7 @@ def prompt_of(asked: Columns) -> Prompt:
 
 
 def tools_in(path: Path) -> Tools:
-    """The functions that a JSON file lists. Raises ConfigError."""
+    """Read the functions that a JSON file lists. Raises ConfigError."""
     try:
         return tools_of({"tools": json.loads(regular_files.read_text(path))})
     except (OSError, ValueError, RecursionError, RowError) as error:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,15 @@ from engine.config.schema import TrainConfig
 from engine.data.augment import journal as journals
 from engine.data.augment.journal import Journal
 from engine.data.formats.base import RowError
-from engine.data.formats.registry import read_row
 from engine.data.jsonl import RowLines, content_of
 from engine.data.lint.likeness import Likeness
 from engine.data.lint.texts import said
 from engine.data.prepare import Progress, selections
 from engine.data.readers.table import Keep
-from engine.data.selection import CHUNK
-from engine.data.split import held_out, share_of
+from engine.data.samples import read_row
+from engine.data.selection import CHUNK, Selection
+from engine.data.sources.resolve import ResolvedSources, resolve
+from engine.data.split import share_of, validation_mask
 from engine.data.types import Row
 from engine.data.unusable_rows import Problems
 from engine.data.unused_fields import Unused
@@ -33,7 +35,7 @@ TRAIN, VALIDATION, REPORT = "train.jsonl", "validation.jsonl", "report.json"
 
 @dataclass
 class Report:
-    """What became of the rows."""
+    """Counts of what happened to the rows."""
 
     rows: int = 0
     train: int = 0
@@ -50,14 +52,20 @@ class Report:
     unreadable: int = 0
     """Not even read, and not among `rows`; `sources` names them."""
     sources: list[str] = field(default_factory=list)
-    """Where the rows come from, and what was found."""
+    """Notes on the sources and their formats."""
     seed: int = 0
     augmented: dict[str, Any] | None = None
-    """What a model made of the training rows, where that was asked for."""
+    """Counts of augmentation, if it was asked for."""
 
 
+Selections = tuple[Selection, Selection | None]
+"""Training rows, and rows of a validation source."""
+NumberedRow = tuple[int, str, Row | RowError | None]
+"""Number and place of a row, and the row: None for a bad answer, an error if it cannot be read."""
+Rows = Callable[[], Iterator[NumberedRow]]
+"""Reads all rows."""
 Make = Callable[[Journal], tuple[Sequence[Row], dict[str, Any]]]
-"""Makes more training rows of those that are written, and says what has come of it."""
+"""Makes more training rows from those that are written; returns them, and counts for the report."""
 
 
 def rewrite(
@@ -67,6 +75,7 @@ def rewrite(
     near: bool = False,
     progress: Progress = lambda done, total: None,
     make: Make | None = None,
+    sources: ResolvedSources | None = None,
 ) -> Report:
     """Write `train.jsonl`, `validation.jsonl` and `report.json` into a new folder.
 
@@ -80,18 +89,20 @@ def rewrite(
         raise ConfigError(f"{folder} is there already", "Name a new folder, or an empty one.")
     report = Report(seed=config.seed)
     lines = RowLines()
-    keys, left_out = _copies(config, report, lines, near, progress)
+    selected = selections(config, sources or resolve(config.data))
+    rows = partial(_rows, config, selected)
+    keys, left_out = _copies(selected, rows, report, lines, near, progress)
     if not keys.keys() - left_out:
         raise DataError("no row is left to write", "\n".join(report.problems[:3]))
-    held = _held(config, keys)
-    sides = {number: bool(held[number]) for number in keys if number not in left_out}
+    validates = _validation_rows(config, selected, keys)
+    sides = {number: bool(validates[number]) for number in keys if number not in left_out}
     report.validation = sum(sides.values())
     report.train = len(sides) - report.validation
     with (
         _filling(folder, going_on=make is not None),
         journals.opened(folder) if make else nullcontext() as journal,
     ):
-        _write(config, folder, sides, lines)
+        _write(rows, folder, sides, lines)
         if make and journal:
             made, report.augmented = make(journal)
             with (folder / TRAIN).open("a", encoding="utf-8") as train:
@@ -119,28 +130,28 @@ def _filling(folder: Path, going_on: bool) -> Iterator[None]:
             raise
 
 
-def _held(config: TrainConfig, keys: Mapping[int, int]) -> Keep:
-    """Which of all rows validate: those of a validation source, or the share that a run on the same recipe chooses."""
-    train, validation = selections(config)
+def _validation_rows(config: TrainConfig, selected: Selections, keys: Mapping[int, int]) -> Keep:
+    """Mask over all rows of those that validate: rows of a validation source, or the share that a run chooses."""
+    train, validation = selected
     if validation is not None:
         return np.arange(train.count + validation.count) >= train.count
     numbers, contents = (np.fromiter(each, np.int64, len(keys)) for each in (keys.keys(), keys.values()))
-    return held_out(numbers, contents, train.count, share_of(config, None), config.seed)
+    return validation_mask(numbers, contents, train.count, share_of(config, None), config.seed)
 
 
-def _write(config: TrainConfig, folder: Path, held: Mapping[int, bool], lines: RowLines) -> None:
-    """The rows of `held`, by whether they validate."""
+def _write(rows: Rows, folder: Path, sides: Mapping[int, bool], lines: RowLines) -> None:
+    """Write the rows of `sides` to the file for validation where they are True, else to that for training."""
     files = ((folder / name).open("w", encoding="utf-8") for name in (TRAIN, VALIDATION))
     with next(files) as train, next(files) as validation:
-        for number, _, row in _rows(config):
-            if number in held and row is not None and not isinstance(row, RowError):
-                (validation if held[number] else train).write(lines.line(row))
-    if not any(held.values()):
+        for number, _, row in rows():
+            if number in sides and row is not None and not isinstance(row, RowError):
+                (validation if sides[number] else train).write(lines.line(row))
+    if not any(sides.values()):
         (folder / VALIDATION).unlink()
 
 
 def _is_taken(folder: Path, going_on: bool) -> bool:
-    """Whether a folder holds anything but what a call that was stopped has left there, and this one goes on with."""
+    """Return True if a folder holds anything but what a stopped call has left, which this one continues."""
     if not folder.is_dir():
         return folder.exists()
     there = {path.name for path in folder.iterdir()}
@@ -149,22 +160,22 @@ def _is_taken(folder: Path, going_on: bool) -> bool:
 
 
 def _copies(
-    config: TrainConfig, report: Report, lines: RowLines, near: bool, progress: Progress
+    selected: Selections, rows: Rows, report: Report, lines: RowLines, near: bool, progress: Progress
 ) -> tuple[dict[int, int], set[int]]:
     """A hash of what each usable row says, by its number, and the numbers of those that are not to be written because
     an earlier one says the same. Counts all in the report."""
-    selected = [selection for selection in selections(config) if selection is not None]
-    for selection in selected:
+    there = [selection for selection in selected if selection is not None]
+    for selection in there:
         report.sources += [*selection.notes, *(detected.evidence for detected in selection.detected)]
         report.unreadable += selection.unreadable
-    total = sum(selection.count for selection in selected)
+    total = sum(selection.count for selection in there)
     problems = Problems(skip=True)
     keys: dict[int, int] = {}
     left_out: set[int] = set()
     unused = Unused()
     seen: set[int] = set()
     likeness, waiting = Likeness(), list[tuple[int, str]]()
-    for number, where, row in _rows(config):
+    for number, where, row in rows():
         report.rows = number + 1
         if isinstance(row, RowError):
             problems.add(number, where, row)
@@ -188,7 +199,11 @@ def _copies(
     report.sources += unused.notes(report.rows)
     alike = set(likeness.pairs()[0].tolist())
     report.near_copies = len(alike)
-    report.broken, report.reasons, report.problems = problems.count, dict(problems.reasons), problems.told
+    report.broken, report.reasons, report.problems = (
+        problems.count,
+        dict(problems.reasons),
+        problems.described,
+    )
     return keys, left_out | alike
 
 
@@ -198,14 +213,14 @@ def _key(row: Row) -> int:
     return int.from_bytes(digest, signed=True)
 
 
-def _rows(config: TrainConfig) -> Iterator[tuple[int, str, Row | RowError | None]]:
+def _rows(config: TrainConfig, selected: Selections) -> Iterator[NumberedRow]:
     """All rows by number and place: as they are read, None for a bad answer, or what is wrong with one."""
     number = 0
-    for selection in selections(config):
-        for form, chunk in selection.chunks() if selection else ():
+    for selection in selected:
+        for row_format, chunk in selection.chunks() if selection else ():
             for where, columns in chunk:
                 try:
-                    yield number, where, read_row(columns, where, form, config.data.train_on)
+                    yield number, where, read_row(columns, where, row_format, config.data.train_on)
                 except RowError as error:
                     yield number, where, error
                 number += 1

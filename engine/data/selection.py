@@ -1,4 +1,4 @@
-"""Which rows of which sources a run uses: counted and chosen before any of them is converted."""
+"""Selection of the rows that a run uses: counted and drawn before any of them is converted."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,12 +16,12 @@ from engine.data.unusable_rows import NAMED
 from engine.errors import DataError
 
 CHUNK = 1000
-"""Rows that are converted and encoded at once: enough to keep every core busy, little enough to hold."""
+"""Rows that are converted and encoded together: enough to keep every core busy, few enough to hold in memory."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Sources with their detected forms, a mask over the rows of each, and what is to be said of the choice."""
+    """Sources with their detected formats, a mask over the rows of each, and notes about the choice."""
 
     sources: tuple[OpenSource, ...]
     detected: tuple[Detected, ...]
@@ -33,7 +33,7 @@ class Selection:
 
     @property
     def skip(self) -> bool:
-        """Whether rows that cannot be used are left out."""
+        """True if rows that cannot be used are left out."""
         return any(source.skip for source in self.sources)
 
     @property
@@ -48,7 +48,7 @@ class Selection:
 
     @cached_property
     def times(self) -> npt.NDArray[np.int64]:
-        """How often an epoch trains each selected row, int64 `[count]`: once, where no source has a weight above 1."""
+        """Times that an epoch trains each selected row, int64 `[count]`: 1 unless its source has a weight above 1."""
         found = [
             np.full(int(mask.sum()), max(1, int(source.weight)), dtype=np.int64)
             for source, mask in zip(self.sources, self.keep, strict=True)
@@ -59,7 +59,7 @@ class Selection:
         return np.concatenate(found)
 
     def chunks(self) -> Iterator[tuple[RowFormat, list[Origin]]]:
-        """The selected rows in file order, at most `CHUNK` of one form at a time."""
+        """The selected rows in file order, in chunks of at most `CHUNK` rows of one format."""
         for source, detected, mask in zip(self.sources, self.detected, self.keep, strict=True):
             chunk: list[Origin] = []
             if not mask.any():
@@ -67,19 +67,19 @@ class Selection:
             for row in source.table.rows(None if mask.all() else mask):
                 chunk.append(row)
                 if len(chunk) == CHUNK:
-                    yield detected.form, chunk
+                    yield detected.row_format, chunk
                     chunk = []
             if chunk:
-                yield detected.form, chunk
+                yield detected.row_format, chunk
 
     def places(self, numbers: Collection[int]) -> dict[int, str]:
-        """Where some of the selected rows stand, by number; only they are read."""
+        """Places of some of the selected rows, by number. Only those rows are read."""
         wanted = sorted(number for number in set(numbers) if 0 <= number < self.count)
         few = self.only(wanted)
         found: list[str] = []
         for source, mask in zip(few.sources, few.keep, strict=True):
             rows = source.table.rows(mask) if mask.any() else iter(())
-            # What comes after the last of them is not read.
+            # Rows after the last of them are not read.
             found += [where for where, _ in islice(rows, int(mask.sum()))]
         return dict(zip(wanted, found, strict=True))
 
@@ -99,7 +99,7 @@ class Selection:
 
 
 def select(sources: Sequence[OpenSource], most: int | None, seed: int) -> Selection:
-    """Count each source's rows, choose among them, and detect their form. Raises `DataError`."""
+    """Count each source's rows, choose among them, and detect their format. Raises `DataError`."""
     keep: list[Keep] = []
     notes: list[str] = []
     unreadable = 0
@@ -117,9 +117,9 @@ def select(sources: Sequence[OpenSource], most: int | None, seed: int) -> Select
 
 
 def chosen_rows(source: OpenSource, seed: int, number: int = 0) -> tuple[Keep, list[str], int]:
-    """Which rows of a source are used, what is to be said of that, and how many cannot be read. Raises `DataError`.
+    """Mask over the rows of a source, notes about the choice, and the number of rows that cannot be read.
 
-    `number` is the source's among those of the recipe.
+    `number` is the source's among those of the recipe. Raises `DataError`.
     """
     notes = list(source.notes)
     mask = np.ones(source.table.count(), dtype=np.bool_)
@@ -139,7 +139,7 @@ def chosen_rows(source: OpenSource, seed: int, number: int = 0) -> tuple[Keep, l
 
 
 def _weighed(source: OpenSource, count: int, left: int, seed: int) -> str:
-    """What a weight makes of a source's rows, in words."""
+    """Note about the effect of a source's weight."""
     if source.weight < 1:
         return (
             f"{source.name}: weight {source.weight:g}: {left} of {count} rows are used, chosen by seed {seed}"
@@ -148,7 +148,7 @@ def _weighed(source: OpenSource, count: int, left: int, seed: int) -> str:
 
 
 def _leave_out_broken(source: OpenSource, mask: Keep) -> list[str]:
-    """Unset the rows that cannot be read, and say which they are. Raises `DataError` where none is left."""
+    """Unset the rows that cannot be read, and name them in a note. Raises `DataError` if none is left."""
     problems = []
     for row, error in source.table.broken():
         mask[row] = False
@@ -159,13 +159,13 @@ def _leave_out_broken(source: OpenSource, mask: Keep) -> list[str]:
     named = [*problems[:NAMED], *more]
     if not mask.any():
         lead = f"{source.name}: none of its {len(mask):,} rows can be read:"
-        raise DataError("\n  ".join([lead, *named]), "Correct these rows, or name another file.")
+        raise DataError("\n  ".join([lead, *named]), "Fix these rows, or name another file.")
     lead = f"{source.name}: {len(problems):,} of {len(mask):,} rows are broken and left out (on_error: skip):"
     return ["\n  ".join([lead, *named])]
 
 
 def _some(mask: Keep, most: int, seed: int) -> Keep:
-    """At most so many of the places that are set, by the seed."""
+    """Mask with at most `most` of the places that are set, drawn by the seed."""
     places = np.flatnonzero(mask)
     if most >= len(places):
         return mask
@@ -175,7 +175,7 @@ def _some(mask: Keep, most: int, seed: int) -> Keep:
 
 
 def choose(count: int, most: int, seed: int) -> Keep:
-    """A mask over `count` with `most` places set, by the seed."""
+    """Mask over `count` places, `most` of them set, drawn by the seed."""
     mask = np.zeros(count, dtype=np.bool_)
     mask[np.random.default_rng(seed).choice(count, size=min(most, count), replace=False)] = True
     return mask

@@ -1,4 +1,4 @@
-"""Which rows are held out for validation: a share of those that train, and all copies of a row on one side."""
+"""Train/validation split: a share of the rows by the seed, with all copies of a row on one side."""
 
 import numpy as np
 import numpy.typing as npt
@@ -11,17 +11,17 @@ Numbers = npt.NDArray[np.int64]
 
 
 def drawn(count: int, share: float, seed: int) -> Keep:
-    """A share of `count` rows by the seed, bool `[count]`: at least one row and never all of them."""
+    """Draw a share of `count` rows by the seed, bool `[count]`: at least one row and never all of them."""
     return choose(count, _size(count, share) if share else 0, seed)
 
 
-def held_out(rows: Numbers, contents: Numbers, count: int, share: float, seed: int) -> Keep:
-    """Which of `count` rows validate, bool `[count]`, when their contents are known.
+def validation_mask(rows: Numbers, contents: Numbers, count: int, share: float, seed: int) -> Keep:
+    """Choose which of `count` rows validate, bool `[count]`, by the seed and their contents.
 
     `rows` are row numbers, ascending, and `contents` a hash of what each has, int64, both `[contents]`: a run hashes
-    the tokens of examples, `ft data prepare` the rows themselves. Rows of the same contents are held out together or
-    not at all, and rows without any are not counted. Where there are neither, it is what `drawn` gives. None is held
-    out where all rows are the same.
+    the tokens of examples, `ft data prepare`, which has no tokenizer, the rows themselves. Rows of the same contents
+    validate together or not at all, and rows without any are not counted. Without copies and such rows, the mask is
+    that of `drawn`. No row validates where all rows are the same.
     """
     there, starts = np.unique(rows, return_index=True)
     if not share or not len(there):
@@ -40,13 +40,13 @@ def held_out(rows: Numbers, contents: Numbers, count: int, share: float, seed: i
             break
     if not taken.any() and len(first) > 1:
         taken[np.argmin(sizes)] = True
-    held = np.zeros(count, dtype=np.bool_)
-    held[there[taken[group]]] = True
-    return held
+    mask = np.zeros(count, dtype=np.bool_)
+    mask[there[taken[group]]] = True
+    return mask
 
 
 def share_of(config: TrainConfig, own: Selection | None) -> float:
-    """The share of the training rows that validates; 0 where rows of their `own` do, as the starter's, or none."""
+    """Share of the training rows that validates; 0 where rows of their `own` do, as the starter's, or none."""
     validation = config.data.validation
     return validation if own is None and isinstance(validation, float | int) else 0.0
 
@@ -56,7 +56,7 @@ def _size(count: int, share: float) -> int:
 
 
 def _copies(keys: Numbers) -> tuple[Numbers, Numbers, Numbers]:
-    """The groups of equal keys, in the order of their first: its place, the group of each key, and their sizes."""
+    """Groups of equal keys, in the order of their first: its place, the group of each key, and their sizes."""
     _, first, group, sizes = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
     order = np.argsort(first)
     rank = np.empty_like(order)

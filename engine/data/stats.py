@@ -1,4 +1,4 @@
-"""What a recipe's rows are like: how long, what a limit would cut, how much is trained, how rich they are."""
+"""Statistics of a recipe's rows: lengths, what a limit would cut, trained tokens, vocabulary."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -8,8 +8,9 @@ import numpy.typing as npt
 
 from engine.config.schema import TrainConfig
 from engine.data.formats.base import RowError
-from engine.data.formats.registry import read_row
 from engine.data.prepare import selections
+from engine.data.samples import read_row
+from engine.data.sources.resolve import ResolvedSources
 from engine.data.types import Conversation, Dataset, Examples, Int32
 
 PERCENTILES = (1, 10, 25, 50, 75, 90, 99, 100)
@@ -17,7 +18,7 @@ LIMITS = (256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
 BARS = 16
 """Bars of the histogram."""
 PART = 1 << 20
-"""Tokens that are counted at once: a dataset may be larger than memory."""
+"""Tokens that are counted together: a dataset may be larger than memory."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Stats:
     """Entropy of a token drawn from the rows, without what stands before it, in bits: 0 where all are the same."""
 
 
-def stats(config: TrainConfig, dataset: Dataset, vocabulary_size: int) -> Stats:
+def stats(config: TrainConfig, sources: ResolvedSources, dataset: Dataset, vocabulary_size: int) -> Stats:
     """Count what a prepared recipe's rows hold. Raises `DataError` where a source cannot be read again."""
     parts = [part for part in (dataset.train, dataset.validation) if part is not None]
     lengths = np.concatenate([part.lengths for part in parts])
@@ -53,7 +54,7 @@ def stats(config: TrainConfig, dataset: Dataset, vocabulary_size: int) -> Stats:
     )
     shares = counts[counts > 0] / counts.sum()
     longest = int(lengths.max())
-    turns = _turns(config)
+    turns = _turns(config, sources)
     return Stats(
         rows=sum(turns.values()),
         examples=len(lengths),
@@ -70,7 +71,7 @@ def stats(config: TrainConfig, dataset: Dataset, vocabulary_size: int) -> Stats:
 
 
 def _counts(part: Examples, size: int) -> np.ndarray:
-    """How often each token stands in a part, int64 `[size]`."""
+    """Occurrences of each token in a part, int64 `[size]`."""
     total = np.zeros(size, dtype=np.int64)
     for start in range(0, len(part.tokens), PART):
         total += np.bincount(_piece(part.tokens, start), minlength=size)[:size]
@@ -78,14 +79,14 @@ def _counts(part: Examples, size: int) -> np.ndarray:
 
 
 def _piece(tokens: Int32, start: int) -> Int32:
-    """`PART` tokens; those of a file are read, as what is mapped of it would stay with this process."""
+    """`PART` tokens; those of a file are read, as mapped pages would count as this process's memory."""
     if isinstance(tokens, np.memmap) and tokens.filename:
         return np.fromfile(tokens.filename, np.int32, PART, offset=start * tokens.itemsize)
     return tokens[start : start + PART]
 
 
 def _histogram(lengths: npt.NDArray[np.int64]) -> list[tuple[int, int, int]]:
-    """From the shortest on: rows of like length lie far from 0."""
+    """Bars from the shortest length on: rows of like length lie far from 0."""
     first, last = int(lengths.min()), int(lengths.max())
     width = max(1, -(-(last - first + 1) // BARS))
     bars = np.bincount((lengths - first) // width).tolist()
@@ -93,15 +94,15 @@ def _histogram(lengths: npt.NDArray[np.int64]) -> list[tuple[int, int, int]]:
     return [(start, start + width, count) for start, count in zip(starts, bars, strict=True)]
 
 
-def _turns(config: TrainConfig) -> dict[int, int]:
+def _turns(config: TrainConfig, sources: ResolvedSources) -> dict[int, int]:
     found: Counter[int] = Counter()
-    for selection in selections(config):
-        for form, chunk in selection.chunks() if selection else ():
+    for selection in selections(config, sources):
+        for row_format, chunk in selection.chunks() if selection else ():
             for where, columns in chunk:
                 try:
-                    row = read_row(columns, where, form, config.data.train_on)
+                    row = read_row(columns, where, row_format, config.data.train_on)
                 except RowError:
-                    continue  # preparing has told it, or was told to skip it
+                    continue  # reported by preparation, or skipped as the recipe says
                 if row is not None:
                     found[len(row.messages) if isinstance(row, Conversation) else 0] += 1
     return dict(sorted(found.items()))

@@ -19,14 +19,14 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 MOST_CHARACTERS = 64_000_000
-"""That one text may take, with all that is put together on the way, besides `TIMES` what its variables hold."""
+"""Bytes that one text may take, intermediate values included, besides `TIMES` what its variables hold."""
 TIMES = 50
 MOST_SECONDS = 10.0
-"""Of processor time for one text; a conversation of a hundred thousand turns takes about one."""
+"""Seconds of processor time for one text; a conversation of a hundred thousand turns takes about one."""
 LARGE = 10_000_000
 """No width, count or exponent is larger; a format that names one has so many digits."""
 MOST_BITS = 100_000
-"""Of a product of whole numbers."""
+"""Most bits of a product of whole numbers."""
 LONGEST_SUM = 32
 """Terms of a sum that is written at once: it is counted once it is made, those of longer ones before."""
 LARGE_FORMAT = re.compile(r"\d{8,}")
@@ -179,11 +179,11 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         return super().call_binop(context, name, left, right)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        """Whether a template may read an attribute. `dict.fromkeys` makes much of little, and no template needs it."""
+        """Return True if a template may read an attribute: not `dict.fromkeys`, which makes much of little."""
         return attr != "fromkeys" and super().is_safe_attribute(obj, attr, value)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
-        """What stands for a method that could make much of little; None for any other value."""
+        """Bounded replacement of a method that could make much of little; None for any other value."""
         if type(value) is not BuiltinMethodType or not isinstance(text := value.__self__, str | bytes | int):
             return None
         if value.__name__ in GUARDED:
@@ -376,5 +376,5 @@ def _guarded_node(node: Any) -> Any:
 
 
 def _compared(node: nodes.Compare) -> list[nodes.Expr]:
-    """What is compared: with a constant, that takes no time."""
+    """Operands of a comparison: with a constant, it takes no time."""
     return [node.expr, *(operand.expr for operand in node.ops)]

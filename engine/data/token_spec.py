@@ -1,4 +1,4 @@
-"""Keys of a recipe, and files, that decide how rows become tokens: one list for runs, caches, plans and previews."""
+"""Token specs: keys of a recipe, and files, that decide how rows become tokens in runs, caches, plans and previews."""
 
 import json
 from dataclasses import dataclass, fields, replace
@@ -6,6 +6,8 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
+from engine.data.types import Samples
+from engine.errors import ConfigError
 from engine.models.local import token_files
 from engine.models.sizing import room_of
 
@@ -20,7 +22,7 @@ Stamp = tuple[str, int, int]
 
 @dataclass(frozen=True)
 class TokenSpec:
-    """What the tokens of a row depend on besides the row and its format. A new key is added here and in `of`."""
+    """Everything that the tokens of a row depend on besides the row and its format. Add a new key here and in `of`."""
 
     model: str = "starter"
     revision: str | None = None
@@ -31,13 +33,15 @@ class TokenSpec:
     add_tokens: tuple[str, ...] = ()
     max_seq_length: int = 2048
     chunk_overlap: int = 64
+    samples: Samples = "supervised"
+    """What the training method takes of a row."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "add_tokens", tuple(self.add_tokens))  # a list where it came as JSON
 
     @classmethod
-    def of(cls, config: "TrainConfig") -> Self:
-        """The keys of a recipe."""
+    def of(cls, config: "TrainConfig", samples: Samples = "supervised") -> Self:
+        """Take the keys from a recipe, whose training method takes such `samples`."""
         return cls(
             model=config.model.base,
             revision=config.model.revision,
@@ -47,35 +51,41 @@ class TokenSpec:
             add_tokens=tuple(config.model.add_tokens),
             max_seq_length=config.model.max_seq_length,
             chunk_overlap=config.data.chunk_overlap,
+            samples=samples,
         )
 
     def encoding(self) -> "TokenSpec":
-        """The part that decides how a text is encoded: without the lengths at which it is cut or split later."""
+        """Part that decides how a text is encoded: without the lengths at which it is cut or split later."""
         own = {field.name: getattr(self, field.name) for field in fields(TokenSpec)}
         return replace(TokenSpec(**own), max_seq_length=0, chunk_overlap=0)
 
     def prompts(self) -> "TokenSpec":
-        """The part that decides how a prompt is written for a model that is at hand."""
+        """Part that decides how a prompt is rendered for a given model."""
         return TokenSpec(chat_template=self.chat_template, template_variables=self.template_variables)
 
     def files(self, model_dir: Path) -> list[Path]:
-        """Files whose content decides the tokens, whether they exist or not: one that appears changes them too."""
+        """Files whose content decides the tokens, also those that do not exist: one that appears changes the tokens."""
         return [*token_files(model_dir), Path(self.chat_template).expanduser()]
 
     def stamps(self, model_dir: Path) -> tuple[Stamp, ...]:
-        """Changes whenever one of the files does."""
+        """Stamps that change whenever one of the files does."""
         return tuple(map(stamp, self.files(model_dir)))
 
     def encoder(self, model_dir: Path, day: date | None = None) -> "RowEncoder":
-        """What encodes rows; `day` is the date that a template may write, None is today's.
+        """Make the encoder of rows; `day` is the date for a template that writes it, None is today.
 
         Raises `ModelError` and `ConfigError`.
         """
         from engine.data.tokenization.row_encoder import RowEncoder
 
+        if self.samples != "supervised" and self.train_on == "all":
+            raise ConfigError(
+                "data.train_on: all trains prompts too, and this training method compares answers",
+                "Use data.train_on: assistant, or last.",
+            )
         tokenizer = self.tokenizer(model_dir, day)
         added = frozenset(token.id for token in tokenizer.new)
-        return RowEncoder(tokenizer, self.train_on, replace(room_of(model_dir), added=added))
+        return RowEncoder(tokenizer, self.train_on, replace(room_of(model_dir), added=added), self.samples)
 
     def tokenizer(self, model_dir: Path, day: date | None = None) -> "Tokenizer":
         """The model's tokenizer with the recipe's chat template. Raises `ModelError` and `ConfigError`."""
@@ -86,7 +96,7 @@ class TokenSpec:
 
 
 def stamp(path: Path) -> Stamp:
-    """What changes when a file does."""
+    """Stamp of a file, which changes when the file does."""
     try:
         status = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""Selected rows → tokens, a thousand rows at a time; what was wrong or cut is told."""
+"""Selected rows → tokens, a thousand rows at a time, with notes on what was wrong or cut."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -6,33 +6,33 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from engine.data.formats.base import NOTHING, RowError
-from engine.data.formats.registry import read_row
+from engine.data.formats.registry import read_sample
 from engine.data.selection import Selection
 from engine.data.tokenization.dropped_content import OF_ANSWERS
-from engine.data.tokenization.row_encoder import Encoded, Rendered, RowEncoder
+from engine.data.tokenization.row_encoder import Encoded, RowEncoder, TextGroup
 from engine.data.tokenization.token_limits import Limit, check_ids
-from engine.data.tokenization.truncation import Truncator
+from engine.data.tokenization.truncation import Group, Truncator
 from engine.data.types import Row
 from engine.data.unusable_rows import Problems
 from engine.data.unused_fields import Unused
 
-Text = tuple[int, Row, Rendered]
-"""The number of a row among the selected ones, the row, and a text of it."""
-
 CHARACTERS = 1_000_000
-"""That are encoded at once, and at most one text more: their tokens take about 150 MB."""
-Taker = Callable[[list[tuple[int, Encoded]]], None]
-"""Takes a chunk of examples, each with the number of the row that it came from."""
-Look = Callable[[list[tuple[int, Row, Encoded]]], None]
-"""Sees the rows of a chunk with their numbers and tokens; a row of several examples comes once for each."""
+"""Most characters that are encoded together, and at most one group more: their tokens take about 150 MB."""
+Numbered = tuple[int, TextGroup]
+"""Number of a row among the selected ones, and texts of it."""
+AddGroups = Callable[[list[tuple[int, Group]]], None]
+"""Receives a chunk of groups of examples, each with the number of its row."""
+Observe = Callable[[list[tuple[int, Row, Encoded]]], None]
+"""Receives rows of a chunk with their numbers and tokens before truncation; a row of several examples comes once for
+each, a pair with its chosen answer."""
 
 
 @dataclass
-class _Told:
-    """What the rows turn out to be, as far as the person should know."""
+class _RowNotes:
+    """Counts of what the person should know about the rows."""
 
-    worse: int = 0
-    """Labelled as bad answers."""
+    bad: int = 0
+    """Rows labelled as bad answers."""
     several: int = 0
     """Rows of several examples, because the template shows earlier turns differently later."""
     examples: int = 0
@@ -47,26 +47,29 @@ class _Told:
     unused: Unused = field(default_factory=Unused)
     """Rows with something that is not read."""
 
-    def count(self, row: Row, rendered: Sequence[Rendered], encoder: RowEncoder) -> None:
-        if len(rendered) > 1 and not rendered[0].plain:
+    def count(self, groups: Sequence[TextGroup], encoder: RowEncoder) -> None:
+        """Count a row by its texts."""
+        row, first = groups[0].rows[0], groups[0].texts[0]
+        if len(groups) > 1 and not first.plain and not first.sign:
             self.several += 1
-            self.examples += len(rendered)
-        self.long += rendered[0].beyond > 0
-        self.beyond += rendered[0].beyond
+            self.examples += len(groups)
+        self.long += first.beyond > 0
+        self.beyond += first.beyond
         self.unused.count(row)
         self.borrowed += encoder.borrows(row)
-        for what in rendered[0].unseen:
+        for what in first.unseen:
             self.unseen[what] = self.unseen.get(what, 0) + 1
 
     def notes(self, rows: int) -> list[str]:
+        """Sentences, out of so many rows."""
         found = []
-        if self.worse:
+        if self.bad:
             found.append(
-                f"{self.worse} of {rows} rows are labelled false and left out: sft trains good answers"
+                f"{self.bad} of {rows} rows are labelled false and left out: sft trains good answers"
             )
         if self.several:
             found.append(
-                f"{self.several} of {rows} rows are trained in parts, {self.examples} in all: the chat template "
+                f"{self.several} of {rows} rows are split into {self.examples} examples: the chat template "
                 "shows earlier turns differently once later ones follow"
             )
         if self.borrowed:
@@ -92,64 +95,72 @@ def tokenise(
     encoder: RowEncoder,
     limit: Limit,
     overlap: int,
-    take: Taker,
-    look: Look = lambda _: None,
+    add: AddGroups,
+    observe: Observe = lambda _: None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> tuple[list[str], Problems]:
-    """Convert and encode all selected rows, and hand them to `take` by the chunk.
+    """Convert and encode all selected rows, and hand them to `add` chunk by chunk.
 
-    `overlap` is that of the chunks of long texts, see `split_long`. `look` sees each row as it is before anything is
-    cut. Returns notes, and the rows that are left out because the recipe says so.
-    Raises `DataError` naming the first rows that are wrong or have nothing to train, where it does not, and
+    `overlap` is that of the chunks of long texts, see `split_long`. `observe` receives each row before truncation.
+    Returns notes, and the rows that are left out because the recipe says so.
+    Raises `DataError` naming the first rows that are wrong or have nothing to train, unless the recipe skips them, and
     where no other rows are left; `ModelError` where a row has a token that the model does not have.
     """
-    fitting = Truncator(limit, overlap, encoder.tokenizer.lead)
-    told, problems = _Told(), Problems(selection.skip)
+    truncator = Truncator(limit, overlap, encoder.tokenizer.prefix_ids)
+    counted, problems = _RowNotes(), Problems(selection.skip)
     found = 0
-    for done, chunk, examples in _ahead(_rendered(selection, encoder, limit.tokens, problems, told), encoder):
-        looked = [(number, row, example) for (number, row, _), example in zip(chunk, examples, strict=True)]
-        for _, row, example in looked:
-            check_ids(example.ids, encoder.tokenizer, encoder.room, row.where)
-        empty = {number: row.where for number, row, example in looked if not example.spans}
+    for done, chunk, groups in _ahead(
+        _rendered(selection, encoder, limit.tokens, problems, counted), encoder
+    ):
+        encoded = [(number, texts.rows, group) for (number, texts), group in zip(chunk, groups, strict=True)]
+        for _, rows, group in encoded:
+            for row, example in zip(rows, group, strict=True):
+                check_ids(example.ids, encoder.tokenizer, encoder.room, row.where)
+        empty = {
+            number: rows[0].where for number, rows, group in encoded if not all(each.spans for each in group)
+        }
         for number, where in empty.items():
             problems.add(number, where, RowError("nothing to train: it has no tokens of its own", NOTHING))
-        looked = [one for one in looked if one[0] not in empty]
-        kept = [
-            (number, part) for number, row, example in looked for part in fitting.apply(example, row.where)
+        encoded = [one for one in encoded if one[0] not in empty]
+        fitted = [
+            (number, short)
+            for number, rows, group in encoded
+            for short in truncator.apply(group, rows[0].where)
         ]
-        found += len(kept)
-        take(kept)
-        look(looked)
+        found += len(fitted)
+        add(fitted)
+        observe([(number, rows[0], group[0]) for number, rows, group in encoded])
         progress(done)
     if problems.stop or (problems.count and not found):
         raise problems.error(selection.count)
     left_out = [problems.note(selection.count)] if problems.count else []
-    return [*left_out, *told.notes(selection.count), *fitting.notes(selection.count)], problems
+    return [*left_out, *counted.notes(selection.count), *truncator.notes(selection.count)], problems
 
 
 def _rendered(
-    selection: Selection, encoder: RowEncoder, limit: int, problems: Problems, told: _Told
-) -> Iterator[tuple[int, list[Text]]]:
-    """Rows done, and their texts, by the chunk or less where they are long; what is wrong goes to `problems`, and where
-    that stops the run, rows are only checked from there on."""
+    selection: Selection, encoder: RowEncoder, limit: int, problems: Problems, counted: _RowNotes
+) -> Iterator[tuple[int, list[Numbered]]]:
+    """Render the rows: the number done, and their texts, by the chunk or less where they are long.
+
+    What is wrong goes to `problems`; where that stops the run, the rows after it are only checked.
+    """
     done = 0
-    for form, chunk in selection.chunks():
-        texts: list[Text] = []
+    for row_format, chunk in selection.chunks():
+        texts: list[Numbered] = []
         size = 0
         for number, (where, columns) in enumerate(chunk, start=done):
             try:
-                row = read_row(columns, where, form, encoder.train_on)
-                if row is None:
-                    told.worse += 1
-                    continue
-                rendered = encoder.render(row, limit)
+                groups = encoder.groups(read_sample(columns, where, row_format), limit)
             except RowError as error:
                 problems.add(number, where, error)
                 continue
-            told.count(row, rendered, encoder)
-            for text in rendered:
-                texts.append((number, row, text))
-                size += len(text.text)
+            if not groups:
+                counted.bad += 1
+                continue
+            counted.count(groups, encoder)
+            for group in groups:
+                texts.append((number, group))
+                size += sum(len(text.text) for text in group.texts)
                 if size > CHARACTERS and not problems.stop:
                     yield number, texts
                     texts, size = [], 0
@@ -161,15 +172,20 @@ def _rendered(
 
 
 def _ahead(
-    chunks: Iterator[tuple[int, list[Text]]], encoder: RowEncoder
-) -> Iterator[tuple[int, list[Text], list[Encoded]]]:
+    chunks: Iterator[tuple[int, list[Numbered]]], encoder: RowEncoder
+) -> Iterator[tuple[int, list[Numbered], list[Group]]]:
     """Encode each chunk while the next one is read and rendered: the encoder works outside Python's lock."""
     with ThreadPoolExecutor(max_workers=1) as pool:
-        waiting: deque[tuple[int, list[Text], Future[list[Encoded]]]] = deque()
+        waiting: deque[tuple[int, list[Numbered], Future[list[Group]]]] = deque()
         for done, texts in chunks:
-            waiting.append((done, texts, pool.submit(encoder.encode, [text for _, _, text in texts])))
+            waiting.append((done, texts, pool.submit(_encoded, [group for _, group in texts], encoder)))
             if len(waiting) > 1:
                 before, rows, encoded = waiting.popleft()
                 yield before, rows, encoded.result()
         for before, rows, encoded in waiting:
             yield before, rows, encoded.result()
+
+
+def _encoded(groups: Sequence[TextGroup], encoder: RowEncoder) -> list[Group]:
+    examples = iter(encoder.encode([text for group in groups for text in group.texts]))
+    return [tuple(next(examples) for _ in group.texts) for group in groups]

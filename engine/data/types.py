@@ -1,8 +1,8 @@
 """The values that pass through the data stage, from a row of a file to a batch of tokens."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,14 @@ UNTRAINED = -100
 
 Int32 = npt.NDArray[np.int32]
 Float32 = npt.NDArray[np.float32]
+Int8 = npt.NDArray[np.int8]
+Samples = Literal["supervised", "pairs", "labelled"]
+"""Samples that a training method takes: good answers, pairs of a chosen and a rejected one, or good and bad ones."""
 Role = Literal["system", "user", "assistant", "tool"]
 REASONING = ("reasoning_content", "reasoning", "thinking")
-"""What files, and chat templates, call the thoughts before an answer."""
+"""Names of the reasoning before an answer, in files and in chat templates."""
 MEDIA = frozenset(("images", "image", "videos", "video", "audios", "audio"))
-"""Columns of a row, and keys of a turn, that hold what ft cannot train."""
+"""Columns of a row, and keys of a turn, for media, which ft cannot train."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +29,8 @@ class Message:
     """One turn of a conversation.
 
     `trained` is False for an assistant's turn that is context only (a `weight` of 0). `more` is what a template
-    gets besides role and content: `tool_calls`, `tool_call_id`, `name`, `reasoning_content`. `unused` says what else
-    stands in the file's turn and is not used.
+    gets besides role and content: `tool_calls`, `tool_call_id`, `name`, `reasoning_content`. `unused` lists what else
+    the file's turn has and ft does not use.
     """
 
     role: Role
@@ -38,22 +41,22 @@ class Message:
 
     @property
     def answers(self) -> bool:
-        """True for an assistant's turn that says something, or calls a tool, and is to be trained."""
+        """True for an assistant's turn that has text or calls a tool, and is to be trained."""
         says = bool(self.content.strip()) or self.has("tool_calls")
         return self.role == "assistant" and self.trained and says
 
     def has(self, key: str) -> bool:
-        """Whether `more` has it."""
+        """Return True if `more` has the key."""
         return self.more is not None and key in self.more
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Turns that the chat template will render, with the tools that may be called in them (OpenAI's form).
+    """Turns that the chat template will render, with the tools that may be called in them (as OpenAI writes them).
 
     `where` is the row's origin, as `file.jsonl:17`. `augmented` is the mark of one that a model made
-    (`engine/data/augment`), None for all others. `unused` says what else of meaning stands in the file's row and is
-    not used, each as the end of "1 of 2 rows has …".
+    (`engine/data/augment`), None for all others. `unused` lists what else the file's row has and ft does not use,
+    each to end "1 of 2 rows has …" with.
     """
 
     messages: tuple[Message, ...]
@@ -61,6 +64,14 @@ class Conversation:
     tools: tuple[Mapping[str, Any], ...] = ()
     augmented: Mapping[str, Any] | None = None
     unused: tuple[str, ...] = field(default=(), compare=False)
+
+    def marked(self, mark: Mapping[str, Any]) -> Self:
+        """Copy with the mark of a row that a model made."""
+        return replace(self, augmented=mark)
+
+    def with_unused(self, unused: tuple[str, ...]) -> Self:
+        """Copy that lists more as unused."""
+        return replace(self, unused=(*self.unused, *unused))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +84,21 @@ class Text:
     augmented: Mapping[str, Any] | None = None
     unused: tuple[str, ...] = field(default=(), compare=False)
 
+    def marked(self, mark: Mapping[str, Any]) -> Self:
+        """Copy with the mark of a text that a model made."""
+        return replace(self, augmented=mark)
+
+    def with_unused(self, unused: tuple[str, ...]) -> Self:
+        """Copy that lists more as unused."""
+        return replace(self, unused=(*self.unused, *unused))
+
 
 Row = Conversation | Text
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a model is asked, and the seed that its answer is drawn with."""
+    """Prompt for a model, and the seed that its answer is drawn with."""
 
     messages: tuple[Message, ...]
     seed: int
@@ -88,7 +107,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How an answer is made: greedily at temperature 0, else drawn, the same with the same seed."""
+    """Settings of generation: greedy at temperature 0, else sampled, the same with the same seed."""
 
     max_tokens: int = 256
     temperature: float = 0.0
@@ -100,7 +119,7 @@ GREEDY = Sampling()
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What it answered. `ended` is False where the limit of tokens cut it before the model's end token."""
+    """A model's answer. `ended` is False where the limit of tokens cut it before the end token."""
 
     text: str
     ended: bool
@@ -108,22 +127,38 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """Two answers to one prompt, the first of them preferred. Supervised fine-tuning trains that one alone."""
+    """Two answers to one prompt, the first of them preferred."""
 
     chosen: Row
     rejected: Row
 
+    def marked(self, mark: Mapping[str, Any]) -> Self:
+        """Copy with the mark of a row that a model made."""
+        return replace(self, chosen=self.chosen.marked(mark), rejected=self.rejected.marked(mark))
+
+    def with_unused(self, unused: tuple[str, ...]) -> Self:
+        """Copy that lists more as unused, once for the row."""
+        return replace(self, chosen=self.chosen.with_unused(unused))
+
 
 @dataclass(frozen=True, slots=True)
 class LabelledAnswer:
-    """An answer that somebody called good or not. Supervised fine-tuning trains the good ones."""
+    """Answer that is labelled as good or bad."""
 
     row: Row
     good: bool
 
+    def marked(self, mark: Mapping[str, Any]) -> Self:
+        """Copy with the mark of a row that a model made."""
+        return replace(self, row=self.row.marked(mark))
+
+    def with_unused(self, unused: tuple[str, ...]) -> Self:
+        """Copy that lists more as unused."""
+        return replace(self, row=self.row.with_unused(unused))
+
 
 Sample = Row | Preference | LabelledAnswer
-"""What a row of a file holds."""
+"""Content of a row of a file, whole: what a training method makes of it is in `engine/data/samples.py`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,16 +173,19 @@ class Example:
 class Examples:
     """Many examples in flat arrays, so that a million rows cost no Python objects.
 
-    `tokens` int32 `[total]`, `trained` bool `[total]`, `offsets` int64 `[count + 1]`. Where a method compares answers,
-    `groups` int32 `[count]` numbers the examples that belong together, which lie side by side, and `signs` int8
-    `[count]` says which are chosen or good (1) and which rejected or bad (-1); None where examples stand alone.
+    `tokens` int32 `[total]`, `trained` bool `[total]`, `offsets` int64 `[count + 1]`. The first token of an example is
+    never trained: nothing predicts it.
+
+    Where answers are compared, `group` int32 `[count]` ascends from 0 and is the same for the two answers of a pair,
+    which are neighbours, and `sign` int8 `[count]` is 1 for a chosen or good answer and -1 for a rejected or bad one.
+    Both are None for plain examples: each is a group of its own, with the sign 0.
     """
 
     tokens: Int32
     trained: npt.NDArray[np.bool_]
     offsets: npt.NDArray[np.int64]
-    groups: Int32 | None = None
-    signs: npt.NDArray[np.int8] | None = None
+    group: Int32 | None = None
+    sign: Int8 | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -166,6 +204,13 @@ class Examples:
         return np.diff(self.offsets)
 
     @property
+    def group_offsets(self) -> npt.NDArray[np.int64]:
+        """First example of each group, and the number of examples, int64 `[groups + 1]`."""
+        if self.group is None:
+            return np.arange(len(self) + 1, dtype=np.int64)
+        return np.append(np.flatnonzero(np.diff(self.group, prepend=-1)), len(self)).astype(np.int64)
+
+    @property
     def trained_tokens(self) -> int:
         """Trained tokens in all."""
         return int(self.trained.sum())
@@ -173,7 +218,7 @@ class Examples:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A held-out prompt and the answer that the file gives, for metrics that need a generated answer."""
+    """Prompt of a validation row and its answer in the file, for metrics that need a generated answer."""
 
     prompt_ids: tuple[int, ...]
     answer: str
@@ -182,7 +227,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a run trains and validates on.
+    """Data that a run trains and validates on.
 
     `notes` are sentences for the person: what was detected, cut or left out. `findings` are the lint's, empty where
     it was not asked for.
@@ -202,8 +247,8 @@ class Batch:
     """The sequences of one micro-batch, end to end. How they lie on the device is the backend's affair.
 
     `tokens` int32 `[total]`. `targets` int32 `[total]`: the token that follows in the same sequence; 0 where `weights`
-    float32 `[total]` is 0, which leaves a position out of the loss. `offsets` int64 `[sequences + 1]`. `groups` int32
-    `[sequences]` numbers the sequences that belong together, as the two answers of a pair; `signs` int8 `[sequences]`
+    float32 `[total]` is 0, which leaves a position out of the loss. `offsets` int64 `[sequences + 1]`. `group` int32
+    `[sequences]` numbers the sequences that belong together, as the two answers of a pair; `sign` int8 `[sequences]`
     is 1 for a chosen or good answer, -1 for a rejected or bad one, 0 for a plain sequence.
     """
 
@@ -211,8 +256,8 @@ class Batch:
     targets: Int32
     weights: Float32
     offsets: npt.NDArray[np.int64]
-    groups: Int32
-    signs: npt.NDArray[np.int8]
+    group: Int32
+    sign: Int8
     packed: bool = False
     """Whether sequences may share a row, each attending to itself alone, instead of having a padded row each."""
     padding: int = 0

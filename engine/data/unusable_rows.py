@@ -1,4 +1,4 @@
-"""Rows that cannot be used: they stop a run and are told at once, or are left out, counted and named."""
+"""Rows that cannot be used: they stop a run with an error that names them, or are left out and counted."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,32 +11,32 @@ from engine.errors import DataError
 NAMED = 10
 """Rows named in one error or note."""
 PLACES = 3
-"""Places named of rows that have the same thing wrong."""
+"""Most places named of rows with the same problem."""
 FIXES = 2
-"""Different things to do that are named in one error."""
+"""Most pieces of advice in one error."""
 SKIP = "--set data.on_error=skip"
 
 
 @dataclass
 class Problems:
-    """What is wrong with rows; `skip` is whether the recipe says to leave such rows out."""
+    """Problems of rows. `skip` is True if the recipe leaves such rows out."""
 
     skip: bool
     rows: list[int] = field(default_factory=list)
     """Numbers of the first of them."""
-    told: list[str] = field(default_factory=list)
-    """Where the first of them stand, and what is wrong."""
+    described: list[str] = field(default_factory=list)
+    """Places of the first of them, each with its problem."""
     reasons: Counter[str] = field(default_factory=Counter)
     alike: dict[str, list[str]] = field(default_factory=dict)
-    """The places of the first of them by what is wrong."""
+    """Places of the first of them, by problem."""
     fixes: dict[str, None] = field(default_factory=dict)
-    """What to do about them; an empty one where that is not known."""
+    """Advice, each once; an empty one where none is known."""
 
     def add(self, number: int, where: str, error: RowError) -> None:
-        """Take in a row by its number and place."""
-        if len(self.told) < NAMED:
+        """Add a row by its number and place."""
+        if len(self.described) < NAMED:
             self.rows.append(number)
-            self.told.append(f"{where}: {error}")
+            self.described.append(f"{where}: {error}")
             self.fixes[error.fix] = None
         if str(error) in self.alike or len(self.alike) < NAMED:
             self.alike.setdefault(str(error), []).append(where)
@@ -49,35 +49,35 @@ class Problems:
 
     @property
     def stop(self) -> bool:
-        """Whether there is nothing to make any more, only to look for more of them."""
+        """True if the run stops, and rows are only checked for more problems."""
         return bool(self.count) and not self.skip
 
     @property
     def enough(self) -> bool:
-        """Whether what is told would not grow."""
+        """True if further problems would not change the error."""
         return self.stop and self.count >= NAMED
 
     @property
     def counted(self) -> str:
-        """How many there are of each kind."""
+        """Counts by reason, as a phrase."""
         return ", ".join(f"{count:,} {reason}" for reason, count in self.reasons.most_common())
 
     def note(self, of: int) -> str:
-        """What was left out of so many rows."""
+        """Note on what was left out of so many rows."""
         more = [f"and {self.count - NAMED:,} more"] if self.count > NAMED else []
         are = "is" if self.count == 1 else "are"
         lead = f"{self.count:,} of {of:,} rows cannot be used and {are} left out (on_error: skip), {self.counted}"
-        return "\n  ".join([f"{lead}:", *self.told, *more])
+        return "\n  ".join([f"{lead}:", *self.described, *more])
 
     def error(self, of: int) -> DataError:
-        """What is wrong with the first of them, out of so many rows; what is wrong with many is said once."""
+        """Error for the first of them, out of so many rows; a problem of many rows is said once."""
         if self.skip:
             lead = f"none of the {of:,} rows can be used, {self.counted}:"
-            return DataError("\n  ".join([lead, *self.told]), self._hint(RULES["unusable"].fix))
+            return DataError("\n  ".join([lead, *self.described]), self._hint(RULES["unusable"].fix))
         if self.count == 1:
-            return DataError(self.told[0], self._hint(f"Correct this row, or leave it out: {SKIP}"))
+            return DataError(self.described[0], self._hint(f"Fix this row, or leave it out: {SKIP}"))
         lead = f"{'at least ' if self.count >= NAMED else ''}{self.count:,} rows cannot be used"
-        hint = self._hint(f"Correct these rows, or leave them out: {SKIP}")
+        hint = self._hint(f"Fix these rows, or leave them out: {SKIP}")
         if len(self.alike) == 1:
             ((problem, where),) = self.alike.items()
             return DataError(f"{lead}: {problem} ({_places(where)})", hint)
@@ -85,7 +85,7 @@ class Problems:
         return DataError("\n  ".join([f"{lead}:", *lines]), hint)
 
     def _hint(self, otherwise: str) -> str:
-        """The one thing to do, where that is known."""
+        """Advice for these problems, or `otherwise`."""
         known = [fix for fix in self.fixes if fix][:FIXES]
         return ". ".join(known if known and "" not in self.fixes else [*known, otherwise])
 
@@ -96,7 +96,7 @@ def _places(where: Sequence[str]) -> str:
 
 
 def left_out(kind: Kind, count: int, of: int, why: str = "", rows: tuple[int, ...] = ()) -> list[Finding]:
-    """What the lint says of `count` rows out of `of` that are left out: nothing, where there are none."""
+    """Finding about `count` rows out of `of` that are left out; none if there are none."""
     if not count:
         return []
     what, are = ("row", "is") if count == 1 else ("rows", "are")

@@ -1,4 +1,4 @@
-"""Counts what stands in rows and is not used, to say each once."""
+"""Fields of rows that are not used: counted, so that each is reported once."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -8,13 +8,13 @@ from engine.data.types import Row
 
 @dataclass
 class Unused:
-    """How many rows have each thing that is not used, and where the first of them is."""
+    """Number of rows that have each unused field, and the place of the first of them."""
 
     counts: Counter[str] = field(default_factory=Counter)
     first: dict[str, str] = field(default_factory=dict)
 
     def count(self, row: Row) -> None:
-        """Take in a row."""
+        """Count a row."""
         for what in row.unused:
             self.counts[what] += 1
             self.first.setdefault(what, row.where)

@@ -1,4 +1,4 @@
-"""How good the model is on rows that it never trained on."""
+"""Results on validation rows that metrics are computed from: loss, log-probabilities, answers."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +9,7 @@ from engine.data.types import Batch, Question
 from engine.objectives.base import Objective
 
 ANSWER_ROWS = 32
-"""Prompts answered at once: enough to share the cost of reading the weights."""
+"""Prompts answered in one batch: enough to share the cost of reading the weights."""
 
 
 def validation_loss(
@@ -24,7 +24,18 @@ def validation_loss(
     return loss / normaliser if normaliser else math.nan
 
 
-def exact_match(
+def log_probabilities(
+    model: Model, batches: Sequence[Batch], poll: Callable[[int, int], None]
+) -> list[float]:
+    """Log-probability of every trained token of `batches`, in order; `poll(done, total)` comes before each."""
+    found: list[float] = []
+    for done, batch in enumerate(batches):
+        poll(done, len(batches))
+        found += model.logps(batch).tolist()
+    return found
+
+
+def answer_all(
     model: Model,
     tokenizer: Tokenizer,
     questions: Sequence[Question],
@@ -32,34 +43,32 @@ def exact_match(
     check: Callable[[], None],
     rows: int = ANSWER_ROWS,
     positions: int | None = None,
-) -> float:
-    """The share of `questions` whose greedy answer equals the file's, white space at the ends aside; `rows` at once.
+) -> list[str]:
+    """The greedy answers to `questions`, in their order; `rows` are answered together.
 
     An answer may grow to the longest expected one and a little more, so that a longer answer counts as wrong
     without being written to its end. `poll(done, total)` comes before each batch and as its answers grow, `check`
     before each token; both may raise `Interrupted`. `positions` is the most tokens of a prompt with its answer.
     """
-    ordered = sorted(questions, key=lambda question: len(question.prompt_ids))
+    order = sorted(range(len(questions)), key=lambda index: len(questions[index].prompt_ids))
+    ordered = [questions[index] for index in order]
     longest = max(map(len, tokenizer.encode([q.answer for q in questions], special=False)))
-    limit, right = longest + 8, 0
-    done = 0
+    limit, done = longest + 8, 0
+    found: list[str] = []
     for part, room in _parts(ordered, rows, limit, positions):
         poll(done, len(ordered))
         prompts = [question.prompt_ids for question in part]
         told = _telling(range(done, done + len(part)), len(ordered), room, poll, check)
         answers = model.generate(prompts, room, tokenizer.stop_ids, told)
         done += len(part)
-        right += sum(
-            tokenizer.decode(answer).strip() == question.answer.strip()
-            for answer, question in zip(answers, part, strict=True)
-        )
-    return right / len(ordered)
+        found += map(tokenizer.decode, answers)
+    return [answer for _, answer in sorted(zip(order, found, strict=True))]
 
 
 def _parts(
     ordered: Sequence[Question], rows: int, limit: int, positions: int | None
 ) -> Iterator[tuple[Sequence[Question], int]]:
-    """Questions that are answered at once, and the most tokens of their answers.
+    """Batches of questions, and the most tokens of their answers.
 
     Rows of a batch grow together, to the end of the longest; where the model has positions for fewer tokens than the
     limit, a question is answered alone.
@@ -78,7 +87,7 @@ def _parts(
 def _telling(
     part: range, total: int, limit: int, poll: Callable[[int, int], None], check: Callable[[], None]
 ) -> Callable[[], None]:
-    """What is called before each token of the answers `part`, up to `limit` of them: a batch may take minutes."""
+    """Callback before each token of the answers `part`, up to `limit` of them: a batch may take minutes."""
     told, tokens = part.start, 0
 
     def before_token() -> None:

@@ -8,11 +8,12 @@ from typing import Any
 
 from engine import plugins
 from engine.errors import MachineError
+from engine.runs.directory.trained_model import TrainedModel
 
 Heartbeat = Callable[[], None]
 """Called while an export goes on, at least every few seconds; it raises where the export is to stop."""
-Write = Callable[[Path, Path, Mapping[str, Any], Heartbeat], Mapping[str, Any]]
-"""Fills a new, empty folder (second) from a model's folder (first), by the exporter's options.
+Write = Callable[[TrainedModel, Path, Mapping[str, Any], Heartbeat], Mapping[str, Any]]
+"""Fills a new, empty folder from a model, by the exporter's options.
 
 Returns facts about what was written. Raises ConfigError for options that it does not have, ModelError where the model
 cannot be written so, MachineError where the folder cannot be written.
@@ -36,9 +37,9 @@ class Exporter:
         return tuple(module for module in self.needs if find_spec(module) is None)
 
     def export(
-        self, model: Path, out: Path, options: Mapping[str, Any], heartbeat: Heartbeat
+        self, model: TrainedModel, out: Path, options: Mapping[str, Any], heartbeat: Heartbeat
     ) -> Mapping[str, Any]:
-        """Fill the folder `out` from the folder `model`; facts about what was written.
+        """Fill the folder `out` from a model; facts about what was written.
 
         Raises MachineError where a needed module is not installed, and what `write` raises.
         """

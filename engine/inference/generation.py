@@ -3,15 +3,15 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from engine.backend_spec import BackendSpec
 from engine.backends.base import Model
 from engine.backends.sampling import Sampler
-from engine.capabilities import BackendName
 from engine.data.token_spec import TokenSpec
 from engine.data.tokenization.token_limits import answer_room
 from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Completion, Prompt
 from engine.errors import ModelError
-from engine.inference.placement import backend_for
+from engine.inference.placement import answering
 from engine.models.sizing import TokenRoom
 
 UNFINISHED = "\ufffd"
@@ -34,25 +34,18 @@ class Generator:
         adapter: Path | None,
         spec: TokenSpec | None = None,
         trust_remote_code: bool = False,
-        backend: BackendName | None = None,
+        backend: BackendSpec | None = None,
     ) -> "Generator":
         """Load `base`, with the adapter of `adapter` (PEFT layout) where there is one; `spec` names the chat template,
         and the tokens that were added for the adapter.
 
-        MLX answers where it is at home and knows both, else torch; `backend` names one of the two.
+        `backend` takes the place of the one that answers on this machine (`placement.answering`).
         Raises ModelError, and MachineError where torch multiplies wrongly here.
         """
         encoder = (spec or TokenSpec()).encoder(base)
-        tokens = encoder.tokenizer.new
-        model: Model
-        if (backend or backend_for(base, adapter)) == "mlx":
-            from engine.backends.mlx.causal_lm import MlxModel
-
-            model = MlxModel.open(base, adapter, tokens, trust_remote_code)
-        else:
-            from engine.backends.torch.causal_lm import TorchModel
-
-            model = TorchModel.open(base, adapter, tokens, trust_remote_code)
+        backend = backend or answering(base, adapter)
+        assert backend.open is not None
+        model: Model = backend.open(base, adapter, encoder.tokenizer.new, trust_remote_code)
         return cls(model, encoder.tokenizer, encoder.room)
 
     def stream(self, prompt: Prompt, max_tokens: int, temperature: float = 0.0) -> Iterator[str]:

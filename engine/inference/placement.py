@@ -1,29 +1,32 @@
-"""Which backend answers: on a Mac, MLX where it knows the model and its adapter; torch everywhere else."""
+"""The backend that answers: the first at home on this machine that holds the model and its adapter."""
 
 from pathlib import Path
 
-from engine.capabilities import BackendName
+from engine.backend_spec import BackendSpec, specs
 from engine.errors import ModelError
 from engine.hardware.probe import probe
 from engine.models import adapter_files
 from engine.models.local import read_config
-
-HELD = frozenset(("LORA",))
-"""PEFT's types of adapters that MLX holds: LoRA and DoRA, of one rank."""
-OWN_RANKS = ("rank_pattern", "alpha_pattern")
+from engine.planning.backend_choice import missing
 
 
-def backend_for(base: Path, adapter: Path | None) -> BackendName:
-    """`mlx` or `peft`, for answers of the model in `base` with the adapter in `adapter`. Raises ModelError."""
-    machine = probe()
-    at_home = machine.device == "mps" and "mlx_lm" in machine.packages
-    known = read_config(base).get("model_type") in machine.mlx_architectures
-    return "mlx" if at_home and known and (adapter is None or _held(adapter)) else "peft"
+def answering(base: Path, adapter: Path | None) -> BackendSpec:
+    """The backend for answers of the model in `base`, with the adapter in `adapter` where there is one.
 
-
-def _held(adapter: Path) -> bool:
-    try:
-        settings = adapter_files.read_settings(adapter)
-    except ModelError:
-        return False  # torch says what is wrong with it
-    return settings.get("peft_type") in HELD and not any(settings.get(name) for name in OWN_RANKS)
+    On a Mac that is MLX where it knows both, and torch elsewhere. Raises ModelError, and MachineError where none is
+    installed.
+    """
+    machine, model_type = probe(), str(read_config(base).get("model_type"))
+    settings = None
+    if adapter is not None:
+        try:
+            settings = adapter_files.read_settings(adapter)
+        except ModelError:
+            settings = {}  # what loads it says what is wrong with it
+    able = [spec for spec in specs() if spec.open and spec.home in (None, machine.device)]
+    for spec in able:
+        if missing(spec, machine) is None and spec.holds(machine, model_type, settings):
+            return spec
+    problem = missing(able[-1], machine)
+    assert problem is not None  # torch holds every model
+    raise problem

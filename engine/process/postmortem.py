@@ -1,4 +1,4 @@
-"""Why an engine process ended without saying so."""
+"""Postmortem of an engine process that ended without an exit message: the most likely cause, and what to do."""
 
 import signal
 from collections.abc import Sequence
@@ -32,17 +32,17 @@ class Postmortem:
     message: str
     hint: str
     memory: bool
-    """Whether it probably ran out of it."""
+    """True if it probably ran out of it."""
     loaded: bool = True
-    """Whether it had its model and data; before that, a smaller micro-batch needs no less memory."""
+    """True if it had its model and data; before that, a smaller micro-batch needs no less memory."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the parent of an engine knows besides: from before it started, and from its end."""
+    """Evidence that an engine's parent has besides the events: from before it started, and from its end."""
 
     kills_before: int | None = None
-    """How many processes Linux had killed for memory."""
+    """Number of processes that Linux had killed for memory."""
     log_before: int = 0
     """Bytes that the log had already."""
     peak_bytes: int | None = None
@@ -52,9 +52,9 @@ class Evidence:
 
 
 def diagnose(run: Run, code: int | None, since: int, witness: Evidence = Evidence()) -> Postmortem | None:
-    """Why the engine that wrote the events from `since` ended with `code`; None where its last event says it.
+    """Diagnose why the engine that wrote the events from `since` ended with `code`; None where its last event says it.
 
-    `code` is None where it is not known, negative where a signal ended it. A signal counts as want of memory only
+    `code` is None where it is not known, negative where a signal ended it. A signal counts as out of memory only
     where something else says so: the system's count of kills, what was held, or the allocator in the log.
     """
     events = list(run.events(since=since, without=(Step,)))  # of which a long run has a million
@@ -71,7 +71,7 @@ def diagnose(run: Run, code: int | None, since: int, witness: Evidence = Evidenc
     phase = next((event.name for event in reversed(events) if isinstance(event, Phase)), "starting")
     message = f"The engine {_ending(code)} {_place(phase, run.state().step)}"
     if memory and code != MEMORY_EXIT:
-        message += ", for want of memory"
+        message += ": out of memory"
     message += "."
     if memory and plan:
         message += f" {compared(held, plan.memory.peak_bytes, plan.limit_bytes)}"
@@ -81,7 +81,7 @@ def diagnose(run: Run, code: int | None, since: int, witness: Evidence = Evidenc
 
 
 def oom_kills() -> int | None:
-    """How many processes Linux has killed for memory since boot; None where that is not told."""
+    """Number of processes that Linux has killed for memory since boot; None on systems that do not count them."""
     try:
         text = Path("/proc/vmstat").read_text(encoding="ascii")
     except OSError:
@@ -102,7 +102,7 @@ def log_end(path: Path) -> str:
 
 
 def log_says_memory(path: Path, since: int = 0) -> bool:
-    """Whether a process, or its allocator, said that memory ran out in what its log got from byte `since` on."""
+    """Return True if a process, or its allocator, said that memory ran out in what its log got from byte `since` on."""
     try:
         with open_binary(path) as file:
             file.seek(max(since, path.stat().st_size - SEARCHED_BYTES))
@@ -114,7 +114,7 @@ def log_says_memory(path: Path, since: int = 0) -> bool:
 
 def _ending(code: int | None) -> str:
     if code is None:
-        return "is gone; it ended without a word"
+        return "crashed (no exit message)"
     if code == MEMORY_EXIT:
         return "ran out of memory"
     if code >= 0:
@@ -132,6 +132,8 @@ def _place(phase: str, step: int) -> str:
 
 
 def _resume_hint(run: Run) -> str:
+    if run.kind != "train":
+        return run.how_to_go_on
     has_checkpoint = run.checkpoints.is_dir() and any(run.checkpoints.glob("step-*"))
     return (
         f"Go on from the last checkpoint with: ft train --resume {run.id}"

@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Any, Self
 
 from engine import secrets
-from engine.capabilities import Quantization
 from engine.data.preview.values import Lengths, Opened, RowView, View
 from engine.data.token_spec import TokenSpec
 from engine.data.types import GREEDY, Completion, Message, Prompt, Sampling
@@ -17,7 +16,7 @@ from engine.runs.directory.run import Run
 from engine.service.calls import Calls
 from engine.service.calls import Cancelled as Cancelled
 from engine.service.child import ServiceProcess
-from engine.service.operations import answers, convert, data, plan, token
+from engine.service.operations import answers, data, plan, token
 from engine.service.operations.data import Detail
 from engine.service.transport import Transport
 
@@ -133,13 +132,6 @@ class Client(Calls):
         Raises DataError where the source cannot be opened.
         """
         return self.call(data.find, data.FindRequest(source, view, words, start), cancelled)
-
-    def convert(self, model: Path, out: Path, quantization: Quantization) -> Mapping[str, Any] | None:
-        """Write the MLX form of a model's folder into the folder `out`; its config's `quantization`.
-
-        Raises ModelError where MLX cannot hold the model so, MachineError where it cannot be written.
-        """
-        return self.call(convert.convert, convert.ConvertRequest(model, out, quantization))
 
     def renew(self, name: str) -> None:
         """Give the service a token that was set, or take one that was forgotten. It applies to all later questions.

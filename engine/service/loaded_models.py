@@ -55,5 +55,6 @@ def _has_room(base: Path) -> bool:
     from engine.models.sizing import shape_of
 
     machine = probe()
-    free = machine.available_bytes if machine.device == "cpu" else machine.gpu_free_bytes or 0
+    gpu = machine.gpu.free_bytes if machine.gpu else None
+    free = machine.available_bytes if machine.device == "cpu" else gpu or 0
     return free > 2 * shape_of(base).parameters * (4 if machine.device == "cpu" else 2)

@@ -59,7 +59,7 @@ class MicroBatcher:
         Raises OutOfMemoryError where these batches hold one example, or one group, each.
         """
         largest = max(batch.sequences for batch in batches)
-        if max(len(np.unique(batch.groups)) for batch in batches) <= 1:
+        if max(len(np.unique(batch.group)) for batch in batches) <= 1:
             longest = max(len(batch.tokens) for batch in batches)
             raise OutOfMemoryError(
                 f"Out of memory with a single example of {longest} tokens in the micro-batch: {error}. "
@@ -107,7 +107,7 @@ class ExampleFeed:
     def step(self, index: int) -> list[Batch]:
         epoch, place = divmod(index, self.steps_per_epoch)
         chosen = self._epoch(epoch)[place]
-        if self.examples.groups is not None:
+        if self.examples.group is not None:
             chosen = np.concatenate([np.arange(self.starts[one], self.starts[one + 1]) for one in chosen])
         return self.batcher.cut(self.examples, chosen, self.padding)
 
@@ -119,7 +119,7 @@ class ExampleFeed:
 
 def _starts(examples: Examples) -> Indexes:
     """The first example of each group, and the end, int64 `[groups + 1]`; each is its own where they stand alone."""
-    if examples.groups is None:
+    if examples.group is None:
         return np.arange(len(examples) + 1)
-    edges = np.flatnonzero(np.diff(examples.groups)) + 1
+    edges = np.flatnonzero(np.diff(examples.group)) + 1
     return np.concatenate([[0], edges, [len(examples)]]).astype(np.int64)

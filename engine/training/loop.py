@@ -144,6 +144,7 @@ class Loop:
                 trained_tokens=sum(batch.trained_tokens for batch in batches),
                 tokens_per_s=tokens / seconds,
                 step_s=seconds,
+                metrics=result.metrics,
             )
         )
         if time.monotonic() - self.memory_at >= MEMORY_EVERY_S:

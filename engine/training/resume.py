@@ -11,6 +11,7 @@ from engine.runs.directory.run import Run
 
 if TYPE_CHECKING:
     from engine.config.schema import TrainConfig
+    from engine.data.sources.resolve import ResolvedSources
     from engine.data.types import Dataset
 
 FILES, MOST_FILES = "files", 100
@@ -43,12 +44,10 @@ def same_files(run: Run, config: "TrainConfig") -> "TrainConfig":
     )
 
 
-def record_files(run: Run, config: "TrainConfig") -> None:
+def record_files(run: Run, sources: "ResolvedSources") -> None:
     """Write down which files the rows are from, unless the run was begun before that was done."""
-    from engine.data.sources.resolve import everything, find
-
     if not _is_before_splits(run):
-        names = [file.name for source, part in everything(config.data) for file in find(source, part).files]
+        names = [file.name for file in sources.files]
         known = run.provenance.get("data", {})
         run.record({"data": known | {FILES: names[:MOST_FILES]}})
 

@@ -6,7 +6,7 @@ import typer
 
 Augment = Annotated[
     Literal["paraphrase", "back-translation", "new-rows"] | None,
-    typer.Option("--augment", help="Have a model make more training rows; never of validation rows."),
+    typer.Option("--augment", help="Have a model make more training rows, never from validation rows."),
 ]
 Model = Annotated[
     str | None,

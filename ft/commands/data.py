@@ -1,4 +1,4 @@
-"""`ft data preview | check | stats | sample | prepare`: rows as the model will see them, and what is wrong."""
+"""`ft data preview | check | stats | sample | prepare`: rows as the model will see them, and their problems."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -14,10 +14,10 @@ from ft.progress_bar import counting, fetching
 
 if TYPE_CHECKING:
     from engine.config.schema import TrainConfig
-    from engine.data.types import Dataset
+    from engine.data.sources.resolve import FetchedSources, ResolvedSources
 
 app = typer.Typer(
-    help="Look at training data, check, count and convert it.", no_args_is_help=True, add_completion=False
+    help="Preview, check, count and convert training data.", no_args_is_help=True, add_completion=False
 )
 
 
@@ -29,7 +29,7 @@ def preview(
     tokens: Annotated[bool, typer.Option("--tokens", help="Mark token boundaries.")] = False,
     json: Json = False,
 ) -> None:
-    """Show a row as the model will see it: trained tokens, untrained tokens, special tokens."""
+    """Show a row as the model will see it: which tokens are trained, which are not, which are special."""
     from engine.data.preview.previews import Previews
     from engine.data.preview.quick_check import view_of
     from engine.data.sources.resolve import as_text, training
@@ -37,10 +37,11 @@ def preview(
 
     first = training(config.data)[0]
     source, view = as_text(first), view_of(config, first)
-    _fetched(config)
-    previews = Previews()
+    fetched = _fetched_data(config)
+    _fetched_model(config)
+    previews = Previews(fetched=fetched)
     with counting("counting rows") as progress:
-        there = previews.reach(source, row - 1, view, lambda share: progress(round(share * 1000), 1000))
+        there = previews.wait_for(source, row - 1, view, lambda share: progress(round(share * 1000), 1000))
     opened = previews.open(source, view, whole=False)
     if not there:
         if opened.broken:
@@ -52,7 +53,7 @@ def preview(
         print_json(vars(found[0]) | {"pieces": [[*vars(piece).values()] for piece in found[0].pieces]})
         return
     say(row_title(found[0]))
-    if not opened.form and opened.hint:
+    if not opened.format and opened.hint:
         say(opened.hint)
     if found[0].unused:
         say(f"The row has {found[0].unused}.")
@@ -64,32 +65,37 @@ def preview(
 @app.command()
 @of_a_recipe()
 def check(config: "TrainConfig", json: Json = False) -> None:
-    """Look for what would waste a run. Exits with 1 where there is an error that stops one.
+    """Check training data for problems. Exits with 1 if an error would stop a run.
 
-    Findings in the first rows of a large file appear immediately. Ctrl-c shows what was found so far.
+    Findings about the first rows of a large file appear within seconds. Ctrl-c shows what was found so far.
     """
     from ft.commands.data_check import run
 
-    run(config, _fetched(config), json)
+    fetched = _fetched_data(config)
+    run(config, _fetched_model(config), fetched, json)
 
 
 @app.command()
 @of_a_recipe()
 def stats(config: "TrainConfig", json: Json = False) -> None:
-    """Count tokens: how long rows are, what a max_seq_length would cut, how much is trained."""
+    """Count tokens: lengths of rows, what a max_seq_length would cut, how much is trained."""
+    from engine.data.prepare import prepare as prepared
     from engine.data.stats import stats as counted
     from engine.data.token_spec import TokenSpec
 
-    # What a limit would cut is counted on the uncut rows.
+    # Lengths before truncation, to say what each limit would cut.
     whole = config.model_copy(update={"model": config.model.model_copy(update={"max_seq_length": 1_048_576})})
-    size = TokenSpec.of(config).encoder(_fetched(config)).tokenizer.vocab_size
-    found = counted(whole, _prepared(whole), size)
+    sources, folder = _fetched_data(config).unpacked(), _fetched_model(config)
+    size = TokenSpec.of(config).encoder(folder).tokenizer.vocab_size
+    with counting("tokenising") as progress:
+        dataset = prepared(whole, folder, progress, sources=sources)
+    found = counted(whole, sources, dataset, size)
     if json:
         print_json(asdict(found))
         return
     from ft.commands.data_shown import shown_stats
 
-    _say_of_sources(config)
+    _print_notes(sources)
     out().print(shown_stats(found, config.model.max_seq_length))
 
 
@@ -103,9 +109,9 @@ def sample(
     """Print rows drawn by the recipe's seed, one JSON object a line."""
     from engine.data.prepare import selections
 
-    _fetched_data(config)
-    _say_of_sources(config)
-    drawn = selections(config)[0].limited(count, config.seed)
+    sources = _fetched_data(config).unpacked()
+    _print_notes(sources)
+    drawn = selections(config, sources)[0].limited(count, config.seed)
     for _, chunk in drawn.chunks():
         for where, columns in chunk:
             body = {"where": where, "row": columns} if json else columns
@@ -117,11 +123,9 @@ def prepare(
     file: Annotated[str, typer.Argument(metavar="FILE", help="Any source.")],
     folder: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="A new folder.")],
     validation: Annotated[
-        float, typer.Option(min=0.0, max=0.99, help="Share of the rows to hold out.")
+        float, typer.Option(min=0.0, max=0.99, help="Share of the rows for validation.")
     ] = 0.1,
-    seed: Annotated[
-        int, typer.Option(min=0, help="Decides the validation rows, and what --augment draws.")
-    ] = 42,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the split, and of what --augment draws.")] = 42,
     near: Annotated[bool, typer.Option("--near", help="Leave out near copies too.")] = False,
     augment: options.Augment = None,
     model: options.Model = None,
@@ -134,9 +138,9 @@ def prepare(
     overrides: Set = None,
     json: Json = False,
 ) -> None:
-    """Convert to chat JSONL, leave out copies and broken rows, split, and write a report.
+    """Convert to chat JSONL without copies and broken rows, split, and write a report.
 
-    With --augment, a model makes more training rows of those that are there.
+    With --augment, a model writes more training rows, based on those in the file.
     """
     from engine.data.rewrite import rewrite
     from ft.commands.augment import making
@@ -147,9 +151,11 @@ def prepare(
         "temperature": temperature, "max_tokens": max_tokens, "tries": tries,
     }  # fmt: skip
     config = config_of(file, None, model, changes)
-    _fetched(config) if augment else _fetched_data(config)
+    fetched = _fetched_data(config)
+    if augment:
+        _fetched_model(config)
     with counting("reading") as progress, making(augment, given, config, folder, progress) as make:
-        report = rewrite(config, folder, near=near, progress=progress, make=make)
+        report = rewrite(config, folder, near=near, progress=progress, make=make, sources=fetched.unpacked())
     if json:
         print_json(asdict(report))
         return
@@ -160,35 +166,24 @@ def prepare(
     out().print(shown_report(report, folder))
 
 
-def _fetched(config: "TrainConfig") -> Path:
-    """The model's folder, once it and all data are here."""
+def _fetched_model(config: "TrainConfig") -> Path:
+    """Fetch the model; return its folder."""
     from engine.models.resolve import resolve
 
-    _fetched_data(config)
     with fetching() as progress:
         return resolve(config.model.base, config.model.revision, progress).folder
 
 
-def _fetched_data(config: "TrainConfig") -> None:
-    """Have all data here."""
+def _fetched_data(config: "TrainConfig") -> "FetchedSources":
+    """Fetch all data that is not on this machine."""
     from engine.data.sources.resolve import fetch
 
     with fetching() as progress:
-        fetch(config.data, progress)
+        return fetch(config.data, progress)
 
 
-def _say_of_sources(config: "TrainConfig") -> None:
-    """Say what is to be said of the sources, as which files of a folder are left aside."""
-    from engine.data.sources.resolve import train_sources
-
-    for source in train_sources(config.data):
+def _print_notes(sources: "ResolvedSources") -> None:
+    """Print the notes about the training sources, as which files of a folder are not read."""
+    for source in sources.training():
         for note in source.notes:
             say(note)
-
-
-def _prepared(config: "TrainConfig") -> "Dataset":
-    from engine.data.prepare import prepare as prepared
-
-    folder = _fetched(config)
-    with counting("tokenising") as progress:
-        return prepared(config, folder, progress)

@@ -1,4 +1,4 @@
-"""`ft data check`: problems of the rows, shown while they are read."""
+"""`ft data check`: problems of the rows, shown while the rows are read."""
 
 import signal
 import sys
@@ -23,25 +23,26 @@ from ft.console import err, out, print_json, say
 
 if TYPE_CHECKING:
     from engine.config.schema import TrainConfig
+    from engine.data.sources.resolve import FetchedSources
 
 EVERY_S = 0.5
 """Seconds between two updates of the findings while rows are read."""
 SPARE = 20
-"""Working them out takes at most one part in so many of the time."""
+"""Updating them takes at most one part in so many of the time."""
 
 
-def run(config: "TrainConfig", model: Path, json: bool) -> None:
-    """Look through the rows and print what is wrong with them. Raises CheckFailed where there is an error.
+def run(config: "TrainConfig", model: Path, fetched: "FetchedSources", json: bool) -> None:
+    """Check the rows and print the findings. Raises CheckFailed if there is an error among them.
 
-    Ctrl-c prints what was found so far, and is raised again; pressed twice it ends immediately.
+    Ctrl-c prints what was found so far and is raised again; a second one ends immediately.
     """
     watching = (Silent if json else Lively if sys.stderr.isatty() else Plain)()
     try:
         with watching, _stopping(watching):
-            dataset = check(config, model, watching.progress, watching)
+            dataset = check(config, model, watching.progress, watching, fetched)
     except KeyboardInterrupt:
         if watching.last is not None and watching.asked < 2:
-            _tell_stopped(watching.last, json)
+            _print_stopped(watching.last, json)
         raise
     if json:
         _print_json(
@@ -53,40 +54,40 @@ def run(config: "TrainConfig", model: Path, json: bool) -> None:
             say(note)
         out().print(shown_findings(dataset.findings))
     if any(finding.severity == "error" for finding in dataset.findings):
-        raise CheckFailed("The data have errors that would stop a run.", "ft train --force trains anyway.")
+        raise CheckFailed("The data has errors that would stop a run.", "To train anyway: ft train --force")
 
 
 class Silent:
-    """Collects the findings, and shows nothing until the end."""
+    """Receives partial findings, and shows nothing until the end."""
 
     def __init__(self) -> None:
         self.last: SoFar | None = None
         self.asked = 0
-        """Number of times that ctrl-c was pressed."""
+        """Times that ctrl-c was pressed."""
 
     def __enter__(self) -> None: ...
 
     def __exit__(self, *_: object) -> None: ...
 
     def __call__(self, so_far: SoFar) -> None:
-        """Between two chunks of rows: only here may an interrupted look be asked for its findings."""
-        if self.last is None or so_far.rows >= self.last.rows:  # the first look was at more of them
+        """Called between two chunks of rows: only here may an interrupted check be asked for its findings."""
+        if self.last is None or so_far.rows >= self.last.rows:  # the check of the first rows saw more of them
             self.last = so_far
         if self.asked:
             raise KeyboardInterrupt
 
     def progress(self, done: int, total: int) -> None:
-        """So many rows are tokenised."""
+        """Called with the number of rows tokenised so far, and of all."""
 
 
 class Watching(Silent):
-    """Works out findings now and then, and shows them."""
+    """Updates findings from time to time, and shows them."""
 
     def __init__(self) -> None:
         super().__init__()
         self._next = 0.0
         self._goes_on = True
-        """Return True if there are more rows; otherwise everything is shown in a moment."""
+        """False after the last row: then all findings are shown in a moment."""
 
     def progress(self, done: int, total: int) -> None:
         self._goes_on = done < total
@@ -102,34 +103,34 @@ class Watching(Silent):
             self.show(so_far, findings)
 
     def show(self, so_far: SoFar, findings: tuple[Finding, ...]) -> None:
-        """Show what was found so far."""
+        """Show the findings so far."""
         raise NotImplementedError
 
 
 class Plain(Watching):
-    """A line on stderr for each new finding, where that is not a terminal."""
+    """Prints a line for each new finding, where stderr is not a terminal."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._told: dict[str, str] = {}
+        self._shown: dict[str, str] = {}
 
     def show(self, so_far: SoFar, findings: tuple[Finding, ...]) -> None:
-        if so_far.problems and not self._told:
+        if so_far.problems and not self._shown:
             say(f"{_extent(so_far)}: {_unusable(so_far)}")
         for finding in findings:
-            if self._told.get(finding.kind) != finding.severity:
-                self._told[finding.kind] = finding.severity
+            if self._shown.get(finding.kind) != finding.severity:
+                self._shown[finding.kind] = finding.severity
                 where = f": {places(finding)}" if finding.places else ""
                 say(f"{_extent(so_far)}: {finding.severity}: {finding.message} ({finding.share:.1%}){where}")
 
 
 class Lively(Watching):
-    """Progress and findings on a terminal, gone when all is known."""
+    """Shows progress and findings on a terminal, until the check is done."""
 
     def __init__(self) -> None:
         super().__init__()
         self._bar = Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-        self._task = self._bar.add_task("looking at the first rows", total=None)
+        self._task = self._bar.add_task("checking the first rows", total=None)
         self._live = Live(self._bar, console=err(), transient=True)
 
     def __enter__(self) -> None:
@@ -153,7 +154,7 @@ class Lively(Watching):
 
 @contextmanager
 def _stopping(watching: Silent) -> Iterator[None]:
-    """Have ctrl-c wait for the end of a chunk of rows, if they are at it; the second one does not wait."""
+    """Let ctrl-c wait for the end of a chunk while rows are read; a second one does not wait."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         watching.asked += 1
@@ -168,13 +169,13 @@ def _stopping(watching: Silent) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _tell_stopped(so_far: SoFar, json: bool) -> None:
+def _print_stopped(so_far: SoFar, json: bool) -> None:
     findings = so_far.findings()
     if json:
         _print_json(findings, {"notes": [], "fingerprint": None, "stopped_after": so_far.rows})
         return
     out().print(shown_findings(findings))
-    say(f"Stopped: this is of {_extent(so_far)}.")
+    say(f"Stopped after {_extent(so_far)}.")
 
 
 def _print_json(findings: tuple[Finding, ...], about: Mapping[str, Any]) -> None:
@@ -186,7 +187,7 @@ def _print_json(findings: tuple[Finding, ...], about: Mapping[str, Any]) -> None
 
 
 def _extent(so_far: SoFar) -> str:
-    """The number of rows read, in words."""
+    """How much was read, in words."""
     if so_far.of is None:
         return f"the first {so_far.rows:,} rows"
     return f"{so_far.rows:,} of {so_far.of:,} rows"

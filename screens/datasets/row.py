@@ -39,7 +39,7 @@ class RowPane(Vertical):
             self.tokens.show(row.pieces, row.limit)
         else:
             self.tokens.show_text(row.raw)
-        self._problem(row.problem, opened.hint if opened and not opened.form else "")
+        self._problem(row.problem, opened.hint if opened and not opened.format else "")
         self._row = row
         self.recount(opened)
 
@@ -65,8 +65,8 @@ class RowPane(Vertical):
 def _title(row: RowView, opened: Opened | None) -> list[str]:
     """Which row it is, of what form, and how long."""
     parts = [f"row {count(row.row + 1)} of {count(opened.known if opened else 0)}"]
-    if opened and opened.form:
-        parts.append(opened.form)
+    if opened and opened.format:
+        parts.append(opened.format)
     if row.pieces:
         parts.append(f"{count(row.tokens)} tokens, {count(row.trained)} trained")
     if row.lost or (row.examples == 1 and row.tokens > row.limit > 0):

@@ -22,17 +22,11 @@ from engine.config.problems import RecipeError
 from engine.config.schema import Source, TrainConfig
 from engine.data.readers.random_access import open_rows
 from engine.data.sources import file_cache
-from engine.data.sources import hub as hub_datasets
-from engine.data.sources.resolve import away, files, find, open_source
+from engine.data.sources.resolve import away, find, open_source, resolve
 from engine.errors import DataError, HubError, MachineError
 from tests.hub_server import PARQUET, Hub, serving, use_hub
 
 HUB = "hf://datasets/ada/rows"
-
-
-@pytest.fixture(autouse=True)
-def a_process_that_has_asked_nothing_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_datasets, "RECHECK_S", -1.0)
 
 
 @pytest.fixture(autouse=True)
@@ -269,7 +263,7 @@ def test_a_source_for_validation_is_the_validation_split_of_the_hub_too(hub: Hub
         (hub.folder / f"{split}.jsonl").write_text(json.dumps({"text": split}) + "\n")
     text = f"model: {{base: x}}\ndata: {{train: {HUB}, validation: {HUB}}}\n"
     data = load_text(text, tmp_path / "train.yml").config.data
-    assert [path.name for path in files(data)] == ["train.jsonl", "dev.jsonl"]
+    assert [path.name for path in resolve(data).paths] == ["train.jsonl", "dev.jsonl"]
 
 
 def test_a_dataset_of_pictures_is_refused_by_name(hub: Hub) -> None:
@@ -378,5 +372,5 @@ def test_a_stream_says_how_many_rows_and_is_of_the_hub(tmp_path: Path) -> None:
     ):
         load_text(text, tmp_path / "train.yml")
     (tmp_path / "rows.jsonl").write_text('{"text": "a"}\n')
-    with pytest.raises(DataError, match="streaming says nothing of this source"):
+    with pytest.raises(DataError, match="streaming has no effect on this source"):
         rows(tmp_path / "rows.jsonl", streaming=True, max_samples=1)

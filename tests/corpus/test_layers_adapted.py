@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ def seeing(tiny_model: Path, tmp_path: Path) -> Path:
 
 def trained(base: Path, folder: Path, backend: str = "peft", **adapter: Any) -> tuple[Job, Any]:
     job = Job.make(base, folder, adapter={"dropout": 0.0, **adapter})
-    plan = replace(job.plan, backend=backend, device="cpu", weights_dtype="fp32", compute_dtype="fp32")
+    plan = job.plan.changed(backend=backend, device="cpu", weights_dtype="fp32", compute_dtype="fp32")
     loaded = load_trainer(plan, job.config, base)
     train_step(loaded, [BATCH], 1e-2, 0, lambda: None)
     loaded.save_weights(folder / "adapter")

@@ -120,7 +120,7 @@ def test_a_row_that_is_too_long_is_named_and_can_be_left_out(
 @pytest.mark.parametrize("kind", [kind for kind in WRITERS if kind != ".json"])
 def test_the_rows_beside_one_that_is_too_long_can_be_seen(tiny_model: Path, folder: Path, kind: str) -> None:
     path, view, previews = written(kind, folder), View(model=str(tiny_model)), Previews()
-    assert previews.reach(str(path), 20, view)
+    assert previews.wait_for(str(path), 20, view)
     before, long, after = previews.show(str(path), [9, 10, 11], view)
     assert not before.problem
     assert not after.problem
@@ -235,7 +235,7 @@ def test_a_long_text_is_trained_whole_and_a_piece_at_a_time(
     monkeypatch.setattr(row_size, "PIECE", 50_000)
     monkeypatch.setattr(tokenise, "CHARACTERS", 60_000)
     monkeypatch.setattr(
-        "engine.data.tokenization.row_encoder.pieces", lambda text: row_size.pieces(text, 50_000)
+        "engine.data.tokenization.row_encoder.split_text", lambda text: row_size.split_text(text, 50_000)
     )
     most = 0
     real = RowEncoder.encode
@@ -262,7 +262,7 @@ def test_of_a_long_text_the_beginning_is_shown_and_the_rest_counted(
     tiny_model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "engine.data.tokenization.row_encoder.pieces", lambda text: row_size.pieces(text, 10_000)
+        "engine.data.tokenization.row_encoder.split_text", lambda text: row_size.split_text(text, 10_000)
     )
     (folder / "rows.txt").write_text(plain_text(100_000))
     (shown,) = Previews().show(str(folder / "rows.txt"), [0], View(model=str(tiny_model)))
@@ -288,7 +288,7 @@ def test_of_a_long_text_the_beginning_is_shown_and_the_rest_counted(
 )
 @pytest.mark.parametrize("most", [1, 2, 7, 50, 1000])
 def test_pieces_are_the_text(text: str, most: int) -> None:
-    found = list(row_size.pieces(text, most))
+    found = list(row_size.split_text(text, most))
     assert "".join(found) == text
     assert all(0 < len(piece) <= most for piece in found) or not text
 
@@ -296,7 +296,7 @@ def test_pieces_are_the_text(text: str, most: int) -> None:
 def test_pieces_of_a_text_have_the_tokens_of_the_text(tiny_model: Path) -> None:
     tokenizer, text = Tokenizer.load(tiny_model), plain_text(30_000)
     whole = tokenizer.encode([text], special=False)[0]
-    parts = tokenizer.encode(list(row_size.pieces(text, 1000)), special=False)
+    parts = tokenizer.encode(list(row_size.split_text(text, 1000)), special=False)
     assert [token for part in parts for token in part] == whole
 
 

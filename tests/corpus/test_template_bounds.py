@@ -209,7 +209,10 @@ def test_a_template_of_the_data_takes_no_more(
         main(["data", "check", "rows.jsonl", *(word for change in changes for word in ("--set", change))])
         == 3
     )
-    assert "data.template takes too much to write `text`: it writes more than" in capsys.readouterr().err
+    assert (
+        "data.template takes too long, or writes too much, for `text`: it writes more than"
+        in capsys.readouterr().err
+    )
 
 
 def test_the_app_does_not_wait_twice_for_a_template_without_end(

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +118,7 @@ def carelessly_loaded(folder: Path) -> Any:
 
 
 def loaded(job: Job, backend: str, **options: Any) -> Any:
-    plan = replace(job.plan, backend=backend, device="cpu", weights_dtype="fp32", compute_dtype="fp32")
+    plan = job.plan.changed(backend=backend, device="cpu", weights_dtype="fp32", compute_dtype="fp32")
     return load_trainer(plan, job.config, job.model, **options)
 
 

@@ -40,6 +40,8 @@ FACTS = {
     "phase": ("name",),
 }
 """What of each event is compared; clocks, speeds, memory, process numbers and progress are left out."""
+SOMETIMES = {"step": ("metrics",), "eval": ("best_by",)}
+"""What is compared of an event that has it: version 0.1.0 wrote none of these."""
 MACHINE = re.compile(r"\d+(\.\d+)? [kMG]i?B")
 """Amounts of memory in a message."""
 WEIGHTS = "*.safetensors"
@@ -111,7 +113,8 @@ def train(
 def planned(run: Path) -> dict[str, Any]:
     """The plan's decisions about the recipe's rows."""
     plan = json.loads((run / "plan.json").read_text())
-    return {name: plan.get(name) for name in PLANNED}
+    known = plan | plan.get("decisions", {}) | plan.get("work", {})  # side by side in ft 0.1.0
+    return {name: known.get(name) for name in PLANNED}
 
 
 def lines(run: Path) -> Iterator[Mapping[str, Any]]:
@@ -131,6 +134,7 @@ def fact(line: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if line["type"] not in FACTS:
         return None
     found = {name: line.get(name) for name in FACTS[line["type"]]}
+    found |= {name: line[name] for name in SOMETIMES.get(line["type"], ()) if name in line}
     if "message" in found:
         found["message"] = MACHINE.sub("…", found["message"])
     return {"type": line["type"]} | found

@@ -16,8 +16,9 @@ from engine.backends.base import Interrupted
 from engine.backends.unsloth.causal_lm import UnslothModel
 from engine.config.load import load_text
 from engine.errors import ConfigError, ModelError
+from engine.hardware.gpu import Gpu
 from engine.hardware.probe import probe
-from engine.planning.backends import choose
+from engine.planning.backend_choice import choose_backend
 from tests.tiny import change_model
 from tests.training import Job, batch_of, interrupt_at_second, recipe_text, train_step, write_rows
 
@@ -77,7 +78,7 @@ def test_the_adapter_loads_in_peft_and_answers_the_same(
 def test_an_adapter_of_the_torch_backend_goes_on_in_unsloth(job: Job, tmp_path: Path) -> None:
     _, trained = curve(job, 5, "peft")
     trained.save_weights(tmp_path / "adapter")
-    plan = replace(job.plan, backend="unsloth")
+    plan = job.plan.changed(backend="unsloth")
     loaded = UnslothModel.load(plan, job.config, job.model, adapter=tmp_path / "adapter")
     assert loaded.evaluate(BATCHES[0]) == pytest.approx(trained.evaluate(BATCHES[0]), rel=1e-4)
 
@@ -106,7 +107,7 @@ def test_an_adapter_of_another_model_is_refused(job: Job, tmp_path: Path) -> Non
     trained.save_weights(tmp_path / "adapter")
     file = tmp_path / "adapter" / "adapter_model.safetensors"
     tensors = load_file(file)
-    plan = replace(job.plan, backend="unsloth")
+    plan = job.plan.changed(backend="unsloth")
     for change in (
         {name: value for name, value in tensors.items() if ".layers.1." not in name},
         {name: torch.cat([value, value], 1) for name, value in tensors.items()},
@@ -226,12 +227,12 @@ def test_what_unsloth_does_not_train_is_refused_before_anything_loads(
         text = json.loads(recipe_text(tiny_model, tmp_path / "rows.jsonl", **sections))
         config = load_text(json.dumps(text | {"backend": "unsloth"}), tmp_path / "train.yml").config
         with pytest.raises(ConfigError, match=key):
-            choose(probe(), config)
+            choose_backend(probe(), config)
 
 
 def test_auto_leaves_unsloth_to_nvidia_gpus(tiny_model: Path, tmp_path: Path) -> None:
     config = load_text(recipe_text(tiny_model, write_rows(tmp_path)), tmp_path / "train.yml").config
     machine = replace(probe(), packages=probe().packages | {"unsloth": "2026.10.9"})
-    assert choose(machine, config).backend == "peft"
-    card = replace(machine, device="cuda", gpu_name="NVIDIA GeForce RTX 4090", gpu_capability=(8, 9))
-    assert choose(card, config).backend == "unsloth"
+    assert choose_backend(machine, config).backend == "peft"
+    card = replace(machine, device="cuda", gpus=(Gpu("NVIDIA GeForce RTX 4090", 24 << 30, 23 << 30, (8, 9)),))
+    assert choose_backend(card, config).backend == "unsloth"

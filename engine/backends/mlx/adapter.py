@@ -16,12 +16,12 @@ from engine.backends.files import disk_errors, write_json
 from engine.backends.mlx import adapter_init, families, vocabulary
 from engine.backends.mlx.adapter_init import Values
 from engine.backends.mlx.layers import DoraLinear, Dropout, LoraLinear
+from engine.backends.mlx.spec import experts_refused
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError
 from engine.models.adapter_files import CONFIG, WEIGHTS
 from engine.models.adapters import EXPERTS, LEFT_OUT
 from engine.models.language_model import of_language_model
-from engine.planning.backends import experts_refused
 
 PREFIX = "base_model.model."
 """What PEFT puts before a layer's path."""

@@ -11,6 +11,7 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten, tree_unflatten
 
+from engine.backend_spec import Device, Dtype
 from engine.backends.base import MemoryReading
 from engine.backends.mlx import adapter as adapters
 from engine.backends.mlx import families, memory, saved_adapter, vocabulary
@@ -34,7 +35,6 @@ from engine.backends.mlx.model import (
 from engine.backends.mlx.probes import head_is_linear, packing_is_isolated
 from engine.backends.mlx.vocabulary import head_path
 from engine.backends.sampling import Sampler
-from engine.capabilities import Device, Dtype
 from engine.config.schema import TrainConfig
 from engine.data.tokenization.new_tokens import NewToken
 from engine.data.types import Batch, Float32

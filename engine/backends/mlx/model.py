@@ -11,12 +11,12 @@ from mlx import nn
 from mlx.utils import tree_flatten, tree_map_with_path
 from safetensors import safe_open
 
+from engine.backend_spec import Dtype
 from engine.backends.mlx import adapter as adapters
 from engine.backends.mlx import families, saved_adapter, vocabulary
 from engine.backends.mlx.layers import Dropout, inputs_of
 from engine.backends.mlx.loss import Head
 from engine.backends.mlx.vocabulary import head_path
-from engine.capabilities import Dtype
 from engine.config.schema import TrainConfig
 from engine.data.tokenization.tokenizer import new_tokens
 from engine.errors import FtError, ModelError, first_line

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from engine.backend_spec import Dtype
 from engine.backends.base import MemoryReading
 from engine.backends.layout import rows_of
 from engine.backends.sampling import Sampler
@@ -26,7 +27,6 @@ from engine.backends.torch.model import DTYPES, causal_of, load_model
 from engine.backends.torch.probes import head_is_linear, packing_is_isolated
 from engine.backends.torch.products import refuse_wrong_products
 from engine.backends.torch.vocabulary import grow, head_of
-from engine.capabilities import Dtype
 from engine.config.adapters import PROMPT_TYPES
 from engine.config.schema import TrainConfig
 from engine.data.tokenization.new_tokens import NewToken

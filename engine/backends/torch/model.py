@@ -8,6 +8,7 @@ from peft.tuners.ia3 import IA3Layer
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
+from engine.backend_spec import Dtype
 from engine.backends.torch import checkpointing
 from engine.backends.torch.adapters import attach
 from engine.backends.torch.fused_forwards import is_frozen_linear, is_gated_mlp, linear_form, mlp_form
@@ -15,7 +16,6 @@ from engine.backends.torch.loading import load_causal
 from engine.backends.torch.norm import replace_norms
 from engine.backends.torch.vocabulary import grow, install_forms
 from engine.backends.torch.weights import is_quantised
-from engine.capabilities import Dtype
 from engine.config.schema import TrainConfig
 from engine.data.tokenization.tokenizer import new_tokens
 from engine.planning.plan import Plan

@@ -1,4 +1,4 @@
-"""Whether what the model answered can be a row: each answer by itself, beside what it was made from."""
+"""Checks of whether a model's answer can be a row: each answer alone, beside what it was made from."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -28,7 +28,7 @@ REASONS: Mapping[Reason, str] = {
     "copy": "nearly another training row",
     "held-out": "nearly a held-out row",
 }
-"""Why an answer is rejected, in words that say what it is."""
+"""Reasons for rejecting an answer, in words."""
 FOLD, SLACK = 3.0, 60
 """An answer may be so many times as long as what it is made from, or as short, give or take so many characters."""
 KNOWN_WORDS, FEWEST_WORDS = 0.25, 4
@@ -46,7 +46,7 @@ LABEL = re.compile(
     re.IGNORECASE,
 )
 NEXT = re.compile(r"\n\s*\d+[.)]\s")
-"""Where a model that was shown a list goes on with it."""
+"""Pattern of a model that continues the list it was shown."""
 QUOTES = (('"', '"'), ("“", "”"), ("„", "“"), ("«", "»"))
 OPENING = re.compile(
     r"(?:sure|certainly|of course|here(?:'s| is| are)|as an ai|i can(?:not|'t)|"
@@ -54,7 +54,7 @@ OPENING = re.compile(
     r"what an? \w+ question|(?:the|this) (?:answer|question|text|request|sentence|phrase|translation) )",
     re.IGNORECASE,
 )
-"""How a model begins that talks about what it was asked, in place of doing it."""
+"""Beginnings of answers that talk about the task instead of doing it."""
 
 
 def cleaned(text: str, source: str) -> str:
@@ -77,13 +77,13 @@ def words(text: str) -> list[str]:
 
 
 def holds(text: str, other: str) -> bool:
-    """Whether a text has all of another of a few words in it, as it stands."""
+    """Return True if a text contains another of a few words, as it stands."""
     inner = words(other)
     return len(inner) >= FEWEST_WORDS and " ".join(inner) in " ".join(words(text))
 
 
 def is_alike(one: str, other: str) -> bool:
-    """Whether two texts are nearly the same, as the lint sees it; shorter ones have to have the same words."""
+    """Return True if two texts are nearly the same, as the lint sees it; shorter ones must have the same words."""
     first, second = words(one), words(other)
     if min(len(first), len(second)) < FEWEST:
         return first == second
@@ -95,7 +95,7 @@ def is_alike(one: str, other: str) -> bool:
 
 
 def broken(text: str, ended: bool, source: str, controls: re.Pattern[str] | None) -> Reason | None:
-    """What is wrong with any answer that was to be made from `source`; None where nothing is."""
+    """Reason against an answer that was to be made from `source`; None if there is none."""
     if not WORD.search(text):
         return "empty"
     if not ended:
@@ -110,7 +110,7 @@ def broken(text: str, ended: bool, source: str, controls: re.Pattern[str] | None
 
 
 def unlike(text: str, source: str, may_be_short: bool) -> Reason | None:
-    """Whether an answer is in another script than its source, or far from it in length."""
+    """Return True if an answer is in another script than its source, or far from it in length."""
     if script(text) != script(source) and script(source):
         return "language"
     is_short = not may_be_short and len(source) > FOLD * len(text) + SLACK
@@ -118,7 +118,7 @@ def unlike(text: str, source: str, may_be_short: bool) -> Reason | None:
 
 
 def is_foreign(text: str, vocabulary: Collection[str]) -> bool:
-    """Whether hardly a word of a text is among those of the training rows' questions."""
+    """Return True if hardly a word of a text is among those of the training rows' questions."""
     said = words(text)
     if len(said) < FEWEST_WORDS or script(text) in UNSPACED:
         return False
@@ -126,24 +126,24 @@ def is_foreign(text: str, vocabulary: Collection[str]) -> bool:
 
 
 def is_untranslated(text: str, other: str) -> bool:
-    """Whether a translation shares most words of one of the two with the text that it is a translation of."""
+    """Return True if a translation shares most words of one of the two with its source."""
     said, before = set(words(text)), set(words(other))
     return len(said & before) > min(len(said), len(before)) / 2
 
 
 def is_no_question(text: str, sources: Iterable[str]) -> bool:
-    """Whether a text asks nothing, where all that it is made from do."""
+    """Return True if a text asks nothing, while all of its sources do."""
     return all(MARK.search(source) for source in sources) and not MARK.search(text)
 
 
 def tells(text: str, source: str, answer: str) -> bool:
-    """Whether a text has most of the words that the answer has and the question does not."""
+    """Return True if a text has most of the words that the answer has and the question does not."""
     new = set(words(answer)) - set(words(source))
     return len(new & set(words(text))) > len(new) / 2
 
 
 def loses(text: str, source: str, answer: str) -> bool:
-    """Whether a text misses a number of its source, a name that the answer has too, or half of all names.
+    """Return True if a text lacks a number of its source, a name that the answer has too, or half of all names.
 
     Not every one: in German, every noun looks like a name.
     """

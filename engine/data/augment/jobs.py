@@ -1,4 +1,4 @@
-"""Which rows are to be made of which, and which answers are asked for at once."""
+"""Jobs of augmentation: which rows are made from which, and which prompts are answered together."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Job:
 
     @property
     def question(self) -> Question:
-        """What is asked in the first of them."""
+        """Question in the first of them."""
         question = question_of(self.rows[0])
         assert question is not None, "the pool gives rows with a question"
         return question
@@ -49,7 +49,7 @@ def jobs_of(options: Options, pool: Pool) -> Iterator[Job]:
 
 
 def batches(lengths: Mapping[int, int]) -> Iterator[list[int]]:
-    """The numbers of prompts that are answered at once: of like length, as many as memory should hold."""
+    """Numbers of prompts that are answered together: of like length, as many as memory should hold."""
     batch: list[int] = []
     for number in sorted(lengths, key=lambda number: (lengths[number], number)):
         if batch and (len(batch) == ROWS or (len(batch) + 1) * lengths[number] > TOKENS):

@@ -1,4 +1,4 @@
-"""What the model has answered so far, kept in the folder until the rows are whole: stopped, it is gone on with."""
+"""Journal of a model's answers, kept in the folder until all rows are made, so that a stopped call can go on."""
 
 import fcntl
 import json
@@ -14,7 +14,7 @@ from engine.errors import ConfigError
 NAME = ".augment.jsonl"
 """Hidden, so that a folder of rows does not take it for some."""
 Key = tuple[int, int, int]
-"""Which try, which step, which row."""
+"""Numbers of the try, the step and the row."""
 
 
 class Journal:

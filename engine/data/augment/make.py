@@ -134,14 +134,14 @@ class _Maker:
         return max(texts, key=len)
 
     def _text(self, text: str, step: int, source: str) -> str:
-        """What the model has said; of an answer that will be trained nothing is taken away."""
+        """Text of the model's answer; nothing is removed from one that will be trained."""
         is_answer = self._options.kind == "new-rows" and step == 1
         return text.strip() if is_answer else checks.cleaned(text, source)
 
     def _wrong(
         self, job: Job, step: int, text: str, ended: bool, source: str, said: Sequence[str]
     ) -> Reason | None:
-        """What is wrong with one answer by itself."""
+        """Reason against one answer, looked at alone."""
         kind = self._options.kind
         if reason := checks.broken(text, ended, source, self._controls):
             return reason
@@ -212,7 +212,7 @@ def _key(options: Options, *files: Path) -> str:
 
 
 def _nothing(options: Options, found: int) -> tuple[str, str]:
-    """Why no row can be made, and what to do."""
+    """Error for a source of which no row can be made."""
     hint = f"A question may have {options.max_tokens} tokens: --max-tokens allows more."
     if options.kind == "new-rows":
         said = f"New rows are made after {SEEDS} of one question and one answer each, and there are {found}."

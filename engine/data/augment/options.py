@@ -1,4 +1,4 @@
-"""What is asked for, and what has come of it."""
+"""Options of augmentation, and counts of its results."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,12 +12,12 @@ STEPS: dict[Kind, int] = {"paraphrase": 1, "back-translation": 2, "new-rows": 2}
 SEEDS = 3
 """Training rows that a new row is made after."""
 Ask = Callable[[Sequence[Prompt]], Sequence[Completion]]
-"""Has the model answer some prompts at once. The same prompts in the same company get the same answers."""
+"""Lets the model answer a batch of prompts. The same batch gets the same answers."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How rows are made.
+    """Settings by which rows are made.
 
     `amount` is how many are asked for, as a share of the training rows that they can be made from; a row that is
     rejected is asked for again, up to `tries` times in all. `model` is the name that is written down, `fingerprint`
@@ -40,7 +40,7 @@ class Options:
     seed: int = 42
 
     def mark(self, lines: Sequence[int], file: str) -> dict[str, Any]:
-        """What marks a row made from some lines of a file, numbered from 1."""
+        """Mark of a row made from some lines of a file, numbered from 1."""
         return {
             "kind": self.kind,
             "from": [f"{file}:{line}" for line in lines],
@@ -51,7 +51,7 @@ class Options:
 
 @dataclass
 class Augmented:
-    """What came of it. `answers` were judged; one that became a row is in `made`, another in `rejected`, by reason."""
+    """Results: `answers` were judged; one that became a row is in `made`, another in `rejected`, by reason."""
 
     options: Options
     aside: int = 0

@@ -9,8 +9,9 @@ from pathlib import Path
 from engine.data.augment.checks import Reason, words
 from engine.data.augment.options import Kind
 from engine.data.augment.questions import Question, answer_of, is_exchange, question_of
-from engine.data.formats.registry import fitting, read_row
+from engine.data.formats.registry import fitting
 from engine.data.lint.likeness import Likeness
+from engine.data.samples import read_row
 from engine.data.selection import CHUNK
 from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Row
@@ -21,7 +22,7 @@ Asked = tuple[int, Row, Question]
 
 
 class Pool:
-    """The questions of a file of training rows, and those of the rows held out."""
+    """Questions of a file of training rows, and those of the validation rows."""
 
     def __init__(self, train: Path, validation: Path, kind: Kind, tokenizer: Tokenizer, longest: int) -> None:
         """`longest`: tokens of a question, or of an answer that is shown as an example, that a model can be asked."""
@@ -52,7 +53,7 @@ class Pool:
         return {line: row for line, row in _rows(self.train, wanted) if line in wanted}
 
     def judge(self, candidates: Sequence[tuple[Collection[int], str]]) -> list[Reason | None]:
-        """What is wrong with new questions beside all others, those of earlier calls among them.
+        """Reasons against new questions beside all others, those of earlier calls included.
 
         Each comes with the lines that it was made from, which it may be like: that is judged of its head alone.
         """
@@ -102,9 +103,9 @@ def _rows(path: Path, wanted: Collection[int] | None = None) -> Iterator[tuple[i
         for line, text in enumerate(file, start=1):
             if wanted is None or line in wanted:
                 columns = json.loads(text)
-                form = fitting(columns)
-                assert form is not None, f"{path}:{line}"
-                row = read_row(columns, f"{path.name}:{line}", form, "all")
+                row_format = fitting(columns)
+                assert row_format is not None, f"{path}:{line}"
+                row = read_row(columns, f"{path.name}:{line}", row_format, "all")
                 assert row is not None, f"{path}:{line}"
                 yield line, row
 

@@ -1,4 +1,4 @@
-"""What the model is asked for each kind of row.
+"""Prompts for each kind of row.
 
 Examples come first: small models answer a question that they are only told to reword. New rows are made as in
 Self-Instruct (Wang et al. 2022, arXiv:2212.10560): a question after those of several training rows, then its answer
@@ -27,7 +27,7 @@ SAID = (
     "one more request of the same kind",
     "write the request alone",
 )
-"""What a model says that repeats its prompt."""
+"""Answer of a model that repeats its prompt."""
 
 
 def prompt(options: Options, step: int, rows: Sequence[Row], said: Sequence[str]) -> tuple[Message, ...]:

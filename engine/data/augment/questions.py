@@ -1,4 +1,4 @@
-"""What of a row can be made anew: the last thing that a user asks and the model is trained to answer."""
+"""Questions that can be rewritten: the last thing that a user asks and the model is trained to answer."""
 
 from dataclasses import dataclass, replace
 
@@ -40,7 +40,7 @@ def question_in(row: Row) -> str:
 
 
 def is_exchange(row: Row) -> bool:
-    """Whether a row is one question and its answer: what an example for a new row has to be."""
+    """Return True if a row is one question and its answer, as an example for a new row has to be."""
     if isinstance(row, Text):
         return bool(row.prompt.strip())
     spoken = [message for message in row.messages if message.role != "system"]
@@ -69,7 +69,7 @@ def reworded(row: Row, question: Question, head: str) -> Row:
 
 
 def new_row(like: Row, question: str, answer: str) -> Row:
-    """A row of another one's form, with its system message."""
+    """A row of another one's format, with its system message."""
     if isinstance(like, Text):
         return Text(question, answer, "")
     system = [message for message in like.messages if message.role == "system"]

@@ -1,4 +1,4 @@
-"""What a form of rows is, and the words for what is wrong with a value in one."""
+"""Row formats: the columns that one needs and how a row is read, and errors in a row's values."""
 
 import json
 import re
@@ -16,7 +16,7 @@ NOTHING, COLUMNS, REFUSED = (
     "with other columns",
     "that the chat template does not take",
 )
-"""Reasons for which rows are left out, as they are counted."""
+"""Reasons for leaving out a row, as they are counted."""
 
 
 SYSTEM = ("system_prompt", "system_message", "instructions")
@@ -25,13 +25,13 @@ CHANGING = frozenset(
     {"system", "tools", "functions", "history", "input", "context", "label", "kto_tag", *SYSTEM}
     | {"weight", "loss_weight", "sample_weight", "loss_mask", *REASONING, *MEDIA}
 )
-"""Columns that change what a row means: where a format does not read one, that is said."""
+"""Columns that change what a row means: one that a format does not read is reported."""
 
 
 class RowError(Exception):
-    """What is wrong with one row, and its kind; the caller knows where the row is.
+    """A row that cannot be used; the caller knows where it is. `reason` groups such rows when they are counted.
 
-    `fix` is the one thing to do about it, as a sentence, where that is known.
+    `fix` is a sentence that says what to do, where there is one thing to do.
     """
 
     def __init__(self, message: str, reason: str = "malformed", *, fix: str = "") -> None:
@@ -46,24 +46,24 @@ def _any(columns: Columns) -> bool:
 
 @dataclass(frozen=True)
 class RowFormat:
-    """A format of rows: the columns it needs, and how a row is read.
+    """Format of rows: the columns that it needs, and how a row is read.
 
-    Another package brings one by an entry point of the group `ft.formats` that names such an object. `read(columns,
+    Other packages add one by an entry point of the group `ft.formats` that names such an object. `read(columns,
     where)` raises `RowError` for a row that cannot be used.
     """
 
     name: str
     needs: tuple[str, ...]
     read: Callable[[Columns, str], Sample]
-    is_told: Callable[[Columns], bool | None] = _any
-    """Whether the values of a row that has the columns speak for this format (True), against it (False), or neither
-    way (None)."""
+    recognise: Callable[[Columns], bool | None] = _any
+    """Judges a row that has the columns by its values: True is evidence for this format, False against it, None is
+    neither."""
     note: str = ""
-    """What becomes of its rows, where that is not plain from its name."""
+    """What supervised fine-tuning makes of its rows, where the name does not say it."""
     others: tuple[tuple[str, ...], ...] = ()
-    """Other sets of columns that it reads as well as `needs`."""
+    """Sets of columns that do instead of `needs`."""
     uses: frozenset[str] | None = None
-    """Columns that it also reads where they are there; None where that is not known, and nothing is said of others."""
+    """Optional columns that it reads; None where that is not known: then no column is reported as unused."""
 
     @cached_property
     def unread(self) -> frozenset[str]:
@@ -76,24 +76,26 @@ class RowFormat:
         return frozenset((self.uses or frozenset()).union(self.needs, *self.others))
 
     def reads(self, column: str) -> bool:
-        """Whether a column is among those that it needs or uses."""
+        """Return True for a column that it needs or uses."""
         return column in self.known
 
-    def found(self, columns: Columns) -> tuple[str, ...]:
-        """Which of its sets of columns a row has; empty where it has none."""
+    def columns_in(self, columns: Columns) -> tuple[str, ...]:
+        """The first of its sets of columns that a row has; empty if it has none."""
         return next((names for names in (self.needs, *self.others) if columns.keys() >= set(names)), ())
 
     def has_columns(self, columns: Columns) -> bool:
+        """Return True if a row has all columns of one of its sets."""
         if all(name in columns for name in self.needs):
             return True
         return any(all(name in columns for name in names) for names in self.others)
 
     def fits(self, columns: Columns) -> bool:
-        return self.has_columns(columns) and bool(self.is_told(columns))
+        """Return True if a row has the columns and its values are evidence for this format."""
+        return self.has_columns(columns) and bool(self.recognise(columns))
 
 
 def text_of(value: Any, place: str) -> str:
-    """A value that has to be text. Raises `RowError`."""
+    """Return a value that must be text. Raises `RowError`."""
     if not isinstance(value, str):
         raise RowError(f"`{place}` is {kind(value)} where text is expected")
     if value.isascii():
@@ -108,16 +110,19 @@ def text_of(value: Any, place: str) -> str:
 
 
 def sound(value: Any, place: str) -> Any:
-    """A list or an object, once all text in it can be written. Raises `RowError`."""
+    """Return a list or an object after checking that it can be written as JSON. Raises `RowError`."""
     try:
         text_of(json.dumps(value, ensure_ascii=False), place)
     except (TypeError, ValueError, RecursionError) as error:
-        raise RowError(f"`{place}` is no JSON: {error}") from error
+        raise RowError(f"`{place}` is not JSON: {error}") from error
     return value
 
 
 def parsed(value: Any, column: str, opening: str) -> Any:
-    """A list or an object that stands as JSON in a text, as in CSV; any other value as it is. Raises `RowError`."""
+    """Parse a list or an object that a text holds as JSON, as in CSV; return any other value as it is.
+
+    Raises `RowError`.
+    """
     if not isinstance(value, str) or not value.lstrip().startswith(tuple(opening)):
         return value
     try:
@@ -130,7 +135,7 @@ _PYTHON = re.compile(r"[\[{(,:]\s*(?:'|None\b|True\b|False\b|array\()")
 
 
 def _written_by(text: str) -> str:
-    """What to do about a text that Python has written where JSON was meant; empty where it was not."""
+    """Advice for a text in Python's notation where JSON was meant; empty for any other."""
     if not _PYTHON.search(text[:1000]):
         return ""
     return (
@@ -140,7 +145,7 @@ def _written_by(text: str) -> str:
 
 
 def is_null(value: Any) -> bool:
-    """Whether a value that may be left out says nothing: null, NaN (pandas' null), the words for them, or empty."""
+    """Return True for null, NaN (pandas' null), the words for them, and empty values."""
     if value is None:
         return True
     if isinstance(value, str):
@@ -151,7 +156,7 @@ def is_null(value: Any) -> bool:
 
 
 def kind(value: Any) -> str:
-    """A value in a few words."""
+    """Describe a value by its type, or by itself if it is short."""
     if isinstance(value, dict):
         return "an object"
     if isinstance(value, list):
@@ -160,5 +165,5 @@ def kind(value: Any) -> str:
 
 
 def listed(names: Iterable[object]) -> str:
-    """Names of columns or keys, for people."""
+    """List names of columns or keys in a message."""
     return text.listed((f"`{name}`" for name in names), most=20) or "no columns"

@@ -1,4 +1,4 @@
-"""What a recipe says of the form of a source's rows: a value without anything heavy behind it."""
+"""Format settings of a source in a recipe. Light: imports nothing heavy."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,24 +10,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FormatChoice:
-    """What a recipe says of a source's rows: `data.format`, `data.columns`, `data.template`, `data.roles`."""
+    """Settings of a recipe for how a source's rows are read: `data.format`, `columns`, `template` and `roles`."""
 
     format: str = "auto"
     columns: Mapping[str, str] | None = None
-    """The file's name of a column by ft's name."""
+    """Names of columns in the file, by ft's names."""
     template: str | Mapping[str, str] | None = None
-    """Jinja that writes a row's text, or each column of a row."""
+    """Jinja that renders a row's text, or each column of a row."""
     roles: Mapping[str, str] | None = None
-    """ft's name of a role by the file's."""
+    """ft's names of roles, by those in the file."""
 
     @property
     def as_it_is(self) -> bool:
-        """True where rows are read as they stand in the file."""
+        """True if rows are read without renaming or rendering anything."""
         return not self.columns and not self.template and not self.roles
 
 
 def choice_of(source: "Source", data: "Data") -> FormatChoice:
-    """What the recipe says of this source; what it does not say there, it may say for all of them."""
+    """Settings of this source, falling back to those for all sources."""
     of_source = source if source.columns or source.template else data
     format_ = source.format if source.format != "auto" else data.format
     return FormatChoice(format_, of_source.columns, of_source.template, source.roles or data.roles)

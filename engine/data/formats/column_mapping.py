@@ -1,4 +1,4 @@
-"""Columns and roles of any name: a recipe says what they are called, or writes a row's text by Jinja."""
+"""Renaming of columns and roles by a recipe, and text of rows rendered by its Jinja template."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Custom:
-    """Makes the row that a form reads from a row of the file."""
+class ColumnMapping:
+    """Turns a row of the file into the columns that a format reads, as a recipe says."""
 
     choice: FormatChoice
 
     def __call__(self, columns: Columns) -> Columns:
-        """The columns and roles under ft's names. Raises `RowError` where a template cannot be filled in."""
+        """Return the columns and roles under ft's names. Raises `RowError` where a template cannot be rendered."""
         made = columns
         if self.choice.columns:
             theirs = set(self.choice.columns.values())
@@ -40,37 +40,37 @@ class Custom:
             return made
         return {name: renamed(value, self.choice.roles) for name, value in made.items()}
 
-    def form(self, form: RowFormat) -> RowFormat:
-        """The form, read from rows of the file."""
+    def apply_to(self, row_format: RowFormat) -> RowFormat:
+        """Return the format with this mapping in front of it, so that it reads rows of the file."""
 
         def read(columns: Columns, where: str) -> Sample:
             made = self(columns)
-            if not form.has_columns(made):
-                absent = [name for name in form.needs if name not in made]
+            if not row_format.has_columns(made):
+                absent = [name for name in row_format.needs if name not in made]
                 theirs = [(self.choice.columns or {}).get(name, name) for name in absent]
                 raise RowError(
-                    f"columns {listed(columns)}, but {form.name} needs {listed(theirs)} here", COLUMNS
+                    f"columns {listed(columns)}, but {row_format.name} needs {listed(theirs)} here", COLUMNS
                 )
-            return extra_columns.read(made, where, form)
+            return extra_columns.read(made, where, row_format)
 
-        return replace(form, needs=(), read=read, is_told=lambda columns: True, uses=None)
+        return replace(row_format, needs=(), read=read, recognise=lambda columns: True, uses=None)
 
     @property
-    def words(self) -> str:
-        """What was done to the rows, as the end of a sentence."""
+    def summary(self) -> str:
+        """What was done to the rows, to end a sentence with."""
         said = []
         if self.choice.columns:
             named = ", ".join(f"{ours} is `{theirs}`" for ours, theirs in self.choice.columns.items())
             said.append(f"as data.columns says ({named})")
         elif self.choice.template:
-            said.append("as data.template writes them")
+            said.append("rendered by data.template")
         if self.choice.roles:
             named = ", ".join(f"`{theirs}` is {ours}" for theirs, ours in self.choice.roles.items())
             said.append(f"as data.roles says ({named})")
         return "; ".join(said)
 
     def check(self, rows: Iterable[Columns], name: str) -> None:
-        """Raise `DataError` where none of the rows has a column that is named."""
+        """Raise `DataError` if a column that `data.columns` names is in none of the rows."""
         if not self.choice.columns:
             return
         seen: dict[str, None] = {}
@@ -104,18 +104,19 @@ class Custom:
 
         variables = {**columns, "row": columns}
         try:
-            pieces = template.root_render_func(template.new_context(variables))
-            return "".join(self._environment.bounded(pieces, variables))
+            chunks = template.root_render_func(template.new_context(variables))
+            return "".join(self._environment.bounded(chunks, variables))
         except OverrunError as error:
             raise DataError(
-                f"data.template takes too much to write `{name}`: {error}", "Write less."
+                f"data.template takes too long, or writes too much, for `{name}`: {error}",
+                "Simplify the template.",
             ) from error
-        except Exception as error:  # a template may do anything with what stands in a row
-            raise RowError(f"data.template cannot write `{name}`: {error}") from error
+        except Exception as error:  # a template may do anything with the values of a row
+            raise RowError(f"data.template cannot be rendered for `{name}`: {error}") from error
 
 
 def _found(columns: Columns, name: str) -> list[Any]:
-    """The value of a column, or of a key inside one, as `data.messages`; none where there is no such thing."""
+    """The value of a column, or of a key inside one, as `data.messages`, in a list; empty if there is none."""
     if name in columns:
         return [columns[name]]
     value: Any = columns

@@ -1,4 +1,4 @@
-"""Names that files often give to columns, for hints: which column seems to be meant."""
+"""Common column names, for hints about which column is probably meant."""
 
 import json
 import re
@@ -16,9 +16,9 @@ _PLAIN = re.compile(r"[A-Za-z_][\w.-]*")
 
 
 def question_and_answer(columns: Iterable[str]) -> dict[str, str]:
-    """The file's names of alpaca's columns, where a question and an answer seem to be there under other names.
+    """Map alpaca's columns to columns of the file that seem to hold the same under other names.
 
-    Empty where they do not. Each column has one meaning.
+    Empty if no question or no answer is found. Each column is used once.
     """
     left = {name.strip().lower(): name for name in columns}
     found: dict[str, str] = {}
@@ -31,7 +31,7 @@ def question_and_answer(columns: Iterable[str]) -> dict[str, str]:
 
 
 def as_yaml(mapping: Mapping[str, str]) -> str:
-    """A mapping of names as a recipe, or `--set`, takes it."""
+    """Write a mapping of names as YAML, for a recipe or `--set`."""
     return "{" + ", ".join(f"{_word(key)}: {_word(value)}" for key, value in mapping.items()) + "}"
 
 

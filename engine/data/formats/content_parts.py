@@ -26,7 +26,7 @@ _NO_TEXT = re.compile(r"(input_)?(image|video|audio|file|document)(_url)?")
 
 @dataclass
 class Content:
-    """What the parts of a message say."""
+    """Content of the parts of a message."""
 
     text: str = ""
     thoughts: str = ""
@@ -36,7 +36,7 @@ class Content:
 
 
 def content_of(value: Any, place: str) -> Content:
-    """What a content says that is text, or a list of parts. Raises `RowError`.
+    """Read a content that is text, or a list of parts. Raises `RowError`.
 
     Templates show thoughts, text and calls in this order; parts in another are refused.
     """
@@ -96,7 +96,7 @@ def _in_order(fits: bool, what: str, place: str) -> None:
 
 
 def result_of(value: Any, place: str) -> str:
-    """What a tool has returned, as text: parts of text as they are, any other value as JSON. Raises `RowError`."""
+    """Read a tool's result as text: text parts as they are, any other value as JSON. Raises `RowError`."""
     if isinstance(value, str) or value is None:
         return text_of(value, place)
     if isinstance(value, list) and value and all(map(_is_part, value)):

@@ -1,4 +1,4 @@
-"""Which form the rows of a source have: what speaks for it, how sure that is, and which rows disagree."""
+"""Detection of a source's row format: the evidence for it, its certainty, and rows that disagree."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -7,116 +7,119 @@ from itertools import islice
 
 from engine.data.formats.base import RowError, RowFormat, listed
 from engine.data.formats.choice import FormatChoice
-from engine.data.formats.column_mapping import Custom
+from engine.data.formats.column_mapping import ColumnMapping
 from engine.data.formats.column_names import as_yaml
-from engine.data.formats.registry import FORMS, fitting, form_named
+from engine.data.formats.registry import FORMATS, fitting, format_named
 from engine.data.formats.unknown_columns import unknown_columns
 from engine.data.readers.table import Origin
 from engine.data.types import LabelledAnswer, Preference, Text
 from engine.errors import DataError
 
-LOOKED_AT = 1000
-"""Rows that detection looks at; every later row is still held to the form that was found."""
+SAMPLE_ROWS = 1000
+"""Rows that detection reads. Later rows must have the format that was found, too."""
 SURE = 0.9
-"""The share of the rows that has to have one form. The others are then mistakes, told by their places."""
+"""Share of the rows that must agree on a format. The others count as mistakes, and their places are reported."""
 NAMED = 5
-"""Rows that disagree and are named."""
+"""Most rows that are named because they disagree."""
 
 
 @dataclass(frozen=True)
 class Detected:
-    """The form of a source's rows, and the evidence in words.
+    """Format of a source's rows, with the evidence as a sentence.
 
-    `certainty` is the share of the rows looked at that have it; `odd` are the places of the others.
+    `certainty` is the share of the sampled rows that have it; `odd` are the places of the others.
     """
 
-    form: RowFormat
+    row_format: RowFormat
     evidence: str
     certainty: float = 1.0
     odd: tuple[str, ...] = ()
 
 
 def detect(rows: Iterable[Origin], choice: FormatChoice, name: str) -> Detected:
-    """Find the format of the first `LOOKED_AT` rows; one that the recipe names is taken at its word.
+    """Detect the format of the first `SAMPLE_ROWS` rows, of which there is at least one; a recipe may name it instead.
 
-    There is at least one row. Raises `DataError` where rows have different formats, or none that is known, and
-    where they have none of the columns that the recipe names.
+    Raises `DataError` where rows have different formats, or none that is known, and where they have none of the
+    columns that the recipe names.
     """
-    looked = list(islice(rows, LOOKED_AT))
-    custom = Custom(choice)
+    looked = list(islice(rows, SAMPLE_ROWS))
+    mapping = ColumnMapping(choice)
     if not choice.as_it_is:
-        custom.check((columns for _, columns in looked), name)
-        looked = _made(looked, custom)
+        mapping.check((columns for _, columns in looked), name)
+        looked = _mapped(looked, mapping)
     if choice.format == "auto":
         found = _detected(looked, name)
     else:
-        form = form_named(choice.format)
-        found = Detected(form, f"{name}: {_with_note(f'{form.name}, as the recipe says', form)}")
-    plain = _without_template(found.form, looked, choice)
+        row_format = format_named(choice.format)
+        found = Detected(
+            row_format, f"{name}: {_with_note(f'{row_format.name}, as the recipe says', row_format)}"
+        )
+    plain = _without_template(found.row_format, looked, choice)
     if choice.as_it_is:
         return replace(found, evidence=found.evidence + plain)
-    return replace(found, form=custom.form(found.form), evidence=f"{found.evidence}; {custom.words}{plain}")
+    evidence = f"{found.evidence}; {mapping.summary}{plain}"
+    return replace(found, row_format=mapping.apply_to(found.row_format), evidence=evidence)
 
 
-def _made(looked: Sequence[Origin], custom: Custom) -> list[Origin]:
-    """The rows that can be made; a row that cannot is told when its turn comes. Raises `DataError` if none can."""
+def _mapped(looked: Sequence[Origin], mapping: ColumnMapping) -> list[Origin]:
+    """The rows that can be mapped; others are reported when they are converted. Raises `DataError` if none can."""
     made: list[Origin] = []
     problem = ""
     for where, columns in looked:
         try:
-            made.append((where, custom(columns)))
+            made.append((where, mapping(columns)))
         except RowError as error:
             problem = problem or f"{where}: {error}"
     if not made:
-        raise DataError(problem, "Correct data.template, or the rows.")
+        raise DataError(problem, "Fix data.template, or the rows.")
     return made
 
 
 def _detected(looked: Sequence[Origin], name: str) -> Detected:
-    against = [form.name for form in FORMS.values() if _spoken_against(form, looked)]
-    forms = [fitting(columns, against) for _, columns in looked]
-    counts = Counter(form.name for form in forms if form is not None)
+    against = [each.name for each in FORMATS.values() if _is_contradicted(each, looked)]
+    formats = [fitting(columns, against) for _, columns in looked]
+    counts = Counter(each.name for each in formats if each is not None)
     best = max(counts, key=lambda name: counts[name], default=None)
     share = counts[best] / len(looked) if best else 0.0
     if best is None or share < SURE:
-        raise _undecided(looked, forms, name)
-    form = form_named(best)
-    odd = tuple(where for (where, _), other in zip(looked, forms, strict=True) if other is not form)
-    has = listed(next(form.found(columns) for _, columns in looked if form.fits(columns)))
+        raise _undecided(looked, formats, name)
+    row_format = format_named(best)
+    odd = tuple(where for (where, _), other in zip(looked, formats, strict=True) if other is not row_format)
+    has = listed(next(row_format.columns_in(columns) for _, columns in looked if row_format.fits(columns)))
     if not odd:
         said = f"because its rows have {has}{_how_many(len(looked))}"
     else:
         places = ", ".join(odd[:NAMED]) + (f" and {len(odd) - NAMED} more" if len(odd) > NAMED else "")
         verb = "differs" if len(odd) == 1 else "differ"
         said = f"because {counts[best]:,} of {len(looked):,} rows have {has}; {len(odd)} {verb}: {places}"
-    also = _also(looked, form)
-    return Detected(form, f"{name}: {_with_note(f'{best}, {said}{also}', form)}", share, odd)
+    also = _also(looked, row_format)
+    return Detected(row_format, f"{name}: {_with_note(f'{best}, {said}{also}', row_format)}", share, odd)
 
 
-def _spoken_against(form: RowFormat, looked: Sequence[Origin]) -> bool:
-    """Whether the values under a format's columns say that it is another: labels that are numbers of classes."""
-    votes = [vote for _, columns in looked if form.has_columns(columns) for vote in (form.is_told(columns),)]
+def _is_contradicted(row_format: RowFormat, looked: Sequence[Origin]) -> bool:
+    """Return True if the values under a format's columns say that it is another, as labels that number classes do."""
+    votes = [row_format.recognise(columns) for _, columns in looked if row_format.has_columns(columns)]
     against = sum(vote is False for vote in votes)
     return against > (1 - SURE) * (against + sum(vote is True for vote in votes))
 
 
 def _how_many(count: int) -> str:
-    return f" (the first {count:,} do)" if count == LOOKED_AT else ""
+    return f" (the first {count:,} do)" if count == SAMPLE_ROWS else ""
 
 
-def _with_note(said: str, form: RowFormat) -> str:
-    return f"{said}; {form.note}" if form.note else said
+def _with_note(said: str, row_format: RowFormat) -> str:
+    return f"{said}; {row_format.note}" if row_format.note else said
 
 
-def _without_template(form: RowFormat, looked: Sequence[Origin], choice: FormatChoice) -> str:
-    """What to know of a question and an answer that are text: a model that chats expects its chat template."""
-    like = next((columns for _, columns in looked if form.has_columns(columns)), None)
-    if like is None or form.name not in ("prompt_completion", "kto", "preference"):
+def _without_template(row_format: RowFormat, looked: Sequence[Origin], choice: FormatChoice) -> str:
+    """Note about a prompt and an answer that are plain text: a chat model expects its chat template."""
+    like = next((columns for _, columns in looked if row_format.has_columns(columns)), None)
+    if like is None or row_format.name not in ("prompt_completion", "kto", "preference"):
         return ""
     try:
-        sample = form.read(like, "")
+        sample = row_format.read(like, "")
     except RowError:
-        return ""  # reported when its turn comes
+        return ""  # reported when the row is converted
     row = sample.row if isinstance(sample, LabelledAnswer) else sample
     row = row.chosen if isinstance(row, Preference) else row
     if not isinstance(row, Text):
@@ -127,25 +130,27 @@ def _without_template(form: RowFormat, looked: Sequence[Origin], choice: FormatC
     return f"; no chat template is applied to text{way}"
 
 
-def _also(looked: Sequence[Origin], form: RowFormat) -> str:
-    """Another form that all rows have too: whoever meant that one can say so."""
+def _also(looked: Sequence[Origin], row_format: RowFormat) -> str:
+    """Note about another format that fits all rows, for those who meant that one."""
     others = [
-        other for other in FORMS.values() if other is not form and not set(other.needs) <= set(form.needs)
+        other
+        for other in FORMATS.values()
+        if other is not row_format and not set(other.needs) <= set(row_format.needs)
     ]
     other = next((o for o in others if all(o.fits(columns) for _, columns in looked)), None)
     return f"; data.format: {other.name} would take {listed(other.needs)} instead" if other else ""
 
 
-def _undecided(looked: Sequence[Origin], forms: Sequence[RowFormat | None], name: str) -> DataError:
+def _undecided(looked: Sequence[Origin], formats: Sequence[RowFormat | None], name: str) -> DataError:
     first: dict[str, str] = {}
     unknown: Origin | None = None
-    for (where, columns), form in zip(looked, forms, strict=True):
-        if form is None:
+    for (where, columns), row_format in zip(looked, formats, strict=True):
+        if row_format is None:
             unknown = unknown or (where, columns)
         else:
-            first.setdefault(form.name, where)
+            first.setdefault(row_format.name, where)
     if len(first) > 1:
-        places = ", ".join(f"{form} (first at {where})" for form, where in first.items())
+        places = ", ".join(f"{row_format} (first at {where})" for row_format, where in first.items())
         return DataError(
             f"{name}: rows of different formats: {places}",
             "Split the file by format and list the files under data.train, or name one format: "

@@ -1,4 +1,4 @@
-"""Pictures, sound and video beside a row's text: refused, as the text alone would teach to make them up."""
+"""Pictures, sound and video beside a row's text: refused, as the text alone would teach the model to invent them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ FILES = "a picture, a sound or another file"
 
 
 def is_file(value: Any) -> bool:
-    """Whether a value is bytes, alone or as `datasets` holds a picture or a sound, or a list of such."""
+    """Return True for bytes, alone or as `datasets` holds a picture or a sound, or a list of such."""
     first = value[0] if isinstance(value, list) and value else value
     return isinstance(first.get("bytes") if isinstance(first, dict) else first, bytes)
 

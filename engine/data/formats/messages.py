@@ -27,7 +27,7 @@ KNOWN = frozenset({"role", "from", "content", "value", *NAMES, *OF_ANSWERS, *FLA
 PLAIN: Mapping[str, Role] = MappingProxyType(
     {name: role for name, role in ROLES.items() if name not in WRITTEN_CALLS}
 )
-"""The roles of turns whose text is what they say."""
+"""Roles of turns whose text is their content."""
 EMPTY = "an empty answer, which is not trained"
 
 
@@ -58,7 +58,7 @@ def messages_of(value: Any, column: str) -> tuple[Message, ...]:
 
 
 def _plain(turn: Any) -> Message | None:
-    """The message of a turn that is a role and a text, as most are, without a look at all that a turn may have.
+    """Message of a turn that is a role and a text, as most are: a fast path.
 
     None for any other, also for one whose text has to be looked at.
     """
@@ -80,21 +80,21 @@ def role_in(turn: Mapping[str, Any], place: str, turns: Sequence[Any] = ()) -> t
 
 
 def _content(turn: dict[str, Any], place: str) -> tuple[Any, str]:
-    """What a turn says, and the place of that. Raises `RowError` where it has pictures."""
+    """Content of a turn, and its place. Raises `RowError` for media."""
     refuse_media(turn, f"{place}.")
     what = "value" if turn.get("value") is not None or "content" not in turn else "content"
     return turn.get(what), f"{place}.{what}"
 
 
 def _said(content: Any, what: str, turn: dict[str, Any], place: str) -> Content:
-    """The text and whatever else content has. Raises `RowError` where a turn has none."""
+    """Text and other parts of a content. Raises `RowError` for a turn without one."""
     if content is None and not {"content", "value"} & turn.keys():
         raise RowError(f"`{place}` has no `content`, but {listed(turn)}")
     return content_of(content, what)
 
 
 def _given(turn: Mapping[str, Any], keys: frozenset[str]) -> list[str]:
-    """Those of the keys that a turn has and that say something."""
+    """Those of the keys that a turn has with a value."""
     return (
         [] if keys.isdisjoint(turn) else [key for key in sorted(keys & turn.keys()) if not is_null(turn[key])]
     )
@@ -106,7 +106,7 @@ def _names(turn: dict[str, Any], place: str) -> dict[str, Any]:
 
 
 def _of_others(turn: dict[str, Any], role: Role, place: str) -> Sequence[Message]:
-    """What the user, the system or a tool says: several messages only where results of tools stand beside it."""
+    """Messages of a turn of the user, the system or a tool: several only where it also holds results of tools."""
     content, what = _content(turn, place)
     unused = [f"`{key}` on a turn of {role}, which is not used" for key in _given(turn, OF_ANSWERS)]
     if asks_for_training(turn):
@@ -125,7 +125,7 @@ def _of_others(turn: dict[str, Any], role: Role, place: str) -> Sequence[Message
 
 
 def _answer(turn: dict[str, Any], name: str, place: str) -> Message:
-    """What the assistant says: text, thoughts and calls."""
+    """Message of an assistant's turn: text, thoughts and calls."""
     content, what = _content(turn, place)
     unused = _unknown_flags(turn)
     said, calls = Content(), _calls(turn, place, unused)
@@ -168,7 +168,7 @@ def _calls(turn: dict[str, Any], place: str, unused: list[str]) -> list[dict[str
 
 
 def _unknown_flags(turn: dict[str, Any]) -> list[str]:
-    """Keys that may say whether a turn is trained, and that ft does not know."""
+    """Notes on unknown keys that may say if a turn is trained."""
     if KNOWN.issuperset(turn):
         return []
     unknown = sorted(str(key) for key in turn.keys() - KNOWN if looks_like_a_flag(str(key), turn[key]))
@@ -178,7 +178,7 @@ def _unknown_flags(turn: dict[str, Any]) -> list[str]:
 
 
 def _together(before: Message, call: Message) -> Sequence[Message]:
-    """A turn that writes its calls goes on with the assistant's turn before it: both are one answer.
+    """Merge a turn that writes its calls into the assistant's turn before it: both are one answer.
 
     Not so where one of them is trained and the other is not, or where it has thoughts of its own.
     """

@@ -2,21 +2,22 @@
 
 from typing import Any
 
+from engine.data.formats.alpaca import alpaca
 from engine.data.formats.base import RowError, RowFormat, is_null, kind, text_of
 from engine.data.formats.column_names import QUESTIONS
 from engine.data.formats.messages import conversation, messages_of, role_in
-from engine.data.formats.prompt_completion import alpaca, answered, context, last_answer, listed_turns
+from engine.data.formats.prompt_completion import answered, context, last_answer, listed_turns
 from engine.data.readers.table import Columns
 from engine.data.types import Preference, Text
 
 PROMPTS = ("prompt", "messages", "conversations", "instruction")
-"""Columns that hold what both answers answer; without any, each answer is a whole conversation."""
+"""Columns that hold the prompt of both answers; without any, each answer is a whole conversation."""
 SHAPES = (
     ("chosen", "rejected"),
     ("chosen_messages", "rejected_messages"),
     ("preferred_output", "non_preferred_output", "input"),
 )
-"""The columns of both answers: most files', LLaMA-Factory's, and OpenAI's with that of the question."""
+"""Columns of both answers: those of most files, LLaMA-Factory's, and OpenAI's with the column of the prompt."""
 
 
 def _preference(columns: Columns, where: str) -> Preference:
@@ -33,7 +34,7 @@ def _preference(columns: Columns, where: str) -> Preference:
 
 
 def _openai(columns: Columns) -> Columns:
-    """OpenAI has the question, and tools, in an object under `input`."""
+    """Move the prompt and tools out of OpenAI's object `input`."""
     given = columns.get("input")
     if not isinstance(given, dict):
         raise RowError(f"`input` is {kind(given)} where an object with `messages` is expected")
@@ -41,14 +42,14 @@ def _openai(columns: Columns) -> Columns:
 
 
 def _opens(answer: Any) -> bool:
-    """Whether an answer is a whole conversation: it repeats the prompt that may also stand beside it."""
+    """Return True if an answer is a whole conversation, which repeats the prompt."""
     if not isinstance(answer, list) or not answer or not isinstance(answer[0], dict):
         return False
     return role_in(answer[0], "chosen[0]")[1] != "assistant"
 
 
 def _whole(columns: Columns, where: str) -> Preference:
-    """Two whole conversations, or two whole texts, that begin alike: what they share is the prompt."""
+    """Pair of whole conversations, or whole texts, that begin alike: the shared beginning is the prompt."""
     sides = [columns[name] for name in ("chosen", "rejected")]
     if all(isinstance(side, str) for side in sides):
         return _whole_texts(columns, where)
@@ -71,7 +72,7 @@ def _whole(columns: Columns, where: str) -> Preference:
 
 
 def _whole_texts(columns: Columns, where: str) -> Preference:
-    """Dialogues in one text, as `Human: … Assistant: …`: what they share, up to the last turn, is the prompt."""
+    """Pair of dialogues in plain text, as `Human: … Assistant: …`: the shared turns are the prompt."""
     chosen, rejected = columns["chosen"], columns["rejected"]
     shared = next((at for at, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b), None)
     end = chosen.rfind("Assistant:", 0, shared) + len("Assistant:")
@@ -93,12 +94,12 @@ def _whole_texts(columns: Columns, where: str) -> Preference:
 
 
 def _prompt(columns: Columns) -> str:
-    """Which column may be the prompt; empty where none seems to be."""
+    """Advice on the column that is probably the prompt; empty if there is none."""
     name = next((name for name in columns if name.lower() in QUESTIONS), "")
     return name and f"Say which column is the prompt: --set 'data.columns={{prompt: {name}}}'"
 
 
-PREFERENCE = RowFormat(
+FORMAT = RowFormat(
     "preference",
     SHAPES[0],
     _preference,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from engine.data.formats.base import RowError, is_null, kind, parsed, text_of
+from engine.data.formats.base import RowError, RowFormat, is_null, kind, parsed, text_of
 from engine.data.formats.content_parts import in_lists
 from engine.data.formats.messages import conversation, messages_of
 from engine.data.readers.table import Columns
@@ -16,35 +16,8 @@ _OPENS_A_LIST = re.compile(r"\s*\[\s*\{")
 _PYTHONS = re.compile(r"\s*\[\s*\{\s*'(?:role|from|content|value)'\s*:")
 
 
-def alpaca(columns: Columns, where: str, answer: str = "output") -> Conversation:
-    """instruction + input → user, `answer` → assistant; `system` and `history` (earlier pairs) where there."""
-    instruction = text_of(columns["instruction"], "instruction")
-    extra = columns.get("input")
-    extra = "" if extra is None or is_null(extra) else text_of(extra, "input")
-    asked = "\n\n".join(filter(None, (instruction, extra)))
-    reply = listed_turns(columns[answer], answer)
-    if not isinstance(reply, list):
-        text_of(reply, answer)
-    turns = (*_history(columns), Message("user", asked), *_turns(reply, "assistant", answer))
-    return conversation(columns, turns, where)
-
-
-def _history(columns: Columns) -> list[Message]:
-    """Earlier questions and answers."""
-    if is_null(columns.get("history")):
-        return []
-    history = parsed(columns["history"], "history", "[")
-    turns: list[Message] = []
-    for pair in history if isinstance(history, list) else [None]:
-        if not isinstance(pair, list) or len(pair) != 2:
-            raise RowError("`history` is a list of [question, answer] pairs")
-        for role, text in zip(("user", "assistant"), pair, strict=True):
-            turns += _turns(text_of(text, "history"), role, "history")
-    return turns
-
-
 def answered(columns: Columns, where: str, prompt: str = "prompt", answer: str = "completion") -> Row:
-    """What the columns `prompt` and `answer` say, each text or messages. Raises `RowError`.
+    """Read a prompt and an answer from two columns, each text or messages. Raises `RowError`.
 
     Two texts stay text, without a chat template, unless the row has a column `system` or tools.
     """
@@ -58,23 +31,23 @@ def answered(columns: Columns, where: str, prompt: str = "prompt", answer: str =
             return Text(said, back, where)
     return conversation(
         columns,
-        (*context(_turns(given, "user", prompt)), *_turns(reply, "assistant", answer)),
+        (*context(turns_of(given, "user", prompt)), *turns_of(reply, "assistant", answer)),
         where,
     )
 
 
-def _turns(value: str | list[Any], role: str, column: str) -> tuple[Message, ...]:
-    """Messages, or a text as the one that `role` says."""
+def turns_of(value: str | list[Any], role: str, column: str) -> tuple[Message, ...]:
+    """Messages, or a text as one message of `role`."""
     return messages_of([{"role": role, "content": value}] if isinstance(value, str) else value, column)
 
 
 def context(turns: Sequence[Message]) -> list[Message]:
-    """The turns of a prompt: what the assistant says in them is not the answer that is trained."""
+    """Turns of a prompt, in which no assistant's turn is trained."""
     return [replace(turn, trained=False) if turn.role == "assistant" else turn for turn in turns]
 
 
 def last_answer(row: Conversation) -> Conversation:
-    """A conversation of which only the answer to the last question is trained."""
+    """Conversation of which only the answer to the last question is trained."""
     roles = [message.role for message in row.messages]
     last = len(roles) - 1 - roles[::-1].index("assistant") if "assistant" in roles else 0
     asked = last - roles[:last][::-1].index("user") if "user" in roles[:last] else 0
@@ -101,3 +74,11 @@ def _in_a_text(text: str) -> Any:
     except (ValueError, RecursionError):
         return text
     return found if all(isinstance(turn, dict) and {"role", "from"} & set(turn) for turn in found) else text
+
+
+FORMAT = RowFormat(
+    "prompt_completion",
+    ("prompt", "completion"),
+    answered,
+    uses=frozenset({"system", "tools", "functions"}),
+)

@@ -1,4 +1,4 @@
-"""The names that files give to those who speak, and the four roles that chat templates know."""
+"""Roles of turns: names in files, and the four roles that chat templates know."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -31,7 +31,7 @@ def tools_of(columns: Columns) -> tuple[Mapping[str, Any], ...]:
 
 
 def _functions(tool: Any, place: str) -> list[Mapping[str, Any]]:
-    """What an entry of `tools` declares: one function, or Gemini's list of them."""
+    """Functions that an entry of `tools` declares: one, or Gemini's list of them."""
     tool = parsed(tool, place, "{")
     if isinstance(tool, dict) and isinstance(many := tool.get("functionDeclarations"), list):
         return [_tool(one, f"{place}.functionDeclarations[{at}]") for at, one in enumerate(many)]

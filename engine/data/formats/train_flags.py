@@ -14,7 +14,7 @@ _LIKE_A_FLAG = re.compile(r"train|loss|mask|weight|supervis|ignore|skip|exclude"
 
 
 def is_trained(turn: Mapping[str, Any], place: str) -> bool:
-    """Whether an assistant's turn is trained: unless one of `FLAGS` says no.
+    """Return True if an assistant's turn is trained: unless one of `FLAGS` says no.
 
     Raises `RowError` for a flag that is neither yes nor no, and for one that speaks of parts of the turn.
     """
@@ -36,11 +36,11 @@ def is_trained(turn: Mapping[str, Any], place: str) -> bool:
 
 
 def asks_for_training(turn: Mapping[str, Any]) -> bool:
-    """Whether a turn that is not the assistant's asks to be trained: all flags that it has say yes."""
+    """Return True if all flags of a turn, not the assistant's, ask for training."""
     values = [turn[name] for name in FLAGS & turn.keys() if turn[name] is not None]
     return bool(values) and all(value in (1, True) for value in values)
 
 
 def looks_like_a_flag(key: str, value: Any) -> bool:
-    """Whether a key that ft does not know may say that a turn is trained, or is not."""
+    """Return True for an unknown key that may say if a turn is trained."""
     return isinstance(value, bool | int | float) and _LIKE_A_FLAG.search(key.lower()) is not None

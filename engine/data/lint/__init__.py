@@ -1,1 +1,1 @@
-"""What would waste a run: rows that teach nothing, or the wrong thing."""
+"""Lint of training data: rows that teach nothing, or the wrong thing."""

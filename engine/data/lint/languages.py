@@ -1,26 +1,26 @@
 """Answers in another language than most, by py3langid (naive Bayes over byte sequences, Lui and Baldwin 2011).
 
-The library is imported when the rows are all there, and its model, half a second to read, is let go at once.
+The library is imported after the last row, and its model, which takes half a second to load, is freed immediately.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from engine.data.findings import RULES, SHOWN, Finding
-from engine.data.lint.texts import LOOKED_AT, script, texts
+from engine.data.lint.texts import SCRIPT_CHARACTERS, script, texts
 from engine.data.types import Row
 
 MOST = 4000
-"""Answers that are held; where there are more rows, every second, every fourth … is looked at."""
+"""Most answers that are held; of more rows, every second, every fourth … is sampled."""
 FEWEST_WORDS, FEWEST_CHARACTERS = 10, 40
 """Below them an answer's language is a guess; the latter for scripts that part no words."""
 UNSPACED = ("Han", "Japanese", "Thai")
 FEWEST_ROWS = 50
-"""Answers of one script whose language is told, from which the others stand out."""
+"""Fewest answers of one script with a detected language, for others to stand out."""
 OWN = 0.8
 """Share of the answers in one language, below which the rows are of several languages anyway."""
 SURE = 0.5
-"""Probability from which a language is told: of 857 English answers of ten words, none was wrong and 34 not told."""
+"""Least probability of a detected language: of 857 English answers of ten words, none was wrong and 34 undecided."""
 NAMES: Mapping[str, str] = {
     "af": "Afrikaans", "ar": "Arabic", "bg": "Bulgarian", "bn": "Bengali", "ca": "Catalan", "cs": "Czech",
     "cy": "Welsh", "da": "Danish", "de": "German", "el": "Greek", "en": "English", "es": "Spanish", "et": "Estonian",
@@ -35,23 +35,23 @@ NAMES: Mapping[str, str] = {
     "zh": "Chinese",
 }  # fmt: skip
 NO_LANGUAGE = "zxx"
-"""What numbers, tables and code are told as."""
+"""Code that the library gives to numbers, tables and code."""
 NEAR = (
     {"da", "no"}, {"hr", "sr"}, {"id", "ms"}, {"cs", "sk"}, {"ca", "es", "pt"}, {"bg", "mk"}, {"hi", "mr", "ne"},
     {"af", "nl"},
 )  # fmt: skip
-"""Languages that are taken for one another: where most answers are in one, the other is nothing to tell."""
+"""Languages that are mistaken for one another: where most answers are in one, the other is not reported."""
 
 
 class Languages:
-    """Takes rows in the order of their numbers."""
+    """Collects answers of rows, in the order of their numbers."""
 
     def __init__(self) -> None:
         self._held: list[tuple[int, str]] = []
         self._step = 1
 
-    def look(self, rows: Sequence[tuple[int, Row]]) -> None:
-        """Take up a chunk of rows by their numbers; a row that comes twice counts once."""
+    def add(self, rows: Sequence[tuple[int, Row]]) -> None:
+        """Add a chunk of rows by their numbers; a row that comes twice counts once."""
         for number, row in rows:
             if number % self._step or (self._held and self._held[-1][0] == number):
                 continue
@@ -62,22 +62,22 @@ class Languages:
 
     def findings(self) -> list[Finding]:
         """The answers in another language than most, among those in the script of most."""
-        told = self._told()
-        counts = Counter(told.values())
+        detected = self._detected()
+        counts = Counter(detected.values())
         own = counts.most_common(1)[0][0] if counts else ""
         same = next((near for near in NEAR if own in near), {own})
-        rows = [number for number, language in told.items() if language not in same]
-        if not rows or len(told) < FEWEST_ROWS or len(rows) > (1 - OWN) * len(told):
+        rows = [number for number, language in detected.items() if language not in same]
+        if not rows or len(detected) < FEWEST_ROWS or len(rows) > (1 - OWN) * len(detected):
             return []
-        others = Counter(told[number] for number in rows)
+        others = Counter(detected[number] for number in rows)
         listed = ", ".join(f"{count:,} {NAMES[language]}" for language, count in others.most_common())
         what, are = ("answer", "is") if len(rows) == 1 else ("answers", "are")
-        sampled = f" of {len(told):,} looked at" if self._step > 1 else ""
+        sampled = f" of {len(detected):,} sampled" if self._step > 1 else ""
         message = f"{len(rows):,} {what}{sampled} {are} in another language than {NAMES[own]}: {listed}"
-        rule, of, first = RULES["language"], len(told), tuple(rows[:SHOWN])
+        rule, of, first = RULES["language"], len(detected), tuple(rows[:SHOWN])
         return [Finding("language", rule.severity(len(rows), of), message, rule.fix, len(rows), of, first)]
 
-    def _told(self) -> dict[int, str]:
+    def _detected(self) -> dict[int, str]:
         """The language of each answer that is long enough, by the row's number."""
         written = [(number, text, script(text)) for number, text in self._held]
         counts = Counter(kind for _, _, kind in written if kind)
@@ -99,7 +99,7 @@ class Languages:
 
 def _answer(row: Row) -> str:
     said = [text for role, text in texts(row) if role == "assistant"]
-    return said[-1][:LOOKED_AT] if said else ""
+    return said[-1][:SCRIPT_CHARACTERS] if said else ""
 
 
 def _tells(text: str, written: str) -> bool:

@@ -1,4 +1,4 @@
-"""Rows that are equal or nearly so, among a million: MinHash finds pairs, and what is kept of their words decides.
+"""Near-duplicate rows among a million: MinHash finds pairs, and sketches of their words decide.
 
 A row is the set of its shingles: runs of `SHINGLE` words, case and punctuation left out. Two rows have the same least
 hash under a random permutation with the probability of their Jaccard similarity (Broder 1997, "On the resemblance
@@ -42,7 +42,7 @@ FEWEST = 8
 """Words from which rows are compared: short answers are alike and mean nothing by it."""
 WORD = re.compile(r"\w+")
 APART = {code: " " for code in range(128) if not WORD.match(chr(code))}
-"""What parts words in a text of ASCII alone, which is most of them and quicker this way."""
+"""Translation that separates words in ASCII text, which most text is, and is faster this way."""
 ODD = np.uint64(0x9E3779B97F4A7C15)
 BLOCK = 1 << 14
 """Shingles, and rows, that are worked on at once: what a core's cache holds."""
@@ -53,7 +53,7 @@ KNOWN_WORDS = 1 << 17
 
 
 class Likeness:
-    """Takes the rows' texts one after the other.
+    """Collects the texts of rows, and finds those that are alike.
 
     What is kept of them lies in temporary files, 256 bytes a row and 4 a shingle, of which 256 count.
     """

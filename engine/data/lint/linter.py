@@ -1,4 +1,4 @@
-"""The lint: rows go in by the chunk as they are tokenised, findings come out."""
+"""Lint of rows: they go in chunk by chunk as they are tokenised, findings come out."""
 
 from array import array
 from collections import Counter, defaultdict
@@ -16,12 +16,12 @@ from engine.data.tokenization.token_limits import Limit
 from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Conversation, Row
 
-Looked = tuple[int, Row, Encoded]
+LintedRow = tuple[int, Row, Encoded]
 """A row's number from 0, the row, and its tokens before anything is cut."""
 
 
 class Linter:
-    """Looks at rows for one tokenizer and one limit of their tokens. Holds about 40 bytes a row, and 1 kB on disk."""
+    """Checks rows for one tokenizer and one limit of tokens. Holds about 40 bytes a row, and 1 kB on disk."""
 
     def __init__(self, tokenizer: Tokenizer, limit: Limit) -> None:
         self._stops = tokenizer.stop_ids
@@ -42,11 +42,11 @@ class Linter:
 
     @property
     def count(self) -> int:
-        """Rows that were looked at."""
+        """Number of rows so far."""
         return len(self._numbers)
 
-    def look(self, rows: Sequence[Looked]) -> None:
-        """Take up a chunk of rows, in the order of their numbers."""
+    def add(self, rows: Sequence[LintedRow]) -> None:
+        """Add a chunk of rows, in the order of their numbers."""
         whole = []
         for number, row, encoded in rows:
             self._tokens(number, row, encoded)
@@ -61,13 +61,13 @@ class Linter:
             whole.append((number, said(row)))
         self._likeness.add(whole)
 
-    def hold(self, numbers: Iterable[int]) -> None:
-        """Take these rows for those that validate."""
+    def mark_validation(self, numbers: Iterable[int]) -> None:
+        """Mark rows as those that validate."""
         self._held = np.concatenate((self._held, np.fromiter(numbers, np.int64)))
 
     def _tokens(self, number: int, row: Row, encoded: Encoded) -> None:
         left = sum(max(0, min(end, self._limit.tokens) - start) for start, end in encoded.spans)
-        if encoded.may_part:
+        if encoded.splittable:
             left = encoded.trained  # in chunks, nothing of it is lost
         if not left:
             self._note("untrained", number)
@@ -108,7 +108,7 @@ class Linter:
                 found.first.append(number)
 
     def findings(self) -> tuple[Finding, ...]:
-        """What is wrong with the rows so far, the worst first. May be asked again when there are more."""
+        """Findings about the rows so far, the worst first. May be called again when there are more rows."""
         numbers = np.array(self._numbers, dtype=np.int64)
         lengths = np.array(self._lengths, dtype=np.int64)
         far = extremes(lengths)

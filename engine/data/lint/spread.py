@@ -1,4 +1,4 @@
-"""What only all rows together tell: lengths beyond all others, one answer to everything, a foreign script."""
+"""Checks of all rows together: outlying lengths, one answer to everything, a foreign script."""
 
 from collections import Counter
 

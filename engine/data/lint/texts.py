@@ -1,4 +1,4 @@
-"""What is wrong with the text of one row: its turns, its characters, control tokens in it."""
+"""Checks of one row's text: the order of its turns, its characters, control tokens in it."""
 
 import itertools
 import re
@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from engine.data.types import Conversation, Row
 
 OPENERS = ("system", "user")
-"""Who may begin a conversation."""
+"""Roles that may begin a conversation."""
 BEFORE_ANSWER = ("user", "tool")
-"""Whom an answer follows."""
+"""Roles that an answer follows."""
 HIGH = (
     "".join(re.escape(bytes([byte]).decode("cp1252", "ignore")) for byte in range(0x80, 0xC0)) + "\x80-\xbf"
 )
@@ -30,13 +30,13 @@ SCRIPTS = {
     "Korean": re.compile("[\uac00-\ud7af\u1100-\u11ff]"),
 }
 PLACEHOLDER = re.compile("<(?:image|video|audio)>")
-"""What stands in a text for a picture, a video or sound."""
-LOOKED_AT = 400
-"""Characters of a row that tell its script."""
+"""Placeholder in a text for a picture, a video or sound."""
+SCRIPT_CHARACTERS = 400
+"""Characters of a row by which its script is judged."""
 
 
 def texts(row: Row) -> Iterator[tuple[str, str]]:
-    """Who says what: roles and texts; plain text is a prompt by a user and a completion by the assistant."""
+    """Roles and texts of a row; plain text is a prompt by a user and a completion by the assistant."""
     if isinstance(row, Conversation):
         yield from ((message.role, message.content) for message in row.messages)
     else:
@@ -45,12 +45,12 @@ def texts(row: Row) -> Iterator[tuple[str, str]]:
 
 
 def said(row: Row) -> str:
-    """All that this row says and others need not: system messages are the same in many."""
+    """Text of a row without system messages, which many rows share."""
     return "\n".join(text for role, text in texts(row) if role != "system")
 
 
 def order(row: Row) -> str:
-    """What is wrong with the order of a conversation's turns; empty where nothing is."""
+    """Describe what is wrong with the order of a conversation's turns; empty if nothing is."""
     if not isinstance(row, Conversation):
         return ""
     roles = [message.role for message in row.messages]
@@ -76,7 +76,7 @@ def damage(text: str) -> str:
 
 def script(text: str) -> str:
     """The script of most of the letters at the beginning; empty where there are none."""
-    head = text[:LOOKED_AT]
+    head = text[:SCRIPT_CHARACTERS]
     if head.isascii():
         return "Latin" if SCRIPTS["Latin"].search(head) else ""
     counts = {name: len(pattern.findall(head)) for name, pattern in SCRIPTS.items()}

@@ -1,1 +1,1 @@
-"""Rows as the model will see them, for people who look through a file."""
+"""Previews: rows as the model will see them."""

@@ -1,4 +1,4 @@
-"""Rows as the model will see them, for people who look through a file: any row at once, token by token.
+"""Previews of sources: any row of a file as the model will see it, token by token.
 
 What is shown is made by the encoder that training uses; the values are in `engine/data/preview/values.py`.
 """
@@ -12,12 +12,11 @@ from pathlib import Path
 from threading import RLock
 from typing import Literal
 
-from engine.data.formats.base import RowError
 from engine.data.formats.choice import FormatChoice
-from engine.data.formats.detection import LOOKED_AT, Detected, detect
-from engine.data.formats.registry import read_row
+from engine.data.formats.detection import SAMPLE_ROWS, Detected, detect
 from engine.data.lint.linter import Linter
-from engine.data.preview.row_view import Each, nothing_left, raw_view, row_view
+from engine.data.preview.encoded_rows import EncodedRow, encode_rows
+from engine.data.preview.row_view import nothing_left, raw_view, row_view
 from engine.data.preview.values import Lengths, Opened, RowView, View
 from engine.data.readers.concatenated import JoinedRows
 from engine.data.readers.random_access import Rows, open_rows
@@ -25,41 +24,35 @@ from engine.data.readers.registry import kind_of
 from engine.data.readers.search import find_row
 from engine.data.readers.table import Origin
 from engine.data.readers.text import SampleBy
-from engine.data.sources.resolve import Found, Unpack, find, spelled
+from engine.data.sources.resolve import FetchedSources, Found, RecentFetches, Unpack, spelled
 from engine.data.sources.unpacking import Unpacking
-from engine.data.tokenization.row_encoder import Encoded, Rendered, RowEncoder, TrainOn
-from engine.data.tokenization.token_limits import Limit, check_ids
-from engine.data.tokenization.truncation import split_long
-from engine.data.types import Row
+from engine.data.tokenization.row_encoder import RowEncoder
+from engine.data.tokenization.token_limits import Limit
 from engine.errors import DataError, ModelError
 from engine.models.resolve import on_disk
 
 OPEN = 4
-"""Sources, and tokenizers, that are held."""
+"""Sources, and tokenizers, that are kept open."""
 SAMPLED = 1000
-"""Rows whose lengths are looked at."""
+"""Most rows whose lengths are sampled."""
 CHUNK = 50
-"""Rows that are encoded between two looks at whether somebody has cancelled."""
-PIECES = 2
-"""Of a long text, which may have hundreds."""
+"""Rows that are encoded between two checks for cancellation."""
 WAIT_S = 0.005
-"""How often it is looked whether a row is known."""
+"""Seconds between two checks for new rows."""
 SHOWN_OTHERWISE = ("untrained", "truncated")
-"""Findings that the lengths and the problems of a sample tell already."""
+"""Findings that the lengths and the problems of a sample show already."""
 
 Stopped = Callable[[], bool]
 How = Literal["tokens", "brief", "raw"]
 
 
-class LeftOut(RowError):  # noqa: N818 - nothing is wrong
-    """The row is as it should be, and a run leaves it out."""
-
-
 class Previews:
-    """Sources and tokenizers kept open between one look and the next. Any thread may call."""
+    """Sources and tokenizers that are kept open between requests. Any thread may call."""
 
-    def __init__(self, unpack: Unpack | None = None) -> None:
-        """`unpack` makes plain files of compressed ones; left out, large ones begin with their first rows."""
+    def __init__(self, unpack: Unpack | None = None, fetched: FetchedSources | None = None) -> None:
+        """`unpack` makes plain files of compressed ones; left out, large ones begin with their first rows. `fetched`
+        are sources that need not be asked for again."""
+        self._recent = RecentFetches(fetched)
         self._unpacking = Unpacking()
         self._unpack = unpack or self._unpacking
         self._sources: OrderedDict[tuple[object, ...], tuple[Rows, Detected | DataError]] = OrderedDict()
@@ -67,7 +60,7 @@ class Previews:
         self._lock = RLock()
 
     def open(self, source: str, view: View | None = None, whole: bool = True) -> Opened:
-        """Open a source, or tell how far counting its rows is. Raises `DataError` where it cannot be opened.
+        """Open a source, and report how far counting its rows is. Raises `DataError` where it cannot be opened.
 
         Where only the first rows of a large compressed file are there, the `whole` is unpacked from now on.
 
@@ -82,7 +75,7 @@ class Previews:
             path=str(found.files[0].path),
             kind=", ".join(dict.fromkeys((kind_of(file.name) or file.kind)[1:] for file in found.files)),
             size=sum(file.path.stat().st_size for file in found.files),
-            form="" if isinstance(detected, DataError) else detected.form.name,
+            format="" if isinstance(detected, DataError) else detected.row_format.name,
             evidence=unknown.message if unknown else detected.evidence,  # type: ignore[union-attr]
             hint=next((error.hint for error in (unknown, rows.error) if error), ""),
             known=rows.known,
@@ -90,12 +83,12 @@ class Previews:
             broken=rows.error.message if rows.error else "",
         )
 
-    def reach(
+    def wait_for(
         self, source: str, row: int, view: View, counted: Callable[[float], None] = lambda share: None
     ) -> bool:
         """Wait until a row, by its number from 0, can be shown; False where there is none. Raises as `show` does.
 
-        `counted` is told the share of the source that has been looked through, 0 to 1.
+        `counted` receives the share of the source that has been read, 0 to 1.
         """
         rows, _, found = self._open(source, view)
         while rows.known <= row and (share := self._counting(rows, found)) is not None:
@@ -107,7 +100,7 @@ class Previews:
         return row < rows.known
 
     def stop(self) -> None:
-        """Count no rows any more; those that are known can still be shown."""
+        """Stop counting rows; those that are known can still be shown."""
         with self._lock:
             for rows, _ in self._sources.values():
                 rows.close()
@@ -125,10 +118,9 @@ class Previews:
             return [raw_view(rows, number) for number in there]
         encoder = self.encoder(view)
         limit = Limit.of(view.max_seq_length, encoder.room)
-        return [
-            row_view(rows, each, encoder.tokenizer, limit, how == "brief")
-            for each in self._encoded(rows, there, detected, encoder, view)
-        ]
+        with self._lock:
+            encoded = encode_rows(rows, there, detected, encoder, limit, view.chunk_overlap)
+        return [row_view(rows, each, encoder.tokenizer, limit, how == "brief") for each in encoded]
 
     def lengths(self, source: str, view: View, stopped: Stopped, most: int = SAMPLED) -> Lengths:
         """Lengths of at most `most` rows, drawn evenly from those that are known now. Raises as `show` does."""
@@ -141,15 +133,15 @@ class Previews:
         tokens = trained = cut = lost = 0
         limit = Limit.of(view.max_seq_length, encoder.room)
         most_tokens, linter = limit.tokens, Linter(encoder.tokenizer, limit)
-        for looked in self.looked(source, chosen, view):
+        for chunk in self.encoded(source, chosen, view):
             if stopped():
                 break
-            linter.look([row for each in looked for row in each.whole])
-            for each in looked:
+            linter.add([row for each in chunk for row in each.whole])
+            for each in chunk:
                 if not each.examples:
                     problems.append((each.number, each.problem))
                     continue
-                left = each.kept(most_tokens)
+                left = each.trained_within(most_tokens)
                 trained += left
                 lost += each.trained - left
                 for example in each.examples:
@@ -163,12 +155,18 @@ class Previews:
             len(chosen), known, counted, tuple(found), tokens, trained, cut, lost, tuple(problems), findings
         )
 
-    def looked(self, source: str, numbers: Sequence[int], view: View) -> Iterator[list[Each]]:
+    def encoded(self, source: str, numbers: Sequence[int], view: View) -> Iterator[list[EncodedRow]]:
         """Rows with their tokens or their problem, some at a time. Raises as `show` does."""
         rows, detected, _ = self._open(source, view)
         encoder = self.encoder(view)
+        limit = Limit.of(view.max_seq_length, encoder.room)
         for start in range(0, len(numbers), CHUNK):
-            yield self._encoded(rows, numbers[start : start + CHUNK], detected, encoder, view)
+            chunk = numbers[start : start + CHUNK]
+            with (
+                self._lock
+            ):  # a template notes its marks in itself while it renders, and Parquet rows their batch
+                encoded = encode_rows(rows, chunk, detected, encoder, limit, view.chunk_overlap)
+            yield encoded
 
     def find(self, source: str, words: str, start: int, view: View, stopped: Stopped) -> int | None:
         """The next row from `start` on that holds the words, as `find_row`. Raises `DataError` as `show` does."""
@@ -191,7 +189,7 @@ class Previews:
             wanted.template or view.template,
             wanted.roles or view.roles,
         )
-        found = find(wanted, unpack=self._unpack)
+        found = self._recent.fetch(wanted).unpacked(self._unpack)
         stamps = [(file.path, file.path.stat().st_size, file.path.stat().st_mtime_ns) for file in found.files]
         key = (found.name, *stamps, repr(choice), wanted.sample_by)
         with self._lock:
@@ -205,7 +203,7 @@ class Previews:
             return (*self._sources[key], found)
 
     def encoder(self, view: View) -> RowEncoder:
-        """What makes tokens of rows. Raises `ModelError` and `ConfigError`."""
+        """Encoder of rows. Raises `ModelError` and `ConfigError`."""
         folder = on_disk(view.model, view.revision)
         key = (folder, view.encoding(), view.stamps(folder))
         with self._lock:
@@ -223,67 +221,6 @@ class Previews:
             raise ModelError(found.message, found.hint)
         return found
 
-    def _encoded(
-        self,
-        rows: Rows,
-        numbers: Sequence[int],
-        detected: Detected | DataError,
-        encoder: RowEncoder,
-        view: View,
-    ) -> list[Each]:
-        """Each row with its tokens or its problem, in the order of the numbers."""
-        limit = Limit.of(view.max_seq_length, encoder.room).tokens
-        texts: list[Rendered] = []
-        made: list[tuple[int, str, Row, int, str]] = []
-        found: list[Each] = []
-        unread: dict[int, int] = {}
-        # A template notes its marks in itself while it renders, and Parquet rows their batch.
-        with self._lock:
-            for number in numbers:
-                where = ""
-                try:
-                    where, columns = rows.read(number)
-                    row = _row((where, columns), detected, encoder.train_on)
-                    rendered = encoder.render(row, limit)
-                    most = PIECES if rendered[0].plain else len(rendered)
-                    unread[number] = sum(len(each.text) for each in rendered[most:])
-                    made.append((number, where, row, len(rendered[:most]), " and ".join(rendered[0].unseen)))
-                    texts += rendered[:most]
-                except DataError as error:
-                    found.append(Each(number, (), error.message))
-                except RowError as error:
-                    left_out = isinstance(error, LeftOut)
-                    problem = f"{where}: {error}" + (f". {error.fix}" if error.fix else "")
-                    found.append(Each(number, (), problem, left_out=left_out))
-            encodings = iter(encoder.encode(texts))
-        for number, where, row, count, unseen in made:
-            examples = [next(encodings) for _ in range(count)]
-            if problem := _strange(examples, encoder, where):
-                found.append(Each(number, (), problem))
-            elif all(example.spans for example in examples):
-                fitted = _parted(examples, encoder, view)
-                whole = tuple((number, row, example) for example in examples)
-                found.append(Each(number, tuple(fitted), "", unseen, whole, unread[number]))
-            else:
-                found.append(Each(number, (), f"{where}: nothing to train: it has no tokens of its own"))
-        return sorted(found, key=lambda each: each.number)
-
-
-def _strange(examples: Sequence[Encoded], encoder: RowEncoder, where: str) -> str:
-    """What is wrong with a row that has a token which the model does not have; empty where there is none."""
-    try:
-        for example in examples:
-            check_ids(example.ids, encoder.tokenizer, encoder.room, where)
-    except ModelError as error:
-        return error.message
-    return ""
-
-
-def _parted(examples: Sequence[Encoded], encoder: RowEncoder, view: View) -> list[Encoded]:
-    """The examples, long texts in the chunks that a run would train."""
-    lead, limit = encoder.tokenizer.lead, Limit.of(view.max_seq_length, encoder.room).tokens
-    return [part for each in examples for part in split_long(each, limit, view.chunk_overlap, lead)]
-
 
 def _rows(found: Found, by: SampleBy) -> Rows:
     """The rows of all files of a source."""
@@ -292,15 +229,15 @@ def _rows(found: Found, by: SampleBy) -> Rows:
 
 
 def _detected(rows: Rows, choice: FormatChoice, known: int = 0) -> Detected | DataError:
-    """The form of the first rows that can be read; an error, not raised, where there is none.
+    """Format of the first rows that can be read; an error, returned, if there is none.
 
-    `known` are the rows that people have seen already, of an unpacked beginning: none of them is to vanish again.
+    `known` is the number of rows that people have seen already, of a beginning: none of them may vanish again.
     """
-    while rows.counting is not None and rows.known < max(LOOKED_AT, known):
+    while rows.counting is not None and rows.known < max(SAMPLE_ROWS, known):
         time.sleep(WAIT_S)
     good: list[Origin] = []
     bad: DataError | None = rows.error
-    for number in range(min(LOOKED_AT, rows.known)):
+    for number in range(min(SAMPLE_ROWS, rows.known)):
         try:
             good.append(rows.read(number))
         except DataError as error:
@@ -311,14 +248,3 @@ def _detected(rows: Rows, choice: FormatChoice, known: int = 0) -> Detected | Da
         return detect(good, choice, rows.name)
     except DataError as error:
         return error
-
-
-def _row(origin: Origin, detected: Detected | DataError, train_on: TrainOn) -> Row:
-    """A row as the template takes it. Raises `DataError`, `RowError`."""
-    if isinstance(detected, DataError):
-        raise detected
-    where, columns = origin
-    row = read_row(columns, where, detected.form, train_on)
-    if row is None:
-        raise LeftOut("labelled false: supervised fine-tuning leaves it out")
-    return row

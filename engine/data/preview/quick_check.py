@@ -1,4 +1,4 @@
-"""The lint for somebody who waits: what the first rows tell comes before a large file is read whole."""
+"""Lint for somebody who waits: findings about the first rows come before a large file is read whole."""
 
 import itertools
 from collections.abc import Iterator
@@ -12,45 +12,51 @@ from engine.data.findings import SoFar, Watch
 from engine.data.formats.choice import choice_of
 from engine.data.lint.linter import Linter
 from engine.data.prepare import Progress, prepare
+from engine.data.preview.encoded_rows import EncodedRow
 from engine.data.preview.previews import Previews
-from engine.data.preview.row_view import Each
 from engine.data.preview.values import View
 from engine.data.sources.archives import beginning, is_beginning
-from engine.data.sources.resolve import as_text, everything, files, find, training
-from engine.data.sources.splits import Part
+from engine.data.sources.resolve import Fetched, FetchedSources, as_text, fetch, training
 from engine.data.tokenization.token_limits import Limit
 from engine.data.types import Dataset
 
 FIRST = 2000
-"""Rows of the first look."""
+"""First rows that are checked."""
 STEP = 500
-"""Rows after which it says something for the first time, and then again."""
+"""Rows between two reports."""
 LARGE = 16_000_000
-"""Bytes from which a first look is worth its time: less is read at once."""
+"""Bytes from which checking the first rows is worth its time: less is read in a moment."""
 
 
-def check(config: TrainConfig, model_dir: Path, progress: Progress, watch: Watch) -> Dataset:
-    """What `prepare` makes with the lint. `watch` hears of the first rows of large files before all else, and then of
+def check(
+    config: TrainConfig,
+    model_dir: Path,
+    progress: Progress,
+    watch: Watch,
+    fetched: FetchedSources | None = None,
+) -> Dataset:
+    """Prepare a recipe with the lint. `watch` gets findings about the first rows of large files first, then of
     more and more rows. Raises as `prepare` does.
     """
-    looked = any(_waits_for_unpacking(source, part) for source, part in everything(config.data))
-    if looked:
-        first_look(config, watch)
-    read = files(config.data)
-    if not looked and sum(file.stat().st_size for file in read) > LARGE:
-        inputs = Inputs(config, model_dir, read, True, None)
+    fetched = fetched or fetch(config.data)
+    early = any(map(_waits_for_unpacking, fetched.sources))
+    if early:
+        check_first_rows(config, watch, fetched)
+    sources = fetched.unpacked()
+    if not early and sum(path.stat().st_size for path in sources.paths) > LARGE:
+        inputs = Inputs(config, model_dir, sources.paths, True, None)
         if inputs.unread > LARGE or cache.find(inputs.key) is None:
-            first_look(config, watch)
-    return prepare(config, model_dir, progress, lint=True, watch=watch)
+            check_first_rows(config, watch, fetched)
+    return prepare(config, model_dir, progress, lint=True, watch=watch, sources=sources)
 
 
-def first_look(config: TrainConfig, watch: Watch) -> None:
-    """Tell what the first rows of the training sources are like. Raises `DataError`, `ModelError`, `ConfigError`."""
+def check_first_rows(config: TrainConfig, watch: Watch, fetched: FetchedSources) -> None:
+    """Report findings about the first rows of the training sources. Raises `DataError`, `ModelError`, `ConfigError`."""
     sources = training(config.data)
     most = -(-FIRST // len(sources))
     problems: list[str] = []
     places: dict[int, str] = {}
-    previews = Previews(beginning)
+    previews = Previews(beginning, fetched)
     encoder = previews.encoder(view_of(config, sources[0]))
     linter = Linter(encoder.tokenizer, Limit.of(config.model.max_seq_length, encoder.room))
     told = 0
@@ -67,7 +73,7 @@ def first_look(config: TrainConfig, watch: Watch) -> None:
         for looked in _first(previews, as_text(source), view_of(config, source), most):
             problems += [each.problem for each in looked if not each.examples and not each.left_out]
             rows = [(first + number, row, example) for each in looked for number, row, example in each.whole]
-            linter.look(rows)
+            linter.add(rows)
             places |= {number: row.where for number, row, _ in rows}
             if linter.count >= told + STEP:
                 tell()
@@ -75,8 +81,8 @@ def first_look(config: TrainConfig, watch: Watch) -> None:
         tell()
 
 
-def _waits_for_unpacking(source: Source, part: Part) -> bool:
-    """Whether a file of a source is so large and compressed that a first look at its beginning is worth its time."""
+def _waits_for_unpacking(source: Fetched) -> bool:
+    """Return True if a file of a source is compressed and so large that its first rows are checked on their own."""
     waiting = False
 
     def noted(path: Path, name: str, packed: str, kind: str) -> Path:
@@ -85,19 +91,19 @@ def _waits_for_unpacking(source: Source, part: Part) -> bool:
         waiting |= is_beginning(plain, path)
         return plain
 
-    find(source, part, unpack=noted)
+    source.unpacked(noted)
     return waiting
 
 
 def view_of(config: TrainConfig, source: Source) -> View:
-    """What a recipe says of how the rows of one of its sources become tokens."""
+    """Keys of a recipe by which the rows of one of its sources become tokens."""
     return View.of(config).of_format(choice_of(source, config.data))
 
 
-def _first(previews: Previews, source: str, view: View, most: int) -> Iterator[list[Each]]:
-    """The first rows of a source; none where they have no form, which preparing tells better."""
-    previews.reach(source, most - 1, view)
+def _first(previews: Previews, source: str, view: View, most: int) -> Iterator[list[EncodedRow]]:
+    """The first rows of a source; none if their format is unknown, which preparation reports better."""
+    previews.wait_for(source, most - 1, view)
     previews.stop()  # it would take the time of those who wait
     opened = previews.open(source, view)
-    if opened.form:
-        yield from previews.looked(source, range(min(most, opened.known)), view)
+    if opened.format:
+        yield from previews.encoded(source, range(min(most, opened.known)), view)

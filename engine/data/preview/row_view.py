@@ -1,12 +1,9 @@
-"""One row for people: its tokens example by example, or its first words, or as it stands in the file."""
+"""Views of one row: its tokens example by example, its first words, or the row as it stands in the file."""
 
-from dataclasses import dataclass
-
-from engine.data.lint.linter import Looked
+from engine.data.preview.encoded_rows import EncodedRow
 from engine.data.preview.token_text import token_texts_of
 from engine.data.preview.values import SHOWN, RowView
 from engine.data.readers.random_access import Rows
-from engine.data.tokenization.row_encoder import Encoded
 from engine.data.tokenization.token_limits import Limit
 from engine.data.tokenization.tokenizer import Tokenizer
 from engine.errors import DataError
@@ -15,41 +12,13 @@ BRIEF = 160
 """Characters of a row's first words."""
 
 
-@dataclass(frozen=True)
-class Each:
-    """A row's number from 0, the tokens of its examples, and what is wrong with it where it has none."""
-
-    number: int
-    examples: tuple[Encoded, ...]
-    problem: str = ""
-    unseen: str = ""
-    whole: tuple[Looked, ...] = ()
-    """The row with its examples before any is parted, as the lint sees it."""
-    unread: int = 0
-    """Characters at the end of a long text that were not tokenised."""
-    left_out: bool = False
-    """Whether it has no tokens because nothing of it is to be trained, and not because it is wrong."""
-
-    def kept(self, limit: int) -> int:
-        """Trained tokens before the limit."""
-        return sum(_left(example, limit) for example in self.examples)
-
-    @property
-    def trained(self) -> int:
-        return sum(example.trained for example in self.examples)
-
-    @property
-    def tokens(self) -> int:
-        return sum(len(example.ids) for example in self.examples)
-
-
-def row_view(rows: Rows, each: Each, tokenizer: Tokenizer, limit: Limit, brief: bool) -> RowView:
+def row_view(rows: Rows, each: EncodedRow, tokenizer: Tokenizer, limit: Limit, brief: bool) -> RowView:
     """A row with its tokens, or only their counts and its first words."""
     shown = raw_view(rows, each.number)
     if not each.examples:
         raw = shown.raw[:BRIEF] if brief else shown.raw
         return RowView(each.number, shown.where, problem=each.problem, raw=raw)
-    left = each.kept(limit.tokens)
+    left = each.trained_within(limit.tokens)
     return RowView(
         row=each.number,
         where=shown.where,
@@ -98,11 +67,6 @@ def _flat(text: str) -> str:
     return " ".join(text[: 4 * BRIEF].split())[:BRIEF]
 
 
-def _left(encoded: Encoded, limit: int) -> int:
-    """Trained tokens before the limit."""
-    return sum(max(0, min(end, limit) - start) for start, end in encoded.spans)
-
-
 def nothing_left(limit: Limit) -> str:
-    """What is wrong with a row that is cut before all that would be trained."""
+    """Problem of a row that is cut before everything that would be trained."""
     return f"nothing trained is left of it once it is cut to {limit.name}"

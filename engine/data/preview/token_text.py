@@ -7,7 +7,7 @@ from engine.data.tokenization.row_encoder import Encoded
 from engine.data.tokenization.tokenizer import Tokenizer
 
 UNFINISHED = "\ufffd"
-"""What decoding shows for a character whose other bytes are in the next token."""
+"""Decoded text of a character whose other bytes are in the next token."""
 
 
 def token_texts_of(examples: Sequence[Encoded], tokenizer: Tokenizer, limit: int) -> Iterator[TokenText]:

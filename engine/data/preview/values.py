@@ -13,7 +13,7 @@ SHOWN = 20_000
 
 @dataclass(frozen=True)
 class View(TokenSpec):
-    """What the tokens of a source's rows depend on, besides the rows: keys of a recipe."""
+    """Everything that the tokens of a source's rows depend on besides the rows: a token spec and format settings."""
 
     format: str = "auto"
     columns: Mapping[str, str] | None = None
@@ -34,16 +34,16 @@ class Opened:
     kind: str
     size: int
     """Bytes."""
-    form: str
-    """The form of its rows; empty where it is none that is known."""
+    format: str
+    """Name of the rows' format; empty if it is unknown."""
     evidence: str
-    """Why it is that form, or why it is none."""
+    """Evidence for that format, or why none fits."""
     hint: str
     known: int
     """Rows that can be shown: all, once `counting` is None."""
     counting: float | None
     broken: str
-    """What ended the counting before the file's end."""
+    """Error that ended the counting before the file's end."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,9 @@ class RowView:
     raw: str = ""
     examples: int = 1
     unseen: str = ""
-    """What the row has and the template does not show, as `tools`."""
+    """Names of what the row has and the template does not show, as `tools`."""
     unused: str = ""
-    """What the row has and is not used, as the end of "The row has …"."""
+    """Fields of the row that are not used, to end "The row has …" with."""
     unread: int = 0
     """Characters at the end of a long plain text that were not tokenised for this, and are in no count."""
 
@@ -96,7 +96,7 @@ class Lengths:
     sampled: int
     of: int
     counted: bool
-    """Whether `of` is all rows, or those that were known then."""
+    """True if `of` is all rows, False if it is those that were known then."""
     lengths: tuple[int, ...]
     tokens: int
     """Within the limit."""
@@ -108,4 +108,4 @@ class Lengths:
     problems: tuple[tuple[int, str], ...]
     """Row number from 0, and what is wrong."""
     findings: tuple[Finding, ...] = ()
-    """What the lint says of the sample."""
+    """Findings of the lint about the sample."""

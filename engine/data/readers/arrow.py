@@ -16,9 +16,9 @@ from engine.data.readers.table import ROW_BYTES, Columns, Keep, Origin, Table, t
 from engine.errors import DataError
 
 BATCH = 1000
-"""Rows that are made into Python objects at once."""
+"""Rows that are made into Python objects together."""
 STREAM = b"\xff\xff\xff\xff"
-"""How a stream of Arrow messages begins; a file of them begins with `ARROW1`."""
+"""First bytes of a stream of Arrow messages; a file of them begins with `ARROW1`."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class ColumnTable:
 
     @cached_property
     def starts(self) -> npt.NDArray[np.int64]:
-        """Number of the first row of each part that can be read by itself, and of all rows. Raises `DataError`."""
+        """Number of the first row of each part that can be read on its own, and of all rows. Raises `DataError`."""
         with self.reading():
             return np.concatenate([[0], np.cumsum(self._lengths(), dtype=np.int64)]).astype(np.int64)
 
     @cached_property
     def features(self) -> Mapping[str, Feature]:
-        """What `datasets` noted about the columns."""
+        """Notes of `datasets` on the columns."""
         with self.reading():
             return features_of(self.schema())
 
@@ -101,7 +101,7 @@ class ColumnTable:
                 raise self._not_json(first, batch) from error
 
     def _not_json(self, first: int, batch: Any) -> DataError:
-        """Which row of a batch holds a text that is not the JSON that its column's type says it is."""
+        """Error for the row of a batch that holds a text which is not JSON, as its column's type says."""
         for number in range(batch.num_rows):
             try:
                 rows_of(batch.slice(number, 1), self.features)
@@ -198,7 +198,7 @@ class Arrow(ColumnTable):
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[Any, bool]]:
-        """What reads the file, and whether it is a stream."""
+        """Reader of the file, and True if it is a stream."""
         import pyarrow as pa
 
         with pa.memory_map(str(self.path)) as mapped:

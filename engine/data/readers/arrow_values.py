@@ -16,7 +16,7 @@ from typing import Any
 from engine.data.readers.table import Columns
 
 Feature = Any
-"""What `datasets` noted about a column in the schema's metadata: nested mappings with a `_type`; None for nothing."""
+"""Note of `datasets` on a column in the schema's metadata: nested mappings with a `_type`, or None."""
 Fix = Callable[[list[Any]], list[Any]]
 """Changes values as pyarrow gives them: objects in place, the others in the list that is returned."""
 METADATA = b"huggingface"
@@ -24,7 +24,7 @@ JSON = "arrow.json"
 
 
 def features_of(schema: Any) -> Mapping[str, Feature]:
-    """What `datasets` noted about each column; empty where it did not write the file."""
+    """Notes of `datasets` on the columns; empty where it did not write the file."""
     try:
         return dict(json.loads((schema.metadata or {})[METADATA])["info"]["features"])
     except (KeyError, ValueError, TypeError, RecursionError):
@@ -72,7 +72,7 @@ def named_labels(value: Any, feature: Feature) -> Any:
 
 
 def _fix_of(array: Any, feature: Feature) -> Fix | None:
-    """What has to be changed about the values of an array; None for nothing."""
+    """Fix for the values of an array; None if nothing has to change."""
     from pyarrow import types
 
     kind = array.type
@@ -154,14 +154,14 @@ def _fix_of_maps(inside: Fix | None) -> Fix:
 
 
 def _about_items(feature: Feature) -> Feature:
-    """What is noted about the items of a list."""
+    """Note on the items of a list."""
     if isinstance(feature, list) and feature:
         return feature[0]
     return feature.get("feature") if isinstance(feature, dict) else None
 
 
 def _about_key(feature: Feature, name: str) -> Feature:
-    """What is noted about a key of an object. `datasets` up to 3 wrote a list of objects as an object of lists."""
+    """Note on a key of an object. `datasets` up to 3 wrote a list of objects as an object of lists."""
     if not isinstance(feature, dict):
         return None
     if feature.get("_type") == "Sequence" and isinstance(inside := feature.get("feature"), dict):

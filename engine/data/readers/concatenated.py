@@ -10,7 +10,7 @@ from engine.data.readers.table import Origin
 from engine.errors import DataError
 
 AT_ONCE_S = 0.1
-"""How long files are opened before whoever asks gets an answer."""
+"""Seconds for which files are opened before an answer is given."""
 
 
 class JoinedRows:
@@ -66,7 +66,7 @@ class JoinedRows:
         until = time.monotonic() + AT_ONCE_S
         with self._lock:
             while self.error is None and self._next() and time.monotonic() < until:
-                """Whether there is more is asked of the parts themselves."""
+                """The parts themselves know if there is more."""
 
     def _next(self) -> bool:
         """One step on; False where there is none, or one that has to be waited for."""

@@ -54,7 +54,7 @@ class Csv:
             yield from ((header, *found) for found in self._records(reader, lines))
 
     def delimiter(self) -> str:
-        """What parts the fields of the header."""
+        """Separator of the fields in the header."""
         if self.parted_by:
             return self.parted_by
         with self.path.open("rb") as file:
@@ -80,7 +80,7 @@ class Csv:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is left out of every record: columns without a name, as the index that pandas writes."""
+        """Columns that are left out of every record: those without a name, as the index that pandas writes."""
         with self.path.open("rb") as file:
             lines = TextLines(file, "replace")
             header = self.header(csv.reader(lines, delimiter=self.delimiter()), lines)
@@ -105,7 +105,7 @@ class Csv:
                 yield number, record, lines.bytes - before if lines.long else 0
 
     def wrong(self, number: int, error: csv.Error, size: int = 0) -> DataError:
-        """What to say of a record of `size` bytes that is not CSV."""
+        """Error for a record of `size` bytes that is not CSV."""
         if size > ROW_BYTES:
             return too_long(f"{self.name}:{number}")
         hint = "Look for a quote that is never closed."
@@ -134,7 +134,7 @@ class TextLines:
         """`errors` is what to do with bytes that are not UTF-8."""
         self._lines, self._errors = divided(file), errors
         self.bytes = 0
-        """That were read."""
+        """Bytes that were read."""
         self.long = False
 
     def __iter__(self) -> Iterator[str]:

@@ -43,7 +43,7 @@ class JsonArray:
                 yield index, DataError(f"{where}: {kind_of(item)} where a row is expected")
 
     def items(self) -> Iterator[tuple[Place, Any]]:
-        """Where each item starts, and its value. What stands behind the array is checked where it is the whole file."""
+        """Place and value of each item. Text behind the array is an error where the array is the whole file."""
         with JsonWindow(self.path, self.name) as window:
             if self.key is None:
                 yield from _items(window)
@@ -95,7 +95,7 @@ def _arrays(window: JsonWindow) -> Iterator[str]:
 
 
 def _keys(window: JsonWindow) -> Iterator[str]:
-    """The keys of the object that starts here; after each, whoever asks takes its value."""
+    """The keys of the object that starts here; after each, the caller has to read its value."""
     window.take("{", "Expecting value")
     if window.peek() == "}":
         window.take("}", "")

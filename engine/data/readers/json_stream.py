@@ -1,4 +1,4 @@
-"""A JSON text that is looked at piece by piece: one value at a time, as much of the file held as that value needs."""
+"""Incremental parsing of JSON: one value at a time, with as much of the file in memory as that value needs."""
 
 import codecs
 import json
@@ -12,7 +12,7 @@ from engine.data.readers.table import BOM, ROW_BYTES, not_utf8, too_long
 from engine.errors import DataError
 
 CHUNK = 1 << 20
-"""Bytes that are read at once, or as many as are held already: a long value is not parsed over and over."""
+"""Bytes of a read, or as many as are held already, so that a long value is not parsed over and over."""
 CUT = 16
 """Characters before the end within which an error may be that of a value that goes on: no literal, number or escape
 of JSON is longer."""
@@ -21,14 +21,14 @@ DECODER = json.JSONDecoder()
 
 
 class JsonWindow:
-    """A place in a file of JSON, that moves on. All raise `DataError` where the file is no UTF-8 or no JSON."""
+    """Position in a file of JSON that moves on. All methods raise `DataError` if the file is not UTF-8 or not JSON."""
 
     def __init__(self, path: Path, name: str) -> None:
         self._name = name
         self._file = path.open("rb")
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._text, self._at, self._mark = "", 0, 0
-        """What is held; the place in it; the place, not beyond that one, of which byte, line and column are known."""
+        """Text that is held; the place in it; the place up to there of which byte, line and column are known."""
         self._read = self._offset = self._line = self._column = 0
         """Bytes that were read; byte, line and column of the mark, from 0."""
         if self._file.read(len(BOM)) == BOM:
@@ -51,7 +51,7 @@ class JsonWindow:
         return self._offset, self._line + 1
 
     def peek(self) -> str:
-        """The next character that is no space; empty at the end of the file."""
+        """The next character that is not white space; empty at the end of the file."""
         while True:
             space = SPACE.match(self._text, self._at)
             self._at = space.end() if space else self._at
@@ -95,7 +95,7 @@ class JsonWindow:
         return too_long(f"{self._name}:{self._line + 1}")
 
     def error(self, problem: str, at: int | None = None) -> DataError:
-        """What to say of a problem at a character of what is held, or here."""
+        """Error for a problem at a character of the text that is held, or here."""
         before = self._text[self._mark : self._at if at is None else at]
         line, last = self._line + before.count("\n") + 1, before.rfind("\n")
         column = len(before) - last if last >= 0 else self._column + len(before) + 1
@@ -105,7 +105,7 @@ class JsonWindow:
         )
 
     def _cut(self, error: json.JSONDecodeError) -> bool:
-        """Whether an error may come from the end of what is held, rather than from what stands there."""
+        """Return True if an error may come from where the held text ends, rather than from the file."""
         return error.msg.startswith("Unterminated string") or error.pos >= len(self._text) - CUT
 
     def _more(self) -> bool:
@@ -138,5 +138,5 @@ class JsonWindow:
 
 
 def _bytes(text: str) -> int:
-    """How long a text is in UTF-8."""
+    """Bytes of a text in UTF-8."""
     return len(text) if text.isascii() else len(text.encode())

@@ -25,7 +25,7 @@ def line_of(row: Any, features: Mapping[str, Feature], where: str) -> str:
         if hasattr(value, "tolist"):  # numpy's arrays and numbers
             return value.tolist()
         raise DataError(
-            f"{where} holds {type(value).__name__}, which is no text, number, list or object",
+            f"{where} holds {type(value).__name__}, not text, a number, a list or an object",
             "Take such columns out.",
         )
 

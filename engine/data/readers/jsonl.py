@@ -27,7 +27,7 @@ class JsonLines:
     path: Path
     name: str
     unit: str = ":"
-    """What stands between the file's name and the number of a line."""
+    """Separator of the file's name and the number of a line."""
 
     def count(self) -> int:
         return sum(1 for _ in self.lines())
@@ -91,18 +91,18 @@ def parse_line(line: bytes, where: str, offset: int, size: int = 0) -> Any:
 
 
 def too_deep(where: str) -> DataError:
-    """What to say of JSON that no parser goes down."""
+    """Error for JSON that is nested too deeply."""
     return DataError(f"{where}: the JSON is nested too deeply", "Rows are flat objects.")
 
 
 def row_of(value: Any, where: str) -> Columns:
-    """The columns of a parsed row. Raises `DataError` where it is no object."""
+    """The columns of a parsed row. Raises `DataError` unless it is an object."""
     if not isinstance(value, dict):
         raise DataError(f"{where}: {kind_of(value)} where a row is expected", "A row is a JSON object: {…}.")
     return value
 
 
 def kind_of(value: Any) -> str:
-    """What a JSON value is, in words."""
+    """Kind of a JSON value, in words."""
     names = {type(None): "null", bool: "true or false", int: "a number", float: "a number", str: "text"}
     return names.get(type(value), "a list" if isinstance(value, list) else "an object")

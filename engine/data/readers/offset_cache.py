@@ -1,4 +1,4 @@
-"""Where the rows of a file start, kept on disk until the file changes."""
+"""Cache on disk of where the rows of a file start, valid until the file changes."""
 
 import hashlib
 import os
@@ -14,14 +14,14 @@ KEPT_FILES = 32
 
 
 def _file(path: Path, how: str) -> Path:
-    """Where the index of a file is kept; the name changes with the file, and with `how` it is read."""
+    """Path of a file's index; the name changes with the file, and with `how` it is read."""
     status = path.stat()
     key = f"2 {path.absolute()} {status.st_size} {status.st_mtime_ns} {how}"
     return paths.cache() / "rows" / f"{hashlib.sha256(os.fsencode(key)).hexdigest()[:32]}.npy"
 
 
 def kept_places(path: Path, how: str) -> Sequence[Sequence[int]] | None:
-    """The index of a file from an earlier time, not loaded but mapped; None where there is none."""
+    """Map the index of a file that was written earlier; None if there is none."""
     try:
         places: Any = np.load(_file(path, how), mmap_mode="r")
     except (OSError, ValueError):
@@ -30,7 +30,7 @@ def kept_places(path: Path, how: str) -> Sequence[Sequence[int]] | None:
 
 
 def keep_places(path: Path, how: str, offsets: Sequence[int], lines: Sequence[int]) -> None:
-    """Write an index whole or not at all. A disk that says no costs only the next time's wait."""
+    """Write an index, whole or not at all. Where the disk refuses, the file is indexed again next time."""
     file = _file(path, how)
     making = file.with_name(f"{file.stem}.{os.getpid()}.making")
     try:

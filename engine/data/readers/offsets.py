@@ -160,7 +160,7 @@ class TextRows(IndexedRows):
 
     def read(self, row: int) -> Origin:
         offset, number, data = self._checked(row)
-        block = next(self._table.parted(io.BytesIO(data), number, offset), (number, offset, b""))
+        block = next(self._table.blocks_in(io.BytesIO(data), number, offset), (number, offset, b""))
         return self._table.row(*block)
 
     def _starts(self) -> Iterator[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Any row of a source, at once, by its number.
+"""Random access to the rows of a source by their number.
 
 A file of a million rows is never held: of lines, records and arrays the byte offsets of the rows are
 (`row_places.py`), of Parquet and Arrow a thousand rows at a time, of documents none.
@@ -36,7 +36,7 @@ class Rows(Protocol):
 
     @property
     def error(self) -> DataError | None:
-        """What ended the counting early: nothing after it can be told apart into rows."""
+        """Error that ended the counting early: nothing after it can be divided into rows."""
         ...
 
     def read(self, row: int) -> Origin:

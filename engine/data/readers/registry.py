@@ -1,4 +1,4 @@
-"""Which reader reads a file: one a suffix."""
+"""Readers of files by suffix."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -28,11 +28,11 @@ DOCUMENTS: dict[str, Callable[[Path, str, SampleBy], Table]] = {
     ".html": Html,
     ".htm": Html,
 }
-"""Readers of running text, which are also told what a row is."""
+"""Readers of running text, which also take the setting `sample_by`."""
 BUILT = {".tar": "webdataset", ".xml": "xml"}
-"""Kinds of files whose rows are written to the cache first, by the builder of `datasets` that tells what a row is."""
+"""Kinds of files that a builder of `datasets` converts into the cache first, as it defines their rows."""
 ROWS = ".rows"
-"""What they are written as: JSON lines, of which people are told the row and not the line."""
+"""Suffix that they are written with: JSON lines whose places are given as rows, not lines."""
 NOT_ROWS = {
     "pictures": (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"),
     "sound": (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a"),
@@ -44,7 +44,7 @@ NOT_ROWS = {
     "evaluation logs": (".eval",),
     "archives that are not unpacked": (".zip", ".7z", ".rar"),
 }
-"""What else datasets are made of, with their suffixes."""
+"""Other files of datasets, which are not read, by their suffixes."""
 PACKED = (".gz", ".zst")
 """Suffixes of compressed files, behind that of any kind above."""
 KNOWN = f"{', '.join((*READERS, *DOCUMENTS, *BUILT))}, and any of them with {' or '.join(PACKED)} behind"
@@ -60,7 +60,7 @@ def kind_of(path: Path | str) -> str:
 
 
 def not_rows(names: Iterable[str]) -> str:
-    """What files are whose kind is known and not read, for people: of those that are most; empty for none."""
+    """Describe the most frequent kind of files that are known and not read; empty if there are none."""
     kinds = {suffix: what for what, suffixes in NOT_ROWS.items() for suffix in suffixes}
     suffixes = Counter(suffix for name in names if (suffix := Path(name).suffix.lower()) in kinds)
     return f"{kinds[most[0][0]]} ({most[0][0]})" if (most := suffixes.most_common(1)) else ""

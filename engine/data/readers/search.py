@@ -1,4 +1,4 @@
-"""Which row holds some words: a file of lines is looked through in blocks, without reading its rows."""
+"""Search for words in rows: a file of lines is searched in blocks, without parsing its rows."""
 
 import json
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from engine.data.readers.random_access import BatchRows, DocumentRows, Rows
 
 BLOCK = 1 << 22
 PARTS = 1000
-"""Rows that are looked at one by one between two looks at whether somebody has cancelled."""
+"""Rows that are searched one by one between two checks for cancellation."""
 
 Stopped = Callable[[], bool]
 

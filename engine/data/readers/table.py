@@ -1,4 +1,4 @@
-"""What the readers of files give: rows with their origin."""
+"""Tables of rows, each with its origin: the interface of all readers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Table(Protocol):
         ...
 
     def broken(self) -> Iterator[tuple[int, DataError]]:
-        """Number from 0 of each row that is broken, and how. Raises `DataError` where no row after it can be told."""
+        """Number from 0 of each broken row, and its error. Raises `DataError` where no row after it can be found."""
         ...
 
 
@@ -78,7 +78,7 @@ def bounded_lines(file: IO[bytes]) -> Iterator[tuple[bytes, int]]:
 
 
 def too_long(where: str) -> DataError:
-    """What to say of a row that has more than `ROW_BYTES`."""
+    """Error for a row of more than `ROW_BYTES`."""
     return DataError(
         f"{where}: a row of more than {ROW_BYTES / 1e6:,.0f} MB, which is the most",
         "Look for line breaks that are missing between the rows, or a quote that is never closed; else split the row.",
@@ -86,7 +86,7 @@ def too_long(where: str) -> DataError:
 
 
 def not_utf8(where: str, offset: int, data: bytes) -> DataError:
-    """What to say of bytes that are not UTF-8, by what they seem to be."""
+    """Error for bytes that are not UTF-8, by what they seem to be."""
     if data.startswith(UTF16):
         return DataError(f"{where}: the file is UTF-16, not UTF-8", "Save it as UTF-8.")
     if b"\0" in data:

@@ -16,7 +16,7 @@ DOCUMENT_BYTES = 256_000_000
 
 @dataclass(frozen=True)
 class Text:
-    """A .txt or .md file. Blank lines part paragraphs and are no rows by themselves."""
+    """A .txt or .md file. Blank lines separate paragraphs and are not rows themselves."""
 
     path: Path
     name: str
@@ -59,9 +59,9 @@ class Text:
             yield 1, len(data) - len(body), body
             return
         with self.path.open("rb") as file:
-            yield from self.parted(file)
+            yield from self.blocks_in(file)
 
-    def parted(self, file: IO[bytes], line: int = 1, byte: int = 0) -> Iterator[tuple[int, int, bytes]]:
+    def blocks_in(self, file: IO[bytes], line: int = 1, byte: int = 0) -> Iterator[tuple[int, int, bytes]]:
         """The paragraphs or lines of a file, or of a part of it that starts at this line and byte."""
         first, start, block = line, byte, bytearray()
         for number, offset, data in _lines(file, line, byte):
@@ -130,12 +130,12 @@ def whole(path: Path, name: str, most: int = DOCUMENT_BYTES) -> bytes:
 
 
 def main_text(page: bytes, name: str) -> str:
-    """What a page of HTML says, as Markdown. Raises `DataError` where that is nothing."""
+    """Extract the main text of a page of HTML as Markdown. Raises `DataError` where there is none."""
     import trafilatura
 
-    logging.getLogger("trafilatura").setLevel(logging.CRITICAL)  # what is wrong with a page is told below
+    logging.getLogger("trafilatura").setLevel(logging.CRITICAL)  # problems of a page are reported below
     text = trafilatura.extract(page, output_format="markdown", include_comments=False)
-    text = text or trafilatura.html2txt(page)  # a page so short that nothing in it can be told from the rest
+    text = text or trafilatura.html2txt(page)  # a page too short for its main text to be found
     if not text or not text.strip():
         raise DataError(
             f"{name}: no text is found on this page", "Check that it is a page of HTML with text."

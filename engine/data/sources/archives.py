@@ -19,12 +19,12 @@ from engine.storage.regular_files import open_binary
 BY_LINE = (".jsonl", ".ndjson", ".csv", ".tsv")
 """Kinds of files whose rows do not go on over lines, but for quoted fields."""
 LARGE = 2_000_000
-"""Bytes of a compressed file from which a first look does not wait for all of it: it may hold ten times as many."""
+"""Bytes from which a compressed file is large: it may hold ten times as many."""
 BEGINNING = 16_000_000
-"""Bytes that a first look gets."""
+"""Bytes of the beginning of a large file."""
 CHUNK = 1 << 20
 CHECKED = 64
-"""Chunks between two looks at how much of the disk is free."""
+"""Chunks between two checks of free disk space."""
 
 
 def packed_by(name: str) -> str:
@@ -52,23 +52,23 @@ def unpacked_skipping(
 
 
 def takes_time(path: Path, kind: str) -> bool:
-    """Whether a file of such a kind is so large, and not unpacked yet, that a first look does not wait for it all."""
+    """Return True for a large file that is not unpacked yet: a preview begins with its first rows."""
     return path.stat().st_size >= LARGE and kind in BY_LINE and not file_cache.is_there(_key(path), kind)
 
 
 def beginning(path: Path, name: str, packed: str, kind: str) -> Path:
-    """A plain file of the first rows of a large compressed one, for a first look; the whole of any other.
+    """Unpack the first rows of a large compressed file; the whole of any other.
 
     Raises as `unpacked` does.
     """
     if not takes_time(path, kind):
         return unpacked(path, name, packed, kind)
     key = file_cache.key_of("beginning", _key(path))
-    return file_cache.made(key, kind, lambda making: _unpack_beginning(path, name, packed, making))
+    return file_cache.get_or_make(key, kind, lambda making: _unpack_beginning(path, name, packed, making))
 
 
 def is_beginning(plain: Path, path: Path) -> bool:
-    """Whether a plain file holds only the beginning of a compressed one."""
+    """Return True if a plain file holds only the beginning of a compressed one."""
     return plain.stem == file_cache.key_of("beginning", _key(path))
 
 
@@ -84,7 +84,7 @@ def _made(
         lines = _LongLines(name, skip) if kind in BY_LINE else None
         _unpack(path, name, packed, making, lines, tell)
 
-    return file_cache.made(_key(path), kind, unpack)
+    return file_cache.get_or_make(_key(path), kind, unpack)
 
 
 def _key(path: Path) -> str:
@@ -101,7 +101,7 @@ class _LongLines:
         """The line that goes on, and its bytes so far."""
 
     def cut(self, data: bytes) -> bytes:
-        """What of a chunk is to be written: of a line that is too long, somewhat more than a row may have."""
+        """Part of a chunk to write: of a line that is too long, somewhat more than a row may have."""
         end, last = data.find(b"\n"), data.rfind(b"\n")
         self._size += len(data) if end < 0 else end
         long = self._size > ROW_BYTES + CHUNK
@@ -127,7 +127,7 @@ def _unpack(
         number = 0
         while data := inside.read(CHUNK):
             if not number % CHECKED:
-                file_cache.room(making.parent, CHECKED * CHUNK)
+                file_cache.check_free_space(making.parent, CHECKED * CHUNK)
                 tell(whole.tell() / size)
             out.write(lines.cut(data) if lines else data)
             number += 1
@@ -145,7 +145,7 @@ def _unpack_beginning(path: Path, name: str, packed: str, making: Path) -> None:
 
 @contextmanager
 def opened(file: Path | IO[bytes], name: str, packed: str) -> Iterator[IO[bytes] | Any]:
-    """What a compressed file holds, to be read. Raises `DataError` where that is damaged or cut off."""
+    """Open a compressed file for reading. Raises `DataError` where it is damaged or cut off."""
     import pyarrow as pa
 
     source = str(file) if isinstance(file, Path) else file

@@ -38,7 +38,7 @@ BUILDERS: Mapping[str, str] = {
 REMOTE = (".csv", ".tsv", ".parquet")
 """Kinds of files that a builder reads over the network."""
 FIELD = "field"
-"""What a README calls the key of JSON under which the rows are."""
+"""README's name for the key of JSON under which the rows are."""
 AS_TEXT = {"keep_default_na": False}
 """Values of CSV stay the text that they are: `None` and `NA` too, which pandas takes for nothing, and `007`."""
 BATCH = 1000
@@ -70,12 +70,12 @@ class Built:
 
     @property
     def is_own(self) -> bool:
-        """Whether a reader of ours reads it, if from a part of it or under a key."""
+        """True if one of ft's own readers reads it, maybe a part of it or under a key."""
         return self.kind not in BUILDERS
 
 
 def needed(kind: str, settings: Mapping[str, Any]) -> bool:
-    """Whether a file of this kind has to be read here, and not as it is by one of our readers."""
+    """Return True if a file of this kind needs a builder, and cannot be read by one of ft's readers."""
     return kind in BUILT or (kind in BUILDERS and bool(settings)) or (kind == ".json" and FIELD in settings)
 
 
@@ -86,7 +86,7 @@ def written(file: Built, key: tuple[object, ...], most: int | None = None) -> Pa
     """
     settings = json.dumps(dict(file.settings), sort_keys=True, default=str)
     name = file_cache.key_of("built", file.kind, settings, most, version("datasets"), *key)
-    return file_cache.made(name, ROWS, lambda making: _write(file, most, making))
+    return file_cache.get_or_make(name, ROWS, lambda making: _write(file, most, making))
 
 
 def _write(file: Built, most: int | None, making: Path) -> None:
@@ -95,7 +95,7 @@ def _write(file: Built, most: int | None, making: Path) -> None:
         lines = _own_lines(file) if file.is_own else _built_lines(file, Path(scratch))
         for number, line in enumerate(islice(lines, most), start=1):
             if number % CHECKED == 1:
-                file_cache.room(making.parent)
+                file_cache.check_free_space(making.parent)
             out.write(line)
     if not number:
         under = f" under `{file.settings[FIELD]}`" if FIELD in file.settings else ""
@@ -103,7 +103,7 @@ def _write(file: Built, most: int | None, making: Path) -> None:
 
 
 def _own_lines(file: Built) -> Iterator[str]:
-    """The rows that a reader of ours reads, every value as it stands. Raises `DataError`."""
+    """Rows of one of ft's readers, every value as it stands. Raises `DataError`."""
     path = Path(file.place)
     if file.kind == ".xml":  # the builder of datasets 4.8 cannot be streamed from this disk
         for _, columns in Text(path, file.name).rows():

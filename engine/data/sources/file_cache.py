@@ -1,4 +1,4 @@
-"""Files that are made from others or fetched, kept in the cache: there whole or not at all, made once."""
+"""Cache of files that are fetched or made from others: written whole or not at all, once."""
 
 import errno
 import hashlib
@@ -18,32 +18,32 @@ from engine.errors import MachineError
 from engine.storage.regular_files import read_text
 
 KEPT_BYTES = 50_000_000_000
-"""Files together; beyond it those go that were not used for longest."""
+"""Most bytes of all files; beyond it the least recently used are removed."""
 IN_USE_S = 24 * 3600
 """A file used so recently stays: a run may read it again."""
 RESERVE = 500_000_000
 """Bytes that are left free on the disk."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
-"""What the system says where a disk takes no more."""
+"""System errors that mean that a disk takes no more."""
 ABOUT = ".about"
 MAKING = ".making"
 
 
 def key_of(*parts: object) -> str:
-    """The name under which is kept what depends on these."""
+    """Cache key of a file that depends on `parts`."""
     return hashlib.sha256(json.dumps([str(part) for part in parts]).encode()).hexdigest()[:32]
 
 
 def folder() -> Path:
-    """Where the files are, made where it is missing. Raises MachineError."""
+    """Folder of the files, created if it is missing. Raises MachineError."""
     place = paths.cache() / "sources"
     with writing(place):
         place.mkdir(parents=True, exist_ok=True)
     return place
 
 
-def made(key: str, suffix: str, make: Callable[[Path], None]) -> Path:
-    """The file under a key, which `make` writes where it is not there yet; a second process waits for the first.
+def get_or_make(key: str, suffix: str, make: Callable[[Path], None]) -> Path:
+    """Return the file under a key, written by `make` if it is not there; a second process waits for the first.
 
     Raises MachineError where the disk takes no more, and what `make` raises.
     """
@@ -56,18 +56,18 @@ def made(key: str, suffix: str, make: Callable[[Path], None]) -> Path:
                 making.replace(target)
             finally:
                 making.unlink(missing_ok=True)
-        tell(key, about(key))
+        write_note(key, read_note(key))
     clean(key)
     return target
 
 
 def is_there(key: str, suffix: str) -> bool:
-    """Whether the file under a key is made already."""
+    """Return True if there is a file under a key."""
     return (folder() / f"{key}{suffix}").exists()
 
 
-def about(key: str) -> dict[str, Any]:
-    """What was noted of a kept file; nothing, where none is or the note is torn."""
+def read_note(key: str) -> dict[str, Any]:
+    """Read the note on a cached file; empty if there is none or it is torn."""
     try:
         known = json.loads(read_text(folder() / f"{key}{ABOUT}"))
     except (OSError, ValueError, RecursionError):
@@ -75,8 +75,8 @@ def about(key: str) -> dict[str, Any]:
     return known if isinstance(known, dict) else {}
 
 
-def tell(key: str, known: dict[str, Any]) -> None:
-    """Note something of a kept file; the time of the note is that of the file's last use."""
+def write_note(key: str, known: dict[str, Any]) -> None:
+    """Write the note on a cached file; its time is that of the file's last use."""
     note = folder() / f"{key}{ABOUT}"
     with writing(note.parent):
         torn = note.with_name(f"{key}.{os.getpid()}{MAKING}")
@@ -84,7 +84,7 @@ def tell(key: str, known: dict[str, Any]) -> None:
         torn.replace(note)
 
 
-def room(
+def check_free_space(
     place: Path, size: int = 0, hint: str = "Free some space, or set FT_HOME to a folder on a larger disk."
 ) -> None:
     """Raise MachineError where a file of `size` bytes would leave the disk without its reserve."""
@@ -98,7 +98,7 @@ def room(
 
 @contextmanager
 def writing(place: Path) -> Iterator[None]:
-    """Turn what the machine refuses into a MachineError; a file that is missing is somebody else's to tell."""
+    """Turn errors of writing into a MachineError; a missing file is for the caller to report."""
     try:
         yield
     except OSError as error:
@@ -111,7 +111,7 @@ def writing(place: Path) -> Iterator[None]:
 
 
 def clean(key: str) -> None:
-    """Remove the files that were not used for longest, beyond `KEPT_BYTES`, and what a killed process left."""
+    """Remove the least recently used files beyond `KEPT_BYTES`, and leftovers of killed processes."""
     used: list[tuple[float, int, list[Path]]] = []
     groups: dict[str, list[Path]] = {}
     for path in folder().iterdir():

@@ -11,7 +11,7 @@ from engine.errors import DataError, MachineError
 PREFIX = "gdrive:"
 ID = re.compile(r"[A-Za-z0-9_-]{10,}")
 OPTIONS: dict[str, Any] = {"quiet": True, "use_cookies": False, "resume": True}
-"""No cookies: a file that only somebody's browser may see is no file for a recipe. `resume` goes on with a part."""
+"""No cookies: a file that only somebody's browser may see does not belong in a recipe. `resume` continues a part."""
 
 
 def fetch(source: str) -> tuple[Path, str]:
@@ -21,25 +21,27 @@ def fetch(source: str) -> tuple[Path, str]:
     """
     wanted = source.removeprefix(PREFIX)
     if not ID.fullmatch(wanted):
-        raise DataError(f"{source}: is no id of Google Drive", "It is the long word in the file's link.")
+        raise DataError(
+            f"{source}: is not the id of a Google Drive file", "The id is the long word in the file's link."
+        )
     key = file_cache.key_of("drive", wanted)
-    if (found := kept(source)) is None:
+    if (found := cached_path(source)) is None:
         place = file_cache.folder() / f"{key}.drive"
         with file_cache.writing(place):
-            file_cache.room(place.parent)
+            file_cache.check_free_space(place.parent)
             place.mkdir(exist_ok=True)
             path = Path(_download(wanted, source, place))
         if path.parent != place or not is_inside(path.name):
             raise DataError(f"{source}: has a name that leads elsewhere: {path.name}", "Rename it on Drive.")
         found = path, path.name
-    file_cache.tell(key, {"file": found[1]})
+    file_cache.write_note(key, {"file": found[1]})
     return found
 
 
-def kept(source: str) -> tuple[Path, str] | None:
-    """The file, where it was fetched before."""
+def cached_path(source: str) -> tuple[Path, str] | None:
+    """Path and name of the file if it is cached."""
     key = file_cache.key_of("drive", source.removeprefix(PREFIX))
-    name = file_cache.about(key).get("file")
+    name = file_cache.read_note(key).get("file")
     path = file_cache.folder() / f"{key}.drive" / str(name)
     return (path, str(name)) if name and path.is_file() else None
 

@@ -1,4 +1,4 @@
-"""Files at https:// addresses: fetched into the cache once, asked about again, used as they are without network."""
+"""Files at https:// addresses: cached, revalidated with the server, and used as cached without network."""
 
 import hashlib
 import re
@@ -17,8 +17,6 @@ from engine.errors import DataError
 from engine.models import transfer
 from engine.models.starter import Progress, silent
 
-RECHECK_S = 600.0
-"""A process that has asked whether a file is still the same does not ask again so soon."""
 HERE = ("localhost", "127.0.0.1", "::1")
 KINDS = {
     "application/json": ".json",
@@ -31,14 +29,13 @@ KINDS = {
     "text/plain": ".txt",
     "text/tab-separated-values": ".tsv",
 }
-"""Suffixes by what a server calls a file, for addresses that have none."""
+"""Suffixes by content type, for addresses that have none."""
 UNREACHABLE = (httpx.TransportError, httpx.RemoteProtocolError)
-_asked: dict[str, tuple[float, "WebFile"]] = {}
 
 
 @dataclass(frozen=True)
 class WebFile:
-    """A fetched file, its name for people, and what is to be said of it."""
+    """A fetched file, its name for people, and notes about it."""
 
     path: Path
     name: str
@@ -51,42 +48,37 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{unquote(parts.path)}"
 
 
+def is_cached(url: str) -> bool:
+    """Return True if the file of an address is cached. Asks no server."""
+    return _cached_file(file_cache.read_note(_key(url))) is not None
+
+
 def fetch(url: str, progress: Progress = silent) -> WebFile:
-    """The file at an address. Raises `DataError` where it cannot be had and is not kept, MachineError where the disk
-    takes no more."""
-    known = _asked.get(url)
-    if known is None or time.monotonic() - known[0] > RECHECK_S or not known[1].path.exists():
-        known = _asked[url] = time.monotonic(), _fetch(url, progress)
-    return known[1]
+    """Fetch the file at an address, unless the cached one is current; used as it is without network.
 
-
-def kept(url: str) -> bool:
-    """Whether the file of an address was fetched before. Nobody is asked."""
-    return _kept(file_cache.about(_key(url))) is not None
-
-
-def _fetch(url: str, progress: Progress) -> WebFile:
+    Raises `DataError` where it cannot be had and is not cached, MachineError where the disk is full.
+    """
     name = _allowed(url)
     key = _key(url)
-    about = file_cache.about(key)
-    have = _kept(about)
+    about = file_cache.read_note(key)
+    have = _cached_file(about)
     try:
         url = addresses.whole(url)
     except addresses.MissingAddressError as error:
         if have is None:
             raise _unknown(name, error.name) from None
-        return _as_it_is(name, key, about, have, "its password or signature is not stored with the run")
+        return _as_cached(name, key, about, have, "its password or signature is not stored with the run")
     try:
         answer = _ask(url, about if have else {})
     except UNREACHABLE as error:
-        return _as_it_is(name, key, about, have, f"cannot be reached ({error or type(error).__name__})")
+        return _as_cached(name, key, about, have, f"cannot be reached ({error or type(error).__name__})")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise DataError(f"{name}: cannot be fetched: {error}", "Check the address.") from error
     if answer.status_code == httpx.codes.NOT_MODIFIED and have:
-        file_cache.tell(key, about)
+        file_cache.write_note(key, about)
         return WebFile(have, name)
     if answer.status_code >= 500:
-        return _as_it_is(name, key, about, have, f"answers {answer.status_code}")
+        return _as_cached(name, key, about, have, f"answers {answer.status_code}")
     if answer.status_code >= 400:
         raise DataError(
             f"{name}: the server answers {answer.status_code}", "Check the address, and that it is public."
@@ -108,7 +100,7 @@ def _allowed(url: str) -> str:
 
 
 def _key(url: str) -> str:
-    """What a file is kept under: the same for an address and for what a run stores of it."""
+    """Cache key of a file: the same for an address and for what a run stores of it."""
     return file_cache.key_of("url", addresses.stored(url))
 
 
@@ -129,7 +121,7 @@ def _unknown(name: str, secret: str) -> DataError:
 
 
 def _ask(url: str, about: dict[str, Any]) -> httpx.Response:
-    """What the server says of a file before it sends it, which it does not where it is as we have it."""
+    """Ask the server about a file; it sends none that is as cached."""
     headers = {"Accept-Encoding": "identity"}
     if about.get("etag"):
         headers["If-None-Match"] = about["etag"]
@@ -143,7 +135,7 @@ def _ask(url: str, about: dict[str, Any]) -> httpx.Response:
 
 
 def _check_step(request: httpx.Request) -> None:
-    """Refuse where a server sends us on, before anything is asked there. Raises `DataError`."""
+    """Refuse a redirect to an address that is not allowed. Raises `DataError`."""
     _allowed(str(request.url))
 
 
@@ -155,7 +147,7 @@ def _download(url: str, name: str, key: str, answer: httpx.Response, progress: P
     target = file_cache.folder() / f"{file_cache.key_of('body', url, mark)}{suffix}"
     size = int(answer.headers.get("Content-Length", 0))
     with file_cache.writing(target.parent):
-        file_cache.room(target.parent, size)
+        file_cache.check_free_space(target.parent, size)
         same = {"If-Range": etag} if etag and not etag.startswith("W/") else {}
         try:
             transfer.download(
@@ -169,31 +161,31 @@ def _download(url: str, name: str, key: str, answer: httpx.Response, progress: P
         with target.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     note = {"from": name, "file": target.name, "size": target.stat().st_size, "sha256": digest}
-    file_cache.tell(key, {**note, "etag": etag, "modified": modified})
-    file_cache.tell(target.name.partition(".")[0], note)
+    file_cache.write_note(key, {**note, "etag": etag, "modified": modified})
+    file_cache.write_note(target.name.partition(".")[0], note)
     file_cache.clean(key)
     return WebFile(target, name, (f"{name}: fetched, {note['size']:,} bytes, sha256 {digest}",))
 
 
-def _as_it_is(name: str, key: str, about: dict[str, Any], have: Path | None, why: str) -> WebFile:
-    """The file that is kept, where the server cannot say whether it is still the same."""
+def _as_cached(name: str, key: str, about: dict[str, Any], have: Path | None, why: str) -> WebFile:
+    """The cached file, where the server cannot be asked about it."""
     if have is None:
         raise DataError(f"{name}: {why}, and it is not kept here", "Check the network, or give a file.")
-    file_cache.tell(key, about)
+    file_cache.write_note(key, about)
     return WebFile(have, name, (f"{name}: {why}; the copy kept here is used, sha256 {about['sha256']}",))
 
 
-def _kept(about: dict[str, Any]) -> Path | None:
-    """The file of a note, where it is there as it was noted."""
+def _cached_file(about: dict[str, Any]) -> Path | None:
+    """The file of a note, if it is there as it was noted."""
     path = file_cache.folder() / str(about.get("file", ""))
     if not about.get("file") or not path.is_file() or path.stat().st_size != about["size"]:
         return None
-    file_cache.tell(path.name.partition(".")[0], about)
+    file_cache.write_note(path.name.partition(".")[0], about)
     return path
 
 
 def _suffix(url: str, name: str, answer: httpx.Response) -> str:
-    """Which kind of file it is: by its address, by the name that the server gives it, or by what it calls it."""
+    """Suffix of the file's kind: by its address, by the name that the server gives it, or by its content type."""
     said = re.search(r'filename\*?="?([^";]+)', answer.headers.get("Content-Disposition", ""))
     for candidate in (_parts(url).path, said.group(1) if said else "", answer.url.path):
         if kind := kind_of(candidate):

@@ -3,7 +3,6 @@
 import fnmatch
 import os
 import re
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from urllib.parse import unquote
 from engine import secrets
 from engine.config.schema import Source
 from engine.data.sources import file_cache
-from engine.data.sources.file_cache import room
+from engine.data.sources.file_cache import check_free_space
 from engine.data.sources.hub_scripts import nothing_to_read, script_note
 from engine.data.sources.hub_streams import HubFile, streamed
 from engine.data.sources.layout import choose, holds_rows
@@ -27,14 +26,11 @@ ADDRESS = re.compile(
     r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>refs/(?:convert|pr)/[^/]+|[^/]+))?(?:/(?P<inside>.+))?"
 )
 STREAM = "Free some space, or read only its first rows: streaming: true and max_samples with the source."
-RECHECK_S = 600.0
-"""A process that has asked for a dataset's commit does not ask again so soon."""
-_asked: dict[tuple[object, ...], tuple[float, "HubFiles"]] = {}
 
 
 @dataclass(frozen=True)
 class HubFiles:
-    """The files of a split, and what is to be said of them."""
+    """Files of a split, and notes about them."""
 
     repo: str
     files: tuple[HubFile, ...]
@@ -42,7 +38,7 @@ class HubFiles:
     aside: frozenset[str] = frozenset()
     """Splits that are not among them."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """How the README says that they are to be read."""
+    """Reader settings that the README declares."""
 
 
 @dataclass(frozen=True)
@@ -56,47 +52,40 @@ class Wanted:
     inside: str | None = None
     """A file or folder in it, or a pattern."""
     part: Part = "train"
-    """What its rows are for, which chooses a split where none is named."""
+    """Purpose of its rows, which decides the split where none is named."""
     streamed: int | None = None
     """Read so many rows over the network; None fetches the files."""
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What the files are noted under; fetched training files as they were before there was more."""
+        """Key of the note on the files; that of fetched training files is as it was before there were others."""
         *named, part, streamed = vars(self).values()
         return (*named, *([part, streamed] if part != "train" or streamed else []))
 
 
 def wanted(source: Source, part: Part = "train") -> Wanted:
-    """What a source with the path `hf://datasets/OWNER/NAME@REVISION/PATH` asks for. Raises `DataError`."""
+    """Parse a source with the path `hf://datasets/OWNER/NAME@REVISION/PATH`. Raises `DataError`."""
     found = ADDRESS.fullmatch(source.path.removeprefix(PREFIX))
     if found is None:
         raise DataError(
-            f"{source.path}: is no dataset of the hub", f"Write OWNER/NAME, or {PREFIX}OWNER/NAME."
+            f"{source.path}: is not a dataset of the hub", f"Write OWNER/NAME, or {PREFIX}OWNER/NAME."
         )
     revision = source.revision or (unquote(found["revision"]) if found["revision"] else None)
     most = source.max_samples if source.streaming else None
     return Wanted(found["repo"], revision, source.config, source.split, found["inside"], part, most)
 
 
-def fetch(want: Wanted, progress: Progress = silent) -> HubFiles:
-    """The files, downloaded where they are not cached. Without network, what is cached is used, and that is noted.
+def is_cached(want: Wanted) -> bool:
+    """Return True if all files are cached. Does not ask the hub."""
+    return _cached_files(want) is not None
 
-    Raises HubError where the hub cannot be reached or says no, `DataError` where the dataset has no such files,
+
+def fetch(want: Wanted, progress: Progress = silent) -> HubFiles:
+    """Fetch the files that are not cached. Without network, what is cached is used, with a note.
+
+    Raises HubError where the hub cannot be reached or refuses, `DataError` where the dataset has no such files,
     MachineError where the disk is full.
     """
-    known = _asked.get(want.key)
-    if known is None or time.monotonic() - known[0] > RECHECK_S:
-        known = _asked[want.key] = time.monotonic(), _fetch(want, progress)
-    return known[1]
-
-
-def kept(want: Wanted) -> bool:
-    """Whether the files were fetched before, whole. The hub is not asked."""
-    return _kept(want) is not None
-
-
-def _fetch(want: Wanted, progress: Progress) -> HubFiles:
     from huggingface_hub import HfApi
 
     token = secrets.get(secrets.HF_TOKEN)
@@ -105,8 +94,8 @@ def _fetch(want: Wanted, progress: Progress) -> HubFiles:
             api = HfApi(token=token)
             info = api.dataset_info(want.repo, revision=want.revision, files_metadata=True)
     except HubError as error:
-        # Only what a network may mend: a dataset that is gone or gated is told.
-        if (found := _kept(want)) is None or not error.unreachable:
+        # Only for what a network may fix: a dataset that is gone or gated is an error.
+        if (found := _cached_files(want)) is None or not error.unreachable:
             raise
         return found
     sizes = {each.rfilename: each.size or 0 for each in info.siblings or ()}
@@ -152,7 +141,7 @@ def _downloaded(
     total, done = sum(sizes.values()), 0
     missing = sum(size for name, size in sizes.items() if _cached(want.repo, name, commit) is None)
     if missing:
-        room(cache(), missing, STREAM)
+        check_free_space(cache(), missing, STREAM)
 
     def tell(note: str, more: int, _: int) -> None:
         progress(note, min(done + more, total), total)
@@ -165,7 +154,7 @@ def _downloaded(
 
 
 def _note(want: Wanted, commit: str, files: Sequence[HubFile], settings: Mapping[str, Any]) -> None:
-    """Note which files there are, for the time when the hub cannot be reached."""
+    """Note which files there are, for use when the hub cannot be reached."""
     about: dict[str, Any] = {
         "commit": commit,
         "names": [file.name for file in files],
@@ -173,7 +162,7 @@ def _note(want: Wanted, commit: str, files: Sequence[HubFile], settings: Mapping
     }
     if want.streamed:
         about["rows"] = [[str(file.path), file.name, file.kind] for file in files]
-    file_cache.tell(file_cache.key_of("hub", *want.key), about)
+    file_cache.write_note(file_cache.key_of("hub", *want.key), about)
 
 
 def _count(names: Sequence[str]) -> str:
@@ -208,9 +197,9 @@ def _cached(repo: str, name: str, commit: str) -> Path | None:
     return Path(path) if there else None  # type: ignore[arg-type]
 
 
-def _kept(want: Wanted) -> HubFiles | None:
-    """The files of an earlier time; None where one of them is not there any more."""
-    note = file_cache.about(file_cache.key_of("hub", *want.key))
+def _cached_files(want: Wanted) -> HubFiles | None:
+    """Cached files; None if one of them is missing."""
+    note = file_cache.read_note(file_cache.key_of("hub", *want.key))
     if want.streamed:
         files = [HubFile(Path(path), name, kind) for path, name, kind in note.get("rows", ())]
         whole = all(file.path.is_file() for file in files)

@@ -18,7 +18,7 @@ PARQUET = "refs/convert/parquet"
 
 
 def nothing_to_read(api: "HfApi", repo: str, names: Sequence[str]) -> DataError:
-    """What to say of a dataset that has no file of rows. Raises HubError where the hub cannot be asked."""
+    """Error for a dataset without files of rows. Raises HubError where the hub cannot be reached."""
     script = _script(repo, names)
     what = f"is a script, {script}, and no code of a dataset is run" if script else said_of(names)
     if _is_converted(api, repo):
@@ -32,7 +32,7 @@ def nothing_to_read(api: "HfApi", repo: str, names: Sequence[str]) -> DataError:
 
 
 def script_note(api: "HfApi", repo: str, names: Sequence[str]) -> str:
-    """What to say of a dataset that has a script beside files of rows; empty where it has none."""
+    """Note on a dataset that has a script beside files of rows; empty if it has none."""
     script = _script(repo, names)
     if not script:
         return ""
@@ -50,7 +50,7 @@ def _script(repo: str, names: Sequence[str]) -> str:
 
 
 def _is_converted(api: "HfApi", repo: str) -> bool:
-    """Whether the hub has a dataset as Parquet."""
+    """Return True if the hub has a dataset as Parquet."""
     with explained(repo, None, "dataset"):
         refs = api.list_repo_refs(repo, repo_type="dataset")
     return any(each.ref == PARQUET for each in refs.converts)

@@ -19,7 +19,7 @@ from engine.models.starter import Progress
 LINES = (".jsonl", ".ndjson")
 """Kinds of files that are copied line by line, so that nothing about their rows is guessed."""
 BLOCK = 1 << 20
-"""Bytes that are asked for at once."""
+"""Bytes of one request."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _lines(file: Built, key: tuple[object, ...], most: int) -> Path:
     packed = packed_by(file.name)
 
     def write(making: Path) -> None:
-        file_cache.room(making.parent)
+        file_cache.check_free_space(making.parent)
         with (
             HfFileSystem(token=file.token).open(file.place, block_size=BLOCK) as remote,
             ExitStack() as stack,
@@ -87,4 +87,4 @@ def _lines(file: Built, key: tuple[object, ...], most: int) -> Path:
             with making.open("wb") as out:
                 out.writelines(islice((line for line in lines if line.strip()), most))
 
-    return file_cache.made(file_cache.key_of("lines", most, *key), ".jsonl", write)
+    return file_cache.get_or_make(file_cache.key_of("lines", most, *key), ".jsonl", write)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from engine import paths
 from engine.data.readers.json_writer import line_of
-from engine.data.sources.file_cache import room, writing
+from engine.data.sources.file_cache import check_free_space, writing
 from engine.data.sources.splits import pick
 from engine.errors import DataError
 
@@ -105,7 +105,7 @@ def _write_arrow(dataset: "Dataset", path: Path) -> int:
     with pa.OSFile(str(path), "wb") as out, pa.ipc.new_stream(out, dataset.features.arrow_schema) as writer:
         for number, table in enumerate(dataset.with_format("arrow").iter(BATCH)):
             if not number % CHECKED:
-                room(path.parent)
+                check_free_space(path.parent)
             writer.write_table(table.cast(dataset.features.arrow_schema).combine_chunks())
     return len(dataset)
 
@@ -118,6 +118,6 @@ def _write_lines(rows: "Rows", path: Path) -> int:
     with path.open("w", encoding="utf-8") as out:
         for count, row in enumerate(rows, start=1):
             if count % (CHECKED * BATCH) == 1:
-                room(path.parent)
+                check_free_space(path.parent)
             out.write(line_of(row, about, f"row {count} of the data"))
     return count

@@ -1,4 +1,4 @@
-"""Which files of a dataset are the rows of a configuration and a split: of the hub, a clone of it, or any folder.
+"""Layout of a dataset: which files hold the rows of a configuration and a split, on the hub or in a folder.
 
 By the `configs` at the top of its README where it has them, else by names (`dataset_splits.py`).
 """
@@ -21,11 +21,11 @@ CONVERTED = re.compile(r"(?P<config>[^/]+)/(?:partial-)?(?P<split>[^/]+)/\d{4}\.
 OF_CSV = ("sep", "delimiter", "header", "names", "column_names", "usecols", "skiprows", "skipfooter", "nrows")
 OF_TEXT = ("quotechar", "quoting", "doublequote", "escapechar", "comment", "encoding", "encoding_errors")
 SETTINGS = frozenset((*OF_CSV, *OF_TEXT, "on_bad_lines", "skipinitialspace", "field", "columns"))
-"""What a README may say of how files are read: arguments of the builders of `datasets` for CSV, JSON and Parquet."""
+"""Reader settings in a README: arguments of the builders of `datasets` for CSV, JSON and Parquet."""
 ABOUT = {"readme.md", "license.md", "changelog.md", "contributing.md", "license.txt", "requirements.txt"} | {
     f"{name}.json" for name in ("dataset_infos", "dataset_info", "dataset_dict", "state", "config", "report")
 }
-"""Files that tell of the rows and hold none."""
+"""Files about the dataset that hold no rows."""
 
 
 def choose(
@@ -68,13 +68,13 @@ def choose(
 
 
 def said_of(names: Iterable[str]) -> str:
-    """What files are of which none is read, for people."""
+    """Describe files of which none is read."""
     what = not_rows(names)
     return f"holds {what}, which ft does not train" if what else "holds no files of rows that are read"
 
 
 def is_inside(name: str) -> bool:
-    """Whether a name leads into its folder: no `..`, nothing absolute, nothing that another system reads so."""
+    """Return True for a name inside its folder: no `..`, nothing absolute, nothing that another system reads so."""
     path = PurePosixPath(name)
     return (
         bool(name) and not path.is_absolute() and ".." not in path.parts and not re.search(r"[\\\0:]", name)
@@ -82,7 +82,7 @@ def is_inside(name: str) -> bool:
 
 
 def holds_rows(name: str) -> bool:
-    """Whether a file is of a kind that is read, not hidden, and does not only tell of the others."""
+    """Return True for a file of a kind that is read, not hidden, and not one about the dataset."""
     path = PurePosixPath(name)
     return (
         bool(kind_of(name))
@@ -137,7 +137,7 @@ def _declared(configs: Mapping[str, dict[str, Any]], config: str | None, of: str
 
 
 def _settings(declared: Mapping[str, Any]) -> dict[str, Any]:
-    """How a configuration has its files read, where a builder of `datasets` would read them so."""
+    """Reader settings of a configuration that a builder of `datasets` would use."""
     return {key: value for key, value in declared.items() if key in SETTINGS and value is not None}
 
 
@@ -162,7 +162,7 @@ def _declared_splits(names: list[str], declared: Mapping[str, Any]) -> dict[str,
 
 
 def _matches(name: str, root: str, pattern: str) -> bool:
-    """Whether a name fits a pattern in which `*` stops at a folder's end and `**` does not."""
+    """Return True if a name fits a pattern in which `*` stops at a folder's end and `**` does not."""
     whole = str(PurePosixPath(root) / pattern)
     if whole == "**" or (whole.endswith("/**") and name.startswith(whole[:-2])):
         return True

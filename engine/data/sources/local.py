@@ -20,7 +20,7 @@ from engine.storage.regular_files import open_binary
 
 README_CHARACTERS = 1_000_000
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1"
-"""How the small file begins that a clone without Git LFS has in place of a large one."""
+"""Beginning of the small file that a clone without Git LFS has in place of a large one."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class LocalFiles:
     aside: frozenset[str] = frozenset()
     """Splits of a folder that are not among the files."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """How a README says that they are to be read."""
+    """Reader settings that a README declares."""
 
 
 def find(
@@ -150,7 +150,7 @@ def _leads_inside(path: Path, folder: Path) -> bool:
 
 
 def _rows_of(files: list[Path], name: str, sought: str) -> list[Path]:
-    """Those that hold rows: tables, or where there are none, documents; not what tells of them (README, …)."""
+    """Those that hold rows: tables, or where there are none, documents; not files about them (README, …)."""
     files = [file for file in files if file.name.lower() not in ABOUT]
     for kinds in (READERS, DOCUMENTS, BUILT):
         if found := [file for file in files if kind_of(file) in kinds]:

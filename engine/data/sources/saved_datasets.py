@@ -31,7 +31,7 @@ def saved_splits(folder: Path) -> list[str]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """What a file of JSON says; nothing, where it is something else's file of that name."""
+    """Read a JSON object; empty if the file holds something else."""
     try:
         small = path.is_file() and path.stat().st_size <= MOST_BYTES
         found = json.loads(path.read_text(encoding="utf-8")) if small else {}

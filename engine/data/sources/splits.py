@@ -1,4 +1,4 @@
-"""Which split each file of a dataset is, as its folders and its name tell, and which of the splits is meant.
+"""Splits of a dataset: which one each file belongs to, by its folders and name, and which of them is read.
 
 As the hub reads them: `train/0.jsonl`, `data/train-00000-of-00002.parquet`, `valid.jsonl`.
 https://huggingface.co/docs/hub/datasets-file-names-and-splits
@@ -15,7 +15,7 @@ from engine.data.readers.registry import DOCUMENTS, kind_of
 from engine.errors import DataError
 
 Part = Literal["train", "validation"]
-"""What the rows of a source are for."""
+"""Purpose of a source's rows."""
 SPLITS = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "dev", "val"),
@@ -26,7 +26,7 @@ WORDS: Mapping[str, str] = MappingProxyType(
 )
 """The split that each of the words means."""
 OF_DOCUMENTS = ("train", "validation", "valid", "val", "dev", "test")
-"""The words that tell the split of running text: of `training.md` they tell its subject."""
+"""Words that name the split of running text; others, as in `training.md`, name its subject."""
 WHOLE_NAME = re.compile(r"([A-Za-z]+)(?:[-_ ]?\d[\w-]*)?(?:\.\w+)*")
 ALL = "all"
 """The split that is every file."""
@@ -49,10 +49,10 @@ class Chosen:
     split: str = ""
     aside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """How a README says that the files are to be read, as `sep` of CSV."""
+    """Reader settings that a README declares, as `sep` of CSV."""
 
     def note(self, of: str) -> str:
-        """What is used and what is not, for people; empty where nothing is left aside."""
+        """Note on which files are used and which are not; empty if all are used."""
         if not self.aside:
             return ""
         used = (
@@ -92,7 +92,7 @@ def pick(splits: Mapping[str, Sequence[str]], split: str | None, of: str, part: 
 
 
 def splits_of(names: Sequence[str]) -> dict[str, list[str]]:
-    """Files by the splits that their folders and names tell, those that tell none under an empty name."""
+    """Files by the splits that their folders and names state; those that state none are under an empty name."""
     if all(kind_of(name) in DOCUMENTS for name in names):
         return _splits_of_documents(names)
     ranked: dict[str, dict[int, list[str]]] = {}
@@ -107,7 +107,7 @@ def splits_of(names: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _split_in(name: str) -> tuple[int, str]:
-    """The split that a file is of, and how that is told, the surest way being 0; an empty name where it is not."""
+    """Split that a file belongs to, and how certain that is, 0 being the most certain; an empty name if unknown."""
     if shard := SHARD.search(name):
         return 0, shard["split"]
     *folders, file = PurePosixPath(name).parts
@@ -124,7 +124,7 @@ def split_called(text: str) -> str:
 
 
 def _word(text: str, words: Iterable[str]) -> str:
-    """The first of some words that stands in a name by itself, as in `train-00000.parquet` and `data/train/a.csv`."""
+    """First of some words that stands alone in a name, as in `train-00000.parquet` and `data/train/a.csv`."""
     pattern = "|".join(map(re.escape, words))
     found = re.search(rf"(?:^|[/._\- ])({pattern})(?=$|[/._\- \d])", text, re.IGNORECASE)
     return found[1] if found else ""

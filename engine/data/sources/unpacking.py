@@ -1,4 +1,4 @@
-"""Large compressed files for people who look: the first rows at once, the whole unpacked meanwhile."""
+"""Background unpacking of large compressed files: their first rows can be seen immediately."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +24,9 @@ class _Job:
     def __init__(self, file: _Packed) -> None:
         self._file = file
         self.share = 0.0
-        """Of the compressed file, 0 to 1, that has been read."""
+        """Share of the compressed file that has been read, 0 to 1."""
         self.error: FtError | OSError | None = None
-        # A daemon: what a process that ends leaves half made is made anew by the next one.
+        # A daemon: what an ending process leaves unfinished is made again by the next one.
         Thread(target=self._run, name=f"unpacking {file.name}", daemon=True).start()
 
     def _run(self) -> None:
@@ -41,7 +41,7 @@ class _Job:
 
 
 class Unpacking:
-    """What there is of compressed files: the whole, or their first rows while it is unpacked. Any thread may call."""
+    """Plain files of compressed ones: the whole, or the first rows while it is unpacked. Any thread may call."""
 
     def __init__(self) -> None:
         self._beginnings: dict[Path, _Packed] = {}
@@ -50,7 +50,7 @@ class Unpacking:
         self._lock = Lock()
 
     def __call__(self, path: Path, name: str, packed: str, kind: str) -> Path:
-        """A plain file of what there is. Raises what unpacking the whole has raised, and as `unpacked` does."""
+        """Plain file of what is unpacked. Raises what unpacking the whole has raised, and as `unpacked` does."""
         if not takes_time(path, kind):
             return unpacked_skipping(path, name, packed, kind)
         plain = beginning(path, name, packed, kind)
@@ -68,7 +68,7 @@ class Unpacking:
                 self._jobs[plain] = _Job(self._beginnings[plain])
 
     def share(self, plain: Path) -> float | None:
-        """How much of a file is unpacked, 0 to 1; None where all of it is there."""
+        """Share of a file that is unpacked, 0 to 1; None if all of it is."""
         with self._lock:
             job = self._jobs.get(plain)
             return (job.share if job else 0.0) if plain in self._beginnings else None

@@ -1,4 +1,4 @@
-"""What to write behind a prompt that the template's own text of the answer does not begin with.
+"""Answers for prompts with which the template's own text of the answer does not begin.
 
 Some prompts open a block of thoughts that the template never shows, or hold an empty one; some templates show a
 system message, or earlier thoughts, only while the answer is still to come. The prompt is then taken as it is, and the
@@ -26,7 +26,7 @@ def joined(
     ended: Callable[[str], str],
     thoughts_end: str,
 ) -> str | None:
-    """What follows `prompt` for the last message; None where the template does not tell.
+    """Text that follows `prompt` for the last message; None if the template does not show it.
 
     `ended` cuts a text at the end of its answer. `thoughts_end` is what the template writes between thoughts and
     answer.
@@ -64,7 +64,7 @@ def _bare(message: Message) -> Message:
 
 
 def _end_alike(prompt: str, shorter: str, last_words: str) -> bool:
-    """Whether a prompt of fewer messages ends as the whole one does, from the last message's words on."""
+    """Return True if a prompt of fewer messages ends like the whole one, from the last message's words on."""
     written = (last_words, json.dumps(last_words, ensure_ascii=False)[1:-1])
     at = max(map(shorter.rfind, written))
     alike = os.path.commonprefix([prompt[::-1], shorter[::-1]])  # noqa: RUF071 - characters are what is meant
@@ -72,7 +72,7 @@ def _end_alike(prompt: str, shorter: str, last_words: str) -> bool:
 
 
 def _in_block(block: ThoughtBlock, opened: str, shown: str, answer: Message, thoughts_end: str) -> str:
-    """What follows a prompt that ends with `opened`, where the template shows the turn as `shown`."""
+    """Text that follows a prompt ending with `opened`, where the template shows the turn as `shown`."""
     thoughts, said = block.split(shown)
     if block.closed:
         return said.removeprefix(opened.rpartition(block.closing)[2])

@@ -45,7 +45,7 @@ def in_windows(row: Conversation, turns: Sequence[int], chat: ChatTemplate, find
         if found is None:
             return None
         known = found.spans[0][1] if first else 0
-        """Where the window goes on behind what is known."""
+        """Place from which the window adds to what is known."""
         last = part[-1] == answers[-1]
         held = found.spans[-1][0] if last else len(found.text)  # what ends the last answer may be ours
         if not whole.startswith(found.text[known:held], len(text)):

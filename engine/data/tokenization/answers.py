@@ -7,7 +7,8 @@ write there. Answers share a text as long as the text up to the end of one begin
 import os.path
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import takewhile
 from typing import NamedTuple
 
 import jinja2
@@ -28,14 +29,14 @@ from engine.data.tokenization.message_style import (
 )
 from engine.data.tokenization.thought_blocks import CLOSING
 from engine.data.tokenization.turn_shape import INLINE, NEXT, TurnShape
-from engine.data.types import Conversation, Message
+from engine.data.types import Conversation, Message, Row
 
 MANY = 32
 """Answers from which a conversation is not rendered up to each of them: that would take their number squared."""
 
 
 class Kind(NamedTuple):
-    """What of a conversation templates treat in ways of their own."""
+    """Features of a conversation that templates treat differently."""
 
     thoughts: bool
     inline: bool
@@ -67,6 +68,27 @@ class Kind(NamedTuple):
         )
 
 
+class Prompts:
+    """Prompts that conversations have in common, by the number of messages in them: each is rendered once."""
+
+    def __init__(self, *rows: Row) -> None:
+        talks = [row for row in rows if isinstance(row, Conversation)]
+        self._shared = 0
+        """Messages with which all of the conversations begin."""
+        if len(talks) == len(rows) > 1 and all(talk.tools == talks[0].tools for talk in talks):
+            alike = zip(*(talk.messages for talk in talks), strict=False)
+            self._shared = sum(1 for _ in takewhile(lambda turns: all(t == turns[0] for t in turns), alike))
+        self._texts: dict[int, str] = {}
+
+    def get(self, count: int, render: Callable[[], str]) -> str:
+        """The prompt of the first `count` messages, rendered if it is not known."""
+        if count > self._shared:
+            return render()
+        if count not in self._texts:
+            self._texts[count] = render()
+        return self._texts[count]
+
+
 class AnswerFinder:
     """Finds the answers of conversations for one chat template."""
 
@@ -78,26 +100,34 @@ class AnswerFinder:
         self._marks_hold = lru_cache(maxsize=None)(self._try_marks)
 
     def find(
-        self, row: Conversation, turns: Sequence[int], is_beyond: Callable[[str], bool] = lambda _: False
+        self,
+        row: Conversation,
+        turns: Sequence[int],
+        is_beyond: Callable[[str], bool] = lambda _: False,
+        prompts: Prompts | None = None,
     ) -> list[Answers]:
-        """The texts for the answers that stand at these places among the messages.
+        """Find the texts for the answers at these places among the messages.
 
         Of a long conversation, those are left out from the first on whose prompt `is_beyond` what a text may have: it
-        is asked for each but the first. Raises `RowError`, and
+        is called for each but the first. `prompts` are those that the row shares with another. Raises `RowError`, and
         `jinja2.TemplateError` where the template refuses the row.
         """
         if self.chat.has_marks and self._marks_hold(Kind.of(row)) and (whole := self._marked(row, turns)):
             return [whole]
         if len(turns) <= MANY:
-            return self._one_by_one(row, turns)
+            return self._one_by_one(row, turns, prompts=prompts)
         together = in_windows(row, turns, self.chat, self._one_by_one)
         return [self._ended(together)] if together else self._one_by_one(row, turns, is_beyond)
 
     def _one_by_one(
-        self, row: Conversation, turns: Sequence[int], is_beyond: Callable[[str], bool] = lambda _: False
+        self,
+        row: Conversation,
+        turns: Sequence[int],
+        is_beyond: Callable[[str], bool] = lambda _: False,
+        prompts: Prompts | None = None,
     ) -> list[Answers]:
         found: list[Answers] = []
-        for answer in self._each(row, turns, is_beyond):
+        for answer in self._each(row, turns, is_beyond, prompts or Prompts()):
             if found and answer.text.startswith(found[-1].text):
                 found[-1] = answer._replace(spans=(*found[-1].spans, *answer.spans))
             else:
@@ -111,11 +141,11 @@ class AnswerFinder:
         return [self._ended(answers) for answers in found]
 
     def _each(
-        self, row: Conversation, turns: Sequence[int], is_beyond: Callable[[str], bool]
+        self, row: Conversation, turns: Sequence[int], is_beyond: Callable[[str], bool], prompts: Prompts
     ) -> Iterator[Answers]:
         """Each answer in a text of its own, without those that the template's marks leave out."""
         for number, index in enumerate(turns):
-            prompt = self._prompt(row, index)
+            prompt = prompts.get(index, partial(self._prompt, row, index))
             if number and is_beyond(prompt):
                 return
             messages = row.messages[: index + 1]
@@ -168,8 +198,8 @@ class AnswerFinder:
         answer = joined(messages, prompt, render, ended, self.shape.thoughts_end)
         if answer is None:
             raise RowError(
-                f"the chat template shows messages[{index}] unlike its generation prompt, so that what the model would "
-                "write there cannot be told",
+                f"the chat template shows messages[{index}] unlike its generation prompt, so it is "
+                "unknown what the model would write there",
                 REFUSED,
                 fix=_another(self.chat),
             )
@@ -204,7 +234,7 @@ class AnswerFinder:
         return Answers(text, (*answers.spans[:-1], (start, len(text))), text)
 
     def _marked(self, row: Conversation, turns: Sequence[int]) -> Answers | None:
-        """All answers in one text, by the template's marks alone; None where those do not tell."""
+        """All answers in one text, by the template's marks alone; None if those are not enough."""
         text, marks = self.chat.render_marked(row.messages, row.tools)
         places = [index for index, message in enumerate(row.messages) if message.role == "assistant"]
         if len(marks) != len(places) or not places[0] or not self.shape.prompt:
@@ -225,7 +255,7 @@ class AnswerFinder:
         return Answers(text[: spans[-1][1]], tuple(spans), text) if spans else None
 
     def _try_marks(self, kind: Kind) -> bool:
-        """Whether the marks tell the same of a conversation of this kind as looking at its answers one by one."""
+        """Return True if the marks give the same for a conversation of this kind as finding its answers one by one."""
         trial = kind.trial()
         turns = [index for index, message in enumerate(trial.messages) if message.role == "assistant"]
         try:
@@ -235,7 +265,7 @@ class AnswerFinder:
 
 
 def _another(chat: ChatTemplate) -> str:
-    """What to do about a template that shows a turn unlike its prompt."""
+    """Advice for a template that shows a turn unlike its prompt."""
     fix = "It is the template and not the rows: use another one, --set model.chat_template=chatml"
     read = ", ".join(sorted(chat.reads))
     return f"{fix}, or see what model.template_variables changes: it reads {read}" if read else fix

@@ -38,7 +38,7 @@ from engine.errors import ModelError
 
 Span = tuple[int, int]
 GIVEN = ("messages", "tools", "documents", "add_generation_prompt")
-"""What every template gets."""
+"""Globals of every template."""
 
 
 class _Generation(jinja2.ext.Extension):
@@ -117,7 +117,7 @@ class ChatTemplate:
         return "".join(written), marks.spans
 
     def _pieces(self, variables: dict[str, Any]) -> Iterator[str]:
-        """What `Template.generate` gives, without its walk through all globals for every text.
+        """Same as `Template.generate`, without its walk through all globals for every text.
 
         Raises `ModelError` where the template takes too much time or memory, and at once where it has before.
         """
@@ -148,7 +148,7 @@ class ChatTemplate:
 
     @cached_property
     def shows_tools(self) -> bool:
-        """Whether it tells the model which tools there are."""
+        """True if it shows the model which tools there are."""
         try:
             return self.render([ASKED], True, (TRIAL_TOOL,)) != self.render([ASKED], True)
         except jinja2.TemplateError:  # it refuses this, and says of each row what it refuses
@@ -156,22 +156,22 @@ class ChatTemplate:
 
     @cached_property
     def shows_reasoning(self) -> bool:
-        """Whether it shows the thoughts of an assistant's turn, at least of the last one."""
+        """True if it shows the thoughts of an assistant's turn, at least of the last one."""
         return self._shows([ASKED, THOUGHT_ABOUT], THOUGHT)
 
     @cached_property
     def shows_calls(self) -> bool:
-        """Whether it shows the calls of an assistant's turn."""
+        """True if it shows the calls of an assistant's turn."""
         return self._shows([ASKED, calling(VALUE)], TOOL_NAME)
 
     @cached_property
     def shows_results(self) -> bool:
-        """Whether it shows what tools answered."""
+        """True if it shows the results of tools."""
         return self._shows([ASKED, calling(VALUE), RETURNED], RESULT)
 
     @cached_property
     def shows_system(self) -> bool:
-        """Whether it shows a system message."""
+        """True if it shows a system message."""
         return self._shows([Message("system", RESULT), ASKED], RESULT)
 
     def _shows(self, messages: Sequence[Message], word: str) -> bool:
@@ -189,7 +189,7 @@ class ChatTemplate:
 
 
 def _asked_for(tree: jinja2.nodes.Node) -> set[str]:
-    """The names that a template does something else for where they are not there."""
+    """Names for which a template has a default where they are not defined."""
     asking = tree.find_all((jinja2.nodes.Test, jinja2.nodes.Filter))
     nodes = [node.node for node in asking if node.name in ("defined", "undefined", "default", "d")]
     return {node.name for node in nodes if isinstance(node, jinja2.nodes.Name)}
@@ -198,7 +198,7 @@ def _asked_for(tree: jinja2.nodes.Node) -> set[str]:
 def _given(
     messages: Sequence[Message], generation_prompt: bool, tools: Tools, style: MessageStyle
 ) -> dict[str, Any]:
-    """What a template gets to see."""
+    """Variables of a template."""
     return {
         "messages": [
             style.given(message)

@@ -1,4 +1,4 @@
-"""What a row has that the text of its template lacks, so that nothing of an answer is lost unnoticed."""
+"""Content of a row that its rendered text lacks, so that nothing of an answer is lost unnoticed."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ TOOLS, RESULTS, SYSTEM = "tools", "results of tools", "a system message"
 
 
 def unseen(row: Conversation, turns: Sequence[int], chat: ChatTemplate, text: str) -> tuple[str, ...]:
-    """What is missing, in a word each. `text` is all that is trained for the answers at `turns`, one after another."""
+    """Name what is missing, in a word each. `text` is all that is trained for the answers at `turns`, in order."""
     found: dict[str, None] = {}
     place = 0
     for index in turns:
@@ -41,7 +41,7 @@ def unseen(row: Conversation, turns: Sequence[int], chat: ChatTemplate, text: st
 
 
 def _parts(message: Message, content: str, shown: bool) -> Iterator[tuple[str, str, int]]:
-    """What an answer consists of, each piece with its kind and how often it has to be there; `shown` is whether its
+    """Pieces of an answer, each with its kind and the number of times it has to be there; `shown` is True if its
     content is there as it is. Thoughts that the text repeats have to stand beside it too."""
     if not shown and (apart := inline_thoughts(content)):
         thoughts, content = apart
@@ -70,7 +70,7 @@ def _values(value: Any) -> Iterator[str]:
 
 
 def _find(text: str, words: str, place: int, times: int) -> int:
-    """Where the words stand for so many a time, also as they are within JSON, or within JSON that stands within JSON;
+    """Find the words as many times as needed, also as they are written in JSON, or in JSON inside JSON;
     -1 where they do not."""
     once = json.dumps(words, ensure_ascii=False)[1:-1]
     twice = json.dumps(once, ensure_ascii=False)[1:-1]

@@ -1,4 +1,4 @@
-"""How a chat template takes messages: templates differ in it and do not say so, which is why it is found by trying."""
+"""Style in which a chat template takes messages: templates differ in it without saying so, so it is found by trials."""
 
 import json
 import re
@@ -46,7 +46,7 @@ def calling(*values: str) -> Message:
 
 @dataclass(frozen=True)
 class MessageStyle:
-    """What a template gets in place of a `Message`."""
+    """Object that a template gets for a `Message`."""
 
     reasoning: tuple[str, ...] = ()
     """The keys under which it looks for thoughts."""
@@ -77,7 +77,7 @@ class MessageStyle:
 
 
 REFUSED, TAKEN, SHOWN = range(3)
-"""What a template does with messages in a style."""
+"""Renders messages in a style."""
 Render = Callable[[MessageStyle, Sequence[Message], Tools], str]
 """Renders messages in a style; raises anything where the template does not take them."""
 
@@ -98,7 +98,7 @@ def style_of(source: str, render: Render) -> MessageStyle:
 
 
 def _tried(render: Render, style: MessageStyle, messages: Sequence[Message], words: str) -> int:
-    """Whether a template shows the words, or at least takes the messages. It may want tools to be there."""
+    """Return True if a template shows the words, or at least takes the messages. It may require tools."""
     found = REFUSED
     for tools in ((), (TRIAL_TOOL,)):
         try:

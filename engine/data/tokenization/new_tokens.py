@@ -17,7 +17,7 @@ class NewToken:
 
     @property
     def was_there(self) -> bool:
-        """Whether the tokenizer had it as one token already; then its row, where it has one, stays as it is."""
+        """True if the tokenizer had it as one token already; then its row, if it has one, stays as it is."""
         return self.pieces == (self.id,)
 
 

@@ -1,11 +1,11 @@
-"""Rows → tokens with a trained/untrained flag for each, by the model's own chat template.
+"""Rows → tokens with trained spans, by the model's own chat template.
 
-What is trained of a conversation is what the assistant writes: from the end of the generation prompt to
-its end-of-turn token, that token included; white space that the template puts after it is not. The spans
-come from the template's `{% generation %}` marks where it has them, else from rendering the conversation up
-to each answer.
+Trained of a conversation is what the assistant writes: from the end of the generation prompt to its end-of-turn token,
+which is included; white space that the template puts after it is not. The spans come from the template's
+`{% generation %}` marks where it has them, else from rendering the conversation up to each answer.
 
-The spans are characters; `engine.data.tokenization.span_alignment` finds the tokens.
+A template gives spans of characters, `engine.data.tokenization.span_alignment` turns them into spans of tokens, and
+`Encoded` is where it is settled which tokens are trained.
 """
 
 from collections.abc import Sequence
@@ -16,31 +16,35 @@ import jinja2
 import tokenizers
 
 from engine.data.formats.base import REFUSED, RowError
-from engine.data.tokenization.answers import AnswerFinder
+from engine.data.samples import answers_of
+from engine.data.tokenization.answers import AnswerFinder, Prompts
 from engine.data.tokenization.chat_template import Span
 from engine.data.tokenization.dropped_content import unseen
 from engine.data.tokenization.message_style import Tools
-from engine.data.tokenization.row_size import check_size, pieces
+from engine.data.tokenization.row_size import check_size, split_text
 from engine.data.tokenization.span_alignment import SpanCutter
 from engine.data.tokenization.thought_blocks import with_thoughts_apart
 from engine.data.tokenization.tokenizer import Tokenizer
-from engine.data.types import Conversation, Row, Text
+from engine.data.types import Conversation, Row, Sample, Samples, Text
 from engine.models.sizing import TokenRoom
 
 ANYTHING = TokenRoom()
 TrainOn = Literal["assistant", "last", "all"]
+SEVERAL = "with an answer that takes several texts"
+LAST_ONLY = "Compare only the last turn of each answer: --set data.train_on=last"
 TAKES_NOT = (
     "Take a template that takes such rows (--set model.chat_template=chatml), or leave them out: "
     "--set data.on_error=skip"
 )
-"""What to do about rows for which a template raises an error."""
+"""Advice for rows for which a template raises an error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A row's text and the character spans of it that are trained, in order. `plain`: without a template.
+    """Text of a row and the character spans of it that are trained, in order. `plain`: without a template.
 
-    `unseen` is what the row has and the template does not show, in a word each.
+    `unseen` names what the row has and the template does not show, in a word each. `sign` is the side on which the
+    answer counts, see `Examples`.
     """
 
     text: str
@@ -48,30 +52,52 @@ class Rendered:
     plain: bool
     unseen: tuple[str, ...] = ()
     closes: bool = True
-    """Whether a plain text ends here: a long one comes in pieces."""
+    """False for a piece of a long plain text that goes on after it."""
     beyond: int = 0
-    """Answers of the row that begin beyond what a text may have, and are left out."""
+    """Answers of the row that begin beyond the limit of a text, and are left out."""
+    sign: int = 0
+
+    @property
+    def splittable(self) -> bool:
+        """True for plain text that is trained from its start, so that it can be split anywhere."""
+        return self.plain and not self.sign and self.spans[0][0] == 0
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A row's ids, and the trained spans of them, in order. Position 0 is in none: nothing predicts it.
+    """Ids of a text, and the spans of them that are trained, in order.
 
-    `may_part`: plain text that is trained from its start, so that it can be parted anywhere. `unseen`: see `Rendered`.
+    This is the one place that decides which tokens are trained: spans are cut to the ids that there are, without
+    position 0, which nothing predicts, and empty ones are dropped. `splittable`, `unseen`, `sign`: see `Rendered`.
     """
 
     ids: list[int]
     spans: tuple[Span, ...]
-    may_part: bool = False
+    splittable: bool = False
     unseen: tuple[str, ...] = ()
+    sign: int = 0
+
+    def __post_init__(self) -> None:
+        last = len(self.ids)
+        cut = ((max(start, 1), min(end, last)) for start, end in self.spans)
+        object.__setattr__(self, "spans", tuple(span for span in cut if span[0] < span[1]))
 
     @property
     def trained(self) -> int:
+        """Number of trained tokens."""
         return sum(end - start for start, end in self.spans)
 
 
+@dataclass(frozen=True, slots=True)
+class TextGroup:
+    """Texts that stay together, each with its row: one, or those of the chosen and the rejected answer of a pair."""
+
+    rows: tuple[Row, ...]
+    texts: tuple[Rendered, ...]
+
+
 class _Cutoff:
-    """Tells of prompts, each longer than the one before, whether they have as many tokens as a text may have."""
+    """Finds out if prompts, each longer than the one before, reach the limit of tokens of a text."""
 
     def __init__(self, tokenizer: Tokenizer, limit: int | None) -> None:
         self._tokenizer, self._limit = tokenizer, limit
@@ -90,11 +116,18 @@ class _Cutoff:
 
 
 class RowEncoder:
-    """Encodes rows for one tokenizer and one choice of what is trained."""
+    """Encodes samples for one tokenizer, one method and one choice of what is trained."""
 
-    def __init__(self, tokenizer: Tokenizer, train_on: TrainOn, room: TokenRoom = ANYTHING) -> None:
-        """`room` is what the model can take of the tokens."""
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        train_on: TrainOn,
+        room: TokenRoom = ANYTHING,
+        samples: Samples = "supervised",
+    ) -> None:
+        """`room` says which tokens the model can take, `samples` what the training method takes of a row."""
         self.tokenizer = tokenizer
+        self.samples = samples
         self.room = room
         self.train_on = train_on
         self._stops = tuple(text for id_, text in tokenizer.added.items() if id_ in tokenizer.stop_ids)
@@ -102,12 +135,37 @@ class RowEncoder:
         self._finders: dict[tuple[bool, bool], AnswerFinder] = {}
         self._cutter = SpanCutter(tokenizer)
 
-    def render(self, row: Row, limit: int | None = None) -> list[Rendered]:
-        """The text and its trained spans; several where the template shows an earlier turn differently later, and of
-        long plain text, which is trained in chunks.
+    def groups(self, sample: Sample, limit: int | None = None) -> list[TextGroup]:
+        """Texts for what the method takes of a sample, grouped by what stays together; empty if that is nothing.
 
-        `limit` is the number of tokens at which the text will be cut, None where it will not. Raises `RowError` where
-        the row is far too long for it, where the template refuses it, or would not show what is to be trained.
+        The prompt of a pair is rendered once, for both answers. `limit` and errors as in `render`; also raises
+        `RowError` for a sample of another kind than the method takes, and for an answer that is not one text.
+        """
+        found: list[TextGroup] = []
+        for answers in answers_of(sample, self.samples, self.train_on):
+            rows, prompts = (
+                tuple(answer.row for answer in answers),
+                Prompts(*(answer.row for answer in answers)),
+            )
+            rendered = [self.render(row, limit, prompts) for row in rows]
+            if self.samples == "supervised":
+                found += [TextGroup(rows, (text,)) for text in rendered[0]]
+                continue
+            if any(len(texts) > 1 for texts in rendered):
+                raise RowError(
+                    "an answer takes several texts, and only one can be compared", SEVERAL, fix=LAST_ONLY
+                )
+            texts = (replace(each[0], sign=one.sign) for each, one in zip(rendered, answers, strict=True))
+            found.append(TextGroup(rows, tuple(texts)))
+        return found
+
+    def render(self, row: Row, limit: int | None = None, prompts: Prompts | None = None) -> list[Rendered]:
+        """Render a text and its trained spans; several where the template shows an earlier turn differently later, and
+        for long plain text, which is trained in chunks.
+
+        `limit` is the number of tokens at which the text will be cut, None where it will not; `prompts` are those that
+        the row shares with another one. Raises `RowError` where the row is far too long for the limit, where the
+        template refuses it, or would not show what is to be trained.
         """
         if isinstance(row, Text):
             return self._plain(row, limit)
@@ -130,12 +188,12 @@ class RowEncoder:
             turns = turns[-1:] if self.train_on == "last" else turns
             turns = [index for index in turns if row.messages[index].trained]
             cutoff = _Cutoff(self.tokenizer, limit)
-            found = finder.find(row, turns, cutoff)
+            found = finder.find(row, turns, cutoff, prompts)
         except jinja2.TemplateError as error:
             raise RowError(f"the chat template refuses it: {error}", REFUSED, fix=TAKES_NOT) from error
         trained = "".join([text[start:end] for text, spans, _ in found for start, end in spans])
-        looked = turns[: cutoff.asked] if cutoff.reached else turns
-        left_out, beyond = unseen(row, looked, finder.chat, trained), len(turns) - len(looked)
+        within = turns[: cutoff.asked] if cutoff.reached else turns
+        left_out, beyond = unseen(row, within, finder.chat, trained), len(turns) - len(within)
         return [Rendered(whole, spans, False, left_out, beyond=beyond) for _, spans, whole in found]
 
     def _plain(self, row: Text, limit: int | None) -> list[Rendered]:
@@ -144,18 +202,18 @@ class RowEncoder:
         if start:
             check_size(row, limit)
             return [Rendered(text, ((start, len(text)),), plain=True)]
-        parts = list(pieces(text))
-        found = [Rendered(part, ((0, len(part)),), plain=True, closes=False) for part in parts[:-1]]
-        return [*found, Rendered(parts[-1], ((0, len(parts[-1])),), plain=True)]
+        pieces = list(split_text(text))
+        found = [Rendered(piece, ((0, len(piece)),), plain=True, closes=False) for piece in pieces[:-1]]
+        return [*found, Rendered(pieces[-1], ((0, len(pieces[-1])),), plain=True)]
 
     def borrows(self, row: Row) -> bool:
-        """Whether a row with tools is shown by ft's template, because the model's own shows none."""
+        """Return True for a row with tools that ft's template shows, because the model's own shows none."""
         if not self.tokenizer.lends_template or not isinstance(row, Conversation):
             return False
         return bool(row.tools) or any(message.has("tool_calls") for message in row.messages)
 
     def _finder(self, tools: Tools, calls: bool) -> AnswerFinder:
-        """What finds the answers of rows with such tools, and with calls or without."""
+        """Finder of answers in rows with such tools, and with calls or without."""
         key = bool(tools), calls
         if key not in self._finders:
             chat, shape = self.tokenizer.template(tools, calls), self.tokenizer.shape(tools, calls)
@@ -163,7 +221,7 @@ class RowEncoder:
         return self._finders[key]
 
     def encode(self, rows: Sequence[Rendered]) -> list[Encoded]:
-        """Tokens of many rows at once, on all cores."""
+        """Encode many texts together, on all cores."""
         encodings = self.tokenizer.encode_spans([row.text for row in rows])
         return [self._finish(row, encoding) for row, encoding in zip(rows, encodings, strict=True)]
 
@@ -171,18 +229,15 @@ class RowEncoder:
         ids, spans = self._cutter.cut(row.text, row.spans, encoding)
         if row.plain:
             ids, spans = self._surrounded(ids, spans, row)
-        if spans[0][0] == 0:
-            spans[0] = (1, spans[0][1])
-        may_part = row.plain and row.spans[0][0] == 0
-        return Encoded(ids, tuple(span for span in spans if span[0] < span[1]), may_part, row.unseen)
+        return Encoded(ids, tuple(spans), row.splittable, row.unseen, row.sign)
 
     def _surrounded(self, ids: list[int], spans: list[Span], row: Rendered) -> tuple[list[int], list[Span]]:
-        """Plain text between what the tokenizer puts in front of one and the end token, where it lacks them itself, as
-        a conversation does that somebody has rendered already."""
-        lead, stops = self.tokenizer.lead, self.tokenizer.stop_ids
-        if ids[: len(lead)] != lead:
-            ids = [*lead, *ids]
-            spans = [(start + len(lead), end + len(lead)) for start, end in spans]
+        """Put the tokenizer's prefix in front of plain text and the end token behind it, unless they are there already,
+        as in a conversation that somebody has rendered."""
+        prefix, stops = self.tokenizer.prefix_ids, self.tokenizer.stop_ids
+        if ids[: len(prefix)] != prefix:
+            ids = [*prefix, *ids]
+            spans = [(start + len(prefix), end + len(prefix)) for start, end in spans]
         if not row.closes:
             return ids, spans
         start, end = spans[-1]

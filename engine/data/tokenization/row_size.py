@@ -1,4 +1,4 @@
-"""How long a row may be, and long texts in pieces: tokens take a hundred times the memory of their text."""
+"""Size limits of rows, and long texts in pieces: tokens take a hundred times the memory of their text."""
 
 from collections.abc import Iterator
 
@@ -7,13 +7,13 @@ from engine.data.template_sandbox import size_of
 from engine.data.types import Row, Text
 
 LONG = "that are too long"
-"""The reason for which such rows are left out, as it is counted."""
+"""Reason for leaving out such rows, as it is counted."""
 MOST_CHARACTERS = 4_000_000
-"""Of a row that is cut at `max_seq_length`, whatever that is: several long books. Its tokens take up to a gigabyte."""
+"""Most characters of a row unless `max_seq_length` allows more: several books, with up to a gigabyte of tokens."""
 CHARACTERS_A_TOKEN = 64
-"""So many times `max_seq_length` a row may have where that is more: sixteen times what is trained of it."""
+"""Most characters of a row for each token of `max_seq_length`, if that is more: sixteen times what is trained."""
 PIECE = 500_000
-"""Characters of plain text that are encoded at once."""
+"""Characters of plain text that are encoded together."""
 
 
 def check_size(row: Row, limit: int | None) -> None:
@@ -30,7 +30,7 @@ def check_size(row: Row, limit: int | None) -> None:
 
 
 def characters(row: Row) -> int:
-    """How long the texts of a row are together."""
+    """Characters of a row's texts together."""
     if isinstance(row, Text):
         return len(row.prompt) + len(row.completion)
     more = sum(size_of(message.more) for message in row.messages if message.more)
@@ -41,7 +41,7 @@ def characters(row: Row) -> int:
     )
 
 
-def pieces(text: str, most: int = PIECE) -> Iterator[str]:
+def split_text(text: str, most: int = PIECE) -> Iterator[str]:
     """A text in pieces of at most `most` characters that end where tokens end too: behind a blank line or a line break,
     else before a space; in a text without any, where the piece is full."""
     start = 0

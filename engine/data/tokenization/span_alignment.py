@@ -85,7 +85,7 @@ class SpanCutter:
 
 
 class _Tokens:
-    """Where the tokens of a text are. Of few spans the encoding is asked, which looks through all tokens each time."""
+    """Positions of the tokens of a text. For few spans the encoding is asked, which searches all tokens each time."""
 
     def __init__(self, encoding: tokenizers.Encoding, many: bool) -> None:
         self._encoding = encoding

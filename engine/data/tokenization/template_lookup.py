@@ -1,4 +1,4 @@
-"""Which chat template it is that a recipe means: the model's, one of ft's, another package's, or a file."""
+"""Lookup of a recipe's chat template: the model's, one of ft's, another package's, or a file."""
 
 import json
 import re
@@ -51,7 +51,7 @@ def template_texts(model_dir: Path, config: Mapping[str, Any], choice: str) -> M
 
 
 def is_lent(texts: Mapping[str, str]) -> bool:
-    """Whether the template for rows with tools is ft's, beside the model's own for all others."""
+    """Return True if the template for rows with tools is ft's, beside the model's own for all others."""
     return texts.get(TOOL_USE) == built_in(LENT)
 
 
@@ -110,9 +110,9 @@ def _literal(value: Any) -> str:
     return "none" if value is None else json.dumps(value, ensure_ascii=False)
 
 
-def for_other_programs(template: str, told: Mapping[str, str]) -> str:
-    """The text of a chat template that says the same where ft does not tell it `told`: its names are set at its top."""
-    used = {name: value for name, value in told.items() if re.search(rf"\b{name}\b", template)}
+def for_other_programs(template: str, given: Mapping[str, str]) -> str:
+    """Text of a chat template for other programs: the variables `given` by ft are set at its top."""
+    used = {name: value for name, value in given.items() if re.search(rf"\b{name}\b", template)}
     # the line break is gone with the tag (transformers renders with trim_blocks)
     lines = [
         f"{{% set {name} = {json.dumps(value, ensure_ascii=False)} %}}\n" for name, value in used.items()
@@ -138,7 +138,7 @@ def _of_package(name: str) -> str:
     found = plugins.load(plugins.TEMPLATES, name)
     if not isinstance(found, str):
         raise MachineError(
-            f"model.chat_template: {name} names {type(found).__name__}, which is no text of a template",
+            f"model.chat_template: {name} names {type(found).__name__}, not the text of a template",
             "Its package is for another version of ft; use model.chat_template: auto.",
         )
     return found

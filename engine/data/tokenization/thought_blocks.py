@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from engine.data.types import Message
 
 OPENING, CLOSING = "<think>", "</think>"
-"""How rows themselves write thoughts in the content of an answer."""
+"""Tags with which rows mark thoughts in the content of an answer."""
 TAGS = (
     ("<|START_THINKING|>", "<|END_THINKING|>"),
     ("<|channel>thought", "<channel|>"),
     ("[THINK]", "[/THINK]"),
 )
-"""How families write the tags, besides <name> and </name>."""
+"""Tags of model families, besides <name> and </name>."""
 _OPEN = re.compile(r"<([A-Za-z][\w:.-]*)>\s*$")
 _EMPTY = re.compile(r"<([A-Za-z][\w:.-]*)>\s*</\1>\s*$")
 

@@ -1,4 +1,4 @@
-"""What a model can take of a row: as many tokens as it has positions for, and those that its embedding has rows for."""
+"""Limits of a model on the tokens of a row: their number by its positions, their ids by the rows of its embedding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Limit:
-    """Most tokens of a row: what the recipe says, or the positions that the model has where those are fewer."""
+    """Most tokens of a row: as the recipe says, or the model's positions if those are fewer."""
 
     tokens: int
     of_model: bool = False
@@ -23,7 +23,7 @@ class Limit:
 
     @property
     def name(self) -> str:
-        """What sets it, and how many tokens that is."""
+        """The key or model property that sets it, with the number of tokens."""
         return (
             f"the model's {self.tokens} positions" if self.of_model else f"model.max_seq_length {self.tokens}"
         )

@@ -36,8 +36,9 @@ _WRITTEN = re.compile(r"</?(?:think|tool_call|tool_response)>")
 class Tokenizer:
     """Text ↔ token ids, and messages → prompt ids.
 
-    `eos_id` ends a text; a model may stop at any of `stop_ids` (its end-of-turn token among them). `lead` and `trail`
-    are the ids that go around a text. `delivered` are the chat templates by name, as other programs can render them.
+    `eos_id` ends a text; a model may stop at any of `stop_ids` (its end-of-turn token among them). `prefix_ids` and
+    `suffix_ids` are the ids that the tokenizer puts around a text. `delivered` are the chat templates by name, as other
+    programs can render them.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Tokenizer:
         """Tokens that the model's folder does not have."""
         backend.no_truncation()
         backend.no_padding()
-        self.lead, self.trail = _around(backend)
+        self.prefix_ids, self.suffix_ids = _around(backend)
         # The post-processor adds those tokens (a chat template writes its own) and trims spaces off offsets.
         backend.post_processor = tokenizers.processors.Sequence([])
         self._backend = backend
@@ -80,7 +81,7 @@ class Tokenizer:
         self.vocab_size: int = backend.get_vocab_size(with_added_tokens=True)
         own = {
             "turn_end": turn_end if turn_end and backend.token_to_id(turn_end) is not None else eos_text,
-            "text_start": "".join(backend.id_to_token(id_) or "" for id_ in self.lead),
+            "text_start": "".join(backend.id_to_token(id_) or "" for id_ in self.prefix_ids),
         }
         self.delivered: Mapping[str, str] = {
             name: for_other_programs(with_defaults(text, variables or {}), own)
@@ -145,7 +146,7 @@ class Tokenizer:
         """Ids of each text; `special` adds what the tokenizer itself puts around a text."""
         encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
         if special:
-            return [[*self.lead, *encoding.ids, *self.trail] for encoding in encodings]
+            return [[*self.prefix_ids, *encoding.ids, *self.suffix_ids] for encoding in encodings]
         return [encoding.ids for encoding in encodings]
 
     def encode_spans(self, texts: Sequence[str]) -> list[tokenizers.Encoding]:
@@ -183,7 +184,7 @@ class Tokenizer:
         return chat
 
     def shape(self, tools: Tools = (), calls: bool = False) -> TurnShape:
-        """What that template writes around an answer."""
+        """Shape of what that template writes around an answer."""
         return self._shapes[self._name(tools, calls), bool(tools)]
 
     def _name(self, tools: Tools, calls: bool) -> str:
@@ -198,12 +199,12 @@ class Tokenizer:
 
 
 def new_tokens(model_dir: Path, texts: Sequence[str]) -> tuple[NewToken, ...]:
-    """What the texts become in the tokenizer of a model's folder. Raises ModelError where it has none."""
+    """Tokens that the texts become in the tokenizer of a model's folder. Raises ModelError where it has none."""
     return extend(_backend(model_dir), texts) if texts else ()
 
 
 def write_extended(model_dir: Path, texts: Sequence[str], folder: Path) -> None:
-    """Put the tokenizer of a model's folder, with the texts as tokens, into `folder`. Raises ModelError, OSError."""
+    """Write the tokenizer of a model's folder, with the texts as tokens, into `folder`. Raises ModelError, OSError."""
     backend = _backend(model_dir)
     extend(backend, texts)
     (folder / "tokenizer.json").write_text(backend.to_str(pretty=True), encoding="utf-8")

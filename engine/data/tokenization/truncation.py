@@ -1,7 +1,7 @@
-"""Examples longer than `max_seq_length`: plain text is parted into chunks, anything else is cut on the right."""
+"""Examples longer than `max_seq_length`: plain text is split into chunks, anything else is cut on the right."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from engine.data.tokenization.row_encoder import Encoded
 from engine.data.tokenization.token_limits import Limit
@@ -9,72 +9,80 @@ from engine.errors import DataError
 
 LOST_SHARE = 0.01
 """Share of rows that may lose everything trained to truncation (and are left out) before a run is refused."""
+Group = tuple[Encoded, ...]
+"""Examples that stay together: one, or the chosen and the rejected answer of a pair."""
 
 
-def split_long(example: Encoded, limit: int, overlap: int, lead: Sequence[int]) -> list[Encoded]:
-    """Parts of at most `limit` tokens of an example that may be parted; any other as it is.
+def split_long(example: Encoded, limit: int, overlap: int, prefix_ids: Sequence[int]) -> list[Encoded]:
+    """Split a splittable example into chunks of at most `limit` tokens; any other is returned as it is.
 
-    Each begins with `lead` (what the tokenizer puts in front of a text) and repeats the last `overlap` tokens of the
-    one before, but no more than half of it, as context: a token is trained once, with what stands before it in sight.
+    Each chunk begins with `prefix_ids` (what the tokenizer puts in front of a text) and repeats the last `overlap`
+    tokens of the one before, but no more than half of it, as context: a token is trained once, with what stands before
+    it in sight.
     """
-    if not example.may_part or len(example.ids) <= limit:
+    if not example.splittable or len(example.ids) <= limit:
         return [example]
-    front = len(lead)
+    front = len(prefix_ids)
     body, room = example.ids[front:], limit - front
-    shared = min(max(overlap, 0 if lead else 1), room // 2)  # what nothing stands before cannot be trained
+    shared = min(max(overlap, 0 if prefix_ids else 1), room // 2)  # the very first token cannot be trained
     found = []
     for start in range(0, len(body) - shared, room - shared):
-        ids = [*lead, *body[start : start + room]]
+        ids = [*prefix_ids, *body[start : start + room]]
         first = front + (shared if start else 0)
-        found.append(Encoded(ids, ((max(first, 1), len(ids)),), may_part=True))
-    return [part for part in found if part.trained > 0]
+        found.append(Encoded(ids, ((first, len(ids)),), splittable=True))
+    return [chunk for chunk in found if chunk.spans]
 
 
 @dataclass
 class Truncator:
-    """Fits examples into `limit`, and knows what became of them."""
+    """Fits examples into `limit`, and counts what becomes of them."""
 
     limit: Limit
     overlap: int
-    lead: Sequence[int]
+    prefix_ids: Sequence[int]
     cut: set[str] = field(default_factory=set)
+    """Rows that were cut, by their place."""
     tokens_lost: int = 0
     emptied: list[str] = field(default_factory=list)
+    """Rows that are left out because nothing trained was left."""
     needed: int = 0
+    """Fewest tokens with which every row would keep something trained."""
     longest: int = 0
-    parted: set[str] = field(default_factory=set)
-    parts: int = 0
+    split: set[str] = field(default_factory=set)
+    """Texts that were split into chunks, by their place."""
+    chunks: int = 0
     beyond: int = 0
     """Rows longer than what the model was made for."""
     _beyond: str = ""
     """The last of them."""
 
-    def apply(self, example: Encoded, where: str) -> list[Encoded]:
-        """The example as it fits; none where nothing trained is left of it. `where` is its row's origin."""
-        size, limit = len(example.ids), self.limit.tokens
+    def apply(self, group: Group, where: str) -> list[Group]:
+        """Fit a group: itself, its chunks, or cut; empty if no trained token is left of one of its examples, or if
+        nothing is left by which they differ. `where` is the place of its row.
+        """
+        size, limit = max(len(example.ids) for example in group), self.limit.tokens
         if self.limit.context is not None and min(size, limit) > self.limit.context and where != self._beyond:
             self.beyond, self._beyond = self.beyond + 1, where
         if size <= limit:
             self.longest = max(self.longest, size)
-            return [example]
-        if example.may_part:
-            found = split_long(example, limit, self.overlap, self.lead)
-            self.parted.add(where)
-            self.parts += len(found)
-            return found
+            return [group]
+        if group[0].splittable:
+            found = split_long(group[0], limit, self.overlap, self.prefix_ids)
+            self.split.add(where)
+            self.chunks += len(found)
+            return [(chunk,) for chunk in found]
         self.longest = max(self.longest, size)
-        spans = tuple((start, min(end, limit)) for start, end in example.spans if start < limit)
-        short = Encoded(example.ids[:limit], spans)
+        short = tuple(replace(example, ids=example.ids[:limit]) for example in group)
         self.cut.add(where)
-        self.tokens_lost += example.trained - short.trained
-        if spans:
+        self.tokens_lost += _trained(group) - _trained(short)
+        if all(example.spans for example in short) and (len(group) == 1 or _differ(short)):
             return [short]
         self.emptied.append(where)
-        self.needed = max(self.needed, example.spans[0][0] + 1)
+        self.needed = max(self.needed, *(_needed(example) for example in group), _difference(group))
         return []
 
     def notes(self, rows: int) -> list[str]:
-        """What the person should know. Raises `DataError` where too many rows lost all that was trained."""
+        """Sentences on what became of so many rows. Raises `DataError` if too many lost all that was trained."""
         if len(self.emptied) > LOST_SHARE * rows:
             raise DataError(
                 f"{len(self.emptied)} of {rows} rows have nothing left to train once they are cut to "
@@ -85,10 +93,10 @@ class Truncator:
                 "or shorten the rows.",
             )
         found = []
-        if self.parted:
+        if self.split:
             found.append(
-                f"{len(self.parted)} of {rows} rows are texts longer than {self.limit.name}: "
-                f"trained in {self.parts} chunks, none of it lost"
+                f"{len(self.split)} of {rows} rows are texts longer than {self.limit.name}: "
+                f"trained in {self.chunks} chunks, none of it lost"
             )
         if self.cut:
             found.append(
@@ -106,3 +114,24 @@ class Truncator:
                 f"{len(self.emptied)} of them had nothing left to train and are left out: {self.emptied[0]}…"
             )
         return found
+
+
+def _trained(group: Group) -> int:
+    return sum(example.trained for example in group)
+
+
+def _needed(example: Encoded) -> int:
+    """Fewest tokens of an example that keep one that is trained."""
+    return example.spans[0][0] + 1
+
+
+def _differ(group: Group) -> bool:
+    return any(example.ids != group[0].ids for example in group)
+
+
+def _difference(group: Group) -> int:
+    """Fewest tokens of two examples by which they differ; 0 where there is one example, or no difference."""
+    ids = [example.ids for example in group]
+    places = (at for at, tokens in enumerate(zip(*ids, strict=False), start=1) if len(set(tokens)) > 1)
+    shortest = min(map(len, ids))
+    return next(places, 0 if max(map(len, ids)) == shortest else shortest + 1)

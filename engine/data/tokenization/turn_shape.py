@@ -1,4 +1,4 @@
-"""What a chat template writes around an answer: found by rendering a question, an answer, and what may follow them."""
+"""Shape of a chat template's turns: the text around an answer, found by rendering a question, an answer and more."""
 
 import contextlib
 from collections.abc import Callable, Collection, Sequence
@@ -32,7 +32,7 @@ Added = Callable[[str], Sequence[str]]
 
 @dataclass(frozen=True)
 class Following:
-    """What stands behind a turn that the template does not end: where it is the last one, and where another follows,
+    """Text behind a turn that the template does not end: where it is the last one, and where another follows,
     up to the token that begins that one."""
 
     last: str
@@ -44,19 +44,19 @@ class TurnShape:
     """Texts, empty where the template writes none."""
 
     prompt: str = ""
-    """What stands between a question and its answer, behind the token that ends the question."""
+    """Text between a question and its answer, behind the token that ends the question."""
     end: str = ""
     """The tokens that end an answer."""
     trailing: str = ""
-    """What stands behind the end of the last answer: a line break, an end of text, a generation prompt."""
+    """Text behind the end of the last answer: a line break, an end of text, a generation prompt."""
     call_end: str = ""
     """The token that ends an answer of tool calls."""
     question: Following | None = None
-    """What follows an answer, where the template writes no end behind it."""
+    """Text that follows an answer, if the template does not end it."""
     result: Following | None = None
-    """What follows a call, where the template writes no end behind it."""
+    """Text that follows a call, if the template does not end it."""
     thoughts_end: str = ""
-    """What stands between thoughts and the answer."""
+    """Text between thoughts and the answer."""
     takes_inline_as_text: bool = False
     """The prompt opens a block of thoughts, and an answer whose content has thoughts closes it before them: they have
     to be given apart from the content."""
@@ -130,7 +130,7 @@ def _call_end(text: str, added: Added) -> str:
 
 
 def _following(last: str, middle: str, added: Added) -> Following | None:
-    """What follows a turn, seen in the texts behind its last word: where it is the last one, and where it is not."""
+    """Find what follows a turn in the texts behind its last word: where it is the last one, and where it is not."""
     bare = last.rstrip()
     behind = middle.removeprefix(bare)
     token = next(iter(added(behind.lstrip())), "")

@@ -1,4 +1,4 @@
-"""What a person types to find runs: `lr>1e-4 loss<1 status:completed name:sql -tag:old qwen`.
+"""Filters that a person types to find runs: `lr>1e-4 loss<1 status:completed name:sql -tag:old qwen`.
 
     terms       parts between spaces; all of them have to hold; `-` in front turns one round
     numbers     field and one of < <= > >= = !=, then a number: 1e-4, 10k, 2M, nan; times as 30min, 2h, 3d
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import ConfigError
+from engine.runs.directory.state import OLD_STATUS
 from engine.runs.index.summary import RunSummary
 
 Predicate = Callable[[RunSummary], bool]
@@ -42,14 +43,15 @@ FIELDS: dict[str, Field] = {
         "text",
     ),
     "status": Field(
-        "queued, running, paused, completed, stopped, failed, dead; or damaged",
+        "new, running, paused, completed, stopped, failed, crashed; or damaged",
         lambda run: [run.state.status, *(["damaged"] if run.damaged else [])],
         "text",
     ),
+    "kind": Field("the kind of job: train, export", lambda run: run.kind, "text"),
     "model": Field("the base model", lambda run: run.config.get("model.base"), "text"),
     "data": Field("the training data", lambda run: sources(run.config.get("data.train")), "text"),
     "loss": Field("training loss of the last step", lambda run: run.state.loss),
-    "best": Field("lowest loss on held-out rows", lambda run: run.state.best),
+    "best": Field("best validation loss, or other metric of checkpoints.best", lambda run: run.state.best),
     "step": Field("steps done", lambda run: run.state.step),
     "steps": Field("steps planned", lambda run: run.state.total),
     "speed": Field("tokens per second", lambda run: run.tokens_per_s),
@@ -95,7 +97,7 @@ class FilterError(ConfigError):
 
 
 def compile_filter(text: str) -> Predicate:
-    """Whether a run is meant by the filter; an empty one means all. Raises FilterError with the place."""
+    """Return True if a run is meant by the filter; an empty one means all. Raises FilterError with the place."""
     tests = [_term(found, text) for found in _terms(text)]
     return lambda run: all(test(run) for test in tests)
 
@@ -172,6 +174,8 @@ def _asked(term: _Term) -> Predicate:
 
 def _text(field: Field, term: _Term) -> Predicate:
     wanted = [value.casefold() for value in term.values]
+    if term.field == "status":
+        wanted = [OLD_STATUS.get(word, word) for word in wanted]
     whole = term.op != ":" or term.field == "tag"
 
     def test(run: RunSummary) -> bool:

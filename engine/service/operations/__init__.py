@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.service.operation import Operation, Stream
-from engine.service.operations import answers, convert, data, plan, token
+from engine.service.operations import answers, data, plan, token
 
 OPERATIONS: Mapping[str, Operation[Any, Any] | Stream[Any, Any]] = {
     operation.name: operation
     for operation in (
         answers.generate,
         answers.answers,
-        convert.convert,
         data.rows,
         data.preview,
         data.lengths,
