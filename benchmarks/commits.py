@@ -2,9 +2,9 @@
 
     python benchmarks/commits.py --base COMMIT [--pairs 7] [--only train mlx memory app prepare]
 
-Both run in this environment, the base in a worktree of its own. Which of the two goes first alternates from pair to pair.
-Printed are the median of the pairs' ratios (working tree / base) and its 95 % interval, from the order statistics of the
-pairs, which assumes nothing of how they are distributed: with seven pairs that is the span from the least to the greatest.
+Both run in this environment, the base in a worktree of its own. Which of the two goes first alternates from pair to
+pair. Printed are the median of the pairs' ratios (working tree / base) and its 95 % interval, from the order statistics
+of the pairs, which assumes nothing of their distribution: with seven pairs it spans from the least to the greatest.
 """
 
 import argparse

@@ -367,7 +367,7 @@ def test_other_options_do_not_go_on_with_what_was_begun(prepared: Prepared, fold
         prepared(rows, Model(twisted, stop_after=1))
     with pytest.raises(ConfigError, match="with other options"):
         prepared(rows, Model(twisted), replace(PARAPHRASE, temperature=0.1))
-    with pytest.raises(ConfigError, match="out already exists"):
+    with pytest.raises(ConfigError, match="out is there already"):
         rewrite(recipe("rows.jsonl"), folder / "out")
     prepared(rows, Model(twisted))
 
@@ -381,7 +381,7 @@ def test_a_failure_before_the_first_answer_leaves_nothing_behind(prepared: Prepa
 def test_a_folder_of_somebodys_own_rows_is_not_written_to(prepared: Prepared, folder: Path) -> None:
     (folder / "out").mkdir()
     (folder / "out" / "train.jsonl").write_text("mine\n")
-    with pytest.raises(ConfigError, match="out already exists"):
+    with pytest.raises(ConfigError, match="out is there already"):
         prepared(rivers(), Model(twisted))
     assert (folder / "out" / "train.jsonl").read_text() == "mine\n"
     assert not (folder / "out" / JOURNAL).exists()

@@ -193,7 +193,7 @@ def test_preparing_again_splits_alike_and_writes_over_nothing(place: Path) -> No
     assert (place / "one" / "validation.jsonl").read_bytes() == (
         place / "two" / "validation.jsonl"
     ).read_bytes()
-    with pytest.raises(FtError, match="one already exists"):
+    with pytest.raises(FtError, match="one is there already"):
         ft("prepare", "a.jsonl", "-o", "one")
 
 

@@ -34,7 +34,7 @@ def list_(json: Json = False) -> None:
     """List the models on this machine, and what each fits here: LoRA, QLoRA, full training."""
     from engine.planning.trainability import TrainableModels
 
-    found = TrainableModels().look()
+    found = TrainableModels().list()
     if json:
         print_json([_facts(model.entry) | _more(model) for model in found])
         return
