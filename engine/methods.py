@@ -36,7 +36,7 @@ class Method:
 
 
 OWN: Mapping[str, Method] = {
-    method.name: method for method in (Method("sft", "engine.objectives.sft:supervised"),)
+    method.name: method for method in (Method("sft", "engine.objectives.sft:Supervised"),)
 }
 """The methods that come with ft."""
 

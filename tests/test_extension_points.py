@@ -37,7 +37,7 @@ group.command("two")(hello)
 
 def write(model, out, options, heartbeat):
     heartbeat()
-    (out / "names.txt").write_text("\\n".join(sorted(path.name for path in model.iterdir())) + options["end"])
+    (out / "names.txt").write_text("\\n".join(sorted(path.name for path in model.base_folder().iterdir())) + options["end"])
     return {"files": 1}
 
 

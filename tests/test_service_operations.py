@@ -53,7 +53,7 @@ def told(end: Queues, message: Any) -> Any:
 def test_a_request_is_answered_by_the_operation_of_its_name(client: Client, tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
     source = str(tmp_path / "rows.jsonl")
-    assert client.rows(source).form == "completion"
+    assert client.rows(source).format == "completion"
     assert [row.raw for row in client.preview(source, [1, 0], View(), "raw")] == [
         '{"text": "b"}',
         '{"text": "a"}',
