@@ -9,6 +9,7 @@ the first group of shapes; the second group was only predicted. Takes about five
 import argparse
 import dataclasses
 import json
+import math
 import os
 import subprocess
 import sys
@@ -20,12 +21,16 @@ from typing import Any
 import numpy as np
 
 from engine.config.schema import TrainConfig
-from engine.data.types import UNTRAINED, Batch
+from engine.data.batching import batch_of_rows
+from engine.data.types import Batch
 from engine.hardware import allocator
 from engine.hardware.probe import probe
 from engine.models.resolve import resolve
 from engine.models.sizing import shape_of
-from engine.planning.plan import Plan, make_plan
+from engine.planning.backend_choice import choose_backend
+from engine.planning.plan import Plan
+from engine.planning.planner import make_plan
+from engine.planning.row_stats import RowStats
 
 SHARE = 0.5
 """Share of tokens that the made-up rows train."""
@@ -185,23 +190,25 @@ def planned(shape: Shape, folder: Path) -> tuple[TrainConfig, Plan]:
         sections[section] = sections.get(section, {}) | values
     config = TrainConfig.model_validate(sections)
     machine = dataclasses.replace(probe(), bf16=shape.bf16)
-    lengths = np.full(64, shape.length, np.int64)
-    return config, make_plan(config, machine, shape_of(folder), lengths, SHARE)
+    model, rows = shape_of(folder), RowStats.uniform(64, shape.length, SHARE)
+    return config, make_plan(config, machine, choose_backend(machine, config, model), model, rows)
 
 
 def train(job: dict[str, Any]) -> dict[str, int]:
     """In the child: load, make two steps, and say what the process used (bytes)."""
     import engine.process.worker  # noqa: F401 - what the real engine process has imported
-    from engine.backends import load_backend
+    from engine.backends import load_trainer
+    from engine.objectives.sft import Supervised
 
     plan = Plan.from_json(job["plan"])
     config = TrainConfig.model_validate_json(job["config"])
-    backend = load_backend(plan, config, Path(job["folder"]))
-    loaded = backend.memory()
+    objective = Supervised()
+    trainer = load_trainer(plan, config, Path(job["folder"]), objective)
+    loaded = trainer.model.memory()
     batch = made_up(job["rows"], job["length"], plan.packing)
-    backend.train_step([batch], 1e-4, 0, lambda: None)  # the optimizer's state is made in the first step
-    backend.train_step([batch, batch], 1e-4, 1, lambda: None)
-    trained = backend.memory()
+    for seed, batches in enumerate(([batch], [batch, batch])):  # the first makes the optimizer's state
+        trainer.step(batches, objective.normaliser(batches), 1e-4, seed, lambda: None)
+    trained = trainer.model.memory()
     return {
         "loaded": loaded.process_bytes or 0,
         "load_peak": loaded.process_peak_bytes or 0,
@@ -213,13 +220,7 @@ def train(job: dict[str, Any]) -> dict[str, int]:
 def made_up(rows: int, length: int, packed: bool) -> Batch:
     """A micro-batch of random tokens; the second half of each row is trained."""
     ids = np.random.default_rng(0).integers(3, 8000, (rows, length), dtype=np.int32)
-    positions = np.tile(np.arange(length, dtype=np.int32), (rows, 1))
-    labels = np.where(positions < length * (1 - SHARE), UNTRAINED, ids).astype(np.int32)
-    segments = np.ones_like(ids)
-    if packed:
-        segments = np.repeat(np.arange(1, rows + 1, dtype=np.int32), length)
-        return Batch(*(part.reshape(1, -1) for part in (ids, labels, positions, segments)))
-    return Batch(ids, labels, positions, segments)
+    return batch_of_rows(list(ids), packed, trained_from=math.ceil(length * (1 - SHARE)))
 
 
 if __name__ == "__main__":

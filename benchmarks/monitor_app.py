@@ -109,7 +109,7 @@ async def frame(app: Measured, points: int, frames: int) -> Found:
         events = tuple(event for line in step_lines(number) if (event := decode(line)) is not None)
         slices.take()
         written.clear()
-        screen.post_message(follow.EventsRead(screen._token, events, 1.0, 0))
+        screen.post_message(follow.EventsRead(screen.follower.token, events, 1.0, 0))
         screen.call_next(screen._paint)
         await written.wait()
         await asyncio.sleep(0.04)

@@ -16,7 +16,7 @@ from typing import Any
 import mlx.core as mx
 from mlx import nn
 
-import engine.backends.mlx.backend as own
+import engine.backends.mlx.causal_lm as own
 from benchmarks.profile_parts import (
     ADAPTER,
     ATTENTION,
@@ -25,7 +25,6 @@ from benchmarks.profile_parts import (
     FROZEN,
     HEAD,
     OPTIMIZER,
-    RATE,
     REST,
     Work,
 )
@@ -38,13 +37,13 @@ spent: Counter[str] = Counter()
 
 def profiled(work: Work, steps: int) -> Counter[str]:
     """Seconds of each part in `steps` steps, after one that is not counted; says what the compiled step takes."""
-    backend = work.backend
+    trainer = work.trainer
     timed_steps(work, steps)  # compiles every shape
     compiled = timed_steps(work, steps)
-    backend._gradients = {packed: partial(backend._accumulated, packed) for packed in (False, True)}
+    trainer._gradients = {packed: partial(trainer._accumulated, packed) for packed in (False, True)}
     for name in ("_norm", "_moved"):
-        setattr(backend, name, at_once(OPTIMIZER, getattr(backend, name)))
-    take_apart(backend.model.layers[0])
+        setattr(trainer, name, at_once(OPTIMIZER, getattr(trainer, name)))
+    take_apart(trainer.model.network.layers[0])
     whole = timed_steps(work, steps)
     spent[REST] = whole - sum(spent.values())
     print(f"mlx: the compiled step takes {compiled / whole:.2f} of the time of its parts", file=sys.stderr)
@@ -59,7 +58,7 @@ def timed_steps(work: Work, steps: int) -> float:
             spent.clear()
             whole = time.perf_counter()
         batches = at_once(DATA, work.batches)(number)
-        work.backend.train_step(batches, RATE, number, lambda: None)
+        work.take_step(batches, number)
     return time.perf_counter() - whole
 
 

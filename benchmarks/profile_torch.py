@@ -25,7 +25,6 @@ from benchmarks.profile_parts import (
     FROZEN,
     HEAD,
     OPTIMIZER,
-    RATE,
     REST,
     WIDENED,
     Work,
@@ -71,16 +70,16 @@ class Sizes:
 
 def profiled(work: Work, steps: int) -> Counter[str]:
     """Seconds of each part in `steps` steps, after one that is not counted."""
-    backend = work.backend
+    trainer, model = work.trainer, work.trainer.model
     for name in ("_clip", "_move"):
-        setattr(backend, name, marked(OPTIMIZER, getattr(backend, name)))
-    cuda = backend.device.type == "cuda"
+        setattr(trainer, name, marked(OPTIMIZER, getattr(trainer, name)))
+    cuda = model.device.type == "cuda"
 
     def step(number: int) -> None:
         with record_function(STEP):
             with record_function(DATA):
                 batches = work.batches(number)
-            backend.train_step(batches, RATE, number, lambda: None)
+            work.take_step(batches, number)
             if cuda:
                 torch.cuda.synchronize()
 
@@ -89,7 +88,7 @@ def profiled(work: Work, steps: int) -> Counter[str]:
     with profile(activities=activities, record_shapes=True) as record:
         for number in range(1, steps + 1):
             step(number)
-    return parted(record.events(), Sizes.of(backend.model, backend.head.weight.shape[0]), cuda)
+    return parted(record.events(), Sizes.of(model.network, model.head.weight.shape[0]), cuda)
 
 
 def marked(part: str, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -78,7 +78,7 @@ def measure(path: Path, rows: int, log: Path) -> dict[str, float]:
         words = texts(rows - 1)[1].partition(".")[0]
         found["search to the last row"] = seconds(lambda: client.find(source, words, 0, view))
         assert client.find(source, words, 0, view) == rows - 1
-        found["child, MB"] = psutil.Process(client._child.pid).memory_info().rss / 1e6
+        found["child, MB"] = psutil.Process(client.transport.child.pid).memory_info().rss / 1e6
     with Client(log) as client:
         client.preview("starter", [0], view)
         found["opened again"] = seconds(lambda: counted(client, source, rows))

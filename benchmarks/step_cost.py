@@ -8,15 +8,10 @@ published. docs/step-cost.md tells the sources and what the tables leave out.
 from dataclasses import dataclass
 from typing import Literal
 
+from engine.backend_spec import Load
+from engine.backends.torch.memory_model import predict, saved_per_token, weight_bytes
 from engine.models.sizing import ModelShape, plain_decoder
 from engine.planning.feasibility import TYPICAL_SHARE, TYPICAL_TOKENS
-from engine.planning.memory import (
-    Load,
-    linear_parameters,
-    predict,
-    saved_per_token,
-    weight_bytes,
-)
 from engine.planning.speed import flops
 
 ROWS, RANK = 4, 16
@@ -78,7 +73,6 @@ CHIPS = (
 def load_of(shape: ModelShape, quantization: Quantization) -> Load:
     """LoRA of every linear layer, nothing computed again, all rows of a step in one micro-batch."""
     return Load(
-        backend="torch",
         device="cuda",
         weights="bf16",
         compute="bf16",
@@ -116,7 +110,7 @@ def cost(shape: ModelShape, load: Load) -> Cost:
 def flops_per_token(shape: ModelShape, adapted: int) -> float:
     """For a small adapter on the last `adapted` layers and every token trained: below, no gradient is made."""
     load = load_of(shape, "none")
-    below = 2 * linear_parameters(shape) * (1 - adapted / shape.layers)
+    below = 2 * shape.linear_parameters * (1 - adapted / shape.layers)
     return flops(shape, load, 1, 1, 0) - 6 * load.trained - below
 
 

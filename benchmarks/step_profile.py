@@ -39,12 +39,14 @@ TINY_STEPS = 10
 
 def prepared(backend: str, rows: int, folder: Path) -> Work:
     """Load the model with a fresh adapter, as the engine does."""
-    from engine.backends import load_backend
+    from engine.backends import load_trainer
     from engine.config.load import load_text
     from engine.data.prepare import prepare
     from engine.data.tokenization.tokenizer import Tokenizer
     from engine.hardware.probe import probe
-    from engine.planning.plan import make_plan
+    from engine.planning.backend_choice import choose_backend
+    from engine.planning.planner import make_plan
+    from engine.planning.row_stats import RowStats
 
     recipe = {
         "seed": SEED,
@@ -56,15 +58,16 @@ def prepared(backend: str, rows: int, folder: Path) -> Work:
     }
     config = load_text(json.dumps(recipe), Path("train.yml")).config
     examples = prepare(config, folder).train
-    share = examples.trained_tokens / len(examples.tokens)
-    plan = make_plan(config, probe(), shape_of(folder), examples.lengths, share)
-    return Work(load_backend(plan, config, folder), plan, examples, Tokenizer.load(folder).pad_id)
+    machine, shape = probe(), shape_of(folder)
+    chosen = choose_backend(machine, config, shape)
+    plan = make_plan(config, machine, chosen, shape, RowStats.of(examples))
+    return Work(load_trainer(plan, config, folder), plan, examples, Tokenizer.load(folder).pad_id)
 
 
 def measured(backend: str, model: str, steps: int, rows: int) -> dict[str, Any]:
     """In the child: seconds of each part over all steps, and what the steps were."""
     if backend == "unsloth":
-        import engine.backends.unsloth.backend  # noqa: F401 - before transformers, which it changes
+        import engine.backends.unsloth.causal_lm  # noqa: F401 - before transformers, which it changes
     folder = starter.folder()
     if model == "tiny":
         from tests.tiny import make_tiny_model
@@ -77,7 +80,7 @@ def measured(backend: str, model: str, steps: int, rows: int) -> dict[str, Any]:
         from benchmarks.profile_torch import profiled
     parts = profiled(work, steps)
     batches = [batch for step in range(1, steps + 1) for batch in work.batches(step)]
-    tokens = sum(batch.tokens for batch in batches)
+    tokens = sum(len(batch.tokens) for batch in batches)
     return {
         "parts": parts,
         "arithmetic": arithmetic(folder, batches),
@@ -87,16 +90,9 @@ def measured(backend: str, model: str, steps: int, rows: int) -> dict[str, Any]:
     }
 
 
-def _lengths(batch: Batch) -> list[int]:
-    """Tokens of each example of a batch, packed or not."""
-    starts = (batch.position_ids == 0) & (batch.segment_ids > 0)
-    numbered = starts.cumsum().reshape(starts.shape)[batch.segment_ids > 0]
-    return [int((numbered == number).sum()) for number in range(1, int(starts.sum()) + 1)]
-
-
 def arithmetic(folder: Path, batches: list[Batch]) -> dict[str, float]:
     """Operations of those batches by part: what the plan's formula loses when the part is left out."""
-    lengths = [n for batch in batches for n in _lengths(batch)]
+    lengths = [n for batch in batches for n in batch.lengths.tolist()]
     trained = sum(batch.trained_tokens for batch in batches)
     square = sum(n * n for n in lengths) / sum(lengths)
     shape, tokens = shape_of(folder), sum(lengths)

@@ -1,21 +1,56 @@
-"""What other packages bring by entry points: known by name, imported only when one is asked for."""
+"""Parts of ft by entry point, its own and other packages': known by name, imported only when one is asked for."""
 
 from collections.abc import Mapping
 from functools import cache
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from engine.errors import MachineError
+from engine.text import printable
 
 BACKENDS, FORMATS, TEMPLATES, SOURCES = "ft.backends", "ft.formats", "ft.templates", "ft.sources"
-KEYS = {BACKENDS: "backend", FORMATS: "data.format", TEMPLATES: "model.chat_template", SOURCES: "source"}
-"""The groups of entry points, and the key of a recipe that names one of each."""
+METHODS, METRICS = "ft.methods", "ft.metrics"
+COMMANDS, EXPORTERS, TRACKERS = "ft.commands", "ft.exporters", "ft.trackers"
+KEYS = {
+    BACKENDS: "backend",
+    FORMATS: "data.format",
+    TEMPLATES: "model.chat_template",
+    SOURCES: "source",
+    METHODS: "training.method",
+    METRICS: "evaluation.metrics",
+    COMMANDS: "command",
+    EXPORTERS: "exporter",
+    TRACKERS: "tracker",
+}
+"""The groups of entry points, and the key of a recipe, or the word, that names one of each."""
+OWN = (
+    EntryPoint("mlx", "engine.backends.mlx.spec:SPEC", BACKENDS),
+    EntryPoint("unsloth", "engine.backends.unsloth.spec:SPEC", BACKENDS),
+    EntryPoint("peft", "engine.backends.torch.spec:SPEC", BACKENDS),
+)
+"""What ft itself brings, as entry points."""
+DEFAULTS = {BACKENDS: "auto", FORMATS: "auto", TEMPLATES: "auto", METHODS: "sft"}
+"""Value of each key that needs no other package."""
+
+T = TypeVar("T")
 
 
 @cache
 def installed(group: str) -> Mapping[str, EntryPoint]:
-    """By the name that a recipe gives; nothing of theirs is imported for it."""
-    return {entry.name: entry for entry in entry_points(group=group)}
+    """By the name that a recipe gives, ft's own first; nothing of theirs is imported for it."""
+    own = {entry.name: entry for entry in OWN if entry.group == group}
+    others = sorted(entry_points(group=group), key=lambda entry: entry.name)
+    return own | {entry.name: entry for entry in others if entry.name not in own}
+
+
+def summary(group: str, name: str) -> str:
+    """The line in which the package of an entry point says what it is; imports nothing of it."""
+    entry = installed(group)[name]
+    found = entry.dist.metadata["Summary"] if entry.dist else None
+    if found:
+        return printable(str(found))
+    return f"From the package {entry.dist.name if entry.dist else entry.value}."
 
 
 def load(group: str, name: str) -> Any:
@@ -27,5 +62,20 @@ def load(group: str, name: str) -> Any:
         package = entry.dist.name if entry.dist else entry.value
         raise MachineError(
             f"{key}: {name} does not load: {error}",
-            f"Install the package {package} again" + ("." if group == SOURCES else f", or use {key}: auto."),
+            f"Install the package {package} again" + _otherwise(group, name),
         ) from error
+
+
+def _otherwise(group: str, name: str) -> str:
+    """The end of a hint to install a package again: what works without it."""
+    if group == METRICS:
+        return f", or leave {name} out."
+    return f", or use {KEYS[group]}: {DEFAULTS[group]}." if group in DEFAULTS else "."
+
+
+def resolved(target: str | T) -> T:
+    """The object that a descriptor names as `module:name`, imported now, or the object that it holds itself."""
+    if not isinstance(target, str):
+        return target
+    module, _, name = target.partition(":")
+    return cast(T, getattr(import_module(module), name))

@@ -26,7 +26,7 @@ from engine.runs.directory import control
 from engine.runs.directory import run as runs
 from engine.runs.directory.events import Event, Finished
 from engine.runs.directory.registry import RECIPE
-from engine.runs.directory.result import Result
+from engine.runs.directory.result import Result, weights_in
 from engine.runs.directory.state import RunState
 from engine.service.client import Client
 
@@ -60,7 +60,7 @@ class Run:
     @property
     def adapter(self) -> Path | None:
         """The trained adapter's folder (the model's after full training); None before there is one."""
-        return next((folder for folder in (self._run.adapter, self._run.model) if folder.is_dir()), None)
+        return weights_in(self._run.folder)
 
     @property
     def result(self) -> Result | None:

@@ -1,44 +1,59 @@
 """The full-screen app: it shows the screens, and does for them what they ask for."""
 
 import asyncio
+import gc
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rich.text import Text
 from textual import work
+from textual.app import App
 from textual.binding import Binding, BindingType
+from textual.filter import LineFilter
+from textual.message import Message
 from textual.screen import Screen
+from textual.worker import get_current_worker
 
-from engine.errors import FtError
-from ft.app_services import AppServices, settle_memory
-from screens.actions import SCREENS, Action, bindings
+from engine import paths
+from engine.errors import ConfigError, FtError
+from ft import app_services
+from screens import preferences
+from screens.action import Action
+from screens.actions import SCREENS, action_of, bindings
 from screens.base import FtScreen
-from screens.messages import (
-    ChatWith,
-    EditRecipe,
-    MachineSampled,
-    RunsChanged,
-    ShowData,
-    ShowRun,
-)
+from screens.clipboard import copy_locally
+from screens.intents import EditRecipe, Intent, ShowRun
+from screens.keymap import checked, keys_of, shown
+from screens.messages import Intended, MachineSampled, RunsChanged, WentWrong
+from screens.plain_text import WithoutControls
+from screens.themes import THEMES
 from screens.widgets.confirm import Confirm
 from screens.widgets.leave import Leave
 
 if TYPE_CHECKING:
+    from engine.hardware.sample import Sample
     from engine.process.launcher import Engine
     from engine.runs.index.index import RunSummary
+    from engine.service.client import Client
 
 STARTING = "engine"
 """The group of the worker that starts an engine."""
 CHECKING_S = 3.0
-"""How long a message stands that says so; then it is said again."""
+"""How long the message stands that a recipe is checked; then it is shown again."""
+
+
+def settle_memory() -> None:
+    """Keep what is there out of garbage collection: to look through it again and again would hold the app up."""
+    gc.freeze()
+    gc.enable()  # the program turned it off until its first picture
 
 
 def _screen(scope: str) -> Callable[[], Screen[Any]]:
-    """Makes a screen when it is first gone to; its module is imported only then."""
+    """A function that makes a screen when it is first shown; its module is imported only then."""
 
     def make() -> Screen[Any]:
         made = getattr(import_module(f"screens.{scope}.screen"), f"{scope.capitalize()}Screen")()
@@ -48,8 +63,8 @@ def _screen(scope: str) -> Callable[[], Screen[Any]]:
     return make
 
 
-class FtApp(AppServices):
-    """See `screens.host.Host` for what it does for the screens."""
+class FtApp(App[None]):
+    """The app as a person sees it. `screens.host.Host` says what it does for the screens."""
 
     TITLE = "ft"
     CSS_PATH = "app.tcss"
@@ -59,6 +74,12 @@ class FtApp(AppServices):
         Binding("ctrl+q", "leave", "quit", priority=True),  # in dialogs too, where other keys of the app rest
     ]
     MODES: ClassVar[dict[str, Any]] = {scope: _screen(scope) for _, scope, _ in SCREENS}
+    PROBLEMS = 50
+    """Errors that are kept to be read again."""
+    SAMPLES = 600
+    """Samples of the machine that are kept: ten minutes."""
+    LOOK_S = 1.0
+    """Seconds between two looks at runs, machine and terminal."""
 
     def __init__(self, start: str = "home", run: str | None = None, only: bool = False) -> None:
         """`start` is the first screen, `run` what it shows; with `only`, there is no other."""
@@ -66,6 +87,21 @@ class FtApp(AppServices):
         self._start = start
         self._run = run
         self._only = only
+        self.preferences = preferences.load()
+        self.keymap: dict[str, str] = {}
+        """A person's own keys by action id, as far as they can be used."""
+        self._wrong_keys: list[str] = []
+        self.problems: list[FtError] = []
+        self.runs: tuple[RunSummary, ...] = ()
+        self.looked = False
+        """True once `runs` are known."""
+        self.samples: list[Sample] = []
+        self.engine_pid: int | None = None
+        self.started: list[Engine] = []
+        """Engines that this app started, until they have ended."""
+        self._service = app_services.ServiceProcess()
+        self._without_controls = WithoutControls()
+        self._wear(self.preferences.theme)
 
     def on_mount(self) -> None:
         self._use_preferences()
@@ -75,14 +111,63 @@ class FtApp(AppServices):
         if self._run is None:
             self.go(self._start)
         else:
-            self.show_run(self._run)
-        self.call_after_refresh(self.look_outside)
+            self.open(ShowRun(self._run))
+        self.call_after_refresh(self._look_outside)
 
-    def look_outside(self) -> None:
-        super().look_outside()
+    # The world outside, watched in threads
+
+    def _look_outside(self) -> None:
+        """Watch runs and machine, once the first picture stands: what that needs is imported only then."""
+        settle_memory()
+        self.watch_runs()
+        self.watch_machine()
         if not self._only:
             self.prepare_screens()
             self.offer_unsaved()
+
+    @work(thread=True)
+    def watch_runs(self) -> None:
+        app_services.watch_runs(self.post_message, get_current_worker().cancelled_event, self.LOOK_S)
+
+    @work(thread=True)
+    def watch_machine(self) -> None:
+        stop = get_current_worker().cancelled_event
+        app_services.watch_machine(self.post_message, stop, self.LOOK_S, lambda: self.engine_pid)
+
+    @work(thread=True)
+    def watch_terminal(self) -> None:
+        app_services.watch_terminal(get_current_worker().cancelled_event, self.LOOK_S)
+
+    def on_runs_changed(self, message: RunsChanged) -> None:
+        self.runs = message.runs
+        self.looked = True
+        self.started = [engine for engine in self.started if engine.supervisor.poll() is None]
+        self.tell(message)
+
+    def on_machine_sampled(self, message: MachineSampled) -> None:
+        self.samples = [*self.samples[-self.SAMPLES + 1 :], message.sample]
+        self.tell(message)
+
+    def tell(self, message: Message) -> None:
+        """Pass a message on to the screens that are open here, also where a dialog lies over them."""
+        if self.is_running and self._screen_stacks.get(self.current_mode):
+            for screen in self.screen_stack:
+                if isinstance(screen, FtScreen):
+                    screen.post_message(message)
+
+    def service(self) -> "Client":
+        return self._service.get()
+
+    def renew_token(self, name: str) -> None:
+        self._service.renew_token(name)
+
+    async def on_unmount(self) -> None:
+        # Textual cancels the workers before it runs the last callbacks, and one of those may start more of them: the
+        # program would then wait for their threads for ever.
+        self.workers.cancel_all()
+        await asyncio.to_thread(self._service.close)
+
+    # Screens
 
     @work
     async def offer_unsaved(self) -> None:
@@ -94,8 +179,7 @@ class FtApp(AppServices):
 
             answer = await self.push_screen_wait(Restore(left))
             if answer == "open":
-                self.go("recipe")
-                self.tell(EditRecipe(left.path, left.text, left))
+                self.open(EditRecipe(left.path, left.text, left))
                 return  # the others would take its place; they are offered at the next start
             if answer == "discard":
                 await asyncio.to_thread(left.discard)
@@ -115,30 +199,20 @@ class FtApp(AppServices):
             await asyncio.sleep(0)
         settle_memory()
 
-    # What screens ask for
-
     def go(self, scope: str) -> None:
+        """Show a screen, with what is known by now."""
         self.switch_mode(scope)
         if self.looked:
             self.tell(RunsChanged(self.runs))
         if self.samples:
             self.tell(MachineSampled(self.samples[-1]))
 
-    def show_run(self, run_id: str) -> None:
-        self.go("monitor")
-        self.tell(ShowRun(run_id))
+    def open(self, intent: Intent) -> None:
+        """Show the screen of an intent, and hand the intent to it."""
+        self.go(intent.scope)
+        self.tell(Intended(intent))
 
-    def edit_recipe(self, path: Path | None = None, text: str | None = None) -> None:
-        self.go("recipe")
-        self.tell(EditRecipe(path, text))
-
-    def chat_with(self, reference: str) -> None:
-        self.go("chat")
-        self.tell(ChatWith(reference))
-
-    def show_data(self, source: str) -> None:
-        self.go("datasets")
-        self.tell(ShowData(source))
+    # Engines
 
     async def start_run(self, text: str, path: Path | None) -> None:
         from ft.launch import launch
@@ -170,13 +244,92 @@ class FtApp(AppServices):
             self.fail(error)
             return
         self.started.append(engine)
-        self.show_run(engine.run.id)
+        self.open(ShowRun(engine.run.id))
+
+    # Preferences, theme and keys
+
+    def change(self, **values: Any) -> None:
+        self.preferences = preferences.replaced(self.preferences, values)
+        self._use_preferences()
+        try:
+            preferences.save(values)
+        except FtError as error:
+            self.fail(error)
+
+    def _wear(self, wanted: str) -> None:
+        """Set the first theme before any style is read; later, Textual would read all of them again."""
+        for theme in THEMES:
+            self.register_theme(theme)
+        name = wanted if wanted in self.available_themes else THEMES[0].name
+        self.set_reactive(App.theme, name)
+        for mode, on in (
+            ("-dark-mode", self.current_theme.dark),
+            ("-light-mode", not self.current_theme.dark),
+        ):
+            self.set_class(on, mode, update=False)
+        self.set_class(True, f"-theme-{name}", update=False)
+        self.stylesheet.set_variables(self.get_css_variables())
+
+    def _use_preferences(self) -> None:
+        """Use theme and keys as they are set. Keys that cannot be used are reported once, in full."""
+        wanted = self.preferences.theme
+        self.theme = wanted if wanted in self.available_themes else THEMES[0].name
+        before = self.keymap
+        self.keymap, wrong = checked(self.preferences.keys)
+        if self.keymap != before:
+            self.set_keymap(self.keymap)
+        if wrong and wrong != self._wrong_keys:
+            file = paths.home() / preferences.FILE
+            hint = f"The default keys are used instead. Fix them in Settings, or in {file}."
+            self.fail(ConfigError("\n".join(wrong), hint))
+        self._wrong_keys = wrong
+
+    # Errors and messages
+
+    def fail(self, error: FtError) -> None:
+        self.problems = [*self.problems[-self.PROBLEMS + 1 :], error]
+        keys = " or ".join(shown(key) for key in keys_of(action_of("app.details"), self.keymap))
+        first = error.message.splitlines()[0] if error.message else error.kind
+        hint = f"{error.hint.splitlines()[0]}\n" if error.hint else ""
+        self.notify(f"{hint}{keys} shows the details.", title=first, severity="error", timeout=10)
+
+    def notify(self, message: str, *, markup: bool = True, **how: Any) -> None:
+        """Never markup: messages hold names and paths, where brackets stand for themselves."""
+        super().notify(message, markup=False, **how)
+
+    def on_went_wrong(self, message: WentWrong) -> None:
+        self.fail(message.error)
+
+    def action_details(self) -> None:
+        from screens.widgets.details import Details
+
+        self.push_screen(Details(self.problems))
+
+    def copy_to_clipboard(self, text: str) -> None:
+        """By the terminal (OSC 52, which also works over SSH), and by the system's own tool where there is one."""
+        super().copy_to_clipboard(text)
+        if not self.is_headless:
+            self.run_worker(lambda: copy_locally(text), thread=True, group="clipboard", exclusive=True)
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Textual's own, and one that lets no control character of a name or a row reach the terminal."""
+        return [*super().get_line_filters(), self._without_controls]
+
+    def _fatal_error(self) -> None:
+        """Say where the traceback is; Textual would print every frame with its values. Both restore the terminal."""
+        from ft.crash_report import keep_traceback
+
+        error = self._exception or RuntimeError("no exception")
+        cause = getattr(error, "error", error)  # a worker's is wrapped
+        self.bell()
+        mistake = FtError(f"ft made a mistake: {type(cause).__name__}: {cause}", keep_traceback(cause))
+        self.panic(Text(f"{mistake.message}\n{mistake.hint}"))
 
     # Actions
 
     @property
     def front(self) -> FtScreen | None:
-        """The screen in front; a dialog is none."""
+        """The screen in front, also where a dialog lies over it."""
         return next((screen for screen in reversed(self.screen_stack) if isinstance(screen, FtScreen)), None)
 
     @property
@@ -216,7 +369,7 @@ class FtApp(AppServices):
             screen.call_later(self.run_action, action.method, screen)  # after the news that it was just sent
 
     def _possible(self, action: Action) -> bool:
-        """Whether an action can be done now, as far as it can be told without its screen."""
+        """True if an action can be done now, as far as that is known without its screen."""
         if action.scope not in ("app", self.scope):
             return not self._only and action.scope in self.MODES
         where = self if action.scope == "app" else self.front

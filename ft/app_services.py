@@ -1,127 +1,83 @@
-"""What the app knows of the world outside: runs, machine, the engines that it started, and the warm child."""
+"""What the app watches and uses outside its own process: runs, machine, terminal, and the service process.
 
-import asyncio
-import gc
+The `watch_…` functions block until they are cancelled; the app runs each in a thread.
+"""
+
 import os
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from textual import work
 from textual.message import Message
-from textual.worker import get_current_worker
 
 from engine import paths
-from ft.app_base import AppBase
-from screens.base import FtScreen
 from screens.messages import MachineSampled, RunsChanged
 
 if TYPE_CHECKING:
-    from engine.hardware.sample import Sample
-    from engine.process.launcher import Engine
-    from engine.runs.index.index import RunSummary
     from engine.service.client import Client
 
 
-def settle_memory() -> None:
-    """What is there stays: to look through it for garbage again and again would hold the app up."""
-    gc.freeze()
-    gc.enable()  # the program turned it off until its first picture
+def watch_runs(post: Callable[[Message], object], cancelled: threading.Event, every_s: float) -> None:
+    """Read the runs folder again and again, and post what has changed."""
+    from engine.runs.index.index import Index
+
+    index, last = Index(), None
+    while not cancelled.is_set():
+        found = index.refresh(within=every_s / 2)
+        if (found, index.unread) != last:
+            post(RunsChanged(found, index.unread))
+            last = (found, index.unread)
+        cancelled.wait(every_s / 10 if index.unread else every_s)
 
 
-class AppServices(AppBase):
-    """Looks outside in threads, keeps what was last seen, and tells the screens."""
+def watch_machine(
+    post: Callable[[Message], object],
+    cancelled: threading.Event,
+    every_s: float,
+    engine_pid: Callable[[], int | None],
+) -> None:
+    """Sample the machine, and the engine that is shown, again and again."""
+    from engine.hardware.monitor import Monitor
 
-    SAMPLES = 600
-    """Samples of the machine that are kept: ten minutes."""
-    LOOK_S = 1.0
+    monitor = Monitor()
+    while not cancelled.is_set():
+        post(MachineSampled(monitor.sample(engine_pid())))
+        cancelled.wait(every_s)
+
+
+def watch_terminal(cancelled: threading.Event, every_s: float) -> None:
+    """End the process with its terminal, also where no signal announces that: there is nothing left to restore.
+
+    Textual would read a closed terminal for ever, with a whole core, and wait in its own loop to write.
+    """
+    while not cancelled.wait(every_s):
+        if not os.isatty(0):
+            os._exit(0)
+
+
+class ServiceProcess:
+    """The process that plans, previews and answers for the screens. May be used from any thread."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.runs: tuple[RunSummary, ...] = ()
-        self.looked = False
-        """Whether `runs` are known."""
-        self.samples: list[Sample] = []
-        self.engine_pid: int | None = None
-        self.started: list[Engine] = []
-        """Engines that this app started, until they have ended."""
-        self._service: Client | None = None
+        self._client: Client | None = None
         self._starting = threading.Lock()
 
-    def look_outside(self) -> None:
-        """Look outside, once the first picture stands: what that needs is imported only then."""
-        settle_memory()
-        self.watch_runs()
-        self.watch_machine()
-
-    @work(thread=True)
-    def watch_runs(self) -> None:
-        """Look at the runs folder each second, and tell what has changed."""
-        from engine.runs.index.index import Index
-
-        index, worker, last = Index(), get_current_worker(), None
-        while not worker.is_cancelled:
-            found = index.refresh(within=self.LOOK_S / 2)
-            if (found, index.unread) != last:
-                self.post_message(RunsChanged(found, index.unread))
-                last = (found, index.unread)
-            worker.cancelled_event.wait(self.LOOK_S / 10 if index.unread else self.LOOK_S)
-
-    @work(thread=True)
-    def watch_machine(self) -> None:
-        """Sample the machine each second."""
-        from engine.hardware.monitor import Monitor
-
-        monitor, worker = Monitor(), get_current_worker()
-        while not worker.is_cancelled:
-            self.post_message(MachineSampled(monitor.sample(self.engine_pid)))
-            worker.cancelled_event.wait(self.LOOK_S)
-
-    @work(thread=True)
-    def watch_terminal(self) -> None:
-        """End with the terminal, also where no signal tells of its end: there is nothing left to put right.
-
-        Textual would read a closed terminal for ever, with a whole core, and wait in its own loop to write.
-        """
-        worker = get_current_worker()
-        while not worker.cancelled_event.wait(self.LOOK_S):
-            if not os.isatty(0):
-                os._exit(0)
-
-    def on_runs_changed(self, message: RunsChanged) -> None:
-        self.runs = message.runs
-        self.looked = True
-        self.started = [engine for engine in self.started if engine.supervisor.poll() is None]
-        self.tell(message)
-
-    def on_machine_sampled(self, message: MachineSampled) -> None:
-        self.samples = [*self.samples[-self.SAMPLES + 1 :], message.sample]
-        self.tell(message)
-
-    def tell(self, message: Message) -> None:
-        """Pass news on to the screens that are open here, also where a dialog lies over them."""
-        if self.is_running and self._screen_stacks.get(self.current_mode):
-            for screen in self.screen_stack:
-                if isinstance(screen, FtScreen):
-                    screen.post_message(message)
-
-    # The warm child
-
-    def service(self) -> "Client":
+    def get(self) -> "Client":
+        """The client of the process, which is started where none runs."""
         from engine.service.client import Client
 
-        with self._starting:  # screens ask in threads of theirs, and one child is enough
-            if self._service is None or not self._service.alive:
-                self._service = Client(paths.cache() / "service.log")
-            return self._service
+        with self._starting:  # screens ask in threads of theirs, and one process is enough
+            if self._client is None or not self._client.alive:
+                self._client = Client(paths.cache() / "service.log")
+            return self._client
 
     def renew_token(self, name: str) -> None:
+        """Let the process, if it runs, know that a token was set or removed."""
         with self._starting:
-            if self._service is not None and self._service.alive:
-                self._service.renew(name)
+            if self._client is not None and self._client.alive:
+                self._client.renew(name)
 
-    async def on_unmount(self) -> None:
-        # Textual cancels the workers before it runs the last callbacks, and one of those may start more of them: the
-        # program would then wait for their threads for ever.
-        self.workers.cancel_all()
-        if self._service is not None:
-            await asyncio.to_thread(self._service.close)
+    def close(self) -> None:
+        """End the process, if there is one. Blocks."""
+        if self._client is not None:
+            self._client.close()

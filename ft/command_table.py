@@ -1,4 +1,7 @@
-"""The commands of `ft`: they live in `ft/commands/`, one module each, imported only when run."""
+"""Table of the commands of `ft`: its own in `ft/commands/`, and those of other packages, imported only when run.
+
+Another package adds a function, or a `typer.Typer`, by an entry point in the group `ft.commands`.
+"""
 
 import difflib
 import importlib
@@ -7,6 +10,8 @@ from typing import Annotated, Any
 import typer
 import typer.main
 from typer.core import TyperGroup
+
+from engine import plugins
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "tui": ("ft.commands.app:tui", "Open the full-screen app, as plain `ft` does."),
@@ -22,12 +27,35 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("ft.commands.models:app", "List, fetch, convert and remove models."),
     "secrets": ("ft.commands.secrets:app", "Keep tokens in the system's keyring."),
     "runs": ("ft.commands.runs:app", "List, show, compare and remove runs."),
+    "export": ("ft.commands.export:export", "Write a trained model in the files of another program."),
+    "track": ("ft.commands.track:track", "Report a run's events to another program."),
     "generate": ("ft.commands.generate:generate", "Answer one prompt with a trained run."),
     "chat": ("ft.commands.generate:chat", "Talk to a trained run."),
 }
-"""Every command: where it lives, and its line in `ft --help`."""
+"""ft's own commands: where each lives, and its line in `ft --help`."""
 ALIASES = {"dataset": "data"}
 """Other names that a command answers to."""
+
+
+def commands() -> dict[str, str]:
+    """Every command with its line in `ft --help`: ft's own, then those of other packages by name."""
+    others = {
+        name: plugins.summary(plugins.COMMANDS, name) for name in sorted(plugins.installed(plugins.COMMANDS))
+    }
+    return {name: line for name, (_, line) in COMMANDS.items()} | {
+        name: line for name, line in others.items() if name not in COMMANDS
+    }
+
+
+def target_of(name: str) -> Any:
+    """The function or `typer.Typer` of a command; None where there is no such command.
+
+    Raises MachineError where another package's does not load.
+    """
+    if name in COMMANDS:
+        module, _, attribute = COMMANDS[name][0].partition(":")
+        return getattr(importlib.import_module(module), attribute)
+    return plugins.load(plugins.COMMANDS, name) if name in plugins.installed(plugins.COMMANDS) else None
 
 
 class LazyGroup(TyperGroup):
@@ -37,14 +65,13 @@ class LazyGroup(TyperGroup):
     """
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return list(COMMANDS)
+        return list(commands())
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         cmd_name = ALIASES.get(cmd_name, cmd_name)
-        if cmd_name not in COMMANDS:
+        target = target_of(cmd_name)
+        if target is None:
             return None if cmd_name.startswith("-") or ctx.resilient_parsing else _unknown(ctx, cmd_name)
-        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        target = getattr(importlib.import_module(module), attribute)
         if not isinstance(target, typer.Typer):
             function, target = target, typer.Typer(add_completion=False)
             target.command(cmd_name)(function)
@@ -56,11 +83,11 @@ class LazyGroup(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """The list in `ft --help`, from the table alone."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+            formatter.write_dl([*commands().items()])
 
 
 def _unknown(ctx: Any, name: str) -> None:
-    near = difflib.get_close_matches(name, COMMANDS, 1, 0.5)
+    near = difflib.get_close_matches(name, commands(), 1, 0.5)
     ctx.fail(f"There is no command {name!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
 
 

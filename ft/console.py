@@ -8,11 +8,11 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
-from engine.errors import FtError
+from engine.errors import ConfigError, FtError
 from engine.text import printable, shortened
 
 if TYPE_CHECKING:
@@ -117,3 +117,14 @@ def _nowhere(number: int) -> IO[str]:
             os.dup2(opened, number)
             os.close(opened)
     return open(os.devnull, "w" if number else "r", encoding="utf-8")  # noqa: PTH123 - for the whole run
+
+
+def key_values(texts: Iterable[str]) -> dict[str, str]:
+    """Options written as KEY=VALUE, by key. Raises ConfigError for one that is written otherwise."""
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise ConfigError(f"--set {text}: expected KEY=VALUE.", "As in --set quantization=4bit.")
+        found[key] = value
+    return found

@@ -35,7 +35,7 @@ def relaunch(run_id: str, checkpoint: Path | None, client: Client) -> Engine:
 
 
 def stop_all(live: Sequence[RunSummary]) -> None:
-    """Ask the engines to end with a checkpoint; they do so by themselves. Raises MachineError."""
+    """Ask the engines to stop with a checkpoint, without waiting for them. Raises MachineError."""
     for run in live:
         control.send(Run(run.folder, run.id), "stop")
 
@@ -44,11 +44,11 @@ def farewell(live: Sequence[RunSummary], stopped: bool) -> str:
     """What to say on the terminal about runs that a person left; each command on a line, to be copied."""
     if stopped:
         lines = [
-            f"{run.name} stops after a checkpoint.\n  go on     ft train --resume {run.id}" for run in live
+            f"{run.name} stops after a checkpoint.\n  resume  ft train --resume {run.id}" for run in live
         ]
     else:
         lines = [
-            f"{run.name} trains by itself.\n  watch it  ft attach {run.id}\n  end it    ft stop {run.id}"
+            f"{run.name} continues in the background.\n  watch  ft attach {run.id}\n  stop   ft stop {run.id}"
             for run in live
         ]
     return "\n".join(lines)

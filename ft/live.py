@@ -1,4 +1,4 @@
-"""What a run looks like while it trains: a live view, plain lines, or JSON."""
+"""Views of a run while it trains: live on a terminal, plain lines, or JSON."""
 
 import sys
 import time
@@ -6,20 +6,9 @@ from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
-from engine.runs.directory.events import (
-    Acknowledged,
-    Eval,
-    Event,
-    Failed,
-    Finished,
-    Memory,
-    Phase,
-    Sample,
-    Started,
-    Step,
-    Warned,
-    encode,
-)
+from engine.metrics.registry import EVAL_LOSS, describe, written
+from engine.runs.directory.events import Event, Phase, Started, Step, Warned, encode
+from engine.runs.directory.projection import Projection
 from engine.runs.directory.run import Run
 from ft import run_text
 from ft.console import say
@@ -49,7 +38,7 @@ class View(Protocol):
         ...
 
     def say(self, text: str) -> None:
-        """Tell the person something that is no event."""
+        """Show a line that is not an event."""
         ...
 
 
@@ -91,15 +80,10 @@ class Live:
         from rich.live import Live as RichLive
 
         self.run = run
-        self.phase = Phase(name="starting")
-        self.step: Step | None = None
-        self.evals: list[Eval] = []
-        self.memory: Memory | None = None
-        self.sample: Sample | None = None
+        self.projection = Projection(phase=Phase(name="starting"))
         self.warnings: deque[str] = deque(maxlen=WARNINGS)
         self.losses: deque[float] = deque(maxlen=LOSSES)
         self.speeds: deque[Step] = deque(maxlen=SPEEDS)
-        self.paused = False
         self.began = time.time()
         self.planned: int | None = None
         self.live = RichLive(
@@ -117,31 +101,20 @@ class Live:
         self.live.console.print(text, markup=False, highlight=False)
 
     def show(self, event: Event) -> None:
+        self.projection.take(event)
         match event:
             case Started():
-                self._forget_after(event.resumed_from)
+                if event.last_valid_step < 0:
+                    self.losses.clear()
+                self.speeds.clear()
             case Phase():
-                self.phase = event
                 self._read_plan()
                 self.live.refresh()  # a phase shorter than a redraw is shown too
             case Step():
-                self.step = event
                 self.losses.append(event.loss)
                 self.speeds.append(event)
-            case Eval():
-                self.evals.append(event)
-            case Memory():
-                self.memory = event
-            case Sample():
-                self.sample = event
             case Warned():
                 self.warnings.append(f"{event.message} {event.hint}".strip())
-            case Finished():
-                self.phase = Phase(name=event.reason.replace("_", " "))
-            case Failed():
-                self.phase = Phase(name="failed")
-            case Acknowledged(command="pause" | "resume"):
-                self.paused = event.command == "pause"
 
     def render(self) -> "RenderableType":
         """The view as it stands now."""
@@ -164,44 +137,55 @@ class Live:
         return Group(head, bar, table, *warnings)
 
     def _doing(self) -> str:
-        if self.paused:
-            return "paused"
-        return self.phase.name + (f": {self.phase.note}" if self.phase.note else "")
+        state, phase = self.projection.folded, self.projection.phase
+        if state.status in ("paused", "failed"):
+            return state.status
+        if state.reason or phase is None:
+            return state.reason.replace("_", " ")
+        return phase.name + (f": {phase.note}" if phase.note else "")
 
     def _progress(self) -> tuple[int, int | None]:
-        if self.step is not None and self.phase.name not in ("evaluating", "loading", "tokenising"):
-            return self.step.step, self.step.total
-        return self.phase.done or 0, self.phase.total
+        step, phase = self.projection.step, self.projection.phase
+        if step is not None and (phase is None or phase.name not in ("evaluating", "loading", "tokenising")):
+            return step.step, step.total
+        return (phase.done or 0, phase.total) if phase is not None else (0, None)
 
     def _position(self) -> str:
         elapsed = run_text.duration(time.time() - self.began)
-        if self.step is None:
+        step = self.projection.step
+        if step is None:
             done, total = self._progress()
             return (f"{done}/{total}   " if total else "") + elapsed
-        left = self.step.total - self.step.step
-        mean = (
-            sum(step.step_s for step in self.speeds) / len(self.speeds) if self.speeds else self.step.step_s
-        )
-        where = f"{self.step.step}/{self.step.total}   epoch {self.step.epoch:.2f}"
-        return f"{where}   {elapsed}, {run_text.duration(left * mean)} left"
+        mean = sum(each.step_s for each in self.speeds) / len(self.speeds) if self.speeds else step.step_s
+        left = run_text.duration((step.total - step.step) * mean)
+        return f"{step.step}/{step.total}   epoch {step.epoch:.2f}   {elapsed}, {left} left"
 
     def _rows(self) -> list[tuple[str, str]]:
-        rows = []
-        if self.step is not None:
+        rows, run, state = [], self.projection, self.projection.folded
+        if run.step is not None:
             tokens, seconds = sum(s.tokens for s in self.speeds), sum(s.step_s for s in self.speeds)
-            speed = tokens / seconds if seconds else self.step.tokens_per_s
-            rows.append(("loss", f"{self.step.loss:.4f}   {run_text.sparkline(self.losses)}"))
-            rows.append(("speed", f"{speed:.0f} tokens/s   learning rate {self.step.lr:.2e}"))
-        if self.memory is not None and (self.memory.device_peak_bytes or self.memory.process_peak_bytes):
-            peak = self.memory.device_peak_bytes or self.memory.process_peak_bytes or 0
+            speed = tokens / seconds if seconds else run.step.tokens_per_s
+            rows.append(("loss", f"{run.step.loss:.4f}   {run_text.sparkline(self.losses)}"))
+            rows.append(("speed", f"{speed:.0f} tokens/s   learning rate {run.step.lr:.2e}"))
+            rows += [
+                (describe(name).title, describe(name).written(value))
+                for name, value in run.step.metrics.items()
+            ]
+        peak = run.memory and (run.memory.device_peak_bytes or run.memory.process_peak_bytes)
+        if peak:
             planned = f" of {run_text.gigabytes(self.planned)} planned" if self.planned else ""
             rows.append(("memory", f"at most {run_text.gigabytes(peak)}{planned}"))
-        if self.evals:
-            last, best = self.evals[-1], min(self.evals, key=lambda e: e.loss)
-            rows.append(("held out", f"{run_text.scores(last)}   (step {last.step})"))
-            rows.append(("best", f"loss {best.loss:.4f}   (step {best.step})"))
-        if self.sample is not None:
-            prompt, text = run_text.one_line(self.sample.prompt, 40), run_text.one_line(self.sample.text)
+        if run.evals:
+            title, last = describe(EVAL_LOSS).title, run.evals[-1]
+            scores = run_text.scores(last).removeprefix(title).strip()
+            rows.append((title, f"{scores}   (step {last.step})"))
+        if state.best is not None:
+            rows.append(("best", f"{written(state.best_metric, state.best)}   (step {state.best_step})"))
+        if run.samples:
+            prompt, text = (
+                run_text.one_line(run.samples[-1].prompt, 40),
+                run_text.one_line(run.samples[-1].text),
+            )
             rows.append(("sample", f"{prompt} → {text}"))
         return rows
 
@@ -209,13 +193,3 @@ class Live:
         if self.planned is None:
             plan = self.run.plan
             self.planned = plan.memory.peak_bytes if plan else None
-
-    def _forget_after(self, step: int | None) -> None:
-        """A restarted engine does the later steps again."""
-        last = -1 if step is None else step
-        self.evals = [event for event in self.evals if event.step <= last]
-        if self.step is not None and self.step.step > last:
-            self.step = None
-        if step is None:
-            self.losses.clear()
-        self.speeds.clear()

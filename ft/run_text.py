@@ -1,7 +1,8 @@
-"""A run's outcome in words, and numbers for people; one event in words is in `runs/directory/event_text.py`."""
+"""Summary of a finished run, and numbers for people; the text of one event is in `runs/directory/event_text.py`."""
 
 from collections.abc import Iterable
 
+from engine.metrics.registry import EVAL_LOSS, describe, written
 from engine.runs.directory.event_text import gigabytes as gigabytes
 from engine.runs.directory.event_text import line as line
 from engine.runs.directory.event_text import one_line as one_line
@@ -12,7 +13,7 @@ from engine.runs.directory.run import Run
 
 
 def summary(run: Run, finished: Finished) -> list[str]:
-    """What a run has come to: scores before and after, where the result is, what to do next."""
+    """Lines on a run that has ended: scores before and after, where the result is, what to do next."""
     evals, result = run.evaluations(), run.result()
     of_result = [event for event in evals if result is not None and event.step == result.step]
     lines = _before_and_after(evals[0], (of_result or evals)[-1]) if len(evals) > 1 else []
@@ -20,7 +21,8 @@ def summary(run: Run, finished: Finished) -> list[str]:
         which = f"  ({result.which})" if result.which else ""
         lines += [f"{result.folder.name}: {result.folder}{which}", *better(result)]
     if finished.reason == "stopped":
-        lines.append(f"Stopped at step {finished.step}. Go on with: ft train --resume {run.id}")
+        where = f" at step {finished.step}" if run.kind == "train" else ""
+        lines.append(f"Stopped{where}. {run.how_to_go_on}")
     if result is not None:
         lines.append(f"Talk to it with: ft chat {run.id}")
     return lines
@@ -31,22 +33,24 @@ def better(result: Result) -> list[str]:
     other = result.better
     if other is None:
         return []
-    loss = f"validation loss {other.loss:.4f}"
+    score = written(other.metric, other.loss)
     if other.step == 0:
-        return [f"Before training it was better: {loss}."]
+        return [f"Before training it was better: {score}."]
     where = f": {other.folder}" if other.folder else ""
-    return [f"Step {other.step} was better ({loss}){where}. checkpoints.publish: best makes it the result."]
+    return [f"Step {other.step} was better ({score}){where}. checkpoints.publish: best makes it the result."]
 
 
 def _before_and_after(first: Eval, last: Eval) -> list[str]:
-    pairs = [("loss", f"{first.loss:.4f}", f"{last.loss:.4f}")]
-    pairs += [
-        (name, f"{first.metrics[name]:.1%}", f"{value:.1%}")
-        for name, value in last.metrics.items()
-        if name in first.metrics and name != "perplexity"
-    ]
     when = f"step {first.step} → step {last.step}"
-    return [f"validation {name}: {before} → {after}  ({when})" for name, before, after in pairs]
+    changes = []
+    for name, after in last.scores.items():
+        if name in first.scores and name != "perplexity":  # which the loss says already
+            metric = describe(name)
+            title = metric.title if name == EVAL_LOSS else f"validation {metric.title}"
+            changes.append(
+                f"{title}: {metric.written(first.scores[name])} → {metric.written(after)}  ({when})"
+            )
+    return changes
 
 
 def duration(seconds: float) -> str:

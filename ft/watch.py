@@ -1,4 +1,4 @@
-"""Following a run to its end, with ctrl-c meaning what it should."""
+"""Following a run to its end; ctrl-c stops it with a checkpoint, a second one immediately."""
 
 import signal
 import sys
@@ -45,8 +45,8 @@ def interrupts_wait() -> Iterator[Callable[[], int]]:
         yield lambda: asked
 
 
-def train_to_end(engine: Engine, view: View, interrupted: Callable[[], int]) -> int:
-    """Show a run that this command started; ctrl-c stops it with a checkpoint, twice ends it at once.
+def follow_to_end(engine: Engine, view: View, interrupted: Callable[[], int]) -> int:
+    """Show a run that this command started; ctrl-c stops it with a checkpoint, twice stops it immediately.
 
     `interrupted`: how often it was pressed before, see `interrupts_wait`.
 
@@ -59,7 +59,8 @@ def train_to_end(engine: Engine, view: View, interrupted: Callable[[], int]) -> 
         nonlocal asked
         asked += 1
         if asked == 1:
-            view.say("Stopping after a checkpoint; ctrl-c again ends at once.")
+            saving = "Saving a checkpoint, then stopping." if run.kind == "train" else "Stopping."
+            view.say(f"{saving} Press ctrl-c again to stop immediately.")
             try:
                 control.send(run, "stop")
             except MachineError:  # a full disk takes no file; a signal gets through
@@ -84,7 +85,7 @@ def attach_to_end(run: Run, view: View) -> int:
         with view:
             _show_all(run, view, since=0)
     except KeyboardInterrupt:
-        view.say(f"Left; the run goes on.\n  watch it  ft attach {run.id}\n  end it    ft stop {run.id}")
+        view.say(f"Detached; the run continues.\n  watch  ft attach {run.id}\n  stop   ft stop {run.id}")
         return STOPPED_EXIT
     return conclude(run, view, 0, None)
 
@@ -103,14 +104,15 @@ def _show_all(run: Run, view: View, since: int) -> None:
 
 
 def _note_killed(run: Run, since: int) -> None:
-    """Write the last word for an engine that was ended at once, so that it does not look dead."""
+    """Write the exit message of an engine that was stopped immediately, so that it does not look crashed."""
     until = time.monotonic() + GONE_S
     while run.alive() and time.monotonic() < until:
         time.sleep(0.05)
     if last_word(run.events(since=since, without=(Step, Memory))) is None:
         checkpoint = latest(run.folder)
-        kept = f"step {step_of(checkpoint)}" if checkpoint else "nothing: there was no checkpoint yet"
-        run.emit(Warned(message=f"Ended at once; what is kept is {kept}."))
+        last = f"step {step_of(checkpoint)}" if checkpoint else "none yet"
+        saved = f"; last checkpoint: {last}" if run.kind == "train" else ""
+        run.emit(Warned(message=f"Stopped immediately{saved}."))
         run.emit(Finished(reason="stopped", step=step_of(checkpoint) if checkpoint else 0))
 
 

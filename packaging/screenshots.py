@@ -17,11 +17,12 @@ from pathlib import Path
 from engine import paths
 from engine.runs.directory.run import Run
 from ft.app import FtApp
+from screens.actions import SCREENS
+from screens.intents import ChatWith, EditRecipe, ShowData, ShowRun
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "docs" / "screens"
 SIZE = (120, 36)
-SCREENS = ("home", "models", "datasets", "recipe", "monitor", "runs", "chat", "settings")
 REST_S = 6.0
 """Time for plans, previews and samples of the machine to be there."""
 
@@ -31,15 +32,15 @@ async def pictures(run_id: str, recipe: Path) -> None:
     app = FtApp()
     async with app.run_test(size=SIZE) as pilot:
         await pilot.pause(REST_S)
-        for scope in SCREENS:
+        for _, scope, _ in SCREENS:
             if scope == "monitor":
-                app.show_run(run_id)
+                app.open(ShowRun(run_id))
             elif scope == "recipe":
-                app.edit_recipe(path=recipe)
+                app.open(EditRecipe(path=recipe))
             elif scope == "datasets":
-                app.show_data(str(ROOT / "engine" / "data" / "starter" / "train.jsonl"))
+                app.open(ShowData(str(ROOT / "engine" / "data" / "starter" / "train.jsonl")))
             elif scope == "chat":
-                app.chat_with(run_id)
+                app.open(ChatWith(run_id))
             else:
                 app.go(scope)
             await pilot.pause(REST_S)

@@ -1,4 +1,4 @@
-"""What all eight screens share: the bar above, the keys below, and a way to the app."""
+"""The base of all screens: the bar above, the keys below, and a way to the app."""
 
 from collections.abc import Iterable
 from typing import ClassVar, cast
@@ -12,7 +12,8 @@ from textual.worker import get_current_worker
 
 from screens.actions import bindings
 from screens.host import Host
-from screens.messages import RunsChanged
+from screens.intents import Intent
+from screens.messages import Intended, RunsChanged
 from screens.widgets.keys import Keys
 from screens.widgets.navigation import Navigation, training_now
 
@@ -47,12 +48,19 @@ class FtScreen(Screen[None]):
         """The widgets between the bars."""
         raise NotImplementedError
 
+    def receive(self, intent: Intent) -> None:
+        """Show what an intent asks for. A screen that intents lead to has its own."""
+        raise NotImplementedError(f"{self.SCOPE} takes no {type(intent).__name__}")
+
+    def on_intended(self, message: Intended) -> None:
+        self.receive(message.intent)
+
     def unsaved(self) -> str:
         """What would be lost if the app ended now, as a sentence; empty if nothing."""
         return ""
 
     def give_up(self) -> None:
-        """The app is left, and what is unsaved is not wanted."""
+        """Drop what is not saved: the app is left, and nobody wants it."""
 
     def post_answer(self, message: Message) -> None:
         """Post what an exclusive worker's thread has found, unless a newer one has taken its place: Textual cancels the

@@ -1,4 +1,4 @@
-"""What the screens may ask of the app that shows them."""
+"""The app as its screens see it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -10,57 +10,46 @@ if TYPE_CHECKING:
     from engine.hardware.sample import Sample
     from engine.runs.index.index import RunSummary
     from engine.service.client import Client
+    from screens.intents import Intent
 
 
 class Host(Protocol):
-    """The app, seen from a screen. All of it is called on the app's own thread, except `service`."""
+    """The app, for a screen. All of it is called on the app's own thread, except `service` and `renew_token`."""
 
     runs: "tuple[RunSummary, ...]"
-    """The runs as last seen, newest first; `RunsChanged` tells of news."""
+    """The runs as last read, newest first; `RunsChanged` announces news."""
     samples: "list[Sample]"
-    """The machine's last samples, oldest first; `MachineSampled` tells of news."""
+    """The machine's last samples, oldest first; `MachineSampled` announces news."""
     engine_pid: int | None
-    """The engine whose memory and CPU the samples tell: Monitor sets it to the run that it shows."""
+    """The engine whose memory and CPU are sampled: Monitor sets it to that of the run it shows."""
     preferences: Preferences
     keymap: dict[str, str]
     """A person's own keys by action id, as far as they can be used."""
 
     def change(self, **values: Any) -> None:
-        """Change preferences, at once and on disk."""
+        """Change preferences, here and on disk."""
 
     def service(self) -> "Client":
-        """The warm child that answers questions, started when it is first asked for.
+        """The service process that plans, previews and answers, started when it is first needed.
 
         May take a while: call it in a thread.
         """
 
     def renew_token(self, name: str) -> None:
-        """Let the warm child, if there is one, know that a token was set or forgotten. Call it in a thread."""
+        """Let the service process, if it runs, know that a token was set or removed. Call it in a thread."""
 
-    def go(self, scope: str) -> None:
-        """Show a screen."""
-
-    def show_run(self, run_id: str) -> None:
-        """Show a run, training or not, in Monitor."""
-
-    def edit_recipe(self, path: Path | None = None, text: str | None = None) -> None:
-        """Show a recipe file, or a text that has no file yet, in Recipe."""
-
-    def chat_with(self, reference: str) -> None:
-        """Talk to a run or a checkpoint in Chat."""
-
-    def show_data(self, source: str) -> None:
-        """Show a file or folder of rows in Datasets."""
+    def open(self, intent: "Intent") -> None:
+        """Show what an intent asks for, on the screen that it names."""
 
     async def start_run(self, text: str, path: Path | None) -> None:
-        """Train a recipe's text that stands, or would stand, at `path`, and show the run. Failures are shown.
+        """Train a recipe whose file is, or would be, `path`, and show the run. Failures are shown.
 
-        The engine is a process of its own; it goes on without the app. Checking takes seconds: call this in a
-        worker (`@work`), so that the screen stays alive meanwhile.
+        The engine is a process of its own that continues without the app. Checking takes seconds: call this in a
+        worker (`@work`), so that the screen stays responsive.
         """
 
     async def resume_run(self, run_id: str, checkpoint: Path | None = None) -> None:
-        """Go on with a run, from its last checkpoint or a given one, and show it. Failures are shown."""
+        """Resume a run from its last checkpoint or a given one, and show it. Failures are shown."""
 
     def fail(self, error: FtError) -> None:
         """Show an error: one line with its hint, the details one key away."""

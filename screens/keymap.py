@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from textual.keys import KEY_NAME_REPLACEMENTS, Keys, format_key
 
-from screens.actions import ACTIONS, Action
+from screens.action import Action
+from screens.actions import ACTIONS
 
 NAMED = frozenset(key.value for key in Keys) | {"space", "enter", "escape", "tab"}
 MODIFIERS = frozenset({"ctrl", "shift", "alt", "super", "hyper", "meta"})

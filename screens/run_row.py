@@ -16,8 +16,8 @@ SIGNS = {
     "completed": "✓",
     "stopped": "■",
     "failed": "✗",
-    "dead": "✗",
-    "queued": "○",
+    "crashed": "✗",
+    "new": "○",
     "damaged": "!",
 }
 """A sign beside the word: the state is never told by colour alone."""
@@ -26,14 +26,14 @@ STYLES = {
     "running": "$success",
     "paused": "$warning",
     "failed": "$error",
-    "dead": "$error",
+    "crashed": "$error",
     "damaged": "$error",
 }
 
 
 def status_of(run: "RunSummary") -> str:
     """The status as listed: damage that leaves nothing else to say comes first."""
-    return "damaged" if run.damaged and run.state.status == "queued" else run.state.status
+    return "damaged" if run.damaged and run.state.status == "new" else run.state.status
 
 
 def row(run: "RunSummary", width: int, now: float) -> str:

@@ -22,10 +22,7 @@ MACHINE = Machine(
     available_bytes=30_000_000_000,
     bf16=True,
     device="cpu",
-    gpu_name=None,
-    gpu_bytes=None,
-    gpu_free_bytes=None,
-    gpu_capability=None,
+    gpus=(),
     packages={"torch": "2.13.0", "transformers": "5.17.0", "peft": "0.21.2", "bitsandbytes": "0.50.2"},
 )
 NOW = 1_780_003_600.0

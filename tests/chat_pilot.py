@@ -8,9 +8,9 @@ from textual.pilot import Pilot
 
 from ft.app import FtApp
 from screens.chat.conversation import Answer, Side
-from screens.chat.messages import Grown
 from screens.chat.prompt import Prompt
 from screens.chat.screen import ChatScreen
+from screens.chat.session import Grown
 from screens.chat.transcript import Transcript
 from tests.app_pilot import until
 
@@ -45,7 +45,7 @@ class Seen:
         return "\n".join(str(child.render()) for child in self.side(side).children)
 
     def answer(self, number: int, side: Side) -> Answer:
-        return self.screen.conversation.turns[number].answers.get(side, Answer())
+        return self.screen.session.conversation.turns[number].answers.get(side, Answer())
 
     async def ready(self, title: str = ORDERS) -> None:
         """Wait until a model is chosen."""
@@ -60,7 +60,7 @@ class Seen:
 
     async def said(self, number: int, side: Side, answer: Answer, talk: int | None = None) -> None:
         """The child says something."""
-        self.screen.post_message(Grown(talk or self.screen._talk, number, side, answer))
+        self.screen.post_message(Grown(talk or self.screen.session.number, number, side, answer))
         await self.pilot.pause()
 
     async def until_done(self, number: int, side: Side) -> None:

@@ -1,14 +1,21 @@
 """Machines, models and recipes that plans are made for."""
 
 import dataclasses
+import json
 from typing import Any
 
 import numpy as np
 
 from engine.config.schema import TrainConfig
+from engine.hardware.gpu import Gpu
 from engine.hardware.probe import Machine
+from engine.models.saved_adapter import SavedAdapter
 from engine.models.sizing import Linear, ModelShape
-from engine.planning.plan import Plan, make_plan
+from engine.planning.backend_choice import choose_backend
+from engine.planning.batch import Caps
+from engine.planning.plan import Plan
+from engine.planning.planner import UNCAPPED, make_plan
+from engine.planning.row_stats import Lengths, RowStats
 
 GB = 1_000_000_000
 CPU = Machine(
@@ -19,23 +26,21 @@ CPU = Machine(
     available_bytes=22 * GB,
     bf16=False,
     device="cpu",
-    gpu_name=None,
-    gpu_bytes=None,
-    gpu_free_bytes=None,
-    gpu_capability=None,
+    gpus=(),
     packages={"torch": "2.13.0", "transformers": "5.17.0", "peft": "0.21.2", "bitsandbytes": "0.50.2"},
 )
 CUDA = dataclasses.replace(
     CPU,
     device="cuda",
-    gpu_name="NVIDIA RTX 3090",
-    gpu_bytes=24 * GB,
-    gpu_free_bytes=23 * GB,
-    gpu_capability=(8, 6),
+    gpus=(Gpu("NVIDIA RTX 3090", 24 * GB, 23 * GB, (8, 6)),),
 )
-MPS = dataclasses.replace(
-    CPU, system="Darwin", device="mps", gpu_name="Apple M2", gpu_bytes=16 * GB, gpu_free_bytes=16 * GB
-)
+MPS = dataclasses.replace(CPU, system="Darwin", device="mps", gpus=(Gpu("Apple M2", 16 * GB, 16 * GB),))
+
+
+def with_gpu(machine: Machine, **values: Any) -> Machine:
+    """The machine with other values of its first GPU."""
+    assert machine.gpu is not None
+    return dataclasses.replace(machine, gpus=(dataclasses.replace(machine.gpu, **values), *machine.gpus[1:]))
 
 
 def llama(hidden: int, layers: int, intermediate: int, heads: int, kv_heads: int, vocab: int) -> ModelShape:
@@ -92,4 +97,28 @@ def plan(
 ) -> Plan:
     """A plan for 160 examples of about 200 tokens, unless said otherwise."""
     rows = np.array(lengths or [100, 200, 300, 400] * 40, np.int64)
-    return make_plan(recipe(**sections), machine, shape, rows, 0.4)
+    return planned(recipe(**sections), machine, shape, rows, 0.4)
+
+
+def planned(
+    config: TrainConfig,
+    machine: Machine,
+    shape: ModelShape,
+    lengths: Lengths,
+    trained_share: float,
+    *,
+    examples: int | None = None,
+    caps: Caps = UNCAPPED,
+    start: SavedAdapter | None = None,
+) -> Plan:
+    """The plan of a recipe, for rows of these lengths or a sample of `examples` rows."""
+    rows = RowStats(lengths, trained_share, len(lengths) if examples is None else examples)
+    return make_plan(config, machine, choose_backend(machine, config, shape), shape, rows, caps, start)
+
+
+def flat(plan: Plan) -> dict[str, Any]:
+    """A plan.json as ft 0.1.0 wrote it."""
+    body: dict[str, Any] = json.loads(plan.to_json())
+    parts = [body.pop(part) for part in ("decisions", "work", "estimate")]
+    found = {name: value for part in parts for name, value in part.items()} | body
+    return {name: value for name, value in found.items() if name not in ("processes", "strategy")}

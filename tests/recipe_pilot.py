@@ -1,6 +1,5 @@
 """The Recipe screen in the real app, planning in this process for a machine that never changes."""
 
-import json
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,7 +13,7 @@ from textual.pilot import Pilot
 from engine.config.form import Field, fields
 from engine.config.load import load_text
 from engine.models.sizing import Linear, ModelShape
-from engine.planning.plan import make_plan
+from engine.planning.plan import Plan
 from engine.service.client import Cancelled
 from ft import app
 from ft.app import FtApp
@@ -22,6 +21,7 @@ from screens.recipe.editor import Editor
 from screens.recipe.fields import Fields
 from screens.recipe.screen import RecipeScreen
 from tests.app_pilot import MACHINE, until
+from tests.plan_fixtures import planned
 
 RECIPE = """\
 # Orders as JSON.
@@ -93,15 +93,14 @@ class Planner:
         """Wait for this before answering, or for being cancelled."""
         self.cancelled = 0
 
-    def plan(self, text: str, path: Path, cancelled: threading.Event | None = None) -> dict[str, Any]:
+    def plan(self, text: str, path: Path, cancelled: threading.Event | None = None) -> Plan:
         self.plans.append(text)
         while self.held is not None and not self.held.wait(0.01):
             if cancelled is not None and cancelled.is_set():
                 self.cancelled += 1
                 raise Cancelled
         config = load_text(text, path).config
-        plan: dict[str, Any] = json.loads(make_plan(config, self.machine, SHAPE, LENGTHS, 0.4).to_json())
-        return plan
+        return planned(config, self.machine, SHAPE, LENGTHS, 0.4)
 
     def close(self) -> None:
         """Nothing runs."""
@@ -175,10 +174,10 @@ class Seen:
         await until(self.pilot, happened, what)
 
     async def until_planned(self) -> None:
-        await self.until(lambda: self.screen.plan, "a plan is shown")
+        await self.until(lambda: self.screen.document.plan, "a plan is shown")
 
     async def until_wrong(self, count: int) -> None:
-        await self.until(lambda: len(self.screen.problems) == count, f"{count} problems are marked")
+        await self.until(lambda: len(self.screen.document.problems) == count, f"{count} problems are marked")
 
     async def until_in_front(self, kind: type) -> None:
         await self.until(lambda: isinstance(self.app.screen, kind), f"{kind.__name__} is in front")

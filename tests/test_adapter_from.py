@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 from mlx.utils import tree_flatten
 from safetensors.numpy import load_file
 
-from engine.backends import load_backend
+from engine.backends import load_trainer
 from engine.config.load import load_text
 from engine.errors import ConfigError, ModelError
 from engine.models.mlx_adapter import to_peft
@@ -28,7 +27,7 @@ from engine.runs.directory.start_adapter import find_start, start_of
 from ft import cli
 from tests.test_adapters import KINDS, losses_in_peft, plain_peft
 from tests.tiny import make_family, make_tiny_model
-from tests.training import Job, StopAtPoll, batch_of, recipe_text, write_rows
+from tests.training import Job, StopAtPoll, batch_of, recipe_text, train_step, write_rows
 
 ROWS = [[3, 40, 50, 60, 70, 80], [3, 91, 92, 93, 94, 95, 96, 97, 98, 99], [3, 33, 44]]
 BATCH = batch_of(ROWS, packed=False)
@@ -84,7 +83,7 @@ def test_every_type_that_can_be_reused_starts_where_it_ended(
     one = Job.make(tiny_model, tmp_path / "a", adapter=cleared | KINDS[kind])
     backend = one.backend(**FP32)
     for seed in range(3):
-        backend.train_step([BATCH], 2e-2, seed, lambda: None)
+        train_step(backend, [BATCH], 2e-2, seed, lambda: None)
     backend.save_weights(tmp_path / "saved")
     (tmp_path / "b").mkdir()
     other = Job.make(tiny_model, tmp_path / "b", adapter={"from": str(tmp_path / "saved")})
@@ -93,14 +92,14 @@ def test_every_type_that_can_be_reused_starts_where_it_ended(
     if "rank" in KINDS[kind]:
         assert other.config.adapter.rank == doubled * KINDS[kind]["rank"]
     again = other.backend(**FP32)
-    assert np.allclose(again.log_probabilities(BATCH), backend.log_probabilities(BATCH), atol=1e-4)
-    before = again.evaluate(BATCH)[0]
+    assert np.allclose(again.model.logps(BATCH).tolist(), backend.model.logps(BATCH).tolist(), atol=1e-4)
+    before = again.evaluate(BATCH)
     for seed in range(3):
-        again.train_step([BATCH], 2e-3, seed, lambda: None)
-    assert again.evaluate(BATCH)[0] < before
+        train_step(again, [BATCH], 2e-3, seed, lambda: None)
+    assert again.evaluate(BATCH) < before
     again.save_weights(tmp_path / "again")
     wanted = losses_in_peft(plain_peft(tiny_model, tmp_path / "again"))
-    assert np.allclose(again.log_probabilities(BATCH), wanted, atol=1e-3)
+    assert np.allclose(again.model.logps(BATCH).tolist(), wanted, atol=1e-3)
 
 
 @pytest.mark.parametrize("backend", ["peft", "mlx"])
@@ -111,7 +110,7 @@ def test_dropout_is_that_of_the_new_run(first: Job, tiny_model: Path, tmp_path: 
         adapter = {"from": str(first.run.adapter), "dropout": dropout}
         job = Job.make(tiny_model, tmp_path / str(dropout), backend=backend, adapter=adapter)
         losses = [
-            load_backend(replace(job.plan, **FP32), job.config, tiny_model, adapter=job.start)
+            load_trainer(job.plan.changed(**FP32), job.config, tiny_model, adapter=job.start)
             .train_step([BATCH], 1e-3, seed, lambda: None)
             .loss_sum
             for seed in (1, 2)
@@ -277,10 +276,10 @@ def test_an_adapter_of_mlx_lm_starts_a_run_on_every_backend(
     loaded = mlx_adapter(model, tmp_path / "theirs", kind) if family == "llama" else None
     if loaded is None:  # mlx-lm itself does not load the names of transformers 5
         one = Job.make(model, tmp_path, backend="mlx", adapter={"type": kind})
-        backend = load_backend(replace(one.plan, **FP32), one.config, model)
-        backend.train_step([BATCH], 1e-2, 0, lambda: None)
+        backend = load_trainer(one.plan.changed(**FP32), one.config, model)
+        train_step(backend, [BATCH], 1e-2, 0, lambda: None)
         as_mlx_lm(backend, tmp_path / "theirs", kind)
-        wanted = backend.log_probabilities(BATCH)
+        wanted = backend.model.logps(BATCH).tolist()
     else:
         wanted = []
         for row in ROWS:
@@ -294,9 +293,9 @@ def test_an_adapter_of_mlx_lm_starts_a_run_on_every_backend(
         assert job.config.adapter.type == kind
         assert job.config.adapter.alpha == pytest.approx(12 if loaded is not None else 32)
         start = to_peft(read_adapter(job.run.start), "gpt2" if family == "gpt2" else "llama")
-        plan = replace(job.plan, **FP32)
-        ours = load_backend(plan, job.config, model, adapter=start.folder)
-        assert np.allclose(ours.log_probabilities(BATCH), wanted, atol=1e-3)
+        plan = job.plan.changed(**FP32)
+        ours = load_trainer(plan, job.config, model, adapter=start.folder)
+        assert np.allclose(ours.model.logps(BATCH).tolist(), wanted, atol=1e-3)
 
 
 def as_mlx_lm(backend: Any, folder: Path, kind: str) -> None:

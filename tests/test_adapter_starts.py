@@ -1,7 +1,6 @@
 """`adapter.init`: each start is what PEFT calls by its name, the same on torch and MLX, and serves as a plain LoRA."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +12,19 @@ import torch
 import transformers
 from safetensors.numpy import load_file
 
-from engine.backends import load_backend
+from engine.backend_spec import spec_of
+from engine.backends import load_trainer
 from engine.backends.adapter_init import Layer, draw_start
-from engine.backends.base import Backend
-from engine.backends.mlx.backend import MlxBackend
-from engine.capabilities import CAPABILITIES, STARTS
+from engine.backends.base import Trainer
+from engine.backends.mlx.trainer import MlxTrainer
+from engine.backends.torch.spec import INITS
 from engine.errors import CheckpointError, ConfigError
 from tests.tiny import make_family
-from tests.training import Job, batch_of
+from tests.training import Job, batch_of, train_step
 
 ROWS = [[3, 40, 50, 60, 70, 80], [3, 91, 92, 93, 94, 95, 96, 97, 98, 99], [3, 33, 44]]
 BATCH = batch_of(ROWS, packed=False)
-DRAWN = [start for start in STARTS if start != "default"]
+DRAWN = [start for start in INITS if start != "default"]
 KINDS: dict[str, dict[str, Any]] = {
     **{start: {"init": start} for start in DRAWN},
     "pissa, rslora": {"init": "pissa", "rslora": True},
@@ -49,13 +49,13 @@ def job_of(base: Path, folder: Path, /, **adapter: Any) -> Job:
 
 def backend_of(job: Job, name: str, adapter: Path | None = None, **changes: Any) -> Any:
     fp32 = {"weights_dtype": "fp32", "compute_dtype": "fp32", "packing": True}
-    return load_backend(
-        replace(job.plan, backend=name, **(fp32 | changes)), job.config, job.model, adapter=adapter
+    return load_trainer(
+        job.plan.changed(backend=name, **(fp32 | changes)), job.config, job.model, adapter=adapter
     )
 
 
-def train(backend: Backend, first: int = 0, last: int = 8) -> list[float]:
-    return [backend.train_step([BATCH], 1e-2, seed, lambda: None).loss_sum for seed in range(first, last)]
+def train(backend: Trainer, first: int = 0, last: int = 8) -> list[float]:
+    return [train_step(backend, [BATCH], 1e-2, seed, lambda: None).loss_sum for seed in range(first, last)]
 
 
 def in_peft(model: Path, adapter: Path) -> list[float]:
@@ -158,15 +158,15 @@ def test_a_start_comes_out_of_gpt2_too_whose_matrices_lie_the_other_way_round(
             for row in ROWS
         )
     for backend, name in ((one, "peft"), (other, "mlx")):
-        assert backend.evaluate(BATCH)[0] == pytest.approx(loss, rel=1e-4), "it starts as the model was"
+        assert backend.evaluate(BATCH) == pytest.approx(loss, rel=1e-4), "it starts as the model was"
         train(backend)
         backend.save_weights(tmp_path / name)
-        assert np.allclose(backend.log_probabilities(BATCH), in_peft(folder, tmp_path / name), atol=1e-3)
+        assert np.allclose(backend.model.logps(BATCH).tolist(), in_peft(folder, tmp_path / name), atol=1e-3)
 
 
-def same_start(one: Any, other: MlxBackend) -> None:
+def same_start(one: Any, other: MlxTrainer) -> None:
     """That every trained weight of the torch and the MLX backend is the same."""
-    assert other.adapter is not None
+    assert other.model.adapter is not None
     theirs = {
         name.removeprefix("base_model.model.").replace(".default", "").removesuffix(".weight"): value
         for name, value in one.trained.items()
@@ -189,17 +189,17 @@ def test_a_start_on_mlx_learns_and_loads_in_peft_unchanged(
     kind: str, tiny_model: Path, tmp_path: Path
 ) -> None:
     job = job_of(tiny_model, tmp_path, **KINDS[kind])
-    untouched = backend_of(job_of(tiny_model, tmp_path), "mlx").evaluate(BATCH)[0]
+    untouched = backend_of(job_of(tiny_model, tmp_path), "mlx").evaluate(BATCH)
     backend = backend_of(job, "mlx")
-    assert backend.evaluate(BATCH)[0] == pytest.approx(untouched, rel=1e-5), "it starts as the model was"
+    assert backend.evaluate(BATCH) == pytest.approx(untouched, rel=1e-5), "it starts as the model was"
     losses = train(backend)
     assert losses[-1] < losses[0] - 1
     backend.save_weights(tmp_path / "adapter")
-    ours = backend.log_probabilities(BATCH)
+    ours = backend.model.logps(BATCH).tolist()
     assert np.allclose(ours, in_peft(tiny_model, tmp_path / "adapter"), atol=1e-4)
     for name in ("mlx", "peft"):
         again = backend_of(job, name, tmp_path / "adapter")
-        assert np.allclose(ours, again.log_probabilities(BATCH), atol=1e-4)
+        assert np.allclose(ours, again.model.logps(BATCH).tolist(), atol=1e-4)
     ranks = {
         value.shape[0] for name, value in load_file(tmp_path / "adapter" / FILES[0]).items() if "_A" in name
     }
@@ -233,7 +233,7 @@ def test_pissa_on_mlx_goes_on_right_where_its_start_came_out_otherwise(
     job.config = job.config.model_copy(update={"seed": 7})
     second = backend_of(job, "mlx")
     second.load_state(tmp_path)
-    assert np.allclose(first.log_probabilities(BATCH), second.log_probabilities(BATCH), atol=1e-4)
+    assert np.allclose(first.model.logps(BATCH).tolist(), second.model.logps(BATCH).tolist(), atol=1e-4)
     assert train(first, 3, 5) == pytest.approx(train(second, 3, 5), rel=1e-4)
 
 
@@ -246,7 +246,9 @@ def test_a_start_out_of_half_precision_weights_serves_as_it_was_trained(
     losses = train(backend)
     assert losses[-1] < losses[0] - 1
     backend.save_weights(tmp_path / "adapter")
-    assert np.allclose(backend.log_probabilities(BATCH), in_peft(tiny_model, tmp_path / "adapter"), atol=0.3)
+    assert np.allclose(
+        backend.model.logps(BATCH).tolist(), in_peft(tiny_model, tmp_path / "adapter"), atol=0.3
+    )
 
 
 # What cannot be
@@ -279,5 +281,5 @@ def test_a_checkpoint_of_another_start_is_refused(tiny_model: Path, tmp_path: Pa
 
 
 def test_every_backend_of_the_tables_has_the_starts_that_they_say() -> None:
-    own = {name: able.inits for (name, _), able in CAPABILITIES.items()}
-    assert set(own["mlx"]) == set(STARTS) == {"default", *(about["init"] for about in KINDS.values())}
+    mlx = spec_of("mlx").devices["cpu"].inits
+    assert set(mlx) == set(INITS) == {"default", *(about["init"] for about in KINDS.values())}

@@ -13,15 +13,15 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from engine.backends import load_backend
-from engine.backends.torch.backend import TorchBackend
+from engine.backends import load_trainer
+from engine.backends.torch.trainer import TorchTrainer
 from engine.config.adapters import ADAPTER_TYPES, FLOAT_ONLY, PROMPT_TYPES
 from engine.data.types import Message, Prompt
 from engine.errors import ConfigError
 from engine.inference.generation import Generator
 from engine.models.adapters import trained_parameters
 from engine.models.sizing import shape_of
-from tests.training import Job, batch_of
+from tests.training import Job, batch_of, train_step
 
 ROWS = [[3, 40, 50, 60, 70, 80], [3, 91, 92, 93, 94, 95, 96, 97, 98, 99], [3, 33, 44]]
 BATCH = batch_of(ROWS, packed=False)
@@ -58,8 +58,8 @@ def job_of(base: Path, folder: Path, kind: str, /, **sections: dict[str, Any]) -
     return Job.make(base, folder, adapter=cleared | KINDS[kind], **sections)
 
 
-def train(backend: TorchBackend, first: int = 0, last: int = STEPS, rate: float = 2e-2) -> list[float]:
-    return [backend.train_step([BATCH], rate, seed, lambda: None).loss_sum for seed in range(first, last)]
+def train(backend: TorchTrainer, first: int = 0, last: int = STEPS, rate: float = 2e-2) -> list[float]:
+    return [train_step(backend, [BATCH], rate, seed, lambda: None).loss_sum for seed in range(first, last)]
 
 
 def plain_peft(model: Path, adapter: Path) -> Any:
@@ -89,21 +89,23 @@ def test_an_adapter_learns_and_loads_in_peft_unchanged(kind: str, tiny_model: Pa
         parameter.numel() for parameter in backend.trained.values()
     )
     before = {name: parameter.detach().clone() for name, parameter in backend.trained.items()}
-    start = backend.evaluate(BATCH)[0]
+    start = backend.evaluate(BATCH)
     train(backend)
-    assert backend.evaluate(BATCH)[0] < start
+    assert backend.evaluate(BATCH) < start
     assert all(not torch.equal(before[name], parameter) for name, parameter in backend.trained.items())
 
     backend.save_weights(tmp_path / "adapter")
-    ours = backend.log_probabilities(BATCH)
+    ours = backend.model.logps(BATCH).tolist()
     assert np.allclose(ours, losses_in_peft(plain_peft(tiny_model, tmp_path / "adapter")), atol=1e-4)
     files = {path.name for path in (tmp_path / "adapter").iterdir()}
     assert files == {"adapter_config.json", "adapter_model.safetensors"}
 
-    again = load_backend(job.plan, job.config, tiny_model, adapter=tmp_path / "adapter", training=False)
-    assert np.allclose(ours, again.log_probabilities(BATCH), atol=1e-4)
+    again = load_trainer(job.plan, job.config, tiny_model, adapter=tmp_path / "adapter")
+    assert np.allclose(ours, again.model.logps(BATCH).tolist(), atol=1e-4)
     prompts = [row[:3] for row in ROWS]
-    assert backend.generate(prompts, 4, {2}, lambda: None) == again.generate(prompts, 4, {2}, lambda: None)
+    assert backend.model.generate(prompts, 4, {2}, lambda: None) == again.model.generate(
+        prompts, 4, {2}, lambda: None
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -141,9 +143,9 @@ def test_an_adapter_learns_in_half_precision(
     kind: str, formats: str, tiny_model: Path, tmp_path: Path
 ) -> None:
     backend = job_of(tiny_model, tmp_path, kind).backend(**(FP32 | HALF[formats]))
-    start = backend.evaluate(BATCH)[0]
+    start = backend.evaluate(BATCH)
     train(backend, last=6)
-    assert backend.evaluate(BATCH)[0] < start
+    assert backend.evaluate(BATCH) < start
 
 
 @pytest.mark.parametrize("kind", [kind for kind in PLAIN if KINDS[kind].get("type") != "prefix"])
@@ -154,7 +156,7 @@ def test_checkpointing_changes_memory_and_not_what_is_learned(
     results = []
     for checkpointing in (False, True):
         backend = job.backend(**FP32, gradient_checkpointing=checkpointing)
-        results.append(backend.train_step([BATCH], 1e-2, 3, lambda: None))
+        results.append(train_step(backend, [BATCH], 1e-2, 3, lambda: None))
     assert results[0].loss_sum == pytest.approx(results[1].loss_sum, rel=1e-5)
     assert results[0].grad_norm == pytest.approx(results[1].grad_norm, rel=1e-4)
 
@@ -169,14 +171,14 @@ def test_an_adapter_learns_on_quantised_weights(
     monkeypatch.delattr(bitsandbytes.nn.Linear8bitLt, "forward")
     job = job_of(tiny_model, tmp_path, kind, model={"quantization": held})
     backend = job.backend(weights_dtype=compute, compute_dtype=compute, steps=STEPS)
-    start = backend.evaluate(BATCH)[0]
+    start = backend.evaluate(BATCH)
     train(backend, last=6)
-    assert backend.evaluate(BATCH)[0] < start
-    assert all(backend.generate([ROWS[0][:3]], 2, set(), lambda: None))
+    assert backend.evaluate(BATCH) < start
+    assert all(backend.model.generate([ROWS[0][:3]], 2, set(), lambda: None))
     backend.save_weights(tmp_path / "adapter")
-    again = load_backend(job.plan, job.config, tiny_model, adapter=tmp_path / "adapter", training=False)
+    again = load_trainer(job.plan, job.config, tiny_model, adapter=tmp_path / "adapter")
     tolerance = 1e-4 if compute == "fp32" else 2e-2
-    assert np.allclose(backend.log_probabilities(BATCH), again.log_probabilities(BATCH), atol=tolerance)
+    assert np.allclose(backend.model.logps(BATCH).tolist(), again.model.logps(BATCH).tolist(), atol=tolerance)
 
 
 @pytest.mark.parametrize("kind", ["lora", "prefix", "prompt", "ptuning"])
@@ -186,7 +188,7 @@ def test_answers_are_what_the_whole_model_says_next(kind: str, tiny_model: Path,
     backend.save_weights(tmp_path / "adapter")
     plain = plain_peft(tiny_model, tmp_path / "adapter")
     prompts = [row[:size] for row, size in zip(ROWS, (5, 2, 3), strict=True)]
-    for prompt, got in zip(prompts, backend.generate(prompts, 5, {2}, lambda: None), strict=True):
+    for prompt, got in zip(prompts, backend.model.generate(prompts, 5, {2}, lambda: None), strict=True):
         said = list(prompt)
         for _ in range(5):
             with torch.no_grad():
@@ -203,7 +205,7 @@ def test_a_chat_answers_as_the_run_did(kind: str, tiny_model: Path, tmp_path: Pa
     chat = Generator.open(tiny_model, tmp_path / "adapter")
     asked = Prompt((Message("user", "Say fox."),), seed=0)
     ids = chat.tokenizer.prompt_ids(asked.messages)
-    answer = backend.generate([ids], 6, chat.tokenizer.stop_ids, lambda: None)[0]
+    answer = backend.model.generate([ids], 6, chat.tokenizer.stop_ids, lambda: None)[0]
     assert "".join(chat.stream(asked, 6)) == chat.tokenizer.decode(answer)
 
 
@@ -231,7 +233,7 @@ def test_pissa_goes_on_right_where_its_start_came_out_otherwise(tiny_model: Path
     job.config = job.config.model_copy(update={"seed": 7})
     second = job.backend(**FP32)
     second.load_state(tmp_path)
-    assert np.allclose(first.log_probabilities(BATCH), second.log_probabilities(BATCH), atol=1e-4)
+    assert np.allclose(first.model.logps(BATCH).tolist(), second.model.logps(BATCH).tolist(), atol=1e-4)
     for backend, name in ((first, "first"), (second, "second")):
         backend.save_weights(tmp_path / name)
     one, two = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("first", "second"))

@@ -77,7 +77,7 @@ async def test_the_monitor_alone_has_no_other_screen_and_leaves_without_a_questi
 async def test_the_child_that_answers_ends_with_the_app() -> None:
     app = FtApp()
     async with app.run_test():
-        child = app.service()._child
+        child = app.service().transport.child
         assert child.poll() is None
     assert child.poll() is not None
 

@@ -44,7 +44,7 @@ async def test_a_first_visit_does_not_read_the_styles_of_the_whole_app_again(
     monkeypatch.setattr(Stylesheet, "reparse", lambda styles: read_again.append(1) or reparse(styles))
     async with app.run_test(size=(120, 36)) as pilot:
         scopes = {scope for _, scope, _ in SCREENS}
-        await until(pilot, lambda: scopes <= {Path(file).stem for file, _ in app.stylesheet.source})
+        await until(pilot, lambda: scopes <= {Path(file).parent.name for file, _ in app.stylesheet.source})
         read_again.clear()
         for _, scope, _ in SCREENS:
             app.go(scope)

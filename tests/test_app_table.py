@@ -9,7 +9,8 @@ from textual.widgets import Button
 
 from engine.runs.directory.lock import holding, take
 from ft.app import FtApp
-from screens.actions import ACTIONS, SCREENS, Action, actions_of
+from screens.action import Action
+from screens.actions import ACTIONS, SCREENS, actions_of
 from screens.keymap import clashes, is_key, split
 from screens.widgets.confirm import Confirm
 from screens.widgets.help import Help

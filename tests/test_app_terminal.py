@@ -302,5 +302,5 @@ def _attach_and_leave(run: Run) -> None:
     until(lambda: run.state().step > seen, "a step while one watches")
     terminal.press(CTRL_C)
     assert terminal.end() == 130
-    assert "the run goes on" in terminal.shown
+    assert "the run continues" in terminal.shown
     assert run.alive()

@@ -1,6 +1,5 @@
 """Models of other families train as transformers and PEFT train them, whatever form their layers take here."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,11 @@ import pytest
 import torch
 import transformers
 
-from engine.backends import load_backend
+from engine.backends import load_trainer
 from engine.models.adapters import trained_parameters
 from engine.models.sizing import shape_of
 from tests.tiny import make_family
-from tests.training import Job, batch_of
+from tests.training import Job, batch_of, train_step
 
 ROWS = [list(range(3, 23)), [3, 91, 92, 93, 94, 95, 96, 97, 98, 99], [3, 33, 44]]
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -79,15 +78,15 @@ def test_a_family_trains_as_in_peft(family: tuple[str, Path], tmp_path: Path, pa
         plain(input_ids=torch.tensor([row]), labels=torch.tensor([row])).loss * (len(row) - 1) for row in ROWS
     )
     loss.backward()
-    if packed and not backend.packs:
+    if packed and not backend.model.supports_packing:
         pytest.skip("a run of this model pads its rows")
-    ours = backend._loss(batch_of(ROWS, packed=packed))
+    ours = backend.model.summed_loss(batch_of(ROWS, packed=packed))
     assert ours.item() == pytest.approx(loss.item(), rel=1e-4)
     ours.backward()
     expected = {key: p.grad for key, p in plain.named_parameters() if p.requires_grad}
     for key, parameter in backend.trained.items():
         torch.testing.assert_close(parameter.grad, expected[key], rtol=1e-3, atol=1e-4)
-    layers = backend.body.h if name.startswith("gpt2") else backend.body.layers
+    layers = backend.model.body.h if name.startswith("gpt2") else backend.model.body.layers
     assert sum("forward" in vars(layer) for layer in layers) == WHOLE.get(name, 0)
 
 
@@ -99,7 +98,7 @@ def test_answers_of_a_family_are_those_of_transformers(family: tuple[str, Path],
     expected = base.generate(
         torch.tensor([prompt]), max_new_tokens=8, do_sample=False, eos_token_id=2, pad_token_id=2
     )
-    (got,) = backend.generate([prompt], 8, {2}, lambda: None)
+    (got,) = backend.model.generate([prompt], 8, {2}, lambda: None)
     wanted = [token for token in expected[0, 6:].tolist() if token != 2]
     assert np.array_equal(got, wanted)
 
@@ -111,8 +110,8 @@ def test_a_family_learns_in_what_the_plan_settles(family: tuple[str, Path], tmp_
     adapter = sum(parameter.numel() for parameter in backend.trained.values())
     assert trained_parameters(shape_of(folder), job.config.adapter) == adapter
     assert not any("expert" in key for key in backend.trained), "experts only by name"
-    batch = batch_of(ROWS, packed=backend.packs)
-    losses = [backend.train_step([batch], 2e-2, step, lambda: None).loss_sum for step in range(5)]
+    batch = batch_of(ROWS, packed=backend.model.supports_packing)
+    losses = [train_step(backend, [batch], 2e-2, step, lambda: None).loss_sum for step in range(5)]
     assert losses[-1] < losses[0]
 
 
@@ -134,11 +133,11 @@ def test_experts_learn_where_they_are_named(
     assert trained_parameters(shape_of(folder), job.config.adapter) == adapter
     assert any(".experts." in key for key in backend.trained)
     batch = batch_of(ROWS, packed=False)
-    losses = [backend.train_step([batch], 1e-2, step, lambda: None).loss_sum for step in range(5)]
+    losses = [train_step(backend, [batch], 1e-2, step, lambda: None).loss_sum for step in range(5)]
     assert losses[-1] < losses[0]
     backend.save_weights(tmp_path / "adapter")
-    again = load_backend(job.plan, job.config, folder, adapter=tmp_path / "adapter", training=False)
-    assert np.allclose(backend.log_probabilities(batch), again.log_probabilities(batch), atol=1e-4)
+    again = load_trainer(job.plan, job.config, folder, adapter=tmp_path / "adapter")
+    assert np.allclose(backend.model.logps(batch).tolist(), again.model.logps(batch).tolist(), atol=1e-4)
 
 
 @pytest.mark.parametrize("compute", ["fp32", "bf16"])
@@ -158,7 +157,7 @@ def test_a_head_that_is_more_than_a_product_is_found_in_half_precision_too(
     """A trial that compares losses would pass: where the model knows little, they are near log(vocabulary) anyway."""
     folder = make_family(tmp_path / "model", tiny_model, family, settings)
     job = Job.make(folder, tmp_path)
-    plan = replace(job.plan, backend=backend, weights_dtype=compute, compute_dtype=compute)
-    assert not load_backend(plan, job.config, folder).plain_head
-    plain = load_backend(plan, job.config, tiny_model)
-    assert plain.plain_head
+    plan = job.plan.changed(backend=backend, weights_dtype=compute, compute_dtype=compute)
+    assert not load_trainer(plan, job.config, folder).plain_head
+    plain = load_trainer(plan, job.config, tiny_model)
+    assert plain.model.plain_head

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from engine.backends.torch.backend import TorchBackend
 from engine.backends.torch.checkpointing import HostMemory, same_draws
+from engine.backends.torch.trainer import TorchTrainer
 from tests.training import Job, batch_of
 
 BATCH = batch_of([[3, 40, 50, 60, 70, 80, 90, 33], [3, 91, 92, 93]], packed=False)
@@ -37,9 +37,9 @@ class Watched(HostMemory):
         return super().back(kept)
 
 
-def gradients(backend: TorchBackend) -> dict[str, Tensor]:
+def gradients(backend: TorchTrainer) -> dict[str, Tensor]:
     torch.manual_seed(0)  # dropout
-    backend._loss(BATCH).backward()
+    backend.model.summed_loss(BATCH).backward()
     return {name: p.grad for name, p in backend.trained.items() if p.grad is not None}
 
 
@@ -51,7 +51,7 @@ def test_gradients_are_the_same_to_the_bit_wherever_the_inputs_wait(
     both: dict[str, Any] = {"compute_dtype": "fp32", "weights_dtype": "fp32", "gradient_checkpointing": True}
     here = gradients(job.backend(**both))
     backend = job.backend(**both, activation_offloading=True)
-    watched = backend.host_memory = Watched(backend.model, smallest=INPUT)
+    watched = backend.model.host_memory = Watched(backend.model.network, smallest=INPUT)
     there = gradients(backend)
     assert watched.came_back == len(watched.moved) > 0
     assert here.keys() == there.keys()
@@ -63,11 +63,11 @@ def test_only_the_inputs_of_layers_and_of_the_last_norm_leave_the_device(
 ) -> None:
     job = Job.make(tiny_model, tmp_path)
     backend = job.backend(compute_dtype="fp32", gradient_checkpointing=True, activation_offloading=True)
-    layers = backend.causal.config.num_hidden_layers
-    watched = backend.host_memory = Watched(backend.model, smallest=INPUT)
+    layers = backend.model.causal.config.num_hidden_layers
+    watched = backend.model.host_memory = Watched(backend.model.network, smallest=INPUT)
     gradients(backend)
     assert [tensor.nbytes for tensor in watched.moved] == [INPUT] * (layers + 1)
-    small = backend.host_memory = Watched(backend.model, smallest=INPUT + 1)
+    small = backend.model.host_memory = Watched(backend.model.network, smallest=INPUT + 1)
     gradients(backend)
     assert small.moved == []
 
@@ -85,7 +85,7 @@ def test_weights_stay_where_they_are() -> None:
 def test_evaluating_moves_nothing(tiny_model: Path, tmp_path: Path) -> None:
     job = Job.make(tiny_model, tmp_path)
     backend = job.backend(gradient_checkpointing=True, activation_offloading=True)
-    watched = backend.host_memory = Watched(backend.model, smallest=1)
+    watched = backend.model.host_memory = Watched(backend.model.network, smallest=1)
     backend.evaluate(BATCH)
     assert watched.moved == []
 

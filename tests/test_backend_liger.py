@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from engine.backends.torch.liger import liger_loss, proven_loss
 from engine.backends.torch.loss import HeadLoss
-from engine.planning.memory import liger_rows
+from engine.backends.torch.memory_model import liger_rows
 from tests.plan_fixtures import SMALL
-from tests.training import Job, batch_of
+from tests.training import Job, batch_of, train_step
 
 BATCH = batch_of([[3, 40, 50, 60, 70, 80, 90, 33], [3, 91, 92, 93]], packed=False)
 needs_liger = pytest.mark.skipif(
@@ -65,11 +65,11 @@ def test_a_step_with_liger_is_the_step_without_it(tiny_model: Path, tmp_path: Pa
     results, gradients = [], []
     for kernels in ("own", "liger"):
         backend = job.backend(weights_dtype="fp32", compute_dtype="fp32", kernels=kernels)
-        assert (backend.head_loss == HeadLoss.apply) == (kernels == "own")
-        backend._loss(BATCH).backward()
+        assert (backend.model.head_loss == HeadLoss.apply) == (kernels == "own")
+        backend.model.summed_loss(BATCH).backward()
         gradients.append([p.grad.clone() for p in backend.trained.values()])
         backend.optimizer.zero_grad()
-        results.append(backend.train_step([BATCH], 1e-3, 0, lambda: None))
+        results.append(train_step(backend, [BATCH], 1e-3, 0, lambda: None))
     assert results[1].loss_sum == pytest.approx(results[0].loss_sum, rel=1e-5)
     assert results[1].grad_norm == pytest.approx(results[0].grad_norm, rel=1e-4)
     for a, b in zip(*gradients, strict=True):

@@ -15,14 +15,15 @@ import transformers
 from mlx import nn
 from mlx.utils import tree_flatten
 
-from engine.backends import load_backend
+from engine.backends import load_trainer
 from engine.backends.base import Interrupted
 from engine.backends.mlx import loss as head
-from engine.backends.mlx.backend import MlxBackend
+from engine.backends.mlx.trainer import MlxTrainer
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError, ModelError
+from engine.objectives.sft import Supervised
 from tests.tiny import make_family
-from tests.training import Job, batch_of, interrupt_at_second
+from tests.training import Job, batch_of, interrupt_at_second, train_step
 
 ROWS = [[3, 40, 50, 60, 70, 80], [3, 91, 92, 93, 94, 95, 96, 97, 98, 99], [3, 33, 44]]
 BATCHES = [batch_of(ROWS[:1], packed=False), batch_of(ROWS[1:], packed=True)]
@@ -52,10 +53,10 @@ def adapted(config: TrainConfig, **changes: Any) -> TrainConfig:
     return config.model_copy(update={"adapter": config.adapter.model_copy(update=changes)})
 
 
-def mlx(job: Job, adapter: Path | None = None, **changes: Any) -> MlxBackend:
+def mlx(job: Job, adapter: Path | None = None, **changes: Any) -> MlxTrainer:
     plan = {"backend": "mlx", "weights_dtype": "fp32", "compute_dtype": "fp32", "packing": True} | changes
-    backend = load_backend(replace(job.plan, **plan), job.config, job.model, adapter=adapter)
-    assert isinstance(backend, MlxBackend)
+    backend = load_trainer(job.plan.changed(**plan), job.config, job.model, adapter=adapter)
+    assert isinstance(backend, MlxTrainer)
     return backend
 
 
@@ -64,10 +65,10 @@ def job(tiny_model: Path, tmp_path: Path) -> Job:
     return Job.make(tiny_model, tmp_path, adapter={"dropout": 0.0})
 
 
-def in_peft(backend: MlxBackend, folder: Path) -> Any:
+def in_peft(backend: MlxTrainer, folder: Path) -> Any:
     """The saved adapter in PEFT, trainable."""
     backend.save_weights(folder)
-    base = transformers.AutoModelForCausalLM.from_pretrained(backend.folder, dtype=torch.float32)
+    base = transformers.AutoModelForCausalLM.from_pretrained(backend.model.folder, dtype=torch.float32)
     return peft.PeftModel.from_pretrained(base, str(folder), is_trainable=True)
 
 
@@ -86,9 +87,9 @@ def test_packed_rows_learn_as_padded_ones(job: Job) -> None:
     results = []
     for packed in (True, False):
         backend = mlx(job)
-        assert backend.packs
-        step = backend.train_step([batch_of(ROWS, packed)], 1e-2, 0, quiet)
-        results.append((step, backend.trained, backend.log_probabilities(batch_of(ROWS, packed))))
+        assert backend.model.supports_packing
+        step = train_step(backend, [batch_of(ROWS, packed)], 1e-2, 0, quiet)
+        results.append((step, backend.trained, backend.model.logps(batch_of(ROWS, packed))))
     (one, weights, says), (other, others, said) = results
     assert one.loss_sum == pytest.approx(other.loss_sum, rel=1e-5)
     assert one.grad_norm == pytest.approx(other.grad_norm, rel=1e-4)
@@ -98,8 +99,8 @@ def test_packed_rows_learn_as_padded_ones(job: Job) -> None:
 
 def test_accumulated_micro_batches_move_the_weights_as_one_batch_does(job: Job, compiled: None) -> None:
     whole, parts = mlx(job), mlx(job)
-    one = whole.train_step([batch_of(ROWS, packed=True)], 1e-2, 0, quiet)
-    other = parts.train_step(BATCHES, 1e-2, 0, quiet)
+    one = train_step(whole, [batch_of(ROWS, packed=True)], 1e-2, 0, quiet)
+    other = train_step(parts, BATCHES, 1e-2, 0, quiet)
     assert one.loss_sum == pytest.approx(other.loss_sum, rel=1e-5)
     assert one.grad_norm == pytest.approx(other.grad_norm, rel=1e-4)
     assert same(whole.trained, parts.trained, rtol=1e-3, atol=1e-5)
@@ -110,13 +111,14 @@ def test_gradients_are_those_of_peft(tiny_model: Path, tmp_path: Path, settings:
     job = Job.make(tiny_model, tmp_path, adapter={"dropout": 0.0, **settings})
     backend = mlx(job)
     for step in range(3):
-        backend.train_step(BATCHES, 1e-2, step, quiet)
+        train_step(backend, BATCHES, 1e-2, step, quiet)
     model = in_peft(backend, tmp_path / "adapter")
     loss = loss_in_peft(model)
     loss.backward()
     batch = [batch_of(ROWS, packed=True)]
-    gradients, ours, tokens = backend._accumulate(batch, 0, quiet)
+    tokens = Supervised().normaliser(batch)
     assert tokens == sum(map(len, ROWS)) - len(ROWS)
+    gradients, ours, _ = backend._accumulate(batch, tokens, 0, quiet)
     assert ours == pytest.approx(loss.item(), rel=1e-4)
     theirs = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
     assert len(gradients) == len(theirs)
@@ -149,8 +151,8 @@ def test_every_format_learns(tiny_model: Path, tmp_path: Path, name: str) -> Non
     backend = mlx(Job.make(tiny_model, tmp_path, **sections), **changes)
     losses = []
     for step in range(12):
-        result = backend.train_step(BATCHES, 5e-3, step, quiet)
-        losses.append(result.loss_sum / result.trained_tokens)
+        result = train_step(backend, BATCHES, 5e-3, step, quiet)
+        losses.append(result.loss)
         assert np.isfinite(result.grad_norm)
     assert losses[-1] < losses[0] - 0.1
     assert all(value.dtype == mx.float32 for value in backend.trained.values()), "masters keep fp32"
@@ -161,7 +163,7 @@ def test_dora_learns(tiny_model: Path, tmp_path: Path, quantization: str) -> Non
     adapter = {"type": "dora", "dropout": 0.2}
     job = Job.make(tiny_model, tmp_path, model={"quantization": quantization}, adapter=adapter)
     backend = mlx(job, gradient_checkpointing=True)
-    losses = [backend.train_step(BATCHES, 5e-3, step, quiet).loss_sum for step in range(12)]
+    losses = [train_step(backend, BATCHES, 5e-3, step, quiet).loss_sum for step in range(12)]
     assert losses[-1] < 0.9 * losses[0]
 
 
@@ -169,7 +171,7 @@ def test_checkpointing_changes_nothing_but_memory(tiny_model: Path, tmp_path: Pa
     job = Job.make(tiny_model, tmp_path, adapter={"dropout": 0.2})
     plain, recomputed = mlx(job), mlx(job, gradient_checkpointing=True)
     for backend in (plain, recomputed):
-        backend.train_step(BATCHES, 1e-2, 7, quiet)
+        train_step(backend, BATCHES, 1e-2, 7, quiet)
     assert same(plain.trained, recomputed.trained, rtol=1e-4, atol=1e-6)
 
 
@@ -181,9 +183,9 @@ def test_a_seed_fixes_dropout_and_nothing_else_moves_it(tiny_model: Path, tmp_pa
         if disturb:
             mx.random.seed(99)
             backend.evaluate(BATCHES[0])
-            backend.generate([[3, 4]], 2, {2}, quiet)
-        backend.train_step(BATCHES, 1e-2, 0, quiet)  # B is zero before, and dropout without effect
-        results.append(backend.train_step(BATCHES, 1e-2, seed, quiet))
+            backend.model.generate([[3, 4]], 2, {2}, quiet)
+        train_step(backend, BATCHES, 1e-2, 0, quiet)  # B is zero before, and dropout without effect
+        results.append(train_step(backend, BATCHES, 1e-2, seed, quiet))
     assert results[0] == results[1]
     assert results[0].grad_norm != results[2].grad_norm
 
@@ -192,7 +194,7 @@ def test_an_interrupted_step_leaves_the_weights_alone(job: Job) -> None:
     backend = mlx(job)
     before = dict(backend.trained)
     with pytest.raises(Interrupted):
-        backend.train_step(BATCHES, 1e-2, 0, interrupt_at_second())
+        train_step(backend, BATCHES, 1e-2, 0, interrupt_at_second())
     assert all(backend.trained[path] is before[path] for path in before)
 
 
@@ -201,10 +203,10 @@ def test_a_gradient_that_is_no_number_leaves_the_weights_alone(job: Job) -> None
     path, good = next((p, v) for p, v in backend.trained.items() if p.endswith("lora_A"))
     backend.trained[path] = good * float("nan")
     before = dict(backend.trained)
-    assert np.isnan(backend.train_step(BATCHES, 1e-2, 0, quiet).grad_norm)
+    assert np.isnan(train_step(backend, BATCHES, 1e-2, 0, quiet).grad_norm)
     assert all(backend.trained[path] is before[path] for path in before)
     backend.trained[path] = good
-    assert np.isfinite(backend.train_step(BATCHES, 1e-2, 1, quiet).grad_norm)
+    assert np.isfinite(train_step(backend, BATCHES, 1e-2, 1, quiet).grad_norm)
 
 
 @pytest.mark.parametrize("adapter", ["lora", "none"])
@@ -216,8 +218,8 @@ def test_chunks_of_logits_change_nothing(
     for size in (head.CHUNK_BYTES, 4 * 384 * 3):  # three positions a chunk
         monkeypatch.setattr(head, "CHUNK_BYTES", size)
         backend = mlx(job)
-        backend.train_step(BATCHES, 1e-2, 0, quiet)
-        results.append((backend.trained, backend.log_probabilities(BATCHES[1])))
+        train_step(backend, BATCHES, 1e-2, 0, quiet)
+        results.append((backend.trained, backend.model.logps(BATCHES[1]).tolist()))
     assert same(results[0][0], results[1][0], rtol=1e-3, atol=1e-5)
     assert np.allclose(results[0][1], results[1][1], atol=1e-5)
 
@@ -225,24 +227,24 @@ def test_chunks_of_logits_change_nothing(
 def test_a_fully_trained_model_is_a_model_folder(tiny_model: Path, tmp_path: Path) -> None:
     job = Job.make(tiny_model, tmp_path, adapter={"type": "none"})
     backend = mlx(job)
-    backend.train_step(BATCHES, 1e-3, 0, quiet)
+    train_step(backend, BATCHES, 1e-3, 0, quiet)
     backend.save_weights(tmp_path / "model")
     plain = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32)
     with torch.no_grad():
         loss = loss_in_peft(plain).item()
-    assert backend.evaluate(batch_of(ROWS, packed=False))[0] == pytest.approx(loss, rel=1e-4)
+    assert backend.evaluate(batch_of(ROWS, packed=False)) == pytest.approx(loss, rel=1e-4)
 
 
 def test_a_folder_that_mlx_quantised_trains(job: Job, tmp_path: Path) -> None:
     from mlx_lm.convert import convert
 
     convert(str(job.model), str(tmp_path / "mlx"), quantize=True, q_bits=8, q_group_size=32)
-    plain = mlx(job).evaluate(BATCHES[0])[0]
+    plain = mlx(job).evaluate(BATCHES[0])
     job.model = tmp_path / "mlx"
     backend = mlx(job)
-    assert backend.plain_head
-    assert backend.evaluate(BATCHES[0])[0] == pytest.approx(plain, rel=1e-2)
-    losses = [backend.train_step(BATCHES, 5e-3, step, quiet).loss_sum for step in range(8)]
+    assert backend.model.plain_head
+    assert backend.evaluate(BATCHES[0]) == pytest.approx(plain, rel=1e-2)
+    losses = [train_step(backend, BATCHES, 5e-3, step, quiet).loss_sum for step in range(8)]
     assert losses[-1] < 0.95 * losses[0]
     job.config = adapted(job.config, type="none")
     with pytest.raises(ModelError, match="few bits"):
@@ -268,7 +270,7 @@ def test_an_adapter_folder_of_mlx_lm_is_read(job: Job, tmp_path: Path, kind: str
     (tmp_path / "adapter_config.json").write_text(json.dumps(about))
     backend = mlx(job, adapter=tmp_path)
     row = mx.array([ROWS[1]])
-    assert np.allclose(backend.logits(row), model(row), atol=1e-4)
+    assert np.allclose(backend.model.logits(row), model(row), atol=1e-4)
     with torch.no_grad():
         theirs = in_peft(backend, tmp_path / "peft").eval()(torch.tensor([ROWS[1]])).logits
     assert np.allclose(theirs, np.array(model(row)), atol=1e-3)
@@ -289,13 +291,13 @@ def test_a_head_that_caps_its_logits_is_found_out(tiny_model: Path, tmp_path: Pa
     job = Job.make(tiny_model, tmp_path)
     job.model = tmp_path / "gemma2"
     backend = mlx(job)
-    assert not backend.plain_head
+    assert not backend.model.plain_head
     plain = transformers.AutoModelForCausalLM.from_pretrained(
         job.model, dtype=torch.float32, attn_implementation="eager"
     )
     with torch.no_grad():
         loss = loss_in_peft(plain).item()
-    assert backend.train_step([batch_of(ROWS, packed=False)], 1e-3, 0, quiet).loss_sum == pytest.approx(
+    assert train_step(backend, [batch_of(ROWS, packed=False)], 1e-3, 0, quiet).loss_sum == pytest.approx(
         loss, rel=1e-3
     )
 
@@ -321,11 +323,11 @@ def test_a_mixture_learns_beside_its_experts(mixture: Path, tmp_path: Path, quan
     backend = mlx(
         Job.make(mixture, tmp_path, model={"quantization": quantization}), gradient_checkpointing=True
     )
-    losses = [backend.train_step(BATCHES, 2e-2, step, quiet).loss_sum for step in range(12)]
+    losses = [train_step(backend, BATCHES, 2e-2, step, quiet).loss_sum for step in range(12)]
     assert losses[-1] < 0.95 * losses[0]
     names = {path.split(".")[-2] for path in backend.trained}
     assert names == {"q_proj", "k_proj", "v_proj", "o_proj"}
-    router = backend.model.layers[1].mlp.gate
+    router = backend.model.network.layers[1].mlp.gate
     assert type(router) is nn.Linear, "what routes to experts is held as it is"
 
 
@@ -360,9 +362,10 @@ def test_an_adapter_of_another_model_is_refused(job: Job, tmp_path: Path) -> Non
     backend = mlx(job)
     backend.save_weights(tmp_path / "adapter")
     layers = {
-        path: {**values, "lora_A": values["lora_A"][:, :8]} for path, values in backend.adapter.layers.items()
+        path: {**values, "lora_A": values["lora_A"][:, :8]}
+        for path, values in backend.model.adapter.layers.items()
     }
-    other = replace(backend.adapter, layers=layers)
+    other = replace(backend.model.adapter, layers=layers)
     trained = {path: value[:, :8] if path.endswith("A") else value for path, value in backend.trained.items()}
     other.save(trained, job.model, tmp_path / "adapter")
     with pytest.raises(ModelError, match="another model"):

@@ -18,7 +18,7 @@ from engine.backends.torch import memory
 from engine.backends.torch.optimizer import optimizer_of
 from engine.config.schema import Training
 from engine.errors import ConfigError
-from tests.plan_fixtures import GB, MPS, plan
+from tests.plan_fixtures import GB, MPS, plan, with_gpu
 
 NATIVE = Path(torch.__file__).parents[1] / "torchgen/packaged/ATen/native/native_functions.yaml"
 
@@ -42,7 +42,7 @@ def test_what_bitsandbytes_would_do_is_refused_with_what_to_do_instead(
 
 
 def test_a_mac_that_is_too_small_is_advised_nothing_that_it_refuses() -> None:
-    small = dataclasses.replace(MPS, gpu_bytes=2 * GB, ram_bytes=8 * GB, available_bytes=4 * GB)
+    small = dataclasses.replace(with_gpu(MPS, total_bytes=2 * GB), ram_bytes=8 * GB, available_bytes=4 * GB)
     settled = plan(small, adapter={"type": "none"})
     assert settled.fits == "no"
     assert settled.advice

@@ -11,7 +11,7 @@ import transformers
 from safetensors.torch import load_file
 
 from engine.backends.base import Interrupted
-from tests.training import Job, batch_of, interrupt_at_second
+from tests.training import Job, batch_of, interrupt_at_second, train_step
 
 ROWS = [[3, 40, 50, 60, 70, 80], [3, 91, 92, 93, 94, 95, 96, 97, 98, 99], [3, 33, 44]]
 BATCHES = [batch_of(ROWS[:1], packed=False), batch_of(ROWS[1:], packed=False)]
@@ -40,7 +40,7 @@ def reference_losses(model: Any, rows: list[list[int]]) -> list[float]:
 def test_losses_are_those_of_transformers(job: Job, packed: bool) -> None:
     backend = job.backend(weights_dtype="fp32", compute_dtype="fp32")
     plain = transformers.AutoModelForCausalLM.from_pretrained(job.model, dtype=torch.float32)
-    got = backend.log_probabilities(batch_of(ROWS, packed))
+    got = backend.model.logps(batch_of(ROWS, packed))
     assert np.allclose(got, reference_losses(plain, ROWS), atol=1e-4)
 
 
@@ -58,7 +58,7 @@ def test_gradients_are_those_of_peft(job: Job) -> None:
         plain(input_ids=torch.tensor([row]), labels=torch.tensor([row])).loss * (len(row) - 1) for row in ROWS
     )
     loss.backward()
-    backend._loss(batch_of(ROWS, packed=True)).backward()
+    backend.model.summed_loss(batch_of(ROWS, packed=True)).backward()
     expected = {name: p.grad for name, p in plain.named_parameters() if p.requires_grad}
     assert expected.keys() == backend.trained.keys()
     for name, parameter in backend.trained.items():
@@ -69,7 +69,7 @@ def test_accumulated_micro_batches_move_the_weights_as_one_batch_does(job: Job) 
     results = []
     for batches in ([batch_of(ROWS, packed=True)], BATCHES):
         backend = job.backend(weights_dtype="fp32", compute_dtype="fp32")
-        results.append((backend.train_step(batches, 1e-2, 0, quiet), backend.trained))
+        results.append((train_step(backend, batches, 1e-2, 0, quiet), backend.trained))
     (one, whole), (two, parts) = results
     assert one.loss_sum == pytest.approx(two.loss_sum, rel=1e-5)
     assert one.grad_norm == pytest.approx(two.grad_norm, rel=1e-4)
@@ -101,8 +101,8 @@ def test_every_format_learns(tiny_model: Path, tmp_path: Path, name: str) -> Non
     backend = Job.make(tiny_model, tmp_path, **sections).backend(**changes)
     losses = []
     for step in range(12):
-        result = backend.train_step(BATCHES, 5e-3, step, quiet)
-        losses.append(result.loss_sum / result.trained_tokens)
+        result = train_step(backend, BATCHES, 5e-3, step, quiet)
+        losses.append(result.loss)
         assert np.isfinite(result.grad_norm)
     assert losses[-1] < losses[0] - 0.1
     assert all(p.dtype == torch.float32 for p in backend.trained.values()), "masters keep fp32"
@@ -113,7 +113,7 @@ def test_quantised_weights_are_those_that_bitsandbytes_computes_with(
 ) -> None:
     job = Job.make(tiny_model, tmp_path, model={"quantization": "4bit"}, adapter={"dropout": 0.0})
     backend = job.backend(compute_dtype="fp32")
-    ours = backend.log_probabilities(batch_of(ROWS, packed=False))
+    ours = backend.model.logps(batch_of(ROWS, packed=False))
     settings = transformers.BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.float32,
@@ -129,7 +129,7 @@ def test_checkpointing_changes_nothing_but_memory(tiny_model: Path, tmp_path: Pa
     weights = []
     for checkpointing in (False, True):
         backend = job.backend(gradient_checkpointing=checkpointing)
-        backend.train_step(BATCHES, 1e-2, 7, quiet)
+        train_step(backend, BATCHES, 1e-2, 7, quiet)
         weights.append({name: p.detach().clone() for name, p in backend.trained.items()})
     for name in weights[0]:
         torch.testing.assert_close(weights[0][name], weights[1][name], rtol=1e-5, atol=1e-7)
@@ -143,8 +143,8 @@ def test_a_seed_fixes_dropout_and_nothing_else_moves_it(tiny_model: Path, tmp_pa
         if disturb:
             torch.manual_seed(99)
             backend.evaluate(BATCHES[0])
-            backend.generate([[3, 4]], 2, {2}, quiet)
-        results.append(backend.train_step(BATCHES, 1e-2, seed, quiet))
+            backend.model.generate([[3, 4]], 2, {2}, quiet)
+        results.append(train_step(backend, BATCHES, 1e-2, seed, quiet))
     assert results[0] == results[1]
     assert results[0].grad_norm != results[2].grad_norm
 
@@ -153,18 +153,18 @@ def test_an_interrupted_step_leaves_the_weights_alone(job: Job) -> None:
     backend = job.backend()
     before = {name: p.detach().clone() for name, p in backend.trained.items()}
     with pytest.raises(Interrupted):
-        backend.train_step(BATCHES, 1e-2, 0, interrupt_at_second())
+        train_step(backend, BATCHES, 1e-2, 0, interrupt_at_second())
     assert all(torch.equal(before[name], p) and p.grad is None for name, p in backend.trained.items())
 
 
 def test_the_adapter_loads_in_peft_and_answers_the_same(job: Job, tmp_path: Path) -> None:
     backend = job.backend(weights_dtype="fp32", compute_dtype="fp32")
     for step in range(5):
-        backend.train_step(BATCHES, 1e-2, step, quiet)
+        train_step(backend, BATCHES, 1e-2, step, quiet)
     backend.save_weights(tmp_path / "adapter")
     base = transformers.AutoModelForCausalLM.from_pretrained(job.model, dtype=torch.float32)
     plain = peft.PeftModel.from_pretrained(base, str(tmp_path / "adapter")).eval()
-    got = backend.log_probabilities(batch_of(ROWS, packed=True))
+    got = backend.model.logps(batch_of(ROWS, packed=True))
     assert np.allclose(got, reference_losses(plain, ROWS), atol=1e-4)
     assert {p.name for p in (tmp_path / "adapter").iterdir()} == {
         "adapter_config.json",
@@ -175,10 +175,10 @@ def test_the_adapter_loads_in_peft_and_answers_the_same(job: Job, tmp_path: Path
 def test_a_fully_trained_model_is_a_model_folder(tiny_model: Path, tmp_path: Path) -> None:
     job = Job.make(tiny_model, tmp_path, adapter={"type": "none"})
     backend = job.backend()
-    backend.train_step(BATCHES, 1e-3, 0, quiet)
+    train_step(backend, BATCHES, 1e-3, 0, quiet)
     backend.save_weights(tmp_path / "model")
     plain = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32)
-    got = backend.log_probabilities(batch_of(ROWS, packed=False))
+    got = backend.model.logps(batch_of(ROWS, packed=False))
     assert np.allclose(got, reference_losses(plain, ROWS), atol=2e-2)
 
 
@@ -187,8 +187,8 @@ def test_a_fully_trained_model_answers_while_it_trains(
     tiny_model: Path, tmp_path: Path, compute: str
 ) -> None:
     backend = Job.make(tiny_model, tmp_path, adapter={"type": "none"}).backend(compute_dtype=compute)
-    backend.train_step(BATCHES, 1e-3, 0, quiet)
-    (answer,) = backend.generate([ROWS[0][:3]], 4, set(), quiet)
+    train_step(backend, BATCHES, 1e-3, 0, quiet)
+    (answer,) = backend.model.generate([ROWS[0][:3]], 4, set(), quiet)
     assert len(answer) == 4
 
 
@@ -196,20 +196,20 @@ def test_answering_many_prompts_does_not_copy_the_head_for_each(job: Job) -> Non
     """Of an input that lies in pieces, torch's product copies the weights once a row: 0.9 GB for 16 and the starter."""
     backend = job.backend()
     whole: list[bool] = []
-    head = backend.causal.get_output_embeddings()
+    head = backend.model.causal.get_output_embeddings()
     head.register_forward_hook(lambda module, inputs, output: whole.append(inputs[0].is_contiguous()))
-    backend.generate([ROWS[0][:3], ROWS[1][:3]], 3, set(), quiet)
+    backend.model.generate([ROWS[0][:3], ROWS[1][:3]], 3, set(), quiet)
     assert whole == [True] * 3
 
 
 def test_the_state_comes_back_to_the_bit(job: Job, tmp_path: Path) -> None:
     first = job.backend()
-    first.train_step(BATCHES, 1e-2, 0, quiet)
+    train_step(first, BATCHES, 1e-2, 0, quiet)
     first.save_state(tmp_path)
     second = job.backend()
     second.load_state(tmp_path)
     for backend in (first, second):
-        backend.train_step(BATCHES, 1e-2, 1, quiet)
+        train_step(backend, BATCHES, 1e-2, 1, quiet)
         backend.save_weights(tmp_path / str(id(backend)))
     one, two = (load_file(tmp_path / str(id(b)) / "adapter_model.safetensors") for b in (first, second))
     assert all(torch.equal(one[name], two[name]) for name in one)
@@ -223,9 +223,9 @@ def test_padding_is_used_where_a_model_would_mix_packed_examples(tiny_model: Pat
     # Its state runs on through a row.
     transformers.MambaForCausalLM(config).save_pretrained(tmp_path / "mamba")
     job = Job.make(tiny_model, tmp_path, data={"packing": True}, adapter={"type": "none"})
-    assert job.backend().packs
+    assert job.backend().model.supports_packing
     job.model = tmp_path / "mamba"
-    assert not job.backend().packs
+    assert not job.backend().model.supports_packing
 
 
 def test_a_gradient_that_is_no_number_leaves_the_weights_alone(job: Job) -> None:
@@ -233,7 +233,7 @@ def test_a_gradient_that_is_no_number_leaves_the_weights_alone(job: Job) -> None
     first = next(iter(backend.trained.values()))
     handle = first.register_hook(lambda gradient: gradient * float("nan"))
     before = {name: p.detach().clone() for name, p in backend.trained.items()}
-    assert np.isnan(backend.train_step(BATCHES, 1e-2, 0, quiet).grad_norm)
+    assert np.isnan(train_step(backend, BATCHES, 1e-2, 0, quiet).grad_norm)
     assert all(torch.equal(before[name], p) for name, p in backend.trained.items())
     handle.remove()
-    assert np.isfinite(backend.train_step(BATCHES, 1e-2, 1, quiet).grad_norm)
+    assert np.isfinite(train_step(backend, BATCHES, 1e-2, 1, quiet).grad_norm)

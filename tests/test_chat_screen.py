@@ -10,10 +10,11 @@ from textual.widgets import Input, OptionList
 
 from engine.runs.index.index import Index
 from ft.app import FtApp
-from screens.chat.asking import Asked
 from screens.chat.conversation import Answer, Side
 from screens.chat.models import chat_models, newest
 from screens.chat.screen import ChatScreen
+from screens.chat.session import Asked, ChatSession
+from screens.intents import ChatWith
 from tests.app_pilot import freeze
 from tests.chat_pilot import Seen, chat_screen
 from tests.run_fixtures import make_run
@@ -58,8 +59,7 @@ def asked(runs: None, monkeypatch: pytest.MonkeyPatch) -> Log:
             """Nothing goes on."""
 
     def answer(
-        self: ChatScreen,
-        talk: int,
+        self: ChatSession,
         number: int,
         side: Side,
         reference: str,
@@ -68,13 +68,13 @@ def asked(runs: None, monkeypatch: pytest.MonkeyPatch) -> Log:
         log.append((number, side, Path(reference).name, [message.content for message in asked.messages]))
         return Answering()
 
-    monkeypatch.setattr(ChatScreen, "answer", answer)
+    monkeypatch.setattr(ChatSession, "answer", answer)
     return log
 
 
 async def test_without_anything_trained_it_says_what_to_do(ft_home: Path) -> None:
     async with chat_screen((80, 24), ready="chat") as seen:
-        assert "Nothing is trained yet" in seen.text()
+        assert "No trained model to chat with yet" in seen.text()
         assert seen.prompt.disabled
         await seen.pilot.press("1")  # as it says: nothing is there to write into
         await seen.until(lambda: not isinstance(seen.app.screen, ChatScreen), "Home")
@@ -96,10 +96,10 @@ async def test_the_newest_trained_model_is_talked_to_and_another_is_picked_by_le
         await seen.ready("step 20 (best)")
         await seen.ask("hello")
         assert asked == [(0, "trained", "step-000020", ["hello"])]
-        seen.app.chat_with("20260101")
+        seen.app.open(ChatWith("20260101"))
         await seen.ready("sql-helper · final")
-        assert seen.screen.conversation.turns == []
-        seen.app.chat_with("20991231")
+        assert seen.screen.session.conversation.turns == []
+        seen.app.open(ChatWith("20991231"))
         await seen.until(lambda: seen.app.problems, "that there is no such run")
 
 
@@ -172,7 +172,7 @@ async def test_escape_stops_the_answer_and_keeps_what_was_said(asked: Log) -> No
 async def test_a_new_conversation_knows_nothing_of_the_old_one(asked: Log) -> None:
     async with chat_screen() as seen:
         await seen.ask("one")
-        before = seen.screen._talk
+        before = seen.screen.session.number
         await seen.pilot.press("f3")
         await seen.ask("two")
         await seen.said(0, "trained", Answer("late words", "answering", 2), talk=before)
@@ -199,7 +199,7 @@ async def test_an_answer_is_copied_and_the_temperature_is_shown(asked: Log) -> N
         await seen.said(0, "trained", TRAINED)
         await seen.pilot.press("f6")
         assert seen.app.clipboard == TRAINED.text
-        assert "likeliest" in str(seen.side("trained").border_subtitle)
+        assert "greedy" in str(seen.side("trained").border_subtitle)
         await seen.pilot.press("f5")
         assert "temperature 0.3" in str(seen.side("trained").border_subtitle)
 

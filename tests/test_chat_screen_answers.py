@@ -12,6 +12,7 @@ from engine.runs.directory.run import Run
 from engine.service.client import Client
 from ft.app import FtApp
 from screens.chat.conversation import OVER, SIDES
+from screens.intents import ChatWith
 from tests.chat_pilot import Seen, chat_screen
 from tests.terminal import write_recipe
 
@@ -44,7 +45,7 @@ def service(trained: Run) -> Iterator[Client]:
 
 @pytest.fixture
 def app(trained: Run, service: Client, monkeypatch: pytest.MonkeyPatch) -> FtApp:
-    monkeypatch.setattr("screens.chat.asking.MAX_TOKENS", SHORT)
+    monkeypatch.setattr("screens.chat.session.MAX_TOKENS", SHORT)
     app = FtApp("chat")
     monkeypatch.setattr(app, "service", lambda: service)
     return app
@@ -54,8 +55,8 @@ def app(trained: Run, service: Client, monkeypatch: pytest.MonkeyPatch) -> FtApp
 async def talking_to(run: Run, app: FtApp) -> AsyncIterator[Seen]:
     """Chat, with that run's model chosen."""
     async with chat_screen(app=app, ready="") as seen:
-        app.chat_with(str(run.folder))
-        await seen.until(lambda: seen.screen.talker, "the model")
+        app.open(ChatWith(str(run.folder)))
+        await seen.until(lambda: seen.screen.session.model, "the model")
         yield seen
 
 
@@ -65,17 +66,17 @@ async def test_the_functions_of_a_file_reach_both_models(app: FtApp, trained: Ru
     file.write_text('[{"name": "stock", "parameters": {}}]')
     async with talking_to(trained, app) as seen:
         await seen.ask(f"/tools {file}")
-        await seen.until(lambda: seen.screen.tools, "the tools")
+        await seen.until(lambda: seen.screen.session.tools, "the tools")
         await seen.ask("number 3")
         for side in SIDES:
             await seen.until(lambda side=side: seen.answer(0, side).state == "failed", f"the {side} answer")
             assert "shows no tools" in seen.answer(0, side).problem
         await seen.ask("/tools")
-        await seen.until(lambda: not seen.screen.tools, "no tools")
+        await seen.until(lambda: not seen.screen.session.tools, "no tools")
         await seen.ask("/tool 4 apples")
         for side in SIDES:
             await seen.until_done(1, side)
-        assert seen.screen.conversation.messages(1, "trained")[-1] == Message("tool", "4 apples")
+        assert seen.screen.session.conversation.messages(1, "trained")[-1] == Message("tool", "4 apples")
 
 
 async def test_both_models_answer_as_they_do_on_the_command_line(
@@ -99,7 +100,7 @@ async def test_an_answer_stops_when_told_to_and_the_next_one_comes(
     app: FtApp, trained: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with talking_to(trained, app) as seen:
-        monkeypatch.setattr("screens.chat.asking.MAX_TOKENS", 1_000_000)
+        monkeypatch.setattr("screens.chat.session.MAX_TOKENS", 1_000_000)
         seen.screen.temperature = 1.0  # the likeliest bytes of a model like this need not be characters
         for turn in range(20):  # by chance, such a model may end its answer before anybody stops it
             await seen.ask("number 3")
@@ -110,7 +111,7 @@ async def test_an_answer_stops_when_told_to_and_the_next_one_comes(
             await seen.until(lambda turn=turn: seen.answer(turn, "trained").state in OVER, "an end")
         words = seen.answer(turn, "base").text
         assert seen.answer(turn, "base").state == "stopped"
-        monkeypatch.setattr("screens.chat.asking.MAX_TOKENS", SHORT)
+        monkeypatch.setattr("screens.chat.session.MAX_TOKENS", SHORT)
         await seen.ask("number 4")
         await seen.until_done(turn + 1, "trained")
         assert seen.answer(turn, "base").text == words

@@ -1,11 +1,15 @@
 """Every example is learned from once an epoch, in an order that seed and epoch fix, within the caps."""
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.data.batching import Cut, bounds, micro_batches, steps_of_epoch
+from engine.backends.layout import rows_of
+from engine.data.batching import Cut, batch_of, bounds, micro_batches, steps_of_epoch
 from engine.data.types import UNTRAINED, Batch, Examples
 
 LENGTHS = st.lists(st.integers(2, 40), min_size=1, max_size=60)
@@ -104,58 +108,78 @@ def test_nothing_of_an_example_is_lost_and_the_caps_hold(
     batches = micro_batches(given_examples, range(len(lengths)), Cut(rows, tokens, packing, cost), PAD)
     found = []
     for batch in batches:
-        count = len(segments(batch))
-        assert count <= rows
-        assert batch.input_ids.size <= tokens or count == 1
-        assert not packing or len(batch.input_ids) == 1
-        found += segments(batch)
+        assert batch.sequences <= rows
+        assert rows_of(batch).ids.size <= tokens or batch.sequences == 1
+        assert not packing or len(rows_of(batch).ids) == 1
+        found += sequences(batch)
     assert sorted(int(ids[0]) // 1000 for ids, _, _ in found) == list(range(len(lengths)))
-    for ids, labels, positions in found:
+    for ids, targets, weights in found:
         example = given_examples[int(ids[0]) // 1000]
         assert ids.tolist() == example.input_ids.tolist()
-        assert labels[1:].tolist() == example.labels[1:].tolist()
-        assert labels[0] == UNTRAINED
-        assert positions.tolist() == list(range(len(ids)))
-    assert sum(batch.tokens for batch in batches) == sum(lengths)
+        trained = example.labels[1:] != UNTRAINED
+        assert weights.tolist() == [*trained, 0]
+        assert targets.tolist() == [*np.where(trained, ids[1:], 0), 0]
+    assert sum(len(batch.tokens) for batch in batches) == sum(lengths)
     whole = sum(int((example.labels[1:] != UNTRAINED).sum()) for example in given_examples)
     assert sum(batch.trained_tokens for batch in batches) == whole
 
 
-def segments(batch: Batch) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Ids, labels and positions of every example in the batch; padding must be inert."""
-    padding = batch.segment_ids == 0
-    assert (batch.input_ids[padding] == PAD).all()
-    assert (batch.labels[padding] == UNTRAINED).all()
-    assert (batch.position_ids[padding] == 0).all()
-    found = []
-    for row in range(len(batch.input_ids)):
-        numbers = batch.segment_ids[row]
-        for segment in range(1, int(numbers.max()) + 1):
-            at = np.flatnonzero(numbers == segment)
-            assert (np.diff(at) == 1).all()
-            found.append((batch.input_ids[row, at], batch.labels[row, at], batch.position_ids[row, at]))
-    return found
+def sequences(batch: Batch) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Ids, targets and weights of every sequence of a batch."""
+    spans = [slice(*pair) for pair in itertools.pairwise(batch.offsets)]
+    return [(batch.tokens[span], batch.targets[span], batch.weights[span]) for span in spans]
+
+
+@given(LENGTHS, st.booleans())
+def test_rows_hold_every_token_once_and_padding_elsewhere(lengths: list[int], packed: bool) -> None:
+    batch = replace(batch_of(examples(lengths), np.arange(len(lengths)), packed), padding=PAD)
+    rows = rows_of(batch)
+    assert rows.ids.reshape(-1)[rows.places].tolist() == batch.tokens.tolist()
+    assert (np.delete(rows.ids.reshape(-1), rows.places) == PAD).all()
+    if rows.lengths is None:
+        assert len(rows.ids) == len(lengths)
+    else:
+        assert rows.lengths == lengths
+        positions = rows.positions()
+        assert positions is not None
+        assert positions[0].tolist() == [place for length in lengths for place in range(length)]
+
+
+@given(
+    st.lists(st.tuples(st.integers(2, 20), st.integers(2, 20)), min_size=1, max_size=20), st.integers(1, 9)
+)
+def test_pairs_stay_in_one_micro_batch(pairs: list[tuple[int, int]], rows: int) -> None:
+    whole = examples([length for pair in pairs for length in pair])
+    groups = np.repeat(np.arange(len(pairs), dtype=np.int32), 2)
+    signs = np.tile(np.array([1, -1], dtype=np.int8), len(pairs))
+    paired = replace(whole, group=groups, sign=signs)
+    batches = micro_batches(paired, range(len(paired)), Cut(rows, 100, packing=False))
+    for batch in batches:
+        assert np.bincount(batch.group).tolist() == [2] * (batch.sequences // 2)
+        assert batch.sign.tolist() == [1, -1] * (batch.sequences // 2)
+        assert batch.sequences <= max(2, rows)
+    assert sum(batch.sequences for batch in batches) == len(paired)
 
 
 def test_the_longest_examples_come_first() -> None:
     batches = micro_batches(examples([3, 9, 5, 7]), [0, 1, 2, 3], Cut(2, 100, packing=False), PAD)
-    assert [batch.input_ids.shape for batch in batches] == [(2, 9), (2, 5)]
+    assert [batch.lengths.tolist() for batch in batches] == [[9, 7], [5, 3]]
 
 
 def test_one_example_longer_than_the_cap_goes_alone() -> None:
     batches = micro_batches(examples([50, 4, 4]), [0, 1, 2], Cut(8, 10, packing=False), PAD)
-    assert [batch.input_ids.shape for batch in batches] == [(1, 50), (2, 4)]
+    assert [batch.lengths.tolist() for batch in batches] == [[50], [4, 4]]
 
 
 def test_packing_leaves_no_padding() -> None:
     (batch,) = micro_batches(examples([3, 5]), [0, 1], Cut(8, 100, packing=True), PAD)
-    assert batch.segment_ids.tolist() == [[1, 1, 1, 1, 1, 2, 2, 2]]
-    assert batch.position_ids.tolist() == [[0, 1, 2, 3, 4, 0, 1, 2]]
-    assert batch.labels[0, 5] == UNTRAINED
+    rows = rows_of(batch)
+    assert rows.ids.shape == (1, 8)
+    assert rows.lengths == [5, 3]
+    assert batch.weights[4] == 0, "the last token of a sequence predicts nothing of the next"
 
 
-def test_arrays_are_int32() -> None:
-    for packing in (True, False):
-        (batch,) = micro_batches(examples([3, 5]), [0, 1], Cut(8, 100, packing), PAD)
-        arrays = (batch.input_ids, batch.labels, batch.position_ids, batch.segment_ids)
-        assert all(array.dtype == np.int32 for array in arrays)
+def test_arrays_have_the_types_that_backends_take() -> None:
+    (batch,) = micro_batches(examples([3, 5]), [0, 1], Cut(8, 100, packing=True), PAD)
+    found = [batch.tokens, batch.targets, batch.weights, batch.offsets, batch.group, batch.sign]
+    assert [array.dtype.name for array in found] == ["int32", "int32", "float32", "int64", "int32", "int8"]

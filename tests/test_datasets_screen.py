@@ -14,9 +14,10 @@ from engine.data.preview.values import Opened
 from engine.errors import ModelError
 from engine.service.client import Client
 from ft.app import FtApp
-from screens.datasets.asking import DataAsking
+from screens.datasets.browser import RowBrowser
 from screens.datasets.screen import DatasetsScreen
 from screens.datasets.tokens import TokenView
+from screens.intents import ShowData
 from tests.app_pilot import freeze, until
 from tests.data_service import serving, write_place
 
@@ -69,10 +70,14 @@ async def ready(pilot: Pilot[None], file: str = "orders.jsonl") -> None:
         pilot,
         lambda: (
             isinstance(pilot.app.screen, DatasetsScreen)
-            and screen(pilot).source.endswith(file)
-            and screen(pilot).lengths is not None
-            and screen(pilot).opened is not None
-            and (not screen(pilot).opened.known or screen(pilot).query_one(TokenView).text or problem(pilot))
+            and screen(pilot).browser.source.endswith(file)
+            and screen(pilot).browser.lengths is not None
+            and screen(pilot).browser.opened is not None
+            and (
+                not screen(pilot).browser.opened.known
+                or screen(pilot).query_one(TokenView).text
+                or problem(pilot)
+            )
         ),
         f"{file} is shown",
     )
@@ -90,7 +95,7 @@ def problem(pilot: Pilot[None]) -> str:
 
 
 async def show(pilot: Pilot[None], file: str) -> None:
-    pilot.app.show_data(file)  # type: ignore[attr-defined]
+    pilot.app.open(ShowData(file))  # type: ignore[attr-defined]
     await ready(pilot, file)
 
 
@@ -118,7 +123,7 @@ async def test_keys_walk_through_rows_and_a_number_goes_to_one(app: FtApp) -> No
         await until(pilot, lambda: row_title(pilot).startswith("row 60 of 60"), "the last row")
         await pilot.press("g", "x", "enter")
         await until(pilot, lambda: app.problems, "a word about what is no row number")
-        assert "no row number" in app.problems[-1].message
+        assert "not a row number" in app.problems[-1].message
         await pilot.press("home")
         await until(pilot, lambda: row_title(pilot).startswith("row 1 of 60"), "the first row")
 
@@ -175,7 +180,7 @@ async def test_what_the_first_rows_tell_is_shown_while_the_others_are_counted(
 
     monkeypatch.setattr(app, "service", Counting)
     async with app.run_test(size=(120, 36)) as pilot:
-        await until(pilot, lambda: screen(pilot).lengths, "lengths")
+        await until(pilot, lambda: screen(pilot).browser.lengths, "lengths")
         assert str(screen(pilot).query_one("#rows").border_title).startswith("20 rows so far, 30 %")
         assert "longest" in str(screen(pilot).query_one("#bars", Static).content)
         still = False
@@ -188,7 +193,7 @@ async def test_what_the_lint_finds_leads_to_its_rows(app: FtApp, place: Path, tm
     (tmp_path / "copies.jsonl").write_text("".join([*lines[:20], lines[4], lines[7]]))
     async with app.run_test(size=(120, 36)) as pilot:
         await ready(pilot)
-        screen(pilot).find(str(tmp_path / "copies.jsonl"))
+        screen(pilot).browser.find(str(tmp_path / "copies.jsonl"))
         await ready(pilot, "copies.jsonl")
         found = screen(pilot).query_one("#problems", OptionList)
         assert [str(option.prompt) for option in found.options] == [
@@ -213,8 +218,8 @@ async def test_files_and_folders_are_added_kept_and_dropped(app: FtApp, place: P
         await ready(pilot)
         assert app.preferences.datasets == []
         await pilot.press("d")  # the recipe's own stays
-        assert screen(pilot).source
-        app.show_data(str(place))
+        assert screen(pilot).browser.source
+        app.open(ShowData(str(place)))
         await until(pilot, lambda: len(app.preferences.datasets) == 6, "every file of the folder")
 
 
@@ -235,7 +240,7 @@ async def test_what_cannot_be_added_is_told_with_a_hint(app: FtApp, file: str, s
         await until(pilot, lambda: app.problems, "the problem")
         assert said in app.problems[-1].message
         assert app.problems[-1].hint
-        assert screen(pilot).source.endswith("orders.jsonl")
+        assert screen(pilot).browser.source.endswith("orders.jsonl")
 
 
 async def test_what_the_hub_says_of_a_dataset_stands_in_the_place_of_its_rows(app: FtApp) -> None:
@@ -290,7 +295,9 @@ async def test_a_model_that_is_not_here_still_lets_rows_be_seen_raw(app: FtApp, 
                 pilot, lambda: '{"messages"' in screen(pilot).query_one(TokenView).text, "the raw row"
             )
             for part in ("words", "lengths", "row"):  # they need the model, and may say so at any time
-                late = DataAsking.Refused(screen(pilot).source, part, ModelError("not on this machine"))
+                late = RowBrowser.Refused(
+                    screen(pilot).browser.source, part, ModelError("not on this machine")
+                )
                 screen(pilot).post_message(late)
                 await pilot.pause()
             assert '{"messages"' in screen(pilot).query_one(TokenView).text
@@ -333,10 +340,10 @@ async def test_every_pane_can_be_seen_on_a_small_terminal(app: FtApp) -> None:
 
 async def test_a_recipe_for_the_file_is_one_key_away(app: FtApp, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str | None] = []
-    monkeypatch.setattr(app, "edit_recipe", lambda path=None, text=None: opened.append(text))
     async with app.run_test(size=(120, 36)) as pilot:
         await ready(pilot)
         await show(pilot, "notes.csv")
+        monkeypatch.setattr(app, "open", lambda intent: opened.append(intent.text))
         await pilot.press("u")
         await until(pilot, lambda: opened, "the recipe")
         assert opened[0] is not None

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine.backends.torch.backend import TorchBackend
+from engine.backends.torch.causal_lm import TorchModel
 from engine.runs.directory.events import Eval, Phase, Warned
 from tests.training import Job
 
@@ -43,14 +43,14 @@ def test_a_learned_answer_is_an_exact_match_and_its_progress_is_told(
 def test_answers_that_do_not_fit_into_memory_are_given_fewer_at_once(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = TorchBackend.generate
+    whole = TorchModel.generate
 
-    def generate(self: TorchBackend, prompts: Sequence[Sequence[int]], *rest: Any) -> list[list[int]]:
+    def generate(self: TorchModel, prompts: Sequence[Sequence[int]], *rest: Any) -> list[list[int]]:
         if len(prompts) > 8 // 2:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
         return whole(self, prompts, *rest)
 
-    monkeypatch.setattr(TorchBackend, "generate", generate)
+    monkeypatch.setattr(TorchModel, "generate", generate)
     job = learning_the_fox(tiny_model, tmp_path)
     assert job.train() == "completed"
     events = list(job.run.events())

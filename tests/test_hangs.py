@@ -206,7 +206,8 @@ def test_a_paused_engine_shows_signs_of_life(ft_home: Path, process: psutil.Proc
 BACKEND = """
 import os, re, time
 from pathlib import Path
-from engine.capabilities import Capability, Plugin
+from engine.backend_spec import BackendSpec, Capability
+from engine.backends.torch.memory_model import predict
 
 PLACE = Path(os.environ["HANGS"])
 
@@ -224,37 +225,38 @@ def asleep():
     time.sleep(10**6)
 
 
-def load(plan, config, folder, *, adapter=None, training=True):
-    from engine.backends.torch.backend import TorchBackend
+def load(plan, config, folder, objective, *, adapter=None):
+    from engine.backends.torch.causal_lm import TorchModel
+    from engine.backends.torch.trainer import TorchTrainer
 
     if PLACE.read_text() == "loading":
         asleep()
 
-    class Hangs(TorchBackend):
+    class Hangs(TorchTrainer):
         steps = 0
 
-        def train_step(self, *arguments):
+        def step(self, *arguments):
             Hangs.steps += 1
             how = PLACE.read_text()
             if Hangs.steps == 8 and how:
                 if how.startswith("once "):
                     PLACE.write_text("")
                 globals()[how.split()[-1]]()
-            return super().train_step(*arguments)
+            return super().step(*arguments)
 
-    return Hangs.load(plan, config, folder, adapter=adapter, training=training)
+    return Hangs(TorchModel.load(plan, config, folder, adapter), config, objective)
 
 
-backend = Plugin(load, Capability(("fp32",), ("none",), ("lora",)), "torch that hangs at the eighth step")
+backend = BackendSpec("hangs", {"cpu": Capability(("fp32",), ("none",), ("lora",))}, load, predict)
 """
 SUPERVISE = """
 import sys
 from pathlib import Path
 from engine.config.load import load_recipe
-from engine.hangs import Patience
-from engine.runs import lock
-from engine.runs.run import Run
-from engine.supervisor import Supervisor
+from engine.process.hangs import Patience
+from engine.runs.directory import lock
+from engine.runs.directory.run import Run
+from engine.process.supervisor import Supervisor
 
 recipe, folder, least_s, idle_s = sys.argv[1:]
 run = Run.create(load_recipe(Path(recipe)), Path(folder))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.backend_spec import spec_of
 from engine.hardware import gpu, speed
 from engine.hardware.memory import group_limits, memory
 from engine.hardware.probe import apple_gpu_bytes, built_for_cuda, flags_have_bf16, installed, probe
@@ -26,7 +27,7 @@ def test_this_machine_is_described() -> None:
     assert machine.cores >= 1
     assert 0 < machine.available_bytes <= machine.ram_bytes
     assert machine.packages["torch"]
-    assert (machine.gpu_bytes is None) == (machine.device == "cpu")
+    assert (machine.gpu is None) == (machine.device == "cpu")
 
 
 def test_probing_imports_nothing_heavy() -> None:
@@ -120,9 +121,17 @@ def test_packages_that_are_not_installed_are_absent() -> None:
 
 def test_a_hidden_gpu_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert gpu.first_gpu() is None
+    assert gpu.nvidia_gpus() == ()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    assert gpu.first_gpu() is None
+    assert gpu.nvidia_gpus() == ()
+
+
+@pytest.mark.parametrize(
+    ("devices", "expected"),
+    [("0", ("0",)), ("1, GPU-8a1f", ("1", "GPU-8a1f")), ("0,-1,1", ("0",)), ("", ()), ("-1", ())],
+)
+def test_gpus_are_those_before_the_first_that_is_none(devices: str, expected: tuple[str, ...]) -> None:
+    assert gpu.visible(devices) == expected
 
 
 def test_nvidia_smi_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,19 +139,23 @@ def test_nvidia_smi_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     program = write(tmp_path / "nvidia-smi", '#!/bin/sh\necho "NVIDIA GeForce RTX 3060, 12288, 11800, 8.6"\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert gpu.from_smi("0") == gpu.Gpu("NVIDIA GeForce RTX 3060", 12288 << 20, 11800 << 20, (8, 6))
+    one = gpu.Gpu("NVIDIA GeForce RTX 3060", 12288 << 20, 11800 << 20, (8, 6))
+    assert gpu.from_smi(("0",)) == (one,)
+    write(program, '#!/bin/sh\necho "A, 1, 1, 8.6"\necho "B, 2, 1, 9.0"\n')
+    assert [found.name for found in gpu.from_smi()] == ["A", "B"]
     write(program, '#!/bin/sh\necho "No devices were found"\nexit 6\n')
-    assert gpu.from_smi("0") is None
+    assert gpu.from_smi() == ()
 
 
 NVML = r"""
 #include <string.h>
-/* The five calls, as nvml.h declares them: a handle is an opaque pointer, 0 is NVML_SUCCESS. */
+/* The calls, as nvml.h declares them: a handle is an opaque pointer, 0 is NVML_SUCCESS. */
 typedef struct { unsigned long long total, free, used; } nvmlMemory_t;
 static int device;
 int nvmlInit_v2(void) { return 0; }
 int nvmlShutdown(void) { return 0; }
-int nvmlDeviceGetHandleByIndex_v2(unsigned int i, void **h) { *h = &device; return i == 0 ? 0 : 2; }
+int nvmlDeviceGetCount_v2(unsigned int *n) { *n = 2; return 0; }
+int nvmlDeviceGetHandleByIndex_v2(unsigned int i, void **h) { *h = &device; return i < 2 ? 0 : 2; }
 int nvmlDeviceGetHandleByUUID(const char *u, void **h) { *h = &device; return strncmp(u, "GPU-", 4) ? 2 : 0; }
 int nvmlDeviceGetName(void *h, char *name, unsigned int n) { strncpy(name, "NVIDIA L4", n); return h != &device; }
 int nvmlDeviceGetMemoryInfo(void *h, nvmlMemory_t *m) {
@@ -160,16 +173,17 @@ def test_the_driver_library_is_understood(tmp_path: Path) -> None:
     subprocess.run(["cc", "-shared", "-fPIC", "-o", tmp_path / "nvml.so", source], check=True)
     library = ctypes.CDLL(str(tmp_path / "nvml.so"))
     expected = gpu.Gpu("NVIDIA L4", 24 * GB, 23 * GB, (8, 9))
-    assert gpu.from_nvml(library, "0") == expected
-    assert gpu.from_nvml(library, "GPU-8a1f") == expected
-    assert gpu.from_nvml(library, "3") is None
+    assert gpu.from_nvml(library) == (expected, expected)
+    assert gpu.from_nvml(library, ("0",)) == (expected,)
+    assert gpu.from_nvml(library, ("GPU-8a1f", "1")) == (expected, expected)
+    assert gpu.from_nvml(library, ("3",)) == ()
 
 
 def test_a_finished_runs_speed_is_known_to_the_next_plan(ft_home: Path) -> None:
     assert speed.known() == {}
-    speed.remember(speed.key("peft", "cpu", "fp32"), 8e13, 1000.0)
-    speed.remember(speed.key("peft", "cpu", "bf16"), 2e13, 100.0)
-    speed.remember(speed.key("mlx", "cpu", "fp32"), 1e12, 1000.0)
+    speed.remember(spec_of("peft").speed_key("cpu", "fp32"), 8e13, 1000.0)
+    speed.remember(spec_of("unsloth").speed_key("cpu", "bf16"), 2e13, 100.0)
+    speed.remember(spec_of("mlx").speed_key("cpu", "fp32"), 1e12, 1000.0)
     assert probe().flops == {"cpu/fp32": 8e10, "cpu/bf16": 2e11, "mlx/cpu/fp32": 1e9}
 
 

@@ -51,7 +51,7 @@ def test_a_run_killed_while_saving_goes_on_to_the_same_bytes(tiny_model: Path, t
     resume: Path | None = None
     for _ in range(2):
         kill_while_saving(killed.run, resume)
-        assert killed.run.state().status == "dead"
+        assert killed.run.state().status == "crashed"
         for checkpoint in checkpoints.whole(killed.run.checkpoints):
             assert Progress.load(checkpoint / checkpoints.PROGRESS).step == checkpoints.step_of(checkpoint)
         resume = checkpoints.latest(killed.run.folder)

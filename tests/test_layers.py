@@ -32,7 +32,11 @@ LIGHT_MODULES = [
     "engine.models.sizing",
     "engine.runs.directory.events",
     "engine.runs.directory.run",
-    "engine.planning.plan",
+    "engine.planning.planner",
+    "engine.backend_spec",
+    "engine.backends.mlx.spec",
+    "engine.backends.torch.spec",
+    "engine.backends.unsloth.spec",
     "engine.backends.base",
     "engine.runs.directory.control",
     "engine.process.launcher",
@@ -101,7 +105,5 @@ def test_listing_runs_brings_nothing_heavy(tmp_path: Path) -> None:
 
 
 def test_the_engine_never_needs_the_layers_above_it(tmp_path: Path) -> None:
-    code = (
-        "import engine.process.worker, engine.service.server, engine.process.launcher, engine.planning.plan"
-    )
+    code = "import engine.process.worker, engine.service.server, engine.process.launcher, engine.planning.planner"
     assert not modules_after(code, tmp_path) & {"ft", "screens", "textual", "typer"}

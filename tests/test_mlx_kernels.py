@@ -2,22 +2,21 @@
 
 import inspect
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 import pytest
+from engine.backends.mlx.model.attention import Segments
+from engine.backends.mlx.model.kernels import Kernels, Spans, _spans
 from mlx import nn
 
-from engine.backends import load_backend
-from engine.backends.mlx.attention import Segments
-from engine.backends.mlx.backend import MlxBackend
-from engine.backends.mlx.kernels import Kernels, Spans, _spans
+from engine.backends import load_trainer
 from engine.backends.mlx.loss import Head, head_loss, head_losses
+from engine.backends.mlx.trainer import MlxTrainer
 from engine.data.types import Batch
-from tests.training import Job, batch_of
+from tests.training import Job, batch_of, train_step
 
 package = pytest.importorskip("mlx_train_perf", reason="mlx-train-perf is not installed")
 from mlx_train_perf.errors import MlxTrainPerfError  # noqa: E402 - not before it is known to be there
@@ -33,16 +32,18 @@ def quiet() -> None:
     """A poll with nothing to say."""
 
 
-def both(job: Job, **changes: Any) -> tuple[MlxBackend, MlxBackend]:
+def both(job: Job, **changes: Any) -> tuple[MlxTrainer, MlxTrainer]:
     """The backend with ft's own loss and mask, and with the package's."""
-    plan = replace(
-        job.plan, backend="mlx", weights_dtype="fp32", compute_dtype="fp32", packing=True, **changes
+    plan = job.plan.changed(
+        backend="mlx", weights_dtype="fp32", compute_dtype="fp32", packing=True, **changes
     )
     found = [
-        load_backend(replace(plan, kernels=kernels), job.config, job.model)
+        load_trainer(plan.changed(kernels=kernels), job.config, job.model)
         for kernels in ("own", "mlx-train-perf")
     ]
-    assert all(isinstance(one, MlxBackend) and one.packs and one.plain_head for one in found)
+    assert all(
+        isinstance(one, MlxTrainer) and one.model.supports_packing and one.model.plain_head for one in found
+    )
     return found[0], found[1]
 
 
@@ -63,7 +64,7 @@ def test_a_run_learns_with_the_package_as_without(
     for packed in (True, False):
         learn_alike(own, theirs, batch_of(ROWS, packed))
     assert calls != attention.VJP_CALLS, "the package was not asked"
-    answers = [backend.generate([ROWS[0]], 4, [], quiet) for backend in (own, theirs)]
+    answers = [backend.model.generate([ROWS[0]], 4, [], quiet) for backend in (own, theirs)]
     assert answers[0] == answers[1]
 
 
@@ -74,12 +75,12 @@ def test_a_compiled_and_recomputed_step_sees_each_layout_anew(tiny_model: Path, 
         learn_alike(own, theirs, batch_of(rows, packed=True))
 
 
-def learn_alike(own: MlxBackend, theirs: MlxBackend, batch: Batch) -> None:
+def learn_alike(own: MlxTrainer, theirs: MlxTrainer, batch: Batch) -> None:
     """One step and the losses after it, of both."""
-    one, other = (backend.train_step([batch], 1e-2, 0, quiet) for backend in (own, theirs))
+    one, other = (train_step(backend, [batch], 1e-2, 0, quiet) for backend in (own, theirs))
     assert other.loss_sum == pytest.approx(one.loss_sum, rel=1e-4)
     assert other.grad_norm == pytest.approx(one.grad_norm, rel=1e-3)
-    assert np.allclose(*(backend.log_probabilities(batch) for backend in (own, theirs)), atol=1e-3)
+    assert np.allclose(*(backend.model.logps(batch).tolist() for backend in (own, theirs)), atol=1e-3)
 
 
 @pytest.mark.parametrize("trained", [False, True])

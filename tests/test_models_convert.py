@@ -1,8 +1,11 @@
 """`ft models convert`: a folder that mlx-lm's own loader takes, with the logits of the model it was made of."""
 
 import json
+import os
 import shutil
-from dataclasses import replace
+import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +15,19 @@ import pytest
 from mlx_lm.utils import load
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
+from engine.backend_spec import Quantization
 from engine.backends.mlx.convert import convert
 from engine.backends.mlx.model import load_base
-from engine.capabilities import Quantization
-from engine.errors import ModelError
+from engine.errors import ConfigError, ModelError, TrainingError
+from engine.jobs.export import Export
+from engine.jobs.registry import job
 from engine.planning import backends
+from engine.process.launcher import outcome, start
+from engine.runs.directory import control
+from engine.runs.directory.events import Started
+from engine.runs.directory.run import Run
 from ft.cli import main
+from tests.run_fixtures import make_run
 from tests.tiny import VOCAB, make_tokenizer
 from tests.training import Job
 
@@ -35,7 +45,7 @@ def converted(model: Path, out: Path, quantization: Quantization) -> tuple[Any, 
 def ours(model: Path, folder: Path, quantization: Quantization) -> Any:
     """The logits of the model as the MLX backend trains on it."""
     job = Job.make(model, folder, model={"quantization": quantization, "max_seq_length": 64})
-    plan = replace(job.plan, backend="mlx", weights_dtype="fp32", compute_dtype="fp32")
+    plan = job.plan.changed(backend="mlx", weights_dtype="fp32", compute_dtype="fp32")
     return load_base(plan, job.config, model)[0](IDS)
 
 
@@ -96,6 +106,89 @@ def test_the_command_leaves_the_whole_folder_and_says_what_it_is(
     }
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {path.name for path in out.iterdir()}
     assert list(out.parent.iterdir()) == [out]
+    (listed,) = json.loads(listing(capsys, "--json"))
+    assert (listed["kind"], listed["status"], listed["result"]) == ("export", "completed", None)
+    assert "export" in listing(capsys, "--filter", "kind:export status:completed")
+    assert main(["runs", "show", listed["id"]]) == 0
+    assert str(out) in capsys.readouterr().out
+
+
+def listing(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    capsys.readouterr()
+    assert main(["runs", "list", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def conversion(model: Path, out: Path) -> tuple[Run, Path]:
+    """A run that converts a model, and the folder that it fills."""
+    job = Export(str(model), "mlx", out, {"quantization": "none"})
+    run = job.create()
+    return run, job.making(run)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+@pytest.mark.slow
+def test_a_conversion_that_is_stopped_leaves_no_folder(tiny_model: Path, tmp_path: Path) -> None:
+    run, _ = conversion(tiny_model, tmp_path / "made" / "here")
+    engine = start(run)
+    control.send(run, "stop")
+    assert engine.supervisor.wait() == 0
+    assert (run.state().status, run.kind) == ("stopped", "export")
+    assert list((tmp_path / "made").iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whole_group", [False, True])
+def test_a_killed_conversion_leaves_no_half_folder(
+    tiny_model: Path, tmp_path: Path, whole_group: bool
+) -> None:
+    run, making = conversion(tiny_model, tmp_path / "made" / "here")
+    engine = start(run)
+    until(making.is_dir)
+    if whole_group:
+        engine.kill()
+    else:
+        os.kill(next(event.pid for event in run.events() if isinstance(event, Started)), signal.SIGKILL)
+    with pytest.raises(TrainingError, match=r"crashed|SIGKILL") as error:
+        outcome(run, engine.since, engine.supervisor.wait() if not whole_group else None)
+    assert "ft train --resume" not in error.value.hint
+    assert list((tmp_path / "made").iterdir()) == []
+    assert run.state().status == ("crashed" if whole_group else "failed")
+
+
+@pytest.mark.slow
+def test_a_conversion_is_locked_and_can_be_removed_once_it_has_ended(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    run, making = conversion(tiny_model, tmp_path / "here")
+    engine = start(run)
+    until(making.is_dir)
+    with pytest.raises(ConfigError, match="is at work already"):
+        start(run)
+    assert engine.supervisor.wait() == 0
+    run.remove()
+    assert (tmp_path / "here" / "config.json").is_file()
+
+
+def test_the_latest_run_is_a_training_where_there_is_any(ft_home: Path, tmp_path: Path) -> None:
+    converted, _ = conversion(tmp_path, tmp_path / "out")
+    assert Run.open().id == converted.id
+    trained = make_run("20200101-000000-old")
+    assert Run.open().id == trained.id
+    assert Run.open(converted.folder).kind == "export"
+    assert (Run.open().kind, Run.open().job) == ("train", {})
+
+
+def test_a_run_of_an_unknown_kind_says_which_there_are(ft_home: Path) -> None:
+    assert Run.create_job("sweep", "s p/aced", {}).id.endswith("-s-p-aced")
+    with pytest.raises(ConfigError, match="no job of the kind 'sweep'"):
+        job("sweep")
 
 
 def test_an_existing_folder_is_refused(

@@ -183,7 +183,7 @@ async def test_a_recipe_is_opened_with_the_chosen_model(
 ) -> None:
     folder = copy_model(tiny_model, "mine")
     opened: list[tuple[Path | None, str]] = []
-    monkeypatch.setattr(app, "edit_recipe", lambda path, text: opened.append((path, text)))
+    monkeypatch.setattr(app, "open", lambda intent: opened.append((intent.path, intent.text)))
     monkeypatch.chdir(tmp_path)
     async with app.run_test(size=(120, 36)) as pilot:
         await ready(pilot)

@@ -92,7 +92,7 @@ async def test_pause_resume_and_save_reach_the_engine_and_its_answer_is_shown(ft
             await all_read(pilot)
             await pilot.press("p")
             await until(pilot, lambda: "‖ paused" in text(app, "#headline"))
-            await until(pilot, lambda: app.monitor.waiting == {})
+            await until(pilot, lambda: app.monitor.follower.waiting == {})
             await pilot.press("p")
             await until(pilot, lambda: "● training" in text(app, "#headline"))
             await pilot.press("s")
@@ -156,7 +156,7 @@ async def test_a_folder_that_is_removed_while_it_is_watched_is_said_to_be_gone(f
         await all_read(pilot)
         shutil.rmtree(run.folder)
         await until(pilot, lambda: "its folder is gone" in text(app, "#headline"))
-        assert "without a word" not in text(app, "#headline")  # which nobody can know now
+        assert "no exit message" not in text(app, "#headline")  # which nobody can know now
         assert len(app.monitor.query_one("#first", Chart).lines[0].series) == 50
         await pilot.press("z", "i", "e", "l", "t", "a")
 

@@ -1,20 +1,22 @@
 """Monitor's charts and its figures of the machine, as a person uses them."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from textual.widgets import Static
+from textual.widgets import Static, TabbedContent
 
 from engine.hardware.sample import Gpu
 from engine.hardware.sample import Sample as MachineSample
-from engine.runs.directory.events import encode
+from engine.runs.directory.events import Eval, encode
 from screens.charts.widget import Chart
 from screens.monitor.machine import MachinePanel, rows
 from tests.monitor_app import GB, StillApp, all_read, laptop, until, workstation
 from tests.run_fixtures import STARTED, make_run, step
 
 RUN = "20260102-000000-sql-helper"
+OTHER = "20260101-000000-other"
 SIZE = (120, 36)
 
 
@@ -27,7 +29,7 @@ async def test_the_chosen_chart_is_zoomed_moved_inspected_and_set_back(ft_home: 
     app = StillApp(run=RUN)
     async with app.run_test(size=SIZE) as pilot:
         await all_read(pilot)
-        chart = app.monitor.chart
+        chart = app.monitor.controls.chart
         whole = chart.view
         await pilot.press("z")
         assert chart.view[1] - chart.view[0] == pytest.approx((whole[1] - whole[0]) / 2)
@@ -45,7 +47,7 @@ async def test_the_chosen_chart_is_zoomed_moved_inspected_and_set_back(ft_home: 
         await pilot.press("i")
         assert chart.cursor is None
         await pilot.press("v")
-        assert app.monitor.chart.id == "memory"
+        assert app.monitor.controls.chart.id == "memory"
 
 
 async def test_one_cursor_goes_through_all_charts(ft_home: Path) -> None:
@@ -58,10 +60,10 @@ async def test_one_cursor_goes_through_all_charts(ft_home: Path) -> None:
         at = charts[0].cursor
         await until(pilot, lambda: at is not None and {chart.cursor for chart in charts} == {at})
         await pilot.press("v", "v", "right")  # the learning rate's leads it from where it is
-        await until(pilot, lambda: {chart.cursor for chart in charts} == {app.monitor.chart.cursor})
+        await until(pilot, lambda: {chart.cursor for chart in charts} == {app.monitor.controls.chart.cursor})
         assert at is not None
-        assert app.monitor.chart.cursor is not None
-        assert app.monitor.chart.cursor > at
+        assert app.monitor.controls.chart.cursor is not None
+        assert app.monitor.controls.chart.cursor > at
         charts[0].zoom(8)
         charts[0].pan(-4)
         await pilot.press("left")
@@ -117,6 +119,32 @@ async def test_a_chart_is_saved_as_picture_and_table(ft_home: Path) -> None:
         folder = ft_home / "charts" / RUN
         await until(pilot, lambda: len(list(folder.glob("*"))) == 2)
         assert {path.suffix for path in folder.iterdir()} == {".svg", ".csv"}
+
+
+async def test_whatever_metrics_a_run_reports_get_charts_under_a_tab_of_their_own(ft_home: Path) -> None:
+    run = make_run(RUN, steps=20, end=None)
+    for number in range(21, 41):
+        run.emit(replace(step(number, 1.0), metrics={"margin": number / 10}))
+    run.emit(Eval(step=40, loss=1.0, perplexity=2.7, metrics={"margin": 1.5, "exact_match": 0.25}))
+    make_run(OTHER, steps=20)
+    app = StillApp(run=RUN)
+    async with app.run_test(size=SIZE) as pilot:
+        await all_read(pilot)
+        tabs = app.monitor.query_one("#tabs", TabbedContent)
+        assert tabs.get_tab("metrics-tab").display
+        assert len(app.monitor.charts) == 5
+        tabs.active = "metrics-tab"
+        await until(pilot, lambda: len(app.monitor.charts) == 7)
+        margin, match = app.monitor.charts[5:]
+        assert (margin.title, match.title) == ("margin", "exact_match")
+        assert [line.label for line in match.lines] == ["validation"]
+        assert {line.label for line in margin.lines} == {"train", "validation"}
+        assert margin.lines[0].series.bounds() == (21, 40, 2.1, 4.0)
+        margin.zoom(2)
+        app.monitor.show(OTHER)
+        await until(pilot, lambda: not tabs.get_tab("metrics-tab").display)
+        assert len(app.monitor.charts) == 5
+        assert tabs.active == "samples-tab"
 
 
 async def test_without_a_run_the_machine_is_shown_as_far_as_it_tells(ft_home: Path) -> None:

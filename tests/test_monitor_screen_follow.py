@@ -86,7 +86,7 @@ def test_random_bytes_are_passed_over(tmp_path_factory: pytest.TempPathFactory, 
     run.log.write_bytes(junk + b"\n")
     (folder / "plan.json").write_bytes(junk)
     run.emit(Warned(t=1.0, message="after"))
-    view = RunView(run.id)
+    view = RunView(run_id=run.id)
     for event in events_of(looked(Tail(run, 1))):
         view.take(event)  # type: ignore[arg-type]
     assert view.news[-1].text == "warning: after"
@@ -171,7 +171,7 @@ def test_what_a_resumed_run_does_again_is_forgotten() -> None:
         Started(t=STARTED + 100, run=RUN, pid=2, resumed_from=5),
         step(6, 2.5, t=STARTED + 101),
     ]
-    view = RunView(RUN, alive=True)
+    view = RunView(run_id=RUN, alive=True)
     for event in events:
         view.take(event)
     assert view.state == fold(events, alive=True)
@@ -180,7 +180,7 @@ def test_what_a_resumed_run_does_again_is_forgotten() -> None:
 
 
 def test_the_time_left_follows_the_pace_of_the_last_steps_with_what_lies_between() -> None:
-    view = RunView(RUN, alive=True)
+    view = RunView(run_id=RUN, alive=True)
     view.take(Started(t=STARTED, run=RUN, pid=1))
     assert view.seconds_left() is None
     for number in range(1, 11):
@@ -191,7 +191,7 @@ def test_the_time_left_follows_the_pace_of_the_last_steps_with_what_lies_between
 
 
 def test_no_state_is_told_by_colour_alone() -> None:
-    view = RunView(RUN, alive=True)
+    view = RunView(run_id=RUN, alive=True)
     view.take(Started(t=STARTED, run=RUN, pid=1))
     view.take(Phase(t=STARTED, name="tokenising", done=28, total=344))
     assert headline(view).plain.startswith(" ● tokenising  sql-helper")
@@ -200,13 +200,13 @@ def test_no_state_is_told_by_colour_alone() -> None:
     view.take(Acknowledged(t=STARTED, id="1", command="pause"))
     assert "‖ paused" in headline(view).plain
     view.alive = False
-    assert "✗ ended without a word" in headline(view).plain
+    assert "✗ crashed (no exit message)" in headline(view).plain
     view.take(Finished(t=STARTED, reason="completed", step=100))
     assert "✓ completed" in headline(view).plain
 
 
 def test_a_failed_run_says_why_and_what_to_do() -> None:
-    view = RunView(RUN, alive=False)
+    view = RunView(run_id=RUN, alive=False)
     view.take(Started(t=STARTED, run=RUN, pid=1))
     view.take(Failed(t=STARTED, kind="machine", message="The disk is full.", hint="Make room."))
     assert "The disk is full." in progress(view, 80).plain
@@ -215,7 +215,7 @@ def test_a_failed_run_says_why_and_what_to_do() -> None:
 
 @pytest.mark.parametrize("width", [20, 40, 80, 120, 200])
 def test_the_lines_below_the_charts_fit(width: int) -> None:
-    view = RunView(RUN, alive=True)
+    view = RunView(run_id=RUN, alive=True)
     view.take(Started(t=STARTED, run=RUN, pid=1))
     for number in range(1, 51):
         view.take(step(number, 1.0))

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from engine.planning.memory import MemoryPlan
-from engine.planning.plan import Plan
+from engine.backend_spec import MemoryPlan
+from engine.planning.plan import Decisions, Estimate, Plan, Work
 from engine.runs.directory.events import Eval, Failed, Finished, Memory, Phase, Sample, Saved, Started, Warned
 from engine.runs.directory.run import Run
 from tests.monitor_app import GB, StillApp, all_read, engine, laptop, until, workstation
@@ -25,7 +25,7 @@ def plan() -> Plan:
     """14.2 of 36 GB."""
     parts = dict.fromkeys(MemoryPlan.__dataclass_fields__, 0)
     memory = MemoryPlan(**parts | {"weights": 6_400_000_000, "activations": 7_800_000_000})
-    return Plan(
+    decisions = Decisions(
         backend="peft",
         device="mps",
         weights_dtype="bf16",
@@ -36,18 +36,17 @@ def plan() -> Plan:
         micro_batch_tokens=2048,
         effective_batch_size=16,
         gradient_checkpointing=False,
+    )
+    work = Work(
         epochs=3.0,
         steps=600,
         examples=3200,
         tokens_per_epoch=400_000,
         trained_tokens_per_epoch=200_000,
         longest=512,
-        seconds=840.0,
-        memory=memory,
-        limit_bytes=36 * GB,
-        fits="yes",
         sampled=False,
     )
+    return Plan(decisions, work, memory, Estimate(840.0, 36 * GB, "yes"))
 
 
 def training(steps: int = 187) -> Run:

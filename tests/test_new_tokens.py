@@ -16,7 +16,8 @@ import torch
 import transformers
 from safetensors.numpy import load_file
 
-from engine.backends import load_backend
+from engine.backend_spec import spec_of
+from engine.backends import load_trainer
 from engine.backends.torch.vocabulary import grow
 from engine.config.load import load_text
 from engine.data.prepare import prepare
@@ -35,7 +36,7 @@ from engine.runs.directory.start_adapter import start_of
 from engine.service.client import Client
 from tests.plan_fixtures import CUDA, LARGE, plan
 from tests.tiny import VOCAB, make_family
-from tests.training import Job, StopAtPoll, batch_of, recipe_text
+from tests.training import Job, StopAtPoll, batch_of, recipe_text, train_step
 
 NOTE, KIOSK = VOCAB, VOCAB + 1
 TOKENS = {"add_tokens": ["<note>", "kiosk"]}
@@ -99,8 +100,8 @@ def job_of(model: Path, folder: Path, /, **sections: Any) -> Job:
 
 
 def backend_of(job: Job, name: str, adapter: Path | None = None, **changes: Any) -> Any:
-    return load_backend(
-        replace(job.plan, backend=name, **FP32 | changes), job.config, job.model, adapter=adapter
+    return load_trainer(
+        job.plan.changed(backend=name, **FP32 | changes), job.config, job.model, adapter=adapter
     )
 
 
@@ -131,25 +132,25 @@ def test_both_backends_learn_the_same_and_peft_says_the_same(
     job = job_of(base, tmp_path, adapter=WHOLE[what])
     sides = {name: backend_of(job, name) for name in BACKENDS}
     for step in range(4):
-        one, other = (side.train_step([BATCH], 1e-2, step, lambda: None) for side in sides.values())
+        one, other = (train_step(side, [BATCH], 1e-2, step, lambda: None) for side in sides.values())
         assert one.loss_sum == pytest.approx(other.loss_sum, rel=1e-3)
         assert one.grad_norm == pytest.approx(other.grad_norm, rel=1e-2)
     assert {len(side.trained) for side in sides.values()} == {len(sides["peft"].trained)}
     for name, side in sides.items():
         folder = tmp_path / name
         side.save_weights(folder)
-        ours = side.log_probabilities(BATCH)
+        ours = side.model.logps(BATCH).tolist()
         theirs = as_peft(base, folder)
         assert np.allclose(log_probabilities(theirs), ours, atol=1e-4)
         crossed = backend_of(job, next(other for other in BACKENDS if other != name), folder)
-        assert np.allclose(crossed.log_probabilities(BATCH), ours, atol=1e-4)
-        assert crossed.generate([ROWS[0][:3]], 4, {2}, lambda: None) == side.generate(
+        assert np.allclose(crossed.model.logps(BATCH).tolist(), ours, atol=1e-4)
+        assert crossed.model.generate([ROWS[0][:3]], 4, {2}, lambda: None) == side.model.generate(
             [ROWS[0][:3]], 4, {2}, lambda: None
         )
         theirs.merge_and_unload().save_pretrained(tmp_path / "merged")
         merged = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32)
         assert np.allclose(log_probabilities(merged), ours, atol=1e-4)
-    assert sides["peft"].evaluate(BATCH)[0] == pytest.approx(sides["mlx"].evaluate(BATCH)[0], rel=1e-3)
+    assert sides["peft"].evaluate(BATCH) == pytest.approx(sides["mlx"].evaluate(BATCH), rel=1e-3)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -159,7 +160,7 @@ def test_only_the_rows_of_new_tokens_are_trained_and_stored(
     job = job_of(untied, tmp_path)
     side = backend_of(job, backend)
     for step in range(3):
-        side.train_step([BATCH], 1e-2, step, lambda: None)
+        train_step(side, [BATCH], 1e-2, step, lambda: None)
     side.save_weights(tmp_path / "adapter")
     stored = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
     beside = {name: value.shape for name, value in stored.items() if "lora" not in name}
@@ -245,12 +246,12 @@ def test_full_training_delivers_a_model_with_the_tokens(
     job = job_of(base, tmp_path, adapter={"type": "none"})
     side = backend_of(job, backend)
     for step in range(2):
-        side.train_step([BATCH], 1e-3, step, lambda: None)
+        train_step(side, [BATCH], 1e-3, step, lambda: None)
     side.save_weights(tmp_path / "model")
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32)
     assert model.config.vocab_size == VOCAB + 2
     assert model.config.tie_word_embeddings == (name != "untied")
-    assert np.allclose(log_probabilities(model), side.log_probabilities(BATCH), atol=1e-4)
+    assert np.allclose(log_probabilities(model), side.model.logps(BATCH).tolist(), atol=1e-4)
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "model")
     assert tokenizer.convert_tokens_to_ids(["<note>", "kiosk"]) == [NOTE, KIOSK]
     assert tokenizer.encode("a kiosk", add_special_tokens=False)[-1] == KIOSK
@@ -260,8 +261,8 @@ def test_full_training_delivers_a_model_with_the_tokens(
         assert theirs.encode("a kiosk")[-1] == KIOSK
     # A next run takes it as its base, where the tokens are tokens already.
     again = job_of(tmp_path / "model", tmp_path / "again")
-    assert KIOSK in prepare(again.config, again.model).train.tokens
-    assert backend_of(again, backend).evaluate(BATCH)[0] == pytest.approx(side.evaluate(BATCH)[0], rel=1e-3)
+    assert KIOSK in prepare(again.config, again.model.network).train.tokens
+    assert backend_of(again, backend).evaluate(BATCH) == pytest.approx(side.evaluate(BATCH), rel=1e-3)
 
 
 def test_a_chat_with_the_result_reads_and_writes_the_tokens(tiny_model: Path, tmp_path: Path) -> None:
@@ -328,7 +329,7 @@ def test_a_run_goes_on_from_an_adapter_with_its_tokens(
     assert bool(second.config.adapter.modules_to_save) == bool(adapter)
     ours = backend_of(second, backend, second.start)
     theirs = backend_of(first, "peft", first.run.adapter)
-    assert np.allclose(ours.log_probabilities(BATCH), theirs.log_probabilities(BATCH), atol=1e-4)
+    assert np.allclose(ours.model.logps(BATCH).tolist(), theirs.model.logps(BATCH).tolist(), atol=1e-4)
     assert len(ours.trained) == len(theirs.trained)
     trained = sum(value.size if backend == "mlx" else value.numel() for value in ours.trained.values())
     assert trained == read_adapter(first.run.adapter).parameters
@@ -336,7 +337,7 @@ def test_a_run_goes_on_from_an_adapter_with_its_tokens(
     if not adapter:  # a folder says by its tokenizer what the tokens are
         text = recipe_text(tiny_model, notes(tmp_path), adapter={"from": str(first.run.adapter)})
         config = load_text(text, tmp_path / "train.yml").config
-        assert estimate(config, start=start_of(config)).examples
+        assert estimate(config, start=start_of(config)).work.examples
         (first.run.adapter / "tokenizer.json").unlink()
         with pytest.raises(ConfigError, match=f"rows for the tokens {NOTE}, {KIOSK}"):
             estimate(config, start=start_of(config))
@@ -364,11 +365,13 @@ def test_a_plan_counts_them(tiny_model: Path, untied: Path, tmp_path: Path) -> N
     assert whole.memory.logits - none.memory.logits >= 4 * matrix, "the gradient is made beside the logits"
     assert rows.memory.adapter - none.memory.adapter == 4 * 2 * LARGE.hidden
     assert rows.memory.logits - none.memory.logits < 4 * matrix
-    trained_tokens = none.trained_tokens_per_epoch * none.epochs
-    assert whole.flops - none.flops == pytest.approx(2 * matrix * trained_tokens, rel=1e-3), (
+    trained_tokens = none.work.trained_tokens_per_epoch * none.work.epochs
+    assert whole.work.flops - none.work.flops == pytest.approx(2 * matrix * trained_tokens, rel=1e-3), (
         "at trained tokens"
     )
-    assert rows.flops == pytest.approx(none.flops, rel=1e-3), "rows of an embedding are only looked up"
+    assert rows.work.flops == pytest.approx(none.work.flops, rel=1e-3), (
+        "rows of an embedding are only looked up"
+    )
 
 
 def test_what_cannot_work_is_a_recipe_error(tiny_model: Path, tmp_path: Path) -> None:
@@ -396,10 +399,10 @@ def test_unsloth_refuses_them_and_auto_takes_peft(
 ) -> None:
     config = load_text(recipe_text(tiny_model, tmp_path / "x", **section), tmp_path / "train.yml").config
     machine = replace(CUDA, packages=CUDA.packages | {"unsloth": "2026.10.9"})
-    found = refusal(config, "unsloth", machine)
+    found = refusal(config, spec_of("unsloth"), machine)
     assert found is not None
     assert "is not for Unsloth" in found.message
-    assert refusal(config, "peft", machine) is None
+    assert refusal(config, spec_of("peft"), machine) is None
 
 
 @pytest.mark.parametrize("what", ["rows of new tokens", "both"])
@@ -410,10 +413,12 @@ def test_in_half_precision_they_are_trained_in_fp32_and_used_in_bf16(
     losses = []
     for backend in BACKENDS:
         side = backend_of(job, backend, weights_dtype="bf16", compute_dtype="bf16")
-        losses.append([side.train_step([BATCH], 1e-3, step, lambda: None).loss_sum for step in range(3)])
+        losses.append([train_step(side, [BATCH], 1e-3, step, lambda: None).loss_sum for step in range(3)])
         assert all(str(value.dtype).endswith("float32") for value in side.trained.values())
         hidden = (
-            side.hidden_states(mx.array([ROWS[0]]), None) if backend == "mlx" else side.hidden_states(BATCH)
+            side.model.hidden_states(mx.array([ROWS[0]]), None)
+            if backend == "mlx"
+            else side.model.hidden_states(BATCH)
         )
         assert str(hidden.dtype).endswith("bfloat16")
     assert np.allclose(*losses, rtol=2e-2)
@@ -423,15 +428,15 @@ def test_weights_held_in_few_bits_take_new_rows_beside_them(tiny_model: Path, tm
     """bitsandbytes and MLX leave embedding and output as they are."""
     for backend in BACKENDS:
         job = job_of(tiny_model, tmp_path / backend, backend=backend, model=TOKENS | {"quantization": "4bit"})
-        side = load_backend(job.plan, job.config, tiny_model)
-        before = side.evaluate(BATCH)[0]
+        side = load_trainer(job.plan, job.config, tiny_model)
+        before = side.evaluate(BATCH)
         for step in range(3):
-            side.train_step([BATCH], 2e-3, step, lambda: None)
-        assert side.evaluate(BATCH)[0] < before
+            train_step(side, [BATCH], 2e-3, step, lambda: None)
+        assert side.evaluate(BATCH) < before
 
 
 def test_an_mlx_folder_in_few_bits_takes_none_and_says_so(tiny_model: Path, tmp_path: Path) -> None:
     mlx_lm.convert(str(tiny_model), str(tmp_path / "quantised"), quantize=True, q_bits=4, q_group_size=32)
     job = job_of(tiny_model, tmp_path / "job", backend="mlx")
     with pytest.raises(ModelError, match="held in few bits"):
-        load_backend(job.plan, job.config, tmp_path / "quantised")
+        load_trainer(job.plan, job.config, tmp_path / "quantised")

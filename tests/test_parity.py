@@ -1,7 +1,6 @@
 """One recipe, two backends, the same run: MLX and torch agree in fp32 from the same start."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,15 @@ import pytest
 import torch
 import transformers
 
-from engine.backends import load_backend
-from engine.backends.base import Backend
+from engine.backends import load_trainer
+from engine.backends.base import Trainer
 from engine.data.batching import Cut, micro_batches
 from engine.data.prepare import prepare
 from engine.models.adapters import trained_parameters
 from engine.models.sizing import shape_of
 from engine.runs.directory.events import Step
 from tests.tiny import make_family
-from tests.training import Job, batch_of
+from tests.training import Job, batch_of, train_step
 
 STEPS = 50
 ROWS = [list(range(3, 23)), [3, 91, 92, 93, 94, 95, 96, 97, 98, 99], [3, 33, 44]]
@@ -69,9 +68,9 @@ PADDED_ONLY = ("gpt2, learned positions",)
 
 def both(job: Job, folder: Path | None = None, **changes: Any) -> tuple[Any, Any]:
     """The torch and the MLX backend of a job in fp32, packing where the model allows it."""
-    plan = replace(job.plan, weights_dtype="fp32", compute_dtype="fp32", packing=True, **changes)
-    torch_side = load_backend(plan, job.config, folder or job.model)
-    return torch_side, load_backend(replace(plan, backend="mlx"), job.config, folder or job.model)
+    plan = job.plan.changed(weights_dtype="fp32", compute_dtype="fp32", packing=True, **changes)
+    torch_side = load_trainer(plan, job.config, folder or job.model)
+    return torch_side, load_trainer(plan.changed(backend="mlx"), job.config, folder or job.model)
 
 
 def test_loss_curves_agree_over_fifty_steps(tiny_model: Path, tmp_path: Path) -> None:
@@ -84,8 +83,8 @@ def test_loss_curves_agree_over_fifty_steps(tiny_model: Path, tmp_path: Path) ->
         for step in range(STEPS):
             indexes = [(4 * step + i) % len(examples) for i in range(4)]
             batches = micro_batches(examples, indexes, Cut(2, 512, bool(step % 2)), 0)
-            result = backend.train_step(batches, 5e-3, step, lambda: None)
-            losses.append(result.loss_sum / result.trained_tokens)
+            result = train_step(backend, batches, 5e-3, step, lambda: None)
+            losses.append(result.loss)
         curves.append(losses)
         everything = micro_batches(examples, range(len(examples)), Cut(32, 4096, packing=False), 0)
         finals.append([backend.evaluate(batch) for batch in everything])
@@ -134,23 +133,27 @@ def test_a_family_trains_and_answers_alike(family: tuple[str, Path], tmp_path: P
     name, folder = family
     job = Job.make(folder, tmp_path, adapter={"dropout": 0.0})
     ours, theirs = both(job)[::-1]
-    assert ours.packs == (name not in PADDED_ONLY)
+    assert ours.model.supports_packing == (name not in PADDED_ONLY)
     adapter = sum(value.size for value in ours.trained.values())
     assert adapter == trained_parameters(shape_of(folder), job.config.adapter)
     assert adapter == sum(value.numel() for value in theirs.trained.values())
-    for step, packed in enumerate((False, ours.packs and theirs.packs, False, False)):
+    for step, packed in enumerate(
+        (False, ours.model.supports_packing and theirs.model.supports_packing, False, False)
+    ):
         batch = [batch_of(ROWS, packed)]
-        one, other = (backend.train_step(batch, 1e-2, step, lambda: None) for backend in (ours, theirs))
+        one, other = (train_step(backend, batch, 1e-2, step, lambda: None) for backend in (ours, theirs))
         assert one.loss_sum == pytest.approx(other.loss_sum, rel=1e-3)
         assert one.grad_norm == pytest.approx(other.grad_norm, rel=1e-2)
     prompts = [ROWS[0][:12], ROWS[1][:5]]
-    assert ours.generate(prompts, 8, {2}, lambda: None) == theirs.generate(prompts, 8, {2}, lambda: None)
+    assert ours.model.generate(prompts, 8, {2}, lambda: None) == theirs.model.generate(
+        prompts, 8, {2}, lambda: None
+    )
     wanted = log_probabilities_in_peft(ours, folder, tmp_path / "adapter")
-    assert np.allclose(ours.log_probabilities(batch_of(ROWS, packed=False)), wanted, atol=1e-3)
+    assert np.allclose(ours.model.logps(batch_of(ROWS, packed=False)), wanted, atol=1e-3)
 
 
 @torch.no_grad()
-def log_probabilities_in_peft(backend: Backend, folder: Path, adapter: Path) -> list[float]:
+def log_probabilities_in_peft(backend: Trainer, folder: Path, adapter: Path) -> list[float]:
     """Log-probabilities of `ROWS` by transformers and PEFT, with the adapter that the backend saves."""
     backend.save_weights(adapter)
     base = transformers.AutoModelForCausalLM.from_pretrained(
@@ -173,13 +176,15 @@ def test_an_adapter_of_one_backend_goes_on_in_the_other(
     source = sides[trained_by == "mlx"]
     batches = [batch_of(ROWS, packed=True)]
     for step in range(5):
-        source.train_step(batches, 1e-2, step, lambda: None)
+        train_step(source, batches, 1e-2, step, lambda: None)
     source.save_weights(tmp_path / "adapter")
     name = "peft" if trained_by == "mlx" else "mlx"
-    plan = replace(job.plan, backend=name, weights_dtype="fp32", compute_dtype="fp32", packing=True)
-    other = load_backend(plan, job.config, job.model, adapter=tmp_path / "adapter")
-    assert np.allclose(other.log_probabilities(batches[0]), source.log_probabilities(batches[0]), atol=1e-4)
-    one, two = (backend.train_step(batches, 1e-2, 9, lambda: None) for backend in (source, other))
+    plan = job.plan.changed(backend=name, weights_dtype="fp32", compute_dtype="fp32", packing=True)
+    other = load_trainer(plan, job.config, job.model, adapter=tmp_path / "adapter")
+    assert np.allclose(
+        other.model.logps(batches[0]).tolist(), source.model.logps(batches[0]).tolist(), atol=1e-4
+    )
+    one, two = (train_step(backend, batches, 1e-2, 9, lambda: None) for backend in (source, other))
     assert one.loss_sum == pytest.approx(two.loss_sum, rel=1e-4)
     other.save_weights(tmp_path / "again")
     names = {path.name for path in (tmp_path / "again").iterdir()}

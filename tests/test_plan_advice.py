@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tests.plan_fixtures import CPU, GB, LARGE, MPS, plan
+from tests.plan_fixtures import CPU, GB, LARGE, MPS, plan, with_gpu
 
 
 def test_what_fits_needs_no_advice() -> None:
@@ -44,5 +44,5 @@ def test_a_model_that_is_too_large_whatever_is_changed_is_said_to_be() -> None:
 
 
 def test_advice_never_names_what_the_machine_cannot_do() -> None:
-    machine = dataclasses.replace(MPS, gpu_bytes=6 * GB, ram_bytes=8 * GB, available_bytes=7 * GB)
+    machine = dataclasses.replace(with_gpu(MPS, total_bytes=6 * GB), ram_bytes=8 * GB, available_bytes=7 * GB)
     assert "bit" not in " ".join(plan(machine, LARGE).advice)

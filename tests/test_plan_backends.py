@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from engine.capabilities import BackendName
+from engine.backend_spec import BackendName
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError, FtError, MachineError
 from engine.hardware.probe import Machine
 from engine.models.sizing import Linear, ModelShape, decoder
-from engine.planning.backends import choose
+from engine.planning.backend_choice import choose_backend
 from engine.planning.comparison import Comparison, compare
-from engine.planning.plan import Plan, make_plan
+from engine.planning.plan import Plan
 from ft.commands.plan_backends import table
 from tests import plan_fixtures as fixtures
-from tests.plan_fixtures import CPU
+from tests.plan_fixtures import CPU, planned
 
 TORCH = {"torch": "2.13.0", "transformers": "5.17.0", "peft": "0.21.2"}
 MLX = {"mlx": "0.32.4", "mlx_lm": "0.32.2"}
@@ -45,7 +45,7 @@ def recipe(**sections: Any) -> TrainConfig:
 
 
 def plan(machine: Machine, config: TrainConfig, shape: ModelShape = LLAMA) -> Plan:
-    return make_plan(config, machine, shape, np.full(64, 128, np.int64), 0.5)
+    return planned(config, machine, shape, np.full(64, 128, np.int64), 0.5)
 
 
 def compared(machine: Machine, config: TrainConfig, shape: ModelShape = LLAMA) -> Comparison:
@@ -115,7 +115,7 @@ def test_quantised_training_on_a_mac_goes_to_mlx() -> None:
 def test_mlx_asked_for_on_linux_computes_on_the_cpu_in_fp32(machine: Machine) -> None:
     settled = plan(machine, recipe(backend="mlx"))
     assert (settled.backend, settled.device, settled.compute_dtype) == ("mlx", "cpu", "fp32")
-    assert "as train.yml asks" in settled.reasons["backend"]
+    assert "as set in train.yml" in settled.reasons["backend"]
 
 
 def test_mlx_trains_an_adapter_on_apples_gpu_in_bf16_and_every_weight_in_fp32() -> None:
@@ -235,4 +235,4 @@ def test_mlxs_memory_grows_with_what_takes_memory(backend: BackendName) -> None:
 
 
 def test_home_can_ask_without_a_recipe() -> None:
-    assert choose(MAC).note == "mlx on Apple M2: made for Apple silicon"
+    assert choose_backend(MAC).note == "mlx on Apple M2: made for Apple silicon"

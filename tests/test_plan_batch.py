@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from engine.planning.plan import make_plan
-from tests.plan_fixtures import CPU, GB, LARGE, SMALL, plan, recipe
+from engine.planning.batch import Caps
+from tests.plan_fixtures import CPU, GB, LARGE, SMALL, plan, planned, recipe
 
 
 def test_auto_takes_the_fast_micro_batch_and_no_more() -> None:
@@ -13,13 +13,17 @@ def test_auto_takes_the_fast_micro_batch_and_no_more() -> None:
     assert settled.micro_batch_tokens == 1024
     assert settled.micro_batch_rows == 16
     assert not settled.gradient_checkpointing
-    assert settled.accumulation == 5  # two of the longest, or three of the middle, make 1024
+    assert settled.decisions.accumulation == 5  # two of the longest, or three of the middle, make 1024
     assert "run no faster" in settled.reasons["batch"]
 
 
 def test_auto_takes_a_small_step_whole() -> None:
     settled = plan(lengths=[50] * 64, training={"effective_batch_size": 8})
-    assert (settled.micro_batch_rows, settled.micro_batch_tokens, settled.accumulation) == (8, 400, 1)
+    assert (settled.micro_batch_rows, settled.micro_batch_tokens, settled.decisions.accumulation) == (
+        8,
+        400,
+        1,
+    )
 
 
 def test_auto_never_goes_below_the_longest_example() -> None:
@@ -29,7 +33,7 @@ def test_auto_never_goes_below_the_longest_example() -> None:
 def test_a_batch_size_is_taken_as_it_is() -> None:
     settled = plan(training={"batch_size": 4})
     assert (settled.micro_batch_rows, settled.micro_batch_tokens) == (4, 1600)
-    assert "as train.yml says" in settled.reasons["batch"]
+    assert "as set in train.yml" in settled.reasons["batch"]
 
 
 def test_auto_makes_the_micro_batch_smaller_then_recomputes_as_memory_shrinks() -> None:
@@ -49,7 +53,7 @@ def test_auto_makes_the_micro_batch_smaller_then_recomputes_as_memory_shrinks() 
 
 def test_a_smaller_micro_batch_is_told_after_running_out_of_memory() -> None:
     rows = np.array([100, 200, 300, 400] * 40, np.int64)
-    settled = make_plan(recipe(), CPU, SMALL, rows, 0.4, max_rows=2, max_tokens=300)
+    settled = planned(recipe(), CPU, SMALL, rows, 0.4, caps=Caps(2, 300))
     assert (settled.micro_batch_rows, settled.micro_batch_tokens) == (2, 300)
     assert "running out of memory" in settled.reasons["batch"]
-    assert settled.memory.peak_bytes < make_plan(recipe(), CPU, SMALL, rows, 0.4).memory.peak_bytes
+    assert settled.memory.peak_bytes < planned(recipe(), CPU, SMALL, rows, 0.4).memory.peak_bytes

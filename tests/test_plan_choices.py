@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.capabilities import CAPABILITIES
+from engine.backend_spec import spec_of
 from engine.errors import ConfigError, DataError, MachineError
 from engine.hardware.probe import Machine
-from engine.planning.plan import make_plan
-from tests.plan_fixtures import CPU, CUDA, MPS, SMALL, plan, recipe
+from tests.plan_fixtures import CPU, CUDA, MPS, SMALL, plan, planned, recipe, with_gpu
 
 
 def test_a_cpu_without_bf16_instructions_computes_in_fp32_and_says_why() -> None:
@@ -35,7 +34,7 @@ def test_bf16_asked_for_on_a_cpu_without_it_holds_weights_so_and_computes_in_fp3
         (CPU, "fp32", "fp32", "fp32"),
         (CUDA, "auto", "bf16", "bf16"),
         (CUDA, "fp16", "fp16", "fp16"),
-        (dataclasses.replace(CUDA, gpu_capability=(7, 5)), "auto", "fp16", "fp16"),
+        (with_gpu(CUDA, capability=(7, 5)), "auto", "fp16", "fp16"),
         (MPS, "auto", "bf16", "bf16"),
         (MPS, "fp16", "fp16", "fp16"),
     ],
@@ -55,7 +54,7 @@ def test_full_training_keeps_fp32_weights() -> None:
     ("machine", "sections", "words"),
     [
         (CPU, {"training": {"precision": "fp16"}}, "not for the CPU"),
-        (dataclasses.replace(CUDA, gpu_capability=(7, 5)), {"training": {"precision": "bf16"}}, "no bf16"),
+        (with_gpu(CUDA, capability=(7, 5)), {"training": {"precision": "bf16"}}, "no bf16"),
         (MPS, {"model": {"quantization": "4bit"}}, "Apple"),
         (dataclasses.replace(CPU, packages={"torch": "2", "transformers": "5", "peft": "0"}),
          {"model": {"quantization": "8bit"}}, "bitsandbytes"),
@@ -76,7 +75,7 @@ def test_a_missing_backend_is_said() -> None:
 
 def test_no_examples_are_refused() -> None:
     with pytest.raises(DataError):
-        make_plan(recipe(), CPU, SMALL, np.array([], np.int64), 0.0)
+        planned(recipe(), CPU, SMALL, np.array([], np.int64), 0.0)
 
 
 def test_flash_attention_needs_package_gpu_and_half_precision() -> None:
@@ -84,7 +83,7 @@ def test_flash_attention_needs_package_gpu_and_half_precision() -> None:
     assert plan(with_package).attention == "flash_attention_2"
     assert plan(CUDA).attention == "sdpa"
     assert plan(with_package, training={"precision": "fp32"}).attention == "sdpa"
-    assert plan(dataclasses.replace(with_package, gpu_capability=(7, 5))).attention == "sdpa"
+    assert plan(with_gpu(with_package, capability=(7, 5))).attention == "sdpa"
     assert plan(CPU).attention == "sdpa"
 
 
@@ -110,7 +109,7 @@ def test_every_choice_has_a_reason() -> None:
 
 def test_what_the_plan_chooses_is_what_the_backend_can_do() -> None:
     for machine in (CPU, CUDA, MPS):
-        able = CAPABILITIES["peft", machine.device]
+        able = spec_of("peft").devices[machine.device]
         assert plan(machine).compute_dtype in able.precisions
 
 

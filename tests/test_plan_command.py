@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.planning.backends import NEEDS
+from engine.backend_spec import names
 from ft.cli import main
 
 
@@ -32,7 +32,7 @@ def test_a_plan_is_told_with_reasons_and_memory(recipe: Path, capsys: pytest.Cap
 def test_a_plan_as_json_follows_set(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", str(recipe), "--json", "--set", "training.max_steps=7"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert (told["steps"], told["examples"]) == (7, 40)
+    assert (told["work"]["steps"], told["work"]["examples"]) == (7, 40)
     assert told["memory"]["peak_bytes"] > 0
     assert told["reasons"]["batch"]
 
@@ -67,7 +67,7 @@ def test_ft_plan_backend_all_prints_a_table_with_a_column_for_each(
 ) -> None:
     assert main(["plan", str(recipe), "--backend", "all", "--set", "model.quantization=4bit"]) == 0
     told = capsys.readouterr().out
-    assert told.splitlines()[0].split() == ["train.yml", *NEEDS]
+    assert told.splitlines()[0].split() == ["train.yml", *names()]
     for words in ("emulated", "peak memory", "runs here", "peft: trains this recipe"):
         assert words in told
 
@@ -77,7 +77,7 @@ def test_ft_plan_backend_all_as_json_has_every_key_for_each(
 ) -> None:
     assert main(["plan", str(recipe), "--backend", "all", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert list(told["backends"]) == list(NEEDS)
+    assert list(told["backends"]) == list(names())
     assert all(set(one["keys"]) == set(told["values"]) for one in told["backends"].values())
 
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.hardware.probe import Machine
-from engine.planning.plan import Plan, make_plan
-from tests.plan_fixtures import CPU, CUDA, GB, LARGE, MPS, SMALL, plan, recipe
+from engine.planning.plan import Plan
+from tests.plan_fixtures import CPU, CUDA, GB, LARGE, MPS, SMALL, plan, planned, recipe, with_gpu
 
 
 def test_quantised_weights_take_the_published_bits() -> None:
@@ -64,9 +64,11 @@ def test_more_rank_length_or_rows_never_need_less_memory(
 def test_any_rows_and_any_machine_give_a_whole_plan(
     lengths: list[int], share: float, available: int, effective: int, base: Machine
 ) -> None:
-    machine = dataclasses.replace(base, available_bytes=available, gpu_free_bytes=available)
+    machine = dataclasses.replace(base, available_bytes=available)
+    if machine.gpu is not None:
+        machine = with_gpu(machine, free_bytes=available)
     config = recipe(training={"effective_batch_size": effective})
-    settled = make_plan(config, machine, SMALL, np.array(lengths, np.int64), share)
+    settled = planned(config, machine, SMALL, np.array(lengths, np.int64), share)
     assert settled.micro_batch_rows >= 1
     assert settled.micro_batch_tokens >= 1
     assert settled.steps >= 1

@@ -13,9 +13,9 @@ import pytest
 from engine.config.schema import TrainConfig
 from engine.hardware.probe import PACKAGES, Machine, installed, mlx_verified
 from engine.models.sizing import ModelShape, decoder
-from engine.planning.plan import Plan, make_plan
-from ft.commands.plan import choices
+from engine.planning.plan import Plan
 from tests import plan_fixtures as fixtures
+from tests.plan_fixtures import planned
 
 MLX = {"mlx": "0.32.0", "mlx_lm": "0.32.2"}
 KNOWN = frozenset({"llama", "gemma3_text"})
@@ -44,7 +44,7 @@ def test_a_mac_with_verified_kernels_takes_them_and_says_so() -> None:
     settled = plan()
     assert settled.kernels == "mlx-train-perf"
     assert "mlx-train-perf 0.9.0" in settled.reasons["kernels"]
-    assert ("kernels", "mlx-train-perf", settled.reasons["kernels"]) in choices(settled)
+    assert ("kernels", "mlx-train-perf", settled.reasons["kernels"]) in settled.lines()
     assert settled.packing
     assert "no mask" in settled.reasons["packing"]
 
@@ -82,11 +82,11 @@ def test_off_apple_s_gpu_nobody_is_told_of_kernels() -> None:
     linux = dataclasses.replace(fixtures.CPU, packages=MAC.packages | {"mlx_cpu": "0.32.0"}, mlx_architectures=KNOWN,
                                 mlx_verified=MAC.mlx_verified)  # fmt: skip
     config = TrainConfig.model_validate({"backend": "mlx", "model": {"base": "m"}, "data": {"train": "d"}})
-    settled = make_plan(config, linux, LLAMA, np.full(64, 128, np.int64), 0.5)
+    settled = planned(config, linux, LLAMA, np.full(64, 128, np.int64), 0.5)
     assert (settled.backend, settled.device) == ("mlx", "cpu")
     assert settled.kernels == "own"
     assert "kernels" not in settled.reasons
-    assert not any(name == "kernels" for name, _, _ in choices(settled))
+    assert not any(name == "kernels" for name, _, _ in settled.lines())
 
 
 def test_kernels_need_memory_that_grows_with_a_row_and_not_with_its_square() -> None:
@@ -102,7 +102,7 @@ def test_kernels_need_memory_that_grows_with_a_row_and_not_with_its_square() -> 
 
 
 def test_a_plan_written_before_there_were_kernels_is_read() -> None:
-    body = json.loads(plan().to_json())
+    body = fixtures.flat(plan())
     assert Plan.from_json(json.dumps(body)).kernels == "mlx-train-perf"
     del body["kernels"]
     assert Plan.from_json(json.dumps(body)).kernels == "own"

@@ -11,8 +11,8 @@ import torch
 from engine.errors import ConfigError
 from engine.hardware.probe import Machine
 from engine.models.sizing import ModelShape
-from engine.planning.plan import Plan, make_plan
-from tests.plan_fixtures import CPU, CUDA, GB, LARGE, MPS, SMALL, plan, recipe
+from engine.planning.plan import Plan
+from tests.plan_fixtures import CPU, CUDA, GB, LARGE, MPS, SMALL, plan, planned, recipe, with_gpu
 
 LONG = [16384] * 32
 UNSLOTH = dataclasses.replace(CUDA, packages={**CUDA.packages, "unsloth": "2026.10.9"})
@@ -28,10 +28,9 @@ def long_rows(machine: Machine, shape: ModelShape = LARGE, **sections: Any) -> P
     return plan(machine, shape, LONG, **{"model": {"max_seq_length": 16384}, **sections})
 
 
-def with_gpu(gigabytes: float, machine: Machine = CUDA, host: int = 60) -> Machine:
+def gpu_with(gigabytes: float, machine: Machine = CUDA, host: int = 60) -> Machine:
     return dataclasses.replace(
-        machine,
-        gpu_free_bytes=int(gigabytes * GB),
+        with_gpu(machine, free_bytes=int(gigabytes * GB)),
         ram_bytes=64 * GB,
         available_bytes=host * GB,
     )
@@ -45,21 +44,21 @@ def asked(value: object, quantization: str = "none") -> dict[str, Any]:
 
 
 def test_auto_offloads_only_where_checkpointing_alone_does_not_fit() -> None:
-    settled = [long_rows(with_gpu(gigabytes)).checkpointing for gigabytes in (100, 31, 26)]
+    settled = [long_rows(gpu_with(gigabytes)).decisions.checkpointing for gigabytes in (100, 31, 26)]
     assert settled == ["off", "on", "offload"]
 
 
 def test_the_reason_says_how_much_waits_where() -> None:
-    settled = long_rows(with_gpu(26))
+    settled = long_rows(gpu_with(26))
     assert settled.gradient_checkpointing
     assert settled.activation_offloading
     # 33 inputs (32 layers and the last norm) of 16384 tokens, 4096 numbers and 2 bytes: a power of two already
     assert f"{33 * 16384 * 4096 * 2 / 1e9:.1f} GB of pinned host memory" in settled.reasons["checkpointing"]
-    assert "on the GPU they do not fit either" in settled.reasons["checkpointing"]
+    assert "they do not fit on the GPU either" in settled.reasons["checkpointing"]
 
 
 def test_what_waits_on_the_host_is_not_counted_on_the_gpu() -> None:
-    here, there = (long_rows(with_gpu(80), **asked(value)).memory for value in (True, "offload"))
+    here, there = (long_rows(gpu_with(80), **asked(value)).memory for value in (True, "offload"))
     assert here.activations - there.activations == 31 * 16384 * 4096 * 2
     assert here.peak_bytes - there.peak_bytes == here.activations - there.activations
 
@@ -69,25 +68,25 @@ def test_torch_takes_pinned_memory_in_powers_of_two() -> None:
     header = Path(torch.__file__).parent / "include/ATen/core/CachingHostAllocator.h"
     assert "PowerOf2Ceil(size)" in header.read_text()
     odd = dataclasses.replace(LARGE, hidden=3000)
-    reason = long_rows(with_gpu(80), odd, **asked("offload")).reasons["checkpointing"]
+    reason = long_rows(gpu_with(80), odd, **asked("offload")).reasons["checkpointing"]
     assert f"{33 * 2**27 / 1e9:.1f} GB" in reason
 
 
 def test_a_host_without_room_is_not_made_to_hold_it() -> None:
-    poor = with_gpu(26, host=6)
+    poor = gpu_with(26, host=6)
     assert long_rows(poor).fits != "yes"
     insisted = long_rows(poor, **asked("offload"))
     assert insisted.fits == "no"
-    assert "are to be had" in insisted.reasons["checkpointing"]
+    assert "are available" in insisted.reasons["checkpointing"]
 
 
 def test_advice_offloads_before_it_cuts_examples() -> None:
-    settled = long_rows(with_gpu(26), **asked(False))
+    settled = long_rows(gpu_with(26), **asked(False))
     names = [line.split(": peak")[0] for line in settled.advice]
     assert "gradient_checkpointing: true" not in names
     assert names[0] == "gradient_checkpointing: offload"
     assert any(name.startswith("max_seq_length") for name in names)
-    assert long_rows(with_gpu(26), **asked("offload")).fits == "yes"
+    assert long_rows(gpu_with(26), **asked("offload")).fits == "yes"
 
 
 @pytest.mark.parametrize(
@@ -98,10 +97,11 @@ def test_advice_offloads_before_it_cuts_examples() -> None:
 def test_where_there_is_one_memory_nothing_is_moved(machine: Machine, backend: str) -> None:
     asks = recipe(training={"gradient_checkpointing": "offload"}).model_copy(update={"backend": backend})
     with pytest.raises(ConfigError, match="would move nothing") as refused:
-        make_plan(asks, machine, SMALL, np.array([100, 200], np.int64), 0.4)
+        planned(asks, machine, SMALL, np.array([100, 200], np.int64), 0.4)
     assert "gradient_checkpointing: true" in refused.value.hint
-    full = plan(dataclasses.replace(machine, gpu_bytes=GB, available_bytes=GB), LARGE)
-    assert "offload" not in " ".join([full.checkpointing, *full.advice])
+    small = with_gpu(machine, total_bytes=GB) if machine.gpu else machine
+    full = plan(dataclasses.replace(small, available_bytes=GB), LARGE)
+    assert "offload" not in " ".join([full.decisions.checkpointing, *full.advice])
 
 
 def test_unsloth_offloads_by_itself_and_is_not_helped() -> None:
@@ -109,7 +109,7 @@ def test_unsloth_offloads_by_itself_and_is_not_helped() -> None:
     assert settled.backend == "unsloth"
     assert settled.gradient_checkpointing
     assert not settled.activation_offloading
-    assert not long_rows(with_gpu(26, UNSLOTH)).activation_offloading
+    assert not long_rows(gpu_with(26, UNSLOTH)).activation_offloading
 
 
 @pytest.mark.parametrize("machine", [CPU, CUDA], ids=["cpu", "cuda"])
@@ -117,9 +117,9 @@ def test_8_bit_adamw_is_advised_where_it_makes_full_training_fit(machine: Machin
     full: dict[str, Any] = {"adapter": {"type": "none"}}
     needed = plan(machine, training={"gradient_checkpointing": True, "batch_size": 1}, **full)
     room = int((needed.memory.peak_bytes - 3 * needed.memory.optimizer // 8) / 0.85)
-    small = dataclasses.replace(
-        machine, ram_bytes=room, available_bytes=room + (256 << 20) + room // 20, gpu_free_bytes=room
-    )
+    small = dataclasses.replace(machine, ram_bytes=room, available_bytes=room + (256 << 20) + room // 20)
+    if small.gpu is not None:
+        small = with_gpu(small, free_bytes=room)
     settled = plan(small, training={"gradient_checkpointing": True, "batch_size": 1}, **full)
     assert settled.fits != "yes"
     names = [line.split(": peak")[0] for line in settled.advice]
@@ -134,5 +134,5 @@ def test_a_large_adapter_is_advised_8_bit_adamw_too() -> None:
     wide: dict[str, Any] = {"adapter": {"rank": 1024}}
     needed = plan(CUDA, LARGE, training={"batch_size": 1}, **wide).memory
     room = int((needed.peak_bytes - needed.optimizer // 2) / 0.85)
-    settled = plan(dataclasses.replace(CUDA, gpu_free_bytes=room), LARGE, training={"batch_size": 1}, **wide)
+    settled = plan(with_gpu(CUDA, free_bytes=room), LARGE, training={"batch_size": 1}, **wide)
     assert any(line.startswith("optimizer: adamw_8bit") for line in settled.advice)

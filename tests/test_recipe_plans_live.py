@@ -65,7 +65,7 @@ def test_a_length_that_leaves_nothing_is_an_error_each_time_and_the_next_one_is_
     for _ in range(2):
         with pytest.raises(DataError, match="nothing left to train"):
             planner.plan(short, recipe)
-    assert planner.plan(recipe.read_text(), recipe).longest > 16
+    assert planner.plan(recipe.read_text(), recipe).work.longest > 16
 
 
 def test_a_plan_does_not_wait_for_the_machine_to_be_looked_at_again_and_the_next_one_knows_it(
@@ -79,7 +79,7 @@ def test_a_plan_does_not_wait_for_the_machine_to_be_looked_at_again_and_the_next
         return smaller
 
     planner.plan(text, recipe)
-    monkeypatch.setattr("engine.planning.cached.MACHINE_S", 0.0)
+    monkeypatch.setattr("engine.planning.cached.FRESH_S", 0.0)
     monkeypatch.setattr("engine.planning.cached.probe", slow)
     before = planner.plan(text, recipe)
     looked.set()
@@ -87,5 +87,5 @@ def test_a_plan_does_not_wait_for_the_machine_to_be_looked_at_again_and_the_next
     planner._probing.join(60)
     assert planner.plan(text, recipe).limit_bytes < before.limit_bytes
     monkeypatch.setattr("engine.planning.cached.probe", lambda: MACHINE)
-    monkeypatch.setattr("engine.planning.cached.OLD_S", 0.0)
+    monkeypatch.setattr("engine.planning.cached.STALE_S", 0.0)
     assert planner.plan(text, recipe) == before  # what is too old is not planned with

@@ -7,6 +7,7 @@ from textual.widgets import Input
 
 from engine import paths
 from engine.config.profiles import profile_names, profile_text
+from screens.intents import EditRecipe
 from screens.recipe.dialogs import AskPath, Difference, PickProfile, ProfileList
 from screens.widgets.confirm import Confirm
 from tests.recipe_pilot import RECIPE, Seen, project, recipe_screen
@@ -46,7 +47,7 @@ async def test_an_empty_folder_offers_the_profiles_and_enter_takes_one(folder: P
 
 async def test_a_new_text_is_saved_where_one_says(folder: Path) -> None:
     async with recipe_screen() as seen:
-        seen.app.edit_recipe(text=RECIPE)
+        seen.app.open(EditRecipe(text=RECIPE))
         await seen.until(lambda: seen.screen.opened, "it is open")
         await seen.pilot.press("f2")
         await type_path(seen, "runs/orders.yml")
@@ -89,7 +90,7 @@ async def test_text_that_is_not_saved_is_not_lost_without_asking(recipe: Path, f
     async with recipe_screen() as seen:
         mine = RECIPE.replace("16", "8")
         seen.editor.change_to(mine)
-        seen.app.edit_recipe(other)
+        seen.app.open(EditRecipe(other))
         await seen.until_in_front(Confirm)
         await seen.pilot.press("escape")
         await seen.until(lambda: seen.app.screen is seen.screen, "answered")
@@ -117,9 +118,9 @@ async def test_leaving_the_app_asks_about_text_that_is_not_saved(recipe: Path) -
 
 async def test_a_change_of_a_file_is_shown_as_one(recipe: Path) -> None:
     async with recipe_screen() as seen:
-        seen.app.edit_recipe(recipe, RECIPE.replace("16", "8"))
+        seen.app.open(EditRecipe(recipe, RECIPE.replace("16", "8")))
         await seen.until(lambda: seen.title == "train.yml · changed", "it is shown")
-        assert seen.screen.in_file == RECIPE
+        assert seen.screen.document.in_file == RECIPE
 
 
 async def test_another_recipe_is_opened_by_its_name(recipe: Path, folder: Path) -> None:
@@ -144,7 +145,7 @@ async def test_recipes_near_are_listed_to_choose_from(recipe: Path, folder: Path
         listed = seen.app.screen.query_one("OptionList")
         await seen.until(lambda: getattr(listed, "option_count", 0) == 2, "both recipes")
         await seen.pilot.press("down", "down", "enter")
-        await seen.until(lambda: seen.screen.title_of_file in ("other.yaml", "train.yml"), "one is open")
+        await seen.until(lambda: seen.screen.document.title in ("other.yaml", "train.yml"), "one is open")
 
 
 async def test_what_differs_from_the_file_is_shown_line_by_line(recipe: Path) -> None:
@@ -167,7 +168,7 @@ async def test_a_profile_of_ones_own_is_kept_and_offered(recipe: Path) -> None:
         await type_path(seen, str(paths.profiles() / "mine.yml"))
         await seen.until(lambda: "mine" in profile_names(), "it is kept")
         assert profile_text("mine") == RECIPE
-        assert seen.screen.path == recipe
+        assert seen.screen.document.path == recipe
         await seen.pilot.press("p")
         await seen.until_in_front(PickProfile)
         listed = seen.app.screen.query_one(ProfileList)
@@ -198,7 +199,7 @@ async def test_changes_outside_do_not_replace_text_that_is_not_saved(recipe: Pat
 async def test_a_file_that_is_no_recipe_is_told_of(recipe: Path, content: bytes) -> None:
     recipe.with_name("bad.yml").write_bytes(content)
     async with recipe_screen() as seen:
-        seen.app.edit_recipe(recipe.with_name("bad.yml"))
+        seen.app.open(EditRecipe(recipe.with_name("bad.yml")))
         await seen.until(lambda: seen.app.problems, "an error")
         assert "bad.yml" in seen.app.problems[-1].message
         assert seen.editor.text == RECIPE
@@ -210,7 +211,7 @@ async def test_a_folder_that_may_not_be_written_keeps_the_text(recipe: Path, fol
         await seen.pilot.press("W")
         await type_path(seen, "file/train.yml")
         await seen.until(lambda: seen.app.problems, "an error")
-        assert seen.screen.path == recipe
+        assert seen.screen.document.path == recipe
 
 
 async def test_line_breaks_of_windows_stay(recipe: Path) -> None:

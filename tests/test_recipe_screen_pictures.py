@@ -36,7 +36,7 @@ def test_a_recipe_that_fits(snap_compare: Compare, folder: Path, size: tuple[int
 
     async def planned(pilot: Pilot[Any]) -> None:
         screen = await screen_of(pilot)
-        await until(pilot, lambda: screen.plan, "it is planned")
+        await until(pilot, lambda: screen.document.plan, "it is planned")
 
     assert snap_compare(RecipeApp(), terminal_size=size, run_before=planned)
 
@@ -48,7 +48,7 @@ def test_a_recipe_with_problems(snap_compare: Compare, folder: Path, size: tuple
 
     async def marked(pilot: Pilot[Any]) -> None:
         screen = await screen_of(pilot)
-        await until(pilot, lambda: len(screen.problems) == 2, "they are marked")
+        await until(pilot, lambda: len(screen.document.problems) == 2, "they are marked")
 
     assert snap_compare(RecipeApp(), terminal_size=size, run_before=marked)
 
@@ -68,7 +68,7 @@ def test_the_other_panes_of_a_small_terminal(snap_compare: Compare, folder: Path
 
     async def turned(pilot: Pilot[Any]) -> None:
         screen = await screen_of(pilot)
-        await until(pilot, lambda: screen.plan, "it is planned")
+        await until(pilot, lambda: screen.document.plan, "it is planned")
         screen.pane = pane
         await pilot.pause()
 
@@ -81,6 +81,6 @@ def test_without_colour(snap_compare: Compare, folder: Path, monkeypatch: pytest
 
     async def marked(pilot: Pilot[Any]) -> None:
         screen = await screen_of(pilot)
-        await until(pilot, lambda: screen.problems, "it is marked")
+        await until(pilot, lambda: screen.document.problems, "it is marked")
 
     assert snap_compare(RecipeApp(), terminal_size=(120, 36), run_before=marked)

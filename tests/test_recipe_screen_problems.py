@@ -99,8 +99,8 @@ async def test_files_are_looked_for_beside_the_recipe_and_missing_ones_are_marke
         await seen.until_planned()
         seen.editor.change_to(RECIPE.replace("train: starter", "train: rows.jsonl"))
         await seen.until_wrong(1)
-        assert "rows.jsonl does not exist" in seen.screen.problems[0].message
+        assert "rows.jsonl does not exist" in seen.screen.document.problems[0].message
         assert list(seen.editor.problems) == [8]
         (recipe.parent / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
-        seen.screen.look()
+        seen.screen.recheck()
         await seen.until_wrong(0)

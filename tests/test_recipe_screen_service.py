@@ -22,8 +22,12 @@ async def test_the_plan_follows_the_text(
         await until(pilot, lambda: isinstance(app.screen_stack[0], RecipeScreen), "the screen is there")
         screen = app.screen_stack[0]
         assert isinstance(screen, RecipeScreen)
-        await until(pilot, lambda: screen.plan, "it is planned")
-        assert screen.plan is not None
-        assert screen.plan.epochs == 3
+        await until(pilot, lambda: screen.document.plan, "it is planned")
+        assert screen.document.plan is not None
+        assert screen.document.plan.work.epochs == 3
         screen.query_one(Editor).change_to(RECIPE + "  epochs: 1\n")
-        await until(pilot, lambda: screen.plan is not None and screen.plan.epochs == 1, "it is planned anew")
+        await until(
+            pilot,
+            lambda: screen.document.plan is not None and screen.document.plan.work.epochs == 1,
+            "it is planned anew",
+        )

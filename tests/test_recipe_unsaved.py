@@ -70,7 +70,7 @@ async def test_a_new_text_is_offered_back_and_still_counts_as_unsaved(recipe: Pa
         await seen.until_in_front(Restore)
         await seen.pilot.press("o")
         await seen.until(lambda: seen.editor.text == MINE, "it is open")
-        assert seen.screen.path is None
+        assert seen.screen.document.path is None
         assert seen.screen.changed
         await seen.until(texts, "it is kept again")
 

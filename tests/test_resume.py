@@ -1,12 +1,11 @@
 """A run that was stopped anywhere and resumed ends with the same bytes as one that never stopped."""
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from engine.capabilities import BackendName
+from engine.backend_spec import BackendName
 from engine.errors import CheckpointError
 from engine.runs.directory import checkpoints
 from engine.runs.directory.events import Eval, Sample, Step
@@ -22,7 +21,7 @@ def run_to_the_end(
     """Train, stopping each time after so many polls; returns the job and the steps at which it stopped."""
     folder.mkdir()
     job = Job.make(model, folder)
-    job.plan = replace(job.plan, backend=backend)
+    job.plan = job.plan.changed(backend=backend)
     resume_from, stopped_at = None, []
     for polls in stops:
         if job.train(StopAtPoll(job.run, polls), resume_from) == "completed":

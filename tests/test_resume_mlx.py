@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from engine.errors import CheckpointError
 from engine.planning.plan import Plan
 from engine.runs.directory import checkpoints
 from engine.runs.directory.events import Eval, Step
+from tests.plan_fixtures import flat
 from tests.training import Job, StopAtPoll
 
 WEIGHTS = "adapter/adapter_model.safetensors"
@@ -89,7 +89,7 @@ def test_a_run_that_an_earlier_version_began_goes_on_with_the_rows_that_it_drew(
     def begun(name: str) -> Job:
         (tmp_path / name).mkdir()
         job = Job.make(tiny_model, tmp_path / name, backend="mlx", evaluation={"samples": []})
-        told = json.loads(job.plan.to_json())
+        told = flat(job.plan)
         del told["row_order"], told["cut_cost"]
         (job.run.folder / "plan.json").write_text(json.dumps(told))
         job.plan = Plan.from_json(json.dumps(told))
@@ -100,7 +100,7 @@ def test_a_run_that_an_earlier_version_began_goes_on_with_the_rows_that_it_drew(
     assert stopped.train(StopAtPoll(stopped.run, 7)) == "stopped"
     in_a_process(stopped, checkpoints.latest(stopped.run.folder))
     assert (stopped.run.folder / WEIGHTS).read_bytes() == (whole.run.folder / WEIGHTS).read_bytes()
-    new.plan = replace(new.plan, row_order="shuffled")
+    new.plan = new.plan.changed(row_order="shuffled")
     new.train()
     assert losses(new) != losses(whole)
 

@@ -63,9 +63,9 @@ def test_the_better_result_is_named_where_both_were_held_to_the_same_rows(ft_hom
         make_run("20260102-000000-b", start_loss=2.0),
     )
     results = rows(compare(worse, better), "results")
-    assert results["best held-out loss"].better == "right"
+    assert results["best validation loss"].better == "right"
     assert results["loss"].better == ""  # of training rows: less may be worse
-    assert rows(compare(better, worse), "results")["best held-out loss"].better == "left"
+    assert rows(compare(better, worse), "results")["best validation loss"].better == "left"
 
 
 def test_no_loss_is_called_better_where_the_held_out_rows_differ(ft_home: Path) -> None:
@@ -73,8 +73,8 @@ def test_no_loss_is_called_better_where_the_held_out_rows_differ(ft_home: Path) 
     other_data = {"data": {"examples": 280, "fingerprint": "e" * 64}}
     right = make_run("20260102-000000-b", start_loss=2.0, provenance=other_data)
     found = compare(left, right)
-    assert "held-out rows differ" in found.cautions[0]
-    assert rows(found, "results")["best held-out loss"].better == ""
+    assert "validation rows differ" in found.cautions[0]
+    assert rows(found, "results")["best validation loss"].better == ""
 
 
 def test_runs_that_the_list_knows_are_compared_without_reading_them_again(ft_home: Path) -> None:
@@ -84,7 +84,7 @@ def test_runs_that_the_list_knows_are_compared_without_reading_them_again(ft_hom
     for run in runs:
         run.events_file.unlink()
     assert comparing.compare(left, right) == before
-    assert rows(before, "results")["best held-out loss"].better == "right"
+    assert rows(before, "results")["best validation loss"].better == "right"
 
 
 def test_what_a_resume_has_superseded_counts_for_nothing(ft_home: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_damaged_run_can_be_compared_too(ft_home: Path, gone: str) -> None:
         ("evaluation.samples", [], "none"),
         ("evaluation.samples", ["a\nb", "c"], "a b, c"),
         ("data.train", {"path": "x.jsonl"}, "path: x.jsonl"),
-        ("best held-out loss", None, "–"),
+        ("best validation loss", None, "–"),
         ("loss", float("nan"), "nan"),
     ],
 )

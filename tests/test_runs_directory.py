@@ -17,6 +17,7 @@ from engine.runs.directory.limits import Limits, halved
 from engine.runs.directory.provenance import at_start
 from engine.runs.directory.run import Run
 from engine.storage.atomic import write_atomic
+from tests.plan_fixtures import CPU, CUDA
 
 TEXT = "# mine\nname: demo\nmodel: {base: starter}\ndata: {train: starter}\n"
 
@@ -31,7 +32,7 @@ def test_a_new_run_holds_the_recipe_as_it_was_and_resolved(recipe: Recipe) -> No
     assert (run.folder / "source.yml").read_text() == TEXT
     assert run.config == recipe.config
     assert run.id.endswith("-demo")
-    assert run.state().status == "queued"
+    assert run.state().status == "new"
     assert not run.alive()
     assert run.plan is None
 
@@ -142,7 +143,7 @@ def test_the_list_survives_deleted_and_damaged_runs(recipe: Recipe, ft_home: Pat
     (ft_home / "runs" / "folder").mkdir()
     (ft_home / "runs" / "loop").symlink_to(ft_home / "runs" / "loop")
     assert [run.id for run in Run.all()] == [damaged.id]
-    assert damaged.state().status == "queued"
+    assert damaged.state().status == "new"
     assert damaged.plan is None
     assert damaged.provenance == {}
     with pytest.raises(ConfigError):
@@ -152,7 +153,7 @@ def test_the_list_survives_deleted_and_damaged_runs(recipe: Recipe, ft_home: Pat
 def test_alive_means_that_the_lock_is_held(recipe: Recipe) -> None:
     run = Run.create(recipe)
     run.emit(Started(run=run.id, pid=1))
-    assert run.state().status == "dead"
+    assert run.state().status == "crashed"
     with run.locked():
         assert run.alive()
         assert run.state().status == "running"
@@ -165,7 +166,7 @@ def test_alive_means_that_the_lock_is_held(recipe: Recipe) -> None:
 
 def test_a_killed_holder_gives_the_lock_back(recipe: Recipe) -> None:
     run = Run.create(recipe)
-    code = "import sys, time; from pathlib import Path; from engine.runs import lock\n"
+    code = "import sys, time; from pathlib import Path; from engine.runs.directory import lock\n"
     code += "assert lock.take(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
     holder = subprocess.Popen([sys.executable, "-c", code, str(run.lock_file)], stdout=subprocess.PIPE)
     assert holder.stdout is not None
@@ -239,22 +240,33 @@ def test_limits_outlive_the_engine_and_say_why(recipe: Recipe, tmp_path: Path) -
 
 def a_plan(rows: int, tokens: int):  # type: ignore[no-untyped-def]
     """A plan of which only the micro-batch matters here."""
-    from engine.planning.plan import MemoryPlan, Plan
+    from engine.backend_spec import MemoryPlan
+    from engine.planning.plan import Decisions, Estimate, Plan, Work
 
     parts = MemoryPlan(weights=1, adapter=1, gradients=1, optimizer=1, activations=1, logits=1, overhead=1)
-    return Plan(
+    decisions = Decisions(
         backend="peft", device="cpu", weights_dtype="bf16", compute_dtype="bf16", attention="sdpa",
         packing=False, micro_batch_rows=rows, micro_batch_tokens=tokens, effective_batch_size=16,
-        gradient_checkpointing=False, epochs=1.0, steps=10, examples=100, tokens_per_epoch=1000,
-        trained_tokens_per_epoch=500, longest=50, seconds=None,
-        memory=parts, limit_bytes=100, fits="yes", sampled=False,
+        gradient_checkpointing=False,
     )  # fmt: skip
+    work = Work(
+        epochs=1.0, steps=10, examples=100, tokens_per_epoch=1000, trained_tokens_per_epoch=500, longest=50,
+        sampled=False,
+    )  # fmt: skip
+    return Plan(decisions, work, parts, Estimate(None, 100, "yes"))
 
 
 def test_what_is_known_of_the_machine_is_written_as_it_is(recipe: Recipe) -> None:
     run, facts = Run.create(recipe), at_start(probe())
     run.record(facts)
     assert json.loads((run.folder / "provenance.json").read_text())["machine"] == facts["machine"]
+
+
+def test_the_gpu_that_trained_stands_where_earlier_versions_wrote_it() -> None:
+    machine = at_start(CUDA)["machine"]
+    assert (machine["gpu_name"], machine["gpu_bytes"]) == ("NVIDIA RTX 3090", 24_000_000_000)
+    assert machine["gpus"][0]["capability"] == machine["gpu_capability"] == [8, 6]
+    assert at_start(CPU)["machine"]["gpu_name"] is None
 
 
 def test_provenance_is_json_for_people(recipe: Recipe) -> None:

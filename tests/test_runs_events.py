@@ -4,6 +4,7 @@ import json
 import math
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,17 @@ def step(number: int, loss: float = 1.0) -> ev.Step:
 
 
 ALL = [
-    ev.Started(run="r", pid=1, resumed_from=3),
+    ev.Started(run="r", pid=1, resumed_from=3, processes=2),
     ev.Phase(name="loading", done=1, total=2, note="π"),
     step(1, math.nan),
-    ev.Eval(step=1, loss=2.0, perplexity=math.inf, metrics={"exact_match": 0.5, "odd": math.nan}, best=True),
+    ev.Eval(
+        step=1,
+        loss=2.0,
+        perplexity=math.inf,
+        metrics={"exact_match": 0.5, "odd": math.nan},
+        best=True,
+        best_by="odd",
+    ),
     ev.Sample(step=1, prompt="a\nb", text="\u2028 ok"),
     ev.Memory(process_bytes=1, system_total_bytes=2),
     ev.Saved(step=1, path="checkpoints/step-000001", kind="checkpoint"),
@@ -48,6 +56,38 @@ def test_every_event_comes_back_as_it_was_written(event: ev.Event) -> None:
 
 def test_every_event_type_is_tried_here() -> None:
     assert {event.type for event in ALL} == set(ev.TYPES)
+
+
+OF_0_1_0 = (
+    b'{"v": 1, "type": "step", "t": 5.0, "step": 3, "total": 10, "epoch": 0.1, "loss": 1.5, "lr": 0.0001, '
+    b'"grad_norm": 1.0, "tokens": 10, "trained_tokens": 5, "tokens_per_s": 100.0, "step_s": 0.1}\n'
+)
+"""A step's line as version 0.1.0 wrote it."""
+
+
+def test_a_step_without_metrics_is_written_as_version_0_1_0_wrote_it() -> None:
+    assert ev.encode(replace(step(3, 1.5), t=5.0)) == OF_0_1_0
+
+
+def test_metrics_of_a_step_come_between_its_head_and_its_tail() -> None:
+    """Names as those of the fields, or with quotes in them, are not taken for the fields."""
+    metrics = {"loss": 9.0, "step": 9.0, "tokens": 9.0, 'x", "step_s': 9.0, "rewards/margin": math.nan}
+    line = ev.encode(replace(step(3, 1.5), t=5.0, metrics=metrics))
+    head, tail = OF_0_1_0.split(b', "lr"')[0], OF_0_1_0[OF_0_1_0.index(b'"tokens"') :]
+    assert line.startswith(head)
+    assert line.endswith(tail)
+    assert repr(ev.decode(line)) == repr(replace(step(3, 1.5), t=5.0, metrics=metrics))
+    assert ev.step_number(line) == 3
+    assert ev.step_point(line) == (3, 1.5, 100.0)
+    assert ev.step_tails([line, OF_0_1_0]) == ((10, 10), (5, 5), (0.1, 0.1))
+
+
+def test_numbers_that_json_lacks_are_left_to_decoding() -> None:
+    broken = ev.encode(replace(step(3, math.nan), tokens_per_s=math.inf, step_s=math.nan))
+    assert ev.step_number(broken) == 3
+    assert ev.step_point(broken) is None
+    assert ev.step_tails([OF_0_1_0, broken]) is None
+    assert ev.step_tails([OF_0_1_0, ev.encode(ALL[0])]) is None
 
 
 @pytest.mark.parametrize(
@@ -203,12 +243,12 @@ def test_a_run_that_starts_over_drops_even_the_first_evaluation() -> None:
 @pytest.mark.parametrize(
     ("told", "alive", "status"),
     [
-        ([], False, "queued"),
+        ([], False, "new"),
         ([], True, "running"),
         ([ALL[0]], True, "running"),
-        ([ALL[0]], False, "dead"),
+        ([ALL[0]], False, "crashed"),
         ([ALL[0], ev.Acknowledged(id="1", command="pause")], True, "paused"),
-        ([ALL[0], ev.Acknowledged(id="1", command="pause")], False, "dead"),
+        ([ALL[0], ev.Acknowledged(id="1", command="pause")], False, "crashed"),
         (
             [ALL[0], ev.Acknowledged(id="1", command="pause"), ev.Acknowledged(id="2", command="resume")],
             True,
@@ -218,7 +258,7 @@ def test_a_run_that_starts_over_drops_even_the_first_evaluation() -> None:
         ([ALL[0], ev.Finished(reason="early_stopping", step=1)], False, "completed"),
         ([ALL[0], ev.Finished(reason="stopped", step=1)], False, "stopped"),
         ([ALL[0], ev.Failed(kind="data", message="no")], False, "failed"),
-        ([ALL[0], ev.Finished(reason="stopped", step=1), ALL[0]], False, "dead"),
+        ([ALL[0], ev.Finished(reason="stopped", step=1), ALL[0]], False, "crashed"),
     ],
 )
 def test_where_a_run_stands(told: list[ev.Event], alive: bool, status: str) -> None:
@@ -261,5 +301,5 @@ def test_where_a_long_run_stands_and_its_evaluations_are_told_without_decoding_e
 
 
 def test_a_run_without_events_waits_to_start(tmp_path: Path) -> None:
-    assert Run(tmp_path).state().status == "queued"
+    assert Run(tmp_path).state().status == "new"
     assert Run(tmp_path).evaluations() == []

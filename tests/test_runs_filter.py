@@ -32,7 +32,7 @@ RUNS = (
     ),
     run("café", {"model.base": "Qwen/Qwen3-0.6B", "data.train": ["a.jsonl", {"path": "b.csv"}]}, step=3),
     run("diverged", {"training.gradient_checkpointing": True}, status="failed", loss=float("nan")),
-    run("broken", damaged="train.yml is gone", status="queued"),
+    run("broken", damaged="train.yml is gone", status="new"),
 )
 
 
@@ -66,7 +66,8 @@ def names(text: str) -> list[str]:
         ("tag:v1.2,helper", ["sql-helper", "sql-old"]),
         ("tried", ["sql-old"]),
         ("sql -old", ["sql-helper"]),
-        ("-sql -status:queued", ["diverged"]),
+        ("-sql -status:queued", ["diverged"]),  # version 0.1.0's word for new
+        ("-sql -status:new", ["diverged"]),
         ("-loss<1 lr>0", ["sql-old"]),
         ("model:qwen", ["café"]),
         ("data:b.csv", ["café"]),
@@ -133,3 +134,10 @@ def test_every_field_may_be_asked_of_every_run() -> None:
     for name, field in FIELDS.items():
         meant = compile_filter(f"{name}:1" if field.kind == "text" else f"{name}>=1")
         assert all(meant(found) in (True, False) for found in RUNS)
+
+
+def test_the_word_of_version_0_1_0_for_a_crashed_run_still_finds_it() -> None:
+    lost = run("lost", status="crashed")
+    assert compile_filter("status:dead")(lost)
+    assert compile_filter("status:crashed")(lost)
+    assert not compile_filter("status!=dead")(lost)

@@ -114,7 +114,7 @@ def test_the_index_says_of_each_run_what_the_run_says(ft_home: Path) -> None:
         assert summary.state == run.state()
         assert summary.folder == run.folder
         assert not summary.damaged
-    assert [summary.state.status for summary in found] == ["failed", "dead", "completed"]
+    assert [summary.state.status for summary in found] == ["failed", "crashed", "completed"]
     assert found[2].config["training.learning_rate"] == 1e-3
     assert 17 <= len(found[2].losses) <= 32
     assert found[2].losses[-1] == found[2].state.loss
@@ -165,7 +165,7 @@ def test_a_run_is_alive_while_its_lock_is_held_and_dead_after(ft_home: Path) -> 
         (summary,) = looked.refresh()
         assert (summary.alive, summary.state.status) == (True, "running")
     (summary,) = looked.refresh()
-    assert (summary.alive, summary.state.status) == (False, "dead")
+    assert (summary.alive, summary.state.status) == (False, "crashed")
 
 
 def test_a_finished_run_that_is_resumed_shows_as_running_within_a_few_looks(ft_home: Path) -> None:
@@ -324,3 +324,12 @@ def test_where_time_is_short_the_newest_runs_come_first_and_the_others_by_and_by
     assert len(looked.refresh()) == 3
     assert len(looked.refresh(within=-1)) == 3  # what has been read costs nothing
     assert len(Index().refresh(within=-1)) == 3
+
+
+def test_a_status_that_version_0_1_0_wrote_into_the_cache_is_read_as_it_is_called_now() -> None:
+    body = skim.RunSkim().to_json()
+    body["state"] |= {"status": "queued"}
+    assert skim.RunSkim.from_json(body).state.status == "new"
+    for name in ("best_metric", "validation_score", "published_score"):
+        del body["state"][name]  # it had none of these
+    assert skim.RunSkim.from_json(body).state.best_metric == "eval_loss"

@@ -12,6 +12,7 @@ from engine.runs.directory.events import Failed
 from engine.runs.directory.run import Run
 from ft import app
 from ft.app import FtApp
+from screens.intents import ChatWith, EditRecipe, Intent, ShowRun
 from screens.runs import curve_reader
 from screens.runs.compare import CompareScreen
 from screens.runs.screen import RunsScreen
@@ -28,16 +29,10 @@ class Watched(FtApp):
 
     def __init__(self) -> None:
         super().__init__(start="runs")
-        self.asked: list[tuple[str, Any]] = []
+        self.asked: list[Intent | tuple[str, str]] = []
 
-    def show_run(self, run_id: str) -> None:
-        self.asked.append(("show", run_id))
-
-    def edit_recipe(self, path: Path | None = None, text: str | None = None) -> None:
-        self.asked.append(("edit", text))
-
-    def chat_with(self, reference: str) -> None:
-        self.asked.append(("chat", reference))
+    def open(self, intent: Intent) -> None:
+        self.asked.append(intent)
 
     async def resume_run(self, run_id: str, checkpoint: Path | None = None) -> None:
         self.asked.append(("resume", run_id))
@@ -197,7 +192,7 @@ async def test_a_click_chooses_a_run_and_a_second_one_opens_it(three_runs: list[
     async with runs_screen(3) as seen:
         await seen.pilot.click("RunsTable", offset=(20, 2), times=2)
         await seen.until(lambda: seen.app.asked)
-        assert seen.app.asked == [("show", three_runs[1].id)]
+        assert seen.app.asked == [ShowRun(three_runs[1].id)]
 
 
 async def test_selected_runs_are_overlaid_each_in_a_colour_that_it_keeps(three_runs: list[Run]) -> None:
@@ -208,9 +203,9 @@ async def test_selected_runs_are_overlaid_each_in_a_colour_that_it_keeps(three_r
         await seen.press("home", "space")  # the first is let go
         await seen.until(lambda: len({line.colour for line in chart.lines}) == 2)
         assert {line.colour for line in chart.lines} == {SERIES[1], SERIES[2]}
-        assert seen.screen.slots == {three_runs[1].id: 1, three_runs[2].id: 2}
+        assert seen.screen.selection.slots == {three_runs[1].id: 1, three_runs[2].id: 2}
         await seen.press("escape")
-        assert not seen.screen.slots
+        assert not seen.screen.selection.slots
 
 
 async def test_more_runs_than_colours_are_overlaid_each_with_a_mark_of_its_own(ft_home: Path) -> None:
@@ -233,7 +228,7 @@ async def test_a_long_curve_goes_on_being_read_while_other_runs_change(
         for number in range(31, 300):
             three_runs[0].emit(step(number, 1.0))
         await seen.press("space", "down", "space")
-        started = dict(seen.screen._readers)
+        started = dict(seen.screen.curves.readers)
         three_runs[2].emit(step(11, 0.5))
         await seen.until(lambda: seen.screen.settled)
         assert all(not worker.is_cancelled for worker in started.values())
@@ -314,9 +309,10 @@ async def test_a_run_is_opened_resumed_forked_and_talked_to(three_runs: list[Run
         await seen.press("down", "enter", "r", "t", "f")
         await seen.until(lambda: len(seen.app.asked) == 4)
         run_id = three_runs[1].id
-        assert seen.app.asked[:3] == [("show", run_id), ("resume", run_id), ("chat", run_id)]
-        kind, text = seen.app.asked[3]
-        assert kind == "edit"
+        assert seen.app.asked[:3] == [ShowRun(run_id), ("resume", run_id), ChatWith(run_id)]
+        asked = seen.app.asked[3]
+        assert isinstance(asked, EditRecipe)
+        text = asked.text or ""
         assert "name: chat-2" in text
         assert "# a recipe with a comment" in text
 
@@ -325,8 +321,9 @@ async def test_a_new_recipe_can_start_from_what_a_run_has_trained(three_runs: li
     async with runs_screen(3) as seen:
         await seen.press("down", "F")
         await seen.until(lambda: len(seen.app.asked) == 1)
-        kind, text = seen.app.asked[0]
-        assert kind == "edit"
+        asked = seen.app.asked[0]
+        assert isinstance(asked, EditRecipe)
+        text = asked.text or ""
         assert f'from: "{three_runs[1].id}"' in text
         assert "rank" not in text, "the adapter's own"
         assert "# a recipe with a comment" in text
@@ -350,7 +347,7 @@ async def test_all_selected_runs_are_deleted_at_once(three_runs: list[Run]) -> N
     async with runs_screen(3) as seen:
         await seen.press("space", "end", "space", "d", "y")
         await seen.until(lambda: seen.names() == ["chat"])
-        assert not seen.screen.slots
+        assert not seen.screen.selection.slots
 
 
 async def test_a_run_that_trains_is_neither_deleted_nor_resumed(three_runs: list[Run]) -> None:
@@ -368,8 +365,10 @@ async def test_curves_are_saved_to_files(three_runs: list[Run], ft_home: Path) -
     async with runs_screen(3) as seen:
         await seen.until(lambda: seen.screen.chart.lines)
         await seen.press("e")
-        suffixes = {path.suffix for path in (ft_home / "exports").iterdir()}
-        assert suffixes == {".svg", ".csv"}
+        folder = ft_home / "exports"
+        await seen.until(
+            lambda: folder.is_dir() and {path.suffix for path in folder.iterdir()} == {".svg", ".csv"}
+        )
 
 
 async def test_damaged_and_failed_runs_are_listed_with_what_is_wrong(three_runs: list[Run]) -> None:

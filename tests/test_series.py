@@ -2,6 +2,7 @@
 
 import math
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from engine.runs.curves import zoom
 from engine.runs.curves.downsample import Bucket, Series
 from engine.runs.curves.pyramid import GREATEST
-from engine.runs.curves.series import AXES, NAMES, RunSeries
+from engine.runs.curves.series import AXES, MEMORY_NAMES, STEP_NAMES, RunSeries
 from engine.runs.directory.events import (
     Acknowledged,
     Eval,
@@ -168,6 +169,26 @@ def fed(*events: Event) -> RunSeries:
 
 def xs(run: RunSeries, name: str, axis: str) -> list[float]:
     return [x for x, _ in run.series(name, axis).points(-1, 1e12)]  # type: ignore[arg-type]
+
+
+def test_metrics_get_curves_as_they_come_and_lose_what_a_resumed_run_does_again() -> None:
+    run = fed(
+        started(1000),
+        step(1, 1010),
+        replace(step(2, 1020), metrics={"margin": 0.5}),
+        Saved(t=1021, step=2, path="checkpoints/2", kind="checkpoint"),
+        Eval(t=1025, step=2, loss=0.5, perplexity=1.6, metrics={"margin": 0.25, "perplexity": 1.6}),
+        replace(step(3, 1030), metrics={"margin": 0.75, "accuracy": 1.0}),
+        started(1040, resumed_from=2),
+        replace(step(3, 1050), metrics={"margin": 0.7}),
+    )
+    assert (run.step_metrics, run.eval_metrics) == (["margin", "accuracy"], ["margin"])
+    assert [*run.series("margin", "step").points(0, 9)] == [(2, 0.5), (3, 0.7)]
+    assert xs(run, "margin", "tokens") == [200, 300]
+    assert [*run.series("eval_margin", "step").points(0, 9)] == [(2, 0.25)]
+    assert xs(run, "accuracy", "step") == []
+    with pytest.raises(KeyError):
+        run.series("perplexity", "step")
 
 
 def test_a_run_is_seen_by_step_by_time_and_by_tokens() -> None:
@@ -341,6 +362,8 @@ def test_a_long_run_resumed_again_and_again_holds_no_superseded_value(backs: lis
 
 def test_every_promised_curve_is_there() -> None:
     run = RunSeries()
-    assert all(run.series(name, "step").bounds() is None for name in NAMES)
+    assert all(
+        run.series(name, "step").bounds() is None for name in (*STEP_NAMES, "eval_loss", *MEMORY_NAMES)
+    )
     with pytest.raises(KeyError):
         run.series("perplexity", "step")

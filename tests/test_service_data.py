@@ -164,10 +164,9 @@ def test_a_plan_from_the_warm_child_is_the_plan_of_the_command(
     mine = estimate(recipe.config)
     for _ in range(2):  # fresh, and from what is kept
         warm = service.plan(recipe.source, place / "train.yml")
-        assert (warm["steps"], warm["examples"], warm["longest"]) == (mine.steps, mine.examples, mine.longest)
-        assert warm["trained_tokens_per_epoch"] == mine.trained_tokens_per_epoch
+        assert warm.work == mine.work
     changed = service.plan(recipe.source.replace("96", "90"), place / "train.yml")
-    assert changed["longest"] == 90
+    assert changed.work.longest == 90
 
 
 def test_a_recipes_problems_arrive_with_their_places(service: Client, place: Path) -> None:
@@ -198,7 +197,7 @@ def test_who_cancels_is_let_go_at_once_and_the_others_are_answered(service: Clie
 def test_everybody_who_waits_hears_that_the_child_is_gone(place: Path, tmp_path: Path) -> None:
     with Client(tmp_path / "service.log") as client, ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(client.rows, str(place / "orders.jsonl")) for _ in range(4)]
-        client._child.kill()
+        client.transport.child.kill()
         errors = [each.exception(timeout=20) for each in asked]
         assert not client.alive
         with pytest.raises(TrainingError, match="ended"):
@@ -208,7 +207,7 @@ def test_everybody_who_waits_hears_that_the_child_is_gone(place: Path, tmp_path:
 
 def test_looking_at_rows_and_planning_never_loads_torch(service: Client) -> None:
     opened(service, "orders.jsonl")
-    maps = Path(f"/proc/{service._child.pid}/maps")
+    maps = Path(f"/proc/{service.transport.child.pid}/maps")
     if not maps.exists():
         pytest.skip("only Linux tells what a process has mapped")
     assert "libtorch" not in maps.read_text()

@@ -172,8 +172,8 @@ def test_the_service_ends_at_end_of_file_and_survives_junk() -> None:
 
 def test_a_service_that_dies_is_reported_with_the_end_of_its_log(tmp_path: Path) -> None:
     with Client(tmp_path / "service.log") as client:
-        client._child.kill()
-        client._child.wait()
+        client.transport.child.kill()
+        client.transport.child.wait()
         with pytest.raises(TrainingError, match="ended"):
             list(client.generate(Run(tmp_path), ASK))
 
@@ -198,7 +198,7 @@ def test_an_answer_without_enough_memory_is_told_as_that(trained: Run) -> None:
 def test_a_service_that_dies_for_want_of_memory_is_told_as_that(tmp_path: Path) -> None:
     with Client(tmp_path / "service.log") as client:
         (tmp_path / "service.log").write_text("memory allocation of 320000 bytes failed\n")
-        client._child.kill()
+        client.transport.child.kill()
         with pytest.raises(OutOfMemoryError, match="run out of memory"):
             list(client.generate(Run(tmp_path), ASK))
 

@@ -171,7 +171,7 @@ def test_a_detached_run_can_be_watched_left_and_stopped(tmp_path: Path, tiny_mod
     terminal.wait_for("tokens/s")
     terminal.press(b"\x03")
     assert terminal.end() == 130
-    assert "the run goes on" in terminal.shown
+    assert "the run continues" in terminal.shown
     assert run.alive()
 
     stopped = ft("stop", run_id[:10])
@@ -191,10 +191,10 @@ def test_an_engine_and_its_supervisor_both_gone_are_found_out(tmp_path: Path, ti
     until(lambda: not run.alive(), "the lock is free")
     with run.log.open("a") as log:
         log.write("the last thing it said\n")
-    assert run.state().status == "dead"
+    assert run.state().status == "crashed"
     done = ft("attach", run_id)
     assert done.returncode == 6
-    assert "without a word" in done.stderr
+    assert "crashed (no exit message)" in done.stderr
     assert "the last thing it said" in done.stderr
 
 

@@ -60,7 +60,7 @@ def test_a_restart_drops_what_it_will_do_again_and_keeps_its_reason(run: Run) ->
     live.show(ev.Started(run=run.id, pid=2, resumed_from=5))
     shown = screen(live)
     assert "9/10" not in shown
-    assert "held out" not in shown
+    assert "validation loss" not in shown
     assert "It starts again." in shown
 
 

@@ -1,32 +1,32 @@
 """A whole small training job in this process: real data, plan, backend and loop on the tiny model."""
 
-import itertools
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from engine.backends import load_backend
-from engine.backends.base import Interrupted
-from engine.backends.torch.backend import TorchBackend
+from engine.backends import load_trainer
+from engine.backends.base import Interrupted, StepResult, Trainer
+from engine.backends.torch.trainer import TorchTrainer
 from engine.config.load import load_text
 from engine.config.schema import TrainConfig
+from engine.data.batching import batch_of_rows
 from engine.data.prepare import prepare
 from engine.data.tokenization.tokenizer import Tokenizer
-from engine.data.types import UNTRAINED, Batch
+from engine.data.types import Batch
 from engine.hardware.probe import probe
 from engine.models.published import PublishedBase
 from engine.models.resolve import resolve
 from engine.models.saved_adapter import read_adapter
 from engine.models.sizing import shape_of
-from engine.planning.plan import Plan, make_plan
+from engine.objectives.sft import Supervised
+from engine.planning.plan import Plan
 from engine.runs.directory.control import Control
 from engine.runs.directory.run import Run
 from engine.training.loop import train
 from engine.training.published_files import ResultFiles
+from tests.plan_fixtures import planned
 
 ROWS = [
     {
@@ -82,7 +82,7 @@ class Job:
         dataset = prepare(config, base)
         lengths = dataset.train.lengths
         share = dataset.train.trained_tokens / len(dataset.train.tokens)
-        plan = make_plan(config, probe(), shape_of(base), lengths, share, start=start)
+        plan = planned(config, probe(), shape_of(base), lengths, share, start=start)
         return Job(run, config, base, plan)
 
     @property
@@ -90,18 +90,18 @@ class Job:
         """The adapter that it starts from."""
         return self.run.start if self.config.adapter.from_ else None
 
-    def backend(self, **changes: Any) -> TorchBackend:
-        self.plan = replace(self.plan, **changes)
-        backend = load_backend(self.plan, self.config, self.model, adapter=self.start)
-        assert isinstance(backend, TorchBackend)
+    def backend(self, **changes: Any) -> TorchTrainer:
+        self.plan = self.plan.changed(**changes)
+        backend = load_trainer(self.plan, self.config, self.model, adapter=self.start)
+        assert isinstance(backend, TorchTrainer)
         return backend
 
     def train(self, control: Control | None = None, resume_from: Path | None = None) -> str:
         dataset = prepare(self.config, self.model)
         files = self.files()
-        backend = load_backend(self.plan, self.config, self.model, adapter=self.start)
+        backend = load_trainer(self.plan, self.config, self.model, adapter=self.start)
         return train(
-            self.run, self.config, self.plan, dataset, backend, files.tokenizer, files,
+            self.run, self.config, self.plan, dataset, backend, Supervised(), files.tokenizer, files,
             control or Control(self.run), resume_from,
         )  # fmt: skip
 
@@ -141,21 +141,11 @@ def interrupt_at_second() -> Callable[[], None]:
 
 def batch_of(rows: list[list[int]], packed: bool, trained_from: int = 1) -> Batch:
     """Rows of token ids as a batch; of each row the tokens from `trained_from` on are trained."""
-    labels = [[UNTRAINED] * trained_from + row[trained_from:] for row in rows]
-    if packed:
-        segments = [[number] * len(row) for number, row in enumerate(rows, 1)]
-        positions = [list(range(len(row))) for row in rows]
-        parts = [[list(itertools.chain(*part))] for part in (rows, labels, positions, segments)]
-        return Batch(*(np.array(part, dtype=np.int32) for part in parts))
-    width = max(map(len, rows))
+    return batch_of_rows(rows, packed, trained_from)
 
-    def padded(part: list[list[int]], fill: int) -> Any:
-        return np.array([row + [fill] * (width - len(row)) for row in part], dtype=np.int32)
 
-    positions = [list(range(len(row))) for row in rows]
-    return Batch(
-        padded(rows, 0),
-        padded(labels, UNTRAINED),
-        padded(positions, 0),
-        padded([[1] * len(r) for r in rows], 0),
-    )
+def train_step(
+    trainer: Trainer, batches: Sequence[Batch], lr: float, seed: int, poll: Callable[[], None]
+) -> StepResult:
+    """One step of supervised fine-tuning."""
+    return trainer.step(batches, Supervised().normaliser(batches), lr, seed, poll)

@@ -1,31 +1,33 @@
-"""Backends: what computes. `load_backend` brings up the one that the plan chose, ft's own or another package's."""
+"""Backends: what computes. `load_trainer` brings up the one that the plan chose, ft's own or another package's."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from engine.backends.base import Backend
-from engine.capabilities import plugin
-from engine.config.schema import TrainConfig
-from engine.planning.plan import Plan
+from engine.backend_spec import spec_of
+
+if TYPE_CHECKING:  # a backend's spec is read while a plan is made
+    from engine.backends.base import Trainer
+    from engine.config.schema import TrainConfig
+    from engine.objectives.base import Objective
+    from engine.planning.plan import Plan
 
 
-def load_backend(
-    plan: Plan, config: TrainConfig, folder: Path, *, adapter: Path | None = None, training: bool = True
-) -> Backend:
+def load_trainer(
+    plan: "Plan",
+    config: "TrainConfig",
+    folder: Path,
+    objective: "Objective | None" = None,
+    *,
+    adapter: Path | None = None,
+) -> "Trainer":
     """Load the model in `folder` as the plan says, with a fresh adapter or the one in `adapter`.
 
+    `objective` is what is learned; supervised fine-tuning where it is left out.
     Raises ModelError where the folder does not load and OutOfMemoryError where it does not fit.
     """
-    if plan.backend == "unsloth":
-        from engine.backends.unsloth.backend import UnslothBackend
+    if objective is None:
+        from engine.objectives.sft import Supervised
 
-        return UnslothBackend.load(plan, config, folder, adapter=adapter, training=training)
-    if plan.backend == "mlx":
-        from engine.backends.mlx.backend import MlxBackend
-
-        return MlxBackend.load(plan, config, folder, adapter=adapter, training=training)
-    if plan.backend != "peft":
-        brought: Backend = plugin(plan.backend).load(plan, config, folder, adapter=adapter, training=training)
-        return brought
-    from engine.backends.torch.backend import TorchBackend
-
-    return TorchBackend.load(plan, config, folder, adapter=adapter, training=training)
+        objective = Supervised()
+    trainer: Trainer = spec_of(plan.backend).load(plan, config, folder, objective, adapter=adapter)
+    return trainer

@@ -1,20 +1,31 @@
-"""What a backend is: tensors, and nothing of epochs, schedules, checkpoints or events."""
+"""The roles of a backend: tensors, and nothing of epochs, schedules, checkpoints or events.
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+A `Model` answers, scores and serves as a reference; a `Trainer` holds one and moves its weights.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from engine.data.types import Batch
+from engine.backends.sampling import Sampler
+from engine.data.types import Batch, Float32
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """One step of the optimizer: summed loss (nats), the trained tokens it is summed over, gradient norm."""
+    """One step of the optimizer: summed loss (nats), what it is divided by, gradient norm, the method's own metrics."""
 
     loss_sum: float
-    trained_tokens: int
+    normaliser: float
     grad_norm: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def loss(self) -> float:
+        """The mean that the step has minimised."""
+        return self.loss_sum / self.normaliser
 
 
 @dataclass(frozen=True)
@@ -35,32 +46,21 @@ class MemoryExhausted(Exception):  # noqa: N818 - the loop turns it into a small
     """The device ran out of memory; weights and optimizer are as before the step."""
 
 
-class Backend(Protocol):
-    """A loaded model with its adapter and optimizer."""
+class Model(Protocol):
+    """A loaded model, with an adapter or without: for inference, evaluation, and as a reference."""
 
     @property
-    def packs(self) -> bool:
-        """Whether this model keeps packed examples apart: tried on the model itself, not assumed."""
+    def supports_packing(self) -> bool:
+        """Whether this model keeps packed sequences apart: tried on the model itself, not assumed."""
         ...
 
-    def train_step(
-        self, batches: Sequence[Batch], lr: float, seed: int, poll: Callable[[], None]
-    ) -> StepResult:
-        """Accumulate the micro-batches' gradients and move the weights once.
-
-        The gradient is that of the total loss over the trained tokens of all micro-batches divided by
-        their number, never a mean of means. `seed` fixes dropout; the same weights, batches and seed give
-        the same result. `poll` is called before every micro-batch and may raise `Interrupted`.
-        Raises `MemoryExhausted` with the weights untouched.
-        """
+    @property
+    def spins(self) -> bool:
+        """Whether its threads spin on the CPU while they wait, so that they have to give way to busy programs."""
         ...
 
-    def evaluate(self, batch: Batch) -> tuple[float, int]:
-        """Summed loss in nats and the number of trained tokens. Touches no random numbers of training."""
-        ...
-
-    def log_probabilities(self, batch: Batch) -> list[float]:
-        """Log-probability of every trained token, row by row, in order."""
+    def logps(self, batch: Batch) -> Float32:
+        """Log-probability in nats of every trained token, `[n]`, in the batch's order; no dropout, no gradients."""
         ...
 
     def generate(
@@ -69,12 +69,31 @@ class Backend(Protocol):
         max_tokens: int,
         stop: Collection[int],
         poll: Callable[[], None],
+        sampler: Sampler | None = None,
     ) -> list[list[int]]:
-        """Continue each prompt greedily up to a token of `stop`, which is left out.
+        """Continue each prompt up to a token of `stop`, which is left out; greedily without a sampler.
 
         `poll` is called before every token and may raise `Interrupted`.
         """
         ...
+
+    def stream(
+        self, prompt: Sequence[int], max_tokens: int, stop: Collection[int], sampler: Sampler | None = None
+    ) -> Iterator[int]:
+        """The same for one prompt, each token as it is chosen."""
+        ...
+
+    def without_adapter(self) -> AbstractContextManager[None]:
+        """The model as it was before training, for the length of the block. Raises ConfigError where it is gone."""
+        ...
+
+    def memory(self) -> MemoryReading:
+        """What the process and the device use now, and used at most."""
+        ...
+
+
+class Writer(Protocol):
+    """Writes what was trained."""
 
     def save_weights(self, folder: Path) -> None:
         """Write the adapter in PEFT's layout, or the whole model after full training.
@@ -83,14 +102,39 @@ class Backend(Protocol):
         """
         ...
 
+
+class Trainer(Writer, Protocol):
+    """A model with the optimizer that moves its weights."""
+
+    @property
+    def model(self) -> Model:
+        """The model that is trained, as it stands."""
+        ...
+
+    def step(
+        self,
+        batches: Sequence[Batch],
+        normaliser: float,
+        lr: float,
+        seed: int,
+        poll: Callable[[], None],
+    ) -> StepResult:
+        """Accumulate the micro-batches' gradients and move the weights once.
+
+        The gradient is that of the objective's total loss over all micro-batches divided by `normaliser`, never a mean
+        of means. `seed` fixes dropout; the same weights, batches and seed give the same result. `poll` is called
+        before every micro-batch and may raise `Interrupted`. Raises `MemoryExhausted` with the weights untouched.
+        """
+        ...
+
+    def evaluate(self, batch: Batch) -> float:
+        """The objective's summed loss of a batch, without dropout. Touches no random numbers of training."""
+        ...
+
     def save_state(self, folder: Path) -> None:
-        """Write what going on exactly needs: fp32 masters and the optimizer's state."""
+        """Write what resuming exactly needs: fp32 masters and the optimizer's state."""
         ...
 
     def load_state(self, folder: Path) -> None:
         """Take up what `save_state` wrote, to the bit."""
-        ...
-
-    def memory(self) -> MemoryReading:
-        """What the process and the device use now, and used at most."""
         ...

@@ -3,18 +3,29 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from engine.config import method_sections
 from engine.config.adapters import FLOAT_ONLY, PROMPT_TYPES, misplaced
 from engine.config.values import NO, YES
+from engine.metrics.registry import EVAL_LOSS, describe
 
 if TYPE_CHECKING:
     from engine.config.schema import TrainConfig
 
+ALWAYS = (EVAL_LOSS, "perplexity")
+"""Metrics of every evaluation, asked for or not."""
 GIVEN_TO_TEMPLATES = ("messages", "tools", "documents", "add_generation_prompt")
 
 
 def impossible(config: "TrainConfig") -> list[str]:
     """What cannot work in this recipe, each line as `key: why, and what to do`."""
-    return [*_model(config), *_data(config), *_adapter(config), *_training(config), *_evaluation(config)]
+    return [
+        *_model(config),
+        *_data(config),
+        *_adapter(config),
+        *_method(config),
+        *_training(config),
+        *_evaluation(config),
+    ]
 
 
 def _model(config: "TrainConfig") -> list[str]:
@@ -134,6 +145,11 @@ def _adapter(config: "TrainConfig") -> list[str]:
     return found
 
 
+def _method(config: "TrainConfig") -> list[str]:
+    misplaced = method_sections.misplaced(config.training.method, config.method_sections)
+    return [f"{name}: {why}" for name, why in misplaced]
+
+
 def _training(config: "TrainConfig") -> list[str]:
     rows, effective = config.training.batch_size, config.training.effective_batch_size
     if rows != "auto" and rows > effective:
@@ -146,19 +162,27 @@ def _training(config: "TrainConfig") -> list[str]:
 
 def _evaluation(config: "TrainConfig") -> list[str]:
     found = []
-    if config.data.format == "completion" and "exact_match" in config.evaluation.metrics:
-        found.append(
-            "evaluation.metrics: exact_match needs rows with a question and an answer, "
-            "and data.format: completion is text alone"
-        )
-    if config.data.validation == 0:
-        if "exact_match" in config.evaluation.metrics:
+    best, asked = config.checkpoints.best, config.evaluation.metrics
+    for name in (name for name in asked if "answers" in describe(name).needs):
+        if config.data.format == "completion":
             found.append(
-                "evaluation.metrics: exact_match asks held-out prompts, and data.validation: 0 holds out none"
+                f"evaluation.metrics: {name} needs rows with a question and an answer, "
+                "and data.format: completion is text alone"
+            )
+        if config.data.validation == 0:
+            found.append(
+                f"evaluation.metrics: {name} asks validation prompts, and data.validation: 0 holds out none"
+            )
+    if best not in (*ALWAYS, *asked):
+        found.append(f"checkpoints.best: {best} is not evaluated; add it to evaluation.metrics")
+    if config.data.validation == 0:
+        if best != EVAL_LOSS:
+            found.append(
+                f"checkpoints.best: {best} is measured on validation rows, and data.validation: 0 holds out none"
             )
         if config.evaluation.early_stopping_patience is not None:
             found.append(
-                "evaluation.early_stopping_patience: watches the loss of held-out rows, "
+                "evaluation.early_stopping_patience: watches the validation loss, "
                 "and data.validation: 0 holds out none"
             )
         if config.checkpoints.publish == "best":

@@ -1,4 +1,4 @@
-"""What a recipe may name that is ft's own or another package's: backends, forms of rows, chat templates."""
+"""Registry keys: names in a recipe that are ft's own or another package's, as backends, formats, methods, metrics."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -6,9 +6,11 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from engine import plugins
+from engine import methods, plugins
+from engine.metrics import registry as metrics
 
-BACKENDS = ("auto", "mlx", "unsloth", "peft")
+BACKENDS = ("auto",)
+"""The rest of them are entry points, ft's own too."""
 FORMATS = (
     "auto",
     "chat",
@@ -20,6 +22,9 @@ FORMATS = (
     "completion",
 )
 TEMPLATES = ("auto", "chatml", "llama3", "alpaca", "mistral", "gemma", "phi")
+METHODS = tuple(methods.OWN)
+METRICS = metrics.computed()
+BEST = (metrics.EVAL_LOSS, *METRICS)
 
 
 def _known(own: tuple[str, ...], group: str) -> Callable[[str], str]:
@@ -32,7 +37,7 @@ def _known(own: tuple[str, ...], group: str) -> Callable[[str], str]:
 
 
 class _Names:
-    """The names there are on this machine, looked for when the schema is shown and not at every start."""
+    """The names known on this machine, looked up when the schema is shown and not at every start."""
 
     def __init__(self, own: tuple[str, ...], group: str) -> None:
         self.own, self.group = own, group
@@ -40,7 +45,7 @@ class _Names:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        return {"type": "string", "enum": [*self.own, *sorted(plugins.installed(self.group))]}
+        return {"type": "string", "enum": [*self.own, *plugins.installed(self.group)]}
 
 
 BackendKey = Annotated[
@@ -50,3 +55,6 @@ FormatKey = Annotated[str, AfterValidator(_known(FORMATS, plugins.FORMATS)), _Na
 TemplateKey = Annotated[
     str, AfterValidator(_known(TEMPLATES, plugins.TEMPLATES)), _Names(TEMPLATES, plugins.TEMPLATES)
 ]
+MethodKey = Annotated[str, AfterValidator(_known(METHODS, plugins.METHODS)), _Names(METHODS, plugins.METHODS)]
+MetricKey = Annotated[str, AfterValidator(_known(METRICS, plugins.METRICS)), _Names(METRICS, plugins.METRICS)]
+BestKey = Annotated[str, AfterValidator(_known(BEST, plugins.METRICS)), _Names(BEST, plugins.METRICS)]

@@ -4,13 +4,15 @@ import ast
 import difflib
 import inspect
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
 from typing import Any
 
 from engine.config.adapters import Adapter
+from engine.config.method_sections import section_model
 from engine.config.schema import TrainConfig
+from engine.methods import installed_methods
 
 Path = Sequence[str | int]
 JsonSchema = dict[str, Any]
@@ -66,14 +68,31 @@ ELSEWHERE = {
 @cache
 def recipe_schema() -> JsonSchema:
     """JSON Schema of a recipe, with every key's help as its description."""
-    schema = TrainConfig.model_json_schema()
-    sections = schema["$defs"] | {TrainConfig.__name__: schema}
-    for module in (TrainConfig.__module__, Adapter.__module__):
-        for section in ast.parse(inspect.getsource(sys.modules[module])).body:
-            if isinstance(section, ast.ClassDef) and section.name in sections:
-                for key, help_ in _texts_under_fields(section):
-                    sections[section.name]["properties"][key].setdefault("description", help_)
+    schema = TrainConfig.model_json_schema() | {"additionalProperties": False}
+    for kind in (TrainConfig, Adapter):
+        _describe(kind.__module__, schema["$defs"] | {TrainConfig.__name__: schema})
+    for method in installed_methods():
+        if method.config is not None:
+            _add_section(schema, method.name, method.config)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "ft recipe"}
+
+
+def _add_section(schema: JsonSchema, name: str, config: type) -> None:
+    """Add the section of a training method."""
+    section = section_model(config).model_json_schema(ref_template=f"#/$defs/{name}.{{model}}")
+    inner = section.pop("$defs", {})
+    _describe(config.__module__, {config.__name__: section, **inner})
+    section |= {"additionalProperties": False, "description": inspect.getdoc(config) or ""}
+    schema["$defs"] |= {name: section} | {f"{name}.{key}": value for key, value in inner.items()}
+    schema["properties"][name] = {"$ref": f"#/$defs/{name}"}
+
+
+def _describe(module: str, sections: Mapping[str, JsonSchema]) -> None:
+    """Put the text under each field in the source of a module into the schemas of its classes."""
+    for section in ast.parse(inspect.getsource(sys.modules[module])).body:
+        if isinstance(section, ast.ClassDef) and section.name in sections:
+            for key, help_ in _texts_under_fields(section):
+                sections[section.name]["properties"][key].setdefault("description", help_)
 
 
 def _texts_under_fields(section: ast.ClassDef) -> Iterator[tuple[str, str]]:

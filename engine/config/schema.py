@@ -5,11 +5,12 @@ A key or value is here only when it works.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from engine.config.adapters import Adapter
 from engine.config.combinations import impossible
-from engine.config.registries import BackendKey, FormatKey, TemplateKey
+from engine.config.method_sections import SectionName, read_section
+from engine.config.registries import BackendKey, BestKey, FormatKey, MethodKey, MetricKey, TemplateKey
 from engine.config.values import (
     NO,
     Auto,
@@ -23,6 +24,7 @@ from engine.config.values import (
     Whole,
     pattern,
 )
+from engine.methods import method_named
 
 
 def _share_or_off(value: Any) -> Any:
@@ -181,8 +183,8 @@ class Data(Section):
 class Training(Section):
     """How the weights move."""
 
-    method: Literal["sft"] = "sft"
-    """Supervised fine-tuning on the rows' answers."""
+    method: MethodKey = "sft"
+    """What the loss compares: `sft` is supervised fine-tuning on the rows' answers."""
     epochs: Annotated[float, Field(gt=0, le=1_000_000_000)] = 3.0
     """Passes over the training rows; a fraction is allowed."""
     max_steps: PositiveInt | None = None
@@ -216,12 +218,12 @@ class Evaluation(Section):
 
     every: PositiveInt = 50
     """Steps between evaluations; there is always one before the first step and after the last."""
-    metrics: list[Literal["perplexity", "exact_match"]] = Field(default=["perplexity"])
-    """exact_match answers held-out prompts greedily and counts the answers equal to the file's."""
+    metrics: list[MetricKey] = Field(default=["perplexity"])
+    """exact_match answers validation prompts greedily and counts the answers equal to the file's."""
     max_questions: PositiveInt = 64
-    """Held-out prompts that exact_match answers at most."""
+    """Validation prompts that are answered at most for exact_match and other metrics of answers."""
     early_stopping_patience: PositiveInt | None = None
-    """End the run after so many evaluations without a better loss."""
+    """End the run after so many evaluations that are not better by `checkpoints.best`."""
     samples: list[Text] = Field(default=[])
     """Prompts answered at every evaluation, to see the model change."""
     sample_tokens: PositiveInt = 128
@@ -235,8 +237,8 @@ class Checkpoints(Section):
     """Steps between checkpoints; stopping and finishing always make one."""
     keep: PositiveInt = 3
     """Checkpoints kept besides the best one."""
-    best: Literal["eval_loss"] = "eval_loss"
-    """What makes a checkpoint the best."""
+    best: BestKey = "eval_loss"
+    """Metric by which a checkpoint is the best: eval_loss (validation loss), or one of `evaluation.metrics`."""
     publish: Literal["auto", "best", "last"] = "auto"
     """Which checkpoint becomes the run's result; `auto` is the best after early stopping, else the last."""
 
@@ -249,7 +251,10 @@ class Output(Section):
 
 
 class TrainConfig(Section):
-    """A whole recipe."""
+    """A whole recipe. Besides the sections below it has one named after its method, where that has keys of its own."""
+
+    model_config = ConfigDict(extra="allow")  # of the names that SectionName takes
+    __pydantic_extra__: dict[SectionName, Any] = Field(init=False)
 
     name: Name = "run"
     """Part of the run's id, and what lists show."""
@@ -266,6 +271,25 @@ class TrainConfig(Section):
     evaluation: Evaluation = Evaluation()
     checkpoints: Checkpoints = Checkpoints()
     output: Output = Output()
+
+    @property
+    def method_config(self) -> Any:
+        """Value of the chosen method's `config`; None where it has no keys of its own."""
+        return self.method_sections.get(self.training.method)
+
+    @property
+    def method_sections(self) -> dict[str, Any]:
+        """Sections named after methods, by name."""
+        return self.__pydantic_extra__
+
+    @model_validator(mode="after")
+    def _method_section(self) -> "TrainConfig":
+        """Read the section of the chosen method by that method's types, with its defaults where it is left out."""
+        method = method_named(self.training.method)
+        if method.config is not None:
+            section = self.method_sections.get(method.name)
+            self.method_sections[method.name] = read_section(method.name, method.config, section)
+        return self
 
     @model_validator(mode="after")
     def _combinations(self) -> "TrainConfig":

@@ -35,7 +35,7 @@ def validate(root: Node, problems: list[Problem]) -> TrainConfig | None:
     for path, one in paths.items():
         found += _combinations(root, one) if one["type"] == "value_error" else [_problem(root, path, one)]
     if () not in paths:
-        found += _hidden_combinations(root, list(paths))
+        found += _hidden(root, list(paths))
     problems.extend(problem for problem in found if problem.place not in told)
     return None
 
@@ -58,14 +58,19 @@ def _text_as_written(root: Node, errors: list[Any]) -> bool:
     return changed
 
 
-def _hidden_combinations(root: Node, wrong: list[Path]) -> list[Problem]:
-    """Combinations are checked when all else is right; so look at what remains without the wrong values."""
+def _hidden(root: Node, wrong: list[Path]) -> list[Problem]:
+    """Problems of what remains without the wrong values: combinations and a method's section are checked last."""
     try:
         _check(root, wrong)
     except ValidationError as error:
         found = error.errors(include_url=False)
-        return [p for one in found if one["type"] == "value_error" for p in _combinations(root, one)]
-    return []
+    else:
+        return []
+    problems: list[Problem] = []
+    for one in found:
+        combined = one["type"] == "value_error"
+        problems += _combinations(root, one) if combined else [_problem(root, _path(root, one), one)]
+    return problems
 
 
 def _remove(data: Any, path: Path) -> None:

@@ -1,12 +1,12 @@
 """Examples → the batches of each optimizer step: an order fixed by seed and epoch, padding or packing."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.types import UNTRAINED, Batch, Examples
+from engine.data.types import Batch, Examples, Int32
 
 Indexes = npt.NDArray[np.int64]
 BLOCK_STEPS = 50
@@ -51,18 +51,81 @@ class Cut:
     """Tokens of padding that are worth one more micro-batch; None fills each as far as the caps allow."""
 
 
-def micro_batches(examples: Examples, indexes: Sequence[int] | Indexes, cut: Cut, pad_id: int) -> list[Batch]:
+def micro_batches(
+    examples: Examples, indexes: Sequence[int] | Indexes, cut: Cut, padding: int = 0
+) -> list[Batch]:
     """Cut one step's examples into micro-batches, longest examples first, so that too little memory shows at once.
 
-    With packing the examples of a micro-batch lie end to end in one row, `[1, sum of lengths]`.
+    Examples of a group stay in one micro-batch: `indexes` name all of its members, side by side.
     """
     chosen = np.asarray(indexes, dtype=np.int64)
+    if examples.group is not None:
+        return _grouped(examples, examples.group, chosen, cut, padding)
     lengths = examples.lengths[chosen]
     order = np.argsort(-lengths, kind="stable")
-    lay = _packed if cut.packing else _padded
     return [
-        lay(examples, chosen[order[start:end]].tolist(), pad_id) for start, end in bounds(lengths[order], cut)
+        batch_of(examples, chosen[order[start:end]], cut.packing, padding)
+        for start, end in bounds(lengths[order], cut)
     ]
+
+
+def _grouped(examples: Examples, groups: Int32, chosen: Indexes, cut: Cut, padding: int) -> list[Batch]:
+    """The same for groups, each as long as its longest example times its size."""
+    if not len(chosen):
+        return []
+    starts = np.flatnonzero(np.diff(groups[chosen], prepend=groups[chosen[0]] - 1))
+    members = np.split(chosen, starts[1:])
+    most = max(map(len, members))
+    lengths = np.maximum.reduceat(examples.lengths[chosen], starts)
+    order = np.argsort(-lengths, kind="stable")
+    caps = replace(cut, rows=max(1, cut.rows // most), tokens=max(1, cut.tokens // most))
+    return [
+        batch_of(
+            examples, np.concatenate([members[place] for place in order[start:end]]), cut.packing, padding
+        )
+        for start, end in bounds(lengths[order], caps)
+    ]
+
+
+def batch_of(examples: Examples, indexes: Indexes, packed: bool = False, padding: int = 0) -> Batch:
+    """These examples as one micro-batch, in this order. A token is trained where the one before it predicts it."""
+    lengths = examples.lengths[indexes]
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    places = np.repeat(examples.offsets[indexes] - offsets[:-1], lengths) + np.arange(offsets[-1])
+    tokens = examples.tokens[places].astype(np.int32)
+    follows = np.zeros(len(tokens), dtype=bool)
+    follows[:-1] = examples.trained[places][1:]
+    follows[offsets[1:] - 1] = False  # what follows the last token of a sequence is of another one
+    return Batch(
+        tokens=tokens,
+        targets=np.where(follows, np.roll(tokens, -1), 0).astype(np.int32),
+        weights=follows.astype(np.float32),
+        offsets=offsets,
+        group=_renumbered(examples.group, indexes),
+        sign=np.zeros(len(indexes), dtype=np.int8) if examples.sign is None else examples.sign[indexes],
+        packed=packed,
+        padding=padding,
+    )
+
+
+def batch_of_rows(
+    rows: Sequence[Sequence[int] | Int32], packed: bool = False, trained_from: int = 1
+) -> Batch:
+    """Rows of token ids as one micro-batch; of each, the tokens from `trained_from` on are trained."""
+    lengths = [len(row) for row in rows]
+    examples = Examples(
+        tokens=np.concatenate([np.asarray(row, dtype=np.int32) for row in rows]),
+        trained=np.concatenate([np.arange(length) >= trained_from for length in lengths]),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+    )
+    return batch_of(examples, np.arange(len(rows)), packed)
+
+
+def _renumbered(groups: Int32 | None, indexes: Indexes) -> Int32:
+    """Groups numbered from 0 within a micro-batch."""
+    if groups is None:
+        return np.arange(len(indexes), dtype=np.int32)
+    return np.unique(groups[indexes], return_inverse=True)[1].astype(np.int32)
 
 
 def bounds(lengths: Indexes, cut: Cut) -> list[tuple[int, int]]:
@@ -106,43 +169,3 @@ def _least_padded(lengths: Indexes, cut: Cut, cost: int) -> list[tuple[int, int]
         found.append((int(begins[end]), end))
         end = int(begins[end])
     return found[::-1]
-
-
-def _padded(examples: Examples, group: Sequence[int], pad_id: int) -> Batch:
-    """One example a row, padded on the right to the longest."""
-    batch = _empty(len(group), max(int(examples.lengths[index]) for index in group), pad_id)
-    for row, index in enumerate(group):
-        _lay(batch, examples, index, row, 0, 1)
-    return batch
-
-
-def _packed(examples: Examples, group: Sequence[int], pad_id: int) -> Batch:
-    """All examples in one row, without padding."""
-    batch = _empty(1, sum(int(examples.lengths[index]) for index in group), pad_id)
-    start = 0
-    for segment, index in enumerate(group, start=1):
-        start += _lay(batch, examples, index, 0, start, segment)
-    return batch
-
-
-def _empty(rows: int, length: int, pad_id: int) -> Batch:
-    shape = (rows, length)
-    return Batch(
-        input_ids=np.full(shape, pad_id, dtype=np.int32),
-        labels=np.full(shape, UNTRAINED, dtype=np.int32),
-        position_ids=np.zeros(shape, dtype=np.int32),
-        segment_ids=np.zeros(shape, dtype=np.int32),
-    )
-
-
-def _lay(batch: Batch, examples: Examples, index: int, row: int, start: int, segment: int) -> int:
-    """Write one example into a row of the batch from `start` on; returns its length."""
-    example = examples[index]
-    length = len(example.input_ids)
-    span = slice(start, start + length)
-    batch.input_ids[row, span] = example.input_ids
-    batch.labels[row, span] = example.labels
-    batch.labels[row, start] = UNTRAINED  # its only predecessor would be another example
-    batch.position_ids[row, span] = np.arange(length, dtype=np.int32)
-    batch.segment_ids[row, span] = segment
-    return length

@@ -22,8 +22,9 @@ from engine.config.schema import TrainConfig
 from engine.data import store
 from engine.data.findings import Finding
 from engine.data.token_spec import TokenSpec
-from engine.data.types import Dataset, Question, Samples
+from engine.data.types import Dataset, Question
 from engine.errors import DataError
+from engine.methods import Samples
 from engine.storage.disk_errors import naming
 
 KEPT_BYTES = 20_000_000_000
@@ -45,7 +46,7 @@ class Inputs:
         files: Sequence[Path],
         linted: bool,
         day: date | None,
-        samples: Samples = "supervised",
+        samples: Samples | None = None,
     ) -> None:
         self._config, self._linted, self._day = config, linted, day
         self._spec = TokenSpec.of(config, samples)

@@ -26,9 +26,10 @@ from engine.data.token_spec import TokenSpec
 from engine.data.tokenise import tokenise
 from engine.data.tokenization.row_encoder import RowEncoder
 from engine.data.tokenization.token_limits import Limit
-from engine.data.types import Dataset, Question, Samples
+from engine.data.types import Dataset, Question
 from engine.data.unusable_rows import Problems, left_out
 from engine.errors import DataError
+from engine.methods import Samples
 
 WHOLE = "whole"
 """Store of all training rows until it is known which of them validate."""
@@ -51,15 +52,15 @@ def prepare(
     lint: bool = False,
     watch: Watch = _unwatched,
     day: date | None = None,
-    samples: Samples = "supervised",
+    samples: Samples | None = None,
     sources: ResolvedSources | None = None,
 ) -> Dataset:
     """Read, convert, split and tokenise, or load from the cache what an earlier run has made of the same.
 
     `progress(done, total)` counts rows. `lint` also checks the rows, and calls `watch` after every chunk of them;
-    `day` is the date for a template that writes it, None is today. `samples` is what the training method takes: with
-    "pairs" and "labelled" the examples have groups and signs (see `Examples`). `sources` are those of the recipe, None
-    resolves them.
+    `day` is the date for a template that writes it, None is today. `samples` is what the training method takes, None
+    asks the recipe's method: with "pairs" and "labelled" the examples have groups and signs (see `Examples`).
+    `sources` are those of the recipe, None resolves them.
 
     Questions are made of at most `evaluation.max_questions` validation rows, chosen by the seed.
     Raises `DataError` with the rows at fault, `ModelError` where the tokenizer cannot encode them, OSError where the
@@ -182,7 +183,7 @@ def sample(
     model_dir: Path,
     rows: int = 256,
     encoder: RowEncoder | None = None,
-    samples: Samples = "supervised",
+    samples: Samples | None = None,
     sources: ResolvedSources | None = None,
 ) -> tuple[Dataset, int]:
     """Encode a sample of at most `rows` training rows, and estimate how many examples there are in all.

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from engine.data.formats.base import NOTHING, RowError, RowFormat
 from engine.data.formats.registry import read_sample
 from engine.data.readers.table import Columns
-from engine.data.types import LabelledAnswer, Preference, Row, Sample, Samples, Text
+from engine.data.types import LabelledAnswer, Preference, Row, Sample, Text
+from engine.methods import Samples
 
 GOOD, BAD, PLAIN = 1, -1, 0
 """Signs of answers: chosen or labelled good, rejected or labelled bad, and neither."""

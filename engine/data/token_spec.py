@@ -6,8 +6,8 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-from engine.data.types import Samples
 from engine.errors import ConfigError
+from engine.methods import Samples, method_named
 from engine.models.local import token_files
 from engine.models.sizing import room_of
 
@@ -40,8 +40,8 @@ class TokenSpec:
         object.__setattr__(self, "add_tokens", tuple(self.add_tokens))  # a list where it came as JSON
 
     @classmethod
-    def of(cls, config: "TrainConfig", samples: Samples = "supervised") -> Self:
-        """Take the keys from a recipe, whose training method takes such `samples`."""
+    def of(cls, config: "TrainConfig", samples: Samples | None = None) -> Self:
+        """Take the keys from a recipe; `samples` None takes those of its training method."""
         return cls(
             model=config.model.base,
             revision=config.model.revision,
@@ -51,7 +51,7 @@ class TokenSpec:
             add_tokens=tuple(config.model.add_tokens),
             max_seq_length=config.model.max_seq_length,
             chunk_overlap=config.data.chunk_overlap,
-            samples=samples,
+            samples=samples or method_named(config.training.method).samples,
         )
 
     def encoding(self) -> "TokenSpec":

@@ -13,9 +13,8 @@ UNTRAINED = -100
 """The label of a token that the loss leaves out (the field's convention, from PyTorch's `ignore_index`)."""
 
 Int32 = npt.NDArray[np.int32]
+Float32 = npt.NDArray[np.float32]
 Int8 = npt.NDArray[np.int8]
-Samples = Literal["supervised", "pairs", "labelled"]
-"""Samples that a training method takes: good answers, pairs of a chosen and a rejected one, or good and bad ones."""
 Role = Literal["system", "user", "assistant", "tool"]
 REASONING = ("reasoning_content", "reasoning", "thinking")
 """Names of the reasoning before an answer, in files and in chat templates."""
@@ -243,23 +242,46 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows for one pass of the model, all int32 `[rows, length]`.
+    """The sequences of one micro-batch, end to end. How they lie on the device is the backend's affair.
 
-    `segment_ids` are 0 where there is padding and count examples from 1 within a row;
-    `position_ids` restart at 0 with every segment. A padded batch has one segment a row.
+    `tokens` int32 `[total]`. `targets` int32 `[total]`: the token that follows in the same sequence; 0 where `weights`
+    float32 `[total]` is 0, which leaves a position out of the loss. `offsets` int64 `[sequences + 1]`. `group` int32
+    `[sequences]` numbers the sequences that belong together, as the two answers of a pair; `sign` int8 `[sequences]`
+    is 1 for a chosen or good answer, -1 for a rejected or bad one, 0 for a plain sequence.
     """
 
-    input_ids: Int32
-    labels: Int32
-    position_ids: Int32
-    segment_ids: Int32
+    tokens: Int32
+    targets: Int32
+    weights: Float32
+    offsets: npt.NDArray[np.int64]
+    group: Int32
+    sign: Int8
+    packed: bool = False
+    """Whether sequences may share a row, each attending to itself alone, instead of having a padded row each."""
+    padding: int = 0
+    """The token id that stands where rows are padded; nothing attends to it."""
 
     @property
-    def tokens(self) -> int:
-        """Real tokens, padding left out."""
-        return int((self.segment_ids > 0).sum())
+    def sequences(self) -> int:
+        """How many sequences there are."""
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of each sequence, int64 `[sequences]`."""
+        return np.diff(self.offsets)
+
+    @property
+    def trained(self) -> npt.NDArray[np.int64]:
+        """Places in `tokens` whose next token is trained, int64 `[n]`, in order."""
+        return np.flatnonzero(self.weights)
 
     @property
     def trained_tokens(self) -> int:
-        """Tokens that the loss counts. The first of a segment predicts nothing, so it never counts."""
-        return int(((self.labels != UNTRAINED) & (self.position_ids > 0)).sum())
+        """Tokens that the loss counts. The first of a sequence is predicted by nothing, so it never counts."""
+        return int(np.count_nonzero(self.weights))
+
+    @property
+    def sequence_of(self) -> npt.NDArray[np.int64]:
+        """The sequence of each trained token, int64 `[n]`."""
+        return np.searchsorted(self.offsets, self.trained, side="right") - 1

@@ -1,56 +1,68 @@
-"""How good the model is on rows that it never trained on."""
+"""Results on validation rows that metrics are computed from: loss, log-probabilities, answers."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-from engine.backends.base import Backend
+from engine.backends.base import Model, Trainer
 from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Batch, Question
+from engine.objectives.base import Objective
 
 ANSWER_ROWS = 32
 """Prompts answered at once: enough to share the cost of reading the weights."""
 
 
-def held_out_loss(backend: Backend, batches: Sequence[Batch], poll: Callable[[int, int], None]) -> float:
-    """Mean loss in nats over all trained tokens of `batches`; `poll(done, total)` comes before each."""
-    loss, tokens = 0.0, 0
+def validation_loss(
+    trainer: Trainer, objective: Objective, batches: Sequence[Batch], poll: Callable[[int, int], None]
+) -> float:
+    """Mean loss of `batches` (nats a token in supervised fine-tuning); `poll(done, total)` comes before each."""
+    loss = 0.0
     for done, batch in enumerate(batches):
         poll(done, len(batches))
-        part, count = backend.evaluate(batch)
-        loss, tokens = loss + part, tokens + count
-    return loss / tokens if tokens else math.nan
+        loss += trainer.evaluate(batch)
+    normaliser = objective.normaliser(batches)
+    return loss / normaliser if normaliser else math.nan
 
 
-def exact_match(
-    backend: Backend,
+def log_probabilities(
+    model: Model, batches: Sequence[Batch], poll: Callable[[int, int], None]
+) -> list[float]:
+    """Log-probability of every trained token of `batches`, in order; `poll(done, total)` comes before each."""
+    found: list[float] = []
+    for done, batch in enumerate(batches):
+        poll(done, len(batches))
+        found += model.logps(batch).tolist()
+    return found
+
+
+def answer_all(
+    model: Model,
     tokenizer: Tokenizer,
     questions: Sequence[Question],
     poll: Callable[[int, int], None],
     check: Callable[[], None],
     rows: int = ANSWER_ROWS,
     positions: int | None = None,
-) -> float:
-    """The share of `questions` whose greedy answer equals the file's, white space at the ends aside; `rows` at once.
+) -> list[str]:
+    """The greedy answers to `questions`, in their order; `rows` are answered at once.
 
     An answer may grow to the longest expected one and a little more, so that a longer answer counts as wrong
     without being written to its end. `poll(done, total)` comes before each batch and as its answers grow, `check`
     before each token; both may raise `Interrupted`. `positions` is the most tokens of a prompt with its answer.
     """
-    ordered = sorted(questions, key=lambda question: len(question.prompt_ids))
+    order = sorted(range(len(questions)), key=lambda index: len(questions[index].prompt_ids))
+    ordered = [questions[index] for index in order]
     longest = max(map(len, tokenizer.encode([q.answer for q in questions], special=False)))
-    limit, right = longest + 8, 0
-    done = 0
+    limit, done = longest + 8, 0
+    found: list[str] = []
     for part, room in _parts(ordered, rows, limit, positions):
         poll(done, len(ordered))
         prompts = [question.prompt_ids for question in part]
         told = _telling(range(done, done + len(part)), len(ordered), room, poll, check)
-        answers = backend.generate(prompts, room, tokenizer.stop_ids, told)
+        answers = model.generate(prompts, room, tokenizer.stop_ids, told)
         done += len(part)
-        right += sum(
-            tokenizer.decode(answer).strip() == question.answer.strip()
-            for answer, question in zip(answers, part, strict=True)
-        )
-    return right / len(ordered)
+        found += map(tokenizer.decode, answers)
+    return [answer for _, answer in sorted(zip(order, found, strict=True))]
 
 
 def _parts(

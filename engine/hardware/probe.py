@@ -1,4 +1,4 @@
-"""What this machine has, found without importing torch or mlx. What cannot be read is absent."""
+"""The machine: devices, memory and packages, found without importing torch or mlx. What cannot be read is absent."""
 
 import ast
 import importlib.metadata
@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from engine.hardware import gpu, speed
+from engine.hardware import speed
+from engine.hardware.gpu import Gpu, nvidia_gpus
 from engine.hardware.memory import memory
 
 PACKAGES = (
@@ -44,36 +45,40 @@ class Machine:
     ram_bytes: int
     available_bytes: int
     bf16: bool
-    """Whether the CPU has bf16 instructions; a GPU's are told by its compute capability."""
+    """The CPU has bf16 instructions; for a GPU, its compute capability says so."""
     device: Literal["cpu", "cuda", "mps"]
-    gpu_name: str | None
-    gpu_bytes: int | None
-    """On Apple silicon, what of the unified memory the GPU may hold."""
-    gpu_free_bytes: int | None
-    gpu_capability: tuple[int, int] | None
+    """The device that trains; on more than one GPU, the kind of it."""
+    gpus: tuple[Gpu, ...]
+    """GPUs that this process may use, in the driver's order; training is on the first."""
     packages: Mapping[str, str]
     """Versions of the installed packages among `PACKAGES`."""
     flops: Mapping[str, float] = field(default_factory=dict)
-    """FLOP/s that finished runs reached here, by `engine.hardware.speed.key`."""
+    """FLOP/s that finished runs reached here, by `BackendSpec.speed_key`."""
     mlx_architectures: frozenset[str] = frozenset()
     """Kinds of models (`model_type`) that the installed mlx-lm has code for."""
     mlx_verified: frozenset[str] = frozenset()
     """Versions of MLX that the installed mlx-train-perf has verified its kernels for."""
 
+    @property
+    def gpu(self) -> Gpu | None:
+        """The GPU that trains; None where there is none."""
+        return self.gpus[0] if self.gpus else None
+
+    def has(self, package: str) -> bool:
+        """Return True if a package is installed; one that is not among `PACKAGES` is looked up now."""
+        return package in self.packages or (package not in PACKAGES and bool(installed((package,))))
+
 
 def probe() -> Machine:
-    """Look at this machine: about 20 ms, and nothing heavy is imported."""
+    """Probe this machine: takes about 20 ms and imports nothing heavy."""
     packages = installed(PACKAGES)
     ram, available = memory()
     apple = platform.system() == "Darwin" and platform.machine() == "arm64"
-    nvidia = gpu.first_gpu() if torch_has_cuda() else None
-    name, total, free, capability = None, None, None, None
-    if nvidia is not None:
-        name, total, free, capability = nvidia.name, nvidia.total_bytes, nvidia.free_bytes, nvidia.capability
-    elif apple:
-        name = cpu_name()
+    nvidia = nvidia_gpus() if torch_has_cuda() else ()
+    gpus = nvidia
+    if apple and not nvidia:
         total = apple_gpu_bytes(ram, _sysctl("iogpu.wired_limit_mb"))
-        free = min(total, available)
+        gpus = (Gpu(cpu_name(), total, min(total, available)),)
     return Machine(
         system=platform.system(),
         cpu=cpu_name(),
@@ -82,10 +87,7 @@ def probe() -> Machine:
         available_bytes=available,
         bf16=cpu_has_bf16(),
         device="cuda" if nvidia else "mps" if apple else "cpu",
-        gpu_name=name,
-        gpu_bytes=total,
-        gpu_free_bytes=free,
-        gpu_capability=capability,
+        gpus=gpus,
         packages=packages,
         flops=speed.known(),
         mlx_architectures=mlx_architectures(),
@@ -133,7 +135,7 @@ def mlx_verified() -> frozenset[str]:
 
 
 def torch_has_cuda() -> bool:
-    """Whether the installed torch was built for CUDA, read from its `version.py` without importing it."""
+    """Return True if the installed torch was built for CUDA, as its `version.py` says, without importing it."""
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         return False
@@ -154,7 +156,7 @@ def usable_cores() -> int:
 
 
 def cpu_has_bf16() -> bool:
-    """Whether bf16 products are computed in hardware; without it they are several times slower than fp32."""
+    """Return True if bf16 products are computed in hardware; without it they are several times slower than fp32."""
     if platform.system() == "Darwin":
         return _sysctl("hw.optional.arm.FEAT_BF16") == "1"
     cpuinfo = Path("/proc/cpuinfo")
@@ -177,7 +179,7 @@ def cpu_name() -> str:
 
 
 def apple_gpu_bytes(ram: int, wired_limit_mb: str) -> int:
-    """What Metal recommends a process to hold (`recommendedMaxWorkingSetSize`).
+    """Memory that Metal recommends a process to hold (`recommendedMaxWorkingSetSize`).
 
     Seen on Macs: two thirds of the memory below 36 GB, three quarters from there on; the owner may have
     set another limit with `sysctl iogpu.wired_limit_mb`, 0 meaning none.

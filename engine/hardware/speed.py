@@ -1,4 +1,4 @@
-"""How fast training really is on this machine: a finished run leaves its figure for the next plan."""
+"""Speed of training as measured on this machine: a finished run leaves its figure for the next plan."""
 
 import json
 import tempfile
@@ -12,7 +12,7 @@ def _file() -> Path:
 
 
 def known() -> dict[str, float]:
-    """FLOP/s reached by the last run, by `key`; empty before the first."""
+    """FLOP/s reached by the last run, by `BackendSpec.speed_key`; empty before the first."""
     try:
         body = json.loads(_file().read_text())
     except (OSError, ValueError, RecursionError):  # a cache that cannot be read is one that is not there
@@ -22,17 +22,15 @@ def known() -> dict[str, float]:
     return {key: float(value) for key, value in body.items() if isinstance(value, int | float) and value > 0}
 
 
-def key(backend: str, device: str, compute_dtype: str) -> str:
-    """What a figure is kept under: torch's backends as `cpu/bf16`, MLX, whose speed is another, as `mlx/cpu/fp32`."""
-    return f"{'mlx/' if backend == 'mlx' else ''}{device}/{compute_dtype}"
-
-
 ENOUGH_FLOPS = 1e12
 """A smaller run tells of overheads and not of arithmetic: with its figure, a large model's plan was wrong by ten."""
 
 
 def remember(under: str, flops: float, seconds: float) -> None:
-    """Keep what a finished run reached under its `key`; the newest counts. Raises OSError where it cannot be kept."""
+    """Store what a finished run reached under its `BackendSpec.speed_key`; the newest counts.
+
+    Raises OSError where it cannot be stored.
+    """
     if flops < ENOUGH_FLOPS:
         return
     path = _file()

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
+from engine.backend_spec import BackendSpec
+from engine.backends.base import Model
+from engine.backends.sampling import Sampler
 from engine.data.token_spec import TokenSpec
 from engine.data.tokenization.token_limits import answer_room
 from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Completion, Prompt
 from engine.errors import ModelError
+from engine.inference.placement import answering
 from engine.models.sizing import TokenRoom
 
 UNFINISHED = "\ufffd"
@@ -16,9 +19,9 @@ UNFINISHED = "\ufffd"
 
 
 class Generator:
-    """A model that answers, its adapter folded into the weights, or its virtual tokens in front."""
+    """A model that answers conversations."""
 
-    def __init__(self, model: Any, tokenizer: Tokenizer, room: TokenRoom) -> None:
+    def __init__(self, model: Model, tokenizer: Tokenizer, room: TokenRoom) -> None:
         """`room` is what the model can take of a prompt and its answer."""
         self.model = model
         self.tokenizer = tokenizer
@@ -31,34 +34,19 @@ class Generator:
         adapter: Path | None,
         spec: TokenSpec | None = None,
         trust_remote_code: bool = False,
+        backend: BackendSpec | None = None,
     ) -> "Generator":
         """Load `base`, with the adapter of `adapter` (PEFT layout) where there is one; `spec` names the chat template,
         and the tokens that were added for the adapter.
 
+        `backend` takes the place of the one that answers on this machine (`placement.answering`).
         Raises ModelError, and MachineError where torch multiplies wrongly here.
         """
-        import torch
-
-        from engine.backends.torch.loading import load_adapter, load_causal, trying_out
-        from engine.backends.torch.products import refuse_wrong_products
-        from engine.backends.torch.vocabulary import grow
-
-        device = (
-            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        )
-        # One token at a time, a CPU is fastest in fp32: nothing is cast on the way.
-        dtype = torch.float32 if device == "cpu" else "auto"
-        model = load_causal(base, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
-        refuse_wrong_products(model.device, model.dtype)
         encoder = (spec or TokenSpec()).encoder(base)
-        grow(model, encoder.tokenizer.new)
-        if adapter is not None:
-            model = load_adapter(model, adapter)
-            if not model.active_peft_config.is_prompt_learning:  # virtual tokens are in no weight
-                model = model.merge_and_unload()
-        with trying_out(base), torch.no_grad():
-            model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=device), use_cache=False)
-        return cls(model.eval(), encoder.tokenizer, encoder.room)
+        backend = backend or answering(base, adapter)
+        assert backend.open is not None
+        model: Model = backend.open(base, adapter, encoder.tokenizer.new, trust_remote_code)
+        return cls(model, encoder.tokenizer, encoder.room)
 
     def stream(self, prompt: Prompt, max_tokens: int, temperature: float = 0.0) -> Iterator[str]:
         """The answer to a prompt, a piece for each token; greedy at temperature 0, else drawn with the prompt's seed.
@@ -66,18 +54,16 @@ class Generator:
         A piece is empty while a character is not finished. Raises ConfigError where the model has no positions left
         for an answer, ModelError where it lacks a token.
         """
-        from engine.backends.torch.generate import Draw, stream
-
         if prompt.tools and not self.tokenizer.template(prompt.tools).shows_tools:
             raise ModelError(
                 "The chat template of this model shows no tools, so it would not see them.",
                 "Leave the tools out, or train with a template that has them: model.chat_template: chatml",
             )
         ids, max_tokens = self._fitting([prompt], max_tokens)[0]
-        draw = Draw(temperature, [prompt.seed]) if temperature else None
+        sampler = Sampler(temperature, [prompt.seed]) if temperature else None
         tokens: list[int] = []
         shown = ""
-        for token in stream(self.model, ids, max_tokens, self.tokenizer.stop_ids, draw):
+        for token in self.model.stream(ids, max_tokens, self.tokenizer.stop_ids, sampler):
             tokens.append(token)
             text = self.tokenizer.decode(tokens)
             if text.endswith(UNFINISHED):
@@ -96,12 +82,10 @@ class Generator:
 
         `poll` is called before every token and may raise `Interrupted`.
         """
-        from engine.backends.torch.generate import Draw, generate
-
         fitting = self._fitting(prompts, max_tokens)
         ids, max_tokens = [one for one, _ in fitting], min(most for _, most in fitting)
-        draw = Draw(temperature, [prompt.seed for prompt in prompts]) if temperature else None
-        found = generate(self.model, ids, max_tokens, self.tokenizer.stop_ids, poll, draw)
+        sampler = Sampler(temperature, [prompt.seed for prompt in prompts]) if temperature else None
+        found = self.model.generate(ids, max_tokens, self.tokenizer.stop_ids, poll, sampler)
         return [Completion(self.tokenizer.decode(tokens), len(tokens) < max_tokens) for tokens in found]
 
     def _fitting(self, prompts: Sequence[Prompt], max_tokens: int) -> list[tuple[list[int], int]]:

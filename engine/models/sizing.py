@@ -58,6 +58,11 @@ class ModelShape:
     positions: int | None = None
     """Most tokens of a row, where the model has a vector for each position; None where positions are computed."""
 
+    @property
+    def linear_parameters(self) -> int:
+        """Weights of `linears`."""
+        return sum(layer.inputs * layer.outputs * layer.count for layer in self.linears)
+
     def with_tokens(self, count: int) -> "ModelShape":
         """The shape with rows for so many more tokens in embedding and output."""
         more = count * self.hidden * (1 if self.tied else 2)

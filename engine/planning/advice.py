@@ -1,42 +1,32 @@
-"""What to change where a plan does not fit: the cheapest changes first, each with what it would bring."""
+"""Changes of a recipe that does not fit: the cheapest first, each with the peak that it would leave."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 from engine.config.schema import TrainConfig
 from engine.errors import FtError
-from engine.planning.limits import Fits, gigabytes
-from engine.planning.memory import MemoryPlan
+from engine.planning.limits import gigabytes
+from engine.planning.plan import Plan
 
 
-class Outcome(Protocol):
-    """The part of a plan that tells whether a change helps."""
-
-    @property
-    def memory(self) -> MemoryPlan: ...
-    @property
-    def fits(self) -> Fits: ...
-    @property
-    def limit_bytes(self) -> int: ...
-
-
-def advise(config: TrainConfig, settle: Callable[[TrainConfig], Outcome]) -> tuple[str, ...]:
+def advise(config: TrainConfig, plan: Plan, settle: Callable[[TrainConfig], Plan]) -> tuple[str, ...]:
     """Changes of the recipe that make it fit, cheapest first, with the peak that each leaves.
 
     Single changes where there are any; else all of them together as far as needed; else a smaller model.
-    `settle` makes the plan of a changed recipe; a change that this machine refuses is passed over.
+    `plan` is the recipe's own, `settle` makes that of a changed recipe; a change that this machine refuses is passed
+    over.
     """
     single = []
     for name, changed in _changes(config):
         outcome = _outcome(changed, settle)
         if outcome is not None and outcome.fits == "yes":
             single.append(f"{name}: peak {gigabytes(outcome.memory.peak_bytes)}")
-    return tuple(single) if single else _together(config, settle)
+    return tuple(single) if single else _together(config, plan, settle)
 
 
-def _together(config: TrainConfig, settle: Callable[[TrainConfig], Outcome]) -> tuple[str, ...]:
-    """Pile the changes up until it fits; a change that saves nothing is left out."""
-    peak, limit = settle(config).memory.peak_bytes, settle(config).limit_bytes
+def _together(config: TrainConfig, plan: Plan, settle: Callable[[TrainConfig], Plan]) -> tuple[str, ...]:
+    """Add up changes until it fits; one that saves nothing is left out."""
+    peak, limit = plan.memory.peak_bytes, plan.limit_bytes
     names: list[str] = []
     current = config
     while True:
@@ -53,10 +43,10 @@ def _together(config: TrainConfig, settle: Callable[[TrainConfig], Outcome]) -> 
         else:
             break
     most = f"even with {', '.join(names)} " if names else ""
-    return (f"a smaller model: {most}this one needs {gigabytes(peak)} of {gigabytes(limit)}",)
+    return (f"a smaller model: {most}this one needs {gigabytes(peak)}, and {gigabytes(limit)} are available",)
 
 
-def _outcome(config: TrainConfig, settle: Callable[[TrainConfig], Outcome]) -> Outcome | None:
+def _outcome(config: TrainConfig, settle: Callable[[TrainConfig], Plan]) -> Plan | None:
     try:
         return settle(config)
     except FtError:  # this machine refuses the change, so it is no advice

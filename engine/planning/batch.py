@@ -1,4 +1,4 @@
-"""The micro-batch and gradient checkpointing: the fastest that fits, in the least memory."""
+"""Micro-batch and gradient checkpointing: the fastest that fits, in the least memory."""
 
 import dataclasses
 import itertools
@@ -8,14 +8,12 @@ from typing import Literal
 
 import numpy as np
 
-from engine.capabilities import Device, capability
+from engine.backend_spec import BackendSpec, Device, Load, MemoryPlan
 from engine.config.schema import TrainConfig
 from engine.data.batching import Cut, bounds, steps_of_epoch
 from engine.models.sizing import ModelShape
-from engine.planning import memory, mlx_memory
-from engine.planning.choices import Lengths
 from engine.planning.limits import COMFORT, gigabytes
-from engine.planning.memory import Load, MemoryPlan
+from engine.planning.row_stats import Lengths
 
 FAST_TOKENS: Mapping[Device, int] = {"cpu": 1024, "mps": 4096, "cuda": 8192}
 """Tokens in a micro-batch from which a larger one runs no faster, as its products already fill the device."""
@@ -38,7 +36,7 @@ class Caps:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """How a step is cut, and what that needs."""
+    """Micro-batches of a step, and the memory that they need."""
 
     rows: int
     tokens: int
@@ -51,23 +49,30 @@ class MicroBatch:
 
 @dataclass(frozen=True)
 class Room:
-    """Bytes that there are for training: on the device that trains, and in the host's memory beside it."""
+    """Bytes available for training: on the device that trains, and in the host's memory beside it."""
 
     device: int
     host: int
 
 
 def settle(
-    config: TrainConfig, shape: ModelShape, load: Load, lengths: Lengths, packed: bool, room: Room, caps: Caps
+    config: TrainConfig,
+    spec: BackendSpec,
+    shape: ModelShape,
+    load: Load,
+    lengths: Lengths,
+    packed: bool,
+    room: Room,
+    caps: Caps,
 ) -> MicroBatch:
-    """Choose rows, tokens and checkpointing, as far as the recipe leaves them open.
+    """Choose rows, tokens and checkpointing, where the recipe leaves them open.
 
     `load` is complete but for `tokens`, `longest`, `checkpointing` and `offloading`. Tried in the order of speed:
     without checkpointing first, each from the fastest micro-batch down; where nothing fits, the smallest is taken.
     """
     rows, budgets, why = _micro_batches(config, load, int(lengths.max()), caps)
     tried = []
-    for way, tokens in itertools.product(_ways(config, load), budgets):
+    for way, tokens in itertools.product(_ways(config, spec, load), budgets):
         full = dataclasses.replace(
             load,
             tokens=worst_tokens(lengths, rows, tokens, packed),
@@ -75,27 +80,27 @@ def settle(
             checkpointing=way is not False,
             offloading=way == "offload",
         )
-        predict = mlx_memory.predict if load.backend == "mlx" else memory.predict
-        hosted = memory.hosted_bytes(shape, full)
-        tried.append(MicroBatch(rows, tokens, full, predict(shape, full), {}, hosted))
+        hosted = spec.host_bytes(shape, full)
+        tried.append(MicroBatch(rows, tokens, full, spec.predict(shape, full), {}, hosted))
         if fits := tried[-1].memory.peak_bytes <= COMFORT * room.device and hosted <= COMFORT * room.host:
             break
     chosen = tried[-1] if fits else min(tried, key=lambda one: one.memory.peak_bytes)
     if chosen.tokens < budgets[0]:
-        why = f"at most {chosen.tokens} tokens at once: {'more would not fit' if fits else 'not even this fits'}"
+        beyond = "more would not fit" if fits else "not even this fits"
+        why = f"at most {chosen.tokens:,} tokens in a micro-batch: {beyond}"
     reasons = {"batch": why, "checkpointing": _checkpointing_reason(config, chosen, room)}
     return dataclasses.replace(chosen, reasons=reasons)
 
 
-def _ways(config: TrainConfig, load: Load) -> tuple[bool | Literal["offload"], ...]:
+def _ways(config: TrainConfig, spec: BackendSpec, load: Load) -> tuple[bool | Literal["offload"], ...]:
     """The kinds of checkpointing to try, the fastest first."""
     asked = config.training.gradient_checkpointing
-    ours = load.backend == "peft" and capability(load.backend, load.device).offloads
+    planned = spec.devices[load.device].offloading == "planned"
     if asked == "auto":
         if config.adapter.type == "prefix":
             return (False,)
-        return (False, True, "offload") if ours else (False, True)
-    return (True,) if asked == "offload" and not ours else (asked,)  # Unsloth's own offloads by itself
+        return (False, True, "offload") if planned else (False, True)
+    return (True,) if asked == "offload" and not planned else (asked,)  # else it offloads of its own accord
 
 
 def _checkpointing_reason(config: TrainConfig, chosen: MicroBatch, room: Room) -> str:
@@ -103,19 +108,19 @@ def _checkpointing_reason(config: TrainConfig, chosen: MicroBatch, room: Room) -
     # Full training takes three passes and an adapter two (`planning.speed`); recomputing is one more.
     more = "a third more arithmetic" if load.rank == 0 else "half as much arithmetic again"
     if asked != "auto":
-        why = "as train.yml says"
+        why = "as set in train.yml"
     elif load.checkpointing:
-        why = f"on: without it no micro-batch fits; {more}"
+        why = f"on: no micro-batch fits without it; {more}"
     elif config.adapter.type == "prefix":
-        why = "off: a layer that is computed again would not have the prefix"
+        why = "off: a recomputed layer would not have the prefix"
     else:
-        why = f"off: it fits without, and recomputing would take {more}"
+        why = f"off: it fits without it, and recomputing would take {more}"
     if not load.offloading:
         return why
     waits = f"the layers' inputs wait in {gigabytes(chosen.hosted)} of pinned host memory"
     if chosen.hosted > room.host:
-        return f"{why}; {waits}, of which {gigabytes(room.host)} are to be had"
-    return f"{why}; {waits}" + ("" if asked != "auto" else ", for on the GPU they do not fit either")
+        return f"{why}; {waits}, of which {gigabytes(room.host)} are available"
+    return f"{why}; {waits}" + ("" if asked != "auto" else ", as they do not fit on the GPU either")
 
 
 def _micro_batches(config: TrainConfig, load: Load, longest: int, caps: Caps) -> tuple[int, list[int], str]:
@@ -127,13 +132,13 @@ def _micro_batches(config: TrainConfig, load: Load, longest: int, caps: Caps) ->
     if wanted == "auto":
         most = min(most, max(longest, FAST_TOKENS[load.device]))
         if most < FAST_TOKENS[load.device]:
-            why = f"a whole step of {effective} examples at once"
+            why = f"a whole step of {effective} examples in one micro-batch"
         else:
-            why = f"at most {most} tokens at once: more would take memory and run no faster"
+            why = f"at most {most:,} tokens in a micro-batch: more would need more memory and run no faster"
     elif wanted > effective:
-        why = f"batch_size {wanted} cut to effective_batch_size {effective}, which makes one step"
+        why = f"batch_size {wanted} reduced to effective_batch_size {effective}, which makes one step"
     else:
-        why = f"{wanted} examples at once, as train.yml says"
+        why = f"{wanted} examples in a micro-batch, as set in train.yml"
     if caps.rows is not None and caps.rows < rows:
         rows, why = max(caps.rows, 1), "made smaller after running out of memory"
         most = min(most, rows * longest)
@@ -150,7 +155,7 @@ def _micro_batches(config: TrainConfig, load: Load, longest: int, caps: Caps) ->
 
 
 def typical_cut(config: TrainConfig, device: Device, lengths: Lengths) -> Cut:
-    """How steps are cut where memory does not bound the micro-batch, and rows are padded."""
+    """The cut of a step where memory does not bound the micro-batch, and rows are padded."""
     wanted, effective = config.training.batch_size, config.training.effective_batch_size
     rows = effective if wanted == "auto" else min(wanted, effective)
     return Cut(rows, max(FAST_TOKENS[device], int(lengths.max())), packing=False, cost=CUT_COST[device])

@@ -1,4 +1,4 @@
-"""Plans while somebody types: what took long to read is kept until the file that it was read from changes."""
+"""Plans while somebody types: what took long to read is cached until the file that it was read from changes."""
 
 import math
 import threading
@@ -7,8 +7,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from engine.config.load import load_text
 from engine.config.schema import TrainConfig
@@ -22,40 +20,37 @@ from engine.hardware.probe import Machine, probe
 from engine.models.resolve import on_disk
 from engine.models.saved_adapter import SavedAdapter, adopted
 from engine.models.sizing import ModelShape, shape_of
-from engine.planning.choices import Lengths
-from engine.planning.plan import Plan, make_plan
+from engine.planning.backend_choice import choose_backend
+from engine.planning.plan import Plan
+from engine.planning.planner import make_plan
+from engine.planning.row_stats import RowStats
 
-MACHINE_S = 2.0
-"""How long what was seen of the machine is new, its free memory too: looking costs more than the plan itself."""
-OLD_S = 20.0
-"""How long it still holds for one more plan, while it is looked at again for the next."""
-KEPT = 16
-"""Looks at data that are kept: a person goes back and forth between a few values."""
+FRESH_S = 2.0
+"""Seconds for which a probe of the machine is fresh, its free memory too: probing costs more than the plan itself."""
+STALE_S = 20.0
+"""Seconds for which it still serves one more plan, while the machine is probed again for the next."""
+CACHED_SAMPLES = 16
+"""Samples of rows that are cached: a person goes back and forth between a few values."""
 
 
 FindStart = Callable[[TrainConfig], SavedAdapter | None]
 
 
 def _no_start(config: TrainConfig) -> None:
-    """Where nobody knows of runs."""
+    """Find no adapter: nobody knows of runs."""
 
 
 @dataclass(frozen=True)
 class SampledRows:
-    """What was seen of the data."""
+    """Statistics of a sample of the rows, and the length limit under which it was taken."""
 
     limit: int
-    """Most tokens of a row when it was seen."""
-    lengths: Lengths
-    """Tokens of the sampled rows, int64 `[count]`."""
-    share: float
-    """How much of them is trained."""
-    rows: int
-    """How many rows there are in all."""
+    """Most tokens of a row."""
+    rows: RowStats
 
     def holds(self, limit: int) -> bool:
-        """Whether it looks the same under another limit: neither cuts a row."""
-        longest = int(self.lengths.max())
+        """Return True if the sample would be the same under another limit: neither cuts a row."""
+        longest = self.rows.longest
         return limit == self.limit or (longest < self.limit and longest <= limit)
 
 
@@ -70,7 +65,7 @@ class CachedPlanner:
         self._probing: threading.Thread | None = None
         self._shapes: dict[Stamp, ModelShape] = {}
         self._encoder: tuple[object, RowEncoder] | None = None
-        self._looks: OrderedDict[tuple[str, int], SampledRows] = OrderedDict()
+        self._samples: OrderedDict[tuple[str, int], SampledRows] = OrderedDict()
 
     def plan(self, text: str, path: Path) -> Plan:
         """The plan of a recipe's text that stands, or would stand, at `path`.
@@ -91,24 +86,16 @@ class CachedPlanner:
             start.check(folder)
         encoder = self._encoder_of(config, folder)
         check_samples(config, encoder.tokenizer, encoder.room)
-        look = self._look(config, folder, encoder)
-        return make_plan(
-            config,
-            self._probed(),
-            self._shape(folder),
-            look.lengths,
-            look.share,
-            sampled=look.rows > len(look.lengths),
-            examples=look.rows,
-            start=start,
-        )
+        rows = self._sample(config, folder, encoder).rows
+        machine, shape = self._probed(), self._shape(folder)
+        return make_plan(config, machine, choose_backend(machine, config, shape), shape, rows, start=start)
 
     def _probed(self) -> Machine:
         now = time.monotonic()
         age = math.inf if self._machine is None else now - self._machine[0]
-        if self._machine is None or age > OLD_S:
+        if self._machine is None or age > STALE_S:
             self._machine = now, probe()
-        elif age > MACHINE_S and (self._probing is None or not self._probing.is_alive()):
+        elif age > FRESH_S and (self._probing is None or not self._probing.is_alive()):
             self._probing = threading.Thread(target=self._probe_again, name="probe", daemon=True)
             self._probing.start()
         return self._machine[1]
@@ -129,23 +116,20 @@ class CachedPlanner:
             self._shapes[seen] = shape_of(folder)
         return self._shapes[seen]
 
-    def _look(self, config: TrainConfig, folder: Path, encoder: RowEncoder) -> SampledRows:
+    def _sample(self, config: TrainConfig, folder: Path, encoder: RowEncoder) -> SampledRows:
         limit = Limit.of(config.model.max_seq_length, encoder.room).tokens
         spec = TokenSpec.of(config).encoding()
         sources = resolve(config.data, recent=self._recent)
         read = [*map(stamp, sources.paths), *spec.stamps(folder)]
-        asked = (config.data.model_dump_json(), spec, config.seed, read)
-        key = repr(asked)
-        known = (kept for kept, look in self._looks.items() if kept[0] == key and look.holds(limit))
-        if (found := next(known, None)) is None:
-            dataset, rows = sample(config, folder, encoder=encoder, sources=sources)
-            lengths = dataset.train.lengths.astype(np.int64)
-            tokens = int(lengths.sum())
-            if not tokens:
+        key = repr((config.data.model_dump_json(), spec, config.seed, read))
+        cached = (at for at, one in self._samples.items() if at[0] == key and one.holds(limit))
+        if (found := next(cached, None)) is None:
+            dataset, total = sample(config, folder, encoder=encoder, sources=sources)
+            if not len(dataset.train.tokens):
                 raise DataError("no training rows are left", "Give more rows, or raise model.max_seq_length.")
             found = key, limit
-            self._looks[found] = SampledRows(limit, lengths, dataset.train.trained_tokens / tokens, rows)
-        self._looks.move_to_end(found)
-        while len(self._looks) > KEPT:
-            self._looks.popitem(last=False)
-        return self._looks[found]
+            self._samples[found] = SampledRows(limit, RowStats.of(dataset.train, total))
+        self._samples.move_to_end(found)
+        while len(self._samples) > CACHED_SAMPLES:
+            self._samples.popitem(last=False)
+        return self._samples[found]

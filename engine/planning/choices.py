@@ -3,43 +3,32 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-
-from engine.capabilities import BackendName, Dtype, capability
+from engine.backend_spec import Attention, BackendSpec, Capability, Dtype, Kernels
 from engine.config.adapters import PROMPT_TYPES
 from engine.config.schema import TrainConfig
 from engine.hardware.probe import Machine
-from engine.planning.kernels import Kernels
 from engine.planning.key_support import has_bf16
-
-Attention = Literal["sdpa", "flash_attention_2", "eager"]
-Lengths = npt.NDArray[np.int64]
-
-BYTES: dict[Dtype, int] = {"bf16": 2, "fp16": 2, "fp32": 4}
-"""Bytes of one number."""
 
 
 @dataclass(frozen=True)
 class Precision:
-    """How unquantised weights are held, and what products are computed in."""
+    """Formats of unquantised weights and of products."""
 
     weights: Dtype
     compute: Dtype
     reason: str
 
 
-def precision(config: TrainConfig, machine: Machine, backend: BackendName) -> Precision:
+def precision(config: TrainConfig, machine: Machine, spec: BackendSpec) -> Precision:
     """Number formats, for a recipe that the backend does not refuse."""
     wanted = config.training.precision
-    full = config.adapter.type == "none"
-    compute, why = _compute_dtype(wanted, machine, backend)
-    able = capability(backend, machine.device).precisions
-    if compute not in able:  # another package's backend
-        compute, why = able[0], f"{able[0]} arithmetic: what {backend} has"
-    if full:
+    able = spec.devices[machine.device]
+    compute, why = _compute_dtype(wanted, machine, able)
+    if compute not in able.precisions:
+        compute, why = able.precisions[0], f"{able.precisions[0]} arithmetic: what {spec.name} has"
+    if config.adapter.type == "none":
         return Precision("fp32", compute, f"{why}; weights stay fp32, as every one of them is trained")
-    if backend in ("mlx", "unsloth"):
+    if not spec.widens:
         return Precision(compute, compute, why)
     weights: Dtype = "bf16" if wanted == "auto" and compute == "fp32" else compute
     if wanted in ("bf16", "fp32"):
@@ -50,15 +39,16 @@ def precision(config: TrainConfig, machine: Machine, backend: BackendName) -> Pr
 
 
 def _compute_dtype(
-    wanted: Literal["auto", "bf16", "fp16", "fp32"], machine: Machine, backend: BackendName
+    wanted: Literal["auto", "bf16", "fp16", "fp32"], machine: Machine, able: Capability
 ) -> tuple[Dtype, str]:
-    asked = "" if wanted == "auto" else ", as train.yml asks"
+    asked = "" if wanted == "auto" else ", as set in train.yml"
     if wanted == "fp32":
         return "fp32", f"fp32 arithmetic{asked}"
-    if backend == "mlx" and machine.device == "cpu":
+    if able.auto_precision is not None:
         if wanted != "auto":
             return wanted, f"{wanted} arithmetic{asked}"
-        return "fp32", "fp32 arithmetic: the most exact, and MLX on the CPU is for small models"
+        chosen, why = able.auto_precision
+        return chosen, f"{chosen} arithmetic: {why}"
     if machine.device == "cpu":
         if machine.bf16:
             return "bf16", f"bf16 arithmetic{asked}: this CPU has instructions for it"
@@ -67,8 +57,8 @@ def _compute_dtype(
             "three times as long"
         )
     if machine.device == "mps":
-        chosen: Dtype = "fp16" if wanted == "fp16" else "bf16"
-        return chosen, f"{chosen} arithmetic{asked}: half the memory of fp32 on Apple's GPU"
+        half: Dtype = "fp16" if wanted == "fp16" else "bf16"
+        return half, f"{half} arithmetic{asked}: half the memory of fp32 on Apple's GPU"
     if wanted == "fp16":
         return "fp16", f"fp16 arithmetic{asked}"
     if has_bf16(machine):
@@ -76,55 +66,20 @@ def _compute_dtype(
     return "fp16", "fp16 arithmetic: this GPU is older than bf16 (compute capability 8.0)"
 
 
-def quantization_reason(config: TrainConfig, backend: BackendName) -> str:
-    """Why the weights are held so."""
-    wanted = config.model.quantization
-    if wanted == "none":
-        return "not quantised, as train.yml says"
-    if backend == "mlx":
-        return f"{wanted[0]}-bit weights with a scale and an offset for each 64 (MLX), as train.yml says"
-    if backend == "unsloth":
-        return "4-bit nf4 weights with quantised scales (Unsloth with bitsandbytes), as train.yml says"
-    if wanted == "8bit":
-        return "8-bit weights with one scale a row (bitsandbytes), as train.yml says"
-    double = " with quantised scales" if config.model.double_quant else ""
-    return f"4-bit {config.model.quant_type} weights{double} (bitsandbytes), as train.yml says"
-
-
-def attention(machine: Machine, compute: Dtype, backend: BackendName) -> tuple[Attention, str]:
-    """FlashAttention where it can run, else the fused attention of torch or MLX."""
-    if backend == "mlx":
-        return "sdpa", "MLX's fused attention"
-    if backend == "unsloth":
-        return "sdpa", "Unsloth's own choice: FlashAttention or xFormers where installed, else torch's (sdpa)"
-    if machine.device == "cpu":
-        return (
-            "sdpa",
-            "torch's fused attention (sdpa), example by example; it never holds the whole score matrix",
-        )
-    if machine.device == "mps":
-        return "sdpa", "torch's fused attention (sdpa), which never holds the whole score matrix"
-    if "flash_attn" not in machine.packages:
-        return "sdpa", "torch's fused attention (sdpa): the package flash_attn is not installed"
-    if compute == "fp32":
-        return "sdpa", "torch's fused attention (sdpa): FlashAttention does not compute in fp32"
-    if machine.gpu_capability is None or machine.gpu_capability < (8, 0):
-        return "sdpa", "torch's fused attention (sdpa): FlashAttention 2 needs compute capability 8.0"
-    return "flash_attention_2", "FlashAttention 2 is installed, and this GPU can run it"
+def quantization_reason(config: TrainConfig, spec: BackendSpec) -> str:
+    """The format of the weights, and its reason."""
+    if config.model.quantization == "none":
+        return "not quantised, as set in train.yml"
+    return f"{spec.quantized(config)}, as set in train.yml"
 
 
 def packing(
-    config: TrainConfig,
-    machine: Machine,
-    backend: BackendName,
-    kind: Attention,
-    kernels: Kernels,
-    padded: float,
+    config: TrainConfig, able: Capability, kind: Attention, kernels: Kernels, padded: float
 ) -> tuple[bool, str]:
-    """Whether to lay examples end to end; `padded` is the share of padding that separate rows would have."""
+    """Lay examples end to end or not; `padded` is the share of padding that separate rows would have."""
     wanted = config.data.packing
     if wanted != "auto":
-        return wanted, "as train.yml says"
+        return wanted, "as set in train.yml"
     if config.adapter.type in PROMPT_TYPES:
         return (
             False,
@@ -133,23 +88,23 @@ def packing(
     if kind == "flash_attention_2":
         return (
             True,
-            "FlashAttention takes each example's bounds, so a packed row costs nothing and has no padding",
+            "FlashAttention takes the bounds of each example, so packing costs nothing and saves the padding",
         )
-    if kernels == "mlx-train-perf":
+    if kernels.attend:
         return (
             True,
-            f"{kernels} takes each example's bounds, so a packed row needs no mask and has no padding",
+            f"{kernels.name} takes the bounds of each example, so packing needs no mask and saves the padding",
         )
-    if machine.device == "cpu" and backend == "peft":
-        return True, "on the CPU attention is computed example by example, so a packed row only saves padding"
+    if able.free_packing:
+        return True, able.free_packing
     if padded >= WORTH_PACKING:
         return (
             True,
-            f"{padded:.0%} of the rows would be padding, even with a step's rows of like length together",
+            f"{padded:.0%} of the rows would be padding, even with a step's rows sorted by length",
         )
     return (
         False,
-        f"with a step's rows of like length together only {padded:.0%} is padding; a mask would cost more",
+        f"with a step's rows sorted by length only {padded:.0%} is padding; a mask would cost more",
     )
 
 

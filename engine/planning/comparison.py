@@ -1,4 +1,4 @@
-"""One recipe on every backend: what each makes of its keys, whether it could run here, and what that takes."""
+"""Comparison of one recipe on every backend: their support for its keys, and what training with each would take."""
 
 import dataclasses
 import json
@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.capabilities import BackendName, Device, KeySupport, capability
+from engine.backend_spec import BackendName, BackendSpec, Device, KeySupport
 from engine.config.schema import TrainConfig
 from engine.errors import FtError
 from engine.hardware.probe import Machine
 from engine.models.sizing import ModelShape
-from engine.planning.backends import Standing, choose, standings, unknown, untrained
-from engine.planning.key_support import translations, values
+from engine.planning.backend_choice import Candidate, candidates, choose_backend, model_refusals
+from engine.planning.key_support import supported, values
 from engine.planning.plan import Plan
 
 MODEL = "model.base"
@@ -25,25 +25,27 @@ class Column:
     backend: BackendName
     device: Device
     picked: bool
-    """Whether the recipe as it stands is trained with it."""
+    """The recipe as it stands is trained with it."""
     problem: str
-    """Why it cannot train this here; empty where it can."""
+    """Reason why it cannot train this here; empty where it can."""
     hint: str
-    """What to do about the problem."""
+    """The way out of the problem."""
     note: str
-    """What it computes on."""
+    """The computing device, in words."""
     unasked: str
-    """Why `auto` leaves it alone; empty where it does not."""
+    """Reason why `auto` does not take it; empty where it does."""
     settled: Mapping[str, str]
-    """By key, what its plan makes of the value; the recipe's own where there is no plan."""
+    """Values by key as its plan has them; the recipe's own where there is no plan."""
     keys: Mapping[str, KeySupport]
     exact_resume: bool
+    spec: BackendSpec | None
+    """None where its package does not load."""
     plan: Plan | None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The recipe's values that backends may take differently, and what each backend makes of them."""
+    """The recipe's values that backends may take differently, and their support for them."""
 
     values: Mapping[str, str]
     columns: tuple[Column, ...]
@@ -56,55 +58,64 @@ class Comparison:
 def compare(
     config: TrainConfig, machine: Machine, shape: ModelShape, settle: Callable[[TrainConfig], Plan]
 ) -> Comparison:
-    """Hold the recipe against every backend; `settle` plans a recipe for this machine and model."""
+    """Compare the recipe on every backend; `settle` plans a recipe for this machine and model."""
     try:
-        picked = choose(machine, config, shape).backend
+        picked = choose_backend(machine, config, shape).backend
     except FtError:  # each column says why
         picked = None
     columns = tuple(
         _column(one, config, dataclasses.replace(machine, device=one.device), shape, settle, picked)
-        for one in standings(machine, config, shape)
+        for one in candidates(machine, config, shape)
     )
     return Comparison({MODEL: shape.architecture, **values(config)}, columns)
 
 
 def _column(
-    standing: Standing,
+    candidate: Candidate,
     config: TrainConfig,
     machine: Machine,
     shape: ModelShape,
     settle: Callable[[TrainConfig], Plan],
     picked: BackendName | None,
 ) -> Column:
-    backend, problem, plan = standing.backend, standing.problem, None
+    backend, spec, problem, plan = candidate.backend, candidate.spec, candidate.problem, None
     if problem is None:
         try:
             plan = settle(config.model_copy(update={"backend": backend}))
         except FtError as error:
             problem = error
     settled = config if plan is None else _settled(config, plan)
-    of_model = {
-        MODEL: unknown(backend, machine, shape.architecture),
-        "adapter.target_modules": untrained(backend, config, shape),
-    }
-    refused = {key: KeySupport("refused", why.message, why.hint) for key, why in of_model.items() if why}
     return Column(
         backend,
-        standing.device,
+        candidate.device,
         backend == picked,
         problem.message if problem else "",
         problem.hint if problem else "",
-        standing.note,
-        standing.unasked,
+        candidate.note,
+        candidate.unasked,
         {MODEL: shape.architecture, **values(settled)},
-        {MODEL: KeySupport("direct"), **translations(settled, backend, machine), **refused},
-        capability(backend, standing.device).exact_resume,
+        _keys(spec, config, settled, machine, shape),
+        spec is not None and spec.devices[candidate.device].exact_resume,
+        spec,
         plan,
     )
 
 
+def _keys(
+    spec: BackendSpec | None, config: TrainConfig, settled: TrainConfig, machine: Machine, shape: ModelShape
+) -> dict[str, KeySupport]:
+    """Support by key; unknown, and so refused, where the backend's package does not load."""
+    if spec is None:
+        return dict.fromkeys((MODEL, *values(settled)), KeySupport("refused", "the backend does not load"))
+    refused = {
+        key: KeySupport("refused", why.message, why.hint)
+        for key, why in model_refusals(spec, machine, config, shape).items()
+    }
+    return {MODEL: KeySupport("direct"), **supported(settled, spec, machine), **refused}
+
+
 def _settled(config: TrainConfig, plan: Plan) -> TrainConfig:
-    """The recipe with what the plan put in the place of `auto`."""
+    """The recipe with the plan's choices in the place of `auto`."""
     recomputing = "offload" if plan.activation_offloading else plan.gradient_checkpointing
     training = {"precision": plan.compute_dtype, "gradient_checkpointing": recomputing}
     return config.model_copy(
@@ -128,8 +139,11 @@ def _body(column: Column) -> dict[str, Any]:
         "note": column.note,
         "left_by_auto": column.unasked,
         "exact_resume": column.exact_resume,
+        "methods": sorted(column.spec.methods or ("any",)) if column.spec else [],
+        "tasks": sorted(column.spec.tasks) if column.spec else [],
+        "distributed": sorted(column.spec.distributed) if column.spec else [],
         "peak_bytes": column.plan.memory.peak_bytes if column.plan else None,
         "limit_bytes": column.plan.limit_bytes if column.plan else None,
-        "seconds": column.plan.seconds if column.plan else None,
+        "seconds": column.plan.estimate.seconds if column.plan else None,
         "keys": keys,
     }

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-import numpy as np
-
 from engine.config.schema import TrainConfig
 from engine.data.prepare import sample
 from engine.data.sources.resolve import fetch
@@ -14,13 +12,17 @@ from engine.models.resolve import resolve
 from engine.models.saved_adapter import SavedAdapter, adopted
 from engine.models.sizing import ModelShape, shape_of
 from engine.models.starter import Progress, silent
+from engine.planning.backend_choice import choose_backend
 from engine.planning.comparison import Comparison, compare
-from engine.planning.plan import Plan, make_plan
+from engine.planning.plan import Plan
+from engine.planning.planner import make_plan
+from engine.planning.row_stats import RowStats
 
 
 def estimate(config: TrainConfig, progress: Progress = silent, start: SavedAdapter | None = None) -> Plan:
-    """Plan a recipe from what is quick to read; no torch. `progress` is told of what has to be fetched, `start` is the
-    adapter that the recipe's `adapter.from` names.
+    """Plan a recipe from what is quick to read; no torch.
+
+    `progress` is called while a model or data is fetched; `start` is the adapter that `adapter.from` names.
 
     Raises what its parts raise.
     """
@@ -48,22 +50,12 @@ def _read(
     fetched = fetch(config.data, progress)
     encoder = TokenSpec.of(config).encoder(model.folder)
     check_samples(config, encoder.tokenizer, encoder.room)
-    dataset, rows = sample(config, model.folder, encoder=encoder, sources=fetched.unpacked())
-    lengths = dataset.train.lengths
-    tokens = int(lengths.sum())
-    share = dataset.train.trained_tokens / tokens if tokens else 0.0
+    dataset, total = sample(config, model.folder, encoder=encoder, sources=fetched.unpacked())
+    rows = RowStats.of(dataset.train, total)
     machine, shape = probe(), shape_of(model.folder)
 
     def settle(changed: TrainConfig) -> Plan:
-        return make_plan(
-            changed,
-            machine,
-            shape,
-            lengths.astype(np.int64),
-            share,
-            sampled=rows > len(lengths),
-            examples=rows,
-            start=start,
-        )
+        chosen = choose_backend(machine, changed, shape)
+        return make_plan(changed, machine, chosen, shape, rows, start=start)
 
     return machine, shape, settle

@@ -1,16 +1,17 @@
-"""Whether a model fits this machine for LoRA, QLoRA and full training, over a typical load."""
+"""Feasibility of LoRA, QLoRA and full training of a model on this machine, with rows of a typical length."""
 
 from dataclasses import dataclass
-
-import numpy as np
 
 from engine.config.adapters import Adapter
 from engine.config.schema import Data, Model, TrainConfig
 from engine.errors import FtError
 from engine.hardware.probe import Machine
 from engine.models.sizing import ModelShape
+from engine.planning.backend_choice import choose_backend
 from engine.planning.limits import Fits
-from engine.planning.plan import Plan, make_plan
+from engine.planning.plan import Plan
+from engine.planning.planner import make_plan
+from engine.planning.row_stats import RowStats
 
 TYPICAL_ROWS, TYPICAL_TOKENS, TYPICAL_SHARE = 64, 512, 0.5
 """The load: rows that long, half of whose tokens are answers. The micro-batch is as small as it has to be."""
@@ -20,7 +21,7 @@ METHODS = (LORA, QLORA, FULL)
 
 @dataclass(frozen=True)
 class Fit:
-    """One way to train. `reason` says why not, where it is not memory that is missing (`plan` is then None)."""
+    """One way to train. `reason` says why it is impossible for another cause than memory (`plan` is then None)."""
 
     method: str
     fits: Fits
@@ -29,7 +30,7 @@ class Fit:
 
 
 def fits_of(shape: ModelShape, machine: Machine) -> tuple[Fit, ...]:
-    """What can be trained here now, in the order of `METHODS`; the same arithmetic as `ft plan`."""
+    """Each of `METHODS` with the memory that is free now; the same arithmetic as `ft plan`."""
     return tuple(_fit(method, shape, machine) for method in METHODS)
 
 
@@ -39,9 +40,9 @@ def _fit(method: str, shape: ModelShape, machine: Machine) -> Fit:
         data=Data(train="typical"),
         adapter=Adapter(type="none" if method == FULL else "lora"),
     )
-    lengths = np.full(TYPICAL_ROWS, TYPICAL_TOKENS, np.int64)
+    rows = RowStats.uniform(TYPICAL_ROWS, TYPICAL_TOKENS, TYPICAL_SHARE)
     try:
-        plan = make_plan(config, machine, shape, lengths, TYPICAL_SHARE)
+        plan = make_plan(config, machine, choose_backend(machine, config, shape), shape, rows)
     except FtError as error:
         return Fit(method, "no", None, error.message)
     return Fit(method, plan.fits, plan)

@@ -1,12 +1,17 @@
-"""What a backend makes of the keys of one recipe, on one machine, for one kind of model."""
+"""Support of a backend for the keys of one recipe, on one machine and for one kind of model."""
 
-from engine.capabilities import ANY, ON_DEVICE, TRANSLATIONS, BackendName, KeySupport, capability
+from engine.backend_spec import ANY, BackendSpec, Capability, KeySupport
 from engine.config.adapters import KEYS
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError
 from engine.hardware.probe import Machine
 
-OF_VOCABULARY = ("adapter.modules_to_save", "model.add_tokens")
+VOCABULARY_KEYS = ("adapter.modules_to_save", "model.add_tokens")
+TOKEN_KEYS = ("model.chat_template", "model.template_variables")
+"""Keys that ft itself carries out, before a backend sees a token."""
+SAME_TOKENS = KeySupport("direct", "ft's own: every backend gets the same tokens")
+BF16_CAPABILITY = (8, 0)
+"""CUDA compute capability from which there is bf16 arithmetic."""
 
 
 def values(config: TrainConfig) -> dict[str, str]:
@@ -15,7 +20,7 @@ def values(config: TrainConfig) -> dict[str, str]:
     A key that plays no part here, as the type of quantised numbers where nothing is quantised, is left out.
     """
     model, training, targets = config.model, config.training, config.adapter.target_modules
-    found: dict[str, object] = {"adapter.type": config.adapter.type}
+    found: dict[str, object] = {"training.method": training.method, "adapter.type": config.adapter.type}
     if config.adapter.type in KEYS["target_modules"] and config.adapter.type != "none":
         found["adapter.target_modules"] = targets if isinstance(targets, str) else f"[{', '.join(targets)}]"
     if config.adapter.rslora:
@@ -47,77 +52,71 @@ def values(config: TrainConfig) -> dict[str, str]:
     }
 
 
-def translations(config: TrainConfig, backend: BackendName, machine: Machine) -> dict[str, KeySupport]:
-    """By key of `values`, what the backend makes of it on the device that `machine` names."""
-    return {key: _of(key, value, backend, machine) for key, value in values(config).items()}
+def supported(config: TrainConfig, spec: BackendSpec, machine: Machine) -> dict[str, KeySupport]:
+    """By key of `values`, the backend's support on the device that `machine` names, which is one of its own."""
+    return {key: _support(key, value, spec, machine) for key, value in values(config).items()}
 
 
-def refusal(config: TrainConfig, backend: BackendName, machine: Machine) -> ConfigError | None:
+def refusal(config: TrainConfig, spec: BackendSpec, machine: Machine) -> ConfigError | None:
     """The first key that the backend refuses here, as the error to raise."""
     for key, value in values(config).items():
-        found = _of(key, value, backend, machine)
+        found = _support(key, value, spec, machine)
         if found.support == "refused":
             return ConfigError(f"{key}: {value} {found.note}", found.hint)
     return None
 
 
-def _of(key: str, value: str, backend: BackendName, machine: Machine) -> KeySupport:
-    able = capability(backend, machine.device)
-    known: dict[str, tuple[str, ...]] = {
+def _support(key: str, value: str, spec: BackendSpec, machine: Machine) -> KeySupport:
+    if key in TOKEN_KEYS:
+        return SAME_TOKENS
+    if key == "training.precision" and value == "bf16" and machine.device == "cuda" and not has_bf16(machine):
+        name = machine.gpu.name if machine.gpu else "this GPU"
+        return KeySupport(
+            "refused",
+            f"is not for {name}, which has no bf16 arithmetic (it came with compute capability 8.0)",
+            "Use precision: auto, which takes fp16 here.",
+        )
+    able = spec.devices[machine.device]
+    supports = value in _supported_values(spec, able).get(key, (value,))
+    for table in (able.support.get(key, {}), spec.support.get(key, {})):
+        found = table.get(value) or table.get(ANY)
+        if found is not None and supports == (found.support != "refused"):
+            return _with_package(found, machine)
+    if supports:
+        return KeySupport("direct")
+    return KeySupport(
+        "refused", f"is not for {spec.name} on this device", "Use backend: auto, or another value."
+    )
+
+
+def _supported_values(spec: BackendSpec, able: Capability) -> dict[str, tuple[str, ...]]:
+    """The values that the capability lists, by key; a key that is not here takes any."""
+    offload = () if able.offloading == "none" else ("offload",)
+    restricted: dict[str, tuple[str, ...]] = {} if able.vocabulary else dict.fromkeys(VOCABULARY_KEYS, ())
+    if spec.methods is not None:
+        restricted["training.method"] = tuple(spec.methods)
+    return {
         "adapter.type": able.adapters,
         "adapter.init": able.inits,
         "model.quantization": able.quantizations,
         "training.precision": ("auto", *able.precisions),
-        "training.gradient_checkpointing": (
-            "auto",
-            "true",
-            "false",
-            *(("offload",) if able.offloads else ()),
-        ),
+        "training.gradient_checkpointing": ("auto", "true", "false", *offload),
         "training.optimizer": able.optimizers,
-    }
-    if key in OF_VOCABULARY:
-        known[key] = (value,) if able.vocabulary else ()
-    missing = _missing(key, value, backend, machine)
-    if missing is not None:
-        return missing
-    able_to = value in known.get(key, (value,))
-    for table in (ON_DEVICE.get((backend, machine.device, key), {}), TRANSLATIONS.get((backend, key), {})):
-        found = table.get(value) or table.get(ANY)
-        if found is not None and able_to == (found.support != "refused"):
-            return found
-    if able_to:
-        return KeySupport("direct")
+    } | restricted
+
+
+def _with_package(found: KeySupport, machine: Machine) -> KeySupport:
+    """The support, or the refusal where its package is not installed."""
+    if not found.package or machine.has(found.package):
+        return found
     return KeySupport(
-        "refused", f"is not for {backend} on this device", "Use backend: auto, or another value."
+        "refused",
+        f"needs the package {found.package}, not installed here",
+        f"Install it with: pip install {found.package}. {found.hint}".strip(),
     )
 
 
-def _missing(key: str, value: str, backend: BackendName, machine: Machine) -> KeySupport | None:
-    """What this one machine lacks for a value that the backend can do on such a device."""
-    if backend == "mlx":
-        return None
-    if key == "model.quantization" and value != "none" and "bitsandbytes" not in machine.packages:
-        return KeySupport(
-            "refused",
-            "needs the package bitsandbytes, not installed here",
-            "Install it with: pip install bitsandbytes, or use quantization: none.",
-        )
-    if key == "training.optimizer" and value != "adamw" and "bitsandbytes" not in machine.packages:
-        return KeySupport(
-            "refused",
-            "needs the package bitsandbytes, not installed here",
-            "Install it with: pip install bitsandbytes, or use optimizer: adamw.",
-        )
-    if key == "training.precision" and value == "bf16" and machine.device == "cuda" and not has_bf16(machine):
-        return KeySupport(
-            "refused",
-            f"is not for {machine.gpu_name}, which has no bf16 arithmetic (it came with compute capability 8.0)",
-            "Use precision: auto, which takes fp16 here.",
-        )
-    return None
-
-
 def has_bf16(machine: Machine) -> bool:
-    """Whether the CUDA GPU multiplies bf16."""
-    return machine.gpu_capability is not None and machine.gpu_capability >= (8, 0)
+    """Return True if the CUDA GPU multiplies bf16."""
+    capability = machine.gpu.capability if machine.gpu else None
+    return capability is not None and capability >= BF16_CAPABILITY

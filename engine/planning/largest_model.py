@@ -1,4 +1,4 @@
-"""How large a model can be trained on this machine: the plan's own arithmetic over a ladder of common shapes."""
+"""The largest model that can be trained on this machine: the plan's own arithmetic over a ladder of common shapes."""
 
 from engine.hardware.probe import Machine
 from engine.models.sizing import plain_decoder

@@ -1,4 +1,4 @@
-"""What the device can give, and whether a peak fits into it."""
+"""Memory that the device can give, and whether a peak fits into it."""
 
 from typing import Literal
 
@@ -11,15 +11,16 @@ COMFORT = 0.85
 
 def limit_bytes(machine: Machine) -> tuple[int, str]:
     """Bytes that the engine may use on the device that trains, and why so many."""
+    gpu = machine.gpu
     if machine.device == "cuda":
-        free = machine.gpu_free_bytes or 0
-        return free, f"{gigabytes(free)} of the GPU's {gigabytes(machine.gpu_bytes or 0)} are free now"
+        free, total = (gpu.free_bytes, gpu.total_bytes) if gpu else (0, 0)
+        return free, f"{gigabytes(free)} of the GPU's {gigabytes(total)} are free now"
     ram = host_bytes(machine)
-    kept = f"{gigabytes(_reserve(machine))} are left to the system, which else ends the largest process"
-    if machine.device == "mps" and machine.gpu_bytes is not None and machine.gpu_bytes <= ram:
-        return machine.gpu_bytes, f"{gigabytes(machine.gpu_bytes)} of unified memory may be held by the GPU"
+    reserved = f"{gigabytes(_reserve(machine))} are reserved for the OS, which would otherwise kill the largest process"
+    if machine.device == "mps" and gpu is not None and gpu.total_bytes <= ram:
+        return gpu.total_bytes, f"the GPU may hold {gigabytes(gpu.total_bytes)} of unified memory"
     of_all = f"{gigabytes(machine.available_bytes)} of {gigabytes(machine.ram_bytes)} are available now"
-    return ram, f"{of_all}; {kept}"
+    return ram, f"{of_all}; {reserved}"
 
 
 def host_bytes(machine: Machine) -> int:
@@ -39,11 +40,11 @@ def fits(peak: int, limit: int) -> Fits:
 
 
 def compared(held: int | None, predicted: int, limit: int) -> str:
-    """What an engine that ran out of memory held, beside what its plan had said: bytes each, None where not known."""
+    """Compare the memory of an engine that ran out of it with the plan: bytes each, None where unknown."""
     most = f"It held {gigabytes(held)} at most; " if held else ""
-    return f"{most}{'t' if most else 'T'}he plan predicted {gigabytes(predicted)} of the {gigabytes(limit)} to be had."
+    return f"{most}{'t' if most else 'T'}he plan predicted {gigabytes(predicted)} of the {gigabytes(limit)} available."
 
 
 def gigabytes(count: int) -> str:
-    """Bytes for people: 1 GB is 10⁹ bytes, smaller amounts are told in MB."""
+    """Bytes for people: 1 GB is 10⁹ bytes, smaller amounts are in MB."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -1,14 +1,8 @@
-"""How long training takes: the arithmetic it needs over the arithmetic this machine does in a second."""
+"""Training time: the arithmetic it needs over the arithmetic that this machine does in a second."""
 
-from engine.capabilities import BackendName, Dtype
+from engine.backend_spec import BackendSpec, Dtype, Load
 from engine.hardware.probe import Machine
-from engine.hardware.speed import key
 from engine.models.sizing import ModelShape
-from engine.planning.memory import Load, linear_parameters
-
-CORE_FLOPS: dict[Dtype, float] = {"fp32": 40e9, "bf16": 90e9, "fp16": 40e9}
-"""What one x86 core reaches in training: about 0.6 of its matrix products (fp32 65, bf16 with
-instructions for it 150 GFLOP/s a core, measured on two servers)."""
 
 
 def flops(shape: ModelShape, load: Load, tokens: float, trained_tokens: float, mean_square: float) -> float:
@@ -21,22 +15,20 @@ def flops(shape: ModelShape, load: Load, tokens: float, trained_tokens: float, m
     arXiv:2307.08691, section 3.1); `mean_square` is the sum of lengths² over the sum of lengths.
     """
     passes = 2.0 + (1.0 if load.rank == 0 else 0.0) + (1.0 if load.checkpointing else 0.0)
-    linear = 2.0 * linear_parameters(shape) * passes * tokens
+    linear = 2.0 * shape.linear_parameters * passes * tokens
     adapter = 6.0 * (load.trained - load.vocabulary) * tokens if load.rank else 0.0
     head = 2.0 * shape.hidden * shape.vocab * (3.0 if load.head else 2.0) * trained_tokens
     scores = 2.0 * shape.layers * shape.heads * shape.head_dim * mean_square * tokens
     return linear + adapter + head + scores * (3.5 + (1.0 if load.checkpointing else 0.0))
 
 
-def flops_per_second(machine: Machine, backend: BackendName, compute: Dtype) -> tuple[float | None, str]:
+def flops_per_second(machine: Machine, spec: BackendSpec, compute: Dtype) -> tuple[float | None, str]:
     """FLOP/s of this machine, and where the figure comes from; None where nothing is known."""
-    measured = machine.flops.get(key(backend, machine.device, compute))
+    measured = machine.flops.get(spec.speed_key(machine.device, compute))
     if measured:
         return measured, "at the speed that the last run here reached"
-    if backend == "mlx":
-        return None, "unknown until a run has finished here with MLX"
+    if core := spec.devices[machine.device].core_flops.get(compute):
+        return core * machine.cores, "a rough guess from the CPU's cores, until a run has finished"
     if machine.device == "cpu":
-        return CORE_FLOPS[
-            compute
-        ] * machine.cores, "a rough guess from the CPU's cores, until a run has finished"
+        return None, f"unknown until a run has finished here with {spec.name}"
     return None, "unknown until a run has finished on this GPU"

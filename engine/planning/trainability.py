@@ -23,7 +23,7 @@ class Model:
 
 @dataclass
 class TrainableModels:
-    """Looks at all models; what it has read of a folder is kept until its config.json changes."""
+    """A reader of all models; what it has read of a folder is cached until its config.json changes."""
 
     _cards: dict[tuple[Path, int], Card] = field(default_factory=dict)
 

@@ -1,4 +1,4 @@
-"""The parent's side of a run: start its engine, stop it, and learn how it ended."""
+"""Launcher of a run's engine: starts it, stops it, and finds out how it ended."""
 
 import contextlib
 import os
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from engine import addresses, secrets
 from engine.errors import KINDS, ConfigError, MachineError, TrainingError
+from engine.jobs.registry import clean_up
 from engine.process.postmortem import diagnose
 from engine.runs.directory import control, lock
 from engine.runs.directory.checkpoints import latest
@@ -33,10 +34,11 @@ class Engine:
     supervisor: subprocess.Popen[bytes]
 
     def kill(self) -> None:
-        """End the engine at once, its supervisor too; what it did since the last checkpoint is lost."""
+        """End the engine immediately, its supervisor too; what it did since the last checkpoint is lost."""
         with contextlib.suppress(ProcessLookupError, PermissionError):  # both are gone already
             os.killpg(self.supervisor.pid, signal.SIGKILL)
         self.supervisor.wait()
+        clean_up(self.run)
 
 
 def checkpoint_to_resume(run: Run, wanted: Path | None = None) -> Path | None:
@@ -99,7 +101,7 @@ def start(run: Run, resume: Path | None = None, force: bool = False) -> Engine:
 def outcome(run: Run, since: int = 0, code: int | None = None) -> Finished:
     """How a run whose engine is gone has ended.
 
-    Raises the error that the engine failed with; where it ended without a word, TrainingError with the end
+    Raises the error that the engine failed with; where it crashed without an exit message, TrainingError with the end
     of its log, or MachineError where the disk is full. `code` is the engine's exit code, if known.
     """
     last = last_word(run.events(since=since, without=(Step, Memory)))
@@ -110,8 +112,9 @@ def outcome(run: Run, since: int = 0, code: int | None = None) -> Finished:
     if code == MachineError.exit_code or _disk_is_full(run.folder):
         raise MachineError(
             f"The engine could not write to {run.folder}",
-            f"Check that the disk has space and may be written, then: ft train --resume {run.id}",
+            f"Check that the disk has space and may be written. {run.how_to_go_on}",
         )
+    clean_up(run)
     death = diagnose(run, code, since)
     assert death is not None, "an engine without a last word has died"
     raise TrainingError(death.message, death.hint)
@@ -121,6 +124,8 @@ def _needed(run: Run) -> tuple[str, ...]:
     """Tokens without which the run may fail: the hub's, where its model comes from there, and its data's addresses."""
     from engine.models.resolve import is_hub_id
 
+    if run.kind != "train":  # what it works on is on disk
+        return ()
     config = run.config
     of_data = addresses.names(config.data.model_dump_json())
     return (*of_data, secrets.HF_TOKEN) if is_hub_id(config.model.base) else tuple(of_data)

@@ -1,4 +1,4 @@
-"""Why an engine process ended without saying so."""
+"""Postmortem of an engine process that ended without an exit message: the most likely cause, and what to do."""
 
 import signal
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ class Evidence:
 def diagnose(run: Run, code: int | None, since: int, witness: Evidence = Evidence()) -> Postmortem | None:
     """Why the engine that wrote the events from `since` ended with `code`; None where its last event says it.
 
-    `code` is None where it is not known, negative where a signal ended it. A signal counts as want of memory only
+    `code` is None where it is not known, negative where a signal ended it. A signal counts as out of memory only
     where something else says so: the system's count of kills, what was held, or the allocator in the log.
     """
     events = list(run.events(since=since, without=(Step,)))  # of which a long run has a million
@@ -71,7 +71,7 @@ def diagnose(run: Run, code: int | None, since: int, witness: Evidence = Evidenc
     phase = next((event.name for event in reversed(events) if isinstance(event, Phase)), "starting")
     message = f"The engine {_ending(code)} {_place(phase, run.state().step)}"
     if memory and code != MEMORY_EXIT:
-        message += ", for want of memory"
+        message += ": out of memory"
     message += "."
     if memory and plan:
         message += f" {compared(held, plan.memory.peak_bytes, plan.limit_bytes)}"
@@ -114,7 +114,7 @@ def log_says_memory(path: Path, since: int = 0) -> bool:
 
 def _ending(code: int | None) -> str:
     if code is None:
-        return "is gone; it ended without a word"
+        return "crashed (no exit message)"
     if code == MEMORY_EXIT:
         return "ran out of memory"
     if code >= 0:
@@ -132,6 +132,8 @@ def _place(phase: str, step: int) -> str:
 
 
 def _resume_hint(run: Run) -> str:
+    if run.kind != "train":
+        return run.how_to_go_on
     has_checkpoint = run.checkpoints.is_dir() and any(run.checkpoints.glob("step-*"))
     return (
         f"Go on from the last checkpoint with: ft train --resume {run.id}"

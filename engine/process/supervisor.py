@@ -1,4 +1,4 @@
-"""The parent of the engine process: starts it, and finds out when it ends without a word.
+"""The parent of the engine process: starts it, and finds out why it ended where it left no exit message.
 
     python -P -m engine.process.supervisor RUN_DIR --lock FD [--resume CHECKPOINT] [--force] [--secrets]
 
@@ -25,6 +25,7 @@ from engine import secrets
 from engine.clean_logs import redact_output, scrub
 from engine.errors import FtError, MachineError, OutOfMemoryError, TrainingError
 from engine.hardware import allocator, openmp
+from engine.jobs.registry import clean_up
 from engine.process.hangs import USUAL, Guard, HangWatch, Patience, Silence
 from engine.process.postmortem import Evidence, Postmortem, diagnose, oom_kills
 from engine.runs.directory.checkpoints import latest
@@ -82,6 +83,7 @@ class Supervisor:
             since, before = self.run.position(), Evidence(oom_kills(), _size(self.run.log))
             code, peak, hung = self._run_once(resume)
             self._scrub_log(before.log_before)
+            clean_up(self.run)
             death = diagnose(self.run, code, since, replace(before, peak_bytes=peak, hung=hung))
             if death is None:
                 return code
@@ -168,6 +170,7 @@ class Supervisor:
         error: FtError
         if death.memory:
             usual = FOR_A_STEP if death.loaded else FOR_A_MODEL
+            usual = usual if self.run.kind == "train" else "Free some memory"
             advice = "; ".join(plan.advice if plan and plan.advice else (usual,))
             error = OutOfMemoryError(
                 death.message, f"{advice[:1].upper()}{advice[1:].rstrip('.')}. {death.hint}"

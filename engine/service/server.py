@@ -1,82 +1,36 @@
-"""The warm child that answers questions: JSON lines with ids on stdin and stdout, gone at end of file.
+"""The service process: it answers the operations of `engine/service/operations` and ends at end of file.
 
     python -P -m engine.service.server [--secrets]
 
-With --secrets the first line is an object of tokens, by name.
-
-Asked    {"id": 1, "op": "generate", "run": FOLDER, "base": false, "messages": [{"role": …, "content": …}], "tools": [],
-          "max_tokens": 256, "temperature": 0.0, "seed": 0}
-         {"id": 2, "op": "cancel", "target": 1}
-         {"id": 3, "op": "plan", "text": TRAIN_YML, "path": PATH}
-         {"id": 4, "op": "rows", "source": PATH, "format": "auto"}
-         {"id": 5, "op": "preview", "source": PATH, "rows": [0, 17], "view": {"model": …}, "how": "tokens"}
-         {"id": 6, "op": "lengths", "source": PATH, "view": {"model": …}}
-         {"id": 7, "op": "find", "source": PATH, "words": TEXT, "start": 0, "view": {"model": …}}
-         {"id": 8, "op": "check", "text": TRAIN_YML, "path": PATH}
-         {"id": 9, "op": "token", "name": NAME, "value": VALUE or null}
-         {"id": 10, "op": "convert", "model": FOLDER, "out": FOLDER, "quantization": "4bit"}
-         {"id": 11, "op": "answers", "model": FOLDER, "spec": {}, "max_tokens": 256, "temperature": 0.8,
-          "prompts": [{"messages": …, "tools": [], "seed": 0}]}
-Answered {"id": 1, "token": TEXT} … {"id": 1, "done": true, "cancelled": false}
-         {"id": 3, "value": PLAN} {"id": 3, "done": true, "cancelled": false}
-         {"id": 1, "error": {"kind": …, "message": …, "hint": …}}
-
-`cancel` and `token` have no answer. A recipe's error also has its `problems`. Operations of one lane are answered
-one after the other, those of different lanes side by side: a plan does not wait for a long answer to end.
+Messages (`engine/service/protocol.py`) come on stdin and go to stdout, one JSON object a line. With --secrets the
+first line is an object of tokens by name. Operations of different lanes are answered side by side: a plan does not
+wait for a long answer to end.
 """
 
-import gc
-import json
 import os
 import queue
 import sys
 import threading
 import traceback
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, get_args
 
 from engine import secrets
 from engine.clean_logs import redact_output
-from engine.config.problems import RecipeError
-from engine.data.preview.values import View, as_json
-from engine.data.prompt_input import prompt_of
-from engine.data.token_spec import TokenSpec
+from engine.codec import CodecError, decode, encode
 from engine.errors import FREE, ConfigError, FtError, OutOfMemoryError
 from engine.hardware.memory import is_exhaustion
-from engine.hardware.sharing import Sharing
-from engine.models.local import require_regular_files
 from engine.process.worker import settle_libraries
-from engine.runs.directory.checkpoints import latest
-from engine.runs.directory.run import Run
+from engine.service.operation import Context, Lane, Operation, Shared, Stream
+from engine.service.operations import OPERATIONS
+from engine.service.protocol import VERSION, Message, failed
+from engine.service.transport import Closed, JsonLines, Transport, Unreadable
 from engine.storage.disk_errors import explained
 
-if TYPE_CHECKING:
-    from engine.data.preview.previews import Previews
-    from engine.inference.generation import Generator
-    from engine.planning.cached import CachedPlanner
-
-Request = dict[str, Any]
-Stopped = Callable[[], bool]
-"""Whether the asker has cancelled."""
-Wanted = tuple[Path, Path | None, TokenSpec]
-"""A base model's folder, and an adapter's."""
-WARM = 2
-"""Models that are kept: a person compares a trained one with the one it was made from."""
-LANES = {
-    "generate": "model",
-    "answers": "model",
-    "convert": "model",
-    "plan": "plan",
-    "check": "plan",
-    "rows": "rows",
-    "preview": "rows",
-    "lengths": "lengths",
-    "find": "find",
-}
-"""The lane of each operation."""
+MAIN: Lane = "model"
+"""Lane that is answered in the thread that calls `serve`: models are loaded and run there."""
+Lanes = dict[Lane, "queue.SimpleQueue[Asked | None]"]
 
 
 def main() -> None:
@@ -88,247 +42,124 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace", buffering=1)
     os.dup2(2, 1)
     redact_output()
-    Service(answers).serve(sys.stdin)
+    # In the middle of an answer too: nobody is left to receive the rest of it.
+    Service(JsonLines(sys.stdin, answers), at_end=lambda: os._exit(0)).serve()
 
 
-@dataclass
+@dataclass(frozen=True)
+class Asked:
+    """A request that waits in its lane."""
+
+    number: Any
+    operation: Operation[Any, Any] | Stream[Any, Any]
+    request: Any
+
+
+def _nothing() -> None:
+    """Leave the end of the requests to `serve`, which returns."""
+
+
 class Service:
-    """Reads requests in one thread and answers them in others, one a lane."""
+    """Reads requests in one thread and answers them in others, one for each lane."""
 
-    answers: IO[str]
-    lanes: "dict[str, queue.SimpleQueue[Request]]" = field(
-        default_factory=lambda: {lane: queue.SimpleQueue() for lane in LANES.values()}
-    )
-    writing: threading.Lock = field(default_factory=threading.Lock)
-    cancelled: set[object] = field(default_factory=set)
-    loaded: "OrderedDict[Wanted, Generator]" = field(default_factory=OrderedDict)
-    """The models that are kept warm: the last one asked for, and the one before where there is memory for both."""
-    sharing: Sharing = field(default_factory=Sharing)
-    """Watches from the first model on: a long answer beside a busy program is as slow as training."""
-    planner: "CachedPlanner | None" = None
-    previews: "Previews | None" = None
-    opening: threading.Lock = field(default_factory=threading.Lock)
-    """Held while `previews` is made: several lanes ask for it."""
+    def __init__(self, transport: Transport, at_end: Callable[[], None] = _nothing) -> None:
+        """`at_end` is called in the reading thread as soon as no more requests can come."""
+        self._transport = transport
+        self._at_end = at_end
+        self._lanes: Lanes = {lane: queue.SimpleQueue() for lane in get_args(Lane) if lane != "arrival"}
+        self._cancelled: set[object] = set()
+        self._ended = threading.Event()
+        self._shared = Shared()
 
-    def serve(self, requests: IO[str]) -> NoReturn:
-        """Answer the requests of a stream; at its end the process ends, in the middle of an answer too."""
-        threading.Thread(target=self._read, args=(requests,), daemon=True).start()
-        for lane in set(self.lanes) - {"model"}:
-            threading.Thread(target=self._work, args=(self.lanes[lane],), daemon=True).start()
-        self._work(self.lanes["model"])
+    def serve(self) -> None:
+        """Answer the requests of the transport until it closes."""
+        threading.Thread(target=self._read, name="requests", daemon=True).start()
+        for lane in self._lanes.keys() - {MAIN}:
+            threading.Thread(target=self._work, args=(lane,), name=lane, daemon=True).start()
+        self._work(MAIN)
+        self._transport.close()
 
-    def _read(self, requests: IO[str]) -> None:
-        for line in requests:
+    def _read(self) -> None:
+        for message in self._transport.receive():
+            number = None if isinstance(message, Unreadable) else message.get("id")
             try:
-                request = json.loads(line)
-                if not isinstance(request, dict):
-                    raise ValueError("not an object")
-            except (ValueError, RecursionError) as error:
-                self._send({"id": None, "error": _described(ConfigError(f"This is no request: {error}"))})
-                continue
-            operation = request.get("op")
-            if operation == "cancel":
-                self.cancelled.add(request.get("target"))
-            elif operation == "token":
-                self._renew(request)
-            elif operation in LANES:
-                self.lanes[LANES[operation]].put(request)
-            else:
-                unknown = ConfigError(
-                    f"There is no operation {operation!r}.", f"There are {', '.join(LANES)} and cancel."
-                )
-                self._send({"id": request.get("id"), "error": _described(unknown)})
-        os._exit(0)  # at end of file nobody is left to hear the rest of an answer
+                self._take(number, message)
+            except FtError as error:
+                self._send(failed(number, error))
+        self._ended.set()
+        self._at_end()
+        for lane in self._lanes.values():
+            lane.put(None)
 
-    def _work(self, waiting: "queue.SimpleQueue[Request]") -> NoReturn:
-        while True:
-            self._answer(waiting.get())
+    def _take(self, number: Any, message: Message | Unreadable) -> None:
+        """Put a request into its lane. Raises ConfigError for one that cannot be read."""
+        if isinstance(message, Unreadable):
+            raise ConfigError(f"Invalid request: {message.reason}")
+        if message.get("v") != VERSION:
+            raise ConfigError(
+                f"Invalid request: version {message.get('v')} of the protocol; this service has version {VERSION}.",
+                "Restart the program that asked; ft was updated while it ran.",
+            )
+        if "cancel" in message:
+            self._cancelled.add(message["cancel"])
+            return
+        operation = OPERATIONS.get(str(message.get("op")))
+        if operation is None:
+            raise ConfigError(
+                f"Invalid request: unknown operation {message.get('op')!r}.",
+                f"Known operations: {', '.join(OPERATIONS)}.",
+            )
+        try:
+            asked = Asked(number, operation, decode(operation.request, message.get("request")))
+        except CodecError as error:
+            raise ConfigError(f"Invalid request for {operation.name}: {error}") from error
+        if operation.lane == "arrival":
+            self._answer(asked)
+        else:
+            self._lanes[operation.lane].put(asked)
 
-    def _answer(self, request: Request) -> None:
-        number = request.get("id")
+    def _work(self, lane: Lane) -> None:
+        while (asked := self._lanes[lane].get()) is not None:
+            self._answer(asked)
+
+    def _answer(self, asked: Asked) -> None:
+        number = asked.number
 
         def stopped() -> bool:
-            return number in self.cancelled
+            return number in self._cancelled or self._ended.is_set()
 
         try:
-            parts = iter(()) if stopped() else self._parts(request, stopped)
-            for part in parts:
+            context = Context(self._shared, stopped)
+            for value in () if stopped() else asked.operation.answers(context, asked.request):
                 if stopped():
                     break
-                self._send({"id": number, **part})
+                self._send({"id": number, "value": encode(value)})
             self._send({"id": number, "done": True, "cancelled": stopped()})
         except Exception as error:
-            if isinstance(error, FtError):
-                told = error
-            else:
-                traceback.print_exc()
-                told = _told(error)
-            if is_exhaustion(error):  # also where it was taken for a file that does not load
-                told = OutOfMemoryError(f"There is not enough memory for this: {told}", FREE)
-            self._send({"id": number, "error": _described(told)})
+            self._send(failed(number, _explained(error)))
         finally:
-            self.cancelled.discard(number)
+            self._cancelled.discard(number)
 
-    def _parts(self, request: Request, stopped: Stopped) -> Iterator[Request]:
-        """What there is to say to a request, bit by bit."""
-        match request["op"]:
-            case "generate":
-                yield from ({"token": piece} for piece in self._generate(request))
-            case "answers":
-                yield {"value": self._answers(request, stopped)}
-            case "convert":
-                yield {"value": self._convert(request)}
-            case "plan":
-                yield {"value": self._plan(request)}
-            case "check":
-                self._check(request)
-                yield {"value": None}
-            case "rows":
-                view = View(**request.get("view", {}))
-                yield {"value": as_json(self._previews().open(str(request.get("source")), view))}
-            case "preview":
-                numbers = [int(row) for row in request.get("rows", ())]
-                view, how = View(**request.get("view", {})), request.get("how", "tokens")
-                rows = self._previews().show(str(request.get("source")), numbers, view, how)
-                yield {"value": [as_json(row) for row in rows]}
-            case "lengths":
-                view = View(**request.get("view", {}))
-                yield {"value": as_json(self._previews().lengths(str(request.get("source")), view, stopped))}
-            case "find":
-                view = View(**request.get("view", {}))
-                source, words = str(request.get("source")), str(request.get("words"))
-                start = int(request.get("start", 0))
-                yield {"value": self._previews().find(source, words, start, view, stopped)}
-
-    def _previews(self) -> "Previews":
-        from engine.data.preview.previews import Previews
-
-        with self.opening:
-            self.previews = self.previews or Previews()
-            return self.previews
-
-    def _convert(self, request: Request) -> Any:
-        from engine.backends.mlx.convert import convert
-
-        return convert(Path(request["model"]), Path(request["out"]), request["quantization"])
-
-    def _plan(self, request: Request) -> Any:
-        from engine.planning.cached import CachedPlanner
-        from engine.runs.directory.start_adapter import start_of
-
-        self.planner = self.planner or CachedPlanner(start_of)
-        plan = self.planner.plan(str(request.get("text")), Path(str(request.get("path"))))
-        return json.loads(plan.to_json())
-
-    def _check(self, request: Request) -> None:
-        """What `ft train` looks at before it starts an engine."""
-        from engine.config.load import load_text
-        from engine.process.preflight import check
-
-        check(load_text(str(request.get("text")), Path(str(request.get("path")))).config)
-
-    def _generate(self, request: Request) -> Iterator[str]:
-        run = Run.open(Path(str(request.get("run"))))
-        model = model_of(run, bool(request.get("base", False)))
-        spec = TokenSpec.of(run.config).prompts()
-        # The base has no such tokens, and a model that is trained whole has them already.
-        if model[1] is not None:
-            spec = replace(spec, add_tokens=tuple(run.config.model.add_tokens))
-        generator = self._generator((*model, spec), run.config.model.trust_remote_code)
-        max_tokens, temperature = int(request["max_tokens"]), float(request["temperature"])
-        return generator.stream(prompt_of(request), max_tokens, temperature)
-
-    def _answers(self, request: Request, stopped: Stopped) -> list[Request]:
-        """Answers of a model that stands in its folder, to many prompts at once."""
-        from engine.backends.base import Interrupted
-
-        def poll() -> None:
-            if stopped():
-                raise Interrupted
-
-        spec = TokenSpec(**request.get("spec", {})).prompts()
-        generator = self._generator((Path(request["model"]), None, spec))
-        prompts = [*map(prompt_of, request["prompts"])]
+    def _send(self, message: Message) -> None:
         try:
-            answers = generator.answers(
-                prompts, int(request["max_tokens"]), float(request["temperature"]), poll
-            )
-        except Interrupted:
-            return []  # nobody waits for them any more
-        return [asdict(answer) for answer in answers]
-
-    def _generator(self, wanted: Wanted, trust_remote_code: bool = False) -> "Generator":
-        from engine.inference.generation import Generator
-
-        if wanted not in self.loaded:
-            while self.loaded and (len(self.loaded) >= WARM or not _has_room(wanted[0])):
-                self.loaded.popitem(last=False)  # let go of an old model before the new one is loaded
-                gc.collect()
-            self.loaded[wanted] = generator = Generator.open(*wanted, trust_remote_code)
-            if generator.model.device.type == "cpu":
-                self.sharing.start()
-        self.loaded.move_to_end(wanted)
-        return self.loaded[wanted]
-
-    def _renew(self, request: Request) -> None:
-        try:
-            secrets.renew(str(request.get("name")), request.get("value"))
-        except FtError as error:
-            self._send({"id": request.get("id"), "error": _described(error)})
-
-    def _send(self, answer: Request) -> None:
-        with self.writing:
-            self.answers.write(json.dumps(answer) + "\n")
+            self._transport.send(message)
+        except Closed:
+            self._ended.set()  # whoever asked is gone
 
 
-def model_of(run: Run, base: bool) -> tuple[Path, Path | None]:
-    """The model's folder and the adapter's: those of the checkpoint that the run's reference named, else
-    what the run has left at its end, else those of its last checkpoint.
-
-    With `base`, the model as it was before training. Raises ConfigError where nothing is learned yet.
-    """
-    from engine.models.resolve import resolve
-
-    config = run.config
-    if base:
-        return resolve(config.model.base, config.model.revision).folder, None
-    result = "model" if config.adapter.type == "none" else "adapter"
-    published = None if run.checkpoint else run.folder / result
-    checkpoint = run.checkpoint or latest(run.folder)
-    learned = published if published and published.is_dir() else checkpoint and checkpoint / result
-    if learned is None or not learned.is_dir():
-        raise ConfigError(
-            f"Run {run.id} has no trained {result} yet; it is {run.state().status}.",
-            "It is there from the first checkpoint on. --base answers with the untrained model.",
-        )
-    require_regular_files(learned)
-    if result == "model":
-        return learned, None
-    return resolve(config.model.base, config.model.revision).folder, learned
-
-
-def _has_room(base: Path) -> bool:
-    """Whether another model of this kind fits beside what is loaded, with as much again left free."""
-    from engine.hardware.probe import probe
-    from engine.models.sizing import shape_of
-
-    machine = probe()
-    free = machine.available_bytes if machine.device == "cpu" else machine.gpu_free_bytes or 0
-    return free > 2 * shape_of(base).parameters * (4 if machine.device == "cpu" else 2)
-
-
-def _told(error: Exception) -> FtError:
-    """What failed, for a person, where nobody has put it into words."""
-    if isinstance(error, OSError) and error.strerror:
-        return explained(error)
-    return FtError(f"{type(error).__name__}: {error}".removesuffix(": "))
-
-
-def _described(error: FtError) -> Request:
-    described: Request = {"kind": error.kind, "message": error.message, "hint": error.hint}
-    if isinstance(error, RecipeError):
-        described["problems"] = [asdict(problem) for problem in error.problems]
-    return described
+def _explained(error: Exception) -> FtError:
+    """The error for a person, also where nobody has put it into words."""
+    if isinstance(error, FtError):
+        found = error
+    else:
+        traceback.print_exc()
+        if isinstance(error, OSError) and error.strerror:
+            found = explained(error)
+        else:
+            found = FtError(f"{type(error).__name__}: {error}".removesuffix(": "))
+    if is_exhaustion(error):  # also where it was taken for a file that does not load
+        return OutOfMemoryError(f"There is not enough memory for this: {found}", FREE)
+    return found
 
 
 if __name__ == "__main__":

@@ -1,85 +1,123 @@
-"""Look at a run: held-out loss, metrics, sample answers."""
+"""Evaluation of a run while it trains: validation loss, metrics, sample answers."""
 
-import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from engine.backends.base import Backend, MemoryExhausted
+from engine.backends.base import MemoryExhausted, Trainer
 from engine.config.schema import TrainConfig
 from engine.data.tokenization.tokenizer import Tokenizer
-from engine.data.types import Batch, Dataset, Examples, Message
-from engine.evaluation.scores import ANSWER_ROWS, exact_match, held_out_loss
+from engine.data.types import Batch, Dataset, Message, Question
+from engine.errors import ConfigError
+from engine.evaluation.scores import ANSWER_ROWS, answer_all, log_probabilities, validation_loss
 from engine.hardware.memory import is_exhaustion
+from engine.metrics import registry
+from engine.metrics.base import Results
+from engine.metrics.evaluation.perplexity import METRIC as PERPLEXITY
+from engine.metrics.evaluation.perplexity import perplexity
+from engine.objectives.base import Objective
 from engine.runs.directory.events import Eval, Sample, Warned
 from engine.runs.directory.limits import Limits
 from engine.runs.directory.run import Run
+from engine.training.feed import MicroBatcher
+from engine.training.heartbeat import Heartbeat
 from engine.training.progress import Progress
 
-Cut = Callable[[Examples, npt.NDArray[np.int64]], list[Batch]]
-"""Cuts examples into the micro-batches in force."""
-Shrink = Callable[[Sequence[Batch], MemoryExhausted], None]
-"""Halves the micro-batch in force after these were too large. Raises OutOfMemoryError where it is one example."""
+Found = TypeVar("Found")
 
 
 class Evaluator:
     """Evaluates as the recipe says; touches neither weights nor training's random numbers."""
 
     def __init__(
-        self, run: Run, config: TrainConfig, dataset: Dataset, backend: Backend,
-        tokenizer: Tokenizer, cut: Cut, shrink: Shrink, poll: Callable[[int, int], None],
-        check: Callable[[], None], positions: int | None,
+        self, run: Run, config: TrainConfig, dataset: Dataset, trainer: Trainer, objective: Objective,
+        tokenizer: Tokenizer, batcher: MicroBatcher, heartbeat: Heartbeat, positions: int | None,
     ) -> None:  # fmt: skip
         """`positions` is the most tokens of a prompt with its answer; None where the model sets no bound."""
-        self.run, self.config, self.dataset, self.backend = run, config, dataset, backend
-        self.tokenizer, self.cut, self.shrink, self.poll, self.check = tokenizer, cut, shrink, poll, check
-        self.positions = positions
+        self.run, self.config, self.dataset, self.trainer = run, config, dataset, trainer
+        self.objective, self.tokenizer = objective, tokenizer
+        self.batcher, self.heartbeat, self.positions = batcher, heartbeat, positions
+        self.metrics = [registry.load(name) for name in config.evaluation.metrics]
+        self.best_by = registry.load(config.checkpoints.best)
+        """Metric that tells which checkpoint is the best, and when to stop early."""
         self.answer_rows = min(ANSWER_ROWS, Limits.of(run).micro_batch_rows or ANSWER_ROWS)
 
     def evaluate(self, progress: Progress) -> bool:
-        """Evaluate after `progress.step` steps and take the result in; whether it is the best so far.
+        """Evaluate after `progress.step` steps and take the result in; returns True if it is the best so far.
 
-        The loss before the first step is a mark to compare with, never the best: nothing is trained then.
+        The scores before the first step are there to compare with, never the best: nothing is trained then.
         Raises Interrupted, with `progress` as it was, where `poll` does.
         """
-        loss, metrics = self._held_out(), self._metrics()
+        event = self._event(progress.step)
         samples = self._samples(progress.step)
-        best = loss is not None and progress.step > 0 and loss < (progress.best_loss or math.inf)
-        if loss is not None:
-            self._take_in(progress, loss, best)
-            perplexity = math.exp(min(loss, 700.0))  # e^710 is beyond a double
-            self.run.emit(
-                Eval(step=progress.step, loss=loss, perplexity=perplexity, metrics=metrics, best=best)
-            )
+        best = False
+        if event is not None:
+            value = event.scores.get(self.best_by.name)
+            if value is None:
+                raise ConfigError(
+                    f"checkpoints.best: {self.best_by.name} cannot be computed on these validation rows.",
+                    "Give validation rows that have what it needs, or use checkpoints.best: eval_loss.",
+                )
+            best = progress.step > 0 and self.best_by.improves(value, progress.best_value)
+            self._take_in(progress, value, best)
+            self.run.emit(replace(event, best=best))
         for sample in samples:
             self.run.emit(sample)
         progress.evaluated = progress.step
         return best
 
-    def _held_out(self) -> float | None:
+    def _event(self, step: int) -> Eval | None:
+        """The scores after a step; None where there are no validation rows."""
+        loss = self._over_rows(self._loss)
+        needs = frozenset(need for metric in self.metrics for need in metric.needs)
+        questions = self.dataset.questions[: self.config.evaluation.max_questions]
+        results = Results(
+            loss=loss,
+            answers=self._answers(questions) if "answers" in needs and questions else None,
+            references=[question.answer for question in questions],
+            log_probabilities=self._over_rows(self._log_probabilities)
+            if "log_probabilities" in needs
+            else None,
+        )
+        if loss is None:
+            return None
+        found = {
+            metric.name: metric.compute(results)
+            for metric in self.metrics
+            if metric.compute is not None and metric.name != PERPLEXITY.name and results.has(metric.needs)
+        }
+        by = None if self.best_by.name == registry.EVAL_LOSS else self.best_by.name
+        return Eval(step=step, loss=loss, perplexity=perplexity(results), metrics=found, best_by=by)
+
+    def _loss(self, batches: list[Batch]) -> float:
+        return validation_loss(self.trainer, self.objective, batches, self.heartbeat.progress)
+
+    def _log_probabilities(self, batches: list[Batch]) -> list[float]:
+        return log_probabilities(self.trainer.model, batches, self.heartbeat.progress)
+
+    def _over_rows(self, compute: Callable[[list[Batch]], Found]) -> Found | None:
+        """Compute something over all validation rows, in smaller batches where memory runs out."""
         rows = self.dataset.validation
         if rows is None or not len(rows):
             return None
         while True:
-            batches = self.cut(rows, np.arange(len(rows)))
+            batches = self.batcher.cut(rows, np.arange(len(rows)))
             try:
-                return held_out_loss(self.backend, batches, self.poll)
+                return compute(batches)
             except Exception as error:
                 exhausted = _exhausted(error)
-            self.shrink(batches, exhausted)  # only here are the failed pass's frames, and their tensors, gone
+            # Only here are the failed pass's frames, and their tensors, gone.
+            self.batcher.shrink(batches, exhausted, evaluating=True)
 
-    def _metrics(self) -> dict[str, float]:
-        if "exact_match" not in self.config.evaluation.metrics or not self.dataset.questions:
-            return {}
-        questions = self.dataset.questions[: self.config.evaluation.max_questions]
+    def _answers(self, questions: Sequence[Question]) -> list[str]:
         while True:
             try:
-                share = exact_match(
-                    self.backend, self.tokenizer, questions, self.poll, self.check, self.answer_rows,
-                    self.positions,
+                return answer_all(
+                    self.trainer.model, self.tokenizer, questions, self.heartbeat.progress, self.heartbeat.check,
+                    self.answer_rows, self.positions,
                 )  # fmt: skip
-                return {"exact_match": share}
             except Exception as error:
                 if self.answer_rows == 1:
                     raise
@@ -91,21 +129,23 @@ class Evaluator:
     def _samples(self, step: int) -> list[Sample]:
         samples = []
         for done, prompt in enumerate(self.config.evaluation.samples):
-            self.poll(done, len(self.config.evaluation.samples))
+            self.heartbeat.progress(done, len(self.config.evaluation.samples))
             ids = self.tokenizer.prompt_ids([Message("user", prompt)])
             most = self.config.evaluation.sample_tokens
             if self.positions is not None:
                 most = min(most, self.positions - len(ids))
-            answer = self.backend.generate([ids], most, self.tokenizer.stop_ids, self.check)[0]
+            answer = self.trainer.model.generate([ids], most, self.tokenizer.stop_ids, self.heartbeat.check)[
+                0
+            ]
             samples.append(Sample(step=step, prompt=prompt, text=self.tokenizer.decode(answer)))
         return samples
 
     @staticmethod
-    def _take_in(progress: Progress, loss: float, best: bool) -> None:
+    def _take_in(progress: Progress, value: float, best: bool) -> None:
         if progress.step == 0:
-            progress.first_loss = loss
-        elif best:
-            progress.best_loss, progress.best_step, progress.without_better = loss, progress.step, 0
+            return
+        if best:
+            progress.best_value, progress.best_step, progress.without_better = value, progress.step, 0
         else:
             progress.without_better += 1
 

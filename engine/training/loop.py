@@ -5,21 +5,17 @@ so a run that is resumed at any step first catches up with what it had not finis
 """
 
 import time
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import psutil
 
-from engine.backends.base import Backend, Interrupted, MemoryExhausted, StepResult
+from engine.backends.base import Interrupted, MemoryExhausted, StepResult, Trainer
 from engine.config.schema import TrainConfig
-from engine.data.batching import Cut, micro_batches, steps_of_epoch
 from engine.data.tokenization.tokenizer import Tokenizer
-from engine.data.types import Batch, Dataset, Examples
-from engine.errors import OutOfMemoryError
-from engine.planning.limits import compared
+from engine.data.types import Batch, Dataset
+from engine.objectives.base import Objective
 from engine.planning.plan import Plan
 from engine.runs.directory import checkpoints
 from engine.runs.directory.control import Control
@@ -29,14 +25,14 @@ from engine.storage.atomic import write_atomic
 from engine.storage.disk_errors import explaining
 from engine.training.divergence import check_divergence
 from engine.training.evaluate import Evaluator
+from engine.training.feed import ExampleFeed, MicroBatcher
+from engine.training.heartbeat import Heartbeat, Watch
 from engine.training.memory_pressure import PressureWatch
 from engine.training.progress import Progress
 from engine.training.published_files import ResultFiles
 from engine.training.schedule import learning_rate
 
 MEMORY_EVERY_S = 1.0
-Watch = Callable[[], Warned | None]
-"""Something to warn of, if there is."""
 
 
 def train(
@@ -44,7 +40,8 @@ def train(
     config: TrainConfig,
     plan: Plan,
     dataset: Dataset,
-    backend: Backend,
+    trainer: Trainer,
+    objective: Objective,
     tokenizer: Tokenizer,
     files: ResultFiles,
     control: Control,
@@ -56,7 +53,7 @@ def train(
     `watches` are asked between micro-batches whether there is something to warn of.
     However it ends, a full checkpoint and the adapter are on disk. Raises FtError where the run cannot go on.
     """
-    loop = Loop(run, config, plan, dataset, backend, tokenizer, files, control, watches)
+    loop = Loop(run, config, plan, dataset, trainer, objective, tokenizer, files, control, watches)
     return loop.run_from(resume_from)
 
 
@@ -64,36 +61,23 @@ class Loop:
     """One run's loop and its state."""
 
     def __init__(
-        self, run: Run, config: TrainConfig, plan: Plan, dataset: Dataset,
-        backend: Backend, tokenizer: Tokenizer, files: ResultFiles, control: Control,
-        watches: Sequence[Watch] = (),
+        self, run: Run, config: TrainConfig, plan: Plan, dataset: Dataset, trainer: Trainer, objective: Objective,
+        tokenizer: Tokenizer, files: ResultFiles, control: Control, watches: Sequence[Watch] = (),
     ) -> None:  # fmt: skip
-        self.run, self.config, self.plan, self.backend, self.control = run, config, plan, backend, control
-        self.files = files
-        self.examples: Examples = dataset.train
-        # Any id does, as nothing looks at padding; the tokenizer's own may have no row in the embedding. Runs that an
-        # earlier version began keep it: in a mixture of experts, what padding is may change how others are rounded.
-        self.pad_id = 0 if plan.row_order == "shuffled" else tokenizer.pad_id
-        self.packing = plan.packing and backend.packs
-        if plan.packing and not self.packing:
-            note = "This model does not keep packed examples apart, so they are padded instead."
-            run.emit(Warned(message=note))
+        self.run, self.config, self.plan, self.trainer, self.control = run, config, plan, trainer, control
+        self.objective, self.files = objective, files
         self.progress = Progress(
             micro_batch_rows=plan.micro_batch_rows, micro_batch_tokens=plan.micro_batch_tokens
         )
+        self.heartbeat = Heartbeat(run, control, (PressureWatch().look, *watches))
+        self.batcher = MicroBatcher(run, config, plan, trainer.model, self.progress)
+        # Any id does, as nothing attends to padding; the tokenizer's own may have no row in the embedding. Runs that an
+        # earlier version began keep it: in a mixture of experts, what padding is may change how others are rounded.
+        padding = 0 if plan.row_order == "shuffled" else tokenizer.pad_id
+        self.feed = ExampleFeed(dataset.train, config, plan, self.batcher, padding)
         self.evaluator = Evaluator(
-            run,
-            config,
-            dataset,
-            backend,
-            tokenizer,
-            self._batches,
-            self._shrink,
-            self._poll,
-            self._check,
-            plan.positions,
+            run, config, dataset, trainer, objective, tokenizer, self.batcher, self.heartbeat, plan.positions
         )
-        self.watches = (PressureWatch().look, *watches)
         self.saved_at = -1
         self.phase = ""
         self.memory_at = 0.0
@@ -131,40 +115,41 @@ class Loop:
     def _step(self) -> None:
         """One step of the optimizer, done again with smaller micro-batches where memory runs out."""
         step, started = self.progress.step, time.perf_counter()
-        indexes = self._indexes(step)
         rate = learning_rate(self.config.training, step, self.plan.steps)
         seed = int(np.random.SeedSequence([self.config.seed, step]).generate_state(1, np.uint64)[0])
         while True:
-            batches = self._batches(self.examples, indexes)
+            batches = self.feed.step(step)
             try:
-                result = self.backend.train_step(batches, rate, seed, self._check)
+                normaliser = self.objective.normaliser(batches)
+                result = self.trainer.step(batches, normaliser, rate, seed, self.heartbeat.check)
                 break
             except MemoryExhausted as error:
-                self._shrink(batches, error)
+                self.batcher.shrink(batches, error)
         self.progress.step += 1
-        loss = result.loss_sum / result.trained_tokens
-        if warning := check_divergence(self.progress, loss, result.grad_norm):
+        if warning := check_divergence(self.progress, result.loss, result.grad_norm):
             self.run.emit(Warned(message=warning))
-        self._report(result, loss, rate, sum(b.tokens for b in batches), time.perf_counter() - started)
+        self._report(result, batches, rate, time.perf_counter() - started)
 
-    def _report(self, result: StepResult, loss: float, rate: float, tokens: int, seconds: float) -> None:
+    def _report(self, result: StepResult, batches: Sequence[Batch], rate: float, seconds: float) -> None:
+        tokens = sum(len(batch.tokens) for batch in batches)
         self.run.emit(
             Step(
                 step=self.progress.step,
                 total=self.plan.steps,
-                epoch=self.progress.step / self._steps_per_epoch(),
-                loss=loss,
+                epoch=self.progress.step / self.feed.steps_per_epoch,
+                loss=result.loss,
                 lr=rate,
                 grad_norm=result.grad_norm,
                 tokens=tokens,
-                trained_tokens=result.trained_tokens,
+                trained_tokens=sum(batch.trained_tokens for batch in batches),
                 tokens_per_s=tokens / seconds,
                 step_s=seconds,
+                metrics=result.metrics,
             )
         )
         if time.monotonic() - self.memory_at >= MEMORY_EVERY_S:
             self.memory_at = time.monotonic()
-            reading, system = self.backend.memory(), psutil.virtual_memory()
+            reading, system = self.trainer.model.memory(), psutil.virtual_memory()
             self.run.emit(
                 Memory(
                     process_bytes=reading.process_bytes,
@@ -176,72 +161,13 @@ class Loop:
                 )
             )
 
-    def _indexes(self, step: int) -> npt.NDArray[np.int64]:
-        epoch, index = divmod(step, self._steps_per_epoch())
-        return self._epoch(epoch)[index]
-
-    @lru_cache(maxsize=1)  # noqa: B019 - one loop a process; the order of one epoch is all that is kept
-    def _epoch(self, epoch: int) -> list[npt.NDArray[np.int64]]:
-        size = self.config.training.effective_batch_size
-        bucketed = self.plan.row_order == "bucketed" and not self.packing
-        return steps_of_epoch(self.examples.lengths, self.config.seed, epoch, size, bucketed)
-
-    def _steps_per_epoch(self) -> int:
-        return -(-len(self.examples) // self.config.training.effective_batch_size)
-
-    def _batches(self, examples: Examples, indexes: npt.NDArray[np.int64]) -> list[Batch]:
-        rows, tokens = self.progress.micro_batch_rows, self.progress.micro_batch_tokens
-        cut = Cut(rows, tokens, self.packing, self.plan.cut_cost)
-        return micro_batches(examples, indexes, cut, self.pad_id)
-
-    def _shrink(self, batches: Sequence[Batch], error: MemoryExhausted) -> None:
-        """Halve the micro-batch; the step's examples, and so the effective batch, stay the same."""
-        largest = max(int((b.position_ids == 0)[b.segment_ids > 0].sum()) for b in batches)
-        if largest <= 1:
-            longest = max(batch.tokens for batch in batches)
-            raise OutOfMemoryError(
-                f"Out of memory with a single example of {longest} tokens in the micro-batch: {error}. "
-                f"{self._memory_then()}",
-                "Set training.gradient_checkpointing: true, lower model.max_seq_length, "
-                "or hold the weights in 4 bits with model.quantization: 4bit.",
-            ) from error
-        progress = self.progress
-        progress.micro_batch_rows = largest // 2
-        progress.micro_batch_tokens = max(1, progress.micro_batch_tokens // 2)
-        looking = " while evaluating" if self.phase == "evaluating" else ""
-        self.run.emit(
-            Warned(
-                message=f"Out of memory{looking} at step {progress.step}: going on with micro-batches of "
-                f"{progress.micro_batch_rows} examples; the effective batch stays "
-                f"{self.config.training.effective_batch_size}. {self._memory_then()}",
-                hint=f"Set training.batch_size: {progress.micro_batch_rows} to start there.",
-            )
-        )
-
-    def _memory_then(self) -> str:
-        reading = self.backend.memory()
-        held = reading.device_peak_bytes if self.plan.device == "cuda" else reading.process_peak_bytes
-        return compared(held, self.plan.memory.peak_bytes, self.plan.limit_bytes)
-
-    def _check(self) -> None:
-        self.control.poll()
-        if self.control.stop_requested:
-            raise Interrupted
-        for look in self.watches:
-            if warning := look():
-                self.run.emit(warning)
-
-    def _poll(self, done: int, total: int) -> None:
-        self._check()
-        self.run.emit(Phase(name="evaluating", done=done, total=total))
-
     def _out_of_patience(self) -> bool:
         patience = self.config.evaluation.early_stopping_patience
         return patience is not None and self.progress.without_better >= patience
 
     def _resume(self, checkpoint: Path) -> None:
-        self.progress = Progress.load(checkpoint / checkpoints.PROGRESS)
-        self.backend.load_state(checkpoint)
+        self.progress.take(Progress.load(checkpoint / checkpoints.PROGRESS))
+        self.trainer.load_state(checkpoint)
         # A parent that restarts a run smaller says so in the plan: the smaller of the two is in force.
         self.progress.micro_batch_rows = min(self.progress.micro_batch_rows, self.plan.micro_batch_rows)
         self.progress.micro_batch_tokens = min(self.progress.micro_batch_tokens, self.plan.micro_batch_tokens)
@@ -264,9 +190,9 @@ class Loop:
         return target
 
     def _write(self, folder: Path) -> None:
-        self.backend.save_weights(folder / self._result_name())
+        self.trainer.save_weights(folder / self._result_name())
         self.files.complete(folder / self._result_name())
-        self.backend.save_state(folder)
+        self.trainer.save_state(folder)
         write_atomic(folder / checkpoints.PROGRESS, self.progress.text())
 
     def _publish(self, reason: str) -> None:

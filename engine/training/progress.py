@@ -4,7 +4,7 @@ Row order and dropout are functions of (seed, step), so the step is the data cur
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from engine.errors import CheckpointError
@@ -22,9 +22,8 @@ class Progress:
     """The micro-batch in force: running out of memory makes it smaller."""
     evaluated: int = -1
     """The step after which the last evaluation was made."""
-    first_loss: float | None = None
-    """Evaluation loss before the first step."""
-    best_loss: float | None = None
+    best_value: float | None = None
+    """Best value so far of the metric that `checkpoints.best` names."""
     best_step: int | None = None
     without_better: int = 0
     """Evaluations since the best one."""
@@ -39,11 +38,20 @@ class Progress:
         """As JSON; floats come back to the bit."""
         return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
 
+    def take(self, saved: "Progress") -> None:
+        """Stand where `saved` stood; whoever holds this one sees it."""
+        for one in fields(self):
+            setattr(self, one.name, getattr(saved, one.name))
+
     @staticmethod
     def load(path: Path) -> "Progress":
         """Raises CheckpointError where the file is not what `text` says."""
         try:
-            return Progress(**json.loads(read_text(path)))
+            body = json.loads(read_text(path))
+            if "best_loss" in body:  # of version 0.1.0, where the validation loss alone was compared
+                body["best_value"] = body.pop("best_loss")
+                body.pop("first_loss", None)
+            return Progress(**body)
         except (OSError, ValueError, TypeError, RecursionError) as error:
             raise CheckpointError(
                 f"{path}: cannot be read: {error}", "resume from an older checkpoint"

@@ -1,17 +1,18 @@
 """`ft models convert`."""
 
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from engine.capabilities import Quantization
+from engine.backend_spec import Quantization
 from engine.errors import ConfigError, MachineError, ModelError
+from engine.models.local import read_config
+from engine.process.launcher import start
 from ft.console import print_json, say
+from ft.live import Plain
+from ft.watch import follow_to_end, interrupts_wait
 
 
 def convert(
@@ -20,10 +21,9 @@ def convert(
     quantization: Annotated[Quantization, typer.Option(help="Hold the linear layers in few bits.")] = "none",
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Write a model as an MLX folder, which mlx-lm loads. Stdout is the folder."""
-    from engine import paths
+    """Write a model as an MLX folder, which mlx-lm loads. Stdout is the folder; ctrl-c leaves none."""
+    from engine.jobs.export import Export
     from engine.models.resolve import on_disk
-    from engine.service.client import Client
 
     out = out.expanduser().absolute()
     if os.path.lexists(out):
@@ -31,9 +31,13 @@ def convert(
     _needs_mlx()
     source = on_disk(name)
     architecture = _known(source)
-    with _whole(out) as making, Client(paths.cache() / "service.log") as client:
+    with interrupts_wait() as interrupted:
+        run = Export(str(source), "mlx", out, {"quantization": quantization}).create()
         say(f"Converting {name} …")
-        settings = client.convert(source, making, quantization)
+        code = follow_to_end(start(run), Plain(), interrupted)
+    if code:
+        raise typer.Exit(code)
+    settings = read_config(out).get("quantization")
     size = sum(path.stat().st_size for path in out.iterdir())
     if json:
         facts = {"folder": str(out), "model": name, "architecture": architecture}
@@ -45,10 +49,11 @@ def convert(
 
 
 def _needs_mlx() -> None:
+    from engine.backend_spec import spec_of
     from engine.hardware.probe import probe
-    from engine.planning.backends import missing
+    from engine.planning.backend_choice import missing
 
-    problem = missing("mlx", probe())
+    problem = missing(spec_of("mlx"), probe())
     if problem is not None:
         raise MachineError("Converting needs MLX, which is not installed here.", problem.hint)
 
@@ -56,7 +61,6 @@ def _needs_mlx() -> None:
 def _known(folder: Path) -> str:
     """The kind of a model's folder. Raises ModelError where mlx-lm has no code for it."""
     from engine.hardware.probe import mlx_architectures
-    from engine.models.local import read_config
 
     kind = str(read_config(folder).get("model_type"))
     if kind not in mlx_architectures():
@@ -65,20 +69,3 @@ def _known(folder: Path) -> str:
             "A newer mlx-lm may: pip install -U mlx-lm",
         )
     return kind
-
-
-@contextmanager
-def _whole(out: Path) -> Iterator[Path]:
-    """A folder beside `out` to be filled, which becomes `out` at the end or is gone."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}.making-", dir=out.parent) as place:
-            making = Path(place) / out.name
-            making.mkdir()
-            yield making
-            making.rename(out)
-    except OSError as error:
-        raise MachineError(
-            f"Cannot write {error.filename or out}: {error.strerror or error}.",
-            "Choose another folder with --out.",
-        ) from error

@@ -32,7 +32,6 @@ def preview(
     """Show a row as the model will see it: which tokens are trained, which are not, which are special."""
     from engine.data.preview.previews import Previews
     from engine.data.preview.quick_check import view_of
-    from engine.data.preview.values import as_json
     from engine.data.sources.resolve import as_text, training
     from ft.commands.data_shown import row_title, shown_row
 
@@ -50,7 +49,8 @@ def preview(
         raise ConfigError(f"{source} has no row {row}", f"It has {opened.known:,} rows.")
     found = previews.show(source, [row - 1], view)
     if json:
-        print_json(as_json(found[0]))
+        # A token is a list of its fields: rows have thousands of them.
+        print_json(vars(found[0]) | {"pieces": [[*vars(piece).values()] for piece in found[0].pieces]})
         return
     say(row_title(found[0]))
     if not opened.format and opened.hint:

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 BAR = 30
 """Cells of the longest memory bar."""
-PARTS = ("weights", "adapter", "gradients", "optimizer", "activations", "logits", "overhead")
 
 
 def plan(
@@ -59,17 +59,17 @@ def plan(
 
 
 def report(plan: Plan) -> "Group":
-    """The plan for a terminal: choices with reasons, memory by part, what would make it fit."""
+    """Format a plan for a terminal: choices with reasons, memory by part, changes that would make it fit."""
     from rich.console import Group
     from rich.text import Text
 
     advice = [Text(f"  • {line}") for line in plan.advice]
     if advice:
         advice.insert(0, Text("\nWhat would make it fit:", style="bold"))
-    return Group(_table(choices(plan)), "", _table(memory(plan)), Text(f"\n{verdict(plan)}"), *advice)
+    return Group(_table(plan.lines()), "", _table(memory(plan)), Text(f"\n{verdict(plan)}"), *advice)
 
 
-def _table(rows: list[tuple[str, str, str]]) -> "RenderableType":
+def _table(rows: Sequence[tuple[str, str, str]]) -> "RenderableType":
     from rich.table import Table
     from rich.text import Text
 
@@ -84,7 +84,7 @@ def _table(rows: list[tuple[str, str, str]]) -> "RenderableType":
 
 def memory(plan: Plan) -> list[tuple[str, str, str]]:
     """(part, its size, a bar), the bars to the scale of the largest part."""
-    sizes = {name: getattr(plan.memory, name) for name in PARTS}
+    sizes = plan.memory.parts
     most = max(max(sizes.values()), 1)
     return [(name, gigabytes(size), "█" * math.ceil(BAR * size / most)) for name, size in sizes.items()]
 
@@ -93,55 +93,4 @@ def verdict(plan: Plan) -> str:
     """One line: the peak, the limit, and whether it fits."""
     peak, limit = gigabytes(plan.memory.peak_bytes), gigabytes(plan.limit_bytes)
     words = {"yes": "It fits", "tight": "It may fit, barely", "no": "It does not fit"}[plan.fits]
-    return f"{words}: peak memory {peak} of {limit} ({plan.reasons['memory']})."
-
-
-def choices(plan: Plan) -> list[tuple[str, str, str]]:
-    """(name, what was chosen, why), in reading order."""
-    why = plan.reasons
-    arithmetic = f"{plan.weights_dtype} weights, {plan.compute_dtype} arithmetic"
-    pieces = "micro-batch" if plan.accumulation == 1 else "micro-batches"
-    about = "about " if plan.sampled else ""
-    trained = plan.trained_tokens_per_epoch / max(plan.tokens_per_epoch, 1)
-    return [
-        ("backend", f"{plan.backend} on {plan.device}", why["backend"]),
-        ("precision", arithmetic, why["precision"]),
-        ("weights", why["quantization"].split(",")[0], why["quantization"]),
-        ("attention", plan.attention, why["attention"]),
-        *([("kernels", plan.kernels, why["kernels"])] if "kernels" in why else []),
-        *([("adapter", "trained on", why["adapter"])] if "adapter" in why else []),
-        ("packing", "on" if plan.packing else "off", why["packing"]),
-        ("micro-batch", f"{plan.micro_batch_rows} rows, {plan.micro_batch_tokens} tokens", why["batch"]),
-        (
-            "accumulation",
-            f"about {plan.accumulation} {pieces}",
-            f"{plan.effective_batch_size} examples a step",
-        ),
-        ("checkpointing", plan.checkpointing, why["checkpointing"]),
-        ("steps", str(plan.steps), why["steps"]),
-        (
-            "tokens",
-            f"{about}{plan.tokens_per_epoch:,} an epoch",
-            f"{trained:.0%} of them trained; the longest example has {plan.longest}"
-            + (f": {why['length']}" if "length" in why else "")
-            + ("; estimated from a sample of the rows" if plan.sampled else ""),
-        ),
-        ("time", duration(plan.seconds), why["time"]),
-    ]
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds for people, in two significant parts."""
-    if seconds is None:
-        return "unknown"
-    minutes, rest = divmod(max(round(seconds), 1), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"about {hours} h {minutes} min"
-    return (
-        f"about {minutes} min"
-        if minutes >= 10
-        else f"about {minutes} min {rest} s"
-        if minutes
-        else f"about {rest} s"
-    )
+    return f"{words}: peak memory {peak} of {limit}."

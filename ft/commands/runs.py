@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -22,7 +23,7 @@ RunArgument = Annotated[
     str | None,
     typer.Argument(metavar="[RUN]", help="An id, a prefix of one, or a path; the latest if left out."),
 ]
-COLOURS = {"running": "green", "paused": "yellow", "failed": "red", "dead": "red", "stopped": "yellow"}
+COLOURS = {"running": "green", "paused": "yellow", "failed": "red", "crashed": "red", "stopped": "yellow"}
 
 
 @app.command("list")
@@ -38,17 +39,18 @@ def list_(
     there = Index().refresh()
     runs = [run for run in there if meant(run)]
     if json:
-        more = [{"tags": run.tags} | ({"damaged": run.damaged} if run.damaged else {}) for run in runs]
+        own = [{"tags": run.tags} | ({"damaged": run.damaged} if run.damaged else {}) for run in runs]
         listed = [facts(Run(run.folder, run.id), run.state) for run in runs]
-        print_json([body | own for body, own in zip(listed, more, strict=True)])
+        print_json([body | more for body, more in zip(listed, own, strict=True)])
         return
     if not runs:
         none = "There are no runs yet. Start one with: ft train"
-        say(f"None of {len(there)} runs is meant by: {wanted}" if there else none)
+        say(f"No run matches {wanted} ({len(there)} runs)" if there else none)
         return
-    tagged = ["tags"] if any(run.tags for run in runs) else []
-    titles = ("run", "status", "step", "loss", "best validation loss", "age", *tagged)
-    columns.show(titles, [_row(run, bool(tagged)) for run in runs])
+    more = {"kind": any(run.kind != "train" for run in runs), "tags": any(run.tags for run in runs)}
+    shown = [title for title, there in more.items() if there]
+    titles = ("run", "status", "step", "loss", "best validation loss", "age", *shown)
+    columns.show(titles, [_row(run, shown) for run in runs])
 
 
 @app.command()
@@ -87,7 +89,7 @@ def compare(
 
 @app.command()
 def show(run: RunArgument = None, json: Json = False) -> None:
-    """Show where a run stands, what it learned and where its files are."""
+    """Show a run's status, its scores and where its files are."""
     found = Run.open(run)
     summary = summary_of(found)
     if json:
@@ -116,7 +118,7 @@ def rm(
     found = [Run.open(reference) for reference in runs]
     for run in found:
         if run.alive():
-            raise ConfigError(f"Run {run.id} is training.", f"Stop it first: ft stop {run.id}")
+            raise ConfigError(f"Run {run.id} is running.", f"Stop it first: ft stop {run.id}")
     if not yes and not _agreed(found):
         say("Nothing was removed.")
         raise typer.Exit(130)
@@ -136,7 +138,7 @@ def facts(run: Run, state: RunState) -> dict[str, Any]:
     error = state.error
     body["error"] = {"kind": error.kind, "message": error.message, "hint": error.hint} if error else None
     about = {"result": str(result.folder) if result else None, "better": better}
-    return {"id": run.id, "folder": str(run.folder)} | about | body
+    return {"id": run.id, "folder": str(run.folder), "kind": run.kind} | about | body
 
 
 def _compiled(wanted: str) -> Predicate:
@@ -147,7 +149,7 @@ def _compiled(wanted: str) -> Predicate:
         raise ConfigError(f"--filter: {error.message}\n{error.pointed(wanted)}", error.hint) from error
 
 
-def _row(run: RunSummary, tagged: bool) -> list[columns.Cell]:
+def _row(run: RunSummary, more: Sequence[str]) -> list[columns.Cell]:
     state = run.state
     status = f"{state.status} (damaged)" if run.damaged else state.status
     age = run_text.age(time.time() - state.started) if state.started else ""
@@ -156,12 +158,15 @@ def _row(run: RunSummary, tagged: bool) -> list[columns.Cell]:
         (status, "red" if run.damaged else COLOURS.get(state.status, "")),
         *((text, "") for text in (_position(state), _number(state.loss), _number(state.best), age)),
     ]
-    return [*cells, (" ".join(run.tags), "")] if tagged else cells
+    found = {"kind": run.kind, "tags": " ".join(run.tags)}
+    return [*cells, *((found[title], "") for title in more)]
 
 
 def _described(run: Run, summary: RunSummary) -> list[tuple[str, str]]:
     state, first, last = summary.state, summary.totals.first_eval, summary.totals.last_eval
     rows = [("run", run.id), ("folder", str(run.folder)), ("status", _status(state))]
+    if summary.kind != "train":
+        return [*rows, *((name, str(value)) for name, value in run.job.items())]
     try:
         config = run.config
         rows += [("tags", " ".join(config.tags))] if config.tags else []

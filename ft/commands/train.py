@@ -13,7 +13,7 @@ from engine.process.preflight import check
 from engine.runs.directory import control
 from engine.runs.directory.run import Run
 from ft.console import say
-from ft.watch import attach_to_end, interrupts_wait, train_to_end, view_of
+from ft.watch import attach_to_end, follow_to_end, interrupts_wait, view_of
 
 RECIPE = Path("train.yml")
 Json = Annotated[bool, typer.Option("--json", help="Print the run's events, one JSON object a line.")]
@@ -45,7 +45,7 @@ def train(
         bool, typer.Option("--force", help="Train even where memory is too small, or the data have errors.")
     ] = False,
 ) -> None:
-    """Train a model as train.yml says. Ctrl-c stops with a checkpoint; twice ends at once."""
+    """Train a model as train.yml says. Ctrl-c stops with a checkpoint; twice stops immediately."""
     if resume is not None:
         if config or overrides or run_dir:
             raise ConfigError(
@@ -67,11 +67,11 @@ def train(
         engine = start(run, checkpoint, force)
         if detach and not interrupted():
             print(run.id)
-            say(f"It trains by itself. Watch it: ft attach {run.id}   End it: ft stop {run.id}")
+            say(f"Training continues in the background. Watch: ft attach {run.id}   Stop: ft stop {run.id}")
             return
         if not json:
             say(f"run {run.id} in {run.folder}")
-        code = train_to_end(engine, view_of(run, json, plain), interrupted)
+        code = follow_to_end(engine, view_of(run, json, plain), interrupted)
     raise typer.Exit(code)
 
 
@@ -87,17 +87,16 @@ def stop(run: RunArgument = None) -> None:
     if found is None:
         state = Run.open(run).state()
         raise ConfigError(
-            f"Run {Run.open(run).id} is not training; it is {state.status}."
-            if run
-            else "No run is training.",
+            f"Run {Run.open(run).id} is not running; it is {state.status}." if run else "No run is running.",
             "See them all with: ft runs list",
         )
     control.send(found, "stop")
-    say(f"Stopping {found.id} after a checkpoint …")
+    say(f"Stopping {found.id}{' after a checkpoint' if found.kind == 'train' else ''} …")
     while found.alive():
         time.sleep(0.1)
     state = found.state()
-    say(f"It is {state.status} at step {state.step}. Go on with: ft train --resume {found.id}")
+    where = f" at step {state.step}" if found.kind == "train" else ""
+    say(f"It is {state.status}{where}. {found.how_to_go_on}")
 
 
 def _training(reference: str | None) -> Run | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.runs.directory.checkpoints import named, step_of, whole
+from engine.runs.directory.result import weights_in
 from engine.runs.directory.run import Run
 from engine.runs.index.index import RunSummary
 
@@ -34,13 +35,13 @@ def chat_models(runs: Iterable[RunSummary]) -> list[ChatModel]:
     for summary in runs:
         base = str(summary.config.get("model.base", "?"))
         folder = summary.folder
-        if _learned(folder):
+        if weights_in(folder):
             found.append(ChatModel(str(folder), summary.id, "final", base))
         best = named(folder / "checkpoints", "best")
         found += [
             ChatModel(str(checkpoint), summary.id, _what(checkpoint, best), base)
             for checkpoint in reversed(whole(folder / "checkpoints"))
-            if _learned(checkpoint)
+            if weights_in(checkpoint)
         ]
     return found
 
@@ -61,10 +62,6 @@ def newest(runs: Iterable[RunSummary]) -> ChatModel | None:
         if found:
             return found[0]
     return None
-
-
-def _learned(folder: Path) -> bool:
-    return (folder / "adapter").is_dir() or (folder / "model").is_dir()
 
 
 def _what(checkpoint: Path, best: Path | None) -> str:

@@ -1,41 +1,68 @@
-"""Chat: the trained model and the one it was made from, side by side, word by word."""
+"""Chat: a trained model and its base model side by side, as their answers arrive."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePath
 from typing import ClassVar
 
+from rich.text import Text
 from textual import work
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
-from textual.worker import Worker
 
-from engine.data.tokenization.message_style import Tools
-from screens.chat.asking import Asked, ChatAsking
-from screens.chat.conversation import OVER, SIDES, Answer, Conversation, Side, Turn
-from screens.chat.messages import Chosen, Grown, Listed, ToolsRead
+from screens.base import FtScreen
+from screens.chat.conversation import SIDES, Side, Turn
 from screens.chat.models import ChatModel
-from screens.chat.pick_model import PickModel
 from screens.chat.prompt import Prompt
+from screens.chat.session import ChatSession, Chosen, Grown, Listed, ToolsRead
 from screens.chat.transcript import Transcript
-from screens.messages import ChatWith, RunsChanged
+from screens.intents import ChatWith, Intent
+from screens.messages import RunsChanged
+from screens.widgets.pick import Pick
 
 TEMPERATURES = (0.0, 0.3, 0.7, 1.0)
 TICK_S = 1.0
+MOST = 500
+"""Models that are listed; typing finds the others."""
 NOTHING = (
-    "Nothing is trained yet, so there is nobody to talk to.\n\n"
+    "No trained model to chat with yet.\n\n"
     "Press 1 for Home and t there to train the starter, or 4 to write a recipe.\n"
-    "A run can be talked to from its first checkpoint on."
+    "You can chat with a run from its first checkpoint on."
 )
-BEGIN = "Ask something below: both answer, each with what it has said before in mind."
+BEGIN = "Ask something below. Both models answer, each with its own conversation so far."
 TOOLS, RESULT = "/tools", "/tool"
 """Begin lines that name a file of functions which the models may call, and that give the result of a call."""
 
 
-class ChatScreen(ChatAsking):
-    """Two transcripts, and lines to write in."""
+class PickModel(Pick[ChatModel]):
+    """Runs and their checkpoints, newest first."""
+
+    HEADING = "Chat with which model?"
+    PLACEHOLDER = "a few letters of the run, the step or the base model"
+    NOTHING = "No model has these words in its name."
+
+    def __init__(self, models: Sequence[ChatModel], current: ChatModel | None) -> None:
+        super().__init__()
+        self._models = models
+        self._current = current
+
+    def fitting(self, query: str) -> Sequence[ChatModel]:
+        words = query.lower().split()
+        fit = [each for each in self._models if all(w in f"{each.title} {each.base}".lower() for w in words)]
+        return fit[:MOST]
+
+    def line(self, choice: ChatModel) -> Text:
+        line = Text("▸ " if choice == self._current else "  ")
+        line.append(choice.run_id, "bold" if choice.what == "final" else "")
+        line.append(f"  {choice.what}")
+        line.append(f"  on {choice.base}", "dim")
+        return line
+
+
+class ChatScreen(FtScreen):
+    """Two transcripts, and a prompt below them."""
 
     SCOPE = "chat"
     CSS_PATH = "screen.tcss"
@@ -45,16 +72,8 @@ class ChatScreen(ChatAsking):
     temperature: reactive[float] = reactive(0.0, init=False)
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__(clock)
-        self.talker: ChatModel | None = None
-        self.conversation = Conversation()
-        self.tools: Tools = ()
-        """The functions that both models may call."""
-        self._talk = 0
-        """Counts conversations: what an earlier one still says is not for this one."""
-        self._job: tuple[int, Side] | None = None
-        self._asked_at = 0.0
-        self._answering: Worker[None] | None = None
+        super().__init__()
+        self.session = ChatSession(self, clock)
 
     def body(self) -> Iterable[Widget]:
         with Horizontal(id="talk"):
@@ -65,11 +84,11 @@ class ChatScreen(ChatAsking):
     def on_mount(self) -> None:
         self._begin()
         self.set_interval(TICK_S, self._tick)
-        self.choose_newest(self.host.runs)
+        self.session.find_newest(self.host.runs)
 
     def on_runs_changed(self, message: RunsChanged) -> None:
-        if self.talker is None:
-            self.choose_newest(message.runs)
+        if self.session.model is None:
+            self.session.find_newest(message.runs)
 
     def on_resize(self) -> None:
         self.call_after_refresh(self.watch_view)
@@ -77,78 +96,72 @@ class ChatScreen(ChatAsking):
     # What comes back
 
     def on_chosen(self, message: Chosen) -> None:
-        if self.talker is not None and (message.first or message.talker == self.talker):
+        if not self.session.choose(message):
             return
-        self.talker = message.talker
-        self._begin()
+        self._show_empty()
         prompt = self.query_one(Prompt)
-        prompt.disabled = self.talker is None
-        if self.talker is not None:
+        prompt.disabled = self.session.model is None
+        if self.session.model is not None:
             prompt.focus()
         self.watch_view()
 
     @work
     async def on_listed(self, message: Listed) -> None:
-        if not message.talkers:
-            self.notify("Nothing is trained yet.")
+        if not message.models:
+            self.notify("No model has been trained yet.")
             return
-        chosen = await self.app.push_screen_wait(PickModel(message.talkers, self.talker))
+        chosen = await self.app.push_screen_wait(PickModel(message.models, self.session.model))
         if chosen is not None:
             self.post_message(Chosen(chosen))
 
     def on_grown(self, message: Grown) -> None:
-        turns = self.conversation.turns
-        if message.talk != self._talk or message.number >= len(turns):
-            return
-        turn, side = turns[message.number], message.side
-        known = turn.answers.get(side)
-        if known is not None and known.state in OVER:
-            return  # it was stopped; what came after that is not shown
-        turn.answers[side] = message.answer
-        self._show(message.number, side)
-        if message.answer.state in OVER:
-            self._job = None
-            self._next()
+        if self.session.take(message):
+            self._show(message.number, message.side)
+            if self.session.job is None:
+                self._next()
 
-    def on_chat_with(self, message: ChatWith) -> None:
-        self.choose(message.reference)
+    def receive(self, intent: Intent) -> None:
+        match intent:
+            case ChatWith(reference):
+                self.session.find(reference)
+            case _:
+                super().receive(intent)
 
     def on_tools_read(self, message: ToolsRead) -> None:
-        self.tools = message.tools
-        names = ", ".join(str(tool["function"]["name"]) for tool in self.tools)
+        self.session.tools = message.tools
+        names = ", ".join(str(tool["function"]["name"]) for tool in message.tools)
         self.notify(
             f"The models may call {names}. Answer a call with {RESULT} and its result."
             if names
-            else f"The models have no tools; {TOOLS} FILE gives them some."
+            else f"The models have no tools. {TOOLS} FILE gives them some."
         )
 
     def on_prompt_sent(self, message: Prompt.Sent) -> None:
         command, _, rest = message.text.partition(" ")
         if command == TOOLS:
-            self.read_tools(rest.strip())
+            self.session.read_tools(rest.strip())
             return
         turn = Turn(rest, "tool") if command == RESULT else Turn(message.text)
-        self.conversation.turns.append(turn)
+        number = self.session.add(turn)
         for transcript in self.query(Transcript):
             transcript.ask(turn)
-            self._show(len(self.conversation.turns) - 1, transcript.side)
+            self._show(number, transcript.side)
         self._next()
 
     # What a person does
 
     def action_stop(self) -> None:
-        if self._job is None:
+        if self.session.job is None:
             self.set_focus(None)
             return
-        self._cancel()
-        self.conversation.stop()
-        for number in range(len(self.conversation.turns)):
+        self.session.stop()
+        for number in range(len(self.session.conversation.turns)):
             for side in SIDES:
                 self._show(number, side)
         self.refresh_bindings()
 
     def action_pick(self) -> None:
-        self.list_talkers(self.host.runs)
+        self.session.list_models(self.host.runs)
 
     def action_new(self) -> None:
         self._begin()
@@ -164,10 +177,10 @@ class ChatScreen(ChatAsking):
         self.temperature = TEMPERATURES[(at + 1) % len(TEMPERATURES)]
 
     def action_copy(self) -> None:
-        text = self.conversation.last_answer(self._in_view())
+        text = self.session.conversation.last_answer(self._in_view())
         if text:
             self.app.copy_to_clipboard(text)
-        self.notify("The last answer is copied." if text else "There is no answer to copy yet.")
+        self.notify("Copied the last answer." if text else "There is no answer to copy yet.")
 
     def action_write(self) -> None:
         self.query_one(Prompt).focus()
@@ -185,56 +198,43 @@ class ChatScreen(ChatAsking):
     # What is shown
 
     def _in_view(self) -> list[Side]:
-        if self.talker is None:
+        if self.session.model is None:
             return ["trained"]
         if self.view == "both":
             return ["trained"] if self.has_class("-narrow") else list(SIDES)
         return [side for side in SIDES if side == self.view]
 
     def _begin(self) -> None:
-        """A new conversation."""
-        self._cancel()
-        self._talk += 1
-        self.conversation = Conversation()
+        """Start a new conversation."""
+        self.session.begin()
+        self._show_empty()
+
+    def _show_empty(self) -> None:
         for transcript in self.query(Transcript):
-            transcript.begin(BEGIN if self.talker else NOTHING)
+            transcript.begin(BEGIN if self.session.model else NOTHING)
         self._titles()
 
     def _next(self) -> None:
-        """Ask for the next answer that is missing in what is shown, one at a time: they share one machine."""
-        if self._job is not None or self.talker is None:
-            return
-        self._job = self.conversation.next_job(self._in_view())
+        """Ask for the next answer that is missing in what is shown."""
+        before = self.session.job
+        self.session.ask_next(self._in_view(), self.temperature)
         self.refresh_bindings()
-        if self._job is None:
-            return
-        number, side = self._job
-        self._asked_at = self.clock()
-        messages = tuple(self.conversation.messages(number, side))
-        self.conversation.turns[number].answers[side] = Answer()
-        self._show(number, side)
-        asked = Asked(messages, self.tools, self.temperature)
-        self._answering = self.answer(self._talk, number, side, self.talker.reference, asked)
-
-    def _cancel(self) -> None:
-        self._job = None
-        if self._answering is not None:
-            self._answering.cancel()
+        if self.session.job is not None and self.session.job != before:
+            self._show(*self.session.job)
 
     def _tick(self) -> None:
         """Show that time goes by while a model is loaded."""
-        if self._job is not None:
-            self._show(*self._job)
+        if self.session.job is not None:
+            self._show(*self.session.job)
 
     def _show(self, number: int, side: Side) -> None:
-        waited = self.clock() - self._asked_at if self._job == (number, side) else None
-        answer = self.conversation.turns[number].answers.get(side)
-        self.query_one(f"#{side}", Transcript).show(number, answer, waited)
+        answer = self.session.conversation.turns[number].answers.get(side)
+        self.query_one(f"#{side}", Transcript).show(number, answer, self.session.waited(number, side))
 
     def _titles(self) -> None:
         trained, base = (self.query_one(f"#{side}", Transcript) for side in SIDES)
-        trained.border_title = Content(f"trained: {self.talker.title}" if self.talker else "chat")
-        name = f": {PurePath(self.talker.base).name}" if self.talker else ""
-        base.border_title = Content(f"untrained{name}")
-        drawn = f"temperature {self.temperature:g}" if self.temperature else "the likeliest words"
-        trained.border_subtitle = base.border_subtitle = drawn if self.talker else ""
+        model = self.session.model
+        trained.border_title = Content(f"trained: {model.title}" if model else "chat")
+        base.border_title = Content("base model" + (f": {PurePath(model.base).name}" if model else ""))
+        drawn = f"temperature {self.temperature:g}" if self.temperature else "greedy decoding"
+        trained.border_subtitle = base.border_subtitle = drawn if model else ""

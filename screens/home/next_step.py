@@ -23,6 +23,7 @@ class NextStep:
 
 def next_step(runs: "Sequence[RunSummary]", recipe: Path | None) -> NextStep:
     """From the runs, newest first, and the train.yml of this folder, where there is one."""
+    runs = [run for run in runs if run.kind == "train"]
     live = [run for run in runs if run.alive]
     if live:
         return _live(live[0])
@@ -39,7 +40,7 @@ def next_step(runs: "Sequence[RunSummary]", recipe: Path | None) -> NextStep:
         return NextStep(f"Talk to {run.name}", why, "chat", run.id)
     if state.step:
         of = f" of {state.total}" if state.total else ""
-        word = "was stopped" if state.status == "stopped" else "ended without a word"
+        word = "was stopped" if state.status == "stopped" else "crashed (no exit message)"
         return NextStep(f"Go on with {run.name}", f"It {word} at step {state.step}{of}.", "resume", run.id)
     return NextStep(f"Look at {run.name}", "It ended before its first step.", "watch", run.id)
 

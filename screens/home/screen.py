@@ -19,6 +19,7 @@ from engine.errors import FtError
 from screens import format as words
 from screens.base import FtScreen
 from screens.home.next_step import NextStep, next_step
+from screens.intents import ChatWith, EditRecipe, ShowRun
 from screens.messages import MachineSampled, RunsChanged
 from screens.run_row import coloured, row
 
@@ -90,12 +91,12 @@ class HomeScreen(FtScreen):
     def look(self) -> None:
         """Probe the machine (some 100 ms) and look for a recipe here."""
         from engine.hardware.probe import probe  # all of this takes a while: not before the first picture
-        from engine.planning.backends import choose
+        from engine.planning.backend_choice import choose_backend
         from engine.planning.largest_model import largest_trainable as reach
 
         machine = probe()
         try:
-            backend = choose(machine).note
+            backend = choose_backend(machine).note
         except FtError as error:
             backend = f"{error.message} {error.hint}"
         recipe = RECIPE.absolute() if RECIPE.is_file() else None
@@ -181,11 +182,11 @@ class HomeScreen(FtScreen):
         step = self._next
         match step:
             case NextStep(act="watch"):
-                self.host.show_run(step.target)
+                self.host.open(ShowRun(step.target))
             case NextStep(act="resume"):
                 await self.host.resume_run(step.target)
             case NextStep(act="chat"):
-                self.host.chat_with(step.target)
+                self.host.open(ChatWith(step.target))
             case _:
                 self.action_recipe()
 
@@ -195,9 +196,9 @@ class HomeScreen(FtScreen):
 
     def action_recipe(self) -> None:
         if self._recipe is not None:
-            self.host.edit_recipe(path=self._recipe)
+            self.host.open(EditRecipe(path=self._recipe))
         else:
-            self.host.edit_recipe(text=starter_text())
+            self.host.open(EditRecipe(text=starter_text()))
 
     def action_runs(self) -> None:
         if self.host.runs:
@@ -205,7 +206,7 @@ class HomeScreen(FtScreen):
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         if event.option_id is not None:
-            self.host.show_run(event.option_id)
+            self.host.open(ShowRun(event.option_id))
 
 
 ACTS = {
@@ -229,10 +230,7 @@ def described(ability: Ability) -> list[tuple[str, str]]:
     machine = ability.machine
     cores = "1 core" if machine.cores == 1 else f"{machine.cores} cores"
     lines = [("CPU", f"{machine.cpu}, {cores}{', bf16' if machine.bf16 else ''}")]
-    if machine.gpu_name is not None:
-        lines.append(
-            ("GPU", machine.gpu_name + (f", {words.size(machine.gpu_bytes)}" if machine.gpu_bytes else ""))
-        )
+    lines += [("GPU", f"{gpu.name}, {words.size(gpu.total_bytes)}") for gpu in machine.gpus]
     lines.append(("trains", f"with {ability.backend}"))
     if ability.reach:
         sizes = ", ".join(f"{method} {size}" for method, size in ability.reach.items())

@@ -127,7 +127,7 @@ def _rows_at_once(fit: Fit) -> str:
 
 
 def _recomputing(fit: Fit) -> str:
-    return "–" if fit.plan is None else fit.plan.checkpointing
+    return "–" if fit.plan is None else fit.plan.decisions.checkpointing
 
 
 def cells(model: Model, narrow: bool, room: int, colours: Colours) -> list[str | Text]:

@@ -19,10 +19,11 @@ from engine.planning.trainability import Model, TrainableModels
 from engine.storage.disk_errors import explained
 from screens.base import FtScreen
 from screens.format import size
+from screens.intents import EditRecipe
 from screens.messages import WentWrong
 from screens.models.details import COLUMNS, cells, facts, load_text, memory
 from screens.models.downloads import Pull, PullEnded, PullLine, PullTold
-from screens.recipe.document import NAME, read
+from screens.recipe.files import NAME, read
 from screens.widgets.confirm import Confirm
 
 SHORTEST_NAME, LONGEST_NAME = 16, 44
@@ -218,7 +219,7 @@ class ModelsScreen(FtScreen):
         except FtError as error:
             self.host.fail(error)
             return
-        self.host.edit_recipe(path=path, text=text)
+        self.host.open(EditRecipe(path, text))
 
     @on(DataTable.RowSelected, "#models")
     def _row_selected(self) -> None:

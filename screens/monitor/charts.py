@@ -1,11 +1,15 @@
-"""What Monitor's five charts draw: of a run, or of the machine."""
+"""Monitor's charts: five of a run or of the machine, and one more for each metric that the run reports."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from textual.containers import VerticalScroll
+
 from engine.hardware.sample import Sample
+from engine.metrics.base import Metric
+from engine.metrics.registry import EVAL_LOSS, describe
 from engine.runs.curves.downsample import Series
-from engine.runs.curves.series import AxisName
+from engine.runs.curves.series import EVAL, AxisName
 from screens import format as show
 from screens.charts.widget import Chart, ChartMark, Level, Line
 from screens.monitor.run_view import RunView
@@ -107,8 +111,9 @@ class RunCharts:
 
 def _give_lines(view: RunView, charts: Sequence[Chart], options: Options) -> None:
     first, memory, second, third, fourth = charts
-    loss, evals = _series(view, "loss", options), _series(view, "eval_loss", options)
-    first.set_lines([*_banded("train", loss, options, 0), Line("eval", evals, SERIES[1], "points")])
+    loss, evals = _series(view, "loss", options), _series(view, EVAL_LOSS, options)
+    title = describe(EVAL_LOSS).title
+    first.set_lines([*_banded("train", loss, options, 0), Line(title, evals, SERIES[1], "points")])
     second.set_lines([Line("lr", _series(view, "lr", options), SERIES[4], "smooth")])
     third.set_lines(_banded("norm", _series(view, "grad_norm", options), options, 3))
     fourth.set_lines(_banded("tokens/s", _series(view, "tokens_per_s", options), options, 2))
@@ -121,6 +126,56 @@ def _give_lines(view: RunView, charts: Sequence[Chart], options: Options) -> Non
         chart.from_zero = chart in (memory, fourth)
         chart.empty = EMPTY
         chart.set_class(False, "-absent")
+
+
+class MetricCharts(VerticalScroll):
+    """A chart for each metric that a run's steps or evaluations report, mounted when it comes first."""
+
+    DEFAULT_CSS = "MetricCharts { height: 1fr; } MetricCharts Chart { height: 8; }"
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id)
+        self._charts: dict[str, Chart] = {}
+        self._given: object = None
+
+    @property
+    def charts(self) -> list[Chart]:
+        """Those that are mounted, in the order in which their metrics came."""
+        return list(self._charts.values())
+
+    def forget(self) -> None:
+        """Another run is shown."""
+        for chart in self._charts.values():
+            chart.remove()
+        self._charts, self._given = {}, None
+
+    def show(self, view: RunView, options: Options) -> bool:
+        """Draw a run's metrics as they are now; returns True if it has reported any."""
+        series = view.series
+        names = list(dict.fromkeys([*series.step_metrics, *series.eval_metrics]))
+        for name in names:
+            if name not in self._charts:
+                self._charts[name] = Chart(describe(name).title)
+                self.mount(self._charts[name])
+        given = (id(series), series.looks, options, [*series.step_metrics], [*series.eval_metrics])
+        if given != self._given:
+            self._given = given
+            for name in names:
+                self._give(self._charts[name], describe(name), view, options)
+        for chart in self._charts.values():
+            chart.call_next(chart.redraw)
+        return bool(names)
+
+    def _give(self, chart: Chart, metric: Metric, view: RunView, options: Options) -> None:
+        lines = []
+        if metric.name in view.series.step_metrics:
+            lines += _banded("train", _series(view, metric.name, options), options, 0)
+        if metric.name in view.series.eval_metrics:
+            found = _series(view, EVAL + metric.name, options)
+            lines.append(Line("validation", found, SERIES[1], "points"))
+        chart.set_lines(lines)
+        chart.formatter = _percent if metric.format == "percent" else None
+        chart.axis_label, chart.empty = options.axis, EMPTY
 
 
 def draw_machine(machine: MachineSeries, charts: Sequence[Chart]) -> bool:
@@ -201,6 +256,10 @@ def _marks(view: RunView, options: Options) -> list[ChartMark]:
 
 def _exponent(value: float | None) -> str:
     return show.MISSING if value is None else f"{value:.1e}" if value else "0"
+
+
+def _percent(value: float | None) -> str:
+    return show.MISSING if value is None else f"{value:.0%}"
 
 
 def _plain(value: float | None) -> str:

@@ -1,8 +1,10 @@
-"""Follow a run while it is written: a worker reads its files and posts what is new."""
+"""Follow a run while it is written: a thread reads its files and posts what is new, `RunFollower` takes it."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from textual.message import Message
@@ -10,12 +12,13 @@ from textual.message import Message
 from engine.errors import FtError
 from engine.runs.curves import zoom
 from engine.runs.curves.series import RunSeries
-from engine.runs.directory import log
-from engine.runs.directory.events import Event
+from engine.runs.directory import control, log
+from engine.runs.directory.events import Acknowledged, Event, Started
 from engine.runs.directory.run import Run
 from engine.storage.regular_files import open_binary
+from screens.messages import WentWrong
 from screens.monitor import history
-from screens.monitor.run_view import RunView
+from screens.monitor.run_view import SMOOTHED, RunView
 
 if TYPE_CHECKING:
     from engine.planning.plan import Plan
@@ -31,13 +34,19 @@ SOON_S = 0.01
 AWAKE_S = 2.0
 
 
-class EventsRead(Message):
+class FromRun(Message):
+    """News of a followed run. `token` says which following it belongs to: another run may have been opened since."""
+
+    def __init__(self, token: int) -> None:
+        super().__init__()
+        self.token = token
+
+
+class EventsRead(FromRun):
     """Events of a run, in order. None may be lost, so no message of these replaces another."""
 
     def __init__(self, token: int, events: tuple[Event, ...], share: float, end: int) -> None:
-        super().__init__()
-        self.token = token
-        """Which following this belongs to: another run may have been opened since."""
+        super().__init__(token)
         self.events = events
         self.end = end
         """The byte of the file after the last of them."""
@@ -47,79 +56,173 @@ class EventsRead(Message):
         """Set by the one who takes it; the worker reads ahead by one message, not more."""
 
 
-class HistoryRead(Message):
-    """What a long run has done until now; what comes after is told as events. It is the receiver's from now on."""
+class HistoryRead(FromRun):
+    """A long run until now; what comes after follows as events. The view is the receiver's from now on."""
 
     def __init__(self, token: int, view: RunView) -> None:
-        super().__init__()
-        self.token = token
+        super().__init__(token)
         self.view = view
 
 
-class Reading(Message):
-    """How much of a long run has been read, 0 to 1; the last word wins."""
+class Reading(FromRun):
+    """How much of a long run has been read, 0 to 1; a newer one replaces an older one in the queue."""
 
     def __init__(self, token: int, share: float) -> None:
-        super().__init__()
-        self.token = token
+        super().__init__(token)
         self.share = share
 
     def can_replace(self, message: Message) -> bool:
         return isinstance(message, Reading) and message.token == self.token
 
 
-class StartedOver(Message):
-    """The file has been written anew: forget what was read of it."""
-
-    def __init__(self, token: int) -> None:
-        super().__init__()
-        self.token = token
+class StartedOver(FromRun):
+    """The file of events was replaced: what was read of it no longer holds."""
 
 
-class Liveness(Message):
-    """Whether the run's engine lives; the last word wins."""
+class Liveness(FromRun):
+    """Whether the run's engine lives."""
 
     def __init__(self, token: int, alive: bool) -> None:
-        super().__init__()
-        self.token = token
+        super().__init__(token)
         self.alive = alive
 
 
-class PlanRead(Message):
-    """What was planned for the run."""
+class PlanRead(FromRun):
+    """The run's plan."""
 
     def __init__(self, token: int, plan: "Plan") -> None:
-        super().__init__()
-        self.token = token
+        super().__init__(token)
         self.plan = plan
 
 
-class LogRead(Message):
+class LogRead(FromRun):
     """New lines of the engine's log."""
 
     def __init__(self, token: int, lines: tuple[str, ...]) -> None:
-        super().__init__()
-        self.token = token
+        super().__init__(token)
         self.lines = lines
 
 
-class PartRead(Message):
+class PartRead(FromRun):
     """Steps that were read again, to be shown singly."""
 
     def __init__(self, token: int, part: zoom.Part, series: RunSeries) -> None:
-        super().__init__()
-        self.token = token
+        super().__init__(token)
         self.part = part
         self.series = series
 
 
-class RunGone(Message):
+class CommandSent(FromRun):
+    """A command is in the run's folder; the engine will acknowledge it by this id."""
+
+    def __init__(self, token: int, command_id: str, command: control.Command) -> None:
+        super().__init__(token)
+        self.command_id = command_id
+        self.command = command
+
+
+class RunGone(FromRun):
     """The run's folder is no longer there, or cannot be read."""
 
     def __init__(self, token: int, error: FtError | None = None) -> None:
-        super().__init__()
-        self.token = token
+        super().__init__(token)
         self.error = error
+
+
+@dataclass(frozen=True)
+class Change:
+    """Effect of a message on what is shown of a run; the view itself may always have changed."""
+
+    replaced: bool = False
+    """Nothing that was drawn holds any longer."""
+    status: bool = False
+    """Other actions may be possible now."""
+    log: tuple[str, ...] = ()
+    """New lines of the engine's log."""
+    acknowledged: tuple[str, ...] = ()
+    """Commands sent from here that the engine has taken."""
+    error: FtError | None = None
+
+
+class RunFollower:
+    """State of the run that is followed, and of the commands sent to it. Holds no widget and starts no thread."""
+
+    def __init__(self) -> None:
+        self.view: RunView | None = None
+        self.token = 0
+        """Tells what was read of this run from what is still coming of the one before."""
+        self.waiting: dict[str, control.Command] = {}
+        """Commands by their ids that the engine has not acknowledged."""
+
+    @property
+    def engine_pid(self) -> int | None:
+        """The engine's process, as long as it lives."""
+        return self.view.pid if self.view is not None and self.view.alive else None
+
+    def start(self, run_id: str | None) -> int:
+        """Follow another run, or none; returns the token that its messages are to carry."""
+        self.token += 1
+        self.waiting.clear()
+        self.view = None if run_id is None else RunView(run_id)
+        return self.token
+
+    def take(self, message: FromRun) -> Change | None:
+        """Fold a message into the view; None where it is about a run that is no longer followed."""
+        view = self.view
+        if view is None or message.token != self.token:
+            change = None
+        else:
+            before = view.state.status
+            change = self._folded(view, message)
+            if self.view is not None and self.view.state.status != before:
+                change = replace(change, status=True)
+        if isinstance(message, EventsRead):
+            message.taken.set()
+        return change
+
+    def _folded(self, view: RunView, message: FromRun) -> Change:
+        match message:
+            case EventsRead():
+                return self._events(view, message)
+            case HistoryRead():
+                message.view.alive, message.view.plan = view.alive, view.plan
+                self.view = message.view
+            case StartedOver():
+                self.view = RunView(view.run_id, alive=view.alive, plan=view.plan)
+                return Change(replaced=True)
+            case Reading():
+                view.share = message.share
+            case PlanRead():
+                view.plan = message.plan
+            case PartRead():
+                view.series.refine(message.part, message.series)
+            case LogRead():
+                return Change(log=message.lines)
+            case CommandSent():
+                if message.command_id not in view.acknowledged:
+                    self.waiting[message.command_id] = message.command
+            case Liveness():
+                view.alive = message.alive
+                if not message.alive:
+                    self.waiting.clear()
+                return Change(status=True)
+            case RunGone():
+                view.gone, view.alive = True, False
+                self.waiting.clear()
+                return Change(status=True, error=message.error)
+        return Change()
+
+    def _events(self, view: RunView, message: EventsRead) -> Change:
+        acknowledged = []
+        for event in message.events:
+            view.take(event)
+            if isinstance(event, Acknowledged) and self.waiting.pop(event.id, None) is not None:
+                acknowledged.append(event.command)
+            elif isinstance(event, Started):
+                self.waiting.clear()
+        view.series.fed(message.end)
+        view.share = message.share
+        return Change(acknowledged=tuple(acknowledged))
 
 
 def follow(
@@ -154,8 +257,35 @@ def follow(
             cancelled.wait(SOON_S if time.monotonic() - grown < AWAKE_S else LOOK_S)
 
 
+def read_part(
+    run_id: str,
+    token: int,
+    part: zoom.Part,
+    series: RunSeries,
+    smoothing: float,
+    post: Callable[[Message], object],
+    cancelled: threading.Event,
+) -> None:
+    """Read steps again that the curves no longer hold singly, and post them. Blocks."""
+    with contextlib.suppress(OSError, FtError):  # gone: the curves stay as they are
+        zoom.read(Run.open(run_id).events_file, part, series, cancelled)
+    for _ in series.smoothing(SMOOTHED, smoothing):
+        pass
+    post(PartRead(token, part, series))
+
+
+def send(run_id: str, command: control.Command, token: int, post: Callable[[Message], object]) -> None:
+    """Leave a command for the run's engine, and post that it was sent. Blocks."""
+    try:
+        sent = control.send(Run.open(run_id), command)
+    except FtError as error:
+        post(WentWrong(error))
+    else:
+        post(CommandSent(token, sent, command))
+
+
 class Tail:
-    """Where a reader stands in a run's files."""
+    """Position of a reader in a run's files."""
 
     def __init__(self, run: Run, token: int) -> None:
         self.run = run

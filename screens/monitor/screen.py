@@ -1,39 +1,58 @@
 """Monitor: a run while it trains, or the machine."""
 
+import asyncio
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
 
 from rich.text import Text
+from textual import events, on, work
 from textual.containers import Container
 from textual.widget import Widget
 from textual.widgets import Log, Static, TabbedContent, TabPane
+from textual.worker import get_current_worker
 
+from engine import paths
+from engine.runs.curves import zoom
+from engine.runs.curves.series import RunSeries
+from engine.runs.directory.control import Command
+from screens.base import FtScreen
+from screens.charts.controls import ChartControls, Exported, next_axis, rougher, smoother
 from screens.charts.widget import Chart
-from screens.messages import MachineSampled, RunsChanged, ShowRun
-from screens.monitor import status
-from screens.monitor.actions import MonitorActions
-from screens.monitor.charts import PLACES, MachineSeries, Options, RunCharts, draw_machine
+from screens.intents import ChatWith, Intent, ShowRun
+from screens.messages import MachineSampled, RunsChanged
+from screens.monitor import follow, status
+from screens.monitor.charts import PLACES, MachineSeries, MetricCharts, Options, RunCharts, draw_machine
 from screens.monitor.machine import MachinePanel
 from screens.monitor.news import NewsPane, SamplesPane
 from screens.monitor.run_view import RunView
+from screens.widgets.confirm import Confirm
 
 PAINT_S = 0.1
 """Charts are drawn again this often at most, however fast events come."""
-TABS = ("machine-tab", "samples-tab", "news-tab", "log-tab")
+TABS = ("machine-tab", "samples-tab", "metrics-tab", "news-tab", "log-tab")
 NO_RUN = (
     "No run is shown. Start one in 4 Recipe, or with ft train in any terminal: it appears here by itself. "
 )
 LATEST = "[ shows the latest run."
 
 
-class MonitorScreen(MonitorActions):
+class MonitorScreen(FtScreen):
     """Shows the run that `show` was given, else the newest that trains, else the machine."""
 
     SCOPE = "monitor"
     CSS_PATH = "screen.tcss"
+    RUN_ACTIONS: ClassVar[frozenset[str]] = frozenset({"chat", "log", "axis", "smoother", "rougher", "tab"})
 
     def __init__(self) -> None:
         super().__init__()
+        self.follower = follow.RunFollower()
+        self.controls = ChartControls(self, lambda: self.charts)
+        self.options = Options()
+        self._weight = self.options.smoothing
+        """Of the past in smoothed lines; the lines follow when they are ready."""
         self.machine = MachineSeries()
         self._drawing = RunCharts()
         self._by_hand = False
@@ -56,6 +75,8 @@ class MonitorScreen(MonitorActions):
                     yield MachinePanel(id="machine-small")
                 with TabPane("Samples", id="samples-tab"):
                     yield SamplesPane(id="samples")
+                with TabPane("Metrics", id="metrics-tab"):
+                    yield MetricCharts(id="metrics")
                 with TabPane("Events", id="news-tab"):
                     yield NewsPane(id="news")
                 with TabPane("Log", id="log-tab"):
@@ -67,19 +88,28 @@ class MonitorScreen(MonitorActions):
         self._weight = self.host.preferences.smoothing
         self.options = Options(smoothing=self._weight)
         self._fit_tabs()
-        self.run_replaced()
+        self._begin_drawing()
         self._show_something()
         self.set_interval(PAINT_S, self._paint)
 
     # What is shown
+
+    @property
+    def view(self) -> RunView | None:
+        """The run that is shown."""
+        return self.follower.view
 
     def show(self, run_id: str) -> None:
         """Show a run, whatever state it is in."""
         self._by_hand = True
         self._open(run_id)
 
-    def on_show_run(self, message: ShowRun) -> None:
-        self.show(message.run_id)
+    def receive(self, intent: Intent) -> None:
+        match intent:
+            case ShowRun(run_id):
+                self.show(run_id)
+            case _:
+                super().receive(intent)
 
     def _show_something(self) -> None:
         """Where nobody has chosen: the newest run that trains, else the machine."""
@@ -91,43 +121,51 @@ class MonitorScreen(MonitorActions):
         """Follow a run, unless it is followed already."""
         if self.view is None or self.view.run_id != run_id or self.view.gone:
             self._last_run = run_id
-            self.follow_run(run_id)
+            self._follow(run_id)
 
-    def run_changed(self) -> None:
-        self._dirty = True
-        if time.monotonic() - self._painted > PAINT_S:
-            self.call_next(self._paint)  # what comes alone is seen at once
+    def _follow(self, run_id: str | None) -> None:
+        """Follow another run, or none."""
+        token = self.follower.start(run_id)
+        self.host.engine_pid = None
+        self.workers.cancel_group(self, "follow")
+        if run_id is not None:
+            self._read_run(run_id, token)
+        self._begin_drawing()
 
-    def draw_now(self) -> None:
-        self._dirty = True
-        self._paint()
+    @work(thread=True, exclusive=True, group="follow")
+    def _read_run(self, run_id: str, token: int) -> None:
+        cancelled = get_current_worker().cancelled_event
+        follow.follow(run_id, token, self.host.preferences.smoothing, self.post_message, cancelled)
 
-    def on_chart_moved(self) -> None:
-        self._dirty = True
+    @work(thread=True, group="part")
+    def _read_part(self, run_id: str, token: int, part: zoom.Part, series: RunSeries) -> None:
+        cancelled, weight = get_current_worker().cancelled_event, self.host.preferences.smoothing
+        follow.read_part(run_id, token, part, series, weight, self.post_message, cancelled)
 
-    def run_replaced(self) -> None:
-        self.set_class(self.view is None, "-machine")
-        self.stop_inspecting()
-        self.choose_chart(0)
-        for chart in self.charts:
-            chart.reset()
-        self._drawing.forget()
-        self.query_one("#log", Log).clear()
-        self.query_one(SamplesPane).show(self.view)
-        self.query_one(NewsPane).show(self.view)
-        self._dirty = True
-        self._paint()
-        self.refresh_bindings()
-
-    def log_grew(self, lines: Sequence[str]) -> None:
-        self.query_one("#log", Log).write_lines(lines)
+    @on(follow.FromRun)
+    def _take(self, message: follow.FromRun) -> None:
+        change = self.follower.take(message)
+        if change is None:
+            return
+        self.host.engine_pid = self.follower.engine_pid
+        if change.log:
+            self.query_one("#log", Log).write_lines(change.log)
+        for command in change.acknowledged:
+            self.notify(f"{command}: accepted", timeout=3)
+        if change.error is not None:
+            self.host.fail(change.error)
+        if change.replaced:
+            self._begin_drawing()
+        elif change.status:
+            self.refresh_bindings()
+        self._draw_soon()
 
     def on_screen_resume(self) -> None:
         self._take_samples()
         self._dirty = True
 
     def _take_samples(self) -> None:
-        """All of them: news replaces news in the queue, and comes only to the screen in front."""
+        """Take all of them: news replaces news in the queue, and comes only to the screen in front."""
         for sample in self.host.samples:
             self.machine.take(sample)
 
@@ -146,10 +184,40 @@ class MonitorScreen(MonitorActions):
 
     @property
     def charts(self) -> list[Chart]:
-        return [self.query_one(f"#{place}", Chart) for place in PLACES]
+        places = [self.query_one(f"#{place}", Chart) for place in PLACES]
+        seen = self.query_one("#tabs", TabbedContent).active == "metrics-tab"
+        return [*places, *(self.query_one(MetricCharts).charts if seen else [])]
+
+    def _begin_drawing(self) -> None:
+        """Draw from nothing: what was shown no longer holds."""
+        self.set_class(self.view is None, "-machine")
+        self.controls.stop_inspecting()
+        self.controls.choose(0)
+        for chart in self.charts:
+            chart.reset()
+        self._drawing.forget()
+        self.query_one(MetricCharts).forget()
+        self.query_one("#log", Log).clear()
+        self.query_one(SamplesPane).show(self.view)
+        self.query_one(NewsPane).show(self.view)
+        self._draw_now()
+        self.refresh_bindings()
+
+    def _draw_soon(self) -> None:
+        """Draw with the next frame; what comes alone is drawn immediately."""
+        self._dirty = True
+        if time.monotonic() - self._painted > PAINT_S:
+            self.call_next(self._paint)
+
+    def _draw_now(self) -> None:
+        self._dirty = True
+        self._paint()
+
+    def on_chart_moved(self) -> None:
+        self._dirty = True
 
     def _paint(self) -> None:
-        """Draw what has changed since the last time, if anybody looks."""
+        """Draw what has changed since the last time, if the screen is in front."""
         if not self._dirty or self not in self.app.screen_stack:
             return
         self._dirty, self._painted = False, time.monotonic()
@@ -160,27 +228,39 @@ class MonitorScreen(MonitorActions):
         self.query_one("#progress", Static).update(progress, layout=self.view is None)
         self.query_one("#results", Static).update(results, layout=False)
         if self.view is None:
-            told = draw_machine(self.machine, charts)
+            told = draw_machine(self.machine, charts[: len(PLACES)])
             self.set_class(not told, "-bare")
         else:
-            self._drawing.draw(self.view, charts, self.options)
+            self._drawing.draw(self.view, charts[: len(PLACES)], self.options)
+            self._show_metrics(self.query_one(MetricCharts).show(self.view, self.options))
             self.query_one(SamplesPane).show(self.view)
             self.query_one(NewsPane).show(self.view)
             self._look_closely(self.view, charts)
 
+    def _show_metrics(self, reported: bool) -> None:
+        """Their tab is there only for a run that reports any."""
+        tabs = self.query_one("#tabs", TabbedContent)
+        if reported:
+            tabs.show_tab("metrics-tab")
+        else:
+            if tabs.active == "metrics-tab":
+                tabs.active = "samples-tab"
+            tabs.hide_tab("metrics-tab")
+
     def _look_closely(self, view: RunView, charts: Sequence[Chart]) -> None:
-        """Have read again what a chart shows little of, where that is a part of a long run."""
+        """Have steps read again where a chart is zoomed into a long run; one part at a time."""
         seen = (chart.view for chart in charts if chart.display and chart.lines)
         parts = (view.series.missing(self.options.axis, *window) for window in seen)
-        if part := next((part for part in parts if part), None):
-            self.look_closely(part)
+        part = next((part for part in parts if part), None)
+        if part and not any(worker.group == "part" and worker.is_running for worker in self.workers):
+            self._read_part(view.run_id, self.follower.token, part, view.series.again(part))
 
     def _texts(self, width: int) -> tuple[Text, Text, Text]:
         if self.view is None:
             hint = NO_RUN + (LATEST if self.host.runs else "")
             return Text(" the machine, live", "bold"), Text(hint), Text("")
         headline = status.headline(self.view)
-        for command in self.waiting.values():
+        for command in self.follower.waiting.values():
             headline.append(f"  {command} is sent …", "not bold")
         if 0 < self.view.share < 1:
             headline.append(f"  reading {self.view.share:.0%}", "not bold dim")
@@ -200,7 +280,7 @@ class MonitorScreen(MonitorActions):
                 tabs.active = "samples-tab"
             tabs.hide_tab("machine-tab")
 
-    # Actions on what is shown; those on the run itself are in `MonitorActions`
+    # Actions: which run is shown
 
     def action_older(self) -> None:
         self._step_through(1)
@@ -220,11 +300,127 @@ class MonitorScreen(MonitorActions):
     def action_machine(self) -> None:
         self._by_hand = True
         if self.view is not None:
-            self.follow_run(None)
+            self._follow(None)
         elif self._last_run is not None or self.host.runs:
             self._open(self._last_run or self.host.runs[0].id)
 
     def action_tab(self) -> None:
         tabs = self.query_one("#tabs", TabbedContent)
-        shown = [tab for tab in TABS if tab != "machine-tab" or self.has_class("-narrow")]
+        shown = [tab for tab in TABS if tabs.get_tab(tab).display]
         tabs.active = shown[(shown.index(tabs.active) + 1) % len(shown)] if tabs.active in shown else shown[0]
+
+    # Actions: the run itself
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Only what can be done with what is shown is offered."""
+        view = self.view
+        if action in ("pause", "save", "stop"):
+            return view is not None and bool(view.alive)
+        if action == "resume":
+            return view is not None and view.alive is False and not view.gone
+        if action in self.RUN_ACTIONS:
+            return view is not None
+        if action == "machine":
+            return view is not None or bool(self.host.runs)
+        return super().check_action(action, parameters)
+
+    @work(thread=True)
+    def _send(self, run_id: str, command: Command, token: int) -> None:
+        follow.send(run_id, command, token, self.post_message)
+
+    def _tell_engine(self, command: Command) -> None:
+        if self.view is not None:
+            self._send(self.view.run_id, command, self.follower.token)
+
+    def action_pause(self) -> None:
+        if self.view is not None:
+            self._tell_engine("resume" if self.view.state.status == "paused" else "pause")
+
+    def action_save(self) -> None:
+        self._tell_engine("save")
+
+    @work
+    async def action_stop(self) -> None:
+        view = self.view
+        if view is None:
+            return
+        question = f"Stop training {status.name(view.run_id)}?"
+        details = "It saves a checkpoint and ends. r resumes from there."
+        if await self.app.push_screen_wait(Confirm(question, "Stop", details)) and self.view is view:
+            self._tell_engine("stop")
+
+    @work(group="resume", exclusive=True)
+    async def action_resume(self) -> None:
+        if self.view is not None:
+            await self.host.resume_run(self.view.run_id)
+
+    def action_chat(self) -> None:
+        if self.view is not None:
+            self.host.open(ChatWith(self.view.run_id))
+
+    # Actions: the charts
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        self.controls.focused(event.widget)
+
+    def on_chart_inspected(self, message: Chart.Inspected) -> None:
+        self.controls.share_cursor(message)
+
+    def on_exported(self, message: Exported) -> None:
+        self.notify("\n".join(map(str, message.files)), title="Chart saved")
+
+    def action_view(self) -> None:
+        self.controls.choose_next()
+
+    def action_zoom_in(self) -> None:
+        self.controls.zoom_in()
+
+    def action_zoom_out(self) -> None:
+        self.controls.zoom_out()
+
+    def action_pan_left(self) -> None:
+        self.controls.move(-1)
+
+    def action_pan_right(self) -> None:
+        self.controls.move(1)
+
+    def action_reset(self) -> None:
+        self.controls.reset()
+
+    def action_inspect(self) -> None:
+        self.controls.inspect()
+
+    def action_export(self) -> None:
+        folder: Path = paths.home() / "charts" / (self.view.run_id if self.view else "machine")
+        self.controls.export(folder)
+
+    def action_log(self) -> None:
+        self._draw_with(replace(self.options, log=not self.options.log))
+
+    def action_axis(self) -> None:
+        self._draw_with(replace(self.options, axis=next_axis(self.options.axis)))
+        for chart in self.charts:
+            chart.reset()
+
+    def action_smoother(self) -> None:
+        self._smooth(smoother(self._weight))
+
+    def action_rougher(self) -> None:
+        self._smooth(rougher(self._weight))
+
+    def _smooth(self, weight: float) -> None:
+        self._weight = weight
+        self.host.change(smoothing=weight)
+        self._smooth_curves(weight)
+
+    @work(exclusive=True, group="smooth")
+    async def _smooth_curves(self, weight: float) -> None:
+        """Draw with this weight once all is smoothed with it: a portion of a long run at a time."""
+        if self.view is not None:
+            for _ in self.view.smoothing(weight):
+                await asyncio.sleep(0)
+        self._draw_with(replace(self.options, smoothing=weight))
+
+    def _draw_with(self, options: Options) -> None:
+        self.options = options
+        self._draw_now()

@@ -1,4 +1,4 @@
-"""Where a run stands, in the two lines below its charts. Needs no terminal."""
+"""Status of a run in the lines above and below its charts. Needs no terminal."""
 
 from collections.abc import Sequence
 
@@ -10,13 +10,13 @@ from screens.monitor.machine import bar
 from screens.monitor.run_view import RunView
 
 SIGNS: dict[Status, tuple[str, str]] = {
-    "queued": ("○", "waits to start"),
+    "new": ("○", "waits to start"),
     "running": ("●", "training"),
     "paused": ("‖", "paused"),
     "completed": ("✓", "completed"),
     "stopped": ("■", "stopped"),
     "failed": ("✗", "failed"),
-    "dead": ("✗", "ended without a word"),
+    "crashed": ("✗", "crashed (no exit message)"),
 }
 """A sign and words for each status: no state is told by colour alone."""
 GAP = "   "
@@ -83,7 +83,7 @@ def results(view: RunView, width: int) -> Text:
     if state.loss is not None:
         parts.append(Text(f"loss {show.loss(state.loss)}"))
     if view.evals:
-        parts.append(Text(f"eval {show.loss(view.evals[-1].loss)}"))
+        parts.append(Text(f"validation loss {show.loss(view.evals[-1].loss)}"))
     if state.best is not None:
         parts.append(Text(f"◆ best {show.loss(state.best)} @{state.best_step}"))
     if view.saved is not None:

@@ -9,7 +9,7 @@ from rich.text import Text
 from textual import events
 from textual.cache import LRUCache
 from textual.color import Color
-from textual.document._document import EditResult
+from textual.document._document import EditResult, Location
 from textual.document._edit import Edit
 from textual.document._wrapped_document import WrappedDocument
 from textual.geometry import Region, Size
@@ -18,8 +18,6 @@ from textual.widgets import TextArea
 from textual.widgets.text_area import LanguageDoesNotExist, TextAreaTheme
 
 from engine.config.problems import Problem
-from screens.recipe.colours import syntax_styles
-from screens.recipe.difference import difference, location
 from screens.recipe.notes import CORNER, NotedDocument, note_rows
 
 SIGN = "✖"
@@ -257,3 +255,47 @@ def _end_of_word(line: str, start: int) -> int:
     while end < len(line) and line[end] not in " :,]}#":
         end += 1
     return max(end, start + 1)
+
+
+def difference(old: str, new: str) -> tuple[int, int, str]:
+    """The one edit that turns `old` into `new`: start and end of what is replaced in `old`, and the new text."""
+    start, most = 0, min(len(old), len(new))
+    while start < most and old[start] == new[start]:
+        start += 1
+    tail = 0
+    while tail < most - start and old[-1 - tail] == new[-1 - tail]:
+        tail += 1
+    return start, len(old) - tail, new[start : len(new) - tail]
+
+
+def location(text: str, at: int) -> Location:
+    """Row and column, from 0, of a character."""
+    above = text[:at].splitlines()
+    if not above or text[at - 1] in "\r\n\x85\u2028\u2029\x0b\x0c":
+        return len(above), 0
+    return len(above) - 1, len(above[-1])
+
+
+def syntax_styles(variables: Mapping[str, str]) -> dict[str, Style]:
+    """Rich styles by the names of tree-sitter's YAML query, from a theme's colours."""
+
+    def style(name: str, bold: bool = False, italic: bool = False, share: float = 1.0) -> Style:
+        back = Color.parse(variables["surface"])
+        colour = back.blend(Color.parse(variables[name]), share, 1.0)
+        return Style(color=colour.hex6, bold=bold or None, italic=italic or None)
+
+    value = style("accent")
+    return {
+        "yaml.field": style("primary"),
+        "string": style("foreground"),
+        "string.escape": value,
+        "number": value,
+        "boolean": value,
+        "constant.builtin": value,
+        "comment": style("foreground", italic=True, share=0.6),
+        "type": style("secondary"),
+        "preproc": style("secondary"),
+        "punctuation.delimiter": style("foreground", share=0.6),
+        "punctuation.bracket": style("foreground", share=0.75),
+        "punctuation.special": style("secondary"),
+    }

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from engine.errors import ConfigError, FtError, MachineError
 from engine.storage.disk_errors import explaining
-from screens.recipe.document import NAME, read, write
+from screens.recipe.files import NAME, read, write
 
 KNOWN = ("nano", "vim", "vi")
 """Tried in this order where neither VISUAL nor EDITOR is set."""

@@ -10,7 +10,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from engine.config.form import Field, fields
-from screens.widgets.line_editor import LineEditor
+from screens.recipe.line_editor import LineEditor
 
 LABEL = 17
 """Columns of the longest label that is not cut, and the space after it."""

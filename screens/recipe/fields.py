@@ -9,7 +9,7 @@ from textual.message import Message
 
 from engine.config.form import Field
 from screens.recipe.field_lines import LABEL, FieldLines
-from screens.widgets.line_editor import LineEditor
+from screens.recipe.line_editor import LineEditor
 
 
 class FieldChanged(Message):

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from textual import events
@@ -12,7 +11,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from engine.errors import FtError
-from screens.format import count, duration, percent, size
+from screens.format import count, duration, size
 
 if TYPE_CHECKING:
     from engine.planning.plan import Plan
@@ -25,6 +24,8 @@ VERDICTS = {
 NAME, AMOUNT = 13, 8
 """Columns of a part's name and of its size."""
 MUTED = "$foreground 65%"
+DETAILS = frozenset({"accumulation", "weights", "attention"})
+"""Lines of a plan that `ft plan` alone shows."""
 Part = tuple[str, str] | str
 
 
@@ -100,21 +101,25 @@ def numbers(plan: "Plan", width: int) -> Iterator[Content]:
     yield Content.assemble((words, style), f": {size(peak)} of {size(plan.limit_bytes)}")
     yield _bar("", peak / max(plan.limit_bytes, 1), width, style, over=plan.fits == "no")
     yield Content("")
-    parts = asdict(plan.memory)
+    parts = plan.memory.parts
     most = max(*parts.values(), 1)
     for name, amount in parts.items():
         bar = "█" * math.ceil(max(width - NAME - AMOUNT - 1, 1) * amount / most)
         yield Content.assemble((f"{name:<{NAME}}", MUTED), f"{size(amount):>{AMOUNT}} ", (bar, "$primary"))
     yield Content("")
-    time = "time unknown" if plan.seconds is None else f"about {duration(max(plan.seconds, 1))}"
+    time = (
+        "time unknown"
+        if plan.estimate.seconds is None
+        else f"about {duration(max(plan.estimate.seconds, 1))}"
+    )
     yield Content.assemble((f"{count(plan.steps)} steps, {time}", "bold"))
     for line in plan.advice:
         yield Content.assemble(("→ ", "$text-warning"), line)
 
 
 def choices(plan: "Plan", width: int) -> Iterator[Content]:
-    """What was settled, and why."""
-    for name, chosen, why in _settled(plan):
+    """The choices with their reasons."""
+    for name, chosen, why in (line for line in plan.lines() if line.name not in DETAILS):
         yield Content("")
         yield Content.assemble((f"{name} ", MUTED), (chosen, "bold"))
         yield Content.assemble((why, MUTED))
@@ -126,28 +131,3 @@ def _bar(label: str, share: float, width: int, style: str, over: bool) -> Conten
     full = min(cells, math.ceil(cells * share))
     filled = "█" * (full - 1) + "▶" if over else "█" * full
     return Content.assemble(label, (filled, style), ("░" * (cells - full), MUTED))
-
-
-def _settled(plan: "Plan") -> Iterator[tuple[str, str, str]]:
-    """Name, choice, reason."""
-    why = plan.reasons
-    about = "about " if plan.sampled else ""
-    trained = plan.trained_tokens_per_epoch / max(plan.tokens_per_epoch, 1)
-    yield "backend", f"{plan.backend} on {plan.device}", why.get("backend", "")
-    yield "micro-batch", f"{plan.micro_batch_rows} × {plan.accumulation}", why.get("batch", "")
-    yield "checkpointing", plan.checkpointing, why.get("checkpointing", "")
-    yield "packing", "on" if plan.packing else "off", why.get("packing", "")
-    if "adapter" in why:
-        yield "adapter", "trained on", why["adapter"]
-    if "kernels" in why:
-        yield "kernels", plan.kernels, why["kernels"]
-    yield "precision", f"{plan.weights_dtype}, computes in {plan.compute_dtype}", why.get("precision", "")
-    yield "steps", count(plan.steps), why.get("steps", "")
-    yield (
-        "tokens",
-        f"{about}{count(plan.tokens_per_epoch)} an epoch",
-        f"{percent(trained)} of them trained; the longest example has {count(plan.longest)}"
-        + (f": {why['length']}" if "length" in why else ""),
-    )
-    yield "time", "unknown" if plan.seconds is None else duration(plan.seconds), why.get("time", "")
-    yield "limit", size(plan.limit_bytes), why.get("memory", "")

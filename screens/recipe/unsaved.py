@@ -7,8 +7,10 @@ nobody holds were left behind; the next app offers them back.
 import json
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Lock
 
 from engine import paths
 from engine.errors import FtError
@@ -16,7 +18,7 @@ from engine.redaction import redacted
 from engine.runs.directory import lock
 from engine.storage.atomic import write_atomic
 from engine.storage.regular_files import read_text
-from screens.recipe.document import on_disk
+from screens.recipe.files import on_disk
 
 FOLDER = "unsaved"
 LOCK = ".lock"
@@ -43,11 +45,37 @@ class LeftBehind:
 
 
 class Unsaved:
-    """This app's own file. One thread at a time may use it."""
+    """This app's own file. `store`, `discard` and `close` may be called from any thread."""
 
     def __init__(self) -> None:
         self._file: Path | None = None
         self._lock: int | None = None
+        self._one_at_a_time = Lock()
+
+    def store(self, path: Path | None, text: str | None, left: LeftBehind | None, cancelled: Event) -> None:
+        """Have the text on disk, or nothing for None; `left` is where it was before. Raises OSError.
+
+        Does nothing where it was cancelled while it waited: a newer text is there, or none is wanted.
+        """
+        with self._one_at_a_time:
+            if cancelled.is_set():
+                return
+            if text is None:
+                self.drop()
+            else:
+                self.keep(path, text)
+            if left is not None:
+                left.discard()
+
+    def discard(self) -> None:
+        """Remove it; where the disk refuses, it is offered once more."""
+        with self._one_at_a_time, suppress(OSError):
+            self.drop()
+
+    def close(self) -> None:
+        """Leave what is on disk to the next app."""
+        with self._one_at_a_time:
+            self.leave()
 
     def keep(self, path: Path | None, text: str) -> None:
         """Write the text down, without passwords. Raises OSError where the disk says no."""

@@ -1,160 +1,39 @@
-"""What is done with the runs that are chosen: selected, compared, gone on from, deleted."""
+"""Actions of the Runs screen."""
 
-from pathlib import Path
+from screens.action import Action
 
-from textual import work
-from textual.message import Message
-
-from engine.errors import ConfigError, FtError
-from engine.runs.directory.fork import continued_text, fork_text
-from engine.runs.directory.run import Run
-from engine.runs.index.summary import RunSummary
-from screens.messages import WentWrong
-from screens.runs.compare import CompareScreen
-from screens.runs.curves import CurvesScreen
-from screens.widgets.confirm import Confirm
-
-NAMED = 8
-"""Folders that are named before they are deleted; more would leave the buttons no room."""
-
-
-class Removed(Message):
-    """Runs that are deleted."""
-
-    def __init__(self, ids: frozenset[str]) -> None:
-        super().__init__()
-        self.ids = ids
-
-
-class Forked(Message):
-    """The recipe of a run, under a name of its own."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.text = text
-
-
-class RunActionsScreen(CurvesScreen):
-    """The actions of the Runs screen on the selected runs, or on the one under the cursor."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gone: frozenset[str] = frozenset()
-        """Deleted here, and perhaps still in the list that the app has."""
-
-    def show_list(self) -> None:
-        """Show the runs that are meant, in the order that is wanted."""
-        raise NotImplementedError
-
-    def show_selection(self) -> None:
-        """Show which runs are selected, and their curves."""
-        raise NotImplementedError
-
-    def on_removed(self, message: Removed) -> None:
-        self.gone |= message.ids
-        self.slots = {run_id: slot for run_id, slot in self.slots.items() if run_id not in message.ids}
-        self.show_list()
-
-    def on_forked(self, message: Forked) -> None:
-        self.host.edit_recipe(text=message.text)
-
-    def action_select(self) -> None:
-        run = self.table.run
-        if run is None:
-            return
-        if run.id in self.slots:
-            del self.slots[run.id]
-        else:
-            used = set(self.slots.values())
-            self.slots[run.id] = next(slot for slot in range(len(used) + 1) if slot not in used)
-        self.show_selection()
-
-    def action_open(self) -> None:
-        if run := self._at_cursor():
-            self.host.show_run(run.id)
-
-    def action_compare(self) -> None:
-        there = {run.id: run for run in self.host.runs}
-        pair = [there[i] for i, _ in sorted(self.slots.items(), key=lambda item: item[1]) if i in there]
-        here = self.table.run
-        if len(pair) == 1 and here is not None and here.id != pair[0].id:
-            pair.append(here)
-        if len(pair) != 2:
-            error = ConfigError(
-                f"Two runs can be compared, and {len(pair)} are selected.",
-                "Select two with space; or select one, and put the cursor on the other.",
-            )
-            self.host.fail(error)
-            return
-        self.app.push_screen(CompareScreen(pair[0], pair[1]))
-
-    async def action_resume(self) -> None:
-        run = self._at_cursor()
-        if run is None:
-            return
-        if run.alive:
-            self.host.fail(ConfigError(f"Run {run.id} is training already.", "enter watches it."))
-            return
-        await self.host.resume_run(run.id)
-
-    def action_fork(self) -> None:
-        if run := self._at_cursor():
-            self._fork(run.folder, frozenset(other.name for other in self.host.runs))
-
-    def action_continue(self) -> None:
-        if run := self._at_cursor():
-            self._fork(run.folder, frozenset(other.name for other in self.host.runs), run.id)
-
-    @work(thread=True, exclusive=True, group="fork", exit_on_error=False)
-    def _fork(self, folder: Path, taken: frozenset[str], start: str | None = None) -> None:
-        """Open the recipe of a run under another name; from `start` on, it starts from what that run has trained."""
-        try:
-            text = continued_text(folder, start, taken) if start else fork_text(folder, taken)
-            self.post_message(Forked(text))
-        except FtError as error:
-            self.post_message(WentWrong(error))
-
-    def action_chat(self) -> None:
-        if run := self._at_cursor():
-            self.host.chat_with(run.id)
-
-    @work
-    async def action_delete(self) -> None:
-        there = {run.id: run for run in self.host.runs}
-        runs = [there[run_id] for run_id in self.slots if run_id in there]
-        runs = runs or [run for run in [self._at_cursor()] if run]
-        living = [run for run in runs if run.alive]
-        if living:
-            names = ", ".join(run.id for run in living)
-            self.host.fail(ConfigError(f"{names}: training, so it stays.", "Stop it first: enter, then x."))
-            return
-        if not runs:
-            return
-        question = f"Delete run {runs[0].id}?" if len(runs) == 1 else f"Delete {len(runs)} runs?"
-        named = [str(run.folder) for run in runs[:NAMED]]
-        named += [f"and {len(runs) - NAMED} more"] if len(runs) > NAMED else []
-        details = "\n".join(["Checkpoints, adapter and curves go with it:", *named])
-        if await self.app.push_screen_wait(Confirm(question, "Delete", details)):
-            self._remove(runs)
-
-    @work(thread=True, group="remove", exit_on_error=False)
-    def _remove(self, runs: list[RunSummary]) -> None:
-        removed = set()
-        for run in runs:
-            try:
-                Run(run.folder, run.id).remove()
-                removed.add(run.id)
-            except FileNotFoundError:
-                removed.add(run.id)  # somebody else was faster
-            except FtError as error:
-                self.post_message(WentWrong(error))
-        self.post_message(Removed(frozenset(removed)))
-
-    def _at_cursor(self) -> RunSummary | None:
-        """The run that an action is about; where there is none, the person is told."""
-        if self.table.run is None:
-            hint = (
-                "escape clears the filter." if self.host.runs else "1 and then t trains the starter recipe."
-            )
-            self.host.fail(ConfigError("There is no run here.", hint))
-        return self.table.run
+ACTIONS = (
+    Action("runs.open", "enter,m", "open", "Show this run in Monitor."),
+    Action(
+        "runs.filter", "slash", "filter", "Find runs: loss<1 lr>1e-4 status:completed name:sql, or any word."
+    ),
+    Action(
+        "runs.select", "space", "select", "Overlay this run's curve; select several to compare or delete."
+    ),
+    Action("runs.compare", "c", "compare", "Set two selected runs side by side."),
+    Action("runs.resume", "r", "resume", "Go on with this run from its last checkpoint."),
+    Action("runs.fork", "f", "fork", "Start a new recipe from this run's."),
+    Action(
+        "runs.continue", "F", "train on", "Start a new recipe from what this run has trained.", footer=False
+    ),
+    Action("runs.chat", "t", "chat", "Talk to what this run has trained."),
+    Action("runs.delete", "d", "delete", "Delete the selected runs, or this one.", destructive=True),
+    Action("runs.export", "e", "export", "Save the curves shown as SVG and CSV."),
+    Action("runs.clear", "escape", "clear", "Clear the filter, and then the selection.", footer=False),
+    Action("runs.sort", "o", "order", "Order by newest, best held-out loss, loss or name.", footer=False),
+    Action("runs.pane", "v", "list/chart", "Turn between list and chart, where there is room for one."),
+    Action("runs.axis", "x", "axis", "Draw over steps, time or tokens.", footer=False),
+    Action("runs.log", "l", "log axis", "Draw losses on a logarithmic axis, or a linear one.", footer=False),
+    Action("runs.smoother", "a", "smoother", "Smooth the curves more.", footer=False),
+    Action("runs.rougher", "A", "rougher", "Smooth the curves less.", footer=False),
+    Action("runs.zoom_in", "z,plus,equals_sign", "zoom", "Look closer at the curves.", footer=False),
+    Action("runs.zoom_out", "Z,minus", "zoom out", "Show more of the curves.", footer=False),
+    Action("runs.inspect", "i", "inspect", "Read values off the curves with a cursor.", footer=False),
+    Action("runs.pan_left", "left", "earlier", "Move the curves, or the cursor that inspects.", footer=False),
+    Action("runs.pan_right", "right", "later", "Move the curves, or the cursor that inspects.", footer=False),
+    Action("runs.reset", "0", "all", "Show all of the curves.", footer=False),
+    # The sheet that compares two runs
+    Action("compare.all", "a", "all/different", "Show every row, or only those that differ."),
+    Action("compare.swap", "s", "swap", "Change the sides."),
+    Action("compare.close", "escape,c", "close", "Go back to the list."),
+)

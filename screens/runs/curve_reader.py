@@ -1,6 +1,7 @@
 """Loss curves of several runs, read by a worker and kept for as long as they may be shown again."""
 
 import contextlib
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from textual.message import Message
 
+from engine.runs.curves import zoom
 from engine.runs.curves.series import RunSeries
 from engine.runs.curves.zoom import Part
 from engine.runs.directory import log, registry
@@ -29,33 +31,47 @@ class Curve:
     offset: int = 0
 
 
-class CurveRead(Message):
+class CurveNews(Message):
+    """Something was read of a run's curve."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__()
+        self.run_id = run_id
+
+
+class CurveRead(CurveNews):
     """A run's curve, read from its start. The one who takes it owns the series from then on."""
 
     def __init__(self, run_id: str, curve: Curve) -> None:
-        super().__init__()
-        self.run_id = run_id
+        super().__init__(run_id)
         self.curve = curve
 
 
-class CurveGrown(Message):
+class CurveGrown(CurveNews):
     """Events that a run has written after those at `start`."""
 
     def __init__(self, run_id: str, start: int, end: int, events: tuple[Event, ...]) -> None:
-        super().__init__()
-        self.run_id = run_id
+        super().__init__(run_id)
         self.start = start
         self.end = end
         self.events = events
 
 
-class CurveReading(Message):
+class CurveReading(CurveNews):
     """How much of a run's file has been read, from 0 to 1."""
 
     def __init__(self, run_id: str, share: float) -> None:
-        super().__init__()
-        self.run_id = run_id
+        super().__init__(run_id)
         self.share = share
+
+
+class PartRead(CurveNews):
+    """Steps of a run that were read again, to be shown singly."""
+
+    def __init__(self, run_id: str, part: Part, series: RunSeries) -> None:
+        super().__init__(run_id)
+        self.part = part
+        self.series = series
 
 
 @dataclass(frozen=True)
@@ -68,22 +84,12 @@ class Wanted:
     smoothing: float
 
 
-class PartRead(Message):
-    """Steps of a run that were read again, to be shown singly."""
-
-    def __init__(self, run_id: str, part: Part, series: RunSeries) -> None:
-        super().__init__()
-        self.run_id = run_id
-        self.part = part
-        self.series = series
-
-
 def read_curve(wanted: Wanted, post: Callable[[Message], object], cancelled: Callable[[], bool]) -> None:
     """Read what is wanted and post it. A run that cannot be read has an empty curve. Blocks."""
     file, offset = wanted.folder / registry.EVENTS, wanted.offset
     with contextlib.suppress(OSError):
         if offset is not None and file.stat().st_size < offset:
-            offset = None  # written anew
+            offset = None  # another file took its place
     if offset is None:
         curve = _whole(wanted.run_id, file, post, cancelled)
         if curve is not None:
@@ -92,6 +98,23 @@ def read_curve(wanted: Wanted, post: Callable[[Message], object], cancelled: Cal
             post(CurveRead(wanted.run_id, curve))
     else:
         _grown(wanted.run_id, file, offset, post, cancelled)
+
+
+def read_part(
+    run_id: str,
+    file: Path,
+    part: Part,
+    series: RunSeries,
+    smoothing: float,
+    post: Callable[[Message], object],
+    cancelled: threading.Event,
+) -> None:
+    """Read steps again that the curve no longer holds singly, and post them. Blocks."""
+    with contextlib.suppress(OSError):  # gone: the curve stays as it is
+        zoom.read(file, part, series, cancelled)
+    for _ in series.smoothing(SMOOTHED, smoothing):
+        pass
+    post(PartRead(run_id, part, series))
 
 
 def _whole(

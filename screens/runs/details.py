@@ -15,11 +15,11 @@ from screens.runs.table import STATUS
 HINTS = {
     "running": "enter watches it.",
     "paused": "enter opens it, p there goes on.",
-    "queued": "Its engine has not begun.",
+    "new": "Its engine has not begun.",
     "completed": "t talks to it, f starts a recipe from it.",
     "stopped": "r goes on from its last checkpoint.",
     "failed": "r tries again from its last checkpoint.",
-    "dead": "Its engine ended without a word. r goes on from its last checkpoint.",
+    "crashed": "Its engine crashed (no exit message). r resumes from the last checkpoint.",
 }
 SHORT = ("step", "loss", "best", "speed", "lr", "tags", "model")
 

@@ -1,25 +1,42 @@
 """Runs: find them, overlay their curves, compare two, and go on from any of them."""
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import get_args
 
-from rich.text import Text
-from textual import on
+from textual import on, work
 from textual.containers import Horizontal, Vertical
 from textual.getters import query_one
+from textual.message import Message
+from textual.suggester import Suggester
+from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
+from engine import paths
+from engine.errors import ConfigError, FtError
 from engine.runs.directory import registry
-from engine.runs.index.filter import FilterError, Predicate, compile_filter
+from engine.runs.directory.fork import continued_text, fork_text
+from engine.runs.directory.run import Run
+from engine.runs.directory.state import Status
+from engine.runs.index.filter import FIELDS, FilterError, Predicate, compile_filter
 from engine.runs.index.summary import RunSummary
+from screens.base import FtScreen
+from screens.charts.controls import ChartControls, Exported, next_axis, rougher, smoother
 from screens.charts.widget import Chart
-from screens.messages import RunsChanged
-from screens.runs.actions import RunActionsScreen
+from screens.intents import ChatWith, EditRecipe, ShowRun
+from screens.messages import RunsChanged, WentWrong
+from screens.runs.compare import CompareScreen
+from screens.runs.curve_reader import CurveNews
+from screens.runs.curves import CurveChart, Overlay
 from screens.runs.details import described
-from screens.runs.filter import FilterSuggester
+from screens.runs.selection import SLOTS, Selection
 from screens.runs.table import RunsTable
+from screens.widgets.confirm import Confirm
+from screens.widgets.panes import Panes
 
+PANES = ("list", "chart")
 SORTS = ("newest", "best", "loss", "name")
 EMPTY = """\
 [b]No runs yet.[/b]
@@ -31,10 +48,30 @@ A run is one training: its recipe, its curve, its checkpoints and what came of t
   [b]ft train[/b]   in any terminal: the run shows up here by itself"""
 READING = "Reading the runs …"
 NO_MATCH = "No run matches this filter.\n\n[b]escape[/b] clears it; [b]/[/b] changes it."
+NAMED = 8
+"""Folders that are named before they are deleted; more would leave the buttons no room."""
+PAUSE_S = 0.12
+"""How long the cursor has to rest on a run before its curve is read."""
 PLACEHOLDER = "any word, or loss<1  lr>1e-4  tag:sql  status:completed  model:qwen  age<2d"
 
 
-class RunsScreen(RunActionsScreen):
+class Removed(Message):
+    """Runs that are deleted."""
+
+    def __init__(self, ids: frozenset[str]) -> None:
+        super().__init__()
+        self.ids = ids
+
+
+class Forked(Message):
+    """The recipe of a run, under a name of its own."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+
+
+class RunsScreen(FtScreen):
     """The list on the left or top, curves and details beside or below it, or behind a tab where it is narrow."""
 
     SCOPE = "runs"
@@ -42,9 +79,17 @@ class RunsScreen(RunActionsScreen):
     AUTO_FOCUS = "RunsTable"
 
     filter = query_one("#filter", Input)
+    table = query_one(RunsTable)
+    chart = query_one(Chart)
 
     def __init__(self) -> None:
         super().__init__()
+        self.selection = Selection()
+        self.curves = CurveChart(self, lambda: self.chart)
+        self.controls = ChartControls(self, lambda: [self.chart])
+        self.gone: frozenset[str] = frozenset()
+        """Deleted here, and perhaps still in the list that the app has."""
+        self._rest: Timer | None = None
         self.sort = SORTS[0]
         self.meant: Predicate = lambda run: True
         self.unread = 0
@@ -57,7 +102,7 @@ class RunsScreen(RunActionsScreen):
             yield Input(placeholder=PLACEHOLDER, suggester=suggester, id="filter", compact=True)
             yield Static(id="count")
         yield Static(id="filter-error", markup=False)
-        yield Static(id="tabs", markup=False)
+        yield Panes(PANES)
         with Horizontal(id="runs"):
             yield RunsTable()
             with Vertical(id="side"):
@@ -69,7 +114,6 @@ class RunsScreen(RunActionsScreen):
         kept = self.host.preferences
         self.sort = kept.runs_order if kept.runs_order in SORTS else SORTS[0]
         self.filter.value = kept.runs_filter
-        self._show_tabs()
         self.show_list()
 
     def on_resize(self) -> None:
@@ -86,10 +130,12 @@ class RunsScreen(RunActionsScreen):
 
     def on_runs_table_moved(self, message: RunsTable.Moved) -> None:
         self._describe()
-        self._read_soon()
+        if self._rest is not None:
+            self._rest.stop()
+        self._rest = self.set_timer(PAUSE_S, self._show_curves)
 
     def on_runs_table_opened(self, message: RunsTable.Opened) -> None:
-        self.host.show_run(message.run.id)
+        self.host.open(ShowRun(message.run.id))
 
     @on(Input.Changed, "#filter")
     def filter_typed(self, event: Input.Changed) -> None:
@@ -124,19 +170,34 @@ class RunsScreen(RunActionsScreen):
         self.query_one("#runs").display = bool(meant)
         self.set_class(not meant, "-empty")
         self._describe()
-        self._read_now()
+        self._show_curves()
 
     def show_selection(self) -> None:
-        self.table.mark(self.slots)
+        """Show which runs are selected, and their curves."""
+        self.table.mark(self.selection.slots)
         self._count(len(self.table.rows), len(self.host.runs))
-        self._read_now()
+        self._show_curves()
+
+    def _show_curves(self) -> None:
+        """Show the curves of the selected runs, or of the one under the cursor."""
+        selected = self.selection.among(self.host.runs)
+        drawn = tuple((run, slot) for run, slot in selected if slot < SLOTS)
+        if not drawn and self.table.run is not None:
+            self.curves.show(Overlay(((self.table.run, 0),)))
+        else:
+            self.curves.show(Overlay(drawn, len(selected)))
+
+    @property
+    def settled(self) -> bool:
+        """True if the chart shows all that it is to show."""
+        return self.curves.settled
 
     def _count(self, shown: int, there: int) -> None:
         parts = [f"{shown} of {there} runs" if shown != there else f"{there} run{'s' if there != 1 else ''}"]
         if self.unread:
             parts.append(f"reading {self.unread} more")
-        if self.slots:
-            parts.append(f"{len(self.slots)} selected")
+        if self.selection.slots:
+            parts.append(f"{len(self.selection.slots)} selected")
         if self.sort != SORTS[0]:
             parts.append(f"by {self.sort}")
         self.query_one("#count", Static).update(" · ".join(parts))
@@ -149,7 +210,7 @@ class RunsScreen(RunActionsScreen):
             described(run, styles, self.has_class("-narrow")) if run else ""
         )
 
-    # Actions, in the order of the table
+    # Actions: the list
 
     def action_filter(self) -> None:
         self._turn_to("list")
@@ -160,8 +221,8 @@ class RunsScreen(RunActionsScreen):
             self.filter.value = ""
             self._keep()
             self.table.focus()
-        elif self.slots:
-            self.slots = {}
+        elif self.selection.slots:
+            self.selection.clear()
             self.show_selection()
 
     def action_sort(self) -> None:
@@ -173,10 +234,175 @@ class RunsScreen(RunActionsScreen):
         """Let filter and order be the same the next time."""
         self.host.change(runs_filter=self.filter.value, runs_order=self.sort)
 
+    @on(Panes.Chosen)
+    def _pane_chosen(self, message: Panes.Chosen) -> None:
+        self._turn_to(message.name)
+
     def action_pane(self) -> None:
         self._turn_to("list" if self.has_class("-chart") else "chart")
 
-    # The narrow form
+    # Actions: the runs
+
+    def on_removed(self, message: Removed) -> None:
+        self.gone |= message.ids
+        self.selection.drop(message.ids)
+        self.show_list()
+
+    def on_forked(self, message: Forked) -> None:
+        self.host.open(EditRecipe(text=message.text))
+
+    def action_select(self) -> None:
+        run = self.table.run
+        if run is not None:
+            self.selection.toggle(run.id)
+            self.show_selection()
+
+    def action_open(self) -> None:
+        if run := self._at_cursor():
+            self.host.open(ShowRun(run.id))
+
+    def action_compare(self) -> None:
+        pair = [run for run, _ in self.selection.among(self.host.runs)]
+        here = self.table.run
+        if len(pair) == 1 and here is not None and here.id != pair[0].id:
+            pair.append(here)
+        if len(pair) != 2:
+            error = ConfigError(
+                f"Two runs can be compared, and {len(pair)} are selected.",
+                "Select two with space; or select one, and put the cursor on the other.",
+            )
+            self.host.fail(error)
+            return
+        self.app.push_screen(CompareScreen(pair[0], pair[1]))
+
+    async def action_resume(self) -> None:
+        run = self._at_cursor()
+        if run is None:
+            return
+        if run.alive:
+            self.host.fail(ConfigError(f"Run {run.id} is training already.", "enter watches it."))
+            return
+        await self.host.resume_run(run.id)
+
+    def action_fork(self) -> None:
+        if run := self._at_cursor():
+            self._fork(run.folder, frozenset(other.name for other in self.host.runs))
+
+    def action_continue(self) -> None:
+        if run := self._at_cursor():
+            self._fork(run.folder, frozenset(other.name for other in self.host.runs), run.id)
+
+    @work(thread=True, exclusive=True, group="fork", exit_on_error=False)
+    def _fork(self, folder: Path, taken: frozenset[str], start: str | None = None) -> None:
+        """Open the recipe of a run under another name; from `start` on, it starts from what that run has trained."""
+        try:
+            text = continued_text(folder, start, taken) if start else fork_text(folder, taken)
+            self.post_message(Forked(text))
+        except FtError as error:
+            self.post_message(WentWrong(error))
+
+    def action_chat(self) -> None:
+        if run := self._at_cursor():
+            self.host.open(ChatWith(run.id))
+
+    @work
+    async def action_delete(self) -> None:
+        runs = [run for run, _ in self.selection.among(self.host.runs)]
+        runs = runs or [run for run in [self._at_cursor()] if run]
+        living = [run for run in runs if run.alive]
+        if living:
+            names = ", ".join(run.id for run in living)
+            self.host.fail(ConfigError(f"{names}: training, so it stays.", "Stop it first: enter, then x."))
+            return
+        if not runs:
+            return
+        question = f"Delete run {runs[0].id}?" if len(runs) == 1 else f"Delete {len(runs)} runs?"
+        named = [str(run.folder) for run in runs[:NAMED]]
+        named += [f"and {len(runs) - NAMED} more"] if len(runs) > NAMED else []
+        details = "\n".join(["Checkpoints, adapter and curves go with it:", *named])
+        if await self.app.push_screen_wait(Confirm(question, "Delete", details)):
+            self._remove(runs)
+
+    @work(thread=True, group="remove", exit_on_error=False)
+    def _remove(self, runs: list[RunSummary]) -> None:
+        removed = set()
+        for run in runs:
+            try:
+                Run(run.folder, run.id).remove()
+                removed.add(run.id)
+            except FileNotFoundError:
+                removed.add(run.id)  # somebody else was faster
+            except FtError as error:
+                self.post_message(WentWrong(error))
+        self.post_message(Removed(frozenset(removed)))
+
+    def _at_cursor(self) -> RunSummary | None:
+        """The run that an action is about; where there is none, the person is told."""
+        if self.table.run is None:
+            hint = (
+                "escape clears the filter." if self.host.runs else "1 and then t trains the starter recipe."
+            )
+            self.host.fail(ConfigError("There is no run here.", hint))
+        return self.table.run
+
+    # Actions: the chart
+
+    @on(CurveNews)
+    def _curve_news(self, message: CurveNews) -> None:
+        self.curves.take(message)
+
+    def on_chart_moved(self) -> None:
+        self.curves.refine()
+
+    def on_exported(self, message: Exported) -> None:
+        self.notify("\n".join(map(str, message.files)), title="Chart saved")
+
+    def action_export(self) -> None:
+        if self.chart.lines:
+            self.controls.export(paths.home() / "exports")
+        else:
+            self.host.fail(
+                ConfigError("There is no curve to save.", "Put the cursor on a run that has steps.")
+            )
+
+    def action_axis(self) -> None:
+        self.curves.axis = next_axis(self.curves.axis)
+        self.chart.reset()
+        self.curves.draw()
+
+    def action_log(self) -> None:
+        self.chart.log_axis = not self.chart.log_axis
+
+    def action_smoother(self) -> None:
+        self._smooth(smoother(self.host.preferences.smoothing))
+
+    def action_rougher(self) -> None:
+        self._smooth(rougher(self.host.preferences.smoothing))
+
+    @work(exclusive=True, group="smooth")
+    async def _smooth(self, weight: float) -> None:
+        self.host.change(smoothing=weight)
+        await self.curves.smooth(weight)
+
+    def action_zoom_in(self) -> None:
+        self.controls.zoom_in()
+
+    def action_zoom_out(self) -> None:
+        self.controls.zoom_out()
+
+    def action_pan_left(self) -> None:
+        self.controls.move(-1)
+
+    def action_pan_right(self) -> None:
+        self.controls.move(1)
+
+    def action_inspect(self) -> None:
+        self.controls.inspect()
+
+    def action_reset(self) -> None:
+        self.controls.reset()
+
+    # Narrow terminals: one pane at a time
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Turning to the other pane is offered only where one is hidden."""
@@ -184,15 +410,38 @@ class RunsScreen(RunActionsScreen):
 
     def _turn_to(self, pane: str) -> None:
         self.set_class(pane == "chart", "-chart")
-        self._show_tabs()
+        self.query_one(Panes).here = pane
 
-    def _show_tabs(self) -> None:
-        chart = self.has_class("-chart")
-        text = Text(" ")
-        text.append(" List ", "" if chart else "bold reverse")
-        text.append(" Chart ", "bold reverse" if chart else "")
-        text.append("   v turns to the other", "dim")
-        self.query_one("#tabs", Static).update(text)
+
+class FilterSuggester(Suggester):
+    """Completes the last word: a field, a status, or a tag or name that runs have."""
+
+    def __init__(self, runs: Callable[[], Sequence[RunSummary]]) -> None:
+        super().__init__(use_cache=False, case_sensitive=True)
+        self._runs = runs
+
+    async def get_suggestion(self, value: str) -> str | None:
+        word = value.rpartition(" ")[2].removeprefix("-")
+        field, colon, part = word.partition(":")
+        part = part.rpartition(",")[2]
+        if not (part if colon else field):
+            return None
+        choices = self._values(field) if colon else _fields()
+        wanted = part if colon else field
+        found = next((each for each in choices if each.startswith(wanted) and each != wanted), None)
+        return value + found[len(wanted) :] if found else None
+
+    def _values(self, field: str) -> Iterable[str]:
+        if field == "status":
+            return [*get_args(Status), "damaged"]
+        if field == "tag":
+            return sorted({tag for run in self._runs() for tag in run.tags})
+        return dict.fromkeys(run.name for run in self._runs()) if field == "name" else ()
+
+
+def _fields() -> list[str]:
+    """Fields with what follows them: a colon where they are text."""
+    return [f"{name}:" if field.kind == "text" else name for name, field in FIELDS.items()]
 
 
 def sorted_runs(runs: list[RunSummary], by: str) -> list[RunSummary]:

@@ -19,18 +19,8 @@ from textual.strip import Strip
 from engine.runs.index.summary import RunSummary
 from screens import format as show
 from screens.run_row import status_of
-from screens.themes import SERIES
+from screens.runs.selection import NUMBERS, SLOTS, colour_of
 from screens.widgets.spark import spark
-
-NUMBERS = "①②③④⑤⑥⑦⑧⑨⑩⑪⑫⑬⑭⑮⑯⑰⑱⑲⑳"
-"""Marks of selected runs, in table and chart; as many are drawn. Colours come again after eight, marks do not."""
-SLOTS = len(NUMBERS)
-
-
-def colour_of(slot: int) -> str:
-    """The colour of the selected run that has this number, from 0."""
-    return SERIES[slot % len(SERIES)]
-
 
 STATUS = {
     "running": ("●", "good"),
@@ -38,8 +28,8 @@ STATUS = {
     "completed": ("✓", "good"),
     "stopped": ("■", "warn"),
     "failed": ("✗", "bad"),
-    "dead": ("✗", "bad"),
-    "queued": ("○", "muted"),
+    "crashed": ("✗", "bad"),
+    "new": ("○", "muted"),
     "damaged": ("!", "bad"),
 }
 """Symbol and kind of style by status: never the colour alone."""

@@ -8,10 +8,11 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import DataTable, Static
 
-from screens.actions import ACTIONS, SCREENS, Action
+from screens.action import Action
+from screens.actions import ACTIONS, SCREENS
 from screens.host import Host
 from screens.keymap import checked, clashes, keys_of, shown
-from screens.widgets.ask import AskKey
+from screens.settings.ask import AskKey
 
 TITLES = {scope: title for _, scope, title in SCREENS} | {"app": "everywhere"}
 EATEN = {"ctrl+s", "ctrl+q", "ctrl+b", "ctrl+a", "ctrl+z", "ctrl+c"}

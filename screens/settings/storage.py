@@ -14,24 +14,12 @@ from textual.message import Message
 from textual.widgets import DataTable, Static
 from textual.worker import Worker, get_current_worker
 
-from engine import paths
+from engine import backend_spec, paths
 from engine.hardware.probe import installed
 from screens.format import size
 
-PACKAGES = (
-    "ft-studio",
-    "textual",
-    "torch",
-    "transformers",
-    "peft",
-    "bitsandbytes",
-    "mlx",
-    "mlx-lm",
-    "unsloth",
-    "tokenizers",
-    "huggingface-hub",
-    "keyring",
-)
+PACKAGES = ("ft-studio", "textual", "tokenizers", "huggingface-hub", "keyring")
+"""Distributions whose versions are shown beside those that backends need or use."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +114,7 @@ def versions() -> Iterator[tuple[str, str]]:
     """Name and version; what is not installed is left out."""
     yield "system", f"{platform.system()} {platform.release()} {platform.machine()}"
     yield "python", platform.python_version()
-    yield from installed(PACKAGES).items()
+    yield from installed((*PACKAGES, *backend_spec.packages())).items()
 
 
 def folder_bytes(folder: Path, worker: Worker[object]) -> int:

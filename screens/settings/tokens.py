@@ -14,7 +14,7 @@ from engine.errors import FtError
 from engine.secrets import SecretState
 from screens.host import Host
 from screens.messages import WentWrong
-from screens.widgets.ask import Ask
+from screens.settings.ask import Ask
 from screens.widgets.confirm import Confirm
 
 KEPT = (

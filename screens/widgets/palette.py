@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from rich.text import Text
 from textual.fuzzy import FuzzySearch
 
-from screens.actions import ACTIONS, SCREENS, Action
+from screens.action import Action
+from screens.actions import ACTIONS, SCREENS
 from screens.keymap import keys_of, shown
 from screens.widgets.pick import Pick
 

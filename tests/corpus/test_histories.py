@@ -6,6 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,12 +31,12 @@ def recipe(tmp_path: Path) -> Recipe:
     return load_text(TEXT, tmp_path / "train.yml")
 
 
-def long_run(steps: int, evaluated: int = 100) -> Run:
+def long_run(steps: int, evaluated: int = 100, metrics: Mapping[str, float] | None = None) -> Run:
     """A run of so many steps with an evaluation each `evaluated`, and the memory after every step."""
     made = make_run("20260101-000000-long", steps=0, end=None)
     with made.events_file.open("ab") as file:
         for number in range(1, steps + 1):
-            file.write(encode(step(number, 1 / number, steps)))
+            file.write(encode(replace(step(number, 1 / number, steps), metrics=metrics or {})))
             file.write(encode(Memory(process_peak_bytes=number)))
             if number % evaluated == 0:
                 file.write(encode(Eval(step=number, loss=2 / number, perplexity=1.0, best=True)))
@@ -56,10 +58,11 @@ def test_showing_a_long_run_again_reads_nothing_of_its_events(
     assert capsys.readouterr().out == first
 
 
+@pytest.mark.parametrize("metrics", [{}, {"margin": 0.5}])
 def test_a_long_run_is_summed_up_with_few_of_its_events_decoded(
-    ft_home: Path, monkeypatch: pytest.MonkeyPatch
+    ft_home: Path, monkeypatch: pytest.MonkeyPatch, metrics: dict[str, float]
 ) -> None:
-    made = long_run(20_000, evaluated=5_000)
+    made = long_run(20_000, evaluated=5_000, metrics=metrics)
     decoded = 0
 
     def counting(line: bytes) -> Event | None:
@@ -87,9 +90,11 @@ def test_the_first_and_last_evaluation_are_those_that_hold(ft_home: Path, resume
     assert made.evaluations() == evals
 
 
-def test_steps_are_summed_up_as_they_are_written(ft_home: Path) -> None:
+@pytest.mark.parametrize("metrics", [{}, {"margin": 0.5, "tokens": float("nan")}])
+def test_steps_are_summed_up_as_they_are_written(ft_home: Path, metrics: dict[str, float]) -> None:
     """Whoever adds a field to a step, or another kind of number, must not turn the quick way off."""
-    odd = [step(1, float("nan")), step(2, 1e-9), step(3, float("inf")), step(4, -1.5), step(5, 1e22)]
+    losses = (float("nan"), 1e-9, float("inf"), -1.5, 1e22)
+    odd = [replace(step(number, loss), metrics=metrics) for number, loss in enumerate(losses, 1)]
     sum_ = totals.Sum(totals.Totals())
     assert sum_.steps([encode(one) for one in odd])
     assert sum_.totals().tokens == 5 * 120
@@ -144,7 +149,7 @@ def test_ctrl_c_while_a_run_is_made_leaves_nothing_of_it(
     assert files_of(paths.runs()) == []
     assert files_of(folder) == []
     assert Index().refresh() == ()
-    assert Run.create(recipe, folder).state().status == "queued"
+    assert Run.create(recipe, folder).state().status == "new"
 
 
 @pytest.mark.parametrize("at", [1, 3])

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,11 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from engine.backends import load_backend
+from engine.backends import load_trainer
 from engine.models.adapters import trained_parameters
 from engine.models.sizing import shape_of
 from tests.tiny import VOCAB, copy_tokenizer, make_family
-from tests.training import Job, batch_of
+from tests.training import Job, batch_of, train_step
 
 BATCH = batch_of([[3, 40, 50, 60, 70, 80]], packed=False)
 
@@ -44,9 +43,9 @@ def seeing(tiny_model: Path, tmp_path: Path) -> Path:
 
 def trained(base: Path, folder: Path, backend: str = "peft", **adapter: Any) -> tuple[Job, Any]:
     job = Job.make(base, folder, adapter={"dropout": 0.0, **adapter})
-    plan = replace(job.plan, backend=backend, device="cpu", weights_dtype="fp32", compute_dtype="fp32")
-    loaded = load_backend(plan, job.config, base)
-    loaded.train_step([BATCH], 1e-2, 0, lambda: None)
+    plan = job.plan.changed(backend=backend, device="cpu", weights_dtype="fp32", compute_dtype="fp32")
+    loaded = load_trainer(plan, job.config, base)
+    train_step(loaded, [BATCH], 1e-2, 0, lambda: None)
     loaded.save_weights(folder / "adapter")
     return job, loaded
 
@@ -64,7 +63,7 @@ def test_a_vision_tower_gets_no_adapter(backend: str, seeing: Path, tmp_path: Pa
     ids = torch.tensor([[3, 40, 50, 60, 70, 80]])
     with torch.no_grad():
         loss = torch.nn.functional.cross_entropy(plain(input_ids=ids).logits[0, :-1].float(), ids[0, 1:])
-    assert loaded.evaluate(BATCH)[0] / 5 == pytest.approx(float(loss), rel=1e-4)
+    assert loaded.evaluate(BATCH) / 5 == pytest.approx(float(loss), rel=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_bitsandbytes_and_transformers_fetch_no_code_of_the_hub(tmp_path: Path) 
 import socket
 def connect(self, *_): raise AssertionError("a socket was opened")
 socket.socket.connect = connect
-from engine.worker import settle_libraries
+from engine.process.worker import settle_libraries
 settle_libraries()
 import bitsandbytes, transformers
 from transformers.integrations.hub_kernels import is_kernels_available

@@ -14,7 +14,7 @@ from engine.inference.generation import Generator
 from engine.models.card import card_of
 from engine.models.resolve import resolve
 from engine.models.sizing import shape_of
-from engine.planning.backends import choose
+from engine.planning.backend_choice import choose_backend
 from engine.planning.estimate import estimate
 from engine.planning.trainability import TrainableModels
 from ft.cli import main
@@ -77,7 +77,7 @@ def test_mlx_trains_its_own_folders(tiny_model: Path, tmp_path: Path) -> None:
     config = load_text(
         recipe_text(tmp_path / "mlx", Path("rows.jsonl"), backend="mlx"), tmp_path / "t.yml"
     ).config
-    assert choose(probe(), config, shape_of(tmp_path / "mlx")).backend == "mlx"
+    assert choose_backend(probe(), config, shape_of(tmp_path / "mlx")).backend == "mlx"
 
 
 def test_an_index_that_is_left_beside_whole_weights_is_not_read(tiny_model: Path, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import tokenizers
 
-from engine.backends.mlx.backend import MlxBackend
-from engine.backends.torch.backend import TorchBackend
+from engine.backends.mlx.causal_lm import MlxModel
+from engine.backends.torch.causal_lm import TorchModel
 from engine.config.load import load_text
 from engine.config.schema import TrainConfig
 from engine.data.prepare import prepare
@@ -21,7 +21,7 @@ from engine.data.preview.values import View
 from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Message, Prompt, Question
 from engine.errors import ConfigError, FtError, ModelError
-from engine.evaluation.scores import exact_match
+from engine.evaluation.scores import answer_all
 from engine.inference.generation import Generator
 from engine.models.sizing import room_of
 from engine.planning.cached import CachedPlanner
@@ -30,7 +30,7 @@ from engine.runs.directory.events import Sample
 from tests.tiny import make_family
 from tests.training import Job, recipe_text
 
-BACKENDS: dict[str, Any] = {"peft": TorchBackend, "mlx": MlxBackend}
+BACKENDS: dict[str, Any] = {"peft": TorchModel, "mlx": MlxModel}
 POSITIONS = 48
 LONG = "the quick brown fox jumps over the lazy dog, a bird in the hand is worth two in the bush; " * 2
 
@@ -83,8 +83,8 @@ def test_rows_past_learned_positions_are_cut_and_told(
         model={"max_seq_length": 512}, training={"max_steps": 1},
         evaluation={"samples": ["Say fox."], "sample_tokens": 400, "metrics": ["exact_match"]},
     )  # fmt: skip
-    assert job.plan.longest == POSITIONS
-    assert job.plan.reasons["length"] == f"rows are cut at the model's {POSITIONS} positions"
+    assert job.plan.work.longest == POSITIONS
+    assert job.plan.reasons["length"] == f"rows are truncated at the model's {POSITIONS} positions"
     notes = prepare(job.config, gpt2).notes
     assert any(
         f"3 of 6 rows are longer than the model's {POSITIONS} positions and were cut" in n for n in notes
@@ -126,7 +126,7 @@ def test_rotary_positions_go_on_past_the_context_with_a_note(tiny_model: Path, t
         "1 of 2 rows are longer than the 128 tokens that the model was made for" in n for n in dataset.notes
     )
     plan = estimate(config)
-    assert plan.longest > 128
+    assert plan.work.longest > 128
     assert "made for 128" in plan.reasons["length"]
     assert plan.positions is None
 
@@ -225,12 +225,12 @@ def test_exact_match_lets_every_answer_grow_as_far_as_its_own_prompt_leaves_room
         asked.append((max(map(len, prompts)), max_tokens))
         return answer(self, prompts, max_tokens, *more)
 
-    answer = TorchBackend.generate
-    monkeypatch.setattr(TorchBackend, "generate", generate)
+    answer = TorchModel.generate
+    monkeypatch.setattr(TorchModel, "generate", generate)
     told: list[tuple[int, int]] = []
-    exact_match(
-        job.backend(), Tokenizer.load(gpt2), [long, *short], lambda done, of: told.append((done, of)), lambda: None,
-        positions=POSITIONS,
+    answer_all(
+        job.backend().model, Tokenizer.load(gpt2), [long, *short], lambda done, of: told.append((done, of)),
+        lambda: None, positions=POSITIONS,
     )  # fmt: skip
     assert asked[-1] == (POSITIONS - 2, 2)
     assert min(most for _, most in asked[:-1]) > 2

@@ -113,7 +113,12 @@ def test_every_view_of_a_run_tells_the_same_of_its_result(
     body = json.loads(capsys.readouterr().out)
     assert body["result"] == str(job.run.adapter)
     assert (body["published"], body["published_loss"]) == (last, evals[last].loss)
-    assert body["better"] == {"step": best, "loss": evals[best].loss, "folder": str(kept)}
+    assert body["better"] == {
+        "step": best,
+        "loss": evals[best].loss,
+        "folder": str(kept),
+        "metric": "eval_loss",
+    }
     assert main(["runs", "show", str(job.run.folder)]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert f"(step {last}, the last, validation loss {evals[last].loss:.4f})" in text
@@ -124,7 +129,7 @@ def test_every_view_of_a_run_tells_the_same_of_its_result(
     details = described(listed, {}).plain
     assert f"adapter of step {last}, the last: {evals[last].loss:.3g}"[:30] in details
     assert kept.parent.name in details
-    view = RunView(job.run.id)
+    view = RunView(run_id=job.run.id)
     for event in job.run.events():
         view.take(event)
     assert view.state.published == last

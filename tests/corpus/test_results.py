@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +37,8 @@ def result(base: Path, folder: Path, backend: str = "peft", /, **recipe: Any) ->
     """The folder of the result that a whole run on `base` leaves."""
     folder.mkdir(exist_ok=True)
     job = Job.make(base, folder, **recipe)
-    job.plan = replace(
-        job.plan, backend=backend, device="cpu", weights_dtype="fp32", compute_dtype="fp32", packing=False
+    job.plan = job.plan.changed(
+        backend=backend, device="cpu", weights_dtype="fp32", compute_dtype="fp32", packing=False
     )
     assert job.train() == "completed"
     return job.run.model if job.config.adapter.type == "none" else job.run.adapter

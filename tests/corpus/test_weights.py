@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,12 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from engine.backends import load_backend
+from engine.backends import load_trainer
 from engine.backends.torch.loading import load_causal, refuse_other_weights
 from engine.errors import CheckpointError, ModelError
 from engine.inference.generation import Generator
 from tests.tiny import change_json, change_model, make_family
-from tests.training import Job, batch_of
+from tests.training import Job, batch_of, train_step
 
 Tensors = dict[str, Any]
 BATCH = batch_of([[3, 40, 50, 60, 70, 80]], packed=False)
@@ -119,8 +118,8 @@ def carelessly_loaded(folder: Path) -> Any:
 
 
 def loaded(job: Job, backend: str, **options: Any) -> Any:
-    plan = replace(job.plan, backend=backend, device="cpu", weights_dtype="fp32", compute_dtype="fp32")
-    return load_backend(plan, job.config, job.model, **options)
+    plan = job.plan.changed(backend=backend, device="cpu", weights_dtype="fp32", compute_dtype="fp32")
+    return load_trainer(plan, job.config, job.model, **options)
 
 
 def test_a_tied_head_and_old_buffers_are_no_weights(tiny_model: Path, tmp_path: Path) -> None:
@@ -134,7 +133,7 @@ def test_a_tied_head_and_old_buffers_are_no_weights(tiny_model: Path, tmp_path: 
     refuse_other_weights(model, folder)
     job = Job.make(tiny_model, tmp_path)
     job.model = folder
-    losses = [loaded(job, backend).evaluate(BATCH)[0] for backend in ("peft", "mlx")]
+    losses = [loaded(job, backend).evaluate(BATCH) for backend in ("peft", "mlx")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
@@ -170,7 +169,7 @@ def trained(tiny_model: Path, tmp_path: Path) -> tuple[Job, Path]:
     """A job on the tiny model, and the folder of an adapter that it left."""
     job = Job.make(tiny_model, tmp_path, adapter={"dropout": 0.0})
     backend = job.backend(weights_dtype="fp32", compute_dtype="fp32")
-    backend.train_step([BATCH], 1e-2, 0, lambda: None)
+    train_step(backend, [BATCH], 1e-2, 0, lambda: None)
     backend.save_weights(tmp_path / "adapter")
     return job, tmp_path / "adapter"
 
@@ -268,7 +267,7 @@ def test_a_checkpoint_that_does_not_fit_is_not_resumed_from(
 ) -> None:
     job = Job.make(tiny_model, tmp_path)
     first = loaded(job, backend)
-    first.train_step([BATCH], 1e-2, 0, lambda: None)
+    train_step(first, [BATCH], 1e-2, 0, lambda: None)
     first.save_state(tmp_path)
     loaded(job, backend).load_state(tmp_path)
     tensors = load_file(tmp_path / "state.safetensors")

@@ -111,7 +111,8 @@ def train(
 def planned(run: Path) -> dict[str, Any]:
     """The plan's decisions about the recipe's rows."""
     plan = json.loads((run / "plan.json").read_text())
-    return {name: plan.get(name) for name in PLANNED}
+    known = plan | plan.get("decisions", {}) | plan.get("work", {})  # side by side in ft 0.1.0
+    return {name: known.get(name) for name in PLANNED}
 
 
 def lines(run: Path) -> Iterator[Mapping[str, Any]]:

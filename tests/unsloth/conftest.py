@@ -1,3 +1,3 @@
 """Unsloth comes in before torch and transformers, as in the engine process."""
 
-import engine.backends.unsloth.backend  # noqa: F401
+import engine.backends.unsloth.causal_lm  # noqa: F401

@@ -11,11 +11,11 @@ import pytest
 import torch
 import transformers
 
-from engine.backends.unsloth.backend import UnslothBackend
+from engine.backends.unsloth.causal_lm import UnslothModel
 from engine.errors import ModelError
 from tests.test_backend_architectures import FAMILIES, ROWS
 from tests.tiny import make_family
-from tests.training import Job, batch_of
+from tests.training import Job, batch_of, train_step
 
 FP32 = {"weights_dtype": "fp32", "compute_dtype": "fp32"}
 STEPS = 5
@@ -30,9 +30,11 @@ def family(request: pytest.FixtureRequest, tiny_model: Path, tmp_path: Path) -> 
 def trained(job: Job, backend: str) -> tuple[list[float], Any]:
     """Losses a token of some steps, packed and padded in turn where the model packs, and the backend that made them."""
     loaded = job.backend(backend=backend, **FP32)
-    batches = [batch_of(ROWS, packed=loaded.packs and step % 2 == 1) for step in range(STEPS)]
-    results = [loaded.train_step([batch], 5e-3, step, lambda: None) for step, batch in enumerate(batches)]
-    return [result.loss_sum / result.trained_tokens for result in results], loaded
+    batches = [
+        batch_of(ROWS, packed=loaded.model.supports_packing and step % 2 == 1) for step in range(STEPS)
+    ]
+    results = [train_step(loaded, [batch], 5e-3, step, lambda: None) for step, batch in enumerate(batches)]
+    return [result.loss for result in results], loaded
 
 
 def log_probabilities(model: Any) -> list[float]:
@@ -51,18 +53,18 @@ def test_a_family_learns_what_it_learns_in_torch_and_its_adapter_loads_in_peft(
     job = Job.make(family, tmp_path, adapter={"dropout": 0.0}, data={"packing": True})
     ours, unsloth = trained(job, "unsloth")
     theirs, torch_backend = trained(job, "peft")
-    assert isinstance(unsloth, UnslothBackend)
-    assert unsloth.packs == torch_backend.packs
+    assert isinstance(unsloth, UnslothModel)
+    assert unsloth.model.supports_packing == torch_backend.model.supports_packing
     assert set(unsloth.trained) == set(torch_backend.trained)
     assert ours[-1] < ours[0] - 0.2
     assert np.allclose(ours, theirs, rtol=1e-3)
     unsloth.save_weights(tmp_path / "adapter")
     base = transformers.AutoModelForCausalLM.from_pretrained(family, dtype=torch.float32)
     plain = peft.PeftModel.from_pretrained(base, str(tmp_path / "adapter")).eval()
-    said = unsloth.log_probabilities(batch_of(ROWS, packed=False))
+    said = unsloth.model.logps(batch_of(ROWS, packed=False))
     assert np.allclose(said, log_probabilities(plain), atol=1e-4)
     prompts = [ROWS[0][:6], ROWS[2][:2]]
-    assert unsloth.generate(prompts, 6, {2}, lambda: None) == torch_backend.generate(
+    assert unsloth.model.generate(prompts, 6, {2}, lambda: None) == torch_backend.model.generate(
         prompts, 6, {2}, lambda: None
     )
 

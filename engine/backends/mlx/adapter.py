@@ -16,12 +16,12 @@ from engine.backends.files import disk_errors, write_json
 from engine.backends.mlx import adapter_init, families, vocabulary
 from engine.backends.mlx.adapter_init import Values
 from engine.backends.mlx.layers import DoraLinear, Dropout, LoraLinear
+from engine.backends.mlx.spec import experts_refused
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError
 from engine.models.adapter_files import CONFIG, WEIGHTS
 from engine.models.adapters import EXPERTS, LEFT_OUT
 from engine.models.language_model import of_language_model
-from engine.planning.backends import experts_refused
 
 PREFIX = "base_model.model."
 """What PEFT puts before a layer's path."""
@@ -82,6 +82,19 @@ class Adapter:
     def go_on(self, model: Any, saved: Values) -> "Adapter":
         """The adapter with the start of a checkpoint (as of `start.flat`) out of the weights in place of its own."""
         return replace(self, taken=adapter_init.retake(model, self.taken, saved, self.scale))
+
+    def without_effect(self, model: Any) -> dict[str, mx.array]:
+        """Values, by path and our name, with which the layers compute what the model computed before the adapter."""
+        modules = dict(model.named_modules())
+        values: dict[str, mx.array] = {}
+        for path, own in self.layers.items():
+            taken = self.taken.get(path, own)
+            a, b = mx.array(taken["lora_A"]), mx.array(taken["lora_B"])
+            b = b if path in self.taken else mx.zeros_like(b)
+            values |= {f"{path}.lora_A": a, f"{path}.lora_B": b}
+            if self.dora:
+                values[f"{path}.magnitude"] = modules[path].length(a, b)
+        return values
 
     def save(self, trained: dict[str, mx.array], base: Path, folder: Path) -> None:
         """Write the values of `trained` (by path and our name) as PEFT does; the same values give the same bytes."""

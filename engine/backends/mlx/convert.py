@@ -7,9 +7,9 @@ from typing import Any
 from mlx import nn
 from mlx_lm.utils import save_config, save_model
 
+from engine.backend_spec import Quantization
 from engine.backends.files import copy_tokenizer_files
 from engine.backends.mlx.model import BITS, is_quantised, open_model, quantise
-from engine.capabilities import Quantization
 from engine.errors import MachineError, ModelError
 
 

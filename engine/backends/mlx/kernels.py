@@ -8,9 +8,9 @@ from typing import Any
 
 import mlx.core as mx
 
+from engine.backend_spec import Device
 from engine.backends.mlx.attention import Attending
 from engine.backends.mlx.loss import Head
-from engine.capabilities import Device
 
 GROUP, BITS = 64, 4
 """The only quantised output layer that the loss's kernel takes."""

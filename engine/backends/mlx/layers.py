@@ -71,7 +71,7 @@ class DoraLinear(LoraLinear):
         product = plain - self.base.bias if "bias" in self.base else plain
         if dropped is not x:
             product = self._product(dropped)
-        ratio = (self.magnitude / self._norm()).astype(x.dtype)
+        ratio = (self.magnitude / self.length(self.lora_A, self.lora_B)).astype(x.dtype)
         return plain + (ratio - 1) * product + ratio * self._update(dropped)
 
     def _product(self, x: mx.array) -> mx.array:
@@ -79,12 +79,12 @@ class DoraLinear(LoraLinear):
         y = self.base(x)
         return y - self.base.bias if "bias" in self.base else y
 
-    def _norm(self) -> mx.array:
+    def length(self, a: mx.array, b: mx.array) -> mx.array:
         """The length of every row of W + s B A, `[outputs]`, without forming the matrix or taking a gradient.
 
         |w + s b A|^2 = |w|^2 + 2 s (W A^T) . b + s^2 b (A A^T) . b, row by row.
         """
-        a, b = mx.stop_gradient(self.lora_A), mx.stop_gradient(self.lora_B)
+        a, b = mx.stop_gradient(a), mx.stop_gradient(b)
         crossed = self._product(a).T.astype(mx.float32)
         inner = 2 * self._scale * crossed + self._scale**2 * (b @ (a @ a.T))
         return mx.sqrt(mx.stop_gradient(self._squares + (inner * b).sum(1)))

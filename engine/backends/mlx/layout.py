@@ -1,11 +1,12 @@
 """A batch in shapes that repeat, so that a step is compiled for a few of them only."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.types import UNTRAINED, Batch, Int32
+from engine.data.types import Batch, Int32
 
 SMALLEST = 16
 STEPS_PER_DOUBLING = 4
@@ -20,7 +21,7 @@ class Rows:
 
     `input_ids`, `segment_ids` int32 `[rows, length]`; `where` int32 `[n]`, the flat positions that predict a
     trained token, `targets` int32 `[n]`, those tokens in the batch's own order; `counted` float32 `[n]`, 0 where
-    n was rounded up.
+    n was rounded up, else the token's weight.
     """
 
     input_ids: Int32
@@ -29,10 +30,7 @@ class Rows:
     targets: Int32
     counted: npt.NDArray[np.float32]
     packed: bool
-
-    @property
-    def trained_tokens(self) -> int:
-        return int(self.counted.sum())
+    trained_tokens: int
 
 
 def rounded(size: int) -> int:
@@ -42,56 +40,48 @@ def rounded(size: int) -> int:
 
 
 def lay_out(batch: Batch) -> Rows:
-    """Rows of a rounded length. A packed row is folded into rows about as long as its longest example.
+    """Rows of a rounded length. Packed sequences share rows about as long as the longest of them.
 
-    Attention costs the square of a row's length: examples share a row only where it gets no longer by that.
+    Attention costs the square of a row's length: sequences share a row only where it gets no longer by that.
     """
-    packed = int(batch.segment_ids.max(initial=0)) > 1
-    places, rows, length = _folded(batch) if packed else _padded(batch)
+    lengths = batch.lengths
+    length, packed = rounded(int(lengths.max())), batch.packed and batch.sequences > 1
+    starts = _shared(lengths, length) if packed else np.arange(batch.sequences) * length
+    places = np.repeat(starts - batch.offsets[:-1], lengths) + np.arange(len(batch.tokens))
+    rows = int(starts.max()) // length + 1
     ids, segments = (np.zeros(rows * length, dtype=np.int32) for _ in range(2))
-    real = batch.segment_ids > 0
-    ids[places[real]] = batch.input_ids[real]
-    segments[places[real]] = batch.segment_ids[real]
-    trained = (batch.labels != UNTRAINED) & (batch.position_ids > 0)
-    where = places[trained] - 1  # a token is predicted one position earlier
+    ids[places] = batch.tokens
+    segments[places] = np.repeat(np.arange(1, batch.sequences + 1), lengths) if packed else 1
+    trained = batch.trained
     share = -(-ids.size // SHARES)
-    count = max(1, -(-len(where) // share)) * share
+    count = max(1, -(-len(trained) // share)) * share
     return Rows(
         input_ids=ids.reshape(rows, length),
         segment_ids=segments.reshape(rows, length),
-        where=_filled(where, count),
-        targets=_filled(batch.labels[trained], count),
-        counted=(np.arange(count) < len(where)).astype(np.float32),
+        where=_filled(places[trained], count, np.int32),
+        targets=_filled(batch.targets[trained], count, np.int32),
+        counted=_filled(batch.weights[trained], count, np.float32),
         packed=packed,
+        trained_tokens=len(trained),
     )
 
 
-def _padded(batch: Batch) -> tuple[npt.NDArray[np.int64], int, int]:
-    """Where each token goes, as a flat position `[rows, length]`, and the new rows and length."""
-    rows, length = batch.input_ids.shape
-    wider = rounded(length)
-    return np.arange(rows)[:, None] * wider + np.arange(length), rows, wider
-
-
-def _folded(batch: Batch) -> tuple[npt.NDArray[np.int64], int, int]:
-    """The same for a packed row: each example into the first row that has room, the longest first."""
-    segments = batch.segment_ids[0]
-    starts = np.flatnonzero(np.diff(segments, prepend=0) & (segments > 0))
-    lengths = np.bincount(segments)[segments[starts]]
-    length = rounded(int(lengths.max()))
-    places = np.zeros(segments.shape, dtype=np.int64)
+def _shared(lengths: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.int64]:
+    """Where each sequence starts, as a flat position: in the first row that has room, the longest first."""
+    starts = np.zeros(len(lengths), dtype=np.int64)
     used: list[int] = []
-    for start, size in sorted(zip(starts.tolist(), lengths.tolist(), strict=True), key=lambda part: -part[1]):
+    for sequence in np.argsort(-lengths, kind="stable").tolist():
+        size = int(lengths[sequence])
         row = next((row for row, end in enumerate(used) if end + size <= length), len(used))
         if row == len(used):
             used.append(0)
-        places[start : start + size] = row * length + used[row] + np.arange(size)
+        starts[sequence] = row * length + used[row]
         used[row] += size
-    return places[None], len(used), length
+    return starts
 
 
-def _filled(values: npt.NDArray[np.integer], count: int) -> Int32:
+def _filled(values: npt.NDArray[Any], count: int, dtype: type[np.generic]) -> npt.NDArray[Any]:
     """`values` with zeros up to `count`."""
-    wide = np.zeros(count, dtype=np.int32)
+    wide = np.zeros(count, dtype=dtype)
     wide[: len(values)] = values
     return wide

@@ -139,6 +139,20 @@ def head_losses(head: Head, hidden: mx.array, targets: mx.array) -> mx.array:
     return mx.concatenate(parts)
 
 
+def head_logps(head: Head, hidden: mx.array, targets: mx.array) -> mx.array:
+    """Log-probability in nats of each target, `[n]`, with gradients, for losses that are more than their sum.
+
+    Chunks of logits are made again in the backward pass, so that the vocabulary is never held whole.
+    """
+
+    def logps_of(part: slice) -> mx.array:
+        chosen = mx.stop_gradient(targets[part])
+        recomputed = mx.checkpoint(lambda h, weights: -losses_of(head.logits(h, weights), chosen))
+        return recomputed(hidden[part], head.weights)
+
+    return mx.concatenate([logps_of(part) for part in _chunks(hidden.shape[0], head.vocabulary)])
+
+
 def losses_of(logits: mx.array, targets: mx.array) -> mx.array:
     """Loss in nats of each target, `[n]`, from logits `[n, vocabulary]`."""
     return nn.losses.cross_entropy(logits.astype(mx.float32), targets, reduction="none")

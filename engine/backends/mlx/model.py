@@ -11,6 +11,7 @@ from mlx import nn
 from mlx.utils import tree_flatten, tree_map_with_path
 from safetensors import safe_open
 
+from engine.backend_spec import Dtype
 from engine.backends.mlx import adapter as adapters
 from engine.backends.mlx import families, saved_adapter, vocabulary
 from engine.backends.mlx.layers import Dropout, inputs_of
@@ -25,7 +26,7 @@ from engine.models.local import headers, read_config
 from engine.models.mismatch import refuse_damaged_weights
 from engine.planning.plan import Plan
 
-DTYPES = {"bf16": mx.bfloat16, "fp16": mx.float16, "fp32": mx.float32}
+DTYPES: dict[Dtype, mx.Dtype] = {"bf16": mx.bfloat16, "fp16": mx.float16, "fp32": mx.float32}
 BITS = {"8bit": 8, "4bit": 4}
 CHECK = "check that the folder is complete (`ft models show`), or use backend: peft"
 GROUPS = (64, 32)
@@ -107,6 +108,12 @@ def quantise(model: Any, bits: int) -> None:
 def is_quantised(model: Any) -> bool:
     """Whether any of the weights are held in few bits."""
     return any(isinstance(module, nn.QuantizedLinear) for module in model.modules())
+
+
+def body_dtype(model: Any) -> mx.Dtype:
+    """The format of the weights that are not packed in few bits."""
+    formats = (value.dtype for _, value in tree_flatten(model.parameters()))
+    return next((dtype for dtype in formats if mx.issubdtype(dtype, mx.floating)), mx.float32)
 
 
 def body_of(model: Any) -> Any:

@@ -9,7 +9,7 @@ from engine.backends.mlx.model import trying_out
 from engine.models.mismatch import no_numbers
 
 if TYPE_CHECKING:
-    from engine.backends.mlx.backend import MlxBackend
+    from engine.backends.mlx.causal_lm import MlxModel
 
 TOLERANCE = {"fp32": 1e-3, "bf16": 0.1, "fp16": 0.02}
 """Largest difference of a token's last hidden state, packed and alone, relative to its length; a leak is beyond it."""
@@ -21,44 +21,44 @@ FAILURES = (AttributeError, TypeError, ValueError, IndexError, KeyError, NotImpl
 """What a model's code raises where it does not take our cache: state-space layers, say."""
 
 
-def packing_is_isolated(backend: "MlxBackend") -> bool:
+def packing_is_isolated(model: "MlxModel") -> bool:
     """Whether an example behind another one in a row has the hidden states that it has alone."""
-    first, second = (_tokens(backend, size, seed) for seed, size in enumerate((24, 16)))
+    first, second = (_tokens(model, size, seed) for seed, size in enumerate((24, 16)))
     both = mx.concatenate([first, second], 1)
     segments = mx.concatenate([mx.full((1, 24), 1), mx.full((1, 16), 2)], 1)
     try:
-        packed = backend.hidden_states(both, segments)[0, 24:]
-        alone = backend.hidden_states(second, None)[0]
+        packed = model.hidden_states(both, segments)[0, 24:]
+        alone = model.hidden_states(second, None)[0]
     except FAILURES:
         return False
     difference = mx.linalg.norm((packed - alone).astype(mx.float32), axis=-1)
     size = mx.linalg.norm(alone.astype(mx.float32), axis=-1)
-    return float((difference / size).max()) < TOLERANCE[backend.plan.compute_dtype]
+    return float((difference / size).max()) < TOLERANCE[model.compute]
 
 
-def head_is_linear(backend: "MlxBackend") -> bool:
+def head_is_linear(model: "MlxModel") -> bool:
     """Whether the model's logits are its last hidden states times its head, and nothing more.
 
     Gemma 2 caps them, Cohere and Granite scale them. Raises ModelError where they are no numbers.
     """
-    text = backend.about.get("text_config") or backend.about
+    text = model.about.get("text_config") or model.about
     # Where logits are small it does nothing yet.
-    if backend.head is None or backend.body is None or text.get(CAP):
+    if model.head is None or model.body is None or text.get(CAP):
         return False
-    row = _tokens(backend, 8, 2)
+    row = _tokens(model, 8, 2)
     try:
-        own = backend.logits(row)[0].astype(mx.float32)
-        product = backend.head.logits(backend.hidden_states(row, None)[0], backend.head.weights)
+        own = model.logits(row)[0].astype(mx.float32)
+        product = model.head.logits(model.hidden_states(row, None)[0], model.head.weights)
     except FAILURES:
-        with trying_out(backend.folder):
-            mx.eval(backend.model(row))  # with a cache of its own it has to run
+        with trying_out(model.folder):
+            mx.eval(model.network(row))  # with a cache of its own it has to run
         return False
-    if backend.plan.compute_dtype != "fp16" and not mx.isfinite(own).all():  # some models overflow fp16
-        raise no_numbers(backend.folder, "what the model says")
+    if model.compute != "fp16" and not mx.isfinite(own).all():  # some models overflow fp16
+        raise no_numbers(model.folder, "what the model says")
     difference = float(mx.linalg.norm(own - product) / mx.linalg.norm(own))
-    return difference < HEAD_TOLERANCE[backend.plan.compute_dtype]
+    return difference < HEAD_TOLERANCE[model.compute]
 
 
-def _tokens(backend: "MlxBackend", size: int, seed: int) -> mx.array:
+def _tokens(model: "MlxModel", size: int, seed: int) -> mx.array:
     """A row of token ids `[1, size]`."""
-    return mx.array(np.random.default_rng(seed).integers(0, backend.vocabulary, (1, size), dtype=np.int32))
+    return mx.array(np.random.default_rng(seed).integers(0, model.vocabulary, (1, size), dtype=np.int32))

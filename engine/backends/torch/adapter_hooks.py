@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ class AdapterHooks:
         """A term of the loss that depends on the adapter alone, once a step; a scalar in fp32."""
         return None
 
-    def stepped(self) -> None:
+    def after_step(self) -> None:
         """Called when the optimizer has moved the weights and their gradients are still there."""
 
     def tensors(self) -> Mapping[str, Tensor]:
@@ -36,13 +37,18 @@ class AdapterHooks:
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Take up what `tensors` gave; the weights are back already."""
 
+    def without_adapter(self) -> AbstractContextManager[None]:
+        """The network computes what its base computes, for the length of the block."""
+        found: AbstractContextManager[None] = self.model.disable_adapter()
+        return found
+
     def save(self, folder: Path) -> None:
         """Write the adapter in PEFT's layout."""
         self.model.save_pretrained(folder, save_embedding_layers=False)
 
 
 def hooks_of(model: Any) -> AdapterHooks:
-    """The companion of a model with a fresh adapter, or with none."""
+    """The hooks of a model with a fresh adapter, or with none."""
     settings = model.peft_config["default"] if hasattr(model, "peft_config") else None
     if isinstance(settings, peft.AdaLoraConfig):
         return RankAllocation(model)
@@ -69,7 +75,7 @@ class RankAllocation(AdapterHooks):
                 distances.append(torch.linalg.norm(product - torch.eye(len(product), device=p.device)))
         return self.settings.orth_reg_weight * torch.stack(distances).mean()
 
-    def stepped(self) -> None:
+    def after_step(self) -> None:
         self.steps += 1
         self.model.base_model.update_and_allocate(self.steps)
 
@@ -134,6 +140,21 @@ class Residual(AdapterHooks):
             weight = oriented(module)
             weight.copy_(weight.float() + module.scaling["default"] * (now - then))
         self.start = {key: tensors[key].to(value.device) for key, value in self.start.items()}
+
+    @contextmanager
+    def without_adapter(self) -> Iterator[None]:
+        """With the start in its place, the update is what was taken out of the weights."""
+        now = {name: p.detach().clone() for name, p in self._factors()}
+        try:
+            self._put(self.start)
+            yield
+        finally:
+            self._put(now)
+
+    @torch.no_grad()
+    def _put(self, factors: Mapping[str, Tensor]) -> None:
+        for name, parameter in self._factors():
+            parameter.copy_(factors[name])
 
     def save(self, folder: Path) -> None:
         settings = copy.copy(self.model.peft_config["default"])

@@ -195,7 +195,7 @@ def start(model: Any, wanted: Adapter, seed: int) -> None:
             weight = oriented(module)
             first, second = (factor.to(weight.device).float() for factor in factors)
             weight.copy_(weight.float() - scale * (second @ first))
-    if wanted.init in FROM_WEIGHTS:  # `companions.companion_of` reads it
+    if wanted.init in FROM_WEIGHTS:  # `adapter_hooks.hooks_of` reads it
         model.peft_config["default"].init_lora_weights = wanted.init
 
 

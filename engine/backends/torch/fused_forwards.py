@@ -60,17 +60,18 @@ def linear_form(module: Any) -> Callable[[Tensor], Tensor]:
 def _gather(modules: Sequence[Any], norm: NormOf | None = None) -> tuple[Shared, list[Tensor], list[Tensor]]:
     layers, scales, drops, a, b = [], [], [0.0], [], []
     for module in modules:
-        if isinstance(module, LoraLayer):
+        if isinstance(module, LoraLayer) and not module.disable_adapters:
             layers.append(module.base_layer)
             scales.append(module.scaling["default"])
             drops.append(getattr(module.lora_dropout["default"], "p", 0.0) if module.training else 0.0)
             a.append(module.lora_A["default"].weight)
             b.append(module.lora_B["default"].weight)
         else:
-            layers.append(module)
+            plain = getattr(module, "base_layer", module)
+            layers.append(plain)
             scales.append(0.0)
-            a.append(torch.empty(0, module.in_features, device=module.weight.device))
-            b.append(torch.empty(module.out_features, 0, device=module.weight.device))
+            a.append(torch.empty(0, plain.in_features, device=plain.weight.device))
+            b.append(torch.empty(plain.out_features, 0, device=plain.weight.device))
     drop = max(drops)
     # A mask's seed is drawn from the state of the micro-batch; layers with one input have one mask.
     seed = int(torch.randint(2**62, ())) if drop else 0

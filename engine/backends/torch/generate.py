@@ -5,13 +5,12 @@ import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from engine.backends.sampling import MIN_P, Sampler
 from engine.backends.torch.model import causal_of
-
-MIN_P = 0.05
-"""Share of the likeliest token's probability below which a token is not drawn."""
 
 
 @torch.no_grad()
@@ -21,9 +20,9 @@ def generate(
     max_tokens: int,
     stop: Collection[int],
     poll: Callable[[], None],
-    draw: "Draw | None" = None,
+    sampler: Sampler | None = None,
 ) -> list[list[int]]:
-    """Continue all prompts at once, greedily or as `draw` draws, padded on the left; the end token is left out."""
+    """Continue all prompts at once, greedily or as `sampler` draws, padded on the left; the end token is left out."""
     pad = min(stop, default=0)
     width = max(map(len, prompts))
     ids = torch.tensor([[pad] * (width - len(p)) + list(p) for p in prompts], device=model.device)
@@ -48,7 +47,7 @@ def generate(
             pad_token_id=pad,
             eos_token_id=sorted(stop),
             stopping_criteria=[polled],
-            logits_processor=[draw] if draw else None,
+            logits_processor=[Draw(sampler)] if sampler else None,
         )
     return [
         list(itertools.takewhile(lambda token: token not in stop, row)) for row in output[:, width:].tolist()
@@ -56,35 +55,31 @@ def generate(
 
 
 class Draw:
-    """Turns greedy choice into drawing, with a seed for each row, so that what a row gets is its own affair.
+    """Turns greedy choice into drawing: a processor of logits for transformers."""
 
-    The largest of logit / temperature + Gumbel noise is a draw from the softmax (Gumbel 1954; "the Gumbel-max trick").
-    Tokens less likely than `MIN_P` times the likeliest are not drawn (min-p, arXiv:2407.01082): unlike top-p, which
-    it takes the place of, it needs no sorting of the vocabulary at every token.
-    """
-
-    def __init__(self, temperature: float, seeds: Sequence[int]) -> None:
-        self.temperature = temperature
-        self._rows = [
-            torch.Generator().manual_seed(seed) for seed in seeds
-        ]  # on the CPU: alike on every device
+    def __init__(self, sampler: Sampler) -> None:
+        self.temperature, self.noises = sampler.temperature, sampler.noises()
 
     def __call__(self, tokens: Tensor, scores: Tensor) -> Tensor:
         """Scores `[rows, vocabulary]` whose largest is the token drawn."""
         scores = scores.float() / self.temperature
         unlikely = scores < scores.amax(-1, keepdim=True) + math.log(MIN_P)
-        uniform = torch.stack([torch.rand(scores.shape[-1], generator=row) for row in self._rows])
-        noise = -torch.log(-torch.log(uniform.clamp(min=torch.finfo(uniform.dtype).tiny)))
+        noise = torch.from_numpy(np.stack([row.draw(scores.shape[-1]) for row in self.noises]))
         return (scores + noise.to(scores.device)).masked_fill(unlikely, -math.inf)
 
 
 def continued(
-    model: Any, prompt: Sequence[int], max_tokens: int, stop: Collection[int], poll: Callable[[], None]
+    model: Any,
+    prompt: Sequence[int],
+    max_tokens: int,
+    stop: Collection[int],
+    poll: Callable[[], None],
+    sampler: Sampler | None = None,
 ) -> list[int]:
-    """Continue one prompt greedily."""
+    """Continue one prompt."""
     tokens: list[int] = []
     poll()
-    for token in stream(model, prompt, max_tokens, stop):
+    for token in stream(model, prompt, max_tokens, stop, sampler):
         tokens.append(token)
         poll()
     return tokens
@@ -96,10 +91,11 @@ def stream(
     prompt: Sequence[int],
     max_tokens: int,
     stop: Collection[int],
-    draw: "Draw | None" = None,
+    sampler: Sampler | None = None,
 ) -> Iterator[int]:
-    """Continue one prompt, greedily or as `draw` draws, yielding each token as it is chosen; stops before the end
+    """Continue one prompt, greedily or as `sampler` draws, yielding each token as it is chosen; stops before the end
     token."""
+    draw = Draw(sampler) if sampler else None
     step, cache = torch.tensor([list(prompt)], device=model.device), None
     for _ in range(max_tokens):
         output = model(input_ids=step, past_key_values=cache, use_cache=True, logits_to_keep=1)

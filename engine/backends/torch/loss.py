@@ -53,6 +53,41 @@ class HeadLoss(torch.autograd.Function):
         return (by_hidden, None, by_weight, by_bias, by_rows, None)[: ctx.inputs]
 
 
+class HeadLogps(torch.autograd.Function):
+    """The same inputs to the log-probability in nats of each target, `[n]`, for losses that are more than their sum.
+
+    The backward pass makes each chunk of logits again (as Cut Cross-Entropy does, arXiv:2411.09009), so that the
+    vocabulary is never held whole here either.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        targets: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        rows: Tensor | None = None,
+        ids: Tensor | None = None,
+    ) -> Tensor:
+        ctx.save_for_backward(hidden, targets, weight, bias, rows, ids)
+        ctx.inputs = len(ctx.needs_input_grad)
+        return -token_losses(hidden, targets, weight, bias, rows, ids)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, targets, weight, bias, rows, ids = ctx.saved_tensors
+        gradients = _Gradients.of(ctx.needs_input_grad, hidden, weight, bias, rows)
+        for part in _parts(len(hidden), weight.shape[0], CHUNK_BYTES):
+            logits = head_logits(hidden[part], weight, bias, rows, ids)
+            _losses(logits, targets[part], slopes=True)
+            logits.mul_(-grad[part].to(logits.dtype).unsqueeze(1))
+            gradients.add(logits, hidden[part], part, weight, rows, ids)
+        by_weight = None if gradients.weight is None else gradients.weight.to(weight.dtype)
+        made = (gradients.hidden, None, by_weight, gradients.bias, gradients.rows, None)
+        return made[: ctx.inputs]
+
+
 @dataclass
 class _Gradients:
     """Gradients that are made with the loss; None for what is not trained."""

@@ -8,6 +8,7 @@ from peft.tuners.ia3 import IA3Layer
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
+from engine.backend_spec import Dtype
 from engine.backends.torch import checkpointing
 from engine.backends.torch.adapters import attach
 from engine.backends.torch.fused_forwards import is_frozen_linear, is_gated_mlp, linear_form, mlp_form
@@ -19,7 +20,7 @@ from engine.config.schema import TrainConfig
 from engine.data.tokenization.tokenizer import new_tokens
 from engine.planning.plan import Plan
 
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+DTYPES: dict[Dtype, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 def load_model(plan: Plan, config: TrainConfig, folder: Path, adapter: Path | None) -> Any:

@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.data.types import Batch
+from engine.data.batching import batch_of_rows
 from engine.models.mismatch import no_numbers
 
 if TYPE_CHECKING:
-    from engine.backends.torch.backend import TorchBackend
+    from engine.backends.torch.causal_lm import TorchModel
 
 TOLERANCE = {"fp32": 1e-3, "bf16": 0.1, "fp16": 0.02}
 """Largest difference of a token's last hidden state, packed and alone, relative to its length; a leak is beyond it."""
@@ -20,36 +20,29 @@ HEAD_TOLERANCE = {"fp32": 1e-3, "bf16": 0.015, "fp16": 0.015}
 alone is a fifth of it; a cap of 30, as Gemma 2 has, takes 2 % off logits of 8."""
 
 
-def packing_is_isolated(backend: "TorchBackend") -> bool:
+def packing_is_isolated(model: "TorchModel") -> bool:
     """Whether a packed example has the hidden states that it has alone."""
-    vocabulary = backend.head.weight.shape[0]
+    vocabulary = model.head.weight.shape[0]
     draw = np.random.default_rng(0)
     first, second = (draw.integers(0, vocabulary, size).astype(np.int32) for size in (24, 16))
-    packed = backend.hidden_states(_packed([first, second]))[0, len(first) :]
-    alone = backend.hidden_states(_packed([second]))[0]
+    packed = model.hidden_states(batch_of_rows([first, second], packed=True))[0, len(first) :]
+    alone = model.hidden_states(batch_of_rows([second]))[0]
     difference = (packed - alone).float().norm(dim=-1) / alone.float().norm(dim=-1)
-    return float(difference.max()) < TOLERANCE[backend.plan.compute_dtype]
+    return float(difference.max()) < TOLERANCE[model.compute]
 
 
-def head_is_linear(backend: "TorchBackend") -> bool:
+def head_is_linear(model: "TorchModel") -> bool:
     """Whether the model's logits are its last hidden states times its head, and nothing more.
 
     Gemma 2 caps them, Cohere and Granite scale them. Raises ModelError where they are no numbers.
     """
-    config = backend.causal.config
+    config = model.causal.config
     if getattr(config.get_text_config(), CAP, None):  # where logits are small it does nothing yet
         return False
-    vocabulary = backend.head.weight.shape[0]
+    vocabulary = model.head.weight.shape[0]
     row = np.random.default_rng(1).integers(0, vocabulary, 8).astype(np.int32)
-    batch = _packed([row])
-    own, product = backend.logits(batch), backend.products(batch)
-    if backend.plan.compute_dtype != "fp16" and not own.isfinite().all():  # some models overflow fp16
-        raise no_numbers(backend.folder, "what the model says")
-    return float((own - product).norm() / own.norm()) < HEAD_TOLERANCE[backend.plan.compute_dtype]
-
-
-def _packed(rows: list[np.ndarray]) -> Batch:
-    ids = np.concatenate(rows)[None]
-    positions = np.concatenate([np.arange(len(row), dtype=np.int32) for row in rows])[None]
-    segments = np.repeat(np.arange(1, len(rows) + 1, dtype=np.int32), [len(row) for row in rows])[None]
-    return Batch(ids, ids, positions, segments)
+    batch = batch_of_rows([row])
+    own, product = model.logits(batch), model.products(batch)
+    if model.compute != "fp16" and not own.isfinite().all():  # some models overflow fp16
+        raise no_numbers(model.folder, "what the model says")
+    return float((own - product).norm() / own.norm()) < HEAD_TOLERANCE[model.compute]

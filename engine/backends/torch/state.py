@@ -30,7 +30,7 @@ BESIDE = "beside."
 
 
 def save_weights(
-    model: Any, companion: AdapterHooks, source: Path, folder: Path, add_tokens: Sequence[str] = ()
+    model: Any, hooks: AdapterHooks, source: Path, folder: Path, add_tokens: Sequence[str] = ()
 ) -> None:
     """Write the adapter in PEFT's layout, or the whole model in the number format of `source`.
 
@@ -38,7 +38,7 @@ def save_weights(
     """
     with disk_errors():
         if hasattr(model, "peft_config"):
-            companion.save(folder)
+            hooks.save(folder)
             (folder / "README.md").unlink(missing_ok=True)  # PEFT's model card names folders of this machine
             path = folder / "adapter_config.json"
             write_json(path, json.loads(read_text(path)))
@@ -89,11 +89,11 @@ def save_state(
     trained: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
-    companion: AdapterHooks,
+    hooks: AdapterHooks,
     folder: Path,
 ) -> None:
     """Write fp32 weights, AdamW's two moments and step count for each, and what the adapter needs besides."""
-    tensors = {f"{BESIDE}{name}": value for name, value in companion.tensors().items()}
+    tensors = {f"{BESIDE}{name}": value for name, value in hooks.tensors().items()}
     for name, parameter in trained.items():
         tensors[f"weight.{name}"] = parameter.detach()
         for key, value in moments(optimizer, parameter).items():
@@ -107,7 +107,7 @@ def load_state(
     trained: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
-    companion: AdapterHooks,
+    hooks: AdapterHooks,
     folder: Path,
 ) -> None:
     """Take up what `save_state` wrote, to the bit. Raises CheckpointError where it belongs to another recipe."""
@@ -124,6 +124,6 @@ def load_state(
     restore(optimizer, {parameter: state for parameter, state in states.items() if state})
     beside = {name.removeprefix(BESIDE): tensors[name] for name in tensors if name.startswith(BESIDE)}
     if beside:
-        companion.restore(beside)
+        hooks.restore(beside)
     if scaling:
         scaler.load_state_dict(scaling)

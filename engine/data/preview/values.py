@@ -1,8 +1,7 @@
-"""Values of previews, without heavy imports, and their JSON in the service's protocol."""
+"""Values of previews, without heavy imports."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from engine.data.findings import Finding
 from engine.data.formats.choice import FormatChoice
@@ -110,25 +109,3 @@ class Lengths:
     """Row number from 0, and what is wrong."""
     findings: tuple[Finding, ...] = ()
     """Findings of the lint about the sample."""
-
-
-def as_json(value: Opened | RowView | Lengths) -> dict[str, Any]:
-    """A value as the service sends it; a piece is a list of its fields, as rows have thousands of them."""
-    body = {name: each for name, each in vars(value).items() if name != "pieces"}
-    if isinstance(value, Lengths):
-        body["findings"] = [asdict(finding) for finding in value.findings]
-    if isinstance(value, RowView):
-        body["pieces"] = [list(vars(piece).values()) for piece in value.pieces]
-    return body
-
-
-def row_from_json(body: dict[str, Any]) -> RowView:
-    """The row that `as_json` wrote."""
-    return RowView(**{**body, "pieces": tuple(TokenText(*piece) for piece in body["pieces"])})
-
-
-def lengths_from_json(body: dict[str, Any]) -> Lengths:
-    """The lengths that `as_json` wrote."""
-    problems = tuple((int(row), str(problem)) for row, problem in body["problems"])
-    findings = tuple(map(Finding.from_json, body["findings"]))
-    return Lengths(**{**body, "lengths": tuple(body["lengths"]), "problems": problems, "findings": findings})

@@ -25,7 +25,8 @@ from engine.data.tokenization.row_size import check_size, split_text
 from engine.data.tokenization.span_alignment import SpanCutter
 from engine.data.tokenization.thought_blocks import with_thoughts_apart
 from engine.data.tokenization.tokenizer import Tokenizer
-from engine.data.types import Conversation, Row, Sample, Samples, Text
+from engine.data.types import Conversation, Row, Sample, Text
+from engine.methods import Samples
 from engine.models.sizing import TokenRoom
 
 ANYTHING = TokenRoom()

@@ -1,10 +1,11 @@
-"""What a run measured, as lines to be drawn: by step, by time or by tokens."""
+"""Curves of a run by step, by time or by tokens: its losses, its memory, and whatever metrics it reports."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from engine.metrics.registry import EVAL_LOSS
 from engine.runs.curves.downsample import Finer, Series
 from engine.runs.curves.pyramid import CAPACITY, NAN, Axis, Pyramid, Smoothed
 from engine.runs.curves.zoom import ROOM, DetailCache, Part, Standing
@@ -15,7 +16,8 @@ AXES: tuple[AxisName, ...] = ("step", "time", "tokens")
 """Steps of the optimizer; seconds of training; tokens learned from."""
 STEP_NAMES = ("loss", "lr", "grad_norm", "tokens_per_s")
 MEMORY_NAMES = ("process_bytes", "device_bytes", "system_used_bytes")
-NAMES = (*STEP_NAMES, "eval_loss", *MEMORY_NAMES)
+EVAL = "eval_"
+"""Prefix of an evaluation's metrics, so that a step's metric of the same name has a curve of its own."""
 MARKS = 1024
 """Marks that are kept of a run."""
 MarkKind = Literal["checkpoint", "best", "resumed", "sample"]
@@ -62,7 +64,7 @@ class _Table:
 class RunSeries:
     """The curves and marks of one run, fed with its events from the first on.
 
-    What a long run has thinned out is read again from its file where somebody looks closely (`Closer`). For
+    What a long run has thinned out is read again from its file where somebody looks closely (`DetailCache`). For
     this, `fed` has to be told how far the file has been read. Not for two threads at once.
     """
 
@@ -71,9 +73,15 @@ class RunSeries:
         standing = part.start if part else Standing()
         self._part = part
         self._of_steps = _Table(STEP_NAMES, capacity)
-        self._of_evals = _Table(("eval_loss",), capacity)
+        self._of_evals = _Table((EVAL_LOSS,), capacity)
         self._of_memory = _Table(MEMORY_NAMES, capacity)
-        self._tables = (self._of_steps, self._of_evals, self._of_memory)
+        self._capacity = capacity
+        self._of_metrics: dict[str, _Table] = {}
+        """A table each, as they come: one that is reported from some step on has no places before it."""
+        self.step_metrics: list[str] = []
+        """Names of the metrics that steps have reported besides `STEP_NAMES`, in the order in which they came."""
+        self.eval_metrics: list[str] = []
+        """Those that evaluations have reported besides the loss; their curves are named with `EVAL` in front."""
         self._marks: list[Mark] = []
         self._bests: list[Mark] = []
         self._saved: dict[int, tuple[float, float]] = {}  # time and tokens at each checkpoint
@@ -96,9 +104,14 @@ class RunSeries:
                 self._step = event.step
                 self._tokens += event.trained_tokens
                 self._add(self._of_steps, event, (event.loss, event.lr, event.grad_norm, event.tokens_per_s))
+                for name, value in event.metrics.items():
+                    self._add(self._metric(name, self.step_metrics, name), event, (value,))
             case Eval():
                 self._step = max(self._step, event.step)
                 self._add(self._of_evals, event, (event.loss,))
+                for name, value in event.metrics.items():
+                    if name != "perplexity":  # which says what the loss says
+                        self._add(self._metric(EVAL + name, self.eval_metrics, name), event, (value,))
                 if event.best:
                     self._bests = [
                         *self._bests[1 - MARKS :],
@@ -121,16 +134,35 @@ class RunSeries:
                 self._paused = None
 
     def series(self, name: str, axis: AxisName) -> Series:
-        """The points of one of `NAMES`; it grows as the run is fed. Raises KeyError for another name."""
-        table = next((t for t in self._tables if name in t.columns), None)
+        """The points of one of `STEP_NAMES`, `MEMORY_NAMES`, `eval_loss` or the metrics; it grows as the run is fed.
+
+        Raises KeyError for another name.
+        """
+        table = self._table(name)
         if table is None:
             raise KeyError(name)
         finer = [
             Finer(series.series(name, axis), series._of_steps.axes[axis], part.first <= 1, part.last is None)
             for part, series in self._closer.parts
-            if table.columns[name].stride > 1
+            if table.columns[name].stride > 1 and series._table(name) is not None
         ]
         return Series(table.axes[axis], table.columns[name], finer=finer)
+
+    @property
+    def _tables(self) -> list[_Table]:
+        return [self._of_steps, self._of_evals, self._of_memory, *self._of_metrics.values()]
+
+    def _table(self, name: str) -> _Table | None:
+        if name in self._of_metrics:
+            return self._of_metrics[name]
+        return next((table for table in self._tables if name in table.columns), None)
+
+    def _metric(self, curve: str, names: list[str], name: str) -> _Table:
+        """The table of a metric, made when it is reported first."""
+        if curve not in self._of_metrics:
+            self._of_metrics[curve] = _Table((curve,), self._capacity)
+            names.append(name)
+        return self._of_metrics[curve]
 
     def smoothing(self, names: Sequence[str], weight: float) -> Iterator[None]:
         """Smooth these curves a portion at a time, and keep them so in place of those of the time before."""
@@ -196,7 +228,7 @@ class RunSeries:
 
     def _start(self, event: Started) -> None:
         """Go back to where the engine took up the run: at its beginning, or at a checkpoint."""
-        back = -1 if event.resumed_from is None else event.resumed_from
+        back = event.last_valid_step
         place = self._saved.get(back) or self._of_steps.at(back) or (0.0, 0.0)
         self._closer.start(back)
         for table in self._tables:

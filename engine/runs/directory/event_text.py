@@ -1,5 +1,6 @@
-"""Events in words: one line each."""
+"""Events as text for people: one line each."""
 
+from engine.metrics.registry import written
 from engine.runs.directory.events import (
     Acknowledged,
     Eval,
@@ -30,9 +31,12 @@ def line(event: Event) -> str:
             return (
                 f"step {event.step}/{event.total}  loss {event.loss:.4f}  lr {event.lr:.2e}  "
                 f"grad {event.grad_norm:.2f}  {event.tokens_per_s:.0f} tokens/s  {event.step_s:.2f} s"
+                + "".join(f"  {written(name, value)}" for name, value in event.metrics.items())
             )
         case Eval():
-            return f"eval at step {event.step}: {scores(event)}{'  (best so far)' if event.best else ''}"
+            return (
+                f"evaluation at step {event.step}: {scores(event)}{'  (best so far)' if event.best else ''}"
+            )
         case Sample():
             return f"sample at step {event.step}: {one_line(event.prompt)} → {one_line(event.text)}"
         case Memory():
@@ -53,9 +57,8 @@ def line(event: Event) -> str:
 
 
 def scores(event: Eval) -> str:
-    """Loss, perplexity and the metrics of an evaluation; shares as per cent."""
-    rest = [f"{name} {value:.1%}" for name, value in event.metrics.items() if name != "perplexity"]
-    return "  ".join([f"loss {event.loss:.4f}", f"perplexity {event.perplexity:.2f}", *rest])
+    """The metrics of an evaluation with their values, the validation loss first."""
+    return "  ".join(written(name, value) for name, value in event.scores.items())
 
 
 def gigabytes(size: float) -> str:

@@ -1,13 +1,16 @@
-"""What the engine says while it works, one JSON object a line, and the codec for it.
+"""Events that the engine writes while it works, one JSON object a line, and their codec.
 
 A reader never crashes on any bytes: a torn last line is end of file, an unknown type is skipped.
+
+Every line begins with `v`, `type` and `t`. A step's line goes on with the fields of `STEP_HEAD` and ends with those of
+`STEP_TAIL`, whatever fields steps get in between: a million of them are added up from these two ends, undecoded.
 """
 
 import json
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar
 
@@ -30,12 +33,21 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class Started(Event):
-    """The engine is up. After a resume, readers drop the steps later than `resumed_from`."""
+    """The engine is up. Events of steps later than `last_valid_step` no longer hold: they are done again.
+
+    `processes` is how many train together; absent where one does.
+    """
 
     type = "started"
     run: str
     pid: int
     resumed_from: int | None = None
+    processes: int | None = None
+
+    @property
+    def last_valid_step(self) -> int:
+        """Last step before this start that still holds; -1 where the run begins again."""
+        return -1 if self.resumed_from is None else self.resumed_from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +63,8 @@ class Phase(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Step(Event):
-    """One step of the optimizer. `tokens` are real (padding left out); `loss` is nats a trained token."""
+    """One step of the optimizer. `tokens` are real (padding left out); `loss` is the objective's mean, for supervised
+    fine-tuning in nats a trained token. `metrics` are the objective's own, by name (`engine.metrics`)."""
 
     type = "step"
     step: int
@@ -64,11 +77,16 @@ class Step(Event):
     trained_tokens: int
     tokens_per_s: float
     step_s: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Left out of the line where there are none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Eval(Event):
-    """An evaluation on held-out rows. `loss` in nats a token; `metrics` as shares or plain numbers."""
+    """An evaluation on validation rows. `loss` in nats a token; `metrics` are the others that the recipe asks for.
+
+    `best` is True if no earlier evaluation of the run is as good by the metric `best_by` (None: validation loss).
+    """
 
     type = "eval"
     step: int
@@ -76,6 +94,12 @@ class Eval(Event):
     perplexity: float
     metrics: Mapping[str, float] = field(default_factory=dict)
     best: bool = False
+    best_by: str | None = None
+
+    @property
+    def scores(self) -> Mapping[str, float]:
+        """Every metric of the evaluation by its name in `engine.metrics`, the loss first."""
+        return {"eval_loss": self.loss, "perplexity": self.perplexity} | dict(self.metrics)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,27 +189,59 @@ def published(event: Event) -> Event:
     return event
 
 
+STEP_HEAD = ("step", "total", "epoch", "loss")
+STEP_TAIL = ("tokens", "trained_tokens", "tokens_per_s", "step_s")
+
+
 def encode(event: Event) -> bytes:
-    """One line, newline included. Absent values are left out; a number that JSON lacks becomes a string."""
-    body = {"v": VERSION, "type": event.type} | {k: v for k, v in asdict(event).items() if v is not None}
-    text = json.dumps(_finite(body), ensure_ascii=False, allow_nan=False)
-    # "replace": a file name that is no UTF-8 has surrogates in it.
+    """One line, newline included, in the order that the module's docstring gives.
+
+    Absent values are left out; a number that JSON lacks becomes a string.
+    """
+    fields_of = {name: value for name, value in asdict(event).items() if value is not None}
+    body = {"v": VERSION, "type": event.type, "t": fields_of.pop("t")}
+    if isinstance(event, Step):
+        if not event.metrics:
+            del fields_of["metrics"]
+        head = {name: fields_of.pop(name) for name in STEP_HEAD}
+        tail = {name: fields_of.pop(name) for name in STEP_TAIL}
+        fields_of = head | fields_of | tail
+    text = json.dumps(_finite(body | fields_of), ensure_ascii=False, allow_nan=False)
+    # "replace": a file name that is not UTF-8 has surrogates in it.
     return text.encode("utf-8", "replace") + b"\n"
 
 
 def beginning(kind: type[Event]) -> bytes:
-    """How the line of every event of this kind begins: enough to pass it over without decoding it."""
+    """First bytes of every line of this kind of event: enough to pass it over without decoding it."""
     return f'{{"v": {VERSION}, "type": "{kind.type}",'.encode()
 
 
-def ending(kind: type[Event], first: str) -> re.Pattern[bytes]:
-    """How the lines of a kind of event end, from one of its fields on; the groups are the numbers in these fields.
+def step_number(line: bytes) -> int | None:
+    """A step's number, from the head of its line; None where it has no such head."""
+    found = _STEP_NUMBER.match(line)
+    return int(found[1]) if found else None
 
-    Enough to add up a million lines without decoding them.
-    """
-    names = [f.name for f in fields(kind)]
-    last = fields(kind)[names.index(first) :]
-    return re.compile(", ".join(f'"{f.name}": {_NUMBERS[f.type]}' for f in last).encode() + rb"\}\n")
+
+def step_point(line: bytes) -> tuple[int, float, float] | None:
+    """Number, loss and tokens per second of a step, from both ends of its line; None where they are not numbers."""
+    head, tail = _STEP_HEAD.match(line), _STEP_TAIL.search(line)
+    try:
+        return (int(head[1]), float(head[2]), float(tail[3])) if head and tail else None
+    except ValueError:  # a number that JSON lacks, which is written as a string
+        return None
+
+
+def step_tails(lines: Sequence[bytes]) -> "tuple[tuple[int, ...], tuple[int, ...], tuple[float, ...]] | None":
+    """Tokens, trained tokens and seconds of many steps, from the tails of their lines;
+    None where one has no such tail."""
+    found = _STEP_TAIL.findall(b"".join(lines))
+    if len(found) != len(lines):
+        return None
+    tokens, trained, _, seconds = zip(*found, strict=True) if found else ((), (), (), ())
+    try:
+        return tuple(map(int, tokens)), tuple(map(int, trained)), tuple(map(float, seconds))
+    except ValueError:  # a number that JSON lacks
+        return None
 
 
 def decode(line: bytes) -> Event | None:
@@ -209,6 +265,7 @@ def decode(line: bytes) -> Event | None:
 
 _FLOATS: tuple[object, ...] = (float, float | None)
 _INTS: tuple[object, ...] = (int, int | None)
+_TEXTS: tuple[object, ...] = (str, str | None)
 _METRICS: object = Mapping[str, float]
 _DECLARED: dict[str, dict[str, object]] = {
     name: {f.name: f.type for f in fields(kind)} for name, kind in TYPES.items()
@@ -216,7 +273,15 @@ _DECLARED: dict[str, dict[str, object]] = {
 """Types of each event's fields. Asked for every line: runs have a hundred thousand."""
 
 
-_NUMBERS: dict[object, str] = {int: r"(\d+)", float: r'([-+\d.e]+|"(?:nan|-?inf)")'}
+_NUMBER = r"[-+\d.e]+"
+_TO_STEP = re.escape(beginning(Step).decode()) + rf' "t": {_NUMBER}, "step": (\d+), '
+_STEP_NUMBER = re.compile(_TO_STEP.encode())
+_STEP_HEAD = re.compile((_TO_STEP + rf'"total": \d+, "epoch": {_NUMBER}, "loss": ({_NUMBER}), ').encode())
+_STEP_TAIL = re.compile(
+    r'"tokens": (\d+), "trained_tokens": (\d+), "tokens_per_s": (N), "step_s": (N)\}\n'.replace(
+        "N", rf'{_NUMBER}|"(?:nan|-?inf)"'
+    ).encode()
+)
 
 
 def _finite(value: Any) -> Any:
@@ -240,9 +305,9 @@ def _typed(value: Any, declared: object) -> Any:
     elif declared in _INTS:
         if isinstance(value, int) and not isinstance(value, bool):
             return value
-    elif declared is str:
+    elif declared in _TEXTS:
         if isinstance(value, str):
             return value.encode("utf-8", "replace").decode()
     elif declared == _METRICS and isinstance(value, dict):
         return {_typed(name, str): _typed(item, float) for name, item in value.items()}
-    raise TypeError(f"{value!r} is no {declared}")
+    raise TypeError(f"{value!r} is not of type {declared}")

@@ -13,21 +13,8 @@ from engine import secrets
 if TYPE_CHECKING:
     from engine.hardware.probe import Machine
 
-PACKAGES = (
-    "ft-studio",
-    "torch",
-    "transformers",
-    "peft",
-    "accelerate",
-    "bitsandbytes",
-    "mlx",
-    "mlx-lm",
-    "tokenizers",
-    "safetensors",
-    "numpy",
-    "pyarrow",
-    "huggingface-hub",
-)
+PACKAGES = ("ft-studio", "accelerate", "tokenizers", "safetensors", "numpy", "pyarrow", "huggingface-hub")
+"""Distributions whose versions are written beside those that backends need or use."""
 
 
 def at_creation(run_id: str, now: float, command: str) -> dict[str, Any]:
@@ -36,13 +23,24 @@ def at_creation(run_id: str, now: float, command: str) -> dict[str, Any]:
 
 
 def at_start(machine: "Machine") -> dict[str, Any]:
-    """What the engine process knows: versions, and the machine as probed."""
+    """Facts that the engine process knows: versions, and the machine as probed."""
     # Sets hold what the installed MLX knows: its version says as much, and JSON has none.
     known = {name: value for name, value in asdict(machine).items() if not isinstance(value, frozenset)}
+    known["gpus"] = [
+        asdict(gpu) | {"capability": gpu.capability and list(gpu.capability)} for gpu in machine.gpus
+    ]
+    first = known["gpus"][0] if known["gpus"] else {}
+    # The GPU that trains, under the names of ft 0.1.0, which knew of one.
+    known |= {
+        "gpu_name": first.get("name"),
+        "gpu_bytes": first.get("total_bytes"),
+        "gpu_free_bytes": first.get("free_bytes"),
+        "gpu_capability": first.get("capability"),
+    }
     return {
         "python": sys.version.split()[0],
         "system": platform.platform(),
-        "versions": {name: found for name in PACKAGES if (found := _version(name))},
+        "versions": _versions(),
         "machine": known,
     }
 
@@ -68,6 +66,13 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _versions() -> dict[str, str]:
+    from engine.backend_spec import packages
+
+    names = (*PACKAGES, *(name.replace("_", "-") for name in packages()))
+    return {name: found for name in dict.fromkeys(names) if (found := _version(name))}
 
 
 def _version(package: str) -> str | None:

@@ -13,6 +13,8 @@ from engine.text import listed
 
 EVENTS = "events.jsonl"
 RECIPE = "train.yml"
+JOB = "job.json"
+"""Kind and options of a run that is not a training."""
 PRIVATE = 0o700
 """A run's folder is its owner's alone: rows, answers and the log are in it."""
 
@@ -69,7 +71,7 @@ def candidates() -> dict[str, Path]:
 def is_run(folder: Path) -> bool:
     """Whether a folder is a run directory. A recipe alone does not make one: any project has a train.yml."""
     try:
-        return (folder / RECIPE).is_file() and (folder / EVENTS).is_file()
+        return (folder / EVENTS).is_file() and any((folder / name).is_file() for name in (RECIPE, JOB))
     except OSError:
         return False
 
@@ -83,7 +85,7 @@ def _was_run(folder: Path) -> bool:
 
 
 def find(reference: str | Path | None) -> tuple[str, Path, Path | None]:
-    """Id, folder and named checkpoint of an id, a unique prefix or a path; None = the latest run.
+    """Id, folder and named checkpoint of an id, a unique prefix or a path; None = the latest training.
 
     Raises ConfigError that says what there is.
     """
@@ -91,7 +93,8 @@ def find(reference: str | Path | None) -> tuple[str, Path, Path | None]:
     if reference is None:
         if not known:
             raise ConfigError(f"There are no runs in {paths.runs()} yet.", "Start one with: ft train")
-        run_id, folder = next(iter(known.items()))
+        trained = ((run_id, folder) for run_id, folder in known.items() if not (folder / JOB).is_file())
+        run_id, folder = next(trained, next(iter(known.items())))
         return run_id, folder, None
     text = str(reference)
     if text in known:

@@ -1,22 +1,41 @@
-"""What a run has left to use: which checkpoint it is of, how good that one is, and whether there is a better one."""
+"""Result of a run: which checkpoint it is of, how good that one is, and whether there is a better one."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from engine.metrics.registry import EVAL_LOSS, describe
 from engine.runs.directory.state import RunState
 
+if TYPE_CHECKING:
+    from engine.config.schema import TrainConfig
+
 FOLDERS = ("adapter", "model")
-"""What a run's result is called: an adapter's folder, or that of the whole model after full training."""
+"""Names of a result in a run's folder or a checkpoint's: an adapter, or the whole model after full training."""
+
+
+def result_name(config: "TrainConfig") -> str:
+    """Which of `FOLDERS` a recipe's training makes."""
+    return "model" if config.adapter.type == "none" else "adapter"
+
+
+def weights_in(folder: Path) -> Path | None:
+    """The adapter's or model's folder within that of a run or a checkpoint; None before there is one."""
+    return next((folder / name for name in FOLDERS if (folder / name).is_dir()), None)
 
 
 @dataclass(frozen=True)
 class Better:
-    """An evaluation with a lower loss than the result has. `folder` is what its checkpoint holds; None where there is
-    no checkpoint of that step: before training (step 0), or removed since."""
+    """An evaluation that was better than the result's, by the metric that `checkpoints.best` names.
+
+    `folder` is the adapter or model in its checkpoint; None where there is no checkpoint of that step: before training
+    (step 0), or removed since."""
 
     step: int
     loss: float
+    """Its value of `metric`: a loss, unless the recipe names another."""
     folder: Path | None
+    metric: str = EVAL_LOSS
 
 
 @dataclass(frozen=True)
@@ -39,7 +58,7 @@ class Result:
     @staticmethod
     def of(run: Path, state: RunState) -> "Result | None":
         """What is in a run's folder, as its events tell of it; None before there is one."""
-        folder = next((run / name for name in FOLDERS if (run / name).is_dir()), None)
+        folder = weights_in(run)
         if folder is None:
             return None
         better = _better(run, state, folder.name)
@@ -49,9 +68,9 @@ class Result:
 
 
 def _better(run: Path, state: RunState, kind: str) -> Better | None:
-    if state.best is None or state.best_step is None or state.published_loss is None:
+    if state.best is None or state.best_step is None or state.published_score is None:
         return None
-    if not state.best < state.published_loss:
+    if not describe(state.best_metric).improves(state.best, state.published_score):
         return None
     folder = run / "checkpoints" / f"step-{state.best_step:06d}" / kind
-    return Better(state.best_step, state.best, folder if folder.is_dir() else None)
+    return Better(state.best_step, state.best, folder if folder.is_dir() else None, state.best_metric)

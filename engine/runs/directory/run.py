@@ -1,13 +1,14 @@
-"""A run directory: all that one training run is, on disk."""
+"""A run directory: all that one run of a job is, on disk; most are trainings."""
 
 import json
 import math
+import re
 import shlex
 import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,25 +75,47 @@ class Run:
         if start := find_start(recipe.config):
             recipe = begin_from(start, recipe)
         named = folder or (Path(recipe.config.output.dir) if recipe.config.output.dir else None)
-        wanted = named.expanduser().absolute() if named else None
-        was_there = wanted is not None and wanted.is_dir()
-        run_id, made = registry.claim(recipe.config.name, wanted)
         stored, addresses = recipe.without_secrets()
-        run = Run(made, run_id, addresses=addresses)
-        try:
-            with explaining(made):
-                run.checkpoints.mkdir()
-                run.control.mkdir()
-                write_atomic(made / "source.yml", stored.source)
-                write_atomic(made / registry.RECIPE, stored.resolved())
-                run.record(at_creation(run_id, time.time(), shlex.join(sys.argv)))
-                if start:
-                    start.copy_into(run)
-        except BaseException:  # ctrl-c, a full disk: half a run would be listed for ever
-            _remove_tree(made, keep_folder=was_there)
-            registry.forget(run_id)
-            raise
+        with _claimed(recipe.config.name, named) as run:
+            run.addresses = addresses
+            run.checkpoints.mkdir()
+            write_atomic(run.folder / "source.yml", stored.source)
+            write_atomic(run.folder / registry.RECIPE, stored.resolved())
+            if start:
+                start.copy_into(run)
         return run
+
+    @staticmethod
+    def create_job(kind: str, name: str, options: Mapping[str, Any]) -> "Run":
+        """A new run directory in the runs folder for a job of another kind than training; see `engine.jobs`.
+
+        `name` becomes a part of its id. Raises MachineError where the folder cannot be written.
+        """
+        safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:64]
+        with _claimed(safe, None) as run:
+            write_atomic(
+                run.folder / registry.JOB, json.dumps({"kind": kind} | dict(options), indent=2) + "\n"
+            )
+        return run
+
+    @property
+    def kind(self) -> str:
+        """Kind of its job, a module of `engine.jobs`: `train` where the folder names no other."""
+        return str(self.job.get("kind", "train"))
+
+    @property
+    def job(self) -> Mapping[str, Any]:
+        """Kind and options of a job that is not a training; empty for a training, or where the file is damaged."""
+        try:
+            body = json.loads(read_text(self.folder / registry.JOB))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return body if isinstance(body, dict) else {}
+
+    @property
+    def how_to_go_on(self) -> str:
+        """Hint for a run that has ended before its end."""
+        return f"Go on with: ft train --resume {self.id}" if self.kind == "train" else "Start it again."
 
     @staticmethod
     def open(reference: "str | Path | None" = None) -> "Run":
@@ -216,6 +239,24 @@ class Run:
             registry.forget(self.id)
 
 
+@contextmanager
+def _claimed(name: str, folder: Path | None) -> Iterator[Run]:
+    """A new run directory to be filled in the block; it is removed again where that fails."""
+    wanted = folder.expanduser().absolute() if folder else None
+    was_there = wanted is not None and wanted.is_dir()
+    run_id, made = registry.claim(name, wanted)
+    run = Run(made, run_id)
+    try:
+        with explaining(made):
+            run.control.mkdir()
+            run.record(at_creation(run_id, time.time(), shlex.join(sys.argv)))
+            yield run
+    except BaseException:  # ctrl-c, a full disk: half a run would be listed for ever
+        _remove_tree(made, keep_folder=was_there)
+        registry.forget(run_id)
+        raise
+
+
 def _remove_tree(folder: Path, keep_folder: bool) -> None:
     """Remove what has just been put into a folder that was empty, as far as the disk lets us."""
     if not keep_folder:
@@ -228,6 +269,6 @@ def _remove_tree(folder: Path, keep_folder: bool) -> None:
 def training_already(run: Run) -> ConfigError:
     """What to say where a second engine wants a run."""
     return ConfigError(
-        f"Run {run.id} is training already.",
+        f"Run {run.id} is {'training' if run.kind == 'train' else 'at work'} already.",
         f"Watch it with: ft attach {run.id}   End it with: ft stop {run.id}",
     )

@@ -5,7 +5,6 @@ It is carried on as the file grows, and leaves most steps undecoded, so that a t
 
 import math
 import os
-import re
 import statistics
 import zlib
 from collections.abc import Iterator, Sequence
@@ -15,8 +14,18 @@ from operator import methodcaller
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from engine.runs.directory.events import Event, Failed, Memory, Started, Step, beginning, decode
-from engine.runs.directory.state import RunState, advance, superseded
+from engine.runs.directory.events import (
+    Event,
+    Failed,
+    Memory,
+    Started,
+    Step,
+    beginning,
+    decode,
+    step_number,
+    step_point,
+)
+from engine.runs.directory.state import OLD_STATUS, RunState, advance, superseded
 from engine.runs.directory.totals import Sum, Totals
 from engine.storage.regular_files import open_binary
 
@@ -31,8 +40,6 @@ Point = tuple[int, float, float]
 """Step, loss, tokens per second."""
 BLOCK = 1 << 20
 """Bytes of lines that are looked at together."""
-_NUMBER = re.compile(rb'"step": (\d+), ')
-_POINT = re.compile(_NUMBER.pattern + rb'.*"loss": ([-+\d.e]+), .*"tokens_per_s": ([-+\d.e]+), ')
 
 
 @dataclass
@@ -75,6 +82,7 @@ class RunSkim:
     def from_json(body: dict[str, Any]) -> "RunSkim":
         """Undo `to_json`. Raises KeyError, TypeError or ValueError where it is something else."""
         state = dict(body["state"])
+        state["status"] = OLD_STATUS.get(state["status"], state["status"])
         error = state.pop("error")
         return RunSkim(
             state=RunState(**state, error=Failed(**error) if error else None),
@@ -189,7 +197,7 @@ class _Reader:
 
     def voids(self, started: Started) -> bool:
         """Whether a start takes back anything that is in the digest: steps, scores, how the run ended."""
-        last, state, sums = _resumes(started), self.digest.state, self.sum
+        last, state, sums = started.last_valid_step, self.digest.state, self.sum
         ended = bool(state.reason) or state.error is not None
         stepped = state.loss is not None and state.step > last
         scored = any(one is not None and one.step > last for one in (sums.first_eval, sums.last_eval))
@@ -214,12 +222,9 @@ class _Reader:
 
 
 def _point_of(line: bytes) -> Point | None:
-    found = _POINT.search(line)
-    if found is not None:
-        try:
-            return int(found[1]), float(found[2]), float(found[3])
-        except ValueError:
-            pass  # decoding tells what it is
+    point = step_point(line)
+    if point is not None:
+        return point
     event = decode(line)
     return (event.step, event.loss, event.tokens_per_s) if isinstance(event, Step) else None
 
@@ -236,18 +241,14 @@ def _limits(file: BinaryIO, size: int) -> list[int]:
         for line in lines:
             event = decode(line) if not line.startswith(OFTEN) and b"started" in line else None
             if isinstance(event, Started):
-                starts.append(_resumes(event))
+                starts.append(event.last_valid_step)
     return [min(starts[number:]) for number in range(len(starts))]
 
 
 def _number(line: bytes) -> float:
     """A step's number, from its line; none is later than one that cannot be read."""
-    found = _NUMBER.search(line)
-    return int(found[1]) if found else math.inf
-
-
-def _resumes(started: Started) -> int:
-    return -1 if started.resumed_from is None else started.resumed_from
+    number = step_number(line)
+    return math.inf if number is None else number
 
 
 def _chunks(file: BinaryIO, offset: int, size: int) -> Iterator[list[bytes]]:

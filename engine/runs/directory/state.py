@@ -1,10 +1,10 @@
-"""Events folded into where a run stands now."""
+"""State of a run, folded from its events."""
 
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from engine.metrics.registry import EVAL_LOSS, describe
 from engine.runs.directory.events import (
     Acknowledged,
     Eval,
@@ -18,30 +18,37 @@ from engine.runs.directory.events import (
     Step,
 )
 
-Status = Literal["queued", "running", "paused", "completed", "stopped", "failed", "dead"]
+OLD_STATUS: Mapping[str, "Status"] = {"queued": "new", "dead": "crashed"}
+"""Words of version 0.1.0, which its index and people's filters still have."""
+Status = Literal["new", "running", "paused", "completed", "stopped", "failed", "crashed"]
 
 
 @dataclass(frozen=True)
 class RunState:
-    """Where a run stands. `dead` means that its engine ended without a word."""
+    """State of a run. `new`: no event yet; `crashed`: its engine ended without an exit message."""
 
-    status: Status = "queued"
+    status: Status = "new"
     phase: str = ""
     step: int = 0
     total: int | None = None
     loss: float | None = None
     """Training loss of the last step, nats a trained token."""
     best: float | None = None
-    """Lowest evaluation loss so far."""
+    """Best value so far of the metric `best_metric`, for most runs the lowest validation loss."""
     best_step: int | None = None
+    best_metric: str = EVAL_LOSS
+    """Metric that `checkpoints.best` names, as in `engine.metrics`."""
     validated: int | None = None
     """Step of the last evaluation."""
     validation_loss: float | None = None
-    """What it found."""
+    validation_score: float | None = None
+    """Its value of `best_metric`."""
     published: int | None = None
     """Step of the checkpoint whose adapter or model is the run's result."""
     published_loss: float | None = None
     """Its validation loss; None where there was no evaluation at that step."""
+    published_score: float | None = None
+    """Its value of `best_metric`."""
     started: float | None = None
     """Unix seconds of the first start."""
     updated: float | None = None
@@ -52,13 +59,12 @@ class RunState:
 
 def current(events: Iterable[Event]) -> list[Event]:
     """The events that still hold: what a resumed or restarted run has superseded is dropped."""
-    kept: list[Event] = []
+    holding: list[Event] = []
     for event in events:
         if isinstance(event, Started):
-            last = -1 if event.resumed_from is None else event.resumed_from
-            kept = [old for old in kept if not superseded(old, last)]
-        kept.append(event)
-    return kept
+            holding = [old for old in holding if not superseded(old, event.last_valid_step)]
+        holding.append(event)
+    return holding
 
 
 def last_word(events: Iterable[Event]) -> Failed | Finished | None:
@@ -85,12 +91,15 @@ def settled(state: RunState, alive: bool) -> RunState:
     if alive:
         return state if state.status == "paused" else replace(state, status="running")
     if state.status in ("running", "paused"):
-        return replace(state, status="dead")
+        return replace(state, status="crashed")
     return state
 
 
 def superseded(event: Event, step: int) -> bool:
-    """Whether a start that resumes from `step` (-1: from nothing) makes an earlier event void."""
+    """Return True if a start after which `step` is the last valid one supersedes an earlier event.
+
+    This is the one rule for resumed and restarted runs; `Started.last_valid_step` says which step it is.
+    """
     if isinstance(event, Finished | Failed):
         return True
     return isinstance(event, Step | Eval | Sample | Saved) and event.step > step
@@ -107,12 +116,13 @@ def advance(state: RunState, event: Event) -> RunState:
         case Step():
             return replace(state, step=event.step, total=event.total, loss=event.loss)
         case Eval():
-            state = replace(state, validated=event.step, validation_loss=event.loss)
-            if event.loss < (math.inf if state.best is None else state.best):
-                return replace(state, best=event.loss, best_step=event.step)
+            return _evaluated(state, event)
         case Saved(kind="adapter" | "model"):
-            found = {state.validated: state.validation_loss, state.best_step: state.best}
-            return replace(state, published=event.step, published_loss=found.get(event.step))
+            scores = {state.validated: state.validation_score, state.best_step: state.best}
+            losses = {state.validated: state.validation_loss}
+            score = scores.get(event.step)
+            loss = score if state.best_metric == EVAL_LOSS else losses.get(event.step)
+            return replace(state, published=event.step, published_loss=loss, published_score=score)
         case Acknowledged(command="pause"):
             return replace(state, status="paused")
         case Acknowledged(command="resume"):
@@ -123,3 +133,19 @@ def advance(state: RunState, event: Event) -> RunState:
             status: Status = "stopped" if event.reason == "stopped" else "completed"
             return replace(state, status=status, reason=event.reason, step=event.step)
     return state
+
+
+def _evaluated(state: RunState, event: Eval) -> RunState:
+    """The state after an evaluation. Unlike `Eval.best`, this counts the one before the first step too."""
+    metric = describe(event.best_by or EVAL_LOSS)
+    value = event.scores.get(metric.name)
+    state = replace(
+        state,
+        validated=event.step,
+        validation_loss=event.loss,
+        validation_score=value,
+        best_metric=metric.name,
+    )
+    if value is None or not (metric.improves(value, state.best) if metric.better else event.best):
+        return state
+    return replace(state, best=value, best_step=event.step)

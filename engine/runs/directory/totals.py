@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from engine.runs.directory.events import Eval, Event, Memory, Step, ending
-
-_STEP_END = ending(Step, "tokens")
+from engine.runs.directory.events import Eval, Event, Memory, Step, step_tails
 
 
 @dataclass(frozen=True)
@@ -45,18 +43,14 @@ class Sum:
     def steps(self, lines: Sequence[bytes]) -> bool:
         """Take many lines of steps into account.
 
-        False, and none is, where one of them is not written as expected: they have to be decoded.
+        False, and none is, where the tail of one cannot be read: they have to be decoded.
         """
-        found = _STEP_END.findall(b"".join(lines))
-        if len(found) != len(lines):
+        tails = step_tails(lines)
+        if tails is None:
             return False
-        tokens, trained, _, seconds = zip(*found, strict=True) if found else ((), (), (), ())
-        try:
-            sums = sum(map(int, tokens)), sum(map(int, trained)), sum(map(float, seconds))
-        except ValueError:  # a number that JSON lacks, or none
-            return False
-        self._tokens, self._trained = self._tokens + sums[0], self._trained + sums[1]
-        self._seconds += sums[2]
+        tokens, trained, seconds = tails
+        self._tokens, self._trained = self._tokens + sum(tokens), self._trained + sum(trained)
+        self._seconds += sum(seconds)
         return True
 
     def event(self, event: Event | None) -> None:

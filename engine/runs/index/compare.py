@@ -1,4 +1,4 @@
-"""Two runs side by side: what was asked of them, what they were made with, what came of it."""
+"""Two runs side by side: recipe, data, plan, versions, machine, results."""
 
 import json
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from engine.metrics.registry import EVAL_LOSS, describe
 from engine.runs.directory.recipe import flattened
 from engine.runs.directory.run import Run
 from engine.runs.index.summary import RunSummary
@@ -110,7 +111,7 @@ class _Side:
     plan: dict[str, Any]
     versions: dict[str, Any]
     machine: dict[str, Any]
-    results: dict[str, Any]
+    results: dict[str, "_Figure"]
 
     @staticmethod
     def of(run: RunSummary) -> "_Side":
@@ -137,7 +138,8 @@ def _planned(file: Path) -> dict[str, Any]:
         plan = _mapping(json.loads(read_text(file)))
     except (OSError, ValueError, RecursionError):
         return {}
-    return {name: plan[name] for name in PLANNED if name in plan}
+    known = plan | _mapping(plan.get("decisions")) | _mapping(plan.get("work"))  # side by side in ft 0.1.0
+    return {name: known[name] for name in PLANNED if name in known}
 
 
 def _hardware(machine: dict[str, Any]) -> dict[str, Any]:
@@ -145,46 +147,64 @@ def _hardware(machine: dict[str, Any]) -> dict[str, Any]:
     return {name: machine[name] for name in MACHINE if machine.get(name) is not None}
 
 
-def _came_of(run: RunSummary) -> dict[str, Any]:
-    """What the run has come to, in the order in which it is read."""
+@dataclass(frozen=True)
+class _Figure:
+    """One result of a run; `better` is the direction in which another run's is better, where there is one."""
+
+    value: Any
+    better: Literal["higher", "lower"] | None = None
+    of_rows: bool = False
+    """True if it depends on the validation rows and on how the model cuts tokens."""
+
+
+def _came_of(run: RunSummary) -> "dict[str, _Figure]":
+    """The run's results, in the order in which they are read."""
     state, totals = run.state, run.totals
-    found: dict[str, Any] = {"status": state.status, "step": state.step, "loss": state.loss}
-    found |= {"best held-out loss": state.best, "best step": state.best_step}
-    last = totals.last_eval
-    if last is not None:
-        found |= {"last held-out loss": last.loss, "last held-out perplexity": last.perplexity}
-        found |= {f"last held-out {name.replace('_', ' ')}": value for name, value in last.metrics.items()}
+    found = {"status": _Figure(state.status), "step": _Figure(state.step), "loss": _Figure(state.loss)}
+    found[f"best {_of_validation(state.best_metric)}"] = _score(state.best_metric, state.best)
+    found["best step"] = _Figure(state.best_step)
+    if totals.last_eval is not None:
+        for name, value in totals.last_eval.scores.items():
+            found[f"last {_of_validation(name)}"] = _score(name, value)
     if totals.seconds:
-        found |= {"trained tokens": totals.trained_tokens, "seconds in steps": round(totals.seconds, 3)}
-        found |= {"tokens per second": totals.tokens / totals.seconds}
+        found["trained tokens"] = _Figure(totals.trained_tokens)
+        found["seconds in steps"] = _Figure(round(totals.seconds, 3))
+        found["tokens per second"] = _Figure(totals.tokens / totals.seconds, "higher")
     peaks = {"process peak bytes": totals.process_peak_bytes, "device peak bytes": totals.device_peak_bytes}
-    return found | {name: value for name, value in peaks.items() if value}
+    return found | {name: _Figure(value, "lower") for name, value in peaks.items() if value}
+
+
+def _score(name: str, value: float | None) -> _Figure:
+    return _Figure(value, describe(name).better, of_rows=True)
+
+
+def _of_validation(name: str) -> str:
+    """`validation loss`, `validation exact match`."""
+    return f"validation {'loss' if name == EVAL_LOSS else name.replace('_', ' ')}"
 
 
 def _results(left: _Side, right: _Side) -> tuple[Row, ...]:
     comparable = not _cautions(left, right)
     return tuple(
-        Row(row.key, row.left, row.right, _better(row, comparable))
-        for row in _rows(left.results, right.results)
+        _row(key, left.results.get(key, _Figure(None)), right.results.get(key, _Figure(None)), comparable)
+        for key in dict.fromkeys([*left.results, *right.results])
     )
 
 
-def _better(row: Row, comparable: bool) -> Better:
-    """The better of two figures, where less or more is better at all."""
-    lower = row.key.endswith(("loss", "perplexity", "peak bytes"))
-    higher = row.key == "tokens per second" or (row.key.startswith("last held-out ") and not lower)
-    about_answers = "held-out" in row.key or row.key == "loss"
-    if not (lower or higher) or row.key == "loss" or (about_answers and not comparable):
-        return ""
-    if not isinstance(row.left, int | float) or not isinstance(row.right, int | float):
-        return ""
-    if row.left == row.right or row.left != row.left or row.right != row.right:
-        return ""
-    return "left" if (row.left < row.right) == lower else "right"
+def _row(key: str, left: _Figure, right: _Figure, comparable: bool) -> Row:
+    """A row of results, with the better of two figures where one can be said to be better."""
+    direction = left.better or right.better
+    told = comparable or not (left.of_rows or right.of_rows)
+    values = (left.value, right.value)
+    numbers = all(isinstance(value, int | float) and value == value for value in values)
+    better: Better = ""
+    if direction and told and numbers and left.value != right.value:
+        better = "left" if (left.value < right.value) == (direction == "lower") else "right"
+    return Row(key, left.value, right.value, better)
 
 
 def _cautions(left: _Side, right: _Side) -> tuple[str, ...]:
-    """Why a held-out loss of one says little beside the other's."""
+    """Reasons why a validation loss of one says little beside the other's."""
 
     one, other = left.config | left.origin, right.config | right.origin
 
@@ -195,7 +215,7 @@ def _cautions(left: _Side, right: _Side) -> tuple[str, ...]:
     held_out = one.get("data.validation"), other.get("data.validation")
     from_train = any(isinstance(share, int | float) for share in held_out)
     if apart("data.validation", "data.train_on") or (from_train and apart("data.fingerprint")):
-        found.append("Their held-out rows differ, so their held-out losses cannot be set against each other.")
+        found.append("Their validation rows differ, so their validation losses cannot be compared.")
     if apart("model.base", "model.fingerprint", "model.chat_template", "model.template_variables"):
         found.append("Their base models differ: a loss is per token, and tokens may be cut otherwise.")
     return tuple(found)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import ConfigError
+from engine.runs.directory.state import OLD_STATUS
 from engine.runs.index.summary import RunSummary
 
 Predicate = Callable[[RunSummary], bool]
@@ -42,14 +43,15 @@ FIELDS: dict[str, Field] = {
         "text",
     ),
     "status": Field(
-        "queued, running, paused, completed, stopped, failed, dead; or damaged",
+        "new, running, paused, completed, stopped, failed, crashed; or damaged",
         lambda run: [run.state.status, *(["damaged"] if run.damaged else [])],
         "text",
     ),
+    "kind": Field("the kind of job: train, export", lambda run: run.kind, "text"),
     "model": Field("the base model", lambda run: run.config.get("model.base"), "text"),
     "data": Field("the training data", lambda run: sources(run.config.get("data.train")), "text"),
     "loss": Field("training loss of the last step", lambda run: run.state.loss),
-    "best": Field("lowest loss on held-out rows", lambda run: run.state.best),
+    "best": Field("best validation loss, or other metric of checkpoints.best", lambda run: run.state.best),
     "step": Field("steps done", lambda run: run.state.step),
     "steps": Field("steps planned", lambda run: run.state.total),
     "speed": Field("tokens per second", lambda run: run.tokens_per_s),
@@ -172,6 +174,8 @@ def _asked(term: _Term) -> Predicate:
 
 def _text(field: Field, term: _Term) -> Predicate:
     wanted = [value.casefold() for value in term.values]
+    if term.field == "status":
+        wanted = [OLD_STATUS.get(word, word) for word in wanted]
     whole = term.op != ":" or term.field == "tag"
 
     def test(run: RunSummary) -> bool:

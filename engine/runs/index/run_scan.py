@@ -1,4 +1,4 @@
-"""One run as last seen: which of its files have to be read again, and what they say."""
+"""Scan of one run: the files that have to be read again, and the summary that they give."""
 
 import os
 import sys
@@ -10,6 +10,7 @@ from typing import Any
 from engine.redaction import redacted_values
 from engine.runs.directory import lock, registry, skim
 from engine.runs.directory.recipe import read_config
+from engine.runs.directory.run import Run
 from engine.runs.directory.skim import RunSkim
 from engine.runs.directory.state import settled
 from engine.runs.index.summary import RunSummary
@@ -37,6 +38,7 @@ class RunScan:
         self._config: dict[str, Any] = {}
         self._config_problem = ""
         self._alive = False
+        self._kind: str | None = None
         if stored:
             self._restore(stored)
 
@@ -51,7 +53,7 @@ class RunScan:
         return (
             self.summary is not None
             and not self._alive
-            and self.summary.state.status not in ("queued", "running")
+            and self.summary.state.status not in ("new", "running")
         )
 
     def at_all(self) -> None:
@@ -83,6 +85,7 @@ class RunScan:
             "events_problem": self._events_problem,
             "config": self._config,
             "config_problem": self._config_problem,
+            "kind": self._kind,
         }
 
     def _restore(self, stored: Mapping[str, Any]) -> None:
@@ -97,6 +100,7 @@ class RunScan:
         self._recipe_stamp = tuple(recipe) if recipe else None
         self._events_problem = str(stored.get("events_problem", ""))
         self._config_problem = str(stored.get("config_problem", ""))
+        self._kind = stored.get("kind")
 
     def _update(self, alive: bool) -> None:
         stamp = file_stamp(self._events)
@@ -105,6 +109,10 @@ class RunScan:
             return
         if stamp != self._events_stamp:
             self._read_events(stamp)
+        if self._kind is None and (
+            self._digest.offset or self._recipe_stamp
+        ):  # it is written before its first event
+            self._kind = Run(self.folder, self.id).kind
         if self.summary is None or alive != self._alive:
             self._alive = alive
             self.summary = self._made()
@@ -134,6 +142,7 @@ class RunScan:
             tokens_per_s=self._digest.tokens_per_s,
             totals=self._digest.totals,
             config=self._config,
+            kind=self._kind or "train",
             damaged=self._damage(),
         )
 
@@ -144,7 +153,7 @@ class RunScan:
             return "events.jsonl is gone: what the run did is not known."
         if self._digest.offset and not self._digest.events:
             return "Nothing in events.jsonl can be read."
-        if self._recipe_stamp is None:
+        if self._recipe_stamp is None and self._kind in (None, "train"):
             return "train.yml is gone: the run cannot be resumed."
         if self._digest.unreadable:
             return f"{self._digest.unreadable} lines of events.jsonl cannot be read."

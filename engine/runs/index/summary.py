@@ -1,4 +1,4 @@
-"""What a list shows of a run, what its filter asks about, and what it is compared by."""
+"""RunSummary: the figures of a run that lists show, filters ask about and comparisons set side by side."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,6 +26,8 @@ class RunSummary:
     totals: Totals = field(default_factory=Totals)
     config: Mapping[str, Any] = field(default_factory=dict)
     """The resolved recipe by dotted key: `training.learning_rate` and so on; empty where it cannot be read."""
+    kind: str = "train"
+    """Kind of its job: a module of `engine.jobs`."""
     damaged: str = ""
     """What is wrong with the directory, where something is."""
 

@@ -1,0 +1,1 @@
+"""Exporters: writers of a model in the files of another program."""

@@ -1,0 +1,31 @@
+"""Registry of exporters: ft's own and those of other packages."""
+
+from collections.abc import Mapping
+
+from engine import plugins
+from engine.errors import ConfigError, MachineError
+from engine.export.base import Exporter
+from engine.export.mlx import MLX
+
+OWN: Mapping[str, Exporter] = {exporter.name: exporter for exporter in (MLX,)}
+"""The exporters that come with ft."""
+
+
+def exporter_names() -> tuple[str, ...]:
+    """Names of all exporters: ft's own first, then those of other packages."""
+    return (*OWN, *sorted(plugins.installed(plugins.EXPORTERS).keys() - OWN.keys()))
+
+
+def exporter_named(name: str) -> Exporter:
+    """The exporter of a name. Raises ConfigError where there is none, MachineError where its package is broken."""
+    if name in OWN:
+        return OWN[name]
+    if name not in plugins.installed(plugins.EXPORTERS):
+        raise ConfigError(f"There is no exporter {name!r}.", f"Installed: {', '.join(exporter_names())}.")
+    found = plugins.load(plugins.EXPORTERS, name)
+    if not isinstance(found, Exporter):
+        raise MachineError(
+            f"exporter: {name} names {type(found).__name__}, not an engine.export.base.Exporter",
+            "Its package is for another version of ft; update or remove it.",
+        )
+    return found

@@ -1,0 +1,1 @@
+"""Jobs that an engine process does in a run directory: training, conversion."""

@@ -1,0 +1,246 @@
+"""Job `train`: from the recipe to a trained adapter or model."""
+
+import gc
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.errors import DataError, OutOfMemoryError
+from engine.hardware.sharing import Sharing
+from engine.jobs.base import JobContext
+from engine.models.local import require_regular_files
+from engine.runs.directory import skim
+from engine.runs.directory.events import Phase, Warned
+from engine.runs.directory.limits import Limits
+from engine.runs.directory.provenance import at_start
+from engine.runs.directory.run import Run
+from engine.storage.atomic import write_atomic
+from engine.training import resume as resuming
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from engine.config.schema import TrainConfig
+    from engine.data.tokenization.tokenizer import Tokenizer
+    from engine.data.types import Dataset
+    from engine.models.resolve import LocalModel
+    from engine.models.saved_adapter import SavedAdapter
+    from engine.planning.backend_choice import Chosen
+    from engine.planning.plan import Plan
+    from engine.training.published_files import ResultFiles
+
+TELL_EVERY_S = 0.5
+"""Least time between two events of one download or conversion."""
+SHARED = 0.1
+"""A run that shared the CPU with other programs for more than this part of its time tells nothing of its speed."""
+
+
+def run(context: JobContext) -> str:
+    """Train as the run's recipe says; returns `completed`, `stopped` or `early_stopping`.
+
+    Each stage takes what the one before has made. Raises FtError where it cannot go on, Stopped where a person stops
+    it before its first step.
+    """
+    run, control, resume = context.run, context.control, context.resume
+    config, sharing = run.config, Sharing()
+    model = _resolve(context, config)
+    if resume:
+        require_regular_files(resume)
+        config = resuming.same_files(run, resuming.same_backend(run, config))
+    start = _start(run, config, model)
+    chosen = _choose_backend(config, model)
+    from engine.data.token_spec import TokenSpec
+    from engine.data.tokenization.token_limits import check_samples
+
+    encoder = TokenSpec.of(config).encoder(model.folder, run.begun())
+    tokenizer = encoder.tokenizer
+    check_samples(config, tokenizer, encoder.room)
+    dataset = _prepare(context, config, model)
+    if resume:
+        resuming.same_data(run, dataset)
+    _warn_of_others(run)
+    plan = _plan(run, config, chosen, model, dataset, context.force, start)
+    context.poll()
+
+    run.emit(Phase(name="loading", note=f"{model.name} on {plan.device}"))
+    chosen.spec.before_load()
+    from engine.backends import load_trainer
+    from engine.methods import method_named
+    from engine.training.busy_machine import NeighbourWatch
+    from engine.training.loop import train
+
+    objective = method_named(config.training.method).objective(config.method_config)
+    adapter = start.folder if start else None
+    same = resuming.same_layers(config, resume)
+    trainer = load_trainer(plan, same, model.folder, objective, adapter=adapter)
+    gc.collect()
+    context.poll()
+    files = _result_files(run, model, tokenizer)
+    if trainer.model.spins:
+        sharing.start()
+    try:
+        watches = [NeighbourWatch(sharing).look]
+        reason = train(
+            run, config, plan, dataset, trainer, objective, tokenizer, files, control, resume, watches
+        )
+    finally:
+        sharing.end()
+    if sharing.portion < SHARED:
+        _remember_speed(run, chosen, plan)
+    return reason
+
+
+def _result_files(run: Run, model: "LocalModel", tokenizer: "Tokenizer") -> "ResultFiles":
+    from engine.models.published import PublishedBase
+    from engine.training.published_files import ResultFiles
+
+    base = PublishedBase.of(model, Path(str(run.provenance.get("folder", run.folder))))
+    return ResultFiles(model.folder, base, tokenizer)
+
+
+def _start(run: Run, config: "TrainConfig", model: "LocalModel") -> "SavedAdapter | None":
+    """The adapter that the run starts from, as it was copied into the run; told where it names another base."""
+    if config.adapter.from_ is None:
+        return None
+    from engine.data.tokenization.tokenizer import new_tokens
+    from engine.models.local import read_config
+    from engine.models.mlx_adapter import to_peft
+    from engine.models.saved_adapter import read_adapter
+
+    start = read_adapter(run.start)
+    start.check(model.folder)
+    start.check_tokens({token.id: token.text for token in new_tokens(model.folder, config.model.add_tokens)})
+    start = to_peft(start, str(read_config(model.folder).get("model_type")))
+    run.emit(Phase(name="loading", note=f"starting from the adapter of {config.adapter.from_}"))
+    facts = run.provenance.get("start") or {}
+    trained_on = facts.get("model") or {}
+    if trained_on.get("fingerprint") not in (None, model.fingerprint):
+        message = f"The adapter was trained on other weights than those of {model.name} here."
+        run.emit(Warned(message=message, hint="It goes on from them all the same, if they are alike."))
+    elif not trained_on and not start.is_of(config.model.base):
+        message = f"The adapter says that it was trained on {start.base}, and this run trains {model.name}."
+        run.emit(Warned(message=message, hint="Make sure that they are the same model."))
+    return start
+
+
+def _warn_of_others(run: Run) -> None:
+    """Two runs at once get in each other's way, and a plan counts only the memory that is free while it is made."""
+    alive = (other for other in Run.all() if other.folder != run.folder and other.alive())
+    others = [other.id for other in alive if other.kind == "train"]
+    if others:
+        trains = f"{', '.join(others)} {'trains' if len(others) == 1 else 'train'}"
+        message = f"{trains} on this machine too: each will be slower, and memory may run out."
+        run.emit(Warned(message=message, hint=f"To stop the other one: ft stop {others[0]}"))
+
+
+def _choose_backend(config: "TrainConfig", model: "LocalModel") -> "Chosen":
+    """The backend that trains, with this process prepared for it before a library of models is imported."""
+    from engine.hardware.probe import probe
+    from engine.models.sizing import shape_of
+    from engine.planning.backend_choice import choose_backend
+
+    chosen = choose_backend(probe(), config, shape_of(model.folder))
+    chosen.spec.before_import()
+    return chosen
+
+
+def _remember_speed(run: Run, chosen: "Chosen", plan: "Plan") -> None:
+    """Let later plans estimate their time from what this run took."""
+    from engine.hardware.speed import remember
+
+    done = skim.read(run.events_file)
+    if done.steps:
+        under = chosen.spec.speed_key(plan.device, plan.compute_dtype)
+        remember(under, plan.work.flops * done.steps / plan.steps, done.totals.seconds)
+
+
+def _resolve(context: JobContext, config: "TrainConfig") -> "LocalModel":
+    from engine.models.resolve import resolve
+
+    context.run.emit(Phase(name="loading", note=f"finding {config.model.base}"))
+    return resolve(config.model.base, config.model.revision, _loading(context))
+
+
+def _loading(context: JobContext) -> "Callable[[str, int, int], None]":
+    """Progress of a download, told now and then; a command is obeyed in between."""
+    told = 0.0
+
+    def progress(what: str, done: int, total: int) -> None:
+        nonlocal told
+        if time.monotonic() - told >= TELL_EVERY_S or done == total:
+            told = time.monotonic()
+            context.run.emit(Phase(name="loading", done=done, total=total, note=what))
+        context.poll()
+
+    return progress
+
+
+def _prepare(context: JobContext, config: "TrainConfig", model: "LocalModel") -> "Dataset":
+    """The tokens to train on. Raises DataError for what the lint calls an error, unless forced."""
+    from engine.data.prepare import prepare
+    from engine.data.sources.resolve import fetch
+
+    run = context.run
+
+    def progress(done: int, total: int) -> None:
+        run.emit(Phase(name="tokenising", done=done, total=total))
+        context.poll()
+
+    sources = fetch(config.data, _loading(context)).unpacked()
+    resuming.record_files(run, sources)
+    run.emit(Phase(name="tokenising"))
+    dataset = prepare(config, model.folder, progress, lint=True, day=run.begun(), sources=sources)
+    for note in dataset.notes:
+        run.emit(Phase(name="tokenising", note=note))
+    errors = [finding for finding in dataset.findings if finding.severity == "error"]
+    if errors and not context.force:
+        message = "\n  ".join(["The training data has errors:", *(finding.message for finding in errors)])
+        look = "`ft data check` shows the rows. To train anyway: ft train --force"
+        raise DataError(message, f"{errors[0].fix} {look}")
+    for finding in dataset.findings:
+        if finding.severity != "note":
+            overridden = "--force overrides an error of the data: " if finding in errors else ""
+            run.emit(Warned(message=f"{overridden}{finding.message}", hint=finding.fix))
+    return dataset
+
+
+def _plan(
+    run: Run,
+    config: "TrainConfig",
+    chosen: "Chosen",
+    model: "LocalModel",
+    dataset: "Dataset",
+    force: bool,
+    start: "SavedAdapter | None",
+) -> "Plan":
+    """Settle the plan and write it down. Raises OutOfMemoryError where even the smallest does not fit."""
+    from engine.hardware.probe import probe
+    from engine.models.sizing import shape_of
+    from engine.planning.batch import Caps
+    from engine.planning.planner import make_plan
+    from engine.planning.row_stats import RowStats
+
+    machine, shape, rows = probe(), shape_of(model.folder), RowStats.of(dataset.train)
+    limits, begun = Limits.of(run), run.plan
+    if begun:  # another layout would round otherwise
+        config = config.model_copy(update={"data": config.data.model_copy(update={"packing": begun.packing})})
+    caps = Caps(limits.micro_batch_rows, limits.micro_batch_tokens)
+    plan = limits.explained(make_plan(config, machine, chosen, shape, rows, caps, start))
+    if begun:
+        plan = plan.begun_as(begun)
+    write_atomic(run.folder / "plan.json", plan.to_json())
+    known = {"name": model.name, "fingerprint": model.fingerprint, "revision": model.revision}
+    facts = at_start(machine) | {"model": known}
+    about = {"fingerprint": dataset.fingerprint, "examples": rows.examples}
+    run.record(facts | {"data": run.provenance.get("data", {}) | about})
+    if plan.fits == "no" and not force:
+        advice = " ".join(f"{change.rstrip('.')}." for change in plan.advice)
+        message = f"This needs {_gb(plan.memory.peak_bytes)} of memory; {_gb(plan.limit_bytes)} can be had."
+        if config.training.batch_size == "auto":
+            raise OutOfMemoryError(message, f"{advice} To try all the same: ft train --force".strip())
+        run.emit(Warned(message=message, hint=advice or "batch_size: auto takes what fits."))
+    return plan
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.1f} GB"

@@ -1,0 +1,59 @@
+"""Every metric there is: ft's own, and those that other packages bring by the entry point group `ft.metrics`."""
+
+from collections.abc import Mapping
+from functools import cache, lru_cache
+from importlib import import_module
+from pkgutil import iter_modules
+
+from engine import plugins
+from engine.errors import FtError, MachineError
+from engine.metrics import evaluation
+from engine.metrics.base import Metric
+from engine.metrics.training import METRICS
+
+EVAL_LOSS = "eval_loss"
+"""Name of the validation loss, which every evaluation reports."""
+
+
+@cache
+def own() -> Mapping[str, Metric]:
+    """ft's own metrics by name: those of steps, and one a module of `engine.metrics.evaluation`."""
+    modules = [
+        import_module(f"{evaluation.__name__}.{found.name}") for found in iter_modules(evaluation.__path__)
+    ]
+    return {metric.name: metric for metric in (*METRICS, *(module.METRIC for module in modules))}
+
+
+def computed() -> tuple[str, ...]:
+    """Names of ft's own metrics that a recipe can ask for, in order."""
+    return tuple(sorted(name for name, metric in own().items() if metric.compute is not None))
+
+
+def load(name: str) -> Metric:
+    """The metric of that name, to be computed. Raises MachineError where its package does not bring one."""
+    if name in own():
+        return own()[name]
+    found = plugins.load(plugins.METRICS, name)
+    if not isinstance(found, Metric):
+        raise MachineError(
+            f"evaluation.metrics: the entry point {name} is not a Metric.",
+            "Its package has to name an engine.metrics.base.Metric in the group ft.metrics.",
+        )
+    return found
+
+
+@lru_cache(maxsize=256)
+def describe(name: str) -> Metric:
+    """The metric of that name, to be shown: a plain number where it is not known here. Never raises."""
+    if name in own() or name in plugins.installed(plugins.METRICS):
+        try:
+            return load(name)
+        except FtError:
+            pass  # recorded elsewhere, or its package is broken here: the number is still one
+    return Metric(name)
+
+
+def written(name: str, value: float) -> str:
+    """`exact_match 12.5%`: title and value as a person reads them."""
+    metric = describe(name)
+    return f"{metric.title} {metric.written(value)}"

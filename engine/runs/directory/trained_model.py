@@ -1,0 +1,95 @@
+"""TrainedModel: weights that a run, a checkpoint or a folder holds, and all that using them takes."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from engine.data.token_spec import TokenSpec
+from engine.errors import ConfigError
+from engine.runs.directory import registry
+from engine.runs.directory.checkpoints import latest, step_of
+from engine.runs.directory.result import FOLDERS, result_name
+from engine.runs.directory.run import Run
+
+ADAPTER_CONFIG = "adapter_config.json"
+TEMPLATE = "chat_template.jinja"
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model to be used: a base with an adapter, or a whole model, which is then its own base."""
+
+    base: str | Path
+    """`starter`, a folder or a hub id as recipes name it; a Path where it is a folder that is known to be whole."""
+    adapter: Path | None = None
+    """Folder in PEFT's layout."""
+    spec: TokenSpec = field(default_factory=TokenSpec)
+    """Chat template, its variables, and the tokens that were added for the adapter."""
+    revision: str | None = None
+    """Of a base from the hub."""
+    task: str = "causal_lm"
+    run: str | None = None
+    """Id of the run that trained it."""
+    step: int | None = None
+    """Step of its checkpoint; None where the weights are not trained, or no run tells."""
+
+    @staticmethod
+    def of(run: Run) -> "TrainedModel":
+        """The weights of the checkpoint that the run's reference named, else its result, else its last checkpoint.
+
+        Raises ConfigError where nothing is trained yet, and where its recipe is gone.
+        """
+        from engine.models.local import require_regular_files
+
+        config = run.config
+        name = result_name(config)
+        published = None if run.checkpoint else run.folder / name
+        checkpoint = run.checkpoint or latest(run.folder)
+        if published is not None and published.is_dir():
+            found, step = published, run.state().published
+        elif checkpoint is not None and (checkpoint / name).is_dir():
+            found, step = checkpoint / name, step_of(checkpoint)
+        else:
+            raise ConfigError(
+                f"Run {run.id} has no trained {name} yet; it is {run.state().status}.",
+                "It is there from the first checkpoint on. --base answers with the untrained model.",
+            )
+        require_regular_files(found)
+        untrained = TrainedModel.before(run)
+        if name == "model":
+            return replace(untrained, base=found, revision=None, step=step)
+        spec = replace(untrained.spec, add_tokens=tuple(config.model.add_tokens))
+        return replace(untrained, adapter=found, spec=spec, step=step)
+
+    @staticmethod
+    def before(run: Run) -> "TrainedModel":
+        """The model as it was before a run trained it. Raises ConfigError where the recipe is gone."""
+        config = run.config
+        spec = TokenSpec.of(config).prompts()
+        return TrainedModel(config.model.base, None, spec, config.model.revision, run=run.id)
+
+    @staticmethod
+    def find(reference: str | Path) -> "TrainedModel":
+        """The weights that a run's id or path, a checkpoint's path, or the path of a model or an adapter means.
+
+        Raises ConfigError where it means none of these, ModelError where an adapter's files are damaged.
+        """
+        folder = Path(reference).expanduser().absolute()
+        if folder.name in FOLDERS and (
+            folder.parent.parent.name == "checkpoints" or registry.is_run(folder.parent)
+        ):
+            return TrainedModel.of(Run.open(folder.parent))
+        if (folder / ADAPTER_CONFIG).is_file():
+            from engine.models.saved_adapter import read_adapter
+
+            template = folder / TEMPLATE
+            spec = TokenSpec(chat_template=str(template) if template.is_file() else "auto").prompts()
+            return TrainedModel(read_adapter(folder).base, folder, spec)
+        if (folder / "config.json").is_file():
+            return TrainedModel(folder)
+        return TrainedModel.of(Run.open(reference))
+
+    def base_folder(self) -> Path:
+        """The base's folder on this disk; it is fetched where that is needed. Raises ModelError."""
+        from engine.models.resolve import resolve
+
+        return self.base if isinstance(self.base, Path) else resolve(self.base, self.revision).folder

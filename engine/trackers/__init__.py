@@ -1,0 +1,1 @@
+"""Trackers: followers of a run's events that report them to another program."""

@@ -1,0 +1,144 @@
+"""Objectives: one formula for both backends, and a reference that is the base model."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.backends import load_trainer
+from engine.backends.base import Trainer
+from engine.data.batching import batch_of_rows
+from engine.data.types import Batch
+from engine.errors import ConfigError
+from engine.objectives.base import Objective, Ops, Outputs, sequence_logps
+from engine.objectives.sft import Supervised
+from tests.training import Job
+
+ROWS = [[1, 5, 6, 7, 8, 2], [1, 5, 9, 4, 2], [1, 7, 7, 2], [1, 8, 9, 3, 2]]
+FP32 = {"weights_dtype": "fp32", "compute_dtype": "fp32"}
+BACKENDS = ("peft", "mlx")
+
+
+class General(Supervised):
+    """Supervised fine-tuning through the form that all other methods take."""
+
+    weighs_tokens = False
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A preference loss with a reference: -log sigmoid(beta x margin of log-ratios), as in DPO (arXiv:2305.18290)."""
+
+    beta: float = 0.5
+    weighs_tokens = False
+    needs_reference = True
+
+    def normaliser(self, batches: Sequence[Batch]) -> float:
+        return float(sum(len(np.unique(batch.group)) for batch in batches))
+
+    def loss(self, outputs: Outputs, batch: Batch, ops: Ops) -> tuple[Any, Mapping[str, Any]]:
+        assert outputs.reference is not None
+        ratios = sequence_logps(outputs.logps - outputs.reference, batch, ops)
+        pairs = int(batch.group.max()) + 1
+        margins = ops.sum_by(ratios * ops.array(batch.sign.astype(np.float32)), batch.group, pairs)
+        return -ops.log_sigmoid(self.beta * margins).sum(), {"margin": margins.sum()}
+
+
+def trainer(job: Job, backend: str, objective: Objective, **changes: Any) -> Trainer:
+    plan = job.plan.changed(backend=backend, **{**FP32, **changes})
+    return load_trainer(plan, job.config, job.model, objective)
+
+
+def pairs() -> Batch:
+    """Two pairs: of each the first row is chosen, the second rejected."""
+    groups, signs = np.array([0, 0, 1, 1], dtype=np.int32), np.array([1, -1, 1, -1], dtype=np.int8)
+    return replace(batch_of_rows(ROWS), group=groups, sign=signs)
+
+
+def move(one: Trainer, objective: Objective, batch: Batch, steps: int = 4) -> list[Any]:
+    normaliser = objective.normaliser([batch])
+    return [one.step([batch], normaliser, 1e-2, seed, lambda: None) for seed in range(steps)]
+
+
+@pytest.fixture
+def job(tiny_model: Path, tmp_path: Path) -> Job:
+    return Job.make(tiny_model, tmp_path, adapter={"dropout": 0.0})
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("kind", ["lora", "none"])
+def test_the_general_form_of_sft_learns_as_the_fused_one(
+    tiny_model: Path, tmp_path: Path, backend: str, kind: str
+) -> None:
+    job = Job.make(
+        tiny_model, tmp_path, adapter={"type": kind, "dropout": 0.0} if kind == "lora" else {"type": kind}
+    )
+    batch = batch_of_rows(ROWS)
+    fused, general = (
+        move(trainer(job, backend, objective), objective, batch) for objective in (Supervised(), General())
+    )
+    for one, other in zip(fused, general, strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=1e-4)
+        assert one.grad_norm == pytest.approx(other.grad_norm, rel=1e-3)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_token_counts_by_its_weight(job: Job, backend: str) -> None:
+    batch, objective = batch_of_rows(ROWS), Supervised()
+    one = trainer(job, backend, objective)
+    factors = np.where(np.arange(len(batch.weights)) < 6, 0.5, 1).astype(np.float32)
+    halved = replace(batch, weights=batch.weights * factors)
+    assert objective.normaliser([halved]) == batch.trained_tokens - 2.5
+    expected = -float((one.model.logps(batch) * halved.weights[halved.trained]).sum())
+    assert one.evaluate(halved) == pytest.approx(expected, rel=1e-5)
+    assert move(one, objective, halved, 1)[0].loss_sum == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_model_without_its_adapter_is_the_base(job: Job, backend: str) -> None:
+    batch, objective = batch_of_rows(ROWS), Supervised()
+    one = trainer(job, backend, objective)
+    before = one.model.logps(batch)
+    move(one, objective, batch)
+    trained = one.model.logps(batch)
+    assert np.abs(trained - before).max() > 0.1
+    with one.model.without_adapter():
+        assert np.allclose(one.model.logps(batch), before, atol=1e-5)
+    assert (one.model.logps(batch) == trained).all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("adapter", [{"type": "dora"}, {"init": "pissa"}], ids=str)
+def test_the_base_comes_back_under_dora_and_pissa(
+    tiny_model: Path, tmp_path: Path, backend: str, adapter: dict[str, Any]
+) -> None:
+    plain = trainer(Job.make(tiny_model, tmp_path, adapter={"dropout": 0.0}), backend, Supervised())
+    expected = plain.model.logps(batch_of_rows(ROWS))  # a fresh adapter changes nothing
+    one = trainer(Job.make(tiny_model, tmp_path, adapter={"dropout": 0.0, **adapter}), backend, Supervised())
+    move(one, Supervised(), batch_of_rows(ROWS))
+    with one.model.without_adapter():
+        assert np.allclose(one.model.logps(batch_of_rows(ROWS)), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_there_is_no_base_left_where_its_own_weights_are_trained(
+    tiny_model: Path, tmp_path: Path, backend: str
+) -> None:
+    one = trainer(Job.make(tiny_model, tmp_path, adapter={"type": "none"}), backend, Supervised())
+    with pytest.raises(ConfigError, match="compares with the model as it was"), one.model.without_adapter():
+        pass
+
+
+def test_a_preference_loss_learns_and_is_the_same_on_torch_and_mlx(job: Job) -> None:
+    objective, batch = Compared(), pairs()
+    found = {backend: move(trainer(job, backend, objective), objective, batch, 16) for backend in BACKENDS}
+    ours, theirs = found.values()
+    assert ours[0].loss == pytest.approx(np.log(2), rel=1e-5), "the margin is nothing before the first step"
+    assert ours[-1].loss < 0.5 * ours[0].loss
+    assert ours[-1].metrics["margin"] > 1
+    for one, other in zip(ours[:5], theirs[:5], strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=2e-2)
+        assert one.metrics["margin"] == pytest.approx(other.metrics["margin"], rel=5e-2, abs=1e-3)

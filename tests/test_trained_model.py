@@ -1,0 +1,74 @@
+"""Which weights are meant by a run, a checkpoint or a folder, and what comes with them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine.data.token_spec import TokenSpec
+from engine.errors import ConfigError
+from engine.runs.directory.events import Saved
+from engine.runs.directory.run import Run
+from engine.runs.directory.trained_model import TrainedModel
+from tests.run_fixtures import make_run
+
+
+def trained(name: str, *folders: str, adapter: str = "") -> Run:
+    """A run with these folders in it."""
+    run = make_run(f"20260102-000000-{name}", steps=20)
+    for folder in folders:
+        (run.folder / folder).mkdir(parents=True)
+    recipe = run.folder / "train.yml"
+    text = (
+        "model:\n  base: starter\n  add_tokens: [<note>]\n  chat_template: chatml\ndata: {train: starter}\n"
+    )
+    recipe.write_text(text + (f"adapter: {{type: {adapter}}}\n" if adapter else ""))
+    run.emit(Saved(step=20, path="adapter", kind="adapter"))
+    return run
+
+
+def test_a_run_means_its_result_with_the_template_and_tokens_of_its_recipe(ft_home: Path) -> None:
+    run = trained("a", "adapter", "checkpoints/step-000010/adapter")
+    found = TrainedModel.of(run)
+    assert (found.base, found.adapter, found.run, found.step) == ("starter", run.adapter, run.id, 20)
+    assert found.spec == TokenSpec(chat_template="chatml", add_tokens=("<note>",))
+    assert TrainedModel.before(run) == replace(
+        found, adapter=None, step=None, spec=TokenSpec(chat_template="chatml")
+    )
+
+
+def test_a_checkpoint_means_its_own_weights(ft_home: Path) -> None:
+    run = trained("a", "adapter", "checkpoints/step-000010/adapter")
+    checkpoint = run.checkpoints / "step-000010"
+    found = TrainedModel.of(Run.open(checkpoint))
+    assert (found.adapter, found.step) == (checkpoint / "adapter", 10)
+    assert TrainedModel.find(checkpoint) == found
+    assert TrainedModel.find(checkpoint / "adapter") == found
+    assert TrainedModel.find(run.adapter) == TrainedModel.find(run.id) == TrainedModel.of(run)
+
+
+def test_after_full_training_the_result_is_its_own_base(ft_home: Path) -> None:
+    run = trained("a", "model", adapter="none")
+    found = TrainedModel.of(run)
+    assert (found.base, found.adapter) == (run.model, None)
+    assert found.spec.add_tokens == ()  # it has them already
+    assert found.base_folder() == run.model
+
+
+def test_a_run_that_is_not_ended_means_its_last_checkpoint(ft_home: Path) -> None:
+    run = trained("a", "checkpoints/step-000010/adapter", "checkpoints/step-000020/adapter")
+    for step in ("step-000010", "step-000020"):
+        (run.checkpoints / step / "progress.json").write_text("{}")
+    found = TrainedModel.of(run)
+    assert (found.adapter, found.step) == (run.checkpoints / "step-000020" / "adapter", 20)
+
+
+def test_a_run_that_has_learned_nothing_says_when_it_will(ft_home: Path) -> None:
+    with pytest.raises(ConfigError, match="has no trained adapter yet") as error:
+        TrainedModel.of(trained("a"))
+    assert "first checkpoint" in error.value.hint
+
+
+def test_a_models_folder_means_itself(tiny_model: Path) -> None:
+    assert TrainedModel.find(tiny_model) == TrainedModel(tiny_model)
+    assert TrainedModel.find(str(tiny_model)).base_folder() == tiny_model
