@@ -20,8 +20,8 @@ from engine.data.prompt_input import prompt_of
 from engine.data.types import Sampling
 from engine.errors import ConfigError
 from engine.planning.plan import Plan
-from engine.process.launcher import Engine, checkpoint_to_resume, outcome, start
-from engine.process.preflight import check
+from engine.process import launcher
+from engine.process.launcher import Engine, outcome
 from engine.runs.directory import control
 from engine.runs.directory import run as runs
 from engine.runs.directory.events import Event, Finished
@@ -69,12 +69,12 @@ class Run:
 
     @property
     def state(self) -> RunState:
-        """Where the run stands now."""
+        """State of the run now."""
         return self._run.state()
 
     @property
     def plan(self) -> Plan | None:
-        """What was planned; None before the engine has planned."""
+        """The plan; None before the engine has made it."""
         return self._run.plan
 
     def events(self, follow: bool = True) -> Iterator[Event]:
@@ -100,8 +100,7 @@ class Run:
 
         Raises ConfigError where the run is training, or where nothing is left to train.
         """
-        check(self._run.config)
-        self._engine = start(self._run, checkpoint_to_resume(self._run))
+        self._engine = launcher.resume(self._run)
         return self
 
     def generate(
@@ -169,7 +168,7 @@ def train(
     folder: PathLike | None = None,
     force: bool = False,
 ) -> Run:
-    """Start training as a recipe says; returns at once, `run.wait()` waits for the end.
+    """Start training as a recipe says; returns immediately, `run.wait()` waits for the end.
 
     `overrides` are keys like `training.max_steps` with their values. `data` takes the place of `data.train`: a
     `datasets.Dataset` or `IterableDataset`, any iterable of rows, or a `DatasetDict`, of which the `train` split is
@@ -180,9 +179,8 @@ def train(
     Raises FtError for what is wrong with the recipe, its data or its model.
     """
     loaded = _load(recipe, overrides, data, validation)
-    check(loaded.config)
-    run = runs.Run.create(loaded, Path(folder) if folder is not None else None)
-    return Run(run, start(run, force=force))
+    engine = launcher.launch(loaded, Path(folder) if folder is not None else None, force=force)
+    return Run(engine.run, engine)
 
 
 def plan(
@@ -192,7 +190,7 @@ def plan(
     data: "Rows | Mapping[str, Rows] | None" = None,
     validation: "Rows | float | None" = None,
 ) -> Plan:
-    """What a recipe would do, need and take, without training; `data` and `validation` are as for `train`."""
+    """The plan of a recipe, its memory and its time, without training; `data` and `validation` are as for `train`."""
     from engine.planning.estimate import estimate
     from engine.runs.directory.start_adapter import start_of
 

@@ -4,22 +4,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.config.load import load_text
-from engine.process.launcher import Engine, checkpoint_to_resume, start
+from engine.process import launcher
+from engine.process.launcher import Engine
 from engine.runs.directory import control
 from engine.runs.directory.run import Run
 from engine.runs.index.index import RunSummary
 from engine.service.client import Client
 
 UNSAVED = "train.yml"
-"""Where a text that has no file yet would stand: its relative paths start at the current folder."""
+"""Name of a text that has no file yet: its relative paths start at the current folder."""
 
 
 def launch(text: str, path: Path | None, client: Client) -> Engine:
     """Check a recipe's text, make a run of it and start its engine. Raises FtError where any of that fails."""
     place = (path or Path.cwd() / UNSAVED).absolute()
-    recipe = load_text(text, place)
-    client.check(text, place)
-    return start(Run.create(recipe))
+    return launcher.launch(load_text(text, place), check=lambda: client.check(text, place))
 
 
 def relaunch(run_id: str, checkpoint: Path | None, client: Client) -> Engine:
@@ -28,10 +27,9 @@ def relaunch(run_id: str, checkpoint: Path | None, client: Client) -> Engine:
     Raises FtError where that fails, ConfigError where nothing is left to train.
     """
     run = Run.open(run_id)
-    checkpoint = checkpoint_to_resume(run, checkpoint)
     recipe = run.folder / "train.yml"
-    client.check(recipe.read_text(encoding="utf-8") if recipe.is_file() else "", recipe)
-    return start(run, checkpoint)
+    text = recipe.read_text(encoding="utf-8") if recipe.is_file() else ""
+    return launcher.resume(run, checkpoint, check=lambda: client.check(text, recipe))
 
 
 def stop_all(live: Sequence[RunSummary]) -> None:
@@ -41,7 +39,7 @@ def stop_all(live: Sequence[RunSummary]) -> None:
 
 
 def farewell(live: Sequence[RunSummary], stopped: bool) -> str:
-    """What to say on the terminal about runs that a person left; each command on a line, to be copied."""
+    """Text for the terminal about runs that a person left; each command on a line, to be copied."""
     if stopped:
         lines = [
             f"{run.name} stops after a checkpoint.\n  resume  ft train --resume {run.id}" for run in live

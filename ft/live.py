@@ -10,6 +10,7 @@ from engine.metrics.registry import EVAL_LOSS, describe, written
 from engine.runs.directory.events import Event, Phase, Started, Step, Warned, encode
 from engine.runs.directory.projection import Projection
 from engine.runs.directory.run import Run
+from engine.units import clock, sparkline
 from ft import run_text
 from ft.console import say
 
@@ -151,13 +152,13 @@ class Live:
         return (phase.done or 0, phase.total) if phase is not None else (0, None)
 
     def _position(self) -> str:
-        elapsed = run_text.duration(time.time() - self.began)
+        elapsed = clock(time.time() - self.began)
         step = self.projection.step
         if step is None:
             done, total = self._progress()
             return (f"{done}/{total}   " if total else "") + elapsed
         mean = sum(each.step_s for each in self.speeds) / len(self.speeds) if self.speeds else step.step_s
-        left = run_text.duration((step.total - step.step) * mean)
+        left = clock((step.total - step.step) * mean)
         return f"{step.step}/{step.total}   epoch {step.epoch:.2f}   {elapsed}, {left} left"
 
     def _rows(self) -> list[tuple[str, str]]:
@@ -165,7 +166,7 @@ class Live:
         if run.step is not None:
             tokens, seconds = sum(s.tokens for s in self.speeds), sum(s.step_s for s in self.speeds)
             speed = tokens / seconds if seconds else run.step.tokens_per_s
-            rows.append(("loss", f"{run.step.loss:.4f}   {run_text.sparkline(self.losses)}"))
+            rows.append(("loss", f"{run.step.loss:.4f}   {sparkline(self.losses)}"))
             rows.append(("speed", f"{speed:.0f} tokens/s   learning rate {run.step.lr:.2e}"))
             rows += [
                 (describe(name).title, describe(name).written(value))

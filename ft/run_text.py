@@ -1,7 +1,5 @@
 """Summary of a finished run, and numbers for people; the text of one event is in `runs/directory/event_text.py`."""
 
-from collections.abc import Iterable
-
 from engine.metrics.registry import EVAL_LOSS, describe, written
 from engine.runs.directory.event_text import gigabytes as gigabytes
 from engine.runs.directory.event_text import line as line
@@ -53,27 +51,9 @@ def _before_and_after(first: Eval, last: Eval) -> list[str]:
     return changes
 
 
-def duration(seconds: float) -> str:
-    """`1:02:03` or `2:03`."""
-    minutes, rest = divmod(round(max(0.0, seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
 def age(seconds: float) -> str:
-    """How long ago in one unit, as `21 min`."""
+    """Age in one unit, as `21 min`."""
     for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"
     return f"{max(0.0, seconds):.0f} s"
-
-
-def sparkline(values: Iterable[float], width: int = 32) -> str:
-    """The values as a row of blocks, the mean of neighbours where there are more than `width`."""
-    finite = [value for value in values if value == value and abs(value) != float("inf")]
-    if not finite:
-        return ""
-    size = max(1, -(-len(finite) // width))
-    means = [sum(part) / len(part) for part in (finite[i : i + size] for i in range(0, len(finite), size))]
-    low, span = min(means), (max(means) - min(means)) or 1.0
-    return "".join("▁▂▃▄▅▆▇█"[round((mean - low) / span * 7)] for mean in means)

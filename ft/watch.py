@@ -19,7 +19,7 @@ from ft.live import Live, Plain, View
 
 STOPPED_EXIT = 130
 GONE_S = 10.0
-"""How long the memory of a killed engine may take to go."""
+"""Seconds that the memory of a killed engine may take to go."""
 
 
 def view_of(run: Run, json: bool, plain: bool) -> View:

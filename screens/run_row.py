@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 from textual.content import Content
 
+from engine.units import sparkline
 from screens import format as words
-from screens.widgets.spark import spark
 
 if TYPE_CHECKING:
     from engine.runs.index.index import RunSummary
@@ -45,7 +45,7 @@ def row(run: "RunSummary", width: int, now: float) -> str:
     age = words.ago(state.updated or run.created, now)
     tail = f" {where:>9}  {words.loss(state.loss):>6}"
     if width >= 68:
-        tail += f"  {spark(run.losses, 14):<14}"
+        tail += f"  {sparkline(run.losses, 14):<14}"
     if width >= 56:
         tail += f"  {age:>10}"
     room = max(width - len(sign) - len(tail) - 1, 4)

@@ -110,9 +110,13 @@ def test_dropout_is_that_of_the_new_run(first: Job, tiny_model: Path, tmp_path: 
         adapter = {"from": str(first.run.adapter), "dropout": dropout}
         job = Job.make(tiny_model, tmp_path / str(dropout), backend=backend, adapter=adapter)
         losses = [
-            load_trainer(job.plan.changed(**FP32), job.config, tiny_model, adapter=job.start)
-            .train_step([BATCH], 1e-3, seed, lambda: None)
-            .loss_sum
+            train_step(
+                load_trainer(job.plan.changed(**FP32), job.config, tiny_model, adapter=job.start),
+                [BATCH],
+                1e-3,
+                seed,
+                lambda: None,
+            ).loss_sum
             for seed in (1, 2)
         ]
         assert (losses[0] == losses[1]) == (dropout == 0)

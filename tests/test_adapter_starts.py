@@ -115,7 +115,7 @@ def test_a_start_is_as_large_as_peft_has_it(init: str, tiny_model: Path, tmp_pat
         base, peft.LoraConfig(r=4, lora_alpha=job.config.adapter.alpha, init_lora_weights=init,
                               target_modules="all-linear", task_type="CAUSAL_LM"),
     )  # fmt: skip
-    ours = backend_of(job, "peft").model
+    ours = backend_of(job, "peft").model.network
     values: dict[str, list[torch.Tensor]] = {"lora_A": [], "lora_B": []}
     for (name, one), (other_name, other) in zip(
         ours.named_parameters(), theirs.named_parameters(), strict=True
@@ -175,7 +175,7 @@ def same_start(one: Any, other: MlxTrainer) -> None:
     for path, value in other.trained.items():
         layer, _, name = path.rpartition(".")
         name = {"magnitude": "lora_magnitude_vector"}.get(name, name)
-        if other.about["model_type"] == "gpt2":
+        if other.model.about["model_type"] == "gpt2":
             layer = layer.replace("model.", "transformer.", 1)
         wanted = theirs[f"{layer}.{name}"].detach().numpy()
         assert np.allclose(value, wanted, rtol=1e-3, atol=1e-5), path

@@ -158,6 +158,6 @@ def test_a_head_that_is_more_than_a_product_is_found_in_half_precision_too(
     folder = make_family(tmp_path / "model", tiny_model, family, settings)
     job = Job.make(folder, tmp_path)
     plan = job.plan.changed(backend=backend, weights_dtype=compute, compute_dtype=compute)
-    assert not load_trainer(plan, job.config, folder).plain_head
+    assert not load_trainer(plan, job.config, folder).model.plain_head
     plain = load_trainer(plan, job.config, tiny_model)
     assert plain.model.plain_head

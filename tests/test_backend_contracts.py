@@ -70,7 +70,7 @@ def test_running_out_of_memory_is_known_by_every_allocator_s_words() -> None:
 def test_a_layer_in_8_bits_is_close_to_what_it_was(tiny_model: Path, tmp_path: Path) -> None:
     plain = transformers.AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
     backend = Job.make(tiny_model, tmp_path, model={"quantization": "8bit"}).backend(compute_dtype="fp32")
-    layer = backend.model.get_base_model().model.layers[0].mlp.up_proj.base_layer
+    layer = backend.model.network.get_base_model().model.layers[0].mlp.up_proj.base_layer
     original = plain.model.layers[0].mlp.up_proj.weight
     assert layer.weight.dtype == torch.int8
     # A row's step is its largest weight / 127, and rounding errs by half a step; bf16 came before.

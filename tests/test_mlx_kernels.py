@@ -8,11 +8,11 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
-from engine.backends.mlx.model.attention import Segments
-from engine.backends.mlx.model.kernels import Kernels, Spans, _spans
 from mlx import nn
 
 from engine.backends import load_trainer
+from engine.backends.mlx.attention import Segments
+from engine.backends.mlx.kernels import Kernels, Spans, _spans
 from engine.backends.mlx.loss import Head, head_loss, head_losses
 from engine.backends.mlx.trainer import MlxTrainer
 from engine.data.types import Batch

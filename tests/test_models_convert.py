@@ -6,6 +6,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from engine.backend_spec import Quantization
 from engine.backends.mlx.convert import convert
 from engine.backends.mlx.model import load_base
 from engine.errors import ConfigError, ModelError, TrainingError
+from engine.hardware.probe import probe
 from engine.jobs.export import Export
 from engine.jobs.registry import job
-from engine.planning import backends
 from engine.process.launcher import outcome, start
 from engine.runs.directory import control
 from engine.runs.directory.events import Started
@@ -217,8 +218,8 @@ def test_a_kind_of_model_without_code_in_mlx_lm_is_named(
 def test_without_mlx_it_says_what_to_install(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _, install = backends.NEEDS["mlx"]
-    monkeypatch.setitem(backends.NEEDS, "mlx", (("mlx_lm_not_installed",), install))
+    without = replace(probe(), packages={})
+    monkeypatch.setattr("engine.hardware.probe.probe", lambda: without)
     assert main(["models", "convert", str(tiny_model), "--out", str(tmp_path / "out")]) == 7
     said = capsys.readouterr().err
     assert "needs MLX, which is not installed here" in said

@@ -56,7 +56,7 @@ PIECES = st.lists(EVENTS.map(encode) | st.sampled_from([b"\xff\x00\n", b'{"half"
 
 @settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(parts=st.lists(PIECES, max_size=4), torn=st.binary(max_size=5))
-def test_a_digest_that_grows_with_the_file_says_what_reading_it_whole_says(
+def test_a_skim_that_grows_with_the_file_says_what_reading_it_whole_says(
     tmp_path: Path, parts: list[list[bytes]], torn: bytes
 ) -> None:
     file = tmp_path / "events.jsonl"

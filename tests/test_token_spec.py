@@ -50,7 +50,7 @@ def test_a_plan_follows_the_chat_template_in_tokenizer_config(model: Path, tmp_p
     planner = CachedPlanner()
     before = planner.plan(text, tmp_path / "train.yml")
     set_template(model, OTHER_TEMPLATE)
-    assert planner.plan(text, tmp_path / "train.yml").longest > before.longest
+    assert planner.plan(text, tmp_path / "train.yml").work.longest > before.work.longest
 
 
 @pytest.mark.parametrize(

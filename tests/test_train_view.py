@@ -10,6 +10,7 @@ from rich.console import Console
 from engine.config.load import load_text
 from engine.runs.directory import events as ev
 from engine.runs.directory.run import Run
+from engine.units import clock, sparkline
 from ft import run_text
 from ft.live import Live, Plain
 from tests.test_runs_events import ALL, step
@@ -107,18 +108,18 @@ def test_the_summary_says_before_and_after(run: Run) -> None:
     [([], ""), ([math.nan], ""), ([1.0], "▁"), ([2.0, 1.0], "█▁"), ([0.0, math.inf, 7.0], "▁█")],
 )
 def test_a_sparkline_leaves_out_what_is_no_number(values: list[float], drawn: str) -> None:
-    assert run_text.sparkline(values) == drawn
+    assert sparkline(values) == drawn
 
 
 def test_a_long_sparkline_keeps_its_width() -> None:
-    assert len(run_text.sparkline([float(i) for i in range(1000)], width=32)) <= 32
+    assert len(sparkline([float(i) for i in range(1000)], width=32)) <= 32
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(-1, "0:00"), (59.6, "1:00"), (125, "2:05"), (3725, "1:02:05")]
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert run_text.duration(seconds) == text
+    assert clock(seconds) == text
 
 
 def test_plain_lines_tell_a_long_phase_in_tenths(capsys: pytest.CaptureFixture[str]) -> None:

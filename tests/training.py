@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +90,9 @@ class Job:
         """The adapter that it starts from."""
         return self.run.start if self.config.adapter.from_ else None
 
-    def backend(self, **changes: Any) -> TorchTrainer:
-        self.plan = self.plan.changed(**changes)
+    def backend(self, steps: int | None = None, **changes: Any) -> TorchTrainer:
+        plan = self.plan.changed(**changes)
+        self.plan = plan if steps is None else replace(plan, work=replace(plan.work, steps=steps))
         backend = load_trainer(self.plan, self.config, self.model, adapter=self.start)
         assert isinstance(backend, TorchTrainer)
         return backend

@@ -9,7 +9,7 @@ from engine.data.types import Batch, Question
 from engine.objectives.base import Objective
 
 ANSWER_ROWS = 32
-"""Prompts answered at once: enough to share the cost of reading the weights."""
+"""Prompts answered in one batch: enough to share the cost of reading the weights."""
 
 
 def validation_loss(
@@ -44,7 +44,7 @@ def answer_all(
     rows: int = ANSWER_ROWS,
     positions: int | None = None,
 ) -> list[str]:
-    """The greedy answers to `questions`, in their order; `rows` are answered at once.
+    """The greedy answers to `questions`, in their order; `rows` are answered together.
 
     An answer may grow to the longest expected one and a little more, so that a longer answer counts as wrong
     without being written to its end. `poll(done, total)` comes before each batch and as its answers grow, `check`
@@ -68,7 +68,7 @@ def answer_all(
 def _parts(
     ordered: Sequence[Question], rows: int, limit: int, positions: int | None
 ) -> Iterator[tuple[Sequence[Question], int]]:
-    """Questions that are answered at once, and the most tokens of their answers.
+    """Batches of questions, and the most tokens of their answers.
 
     Rows of a batch grow together, to the end of the longest; where the model has positions for fewer tokens than the
     limit, a question is answered alone.
@@ -87,7 +87,7 @@ def _parts(
 def _telling(
     part: range, total: int, limit: int, poll: Callable[[int, int], None], check: Callable[[], None]
 ) -> Callable[[], None]:
-    """What is called before each token of the answers `part`, up to `limit` of them: a batch may take minutes."""
+    """Callback before each token of the answers `part`, up to `limit` of them: a batch may take minutes."""
     told, tokens = part.start, 0
 
     def before_token() -> None:

@@ -99,7 +99,7 @@ def _result_files(run: Run, model: "LocalModel", tokenizer: "Tokenizer") -> "Res
 
 
 def _start(run: Run, config: "TrainConfig", model: "LocalModel") -> "SavedAdapter | None":
-    """The adapter that the run starts from, as it was copied into the run; told where it names another base."""
+    """The adapter that the run starts from, as it was copied into the run; warns where it names another base."""
     if config.adapter.from_ is None:
         return None
     from engine.data.tokenization.tokenizer import new_tokens
@@ -124,7 +124,7 @@ def _start(run: Run, config: "TrainConfig", model: "LocalModel") -> "SavedAdapte
 
 
 def _warn_of_others(run: Run) -> None:
-    """Two runs at once get in each other's way, and a plan counts only the memory that is free while it is made."""
+    """Warn of runs that train at the same time: they share processor and memory, and a plan counts what is free now."""
     alive = (other for other in Run.all() if other.folder != run.folder and other.alive())
     others = [other.id for other in alive if other.kind == "train"]
     if others:
@@ -162,7 +162,7 @@ def _resolve(context: JobContext, config: "TrainConfig") -> "LocalModel":
 
 
 def _loading(context: JobContext) -> "Callable[[str, int, int], None]":
-    """Progress of a download, told now and then; a command is obeyed in between."""
+    """Callback for the progress of a download, which is reported now and then; a command is obeyed in between."""
     told = 0.0
 
     def progress(what: str, done: int, total: int) -> None:

@@ -34,7 +34,7 @@ EXCUSED = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP, psutil.STATUS_DISK
 STACKS_SIGNAL = signal.SIGUSR1
 """Has an engine write the stacks of its threads to worker.log, also where it hangs in code that is not Python."""
 STACKS_S = 2.0
-"""How long it gets for that."""
+"""Seconds that it gets for that."""
 TICK_S = 1.0
 LONGEST_TICK_S = 5.0
 """More than this between two looks was the machine's sleep, or this process's own stop."""
@@ -46,7 +46,7 @@ RECENT = 100
 
 @dataclass(frozen=True)
 class Patience:
-    """How long silence is borne."""
+    """Patience with an engine that is silent."""
 
     times: float = 20.0
     """Of the usual step."""
@@ -55,7 +55,7 @@ class Patience:
     steps: int = 5
     """Done in this engine before anything is known: the first ones compile and fill caches."""
     idle_s: float = 300.0
-    """Where nothing is known, and the process does nothing."""
+    """Seconds for an engine without known step times whose process does nothing."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Silence:
     """An engine that shows no sign of life."""
 
     seconds: float
-    """How long nothing came of it."""
+    """Seconds since its last sign of life."""
     phase: str
     step: int
     """The step that it is in, or that comes next."""
@@ -99,7 +99,7 @@ class HangWatch:
         self._silent_s = 0.0
         self._phase, self._step = "starting", 0
         self._ready = False
-        """Whether rows and plan are there; before that, an engine may wait for a network or for another process."""
+        """True if rows and plan are there; before that, an engine may wait for a network or for another process."""
         self._seconds: deque[float] = deque(maxlen=RECENT)
         self._done = self._work()
 
@@ -136,7 +136,7 @@ class HangWatch:
         return self._patience.idle_s if self._ready else None
 
     def _works(self, seconds: float) -> bool:
-        """Whether the process has computed, read or written since the last look."""
+        """Return True if the process has computed, read or written since the last look."""
         before, self._done = self._done, self._work()
         return self._done[0] - before[0] > IDLE * seconds or self._done[1] != before[1]
 
@@ -179,7 +179,7 @@ class HangWatch:
                 self._seconds.append(event.step_s)
 
     def _excused(self) -> bool:
-        """Whether the engine could not have worked since the last look."""
+        """Return True if the engine could not have worked since the last look."""
         try:
             if self._process.status() in EXCUSED:
                 return True
@@ -198,7 +198,7 @@ class Guard:
         """`ends` tells whether a hung engine is ended, or only warned of."""
         self.run, self.child, self.watch, self.ends = run, child, watch, ends
         self.hung: Silence | None = None
-        """Why the engine was ended; None where it was not."""
+        """Silence for which the engine was ended; None where it was not."""
         self._gone = threading.Event()
 
     @contextmanager

@@ -6,12 +6,16 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from engine import addresses, secrets
+from engine.config.load import Recipe
 from engine.errors import KINDS, ConfigError, MachineError, TrainingError
 from engine.jobs.registry import clean_up
+from engine.process import preflight
 from engine.process.postmortem import diagnose
 from engine.runs.directory import control, lock
 from engine.runs.directory.checkpoints import latest
@@ -23,6 +27,8 @@ from engine.storage.regular_files import open_handle
 
 FULL_BYTES = 64 << 10
 """With less free than this, an engine cannot even say that the disk is full."""
+Check = Callable[[], None]
+"""Raises RecipeError, DataError or ModelError where a recipe cannot be trained."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,43 @@ def checkpoint_to_resume(run: Run, wanted: Path | None = None) -> Path | None:
             f"Start a new run, or resume an earlier checkpoint: ft train --resume {run.checkpoints}/step-…",
         )
     return wanted or latest(run.folder)
+
+
+def launch(
+    recipe: Recipe,
+    folder: Path | None = None,
+    *,
+    force: bool = False,
+    check: Check | None = None,
+    cancelled: Callable[[], object] = bool,
+) -> Engine:
+    """Check a recipe, make a run of it, in `folder` where one is given, and start its engine.
+
+    `check` takes the place of `preflight.check`. Where `cancelled` returns something true once the run is made, the run
+    is removed and KeyboardInterrupt raised. Raises what the check, `Run.create` and `start` raise.
+    """
+    (check or partial(preflight.check, recipe.config))()
+    run = Run.create(recipe, folder)
+    if cancelled():
+        run.remove()
+        raise KeyboardInterrupt
+    return start(run, force=force)
+
+
+def resume(
+    run: Run, checkpoint: Path | None = None, *, force: bool = False, check: Check | None = None
+) -> Engine:
+    """Start the engine of a run again from a checkpoint, see `checkpoint_to_resume`.
+
+    `check` takes the place of `preflight.check`. Raises ConfigError where nothing is left to train, and what the check
+    and `start` raise.
+    """
+    checkpoint = checkpoint_to_resume(run, checkpoint)
+    if check is None:
+        preflight.check(run.config)
+    else:
+        check()
+    return start(run, checkpoint, force)
 
 
 def start(run: Run, resume: Path | None = None, force: bool = False) -> Engine:
@@ -99,7 +142,7 @@ def start(run: Run, resume: Path | None = None, force: bool = False) -> Engine:
 
 
 def outcome(run: Run, since: int = 0, code: int | None = None) -> Finished:
-    """How a run whose engine is gone has ended.
+    """The event that ended a run whose engine is gone.
 
     Raises the error that the engine failed with; where it crashed without an exit message, TrainingError with the end
     of its log, or MachineError where the disk is full. `code` is the engine's exit code, if known.
@@ -116,7 +159,7 @@ def outcome(run: Run, since: int = 0, code: int | None = None) -> Finished:
         )
     clean_up(run)
     death = diagnose(run, code, since)
-    assert death is not None, "an engine without a last word has died"
+    assert death is not None, "an engine without an exit message has crashed"
     raise TrainingError(death.message, death.hint)
 
 

@@ -32,17 +32,17 @@ class Postmortem:
     message: str
     hint: str
     memory: bool
-    """Whether it probably ran out of it."""
+    """True if it probably ran out of it."""
     loaded: bool = True
-    """Whether it had its model and data; before that, a smaller micro-batch needs no less memory."""
+    """True if it had its model and data; before that, a smaller micro-batch needs no less memory."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the parent of an engine knows besides: from before it started, and from its end."""
+    """Evidence that an engine's parent has besides the events: from before it started, and from its end."""
 
     kills_before: int | None = None
-    """How many processes Linux had killed for memory."""
+    """Number of processes that Linux had killed for memory."""
     log_before: int = 0
     """Bytes that the log had already."""
     peak_bytes: int | None = None
@@ -52,7 +52,7 @@ class Evidence:
 
 
 def diagnose(run: Run, code: int | None, since: int, witness: Evidence = Evidence()) -> Postmortem | None:
-    """Why the engine that wrote the events from `since` ended with `code`; None where its last event says it.
+    """Diagnose why the engine that wrote the events from `since` ended with `code`; None where its last event says it.
 
     `code` is None where it is not known, negative where a signal ended it. A signal counts as out of memory only
     where something else says so: the system's count of kills, what was held, or the allocator in the log.
@@ -81,7 +81,7 @@ def diagnose(run: Run, code: int | None, since: int, witness: Evidence = Evidenc
 
 
 def oom_kills() -> int | None:
-    """How many processes Linux has killed for memory since boot; None where that is not told."""
+    """Number of processes that Linux has killed for memory since boot; None on systems that do not count them."""
     try:
         text = Path("/proc/vmstat").read_text(encoding="ascii")
     except OSError:
@@ -102,7 +102,7 @@ def log_end(path: Path) -> str:
 
 
 def log_says_memory(path: Path, since: int = 0) -> bool:
-    """Whether a process, or its allocator, said that memory ran out in what its log got from byte `since` on."""
+    """Return True if a process, or its allocator, said that memory ran out in what its log got from byte `since` on."""
     try:
         with open_binary(path) as file:
             file.seek(max(since, path.stat().st_size - SEARCHED_BYTES))

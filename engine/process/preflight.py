@@ -1,4 +1,4 @@
-"""What can be told at once about whether a recipe can run, before an engine is started for it."""
+"""Preflight checks of a recipe: the fast ones, before an engine is started for it."""
 
 from pathlib import Path
 

@@ -130,7 +130,7 @@ class Supervisor:
         return code, peak, guard.hung
 
     def _on_hang(self) -> str:
-        """What the recipe says of an engine that hangs. Read when it is asked for: it takes pydantic."""
+        """The recipe's `training.on_hang`. Read when it is needed: it takes pydantic."""
         try:
             return self.run.config.training.on_hang
         except FtError:  # the recipe is gone or broken by now

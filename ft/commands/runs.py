@@ -131,7 +131,7 @@ def rm(
 
 
 def facts(run: Run, state: RunState) -> dict[str, Any]:
-    """What `--json` says of a run."""
+    """Facts of a run for `--json`."""
     result = run.result(state)
     better = asdict(result.better) if result and result.better else None
     body = asdict(state)

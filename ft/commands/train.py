@@ -8,7 +8,7 @@ import typer
 
 from engine.config.load import load_recipe
 from engine.errors import ConfigError
-from engine.process.launcher import checkpoint_to_resume, start
+from engine.process import launcher
 from engine.process.preflight import check
 from engine.runs.directory import control
 from engine.runs.directory.run import Run
@@ -52,19 +52,17 @@ def train(
                 "--resume goes on with the run's own recipe, so CONFIG, --set and --run-dir cannot be given.",
                 "To train with another recipe, start a new run.",
             )
-        run = Run.open(resume)
-        check(run.config)
-        checkpoint = checkpoint_to_resume(run)
+        stopped = Run.open(resume)
+        check(stopped.config)
     else:
         recipe = load_recipe(config or RECIPE, overrides or [])
         check(recipe.config)
-    with interrupts_wait() as interrupted:
-        if resume is None:
-            run, checkpoint = Run.create(recipe, run_dir), None
-            if interrupted():
-                run.remove()
-                raise KeyboardInterrupt
-        engine = start(run, checkpoint, force)
+    with interrupts_wait() as interrupted:  # from here on; checking may take long, and ctrl-c ends it
+        if resume is not None:
+            engine = launcher.resume(stopped, force=force, check=_checked)
+        else:
+            engine = launcher.launch(recipe, run_dir, force=force, check=_checked, cancelled=interrupted)
+        run = engine.run
         if detach and not interrupted():
             print(run.id)
             say(f"Training continues in the background. Watch: ft attach {run.id}   Stop: ft stop {run.id}")
@@ -73,6 +71,10 @@ def train(
             say(f"run {run.id} in {run.folder}")
         code = follow_to_end(engine, view_of(run, json, plain), interrupted)
     raise typer.Exit(code)
+
+
+def _checked() -> None:
+    """The check that came before."""
 
 
 def attach(run: RunArgument = None, json: Json = False, plain: Plain = False) -> None:

@@ -26,7 +26,7 @@ SIGNS = {"best": "◆", "checkpoint": "▲", "resumed": "↻"}
 
 @dataclass(frozen=True)
 class Options:
-    """How charts are drawn. `smoothing` is the weight of the past, 0 to 1."""
+    """Options of the charts. `smoothing` is the weight of the past, 0 to 1."""
 
     axis: AxisName = "step"
     smoothing: float = 0.9
@@ -79,7 +79,7 @@ class MachineSeries:
 
 
 class RunCharts:
-    """Gives the charts a run's lines; only what has changed is given anew, since lines grow by themselves."""
+    """Sets the charts' lines to a run's; only those that have changed, since lines grow by themselves."""
 
     def __init__(self) -> None:
         self._given: object = None
@@ -206,7 +206,7 @@ def draw_machine(machine: MachineSeries, charts: Sequence[Chart]) -> bool:
 
 
 def _memory_lines(view: RunView, options: Options) -> list[Line]:
-    """What the training holds: on the device first, where it trains on one."""
+    """Lines of the training's memory: the device's first, where it trains on one."""
     on_device = view.plan is not None and view.plan.device != "cpu"
     names = ("device_bytes", "process_bytes") if on_device else ("process_bytes", "device_bytes")
     found = [(name, _series(view, name, options)) for name in names]

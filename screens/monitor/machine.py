@@ -8,8 +8,8 @@ from textual.geometry import Size
 from textual.widget import Widget
 
 from engine.hardware.sample import Gpu, Sample
+from engine.units import LEVELS
 from screens import format as show
-from screens.widgets.spark import LEVELS
 
 BAR = 8
 """Columns of a bar, and of the history that stands for it where there is one."""

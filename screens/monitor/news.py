@@ -1,4 +1,4 @@
-"""What a run says in words: the model's samples, and what has happened."""
+"""Panes of text about a run: the model's samples, and its events."""
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -24,7 +24,7 @@ NO_NEWS = "Nothing has happened yet."
 
 
 class TextPane(VerticalScroll):
-    """A text to scroll, made anew only when there is something new."""
+    """A text to scroll, replaced only when it has changed."""
 
     DEFAULT_CSS = """
     TextPane { height: 1fr; padding: 0 1; scrollbar-size-vertical: 1; }
@@ -59,7 +59,7 @@ class SamplesPane(TextPane):
 
 
 class NewsPane(TextPane):
-    """What has happened, the newest first, with the time since the run began."""
+    """Events as text, the newest first, with the time since the run began."""
 
     def show(self, view: RunView | None) -> None:
         news = tuple(view.news) if view else ()

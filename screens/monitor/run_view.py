@@ -51,12 +51,12 @@ class RunView(Projection):
     news: deque[News] = field(default_factory=lambda: deque(maxlen=RECENT))
     warnings: int = 0
     share: float = 0.0
-    """How much of the file has been read, 0 to 1."""
+    """Share of the file that has been read, 0 to 1."""
     _pace: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=PACE))
 
     @property
     def state(self) -> RunState:
-        """Where the run stands."""
+        """State of the run."""
         return settled(self.folded, self.alive) if self.alive is not None else self.folded
 
     @property
@@ -83,12 +83,12 @@ class RunView(Projection):
                 self._tell(event)
 
     def smoothing(self, weight: float) -> Iterator[None]:
-        """Smooth the curves ahead, a portion at a time: of a long run, all at once would take too long."""
+        """Smooth the curves ahead, a portion at a time: all of a long run in one go would take too long."""
         if weight > 0:
             yield from self.series.smoothing((*SMOOTHED, *self.series.step_metrics), weight)
 
     def prepare(self, weight: float) -> None:
-        """`smoothing`, all at once."""
+        """`smoothing` in one go."""
         for _ in self.smoothing(weight):
             pass
 

@@ -18,7 +18,7 @@ SIGNS: dict[Status, tuple[str, str]] = {
     "failed": ("✗", "failed"),
     "crashed": ("✗", "crashed (no exit message)"),
 }
-"""A sign and words for each status: no state is told by colour alone."""
+"""A sign and words for each status: no state is shown by colour alone."""
 GAP = "   "
 
 
@@ -45,7 +45,7 @@ def headline(view: RunView) -> Text:
 
 
 def progress(view: RunView, width: int) -> Text:
-    """How far it is and how long it takes; why it ended, where it has failed."""
+    """Progress and time left; the error, where it has failed."""
     state = view.state
     if state.error is not None:
         return fitted([Text(f"{state.error.kind}: {state.error.message}", "bold")], width)

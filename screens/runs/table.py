@@ -17,10 +17,10 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from engine.runs.index.summary import RunSummary
+from engine.units import sparkline
 from screens import format as show
 from screens.run_row import status_of
 from screens.runs.selection import NUMBERS, SLOTS, colour_of
-from screens.widgets.spark import spark
 
 STATUS = {
     "running": ("●", "good"),
@@ -72,7 +72,7 @@ def _speed(run: RunSummary, now: float) -> tuple[str, str]:
     return (show.MISSING if run.tokens_per_s is None else f"{run.tokens_per_s:.0f}", "")
 
 
-CURVE = Column("curve", 16, 5, lambda run, now: (spark(run.losses, 16), "curve"))
+CURVE = Column("curve", 16, 5, lambda run, now: (sparkline(run.losses, 16), "curve"))
 NAME = Column("name", 16, 0, lambda run, now: (run.name, ""))
 COLUMNS = (
     Column("", 3, 0, lambda run, now: ("", "")),

@@ -40,6 +40,8 @@ FACTS = {
     "phase": ("name",),
 }
 """What of each event is compared; clocks, speeds, memory, process numbers and progress are left out."""
+SOMETIMES = {"step": ("metrics",), "eval": ("best_by",)}
+"""What is compared of an event that has it: version 0.1.0 wrote none of these."""
 MACHINE = re.compile(r"\d+(\.\d+)? [kMG]i?B")
 """Amounts of memory in a message."""
 WEIGHTS = "*.safetensors"
@@ -132,6 +134,7 @@ def fact(line: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if line["type"] not in FACTS:
         return None
     found = {name: line.get(name) for name in FACTS[line["type"]]}
+    found |= {name: line[name] for name in SOMETIMES.get(line["type"], ()) if name in line}
     if "message" in found:
         found["message"] = MACHINE.sub("…", found["message"])
     return {"type": line["type"]} | found

@@ -33,7 +33,7 @@ class Finer:
     to_end: bool
 
     def has(self, x0: float, x1: float) -> bool:
-        """Whether all between two places is there, and a point on either side of it where there is one."""
+        """Return True if all between two places is there, and a point on either side of it where there is one."""
         xs = self.places.xs
         return bool(xs) and (self.from_start or xs[0] < x0) and (self.to_end or x1 < self.places.last)
 
@@ -93,7 +93,7 @@ class Series:
         return next((finer.series for finer in self._finer if finer.has(x0, x1)), self)
 
     def window(self, x0: float, x1: float, buckets: int) -> list[Bucket | None]:
-        """What lies in each of `buckets` columns of the same width from `x0` to `x1`; None where nothing does.
+        """Points in each of `buckets` columns of the same width from `x0` to `x1`; None for an empty column.
 
         The last column has both its ends. Columns that were asked for before are looked at again only from the
         first on that may have new points.

@@ -17,7 +17,7 @@ is read again from the file when somebody looks (`engine.runs.curves.zoom`)."""
 PORTION = 4096
 """Entries that are smoothed at a time: a few milliseconds."""
 GREATEST = 1e300
-"""What is larger is as good as infinite: sums and differences of what is smaller do not overflow."""
+"""Larger numbers count as infinite: sums and differences of smaller ones do not overflow."""
 FAN_BITS = 4
 FAN = 1 << FAN_BITS
 """Entries that the next level has one of."""
@@ -26,7 +26,7 @@ INF, NAN = math.inf, math.nan
 
 
 def is_number(value: float) -> bool:
-    """Whether a value can be drawn: finite, and not so large that arithmetic with it overflows."""
+    """Return True if a value can be drawn: finite, and not so large that arithmetic with it overflows."""
     return -GREATEST <= value <= GREATEST  # False for NaN
 
 

@@ -183,7 +183,7 @@ class RunSeries:
         self._closer.fed(now)
 
     def missing(self, axis: AxisName, x0: float, x1: float) -> Part | None:
-        """What has to be read again to show each point between two places; None: nothing, or too much."""
+        """Part to read again to show each point between two places; None: nothing, or too much."""
         axes = self._of_steps.axes
         xs, steps = axes[axis].xs, axes["step"]
         if steps.stride == 1 or not xs:
@@ -206,7 +206,7 @@ class RunSeries:
 
     @property
     def thinned(self) -> bool:
-        """Whether single points are gone."""
+        """True if single points are gone."""
         return any(table.axes["step"].stride > 1 for table in self._tables)
 
     @property
@@ -216,11 +216,11 @@ class RunSeries:
 
     @property
     def marks(self) -> list[Mark]:
-        """What happened, in order; the best evaluation last, and only the one that is the best now."""
+        """Marks in order; the best evaluation last, and only the one that is the best now."""
         return [*self._marks, *self._bests[-1:]]
 
     def position(self, step: int, axis: AxisName) -> float | None:
-        """Where a step lies on an axis; None before the first step is known."""
+        """Place of a step on an axis; None before the first step is known."""
         if axis == "step":
             return float(step)
         place = self._saved.get(step) or self._of_steps.at(step) or self._of_evals.at(step)

@@ -15,7 +15,7 @@ MARGIN = 1000
 ROOM = 2 * FINE
 """Points that the series of a part has room for."""
 PARTS = 5
-"""Parts that are kept: one for each of Monitor's charts, which may all be looked at closely."""
+"""Parts that are cached: one for each of Monitor's charts, which may all be zoomed in."""
 CHUNK = 1 << 16
 PLACES = 1024
 """Places in the file that are remembered."""
@@ -23,7 +23,7 @@ PLACES = 1024
 
 @dataclass(frozen=True)
 class Standing:
-    """What a run has come to at a byte of its file, from where it can be read on."""
+    """Standing of a run at a byte of its file, from where it can be read on."""
 
     offset: int = 0
     step: int = 0
@@ -56,14 +56,14 @@ class Points(Protocol):
     def thinned(self) -> bool: ...
 
 
-Kept = TypeVar("Kept", bound=Points)
+Detail = TypeVar("Detail", bound=Points)
 
 
-class DetailCache(Generic[Kept]):
-    """Knows where in the file steps are told of, and keeps the parts that were read again."""
+class DetailCache(Generic[Detail]):
+    """Index of the places of steps in the file, and a cache of the parts that were read again."""
 
     def __init__(self) -> None:
-        self.parts: list[tuple[Part, Kept]] = []
+        self.parts: list[tuple[Part, Detail]] = []
         """The newest first."""
         self.changes = 0
         self._been = [Standing()]
@@ -87,7 +87,7 @@ class DetailCache(Generic[Kept]):
                 series.feed(event)
 
     def start(self, back: int) -> None:
-        """A run goes on from the step `back`: what was told of later ones is void."""
+        """A run goes on from the step `back`: the parts of later ones no longer hold."""
         self._been = [place for place in self._been if place.step <= back] or [Standing()]
         self._since = None
         if self.parts:
@@ -95,7 +95,7 @@ class DetailCache(Generic[Kept]):
             self.changes += 1
 
     def missing(self, first: int, last: int | None, newest: int) -> Part | None:
-        """What to read for these steps (`last` None: up to the newest); None where they are known, or too many."""
+        """Part to read for these steps (`last` None: up to the newest); None where they are known, or too many."""
         outgrown = [each for each in self.parts if each[1].thinned]
         if outgrown:
             self.parts = [each for each in self.parts if each not in outgrown]
@@ -116,7 +116,7 @@ class DetailCache(Generic[Kept]):
         """A part is being read: remember what is fed meanwhile."""
         self._since = []
 
-    def take(self, part: Part, series: Kept) -> None:
+    def take(self, part: Part, series: Detail) -> None:
         """Keep a part that was read; one that has been asked for before the run was resumed is void."""
         since, self._since = self._since, None
         if since is None:

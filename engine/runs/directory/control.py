@@ -19,7 +19,7 @@ from engine.storage.regular_files import read_bytes
 
 Command = Literal["stop", "save", "pause", "resume"]
 PAUSE_S = 0.1
-"""How often a paused engine looks for commands."""
+"""Seconds between two looks of a paused engine for commands."""
 
 
 def send(run: Run, command: Command) -> str:
@@ -64,7 +64,7 @@ class Control:
             self._take()
 
     def take_save_request(self) -> bool:
-        """Whether a checkpoint was asked for since the last call."""
+        """Return True if a checkpoint was asked for since the last call."""
         asked, self._save_requested = self._save_requested, False
         return asked
 

@@ -52,7 +52,7 @@ class Started(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Phase(Event):
-    """What the engine does now: loading, tokenising, training, evaluating, saving."""
+    """Phase of the engine's work: loading, tokenising, training, evaluating, saving."""
 
     type = "phase"
     name: str
@@ -104,7 +104,7 @@ class Eval(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Sample(Event):
-    """What the model answers to a prompt of the recipe at this step."""
+    """The model's answer to a prompt of the recipe at this step."""
 
     type = "sample"
     step: int

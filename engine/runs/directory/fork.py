@@ -84,7 +84,7 @@ def _adapted(text: str, resolved: dict[str, object], taken: Collection[str]) -> 
 
 
 def _same(written: object, used: object) -> bool:
-    """Whether two values mean the same: `1` and `1.0` do, and so do `no` and false."""
+    """Return True if two values mean the same: `1` and `1.0` do, and so do `no` and false."""
     words = {"yes": "true", "on": "true", "no": "false", "off": "false"}
     texts = [str(value).lower() for value in (written, used)]
     return written == used or words.get(texts[0], texts[0]) == texts[1]

@@ -36,7 +36,7 @@ def take(path: Path) -> int | None:
 
 
 def held(path: Path) -> bool:
-    """Whether a living process has the lock."""
+    """Return True if a living process has the lock."""
     try:
         handle = open_handle(path, os.O_RDONLY)
     except (FileNotFoundError, NotADirectoryError):

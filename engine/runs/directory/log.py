@@ -10,7 +10,7 @@ from engine.runs.directory.events import Event, decode, encode
 from engine.storage.regular_files import open_binary, open_handle
 
 TAIL_S = 0.1
-"""How often a follower looks for new lines."""
+"""Seconds between two looks of a follower for new lines."""
 BLOCK = 1 << 16
 
 

@@ -1,4 +1,4 @@
-"""Where a run comes from, so that its result can be explained and repeated."""
+"""Provenance of a run, so that its result can be explained and repeated."""
 
 import platform
 import subprocess
@@ -18,7 +18,7 @@ PACKAGES = ("ft-studio", "accelerate", "tokenizers", "safetensors", "numpy", "py
 
 
 def at_creation(run_id: str, now: float, command: str) -> dict[str, Any]:
-    """What is known when the run's folder is made."""
+    """Facts that are known when the run's folder is made."""
     return {"id": run_id, "created": now, "command": command, "folder": str(Path.cwd()), "git": git_state()}
 
 

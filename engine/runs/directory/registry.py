@@ -1,4 +1,4 @@
-"""Which runs there are: folders in the runs folder, and one-line files there that point at runs elsewhere."""
+"""Registry of runs: folders in the runs folder, and one-line files there that point at runs elsewhere."""
 
 import itertools
 import os
@@ -69,7 +69,7 @@ def candidates() -> dict[str, Path]:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder is a run directory. A recipe alone does not make one: any project has a train.yml."""
+    """Return True if a folder is a run directory. A recipe alone does not make one: any project has a train.yml."""
     try:
         return (folder / EVENTS).is_file() and any((folder / name).is_file() for name in (RECIPE, JOB))
     except OSError:
@@ -77,7 +77,7 @@ def is_run(folder: Path) -> bool:
 
 
 def _was_run(folder: Path) -> bool:
-    """Whether a folder that the runs folder names holds a run, whole or damaged."""
+    """Return True if a folder that the runs folder names holds a run, whole or damaged."""
     try:
         return (folder / RECIPE).is_file() or (folder / EVENTS).is_file()
     except OSError:

@@ -15,7 +15,7 @@ FOLDERS = ("adapter", "model")
 
 
 def result_name(config: "TrainConfig") -> str:
-    """Which of `FOLDERS` a recipe's training makes."""
+    """The one of `FOLDERS` that a recipe's training makes."""
     return "model" if config.adapter.type == "none" else "adapter"
 
 
@@ -57,7 +57,7 @@ class Result:
 
     @staticmethod
     def of(run: Path, state: RunState) -> "Result | None":
-        """What is in a run's folder, as its events tell of it; None before there is one."""
+        """Result in a run's folder, as its events describe it; None before there is one."""
         folder = weights_in(run)
         if folder is None:
             return None

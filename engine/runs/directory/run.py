@@ -53,7 +53,7 @@ class Run:
         self.checkpoints = folder / "checkpoints"
         self.adapter = folder / "adapter"
         self.model = folder / "model"
-        """What full training leaves instead of an adapter."""
+        """Result of full training, in place of an adapter."""
         self.start = folder / "start"
         """A copy of the adapter that the run starts from, where its recipe names one."""
         self.log = folder / "worker.log"
@@ -140,7 +140,7 @@ class Run:
 
     @property
     def plan(self) -> "Plan | None":
-        """What was planned, once it is; None before, or where the file is broken."""
+        """The plan; None before there is one, or where the file is broken."""
         from engine.planning.plan import Plan
 
         try:
@@ -150,7 +150,7 @@ class Run:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Where the run comes from: versions, machine, fingerprints, command. Empty where unreadable."""
+        """Provenance of the run: versions, machine, fingerprints, command. Empty where unreadable."""
         try:
             body = json.loads(read_text(self.folder / "provenance.json"))
         except (OSError, ValueError, RecursionError):
@@ -197,14 +197,14 @@ class Run:
             ) from error
 
     def position(self) -> int:
-        """Where the events written from now on will start, for `events(since=…)`."""
+        """Offset at which the events written from now on will start, for `events(since=…)`."""
         try:
             return log.whole_length(self.events_file)
         except FileNotFoundError:
             return 0
 
     def alive(self) -> bool:
-        """Whether the run's engine lives: that its lock is held, not that a pid exists. Raises MachineError."""
+        """Return True if the run's engine lives: that its lock is held, not that a pid exists. Raises MachineError."""
         with explaining():
             return lock.held(self.lock_file)
 
@@ -217,7 +217,7 @@ class Run:
         return lock.holding(handle)
 
     def state(self) -> RunState:
-        """Where the run stands now."""
+        """State of the run now."""
         alive = self.alive()  # asked first: an engine that ends in between has written its last event
         try:
             state = skim.read(self.events_file).state
@@ -226,7 +226,7 @@ class Run:
         return settled(state, alive)
 
     def result(self, state: RunState | None = None) -> Result | None:
-        """What the run has left to use, as it stands in `state` (now); None before there is anything."""
+        """The run's result as of `state` (None: now); None before there is one."""
         return Result.of(self.folder, state or self.state())
 
     def remove(self) -> None:
@@ -267,7 +267,7 @@ def _remove_tree(folder: Path, keep_folder: bool) -> None:
 
 
 def training_already(run: Run) -> ConfigError:
-    """What to say where a second engine wants a run."""
+    """The error for a second engine that wants a run."""
     return ConfigError(
         f"Run {run.id} is {'training' if run.kind == 'train' else 'at work'} already.",
         f"Watch it with: ft attach {run.id}   End it with: ft stop {run.id}",

@@ -32,7 +32,7 @@ from engine.storage.regular_files import open_binary
 POINTS = 31
 """Points of the outline at most; the last step's loss comes on top."""
 OFTEN = (beginning(Step), beginning(Memory))
-"""How the lines begin of which only some matter."""
+"""First bytes of the lines of which only some matter."""
 RARELY = 3
 """Other lines are not so many that a file has fewer steps than this part of what would fill it."""
 TAIL = 64
@@ -44,7 +44,7 @@ BLOCK = 1 << 20
 
 @dataclass
 class RunSkim:
-    """What `read` has made of a file up to `offset`."""
+    """Summary of a file up to `offset`, as `read` made it."""
 
     state: RunState = field(default_factory=RunState)
     """As the events say; whether the engine lives is not in it."""
@@ -58,7 +58,7 @@ class RunSkim:
     unreadable: int = 0
     offset: int = 0
     tail: int = 0
-    """Checksum of the bytes before `offset`: tells a file that has grown from one written anew."""
+    """Checksum of the bytes before `offset`: tells a file that has grown from one that was replaced."""
 
     @property
     def losses(self) -> tuple[float, ...]:
@@ -96,48 +96,48 @@ _PLAIN = ("stride", "steps", "events", "unreadable", "offset", "tail")
 
 
 def read(path: Path, before: RunSkim | None = None) -> RunSkim:
-    """The digest of the file as it is now, going on from `before` where the file has only grown.
+    """The skim of the file as it is now, going on from `before` where the file has only grown.
 
     The result's state is what `engine.runs.directory.state.fold` makes of the same bytes. Raises OSError.
     """
     with open_binary(path) as file:
-        digest = before if before is not None and _continues(file, before) else None
+        skimmed = before if before is not None and _continues(file, before) else None
         size = os.fstat(file.fileno()).st_size
-        reader = _Reader(digest or RunSkim())
+        reader = _Reader(skimmed or RunSkim())
         try:
             reader.read(file, size)
         except _SupersededError:
             reader = _Reader(RunSkim(), _limits(file, size))
             reader.read(file, size)
-        reader.digest.tail = _checksum(file, reader.digest.offset)
-        reader.digest.totals = reader.sum.totals()
-        return reader.digest
+        reader.skimmed.tail = _checksum(file, reader.skimmed.offset)
+        reader.skimmed.totals = reader.sum.totals()
+        return reader.skimmed
 
 
 class _SupersededError(Exception):
-    """A start has made void what is in the digest: it has to be known beforehand."""
+    """A start has made void what is in the skim so far: it has to be known beforehand."""
 
 
 class _Reader:
-    """Goes on with a digest. `limits`: the last step that holds before each start, where that is known."""
+    """Goes on with a skim. `limits`: the last step that holds before each start, where that is known."""
 
-    def __init__(self, digest: RunSkim, limits: Sequence[int] | None = None) -> None:
-        # A copy: reading may have to be given up half-way, and the old digest is still in use.
-        self.digest = replace(digest, points=list(digest.points))
+    def __init__(self, skimmed: RunSkim, limits: Sequence[int] | None = None) -> None:
+        # A copy: reading may have to be given up half-way, and the old skim is still in use.
+        self.skimmed = replace(skimmed, points=list(skimmed.points))
         self.limits = limits
         self.starts = 0
-        self.sum = Sum(digest.totals)
+        self.sum = Sum(skimmed.totals)
 
     def read(self, file: BinaryIO, size: int) -> None:
-        """Go on from the digest's offset to `size`, decoding only what matters. Raises _SupersededError."""
-        for lines in _chunks(file, self.digest.offset, size):
+        """Go on from the skim's offset to `size`, decoding only what matters. Raises _SupersededError."""
+        for lines in _chunks(file, self.skimmed.offset, size):
             for often, group in groupby(lines, methodcaller("startswith", OFTEN)):
                 if often:
                     self.take_often(list(group), size)
                 else:
                     for line in group:
                         self.take(line, decode(line))
-            self.digest.offset += sum(map(len, lines))
+            self.skimmed.offset += sum(map(len, lines))
 
     def take_often(self, lines: list[bytes], size: int) -> None:
         """Take lines of `OFTEN` into account: all steps count, and of each kind the last makes the state."""
@@ -149,14 +149,14 @@ class _Reader:
             for line in lines:
                 self.take(line, decode(line))
             return
-        if steps and self.digest.steps == 0:
-            self.digest.stride = _stride((size - self.digest.offset) // (RARELY * len(steps[0])))
-        self.digest.events += len(lines)
+        if steps and self.skimmed.steps == 0:
+            self.skimmed.stride = _stride((size - self.skimmed.offset) // (RARELY * len(steps[0])))
+        self.skimmed.events += len(lines)
         self.outline(steps)
         for event in self.last_of_each(lines, kinds):
             if not isinstance(event, Step):
                 self.sum.event(event)
-            self.digest.state = advance(self.digest.state, event)
+            self.skimmed.state = advance(self.skimmed.state, event)
 
     def last_of_each(self, lines: list[bytes], kinds: int) -> list[Event]:
         """The last event that holds of each of so many kinds, in the order of the lines."""
@@ -171,8 +171,8 @@ class _Reader:
 
     def take(self, line: bytes, event: Event | None) -> None:
         """Take one line into account, and its event where it is one."""
-        self.digest.events += event is not None
-        self.digest.unreadable += event is None and not line.startswith(b"{")
+        self.skimmed.events += event is not None
+        self.skimmed.unreadable += event is None and not line.startswith(b"{")
         if isinstance(event, Started):
             if self.limits is None and self.voids(event):
                 raise _SupersededError
@@ -182,7 +182,7 @@ class _Reader:
             self.point((event.step, event.loss, event.tokens_per_s))
         self.sum.event(event)
         if event is not None:
-            self.digest.state = advance(self.digest.state, event)
+            self.skimmed.state = advance(self.skimmed.state, event)
 
     @property
     def limit(self) -> int | None:
@@ -196,8 +196,8 @@ class _Reader:
         return None if void else event
 
     def voids(self, started: Started) -> bool:
-        """Whether a start takes back anything that is in the digest: steps, scores, how the run ended."""
-        last, state, sums = started.last_valid_step, self.digest.state, self.sum
+        """Return True if a start takes back anything that is in the skim: steps, scores, how the run ended."""
+        last, state, sums = started.last_valid_step, self.skimmed.state, self.sum
         ended = bool(state.reason) or state.error is not None
         stepped = state.loss is not None and state.step > last
         scored = any(one is not None and one.step > last for one in (sums.first_eval, sums.last_eval))
@@ -205,20 +205,20 @@ class _Reader:
 
     def outline(self, lines: Sequence[bytes]) -> None:
         """Make points of the curve of those steps whose turn it is."""
-        digest, before = self.digest, self.digest.steps
-        while (at := digest.steps + -digest.steps % digest.stride - before) < len(lines):
-            digest.steps = before + at
+        skimmed, before = self.skimmed, self.skimmed.steps
+        while (at := skimmed.steps + -skimmed.steps % skimmed.stride - before) < len(lines):
+            skimmed.steps = before + at
             self.point(_point_of(lines[at]))
-        digest.steps = before + len(lines)
+        skimmed.steps = before + len(lines)
 
     def point(self, point: Point | None) -> None:
         """Make a step a point of the curve, if it is its turn."""
-        digest = self.digest
-        if digest.steps % digest.stride == 0 and point is not None:
-            digest.points.append(point)
-        digest.steps += 1
-        if len(digest.points) > POINTS:
-            digest.points, digest.stride = digest.points[::2], digest.stride * 2
+        skimmed = self.skimmed
+        if skimmed.steps % skimmed.stride == 0 and point is not None:
+            skimmed.points.append(point)
+        skimmed.steps += 1
+        if len(skimmed.points) > POINTS:
+            skimmed.points, skimmed.stride = skimmed.points[::2], skimmed.stride * 2
 
 
 def _point_of(line: bytes) -> Point | None:
@@ -263,8 +263,8 @@ def _chunks(file: BinaryIO, offset: int, size: int) -> Iterator[list[bytes]]:
         yield lines
 
 
-def _continues(file: BinaryIO, digest: RunSkim) -> bool:
-    return digest.offset > 0 and _checksum(file, digest.offset) == digest.tail
+def _continues(file: BinaryIO, skimmed: RunSkim) -> bool:
+    return skimmed.offset > 0 and _checksum(file, skimmed.offset) == skimmed.tail
 
 
 def _checksum(file: BinaryIO, offset: int) -> int:

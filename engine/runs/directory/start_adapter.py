@@ -1,4 +1,4 @@
-"""What `adapter.from` names: another run's adapter or a folder, and the copy of it that a run keeps."""
+"""The adapter that `adapter.from` names, and the copy of it in the run that starts from it."""
 
 import dataclasses
 import re
@@ -32,7 +32,7 @@ class Start:
         run.record({"start": self._facts()})
 
     def _facts(self) -> dict[str, Any]:
-        """What a run's provenance says of it: where it lay, whose it is, and the model that it was trained on."""
+        """Facts for a run's provenance: where the adapter was, whose it is, and the model that it was trained on."""
         return {
             "folder": str(self.adapter.folder),
             "run": self.run.id if self.run else None,
@@ -74,7 +74,7 @@ def begin_from(start: Start, recipe: Recipe) -> Recipe:
 
 
 def _folder_of(run: Run, step: int | None) -> Path:
-    """Where a run's adapter lies: of a step, of the checkpoint that the reference named, or what it has published."""
+    """Folder of a run's adapter: of a step, of the checkpoint that the reference named, or the published one."""
     if step is not None:
         checkpoint: Path | None = run.checkpoints / f"step-{step:06d}"
     else:

@@ -53,7 +53,7 @@ class RunState:
     """Unix seconds of the first start."""
     updated: float | None = None
     reason: str = ""
-    """Why it finished: completed, stopped, early_stopping."""
+    """Reason why it finished: completed, stopped, early_stopping."""
     error: Failed | None = None
 
 
@@ -87,7 +87,7 @@ def fold(events: Iterable[Event], alive: bool) -> RunState:
 
 
 def settled(state: RunState, alive: bool) -> RunState:
-    """What the events amount to, corrected by whether the run's lock is held."""
+    """The events' state, corrected by `alive`: True if the run's lock is held."""
     if alive:
         return state if state.status == "paused" else replace(state, status="running")
     if state.status in ("running", "paused"):

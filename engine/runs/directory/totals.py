@@ -1,4 +1,4 @@
-"""What the events of a run add up to, counted without decoding most of them."""
+"""Totals of a run's events, counted without decoding most of them."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +17,7 @@ class Totals:
     """Spent in steps."""
     process_peak_bytes: int = 0
     device_peak_bytes: int = 0
-    """Zero where none was told."""
+    """Zero where none was reported."""
     first_eval: Eval | None = None
     last_eval: Eval | None = None
 
@@ -70,6 +70,6 @@ class Sum:
                 self.first_eval, self.last_eval = self.first_eval or event, event
 
     def totals(self) -> Totals:
-        """What it is by now."""
+        """The totals so far."""
         sums = (self._tokens, self._trained, self._seconds, self._process, self._device)
         return Totals(*sums, self.first_eval, self.last_eval)

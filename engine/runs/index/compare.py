@@ -30,7 +30,7 @@ class Row:
     left: Any
     right: Any
     better: Better = ""
-    """Which of two results is the better one; empty where neither is, or where that cannot be said."""
+    """The better of two results; empty where neither is, or where that cannot be said."""
 
     @property
     def same(self) -> bool:
@@ -88,7 +88,7 @@ def written(key: str, value: Any) -> str:
 
 
 def compare(left: RunSummary, right: RunSummary) -> Comparison:
-    """What both are, from their summaries and two small files of each, however long they are.
+    """Compare two runs by their summaries and two small files of each, however long they are.
 
     What is missing or damaged is absent, never an error.
     """
@@ -133,7 +133,7 @@ class _Side:
 
 
 def _planned(file: Path) -> dict[str, Any]:
-    """What was settled in planning; reasons and estimates are left out."""
+    """Decisions of the plan; reasons and estimates are left out."""
     try:
         plan = _mapping(json.loads(read_text(file)))
     except (OSError, ValueError, RecursionError):
@@ -143,7 +143,7 @@ def _planned(file: Path) -> dict[str, Any]:
 
 
 def _hardware(machine: dict[str, Any]) -> dict[str, Any]:
-    """What the machine is; how much of it was free then is left out."""
+    """Facts of the machine; how much of it was free then is left out."""
     return {name: machine[name] for name in MACHINE if machine.get(name) is not None}
 
 
@@ -194,11 +194,11 @@ def _results(left: _Side, right: _Side) -> tuple[Row, ...]:
 def _row(key: str, left: _Figure, right: _Figure, comparable: bool) -> Row:
     """A row of results, with the better of two figures where one can be said to be better."""
     direction = left.better or right.better
-    told = comparable or not (left.of_rows or right.of_rows)
+    fair = comparable or not (left.of_rows or right.of_rows)
     values = (left.value, right.value)
     numbers = all(isinstance(value, int | float) and value == value for value in values)
     better: Better = ""
-    if direction and told and numbers and left.value != right.value:
+    if direction and fair and numbers and left.value != right.value:
         better = "left" if (left.value < right.value) == (direction == "lower") else "right"
     return Row(key, left.value, right.value, better)
 
@@ -212,8 +212,8 @@ def _cautions(left: _Side, right: _Side) -> tuple[str, ...]:
         return any(key in one and key in other and one[key] != other[key] for key in keys)
 
     found = []
-    held_out = one.get("data.validation"), other.get("data.validation")
-    from_train = any(isinstance(share, int | float) for share in held_out)
+    validation = one.get("data.validation"), other.get("data.validation")
+    from_train = any(isinstance(share, int | float) for share in validation)
     if apart("data.validation", "data.train_on") or (from_train and apart("data.fingerprint")):
         found.append("Their validation rows differ, so their validation losses cannot be compared.")
     if apart("model.base", "model.fingerprint", "model.chat_template", "model.template_variables"):

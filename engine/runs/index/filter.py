@@ -1,4 +1,4 @@
-"""What a person types to find runs: `lr>1e-4 loss<1 status:completed name:sql -tag:old qwen`.
+"""Filters that a person types to find runs: `lr>1e-4 loss<1 status:completed name:sql -tag:old qwen`.
 
     terms       parts between spaces; all of them have to hold; `-` in front turns one round
     numbers     field and one of < <= > >= = !=, then a number: 1e-4, 10k, 2M, nan; times as 30min, 2h, 3d
@@ -97,7 +97,7 @@ class FilterError(ConfigError):
 
 
 def compile_filter(text: str) -> Predicate:
-    """Whether a run is meant by the filter; an empty one means all. Raises FilterError with the place."""
+    """Return True if a run is meant by the filter; an empty one means all. Raises FilterError with the place."""
     tests = [_term(found, text) for found in _terms(text)]
     return lambda run: all(test(run) for test in tests)
 

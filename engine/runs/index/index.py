@@ -1,4 +1,4 @@
-"""All runs at a glance: a summary of each, kept between looks so that thousands cost little."""
+"""Index of all runs: a summary of each, cached between refreshes so that thousands cost little."""
 
 import math
 import time
@@ -19,7 +19,7 @@ FILE = "runs.sqlite"
 LOOKS = 5
 """A run that has ended gets a full look each so many refreshes; in between only its events are looked at."""
 SAVE_S = 30.0
-"""A run that trains is written to the cache so often; one that has ended at once."""
+"""Seconds between two writes of a training run to the cache; one that has ended is written immediately."""
 RACY_S = 2.0
 """A folder changed so lately may change again within the same tick of its file system's clock."""
 

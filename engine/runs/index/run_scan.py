@@ -28,12 +28,12 @@ class RunScan:
         self.summary: RunSummary | None = None
         """None where the folder holds no run (yet, or any more)."""
         self.changed = False
-        """Whether the cache does not have this yet."""
+        """True if the cache does not have this yet."""
         self._events = str(folder / registry.EVENTS)
         self._recipe = str(folder / registry.RECIPE)
         self._events_stamp: Stamp = None
         self._recipe_stamp: Stamp = None
-        self._digest = RunSkim()
+        self._skimmed = RunSkim()
         self._events_problem = ""
         self._config: dict[str, Any] = {}
         self._config_problem = ""
@@ -44,12 +44,12 @@ class RunScan:
 
     @property
     def unread(self) -> bool:
-        """Whether nothing has been read yet, here or by whoever wrote the cache."""
+        """True if nothing has been read yet, here or by whoever wrote the cache."""
         return self.summary is None and self._events_stamp is None and self._recipe_stamp is None
 
     @property
     def settled(self) -> bool:
-        """Whether the run has ended, so that little can happen to it."""
+        """True if the run has ended, so that little can happen to it."""
         return (
             self.summary is not None
             and not self._alive
@@ -77,11 +77,11 @@ class RunScan:
             self.at_all()
 
     def to_json(self) -> dict[str, Any]:
-        """What the cache keeps."""
+        """Row for the cache."""
         return {
             "events": self._events_stamp,
             "recipe": self._recipe_stamp,
-            "digest": self._digest.to_json(),
+            "digest": self._skimmed.to_json(),
             "events_problem": self._events_problem,
             "config": self._config,
             "config_problem": self._config_problem,
@@ -95,7 +95,7 @@ class RunScan:
             events, recipe = stored["events"], stored["recipe"]
         except (KeyError, TypeError, ValueError, AttributeError):
             return  # a row of something else: the files are read
-        self._digest, self._config = made, config
+        self._skimmed, self._config = made, config
         self._events_stamp = tuple(events) if events else None
         self._recipe_stamp = tuple(recipe) if recipe else None
         self._events_problem = str(stored.get("events_problem", ""))
@@ -110,7 +110,7 @@ class RunScan:
         if stamp != self._events_stamp:
             self._read_events(stamp)
         if self._kind is None and (
-            self._digest.offset or self._recipe_stamp
+            self._skimmed.offset or self._recipe_stamp
         ):  # it is written before its first event
             self._kind = Run(self.folder, self.id).kind
         if self.summary is None or alive != self._alive:
@@ -119,17 +119,17 @@ class RunScan:
 
     def _read_events(self, stamp: Stamp) -> None:
         self.summary, self.changed, self._events_stamp = None, True, stamp
-        same_file = stamp is not None and self._digest.offset <= stamp[1]
+        same_file = stamp is not None and self._skimmed.offset <= stamp[1]
         try:
-            self._digest = skim.read(Path(self._events), self._digest if same_file else None)
+            self._skimmed = skim.read(Path(self._events), self._skimmed if same_file else None)
             self._events_problem = ""
         except OSError as error:
-            self._digest = RunSkim()
+            self._skimmed = RunSkim()
             gone = isinstance(error, FileNotFoundError)
             self._events_problem = "" if gone else f"events.jsonl cannot be read: {error.strerror}."
 
     def _made(self) -> RunSummary:
-        state = settled(self._digest.state, self._alive)
+        state = settled(self._skimmed.state, self._alive)
         name = self._config.get("name")
         return RunSummary(
             id=self.id,
@@ -138,9 +138,9 @@ class RunScan:
             created=state.started or _created(self.id, self.folder),
             alive=self._alive,
             state=state,
-            losses=self._digest.losses,
-            tokens_per_s=self._digest.tokens_per_s,
-            totals=self._digest.totals,
+            losses=self._skimmed.losses,
+            tokens_per_s=self._skimmed.tokens_per_s,
+            totals=self._skimmed.totals,
             config=self._config,
             kind=self._kind or "train",
             damaged=self._damage(),
@@ -151,17 +151,17 @@ class RunScan:
             return self._events_problem
         if self._events_stamp is None:
             return "events.jsonl is gone: what the run did is not known."
-        if self._digest.offset and not self._digest.events:
+        if self._skimmed.offset and not self._skimmed.events:
             return "Nothing in events.jsonl can be read."
         if self._recipe_stamp is None and self._kind in (None, "train"):
             return "train.yml is gone: the run cannot be resumed."
-        if self._digest.unreadable:
-            return f"{self._digest.unreadable} lines of events.jsonl cannot be read."
+        if self._skimmed.unreadable:
+            return f"{self._skimmed.unreadable} lines of events.jsonl cannot be read."
         return self._config_problem
 
 
 def file_stamp(path: str) -> Stamp:
-    """What tells a file from the same one changed."""
+    """Inode, size and time of change, which differ once a file has changed."""
     try:
         found = os.stat(path)  # noqa: PTH116 - called thousands of times a second; a Path costs as much again
     except (OSError, ValueError):

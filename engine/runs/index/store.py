@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 VERSION = 4
-"""Of the rows' form; a file of another version is made anew."""
+"""Version of the rows' format; a file of another version is replaced."""
 PATIENCE_S = 0.5
-"""How long another process's writing is waited for."""
+"""Seconds that another process's writing is waited for."""
 
 
 class Store:

@@ -29,7 +29,7 @@ class RunSummary:
     kind: str = "train"
     """Kind of its job: a module of `engine.jobs`."""
     damaged: str = ""
-    """What is wrong with the directory, where something is."""
+    """Problem with the directory; empty where there is none."""
 
     @property
     def tags(self) -> list[str]:

@@ -7,10 +7,10 @@ WORDS = ("fox", "bird", "robot", "tea", "dog", "story")
 
 
 def fetch(source: str, folder: Path) -> Path:
-    """Write the rows that `source`, without its prefix, stands for into `folder`, and return the file."""
+    """Write the rows that `source` (as the recipe has it: `toy:12`) stands for into `folder`; returns the file."""
     rows = [
         {"question": f"Say {word}.", "better": f"{word}", "worse": "no"}
-        for number in range(int(source))
+        for number in range(int(source.removeprefix("toy:")))
         for word in (WORDS[number % len(WORDS)],)
     ]
     path = folder / "rows.jsonl"
