@@ -69,7 +69,7 @@ def without_secrets(body: Any) -> tuple[Any, dict[str, str]]:
 
 
 def split(url: str) -> urllib.parse.SplitResult:
-    """The parts of an address. Raises ValueError, in words, where it is none."""
+    """The parts of an address. Raises ValueError, in words, where it is not an address."""
     parts = urllib.parse.urlsplit(url)
     if parts.scheme in ("http", "https") and not parts.hostname:
         raise ValueError("it names no host")

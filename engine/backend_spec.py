@@ -6,6 +6,7 @@ A `BackendSpec` lies beside the code that it describes and is found by name thro
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -37,7 +38,7 @@ class KeySupport:
 
     support: Support
     note: str = ""
-    """How; where it is refused, the reason, as a sentence that begins with the value."""
+    """The means; where it is refused, the reason, as a sentence that begins with the value."""
     hint: str = ""
     """The way out where it is refused, or where `package` is missing: "Use optimizer: adamw."."""
     package: str = ""
@@ -68,7 +69,7 @@ class Capability:
     note: str = ""
     """The computing device in a few words, as the reason for the choice."""
     support: SupportTable = field(default_factory=dict)
-    """What is particular to this device; it takes precedence over `BackendSpec.support`."""
+    """Support on this device only; it takes precedence over `BackendSpec.support`."""
     auto_precision: tuple[Dtype, str] | None = None
     """Arithmetic for `precision: auto` and its reason, where the general rule for the device does not apply. A format
     that the recipe names is then computed in as it is."""
@@ -114,7 +115,7 @@ class MemoryPlan:
 
 @dataclass(frozen=True)
 class Load:
-    """All that memory depends on besides the model's shape."""
+    """Everything that memory depends on besides the model's shape."""
 
     device: Device
     weights: Dtype
@@ -241,7 +242,7 @@ class BackendSpec:
     methods: frozenset[str] | None = None
     """Values of `training.method`; None where any objective trains, as all of ft's own backends let it."""
     tasks: frozenset[str] = frozenset({"causal-lm"})
-    """What a model may be trained to do."""
+    """Tasks that a model may be trained for."""
     distributed: frozenset[str] = frozenset()
     """Strategies to train on several GPUs: "ddp", "fsdp"."""
     support: SupportTable = field(default_factory=dict)
@@ -313,15 +314,16 @@ def spec_of(name: BackendName) -> BackendSpec:
     return found
 
 
-def names() -> tuple[BackendName, ...]:
+def backend_names() -> tuple[BackendName, ...]:
     """Every backend that a recipe can name; ft's own first."""
     return tuple(plugins.installed(plugins.BACKENDS))
 
 
-def specs() -> tuple[BackendSpec, ...]:
+@cache
+def backend_specs() -> tuple[BackendSpec, ...]:
     """Every backend that loads; those that `auto` may take first, in the order in which it tries them."""
     found = []
-    for name in names():
+    for name in backend_names():
         try:
             found.append(spec_of(name))
         except MachineError:  # choosing it by name says why
@@ -329,7 +331,7 @@ def specs() -> tuple[BackendSpec, ...]:
     return tuple(sorted(found, key=lambda spec: (spec.order is None, spec.order or 0)))
 
 
-def packages() -> tuple[str, ...]:
+def backend_packages() -> tuple[str, ...]:
     """Distributions that backends need or use, each once."""
     found = (
         (
@@ -337,6 +339,6 @@ def packages() -> tuple[str, ...]:
             *(name for more in spec.packages_on.values() for name in more),
             *spec.optional_packages,
         )
-        for spec in specs()
+        for spec in backend_specs()
     )
     return tuple(dict.fromkeys(name for names_of_spec in found for name in names_of_spec))

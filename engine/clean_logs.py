@@ -1,4 +1,4 @@
-"""Logs of child processes without secrets: what Python prints is clean at once, what native code prints afterwards."""
+"""Logs of child processes without secrets: Python's output is cleaned as it is printed, native code's afterwards."""
 
 import io
 import os
@@ -16,13 +16,13 @@ BLOCK = 1 << 20
 def redact_output() -> None:
     """From now on, let Python write to this process's stdout and stderr without secrets: prints, warnings, tracebacks.
 
-    What native code writes by itself does not come through here; `scrub` takes it out of the file afterwards.
+    Output of native code does not pass through here; `scrub` takes it out of the file afterwards.
     """
     sys.stdout, sys.stderr = _Redacted(sys.stdout.buffer), _Redacted(sys.stderr.buffer)
 
 
 def scrub(path: Path, values: Iterable[str], since: int = 0) -> None:
-    """Overwrite secrets in a log with `*`, in place, from byte `since` on; others may go on appending to it.
+    """Overwrite secrets in a log with `*`, in place, from byte `since` on; others may keep appending to it.
 
     Raises OSError; a file that is not there has none.
     """
@@ -46,7 +46,7 @@ def scrub(path: Path, values: Iterable[str], since: int = 0) -> None:
 
 
 class _Redacted(io.TextIOWrapper):
-    """A text stream that writes at once, and no secrets."""
+    """A text stream that writes immediately, and without secrets."""
 
     def __init__(self, buffer: Any) -> None:
         super().__init__(buffer, "utf-8", "backslashreplace", line_buffering=True, write_through=True)

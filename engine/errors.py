@@ -1,4 +1,4 @@
-"""Errors that are for people: what happened, what to do about it, and how the process ends."""
+"""Errors for people: what happened, what to do about it, and the exit code."""
 
 from typing import ClassVar
 
@@ -27,12 +27,12 @@ class FtError(Exception):
 
     @property
     def message(self) -> str:
-        """What happened, and where."""
+        """Statement of what happened, and where."""
         return shortened(printable(redacted(self._message)), LONGEST_MESSAGE)
 
     @property
     def hint(self) -> str:
-        """What to do about it; may be empty."""
+        """Advice on what to do about it; may be empty."""
         return shortened(printable(redacted(self._hint)), MOST_BYTES - len(self.message.encode()))
 
     def __str__(self) -> str:
@@ -64,7 +64,7 @@ class ModelError(FtError):
 
 
 class HubError(ModelError):
-    """The hub cannot be reached (`unreachable`), or says no."""
+    """The hub cannot be reached (`unreachable`), or refuses."""
 
     kind = "hub"
 
@@ -74,7 +74,7 @@ class HubError(ModelError):
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception of a library says, in one line of at most 300 characters."""
+    """Message of a library's exception, in one line of at most 300 characters."""
     lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
     return (" ".join(lines[:2]) if lines[0].endswith(":") else lines[0])[:300]
 
@@ -102,7 +102,7 @@ class CheckpointError(TrainingError):
 
 
 class MachineError(FtError):
-    """The machine says no: disk, rights, devices."""
+    """The machine refuses: disk, permissions, devices."""
 
     kind, exit_code = "machine", 7
 

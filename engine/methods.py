@@ -25,7 +25,7 @@ class Method:
     config: type | None = None
     """Frozen pydantic model or dataclass: the keys of the recipe's section that is named after the method."""
     samples: Samples = "supervised"
-    """What its training rows hold."""
+    """Kind of its training rows."""
     needs_reference: bool = False
     """True if the loss compares the model with itself before training."""
 

@@ -1,4 +1,4 @@
-"""Where things live. `FT_HOME` moves all of it; else the platform's own folders are used."""
+"""Folders of ft. `FT_HOME` moves all of them; otherwise they are the platform's own."""
 
 import os
 from pathlib import Path
@@ -28,7 +28,7 @@ def datasets() -> Path:
 
 
 def cache() -> Path:
-    """What can be made again at any time."""
+    """Folder of files that can be made again at any time."""
     return home() / "cache"
 
 

@@ -58,7 +58,7 @@ def load(group: str, name: str) -> Any:
     entry, key = installed(group)[name], KEYS[group]
     try:
         return entry.load()
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # another package's code may fail in any way while it is imported
         package = entry.dist.name if entry.dist else entry.value
         raise MachineError(
             f"{key}: {name} does not load: {error}",

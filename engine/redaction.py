@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 HIDDEN = "***"
-"""What stands in a secret's place."""
+"""Text in place of a secret."""
 HANDED = "FT_TOKENS"
 """The environment variable that lists the names of the tokens this process was handed (`engine.secrets.adopt`)."""
 SHORTEST = 8

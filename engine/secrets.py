@@ -1,6 +1,6 @@
 """Tokens in the system's keyring, environment variables first; never in a file, a log, an event or a process list.
 
-Which names the keyring has is told by empty files under FT_HOME (`keyring/HF_TOKEN`), so that a keyring is only
+The names in the keyring are recorded by empty files under FT_HOME (`keyring/HF_TOKEN`), so that a keyring is only
 loaded, and perhaps unlocked, by who needs a token. An engine process gets its tokens as one JSON line on stdin: what
 is in a process's first environment can be read with `ps eww`.
 """
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
 
 SERVICE = "ft"
-"""What the keyring files our tokens under."""
+"""Service name of our tokens in the keyring."""
 HF_TOKEN = "HF_TOKEN"
 PURPOSES = {
     HF_TOKEN: "Hugging Face: gated and private models",
     "WANDB_API_KEY": "Weights & Biases",
 }
-"""What is listed whether it is set or not."""
+"""Tokens that are listed whether they are set or not."""
 ALIASES = {HF_TOKEN: ("HUGGING_FACE_HUB_TOKEN",)}
 """Other variables that are looked at, in order, where that of the name itself is not set."""
 NAME = re.compile(r"[A-Z][A-Z0-9_]{1,63}")
@@ -43,7 +43,7 @@ LONGEST = 8192
 
 @dataclass(frozen=True)
 class SecretState:
-    """Where a token is, never what it is. `variable` is the environment variable that has it, if one does."""
+    """Location of a token, never its value. `variable` is the environment variable that has it, if one does."""
 
     name: str
     place: Literal["environment", "keyring", "none"]
@@ -79,7 +79,7 @@ def set(name: str, value: str) -> None:  # noqa: A001 - `secrets.set` is what it
     name = _named(name)
     if not value or len(value) > LONGEST or not value.isprintable() or value != value.strip():
         raise ConfigError(
-            f"This cannot be a token for {name}: empty, too long, or with blanks or control signs.",
+            f"This cannot be a token for {name}: empty, too long, or with blanks or control characters.",
             "Copy the token again, as one line.",
         )
     with _explained(name):
@@ -117,7 +117,7 @@ def listed() -> list[SecretState]:
 
 
 def state_of(name: str) -> SecretState:
-    """Where one token is. Raises ConfigError for an impossible name."""
+    """Location of one token. Raises ConfigError for an impossible name."""
     name = _named(name)
     variable = _variable(name)
     place: Literal["environment", "keyring", "none"] = "none"
@@ -146,13 +146,13 @@ def test(name: str) -> str:
         answer = HfApi().whoami(token=token)
     except errors.OfflineModeIsEnabled:
         raise HubError(
-            "HF_HUB_OFFLINE forbids to ask the hub.", "Unset HF_HUB_OFFLINE to test the token."
+            "HF_HUB_OFFLINE is set, so the hub cannot be asked.", "Unset HF_HUB_OFFLINE to test the token."
         ) from None
     except errors.HfHubHTTPError as error:
         status = error.response.status_code
         if status in (401, 403):
             page = "https://huggingface.co/settings/tokens"
-            raise HubError("The hub does not take this token.", f"Make a new one at {page}") from None
+            raise HubError("The hub rejects this token.", f"Create a new one at {page}") from None
         raise HubError(f"The hub answers {status}.", "Try later; the token may be fine.") from None
     except (httpx.TransportError, OSError) as error:
         raise HubError(
@@ -251,7 +251,7 @@ def _named(name: str) -> str:
     """The name that a token is kept under. Raises ConfigError for an impossible one."""
     if not NAME.fullmatch(name):
         raise ConfigError(
-            f"{name!r} is no name for a token.",
+            f"{name!r} is not a name for a token.",
             f"Use capital letters, digits and _, as an environment variable has, for example {HF_TOKEN}.",
         )
     if NOT_OURS.fullmatch(name):

@@ -9,7 +9,7 @@ ITEM = 60
 """Characters of one item of a list that a message repeats."""
 
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""What moves the cursor, changes colours or titles, turns the direction of writing, or is no character at all.
+"""Characters that move the cursor, change colours, titles or the direction of writing, or are not characters at all.
 Tab and line feed stay."""
 _UNKNOWN = "\ufffd"
 

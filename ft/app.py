@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 STARTING = "engine"
 """The group of the worker that starts an engine."""
 CHECKING_S = 3.0
-"""How long the message stands that a recipe is checked; then it is shown again."""
+"""Seconds that the message stands that a recipe is checked; then it is shown again."""
 
 
 def settle_memory() -> None:
@@ -79,7 +79,7 @@ class FtApp(App[None]):
     SAMPLES = 600
     """Samples of the machine that are kept: ten minutes."""
     LOOK_S = 1.0
-    """Seconds between two looks at runs, machine and terminal."""
+    """Seconds between two checks of runs, machine and terminal."""
 
     def __init__(self, start: str = "home", run: str | None = None, only: bool = False) -> None:
         """`start` is the first screen, `run` what it shows; with `only`, there is no other."""
@@ -227,7 +227,7 @@ class FtApp(App[None]):
     async def _start_engine(self, starting: "Callable[[], Engine]") -> None:
         """Start it, and show the run; what fails is shown. One at a time: a key may be pressed twice."""
         if any(worker.group == STARTING and worker.is_running for worker in self.workers):
-            self.notify("A run is being started already.", timeout=CHECKING_S)
+            self.notify("A run is already starting.", timeout=CHECKING_S)
             return
         # shielded, since a screen may give up waiting, and the thread would start an engine all the same
         await asyncio.shield(self._starting_engine(starting).wait())
@@ -391,7 +391,7 @@ class FtApp(App[None]):
             return False
         for screen in (one for stack in self._screen_stacks.values() for one in stack):
             what = screen.unsaved() if isinstance(screen, FtScreen) else ""
-            if what and not await self.push_screen_wait(Confirm("Leave ft?", "Lose the changes", what)):
+            if what and not await self.push_screen_wait(Confirm("Leave ft?", "Discard the changes", what)):
                 return False
         return True
 

@@ -1,4 +1,4 @@
-"""What the app watches and uses outside its own process: runs, machine, terminal, and the service process.
+"""Watchers of runs, machine and terminal, and the service process that the app uses.
 
 The `watch_…` functions block until they are cancelled; the app runs each in a thread.
 """

@@ -63,7 +63,7 @@ def _refuse_other_encodings(arguments: list[str]) -> None:
 
 
 def _quiet() -> int:
-    """The reader of our output has gone (`ft runs list | head`): end without a word."""
+    """The reader of our output has gone (`ft runs list | head`): end quietly."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
@@ -77,7 +77,7 @@ def _report(error: Exception) -> int:
         from engine.storage.disk_errors import explained
 
         return _report(explained(error))
-    show_error(FtError(f"ft made a mistake: {type(error).__name__}: {error}", keep_traceback(error)))
+    show_error(FtError(f"This is a bug in ft: {type(error).__name__}: {error}", keep_traceback(error)))
     return BUG
 
 

@@ -1,4 +1,4 @@
-"""What a person sees on the terminal: data on stdout, narration and errors on stderr.
+"""Output on the terminal: data on stdout, narration and errors on stderr.
 
 Names, messages and rows come from strangers. Whatever of them a terminal would obey is written as signs; where stdout
 is a pipe, it gets data as it is.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 PIPE_WIDTH = 200
-"""Columns where stdout is no terminal: rich would cut at 80, in the middle of a path."""
+"""Columns where stdout is not a terminal: rich would cut at 80, in the middle of a path."""
 
 
 class Printable:
@@ -63,7 +63,7 @@ def out() -> "Console":
 
 
 def err() -> "Console":
-    """A rich console on stderr, for what is told beside it."""
+    """A rich console on stderr, for narration."""
     return _console(sys.stderr)
 
 
@@ -108,7 +108,7 @@ def _real(stream: IO[str]) -> IO[str]:
 
 
 def _nowhere(number: int) -> IO[str]:
-    """A stream that leads nowhere, under the number of a standard one, so that no file of ours gets that number."""
+    """A stream that leads nowhere, under the number of a standard one, so that no other file gets that number."""
     try:
         os.fstat(number)
     except OSError:

@@ -1,4 +1,4 @@
-"""A mistake of ours: its exit code, and where its traceback is kept."""
+"""Report of a bug in ft: its exit code, and the file with its traceback."""
 
 import traceback
 

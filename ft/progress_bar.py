@@ -1,4 +1,4 @@
-"""How far something is that a command waits for: a bar on a terminal; elsewhere a line now and then, or nothing."""
+"""Progress of something that a command waits for: a bar on a terminal; elsewhere an occasional line, or nothing."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from ft.console import err
 
 @contextmanager
 def fetching() -> Iterator[Callable[[str, int, int], None]]:
-    """What tells of downloads and of the starter's conversion: what it is, and bytes, done and in all."""
+    """Callback for downloads and the starter's conversion: a name, and bytes done and in all."""
     if not sys.stderr.isatty():
         from engine.runs.directory.events import Phase
         from ft.live import Plain
@@ -34,7 +34,7 @@ def fetching() -> Iterator[Callable[[str, int, int], None]]:
 
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int, int], None]]:
-    """What tells of rows, done and in all; where stderr is no terminal, nobody is told."""
+    """Callback for rows done and in all; shows nothing where stderr is not a terminal."""
     from rich.progress import Progress
 
     with Progress(console=err(), transient=True, disable=not sys.stderr.isatty()) as bar:

@@ -1,1 +1,1 @@
-"""What a person sees in the full-screen app."""
+"""The screens of the full-screen app."""

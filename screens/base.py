@@ -56,7 +56,7 @@ class FtScreen(Screen[None]):
         self.receive(message.intent)
 
     def unsaved(self) -> str:
-        """What would be lost if the app ended now, as a sentence; empty if nothing."""
+        """A sentence about what would be lost if the app ended now; empty if nothing."""
         return ""
 
     def give_up(self) -> None:

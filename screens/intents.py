@@ -34,7 +34,7 @@ class EditRecipe(Intent):
     path: Path | None = None
     text: str | None = None
     left: "LeftBehind | None" = None
-    """Where the text comes from that an app had not saved; it is removed there once the text is open."""
+    """Source of a text that an app had not saved; it is removed once the text is open."""
 
 
 @dataclass(frozen=True)

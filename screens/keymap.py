@@ -21,7 +21,7 @@ WORDS: Mapping[str, str] = {
     "pageup": "pgup",
     "pagedown": "pgdn",
 }
-"""Keys that are told by a word; Textual's signs for them are not in every font."""
+"""Keys that are shown as a word; Textual's signs for them are not in every font."""
 
 
 def checked(wanted: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
@@ -34,17 +34,17 @@ def checked(wanted: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
     known = {action.id: action for action in ACTIONS}
     for action_id, text in wanted.items():
         if action_id not in known:
-            problems.append(f"There is no action {action_id!r}.")
+            problems.append(f"{action_id!r} is not an action.")
             continue
         keys = split(text)
         bad = [key for key in keys if not is_key(key)]
         if bad or not keys:
-            problems.append(f"{action_id}: {bad[0] if bad else text!r} is no key.")
+            problems.append(f"{action_id}: {bad[0] if bad else text!r} is not a key.")
             continue
         usable[action_id] = ",".join(keys)
     while clash := _first_clash(usable):
         changed, other, key = clash
-        problems.append(f"{changed}: {shown(key)} is the key of {other} already.")
+        problems.append(f"{changed}: {shown(key)} is already the key of {other}.")
         del usable[changed]
     return usable, problems
 
@@ -57,7 +57,7 @@ def split(keys: str) -> list[str]:
 
 
 def is_key(key: str) -> bool:
-    """Whether a terminal can send this: a character, a named key, or either with modifiers before it."""
+    """Return True if a terminal can send this key: a character, a named key, or either with modifiers before it."""
     *modifiers, name = key.split("+")
     if not MODIFIERS.issuperset(modifiers):
         return False
@@ -76,7 +76,7 @@ def shown(key: str) -> str:
 
 
 def clashes(first: Action, second: Action) -> bool:
-    """Whether two actions can be reached at the same time, so that they need different keys."""
+    """Return True if two actions can be reached at the same time, so that they need different keys."""
     return first.id != second.id and (first.scope == second.scope or "app" in (first.scope, second.scope))
 
 

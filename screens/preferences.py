@@ -1,4 +1,4 @@
-"""What a person has set for the app: one small file, `settings.json` under FT_HOME."""
+"""Preferences of the app: one small file, `settings.json` under FT_HOME."""
 
 import json
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ class Preferences:
     """Draw charts with block characters, for terminals without braille."""
     runs_filter: str = ""
     runs_order: str = "newest"
-    """How the list of runs was left."""
+    """Filter and order of the list of runs as last used."""
     keys: dict[str, str] = field(default_factory=dict)
     """Keys by action id, where they differ from the table's."""
     datasets: list[str] = field(default_factory=list)

@@ -20,7 +20,7 @@ SIGNS = {
     "new": "○",
     "damaged": "!",
 }
-"""A sign beside the word: the state is never told by colour alone."""
+"""A sign beside the word: the state is never shown by colour alone."""
 SIGN_WIDTH = 11
 STYLES = {
     "running": "$success",

@@ -129,9 +129,9 @@ def test_nothing_typed_lists_all_actions_the_screens_own_first() -> None:
 @pytest.mark.parametrize(
     ("wanted", "problem"),
     [
-        ({"app.nothing": "n"}, "no action"),
-        ({"app.leave": "ctrl+banana"}, "no key"),
-        ({"app.leave": ""}, "no key"),
+        ({"app.nothing": "n"}, "not an action"),
+        ({"app.leave": "ctrl+banana"}, "not a key"),
+        ({"app.leave": ""}, "not a key"),
         ({"app.leave": "1"}, "key of app.go_home"),
         ({"home.next": "q"}, "key of app.leave"),
     ],
@@ -181,7 +181,7 @@ async def test_a_clashing_key_is_told_of_once_at_the_start() -> None:
         await pilot.press("2")
         await pilot.press("1")
         assert len(app.problems) == 1
-        assert "app.go_runs: q is the key of app.leave already" in app.problems[0].message
+        assert "app.go_runs: q is already the key of app.leave" in app.problems[0].message
 
 
 # Preferences

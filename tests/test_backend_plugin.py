@@ -26,10 +26,11 @@ bare = "ft_echo:bare"
 broken = "ft_echo:nothing"
 misnamed = "ft_echo:backend"
 old = "ft_old:backend"
+raises = "ft_raises:backend"
 wrong = "ft_echo:load"
 
 [tool.setuptools]
-py-modules = ["ft_echo", "ft_old"]
+py-modules = ["ft_echo", "ft_old", "ft_raises"]
 """
 MODULE = """
 from engine.backend_spec import BackendSpec, Capability, KeySupport, MemoryPlan
@@ -99,6 +100,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (source / "pyproject.toml").write_text(PROJECT)
     (source / "ft_echo.py").write_text(MODULE)
     (source / "ft_old.py").write_text(OLD)
+    (source / "ft_raises.py").write_text("raise RuntimeError('no licence')\n")
     target = tmp_path_factory.mktemp("packages")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
     subprocess.run([*pip, "--no-build-isolation", "--target", str(target), str(source)], check=True)
@@ -185,6 +187,7 @@ def test_the_comparison_has_a_column_for_it(shell: Shell) -> None:
     assert echo["keys"]["data.packing"]["note"] == "row by row"
     assert echo["seconds"] > 0
     assert "does not load" in found["broken"]["problem"]
+    assert found["peft"]["picked"], "packages that do not load keep nobody from training"
     assert shell.ft("plan", str(shell.recipe), "--backend", "all").returncode == 0
 
 
@@ -199,6 +202,7 @@ def test_settings_and_provenance_show_the_versions_of_what_it_uses(shell: Shell)
         ("broken", "backend: broken does not load"),
         ("misnamed", "backend: misnamed names the BackendSpec of a backend that calls itself echo"),
         ("old", "backend: old was made for an earlier version of ft"),
+        ("raises", "backend: raises does not load: no licence"),
         ("wrong", "backend: wrong names a function, not an engine.backend_spec.BackendSpec"),
     ],
 )
@@ -213,7 +217,7 @@ def test_its_name_is_among_those_that_a_recipe_may_say(shell: Shell) -> None:
     done = shell.ft("validate", str(shell.recipe), "--set", "backend=ecko")
     assert done.returncode == 2
     assert (
-        "it has to be auto, mlx, unsloth, peft, bare, broken, echo, misnamed, old or wrong: did you mean echo?"
+        "it has to be auto, mlx, unsloth, peft, bare, broken, echo, misnamed, old, raises or wrong: did you mean echo?"
         in done.stderr
     )
     assert shell.ft("validate", str(shell.recipe), "--set", "backend=echo").returncode == 0

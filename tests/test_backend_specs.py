@@ -7,7 +7,15 @@ import pkgutil
 import numpy as np
 import pytest
 
-from engine.backend_spec import BackendSpec, Capability, Device, SupportTable, names, packages, specs
+from engine.backend_spec import (
+    BackendSpec,
+    Capability,
+    Device,
+    SupportTable,
+    backend_names,
+    backend_packages,
+    backend_specs,
+)
 from engine.config.rules import alternatives, choices, recipe_schema
 from engine.hardware.probe import PACKAGES, mlx_architectures
 from engine.planning.key_support import refusal
@@ -16,20 +24,22 @@ from tests.plan_fixtures import CUDA, recipe
 
 def own() -> list[tuple[BackendSpec, Device, Capability]]:
     """Every backend on every device of its."""
-    return [(spec, device, able) for spec in specs() for device, able in spec.devices.items()]
+    return [(spec, device, able) for spec in backend_specs() for device, able in spec.devices.items()]
 
 
 def tables() -> list[SupportTable]:
-    return [*(spec.support for spec in specs()), *(able.support for _, _, able in own())]
+    return [*(spec.support for spec in backend_specs()), *(able.support for _, _, able in own())]
 
 
 def test_every_backend_of_the_schema_can_be_chosen() -> None:
     named = {word for word in choices(recipe_schema()["properties"]["backend"]) if word != "auto"}
-    assert named == set(names()) == {spec.name for spec in specs()} == {"mlx", "unsloth", "peft"}
+    assert (
+        named == set(backend_names()) == {spec.name for spec in backend_specs()} == {"mlx", "unsloth", "peft"}
+    )
 
 
 def test_auto_tries_mlx_then_unsloth_then_peft() -> None:
-    assert [spec.name for spec in specs() if spec.order is not None] == ["mlx", "unsloth", "peft"]
+    assert [spec.name for spec in backend_specs() if spec.order is not None] == ["mlx", "unsloth", "peft"]
 
 
 def test_the_tables_speak_of_keys_and_values_that_exist() -> None:
@@ -70,11 +80,11 @@ def test_every_plain_recipe_is_refused_by_no_backend() -> None:
 
 def test_packages_that_a_spec_names_are_probed() -> None:
     """Others are found too, but looked up for every plan."""
-    assert set(packages()) <= set(PACKAGES)
+    assert set(backend_packages()) <= set(PACKAGES)
 
 
 def test_figures_of_speed_that_earlier_versions_stored_are_found() -> None:
-    keys = {spec.name: spec.speed_key("cpu", "bf16") for spec in specs()}
+    keys = {spec.name: spec.speed_key("cpu", "bf16") for spec in backend_specs()}
     assert keys == {"mlx": "mlx/cpu/bf16", "unsloth": "cpu/bf16", "peft": "cpu/bf16"}
 
 

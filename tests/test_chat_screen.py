@@ -158,7 +158,7 @@ async def test_escape_stops_the_answer_and_keeps_what_was_said(asked: Log) -> No
         await seen.pilot.press("escape")
         await seen.pilot.pause()
         assert "Half an ■ stopped" in seen.text("trained")
-        assert "stopped before the first word" in seen.text("base")
+        assert "stopped before the first token" in seen.text("base")
         await seen.said(0, "trained", Answer("Half an answer", "answering", 3))  # what was on its way
         assert "answer" not in seen.text("trained")
         await seen.ask("two")

@@ -91,7 +91,7 @@ MISTAKES = {
     "no such data file": (["validate", "--set", "data.train=x.jsonl"], 3, "x.jsonl does not exist"),
     "no such model folder": (["validate", "--set", "model.base=./x"], 4, "x does not exist"),
     "no such profile": (["init", "new.yml", "--profile", "cht"], 2, "did you mean chat?"),
-    "a recipe that is there": (["init"], 2, "train.yml is there already"),
+    "a recipe that is there": (["init"], 2, "train.yml already exists"),
     "a file in the way of a folder": (["init", "train.yml/new.yml"], 7, "train.yml"),
 }
 

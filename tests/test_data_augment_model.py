@@ -128,8 +128,8 @@ def test_nothing_is_made_where_nobody_asks(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--amount", "2", "--max-tokens", "9"], "--amount, --max-tokens: for --augment alone"),
-        (["--augment", "new-rows", "--through", "Dutch"], "--through: for --augment back-translation"),
+        (["--amount", "2", "--max-tokens", "9"], "--amount, --max-tokens: only with --augment"),
+        (["--augment", "new-rows", "--through", "Dutch"], "--through: only with --augment back-translation"),
     ],
 )
 def test_an_option_that_would_do_nothing_is_refused(folder: Path, words: list[str], said: str) -> None:
@@ -190,7 +190,7 @@ def test_ctrl_c_keeps_what_is_answered_and_the_same_command_goes_on(folder: Path
     stopped.send_signal(signal.SIGINT)
     _, told = stopped.communicate()
     assert stopped.returncode == 130, told
-    assert "the same command goes on with it" in told
+    assert "run the same command again to continue" in told
     kept = journal.read_text()
     done = (
         [*augment("out", tiny_model, "--max-tokens", "256")],

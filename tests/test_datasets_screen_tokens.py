@@ -58,7 +58,7 @@ def test_the_cut_has_a_line_of_its_own_that_names_the_limit() -> None:
     )
     assert ["".join(run.text for run in line) for line in lines] == [
         "kept",
-        "╌╌ cut here: max_seq_length 512 ╌╌",
+        "╌╌ truncated here: max_seq_length 512 ╌╌",
         "gone",
     ]
     assert lines[2][0].look == "cut"
@@ -107,4 +107,9 @@ def test_a_line_of_its_own_stands_between_the_examples_of_a_row() -> None:
     between = TokenText("example 2 of 2 of this row", False, False, False, 0)
     shown = [TokenText("one", True, False, True, 1), between, TokenText("two", True, False, False, 1)]
     lines = ["".join(run.text for run in line) for line in wrap(shown, 60, bounds=True, limit=8)]
-    assert lines == ["╌╌ cut here: max_seq_length 8 ╌╌", "one", "╌╌ example 2 of 2 of this row ╌╌", "two"]
+    assert lines == [
+        "╌╌ truncated here: max_seq_length 8 ╌╌",
+        "one",
+        "╌╌ example 2 of 2 of this row ╌╌",
+        "two",
+    ]

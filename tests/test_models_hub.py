@@ -112,7 +112,7 @@ def test_after_an_interrupted_download_only_the_missing_files_are_fetched(
 ) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)  # the client waits between its attempts
     hub.cuts = [30_000, *[0] * 20]
-    with pytest.raises(HubError, match=r"cannot be reached|not downloaded whole") as caught:
+    with pytest.raises(HubError, match=r"cannot be reached|not downloaded completely") as caught:
         resolve(REPO)
     assert "again" in caught.value.hint
     hub.cuts = []

@@ -95,7 +95,7 @@ BAD: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "GGUF weights": (
         with_file("model.gguf", "GGUF", "model.safetensors"),
         "only GGUF weights",
-        "safetensors form",
+        "safetensors format",
     ),
     "an adapter": (
         become_an_adapter,

@@ -172,7 +172,7 @@ async def test_deleting_a_link_leaves_what_it_leads_to(app: FtApp, tiny_model: P
         screen = await ready(pilot)
         await pilot.press("down", "d")
         await until(pilot, lambda: len(app.screen_stack) == 2, "the question")
-        assert "what it leads to stays" in shown(app)
+        assert "its target stays" in shown(app)
         await pilot.press("y")
         await until(pilot, lambda: len(screen.models) == 1, "the link gone")
     assert (tiny_model / "config.json").is_file()

@@ -78,7 +78,7 @@ def shelf(monkeypatch: pytest.MonkeyPatch) -> Callable[[tuple[Model, ...]], None
     """Put models on the shelf."""
 
     def put(models: tuple[Model, ...]) -> None:
-        monkeypatch.setattr(TrainableModels, "look", lambda self: models)
+        monkeypatch.setattr(TrainableModels, "list", lambda self: models)
 
     return put
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.backend_spec import names
+from engine.backend_spec import backend_names
 from ft.cli import main
 
 
@@ -67,7 +67,7 @@ def test_ft_plan_backend_all_prints_a_table_with_a_column_for_each(
 ) -> None:
     assert main(["plan", str(recipe), "--backend", "all", "--set", "model.quantization=4bit"]) == 0
     told = capsys.readouterr().out
-    assert told.splitlines()[0].split() == ["train.yml", *names()]
+    assert told.splitlines()[0].split() == ["train.yml", *backend_names()]
     for words in ("emulated", "peak memory", "runs here", "peft: trains this recipe"):
         assert words in told
 
@@ -77,7 +77,7 @@ def test_ft_plan_backend_all_as_json_has_every_key_for_each(
 ) -> None:
     assert main(["plan", str(recipe), "--backend", "all", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert list(told["backends"]) == list(names())
+    assert list(told["backends"]) == list(backend_names())
     assert all(set(one["keys"]) == set(told["values"]) for one in told["backends"].values())
 
 

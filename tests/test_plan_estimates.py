@@ -1,15 +1,20 @@
 """What `ft plan` foretells of memory for any rows on any machine."""
 
 import dataclasses
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.data.types import Examples
+from engine.errors import DataError
 from engine.hardware.probe import Machine
 from engine.planning.plan import Plan
-from tests.plan_fixtures import CPU, CUDA, GB, LARGE, MPS, SMALL, plan, planned, recipe, with_gpu
+from engine.planning.row_stats import RowStats
+from tests.plan_fixtures import CPU, CUDA, GB, LARGE, MPS, SMALL, flat, plan, planned, recipe, with_gpu
 
 
 def test_quantised_weights_take_the_published_bits() -> None:
@@ -81,3 +86,25 @@ def test_a_plan_survives_its_file() -> None:
     assert settled.advice
     assert Plan.from_json(settled.to_json()) == settled
     assert '"peak_bytes"' in settled.to_json()
+
+
+def test_every_field_of_an_earlier_plan_is_read() -> None:
+    """The plan of a run that version 0.1.0 recorded, whose fields lie side by side."""
+    recorded = Path(__file__).parent / "replay" / "recorded" / "run" / "plan.json"
+    assert flat(Plan.from_json(recorded.read_text())) == json.loads(recorded.read_text())
+
+
+def test_a_plan_is_for_one_process() -> None:
+    made = plan(CUDA).decisions
+    assert (made.processes, made.strategy) == (1, "single")
+
+
+def test_statistics_of_a_sample_stand_for_all_rows() -> None:
+    examples = Examples(np.arange(10, dtype=np.int32), np.arange(10) < 4, np.array([0, 3, 10]))
+    rows = RowStats.of(examples, total=20)
+    assert (rows.lengths.tolist(), rows.trained_share, rows.sampled, rows.longest) == ([3, 7], 0.4, True, 7)
+    assert rows.tokens == 100
+    assert rows.cut(5).lengths.tolist() == [3, 5]
+    assert not RowStats.of(examples).sampled
+    with pytest.raises(DataError, match="no training examples"):
+        RowStats.uniform(0, 5, 0.5).require()

@@ -92,7 +92,7 @@ async def test_passwords_that_were_not_written_down_are_asked_for(recipe: Path) 
         await seen.until_in_front(Restore)
         dialog = seen.app.screen
         assert isinstance(dialog, Restore)
-        assert "Passwords were not written down: *** stands" in dialog.details
+        assert "Passwords were not stored; *** stands" in dialog.details
 
 
 async def test_a_text_is_discarded_or_left_for_later(recipe: Path) -> None:

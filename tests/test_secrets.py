@@ -105,7 +105,7 @@ def test_a_locked_keyring_says_so_only_to_who_needs_it(memory_keyring: MemoryKey
     "name", ["hf_token", "A", "HF TOKEN", "HF-TOKEN", "../HF_TOKEN", "X" * 65, "Ä_KEY", ""]
 )
 def test_a_name_that_is_no_variable_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match="no name for a token"):
+    with pytest.raises(ConfigError, match="not a name for a token"):
         secrets.get(name)
 
 
@@ -166,7 +166,7 @@ def test_the_hub_says_whose_token_it_is(
         secrets.set("HF_TOKEN", TOKEN)
         assert secrets.test("HF_TOKEN") == "The hub knows it: ada, may read."
         secrets.set("HF_TOKEN", "hf_wrong")
-        with pytest.raises(HubError, match="does not take") as caught:
+        with pytest.raises(HubError, match="rejects") as caught:
             secrets.test("HF_TOKEN")
     assert "hf_wrong" not in caught.value.message + caught.value.hint
 

@@ -99,7 +99,7 @@ async def test_a_wrong_name_and_a_locked_keyring_are_told(app: FtApp, memory_key
         await pilot.press("a")
         await answer(pilot, "not a name")
         await until(pilot, lambda: len(app.problems) == 1)
-        assert "no name for a token" in app.problems[0].message
+        assert "not a name for a token" in app.problems[0].message
         await pilot.press("s")
         await answer(pilot, TOKEN)
         await until(pilot, lambda: len(app.problems) == 2)
@@ -138,7 +138,7 @@ async def test_what_cannot_be_done_has_no_key(app: FtApp, memory_keyring: Memory
 async def test_theme_smoothing_and_blocks_hold_at_once_and_after_a_restart(app: FtApp) -> None:
     async with app.run_test(size=(100, 30)) as pilot:
         screen = await ready(pilot)
-        await part(pilot, screen, "look")
+        await part(pilot, screen, "appearance")
         screen.query_one("#theme", Select).value = "ft-light"
         screen.query_one("#smoothing", Select).value = 0.5
         screen.query_one("#blocks", Switch).value = True
@@ -175,7 +175,7 @@ async def test_a_key_that_another_action_has_is_refused_by_its_name(app: FtApp) 
             await pilot.press("e")
             await until(pilot, lambda: app.screen is not screen)
             await pilot.press(key)
-            await until(pilot, lambda owner=owner: f"{owner} already" in shown(app))  # type: ignore[misc]
+            await until(pilot, lambda owner=owner: f"already the key of {owner}" in shown(app))  # type: ignore[misc]
         assert app.is_running
     assert preferences.load().keys == {}
 
@@ -209,7 +209,7 @@ async def test_a_wide_terminal_shows_all_parts_at_once(app: FtApp) -> None:
         screen = await ready(pilot)
         await pilot.pause()
         text = shown(app)
-        for title in ("tokens", "look", "keys", "folders", "versions"):
+        for title in ("tokens", "appearance", "keys", "folders", "versions"):
             assert f" {title} ─" in text
         await part(pilot, screen, "keys")
         assert screen.check_action("rebind", ())

@@ -16,7 +16,7 @@ from screens.settings.storage import Place, Places
 from tests.app_pilot import shown, until
 from tests.keyrings import MemoryKeyring
 
-PARTS = ("tokens", "look", "keys", "folders", "versions")
+PARTS = ("tokens", "appearance", "keys", "folders", "versions")
 
 
 def some_versions() -> Iterator[tuple[str, str]]:
@@ -31,7 +31,7 @@ def frozen(monkeypatch: pytest.MonkeyPatch, memory_keyring: MemoryKeyring) -> No
     secrets.set("HF_TOKEN", "hf_notARealOne0123456789")
     monkeypatch.setenv("WANDB_API_KEY", "notARealOne")
     home = Path("/home/ada/.local/share/ft")
-    some_places = [Place("home", home, "everything of ft"), Place("runs", home / "runs", "run directories")]
+    some_places = [Place("home", home, "all files of ft"), Place("runs", home / "runs", "run directories")]
     monkeypatch.setattr(storage, "places", lambda: some_places)
     monkeypatch.setattr(storage, "versions", some_versions)
     few = tuple(action for action in ACTIONS if action.scope == "settings")
@@ -63,7 +63,7 @@ def test_tokens(snap_compare: Any, size: tuple[int, int]) -> None:
     assert_looks(snap_compare, lambda pilot: settled(pilot, "tokens"), size)
 
 
-@pytest.mark.parametrize("part", ["look", "keys", "folders", "versions"])
+@pytest.mark.parametrize("part", ["appearance", "keys", "folders", "versions"])
 def test_each_part_in_a_small_terminal(snap_compare: Any, part: str) -> None:
     assert_looks(snap_compare, lambda pilot: settled(pilot, part))
 

@@ -35,7 +35,7 @@ FLOAT_ONLY: tuple[AdapterType, ...] = ("loha", "lokr", "boft")
 
 
 class Adapter(Section):
-    """What is trained on top of the frozen weights."""
+    """Weights that are trained on top of the frozen ones."""
 
     type: AdapterType = "lora"
     """`lora`, another of PEFT's kinds of adapter, or `none` to train every weight."""
@@ -66,7 +66,7 @@ class Adapter(Section):
 
     @property
     def low_rank(self) -> bool:
-        """Whether `rank` is this type's."""
+        """True if this type has a `rank`."""
         return self.type in KEYS["rank"]
 
 

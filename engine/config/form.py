@@ -26,10 +26,10 @@ class Field:
     choices: tuple[str, ...]
     """Words that the value may be, as they stand in YAML; all that it may be where `kind` is `choice`."""
     default: str | None
-    """What holds where the key is left out, as YAML; None where it has to be given."""
+    """Value that applies where the key is left out, as YAML; None where it has to be given."""
     help: str
     rule: str
-    """What it may be, as the end of the sentence "it has to be …"."""
+    """Its allowed values, as the end of the sentence "it has to be …"."""
 
     @property
     def name(self) -> str:
@@ -37,7 +37,7 @@ class Field:
         return f"{self.section}.{self.key}".lstrip(".")
 
     def parse(self, typed: str) -> object:
-        """What a person typed → a value for `engine.config.patch.set_value`.
+        """Turn typed text into a value for `engine.config.patch.set_value`.
 
         Numbers and lists stay as they were typed (`2e-4`, `[a, b]`); what does not read as one is text.
         """
@@ -64,15 +64,15 @@ def fields() -> tuple[Field, ...]:
 
 
 def section_help(name: str) -> str:
-    """What a section is for."""
+    """Help of a section."""
     section = _section(recipe_schema()["properties"].get(name, {}))
     return str(section["description"]) if section else ""
 
 
 def values(text: str) -> Mapping[str, str]:
-    """What a recipe's text says for each key, as YAML on one line; keys that it leaves out are not there.
+    """Value of each key in a recipe's text, as YAML on one line; keys that it leaves out are not included.
 
-    Raises RecipeError where the text is no YAML.
+    Raises RecipeError where the text is not YAML.
     """
     beside: list[Problem] = []
     root = read_yaml(text, "the recipe", beside).value

@@ -21,7 +21,7 @@ def set_value(text: str, key: str, value: object) -> str:
     """The text with `key` (dotted, as `training.epochs`) set to `value`: plain data, or `Written` YAML.
 
     A key that is not there is added below its neighbours, its section too. Raises RecipeError where the
-    text is no YAML, ConfigError where the key cannot be changed in place.
+    text is not YAML, ConfigError where the key cannot be changed in place.
     """
     page = _page(text, key)
     wanted = _data(value) if isinstance(value, Written) else value

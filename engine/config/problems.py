@@ -1,4 +1,4 @@
-"""What is wrong with a recipe, and where: every problem has a place that an editor can jump to."""
+"""Problems of a recipe, each with a place that an editor can jump to."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing to put right: where, which key, what the rule is, and what was probably meant."""
+    """One thing to fix: where, which key, what the rule is, and what was probably meant."""
 
     place: Place
     message: str

@@ -12,7 +12,7 @@ from engine.errors import DataError, ModelError
 
 STARTER = "starter"
 TEMPLATE_ENDINGS = (".jinja", ".jinja2", ".j2")
-"""What tells the path of a chat template from the name of one."""
+"""Characters that distinguish the path of a chat template from the name of one."""
 HUB = "hf://datasets/"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 ENDING = re.compile(r"\.[A-Za-z]\w*$")
@@ -85,7 +85,7 @@ def _is_missing(path: str) -> bool:
 
 
 def scheme(source: str) -> str:
-    """What comes before the colon of a source that is not on this disk, as `https`; empty where it is a path."""
+    """The scheme of a source that is not on this disk, as `https`; empty where it is a path."""
     found = SCHEME.match(source)
     named = found.group(1) if found else ""
     known = named and ("://" in source or named == "gdrive" or named in plugins.installed(plugins.SOURCES))
@@ -138,7 +138,7 @@ def _expanded(path: str) -> Path:
 
 
 def _is_folder(base: str, folder: Path) -> bool:
-    """Whether `model.base` is a folder, not a hub id, or `adapter.from` one and not a run.
+    """True if `model.base` is a folder, not a hub id, or `adapter.from` one and not a run.
 
     An id has no dot, ~ or slash in front.
     """

@@ -24,7 +24,7 @@ def reference() -> str:
 
 
 def rewrite(page: str) -> str:
-    """The page with its table of keys made anew."""
+    """The page with an updated table of keys."""
     before, _, rest = page.partition(START)
     return f"{before}{START}\n\n{reference()}\n{END}{rest.partition(END)[2]}"
 

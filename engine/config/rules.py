@@ -62,7 +62,7 @@ ELSEWHERE = {
     "load_best_model_at_end": "checkpoints.publish",
     "output_dir": "output.dir",
 }
-"""What other trainers call our keys, for people who come from them."""
+"""Names of our keys in other trainers, for people who come from them."""
 
 
 @cache
@@ -114,7 +114,7 @@ def alternatives(schema: JsonSchema) -> Iterator[JsonSchema]:
 
 
 def schema_of(path: Path) -> JsonSchema | None:
-    """The part of the schema that speaks of this key, or None where there is no such key."""
+    """The part of the schema that describes this key, or None where there is no such key."""
     schema: JsonSchema | None = recipe_schema()
     for step in path:
         inner = [_inside(branch, step) for branch in alternatives(schema or {})]
@@ -123,7 +123,7 @@ def schema_of(path: Path) -> JsonSchema | None:
 
 
 def _inside(branch: JsonSchema, step: str | int) -> JsonSchema | None:
-    """What a branch says of an item, of a key, or of the value of any key where people choose the keys."""
+    """Schema of an item, of a key, or of the value of any key where people choose the keys."""
     if isinstance(step, int):
         return branch.get("items")
     any_key = branch.get("additionalProperties")
@@ -138,7 +138,7 @@ def keys_of(path: Path) -> list[str]:
 
 
 def rule(schema: JsonSchema) -> str:
-    """What a value may be, as the end of the sentence "it has to be …"."""
+    """The allowed values, as the end of the sentence "it has to be …"."""
     branches = list(alternatives(schema))
     single = [_words(branch) for branch in branches if branch.get("type") != "array"]
     for items in (branch["items"] for branch in branches if branch.get("type") == "array"):

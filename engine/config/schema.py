@@ -1,4 +1,4 @@
-"""What `train.yml` may say. The text under each field is its help everywhere: schema, errors, forms.
+"""Schema of `train.yml`. The text under each field is its help everywhere: schema, errors, forms.
 
 A key or value is here only when it works.
 """
@@ -34,7 +34,7 @@ def _share_or_off(value: Any) -> Any:
 
 
 def _kind(value: Any) -> str:
-    """Which branch of a union a value is meant for, so that errors speak of that one alone."""
+    """Branch of a union that a value is meant for, so that errors mention only that one."""
     if isinstance(value, list):
         return "<list>"
     return "<source>" if isinstance(value, dict | Source) else "<text>"
@@ -45,7 +45,7 @@ def _share_kind(value: Any) -> str:
 
 
 def _in_words(rule: str) -> Any:
-    """What a mapping may be, in words: its schema alone would not tell."""
+    """A mapping's rule in words, which its schema cannot express."""
     return Field(min_length=1, json_schema_extra={"patternErrorMessage": rule})
 
 
@@ -82,7 +82,7 @@ TagWord = Annotated[
 
 
 class Model(Section):
-    """Which model is trained, and how its weights are held."""
+    """The model that is trained, and how its weights are held."""
 
     base: Reference
     """`starter`, a local folder, or the id of a model on the Hugging Face hub."""
@@ -107,7 +107,7 @@ class Model(Section):
 
 
 class Source(Section):
-    """A source of rows with what is particular to it."""
+    """A source of rows with options of its own."""
 
     path: File
     """A file, folder or pattern, an https:// address, a hub dataset (OWNER/NAME), or gdrive:ID."""
@@ -154,14 +154,14 @@ Validation = Annotated[
 
 
 class Data(Section):
-    """What the model learns from."""
+    """Rows that the model is trained and validated on."""
 
     train: Sources
     """`starter`, a file, folder, pattern, https:// address or hub dataset, a mapping of `path` and more, or a list."""
     validation: Validation = 0.1
     """A share of the training rows to hold out, or a source of its own. 0 turns validation off."""
     format: FormatKey = "auto"
-    """The format of the rows, where it is not to be detected."""
+    """Format of the rows; `auto` detects it."""
     columns: Columns | None = None
     """What the file calls the columns of a format, as {instruction: question, output: answer}."""
     template: RowTemplate | None = None
@@ -177,22 +177,22 @@ class Data(Section):
     chunk_overlap: Annotated[int, Field(ge=0), Whole] = 64
     """Tokens that a chunk of a long text repeats from the one before it, as context that is not trained again."""
     on_error: Literal["stop", "skip"] = "stop"
-    """What a row that cannot be read or used does: stop the run, or be left out and counted."""
+    """Rows that cannot be read or used: stop the run, or skip and count them."""
 
 
 class Training(Section):
-    """How the weights move."""
+    """Optimization of the weights."""
 
     method: MethodKey = "sft"
-    """What the loss compares: `sft` is supervised fine-tuning on the rows' answers."""
+    """Training method: `sft` is supervised fine-tuning on the rows' answers."""
     epochs: Annotated[float, Field(gt=0, le=1_000_000_000)] = 3.0
     """Passes over the training rows; a fraction is allowed."""
     max_steps: PositiveInt | None = None
     """Stop after so many steps, whatever the epochs say."""
     batch_size: Auto | PositiveInt = "auto"
-    """Examples that pass through the model at once. `auto` takes what fits and is fast."""
+    """Examples in one forward pass (the micro-batch). `auto` takes what fits and is fast."""
     effective_batch_size: PositiveInt = 16
-    """Examples that make one step of the optimizer."""
+    """Examples in one optimizer step, over all its micro-batches."""
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 2e-4
     """Peak step size. 1e-4 to 5e-4 is usual for LoRA, 1e-5 to 5e-5 for full training."""
     scheduler: Literal["constant", "linear", "cosine"] = "cosine"
@@ -214,7 +214,7 @@ class Training(Section):
 
 
 class Evaluation(Section):
-    """How a run is watched."""
+    """Validation while a run trains."""
 
     every: PositiveInt = 50
     """Steps between evaluations; there is always one before the first step and after the last."""
@@ -231,7 +231,7 @@ class Evaluation(Section):
 
 
 class Checkpoints(Section):
-    """What is kept on disk while a run goes on."""
+    """Checkpoints that a run keeps on disk."""
 
     every: PositiveInt = 50
     """Steps between checkpoints; stopping and finishing always make one."""
@@ -244,7 +244,7 @@ class Checkpoints(Section):
 
 
 class Output(Section):
-    """Where the run goes."""
+    """The folder of the run."""
 
     dir: Annotated[str, pattern(r"^[^\x00]*$", "text")] | None = None
     """The run's folder; null makes one in the runs folder."""
@@ -263,7 +263,7 @@ class TrainConfig(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31), Whole] = 42
     """Fixes row order, split, adapter start and dropout."""
     backend: BackendKey = "auto"
-    """What computes: `mlx` is Apple's MLX; `unsloth` is Unsloth on CUDA; `peft` is transformers + PEFT anywhere."""
+    """Training backend: `mlx` is Apple's MLX; `unsloth` is Unsloth on CUDA; `peft` is transformers + PEFT anywhere."""
     model: Model
     data: Data
     adapter: Adapter = Adapter()

@@ -1,4 +1,4 @@
-"""What pydantic found wrong → problems that a person understands: place, key, rule, what was meant."""
+"""Pydantic's errors as problems that a person understands: place, key, rule, what was meant."""
 
 import re
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from engine.config.yaml_reader import Node, scalar
 
 Path = tuple[str | int, ...]
 MOST = 200
-"""Mistakes explained at most: a file with more is no recipe, and its reader is not helped by the rest."""
+"""Most mistakes that are explained: a file with more is not a recipe, and the rest would not help."""
 LONGEST = 60
 """Characters of a value or key that a message repeats."""
 REQUIRED = tuple(name for name, field in TrainConfig.model_fields.items() if field.is_required())
@@ -49,7 +49,7 @@ def _check(root: Node, without: Sequence[Path] = ()) -> TrainConfig:
 
 
 def _text_as_written(root: Node, errors: list[Any]) -> bool:
-    """Where text is declared, an unquoted number or switch is the text that was written; True if any was."""
+    """Read unquoted numbers and switches as text where text is declared; True if there were any."""
     changed = False
     for error in errors:
         node = _walk(root, error["loc"])[1]
@@ -141,7 +141,7 @@ def _unknown(place: Place, path: Path, key: str) -> Problem:
 
 
 def _written(node: Node) -> str:
-    """What stands there, as the start of "…; it has to be"."""
+    """The value found, as the start of "…; it has to be"."""
     if isinstance(node.value, dict):
         return "a mapping is not allowed"
     if isinstance(node.value, list):
@@ -163,7 +163,7 @@ def _is_quoted_number(node: Node) -> bool:
 
 
 def _meant(node: Node, schema: dict[str, Any]) -> str:
-    """What was probably meant, as an instruction, or nothing."""
+    """The probable intention, as an instruction; empty where there is none."""
     if isinstance(node.value, dict | list) or not node.text or len(node.text) > LONGEST:
         return ""
     if word := nearest(node.text, choices(schema)):

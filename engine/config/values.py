@@ -9,7 +9,7 @@ NO = ("false", "no", "off")
 
 
 EXACT = 2**53
-"""Beyond it a float is no longer one whole number."""
+"""Beyond it a float no longer stands for a single whole number."""
 
 
 def _switch(value: Any) -> Any:
@@ -39,7 +39,7 @@ def pattern(form: str, rule: str) -> Any:
 
 
 Reference = Annotated[str, pattern(r"^[^\x00]+$", "some text")]
-"""What may be a path, which no system takes with a zero byte in it."""
+"""Text that may be a path: no system accepts one with a zero byte."""
 
 
 class Section(BaseModel):

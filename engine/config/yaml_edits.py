@@ -46,7 +46,7 @@ class Page:
     root: Span | None
     """None where the text holds no value."""
     end: int
-    """Where the document ends."""
+    """Offset of the end of the document."""
     data: Any
 
     @property
@@ -228,7 +228,7 @@ class Page:
         return max(self.text.rfind(mark, 0, at) for mark in BREAKS) + 1
 
     def after_line(self, at: int) -> int:
-        """Where the line below begins; the end of the text where there is none."""
+        """Offset of the next line; the end of the text where there is none."""
         # `|+` ends with its last line break: what is below it begins right there.
         if at and self.text[at - 1] in BREAKS:
             return at

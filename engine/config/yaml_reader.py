@@ -1,6 +1,6 @@
 """YAML text → nodes that know their line and column, under YAML 1.2's scalars.
 
-PyYAML alone reads `2e-4` as text, `010` as 8 and `no` as false, and builds whatever it is told to. Here its
+PyYAML alone reads `2e-4` as text, `010` as 8 and `no` as false, and builds whatever objects the text asks for. Here its
 parser gives only events, from which a bounded tree of plain values is made.
 """
 
@@ -43,7 +43,7 @@ class Node:
     text: str = ""
     plain: bool = False
     nodes: int = field(default=1, compare=False)
-    """How many nodes this one is when aliases are written out."""
+    """Number of nodes in this one once aliases are expanded."""
     height: int = field(default=0, compare=False)
 
     def data(self) -> Any:
@@ -66,15 +66,15 @@ class Entry:
 def read_yaml(text: str, origin: str, problems: list[Problem]) -> Node:
     """The tree of one YAML document.
 
-    What can be told beside other problems (a duplicate key, a tag) is added to `problems`; what makes the
-    rest unreadable raises `RecipeError` at once.
+    Problems that leave the rest readable (a duplicate key, a tag) are added to `problems`; what makes the
+    rest unreadable raises `RecipeError` immediately.
     """
     try:
         data = text.removeprefix("\ufeff").encode()
     except UnicodeEncodeError as error:
         raise RecipeError([Problem(Place(origin), f"not UTF-8 text ({error.reason})")]) from error
     if len(data) > MAX_BYTES:
-        raise RecipeError([Problem(Place(origin), "larger than 1 MB, which no recipe is")])
+        raise RecipeError([Problem(Place(origin), "larger than 1 MB; a recipe is much smaller")])
     try:
         return _Builder(origin, problems).document(yaml.parse(data, Loader=_PARSER))
     except yaml.YAMLError as error:

@@ -1,4 +1,4 @@
-"""Where every value of a YAML text begins and ends, so that it can be edited in place."""
+"""Start and end of every value in a YAML text, for editing it in place."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ class Span:
     end: int
     kind: Literal["scalar", "mapping", "sequence", "alias"]
     flow: bool = False
-    """Whether it is written on the line of its key: a scalar, an alias, `[…]` or `{…}`."""
+    """True where it is written on the line of its key: a scalar, an alias, `[…]` or `{…}`."""
     style: str = ""
     """A scalar's quotes, or `|` and `>`."""
     text: str = ""

@@ -11,7 +11,7 @@ PLAIN = re.compile(
 )
 """Text that needs no quotes wherever it stands: words, names, paths, and such as `4bit`."""
 OLD_WORDS = frozenset(("y", "n", "yes", "no", "on", "off", "true", "false", "null"))
-"""What YAML 1.1 or 1.2 reads as a switch or nothing."""
+"""Words that YAML 1.1 or 1.2 reads as a boolean or null."""
 ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 

@@ -14,11 +14,11 @@ from engine.hardware.memory import address_space_limit
 
 PACKAGE, LIBRARY = "cmeel-mimalloc", "libmimalloc.so"
 PURGE_MS = "10000"
-"""What was free for so long goes back to the system: longer than a step takes."""
+"""Milliseconds until free memory is returned to the system: longer than a step takes."""
 
 
 def preload() -> dict[str, str]:
-    """What a child's environment needs to run on mimalloc; nothing elsewhere than on Linux or where it is missing.
+    """Environment variables that run a child on mimalloc; empty where it is missing, or not on Linux.
 
     `FT_ALLOCATOR=system` keeps the system's own.
     """
@@ -32,7 +32,7 @@ def preload() -> dict[str, str]:
         if path.is_file():
             libraries = " ".join(filter(None, [str(path), os.environ.get("LD_PRELOAD")]))
             # MLX ends by a segmentation fault where an allocation fails; with this, the log says why.
-            # Given back at once, as mimalloc does, each layer's memory would be cleared by the system again and again.
+            # Returned immediately, as mimalloc would, each layer's memory would be cleared by the system over and over.
             settings = {
                 "LD_PRELOAD": libraries,
                 "MIMALLOC_SHOW_ERRORS": "1",

@@ -85,7 +85,7 @@ class Apple:
 
 
 def is_apple_silicon() -> bool:
-    """Whether this is a Mac whose GPU shares the memory."""
+    """Return True if this is a Mac whose GPU shares the memory."""
     return platform.system() == "Darwin" and platform.machine() == "arm64"
 
 
@@ -112,7 +112,7 @@ def compressed_bytes(statistics: str) -> int | None:
 
 
 def ask(*command: str) -> str:
-    """What a program of the system says; empty where it is not there or does not answer in a second."""
+    """Output of a system program; empty where it is missing or does not answer within a second."""
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=1, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):

@@ -44,7 +44,7 @@ class Confinement:
             os.sched_setaffinity(thread, self._given[thread])
 
     def _before(self, thread: int) -> set[int]:
-        """What a thread is allowed without us. One that a confined thread has made since begins confined."""
+        """Cores that a thread may use unconfined. One that a confined thread has made since begins confined."""
         now = os.sched_getaffinity(thread)
         return self._own.get(os.getpid(), now) if now in self._given.values() else now
 

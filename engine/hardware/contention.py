@@ -1,4 +1,4 @@
-"""How much of the CPU other processes use, and how long this process's own threads wait for it. Linux tells both."""
+"""CPU use of other processes, and the time that this process's threads wait for it, both as Linux reports them."""
 
 import os
 import time
@@ -13,18 +13,18 @@ COMPUTING = 0.5
 
 @dataclass(frozen=True)
 class Contention:
-    """What happened since the last reading, in cores: 1.0 is one core all the time."""
+    """CPU use since the last reading, in cores: 1.0 is one core all the time."""
 
     others: float
-    """What other processes used of the cores that this process may use."""
+    """Used by other processes, of the cores that this process may use."""
     waiting: float
-    """How long this process's threads were ready to run, and had no core."""
+    """Time that this process's threads were ready to run and had no core."""
     computing: tuple[int, ...]
     """Ids of the threads that computed, in order."""
     own: float
-    """What this process used."""
+    """Used by this process."""
     busy: Mapping[int, float]
-    """How busy each core was, with whatever process."""
+    """Load of each core, by all processes."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class ContentionMeter:
         self._last = self._counters()
 
     def read(self) -> Contention | None:
-        """What happened since the last call; None where the kernel does not tell."""
+        """CPU use since the last call; None where the kernel does not report it."""
         last, now = self._last, self._counters()
         self._last = now
         if last is None or now is None or now.at <= last.at:
@@ -68,7 +68,7 @@ class ContentionMeter:
             threads = {int(task.name): _times(task) for task in (self._proc / "self" / "task").iterdir()}
         except (OSError, ValueError, IndexError):  # no Linux, or a kernel that does not count
             return None
-        if not busy.keys() >= set(self._cores):  # some containers number their cores anew
+        if not busy.keys() >= set(self._cores):  # some containers renumber their cores
             return None
         known = {thread: times for thread, times in threads.items() if times is not None}
         used = {core: busy[core] for core in self._cores}

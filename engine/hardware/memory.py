@@ -1,4 +1,4 @@
-"""How much memory this process may really use, and how running out of it looks.
+"""Memory that this process may really use, and the signs of running out of it.
 
 A container's or a shell's limit is the machine's limit.
 """
@@ -55,13 +55,13 @@ def address_space_limit() -> int | None:
 
 
 def says_exhaustion(text: str) -> bool:
-    """Whether a message or a log says that memory ran out."""
+    """Return True if a message or a log says that memory ran out."""
     text = text.lower()
     return any(sign in text for sign in SIGNS)
 
 
 def is_exhaustion(error: BaseException) -> bool:
-    """Whether an exception, or the one that it was raised from, says that memory ran out.
+    """Return True if an exception, or the one that it was raised from, says that memory ran out.
 
     torch on a CPU and MLX raise a plain RuntimeError. What other errors say may be a person's own text.
     """
@@ -111,7 +111,7 @@ def group_limits(own_group: Path, root: Path) -> Iterator[tuple[int, int]]:
 
 
 def _in_use(group: Path, usage: str, reclaimable: str) -> int:
-    """What a group uses, without the file cache that the kernel drops before it kills anyone."""
+    """Bytes that a control group uses, without the file cache that the kernel drops before it kills anyone."""
     used = _number(group / usage) or 0
     statistics = group / "memory.stat"
     if statistics.exists():

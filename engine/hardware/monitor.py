@@ -1,4 +1,4 @@
-"""What the machine does now. What cannot be read is None, never zero."""
+"""Readings of the machine's load. A value that cannot be read is None, never zero."""
 
 import os
 import time
@@ -73,7 +73,7 @@ def _pressure() -> str | None:
 
 
 class CpuUse:
-    """How busy the cores are that this process may use, from one call to the next."""
+    """Load of the cores that this process may use, between two calls."""
 
     def __init__(self) -> None:
         self._last: tuple[float, float] | None = None
@@ -105,7 +105,7 @@ def _cpu_times() -> tuple[float, float] | None:
 
 
 class EngineUse:
-    """What a process and its children use, from one call to the next."""
+    """CPU and memory of a process and its children, between two calls."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid

@@ -11,7 +11,7 @@ from engine.hardware.sample import Gpu
 
 Value = TypeVar("Value")
 RETRY_S = 30.0
-"""How long to leave a driver alone that did not answer."""
+"""Seconds before a driver that did not answer is asked again."""
 
 
 class _Memory(Protocol):
@@ -30,7 +30,7 @@ class _Process(Protocol):
 
 
 class _Nvml(Protocol):
-    """What is called of the package nvidia-ml-py. A handle is opaque."""
+    """Functions of the package nvidia-ml-py that are used. A handle is opaque."""
 
     NVML_TEMPERATURE_GPU: int
     NVMLError: type[Exception]
@@ -141,7 +141,7 @@ def _temperature(nvml: _Nvml, handle: object) -> float | None:
 
 
 def _or_none(nvml: _Nvml, call: Callable[[], Value]) -> Value | None:
-    """What a call gives, None where the driver refuses it."""
+    """Result of a call, None where the driver refuses it."""
     try:
         return call()
     except nvml.NVMLError:

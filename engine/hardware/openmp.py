@@ -16,13 +16,13 @@ from engine.hardware.probe import usable_cores
 
 NUMBER, LIMIT, DYNAMIC = "OMP_NUM_THREADS", "OMP_THREAD_LIMIT", "OMP_DYNAMIC"
 LEVELS = "OMP_MAX_ACTIVE_LEVELS"
-"""How deeply parallel regions may nest; at 0, each runs on one thread."""
+"""Most nested parallel regions; at 0, each runs on one thread."""
 
 
 def settled(environment: Mapping[str, str]) -> dict[str, str]:
     """`environment` for a child that computes: as many threads as it allows, and none granted otherwise than asked for.
 
-    `OMP_THREAD_LIMIT` becomes an `OMP_NUM_THREADS` within it. `OMP_DYNAMIC`, which lets OpenMP decide anew at each
+    `OMP_THREAD_LIMIT` becomes an `OMP_NUM_THREADS` within it. `OMP_DYNAMIC`, which lets OpenMP decide again at each
     product, is left out; the number stays.
     """
     child = {name: value for name, value in environment.items() if name not in (LIMIT, DYNAMIC)}
@@ -48,7 +48,7 @@ def loaded() -> list[ctypes.CDLL]:
 
 
 def varies() -> bool:
-    """Whether OpenMP may grant fewer threads than asked for whenever the machine is busy (`OMP_DYNAMIC`)."""
+    """Return True if OpenMP may grant fewer threads than asked for on a busy machine (`OMP_DYNAMIC`)."""
     return any(library.omp_get_dynamic() for library in loaded())
 
 

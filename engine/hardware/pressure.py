@@ -1,4 +1,4 @@
-"""How short of memory the system is, as the system itself says: macOS's level, Linux's stalls."""
+"""Memory pressure as the system reports it: macOS's level, Linux's stalls."""
 
 import platform
 import re
@@ -11,12 +11,12 @@ from engine.hardware.memory import CGROUPS, OWN_GROUP
 
 STALLED = 5.0
 """Percent of the last 10 s that counts: the thresholds of GLib's GMemoryMonitor, 100 ms of every 2 s. Some process
-stalled so long is a warning, every process at once is critical."""
+stalled so long is a warning, all processes at the same time is critical."""
 SYSTEM = Path("/proc/pressure/memory")
 
 
 class Level(IntEnum):
-    """How bad it is; the words are macOS's."""
+    """Severity, in macOS's words."""
 
     NORMAL = 0
     WARNING = 1
@@ -48,7 +48,7 @@ def pressure(system: Path = SYSTEM, own_group: Path = OWN_GROUP, root: Path = CG
 
 
 def of_macos(text: str) -> Pressure | None:
-    """What `kern.memorystatus_vm_pressure_level` says."""
+    """Level from `kern.memorystatus_vm_pressure_level`."""
     word = PRESSURES.get(text.strip())
     return None if word is None else Pressure(Level[word.upper()], f"macOS calls the memory pressure {word}")
 
@@ -61,12 +61,12 @@ def of_linux(text: str) -> Pressure:
     some, full = shares["some"], shares.get("full", 0.0)
     evidence = f"programs waited for memory in {some:.0f}% of the last 10 s"
     if full >= STALLED:
-        return Pressure(Level.CRITICAL, f"{evidence}, and in {full:.0f}% all of them at once")
+        return Pressure(Level.CRITICAL, f"{evidence}, and in {full:.0f}% all of them at the same time")
     return Pressure(Level.WARNING if some >= STALLED else Level.NORMAL, evidence)
 
 
 def _group_files(own_group: Path, root: Path) -> list[Path]:
-    """Where the own group's stalls stand: control groups v2, alone or beside v1. The root's are the system's."""
+    """Files with the stalls of the own group: control groups v2, alone or beside v1. The root's are the system's."""
     try:
         lines = own_group.read_text(encoding="utf-8").splitlines()
     except OSError:

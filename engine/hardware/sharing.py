@@ -34,7 +34,7 @@ TELL_AFTER = 4
 
 @dataclass(frozen=True)
 class Share:
-    """How this process shares the machine: on how many cores its `threads` take turns beside others."""
+    """Sharing of the machine with other processes: on how many cores its `threads` take turns beside others."""
 
     threads: tuple[int, ...]
     cores: int
@@ -58,7 +58,7 @@ class SharingRule:
         """None: this process has the machine to itself."""
 
     def follow(self, seen: Contention) -> Share | None:
-        """What to do after a reading."""
+        """Decision after a reading."""
         share = self.share
         if share is None:
             self._pressed = self._pressed + 1 if self._is_pressed(seen) else 0
@@ -125,7 +125,7 @@ class Sharing:
         return self._shared / self._readings if self._readings else 0.0
 
     def news(self) -> Share | None:
-        """How the machine is shared: once, when others have been in the way for some seconds."""
+        """A note on how the machine is shared: once, after other programs have been in the way for some seconds."""
         if self._told or self._in_a_row < TELL_AFTER:
             return None
         self._told = True
@@ -177,7 +177,7 @@ class Arrangement:
             self._waits, self._confinement, self._chosen = None, Confinement(), []
 
     def _is_better_elsewhere(self, seen: Contention) -> bool:
-        """Whether others are on the cores that were chosen while cores elsewhere are idle."""
+        """Return True if others use the chosen cores while other cores are idle."""
         strangers = sum(seen.busy[core] for core in self._chosen) - seen.own
         idle = sum(1 - seen.busy[core] for core in self._cores if core not in self._chosen)
         return min(strangers, idle) > BUSY * len(self._chosen)

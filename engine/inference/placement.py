@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from engine.backend_spec import BackendSpec, specs
+from engine.backend_spec import BackendSpec, backend_specs
 from engine.errors import ModelError
 from engine.hardware.probe import probe
 from engine.models import adapter_files
@@ -23,7 +23,7 @@ def answering(base: Path, adapter: Path | None) -> BackendSpec:
             settings = adapter_files.read_settings(adapter)
         except ModelError:
             settings = {}  # what loads it says what is wrong with it
-    able = [spec for spec in specs() if spec.open and spec.home in (None, machine.device)]
+    able = [spec for spec in backend_specs() if spec.open and spec.home in (None, machine.device)]
     for spec in able:
         if missing(spec, machine) is None and spec.holds(machine, model_type, settings):
             return spec

@@ -23,7 +23,7 @@ def check(folder: Path) -> dict[str, Any]:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """What adapter_config.json says. Raises ModelError where it is missing, not a JSON object, or names code to run."""
+    """The adapter_config.json. Raises ModelError where it is missing, not a JSON object, or names code to run."""
     if not folder.is_dir():
         raise ModelError(f"There is no folder {folder}.", "Check the path of the adapter.")
     require_regular_files(folder)

@@ -1,4 +1,4 @@
-"""How many weights an adapter trains, by its type, from the model's shape alone."""
+"""Number of weights that an adapter trains, by its type, from the model's shape alone."""
 
 import difflib
 import math
@@ -50,7 +50,7 @@ def _of_layers(shape: ModelShape, adapter: Adapter) -> int:
     experts = [layer.name for layer in layers if layer in shape.experts]
     if experts and adapter.type != "lora":
         raise ConfigError(
-            f"adapter.target_modules: {', '.join(experts)} are a mixture's experts, which take a LoRA alone",
+            f"adapter.target_modules: {', '.join(experts)} are a mixture's experts, which only LoRA can train",
             f"Use adapter.type: lora, or leave them out for {adapter.type}.",
         )
     of_one = _OF_ONE[adapter.type]

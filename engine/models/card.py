@@ -1,4 +1,4 @@
-"""What a model's folder says of itself: shape, number format, licence, chat template. No weights are read."""
+"""Facts from a model's folder: shape, number format, licence, chat template. Reads no weights."""
 
 import re
 from collections import Counter
@@ -21,7 +21,7 @@ TEMPLATES = {
     "[INST]": "mistral",
     "<|assistant|>": "phi",
 }
-"""What tells well-known chat templates by."""
+"""Marks of well-known chat templates."""
 STARTER_LICENCE = "apache-2.0"
 LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE")
 FRONT_MATTER = re.compile(r"\A---\s*\n(.*?)\n---\s*$", re.DOTALL | re.MULTILINE)

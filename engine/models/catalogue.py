@@ -31,7 +31,7 @@ class Entry:
 
     @property
     def base(self) -> str:
-        """What `model.base` says to train it."""
+        """Value of `model.base` that trains it."""
         return str(self.folder) if self.source == "folder" else self.name
 
 
@@ -100,7 +100,7 @@ def _explained(entry: Entry) -> Iterator[None]:
     except OSError as error:
         raise MachineError(
             f"Cannot remove {error.filename or entry.folder}: {error.strerror or error}.",
-            "Look who owns the folder; part of the model may be gone already.",
+            "Check the folder's owner; part of the model may already be removed.",
         ) from error
 
 

@@ -84,7 +84,7 @@ def _is_whole(value: object) -> TypeGuard[int]:
 
 
 def _is_token(value: object) -> bool:
-    """Whether it can be a token's id; -1 is none, and so is null."""
+    """Return True if it can be a token's id; -1 and null stand for none."""
     return value is None or (_is_whole(value) and -1 <= value < 1 << 31)
 
 

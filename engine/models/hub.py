@@ -158,16 +158,18 @@ def explained(repo: str, revision: str | None, kind: Literal["model", "dataset"]
     except (httpx.TransportError, errors.LocalEntryNotFoundError, errors.DryRunError) as error:
         raise HubError(
             f"The hub cannot be reached for {repo}: {error}.",
-            f"Check the network and run again: files that are whole are kept. Without network, use {local}.",
+            f"Check the network and run again: complete files are kept. Without network, use {local}.",
             unreachable=True,
         ) from error
     except OSError as error:
         if error.errno in NO_ROOM:
             raise MachineError(
                 f"Cannot write {repo} to {error.filename or cache()}: {error.strerror}.",
-                "Free space or change the rights, or set HF_HOME to a folder you can write to.",
+                "Free space or change the permissions, or set HF_HOME to a folder you can write to.",
             ) from error
-        raise HubError(f"{repo} was not downloaded whole: {error}", "Run the same again.") from error
+        raise HubError(
+            f"{repo} was not downloaded completely: {error}", "Run the same command again."
+        ) from error
 
 
 def client_bar(repo: str, progress: Progress) -> type:

@@ -1,14 +1,14 @@
-"""Which parts of a model read and write text, told by their names, which every backend and the weights' files share."""
+"""Parts of a model that read and write text, found by the names that every backend and the weight files share."""
 
 import re
 from collections.abc import Iterable
 
 OWN = ("language_model", "lm_head")
-"""What most models that see or hear call the part that does neither, and what they may have beside it."""
+"""Name of the language model in multimodal models, and of the parts that they may have beside it."""
 TOWER = re.compile(r"(^|_)(vision|visual|audio|image|img|speech|multi_modal)(_|$)")
 """A part that sees or hears, or that leads from there to the text: `vision_tower`, `visual`, `embed_audio`…"""
 ROUTERS = ("gate", "router")
-"""What chooses a token's experts: a matrix, and no layer of its own in transformers."""
+"""Router that chooses a token's experts: a bare matrix in transformers, not a layer."""
 WEIGHING = (*ROUTERS, "shared_expert_gate")
 """That, and what says how much the expert of all tokens counts."""
 

@@ -39,7 +39,7 @@ def check(folder: Path) -> None:
     if not any(all((folder / name).is_file() for name in names) for names in TOKENIZERS):
         raise ModelError(
             f"{folder} has no tokenizer (tokenizer.json, tokenizer.model, or vocab.json with merges.txt).",
-            "Copy the tokenizer's files from where the model came from into the folder.",
+            "Copy the tokenizer's files from the model's source into the folder.",
         )
 
 
@@ -122,8 +122,8 @@ def _refuse_other_things(folder: Path) -> None:
     """Say what `folder` is where it is not a model's folder at all."""
     if folder.suffix == ".gguf":
         raise ModelError(
-            f"{folder} is a GGUF file; training from GGUF files does not work yet.",
-            "Give the folder or hub id of the same model in safetensors form.",
+            f"{folder} is a GGUF file; training from GGUF files is not supported yet.",
+            "Give the folder or hub id of the same model in safetensors format.",
         )
     if folder.is_file():
         raise ModelError(f"{folder} is a file, not a model's folder.", f"Did you mean {folder.parent}?")
@@ -146,8 +146,8 @@ def _no_weights(folder: Path) -> ModelError:
         )
     if any(folder.glob("*.gguf")):
         return ModelError(
-            f"{folder} has only GGUF weights; training from GGUF files does not work yet.",
-            "Give the folder or hub id of the same model in safetensors form.",
+            f"{folder} has only GGUF weights; training from GGUF files is not supported yet.",
+            "Give the folder or hub id of the same model in safetensors format.",
         )
     return ModelError(
         f"{folder} has no weights: neither model.safetensors nor {INDEX} is there.",
@@ -163,7 +163,9 @@ def read_object(path: Path) -> dict[str, Any]:
         message, hint = f"{path.parent} has no {path.name}.", "Is it the model's own folder?"
         raise ModelError(message, hint) from None
     except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}.", "Check the file's rights.") from error
+        raise ModelError(
+            f"{path} cannot be read: {error.strerror}.", "Check the file's permissions."
+        ) from error
     except json.JSONDecodeError as error:
         message = f"{path}:{error.lineno}:{error.colno} is not JSON: {error.msg}."
         raise ModelError(message, "The file is damaged; copy it again.") from error

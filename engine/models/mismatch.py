@@ -1,4 +1,4 @@
-"""Tensors that are not the model's own: told in the same words for every backend, for a model and for an adapter."""
+"""Tensors that do not belong to the model: one wording for every backend, for models and adapters."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -10,7 +10,7 @@ Shape = tuple[int, ...]
 SHOWN = 3
 """Names of a kind that a message shows."""
 COMPILED = "_orig_mod."
-"""What torch.compile puts before a module's name."""
+"""Prefix of module names by torch.compile."""
 UNUSED = re.compile(
     r"(^|\.)(rotary_emb\.inv_freq|attn\.(bias|masked_bias)|position_ids|[kvq]_scale|kv_scale|mtp(_\w+)?\..*)$"
 )
@@ -20,7 +20,7 @@ UNUSED = re.compile(
 
 @dataclass(frozen=True)
 class Mismatch:
-    """Where the tensors of a file are not those that a model has."""
+    """Differences between the tensors of a file and those of a model."""
 
     missing: Sequence[str] = ()
     foreign: Sequence[str] = ()
@@ -42,7 +42,7 @@ class Mismatch:
         )
 
     def told(self) -> str:
-        """What is wrong, in words; empty where nothing is."""
+        """The differences in words; empty where there are none."""
         shapes = [f"{name}: {_by(found)} instead of {_by(own)}" for name, found, own in self.misshapen]
         parts = [
             _counted(self.missing, "is missing", "are missing"),
@@ -78,7 +78,7 @@ def refuse_foreign_adapter(folder: object, mismatch: Mismatch) -> None:
 
 
 def refuse_not_finite(file: object, names: Collection[str], hint: str) -> None:
-    """Raise ModelError where tensors of `file` hold what is no number."""
+    """Raise ModelError where tensors of `file` hold NaN or infinity."""
     if names:
         raise ModelError(
             f"{file} holds NaN or infinity in {len(names)} of its tensors ({_first(names)}).", hint
@@ -86,15 +86,16 @@ def refuse_not_finite(file: object, names: Collection[str], hint: str) -> None:
 
 
 def refuse_damaged_weights(folder: object, names: Collection[str]) -> None:
-    """Raise ModelError where the weights `names` of a model are no numbers."""
+    """Raise ModelError where the weights `names` of a model are NaN or infinite."""
     refuse_not_finite(folder, names, "The weights are damaged; fetch the model again.")
 
 
 def no_numbers(folder: object, what: str) -> ModelError:
-    """What to raise where numbers and settings of a model together make no number."""
+    """The error where a model computes NaN with its weights and settings."""
     return ModelError(
-        f"{folder}: {what} is NaN or infinity, though the weights are numbers.",
-        "A value in config.json cannot be (rope_theta, rms_norm_eps…): copy it again from where the model came from.",
+        f"{folder}: {what} is NaN or infinity, though the weights are finite.",
+        "A value in config.json is probably wrong (rope_theta, rms_norm_eps…): copy the file again from the model's "
+        "source.",
     )
 
 

@@ -28,7 +28,7 @@ def to_peft(start: SavedAdapter, kind: str) -> SavedAdapter:
         path, _, part = name.rpartition(".")
         if part not in MLX_PARTS or value.ndim != (1 if part == "m" else 2):
             raise ModelError(
-                f"{start.folder}: no run can start from this adapter: {name} is not of a linear layer",
+                f"{start.folder}: no run can start from this adapter: {name} does not belong to a linear layer",
                 "Train an adapter of linear layers, as attention's and the MLP's.",
             )
         tensors[f"{PREFIX}{transformers_name(kind, path)}.{MLX_PARTS[part]}"] = np.ascontiguousarray(value.T)

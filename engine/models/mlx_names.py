@@ -1,12 +1,12 @@
 """Names of modules and weights in mlx-lm's models, where they differ from transformers'."""
 
 TRANSFORMERS_PREFIX = {"gpt2": "transformer."}
-"""What transformers 5 puts before a weight's name where mlx-lm expects the bare name of the first checkpoints."""
+"""Prefix of weight names in transformers 5 where mlx-lm expects the bare names of the first checkpoints."""
 PATHS = {
     "gpt2": ("model.", "transformer."),
     "gemma3": ("language_model.model.", "model.language_model."),
 }
-"""How the path of a module begins in mlx-lm and in transformers 5, where they differ."""
+"""Beginnings of module paths in mlx-lm and in transformers 5, where they differ."""
 
 
 def transformers_name(kind: str, path: str) -> str:

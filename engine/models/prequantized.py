@@ -13,14 +13,14 @@ MLX = "MLX"
 
 @dataclass(frozen=True)
 class Packed:
-    """How a folder's weights are packed: `4-bit GPTQ`."""
+    """Quantization of a folder's weights by another program: `4-bit GPTQ`."""
 
     method: str
     bits: int | None
 
     @staticmethod
     def of(config: Mapping[str, Any]) -> "Packed | None":
-        """What config.json says; None where the weights are plain, or packed as transformers trains on them."""
+        """Quantization from config.json; None for plain weights, or those that transformers can train on."""
         about = config.get("quantization_config") or config.get("quantization")
         if not isinstance(about, dict):
             return None
@@ -35,14 +35,14 @@ class Packed:
         return f"{self.bits}-bit {self.method}" if self.bits else self.method
 
     def refused(self, what: str) -> ModelError:
-        """What to raise where torch is to compute with the model `what`."""
+        """The error where torch is asked to compute with the model `what`."""
         if self.method == MLX:
             return ModelError(
                 f"{what} is a folder of MLX, with {self} weights, which transformers cannot read.",
                 "Use backend: mlx, or the model that it was converted from with model.quantization: 4bit.",
             )
         return ModelError(
-            f"{what} has {self} weights, which are packed for answering; ft does not train on them.",
-            "Take the model that it was made from (its model card names it) with model.quantization: 4bit, "
+            f"{what} has {self} weights, which are quantised for inference; ft does not train on them.",
+            "Use the model that it was made from (its model card names it) with model.quantization: 4bit, "
             "which needs about as little memory.",
         )

@@ -1,4 +1,4 @@
-"""What a base model is called where other people can find it; never a folder of this machine's user."""
+"""Published names of base models, which other people can find: never a folder on this machine."""
 
 import re
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from engine.models import starter
 from engine.models.resolve import LocalModel
 
 CACHED = re.compile(r"models--(?P<owner>.+?)--(?P<name>.+)/snapshots/(?P<commit>[0-9a-f]{40})$")
-"""How a folder in the hub's cache ends."""
+"""End of a folder's path in the hub's cache."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class PublishedBase:
 
     @staticmethod
     def of(model: LocalModel, start: Path) -> "PublishedBase":
-        """What an adapter says it was trained on, for a run that was started in the folder `start`.
+        """The base that an adapter names, for a run that was started in the folder `start`.
 
         A hub model is its id and commit, the starter the model that it was converted from. A local folder has no name
         that others know: it is the way to it from `start`, as `./models/mine`, or the folder's own name where it lies

@@ -53,7 +53,7 @@ def resolve(base: str, revision: str | None = None, progress: Progress = silent)
 def on_disk(base: str, revision: str | None = None) -> Path:
     """The folder of a model that is on this disk already; nothing is downloaded, and the hub is not asked.
 
-    The starter is converted where it is not yet. Raises ModelError where the model is not here.
+    Converts the starter where that has not been done. Raises ModelError where the model is not here.
     """
     path = Path(base).expanduser()
     if base == starter.NAME:
@@ -72,7 +72,7 @@ def on_disk(base: str, revision: str | None = None) -> Path:
 
 
 def is_hub_id(base: str) -> bool:
-    """Whether `model.base` names a model of the hub: neither the starter nor a folder or file here."""
+    """True if `model.base` names a model of the hub: neither the starter nor a folder or file here."""
     path = Path(base).expanduser()
     return (
         bool(HUB_ID.fullmatch(base)) and base != starter.NAME and not path.exists() and path.suffix != ".gguf"

@@ -17,7 +17,7 @@ from engine.models.local import headers
 from engine.models.weights import Header, read_header
 
 PREFIX = "base_model.model."
-"""What PEFT puts before the path of a layer."""
+"""PEFT's prefix of a layer's path."""
 TYPES: Mapping[str, AdapterType] = {
     "IA3": "ia3",
     "LOHA": "loha",
@@ -30,7 +30,7 @@ TYPES: Mapping[str, AdapterType] = {
 }
 """PEFT's types that a run can start from, besides LoRA, by our names."""
 NOT_REUSABLE = {
-    "ADALORA": "AdaLoRA has pruned it, and goes on pruning from a schedule that is over",
+    "ADALORA": "AdaLoRA has pruned it, and its pruning schedule is over",
     "P_TUNING": "the network that made its virtual tokens is not saved with it",
 }
 SETTINGS: Mapping[str, Mapping[str, str]] = {
@@ -44,12 +44,12 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
 }
 """Our keys, and PEFT's names for them, by type."""
 VOCABULARY = ("embed_tokens", "lm_head")
-"""What recipes call embedding and output layer."""
+"""Names of embedding and output layer in recipes."""
 EMBEDDINGS = ("embed_tokens", "wte", "embed_in", "tok_embeddings", "word_embeddings")
-"""What models call their embedding."""
+"""Names of the embedding in models."""
 LORA_PARTS = re.compile(r"(?P<layer>.+)\.(?:lora_A|lora_B)\.weight|(?P<mlx>.+)\.lora_[ab]")
 CACHE = re.compile(r"models--([\w.-]+?)--([\w.-]+)")
-"""How the hub's cache names the folder of a model."""
+"""Pattern of a model's folder in the hub's cache."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class SavedAdapter:
     """The model that it says it was trained on; empty where it does not say."""
     tensors: Header
     tied: bool = False
-    """Whether a matrix of the vocabulary that it trains is written under both of its names."""
+    """True if a matrix of the vocabulary that it trains is saved under both of its names."""
     token_ids: tuple[int, ...] = ()
     """Tokens whose rows it trains."""
     tokens: tuple[str, ...] = ()
@@ -91,7 +91,7 @@ class SavedAdapter:
         return digest.hexdigest()
 
     def is_of(self, base: str) -> bool:
-        """Whether `model.base` of a recipe names the model that it says it was trained on, as far as names tell."""
+        """True if `model.base` of a recipe names the adapter's own base, as far as names can show."""
         return not self.base or _model_name(self.base) == _model_name(base)
 
     def check_tokens(self, added: Mapping[int, str]) -> None:
@@ -123,7 +123,7 @@ class SavedAdapter:
 
 
 def read_adapter(folder: Path) -> SavedAdapter:
-    """What lies in an adapter's folder. Raises ModelError where it is none, or one that cannot be trained further."""
+    """The adapter in a folder. Raises ModelError where there is none, or one that cannot be trained further."""
     about = adapter_files.read_settings(folder)
     weights = adapter_files.weights_file(folder, about)
     try:
@@ -143,7 +143,7 @@ def read_adapter(folder: Path) -> SavedAdapter:
         wrong = f"{adapter_files.CONFIG} lacks {error}" if isinstance(error, KeyError) else str(error)
         raise ModelError(
             f"{folder}: no run can start from this adapter: {wrong}",
-            "Take the folder that PEFT, mlx-lm or ft wrote, whole.",
+            "Use a complete folder written by PEFT, mlx-lm or ft.",
         ) from error
 
 
@@ -249,7 +249,7 @@ def _token_ids(about: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def _texts(folder: Path, ids: tuple[int, ...]) -> tuple[str, ...]:
-    """What the tokenizer beside an adapter calls these tokens; nothing where there is none, or it lacks one."""
+    """Texts of these tokens in the tokenizer beside an adapter; empty where there is none, or it lacks one."""
     path = folder / "tokenizer.json"
     if not ids or not path.is_file():
         return ()

@@ -26,7 +26,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class ModelShape:
-    """What memory and time depend on.
+    """Sizes of a model that memory and time depend on.
 
     `parameters` counts every weight once (a tied output is the embedding). `embedding_parameters` is
     the part of them in embeddings, learned positions and an untied output, which no quantisation touches.
@@ -54,7 +54,7 @@ class ModelShape:
     tower_weights: int = 0
     """Weights of linear layers that see or hear: quantised as those of the language model are, and never adapted."""
     packed: Packed | None = None
-    """How another program has packed the weights."""
+    """Quantization of the weights by another program."""
     positions: int | None = None
     """Most tokens of a row, where the model has a vector for each position; None where positions are computed."""
 
@@ -76,7 +76,7 @@ class ModelShape:
 
 @dataclass(frozen=True)
 class TokenRoom:
-    """Which tokens, and how many of them, a model can take; None where anything goes, or nothing is known."""
+    """Limits of the tokens that a model accepts; None where there is no limit, or none is known."""
 
     ids: int | None = None
     """Rows of its embedding: token ids are below."""
@@ -90,10 +90,10 @@ class TokenRoom:
 
 @dataclass(frozen=True)
 class Family:
-    """How a decoder of the Llama kind differs from Llama. Defaults are transformers' own for that config."""
+    """Differences of a Llama-like decoder from Llama. Defaults are those of transformers for that config."""
 
     heads: int | None = None
-    """Where published files leave it out."""
+    """Value where published files leave it out."""
     kv_heads: int | None = None
     head_dim: int | None = None
     tied: bool = False
@@ -102,9 +102,9 @@ class Family:
     biased: tuple[str, ...] = ()
     """Matrices that always have a bias."""
     attention_bias: bool = True
-    """Whether the config's `attention_bias` counts, for all four."""
+    """True if the config's `attention_bias` applies, to all four projections."""
     mlp_bias: bool = False
-    """Whether the config's `mlp_bias` counts."""
+    """True if the config's `mlp_bias` applies."""
     fused: bool = False
     """One matrix for query, key and value, and one for gate and up."""
 
@@ -160,7 +160,7 @@ def _shape(kind: str, config: Mapping[str, Any], folder: Path) -> ModelShape:
 
 
 def room_of(folder: Path) -> TokenRoom:
-    """What a model's folder can take; nothing is known of one without a config.json. Raises as `shape_of` does."""
+    """Token limits of a model's folder; unknown for one without a config.json. Raises as `shape_of` does."""
     if not (folder / "config.json").is_file():
         return TokenRoom()
     shape = shape_of(folder)

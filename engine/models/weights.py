@@ -102,8 +102,8 @@ def read_floats(path: Path) -> dict[str, npt.NDArray[np.float32]]:
             continue
         if about["dtype"] not in NUMBERS:
             raise ModelError(
-                f"{path}: {name} is held as {about['dtype']}, which is no floating-point format.",
-                "Take the file as it was published.",
+                f"{path}: {name} is held as {about['dtype']}, which is not a floating-point format.",
+                "Use the file as it was published.",
             )
         first, last = (start + offset for offset in about["data_offsets"])
         values = np.frombuffer(data[first:last], NUMBERS[about["dtype"]])
@@ -151,7 +151,9 @@ def _places(path: Path) -> tuple[tuple[TensorInfo, int], ...]:
         )
         end = 8 + length + max((int(t["data_offsets"][1]) for t in tensors.values()), default=0)
     except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}.", "Check the file's rights.") from error
+        raise ModelError(
+            f"{path} cannot be read: {error.strerror}.", "Check the file's permissions."
+        ) from error
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise ModelError(f"{path} is not a whole safetensors file.", again) from error
     if size != end:

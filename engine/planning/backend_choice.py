@@ -3,7 +3,7 @@
 import dataclasses
 from dataclasses import dataclass
 
-from engine.backend_spec import BackendName, BackendSpec, Device, names, spec_of, specs
+from engine.backend_spec import BackendName, BackendSpec, Device, backend_names, backend_specs, spec_of
 from engine.config.schema import TrainConfig
 from engine.errors import FtError, MachineError
 from engine.hardware.probe import Machine
@@ -60,7 +60,9 @@ def choose_backend(
         return _chosen(asked, f"{asked.note}, as set in train.yml")
     passed_over: list[str] = []
     problem: FtError | None = None
-    for one in (_candidate(spec, machine, config, shape) for spec in specs() if spec.order is not None):
+    for one in (
+        _candidate(spec, machine, config, shape) for spec in backend_specs() if spec.order is not None
+    ):
         against = one.unasked or (one.problem.message.rstrip(".") if one.problem else "")
         if not against:
             return _chosen(one, "; ".join([one.note, *passed_over]))
@@ -74,8 +76,8 @@ def candidates(
     machine: Machine, config: TrainConfig | None = None, shape: ModelShape | None = None
 ) -> list[Candidate]:
     """Every backend that a recipe can name, in the order in which `auto` tries them; those that it never takes last."""
-    loaded = specs()
-    broken = [name for name in names() if name not in {spec.name for spec in loaded}]
+    loaded = backend_specs()
+    broken = [name for name in backend_names() if name not in {spec.name for spec in loaded}]
     return [
         *(_candidate(spec, machine, config, shape) for spec in loaded),
         *(_broken(name, machine) for name in broken),
@@ -145,7 +147,7 @@ def _problem(spec: BackendSpec, machine: Machine, device: Device) -> FtError | N
 
 
 def _note(spec: BackendSpec, machine: Machine, device: Device) -> str:
-    """Where the backend computes, in words."""
+    """The computing device, in words."""
     cores = f"{machine.cores} {'core' if machine.cores == 1 else 'cores'}"
     place = f"the CPU ({cores})" if device == "cpu" else machine.gpu.name if machine.gpu else device
     note = spec.devices[device].note

@@ -27,7 +27,7 @@ class TrainableModels:
 
     _cards: dict[tuple[Path, int], Card] = field(default_factory=dict)
 
-    def look(self) -> tuple[Model, ...]:
+    def list(self) -> tuple[Model, ...]:
         """All models, the starter first; memory is what is free now. Reads headers only, so it is quick."""
         machine = probe()
         return tuple(self._one(entry, machine) for entry in catalogue.entries())

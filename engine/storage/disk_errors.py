@@ -1,4 +1,4 @@
-"""What the operating system says about files, said to a person: which file, why, and what to do."""
+"""Errors of the operating system about files, for people: which file, why, and what to do."""
 
 import errno
 from collections.abc import Iterator
@@ -33,10 +33,10 @@ def explained(error: OSError) -> MachineError:
 
 
 def unreadable(what: str | Path, error: OSError | ValueError) -> MachineError:
-    """Why a text file that a person named, or a run's, cannot be read. ValueError is what a path with a NUL raises."""
+    """The error for a text file that cannot be read. ValueError is raised by a path with a zero byte."""
     why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return MachineError(
-        f"{what} cannot be read: {why}", "See that it is a regular file, and that you may read it."
+        f"{what} cannot be read: {why}", "Check that it is a regular file and that you may read it."
     )
 
 

@@ -22,7 +22,7 @@ LEAST = 64 << 10
 
 
 class NotRegularError(OSError):
-    """What has the name of a file is none. `strerror` says what it is."""
+    """A path that should be a file is something else; `strerror` says what."""
 
 
 def require(path: Path) -> None:

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 def making(
     kind: str | None, given: Mapping[str, Any], config: "TrainConfig", folder: Path, progress: "Progress"
 ) -> "Iterator[Make | None]":
-    """What makes rows as the options say, for the length of the block; None where no kind is asked for.
+    """Generator of rows by the options, for the length of the block; None where no kind is asked for.
 
-    `given` are the options by their name, None where they are left out. Stopped with ctrl-c, it says how to go on.
+    `given` are the options by their name, None where they are left out. Stopped with ctrl-c, it says how to continue.
     Raises ConfigError for options that go with another kind, ModelError where there is no such model.
     """
     chosen = {name: value for name, value in given.items() if value is not None}
@@ -53,7 +53,9 @@ def making(
         try:
             yield make
         except KeyboardInterrupt:
-            say(f"Stopped. What {options.model} has answered is kept; the same command goes on with it.")
+            say(
+                f"Stopped. What {options.model} has answered is kept; run the same command again to continue."
+            )
             raise
 
 
@@ -62,10 +64,10 @@ def _check(kind: str | None, chosen: Mapping[str, Any]) -> None:
     if kind is None and chosen:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in chosen)
         raise ConfigError(
-            f"{names}: for --augment alone.", "Add --augment paraphrase, back-translation or new-rows."
+            f"{names}: only with --augment.", "Add --augment paraphrase, back-translation or new-rows."
         )
     if "through" in chosen and kind != "back-translation":
-        raise ConfigError("--through: for --augment back-translation alone.", "Leave it out.")
+        raise ConfigError("--through: only with --augment back-translation.", "Leave it out.")
 
 
 def _options(

@@ -1,4 +1,4 @@
-"""What the commands of `ft data` have in common: FILE and the options of a recipe, and what comes of them."""
+"""Arguments that the commands of `ft data` share: FILE and the options of a recipe, and the recipe they make."""
 
 import inspect
 import json as jsonlib

@@ -1,4 +1,4 @@
-"""What `ft data` prints: a row's tokens, findings, counts, each readable without colour too."""
+"""Output of `ft data`: a row's tokens, findings, counts, each readable without colour too."""
 
 import math
 import re
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 CUT = "✂"
-"""Where `max_seq_length` ends a row."""
+"""Mark where `max_seq_length` cuts a row."""
 BAR = 40
 """Cells of the longest bar."""
 
 
 def row_title(row: "RowView") -> str:
-    """Which row it is, and its counts."""
+    """Title of a row: its place and its counts."""
     cut = f", {row.lost:,} trained tokens cut at {row.limit:,}" if row.lost else ""
     several = f", in {row.examples} examples" if row.examples > 1 else ""
     unread = f", of all but {row.unread:,} characters" if row.unread else ""
@@ -87,7 +87,7 @@ def shown_findings(findings: Sequence[Finding], brief: bool = False) -> "Rendera
 
 
 def places(finding: Finding) -> str:
-    """Where its rows stand, a file's name once for rows of it that follow one another."""
+    """Places of its rows, with a file's name once for consecutive rows of it."""
     parts = [re.fullmatch(r"(.*?(?::| row ))(\d+)", row) for row in finding.places]
     named = [
         (part[1], part[2]) if part else (row, "") for row, part in zip(finding.places, parts, strict=True)
@@ -133,7 +133,7 @@ def _percentile(percent: int) -> str:
 
 
 def _augmented(made: "Mapping[str, Any]") -> list[str]:
-    """What a model made of the training rows, and why not more."""
+    """The rows that a model made from the training rows, and why there are not more."""
     from engine.data.augment.checks import REASONS
 
     lines = [
@@ -154,7 +154,7 @@ def _augmented(made: "Mapping[str, Any]") -> list[str]:
 
 
 def shown_report(report: "Report", folder: Path) -> Text:
-    """What was written, and what was left out."""
+    """Report of the rows written and left out."""
     written = {"train": report.train, **({"validation": report.validation} if report.validation else {})}
     lines = [
         f"{count:,} {'row' if count == 1 else 'rows'} in {folder / f'{split}.jsonl'}"

@@ -116,7 +116,7 @@ def _text(prompt: str) -> str:
 
 
 def _json(path: Path) -> Any:
-    """What a file holds. Raises ConfigError."""
+    """Contents of a JSON file. Raises ConfigError."""
     try:
         return json.loads(regular_files.read_text(path))
     except (OSError, ValueError, RecursionError) as error:
@@ -130,7 +130,7 @@ def _asked(row: dict[str, Any], system: str | None) -> Prompt:
 
 
 def _given() -> str:
-    """What stdin holds. Raises ConfigError where it is no text."""
+    """Text from stdin. Raises ConfigError where it is not UTF-8."""
     try:
         return sys.stdin.read()
     except UnicodeDecodeError as error:

@@ -34,7 +34,7 @@ def list_(json: Json = False) -> None:
     """List the models on this machine, and what each fits here: LoRA, QLoRA, full training."""
     from engine.planning.trainability import TrainableModels
 
-    found = TrainableModels().look()
+    found = TrainableModels().list()
     if json:
         print_json([_facts(model.entry) | _more(model) for model in found])
         return
@@ -124,7 +124,7 @@ def rm(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask."
     entry = catalogue.find(name)
     if not yes:
         if not sys.stdin.isatty():
-            raise ConfigError(f"Removing {entry.name} needs a yes.", "Add --yes.")
+            raise ConfigError(f"Removing {entry.name} needs confirmation.", "Add --yes.")
         if not typer.confirm(f"Remove {entry.name} ({_size(entry)}) from this disk?", err=True):
             raise typer.Exit(130)
     catalogue.remove(entry)
@@ -136,7 +136,7 @@ def _facts(entry: Entry) -> dict[str, Any]:
 
 
 def _more(model: "Model") -> dict[str, Any]:
-    """What is known of a model besides its place on the disk."""
+    """Facts about a model besides its place on the disk."""
     card, problem = model.card, model.problem
     return {
         "parameters": card and card.shape.parameters,

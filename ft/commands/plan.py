@@ -41,7 +41,9 @@ def plan(
     recipe = load_recipe(config, changes).config
     if backend == "all":
         if check:
-            raise ConfigError("--check looks at one plan, --backend all at several", "Leave one of them out.")
+            raise ConfigError(
+                "--check is for one plan, and --backend all compares several", "Leave one of them out."
+            )
         with fetching() as progress:
             compared = estimate_all(recipe, progress, start_of(recipe))
         show(compared, json)
@@ -78,7 +80,7 @@ def _table(rows: Sequence[tuple[str, str, str]]) -> "RenderableType":
     table.add_column(no_wrap=True)
     table.add_column(style="dim")
     for row in rows:
-        table.add_row(*map(Text, row))  # a path or a list in brackets is no markup
+        table.add_row(*map(Text, row))  # a path or a list in brackets is not markup
     return table
 
 

@@ -36,7 +36,7 @@ def table(comparison: Comparison) -> "Group":
     for column in columns:
         shown.add_column(column.backend, header_style="bold")
     for key, value in comparison.values.items():
-        # A list, as [q_proj], is no markup.
+        # A list, as [q_proj], is not markup.
         shown.add_row(key, Text(value), *(cell(column, key, value) for column in columns))
     shown.add_row()
     shown.add_row("resumes", "", *("to the bit" if one.exact_resume else "closely" for one in columns))
@@ -47,7 +47,7 @@ def table(comparison: Comparison) -> "Group":
 
 
 def cell(column: Column, key: str, value: str) -> "Text":
-    """What the backend makes of the value; in front what `auto` became."""
+    """The backend's support of the value, after the value that `auto` became."""
     from rich.text import Text
 
     found, settled = column.keys[key], column.settled[key]
@@ -64,7 +64,7 @@ def memory(column: Column) -> str:
 
 
 def standing(column: Column) -> str:
-    """Whether it trains this, or why not, and what to do."""
+    """A line on whether it trains this, or why not, and what to do."""
     if column.picked:
         return f"trains this recipe ({column.note})."
     if column.problem:

@@ -40,7 +40,7 @@ def init(
     text = profile_text(profile)
     target = path / "train.yml" if path.is_dir() else path
     if not force and os.path.lexists(target):
-        raise ConfigError(f"{target} is there already", "--force writes over it.")
+        raise ConfigError(f"{target} already exists", "--force overwrites it.")
     with explaining(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():

@@ -28,7 +28,7 @@ def set_(name: Name) -> None:
     secrets.set(name, value.strip())
     say(f"{name} is in the keyring.")
     if secrets.state_of(name).place == "environment":
-        say("The environment has one too, and that goes first: unset it to use the keyring's.")
+        say("The environment variable takes precedence: unset it to use the keyring's.")
 
 
 @app.command("list")

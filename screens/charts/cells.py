@@ -33,7 +33,7 @@ class Sheet:
                     self.text[y][i], self.styles[y][i] = character, style
 
     def free(self, x: int, y: int, length: int, blank: str = " ") -> bool:
-        """Whether words may stand there: over nothing but `blank` and dim bands."""
+        """Return True if words may stand there: over nothing but `blank` and dim bands."""
         span = slice(max(x, 0), x + length)
         cells = list(zip(self.text[y][span], self.styles[y][span], strict=True))
         return len(cells) == length and all(c in blank or style.startswith("raw") for c, style in cells)
@@ -61,7 +61,7 @@ def _runs(text: list[str], styles: list[str]) -> Row:
 
 
 def changes(before: Frame, after: Frame) -> Iterator[tuple[int, int, int]]:
-    """Where two frames of the same size differ: column, row and width, one span a row."""
+    """Differences of two frames of the same size: column, row and width, one span a row."""
     for y, (old, new) in enumerate(zip(before.rows, after.rows, strict=True)):
         if old == new:
             continue

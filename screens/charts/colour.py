@@ -6,11 +6,11 @@ from rich.style import Style
 from textual.color import Color
 
 CONTRAST = 3.0
-"""What WCAG 2.2 asks of lines that carry meaning, against the background."""
+"""Contrast that WCAG 2.2 asks of lines that carry meaning, against the background."""
 NAMED = {"plan": "warning", "limit": "error", "mark": "accent", "cursor": "accent", "title": "foreground"}
 SHARES = {"axis": 0.3, "muted": 0.65, "note": 0.65}
 BAND = 0.45
-"""How much of a line's colour its dim band has."""
+"""Share of a line's colour in its dim band."""
 
 
 def style_of(key: str, background: Color, theme: Mapping[str, str]) -> Style:

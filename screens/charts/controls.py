@@ -42,8 +42,9 @@ class ChartControls:
 
     @property
     def chart(self) -> Chart:
-        """The chosen chart."""
-        return self.charts[self._chosen]
+        """The chosen chart; the last one where the chosen is no longer there."""
+        charts = self.charts
+        return charts[min(self._chosen, len(charts) - 1)]
 
     def choose(self, index: int) -> None:
         """Let keys act on this chart; where there is room for one only, it is the one shown."""

@@ -1,4 +1,4 @@
-"""What a chart shows: lines, levels and marks in a window, and how values become places."""
+"""Content of a chart: lines, levels and marks in a window, and how values become places."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -100,7 +100,7 @@ class Picture:
 
     def value_text(self, value: float) -> str:
         if value != value:
-            return "no number"
+            return "not a number"
         return self.formatter(value) if self.formatter else axis.short(value)
 
     def value_texts(self, values: Sequence[float]) -> list[str]:
@@ -168,7 +168,7 @@ class Picture:
         return (min(shown), max(shown)) if shown else None
 
     def hides_values(self) -> bool:
-        """Whether a log axis leaves out values to be seen in the window, as they are not above 0."""
+        """True if a log axis leaves out values in the window, as they are not above 0."""
         if not self.log:
             return False
         windows = (line.series.window(self.x0, self.x1, 1) for line in self.lines)

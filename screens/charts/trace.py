@@ -32,7 +32,7 @@ class Trace:
     """The first column of dots that is not as it was the time before."""
 
     def like(self, other: "Trace") -> bool:
-        """Whether the same points have the same places in both."""
+        """Return True if the same points have the same places in both."""
         a, b = self.canvas, other.canvas
         return (
             self.line == other.line

@@ -49,7 +49,7 @@ class Chart(ChartWindow, can_focus=True):
     blocks: reactive[bool | None] = reactive(None)
     """Quadrants for dots, for terminals without braille; None asks the app's preferences."""
     empty: reactive[str] = reactive("Nothing measured yet.")
-    """What to say while there is nothing to draw."""
+    """Text while there is nothing to draw."""
 
     def __init__(self, title: str = "", *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id, classes=classes)
@@ -58,7 +58,7 @@ class Chart(ChartWindow, can_focus=True):
         self.marks: tuple[ChartMark, ...] = ()
         self._drawn: object = None
         self._whole = True
-        """Whether all of it is to be shown anew, and not only the cells that change."""
+        """True if all of it is to be drawn again, and not only the cells that change."""
         self._tracer = Tracer()
         self._frame = Frame(())
         self._strips: list[Strip] = []
@@ -129,7 +129,7 @@ class Chart(ChartWindow, can_focus=True):
         return self._frame.width
 
     def picture(self) -> Picture:
-        """What is to be drawn now."""
+        """The picture to be drawn now."""
         x0, x1 = self._drawn_view()
         return Picture(
             self.lines,
@@ -166,7 +166,7 @@ class Chart(ChartWindow, can_focus=True):
         return (self.picture(), points, self.size)
 
     def _looks(self) -> object:
-        """What the cells' colours depend on beside what is drawn."""
+        """Everything that the cells' colours depend on beside the picture."""
         return (self.size, self.has_focus, self.app.theme, self.background_colors[1])
 
     def render_lines(self, crop: Region) -> list[Strip]:

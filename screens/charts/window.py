@@ -1,4 +1,4 @@
-"""What part of a chart is shown, and where it is inspected: zoom, pan and cursor."""
+"""Window of a chart and its inspection cursor: zoom, pan and move."""
 
 from textual.message import Message
 from textual.reactive import reactive
@@ -46,7 +46,7 @@ class ChartWindow(Widget):
         super().__init__(id=id, classes=classes)
         self.lines: tuple[Line, ...] = ()
         self.cursor: float | None = None
-        """Where on the axis the chart is inspected; None: it is not."""
+        """Position of the inspection cursor on the axis; None where there is none."""
         self._view: tuple[float, float] | None = None
 
     def redraw(self) -> None:

@@ -14,19 +14,19 @@ OVER = ("done", "stopped", "failed")
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model has said so far. `seconds` count from the question to the last word; `tokens` are pieces."""
+    """An answer so far. `seconds` count from the question to the last token; `tokens` are streamed pieces."""
 
     text: str = ""
     state: State = "asked"
     tokens: int = 0
     first_s: float = 0.0
-    """Seconds until the first word."""
+    """Seconds until the first token."""
     seconds: float = 0.0
     problem: str = ""
 
     @property
     def tokens_per_s(self) -> float | None:
-        """How fast words came once the first was there."""
+        """Decoding speed after the first token; None where there are too few tokens."""
         gone = self.seconds - self.first_s
         return (self.tokens - 1) / gone if self.tokens > 1 and gone > 0 else None
 
@@ -70,7 +70,7 @@ class Conversation:
         return None
 
     def messages(self, number: int, side: Side) -> list[Message]:
-        """What a side is given to answer a turn: all that was said before it, in its own words."""
+        """Messages for a side to answer a turn: all turns before it, with this side's own answers."""
         said: list[Message] = []
         for turn in self.turns[:number]:
             answer = turn.answers.get(side, Answer())

@@ -1,4 +1,4 @@
-"""The trained models that one can talk to: what runs have left, and their checkpoints."""
+"""Trained models to chat with: results of runs, and their checkpoints."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

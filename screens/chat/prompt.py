@@ -1,4 +1,4 @@
-"""What a person writes to a model: a line that grows with what is written in it."""
+"""The prompt: an input line that grows with its text."""
 
 from typing import ClassVar
 
@@ -9,7 +9,7 @@ from textual.widgets import TextArea
 
 LINES = 6
 """Lines in sight at most; more scroll."""
-HINT = "a question; enter sends it, ctrl+j starts a new line, esc leaves"
+HINT = "Ask a question: enter sends it, ctrl+j starts a new line, esc leaves"
 NEW_LINE = ("ctrl+j", "shift+enter", "alt+enter")
 """The first goes through every terminal and multiplexer; the second needs one that reports it."""
 
@@ -28,7 +28,7 @@ class Prompt(TextArea, inherit_bindings=False):
     ]
 
     class Sent(Message):
-        """A person has finished writing."""
+        """The prompt was sent."""
 
         def __init__(self, text: str) -> None:
             super().__init__()

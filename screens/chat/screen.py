@@ -41,7 +41,7 @@ class PickModel(Pick[ChatModel]):
 
     HEADING = "Chat with which model?"
     PLACEHOLDER = "a few letters of the run, the step or the base model"
-    NOTHING = "No model has these words in its name."
+    NOTHING = "No model matches."
 
     def __init__(self, models: Sequence[ChatModel], current: ChatModel | None) -> None:
         super().__init__()

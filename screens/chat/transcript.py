@@ -55,11 +55,11 @@ def _worded(answer: Answer | None, waited: float | None) -> Text:
     match answer.state:
         case "asked":
             gone = f", {waited:.0f} s" if waited and waited >= 1 else ""
-            return Text(f"loading and thinking{gone} …", "dim italic")
+            return Text(f"waiting for the first token{gone} …", "dim italic")
         case "answering":
             text.append(PEN)
         case "stopped":
-            text.append(" ■ stopped" if answer.text else "■ stopped before the first word", "dim")
+            text.append(" ■ stopped" if answer.text else "■ stopped before the first token", "dim")
         case "failed":
             text.append(f"{chr(10) if answer.text else ''}✗ {answer.problem}", "bold")
         case "done":

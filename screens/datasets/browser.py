@@ -16,11 +16,11 @@ from screens.datasets.sources import Shown, files_of, looking_through, recipe_fo
 from screens.messages import WentWrong
 
 LOOK_S = 0.2
-"""How often progress of counting is asked for."""
+"""Seconds between two requests for the progress of counting."""
 Part = Literal["source", "row", "raw row", "words", "lengths", "search"]
 """Kinds of requests, each with a worker of its own."""
 RECIPE = Path("train.yml")
-"""The recipe at hand, in the working folder."""
+"""The recipe in the working folder."""
 
 
 class RowBrowser:
@@ -94,7 +94,7 @@ class RowBrowser:
         self.opened: Opened | None = None
         self.lengths: Lengths | None = None
         self.words = ""
-        """What was searched for last."""
+        """The text searched for last."""
 
     @property
     def view(self) -> View:

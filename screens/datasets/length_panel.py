@@ -1,4 +1,4 @@
-"""How long a sample of the rows is, and the rows that have problems."""
+"""Lengths of a sample of the rows, and the rows that have problems."""
 
 from collections.abc import Iterator
 
@@ -33,7 +33,7 @@ class LengthsPane(VerticalScroll, can_focus=False):
         super().__init__(id=id)
         self.found: Lengths | None = None
         self._rows: list[int | None] = []
-        """Where the lines below the bars lead; None for what is wrong with all rows together."""
+        """Rows that the lines below the bars lead to; None for a problem of all rows together."""
 
     def compose(self) -> ComposeResult:
         yield Static(id="bars", markup=False)
@@ -59,7 +59,7 @@ class LengthsPane(VerticalScroll, can_focus=False):
         for row, words in [*_findings(found), *_problems(found)][:PROBLEMS]:
             self._rows.append(row)
             problems.add_option(Option(one_line(words, 200)))
-        bars.append("\nwhat is wrong with them:" if self._rows else "\nno problems found in them")
+        bars.append("\nproblems:" if self._rows else "\nno problems found")
         problems.set_class(bool(self._rows), "-shown")
         self.query_one("#bars", Static).update(bars)
 
@@ -72,7 +72,7 @@ class LengthsPane(VerticalScroll, can_focus=False):
 
 
 def _findings(found: Lengths) -> Iterator[tuple[int | None, str]]:
-    """What the lint says, each with the row that it leads to: the first of its rows, then the others."""
+    """Findings of the lint, each with the row that it leads to: the first of its rows, then the others."""
     for finding in found.findings:
         yield next(iter(finding.rows), None), f"{MARKS[finding.severity]} {finding.message}"
         for row in finding.rows[1:]:

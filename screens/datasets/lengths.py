@@ -1,4 +1,4 @@
-"""How long rows are against `max_seq_length`, as bars in text."""
+"""Row lengths against `max_seq_length`, as bars in text."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -51,7 +51,7 @@ def histogram(found: Lengths, limit: int, width: int, most: int = 8) -> Text:
 
 
 def summary(found: Lengths, limit: int) -> list[str]:
-    """What the sample says, in sentences: how many rows it is of, what is cut, what is trained."""
+    """The sample in sentences: how many rows it is of, what is truncated, what is trained."""
     which = (
         rows_of(found.of)
         if found.sampled >= found.of
@@ -64,7 +64,7 @@ def summary(found: Lengths, limit: int) -> list[str]:
         lines.append(f"{percent(found.trained / found.tokens)} of the tokens are trained")
     if found.cut:
         lines.append(
-            f"{rows_of(found.cut)} longer than {count(limit)}: cut, {count(found.lost)} trained tokens lost"
+            f"{rows_of(found.cut)} longer than {count(limit)}: truncated, {count(found.lost)} trained tokens lost"
         )
     else:
         lines.append(f"none is longer than max_seq_length {count(limit)}")

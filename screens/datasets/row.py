@@ -1,4 +1,4 @@
-"""One row as the model sees it: what file it is of, what is wrong with it, and its tokens."""
+"""One row as the model sees it: its source, its problem and its tokens."""
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -10,7 +10,7 @@ from screens.format import count
 
 
 class RowPane(Vertical):
-    """A row's tokens, or words about why there are none."""
+    """A row's tokens, or why there are none."""
 
     def __init__(self, id: str | None = None) -> None:  # noqa: A002 - Textual's own name
         super().__init__(id=id)
@@ -30,7 +30,7 @@ class RowPane(Vertical):
         return self.query_one(TokenView)
 
     def about(self, text: str) -> None:
-        """Say what the rows are of, and as whom they are seen."""
+        """Say which source the rows are from, and which model they are shown for."""
         self.query_one("#about", Static).update(text)
 
     def show(self, row: RowView, opened: Opened | None) -> None:
@@ -44,12 +44,12 @@ class RowPane(Vertical):
         self.recount(opened)
 
     def recount(self, opened: Opened | None) -> None:
-        """Say anew which row it is, once more rows are counted."""
+        """Update the row's position, once more rows are counted."""
         if self._row is not None:
             self.border_title = " · ".join(_title(self._row, opened))
 
     def say(self, problem: str, hint: str) -> None:
-        """Say what is wrong in the place of a row; nothing where `problem` is empty."""
+        """Show a problem in place of a row; nothing where `problem` is empty."""
         self._problem(problem, hint)
         self._row = None
         if problem:
@@ -63,14 +63,14 @@ class RowPane(Vertical):
 
 
 def _title(row: RowView, opened: Opened | None) -> list[str]:
-    """Which row it is, of what form, and how long."""
+    """Parts of the title: number, format and length of a row."""
     parts = [f"row {count(row.row + 1)} of {count(opened.known if opened else 0)}"]
     if opened and opened.format:
         parts.append(opened.format)
     if row.pieces:
         parts.append(f"{count(row.tokens)} tokens, {count(row.trained)} trained")
     if row.lost or (row.examples == 1 and row.tokens > row.limit > 0):
-        parts.append(f"cut at {count(row.limit)}: {count(row.lost)} trained tokens lost")
+        parts.append(f"truncated at {count(row.limit)}: {count(row.lost)} trained tokens lost")
     if row.examples > 1:
         parts.append(f"{count(row.examples)} examples")
     if row.unseen:
@@ -78,7 +78,7 @@ def _title(row: RowView, opened: Opened | None) -> list[str]:
     if row.unused:
         parts.append(f"has {row.unused}")
     if row.unread:
-        parts.append(f"of all but {count(row.unread)} characters")
+        parts.append(f"the last {count(row.unread)} characters not tokenised")
     if row.hidden:
-        parts.append(f"{count(row.hidden)} more are not shown")
+        parts.append(f"{count(row.hidden)} more tokens not shown")
     return parts

@@ -74,7 +74,7 @@ class RowList(ScrollView, can_focus=True):
             self.ask()
 
     def show_words(self, rows: list[RowView]) -> None:
-        """What was asked for."""
+        """Show rows that were asked for."""
         for row in rows:
             self._words[row.row] = row
         while len(self._words) > KEPT:
@@ -89,11 +89,6 @@ class RowList(ScrollView, can_focus=True):
         self.set_reactive(RowList.cursor, 0)
         self.scroll_home(animate=False)
         self.refresh()
-
-    def forget_words(self) -> None:
-        """Ask for the rows' words again: the model, or what it is trained on, is another one."""
-        self._words.clear()
-        self.ask()
 
     def ask(self) -> None:
         """Ask for the words of the rows on the screen, where any is missing."""

@@ -1,4 +1,4 @@
-"""Datasets: the rows of a file as the model will really see them, and what is to be said of all of them."""
+"""Datasets: the rows of a source as the model sees them, their lengths and their problems."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -48,7 +48,7 @@ class DatasetsScreen(FtScreen):
         self.browser = RowBrowser(self)
         self.raw = False
         self._asking = ""
-        """What the line asks for: a source to add, a row to go to, or words to search."""
+        """Purpose of the input line: a source to add, a row to go to, or words to search."""
         self._waiting: str | None = None
         """A source to show once the list is there."""
 
@@ -64,7 +64,7 @@ class DatasetsScreen(FtScreen):
                 yield LengthsPane(id="lengths")
 
     def on_mount(self) -> None:
-        self.query_one("#sources").border_title = "files of rows"
+        self.query_one("#sources").border_title = "sources"
         self.query_one("#rows").border_title = "rows"
         self.watch_pane()
         self.rows.focus()
@@ -136,7 +136,7 @@ class DatasetsScreen(FtScreen):
             opened = self.browser.opened
             counting = opened is not None and opened.counting is not None
             self.notify(
-                f"No row{' counted so far' if counting else ''} holds {one_line(message.words, 60)!r}.",
+                f"No row{' counted so far' if counting else ''} contains {one_line(message.words, 60)!r}.",
                 markup=False,
             )
             return
@@ -191,16 +191,14 @@ class DatasetsScreen(FtScreen):
     # Going from row to row
 
     def action_add(self) -> None:
-        self._ask(
-            "add", "add rows", "path of a .jsonl, .json, .csv or .parquet file, or a folder; or: starter"
-        )
+        self._ask("add", "add rows", "a .jsonl, .json, .csv or .parquet file, a folder, or: starter")
 
     def action_go_row(self) -> None:
         opened = self.browser.opened
         self._ask("go", "go to row", f"1 to {opened.known if opened else 0}; -1 is the last")
 
     def action_search(self) -> None:
-        self._ask("search", "next row with these words", "words as they are in the file", self.browser.words)
+        self._ask("search", "next row with this text", "text as it is in the file", self.browser.words)
 
     def action_next_row(self) -> None:
         self.rows.cursor += 1
@@ -332,8 +330,8 @@ class DatasetsScreen(FtScreen):
         model = Path(view.model).name if Path(view.model).is_absolute() else view.model
         how = f"as {one_line(model, 40)} sees it, trained on: {view.train_on} ({shown.recipe})"
         if self.raw:
-            how = "as it stands in the file"
-        found = opened.evidence if opened.format else f"{opened.name}: its format is not known"
+            how = "as it is in the file"
+        found = opened.evidence if opened.format else f"{opened.name}: unknown format"
         lines = [f"{found} · {size(opened.size)}", shown.problem or how]
         if opened.broken:
             lines.append(f"the rest cannot be read: {opened.broken}")

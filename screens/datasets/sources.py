@@ -1,4 +1,4 @@
-"""Which files of rows Datasets shows, and as which recipe's model sees them."""
+"""Sources that Datasets shows, and the recipe whose model they are shown for."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -26,11 +26,11 @@ class Shown:
     sources: tuple[str, ...] = ("starter",)
     view: View = field(default_factory=View)
     choices: Mapping[str, FormatChoice] = field(default_factory=dict)
-    """What the recipe says of the form of a source's rows, for those that it names."""
+    """Formats that the recipe sets for sources which it names."""
     recipe: str = ""
     """The recipe that the view is from, for people."""
     problem: str = ""
-    """Why the recipe could not be read, where it could not: then the starter looks."""
+    """Reason why the recipe could not be read; the starter's settings are then used."""
 
     def view_of(self, source: str) -> View:
         """The view of one source."""
@@ -51,7 +51,7 @@ def looking_through(recipe: Path, own: Sequence[str]) -> Shown:
         try:
             config, name = load_recipe(recipe).config, recipe.name
         except FtError:
-            problem = f"{recipe.name} has problems; this is as the starter sees it"
+            problem = f"{recipe.name} has problems; shown as the starter sees it"
     choices = _choices(config.data)
     named = [*choices, *own, "starter"]
     return Shown(tuple(dict.fromkeys(named)), View.of(config), choices, name, problem)
@@ -71,7 +71,7 @@ def files_of(text: str) -> list[str]:
     if path.is_dir():
         found = sorted(each for each in path.iterdir() if kind_of(each) and each.is_file())
         if not found:
-            raise DataError(f"{wanted}: no files of rows in it", f"Data files end in {KNOWN}.")
+            raise DataError(f"{wanted}: no data files in it", f"Data files end in {KNOWN}.")
         return [str(each) for each in found[:MOST_FILES]]
     for each in local.find(source).paths:
         local.check(each, local.shown(each))
@@ -82,9 +82,9 @@ def label(source: str) -> str:
     """A source as its list shows it: its path, and which part of it."""
     if not source.startswith("{"):
         return redacted(source) if "://" in source else place(Path(source))
-    told = json.loads(source)
-    parts = [str(told[key]) for key in ("config", "split", "revision", "sample_by") if key in told]
-    return f"{label(told['path'])} ({', '.join(parts)})" if parts else label(told["path"])
+    mapping = json.loads(source)
+    parts = [str(mapping[key]) for key in ("config", "split", "revision", "sample_by") if key in mapping]
+    return f"{label(mapping['path'])} ({', '.join(parts)})" if parts else label(mapping["path"])
 
 
 def _choices(data: "Data") -> dict[str, FormatChoice]:
@@ -102,7 +102,7 @@ def _choices(data: "Data") -> dict[str, FormatChoice]:
 
 
 def recipe_for(source: str, recipe: Path) -> str:
-    """The text of a recipe that trains on a source: the recipe at hand, or the profile to try a file with.
+    """The text of a recipe that trains on a source: the one of the working folder, or else the profile to try files.
 
     Raises FtError where the recipe cannot be read or has no place for it.
     """

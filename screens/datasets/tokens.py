@@ -1,6 +1,6 @@
 """A row as the model sees it: trained tokens bright and underlined, the others dim, special ones in ⟦brackets⟧.
 
-Nothing is told by colour alone: what is trained is underlined, what is special is in brackets, and what is cut
+Nothing is shown by colour alone: what is trained is underlined, what is special is in brackets, and what is cut
 off stands below a line that says so.
 """
 
@@ -26,7 +26,7 @@ SLICE = 1000
 
 
 class Run(NamedTuple):
-    """Text of one look within a line."""
+    """Text of one style within a line."""
 
     text: str
     look: str
@@ -91,13 +91,13 @@ class TokenView(ScrollView, can_focus=True):
         self.scroll_home(animate=False)
 
     def show_bounds(self, on: bool) -> None:
-        """Part the tokens with a sign, or do not."""
+        """Mark token boundaries, or do not."""
         self.bounds = on
         self._again()
 
     @property
     def text(self) -> str:
-        """What is shown, without its looks."""
+        """The text shown, without styles."""
         return "\n".join("".join(run.text for run in line) for line in self._lines)
 
     def on_resize(self, event: events.Resize) -> None:
@@ -112,7 +112,7 @@ class TokenView(ScrollView, can_focus=True):
         return Strip(segments).adjust_cell_length(self.size.width, self.rich_style)
 
     def _again(self) -> None:
-        """Wrap anew. The last column stays free for the scrollbar, so that wrapping does not depend on it."""
+        """Wrap again. The last column stays free for the scrollbar, so that wrapping does not depend on it."""
         width = self.container_size.width - 2
         if width <= 0:
             return
@@ -169,7 +169,7 @@ class Wrapping:
         self._line: Line = []
         self._used = 0
         self._word = 0
-        """Where the last word starts among the runs of the line."""
+        """Index among the line's runs at which the last word starts."""
 
     def feed(self, pieces: Iterable[TokenText]) -> None:
         """Go on with these."""
@@ -179,7 +179,9 @@ class Wrapping:
                 self._was_cut, self._first = False, True
                 continue
             if piece.cut and not self._was_cut:
-                self.rule(f"cut here: max_seq_length {self._limit}" if self._limit else "cut here")
+                self.rule(
+                    f"truncated here: max_seq_length {self._limit}" if self._limit else "truncated here"
+                )
                 self._was_cut = self._first = True
             look = "cut" if piece.cut else "trained" if piece.trained else "plain"
             if self._bounds and not self._first:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NextStep:
-    """What to do, why, and what `enter` does about it; `target` is a run's id where one is meant."""
+    """A suggestion, its reason, and the action of `enter`; `target` is a run's id where one is meant."""
 
     title: str
     why: str
@@ -32,34 +32,34 @@ def next_step(runs: "Sequence[RunSummary]", recipe: Path | None) -> NextStep:
     run = runs[0]
     state = run.state
     if run.damaged and state.status not in ("completed", "stopped"):
-        return NextStep(f"Look at {run.name}", f"Its folder is damaged: {run.damaged}", "watch", run.id)
+        return NextStep(f"Check {run.name}", f"Its folder is damaged: {run.damaged}", "watch", run.id)
     if state.status == "failed" and state.error is not None:
         return NextStep(f"See why {run.name} failed", words.one_line(state.error.message), "watch", run.id)
     if state.status == "completed":
         why = f"Training is done at step {state.step}. Compare its answers with the base model's."
-        return NextStep(f"Talk to {run.name}", why, "chat", run.id)
+        return NextStep(f"Chat with {run.name}", why, "chat", run.id)
     if state.step:
         of = f" of {state.total}" if state.total else ""
         word = "was stopped" if state.status == "stopped" else "crashed (no exit message)"
-        return NextStep(f"Go on with {run.name}", f"It {word} at step {state.step}{of}.", "resume", run.id)
-    return NextStep(f"Look at {run.name}", "It ended before its first step.", "watch", run.id)
+        return NextStep(f"Resume {run.name}", f"It {word} at step {state.step}{of}.", "resume", run.id)
+    return NextStep(f"Check {run.name}", "It ended before its first step.", "watch", run.id)
 
 
 def _live(run: "RunSummary") -> NextStep:
     state = run.state
     where = f"at step {state.step} of {state.total}" if state.total else state.phase or "starting"
     if state.status == "paused":
-        return NextStep(f"Look at {run.name}", f"It is paused, {where}.", "watch", run.id)
+        return NextStep(f"Open {run.name}", f"It is paused, {where}.", "watch", run.id)
     loss = f", loss {words.loss(state.loss)}" if state.loss is not None else ""
     return NextStep(f"Watch {run.name} train", f"Now {where}{loss}.", "watch", run.id)
 
 
 def _first(recipe: Path | None) -> NextStep:
     if recipe is not None:
-        why = "This folder has a recipe. Look at its plan, then start it from there."
-        return NextStep(f"Train what {recipe.name} says", why, "recipe")
+        why = "This folder has a recipe. Review its plan, then start it there."
+        return NextStep(f"Train {recipe.name}", why, "recipe")
     why = (
         "A small model learns to turn café orders into JSON: minutes on a CPU, no download. "
-        "Look at the recipe and its plan, then start it from there."
+        "Review the recipe and its plan, then start it there."
     )
     return NextStep("Train your first model", why, "starter")

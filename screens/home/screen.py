@@ -33,7 +33,7 @@ RECENT = 30
 
 @dataclass(frozen=True)
 class Ability:
-    """What this machine is and can train."""
+    """This machine and the models that it can train."""
 
     machine: "Machine"
     backend: str
@@ -41,7 +41,7 @@ class Ability:
 
 
 class Looked(Message):
-    """The machine and this folder have been looked at."""
+    """The machine and this folder have been read."""
 
     def __init__(self, ability: Ability, recipe: Path | None) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Looked(Message):
 
 
 class HomeScreen(FtScreen):
-    """What there is, and what to do next."""
+    """The machine, recent runs, and what to do next."""
 
     SCOPE = "home"
     CSS_PATH = "screen.tcss"
@@ -63,7 +63,7 @@ class HomeScreen(FtScreen):
         self._next: NextStep | None = None
         self._listed: list[tuple[str, str]] = []
         self._counted = False
-        """Whether it is known which runs there are."""
+        """True once the runs are known."""
 
     def body(self) -> Iterable[Widget]:
         with Horizontal(id="home"):
@@ -78,8 +78,8 @@ class HomeScreen(FtScreen):
         for name, title in (("#next", "next"), ("#machine", "this machine"), ("#recent", "recent runs")):
             self.query_one(name).border_title = title
         self.query_one("#empty", Static).update(
-            "No runs yet. enter shows a first recipe and its plan; f5 starts it from there. "
-            "t trains the starter at once.\n\nRuns that are started on the command line show up here by themselves."
+            "No runs yet. enter opens a first recipe and its plan; f5 starts it there. "
+            "t trains the starter now.\n\nRuns started on the command line appear here too."
         )
         self._show_machine()
         self._show_runs()
@@ -130,7 +130,7 @@ class HomeScreen(FtScreen):
         if self._next.act == "starter":
             text.append("\n")
             text.append(" t     ", "bold reverse")
-            text.append(" trains it at once", "not bold")
+            text.append(" trains it now", "not bold")
         self.query_one("#next", Static).update(text)
 
     def _show_machine(self) -> None:
@@ -145,7 +145,7 @@ class HomeScreen(FtScreen):
         if sample is not None and sample.disk_free is not None:
             lines.append(("disk", f"{words.size(sample.disk_free)} free"))
         if not lines:
-            self.query_one("#machine", Static).update("Looking …")
+            self.query_one("#machine", Static).update("Checking the machine …")
             return
         table = Table.grid(padding=(0, 2, 0, 0))
         table.add_column(style="bold", no_wrap=True)
@@ -210,9 +210,9 @@ class HomeScreen(FtScreen):
 
 
 ACTS = {
-    "watch": "shows it",
+    "watch": "opens it",
     "resume": "resumes it from its last checkpoint",
-    "chat": "talks to it",
+    "chat": "opens a chat with it",
     "recipe": "opens the recipe",
     "starter": "opens the starter's recipe",
 }
@@ -234,7 +234,7 @@ def described(ability: Ability) -> list[tuple[str, str]]:
     lines.append(("trains", f"with {ability.backend}"))
     if ability.reach:
         sizes = ", ".join(f"{method} {size}" for method, size in ability.reach.items())
-        lines.append(("up to", f"{sizes} parameters, with what is free now"))
+        lines.append(("up to", f"{sizes} parameters, in free memory"))
     else:
         lines.append(("up to", "nothing now: too little memory is free"))
     return lines

@@ -1,4 +1,4 @@
-"""What the Models screen says of one model: its facts, and the memory that training it takes, part by part."""
+"""One model on the Models screen: its facts, and the memory that training it takes, part by part."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -17,8 +17,8 @@ VARIABLES = {"yes": "success", "tight": "warning", "no": "error"}
 STATES = {
     "ready": "ready",
     "packaged": "installed; p makes it ready",
-    "absent": "not here; p fetches it",
-    "incomplete": "cut off; p goes on",
+    "absent": "not downloaded; p downloads it",
+    "incomplete": "download incomplete; p resumes",
 }
 PARTS = ("weights", "adapter", "gradients", "optimizer", "activations", "logits", "overhead")
 BAR = 6
@@ -36,9 +36,9 @@ def fit_text(fit: Fit | None, colours: Colours) -> Text:
 
 
 def state_of(entry: Entry) -> str:
-    """Whether it can be used, and what to do where it cannot."""
+    """The model's state, and what to do where it cannot be used."""
     if entry.state == "incomplete" and entry.source == "folder":
-        return "not whole: files are missing or damaged"
+        return "incomplete: files are missing or damaged"
     return STATES[entry.state]
 
 
@@ -60,16 +60,16 @@ def _rows(model: Model) -> list[tuple[str, str | None]]:
         rows += [("problem", f"{model.problem.message} {model.problem.hint}".strip())]
     if card is not None:
         shape = card.shape
-        tied = ", tied to the output" if shape.tied else ""
+        tied = ", tied embeddings" if shape.tied else ""
         rows += [
             ("licence", card.licence or "not stated in its folder"),
             ("template", card.template or "none: chat needs model.chat_template"),
             ("parameters", f"{count(shape.parameters)} in {card.held}"),
-            ("layers", f"{shape.layers} of width {count(shape.hidden)}"),
-            ("attention", f"{shape.heads} heads of {shape.head_dim}, {shape.kv_heads} for keys and values"),
+            ("layers", f"{shape.layers}, hidden size {count(shape.hidden)}"),
+            ("attention", f"{shape.heads} heads of {shape.head_dim}, {shape.kv_heads} KV heads"),
             ("vocabulary", f"{count(shape.vocab)}{tied}"),
             ("context", f"{count(shape.context)} tokens" if shape.context else None),
-            ("adaptable", ", ".join(dict.fromkeys(linear.name for linear in shape.linears))),
+            ("linear layers", ", ".join(dict.fromkeys(linear.name for linear in shape.linears))),
         ]
     rows += [
         ("revision", entry.revision),
@@ -81,7 +81,7 @@ def _rows(model: Model) -> list[tuple[str, str | None]]:
 def memory(model: Model, colours: Colours) -> Table | Text:
     """Peak memory of the three ways to train, part by part; bars share one scale."""
     if not model.fits:
-        return Text("Known when the model is here.", "dim")
+        return Text("Known once the model is downloaded.", "dim")
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     for _ in model.fits:
@@ -99,8 +99,8 @@ def memory(model: Model, colours: Colours) -> Table | Text:
         label = "libraries" if part == "overhead" else part
         table.add_row(label, *(_bar(plan.get(part), longest, colours) for plan in plans))
     for label, values in (
-        ("rows at once", [_rows_at_once(fit) for fit in model.fits]),
-        ("recomputing", [_recomputing(fit) for fit in model.fits]),
+        ("micro-batch", [_rows_at_once(fit) for fit in model.fits]),
+        ("checkpointing", [_recomputing(fit) for fit in model.fits]),
     ):
         table.add_row(label, *values)
     for fit in model.fits:
@@ -110,7 +110,7 @@ def memory(model: Model, colours: Colours) -> Table | Text:
 
 
 def load_text() -> str:
-    """What the memory is told for."""
+    """Title of the memory table: the row length that it is for."""
     return f"memory · rows of {TYPICAL_TOKENS} tokens"
 
 

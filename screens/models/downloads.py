@@ -1,4 +1,4 @@
-"""A download that goes on in the background: what is told of it, and the line that shows it."""
+"""A download in the background, its messages, and the line that shows it."""
 
 import contextlib
 import threading
@@ -22,7 +22,7 @@ class Cancelled(Exception):  # noqa: N818 - a request, not an error
 
 
 class PullTold(Message):
-    """How far a download is, in bytes."""
+    """Progress of a download, in bytes."""
 
     def __init__(self, note: str, done: int, total: int) -> None:
         super().__init__()
@@ -72,10 +72,8 @@ class Pull:
             pass  # said by `stop`
         except FtError as failure:
             error = failure
-        except (
-            Exception
-        ) as failure:  # a mistake of ours or of the client: told, as the thread has no other way
-            message = f"{self.name} was not fetched: {type(failure).__name__}: {failure}"
+        except Exception as failure:  # a bug of ours or of the client: posted, as the thread has no other way
+            message = f"{self.name} was not downloaded: {type(failure).__name__}: {failure}"
             error = FtError(message, f"Please report it.\n{traceback.format_exc()}")
         with contextlib.suppress(RuntimeError):  # the app has ended meanwhile, and nobody waits for it
             self._post(PullEnded(self.name, error, self.stop.is_set()))

@@ -86,7 +86,7 @@ class ModelsScreen(FtScreen):
     def look(self) -> None:
         """Read what there is, away from the loop."""
         try:
-            self.post_answer(Surveyed(self._survey.look()))
+            self.post_answer(Surveyed(self._survey.list()))
         except FtError as error:
             self.post_message(WentWrong(error))
         except OSError as error:
@@ -115,7 +115,7 @@ class ModelsScreen(FtScreen):
             table.move_cursor(row=keys.index(chosen), animate=False)
         on_disk = sum(model.entry.bytes for model in self.models)
         table.border_title = f"models · {len(self.models)}"
-        table.border_subtitle = f"{size(on_disk)} on disk" if on_disk else "a fetches one from the hub"
+        table.border_subtitle = f"{size(on_disk)} on disk" if on_disk else "a downloads one from the hub"
         self._show_details()
 
     @on(DataTable.RowHighlighted, "#models")
@@ -145,7 +145,7 @@ class ModelsScreen(FtScreen):
         if model is None:
             return
         if model.entry.state == "ready" and model.entry.source != "hub":
-            self.notify(f"{model.entry.name} is here already.")
+            self.notify(f"{model.entry.name} is already on this machine.")
             return
         self.fetch(model.entry.name)
 
@@ -174,8 +174,8 @@ class ModelsScreen(FtScreen):
     def fetch(self, name: str) -> None:
         """Fetch a model in the background; one at a time."""
         if self.pull is not None:
-            hint = "Wait until it is whole, or cancel it; what has come is kept."
-            self.host.fail(ConfigError(f"{self.pull.name} is still being fetched.", hint))
+            hint = "Wait for it to finish, or cancel it; what is downloaded is kept."
+            self.host.fail(ConfigError(f"{self.pull.name} is still downloading.", hint))
             return
         self.pull = Pull(name, self.post_message)
         self.query_one(PullLine).begin(name)
@@ -191,7 +191,7 @@ class ModelsScreen(FtScreen):
         self.query_one(PullLine).end()
         self.refresh_bindings()
         if message.cancelled:
-            self.notify(f"{message.name} is cancelled; what has come is kept for the next time.")
+            self.notify(f"Cancelled {message.name}; what is downloaded is kept for the next time.")
         elif message.error is not None:
             self.host.fail(message.error)
         else:
@@ -231,13 +231,11 @@ class ModelsScreen(FtScreen):
         if model is None or not self._removable(model):
             return
         entry = model.entry
-        again = "It can be made again: p." if entry.source == "starter" else "It can be fetched again."
+        again = "p creates it again." if entry.source == "starter" else "It can be downloaded again."
         details = f"{entry.folder}\n{size(entry.bytes)}. {again}"
         if entry.source == "folder" and entry.folder is not None:
             linked = entry.folder.is_symlink()
-            details = f"{entry.folder}\n" + (
-                "A link; what it leads to stays." if linked else size(entry.bytes)
-            )
+            details = f"{entry.folder}\n" + ("A link; its target stays." if linked else size(entry.bytes))
         if not await self.app.push_screen_wait(
             Confirm(f"Delete {entry.name} from this disk?", "Delete", details)
         ):
@@ -247,7 +245,7 @@ class ModelsScreen(FtScreen):
         except FtError as error:
             self.host.fail(error)
         else:
-            self.notify(f"{entry.name} is deleted.")
+            self.notify(f"Deleted {entry.name}.")
         self.look()
 
     def action_reload(self) -> None:

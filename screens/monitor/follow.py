@@ -28,9 +28,9 @@ CHUNK = 1 << 16
 LOG_TAIL = 1 << 16
 """Bytes of the engine's log that are shown when a run is opened."""
 LOOK_S = 0.05
-"""How often the files are looked at,"""
+"""Seconds between two reads of the files,"""
 SOON_S = 0.01
-"""and how often for a while after the events have grown:"""
+"""and for a while after the events have grown:"""
 AWAKE_S = 2.0
 
 
@@ -51,7 +51,7 @@ class EventsRead(FromRun):
         self.end = end
         """The byte of the file after the last of them."""
         self.share = share
-        """How much of the file has been read, 0 to 1."""
+        """Share of the file that has been read, 0 to 1."""
         self.taken = threading.Event()
         """Set by the one who takes it; the worker reads ahead by one message, not more."""
 
@@ -65,7 +65,7 @@ class HistoryRead(FromRun):
 
 
 class Reading(FromRun):
-    """How much of a long run has been read, 0 to 1; a newer one replaces an older one in the queue."""
+    """Share of a long run that has been read, 0 to 1; a newer one replaces an older one in the queue."""
 
     def __init__(self, token: int, share: float) -> None:
         super().__init__(token)
@@ -80,7 +80,7 @@ class StartedOver(FromRun):
 
 
 class Liveness(FromRun):
-    """Whether the run's engine lives."""
+    """The run's engine lives, or does not."""
 
     def __init__(self, token: int, alive: bool) -> None:
         super().__init__(token)
@@ -292,7 +292,7 @@ class Tail:
         self.token = token
         self._offset = 0
         self._absent = False
-        """Whether the file of events was not there when it was looked at last."""
+        """True if the file of events was missing when it was last read."""
         self._log_offset: int | None = None
         self._alive: bool | None = None
         self._planned: float | None = None
@@ -300,7 +300,7 @@ class Tail:
     def catch_up(
         self, smoothing: float, post: Callable[[Message], object], cancelled: threading.Event
     ) -> None:
-        """Say whether it lives, and read the past of a long run: its outline in a moment, then all of it."""
+        """Post whether it lives, and the past of a long run: its outline first, then all of it."""
         path, run_id = self.run.events_file, self.run.id
         if self.run.alive():  # said at once, since a person may want to pause or stop it
             self._alive = True
@@ -315,13 +315,13 @@ class Tail:
                 path, run_id, smoothing, cancelled, lambda share: post(Reading(self.token, share))
             )
         except OSError:
-            return  # it is told by `look`, which meets it again
+            return  # `look` meets it again, and reports it
         if found is not None:
             view, self._offset = found
             post(HistoryRead(self.token, view))
 
     def look(self) -> Iterator[Message]:
-        """What is new, at most one chunk of each file. Never raises for what is in the folder."""
+        """Yield what is new, at most one chunk of each file. Never raises for what is in the folder."""
         alive = self.run.alive()  # asked before reading: the last words of an engine are not missed
         more = False
         try:

@@ -1,4 +1,4 @@
-"""What a long run has done until now, read apart from the screen: first in outline, then in full."""
+"""The past of a long run, read apart from the screen: first in outline, then in full."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ POINTS = 1500
 STEP_BYTES = 280
 CHUNK = 1 << 17
 OFTEN = (b'{"v": 1, "type": "step",', b'{"v": 1, "type": "memory",')
-"""How the lines begin of which an outline leaves most out (`engine.runs.directory.events.encode` writes them so)."""
+"""Beginnings of lines of which an outline leaves most out (`engine.runs.directory.events.encode` writes them so)."""
 
 
 def outline(path: Path, run_id: str, smoothing: float) -> RunView:
@@ -39,7 +39,7 @@ def whole(
 ) -> tuple[RunView, int] | None:
     """A run with all its events, and the offset of what comes next; None where it was cancelled.
 
-    `progress` is told the share that is read, 0 to 1. Raises OSError.
+    `progress` gets the share that is read, 0 to 1. Raises OSError.
     """
     view, offset, size = RunView(run_id), 0, path.stat().st_size
     while not cancelled.is_set():

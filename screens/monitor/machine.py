@@ -1,4 +1,4 @@
-"""What the machine does now, in a few lines that fit any panel."""
+"""The machine's load now, in a few lines that fit any panel."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -44,7 +44,7 @@ class MachinePanel(Widget):
 
     def _lines(self, samples: Sequence[Sample], width: int | None = None) -> list[Text]:
         if not samples:
-            return [Text("looking at the machine …", "dim")]
+            return [Text("sampling the machine …", "dim")]
         room = width or self.size.width or 60
         lines = []
         for parts in rows(samples):
@@ -86,7 +86,7 @@ def _processor(now: Sample, uses: Sequence[float | None]) -> Iterator[Text]:
     if now.temperature is not None:
         yield Text(f"{now.temperature:.0f} °C")
     if now.power is not None:
-        yield Text(f"{now.power:.0f} W in all")
+        yield Text(f"{now.power:.0f} W total")
     if now.engine_cpu is not None:
         yield Text(f"engine {now.engine_cpu:.1f} cores")
 

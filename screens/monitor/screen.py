@@ -33,9 +33,7 @@ from screens.widgets.confirm import Confirm
 PAINT_S = 0.1
 """Charts are drawn again this often at most, however fast events come."""
 TABS = ("machine-tab", "samples-tab", "metrics-tab", "news-tab", "log-tab")
-NO_RUN = (
-    "No run is shown. Start one in 4 Recipe, or with ft train in any terminal: it appears here by itself. "
-)
+NO_RUN = "No run is shown. Start one in 4 Recipe, or with ft train in any terminal; it appears here. "
 LATEST = "[ shows the latest run."
 
 
@@ -52,11 +50,11 @@ class MonitorScreen(FtScreen):
         self.controls = ChartControls(self, lambda: self.charts)
         self.options = Options()
         self._weight = self.options.smoothing
-        """Of the past in smoothed lines; the lines follow when they are ready."""
+        """Weight of the past in smoothed lines; the lines follow when they are ready."""
         self.machine = MachineSeries()
         self._drawing = RunCharts()
         self._by_hand = False
-        """Whether a person chose what is shown: then a run that starts does not take its place."""
+        """True if a person chose what is shown: then a run that starts does not take its place."""
         self._last_run: str | None = None
         self._dirty = True
         self._painted = 0.0
@@ -112,7 +110,7 @@ class MonitorScreen(FtScreen):
                 super().receive(intent)
 
     def _show_something(self) -> None:
-        """Where nobody has chosen: the newest run that trains, else the machine."""
+        """Show the newest run that trains, where nobody has chosen."""
         live = next((run.id for run in self.host.runs if run.alive), None)
         if live is not None and (self.view is None or (self.view.run_id != live and not self.view.alive)):
             self._open(live)
@@ -228,8 +226,8 @@ class MonitorScreen(FtScreen):
         self.query_one("#progress", Static).update(progress, layout=self.view is None)
         self.query_one("#results", Static).update(results, layout=False)
         if self.view is None:
-            told = draw_machine(self.machine, charts[: len(PLACES)])
-            self.set_class(not told, "-bare")
+            drawn = draw_machine(self.machine, charts[: len(PLACES)])
+            self.set_class(not drawn, "-bare")
         else:
             self._drawing.draw(self.view, charts[: len(PLACES)], self.options)
             self._show_metrics(self.query_one(MetricCharts).show(self.view, self.options))
@@ -261,7 +259,7 @@ class MonitorScreen(FtScreen):
             return Text(" the machine, live", "bold"), Text(hint), Text("")
         headline = status.headline(self.view)
         for command in self.follower.waiting.values():
-            headline.append(f"  {command} is sent …", "not bold")
+            headline.append(f"  {command} sent …", "not bold")
         if 0 < self.view.share < 1:
             headline.append(f"  reading {self.view.share:.0%}", "not bold dim")
         return headline, status.progress(self.view, width), status.results(self.view, width)
@@ -271,7 +269,7 @@ class MonitorScreen(FtScreen):
         self._dirty = True
 
     def _fit_tabs(self) -> None:
-        """Where there is no room for the machine's panel, it is a tab."""
+        """Show the machine's panel as a tab where it does not fit."""
         tabs = self.query_one("#tabs", TabbedContent)
         if self.size.width < 100:
             tabs.show_tab("machine-tab")
@@ -295,7 +293,7 @@ class MonitorScreen(FtScreen):
         if 0 <= at < len(ids):
             self.show(ids[at])
         else:
-            self.notify("There is no other run in this direction.", timeout=2)
+            self.notify("There are no more runs in this direction.", timeout=2)
 
     def action_machine(self) -> None:
         self._by_hand = True

@@ -1,4 +1,4 @@
-"""What the Recipe screen asks and shows above itself: a file's name, a profile, the difference to the file."""
+"""Dialogs of the Recipe screen: a file's path, a profile, the difference to the file."""
 
 import difflib
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ MOST = 200
 
 
 class Difference(ModalScreen[None]):
-    """What would be saved, line by line: - is in the file, + in the text."""
+    """Changes that would be saved, line by line: - is in the file, + in the text."""
 
     DEFAULT_CSS = """
     Difference { align: center middle; }
@@ -64,7 +64,7 @@ def difference_lines(before: str, after: str) -> list[Content]:
     if lines:
         return lines
     if before == after:
-        return [Content("There are none: the text is as in the file.")]
+        return [Content("No changes: the text is the same as in the file.")]
     return [Content("Only line breaks differ from the file.")]
 
 
@@ -129,7 +129,7 @@ class PickProfile(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical() as box:
             box.border_title = "Start from a profile"
-            box.border_subtitle = "enter takes it · esc closes"
+            box.border_subtitle = "enter chooses it · esc closes"
             yield ProfileList()
 
     @on(OptionList.OptionSelected)
@@ -177,7 +177,7 @@ class AskPath(ModalScreen[Path | None]):
     def compose(self) -> ComposeResult:
         with Vertical() as box:
             box.border_title = Content(self.question)
-            box.border_subtitle = "enter takes it · esc closes"
+            box.border_subtitle = "enter chooses it · esc closes"
             yield Input(self.proposal)
             if self.hint:
                 yield Static(self.hint, markup=False)

@@ -120,7 +120,7 @@ class Planned(Message):
 
 
 class NotPlanned(Message):
-    """Why a text cannot be planned."""
+    """A text cannot be planned, and why."""
 
     def __init__(self, text: str, error: FtError) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The editor of a recipe's text: YAML colours, and what is wrong told between the lines."""
+"""The editor of a recipe's text: YAML colours, and problems shown between the lines."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple, Self
@@ -28,7 +28,7 @@ WIDER = 16
 
 
 class Frame(NamedTuple):
-    """What all rows share: columns and rows scrolled away, columns in sight and in all, whether keys go here."""
+    """Geometry that all rows share: columns and rows scrolled away, visible and total columns, and the focus."""
 
     left: int
     top: int
@@ -47,9 +47,9 @@ class Editor(TextArea):
 
     def __init__(self) -> None:
         self.problems: Mapping[int, Sequence[Problem]] = {}
-        """What is wrong, by line from 0."""
+        """Problems by line, from 0."""
         self._drawn: dict[int, Hashable] = {}
-        """What each row in sight looked like when it was last drawn."""
+        """Appearance of each visible row when it was last drawn."""
         self._strips: LRUCache[Hashable, Strip] = LRUCache(512)
         super().__init__(tab_behavior="indent", show_line_numbers=True, soft_wrap=False, max_checkpoints=500)
         self.indent_width = 2
@@ -63,7 +63,7 @@ class Editor(TextArea):
         self.app.theme_changed_signal.subscribe(self, lambda _: self._use_theme())
 
     def on_resize(self) -> None:
-        """What is being written stays in sight, and notes are broken to the new width."""
+        """Keep the cursor visible, and wrap notes to the new width."""
         self._place_notes()
         self.call_after_refresh(self.scroll_cursor_visible)
 
@@ -93,7 +93,7 @@ class Editor(TextArea):
         self.scroll_to(left, y - self.size.height // 2, animate=False)
 
     def change_to(self, text: str) -> None:
-        """Another text by one edit that can be undone: only what differs is replaced, the cursor stays."""
+        """Change to another text by one edit that can be undone: only what differs is replaced, the cursor stays."""
         old = self.text
         if text == old:
             return
@@ -103,19 +103,21 @@ class Editor(TextArea):
         self.history.checkpoint()
 
     def edit(self, edit: Edit) -> EditResult:
-        """Problems go along with their lines until the text has been looked over anew."""
+        """Move problems along with their lines until the text has been checked again."""
         before = self.document.line_count
         result = super().edit(edit)
         if by := self.document.line_count - before:
             top = edit.top[0]
-            self.problems = {line + by if line > top else line: told for line, told in self.problems.items()}
+            self.problems = {
+                line + by if line > top else line: problems for line, problems in self.problems.items()
+            }
             self._place_notes()
         return result
 
     # Problems
 
     def mark(self, problems: Sequence[Problem]) -> None:
-        """Tell of these problems below their lines, and of no others; the cursor stays where it is shown."""
+        """Show these problems below their lines, and no others; the cursor stays where it is shown."""
         found: dict[int, list[Problem]] = {}
         last = self.document.line_count - 1
         for problem in sorted(problems, key=lambda one: one.place):
@@ -131,8 +133,8 @@ class Editor(TextArea):
         width = self._room - self.gutter_width + len(CORNER)
         count = self.document.line_count
         self._noted.notes = {
-            line: note_rows(told, self.document[line], width)
-            for line, told in sorted(self.problems.items())
+            line: note_rows(problems, self.document[line], width)
+            for line, problems in sorted(self.problems.items())
             if line < count
         }
         self._cursor_offset = self._noted.location_to_offset(self.cursor_location)
@@ -191,7 +193,7 @@ class Editor(TextArea):
         return Frame(*self.scroll_offset, self.size.width, self.virtual_size.width, self.has_focus)
 
     def _look(self, y: int, frame: Frame) -> Hashable:
-        """All that a row is drawn from: equal for rows that look alike."""
+        """Everything that a row is drawn from: equal for rows that look alike."""
         line, note = self._noted.at(y + frame.top)
         shared = (frame.left, frame.width, frame.full_width, frame.focus)
         if note is not None or line >= self.document.line_count:
@@ -238,10 +240,10 @@ class Editor(TextArea):
         style = Style(bold=True) + self._error_style
         return Strip.join([number.apply_style(style), Strip([Segment(SIGN, sign + style)]), rest.crop(1)])
 
-    def _note(self, told: str) -> Strip:
+    def _note(self, note: str) -> Strip:
         """A row of a note: it starts under the sign, and does not scroll sideways."""
-        base, text = self._theme.base_style or self.rich_style, told.lstrip()
-        indent = " " * (self.gutter_width - len(CORNER) + len(told) - len(text))
+        base, text = self._theme.base_style or self.rich_style, note.lstrip()
+        indent = " " * (self.gutter_width - len(CORNER) + len(note) - len(text))
         strip = Strip([Segment(indent, base), Segment(text, base + self._error_style)])
         return strip.adjust_cell_length(self.size.width, base)
 

@@ -28,7 +28,7 @@ def edited(text: str) -> str | FtError:
             write(file, text)
             code = subprocess.run([*command, str(file)], check=False).returncode
             if code:
-                return MachineError(f"{command[0]} ended with code {code}; the text is as it was.")
+                return MachineError(f"{command[0]} ended with code {code}; the text is unchanged.")
             return read(file)
     except FtError as error:
         return error
@@ -44,7 +44,7 @@ def _command() -> list[str]:
     command = command or [name for name in KNOWN if shutil.which(name)][:1]
     if not command or shutil.which(command[0]) is None:
         what = (
-            f"{command[0]}, which VISUAL or EDITOR names, is not there." if command else "There is no editor."
+            f"{command[0]}, which VISUAL or EDITOR names, was not found." if command else "No editor found."
         )
         raise ConfigError(what, "Set EDITOR to one, as in: export EDITOR=nano")
     return command

@@ -64,14 +64,14 @@ class FieldLines(ScrollView):
         self.wrong: frozenset[str] = frozenset()
         self.here = self.fields[0]
         self.typed: str | None = None
-        """What has been typed into the field at hand; None: it is as the text says."""
+        """Text typed into the current field; None where it is as in the recipe."""
         self.caret = 0
 
     def on_mount(self) -> None:
         self.virtual_size = Size(0, len(self.lines))
 
     def show(self, said: Mapping[str, str], wrong: frozenset[str]) -> None:
-        """What the text says by key, and the keys that are wrong there; what is being typed stays as it was typed."""
+        """Show the text's values by key, and the keys with problems; what is being typed stays as it was typed."""
         if said.get(self.here.name, "") != self.said.get(self.here.name, ""):
             self.typed = None
         self._say(said, wrong)
@@ -89,14 +89,14 @@ class FieldLines(ScrollView):
                 self.refresh_line(number)
 
     def _shown(self) -> list[tuple[str, bool]]:
-        """What each line is drawn from, beside the field at hand."""
+        """Everything that each line is drawn from, beside the current field."""
         return [
             (self.value(one), one.name in self.wrong) if isinstance(one, Field) else (one, False)
             for one in self.lines
         ]
 
     def value(self, field: Field) -> str:
-        """What is shown of a field; empty where the default holds."""
+        """Text shown of a field; empty where the default holds."""
         if field is self.here and self.typed is not None:
             return self.typed
         return self.said.get(field.name, "")
@@ -124,7 +124,7 @@ class FieldLines(ScrollView):
 
     def _value(self, field: Field, width: int) -> list[Segment]:
         value, at_hand = _visible(self.value(field)), field is self.here and self.has_focus
-        default = field.default if field.default is not None else "has to be given"
+        default = field.default if field.default is not None else "required"
         shown = value or ("not set" if default == "null" else default)
         style = self._style("given" if value else "default")
         if at_hand or field.kind != "choice":

@@ -13,7 +13,7 @@ from screens.recipe.line_editor import LineEditor
 
 
 class FieldChanged(Message):
-    """A person gave a key another value; None takes it out, so that its default holds."""
+    """A key has another value; None removes it, so that its default holds."""
 
     def __init__(self, field: Field, typed: str | None) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class FieldChanged(Message):
 
 
 class FieldChosen(Message):
-    """A person is at this field."""
+    """The cursor is on this field."""
 
     def __init__(self, field: Field) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class FieldChosen(Message):
 
 
 class Fields(FieldLines, can_focus=True, inherit_bindings=False):
-    """Fields to type into: what is typed goes into the field at hand, and is posted as `FieldChanged`."""
+    """Fields to type into: what is typed goes into the current field, and is posted as `FieldChanged`."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down", "go(1)", show=False),
@@ -52,7 +52,7 @@ class Fields(FieldLines, can_focus=True, inherit_bindings=False):
     # Going about
 
     def go_to(self, field: Field) -> None:
-        """Make a field the one at hand."""
+        """Make a field the current one."""
         self._leave()
         self.here, self.typed = field, None
         self.caret = len(self.value(field))
@@ -105,7 +105,7 @@ class Fields(FieldLines, can_focus=True, inherit_bindings=False):
         return self.here.kind != "choice" or character != " "
 
     def _starting_with(self, character: str) -> str | None:
-        """The choice that is meant by its first letter; the next of them where the one at hand has it too."""
+        """The choice that is meant by its first letter; the next of them where the current one has it too."""
         words, now = self.here.choices, self.value(self.here) or self.here.default
         after = words.index(now) + 1 if now in words else 0
         found = (word for word in (*words[after:], *words[:after]) if word.startswith(character.lower()))
@@ -138,7 +138,7 @@ class Fields(FieldLines, can_focus=True, inherit_bindings=False):
 
     def _type(self, line: LineEditor) -> None:
         if "\n" in self.said.get(self.here.name, ""):
-            self.notify("It goes over several lines: change it in the text.", title=self.here.name, timeout=4)
+            self.notify("It spans several lines: edit it in the text.", title=self.here.name, timeout=4)
             return
         self.typed, self.caret = line.text, line.caret
         if line.text.strip():

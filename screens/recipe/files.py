@@ -28,7 +28,7 @@ def read(path: Path) -> str:
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
     if len(data) > MAX_BYTES:
-        raise ConfigError(f"{path} is larger than 1 MB, which no recipe is")
+        raise ConfigError(f"{path} is larger than 1 MB, too large for a recipe")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

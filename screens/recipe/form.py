@@ -12,11 +12,11 @@ from engine.config.form import values
 from engine.errors import FtError
 from screens.recipe.fields import FieldChosen, Fields
 
-HINT = "↑ ↓ go from field to field, ← → turn a choice; a field left empty, or del, takes the default."
+HINT = "↑ ↓ move between fields, ← → change a choice; an empty field, or del, takes the default."
 
 
 class Form(Vertical):
-    """All sections of the schema; below them, the help of the field at hand."""
+    """All sections of the schema; below them, the help of the current field."""
 
     DEFAULT_CSS = """
     Form > #field-help {
@@ -33,7 +33,7 @@ class Form(Vertical):
         return self.query_one(Fields)
 
     def show(self, said: Mapping[str, str], wrong: frozenset[str]) -> None:
-        """What the text says by key, and the keys that are wrong there."""
+        """Show the text's values by key, and the keys with problems."""
         self.fields.show(said, wrong)
 
     def settle(self, text: str) -> None:
@@ -49,7 +49,7 @@ class Form(Vertical):
     @on(FieldChosen)
     def _explain(self, message: FieldChosen) -> None:
         field = message.field
-        default = {None: "it has to be given", "null": "not set by default"}.get(
+        default = {None: "required", "null": "not set by default"}.get(
             field.default, f"default {field.default}"
         )
         self.query_one("#field-help", Static).update(

@@ -1,4 +1,4 @@
-"""What is wrong with a recipe, told between its lines: rows under a line that are no text of the file."""
+"""Problems of a recipe between its lines: rows under a line that are not text of the file."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -28,12 +28,12 @@ class NotedDocument(WrappedDocument):
 
     def at(self, row: int) -> tuple[int, str | None]:
         """The line that a row shows, and the note if it shows one below that line. Both count from 0."""
-        for line, told in self._placed():
+        for line, notes in self._placed():
             if row <= line:
                 break
-            if row <= line + len(told):
-                return line, told[row - line - 1]
-            row -= len(told)
+            if row <= line + len(notes):
+                return line, notes[row - line - 1]
+            row -= len(notes)
         return row, None
 
     def offset_to_location(self, offset: Offset) -> Location:
@@ -43,12 +43,12 @@ class NotedDocument(WrappedDocument):
 
     def location_to_offset(self, location: Location) -> Offset:
         x, line = super().location_to_offset(location)
-        return Offset(x, line + sum(len(told) for above, told in self._placed() if above < line))
+        return Offset(x, line + sum(len(notes) for above, notes in self._placed() if above < line))
 
     def _placed(self) -> Iterator[tuple[int, Sequence[str]]]:
         """The notes, those of lines that are gone below the last one."""
         last = self.document.line_count - 1
-        return ((min(line, last), told) for line, told in self.notes.items())
+        return ((min(line, last), notes) for line, notes in self.notes.items())
 
 
 def note_rows(problems: Sequence[Problem], line: str, width: int) -> list[str]:

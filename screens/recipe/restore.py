@@ -1,4 +1,4 @@
-"""What to do with a recipe's text that was not saved when an app ended."""
+"""Dialog that offers a recipe's text back that was not saved when an app ended."""
 
 import time
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ class Restore(Dialog[Answer]):
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(left.changed))
         details = f"ft ended on {when} before they were saved."
         if HIDDEN in left.text:
-            details += f" Passwords were not written down: {HIDDEN} stands in their place."
+            details += f" Passwords were not stored; {HIDDEN} stands in their place."
         super().__init__(f"Open unsaved changes of {what}?", details)
 
     def answers(self) -> Iterable[Widget]:

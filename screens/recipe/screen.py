@@ -287,7 +287,7 @@ class RecipeScreen(FtScreen):
     # Opening
 
     def _open_here(self) -> None:
-        """What one most likely wants to edit: the current folder's recipe."""
+        """Open the current folder's recipe, which one most likely wants to edit."""
         if not self.opened and self.document.requests == 0:
             self._open(Path.cwd() / NAME, None, quietly=True)
 
@@ -376,7 +376,7 @@ class RecipeScreen(FtScreen):
         """Ask, if there is text that is not saved."""
         if not self.changed:
             return True
-        return await self.app.push_screen_wait(Confirm(question, "Lose the changes", self.unsaved()))
+        return await self.app.push_screen_wait(Confirm(question, "Discard the changes", self.unsaved()))
 
     # Saving
 
@@ -403,10 +403,10 @@ class RecipeScreen(FtScreen):
                 why = (
                     "Another program has changed it since it was read here."
                     if ours
-                    else "It holds another text."
+                    else "It has other content."
                 )
                 if not await self.app.push_screen_wait(
-                    Confirm(f"Write over {place(path)}?", "Write over it", why)
+                    Confirm(f"Overwrite {place(path)}?", "Overwrite it", why)
                 ):
                     return
             await asyncio.to_thread(write, path, text)
@@ -429,7 +429,7 @@ class RecipeScreen(FtScreen):
             return
         try:
             if await asyncio.to_thread(on_disk, path) is not None and not await self.app.push_screen_wait(
-                Confirm(f"Write over the profile {path.stem}?", "Write over it")
+                Confirm(f"Overwrite the profile {path.stem}?", "Overwrite it")
             ):
                 return
             await asyncio.to_thread(write, path, self.text)
@@ -454,16 +454,17 @@ class RecipeScreen(FtScreen):
         if there is None or there == self.document.in_file or path != self.document.path or text != self.text:
             return
         if self.changed:
-            self.notify(f"{place(path)} was changed by another program; saving will ask.", severity="warning")
+            self.notify(
+                f"{place(path)} was changed by another program; saving will ask first.",
+                severity="warning",
+            )
         else:
             self._open(path, None)
-            self.notify(f"{place(path)} was changed by another program, and is read again.")
+            self.notify(f"{place(path)} was changed by another program and has been read again.")
 
     def unsaved(self) -> str:
         return (
-            f"What you have changed in {self.document.title} is not saved, and will be lost."
-            if self.changed
-            else ""
+            f"Your changes in {self.document.title} are not saved and will be lost." if self.changed else ""
         )
 
     def _keep_unsaved(self, left: LeftBehind | None = None) -> None:
@@ -478,7 +479,7 @@ class RecipeScreen(FtScreen):
             self.post_message(WentWrong(explained(error)))
 
     def give_up(self) -> None:
-        """A person leaves the app and was asked: nothing is to be offered again."""
+        """Drop the text: the person leaves the app and was asked."""
         if self._keeping is not None:
             self._keeping.stop()
         self.workers.cancel_group(self, "keep")
@@ -494,13 +495,11 @@ class RecipeScreen(FtScreen):
         found = await asyncio.to_thread(check, self.text, self.document.place)
         if found.problems:
             first = found.problems[0]
-            self.host.fail(
-                ConfigError(f"{counted_problems(len(found.problems))} to correct first", first.message)
-            )
+            self.host.fail(ConfigError(f"Fix {counted_problems(len(found.problems))} first", first.message))
             self._go_to(first)
             return
         if self.document.plan is not None and self.document.plan.fits == "no":
-            advice = "; ".join(self.document.plan.advice) or "Take a smaller model, or quantise it."
-            self.host.fail(OutOfMemoryError("This recipe does not fit into the machine's memory.", advice))
+            advice = "; ".join(self.document.plan.advice) or "Use a smaller model, or quantise it."
+            self.host.fail(OutOfMemoryError("This recipe does not fit in this machine's memory.", advice))
             return
         await self.host.start_run(found.text, self.document.path)

@@ -31,7 +31,7 @@ class LeftBehind:
     """A text that an app had not saved when it ended."""
 
     file: Path
-    """Where it is."""
+    """The file that holds it."""
     path: Path | None
     """The recipe's file; None for a text that had none."""
     text: str
@@ -106,7 +106,7 @@ class Unsaved:
 
 
 def left_behind() -> list[LeftBehind]:
-    """What apps that are gone have not saved, the newest first."""
+    """Texts that apps had not saved when they ended, the newest first."""
     try:
         files = sorted((paths.home() / FOLDER).glob("*.json"), reverse=True)
     except OSError:
@@ -123,7 +123,7 @@ def _in_use(file: Path) -> bool:
 
 
 def _read(file: Path) -> LeftBehind | None:
-    """What a file holds; None where it is something else."""
+    """The text in a file; None where it is something else."""
     try:
         body = json.loads(read_text(file))
         path, text, changed = body["path"], body["text"], float(body["changed"])

@@ -28,7 +28,7 @@ class Compared(Message):
 
 
 class CompareScreen(ModalScreen[None]):
-    """What two runs have in common and what not."""
+    """Common and different properties of two runs."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("compare")
     DEFAULT_CSS = """
@@ -47,7 +47,7 @@ class CompareScreen(ModalScreen[None]):
         self.right = right
         self.comparison: Comparison | None = None
         self.all = False
-        """Whether also what is the same is shown."""
+        """True if equal rows are shown too."""
 
     def compose(self) -> ComposeResult:
         with Vertical(id="compared") as box:

@@ -58,7 +58,7 @@ class CurveGrown(CurveNews):
 
 
 class CurveReading(CurveNews):
-    """How much of a run's file has been read, from 0 to 1."""
+    """Share of a run's file that has been read, from 0 to 1."""
 
     def __init__(self, run_id: str, share: float) -> None:
         super().__init__(run_id)

@@ -58,7 +58,7 @@ class CurveChart:
         self.axis: AxisName = AXES[0]
         self._readers: dict[str, Worker[None]] = {}
         self._shares: dict[str, float] = {}
-        """How much of each curve that is being read from its start has been read."""
+        """Share read of each curve that is being read from its start."""
         self._drawn: tuple[object, ...] = ()
 
     @property
@@ -156,7 +156,7 @@ class CurveChart:
         chart.title = "loss" + _of_selected(overlay)
         smoothing = f"ema {weight:g}" if weight else "not smoothed"
         chart.note = " · ".join([smoothing, *([self._reading(unread)] if unread and lines else [])])
-        chart.empty = f"{self._reading(unread)} …" if unread else "This run has no step yet."
+        chart.empty = f"{self._reading(unread)} …" if unread else "This run has no steps yet."
 
     def _lines(self, weight: float) -> list[Line]:
         runs, numbered = self._overlay.runs, self._overlay.selected > 0

@@ -1,4 +1,4 @@
-"""A run in a few lines: where it stands, what that means, and what it was made from."""
+"""A run in a few lines: its status, what to do next, and its settings."""
 
 from collections.abc import Iterator, Mapping
 
@@ -14,11 +14,11 @@ from screens.runs.table import STATUS
 
 HINTS = {
     "running": "enter watches it.",
-    "paused": "enter opens it, p there goes on.",
-    "new": "Its engine has not begun.",
-    "completed": "t talks to it, f starts a recipe from it.",
-    "stopped": "r goes on from its last checkpoint.",
-    "failed": "r tries again from its last checkpoint.",
+    "paused": "enter opens it; p resumes it.",
+    "new": "Its engine has not started.",
+    "completed": "t chats with it, f copies its recipe.",
+    "stopped": "r resumes from the last checkpoint.",
+    "failed": "r retries from the last checkpoint.",
     "crashed": "Its engine crashed (no exit message). r resumes from the last checkpoint.",
 }
 SHORT = ("step", "loss", "best", "speed", "lr", "tags", "model")
@@ -49,7 +49,7 @@ def described(run: RunSummary, colours: Mapping[str, str], short: bool = False) 
 def _words(run: RunSummary) -> str:
     state, status = run.state, status_of(run)
     if state.reason == "early_stopping":
-        return f"{status}, early: the validation loss no longer fell"
+        return f"{status} early: the validation loss stopped improving"
     if run.alive and state.phase and state.phase != "training":
         return f"{status}: {state.phase}"
     return status
@@ -57,7 +57,7 @@ def _words(run: RunSummary) -> str:
 
 def _hints(run: RunSummary) -> Iterator[str]:
     if run.damaged:
-        yield "What is whole stays usable in its folder; d deletes it."
+        yield "Undamaged files in its folder stay usable; d deletes the run."
     if run.state.error is not None:
         yield run.state.error.message
         if run.state.error.hint:
@@ -73,7 +73,7 @@ def _facts(run: RunSummary) -> Iterator[tuple[str, str]]:
     if state.loss is not None:
         yield "loss", show.loss(state.loss)
     if state.best is not None:
-        yield "best", f"{show.loss(state.best)} in validation, step {state.best_step}"
+        yield "best", f"{show.loss(state.best)} validation loss, step {state.best_step}"
     if (result := Result.of(run.folder, state)) and result.which:
         loss = "" if result.loss is None else f": {show.loss(result.loss)}"
         yield "result", f"{result.folder.name} of {result.which}{loss}"

@@ -41,17 +41,17 @@ SORTS = ("newest", "best", "loss", "name")
 EMPTY = """\
 [b]No runs yet.[/b]
 
-A run is one training: its recipe, its curve, its checkpoints and what came of them.
+A run is one training: its recipe, its curve, its checkpoints and results.
 
-  [b]1[/b] then [b]t[/b]   trains the starter recipe here and now, without a network
+  [b]1[/b] then [b]t[/b]   trains the starter recipe now, offline
   [b]4[/b]          opens the recipe editor; start from there
-  [b]ft train[/b]   in any terminal: the run shows up here by itself"""
+  [b]ft train[/b]   in any terminal; the run appears here"""
 READING = "Reading the runs …"
 NO_MATCH = "No run matches this filter.\n\n[b]escape[/b] clears it; [b]/[/b] changes it."
 NAMED = 8
 """Folders that are named before they are deleted; more would leave the buttons no room."""
 PAUSE_S = 0.12
-"""How long the cursor has to rest on a run before its curve is read."""
+"""Seconds that the cursor has to rest on a run before its curve is read."""
 PLACEHOLDER = "any word, or loss<1  lr>1e-4  tag:sql  status:completed  model:qwen  age<2d"
 
 
@@ -268,7 +268,7 @@ class RunsScreen(FtScreen):
             pair.append(here)
         if len(pair) != 2:
             error = ConfigError(
-                f"Two runs can be compared, and {len(pair)} are selected.",
+                f"Comparing takes two runs; {len(pair)} are selected.",
                 "Select two with space; or select one, and put the cursor on the other.",
             )
             self.host.fail(error)
@@ -280,7 +280,7 @@ class RunsScreen(FtScreen):
         if run is None:
             return
         if run.alive:
-            self.host.fail(ConfigError(f"Run {run.id} is training already.", "enter watches it."))
+            self.host.fail(ConfigError(f"Run {run.id} is already training.", "enter watches it."))
             return
         await self.host.resume_run(run.id)
 
@@ -312,14 +312,16 @@ class RunsScreen(FtScreen):
         living = [run for run in runs if run.alive]
         if living:
             names = ", ".join(run.id for run in living)
-            self.host.fail(ConfigError(f"{names}: training, so it stays.", "Stop it first: enter, then x."))
+            self.host.fail(
+                ConfigError(f"{names}: still training, so not deleted.", "Stop it first: enter, then x.")
+            )
             return
         if not runs:
             return
         question = f"Delete run {runs[0].id}?" if len(runs) == 1 else f"Delete {len(runs)} runs?"
         named = [str(run.folder) for run in runs[:NAMED]]
         named += [f"and {len(runs) - NAMED} more"] if len(runs) > NAMED else []
-        details = "\n".join(["Checkpoints, adapter and curves go with it:", *named])
+        details = "\n".join(["Checkpoints, adapter and curves are deleted too:", *named])
         if await self.app.push_screen_wait(Confirm(question, "Delete", details)):
             self._remove(runs)
 
@@ -337,12 +339,12 @@ class RunsScreen(FtScreen):
         self.post_message(Removed(frozenset(removed)))
 
     def _at_cursor(self) -> RunSummary | None:
-        """The run that an action is about; where there is none, the person is told."""
+        """The run that an action is about; where there is none, an error is shown."""
         if self.table.run is None:
             hint = (
                 "escape clears the filter." if self.host.runs else "1 and then t trains the starter recipe."
             )
-            self.host.fail(ConfigError("There is no run here.", hint))
+            self.host.fail(ConfigError("There is no run to act on.", hint))
         return self.table.run
 
     # Actions: the chart

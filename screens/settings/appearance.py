@@ -16,10 +16,10 @@ SAMPLES = {False: "braille ⣀⡠⠤⠒⠊⠉⠉⠑⠒⠤⣀⣀⡠⠔⠊⠉", Tr
 """The same curve with braille and with block characters."""
 
 
-class Look(Vertical):
+class Appearance(Vertical):
     """Three choices, each in force and on disk at once."""
 
-    BORDER_TITLE = "look"
+    BORDER_TITLE = "appearance"
 
     @property
     def host(self) -> Host:
@@ -48,10 +48,10 @@ class Look(Vertical):
             yield Switch(preferences.blocks, id="blocks", animate=False)
             yield Static(SAMPLES[preferences.blocks], id="sample", markup=False)
         yield Static(
-            "tab goes to the next, enter changes it. "
-            "Smoothing is the weight of the past in the bright line of a chart. "
+            "tab moves on, enter changes a value. "
+            "Smoothing is the weight of the past in a chart's bright line (EMA). "
             "Blocks are for terminals whose font has no braille."
-            + (" NO_COLOR is set: there are no colours." if os.environ.get("NO_COLOR") else ""),
+            + (" NO_COLOR is set, so there are no colours." if os.environ.get("NO_COLOR") else ""),
             classes="note",
         )
 

@@ -25,7 +25,7 @@ class Ask(Dialog[str | None]):
 
     def answers(self) -> Iterable[Widget]:
         yield Input(password=self.hidden, id="line")
-        leave, set_ = Button("Leave (esc)", id="leave"), Button(self.label, id="set", variant="primary")
+        leave, set_ = Button("Cancel (esc)", id="leave"), Button(self.label, id="set", variant="primary")
         yield Horizontal(leave, set_, id="answers")
 
     def on_mount(self) -> None:

@@ -75,14 +75,14 @@ class Keymap(Vertical):
         now = " ".join(shown(key) for key in keys_of(action, self.host.keymap))
         question = AskKey(
             f"Press the new key for “{action.label}” ({TITLES.get(action.scope, action.scope)})",
-            f"{action.help}\nNow: {now}. Escape leaves it as it is.",
+            f"{action.help}\nNow: {now}. Escape cancels.",
         )
         key = await self.app.push_screen_wait(question)
         if key is not None:
             self.give(action, key)
 
     def give(self, action: Action, key: str) -> None:
-        """Give an action a key; a clash is told, and nothing changes."""
+        """Give an action a key; a clash is reported, and nothing changes."""
         own = dict(self.host.preferences.keys)
         before = checked(own)[1]
         own[action.id] = key
@@ -91,14 +91,14 @@ class Keymap(Vertical):
             self._say(f"✗ Not changed. {self._why_not(action, key)}")
             return
         self.host.change(keys=own)
-        warning = " Many terminals keep that key for themselves." if key in EATEN else ""
+        warning = " Many terminals reserve that key." if key in EATEN else ""
         self._say(f"✓ {action.label} is {shown(key)} now.{warning}")
 
     def _why_not(self, action: Action, key: str) -> str:
         for other in ACTIONS:
             if clashes(action, other) and key in keys_of(other, self.host.keymap):
                 where = TITLES.get(other.scope, other.scope)
-                return f"{shown(key)} is the key of “{other.label}” ({where}) already; change that first."
+                return f"{shown(key)} is already the key of “{other.label}” ({where}); change that first."
         return f"{shown(key)} cannot be used."
 
     def original(self) -> None:
@@ -112,7 +112,7 @@ class Keymap(Vertical):
             self._say(f"✗ Not changed. {new[0]}")
             return
         self.host.change(keys=own)
-        self._say(f"✓ {action.label} has its original key again.")
+        self._say(f"✓ {action.label} has its default key again.")
 
     def _say(self, text: str) -> None:
         self.query_one("#clash", Static).update(text)

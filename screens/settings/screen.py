@@ -1,4 +1,4 @@
-"""Settings: tokens, look, keys, folders, versions. Everything set is in force and on disk at once."""
+"""Settings: tokens, appearance, keys, folders, versions. Everything set is in force and on disk at once."""
 
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
@@ -9,12 +9,12 @@ from textual.widget import Widget
 from textual.widgets import DataTable, Tab, Tabs
 
 from screens.base import FtScreen
-from screens.settings.appearance import Look
+from screens.settings.appearance import Appearance
 from screens.settings.keys import Keymap
 from screens.settings.storage import Places, Versions
 from screens.settings.tokens import Tokens
 
-PARTS = ("tokens", "look", "keys", "folders", "versions")
+PARTS = ("tokens", "appearance", "keys", "folders", "versions")
 BELONGS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("set", "add", "test", "forget"), ("tokens",)),
     **dict.fromkeys(("rebind", "original"), ("keys",)),
@@ -31,12 +31,12 @@ class SettingsScreen(FtScreen):
     AUTO_FOCUS = "#tokens"
     FIRST: ClassVar[dict[str, str]] = {
         "tokens": "#tokens",
-        "look": "#theme",
+        "appearance": "#theme",
         "keys": "#keys",
         "folders": "#places",
         "versions": "#versions-part",
     }
-    """What has the focus when a part is gone to."""
+    """The widget that gets the focus when its section is shown."""
 
     def body(self) -> Iterable[Widget]:
         yield Tabs(*(Tab(part, id=f"tab-{part}") for part in PARTS), id="tabs")
@@ -44,7 +44,7 @@ class SettingsScreen(FtScreen):
         versions.can_focus = True
         yield Container(
             Tokens(id="tokens-part", classes="part"),
-            Look(id="look-part", classes="part"),
+            Appearance(id="appearance-part", classes="part"),
             Keymap(id="keys-part", classes="part"),
             Places(id="folders-part", classes="part"),
             versions,

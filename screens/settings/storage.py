@@ -14,7 +14,8 @@ from textual.message import Message
 from textual.widgets import DataTable, Static
 from textual.worker import Worker, get_current_worker
 
-from engine import backend_spec, paths
+from engine import paths
+from engine.backend_spec import backend_packages
 from engine.hardware.probe import installed
 from screens.format import size
 
@@ -32,7 +33,7 @@ class Place:
 
 
 class Measured(Message):
-    """What a folder takes on disk, in bytes; None where there is no such folder."""
+    """Size of a folder on disk, in bytes; None where there is no such folder."""
 
     def __init__(self, name: str, count: int | None) -> None:
         super().__init__()
@@ -41,7 +42,7 @@ class Measured(Message):
 
 
 class Places(Vertical):
-    """The folders with their sizes, which are counted in the background each time they are looked at."""
+    """The folders with their sizes, which are counted in the background each time they are shown."""
 
     BORDER_TITLE = "folders"
 
@@ -87,7 +88,7 @@ class Places(Vertical):
 
 
 class Versions(Vertical):
-    """What a report of a mistake should carry."""
+    """Versions for a bug report."""
 
     BORDER_TITLE = "versions"
 
@@ -101,11 +102,11 @@ def places() -> list[Place]:
     from huggingface_hub import constants
 
     return [
-        Place("home", paths.home(), "everything of ft"),
+        Place("home", paths.home(), "all files of ft"),
         Place("models", paths.models(), "the starter, and models that you put there"),
         Place("runs", paths.runs(), "run directories with their checkpoints"),
         Place("profiles", paths.profiles(), "your own recipes to start from"),
-        Place("cache", paths.cache(), "may be deleted at any time"),
+        Place("cache", paths.cache(), "safe to delete at any time"),
         Place("hub cache", Path(constants.HF_HUB_CACHE), "models from the hub, shared with other programs"),
     ]
 
@@ -114,7 +115,7 @@ def versions() -> Iterator[tuple[str, str]]:
     """Name and version; what is not installed is left out."""
     yield "system", f"{platform.system()} {platform.release()} {platform.machine()}"
     yield "python", platform.python_version()
-    yield from installed((*PACKAGES, *backend_spec.packages())).items()
+    yield from installed((*PACKAGES, *backend_packages())).items()
 
 
 def folder_bytes(folder: Path, worker: Worker[object]) -> int:

@@ -18,7 +18,7 @@ from screens.settings.ask import Ask
 from screens.widgets.confirm import Confirm
 
 KEPT = (
-    "It is kept in the system's keyring, given to the engine alone, and not shown while you type or paste it."
+    "It is stored in the system's keyring, passed to the engine alone, and hidden while you type or paste it."
 )
 
 
@@ -35,8 +35,8 @@ class Tokens(Vertical):
         yield DataTable[Text | str](id="tokens", cursor_type="row")
         yield Static("", id="verdict", markup=False)
         yield Static(
-            "s sets the chosen one, a adds one under a name of your own; so does `ft secrets set NAME`. "
-            "Environment variables go before the keyring.",
+            "s sets the selected token, a adds one under another name; so does `ft secrets set NAME`. "
+            "Environment variables take precedence over the keyring.",
             classes="note",
         )
 
@@ -96,7 +96,7 @@ class Tokens(Vertical):
         beside = secrets.state_of(name).variable
         self._say(
             f"{name} is in the keyring."
-            + (f" The environment's {beside} still goes first." if beside is not None else "")
+            + (f" {beside} in the environment still takes precedence." if beside is not None else "")
         )
 
     @work(exclusive=True, group="tokens")
@@ -118,7 +118,7 @@ class Tokens(Vertical):
         state = self.chosen
         if state is None:
             return
-        question = Confirm(f"Forget {state.name}?", "Forget", "It is taken out of the system's keyring.")
+        question = Confirm(f"Forget {state.name}?", "Forget", "It is removed from the system's keyring.")
         if not await self.app.push_screen_wait(question):
             return
         try:
@@ -127,7 +127,7 @@ class Tokens(Vertical):
         except FtError as error:
             self._fail(error)
         else:
-            self._say(f"{state.name} is forgotten.")
+            self._say(f"{state.name} was removed from the keyring.")
 
     def _say(self, text: str) -> None:
         self.query_one("#verdict", Static).update(text)

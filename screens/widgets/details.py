@@ -37,7 +37,7 @@ class Details(ModalScreen[None]):
 
     @property
     def text(self) -> str:
-        """What is shown and copied."""
+        """The text shown and copied."""
         if not self.errors:
             return "Nothing has gone wrong."
         return "\n\n".join(described(error) for error in reversed(self.errors))
@@ -49,7 +49,7 @@ class Details(ModalScreen[None]):
             yield Static("c copies the selection, or all · esc closes")
 
     def on_mount(self) -> None:
-        self.app.clear_notifications()  # one of them told of this, and lies over it
+        self.app.clear_notifications()  # one of them announced this, and lies over it
         self.query_one(TextArea).focus()
 
     def action_copy(self) -> None:

@@ -13,7 +13,7 @@ Answer = TypeVar("Answer")
 
 
 class Dialog(ModalScreen[Answer], Generic[Answer]):
-    """A box in the middle with a question and what there is to say about it."""
+    """A box in the middle with a question and its details."""
 
     DEFAULT_CSS = """
     Dialog { align: center middle; }
@@ -40,5 +40,5 @@ class Dialog(ModalScreen[Answer], Generic[Answer]):
             yield from self.answers()
 
     def answers(self) -> Iterable[Widget]:
-        """What is below the question."""
+        """Widgets below the question."""
         return ()

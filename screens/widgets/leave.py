@@ -1,4 +1,4 @@
-"""What to do with a run that trains when a person leaves the app."""
+"""Dialog about the runs that train when a person leaves the app."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -49,7 +49,7 @@ class Leave(ModalScreen[Leaving]):
             yield Button(f"Stop {it} with a checkpoint (x)", id="stop", variant="warning")
             yield Button("Stay here (esc)", id="stay")
             yield Static(
-                f"Training goes on without the app; `ft` and `ft attach` find {it} again.",
+                f"Training continues without the app; `ft` and `ft attach` find {it} again.",
                 id="note",
                 markup=False,
             )

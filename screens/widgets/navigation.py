@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 ROOM = 12
 """Columns that the airy bar leaves for what trains; a narrow one leaves what there is."""
 LETTERS = (None, 4, 0)
-"""How much of each title is shown: all, four letters, the number alone."""
+"""Letters of each title that are shown: all, four, or the number alone."""
 
 
 def training_now(runs: "Sequence[RunSummary]") -> tuple[str, ...]:
-    """What trains, from the longest way of saying it to the shortest; empty where nothing does."""
+    """Wordings of what trains, from the longest to the shortest; empty where nothing does."""
     live = [run for run in runs if run.alive]
     if not live:
         return ()

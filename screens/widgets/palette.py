@@ -12,7 +12,7 @@ from screens.widgets.pick import Pick
 
 TITLES = {scope: title for _, scope, title in SCREENS} | {"app": "ft"}
 BEGINS = 10
-"""What it counts for that an action's label begins with what was typed."""
+"""Score of an action whose label begins with what was typed."""
 
 
 def title_of(scope: str) -> str:
@@ -23,10 +23,10 @@ def title_of(scope: str) -> str:
 class Palette(Pick[Action]):
     """All actions, those of the screen in front first."""
 
-    HEADING = "Do what?"
-    ENTER = "enter does it"
+    HEADING = "Run an action"
+    ENTER = "enter runs it"
     PLACEHOLDER = "a few letters: stop, theme, runs …"
-    NOTHING = "No action has these letters in its name."
+    NOTHING = "No action matches."
 
     def __init__(
         self, scope: str, changed: Mapping[str, str], possible: Callable[[Action], bool] = lambda _: True

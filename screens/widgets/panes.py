@@ -17,7 +17,7 @@ class Panes(Static):
     here: reactive[str] = reactive("")
 
     class Chosen(Message):
-        """A person wants this pane."""
+        """This pane was chosen."""
 
         def __init__(self, name: str) -> None:
             super().__init__()

@@ -21,7 +21,7 @@ class Pick(ModalScreen[Choice], Generic[Choice]):
     ENTER = "enter chooses it"
     PLACEHOLDER = ""
     NOTHING = ""
-    """What stands in the list where nothing fits."""
+    """Text in the list where nothing fits."""
     DEFAULT_CSS = """
     Pick { align: center top; }
     Pick Vertical {
@@ -45,11 +45,11 @@ class Pick(ModalScreen[Choice], Generic[Choice]):
         self.found: Sequence[Choice] = ()
 
     def fitting(self, query: str) -> Sequence[Choice]:
-        """What fits the letters typed, best first."""
+        """Choices that fit the letters typed, best first."""
         raise NotImplementedError
 
     def line(self, choice: Choice) -> Text:
-        """How a choice is written in the list."""
+        """A choice's line in the list."""
         raise NotImplementedError
 
     def compose(self) -> ComposeResult:

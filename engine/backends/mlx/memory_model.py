@@ -53,7 +53,7 @@ def weight_bytes(shape: ModelShape, load: Load) -> int:
 
 
 def activation_bytes(shape: ModelShape, load: Load) -> int:
-    """What the forward pass keeps for the backward pass, and the largest temporaries beside it.
+    """Tensors that the forward pass keeps for the backward pass, and the largest temporaries beside them.
 
     With checkpointing every layer keeps its input alone, and one layer at a time is computed again. The kernels of
     mlx-train-perf keep no scores.

@@ -68,7 +68,7 @@ KERNELS = "mlx-train-perf"
 KERNEL_DTYPES: tuple[Dtype, ...] = ("fp32", "bf16")
 KERNEL_HEAD_DIMS = (64, 96, 128)
 KERNEL_ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
-"""What the package says its kernels serve: formats, attention heads and kinds of models (README and
+"""The kernels' own list of what they serve: formats, attention heads and kinds of models (README and
 `attention.api` of 0.9.0). mlx-lm runs Mistral as Llama."""
 INSTALL_KERNELS = "pip install 'ft-studio[mlx-fast]'"
 

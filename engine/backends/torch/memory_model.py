@@ -10,7 +10,7 @@ from engine.config.adapters import PROMPT_TYPES, AdapterType
 from engine.models.sizing import ModelShape
 
 LOGIT_PIECE = 4 << 20
-"""What a CPU widens of them at a time, with its temporaries."""
+"""Part of a chunk of logits that a CPU widens at a time, with its temporaries."""
 HOST_OVERHEAD = 550_000_000
 """Resident interpreter, torch, transformers, PEFT and tokenizers with their code in use (450 MB measured
 on Linux), and what the allocator keeps (100 MB)."""
@@ -92,7 +92,7 @@ def weight_bytes(shape: ModelShape, load: Load) -> int:
 
 
 def activation_bytes(shape: ModelShape, load: Load) -> int:
-    """What the forward pass keeps for the backward pass, and the largest temporaries beside it.
+    """Tensors that the forward pass keeps for the backward pass, and the largest temporaries beside them.
 
     Every layer keeps `saved_per_token` bytes a token; with checkpointing, its input alone, and one layer
     at a time is computed again (compare Korthikanti et al. 2022, arXiv:2205.05198, sections 4.1 and 5). Where inputs

@@ -36,7 +36,7 @@ CPU_OPTIMIZERS = ("adamw", "adamw_8bit")
 CUDA_OPTIMIZERS = (*CPU_OPTIMIZERS, "paged_adamw_8bit")
 BITSANDBYTES = "bitsandbytes"
 CPU_FLOPS: Mapping[Dtype, float] = {"fp32": 40e9, "bf16": 90e9, "fp16": 40e9}
-"""What one x86 core reaches in training: about 0.6 of its matrix products (fp32 65, bf16 with
+"""FLOP/s that one x86 core reaches in training: about 0.6 of its matrix products (fp32 65, bf16 with
 instructions for it 150 GFLOP/s a core, measured on two servers)."""
 FLASH_CAPABILITY = (8, 0)
 """CUDA compute capability from which FlashAttention 2 runs."""

@@ -69,9 +69,9 @@ def _git(*arguments: str) -> str | None:
 
 
 def _versions() -> dict[str, str]:
-    from engine.backend_spec import packages
+    from engine.backend_spec import backend_packages
 
-    names = (*PACKAGES, *(name.replace("_", "-") for name in packages()))
+    names = (*PACKAGES, *(name.replace("_", "-") for name in backend_packages()))
     return {name: found for name in dict.fromkeys(names) if (found := _version(name))}
 
 
