@@ -209,7 +209,7 @@ def _remember(memo: Path, text: str) -> None:
 
 
 def _known_digest(path: Path) -> str | None:
-    """The digest that is remembered; None where the file was not looked at before, or has changed."""
+    """Remembered digest of a file; None if it was not read before, or has changed."""
     try:
         *known, digest = json.loads(_memo(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -18,7 +18,7 @@ SHOWN = 10
 class Finding:
     """A problem of `count` rows out of `of`; `rows` are the first of them, by number from 0.
 
-    `places` says where those stand, as `file.jsonl:17`; empty where nobody has looked that up.
+    `places` says where those stand, as `file.jsonl:17`; empty where that was not looked up.
     """
 
     kind: Kind

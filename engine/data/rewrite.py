@@ -79,11 +79,13 @@ def rewrite(
 ) -> Report:
     """Write `train.jsonl`, `validation.jsonl` and `report.json` into a new folder.
 
-    Rows keep their order. Held out are those of a source that `data.validation` names, or a share of all, chosen by
+    Rows keep their order. Validation gets those of a source that `data.validation` names, or a share of all, chosen by
     the seed. `near` also leaves out rows that are nearly the same as an earlier one. Broken rows are left out and
-    told. The rows of `make` are added to the training rows; a folder where that was stopped is written anew. Raises
-    ConfigError where the folder is taken, `DataError` where no row is left, MachineError where the disk takes no more:
-    then nothing is left in the folder, unless a later call goes on with it.
+    reported. The rows of `make` are added to the training rows; a folder where that was stopped is written again.
+    `sources` are those of the recipe, None resolves them.
+
+    Raises ConfigError where the folder is taken, `DataError` where no row is left, MachineError where the disk is full:
+    then nothing is left in the folder, unless a later call continues it.
     """
     if _is_taken(folder, going_on=make is not None):
         raise ConfigError(f"{folder} is there already", "Name a new folder, or an empty one.")

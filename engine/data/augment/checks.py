@@ -35,7 +35,7 @@ KNOWN_WORDS, FEWEST_WORDS = 0.25, 4
 """Share of the words that the training rows' questions have too: the little words of a language are in all of them.
 Fewer words than this tell nothing."""
 UNSPACED = ("Japanese", "Han", "Thai")
-"""Scripts that are written without spaces, so that words are not told apart."""
+"""Scripts that are written without spaces, so that words cannot be separated."""
 NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
 MARK = re.compile("[?？؟]")
 NAME = re.compile(r"(?<![.!?:\n])(?<!^) +[\"'(]?([A-ZÀ-ÖØ-ÞА-ЯΑ-Ω]\w+)")

@@ -141,7 +141,7 @@ class _Maker:
     def _wrong(
         self, job: Job, step: int, text: str, ended: bool, source: str, said: Sequence[str]
     ) -> Reason | None:
-        """Reason against one answer, looked at alone."""
+        """Reason against one answer, judged alone."""
         kind = self._options.kind
         if reason := checks.broken(text, ended, source, self._controls):
             return reason
@@ -202,8 +202,8 @@ def _seed(options: Options, attempt: int, step: int, number: int) -> int:
 def _key(options: Options, *files: Path) -> str:
     """All that the answers depend on: what is asked, of which rows, in which words."""
     given = {name: value for name, value in asdict(options).items() if value is not None}
-    told = json.dumps([given, prompts.ALL, [ROWS, TOKENS, SEEDS]])
-    digest = hashlib.sha256(told.encode())
+    settings = json.dumps([given, prompts.ALL, [ROWS, TOKENS, SEEDS]])
+    digest = hashlib.sha256(settings.encode())
     for file in files:
         if file.exists():
             with file.open("rb") as rows:

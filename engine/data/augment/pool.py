@@ -79,12 +79,12 @@ def _usable(asked: Sequence[Asked], kind: Kind, tokenizer: Tokenizer, longest: i
     """The lines of the rows that others can be made from."""
     if kind == "new-rows":
         asked = [one for one in asked if is_exchange(one[1])]
-    told = [
+    prompts = [
         [question.head] if kind != "new-rows" else [question.whole, answer_of(row)]
         for _, row, question in asked
     ]
-    lengths = iter(tokenizer.encode([text for texts in told for text in texts], special=False))
-    for (line, _, _), texts in zip(asked, told, strict=True):
+    lengths = iter(tokenizer.encode([text for texts in prompts for text in texts], special=False))
+    for (line, _, _), texts in zip(asked, prompts, strict=True):
         if max([len(next(lengths)) for _ in texts]) <= longest:
             yield line
 

@@ -1,6 +1,6 @@
 """Prompts for each kind of row.
 
-Examples come first: small models answer a question that they are only told to reword. New rows are made as in
+Examples come first: small models answer a question that they are only asked to reword. New rows are made as in
 Self-Instruct (Wang et al. 2022, arXiv:2212.10560): a question after those of several training rows, then its answer
 with these rows as the conversation before it. Back-translation is Sennrich et al. 2015 (arXiv:1511.06709).
 """
@@ -36,10 +36,14 @@ def prompt(options: Options, step: int, rows: Sequence[Row], said: Sequence[str]
         return _answer(rows, said[0]) if step else (_ask(rows, options.language),)
     if options.kind == "back-translation":
         language = options.language if step else options.through
-        return (_told(TRANSLATE.format(language=language), said[0] if step else _head(rows[0])),)
-    told = REWORD.format(language=options.language)
-    shown = [turn for text, other in REWORDED for turn in (_told(told, text), Message("assistant", other))]
-    return (*shown, _told(told, _head(rows[0])))
+        return (_instructed(TRANSLATE.format(language=language), said[0] if step else _head(rows[0])),)
+    instruction = REWORD.format(language=options.language)
+    shown = [
+        turn
+        for text, other in REWORDED
+        for turn in (_instructed(instruction, text), Message("assistant", other))
+    ]
+    return (*shown, _instructed(instruction, _head(rows[0])))
 
 
 def _ask(rows: Sequence[Row], language: str) -> Message:
@@ -58,7 +62,7 @@ def _answer(rows: Sequence[Row], question: str) -> tuple[Message, ...]:
     return (*system, *shown, Message("user", question))
 
 
-def _told(what: str, text: str) -> Message:
+def _instructed(what: str, text: str) -> Message:
     return Message("user", f"{what}\n\n{text}")
 
 

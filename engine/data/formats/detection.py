@@ -42,30 +42,30 @@ def detect(rows: Iterable[Origin], choice: FormatChoice, name: str) -> Detected:
     Raises `DataError` where rows have different formats, or none that is known, and where they have none of the
     columns that the recipe names.
     """
-    looked = list(islice(rows, SAMPLE_ROWS))
+    sampled = list(islice(rows, SAMPLE_ROWS))
     mapping = ColumnMapping(choice)
     if not choice.as_it_is:
-        mapping.check((columns for _, columns in looked), name)
-        looked = _mapped(looked, mapping)
+        mapping.check((columns for _, columns in sampled), name)
+        sampled = _mapped(sampled, mapping)
     if choice.format == "auto":
-        found = _detected(looked, name)
+        found = _detected(sampled, name)
     else:
         row_format = format_named(choice.format)
         found = Detected(
             row_format, f"{name}: {_with_note(f'{row_format.name}, as the recipe says', row_format)}"
         )
-    plain = _without_template(found.row_format, looked, choice)
+    plain = _without_template(found.row_format, sampled, choice)
     if choice.as_it_is:
         return replace(found, evidence=found.evidence + plain)
     evidence = f"{found.evidence}; {mapping.summary}{plain}"
     return replace(found, row_format=mapping.apply_to(found.row_format), evidence=evidence)
 
 
-def _mapped(looked: Sequence[Origin], mapping: ColumnMapping) -> list[Origin]:
+def _mapped(sampled: Sequence[Origin], mapping: ColumnMapping) -> list[Origin]:
     """The rows that can be mapped; others are reported when they are converted. Raises `DataError` if none can."""
     made: list[Origin] = []
     problem = ""
-    for where, columns in looked:
+    for where, columns in sampled:
         try:
             made.append((where, mapping(columns)))
         except RowError as error:
@@ -75,30 +75,30 @@ def _mapped(looked: Sequence[Origin], mapping: ColumnMapping) -> list[Origin]:
     return made
 
 
-def _detected(looked: Sequence[Origin], name: str) -> Detected:
-    against = [each.name for each in FORMATS.values() if _is_contradicted(each, looked)]
-    formats = [fitting(columns, against) for _, columns in looked]
+def _detected(sampled: Sequence[Origin], name: str) -> Detected:
+    against = [each.name for each in FORMATS.values() if _is_contradicted(each, sampled)]
+    formats = [fitting(columns, against) for _, columns in sampled]
     counts = Counter(each.name for each in formats if each is not None)
     best = max(counts, key=lambda name: counts[name], default=None)
-    share = counts[best] / len(looked) if best else 0.0
+    share = counts[best] / len(sampled) if best else 0.0
     if best is None or share < SURE:
-        raise _undecided(looked, formats, name)
+        raise _undecided(sampled, formats, name)
     row_format = format_named(best)
-    odd = tuple(where for (where, _), other in zip(looked, formats, strict=True) if other is not row_format)
-    has = listed(next(row_format.columns_in(columns) for _, columns in looked if row_format.fits(columns)))
+    odd = tuple(where for (where, _), other in zip(sampled, formats, strict=True) if other is not row_format)
+    has = listed(next(row_format.columns_in(columns) for _, columns in sampled if row_format.fits(columns)))
     if not odd:
-        said = f"because its rows have {has}{_how_many(len(looked))}"
+        said = f"because its rows have {has}{_how_many(len(sampled))}"
     else:
         places = ", ".join(odd[:NAMED]) + (f" and {len(odd) - NAMED} more" if len(odd) > NAMED else "")
         verb = "differs" if len(odd) == 1 else "differ"
-        said = f"because {counts[best]:,} of {len(looked):,} rows have {has}; {len(odd)} {verb}: {places}"
-    also = _also(looked, row_format)
+        said = f"because {counts[best]:,} of {len(sampled):,} rows have {has}; {len(odd)} {verb}: {places}"
+    also = _also(sampled, row_format)
     return Detected(row_format, f"{name}: {_with_note(f'{best}, {said}{also}', row_format)}", share, odd)
 
 
-def _is_contradicted(row_format: RowFormat, looked: Sequence[Origin]) -> bool:
+def _is_contradicted(row_format: RowFormat, sampled: Sequence[Origin]) -> bool:
     """Return True if the values under a format's columns say that it is another, as labels that number classes do."""
-    votes = [row_format.recognise(columns) for _, columns in looked if row_format.has_columns(columns)]
+    votes = [row_format.recognise(columns) for _, columns in sampled if row_format.has_columns(columns)]
     against = sum(vote is False for vote in votes)
     return against > (1 - SURE) * (against + sum(vote is True for vote in votes))
 
@@ -111,9 +111,9 @@ def _with_note(said: str, row_format: RowFormat) -> str:
     return f"{said}; {row_format.note}" if row_format.note else said
 
 
-def _without_template(row_format: RowFormat, looked: Sequence[Origin], choice: FormatChoice) -> str:
+def _without_template(row_format: RowFormat, sampled: Sequence[Origin], choice: FormatChoice) -> str:
     """Note about a prompt and an answer that are plain text: a chat model expects its chat template."""
-    like = next((columns for _, columns in looked if row_format.has_columns(columns)), None)
+    like = next((columns for _, columns in sampled if row_format.has_columns(columns)), None)
     if like is None or row_format.name not in ("prompt_completion", "kto", "preference"):
         return ""
     try:
@@ -130,21 +130,21 @@ def _without_template(row_format: RowFormat, looked: Sequence[Origin], choice: F
     return f"; no chat template is applied to text{way}"
 
 
-def _also(looked: Sequence[Origin], row_format: RowFormat) -> str:
+def _also(sampled: Sequence[Origin], row_format: RowFormat) -> str:
     """Note about another format that fits all rows, for those who meant that one."""
     others = [
         other
         for other in FORMATS.values()
         if other is not row_format and not set(other.needs) <= set(row_format.needs)
     ]
-    other = next((o for o in others if all(o.fits(columns) for _, columns in looked)), None)
+    other = next((o for o in others if all(o.fits(columns) for _, columns in sampled)), None)
     return f"; data.format: {other.name} would take {listed(other.needs)} instead" if other else ""
 
 
-def _undecided(looked: Sequence[Origin], formats: Sequence[RowFormat | None], name: str) -> DataError:
+def _undecided(sampled: Sequence[Origin], formats: Sequence[RowFormat | None], name: str) -> DataError:
     first: dict[str, str] = {}
     unknown: Origin | None = None
-    for (where, columns), row_format in zip(looked, formats, strict=True):
+    for (where, columns), row_format in zip(sampled, formats, strict=True):
         if row_format is None:
             unknown = unknown or (where, columns)
         else:

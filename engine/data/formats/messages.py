@@ -60,7 +60,7 @@ def messages_of(value: Any, column: str) -> tuple[Message, ...]:
 def _plain(turn: Any) -> Message | None:
     """Message of a turn that is a role and a text, as most are: a fast path.
 
-    None for any other, also for one whose text has to be looked at.
+    None for any other, also for one whose text has to be checked.
     """
     if not isinstance(turn, dict) or len(turn) != 2:
         return None

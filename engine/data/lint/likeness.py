@@ -37,7 +37,7 @@ WORTH_IT = 0.6
 NEAREST = 8
 """Rows of one band, the first ones, that each other is compared with: thousands may share a page's header."""
 LONGEST = 1_000_000
-"""Characters of a row that are looked at: a book is known by its first million."""
+"""Most characters of a row that are compared: a book is known by its first million."""
 FEWEST = 8
 """Words from which rows are compared: short answers are alike and mean nothing by it."""
 WORD = re.compile(r"\w+")

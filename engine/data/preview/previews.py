@@ -177,7 +177,7 @@ class Previews:
             self._unpacking.go_on(file.path)
 
     def _counting(self, rows: Rows, found: Found) -> float | None:
-        """The share of a source that has been looked through; None once all of its rows are known."""
+        """Share of a source that has been read; None once all of its rows are known."""
         shares = [share for file in found.files if (share := self._unpacking.share(file.path)) is not None]
         return min(shares) if shares else rows.counting
 

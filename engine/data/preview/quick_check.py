@@ -59,26 +59,26 @@ def check_first_rows(config: TrainConfig, watch: Watch, fetched: FetchedSources)
     previews = Previews(beginning, fetched)
     encoder = previews.encoder(view_of(config, sources[0]))
     linter = Linter(encoder.tokenizer, Limit.of(config.model.max_seq_length, encoder.room))
-    told = 0
+    reported = 0
 
-    def tell() -> None:
-        nonlocal told
-        told = linter.count
+    def report() -> None:
+        nonlocal reported
+        reported = linter.count
         found = tuple(
             replace(one, places=tuple(places[row] for row in one.rows)) for one in linter.findings()
         )
         watch(SoFar(linter.count, None, lambda: found, tuple(problems)))
 
     for first, source in zip(itertools.count(0, most), sources, strict=False):
-        for looked in _first(previews, as_text(source), view_of(config, source), most):
-            problems += [each.problem for each in looked if not each.examples and not each.left_out]
-            rows = [(first + number, row, example) for each in looked for number, row, example in each.whole]
+        for chunk in _first(previews, as_text(source), view_of(config, source), most):
+            problems += [each.problem for each in chunk if not each.examples and not each.left_out]
+            rows = [(first + number, row, example) for each in chunk for number, row, example in each.whole]
             linter.add(rows)
             places |= {number: row.where for number, row, _ in rows}
-            if linter.count >= told + STEP:
-                tell()
-    if linter.count > told:
-        tell()
+            if linter.count >= reported + STEP:
+                report()
+    if linter.count > reported:
+        report()
 
 
 def _waits_for_unpacking(source: Fetched) -> bool:

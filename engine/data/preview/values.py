@@ -1,4 +1,4 @@
-"""Values of a preview of data, without anything heavy behind them."""
+"""Values of previews, without heavy imports."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

@@ -4,7 +4,7 @@ A column has one type, so each object in it has the keys of all the others too, 
 `{"city": "Oslo", "x": null}`. Such keys are left out of every object inside a column; whether somebody wrote the null
 can no longer be found out. Nulls in lists and in maps, and those that are a row's whole column, stay.
 
-pyarrow makes Python values quickly; what is changed about them is only looked for where an array has nulls, JSON, maps
+pyarrow makes Python values quickly; they are only searched for changes where an array has nulls, JSON, maps
 or class labels, which its type and its counts of nulls tell.
 """
 

@@ -67,7 +67,7 @@ class IndexedRows:
         return bisect_right(self._places[0], byte) - 1
 
     def _starts(self) -> Iterator[tuple[int, int]]:
-        """Byte offset and line number from 1 of each row. Raises `DataError` where rows cannot be told apart."""
+        """Byte offset and line number from 1 of each row. Raises `DataError` where rows cannot be separated."""
         raise NotImplementedError
 
     def _count(self) -> None:

@@ -75,7 +75,7 @@ def open_rows(path: Path, name: str, kind: str = "", by: SampleBy = "document") 
 
 
 class DocumentRows:
-    """A document, read where it is looked at; or the parts of a page of HTML."""
+    """A document, read when it is shown; or the parts of a page of HTML."""
 
     error: DataError | None = None
     counting: float | None = None

@@ -74,7 +74,7 @@ class ChatTemplate:
         day: date | None = None,
         variables: Mapping[str, Any] | None = None,
     ) -> None:
-        """`tokens`: `bos_token`, `eos_token`… as text. `day` is what a template that asks for the date is told, None
+        """`tokens`: `bos_token`, `eos_token`… as text. `day` is the date for a template that asks for it, None
         is today. `variables` are what else it may read, as `enable_thinking`. Raises `ModelError` where the template is
         broken.
         """
