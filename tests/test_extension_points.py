@@ -37,7 +37,8 @@ group.command("two")(hello)
 
 def write(model, out, options, heartbeat):
     heartbeat()
-    (out / "names.txt").write_text("\\n".join(sorted(path.name for path in model.base_folder().iterdir())) + options["end"])
+    names = sorted(path.name for path in model.base_folder().iterdir())
+    (out / "names.txt").write_text("\\n".join(names) + options["end"])
     return {"files": 1}
 
 
