@@ -208,7 +208,8 @@ def test_make_targets_in_the_docs_exist() -> None:
 def test_files_and_modules_named_in_the_docs_exist() -> None:
     named = re.compile(r"`((?:engine|ft|tests|benchmarks|packaging|docs)/[\w./-]*)`")
     for page in PAGES:
-        for path in named.findall(page.read_text(encoding="utf-8")):
+        text = page.read_text(encoding="utf-8")
+        for path in (one for one in named.findall(text) if "NAME" not in one):  # a place to fill in
             assert (ROOT / path).exists(), f"{page.name}: {path}"
 
 
