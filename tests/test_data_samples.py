@@ -41,7 +41,7 @@ def recipe(path: Path, *, limit: int = 2048, template: str = "auto", **data: Any
 def methods_of_each_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training methods named after the samples that they take; ft itself has none yet."""
     kinds: tuple[Samples, ...] = ("pairs", "labelled")
-    found = {kind: Method(kind, "engine.objectives.sft:supervised", samples=kind) for kind in kinds}
+    found = {kind: Method(kind, "engine.objectives.sft:Supervised", samples=kind) for kind in kinds}
     monkeypatch.setattr(methods, "OWN", {**methods.OWN, **found})
 
 

@@ -91,7 +91,7 @@ def test_every_key_that_tokens_depend_on_is_taken_from_the_recipe(monkeypatch: p
             "data": {"train": "x.jsonl", "train_on": "last", "chunk_overlap": 3},
         }
     )  # fmt: skip
-    pairs = Method("sft", "engine.objectives.sft:supervised", samples="pairs")
+    pairs = Method("sft", "engine.objectives.sft:Supervised", samples="pairs")
     monkeypatch.setattr(methods, "OWN", {"sft": pairs})
     spec, default = TokenSpec.of(config), TokenSpec()
     assert [

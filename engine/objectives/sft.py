@@ -21,8 +21,3 @@ class Supervised:
 
     def loss(self, outputs: Outputs, batch: Batch, ops: Ops) -> tuple[Any, Mapping[str, Any]]:
         return -(outputs.logps * ops.array(batch.weights[batch.trained])).sum(), {}
-
-
-def supervised(config: None) -> Supervised:
-    """The objective of `training.method: sft`, which has no keys of its own."""
-    return Supervised()
