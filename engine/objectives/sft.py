@@ -23,6 +23,6 @@ class Supervised:
         return -(outputs.logps * ops.array(batch.weights[batch.trained])).sum(), {}
 
 
-def supervised(config: None) -> Supervised:
+def supervised(config: None = None) -> Supervised:
     """The objective of `training.method: sft`, which has no keys of its own."""
     return Supervised()
