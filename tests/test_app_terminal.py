@@ -258,7 +258,7 @@ def test_train_leave_attach_stop_resume_quit(
 
     app.resize(80, 24)
     app.press(b"1")
-    app.wait_to_see("Go on with orders")
+    app.wait_to_see("Resume orders")
     app.press(ENTER)
     until(lambda: run.state().step > stopped.step, "it goes on")
     app.wait_to_see("▸5 Monitor", "training")
@@ -275,7 +275,7 @@ def test_train_leave_attach_stop_resume_quit(
 def _train_and_leave() -> Run:
     """Start at 80x24, see a few steps on a terminal that is resized, and leave the run training."""
     app = AppTerminal()
-    app.wait_to_see("Train what train.yml says")
+    app.wait_to_see("Train train.yml")
     app.press(ENTER)
     app.wait_to_see("Recipe", "no problems")
     app.press(F5)
