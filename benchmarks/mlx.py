@@ -93,8 +93,8 @@ def with_ft(side: str, model: Path, steps: int, tokens: int, folder: Path) -> Re
     """ft's engine process on a run of its own."""
     from engine.config.load import load_text
     from engine.hardware.allocator import preload
+    from engine.runs.directory.create import create_run
     from engine.runs.directory.events import Step
-    from engine.runs.directory.run import Run
 
     recipe = {
         "name": side,
@@ -109,7 +109,7 @@ def with_ft(side: str, model: Path, steps: int, tokens: int, folder: Path) -> Re
         },
         "checkpoints": {"every": 10_000},
     }  # fmt: skip
-    run = Run.create(load_text(json.dumps(recipe), folder / "train.yml"))
+    run = create_run(load_text(json.dumps(recipe), folder / "train.yml"))
     command = [sys.executable, "-P", "-m", "engine.process.worker", str(run.folder)]
     environment = {} if side == "ft-system-allocator" else preload()
     peak, log, _ = watched(command, folder / f"{side}.log", environment)

@@ -21,6 +21,7 @@ from engine.models.saved_adapter import read_adapter
 from engine.planning.cached import CachedPlanner
 from engine.planning.estimate import estimate
 from engine.runs.directory import checkpoints
+from engine.runs.directory.create import create_run
 from engine.runs.directory.events import Eval, Phase, Warned
 from engine.runs.directory.run import Run
 from engine.runs.directory.start_adapter import find_start, start_of
@@ -166,7 +167,7 @@ def test_a_recipe_that_says_otherwise_than_the_adapter_is_refused_with_both(
     def refused(**adapter: Any) -> str:
         text = recipe_text(tiny_model, write_rows(tmp_path), adapter={"from": source} | adapter)
         with pytest.raises(ConfigError) as caught:
-            Run.create(load_text(text, tmp_path / "train.yml"), tmp_path / "run")
+            create_run(load_text(text, tmp_path / "train.yml"), tmp_path / "run")
         with pytest.raises(ConfigError):
             estimate(load_text(text, tmp_path / "train.yml").config, start=read_adapter(Path(source)))
         assert not (tmp_path / "run").exists()

@@ -259,7 +259,7 @@ from engine.runs.directory.run import Run
 from engine.process.supervisor import Supervisor
 
 recipe, folder, least_s, idle_s = sys.argv[1:]
-run = Run.create(load_recipe(Path(recipe)), Path(folder))
+run = create_run(load_recipe(Path(recipe)), Path(folder))
 patience = Patience(least_s=float(least_s), steps=3, idle_s=float(idle_s))
 sys.exit(Supervisor(run, lock.take(run.lock_file), False, {}, patience).supervise(None))
 """

@@ -25,6 +25,7 @@ from engine.jobs.export import Export
 from engine.jobs.registry import job
 from engine.process.launcher import outcome, start
 from engine.runs.directory import control
+from engine.runs.directory.create import create_job
 from engine.runs.directory.events import Started
 from engine.runs.directory.run import Run
 from ft.cli import main
@@ -187,7 +188,7 @@ def test_the_latest_run_is_a_training_where_there_is_any(ft_home: Path, tmp_path
 
 
 def test_a_run_of_an_unknown_kind_says_which_there_are(ft_home: Path) -> None:
-    assert Run.create_job("sweep", "s p/aced", {}).id.endswith("-s-p-aced")
+    assert create_job("sweep", "s p/aced", {}).id.endswith("-s-p-aced")
     with pytest.raises(ConfigError, match="no job of the kind 'sweep'"):
         job("sweep")
 

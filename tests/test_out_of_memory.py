@@ -18,6 +18,7 @@ from engine.errors import OutOfMemoryError
 from engine.hardware.probe import probe
 from engine.models.sizing import shape_of
 from engine.runs.directory import checkpoints
+from engine.runs.directory.create import create_run
 from engine.runs.directory.events import Started, Step, Warned
 from engine.runs.directory.run import Run
 from tests.plan_fixtures import flat, planned
@@ -146,7 +147,7 @@ def ft_train(
 def begin(recipe: str, folder: Path) -> None:
     """A run that has a plan and nothing more, of an earlier version, which drew rows of like length for a step: so the
     second step alone is too large."""
-    run = Run.create(load_text(recipe, folder / "train.yml"), folder / "run")
+    run = create_run(load_text(recipe, folder / "train.yml"), folder / "run")
     model = Path(run.config.model.base)
     examples = prepare(run.config, model).train
     plan = planned(run.config, probe(), shape_of(model), examples.lengths, 0.5)

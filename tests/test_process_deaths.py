@@ -15,13 +15,14 @@ from engine.hardware.memory import is_exhaustion
 from engine.process.launcher import outcome
 from engine.process.postmortem import MEMORY_EXIT, Evidence, diagnose
 from engine.runs.directory import events as ev
+from engine.runs.directory.create import create_run
 from engine.runs.directory.run import Run
 from tests.test_runs_directory import a_plan
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    run = Run.create(load_text("model: {base: starter}\ndata: {train: starter}\n", tmp_path / "train.yml"))
+    run = create_run(load_text("model: {base: starter}\ndata: {train: starter}\n", tmp_path / "train.yml"))
     (run.folder / "plan.json").write_text(a_plan(rows=4, tokens=100).to_json())  # a limit of 100 bytes
     run.emit(ev.Started(run=run.id, pid=1))
     return run

@@ -11,13 +11,14 @@ import pytest
 from engine.config.load import load_text
 from engine.runs.directory import control
 from engine.runs.directory.control import Control
+from engine.runs.directory.create import create_run
 from engine.runs.directory.events import Acknowledged, Warned
 from engine.runs.directory.run import Run
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    return Run.create(load_text("model: {base: starter}\ndata: {train: starter}\n", tmp_path / "train.yml"))
+    return create_run(load_text("model: {base: starter}\ndata: {train: starter}\n", tmp_path / "train.yml"))
 
 
 def acknowledged(run: Run) -> list[str]:

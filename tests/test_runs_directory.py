@@ -12,6 +12,7 @@ from engine.config.load import Recipe, load_text
 from engine.errors import ConfigError, MachineError
 from engine.hardware.probe import probe
 from engine.runs.directory import lock
+from engine.runs.directory.create import create_run
 from engine.runs.directory.events import Finished, Started
 from engine.runs.directory.limits import Limits, halved
 from engine.runs.directory.provenance import at_start
@@ -28,7 +29,7 @@ def recipe(tmp_path: Path) -> Recipe:
 
 
 def test_a_new_run_holds_the_recipe_as_it_was_and_resolved(recipe: Recipe) -> None:
-    run = Run.create(recipe)
+    run = create_run(recipe)
     assert (run.folder / "source.yml").read_text() == TEXT
     assert run.config == recipe.config
     assert run.id.endswith("-demo")
@@ -39,7 +40,7 @@ def test_a_new_run_holds_the_recipe_as_it_was_and_resolved(recipe: Recipe) -> No
 
 def test_runs_that_start_in_the_same_second_get_ids_of_their_own(recipe: Recipe) -> None:
     made: list[Run] = []
-    threads = [threading.Thread(target=lambda: made.append(Run.create(recipe))) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: made.append(create_run(recipe))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -49,7 +50,7 @@ def test_runs_that_start_in_the_same_second_get_ids_of_their_own(recipe: Recipe)
 
 
 def test_provenance_says_where_the_run_comes_from(recipe: Recipe) -> None:
-    run = Run.create(recipe)
+    run = create_run(recipe)
     run.record({"extra": 1})
     assert run.provenance["id"] == run.id
     assert run.provenance["command"]
@@ -58,7 +59,7 @@ def test_provenance_says_where_the_run_comes_from(recipe: Recipe) -> None:
 
 def test_a_run_elsewhere_is_listed_and_found_by_its_id(recipe: Recipe, tmp_path: Path) -> None:
     elsewhere = tmp_path / "else where" / "mine"
-    run = Run.create(recipe, elsewhere)
+    run = create_run(recipe, elsewhere)
     assert [found.folder for found in Run.all()] == [elsewhere]
     assert Run.open(run.id).folder == elsewhere
     assert Run.open(elsewhere).id == run.id
@@ -69,28 +70,28 @@ def test_a_run_elsewhere_is_listed_and_found_by_its_id(recipe: Recipe, tmp_path:
 
 def test_the_recipe_can_name_the_runs_folder(tmp_path: Path) -> None:
     recipe = load_text(TEXT + "output: {dir: out}\n", tmp_path / "train.yml")
-    assert Run.create(recipe).folder == tmp_path / "out"
+    assert create_run(recipe).folder == tmp_path / "out"
 
 
 def test_a_folder_with_something_in_it_is_not_taken(recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("years of work")
     with pytest.raises(ConfigError, match="not empty"):
-        Run.create(recipe, tmp_path / "full")
-    run = Run.create(recipe, tmp_path / "run")
+        create_run(recipe, tmp_path / "full")
+    run = create_run(recipe, tmp_path / "run")
     with pytest.raises(ConfigError) as error:
-        Run.create(recipe, run.folder)
+        create_run(recipe, run.folder)
     assert "--resume" in error.value.hint
 
 
 def test_a_folder_that_cannot_be_made_is_the_machines_fault(recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(MachineError, match="file"):
-        Run.create(recipe, tmp_path / "file" / "run")
+        create_run(recipe, tmp_path / "file" / "run")
 
 
 def test_a_run_is_opened_by_id_prefix_path_checkpoint_or_not_named_at_all(recipe: Recipe) -> None:
-    run = Run.create(recipe)
+    run = create_run(recipe)
     checkpoint = run.checkpoints / "step-000010"
     checkpoint.mkdir()
     assert Run.open().id == run.id
@@ -107,7 +108,7 @@ def test_a_project_with_a_recipe_is_not_taken_for_a_run(
 ) -> None:
     (tmp_path / "project").mkdir()
     (tmp_path / "project" / "train.yml").write_text(TEXT)
-    run = Run.create(recipe)
+    run = create_run(recipe)
     monkeypatch.chdir(tmp_path / "project")
     assert Run.open(run.id[:12]).id == run.id
     for reference in (".", str(tmp_path / "project"), "train.yml"):
@@ -118,7 +119,7 @@ def test_a_project_with_a_recipe_is_not_taken_for_a_run(
 def test_a_reference_that_fits_nothing_or_too_much_says_what_there_is(recipe: Recipe) -> None:
     with pytest.raises(ConfigError, match=r"no runs in .* yet"):
         Run.open()
-    first, second = Run.create(recipe), Run.create(recipe)
+    first, second = create_run(recipe), create_run(recipe)
     with pytest.raises(ConfigError) as nothing:
         Run.open("zebra")
     assert first.id in nothing.value.hint
@@ -129,11 +130,11 @@ def test_a_reference_that_fits_nothing_or_too_much_says_what_there_is(recipe: Re
 
 
 def test_the_list_survives_deleted_and_damaged_runs(recipe: Recipe, ft_home: Path, tmp_path: Path) -> None:
-    gone = Run.create(recipe, tmp_path / "gone")
+    gone = create_run(recipe, tmp_path / "gone")
     for path in sorted(gone.folder.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
     gone.folder.rmdir()
-    damaged = Run.create(recipe)
+    damaged = create_run(recipe)
     (damaged.folder / "train.yml").write_bytes(b"\xff\x00: [")
     (damaged.folder / "plan.json").write_text('{"memory": []}')
     (damaged.folder / "provenance.json").write_bytes(b"\xff")
@@ -151,7 +152,7 @@ def test_the_list_survives_deleted_and_damaged_runs(recipe: Recipe, ft_home: Pat
 
 
 def test_alive_means_that_the_lock_is_held(recipe: Recipe) -> None:
-    run = Run.create(recipe)
+    run = create_run(recipe)
     run.emit(Started(run=run.id, pid=1))
     assert run.state().status == "crashed"
     with run.locked():
@@ -165,7 +166,7 @@ def test_alive_means_that_the_lock_is_held(recipe: Recipe) -> None:
 
 
 def test_a_killed_holder_gives_the_lock_back(recipe: Recipe) -> None:
-    run = Run.create(recipe)
+    run = create_run(recipe)
     code = "import sys, time; from pathlib import Path; from engine.runs.directory import lock\n"
     code += "assert lock.take(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
     holder = subprocess.Popen([sys.executable, "-c", code, str(run.lock_file)], stdout=subprocess.PIPE)
@@ -179,7 +180,7 @@ def test_a_killed_holder_gives_the_lock_back(recipe: Recipe) -> None:
 
 
 def test_asking_whether_a_run_lives_does_not_keep_an_engine_from_starting(recipe: Recipe) -> None:
-    run = Run.create(recipe)
+    run = create_run(recipe)
     run.lock_file.touch()
     done = threading.Event()
 
@@ -212,7 +213,7 @@ def test_an_atomic_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path: 
 
 
 def test_a_finished_run_says_its_step(recipe: Recipe) -> None:
-    run = Run.create(recipe)
+    run = create_run(recipe)
     run.emit(Started(run=run.id, pid=1))
     run.emit(Finished(reason="completed", step=7))
     state = run.state()
@@ -221,14 +222,14 @@ def test_a_finished_run_says_its_step(recipe: Recipe) -> None:
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"micro_batch_rows": "x"}', "\udcff"])
 def test_a_broken_limits_file_limits_nothing(recipe: Recipe, content: str) -> None:
-    run = Run.create(recipe)
+    run = create_run(recipe)
     (run.folder / "limits.json").write_text(content, errors="replace")
     assert Limits.of(run) == Limits()
 
 
 def test_limits_outlive_the_engine_and_say_why(recipe: Recipe, tmp_path: Path) -> None:
     plan = a_plan(rows=8, tokens=1000)
-    run = Run.create(recipe)
+    run = create_run(recipe)
     limits = halved(plan)
     assert limits == Limits(4, 500)
     limits.save(run)
@@ -257,7 +258,7 @@ def a_plan(rows: int, tokens: int):  # type: ignore[no-untyped-def]
 
 
 def test_what_is_known_of_the_machine_is_written_as_it_is(recipe: Recipe) -> None:
-    run, facts = Run.create(recipe), at_start(probe())
+    run, facts = create_run(recipe), at_start(probe())
     run.record(facts)
     assert json.loads((run.folder / "provenance.json").read_text())["machine"] == facts["machine"]
 
@@ -270,14 +271,14 @@ def test_the_gpu_that_trained_stands_where_earlier_versions_wrote_it() -> None:
 
 
 def test_provenance_is_json_for_people(recipe: Recipe) -> None:
-    run = Run.create(recipe)
+    run = create_run(recipe)
     body = json.loads((run.folder / "provenance.json").read_text())
     assert list(body) == sorted(body)
 
 
 @pytest.mark.parametrize("time", [1e300, float("nan"), -1e18])
 def test_a_time_of_start_that_cannot_be_is_told(recipe: Recipe, time: float) -> None:
-    run = Run.create(recipe)
+    run = create_run(recipe)
     run.emit(Started(run=run.id, pid=1, t=time))
     with pytest.raises(ConfigError, match="when the run was started"):
         run.begun()

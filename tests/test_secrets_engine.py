@@ -17,6 +17,7 @@ from engine.config.load import load_text
 from engine.data.types import Message
 from engine.errors import HubError, MachineError
 from engine.process import launcher
+from engine.runs.directory.create import create_run
 from engine.runs.directory.run import Run
 from engine.service.client import Client
 from tests.keyrings import LockedKeyring, MemoryKeyring
@@ -70,7 +71,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[GatedHub]:
 
 
 def new_run(tmp_path: Path) -> Run:
-    return Run.create(load_text(RECIPE, tmp_path / "train.yml"))
+    return create_run(load_text(RECIPE, tmp_path / "train.yml"))
 
 
 def shown_by(pid: int) -> bytes:

@@ -14,7 +14,7 @@ from engine.data.preview.values import View
 from engine.data.prompt_input import prompt_of
 from engine.data.types import Sampling
 from engine.errors import ConfigError, DataError, ModelError, TrainingError
-from engine.runs.directory.run import Run
+from engine.runs.directory.create import create_run
 from engine.service import protocol
 from engine.service.client import Cancelled, Client
 from engine.service.operation import Shared
@@ -157,7 +157,7 @@ def test_tools_calls_and_thoughts_reach_the_model_in_a_chat(
         "{{ tools | tojson }}{% for m in messages %}{{ m.role }}{{ m.content }}{% endfor %}"
     )
     model = {"base": str(tiny_model), "chat_template": str(template)}
-    run = Run.create(load_recipe(write_recipe(tmp_path, tiny_model, model=model)), tmp_path / "run")
+    run = create_run(load_recipe(write_recipe(tmp_path, tiny_model, model=model)), tmp_path / "run")
     asked = prompt_of({"messages": CALLED, "tools": TOOLS})
     with pytest.raises(ModelError) as refused:
         list(client.generate(run, asked.messages, Sampling(8), tools=asked.tools, base=True))

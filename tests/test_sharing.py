@@ -15,6 +15,7 @@ from engine.hardware.sharing import ENTER_AFTER, LEAVE_AFTER, SharingRule
 from engine.process import launcher as process
 from engine.runs.directory import control
 from engine.runs.directory import events as ev
+from engine.runs.directory.create import create_run
 from engine.runs.directory.run import Run
 from tests.terminal import PATIENCE_S, until, write_recipe
 
@@ -56,7 +57,7 @@ def test_a_run_beside_a_busy_process_and_its_resume_alone_end_with_the_same_byte
         evaluation={"every": 10_000}, checkpoints={"every": 10_000},
     )  # fmt: skip
     alone, shared = (
-        Run.create(load_text(recipe.read_text(), recipe), tmp_path / name) for name in ("alone", "shared")
+        create_run(load_text(recipe.read_text(), recipe), tmp_path / name) for name in ("alone", "shared")
     )
     finish(process.start(alone))
     with busy_process():

@@ -16,6 +16,7 @@ from engine.data.token_spec import TokenSpec
 from engine.data.types import Message
 from engine.errors import ConfigError, DataError, ModelError, OutOfMemoryError, TrainingError
 from engine.runs.directory import events as ev
+from engine.runs.directory.create import create_run
 from engine.runs.directory.run import Run
 from engine.service.client import Client
 from tests.terminal import FT, ft, write_recipe
@@ -218,7 +219,7 @@ def test_chat_with_a_checkpoint_answers_every_line_until_exit(trained: Run) -> N
 def test_a_run_that_has_learned_nothing_yet_cannot_answer(tmp_path: Path, tiny_model: Path) -> None:
     from engine.config.load import load_recipe
 
-    run = Run.create(load_recipe(write_recipe(tmp_path, tiny_model)))
+    run = create_run(load_recipe(write_recipe(tmp_path, tiny_model)))
     done = ft("generate", run.id, "--prompt", "hello")
     assert done.returncode == 2
     assert "no trained adapter yet" in done.stderr
@@ -229,7 +230,7 @@ def test_a_run_that_has_learned_nothing_yet_cannot_answer(tmp_path: Path, tiny_m
 def test_an_empty_prompt_is_refused(tmp_path: Path, tiny_model: Path, prompt: str) -> None:
     from engine.config.load import load_recipe
 
-    Run.create(load_recipe(write_recipe(tmp_path, tiny_model)))
+    create_run(load_recipe(write_recipe(tmp_path, tiny_model)))
     done = ft("generate", "--prompt", prompt)
     assert done.returncode == 2
     assert "empty" in done.stderr

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.runs.directory.create import create_run
 from engine.runs.directory.run import Run
 from tests.terminal import ft, write_recipe
 from tests.test_data_lint import chat
@@ -79,7 +80,7 @@ def test_stop_attach_show_and_rm_say_when_there_is_no_run() -> None:
 def test_rm_asks_first(tmp_path: Path, tiny_model: Path) -> None:
     from engine.config.load import load_recipe
 
-    run = Run.create(load_recipe(write_recipe(tmp_path, tiny_model)))
+    run = create_run(load_recipe(write_recipe(tmp_path, tiny_model)))
     done = ft("runs", "rm", run.id)
     assert done.returncode == 2
     assert "--yes" in done.stderr

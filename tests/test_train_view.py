@@ -9,6 +9,7 @@ from rich.console import Console
 
 from engine.config.load import load_text
 from engine.runs.directory import events as ev
+from engine.runs.directory.create import create_run
 from engine.runs.directory.run import Run
 from engine.units import clock, sparkline
 from ft import run_text
@@ -18,7 +19,7 @@ from tests.test_runs_events import ALL, step
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    return Run.create(load_text("model: {base: starter}\ndata: {train: starter}\n", tmp_path / "train.yml"))
+    return create_run(load_text("model: {base: starter}\ndata: {train: starter}\n", tmp_path / "train.yml"))
 
 
 def screen(live: Live) -> str:

@@ -31,6 +31,7 @@ from safetensors import safe_open
 from engine.config.load import load_text
 from engine.process import launcher
 from engine.runs.directory import checkpoints
+from engine.runs.directory.create import create_run
 from engine.runs.directory.events import Memory, Started, Step, encode
 from engine.runs.directory.run import Run
 from engine.runs.index.index import Index
@@ -92,7 +93,7 @@ class Kills:
         )
 
     def new(self) -> Run:
-        return Run.create(load_text(self.recipe.read_text(), self.recipe))
+        return create_run(load_text(self.recipe.read_text(), self.recipe))
 
     def finished(self, run: Run) -> Run:
         launcher.start(run, checkpoints.latest(run.folder)).supervisor.wait()
@@ -205,7 +206,7 @@ def on_a_small_disk(
 
 def flood(report: Report, recipe: Path, home: Path) -> None:
     """Many events, many runs, much junk in control/."""
-    long = Run.create(load_text(recipe.read_text(), recipe))
+    long = create_run(load_text(recipe.read_text(), recipe))
     with long.events_file.open("wb") as file:
         file.write(encode(Started(run=long.id, pid=1)))
         for number in range(1, EVENTS):
@@ -217,14 +218,14 @@ def flood(report: Report, recipe: Path, home: Path) -> None:
             f"ft {argv[0]} {argv[1]} of {EVENTS:,} events ({size:.0f} MB)", f"{cold:.1f} s, then {warm:.1f} s"
         )
     long.remove()
-    first = Run.create(load_text(recipe.read_text(), recipe))
+    first = create_run(load_text(recipe.read_text(), recipe))
     first.emit(Started(run=first.id, pid=1))
     for number in range(1, RUNS):
         shutil.copytree(first.folder, first.folder.with_name(f"{first.id}-{number}"))
     cold, warm = timed(["runs", "list"]), timed(["runs", "list"])
     report.tell(f"ft runs list of {RUNS:,} runs", f"{cold:.1f} s, then {warm:.1f} s")
     shutil.rmtree(home / "runs")
-    junk = Run.create(load_text(recipe.read_text(), recipe))
+    junk = create_run(load_text(recipe.read_text(), recipe))
     engine = launcher.start(junk)
     for number in range(2_000):
         (junk.control / f"{number}.junk").write_bytes(bytes(range(256)))

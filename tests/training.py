@@ -23,6 +23,7 @@ from engine.models.sizing import shape_of
 from engine.objectives.sft import Supervised
 from engine.planning.plan import Plan
 from engine.runs.directory.control import Control
+from engine.runs.directory.create import create_run
 from engine.runs.directory.run import Run
 from engine.training.loop import train
 from engine.training.published_files import ResultFiles
@@ -76,7 +77,7 @@ class Job:
     @staticmethod
     def make(base: Path, folder: Path, /, **sections: Any) -> "Job":
         recipe = load_text(recipe_text(base, write_rows(folder), **sections), folder / "train.yml")
-        run = Run.create(recipe)
+        run = create_run(recipe)
         config = run.config if recipe.config.adapter.from_ else recipe.config
         start = read_adapter(run.start) if config.adapter.from_ else None
         dataset = prepare(config, base)

@@ -11,6 +11,7 @@ from typing import Any
 from engine.errors import ConfigError, MachineError
 from engine.export.registry import exporter_named
 from engine.jobs.base import JobContext
+from engine.runs.directory.create import create_job
 from engine.runs.directory.events import Phase
 from engine.runs.directory.run import Run
 from engine.runs.directory.trained_model import TrainedModel
@@ -32,7 +33,7 @@ class Export:
         """A new run for this export. Raises MachineError where its folder cannot be made."""
         body = {"model": self.model, "exporter": self.exporter, "out": str(self.out)}
         name = f"export-{self.exporter}-{self.out.name}"
-        return Run.create_job("export", name, body | {"options": dict(self.options)})
+        return create_job("export", name, body | {"options": dict(self.options)})
 
     @staticmethod
     def of(run: Run) -> "Export":

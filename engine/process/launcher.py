@@ -20,6 +20,7 @@ from engine.process import preflight
 from engine.process.postmortem import diagnose
 from engine.runs.directory import control, lock
 from engine.runs.directory.checkpoints import latest
+from engine.runs.directory.create import create_run
 from engine.runs.directory.events import Failed, Finished, Memory, Step
 from engine.runs.directory.run import Run, training_already
 from engine.runs.directory.state import last_word
@@ -78,10 +79,10 @@ def launch(
     """Check a recipe, make a run of it, in `folder` where one is given, and start its engine.
 
     `check` takes the place of `preflight.check`. Where `cancelled` returns something true once the run is made, the run
-    is removed and KeyboardInterrupt raised. Raises what the check, `Run.create` and `start` raise.
+    is removed and KeyboardInterrupt raised. Raises what the check, `create_run` and `start` raise.
     """
     (check or partial(preflight.check, recipe.config))()
-    run = Run.create(recipe, folder)
+    run = create_run(recipe, folder)
     if cancelled():
         run.remove()
         raise KeyboardInterrupt

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from engine.config.load import load_text
-from engine.runs.directory.run import Run
+from engine.runs.directory.create import create_run
 from tests.corpus import broken_models, broken_recipes, broken_rows
 from tests.corpus.commands import Outcome, assert_all_well, run_all
 from tests.training import recipe_text, write_rows
@@ -163,10 +163,10 @@ def _checkpoint(run: Path, name: str, progress: str) -> None:
 
 def test_broken_runs(tiny_model: Path, tmp_path: Path) -> None:
     recipe = load_text(recipe_text(tiny_model, write_rows(tmp_path)), tmp_path / "train.yml")
-    whole = Run.create(recipe)
+    whole = create_run(recipe)
     commands: list[list[str]] = []
     for change in STATES.values():
-        run = Run.create(recipe)
+        run = create_run(recipe)
         change(run.folder)
         commands += [["runs", "show", run.id], ["runs", "show", run.id, "--json"]]
         commands += [["runs", "compare", run.id, whole.id], ["attach", run.id], ["stop", run.id]]

@@ -15,6 +15,7 @@ import pytest
 from engine import paths
 from engine.config.load import Recipe, load_text
 from engine.runs.directory import run, skim, totals
+from engine.runs.directory.create import create_run
 from engine.runs.directory.events import Eval, Event, Finished, Memory, Started, Step, decode, encode
 from engine.runs.directory.run import Run
 from engine.runs.directory.state import current
@@ -145,11 +146,11 @@ def test_ctrl_c_while_a_run_is_made_leaves_nothing_of_it(
     folder = tmp_path / "mine"
     folder.mkdir()
     with pytest.raises(KeyboardInterrupt):
-        Run.create(recipe, folder if elsewhere else None)
+        create_run(recipe, folder if elsewhere else None)
     assert files_of(paths.runs()) == []
     assert files_of(folder) == []
     assert Index().refresh() == ()
-    assert Run.create(recipe, folder).state().status == "new"
+    assert create_run(recipe, folder).state().status == "new"
 
 
 @pytest.mark.parametrize("at", [1, 3])
@@ -170,7 +171,7 @@ def test_a_disk_that_fills_up_while_a_run_is_made_leaves_nothing_of_it(
 
     monkeypatch.setattr(run, "write_atomic", full)
     with pytest.raises(Exception, match="disk is full"):
-        Run.create(recipe)
+        create_run(recipe)
     assert files_of(paths.runs()) == []
 
 

@@ -11,6 +11,7 @@ from engine.config.load import load_text
 from engine.hardware.openmp import settled
 from engine.hardware.probe import usable_cores
 from engine.runs.directory import events as ev
+from engine.runs.directory.create import create_run
 from engine.runs.directory.run import Run
 from tests.terminal import PATIENCE_S, ft, write_recipe
 
@@ -53,7 +54,7 @@ def test_an_engine_that_multiplies_wrongly_ends_with_exit_code_7(
     """Started past the supervisor, which would have settled the environment."""
     monkeypatch.setenv("FT_HOME", str(tmp_path / "home"))
     recipe = write_recipe(tmp_path, tiny_model, training={"precision": "bf16"})
-    folder = str(Run.create(load_text(recipe.read_text(), recipe)).folder)
+    folder = str(create_run(load_text(recipe.read_text(), recipe)).folder)
     done = _python(
         "-m",
         "engine.process.worker",

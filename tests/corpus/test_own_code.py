@@ -68,7 +68,7 @@ def test_a_models_own_code_is_not_run_unless_the_recipe_says_so(
     command: str, tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     from engine.config.load import load_text
-    from engine.runs.directory.run import Run
+    from engine.runs.directory.create import create_run
 
     marker = tmp_path / "ran"
     model = with_own_architecture(tiny_model, tmp_path / "model", marker)
@@ -77,7 +77,7 @@ def test_a_models_own_code_is_not_run_unless_the_recipe_says_so(
     if command == "train":
         assert main(["train", str(recipe)]) == 4
     else:
-        run = Run.create(load_text(recipe.read_text(), recipe))
+        run = create_run(load_text(recipe.read_text(), recipe))
         assert main(["generate", run.id, "--base", "--prompt", "x"]) == 4
     said = capfd.readouterr().err
     assert "[y/N]" not in said

@@ -22,6 +22,7 @@ from engine.data.sources.resolve import find
 from engine.errors import DataError, ModelError
 from engine.process import launcher
 from engine.redaction import redacted
+from engine.runs.directory.create import create_run
 from engine.runs.directory.events import Failed, Phase, Warned
 from engine.runs.directory.fork import fork_text
 from engine.runs.directory.run import Run
@@ -183,7 +184,7 @@ def test_addresses_without_secrets_stay_as_they_are() -> None:
 def test_a_recipes_own_text_is_stored_without_the_password(tmp_path: Path) -> None:
     url = f"https://usr:{PASSWORD}@example.org/rows.jsonl?X-Amz-Signature={SIGNATURE}"
     text = f"# my rows\nmodel: {{base: starter}}\ndata:\n  train:\n    - {url}\n    - path: '{url}'\n      weight: 2\n"
-    run = Run.create(load_text(text, tmp_path / "train.yml"))
+    run = create_run(load_text(text, tmp_path / "train.yml"))
     stored = (run.folder / "source.yml").read_text()
     assert "# my rows" in stored
     assert PASSWORD not in stored
@@ -210,7 +211,7 @@ def test_events_and_errors_have_no_secrets(tmp_path: Path, monkeypatch: pytest.M
     error = ModelError(f"The server says: no {TOKEN}", f"ask https://u:{PASSWORD}@h/x?sig={SIGNATURE}")
     assert str(error) == "The server says: no ***"
     assert error.hint == "ask https://***@h/x?sig=***"
-    run = Run.create(load_text("model: {base: starter}\ndata: {train: starter}\n", tmp_path / "train.yml"))
+    run = create_run(load_text("model: {base: starter}\ndata: {train: starter}\n", tmp_path / "train.yml"))
     run.emit(Phase(name="loading", note=f"with {TOKEN}"))
     run.emit(Warned(message=f"with {TOKEN}", hint=f"{TOKEN}"))
     run.emit(Failed(kind="model", message=f"with {TOKEN}", hint=f"Authorization: Bearer {TOKEN}x"))

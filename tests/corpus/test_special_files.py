@@ -10,7 +10,7 @@ from engine.config.load import load_text
 from engine.errors import ModelError
 from engine.models import adapter_files
 from engine.models.local import check
-from engine.runs.directory.run import Run
+from engine.runs.directory.create import create_run
 from engine.storage.regular_files import NotRegularError, open_binary, open_handle
 from tests.corpus.commands import assert_all_well, run_all
 from tests.training import recipe_text, write_rows
@@ -68,11 +68,11 @@ def test_nothing_waits_for_a_pipe_or_reads_a_device_to_its_end(tiny_model: Path,
 @pytest.mark.slow
 def test_one_damaged_run_hides_no_other(tiny_model: Path, ft_home: Path, tmp_path: Path) -> None:
     recipe = load_text(recipe_text(tiny_model, write_rows(tmp_path)), tmp_path / "train.yml")
-    whole = Run.create(recipe)
+    whole = create_run(recipe)
     damaged: dict[str, str] = {}
     for kind in REFUSED:
         for name in (*NEEDED, "source.yml", "provenance.json", "plan.json"):
-            run = Run.create(recipe)
+            run = create_run(recipe)
             put(kind, run.folder / name)
             damaged[run.id] = name
         put(kind, ft_home / "runs" / f"pointer-{kind}")

@@ -16,7 +16,7 @@ from engine.backends.files import disk_errors, write_json
 from engine.backends.mlx import adapter_init, families, vocabulary
 from engine.backends.mlx.adapter_init import Values
 from engine.backends.mlx.layers import DoraLinear, Dropout, LoraLinear
-from engine.backends.mlx.spec import experts_refused
+from engine.backends.mlx.refusals import experts_refused
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError
 from engine.models.adapter_files import CONFIG, WEIGHTS

@@ -1,15 +1,16 @@
 """What must hold for a model before a run relies on it, tried on the model itself."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
 
 import mlx.core as mx
 import numpy as np
 
+from engine.backend_spec import Dtype
+from engine.backends.mlx.loss import Head
 from engine.backends.mlx.model import trying_out
 from engine.models.mismatch import no_numbers
-
-if TYPE_CHECKING:
-    from engine.backends.mlx.causal_lm import MlxModel
 
 TOLERANCE = {"fp32": 1e-3, "bf16": 0.1, "fp16": 0.02}
 """Largest difference of a token's last hidden state, packed and alone, relative to its length; a leak is beyond it."""
@@ -21,7 +22,23 @@ FAILURES = (AttributeError, TypeError, ValueError, IndexError, KeyError, NotImpl
 """What a model's code raises where it does not take our cache: state-space layers, say."""
 
 
-def packing_is_isolated(model: "MlxModel") -> bool:
+class Probed(Protocol):
+    """What a trial asks of a model."""
+
+    network: Any
+    body: Any
+    head: Head | None
+    about: Mapping[str, Any]
+    vocabulary: int
+    folder: Path
+    compute: Dtype
+
+    def hidden_states(self, ids: mx.array, segments: mx.array | None) -> mx.array: ...
+
+    def logits(self, ids: mx.array) -> mx.array: ...
+
+
+def packing_is_isolated(model: Probed) -> bool:
     """Whether an example behind another one in a row has the hidden states that it has alone."""
     first, second = (_tokens(model, size, seed) for seed, size in enumerate((24, 16)))
     both = mx.concatenate([first, second], 1)
@@ -36,7 +53,7 @@ def packing_is_isolated(model: "MlxModel") -> bool:
     return float((difference / size).max()) < TOLERANCE[model.compute]
 
 
-def head_is_linear(model: "MlxModel") -> bool:
+def head_is_linear(model: Probed) -> bool:
     """Whether the model's logits are its last hidden states times its head, and nothing more.
 
     Gemma 2 caps them, Cohere and Granite scale them. Raises ModelError where they are no numbers.
@@ -59,6 +76,6 @@ def head_is_linear(model: "MlxModel") -> bool:
     return difference < HEAD_TOLERANCE[model.compute]
 
 
-def _tokens(model: "MlxModel", size: int, seed: int) -> mx.array:
+def _tokens(model: Probed, size: int, seed: int) -> mx.array:
     """A row of token ids `[1, size]`."""
     return mx.array(np.random.default_rng(seed).integers(0, model.vocabulary, (1, size), dtype=np.int32))

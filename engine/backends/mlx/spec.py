@@ -15,6 +15,7 @@ from engine.backend_spec import (
     SupportTable,
 )
 from engine.backends.mlx import memory_model
+from engine.backends.mlx.refusals import experts_refused
 from engine.config.schema import TrainConfig
 from engine.data.tokenization.new_tokens import NewToken
 from engine.errors import ConfigError, FtError
@@ -128,14 +129,6 @@ def refusals(machine: Machine, shape: ModelShape, config: TrainConfig | None) ->
     if experts := [] if isinstance(named, str) else [one.name for one in shape.experts if one.name in named]:
         found["adapter.target_modules"] = experts_refused(experts)
     return found
-
-
-def experts_refused(names: Sequence[str]) -> ConfigError:
-    """The error where a recipe for MLX names a mixture's experts."""
-    return ConfigError(
-        f"adapter.target_modules: {', '.join(names)} are a mixture's experts, which ft does not train with MLX",
-        "Use backend: peft, or leave them out.",
-    )
 
 
 def _quantized(config: TrainConfig) -> str:

@@ -1,14 +1,15 @@
 """What must hold for a model before a run relies on it, tried on the model itself."""
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
+from torch import Tensor
 
+from engine.backend_spec import Dtype
 from engine.data.batching import batch_of_rows
+from engine.data.types import Batch
 from engine.models.mismatch import no_numbers
-
-if TYPE_CHECKING:
-    from engine.backends.torch.causal_lm import TorchModel
 
 TOLERANCE = {"fp32": 1e-3, "bf16": 0.1, "fp16": 0.02}
 """Largest difference of a token's last hidden state, packed and alone, relative to its length; a leak is beyond it."""
@@ -20,7 +21,22 @@ HEAD_TOLERANCE = {"fp32": 1e-3, "bf16": 0.015, "fp16": 0.015}
 alone is a fifth of it; a cap of 30, as Gemma 2 has, takes 2 % off logits of 8."""
 
 
-def packing_is_isolated(model: "TorchModel") -> bool:
+class Probed(Protocol):
+    """What a trial asks of a model."""
+
+    causal: Any
+    head: Any
+    folder: Path
+    compute: Dtype
+
+    def hidden_states(self, batch: Batch) -> Tensor: ...
+
+    def logits(self, batch: Batch) -> Tensor: ...
+
+    def products(self, batch: Batch) -> Tensor: ...
+
+
+def packing_is_isolated(model: Probed) -> bool:
     """Whether a packed example has the hidden states that it has alone."""
     vocabulary = model.head.weight.shape[0]
     draw = np.random.default_rng(0)
@@ -31,7 +47,7 @@ def packing_is_isolated(model: "TorchModel") -> bool:
     return float(difference.max()) < TOLERANCE[model.compute]
 
 
-def head_is_linear(model: "TorchModel") -> bool:
+def head_is_linear(model: Probed) -> bool:
     """Whether the model's logits are its last hidden states times its head, and nothing more.
 
     Gemma 2 caps them, Cohere and Granite scale them. Raises ModelError where they are no numbers.

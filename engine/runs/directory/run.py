@@ -2,13 +2,9 @@
 
 import json
 import math
-import re
-import shlex
 import shutil
-import sys
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +13,6 @@ from engine.errors import ConfigError
 from engine.redaction import redacted_values
 from engine.runs.directory import lock, log, registry, skim
 from engine.runs.directory.events import Eval, Event, Memory, Step, beginning, published
-from engine.runs.directory.provenance import at_creation
 from engine.runs.directory.result import Result
 from engine.runs.directory.state import RunState, current, settled
 from engine.storage.atomic import write_atomic
@@ -25,7 +20,6 @@ from engine.storage.disk_errors import explaining
 from engine.storage.regular_files import read_text
 
 if TYPE_CHECKING:
-    from engine.config.load import Recipe
     from engine.config.schema import TrainConfig
     from engine.planning.plan import Plan
 
@@ -59,44 +53,6 @@ class Run:
         self.log = folder / "worker.log"
         self.heartbeat = folder / "heartbeat"
         """Changed while the engine's main thread goes on; see `engine.runs.directory.heartbeat`."""
-
-    @staticmethod
-    def create(recipe: "Recipe", folder: Path | None = None) -> "Run":
-        """A new run directory with the recipe in it, as it was and resolved, and the adapter that it starts from.
-
-        Passwords in the recipe's addresses are left out of it: see `engine.addresses`.
-
-        `folder` (or the recipe's `output.dir`) must be empty or not there; None makes one in the runs folder.
-        Raises ConfigError where the folder is taken or the recipe contradicts that adapter, ModelError where that is
-        none, MachineError where the folder cannot be written.
-        """
-        from engine.runs.directory.start_adapter import begin_from, find_start
-
-        if start := find_start(recipe.config):
-            recipe = begin_from(start, recipe)
-        named = folder or (Path(recipe.config.output.dir) if recipe.config.output.dir else None)
-        stored, addresses = recipe.without_secrets()
-        with _claimed(recipe.config.name, named) as run:
-            run.addresses = addresses
-            run.checkpoints.mkdir()
-            write_atomic(run.folder / "source.yml", stored.source)
-            write_atomic(run.folder / registry.RECIPE, stored.resolved())
-            if start:
-                start.copy_into(run)
-        return run
-
-    @staticmethod
-    def create_job(kind: str, name: str, options: Mapping[str, Any]) -> "Run":
-        """A new run directory in the runs folder for a job of another kind than training; see `engine.jobs`.
-
-        `name` becomes a part of its id. Raises MachineError where the folder cannot be written.
-        """
-        safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:64]
-        with _claimed(safe, None) as run:
-            write_atomic(
-                run.folder / registry.JOB, json.dumps({"kind": kind} | dict(options), indent=2) + "\n"
-            )
-        return run
 
     @property
     def kind(self) -> str:
@@ -237,33 +193,6 @@ class Run:
         with self.locked(), explaining():
             shutil.rmtree(self.folder.resolve())
             registry.forget(self.id)
-
-
-@contextmanager
-def _claimed(name: str, folder: Path | None) -> Iterator[Run]:
-    """A new run directory to be filled in the block; it is removed again where that fails."""
-    wanted = folder.expanduser().absolute() if folder else None
-    was_there = wanted is not None and wanted.is_dir()
-    run_id, made = registry.claim(name, wanted)
-    run = Run(made, run_id)
-    try:
-        with explaining(made):
-            run.control.mkdir()
-            run.record(at_creation(run_id, time.time(), shlex.join(sys.argv)))
-            yield run
-    except BaseException:  # ctrl-c, a full disk: half a run would be listed for ever
-        _remove_tree(made, keep_folder=was_there)
-        registry.forget(run_id)
-        raise
-
-
-def _remove_tree(folder: Path, keep_folder: bool) -> None:
-    """Remove what has just been put into a folder that was empty, as far as the disk lets us."""
-    if not keep_folder:
-        shutil.rmtree(folder, ignore_errors=True)
-        return
-    for entry in folder.iterdir():
-        shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
 
 
 def training_already(run: Run) -> ConfigError:
