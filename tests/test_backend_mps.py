@@ -16,7 +16,7 @@ from torch.utils._foreach_utils import _get_foreach_kernels_supported_devices
 
 from engine.backends.torch import memory
 from engine.backends.torch.optimizer import optimizer_of
-from engine.config.schema import Training
+from engine.config.sections import Training
 from engine.errors import ConfigError
 from tests.plan_fixtures import GB, MPS, plan, with_gpu
 

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.config.schema import Source, TrainConfig
+from engine.config.schema import TrainConfig
+from engine.config.sections import Source
 from engine.data.readers import arrow
 from engine.data.readers.random_access import open_rows
 from engine.data.readers.registry import DOCUMENTS, PACKED, READERS

@@ -23,7 +23,7 @@ import pytest
 
 from engine import paths
 from engine.config.load import load_text
-from engine.config.schema import Source
+from engine.config.sections import Source
 from engine.data.prepare import prepare, sample
 from engine.data.preview.previews import Previews
 from engine.data.preview.values import View

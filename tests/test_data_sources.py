@@ -15,7 +15,8 @@ import pytest
 from engine import paths
 from engine.config.load import load_text
 from engine.config.recipe_paths import check_files
-from engine.config.schema import Source, TrainConfig
+from engine.config.schema import TrainConfig
+from engine.config.sections import Source
 from engine.data.prepare import prepare, sample
 from engine.data.sources import file_cache
 from engine.data.sources.resolve import find, open_source
@@ -227,7 +228,7 @@ def test_the_cache_lets_go_of_what_was_not_used_for_longest(
 def test_processes_that_unpack_the_same_file_do_not_harm_each_other(folder: Path) -> None:
     (folder / "a.jsonl.gz").write_bytes(gzip.compress(lines(*(f"row {n}" for n in range(50_000))).encode()))
     code = (
-        "from engine.config.schema import Source\nfrom engine.data.sources.resolve import find\n"
+        "from engine.config.sections import Source\nfrom engine.data.sources.resolve import find\n"
         "print(find(Source(path='a.jsonl.gz')).files[0].path.stat().st_size)"
     )
     root = str(Path(__file__).parents[1])

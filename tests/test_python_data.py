@@ -12,7 +12,8 @@ import pytest
 
 import ft as api
 from engine import paths
-from engine.config.schema import Source, TrainConfig
+from engine.config.schema import TrainConfig
+from engine.config.sections import Source
 from engine.data.prepare import prepare
 from engine.data.sources import file_cache
 from engine.data.sources.in_memory import UNUSED_S, remove_unused, splits_of, stored

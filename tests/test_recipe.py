@@ -14,7 +14,8 @@ from engine.config.load import Recipe, load_recipe, load_text
 from engine.config.problems import Problem, RecipeError
 from engine.config.profiles import profile_names, profile_summary, profile_text
 from engine.config.rules import recipe_schema
-from engine.config.schema import Source, TrainConfig
+from engine.config.schema import TrainConfig
+from engine.config.sections import Source
 from engine.errors import ConfigError
 
 ROOT = Path(__file__).parent.parent

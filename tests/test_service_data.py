@@ -12,7 +12,7 @@ import pytest
 
 from engine.config.load import load_recipe
 from engine.config.problems import RecipeError
-from engine.config.schema import Source
+from engine.config.sections import Source
 from engine.data.prepare import prepare
 from engine.data.preview.values import Opened
 from engine.data.sources.resolve import as_text

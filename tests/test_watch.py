@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from engine.config.schema import Training
+from engine.config.sections import Training
 from engine.errors import TrainingError
 from engine.training.divergence import MOST_SKIPPED, check_divergence
 from engine.training.progress import Progress

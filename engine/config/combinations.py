@@ -1,22 +1,19 @@
 """Values that are each allowed and cannot work together."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from engine.config import method_sections
 from engine.config.adapters import FLOAT_ONLY, PROMPT_TYPES, misplaced
+from engine.config.sections import Recipe
 from engine.config.values import NO, YES
 from engine.metrics.registry import EVAL_LOSS, describe
-
-if TYPE_CHECKING:
-    from engine.config.schema import TrainConfig
 
 ALWAYS = (EVAL_LOSS, "perplexity")
 """Metrics of every evaluation, asked for or not."""
 GIVEN_TO_TEMPLATES = ("messages", "tools", "documents", "add_generation_prompt")
 
 
-def impossible(config: "TrainConfig") -> list[str]:
+def impossible(config: Recipe) -> list[str]:
     """What cannot work in this recipe, each line as `key: why, and what to do`."""
     return [
         *_model(config),
@@ -28,7 +25,7 @@ def impossible(config: "TrainConfig") -> list[str]:
     ]
 
 
-def _model(config: "TrainConfig") -> list[str]:
+def _model(config: Recipe) -> list[str]:
     found = []
     held, kind = config.model.quantization, config.adapter.type
     if kind == "none" and held != "none":
@@ -72,7 +69,7 @@ def _template_variables(variables: Mapping[str, object]) -> list[str]:
     return found
 
 
-def _data(config: "TrainConfig") -> list[str]:
+def _data(config: Recipe) -> list[str]:
     data = config.data
     train = data.train if isinstance(data.train, list) else [data.train]
     listed = {
@@ -107,7 +104,7 @@ def _broken(template: str) -> str:
     return ""
 
 
-def _adapter(config: "TrainConfig") -> list[str]:
+def _adapter(config: Recipe) -> list[str]:
     adapter, held = config.adapter, config.model.quantization
     found = [f"adapter.{key}: {why}" for key, why in misplaced(adapter)]
     if (
@@ -145,12 +142,12 @@ def _adapter(config: "TrainConfig") -> list[str]:
     return found
 
 
-def _method(config: "TrainConfig") -> list[str]:
+def _method(config: Recipe) -> list[str]:
     misplaced = method_sections.misplaced(config.training.method, config.method_sections)
     return [f"{name}: {why}" for name, why in misplaced]
 
 
-def _training(config: "TrainConfig") -> list[str]:
+def _training(config: Recipe) -> list[str]:
     rows, effective = config.training.batch_size, config.training.effective_batch_size
     if rows != "auto" and rows > effective:
         return [
@@ -160,7 +157,7 @@ def _training(config: "TrainConfig") -> list[str]:
     return []
 
 
-def _evaluation(config: "TrainConfig") -> list[str]:
+def _evaluation(config: Recipe) -> list[str]:
     found = []
     best, asked = config.checkpoints.best, config.evaluation.metrics
     for name in (name for name in asked if "answers" in describe(name).needs):

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engine import addresses, plugins
-from engine.config.schema import Source, TrainConfig
+from engine.config.schema import TrainConfig
+from engine.config.sections import Source
 from engine.errors import DataError, ModelError
 
 STARTER = "starter"

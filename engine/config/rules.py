@@ -12,6 +12,7 @@ from typing import Any
 from engine.config.adapters import Adapter
 from engine.config.method_sections import section_model
 from engine.config.schema import TrainConfig
+from engine.config.sections import Recipe
 from engine.methods import installed_methods
 
 Path = Sequence[str | int]
@@ -69,8 +70,8 @@ ELSEWHERE = {
 def recipe_schema() -> JsonSchema:
     """JSON Schema of a recipe, with every key's help as its description."""
     schema = TrainConfig.model_json_schema() | {"additionalProperties": False}
-    for kind in (TrainConfig, Adapter):
-        _describe(kind.__module__, schema["$defs"] | {TrainConfig.__name__: schema})
+    for kind in (Recipe, Adapter):
+        _describe(kind.__module__, schema["$defs"] | {Recipe.__name__: schema})
     for method in installed_methods():
         if method.config is not None:
             _add_section(schema, method.name, method.config)

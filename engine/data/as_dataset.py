@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
-from engine.config.schema import Data
+from engine.config.sections import Data
 from engine.data.formats.base import RowError
 from engine.data.jsonl import RowLines
 from engine.data.readers.table import Columns

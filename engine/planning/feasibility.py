@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from engine.config.adapters import Adapter
-from engine.config.schema import Data, Model, TrainConfig
+from engine.config.schema import TrainConfig
+from engine.config.sections import Data, Model
 from engine.errors import FtError
 from engine.hardware.probe import Machine
 from engine.models.sizing import ModelShape

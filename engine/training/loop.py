@@ -20,6 +20,7 @@ from engine.planning.plan import Plan
 from engine.runs.directory import checkpoints
 from engine.runs.directory.control import Control
 from engine.runs.directory.events import Memory, Phase, Saved, Step, Warned
+from engine.runs.directory.result import result_name
 from engine.runs.directory.run import Run
 from engine.storage.atomic import write_atomic
 from engine.storage.disk_errors import explaining
@@ -210,4 +211,4 @@ class Loop:
         self.run.emit(Saved(step=checkpoints.step_of(source), path=name, kind=name))
 
     def _result_name(self) -> str:
-        return "model" if self.config.adapter.type == "none" else "adapter"
+        return result_name(self.config)

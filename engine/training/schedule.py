@@ -2,7 +2,7 @@
 
 import math
 
-from engine.config.schema import Training
+from engine.config.sections import Training
 
 
 def learning_rate(training: Training, step: int, total: int) -> float:

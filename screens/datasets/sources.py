@@ -13,7 +13,7 @@ from engine.redaction import redacted
 from screens.format import place
 
 if TYPE_CHECKING:
-    from engine.config.schema import Data
+    from engine.config.sections import Data
 
 MOST_FILES = 100
 """Files of a folder that are listed."""
@@ -89,7 +89,7 @@ def label(source: str) -> str:
 
 def _choices(data: "Data") -> dict[str, FormatChoice]:
     """The sources of a recipe's `train` and `validation`, with what it says of the form of each."""
-    from engine.config.schema import Source
+    from engine.config.sections import Source
     from engine.data.sources.resolve import as_text, training
     from engine.data.sources.splits import Part
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.config.schema import Source, TrainConfig
+from engine.config.schema import TrainConfig
+from engine.config.sections import Source
 from engine.data.prepare import prepare
 from engine.data.readers.arrow_values import rows_of
 from engine.data.sources.resolve import open_source

@@ -19,7 +19,8 @@ import pytest
 from engine import paths
 from engine.config.load import load_text
 from engine.config.problems import RecipeError
-from engine.config.schema import Source, TrainConfig
+from engine.config.schema import TrainConfig
+from engine.config.sections import Source
 from engine.data.readers.random_access import open_rows
 from engine.data.sources import file_cache
 from engine.data.sources.resolve import away, find, open_source, resolve

@@ -16,7 +16,7 @@ import pytest
 from engine import addresses, secrets
 from engine.clean_logs import scrub
 from engine.config.load import load_text
-from engine.config.schema import Source
+from engine.config.sections import Source
 from engine.data.sources import http
 from engine.data.sources.resolve import find
 from engine.errors import DataError, ModelError

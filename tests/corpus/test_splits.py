@@ -12,7 +12,8 @@ import pytest
 from datasets import load_dataset_builder
 
 import ft
-from engine.config.schema import Source, TrainConfig
+from engine.config.schema import TrainConfig
+from engine.config.sections import Source
 from engine.data.prepare import prepare
 from engine.data.preview.previews import Previews
 from engine.data.sources.resolve import find, open_source, with_old_splits

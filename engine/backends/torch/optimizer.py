@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.config.schema import Training
+from engine.config.sections import Training
 
 OWN = ("step", "exp_avg", "exp_avg_sq")
 OF_BITSANDBYTES = ("step", "state1", "state2", "absmax1", "absmax2")

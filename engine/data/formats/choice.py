@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from engine.config.schema import Data, Source
+    from engine.config.sections import Data, Source
 
 
 @dataclass(frozen=True)

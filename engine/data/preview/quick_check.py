@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from engine.config.schema import Source, TrainConfig
+from engine.config.schema import TrainConfig
+from engine.config.sections import Source
 from engine.data import cache
 from engine.data.cache import Inputs
 from engine.data.findings import SoFar, Watch

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from engine import secrets
-from engine.config.schema import Source
+from engine.config.sections import Source
 from engine.data.sources import file_cache
 from engine.data.sources.file_cache import check_free_space
 from engine.data.sources.hub_scripts import nothing_to_read, script_note

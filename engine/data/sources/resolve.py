@@ -12,7 +12,7 @@ from typing import Any
 
 from engine import addresses, plugins
 from engine.config.recipe_paths import HUB, STARTER, data_source, scheme
-from engine.config.schema import Data, Source
+from engine.config.sections import Data, Source
 from engine.data.formats.choice import FormatChoice, choice_of
 from engine.data.readers.csv_table import Csv
 from engine.data.readers.registry import KNOWN, ROWS, kind_of, read
