@@ -91,7 +91,7 @@ def test_evaluating_moves_nothing(tiny_model: Path, tmp_path: Path) -> None:
 
 
 def test_without_the_plan_s_word_nothing_is_moved(tiny_model: Path, tmp_path: Path) -> None:
-    assert Job.make(tiny_model, tmp_path).backend(gradient_checkpointing=True).host_memory is None
+    assert Job.make(tiny_model, tmp_path).backend(gradient_checkpointing=True).model.host_memory is None
 
 
 def test_a_layer_that_is_computed_again_draws_the_same_on_mps_too() -> None:

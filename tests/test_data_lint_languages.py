@@ -128,7 +128,7 @@ def test_from_ten_words_on_or_forty_characters_a_language_is_told() -> None:
     for length, told in ((39, 0), (40, 60)):
         languages = Languages()
         languages.add([(number, Text("", text[:length], "a:1")) for number in range(60)])
-        assert len(languages._told()) == told
+        assert len(languages._detected()) == told
     japanese = "昨日の夜は川沿いを長く歩いてから最終バスに乗って家に帰り、途中で果物とパンも買いました。"
     chinese = [text[:40]] * 60
     assert found([*chinese, japanese]) == [], "another script"
@@ -149,7 +149,7 @@ def test_of_many_rows_some_are_looked_at_and_the_share_is_kept() -> None:
     (finding,) = languages.findings()
     assert finding.of <= MOST
     assert finding.share == pytest.approx(0.04, abs=0.005)
-    assert f" answers of {finding.of:,} looked at are in another language than English" in finding.message
+    assert f" answers of {finding.of:,} sampled are in another language than English" in finding.message
     assert all(answers[row] == SENTENCES["German"] for row in finding.rows)
 
 

@@ -261,7 +261,7 @@ def test_full_training_delivers_a_model_with_the_tokens(
         assert theirs.encode("a kiosk")[-1] == KIOSK
     # A next run takes it as its base, where the tokens are tokens already.
     again = job_of(tmp_path / "model", tmp_path / "again")
-    assert KIOSK in prepare(again.config, again.model.network).train.tokens
+    assert KIOSK in prepare(again.config, again.model).train.tokens
     assert backend_of(again, backend).evaluate(BATCH) == pytest.approx(side.evaluate(BATCH), rel=1e-3)
 
 

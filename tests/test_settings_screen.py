@@ -119,7 +119,7 @@ async def test_a_token_is_tested_with_the_hub(
             secrets.set("HF_TOKEN", "hf_wrong")
             await pilot.press("t")
             await until(pilot, lambda: app.problems)
-            assert "does not take this token" in app.problems[0].message
+            assert "rejects this token" in app.problems[0].message
 
 
 async def test_what_cannot_be_done_has_no_key(app: FtApp, memory_keyring: MemoryKeyring) -> None:

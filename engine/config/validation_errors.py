@@ -68,8 +68,10 @@ def _hidden(root: Node, wrong: list[Path]) -> list[Problem]:
         return []
     problems: list[Problem] = []
     for one in found:
-        combined = one["type"] == "value_error"
-        problems += _combinations(root, one) if combined else [_problem(root, _path(root, one), one)]
+        if one["type"] == "value_error":
+            problems += _combinations(root, one)
+        elif one["loc"][0] not in TrainConfig.model_fields:  # what is missing elsewhere has been taken out here
+            problems.append(_problem(root, _path(root, one), one))
     return problems
 
 

@@ -55,6 +55,6 @@ def test_a_run_that_cannot_be_written_is_not_left_behind(
     for more in ([], ["--run-dir", str(elsewhere)]):
         done = limited(300, "train", recipe, *more)
         assert done.returncode == 7, done.stderr
-        assert "source.yml" in done.stderr
+        assert "provenance.json" in done.stderr or "source.yml" in done.stderr  # whichever is the longer here
         assert not list((ft_home / "runs").iterdir())
     assert not elsewhere.exists()

@@ -64,7 +64,7 @@ def test_the_list_of_models_says_it(
     (ft_home / "models").mkdir(parents=True)
     (ft_home / "models" / "mine").symlink_to(folder)
     assert card_of(folder).held == f"4-bit {method}"
-    (model,) = (model for model in TrainableModels().look() if model.entry.name == "mine")
+    (model,) = (model for model in TrainableModels().list() if model.entry.name == "mine")
     reasons = [fit.reason for fit in model.fits]
     assert all(f"4-bit {method}" in reason for reason in reasons)
     assert main(["models", "show", "mine"]) == 0

@@ -267,7 +267,7 @@ def test_of_a_long_text_the_beginning_is_shown_and_the_rest_counted(
     (folder / "rows.txt").write_text(plain_text(100_000))
     (shown,) = Previews().show(str(folder / "rows.txt"), [0], View(model=str(tiny_model)))
     assert 80_000 <= shown.unread < 95_000
-    assert f"the last {shown.unread:,} characters not tokenised" in row_title(shown)
+    assert f"of all but {shown.unread:,} characters" in row_title(shown)
     (folder / "short.txt").write_text(plain_text(5_000))
     (short,) = Previews().show(str(folder / "short.txt"), [0], View(model=str(tiny_model)))
     assert short.unread == 0
