@@ -29,7 +29,7 @@ OWN = (
     EntryPoint("unsloth", "engine.backends.unsloth.spec:SPEC", BACKENDS),
     EntryPoint("peft", "engine.backends.torch.spec:SPEC", BACKENDS),
 )
-"""What ft itself brings, as entry points."""
+"""ft's own parts, as entry points."""
 DEFAULTS = {BACKENDS: "auto", FORMATS: "auto", TEMPLATES: "auto", METHODS: "sft"}
 """Value of each key that needs no other package."""
 

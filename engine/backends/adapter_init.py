@@ -14,7 +14,7 @@ FROM_WEIGHTS = ("pissa", "olora")
 PISSA_PASSES = 16
 """Passes of the randomised SVD (arXiv:2404.02948, section 3): seconds where an exact one takes hours."""
 ORTHOGONAL_SCALE = 0.1
-"""How large PEFT draws an orthogonal start."""
+"""Scale of PEFT's orthogonal start."""
 Float32 = npt.NDArray[np.float32]
 Factors = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 """A `[rank, inputs]` and B `[outputs, rank]`."""
@@ -29,7 +29,7 @@ class Layer:
     inputs: int
     outputs: int
     products: Callable[[], tuple[Product, Product]]
-    """What its weights W `[outputs, inputs]` make of columns, as x → W x and y → Wᵀ y; on the device where they lie.
+    """Products of its weights W `[outputs, inputs]` with columns, as x → W x and y → Wᵀ y, on their device.
     Raises ConfigError where they are held in few bits."""
 
 
@@ -55,7 +55,7 @@ def draw_start(
 
 
 def scaling(alpha: float, rank: int, rank_stabilised: bool = False) -> float:
-    """What the low-rank update is multiplied by: alpha / r, or alpha / sqrt(r) with rsLoRA (arXiv:2312.03732)."""
+    """Factor of the low-rank update: alpha / r, or alpha / sqrt(r) with rsLoRA (arXiv:2312.03732)."""
     return alpha / rank**0.5 if rank_stabilised else alpha / rank
 
 
@@ -76,7 +76,7 @@ def _factors(layer: Layer, init: str, draw: np.random.Generator, scale: float, r
 
 
 def quantised_start(init: str) -> ConfigError:
-    """What to raise where the weights that a start would come out of are held in few bits."""
+    """Error for a start that would come out of weights held in few bits."""
     return ConfigError(
         f"adapter.init: {init} takes its start out of the weights, which this model holds in few bits",
         "Use init: default, or the unquantised model.",

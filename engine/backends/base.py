@@ -51,12 +51,12 @@ class Model(Protocol):
 
     @property
     def supports_packing(self) -> bool:
-        """Whether this model keeps packed sequences apart: tried on the model itself, not assumed."""
+        """True if this model keeps packed sequences apart: tried on the model itself, not assumed."""
         ...
 
     @property
     def spins(self) -> bool:
-        """Whether its threads spin on the CPU while they wait, so that they have to give way to busy programs."""
+        """True if its threads spin on the CPU while they wait, so that they have to give way to busy programs."""
         ...
 
     def logps(self, batch: Batch) -> Float32:
@@ -88,7 +88,7 @@ class Model(Protocol):
         ...
 
     def memory(self) -> MemoryReading:
-        """What the process and the device use now, and used at most."""
+        """Memory that the process and the device use now, and used at most."""
         ...
 
 

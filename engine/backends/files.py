@@ -1,4 +1,4 @@
-"""What every backend does with files: the model's companions, JSON in a fixed order, a disk that is full."""
+"""File handling of every backend: the files beside a model's weights, JSON in a fixed order, a disk that is full."""
 
 import errno
 import json
@@ -18,7 +18,7 @@ from engine.models.weights import not_finite
 STATE = "state.safetensors"
 SCALER = "scaler.json"
 TOKENIZER = ("tokenizer", "special_tokens", "chat_template")
-"""How the names of the files begin that a tokenizer is read from."""
+"""Beginnings of the names of files that a tokenizer is read from."""
 COMPANIONS = (".json", ".jinja", ".model", ".txt")
 
 
@@ -74,7 +74,7 @@ def disk_errors() -> Iterator[None]:
 
 @contextmanager
 def checkpoint_errors(folder: Path) -> Iterator[None]:
-    """What cannot be read of a checkpoint becomes a CheckpointError."""
+    """Turn what cannot be read of a checkpoint into a CheckpointError."""
     try:
         yield
     except (OSError, ValueError, SafetensorError, ModelError) as error:

@@ -13,7 +13,7 @@ MIN_P = 0.05
 
 @dataclass(frozen=True)
 class Sampler:
-    """How tokens are drawn, with a seed for each prompt, so that an answer does not depend on its neighbours.
+    """Sampling settings, with a seed for each prompt, so that an answer does not depend on its neighbours.
 
     The largest of logit / temperature + Gumbel noise is a draw from the softmax (Gumbel 1954; "the Gumbel-max trick").
     Tokens less likely than `MIN_P` times the likeliest are left out (min-p, arXiv:2407.01082): unlike top-p, this needs

@@ -50,7 +50,7 @@ class Adapter(Section):
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Share of the adapter's inputs dropped in training; with boft, of its blocks."""
     init: Literal["default", "gaussian", "orthogonal", "olora", "pissa", "loftq"] = "default"
-    """How a LoRA starts. `pissa` and `olora`: from the weights' own main parts; `loftq`: from what 4bit lost."""
+    """Initialisation of a LoRA. `pissa` and `olora`: from the weights' own main parts; `loftq`: from what 4bit lost."""
     target_modules: Literal["all-linear"] | Annotated[list[Text], Field(min_length=1)] = "all-linear"
     """`all-linear`, or names of the layers that get an adapter, as [q_proj, v_proj]."""
     modules_to_save: list[Literal["embed_tokens", "lm_head"]] = Field(default=[])

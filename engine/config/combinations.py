@@ -14,7 +14,7 @@ GIVEN_TO_TEMPLATES = ("messages", "tools", "documents", "add_generation_prompt")
 
 
 def impossible(config: Recipe) -> list[str]:
-    """What cannot work in this recipe, each line as `key: why, and what to do`."""
+    """Problems of values that cannot work together, each line as `key: why, and what to do`."""
     return [
         *_model(config),
         *_data(config),
@@ -94,7 +94,7 @@ def _data(config: Recipe) -> list[str]:
 
 
 def _broken(template: str) -> str:
-    """What is wrong with a Jinja template; empty where it can be read."""
+    """Problem of a Jinja template; empty where it can be read."""
     import jinja2  # at the one place that needs it: most recipes have no template of their own
 
     try:

@@ -88,7 +88,7 @@ class Model(Section):
     revision: str | None = None
     """Branch, tag or commit of a hub model."""
     quantization: Literal["none", "8bit", "4bit"] = "none"
-    """How the frozen weights are held: 4bit takes about a quarter of bf16's memory."""
+    """Format of the frozen weights: 4bit takes about a quarter of bf16's memory."""
     quant_type: Literal["nf4", "fp4"] = "nf4"
     """The 4-bit number format. nf4 suits the normal distribution of trained weights."""
     double_quant: Switch = True
@@ -100,7 +100,7 @@ class Model(Section):
     add_tokens: list[Text] = Field(default=[])
     """Texts that become one token each, as [<note>]; their rows of the embedding are added and trained."""
     template_variables: TemplateVariables | None = None
-    """What the chat template reads besides the messages, as {enable_thinking: false}; the trained model keeps it."""
+    """Values that the chat template reads besides the messages, as {enable_thinking: false}; the trained model keeps it."""
     trust_remote_code: Switch = False
     """Run Python code that comes with the model. Only for authors you trust."""
 
@@ -115,7 +115,7 @@ class Source(Section):
     columns: Columns | None = None
     """Names of this source's columns, as `data.columns` has them."""
     template: RowTemplate | None = None
-    """How this source's rows are written, as `data.template` has it."""
+    """Template of this source's rows, as `data.template` has it."""
     roles: Roles | None = None
     """Names of this source's roles, as `data.roles` has them."""
     config: Text | None = None
@@ -125,9 +125,9 @@ class Source(Section):
     revision: Text | None = None
     """Branch, tag or commit of a hub dataset."""
     sample_by: Literal["document", "paragraph", "line"] = "document"
-    """What a row of plain text, Markdown or HTML is: the whole file, what blank lines part, or a line."""
+    """Row of plain text, Markdown or HTML: the whole file, a paragraph, or a line."""
     weight: Annotated[float, Field(gt=0, le=100)] = 1.0
-    """How often an epoch trains this source's rows: 0.5 is half of them, chosen by the seed, 2 is each twice."""
+    """Repetitions of this source's rows in an epoch: 0.5 is half of them, chosen by the seed, 2 is each twice."""
     max_samples: PositiveInt | None = None
     """Use at most so many rows of this source."""
     streaming: Switch = False
@@ -162,11 +162,11 @@ class Data(Section):
     format: FormatKey = "auto"
     """Format of the rows; `auto` detects it."""
     columns: Columns | None = None
-    """What the file calls the columns of a format, as {instruction: question, output: answer}."""
+    """The file's names of the columns of a format, as {instruction: question, output: answer}."""
     template: RowTemplate | None = None
     """Jinja that writes a row's text from its columns, or a mapping that writes each column of a format."""
     roles: Roles | None = None
-    """What the file calls the roles of a conversation, as {customer: user, agent: assistant}."""
+    """The file's names of the roles of a conversation, as {customer: user, agent: assistant}."""
     train_on: Literal["assistant", "last", "all"] = "assistant"
     """Which tokens are trained: every assistant turn, only the last one, or everything."""
     packing: AutoSwitch = "auto"
@@ -195,7 +195,7 @@ class Training(Section):
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 2e-4
     """Peak step size. 1e-4 to 5e-4 is usual for LoRA, 1e-5 to 5e-5 for full training."""
     scheduler: Literal["constant", "linear", "cosine"] = "cosine"
-    """How the learning rate falls after warm-up."""
+    """Decay of the learning rate after warm-up."""
     warmup_ratio: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.03
     """Share of the steps over which the learning rate rises from zero."""
     weight_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.01

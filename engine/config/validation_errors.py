@@ -70,7 +70,9 @@ def _hidden(root: Node, wrong: list[Path]) -> list[Problem]:
     for one in found:
         if one["type"] == "value_error":
             problems += _combinations(root, one)
-        elif one["loc"][0] not in TrainConfig.model_fields:  # what is missing elsewhere has been taken out here
+        elif (
+            one["loc"][0] not in TrainConfig.model_fields
+        ):  # what is missing elsewhere has been taken out here
             problems.append(_problem(root, _path(root, one), one))
     return problems
 

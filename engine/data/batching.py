@@ -39,7 +39,7 @@ def steps_of_epoch(
 
 @dataclass(frozen=True)
 class Cut:
-    """How a step's examples are cut into micro-batches."""
+    """Limits by which a step's examples are cut into micro-batches."""
 
     rows: int
     """Most examples in one."""

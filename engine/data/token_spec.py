@@ -34,7 +34,7 @@ class TokenSpec:
     max_seq_length: int = 2048
     chunk_overlap: int = 64
     samples: Samples = "supervised"
-    """What the training method takes of a row."""
+    """Samples that the training method takes of a row."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "add_tokens", tuple(self.add_tokens))  # a list where it came as JSON

@@ -257,13 +257,13 @@ class Batch:
     group: Int32
     sign: Int8
     packed: bool = False
-    """Whether sequences may share a row, each attending to itself alone, instead of having a padded row each."""
+    """True if sequences may share a row, each attending to itself alone, instead of having a padded row each."""
     padding: int = 0
     """The token id that stands where rows are padded; nothing attends to it."""
 
     @property
     def sequences(self) -> int:
-        """How many sequences there are."""
+        """Number of sequences."""
         return len(self.offsets) - 1
 
     @property

@@ -30,7 +30,7 @@ class Exporter:
     needs: tuple[str, ...] = ()
     """Modules that have to be installed."""
     install: str = ""
-    """How to install them: the hint where one is missing."""
+    """Command that installs them: the hint where one is missing."""
 
     def missing(self) -> tuple[str, ...]:
         """Needed modules that are not installed here."""

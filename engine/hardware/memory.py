@@ -31,7 +31,7 @@ LIMITED_SIGNS = (
     "can't start new thread",
     "could not create a primitive",
 )
-"""What has other causes too, and counts only under `ulimit -v`: no room for a library, for a thread's stack, or for the
+"""Errors with other causes too, which count only under `ulimit -v`: no room for a library, a thread's stack, or the
 code that oneDNN makes for a product."""
 
 

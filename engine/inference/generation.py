@@ -15,7 +15,7 @@ from engine.inference.placement import answering
 from engine.models.sizing import TokenRoom
 
 UNFINISHED = "\ufffd"
-"""What decoding shows for a character whose last bytes are still to come."""
+"""Sign that decoding shows for a character whose last bytes are still to come."""
 
 
 class Generator:

@@ -44,7 +44,7 @@ class Ops(Protocol):
 
 @dataclass(frozen=True)
 class Outputs:
-    """What the model says of a batch.
+    """Log-probabilities of a batch.
 
     `logps` `[n]` are the log-probabilities in nats of the trained tokens, in the batch's order, differentiable.
     `reference` `[n]` are those of the model without its adapter; None where the objective needs none.
@@ -55,21 +55,21 @@ class Outputs:
 
 
 class Objective(Protocol):
-    """What a method learns from a batch. The same code serves torch and MLX, through `Ops`."""
+    """The loss of a training method. The same code serves torch and MLX, through `Ops`."""
 
     @property
     def weighs_tokens(self) -> bool:
-        """Whether the loss is the sum of -weight x log-probability: backends then make its gradient in the forward
+        """True if the loss is the sum of -weight x log-probability: backends then make its gradient in the forward
         pass, and never hold what the general form needs."""
         ...
 
     @property
     def needs_reference(self) -> bool:
-        """Whether `loss` compares with the model without its adapter."""
+        """True if `loss` compares with the model without its adapter."""
         ...
 
     def normaliser(self, batches: Sequence[Batch]) -> float:
-        """What the summed loss of a step is divided by: trained tokens, pairs or sequences."""
+        """Divisor of a step's summed loss: trained tokens, pairs or sequences."""
         ...
 
     def loss(self, outputs: Outputs, batch: Batch, ops: Ops) -> tuple[Any, Mapping[str, Any]]:

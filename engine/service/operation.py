@@ -21,7 +21,7 @@ are answered before the next message is read."""
 
 
 class Shared:
-    """What operations of one service keep between requests: one value for each function that makes one."""
+    """State that operations of one service share between requests: one value for each function that makes one."""
 
     def __init__(self) -> None:
         self._made: dict[Callable[[], Any], Any] = {}

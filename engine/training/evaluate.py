@@ -151,7 +151,7 @@ class Evaluator:
 
 
 def _exhausted(error: Exception) -> MemoryExhausted:
-    """What an evaluation that ran out of memory said. Raises any other error again."""
+    """Error of an evaluation that ran out of memory. Raises any other error again."""
     if not is_exhaustion(error):
         raise error
     return MemoryExhausted(str(error))

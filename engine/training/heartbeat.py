@@ -1,4 +1,4 @@
-"""What is asked between micro-batches and tokens: whether to stop, and whether there is something to warn of."""
+"""Heartbeat of a job: between micro-batches and tokens it obeys commands and emits warnings."""
 
 from collections.abc import Callable, Sequence
 

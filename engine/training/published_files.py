@@ -1,4 +1,4 @@
-"""What makes a run's result one that other programs use as it was trained: tokenizer, chat template, end tokens, base.
+"""Files beside a result's weights, by which other programs use it as trained: tokenizer, template, end tokens, base.
 
 The backends write weights; this is put beside them, the same for every backend.
 """
@@ -23,7 +23,7 @@ ENDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 @dataclass(frozen=True)
 class ResultFiles:
-    """What lies beside the weights of a run's adapter or model."""
+    """Files beside the weights of a run's adapter or model."""
 
     source: Path
     """The base model's folder."""

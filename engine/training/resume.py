@@ -1,4 +1,4 @@
-"""What a run that goes on keeps as it was begun: its data, its backend, the files of its rows, its adapter's layers."""
+"""Facts that a resumed run keeps as it was begun: data, backend, files of its rows, layers of its adapter."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,7 +53,7 @@ def record_files(run: Run, sources: "ResolvedSources") -> None:
 
 
 def _is_before_splits(run: Run) -> bool:
-    """Whether a run was begun before the files of its data were recorded, and folders read by split."""
+    """Return True if a run was begun before the files of its data were recorded, and folders read by split."""
     data = run.provenance.get("data")
     return isinstance(data, dict) and FILES not in data
 

@@ -187,7 +187,7 @@ def _print_json(findings: tuple[Finding, ...], about: Mapping[str, Any]) -> None
 
 
 def _extent(so_far: SoFar) -> str:
-    """How much was read, in words."""
+    """Amount that was read, in words."""
     if so_far.of is None:
         return f"the first {so_far.rows:,} rows"
     return f"{so_far.rows:,} of {so_far.of:,} rows"

@@ -1,4 +1,4 @@
-"""What a recipe's plan says: whether it fits, memory by part, steps, time, and why."""
+"""The plan of a recipe: whether it fits, memory by part, steps, time, and why."""
 
 import math
 from collections.abc import Iterator
@@ -66,7 +66,7 @@ class PlanView(VerticalScroll):
         self._say(Content(text), old)
 
     def fail(self, error: FtError) -> None:
-        """Why the text cannot be planned."""
+        """Reason why the text cannot be planned."""
         parts: list[Part] = [("✖ This cannot be planned.", "bold $text-error"), f"\n{error.message}"]
         if error.hint:
             parts.append((f"\n{error.hint}", MUTED))
@@ -95,7 +95,7 @@ class PlanView(VerticalScroll):
 
 
 def numbers(plan: "Plan", width: int) -> Iterator[Content]:
-    """Whether it fits, memory by part, steps and time, in lines for a pane `width` columns wide."""
+    """Return True if it fits, memory by part, steps and time, in lines for a pane `width` columns wide."""
     words, style = VERDICTS[plan.fits]
     peak = plan.memory.peak_bytes
     yield Content.assemble((words, style), f": {size(peak)} of {size(plan.limit_bytes)}")

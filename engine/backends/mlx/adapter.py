@@ -24,9 +24,9 @@ from engine.models.adapters import EXPERTS, LEFT_OUT
 from engine.models.language_model import of_language_model
 
 PREFIX = "base_model.model."
-"""What PEFT puts before a layer's path."""
+"""Prefix of a layer's path in PEFT's files."""
 ROWS, HEAD = "token_adapter.trainable_tokens_delta", "lm_head"
-"""What PEFT calls the rows of new tokens, and the output layer that is tied to an embedding."""
+"""PEFT's names of the rows of new tokens, and of the output layer that is tied to an embedding."""
 FILE_NAMES = {"lora_A": "lora_A.weight", "lora_B": "lora_B.weight", "magnitude": "lora_magnitude_vector"}
 """Our parameters, and PEFT's names for them in its file."""
 
@@ -41,7 +41,7 @@ class Adapter:
     alpha: float
     layers: dict[str, Values]
     targets: tuple[str, ...]
-    """What `adapter_config.json` says of the layers: names, or whole paths in transformers' model."""
+    """Layers as `adapter_config.json` has them: names, or whole paths in transformers' model."""
     dora: bool = False
     rank_stabilised: bool = False
     dropout: float = 0.0
@@ -54,7 +54,7 @@ class Adapter:
     ids: tuple[int, ...] = ()
     """Whose rows they are."""
     tied: bool = False
-    """Whether embedding and output are one matrix."""
+    """True if embedding and output are one matrix."""
 
     @property
     def scale(self) -> float:
@@ -134,7 +134,7 @@ class Adapter:
         )
 
     def _about(self, base: Path) -> dict[str, Any]:
-        """What PEFT needs to rebuild the adapter; all else has PEFT's defaults."""
+        """Settings from which PEFT rebuilds the adapter; all else has PEFT's defaults."""
         return self._told_beside() | {
             "base_model_name_or_path": str(base),
             "bias": "none",

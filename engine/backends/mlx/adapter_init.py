@@ -24,7 +24,7 @@ Values = dict[str, Float32]
 
 
 def values_of(wanted: Adapter, seed: int, named: Mapping[str, str], model: Any) -> dict[str, Values]:
-    """What the layers of a fresh adapter hold, by path in the model; `named` has the paths by transformers' names.
+    """Values of the layers of a fresh adapter, by path in the model; `named` has the paths by transformers' names.
 
     DoRA's magnitudes, where they are not simply those of the weights in the layer. Raises ConfigError where the
     layers cannot start so.

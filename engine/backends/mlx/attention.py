@@ -29,7 +29,7 @@ class Segments:
     def make_mask(
         self, length: int, return_array: bool = False, window_size: int | None = None
     ) -> mx.array | str | None:
-        """What each token sees, bool `[rows, 1, length, length]`, or `causal`."""
+        """Mask of the tokens that each token sees, bool `[rows, 1, length, length]`, or `causal`."""
         window = window_size or self.window
         if self.segments is None and not (return_array or (window and length > window)):
             return "causal"

@@ -42,7 +42,7 @@ from engine.errors import ConfigError
 from engine.planning.plan import Plan
 
 WHOLE = (".weight", ".bias")
-"""How the names of weights end that are trained whole, beside an adapter too."""
+"""Endings of the names of weights that are trained whole, beside an adapter too."""
 Weights = dict[str, mx.array]
 """Arrays by their path in the model."""
 
@@ -67,10 +67,10 @@ class MlxModel:
             path: value.astype(mx.float32)
             for path, value in sorted(tree_flatten(network.trainable_parameters()))
         }
-        """What training moves: fp32 masters, by path and in a fixed order."""
+        """Trained weights: fp32 masters, by path and in a fixed order."""
         whole = adapter.beside.get(head_path(network), {}) if adapter else {}
         self.head_trained = adapter is None or "weight" in whole
-        """Whether the output layer's weights are trained whole."""
+        """True if the output layer's weights are trained whole."""
         self.supports_packing = self.plain_head = self.spins = False
         self._losses = {packed: mx.compile(partial(self._token_losses, packed)) for packed in (False, True)}
 
@@ -192,7 +192,7 @@ class MlxModel:
         self.network.update(tree_unflatten(list(weights.items())))
 
     def _forward(self, network: Any, ids: mx.array, segments: mx.array | None) -> Any:
-        """What the network, or its body without the head, says of rows whose padding causality hides, on the right."""
+        """Run the network, or its body without the head, on rows padded on the right, which causality hides."""
         windows = self.windows or [None] * len(self.network.layers)
         if self.kernels is not None:
             return network(ids, [Spans(segments, window, self.kernels) for window in windows])
@@ -245,7 +245,7 @@ class MlxModel:
     def _picked(
         self, network: Any, packed: bool, ids: mx.array, segments: mx.array, where: mx.array
     ) -> mx.array:
-        """What the network says at the flat positions `where`, `[n, …]`."""
+        """Outputs of the network at the flat positions `where`, `[n, …]`."""
         output = self._forward(network, ids, segments if packed else None)
         return output.reshape(-1, output.shape[-1])[where]
 

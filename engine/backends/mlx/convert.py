@@ -53,7 +53,7 @@ def convert(folder: Path, out: Path, quantization: Quantization = "none") -> dic
 
 
 def _settings(model: Any) -> dict[str, Any]:
-    """How the layers are quantised: what most have in common, then the layers that differ, by their path."""
+    """Quantisation of the layers: what most have in common, then the layers that differ, by their path."""
     found = {
         path: {"group_size": layer.group_size, "bits": layer.bits, "mode": layer.mode}
         for path, layer in model.named_modules()

@@ -21,7 +21,7 @@ TRANSPOSED = {"gpt2": ("c_attn", "c_proj", "c_fc")}
 
 
 def settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What mlx-lm has to be told besides a model's config.json, in the names that it reads.
+    """Settings for mlx-lm besides a model's config.json, in the names that it reads.
 
     transformers 5 leaves out some names, and writes the rotation as `rope_parameters`, where mlx-lm's older
     models read `rope_theta` and `rope_scaling`: without this they would silently rotate by their defaults.
@@ -65,7 +65,7 @@ def windows_of(config: Mapping[str, Any]) -> tuple[int | None, ...]:
 
 
 def is_transposed(kind: str, path: str) -> bool:
-    """Whether transformers holds this layer's weight as `[inputs, outputs]`."""
+    """Return True if transformers holds this layer's weight as `[inputs, outputs]`."""
     return path.rpartition(".")[2] in TRANSPOSED.get(kind, ())
 
 

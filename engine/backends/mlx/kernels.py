@@ -25,7 +25,7 @@ class Kernels:
         self._attention = "kernel" if on_gpu else "reference"
 
     def takes(self, head: Head) -> bool:
-        """Whether the loss's kernel serves this output layer: without a bias or trained rows, dense or in 4 bits."""
+        """Return True if the loss's kernel takes this output layer: no bias or trained rows, dense or 4-bit."""
         layer = head.layer
         if "bias" in layer or head.ids is not None:
             return False

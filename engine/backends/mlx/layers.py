@@ -106,6 +106,6 @@ def dense(layer: Any) -> mx.array:
 
 
 def inputs_of(layer: Any) -> int:
-    """How many inputs a linear layer has; a quantised one packs several into one element."""
+    """Number of inputs of a linear layer; a quantised one packs several into one element."""
     width: int = layer.weight.shape[1]
     return width * 32 // layer.bits if isinstance(layer, nn.QuantizedLinear) else width

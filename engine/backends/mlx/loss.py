@@ -31,7 +31,7 @@ class Head:
 
     @property
     def weights(self) -> list[mx.array]:
-        """What a head takes gradients for: weight `[vocabulary, width]`, bias where there is one, trained rows."""
+        """Weights with gradients in a head: weight `[vocabulary, width]`, bias where there is one, trained rows."""
         own = [self.layer[name] for name in ("weight", "bias") if name in self.layer]
         return own if self._rows is None else [*own, self._rows.rows]
 

@@ -1,4 +1,4 @@
-"""What the process and the device use, and their limits."""
+"""Memory of the process and the device, and their limits."""
 
 import resource
 import sys

@@ -73,7 +73,7 @@ def open_model(folder: Path, trust_remote_code: bool = False) -> tuple[Any, dict
 
 @contextmanager
 def trying_out(folder: Path) -> Iterator[None]:
-    """What fails as the model of `folder` first computes becomes a ModelError."""
+    """Turn a failure of the model of `folder` as it first computes into a ModelError."""
     try:
         yield
     except Exception as error:  # the settings of a stranger can go wrong in any way
@@ -106,7 +106,7 @@ def quantise(model: Any, bits: int) -> None:
 
 
 def is_quantised(model: Any) -> bool:
-    """Whether any of the weights are held in few bits."""
+    """Return True if any of the weights are held in few bits."""
     return any(isinstance(module, nn.QuantizedLinear) for module in model.modules())
 
 

@@ -1,4 +1,4 @@
-"""What must hold for a model before a run relies on it, tried on the model itself."""
+"""Trials on the model itself of what a run relies on."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,15 +15,15 @@ from engine.models.mismatch import no_numbers
 TOLERANCE = {"fp32": 1e-3, "bf16": 0.1, "fp16": 0.02}
 """Largest difference of a token's last hidden state, packed and alone, relative to its length; a leak is beyond it."""
 CAP = "final_logit_softcapping"
-"""What config.json calls a cap of the logits."""
+"""Key of config.json for a cap of the logits."""
 HEAD_TOLERANCE = {"fp32": 1e-3, "bf16": 0.015, "fp16": 0.015}
 """Largest difference of logits, relative to their size: see the same of torch's."""
 FAILURES = (AttributeError, TypeError, ValueError, IndexError, KeyError, NotImplementedError)
-"""What a model's code raises where it does not take our cache: state-space layers, say."""
+"""Errors of a model's code that does not take our cache: state-space layers, say."""
 
 
 class Probed(Protocol):
-    """What a trial asks of a model."""
+    """A model, as a trial uses it."""
 
     network: Any
     body: Any
@@ -39,7 +39,7 @@ class Probed(Protocol):
 
 
 def packing_is_isolated(model: Probed) -> bool:
-    """Whether an example behind another one in a row has the hidden states that it has alone."""
+    """Return True if an example behind another one in a row has the hidden states that it has alone."""
     first, second = (_tokens(model, size, seed) for seed, size in enumerate((24, 16)))
     both = mx.concatenate([first, second], 1)
     segments = mx.concatenate([mx.full((1, 24), 1), mx.full((1, 16), 2)], 1)
@@ -54,7 +54,7 @@ def packing_is_isolated(model: Probed) -> bool:
 
 
 def head_is_linear(model: Probed) -> bool:
-    """Whether the model's logits are its last hidden states times its head, and nothing more.
+    """Return True if the model's logits are its last hidden states times its head, and nothing more.
 
     Gemma 2 caps them, Cohere and Granite scale them. Raises ModelError where they are no numbers.
     """

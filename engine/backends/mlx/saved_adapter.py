@@ -23,7 +23,7 @@ OF_VOCABULARY = (
     ROWS,
     *(f".{name}.{part}" for name in ("embed_tokens", "wte", HEAD) for part in ("weight", "bias")),
 )
-"""How the names of tensors end that are of embedding or output layer."""
+"""Endings of the names of tensors of the embedding or output layer."""
 CHOSEN_LAYERS = ("layers_to_transform", "layers_pattern", "exclude_modules")
 """PEFT's settings that take some layers out of those that `target_modules` names."""
 
@@ -120,7 +120,7 @@ def _of_mlx(about: Mapping[str, Any], tensors: Values, kind: str) -> Adapter:
 
 
 def _mismatch(adapter: Adapter, about: Mapping[str, Any], model: Any) -> Mismatch:
-    """What differs from the tensors that such an adapter has on this model; by PEFT's names."""
+    """Differences from the tensors that such an adapter has on this model; by PEFT's names."""
     expected: dict[str, Shape] = {}
     for path, layer in model.named_modules():
         if not isinstance(layer, nn.Linear | nn.QuantizedLinear):

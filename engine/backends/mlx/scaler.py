@@ -5,7 +5,7 @@ START, GROWTH_EVERY = 2.0**16, 2000
 
 
 class LossScale:
-    """What a loss is multiplied by before its gradients are taken; 1 where it need not be."""
+    """Factor of a loss before its gradients are taken; 1 where none is needed."""
 
     def __init__(self, needed: bool) -> None:
         self.needed = needed

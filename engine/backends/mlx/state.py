@@ -62,7 +62,7 @@ def save_model(
 
 @dataclass(frozen=True)
 class State:
-    """What going on exactly needs."""
+    """State from which training resumes exactly."""
 
     trained: dict[str, mx.array]
     """fp32 weights by path."""
@@ -71,7 +71,7 @@ class State:
     scale: list[float]
     """See `scaler.LossScale.state`."""
     taken: Values
-    """What the adapter's start took out of the weights, as of `start.flat`."""
+    """Factors that the adapter's start took out of the weights, as of `adapter_init.flat`."""
 
 
 def save_state(state: State, folder: Path) -> None:
@@ -88,7 +88,7 @@ def save_state(state: State, folder: Path) -> None:
 
 
 def load_state(trained: Mapping[str, mx.array], taken: Values, folder: Path) -> State:
-    """What `save_state` wrote, to the bit; `trained` and `taken` are what this recipe has.
+    """Read what `save_state` wrote, to the bit; `trained` and `taken` are this recipe's.
 
     Raises CheckpointError where it belongs to another recipe.
     """

@@ -154,7 +154,7 @@ class MlxTrainer:
         return moved, self.optimizer.state
 
     def _clipping(self, norm: float) -> float:
-        """What a gradient of this norm is multiplied by, to be no longer than the recipe's limit."""
+        """Factor that makes a gradient of this norm no longer than the recipe's limit."""
         limit = self.config.training.max_grad_norm
         return 1.0 if limit is None else min(1.0, limit / (norm + 1e-6))
 

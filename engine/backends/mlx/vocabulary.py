@@ -15,7 +15,7 @@ from engine.errors import ModelError
 EMBEDDINGS = (nn.Embedding, nn.QuantizedEmbedding)
 QUANTISED = (nn.QuantizedEmbedding, nn.QuantizedLinear)
 Beside = dict[str, dict[str, mx.array]]
-"""What is trained beside an adapter, by the path of its module: `rows` `[n, width]`, or `weight` and `bias` whole."""
+"""Weights trained beside an adapter, by the path of their module: `rows` `[n, width]`, or `weight` and `bias` whole."""
 
 
 class TokenRows(nn.Module):
@@ -86,7 +86,7 @@ def head_path(model: Any) -> str:
 
 
 def rows_of(layer: Any) -> int:
-    """How many tokens a layer has rows for."""
+    """Number of tokens that a layer has rows for."""
     count: int = layer.weight.shape[0]
     return count
 
@@ -130,7 +130,7 @@ def _grown(values: mx.array, tokens: Sequence[NewToken], need: int) -> mx.array:
 
 
 def fresh(model: Any, wanted: Adapter, tokens: Sequence[NewToken]) -> Beside:
-    """What the recipe trains beside an adapter, as it starts; a tied matrix is one, whichever of its names is said."""
+    """Weights trained beside an adapter, as they start; a tied matrix is one, whichever of its names is given."""
     modules = dict(model.named_modules())
     embedding, head = embedding_path(model), head_path(model)
     named = {"embed_tokens": embedding, "lm_head": head}

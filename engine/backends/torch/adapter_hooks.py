@@ -1,4 +1,4 @@
-"""What some adapters need beside gradients: AdaLoRA's ranks, and what PiSSA and OLoRA took out of the weights."""
+"""Hooks of adapters that need more than gradients: AdaLoRA's ranks, what PiSSA and OLoRA took out of the weights."""
 
 import copy
 from collections.abc import Iterator, Mapping
@@ -31,7 +31,7 @@ class AdapterHooks:
         """Called when the optimizer has moved the weights and their gradients are still there."""
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """What going on exactly needs besides weights and moments."""
+        """State besides weights and moments from which training resumes exactly."""
         return {}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
@@ -67,7 +67,7 @@ class RankAllocation(AdapterHooks):
         self.allocator = model.base_model.rankallocator
 
     def penalty(self) -> Tensor:
-        """How far A and B are from orthogonal: the mean of ||P^T P - I|| over them (section 3.1)."""
+        """Distance of A and B from orthogonal: the mean of ||P^T P - I|| over them (section 3.1)."""
         distances = []
         for name, p in self.model.named_parameters():
             if ".lora_A." in name or ".lora_B." in name:

@@ -88,7 +88,7 @@ def _reattach(model: Any, wanted: Adapter, saved: Path) -> Any:
 def settings(
     model: nn.Module, wanted: Adapter, steps: int, beside: Mapping[str, Any] = NOTHING
 ) -> peft.PeftConfig:
-    """What PEFT calls the recipe's adapter; `beside` is what a LoRA trains besides (`trained_beside`)."""
+    """PEFT's settings of the recipe's adapter; `beside` is what a LoRA trains besides (`trained_beside`)."""
     if wanted.type in PROMPT_TYPES:
         return _virtual_tokens(wanted)
     rank, alpha = {"r": wanted.rank}, {"alpha": wanted.alpha}

@@ -67,7 +67,7 @@ class SegmentAttention:
 
 
 def _band(length: int, window: int | None, device: torch.device) -> Tensor | None:
-    """What a token sees, `[length, length]`, where a sliding window hides some of what causality leaves."""
+    """Mask of what a token sees, `[length, length]`, where a sliding window hides some of what causality leaves."""
     if window is None or length <= window:
         return None
     position = torch.arange(length, device=device)

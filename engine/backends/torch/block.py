@@ -95,7 +95,7 @@ def _form(layer: Any, attention: SegmentAttention, kept: torch.dtype) -> Callabl
 
 
 def _agrees(layer: Any, form: Callable[..., Tensor]) -> bool:
-    """Whether both forms of a layer make the same of noise, in the format that it computes in."""
+    """Return True if both forms of a layer make the same of noise, in the format that it computes in."""
     weight = layer.input_layernorm.weight
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(1, TRIAL_TOKENS, weight.shape[0], generator=draw).to(weight)

@@ -39,7 +39,7 @@ class TorchModel:
     """A transformers model and its adapter. See `engine.backends.base.Model`."""
 
     own_layers: ClassVar[bool] = True
-    """Whether attention and decoder layers take our forms to train; False where the model brings faster ones."""
+    """True if attention and decoder layers take our forms to train; False where the model brings faster ones."""
 
     def __init__(
         self, network: Any, folder: Path, device: str, compute: Dtype, *, forms: torch.dtype | None = None,
@@ -71,7 +71,7 @@ class TorchModel:
 
     @staticmethod
     def casts(plan: Plan, config: TrainConfig) -> bool:
-        """Whether products are computed in another format than the weights are held in."""
+        """Return True if products are computed in another format than the weights are held in."""
         return config.adapter.type == "none" and plan.compute_dtype != "fp32"
 
     @classmethod
@@ -246,7 +246,7 @@ class TorchModel:
         return self._forward(self.body, batch).last_hidden_state
 
     def _forward(self, network: Any, batch: Batch) -> Any:
-        """What the network, or its body without the head, says of a batch.
+        """Run the network, or its body without the head, on a batch.
 
         Padding lies on the right, where causality hides it from every real token: no mask is needed.
         """

@@ -26,7 +26,7 @@ def enable(model: Any, device: torch.device) -> None:
 
 
 def same_draws(random: Any) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """What to run a layer in, and its repetition, so that dropout draws the same; `random` has the device's state."""
+    """Contexts for a layer and its repetition, so that dropout draws the same; `random` has the device's state."""
     states: list[Tensor] = []
 
     @contextmanager
@@ -75,7 +75,7 @@ class HostMemory:
         return tensor.device, copy.copy_(tensor, non_blocking=True)
 
     def back(self, kept: Tensor | Elsewhere) -> Tensor:
-        """What `out` was given, on its device again."""
+        """Return what `out` was given, on its device again."""
         if isinstance(kept, Tensor):
             return kept
         device, copy = kept

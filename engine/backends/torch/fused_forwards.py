@@ -24,7 +24,7 @@ def is_frozen_linear(module: Any) -> bool:
 
 
 def project(x: Tensor, modules: Sequence[Any], norm: NormOf | None = None) -> tuple[Tensor, ...]:
-    """What each frozen linear module makes of the same x `[…, in]`, after the norm where one is given."""
+    """Outputs of frozen linear modules for the same x `[…, in]`, after the norm where one is given."""
     shared, a, b = _gather(modules, norm)
     return Projections.apply(x, shared, *a, *b)
 

@@ -23,7 +23,7 @@ from engine.models.mismatch import (
 from engine.models.prequantized import Packed
 
 DROPOUTS = ("lora_dropout", "boft_dropout", "vera_dropout")
-"""What PEFT's types of adapter call their dropout."""
+"""Names of dropout in PEFT's types of adapter."""
 CHECK = "check that the folder is complete (`ft models show`), or fetch the model again"
 
 
@@ -69,7 +69,7 @@ def load_causal(
 
 @contextmanager
 def trying_out(folder: Path) -> Iterator[None]:
-    """What fails as the model of `folder` first computes becomes a ModelError."""
+    """Turn a failure of the model of `folder` as it first computes into a ModelError."""
     try:
         yield
     except Exception as error:  # the settings of a stranger can go wrong in any way
@@ -91,7 +91,7 @@ def refuse_damaged(model: torch.nn.Module, folder: Path) -> None:
 
 
 def _is_finite(value: torch.Tensor) -> bool:
-    """Whether all values are finite. A sum finds out in one pass over them; it is wrong only where it overflows."""
+    """Return True if all values are finite. A sum shows it in one pass, and is wrong only where it overflows."""
     return math.isfinite(float(value.detach().sum(dtype=torch.float32))) or bool(value.isfinite().all())
 
 
@@ -124,7 +124,7 @@ def fill_adapter(model: Any, folder: Path) -> Any:
 
 @contextmanager
 def _fitting(folder: Path) -> Iterator[None]:
-    """What PEFT says where an adapter cannot be on a model becomes a ModelError."""
+    """Turn PEFT's error for an adapter that cannot be on a model into a ModelError."""
     try:
         yield
     except Exception as error:  # the settings of a stranger can go wrong in any way
@@ -148,7 +148,7 @@ def _filled(model: Any, folder: Path, trainable: bool) -> Any:
 
 
 def refuse_other_weights(model: Any, folder: Path) -> None:
-    """What `load_causal` refuses, for a model that was loaded by a program which does not tell what it left random.
+    """Refuse what `load_causal` refuses, for a model loaded by a program that does not say what it left random.
 
     Raises ModelError where the names in the files of `folder` are not those of the model's weights. Where
     transformers gives a family's weights other names as it loads them, nothing is compared.

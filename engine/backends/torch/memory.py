@@ -1,4 +1,4 @@
-"""What the process and the device use."""
+"""Memory of the process and the device."""
 
 import ctypes
 import resource
@@ -11,7 +11,7 @@ from engine.backends.base import MemoryReading
 
 
 class Gauge:
-    """What the process and the device hold, now and at most."""
+    """Memory that the process and the device hold, now and at most."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device

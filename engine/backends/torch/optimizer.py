@@ -10,7 +10,7 @@ from engine.config.sections import Training
 
 OWN = ("step", "exp_avg", "exp_avg_sq")
 OF_BITSANDBYTES = ("step", "state1", "state2", "absmax1", "absmax2")
-"""What going on needs of a parameter's state; the two maps of the 8-bit numbers are constants."""
+"""Keys of a parameter's state from which training resumes; the two maps of the 8-bit numbers are constants."""
 
 
 def optimizer_of(training: Training, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:

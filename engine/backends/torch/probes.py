@@ -1,4 +1,4 @@
-"""What must hold for a model before a run relies on it, tried on the model itself."""
+"""Trials on the model itself of what a run relies on."""
 
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,14 +15,14 @@ TOLERANCE = {"fp32": 1e-3, "bf16": 0.1, "fp16": 0.02}
 """Largest difference of a token's last hidden state, packed and alone, relative to its length; a leak is beyond it."""
 
 CAP = "final_logit_softcapping"
-"""What config.json calls a cap of the logits."""
+"""Key of config.json for a cap of the logits."""
 HEAD_TOLERANCE = {"fp32": 1e-3, "bf16": 0.015, "fp16": 0.015}
 """Largest difference of logits, relative to their size. Both are one product of the same hidden states, so rounding
 alone is a fifth of it; a cap of 30, as Gemma 2 has, takes 2 % off logits of 8."""
 
 
 class Probed(Protocol):
-    """What a trial asks of a model."""
+    """A model, as a trial uses it."""
 
     causal: Any
     head: Any
@@ -37,7 +37,7 @@ class Probed(Protocol):
 
 
 def packing_is_isolated(model: Probed) -> bool:
-    """Whether a packed example has the hidden states that it has alone."""
+    """Return True if a packed example has the hidden states that it has alone."""
     vocabulary = model.head.weight.shape[0]
     draw = np.random.default_rng(0)
     first, second = (draw.integers(0, vocabulary, size).astype(np.int32) for size in (24, 16))
@@ -48,7 +48,7 @@ def packing_is_isolated(model: Probed) -> bool:
 
 
 def head_is_linear(model: Probed) -> bool:
-    """Whether the model's logits are its last hidden states times its head, and nothing more.
+    """Return True if the model's logits are its last hidden states times its head, and nothing more.
 
     Gemma 2 caps them, Cohere and Granite scale them. Raises ModelError where they are no numbers.
     """

@@ -1,4 +1,4 @@
-"""Whether this process multiplies matrices right, tried before a model is trusted to it."""
+"""True if this process multiplies matrices right, tried before a model is trusted to it."""
 
 import numpy as np
 import torch

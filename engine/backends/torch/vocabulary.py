@@ -14,7 +14,7 @@ from engine.data.tokenization.new_tokens import NewToken
 from engine.errors import ConfigError
 
 EMBEDDING, HEAD = "embed_tokens", "lm_head"
-"""What recipes call the two, whatever a model's own names are."""
+"""Names of the two in recipes, whatever a model's own names are."""
 
 
 @torch.no_grad()
@@ -48,13 +48,13 @@ def _layers(model: Any) -> list[Any]:
 
 
 def is_tied(model: Any) -> bool:
-    """Whether embedding and output are one matrix."""
+    """Return True if embedding and output are one matrix."""
     head = model.get_output_embeddings()
     return head is not None and head.weight is model.get_input_embeddings().weight
 
 
 def trained_beside(model: Any, wanted: Adapter, tokens: Sequence[NewToken]) -> dict[str, Any]:
-    """What PEFT's LoraConfig has to be told so that the recipe's layers and the rows of new tokens are trained.
+    """Settings of PEFT's LoraConfig with which the recipe's layers and the rows of new tokens are trained.
 
     A tied matrix stays one: whichever of its names the recipe says, it is trained as both.
     """
@@ -117,7 +117,7 @@ class Head:
 
     @property
     def plain(self) -> bool:
-        """Whether it is one frozen matrix."""
+        """True if it is one frozen matrix."""
         return self.rows is None and not self.weight.requires_grad
 
 

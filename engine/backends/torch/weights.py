@@ -22,5 +22,5 @@ def dense(layer: nn.Module, dtype: torch.dtype) -> Tensor:
 
 
 def is_quantised(layer: nn.Module) -> bool:
-    """Whether bitsandbytes holds this layer's weight."""
+    """Return True if bitsandbytes holds this layer's weight."""
     return type(getattr(layer, "weight", None)).__name__ in ("Params4bit", "Int8Params")

@@ -59,7 +59,7 @@ class RowFormat:
     """Judges a row that has the columns by its values: True is evidence for this format, False against it, None is
     neither."""
     note: str = ""
-    """What supervised fine-tuning makes of its rows, where the name does not say it."""
+    """Treatment of its rows in supervised fine-tuning, where the name does not say it."""
     others: tuple[tuple[str, ...], ...] = ()
     """Sets of columns that do instead of `needs`."""
     uses: frozenset[str] | None = None

@@ -57,7 +57,7 @@ class ColumnMapping:
 
     @property
     def summary(self) -> str:
-        """What was done to the rows, to end a sentence with."""
+        """Treatment of the rows, as the end of a sentence."""
         said = []
         if self.choice.columns:
             named = ", ".join(f"{ours} is `{theirs}`" for ours, theirs in self.choice.columns.items())

@@ -26,7 +26,7 @@ class EncodedRow:
     """As a run would train them, before they are cut; long texts in chunks."""
     problem: str = ""
     unseen: str = ""
-    """What the row has and the template does not show."""
+    """Content of the row that the template does not show."""
     whole: tuple[LintedRow, ...] = ()
     """The row with its examples before any is split, as the lint sees it."""
     unread: int = 0
