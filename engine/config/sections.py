@@ -100,7 +100,7 @@ class Model(Section):
     add_tokens: list[Text] = Field(default=[])
     """Texts that become one token each, as [<note>]; their rows of the embedding are added and trained."""
     template_variables: TemplateVariables | None = None
-    """Values that the chat template reads besides the messages, as {enable_thinking: false}; the trained model keeps it."""
+    """Values for the chat template besides the messages, as {enable_thinking: false}; the trained model keeps them."""
     trust_remote_code: Switch = False
     """Run Python code that comes with the model. Only for authors you trust."""
 
