@@ -9,8 +9,8 @@ from ft.console import key_values, say
 
 
 def track(
+    to: Annotated[str, typer.Option("--to", metavar="NAME", help="The tracker, of another package.")],
     run: Annotated[str | None, typer.Argument(help="A run; the latest if left out.")] = None,
-    to: Annotated[str, typer.Option("--to", metavar="NAME", help="The tracker, of another package.")] = "",
     options: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="An option of the tracker; repeatable."),
