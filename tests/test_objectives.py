@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from engine.backends import load_trainer
 from engine.backends.base import Trainer
@@ -142,3 +143,27 @@ def test_a_preference_loss_learns_and_is_the_same_on_torch_and_mlx(job: Job) -> 
     for one, other in zip(ours[:5], theirs[:5], strict=True):
         assert one.loss == pytest.approx(other.loss, rel=2e-2)
         assert one.metrics["margin"] == pytest.approx(other.metrics["margin"], rel=5e-2, abs=1e-3)
+
+
+def both_ops() -> list[Ops]:
+    from engine.backends.mlx.ops import MlxOps
+    from engine.backends.torch.ops import TorchOps
+
+    return [TorchOps(torch.device("cpu")), MlxOps()]
+
+
+def test_operations_agree_with_numpy_on_both_backends() -> None:
+    values, places = np.array([-800.0, -1.5, 0.0, 2.0], dtype=np.float32), np.array([3, 1])
+    groups = np.array([0, 2, 2, 0])
+    for ops in both_ops():
+        x = ops.array(values)
+        found = {
+            "take": (ops.take(x, places), values[places]),
+            "sum_by": (ops.sum_by(x, groups, 3), np.array([-798.0, 0.0, -1.5])),
+            "log_sigmoid": (ops.log_sigmoid(x), -np.logaddexp(0, -values)),
+            "exp": (ops.exp(x), np.exp(values)),
+            "maximum": (ops.maximum(x, 0.0), np.maximum(values, 0)),
+            "constant": (ops.constant(x), values),
+        }
+        for name, (got, wanted) in found.items():
+            assert np.allclose(np.array(got), wanted, rtol=1e-5), name
