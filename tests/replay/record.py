@@ -44,6 +44,8 @@ SOMETIMES = {"step": ("metrics",), "eval": ("best_by",)}
 """What is compared of an event that has it: version 0.1.0 wrote none of these."""
 MACHINE = re.compile(r"\d+(\.\d+)? [kMG]i?B")
 """Amounts of memory in a message."""
+REWORDED = {"going on with micro-batches": "continuing with micro-batches", "to be had": "available"}
+"""Words of version 0.1.0's messages, and what is written in their place today."""
 WEIGHTS = "*.safetensors"
 
 
@@ -136,8 +138,15 @@ def fact(line: Mapping[str, Any]) -> Mapping[str, Any] | None:
     found = {name: line.get(name) for name in FACTS[line["type"]]}
     found |= {name: line[name] for name in SOMETIMES.get(line["type"], ()) if name in line}
     if "message" in found:
-        found["message"] = MACHINE.sub("…", found["message"])
+        found["message"] = same_words(MACHINE.sub("…", found["message"]))
     return {"type": line["type"]} | found
+
+
+def same_words(message: str) -> str:
+    """The message as it is worded today."""
+    for old, new in REWORDED.items():
+        message = message.replace(old, new)
+    return message
 
 
 def digests(tokens: Path) -> Iterator[str]:
