@@ -2,9 +2,11 @@
 
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import keyring
+import psutil
 import pytest
 from filelock import FileLock
 
@@ -19,13 +21,23 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 
 @pytest.fixture(autouse=True)
-def ft_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """FT_HOME in a folder of this test alone; nothing may reach the hub."""
+def ft_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """FT_HOME in a folder of this test alone; nothing may reach the hub, and no engine outlives the test."""
     home = tmp_path / "ft-home"
     monkeypatch.setenv("FT_HOME", str(home))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf-home"))
-    return home
+    yield home
+    if (home / "runs").is_dir():
+        kill_engines(home)
+
+
+def kill_engines(home: Path) -> None:
+    """Kill what a failed test left training in that FT_HOME: it would slow every later test."""
+    for process in psutil.process_iter(["cmdline"]):
+        if any(str(home) in word for word in process.info["cmdline"] or ()):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 @pytest.fixture
