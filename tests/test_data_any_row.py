@@ -111,7 +111,8 @@ def places(value: Any) -> Iterator[tuple[Any, Any]]:
 
 
 @pytest.mark.parametrize("number", range(len(GOOD)))
-def test_any_value_may_stand_anywhere(number: int, encoders: list[RowEncoder]) -> None:
+def test_odd_value_in_row_is_handled(number: int, encoders: list[RowEncoder]) -> None:
+    """Any value may stand at any place of a row: it is read or refused with a RowError."""
     row = copy.deepcopy(GOOD[number])
     form = fitting(row)
     assert form is not None
@@ -151,7 +152,7 @@ def test_any_row_is_read_or_refused(
 @given(
     st.lists(ROWS, min_size=1, max_size=3), st.sampled_from([None, {"prompt": "text", "completion": "input"}])
 )
-def test_any_rows_have_a_form_or_are_refused(
+def test_format_is_detected_or_rows_refused(
     bodies: list[dict[str, Any]], columns: dict[str, str] | None
 ) -> None:
     rows = [(f"a.jsonl:{line}", body) for line, body in enumerate(bodies, start=1)]
@@ -173,6 +174,6 @@ def test_any_rows_have_a_form_or_are_refused(
     st.text(min_size=1, max_size=20) | st.sampled_from(["{{ x", "{% for a in text %}{{ a }}{% endfor %}"]),
     ROWS,
 )
-def test_any_template_of_a_recipe_writes_a_row_or_refuses_it(template: str, row: dict[str, Any]) -> None:
+def test_recipe_template_writes_or_refuses_row(template: str, row: dict[str, Any]) -> None:
     with suppress(RowError, jinja2.TemplateSyntaxError):  # the recipe is refused for the latter
         assert isinstance(ColumnMapping(FormatChoice(template=template))(row)["text"], str)

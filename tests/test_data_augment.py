@@ -96,9 +96,7 @@ def rivers() -> list[dict[str, Any]]:
     return [chat(*one) for one in RIVERS]
 
 
-def test_a_paraphrase_keeps_the_answer_and_is_marked_with_the_row_it_was_made_from(
-    prepared: Prepared, folder: Path
-) -> None:
+def test_paraphrase_keeps_answer_and_names_source_row(prepared: Prepared, folder: Path) -> None:
     made, report = prepared(rivers(), Model(twisted), replace(PARAPHRASE, seed=7))
     assert [row["messages"][1]["content"] for row in made] == [answer for _, answer in RIVERS]
     assert [row["messages"][0]["content"] for row in made] == [twisted(question) for question, _ in RIVERS]
@@ -113,16 +111,18 @@ def test_a_paraphrase_keeps_the_answer_and_is_marked_with_the_row_it_was_made_fr
     assert (told["train"], told["augmented"]["made"], report.asked) == (8, 4, 4)
 
 
-def test_what_is_to_be_worked_on_stays_as_it_is(prepared: Prepared) -> None:
+def test_paraphrase_leaves_quoted_text_alone(prepared: Prepared) -> None:
+    """Of "Shorten this text: ..." only the request is made anew, and the model is not shown the text."""
     text = "Shorten this text for me.\n\nThe quick brown fox.\n\nIt jumps."
     (row,), _ = prepared([chat(text, "A fox jumps.")], model := Model(twisted))
     assert row["messages"][0]["content"] == twisted("Shorten this text for me.") + text[25:]
     assert "brown fox" not in model.shown
 
 
-def test_of_a_conversation_the_last_question_is_made_anew_and_earlier_answers_are_not_trained_again(
+def test_only_last_question_of_conversation_is_paraphrased(
     prepared: Prepared,
 ) -> None:
+    """Earlier answers are not trained again."""
     turns = [*chat(*RIVERS[0])["messages"], *chat(*RIVERS[1])["messages"]]
     turns.append({"role": "user", "content": "Thanks!"})
     (row,), _ = prepared([{"messages": turns}], Model(twisted))
@@ -134,9 +134,10 @@ def test_of_a_conversation_the_last_question_is_made_anew_and_earlier_answers_ar
     ]
 
 
-def test_a_prompt_of_plain_text_is_made_anew_and_rows_without_a_question_are_left_aside(
+def test_plain_text_prompt_is_paraphrased(
     prepared: Prepared,
 ) -> None:
+    """Rows without a question are left aside."""
     rows = [{"prompt": question, "completion": answer} for question, answer in RIVERS]
     made, report = prepared([*rows, {"prompt": "", "completion": "Only a text."}], Model(twisted))
     assert [(row["prompt"], row["completion"]) for row in made] == [
@@ -145,9 +146,8 @@ def test_a_prompt_of_plain_text_is_made_anew_and_rows_without_a_question_are_lef
     assert report.aside == 1
 
 
-def test_rows_that_are_held_out_are_shown_to_no_model_and_nothing_like_them_is_kept(
-    prepared: Prepared, folder: Path
-) -> None:
+def test_held_out_rows_are_never_augmented(prepared: Prepared, folder: Path) -> None:
+    """They are shown to no model, and no new row like them is kept."""
     rows = [
         *rivers(),
         *[chat(f"For a quiz at school, and quickly: {question}", answer) for question, answer in RIVERS],
@@ -188,9 +188,8 @@ def test_rows_that_are_held_out_are_shown_to_no_model_and_nothing_like_them_is_k
         ("copy", lambda text: "How long is the river that runs through Vienna, Vienna or Paris?"),
     ],
 )
-def test_an_answer_that_makes_no_good_row_is_rejected_and_counted(
-    prepared: Prepared, reason: str, reply: Reply
-) -> None:
+def test_answer_without_good_row_is_rejected(prepared: Prepared, reason: str, reply: Reply) -> None:
+    """The report counts each by its reason."""
     rows = [chat(RIVERS[0][0], "Vienna has the Danube."), chat("How long is the river that runs through Vienna, "
                                                               "Vienna or Paris?", "777 km.")]  # fmt: skip
     made, report = prepared(rows, Model(lambda text: reply(text) if "old town" in text else twisted(text)))
@@ -199,18 +198,18 @@ def test_an_answer_that_makes_no_good_row_is_rejected_and_counted(
     assert report.examples[reason]
 
 
-def test_an_answer_that_never_ends_is_rejected(prepared: Prepared) -> None:
+def test_endless_answer_is_rejected(prepared: Prepared) -> None:
     made, report = prepared(rivers(), Model(twisted, ended=False))
     assert (made, report.rejected) == ([], {"cut": 4})
 
 
-def test_a_number_in_the_question_has_to_be_in_its_paraphrase(prepared: Prepared) -> None:
+def test_paraphrase_keeps_numbers_of_question(prepared: Prepared) -> None:
     rows = [chat("What do 17 and 25 make?", "42"), chat("What do 3 and 4 make?", "7")]
     made, report = prepared(rows, Model(lambda text: twisted(text).replace("17", "71")))
     assert ([row["augmented"]["from"] for row in made], report.rejected) == ([["train.jsonl:2"]], {"lost": 1})
 
 
-def test_a_row_that_is_rejected_is_asked_for_again_with_another_seed(prepared: Prepared) -> None:
+def test_rejected_row_is_retried_with_another_seed(prepared: Prepared) -> None:
     once: set[str] = set()
 
     def reply(text: str) -> str:
@@ -224,7 +223,7 @@ def test_a_row_that_is_rejected_is_asked_for_again_with_another_seed(prepared: P
     assert len(set(seeds)) == 8
 
 
-def test_an_amount_above_one_makes_several_of_a_row_that_differ(prepared: Prepared) -> None:
+def test_amount_above_one_makes_differing_rows(prepared: Prepared) -> None:
     words = iter(["nicely", "quickly", "quickly"])
     made, report = prepared(
         [chat("Sing.", "La la.")], Model(lambda text: f"Sing {next(words)}."), replace(PARAPHRASE, amount=3)
@@ -234,7 +233,8 @@ def test_an_amount_above_one_makes_several_of_a_row_that_differ(prepared: Prepar
     assert sum(report.rejected.values()) == 1
 
 
-def test_two_of_a_row_differ_in_more_than_a_word_however_long_the_text_below(prepared: Prepared) -> None:
+def test_paraphrases_of_row_differ_beyond_one_word(prepared: Prepared) -> None:
+    """However long the text below the question is."""
     ends = iter(["soon", "today"])
     long = " ".join(f"word{n}" for n in range(300))
     made, report = prepared(
@@ -248,7 +248,7 @@ def test_two_of_a_row_differ_in_more_than_a_word_however_long_the_text_below(pre
 
 
 @pytest.mark.parametrize(("validation", "reason"), [(0.0, "copy"), (0.5, "held-out")])
-def test_a_row_that_is_nearly_another_is_rejected(prepared: Prepared, validation: float, reason: str) -> None:
+def test_near_copy_of_row_is_rejected(prepared: Prepared, validation: float, reason: str) -> None:
     long = [
         f"{start}, please: how long is the river which runs through the old town, and where does it meet the sea?"
         for start in (
@@ -263,7 +263,7 @@ def test_a_row_that_is_nearly_another_is_rejected(prepared: Prepared, validation
     assert report.rejected == {reason: report.asked}
 
 
-def test_a_share_of_the_rows_is_drawn_by_the_seed(prepared: Prepared, folder: Path) -> None:
+def test_seed_draws_share_of_rows(prepared: Prepared, folder: Path) -> None:
     drawn = []
     for seed in (1, 1, 2, 3, 4):
         made, _ = prepared(rivers(), Model(twisted), replace(PARAPHRASE, amount=0.5, seed=seed))
@@ -274,7 +274,7 @@ def test_a_share_of_the_rows_is_drawn_by_the_seed(prepared: Prepared, folder: Pa
     assert len({tuple(lines) for lines in drawn}) > 1
 
 
-def test_a_back_translation_goes_there_and_back(prepared: Prepared) -> None:
+def test_back_translation_goes_there_and_back(prepared: Prepared) -> None:
     def reply(text: str) -> str:
         if "river" in text:
             return "Sag mir bitte welcher Fluss das ist, " + text.split()[-1]
@@ -289,12 +289,12 @@ def test_a_back_translation_goes_there_and_back(prepared: Prepared) -> None:
     assert report.answers == 2
 
 
-def test_a_translation_that_is_none_is_not_asked_to_be_translated_back(prepared: Prepared) -> None:
+def test_untranslated_answer_is_not_translated_back(prepared: Prepared) -> None:
     made, report = prepared(rivers(), model := Model(twisted), BACK)
     assert (made, report.rejected, len(model.batches)) == ([], {"untranslated": 4}, 1)
 
 
-def test_new_rows_are_made_after_several_rows_with_their_system_message(prepared: Prepared) -> None:
+def test_new_rows_follow_examples_and_system_message(prepared: Prepared) -> None:
     rows = [{"messages": [{"role": "system", "content": "Be brief."}, *row["messages"]]} for row in rivers()]
     names = iter(range(100))
 
@@ -316,7 +316,7 @@ def test_new_rows_are_made_after_several_rows_with_their_system_message(prepared
     assert shown[-1].content.startswith("Which lake number")
 
 
-def test_a_new_row_that_is_there_already_is_rejected(prepared: Prepared) -> None:
+def test_new_row_already_present_is_rejected(prepared: Prepared) -> None:
     def reply(text: str) -> str:
         return "Which river is the longest in Asia?" if "1. " in text else "The Yangtze."
 
@@ -325,7 +325,7 @@ def test_a_new_row_that_is_there_already_is_rejected(prepared: Prepared) -> None
     assert len(made[0]["messages"]) == 2
 
 
-def test_a_new_row_that_only_adds_to_one_that_it_was_shown_is_rejected(prepared: Prepared) -> None:
+def test_new_row_extending_an_example_is_rejected(prepared: Prepared) -> None:
     def reply(text: str) -> str:
         return f"{RIVERS[0][0]} Choose: A, B or C?" if "1. " in text else "B."
 
@@ -333,15 +333,14 @@ def test_a_new_row_that_only_adds_to_one_that_it_was_shown_is_rejected(prepared:
     assert report.rejected == {"same": 3}
 
 
-def test_new_rows_need_a_few_to_be_made_after(prepared: Prepared, folder: Path) -> None:
+def test_new_rows_need_enough_example_rows(prepared: Prepared, folder: Path) -> None:
     with pytest.raises(DataError, match="there are 2"):
         prepared(rivers()[:2], Model(twisted), NEW)
     assert list((folder / "out").iterdir()) == []
 
 
-def test_what_was_answered_when_it_was_stopped_is_not_asked_again_and_the_end_is_the_same(
-    prepared: Prepared, folder: Path
-) -> None:
+def test_stopped_augmentation_resumes_with_same_rows(prepared: Prepared, folder: Path) -> None:
+    """What was answered before the stop is not asked again."""
     rows = [chat(f"Which river has number {n} in the atlas?", f"River {n}.") for n in range(40)]
     whole, _ = prepared(rows, Model(twisted), validation=0.1)
     (folder / "out").rename(folder / "whole")
@@ -361,7 +360,7 @@ def test_what_was_answered_when_it_was_stopped_is_not_asked_again_and_the_end_is
     assert not journal.exists()
 
 
-def test_other_options_do_not_go_on_with_what_was_begun(prepared: Prepared, folder: Path) -> None:
+def test_augmentation_does_not_resume_with_other_options(prepared: Prepared, folder: Path) -> None:
     rows = [chat(f"Which river has number {n} in the atlas?", f"River {n}.") for n in range(20)]
     with pytest.raises(KeyboardInterrupt):
         prepared(rows, Model(twisted, stop_after=1))
@@ -372,13 +371,13 @@ def test_other_options_do_not_go_on_with_what_was_begun(prepared: Prepared, fold
     prepared(rows, Model(twisted))
 
 
-def test_a_failure_before_the_first_answer_leaves_nothing_behind(prepared: Prepared, folder: Path) -> None:
+def test_failure_before_first_answer_leaves_no_folder(prepared: Prepared, folder: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         prepared(rivers(), Model(twisted, stop_after=0))
     prepared(rivers(), Model(twisted), replace(PARAPHRASE, temperature=0.1))
 
 
-def test_a_folder_of_somebodys_own_rows_is_not_written_to(prepared: Prepared, folder: Path) -> None:
+def test_folder_with_users_rows_is_not_overwritten(prepared: Prepared, folder: Path) -> None:
     (folder / "out").mkdir()
     (folder / "out" / "train.jsonl").write_text("mine\n")
     with pytest.raises(ConfigError, match="out is there already"):
@@ -387,9 +386,8 @@ def test_a_folder_of_somebodys_own_rows_is_not_written_to(prepared: Prepared, fo
     assert not (folder / "out" / JOURNAL).exists()
 
 
-def test_rows_that_a_model_made_keep_their_mark_and_are_not_made_anew(
-    prepared: Prepared, folder: Path
-) -> None:
+def test_augmented_rows_are_not_augmented_again(prepared: Prepared, folder: Path) -> None:
+    """They keep their mark."""
     made, _ = prepared(rivers(), Model(twisted))
     again = written(folder / "out" / "train.jsonl")
     (folder / "out").rename(folder / "first")
@@ -411,7 +409,7 @@ def test_rows_that_a_model_made_keep_their_mark_and_are_not_made_anew(
         ("Rewritten words are others", "Rewritten words are others"),
     ],
 )
-def test_what_models_put_around_an_answer_is_taken_off(said: str, kept: str) -> None:
+def test_wrapping_around_model_answer_is_removed(said: str, kept: str) -> None:
     assert cleaned(said, "Which?") == kept
 
 
@@ -425,5 +423,5 @@ def test_what_models_put_around_an_answer_is_taken_off(said: str, kept: str) -> 
         ("Two mochas for Olga and a tea for Ada Smith at 9:45.", "Done.", True),
     ],
 )
-def test_names_and_numbers_of_a_question_are_in_its_paraphrase(text: str, answer: str, lost: bool) -> None:
+def test_paraphrase_keeps_names_and_numbers(text: str, answer: str, lost: bool) -> None:
     assert loses(text, "Take two mochas for Olga, and a tea for Ada Smith, at 9:30.", answer) == lost

@@ -38,7 +38,7 @@ def generator(tiny_model: Path) -> Generator:
     return Generator.open(tiny_model, None)
 
 
-def test_what_is_drawn_is_as_likely_as_the_model_says() -> None:
+def test_tokens_are_drawn_by_model_probability() -> None:
     likely = torch.tensor([0.5, 0.3, 0.18, 0.02])  # the last is below a twentieth of the first
     draws = Draw(Sampler(1.0, range(4000)))(torch.empty(0), likely.log().expand(4000, 4)).argmax(-1)
     counts = Counter(draws.tolist())
@@ -49,7 +49,7 @@ def test_what_is_drawn_is_as_likely_as_the_model_says() -> None:
     assert (cold == 0).float().mean() > 0.98
 
 
-def test_a_seed_draws_the_same_answer_in_any_company(generator: Generator) -> None:
+def test_seed_fixes_answer_in_any_batch(generator: Generator) -> None:
     def said(prompts: list[Prompt], temperature: float = 1.5) -> list[str]:
         return [answer.text for answer in generator.answers(prompts, 12, temperature, quiet)]
 
@@ -62,19 +62,20 @@ def test_a_seed_draws_the_same_answer_in_any_company(generator: Generator) -> No
     assert len(set(said(same, temperature=0.0))) == 1
 
 
-def test_chat_draws_the_same_answer_as_a_batch_with_the_same_temperature_and_seed(
+def test_chat_and_batch_draw_same_answer(
     generator: Generator,
 ) -> None:
+    """With the same temperature and seed."""
     for prompt in PROMPTS:
         (answer,) = generator.answers([prompt], 12, 1.5, quiet)
         assert "".join(generator.stream(prompt, 12, 1.5)) == answer.text
 
 
-def test_answers_that_reach_the_limit_say_so(generator: Generator) -> None:
+def test_answer_reaching_token_limit_says_so(generator: Generator) -> None:
     assert [answer.ended for answer in generator.answers(PROMPTS, 3, 0.0, quiet)] == [False] * 3
 
 
-def test_answers_can_be_stopped_between_two_tokens(generator: Generator) -> None:
+def test_answer_stops_between_two_tokens(generator: Generator) -> None:
     calls = iter(range(100))
 
     def poll() -> None:
@@ -86,9 +87,7 @@ def test_answers_can_be_stopped_between_two_tokens(generator: Generator) -> None
     assert next(calls) == 3
 
 
-def test_the_engine_process_answers_many_prompts_at_once(
-    generator: Generator, tiny_model: Path, tmp_path: Path
-) -> None:
+def test_engine_answers_many_prompts_at_once(generator: Generator, tiny_model: Path, tmp_path: Path) -> None:
     with Client(tmp_path / "log") as client:
         assert client.answers(tiny_model, TokenSpec(), PROMPTS, 12, 1.5) == generator.answers(
             PROMPTS, 12, 1.5, quiet
@@ -106,7 +105,7 @@ def augment(out: str, model: Path, *more: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_the_same_seed_makes_the_same_folder(folder: Path, tiny_model: Path) -> None:
+def test_same_seed_makes_same_augmented_folder(folder: Path, tiny_model: Path) -> None:
     write(folder / "rows.jsonl", good(20))
     shown = [ft(*augment(name, tiny_model)).stdout for name in ("one", "two")]
     for path in sorted((folder / "one").iterdir()):
@@ -119,7 +118,7 @@ def test_the_same_seed_makes_the_same_folder(folder: Path, tiny_model: Path) -> 
     assert not (folder / "one" / JOURNAL).exists()
 
 
-def test_nothing_is_made_where_nobody_asks(folder: Path) -> None:
+def test_prepare_augments_no_rows_unasked(folder: Path) -> None:
     write(folder / "rows.jsonl", good(20))
     ft("prepare", "rows.jsonl", "-o", "out")
     assert json.loads((folder / "out" / "report.json").read_text())["augmented"] is None
@@ -133,7 +132,7 @@ def test_nothing_is_made_where_nobody_asks(folder: Path) -> None:
         (["--augment", "new-rows", "--through", "Dutch"], "--through: only with --augment back-translation"),
     ],
 )
-def test_an_option_that_would_do_nothing_is_refused(folder: Path, words: list[str], said: str) -> None:
+def test_augment_option_without_effect_is_refused(folder: Path, words: list[str], said: str) -> None:
     write(folder / "rows.jsonl", good(5))
     with pytest.raises(ConfigError, match=said):
         ft("prepare", "rows.jsonl", "-o", "out", *words)
@@ -141,7 +140,8 @@ def test_an_option_that_would_do_nothing_is_refused(folder: Path, words: list[st
 
 
 @pytest.mark.slow
-def test_a_model_without_a_chat_template_is_told_and_can_be_given_one(folder: Path, tiny_model: Path) -> None:
+def test_model_without_chat_template_needs_one(folder: Path, tiny_model: Path) -> None:
+    """The refusal says so, and an option gives it one."""
     write(folder / "rows.jsonl", good(5))
     bare = folder / "bare"
     bare.mkdir()
@@ -157,9 +157,8 @@ def test_a_model_without_a_chat_template_is_told_and_can_be_given_one(folder: Pa
     ft(*augment("out", bare, "--set", "model.chat_template=chatml"))
 
 
-def test_check_tells_rows_made_by_a_model_that_are_held_out_and_not_that_they_are_like_their_sources(
-    folder: Path, tiny_model: Path
-) -> None:
+def test_check_reports_augmented_rows_held_out(folder: Path, tiny_model: Path) -> None:
+    """It does not report that they are like the rows they were made from."""
     rows = good(40)
     made = [
         {**chat(f"Say: {row['messages'][0]['content']}", row["messages"][1]["content"]),
@@ -179,7 +178,8 @@ def test_check_tells_rows_made_by_a_model_that_are_held_out_and_not_that_they_ar
 
 
 @pytest.mark.slow
-def test_ctrl_c_keeps_what_is_answered_and_the_same_command_goes_on(folder: Path, tiny_model: Path) -> None:
+def test_ctrl_c_keeps_answers_for_next_run(folder: Path, tiny_model: Path) -> None:
+    """The same command goes on where it was."""
     write(folder / "rows.jsonl", good(90))
     command = [sys.executable, "-P", "-m", "ft.cli", "data"]
     stopped = subprocess.Popen(
@@ -205,7 +205,7 @@ def test_ctrl_c_keeps_what_is_answered_and_the_same_command_goes_on(folder: Path
 
 
 @pytest.mark.slow
-def test_rows_of_the_starter_are_made_marked_and_trained(
+def test_starter_augments_marks_and_trains_rows(
     folder: Path, ft_home_with_starter: Path, tiny_model: Path
 ) -> None:
     questions = {

@@ -222,7 +222,7 @@ BAD: dict[str, tuple[str, bytes, list[str]]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_data_is_told_with_its_place(name: str, tmp_path: Path, tiny_model: Path) -> None:
+def test_bad_row_is_reported_with_its_place(name: str, tmp_path: Path, tiny_model: Path) -> None:
     file, content, expected = BAD[name]
     path = tmp_path / file
     path.write_bytes(content)
@@ -237,34 +237,35 @@ def test_bad_data_is_told_with_its_place(name: str, tmp_path: Path, tiny_model: 
     assert caught.value.exit_code == 3
 
 
-def test_a_missing_file_offers_the_nearest_name(tmp_path: Path, tiny_model: Path) -> None:
+def test_missing_file_suggests_nearest_name(tmp_path: Path, tiny_model: Path) -> None:
     (tmp_path / "train.jsonl").write_bytes(lines(GOOD))
     with pytest.raises(DataError, match="no such file") as caught:
         prepare(recipe(str(tmp_path / "trian.jsonl")), tiny_model)
     assert caught.value.hint == "Did you mean train.jsonl?"
 
 
-def test_a_missing_folder_is_said_to_be_missing(tmp_path: Path, tiny_model: Path) -> None:
+def test_missing_folder_is_named(tmp_path: Path, tiny_model: Path) -> None:
     with pytest.raises(DataError) as caught:
         prepare(recipe(str(tmp_path / "nowhere" / "a.jsonl")), tiny_model)
     assert "does not exist either" in caught.value.hint
 
 
-def test_a_folder_without_rows_says_what_would_be_some(tmp_path: Path, tiny_model: Path) -> None:
+def test_folder_without_rows_hints_at_formats(tmp_path: Path, tiny_model: Path) -> None:
     (tmp_path / "notes.docx").write_bytes(b"x")
     with pytest.raises(DataError, match="no files of rows in this folder") as caught:
         prepare(recipe(str(tmp_path)), tiny_model)
     assert ".jsonl" in caught.value.hint
 
 
-def test_rows_of_another_form_after_the_first_thousand_are_found(tmp_path: Path, tiny_model: Path) -> None:
+def test_format_change_after_thousand_rows_is_found(tmp_path: Path, tiny_model: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(lines(*[GOOD] * 1200, {"text": "late"}))
     with pytest.raises(DataError, match=r"a.jsonl:1201: columns `text`, but chat needs `messages`"):
         prepare(recipe(str(path)), tiny_model)
 
 
-def test_several_bad_rows_are_told_at_once_but_not_all_of_thousands(tmp_path: Path, tiny_model: Path) -> None:
+def test_several_bad_rows_are_reported_together(tmp_path: Path, tiny_model: Path) -> None:
+    """Of thousands only some are named."""
     path = tmp_path / "a.jsonl"
     path.write_bytes(lines(GOOD, *[turns(("user", "a"))] * 3, GOOD))
     with pytest.raises(DataError) as caught:
@@ -285,14 +286,15 @@ def test_several_bad_rows_are_told_at_once_but_not_all_of_thousands(tmp_path: Pa
     assert caught.value.message.count("\n") == 10
 
 
-def test_a_form_named_in_the_recipe_is_held_to(tmp_path: Path, tiny_model: Path) -> None:
+def test_rows_must_fit_format_of_recipe(tmp_path: Path, tiny_model: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(lines(GOOD))
     with pytest.raises(DataError, match=r"alpaca needs `instruction`, `output` \(this row is chat\)"):
         prepare(recipe(str(path), format="alpaca"), tiny_model)
 
 
-def test_rows_without_room_for_an_answer_say_the_length_they_need(tmp_path: Path, tiny_model: Path) -> None:
+def test_rows_too_long_name_length_needed(tmp_path: Path, tiny_model: Path) -> None:
+    """Rows whose prompts leave no room for an answer."""
     path = tmp_path / "a.jsonl"
     path.write_bytes(lines(GOOD, turns(("user", "word " * 50), ("assistant", "b"))))
     with pytest.raises(DataError, match="1 of 2 rows have nothing left to train") as caught:
@@ -303,7 +305,7 @@ def test_rows_without_room_for_an_answer_say_the_length_they_need(tmp_path: Path
         prepare(recipe(str(path), max_seq_length=needed - 1), tiny_model)
 
 
-def test_a_template_that_refuses_a_row_names_it(tmp_path: Path, tiny_model: Path) -> None:
+def test_chat_template_refusal_names_row(tmp_path: Path, tiny_model: Path) -> None:
     template = tmp_path / "t.jinja"
     template.write_text("{{ raise_exception('no system role, please') }}")
     path = tmp_path / "a.jsonl"
@@ -312,9 +314,7 @@ def test_a_template_that_refuses_a_row_names_it(tmp_path: Path, tiny_model: Path
         prepare(recipe(str(path), chat_template=str(template)), tiny_model)
 
 
-def test_a_template_that_rewrites_earlier_turns_gives_several_examples(
-    tmp_path: Path, tiny_model: Path
-) -> None:
+def test_template_rewriting_turns_gives_several_examples(tmp_path: Path, tiny_model: Path) -> None:
     template = tmp_path / "t.jinja"
     template.write_text(
         "{% for m in messages %}<|im_start|>{{ m.role }}\n"
@@ -368,7 +368,7 @@ MODELS: dict[str, tuple[Callable[[Path], None], dict[str, Any], type[Exception],
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_bad_tokenizer_is_told(name: str, tmp_path: Path, tiny_model: Path) -> None:
+def test_bad_tokenizer_is_reported(name: str, tmp_path: Path, tiny_model: Path) -> None:
     spoil, options, kind, expected = MODELS[name]
     model = tmp_path / "model"
     model.mkdir()
@@ -396,7 +396,7 @@ def test_a_bad_tokenizer_is_told(name: str, tmp_path: Path, tiny_model: Path) ->
         ("UPPER.CSV", b"text\none\ntwo\n"),
     ],
 )
-def test_what_people_really_have_is_read(file: str, content: bytes, tmp_path: Path, tiny_model: Path) -> None:
+def test_common_file_quirks_are_read(file: str, content: bytes, tmp_path: Path, tiny_model: Path) -> None:
     path = tmp_path / file
     path.write_bytes(content)
     texts = decoded(prepare(recipe(str(path), validation=0.0), tiny_model), tiny_model)

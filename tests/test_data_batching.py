@@ -29,7 +29,7 @@ def order(lengths: list[int], seed: int, epoch: int, size: int = 4, bucketed: bo
 
 
 @given(LENGTHS, st.integers(0, 2**31 - 1), st.integers(0, 50), st.integers(1, 9), st.booleans())
-def test_every_example_is_in_one_step_of_the_epoch(
+def test_epoch_trains_every_example_once(
     lengths: list[int], seed: int, epoch: int, size: int, bucketed: bool
 ) -> None:
     steps = order(lengths, seed, epoch, size, bucketed)
@@ -39,7 +39,7 @@ def test_every_example_is_in_one_step_of_the_epoch(
 
 
 @given(LENGTHS, st.integers(0, 1000), st.integers(0, 9), st.booleans())
-def test_the_order_depends_on_seed_and_epoch_alone(
+def test_example_order_depends_on_seed_and_epoch(
     lengths: list[int], seed: int, epoch: int, bucketed: bool
 ) -> None:
     first = order(lengths, seed, epoch, bucketed=bucketed)
@@ -49,13 +49,14 @@ def test_the_order_depends_on_seed_and_epoch_alone(
 
 
 @pytest.mark.parametrize("bucketed", [True, False])
-def test_epochs_and_seeds_differ(bucketed: bool) -> None:
+def test_epochs_and_seeds_order_examples_differently(bucketed: bool) -> None:
     lengths = [5 + i % 30 for i in range(200)]
     orders = [str(order(lengths, seed, epoch, bucketed=bucketed)) for seed in range(3) for epoch in range(3)]
     assert len(set(orders)) == 9
 
 
-def test_buckets_bring_like_lengths_together_and_leave_steps_in_random_order() -> None:
+def test_buckets_group_examples_of_like_length() -> None:
+    """The steps stay in random order."""
     lengths = np.random.default_rng(0).integers(5, 500, size=1000)
 
     def padding(bucketed: bool) -> int:
@@ -69,17 +70,16 @@ def test_buckets_bring_like_lengths_together_and_leave_steps_in_random_order() -
 
 
 @given(LENGTHS, st.data(), st.integers(0, 1000))
-def test_which_rows_make_a_step_does_not_depend_on_their_lengths(
-    lengths: list[int], data: st.DataObject, seed: int
-) -> None:
+def test_rows_of_step_ignore_their_lengths(lengths: list[int], data: st.DataObject, seed: int) -> None:
     others = data.draw(st.lists(st.integers(2, 40), min_size=len(lengths), max_size=len(lengths)))
     assert order(lengths, seed, 1, bucketed=False) == order(others, seed, 1, bucketed=False)
 
 
 @given(LENGTHS, st.integers(1, 8), st.integers(2, 90), st.integers(0, 100))
-def test_padded_rows_are_cut_with_the_fewest_tokens_that_the_caps_allow(
+def test_micro_batches_hold_fewest_padded_tokens(
     lengths: list[int], rows: int, tokens: int, cost: int
 ) -> None:
+    """The fewest that the caps allow."""
     falling = np.array(sorted(lengths, reverse=True))
 
     def worth(cut: list[tuple[int, int]]) -> int:
@@ -93,7 +93,8 @@ def test_padded_rows_are_cut_with_the_fewest_tokens_that_the_caps_allow(
     assert worth(found) <= worth(alone)
 
 
-def test_a_step_of_mixed_lengths_is_cut_where_padding_would_cost_more() -> None:
+def test_mixed_lengths_split_into_micro_batches() -> None:
+    """Where padding would cost more than another micro-batch."""
     lengths = np.array([500, 490, 480, 60, 50, 40])
     assert bounds(lengths, Cut(6, 10_000, packing=False, cost=128)) == [(0, 3), (3, 6)]
     assert bounds(lengths, Cut(6, 10_000, packing=False, cost=5_000)) == [(0, 6)]
@@ -101,9 +102,10 @@ def test_a_step_of_mixed_lengths_is_cut_where_padding_would_cost_more() -> None:
 
 
 @given(LENGTHS, st.integers(1, 8), st.integers(2, 90), st.booleans(), st.none() | st.integers(0, 100))
-def test_nothing_of_an_example_is_lost_and_the_caps_hold(
+def test_micro_batches_keep_examples_and_caps(
     lengths: list[int], rows: int, tokens: int, packing: bool, cost: int | None
 ) -> None:
+    """No token of an example is lost."""
     given_examples = examples(lengths)
     batches = micro_batches(given_examples, range(len(lengths)), Cut(rows, tokens, packing, cost), PAD)
     found = []
@@ -131,7 +133,8 @@ def sequences(batch: Batch) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
 
 
 @given(LENGTHS, st.booleans())
-def test_rows_hold_every_token_once_and_padding_elsewhere(lengths: list[int], packed: bool) -> None:
+def test_rows_hold_every_token_once(lengths: list[int], packed: bool) -> None:
+    """Everything else is padding."""
     batch = replace(batch_of(examples(lengths), np.arange(len(lengths)), packed), padding=PAD)
     rows = rows_of(batch)
     assert rows.ids.reshape(-1)[rows.places].tolist() == batch.tokens.tolist()
@@ -161,17 +164,17 @@ def test_pairs_stay_in_one_micro_batch(pairs: list[tuple[int, int]], rows: int) 
     assert sum(batch.sequences for batch in batches) == len(paired)
 
 
-def test_the_longest_examples_come_first() -> None:
+def test_longest_examples_come_first() -> None:
     batches = micro_batches(examples([3, 9, 5, 7]), [0, 1, 2, 3], Cut(2, 100, packing=False), PAD)
     assert [batch.lengths.tolist() for batch in batches] == [[9, 7], [5, 3]]
 
 
-def test_one_example_longer_than_the_cap_goes_alone() -> None:
+def test_overlong_example_gets_own_micro_batch() -> None:
     batches = micro_batches(examples([50, 4, 4]), [0, 1, 2], Cut(8, 10, packing=False), PAD)
     assert [batch.lengths.tolist() for batch in batches] == [[50], [4, 4]]
 
 
-def test_packing_leaves_no_padding() -> None:
+def test_packed_rows_have_no_padding() -> None:
     (batch,) = micro_batches(examples([3, 5]), [0, 1], Cut(8, 100, packing=True), PAD)
     rows = rows_of(batch)
     assert rows.ids.shape == (1, 8)
@@ -179,7 +182,7 @@ def test_packing_leaves_no_padding() -> None:
     assert batch.weights[4] == 0, "the last token of a sequence predicts nothing of the next"
 
 
-def test_arrays_have_the_types_that_backends_take() -> None:
+def test_batch_arrays_have_dtypes_of_backends() -> None:
     (batch,) = micro_batches(examples([3, 5]), [0, 1], Cut(8, 100, packing=True), PAD)
     found = [batch.tokens, batch.targets, batch.weights, batch.offsets, batch.group, batch.sign]
     assert [array.dtype.name for array in found] == ["int32", "int32", "float32", "int64", "int32", "int8"]

@@ -61,7 +61,7 @@ def started(file: str, model: Path) -> subprocess.Popen[str]:
     return other
 
 
-def test_a_second_run_tokenises_nothing(
+def test_second_run_reuses_cached_tokens(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = recipe(write(tmp_path / "a.jsonl", chats(40)))
@@ -74,9 +74,8 @@ def test_a_second_run_tokenises_nothing(
     assert second.notes == (*first.notes, "40 examples were tokenised by an earlier run")
 
 
-def test_a_changed_file_is_read_again_even_with_its_old_size_and_time(
-    tmp_path: Path, tiny_model: Path
-) -> None:
+def test_changed_file_is_read_again(tmp_path: Path, tiny_model: Path) -> None:
+    """Even with its old size and time."""
     file = Path(write(tmp_path / "a.jsonl", chats(20)))
     first = prepare(recipe(str(file)), tiny_model)
     before = file.stat()
@@ -90,13 +89,13 @@ def test_a_changed_file_is_read_again_even_with_its_old_size_and_time(
 @pytest.mark.parametrize(
     "change", [{"max_seq_length": 64}, {"seed": 1}, {"train_on": "all"}, {"validation": 0.3}]
 )
-def test_another_choice_is_prepared_anew(tmp_path: Path, tiny_model: Path, change: dict[str, int]) -> None:
+def test_changed_recipe_misses_token_cache(tmp_path: Path, tiny_model: Path, change: dict[str, int]) -> None:
     file = write(tmp_path / "a.jsonl", chats(20))
     prepare(recipe(file), tiny_model)
     assert not prepare(recipe(file, **change), tiny_model).notes[-1].endswith("earlier run")  # type: ignore[arg-type]
 
 
-def test_another_tokenizer_is_another_dataset(tmp_path: Path) -> None:
+def test_another_tokenizer_misses_token_cache(tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", chats(20))
     make_tokenizer(tmp_path)
     first = prepare(recipe(file), tmp_path)
@@ -105,7 +104,7 @@ def test_another_tokenizer_is_another_dataset(tmp_path: Path) -> None:
     assert prepare(recipe(file), tmp_path).fingerprint != first.fingerprint
 
 
-def test_another_template_for_tools_is_another_dataset(tmp_path: Path) -> None:
+def test_another_tool_template_misses_token_cache(tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", chats(20))
     make_tokenizer(tmp_path)
     prepare(recipe(file), tmp_path)
@@ -118,7 +117,7 @@ def test_another_template_for_tools_is_another_dataset(tmp_path: Path) -> None:
     assert not any(prepare(recipe(file), tmp_path, day=day).notes[-1].endswith("earlier run") for day in days)
 
 
-def test_what_was_not_used_for_longest_goes_first_when_there_is_too_much(
+def test_least_recently_used_cache_entry_goes_first(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configs = [recipe(write(tmp_path / f"{name}.jsonl", chats(20 + name))) for name in range(4)]
@@ -144,7 +143,8 @@ def test_what_was_not_used_for_longest_goes_first_when_there_is_too_much(
     assert is_kept(1)
 
 
-def test_what_another_process_is_making_is_left_alone_for_a_day(tmp_path: Path, tiny_model: Path) -> None:
+def test_unfinished_cache_entry_is_kept_a_day(tmp_path: Path, tiny_model: Path) -> None:
+    """Another process may still be making it."""
     prepare(recipe(write(tmp_path / "a.jsonl", chats(3))), tiny_model)
     others = [paths.cache() / "tokens" / f"{name}.1.making" for name in ("young", "old")]
     for age, other in zip((23, 25), others, strict=True):
@@ -155,7 +155,7 @@ def test_what_another_process_is_making_is_left_alone_for_a_day(tmp_path: Path, 
     assert [other.is_dir() for other in others] == [True, False]
 
 
-def test_another_version_of_the_code_or_of_a_library_makes_other_entries(
+def test_cache_key_includes_code_and_library_versions(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, package = recipe(write(tmp_path / "a.jsonl", chats(3))), tmp_path / "data"
@@ -177,7 +177,7 @@ def test_another_version_of_the_code_or_of_a_library_makes_other_entries(
     assert len(set(found)) == 4
 
 
-def test_a_template_in_the_models_settings_may_write_the_date_too(tmp_path: Path) -> None:
+def test_dated_template_in_settings_changes_fingerprint(tmp_path: Path) -> None:
     config = recipe(write(tmp_path / "a.jsonl", chats(20)))
     make_tokenizer(tmp_path)
     file = tmp_path / "chat_template.jinja"
@@ -189,7 +189,7 @@ def test_a_template_in_the_models_settings_may_write_the_date_too(tmp_path: Path
     assert len({prepare(config, tmp_path, day=day).fingerprint for day in days}) == 2
 
 
-def test_a_template_that_writes_the_date_writes_that_of_the_run(tmp_path: Path) -> None:
+def test_chat_template_writes_date_of_run(tmp_path: Path) -> None:
     config = recipe(write(tmp_path / "a.jsonl", chats(20)))
     make_tokenizer(tmp_path)
     template = tmp_path / "chat_template.jinja"
@@ -207,7 +207,7 @@ def test_a_template_that_writes_the_date_writes_that_of_the_run(tmp_path: Path) 
 @pytest.mark.parametrize(
     "part", ["train/tokens.int32", "train/trained.bool", "validation/offsets.int64", "about.json"]
 )
-def test_a_damaged_entry_is_made_again(tmp_path: Path, tiny_model: Path, part: str) -> None:
+def test_damaged_cache_entry_is_made_again(tmp_path: Path, tiny_model: Path, part: str) -> None:
     config = recipe(write(tmp_path / "a.jsonl", chats(20)))
     first = prepare(config, tiny_model)
     (entry,) = entries()
@@ -217,7 +217,7 @@ def test_a_damaged_entry_is_made_again(tmp_path: Path, tiny_model: Path, part: s
     assert entries() == [entry]
 
 
-def test_a_file_that_is_written_to_meanwhile_is_refused(tmp_path: Path, tiny_model: Path) -> None:
+def test_file_changing_while_read_is_refused(tmp_path: Path, tiny_model: Path) -> None:
     file = Path(write(tmp_path / "a.jsonl", chats(20)))
 
     def append(done: int, total: int) -> None:
@@ -230,7 +230,8 @@ def test_a_file_that_is_written_to_meanwhile_is_refused(tmp_path: Path, tiny_mod
 
 
 @pytest.mark.slow
-def test_two_processes_that_prepare_the_same_do_not_harm_each_other(tmp_path: Path, tiny_model: Path) -> None:
+def test_two_processes_prepare_same_cache_entry(tmp_path: Path, tiny_model: Path) -> None:
+    """Neither harms the other."""
     file = write(tmp_path / "a.jsonl", chats(3000))
     both = [started(file, tiny_model) for _ in range(2)]
     found = {other.communicate()[0].strip() for other in both}
@@ -240,7 +241,7 @@ def test_two_processes_that_prepare_the_same_do_not_harm_each_other(tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_a_killed_process_leaves_no_entry(tmp_path: Path, tiny_model: Path) -> None:
+def test_killed_process_leaves_no_cache_entry(tmp_path: Path, tiny_model: Path) -> None:
     file = write(tmp_path / "a.jsonl", chats(20_000))
     other = started(file, tiny_model)
     while not any((entry / "train" / "tokens.int32").is_file() for entry in entries()):
@@ -255,7 +256,7 @@ def test_a_killed_process_leaves_no_entry(tmp_path: Path, tiny_model: Path) -> N
 
 
 @pytest.mark.slow
-def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, tiny_model: Path) -> None:
+def test_full_disk_leaves_no_cache_entry(tmp_path: Path, tiny_model: Path) -> None:
     file = write(tmp_path / "a.jsonl", chats(3000))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, limits[1]))

@@ -123,13 +123,13 @@ def marked(tokenizer: Tokenizer, row: Conversation) -> str:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_family_sees_the_conversation_that_it_knows(name: str, tmp_path: Path) -> None:
+def test_chat_template_writes_familys_conversation(name: str, tmp_path: Path) -> None:
     tokenizer = Tokenizer.load(family(name, tmp_path), name)
     assert marked(tokenizer, conversation(CHAT)) == FAMILIES[name][1]
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_family_ends_its_turns_with_its_own_token(name: str, tmp_path: Path) -> None:
+def test_chat_template_ends_turns_with_own_token(name: str, tmp_path: Path) -> None:
     folder = family(name, tmp_path)
     tokenizer = Tokenizer.load(folder, name)
     ends = {tokenizer.added[id_] for id_ in tokenizer.stop_ids}
@@ -140,14 +140,15 @@ def test_a_family_ends_its_turns_with_its_own_token(name: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name != "chatml"])
-def test_a_model_without_the_familys_token_ends_with_its_own(name: str, tmp_path: Path) -> None:
+def test_model_without_familys_token_uses_own(name: str, tmp_path: Path) -> None:
     tokenizer = Tokenizer.load(family("alpaca", tmp_path), name)
     assert {tokenizer.added[id_] for id_ in tokenizer.stop_ids} == {"</s>"}
     assert marked(tokenizer, conversation(CHAT)).count("</s>⟧") == 2
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_transformers_renders_and_masks_it_the_same(name: str, tmp_path: Path) -> None:
+def test_chat_template_renders_as_in_transformers(name: str, tmp_path: Path) -> None:
+    """The same tokens are masked."""
     from transformers import AutoTokenizer
 
     folder = family(name, tmp_path)
@@ -171,7 +172,7 @@ def test_transformers_renders_and_masks_it_the_same(name: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["chatml", "llama3"])
-def test_tools_calls_and_results_are_written_as_transformers_would(name: str, tmp_path: Path) -> None:
+def test_tools_and_calls_render_as_in_transformers(name: str, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
     folder = family(name, tmp_path)
@@ -214,7 +215,7 @@ WILD = {
 
 
 @pytest.mark.parametrize("name", WILD)
-def test_a_template_gets_a_calls_arguments_as_it_wants_them(name: str, tmp_path: Path) -> None:
+def test_template_gets_call_arguments_it_wants(name: str, tmp_path: Path) -> None:
     template, said = WILD[name]
     make_tokenizer(tmp_path)
     (tmp_path / "chat_template.jinja").write_text(template)
@@ -227,9 +228,8 @@ def test_a_template_gets_a_calls_arguments_as_it_wants_them(name: str, tmp_path:
 
 
 @pytest.mark.parametrize("template", [WILD["arguments as an object"][0], THINKS], ids=["calls", "thoughts"])
-def test_a_models_own_template_is_rendered_with_tools_as_in_transformers(
-    template: str, tmp_path: Path
-) -> None:
+def test_models_own_template_renders_tools(template: str, tmp_path: Path) -> None:
+    """As in Transformers."""
     from transformers import AutoTokenizer
 
     make_tokenizer(tmp_path)
@@ -248,7 +248,7 @@ def test_a_models_own_template_is_rendered_with_tools_as_in_transformers(
 
 
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning", "thinking"])
-def test_a_template_gets_the_thoughts_under_the_name_that_it_knows(name: str) -> None:
+def test_template_gets_thoughts_under_known_name(name: str) -> None:
     template = ChatTemplate(
         "{% for m in messages %}{{ m.role }}:{% if m." + name + " %}({{ m['" + name + "'] }}){% endif %}"
         "{{ m.content }}\n{% endfor %}",
@@ -263,7 +263,7 @@ def test_a_template_gets_the_thoughts_under_the_name_that_it_knows(name: str) ->
 @pytest.mark.parametrize(("name", "tools", "calls"), [
     ("chatml", True, True), ("llama3", True, True), ("phi", False, False), ("gemma", False, False),
 ])  # fmt: skip
-def test_what_a_template_leaves_out_is_known(name: str, tools: bool, calls: bool, tmp_path: Path) -> None:
+def test_parts_left_out_by_template_are_known(name: str, tools: bool, calls: bool, tmp_path: Path) -> None:
     tokenizer = Tokenizer.load(family(name, tmp_path), name)
     assert (tokenizer.template().shows_tools, tokenizer.template().shows_calls) == (tools, calls)
     row = conversation([CHAT[1], CALLS[3]], tools=TOOLS)
@@ -272,7 +272,7 @@ def test_what_a_template_leaves_out_is_known(name: str, tools: bool, calls: bool
 
 
 @pytest.mark.parametrize("name", ["mistral", "gemma"])
-def test_a_family_that_alternates_refuses_two_questions_in_a_row(name: str, tmp_path: Path) -> None:
+def test_alternating_template_refuses_two_questions_running(name: str, tmp_path: Path) -> None:
     from engine.data.formats.base import RowError
 
     encoder = RowEncoder(Tokenizer.load(family(name, tmp_path), name), "assistant")
@@ -280,7 +280,7 @@ def test_a_family_that_alternates_refuses_two_questions_in_a_row(name: str, tmp_
         encoder.render(conversation([CHAT[1], *CHAT[1:]]))
 
 
-def test_a_template_that_goes_wrong_is_no_traceback(tmp_path: Path) -> None:
+def test_failing_template_gives_no_traceback(tmp_path: Path) -> None:
     from engine.data.formats.base import RowError
 
     make_tokenizer(tmp_path)

@@ -62,7 +62,7 @@ def interrupted_at(row: int, monkeypatch: pytest.MonkeyPatch, times: int = 1) ->
     monkeypatch.setattr(LintPass, "add", pressed)
 
 
-def test_first_findings_come_before_a_large_file_is_read_to_its_end(large: Path) -> None:
+def test_findings_come_before_file_is_read(large: Path) -> None:
     write(large / "a.jsonl", [*good(15), good(1)[0], *good(40)[16:]])
     with (large / "a.jsonl").open("a") as file:
         file.write("{broken\n")
@@ -73,7 +73,7 @@ def test_first_findings_come_before_a_large_file_is_read_to_its_end(large: Path)
     assert first in result.stderr.splitlines()
 
 
-def test_rows_that_cannot_be_used_are_told_early_too(large: Path) -> None:
+def test_unusable_rows_are_reported_early(large: Path) -> None:
     write(large / "a.jsonl", [*good(5), {"messages": [{"role": "user", "content": "alone"}]}, *good(40)[5:]])
     result = check("a.jsonl")
     assert isinstance(result.exception, DataError)
@@ -85,7 +85,7 @@ def test_rows_that_cannot_be_used_are_told_early_too(large: Path) -> None:
     assert "cannot be used" not in told
 
 
-def test_shares_are_of_the_rows_seen_so_far(large: Path) -> None:
+def test_early_shares_count_rows_seen(large: Path) -> None:
     rows = good(200)
     rows[30] = chat("Ignore that. <|im_end|>", "No.")
     write(large / "a.jsonl", rows)
@@ -96,14 +96,15 @@ def test_shares_are_of_the_rows_seen_so_far(large: Path) -> None:
     assert "(2.5%)" not in result.stdout
 
 
-def test_a_warning_that_more_rows_make_a_note_is_told_of_all_rows_at_the_end(large: Path) -> None:
+def test_early_warning_may_end_as_note(large: Path) -> None:
+    """More rows make its share smaller; at the end it is told of all rows."""
     write(large / "a.jsonl", [*good(10), good(1)[0], *good(400)[11:]])
     result = check("a.jsonl")
     assert "warning: 1 row is the same" in result.stderr
     assert result.stdout.startswith("note")
 
 
-def test_every_source_of_a_recipe_is_looked_at_early(large: Path) -> None:
+def test_every_source_is_sampled_early(large: Path) -> None:
     write(large / "a.jsonl", [*good(4), chat("Ignore that. <|im_end|>", "No."), *good(30)[5:]])
     write(large / "b.jsonl", [*good(80)[50:53], *good(4), *good(80)[55:]])
     (large / "both.yml").write_text("model: {base: tiny}\ndata: {train: [a.jsonl, b.jsonl], validation: 0}\n")
@@ -112,7 +113,7 @@ def test_every_source_of_a_recipe_is_looked_at_early(large: Path) -> None:
     assert [line.partition("): ")[2] for line in first] == ["b.jsonl:4, 5, 6, 7", "a.jsonl:5"]
 
 
-def test_a_look_that_is_kept_is_not_taken_again(large: Path) -> None:
+def test_early_findings_of_unchanged_file_are_cached(large: Path) -> None:
     write(large / "a.jsonl", [*good(15), good(1)[0]])
     for file in large.rglob("*"):
         os.utime(file, (1, 1))  # what changed a moment ago is read again, for it may change again
@@ -122,9 +123,7 @@ def test_a_look_that_is_kept_is_not_taken_again(large: Path) -> None:
     assert "a.jsonl:16" in again.stdout
 
 
-def test_ctrl_c_shows_what_was_found_and_says_of_how_many_rows(
-    large: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ctrl_c_shows_findings_and_row_count(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = good(200)
     rows[30] = chat("Ignore that. <|im_end|>", "No.")
     rows[150] = chat("Do. <|im_end|>", "No.")
@@ -137,9 +136,7 @@ def test_ctrl_c_shows_what_was_found_and_says_of_how_many_rows(
     assert not list((paths.cache() / "tokens").iterdir())
 
 
-def test_ctrl_c_leaves_json_that_says_that_it_is_not_whole(
-    large: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ctrl_c_marks_json_report_incomplete(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [*good(40), good(1)[0], *good(200)[41:]]
     write(large / "a.jsonl", rows)
     whole = json.loads(check("a.jsonl", "--json").stdout)
@@ -154,7 +151,7 @@ def test_ctrl_c_leaves_json_that_says_that_it_is_not_whole(
     assert result.stderr == ""
 
 
-def test_a_second_ctrl_c_ends_at_once(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_ctrl_c_ends_check_at_once(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(large / "a.jsonl", good(200))
     interrupted_at(95, monkeypatch, times=2)
     result = check("a.jsonl")
@@ -162,7 +159,7 @@ def test_a_second_ctrl_c_ends_at_once(large: Path, monkeypatch: pytest.MonkeyPat
     assert result.stdout == ""
 
 
-def test_a_row_far_down_is_waited_for_and_shown(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_row_far_down_is_awaited_and_shown(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(place / "a.jsonl", good(1500))
     starts = LineRows._starts
 
@@ -180,7 +177,7 @@ def test_a_row_far_down_is_waited_for_and_shown(place: Path, monkeypatch: pytest
 
 
 @pytest.mark.slow
-def test_on_a_terminal_findings_stand_there_while_rows_go_by(place: Path) -> None:
+def test_terminal_shows_findings_while_rows_are_read(place: Path) -> None:
     rows = [*good(1000), *good(1)]
     lines = [json.dumps(row) + "\n" for row in rows]
     with (place / "a.jsonl").open("w") as file:

@@ -31,7 +31,7 @@ def texts(folder: Path, model: Path, bodies: list[Any], **data: Any) -> list[str
     return [tokenizer.decode(example.input_ids.tolist(), False) for example in dataset.train]
 
 
-def test_the_form_is_told_with_what_speaks_for_it_and_the_rows_that_disagree() -> None:
+def test_detected_format_names_evidence_and_odd_rows() -> None:
     found = detect(rows(*[CHAT] * 16, {"x": 1}, *[CHAT] * 62, {"text": "a"}), FormatChoice(), "a.jsonl")
     assert found.row_format.name == "chat"
     assert found.evidence == (
@@ -41,30 +41,31 @@ def test_the_form_is_told_with_what_speaks_for_it_and_the_rows_that_disagree() -
     assert found.odd == ("a.jsonl:17", "a.jsonl:80")
 
 
-def test_all_rows_alike_are_certain() -> None:
+def test_format_of_like_rows_is_certain() -> None:
     found = detect(rows(*[CHAT] * 1200), FormatChoice(), "a.jsonl")
     assert found.evidence == "a.jsonl: chat, because its rows have `messages` (the first 1,000 do)"
     assert (found.certainty, found.odd) == (1.0, ())
 
 
-def test_many_rows_that_disagree_are_not_all_named() -> None:
+def test_only_first_odd_rows_are_named() -> None:
     found = detect(rows(*[CHAT] * 93, *[{"text": "a"}] * 7), FormatChoice(), "a.jsonl")
     assert found.evidence.endswith(
         "7 differ: a.jsonl:94, a.jsonl:95, a.jsonl:96, a.jsonl:97, a.jsonl:98 and 2 more"
     )
 
 
-def test_the_rows_that_disagree_stop_the_run_by_their_place(tmp_path: Path, tiny_model: Path) -> None:
+def test_odd_rows_stop_run_by_place(tmp_path: Path, tiny_model: Path) -> None:
     with pytest.raises(DataError, match=r"a\.jsonl:17: columns `text`, but chat needs `messages`"):
         texts(tmp_path, tiny_model, [*[CHAT] * 16, {"text": "a"}, *[CHAT] * 12])
 
 
-def test_another_form_that_the_rows_would_fit_is_named() -> None:
+def test_other_fitting_format_is_named() -> None:
     found = detect(rows(*[{**CHAT, "text": "rendered"}] * 3), FormatChoice(), "a.jsonl")
     assert found.evidence.endswith("`messages`; data.format: completion would take `text` instead")
 
 
-def test_a_label_that_is_no_judgement_makes_no_kto(tmp_path: Path, tiny_model: Path) -> None:
+def test_label_column_alone_is_no_kto(tmp_path: Path, tiny_model: Path) -> None:
+    """The label has to judge the answer."""
     row = {"prompt": "A bird in", "completion": " the hand", "label": "proverb"}
     assert detect(rows(row), FormatChoice(), "a.jsonl").row_format.name == "prompt_completion"
     judged = [{**row, "label": True}, {**row, "completion": " your ear", "label": False}]
@@ -74,7 +75,7 @@ def test_a_label_that_is_no_judgement_makes_no_kto(tmp_path: Path, tiny_model: P
     assert texts(tmp_path, tiny_model, numbers, format="kto") == ["A bird in the hand<|im_end|>"]
 
 
-def test_text_that_begins_with_a_bracket_is_text(tmp_path: Path, tiny_model: Path) -> None:
+def test_text_beginning_with_bracket_is_text(tmp_path: Path, tiny_model: Path) -> None:
     rows = [
         {"prompt": "[INST] Count. [/INST]", "completion": "[1, 2]"},
         {"prompt": '[{"name": "tea"}]', "completion": "[{no JSON"},
@@ -85,7 +86,8 @@ def test_text_that_begins_with_a_bracket_is_text(tmp_path: Path, tiny_model: Pat
     assert texts(tmp_path, tiny_model, compared) == shown
 
 
-def test_messages_may_stand_in_a_text_as_csv_has_them(tmp_path: Path, tiny_model: Path) -> None:
+def test_messages_column_may_be_json_text(tmp_path: Path, tiny_model: Path) -> None:
+    """As CSV has them."""
     asked = json.dumps([{"role": "user", "content": "a"}])
     answers = {name: json.dumps([{"role": "assistant", "content": name}]) for name in ("chosen", "rejected")}
     want = "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nchosen<|im_end|>\n"
@@ -93,12 +95,12 @@ def test_messages_may_stand_in_a_text_as_csv_has_them(tmp_path: Path, tiny_model
     assert texts(tmp_path, tiny_model, [{"prompt": asked, "completion": answers["chosen"]}]) == [want]
 
 
-def test_bad_answers_alone_leave_nothing_to_train(tmp_path: Path, tiny_model: Path) -> None:
+def test_bad_answers_alone_leave_no_rows(tmp_path: Path, tiny_model: Path) -> None:
     with pytest.raises(DataError, match="no training rows are left"):
         texts(tmp_path, tiny_model, [{"prompt": "a", "completion": "b", "label": False}] * 2)
 
 
-def test_columns_are_mapped_to_a_form(tmp_path: Path, tiny_model: Path) -> None:
+def test_columns_are_mapped_to_format(tmp_path: Path, tiny_model: Path) -> None:
     alpaca = {"instruction": "question", "output": "answer", "system": "note"}
     (text,) = texts(tmp_path, tiny_model, [QUESTION], columns=alpaca)
     assert text == (
@@ -111,7 +113,7 @@ def test_columns_are_mapped_to_a_form(tmp_path: Path, tiny_model: Path) -> None:
     assert texts(tmp_path, tiny_model, [QUESTION], columns=with_system) == [text]
 
 
-def test_a_source_has_columns_of_its_own(tmp_path: Path, tiny_model: Path) -> None:
+def test_source_maps_its_own_columns(tmp_path: Path, tiny_model: Path) -> None:
     (tmp_path / "b.jsonl").write_text(json.dumps({"q": "2+2?", "a": "4"}) + "\n")
     (tmp_path / "a.jsonl").write_text(json.dumps(QUESTION) + "\n")
     own = {"path": str(tmp_path / "b.jsonl"), "columns": {"prompt": "q", "completion": "a"}}
@@ -126,7 +128,7 @@ def test_a_source_has_columns_of_its_own(tmp_path: Path, tiny_model: Path) -> No
     )
 
 
-def test_a_column_that_no_row_has_is_told_with_those_there_are(tmp_path: Path, tiny_model: Path) -> None:
+def test_unknown_column_error_lists_existing_columns(tmp_path: Path, tiny_model: Path) -> None:
     with pytest.raises(
         DataError, match=r"no row has a column `qestion`, which data.columns names as `prompt`"
     ) as caught:
@@ -134,7 +136,7 @@ def test_a_column_that_no_row_has_is_told_with_those_there_are(tmp_path: Path, t
     assert "`question`, `answer`" in caught.value.hint
 
 
-def test_a_row_without_a_mapped_column_is_told(tmp_path: Path, tiny_model: Path) -> None:
+def test_row_without_mapped_column_is_reported(tmp_path: Path, tiny_model: Path) -> None:
     columns = {"prompt": "question", "completion": "answer"}
     with pytest.raises(
         DataError, match=r"a.jsonl:21: columns `question`, but prompt_completion needs `answer`"
@@ -142,14 +144,14 @@ def test_a_row_without_a_mapped_column_is_told(tmp_path: Path, tiny_model: Path)
         texts(tmp_path, tiny_model, [*[QUESTION] * 20, {"question": "a"}], columns=columns)
 
 
-def test_jinja_writes_a_text_all_of_which_is_trained(tmp_path: Path, tiny_model: Path) -> None:
+def test_jinja_template_text_is_trained_whole(tmp_path: Path, tiny_model: Path) -> None:
     template = "{{ question }}\n\n{{ answer | upper }}{% if row['no such'] is defined %}!{% endif %}"
     assert texts(tmp_path, tiny_model, [QUESTION], template=template) == [
         "Capital of Peru?\n\nLIMA.<|im_end|>"
     ]
 
 
-def test_jinja_writes_the_columns_of_a_form(tmp_path: Path, tiny_model: Path) -> None:
+def test_jinja_template_writes_columns_of_format(tmp_path: Path, tiny_model: Path) -> None:
     template = {"instruction": "Q: {{ question }}", "output": "{{ answer }}"}
     (text,) = texts(tmp_path, tiny_model, [QUESTION], template=template)
     assert text == "<|im_start|>user\nQ: Capital of Peru?<|im_end|>\n<|im_start|>assistant\nLima.<|im_end|>\n"
@@ -164,15 +166,13 @@ def test_jinja_writes_the_columns_of_a_form(tmp_path: Path, tiny_model: Path) ->
         ("{{ question.__init__.__globals__ }}", "is unsafe"),
     ],
 )
-def test_a_template_that_cannot_be_filled_in_names_the_row(
-    template: str, said: str, tmp_path: Path, tiny_model: Path
-) -> None:
+def test_failing_jinja_template_names_row(template: str, said: str, tmp_path: Path, tiny_model: Path) -> None:
     with pytest.raises(DataError) as caught:
         texts(tmp_path, tiny_model, [QUESTION], template=template)
     assert said in caught.value.message
 
 
-def test_a_template_that_is_none_is_told_with_its_line_in_the_recipe(tmp_path: Path) -> None:
+def test_invalid_jinja_template_names_recipe_line(tmp_path: Path) -> None:
     from engine.config.load import load_text
 
     recipe = (

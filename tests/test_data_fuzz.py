@@ -69,7 +69,7 @@ PIECES = [
 ]
 
 
-def test_every_kind_of_file_is_tried_here() -> None:
+def test_every_file_format_is_fuzzed() -> None:
     assert {suffix for suffix, _ in SEEDS} | {".markdown", ".htm"} == {*READERS, *DOCUMENTS}
 
 
@@ -113,7 +113,7 @@ def read_all(path: Path, by: str) -> Iterator[object]:
 
 @SOME
 @given(file=damaged(), by=st.sampled_from(["document", "paragraph", "line"]))
-def test_no_bytes_of_any_kind_give_a_traceback(tmp_path: Path, file: tuple[str, bytes], by: str) -> None:
+def test_random_file_bytes_give_no_traceback(tmp_path: Path, file: tuple[str, bytes], by: str) -> None:
     suffix, data = file
     path = tmp_path / f"rows{suffix}"
     path.write_bytes(data)
@@ -123,7 +123,9 @@ def test_no_bytes_of_any_kind_give_a_traceback(tmp_path: Path, file: tuple[str, 
 
 @SOME
 @given(data=st.binary(max_size=40), cut=st.integers(0, 80), suffix=st.sampled_from(PACKED))
-def test_no_compressed_bytes_give_a_traceback(tmp_path: Path, data: bytes, cut: int, suffix: str) -> None:
+def test_random_compressed_bytes_give_no_traceback(
+    tmp_path: Path, data: bytes, cut: int, suffix: str
+) -> None:
     whole = (
         gzip.compress(WHOLE[".jsonl"], mtime=0)
         if suffix == ".gz"
@@ -146,16 +148,17 @@ def test_no_compressed_bytes_give_a_traceback(tmp_path: Path, data: bytes, cut: 
     config=st.none() | st.text(max_size=5),
     split=st.none() | st.text(max_size=5),
 )
-def test_no_layout_of_a_dataset_gives_a_traceback_or_leads_outside(
+def test_odd_dataset_layout_gives_no_traceback(
     names: list[str], readme: str, config: str | None, split: str | None
 ) -> None:
+    """No layout leads outside of its folder."""
     with suppress(DataError):
         chosen = layout.choose(names, readme, config, split, "ada/rows")
         assert all(".." not in name.split("/") and not name.startswith("/") for name in chosen.names)
 
 
 @pytest.mark.parametrize("suffix", [".json", ".jsonl"])
-def test_a_number_of_thousands_of_digits_is_a_broken_row(tmp_path: Path, suffix: str) -> None:
+def test_number_of_thousand_digits_breaks_row(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"rows{suffix}"
     path.write_bytes(
         b'[{"text": ' + b"9" * 5000 + b"}]" if suffix == ".json" else b'{"text": ' + b"9" * 5000 + b"}\n"
@@ -166,9 +169,8 @@ def test_a_number_of_thousands_of_digits_is_a_broken_row(tmp_path: Path, suffix:
     assert list(read_all(path, "document"))
 
 
-def test_a_file_of_columns_with_fewer_rows_than_it_says_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_column_file_missing_rows_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file with fewer rows than it says."""
     path = tmp_path / "rows.parquet"
     path.write_bytes(WHOLE[".parquet"])
     monkeypatch.setattr(arrow.Parquet, "_lengths", lambda table: [5])

@@ -64,7 +64,7 @@ def made(name: str, model: Path) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_rows_become_the_text_that_was_read_and_found_right(name: str, tiny_model: Path) -> None:
+def test_rows_render_as_reviewed_golden_text(name: str, tiny_model: Path) -> None:
     text, found = made(name, tiny_model)
     assert text == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
     assert f"{CASES[name][0]}.jsonl: {CASES[name][2]}" in found

@@ -75,7 +75,8 @@ def check(tokenizer: Tokenizer) -> Check:
     return found
 
 
-def test_a_validation_row_that_is_like_several_training_rows_is_one_row(tokenizer: Tokenizer) -> None:
+def test_leaked_validation_row_is_counted_once(tokenizer: Tokenizer) -> None:
+    """However many training rows it is like."""
     text = " ".join(PLACES * 2 + NOUNS * 2)
     rows = [
         Conversation((Message("user", "?"), Message("assistant", text + end)), "a")
@@ -92,7 +93,7 @@ def test_good_rows_have_no_findings(check: Check) -> None:
     assert check(good(90), good(100)[90:]) == {}
 
 
-def test_answers_that_are_cut_are_counted_with_the_length_that_would_do(check: Check) -> None:
+def test_cut_answers_name_sufficient_length(check: Check) -> None:
     rows = good(100)
     rows[7] = chat("Say it.", "tea " * 200)
     finding = check(rows, limit=256)["truncated"]
@@ -101,13 +102,13 @@ def test_answers_that_are_cut_are_counted_with_the_length_that_would_do(check: C
     assert "trained tokens are lost" in finding.message
 
 
-def test_a_row_whose_answer_lies_beyond_the_limit_trains_nothing(check: Check) -> None:
+def test_answer_beyond_length_limit_trains_nothing(check: Check) -> None:
     rows = [*good(20), chat("soup " * 100, "yes")]
     finding = check(rows, limit=128)["untrained"]
     assert (finding.rows, finding.severity) == ((20,), "error")
 
 
-def test_a_template_that_leaves_its_calls_open_is_an_error(tiny_model: Path, tmp_path: Path) -> None:
+def test_template_leaving_calls_open_is_error(tiny_model: Path, tmp_path: Path) -> None:
     template = tmp_path / "open.jinja"
     template.write_text(
         "{% for m in messages %}{{ m.role }}: {{ m.content }}"
@@ -126,7 +127,7 @@ def test_a_template_that_leaves_its_calls_open_is_an_error(tiny_model: Path, tmp
     assert (found["no-end"].count, found["no-end"].severity) == (10, "error")
 
 
-def test_a_row_of_several_examples_is_one_row_of_a_finding(tokenizer: Tokenizer) -> None:
+def test_row_of_several_examples_counts_once(tokenizer: Tokenizer) -> None:
     row = Conversation((Message("user", "tea?"), Message("assistant", "soup")), "a:1")
     encoder, linter = RowEncoder(tokenizer, "assistant"), Linter(tokenizer, Limit(2))
     (example,) = encoder.encode(encoder.render(row))
@@ -135,7 +136,7 @@ def test_a_row_of_several_examples_is_one_row_of_a_finding(tokenizer: Tokenizer)
     assert (found["untrained"].count, found["untrained"].rows, linter.count) == (2, (0, 1), 2)
 
 
-def test_copies_are_found_word_for_word_and_nearly(check: Check) -> None:
+def test_exact_and_near_copies_are_found(check: Check) -> None:
     rows = good(60)
     near = json.loads(json.dumps(rows[5]).replace("ticket", "voucher"))
     longer = chat("Tell of the harbour.", " ".join(PLACES * 2 + NOUNS * 2))
@@ -146,7 +147,8 @@ def test_copies_are_found_word_for_word_and_nearly(check: Check) -> None:
     assert 60 not in found["near-duplicate"].rows
 
 
-def test_validation_rows_that_are_nearly_training_rows_are_told_wherever_they_stand(check: Check) -> None:
+def test_validation_rows_near_training_rows_are_found(check: Check) -> None:
+    """They are found wherever they stand."""
     long = " ".join(PLACES * 2 + NOUNS * 2)
     row, near = chat("Tell of the harbour.", long), chat("Tell of the harbour.", f"{long} too")
     behind = check([*good(60), row], [*good(80)[70:], near])
@@ -158,7 +160,7 @@ def test_validation_rows_that_are_nearly_training_rows_are_told_wherever_they_st
     assert {"overlap"} == set(check([*good(60), row], [row]))
 
 
-def test_validation_rows_that_are_trained_on_are_an_error_where_they_are_many(check: Check) -> None:
+def test_many_leaked_validation_rows_are_error(check: Check) -> None:
     rows = good(100)
     few = check(rows, [*good(140)[110:], rows[4]])["overlap"]
     assert (few.count, few.of, few.severity, few.rows) == (1, 31, "warning", (130,))
@@ -175,14 +177,14 @@ def test_validation_rows_that_are_trained_on_are_an_error_where_they_are_many(ch
         (("system", "assistant"), "answers without a question"),
     ],
 )
-def test_turns_out_of_order_are_told(check: Check, roles: tuple[str, ...], said: str) -> None:
+def test_turns_out_of_order_are_found(check: Check, roles: tuple[str, ...], said: str) -> None:
     broken = {"messages": [{"role": role, "content": f"{role} {n}"} for n, role in enumerate(roles)]}
     finding = check([*good(20), broken])["roles"]
     assert said in finding.message
     assert finding.rows == (20,)
 
 
-def test_control_tokens_in_the_text_are_told(check: Check) -> None:
+def test_control_tokens_in_text_are_found(check: Check) -> None:
     finding = check([*good(20), chat("Ignore that. <|im_end|>", "No.")])["special-tokens"]
     assert "<|im_end|>" in finding.message
     assert finding.rows == (20,)
@@ -192,7 +194,7 @@ def test_control_tokens_in_the_text_are_told(check: Check) -> None:
 @pytest.mark.parametrize(
     "text", ["déjà vu", "“quoted” text", "naïve — yes", "price: 5 €", "ok 👍", "À la carte"]
 )
-def test_text_read_in_a_wrong_encoding_is_known(text: str, encoding: str) -> None:
+def test_text_in_wrong_encoding_is_found(text: str, encoding: str) -> None:
     assert damage(text.encode().decode(encoding, "replace"))
     assert not damage(text)
 
@@ -200,11 +202,11 @@ def test_text_read_in_a_wrong_encoding_is_known(text: str, encoding: str) -> Non
 @pytest.mark.parametrize(
     "text", ["CAFÉ", "São Paulo", "ÂNGELA", "«Été»", "Ça va très bien", "größer", "日本語", "привет"]
 )
-def test_text_in_other_languages_is_not_taken_for_damaged(text: str) -> None:
+def test_foreign_language_text_is_not_damaged(text: str) -> None:
     assert not damage(text)
 
 
-def test_a_few_rows_in_another_script_stand_out(check: Check) -> None:
+def test_few_rows_in_another_script_are_found(check: Check) -> None:
     finding = check([*good(99), chat("What?", "Это совсем другой ответ про чай и хлеб.")])["script"]
     assert (finding.rows, finding.severity) == ((99,), "note")
     assert "Cyrillic" in finding.message
@@ -212,34 +214,36 @@ def test_a_few_rows_in_another_script_stand_out(check: Check) -> None:
     assert script("A text with one の in it") == "Latin"
 
 
-def test_of_control_tokens_that_begin_alike_the_longer_one_is_named() -> None:
+def test_longest_matching_control_token_is_named() -> None:
     pattern = control_tokens(["<|x", "<|x|>", "ab", "[]", "word"])
     assert pattern is not None
     assert [found[0] for found in pattern.finditer("<|x|> <|x ab [] word")] == ["<|x|>", "<|x"]
     assert control_tokens(["word"]) is None
 
 
-def test_a_document_among_short_rows_is_extreme(check: Check) -> None:
+def test_document_among_short_rows_is_extreme(check: Check) -> None:
     rows = good(99)
     rows[50] = chat("All of it.", " ".join(f"{word} {n}" for n in range(40) for word in NOUNS[:4]))
     finding = check(rows, limit=8192)["length"]
     assert (finding.rows, finding.severity) == ((50,), "note")
 
 
-def test_one_answer_to_nearly_everything_is_told(check: Check) -> None:
+def test_repeated_answer_is_found(check: Check) -> None:
+    """One answer to nearly everything."""
     rows = [chat(row["messages"][0]["content"], "yes" if n % 10 else "no") for n, row in enumerate(good(100))]
     finding = check(rows)["one-sided"]
     assert "90% of the answers are 'yes'" in finding.message
 
 
-def test_rows_of_one_length_have_no_extremes_and_short_answers_no_likeness(check: Check) -> None:
+def test_rows_of_one_length_have_no_extremes(check: Check) -> None:
+    """Short answers are not compared."""
     rows = [chat(f"{n}?", "odd" if n % 2 else "even") for n in range(100)]
     assert check(rows) == {}
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.text(max_size=200), max_size=8), st.integers(0, 3))
-def test_any_text_can_be_compared_and_equal_ones_are_found(texts: list[str], place: int) -> None:
+def test_equal_texts_are_found_among_any(texts: list[str], place: int) -> None:
     words = " ".join(NOUNS)
     likeness = Likeness()
     likeness.add(enumerate([words, *texts]))
@@ -247,7 +251,8 @@ def test_any_text_can_be_compared_and_equal_ones_are_found(texts: list[str], pla
     assert (100 + place, 0) in list(zip(*likeness.pairs(), strict=True))
 
 
-def test_a_near_copy_of_a_long_document_is_found_whatever_comes_with_it() -> None:
+def test_near_copy_of_long_document_is_found() -> None:
+    """The order of the documents does not matter."""
     pages = [" ".join(f"word{n * page}" for n in range(9_000)) for page in (1, 2, 3)]
     for places in ((0, 1, 2), (2, 0, 1), (1, 2, 0)):
         likeness = Likeness()
@@ -258,7 +263,7 @@ def test_a_near_copy_of_a_long_document_is_found_whatever_comes_with_it() -> Non
 
 
 @pytest.mark.parametrize("length", [21, 500])
-def test_no_row_that_is_nine_tenths_another_is_missed(length: int) -> None:
+def test_no_near_copy_of_row_is_missed(length: int) -> None:
     """Of pairs of 21 words, one in a hundred was."""
     draw = random.Random(0)
     likeness, header = (
@@ -304,7 +309,7 @@ SEVERITIES: dict[Kind, tuple[float | None, float]] = {
 
 
 @pytest.mark.parametrize("kind", get_args(Kind))
-def test_how_bad_a_finding_is_is_what_the_docs_say(kind: Kind) -> None:
+def test_severity_of_finding_is_as_documented(kind: Kind) -> None:
     error, warning = SEVERITIES[kind]
     seen = [RULES[kind].severity(count, 1000) for count in range(1, 1001)]
     expected = [
@@ -324,7 +329,8 @@ def labels(*answers: str) -> tuple[str, float] | None:
     return found.one_sided()
 
 
-def test_a_classification_is_short_answers_of_few_kinds_in_enough_rows() -> None:
+def test_short_answers_of_few_kinds_are_classification() -> None:
+    """There have to be enough rows."""
     others = [f"label {number}" for number in range(10)]
     assert labels(*["yes"] * 40, *others) == ("yes", 0.8)
     assert labels(*["yes"] * 39, *others, "label 0") is None
@@ -338,7 +344,8 @@ def test_a_classification_is_short_answers_of_few_kinds_in_enough_rows() -> None
     assert labels(*many, "another", "more", *["yes"] * 900) is None
 
 
-def test_another_script_stands_out_where_nearly_all_rows_have_one() -> None:
+def test_script_finding_needs_nearly_uniform_rows() -> None:
+    """Another script stands out where nearly all rows have one."""
     assert foreign(Counter(Latin=95, Greek=5)) == ("Latin", {"Greek"})
     assert foreign(Counter(Latin=94, Greek=6)) is None
     assert foreign(Counter(Latin=FEWEST_ROWS - 1, Greek=1)) == ("Latin", {"Greek"})
@@ -346,7 +353,8 @@ def test_another_script_stands_out_where_nearly_all_rows_have_one() -> None:
     assert foreign(Counter(Latin=100)) is None
 
 
-def test_a_length_is_extreme_beyond_the_fence_and_four_times_the_median() -> None:
+def test_extreme_length_exceeds_fence_and_median() -> None:
+    """Beyond the fence and four times the median."""
     same = [100] * FEWEST_ROWS
     assert extremes(np.array([*same, 399])).tolist() == []
     assert extremes(np.array([401, *same, 900])).tolist() == [FEWEST_ROWS + 1, 0]

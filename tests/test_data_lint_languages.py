@@ -53,7 +53,7 @@ def mixed() -> Finding:
     return finding
 
 
-def test_each_answer_in_another_language_is_told_and_named(mixed: Finding) -> None:
+def test_answers_in_other_languages_are_named(mixed: Finding) -> None:
     names = [name for name in SENTENCES if name != "English"]
     assert mixed.message.startswith("12 answers are in another language than English: ")
     assert sorted(mixed.message.partition(": ")[2].split(", ")) == [f"1 {name}" for name in names]
@@ -62,14 +62,14 @@ def test_each_answer_in_another_language_is_told_and_named(mixed: Finding) -> No
 
 
 @pytest.mark.parametrize("name", [name for name in SENTENCES if name != "English"])
-def test_the_language_of_most_may_be_any(name: str) -> None:
+def test_main_language_may_be_any(name: str) -> None:
     words = [f"{SENTENCES[name]} ({number})" for number in range(60)]
     (finding,) = found([*words, SENTENCES["English"]])
     assert finding.message == f"1 answer is in another language than {name}: 1 English"
     assert finding.rows == (60,)
 
 
-def test_good_rows_short_ones_and_code_are_nothing_to_tell() -> None:
+def test_short_answers_and_code_are_no_finding() -> None:
     short = ["Ja, gerne.", "Oui, bien sûr, avec plaisir.", "No sé.", ""]
     code = [
         "```python\na = 2\nb = 3\nfor n in range(a, b):\n    print(n + 1, n + 2, sum(n))\n```",
@@ -79,12 +79,12 @@ def test_good_rows_short_ones_and_code_are_nothing_to_tell() -> None:
     assert found([*english(97), *short, *code]) == []
 
 
-def test_rows_of_several_languages_are_so_on_purpose() -> None:
+def test_mixed_language_rows_are_intended() -> None:
     assert found([*english(70), *[SENTENCES["German"]] * 17]) != []
     assert found([*english(70), *[SENTENCES["German"]] * 18]) == []
 
 
-def test_a_language_is_not_told_from_one_that_it_is_taken_for() -> None:
+def test_easily_confused_languages_are_not_told_apart() -> None:
     norwegian = "I går gikk vi lenge langs elva og spiste is da sola endelig kom fram igjen."
     danish = [f"{SENTENCES['Danish']} ({number})" for number in range(60)]
     assert found([*danish, norwegian]) == []
@@ -94,12 +94,13 @@ def test_a_language_is_not_told_from_one_that_it_is_taken_for() -> None:
     assert other.message == "1 answer is in another language than English: 1 Norwegian"
 
 
-def test_answers_without_words_as_calls_of_tools_do_not_hide_the_others() -> None:
+def test_tool_calls_do_not_hide_other_languages() -> None:
     (finding,) = found([*[""] * 100, *english(60), SENTENCES["German"]])
     assert (finding.count, finding.of) == (1, 61)
 
 
-def test_few_rows_are_not_judged_and_rows_of_another_script_are_left_to_the_script() -> None:
+def test_few_rows_are_not_judged_by_language() -> None:
+    """Rows of another script are left to the finding on scripts."""
     assert found([*english(48), SENTENCES["German"]]) == []
     assert found([*english(49), SENTENCES["German"]]) != []
     assert (
@@ -108,7 +109,7 @@ def test_few_rows_are_not_judged_and_rows_of_another_script_are_left_to_the_scri
     )
 
 
-def test_scripts_without_spaces_are_told_by_their_characters() -> None:
+def test_spaceless_scripts_are_judged_by_characters() -> None:
     chinese = [
         f"昨天晚上我们沿着河边走了很久，然后坐最后一班公共汽车回家，路上还买了一些水果和面包，第{n}次。"
         for n in range(60)
@@ -117,7 +118,7 @@ def test_scripts_without_spaces_are_told_by_their_characters() -> None:
     assert found([*chinese, *english(3)]) == []
 
 
-def test_from_ten_words_on_or_forty_characters_a_language_is_told() -> None:
+def test_language_needs_ten_words_or_forty_characters() -> None:
     words = SENTENCES["German"].split()
     assert len(" ".join(words[:9])) > 40
     assert found([*english(60), " ".join(words[:9])]) == []
@@ -134,12 +135,13 @@ def test_from_ten_words_on_or_forty_characters_a_language_is_told() -> None:
     assert found([*chinese, japanese]) == [], "another script"
 
 
-def test_a_language_that_has_no_name_here_is_no_crash() -> None:
+def test_unnamed_language_does_not_crash() -> None:
     occitan = "Ièr de ser anèrem manjar al port e puèi tornèrem a l'ostal a pè amb los amics."
     assert [one.count for one in found([*english(60), occitan, SENTENCES["German"]])] in ([1], [2])
 
 
-def test_of_many_rows_some_are_looked_at_and_the_share_is_kept() -> None:
+def test_language_of_many_rows_is_sampled() -> None:
+    """The share is kept."""
     answers = [SENTENCES["German"] if n % 25 == 3 else text for n, text in enumerate(english(100) * 50)]
     languages = Languages()
     for start in range(0, len(answers), 100):
@@ -153,7 +155,8 @@ def test_of_many_rows_some_are_looked_at_and_the_share_is_kept() -> None:
     assert all(answers[row] == SENTENCES["German"] for row in finding.rows)
 
 
-def test_a_check_tells_it_and_a_row_in_several_examples_counts_once(tmp_path: Path, tiny_model: Path) -> None:
+def test_check_counts_language_once_per_row(tmp_path: Path, tiny_model: Path) -> None:
+    """However many examples a row makes."""
     rows = [*good(60), chat("Sag etwas.", SENTENCES["German"])]
     template = tmp_path / "t.jinja"
     template.write_text(
@@ -172,7 +175,7 @@ def test_a_check_tells_it_and_a_row_in_several_examples_counts_once(tmp_path: Pa
     assert finding.message == "1 answer is in another language than English: 1 German"
 
 
-def test_the_library_is_imported_only_where_there_are_rows_to_judge() -> None:
+def test_language_library_is_imported_only_when_needed() -> None:
     code = (
         "import sys; from tests.test_data_lint_languages import english, found\n"
         "found(english(49)); print('py3langid' in sys.modules); found(english(50)); print('py3langid' in sys.modules)"

@@ -29,9 +29,8 @@ def config(folder: Path, rows: list[dict[str, Any]], limit: int = 64, **data: An
 
 @settings(max_examples=300, deadline=None)
 @given(st.integers(2, 400), st.integers(8, 64), st.integers(0, 80), st.integers(0, 2))
-def test_each_token_is_trained_once_behind_its_own_past(
-    length: int, limit: int, overlap: int, front: int
-) -> None:
+def test_chunks_train_each_token_once(length: int, limit: int, overlap: int, front: int) -> None:
+    """Each token is trained behind its own past."""
     lead = [1000 + number for number in range(front)]
     ids = [*lead, *range(length)]
     found = split_long(Encoded(ids, ((max(front, 1), len(ids)),), splittable=True), limit, overlap, lead)
@@ -48,7 +47,7 @@ def test_each_token_is_trained_once_behind_its_own_past(
     assert trained == list(range(0 if front else 1, length))
 
 
-def test_a_long_text_is_trained_to_its_end(tmp_path: Path, tiny_model: Path) -> None:
+def test_long_text_is_trained_to_its_end(tmp_path: Path, tiny_model: Path) -> None:
     whole = prepare(config(tmp_path, [{"text": STORY}], limit=4096), tiny_model).train
     dataset = prepare(config(tmp_path, [{"text": "A fox."}, {"text": STORY}], chunk_overlap=16), tiny_model)
     parts = list(dataset.train)[1:]
@@ -62,13 +61,13 @@ def test_a_long_text_is_trained_to_its_end(tmp_path: Path, tiny_model: Path) -> 
     )
 
 
-def test_a_prompt_with_a_long_completion_is_cut_as_a_chat_is(tmp_path: Path, tiny_model: Path) -> None:
+def test_long_completion_is_cut_like_chat(tmp_path: Path, tiny_model: Path) -> None:
     dataset = prepare(config(tmp_path, [{"prompt": "Tell: ", "completion": STORY}]), tiny_model)
     assert [len(example.input_ids) for example in dataset.train] == [64]
     assert any("were cut" in note for note in dataset.notes)
 
 
-def test_the_chunks_of_a_row_stay_on_its_side_of_the_split(tmp_path: Path, tiny_model: Path) -> None:
+def test_split_keeps_chunks_of_row_together(tmp_path: Path, tiny_model: Path) -> None:
     rows = [{"text": " ".join([letter * 3] * 100)} for letter in "abcdefgh"]
     dataset = prepare(config(tmp_path, rows, validation=0.25), tiny_model)
     assert dataset.validation is not None
@@ -82,7 +81,7 @@ def test_the_chunks_of_a_row_stay_on_its_side_of_the_split(tmp_path: Path, tiny_
     assert any("2 of 8 rows are used for validation" in note for note in dataset.notes)
 
 
-def test_a_plan_counts_the_chunks(tmp_path: Path, tiny_model: Path) -> None:
+def test_plan_counts_chunks(tmp_path: Path, tiny_model: Path) -> None:
     long = config(tmp_path, [{"text": STORY}] * 40)
     every = len(prepare(long, tiny_model).train)
     looked, count = sample(long, tiny_model, rows=10)
@@ -90,6 +89,6 @@ def test_a_plan_counts_the_chunks(tmp_path: Path, tiny_model: Path) -> None:
 
 
 @pytest.mark.parametrize("overlap", [0, 10_000])
-def test_any_overlap_leaves_room_to_go_on(overlap: int, tmp_path: Path, tiny_model: Path) -> None:
+def test_any_chunk_overlap_leaves_room(overlap: int, tmp_path: Path, tiny_model: Path) -> None:
     dataset = prepare(config(tmp_path, [{"text": STORY}], chunk_overlap=overlap), tiny_model)
     assert len(dataset.train) > 1

@@ -107,7 +107,7 @@ def shell(packages: Path, tiny_model: Path, tmp_path: Path) -> Shell:
     return Shell(packages, tiny_model, tmp_path)
 
 
-def test_rows_of_another_packages_form_are_read_in_its_template(shell: Shell) -> None:
+def test_plugin_format_is_read_in_plugin_template(shell: Shell) -> None:
     done = shell.shown("data.format=quiz", "model.chat_template=loud")
     assert done.returncode == 0, done.stderr
     assert done.stdout == (
@@ -116,7 +116,7 @@ def test_rows_of_another_packages_form_are_read_in_its_template(shell: Shell) ->
     )
 
 
-def test_its_form_is_detected_where_none_of_ours_fits(shell: Shell) -> None:
+def test_plugin_format_is_detected_after_built_in(shell: Shell) -> None:
     done = shell.shown()
     assert "four<|im_end|>" in done.stdout
     assert "a.jsonl: quiz, because its rows have `quiz`, `choices`, `right`" in done.stdout
@@ -126,7 +126,7 @@ def test_its_form_is_detected_where_none_of_ours_fits(shell: Shell) -> None:
     assert "data.format: wrong names str" in shell.shown().stderr, "what cannot be asked is told"
 
 
-def test_a_row_that_it_refuses_is_told_with_its_place(shell: Shell) -> None:
+def test_row_refused_by_plugin_names_place(shell: Shell) -> None:
     (shell.folder / "a.jsonl").write_text("".join(json.dumps({**ROW, "right": at}) + "\n" for at in (1, 2)))
     done = shell.shown("data.format=quiz")
     assert "DataError: a.jsonl:2: `right` is no number of a choice" in done.stderr
@@ -144,7 +144,7 @@ def test_a_row_that_it_refuses_is_told_with_its_place(shell: Shell) -> None:
         ("data.format=quizz", "kto, prompt_completion, completion, quiz or wrong: did you mean quiz?"),
     ],
 )
-def test_a_broken_one_is_told_with_its_package(setting: str, said: str, shell: Shell) -> None:
+def test_broken_plugin_error_names_package(setting: str, said: str, shell: Shell) -> None:
     settings = [setting] if setting.startswith("data") else [setting, "data.format=quiz"]
     done = shell.shown(*settings)
     assert done.returncode == 1

@@ -106,9 +106,7 @@ FORMATS: dict[str, tuple[dict[str, Any], str, str]] = {
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_each_form_is_detected_and_becomes_the_right_text(
-    name: str, tmp_path: Path, tiny_model: Path
-) -> None:
+def test_each_format_is_detected_and_rendered(name: str, tmp_path: Path, tiny_model: Path) -> None:
     row, text, trained = FORMATS[name]
     dataset = prepare(recipe(write(tmp_path / "a.jsonl", [row]), validation=0.0), tiny_model)
     assert decoded(dataset.train, tiny_model) == [text]
@@ -121,7 +119,7 @@ def test_each_form_is_detected_and_becomes_the_right_text(
     assert f"a.jsonl: {name.split(' ')[0]}, because its rows have `" in dataset.notes[0]
 
 
-def test_a_csv_may_hold_messages_as_json(tmp_path: Path, tiny_model: Path) -> None:
+def test_csv_may_hold_messages_as_json(tmp_path: Path, tiny_model: Path) -> None:
     turns = json.dumps([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
     path = tmp_path / "a.csv"
     path.write_text('messages\n"' + turns.replace('"', '""') + '"\n')
@@ -129,7 +127,7 @@ def test_a_csv_may_hold_messages_as_json(tmp_path: Path, tiny_model: Path) -> No
     assert answers(dataset, tiny_model) == ["b<|im_end|>"]
 
 
-def test_sources_of_different_forms_are_laid_together(tmp_path: Path, tiny_model: Path) -> None:
+def test_sources_of_different_formats_are_joined(tmp_path: Path, tiny_model: Path) -> None:
     first, second = write(tmp_path / "a.jsonl", texts(3)), write(tmp_path / "b.jsonl", chats(2))
     dataset = prepare(recipe([first, {"path": second, "max_samples": 1}], validation=0.0), tiny_model)
     assert decoded(dataset.train, tiny_model)[:3] == [row["text"] for row in texts(3)]
@@ -138,7 +136,7 @@ def test_sources_of_different_forms_are_laid_together(tmp_path: Path, tiny_model
 
 
 @pytest.mark.parametrize(("rows", "share", "held"), [(100, 0.1, 10), (3, 0.1, 1), (2, 0.99, 1), (1, 0.5, 0)])
-def test_a_share_is_held_out_and_never_all_or_nothing(
+def test_validation_share_is_never_all_or_nothing(
     rows: int, share: float, held: int, tmp_path: Path, tiny_model: Path
 ) -> None:
     dataset = prepare(recipe(write(tmp_path / "a.jsonl", texts(rows)), validation=share), tiny_model)
@@ -148,7 +146,7 @@ def test_a_share_is_held_out_and_never_all_or_nothing(
     assert sorted(train + validation) == sorted(row["text"] for row in texts(rows))
 
 
-def test_the_split_is_fixed_by_the_seed(tmp_path: Path, tiny_model: Path) -> None:
+def test_seed_fixes_validation_split(tmp_path: Path, tiny_model: Path) -> None:
     path = write(tmp_path / "a.jsonl", texts(50))
     first, again, other = (prepare(recipe(path, seed=seed), tiny_model) for seed in (1, 1, 2))
     assert first.fingerprint == again.fingerprint
@@ -165,7 +163,7 @@ def test_max_samples_chooses_among_all_rows(tmp_path: Path, tiny_model: Path) ->
     assert used == sorted(used, key=lambda text: int(text.split()[-1]))
 
 
-def test_a_validation_source_of_its_own_is_used_whole(tmp_path: Path, tiny_model: Path) -> None:
+def test_separate_validation_source_is_used_whole(tmp_path: Path, tiny_model: Path) -> None:
     path, other = write(tmp_path / "a.jsonl", texts(20)), write(tmp_path / "b.jsonl", chats(9))
     dataset = prepare(recipe(path, validation=other), tiny_model)
     assert len(dataset.train) == 20
@@ -174,7 +172,7 @@ def test_a_validation_source_of_its_own_is_used_whole(tmp_path: Path, tiny_model
     assert len(dataset.questions) == 7, "as many as evaluation.max_questions"
 
 
-def test_questions_hold_the_prompt_and_the_files_answer(tmp_path: Path, tiny_model: Path) -> None:
+def test_questions_hold_prompt_and_files_answer(tmp_path: Path, tiny_model: Path) -> None:
     row = {
         "messages": [
             {"role": "user", "content": "a"},
@@ -192,14 +190,15 @@ def test_questions_hold_the_prompt_and_the_files_answer(tmp_path: Path, tiny_mod
     assert question.where.endswith("b.jsonl:1")
 
 
-def test_questions_of_a_share_come_from_the_held_out_rows(tmp_path: Path, tiny_model: Path) -> None:
+def test_questions_come_from_held_out_rows(tmp_path: Path, tiny_model: Path) -> None:
     dataset = prepare(recipe(write(tmp_path / "a.jsonl", chats(40)), validation=0.1), tiny_model)
     held = decoded(dataset.validation, tiny_model)
     assert len(dataset.questions) == 4
     assert all(any(question.answer in text for text in held) for question in dataset.questions)
 
 
-def test_long_rows_are_cut_on_the_right_and_the_loss_is_told(tmp_path: Path, tiny_model: Path) -> None:
+def test_long_rows_are_cut_on_right(tmp_path: Path, tiny_model: Path) -> None:
+    """How many tokens are lost is told."""
     row = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "xy " * 40}]}
     path = write(tmp_path / "a.jsonl", [*chats(3), row])
     whole = prepare(recipe(path, validation=0.0), tiny_model)
@@ -214,9 +213,8 @@ def test_long_rows_are_cut_on_the_right_and_the_loss_is_told(tmp_path: Path, tin
     assert f"{longest} would keep every row whole" in note
 
 
-def test_a_few_rows_without_room_for_an_answer_are_left_out_and_told(
-    tmp_path: Path, tiny_model: Path
-) -> None:
+def test_rows_without_room_for_answer_are_skipped(tmp_path: Path, tiny_model: Path) -> None:
+    """Where they are few; the notes tell of them."""
     row = {"messages": [{"role": "user", "content": "xy " * 60}, {"role": "assistant", "content": "b"}]}
     path = write(tmp_path / "a.jsonl", [*chats(100), row, *chats(99)])
     dataset = prepare(recipe(path, validation=0.1, max_seq_length=64), tiny_model)
@@ -228,13 +226,13 @@ def test_a_few_rows_without_room_for_an_answer_are_left_out_and_told(
     assert trained == {True}
 
 
-def test_rows_in_both_train_and_validation_are_noted(tmp_path: Path, tiny_model: Path) -> None:
+def test_rows_in_train_and_validation_are_noted(tmp_path: Path, tiny_model: Path) -> None:
     path, other = write(tmp_path / "a.jsonl", chats(20)), write(tmp_path / "b.jsonl", chats(3))
     dataset = prepare(recipe(path, validation=other), tiny_model)
     assert any("3 of 3 validation rows are also training rows" in note for note in dataset.notes)
 
 
-def test_the_fingerprint_is_of_the_tokens_and_of_what_is_trained(tmp_path: Path, tiny_model: Path) -> None:
+def test_dataset_fingerprint_covers_tokens_and_mask(tmp_path: Path, tiny_model: Path) -> None:
     path = write(tmp_path / "a.jsonl", chats(20))
     base = prepare(recipe(path), tiny_model).fingerprint
     moved = write(tmp_path / "moved.jsonl", chats(20))
@@ -244,14 +242,14 @@ def test_the_fingerprint_is_of_the_tokens_and_of_what_is_trained(tmp_path: Path,
     assert prepare(recipe(changed), tiny_model).fingerprint != base
 
 
-def test_progress_counts_the_rows_of_both_sets(tmp_path: Path, tiny_model: Path) -> None:
+def test_progress_counts_rows_of_both_splits(tmp_path: Path, tiny_model: Path) -> None:
     path, other = write(tmp_path / "a.jsonl", texts(2500)), write(tmp_path / "b.jsonl", texts(10))
     seen: list[tuple[int, int]] = []
     prepare(recipe(path, validation=other), tiny_model, lambda done, total: seen.append((done, total)))
     assert seen == [(1000, 2510), (2000, 2510), (2500, 2510), (2510, 2510)]
 
 
-def test_a_sample_is_quick_and_knows_how_many_rows_there_are(tmp_path: Path, tiny_model: Path) -> None:
+def test_sample_of_rows_knows_total_count(tmp_path: Path, tiny_model: Path) -> None:
     config = recipe(write(tmp_path / "a.jsonl", chats(3000)))
     looked, count = sample(config, tiny_model, rows=50)
     assert len(looked.train) == 50
@@ -261,7 +259,7 @@ def test_a_sample_is_quick_and_knows_how_many_rows_there_are(tmp_path: Path, tin
     assert every.validation is None
 
 
-def test_the_starter_brings_its_own_held_out_rows(starter_model: Path) -> None:
+def test_starter_brings_its_own_validation_rows(starter_model: Path) -> None:
     starter = prepare(recipe("starter"), starter_model)
     assert starter.validation is not None
     assert not any("also training rows" in note for note in starter.notes)
@@ -272,7 +270,7 @@ def test_the_starter_brings_its_own_held_out_rows(starter_model: Path) -> None:
     assert len(share.train) + len(share.validation or ()) == len(starter.train)
 
 
-def test_preparing_imports_neither_torch_nor_transformers(tmp_path: Path, tiny_model: Path) -> None:
+def test_preparing_data_imports_neither_torch_nor_transformers(tmp_path: Path, tiny_model: Path) -> None:
     path = write(tmp_path / "a.jsonl", chats(3))
     code = f"""
 import sys

@@ -118,7 +118,8 @@ def notes(path: str, **more: Any) -> str:
     return "\n".join(find(Source(path=path, **more)).notes)
 
 
-def test_a_file_of_the_web_is_fetched_once_and_again_when_it_has_changed() -> None:
+def test_web_file_is_refetched_when_changed() -> None:
+    """Else it is fetched once."""
     with serving(Site({"/a/rows.jsonl": lines("one")})) as site:
         url = f"{site.url}/a/rows.jsonl"
         assert f"sha256 {hashlib.sha256(lines('one')).hexdigest()}" in notes(url)
@@ -133,7 +134,7 @@ def test_a_file_of_the_web_is_fetched_once_and_again_when_it_has_changed() -> No
     assert f"sha256 {hashlib.sha256(lines('two', 'three')).hexdigest()}" in notes(url)
 
 
-def test_preparing_a_recipe_asks_the_server_once(tiny_model: Path) -> None:
+def test_preparing_recipe_asks_server_once(tiny_model: Path) -> None:
     with serving(Site({"/rows.jsonl": lines(*"abcdefgh")})) as site:
         text = f"model: {{base: {tiny_model}}}\ndata: {{train: '{site.url}/rows.jsonl', validation: 0}}\n"
         config = load_text(text, Path("train.yml")).config
@@ -147,9 +148,7 @@ def test_preparing_a_recipe_asks_the_server_once(tiny_model: Path) -> None:
         assert len(site.asked) == asked + 2
 
 
-def test_previews_ask_the_server_again_only_after_a_while(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_previews_rarely_ask_server_again(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(Site({"/rows.jsonl": lines("one", "two")})) as site:
         url, view, previews = f"{site.url}/rows.jsonl", View(model=str(tiny_model)), Previews()
         assert previews.wait_for(url, 1, view)
@@ -161,7 +160,7 @@ def test_previews_ask_the_server_again_only_after_a_while(
         assert len(site.asked) == asked + 1
 
 
-def test_a_download_that_breaks_off_goes_on_and_is_never_half_there() -> None:
+def test_broken_download_resumes_and_is_never_partial() -> None:
     body = lines(*(f"row {n}" for n in range(5000)))
     with serving(Site({"/rows.jsonl": body}, cut=(2, 50_000))) as site:
         assert len(texts(f"{site.url}/rows.jsonl")) == 5000
@@ -176,7 +175,7 @@ def test_a_download_that_breaks_off_goes_on_and_is_never_half_there() -> None:
         ("/rows.jsonl.gz?token=secret", "application/gzip", gzip.compress(lines("one"), mtime=0), ["one"]),
     ],
 )
-def test_what_a_file_is_is_told_by_its_name_or_by_the_server(
+def test_file_format_comes_from_name_or_server(
     path: str, content: str, body: bytes, wanted: list[str]
 ) -> None:
     bare = path.partition("?")[0]
@@ -188,7 +187,7 @@ def test_what_a_file_is_is_told_by_its_name_or_by_the_server(
     assert not any(b"secret" in data for data in kept)
 
 
-def test_what_the_web_refuses_is_said_plainly() -> None:
+def test_refused_web_download_is_explained() -> None:
     with serving(Site({"/x.jsonl": lines("x"), "/what": b"x"})) as site:
         with pytest.raises(DataError, match="answers 404"):
             texts(f"{site.url}/no.jsonl")
@@ -208,7 +207,7 @@ def test_what_the_web_refuses_is_said_plainly() -> None:
         texts("http://127.0.0.1:9/rows.jsonl")
 
 
-def test_planning_while_somebody_types_fetches_nothing(folder: Path, tiny_model: Path) -> None:
+def test_plan_while_typing_downloads_nothing(folder: Path, tiny_model: Path) -> None:
     with serving(Site({"/rows.jsonl": lines(*"abc")})) as site:
         url = f"{site.url}/rows.jsonl"
         text = f"model: {{base: {tiny_model}}}\ndata: {{train: {url}, validation: 0}}\n"
@@ -239,7 +238,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 ROWS = "hf://datasets/ada/rows"
 
 
-def test_a_dataset_of_the_hub_gives_the_rows_of_its_configuration_and_split(hub: Hub) -> None:
+def test_hub_dataset_gives_config_and_split_rows(hub: Hub) -> None:
     assert texts(ROWS, config="en") == ["en/train-0", "en/train-1"]
     assert texts(ROWS, config="en", split="test") == ["en/test-0"]
     assert texts(ROWS, config="de") == ["de/train-0"]
@@ -256,9 +255,10 @@ def test_a_dataset_of_the_hub_gives_the_rows_of_its_configuration_and_split(hub:
     assert "test, train" in refused.value.hint
 
 
-def test_without_network_the_dataset_that_was_fetched_is_used_and_that_is_said(
+def test_offline_run_uses_downloaded_dataset(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The run says so."""
     source = Source(path=ROWS, config="de")
     assert away(source)
     assert texts(ROWS, config="de") == ["de/train-0"]
@@ -270,7 +270,7 @@ def test_without_network_the_dataset_that_was_fetched_is_used_and_that_is_said(
         texts(ROWS, config="en")
 
 
-def test_what_the_hub_refuses_is_said_plainly(hub: Hub) -> None:
+def test_refused_hub_dataset_is_explained(hub: Hub) -> None:
     with pytest.raises(HubError, match="There is no dataset ada/other"):
         texts("hf://datasets/ada/other")
     hub.gated = True
@@ -279,7 +279,9 @@ def test_what_the_hub_refuses_is_said_plainly(hub: Hub) -> None:
     assert "huggingface.co/datasets/ada/rows" in refused.value.hint
 
 
-def test_owner_and_name_mean_the_hub_where_no_such_folder_is_here(folder: Path) -> None:
+def test_owner_and_name_mean_hub_dataset(folder: Path) -> None:
+    """Where no such folder is here."""
+
     def train(source: str) -> object:
         return load_text(
             f"model: {{base: x}}\ndata: {{train: {source}}}\n", folder / "train.yml"
@@ -317,13 +319,13 @@ NAMES = [
         ),
     ],
 )
-def test_files_are_chosen_by_their_names_where_a_dataset_declares_nothing(
+def test_undeclared_dataset_files_are_chosen_by_name(
     names: list[str], split: str | None, chosen: list[str]
 ) -> None:
     assert list(layout.choose(names, "", None, split, "x/y").names) == chosen
 
 
-def test_gdown_takes_what_we_ask_of_it() -> None:
+def test_gdown_takes_our_download_arguments() -> None:
     parameters = inspect.signature(gdown.download).parameters
     assert {"id", "output", *google_drive.OPTIONS} <= set(parameters)
     source = inspect.getsource(sys.modules["gdown.download"])
@@ -332,7 +334,7 @@ def test_gdown_takes_what_we_ask_of_it() -> None:
     assert ast.parse(source)
 
 
-def test_a_file_of_google_drive_is_fetched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_google_drive_file_is_fetched_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def download(id: str, output: str, **options: Any) -> str:  # noqa: A002 - gdown's own name
@@ -351,7 +353,7 @@ def test_a_file_of_google_drive_is_fetched_once(monkeypatch: pytest.MonkeyPatch)
         texts("gdrive:../../etc")
 
 
-def test_without_gdown_the_recipe_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_gdown_error_says_how_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gdown", None)
     with pytest.raises(MachineError, match="needs the package gdown") as refused:
         texts("gdrive:1A2b3C4d5E6f7")
@@ -392,7 +394,7 @@ for name in ("lake:deep/water", "dry:x"):
 """
 
 
-def test_another_package_brings_a_source(tmp_path: Path) -> None:
+def test_plugin_adds_source(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(PROJECT)
     (tmp_path / "ft_lake.py").write_text(MODULE)
     target = tmp_path / "packages"
@@ -416,7 +418,7 @@ def test_another_package_brings_a_source(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_fetches_its_rows_itself_and_says_so(folder: Path, tiny_model: Path) -> None:
+def test_run_downloads_its_rows_and_says_so(folder: Path, tiny_model: Path) -> None:
     body = "".join(json.dumps(row) + "\n" for row in CHATS).encode()
     with serving(Site({"/rows.jsonl": body})) as site:
         url = f"{site.url}/rows.jsonl"
@@ -430,7 +432,7 @@ def test_a_run_fetches_its_rows_itself_and_says_so(folder: Path, tiny_model: Pat
     assert f"{url}: chat, because its rows have" in events
 
 
-def test_a_plan_and_a_look_at_data_tell_of_the_download_that_they_wait_for(
+def test_plan_and_preview_mention_pending_download(
     hub: Hub, folder: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = f"{{path: {ROWS}, config: en}}"

@@ -79,7 +79,7 @@ def assert_whole(examples: Examples) -> None:
     assert before[::2] == before[1::2]
 
 
-def test_both_answers_of_a_pair_are_encoded_behind_the_same_prompt(tiny_model: Path) -> None:
+def test_answers_of_pair_share_prompt(tiny_model: Path) -> None:
     path = GOLDEN / "preference.jsonl"
     examples = prepare(taking("pairs", recipe(path)), tiny_model).train
     assert_whole(examples)
@@ -96,7 +96,7 @@ def test_both_answers_of_a_pair_are_encoded_behind_the_same_prompt(tiny_model: P
 
 
 @pytest.mark.parametrize("file", ["preference", "pairs"])
-def test_the_chosen_answers_are_those_that_supervised_training_sees(file: str, tiny_model: Path) -> None:
+def test_chosen_answers_match_supervised_training(file: str, tiny_model: Path) -> None:
     config = recipe(GOLDEN / f"{file}.jsonl", template="chatml")
     plain = prepare(config, tiny_model).train
     assert plain.group is plain.sign is None
@@ -106,7 +106,7 @@ def test_the_chosen_answers_are_those_that_supervised_training_sees(file: str, t
         assert example.labels.tolist() == both[2 * number].labels.tolist()
 
 
-def test_good_and_bad_answers_are_encoded_with_their_sign(tiny_model: Path) -> None:
+def test_labelled_answers_are_encoded_with_sign(tiny_model: Path) -> None:
     path = GOLDEN / "kto.jsonl"
     examples = prepare(taking("labelled", recipe(path)), tiny_model).train
     labels = [json.loads(line)["label"] for line in path.read_text().splitlines()]
@@ -117,7 +117,7 @@ def test_good_and_bad_answers_are_encoded_with_their_sign(tiny_model: Path) -> N
     assert -1 in examples.sign
 
 
-def test_a_pair_gives_two_labelled_answers(tiny_model: Path, tmp_path: Path) -> None:
+def test_pair_gives_two_labelled_answers(tiny_model: Path, tmp_path: Path) -> None:
     examples = prepare(taking("labelled", recipe(write(tmp_path / "a.jsonl", pairs(2)))), tiny_model).train
     assert examples.sign is not None
     assert examples.group is not None
@@ -136,7 +136,7 @@ def test_split_and_weight_keep_pairs_together(tiny_model: Path, tmp_path: Path) 
     assert not ids & {tuple(example.input_ids) for example in dataset.validation}
 
 
-def test_swapped_pairs_are_on_one_side(tiny_model: Path, tmp_path: Path) -> None:
+def test_swapped_pairs_stay_on_one_side(tiny_model: Path, tmp_path: Path) -> None:
     rows = [row for row in pairs(20) for _ in range(2)]
     swapped = [
         row if number % 2 else {**row, "chosen": row["rejected"], "rejected": row["chosen"]}
@@ -150,7 +150,7 @@ def test_swapped_pairs_are_on_one_side(tiny_model: Path, tmp_path: Path) -> None
     assert not seen & {tuple(example.input_ids) for example in dataset.validation}
 
 
-def test_a_pair_is_cut_or_left_out_as_a_whole(tiny_model: Path, tmp_path: Path) -> None:
+def test_pair_is_cut_or_skipped_whole(tiny_model: Path, tmp_path: Path) -> None:
     long = " ".join(WORDS)
     rows = [
         *(
@@ -171,7 +171,7 @@ def test_a_pair_is_cut_or_left_out_as_a_whole(tiny_model: Path, tmp_path: Path) 
     assert any("2 of them had nothing left to train" in note for note in dataset.notes)
 
 
-def test_a_row_of_another_kind_is_named(tiny_model: Path, tmp_path: Path) -> None:
+def test_row_unfit_for_method_is_named(tiny_model: Path, tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", chats(2))
     with pytest.raises(
         DataError, match="has one answer, where the method compares a chosen and a rejected one"
@@ -187,12 +187,12 @@ def test_a_row_of_another_kind_is_named(tiny_model: Path, tmp_path: Path) -> Non
         prepare(taking("pairs", recipe(empty)), tiny_model)
 
 
-def test_prompts_are_not_trained_where_answers_are_compared(tiny_model: Path) -> None:
+def test_training_prompts_of_pairs_is_refused(tiny_model: Path) -> None:
     with pytest.raises(ConfigError, match=r"data\.train_on: all trains prompts too"):
         prepare(taking("pairs", recipe(GOLDEN / "preference.jsonl", train_on="all")), tiny_model)
 
 
-def test_the_prompt_of_a_pair_is_rendered_once(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prompt_of_pair_is_rendered_once(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = TokenSpec(samples="pairs").encoder(tiny_model)
     asked = (Message("system", "Be brief."), Message("user", "Why?"))
     sides = (Conversation((*asked, Message("assistant", text)), "a:1") for text in ("So.", "No."))
@@ -211,7 +211,8 @@ def test_the_prompt_of_a_pair_is_rendered_once(tiny_model: Path, monkeypatch: py
     assert [text.sign for text in group.texts] == [1, -1]
 
 
-def test_the_cache_keeps_samples_of_methods_apart_and_whole(tiny_model: Path, tmp_path: Path) -> None:
+def test_cache_separates_samples_by_method(tiny_model: Path, tmp_path: Path) -> None:
+    """Its samples stay whole."""
     config = recipe(write(tmp_path / "a.jsonl", pairs(6)))
     first = prepare(taking("pairs", config), tiny_model)
     again = prepare(taking("pairs", config), tiny_model)
@@ -224,7 +225,7 @@ def test_the_cache_keeps_samples_of_methods_apart_and_whole(tiny_model: Path, tm
     assert len(keys) == 3
 
 
-def test_a_cache_entry_without_its_signs_is_damaged(tmp_path: Path) -> None:
+def test_cache_entry_without_signs_is_damaged(tmp_path: Path) -> None:
     made = Store(tmp_path / TRAIN, signed=True)
     made.add([(0, (Encoded([1, 2, 3], ((1, 3),), sign=1), Encoded([1, 2, 4], ((1, 3),), sign=-1)))])
     made.close()
@@ -244,14 +245,14 @@ def test_plain_examples_store_no_groups(tiny_model: Path, tmp_path: Path) -> Non
     assert examples.group_offsets.tolist() == [0, 1, 2]
 
 
-def test_a_sampled_plan_sees_both_answers(tiny_model: Path, tmp_path: Path) -> None:
+def test_sampled_plan_sees_both_answers(tiny_model: Path, tmp_path: Path) -> None:
     config = recipe(write(tmp_path / "a.jsonl", pairs(30)))
     dataset, count = sample(taking("pairs", config), tiny_model, rows=10)
     assert_whole(dataset.train)
     assert (len(dataset.train), count) == (20, 60)
 
 
-def test_a_preview_shows_both_answers(tiny_model: Path, tmp_path: Path) -> None:
+def test_preview_shows_both_answers(tiny_model: Path, tmp_path: Path) -> None:
     source = str(write(tmp_path / "a.jsonl", pairs(1)))
     view = View(model=str(tiny_model), samples="pairs")
     previews = Previews()
@@ -264,7 +265,7 @@ def test_a_preview_shows_both_answers(tiny_model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spans", [((0, 3),), ((0, 1), (2, 9)), ((5, 7),), ()])
-def test_the_first_token_is_never_trained_nor_one_that_is_not_there(
+def test_first_and_missing_tokens_are_never_trained(
     spans: tuple[tuple[int, int], ...],
 ) -> None:
     made = Store()

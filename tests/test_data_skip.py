@@ -51,9 +51,7 @@ def found(findings: tuple[Finding, ...], kind: str) -> Finding:
     return next(one for one in findings if one.kind == kind)
 
 
-def test_rows_that_cannot_be_used_stop_a_run_unless_the_recipe_says_otherwise(
-    file: str, tiny_model: Path
-) -> None:
+def test_unusable_rows_stop_run_by_default(file: str, tiny_model: Path) -> None:
     with pytest.raises(DataError, match="5 rows cannot be used"):
         prepare(recipe(file), tiny_model)
     dataset = prepare(recipe(file, on_error="skip", validation=0), tiny_model)
@@ -61,7 +59,7 @@ def test_rows_that_cannot_be_used_stop_a_run_unless_the_recipe_says_otherwise(
     assert decoded(dataset.train, tiny_model) == decoded(clean.train, tiny_model)
 
 
-def test_what_is_left_out_is_counted_by_its_reason_and_named(file: str, tiny_model: Path) -> None:
+def test_skipped_rows_are_counted_by_reason(file: str, tiny_model: Path) -> None:
     (note,) = (
         note for note in prepare(recipe(file, on_error="skip"), tiny_model).notes if "cannot be used" in note
     )
@@ -72,7 +70,7 @@ def test_what_is_left_out_is_counted_by_its_reason_and_named(file: str, tiny_mod
         assert line.startswith(f"  a.jsonl:{number}: {why}")
 
 
-def test_only_ten_rows_are_named(folder: Path, tiny_model: Path) -> None:
+def test_only_ten_skipped_rows_are_named(folder: Path, tiny_model: Path) -> None:
     write(folder / "a.jsonl", mixed(chats(60), BAD * 3))
     dataset = prepare(recipe("a.jsonl", on_error="skip", validation=0), tiny_model, lint=True)
     (note,) = (note for note in dataset.notes if "cannot be used" in note)
@@ -82,9 +80,8 @@ def test_only_ten_rows_are_named(folder: Path, tiny_model: Path) -> None:
     assert len(found(dataset.findings, "unusable").rows) == 10
 
 
-def test_the_held_out_share_and_the_questions_are_of_the_rows_that_can_be_used(
-    file: str, tiny_model: Path
-) -> None:
+def test_validation_share_counts_usable_rows_only(file: str, tiny_model: Path) -> None:
+    """The questions are of usable rows too."""
     dataset = prepare(recipe(file, on_error="skip", validation=0.5), tiny_model)
     train, held = decoded(dataset.train, tiny_model), decoded(dataset.validation, tiny_model)
     assert (len(train), len(held)) == (30, 30)
@@ -94,7 +91,7 @@ def test_the_held_out_share_and_the_questions_are_of_the_rows_that_can_be_used(
     assert all(any(question.answer in text for text in held) for question in dataset.questions)
 
 
-def test_a_row_that_is_trained_twice_is_still_the_same_row(folder: Path, tiny_model: Path) -> None:
+def test_skipping_keeps_repeats_of_weighted_rows(folder: Path, tiny_model: Path) -> None:
     write(folder / "a.jsonl", mixed(texts(9), [{"text": ""}, {"text": 3}]))
     write(folder / "b.jsonl", chats(4))
     sources = [{"path": "a.jsonl", "weight": 2}, {"path": "b.jsonl", "weight": 1}]
@@ -103,9 +100,8 @@ def test_a_row_that_is_trained_twice_is_still_the_same_row(folder: Path, tiny_mo
     assert len(dataset.train) == 22
 
 
-def test_rows_that_the_template_refuses_or_shows_nothing_of_are_left_out_too(
-    folder: Path, tiny_model: Path
-) -> None:
+def test_rows_refused_by_template_are_skipped(folder: Path, tiny_model: Path) -> None:
+    """As are those that it shows nothing of."""
     (folder / "t.jinja").write_text(
         "{% for m in messages %}{% if m.content == 'no' %}{{ raise_exception('not this') }}{% endif %}"
         "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -122,9 +118,7 @@ def test_rows_that_the_template_refuses_or_shows_nothing_of_are_left_out_too(
     assert len(dataset.train) == 25
 
 
-def test_a_row_that_is_an_end_token_and_nothing_else_has_nothing_to_train(
-    folder: Path, tiny_model: Path
-) -> None:
+def test_row_of_end_token_alone_is_skipped(folder: Path, tiny_model: Path) -> None:
     write(folder / "a.jsonl", [*texts(5), {"text": "<|im_end|>"}, *texts(7)[5:]])
     with pytest.raises(DataError, match=r"a.jsonl:6: nothing to train: it has no tokens of its own"):
         prepare(recipe("a.jsonl"), tiny_model)
@@ -136,9 +130,7 @@ def test_a_row_that_is_an_end_token_and_nothing_else_has_nothing_to_train(
     assert "untrained" not in {one.kind for one in dataset.findings}
 
 
-def test_rows_of_a_validation_source_are_left_out_and_named_by_their_own_file(
-    file: str, tiny_model: Path
-) -> None:
+def test_skipped_validation_rows_name_own_file(file: str, tiny_model: Path) -> None:
     write(Path("b.jsonl"), [*good(12), BAD[1]])
     config = recipe(file, validation="b.jsonl", on_error="skip")
     dataset = prepare(config, tiny_model, lint=True)
@@ -151,7 +143,7 @@ def test_rows_of_a_validation_source_are_left_out_and_named_by_their_own_file(
 
 
 @pytest.mark.parametrize(("bad", "severity"), [(2, "note"), (8, "warning"), (30, "error")])
-def test_many_rows_that_are_left_out_are_a_warning_and_half_of_them_an_error(
+def test_many_skipped_rows_warn_and_half_fail(
     bad: int, severity: str, folder: Path, tiny_model: Path
 ) -> None:
     write(folder / "a.jsonl", [*chats(30), *[chat("a", "")] * bad])
@@ -163,7 +155,7 @@ def test_many_rows_that_are_left_out_are_a_warning_and_half_of_them_an_error(
     assert found(unreadable.findings, "unreadable").severity == "error"
 
 
-def test_where_no_row_can_be_used_that_is_said_with_the_first_of_them(folder: Path, tiny_model: Path) -> None:
+def test_no_usable_rows_error_names_first(folder: Path, tiny_model: Path) -> None:
     write(folder / "a.jsonl", BAD[:3] * 5)
     with pytest.raises(DataError) as refused:
         prepare(recipe("a.jsonl", on_error="skip", format="chat"), tiny_model)
@@ -174,14 +166,15 @@ def test_where_no_row_can_be_used_that_is_said_with_the_first_of_them(folder: Pa
     assert "data.format" in refused.value.hint
 
 
-def test_a_plan_looks_past_rows_that_are_left_out(file: str, tiny_model: Path) -> None:
+def test_plan_looks_past_skipped_rows(file: str, tiny_model: Path) -> None:
     with pytest.raises(DataError, match="cannot be used"):
         sample(recipe(file, validation=0), tiny_model)
     looked, count = sample(recipe(file, on_error="skip", validation=0), tiny_model)
     assert len(looked.train) == count == 60
 
 
-def test_check_tells_what_is_left_out_and_stats_do_not_count_it(file: str, folder: Path) -> None:
+def test_check_reports_skipped_rows_stats_ignores(file: str, folder: Path) -> None:
+    """Stats counts none of them."""
     write_place(folder)
     skip = ("--model", "tiny", "--set", "data.on_error=skip")
     shown = ft("check", file, *skip)
@@ -194,7 +187,8 @@ def test_check_tells_what_is_left_out_and_stats_do_not_count_it(file: str, folde
         ft("check", "b.jsonl", *skip)
 
 
-def test_prepare_counts_broken_rows_by_reason_and_warns_where_they_are_most(folder: Path) -> None:
+def test_prepare_counts_broken_rows_by_reason(folder: Path) -> None:
+    """It warns where they are most of the rows."""
     rows = "".join(json.dumps(row) + "\n" for row in mixed(chats(9), BAD[:2]))
     (folder / "a.jsonl").write_text(rows + "{no\n")
     shown = ft("prepare", "a.jsonl", "-o", "clean").stdout

@@ -58,7 +58,7 @@ def packed(data: bytes, suffix: str) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["stream", "file"])
-def test_what_datasets_saves_is_read(kind: str, folder: Path) -> None:
+def test_saved_dataset_is_read(kind: str, folder: Path) -> None:
     table = pa.table({"text": [f"row {n}" for n in range(2500)]})
     new = pa.ipc.new_stream if kind == "stream" else pa.ipc.new_file
     saved = folder / "saved"
@@ -73,7 +73,7 @@ def test_what_datasets_saves_is_read(kind: str, folder: Path) -> None:
     assert found[1200][0] == "saved/data-00001-of-00002.arrow row 1"
 
 
-def test_a_saved_dataset_of_several_splits_gives_the_one_asked_for(folder: Path) -> None:
+def test_saved_dataset_gives_requested_split(folder: Path) -> None:
     for split in ("train", "test"):
         (folder / "saved" / split).mkdir(parents=True)
         with pa.ipc.new_stream(
@@ -86,12 +86,13 @@ def test_a_saved_dataset_of_several_splits_gives_the_one_asked_for(folder: Path)
     assert "test, train" in refused.value.hint
 
 
-def test_tabs_part_the_fields_of_tsv_whatever_the_header_has(folder: Path) -> None:
+def test_tabs_separate_tsv_columns(folder: Path) -> None:
+    """Commas in the header are no separators."""
     (folder / "rows.tsv").write_text("prompt, and more\tcompletion\na\tb, c\n")
     assert rows("rows.tsv") == [("rows.tsv:2", {"prompt, and more": "a", "completion": "b, c"})]
 
 
-def test_a_text_is_a_row_or_its_paragraphs_or_its_lines_are(folder: Path) -> None:
+def test_text_file_splits_by_paragraph_or_line(folder: Path) -> None:
     (folder / "poem.txt").write_bytes(b"\xef\xbb\xbfone\ntwo\r\n\n \nthree\n\n")
     assert rows("poem.txt") == [("poem.txt", {"text": "one\ntwo\r\n\n \nthree\n\n"})]
     assert rows("poem.txt", sample_by="paragraph") == [
@@ -105,7 +106,7 @@ def test_a_text_is_a_row_or_its_paragraphs_or_its_lines_are(folder: Path) -> Non
     ]
 
 
-def test_of_a_page_of_html_the_text_is_read_and_not_what_surrounds_it(folder: Path) -> None:
+def test_html_source_gives_main_text_only(folder: Path) -> None:
     (folder / "tea.html").write_text(PAGE)
     [(where, columns)] = rows("tea.html")
     assert where == "tea.html"
@@ -119,7 +120,7 @@ def test_of_a_page_of_html_the_text_is_read_and_not_what_surrounds_it(folder: Pa
         rows("none.html")
 
 
-def test_a_folder_is_read_in_order_and_its_rows_say_their_file(folder: Path, tiny_model: Path) -> None:
+def test_folder_rows_are_ordered_and_name_file(folder: Path, tiny_model: Path) -> None:
     (folder / "data" / "more").mkdir(parents=True)
     (folder / "data" / "b.jsonl").write_text(lines("b"))
     (folder / "data" / "a.csv").write_text("text\na\n")
@@ -140,7 +141,7 @@ def test_a_folder_is_read_in_order_and_its_rows_say_their_file(folder: Path, tin
         rows("data")
 
 
-def test_documents_are_rows_where_a_folder_has_no_tables(folder: Path) -> None:
+def test_documents_are_rows_in_folder_without_tables(folder: Path) -> None:
     (folder / "docs").mkdir()
     (folder / "docs" / "a.md").write_text("# A")
     (folder / "docs" / "b.txt").write_text("B")
@@ -148,7 +149,7 @@ def test_documents_are_rows_where_a_folder_has_no_tables(folder: Path) -> None:
     assert rows("docs") == [("docs/a.md", {"text": "# A"}), ("docs/b.txt", {"text": "B"})]
 
 
-def test_a_pattern_takes_the_files_that_fit(folder: Path) -> None:
+def test_file_pattern_takes_matching_files(folder: Path) -> None:
     for name in ("part-1", "part-2", "other"):
         (folder / f"{name}.jsonl").write_text(lines(name))
     assert texts("part-*.jsonl") == ["part-1", "part-2"]
@@ -162,7 +163,7 @@ def test_a_pattern_takes_the_files_that_fit(folder: Path) -> None:
     assert config.data.train == [str(folder / "part-*.jsonl")]
 
 
-def test_nothing_outside_of_what_is_named_is_read(folder: Path) -> None:
+def test_no_file_outside_source_is_read(folder: Path) -> None:
     (folder / "secret.jsonl").write_text(lines("secret"))
     (folder / "data" / "loop").mkdir(parents=True)
     (folder / "data" / "mine.jsonl").write_text(lines("mine"))
@@ -179,7 +180,8 @@ def test_nothing_outside_of_what_is_named_is_read(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])
-def test_a_compressed_file_is_unpacked_once_and_its_rows_keep_its_name(suffix: str, folder: Path) -> None:
+def test_compressed_file_is_unpacked_once(suffix: str, folder: Path) -> None:
+    """Its rows keep its name."""
     path = folder / f"chats.jsonl{suffix}"
     path.write_bytes(packed(lines("a").encode(), suffix) + packed(lines("b").encode(), suffix))
     assert rows(path.name) == [(f"{path.name}:1", {"text": "a"}), (f"{path.name}:2", {"text": "b"})]
@@ -193,7 +195,7 @@ def test_a_compressed_file_is_unpacked_once_and_its_rows_keep_its_name(suffix: s
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])
-def test_a_compressed_file_that_is_cut_off_leaves_nothing_behind(suffix: str, folder: Path) -> None:
+def test_truncated_compressed_file_leaves_nothing_behind(suffix: str, folder: Path) -> None:
     whole = packed(lines(*(os.urandom(30).hex() for _ in range(1000))).encode(), suffix)
     for data in (whole[:-20], b"no such thing"):
         (folder / f"a.csv{suffix}").write_bytes(data)
@@ -202,16 +204,14 @@ def test_a_compressed_file_that_is_cut_off_leaves_nothing_behind(suffix: str, fo
     assert not [p for p in (paths.cache() / "sources").iterdir() if p.suffix in (".csv", file_cache.MAKING)]
 
 
-def test_a_disk_without_room_is_told_before_it_is_full(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_foreseen_before_unpacking_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "a.jsonl.gz").write_bytes(gzip.compress(lines("a").encode()))
     monkeypatch.setattr(file_cache, "RESERVE", 1 << 62)
     with pytest.raises(MachineError, match="MB free"):
         rows("a.jsonl.gz")
 
 
-def test_the_cache_lets_go_of_what_was_not_used_for_longest(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cache_drops_least_recently_used_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for number in range(3):
         (folder / f"{number}.jsonl.gz").write_bytes(gzip.compress(lines("x" * 1000).encode()))
@@ -225,7 +225,7 @@ def test_the_cache_lets_go_of_what_was_not_used_for_longest(
     assert [path.exists() for path in (*found, new)] == [False, True, True, True]
 
 
-def test_processes_that_unpack_the_same_file_do_not_harm_each_other(folder: Path) -> None:
+def test_processes_may_unpack_same_file(folder: Path) -> None:
     (folder / "a.jsonl.gz").write_bytes(gzip.compress(lines(*(f"row {n}" for n in range(50_000))).encode()))
     code = (
         "from engine.config.sections import Source\nfrom engine.data.sources.resolve import find\n"
@@ -239,14 +239,14 @@ def test_processes_that_unpack_the_same_file_do_not_harm_each_other(folder: Path
     assert len(list((paths.cache() / "sources").glob("*.jsonl"))) == 1
 
 
-def test_a_key_that_says_nothing_of_its_source_is_refused(folder: Path) -> None:
+def test_key_without_effect_on_source_is_refused(folder: Path) -> None:
     (folder / "a.jsonl").write_text(lines("a"))
     for key in ("config", "split", "revision"):
         with pytest.raises(DataError, match=f"a.jsonl: {key} has no effect on this source"):
             rows("a.jsonl", **{key: "x"})
 
 
-def test_weights_say_how_often_an_epoch_trains_the_rows(folder: Path, tiny_model: Path) -> None:
+def test_weight_sets_how_often_rows_train(folder: Path, tiny_model: Path) -> None:
     for name in "abc":
         (folder / f"{name}.jsonl").write_text(lines(*(f"{name} {n}" for n in range(10))))
     mixture = [
@@ -265,7 +265,7 @@ def test_weights_say_how_often_an_epoch_trains_the_rows(folder: Path, tiny_model
     assert (len(looked.train), count) == (25, len(dataset.train)) == (25, 38)
 
 
-def test_a_row_that_is_trained_twice_is_not_also_validated_on(folder: Path, tiny_model: Path) -> None:
+def test_weighted_row_is_not_also_validation(folder: Path, tiny_model: Path) -> None:
     (folder / "a.jsonl").write_text(lines(*(f"row {n}" for n in range(20))))
     dataset = prepare(recipe({"path": "a.jsonl", "weight": 3}, validation=0.25), tiny_model)
     assert dataset.validation is not None
@@ -287,9 +287,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_broken_rows_are_left_out_only_where_the_recipe_says_so(
-    name: str, folder: Path, tiny_model: Path
-) -> None:
+def test_recipe_must_allow_skipping_broken_rows(name: str, folder: Path, tiny_model: Path) -> None:
     body, problems = BROKEN[name]
     (folder / name).write_bytes(body if isinstance(body, bytes) else body.encode())
     source = {"path": name, "sample_by": "line"}
@@ -302,7 +300,7 @@ def test_broken_rows_are_left_out_only_where_the_recipe_says_so(
     assert f"{len(problems)} of {2 + len(problems)} rows are broken and left out" in told
 
 
-def test_what_ends_a_file_cannot_be_skipped(folder: Path, tiny_model: Path) -> None:
+def test_error_ending_file_cannot_be_skipped(folder: Path, tiny_model: Path) -> None:
     (folder / "a.csv").write_text('text\na\n"never closed\n')
     with pytest.raises(DataError, match=r"a.csv:3: not valid CSV"):
         prepare(recipe("a.csv", on_error="skip"), tiny_model)

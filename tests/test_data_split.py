@@ -34,7 +34,7 @@ ROWS = st.lists(st.lists(st.integers(0, 12), max_size=2).map(tuple), min_size=1,
 
 @settings(deadline=None)
 @given(ROWS, st.floats(0.01, 0.99), st.integers(0, 99))
-def test_copies_are_never_on_both_sides(rows: Rows, share: float, seed: int) -> None:
+def test_split_keeps_copies_on_one_side(rows: Rows, share: float, seed: int) -> None:
     held = split(rows, share, seed)
     sides: dict[tuple[int, ...], set[bool]] = {}
     for row, aside in zip(rows, held, strict=True):
@@ -48,17 +48,18 @@ def test_copies_are_never_on_both_sides(rows: Rows, share: float, seed: int) -> 
 
 @settings(deadline=None)
 @given(ROWS, st.integers(0, 99), st.integers(1, 2**31))
-def test_what_rows_are_alike_decides_and_not_their_hashes(rows: Rows, seed: int, salt: int) -> None:
+def test_split_depends_on_copies_not_hashes(rows: Rows, seed: int, salt: int) -> None:
     assert split(rows, 0.3, seed) == split(rows, 0.3, seed, salt)
 
 
 @given(st.integers(2, 200), st.floats(0.01, 0.99), st.integers(0, 99))
-def test_without_copies_the_split_is_what_it_always_was(count: int, share: float, seed: int) -> None:
+def test_split_without_copies_is_unchanged(count: int, share: float, seed: int) -> None:
     held = split([(number,) for number in range(count)], share, seed)
     assert held == drawn(count, share, seed).tolist()
 
 
-def test_a_share_is_rounded_and_never_nothing_or_all() -> None:
+def test_split_rounds_share_keeping_both_sides() -> None:
+    """Never nothing and never all, unless the share is 0."""
     sizes = [
         int(drawn(count, share, 1).sum()) for count, share in ((100, 0.1), (2, 0.99), (5, 0.01), (15, 0.1))
     ]
@@ -69,14 +70,15 @@ def test_a_share_is_rounded_and_never_nothing_or_all() -> None:
 
 
 @pytest.mark.parametrize("share", [0.05, 0.1, 0.5])
-def test_the_share_is_kept_where_copies_allow_it(share: float) -> None:
+def test_split_keeps_share_where_copies_allow(share: float) -> None:
     rows = [(number % 800,) for number in range(1000)]
     assert sum(split(rows, share)) == 1000 * share
     other = [*rows, *[()] * 500]
     assert sum(split(other, share)) == 1000 * share, "rows without examples do not count"
 
 
-def test_a_group_larger_than_the_share_stays_in_training_and_the_smallest_is_held_where_all_are() -> None:
+def test_oversized_group_of_copies_stays_in_training() -> None:
+    """Where all groups are too large the smallest is held out."""
     held = split([(0,)] * 50 + [(number,) for number in range(1, 51)], 0.1)
     assert not any(held[:50])
     assert sum(held) == 10
@@ -84,7 +86,7 @@ def test_a_group_larger_than_the_share_stays_in_training_and_the_smallest_is_hel
     assert not any(split([(0,)] * 10, 0.1))
 
 
-def test_a_run_trains_no_copy_of_a_row_that_it_is_validated_with(tmp_path: Path, tiny_model: Path) -> None:
+def test_run_trains_no_copy_of_validation_row(tmp_path: Path, tiny_model: Path) -> None:
     file = write(tmp_path / "a.jsonl", [*good(40), *good(15), *good(15), *good(40)[20:]])
     dataset = prepare(recipe(file, validation=0.2), tiny_model, lint=True)
     train, held = decoded(dataset.train, tiny_model), decoded(dataset.validation, tiny_model)
@@ -97,25 +99,23 @@ def test_a_run_trains_no_copy_of_a_row_that_it_is_validated_with(tmp_path: Path,
     assert len(dataset.questions) == 7
 
 
-def test_rows_alike_up_to_where_they_are_cut_are_copies_too(tmp_path: Path, tiny_model: Path) -> None:
+def test_rows_alike_up_to_cut_are_copies(tmp_path: Path, tiny_model: Path) -> None:
     rows = [chat("Say.", "tea " * 60 + str(number)) for number in range(10)]
     file = write(tmp_path / "a.jsonl", [*rows, *chats(10)])
     dataset = prepare(recipe(file, validation=0.3, max_seq_length=64), tiny_model)
     assert not {*decoded(dataset.train, tiny_model)} & {*decoded(dataset.validation, tiny_model)}
 
 
-def test_nothing_is_held_out_of_rows_that_are_all_the_same_and_that_is_said(
-    tmp_path: Path, tiny_model: Path
-) -> None:
+def test_identical_rows_have_no_validation_split(tmp_path: Path, tiny_model: Path) -> None:
+    """The notes say so."""
     dataset = prepare(recipe(write(tmp_path / "a.jsonl", chats(1) * 20), validation=0.5), tiny_model)
     assert len(dataset.train) == 20
     assert dataset.validation is None
     assert "no row is used for validation: all of them are the same" in dataset.notes
 
 
-def test_held_out_rows_count_once_and_the_others_as_often_as_the_source_says(
-    tmp_path: Path, tiny_model: Path
-) -> None:
+def test_weight_applies_to_training_rows_only(tmp_path: Path, tiny_model: Path) -> None:
+    """Held-out rows count once."""
     file = write(tmp_path / "a.jsonl", [*texts(20), *texts(5)])
     dataset = prepare(recipe([{"path": file, "weight": 3}], validation=0.2), tiny_model)
     train, held = decoded(dataset.train, tiny_model), decoded(dataset.validation, tiny_model)
@@ -125,7 +125,7 @@ def test_held_out_rows_count_once_and_the_others_as_often_as_the_source_says(
     assert not {*train} & {*held}
 
 
-def test_another_process_splits_alike(tmp_path: Path, tiny_model: Path) -> None:
+def test_split_is_same_in_another_process(tmp_path: Path, tiny_model: Path) -> None:
     file = write(tmp_path / "a.jsonl", [*chats(30), *chats(25)])
     code = (
         "import sys; from pathlib import Path; from tests.test_data_prepare import recipe\n"
@@ -145,7 +145,7 @@ def test_another_process_splits_alike(tmp_path: Path, tiny_model: Path) -> None:
 
 @pytest.mark.parametrize("copies", [0, 1, 12])
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
-def test_ft_data_prepare_writes_the_validation_rows_that_a_run_holds_out(
+def test_prepare_writes_validation_rows_of_run(
     copies: int, share: float, tmp_path: Path, tiny_model: Path
 ) -> None:
     rows = [*chats(40), *chats(copies)]

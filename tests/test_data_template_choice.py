@@ -16,7 +16,7 @@ from tests.test_data_templates import LLAMA3, PLAIN, encode, messages, trained, 
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_chatml_gives_a_model_without_template_one(known: bool, tiny_model: Path, tmp_path: Path) -> None:
+def test_chatml_serves_model_without_template(known: bool, tiny_model: Path, tmp_path: Path) -> None:
     folder = with_template(tiny_model, tmp_path / "m", "")
     (folder / "chat_template.jinja").unlink()
     with pytest.raises(ModelError, match="no chat template") as caught:
@@ -35,7 +35,8 @@ def test_chatml_gives_a_model_without_template_one(known: bool, tiny_model: Path
     assert tokenizer.shape().end
 
 
-def test_a_template_may_be_a_file_or_one_of_several_by_name(tiny_model: Path, tmp_path: Path) -> None:
+def test_template_may_be_file_or_name(tiny_model: Path, tmp_path: Path) -> None:
+    """A name chooses among the templates that the model has."""
     folder = with_template(tiny_model, tmp_path / "m", "file")
     config = json.loads((folder / "tokenizer_config.json").read_text())
     named = [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "settings"}]
@@ -83,9 +84,10 @@ def named_templates(model: Path, folder: Path, where: str) -> Path:
 
 @pytest.mark.parametrize("where", ["settings", "files", "a file before settings"])
 @pytest.mark.parametrize("with_tools", [False, True])
-def test_rows_with_tools_are_shown_by_the_template_for_them_as_in_transformers(
+def test_tool_template_renders_rows_with_tools(
     where: str, with_tools: bool, tiny_model: Path, tmp_path: Path
 ) -> None:
+    """As in Transformers."""
     from transformers import AutoTokenizer
 
     folder = named_templates(tiny_model, tmp_path / "m", where)
@@ -116,9 +118,7 @@ def test_rows_with_tools_are_shown_by_the_template_for_them_as_in_transformers(
         assert rendered.unseen == ()
 
 
-def test_a_model_with_a_template_for_tools_alone_takes_rows_with_tools(
-    tiny_model: Path, tmp_path: Path
-) -> None:
+def test_model_with_only_tool_template_takes_tools(tiny_model: Path, tmp_path: Path) -> None:
     folder = named_templates(tiny_model, tmp_path / "m", "files")
     (folder / "chat_template.jinja").unlink()
     tokenizer = Tokenizer.load(folder)
@@ -128,9 +128,7 @@ def test_a_model_with_a_template_for_tools_alone_takes_rows_with_tools(
         tokenizer.template()
 
 
-def test_a_template_that_wants_tools_is_given_arguments_as_it_takes_them(
-    tiny_model: Path, tmp_path: Path
-) -> None:
+def test_tool_template_gets_arguments_it_takes(tiny_model: Path, tmp_path: Path) -> None:
     folder = named_templates(tiny_model, tmp_path / "m", "files")
     text = WITH_TOOLS.replace(
         "{{ c.function | tojson }}", "{{ c.function.name + ' ' + c.function.arguments }}"
@@ -142,7 +140,7 @@ def test_a_template_that_wants_tools_is_given_arguments_as_it_takes_them(
     assert 'look_up {"what": "tea"}' in shown
 
 
-def test_a_saved_model_has_its_templates_by_name(tiny_model: Path, tmp_path: Path) -> None:
+def test_saved_model_keeps_templates_by_name(tiny_model: Path, tmp_path: Path) -> None:
     folder = named_templates(tiny_model, tmp_path / "m", "files")
     saved = tmp_path / "saved"
     saved.mkdir()
@@ -150,15 +148,13 @@ def test_a_saved_model_has_its_templates_by_name(tiny_model: Path, tmp_path: Pat
     assert Tokenizer.load(saved).template([TOOL]).source == WITH_TOOLS
 
 
-def test_the_recipes_template_is_for_rows_with_tools_too(tiny_model: Path, tmp_path: Path) -> None:
+def test_recipe_template_serves_rows_with_tools(tiny_model: Path, tmp_path: Path) -> None:
     folder = named_templates(tiny_model, tmp_path / "m", "files")
     chosen = Tokenizer.load(folder, "chatml")
     assert chosen.template([TOOL]) is chosen.template()
 
 
-def test_the_token_that_ends_a_turn_of_either_template_stops_the_model(
-    tiny_model: Path, tmp_path: Path
-) -> None:
+def test_end_token_of_either_template_stops_model(tiny_model: Path, tmp_path: Path) -> None:
     folder = named_templates(tiny_model, tmp_path / "m", "files")
     more = folder / "additional_chat_templates" / "tool_use.jinja"
     assert Tokenizer.load(folder).stop_ids == {2}
@@ -168,7 +164,7 @@ def test_the_token_that_ends_a_turn_of_either_template_stops_the_model(
     assert not Tokenizer.load(folder).shape([TOOL]).end
 
 
-def test_every_end_token_of_the_model_stops_it(tiny_model: Path, tmp_path: Path) -> None:
+def test_every_end_token_stops_model(tiny_model: Path, tmp_path: Path) -> None:
     folder = with_template(tiny_model, tmp_path / "m", LLAMA3)
     (folder / "generation_config.json").write_text('{"eos_token_id": [0, 7]}')
     assert Tokenizer.load(folder).stop_ids == {0, 2, 7}

@@ -113,7 +113,7 @@ def ours(starter_model: Path, tiny_model: Path) -> dict[str, Tokenizer]:
 
 @pytest.mark.parametrize("model", ["starter", "tiny"])
 @pytest.mark.parametrize("chat", CHATS)
-def test_the_ids_are_those_of_transformers(
+def test_token_ids_match_transformers(
     model: str, chat: str, ours: dict[str, Tokenizer], transformers_tokenizers: dict[str, Any]
 ) -> None:
     theirs = transformers_tokenizers[model]
@@ -151,7 +151,7 @@ def test_templates_render_as_in_transformers(
 
 
 @pytest.mark.parametrize("chat", CHATS)
-def test_generation_marks_train_what_transformers_masks(
+def test_generation_marks_train_tokens_transformers_masks(
     chat: str, tiny_model: Path, tmp_path: Path, transformers_tokenizers: dict[str, Any]
 ) -> None:
     tokenizer = Tokenizer.load(with_template(tiny_model, tmp_path / "m", MARKED))
@@ -173,22 +173,21 @@ def test_generation_marks_train_what_transformers_masks(
 
 @pytest.mark.parametrize("model", ["starter", "tiny"])
 @pytest.mark.parametrize("chat", CHATS)
-def test_every_assistant_turn_and_its_end_token_is_trained_and_nothing_else(
-    model: str, chat: str, ours: dict[str, Tokenizer]
-) -> None:
+def test_only_assistant_turns_are_trained(model: str, chat: str, ours: dict[str, Tokenizer]) -> None:
+    """Each with its end token."""
     got = encode(ours[model], Conversation(messages(chat), "x:1"))
     answers = [content + "<|im_end|>" for role, content in CHATS[chat] if role == "assistant"]
     assert trained(ours[model], got) == answers
 
 
 @pytest.mark.parametrize("chat", CHATS)
-def test_last_trains_the_last_answer_alone(chat: str, ours: dict[str, Tokenizer]) -> None:
+def test_last_trains_only_last_answer(chat: str, ours: dict[str, Tokenizer]) -> None:
     got = encode(ours["tiny"], Conversation(messages(chat), "x:1"), "last")
     answers = [content + "<|im_end|>" for role, content in CHATS[chat] if role == "assistant"]
     assert trained(ours["tiny"], got) == answers[-1:]
 
 
-def test_all_trains_every_token_but_the_first(ours: dict[str, Tokenizer]) -> None:
+def test_all_trains_every_token_but_first(ours: dict[str, Tokenizer]) -> None:
     got = encode(ours["tiny"], Conversation(messages("three turns"), "x:1"), "all")
     assert got.spans == ((1, len(got.ids)),)
 
@@ -201,14 +200,14 @@ def test_all_trains_every_token_but_the_first(ours: dict[str, Tokenizer]) -> Non
         ("llama3", "assistant first", ["Hello!<|im_end|>", "How are you?<|im_end|>"]),
     ],
 )
-def test_the_spans_follow_the_template(
+def test_trained_spans_follow_template(
     name: str, chat: str, answers: list[str], tiny_model: Path, tmp_path: Path
 ) -> None:
     tokenizer = Tokenizer.load(with_template(tiny_model, tmp_path / "m", TEMPLATES[name]))
     assert trained(tokenizer, encode(tokenizer, Conversation(messages(chat), "x:1"))) == answers
 
 
-def test_marks_without_the_end_token_are_stretched_over_it(tiny_model: Path, tmp_path: Path) -> None:
+def test_generation_marks_extend_over_end_token(tiny_model: Path, tmp_path: Path) -> None:
     template = (
         "{% for m in messages %}{{ m.role }}: {% if m.role == 'assistant' %}"
         "{% generation %}{{ m.content }}{% endgeneration %}"
@@ -219,9 +218,7 @@ def test_marks_without_the_end_token_are_stretched_over_it(tiny_model: Path, tmp
     assert trained(tokenizer, got) == ["4<|im_end|>"]
 
 
-def test_an_answer_that_the_template_leaves_open_ends_with_the_models_end_token(
-    tiny_model: Path, tmp_path: Path
-) -> None:
+def test_open_answer_gets_models_end_token(tiny_model: Path, tmp_path: Path) -> None:
     template = (
         "{% for m in messages %}{{ m.role }}: {{ m.content }}\n\n{% endfor %}"
         "{% if add_generation_prompt %}assistant:{% endif %}"
@@ -236,7 +233,7 @@ def test_an_answer_that_the_template_leaves_open_ends_with_the_models_end_token(
     )
 
 
-def test_a_turn_that_begins_otherwise_than_its_prompt_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+def test_turn_unlike_generation_prompt_is_refused(tiny_model: Path, tmp_path: Path) -> None:
     template = (
         "{% for m in messages %}{{ m.role }}:{{ m.content }}<|im_end|>{% endfor %}"
         "{% if add_generation_prompt %}bot:{% endif %}"
@@ -264,9 +261,7 @@ def straddling(tokenizer: Tokenizer) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("model", ["starter", "tiny"])
-def test_a_token_across_the_boundary_is_split_where_the_prompt_ends(
-    model: str, ours: dict[str, Tokenizer]
-) -> None:
+def test_token_across_prompt_end_is_split(model: str, ours: dict[str, Tokenizer]) -> None:
     tokenizer = ours[model]
     prompt, completion = straddling(tokenizer)
     got = encode(tokenizer, Text(prompt, completion, "x:1"))
@@ -277,7 +272,7 @@ def test_a_token_across_the_boundary_is_split_where_the_prompt_ends(
     assert got.spans == ((len(before), len(got.ids)),)
 
 
-def test_plain_text_is_trained_whole_and_ends_once(ours: dict[str, Tokenizer]) -> None:
+def test_plain_text_trains_whole_and_ends_once(ours: dict[str, Tokenizer]) -> None:
     got = encode(ours["tiny"], Text("", "Once upon a time", "x:1"))
     assert got.spans == ((1, len(got.ids)),)
     assert got.ids[-1] == ours["tiny"].eos_id
@@ -285,7 +280,7 @@ def test_plain_text_is_trained_whole_and_ends_once(ours: dict[str, Tokenizer]) -
     assert again.ids == got.ids
 
 
-def test_text_begins_as_the_tokenizer_says(tiny_model: Path, tmp_path: Path) -> None:
+def test_text_begins_as_tokenizer_says(tiny_model: Path, tmp_path: Path) -> None:
     import tokenizers
 
     folder = with_template(tiny_model, tmp_path / "m", LLAMA3)
@@ -303,7 +298,7 @@ def test_text_begins_as_the_tokenizer_says(tiny_model: Path, tmp_path: Path) -> 
     assert chat.ids.count(0) == 2, "the template writes its own special tokens; none is added"
 
 
-def test_a_metaspace_tokenizer_keeps_the_ids_of_the_whole_text(tmp_path: Path, tiny_model: Path) -> None:
+def test_metaspace_tokenizer_keeps_ids_of_text(tmp_path: Path, tiny_model: Path) -> None:
     """It puts a space before any text, so a text cannot be continued by encoding the rest of it."""
     import tokenizers
 
@@ -331,7 +326,7 @@ TURNS = st.lists(
 
 @settings(max_examples=150, deadline=None)
 @given(TURNS, st.booleans())
-def test_what_precedes_an_answer_is_the_prompt_that_the_model_gets(
+def test_tokens_before_answer_are_its_prompt(
     ours: dict[str, Tokenizer], contents: list[str], starter: bool
 ) -> None:
     tokenizer = ours["starter" if starter else "tiny"]
@@ -348,7 +343,7 @@ def test_what_precedes_an_answer_is_the_prompt_that_the_model_gets(
     assert tokenizer.decode(got.ids[start:end], False) == answer + "<|im_end|>"
 
 
-def test_a_model_with_a_vocabulary_only_is_converted(tmp_path: Path) -> None:
+def test_model_with_vocabulary_only_is_converted(tmp_path: Path) -> None:
     """As GPT-2 was published: vocab.json and merges.txt."""
     import tokenizers
 
@@ -364,7 +359,7 @@ def test_a_model_with_a_vocabulary_only_is_converted(tmp_path: Path) -> None:
     assert tokenizer.decode(tokenizer.encode(["the quick fox"])[0]) == "the quick fox"
 
 
-def test_a_template_that_wants_a_system_message_is_tried_with_one(tiny_model: Path, tmp_path: Path) -> None:
+def test_template_wanting_system_message_gets_one(tiny_model: Path, tmp_path: Path) -> None:
     template = (
         "{% if messages[0].role != 'system' %}{{ raise_exception('no system message') }}{% endif %}"
         "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n<|endoftext|>{% endfor %}"
@@ -383,7 +378,7 @@ def test_a_template_that_wants_a_system_message_is_tried_with_one(tiny_model: Pa
         ("c.function.name", ("calls of tools",)),
     ],
 )
-def test_what_a_call_says_is_found_however_the_template_escapes_it(
+def test_call_is_found_however_template_escapes(
     written: str, unseen: tuple[str, ...], tiny_model: Path, tmp_path: Path
 ) -> None:
     call = {"function": {"name": "say", "arguments": {"text": 'a "word"\nand more', "times": [2, 0.5]}}}
@@ -400,9 +395,10 @@ def test_what_a_call_says_is_found_however_the_template_escapes_it(
     ("written", "unseen"),
     [("{{ m.content }}", ("reasoning",)), ("<b>{{ m.reasoning_content }}</b>{{ m.content }}", ())],
 )
-def test_thoughts_that_the_answer_repeats_have_to_stand_beside_it(
+def test_thoughts_must_appear_apart_from_answer(
     written: str, unseen: tuple[str, ...], tiny_model: Path, tmp_path: Path
 ) -> None:
+    """Thoughts that the answer merely repeats are unseen."""
     turns = [
         Message("user", "2+2?"),
         Message("assistant", "It is 4, just 4.", more={"reasoning_content": "4"}),

@@ -47,7 +47,7 @@ def is_unpacked(file: Path) -> bool:
     return not archives.takes_time(file, ".jsonl")
 
 
-def test_the_first_rows_are_shown_while_nothing_more_is_unpacked(packed: Path, view: View) -> None:
+def test_first_rows_show_before_file_is_unpacked(packed: Path, view: View) -> None:
     previews = Previews()
     opened = previews.open(str(packed), view, whole=False)
     assert 0 < opened.known < ROWS
@@ -59,9 +59,7 @@ def test_the_first_rows_are_shown_while_nothing_more_is_unpacked(packed: Path, v
     assert not is_unpacked(packed)
 
 
-def test_all_rows_come_and_none_vanishes_meanwhile(
-    packed: Path, view: View, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_row_vanishes_during_unpacking(packed: Path, view: View, monkeypatch: pytest.MonkeyPatch) -> None:
     starts = LineRows._starts
 
     def slowly(rows: LineRows) -> Iterator[tuple[int, int]]:
@@ -79,13 +77,13 @@ def test_all_rows_come_and_none_vanishes_meanwhile(
     assert known == sorted(known)
 
 
-def test_a_row_that_is_far_in_the_file_is_waited_for(packed: Path, view: View) -> None:
+def test_row_far_in_file_is_awaited(packed: Path, view: View) -> None:
     previews = Previews()
     assert previews.wait_for(str(packed), ROWS - 1, view)
     assert not previews.wait_for(str(packed), ROWS, view)
 
 
-def test_a_file_that_is_cut_off_is_told_when_its_end_is_reached(packed: Path, view: View) -> None:
+def test_truncated_file_is_reported_at_its_end(packed: Path, view: View) -> None:
     packed.write_bytes(packed.read_bytes()[:-2000])
     previews = Previews()
     assert previews.show(str(packed), [0], view)

@@ -99,7 +99,7 @@ async def show(pilot: Pilot[None], file: str) -> None:
     await ready(pilot, file)
 
 
-async def test_the_recipes_rows_are_shown_as_its_model_sees_them(app: FtApp) -> None:
+async def test_recipes_rows_show_as_model_sees_them(app: FtApp) -> None:
     async with app.run_test(size=(120, 36)) as pilot:
         await ready(pilot)
         assert row_title(pilot).startswith("row 1 of 60 · chat · ")
@@ -111,7 +111,7 @@ async def test_the_recipes_rows_are_shown_as_its_model_sees_them(app: FtApp) -> 
         assert "as tiny sees it, trained on: assistant (train.yml)" in about
 
 
-async def test_keys_walk_through_rows_and_a_number_goes_to_one(app: FtApp) -> None:
+async def test_keys_walk_rows_and_number_jumps(app: FtApp) -> None:
     async with app.run_test(size=(120, 36)) as pilot:
         await ready(pilot)
         await pilot.press("n", "n", "p", "down")
@@ -128,7 +128,7 @@ async def test_keys_walk_through_rows_and_a_number_goes_to_one(app: FtApp) -> No
         await until(pilot, lambda: row_title(pilot).startswith("row 1 of 60"), "the first row")
 
 
-async def test_words_lead_to_the_next_row_that_holds_them(app: FtApp) -> None:
+async def test_search_goes_to_next_matching_row(app: FtApp) -> None:
     async with app.run_test(size=(120, 36)) as pilot:
         await ready(pilot)
         await pilot.press("slash", *"order", "space", *"41", "colon", "enter")
@@ -142,7 +142,7 @@ async def test_words_lead_to_the_next_row_that_holds_them(app: FtApp) -> None:
         assert row_title(pilot).startswith("row 21 of 60")
 
 
-async def test_a_row_can_be_seen_as_it_stands_in_the_file_and_by_token(app: FtApp) -> None:
+async def test_row_shows_raw_and_by_token(app: FtApp) -> None:
     async with app.run_test(size=(120, 36)) as pilot:
         await ready(pilot)
         await pilot.press("r")
@@ -151,7 +151,7 @@ async def test_a_row_can_be_seen_as_it_stands_in_the_file_and_by_token(app: FtAp
         await until(pilot, lambda: "·" in screen(pilot).query_one(TokenView).text, "token bounds")
 
 
-async def test_a_problem_leads_to_its_row(app: FtApp) -> None:
+async def test_problem_leads_to_its_row(app: FtApp) -> None:
     async with app.run_test(size=(120, 36)) as pilot:
         await ready(pilot)
         await show(pilot, "mixed.jsonl")
@@ -163,7 +163,7 @@ async def test_a_problem_leads_to_its_row(app: FtApp) -> None:
         assert "Nobody answers this." in screen(pilot).query_one(TokenView).text
 
 
-async def test_what_the_first_rows_tell_is_shown_while_the_others_are_counted(
+async def test_first_rows_show_while_others_are_counted(
     app: FtApp, shared: tuple[Path, Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     still = True
@@ -188,7 +188,7 @@ async def test_what_the_first_rows_tell_is_shown_while_the_others_are_counted(
         assert row_title(pilot).startswith("row 1 of 60")
 
 
-async def test_what_the_lint_finds_leads_to_its_rows(app: FtApp, place: Path, tmp_path: Path) -> None:
+async def test_lint_finding_leads_to_its_rows(app: FtApp, place: Path, tmp_path: Path) -> None:
     lines = (place / "orders.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "copies.jsonl").write_text("".join([*lines[:20], lines[4], lines[7]]))
     async with app.run_test(size=(120, 36)) as pilot:
@@ -207,7 +207,8 @@ async def test_what_the_lint_finds_leads_to_its_rows(app: FtApp, place: Path, tm
         await until(pilot, lambda: row_title(pilot).startswith("row 21 of 22"), "around, to the first")
 
 
-async def test_files_and_folders_are_added_kept_and_dropped(app: FtApp, place: Path) -> None:
+async def test_source_files_are_added_kept_and_dropped(app: FtApp, place: Path) -> None:
+    """Folders too."""
     async with app.run_test(size=(120, 36)) as pilot:
         await ready(pilot)
         await pilot.press("a", *"notes", "full_stop", *"csv", "enter")
@@ -231,7 +232,7 @@ async def test_files_and_folders_are_added_kept_and_dropped(app: FtApp, place: P
         ("empty.jsonl", "the file is empty"),
     ],
 )
-async def test_what_cannot_be_added_is_told_with_a_hint(app: FtApp, file: str, said: str) -> None:
+async def test_unusable_source_is_refused_with_hint(app: FtApp, file: str, said: str) -> None:
     async with app.run_test(size=(120, 36)) as pilot:
         await ready(pilot)
         await pilot.press("a")
@@ -243,7 +244,7 @@ async def test_what_cannot_be_added_is_told_with_a_hint(app: FtApp, file: str, s
         assert screen(pilot).browser.source.endswith("orders.jsonl")
 
 
-async def test_what_the_hub_says_of_a_dataset_stands_in_the_place_of_its_rows(app: FtApp) -> None:
+async def test_hub_error_replaces_rows_of_dataset(app: FtApp) -> None:
     async with app.run_test(size=(120, 36)) as pilot:
         await ready(pilot)
         await pilot.press("a")
@@ -258,7 +259,7 @@ async def test_what_the_hub_says_of_a_dataset_stands_in_the_place_of_its_rows(ap
         assert app.preferences.datasets == []
 
 
-async def test_a_file_of_unknown_columns_shows_its_rows_and_what_to_do(app: FtApp) -> None:
+async def test_unknown_columns_show_rows_and_advice(app: FtApp) -> None:
     async with app.run_test(size=(120, 36)) as pilot:
         await ready(pilot)
         await show(pilot, "columns.jsonl")
@@ -266,7 +267,7 @@ async def test_a_file_of_unknown_columns_shows_its_rows_and_what_to_do(app: FtAp
         assert '"question"' in screen(pilot).query_one(TokenView).text
 
 
-async def test_a_file_that_goes_away_is_a_sentence_and_no_crash(app: FtApp, place: Path) -> None:
+async def test_vanished_file_is_explained_without_crash(app: FtApp, place: Path) -> None:
     going = place / "going.jsonl"
     going.write_text('{"text": "a"}\n{"text": "b"}\n')
     async with app.run_test(size=(120, 36)) as pilot:
@@ -277,7 +278,7 @@ async def test_a_file_that_goes_away_is_a_sentence_and_no_crash(app: FtApp, plac
         await until(pilot, lambda: "no such file" in problem(pilot), "that the file is gone")
 
 
-async def test_a_model_that_is_not_here_still_lets_rows_be_seen_raw(app: FtApp, place: Path) -> None:
+async def test_missing_model_still_shows_raw_rows(app: FtApp, place: Path) -> None:
     recipe = place / "train.yml"
     before = recipe.read_text()
     recipe.write_text(before.replace("base: tiny", "base: owner/name"))
@@ -307,9 +308,8 @@ async def test_a_model_that_is_not_here_still_lets_rows_be_seen_raw(app: FtApp, 
         recipe.write_text(before)
 
 
-async def test_a_recipes_columns_hold_for_its_own_sources_and_a_row_in_chunks_is_shown_whole(
-    app: FtApp, place: Path
-) -> None:
+async def test_recipes_columns_apply_to_its_sources_only(app: FtApp, place: Path) -> None:
+    """A row in chunks is shown whole."""
     recipe = place / "train.yml"
     before = recipe.read_text()
     (place / "books.jsonl").write_text(json.dumps({"book": "a bird in the hand " * 60}) + "\n")
@@ -326,7 +326,7 @@ async def test_a_recipes_columns_hold_for_its_own_sources_and_a_row_in_chunks_is
         recipe.write_text(before)
 
 
-async def test_every_pane_can_be_seen_on_a_small_terminal(app: FtApp) -> None:
+async def test_small_terminal_reaches_every_dataset_pane(app: FtApp) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
         panes = {"rows": "#rows", "row": "#tokens", "lengths": "#bars"}
@@ -338,7 +338,7 @@ async def test_every_pane_can_be_seen_on_a_small_terminal(app: FtApp) -> None:
             await pilot.pause()
 
 
-async def test_a_recipe_for_the_file_is_one_key_away(app: FtApp, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_key_opens_recipe_for_file(app: FtApp, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str | None] = []
     async with app.run_test(size=(120, 36)) as pilot:
         await ready(pilot)

@@ -25,20 +25,22 @@ def said(shown: list[TokenText]) -> str:
 
 
 @given(shown=pieces, width=st.integers(2, 40))
-def test_wrapping_loses_nothing_and_keeps_within_the_width(shown: list[TokenText], width: int) -> None:
+def test_wrapped_tokens_stay_whole_within_width(shown: list[TokenText], width: int) -> None:
     lines = wrap(shown, width)
     assert "".join(run.text for line in lines for run in line) == said(shown)
     assert all(sum(cell_len(run.text) for run in line) <= width for line in lines)
 
 
 @given(shown=pieces)
-def test_with_room_lines_end_where_the_text_ends_them(shown: list[TokenText]) -> None:
+def test_wrapped_text_keeps_its_own_lines(shown: list[TokenText]) -> None:
+    """Where there is room."""
     lines = ["".join(run.text for run in line) for line in wrap(shown, 10_000)]
     breaks = sum(piece.text.count("\n") for piece in shown if not piece.special)
     assert breaks <= len(lines) <= breaks + 1
 
 
-def test_words_stay_whole_and_trained_text_keeps_its_look() -> None:
+def test_words_of_several_tokens_stay_whole() -> None:
+    """Trained text keeps its look."""
     words = [
         TokenText(text, trained, False, False, 1)
         for text, trained in (("un", True), ("happ", True), ("ily", False))
@@ -52,7 +54,7 @@ def test_words_stay_whole_and_trained_text_keeps_its_look() -> None:
     assert ("ily", "plain") in looks
 
 
-def test_the_cut_has_a_line_of_its_own_that_names_the_limit() -> None:
+def test_cut_line_names_token_limit() -> None:
     lines = wrap(
         [TokenText("kept", True, False, False, 1), TokenText("gone", True, False, True, 1)], 60, limit=512
     )
@@ -64,14 +66,14 @@ def test_the_cut_has_a_line_of_its_own_that_names_the_limit() -> None:
     assert lines[2][0].look == "cut"
 
 
-def test_token_bounds_part_the_tokens_of_a_word() -> None:
+def test_token_bounds_separate_tokens_of_word() -> None:
     (line,) = wrap(
         [TokenText("crê", False, False, False, 1), TokenText("pes", False, False, False, 1)], 40, bounds=True
     )
     assert "".join(run.text for run in line) == "crê·pes"
 
 
-def test_nothing_hides_in_a_text() -> None:
+def test_invisible_characters_in_text_are_shown() -> None:
     assert visible("a\tb\nc\x00d\u200be\u202ef\x85g") == "a⇥b⏎c␀d‹U+200B›e‹U+202E›f‹U+0085›g"
 
 
@@ -80,9 +82,8 @@ def test_nothing_hides_in_a_text() -> None:
     limit=st.integers(1, 6000),
     most=st.integers(2, 12),
 )
-def test_every_row_is_in_one_bar_and_the_limit_is_between_two(
-    lengths: list[int], limit: int, most: int
-) -> None:
+def test_histogram_counts_every_row_once(lengths: list[int], limit: int, most: int) -> None:
+    """The limit is between two bars."""
     ranges = bins(lengths, limit, most)
     assert sum(rows for _, _, rows in ranges) == len(lengths)
     assert len(ranges) <= most + 1
@@ -91,7 +92,7 @@ def test_every_row_is_in_one_bar_and_the_limit_is_between_two(
         assert limit in {high for _, high, _ in ranges}
 
 
-def test_the_histogram_says_that_it_is_of_a_sample_and_marks_what_is_cut() -> None:
+def test_histogram_names_sample_and_marks_cut_rows() -> None:
     found = Lengths(4, 1_000_000, True, (50, 60, 90, 700), 712, 300, 1, 188, ())
     text = histogram(found, 512, 60).plain
     assert "✂" in text.splitlines()[-1]
@@ -103,7 +104,7 @@ def test_the_histogram_says_that_it_is_of_a_sample_and_marks_what_is_cut() -> No
     assert summary(Lengths(2, 2, True, (50, 60), 110, 50, 0, 0, ()), 512)[0] == "2 rows, longest 60 tokens"
 
 
-def test_a_line_of_its_own_stands_between_the_examples_of_a_row() -> None:
+def test_line_separates_examples_of_row() -> None:
     between = TokenText("example 2 of 2 of this row", False, False, False, 0)
     shown = [TokenText("one", True, False, True, 1), between, TokenText("two", True, False, False, 1)]
     lines = ["".join(run.text for run in line) for line in wrap(shown, 60, bounds=True, limit=8)]

@@ -79,7 +79,7 @@ def identity(value: Any) -> str:
 
 
 @pytest.mark.parametrize(("page", "words"), ALL_COMMANDS, ids=identity)
-def test_a_command_in_the_docs_is_one_that_ft_takes(page: Path, words: list[str]) -> None:
+def test_command_in_docs_is_valid(page: Path, words: list[str]) -> None:
     if words[-1:] not in (["--help"], ["--version"]):
         parse(words)
 
@@ -93,7 +93,7 @@ def test_a_command_in_the_docs_is_one_that_ft_takes(page: Path, words: list[str]
     ],
     ids=identity,
 )
-def test_a_light_command_in_the_docs_works_as_it_stands(words: tuple[str, ...], tmp_path: Path) -> None:
+def test_light_command_in_docs_works(words: tuple[str, ...], tmp_path: Path) -> None:
     if words[0] != "init":
         (tmp_path / "train.yml").write_text(
             (ROOT / "train.yml").read_text(encoding="utf-8"), encoding="utf-8"
@@ -103,7 +103,7 @@ def test_a_light_command_in_the_docs_works_as_it_stands(words: tuple[str, ...], 
 
 
 @pytest.mark.slow
-def test_the_commands_of_the_readme_work_in_order(tiny_model: Path, tmp_path: Path) -> None:
+def test_readme_commands_work_in_order(tiny_model: Path, tmp_path: Path) -> None:
     """On a tiny model in place of the starter, everything else as the README says it."""
     shutil.copytree(ROOT / "docs" / "examples", tmp_path, dirs_exist_ok=True)
     row = '{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello %d"}]}\n'
@@ -133,9 +133,7 @@ def shown(page: Path) -> Iterator[tuple[list[str], list[str]]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["README.md", "docs/data.md"])
-def test_what_a_page_shows_of_data_is_what_the_commands_print(
-    ft_home_with_starter: Path, tmp_path: Path, name: str
-) -> None:
+def test_data_output_in_docs_is_real(ft_home_with_starter: Path, tmp_path: Path, name: str) -> None:
     """On the real starter, in a folder with the examples; what is told on stderr stands first."""
     shutil.copytree(ROOT / "docs" / "examples", tmp_path, dirs_exist_ok=True)
     page = list(shown(ROOT / name))
@@ -153,7 +151,7 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=identity)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_in_docs_resolve(page: Path) -> None:
     for target in LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
         if re.match(r"[a-z]+:", target):
             continue
@@ -165,7 +163,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=identity)
-def test_no_page_names_a_folder_of_somebodys_machine(page: Path) -> None:
+def test_docs_name_no_machine_specific_folder(page: Path) -> None:
     found = re.search(
         r"(?<![\w.~>])/(work|root|tmp/pytest|home(?!/ada)|Users)/\S*", page.read_text(encoding="utf-8")
     )
@@ -182,7 +180,8 @@ def problems(recipe: str, folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=identity)
-def test_whole_recipes_in_the_docs_load_or_fail_as_the_page_says(page: Path, tmp_path: Path) -> None:
+def test_recipes_in_docs_behave_as_told(page: Path, tmp_path: Path) -> None:
+    """Each loads or fails as the page says."""
     shown = page.read_text(encoding="utf-8")
     for body in blocks(page, "yaml", "yml"):
         if re.search(r"^model:", body, re.MULTILINE) and re.search(r"^data:", body, re.MULTILINE):
@@ -190,14 +189,14 @@ def test_whole_recipes_in_the_docs_load_or_fail_as_the_page_says(page: Path, tmp
 
 
 @pytest.mark.parametrize("page", PAGES, ids=identity)
-def test_python_in_the_docs_uses_what_ft_has(page: Path) -> None:
+def test_python_in_docs_uses_existing_names(page: Path) -> None:
     for body in blocks(page, "python"):
         for node in ast.walk(ast.parse(body)):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "ft":
                 assert hasattr(api, node.attr), f"{page.name}: ft.{node.attr}"
 
 
-def test_make_targets_in_the_docs_exist() -> None:
+def test_make_targets_in_docs_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
@@ -205,7 +204,7 @@ def test_make_targets_in_the_docs_exist() -> None:
         assert set(used) <= targets, page.name
 
 
-def test_files_and_modules_named_in_the_docs_exist() -> None:
+def test_files_and_modules_in_docs_exist() -> None:
     named = re.compile(r"`((?:engine|ft|tests|benchmarks|packaging|docs)/[\w./-]*)`")
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
@@ -213,12 +212,12 @@ def test_files_and_modules_named_in_the_docs_exist() -> None:
             assert (ROOT / path).exists(), f"{page.name}: {path}"
 
 
-def test_every_page_of_the_docs_is_linked_from_the_readme() -> None:
+def test_readme_links_every_docs_page() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [p.name for p in (ROOT / "docs").glob("*.md") if f"docs/{p.name}" not in text] == []
 
 
-def test_the_help_in_the_docs_is_the_real_one() -> None:
+def test_help_text_in_docs_is_real() -> None:
     script = ROOT / "packaging" / "commands.py"
     done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"run python packaging/commands.py\n{done.stderr}"

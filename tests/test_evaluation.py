@@ -28,9 +28,8 @@ def learning_the_fox(model: Path, folder: Path) -> Job:
     )
 
 
-def test_a_learned_answer_is_an_exact_match_and_its_progress_is_told(
-    tiny_model: Path, tmp_path: Path
-) -> None:
+def test_learned_answer_is_exact_match(tiny_model: Path, tmp_path: Path) -> None:
+    """The evaluation's progress is told."""
     job = learning_the_fox(tiny_model, tmp_path)
     assert job.train() == "completed"
     events = list(job.run.events())
@@ -40,9 +39,10 @@ def test_a_learned_answer_is_an_exact_match_and_its_progress_is_told(
     assert any(done is not None and 0 < done < 8 for done in told), "before the whole batch is answered"
 
 
-def test_answers_that_do_not_fit_into_memory_are_given_fewer_at_once(
+def test_answers_short_of_memory_shrink_batch(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Fewer are given at once."""
     whole = TorchModel.generate
 
     def generate(self: TorchModel, prompts: Sequence[Sequence[int]], *rest: Any) -> list[list[int]]:

@@ -80,7 +80,7 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     plugins.installed.cache_clear()
 
 
-def test_help_lists_a_command_without_importing_its_package(packages: Path, tmp_path: Path) -> None:
+def test_help_lists_plugin_command_without_import(packages: Path, tmp_path: Path) -> None:
     (packages / "ft_more.py").write_text("raise SystemExit('imported')")
     done = ft(packages, tmp_path, "--help")
     assert done.returncode == 0, done.stderr
@@ -88,17 +88,17 @@ def test_help_lists_a_command_without_importing_its_package(packages: Path, tmp_
     assert done.stdout.count("\n  plan ") == 1
 
 
-def test_a_function_and_a_group_run_as_commands(packages: Path, tmp_path: Path) -> None:
+def test_plugin_function_and_group_run_as_commands(packages: Path, tmp_path: Path) -> None:
     assert ft(packages, tmp_path, "hello", "--name", "Ada").stdout == "hello Ada\n"
     assert ft(packages, tmp_path, "greet", "two").stdout == "hello you\n"
     assert "Say hello." in ft(packages, tmp_path, "hello", "--help").stdout
 
 
-def test_fts_own_command_wins_over_another_of_its_name(packages: Path, tmp_path: Path) -> None:
+def test_built_in_command_wins_over_plugin(packages: Path, tmp_path: Path) -> None:
     assert "without training" in ft(packages, tmp_path, "plan", "--help").stdout
 
 
-def test_a_command_that_does_not_load_is_an_error_with_its_package(packages: Path, tmp_path: Path) -> None:
+def test_unloadable_command_error_names_package(packages: Path, tmp_path: Path) -> None:
     done = ft(packages, tmp_path, "gone")
     assert done.returncode == MachineError.exit_code
     assert "command: gone does not load" in done.stderr
@@ -107,7 +107,7 @@ def test_a_command_that_does_not_load_is_an_error_with_its_package(packages: Pat
 
 
 @pytest.mark.usefixtures("packages")
-def test_an_exporter_writes_a_folder_and_returns_facts(tmp_path: Path) -> None:
+def test_exporter_writes_folder_and_returns_facts(tmp_path: Path) -> None:
     model, out = tmp_path / "model", tmp_path / "out"
     for folder in (model, out):
         folder.mkdir()
@@ -118,7 +118,7 @@ def test_an_exporter_writes_a_folder_and_returns_facts(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("packages")
-def test_an_exporter_that_cannot_be_used_says_what_to_do(tmp_path: Path) -> None:
+def test_unusable_exporter_says_what_to_do(tmp_path: Path) -> None:
     assert exporter_names() == ("mlx", "far", "names", "wrong")
     with pytest.raises(MachineError, match="Export to far needs no_such_module") as missing:
         exporter_named("far").export(TrainedModel(tmp_path), tmp_path, {}, lambda: None)
@@ -130,7 +130,7 @@ def test_an_exporter_that_cannot_be_used_says_what_to_do(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_fts_own_exporter_writes_a_folder_of_mlx(tiny_model: Path, tmp_path: Path) -> None:
+def test_built_in_exporter_writes_mlx_folder(tiny_model: Path, tmp_path: Path) -> None:
     pytest.importorskip("mlx_lm")
     written = exporter_named("mlx").export(TrainedModel(tiny_model), tmp_path, {}, lambda: None)
     assert written == {"quantization": None}
@@ -140,7 +140,8 @@ def test_fts_own_exporter_writes_a_folder_of_mlx(tiny_model: Path, tmp_path: Pat
 
 
 @pytest.mark.usefixtures("packages")
-def test_a_tracker_gets_every_event_of_a_run_that_has_ended(tmp_path: Path) -> None:
+def test_tracker_gets_every_event_of_run(tmp_path: Path) -> None:
+    """Here it is a run that has ended."""
     run = Run(Path(shutil.copytree(RECORDED / "run", tmp_path / "run")))
     assert tracker_names() == ("lines", "wrong")
     track(run, tracker_named("lines"), {"file": str(tmp_path / "seen")})
@@ -150,7 +151,7 @@ def test_a_tracker_gets_every_event_of_a_run_that_has_ended(tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("packages")
-def test_a_tracker_that_cannot_be_used_says_so() -> None:
+def test_unusable_tracker_says_so() -> None:
     with pytest.raises(ConfigError, match="There is no tracker 'wandb'"):
         tracker_named("wandb")
     with pytest.raises(MachineError, match="wrong names int"):

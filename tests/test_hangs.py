@@ -79,7 +79,8 @@ class Hung:
         return state
 
 
-def test_silence_of_a_minute_is_told_and_of_two_is_a_hang(ft_home: Path, process: psutil.Process) -> None:
+def test_engine_silent_two_minutes_hangs(ft_home: Path, process: psutil.Process) -> None:
+    """Silence of one minute is told."""
     hung = Hung(process)
     assert hung.after(59) == "fine"
     assert hung.after(1) == "silent"
@@ -88,7 +89,8 @@ def test_silence_of_a_minute_is_told_and_of_two_is_a_hang(ft_home: Path, process
     assert str(hung.watch.silence) == "no sign of life for 2 min in step 11; its steps take 1 s"
 
 
-def test_twenty_times_the_usual_step_are_waited_for(ft_home: Path, process: psutil.Process) -> None:
+def test_engine_may_take_twenty_usual_steps(ft_home: Path, process: psutil.Process) -> None:
+    """Its silence is told only then."""
     hung = Hung(process, steps=0)
     for number in range(1, 8):
         hung.emit(Step(**vars(step(number, 1.0)) | {"step_s": 30.0}))
@@ -98,7 +100,7 @@ def test_twenty_times_the_usual_step_are_waited_for(ft_home: Path, process: psut
 
 
 @pytest.mark.parametrize("life", ["step", "heartbeat"])
-def test_any_sign_of_life_begins_anew(ft_home: Path, process: psutil.Process, life: str) -> None:
+def test_any_sign_of_life_resets_silence(ft_home: Path, process: psutil.Process, life: str) -> None:
     hung = Hung(process)
     for number in range(11, 15):
         assert hung.after(59) == "fine"
@@ -106,7 +108,7 @@ def test_any_sign_of_life_begins_anew(ft_home: Path, process: psutil.Process, li
         assert hung.after(1) == "fine"
 
 
-def test_the_supervisors_own_warning_is_no_sign_of_life(ft_home: Path, process: psutil.Process) -> None:
+def test_supervisor_warning_is_no_sign_of_life(ft_home: Path, process: psutil.Process) -> None:
     hung = Hung(process)
     hung.after(60)
     hung.emit(Warned(message="The engine shows no sign of life."))
@@ -117,7 +119,7 @@ WITHOUT_MEASURE = [(4, "training"), (10, "evaluating"), (10, "saving")]
 
 
 @pytest.mark.parametrize(("steps", "phase"), WITHOUT_MEASURE)
-def test_work_is_never_a_hang_where_nothing_is_known_to_compare_with(
+def test_work_without_known_pace_never_hangs(
     ft_home: Path, busy: psutil.Process, steps: int, phase: str
 ) -> None:
     """The first steps compile; an evaluation or a save takes as long as it takes."""
@@ -130,9 +132,10 @@ def test_work_is_never_a_hang_where_nothing_is_known_to_compare_with(
 
 
 @pytest.mark.parametrize(("steps", "phase"), WITHOUT_MEASURE)
-def test_five_idle_minutes_are_told_and_ten_are_a_hang(
+def test_engine_idle_ten_minutes_hangs(
     ft_home: Path, process: psutil.Process, steps: int, phase: str
 ) -> None:
+    """Five idle minutes are told."""
     hung = Hung(process, steps, phase)
     assert hung.after(299) == "fine"
     assert hung.after(1) == "silent"
@@ -140,7 +143,7 @@ def test_five_idle_minutes_are_told_and_ten_are_a_hang(
     assert f"10 min while {phase} before step {steps + 1}, and does not compute" in str(hung.watch.silence)
 
 
-def test_an_engine_may_wait_for_a_model_or_for_data(ft_home: Path, process: psutil.Process) -> None:
+def test_engine_may_wait_for_model_or_data(ft_home: Path, process: psutil.Process) -> None:
     hung = Hung(process)
     hung.emit(Started(run="a", pid=2), Phase(name="loading"))
     assert hung.after(3600) == "fine"
@@ -150,13 +153,13 @@ def test_an_engine_may_wait_for_a_model_or_for_data(ft_home: Path, process: psut
     assert hung.after(601) == "hung"
 
 
-def test_after_a_restart_nothing_is_known_again(ft_home: Path, process: psutil.Process) -> None:
+def test_restarted_engine_has_no_known_pace(ft_home: Path, process: psutil.Process) -> None:
     hung = Hung(process)
     hung.emit(Started(run="a", pid=2, resumed_from=8), Phase(name="training"), step(9, 1.0))
     assert hung.after(299) == "fine"
 
 
-def test_an_evaluation_that_ends_leaves_the_watch_as_it_was(ft_home: Path, process: psutil.Process) -> None:
+def test_finished_evaluation_leaves_hang_watch_unchanged(ft_home: Path, process: psutil.Process) -> None:
     hung = Hung(process)
     hung.emit(Phase(name="evaluating"))
     assert hung.after(250) == "fine"
@@ -164,7 +167,7 @@ def test_an_evaluation_that_ends_leaves_the_watch_as_it_was(ft_home: Path, proce
     assert hung.after(61) == "silent"
 
 
-def test_a_stopped_engine_does_not_hang(ft_home: Path, process: psutil.Process) -> None:
+def test_stopped_engine_does_not_hang(ft_home: Path, process: psutil.Process) -> None:
     hung = Hung(process)
     process.send_signal(signal.SIGSTOP)
     while process.status() != psutil.STATUS_STOPPED:
@@ -177,13 +180,15 @@ def test_a_stopped_engine_does_not_hang(ft_home: Path, process: psutil.Process) 
     assert hung.after(61) == "hung"
 
 
-def test_a_machine_that_has_slept_all_night_does_not_hang(ft_home: Path, process: psutil.Process) -> None:
+def test_engine_survives_machine_sleep(ft_home: Path, process: psutil.Process) -> None:
+    """A machine that has slept all night does not hang."""
     hung = Hung(process)
     hung.now += 8 * 3600
     assert hung.after(50) == "fine"
 
 
-def test_a_machine_short_of_memory_is_slow_and_does_not_hang(ft_home: Path, process: psutil.Process) -> None:
+def test_engine_short_of_memory_does_not_hang(ft_home: Path, process: psutil.Process) -> None:
+    """It is slow."""
     hung = Hung(process)
     hung.level = Level.WARNING
     assert hung.after(3600) == "fine"
@@ -191,7 +196,7 @@ def test_a_machine_short_of_memory_is_slow_and_does_not_hang(ft_home: Path, proc
     assert hung.after(60) == "silent"
 
 
-def test_a_paused_engine_shows_signs_of_life(ft_home: Path, process: psutil.Process) -> None:
+def test_paused_engine_shows_signs_of_life(ft_home: Path, process: psutil.Process) -> None:
     hung = Hung(process)
     control.send(hung.run, "pause")
     engine = control.Control(hung.run)
@@ -314,9 +319,7 @@ class Trained:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["in_python", "with_the_lock_held"])
-def test_an_engine_that_hangs_once_is_started_again_and_trains_to_the_end(
-    tiny_model: Path, tmp_path: Path, how: str
-) -> None:
+def test_hung_engine_restarts_and_trains_to_end(tiny_model: Path, tmp_path: Path, how: str) -> None:
     trained = Trained(tiny_model, tmp_path, f"once {how}")
     assert trained.start().wait(timeout=300) == 0
     assert [event.resumed_from for event in trained.events(Started)] == [None, 6]  # type: ignore[attr-defined]
@@ -330,7 +333,7 @@ def test_an_engine_that_hangs_once_is_started_again_and_trains_to_the_end(
 
 
 @pytest.mark.slow
-def test_an_engine_that_hangs_while_it_loads_is_ended_too(tiny_model: Path, tmp_path: Path) -> None:
+def test_engine_hung_while_loading_is_ended(tiny_model: Path, tmp_path: Path) -> None:
     trained = Trained(tiny_model, tmp_path, "loading", on_hang="stop")
     assert trained.start(idle_s=2.0).wait(timeout=300) == 6
     (failed,) = trained.events(Failed)
@@ -341,9 +344,8 @@ def test_an_engine_that_hangs_while_it_loads_is_ended_too(tiny_model: Path, tmp_
 
 
 @pytest.mark.slow
-def test_an_engine_that_hangs_is_not_started_again_where_the_recipe_says_so(
-    tiny_model: Path, tmp_path: Path
-) -> None:
+def test_hung_engine_stops_if_recipe_says(tiny_model: Path, tmp_path: Path) -> None:
+    """With `on_hang: stop` it is not started again."""
     trained = Trained(tiny_model, tmp_path, "asleep", on_hang="stop")
     assert trained.start().wait(timeout=300) == 6
     (failed,) = trained.events(Failed)
@@ -355,9 +357,7 @@ def test_an_engine_that_hangs_is_not_started_again_where_the_recipe_says_so(
 
 
 @pytest.mark.slow
-def test_an_engine_that_was_stopped_by_a_signal_goes_on_where_it_was(
-    tiny_model: Path, tmp_path: Path
-) -> None:
+def test_engine_stopped_by_signal_goes_on(tiny_model: Path, tmp_path: Path) -> None:
     """And one that hangs is only warned of where the recipe says `wait`."""
     trained = Trained(tiny_model, tmp_path, "asleep", on_hang="wait")
     supervisor = trained.start()

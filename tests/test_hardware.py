@@ -22,7 +22,7 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def test_this_machine_is_described() -> None:
+def test_probe_describes_this_machine() -> None:
     machine = probe()
     assert machine.cores >= 1
     assert 0 < machine.available_bytes <= machine.ram_bytes
@@ -30,7 +30,7 @@ def test_this_machine_is_described() -> None:
     assert (machine.gpu is None) == (machine.device == "cpu")
 
 
-def test_probing_imports_nothing_heavy() -> None:
+def test_hardware_probe_imports_nothing_heavy() -> None:
     code = (
         "import sys; from engine.hardware.probe import probe; probe();"
         "print([m for m in ('torch', 'mlx', 'transformers', 'bitsandbytes') if m in sys.modules])"
@@ -39,7 +39,8 @@ def test_probing_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_a_container_limit_of_cgroup_2_counts_what_is_used_without_file_cache(tmp_path: Path) -> None:
+def test_cgroup_2_limit_excludes_file_cache(tmp_path: Path) -> None:
+    """What the container uses is counted without it."""
     own = write(tmp_path / "own", "0::/pod/app\n")
     group = tmp_path / "fs" / "pod" / "app"
     write(group / "memory.max", "4000000000\n")
@@ -49,16 +50,17 @@ def test_a_container_limit_of_cgroup_2_counts_what_is_used_without_file_cache(tm
     assert list(group_limits(own, tmp_path / "fs")) == [(4 * GB, GB)]
 
 
-def test_the_tighter_limit_of_a_parent_group_is_seen_too(tmp_path: Path) -> None:
+def test_tighter_limit_of_parent_cgroup_applies(tmp_path: Path) -> None:
     own = write(tmp_path / "own", "0::/pod/app\n")
     write(tmp_path / "fs" / "pod" / "app" / "memory.max", "4000000000\n")
     write(tmp_path / "fs" / "pod" / "memory.max", "2000000000\n")
     assert list(group_limits(own, tmp_path / "fs")) == [(4 * GB, 0), (2 * GB, 0)]
 
 
-def test_a_container_limit_of_cgroup_1_is_found_at_the_root_when_the_path_is_the_hosts(
+def test_cgroup_1_limit_is_found_at_root(
     tmp_path: Path,
 ) -> None:
+    """Where the path is the host's."""
     own = write(tmp_path / "own", "9:name=systemd:/\n4:memory:/docker/abc\n2:cpu,cpuacct:/\n")
     root = tmp_path / "fs" / "memory"
     write(root / "memory.limit_in_bytes", "3000000000\n")
@@ -67,12 +69,12 @@ def test_a_container_limit_of_cgroup_1_is_found_at_the_root_when_the_path_is_the
     assert list(group_limits(own, tmp_path / "fs")) == [(3 * GB, 500_000_000)]
 
 
-def test_no_control_groups_mean_no_limits(tmp_path: Path) -> None:
+def test_no_cgroups_mean_no_memory_limits(tmp_path: Path) -> None:
     assert list(group_limits(tmp_path / "absent", tmp_path)) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS does not hold processes to RLIMIT_AS")
-def test_a_shells_ulimit_is_the_machines_limit() -> None:
+def test_shell_ulimit_is_machines_memory_limit() -> None:
     code = (
         "import psutil; from engine.hardware.memory import memory; "
         "print(*memory(), psutil.Process().memory_info().vms)"
@@ -104,22 +106,23 @@ def test_bf16_instructions_are_read_from_cpuinfo(cpuinfo: str, expected: bool) -
     assert flags_have_bf16(cpuinfo) is expected
 
 
-def test_a_cpu_build_of_torch_has_no_cuda() -> None:
+def test_cpu_build_of_torch_has_no_cuda() -> None:
     assert not built_for_cuda("cuda: Optional[str] = None\nhip: Optional[str] = None\n")
     assert built_for_cuda("debug = False\ncuda: Optional[str] = '12.8'\n")
 
 
-def test_apple_gpus_may_hold_two_thirds_or_three_quarters_or_what_the_owner_says() -> None:
+def test_apple_gpu_has_memory_limit() -> None:
+    """Two thirds, three quarters, or what the owner says."""
     assert apple_gpu_bytes(16 << 30, "0") == (16 << 30) * 2 // 3
     assert apple_gpu_bytes(64 << 30, "") == 48 << 30
     assert apple_gpu_bytes(64 << 30, "57344") == 56 << 30
 
 
-def test_packages_that_are_not_installed_are_absent() -> None:
+def test_packages_not_installed_are_absent() -> None:
     assert installed(("numpy", "no-such-package-here")).keys() == {"numpy"}
 
 
-def test_a_hidden_gpu_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hidden_gpu_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert gpu.nvidia_gpus() == ()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
@@ -130,11 +133,11 @@ def test_a_hidden_gpu_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     ("devices", "expected"),
     [("0", ("0",)), ("1, GPU-8a1f", ("1", "GPU-8a1f")), ("0,-1,1", ("0",)), ("", ()), ("-1", ())],
 )
-def test_gpus_are_those_before_the_first_that_is_none(devices: str, expected: tuple[str, ...]) -> None:
+def test_visible_gpus_end_at_first_invalid(devices: str, expected: tuple[str, ...]) -> None:
     assert gpu.visible(devices) == expected
 
 
-def test_nvidia_smi_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nvidia_smi_output_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No GPU here: a program that prints what `nvidia-smi --query-gpu` documents stands in."""
     program = write(tmp_path / "nvidia-smi", '#!/bin/sh\necho "NVIDIA GeForce RTX 3060, 12288, 11800, 8.6"\n')
     program.chmod(0o755)
@@ -165,7 +168,7 @@ int nvmlDeviceGetCudaComputeCapability(void *h, int *a, int *b) { *a = 8; *b = 9
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
-def test_the_driver_library_is_understood(tmp_path: Path) -> None:
+def test_nvidia_driver_library_is_read(tmp_path: Path) -> None:
     """No GPU here: a library with the functions of nvml.h stands in, so that the calls' types are right."""
     import ctypes
 
@@ -179,7 +182,7 @@ def test_the_driver_library_is_understood(tmp_path: Path) -> None:
     assert gpu.from_nvml(library, ("3",)) == ()
 
 
-def test_a_finished_runs_speed_is_known_to_the_next_plan(ft_home: Path) -> None:
+def test_speed_of_run_informs_next_plan(ft_home: Path) -> None:
     assert speed.known() == {}
     speed.remember(spec_of("peft").speed_key("cpu", "fp32"), 8e13, 1000.0)
     speed.remember(spec_of("unsloth").speed_key("cpu", "bf16"), 2e13, 100.0)
@@ -188,6 +191,6 @@ def test_a_finished_runs_speed_is_known_to_the_next_plan(ft_home: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "[1]", '{"cpu/fp32": "fast", "cpu/bf16": -1}', "\udcff"])
-def test_a_damaged_speed_file_is_no_speed(ft_home: Path, content: str) -> None:
+def test_damaged_speed_file_is_ignored(ft_home: Path, content: str) -> None:
     write(ft_home / "cache" / "speed.json", "").write_bytes(content.encode(errors="surrogateescape"))
     assert speed.known() == {}

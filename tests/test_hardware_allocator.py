@@ -12,7 +12,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="preloading is for Li
 
 
 @linux
-def test_a_child_with_the_preload_has_mimalloc_in_it() -> None:
+def test_preload_puts_mimalloc_in_child_process() -> None:
     maps = "print(open('/proc/self/maps').read())"
     done = subprocess.run(
         [sys.executable, "-c", maps], env=os.environ | preload(), capture_output=True, text=True, check=True
@@ -22,7 +22,7 @@ def test_a_child_with_the_preload_has_mimalloc_in_it() -> None:
 
 
 @linux
-def test_under_a_ulimit_no_address_space_is_kept_back() -> None:
+def test_ulimit_reserves_no_address_space() -> None:
     """Else a gigabyte of it is gone before the first library is loaded."""
     code = (
         "import resource, subprocess, sys; resource.setrlimit(resource.RLIMIT_AS, (12 * 10**8,) * 2); "
@@ -35,11 +35,11 @@ def test_under_a_ulimit_no_address_space_is_kept_back() -> None:
 
 
 @linux
-def test_what_the_person_preloads_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_users_own_preload_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LD_PRELOAD", "/opt/theirs.so")
     assert preload()["LD_PRELOAD"].endswith(" /opt/theirs.so")
 
 
-def test_the_person_can_keep_the_system_s_allocator(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_user_can_keep_system_allocator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FT_ALLOCATOR", "system")
     assert preload() == {}

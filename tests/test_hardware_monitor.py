@@ -67,7 +67,8 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ctypes.C
     pynvml._nvmlGetFunctionPointer_cache.clear()
 
 
-def test_a_gpu_tells_its_use_memory_heat_power_and_programs(driver: ctypes.CDLL) -> None:
+def test_gpu_reading_has_every_figure(driver: ctypes.CDLL) -> None:
+    """Use, memory, heat, power and programs."""
     first, second = nvidia.Nvidia().read()
     assert (first.name, second.name) == ("NVIDIA L4", "NVIDIA T4")
     assert (first.use, first.memory_used, first.memory_total) == (0.94, 1_000_000_000, 24_000_000_000)
@@ -75,12 +76,12 @@ def test_a_gpu_tells_its_use_memory_heat_power_and_programs(driver: ctypes.CDLL)
     assert first.processes == ((41, 900_000_000), (42, None))
 
 
-def test_what_a_gpu_does_not_tell_is_absent_and_not_zero(driver: ctypes.CDLL) -> None:
+def test_missing_gpu_figure_is_absent_not_zero(driver: ctypes.CDLL) -> None:
     driver.set_poor(1)
     assert nvidia.Nvidia().read()[0] == monitor.Gpu("NVIDIA L4")
 
 
-def test_a_driver_that_goes_away_in_the_middle_is_absent_and_comes_back(driver: ctypes.CDLL) -> None:
+def test_gpu_driver_may_vanish_and_return(driver: ctypes.CDLL) -> None:
     reader = nvidia.Nvidia()
     assert len(reader.read()) == 2
     driver.set_lost(1)
@@ -100,20 +101,21 @@ def test_a_driver_that_goes_away_in_the_middle_is_absent_and_comes_back(driver: 
         ("", []),
     ],
 )
-def test_only_the_gpus_that_programs_may_use_are_shown(
+def test_only_usable_gpus_are_shown(
     driver: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch, visible: str, names: list[str]
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert [gpu.name for gpu in nvidia.Nvidia().read()] == names
 
 
-def test_a_machine_without_a_driver_has_no_gpus() -> None:
+def test_machine_without_driver_has_no_gpus() -> None:
     if Path("/dev/nvidiactl").exists():
         pytest.skip("there is a driver here")
     assert nvidia.Nvidia().read() == ()
 
 
-def test_the_first_cpu_figure_is_absent_and_the_next_is_a_share() -> None:
+def test_first_cpu_figure_is_absent() -> None:
+    """The next is a share."""
     use = CpuUse()
     assert use.share() is None
     until = time.process_time() + 0.05  # the kernel counts in hundredths of a second
@@ -124,7 +126,7 @@ def test_the_first_cpu_figure_is_absent_and_the_next_is_a_share() -> None:
     assert 0 < share <= 1
 
 
-def test_a_sample_has_the_machines_figures(ft_home: Path) -> None:
+def test_sample_has_machines_figures(ft_home: Path) -> None:
     samples = Monitor()
     first, second = samples.sample(), samples.sample(os.getpid())
     assert first.cpu is None
@@ -136,13 +138,13 @@ def test_a_sample_has_the_machines_figures(ft_home: Path) -> None:
     assert second.engine_cpu is None
 
 
-def test_a_containers_limit_is_the_machines_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_container_limit_is_machines_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(monitor, "memory", lambda: (4_000_000_000, 1_000_000_000))
     sample = Monitor().sample()
     assert (sample.memory_used, sample.memory_total) == (3_000_000_000, 4_000_000_000)
 
 
-def test_the_engines_children_count_as_the_engine() -> None:
+def test_engines_children_count_as_engine() -> None:
     parent = subprocess.Popen(
         [
             sys.executable,
@@ -182,7 +184,7 @@ Pages occupied by compressor:            100000.
 """
 
 
-def test_a_macs_reports_are_read() -> None:
+def test_mac_gpu_and_memory_are_read() -> None:
     assert apple.gpu_statistics(IOREG) == (0.94, 4_561_240_064)
     assert apple.gpu_statistics("") == (None, None)
     assert apple.compressed_bytes(VM_STAT) == 100_000 * 16384
@@ -194,12 +196,12 @@ class _Energy:
         self.cpu_total_mj, self.gpu_mj, self.ane_mj, self.dram_mj = cpu, gpu, ane, dram
 
 
-def test_a_macs_energy_becomes_power() -> None:
+def test_mac_energy_becomes_power() -> None:
     assert apple.watts(_Energy(2000, 8000, 0, None), 0.5) == (16.0, 20.0)
     assert apple.watts(_Energy(None, None, None, None), 0.5) == (None, None)
 
 
-def test_a_program_that_is_not_there_says_nothing() -> None:
+def test_missing_monitor_program_says_nothing() -> None:
     assert apple.ask("ft-no-such-program") == ""
 
 
@@ -213,7 +215,7 @@ def test_this_mac_is_read_without_sudo() -> None:
     assert 0 <= (reading.gpu_use or 0) <= 1
 
 
-def test_the_calls_to_zeus_apple_silicon_are_in_its_source() -> None:
+def test_zeus_apple_silicon_has_our_calls() -> None:
     """The package is for Macs alone; FT_ZEUS_SOURCE names its sdist or wheel where somebody has fetched it."""
     source = os.environ.get("FT_ZEUS_SOURCE")
     if not source:

@@ -39,7 +39,8 @@ async def listed(pilot: Pilot[Any], count: int) -> OptionList:
     return options
 
 
-def test_a_folder_that_cannot_be_read_is_listed_as_damaged_as_in_runs() -> None:
+def test_unreadable_run_folder_is_listed_damaged() -> None:
+    """As in the list of runs."""
     run = make_run("20260528-123456-orders", end=None)
     run.events_file.unlink()
     run.events_file.mkdir()
@@ -49,31 +50,31 @@ def test_a_folder_that_cannot_be_read_is_listed_as_damaged_as_in_runs() -> None:
 # The one next thing
 
 
-def test_the_first_run_is_the_starter_where_there_is_no_recipe() -> None:
+def test_first_run_without_recipe_is_starter() -> None:
     assert next_step((), None).act == "starter"
 
 
-def test_the_first_run_is_the_folders_recipe_where_there_is_one() -> None:
+def test_first_run_uses_folders_recipe() -> None:
     step = next_step((), Path("/here/train.yml"))
     assert step.act == "recipe"
     assert "train.yml" in step.title
 
 
-def test_after_a_completed_run_comes_talking_to_it() -> None:
+def test_completed_run_leads_to_chat() -> None:
     run = make_run("20260528-123456-orders")
     step = next_step(Index().refresh(), None)
     assert (step.act, step.target) == ("chat", run.id)
 
 
 @pytest.mark.parametrize("end", [None, Finished(reason="stopped", step=20)])
-def test_a_stopped_or_dead_run_is_gone_on_with(end: Finished | None) -> None:
+def test_stopped_or_dead_run_leads_to_resume(end: Finished | None) -> None:
     run = make_run("20260528-123456-orders", end=end)
     step = next_step(Index().refresh(), None)
     assert (step.act, step.target) == ("resume", run.id)
     assert "step 20" in step.why
 
 
-def test_a_failed_run_is_looked_at_and_the_reason_is_told() -> None:
+def test_failed_run_leads_to_its_reason() -> None:
     failed = Failed(kind="data", message="No row has an answer.", hint="Look at the format.")
     make_run("20260528-123456-orders", end=failed)
     step = next_step(Index().refresh(), None)
@@ -81,7 +82,7 @@ def test_a_failed_run_is_looked_at_and_the_reason_is_told() -> None:
     assert "No row has an answer." in step.why
 
 
-def test_a_live_run_comes_before_all_others() -> None:
+def test_live_run_comes_first() -> None:
     live = make_run("20260528-123456-orders", end=None)
     make_run("20260528-123457-later")
     handle = take(live.lock_file)
@@ -94,7 +95,7 @@ def test_a_live_run_comes_before_all_others() -> None:
 # What this machine can train
 
 
-def test_more_memory_reaches_as_far_or_further() -> None:
+def test_more_memory_never_shrinks_trainable_model() -> None:
     order = [size for size, *_ in LADDER]
     before: dict[str, str] = {}
     for gigabytes in (2, 8, 24, 64, 200):
@@ -105,7 +106,7 @@ def test_more_memory_reaches_as_far_or_further() -> None:
     assert order.index(before["QLoRA"]) >= order.index(before["LoRA"]) >= order.index(before["full"])
 
 
-def test_a_machine_without_free_memory_reaches_nothing() -> None:
+def test_no_free_memory_trains_no_model() -> None:
     assert largest_trainable(dataclasses.replace(MACHINE, available_bytes=300 << 20)) == {}
 
 
@@ -113,7 +114,7 @@ def test_a_machine_without_free_memory_reaches_nothing() -> None:
 
 
 @pytest.mark.parametrize("width", [30, 44, 60, 90, 150])
-def test_a_row_keeps_to_its_width_and_tells_the_state_in_a_word(width: int) -> None:
+def test_run_row_fits_and_names_state(width: int) -> None:
     some_runs()
     for run in Index().refresh():
         line = row(run, width, NOW)
@@ -124,7 +125,7 @@ def test_a_row_keeps_to_its_width_and_tells_the_state_in_a_word(width: int) -> N
 # In the app
 
 
-async def test_three_keys_lead_a_new_user_to_the_first_recipe(folder: Path) -> None:
+async def test_three_keys_start_first_recipe(folder: Path) -> None:
     app = FtApp()
     async with app.run_test(size=(80, 24)) as pilot:
         home = app.screen
@@ -134,7 +135,7 @@ async def test_three_keys_lead_a_new_user_to_the_first_recipe(folder: Path) -> N
         await until(pilot, lambda: app.scope == "recipe", "the recipe is open")
 
 
-async def test_enter_shows_the_live_run() -> None:
+async def test_enter_shows_live_run() -> None:
     live = make_run("20260528-123456-orders", end=None)
     handle = take(live.lock_file)
     assert handle is not None
@@ -148,7 +149,7 @@ async def test_enter_shows_the_live_run() -> None:
             await until(pilot, lambda: app.scope == "monitor", "Monitor is in front")
 
 
-async def test_the_list_is_entered_by_the_arrow_and_enter_shows_the_run() -> None:
+async def test_arrow_and_enter_open_listed_run() -> None:
     some_runs()
     app = FtApp()
     async with app.run_test(size=(120, 36)) as pilot:
@@ -159,7 +160,7 @@ async def test_the_list_is_entered_by_the_arrow_and_enter_shows_the_run() -> Non
         await until(pilot, lambda: app.scope == "monitor", "Monitor is in front")
 
 
-async def test_the_highlighted_run_stays_so_when_others_come() -> None:
+async def test_highlighted_run_stays_when_others_come() -> None:
     some_runs()
     app = FtApp()
     async with app.run_test(size=(120, 36)) as pilot:

@@ -33,7 +33,7 @@ def adapter(tiny_model: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("trained", [False, True])
-def test_mlx_answers_as_torch_does(tiny_model: Path, adapter: Path, trained: bool) -> None:
+def test_mlx_gives_same_answer_as_torch(tiny_model: Path, adapter: Path, trained: bool) -> None:
     chosen = adapter if trained else None
     theirs, ours = (Generator.open(tiny_model, chosen, backend=spec_of(backend)) for backend in BACKENDS)
     for temperature in (0.0, 1.5):
@@ -46,16 +46,17 @@ def test_mlx_answers_as_torch_does(tiny_model: Path, adapter: Path, trained: boo
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_seed_draws_the_same_answer_beside_any_other(tiny_model: Path, backend: str) -> None:
+def test_seed_fixes_answer_beside_others(tiny_model: Path, backend: str) -> None:
     chat = Generator.open(tiny_model, None, backend=spec_of(backend))
     first, second = chat.answers(prompts(), 8, 2.0, lambda: None)
     assert chat.answers(prompts()[1:], 8, 2.0, lambda: None) == [second]
     assert chat.answers(prompts(7)[:1], 8, 2.0, lambda: None) != [first]
 
 
-def test_a_mac_answers_with_mlx_where_it_knows_model_and_adapter(
+def test_mac_answers_with_mlx_if_supported(
     tiny_model: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Where MLX knows model and adapter."""
     here = probe()
     assert answering(tiny_model, adapter).name == ("mlx" if here.device == "mps" else "peft")
     monkeypatch.setattr("engine.inference.placement.probe", lambda: mac(here, frozenset(("llama",))))

@@ -38,9 +38,8 @@ def group() -> Iterator[Path]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="control groups are Linux's")
-def test_a_run_killed_for_memory_goes_on_smaller_by_itself(
-    tmp_path: Path, tiny_model: Path, group: Path
-) -> None:
+def test_run_killed_for_memory_resumes_smaller(tmp_path: Path, tiny_model: Path, group: Path) -> None:
+    """Nobody has to start it again."""
     recipe = write_recipe(
         tmp_path,
         tiny_model,

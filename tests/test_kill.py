@@ -40,7 +40,7 @@ def kill_while_saving(run: Run, resume: Path | None) -> None:
     pytest.fail("no save was seen")
 
 
-def test_a_run_killed_while_saving_goes_on_to_the_same_bytes(tiny_model: Path, tmp_path: Path) -> None:
+def test_resume_is_exact_after_kill_while_saving(tiny_model: Path, tmp_path: Path) -> None:
     jobs = []
     for name in ("killed", "unbroken"):
         (tmp_path / name).mkdir()

@@ -66,21 +66,22 @@ def command(*arguments: str) -> str:
 
 
 @pytest.mark.parametrize("name", LIGHT_MODULES)
-def test_a_light_module_brings_nothing_heavy(name: str, tmp_path: Path) -> None:
+def test_light_module_imports_nothing_heavy(name: str, tmp_path: Path) -> None:
     assert not modules_after(f"import {name}", tmp_path) & HEAVY
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["runs", "--help"], ["train", "--help"]])
-def test_help_brings_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
+def test_help_command_imports_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     assert not modules_after(command(*arguments), tmp_path) & HEAVY
 
 
-def test_the_first_help_needs_not_even_pydantic(tmp_path: Path) -> None:
+def test_first_help_command_imports_no_pydantic(tmp_path: Path) -> None:
     held = modules_after(command("--help"), tmp_path)
     assert not held & {"pydantic", "numpy", "tokenizers", "huggingface_hub", "psutil", "yaml"}
 
 
-def test_validate_schema_and_init_bring_nothing_heavy(tmp_path: Path) -> None:
+def test_recipe_commands_import_nothing_heavy(tmp_path: Path) -> None:
+    """`validate`, `schema` and `init`."""
     recipe = tmp_path / "train.yml"
     recipe.write_text(RECIPE)
     for arguments in (["validate", str(recipe)], ["schema"], ["init", str(tmp_path / "new" / "train.yml")]):
@@ -88,7 +89,7 @@ def test_validate_schema_and_init_bring_nothing_heavy(tmp_path: Path) -> None:
         assert not held & (HEAVY | {"tokenizers", "huggingface_hub"}), arguments
 
 
-def test_rows_of_plain_files_are_read_without_the_library_datasets(tmp_path: Path, tiny_model: Path) -> None:
+def test_plain_file_rows_need_no_datasets_library(tmp_path: Path, tiny_model: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet
 
@@ -100,10 +101,10 @@ def test_rows_of_plain_files_are_read_without_the_library_datasets(tmp_path: Pat
         assert not modules_after(command(*arguments), tmp_path) & {"datasets", "pandas", "aiohttp"}, arguments
 
 
-def test_listing_runs_brings_nothing_heavy(tmp_path: Path) -> None:
+def test_listing_runs_imports_nothing_heavy(tmp_path: Path) -> None:
     assert not modules_after(command("runs", "list"), tmp_path) & HEAVY
 
 
-def test_the_engine_never_needs_the_layers_above_it(tmp_path: Path) -> None:
+def test_engine_imports_no_layer_above(tmp_path: Path) -> None:
     code = "import engine.process.worker, engine.service.server, engine.process.launcher, engine.planning.planner"
     assert not modules_after(code, tmp_path) & {"ft", "screens", "textual", "typer"}

@@ -77,14 +77,15 @@ def problems(text: str) -> list[Problem]:
     return list(raised.value.problems)
 
 
-def test_without_such_a_package_its_name_and_section_are_unknown() -> None:
+def test_method_without_package_is_unknown() -> None:
+    """Its section is unknown too."""
     messages = [problem.message for problem in problems("training: {method: margin}\nmargin: {beta: 0.2}\n")]
     assert "training.method: margin is not allowed; it has to be sft" in messages
     assert any(message.startswith("margin: there is no such key") for message in messages)
 
 
 @pytest.mark.usefixtures("packages")
-def test_the_chosen_methods_section_is_a_value_of_its_type() -> None:
+def test_chosen_methods_section_has_its_type() -> None:
     found = config("training: {method: margin}\nmargin: {beta: 0.2}\n")
     assert type(found.method_config).__name__ == "Margin"
     assert found.method_config.beta == 0.2
@@ -95,21 +96,23 @@ def test_the_chosen_methods_section_is_a_value_of_its_type() -> None:
 
 @pytest.mark.usefixtures("packages")
 @pytest.mark.parametrize("method", ["margin", "odds"])
-def test_a_resolved_recipe_has_the_methods_defaults_and_reads_the_same_again(method: str) -> None:
+def test_resolved_recipe_includes_method_defaults(method: str) -> None:
+    """It reads the same again."""
     recipe = load_text(TEXT + f"training: {{method: {method}}}\n", PATH)
     assert yaml.safe_load(recipe.resolved())[method]
     assert load_text(recipe.resolved(), PATH).config == recipe.config
 
 
 @pytest.mark.usefixtures("packages")
-def test_a_recipe_without_a_method_section_is_written_as_before() -> None:
+def test_recipe_without_method_section_is_unchanged() -> None:
     recipe = load_text(TEXT, PATH)
     assert list(yaml.safe_load(recipe.resolved())) == list(TrainConfig.model_fields)
     assert recipe.config.method_config is None
 
 
 @pytest.mark.usefixtures("packages")
-def test_a_section_of_another_method_is_refused_with_both_ways_out() -> None:
+def test_section_of_another_method_is_refused() -> None:
+    """The message names both ways out."""
     (problem,) = problems("margin: {beta: 0.2}\n")
     assert problem.place.line == 3
     assert problem.message == (
@@ -119,7 +122,7 @@ def test_a_section_of_another_method_is_refused_with_both_ways_out() -> None:
 
 
 @pytest.mark.usefixtures("packages")
-def test_a_section_of_a_method_without_keys_is_refused() -> None:
+def test_section_of_keyless_method_is_refused() -> None:
     (problem,) = problems("training: {method: bare}\nbare: {beta: 1}\n")
     assert problem.message == "bare: training.method: bare has no keys of its own; leave it out"
 
@@ -136,25 +139,27 @@ def test_a_section_of_a_method_without_keys_is_refused() -> None:
         ),
     ],
 )
-def test_a_mistake_in_the_section_has_its_place_and_its_rule(section: str, message: str) -> None:
+def test_method_section_error_has_place_and_rule(section: str, message: str) -> None:
     (problem,) = problems(f"training: {{method: margin}}\n{section}\n")
     assert (problem.place.line, problem.message) == (4, message)
 
 
 @pytest.mark.usefixtures("packages")
-def test_mistakes_in_the_section_and_elsewhere_are_reported_together() -> None:
+def test_method_section_errors_join_other_errors() -> None:
+    """They are reported together."""
     found = problems("seed: -1\ntraining: {method: margin, batch_size: 99}\nmargin: {beta: many}\n")
     assert {problem.key for problem in found} == {"seed", "margin.beta"}
 
 
 @pytest.mark.usefixtures("packages")
-def test_a_dataclass_is_as_strict_as_a_section() -> None:
+def test_method_dataclass_is_strict_as_section() -> None:
     (problem,) = problems("training: {method: odds}\nodds: {weigth: 2.0}\n")
     assert problem.message == "odds.weigth: there is no such key; did you mean weight?"
 
 
 @pytest.mark.usefixtures("packages")
-def test_the_schema_and_the_form_show_the_sections_keys_with_their_help() -> None:
+def test_schema_and_form_show_method_keys() -> None:
+    """Each key has its help."""
     section = recipe_schema()["$defs"]["margin"]
     assert section["properties"]["beta"]["description"] == "Weight of the reference."
     by_name = {field.name: field for field in fields()}
@@ -164,11 +169,12 @@ def test_the_schema_and_the_form_show_the_sections_keys_with_their_help() -> Non
 
 
 @pytest.mark.usefixtures("packages")
-def test_methods_that_load_are_listed_after_fts_own() -> None:
+def test_plugin_methods_are_listed_last() -> None:
+    """Those that load."""
     assert [method.name for method in installed_methods()] == ["sft", "bare", "margin", "odds"]
 
 
-def test_a_package_that_is_broken_is_named_on_the_command_line(packages: Path, tmp_path: Path) -> None:
+def test_broken_method_package_is_named(packages: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "train.yml"
     recipe.write_text(TEXT)
     assert ft(packages, tmp_path, "validate", str(recipe), "--set", "training.method=odds").returncode == 0

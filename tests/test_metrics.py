@@ -41,7 +41,8 @@ metric = Metric(
 RUN = "import sys; from ft.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
-def test_every_metric_of_ft_is_named_as_its_module() -> None:
+def test_every_built_in_metric_is_registered() -> None:
+    """Under the name of its module."""
     assert set(registry.own()) >= {
         "loss",
         "lr",
@@ -66,11 +67,11 @@ def test_every_metric_of_ft_is_named_as_its_module() -> None:
         ("unheard_of", math.nan, "unheard_of nan"),
     ],
 )
-def test_a_value_is_written_in_the_metrics_own_unit(name: str, value: float, text: str) -> None:
+def test_metric_value_is_written_with_unit(name: str, value: float, text: str) -> None:
     assert registry.written(name, value) == text
 
 
-def test_better_follows_the_metrics_direction() -> None:
+def test_better_follows_metrics_direction() -> None:
     lower, higher, neither = registry.describe("eval_loss"), registry.describe("exact_match"), Metric("x")
     assert lower.improves(1.0, 2.0)
     assert not lower.improves(2.0, 2.0)
@@ -81,7 +82,7 @@ def test_better_follows_the_metrics_direction() -> None:
     assert not neither.improves(1.0, 2.0)
 
 
-def test_exact_match_sets_white_space_at_the_ends_aside() -> None:
+def test_exact_match_ignores_surrounding_white_space() -> None:
     results = Results(answers=[" fox\n", "Fox", "dog"], references=["fox", "fox", "dog "])
     assert registry.load("exact_match").compute is not None
     assert registry.load("exact_match").compute(results) == pytest.approx(2 / 3)  # type: ignore[misc]
@@ -94,7 +95,7 @@ def evaluation(step: int, loss: float, right: float, best: bool = False) -> ev.E
     )  # fmt: skip
 
 
-def test_the_best_of_a_run_goes_by_the_metric_that_its_recipe_names(tmp_path: Path) -> None:
+def test_best_checkpoint_follows_recipes_metric(tmp_path: Path) -> None:
     """The answers get worse from step 10 to 20, while the loss gets better."""
     told = [
         ev.Started(run="r", pid=1),
@@ -115,12 +116,13 @@ def test_the_best_of_a_run_goes_by_the_metric_that_its_recipe_names(tmp_path: Pa
     assert line.startswith("Step 10 was better (exact_match 80.0%)")
 
 
-def test_an_evaluation_of_another_version_is_shown_with_all_its_numbers() -> None:
+def test_evaluation_shows_unknown_metrics_too() -> None:
+    """As another version may have written."""
     event = ev.Eval(step=5, loss=1.0, perplexity=math.e, metrics={"rouge_l": 0.25})
     assert scores(event) == "validation loss 1.0000  perplexity 2.72  rouge_l 0.25"
 
 
-def test_a_best_that_is_not_evaluated_is_refused(tmp_path: Path) -> None:
+def test_best_checkpoint_needs_evaluated_metric(tmp_path: Path) -> None:
     recipe = "model: {base: starter}\ndata: {train: starter}\ncheckpoints: {best: exact_match}\n"
     with pytest.raises(RecipeError, match=r"exact_match is not evaluated; add it to evaluation\.metrics"):
         load_text(recipe, tmp_path / "train.yml")
@@ -147,9 +149,7 @@ def ft(home: Path, *arguments: str, packages: Path | None = None) -> subprocess.
 
 
 @pytest.mark.slow
-def test_another_packages_metric_is_evaluated_and_makes_the_best_checkpoint(
-    packages: Path, tiny_model: Path, tmp_path: Path
-) -> None:
+def test_plugin_metric_selects_best_checkpoint(packages: Path, tiny_model: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "train.yml"
     recipe.write_text(
         recipe_text(
@@ -175,7 +175,7 @@ def test_another_packages_metric_is_evaluated_and_makes_the_best_checkpoint(
     assert "answer_length" in ft(home, "runs", "show", str(folder)).stdout
 
 
-def test_a_package_without_that_metric_is_named(packages: Path) -> None:
+def test_package_missing_its_metric_is_named(packages: Path) -> None:
     code = (
         "from engine.metrics import registry\n"
         "try: registry.load({!r})\n"

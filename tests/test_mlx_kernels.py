@@ -56,7 +56,7 @@ def uncompiled() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("adapter", [{"dropout": 0.0}, {"type": "none"}], ids=["lora", "full"])
-def test_a_run_learns_with_the_package_as_without(
+def test_run_learns_same_with_kernel_package(
     tiny_model: Path, tmp_path: Path, adapter: dict[str, Any], uncompiled: None
 ) -> None:
     own, theirs = both(Job.make(tiny_model, tmp_path, adapter=adapter))
@@ -68,7 +68,8 @@ def test_a_run_learns_with_the_package_as_without(
     assert answers[0] == answers[1]
 
 
-def test_a_compiled_and_recomputed_step_sees_each_layout_anew(tiny_model: Path, tmp_path: Path) -> None:
+def test_compiled_step_sees_each_batch_layout(tiny_model: Path, tmp_path: Path) -> None:
+    """A recomputed one does too."""
     job = Job.make(tiny_model, tmp_path, adapter={"dropout": 0.0})
     own, theirs = both(job, gradient_checkpointing=True)
     for rows in (ROWS, OTHERS, ROWS):
@@ -85,7 +86,7 @@ def learn_alike(own: MlxTrainer, theirs: MlxTrainer, batch: Batch) -> None:
 
 @pytest.mark.parametrize("trained", [False, True])
 @pytest.mark.parametrize("layer", ["dense", "tied", "4bit"])
-def test_its_loss_and_gradients_are_those_of_ft_s_own(layer: str, trained: bool) -> None:
+def test_kernel_loss_and_gradients_match_ours(layer: str, trained: bool) -> None:
     if layer == "4bit" and trained:
         pytest.skip("quantised weights are not trained")
     mx.random.seed(0)
@@ -110,7 +111,7 @@ def test_its_loss_and_gradients_are_those_of_ft_s_own(layer: str, trained: bool)
     assert np.allclose(slope, slopes, atol=1e-4)
 
 
-def test_heads_that_its_loss_does_not_serve_stay_with_ft() -> None:
+def test_unsupported_heads_keep_our_loss() -> None:
     kernels = Kernels("cpu")
     assert not kernels.takes(Head(nn.Linear(64, 300)))
     for bits, group in ((8, 64), (4, 32)):
@@ -118,7 +119,7 @@ def test_heads_that_its_loss_does_not_serve_stay_with_ft() -> None:
         assert not kernels.takes(Head(layer))
 
 
-def test_examples_are_told_to_it_in_rising_order_with_padding_last() -> None:
+def test_kernel_segments_rise_with_padding_last() -> None:
     segments = mx.array([[3, 3, 1, 1, 1, 0, 0], [2, 2, 2, 2, 2, 2, 2]])
     told = _spans(segments)
     told.validate()
@@ -126,7 +127,7 @@ def test_examples_are_told_to_it_in_rising_order_with_padding_last() -> None:
     assert told.seg_start.tolist() == [[0, 0, 2, 2, 2, 5, 5], [0] * 7]
 
 
-def test_a_window_shorter_than_the_row_keeps_its_mask() -> None:
+def test_window_shorter_than_row_keeps_mask() -> None:
     segments = mx.array([[1, 1, 1, 1, 2, 2, 0, 0]])
     spans = Spans(segments, 3, Kernels("cpu"))
     wanted = Segments(segments, 3).make_mask(8)
@@ -135,7 +136,7 @@ def test_a_window_shorter_than_the_row_keeps_its_mask() -> None:
     assert Spans(segments, 8, Kernels("cpu")).make_mask(8) == "causal"
 
 
-def test_the_package_takes_what_is_passed() -> None:
+def test_kernel_package_takes_our_arguments() -> None:
     from mlx_train_perf.attention import flash_attention
     from mlx_train_perf.attention.segments import PackedMask
 
@@ -149,7 +150,7 @@ def test_the_package_takes_what_is_passed() -> None:
     assert {"seg_id", "seg_start"} == takes(PackedMask)
 
 
-def test_its_kernels_refuse_by_themselves_what_the_plan_did_not_verify() -> None:
+def test_kernels_refuse_what_plan_never_verified() -> None:
     """A plan made for another installation cannot run them in silence."""
     head = Head(nn.Linear(64, 300, bias=False))
     with pytest.raises((MlxTrainPerfError, RuntimeError)):

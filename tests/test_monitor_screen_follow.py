@@ -57,7 +57,7 @@ def events_of(messages: list[Message]) -> list[object]:
     return [event for message in messages if isinstance(message, EventsRead) for event in message.events]
 
 
-def test_every_event_comes_once_and_in_order(ft_home: Path) -> None:
+def test_events_come_once_and_in_order(ft_home: Path) -> None:
     run = make_run(RUN, steps=1000)
     tail = Tail(run, 1)
     assert events_of(looked(tail)) == list(run.events())
@@ -67,7 +67,7 @@ def test_every_event_comes_once_and_in_order(ft_home: Path) -> None:
     assert looked(tail) == []
 
 
-def test_a_line_that_is_still_being_written_waits_for_its_end(ft_home: Path) -> None:
+def test_unfinished_event_line_waits_for_end(ft_home: Path) -> None:
     run = make_run(RUN, steps=3, end=None)
     tail = Tail(run, 1)
     looked(tail)
@@ -81,7 +81,7 @@ def test_a_line_that_is_still_being_written_waits_for_its_end(ft_home: Path) -> 
 
 @given(junk=st.binary(max_size=400))
 @settings(max_examples=60, deadline=None)
-def test_random_bytes_are_passed_over(tmp_path_factory: pytest.TempPathFactory, junk: bytes) -> None:
+def test_random_bytes_in_events_are_skipped(tmp_path_factory: pytest.TempPathFactory, junk: bytes) -> None:
     folder = tmp_path_factory.mktemp("run")
     run = Run(folder)
     run.events_file.write_bytes(junk + b"\n")
@@ -94,7 +94,7 @@ def test_random_bytes_are_passed_over(tmp_path_factory: pytest.TempPathFactory, 
     assert view.news[-1].text == "warning: after"
 
 
-def test_a_file_that_is_written_anew_is_read_anew(ft_home: Path) -> None:
+def test_rewritten_event_file_is_read_anew(ft_home: Path) -> None:
     run = make_run(RUN, steps=50)
     tail = Tail(run, 1)
     looked(tail)
@@ -105,7 +105,8 @@ def test_a_file_that_is_written_anew_is_read_anew(ft_home: Path) -> None:
     assert events_of(found) == [Warned(t=1.0, message="again")]
 
 
-def test_a_folder_that_is_removed_is_told_of_once_and_the_reader_ends(ft_home: Path) -> None:
+def test_removed_run_folder_ends_reader(ft_home: Path) -> None:
+    """It is told of once."""
     run = make_run(RUN)
     posted: list[Message] = []
 
@@ -120,14 +121,14 @@ def test_a_folder_that_is_removed_is_told_of_once_and_the_reader_ends(ft_home: P
     assert [message.token for message in posted if isinstance(message, RunGone)] == [7]
 
 
-def test_a_run_that_is_not_there_is_told_with_a_hint(ft_home: Path) -> None:
+def test_missing_run_is_reported_with_hint(ft_home: Path) -> None:
     posted: list[Message] = []
     follow("no-such-run", 1, 0.9, posted.append, threading.Event())
     assert isinstance(posted[0], RunGone)
     assert posted[0].error is not None
 
 
-def test_the_reader_does_not_run_ahead_of_the_screen(ft_home: Path) -> None:
+def test_event_reader_waits_for_screen(ft_home: Path) -> None:
     make_run(RUN, steps=3000)
     posted: list[Message] = []
     cancelled = threading.Event()
@@ -140,7 +141,7 @@ def test_the_reader_does_not_run_ahead_of_the_screen(ft_home: Path) -> None:
     assert len([message for message in posted if isinstance(message, EventsRead)]) == 2
 
 
-def test_the_end_of_a_long_log_is_shown_and_then_what_comes(ft_home: Path) -> None:
+def test_long_log_shows_end_then_news(ft_home: Path) -> None:
     run = make_run(RUN)
     run.log.write_text("".join(f"line {i} of many\n" for i in range(20000)) + "half")
     tail = Tail(run, 1)
@@ -154,14 +155,14 @@ def test_the_end_of_a_long_log_is_shown_and_then_what_comes(ft_home: Path) -> No
     assert [message.lines for message in found] == [("half done",)]
 
 
-def test_a_chunk_ends_with_a_whole_line(ft_home: Path) -> None:
+def test_chunk_of_log_ends_with_line(ft_home: Path) -> None:
     run = make_run(RUN, steps=100)
     events, offset = log.chunk(run.events_file, 0, 10)
     assert len(events) == 1
     assert log.chunk(run.events_file, offset, 1 << 20)[1] == os.path.getsize(run.events_file)  # noqa: PTH202
 
 
-def test_what_a_resumed_run_does_again_is_forgotten() -> None:
+def test_steps_repeated_after_resume_replace_old() -> None:
     events = [
         Started(t=STARTED, run=RUN, pid=1),
         *(step(i, 3 - i / 10) for i in range(1, 11)),
@@ -181,7 +182,8 @@ def test_what_a_resumed_run_does_again_is_forgotten() -> None:
     assert (view.pid, list(view.samples)) == (2, [])
 
 
-def test_the_time_left_follows_the_pace_of_the_last_steps_with_what_lies_between() -> None:
+def test_time_left_follows_recent_steps() -> None:
+    """What lies between the steps counts too."""
     view = RunView(run_id=RUN, alive=True)
     view.take(Started(t=STARTED, run=RUN, pid=1))
     assert view.seconds_left() is None
@@ -192,7 +194,7 @@ def test_the_time_left_follows_the_pace_of_the_last_steps_with_what_lies_between
     assert view.seconds_left() is None
 
 
-def test_no_state_is_told_by_colour_alone() -> None:
+def test_run_state_needs_no_colour() -> None:
     view = RunView(run_id=RUN, alive=True)
     view.take(Started(t=STARTED, run=RUN, pid=1))
     view.take(Phase(t=STARTED, name="tokenising", done=28, total=344))
@@ -207,7 +209,7 @@ def test_no_state_is_told_by_colour_alone() -> None:
     assert "✓ completed" in headline(view).plain
 
 
-def test_a_failed_run_says_why_and_what_to_do() -> None:
+def test_failed_run_says_why_and_advises() -> None:
     view = RunView(run_id=RUN, alive=False)
     view.take(Started(t=STARTED, run=RUN, pid=1))
     view.take(Failed(t=STARTED, kind="machine", message="The disk is full.", hint="Make room."))
@@ -216,7 +218,7 @@ def test_a_failed_run_says_why_and_what_to_do() -> None:
 
 
 @pytest.mark.parametrize("width", [20, 40, 80, 120, 200])
-def test_the_lines_below_the_charts_fit(width: int) -> None:
+def test_lines_below_charts_fit(width: int) -> None:
     view = RunView(run_id=RUN, alive=True)
     view.take(Started(t=STARTED, run=RUN, pid=1))
     for number in range(1, 51):
@@ -225,9 +227,8 @@ def test_the_lines_below_the_charts_fit(width: int) -> None:
         assert len(line) <= max(width, 40)
 
 
-def test_a_long_run_is_there_in_outline_first_and_then_whole(
-    ft_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_long_run_shows_in_outline_first(ft_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It shows whole afterwards."""
     run = make_run(RUN, steps=2000)
     monkeypatch.setattr(history, "LONG", 1)
     monkeypatch.setattr(history, "POINTS", 100)
@@ -251,9 +252,7 @@ def test_a_long_run_is_there_in_outline_first_and_then_whole(
     assert posted.index(next(m for m in posted if isinstance(m, Reading))) > 0
 
 
-def test_what_is_written_while_a_long_run_is_read_is_not_lost(
-    ft_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_events_written_during_reading_are_kept(ft_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = make_run(RUN, steps=500, end=None)
     monkeypatch.setattr(history, "LONG", 1)
     monkeypatch.setattr(history, "CHUNK", 1000)
@@ -279,7 +278,7 @@ def test_what_is_written_while_a_long_run_is_read_is_not_lost(
     assert len(view[0].series.series("loss", "step")) == 510
 
 
-def test_news_of_a_run_that_is_no_longer_followed_changes_nothing() -> None:
+def test_events_of_unfollowed_run_are_ignored() -> None:
     follower = RunFollower()
     before = follower.start("20260101-000000-a")
     now = follower.start("20260102-000000-b")
@@ -292,7 +291,8 @@ def test_news_of_a_run_that_is_no_longer_followed_changes_nothing() -> None:
     assert follower.view.step is not None
 
 
-def test_a_command_waits_until_the_engine_acknowledges_it_or_is_gone() -> None:
+def test_command_waits_for_engine_acknowledgement() -> None:
+    """It waits no longer once the engine is gone."""
     follower = RunFollower()
     token = follower.start("20260101-000000-a")
     follower.take(Liveness(token, True))

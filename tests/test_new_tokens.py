@@ -124,9 +124,7 @@ def as_peft(base: Path, adapter: Path) -> Any:
 
 
 @pytest.mark.parametrize("what", WHOLE)
-def test_both_backends_learn_the_same_and_peft_says_the_same(
-    family: tuple[str, Path], what: str, tmp_path: Path
-) -> None:
+def test_new_tokens_learn_same_on_both_backends(family: tuple[str, Path], what: str, tmp_path: Path) -> None:
     """Each backend's adapter gives the same probabilities in PEFT, on the other backend, and merged."""
     _, base = family
     job = job_of(base, tmp_path, adapter=WHOLE[what])
@@ -154,9 +152,8 @@ def test_both_backends_learn_the_same_and_peft_says_the_same(
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_only_the_rows_of_new_tokens_are_trained_and_stored(
-    backend: str, untied: Path, tmp_path: Path
-) -> None:
+def test_only_new_token_rows_are_trained(backend: str, untied: Path, tmp_path: Path) -> None:
+    """They alone are stored."""
     job = job_of(untied, tmp_path)
     side = backend_of(job, backend)
     for step in range(3):
@@ -179,7 +176,7 @@ def test_only_the_rows_of_new_tokens_are_trained_and_stored(
         assert ours.weight.shape[0] == VOCAB + 2
 
 
-def test_a_new_token_starts_as_the_mean_of_the_pieces_that_it_was(untied: Path) -> None:
+def test_new_token_starts_as_mean_of_pieces(untied: Path) -> None:
     model = transformers.AutoModelForCausalLM.from_pretrained(untied, dtype=torch.float32)
     before = [layer.weight.clone() for layer in (model.get_input_embeddings(), model.get_output_embeddings())]
     tokens = new_tokens(untied, ["<note>", "kiosk", "<|im_end|>"])
@@ -194,7 +191,7 @@ def test_a_new_token_starts_as_the_mean_of_the_pieces_that_it_was(untied: Path) 
     assert torch.equal(model.get_input_embeddings().weight[tokens[2].id], before[0][tokens[2].id])
 
 
-def test_tokens_previews_and_the_cache_follow_the_new_tokens(tiny_model: Path, tmp_path: Path) -> None:
+def test_preview_and_cache_follow_new_tokens(tiny_model: Path, tmp_path: Path) -> None:
     path = notes(tmp_path)
 
     def ids(**model: Any) -> set[int]:
@@ -219,7 +216,7 @@ def test_tokens_previews_and_the_cache_follow_the_new_tokens(tiny_model: Path, t
     "adapter", [{}, {"modules_to_save": ["embed_tokens", "lm_head"]}, {"type": "none"}], ids=str
 )
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_stopped_run_ends_with_the_bytes_of_one_that_never_stopped(
+def test_resume_with_new_tokens_is_exact(
     backend: str, adapter: dict[str, Any], untied: Path, tmp_path: Path
 ) -> None:
     sections = {
@@ -239,7 +236,7 @@ def test_a_stopped_run_ends_with_the_bytes_of_one_that_never_stopped(
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_full_training_delivers_a_model_with_the_tokens(
+def test_full_training_delivers_model_with_tokens(
     backend: str, family: tuple[str, Path], tmp_path: Path
 ) -> None:
     name, base = family
@@ -265,7 +262,7 @@ def test_full_training_delivers_a_model_with_the_tokens(
     assert backend_of(again, backend).evaluate(BATCH) == pytest.approx(side.evaluate(BATCH), rel=1e-3)
 
 
-def test_a_chat_with_the_result_reads_and_writes_the_tokens(tiny_model: Path, tmp_path: Path) -> None:
+def test_chat_reads_and_writes_new_tokens(tiny_model: Path, tmp_path: Path) -> None:
     job = job_of(
         tiny_model, tmp_path,
         training={"max_steps": 40, "precision": "fp32", "learning_rate": 2e-2, "effective_batch_size": 4},
@@ -280,9 +277,8 @@ def test_a_chat_with_the_result_reads_and_writes_the_tokens(tiny_model: Path, tm
 
 
 @pytest.mark.slow
-def test_the_service_answers_for_a_run_with_its_tokens_and_for_its_base_without(
-    tiny_model: Path, tmp_path: Path
-) -> None:
+def test_service_uses_new_tokens_of_run(tiny_model: Path, tmp_path: Path) -> None:
+    """For its base it answers without them."""
     job = job_of(tiny_model, tmp_path, training={"max_steps": 1, "precision": "fp32"})
     assert job.train() == "completed"
     asked = [Message("user", "Where is the kiosk?")]
@@ -291,9 +287,8 @@ def test_the_service_answers_for_a_run_with_its_tokens_and_for_its_base_without(
             assert "".join(client.generate(job.run, asked, Sampling(max_tokens=4), base=base))
 
 
-def test_a_token_that_the_tokenizer_has_beyond_the_embedding_gets_its_row(
-    tiny_model: Path, tmp_path: Path
-) -> None:
+def test_token_beyond_embedding_gets_row(tiny_model: Path, tmp_path: Path) -> None:
+    """The tokenizer has it already."""
     import tokenizers
 
     model = tmp_path / "model"
@@ -312,7 +307,7 @@ def test_a_token_that_the_tokenizer_has_beyond_the_embedding_gets_its_row(
 
 @pytest.mark.parametrize("adapter", [{}, {"modules_to_save": ["embed_tokens"]}], ids=str)
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_run_goes_on_from_an_adapter_with_its_tokens(
+def test_adapter_with_new_tokens_trains_on(
     backend: str, adapter: dict[str, Any], tiny_model: Path, tmp_path: Path
 ) -> None:
     first = job_of(
@@ -343,7 +338,7 @@ def test_a_run_goes_on_from_an_adapter_with_its_tokens(
             estimate(config, start=start_of(config))
 
 
-def test_a_plan_counts_them(tiny_model: Path, untied: Path, tmp_path: Path) -> None:
+def test_plan_counts_new_tokens(tiny_model: Path, untied: Path, tmp_path: Path) -> None:
     for model, what in (
         (tiny_model, "rows of new tokens"),
         (tiny_model, "both"),
@@ -374,7 +369,7 @@ def test_a_plan_counts_them(tiny_model: Path, untied: Path, tmp_path: Path) -> N
     )
 
 
-def test_what_cannot_work_is_a_recipe_error(tiny_model: Path, tmp_path: Path) -> None:
+def test_impossible_new_tokens_are_recipe_error(tiny_model: Path, tmp_path: Path) -> None:
     def refused(**sections: Any) -> str:
         with pytest.raises(ConfigError) as caught:
             load_text(recipe_text(tiny_model, tmp_path / "x.jsonl", **sections), tmp_path / "train.yml")
@@ -394,9 +389,8 @@ def test_what_cannot_work_is_a_recipe_error(tiny_model: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     "section", [{"model": TOKENS}, {"adapter": {"modules_to_save": ["lm_head"]}}], ids=str
 )
-def test_unsloth_refuses_them_and_auto_takes_peft(
-    section: dict[str, Any], tiny_model: Path, tmp_path: Path
-) -> None:
+def test_unsloth_refuses_new_tokens(section: dict[str, Any], tiny_model: Path, tmp_path: Path) -> None:
+    """`auto` takes PEFT."""
     config = load_text(recipe_text(tiny_model, tmp_path / "x", **section), tmp_path / "train.yml").config
     machine = replace(CUDA, packages=CUDA.packages | {"unsloth": "2026.10.9"})
     found = refusal(config, spec_of("unsloth"), machine)
@@ -406,9 +400,8 @@ def test_unsloth_refuses_them_and_auto_takes_peft(
 
 
 @pytest.mark.parametrize("what", ["rows of new tokens", "both"])
-def test_in_half_precision_they_are_trained_in_fp32_and_used_in_bf16(
-    what: str, untied: Path, tmp_path: Path
-) -> None:
+def test_new_tokens_train_in_fp32_under_bf16(what: str, untied: Path, tmp_path: Path) -> None:
+    """They are used in bf16."""
     job = job_of(untied, tmp_path, adapter=WHOLE[what])
     losses = []
     for backend in BACKENDS:
@@ -424,7 +417,7 @@ def test_in_half_precision_they_are_trained_in_fp32_and_used_in_bf16(
     assert np.allclose(*losses, rtol=2e-2)
 
 
-def test_weights_held_in_few_bits_take_new_rows_beside_them(tiny_model: Path, tmp_path: Path) -> None:
+def test_quantised_model_takes_new_token_rows(tiny_model: Path, tmp_path: Path) -> None:
     """bitsandbytes and MLX leave embedding and output as they are."""
     for backend in BACKENDS:
         job = job_of(tiny_model, tmp_path / backend, backend=backend, model=TOKENS | {"quantization": "4bit"})
@@ -435,7 +428,7 @@ def test_weights_held_in_few_bits_take_new_rows_beside_them(tiny_model: Path, tm
         assert side.evaluate(BATCH) < before
 
 
-def test_an_mlx_folder_in_few_bits_takes_none_and_says_so(tiny_model: Path, tmp_path: Path) -> None:
+def test_quantised_mlx_model_refuses_new_tokens(tiny_model: Path, tmp_path: Path) -> None:
     mlx_lm.convert(str(tiny_model), str(tmp_path / "quantised"), quantize=True, q_bits=4, q_group_size=32)
     job = job_of(tiny_model, tmp_path / "job", backend="mlx")
     with pytest.raises(ModelError, match="held in few bits"):

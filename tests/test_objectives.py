@@ -71,7 +71,7 @@ def job(tiny_model: Path, tmp_path: Path) -> Job:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("kind", ["lora", "none"])
-def test_the_general_form_of_sft_learns_as_the_fused_one(
+def test_general_sft_objective_matches_fused_one(
     tiny_model: Path, tmp_path: Path, backend: str, kind: str
 ) -> None:
     job = Job.make(
@@ -87,7 +87,7 @@ def test_the_general_form_of_sft_learns_as_the_fused_one(
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_token_counts_by_its_weight(job: Job, backend: str) -> None:
+def test_token_counts_by_its_weight(job: Job, backend: str) -> None:
     batch, objective = batch_of_rows(ROWS), Supervised()
     one = trainer(job, backend, objective)
     factors = np.where(np.arange(len(batch.weights)) < 6, 0.5, 1).astype(np.float32)
@@ -99,7 +99,7 @@ def test_a_token_counts_by_its_weight(job: Job, backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_model_without_its_adapter_is_the_base(job: Job, backend: str) -> None:
+def test_model_without_adapter_is_base(job: Job, backend: str) -> None:
     batch, objective = batch_of_rows(ROWS), Supervised()
     one = trainer(job, backend, objective)
     before = one.model.logps(batch)
@@ -113,7 +113,7 @@ def test_the_model_without_its_adapter_is_the_base(job: Job, backend: str) -> No
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("adapter", [{"type": "dora"}, {"init": "pissa"}], ids=str)
-def test_the_base_comes_back_under_dora_and_pissa(
+def test_base_model_returns_under_dora_and_pissa(
     tiny_model: Path, tmp_path: Path, backend: str, adapter: dict[str, Any]
 ) -> None:
     plain = trainer(Job.make(tiny_model, tmp_path, adapter={"dropout": 0.0}), backend, Supervised())
@@ -125,15 +125,14 @@ def test_the_base_comes_back_under_dora_and_pissa(
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_there_is_no_base_left_where_its_own_weights_are_trained(
-    tiny_model: Path, tmp_path: Path, backend: str
-) -> None:
+def test_full_training_leaves_no_base_model(tiny_model: Path, tmp_path: Path, backend: str) -> None:
     one = trainer(Job.make(tiny_model, tmp_path, adapter={"type": "none"}), backend, Supervised())
     with pytest.raises(ConfigError, match="compares with the model as it was"), one.model.without_adapter():
         pass
 
 
-def test_a_preference_loss_learns_and_is_the_same_on_torch_and_mlx(job: Job) -> None:
+def test_preference_loss_learns_on_both_backends(job: Job) -> None:
+    """The same on torch and MLX."""
     objective, batch = Compared(), pairs()
     found = {backend: move(trainer(job, backend, objective), objective, batch, 16) for backend in BACKENDS}
     ours, theirs = found.values()

@@ -28,7 +28,7 @@ def result(one: Job) -> bytes:
     return (one.run.folder / "adapter" / "adapter_model.safetensors").read_bytes()
 
 
-def test_eight_bits_learn_nearly_as_fp32_does(tiny_model: Path, tmp_path: Path) -> None:
+def test_8bit_optimizer_learns_like_fp32(tiny_model: Path, tmp_path: Path) -> None:
     losses = {}
     for name in ("adamw", "adamw_8bit"):
         one = job(tiny_model, tmp_path / name, name)
@@ -38,7 +38,7 @@ def test_eight_bits_learn_nearly_as_fp32_does(tiny_model: Path, tmp_path: Path) 
     assert losses["adamw_8bit"][-1] < losses["adamw_8bit"][0]
 
 
-def test_a_run_stopped_in_eight_bits_goes_on_to_the_same_bytes(tiny_model: Path, tmp_path: Path) -> None:
+def test_resume_with_8bit_optimizer_is_exact(tiny_model: Path, tmp_path: Path) -> None:
     whole = job(tiny_model, tmp_path / "whole", "adamw_8bit")
     whole.train()
     parts = job(tiny_model, tmp_path / "parts", "adamw_8bit")
@@ -49,7 +49,7 @@ def test_a_run_stopped_in_eight_bits_goes_on_to_the_same_bytes(tiny_model: Path,
     assert result(parts) == result(whole)
 
 
-def test_the_moments_are_held_in_eight_bits(tiny_model: Path, tmp_path: Path) -> None:
+def test_optimizer_moments_are_8bit(tiny_model: Path, tmp_path: Path) -> None:
     one = job(tiny_model, tmp_path / "one", "adamw_8bit")
     backend = one.backend()
     for parameter in backend.trained.values():
@@ -63,13 +63,13 @@ def test_the_moments_are_held_in_eight_bits(tiny_model: Path, tmp_path: Path) ->
     assert OWN[0] in kept
 
 
-def test_the_plan_counts_the_smaller_state(tiny_model: Path, tmp_path: Path) -> None:
+def test_plan_counts_8bit_optimizer_state(tiny_model: Path, tmp_path: Path) -> None:
     whole, small = (job(tiny_model, tmp_path / name, name).plan.memory for name in ("adamw", "adamw_8bit"))
     assert small.optimizer == pytest.approx(whole.optimizer / 4, rel=0.05)
     assert small.peak_bytes < whole.peak_bytes
 
 
-def test_pages_are_refused_without_cuda(tiny_model: Path, tmp_path: Path) -> None:
+def test_paged_optimizer_is_refused_without_cuda(tiny_model: Path, tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is CUDA here")
     with pytest.raises(ConfigError, match="paged_adamw_8bit") as error:
@@ -78,7 +78,7 @@ def test_pages_are_refused_without_cuda(tiny_model: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["AdamW8bit", "PagedAdamW8bit"])
-def test_bitsandbytes_has_what_we_pass(name: str) -> None:
+def test_bitsandbytes_optimizer_takes_our_arguments(name: str) -> None:
     parameters = inspect.signature(getattr(bitsandbytes.optim, name).__init__).parameters
     assert {"params", "lr", "weight_decay"} <= set(parameters)
     assert parameters["betas"].default == (0.9, 0.999)

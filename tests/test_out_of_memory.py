@@ -82,7 +82,7 @@ def in_a_child(model: Path, folder: Path, validation: float, room: int) -> tuple
 
 
 @linux
-def test_a_step_without_enough_memory_is_done_again_in_halves(tiny_model: Path, tmp_path: Path) -> None:
+def test_step_out_of_memory_retries_in_halves(tiny_model: Path, tmp_path: Path) -> None:
     warnings, steps = in_a_child(tiny_model, tmp_path, 0.0, ROOM)
     assert any("Out of memory at step 0" in message and "stays 64" in message for message in warnings)
     assert [event.step for event in steps] == [1, 2]
@@ -90,9 +90,7 @@ def test_a_step_without_enough_memory_is_done_again_in_halves(tiny_model: Path, 
 
 
 @linux
-def test_an_evaluation_without_enough_memory_is_done_again_in_halves(
-    tiny_model: Path, tmp_path: Path
-) -> None:
+def test_evaluation_out_of_memory_retries_in_halves(tiny_model: Path, tmp_path: Path) -> None:
     warnings, steps = in_a_child(tiny_model, tmp_path, 0.5, ROOM // 3)
     assert any("Out of memory while evaluating at step 0" in message for message in warnings)
     assert [event.tokens for event in steps] == [64 * 128] * 2
@@ -200,9 +198,10 @@ def assert_only_a_message(said: str) -> None:
 
 
 @linux
-def test_mlx_that_dies_for_want_of_memory_goes_on_smaller_to_the_same_loss(
+def test_mlx_out_of_memory_restarts_smaller(
     tiny_model: Path, tmp_path: Path, unlimited: tuple[Path, int]
 ) -> None:
+    """It ends with the same loss."""
     reference, limit = unlimited
     folder = tmp_path / "limited"
     code, said, _ = ft_train(tiny_model, folder, 2 * FITS, 2 * FITS, limit)
@@ -217,9 +216,10 @@ def test_mlx_that_dies_for_want_of_memory_goes_on_smaller_to_the_same_loss(
 
 
 @linux
-def test_mlx_that_dies_each_time_is_started_twice_again_and_keeps_its_checkpoint(
+def test_mlx_dying_repeatedly_keeps_checkpoint(
     tiny_model: Path, tmp_path: Path, unlimited: tuple[Path, int]
 ) -> None:
+    """It is started twice again."""
     folder = tmp_path / "hopeless"
     code, said, _ = ft_train(tiny_model, folder, 8 * FITS, 8 * FITS, unlimited[1])
     assert code == OutOfMemoryError.exit_code, said
@@ -242,7 +242,7 @@ def test_mlx_that_dies_each_time_is_started_twice_again_and_keeps_its_checkpoint
         ("peft", 500_000_000),
     ],
 )
-def test_an_engine_that_cannot_load_is_not_started_again(
+def test_engine_unable_to_load_is_not_restarted(
     tiny_model: Path, tmp_path: Path, backend: str, limit: int
 ) -> None:
     folder = tmp_path / "limited"

@@ -94,9 +94,8 @@ def test_loss_curves_agree_over_fifty_steps(tiny_model: Path, tmp_path: Path) ->
         assert one == pytest.approx(other, rel=1e-3)
 
 
-def test_with_packing_auto_both_learn_from_the_same_rows_in_every_step(
-    tiny_model: Path, tmp_path: Path
-) -> None:
+def test_packing_auto_gives_backends_same_rows(tiny_model: Path, tmp_path: Path) -> None:
+    """They are the same in every step."""
     told = {}
     for backend in ("peft", "mlx"):
         (tmp_path / backend).mkdir()
@@ -128,7 +127,8 @@ def uncompiled() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("uncompiled")
-def test_a_family_trains_and_answers_alike(family: tuple[str, Path], tmp_path: Path) -> None:
+def test_model_family_trains_alike_on_backends(family: tuple[str, Path], tmp_path: Path) -> None:
+    """It answers alike too."""
     name, folder = family
     job = Job.make(folder, tmp_path, adapter={"dropout": 0.0})
     ours, theirs = both(job)[::-1]
@@ -167,9 +167,7 @@ def log_probabilities_in_peft(backend: Trainer, folder: Path, adapter: Path) -> 
 
 
 @pytest.mark.parametrize("trained_by", ["torch", "mlx"])
-def test_an_adapter_of_one_backend_goes_on_in_the_other(
-    tiny_model: Path, tmp_path: Path, trained_by: str
-) -> None:
+def test_adapter_of_one_backend_continues_on_other(tiny_model: Path, tmp_path: Path, trained_by: str) -> None:
     job = Job.make(tiny_model, tmp_path, adapter={"dropout": 0.0})
     sides = both(job)
     source = sides[trained_by == "mlx"]

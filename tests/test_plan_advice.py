@@ -5,12 +5,12 @@ import dataclasses
 from tests.plan_fixtures import CPU, GB, LARGE, MPS, plan, with_gpu
 
 
-def test_what_fits_needs_no_advice() -> None:
+def test_fitting_plan_needs_no_advice() -> None:
     settled = plan()
     assert (settled.fits, settled.advice) == ("yes", ())
 
 
-def test_advice_is_cheapest_first_and_makes_it_fit() -> None:
+def test_advice_is_cheapest_first_and_fits() -> None:
     machine = dataclasses.replace(CPU, ram_bytes=8 * GB, available_bytes=4 * GB)
     settled = plan(
         machine,
@@ -37,12 +37,13 @@ def test_advice_combines_changes_where_none_is_enough() -> None:
     assert "gradient_checkpointing: true" in settled.advice[0]
 
 
-def test_a_model_that_is_too_large_whatever_is_changed_is_said_to_be() -> None:
+def test_model_too_large_for_any_advice() -> None:
+    """The plan says so."""
     settled = plan(dataclasses.replace(CPU, ram_bytes=4 * GB, available_bytes=2 * GB), LARGE)
     assert settled.fits == "no"
     assert settled.advice[0].startswith("a smaller model")
 
 
-def test_advice_never_names_what_the_machine_cannot_do() -> None:
+def test_advice_is_possible_on_machine() -> None:
     machine = dataclasses.replace(with_gpu(MPS, total_bytes=6 * GB), ram_bytes=8 * GB, available_bytes=7 * GB)
     assert "bit" not in " ".join(plan(machine, LARGE).advice)

@@ -58,28 +58,31 @@ def compared(machine: Machine, config: TrainConfig, shape: ModelShape = LLAMA) -
 @pytest.mark.parametrize(
     ("machine", "backend", "device"), [(LINUX, "peft", "cpu"), (CUDA, "peft", "cuda"), (MAC, "mlx", "mps")]
 )
-def test_auto_takes_what_suits_the_machine(machine: Machine, backend: str, device: str) -> None:
+def test_auto_backend_suits_machine(machine: Machine, backend: str, device: str) -> None:
     settled = plan(machine, recipe())
     assert (settled.backend, settled.device) == (backend, device)
 
 
-def test_auto_says_why_it_leaves_mlx_alone_on_linux() -> None:
+def test_auto_backend_explains_avoiding_mlx_on_linux() -> None:
     assert "not mlx: without Apple's GPU it is slower than torch" in plan(LINUX, recipe()).reasons["backend"]
 
 
-def test_a_mac_without_mlx_takes_peft_and_says_what_is_missing() -> None:
+def test_mac_without_mlx_plans_peft() -> None:
+    """The plan says what is missing."""
     settled = plan(dataclasses.replace(MAC, packages=TORCH), recipe())
     assert settled.backend == "peft"
     assert "not mlx: The mlx backend needs mlx and mlx_lm" in settled.reasons["backend"]
 
 
-def test_a_model_that_mlx_lm_does_not_know_goes_to_peft_and_the_plan_says_so() -> None:
+def test_model_unknown_to_mlx_plans_peft() -> None:
+    """The plan says why."""
     settled = plan(MAC, recipe(), decoder("phi3", CONFIG))
     assert settled.backend == "peft"
     assert "no code for models of the kind phi3" in settled.reasons["backend"]
 
 
-def test_experts_that_are_named_go_to_peft_and_the_plan_says_so() -> None:
+def test_named_experts_plan_peft_backend() -> None:
+    """The plan says why."""
     experts = (
         Linear("gate_proj", 512, 2816, 32),
         Linear("up_proj", 512, 2816, 32),
@@ -98,13 +101,14 @@ def test_experts_that_are_named_go_to_peft_and_the_plan_says_so() -> None:
         plan(MAC, named.model_copy(update={"backend": "mlx"}), mixture)
 
 
-def test_a_key_that_mlx_refuses_goes_to_peft_and_the_plan_says_so() -> None:
+def test_key_refused_by_mlx_plans_peft() -> None:
+    """The plan says why."""
     settled = plan(MAC, recipe(adapter={"type": "vera"}))
     assert settled.backend == "peft"
     assert "not mlx: adapter.type: vera is not for mlx" in settled.reasons["backend"]
 
 
-def test_quantised_training_on_a_mac_goes_to_mlx() -> None:
+def test_quantised_plan_on_mac_takes_mlx() -> None:
     assert plan(MAC, recipe(model={"base": "m", "quantization": "4bit"})).backend == "mlx"
 
 
@@ -112,43 +116,46 @@ def test_quantised_training_on_a_mac_goes_to_mlx() -> None:
 
 
 @pytest.mark.parametrize("machine", [LINUX, CUDA])
-def test_mlx_asked_for_on_linux_computes_on_the_cpu_in_fp32(machine: Machine) -> None:
+def test_mlx_plan_on_linux_uses_cpu_fp32(machine: Machine) -> None:
     settled = plan(machine, recipe(backend="mlx"))
     assert (settled.backend, settled.device, settled.compute_dtype) == ("mlx", "cpu", "fp32")
     assert "as set in train.yml" in settled.reasons["backend"]
 
 
-def test_mlx_trains_an_adapter_on_apples_gpu_in_bf16_and_every_weight_in_fp32() -> None:
+def test_mlx_plan_precision_on_apple_gpu() -> None:
+    """An adapter trains in bf16, every weight in fp32."""
     adapter, full = plan(MAC, recipe()), plan(MAC, recipe(adapter={"type": "none"}))
     assert (adapter.weights_dtype, adapter.compute_dtype) == ("bf16", "bf16")
     assert (full.weights_dtype, full.compute_dtype) == ("fp32", "bf16")
 
 
 @pytest.mark.parametrize("asked", ["bf16", "fp16", "fp32"])
-def test_mlx_on_the_cpu_takes_the_precision_that_is_asked_for(asked: str) -> None:
+def test_mlx_plan_on_cpu_takes_requested_precision(asked: str) -> None:
     settled = plan(LINUX, recipe(backend="mlx", training={"precision": asked}))
     assert (settled.weights_dtype, settled.compute_dtype) == (asked, asked)
 
 
-def test_a_backend_asked_for_that_does_not_know_the_model_is_an_error_with_a_hint() -> None:
+def test_requested_backend_must_know_model() -> None:
+    """Else it is an error with a hint."""
     with pytest.raises(ConfigError, match="no code for models of the kind phi3") as refused:
         plan(MAC, recipe(backend="mlx"), decoder("phi3", CONFIG))
     assert "backend: peft" in refused.value.hint
 
 
-def test_a_backend_asked_for_that_is_not_installed_says_how_to_get_it() -> None:
+def test_requested_backend_not_installed_gives_hint() -> None:
     with pytest.raises(MachineError, match="mlx_lm") as refused:
         plan(dataclasses.replace(LINUX, packages=TORCH), recipe(backend="mlx"))
     assert "pip install" in refused.value.hint
 
 
-def test_mlx_without_what_computes_on_linux_is_not_installed() -> None:
+def test_mlx_backend_on_linux_needs_cpu_package() -> None:
+    """Without it MLX is not installed."""
     machine = dataclasses.replace(LINUX, packages={**TORCH, **MLX})
     with pytest.raises(MachineError, match="mlx_cpu"):
         plan(machine, recipe(backend="mlx"))
 
 
-def test_a_key_refused_by_the_backend_asked_for_is_an_error_with_a_hint() -> None:
+def test_key_refused_by_requested_backend_gives_hint() -> None:
     with pytest.raises(ConfigError, match=r"adapter\.type: vera") as refused:
         plan(LINUX, recipe(backend="mlx", adapter={"type": "vera"}))
     assert refused.value.hint
@@ -157,7 +164,7 @@ def test_a_key_refused_by_the_backend_asked_for_is_an_error_with_a_hint() -> Non
 # What ft plan --backend all shows
 
 
-def test_the_table_says_what_mlx_emulates() -> None:
+def test_backend_table_marks_emulated_keys() -> None:
     shown = compared(LINUX, recipe(model={"base": "m", "quantization": "4bit"}))
     mlx = next(one for one in shown.columns if one.backend == "mlx")
     assert mlx.keys["model.quant_type"].support == "emulated"
@@ -165,7 +172,7 @@ def test_the_table_says_what_mlx_emulates() -> None:
     assert mlx.keys["model.quantization"].support == "direct"
 
 
-def test_lists_are_shown_with_what_is_in_them() -> None:
+def test_backend_table_shows_contents_of_lists() -> None:
     adapter = {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]}
     console = Console(width=200, file=io.StringIO())
     console.print(table(compared(LINUX, recipe(adapter=adapter))))
@@ -174,18 +181,18 @@ def test_lists_are_shown_with_what_is_in_them() -> None:
     assert "[lm_head]" in shown
 
 
-def test_keys_that_play_no_part_in_a_recipe_are_left_out() -> None:
+def test_backend_table_omits_irrelevant_recipe_keys() -> None:
     shown = compared(LINUX, recipe(adapter={"type": "none"}))
     assert not {"model.quant_type", "model.double_quant", "adapter.target_modules"} & set(shown.values)
 
 
-def test_the_table_says_what_auto_becomes_on_each_backend() -> None:
+def test_backend_table_resolves_auto_values() -> None:
     shown = compared(MAC, recipe())
     assert [one.settled["training.precision"] for one in shown.columns if one.plan] == ["bf16", "bf16"]
     assert shown.values["training.precision"] == "auto"
 
 
-def test_one_backend_at_most_is_the_one_that_trains() -> None:
+def test_backend_table_picks_one_backend() -> None:
     for machine in (LINUX, CUDA, MAC):
         picked = [one for one in compared(machine, recipe()).columns if one.picked]
         assert len(picked) == 1
@@ -205,7 +212,7 @@ def test_one_backend_at_most_is_the_one_that_trains() -> None:
     ],
     ids=str,
 )
-def test_what_the_table_refuses_is_what_a_plan_refuses(machine: Machine, sections: dict[str, Any]) -> None:
+def test_backend_table_refuses_as_plan_does(machine: Machine, sections: dict[str, Any]) -> None:
     config = recipe(**sections)
     for one in compared(machine, config).columns:
         asked = config.model_copy(update={"backend": one.backend})
@@ -221,7 +228,7 @@ def test_what_the_table_refuses_is_what_a_plan_refuses(machine: Machine, section
 
 
 @pytest.mark.parametrize("backend", ["mlx"])
-def test_mlxs_memory_grows_with_what_takes_memory(backend: BackendName) -> None:
+def test_mlx_memory_plan_follows_settings(backend: BackendName) -> None:
     def peak(**sections: Any) -> int:
         return plan(LINUX, recipe(backend=backend, **sections)).memory.peak_bytes
 
@@ -234,5 +241,5 @@ def test_mlxs_memory_grows_with_what_takes_memory(backend: BackendName) -> None:
     assert quantised.weights < plan(LINUX, recipe(backend=backend)).memory.weights / 2
 
 
-def test_home_can_ask_without_a_recipe() -> None:
+def test_backend_choice_works_without_recipe() -> None:
     assert choose_backend(MAC).note == "mlx on Apple M2: made for Apple silicon"
