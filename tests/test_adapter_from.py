@@ -57,7 +57,7 @@ def evals(job: Job) -> list[float]:
 
 
 @pytest.mark.parametrize("backend", ["peft", "mlx"])
-def test_a_run_goes_on_from_another_ones_adapter(
+def test_run_starts_from_another_runs_adapter(
     first: Job, tiny_model: Path, tmp_path: Path, backend: str
 ) -> None:
     job = trained(tiny_model, tmp_path / "job", backend=backend, adapter={"from": str(first.run.folder)})
@@ -76,9 +76,7 @@ def test_a_run_goes_on_from_another_ones_adapter(
 @pytest.mark.parametrize(
     "kind", [kind for kind, about in KINDS.items() if about.get("type") not in ("adalora", "ptuning")]
 )
-def test_every_type_that_can_be_reused_starts_where_it_ended(
-    kind: str, tiny_model: Path, tmp_path: Path
-) -> None:
+def test_reused_adapter_starts_where_it_ended(kind: str, tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     cleared = {"rank": 16, "dropout": 0.0}
     one = Job.make(tiny_model, tmp_path / "a", adapter=cleared | KINDS[kind])
@@ -104,7 +102,7 @@ def test_every_type_that_can_be_reused_starts_where_it_ended(
 
 
 @pytest.mark.parametrize("backend", ["peft", "mlx"])
-def test_dropout_is_that_of_the_new_run(first: Job, tiny_model: Path, tmp_path: Path, backend: str) -> None:
+def test_adapter_dropout_is_of_new_run(first: Job, tiny_model: Path, tmp_path: Path, backend: str) -> None:
     assert first.config.adapter.dropout == 0.1
     for dropout in (0.0, 0.5):
         (tmp_path / str(dropout)).mkdir()
@@ -123,9 +121,7 @@ def test_dropout_is_that_of_the_new_run(first: Job, tiny_model: Path, tmp_path: 
         assert (losses[0] == losses[1]) == (dropout == 0)
 
 
-def test_a_run_needs_the_adapter_no_more_once_it_is_begun(
-    tiny_model: Path, tmp_path: Path, first: Job
-) -> None:
+def test_begun_run_needs_start_adapter_no_more(tiny_model: Path, tmp_path: Path, first: Job) -> None:
     source = tmp_path / "source"
     shutil.copytree(first.run.adapter, source)
     start = {"from": str(source), "dropout": 0.1}
@@ -140,7 +136,7 @@ def test_a_run_needs_the_adapter_no_more_once_it_is_begun(
     assert (job.run.adapter / weights).read_bytes() == (unbroken.run.adapter / weights).read_bytes()
 
 
-def test_a_step_or_a_checkpoint_can_be_named(first: Job, tiny_model: Path, tmp_path: Path) -> None:
+def test_adapter_from_takes_step_or_checkpoint(first: Job, tiny_model: Path, tmp_path: Path) -> None:
     def start(reference: object) -> Path:
         text = recipe_text(tiny_model, tmp_path / "rows.jsonl", adapter={"from": str(reference)})
         found = find_start(load_text(text, tmp_path / "train.yml").config)
@@ -159,9 +155,8 @@ def test_a_step_or_a_checkpoint_can_be_named(first: Job, tiny_model: Path, tmp_p
         start("./empty")
 
 
-def test_a_recipe_that_says_otherwise_than_the_adapter_is_refused_with_both(
-    first: Job, tiny_model: Path, tmp_path: Path
-) -> None:
+def test_recipe_contradicting_adapter_is_refused(first: Job, tiny_model: Path, tmp_path: Path) -> None:
+    """The message has what both say."""
     source = str(first.run.adapter)
 
     def refused(**adapter: Any) -> str:
@@ -185,7 +180,7 @@ def test_a_recipe_that_says_otherwise_than_the_adapter_is_refused_with_both(
         load_text(recipe_text(tiny_model, tmp_path / "x", adapter={"from": source, "type": "none"}), tmp_path)
 
 
-def test_validate_finds_the_adapter_and_holds_the_recipe_against_it(
+def test_validate_checks_recipe_against_adapter(
     first: Job, tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def validate(start: object, **adapter: Any) -> tuple[int, str]:
@@ -207,7 +202,7 @@ def test_validate_finds_the_adapter_and_holds_the_recipe_against_it(
 
 
 @pytest.mark.parametrize("kind", ["adalora", "ptuning"])
-def test_types_that_cannot_go_on_say_why(kind: str, tiny_model: Path, tmp_path: Path) -> None:
+def test_adapter_types_without_reuse_say_why(kind: str, tiny_model: Path, tmp_path: Path) -> None:
     job = Job.make(tiny_model, tmp_path, adapter={"rank": 16, "dropout": 0.0} | KINDS[kind])
     job.backend().save_weights(tmp_path / "saved")
     with pytest.raises(ModelError, match="no run can start from this adapter") as caught:
@@ -215,9 +210,7 @@ def test_types_that_cannot_go_on_say_why(kind: str, tiny_model: Path, tmp_path: 
     assert caught.value.exit_code == 4
 
 
-def test_another_models_adapter_is_refused_before_anything_loads(
-    first: Job, tiny_model: Path, tmp_path: Path
-) -> None:
+def test_adapter_of_other_model_is_refused_early(first: Job, tiny_model: Path, tmp_path: Path) -> None:
     other = make_family(tmp_path / "other", tiny_model, "Llama", {"num_key_value_heads": 2})
     text = recipe_text(other, write_rows(tmp_path), adapter={"from": str(first.run.adapter)})
     config = load_text(text, tmp_path / "train.yml").config
@@ -229,7 +222,7 @@ def test_another_models_adapter_is_refused_before_anything_loads(
             way()
 
 
-def test_a_plan_counts_what_the_adapter_holds(first: Job, tiny_model: Path, tmp_path: Path) -> None:
+def test_plan_counts_parameters_of_adapter(first: Job, tiny_model: Path, tmp_path: Path) -> None:
     def plan(**adapter: Any) -> Any:
         text = recipe_text(tiny_model, write_rows(tmp_path), adapter=adapter)
         path = tmp_path / "train.yml"
@@ -270,7 +263,7 @@ def mlx_adapter(model: Path, folder: Path, kind: str = "lora") -> Any:
 
 @pytest.mark.parametrize("kind", ["lora", "dora"])
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_an_adapter_of_mlx_lm_starts_a_run_on_every_backend(
+def test_mlx_lm_adapter_starts_on_every_backend(
     kind: str, family: str, tiny_model: Path, tmp_path: Path
 ) -> None:
     model = tiny_model
@@ -318,7 +311,7 @@ def as_mlx_lm(backend: Any, folder: Path, kind: str) -> None:
 
 
 @pytest.mark.slow
-def test_ft_train_starts_from_a_run_by_its_id(tiny_model: Path, tmp_path: Path) -> None:
+def test_train_starts_from_adapter_of_run_id(tiny_model: Path, tmp_path: Path) -> None:
     """The commands as a person types them; a base that goes by another name, or has other weights, is told."""
     before = trained(tiny_model, tmp_path / "before")
     changed = make_tiny_model(tmp_path / "changed", seed=1)

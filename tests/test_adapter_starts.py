@@ -91,7 +91,8 @@ def only(layer: Layer, init: str, scale: float = 1.0) -> tuple[Any, Any]:
 # What each is
 
 
-def test_pissa_is_the_main_part_of_the_weights_shared_evenly() -> None:
+def test_pissa_adapter_is_principal_part_of_weights() -> None:
+    """Shared evenly between its two factors."""
     weight, scale = random_matrix(48, 80, 0.7), 2.0
     a, b = only(matrix_layer(weight, 6), "pissa", scale)
     left, values, right = np.linalg.svd(weight, full_matrices=False)
@@ -100,14 +101,15 @@ def test_pissa_is_the_main_part_of_the_weights_shared_evenly() -> None:
     assert np.allclose(scale * b.T @ b, np.diag(values[:6]), atol=1e-5)
 
 
-def test_an_orthogonal_start_changes_no_answer_and_has_no_zeros() -> None:
+def test_orthogonal_adapter_changes_no_answer() -> None:
+    """It has no zeros."""
     a, b = only(matrix_layer(random_matrix(48, 80, 0.9), 6), "orthogonal")
     assert np.abs(b @ a).max() < 1e-6
     assert min(np.abs(a).mean(), np.abs(b).mean()) > 0.01
 
 
 @pytest.mark.parametrize("init", ["olora", "gaussian", "orthogonal"])
-def test_a_start_is_as_large_as_peft_has_it(init: str, tiny_model: Path, tmp_path: Path) -> None:
+def test_adapter_start_size_matches_peft(init: str, tiny_model: Path, tmp_path: Path) -> None:
     job = job_of(tiny_model, tmp_path, init=init)
     base = transformers.AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
     torch.manual_seed(0)
@@ -136,7 +138,8 @@ def test_a_start_is_as_large_as_peft_has_it(init: str, tiny_model: Path, tmp_pat
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_seed_means_the_same_start_on_torch_and_mlx(kind: str, tiny_model: Path, tmp_path: Path) -> None:
+def test_seed_gives_same_adapter_on_both_backends(kind: str, tiny_model: Path, tmp_path: Path) -> None:
+    """The backends are torch and MLX."""
     job = job_of(tiny_model, tmp_path, **KINDS[kind])
     one, other = (backend_of(job, name) for name in ("peft", "mlx"))
     same_start(one, other)
@@ -144,9 +147,7 @@ def test_a_seed_means_the_same_start_on_torch_and_mlx(kind: str, tiny_model: Pat
 
 
 @pytest.mark.parametrize("init", ["pissa", "olora"])
-def test_a_start_comes_out_of_gpt2_too_whose_matrices_lie_the_other_way_round(
-    init: str, tiny_model: Path, tmp_path: Path
-) -> None:
+def test_adapter_starts_from_transposed_gpt2_weights(init: str, tiny_model: Path, tmp_path: Path) -> None:
     folder = make_family(tmp_path / "model", tiny_model, "GPT2", GPT2)
     job = job_of(folder, tmp_path, init=init)
     one, other = (backend_of(job, name) for name in ("peft", "mlx"))
@@ -185,9 +186,7 @@ def same_start(one: Any, other: MlxTrainer) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_start_on_mlx_learns_and_loads_in_peft_unchanged(
-    kind: str, tiny_model: Path, tmp_path: Path
-) -> None:
+def test_mlx_adapter_learns_and_loads_in_peft(kind: str, tiny_model: Path, tmp_path: Path) -> None:
     job = job_of(tiny_model, tmp_path, **KINDS[kind])
     untouched = backend_of(job_of(tiny_model, tmp_path), "mlx").evaluate(BATCH)
     backend = backend_of(job, "mlx")
@@ -207,7 +206,7 @@ def test_a_start_on_mlx_learns_and_loads_in_peft_unchanged(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_resumed_start_on_mlx_gives_the_same_bytes(kind: str, tiny_model: Path, tmp_path: Path) -> None:
+def test_resumed_mlx_adapter_has_same_bytes(kind: str, tiny_model: Path, tmp_path: Path) -> None:
     job = job_of(tiny_model, tmp_path, **(KINDS[kind] | {"dropout": 0.1}))
     whole, first, second = (backend_of(job, "mlx") for _ in range(3))
     train(whole)
@@ -222,9 +221,7 @@ def test_a_resumed_start_on_mlx_gives_the_same_bytes(kind: str, tiny_model: Path
 
 
 @pytest.mark.parametrize("kind", ["pissa", "dora, pissa"])
-def test_pissa_on_mlx_goes_on_right_where_its_start_came_out_otherwise(
-    kind: str, tiny_model: Path, tmp_path: Path
-) -> None:
+def test_mlx_pissa_adapter_survives_other_arithmetic(kind: str, tiny_model: Path, tmp_path: Path) -> None:
     """As on another machine, whose arithmetic rounds in another way."""
     job = job_of(tiny_model, tmp_path, **KINDS[kind])
     first = backend_of(job, "mlx")
@@ -237,9 +234,7 @@ def test_pissa_on_mlx_goes_on_right_where_its_start_came_out_otherwise(
     assert train(first, 3, 5) == pytest.approx(train(second, 3, 5), rel=1e-4)
 
 
-def test_a_start_out_of_half_precision_weights_serves_as_it_was_trained(
-    tiny_model: Path, tmp_path: Path
-) -> None:
+def test_half_precision_adapter_serves_as_trained(tiny_model: Path, tmp_path: Path) -> None:
     backend = backend_of(
         job_of(tiny_model, tmp_path, init="pissa"), "mlx", weights_dtype="bf16", compute_dtype="bf16"
     )
@@ -256,15 +251,14 @@ def test_a_start_out_of_half_precision_weights_serves_as_it_was_trained(
 
 @pytest.mark.parametrize("name", ["peft", "mlx"])
 @pytest.mark.parametrize("init", ["pissa", "olora"])
-def test_more_ranks_than_a_layer_has_parts_are_refused(
-    init: str, name: str, tiny_model: Path, tmp_path: Path
-) -> None:
+def test_adapter_rank_beyond_layer_is_refused(init: str, name: str, tiny_model: Path, tmp_path: Path) -> None:
     job = job_of(tiny_model, tmp_path, init=init, rank=40)
     with pytest.raises(ConfigError, match=r"adapter.rank: 40 is more than .* 32 by 64"):
         backend_of(job, name)
 
 
-def test_a_folder_that_mlx_quantised_has_no_weights_to_start_from(tiny_model: Path, tmp_path: Path) -> None:
+def test_mlx_quantised_model_refuses_pissa_adapter(tiny_model: Path, tmp_path: Path) -> None:
+    """It has no weights to take a start out of."""
     from mlx_lm.convert import convert
 
     convert(str(tiny_model), str(tmp_path / "mlx"), quantize=True, q_bits=8, q_group_size=32)
@@ -274,12 +268,12 @@ def test_a_folder_that_mlx_quantised_has_no_weights_to_start_from(tiny_model: Pa
         backend_of(job, "mlx")
 
 
-def test_a_checkpoint_of_another_start_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+def test_checkpoint_of_other_start_is_refused(tiny_model: Path, tmp_path: Path) -> None:
     backend_of(job_of(tiny_model, tmp_path, init="pissa"), "mlx").save_state(tmp_path)
     with pytest.raises(CheckpointError, match="other weights"):
         backend_of(job_of(tiny_model, tmp_path), "mlx").load_state(tmp_path)
 
 
-def test_every_backend_of_the_tables_has_the_starts_that_they_say() -> None:
+def test_every_adapter_start_is_tested() -> None:
     mlx = spec_of("mlx").devices["cpu"].inits
     assert set(mlx) == set(INITS) == {"default", *(about["init"] for about in KINDS.values())}

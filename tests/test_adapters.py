@@ -77,12 +77,12 @@ def losses_in_peft(model: Any) -> list[float]:
     return values
 
 
-def test_every_type_of_the_recipe_is_here() -> None:
+def test_every_adapter_type_is_tested() -> None:
     assert {about.get("type", "lora") for about in KINDS.values()} == set(ADAPTER_TYPES) - {"none"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_adapter_learns_and_loads_in_peft_unchanged(kind: str, tiny_model: Path, tmp_path: Path) -> None:
+def test_adapter_learns_and_loads_in_peft(kind: str, tiny_model: Path, tmp_path: Path) -> None:
     job = job_of(tiny_model, tmp_path, kind)
     backend = job.backend(**FP32)
     assert trained_parameters(shape_of(tiny_model), job.config.adapter) == sum(
@@ -109,7 +109,7 @@ def test_an_adapter_learns_and_loads_in_peft_unchanged(kind: str, tiny_model: Pa
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_resumed_adapter_gives_the_same_bytes(kind: str, tiny_model: Path, tmp_path: Path) -> None:
+def test_resumed_adapter_has_same_bytes(kind: str, tiny_model: Path, tmp_path: Path) -> None:
     job = job_of(tiny_model, tmp_path, kind)
     whole = job.backend(**FP32)
     train(whole)
@@ -139,9 +139,7 @@ HALF = {
 
 @pytest.mark.parametrize("formats", HALF)
 @pytest.mark.parametrize("kind", PLAIN)
-def test_an_adapter_learns_in_half_precision(
-    kind: str, formats: str, tiny_model: Path, tmp_path: Path
-) -> None:
+def test_adapter_learns_in_half_precision(kind: str, formats: str, tiny_model: Path, tmp_path: Path) -> None:
     backend = job_of(tiny_model, tmp_path, kind).backend(**(FP32 | HALF[formats]))
     start = backend.evaluate(BATCH)
     train(backend, last=6)
@@ -149,9 +147,7 @@ def test_an_adapter_learns_in_half_precision(
 
 
 @pytest.mark.parametrize("kind", [kind for kind in PLAIN if KINDS[kind].get("type") != "prefix"])
-def test_checkpointing_changes_memory_and_not_what_is_learned(
-    kind: str, tiny_model: Path, tmp_path: Path
-) -> None:
+def test_gradient_checkpointing_changes_no_weights(kind: str, tiny_model: Path, tmp_path: Path) -> None:
     job = job_of(tiny_model, tmp_path, kind)
     results = []
     for checkpointing in (False, True):
@@ -163,7 +159,7 @@ def test_checkpointing_changes_memory_and_not_what_is_learned(
 
 @pytest.mark.parametrize("kind", QUANTISABLE)
 @pytest.mark.parametrize(("held", "compute"), [("4bit", "fp32"), ("4bit", "bf16"), ("8bit", "fp32")])
-def test_an_adapter_learns_on_quantised_weights(
+def test_adapter_learns_on_quantised_weights(
     kind: str, held: str, compute: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without bitsandbytes' own forward, which on some CPUs repacks the weights as soon as it evaluates."""
@@ -182,7 +178,7 @@ def test_an_adapter_learns_on_quantised_weights(
 
 
 @pytest.mark.parametrize("kind", ["lora", "prefix", "prompt", "ptuning"])
-def test_answers_are_what_the_whole_model_says_next(kind: str, tiny_model: Path, tmp_path: Path) -> None:
+def test_adapter_answers_match_whole_model(kind: str, tiny_model: Path, tmp_path: Path) -> None:
     backend = job_of(tiny_model, tmp_path, kind).backend(**FP32)
     train(backend)
     backend.save_weights(tmp_path / "adapter")
@@ -197,7 +193,7 @@ def test_answers_are_what_the_whole_model_says_next(kind: str, tiny_model: Path,
 
 
 @pytest.mark.parametrize("kind", ["lora", *PROMPT_TYPES])
-def test_a_chat_answers_as_the_run_did(kind: str, tiny_model: Path, tmp_path: Path) -> None:
+def test_chat_answers_as_run_did(kind: str, tiny_model: Path, tmp_path: Path) -> None:
     """Virtual tokens are in no weight: they have to stand in front of the conversation."""
     backend = job_of(tiny_model, tmp_path, kind).backend(**FP32)
     train(backend)
@@ -209,7 +205,7 @@ def test_a_chat_answers_as_the_run_did(kind: str, tiny_model: Path, tmp_path: Pa
     assert "".join(chat.stream(asked, 6)) == chat.tokenizer.decode(answer)
 
 
-def test_adalora_ends_with_the_rank_that_the_recipe_asks_for(tiny_model: Path, tmp_path: Path) -> None:
+def test_adalora_ends_with_recipe_rank(tiny_model: Path, tmp_path: Path) -> None:
     backend = job_of(tiny_model, tmp_path, "adalora").backend(**FP32)
     layers = sum("lora_E" in name for name in backend.trained)
 
@@ -224,7 +220,7 @@ def test_adalora_ends_with_the_rank_that_the_recipe_asks_for(tiny_model: Path, t
     assert ranks() == 4 * layers
 
 
-def test_pissa_goes_on_right_where_its_start_came_out_otherwise(tiny_model: Path, tmp_path: Path) -> None:
+def test_pissa_adapter_survives_other_arithmetic(tiny_model: Path, tmp_path: Path) -> None:
     """As on another machine, whose arithmetic rounds in another way."""
     job = job_of(tiny_model, tmp_path, "pissa")
     first = job.backend(**FP32)
@@ -241,7 +237,7 @@ def test_pissa_goes_on_right_where_its_start_came_out_otherwise(tiny_model: Path
 
 
 @pytest.mark.parametrize("kind", ["adalora", "prefix"])
-def test_a_whole_run_trains_it(kind: str, tiny_model: Path, tmp_path: Path) -> None:
+def test_whole_run_trains_adapter(kind: str, tiny_model: Path, tmp_path: Path) -> None:
     job = job_of(tiny_model, tmp_path, kind)
     assert job.plan.packing == (kind == "adalora")
     assert job.train() == "completed"
@@ -256,7 +252,7 @@ def test_a_whole_run_trains_it(kind: str, tiny_model: Path, tmp_path: Path) -> N
         ({"init": "loftq"}, "adapter.init: loftq needs a CUDA GPU"),
     ],
 )
-def test_what_cannot_be_is_said_before_anything_loads(
+def test_impossible_adapter_is_refused_before_loading(
     adapter: dict[str, Any], message: str, tiny_model: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=message):
@@ -268,7 +264,7 @@ def test_what_cannot_be_is_said_before_anything_loads(
         )
 
 
-def test_peft_has_what_loftq_calls_on_a_gpu() -> None:
+def test_peft_has_what_loftq_adapter_calls() -> None:
     """LoftQ needs CUDA: what we pass exists, and it finds the published weights by the model's own names."""
     assert "model_path" in inspect.signature(peft.replace_lora_weights_loftq).parameters
     source = inspect.getsource(peft.utils.loftq_utils)
@@ -277,7 +273,7 @@ def test_peft_has_what_loftq_calls_on_a_gpu() -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in PLAIN if "init" not in KINDS[kind]])
-def test_what_peft_s_own_layers_keep_is_in_the_plan(kind: str, tiny_model: Path, tmp_path: Path) -> None:
+def test_plan_counts_activations_of_adapter_layers(kind: str, tiny_model: Path, tmp_path: Path) -> None:
     def kept(name: str) -> int:
         memory = job_of(tiny_model, tmp_path / name.replace(", ", "-"), name).plan.memory
         return memory.activations + memory.logits

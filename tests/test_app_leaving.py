@@ -15,7 +15,7 @@ from tests.app_pilot import PATIENCE_S, until
 from tests.run_fixtures import make_run
 
 
-async def test_without_a_live_run_q_leaves_at_once() -> None:
+async def test_q_leaves_app_without_live_run() -> None:
     make_run("20260528-123456-orders")
     app = FtApp()
     async with app.run_test() as pilot:
@@ -24,7 +24,7 @@ async def test_without_a_live_run_q_leaves_at_once() -> None:
         await until(pilot, lambda: not app.is_running or app._exit, "the app ends")
 
 
-async def test_ctrl_q_leaves_from_a_dialog_too() -> None:
+async def test_ctrl_q_leaves_app_from_dialog() -> None:
     app = FtApp()
     async with app.run_test() as pilot:
         await pilot.press("colon")
@@ -36,9 +36,7 @@ async def test_ctrl_q_leaves_from_a_dialog_too() -> None:
 @pytest.mark.parametrize(
     ("key", "commands", "leaves"), [("enter", [], True), ("x", ["stop"], True), ("escape", [], False)]
 )
-async def test_with_a_live_run_leaving_asks_what_to_do_with_it(
-    key: str, commands: list[str], leaves: bool
-) -> None:
+async def test_leaving_app_asks_about_live_run(key: str, commands: list[str], leaves: bool) -> None:
     run = make_run("20260528-123456-orders", end=None)
     handle = take(run.lock_file)
     assert handle is not None
@@ -59,7 +57,8 @@ async def test_with_a_live_run_leaving_asks_what_to_do_with_it(
         assert given == commands
 
 
-async def test_the_monitor_alone_has_no_other_screen_and_leaves_without_a_question() -> None:
+async def test_monitor_alone_leaves_without_question() -> None:
+    """It has no other screen."""
     run = make_run("20260528-123456-orders", end=None)
     handle = take(run.lock_file)
     assert handle is not None
@@ -74,7 +73,7 @@ async def test_the_monitor_alone_has_no_other_screen_and_leaves_without_a_questi
             await until(pilot, lambda: app._exit, "the app ends")
 
 
-async def test_the_child_that_answers_ends_with_the_app() -> None:
+async def test_service_child_ends_with_app() -> None:
     app = FtApp()
     async with app.run_test():
         child = app.service().transport.child
@@ -82,7 +81,7 @@ async def test_the_child_that_answers_ends_with_the_app() -> None:
     assert child.poll() is not None
 
 
-async def test_leaving_waits_for_nothing_that_begins_while_the_app_ends() -> None:
+async def test_leaving_app_waits_for_no_new_work() -> None:
     class EndsWhileItStarts(FtApp):
         """Looks outside in its last callbacks, as an app does that is told to end at its first picture."""
 

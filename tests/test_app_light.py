@@ -27,7 +27,7 @@ print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))
 """
 
 
-def test_no_screen_brings_anything_heavy_into_the_apps_process(ft_home: Path) -> None:
+def test_no_screen_imports_heavy_packages(ft_home: Path) -> None:
     make_run("20260528-123456-orders")
     done = subprocess.run([sys.executable, "-P", "-c", VISIT], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -64,7 +64,8 @@ def screen_class(scope: str) -> type[FtScreen]:
     return found
 
 
-def test_a_package_and_a_row_make_a_screen_with_a_key_of_its_own(tmp_path: Path, ft_home: Path) -> None:
+def test_new_package_and_row_make_screen(tmp_path: Path, ft_home: Path) -> None:
+    """The new screen has a key of its own."""
     copy = tmp_path / "screens"
     shutil.copytree(Path(str(screens.__file__)).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
     table = copy / "actions.py"
@@ -91,7 +92,7 @@ def test_a_package_and_a_row_make_a_screen_with_a_key_of_its_own(tmp_path: Path,
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def test_the_first_eighteen_screens_have_keys_that_terminals_send() -> None:
+def test_first_eighteen_screens_have_terminal_keys() -> None:
     keys = [key_of(place) for place in range(30)]
     assert len(SCREENS) <= 18
     assert len(set(keys[:18])) == 18
@@ -100,7 +101,7 @@ def test_the_first_eighteen_screens_have_keys_that_terminals_send() -> None:
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-def test_a_screen_has_one_base_of_ours(scope: str) -> None:
+def test_screen_has_one_own_base(scope: str) -> None:
     found = screen_class(scope)
     assert scope == found.SCOPE
     ours = [base for base in found.__mro__[1:] if base.__module__.split(".")[0] in ("screens", "ft")]
@@ -110,12 +111,12 @@ def test_a_screen_has_one_base_of_ours(scope: str) -> None:
 
 
 @pytest.mark.parametrize("intent", Intent.__subclasses__(), ids=lambda intent: intent.__name__)
-def test_an_intent_names_a_screen_that_takes_it(intent: type[Intent]) -> None:
+def test_intent_names_screen_that_takes_it(intent: type[Intent]) -> None:
     assert intent.scope in SCOPES
     assert screen_class(intent.scope).receive is not FtScreen.receive
 
 
-async def test_an_intent_is_shown_on_its_screen_also_from_another(ft_home: Path, tmp_path: Path) -> None:
+async def test_intent_opens_its_screen_from_another(ft_home: Path, tmp_path: Path) -> None:
     from screens.intents import EditRecipe
 
     recipe = tmp_path / "other.yml"

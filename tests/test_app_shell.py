@@ -25,7 +25,7 @@ from tests.app_pilot import until
 from tests.run_fixtures import make_run
 
 
-async def test_a_number_key_goes_to_each_screen() -> None:
+async def test_number_key_goes_to_each_screen() -> None:
     app = FtApp()
     async with app.run_test(size=(120, 36)) as pilot:
         for key, scope, _ in reversed(SCREENS):
@@ -36,7 +36,7 @@ async def test_a_number_key_goes_to_each_screen() -> None:
             app.front.set_focus(None)  # a text field would take the next number for itself
 
 
-async def test_a_first_visit_does_not_read_the_styles_of_the_whole_app_again(
+async def test_first_visit_of_screen_rereads_no_styles(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     app, read_again = FtApp(), []
@@ -57,7 +57,7 @@ async def test_a_first_visit_does_not_read_the_styles_of_the_whole_app_again(
 @pytest.mark.parametrize(
     ("columns", "last"), [(120, "8 Settings "), (80, "8 Settings"), (74, "8 Settings"), (60, "8 Sett")]
 )
-async def test_the_bar_shows_whole_titles_as_long_as_they_fit(columns: int, last: str) -> None:
+async def test_navigation_bar_shows_only_whole_titles(columns: int, last: str) -> None:
     app = FtApp()
     async with app.run_test(size=(columns, 24)) as pilot:
         await pilot.pause()
@@ -67,7 +67,7 @@ async def test_the_bar_shows_whole_titles_as_long_as_they_fit(columns: int, last
         assert len(line) < columns
 
 
-async def test_a_click_on_a_title_goes_there() -> None:
+async def test_click_on_title_opens_screen() -> None:
     app = FtApp()
     async with app.run_test(size=(120, 36)) as pilot:
         await pilot.pause()
@@ -78,7 +78,7 @@ async def test_a_click_on_a_title_goes_there() -> None:
 
 
 @pytest.mark.parametrize(("columns", "told"), [(120, "● training  orders  12/12"), (80, "● 12/12")])
-async def test_a_run_started_elsewhere_appears_in_the_bar_by_itself(columns: int, told: str) -> None:
+async def test_run_started_elsewhere_appears_in_bar(columns: int, told: str) -> None:
     app = FtApp()
     async with app.run_test(size=(columns, 24)) as pilot:
         bar = app.screen.query_one(Navigation)
@@ -92,7 +92,7 @@ async def test_a_run_started_elsewhere_appears_in_the_bar_by_itself(columns: int
         await until(pilot, lambda: not bar.training, "the bar is quiet again")
 
 
-async def test_the_palette_finds_an_action_by_a_few_letters_and_does_it() -> None:
+async def test_palette_runs_action_by_few_letters() -> None:
     app = FtApp()
     async with app.run_test(size=(120, 36)) as pilot:
         await pilot.press("colon")
@@ -102,7 +102,7 @@ async def test_the_palette_finds_an_action_by_a_few_letters_and_does_it() -> Non
         await until(pilot, lambda: app.scope == "settings", "Settings is in front")
 
 
-async def test_the_palette_does_an_action_of_another_screen_there() -> None:
+async def test_palette_runs_action_on_its_screen() -> None:
     make_run("20260528-123456-orders")
     app = FtApp()
     async with app.run_test(size=(120, 36)) as pilot:
@@ -113,11 +113,12 @@ async def test_the_palette_does_an_action_of_another_screen_there() -> None:
 
 
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.id)
-def test_every_action_is_found_by_its_label(action: object) -> None:
+def test_palette_finds_every_action_by_label(action: object) -> None:
     assert action in ranked(action.label, "home")  # type: ignore[attr-defined]
 
 
-def test_nothing_typed_lists_all_actions_the_screens_own_first() -> None:
+def test_empty_palette_lists_screen_actions_first() -> None:
+    """All the others follow."""
     found = ranked("", "runs")
     assert set(found) == set(ACTIONS)
     assert found[0].scope == "runs"
@@ -136,16 +137,14 @@ def test_nothing_typed_lists_all_actions_the_screens_own_first() -> None:
         ({"home.next": "q"}, "key of app.leave"),
     ],
 )
-def test_a_key_that_cannot_be_used_is_told_and_the_tables_key_holds(
-    wanted: dict[str, str], problem: str
-) -> None:
+def test_unusable_key_is_reported_and_ignored(wanted: dict[str, str], problem: str) -> None:
     usable, problems = checked(wanted)
     assert not usable
     assert len(problems) == 1
     assert problem in problems[0]
 
 
-def test_two_screens_may_use_the_same_key() -> None:
+def test_two_screens_may_share_a_key() -> None:
     assert checked({"home.recipe": "f18", "runs.delete": "f18"}) == (
         {"home.recipe": "f18", "runs.delete": "f18"},
         [],
@@ -163,7 +162,7 @@ def test_keys_are_shown_as_people_write_them() -> None:
     ]
 
 
-async def test_a_persons_own_key_works_and_the_old_one_does_not() -> None:
+async def test_custom_key_replaces_default_key() -> None:
     preferences.save({"keys": {"app.go_runs": "f18"}})
     app = FtApp()
     async with app.run_test(size=(120, 36)) as pilot:
@@ -174,7 +173,7 @@ async def test_a_persons_own_key_works_and_the_old_one_does_not() -> None:
         await until(pilot, lambda: app.scope == "runs", "Runs is in front")
 
 
-async def test_a_clashing_key_is_told_of_once_at_the_start() -> None:
+async def test_clashing_key_is_reported_once_at_start() -> None:
     preferences.save({"keys": {"app.go_runs": "q"}})
     app = FtApp()
     async with app.run_test(size=(120, 36)) as pilot:
@@ -187,7 +186,7 @@ async def test_a_clashing_key_is_told_of_once_at_the_start() -> None:
 # Preferences
 
 
-def test_two_apps_side_by_side_keep_each_others_preferences(ft_home: Path) -> None:
+def test_parallel_apps_keep_each_others_preferences(ft_home: Path) -> None:
     preferences.save({"theme": "ft-light"})
     preferences.save({"smoothing": 0.5})
     assert preferences.load().theme == "ft-light"
@@ -196,13 +195,13 @@ def test_two_apps_side_by_side_keep_each_others_preferences(ft_home: Path) -> No
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"theme": 3}', '{"keys": {"app.leave": 5}}', "[" * 100_000])
-def test_a_damaged_file_of_preferences_is_as_none(text: str, ft_home: Path) -> None:
+def test_damaged_preferences_count_as_none(text: str, ft_home: Path) -> None:
     ft_home.mkdir()
     (ft_home / preferences.FILE).write_text(text)
     assert preferences.load() == preferences.Preferences()
 
 
-async def test_a_theme_that_is_chosen_is_there_at_once_and_after_a_restart() -> None:
+async def test_chosen_theme_applies_and_survives_restart() -> None:
     app = FtApp()
     async with app.run_test():
         app.change(theme="ft-contrast")
@@ -211,7 +210,7 @@ async def test_a_theme_that_is_chosen_is_there_at_once_and_after_a_restart() -> 
     assert FtApp().preferences.theme == "ft-contrast"
 
 
-async def test_an_unknown_theme_falls_back() -> None:
+async def test_unknown_theme_falls_back_to_default() -> None:
     preferences.save({"theme": "of-another-version"})
     app = FtApp()
     async with app.run_test():
@@ -221,7 +220,8 @@ async def test_an_unknown_theme_falls_back() -> None:
 # Errors
 
 
-async def test_an_error_is_one_line_with_its_hint_and_the_details_can_be_copied() -> None:
+async def test_error_is_one_line_with_details() -> None:
+    """The line has its hint; the details can be copied."""
     app = FtApp()
     async with app.run_test(size=(80, 24)) as pilot:
         app.fail(MachineError("The disk is full: [red]/data", "Free some space.\nThen try again."))
@@ -238,7 +238,7 @@ async def test_an_error_is_one_line_with_its_hint_and_the_details_can_be_copied(
         assert app.screen is app.front
 
 
-async def test_the_details_say_so_where_nothing_went_wrong() -> None:
+async def test_details_without_error_say_so() -> None:
     app = FtApp()
     async with app.run_test() as pilot:
         await pilot.press("f12")
@@ -246,7 +246,7 @@ async def test_the_details_say_so_where_nothing_went_wrong() -> None:
         assert app.screen.text == "Nothing has gone wrong."
 
 
-async def test_a_recipe_that_cannot_be_used_starts_nothing() -> None:
+async def test_invalid_recipe_starts_no_run() -> None:
     app = FtApp()
     async with app.run_test():
         await app.start_run("model: {base: starter}\ndata: {train: starter}\nrank: 3\n", None)
@@ -254,7 +254,8 @@ async def test_a_recipe_that_cannot_be_used_starts_nothing() -> None:
         assert not paths.runs().exists()
 
 
-async def test_starting_twice_starts_once_also_where_the_screen_no_longer_waits() -> None:
+async def test_run_started_twice_starts_once() -> None:
+    """Also where the screen no longer waits."""
     app, go_on, started = FtApp(), threading.Event(), []
 
     def starting() -> Engine:
@@ -274,7 +275,7 @@ async def test_starting_twice_starts_once_also_where_the_screen_no_longer_waits(
         assert len(started) == 2
 
 
-async def test_resuming_a_run_that_is_gone_says_so() -> None:
+async def test_resuming_deleted_run_says_so() -> None:
     app = FtApp()
     async with app.run_test():
         await app.resume_run("20260528-123456-gone")
@@ -288,7 +289,7 @@ async def test_resuming_a_run_that_is_gone_says_so() -> None:
     ("keys", "answer"),
     [(["enter"], False), (["escape"], False), (["n"], False), (["y"], True), (["right", "enter"], True)],
 )
-async def test_only_an_explicit_yes_is_yes(keys: list[str], answer: bool) -> None:
+async def test_dialog_takes_only_explicit_yes(keys: list[str], answer: bool) -> None:
     app = FtApp()
     answers: list[bool | None] = []
     async with app.run_test(size=(80, 24)) as pilot:
@@ -299,7 +300,8 @@ async def test_only_an_explicit_yes_is_yes(keys: list[str], answer: bool) -> Non
     assert answers == [answer]
 
 
-async def test_deleted_and_damaged_runs_do_not_end_the_app() -> None:
+async def test_damaged_runs_do_not_end_app() -> None:
+    """Nor do deleted ones."""
     gone = make_run("20260528-123456-gone")
     torn = make_run("20260528-123457-torn")
     app = FtApp()

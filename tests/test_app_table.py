@@ -23,7 +23,7 @@ EATEN = {"ctrl+s", "ctrl+b", "ctrl+a", "ctrl+enter"}
 """Keys that terminals and multiplexers keep for themselves."""
 
 
-def test_no_two_actions_that_can_be_reached_together_share_a_key() -> None:
+def test_no_two_reachable_actions_share_key() -> None:
     shared = [
         (one.id, other.id)
         for one, other in itertools.combinations(ACTIONS, 2)
@@ -33,7 +33,7 @@ def test_no_two_actions_that_can_be_reached_together_share_a_key() -> None:
 
 
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.id)
-def test_every_action_has_keys_that_terminals_send_and_a_sentence(action: Action) -> None:
+def test_every_action_has_terminal_keys_and_sentence(action: Action) -> None:
     keys = split(action.keys)
     assert keys
     assert all(is_key(key) for key in keys)
@@ -43,7 +43,7 @@ def test_every_action_has_keys_that_terminals_send_and_a_sentence(action: Action
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-async def test_every_action_of_a_screen_is_done_by_its_key(
+async def test_key_runs_every_action_of_screen(
     scope: str,
 ) -> None:
     """The key leads to the action's own method, which is there; what it does is each screen's own test."""
@@ -67,7 +67,7 @@ async def test_every_action_of_a_screen_is_done_by_its_key(
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-async def test_the_help_of_a_screen_tells_of_all_its_actions(scope: str) -> None:
+async def test_screen_help_lists_all_actions(scope: str) -> None:
     app = FtApp(scope)
     async with app.run_test(size=(120, 50)) as pilot:
         assert app.front is not None
@@ -82,7 +82,8 @@ async def test_the_help_of_a_screen_tells_of_all_its_actions(scope: str) -> None
         assert app.screen is app.front
 
 
-async def test_stopping_a_run_asks_first_and_escape_means_no() -> None:
+async def test_stopping_run_asks_first() -> None:
+    """Escape means no."""
     run = make_run("20260528-123456-orders", end=None)
     handle = take(run.lock_file)
     assert handle is not None
@@ -102,7 +103,7 @@ async def test_stopping_a_run_asks_first_and_escape_means_no() -> None:
 
 
 @pytest.mark.parametrize("action", [a for a in ACTIONS if a.destructive], ids=lambda action: action.id)
-async def test_nothing_is_destroyed_without_a_question_and_no_is_the_answer_at_hand(
+async def test_destructive_actions_ask_first(
     action: Action, memory_keyring: MemoryKeyring, ft_home: Path
 ) -> None:
     """With something there to destroy, the action's key leads to a question with the focus on No."""

@@ -92,7 +92,7 @@ def no_engine_left() -> Iterator[None]:
             until(lambda run=run: not run.alive(), "the engine has ended")
 
 
-def test_plain_ft_opens_the_app_and_q_leaves_the_terminal_as_it_was(folder: Path) -> None:
+def test_plain_ft_app_restores_terminal_on_q(folder: Path) -> None:
     app = AppTerminal()
     app.wait_to_see("Home", "Train your first model", "quit")
     app.press(b"q")
@@ -100,7 +100,7 @@ def test_plain_ft_opens_the_app_and_q_leaves_the_terminal_as_it_was(folder: Path
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["with-a-signal", "without"])
-def test_an_app_whose_terminal_is_closed_ends(folder: Path, told: bool) -> None:
+def test_app_ends_with_closed_terminal(folder: Path, told: bool) -> None:
     """Only the terminal's own session gets the signal; read again and again, a closed one takes a whole core."""
     master, slave = os.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
@@ -117,7 +117,7 @@ def test_an_app_whose_terminal_is_closed_ends(folder: Path, told: bool) -> None:
     assert process.wait(timeout=60) in (0, -signal.SIGHUP)
 
 
-def test_resizing_keeps_the_app_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resizing_terminal_keeps_app_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where a shell exports the size that it once had."""
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("LINES", "24")
@@ -131,9 +131,7 @@ def test_resizing_keeps_the_app_whole(folder: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("code", [0, 1], ids=["saved", "given-up"])
-def test_the_recipe_can_be_edited_in_ones_own_editor(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, code: int
-) -> None:
+def test_recipe_opens_in_own_editor(folder: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     script = folder / "editor.sh"
     script.write_text('read -p "in the editor" line\necho "seed: $line" >> "$1"\nexit ' + str(code) + "\n")
     (folder / "train.yml").write_text("model: {base: starter}\ndata: {train: starter}\n")
@@ -155,9 +153,7 @@ def test_the_recipe_can_be_edited_in_ones_own_editor(
     assert app.leave() == 0
 
 
-def test_copying_goes_through_the_terminal_also_over_ssh(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_app_copies_through_terminal_over_ssh(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSH_CONNECTION", "192.0.2.1 50000 192.0.2.2 22")
     app = AppTerminal()
     app.wait_to_see("recent runs")
@@ -170,14 +166,14 @@ def test_copying_goes_through_the_terminal_also_over_ssh(
     assert app.leave() == 0
 
 
-def test_terminating_the_app_restores_the_terminal(folder: Path) -> None:
+def test_terminated_app_restores_terminal(folder: Path) -> None:
     app = AppTerminal()
     app.wait_to_see("recent runs")
     app.process.send_signal(signal.SIGTERM)
     app.leave()
 
 
-def test_a_mistake_of_ours_restores_the_terminal_and_says_where_its_log_is(
+def test_crashed_app_restores_terminal_and_names_log(
     folder: Path, ft_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A folder in the place of the file of preferences is no mistake; a broken installation is one."""
@@ -200,7 +196,7 @@ def test_a_mistake_of_ours_restores_the_terminal_and_says_where_its_log_is(
     assert "RuntimeError: a part is missing" in log.read_text()
 
 
-def test_without_a_terminal_plain_ft_prints_the_help() -> None:
+def test_plain_ft_without_terminal_prints_help() -> None:
     from tests.terminal import ft
 
     done = ft()
@@ -208,7 +204,7 @@ def test_without_a_terminal_plain_ft_prints_the_help() -> None:
     assert "Usage: ft" in done.stdout
 
 
-def test_without_a_terminal_the_app_says_what_to_use() -> None:
+def test_app_without_terminal_names_alternative() -> None:
     from tests.terminal import ft
 
     done = ft("tui")
@@ -216,7 +212,7 @@ def test_without_a_terminal_the_app_says_what_to_use() -> None:
     assert "needs a terminal" in done.stderr
 
 
-def test_monitor_of_a_run_opens_on_it_alone(folder: Path) -> None:
+def test_monitor_opens_on_one_run_alone(folder: Path) -> None:
     run = make_run("20260528-123456-orders", end=None)
     handle = take(run.lock_file)
     assert handle is not None
@@ -229,14 +225,14 @@ def test_monitor_of_a_run_opens_on_it_alone(folder: Path) -> None:
         assert run.alive()
 
 
-def test_monitor_of_a_run_that_is_not_there_says_so(folder: Path) -> None:
+def test_monitor_of_missing_run_says_so(folder: Path) -> None:
     app = Terminal("monitor", "nothing")
     app.wait_for("no run 'nothing'")
     assert app.end() == 2
 
 
 @pytest.mark.slow
-def test_train_leave_attach_stop_resume_quit(
+def test_app_trains_attaches_stops_and_resumes_run(
     folder: Path, ft_home_with_starter: Path, no_engine_left: None
 ) -> None:
     """The starter itself, on short rows, by keys alone."""

@@ -60,7 +60,7 @@ def family(request: pytest.FixtureRequest, tiny_model: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_a_family_trains_as_in_peft(family: tuple[str, Path], tmp_path: Path, packed: bool) -> None:
+def test_model_family_trains_as_in_peft(family: tuple[str, Path], tmp_path: Path, packed: bool) -> None:
     name, folder = family
     job = Job.make(folder, tmp_path, adapter={"dropout": 0.0})
     backend = job.backend(weights_dtype="fp32", compute_dtype="fp32")
@@ -90,7 +90,7 @@ def test_a_family_trains_as_in_peft(family: tuple[str, Path], tmp_path: Path, pa
     assert sum("forward" in vars(layer) for layer in layers) == WHOLE.get(name, 0)
 
 
-def test_answers_of_a_family_are_those_of_transformers(family: tuple[str, Path], tmp_path: Path) -> None:
+def test_model_family_answers_as_in_transformers(family: tuple[str, Path], tmp_path: Path) -> None:
     _, folder = family
     backend = Job.make(folder, tmp_path).backend(weights_dtype="fp32", compute_dtype="fp32")
     base = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
@@ -103,7 +103,7 @@ def test_answers_of_a_family_are_those_of_transformers(family: tuple[str, Path],
     assert np.array_equal(got, wanted)
 
 
-def test_a_family_learns_in_what_the_plan_settles(family: tuple[str, Path], tmp_path: Path) -> None:
+def test_model_family_learns_as_planned(family: tuple[str, Path], tmp_path: Path) -> None:
     _, folder = family
     job = Job.make(folder, tmp_path)
     backend = job.backend()
@@ -123,7 +123,7 @@ def test_a_family_learns_in_what_the_plan_settles(family: tuple[str, Path], tmp_
     ],
     indirect=["family"],
 )
-def test_experts_learn_where_they_are_named(
+def test_named_experts_learn_with_adapter(
     family: tuple[str, Path], targets: list[str], tmp_path: Path
 ) -> None:
     _, folder = family
@@ -151,7 +151,7 @@ def test_experts_learn_where_they_are_named(
     ],
     ids=["capped", "capped where it hardly shows", "scaled a little"],
 )
-def test_a_head_that_is_more_than_a_product_is_found_in_half_precision_too(
+def test_special_head_is_found_in_half_precision(
     family: str, settings: dict[str, Any], backend: str, compute: str, tiny_model: Path, tmp_path: Path
 ) -> None:
     """A trial that compares losses would pass: where the model knows little, they are near log(vocabulary) anyway."""

@@ -44,9 +44,7 @@ def gradients(backend: TorchTrainer) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("kind", ["lora", "dora", "none"])
-def test_gradients_are_the_same_to_the_bit_wherever_the_inputs_wait(
-    tiny_model: Path, tmp_path: Path, kind: str
-) -> None:
+def test_gradients_are_bitwise_equal_with_offloading(tiny_model: Path, tmp_path: Path, kind: str) -> None:
     job = Job.make(tiny_model, tmp_path, adapter={"type": kind})
     both: dict[str, Any] = {"compute_dtype": "fp32", "weights_dtype": "fp32", "gradient_checkpointing": True}
     here = gradients(job.backend(**both))
@@ -58,9 +56,8 @@ def test_gradients_are_the_same_to_the_bit_wherever_the_inputs_wait(
     assert all(torch.equal(here[name], there[name]) for name in here)
 
 
-def test_only_the_inputs_of_layers_and_of_the_last_norm_leave_the_device(
-    tiny_model: Path, tmp_path: Path
-) -> None:
+def test_only_layer_inputs_are_offloaded(tiny_model: Path, tmp_path: Path) -> None:
+    """The input of the last norm is offloaded too."""
     job = Job.make(tiny_model, tmp_path)
     backend = job.backend(compute_dtype="fp32", gradient_checkpointing=True, activation_offloading=True)
     layers = backend.model.causal.config.num_hidden_layers
@@ -72,7 +69,7 @@ def test_only_the_inputs_of_layers_and_of_the_last_norm_leave_the_device(
     assert small.moved == []
 
 
-def test_weights_stay_where_they_are() -> None:
+def test_offloading_leaves_weights_in_place() -> None:
     layer = nn.Linear(64, 64)
     watched = Watched(layer, smallest=1)
     x = torch.randn(4, 64, requires_grad=True)
@@ -82,7 +79,7 @@ def test_weights_stay_where_they_are() -> None:
     assert [tensor.shape for tensor in watched.moved] == [x.shape]
 
 
-def test_evaluating_moves_nothing(tiny_model: Path, tmp_path: Path) -> None:
+def test_evaluation_offloads_nothing(tiny_model: Path, tmp_path: Path) -> None:
     job = Job.make(tiny_model, tmp_path)
     backend = job.backend(gradient_checkpointing=True, activation_offloading=True)
     watched = backend.model.host_memory = Watched(backend.model.network, smallest=1)
@@ -90,11 +87,11 @@ def test_evaluating_moves_nothing(tiny_model: Path, tmp_path: Path) -> None:
     assert watched.moved == []
 
 
-def test_without_the_plan_s_word_nothing_is_moved(tiny_model: Path, tmp_path: Path) -> None:
+def test_offloading_needs_the_plan(tiny_model: Path, tmp_path: Path) -> None:
     assert Job.make(tiny_model, tmp_path).backend(gradient_checkpointing=True).model.host_memory is None
 
 
-def test_a_layer_that_is_computed_again_draws_the_same_on_mps_too() -> None:
+def test_recomputed_layer_redraws_dropout_on_mps() -> None:
     """torch restores the random state of devices that say `_initialized`; MPS does not, so we do it there."""
     assert not hasattr(torch.mps, "_initialized")
     drop, x = nn.Dropout(0.5), torch.ones(1000, requires_grad=True)

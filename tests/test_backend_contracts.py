@@ -28,23 +28,23 @@ from tests.training import Job
         "OutOfMemoryError",
     ],
 )
-def test_torch_has_what_the_gpu_paths_call(name: str) -> None:
+def test_torch_has_functions_of_gpu_backend(name: str) -> None:
     target = torch
     for part in name.split("."):
         target = getattr(target, part)
     assert callable(target)
 
 
-def test_bitsandbytes_dequantises_by_data_and_state() -> None:
+def test_bitsandbytes_dequantises_weights_by_state() -> None:
     names = list(inspect.signature(bitsandbytes.functional.dequantize_4bit).parameters)
     assert names[:2] == ["A", "quant_state"]
 
 
-def test_transformers_knows_the_attention_names_that_a_plan_may_hold() -> None:
+def test_transformers_knows_attention_names_of_plan() -> None:
     assert {"sdpa", "flash_attention_2"} <= set(AttentionInterface.valid_keys(AttentionInterface()))
 
 
-def test_transformers_takes_the_settings_of_a_quantised_model() -> None:
+def test_transformers_takes_quantisation_settings() -> None:
     settings = inspect.signature(transformers.BitsAndBytesConfig.__init__).parameters
     wanted = (
         "load_in_8bit",
@@ -56,7 +56,7 @@ def test_transformers_takes_the_settings_of_a_quantised_model() -> None:
     assert set(wanted) <= set(settings)
 
 
-def test_running_out_of_memory_is_known_by_every_allocator_s_words() -> None:
+def test_every_out_of_memory_error_is_known() -> None:
     for text in (
         "CUDA out of memory. Tried",
         "MPS backend out of memory",
@@ -67,7 +67,7 @@ def test_running_out_of_memory_is_known_by_every_allocator_s_words() -> None:
     assert not is_exhaustion(RuntimeError("shapes do not match"))
 
 
-def test_a_layer_in_8_bits_is_close_to_what_it_was(tiny_model: Path, tmp_path: Path) -> None:
+def test_quantised_8bit_layer_stays_close(tiny_model: Path, tmp_path: Path) -> None:
     plain = transformers.AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
     backend = Job.make(tiny_model, tmp_path, model={"quantization": "8bit"}).backend(compute_dtype="fp32")
     layer = backend.model.network.get_base_model().model.layers[0].mlp.up_proj.base_layer
@@ -95,7 +95,7 @@ def calls_of_unsloth() -> dict[str, set[str]]:
     [("unsloth", ("models/loader.py", "models/llama.py")), ("unsloth_zoo", ("cpu/loader.py",))],
     ids=["on CUDA", "on the CPU"],
 )
-def test_unsloth_knows_every_parameter_that_we_pass(package: str, files: tuple[str, ...]) -> None:
+def test_unsloth_takes_every_passed_parameter(package: str, files: tuple[str, ...]) -> None:
     spec = importlib.util.find_spec(package)
     assert spec is not None
     assert spec.submodule_search_locations

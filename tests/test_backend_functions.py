@@ -10,7 +10,7 @@ from engine.backends.torch.loss import HeadLoss, token_losses
 from engine.backends.torch.norm import NormOf, RmsNorm
 
 
-def test_attention_of_a_packed_row_is_that_of_its_examples_alone() -> None:
+def test_packed_attention_matches_single_examples() -> None:
     torch.manual_seed(0)
     attention = SegmentAttention()
     lengths = [30, 1, 12]
@@ -30,9 +30,7 @@ def test_attention_of_a_packed_row_is_that_of_its_examples_alone() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("rows", "lengths"), [(1, [30, 1, 112]), (1, [300]), (3, [97]), (2, [32])])
-def test_attention_has_the_gradients_of_its_formula(
-    dtype: torch.dtype, rows: int, lengths: list[int]
-) -> None:
+def test_attention_gradients_match_formula(dtype: torch.dtype, rows: int, lengths: list[int]) -> None:
     """In a format with few digits, over examples shorter and longer than a tile, packed and padded."""
     torch.manual_seed(6)
     attention = SegmentAttention()
@@ -57,9 +55,10 @@ def test_attention_has_the_gradients_of_its_formula(
 
 
 @pytest.mark.parametrize("with_rows", [False, True])
-def test_the_loss_has_the_gradients_of_its_formula_for_a_trained_head_a_bias_and_rows(
+def test_loss_gradients_match_formula(
     with_rows: bool,
 ) -> None:
+    """Covers a trained head, a bias and rows."""
     torch.manual_seed(3)
     hidden, weight = torch.randn(9, 8, requires_grad=True), torch.randn(20, 8, requires_grad=not with_rows)
     bias, rows = torch.randn(20, requires_grad=not with_rows), torch.randn(2, 8, requires_grad=True)
@@ -78,7 +77,7 @@ def test_the_loss_has_the_gradients_of_its_formula_for_a_trained_head_a_bias_and
         torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_a_norm_has_the_gradient_of_its_formula() -> None:
+def test_norm_gradient_matches_formula() -> None:
     torch.manual_seed(1)
     x = torch.randn(3, 5, 8, dtype=torch.float32, requires_grad=True)
     weight = torch.rand(8, requires_grad=True)
@@ -94,7 +93,7 @@ def test_a_norm_has_the_gradient_of_its_formula() -> None:
         torch.testing.assert_close(got, expected)
 
 
-def test_a_sliding_window_hides_what_lies_before_it() -> None:
+def test_sliding_window_hides_earlier_tokens() -> None:
     torch.manual_seed(5)
     attention = SegmentAttention()
     attention.lengths = [12, 4]
@@ -108,7 +107,7 @@ def test_a_sliding_window_hides_what_lies_before_it() -> None:
 
 
 @pytest.mark.parametrize("kept", [torch.float32, torch.bfloat16])
-def test_a_gated_layer_has_the_gradient_of_its_formula(kept: torch.dtype) -> None:
+def test_gated_layer_gradient_matches_formula(kept: torch.dtype) -> None:
     torch.manual_seed(2)
     layer = nn.Linear(8, 6).requires_grad_(False)
     gate, up = (torch.randn(1, 5, 8, requires_grad=True) for _ in range(2))
@@ -128,7 +127,7 @@ def test_a_gated_layer_has_the_gradient_of_its_formula(kept: torch.dtype) -> Non
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("drop", [0.0, 0.3])
 @pytest.mark.parametrize("with_norm", [False, True])
-def test_layers_with_one_input_have_the_gradients_of_their_formulas(
+def test_shared_input_layers_gradients_match_formula(
     dtype: torch.dtype, drop: float, with_norm: bool
 ) -> None:
     """The second layer has no adapter, the third one of another rank."""
@@ -162,7 +161,7 @@ def test_layers_with_one_input_have_the_gradients_of_their_formulas(
         torch.testing.assert_close(one.double(), other.double(), **tolerance)
 
 
-def test_the_loss_in_a_format_of_few_digits_still_tells_how_sure_a_model_is() -> None:
+def test_half_precision_loss_keeps_confidence() -> None:
     """At a probability of 0.9999, softmax minus one is -0.0001: bf16 holds it, though not 0.9999 itself."""
     logits = torch.zeros(1, 4)
     logits[0, 2] = 10.3125
@@ -174,7 +173,7 @@ def test_the_loss_in_a_format_of_few_digits_still_tells_how_sure_a_model_is() ->
 
 
 @pytest.mark.parametrize("head_dtype", [torch.float32, torch.bfloat16])
-def test_the_chunked_loss_is_cross_entropy(head_dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunked_loss_is_cross_entropy(head_dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.backends.torch.loss.CHUNK_BYTES", 4 * 50 * 3)  # three rows a chunk
     monkeypatch.setattr("engine.backends.torch.loss.PIECE_BYTES", 4 * 50 * 2)
     monkeypatch.setattr("engine.backends.torch.loss.VOCAB_BLOCK", 16)

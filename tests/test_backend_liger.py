@@ -41,7 +41,7 @@ def both(hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor | None) -
 @needs_liger
 @pytest.mark.parametrize("tokens", [1, 300], ids=["one chunk", "many chunks"])
 @pytest.mark.parametrize("with_bias", [False, True])
-def test_liger_s_sum_and_gradient_are_ours(tokens: int, with_bias: bool) -> None:
+def test_liger_loss_and_gradient_match_ours(tokens: int, with_bias: bool) -> None:
     torch.manual_seed(0)
     hidden, weight = torch.randn(tokens, 16), torch.randn(101, 16)
     bias = torch.randn(101) if with_bias else None
@@ -52,7 +52,7 @@ def test_liger_s_sum_and_gradient_are_ours(tokens: int, with_bias: bool) -> None
 
 @needs_liger
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_they_are_as_near_as_half_precision_is(dtype: torch.dtype) -> None:
+def test_liger_loss_is_close_in_half_precision(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     hidden, weight = torch.randn(40, 64).to(dtype), torch.randn(384, 64).to(dtype)
     for a, b in zip(*both(hidden, torch.randint(384, (40,)), weight, None), strict=True):
@@ -60,7 +60,7 @@ def test_they_are_as_near_as_half_precision_is(dtype: torch.dtype) -> None:
 
 
 @needs_liger
-def test_a_step_with_liger_is_the_step_without_it(tiny_model: Path, tmp_path: Path) -> None:
+def test_training_step_is_same_with_liger(tiny_model: Path, tmp_path: Path) -> None:
     job = Job.make(tiny_model, tmp_path, adapter={"dropout": 0.0})
     results, gradients = [], []
     for kernels in ("own", "liger"):
@@ -77,7 +77,7 @@ def test_a_step_with_liger_is_the_step_without_it(tiny_model: Path, tmp_path: Pa
 
 
 @needs_liger
-def test_liger_takes_what_we_pass() -> None:
+def test_liger_loss_takes_passed_arguments() -> None:
     from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss
 
     settings = inspect.signature(LigerFusedLinearCrossEntropyLoss.__init__).parameters
@@ -88,7 +88,7 @@ def test_liger_takes_what_we_pass() -> None:
 
 @needs_liger
 @pytest.mark.parametrize("trained", [1, 7, 300, 4800])
-def test_liger_s_chunks_are_those_that_the_plan_counts(trained: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_liger_chunks_match_the_plan(trained: int, monkeypatch: pytest.MonkeyPatch) -> None:
     from liger_kernel.ops import fused_linear_cross_entropy as source
 
     shape = dataclasses.replace(SMALL, hidden=16, vocab=101)
@@ -107,13 +107,15 @@ def test_liger_s_chunks_are_those_that_the_plan_counts(trained: int, monkeypatch
     assert max(taken) == liger_rows(trained, shape)
 
 
-def test_a_head_that_is_trained_or_held_otherwise_keeps_our_loss() -> None:
+def test_special_head_keeps_our_loss() -> None:
+    """A trained head, or one that is held otherwise, does not take Liger's."""
     weight = torch.randn(20, 8)
     assert proven_loss(nn.Parameter(weight), None, torch.float32) == HeadLoss.apply
     assert proven_loss(weight.bfloat16(), None, torch.float32) == HeadLoss.apply
 
 
 @pytest.mark.skipif(importlib.util.find_spec("liger_kernel") is not None, reason="Liger is installed")
-def test_where_liger_does_not_run_ours_does_and_the_log_says_why() -> None:
+def test_our_loss_runs_where_liger_fails() -> None:
+    """The log says why."""
     with pytest.warns(UserWarning, match="liger_kernel"):
         assert proven_loss(torch.randn(20, 8), None, torch.float32) == HeadLoss.apply

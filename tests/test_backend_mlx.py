@@ -97,7 +97,7 @@ def test_packed_rows_learn_as_padded_ones(job: Job) -> None:
     assert np.allclose(says, said, atol=1e-4)
 
 
-def test_accumulated_micro_batches_move_the_weights_as_one_batch_does(job: Job, compiled: None) -> None:
+def test_accumulated_micro_batches_match_one_batch(job: Job, compiled: None) -> None:
     whole, parts = mlx(job), mlx(job)
     one = train_step(whole, [batch_of(ROWS, packed=True)], 1e-2, 0, quiet)
     other = train_step(parts, BATCHES, 1e-2, 0, quiet)
@@ -107,7 +107,7 @@ def test_accumulated_micro_batches_move_the_weights_as_one_batch_does(job: Job, 
 
 
 @pytest.mark.parametrize("settings", [{"type": "lora"}, {"type": "dora"}, {"rslora": True}], ids=str)
-def test_gradients_are_those_of_peft(tiny_model: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+def test_gradients_match_peft(tiny_model: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
     job = Job.make(tiny_model, tmp_path, adapter={"dropout": 0.0, **settings})
     backend = mlx(job)
     for step in range(3):
@@ -146,7 +146,7 @@ FORMATS = {
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_format_learns(tiny_model: Path, tmp_path: Path, name: str) -> None:
+def test_every_weight_format_learns(tiny_model: Path, tmp_path: Path, name: str) -> None:
     sections, changes = FORMATS[name]
     backend = mlx(Job.make(tiny_model, tmp_path, **sections), **changes)
     losses = []
@@ -159,7 +159,7 @@ def test_every_format_learns(tiny_model: Path, tmp_path: Path, name: str) -> Non
 
 
 @pytest.mark.parametrize("quantization", ["none", "4bit"])
-def test_dora_learns(tiny_model: Path, tmp_path: Path, quantization: str) -> None:
+def test_dora_adapter_learns(tiny_model: Path, tmp_path: Path, quantization: str) -> None:
     adapter = {"type": "dora", "dropout": 0.2}
     job = Job.make(tiny_model, tmp_path, model={"quantization": quantization}, adapter=adapter)
     backend = mlx(job, gradient_checkpointing=True)
@@ -167,7 +167,7 @@ def test_dora_learns(tiny_model: Path, tmp_path: Path, quantization: str) -> Non
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_checkpointing_changes_nothing_but_memory(tiny_model: Path, tmp_path: Path, compiled: None) -> None:
+def test_gradient_checkpointing_changes_only_memory(tiny_model: Path, tmp_path: Path, compiled: None) -> None:
     job = Job.make(tiny_model, tmp_path, adapter={"dropout": 0.2})
     plain, recomputed = mlx(job), mlx(job, gradient_checkpointing=True)
     for backend in (plain, recomputed):
@@ -175,7 +175,7 @@ def test_checkpointing_changes_nothing_but_memory(tiny_model: Path, tmp_path: Pa
     assert same(plain.trained, recomputed.trained, rtol=1e-4, atol=1e-6)
 
 
-def test_a_seed_fixes_dropout_and_nothing_else_moves_it(tiny_model: Path, tmp_path: Path) -> None:
+def test_only_the_seed_determines_dropout(tiny_model: Path, tmp_path: Path) -> None:
     job = Job.make(tiny_model, tmp_path, adapter={"dropout": 0.5})
     results = []
     for seed, disturb in ((1, False), (1, True), (2, False)):
@@ -190,7 +190,7 @@ def test_a_seed_fixes_dropout_and_nothing_else_moves_it(tiny_model: Path, tmp_pa
     assert results[0].grad_norm != results[2].grad_norm
 
 
-def test_an_interrupted_step_leaves_the_weights_alone(job: Job) -> None:
+def test_interrupted_step_leaves_weights_alone(job: Job) -> None:
     backend = mlx(job)
     before = dict(backend.trained)
     with pytest.raises(Interrupted):
@@ -198,7 +198,7 @@ def test_an_interrupted_step_leaves_the_weights_alone(job: Job) -> None:
     assert all(backend.trained[path] is before[path] for path in before)
 
 
-def test_a_gradient_that_is_no_number_leaves_the_weights_alone(job: Job) -> None:
+def test_nan_gradient_leaves_weights_alone(job: Job) -> None:
     backend = mlx(job)
     path, good = next((p, v) for p, v in backend.trained.items() if p.endswith("lora_A"))
     backend.trained[path] = good * float("nan")
@@ -210,7 +210,7 @@ def test_a_gradient_that_is_no_number_leaves_the_weights_alone(job: Job) -> None
 
 
 @pytest.mark.parametrize("adapter", ["lora", "none"])
-def test_chunks_of_logits_change_nothing(
+def test_chunked_logits_change_no_weights(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adapter: str
 ) -> None:
     job = Job.make(tiny_model, tmp_path, adapter={"type": adapter, "dropout": 0.0})
@@ -224,7 +224,7 @@ def test_chunks_of_logits_change_nothing(
     assert np.allclose(results[0][1], results[1][1], atol=1e-5)
 
 
-def test_a_fully_trained_model_is_a_model_folder(tiny_model: Path, tmp_path: Path) -> None:
+def test_fully_trained_model_is_model_folder(tiny_model: Path, tmp_path: Path) -> None:
     job = Job.make(tiny_model, tmp_path, adapter={"type": "none"})
     backend = mlx(job)
     train_step(backend, BATCHES, 1e-3, 0, quiet)
@@ -235,7 +235,7 @@ def test_a_fully_trained_model_is_a_model_folder(tiny_model: Path, tmp_path: Pat
     assert backend.evaluate(batch_of(ROWS, packed=False)) == pytest.approx(loss, rel=1e-4)
 
 
-def test_a_folder_that_mlx_quantised_trains(job: Job, tmp_path: Path) -> None:
+def test_mlx_quantised_model_trains(job: Job, tmp_path: Path) -> None:
     from mlx_lm.convert import convert
 
     convert(str(job.model), str(tmp_path / "mlx"), quantize=True, q_bits=8, q_group_size=32)
@@ -252,7 +252,7 @@ def test_a_folder_that_mlx_quantised_trains(job: Job, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["lora", "dora"])
-def test_an_adapter_folder_of_mlx_lm_is_read(job: Job, tmp_path: Path, kind: str) -> None:
+def test_mlx_lm_adapter_is_read(job: Job, tmp_path: Path, kind: str) -> None:
     from mlx_lm.tuner.utils import linear_to_lora_layers
     from mlx_lm.utils import load_model
 
@@ -276,7 +276,7 @@ def test_an_adapter_folder_of_mlx_lm_is_read(job: Job, tmp_path: Path, kind: str
     assert np.allclose(theirs, np.array(model(row)), atol=1e-3)
 
 
-def test_a_head_that_caps_its_logits_is_found_out(tiny_model: Path, tmp_path: Path) -> None:
+def test_head_that_caps_logits_is_found(tiny_model: Path, tmp_path: Path) -> None:
     config = transformers.Gemma2Config(
         vocab_size=384, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, head_dim=16, query_pre_attn_scalar=16, final_logit_softcapping=1.0,
@@ -302,7 +302,7 @@ def test_a_head_that_caps_its_logits_is_found_out(tiny_model: Path, tmp_path: Pa
     )
 
 
-def test_targets_that_the_model_lacks_are_named(job: Job) -> None:
+def test_missing_target_modules_are_named(job: Job) -> None:
     job.config = adapted(job.config, target_modules=("wq",))
     with pytest.raises(ConfigError, match="wq"):
         mlx(job)
@@ -319,7 +319,7 @@ def mixture(tiny_model: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("quantization", ["none", "4bit"])
-def test_a_mixture_learns_beside_its_experts(mixture: Path, tmp_path: Path, quantization: str) -> None:
+def test_mixture_adapter_learns_beside_experts(mixture: Path, tmp_path: Path, quantization: str) -> None:
     backend = mlx(
         Job.make(mixture, tmp_path, model={"quantization": quantization}), gradient_checkpointing=True
     )
@@ -332,14 +332,14 @@ def test_a_mixture_learns_beside_its_experts(mixture: Path, tmp_path: Path, quan
 
 
 @pytest.mark.parametrize("targets", [["q_proj", "gate_proj", "up_proj", "down_proj"], ["gate"]])
-def test_experts_that_are_named_are_refused(mixture: Path, tmp_path: Path, targets: list[str]) -> None:
+def test_named_experts_are_refused(mixture: Path, tmp_path: Path, targets: list[str]) -> None:
     job = Job.make(mixture, tmp_path)
     job.config = adapted(job.config, target_modules=targets)
     with pytest.raises(ConfigError, match=rf"{targets[-1]} .* mixture's experts.* does not train with MLX"):
         mlx(job)
 
 
-def test_an_adapter_of_experts_is_refused(mixture: Path, tmp_path: Path) -> None:
+def test_adapter_of_experts_is_refused(mixture: Path, tmp_path: Path) -> None:
     targets = ["q_proj", "gate_proj", "up_proj", "down_proj"]
     job = Job.make(mixture, tmp_path, adapter={"target_modules": targets, "dropout": 0.0})
     job.backend().save_weights(tmp_path / "adapter")
@@ -347,18 +347,19 @@ def test_an_adapter_of_experts_is_refused(mixture: Path, tmp_path: Path) -> None
         mlx(job, adapter=tmp_path / "adapter")
 
 
-def test_a_mixture_is_not_trained_whole_where_mlx_holds_it_otherwise(mixture: Path, tmp_path: Path) -> None:
+def test_full_training_of_mixture_is_refused(mixture: Path, tmp_path: Path) -> None:
+    """MLX holds its weights unlike transformers."""
     with pytest.raises(ModelError, match=r"switch_mlp.* unlike transformers"):
         mlx(Job.make(mixture, tmp_path, adapter={"type": "none"}))
 
 
-def test_a_folder_that_does_not_load_says_so(job: Job, tmp_path: Path) -> None:
+def test_unloadable_model_folder_says_so(job: Job, tmp_path: Path) -> None:
     job.model = tmp_path / "nothing"
     with pytest.raises(ModelError, match="nothing"):
         mlx(job)
 
 
-def test_an_adapter_of_another_model_is_refused(job: Job, tmp_path: Path) -> None:
+def test_adapter_of_other_model_is_refused(job: Job, tmp_path: Path) -> None:
     backend = mlx(job)
     backend.save_weights(tmp_path / "adapter")
     layers = {

@@ -19,7 +19,7 @@ Lengths = st.lists(st.integers(2, 90), min_size=1, max_size=9)
 
 
 @pytest.mark.parametrize("family", ["Gemma2", "Mistral", "Mixtral", "Phi3", "Starcoder2"])
-def test_the_layers_that_slide_are_those_of_transformers(family: str) -> None:
+def test_sliding_window_layers_match_transformers(family: str) -> None:
     settings = {"num_hidden_layers": 5, "sliding_window": 8, "pad_token_id": 0}
     config = getattr(transformers, f"{family}Config")(**settings)
     about = {"model_type": config.model_type, **settings}
@@ -31,7 +31,7 @@ def test_the_layers_that_slide_are_those_of_transformers(family: str) -> None:
     assert families.windows_of({**about, "sliding_window": None}) == ()
 
 
-def test_lengths_are_rounded_to_a_few() -> None:
+def test_row_lengths_are_rounded_to_few() -> None:
     sizes = {rounded(size) for size in range(1, 4097)}
     assert len(sizes) < 40
     assert all(size <= rounded(size) <= max(16, 1.25 * size) for size in range(1, 4097))
@@ -54,14 +54,14 @@ def test_every_token_is_laid_out_once(lengths: list[int], packed: bool) -> None:
 
 
 @given(Lengths)
-def test_folding_makes_no_row_longer_than_the_longest_example(lengths: list[int]) -> None:
+def test_packed_row_never_exceeds_longest_example(lengths: list[int]) -> None:
     rows = lay_out(batch_of([[7] * size for size in lengths], packed=True))
     assert rows.input_ids.shape[1] == rounded(max(lengths))
     assert len(rows.input_ids) <= len(lengths)
 
 
 @pytest.mark.parametrize("window", [None, 3])
-def test_a_token_sees_its_own_example_and_window(window: int | None) -> None:
+def test_token_sees_own_example_and_window(window: int | None) -> None:
     segments = np.array([[1, 1, 1, 1, 2, 2, 0, 0]])
     mask = np.array(Segments(mx.array(segments), window).make_mask(8))[0, 0]
     for i in range(8):
@@ -71,7 +71,7 @@ def test_a_token_sees_its_own_example_and_window(window: int | None) -> None:
     assert Segments(None, None).make_mask(8) == "causal"
 
 
-def test_running_out_is_known_by_what_mlx_says() -> None:
+def test_mlx_out_of_memory_error_is_known() -> None:
     metal = (
         "[metal::malloc] Attempting to allocate 9 bytes which is greater than the maximum allowed buffer size"
     )
@@ -83,20 +83,20 @@ def test_running_out_is_known_by_what_mlx_says() -> None:
 
 
 @pytest.mark.skipif(mx.metal.is_available(), reason="on Apple's GPU there is a cache, within bounds")
-def test_on_a_cpu_freed_blocks_go_back_at_once() -> None:
+def test_freed_cpu_memory_returns_at_once() -> None:
     mx.set_cache_limit(1 << 25)
     memory.set_limits(1 << 30)
     mx.eval(mx.zeros((1 << 20,)) + 1)
     assert mx.get_cache_memory() == 0
 
 
-def test_what_is_called_on_apples_gpu_alone_is_there() -> None:
+def test_mlx_has_functions_of_apple_gpu() -> None:
     for name in ("set_wired_limit", "set_cache_limit", "get_active_memory", "get_peak_memory", "clear_cache"):
         assert callable(getattr(mx, name))
     assert not mx.metal.is_available() or "max_recommended_working_set_size" in mx.device_info()
 
 
-def test_mlx_lm_takes_what_is_passed() -> None:
+def test_mlx_lm_takes_passed_arguments() -> None:
     from mlx_lm.generate import BatchGenerator
     from mlx_lm.utils import MODEL_REMAPPING, load_model
 
@@ -109,7 +109,7 @@ def test_mlx_lm_takes_what_is_passed() -> None:
 
 
 @pytest.mark.parametrize("length", [1, 63, 64, 65, 150])
-def test_attention_in_blocks_is_attention(length: int) -> None:
+def test_blockwise_attention_equals_attention(length: int) -> None:
     draw = np.random.default_rng(length)
     queries, keys, values = (
         mx.array(draw.normal(size=(2, heads, length, 16)).astype(np.float32)) for heads in (4, 2, 2)

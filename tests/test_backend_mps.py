@@ -33,15 +33,13 @@ NATIVE = Path(torch.__file__).parents[1] / "torchgen/packaged/ATen/native/native
         ({"model": {"quantization": "4bit"}, "adapter": {"init": "loftq"}}, "init: default"),
     ],
 )  # fmt: skip
-def test_what_bitsandbytes_would_do_is_refused_with_what_to_do_instead(
-    sections: dict[str, Any], instead: str
-) -> None:
+def test_bitsandbytes_on_mps_is_refused_with_alternative(sections: dict[str, Any], instead: str) -> None:
     with pytest.raises(ConfigError) as refused:
         plan(MPS, **sections)
     assert instead in refused.value.hint
 
 
-def test_a_mac_that_is_too_small_is_advised_nothing_that_it_refuses() -> None:
+def test_plan_advises_small_mac_nothing_refused() -> None:
     small = dataclasses.replace(with_gpu(MPS, total_bytes=2 * GB), ram_bytes=8 * GB, available_bytes=4 * GB)
     settled = plan(small, adapter={"type": "none"})
     assert settled.fits == "no"
@@ -49,14 +47,14 @@ def test_a_mac_that_is_too_small_is_advised_nothing_that_it_refuses() -> None:
     assert "8bit" not in " ".join(settled.advice)
 
 
-def test_bf16_is_taken_and_torch_has_it_on_every_mac_that_it_runs_on() -> None:
+def test_plan_takes_bf16_on_every_mac() -> None:
     settled = plan(MPS)
     assert (settled.device, settled.weights_dtype, settled.compute_dtype) == ("mps", "bf16", "bf16")
     assert MpsInterface.is_bf16_supported()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_full_training_casts_on_mps_to_both_half_formats(dtype: torch.dtype) -> None:
+def test_full_training_casts_half_formats_on_mps(dtype: torch.dtype) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a format that it does not have is only warned of, and not cast to
         with torch.autocast("mps", dtype):
@@ -74,7 +72,8 @@ def kernels(*names: str) -> dict[str, str]:
     return found
 
 
-def test_fp16_s_loss_is_scaled_on_mps_without_numbers_that_it_does_not_have() -> None:
+def test_fp16_loss_scaling_works_on_mps() -> None:
+    """It uses no numbers that MPS does not have."""
     assert torch.amp.GradScaler("mps").is_enabled()
     for devices in kernels("_amp_foreach_non_finite_check_and_unscale_", "_amp_update_scale_").values():
         assert "MPS" in devices
@@ -82,7 +81,7 @@ def test_fp16_s_loss_is_scaled_on_mps_without_numbers_that_it_does_not_have() ->
     assert re.search(r'\.double\(\)[^)]*\)[^:]*if self\._scale\.device != torch\.device\("mps:0"\)', scaler)
 
 
-def test_every_kernel_of_our_layers_and_losses_is_there_on_mps() -> None:
+def test_mps_has_kernels_of_layers_and_losses() -> None:
     of_ours = (
         "mm.out", "addmm.out", "rsqrt.out", "sigmoid.out", "addcmul.out", "bernoulli_.float", "index_select",
         "gather.out", "amax.out", "exp.out", "log.out", "_index_put_impl_", "multinomial", "_softmax.out",
@@ -92,7 +91,7 @@ def test_every_kernel_of_our_layers_and_losses_is_there_on_mps() -> None:
     assert without == []
 
 
-def test_what_has_no_kernel_on_mps_runs_on_the_cpu() -> None:
+def test_missing_mps_kernel_falls_back_to_cpu() -> None:
     """PiSSA's decomposition. torch reads the variable when it is loaded, so it has to be there by then."""
     assert "MPS" not in kernels("_linalg_svd.U")["_linalg_svd.U"]
     look = (
@@ -106,7 +105,7 @@ def test_what_has_no_kernel_on_mps_runs_on_the_cpu() -> None:
     assert said.stdout.split() == ["False", "1"]
 
 
-def test_the_peak_on_mps_is_the_largest_that_the_driver_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_peak_memory_on_mps_is_largest_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     told = iter([3, 9, 5, 12, 4])
     monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: next(told))
     monkeypatch.setattr(torch.mps, "empty_cache", lambda: None)
@@ -117,7 +116,7 @@ def test_the_peak_on_mps_is_the_largest_that_the_driver_told(monkeypatch: pytest
     assert gauge.reading().device_peak_bytes == 12
 
 
-def test_adamw_takes_tensors_together_wherever_torch_has_kernels_for_that() -> None:
+def test_adamw_batches_tensors_where_kernels_exist() -> None:
     """A CPU has one that moves a tensor in one pass, which is faster there."""
     assert "mps" not in _get_foreach_kernels_supported_devices()
     on_cpu, elsewhere = (
@@ -128,7 +127,7 @@ def test_adamw_takes_tensors_together_wherever_torch_has_kernels_for_that() -> N
     assert (elsewhere["fused"], elsewhere["foreach"]) == (None, True)
 
 
-def test_adamw_holds_no_64_bit_numbers() -> None:
+def test_adamw_state_has_no_64_bit_numbers() -> None:
     one = torch.nn.Parameter(torch.zeros(2))
     optimizer = optimizer_of(Training(), [one])
     one.grad = torch.ones(2)

@@ -131,7 +131,7 @@ def shell(packages: Path, tiny_model: Path, tmp_path: Path) -> Shell:
     return Shell(packages, tiny_model, tmp_path)
 
 
-def test_a_recipe_trains_with_another_packages_backend(shell: Shell, tmp_path: Path) -> None:
+def test_recipe_trains_with_plugin_backend(shell: Shell, tmp_path: Path) -> None:
     run = tmp_path / "run"
     settings = ["--set", "backend=echo", "--set", "training.max_steps=2", "--set", "evaluation.samples=[]"]
     done = shell.ft("train", str(shell.recipe), *settings, "--run-dir", str(run))
@@ -156,27 +156,29 @@ def test_a_recipe_trains_with_another_packages_backend(shell: Shell, tmp_path: P
     assert (run / "adapter" / "adapter_model.safetensors").is_file()
 
 
-def test_what_it_cannot_do_is_refused_before_it_loads(shell: Shell) -> None:
+def test_plugin_backend_refuses_settings_before_loading(shell: Shell) -> None:
     done = shell.ft("plan", str(shell.recipe), "--set", "backend=echo", "--set", "adapter.type=dora")
     assert done.returncode == 2
     assert "adapter.type: dora is not for echo" in done.stderr
 
 
-def test_a_value_whose_package_is_missing_is_refused_with_the_way_to_install_it(shell: Shell) -> None:
+def test_backend_value_names_missing_package(shell: Shell) -> None:
+    """The message says how to install it."""
     done = shell.ft("plan", str(shell.recipe), "--set", "backend=echo", "--set", "model.quantization=4bit")
     assert done.returncode == 2
     assert "model.quantization: 4bit needs the package no_such_package" in done.stderr
     assert "pip install no_such_package. Use quantization: none." in " ".join(done.stderr.split())
 
 
-def test_a_backend_whose_packages_are_missing_says_how_to_install_them(shell: Shell) -> None:
+def test_plugin_backend_names_missing_packages(shell: Shell) -> None:
+    """The message says how to install them."""
     done = shell.ft("plan", str(shell.recipe), "--set", "backend=bare")
     assert done.returncode == 7
     assert "The bare backend needs ft_absent, not installed here." in done.stderr
     assert "make ft_absent" in done.stderr
 
 
-def test_the_comparison_has_a_column_for_it(shell: Shell) -> None:
+def test_plan_comparison_includes_plugin_backend(shell: Shell) -> None:
     done = shell.ft("plan", str(shell.recipe), "--backend", "all", "--json")
     found = json.loads(done.stdout)["backends"]
     echo = found["echo"]
@@ -191,7 +193,7 @@ def test_the_comparison_has_a_column_for_it(shell: Shell) -> None:
     assert shell.ft("plan", str(shell.recipe), "--backend", "all").returncode == 0
 
 
-def test_settings_and_provenance_show_the_versions_of_what_it_uses(shell: Shell) -> None:
+def test_settings_show_versions_of_plugin_backend(shell: Shell) -> None:
     done = shell.python("from screens.settings.storage import versions; print(dict(versions()))")
     assert "'pluggy': '" in done.stdout, done.stderr
 
@@ -206,14 +208,14 @@ def test_settings_and_provenance_show_the_versions_of_what_it_uses(shell: Shell)
         ("wrong", "backend: wrong names a function, not an engine.backend_spec.BackendSpec"),
     ],
 )
-def test_a_broken_one_is_reported_with_its_package(shell: Shell, name: str, message: str) -> None:
+def test_broken_plugin_backend_names_its_package(shell: Shell, name: str, message: str) -> None:
     done = shell.ft("plan", str(shell.recipe), "--set", f"backend={name}")
     assert done.returncode == 7
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_its_name_is_among_those_that_a_recipe_may_say(shell: Shell) -> None:
+def test_recipe_accepts_plugin_backend_name(shell: Shell) -> None:
     done = shell.ft("validate", str(shell.recipe), "--set", "backend=ecko")
     assert done.returncode == 2
     assert (

@@ -31,18 +31,19 @@ def tables() -> list[SupportTable]:
     return [*(spec.support for spec in backend_specs()), *(able.support for _, _, able in own())]
 
 
-def test_every_backend_of_the_schema_can_be_chosen() -> None:
+def test_every_backend_in_schema_is_choosable() -> None:
     named = {word for word in choices(recipe_schema()["properties"]["backend"]) if word != "auto"}
     assert (
         named == set(backend_names()) == {spec.name for spec in backend_specs()} == {"mlx", "unsloth", "peft"}
     )
 
 
-def test_auto_tries_mlx_then_unsloth_then_peft() -> None:
+def test_auto_backend_tries_mlx_unsloth_peft() -> None:
     assert [spec.name for spec in backend_specs() if spec.order is not None] == ["mlx", "unsloth", "peft"]
 
 
-def test_the_tables_speak_of_keys_and_values_that_exist() -> None:
+def test_backend_tables_name_existing_recipe_keys() -> None:
+    """The values in the tables exist too."""
     schema = recipe_schema()
     for key, table in (entry for support in tables() for entry in support.items()):
         section, name = key.split(".")
@@ -51,7 +52,7 @@ def test_the_tables_speak_of_keys_and_values_that_exist() -> None:
         assert set(table) <= {"*", *choices(found), *(("true", "false") if switch else ())}, key
 
 
-def test_what_is_refused_on_a_device_is_what_its_capability_lacks() -> None:
+def test_refused_values_match_missing_backend_capability() -> None:
     sets = {
         "adapter.type": "adapters",
         "model.quantization": "quantizations",
@@ -64,7 +65,7 @@ def test_what_is_refused_on_a_device_is_what_its_capability_lacks() -> None:
             assert not refused & set(getattr(able, sets.get(key, ""), ()))
 
 
-def test_what_is_refused_or_needs_a_package_says_what_to_do() -> None:
+def test_refused_backend_value_says_what_helps() -> None:
     for found in (found for support in tables() for table in support.values() for found in table.values()):
         assert found.hint or (found.support != "refused" and not found.package)
 
@@ -73,22 +74,22 @@ def test_own_backends_train_any_method() -> None:
     assert all(spec.methods is None for spec, _, _ in own())
 
 
-def test_every_plain_recipe_is_refused_by_no_backend() -> None:
+def test_no_backend_refuses_plain_recipe() -> None:
     for spec, device, _ in own():
         assert refusal(recipe(), spec, dataclasses.replace(CUDA, device=device)) is None
 
 
-def test_packages_that_a_spec_names_are_probed() -> None:
+def test_backend_packages_are_probed() -> None:
     """Others are found too, but looked up for every plan."""
     assert set(backend_packages()) <= set(PACKAGES)
 
 
-def test_figures_of_speed_that_earlier_versions_stored_are_found() -> None:
+def test_stored_backend_speeds_are_still_found() -> None:
     keys = {spec.name: spec.speed_key("cpu", "bf16") for spec in backend_specs()}
     assert keys == {"mlx": "mlx/cpu/bf16", "unsloth": "cpu/bf16", "peft": "cpu/bf16"}
 
 
-def test_mlx_lm_really_has_the_architectures_that_the_probe_lists() -> None:
+def test_mlx_lm_has_probed_architectures() -> None:
     utils = pytest.importorskip("mlx_lm.utils")
     models = importlib.import_module("mlx_lm.models")
     known = mlx_architectures()
@@ -101,7 +102,7 @@ def test_mlx_lm_really_has_the_architectures_that_the_probe_lists() -> None:
 
 
 @pytest.mark.parametrize("bits", [4, 8])
-def test_mlx_quantises_as_the_memory_plan_counts(bits: int) -> None:
+def test_mlx_quantises_as_plan_counts(bits: int) -> None:
     mx = pytest.importorskip("mlx.core")
     mx.set_default_device(mx.cpu)
     weights = mx.zeros((8, 128), dtype=mx.bfloat16)
@@ -109,7 +110,7 @@ def test_mlx_quantises_as_the_memory_plan_counts(bits: int) -> None:
     assert sum(part.nbytes for part in packed) * 8 / weights.size == bits + 2 * 16 / 64
 
 
-def test_mlxs_4_bit_numbers_are_as_near_to_normal_weights_as_nf4() -> None:
+def test_mlx_4bit_weights_match_nf4_precision() -> None:
     mx = pytest.importorskip("mlx.core")
     functional = pytest.importorskip("bitsandbytes.functional")
     torch = importlib.import_module("torch")

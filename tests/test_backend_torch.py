@@ -37,14 +37,14 @@ def reference_losses(model: Any, rows: list[list[int]]) -> list[float]:
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_losses_are_those_of_transformers(job: Job, packed: bool) -> None:
+def test_losses_match_transformers(job: Job, packed: bool) -> None:
     backend = job.backend(weights_dtype="fp32", compute_dtype="fp32")
     plain = transformers.AutoModelForCausalLM.from_pretrained(job.model, dtype=torch.float32)
     got = backend.model.logps(batch_of(ROWS, packed))
     assert np.allclose(got, reference_losses(plain, ROWS), atol=1e-4)
 
 
-def test_gradients_are_those_of_peft(job: Job) -> None:
+def test_gradients_match_peft(job: Job) -> None:
     backend = job.backend(weights_dtype="fp32", compute_dtype="fp32")
     with torch.no_grad():
         for name, parameter in backend.trained.items():
@@ -65,7 +65,7 @@ def test_gradients_are_those_of_peft(job: Job) -> None:
         torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-3, atol=1e-5)
 
 
-def test_accumulated_micro_batches_move_the_weights_as_one_batch_does(job: Job) -> None:
+def test_accumulated_micro_batches_match_one_batch(job: Job) -> None:
     results = []
     for batches in ([batch_of(ROWS, packed=True)], BATCHES):
         backend = job.backend(weights_dtype="fp32", compute_dtype="fp32")
@@ -96,7 +96,7 @@ FORMATS = {
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_format_learns(tiny_model: Path, tmp_path: Path, name: str) -> None:
+def test_every_weight_format_learns(tiny_model: Path, tmp_path: Path, name: str) -> None:
     sections, changes = FORMATS[name]
     backend = Job.make(tiny_model, tmp_path, **sections).backend(**changes)
     losses = []
@@ -108,9 +108,7 @@ def test_every_format_learns(tiny_model: Path, tmp_path: Path, name: str) -> Non
     assert all(p.dtype == torch.float32 for p in backend.trained.values()), "masters keep fp32"
 
 
-def test_quantised_weights_are_those_that_bitsandbytes_computes_with(
-    tiny_model: Path, tmp_path: Path
-) -> None:
+def test_quantised_weights_match_bitsandbytes(tiny_model: Path, tmp_path: Path) -> None:
     job = Job.make(tiny_model, tmp_path, model={"quantization": "4bit"}, adapter={"dropout": 0.0})
     backend = job.backend(compute_dtype="fp32")
     ours = backend.model.logps(batch_of(ROWS, packed=False))
@@ -124,7 +122,7 @@ def test_quantised_weights_are_those_that_bitsandbytes_computes_with(
     assert np.allclose(ours, reference_losses(plain, ROWS), atol=2e-2)
 
 
-def test_checkpointing_changes_nothing_but_memory(tiny_model: Path, tmp_path: Path) -> None:
+def test_gradient_checkpointing_changes_only_memory(tiny_model: Path, tmp_path: Path) -> None:
     job = Job.make(tiny_model, tmp_path, adapter={"dropout": 0.2})
     weights = []
     for checkpointing in (False, True):
@@ -135,7 +133,7 @@ def test_checkpointing_changes_nothing_but_memory(tiny_model: Path, tmp_path: Pa
         torch.testing.assert_close(weights[0][name], weights[1][name], rtol=1e-5, atol=1e-7)
 
 
-def test_a_seed_fixes_dropout_and_nothing_else_moves_it(tiny_model: Path, tmp_path: Path) -> None:
+def test_only_the_seed_determines_dropout(tiny_model: Path, tmp_path: Path) -> None:
     job = Job.make(tiny_model, tmp_path, adapter={"dropout": 0.5})
     results = []
     for seed, disturb in ((1, False), (1, True), (2, False)):
@@ -149,7 +147,7 @@ def test_a_seed_fixes_dropout_and_nothing_else_moves_it(tiny_model: Path, tmp_pa
     assert results[0].grad_norm != results[2].grad_norm
 
 
-def test_an_interrupted_step_leaves_the_weights_alone(job: Job) -> None:
+def test_interrupted_step_leaves_weights_alone(job: Job) -> None:
     backend = job.backend()
     before = {name: p.detach().clone() for name, p in backend.trained.items()}
     with pytest.raises(Interrupted):
@@ -157,7 +155,7 @@ def test_an_interrupted_step_leaves_the_weights_alone(job: Job) -> None:
     assert all(torch.equal(before[name], p) and p.grad is None for name, p in backend.trained.items())
 
 
-def test_the_adapter_loads_in_peft_and_answers_the_same(job: Job, tmp_path: Path) -> None:
+def test_adapter_answers_the_same_in_peft(job: Job, tmp_path: Path) -> None:
     backend = job.backend(weights_dtype="fp32", compute_dtype="fp32")
     for step in range(5):
         train_step(backend, BATCHES, 1e-2, step, quiet)
@@ -172,7 +170,7 @@ def test_the_adapter_loads_in_peft_and_answers_the_same(job: Job, tmp_path: Path
     }
 
 
-def test_a_fully_trained_model_is_a_model_folder(tiny_model: Path, tmp_path: Path) -> None:
+def test_fully_trained_model_is_model_folder(tiny_model: Path, tmp_path: Path) -> None:
     job = Job.make(tiny_model, tmp_path, adapter={"type": "none"})
     backend = job.backend()
     train_step(backend, BATCHES, 1e-3, 0, quiet)
@@ -183,16 +181,14 @@ def test_a_fully_trained_model_is_a_model_folder(tiny_model: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("compute", ["fp32", "bf16", "fp16"])
-def test_a_fully_trained_model_answers_while_it_trains(
-    tiny_model: Path, tmp_path: Path, compute: str
-) -> None:
+def test_fully_trained_model_answers_while_training(tiny_model: Path, tmp_path: Path, compute: str) -> None:
     backend = Job.make(tiny_model, tmp_path, adapter={"type": "none"}).backend(compute_dtype=compute)
     train_step(backend, BATCHES, 1e-3, 0, quiet)
     (answer,) = backend.model.generate([ROWS[0][:3]], 4, set(), quiet)
     assert len(answer) == 4
 
 
-def test_answering_many_prompts_does_not_copy_the_head_for_each(job: Job) -> None:
+def test_generation_copies_no_head_per_prompt(job: Job) -> None:
     """Of an input that lies in pieces, torch's product copies the weights once a row: 0.9 GB for 16 and the starter."""
     backend = job.backend()
     whole: list[bool] = []
@@ -202,7 +198,7 @@ def test_answering_many_prompts_does_not_copy_the_head_for_each(job: Job) -> Non
     assert whole == [True] * 3
 
 
-def test_the_state_comes_back_to_the_bit(job: Job, tmp_path: Path) -> None:
+def test_training_state_comes_back_bitwise(job: Job, tmp_path: Path) -> None:
     first = job.backend()
     train_step(first, BATCHES, 1e-2, 0, quiet)
     first.save_state(tmp_path)
@@ -215,7 +211,7 @@ def test_the_state_comes_back_to_the_bit(job: Job, tmp_path: Path) -> None:
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_padding_is_used_where_a_model_would_mix_packed_examples(tiny_model: Path, tmp_path: Path) -> None:
+def test_padding_replaces_packing_where_examples_mix(tiny_model: Path, tmp_path: Path) -> None:
     config = transformers.MambaConfig(
         vocab_size=384, hidden_size=32, num_hidden_layers=2, state_size=8, eos_token_id=2
     )
@@ -228,7 +224,7 @@ def test_padding_is_used_where_a_model_would_mix_packed_examples(tiny_model: Pat
     assert not job.backend().model.supports_packing
 
 
-def test_a_gradient_that_is_no_number_leaves_the_weights_alone(job: Job) -> None:
+def test_nan_gradient_leaves_weights_alone(job: Job) -> None:
     backend = job.backend()
     first = next(iter(backend.trained.values()))
     handle = first.register_hook(lambda gradient: gradient * float("nan"))

@@ -53,45 +53,46 @@ def styles(frame: Frame) -> set[str]:
     return {style for row in frame.rows for _, style in row}
 
 
-def test_a_straight_line_is_drawn_in_braille() -> None:
+def test_chart_draws_line_in_braille() -> None:
     picture = Picture([line_of([0, 1, 2, 3, 4, 5, 6, 7])], 0, 7)
     assert plot(draw(picture, 8, 3)) == "     ⢀⡠●\n  ⣀⠤⠒⠉\n⠤⠊⠁"
 
 
-def test_a_straight_line_is_drawn_in_blocks_where_braille_is_missing() -> None:
+def test_chart_draws_blocks_without_braille() -> None:
     frame = draw(Picture([line_of([0, 1, 2, 3, 4, 5, 6, 7])], 0, 7, blocks=True), 8, 3)
     assert dots(plot(frame)) == 0
     assert set(plot(frame)) <= set(" \n●▘▝▀▖▌▞▛▗▚▐▜▄▙▟█")
 
 
-def test_a_gap_breaks_the_line() -> None:
+def test_gap_breaks_line_of_chart() -> None:
     whole = plot(draw(Picture([line_of([1, 1, 1, 1, 1])], 0, 4), 10, 3))
     broken = plot(draw(Picture([line_of([1, 1, math.nan, 1, 1])], 0, 4), 10, 3))
     assert " " not in whole.strip()
     assert " " in broken.strip()
 
 
-def test_a_gap_that_shares_its_column_with_values_breaks_the_line_too() -> None:
+def test_gap_within_column_breaks_chart_line() -> None:
     points = [(0.0, 1.0), (0.1, math.nan), (10.0, 1.0)]
     broken = plot(draw(Picture([Line("", series(*points), BLUE)], 0, 10), 10, 3))
     assert dots(broken) <= 2
 
 
-def test_a_hundred_thousand_points_keep_their_single_spike() -> None:
+def test_chart_keeps_spike_among_many_points() -> None:
+    """A hundred thousand points have one spike."""
     ys = [1.0] * 100_000
     ys[54_321] = 9.0
     rows = plot(draw(Picture([line_of(ys)], 0, 99_999), 60, 12)).splitlines()
     assert rows[0].strip() or rows[1].strip()
 
 
-def test_the_line_leads_on_to_points_outside_of_the_window() -> None:
+def test_chart_line_leads_outside_window() -> None:
     frame = draw(Picture([line_of([0, 10])], 0.4, 0.6), 12, 3)
     assert dots(plot(frame)) == 0  # no point lies in the window, and so no scale
     frame = draw(Picture([Line("", series((0, 0), (5, 5), (10, 10)), BLUE)], 4, 6), 12, 3)
     assert all(row.strip() for row in plot(frame).splitlines())
 
 
-def test_a_bright_line_is_not_thickened_by_the_band_behind_it() -> None:
+def test_chart_band_does_not_thicken_line() -> None:
     noisy = line_of([1.0, 3.0] * 40)
     flat = Line("loss", series(*((i, 2.0) for i in range(80))), ORANGE)
     both = draw(Picture([Line("loss", noisy.series, BLUE, "raw"), flat], 0, 79), 20, 9)
@@ -100,7 +101,8 @@ def test_a_bright_line_is_not_thickened_by_the_band_behind_it() -> None:
     assert f"raw {BLUE}" in styles(both)
 
 
-def test_a_log_axis_leaves_out_what_is_not_above_zero_and_says_so() -> None:
+def test_log_axis_reports_dropped_points() -> None:
+    """Points that are not above zero are dropped."""
     picture = Picture([line_of([1, 10, 0, -5, 100])], 0, 4, log=True, title="loss")
     shown = text(draw(picture, 50, 12))
     assert "≤ 0 not shown" in shown
@@ -108,7 +110,8 @@ def test_a_log_axis_leaves_out_what_is_not_above_zero_and_says_so() -> None:
     assert "≤ 0" not in text(draw(Picture([line_of([1, 10])], 0, 1, log=True), 50, 12))
 
 
-def test_levels_are_named_with_their_values_and_seen_in_the_scale() -> None:
+def test_chart_levels_show_name_and_value() -> None:
+    """The levels are seen in the scale."""
     picture = Picture(
         [line_of([13e9, 14e9])], 0, 1, [Level("plan", 14.2e9), Level("limit", 36e9, "limit")],
         formatter=words.size, from_zero=True,
@@ -119,18 +122,18 @@ def test_levels_are_named_with_their_values_and_seen_in_the_scale() -> None:
     assert "0 B┤" in shown
 
 
-def test_the_best_checkpoint_is_marked_at_its_value_with_its_name() -> None:
+def test_chart_marks_best_checkpoint_with_name() -> None:
     picture = Picture([line_of([3, 2, 1, 2])], 0, 3, marks=[ChartMark(2, "★", "best 1 @2", 1.0)])
     assert "★" in text(draw(picture, 40, 12))
     assert "best 1 @2" in text(draw(picture, 40, 12))
 
 
-def test_a_checkpoint_at_the_same_place_does_not_hide_the_best() -> None:
+def test_best_checkpoint_is_not_hidden_on_chart() -> None:
     marks = [ChartMark(3, "★", "best", 0.0), ChartMark(3, "▲")]
     assert "★" in text(draw(Picture([line_of([9, 6, 3, 0])], 0, 3, marks=marks, from_zero=True), 40, 12))
 
 
-def test_the_legend_tells_lines_apart_without_colour() -> None:
+def test_chart_legend_works_without_colour() -> None:
     lines = [line_of([1, 2, 3], "first"), line_of([3, 2, 1], "second", ORANGE)]
     rows = text(draw(Picture(lines, 0, 2), 50, 12)).splitlines()
     assert "● first 3  ◆ second 1" in rows[0]
@@ -138,12 +141,13 @@ def test_the_legend_tells_lines_apart_without_colour() -> None:
     assert any("◆" in row for row in rows[1:])
 
 
-def test_a_crowded_legend_says_how_many_more_there_are() -> None:
+def test_crowded_chart_legend_counts_the_rest() -> None:
     lines = [line_of([1, 2], f"a-long-name-{i}") for i in range(9)]
     assert "+" in text(draw(Picture(lines, 0, 1), 40, 12)).splitlines()[0]
 
 
-def test_the_cursor_reads_every_line_and_says_where_a_far_point_lies() -> None:
+def test_chart_cursor_reads_every_line() -> None:
+    """The cursor says where a far point lies."""
     raw, smooth = line_of([4, 3, 2, 1], "train"), line_of([4, 3.5, 2.75, 1.9], "train")
     evals = Line("eval", series((0, 5.0)), ORANGE, "points")
     lines = [Line("train", raw.series, BLUE, "raw"), smooth, evals]
@@ -153,17 +157,17 @@ def test_the_cursor_reads_every_line_and_says_where_a_far_point_lies() -> None:
     assert "eval 5 @0" in head
 
 
-def test_time_is_shown_as_a_clock() -> None:
+def test_chart_time_axis_shows_clock() -> None:
     picture = Picture([line_of([1.0] * 8000)], 0, 7999, axis_label="time")
     assert "1:00:00" in text(draw(picture, 70, 10))
 
 
-def test_an_empty_chart_says_why() -> None:
+def test_empty_chart_says_why() -> None:
     assert "Nothing yet" in text(draw(Picture([], 0, 1, empty="Nothing yet: start a run."), 20, 5))
 
 
 @pytest.mark.parametrize(("width", "height"), [(10, 3), (38, 10), (80, 24), (120, 30), (200, 50)])
-def test_every_size_is_filled_exactly(width: int, height: int) -> None:
+def test_chart_fills_every_size_exactly(width: int, height: int) -> None:
     lines = [line_of([3, 1, 2]), line_of([2, 2, 9], "eval", ORANGE)]
     frame = draw(Picture(lines, 0, 2, title="loss", levels=[Level("plan", 3)]), width, height)
     assert len(frame.rows) == height
@@ -175,7 +179,7 @@ def test_every_size_is_filled_exactly(width: int, height: int) -> None:
     st.lists(st.lists(st.tuples(ANY, ANY), max_size=12), max_size=3),
     st.integers(1, 40), st.integers(1, 12), ANY, ANY, ANY, st.booleans(), st.booleans(), st.booleans(),
 )  # fmt: skip
-def test_no_values_and_no_size_make_a_chart_fail(
+def test_chart_survives_any_values_and_size(
     lines: list[list[tuple[float, float]]], width: int, height: int, a: float, b: float, level: float,
     log: bool, zero: bool, blocks: bool,
 ) -> None:  # fmt: skip
@@ -192,7 +196,7 @@ def test_no_values_and_no_size_make_a_chart_fail(
             ElementTree.fromstring(export.svg(picture))
 
 
-def test_ticks_are_round_and_labels_as_short_as_they_may_be() -> None:
+def test_axis_ticks_are_round_and_short() -> None:
     assert axis.ticks(0.13, 3.2, 4) == [1, 2, 3]
     assert axis.labels([1.0, 1.5, 2.0]) == ["1.0", "1.5", "2.0"]
     assert axis.labels(axis.ticks(0, 2e-4, 5)) == ["0", "0.5e-4", "1.0e-4", "1.5e-4", "2.0e-4"]
@@ -203,7 +207,7 @@ def test_ticks_are_round_and_labels_as_short_as_they_may_be() -> None:
 
 
 @given(st.floats(-1e300, 1e300), st.floats(-1e300, 1e300), st.integers(1, 20))
-def test_ticks_lie_inside_and_are_never_too_many(a: float, b: float, most: int) -> None:
+def test_axis_ticks_lie_inside_and_few(a: float, b: float, most: int) -> None:
     low, high = sorted((a, b))
     for pick in (axis.ticks, axis.time_ticks, axis.whole_ticks):
         found = pick(low, high, most)
@@ -212,7 +216,7 @@ def test_ticks_lie_inside_and_are_never_too_many(a: float, b: float, most: int) 
         assert all(low - room <= value <= high + room for value in found)
 
 
-def test_saved_files_hold_the_points_and_a_picture_that_opens(tmp_path: Path) -> None:
+def test_saved_chart_has_points_and_picture(tmp_path: Path) -> None:
     lines = [line_of([3.0, math.nan, 1.0], "<train> & co"), line_of([2.0, 2.5], "eval", ORANGE)]
     picture = Picture(
         lines, 0, 2, [Level("plan", 2)], [ChartMark(2, "★", "best", 1.0)], title="Loss of my/run"
@@ -228,20 +232,20 @@ def test_saved_files_hold_the_points_and_a_picture_that_opens(tmp_path: Path) ->
     ]  # fmt: skip
 
 
-def test_saving_again_overwrites_nothing(tmp_path: Path) -> None:
+def test_saving_chart_again_overwrites_nothing(tmp_path: Path) -> None:
     picture = Picture([line_of([1, 2])], 0, 1, title="loss")
     first, second = (export.save(picture, tmp_path)[0].name for _ in range(2))
     assert (first, second) == ("loss.svg", "loss-2.svg")
 
 
-def test_a_place_that_cannot_be_written_is_said_for_people(tmp_path: Path) -> None:
+def test_unwritable_chart_folder_is_machine_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(MachineError):
         export.save(Picture([], 0, 1), tmp_path / "file" / "below")
 
 
 @given(st.lists(st.tuples(st.integers(-5, 45), st.integers(-9, 50), st.integers(-9, 50)), max_size=9))
-def test_a_canvas_sets_just_the_dots_it_is_told(runs: list[tuple[int, int, int]]) -> None:
+def test_canvas_sets_only_given_dots(runs: list[tuple[int, int, int]]) -> None:
     canvas = Canvas(20, 10)
     wanted = set()
     for column, top, bottom in runs:
@@ -258,9 +262,7 @@ def test_a_canvas_sets_just_the_dots_it_is_told(runs: list[tuple[int, int, int]]
     st.lists(st.floats(0, 12) | st.just(math.nan), max_size=12),
     st.integers(20, 200),
 )
-def test_a_chart_drawn_again_as_it_grows_is_what_it_would_be_the_first_time(
-    before: list[float], after: list[float], end: int
-) -> None:
+def test_growing_chart_equals_fresh_chart(before: list[float], after: list[float], end: int) -> None:
     points, tracer = series(*enumerate(before)), Tracer()
     smooth = Line("a", points.smoothed(0.5), BLUE)
     lines = [Line("a", points, BLUE, "raw"), smooth, Line("b", points, ORANGE)]

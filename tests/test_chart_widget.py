@@ -86,7 +86,7 @@ def shown(chart: Chart) -> str:
     return "\n".join(chart.render_line(y).text for y in range(chart.size.height))
 
 
-async def test_zooming_keeps_the_place_that_is_zoomed_at(app: Charts) -> None:
+async def test_zooming_chart_keeps_its_place(app: Charts) -> None:
     async with app.run_test(size=(80, 24)):
         app.chart.zoom(4, at=300)
         x0, x1 = app.chart.view
@@ -96,7 +96,7 @@ async def test_zooming_keeps_the_place_that_is_zoomed_at(app: Charts) -> None:
         assert app.chart.view == (1, 600)
 
 
-async def test_a_zoomed_chart_follows_new_points_until_one_pans_back(app: Charts) -> None:
+async def test_zoomed_chart_follows_until_panned(app: Charts) -> None:
     async with app.run_test(size=(80, 24)):
         app.chart.zoom(6)
         assert app.chart.view[1] == 600
@@ -112,7 +112,7 @@ async def test_a_zoomed_chart_follows_new_points_until_one_pans_back(app: Charts
         assert app.chart.view[1] == 700
 
 
-async def test_resetting_shows_everything(app: Charts) -> None:
+async def test_resetting_chart_shows_everything(app: Charts) -> None:
     async with app.run_test(size=(80, 24)):
         app.chart.zoom(10, at=100)
         app.chart.pan(0.5)
@@ -121,7 +121,8 @@ async def test_resetting_shows_everything(app: Charts) -> None:
         assert app.chart.follow
 
 
-async def test_the_cursor_starts_at_the_newest_point_and_steps_through_all(app: Charts) -> None:
+async def test_chart_cursor_starts_at_newest_point(app: Charts) -> None:
+    """The cursor steps through all points."""
     async with app.run_test(size=(80, 24)) as pilot:
         app.chart.inspect(True)
         await pilot.pause()
@@ -136,7 +137,7 @@ async def test_the_cursor_starts_at_the_newest_point_and_steps_through_all(app: 
         assert "step 5" not in shown(app.chart)
 
 
-async def test_the_view_goes_along_with_the_cursor(app: Charts) -> None:
+async def test_chart_view_follows_cursor(app: Charts) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         app.chart.zoom(10)
         await pilot.pause()
@@ -147,7 +148,7 @@ async def test_the_view_goes_along_with_the_cursor(app: Charts) -> None:
         assert x0 <= app.chart.cursor <= x1 < 600
 
 
-async def test_the_wheel_zooms_where_the_mouse_is(app: Charts) -> None:
+async def test_wheel_zooms_chart_at_mouse(app: Charts) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
         await pilot._post_mouse_events([_scroll_up()], "#loss", offset=(42, 10))
@@ -163,7 +164,7 @@ def _scroll_up() -> Any:
     return MouseScrollUp
 
 
-async def test_a_click_inspects_and_dragging_pans(app: Charts) -> None:
+async def test_click_inspects_chart_and_dragging_pans(app: Charts) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
         await pilot.click("#loss", offset=(40, 10))
@@ -178,9 +179,7 @@ async def test_a_click_inspects_and_dragging_pans(app: Charts) -> None:
         assert app.chart.cursor is None
 
 
-async def test_nothing_is_drawn_again_that_has_not_changed(
-    app: Charts, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_unchanged_chart_is_not_redrawn(app: Charts, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[str] = []
     real = Chart._draw
     monkeypatch.setattr(Chart, "_draw", lambda chart: (drawn.append(chart.title), real(chart))[1])
@@ -201,7 +200,9 @@ async def test_nothing_is_drawn_again_that_has_not_changed(
         assert drawn == ["loss", "loss"]
 
 
-async def test_a_chart_can_be_filled_before_it_is_shown_and_shown_empty() -> None:
+async def test_chart_fills_before_it_is_shown() -> None:
+    """An empty one can be shown too."""
+
     class Empty(App[None]):
         def compose(self) -> ComposeResult:
             chart = Chart("loss")
@@ -221,7 +222,7 @@ async def test_a_chart_can_be_filled_before_it_is_shown_and_shown_empty() -> Non
         assert "Nothing measured yet." in shown(chart)
 
 
-async def test_the_exported_picture_is_of_what_is_shown(app: Charts, tmp_path: Path) -> None:
+async def test_exported_chart_shows_current_view(app: Charts, tmp_path: Path) -> None:
     async with app.run_test(size=(80, 24)):
         app.chart.zoom(6)
         svg, table = app.chart.export(tmp_path)
@@ -230,7 +231,7 @@ async def test_the_exported_picture_is_of_what_is_shown(app: Charts, tmp_path: P
         assert float(first[2]) >= app.chart.view[0] > 1
 
 
-async def test_a_pale_colour_is_darkened_on_a_light_background() -> None:
+async def test_pale_chart_colour_darkens_on_light() -> None:
     light = Charts("ft-light")
     async with light.run_test(size=(80, 24)) as pilot:
         await pilot.pause()

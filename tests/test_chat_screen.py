@@ -72,7 +72,7 @@ def asked(runs: None, monkeypatch: pytest.MonkeyPatch) -> Log:
     return log
 
 
-async def test_without_anything_trained_it_says_what_to_do(ft_home: Path) -> None:
+async def test_chat_without_models_says_what_helps(ft_home: Path) -> None:
     async with chat_screen((80, 24), ready="chat") as seen:
         assert "No trained model to chat with yet" in seen.text()
         assert seen.prompt.disabled
@@ -80,14 +80,15 @@ async def test_without_anything_trained_it_says_what_to_do(ft_home: Path) -> Non
         await seen.until(lambda: not isinstance(seen.app.screen, ChatScreen), "Home")
 
 
-async def test_a_run_that_learns_something_while_one_looks_can_be_talked_to(ft_home: Path) -> None:
+async def test_chat_offers_run_that_just_learned(ft_home: Path) -> None:
     async with chat_screen((80, 24), ready="chat") as seen:
         make_run("20260103-000000-orders", steps=40).adapter.mkdir()
         await seen.ready()
         assert seen.app.focused is seen.prompt
 
 
-async def test_the_newest_trained_model_is_talked_to_and_another_is_picked_by_letters(asked: Log) -> None:
+async def test_chat_takes_newest_or_picked_model(asked: Log) -> None:
+    """Letters pick another."""
     async with chat_screen() as seen:
         await seen.pilot.press("f2")
         await seen.until(lambda: seen.app.screen.query(OptionList), "the list")
@@ -103,7 +104,7 @@ async def test_the_newest_trained_model_is_talked_to_and_another_is_picked_by_le
         await seen.until(lambda: seen.app.problems, "that there is no such run")
 
 
-async def test_each_side_answers_every_question_in_its_own_words(asked: Log) -> None:
+async def test_each_chat_side_keeps_own_history(asked: Log) -> None:
     order: list[tuple[int, Side]] = [(0, "trained"), (0, "base"), (1, "trained"), (1, "base")]
     async with chat_screen() as seen:
         await seen.ask("one")
@@ -119,7 +120,8 @@ async def test_each_side_answers_every_question_in_its_own_words(asked: Log) -> 
         assert "base 1" in seen.text("base")
 
 
-async def test_a_question_may_have_several_lines_typed_or_pasted(asked: Log) -> None:
+async def test_chat_question_may_have_several_lines(asked: Log) -> None:
+    """Typed or pasted."""
     async with chat_screen((80, 24)) as seen:
         height = seen.prompt.size.height
         await seen.pilot.press("a", "ctrl+j", "b", "shift+enter")
@@ -136,7 +138,7 @@ async def test_a_question_may_have_several_lines_typed_or_pasted(asked: Log) -> 
         assert seen.prompt.size.height == height
 
 
-async def test_a_long_question_leaves_room_for_the_conversation(asked: Log) -> None:
+async def test_long_question_leaves_room_for_conversation(asked: Log) -> None:
     async with chat_screen((80, 24)) as seen:
         seen.prompt.load_text("word " * 1000)
         await seen.pilot.pause()
@@ -145,13 +147,13 @@ async def test_a_long_question_leaves_room_for_the_conversation(asked: Log) -> N
         assert not seen.prompt.selected_text
 
 
-async def test_an_empty_question_is_not_sent(asked: Log) -> None:
+async def test_empty_chat_question_is_not_sent(asked: Log) -> None:
     async with chat_screen() as seen:
         await seen.ask(" \n ")
         assert not asked
 
 
-async def test_escape_stops_the_answer_and_keeps_what_was_said(asked: Log) -> None:
+async def test_escape_stops_chat_answer_and_keeps_text(asked: Log) -> None:
     async with chat_screen() as seen:
         await seen.ask("one")
         await seen.said(0, "trained", Answer("Half an", "answering", 2))
@@ -169,7 +171,7 @@ async def test_escape_stops_the_answer_and_keeps_what_was_said(asked: Log) -> No
         assert seen.app.focused is seen.prompt
 
 
-async def test_a_new_conversation_knows_nothing_of_the_old_one(asked: Log) -> None:
+async def test_new_conversation_forgets_old_one(asked: Log) -> None:
     async with chat_screen() as seen:
         await seen.ask("one")
         before = seen.screen.session.number
@@ -181,7 +183,8 @@ async def test_a_new_conversation_knows_nothing_of_the_old_one(asked: Log) -> No
         assert asked[-1][3] == ["two"]
 
 
-async def test_a_small_terminal_has_one_column_and_asks_the_other_side_when_it_is_shown(asked: Log) -> None:
+async def test_small_terminal_shows_one_chat_side(asked: Log) -> None:
+    """The other side is asked when it is shown."""
     async with chat_screen((80, 24)) as seen:
         assert seen.side("base").size.area == 0
         await seen.ask("one")
@@ -193,7 +196,7 @@ async def test_a_small_terminal_has_one_column_and_asks_the_other_side_when_it_i
         assert [side for _, side, _, _ in asked] == ["trained", "base"]
 
 
-async def test_an_answer_is_copied_and_the_temperature_is_shown(asked: Log) -> None:
+async def test_chat_copies_answer_and_shows_temperature(asked: Log) -> None:
     async with chat_screen() as seen:
         await seen.ask("one")
         await seen.said(0, "trained", TRAINED)
@@ -204,7 +207,7 @@ async def test_an_answer_is_copied_and_the_temperature_is_shown(asked: Log) -> N
         assert "temperature 0.3" in str(seen.side("trained").border_subtitle)
 
 
-async def test_what_went_wrong_stands_where_the_answer_would(asked: Log) -> None:
+async def test_chat_shows_error_in_answers_place(asked: Log) -> None:
     async with chat_screen() as seen:
         await seen.ask("one")
         await seen.said(0, "trained", Answer(state="failed", problem="There is no run.\n  Start one."))
@@ -212,7 +215,8 @@ async def test_what_went_wrong_stands_where_the_answer_would(asked: Log) -> None
         assert asked[-1][1] == "base"
 
 
-def test_a_run_that_was_stopped_before_its_first_step_is_not_the_first_to_talk_to(ft_home: Path) -> None:
+def test_chat_prefers_run_with_steps(ft_home: Path) -> None:
+    """One that was stopped before its first step is not the first to talk to."""
     for run_id, steps in (("20260102-000000-began", 0), ("20260101-000000-trained", 5)):
         run = make_run(run_id, steps=steps)
         (run.folder / "adapter").mkdir(exist_ok=True)
@@ -221,7 +225,7 @@ def test_a_run_that_was_stopped_before_its_first_step_is_not_the_first_to_talk_t
     assert found.run_id == "20260101-000000-trained"
 
 
-def test_models_to_talk_to_are_listed_newest_first(runs: None) -> None:
+def test_chat_models_are_listed_newest_first(runs: None) -> None:
     assert [each.title for each in chat_models(Index().refresh())] == [
         "20260103-000000-orders · final",
         "20260103-000000-orders · step 40",

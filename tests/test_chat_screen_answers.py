@@ -60,7 +60,7 @@ async def talking_to(run: Run, app: FtApp) -> AsyncIterator[Seen]:
         yield seen
 
 
-async def test_the_functions_of_a_file_reach_both_models(app: FtApp, trained: Run, tmp_path: Path) -> None:
+async def test_tools_file_reaches_both_chat_models(app: FtApp, trained: Run, tmp_path: Path) -> None:
     """This model's template shows no tools, which both sides say: so both were given them."""
     file = tmp_path / "tools.json"
     file.write_text('[{"name": "stock", "parameters": {}}]')
@@ -79,9 +79,7 @@ async def test_the_functions_of_a_file_reach_both_models(app: FtApp, trained: Ru
         assert seen.screen.session.conversation.messages(1, "trained")[-1] == Message("tool", "4 apples")
 
 
-async def test_both_models_answer_as_they_do_on_the_command_line(
-    app: FtApp, service: Client, trained: Run
-) -> None:
+async def test_chat_models_answer_like_command_line(app: FtApp, service: Client, trained: Run) -> None:
     expected = {
         side: "".join(
             service.generate(trained, [Message("user", "number 3")], Sampling(SHORT), base=side == "base")
@@ -96,7 +94,7 @@ async def test_both_models_answer_as_they_do_on_the_command_line(
     assert expected["trained"] != expected["base"]
 
 
-async def test_an_answer_stops_when_told_to_and_the_next_one_comes(
+async def test_stopped_chat_answer_lets_next_come(
     app: FtApp, trained: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with talking_to(trained, app) as seen:
@@ -117,7 +115,7 @@ async def test_an_answer_stops_when_told_to_and_the_next_one_comes(
         assert seen.answer(turn, "base").text == words
 
 
-async def test_a_run_deleted_under_the_conversation_is_a_sentence(app: FtApp, trained: Run) -> None:
+async def test_run_deleted_during_chat_is_explained(app: FtApp, trained: Run) -> None:
     async with talking_to(trained, app) as seen:
         hidden = trained.folder.with_name("hidden")
         trained.folder.rename(hidden)

@@ -28,14 +28,15 @@ def ft(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedPr
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
-def test_ft_alone_and_help_list_every_command_on_stdout(arguments: tuple[str, ...], tmp_path: Path) -> None:
+def test_help_lists_every_command_on_stdout(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """So does `ft` alone."""
     done = ft(*arguments, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     for name, (_, line) in command_table.COMMANDS.items():
         assert re.search(rf"^  {name} +{re.escape(line)}$", done.stdout, re.MULTILINE)
 
 
-def test_help_and_validate_start_without_what_is_heavy(tmp_path: Path) -> None:
+def test_help_and_validate_import_nothing_heavy(tmp_path: Path) -> None:
     (tmp_path / "train.yml").write_text(GOOD)
     heavy = [
         "torch",
@@ -60,7 +61,7 @@ def test_help_and_validate_start_without_what_is_heavy(tmp_path: Path) -> None:
         assert done.stderr == "[] 0\n", arguments
 
 
-def test_the_version_is_the_distributions(tmp_path: Path) -> None:
+def test_version_is_that_of_distribution(tmp_path: Path) -> None:
     assert re.fullmatch(r"ft \d+\.\d+\.\d+\S*\n", ft("--version", cwd=tmp_path).stdout)
 
 
@@ -97,7 +98,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("arguments", "code", "fragment"), MISTAKES.values(), ids=MISTAKES.keys())
-def test_a_mistake_is_a_message_and_an_exit_code(
+def test_command_mistake_gives_message_and_exit_code(
     arguments: list[str], code: int, fragment: str, tmp_path: Path
 ) -> None:
     (tmp_path / "train.yml").write_text(GOOD)
@@ -110,7 +111,8 @@ def test_a_mistake_is_a_message_and_an_exit_code(
     assert (tmp_path / "train.yml").read_text() == GOOD
 
 
-def test_init_writes_a_recipe_that_is_valid_and_says_what_to_do_next(tmp_path: Path) -> None:
+def test_init_writes_valid_recipe(tmp_path: Path) -> None:
+    """The command says what to do next."""
     done = ft("init", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "")
     assert "ft train" in done.stderr
@@ -118,7 +120,8 @@ def test_init_writes_a_recipe_that_is_valid_and_says_what_to_do_next(tmp_path: P
     assert (done.returncode, done.stdout, done.stderr) == (0, "train.yml is valid.\n", "")
 
 
-def test_init_makes_folders_and_writes_over_a_file_only_when_told(tmp_path: Path) -> None:
+def test_init_overwrites_recipe_only_when_told(tmp_path: Path) -> None:
+    """Missing folders are made."""
     target = tmp_path / "a" / "b.yml"
     assert ft("init", "a/b.yml", "--profile", "quick", cwd=tmp_path).returncode == 0
     assert "name: quick" in target.read_text()
@@ -128,7 +131,7 @@ def test_init_makes_folders_and_writes_over_a_file_only_when_told(tmp_path: Path
     assert "name: starter" in target.read_text()
 
 
-def test_init_lists_own_profiles_too(tmp_path: Path, ft_home: Path) -> None:
+def test_init_lists_own_profiles(tmp_path: Path, ft_home: Path) -> None:
     (ft_home / "profiles").mkdir(parents=True)
     (ft_home / "profiles" / "mine.yml").write_text("# For my team\n" + GOOD)
     assert re.search(r"^mine +For my team$", ft("init", "--list", cwd=tmp_path).stdout, re.MULTILINE)
@@ -136,7 +139,7 @@ def test_init_lists_own_profiles_too(tmp_path: Path, ft_home: Path) -> None:
     assert (tmp_path / "train.yml").read_text() == "# For my team\n" + GOOD
 
 
-def test_validate_json_has_every_problem_with_its_place(tmp_path: Path) -> None:
+def test_validate_json_places_every_recipe_problem(tmp_path: Path) -> None:
     (tmp_path / "train.yml").write_text(GOOD + "sed: 1\ntraining: {epochs: 0}\n")
     done = ft("validate", "--json", cwd=tmp_path)
     body = json.loads(done.stdout)
@@ -147,19 +150,20 @@ def test_validate_json_has_every_problem_with_its_place(tmp_path: Path) -> None:
     ]
 
 
-def test_validate_json_of_a_good_recipe_has_the_whole_config(tmp_path: Path) -> None:
+def test_validate_json_has_whole_config(tmp_path: Path) -> None:
     (tmp_path / "train.yml").write_text(GOOD)
     body = json.loads(ft("validate", "--json", "--set", "training.max_steps=010", cwd=tmp_path).stdout)
     assert body["valid"] is True
     assert body["config"]["training"]["max_steps"] == 10
 
 
-def test_the_schema_is_json_on_stdout(tmp_path: Path) -> None:
+def test_recipe_schema_is_json_on_stdout(tmp_path: Path) -> None:
     body = json.loads(ft("schema", cwd=tmp_path).stdout)
     assert body["properties"]["seed"]["description"]
 
 
-def test_ctrl_c_ends_with_130_and_no_traceback(tmp_path: Path) -> None:
+def test_ctrl_c_ends_command_with_130(tmp_path: Path) -> None:
+    """No traceback is shown."""
     code = "from ft.cli import main; print('up', flush=True); raise SystemExit(main())"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "secrets", "set", "HF_TOKEN"],  # reads stdin, where nothing comes
@@ -180,7 +184,7 @@ def test_ctrl_c_ends_with_130_and_no_traceback(tmp_path: Path) -> None:
     assert "Traceback" not in errors
 
 
-def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+def test_closed_output_pipe_is_no_error(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "ft.cli", "schema"],
         cwd=tmp_path,
@@ -199,9 +203,10 @@ def _broken() -> None:
     raise RuntimeError("a wheel came off")
 
 
-def test_a_mistake_of_ours_is_one_message_and_the_traceback_is_kept(
+def test_crashed_command_keeps_traceback_in_log(
     ft_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The terminal shows one message."""
     monkeypatch.setitem(command_table.COMMANDS, "schema", (f"{__name__}:_broken", "Breaks."))
     monkeypatch.delenv("FT_DEBUG", raising=False)
     assert cli.main(["schema"]) == cli.BUG

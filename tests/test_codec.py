@@ -80,7 +80,7 @@ def through_json(value: Any) -> Any:
 
 
 @given(TREES | LEAVES | PROMPTS)
-def test_a_value_comes_back_as_it_was(value: Any) -> None:
+def test_codec_returns_value_unchanged(value: Any) -> None:
     assert through_json(value) == value
 
 
@@ -93,11 +93,12 @@ def test_a_value_comes_back_as_it_was(value: Any) -> None:
     | st.builds(GenerateRequest, prompt=PROMPTS, temperature=st.floats(0, 2))
     | st.builds(AnswersRequest, prompts=st.lists(PROMPTS, max_size=2).map(tuple), temperature=st.floats(0, 2))
 )
-def test_values_of_the_service_come_back_as_they_were(value: Any) -> None:
+def test_codec_returns_service_values_unchanged(value: Any) -> None:
     assert through_json(value) == value
 
 
-def test_a_message_keeps_what_a_template_gets_besides_role_and_content() -> None:
+def test_codec_keeps_extra_keys_of_message() -> None:
+    """A template gets them besides role and content."""
     calls = [{"type": "function", "function": {"name": "stock", "arguments": {"fruit": "apple"}}}]
     more = {"tool_calls": calls, "reasoning_content": "I have to look."}
     message = Message("assistant", "", trained=False, more=more, unused=("a note",))
@@ -105,13 +106,14 @@ def test_a_message_keeps_what_a_template_gets_besides_role_and_content() -> None
     assert (back, back.unused, back.more) == (message, message.unused, more)
 
 
-def test_a_plan_comes_back_as_it_was() -> None:
+def test_codec_returns_plan_unchanged() -> None:
     settled = plan(CPU, SMALL)
     assert through_json(settled) == settled
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_every_operation_has_a_request_and_an_answer_that_the_codec_reads(name: str) -> None:
+def test_codec_reads_every_service_operation(name: str) -> None:
+    """The codec reads its request and its answer."""
     operation = OPERATIONS[name]
     assert dataclasses.is_dataclass(operation.request)
     with pytest.raises(CodecError, match=r"lacks the field|has to be"):
@@ -151,23 +153,24 @@ def test_every_operation_has_a_request_and_an_answer_that_the_codec_reads(name: 
         ),
     ],
 )
-def test_json_of_another_shape_is_an_error_with_its_place(kind: Any, body: Any, message: str) -> None:
+def test_codec_places_error_in_misshapen_json(kind: Any, body: Any, message: str) -> None:
     with pytest.raises(CodecError) as refused:
         decode(kind, body)
     assert str(refused.value) == message
 
 
-def test_a_whole_number_stays_one_where_both_kinds_are_allowed() -> None:
+def test_codec_keeps_whole_numbers() -> None:
+    """Both kinds of number are allowed there."""
     assert [type(decode(float | int, body)) for body in (1, 1.5)] == [int, float]
     assert type(decode(float, 1)) is float
 
 
 @pytest.mark.parametrize("value", [{1: "a"}, {"a": {2, 3}}, [object()], Leaf])
-def test_what_has_no_json_is_refused(value: Any) -> None:
+def test_codec_refuses_values_without_json(value: Any) -> None:
     with pytest.raises(CodecError, match="has no JSON"):
         encode(value)
 
 
-def test_a_type_that_the_codec_does_not_know_is_named() -> None:
+def test_codec_names_unknown_type() -> None:
     with pytest.raises(CodecError, match="complex"):
         decode(complex, 1)

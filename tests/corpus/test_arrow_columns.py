@@ -56,7 +56,7 @@ def pruned(value: Any) -> Any:
     return [pruned(each) for each in value] if isinstance(value, list) else value
 
 
-def test_tools_in_parquet_train_as_the_same_tools_in_jsonl(tiny_model: Path) -> None:
+def test_tools_in_parquet_train_like_jsonl(tiny_model: Path) -> None:
     found = trained(CASES / "01_tools.parquet", tiny_model)
     assert found == trained(CASES / "01_tools.jsonl", tiny_model)
     assert '{"name": "weather", "arguments": {"city": "Oslo"}}' in found[0]
@@ -64,7 +64,7 @@ def test_tools_in_parquet_train_as_the_same_tools_in_jsonl(tiny_model: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["rows.parquet", "rows.arrow"])
-def test_keys_that_a_column_adds_to_its_objects_are_left_out(name: str, tmp_path: Path) -> None:
+def test_keys_added_by_column_are_dropped(name: str, tmp_path: Path) -> None:
     calls = [[{"name": "f", "arguments": arguments, "id": None}, None] for arguments in FILLED]
     table = pa.table({"calls": calls, "note": ["x", None], "deep": [{"a": [[{"b": None, "c": 1}]]}, None]})
     assert rows(written(table, tmp_path / name)) == [
@@ -77,7 +77,7 @@ def test_keys_that_a_column_adds_to_its_objects_are_left_out(name: str, tmp_path
     ]
 
 
-def test_a_null_that_somebody_wrote_in_jsonl_stays(tmp_path: Path) -> None:
+def test_written_null_in_jsonl_stays(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"calls": [{"arguments": {"city": null}}]}\n')
     assert rows(tmp_path / "rows.jsonl") == [{"calls": [{"arguments": {"city": None}}]}]
 
@@ -110,7 +110,7 @@ def of_type(kind: pa.DataType) -> st.SearchStrategy[Any]:
 
 @settings(max_examples=150, deadline=None)
 @given(st.data())
-def test_nothing_but_keys_that_are_null_is_left_out(data: st.DataObject) -> None:
+def test_only_null_keys_of_column_are_dropped(data: st.DataObject) -> None:
     kind = data.draw(VALUES)
     column = pa.array(data.draw(st.lists(of_type(kind), min_size=1, max_size=5)), kind)
     batch = pa.record_batch({"v": column}).slice(data.draw(st.integers(0, 2)))
@@ -120,7 +120,7 @@ def test_nothing_but_keys_that_are_null_is_left_out(data: st.DataObject) -> None
 @pytest.mark.parametrize(
     "name", ["31_ds_json.parquet", "31_ds_jsonfeat.parquet", "31_saved/data-00000-of-00001.arrow"]
 )
-def test_the_json_type_of_datasets_is_read_as_datasets_reads_it(name: str, tmp_path: Path) -> None:
+def test_json_column_is_read_like_datasets(name: str, tmp_path: Path) -> None:
     path = CASES / name
     theirs = (
         datasets.Dataset.from_file(str(path))
@@ -134,18 +134,18 @@ def test_the_json_type_of_datasets_is_read_as_datasets_reads_it(name: str, tmp_p
     ]
 
 
-def test_a_null_that_somebody_wrote_in_the_json_type_stays() -> None:
+def test_written_null_in_json_column_stays() -> None:
     assert rows(CASES / "31_ds_json.parquet")[0]["messages"][1]["content"] is None
 
 
-def test_the_json_type_trains_the_calls_that_it_holds(tiny_model: Path) -> None:
+def test_calls_in_json_column_are_trained(tiny_model: Path) -> None:
     for name in ("31_ds.parquet", "31_ds_json.parquet", "31_ds_jsonfeat.parquet", "31_saved"):
         [first, *_] = trained(CASES / name, tiny_model)
         assert '<tool_call>\n{"name": "add", "arguments": {"x": 0, "y": 3}}\n</tool_call>' in first, name
         assert '"properties": {"x": {"type": "integer"}, "y": {"type": "integer"}}' in first, name
 
 
-def test_json_that_stands_as_text_in_a_row_is_read_as_what_it_says(tmp_path: Path, tiny_model: Path) -> None:
+def test_json_text_in_row_is_parsed(tmp_path: Path, tiny_model: Path) -> None:
     """As the `Json` type comes out of other programs, and of `datasets` before it had the type."""
     [first, *_] = rows(CASES / "31_ds_jsonfeat.parquet")
     tools = [json.loads(json.dumps(tool)) for tool in first["tools"]]
@@ -161,14 +161,15 @@ def test_json_that_stands_as_text_in_a_row_is_read_as_what_it_says(tmp_path: Pat
     assert trained(tmp_path / "texts.jsonl", tiny_model) == trained(tmp_path / "objects.jsonl", tiny_model)
 
 
-def test_a_list_of_objects_that_datasets_wrote_as_an_object_of_lists_is_a_conversation(
+def test_object_of_lists_is_conversation(
     tiny_model: Path,
 ) -> None:
+    """`datasets` writes a list of objects as an object of lists."""
     texts = trained(CASES / "13_seqdict.parquet", tiny_model)
     assert ["Q0" in texts[0], "A0" in texts[0], len(texts)] == [True, True, 3]
 
 
-def test_a_value_of_the_json_type_that_is_not_json_names_its_row(tmp_path: Path) -> None:
+def test_invalid_json_in_column_names_row(tmp_path: Path) -> None:
     texts = pa.array(['{"a": 1}', None, "{a: 1}"], pa.json_())
     table = pa.table({"deep": pa.ListArray.from_arrays([0, 1, 2, 3], texts)})
     with pytest.raises(
@@ -178,7 +179,7 @@ def test_a_value_of_the_json_type_that_is_not_json_names_its_row(tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["rows.parquet", "rows.arrow"])
-def test_class_labels_are_read_by_their_names(name: str, tmp_path: Path) -> None:
+def test_class_label_column_reads_as_names(name: str, tmp_path: Path) -> None:
     label = datasets.ClassLabel(names=["bad", "good"])
     features = datasets.Features(
         {"label": label, "each": datasets.List({"of": label}), "text": datasets.Value("string")}
@@ -199,7 +200,7 @@ def test_class_labels_are_read_by_their_names(name: str, tmp_path: Path) -> None
     ]
 
 
-def test_maps_are_read_as_objects(tmp_path: Path) -> None:
+def test_map_column_is_read_as_object(tmp_path: Path) -> None:
     of_objects = pa.map_(pa.string(), pa.struct([("type", pa.string()), ("enum", pa.list_(pa.string()))]))
     table = pa.table(
         {
@@ -216,7 +217,7 @@ def test_maps_are_read_as_objects(tmp_path: Path) -> None:
     ]
 
 
-def test_text_in_any_of_arrows_types_is_text() -> None:
+def test_text_column_of_any_arrow_type() -> None:
     assert rows(CASES / "42_types.parquet")[0] == {
         "instruction": "Name apple",
         "output": "It is apple.",
@@ -224,14 +225,14 @@ def test_text_in_any_of_arrows_types_is_text() -> None:
     }
 
 
-def test_bytes_are_not_taken_for_text(tiny_model: Path) -> None:
+def test_bytes_column_is_not_text(tiny_model: Path) -> None:
     with pytest.raises(
         DataError, match=r"`output` is \"bytes\" where text is expected \(.*42_binary.parquet row 1,"
     ):
         trained(CASES / "42_binary.parquet", tiny_model)
 
 
-def test_a_file_that_is_cut_off_is_told_by_its_name(tmp_path: Path) -> None:
+def test_truncated_parquet_file_is_named(tmp_path: Path) -> None:
     for name in ("rows.arrow", "rows.parquet"):
         path = written(pa.table({"text": [f"row {n}" for n in range(1000)]}), tmp_path / name)
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -239,19 +240,19 @@ def test_a_file_that_is_cut_off_is_told_by_its_name(tmp_path: Path) -> None:
             rows(path)
 
 
-def test_files_of_one_folder_may_have_other_columns(tiny_model: Path) -> None:
+def test_files_of_folder_may_differ_in_columns(tiny_model: Path) -> None:
     texts = trained(CASES / "41_schemas", tiny_model)
     assert ["hi one" in texts[0], "hi two" in texts[1]] == [True, True]
 
 
 @pytest.mark.parametrize("name", ["rows.parquet", "rows.arrow"])
-def test_two_columns_of_one_name_are_refused(name: str, tmp_path: Path) -> None:
+def test_duplicate_column_names_are_refused(name: str, tmp_path: Path) -> None:
     twice = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
     with pytest.raises(DataError, match=rf"{name}: two columns are called `text`"):
         rows(written(twice, tmp_path / name))
 
 
-def test_two_keys_of_one_name_inside_a_column_are_refused(tmp_path: Path) -> None:
+def test_duplicate_keys_in_column_are_refused(tmp_path: Path) -> None:
     kind = pa.struct([pa.field("role", pa.string()), pa.field("role", pa.string())])
     keys = pa.StructArray.from_arrays([pa.array(["a"]), pa.array(["b"])], fields=list(kind))
     path = written(pa.table({"messages": keys}), tmp_path / "rows.arrow")
@@ -259,7 +260,7 @@ def test_two_keys_of_one_name_inside_a_column_are_refused(tmp_path: Path) -> Non
         rows(path)
 
 
-def test_json_shows_a_row_of_a_table_as_it_is_read(tmp_path: Path) -> None:
+def test_json_output_shows_row_as_read(tmp_path: Path) -> None:
     from engine.data.readers.random_access import open_rows
 
     table = pa.table({"calls": [[{"arguments": arguments}] for arguments in FILLED]})

@@ -23,7 +23,7 @@ def codes(outcomes: list[Outcome]) -> set[int]:
     return {outcome.code for outcome in outcomes}
 
 
-def test_broken_recipes(tiny_model: Path, tmp_path: Path) -> None:
+def test_broken_recipes_are_reported(tiny_model: Path, tmp_path: Path) -> None:
     write_rows(tmp_path)
     commands: list[tuple[list[str | Path], Path | None]] = []
 
@@ -44,7 +44,7 @@ def test_broken_recipes(tiny_model: Path, tmp_path: Path) -> None:
     assert {2, 3, 4} <= codes(outcomes)
 
 
-def test_broken_rows(tiny_model: Path, tmp_path: Path) -> None:
+def test_broken_rows_are_reported(tiny_model: Path, tmp_path: Path) -> None:
     commands: list[tuple[list[str | Path], Path | None]] = []
     for name, data in broken_rows.contents():
         path = tmp_path / name
@@ -63,7 +63,7 @@ def test_broken_rows(tiny_model: Path, tmp_path: Path) -> None:
     assert {0, 3} <= codes(outcomes)
 
 
-def test_a_name_that_is_not_utf8_is_told(tiny_model: Path, tmp_path: Path) -> None:
+def test_file_name_outside_utf8_is_reported(tiny_model: Path, tmp_path: Path) -> None:
     """Linux takes any bytes for a name; recipes and events are UTF-8."""
     rows = tmp_path / "rows"
     rows.mkdir()
@@ -82,7 +82,7 @@ def test_a_name_that_is_not_utf8_is_told(tiny_model: Path, tmp_path: Path) -> No
     assert folder.code == 0
 
 
-def test_broken_models(tiny_model: Path, tmp_path: Path) -> None:
+def test_broken_models_are_reported(tiny_model: Path, tmp_path: Path) -> None:
     rows = write_rows(tmp_path)
     commands: list[tuple[list[str | Path], Path | None]] = []
     names: list[str] = []
@@ -161,7 +161,7 @@ def _checkpoint(run: Path, name: str, progress: str) -> None:
     (run / "checkpoints" / name / "progress.json").write_text(progress)
 
 
-def test_broken_runs(tiny_model: Path, tmp_path: Path) -> None:
+def test_broken_runs_are_reported(tiny_model: Path, tmp_path: Path) -> None:
     recipe = load_text(recipe_text(tiny_model, write_rows(tmp_path)), tmp_path / "train.yml")
     whole = create_run(recipe)
     commands: list[list[str]] = []

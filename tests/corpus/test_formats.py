@@ -9,7 +9,7 @@ from engine.errors import DataError
 from tests.corpus.reading import ASKED, BAD, GOOD, TOOL, Reader, chatml
 
 
-def test_a_system_column_beside_messages_comes_first(read: Reader) -> None:
+def test_system_column_comes_before_messages(read: Reader) -> None:
     found = read("02_system_beside.jsonl")
     assert found.texts[0] == chatml(
         ("system", "You are a pirate cook. Answer in rhyme."),
@@ -41,7 +41,7 @@ def test_a_system_column_beside_messages_comes_first(read: Reader) -> None:
     ],
     ids=lambda row: "+".join(row),
 )
-def test_every_conversation_takes_a_system_column_and_tools(row: dict[str, Any], read: Reader) -> None:
+def test_every_conversation_format_takes_system_and_tools(row: dict[str, Any], read: Reader) -> None:
     found = read([{**row, "system": "Be brief.", "tools": json.dumps([TOOL])}])
     (text,) = found.texts
     assert text.startswith("<|im_start|>system\nBe brief.\n\nYou can call these functions:")
@@ -50,9 +50,10 @@ def test_every_conversation_takes_a_system_column_and_tools(row: dict[str, Any],
     assert "not use" not in found.said
 
 
-def test_a_system_message_that_is_there_twice_is_shown_once_and_a_difference_is_reported(
+def test_duplicate_system_message_is_shown_once(
     read: Reader,
 ) -> None:
+    """Two that differ are reported."""
     turns = [{"role": "system", "content": "Be brief."}, ASKED, GOOD]
     want = chatml(("system", "Be brief."), ("user", ASKED["content"]), ("assistant", "⟦Lima.⟧"))
     same = read([{"system": "Be brief. ", "messages": turns}])
@@ -66,12 +67,12 @@ def test_a_system_message_that_is_there_twice_is_shown_once_and_a_difference_is_
 
 
 @pytest.mark.parametrize("system", [None, "", " ", "null", "None", float("nan")])
-def test_a_system_column_that_says_nothing_adds_nothing(system: Any, read: Reader) -> None:
+def test_empty_system_column_adds_nothing(system: Any, read: Reader) -> None:
     found = read([{"system": system, "messages": [ASKED, GOOD], "tools": "null"}])
     assert found.texts == [chatml(("user", ASKED["content"]), ("assistant", "⟦Lima.⟧"))]
 
 
-def test_a_system_message_under_another_name_is_reported_with_the_setting_that_uses_it(read: Reader) -> None:
+def test_unread_system_column_names_its_setting(read: Reader) -> None:
     rows = [{"system_prompt": "Be brief.", "messages": [ASKED, GOOD]}]
     assert "--set 'data.columns={system: system_prompt}'" in read(rows).said
     used = read(rows, columns={"system": "system_prompt"})
@@ -95,14 +96,13 @@ def test_a_system_message_under_another_name_is_reported_with_the_setting_that_u
         ({"prompt": "a", "completion": "b", "input": "c"}, "input"),
     ],
 )
-def test_a_column_that_changes_the_meaning_and_is_not_read_is_reported_once(
-    row: dict[str, Any], name: str, read: Reader
-) -> None:
+def test_unread_column_is_reported_once(row: dict[str, Any], name: str, read: Reader) -> None:
+    """The column changes what the rows mean."""
     said = read([row] * 3).said
     assert said.count(f"3 of 3 rows have `{name}`, which") == 1
 
 
-def test_parts_with_a_loss_weight_are_read(read: Reader) -> None:
+def test_message_parts_with_loss_weight_are_read(read: Reader) -> None:
     found = read("71_v1_parts.jsonl")
     assert "chat, because its rows have `messages`" in found.said
     first, second = found.texts[:2]
@@ -122,7 +122,7 @@ def test_pairs_of_whole_conversations_are_read(read: Reader) -> None:
     assert found.texts[0] == chatml(("user", "A word for cold?"), ("assistant", "⟦Chilly, 0.⟧"))
 
 
-def test_thoughts_before_a_written_call_are_thoughts(read: Reader) -> None:
+def test_thoughts_before_tool_call_are_kept(read: Reader) -> None:
     (text, *_) = read("60_fc_think.jsonl").texts
     call = '<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
     assert f"⟦<think>\nlook up\n</think>\n\n{call}<|im_end|>⟧" in text
@@ -141,12 +141,12 @@ def test_thoughts_before_a_written_call_are_thoughts(read: Reader) -> None:
         ("05_history.csv", "<|im_start|>user\nAnd then 0?<|im_end|>\n<|im_start|>assistant\n⟦Then stop 0."),
     ],
 )
-def test_exports_of_other_programs_are_read(file: str, want: str, read: Reader) -> None:
+def test_exported_formats_are_read(file: str, want: str, read: Reader) -> None:
     assert want in read(file).texts[0]
 
 
 @pytest.mark.parametrize("column", ["messages", "prompt", "chosen"])
-def test_lists_by_key_are_messages_in_every_column(column: str, read: Reader) -> None:
+def test_lists_by_key_are_messages(column: str, read: Reader) -> None:
     def lists(*turns: dict[str, str]) -> dict[str, list[str]]:
         return {key: [turn[key] for turn in turns] for key in ("role", "content")}
 
@@ -158,12 +158,12 @@ def test_lists_by_key_are_messages_in_every_column(column: str, read: Reader) ->
     assert read([rows[column]]).texts == [chatml(("user", ASKED["content"]), ("assistant", "⟦Lima.⟧"))]
 
 
-def test_a_turn_may_mix_two_spellings(read: Reader) -> None:
+def test_message_keys_may_mix_spellings(read: Reader) -> None:
     turns = [{"from": "user", "content": "Hi"}, {"role": "assistant", "value": "Hello"}]
     assert read([{"messages": turns}]).texts == [chatml(("user", "Hi"), ("assistant", "⟦Hello⟧"))]
 
 
-def test_calls_and_results_in_parts_are_calls_and_results(read: Reader) -> None:
+def test_tool_calls_in_message_parts_are_read(read: Reader) -> None:
     used = {"type": "tool_use", "id": "t1", "name": "weather", "input": {"city": "Oslo"}}
     result = {"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": "rain"}]}
     turns = [
@@ -182,7 +182,7 @@ def test_calls_and_results_in_parts_are_calls_and_results(read: Reader) -> None:
     )
 
 
-def test_calls_and_results_of_gemini_are_calls_and_results(read: Reader) -> None:
+def test_tool_calls_of_gemini_are_read(read: Reader) -> None:
     row = {
         "systemInstruction": {"role": "system", "parts": [{"text": "Be brief."}]},
         "contents": [
@@ -210,7 +210,7 @@ def test_calls_and_results_of_gemini_are_calls_and_results(read: Reader) -> None
         read([{"contents": [{"role": "user", "parts": [{"inlineData": {"data": "…"}}]}]}])
 
 
-def test_calls_in_turns_of_their_own_are_one_answer(read: Reader) -> None:
+def test_separate_tool_calls_form_one_answer(read: Reader) -> None:
     turns = [
         {"role": "user", "content": "Oslo and Lima?"},
         {"role": "assistant", "content": "I look."},
@@ -238,14 +238,13 @@ def test_calls_in_turns_of_their_own_are_one_answer(read: Reader) -> None:
         ),
     ],
 )
-def test_parts_in_an_order_that_no_template_shows_are_refused(
-    parts: list[dict[str, Any]], why: str, read: Reader
-) -> None:
+def test_message_parts_out_of_order_are_refused(parts: list[dict[str, Any]], why: str, read: Reader) -> None:
+    """No template shows them in that order."""
     with pytest.raises(DataError, match=why):
         read([{"messages": [ASKED, {"role": "assistant", "content": parts}]}])
 
 
-def test_what_a_turn_says_twice_is_reported(read: Reader) -> None:
+def test_duplicate_keys_of_message_are_reported(read: Reader) -> None:
     call = {"name": "f", "arguments": "{}"}
     turn = {
         **GOOD,
@@ -262,6 +261,6 @@ def test_what_a_turn_says_twice_is_reported(read: Reader) -> None:
 
 
 @pytest.mark.parametrize("empty", ["null", "None", "nan", "", "[]", None, float("nan"), []])
-def test_tools_that_are_null_in_any_spelling_are_none(empty: Any, read: Reader) -> None:
+def test_null_tools_mean_no_tools(empty: Any, read: Reader) -> None:
     found = read([{"messages": [ASKED, {**GOOD, "tool_calls": empty, "reasoning": empty}], "tools": empty}])
     assert found.texts == [chatml(("user", ASKED["content"]), ("assistant", "⟦Lima.⟧"))]

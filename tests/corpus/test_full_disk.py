@@ -31,14 +31,14 @@ def test_init_leaves_no_empty_recipe(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*new*"))
 
 
-def test_init_keeps_the_recipe_that_it_was_to_replace(tmp_path: Path) -> None:
+def test_init_keeps_old_recipe_on_full_disk(tmp_path: Path) -> None:
     path = tmp_path / "train.yml"
     path.write_text("mine\n")
     assert limited(100, "init", path, "--force").returncode == 7
     assert path.read_text() == "mine\n"
 
 
-def test_prepare_leaves_no_half_folder(tmp_path: Path) -> None:
+def test_prepare_leaves_no_partial_dataset(tmp_path: Path) -> None:
     rows = write_rows(tmp_path)
     done = limited(200, "data", "prepare", rows, "--out", tmp_path / "out")
     assert done.returncode == 7
@@ -46,9 +46,7 @@ def test_prepare_leaves_no_half_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_run_that_cannot_be_written_is_not_left_behind(
-    tiny_model: Path, ft_home: Path, tmp_path: Path
-) -> None:
+def test_unwritable_run_is_not_left_behind(tiny_model: Path, ft_home: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "train.yml"
     recipe.write_text(recipe_text(tiny_model, write_rows(tmp_path)))
     elsewhere = tmp_path / "run"

@@ -45,7 +45,7 @@ def long_run(steps: int, evaluated: int = 100, metrics: Mapping[str, float] | No
     return made
 
 
-def test_showing_a_long_run_again_reads_nothing_of_its_events(
+def test_showing_run_again_reads_no_events(
     ft_home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = long_run(1000)
@@ -60,7 +60,7 @@ def test_showing_a_long_run_again_reads_nothing_of_its_events(
 
 
 @pytest.mark.parametrize("metrics", [{}, {"margin": 0.5}])
-def test_a_long_run_is_summed_up_with_few_of_its_events_decoded(
+def test_summary_of_long_run_decodes_few_events(
     ft_home: Path, monkeypatch: pytest.MonkeyPatch, metrics: dict[str, float]
 ) -> None:
     made = long_run(20_000, evaluated=5_000, metrics=metrics)
@@ -79,7 +79,8 @@ def test_a_long_run_is_summed_up_with_few_of_its_events_decoded(
 
 
 @pytest.mark.parametrize("resumed_from", [None, 150, 700])
-def test_the_first_and_last_evaluation_are_those_that_hold(ft_home: Path, resumed_from: int | None) -> None:
+def test_summary_has_current_first_and_last_evaluation(ft_home: Path, resumed_from: int | None) -> None:
+    """Evaluations that a resumed run has done over count no more."""
     made = long_run(1000)
     if resumed_from is not None:
         made.emit(Started(run=made.id, pid=1, resumed_from=resumed_from))
@@ -92,7 +93,7 @@ def test_the_first_and_last_evaluation_are_those_that_hold(ft_home: Path, resume
 
 
 @pytest.mark.parametrize("metrics", [{}, {"margin": 0.5, "tokens": float("nan")}])
-def test_steps_are_summed_up_as_they_are_written(ft_home: Path, metrics: dict[str, float]) -> None:
+def test_written_steps_are_summed_up_quickly(ft_home: Path, metrics: dict[str, float]) -> None:
     """Whoever adds a field to a step, or another kind of number, must not turn the quick way off."""
     losses = (float("nan"), 1e-9, float("inf"), -1.5, 1e22)
     odd = [replace(step(number, loss), metrics=metrics) for number, loss in enumerate(losses, 1)]
@@ -102,18 +103,14 @@ def test_steps_are_summed_up_as_they_are_written(ft_home: Path, metrics: dict[st
     assert sum_.totals().seconds == pytest.approx(5.0)
 
 
-def test_summaries_of_single_runs_are_remembered_for_the_list(
-    ft_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_list_reuses_single_run_summaries(ft_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = [make_run(f"2026010{day}-000000-a", steps=10) for day in range(1, 4)]
     shown = [summary_of(one) for one in made]
     monkeypatch.setattr(skim, "read", lambda *_: pytest.fail("a run's events were read again"))
     assert list(Index().refresh()) == shown[::-1]
 
 
-def test_a_recipe_that_ft_wrote_is_listed_without_a_parser_of_all_of_yaml(
-    ft_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stored_recipe_lists_without_yaml_parser(ft_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_run("20260101-000000-a", steps=3)
     monkeypatch.setattr("engine.config.yaml_reader.read_yaml", lambda *_: pytest.fail("it was parsed"))
     (summary,) = Index().refresh()
@@ -139,7 +136,7 @@ def presses_ctrl_c(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
 
 @pytest.mark.parametrize("at", [1, 2, 3])
 @pytest.mark.parametrize("elsewhere", [False, True])
-def test_ctrl_c_while_a_run_is_made_leaves_nothing_of_it(
+def test_ctrl_c_during_creation_leaves_no_run(
     recipe: Recipe, ft_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, elsewhere: bool
 ) -> None:
     presses_ctrl_c(monkeypatch, at)
@@ -154,7 +151,7 @@ def test_ctrl_c_while_a_run_is_made_leaves_nothing_of_it(
 
 
 @pytest.mark.parametrize("at", [1, 3])
-def test_ctrl_c_in_the_first_moment_of_ft_train_leaves_no_run(
+def test_interrupted_train_start_leaves_no_run(
     tiny_model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
     (folder / "train.yml").write_text(recipe_text(tiny_model, write_rows(folder)))
@@ -163,9 +160,7 @@ def test_ctrl_c_in_the_first_moment_of_ft_train_leaves_no_run(
     assert files_of(paths.runs()) == []
 
 
-def test_a_disk_that_fills_up_while_a_run_is_made_leaves_nothing_of_it(
-    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk_during_creation_leaves_no_run(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path, text: str) -> None:
         raise OSError(28, os.strerror(28), str(path))
 
@@ -176,7 +171,7 @@ def test_a_disk_that_fills_up_while_a_run_is_made_leaves_nothing_of_it(
 
 
 @pytest.mark.slow
-def test_ctrl_c_at_any_moment_of_a_start_leaves_no_damaged_run(tiny_model: Path, folder: Path) -> None:
+def test_ctrl_c_never_leaves_damaged_run(tiny_model: Path, folder: Path) -> None:
     (folder / "train.yml").write_text(recipe_text(tiny_model, write_rows(folder), training={"epochs": 50}))
     paths.runs().mkdir(parents=True)
     for moment in ("events.jsonl", "train.yml", "provenance.json", "lock"):
@@ -203,14 +198,14 @@ def linked_run(tmp_path: Path) -> Run:
     return made
 
 
-def test_a_run_behind_a_link_is_removed_with_its_link(ft_home: Path, tmp_path: Path) -> None:
+def test_linked_run_is_removed_with_its_link(ft_home: Path, tmp_path: Path) -> None:
     linked_run(tmp_path)
     assert main(["runs", "rm", "--yes", "20260101-000000-a"]) == 0
     assert list(paths.runs().iterdir()) == []
     assert not (tmp_path / "larger-disk").exists()
 
 
-def test_a_list_of_runs_fits_a_narrow_terminal_and_keeps_their_ids(
+def test_run_list_on_narrow_terminal_keeps_ids(
     ft_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_run("20260101-000000-a", steps=3)

@@ -78,7 +78,7 @@ def chat(number: int, **more: Any) -> dict[str, Any]:
 CHATS = [chat(number, **({"weight": 0} if number == 7 else {})) for number in range(9)]
 
 
-def test_an_archive_of_json_is_read_with_all_its_keys(tmp_path: Path) -> None:
+def test_json_archive_rows_keep_all_keys(tmp_path: Path) -> None:
     path = archive(tmp_path / "a[1].tar", [{"json": json.dumps(row).encode()} for row in CHATS])
     found = rows(path)
     assert [columns["json"] for _, columns in found] == CHATS, (
@@ -91,7 +91,7 @@ def test_an_archive_of_json_is_read_with_all_its_keys(tmp_path: Path) -> None:
     assert shown.read(7)[0] == f"{path.name} row 8"
 
 
-def test_an_archive_is_read_as_datasets_reads_it(tmp_path: Path) -> None:
+def test_archive_rows_match_datasets(tmp_path: Path) -> None:
     path = archive(tmp_path / "a.tar", [{"txt": f"é {n}".encode(), "cls": b"%d" % n} for n in range(3)])
     theirs = datasets.load_dataset(
         "webdataset", data_files=str(path), split="train", streaming=True, cache_dir=str(tmp_path / "cache")
@@ -101,19 +101,20 @@ def test_an_archive_is_read_as_datasets_reads_it(tmp_path: Path) -> None:
     ]
 
 
-def test_an_archive_with_pictures_is_refused_by_name(tmp_path: Path) -> None:
+def test_archive_with_images_is_refused_by_name(tmp_path: Path) -> None:
     path = archive(tmp_path / "a.tar", [{"jpg": b"\xff\xd8", "txt": b"a cat"}])
     with pytest.raises(DataError, match=r"a.tar: holds `.jpg` files, which are not text"):
         rows(path)
 
 
-def test_a_file_that_only_later_rows_of_an_archive_have_is_not_lost(tmp_path: Path) -> None:
+def test_late_archive_column_is_not_lost(tmp_path: Path) -> None:
+    """Only later rows of the archive have a file for it."""
     samples = [{"txt": b"row %d" % number} | ({"json": b"[1]"} if number > 6 else {}) for number in range(9)]
     found = [columns for _, columns in rows(archive(tmp_path / "a.tar", samples))]
     assert [columns["json"] for columns in found] == [None] * 7 + [[1], [1]]
 
 
-def test_an_archive_that_is_cut_off_names_the_row(tmp_path: Path) -> None:
+def test_truncated_archive_names_row(tmp_path: Path) -> None:
     path = archive(tmp_path / "a.tar", [{"txt": bytes(3000)}, {"json": b"{}"}, {"json": b"{not json"}])
     with pytest.raises(DataError, match=r"a.tar: .*`datasets` does not read it"):
         rows(path)
@@ -123,13 +124,13 @@ def test_an_archive_that_is_cut_off_names_the_row(tmp_path: Path) -> None:
     assert not list((paths.cache() / "sources").glob("*.rows"))
 
 
-def test_a_file_of_xml_is_a_row(tmp_path: Path) -> None:
+def test_xml_file_is_one_row(tmp_path: Path) -> None:
     (tmp_path / "a.xml").write_text("<a>hi</a>\n")
     assert rows(tmp_path / "a.xml") == [(f"{tmp_path / 'a.xml'} row 1", {"xml": "<a>hi</a>\n"})]
 
 
 @pytest.mark.parametrize(("name", "what"), [("a.jpg", "pictures"), ("a.pkl", "pickles"), ("a.h5", "HDF5")])
-def test_files_that_are_no_rows_are_refused_by_what_they_are(name: str, what: str, tmp_path: Path) -> None:
+def test_files_without_rows_are_refused_by_kind(name: str, what: str, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / name).write_bytes(b"x")
     for path in (tmp_path / "data", tmp_path / "data" / name):
@@ -137,9 +138,7 @@ def test_files_that_are_no_rows_are_refused_by_what_they_are(name: str, what: st
             rows(path)
 
 
-def test_nothing_is_asked_of_a_network_and_nothing_kept_elsewhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_archive_reads_offline_into_own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: Any) -> None:
         raise AssertionError("a connection is opened")
 
@@ -175,7 +174,7 @@ configs:
         ),
     ],
 )
-def test_a_readme_says_how_its_files_are_read(
+def test_readme_settings_apply_to_source_files(
     name: str, body: str, settings: str, wanted: list[dict[str, Any]], tmp_path: Path, hub: Hub
 ) -> None:
     for folder in (hub.folder, tmp_path / "clone"):
@@ -190,13 +189,13 @@ def test_a_readme_says_how_its_files_are_read(
     assert found[0][0] == f"ada/rows/{name} row 1"
 
 
-def test_a_readme_says_which_columns_of_parquet_are_read(hub: Hub) -> None:
+def test_readme_chooses_parquet_columns(hub: Hub) -> None:
     pq.write_table(pa.table({"text": ["a"], "id": [1]}), hub.folder / "a.parquet")
     (hub.folder / "README.md").write_text(SETTINGS.format(path="a.parquet", settings="columns: [text]"))
     assert rows(HUB) == [("ada/rows/a.parquet row 1", {"text": "a"})]
 
 
-def test_values_of_csv_stay_the_text_that_they_are(hub: Hub) -> None:
+def test_csv_values_stay_text(hub: Hub) -> None:
     (hub.folder / "a.csv").write_text("q|a\n007|None\n1e5|\nNA|2024-01-01 10:00:00\n")
     (hub.folder / "README.md").write_text(SETTINGS.format(path="a.csv", settings='sep: "|"'))
     wanted = [("007", "None"), ("1e5", ""), ("NA", "2024-01-01 10:00:00")]
@@ -204,16 +203,14 @@ def test_values_of_csv_stay_the_text_that_they_are(hub: Hub) -> None:
     assert [(columns["q"], columns["a"]) for _, columns in rows(HUB, streaming=True, max_samples=3)] == wanted
 
 
-def test_a_field_that_is_not_there_is_told(hub: Hub) -> None:
+def test_missing_json_field_is_reported(hub: Hub) -> None:
     (hub.folder / "a.json").write_text('{"rows": [{"text": "a"}], "other": 1}')
     (hub.folder / "README.md").write_text(SETTINGS.format(path="a.json", settings="field: row"))
     with pytest.raises(DataError, match=r"ada/rows/a.json: holds no rows under `row`"):
         rows(HUB)
 
 
-def test_how_files_are_read_holds_without_network_too(
-    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_readme_settings_apply_offline(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (hub.folder / "a.csv").write_text("q|a\nx|y\n")
     (hub.folder / "README.md").write_text(SETTINGS.format(path="a.csv", settings='sep: "|"'))
     assert rows(HUB)[0][1] == {"q": "x", "a": "y"}
@@ -221,7 +218,8 @@ def test_how_files_are_read_holds_without_network_too(
     assert rows(HUB)[0][1] == {"q": "x", "a": "y"}
 
 
-def test_a_script_is_not_run_and_its_rows_are_found_where_the_hub_has_them(hub: Hub, tmp_path: Path) -> None:
+def test_dataset_script_points_to_hub_parquet(hub: Hub, tmp_path: Path) -> None:
+    """The script is not run."""
     (hub.folder / "rows.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     with pytest.raises(
         DataError, match=r"ada/rows: is a script, rows.py, and no code of a dataset is run"
@@ -244,14 +242,16 @@ def test_a_script_is_not_run_and_its_rows_are_found_where_the_hub_has_them(hub: 
     assert not (tmp_path / "ran").exists()
 
 
-def test_files_beside_a_script_are_read_and_that_is_said(hub: Hub) -> None:
+def test_files_beside_dataset_script_are_read(hub: Hub) -> None:
+    """A note says so."""
     (hub.folder / "rows.py").write_text("raise SystemExit")
     (hub.folder / "train.jsonl").write_text('{"text": "a"}\n')
     assert rows(HUB)[0][1] == {"text": "a"}
     assert "ada/rows: its script rows.py is not run; its files are read as they are" in notes(HUB)
 
 
-def test_a_file_of_a_dataset_that_is_named_is_read_whatever_its_name_says(hub: Hub) -> None:
+def test_named_dataset_file_is_always_read(hub: Hub) -> None:
+    """Whatever split its name speaks of."""
     for split in ("train", "test"):
         (hub.folder / f"{split}.jsonl").write_text(json.dumps({"text": split}) + "\n")
     assert rows(f"{HUB}/test.jsonl") == [("ada/rows/test.jsonl:1", {"text": "test"})]
@@ -259,7 +259,7 @@ def test_a_file_of_a_dataset_that_is_named_is_read_whatever_its_name_says(hub: H
     assert "ada/rows: the files of split train are used, not: test (test.jsonl)" in notes(HUB)
 
 
-def test_a_source_for_validation_is_the_validation_split_of_the_hub_too(hub: Hub, tmp_path: Path) -> None:
+def test_validation_source_uses_hub_validation_split(hub: Hub, tmp_path: Path) -> None:
     for split in ("train", "dev"):
         (hub.folder / f"{split}.jsonl").write_text(json.dumps({"text": split}) + "\n")
     text = f"model: {{base: x}}\ndata: {{train: {HUB}, validation: {HUB}}}\n"
@@ -267,14 +267,14 @@ def test_a_source_for_validation_is_the_validation_split_of_the_hub_too(hub: Hub
     assert [path.name for path in resolve(data).paths] == ["train.jsonl", "dev.jsonl"]
 
 
-def test_a_dataset_of_pictures_is_refused_by_name(hub: Hub) -> None:
+def test_image_dataset_is_refused_by_name(hub: Hub) -> None:
     for number in range(3):
         (hub.folder / f"{number}.png").write_bytes(b"x")
     with pytest.raises(DataError, match=r"ada/rows: holds pictures \(.png\), which ft does not train"):
         rows(HUB)
 
 
-def test_archives_of_the_hub_are_read_also_where_a_table_tells_of_them(hub: Hub) -> None:
+def test_hub_archives_are_read_beside_json_table(hub: Hub) -> None:
     for number in range(2):
         archive(hub.folder / f"train-{number}.tar", [{"txt": b"row %d" % number}])
     (hub.folder / "info.json").write_text('[{"shards": 2}]')
@@ -283,9 +283,7 @@ def test_archives_of_the_hub_are_read_also_where_a_table_tells_of_them(hub: Hub)
     assert found[1][0] == "ada/rows/train-1.tar row 1"
 
 
-def test_a_dataset_that_does_not_fit_on_the_disk_can_be_streamed(
-    hub: Hub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dataset_larger_than_disk_can_stream(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     (hub.folder / "train.jsonl").write_text('{"text": "a"}\n')
     monkeypatch.setattr(file_cache, "RESERVE", 1 << 60)
     with pytest.raises(MachineError, match="MB free") as refused:
@@ -323,7 +321,7 @@ def packed(body: bytes, kind: str) -> bytes:
 @pytest.mark.parametrize(
     "kind", [".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet", ".csv", ".csv.gz", ".json", ".json.gz", ".tar"]
 )
-def test_the_first_rows_of_a_dataset_are_streamed(kind: str, hub: Hub) -> None:
+def test_first_rows_of_dataset_are_streamed(kind: str, hub: Hub) -> None:
     many(hub.folder, kind)
     found = rows(HUB, streaming=True, max_samples=70)
     column = "txt" if kind == ".tar" else "text"
@@ -338,9 +336,10 @@ def test_the_first_rows_of_a_dataset_are_streamed(kind: str, hub: Hub) -> None:
     assert "ada/rows: the first 70 rows of 2 files" in notes(HUB, streaming=True, max_samples=70)
 
 
-def test_a_stream_goes_on_with_the_next_file_and_is_kept(
+def test_streamed_rows_continue_in_next_file(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """What was streamed is kept."""
     many(hub.folder, ".jsonl", 50)
     keys = {"streaming": True, "max_samples": 60}
     assert away(Source(path=HUB, **keys))
@@ -359,14 +358,14 @@ def test_a_stream_goes_on_with_the_next_file_and_is_kept(
 
 
 @pytest.mark.parametrize("kind", [".jsonl", ".parquet"])
-def test_what_the_hub_refuses_to_stream_is_said_plainly(kind: str, hub: Hub) -> None:
+def test_refused_hub_stream_is_explained(kind: str, hub: Hub) -> None:
     many(hub.folder, kind, 10)
     hub.gated = True
     with pytest.raises(HubError, match="ada/rows is gated"):
         rows(HUB, streaming=True, max_samples=5)
 
 
-def test_a_stream_says_how_many_rows_and_is_of_the_hub(tmp_path: Path) -> None:
+def test_streaming_needs_max_samples_and_hub_source(tmp_path: Path) -> None:
     text = "model: {base: x}\ndata: {train: {path: ada/rows, streaming: true}}\n"
     with pytest.raises(
         RecipeError, match=r"data.train.streaming: max_samples has to say how many rows are read"

@@ -11,7 +11,7 @@ from tests.corpus.reading import ASKED, BAD, DATA, GOOD, Reader, chatml
 
 
 @pytest.mark.parametrize("file", ["03_kto_int.jsonl", "70_kto_messages.jsonl"])
-def test_answers_labelled_as_bad_are_not_trained(file: str, read: Reader) -> None:
+def test_answers_labelled_bad_are_not_trained(file: str, read: Reader) -> None:
     rows = [json.loads(line) for line in (DATA / file).read_text().splitlines()]
     good = [row for row in rows if row["label"]]
     found = read(file)
@@ -44,14 +44,14 @@ def test_answers_labelled_as_bad_are_not_trained(file: str, read: Reader) -> Non
     ],
     ids=["texts", "lists", "messages", "conversations", "alpaca", "contents"],
 )
-def test_a_label_is_read_in_every_shape_and_spelling(row: Any, labels: tuple[Any, Any], read: Reader) -> None:
+def test_label_is_read_in_every_spelling(row: Any, labels: tuple[Any, Any], read: Reader) -> None:
     rows = [{**row(answer), "label": label} for answer, label in zip((GOOD, BAD), labels, strict=True)]
     (text,) = read(rows * 6, format="auto").texts[:1]
     assert "⟦Lima.<|im_end|>⟧" in text
     assert not any("hate" in each for each in read(rows * 6).texts)
 
 
-def test_a_label_is_read_under_the_name_that_llama_factory_gives_it(read: Reader) -> None:
+def test_llama_factory_label_is_read(read: Reader) -> None:
     turns = [{"from": "human", "value": "?"}, {"from": "gpt", "value": "Lima."}]
     rows: list[dict[str, Any]] = [{"conversations": turns}, {"instruction": "?", "output": "Lima."}]
     for row in rows:
@@ -62,19 +62,19 @@ def test_a_label_is_read_under_the_name_that_llama_factory_gives_it(read: Reader
         read([{**rows[0], "kto_tag": "maybe"}], format="kto")
 
 
-def test_rows_that_are_all_labelled_as_bad_say_so(read: Reader) -> None:
+def test_all_rows_labelled_bad_is_reported(read: Reader) -> None:
     with pytest.raises(DataError, match="no training rows are left") as caught:
         read([{"messages": [ASKED, BAD], "label": 0}] * 3)
     assert "3 of 3 rows are labelled false and left out" in caught.value.message
 
 
-def test_a_label_in_csv_is_read(read: Reader, tmp_path: Path) -> None:
+def test_csv_label_is_read(read: Reader, tmp_path: Path) -> None:
     path = tmp_path / "kto.csv"
     path.write_text("prompt,completion,label\nCapital of Peru?, Lima.,1\nCapital of Peru?, I hate you.,0\n")
     assert read(path).texts == ["Capital of Peru?⟦ Lima.<|im_end|>⟧"]
 
 
-def test_a_label_is_about_the_last_answer_alone(read: Reader) -> None:
+def test_label_applies_to_last_answer_only(read: Reader) -> None:
     turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}, ASKED, GOOD]
     (text,) = read([{"messages": turns, "label": True}]).texts
     assert text == chatml(
@@ -82,7 +82,8 @@ def test_a_label_is_about_the_last_answer_alone(read: Reader) -> None:
     )
 
 
-def test_numbers_of_classes_are_no_judgement_and_that_they_are_not_used_is_reported(read: Reader) -> None:
+def test_class_numbers_are_unused_labels(read: Reader) -> None:
+    """The report says that they are not used."""
     rows = [{"prompt": "a", "completion": f" b{number}", "label": number % 5} for number in range(20)]
     found = read(rows)
     assert "prompt_completion, because" in found.said
@@ -92,13 +93,14 @@ def test_numbers_of_classes_are_no_judgement_and_that_they_are_not_used_is_repor
         read(rows, format="kto")
 
 
-def test_a_row_without_a_label_among_labelled_ones_is_never_trained_as_a_good_one(read: Reader) -> None:
+def test_unlabelled_row_is_never_trained_as_good(read: Reader) -> None:
+    """The row stands among labelled ones."""
     rows = [{"messages": [ASKED, GOOD], "label": number % 2} for number in range(30)]
     with pytest.raises(DataError, match="`label` is null; it is true"):
         read([*rows, {"messages": [ASKED, BAD], "label": None}])
 
 
-def test_the_words_of_other_tools_are_read_where_the_recipe_says_that_rows_are_labelled(read: Reader) -> None:
+def test_labels_of_other_tools_need_recipe_format(read: Reader) -> None:
     rows = [
         {"messages": [ASKED, GOOD], "label": "desirable"},
         {"messages": [ASKED, BAD], "label": "undesirable"},

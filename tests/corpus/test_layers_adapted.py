@@ -51,7 +51,7 @@ def trained(base: Path, folder: Path, backend: str = "peft", **adapter: Any) -> 
 
 
 @pytest.mark.parametrize("backend", ["peft", "mlx"])
-def test_a_vision_tower_gets_no_adapter(backend: str, seeing: Path, tmp_path: Path) -> None:
+def test_vision_tower_gets_no_adapter(backend: str, seeing: Path, tmp_path: Path) -> None:
     job, loaded = trained(seeing, tmp_path, backend)
     tensors = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
     assert len(tensors) == 2 * 7 * 2  # A and B of seven layers in both blocks
@@ -74,7 +74,7 @@ def test_a_vision_tower_gets_no_adapter(backend: str, seeing: Path, tmp_path: Pa
     ],
 )
 @pytest.mark.parametrize("backend", ["peft", "mlx"])
-def test_what_chooses_experts_gets_no_adapter(
+def test_expert_router_gets_no_adapter(
     backend: str, family: str, settings: dict[str, Any], tiny_model: Path, tmp_path: Path
 ) -> None:
     base = make_family(tmp_path / "mixture", tiny_model, family, settings)
@@ -85,7 +85,8 @@ def test_what_chooses_experts_gets_no_adapter(
     assert planned == sum(tensor.numel() for tensor in tensors.values())
 
 
-def test_a_tower_is_quantised_in_the_plan_and_counted_once(seeing: Path) -> None:
+def test_plan_counts_vision_tower_weights_once(seeing: Path) -> None:
+    """The plan takes them as quantised."""
     shape = shape_of(seeing)
     tensors = load_file(seeing / "model.safetensors")
     assert shape.parameters == sum(tensor.numel() for tensor in tensors.values())
@@ -96,7 +97,7 @@ def test_a_tower_is_quantised_in_the_plan_and_counted_once(seeing: Path) -> None
     assert shape.tied
 
 
-def test_sizes_that_a_published_config_leaves_out_are_those_of_its_family(seeing: Path) -> None:
+def test_missing_config_sizes_come_from_family(seeing: Path) -> None:
     """As Gemma 3's own files do: what has transformers' default is not written."""
     config = json.loads((seeing / "config.json").read_text())
     for key in ("num_attention_heads", "num_key_value_heads", "head_dim", "vocab_size"):
@@ -107,9 +108,7 @@ def test_sizes_that_a_published_config_leaves_out_are_those_of_its_family(seeing
 
 
 @pytest.mark.parametrize("backend", ["peft", "mlx"])
-def test_layers_that_are_named_are_those_of_the_language_model(
-    backend: str, seeing: Path, tmp_path: Path
-) -> None:
+def test_named_layers_are_of_language_model(backend: str, seeing: Path, tmp_path: Path) -> None:
     trained(seeing, tmp_path, backend, target_modules=["q_proj"])
     tensors = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
     assert len(tensors) == 2 * 2
@@ -117,7 +116,7 @@ def test_layers_that_are_named_are_those_of_the_language_model(
 
 
 @pytest.mark.slow
-def test_a_run_that_adapted_the_tower_goes_on_with_it(seeing: Path, tmp_path: Path) -> None:
+def test_run_with_tower_adapter_resumes(seeing: Path, tmp_path: Path) -> None:
     """As runs of earlier versions did, whose adapters have the layers of both."""
     job = Job.make(
         seeing,

@@ -80,7 +80,7 @@ def encoded(encoder: RowEncoder, row: Conversation) -> list[Encoded] | str:
 
 
 @pytest.mark.parametrize("name", [*BUILT_IN, *TEMPLATES])
-def test_a_long_conversation_is_trained_as_answer_by_answer(
+def test_long_conversation_trains_like_single_answers(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     if name in TEMPLATES:
@@ -119,7 +119,7 @@ def messages_rendered(
 
 @pytest.mark.parametrize("kind", ["plain", "system", "calls", "thoughts"])
 @pytest.mark.parametrize("name", ["chatml", "llama3", "mistral", "qwen3", "gptoss"])
-def test_the_work_grows_with_the_number_of_turns_and_not_with_its_square(
+def test_encoding_long_conversation_is_linear(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, kind: str
 ) -> None:
     if name in TEMPLATES:
@@ -137,9 +137,7 @@ def test_the_work_grows_with_the_number_of_turns_and_not_with_its_square(
     assert twice < 2.5 * once
 
 
-def test_answers_beyond_the_cut_are_not_looked_for_where_each_has_a_text_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_answers_beyond_cut_are_not_rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Qwen 3 shows the thoughts of the last answer alone: each answer has its own text, and all would be many."""
     encoder = RowEncoder(Tokenizer.load(make_model(tmp_path, "qwen3", TEMPLATES["qwen3"])), "assistant")
     row = conversation("thoughts", 400)
@@ -151,7 +149,7 @@ def test_answers_beyond_the_cut_are_not_looked_for_where_each_has_a_text_of_its_
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_turns_are_encoded(tiny_model: Path) -> None:
+def test_hundred_thousand_turns_are_encoded(tiny_model: Path) -> None:
     encoder = RowEncoder(Tokenizer.load(tiny_model, "chatml"), "assistant")
     row = conversation("plain", 50_000)
     (found,) = encoder.encode(encoder.render(row, 2048))

@@ -25,7 +25,7 @@ from tests.corpus.reading import ASKED, GOOD, Reader, ft
     ],
     ids=lambda row: "+".join(row),
 )
-def test_pictures_in_a_column_are_refused(row: dict[str, Any], read: Reader) -> None:
+def test_image_column_is_refused(row: dict[str, Any], read: Reader) -> None:
     with pytest.raises(DataError, match="`images` is not empty, and ft trains text alone") as caught:
         read([{**row, "images": ["a.png"]}])
     assert "data.on_error=skip" in caught.value.hint
@@ -41,7 +41,7 @@ def test_pictures_in_a_column_are_refused(row: dict[str, Any], read: Reader) -> 
 
 
 @pytest.mark.parametrize("several", [False, True])
-def test_pictures_in_a_column_of_any_name_are_reported(several: bool, read: Reader, tmp_path: Path) -> None:
+def test_image_column_of_any_name_is_reported(several: bool, read: Reader, tmp_path: Path) -> None:
     """As `datasets` holds its types Image and Audio."""
     picture: Any = {"bytes": b"\x89PNG", "path": "a.png"}
     row = {"messages": [ASKED, GOOD], "face": [picture] if several else picture, "id": 7}
@@ -53,19 +53,19 @@ def test_pictures_in_a_column_of_any_name_are_reported(several: bool, read: Read
 
 
 @pytest.mark.parametrize("column", ["image", "videos", "video", "audios", "audio"])
-def test_video_and_sound_are_refused_as_pictures_are(column: str, read: Reader) -> None:
+def test_video_and_audio_columns_are_refused(column: str, read: Reader) -> None:
     with pytest.raises(DataError, match=f"`{column}` is not empty"):
         read([{"messages": [ASKED, GOOD], column: "a.bin"}])
 
 
-def test_pictures_are_refused_once_for_all_rows(read: Reader) -> None:
+def test_images_are_refused_once_per_source(read: Reader) -> None:
     with pytest.raises(DataError) as caught:
         read("07_images.jsonl")
     assert caught.value.message.startswith("at least 12 rows cannot be used: `images` is not empty")
     assert "\n" not in caught.value.message
 
 
-def test_a_placeholder_without_a_picture_is_found(tiny_model: Path, tmp_path: Path) -> None:
+def test_image_placeholder_without_image_is_found(tiny_model: Path, tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     turns = [{"role": "user", "content": "<image>What is on it?"}, GOOD]
     path.write_text(json.dumps({"messages": turns, "images": []}) + "\n")
@@ -76,7 +76,7 @@ def test_a_placeholder_without_a_picture_is_found(tiny_model: Path, tmp_path: Pa
     assert "as <image>" in found[0]["message"]
 
 
-def test_pictures_in_a_turn_are_refused(read: Reader) -> None:
+def test_images_in_message_are_refused(read: Reader) -> None:
     with pytest.raises(DataError, match=r"`messages\[0\].images` is not empty"):
         read([{"messages": [{**ASKED, "images": ["a.png"]}, GOOD]}])
     with pytest.raises(DataError, match=r"`messages\[0\].content` has a part that is not text: image_url"):

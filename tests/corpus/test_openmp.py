@@ -24,9 +24,10 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="torch brings GNU Ope
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["lora", "none"])
 @pytest.mark.parametrize("fewer", [FEWER, {"OMP_NUM_THREADS": "2", "OMP_MAX_ACTIVE_LEVELS": "0"}])
-def test_a_limit_on_threads_trains_and_answers_as_so_many_threads_do(
+def test_limited_threads_train_and_answer_the_same(
     tmp_path: Path, tiny_model: Path, kind: str, fewer: dict[str, str]
 ) -> None:
+    """`OMP_THREAD_LIMIT` gives the results of that number of threads."""
     limited = _trained(tmp_path / "limited", tiny_model, kind, {**fewer, "OMP_DYNAMIC": "true"})
     assert limited == _trained(tmp_path / "one", tiny_model, kind, {"OMP_NUM_THREADS": "1"})
 
@@ -48,7 +49,7 @@ def _trained(folder: Path, model: Path, kind: str, environment: dict[str, str]) 
 @linux
 @pytest.mark.slow
 @pytest.mark.parametrize("cause", ["OMP_THREAD_LIMIT", "OMP_DYNAMIC"])
-def test_an_engine_that_multiplies_wrongly_ends_with_exit_code_7(
+def test_engine_with_wrong_products_exits_7(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, cause: str
 ) -> None:
     """Started past the supervisor, which would have settled the environment."""
@@ -72,7 +73,8 @@ def test_an_engine_that_multiplies_wrongly_ends_with_exit_code_7(
 
 @linux
 @pytest.mark.slow
-def test_a_python_program_that_uses_a_backend_is_told_too(tmp_path: Path, tiny_model: Path) -> None:
+def test_library_backend_reports_wrong_products(tmp_path: Path, tiny_model: Path) -> None:
+    """A Python program that uses a backend is told too."""
     program = (
         "import sys; from pathlib import Path; from engine.errors import MachineError; from tests.training import Job\n"
         "job = Job.make(Path(sys.argv[1]), Path(sys.argv[2]), training={'precision': 'bf16'})\n"
@@ -89,7 +91,7 @@ def _python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False, env=given)
 
 
-def test_what_limits_threads_becomes_the_number_that_is_asked_for() -> None:
+def test_thread_limits_become_openmp_thread_number() -> None:
     assert settled({"OMP_NUM_THREADS": "8,2", "OMP_THREAD_LIMIT": " 3 "}) == {"OMP_NUM_THREADS": "3"}
     assert settled({"OMP_NUM_THREADS": "2", "OMP_THREAD_LIMIT": "64"}) == {"OMP_NUM_THREADS": "2"}
     assert settled({"OMP_THREAD_LIMIT": "1"}) == {"OMP_NUM_THREADS": "1"}
@@ -97,7 +99,7 @@ def test_what_limits_threads_becomes_the_number_that_is_asked_for() -> None:
     assert settled({"OMP_MAX_ACTIVE_LEVELS": "0"}) == {"OMP_NUM_THREADS": "1"}
 
 
-def test_what_limits_nothing_stays_as_it_is() -> None:
+def test_harmless_openmp_settings_stay() -> None:
     assert settled({"OMP_DYNAMIC": "true", "OMP_NUM_THREADS": "4"}) == {"OMP_NUM_THREADS": "4"}
     assert settled({"OMP_DYNAMIC": "true"}) == {}
     assert settled({"OMP_THREAD_LIMIT": "many"}) == {}, "OpenMP ignores it too"

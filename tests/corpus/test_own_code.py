@@ -42,7 +42,7 @@ def with_own_architecture(tiny_model: Path, folder: Path, marker: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_tokenizers_own_code_is_not_run_and_nobody_is_asked(tiny_model: Path, tmp_path: Path) -> None:
+def test_tokenizer_code_never_runs_or_asks(tiny_model: Path, tmp_path: Path) -> None:
     """On a terminal, where transformers would ask, and wait for an answer."""
     marker = tmp_path / "ran"
     model = with_own_tokenizer(tiny_model, tmp_path / "model", marker)
@@ -54,7 +54,7 @@ def test_a_tokenizers_own_code_is_not_run_and_nobody_is_asked(tiny_model: Path, 
     assert not marker.exists()
 
 
-def test_a_tokenizers_own_code_is_refused_at_once(tiny_model: Path, tmp_path: Path) -> None:
+def test_tokenizer_code_is_refused_at_once(tiny_model: Path, tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     model = with_own_tokenizer(tiny_model, tmp_path / "model", marker)
     with pytest.raises(ModelError, match="none could be made"):
@@ -64,7 +64,7 @@ def test_a_tokenizers_own_code_is_refused_at_once(tiny_model: Path, tmp_path: Pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["train", "generate"])
-def test_a_models_own_code_is_not_run_unless_the_recipe_says_so(
+def test_model_code_runs_only_if_recipe_allows(
     command: str, tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     from engine.config.load import load_text
@@ -84,7 +84,7 @@ def test_a_models_own_code_is_not_run_unless_the_recipe_says_so(
     assert not marker.exists()
 
 
-def test_an_adapter_names_no_module_to_import(tmp_path: Path) -> None:
+def test_adapter_names_no_module_to_import(tmp_path: Path) -> None:
     """PEFT imports what `megatron_core` names, whatever module that is."""
     settings = {"peft_type": "LORA", "megatron_config": {"a": 1}, "megatron_core": "antigravity"}
     (tmp_path / "adapter_config.json").write_text(json.dumps(settings))
@@ -93,7 +93,7 @@ def test_an_adapter_names_no_module_to_import(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_bitsandbytes_and_transformers_fetch_no_code_of_the_hub(tmp_path: Path) -> None:
+def test_libraries_fetch_no_code_from_hub(tmp_path: Path) -> None:
     """Also where the package `kernels` is installed, which fetches it: here a stand-in that says that it was asked."""
     (tmp_path / "kernels").mkdir()
     (tmp_path / "kernels" / "__init__.py").write_text(

@@ -41,7 +41,7 @@ def instead(method: str) -> str:
     return "backend: mlx" if method == "MLX" else "made from"
 
 
-def test_the_plan_says_what_it_is_and_what_to_take(packed: tuple[str, Path], tmp_path: Path) -> None:
+def test_plan_refuses_packed_model_with_alternative(packed: tuple[str, Path], tmp_path: Path) -> None:
     method, folder = packed
     config = load_text(recipe_text(folder, write_rows(tmp_path), backend="peft"), tmp_path / "t.yml").config
     with pytest.raises(ModelError, match=f"4-bit {method}") as raised:
@@ -50,14 +50,14 @@ def test_the_plan_says_what_it_is_and_what_to_take(packed: tuple[str, Path], tmp
     assert raised.value.exit_code == 4
 
 
-def test_answers_say_it_too(packed: tuple[str, Path]) -> None:
+def test_generation_refuses_packed_model_with_alternative(packed: tuple[str, Path]) -> None:
     method, folder = packed
     with pytest.raises(ModelError, match=f"4-bit {method}") as raised:
         Generator.open(folder, None)
     assert instead(method) in raised.value.hint
 
 
-def test_the_list_of_models_says_it(
+def test_model_list_shows_packed_format(
     packed: tuple[str, Path], ft_home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     method, folder = packed
@@ -71,7 +71,7 @@ def test_the_list_of_models_says_it(
     assert f"4-bit {method}" in capsys.readouterr().out
 
 
-def test_mlx_trains_its_own_folders(tiny_model: Path, tmp_path: Path) -> None:
+def test_mlx_trains_its_own_packed_model(tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "mlx").mkdir()
     convert(tiny_model, tmp_path / "mlx", "4bit")
     config = load_text(
@@ -80,7 +80,7 @@ def test_mlx_trains_its_own_folders(tiny_model: Path, tmp_path: Path) -> None:
     assert choose_backend(probe(), config, shape_of(tmp_path / "mlx")).backend == "mlx"
 
 
-def test_an_index_that_is_left_beside_whole_weights_is_not_read(tiny_model: Path, tmp_path: Path) -> None:
+def test_stale_index_beside_weights_is_ignored(tiny_model: Path, tmp_path: Path) -> None:
     folder = change_model(tiny_model, tmp_path / "stale")
     shards = {f"layer.{n}": f"model-0000{n}-of-00004.safetensors" for n in range(1, 5)}
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))

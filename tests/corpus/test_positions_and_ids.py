@@ -74,9 +74,10 @@ def recipe(model: Path, folder: Path, rows: Path, **sections: Any) -> TrainConfi
 
 
 @pytest.mark.parametrize("backend", ["peft", "mlx"])
-def test_rows_past_learned_positions_are_cut_and_told(
+def test_rows_past_learned_positions_are_cut(
     gpt2: Path, tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A note says so."""
     rows = chats(tmp_path, ["tea", LONG, "dog", LONG + "!", "fox", LONG + "?"])
     job = Job.make(
         gpt2, tmp_path, backend=backend, data={"train": str(rows), "validation": 0.34},
@@ -106,7 +107,8 @@ def test_rows_past_learned_positions_are_cut_and_told(
     assert [event for event in job.run.events() if isinstance(event, Sample)]
 
 
-def test_rows_of_which_the_positions_leave_nothing_say_what_helps(gpt2: Path, tmp_path: Path) -> None:
+def test_rows_without_trained_positions_get_hint(gpt2: Path, tmp_path: Path) -> None:
+    """All that would be trained lies past the model's positions."""
     rows = tmp_path / "rows.jsonl"
     turns = [{"role": "user", "content": LONG}, {"role": "assistant", "content": "tea"}]
     rows.write_text(json.dumps({"messages": turns}) + "\n")
@@ -116,7 +118,7 @@ def test_rows_of_which_the_positions_leave_nothing_say_what_helps(gpt2: Path, tm
     assert "max_seq_length" not in caught.value.hint
 
 
-def test_rotary_positions_go_on_past_the_context_with_a_note(tiny_model: Path, tmp_path: Path) -> None:
+def test_rotary_positions_past_context_get_note(tiny_model: Path, tmp_path: Path) -> None:
     model = make_family(tmp_path / "model", tiny_model, "Llama", {})  # made for 128 tokens
     rows = chats(tmp_path, ["tea", LONG * 3])
     config = recipe(model, tmp_path, rows, data={"validation": 0})
@@ -139,7 +141,7 @@ def test_rotary_positions_go_on_past_the_context_with_a_note(tiny_model: Path, t
         ("GPTJ", {"rotary_dim": 4}, 128),
     ],
 )
-def test_what_a_model_takes_is_known_from_its_folder(
+def test_model_folder_tells_positions_and_ids(
     family: str, settings: dict[str, Any], positions: int | None, tiny_model: Path, tmp_path: Path
 ) -> None:
     import torch
@@ -155,7 +157,7 @@ def test_what_a_model_takes_is_known_from_its_folder(
             loaded(torch.ones((1, 129), dtype=torch.long))
 
 
-def test_a_token_without_a_row_is_named_before_anything_loads(more_tokens: Path, tmp_path: Path) -> None:
+def test_token_beyond_vocabulary_is_named_before_loading(more_tokens: Path, tmp_path: Path) -> None:
     rows = chats(tmp_path, ["tea", "at the kiosk", "dog"])
     config = recipe(more_tokens, tmp_path, rows, data={"validation": 0})
     text = recipe_text(more_tokens, rows, data={"validation": 0}, evaluation={"samples": []})
@@ -177,7 +179,7 @@ def test_a_token_without_a_row_is_named_before_anything_loads(more_tokens: Path,
     assert "the token kiosk has the id 384" in kiosk.problem
 
 
-def test_spare_tokens_that_no_row_uses_do_no_harm(more_tokens: Path, tmp_path: Path) -> None:
+def test_spare_tokens_do_no_harm(more_tokens: Path, tmp_path: Path) -> None:
     """The padding token may be such a one: nothing looks at padding."""
     model = tmp_path / "model"
     shutil.copytree(more_tokens, model)
@@ -190,7 +192,7 @@ def test_spare_tokens_that_no_row_uses_do_no_harm(more_tokens: Path, tmp_path: P
     assert job.train() == "completed"
 
 
-def test_prompts_are_held_to_the_model_too(gpt2: Path, more_tokens: Path, tmp_path: Path) -> None:
+def test_prompt_tokens_must_fit_model(gpt2: Path, more_tokens: Path, tmp_path: Path) -> None:
     rows = chats(tmp_path, ["tea", "fox", "dog"])
     long = recipe(gpt2, tmp_path, rows, evaluation={"samples": ["Say fox.", LONG]})
     with pytest.raises(
@@ -212,7 +214,7 @@ def test_prompts_are_held_to_the_model_too(gpt2: Path, more_tokens: Path, tmp_pa
         list(Generator.open(more_tokens, None).stream(asking("a kiosk"), 4))
 
 
-def test_exact_match_lets_every_answer_grow_as_far_as_its_own_prompt_leaves_room(
+def test_exact_match_answer_length_follows_own_prompt(
     gpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows of a batch grow together: a short prompt must not be cut where a long one beside it ends."""
@@ -238,7 +240,7 @@ def test_exact_match_lets_every_answer_grow_as_far_as_its_own_prompt_leaves_room
 
 
 @pytest.mark.slow
-def test_an_engine_refuses_such_a_token_with_the_code_of_a_model(more_tokens: Path, tmp_path: Path) -> None:
+def test_engine_exits_4_on_unknown_token(more_tokens: Path, tmp_path: Path) -> None:
     rows = chats(tmp_path, ["tea", "at the kiosk", "dog"])
     (tmp_path / "train.yml").write_text(recipe_text(more_tokens, rows))
     done = subprocess.run(

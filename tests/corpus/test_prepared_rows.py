@@ -46,14 +46,13 @@ def prepared(source: Path, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("source", FILES, ids=lambda path: path.stem)
-def test_what_prepare_writes_trains_the_same(source: Path, read: Reader, tmp_path: Path) -> None:
+def test_prepared_rows_train_the_same(source: Path, read: Reader, tmp_path: Path) -> None:
     again = read(prepared(source, tmp_path / "out"))
     assert again.texts == list(dict.fromkeys(read(source).texts)), "copies are left out"
 
 
-def test_conversations_and_plain_text_of_one_source_are_written_in_one_format(
-    read: Reader, tmp_path: Path
-) -> None:
+def test_mixed_source_is_prepared_in_one_format(read: Reader, tmp_path: Path) -> None:
+    """The source has conversations and plain text."""
     tool = {"name": "f", "parameters": {"type": "object", "properties": {}}}
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "no", "weight": 0}]
     rows: list[dict[str, Any]] = [

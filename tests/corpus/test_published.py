@@ -47,9 +47,7 @@ def summary(job: Job, reason: str) -> list[str]:
     return run_text.summary(job.run, Finished(reason=reason, step=job.run.state().step))
 
 
-def test_after_early_stopping_the_summary_is_of_the_adapter_that_was_published(
-    tiny_model: Path, tmp_path: Path
-) -> None:
+def test_early_stopping_summary_describes_published_adapter(tiny_model: Path, tmp_path: Path) -> None:
     job, reason, evals = trained(tiny_model, tmp_path, evaluation={"early_stopping_patience": 1})
     assert reason == "early_stopping"
     best = min(evals.values(), key=lambda event: event.loss).step
@@ -60,9 +58,7 @@ def test_after_early_stopping_the_summary_is_of_the_adapter_that_was_published(
     assert weights(job.run.adapter) == weights(job.run.checkpoints / f"step-{best:06d}" / "adapter")
 
 
-def test_a_run_that_completes_says_where_an_earlier_checkpoint_was_better(
-    tiny_model: Path, tmp_path: Path
-) -> None:
+def test_completed_run_names_better_checkpoint(tiny_model: Path, tmp_path: Path) -> None:
     job, reason, evals = trained(tiny_model, tmp_path)
     assert reason == "completed"
     best, last = min(evals.values(), key=lambda event: event.loss).step, max(evals)
@@ -80,7 +76,7 @@ def test_a_run_that_completes_says_where_an_earlier_checkpoint_was_better(
 @pytest.mark.parametrize(
     ("publish", "patience", "is_best"), [("best", None, True), ("last", 1, False), ("best", 1, True)]
 )
-def test_the_recipe_chooses_what_is_published(
+def test_recipe_chooses_published_checkpoint(
     publish: str, patience: int | None, is_best: bool, tiny_model: Path, tmp_path: Path
 ) -> None:
     job, _, evals = trained(
@@ -96,7 +92,7 @@ def test_the_recipe_chooses_what_is_published(
     assert [event.step for event in saved] == [step]
 
 
-def test_every_view_of_a_run_tells_the_same_of_its_result(
+def test_every_view_shows_same_run_result(
     tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job, _, evals = trained(tiny_model, tmp_path)
@@ -136,19 +132,20 @@ def test_every_view_of_a_run_tells_the_same_of_its_result(
     assert fold(job.run.events(), False) == job.run.state()
 
 
-def test_training_that_only_made_it_worse_is_told(tiny_model: Path, tmp_path: Path) -> None:
+def test_worse_validation_loss_is_reported(tiny_model: Path, tmp_path: Path) -> None:
+    """The summary says that it was better before training."""
     job, reason, evals = trained(tiny_model, tmp_path, training={"learning_rate": 0.9, "max_steps": 1})
     assert evals[1].loss > evals[0].loss, "else this test shows nothing"
     assert f"Before training it was better: validation loss {evals[0].loss:.4f}." in summary(job, reason)
 
 
-def test_publishing_the_best_needs_validation_rows(tmp_path: Path) -> None:
+def test_publishing_best_checkpoint_needs_validation_rows(tmp_path: Path) -> None:
     text = recipe_text(Path("m"), Path("rows.jsonl"), data={"validation": 0}, checkpoints={"publish": "best"})
     with pytest.raises(RecipeError, match=r"checkpoints.publish: .*data.validation: 0"):
         load_text(text, tmp_path / "train.yml")
 
 
-def test_the_last_is_published_where_no_checkpoint_was_evaluated(tiny_model: Path, tmp_path: Path) -> None:
+def test_last_checkpoint_is_published_without_evaluation(tiny_model: Path, tmp_path: Path) -> None:
     job = Job.make(
         tiny_model,
         tmp_path,

@@ -29,7 +29,7 @@ from tests.corpus.reading import ASKED, BAD, DATA, GOOD, Reader, chatml, ft
         ),
     ],
 )
-def test_a_refusal_says_the_one_setting_that_reads_the_rows(
+def test_refused_rows_name_setting_that_helps(
     rows: Any, setting: str, read: Reader, tmp_path: Path, tiny_model: Path
 ) -> None:
     with pytest.raises(DataError) as caught:
@@ -41,7 +41,7 @@ def test_a_refusal_says_the_one_setting_that_reads_the_rows(
     assert "<|im_end|>]" in shown.stdout
 
 
-def test_calls_on_a_template_that_shows_none_name_the_template_that_does_in_one_line(read: Reader) -> None:
+def test_unshown_calls_name_template_that_helps(read: Reader) -> None:
     with pytest.raises(DataError) as caught:
         read("24_parallel.jsonl", template="auto")
     assert caught.value.message.startswith(
@@ -55,9 +55,8 @@ def test_calls_on_a_template_that_shows_none_name_the_template_that_does_in_one_
 @pytest.mark.parametrize(
     "file", ["24_parallel.jsonl", "25_agent.jsonl", "60_fc_think.jsonl", "09_roles_toolresp.jsonl"]
 )
-def test_calls_are_trained_on_the_starter_and_what_shows_them_is_said(
-    file: str, starter_model: Path, tmp_path: Path
-) -> None:
+def test_starter_trains_calls_with_own_template(file: str, starter_model: Path, tmp_path: Path) -> None:
+    """A note says which template shows them."""
     read = Reader(starter_model, tmp_path)
     found = read(file, template="auto")
     assert found.texts == read(file, template="chatml").texts
@@ -68,9 +67,8 @@ def test_calls_are_trained_on_the_starter_and_what_shows_them_is_said(
     assert "not used" not in found.said
 
 
-def test_rows_without_tools_beside_them_are_shown_by_the_starters_own_template(
-    starter_model: Path, tmp_path: Path
-) -> None:
+def test_rows_without_tools_keep_starter_template(starter_model: Path, tmp_path: Path) -> None:
+    """Also beside rows with tools."""
     read = Reader(starter_model, tmp_path)
     call = {
         "role": "assistant",
@@ -84,7 +82,7 @@ def test_rows_without_tools_beside_them_are_shown_by_the_starters_own_template(
     assert found.texts[1].startswith("<|im_start|>system\nYou are a helpful AI assistant named SmolLM")
 
 
-def test_a_list_that_python_wrote_into_csv_is_told_from_json(read: Reader) -> None:
+def test_python_list_in_csv_is_refused(read: Reader) -> None:
     with pytest.raises(DataError, match="`messages` looks like JSON but is not") as caught:
         read("12_repr.csv")
     assert "df.to_json('rows.jsonl', orient='records', lines=True)" in caught.value.hint
@@ -93,7 +91,7 @@ def test_a_list_that_python_wrote_into_csv_is_told_from_json(read: Reader) -> No
 @pytest.mark.parametrize(
     "names", [("prompt", "completion"), ("prompt", "chosen", "rejected"), ("instruction", "output")]
 )
-def test_messages_that_python_wrote_are_not_trained_as_text(
+def test_python_messages_are_not_trained_as_text(
     names: tuple[str, ...], read: Reader, tmp_path: Path
 ) -> None:
     values = dict.fromkeys(names, str([GOOD])) | {"instruction": "Q?"}
@@ -106,13 +104,14 @@ def test_messages_that_python_wrote_are_not_trained_as_text(
 
 
 @pytest.mark.parametrize(("file", "number"), [("04_pandas_index.csv", "1"), ("43_trailing.csv", "3")])
-def test_a_column_without_a_name_is_left_out_and_reported(file: str, number: str, read: Reader) -> None:
+def test_unnamed_column_is_dropped_and_reported(file: str, number: str, read: Reader) -> None:
     found = read(file)
     assert len(found.texts) == 12
     assert f"{file}: column {number} left out: the header has no name there" in found.said
 
 
-def test_preview_says_what_of_a_row_is_not_used_and_what_would_help(tiny_model: Path) -> None:
+def test_preview_reports_unused_parts_of_row(tiny_model: Path) -> None:
+    """The preview says what would help."""
     shown = ft("data", "preview", str(DATA / "49_empty_mid.jsonl"), "--model", str(tiny_model))
     assert "The row has an empty answer, which is not trained." in shown.stderr
     refused = ft("data", "preview", str(DATA / "07_images.jsonl"), "--model", str(tiny_model))
@@ -121,14 +120,14 @@ def test_preview_says_what_of_a_row_is_not_used_and_what_would_help(tiny_model: 
     assert "The rows are inside `data`: --set 'data.columns={messages: data.messages}'" in unknown.stderr
 
 
-def test_preview_of_a_broken_csv_says_what_is_wrong(tiny_model: Path) -> None:
+def test_preview_explains_broken_csv(tiny_model: Path) -> None:
     shown = ft("data", "preview", str(DATA / "43_backslash.csv"), "--model", str(tiny_model))
     assert isinstance(shown.exception, DataError)
     assert ":2: not valid CSV: ',' expected after '\"'" in shown.exception.message
     assert "written twice" in shown.exception.hint
 
 
-def test_history_in_csv_is_read_as_json(read: Reader, tmp_path: Path) -> None:
+def test_history_column_in_csv_is_json(read: Reader, tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text('instruction,output,history\nAnd then?,Stop.,"[[""First?"", ""Start.""]]"\n')
     assert read(path).texts == [
@@ -136,7 +135,8 @@ def test_history_in_csv_is_read_as_json(read: Reader, tmp_path: Path) -> None:
     ]
 
 
-def test_text_that_is_trained_without_a_template_says_so_and_how_to_apply_it(read: Reader) -> None:
+def test_plain_text_reports_missing_chat_template(read: Reader) -> None:
+    """The report says how to apply one."""
     found = read("14_prompt_completion.jsonl")
     columns = {"instruction": "prompt", "output": "completion"}
     assert (

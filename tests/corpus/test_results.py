@@ -55,9 +55,8 @@ def half(tiny_model: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_published_generation_settings_are_delivered_whatever_transformers_calls_them(
-    backend: str, tiny_model: Path, tmp_path: Path
-) -> None:
+def test_generation_settings_of_model_are_delivered(backend: str, tiny_model: Path, tmp_path: Path) -> None:
+    """Whatever transformers calls them."""
     source = change_model(tiny_model, tmp_path / "source")
     odd = {
         "bos_token_id": 1,
@@ -73,9 +72,7 @@ def test_published_generation_settings_are_delivered_whatever_transformers_calls
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_format_that_is_written_is_the_one_that_config_json_names(
-    backend: str, half: Path, tmp_path: Path
-) -> None:
+def test_weights_are_written_in_config_format(backend: str, half: Path, tmp_path: Path) -> None:
     made = result(half, tmp_path / "run", backend, **FULL)
     assert {tensor.dtype for tensor in load_file(made / "model.safetensors").values()} == {torch.bfloat16}
     assert transformers.AutoModelForCausalLM.from_pretrained(made).dtype == torch.bfloat16
@@ -86,7 +83,7 @@ def test_the_format_that_is_written_is_the_one_that_config_json_names(
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("named", [..., "bfloat16"])
-def test_the_format_of_the_weights_is_what_their_file_says(
+def test_config_format_matches_weights_file(
     backend: str, named: Any, tiny_model: Path, tmp_path: Path
 ) -> None:
     source = change_model(tiny_model, tmp_path / "source", dtype=named)
@@ -97,9 +94,7 @@ def test_the_format_of_the_weights_is_what_their_file_says(
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("family", ["Llama", "Gemma2"])
-def test_a_tied_model_stays_tied_and_loads_in_mlx_lm(
-    family: str, backend: str, tiny_model: Path, tmp_path: Path
-) -> None:
+def test_tied_model_stays_tied_in_mlx_lm(family: str, backend: str, tiny_model: Path, tmp_path: Path) -> None:
     settings = {"tie_word_embeddings": True, "pad_token_id": 0}
     if family == "Gemma2":
         settings |= {"head_dim": 16, "query_pre_attn_scalar": 16}
@@ -115,7 +110,7 @@ def test_a_tied_model_stays_tied_and_loads_in_mlx_lm(
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_all_other_settings_are_those_of_the_source(backend: str, half: Path, tmp_path: Path) -> None:
+def test_other_settings_match_source_model(backend: str, half: Path, tmp_path: Path) -> None:
     made = result(half, tmp_path / "run", backend, **FULL)
     before, after = (json.loads((folder / "config.json").read_text()) for folder in (half, made))
     assert after == before
@@ -153,14 +148,14 @@ def asked_by_transformers(folder: Path) -> str:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("recipe", [FULL, LORA], ids=["model", "adapter"])
-def test_the_template_that_was_trained_is_in_the_result(
+def test_trained_chat_template_is_delivered(
     recipe: dict[str, Any], backend: str, base_model: Path, tmp_path: Path
 ) -> None:
     made = result(base_model, tmp_path / "run", backend, model={"chat_template": "chatml"}, **recipe)
     assert asked_by_transformers(made) == asked_by_ft(base_model, "chatml")
 
 
-def test_other_programs_stop_where_the_model_was_taught_to(base_model: Path, tmp_path: Path) -> None:
+def test_other_programs_use_trained_stop_tokens(base_model: Path, tmp_path: Path) -> None:
     made = result(base_model, tmp_path / "run", model={"chat_template": "chatml"}, **FULL)
     settings = transformers.GenerationConfig.from_pretrained(made)
     assert settings.eos_token_id == [0, 2]
@@ -170,7 +165,7 @@ def test_other_programs_stop_where_the_model_was_taught_to(base_model: Path, tmp
     assert tokenizer.apply_chat_template(TURNS, tokenize=False).count("<|im_end|>") == 3
 
 
-def test_a_model_without_generation_settings_gets_its_end_tokens(base_model: Path, tmp_path: Path) -> None:
+def test_missing_generation_settings_get_end_tokens(base_model: Path, tmp_path: Path) -> None:
     (base_model / "generation_config.json").unlink()
     made = result(base_model, tmp_path / "run", model={"chat_template": "chatml"}, **FULL)
     settings = transformers.GenerationConfig.from_pretrained(made)
@@ -181,7 +176,7 @@ def test_a_model_without_generation_settings_gets_its_end_tokens(base_model: Pat
 @pytest.mark.parametrize(
     "place", ["tokenizer_config.json", "chat_template.json", "by name", "chat_template.jinja"]
 )
-def test_the_recipe_s_template_wins_over_the_model_s_own(
+def test_recipe_chat_template_wins_over_models(
     place: str, recipe: dict[str, Any], tiny_model: Path, tmp_path: Path
 ) -> None:
     source = change_model(tiny_model, tmp_path / "source")
@@ -204,7 +199,7 @@ def test_the_recipe_s_template_wins_over_the_model_s_own(
 
 @pytest.mark.parametrize("name", BUILT_IN)
 @pytest.mark.parametrize("starts", [False, True])
-def test_ft_s_own_templates_render_in_other_programs(
+def test_own_chat_templates_render_elsewhere(
     name: str, starts: bool, base_model: Path, tmp_path: Path
 ) -> None:
     """They name tokens that ft tells them, which other programs do not know of."""
@@ -234,7 +229,7 @@ def test_ft_s_own_templates_render_in_other_programs(
     assert theirs == ids
 
 
-def test_the_next_recipe_finds_the_template_in_the_result(base_model: Path, tmp_path: Path) -> None:
+def test_next_recipe_finds_delivered_chat_template(base_model: Path, tmp_path: Path) -> None:
     made = result(base_model, tmp_path / "run", model={"chat_template": "chatml"}, **FULL)
     assert asked_by_ft(made, "auto") == asked_by_ft(base_model, "chatml")
     assert Tokenizer.load(made).stop_ids == {0, 2}
@@ -242,7 +237,7 @@ def test_the_next_recipe_finds_the_template_in_the_result(base_model: Path, tmp_
     assert asked_by_transformers(again) == asked_by_ft(base_model, "chatml")
 
 
-def test_a_model_s_own_files_are_delivered_as_they_are(tiny_model: Path, tmp_path: Path) -> None:
+def test_model_files_are_delivered_unchanged(tiny_model: Path, tmp_path: Path) -> None:
     for recipe, names in ((FULL, ("generation_config.json",)), (LORA, ())):
         made = result(tiny_model, tmp_path / str(len(names)), **recipe)
         for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", *names):
@@ -261,21 +256,21 @@ def test_a_model_s_own_files_are_delivered_as_they_are(tiny_model: Path, tmp_pat
         ("elsewhere/mine", None, PublishedBase("./mine")),
     ],
 )
-def test_a_base_is_called_what_other_machines_call_it(
+def test_base_model_name_is_portable(
     folder: str, revision: str | None, expected: PublishedBase, tmp_path: Path
 ) -> None:
     model = LocalModel(tmp_path / folder, "acme/tiny", "", revision)
     assert PublishedBase.of(model, tmp_path / "work") == expected
 
 
-def test_the_way_from_the_root_names_no_user(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_base_model_path_names_no_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/anna")
     model = LocalModel(Path("/home/anna/models/mine"), "mine", "")
     assert PublishedBase.of(model, Path("/")).name == "./mine"
     assert PublishedBase.of(model, Path("/home/anna")).name == "./models/mine"
 
 
-def test_an_adapter_of_the_starter_names_the_model_that_it_was_converted_from(
+def test_starter_adapter_names_original_model(
     ft_home_with_starter: Path,
 ) -> None:
     model = LocalModel(ft_home_with_starter / "models" / "starter", "starter", "")
@@ -283,9 +278,7 @@ def test_an_adapter_of_the_starter_names_the_model_that_it_was_converted_from(
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_no_file_beside_the_weights_names_a_folder_of_this_machine(
-    backend: str, tiny_model: Path, tmp_path: Path
-) -> None:
+def test_delivered_files_name_no_local_folder(backend: str, tiny_model: Path, tmp_path: Path) -> None:
     for recipe in (LORA, LORA | {"adapter": {"rank": 4, "init": "pissa"}}):
         made = result(tiny_model, tmp_path / str(recipe["adapter"]), backend, **recipe)
         texts = {path.name: path.read_bytes() for path in made.iterdir()}
@@ -302,7 +295,8 @@ print(model.peft_config["default"].base_model_name_or_path, model.peft_config["d
 
 
 @pytest.mark.slow
-def test_an_adapter_names_the_hub_id_and_the_commit_of_its_base(tiny_model: Path, tmp_path: Path) -> None:
+def test_adapter_names_hub_id_and_commit(tiny_model: Path, tmp_path: Path) -> None:
+    """The Hub id and the commit are those of the adapter's base."""
     commit = "0123456789abcdef0123456789abcdef01234567"
     cached = tmp_path / "hf" / "hub" / "models--acme--tiny-llama"
     shutil.copytree(tiny_model, cached / "snapshots" / commit)

@@ -24,12 +24,12 @@ from tests.corpus.reading import ASKED, GOOD, Reader, chatml, ft
         ),
     ],
 )
-def test_names_of_roles_that_other_tools_use_are_known(file: str, want: str, read: Reader) -> None:
+def test_role_names_of_other_tools_are_known(file: str, want: str, read: Reader) -> None:
     assert want in read(file).texts[0]
 
 
 @pytest.mark.parametrize("name", ["ipython", "tool_response", "function_response", "Tool", "FUNCTION-RESULT"])
-def test_results_of_tools_are_known_by_their_names(name: str, read: Reader) -> None:
+def test_tool_results_are_known_by_role_name(name: str, read: Reader) -> None:
     call = {
         "role": "assistant",
         "content": None,
@@ -40,7 +40,7 @@ def test_results_of_tools_are_known_by_their_names(name: str, read: Reader) -> N
 
 
 @pytest.mark.parametrize("shape", ["messages", "conversations", "in CSV", "lists"])
-def test_a_recipe_says_what_other_names_of_roles_mean(shape: str, read: Reader, tmp_path: Path) -> None:
+def test_recipe_maps_other_role_names(shape: str, read: Reader, tmp_path: Path) -> None:
     turns = [{"role": "customer", "content": "Hi"}, {"role": "agent", "content": "Hello"}]
     rows: Any = [{"messages": turns}]
     if shape == "conversations":
@@ -67,15 +67,14 @@ def test_a_recipe_says_what_other_names_of_roles_mean(shape: str, read: Reader, 
         (("user", "assistant", "narrator"), "{narrator: assistant}"),
     ],
 )
-def test_a_role_that_is_not_known_is_refused_with_the_setting_for_all_of_a_row(
-    names: tuple[str, ...], setting: str, read: Reader
-) -> None:
+def test_unknown_role_names_setting_for_row(names: tuple[str, ...], setting: str, read: Reader) -> None:
+    """One setting for all roles of the row."""
     with pytest.raises(DataError, match="which is not a known role") as caught:
         read([{"messages": [{"role": name, "content": "Hi"} for name in names]}])
     assert f"--set 'data.roles={setting}'" in caught.value.hint
 
 
-def test_names_of_roles_are_set_on_the_command_line(read: Reader, tmp_path: Path, tiny_model: Path) -> None:
+def test_role_names_are_set_on_command_line(read: Reader, tmp_path: Path, tiny_model: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(
         json.dumps(

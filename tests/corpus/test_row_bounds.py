@@ -102,9 +102,7 @@ def prepared(base: Path, rows: Path, **data: object) -> Dataset:
 
 @pytest.mark.usefixtures("longest")
 @pytest.mark.parametrize("kind", WRITERS)
-def test_a_row_that_is_too_long_is_named_and_can_be_left_out(
-    tiny_model: Path, folder: Path, kind: str
-) -> None:
+def test_overlong_row_is_named_or_skipped(tiny_model: Path, folder: Path, kind: str) -> None:
     path = written(kind, folder)
     with pytest.raises(DataError) as error:
         prepared(tiny_model, path)
@@ -118,7 +116,7 @@ def test_a_row_that_is_too_long_is_named_and_can_be_left_out(
 
 @pytest.mark.usefixtures("longest")
 @pytest.mark.parametrize("kind", [kind for kind in WRITERS if kind != ".json"])
-def test_the_rows_beside_one_that_is_too_long_can_be_seen(tiny_model: Path, folder: Path, kind: str) -> None:
+def test_rows_beside_overlong_one_are_shown(tiny_model: Path, folder: Path, kind: str) -> None:
     path, view, previews = written(kind, folder), View(model=str(tiny_model)), Previews()
     assert previews.wait_for(str(path), 20, view)
     before, long, after = previews.show(str(path), [9, 10, 11], view)
@@ -129,7 +127,7 @@ def test_the_rows_beside_one_that_is_too_long_can_be_seen(tiny_model: Path, fold
 
 @pytest.mark.usefixtures("longest")
 @pytest.mark.parametrize("by", ["line", "paragraph"])
-def test_a_paragraph_that_is_too_long_is_named(tiny_model: Path, folder: Path, by: str) -> None:
+def test_overlong_text_row_is_named(tiny_model: Path, folder: Path, by: str) -> None:
     path = folder / "rows.txt"
     body = LONG if by == "line" else ("fox " * 2500 + "\n") * (LONGEST // 10_000 + 2)
     path.write_text(f"one\n\n{body}\n\ntwo\n")
@@ -142,7 +140,8 @@ def test_a_paragraph_that_is_too_long_is_named(tiny_model: Path, folder: Path, b
 
 
 @pytest.mark.usefixtures("longest")
-def test_a_quote_that_is_never_closed_is_named_without_reading_all(tiny_model: Path, folder: Path) -> None:
+def test_unclosed_csv_quote_names_row(tiny_model: Path, folder: Path) -> None:
+    """Not all of the file is read for that."""
     path = folder / "rows.csv"
     with path.open("w") as file:
         file.write('prompt,completion\na,b\nc,"d')
@@ -153,7 +152,7 @@ def test_a_quote_that_is_never_closed_is_named_without_reading_all(tiny_model: P
 
 
 @pytest.mark.usefixtures("longest")
-def test_no_more_of_a_line_is_held_than_shows_that_it_is_too_long() -> None:
+def test_overlong_line_is_not_held_whole() -> None:
     lines = list(bounded_lines(io.BytesIO(b"a\n" + b"x" * (3 * LONGEST) + b"\nb")))
     assert [size for _, size in lines] == [2, 3 * LONGEST + 1, 1]
     assert max(len(line) for line, _ in lines) == LONGEST + 1
@@ -161,16 +160,14 @@ def test_no_more_of_a_line_is_held_than_shows_that_it_is_too_long() -> None:
 
 @pytest.mark.usefixtures("longest")
 @pytest.mark.parametrize("end", ["\n", ""])
-def test_a_header_that_is_too_long_is_named(tiny_model: Path, folder: Path, end: str) -> None:
+def test_overlong_csv_header_is_named(tiny_model: Path, folder: Path, end: str) -> None:
     (folder / "rows.csv").write_text("prompt,completion" + LONG + end)
     with pytest.raises(DataError, match=r"rows\.csv:1: a row of more than 1 MB"):
         prepared(tiny_model, folder / "rows.csv")
 
 
 @pytest.mark.parametrize("start", [b"\xff\xfe", b"\x89"])
-def test_a_header_that_is_not_utf8_is_an_error_of_the_data(
-    tiny_model: Path, folder: Path, start: bytes
-) -> None:
+def test_csv_header_outside_utf8_is_data_error(tiny_model: Path, folder: Path, start: bytes) -> None:
     (folder / "rows.csv").write_bytes(start + b"prompt,completion\na,b\n")
     with pytest.raises(DataError, match=r"rows\.csv:1: .*not UTF-8"):
         prepared(tiny_model, folder / "rows.csv")
@@ -190,9 +187,10 @@ FORMATS: dict[str, dict[str, object]] = {
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_row_far_beyond_what_is_trained_of_it_is_refused_before_it_is_tokenised(
+def test_oversized_row_is_refused_before_tokenising(
     tiny_model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
+    """The row goes far beyond what is trained of it."""
     short = {"prompt": {"prompt": "a", "completion": "b"}}.get(
         name, {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "x"}]}
     )
@@ -213,7 +211,7 @@ def test_a_row_far_beyond_what_is_trained_of_it_is_refused_before_it_is_tokenise
     assert "characters long" in shown.problem
 
 
-def test_a_row_may_be_longer_where_more_of_it_is_trained() -> None:
+def test_row_limit_grows_with_trained_length() -> None:
     long = Text("a", "b" * (row_size.MOST_CHARACTERS + 100_000), "here")
     with pytest.raises(row_size.RowError):
         row_size.check_size(long, limit=20_000)
@@ -227,9 +225,10 @@ def plain_text(characters: int) -> str:
     return (text * (characters // len(text) + 1))[:characters]
 
 
-def test_a_long_text_is_trained_whole_and_a_piece_at_a_time(
+def test_long_text_is_trained_in_pieces(
     tiny_model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The whole text is trained."""
     (folder / "rows.txt").write_text(plain_text(400_000))
     whole = prepared(tiny_model, folder / "rows.txt")
     monkeypatch.setattr(row_size, "PIECE", 50_000)
@@ -258,7 +257,7 @@ def test_a_long_text_is_trained_whole_and_a_piece_at_a_time(
     assert ends[-1] == 1
 
 
-def test_of_a_long_text_the_beginning_is_shown_and_the_rest_counted(
+def test_preview_of_long_text_counts_the_rest(
     tiny_model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -287,13 +286,13 @@ def test_of_a_long_text_the_beginning_is_shown_and_the_rest_counted(
     ],
 )
 @pytest.mark.parametrize("most", [1, 2, 7, 50, 1000])
-def test_pieces_are_the_text(text: str, most: int) -> None:
+def test_pieces_join_to_whole_text(text: str, most: int) -> None:
     found = list(row_size.split_text(text, most))
     assert "".join(found) == text
     assert all(0 < len(piece) <= most for piece in found) or not text
 
 
-def test_pieces_of_a_text_have_the_tokens_of_the_text(tiny_model: Path) -> None:
+def test_pieces_have_tokens_of_whole_text(tiny_model: Path) -> None:
     tokenizer, text = Tokenizer.load(tiny_model), plain_text(30_000)
     whole = tokenizer.encode([text], special=False)[0]
     parts = tokenizer.encode(list(row_size.split_text(text, 1000)), special=False)
@@ -312,9 +311,8 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS is not enforced elsewhere")
-def test_a_line_of_a_gigabyte_in_a_compressed_file_is_refused_in_little_memory(
-    tiny_model: Path, folder: Path, ft_home: Path
-) -> None:
+def test_compressed_gigabyte_row_is_refused_cheaply(tiny_model: Path, folder: Path, ft_home: Path) -> None:
+    """It takes little memory."""
     with gzip.open(folder / "rows.jsonl.gz", "wb", compresslevel=1) as file:
         file.write(lines(SHORT).encode())
         file.write(b'{"prompt": "Say much.", "completion": "')
@@ -332,7 +330,7 @@ def test_a_line_of_a_gigabyte_in_a_compressed_file_is_refused_in_little_memory(
     assert left < 2 * BEGINNING, "no more was unpacked than shows it"
 
 
-def test_the_first_rows_of_a_compressed_file_are_checked_before_it_is_unpacked(
+def test_first_compressed_rows_are_checked_before_unpacking(
     tiny_model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archives, "LARGE", 1000)
@@ -368,7 +366,7 @@ def test_the_first_rows_of_a_compressed_file_are_checked_before_it_is_unpacked(
     assert "unpacked" not in order
 
 
-def test_the_command_names_a_row_that_is_too_long(
+def test_command_names_overlong_row(
     tiny_model: Path, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(row_size, "MOST_CHARACTERS", LONGEST)

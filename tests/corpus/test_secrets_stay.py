@@ -98,7 +98,7 @@ def written_below(*folders: Path) -> bytes:
 
 
 @pytest.mark.slow
-def test_a_server_that_repeats_what_it_was_sent_puts_no_token_into_the_log(
+def test_echoed_token_stays_out_of_log(
     ft_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     recipe = tmp_path / "train.yml"
@@ -117,7 +117,7 @@ def test_a_server_that_repeats_what_it_was_sent_puts_no_token_into_the_log(
 
 
 @pytest.mark.slow
-def test_a_password_in_an_address_is_in_nothing_that_a_run_leaves_and_the_run_goes_on(
+def test_url_password_stays_out_of_run_files(
     locked_rows: str,
     ft_home: Path,
     tiny_model: Path,
@@ -126,6 +126,7 @@ def test_a_password_in_an_address_is_in_nothing_that_a_run_leaves_and_the_run_go
     capfd: pytest.CaptureFixture[str],
     memory_keyring: MemoryKeyring,
 ) -> None:
+    """The run goes on."""
     recipe = tmp_path / "train.yml"
     recipe.write_text(
         recipe_text(tiny_model, Path("x"), data={"train": locked_rows}, training={"max_steps": 2})
@@ -158,7 +159,7 @@ def test_a_password_in_an_address_is_in_nothing_that_a_run_leaves_and_the_run_go
     assert PASSWORD.encode() not in written_below(ft_home)
 
 
-def test_a_secret_goes_to_no_other_host_than_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secret_goes_only_to_own_host(monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"https://usr:{PASSWORD}@good.example/rows.jsonl"
     kept = addresses.stored(url)
     (name,) = addresses.names(kept)
@@ -171,7 +172,7 @@ def test_a_secret_goes_to_no_other_host_than_its_own(monkeypatch: pytest.MonkeyP
         addresses.whole(kept)
 
 
-def test_addresses_without_secrets_stay_as_they_are() -> None:
+def test_url_without_secret_is_unchanged() -> None:
     for url in (
         "https://example.org/rows.jsonl?download=true&part=7",
         "https://example.org/a/b.csv?name=training_rows.csv",
@@ -181,7 +182,7 @@ def test_addresses_without_secrets_stay_as_they_are() -> None:
         assert addresses.stored(url) == url
 
 
-def test_a_recipes_own_text_is_stored_without_the_password(tmp_path: Path) -> None:
+def test_stored_recipe_text_has_no_password(tmp_path: Path) -> None:
     url = f"https://usr:{PASSWORD}@example.org/rows.jsonl?X-Amz-Signature={SIGNATURE}"
     text = f"# my rows\nmodel: {{base: starter}}\ndata:\n  train:\n    - {url}\n    - path: '{url}'\n      weight: 2\n"
     run = create_run(load_text(text, tmp_path / "train.yml"))
@@ -193,7 +194,7 @@ def test_a_recipes_own_text_is_stored_without_the_password(tmp_path: Path) -> No
     assert run.config.data.train[0] == addresses.stored(url)  # type: ignore[index]
 
 
-def test_validating_a_recipe_repeats_no_password(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_validating_recipe_repeats_no_password(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "train.yml"
     path.write_text(
         f"model: {{base: starter}}\ndata: {{train: 'https://u:{PASSWORD}@example.org/x.jsonl'}}\n"
@@ -235,12 +236,12 @@ def test_events_and_errors_have_no_secrets(tmp_path: Path, monkeypatch: pytest.M
         ("https://[::1/x is no address",) * 2,
     ],
 )
-def test_what_is_taken_out_of_text(text: str, right: str) -> None:
+def test_secrets_are_redacted_from_text(text: str, right: str) -> None:
     assert redacted(text) == right
     assert redacted(right) == right
 
 
-def test_what_native_code_printed_is_taken_out_of_the_log_afterwards(tmp_path: Path) -> None:
+def test_secrets_from_native_code_leave_log(tmp_path: Path) -> None:
     log = tmp_path / "worker.log"
     log.write_bytes(b"x" * ((1 << 20) - 5) + TOKEN.encode() + b" and\n" + TOKEN.encode() + b"\n")
     size = log.stat().st_size
@@ -250,7 +251,7 @@ def test_what_native_code_printed_is_taken_out_of_the_log_afterwards(tmp_path: P
 
 
 @pytest.mark.slow
-def test_the_engines_own_output_is_clean_whatever_prints_it(tmp_path: Path) -> None:
+def test_engine_output_has_no_secrets(tmp_path: Path) -> None:
     """By print, a warning, a logger and a traceback, from a token under a name of one's own."""
     program = f"""
 import json, logging, sys, warnings
@@ -270,14 +271,14 @@ raise ValueError({TOKEN!r})
     assert "ValueError: ***" in done.stderr
 
 
-def test_the_apps_settings_hold_no_password(ft_home: Path) -> None:
+def test_app_settings_hold_no_password(ft_home: Path) -> None:
     url = f"https://usr:{PASSWORD}@example.org/rows.jsonl"
     preferences.save({"datasets": [url, json.dumps({"path": url, "split": "train"})]})
     assert PASSWORD.encode() not in written_below(ft_home)
     assert preferences.load().datasets[0] == addresses.stored(url)
 
 
-def test_a_server_that_leads_to_plain_http_is_not_followed(ft_home: Path) -> None:
+def test_source_redirect_to_plain_http_is_refused(ft_home: Path) -> None:
     """Nothing is asked of the other host: here nobody would answer there, and the refusal comes all the same."""
 
     class Leading(BaseHTTPRequestHandler):
@@ -294,9 +295,7 @@ def test_a_server_that_leads_to_plain_http_is_not_followed(ft_home: Path) -> Non
         find(Source(path=f"http://127.0.0.1:{port}/rows.jsonl"))
 
 
-def test_a_run_of_an_older_ft_shows_no_password_and_can_still_be_forked(
-    ft_home: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_old_run_hides_password_and_forks(ft_home: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Those runs have the whole address in their recipes, which stay as they are."""
     url = f"http://usr:{PASSWORD}@127.0.0.1/rows.jsonl?sig={SIGNATURE}"
     run = make_run("20261101-000000-old", provenance={"command": f"ft train --set data.train={url}"})

@@ -230,7 +230,7 @@ def assert_shown(answer: Answer, prompt: str, through: str, alone: str) -> None:
 
 
 @pytest.mark.parametrize("kind", CHATS)
-def test_what_is_trained_is_what_the_model_will_be_asked_to_write(family: Family, kind: str) -> None:
+def test_shipped_templates_train_what_prompt_asks(family: Family, kind: str) -> None:
     turns, theirs = CHATS[kind], family.theirs
     encoder = RowEncoder(family.ours, "assistant")
     if why := REFUSED.get((original(family.name), kind)):

@@ -33,7 +33,7 @@ def weights(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_nothing_waits_for_a_pipe_or_reads_a_device_to_its_end(tiny_model: Path, tmp_path: Path) -> None:
+def test_pipes_and_devices_block_no_command(tiny_model: Path, tmp_path: Path) -> None:
     rows = write_rows(tmp_path)
     plain = tmp_path / "train.yml"
     plain.write_text(recipe_text(tiny_model, rows))
@@ -66,7 +66,7 @@ def test_nothing_waits_for_a_pipe_or_reads_a_device_to_its_end(tiny_model: Path,
 
 
 @pytest.mark.slow
-def test_one_damaged_run_hides_no_other(tiny_model: Path, ft_home: Path, tmp_path: Path) -> None:
+def test_damaged_run_hides_no_other_run(tiny_model: Path, ft_home: Path, tmp_path: Path) -> None:
     recipe = load_text(recipe_text(tiny_model, write_rows(tmp_path)), tmp_path / "train.yml")
     whole = create_run(recipe)
     damaged: dict[str, str] = {}
@@ -99,7 +99,7 @@ def test_links_to_regular_files_are_read(tiny_model: Path, tmp_path: Path) -> No
     check(linked)
 
 
-def test_what_is_opened_is_a_regular_file(tmp_path: Path) -> None:
+def test_only_regular_files_are_opened(tmp_path: Path) -> None:
     with pytest.raises(NotRegularError, match="a named pipe"):
         open_binary(put("pipe", tmp_path / "pipe"))
     with pytest.raises(NotRegularError, match="a device"):
@@ -111,7 +111,7 @@ def test_what_is_opened_is_a_regular_file(tmp_path: Path) -> None:
     os.close(open_handle(tmp_path / "new", os.O_RDWR | os.O_CREAT))
 
 
-def test_an_adapters_folder_with_a_pipe_is_refused_before_anything_loads(tmp_path: Path) -> None:
+def test_adapter_folder_with_pipe_is_refused_early(tmp_path: Path) -> None:
     put("pipe", tmp_path / "adapter_config.json")
     with pytest.raises(ModelError, match=r"adapter_config\.json cannot be used: it is a named pipe"):
         adapter_files.check(tmp_path)

@@ -95,14 +95,14 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_folder_has_the_splits_that_datasets_finds_in_it(layout: str, tmp_path: Path) -> None:
+def test_folder_splits_match_datasets(layout: str, tmp_path: Path) -> None:
     path = folder_of(tmp_path, *LAYOUTS[layout])
     theirs = declared(path, tmp_path)
     assert {split: sorted(names(path, split=split)) for split in theirs} == theirs
     assert sorted(names(path)) == theirs.get("train", next(iter(theirs.values())))
 
 
-def test_a_readme_with_configs_says_what_is_trained_as_on_the_hub(tmp_path: Path) -> None:
+def test_readme_configs_choose_split_like_hub(tmp_path: Path) -> None:
     path = folder_of(
         tmp_path, "rows/a1.jsonl", "rows/a2.jsonl", "rows/t-1.jsonl", "other.jsonl", readme=README
     )
@@ -115,13 +115,15 @@ def test_a_readme_with_configs_says_what_is_trained_as_on_the_hub(tmp_path: Path
     assert names(path, split="test") == ["rows/t-1.jsonl"]
 
 
-def test_a_readme_of_files_that_are_not_here_does_not_hide_those_that_are(tmp_path: Path) -> None:
+def test_readme_of_absent_files_keeps_splits(tmp_path: Path) -> None:
+    """It does not hide the files that are there."""
     path = folder_of(tmp_path, "mine.jsonl", readme=README)
     assert names(path) == ["mine.jsonl"]
 
 
 @pytest.mark.parametrize("case", ["70_clone", "32_dd"])
-def test_the_test_split_of_a_clone_or_a_saved_dataset_is_not_trained(case: str, tiny_model: Path) -> None:
+def test_test_split_is_not_trained(case: str, tiny_model: Path) -> None:
+    """Neither that of a clone nor that of a saved dataset."""
     trained, _ = texts(recipe(str(CASES / case), validation=0), tiny_model)
     assert len(trained) == 20
     assert not any("test" in text.lower() for text in trained)
@@ -132,7 +134,7 @@ def test_the_test_split_of_a_clone_or_a_saved_dataset_is_not_trained(case: str, 
 
 
 @pytest.mark.parametrize("command", ["stats", "sample"])
-def test_commands_say_which_files_they_leave_aside(
+def test_commands_name_unused_split_files(
     command: str, tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = ["--model", str(tiny_model)] if command == "stats" else []
@@ -142,7 +144,7 @@ def test_commands_say_which_files_they_leave_aside(
     assert "test q" not in said.out
 
 
-def test_all_files_are_trained_where_that_is_asked_for(tmp_path: Path) -> None:
+def test_split_all_trains_every_file(tmp_path: Path) -> None:
     path = folder_of(tmp_path, "train.jsonl", "test.jsonl", "more.jsonl")
     assert names(path) == ["train.jsonl"]
     assert names(path, split="all") == ["more.jsonl", "test.jsonl", "train.jsonl"]
@@ -151,7 +153,8 @@ def test_all_files_are_trained_where_that_is_asked_for(tmp_path: Path) -> None:
     assert notes(path).endswith("not: other files (more.jsonl), test (test.jsonl)")
 
 
-def test_a_folder_validates_with_its_own_rows_and_a_note_says_how(tmp_path: Path, tiny_model: Path) -> None:
+def test_folder_validates_with_own_split(tmp_path: Path, tiny_model: Path) -> None:
+    """A note says how."""
     path = folder_of(tmp_path, "train.jsonl", "valid.jsonl", "test.jsonl")
     assert texts(recipe(str(path), validation=str(path)), tiny_model) == (["train.jsonl"], ["valid.jsonl"])
     (path / "train.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
@@ -161,9 +164,11 @@ def test_a_folder_validates_with_its_own_rows_and_a_note_says_how(tmp_path: Path
     assert not any("would use them" in note for note in said)
 
 
-def test_a_source_for_validation_is_its_validation_split_else_its_test_split_else_what_it_has(
+def test_validation_source_picks_its_split(
     tmp_path: Path,
 ) -> None:
+    """Its validation split, else its test split, else what it has."""
+
     def validating(*files: str) -> list[str]:
         shutil.rmtree(tmp_path / "data", ignore_errors=True)
         found = find(Source(path=str(folder_of(tmp_path, *files))), "validation")
@@ -175,25 +180,27 @@ def test_a_source_for_validation_is_its_validation_split_else_its_test_split_els
     assert validating("a.jsonl", "b.jsonl") == ["a.jsonl", "b.jsonl"]
 
 
-def test_a_folder_that_holds_no_training_rows_says_what_it_holds(tmp_path: Path) -> None:
+def test_folder_without_train_split_lists_splits(tmp_path: Path) -> None:
     path = folder_of(tmp_path, "test.jsonl", "dev.jsonl")
     with pytest.raises(DataError, match="has no split train") as refused:
         find(Source(path=str(path)))
     assert refused.value.hint == "Name one with `split`: test, validation, or `all` for all files."
 
 
-def test_a_file_that_names_no_split_is_trained_where_no_other_is_called_train(tmp_path: Path) -> None:
+def test_file_without_split_name_is_trained(tmp_path: Path) -> None:
+    """Unless another file is called train."""
     path = folder_of(tmp_path, "chats.jsonl", "test.jsonl")
     assert names(path) == ["chats.jsonl"]
     assert notes(path).endswith("data: files that name no split are used, not: test (test.jsonl)")
 
 
-def test_words_in_the_names_of_documents_are_no_splits(tmp_path: Path) -> None:
+def test_document_names_are_no_splits(tmp_path: Path) -> None:
     manual = ("testing/how.md", "training.md", "guide/validation-of-orders.md", "training/first-day.md")
     assert names(folder_of(tmp_path, *manual)) == sorted(manual)
 
 
-def test_a_split_of_another_name_is_found_where_it_is_the_only_one_of_its_kind(tmp_path: Path) -> None:
+def test_only_split_of_its_kind_is_found(tmp_path: Path) -> None:
+    """`train_sft` stands for train where it is the only one for training."""
     two = [f"data/{split}-00000-of-00001.parquet" for split in ("train_sft", "test_sft")]
     path = folder_of(tmp_path, *two)
     assert names(path) == two[:1]
@@ -205,7 +212,7 @@ def test_a_split_of_another_name_is_found_where_it_is_the_only_one_of_its_kind(t
     assert names(path, split="train_gen") == ["data/train_gen-00000-of-00001.parquet"]
 
 
-def test_a_file_that_is_there_in_two_formats_is_read_once(tmp_path: Path) -> None:
+def test_file_in_two_formats_is_read_once(tmp_path: Path) -> None:
     path = folder_of(
         tmp_path, "data/train.jsonl", "data/train.parquet", "data/test.jsonl", "data/train-more.csv"
     )
@@ -214,18 +221,20 @@ def test_a_file_that_is_there_in_two_formats_is_read_once(tmp_path: Path) -> Non
     assert len(names(path, split="all")) == 4
 
 
-def test_a_file_of_a_folder_may_have_any_name(tmp_path: Path) -> None:
+def test_source_file_may_have_any_name(tmp_path: Path) -> None:
     any_names = ["2026-11-28T10:00.jsonl", "a\\b.jsonl", "é ü.jsonl"]
     assert names(folder_of(tmp_path, *any_names)) == any_names
 
 
-def test_a_pattern_takes_what_fits_and_says_so_of_test_files(tmp_path: Path) -> None:
+def test_source_pattern_reports_test_files(tmp_path: Path) -> None:
+    """The pattern takes whatever fits."""
     path = folder_of(tmp_path, "train.jsonl", "test.jsonl", "valid.jsonl")
     assert "*.jsonl: the pattern takes test.jsonl and 1 more for training too" in notes(path / "*.jsonl")
     assert notes(path / "t*n.jsonl") == notes(path / "test.*") == ""
 
 
-def test_a_saved_dataset_is_the_files_that_it_names_and_none_that_map_left_there(tmp_path: Path) -> None:
+def test_saved_dataset_reads_only_named_files(tmp_path: Path) -> None:
+    """Files that `map` left there are no rows."""
     saved = tmp_path / "saved"
     datasets.Dataset.from_dict({"text": [f"row {n}" for n in range(6)]}).save_to_disk(saved, num_shards=2)
     loaded = datasets.load_from_disk(saved)
@@ -237,7 +246,7 @@ def test_a_saved_dataset_is_the_files_that_it_names_and_none_that_map_left_there
         find(Source(path=str(saved)))
 
 
-def test_the_splits_of_a_saved_dataset_have_any_names(tmp_path: Path) -> None:
+def test_saved_dataset_splits_have_any_name(tmp_path: Path) -> None:
     rows = {
         split: datasets.Dataset.from_dict({"text": [split]}) for split in ("sft", "training_2", "heldout")
     }
@@ -248,7 +257,7 @@ def test_the_splits_of_a_saved_dataset_have_any_names(tmp_path: Path) -> None:
     assert names(tmp_path / "saved") == ["training_2/data-00000-of-00001.arrow"]
 
 
-def test_what_data_prepare_made_is_a_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prepared_folder_is_a_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     assert main(["data", "prepare", str(CASES / "20_plain.jsonl"), "-o", str(out)]) == 0
     assert {"train.jsonl", "validation.jsonl", "report.json"} == {each.name for each in out.iterdir()}
@@ -259,7 +268,7 @@ def test_what_data_prepare_made_is_a_source(tmp_path: Path, capsys: pytest.Captu
     assert "report.json" not in notes(out), "it tells of the rows"
 
 
-def test_a_git_lfs_pointer_is_told_from_the_file_that_it_stands_for(tmp_path: Path) -> None:
+def test_git_lfs_pointer_file_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "train.parquet"
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0000\nsize 12\n")
     with pytest.raises(DataError, match="a pointer of Git LFS, not the file itself") as refused:
@@ -267,7 +276,8 @@ def test_a_git_lfs_pointer_is_told_from_the_file_that_it_stands_for(tmp_path: Pa
     assert "git lfs pull" in refused.value.hint
 
 
-def test_a_run_begun_when_a_folder_meant_all_its_files_goes_on_with_all(tmp_path: Path) -> None:
+def test_old_run_keeps_files_of_all_splits(tmp_path: Path) -> None:
+    """It began when a folder meant all its files."""
     path = folder_of(tmp_path, "train.jsonl", "test.jsonl")
     data = recipe([str(path), str(path / "train.jsonl")], validation="hf://datasets/ada/rows").data
     old = with_old_splits(data)
@@ -275,7 +285,7 @@ def test_a_run_begun_when_a_folder_meant_all_its_files_goes_on_with_all(tmp_path
     assert old.validation == Source(path="hf://datasets/ada/rows", split="train")
 
 
-def test_the_app_shows_the_rows_that_validate(tmp_path: Path) -> None:
+def test_app_shows_validation_rows(tmp_path: Path) -> None:
     from screens.datasets.sources import label, looking_through
 
     path = folder_of(tmp_path, "train.jsonl", "valid.jsonl")
@@ -288,9 +298,7 @@ def test_the_app_shows_the_rows_that_validate(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_that_trained_test_files_before_folders_had_splits_can_be_resumed(
-    tmp_path: Path, tiny_model: Path
-) -> None:
+def test_run_from_before_splits_can_resume(tmp_path: Path, tiny_model: Path) -> None:
     """Such a run is one on `split: all` that has neither the key in its recipe nor its files in its records."""
     path = folder_of(
         tmp_path, *(f"{split}-{number}.jsonl" for split in ("train", "test") for number in range(6))

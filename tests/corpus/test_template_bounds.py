@@ -107,7 +107,7 @@ print(json.dumps(said))
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS is not enforced elsewhere")
-def test_a_template_that_makes_much_of_little_ends_within_a_gigabyte() -> None:
+def test_exploding_template_ends_within_a_gigabyte() -> None:
     root = Path(__file__).parents[2]
     environment = os.environ | {"PYTHONPATH": str(root)}
     done = subprocess.run(
@@ -120,7 +120,7 @@ def test_a_template_that_makes_much_of_little_ends_within_a_gigabyte() -> None:
 
 
 @pytest.mark.parametrize("name", LASTING)
-def test_a_template_without_end_is_ended(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_endless_template_is_stopped(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(template_sandbox, "MOST_SECONDS", 0.2)
     chat = ChatTemplate(LASTING[name], {})
     with pytest.raises(ModelError, match="takes too much: it has not ended after") as error:
@@ -128,7 +128,7 @@ def test_a_template_without_end_is_ended(monkeypatch: pytest.MonkeyPatch, name: 
     assert "model.chat_template=chatml" in error.value.hint
 
 
-def test_a_template_that_took_too_much_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopped_template_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(template_sandbox, "MOST_SECONDS", 0.2)
     chat = ChatTemplate(LOOPS, {})
     for _ in range(2):
@@ -162,7 +162,7 @@ PLAIN = [
 
 
 @pytest.mark.parametrize("source", PLAIN)
-def test_what_takes_little_is_written_as_jinja_writes_it(source: str) -> None:
+def test_bounded_template_renders_like_jinja(source: str) -> None:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     given = {"messages": [{"role": m.role, "content": m.content} for m in ASKED]}
@@ -172,7 +172,7 @@ def test_what_takes_little_is_written_as_jinja_writes_it(source: str) -> None:
     assert ChatTemplate(source, {}).render(ASKED) == plain
 
 
-def test_a_long_row_may_be_written_several_times() -> None:
+def test_template_may_repeat_long_row() -> None:
     """What a text may take grows with what its row holds."""
     long = [Message("user", "fox " * 10_000_000)]
     source = "{% for n in range(5) %}{{ messages[0].content }}{% endfor %}"
@@ -186,7 +186,7 @@ def model_with(template: str, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("command", [["data", "check"], ["data", "preview"], ["plan"], ["train"]])
-def test_every_command_says_that_the_template_is_at_fault(
+def test_every_command_blames_the_template(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str]
 ) -> None:
     base = model_with("{{ messages[0].content }}{{ 'fox' * 9999999999 }}", tmp_path / "model")
@@ -199,7 +199,7 @@ def test_every_command_says_that_the_template_is_at_fault(
     assert "model.chat_template=chatml" in said
 
 
-def test_a_template_of_the_data_takes_no_more(
+def test_data_template_has_same_bounds(
     tiny_model: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "rows.jsonl").write_text('{"a": "x"}\n' * 20)
@@ -215,7 +215,7 @@ def test_a_template_of_the_data_takes_no_more(
     )
 
 
-def test_the_app_does_not_wait_twice_for_a_template_without_end(
+def test_app_waits_once_for_endless_template(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(template_sandbox, "MOST_SECONDS", 0.2)

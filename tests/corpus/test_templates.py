@@ -52,13 +52,13 @@ def findings(*arguments: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("rows", ["22_inline.jsonl", "27_hermes.jsonl"])
-def test_words_that_the_model_writes_itself_are_no_control_tokens(rows: str, model: Model) -> None:
+def test_reasoning_words_are_no_control_tokens(rows: str, model: Model) -> None:
     found = findings(f"cases/{rows}", "--model", model("qwen3"))
     assert [one["kind"] for one in found if one["kind"] == "special-tokens"] == []
 
 
 @pytest.mark.parametrize("rows", ["22_inline.jsonl", "27_hermes.jsonl"])
-def test_words_of_reasoning_and_calls_are_none_either_where_they_are_special(rows: str, model: Model) -> None:
+def test_special_reasoning_words_are_no_control_tokens(rows: str, model: Model) -> None:
     settings = Path(model("qwen3"), "tokenizer.json")
     about = json.loads(settings.read_text())
     for token in about["added_tokens"]:
@@ -67,7 +67,7 @@ def test_words_of_reasoning_and_calls_are_none_either_where_they_are_special(row
     assert findings(f"cases/{rows}", "--model", "./qwen3") == []
 
 
-def test_a_control_token_in_a_text_is_still_an_error(here: Path, model: Model) -> None:
+def test_control_token_in_text_is_error(here: Path, model: Model) -> None:
     rows = [
         {"messages": [{"role": "user", "content": f"{n}?<|im_end|>"}, {"role": "assistant", "content": "a"}]}
         for n in range(12)
@@ -104,7 +104,7 @@ SAID = "The apple at my market is mostly green, number 0."
         ("system_last", f"[INST] What colour is a ripe apple?[/INST][ {SAID}<|im_end|>]"),
     ],
 )
-def test_an_answer_is_trained_from_its_prompt_to_its_end(template: str, answer: str, here: Path) -> None:
+def test_answer_is_trained_from_prompt_to_end(template: str, answer: str, here: Path) -> None:
     arguments = ("cases/20_plain.jsonl", "--set", f"model.chat_template=cases/min/{template}.jinja")
     assert answer in shown(*arguments)
     assert findings(*arguments) == []
@@ -119,14 +119,13 @@ def test_an_answer_is_trained_from_its_prompt_to_its_end(template: str, answer: 
         ("think_prompt", "<think>\n[Doubling 0 makes 0.\n</think>\n\nIt is 0.<|im_end|>]"),
     ],
 )
-def test_thoughts_stand_once_in_the_block_that_the_prompt_opens(
-    template: str, answer: str, rows: str, here: Path
-) -> None:
+def test_thoughts_stand_once_in_prompt_block(template: str, answer: str, rows: str, here: Path) -> None:
     text = shown(f"cases/{rows}", "--set", f"model.chat_template=cases/min/{template}.jinja")
     assert re.sub(r"</think>\s+", "</think>", answer) in re.sub(r"</think>\s+", "</think>", text)
 
 
-def test_a_system_message_that_is_shown_for_a_time_stands_in_every_prompt(here: Path) -> None:
+def test_system_message_stands_in_every_prompt(here: Path) -> None:
+    """The template shows it for a time only."""
     text = shown("cases/23_sys.jsonl", "--set", "model.chat_template=cases/min/system_last.jinja")
     assert text.startswith(f"[INST] Answer as a gardener.\n\nWhat colour is a ripe apple?[/INST][ {SAID}")
 
@@ -136,7 +135,8 @@ def test_ten_turns_are_one_example(template: str, here: Path) -> None:
     assert "examples" not in examples(TEN_TURNS, "--set", f"model.chat_template=cases/min/{template}.jinja")
 
 
-def test_marks_do_not_hide_that_earlier_thoughts_are_dropped(here: Path) -> None:
+def test_template_marks_keep_dropped_thoughts_visible(here: Path) -> None:
+    """Marks of what is trained must not hide that earlier thoughts are dropped."""
     text = shown("cases/21_reason.jsonl", "--set", "model.chat_template=cases/min/marks_think.jinja")
     assert "[<think>Doubling 0 makes 0.</think>It is 0.<|im_end|>]" in text
     assert "assistant\nIt is 0.<|im_end|>\n" in text, (
@@ -153,9 +153,7 @@ def test_marks_do_not_hide_that_earlier_thoughts_are_dropped(here: Path) -> None
         ("qwen3_5_nothink", "22_inline.jsonl", "reasoning"),
     ],
 )
-def test_what_a_template_leaves_out_of_an_answer_is_told(
-    family: str, turns: str, what: str, model: Model
-) -> None:
+def test_template_leaving_out_answer_is_reported(family: str, turns: str, what: str, model: Model) -> None:
     [found] = [
         one for one in findings(f"cases/{turns}", "--model", model(family)) if one["kind"] == "not-shown"
     ]
@@ -164,7 +162,7 @@ def test_what_a_template_leaves_out_of_an_answer_is_told(
     assert f"The row has {what}, which the chat template does not show." in said
 
 
-def test_the_setting_that_shows_what_a_template_leaves_out_is_named(here: Path) -> None:
+def test_report_names_template_that_shows_all(here: Path) -> None:
     [found] = findings("cases/46_anthropic.jsonl")
     assert "--set model.chat_template=chatml" in found["fix"]
     text = shown("cases/46_anthropic.jsonl", "--set", "model.chat_template=chatml")
@@ -172,7 +170,7 @@ def test_the_setting_that_shows_what_a_template_leaves_out_is_named(here: Path) 
 
 
 @pytest.mark.parametrize("rows", ["22_inline.jsonl", "22_field.jsonl"])
-def test_thoughts_that_a_template_cuts_from_the_last_answer_too_are_told(rows: str, here: Path) -> None:
+def test_template_cutting_last_thoughts_is_reported(rows: str, here: Path) -> None:
     arguments = (f"cases/{rows}", "--set", "model.chat_template=cases/min/cuts_thoughts.jinja")
     assert "[|assistant|][It is 0.<|im_end|>]" in shown(*arguments)
     assert [one["message"] for one in findings(*arguments)] == [
@@ -180,7 +178,7 @@ def test_thoughts_that_a_template_cuts_from_the_last_answer_too_are_told(rows: s
     ]
 
 
-def test_rows_that_a_template_refuses_are_refused_with_the_template_that_takes_them(model: Model) -> None:
+def test_rows_refused_by_template_name_another(model: Model) -> None:
     checked = ft("data", "check", "cases/23_sys.jsonl", "--model", model("gemma"))
     assert "System role not supported" in str(checked.exception)
     assert "--set model.chat_template=chatml" in checked.exception.hint
@@ -188,7 +186,7 @@ def test_rows_that_a_template_refuses_are_refused_with_the_template_that_takes_t
     assert "Answer as a gardener." in taken
 
 
-def test_a_template_that_takes_lists_of_parts_gets_them(model: Model) -> None:
+def test_template_gets_lists_of_parts(model: Model) -> None:
     name = model("idefics3")
     assert "Assistant:[ The apple at my market is mostly green" in shown(
         "cases/20_plain.jsonl", "--model", name
@@ -211,7 +209,7 @@ def llama3(here: Path, weights: Path) -> str:
         ("29_pc_bos.jsonl", "<s>·<|start_header_id|>·u"),
     ],
 )
-def test_text_that_is_rendered_already_begins_and_ends_once(rows: str, trained: str, llama3: str) -> None:
+def test_rendered_text_begins_and_ends_once(rows: str, trained: str, llama3: str) -> None:
     text = shown(f"cases/{rows}", "--model", llama3, "--tokens")
     assert text.startswith(trained)
     assert text.count("<s>") == 1
@@ -221,12 +219,13 @@ def test_text_that_is_rendered_already_begins_and_ends_once(rows: str, trained: 
     assert "`messages`" in found["fix"]
 
 
-def test_text_that_ends_with_an_end_token_and_a_line_break_gets_no_other(here: Path) -> None:
+def test_text_keeps_its_own_end_token(here: Path) -> None:
+    """Also where a line break follows it."""
     text = shown("cases/06_text_rendered.jsonl", "--tokens")
     assert text.rstrip().endswith("[0]·[.]·[<|im_end|>]·⏎")
 
 
-def test_a_role_token_that_swallows_white_space_is_not_trained(here: Path, weights: Path) -> None:
+def test_role_token_swallowing_space_is_not_trained(here: Path, weights: Path) -> None:
     shutil.copytree(weights, here / "phi3")
     make_model(here / "phi3", "phi3", shipped()["phi3"], swallows="<|assistant|>")
     text = shown("cases/47_lead_space.jsonl", "--model", "./phi3", "--tokens")

@@ -29,7 +29,7 @@ SEEN = "␛]0;taken over␇"
 
 
 @pytest.mark.slow
-def test_a_real_terminal_shows_signs_in_the_place_of_codes(tiny_model: Path, tmp_path: Path) -> None:
+def test_terminal_shows_signs_for_control_codes(tiny_model: Path, tmp_path: Path) -> None:
     """In the text of a row, the key of a recipe, the name of a file, and the message of another one's run."""
     rows, recipe = tmp_path / f"{TITLE}rows.jsonl", tmp_path / "train.yml"
     rows.write_text(json.dumps({"prompt": TITLE, "completion": f"{TITLE} \x9b2J"}) + "\n")
@@ -45,7 +45,7 @@ def test_a_real_terminal_shows_signs_in_the_place_of_codes(tiny_model: Path, tmp
 
 
 @pytest.mark.slow
-def test_the_app_lets_no_code_of_a_run_or_a_model_through(ft_home: Path, tiny_model: Path) -> None:
+def test_app_shows_no_control_codes(ft_home: Path, tiny_model: Path) -> None:
     """Nor does it take brackets in a name for markup."""
     events = [
         Warned(message=TITLE, hint=TITLE),
@@ -68,14 +68,14 @@ def test_the_app_lets_no_code_of_a_run_or_a_model_through(ft_home: Path, tiny_mo
     assert b"taken over" in terminal.output
 
 
-def test_a_pipe_gets_data_as_it_is(tmp_path: Path, tiny_model: Path) -> None:
+def test_pipe_gets_rows_unchanged(tmp_path: Path, tiny_model: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text(json.dumps({"prompt": f"a{TITLE}\x9b", "completion": "b"}) + "\n")
     done = subprocess.run([*FT, "data", "sample", str(rows)], capture_output=True, text=True)
     assert f"a{TITLE}\x9b" in str(json.loads(done.stdout)).encode().decode("unicode_escape")
 
 
-def test_an_answer_is_shown_on_a_terminal_without_codes_and_piped_with_them(
+def test_answer_loses_control_codes_on_terminal_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from ft.console import safe_output
@@ -93,7 +93,7 @@ def test_an_answer_is_shown_on_a_terminal_without_codes_and_piped_with_them(
     assert pipe.getvalue() == f"a\tb\n{TITLE}"
 
 
-def test_brackets_in_a_name_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+def test_brackets_in_table_cell_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
     table = Table("run")
     table.add_row("[red]x[/nothing]")
     out().print(table, "[bold]y[/nothing]")
@@ -101,7 +101,7 @@ def test_brackets_in_a_name_are_no_markup(capsys: pytest.CaptureFixture[str]) ->
     assert "[bold]y[/nothing]" in shown
 
 
-def test_rich_tables_keep_their_own_colours_and_lose_those_of_others() -> None:
+def test_rich_tables_keep_only_own_colours() -> None:
     screen = io.StringIO()
     table = Table("name")
     table.add_row(Text(TITLE, "bold red"))
@@ -121,13 +121,13 @@ def test_rich_tables_keep_their_own_colours_and_lose_those_of_others() -> None:
         ("日本語 العربية 🙂", "日本語 العربية 🙂"),
     ],
 )
-def test_what_becomes_of_control_characters(text: str, shown: str) -> None:
+def test_control_characters_become_signs(text: str, shown: str) -> None:
     assert printable(text) == shown
     assert len(shown) == len(text)
     assert without_controls(text) == "".join(c for c, d in zip(text, shown, strict=True) if c == d)
 
 
-def test_messages_are_short_whatever_they_repeat() -> None:
+def test_error_messages_stay_short() -> None:
     columns = [f"column{n}" for n in range(10_000)]
     assert listed(columns, 3) == "column0, column1, column2 and 9,997 more"
     for error in (
@@ -148,7 +148,7 @@ def test_messages_are_short_whatever_they_repeat() -> None:
 
 
 @pytest.mark.parametrize("closed", ["0", "1", "2"])
-def test_a_stream_that_is_closed_is_no_error(closed: str, ft_home: Path) -> None:
+def test_closed_output_stream_is_no_error(closed: str, ft_home: Path) -> None:
     """`ft runs list >&-`: Python has no such stream then."""
     make_run("20261101-000000-x")
     command = f'exec "$@" {closed}>&-' if closed != "0" else 'exec "$@" 0<&-'
@@ -158,7 +158,7 @@ def test_a_stream_that_is_closed_is_no_error(closed: str, ft_home: Path) -> None
     assert ("20261101" in done.stdout) == (closed != "1")
 
 
-def test_a_terminal_of_another_encoding_gets_escapes(tiny_model: Path, tmp_path: Path) -> None:
+def test_terminal_of_other_encoding_gets_escapes(tiny_model: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "train.yml"
     recipe.write_text(
         json.dumps({"model": {"base": str(tiny_model)}, "data": {"train": str(write_rows(tmp_path))}})
@@ -170,7 +170,7 @@ def test_a_terminal_of_another_encoding_gets_escapes(tiny_model: Path, tmp_path:
         assert done.stdout
 
 
-def test_half_a_surrogate_is_written_as_json_has_it(
+def test_half_a_surrogate_prints_as_json_escape(
     tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     rows = tmp_path / "rows.jsonl"

@@ -12,7 +12,7 @@ from tests.corpus.reading import ASKED, BAD, GOOD, Reader, chatml
     "flag", ["train", "training", "loss", "loss_mask", "weight", "loss_weight", "loss_scale"]
 )
 @pytest.mark.parametrize("no", [False, 0, 0.0])
-def test_an_answer_that_another_tool_would_not_train_is_context(flag: str, no: Any, read: Reader) -> None:
+def test_untrained_answer_of_other_tool_is_context(flag: str, no: Any, read: Reader) -> None:
     again = {"role": "user", "content": "Really?"}
     yes = type(no)(1)
     found = read([{"messages": [ASKED, {**BAD, flag: no}, again, {**GOOD, flag: yes}]}])
@@ -32,13 +32,13 @@ def test_an_answer_that_another_tool_would_not_train_is_context(flag: str, no: A
     assert read([{"conversations": turns}]).texts == [chatml(*want)]
 
 
-def test_the_wrong_answers_of_an_axolotl_file_are_not_trained(read: Reader) -> None:
+def test_wrong_answers_of_axolotl_stay_untrained(read: Reader) -> None:
     for text in read("08_train_flag.jsonl").texts:
         assert "⟦Wrong" not in text
         assert "⟦Sorry, right" in text
 
 
-def test_a_fraction_of_a_loss_is_refused_with_the_reason(read: Reader) -> None:
+def test_fractional_loss_weight_is_refused(read: Reader) -> None:
     with pytest.raises(
         DataError, match=r"`messages\[1\]\.loss_weight` is 0\.5.*cannot train a turn by a fraction"
     ):
@@ -48,19 +48,19 @@ def test_a_fraction_of_a_loss_is_refused_with_the_reason(read: Reader) -> None:
         read([{"messages": [ASKED, {**GOOD, "train_detail": detail}]}])
 
 
-def test_a_key_that_looks_like_a_flag_and_is_not_known_is_named_once(read: Reader) -> None:
+def test_unknown_turn_flag_is_named_once(read: Reader) -> None:
     rows = [{"messages": [ASKED, {**GOOD, "is_masked": True, "id": 7, "date": "2026"}]}] * 5
     said = read(rows).said
     assert said.count("5 of 5 rows have `is_masked` on turns, which is not used") == 1
     assert "`id`" not in said
 
 
-def test_a_question_that_is_to_be_trained_is_reported(read: Reader) -> None:
+def test_trained_question_is_reported(read: Reader) -> None:
     said = read([{"messages": [{**ASKED, "train": True}, {**GOOD, "train": True}]}]).said
     assert "a turn of user that is to be trained: only the assistant's turns are" in said
 
 
-def test_an_empty_answer_in_the_middle_is_context_and_reported(read: Reader) -> None:
+def test_empty_middle_answer_is_reported_context(read: Reader) -> None:
     found = read("49_empty_mid.jsonl")
     assert found.texts[0] == chatml(
         ("user", "Q apple?"), ("assistant", ""), ("user", "Hello?"), ("assistant", "⟦A apple.⟧")
@@ -68,7 +68,7 @@ def test_an_empty_answer_in_the_middle_is_context_and_reported(read: Reader) -> 
     assert "12 of 12 rows have an empty answer, which is not trained" in found.said
 
 
-def test_empty_answers_in_a_history_are_context_too(read: Reader) -> None:
+def test_empty_answers_in_history_are_context(read: Reader) -> None:
     row = {"instruction": "And?", "output": "Yes.", "history": [["Q?", ""]]}
     want = chatml(("user", "Q?"), ("assistant", ""), ("user", "And?"), ("assistant", "⟦Yes.⟧"))
     assert read([row]).texts == [want]

@@ -52,7 +52,7 @@ def broken(request: pytest.FixtureRequest, tiny_model: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("broken", BROKEN, indirect=True)
 @pytest.mark.parametrize("backend", ["peft", "mlx", "chat", "unsloth"])
-def test_weights_that_are_not_the_model_s_own_are_refused_by_name(
+def test_foreign_weights_are_refused_by_name(
     backend: str, broken: tuple[Path, str], tiny_model: Path, tmp_path: Path
 ) -> None:
     folder, told = broken
@@ -69,7 +69,7 @@ def test_weights_that_are_not_the_model_s_own_are_refused_by_name(
 
 
 @pytest.mark.parametrize("way", ["peft", "mlx", "chat"])
-def test_weights_that_are_no_numbers_are_refused_by_name(way: str, tiny_model: Path, tmp_path: Path) -> None:
+def test_nan_weights_are_refused_by_name(way: str, tiny_model: Path, tmp_path: Path) -> None:
     name = "model.layers.1.self_attn.q_proj.weight"
 
     def poison(tensors: Tensors) -> Tensors:
@@ -98,7 +98,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("way", ["peft", "mlx", "chat"])
 @pytest.mark.parametrize("case", CONFIGS)
-def test_a_config_that_cannot_be_gets_one_clear_message(
+def test_impossible_model_config_gets_one_message(
     case: str, way: str, tiny_model: Path, tmp_path: Path
 ) -> None:
     if way == "mlx" and case == "an unknown activation":
@@ -122,7 +122,7 @@ def loaded(job: Job, backend: str, **options: Any) -> Any:
     return load_trainer(plan, job.config, job.model, **options)
 
 
-def test_a_tied_head_and_old_buffers_are_no_weights(tiny_model: Path, tmp_path: Path) -> None:
+def test_tied_head_and_buffers_are_no_weights(tiny_model: Path, tmp_path: Path) -> None:
     buffers = {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(8)}
     folder = change_model(
         tiny_model,
@@ -137,9 +137,7 @@ def test_a_tied_head_and_old_buffers_are_no_weights(tiny_model: Path, tmp_path: 
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
-def test_a_mixture_whose_experts_are_laid_out_otherwise_is_the_model_s_own(
-    tiny_model: Path, tmp_path: Path
-) -> None:
+def test_other_layout_of_experts_is_accepted(tiny_model: Path, tmp_path: Path) -> None:
     settings = {"moe_intermediate_size": 32, "num_experts": 4, "num_experts_per_tok": 2, "head_dim": 16}
     folder = make_family(tmp_path / "mixture", tiny_model, "Qwen3Moe", settings)
     model = load_causal(folder, dtype=torch.float32, device="cpu", trust_remote_code=False)
@@ -147,7 +145,8 @@ def test_a_mixture_whose_experts_are_laid_out_otherwise_is_the_model_s_own(
 
 
 @pytest.mark.slow
-def test_training_ends_with_exit_code_4_and_the_names(tiny_model: Path, tmp_path: Path) -> None:
+def test_training_on_bad_weights_exits_4(tiny_model: Path, tmp_path: Path) -> None:
+    """Their names are in the message."""
     folder = change_model(tiny_model, tmp_path / "nohead", tie_word_embeddings=False)
     job = Job.make(tiny_model, tmp_path)
     recipe = tmp_path / "train.json"
@@ -212,9 +211,7 @@ ADAPTERS: dict[str, tuple[Callable[[Tensors], Tensors], str]] = {
 
 @pytest.mark.parametrize("way", ["peft", "mlx", "chat"])
 @pytest.mark.parametrize("case", ADAPTERS)
-def test_an_adapter_of_another_model_is_refused_by_name(
-    case: str, way: str, trained: tuple[Job, Path]
-) -> None:
+def test_adapter_of_other_model_is_refused(case: str, way: str, trained: tuple[Job, Path]) -> None:
     job, adapter = trained
     change, told = ADAPTERS[case]
     in_every_way(job, adapter)[way]()
@@ -243,7 +240,7 @@ TORN: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 @pytest.mark.parametrize("way", ["peft", "mlx", "chat"])
 @pytest.mark.parametrize("case", TORN)
-def test_a_torn_adapter_gets_one_clear_message(case: str, way: str, trained: tuple[Job, Path]) -> None:
+def test_torn_adapter_gets_one_message(case: str, way: str, trained: tuple[Job, Path]) -> None:
     job, adapter = trained
     change, told = TORN[case]
     change(adapter)
@@ -262,7 +259,7 @@ def test_a_torn_adapter_gets_one_clear_message(case: str, way: str, trained: tup
     ],
     ids=["other shapes", "no numbers"],
 )
-def test_a_checkpoint_that_does_not_fit_is_not_resumed_from(
+def test_unfitting_checkpoint_is_not_resumed(
     backend: str, change: Callable[[Any], Any], told: str, tiny_model: Path, tmp_path: Path
 ) -> None:
     job = Job.make(tiny_model, tmp_path)
