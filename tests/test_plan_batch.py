@@ -8,7 +8,7 @@ from engine.planning.batch import Caps
 from tests.plan_fixtures import CPU, GB, LARGE, SMALL, plan, planned, recipe
 
 
-def test_auto_takes_the_fast_micro_batch_and_no_more() -> None:
+def test_auto_takes_fastest_micro_batch() -> None:
     settled = plan()
     assert settled.micro_batch_tokens == 1024
     assert settled.micro_batch_rows == 16
@@ -30,13 +30,14 @@ def test_auto_never_goes_below_the_longest_example() -> None:
     assert plan(lengths=[1500, 10]).micro_batch_tokens == 1500
 
 
-def test_a_batch_size_is_taken_as_it_is() -> None:
+def test_given_batch_size_is_kept() -> None:
     settled = plan(training={"batch_size": 4})
     assert (settled.micro_batch_rows, settled.micro_batch_tokens) == (4, 1600)
     assert "as set in train.yml" in settled.reasons["batch"]
 
 
-def test_auto_makes_the_micro_batch_smaller_then_recomputes_as_memory_shrinks() -> None:
+def test_micro_batch_shrinks_before_recomputing() -> None:
+    """Less memory makes the micro-batch smaller first; recomputing comes after that."""
     settled = [
         plan(dataclasses.replace(CPU, ram_bytes=64 * GB, available_bytes=gigabytes * GB), LARGE)
         for gigabytes in (60, 28, 26, 24)
@@ -51,7 +52,8 @@ def test_auto_makes_the_micro_batch_smaller_then_recomputes_as_memory_shrinks() 
     assert recomputed == sorted(recomputed)
 
 
-def test_a_smaller_micro_batch_is_told_after_running_out_of_memory() -> None:
+def test_micro_batch_cap_is_explained() -> None:
+    """A run that ran out of memory goes on with a smaller micro-batch, and the plan says so."""
     rows = np.array([100, 200, 300, 400] * 40, np.int64)
     settled = planned(recipe(), CPU, SMALL, rows, 0.4, caps=Caps(2, 300))
     assert (settled.micro_batch_rows, settled.micro_batch_tokens) == (2, 300)

@@ -12,18 +12,20 @@ from engine.hardware.probe import Machine
 from tests.plan_fixtures import CPU, CUDA, MPS, SMALL, plan, planned, recipe, with_gpu
 
 
-def test_a_cpu_without_bf16_instructions_computes_in_fp32_and_says_why() -> None:
+def test_cpu_without_bf16_computes_in_fp32() -> None:
+    """The plan says why."""
     settled = plan()
     assert (settled.weights_dtype, settled.compute_dtype) == ("bf16", "fp32")
     assert "no bf16 instructions" in settled.reasons["precision"]
 
 
-def test_a_cpu_with_bf16_instructions_computes_in_bf16() -> None:
+def test_cpu_with_bf16_computes_in_bf16() -> None:
     settled = plan(dataclasses.replace(CPU, bf16=True))
     assert (settled.weights_dtype, settled.compute_dtype) == ("bf16", "bf16")
 
 
-def test_bf16_asked_for_on_a_cpu_without_it_holds_weights_so_and_computes_in_fp32() -> None:
+def test_requested_bf16_is_kept_for_weights() -> None:
+    """A CPU without bf16 instructions still computes in fp32."""
     settled = plan(training={"precision": "bf16"})
     assert (settled.weights_dtype, settled.compute_dtype) == ("bf16", "fp32")
 
@@ -60,9 +62,7 @@ def test_full_training_keeps_fp32_weights() -> None:
          {"model": {"quantization": "8bit"}}, "bitsandbytes"),
     ],
 )  # fmt: skip
-def test_what_the_machine_cannot_do_is_refused_with_a_hint(
-    machine: Machine, sections: dict[str, Any], words: str
-) -> None:
+def test_impossible_plan_is_refused_with_hint(machine: Machine, sections: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words) as refused:
         plan(machine, **sections)
     assert refused.value.hint
@@ -78,7 +78,8 @@ def test_no_examples_are_refused() -> None:
         planned(recipe(), CPU, SMALL, np.array([], np.int64), 0.0)
 
 
-def test_flash_attention_needs_package_gpu_and_half_precision() -> None:
+def test_flash_attention_needs_gpu_and_half_precision() -> None:
+    """It needs its package too."""
     with_package = dataclasses.replace(CUDA, packages={**CUDA.packages, "flash_attn": "2.8"})
     assert plan(with_package).attention == "flash_attention_2"
     assert plan(CUDA).attention == "sdpa"
@@ -87,7 +88,7 @@ def test_flash_attention_needs_package_gpu_and_half_precision() -> None:
     assert plan(CPU).attention == "sdpa"
 
 
-def test_packing_is_on_where_it_only_saves_padding() -> None:
+def test_packing_is_on_where_it_saves_padding() -> None:
     assert plan(CPU).packing
     assert not plan(CPU, data={"packing": False}).packing
     even = plan(CUDA, lengths=[200] * 64)
@@ -107,7 +108,7 @@ def test_every_choice_has_a_reason() -> None:
         }  # fmt: skip
 
 
-def test_what_the_plan_chooses_is_what_the_backend_can_do() -> None:
+def test_plan_chooses_what_the_backend_can_do() -> None:
     for machine in (CPU, CUDA, MPS):
         able = spec_of("peft").devices[machine.device]
         assert plan(machine).compute_dtype in able.precisions
@@ -128,16 +129,17 @@ LIGER = dataclasses.replace(CUDA, packages={**CUDA.packages, "liger_kernel": "0.
         (dataclasses.replace(MPS, packages=LIGER.packages), {}, "own", ""),
     ],
 )
-def test_liger_s_kernels_are_used_where_they_fit_and_the_plan_says_why(
+def test_liger_kernels_are_used_where_they_fit(
     machine: Machine, sections: dict[str, Any], kernels: str, why: str
 ) -> None:
+    """The plan says why."""
     settled = plan(machine, **sections)
     assert settled.kernels == kernels
     assert why in settled.reasons.get("kernels", "")
     assert ("kernels" in settled.reasons) == bool(why)
 
 
-def test_the_chunk_of_liger_s_loss_is_in_the_plan() -> None:
+def test_plan_has_chunk_of_liger_loss() -> None:
     settled = plan(LIGER, lengths=[1000] * 64)
     trained = 8000 * 0.4 * 1.5  # 8 rows at once; UNEVEN
     assert settled.micro_batch_tokens == 8192

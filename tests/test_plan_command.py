@@ -22,7 +22,7 @@ def recipe(tmp_path: Path, tiny_model: Path) -> Path:
     return path
 
 
-def test_a_plan_is_told_with_reasons_and_memory(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_shows_reasons_and_memory(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", str(recipe)]) == 0
     told = capsys.readouterr().out
     for words in ("micro-batch", "accumulation", "steps", "optimizer", "overhead", "It fits: peak memory"):
@@ -37,12 +37,12 @@ def test_a_plan_as_json_follows_set(recipe: Path, capsys: pytest.CaptureFixture[
     assert told["reasons"]["batch"]
 
 
-def test_what_cannot_run_here_exits_with_2(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_impossible_plan_exits_with_2(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", str(recipe), "--set", "training.precision=nonsense"]) == 2
     assert "precision" in capsys.readouterr().err
 
 
-def test_check_fails_where_it_does_not_fit(
+def test_check_fails_where_plan_does_not_fit(
     recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("engine.hardware.probe.memory", lambda: (600_000_000, 400_000_000))
@@ -62,9 +62,8 @@ def test_planning_never_imports_torch(recipe: Path) -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_ft_plan_backend_all_prints_a_table_with_a_column_for_each(
-    recipe: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_plan_of_all_backends_is_a_table(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`ft plan --backend all` prints a column for each backend."""
     assert main(["plan", str(recipe), "--backend", "all", "--set", "model.quantization=4bit"]) == 0
     told = capsys.readouterr().out
     assert told.splitlines()[0].split() == ["train.yml", *backend_names()]
@@ -72,16 +71,15 @@ def test_ft_plan_backend_all_prints_a_table_with_a_column_for_each(
         assert words in told
 
 
-def test_ft_plan_backend_all_as_json_has_every_key_for_each(
-    recipe: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_plan_of_all_backends_as_json(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each backend has every key."""
     assert main(["plan", str(recipe), "--backend", "all", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert list(told["backends"]) == list(backend_names())
     assert all(set(one["keys"]) == set(told["values"]) for one in told["backends"].values())
 
 
-def test_a_refused_key_exits_with_2_and_a_hint(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_refused_plan_key_exits_with_hint(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", str(recipe), "--backend", "mlx", "--set", "adapter.type=vera"]) == 2
     told = capsys.readouterr().err
     assert "adapter.type: vera" in told

@@ -36,9 +36,11 @@ def test_quantised_weights_take_the_published_bits() -> None:
     checkpointing=st.booleans(),
     device=st.sampled_from([CPU, CUDA]),
 )
-def test_more_rank_length_or_rows_never_need_less_memory(
+def test_larger_plan_never_needs_less_memory(
     rank: int, length: int, rows: int, quantization: str, checkpointing: bool, device: Machine
 ) -> None:
+    """The rank, the length or the rows of a micro-batch grow."""
+
     def peak(rank: int, length: int, rows: int) -> int:
         return plan(
             device,
@@ -66,7 +68,7 @@ def test_more_rank_length_or_rows_never_need_less_memory(
     effective=st.integers(1, 1000),
     base=st.sampled_from([CPU, CUDA, MPS]),
 )
-def test_any_rows_and_any_machine_give_a_whole_plan(
+def test_any_rows_and_machine_give_a_plan(
     lengths: list[int], share: float, available: int, effective: int, base: Machine
 ) -> None:
     machine = dataclasses.replace(base, available_bytes=available)
@@ -88,7 +90,7 @@ def test_a_plan_survives_its_file() -> None:
     assert '"peak_bytes"' in settled.to_json()
 
 
-def test_every_field_of_an_earlier_plan_is_read() -> None:
+def test_every_field_of_earlier_plan_is_read() -> None:
     """The plan of a run that version 0.1.0 recorded, whose fields lie side by side."""
     recorded = Path(__file__).parent / "replay" / "recorded" / "run" / "plan.json"
     assert flat(Plan.from_json(recorded.read_text())) == json.loads(recorded.read_text())
@@ -99,7 +101,7 @@ def test_a_plan_is_for_one_process() -> None:
     assert (made.processes, made.strategy) == (1, "single")
 
 
-def test_statistics_of_a_sample_stand_for_all_rows() -> None:
+def test_sample_statistics_stand_for_all_rows() -> None:
     examples = Examples(np.arange(10, dtype=np.int32), np.arange(10) < 4, np.array([0, 3, 10]))
     rows = RowStats.of(examples, total=20)
     assert (rows.lengths.tolist(), rows.trained_share, rows.sampled, rows.longest) == ([3, 7], 0.4, True, 7)

@@ -40,7 +40,8 @@ def plan(machine: Machine = MAC, shape: ModelShape = LLAMA, **sections: Any) -> 
     return settled
 
 
-def test_a_mac_with_verified_kernels_takes_them_and_says_so() -> None:
+def test_mac_takes_verified_kernels() -> None:
+    """The plan says so."""
     settled = plan()
     assert settled.kernels == "mlx-train-perf"
     assert "mlx-train-perf 0.9.0" in settled.reasons["kernels"]
@@ -70,15 +71,16 @@ def test_a_mac_with_verified_kernels_takes_them_and_says_so() -> None:
     ],
     ids=["not installed", "unverified", "heads", "kind", "fp16"],
 )
-def test_a_mac_whose_kernels_do_not_fit_keeps_ft_s_own_and_says_why(
+def test_mac_without_fitting_kernels_keeps_own(
     machine: Machine, shape: ModelShape, sections: dict[str, Any], words: str
 ) -> None:
+    """The plan says why."""
     settled = plan(machine, shape, **sections)
     assert settled.kernels == "own"
     assert words in settled.reasons["kernels"]
 
 
-def test_off_apple_s_gpu_nobody_is_told_of_kernels() -> None:
+def test_plan_off_apple_gpu_names_no_kernels() -> None:
     linux = dataclasses.replace(fixtures.CPU, packages=MAC.packages | {"mlx_cpu": "0.32.0"}, mlx_architectures=KNOWN,
                                 mlx_verified=MAC.mlx_verified)  # fmt: skip
     config = TrainConfig.model_validate({"backend": "mlx", "model": {"base": "m"}, "data": {"train": "d"}})
@@ -89,7 +91,9 @@ def test_off_apple_s_gpu_nobody_is_told_of_kernels() -> None:
     assert not any(name == "kernels" for name, _, _ in settled.lines())
 
 
-def test_kernels_need_memory_that_grows_with_a_row_and_not_with_its_square() -> None:
+def test_kernel_memory_grows_linearly_with_row_length() -> None:
+    """Without the kernels it grows with the square of the length."""
+
     def peak(machine: Machine, length: int) -> int:
         training = {"gradient_checkpointing": True, "batch_size": 1}
         rows = fixtures.plan(
@@ -101,7 +105,7 @@ def test_kernels_need_memory_that_grows_with_a_row_and_not_with_its_square() -> 
     assert peak(BARE, 8192) > 3 * peak(BARE, 4096)
 
 
-def test_a_plan_written_before_there_were_kernels_is_read() -> None:
+def test_plan_without_kernels_field_is_read() -> None:
     body = fixtures.flat(plan())
     assert Plan.from_json(json.dumps(body)).kernels == "mlx-train-perf"
     del body["kernels"]
@@ -111,7 +115,8 @@ def test_a_plan_written_before_there_were_kernels_is_read() -> None:
 @pytest.mark.skipif(
     importlib.util.find_spec("mlx_train_perf") is None, reason="mlx-train-perf is not installed"
 )
-def test_what_is_verified_is_read_as_the_package_itself_says_it() -> None:
+def test_verified_mlx_versions_match_kernel_package() -> None:
+    """The probe does not import the package for it."""
     from mlx_train_perf import _compat
 
     assert mlx_verified() == _compat.VERIFIED_MLX_VERSIONS

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="resident sizes elsewhere were not measured")
-def test_the_predicted_peak_is_near_the_measured_one() -> None:
+def test_predicted_memory_peak_is_near_measured_one() -> None:
     command = [sys.executable, "benchmarks/memory.py", "--only", "10M, 2×256"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr

@@ -43,12 +43,12 @@ def asked(value: object, quantization: str = "none") -> dict[str, Any]:
     }
 
 
-def test_auto_offloads_only_where_checkpointing_alone_does_not_fit() -> None:
+def test_auto_offloads_only_where_checkpointing_falls_short() -> None:
     settled = [long_rows(gpu_with(gigabytes)).decisions.checkpointing for gigabytes in (100, 31, 26)]
     assert settled == ["off", "on", "offload"]
 
 
-def test_the_reason_says_how_much_waits_where() -> None:
+def test_reason_says_how_much_memory_waits_where() -> None:
     settled = long_rows(gpu_with(26))
     assert settled.gradient_checkpointing
     assert settled.activation_offloading
@@ -57,13 +57,13 @@ def test_the_reason_says_how_much_waits_where() -> None:
     assert "they do not fit on the GPU either" in settled.reasons["checkpointing"]
 
 
-def test_what_waits_on_the_host_is_not_counted_on_the_gpu() -> None:
+def test_offloaded_memory_is_not_counted_on_gpu() -> None:
     here, there = (long_rows(gpu_with(80), **asked(value)).memory for value in (True, "offload"))
     assert here.activations - there.activations == 31 * 16384 * 4096 * 2
     assert here.peak_bytes - there.peak_bytes == here.activations - there.activations
 
 
-def test_torch_takes_pinned_memory_in_powers_of_two() -> None:
+def test_pinned_memory_comes_in_powers_of_two() -> None:
     """The source of the figure; the wheel has its header."""
     header = Path(torch.__file__).parent / "include/ATen/core/CachingHostAllocator.h"
     assert "PowerOf2Ceil(size)" in header.read_text()
@@ -72,7 +72,7 @@ def test_torch_takes_pinned_memory_in_powers_of_two() -> None:
     assert f"{33 * 2**27 / 1e9:.1f} GB" in reason
 
 
-def test_a_host_without_room_is_not_made_to_hold_it() -> None:
+def test_host_without_room_gets_no_offloading() -> None:
     poor = gpu_with(26, host=6)
     assert long_rows(poor).fits != "yes"
     insisted = long_rows(poor, **asked("offload"))
@@ -94,7 +94,7 @@ def test_advice_offloads_before_it_cuts_examples() -> None:
     [(CPU, "peft"), (MPS, "peft"), (MLX, "mlx")],
     ids=["cpu", "mps", "mlx"],
 )
-def test_where_there_is_one_memory_nothing_is_moved(machine: Machine, backend: str) -> None:
+def test_unified_memory_refuses_offloading(machine: Machine, backend: str) -> None:
     asks = recipe(training={"gradient_checkpointing": "offload"}).model_copy(update={"backend": backend})
     with pytest.raises(ConfigError, match="would move nothing") as refused:
         planned(asks, machine, SMALL, np.array([100, 200], np.int64), 0.4)
@@ -104,7 +104,7 @@ def test_where_there_is_one_memory_nothing_is_moved(machine: Machine, backend: s
     assert "offload" not in " ".join([full.decisions.checkpointing, *full.advice])
 
 
-def test_unsloth_offloads_by_itself_and_is_not_helped() -> None:
+def test_plan_leaves_offloading_to_unsloth() -> None:
     settled = plan(UNSLOTH, training={"gradient_checkpointing": "offload"})
     assert settled.backend == "unsloth"
     assert settled.gradient_checkpointing
@@ -113,7 +113,8 @@ def test_unsloth_offloads_by_itself_and_is_not_helped() -> None:
 
 
 @pytest.mark.parametrize("machine", [CPU, CUDA], ids=["cpu", "cuda"])
-def test_8_bit_adamw_is_advised_where_it_makes_full_training_fit(machine: Machine) -> None:
+def test_full_training_is_advised_8_bit_adamw(machine: Machine) -> None:
+    """The advice is given where 8-bit AdamW makes the training fit."""
     full: dict[str, Any] = {"adapter": {"type": "none"}}
     needed = plan(machine, training={"gradient_checkpointing": True, "batch_size": 1}, **full)
     room = int((needed.memory.peak_bytes - 3 * needed.memory.optimizer // 8) / 0.85)
@@ -130,7 +131,7 @@ def test_8_bit_adamw_is_advised_where_it_makes_full_training_fit(machine: Machin
     assert "8bit" not in " ".join(alone.advice)
 
 
-def test_a_large_adapter_is_advised_8_bit_adamw_too() -> None:
+def test_large_adapter_is_advised_8_bit_adamw() -> None:
     wide: dict[str, Any] = {"adapter": {"rank": 1024}}
     needed = plan(CUDA, LARGE, training={"batch_size": 1}, **wide).memory
     room = int((needed.peak_bytes - needed.optimizer // 2) / 0.85)

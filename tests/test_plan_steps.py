@@ -22,7 +22,7 @@ def test_max_steps_decides_whatever_the_epochs_say() -> None:
     assert "max_steps" in settled.reasons["steps"]
 
 
-def test_a_sample_stands_for_all_rows_and_the_plan_says_so() -> None:
+def test_plan_counts_all_rows_from_a_sample() -> None:
     settled = planned(recipe(), CPU, SMALL, np.array([100] * 20, np.int64), 0.5, examples=1000)
     assert settled.work.sampled
     assert (settled.work.examples, settled.work.tokens_per_epoch) == (1000, 100_000)
@@ -32,7 +32,7 @@ def test_examples_are_cut_at_max_seq_length() -> None:
     assert plan(model={"max_seq_length": 256}).work.longest == 256
 
 
-def test_time_is_a_guess_until_a_run_has_measured_the_machine() -> None:
+def test_planned_time_is_a_guess_until_measured() -> None:
     guessed = plan()
     assert guessed.estimate.seconds is not None
     assert "guess" in guessed.reasons["time"]

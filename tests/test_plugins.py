@@ -89,7 +89,8 @@ def events(shell: Shell, kind: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_a_run_uses_method_metric_format_source_template_and_backend(trained: Shell) -> None:
+def test_run_uses_every_kind_of_plugin(trained: Shell) -> None:
+    """Method, metric, format, source, template and backend."""
     steps, evaluations = events(trained, "step"), events(trained, "eval")
     assert [step["step"] for step in steps] == [1, 2, 3, 4]
     assert steps[-1]["loss"] < steps[0]["loss"]
@@ -101,7 +102,7 @@ def test_a_run_uses_method_metric_format_source_template_and_backend(trained: Sh
 
 
 @pytest.mark.slow
-def test_its_exporter_tracker_and_command_work_on_the_run(trained: Shell) -> None:
+def test_plugin_exporter_tracker_and_command_work(trained: Shell) -> None:
     assert trained.ft("export", "run", "--to", "inventory", "--out", "listed", "--set", "case=upper").strip()
     assert "LORA_A" in (trained.folder / "listed" / "inventory.txt").read_text()
     trained.ft("track", "run", "--to", "csv", "--set", "file=loss.csv")
@@ -111,20 +112,20 @@ def test_its_exporter_tracker_and_command_work_on_the_run(trained: Shell) -> Non
 
 
 @pytest.mark.slow
-def test_lists_and_plans_name_what_it_adds(trained: Shell) -> None:
+def test_lists_and_plans_name_plugin_parts(trained: Shell) -> None:
     assert "worst_token" in trained.ft("schema")
     assert "toy" in trained.ft("plan", "train.yml", "--backend", "all")
     assert "least likely token" in trained.ft("runs", "show", "run")
 
 
-def test_the_package_has_one_of_every_kind() -> None:
+def test_package_has_every_kind_of_plugin() -> None:
     found = re.findall(
         r'^\[project\.entry-points\."([a-z.]+)"\]$', (TOY / "pyproject.toml").read_text(), re.M
     )
     assert set(found) == GROUPS
 
 
-def test_every_example_of_the_page_is_code_that_the_tests_run() -> None:
+def test_every_documented_plugin_example_is_tested() -> None:
     page = PAGE.read_text()
     files = {path.name: path.read_text() for path in [*TOY.glob("*.toml"), *(TOY / "ft_toy").glob("*.py")]}
     blocks = re.findall(r"```(?:python|toml)\n(.*?)```", page, re.S)

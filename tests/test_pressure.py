@@ -38,12 +38,13 @@ def test_macos_levels_are_known(text: str, level: Level) -> None:
     assert found.level == level
 
 
-def test_a_mac_that_does_not_answer_has_no_pressure() -> None:
+def test_mac_without_answer_has_no_pressure() -> None:
     assert of_macos("") is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PSI is Linux's")
-def test_the_own_group_goes_before_the_system_and_may_be_absent(tmp_path: Path) -> None:
+def test_pressure_of_own_group_comes_first(tmp_path: Path) -> None:
+    """An absent group leaves that of the whole system."""
     own, system, root = tmp_path / "cgroup", tmp_path / "memory", tmp_path / "fs"
     own.write_text("9:name=systemd:/\n0::/user.slice/run\n")
     system.write_text(SHORT)
@@ -82,12 +83,13 @@ def test_pressure_that_worsens_is_told_at_once() -> None:
     assert told([(0, Level.WARNING), (5, Level.CRITICAL), (10, Level.CRITICAL)]) == [0, 5]
 
 
-def test_pressure_that_comes_and_goes_is_told_once_a_minute() -> None:
+def test_recurring_pressure_is_told_once_a_minute() -> None:
     waves = [(float(t), Level.NORMAL if t % 20 else Level.WARNING) for t in range(0, 140, 10)]
     assert told(waves) == [0, 60, 120]
 
 
-def test_a_warning_says_how_bad_it_is_and_what_to_do() -> None:
+def test_pressure_warning_says_what_to_do() -> None:
+    """It says how bad the pressure is too."""
     warning = PressureWatch(lambda: of_linux(THRASHING)).look()
     assert warning is not None
     assert "critical" in warning.message
@@ -140,9 +142,7 @@ def thrashing(tmp_path: Path) -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/pressure/memory").exists(), reason="this kernel does not count stalls")
-def test_a_run_under_real_pressure_warns_and_goes_on(
-    tiny_model: Path, tmp_path: Path, thrashing: None
-) -> None:
+def test_run_under_pressure_warns_and_goes_on(tiny_model: Path, tmp_path: Path, thrashing: None) -> None:
     job = Job.make(tiny_model, tmp_path, training={"max_steps": 2}, evaluation={"samples": []})
     assert job.train() == "completed"
     warnings = [event.message for event in job.run.events() if isinstance(event, Warned)]

@@ -68,7 +68,7 @@ BROKEN = "import ctypes, faulthandler; faulthandler.enable(); ctypes.string_at(0
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the allocator is preloaded on Linux alone")
 @pytest.mark.parametrize(("code", "memory"), [(STARVED, True), (BROKEN, False)], ids=["starved", "broken"])
-def test_a_segmentation_fault_from_memory_is_told_from_another(run: Run, code: str, memory: bool) -> None:
+def test_segmentation_fault_from_memory_is_recognised(run: Run, code: str, memory: bool) -> None:
     run.log.write_text("mimalloc: error: unable to allocate memory (of the engine before)\n")
     before = run.log.stat().st_size
     with run.log.open("ab") as log:
@@ -82,7 +82,7 @@ def test_a_segmentation_fault_from_memory_is_told_from_another(run: Run, code: s
     assert ("out of memory" in death.message) is memory
 
 
-def test_a_death_from_memory_is_told_with_what_was_held_and_what_was_predicted(run: Run) -> None:
+def test_memory_death_tells_held_and_predicted_memory(run: Run) -> None:
     run.emit(ev.Memory(process_peak_bytes=90))
     death = diagnose(run, -signal.SIGKILL, since=0, witness=Evidence(peak_bytes=97_000_000))
     assert death is not None
@@ -90,7 +90,7 @@ def test_a_death_from_memory_is_told_with_what_was_held_and_what_was_predicted(r
     assert "It held 97 MB at most; the plan predicted" in death.message
 
 
-def test_an_engine_that_said_why_is_not_examined(run: Run) -> None:
+def test_engine_that_said_why_is_not_examined(run: Run) -> None:
     run.emit(ev.Failed(kind="data", message="no rows"))
     assert diagnose(run, 3, since=0) is None
 
@@ -126,7 +126,7 @@ def test_which_exceptions_say_that_memory_ran_out(error: Exception, memory: bool
         ("evaluating", "SIGKILL while evaluating at step 0:", True),
     ],
 )
-def test_a_death_is_told_with_what_the_engine_did(run: Run, phase: str, told: str, loaded: bool) -> None:
+def test_death_says_what_the_engine_did(run: Run, phase: str, told: str, loaded: bool) -> None:
     run.emit(ev.Phase(name=phase))
     death = diagnose(run, -signal.SIGKILL, since=0, witness=Evidence(peak_bytes=97))
     assert death is not None
@@ -134,7 +134,7 @@ def test_a_death_is_told_with_what_the_engine_did(run: Run, phase: str, told: st
     assert death.loaded is loaded
 
 
-def test_a_dead_engine_is_an_error_with_the_end_of_its_log(run: Run) -> None:
+def test_dead_engine_shows_end_of_its_log(run: Run) -> None:
     run.log.write_text("".join(f"line {i}\n" for i in range(1000)))
     with pytest.raises(TrainingError) as error:
         outcome(run, code=-11)
@@ -143,6 +143,7 @@ def test_a_dead_engine_is_an_error_with_the_end_of_its_log(run: Run) -> None:
     assert "line 100\n" not in error.value.hint
 
 
-def test_an_engine_that_could_not_even_say_that_the_disk_is_full(run: Run) -> None:
+def test_silent_engine_error_means_full_disk(run: Run) -> None:
+    """The engine could not even write down why it ended."""
     with pytest.raises(MachineError, match="could not write"):
         outcome(run, code=MachineError.exit_code)

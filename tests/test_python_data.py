@@ -57,7 +57,8 @@ def recipe(folder: Path, tiny_model: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_run_on_a_dataset_is_resumed_when_the_program_that_held_it_is_gone(recipe: Path) -> None:
+def test_dataset_run_resumes_without_its_program(recipe: Path) -> None:
+    """The program that held the rows is gone."""
     made = datasets.Dataset.from_list(ROWS)
     run = api.train(recipe, data=made, overrides={"training.max_steps": 100_000, "checkpoints.every": 1})
     next(event for event in run.events() if isinstance(event, ev.Step))
@@ -70,7 +71,7 @@ def test_a_run_on_a_dataset_is_resumed_when_the_program_that_held_it_is_gone(rec
     assert again.stop().reason == "stopped"
 
 
-def test_a_plan_counts_the_rows_of_a_dataset_and_of_its_validation_split(recipe: Path) -> None:
+def test_plan_counts_rows_of_dataset_and_validation(recipe: Path) -> None:
     made = datasets.Dataset.from_list(ROWS)
     of_all, of_half = (2 * -(-count // 4) for count in (len(ROWS), len(ROWS) // 2))
     assert api.plan(recipe, data=made, validation=0).steps == of_all
@@ -81,14 +82,15 @@ def test_a_plan_counts_the_rows_of_a_dataset_and_of_its_validation_split(recipe:
     assert api.plan(recipe, data=splits, validation=0.5).steps == of_half
 
 
-def test_what_is_given_twice_is_refused(recipe: Path) -> None:
+def test_data_given_twice_is_refused(recipe: Path) -> None:
     with pytest.raises(ConfigError, match=r"data.train is given twice"):
         api.plan(recipe, {"data.train": "starter"}, data=[{"text": "a"}])
     with pytest.raises(ConfigError, match=r"data.validation is given twice"):
         api.plan(recipe, {"data.validation": 0}, validation=0.5)
 
 
-def test_the_same_rows_have_the_same_file_however_they_lie_in_memory() -> None:
+def test_same_rows_have_the_same_file() -> None:
+    """How they lie in memory does not matter."""
     whole = datasets.Dataset.from_list(ROWS)
     parts = datasets.concatenate_datasets([whole.select(range(5)), whole.select(range(5, len(ROWS)))])
     turned = whole.select(range(len(ROWS) - 1, -1, -1))
@@ -98,7 +100,7 @@ def test_the_same_rows_have_the_same_file_however_they_lie_in_memory() -> None:
     assert rows(files.pop()) == ROWS
 
 
-def test_rows_of_any_iterable_are_written_to_their_end() -> None:
+def test_rows_of_iterable_are_all_written() -> None:
     made = datasets.IterableDataset.from_generator(lambda: iter(CALLS))
     assert rows(stored(made)) == rows(stored(CALLS)) == rows(stored(row for row in CALLS)) == CALLS
     assert rows(stored(datasets.Dataset.from_list(CALLS))) == CALLS, "keys that Arrow filled in"
@@ -127,7 +129,7 @@ def test_class_labels_are_trained_by_their_names() -> None:
         ([{"text": object()}], "row 1 of the data holds object"),
     ],
 )
-def test_what_is_no_data_is_refused_and_leaves_nothing_behind(data: list[Any], said: str) -> None:
+def test_invalid_data_is_refused_without_leftovers(data: list[Any], said: str) -> None:
     with pytest.raises(DataError, match=said):
         stored(data)
     assert list(paths.datasets().iterdir()) == []
@@ -140,14 +142,14 @@ def test_splits_without_one_for_training_are_refused() -> None:
     assert splits_of({"train_sft": some, "dev": [{"text": "a"}]}) == (some, [{"text": "a"}])
 
 
-def test_rows_that_are_written_at_once_by_several_are_there_once() -> None:
+def test_rows_written_concurrently_are_stored_once() -> None:
     made = datasets.Dataset.from_list(ROWS)
     with ThreadPoolExecutor(4) as pool:
         files = set(pool.map(stored, [made] * 8))
     assert list(paths.datasets().iterdir()) == list(files)
 
 
-def test_a_full_disk_keeps_no_half_of_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_keeps_no_partial_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_cache, "RESERVE", 1 << 60)
     for data in (ROWS, datasets.Dataset.from_list(ROWS)):
         with pytest.raises(MachineError, match="MB free"):
@@ -155,7 +157,7 @@ def test_a_full_disk_keeps_no_half_of_the_rows(monkeypatch: pytest.MonkeyPatch) 
     assert list(paths.datasets().iterdir()) == []
 
 
-def test_rows_that_no_run_names_go_when_they_were_not_used_for_long(tmp_path: Path) -> None:
+def test_unused_rows_without_a_run_are_removed(tmp_path: Path) -> None:
     old = {name: stored([{"text": name}]) for name in ("named", "forgotten")}
     new = stored([{"text": "new"}])
     for path in old.values():
@@ -165,7 +167,7 @@ def test_rows_that_no_run_names_go_when_they_were_not_used_for_long(tmp_path: Pa
     assert sorted(paths.datasets().iterdir()) == sorted([old["named"], new])
 
 
-def test_what_is_loaded_is_what_ft_reads_and_trains_the_same(folder: Path, tiny_model: Path) -> None:
+def test_loaded_rows_train_like_the_file(folder: Path, tiny_model: Path) -> None:
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     loaded = api.data.load("rows.jsonl")
     assert loaded.to_list() == ROWS
@@ -176,7 +178,7 @@ def test_what_is_loaded_is_what_ft_reads_and_trains_the_same(folder: Path, tiny_
     assert tokens({"train": str(stored(api.data.load("rows.jsonl", messages=True)))}, tiny_model) == direct
 
 
-def test_objects_are_loaded_with_the_keys_that_they_have(folder: Path) -> None:
+def test_loaded_rows_keep_their_own_keys(folder: Path) -> None:
     values = [
         {"a": 1, "b": None, "c": ["x"], "d": {"k": 1}, "e": True, "f": 1},
         {

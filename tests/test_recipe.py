@@ -65,7 +65,7 @@ MEANINGS = {
 
 
 @pytest.mark.parametrize(("text", "key", "value"), MEANINGS.values(), ids=MEANINGS.keys())
-def test_a_value_means_what_a_person_means(text: str, key: str, value: object) -> None:
+def test_recipe_value_means_what_people_mean(text: str, key: str, value: object) -> None:
     found: Any = load(text if "base" in text else f"{text}\n{GOOD}")
     for step in key.split("."):
         found = getattr(found, step)
@@ -73,9 +73,8 @@ def test_a_value_means_what_a_person_means(text: str, key: str, value: object) -
     assert type(found) is type(value)
 
 
-def test_paths_start_at_the_recipes_folder_and_names_stay(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_paths_start_at_the_recipe_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names that are no paths stay as they are."""
     monkeypatch.setenv("HOME", "/home/ada")
     (tmp_path / "my-model").mkdir()
     config = load(
@@ -110,7 +109,7 @@ def test_paths_start_at_the_recipes_folder_and_names_stay(
         ("/model", "/model"),
     ],
 )
-def test_a_base_is_a_folder_or_a_hub_id(base: str, meant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_base_is_folder_or_hub_id(base: str, meant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/ada")
     assert load(f"model: {{base: {base}}}\ndata: {{train: starter}}\n").model.base == meant
 
@@ -141,7 +140,7 @@ def test_the_source_is_kept_as_it_was(tmp_path: Path) -> None:
     assert "seed: 7" in recipe.resolved()
 
 
-def test_what_python_builds_obeys_the_same_rules() -> None:
+def test_config_built_in_python_obeys_same_rules() -> None:
     with pytest.raises(ValidationError, match="4bit weights are frozen"):
         TrainConfig.model_validate(
             {
@@ -205,7 +204,7 @@ def configs(draw: st.DrawFn) -> TrainConfig:
 
 @given(configs())
 @settings(max_examples=100, deadline=None)
-def test_a_resolved_recipe_reads_back_to_the_same_config(config: TrainConfig) -> None:
+def test_resolved_recipe_reads_back_the_same(config: TrainConfig) -> None:
     text = Recipe(config, Path("/recipes/train.yml"), "").resolved()
     assert load(text, folder=Path("/elsewhere")) == config
 
@@ -216,9 +215,7 @@ def test_a_resolved_recipe_reads_back_to_the_same_config(config: TrainConfig) ->
 @example(b"%YAML 9.9\n--- {}")
 @example(b"--- >\n\x85")
 @settings(max_examples=300, deadline=None)
-def test_any_bytes_are_a_recipe_or_a_config_error(
-    tmp_path_factory: pytest.TempPathFactory, data: bytes
-) -> None:
+def test_any_bytes_are_recipe_or_config_error(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     file = tmp_path_factory.getbasetemp() / "any.yml"
     file.write_bytes(data)
     with contextlib.suppress(ConfigError):
@@ -246,7 +243,7 @@ KEYS = [*TrainConfig.model_fields, "train", "base", "rank", "epochs", "metrics",
     st.dictionaries(st.sampled_from(KEYS), st.dictionaries(st.sampled_from(KEYS), yaml_values) | yaml_values)
 )
 @settings(max_examples=100, deadline=None)
-def test_any_shape_of_yaml_is_a_recipe_or_problems_with_a_place(shape: dict[str, Any]) -> None:
+def test_any_yaml_is_recipe_or_placed_problems(shape: dict[str, Any]) -> None:
     text = yaml.safe_dump(shape, allow_unicode=True)
     problems = problems_of(text)
     assert all(str(problem.place).startswith("/recipes/train.yml:") for problem in problems)
@@ -254,13 +251,13 @@ def test_any_shape_of_yaml_is_a_recipe_or_problems_with_a_place(shape: dict[str,
 
 @given(words, words)
 @settings(max_examples=100, deadline=None)
-def test_any_override_is_a_value_or_a_config_error(key: str, value: str) -> None:
+def test_any_override_is_value_or_config_error(key: str, value: str) -> None:
     for option in (f"{key}={value}", f"training.{key}={value}", f"data.train={value}", key):
         problems = problems_of(GOOD, option)
         assert all(str(problem.place).startswith(("--set", "/recipes/train.yml:")) for problem in problems)
 
 
-def test_the_json_schema_tells_every_key_what_it_is_for() -> None:
+def test_json_schema_explains_every_key() -> None:
     schema = recipe_schema()
     assert schema["$schema"].startswith("https://json-schema.org/")
     sections = [schema, *schema["$defs"].values()]
@@ -282,7 +279,7 @@ def test_a_shipped_profile_is_a_whole_recipe(name: str) -> None:
     assert recipe.config.name == name
 
 
-def test_the_recipe_at_the_top_is_the_starter_profile() -> None:
+def test_top_level_recipe_is_the_starter_profile() -> None:
     assert (ROOT / "train.yml").read_text(encoding="utf-8") == profile_text("starter")
 
 
@@ -293,7 +290,8 @@ def test_the_starter_profile_counts_its_rows_rightly() -> None:
         assert f"# {rows} {words}" in profile_text("starter")
 
 
-def test_own_profiles_work_like_the_shipped_ones_and_win_over_them(ft_home: Path) -> None:
+def test_own_profiles_win_over_shipped_ones(ft_home: Path) -> None:
+    """They work in the same way."""
     folder = ft_home / "profiles"
     folder.mkdir(parents=True)
     (folder / "mine.yml").write_text("# For my team\n" + GOOD)
@@ -304,7 +302,8 @@ def test_own_profiles_work_like_the_shipped_ones_and_win_over_them(ft_home: Path
     assert profile_summary("chat") == "My chat"
 
 
-def test_an_unknown_profile_names_the_nearest_and_reads_no_other_file(ft_home: Path) -> None:
+def test_unknown_profile_names_the_nearest(ft_home: Path) -> None:
+    """No other file is read in its place."""
     with pytest.raises(ConfigError, match="did you mean chat"):
         profile_text("chta")
     (ft_home / "secret.yml").parent.mkdir(parents=True, exist_ok=True)

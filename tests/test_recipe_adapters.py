@@ -19,7 +19,7 @@ def refusal(text: str) -> str:
 
 
 @pytest.mark.parametrize("kind", ADAPTER_TYPES)
-def test_a_resolved_recipe_of_every_type_reads_back(kind: AdapterType) -> None:
+def test_recipe_of_every_adapter_type_reads_back(kind: AdapterType) -> None:
     recipe = load_text(f"{GOOD}adapter: {{type: {kind}}}\n", Path("/recipes/train.yml"))
     again = load_text(recipe.resolved(), Path("/elsewhere/train.yml"))
     assert again.config.adapter == recipe.config.adapter == Adapter(type=kind)
@@ -69,7 +69,7 @@ def test_a_resolved_recipe_of_every_type_reads_back(kind: AdapterType) -> None:
         ),
     ],
 )
-def test_what_does_not_go_together_is_told_at_its_key(text: str, message: str) -> None:
+def test_conflicting_adapter_keys_are_told_in_place(text: str, message: str) -> None:
     assert message in refusal(text)
 
 

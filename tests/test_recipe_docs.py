@@ -14,11 +14,12 @@ from engine.config.reference import rewrite
 PAGE = (Path(__file__).parent.parent / "docs" / "recipe.md").read_text(encoding="utf-8")
 
 
-def test_the_page_lists_every_key_as_the_schema_has_it() -> None:
+def test_page_lists_every_recipe_key() -> None:
+    """The page says of them what the schema says."""
     assert rewrite(PAGE) == PAGE, "run: python -m engine.config.reference docs/recipe.md"
 
 
-def test_the_page_shows_the_messages_that_its_recipe_gets() -> None:
+def test_page_shows_messages_of_its_recipe() -> None:
     [recipe] = [text for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL) if "lerning_rate" in text]
     with pytest.raises(RecipeError) as caught:
         load_text(recipe, Path("train.yml"), ["training.epochs=many"])
@@ -30,7 +31,8 @@ def test_the_page_lists_the_shipped_profiles() -> None:
         assert re.search(rf"^{name} +{re.escape(profile_summary(name))}$", PAGE, re.MULTILINE)
 
 
-def test_a_shipped_profile_is_short_lines_of_comments_and_keys() -> None:
+def test_shipped_profile_has_short_lines() -> None:
+    """They are comments and keys."""
     for file in SHIPPED.glob("*.yml"):
         text = file.read_text(encoding="utf-8")
         assert max(map(len, text.splitlines())) <= 120

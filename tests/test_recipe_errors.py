@@ -194,7 +194,7 @@ def test_a_bad_recipe_says_where_and_what(text: str, place: str, fragment: str) 
 
 
 @pytest.mark.parametrize("text", [text for text, _, _ in TEXTS.values()], ids=TEXTS.keys())
-def test_without_the_c_parser_it_is_refused_as_well(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_recipe_is_refused_without_c_parser(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(yaml_reader, "_PARSER", yaml.SafeLoader)
     assert message_of(text).startswith("train.yml:")
 
@@ -219,7 +219,7 @@ def test_a_bad_override_names_the_option(option: str, place: str, fragment: str)
     assert fragment in message
 
 
-def test_all_problems_are_listed_in_the_order_of_the_file() -> None:
+def test_all_recipe_problems_follow_file_order() -> None:
     text = "seed: -1\nmodel: {bse: x}\ndata: {train: x}\ntraining: {epochs: 0}\nadapter: 3\nfoo: 1\nseed: 2\n"
     with pytest.raises(RecipeError) as caught:
         load_text(text, Path("train.yml"), ["training.max_stps=3"])
@@ -251,14 +251,15 @@ def test_an_alias_bomb_is_refused_at_once() -> None:
     assert "aliases or lists that expand to more than 20,000 values" in message_of("\n".join(lines))
 
 
-def test_a_file_over_one_megabyte_is_refused(tmp_path: Path) -> None:
+def test_recipe_over_one_megabyte_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "train.yml"
     file.write_text("# " + "x" * 1_000_000 + "\n" + GOOD)
     with pytest.raises(ConfigError, match="larger than 1 MB"):
         load_recipe(file)
 
 
-def test_a_missing_file_a_folder_and_latin_1_are_told_apart(tmp_path: Path) -> None:
+def test_missing_and_unreadable_recipes_are_told_apart(tmp_path: Path) -> None:
+    """A missing file, a folder and a text in Latin-1."""
     with pytest.raises(ConfigError, match="does not exist") as missing:
         load_recipe(tmp_path / "train.yml")
     assert "ft init" in missing.value.hint
@@ -270,7 +271,7 @@ def test_a_missing_file_a_folder_and_latin_1_are_told_apart(tmp_path: Path) -> N
         load_recipe(file)
 
 
-def test_a_path_that_cannot_be_opened_is_the_machines_fault(tmp_path: Path) -> None:
+def test_unopenable_recipe_path_is_machine_error(tmp_path: Path) -> None:
     with pytest.raises(MachineError, match="cannot be read"):
         load_recipe(tmp_path / ("x" * 300))
 
@@ -286,5 +287,5 @@ HUGE = {
 
 
 @pytest.mark.parametrize("text", HUGE.values(), ids=HUGE.keys())
-def test_a_huge_mistake_gets_a_message_that_can_be_read(text: str) -> None:
+def test_huge_recipe_mistake_gets_short_message(text: str) -> None:
     assert len(message_of(text)) < 10_000

@@ -20,7 +20,8 @@ def field(name: str) -> Field:
     return next(one for one in fields() if one.name == name)
 
 
-def test_every_key_of_the_schema_has_a_field_with_its_help() -> None:
+def test_every_schema_key_has_form_field() -> None:
+    """The field has the help of its key."""
     names = set()
     for name, info in TrainConfig.model_fields.items():
         section = info.annotation
@@ -31,11 +32,11 @@ def test_every_key_of_the_schema_has_a_field_with_its_help() -> None:
     assert all(section_help(one.section) for one in fields() if one.section)
 
 
-def test_every_label_leaves_a_space_before_its_value() -> None:
+def test_form_labels_leave_space_before_values() -> None:
     assert [field.key for field in fields() if len(SHORT.get(field.key, field.key)) >= LABEL] == []
 
 
-def test_every_default_of_the_form_is_the_default_of_the_recipe() -> None:
+def test_form_defaults_are_recipe_defaults() -> None:
     text = BASE
     for one in fields():
         if one.default is not None:
@@ -60,7 +61,7 @@ def test_every_default_of_the_form_is_the_default_of_the_recipe() -> None:
         ("evaluation.samples", "yaml", ()),
     ],
 )
-def test_a_key_is_asked_for_in_the_way_that_suits_it(name: str, kind: str, choices: tuple[str, ...]) -> None:
+def test_form_field_suits_its_key(name: str, kind: str, choices: tuple[str, ...]) -> None:
     assert (field(name).kind, field(name).choices) == (kind, choices)
 
 
@@ -77,11 +78,11 @@ def test_a_key_is_asked_for_in_the_way_that_suits_it(name: str, kind: str, choic
         ("data.train", "a: b", '  train: "a: b"'),
     ],
 )
-def test_what_is_typed_stands_in_the_text_as_it_was_meant(name: str, typed: str, line: str) -> None:
+def test_typed_form_value_stands_in_text(name: str, typed: str, line: str) -> None:
     assert line in set_value(BASE, name, field(name).parse(typed)).splitlines()
 
 
-def test_the_form_shows_what_the_text_says_also_where_it_is_wrong() -> None:
+def test_form_shows_wrong_text_as_well() -> None:
     text = "name: x  # y\nmodel:\n  base: 'a b'\n  max_seq_length: many\n"
     text += "evaluation:\n  samples:\n    - one\n    - two\nsedd: 1\n"
     assert values(text) == {

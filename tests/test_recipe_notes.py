@@ -13,9 +13,8 @@ from screens.recipe.notes import NotedDocument, note_rows
     count=st.integers(1, 30),
     notes=st.dictionaries(st.integers(0, 40), st.lists(st.text("ab", min_size=1), min_size=1, max_size=4)),
 )
-def test_each_line_is_shown_once_in_order_and_the_cursor_and_the_mouse_find_it(
-    count: int, notes: dict[int, list[str]]
-) -> None:
+def test_each_recipe_line_is_shown_once(count: int, notes: dict[int, list[str]]) -> None:
+    """Lines stay in order, and the cursor and the mouse find them."""
     document = NotedDocument(Document("\n".join("word" for _ in range(count))))
     document.notes = dict(sorted(notes.items()))
     rows = [document.at(row) for row in range(document.height)]
@@ -31,7 +30,8 @@ def test_each_line_is_shown_once_in_order_and_the_cursor_and_the_mouse_find_it(
     assert below[0] == count - 1
 
 
-def test_a_note_is_broken_to_the_width_and_does_not_repeat_the_key_of_its_line() -> None:
+def test_note_is_broken_to_the_width() -> None:
+    """It does not repeat the key of its line."""
     problem = Problem(
         Place("train.yml", 1, 3), "adapter.alpa: there is no such key; did you mean alpha?", "adapter.alpa"
     )

@@ -91,18 +91,19 @@ def test_only_the_line_of_the_key_changes(
     assert edited(key, value) == (before, after)
 
 
-def test_setting_what_stands_there_changes_nothing() -> None:
+def test_setting_the_same_value_changes_nothing() -> None:
     assert set_value(RECIPE, "evaluation.samples", ["one", "two"]) == RECIPE
     assert remove(RECIPE, "training.max_steps") == RECIPE
     assert remove(RECIPE, "output.dir") == RECIPE
 
 
-def test_a_list_of_lines_becomes_one_value_and_keeps_the_comment_of_its_key() -> None:
+def test_list_of_lines_becomes_one_value() -> None:
+    """The comment of its key stays."""
     text = set_value(RECIPE, "evaluation.samples", [])
     assert "  samples: []        # prompts\ndata:" in text
 
 
-def test_removing_a_key_takes_its_line_and_no_other() -> None:
+def test_removing_a_key_takes_only_its_line() -> None:
     assert remove(RECIPE, "training.epochs") == RECIPE.replace("    epochs: 2     # passes\n", "")
     assert remove(RECIPE, "data.validation") == RECIPE.replace(", validation: 0.1", "")
     assert remove(RECIPE, "data.train") == RECIPE.replace("train: starter, ", "")
@@ -120,25 +121,25 @@ def test_a_text_without_keys_gets_its_first(text: str) -> None:
     assert data(new) == {"model": {"base": "starter"}}
 
 
-def test_a_value_used_elsewhere_is_left_to_the_person() -> None:
+def test_value_used_elsewhere_is_not_edited() -> None:
     text = "evaluation:\n  every: &n 50\ncheckpoints:\n  every: *n\n"
     with pytest.raises(ConfigError, match=r"used elsewhere as \*n"):
         set_value(text, "evaluation.every", 10)
     assert set_value(text, "checkpoints.every", 10) == text.replace("*n", "10")
 
 
-def test_a_section_that_is_no_mapping_is_left_to_the_person() -> None:
+def test_section_without_mapping_is_not_edited() -> None:
     with pytest.raises(ConfigError, match="adapter is not a mapping"):
         set_value("adapter: lora\n", "adapter.rank", 8)
 
 
-def test_a_text_that_is_no_yaml_says_where() -> None:
+def test_invalid_yaml_text_says_where() -> None:
     with pytest.raises(ConfigError, match=":1:"):
         set_value("model: [starter\n", "adapter.rank", 8)
 
 
 @pytest.mark.parametrize("name", profile_names())
-def test_every_profile_can_be_edited_key_by_key(name: str) -> None:
+def test_every_profile_key_can_be_edited(name: str) -> None:
     text = profile_text(name)
     path = Path("/recipes/train.yml")
     config = load_text(text, path).config.model_dump()
@@ -238,7 +239,7 @@ def canonical(value: Any) -> str:
 
 @given(laid_out(), st.sampled_from(SECTIONS), st.sampled_from(KEYS), VALUES)
 @settings(max_examples=200, deadline=None)
-def test_an_edit_changes_its_key_and_nothing_else(text: str, section: str, key: str, value: Any) -> None:
+def test_edit_changes_its_key_alone(text: str, section: str, key: str, value: Any) -> None:
     before = data(text) or {}
     inside = before.get(section)
     if inside is not None and not isinstance(inside, dict):
@@ -258,7 +259,7 @@ def test_an_edit_changes_its_key_and_nothing_else(text: str, section: str, key: 
     assert canonical(data(without)) == canonical({**before, section: rest or None})
 
 
-def test_a_comment_that_would_become_text_keeps_a_key_where_it_is() -> None:
+def test_comment_turning_into_text_keeps_key() -> None:
     """Without the key between them, the deeper comment would be a line of the block above."""
     text = "name:\n alpha: |\n  some text\n base: null\n\n    # deep\n"
     with pytest.raises(ConfigError, match="only a person should edit"):
@@ -288,7 +289,7 @@ def assert_rest_stays(before: str, after: str, section: str, key: str) -> None:
 
 @given(VALUES)
 @settings(deadline=None)
-def test_a_value_reads_back_as_it_was_written(value: Any) -> None:
+def test_written_value_reads_back_the_same(value: Any) -> None:
     text = inline(value)
     assert "\n" not in text
     assert data(f"key: {text}\n")["key"] == value

@@ -37,7 +37,7 @@ LINES = st.one_of(
 
 @settings(deadline=None, max_examples=600)
 @given(lines=st.lists(LINES, max_size=8), ending=st.sampled_from(["", "\n", "\r\n"]))
-def test_what_is_read_line_by_line_is_what_a_parser_reads(lines: list[str], ending: str) -> None:
+def test_plain_reader_agrees_with_yaml_parser(lines: list[str], ending: str) -> None:
     text = "\n".join(lines) + ending
     plain = read_plain(text)
     if plain is not None:
@@ -51,7 +51,7 @@ def test_what_is_read_line_by_line_is_what_a_parser_reads(lines: list[str], endi
 
 
 @pytest.mark.parametrize("profile", sorted(path.stem for path in SHIPPED.glob("*.yml")))
-def test_a_resolved_recipe_is_written_so_plainly_that_no_parser_is_needed(profile: str) -> None:
+def test_resolved_recipe_needs_no_yaml_parser(profile: str) -> None:
     text = load_text(
         (SHIPPED / f"{profile}.yml").read_text(encoding="utf-8"), Path("/recipes/train.yml")
     ).resolved()

@@ -33,9 +33,8 @@ def edited(recipe: Path, section: str, key: str, value: object) -> str:
 
 
 @pytest.mark.parametrize("limits", [(64, 512, 20, 512, 64), (20, 25, 20, 64, 20, 512)], ids=str)
-def test_whatever_length_was_planned_before_the_plan_is_the_one_of_ft_plan(
-    recipe: Path, limits: tuple[int, ...]
-) -> None:
+def test_live_plan_equals_ft_plan(recipe: Path, limits: tuple[int, ...]) -> None:
+    """Lengths that were planned before change nothing."""
     planner = CachedPlanner()
     for limit in limits:
         text = edited(recipe, "model", "max_seq_length", limit)
@@ -43,7 +42,7 @@ def test_whatever_length_was_planned_before_the_plan_is_the_one_of_ft_plan(
         assert planner.plan(text, recipe) == expected
 
 
-def test_rows_that_no_length_cuts_are_read_once(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uncut_rows_are_read_once(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     planner, taken = CachedPlanner(), []
 
     def counted(*given: Any, **named: Any) -> Any:
@@ -59,7 +58,8 @@ def test_rows_that_no_length_cuts_are_read_once(recipe: Path, monkeypatch: pytes
     assert len(taken) == 2
 
 
-def test_a_length_that_leaves_nothing_is_an_error_each_time_and_the_next_one_is_planned(recipe: Path) -> None:
+def test_length_without_trained_tokens_is_an_error(recipe: Path) -> None:
+    """The error comes each time, and the next length is planned."""
     (recipe.parent / "rows.jsonl").write_text(json.dumps({"prompt": "long " * 8, "completion": "no"}) + "\n")
     planner, short = CachedPlanner(), edited(recipe, "model", "max_seq_length", 16)
     for _ in range(2):
@@ -68,9 +68,8 @@ def test_a_length_that_leaves_nothing_is_an_error_each_time_and_the_next_one_is_
     assert planner.plan(recipe.read_text(), recipe).work.longest > 16
 
 
-def test_a_plan_does_not_wait_for_the_machine_to_be_looked_at_again_and_the_next_one_knows_it(
-    recipe: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_plan_does_not_wait_for_machine_probe(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next plan knows what the probe has found."""
     planner, text, looked = CachedPlanner(), recipe.read_text(), threading.Event()
     smaller = replace(MACHINE, available_bytes=8_000_000_000)
 

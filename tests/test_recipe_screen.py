@@ -16,7 +16,8 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return project(tmp_path, monkeypatch) / "train.yml"
 
 
-async def test_the_folders_recipe_is_open_as_text_as_form_and_planned() -> None:
+async def test_folder_recipe_opens_as_text_and_form() -> None:
+    """It is planned as well."""
     async with recipe_screen() as seen:
         await seen.until_planned()
         assert seen.editor.text == RECIPE
@@ -30,7 +31,8 @@ async def test_the_folders_recipe_is_open_as_text_as_form_and_planned() -> None:
         assert "peft on cpu" in seen.planned
 
 
-async def test_keys_are_commands_until_the_text_or_the_form_is_entered_and_after_escape() -> None:
+async def test_keys_are_commands_outside_text_and_form() -> None:
+    """Escape leaves both."""
     async with recipe_screen() as seen:
         assert seen.app.focused is None
         await seen.pilot.press("e", "1", "escape")
@@ -45,7 +47,8 @@ async def test_keys_are_commands_until_the_text_or_the_form_is_entered_and_after
         assert seen.app.focused is None
 
 
-async def test_what_is_typed_into_the_form_changes_its_line_alone_and_comments_stay() -> None:
+async def test_form_value_changes_only_its_line() -> None:
+    """Comments stay."""
     async with recipe_screen() as seen:
         await seen.until_planned()
         await seen.enter("adapter.rank", "8")
@@ -60,7 +63,7 @@ async def test_what_is_typed_into_the_form_changes_its_line_alone_and_comments_s
         await seen.until(lambda: "90 steps" in seen.planned, "the plan follows")
 
 
-async def test_an_emptied_field_takes_its_key_out_of_the_text() -> None:
+async def test_emptied_field_removes_its_key() -> None:
     async with recipe_screen() as seen:
         await seen.until_planned()
         await seen.enter("adapter.alpha", "")
@@ -70,7 +73,8 @@ async def test_an_emptied_field_takes_its_key_out_of_the_text() -> None:
         await seen.until(lambda: seen.editor.text == RECIPE.replace("  alpha: 32\n", ""), "the line is gone")
 
 
-async def test_a_choice_turns_with_the_arrow_keys_and_goes_back_to_its_default() -> None:
+async def test_arrow_keys_turn_a_form_choice() -> None:
+    """The default is among the choices."""
     async with recipe_screen() as seen:
         await seen.until_planned()
         seen.at("training.scheduler")
@@ -86,7 +90,7 @@ async def test_a_choice_turns_with_the_arrow_keys_and_goes_back_to_its_default()
         await seen.until(lambda: "quantization: 4bit" in seen.editor.text, "by its first letter")
 
 
-async def test_undo_takes_back_what_the_form_did_and_the_form_shows_it() -> None:
+async def test_undo_reverts_text_and_form() -> None:
     async with recipe_screen() as seen:
         await seen.until_planned()
         await seen.enter("adapter.rank", "9")
@@ -107,7 +111,7 @@ async def test_the_form_follows_the_text() -> None:
         assert seen.field("training.scheduler") == "linear"
 
 
-async def test_a_text_that_is_no_yaml_is_left_alone_by_the_form() -> None:
+async def test_form_leaves_invalid_yaml_alone() -> None:
     broken = RECIPE.replace("name: orders", "name: [orders")
     async with recipe_screen() as seen:
         await seen.until_planned()
@@ -121,7 +125,8 @@ async def test_a_text_that_is_no_yaml_is_left_alone_by_the_form() -> None:
         assert seen.editor.text == broken
 
 
-async def test_a_value_of_several_lines_is_shown_in_one_and_changed_in_the_text_alone() -> None:
+async def test_multiline_value_is_changed_only_in_text() -> None:
+    """The form shows it in one line."""
     text = RECIPE.replace("train: starter", "train: |\n    rows\n    more")
     async with recipe_screen() as seen:
         await seen.until_planned()
@@ -149,7 +154,7 @@ async def test_the_fields_help_is_its_documentation() -> None:
         assert "adapter.alpha" in str(seen.screen.query_one("#field-help").render())
 
 
-async def test_a_recipe_that_is_too_large_says_what_would_make_it_fit() -> None:
+async def test_too_large_recipe_says_what_would_fit() -> None:
     async with recipe_screen() as seen:
         await seen.until_planned()
         seen.app.planner.machine = replace(MACHINE, available_bytes=2_900_000_000)
@@ -162,7 +167,7 @@ async def test_a_recipe_that_is_too_large_says_what_would_make_it_fit() -> None:
         assert not seen.app.trained
 
 
-async def test_a_plan_that_is_overtaken_by_typing_is_cancelled_and_never_shown() -> None:
+async def test_overtaken_plan_is_cancelled_and_never_shown() -> None:
     async with recipe_screen() as seen:
         await seen.until_planned()
         gate = seen.app.planner.held = threading.Event()
@@ -174,7 +179,7 @@ async def test_a_plan_that_is_overtaken_by_typing_is_cancelled_and_never_shown()
         await seen.until(lambda: "162 steps" in seen.planned, "the second is shown")
 
 
-async def test_what_cannot_be_planned_says_why() -> None:
+async def test_unplannable_recipe_says_why() -> None:
     async with recipe_screen() as seen:
         await seen.until_planned()
         seen.editor.change_to(RECIPE + "  precision: fp16\n")
@@ -204,7 +209,7 @@ async def test_a_recipe_with_problems_is_not_started() -> None:
         assert not seen.app.trained
 
 
-async def test_on_a_small_terminal_the_panes_fold_into_tabs() -> None:
+async def test_small_terminal_folds_panes_into_tabs() -> None:
     async with recipe_screen((80, 24)) as seen:
         await seen.until_planned()
 

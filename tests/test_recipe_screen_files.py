@@ -32,7 +32,8 @@ async def type_path(seen: Seen, path: str) -> None:
     await seen.pilot.press("enter")
 
 
-async def test_an_empty_folder_offers_the_profiles_and_enter_takes_one(folder: Path) -> None:
+async def test_empty_folder_offers_recipe_profiles(folder: Path) -> None:
+    """Enter takes one."""
     async with recipe_screen() as seen:
         profiles = seen.screen.query_one("#empty ProfileList", ProfileList)
         await seen.until(
@@ -45,7 +46,7 @@ async def test_an_empty_folder_offers_the_profiles_and_enter_takes_one(folder: P
         assert list(folder.iterdir()) == []
 
 
-async def test_a_new_text_is_saved_where_one_says(folder: Path) -> None:
+async def test_new_recipe_is_saved_where_asked(folder: Path) -> None:
     async with recipe_screen() as seen:
         seen.app.open(EditRecipe(text=RECIPE))
         await seen.until(lambda: seen.screen.opened, "it is open")
@@ -67,7 +68,7 @@ async def test_saving_an_open_file_asks_nothing(recipe: Path) -> None:
         assert recipe.stat().st_mode & 0o777 == 0o600
 
 
-async def test_a_file_changed_on_disk_is_not_overwritten_without_asking(recipe: Path) -> None:
+async def test_recipe_changed_elsewhere_is_not_overwritten_unasked(recipe: Path) -> None:
     async with recipe_screen() as seen:
         seen.editor.change_to(RECIPE.replace("16", "8"))
         recipe.write_text("# of another program\n")
@@ -84,7 +85,7 @@ async def test_a_file_changed_on_disk_is_not_overwritten_without_asking(recipe: 
         assert recipe.read_text() == RECIPE.replace("16", "8")
 
 
-async def test_text_that_is_not_saved_is_not_lost_without_asking(recipe: Path, folder: Path) -> None:
+async def test_unsaved_recipe_is_not_lost_unasked(recipe: Path, folder: Path) -> None:
     other = folder / "other.yml"
     other.write_text("name: other\n")
     async with recipe_screen() as seen:
@@ -105,7 +106,7 @@ async def test_text_that_is_not_saved_is_not_lost_without_asking(recipe: Path, f
         await seen.until(lambda: seen.editor.text == profile_text("starter"), "the profile is open")
 
 
-async def test_leaving_the_app_asks_about_text_that_is_not_saved(recipe: Path) -> None:
+async def test_leaving_asks_about_unsaved_recipe(recipe: Path) -> None:
     async with recipe_screen() as seen:
         seen.editor.change_to(RECIPE.replace("16", "8"))
         seen.app.go("home")
@@ -116,7 +117,7 @@ async def test_leaving_the_app_asks_about_text_that_is_not_saved(recipe: Path) -
         assert seen.app.is_running
 
 
-async def test_a_change_of_a_file_is_shown_as_one(recipe: Path) -> None:
+async def test_changed_recipe_is_shown_as_changed(recipe: Path) -> None:
     async with recipe_screen() as seen:
         seen.app.open(EditRecipe(recipe, RECIPE.replace("16", "8")))
         await seen.until(lambda: seen.title == "train.yml · changed", "it is shown")
@@ -148,7 +149,7 @@ async def test_recipes_near_are_listed_to_choose_from(recipe: Path, folder: Path
         await seen.until(lambda: seen.screen.document.title in ("other.yaml", "train.yml"), "one is open")
 
 
-async def test_what_differs_from_the_file_is_shown_line_by_line(recipe: Path) -> None:
+async def test_unsaved_recipe_changes_are_shown_by_line(recipe: Path) -> None:
     async with recipe_screen() as seen:
         await seen.pilot.press("f4")
         await seen.until_in_front(Difference)
@@ -162,7 +163,7 @@ async def test_what_differs_from_the_file_is_shown_line_by_line(recipe: Path) ->
         assert "+  alpha: 64" in lines
 
 
-async def test_a_profile_of_ones_own_is_kept_and_offered(recipe: Path) -> None:
+async def test_own_profile_is_kept_and_offered(recipe: Path) -> None:
     async with recipe_screen() as seen:
         await seen.pilot.press("P")
         await type_path(seen, str(paths.profiles() / "mine.yml"))
@@ -175,7 +176,8 @@ async def test_a_profile_of_ones_own_is_kept_and_offered(recipe: Path) -> None:
         await seen.until(lambda: listed.option_count == len(profile_names()), "it is offered")
 
 
-async def test_a_file_changed_on_disk_is_read_again_when_one_comes_back(recipe: Path) -> None:
+async def test_recipe_changed_elsewhere_is_read_again(recipe: Path) -> None:
+    """Coming back to the screen reads it."""
     async with recipe_screen() as seen:
         seen.app.go("settings")
         recipe.write_text(RECIPE.replace("16", "24"))
@@ -185,7 +187,7 @@ async def test_a_file_changed_on_disk_is_read_again_when_one_comes_back(recipe: 
         assert not seen.screen.changed
 
 
-async def test_changes_outside_do_not_replace_text_that_is_not_saved(recipe: Path) -> None:
+async def test_outside_changes_leave_unsaved_recipe_alone(recipe: Path) -> None:
     async with recipe_screen() as seen:
         seen.editor.change_to(RECIPE.replace("16", "8"))
         seen.app.go("settings")
@@ -196,7 +198,7 @@ async def test_changes_outside_do_not_replace_text_that_is_not_saved(recipe: Pat
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"x" * 1_100_000], ids=["no text", "too large"])
-async def test_a_file_that_is_no_recipe_is_told_of(recipe: Path, content: bytes) -> None:
+async def test_file_without_a_recipe_is_told(recipe: Path, content: bytes) -> None:
     recipe.with_name("bad.yml").write_bytes(content)
     async with recipe_screen() as seen:
         seen.app.open(EditRecipe(recipe.with_name("bad.yml")))
@@ -205,7 +207,7 @@ async def test_a_file_that_is_no_recipe_is_told_of(recipe: Path, content: bytes)
         assert seen.editor.text == RECIPE
 
 
-async def test_a_folder_that_may_not_be_written_keeps_the_text(recipe: Path, folder: Path) -> None:
+async def test_readonly_folder_keeps_the_recipe_text(recipe: Path, folder: Path) -> None:
     async with recipe_screen() as seen:
         (folder / "file").write_text("")
         await seen.pilot.press("W")

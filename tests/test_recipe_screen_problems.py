@@ -17,7 +17,8 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return project(tmp_path, monkeypatch) / "train.yml"
 
 
-async def test_problems_are_told_between_the_lines_and_f8_leads_from_one_to_the_next() -> None:
+async def test_recipe_problems_are_told_between_lines() -> None:
+    """F8 leads from one to the next."""
     async with recipe_screen() as seen:
         await seen.until_planned()
         seen.editor.change_to(WRONG)
@@ -39,7 +40,7 @@ async def test_problems_are_told_between_the_lines_and_f8_leads_from_one_to_the_
             assert seen.editor.cursor_location == place
 
 
-async def test_when_all_problems_are_corrected_the_plan_comes_back() -> None:
+async def test_plan_returns_after_problems_are_corrected() -> None:
     async with recipe_screen() as seen:
         seen.editor.change_to(WRONG)
         await seen.until_wrong(2)
@@ -49,7 +50,7 @@ async def test_when_all_problems_are_corrected_the_plan_comes_back() -> None:
         assert not any("╰" in line or "✖" in line for line in seen.lines)
 
 
-async def test_a_problem_far_down_is_shown_from_the_start_of_its_line() -> None:
+async def test_far_problem_is_shown_from_line_start() -> None:
     async with recipe_screen() as seen:
         seen.editor.change_to("# one\n" * 60 + "# and a long comment" * 9 + "\n" + WRONG)
         await seen.until_wrong(2)
@@ -57,7 +58,7 @@ async def test_a_problem_far_down_is_shown_from_the_start_of_its_line() -> None:
         await seen.until(lambda: "73✖   rank: many          # its size" in seen.lines, "the line")
 
 
-async def test_the_cursor_and_the_mouse_find_their_line_below_a_note() -> None:
+async def test_cursor_and_mouse_find_lines_below_notes() -> None:
     async with recipe_screen() as seen:
         seen.editor.change_to(WRONG)
         await seen.until_wrong(2)
@@ -72,7 +73,7 @@ async def test_the_cursor_and_the_mouse_find_their_line_below_a_note() -> None:
         assert seen.editor.cursor_location[0] == 12  # on the note: the line that it is about
 
 
-async def test_notes_go_along_with_their_lines_while_somebody_types() -> None:
+async def test_notes_follow_their_lines_while_typing() -> None:
     async with recipe_screen() as seen:
         seen.editor.change_to(WRONG)
         await seen.until_wrong(2)
@@ -82,7 +83,7 @@ async def test_notes_go_along_with_their_lines_while_somebody_types() -> None:
         assert seen.lines[at + 1].startswith("  ╰ there is no such key")
 
 
-async def test_a_line_scrolled_to_keeps_its_place_when_a_note_comes_above_it() -> None:
+async def test_scrolled_line_stays_when_note_appears() -> None:
     long = "".join(f"# {number}\n" for number in range(100)) + RECIPE
     async with recipe_screen() as seen:
         seen.editor.change_to(long)
@@ -94,7 +95,7 @@ async def test_a_line_scrolled_to_keeps_its_place_when_a_note_comes_above_it() -
         assert seen.lines[before] == "115  training:"
 
 
-async def test_files_are_looked_for_beside_the_recipe_and_missing_ones_are_marked(recipe: Path) -> None:
+async def test_files_missing_beside_recipe_are_marked(recipe: Path) -> None:
     async with recipe_screen() as seen:
         await seen.until_planned()
         seen.editor.change_to(RECIPE.replace("train: starter", "train: rows.jsonl"))

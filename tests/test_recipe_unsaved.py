@@ -35,7 +35,7 @@ def texts() -> list[Path]:
     return [file for file in files() if file.suffix == ".json"]
 
 
-async def test_what_is_typed_is_on_disk_until_it_is_saved(recipe: Path) -> None:
+async def test_typed_recipe_is_on_disk_until_saved(recipe: Path) -> None:
     async with recipe_screen() as seen:
         seen.editor.change_to(MINE)
         await seen.until(texts, "it is on disk")
@@ -51,7 +51,7 @@ async def test_what_is_typed_is_on_disk_until_it_is_saved(recipe: Path) -> None:
         await seen.until(lambda: not files(), "it is as it was saved")
 
 
-async def test_a_text_that_was_not_saved_is_offered_back_as_a_change(recipe: Path) -> None:
+async def test_unsaved_recipe_is_offered_as_a_change(recipe: Path) -> None:
     killed_app(recipe, MINE)
     async with recipe_screen() as seen:
         await seen.until_in_front(Restore)
@@ -64,7 +64,8 @@ async def test_a_text_that_was_not_saved_is_offered_back_as_a_change(recipe: Pat
         await seen.until(lambda: not files(), "nothing is left of it elsewhere")
 
 
-async def test_a_new_text_is_offered_back_and_still_counts_as_unsaved(recipe: Path) -> None:
+async def test_new_unsaved_recipe_is_offered_back(recipe: Path) -> None:
+    """It still counts as unsaved."""
     killed_app(None, MINE)
     async with recipe_screen() as seen:
         await seen.until_in_front(Restore)
@@ -75,7 +76,7 @@ async def test_a_new_text_is_offered_back_and_still_counts_as_unsaved(recipe: Pa
         await seen.until(texts, "it is kept again")
 
 
-async def test_a_text_is_not_lost_where_its_file_cannot_be_read(recipe: Path) -> None:
+async def test_unsaved_recipe_outlives_an_unreadable_file(recipe: Path) -> None:
     other = recipe.with_name("other.yml")
     other.write_bytes(b"\xff\x00")
     killed_app(other, MINE)
@@ -86,7 +87,7 @@ async def test_a_text_is_not_lost_where_its_file_cannot_be_read(recipe: Path) ->
         assert [left.text for left in left_behind()] == [MINE]
 
 
-async def test_passwords_that_were_not_written_down_are_asked_for(recipe: Path) -> None:
+async def test_passwords_left_out_are_asked_for(recipe: Path) -> None:
     killed_app(None, MINE.replace("train: starter", "train: https://me:hunter2@example.org/x.jsonl"))
     async with recipe_screen() as seen:
         await seen.until_in_front(Restore)
@@ -95,7 +96,7 @@ async def test_passwords_that_were_not_written_down_are_asked_for(recipe: Path) 
         assert "Passwords were not stored; *** stands" in dialog.details
 
 
-async def test_a_text_is_discarded_or_left_for_later(recipe: Path) -> None:
+async def test_unsaved_recipe_is_discarded_or_kept(recipe: Path) -> None:
     killed_app(recipe, MINE)
     async with recipe_screen() as seen:
         await seen.until_in_front(Restore)
@@ -109,13 +110,13 @@ async def test_a_text_is_discarded_or_left_for_later(recipe: Path) -> None:
         assert seen.editor.text == RECIPE
 
 
-async def test_a_text_that_was_saved_after_all_is_not_offered(recipe: Path) -> None:
+async def test_saved_recipe_is_not_offered_back(recipe: Path) -> None:
     killed_app(recipe, RECIPE)
     assert left_behind() == []
     assert files() == []
 
 
-async def test_nothing_is_offered_after_the_app_was_left_in_order(recipe: Path) -> None:
+async def test_orderly_exit_offers_no_recipe_back(recipe: Path) -> None:
     async with recipe_screen() as seen:
         seen.editor.change_to(MINE)
         await seen.until(texts, "it is on disk")
@@ -125,7 +126,7 @@ async def test_nothing_is_offered_after_the_app_was_left_in_order(recipe: Path) 
         await seen.until(lambda: not files(), "it was given up")
 
 
-async def test_an_app_that_is_told_to_end_leaves_the_text(recipe: Path) -> None:
+async def test_terminated_app_leaves_the_recipe_text(recipe: Path) -> None:
     """SIGTERM asks nobody."""
     async with recipe_screen() as seen:
         seen.editor.change_to(MINE)
@@ -140,14 +141,14 @@ def test_passwords_are_not_written_down(recipe: Path) -> None:
 
 
 @pytest.mark.parametrize("body", ["", "{", "[]", '{"path": 1, "text": "x", "changed": 0}', "\0"])
-def test_files_of_another_kind_are_passed_over(ft_home: Path, body: str) -> None:
+def test_foreign_files_are_no_unsaved_recipes(ft_home: Path, body: str) -> None:
     (ft_home / FOLDER).mkdir(parents=True)
     (ft_home / FOLDER / "1-1.json").write_text(body)
     assert left_behind() == []
 
 
 @pytest.mark.slow
-def test_an_app_that_is_killed_on_a_real_terminal_loses_nothing(recipe: Path) -> None:
+def test_killed_app_loses_no_recipe_text(recipe: Path) -> None:
     """Kill −9, as a machine without memory does it, or a terminal that is closed for good."""
     terminal = Terminal()
     terminal.wait_for("Home")

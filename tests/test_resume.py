@@ -45,9 +45,10 @@ def unbroken(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
     [(0,), (3,), (9,), (10,), (11,), (12,), (17,), (25, 0), (8, 8, 8, 8, 8)],
     ids=lambda stops: "-".join(map(str, stops)),
 )
-def test_a_stopped_run_ends_with_the_bytes_of_one_that_never_stopped(
+def test_resume_is_exact_after_stop(
     unbroken: Job, tiny_model: Path, tmp_path: Path, stops: tuple[int, ...]
 ) -> None:
+    """The files have the bytes of a run that never stopped."""
     job, stopped_at = run_to_the_end(tiny_model, tmp_path / "run", stops)
     assert stopped_at
     assert (job.run.folder / WEIGHTS).read_bytes() == (unbroken.run.folder / WEIGHTS).read_bytes()
@@ -66,9 +67,8 @@ def test_a_stopped_run_ends_with_the_bytes_of_one_that_never_stopped(
     assert told(job) == told(unbroken)
 
 
-def test_a_smaller_micro_batch_after_a_restart_keeps_the_examples_of_every_step(
-    unbroken: Job, tiny_model: Path, tmp_path: Path
-) -> None:
+def test_smaller_micro_batch_keeps_step_examples(unbroken: Job, tiny_model: Path, tmp_path: Path) -> None:
+    """The micro-batch is smaller after a restart."""
     folder = tmp_path / "run"
     folder.mkdir()
     job = Job.make(tiny_model, folder, training={"batch_size": 1})
@@ -77,9 +77,7 @@ def test_a_smaller_micro_batch_after_a_restart_keeps_the_examples_of_every_step(
     assert tokens[0] == tokens[1]
 
 
-def test_resuming_from_an_older_checkpoint_takes_back_what_came_after(
-    tiny_model: Path, tmp_path: Path
-) -> None:
+def test_resuming_older_checkpoint_undoes_later_steps(tiny_model: Path, tmp_path: Path) -> None:
     job, _ = run_to_the_end(tiny_model, tmp_path / "run")
     finished = (job.run.folder / WEIGHTS).read_bytes()
     older = checkpoints.whole(job.run.checkpoints)[0]
@@ -99,7 +97,7 @@ def test_the_best_checkpoint_outlives_the_newer_ones(tiny_model: Path, tmp_path:
     assert not list(job.run.checkpoints.glob(".tmp-*"))
 
 
-def test_early_stopping_ends_the_run_with_the_best_adapter(tiny_model: Path, tmp_path: Path) -> None:
+def test_early_stopping_keeps_the_best_adapter(tiny_model: Path, tmp_path: Path) -> None:
     job = Job.make(
         tiny_model, tmp_path,
         training={"learning_rate": 0.5, "scheduler": "constant", "epochs": 20, "max_grad_norm": None},
@@ -123,7 +121,7 @@ def test_a_checkpoint_of_another_recipe_is_refused(tiny_model: Path, tmp_path: P
         other.train(resume_from=checkpoints.latest(job.run.folder))
 
 
-def test_a_torn_checkpoint_is_refused_with_a_hint(tiny_model: Path, tmp_path: Path) -> None:
+def test_torn_checkpoint_is_refused_with_hint(tiny_model: Path, tmp_path: Path) -> None:
     job, _ = run_to_the_end(tiny_model, tmp_path / "run")
     last = checkpoints.latest(job.run.folder)
     assert last is not None
@@ -134,7 +132,7 @@ def test_a_torn_checkpoint_is_refused_with_a_hint(tiny_model: Path, tmp_path: Pa
     assert "older" in caught.value.hint
 
 
-def test_a_leftover_of_a_killed_save_is_no_checkpoint(tiny_model: Path, tmp_path: Path) -> None:
+def test_leftover_of_killed_save_is_no_checkpoint(tiny_model: Path, tmp_path: Path) -> None:
     job, _ = run_to_the_end(tiny_model, tmp_path / "run")
     last = checkpoints.latest(job.run.folder)
     assert last is not None

@@ -36,7 +36,7 @@ def unbroken(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
         return job
 
 
-def test_the_engine_s_process_does_without_torch(tiny_model: Path, tmp_path: Path) -> None:
+def test_mlx_engine_runs_without_torch(tiny_model: Path, tmp_path: Path) -> None:
     job = Job.make(tiny_model, tmp_path, backend="mlx", training={"max_steps": 1}, evaluation={"samples": []})
     code = (
         "import sys; from engine.process.worker import main; "
@@ -54,9 +54,8 @@ def losses(job: Job) -> dict[tuple[str, int], float]:
 
 
 @pytest.mark.parametrize("polls", [3, 12, 17])
-def test_a_stopped_run_ends_with_the_bytes_of_one_that_never_stopped(
-    unbroken: Job, tiny_model: Path, tmp_path: Path, polls: int
-) -> None:
+def test_resume_is_exact_after_stop(unbroken: Job, tiny_model: Path, tmp_path: Path, polls: int) -> None:
+    """The files have the bytes of a run that never stopped."""
     job = Job.make(tiny_model, tmp_path, backend="mlx")
     assert job.config.adapter.dropout > 0
     assert job.train(StopAtPoll(job.run, polls)) == "stopped"
@@ -68,7 +67,7 @@ def test_a_stopped_run_ends_with_the_bytes_of_one_that_never_stopped(
     assert losses(job) == losses(unbroken)
 
 
-def test_a_run_goes_on_with_the_backend_that_it_was_begun_with(tiny_model: Path, tmp_path: Path) -> None:
+def test_resumed_run_keeps_its_backend(tiny_model: Path, tmp_path: Path) -> None:
     """Here `auto` would take peft, as it may elsewhere once a package is gone or has come."""
     job = Job.make(tiny_model, tmp_path, backend="mlx")
     assert job.train(StopAtPoll(job.run, 12)) == "stopped"
@@ -81,9 +80,7 @@ def test_a_run_goes_on_with_the_backend_that_it_was_begun_with(tiny_model: Path,
     assert job.run.plan.backend == "mlx"
 
 
-def test_a_run_that_an_earlier_version_began_goes_on_with_the_rows_that_it_drew(
-    tiny_model: Path, tmp_path: Path
-) -> None:
+def test_run_of_earlier_version_keeps_its_rows(tiny_model: Path, tmp_path: Path) -> None:
     """Until 0.1 rows of like length were drawn for a step where they are padded; its plans do not say so."""
 
     def begun(name: str) -> Job:

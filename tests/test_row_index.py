@@ -51,9 +51,10 @@ objects = st.dictionaries(st.text(min_size=1, max_size=4), values, max_size=3)
     blank=st.sampled_from(["", "\n", " \t\n"]),
     bom=st.booleans(),
 )
-def test_every_line_of_jsonl_is_found_whatever_lies_between(
+def test_every_jsonl_row_is_found(
     tmp_path: Path, rows: list[dict[str, object]], blank: str, bom: bool
 ) -> None:
+    """What lies between the lines does not matter."""
     body = blank + (blank + "\n").join(json.dumps(row) for row in rows)
     path = write(tmp_path / "rows.jsonl", (BOM if bom else b"") + body.encode())
     found = counted(open_rows(path, path.name))
@@ -65,9 +66,8 @@ def test_every_line_of_jsonl_is_found_whatever_lies_between(
     records=st.lists(st.lists(st.text(max_size=10), min_size=2, max_size=2), min_size=1, max_size=8),
     end=st.sampled_from(["\n", "\r\n", "\r"]),
 )
-def test_every_record_of_csv_is_found_however_its_fields_are_quoted(
-    tmp_path: Path, records: list[list[str]], end: str
-) -> None:
+def test_every_csv_row_is_found(tmp_path: Path, records: list[list[str]], end: str) -> None:
+    """How its fields are quoted does not matter."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator=end, quoting=csv.QUOTE_ALL)
     writer.writerows([["prompt", "completion"], *records])
@@ -76,7 +76,7 @@ def test_every_record_of_csv_is_found_however_its_fields_are_quoted(
     assert list(every_row(found)) == as_read_for_training(path)
 
 
-def test_rows_of_parquet_are_found_in_every_row_group(tmp_path: Path) -> None:
+def test_parquet_rows_are_found_in_every_group(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -98,7 +98,7 @@ def test_rows_of_parquet_are_found_in_every_row_group(tmp_path: Path) -> None:
     bom=st.booleans(),
     chunk=st.integers(1, 40),
 )
-def test_every_item_of_a_json_array_is_found_wherever_the_file_is_cut_into_chunks(
+def test_every_json_array_row_is_found(
     tmp_path: Path,
     rows: list[dict[str, object]],
     indent: int | None,
@@ -107,6 +107,7 @@ def test_every_item_of_a_json_array_is_found_wherever_the_file_is_cut_into_chunk
     bom: bool,
     chunk: int,
 ) -> None:
+    """Where the file is cut into chunks does not matter."""
     whole = {"version": [1], "size": 1234567, "rows": [{"id": 0}, *rows], "end": "]"} if inside else rows
     body = json.dumps(whole, indent=indent, ensure_ascii=ascii_only).encode(errors="surrogatepass")
     path = write(tmp_path / "rows.json", (BOM if bom else b"") + body)
@@ -118,7 +119,8 @@ def test_every_item_of_a_json_array_is_found_wherever_the_file_is_cut_into_chunk
     assert [json.loads(found.raw(number)) for number in range(found.known)][-1] == rows[-1]
 
 
-def test_a_break_in_a_json_array_is_told_at_its_line_however_far_in(tmp_path: Path) -> None:
+def test_broken_json_array_is_told_by_line(tmp_path: Path) -> None:
+    """How far in the break is does not matter."""
     lines = [*['{"text": "abc"},'] * 300_000, '{"text" "d"}']
     path = write(tmp_path / "rows.json", "[" + "\n".join(lines) + "]")
     rows = counted(open_rows(path, path.name))
@@ -127,12 +129,13 @@ def test_a_break_in_a_json_array_is_told_at_its_line_however_far_in(tmp_path: Pa
     assert rows.error.message == "rows.json:300001:9: not valid JSON: Expecting ':' delimiter"
 
 
-def test_json_that_is_one_object_a_line_is_read_in_place(tmp_path: Path) -> None:
+def test_json_object_lines_are_read_in_place(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.json", '{"text": "a"}\n{"text": "b"}\n')
     assert counted(open_rows(path, path.name)).read(1) == ("rows.json:2", {"text": "b"})
 
 
-def test_a_broken_line_is_one_broken_row_and_can_be_seen(tmp_path: Path) -> None:
+def test_broken_line_is_one_broken_row(tmp_path: Path) -> None:
+    """The row can still be looked at."""
     path = write(tmp_path / "rows.jsonl", b'{"text": "a"}\n{"text": \n\xff\xfe\n{"text": "d"}\n')
     rows = counted(open_rows(path, path.name))
     assert rows.known == 4
@@ -144,7 +147,7 @@ def test_a_broken_line_is_one_broken_row_and_can_be_seen(tmp_path: Path) -> None
     assert rows.read(3)[1] == {"text": "d"}
 
 
-def test_csv_that_breaks_off_keeps_the_rows_before(tmp_path: Path) -> None:
+def test_broken_csv_keeps_the_rows_before(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.csv", 'prompt,completion\na,b\nc,d\n"never closed,e\nf,g\n')
     rows = counted(open_rows(path, path.name))
     assert rows.known == 2
@@ -153,9 +156,8 @@ def test_csv_that_breaks_off_keeps_the_rows_before(tmp_path: Path) -> None:
     assert "rows.csv:4" in rows.error.message
 
 
-def test_a_large_file_is_counted_once_and_again_only_when_it_has_changed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_of_large_file_are_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that has changed is counted again."""
     monkeypatch.setattr(offsets, "WORTH_KEEPING", 1)
     path = write(tmp_path / "rows.jsonl", '{"text": "a"}\n{"text": "b"}\n')
     counted(open_rows(path, path.name))
@@ -176,7 +178,7 @@ def wait_for_kept() -> list[Path]:
     return found
 
 
-def test_the_rows_so_far_can_be_read_while_the_rest_is_counted(tmp_path: Path) -> None:
+def test_rows_can_be_read_while_counting(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.jsonl", b"".join(b'{"text": "%d"}\n' % n for n in range(200_000)))
     rows = open_rows(path, path.name)
     seen = 0
@@ -194,7 +196,7 @@ ENDINGS = (".jsonl", ".csv", ".json", ".parquet", ".arrow", ".tsv")
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_the_next_row_with_some_words_is_found_and_after_the_last_the_first(
+def test_search_finds_next_row_and_wraps(
     tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search, "BLOCK", 64)

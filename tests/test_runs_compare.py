@@ -42,7 +42,7 @@ def ft(*arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_only_what_differs_is_told_apart(ft_home: Path) -> None:
+def test_compared_runs_show_only_differences(ft_home: Path) -> None:
     left = make_run("20260101-000000-a", lr=1e-3, rank=16)
     right = make_run("20260102-000000-a", lr=2e-4, rank=16, provenance={"versions": {"torch": "2.14.0"}})
     found = compare(left, right)
@@ -57,7 +57,8 @@ def test_only_what_differs_is_told_apart(ft_home: Path) -> None:
     assert not found.cautions
 
 
-def test_the_better_result_is_named_where_both_were_held_to_the_same_rows(ft_home: Path) -> None:
+def test_better_validation_loss_is_named(ft_home: Path) -> None:
+    """Both runs were held to the same rows."""
     worse, better = (
         make_run("20260101-000000-a", start_loss=3.0),
         make_run("20260102-000000-b", start_loss=2.0),
@@ -68,7 +69,7 @@ def test_the_better_result_is_named_where_both_were_held_to_the_same_rows(ft_hom
     assert rows(compare(better, worse), "results")["best validation loss"].better == "left"
 
 
-def test_no_loss_is_called_better_where_the_held_out_rows_differ(ft_home: Path) -> None:
+def test_different_validation_rows_name_no_better_loss(ft_home: Path) -> None:
     left = make_run("20260101-000000-a")
     other_data = {"data": {"examples": 280, "fingerprint": "e" * 64}}
     right = make_run("20260102-000000-b", start_loss=2.0, provenance=other_data)
@@ -77,7 +78,7 @@ def test_no_loss_is_called_better_where_the_held_out_rows_differ(ft_home: Path) 
     assert rows(found, "results")["best validation loss"].better == ""
 
 
-def test_runs_that_the_list_knows_are_compared_without_reading_them_again(ft_home: Path) -> None:
+def test_listed_runs_are_compared_without_reading_again(ft_home: Path) -> None:
     runs = make_run("20260101-000000-a"), make_run("20260102-000000-b", start_loss=2.0)
     right, left = Index().refresh()
     before = comparing.compare(left, right)
@@ -87,7 +88,7 @@ def test_runs_that_the_list_knows_are_compared_without_reading_them_again(ft_hom
     assert rows(before, "results")["best validation loss"].better == "right"
 
 
-def test_what_a_resume_has_superseded_counts_for_nothing(ft_home: Path) -> None:
+def test_steps_superseded_by_resume_do_not_count(ft_home: Path) -> None:
     whole = make_run("20260101-000000-a", steps=20)
     resumed = make_run("20260102-000000-b", steps=20, end=None)
     resumed.emit(Started(t=STARTED + 100, run=resumed.id, pid=2, resumed_from=10))
@@ -126,11 +127,11 @@ def test_a_damaged_run_can_be_compared_too(ft_home: Path, gone: str) -> None:
         ("loss", float("nan"), "nan"),
     ],
 )
-def test_values_are_written_for_people(key: str, value: Any, text: str) -> None:
+def test_compared_values_are_written_for_people(key: str, value: Any, text: str) -> None:
     assert written(key, value) == text
 
 
-def test_runs_compare_prints_both_sides_and_json_the_same(ft_home: Path) -> None:
+def test_runs_compare_prints_sides_and_json(ft_home: Path) -> None:
     make_run("20260101-000000-a", lr=1e-3)
     make_run("20260102-000000-b", lr=2e-4)
     done = ft("runs", "compare", "20260101", "20260102")
@@ -144,7 +145,7 @@ def test_runs_compare_prints_both_sides_and_json_the_same(ft_home: Path) -> None
     assert body["sections"]["recipe"]
 
 
-def test_runs_list_takes_a_filter_and_points_at_a_mistake(ft_home: Path) -> None:
+def test_runs_list_filter_points_at_mistake(ft_home: Path) -> None:
     make_run("20260101-000000-sql", lr=1e-3)
     recipe = make_run("20260102-000000-chat", lr=2e-4).folder / "train.yml"
     recipe.write_text(recipe.read_text().replace("tags: []", "tags: [tried]"))
@@ -162,7 +163,7 @@ def test_runs_list_takes_a_filter_and_points_at_a_mistake(ft_home: Path) -> None
     assert "(2 runs)" in none.stderr
 
 
-def test_a_fork_keeps_comments_and_takes_on_what_the_run_really_used(ft_home: Path) -> None:
+def test_forked_recipe_keeps_comments_and_used_values(ft_home: Path) -> None:
     run = make_run("20260101-000000-sql")
     source = (run.folder / "source.yml").read_text().replace("train: starter", "train: rows.jsonl  # mine")
     (run.folder / "source.yml").write_text(source + "output:\n  dir: elsewhere\n")
@@ -180,7 +181,7 @@ def test_a_fork_keeps_comments_and_takes_on_what_the_run_really_used(ft_home: Pa
     assert forked.model_copy(update={"name": "sql"}) == original
 
 
-def test_a_recipe_that_trains_on_leaves_to_the_adapter_what_it_fixes(ft_home: Path) -> None:
+def test_continued_recipe_leaves_settings_to_adapter(ft_home: Path) -> None:
     run = make_run("20261121-101500-sql", rank=8)
     source = (run.folder / "source.yml").read_text()
     text = continued_text(run.folder, run.id, {"sql"})
@@ -198,7 +199,7 @@ def test_a_recipe_that_trains_on_leaves_to_the_adapter_what_it_fixes(ft_home: Pa
         continued_text(run.folder, run.id, ())
 
 
-def test_a_fork_does_not_go_into_the_folder_of_its_origin(ft_home: Path) -> None:
+def test_fork_gets_its_own_run_folder(ft_home: Path) -> None:
     run = make_run("20260101-000000-sql")
     source = (run.folder / "source.yml").read_text()
     used = load_text(source, Path("/recipes/train.yml"), ["output.dir=/elsewhere"]).resolved()
@@ -206,7 +207,7 @@ def test_a_fork_does_not_go_into_the_folder_of_its_origin(ft_home: Path) -> None
     assert load_text(fork_text(run.folder, ()), Path("/x/train.yml")).config.output.dir is None
 
 
-def test_a_fork_without_the_source_starts_from_the_resolved_recipe(ft_home: Path) -> None:
+def test_fork_without_source_uses_resolved_recipe(ft_home: Path) -> None:
     run = make_run("20260101-000000-sql", lr=5e-4)
     (run.folder / "source.yml").unlink()
     assert yaml.safe_load(fork_text(run.folder, ()))["training"]["learning_rate"] == 5e-4
@@ -225,11 +226,11 @@ def test_a_fork_without_the_source_starts_from_the_resolved_recipe(ft_home: Path
         ("x" * 64, set(), "x" * 62 + "-2"),
     ],
 )
-def test_a_forks_name_is_the_next_that_is_free(name: str, taken: set[str], free: str) -> None:
+def test_fork_gets_next_free_run_name(name: str, taken: set[str], free: str) -> None:
     assert free_name(name, taken) == free
 
 
-def test_a_not_a_number_on_both_sides_is_no_difference(ft_home: Path) -> None:
+def test_nan_in_both_runs_is_no_difference(ft_home: Path) -> None:
     runs: list[Run] = []
     for day in (1, 2):
         run = make_run(f"2026010{day}-000000-a", steps=2, end=None)

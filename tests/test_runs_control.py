@@ -45,7 +45,7 @@ def test_a_save_is_taken_once(run: Run) -> None:
 
 
 @pytest.mark.parametrize("ending", ["resume", "stop"])
-def test_a_paused_engine_waits_until_it_is_resumed_or_stopped(run: Run, ending: control.Command) -> None:
+def test_paused_engine_waits_for_resume_or_stop(run: Run, ending: control.Command) -> None:
     engine = Control(run)
     control.send(run, "pause")
     waiting = threading.Thread(target=engine.poll)
@@ -61,7 +61,7 @@ def test_a_paused_engine_waits_until_it_is_resumed_or_stopped(run: Run, ending: 
     assert engine.stop_requested == (ending == "stop")
 
 
-def test_commands_are_taken_in_the_order_they_were_given(run: Run) -> None:
+def test_commands_are_taken_in_given_order(run: Run) -> None:
     control.send(run, "pause")
     control.send(run, "resume")
     control.send(run, "save")
@@ -69,7 +69,8 @@ def test_commands_are_taken_in_the_order_they_were_given(run: Run) -> None:
     assert acknowledged(run) == ["pause", "resume", "save"]
 
 
-def test_junk_is_warned_about_and_removed_and_commands_beside_it_still_work(run: Run) -> None:
+def test_junk_commands_are_warned_about_and_removed(run: Run) -> None:
+    """Commands beside the junk still work."""
     (run.control / "note.txt").write_text("stop please")
     (run.control / "a.json").write_text('{"command": "explode"}')
     (run.control / "b.json").write_bytes(b"\xff\xfe")
@@ -86,7 +87,7 @@ def test_junk_is_warned_about_and_removed_and_commands_beside_it_still_work(run:
     assert engine.take_save_request()
 
 
-def test_a_file_that_is_still_being_written_is_left_alone(run: Run) -> None:
+def test_half_written_command_is_left_alone(run: Run) -> None:
     half = run.control / ".1.json.abc"
     half.write_text('{"comm')
     Control(run).poll()
@@ -94,7 +95,7 @@ def test_a_file_that_is_still_being_written_is_left_alone(run: Run) -> None:
     assert list(run.events()) == []
 
 
-def test_a_control_folder_that_is_gone_does_not_end_the_run(run: Run) -> None:
+def test_run_survives_a_missing_control_folder(run: Run) -> None:
     run.control.rmdir()
     Control(run).poll()
     control.send(run, "stop")
@@ -103,7 +104,7 @@ def test_a_control_folder_that_is_gone_does_not_end_the_run(run: Run) -> None:
     assert engine.stop_requested
 
 
-def test_commands_left_for_an_engine_that_is_gone_are_dropped(run: Run) -> None:
+def test_commands_for_a_gone_engine_are_dropped(run: Run) -> None:
     control.send(run, "stop")
     control.clear(run)
     assert list(run.control.iterdir()) == []

@@ -28,7 +28,7 @@ def recipe(tmp_path: Path) -> Recipe:
     return load_text(TEXT, tmp_path / "train.yml")
 
 
-def test_a_new_run_holds_the_recipe_as_it_was_and_resolved(recipe: Recipe) -> None:
+def test_new_run_holds_source_and_resolved_recipe(recipe: Recipe) -> None:
     run = create_run(recipe)
     assert (run.folder / "source.yml").read_text() == TEXT
     assert run.config == recipe.config
@@ -38,7 +38,7 @@ def test_a_new_run_holds_the_recipe_as_it_was_and_resolved(recipe: Recipe) -> No
     assert run.plan is None
 
 
-def test_runs_that_start_in_the_same_second_get_ids_of_their_own(recipe: Recipe) -> None:
+def test_runs_of_same_second_get_own_ids(recipe: Recipe) -> None:
     made: list[Run] = []
     threads = [threading.Thread(target=lambda: made.append(create_run(recipe))) for _ in range(8)]
     for thread in threads:
@@ -57,7 +57,7 @@ def test_provenance_says_where_the_run_comes_from(recipe: Recipe) -> None:
     assert run.provenance["extra"] == 1
 
 
-def test_a_run_elsewhere_is_listed_and_found_by_its_id(recipe: Recipe, tmp_path: Path) -> None:
+def test_run_elsewhere_is_listed_and_found(recipe: Recipe, tmp_path: Path) -> None:
     elsewhere = tmp_path / "else where" / "mine"
     run = create_run(recipe, elsewhere)
     assert [found.folder for found in Run.all()] == [elsewhere]
@@ -73,7 +73,7 @@ def test_the_recipe_can_name_the_runs_folder(tmp_path: Path) -> None:
     assert create_run(recipe).folder == tmp_path / "out"
 
 
-def test_a_folder_with_something_in_it_is_not_taken(recipe: Recipe, tmp_path: Path) -> None:
+def test_nonempty_run_folder_is_not_taken(recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("years of work")
     with pytest.raises(ConfigError, match="not empty"):
@@ -84,13 +84,14 @@ def test_a_folder_with_something_in_it_is_not_taken(recipe: Recipe, tmp_path: Pa
     assert "--resume" in error.value.hint
 
 
-def test_a_folder_that_cannot_be_made_is_the_machines_fault(recipe: Recipe, tmp_path: Path) -> None:
+def test_unmakeable_run_folder_is_machine_error(recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(MachineError, match="file"):
         create_run(recipe, tmp_path / "file" / "run")
 
 
-def test_a_run_is_opened_by_id_prefix_path_checkpoint_or_not_named_at_all(recipe: Recipe) -> None:
+def test_run_is_opened_by_any_reference(recipe: Recipe) -> None:
+    """An id, a prefix, a path, a checkpoint, or none at all."""
     run = create_run(recipe)
     checkpoint = run.checkpoints / "step-000010"
     checkpoint.mkdir()
@@ -103,7 +104,7 @@ def test_a_run_is_opened_by_id_prefix_path_checkpoint_or_not_named_at_all(recipe
     assert Run.open(run.id).checkpoint is None
 
 
-def test_a_project_with_a_recipe_is_not_taken_for_a_run(
+def test_project_with_recipe_is_no_run(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "project").mkdir()
@@ -116,7 +117,8 @@ def test_a_project_with_a_recipe_is_not_taken_for_a_run(
             Run.open(reference)
 
 
-def test_a_reference_that_fits_nothing_or_too_much_says_what_there_is(recipe: Recipe) -> None:
+def test_bad_run_reference_says_what_exists(recipe: Recipe) -> None:
+    """It fits nothing or too much."""
     with pytest.raises(ConfigError, match=r"no runs in .* yet"):
         Run.open()
     first, second = create_run(recipe), create_run(recipe)
@@ -179,7 +181,7 @@ def test_a_killed_holder_gives_the_lock_back(recipe: Recipe) -> None:
     assert not run.alive()
 
 
-def test_asking_whether_a_run_lives_does_not_keep_an_engine_from_starting(recipe: Recipe) -> None:
+def test_checking_run_alive_does_not_block_engine(recipe: Recipe) -> None:
     run = create_run(recipe)
     run.lock_file.touch()
     done = threading.Event()
@@ -201,7 +203,8 @@ def test_asking_whether_a_run_lives_does_not_keep_an_engine_from_starting(recipe
         asker.join()
 
 
-def test_an_atomic_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
+def test_failed_atomic_write_keeps_old_file(tmp_path: Path) -> None:
+    """No litter stays."""
     folder = tmp_path / "folder"
     folder.mkdir()
     path = folder / "file"
@@ -257,13 +260,13 @@ def a_plan(rows: int, tokens: int):  # type: ignore[no-untyped-def]
     return Plan(decisions, work, parts, Estimate(None, 100, "yes"))
 
 
-def test_what_is_known_of_the_machine_is_written_as_it_is(recipe: Recipe) -> None:
+def test_provenance_records_the_machine_as_is(recipe: Recipe) -> None:
     run, facts = create_run(recipe), at_start(probe())
     run.record(facts)
     assert json.loads((run.folder / "provenance.json").read_text())["machine"] == facts["machine"]
 
 
-def test_the_gpu_that_trained_stands_where_earlier_versions_wrote_it() -> None:
+def test_gpu_stands_where_earlier_versions_wrote_it() -> None:
     machine = at_start(CUDA)["machine"]
     assert (machine["gpu_name"], machine["gpu_bytes"]) == ("NVIDIA RTX 3090", 24_000_000_000)
     assert machine["gpus"][0]["capability"] == machine["gpu_capability"] == [8, 6]
@@ -277,7 +280,7 @@ def test_provenance_is_json_for_people(recipe: Recipe) -> None:
 
 
 @pytest.mark.parametrize("time", [1e300, float("nan"), -1e18])
-def test_a_time_of_start_that_cannot_be_is_told(recipe: Recipe, time: float) -> None:
+def test_impossible_run_start_time_is_told(recipe: Recipe, time: float) -> None:
     run = create_run(recipe)
     run.emit(Started(run=run.id, pid=1, t=time))
     with pytest.raises(ConfigError, match="when the run was started"):

@@ -47,7 +47,7 @@ ALL = [
 
 
 @pytest.mark.parametrize("event", ALL, ids=lambda event: event.type)
-def test_every_event_comes_back_as_it_was_written(event: ev.Event) -> None:
+def test_every_event_reads_back_as_written(event: ev.Event) -> None:
     line = ev.encode(event)
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
@@ -65,11 +65,12 @@ OF_0_1_0 = (
 """A step's line as version 0.1.0 wrote it."""
 
 
-def test_a_step_without_metrics_is_written_as_version_0_1_0_wrote_it() -> None:
+def test_step_without_metrics_is_written_as_before() -> None:
+    """Version 0.1.0 wrote it in the same way."""
     assert ev.encode(replace(step(3, 1.5), t=5.0)) == OF_0_1_0
 
 
-def test_metrics_of_a_step_come_between_its_head_and_its_tail() -> None:
+def test_step_metrics_stand_between_head_and_tail() -> None:
     """Names as those of the fields, or with quotes in them, are not taken for the fields."""
     metrics = {"loss": 9.0, "step": 9.0, "tokens": 9.0, 'x", "step_s': 9.0, "rewards/margin": math.nan}
     line = ev.encode(replace(step(3, 1.5), t=5.0, metrics=metrics))
@@ -82,7 +83,7 @@ def test_metrics_of_a_step_come_between_its_head_and_its_tail() -> None:
     assert ev.step_tails([line, OF_0_1_0]) == ((10, 10), (5, 5), (0.1, 0.1))
 
 
-def test_numbers_that_json_lacks_are_left_to_decoding() -> None:
+def test_non_json_numbers_are_left_to_decoding() -> None:
     broken = ev.encode(replace(step(3, math.nan), tokens_per_s=math.inf, step_s=math.nan))
     assert ev.step_number(broken) == 3
     assert ev.step_point(broken) is None
@@ -110,16 +111,16 @@ def test_numbers_that_json_lacks_are_left_to_decoding() -> None:
         b'{"v":1,"type":"eval","step":1,"loss":1,"perplexity":1,"metrics":[1]}',
     ],
 )
-def test_a_line_that_is_no_event_is_skipped(line: bytes) -> None:
+def test_line_without_event_is_skipped(line: bytes) -> None:
     assert ev.decode(line) is None
 
 
-def test_a_field_that_a_later_version_adds_is_passed_over() -> None:
+def test_event_field_of_later_version_is_skipped() -> None:
     line = b'{"v":1,"t":5,"type":"finished","reason":"stopped","step":1,"colour":"red"}'
     assert ev.decode(line) == ev.Finished(t=5.0, reason="stopped", step=1)
 
 
-def test_a_file_name_that_is_no_utf8_can_be_reported() -> None:
+def test_event_reports_non_utf8_file_name() -> None:
     event = ev.Warned(message=os.fsdecode(b"caf\xe9.jsonl"))
     assert ev.decode(ev.encode(event)) is not None
 
@@ -152,14 +153,14 @@ def test_a_reader_never_crashes_on_wrong_values(kind: str, values: dict[str, obj
         ev.encode(event)
 
 
-def test_a_torn_last_line_is_end_of_file(tmp_path: Path) -> None:
+def test_torn_last_line_is_end_of_file(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_bytes(ev.encode(step(1)) + ev.encode(step(2))[:-7])
     assert [event.step for event in log.read(path) if isinstance(event, ev.Step)] == [1]
 
 
 @pytest.mark.parametrize("torn", [b"", b'{"v":1,"ty', b"x" * 200_000])
-def test_a_writer_cuts_a_torn_last_line_before_it_appends(tmp_path: Path, torn: bytes) -> None:
+def test_writer_cuts_torn_last_line_before_appending(tmp_path: Path, torn: bytes) -> None:
     path = tmp_path / "events.jsonl"
     path.write_bytes(ev.encode(step(1)) + torn)
     log.append(path, step(2))
@@ -167,7 +168,7 @@ def test_a_writer_cuts_a_torn_last_line_before_it_appends(tmp_path: Path, torn: 
     assert [event.step for event in log.read(path) if isinstance(event, ev.Step)] == [1, 2]
 
 
-def test_a_disk_that_is_full_leaves_no_half_line(tmp_path: Path) -> None:
+def test_full_disk_leaves_no_half_line(tmp_path: Path) -> None:
     import resource
     import signal
 
@@ -186,7 +187,7 @@ def test_a_disk_that_is_full_leaves_no_half_line(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_follower_sees_what_is_appended_and_ends_with_the_writer(tmp_path: Path) -> None:
+def test_follower_sees_appended_events_until_writer_ends(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     log.append(path, step(1))
     alive = threading.Event()
@@ -209,7 +210,7 @@ def test_a_follower_sees_what_is_appended_and_ends_with_the_writer(tmp_path: Pat
     assert seen == [1, 2, 3]
 
 
-def test_reading_can_start_where_the_file_ended_before(tmp_path: Path) -> None:
+def test_reading_events_starts_where_file_ended(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     log.append(path, step(1))
     offset = log.whole_length(path)
@@ -235,7 +236,7 @@ def test_a_resumed_run_shows_each_step_once() -> None:
     assert (state.status, state.step, state.loss, state.best) == ("running", 2, 5.0, None)
 
 
-def test_a_run_that_starts_over_drops_even_the_first_evaluation() -> None:
+def test_run_starting_over_drops_first_evaluation() -> None:
     told = [ev.Started(run="r", pid=1), ev.Eval(step=0, loss=9.0, perplexity=1.0), ev.Started(run="r", pid=2)]
     assert fold(told, alive=True).best is None
 
@@ -265,15 +266,14 @@ def test_where_a_run_stands(told: list[ev.Event], alive: bool, status: str) -> N
     assert fold(told, alive).status == status
 
 
-def test_the_last_word_is_that_of_the_last_engine() -> None:
+def test_last_engine_has_the_last_word() -> None:
     stopped = ev.Finished(reason="stopped", step=1)
     assert last_word([ALL[0], stopped]) == stopped
     assert last_word([ALL[0], stopped, ALL[0]]) is None
 
 
-def test_where_a_long_run_stands_and_its_evaluations_are_told_without_decoding_each_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_long_run_state_needs_no_step_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its evaluations need none either."""
     run, decoded = Run(tmp_path), []
     told = [
         ev.Started(run="r", pid=1),

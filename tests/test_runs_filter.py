@@ -85,7 +85,7 @@ def names(text: str) -> list[str]:
         ("20260101-000000-diverged", ["diverged"]),
     ],
 )
-def test_a_filter_finds_the_runs_that_are_meant(text: str, found: list[str]) -> None:
+def test_filter_finds_the_meant_runs(text: str, found: list[str]) -> None:
     assert names(text) == found
 
 
@@ -104,7 +104,7 @@ def test_a_filter_finds_the_runs_that_are_meant(text: str, found: list[str]) -> 
         ("tag:,", "A value has to follow tag:,", "tag:,"),
     ],
 )
-def test_a_mistake_says_what_and_where(text: str, message: str, place: str) -> None:
+def test_filter_mistake_says_what_and_where(text: str, message: str, place: str) -> None:
     with pytest.raises(FilterError) as caught:
         compile_filter(text)
     error = caught.value
@@ -114,14 +114,14 @@ def test_a_mistake_says_what_and_where(text: str, message: str, place: str) -> N
     assert error.pointed(text).splitlines()[1].index("^") == text.index(place)
 
 
-def test_a_near_miss_is_corrected() -> None:
+def test_misspelt_filter_field_is_corrected() -> None:
     with pytest.raises(FilterError, match="There is no field 'staus'") as caught:
         compile_filter("staus:dead")
     assert caught.value.hint.startswith("Did you mean status?")
 
 
 @given(st.text() | st.text(alphabet='lrossnametag<>=!:-,." 1e5'))
-def test_whatever_is_typed_either_filters_or_is_explained(text: str) -> None:
+def test_any_filter_text_works_or_is_explained(text: str) -> None:
     try:
         places = (0, 0)
         assert all(compile_filter(text)(found) in (True, False) for found in RUNS)
@@ -130,13 +130,14 @@ def test_whatever_is_typed_either_filters_or_is_explained(text: str) -> None:
     assert 0 <= places[0] <= places[1] <= len(text)
 
 
-def test_every_field_may_be_asked_of_every_run() -> None:
+def test_every_filter_field_works_on_every_run() -> None:
     for name, field in FIELDS.items():
         meant = compile_filter(f"{name}:1" if field.kind == "text" else f"{name}>=1")
         assert all(meant(found) in (True, False) for found in RUNS)
 
 
-def test_the_word_of_version_0_1_0_for_a_crashed_run_still_finds_it() -> None:
+def test_older_status_word_finds_crashed_runs() -> None:
+    """Version 0.1.0 called them dead."""
     lost = run("lost", status="crashed")
     assert compile_filter("status:dead")(lost)
     assert compile_filter("status:crashed")(lost)

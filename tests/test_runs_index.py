@@ -56,9 +56,7 @@ PIECES = st.lists(EVENTS.map(encode) | st.sampled_from([b"\xff\x00\n", b'{"half"
 
 @settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(parts=st.lists(PIECES, max_size=4), torn=st.binary(max_size=5))
-def test_a_skim_that_grows_with_the_file_says_what_reading_it_whole_says(
-    tmp_path: Path, parts: list[list[bytes]], torn: bytes
-) -> None:
+def test_growing_event_skim_equals_whole_one(tmp_path: Path, parts: list[list[bytes]], torn: bytes) -> None:
     file = tmp_path / "events.jsonl"
     file.unlink(missing_ok=True)
     file.touch()
@@ -77,9 +75,7 @@ def test_a_skim_that_grows_with_the_file_says_what_reading_it_whole_says(
 
 
 @pytest.mark.parametrize("resumed_from", [None, 700, 1000])
-def test_the_sums_of_a_long_run_are_those_of_its_events_that_hold(
-    tmp_path: Path, resumed_from: int | None
-) -> None:
+def test_long_run_sums_skip_superseded_events(tmp_path: Path, resumed_from: int | None) -> None:
     def written(first: int, last: int, peak: int) -> list[Event]:
         found: list[Event] = [Started(run="r", pid=1, resumed_from=first or None)]
         for number in range(first + 1, last + 1):
@@ -103,7 +99,7 @@ def test_the_sums_of_a_long_run_are_those_of_its_events_that_hold(
     assert totals.last_eval == [event for event in hold if isinstance(event, Eval)][-1]
 
 
-def test_the_index_says_of_each_run_what_the_run_says(ft_home: Path) -> None:
+def test_index_agrees_with_each_run(ft_home: Path) -> None:
     make_run("20260101-000000-a", steps=100)
     make_run("20260102-000000-b", steps=3, end=None)
     make_run("20260103-000000-c", steps=40, end=Failed(t=50.0, kind="data", message="no rows", hint="add"))
@@ -121,9 +117,7 @@ def test_the_index_says_of_each_run_what_the_run_says(ft_home: Path) -> None:
     assert found[2].tokens_per_s == 100.0
 
 
-def test_a_second_start_reads_nothing_that_has_not_changed(
-    ft_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_second_start_reads_only_changed_runs(ft_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for day in range(1, 6):
         make_run(f"2026010{day}-000000-a", steps=10)
     first = Index().refresh()
@@ -140,7 +134,7 @@ def test_a_second_start_reads_nothing_that_has_not_changed(
     assert read == []
 
 
-def test_what_a_run_appends_is_seen_at_the_next_look(ft_home: Path) -> None:
+def test_events_appended_to_run_are_seen_next(ft_home: Path) -> None:
     run = make_run("20260101-000000-a", steps=3, end=None)
     looked = Index()
     looked.refresh()
@@ -150,7 +144,7 @@ def test_what_a_run_appends_is_seen_at_the_next_look(ft_home: Path) -> None:
     assert Index().refresh() == (summary,)
 
 
-def test_a_run_that_did_not_change_keeps_its_very_summary(ft_home: Path) -> None:
+def test_unchanged_run_keeps_its_summary(ft_home: Path) -> None:
     make_run("20260101-000000-a", steps=3)
     looked = Index()
     (first,) = looked.refresh()
@@ -158,7 +152,7 @@ def test_a_run_that_did_not_change_keeps_its_very_summary(ft_home: Path) -> None
         assert looked.refresh()[0] is first
 
 
-def test_a_run_is_alive_while_its_lock_is_held_and_dead_after(ft_home: Path) -> None:
+def test_run_is_alive_while_lock_is_held(ft_home: Path) -> None:
     run = make_run("20260101-000000-a", steps=3, end=None)
     looked = Index()
     with run.locked():
@@ -168,7 +162,8 @@ def test_a_run_is_alive_while_its_lock_is_held_and_dead_after(ft_home: Path) -> 
     assert (summary.alive, summary.state.status) == (False, "crashed")
 
 
-def test_a_finished_run_that_is_resumed_shows_as_running_within_a_few_looks(ft_home: Path) -> None:
+def test_resumed_run_shows_as_running_soon(ft_home: Path) -> None:
+    """It takes a few looks at most."""
     run = make_run("20260101-000000-a", steps=3)
     looked = Index()
     looked.refresh()
@@ -177,7 +172,7 @@ def test_a_finished_run_that_is_resumed_shows_as_running_within_a_few_looks(ft_h
     assert "running" in seen
 
 
-def test_a_new_run_and_a_removed_one_are_seen_at_the_next_look(ft_home: Path) -> None:
+def test_new_and_removed_runs_are_seen_next(ft_home: Path) -> None:
     old = make_run("20260101-000000-a", steps=3)
     looked = Index()
     looked.refresh()
@@ -188,7 +183,7 @@ def test_a_new_run_and_a_removed_one_are_seen_at_the_next_look(ft_home: Path) ->
     assert [summary.name for summary in Index().refresh()] == ["b"]
 
 
-def test_a_run_made_elsewhere_is_found_and_forgotten_with_its_folder(ft_home: Path, tmp_path: Path) -> None:
+def test_run_elsewhere_is_forgotten_with_its_folder(ft_home: Path, tmp_path: Path) -> None:
     run = make_run("20260101-000000-a", steps=3)
     shutil.move(run.folder, tmp_path / "elsewhere")
     run.folder.write_text(f"{tmp_path / 'elsewhere'}\n")
@@ -198,7 +193,8 @@ def test_a_run_made_elsewhere_is_found_and_forgotten_with_its_folder(ft_home: Pa
     assert looked.refresh() == ()
 
 
-def test_a_file_written_anew_at_greater_length_is_read_from_its_start(ft_home: Path) -> None:
+def test_rewritten_event_file_is_read_from_start(ft_home: Path) -> None:
+    """It is longer than it was."""
     run = make_run("20260101-000000-a", steps=3)
     looked = Index()
     looked.refresh()
@@ -220,7 +216,7 @@ DAMAGES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_directory_is_listed_with_what_is_wrong_with_it(ft_home: Path, damage: str) -> None:
+def test_damaged_run_is_listed_with_its_problem(ft_home: Path, damage: str) -> None:
     run = make_run("20260101-000000-a", steps=3)
     DAMAGES[damage](run)
     for summary in (Index().refresh()[0], Index().refresh()[0]):  # read, and remembered
@@ -228,7 +224,7 @@ def test_a_damaged_directory_is_listed_with_what_is_wrong_with_it(ft_home: Path,
         assert summary.id == run.id
 
 
-def test_what_is_in_the_runs_folder_besides_runs_is_passed_over(ft_home: Path) -> None:
+def test_other_files_in_runs_folder_are_skipped(ft_home: Path) -> None:
     make_run("20260101-000000-a", steps=3)
     (paths.runs() / "notes.txt").write_text("not a run\n")
     (paths.runs() / "empty").mkdir()
@@ -249,7 +245,7 @@ def test_a_damaged_cache_is_made_anew(ft_home: Path, bad: bytes) -> None:
     assert _rows() == 1
 
 
-def test_damage_in_the_middle_of_the_cache_hides_no_run(ft_home: Path) -> None:
+def test_damaged_cache_pages_hide_no_run(ft_home: Path) -> None:
     for day in range(1, 10):
         make_run(f"2026010{day}-000000-a", steps=10)
     first = Index().refresh()
@@ -261,7 +257,8 @@ def test_damage_in_the_middle_of_the_cache_hides_no_run(ft_home: Path) -> None:
     assert Index().refresh() == first
 
 
-def test_rows_of_another_kind_are_read_from_the_directories_instead(ft_home: Path) -> None:
+def test_foreign_cache_rows_are_ignored(ft_home: Path) -> None:
+    """The directories are read instead."""
     run = make_run("20260101-000000-a", steps=3)
     first = Index().refresh()
     for body in ("[]", "{}", "nonsense", '{"digest": 1, "config": 2}', "[" * 100_000):
@@ -271,16 +268,15 @@ def test_rows_of_another_kind_are_read_from_the_directories_instead(ft_home: Pat
         assert Index().refresh() == first
 
 
-def test_the_list_works_where_the_cache_cannot_be_written(ft_home: Path) -> None:
+def test_runs_list_works_with_unwritable_cache(ft_home: Path) -> None:
     make_run("20260101-000000-a", steps=3)
     paths.cache().parent.mkdir(exist_ok=True)
     paths.cache().write_text("a file where the folder should be")
     assert [summary.name for summary in Index().refresh()] == ["a"]
 
 
-def test_the_list_does_not_wait_for_a_process_that_holds_the_cache(
-    ft_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_runs_list_does_not_wait_for_cache(ft_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process holds it."""
     monkeypatch.setattr("engine.runs.index.store.PATIENCE_S", 0.0)
     make_run("20260101-000000-a", steps=3)
     Index().refresh()
@@ -291,7 +287,7 @@ def test_the_list_does_not_wait_for_a_process_that_holds_the_cache(
     holder.close()
 
 
-def test_two_processes_with_one_cache_do_not_fight(ft_home: Path) -> None:
+def test_two_processes_share_one_cache(ft_home: Path) -> None:
     for number in range(20):
         make_run(f"20260101-0000{number:02}-a", steps=5)
     context = multiprocessing.get_context("spawn")
@@ -316,7 +312,8 @@ def _rows() -> int:
     return int(number)
 
 
-def test_where_time_is_short_the_newest_runs_come_first_and_the_others_by_and_by(ft_home: Path) -> None:
+def test_newest_runs_come_first_when_hurried(ft_home: Path) -> None:
+    """The others come by and by."""
     for day in range(1, 4):
         make_run(f"2026010{day}-000000-a", steps=3)
     looked = Index()
@@ -326,7 +323,8 @@ def test_where_time_is_short_the_newest_runs_come_first_and_the_others_by_and_by
     assert len(Index().refresh(within=-1)) == 3
 
 
-def test_a_status_that_version_0_1_0_wrote_into_the_cache_is_read_as_it_is_called_now() -> None:
+def test_old_cached_status_gets_its_new_name() -> None:
+    """Version 0.1.0 wrote it."""
     body = skim.RunSkim().to_json()
     body["state"] |= {"status": "queued"}
     assert skim.RunSkim.from_json(body).state.status == "new"

@@ -64,7 +64,7 @@ def run_of(actions: list[tuple[str, float]]) -> list[ev.Event]:
 
 @settings(max_examples=300, deadline=None)
 @given(actions=st.lists(ACTIONS, max_size=40))
-def test_events_taken_one_by_one_amount_to_the_state_of_all_at_once(actions: list[tuple[str, float]]) -> None:
+def test_events_one_by_one_give_same_state(actions: list[tuple[str, float]]) -> None:
     told = run_of(actions)
     projection, series = Projection(), RunSeries()
     for event in told:
@@ -83,7 +83,7 @@ def test_events_taken_one_by_one_amount_to_the_state_of_all_at_once(actions: lis
 
 @settings(max_examples=100, deadline=None)
 @given(actions=st.lists(ACTIONS, max_size=40))
-def test_a_skimmed_file_amounts_to_the_same_state(
+def test_skimmed_events_give_the_same_state(
     tmp_path_factory: pytest.TempPathFactory, actions: list[tuple[str, float]]
 ) -> None:
     told, file = run_of(actions), tmp_path_factory.mktemp("run") / "events.jsonl"

@@ -96,7 +96,7 @@ def three_runs(ft_home: Path) -> list[Run]:
     ]
 
 
-async def test_an_empty_list_says_how_to_get_a_run(ft_home: Path) -> None:
+async def test_empty_runs_list_says_how_to_begin(ft_home: Path) -> None:
     async with runs_screen(0) as seen:
         assert seen.screen.query_one("#empty").display
         assert "No runs yet" in seen.text("#empty")
@@ -104,7 +104,7 @@ async def test_an_empty_list_says_how_to_get_a_run(ft_home: Path) -> None:
         assert seen.app.asked == []
 
 
-async def test_typing_a_filter_narrows_the_list_and_escape_brings_it_back(three_runs: list[Run]) -> None:
+async def test_filter_narrows_the_list_until_escape(three_runs: list[Run]) -> None:
     async with runs_screen(3) as seen:
         await seen.type("tag:sql lr<5e-4")
         assert seen.names() == ["sql-new"]
@@ -115,7 +115,7 @@ async def test_typing_a_filter_narrows_the_list_and_escape_brings_it_back(three_
         assert len(seen.names()) == 3
 
 
-async def test_filter_and_order_are_as_they_were_left(three_runs: list[Run]) -> None:
+async def test_runs_filter_and_order_are_remembered(three_runs: list[Run]) -> None:
     async with runs_screen(3) as seen:
         await seen.type("tag:sql")
         await seen.press("enter", "o")
@@ -129,7 +129,8 @@ async def test_filter_and_order_are_as_they_were_left(three_runs: list[Run]) -> 
         assert seen.screen.filter.value == ""
 
 
-async def test_a_mistake_in_the_filter_is_pointed_at_and_the_list_stays(three_runs: list[Run]) -> None:
+async def test_filter_mistake_is_pointed_at(three_runs: list[Run]) -> None:
+    """The list stays."""
     async with runs_screen(3) as seen:
         await seen.type("chat los<1")
         error = seen.screen.query_one("#filter-error")
@@ -140,7 +141,7 @@ async def test_a_mistake_in_the_filter_is_pointed_at_and_the_list_stays(three_ru
         assert not error.display
 
 
-async def test_a_filter_that_fits_nothing_says_how_to_go_back(three_runs: list[Run]) -> None:
+async def test_filter_without_matches_says_way_back(three_runs: list[Run]) -> None:
     async with runs_screen(3) as seen:
         await seen.type("zzz")
         assert "No run matches" in seen.text("#empty")
@@ -148,13 +149,14 @@ async def test_a_filter_that_fits_nothing_says_how_to_go_back(three_runs: list[R
         assert not seen.screen.query_one("#empty").display
 
 
-async def test_keys_that_are_letters_are_typed_while_the_filter_has_the_focus(three_runs: list[Run]) -> None:
+async def test_letter_keys_are_typed_into_filter(three_runs: list[Run]) -> None:
     async with runs_screen(3) as seen:
         await seen.type("c d r o q 3")
         assert seen.screen.filter.value == "c d r o q 3"
 
 
-async def test_cursor_and_selection_stay_on_their_runs_when_new_ones_come(three_runs: list[Run]) -> None:
+async def test_cursor_and_selection_follow_their_runs(three_runs: list[Run]) -> None:
+    """New runs come in between."""
     async with runs_screen(3) as seen:
         await seen.press("down", "space", "down")
         for number in range(40):
@@ -175,7 +177,8 @@ async def test_cursor_and_selection_stay_on_their_runs_when_new_ones_come(three_
         await seen.until(in_sight)
 
 
-async def test_the_cursor_moves_by_line_page_and_end(ft_home: Path) -> None:
+async def test_list_cursor_moves_by_line_and_page(ft_home: Path) -> None:
+    """It moves to both ends too."""
     for number in range(60):
         make_run(f"20260201-0000{number:02}-n{number}", steps=1)
     async with runs_screen(60) as seen:
@@ -188,14 +191,15 @@ async def test_the_cursor_moves_by_line_page_and_end(ft_home: Path) -> None:
         assert table.cursor == 1
 
 
-async def test_a_click_chooses_a_run_and_a_second_one_opens_it(three_runs: list[Run]) -> None:
+async def test_second_click_opens_the_run(three_runs: list[Run]) -> None:
+    """The first one chooses it."""
     async with runs_screen(3) as seen:
         await seen.pilot.click("RunsTable", offset=(20, 2), times=2)
         await seen.until(lambda: seen.app.asked)
         assert seen.app.asked == [ShowRun(three_runs[1].id)]
 
 
-async def test_selected_runs_are_overlaid_each_in_a_colour_that_it_keeps(three_runs: list[Run]) -> None:
+async def test_selected_runs_keep_their_chart_colours(three_runs: list[Run]) -> None:
     async with runs_screen(3) as seen:
         chart = seen.screen.chart
         await seen.press("space", "down", "space", "down", "space")
@@ -208,7 +212,7 @@ async def test_selected_runs_are_overlaid_each_in_a_colour_that_it_keeps(three_r
         assert not seen.screen.selection.slots
 
 
-async def test_more_runs_than_colours_are_overlaid_each_with_a_mark_of_its_own(ft_home: Path) -> None:
+async def test_runs_beyond_colours_get_own_marks(ft_home: Path) -> None:
     for number in range(22):
         make_run(f"20260201-0000{number:02}-n{number:02}", steps=5)
     async with runs_screen(22) as seen:
@@ -220,7 +224,7 @@ async def test_more_runs_than_colours_are_overlaid_each_with_a_mark_of_its_own(f
         assert chart.title == "loss of 20 of 22 selected"
 
 
-async def test_a_long_curve_goes_on_being_read_while_other_runs_change(
+async def test_long_curve_loads_while_runs_change(
     three_runs: list[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(curve_reader, "CHUNK", 1)  # a line at a time
@@ -234,7 +238,7 @@ async def test_a_long_curve_goes_on_being_read_while_other_runs_change(
         assert all(not worker.is_cancelled for worker in started.values())
 
 
-async def test_the_filter_proposes_how_a_word_may_go_on(ft_home: Path) -> None:
+async def test_filter_proposes_how_words_go_on(ft_home: Path) -> None:
     run = make_run("20260101-000000-chat", steps=3)
     recipe = run.folder / "train.yml"
     recipe.write_text(recipe.read_text().replace("tags: []", "tags: [sql, spider]"))
@@ -245,7 +249,8 @@ async def test_the_filter_proposes_how_a_word_may_go_on(ft_home: Path) -> None:
         assert "tags    sql spider" in seen.text("#details")
 
 
-async def test_the_chart_shows_the_run_under_the_cursor_and_grows_with_it(three_runs: list[Run]) -> None:
+async def test_chart_follows_run_under_cursor(three_runs: list[Run]) -> None:
+    """It grows with the run."""
     async with runs_screen(3) as seen:
         chart = seen.screen.chart
         await seen.press("down")
@@ -254,7 +259,8 @@ async def test_the_chart_shows_the_run_under_the_cursor_and_grows_with_it(three_
         await seen.until(lambda: len(chart.lines[0].series) == 21)
 
 
-async def test_axis_order_scale_and_smoothing_change_by_a_key(three_runs: list[Run]) -> None:
+async def test_chart_axis_and_smoothing_have_keys(three_runs: list[Run]) -> None:
+    """So have the order and the scale."""
     async with runs_screen(3) as seen:
         await seen.press("x", "l", "a")
         assert (seen.screen.chart.axis_label, seen.screen.chart.log_axis) == ("time", True)
@@ -304,7 +310,8 @@ async def test_one_run_cannot_be_compared_with_itself(three_runs: list[Run]) -> 
         assert "Comparing takes two runs" in seen.app.problems[-1].message
 
 
-async def test_a_run_is_opened_resumed_forked_and_talked_to(three_runs: list[Run]) -> None:
+async def test_run_is_opened_resumed_and_forked(three_runs: list[Run]) -> None:
+    """It can be talked to as well."""
     async with runs_screen(3) as seen:
         await seen.press("down", "enter", "r", "t", "f")
         await seen.until(lambda: len(seen.app.asked) == 4)
@@ -317,7 +324,7 @@ async def test_a_run_is_opened_resumed_forked_and_talked_to(three_runs: list[Run
         assert "# a recipe with a comment" in text
 
 
-async def test_a_new_recipe_can_start_from_what_a_run_has_trained(three_runs: list[Run]) -> None:
+async def test_new_recipe_starts_from_trained_run(three_runs: list[Run]) -> None:
     async with runs_screen(3) as seen:
         await seen.press("down", "F")
         await seen.until(lambda: len(seen.app.asked) == 1)
@@ -329,7 +336,7 @@ async def test_a_new_recipe_can_start_from_what_a_run_has_trained(three_runs: li
         assert "# a recipe with a comment" in text
 
 
-async def test_deleting_asks_with_the_focus_on_no(three_runs: list[Run]) -> None:
+async def test_deleting_a_run_proposes_no(three_runs: list[Run]) -> None:
     async with runs_screen(3) as seen:
         await seen.press("down", "d")
         assert isinstance(seen.app.screen, Confirm)
@@ -350,7 +357,7 @@ async def test_all_selected_runs_are_deleted_at_once(three_runs: list[Run]) -> N
         assert not seen.screen.selection.slots
 
 
-async def test_a_run_that_trains_is_neither_deleted_nor_resumed(three_runs: list[Run]) -> None:
+async def test_training_run_is_not_deleted_or_resumed(three_runs: list[Run]) -> None:
     with three_runs[0].locked():
         async with runs_screen(3) as seen:
             await seen.until(lambda: seen.screen.table.rows[0].alive)
@@ -371,7 +378,7 @@ async def test_curves_are_saved_to_files(three_runs: list[Run], ft_home: Path) -
         )
 
 
-async def test_damaged_and_failed_runs_are_listed_with_what_is_wrong(three_runs: list[Run]) -> None:
+async def test_damaged_and_failed_runs_say_why(three_runs: list[Run]) -> None:
     (three_runs[0].folder / "train.yml").unlink()
     three_runs[1].events_file.write_bytes(b"\0\n" * 100)
     three_runs[2].emit(
@@ -388,7 +395,7 @@ async def test_damaged_and_failed_runs_are_listed_with_what_is_wrong(three_runs:
         assert "Lower model.max_seq_length." in seen.text("#details")
 
 
-async def test_a_run_whose_folder_vanishes_leaves_the_list(three_runs: list[Run]) -> None:
+async def test_run_without_folder_leaves_the_list(three_runs: list[Run]) -> None:
     async with runs_screen(3) as seen:
         await seen.press("space", "down", "space")
         three_runs[0].remove()
@@ -397,7 +404,7 @@ async def test_a_run_whose_folder_vanishes_leaves_the_list(three_runs: list[Run]
         assert seen.app.is_running
 
 
-async def test_where_it_is_narrow_list_and_chart_take_turns(three_runs: list[Run]) -> None:
+async def test_narrow_list_and_chart_take_turns(three_runs: list[Run]) -> None:
     async with runs_screen(3, size=(80, 24)) as seen:
         screen = seen.screen
         assert (screen.table.region.height > 8, screen.chart.region.height) == (True, 0)
@@ -407,7 +414,8 @@ async def test_where_it_is_narrow_list_and_chart_take_turns(three_runs: list[Run
         assert screen.table.region.height > 8
 
 
-async def test_a_list_of_thousands_makes_only_the_lines_that_are_seen(ft_home: Path) -> None:
+async def test_thousands_of_runs_make_few_lines(ft_home: Path) -> None:
+    """Only those that are seen are made."""
     make_run("20260101-000000-a", steps=3)
     async with runs_screen(1) as seen:
         table = seen.screen.table

@@ -3,7 +3,8 @@
 from screens.runs.selection import SLOTS, Selection, colour_of
 
 
-def test_a_selected_run_keeps_its_number_and_a_free_one_is_used_again() -> None:
+def test_selected_run_keeps_its_number() -> None:
+    """A number that has become free is used again."""
     selection = Selection()
     for run_id in ("a", "b", "c"):
         selection.toggle(run_id)
@@ -17,5 +18,5 @@ def test_a_selected_run_keeps_its_number_and_a_free_one_is_used_again() -> None:
     assert not selection.slots
 
 
-def test_every_number_that_is_drawn_has_a_colour() -> None:
+def test_every_drawn_run_number_has_colour() -> None:
     assert all(colour_of(slot).startswith("#") for slot in range(SLOTS))

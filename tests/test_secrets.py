@@ -27,7 +27,7 @@ def no_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def test_a_token_goes_to_the_keyring_and_into_no_file(memory_keyring: MemoryKeyring, ft_home: Path) -> None:
+def test_token_is_stored_only_in_keyring(memory_keyring: MemoryKeyring, ft_home: Path) -> None:
     secrets.set("HF_TOKEN", TOKEN)
     assert secrets.get("HF_TOKEN") == TOKEN
     assert memory_keyring.held == {("ft", "HF_TOKEN"): TOKEN}
@@ -36,7 +36,7 @@ def test_a_token_goes_to_the_keyring_and_into_no_file(memory_keyring: MemoryKeyr
     assert files[0].read_bytes() == b""
 
 
-def test_the_environment_goes_first(memory_keyring: MemoryKeyring, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_token_goes_first(memory_keyring: MemoryKeyring, monkeypatch: pytest.MonkeyPatch) -> None:
     secrets.set("HF_TOKEN", TOKEN)
     monkeypatch.setenv("HUGGING_FACE_HUB_TOKEN", "other")
     assert secrets.get("HF_TOKEN") == "other"
@@ -46,12 +46,12 @@ def test_the_environment_goes_first(memory_keyring: MemoryKeyring, monkeypatch: 
     assert secrets.state_of("HF_TOKEN").where == "environment"
 
 
-def test_the_older_name_of_the_hubs_token_is_the_same_token(memory_keyring: MemoryKeyring) -> None:
+def test_older_hub_token_name_still_works(memory_keyring: MemoryKeyring) -> None:
     secrets.set("HUGGING_FACE_HUB_TOKEN", TOKEN)
     assert secrets.get("HF_TOKEN") == TOKEN
 
 
-def test_the_keyring_is_not_touched_by_who_has_stored_nothing(memory_keyring: MemoryKeyring) -> None:
+def test_keyring_is_untouched_without_stored_tokens(memory_keyring: MemoryKeyring) -> None:
     assert secrets.get("HF_TOKEN") is None
     assert secrets.carried() == {}
     assert [state.place for state in secrets.listed()] == ["none", "none"]
@@ -68,7 +68,7 @@ def test_a_forgotten_token_is_gone(memory_keyring: MemoryKeyring) -> None:
         secrets.forget("MY_OWN_KEY")
 
 
-def test_a_token_deleted_behind_our_back_is_just_not_set(memory_keyring: MemoryKeyring) -> None:
+def test_token_deleted_elsewhere_is_not_set(memory_keyring: MemoryKeyring) -> None:
     secrets.set("HF_TOKEN", TOKEN)
     memory_keyring.held.clear()
     assert secrets.get("HF_TOKEN") is None
@@ -77,9 +77,7 @@ def test_a_token_deleted_behind_our_back_is_just_not_set(memory_keyring: MemoryK
 
 
 @pytest.mark.parametrize("backend", [fail.Keyring, null.Keyring, PlaintextKeyring])
-def test_without_a_real_keyring_the_environment_variable_is_named(
-    backend: type, memory_keyring: MemoryKeyring
-) -> None:
+def test_missing_keyring_names_the_environment_variable(backend: type, memory_keyring: MemoryKeyring) -> None:
     keyring.set_keyring(backend())
     with pytest.raises(MachineError, match="no keyring") as caught:
         secrets.set("HF_TOKEN", TOKEN)
@@ -87,7 +85,7 @@ def test_without_a_real_keyring_the_environment_variable_is_named(
     assert secrets.state_of("HF_TOKEN").place == "none"
 
 
-def test_a_locked_keyring_says_so_only_to_who_needs_it(memory_keyring: MemoryKeyring) -> None:
+def test_locked_keyring_matters_only_when_needed(memory_keyring: MemoryKeyring) -> None:
     secrets.set("HF_TOKEN", TOKEN)
     keyring.set_keyring(LockedKeyring())
     with pytest.raises(MachineError, match="locked") as caught:
@@ -104,19 +102,19 @@ def test_a_locked_keyring_says_so_only_to_who_needs_it(memory_keyring: MemoryKey
 @pytest.mark.parametrize(
     "name", ["hf_token", "A", "HF TOKEN", "HF-TOKEN", "../HF_TOKEN", "X" * 65, "Ä_KEY", ""]
 )
-def test_a_name_that_is_no_variable_is_refused(name: str) -> None:
+def test_invalid_token_name_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="not a name for a token"):
         secrets.get(name)
 
 
 @pytest.mark.parametrize("name", ["PATH", "LD_PRELOAD", "PYTHONPATH", "FT_HOME", "HOME"])
-def test_a_variable_that_would_break_the_engine_is_refused(name: str) -> None:
+def test_engine_breaking_token_name_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="cannot be a token"):
         secrets.set(name, TOKEN)
 
 
 @pytest.mark.parametrize("value", ["", " x", "x\n", "a\nb", "a\x1b[0m", "x" * 10_000])
-def test_a_value_that_cannot_be_a_token_is_refused(value: str, memory_keyring: MemoryKeyring) -> None:
+def test_invalid_token_value_is_refused(value: str, memory_keyring: MemoryKeyring) -> None:
     with pytest.raises(ConfigError) as caught:
         secrets.set("HF_TOKEN", value)
     assert memory_keyring.held == {}
@@ -131,14 +129,14 @@ def test_tokens_arrive_as_they_were_sent(values: dict[str, str]) -> None:
         assert secrets.receive(reader) == values
 
 
-def test_a_parent_that_has_gone_sends_nothing() -> None:
+def test_gone_parent_sends_no_tokens() -> None:
     read, write = os.pipe()
     os.close(write)
     with os.fdopen(read, "rb") as reader:
         assert secrets.receive(reader) == {}
 
 
-def test_a_child_that_has_gone_is_no_error() -> None:
+def test_sending_tokens_to_gone_child_succeeds() -> None:
     read, write = os.pipe()
     os.close(read)
     writer = os.fdopen(write, "wb", buffering=0)
@@ -157,9 +155,7 @@ def test_a_childs_environment_has_no_token(
     assert secrets.carried() == dict.fromkeys(("HF_TOKEN", "WANDB_API_KEY", "MY_OWN_KEY"), TOKEN)
 
 
-def test_the_hub_says_whose_token_it_is(
-    memory_keyring: MemoryKeyring, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hub_says_whose_token_it_is(memory_keyring: MemoryKeyring, monkeypatch: pytest.MonkeyPatch) -> None:
     with whoami_server(TOKEN, monkeypatch):
         with pytest.raises(ConfigError, match="HF_TOKEN is not set"):
             secrets.test("HF_TOKEN")
@@ -171,7 +167,7 @@ def test_the_hub_says_whose_token_it_is(
     assert "hf_wrong" not in caught.value.message + caught.value.hint
 
 
-def test_without_network_a_token_may_still_be_fine(
+def test_token_may_be_fine_without_network(
     memory_keyring: MemoryKeyring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from huggingface_hub import constants
@@ -188,9 +184,10 @@ def typed(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setattr(sys, "stdin", StringIO(text))
 
 
-def test_the_command_reads_stdin_lists_and_removes(
+def test_token_command_reads_lists_and_removes(
     memory_keyring: MemoryKeyring, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The token comes from standard input."""
     typed(monkeypatch, TOKEN + "\n")
     assert main(["secrets", "set", "HF_TOKEN"]) == 0
     assert memory_keyring.held == {("ft", "HF_TOKEN"): TOKEN}
@@ -209,7 +206,7 @@ def test_the_command_reads_stdin_lists_and_removes(
     assert memory_keyring.held == {}
 
 
-def test_the_command_takes_no_token_as_an_argument(
+def test_command_takes_no_token_argument(
     memory_keyring: MemoryKeyring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     typed(monkeypatch, "")
@@ -218,7 +215,7 @@ def test_the_command_takes_no_token_as_an_argument(
     assert memory_keyring.held == {}
 
 
-def test_the_command_names_the_way_out_without_a_keyring(
+def test_command_without_keyring_names_way_out(
     memory_keyring: MemoryKeyring, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     keyring.set_keyring(fail.Keyring())

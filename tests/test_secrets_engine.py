@@ -88,7 +88,7 @@ def written_below(folder: Path) -> bytes:
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc")
 @pytest.mark.parametrize("place", ["keyring", "environment"])
-def test_the_engine_has_the_token_and_nobody_can_see_it(
+def test_engine_token_is_hidden_from_others(
     place: str,
     hub: GatedHub,
     memory_keyring: MemoryKeyring,
@@ -113,7 +113,7 @@ def test_the_engine_has_the_token_and_nobody_can_see_it(
     assert TOKEN.encode() not in written_below(ft_home)
 
 
-def test_the_engine_goes_on_when_the_one_who_started_it_is_killed(
+def test_engine_outlives_its_killed_parent(
     hub: GatedHub, memory_keyring: MemoryKeyring, tmp_path: Path
 ) -> None:
     run = new_run(tmp_path)
@@ -131,7 +131,7 @@ def test_the_engine_goes_on_when_the_one_who_started_it_is_killed(
     assert run.state().status == "failed"
 
 
-def test_a_run_that_needs_a_locked_token_does_not_start(
+def test_run_needing_locked_token_does_not_start(
     memory_keyring: MemoryKeyring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("HF_TOKEN", raising=False)
@@ -144,7 +144,7 @@ def test_a_run_that_needs_a_locked_token_does_not_start(
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc")
-def test_the_child_that_answers_does_not_show_the_token(
+def test_service_does_not_show_the_token(
     memory_keyring: MemoryKeyring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", TOKEN)
@@ -155,7 +155,7 @@ def test_the_child_that_answers_does_not_show_the_token(
     assert TOKEN.encode() not in log.read_bytes()
 
 
-def test_a_token_set_later_reaches_the_child_that_answers(
+def test_token_set_later_reaches_the_service(
     hub: GatedHub, memory_keyring: MemoryKeyring, tmp_path: Path
 ) -> None:
     hub.looked_at.set()
@@ -172,7 +172,7 @@ def test_a_token_set_later_reaches_the_child_that_answers(
             assert hub.authorization == seen
 
 
-def test_a_token_typed_at_the_prompt_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_token_typed_at_prompt_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "tests.keyrings.MemoryKeyring")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))

@@ -65,7 +65,7 @@ def same(a: list[Bucket | None], b: list[Bucket | None]) -> bool:
     NUMBERS,
     st.integers(1, 50),
 )
-def test_a_window_is_what_looking_at_every_point_gives(
+def test_window_equals_looking_at_every_point(
     points: list[tuple[float, float]], a: float, b: float, buckets: int
 ) -> None:
     points.sort(key=lambda point: point[0])
@@ -97,7 +97,8 @@ def test_no_number_whatever_makes_a_series_fail(
 
 @settings(max_examples=50)
 @given(st.lists(NUMBERS | st.just(math.nan), min_size=1, max_size=300))
-def test_a_series_past_its_capacity_keeps_every_extreme_and_stays_small(ys: list[float]) -> None:
+def test_full_series_keeps_every_extreme(ys: list[float]) -> None:
+    """It stays small."""
     series = filled([(float(i), y) for i, y in enumerate(ys)], capacity=16)
     finite = [y for y in ys if y == y]
     assert series.bounds() == ((0, len(ys) - 1, min(finite), max(finite)) if finite else None)
@@ -108,7 +109,8 @@ def test_a_series_past_its_capacity_keeps_every_extreme_and_stays_small(ys: list
     assert (whole.low, whole.high) == (min(finite, default=math.inf), max(finite, default=-math.inf))
 
 
-def test_smoothing_is_the_corrected_moving_average_and_grows_with_its_series() -> None:
+def test_smoothing_is_corrected_moving_average() -> None:
+    """It grows with its series."""
     series = filled([(0, 1.0), (1, 2.0)])
     smooth = series.smoothed(0.9)
     series.append(2, math.nan)
@@ -119,7 +121,7 @@ def test_smoothing_is_the_corrected_moving_average_and_grows_with_its_series() -
 
 
 @given(st.lists(NUMBERS, min_size=1, max_size=100), st.floats(0, 0.999))
-def test_smoothing_late_or_early_gives_the_same_line(ys: list[float], weight: float) -> None:
+def test_smoothing_late_gives_the_same_line(ys: list[float], weight: float) -> None:
     early = Series()
     kept = early.smoothed(weight)
     for i, y in enumerate(ys):
@@ -130,7 +132,7 @@ def test_smoothing_late_or_early_gives_the_same_line(ys: list[float], weight: fl
     assert min(ys) - 1e-6 <= list(kept.points(0, 100))[-1][1] <= max(ys) + 1e-6
 
 
-def test_smoothing_a_long_series_is_near_what_smoothing_each_point_gives() -> None:
+def test_smoothing_of_long_series_is_near_exact() -> None:
     ys = [math.sin(i / 900) + (0.3 if i % 2 else -0.3) for i in range(4000)]
     exact = filled([(float(i), y) for i, y in enumerate(ys)]).smoothed(0.95)
     thin = filled([(float(i), y) for i, y in enumerate(ys)], capacity=512).smoothed(0.95)
@@ -138,13 +140,13 @@ def test_smoothing_a_long_series_is_near_what_smoothing_each_point_gives() -> No
         assert thin.nearest(x)[1] == pytest.approx(exact.nearest(x)[1], abs=0.05)  # type: ignore[index]
 
 
-def test_what_is_as_good_as_infinite_is_a_gap() -> None:
+def test_nearly_infinite_value_is_a_gap() -> None:
     series = filled([(0, 1.0), (1, GREATEST * 10), (2, 3.0)])
     assert series.bounds() == (0, 2, 1.0, 3.0)
     assert math.isnan(series.nearest(1)[1])  # type: ignore[index]
 
 
-def test_a_clock_set_back_does_not_disorder_the_points() -> None:
+def test_clock_set_back_keeps_points_ordered() -> None:
     assert [x for x, _ in filled([(5, 1.0), (3, 2.0), (6, 3.0)]).points(0, 9)] == [5, 5, 6]
 
 
@@ -171,7 +173,8 @@ def xs(run: RunSeries, name: str, axis: str) -> list[float]:
     return [x for x, _ in run.series(name, axis).points(-1, 1e12)]  # type: ignore[arg-type]
 
 
-def test_metrics_get_curves_as_they_come_and_lose_what_a_resumed_run_does_again() -> None:
+def test_metric_curves_drop_superseded_steps() -> None:
+    """They begin as their metrics come."""
     run = fed(
         started(1000),
         step(1, 1010),
@@ -191,7 +194,7 @@ def test_metrics_get_curves_as_they_come_and_lose_what_a_resumed_run_does_again(
         run.series("perplexity", "step")
 
 
-def test_a_run_is_seen_by_step_by_time_and_by_tokens() -> None:
+def test_run_has_step_time_and_token_axes() -> None:
     run = fed(started(1000), step(1, 1010), step(2, 1020), Eval(t=1025, step=2, loss=0.5, perplexity=1.6))
     assert xs(run, "loss", "step") == [1, 2]
     assert xs(run, "loss", "time") == [10, 20]
@@ -240,7 +243,7 @@ def test_a_run_started_over_begins_again() -> None:
     assert run.marks == []
 
 
-def test_a_pause_takes_no_time_on_the_axis() -> None:
+def test_pause_takes_no_time_on_axis() -> None:
     run = fed(
         started(0),
         step(1, 10),
@@ -267,14 +270,15 @@ def test_only_the_best_evaluation_is_marked_best() -> None:
     assert [(mark.step, mark.label) for mark in run.marks] == [(2, "best 1.5")]
 
 
-def test_a_mark_has_its_place_on_every_axis() -> None:
+def test_chart_mark_has_place_on_every_axis() -> None:
     run = fed(started(100), step(1, 110), step(2, 120))
     assert [run.position(2, axis) for axis in ("step", "time", "tokens")] == [2, 20, 200]
 
 
-def test_a_long_run_keeps_a_bounded_number_of_points_and_shows_each_one_where_it_is_looked_at(
+def test_long_run_keeps_few_chart_points(
     tmp_path: Path,
 ) -> None:
+    """Each point is shown where it is looked at."""
     file, values = tmp_path / "events.jsonl", [math.sin(i / 40) + i % 7 for i in range(200_001)]
     run = RunSeries(capacity=1 << 12)
     run.feed(started(0))
@@ -305,7 +309,7 @@ def test_a_long_run_keeps_a_bounded_number_of_points_and_shows_each_one_where_it
     assert len(run.series("loss", "step").window(0, 200_000, 100)) == 100
 
 
-def test_what_is_looked_at_closely_goes_on_with_the_run(tmp_path: Path) -> None:
+def test_zoomed_part_grows_with_the_run(tmp_path: Path) -> None:
     file = tmp_path / "events.jsonl"
     run = RunSeries(capacity=16)
     lines = [started(0), *(step(i, i, i % 5) for i in range(1, 400))]
@@ -327,7 +331,7 @@ def test_what_is_looked_at_closely_goes_on_with_the_run(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.tuples(NUMBERS, st.sampled_from(["one", "many"])), min_size=1, max_size=40))
-def test_a_window_asked_for_again_and_again_is_what_it_would_be_the_first_time(
+def test_repeated_window_equals_the_first_one(
     adds: list[tuple[float, str]],
 ) -> None:
     grown, points = Series(capacity=64), 0
@@ -342,7 +346,7 @@ def test_a_window_asked_for_again_and_again_is_what_it_would_be_the_first_time(
 
 @settings(max_examples=50)
 @given(st.lists(st.integers(0, 120), max_size=4), st.integers(8, 64))
-def test_a_long_run_resumed_again_and_again_holds_no_superseded_value(backs: list[int], even: int) -> None:
+def test_often_resumed_run_holds_no_superseded_value(backs: list[int], even: int) -> None:
     run = RunSeries(capacity=even * 2)
     smooth = run.series("loss", "step").smoothed(0.9)
     run.feed(started(0))

@@ -43,7 +43,7 @@ def opened(service: Client, source: str) -> Opened:
     return found
 
 
-def test_a_rows_tokens_are_those_that_training_gets(service: Client, place: Path) -> None:
+def test_row_tokens_are_those_of_training(service: Client, place: Path) -> None:
     config = load_recipe(place / "train.yml", ["data.validation=0"]).config
     trained = prepare(config, place / "tiny").train
     rows = service.preview("orders.jsonl", range(60), replace(VIEW, max_seq_length=10_000))
@@ -72,7 +72,7 @@ def test_characters_of_several_tokens_are_shown_whole(service: Client, place: Pa
     assert "".join(piece.text for piece in row.pieces if piece.trained and not piece.special) == "世界 ñ"
 
 
-def test_the_chunks_of_a_long_text_are_shown_one_after_the_other(service: Client, place: Path) -> None:
+def test_chunks_of_long_text_follow_each_other(service: Client, place: Path) -> None:
     (place / "long.jsonl").write_text(json.dumps({"text": "a bird in the hand " * 60}) + "\n")
     (row,) = service.preview("long.jsonl", [0], replace(VIEW, chunk_overlap=10))
     config = load_recipe(place / "train.yml", ["data.validation=0", "data.train=long.jsonl"]).config
@@ -88,7 +88,8 @@ def test_the_chunks_of_a_long_text_are_shown_one_after_the_other(service: Client
     assert service.lengths("long.jsonl", replace(VIEW, chunk_overlap=10)).cut == 0
 
 
-def test_a_row_in_parts_and_what_its_template_leaves_out_are_told(service: Client, place: Path) -> None:
+def test_row_tells_what_its_template_drops(service: Client, place: Path) -> None:
+    """A row that becomes several examples says so too."""
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "reasoning": "c"}] * 2
     tool = {"name": "search", "parameters": {}}
     (place / "thinking.jsonl").write_text(json.dumps({"messages": turns, "tools": [tool]}) + "\n")
@@ -99,7 +100,7 @@ def test_a_row_in_parts_and_what_its_template_leaves_out_are_told(service: Clien
     assert (plain.examples, plain.unseen) == (1, "reasoning and tools")
 
 
-def test_rows_of_other_columns_are_shown_as_the_recipe_maps_them(service: Client) -> None:
+def test_rows_are_shown_with_mapped_columns(service: Client) -> None:
     view = replace(VIEW, columns={"prompt": "question", "completion": "reply"})
     assert service.rows("columns.jsonl", view).format == "prompt_completion"
     (row,) = service.preview("columns.jsonl", [0], view)
@@ -111,7 +112,7 @@ def test_rows_of_other_columns_are_shown_as_the_recipe_maps_them(service: Client
     assert "".join(piece.text for piece in row.pieces).startswith("<|im_start|>user\na?<|im_end|>")
 
 
-def test_a_row_that_is_labelled_false_says_that_it_is_left_out(service: Client, place: Path) -> None:
+def test_row_labelled_false_is_left_out(service: Client, place: Path) -> None:
     rows = [{"prompt": "a", "completion": "b", "label": good} for good in (True, False)]
     (place / "judged.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     good, bad = service.preview("judged.jsonl", [0, 1], VIEW)
@@ -119,7 +120,7 @@ def test_a_row_that_is_labelled_false_says_that_it_is_left_out(service: Client, 
     assert bad.problem == "judged.jsonl:2: labelled false: supervised fine-tuning leaves it out"
 
 
-def test_the_form_comes_with_its_evidence_and_what_fits_none_with_a_hint(service: Client) -> None:
+def test_format_comes_with_evidence_or_hint(service: Client) -> None:
     chat = opened(service, "orders.jsonl")
     assert (chat.format, chat.known, chat.kind) == ("chat", 60, "jsonl")
     assert "because its rows have `messages`" in chat.evidence
@@ -135,7 +136,8 @@ def test_the_form_comes_with_its_evidence_and_what_fits_none_with_a_hint(service
     assert '"of another form"' in row.raw
 
 
-def test_a_sample_tells_lengths_shares_and_the_rows_with_problems(service: Client) -> None:
+def test_sample_tells_lengths_and_problem_rows(service: Client) -> None:
+    """It tells shares too."""
     found = service.lengths("mixed.jsonl", VIEW)
     assert (found.sampled, found.of, len(found.lengths)) == (9, 9, 8)
     assert found.problems == ((3, "mixed.jsonl:4: nothing to train: there is no assistant turn"),)
@@ -146,7 +148,7 @@ def test_a_sample_tells_lengths_shares_and_the_rows_with_problems(service: Clien
     assert brief[1].problem
 
 
-def test_what_cannot_be_opened_says_why(service: Client) -> None:
+def test_unopenable_data_says_why(service: Client) -> None:
     with pytest.raises(DataError, match=r"no such file"):
         service.rows("oders.jsonl")
     with pytest.raises(DataError, match="empty"):
@@ -156,7 +158,7 @@ def test_what_cannot_be_opened_says_why(service: Client) -> None:
     assert service.preview("orders.jsonl", [0], replace(VIEW, model="owner/name"), "raw")[0].raw
 
 
-def test_a_plan_from_the_warm_child_is_the_plan_of_the_command(
+def test_service_plans_like_the_command(
     service: Client, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(place)
@@ -186,7 +188,8 @@ def test_many_threads_each_get_their_own_answer(service: Client) -> None:
         assert all(pool.map(ask, range(200)))
 
 
-def test_who_cancels_is_let_go_at_once_and_the_others_are_answered(service: Client) -> None:
+def test_cancelled_request_returns_at_once(service: Client) -> None:
+    """The others are answered."""
     stop = threading.Event()
     stop.set()
     with pytest.raises(Cancelled):
@@ -194,7 +197,7 @@ def test_who_cancels_is_let_go_at_once_and_the_others_are_answered(service: Clie
     assert service.lengths("orders.jsonl", VIEW).sampled == 60
 
 
-def test_everybody_who_waits_hears_that_the_child_is_gone(place: Path, tmp_path: Path) -> None:
+def test_everybody_waiting_hears_service_is_gone(place: Path, tmp_path: Path) -> None:
     with Client(tmp_path / "service.log") as client, ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(client.rows, str(place / "orders.jsonl")) for _ in range(4)]
         client.transport.child.kill()
@@ -205,7 +208,7 @@ def test_everybody_who_waits_hears_that_the_child_is_gone(place: Path, tmp_path:
     assert all(error is None or isinstance(error, TrainingError) for error in errors)
 
 
-def test_looking_at_rows_and_planning_never_loads_torch(service: Client) -> None:
+def test_previews_and_plans_never_load_torch(service: Client) -> None:
     opened(service, "orders.jsonl")
     maps = Path(f"/proc/{service.transport.child.pid}/maps")
     if not maps.exists():
@@ -225,7 +228,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_every_kind_of_file_is_opened_and_shown(name: str, service: Client, place: Path) -> None:
+def test_every_file_format_is_opened_and_shown(name: str, service: Client, place: Path) -> None:
     (place / name).write_bytes(KINDS[name])
     found = opened(service, name)
     assert (found.name, found.known, found.broken) == (name, 1, "")
@@ -246,7 +249,8 @@ def test_arrow_is_opened_and_shown(service: Client, place: Path) -> None:
     assert service.find("rows.arrow", "row 2000", 5, VIEW) == 2000
 
 
-def test_the_rows_of_a_folder_are_one_list_that_leads_to_its_files(service: Client, place: Path) -> None:
+def test_rows_of_folder_are_one_list(service: Client, place: Path) -> None:
+    """The list leads to the files."""
     (place / "parts").mkdir()
     for number in range(3):
         rows = "".join(f'{{"text": "part {number} row {row}"}}\n' for row in range(10))
@@ -268,7 +272,7 @@ def test_the_rows_of_a_folder_are_one_list_that_leads_to_its_files(service: Clie
     assert "4.csv:2: not valid CSV" in opened(service, "parts").broken
 
 
-def test_what_a_recipe_says_of_a_source_goes_with_it(service: Client, place: Path) -> None:
+def test_source_keeps_its_recipe_options(service: Client, place: Path) -> None:
     (place / "lines.txt").write_text("one\n\ntwo\n")
     config = load_recipe(place / "train.yml", ["data.train={path: lines.txt, sample_by: line}"]).config
     assert isinstance(config.data.train, Source)

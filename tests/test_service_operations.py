@@ -50,7 +50,7 @@ def told(end: Queues, message: Any) -> Any:
     return next(iter(end.receive()))
 
 
-def test_a_request_is_answered_by_the_operation_of_its_name(client: Client, tmp_path: Path) -> None:
+def test_request_reaches_operation_of_its_name(client: Client, tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
     source = str(tmp_path / "rows.jsonl")
     assert client.rows(source).format == "completion"
@@ -61,7 +61,7 @@ def test_a_request_is_answered_by_the_operation_of_its_name(client: Client, tmp_
     assert client.call(data_operations.find, data_operations.FindRequest(source, View(), "b", 0)) == 1
 
 
-def test_errors_arrive_as_what_they_were(client: Client, tmp_path: Path) -> None:
+def test_service_errors_keep_their_kind(client: Client, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         client.rows(str(tmp_path / "absent.jsonl"))
     with pytest.raises(RecipeError) as refused:
@@ -70,7 +70,7 @@ def test_errors_arrive_as_what_they_were(client: Client, tmp_path: Path) -> None
     assert refused.value.problems == protocol.Failure.of(refused.value).error().problems  # type: ignore[attr-defined]
 
 
-def test_who_has_cancelled_gets_no_answer(client: Client, tmp_path: Path) -> None:
+def test_cancelled_request_gets_no_answer(client: Client, tmp_path: Path) -> None:
     stop = threading.Event()
     stop.set()
     with pytest.raises(Cancelled):
@@ -96,7 +96,7 @@ def test_who_has_cancelled_gets_no_answer(client: Client, tmp_path: Path) -> Non
         ),
     ],
 )
-def test_a_request_that_cannot_be_read_is_an_error(
+def test_unreadable_request_is_an_error(
     ends: tuple[Queues, threading.Thread], message: Any, said: str
 ) -> None:
     error = protocol.error_of(told(ends[0], message))
@@ -104,7 +104,7 @@ def test_a_request_that_cannot_be_read_is_an_error(
     assert error.message.startswith(said)
 
 
-def test_a_token_is_set_before_the_next_request_is_read(
+def test_token_is_set_before_next_request(
     client: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     import os
@@ -116,13 +116,15 @@ def test_a_token_is_set_before_the_next_request_is_read(
     assert "HF_TOKEN" not in os.environ
 
 
-def test_a_closed_connection_is_an_error_and_not_a_wait(client: Client) -> None:
+def test_closed_connection_is_an_error(client: Client) -> None:
+    """Nobody waits for an answer."""
     client.close()
     with pytest.raises(TrainingError, match="has ended"):
         client.rows("starter")
 
 
-def test_a_shared_value_is_made_once_for_all_threads() -> None:
+def test_shared_value_is_made_once() -> None:
+    """The threads all get that one."""
     made: list[int] = []
 
     def make() -> list[int]:
@@ -139,15 +141,13 @@ def test_a_shared_value_is_made_once_for_all_threads() -> None:
     assert shared.of(make) is made
 
 
-def test_every_operation_is_listed_under_its_own_name() -> None:
+def test_operation_is_listed_under_its_name() -> None:
     assert all(operation.name == name for name, operation in OPERATIONS.items())
     assert all(dataclasses.is_dataclass(operation.request) for operation in OPERATIONS.values())
 
 
 @pytest.mark.slow
-def test_tools_calls_and_thoughts_reach_the_model_in_a_chat(
-    client: Client, tiny_model: Path, tmp_path: Path
-) -> None:
+def test_tool_calls_and_thoughts_reach_chat_model(client: Client, tiny_model: Path, tmp_path: Path) -> None:
     """A template that refuses what it is given, and says it, shows what arrives where a run answers."""
     template = tmp_path / "says_all.jinja"
     template.write_text(

@@ -71,9 +71,7 @@ async def test_a_token_is_set_and_never_shown(app: FtApp, memory_keyring: Memory
     assert TOKEN not in "".join(path.read_text() for path in paths.home().rglob("*.json"))
 
 
-async def test_a_token_of_an_own_name_is_added_and_forgotten(
-    app: FtApp, memory_keyring: MemoryKeyring
-) -> None:
+async def test_token_of_own_name_comes_and_goes(app: FtApp, memory_keyring: MemoryKeyring) -> None:
     async with app.run_test(size=(100, 30)) as pilot:
         screen = await ready(pilot)
         await pilot.press("a")
@@ -92,7 +90,7 @@ async def test_a_token_of_an_own_name_is_added_and_forgotten(
         await until(pilot, lambda: not memory_keyring.held)
 
 
-async def test_a_wrong_name_and_a_locked_keyring_are_told(app: FtApp, memory_keyring: MemoryKeyring) -> None:
+async def test_wrong_name_and_locked_keyring_are_told(app: FtApp, memory_keyring: MemoryKeyring) -> None:
     keyring.set_keyring(LockedKeyring())
     async with app.run_test(size=(100, 30)) as pilot:
         await ready(pilot)
@@ -122,7 +120,7 @@ async def test_a_token_is_tested_with_the_hub(
             assert "rejects this token" in app.problems[0].message
 
 
-async def test_what_cannot_be_done_has_no_key(app: FtApp, memory_keyring: MemoryKeyring) -> None:
+async def test_unavailable_action_has_no_key(app: FtApp, memory_keyring: MemoryKeyring) -> None:
     async with app.run_test(size=(100, 30)) as pilot:
         screen = await ready(pilot)
         assert screen.check_action("set", ())
@@ -135,7 +133,8 @@ async def test_what_cannot_be_done_has_no_key(app: FtApp, memory_keyring: Memory
         assert not screen.check_action("original", ())
 
 
-async def test_theme_smoothing_and_blocks_hold_at_once_and_after_a_restart(app: FtApp) -> None:
+async def test_appearance_settings_hold_after_a_restart(app: FtApp) -> None:
+    """Theme, smoothing and blocks hold at once too."""
     async with app.run_test(size=(100, 30)) as pilot:
         screen = await ready(pilot)
         await part(pilot, screen, "appearance")
@@ -148,7 +147,7 @@ async def test_theme_smoothing_and_blocks_hold_at_once_and_after_a_restart(app: 
     assert (again.theme, again.smoothing, again.blocks) == ("ft-light", 0.5, True)
 
 
-async def test_a_key_is_changed_used_and_given_back(app: FtApp) -> None:
+async def test_key_is_changed_and_given_back(app: FtApp) -> None:
     async with app.run_test(size=(120, 36)) as pilot:
         screen = await ready(pilot)
         await part(pilot, screen, "keys")
@@ -166,7 +165,8 @@ async def test_a_key_is_changed_used_and_given_back(app: FtApp) -> None:
         await until(pilot, lambda: preferences.load().keys == {})
 
 
-async def test_a_key_that_another_action_has_is_refused_by_its_name(app: FtApp) -> None:
+async def test_key_of_another_action_is_refused(app: FtApp) -> None:
+    """The message names the action."""
     async with app.run_test(size=(120, 36)) as pilot:
         screen = await ready(pilot)
         await part(pilot, screen, "keys")
@@ -204,7 +204,7 @@ async def test_folders_are_measured_and_their_paths_copied(app: FtApp, ft_home: 
         await until(pilot, lambda: app.clipboard == str(ft_home))
 
 
-async def test_a_wide_terminal_shows_all_parts_at_once(app: FtApp) -> None:
+async def test_wide_terminal_shows_all_settings(app: FtApp) -> None:
     async with app.run_test(size=(200, 50)) as pilot:
         screen = await ready(pilot)
         await pilot.pause()

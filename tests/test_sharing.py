@@ -47,9 +47,10 @@ def busy_process() -> Iterator[None]:
 
 
 @pytest.mark.slow
-def test_a_run_beside_a_busy_process_and_its_resume_alone_end_with_the_same_bytes(
+def test_run_beside_busy_process_stays_exact(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, two_cores: list[int]
 ) -> None:
+    """Resumed alone, it ends with the same bytes."""
     monkeypatch.setenv("FT_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     recipe = write_recipe(
@@ -96,7 +97,8 @@ def after(rule: SharingRule, reading: Contention, times: int) -> int | None:
     return rule.share and rule.share.cores
 
 
-def test_threads_give_way_after_a_moment_and_come_back_when_the_others_are_gone_for_some_seconds() -> None:
+def test_threads_give_way_and_come_back() -> None:
+    """They give way after a moment and come back some seconds after the others have gone."""
     rule = SharingRule(2)
     assert after(rule, seen(1.0), ENTER_AFTER - 1) is None
     assert after(rule, seen(0.0), 1) is None, "it was over at once"
@@ -106,28 +108,28 @@ def test_threads_give_way_after_a_moment_and_come_back_when_the_others_are_gone_
     assert after(rule, seen(0.0), LEAVE_AFTER) is None
 
 
-def test_threads_keep_what_they_have_where_nobody_is_in_the_way() -> None:
+def test_threads_stay_with_nobody_in_the_way() -> None:
     assert after(SharingRule(2), seen(0.2), 9) is None, "a mouse is moved"
     assert after(SharingRule(2), seen(1.0, waiting=0.0), 9) is None, "nobody waits"
     assert after(SharingRule(2), seen(1.0, computing=1), 9) is None, "a thread alone waits for no other"
     assert after(SharingRule(16), seen(3.0, computing=8), 9) is None, "there are cores for all"
 
 
-def test_no_more_cores_are_taken_than_make_an_operation_faster() -> None:
+def test_threads_take_only_cores_that_help() -> None:
     """16 threads on 15 cores take as long as on 8: two rounds."""
     assert after(SharingRule(16), seen(1.0, computing=16), 9) == 8
     assert after(SharingRule(16), seen(9.0, computing=16), 9) == 6
     assert after(SharingRule(2), seen(5.0), 9) == 1
 
 
-def test_the_share_follows_the_number_of_the_others() -> None:
+def test_share_follows_number_of_other_threads() -> None:
     rule = SharingRule(4)
     assert after(rule, seen(1.0, computing=4), ENTER_AFTER) == 2
     assert after(rule, seen(3.0, computing=0), LEAVE_AFTER) == 1
     assert after(rule, seen(1.0, computing=0), LEAVE_AFTER) == 2
 
 
-def test_the_meter_sees_who_is_busy(two_cores: list[int]) -> None:
+def test_meter_sees_a_busy_process(two_cores: list[int]) -> None:
     meter = ContentionMeter(two_cores)
 
     def others() -> bool:
@@ -150,7 +152,7 @@ confinement = Confinement()
 """
 
 
-def test_every_thread_gets_back_what_it_had(two_cores: list[int]) -> None:
+def test_every_thread_gets_its_cores_back(two_cores: list[int]) -> None:
     run_in_process(
         CONFINE
         + "confinement.to(two[:1], []); confinement.to(two[1:], [helper.native_id])\n"
@@ -176,7 +178,7 @@ def test_cores_that_somebody_set_stay_set(two_cores: list[int]) -> None:
     )
 
 
-def test_while_waits_are_short_a_thread_that_waits_sleeps(two_cores: list[int]) -> None:
+def test_waiting_thread_sleeps_in_short_waits(two_cores: list[int]) -> None:
     """Its kernel thread then gives its core away at each wait; a spinning one keeps it for milliseconds."""
     run_in_process(
         "import os, time, torch\n"
@@ -209,7 +211,7 @@ while news is None and time.monotonic() - began < LIMIT:
 
 
 @pytest.mark.slow
-def test_a_process_that_computes_beside_a_busy_one_keeps_to_one_of_two_cores(two_cores: list[int]) -> None:
+def test_process_beside_busy_one_keeps_one_core(two_cores: list[int]) -> None:
     with busy_process():
         run_in_process(
             COMPUTE.replace("LIMIT", str(PATIENCE_S / 2))
@@ -221,7 +223,7 @@ def test_a_process_that_computes_beside_a_busy_one_keeps_to_one_of_two_cores(two
 
 
 @pytest.mark.slow
-def test_a_person_can_have_the_threads_left_alone(two_cores: list[int]) -> None:
+def test_thread_sharing_can_be_switched_off(two_cores: list[int]) -> None:
     with busy_process():
         run_in_process(
             COMPUTE.replace("LIMIT", "4")

@@ -34,7 +34,8 @@ def test_bfloat16_rounds_as_torch_rounds(tmp_path: Path) -> None:
     assert bfloat16_bits(np.array([1.0], np.float32)).tolist() == [0x3F80]
 
 
-def test_the_folder_holds_what_transformers_and_mlx_load(starter_model: Path) -> None:
+def test_starter_folder_has_every_model_file(starter_model: Path) -> None:
+    """They are those that Transformers and MLX load."""
     names = {path.name for path in starter_model.iterdir()}
     assert names >= {"config.json", "generation_config.json", "model.safetensors", "chat_template.jinja"}
     assert names >= {"tokenizer.json", "tokenizer_config.json"}
@@ -54,7 +55,7 @@ def test_each_digit_is_a_token(starter_model: Path) -> None:
     assert tokenizer.decode(tokenizer.encode(text).ids) == text
 
 
-def test_a_second_call_does_nothing(ft_home_with_starter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_call_converts_no_model(ft_home_with_starter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(starter, "packaged_gguf", lambda: pytest.fail("converted again"))
     assert starter.ensure() == ft_home_with_starter / "models" / "starter"
 
@@ -68,14 +69,14 @@ def test_the_package_is_found_but_never_imported() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_without_the_package_the_hint_says_how_to_fetch_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hint_says_how_to_fetch_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(starter, "PACKAGE", "no_such_package")
     with pytest.raises(ModelError) as caught:
         starter.ensure()
     assert caught.value.hint == "Fetch it with: ft models pull starter"
 
 
-def test_a_damaged_file_is_refused_by_its_checksum(tmp_path: Path) -> None:
+def test_damaged_model_fails_its_checksum(tmp_path: Path) -> None:
     damaged = tmp_path / starter.GGUF
     damaged.write_bytes(b"GGUF, but not this one")
     with pytest.raises(ModelError, match="not the file it should be"):
@@ -83,7 +84,7 @@ def test_a_damaged_file_is_refused_by_its_checksum(tmp_path: Path) -> None:
     assert not starter.is_ready()
 
 
-def test_a_full_disk_is_told_before_anything_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_told_before_writing(monkeypatch: pytest.MonkeyPatch) -> None:
     full = shutil.disk_usage("/")._replace(free=5_000_000)
     monkeypatch.setattr("shutil.disk_usage", lambda place: full)
     with pytest.raises(MachineError, match="5 MB free; the model needs 300 MB"):
@@ -91,7 +92,7 @@ def test_a_full_disk_is_told_before_anything_is_written(monkeypatch: pytest.Monk
     assert [path.name for path in paths.models().iterdir()] == [".starter.lock"]
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unmakeable_model_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("FT_HOME", str(tmp_path / "file" / "home"))
     with pytest.raises(MachineError, match="Cannot write the model to") as caught:
@@ -100,7 +101,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.slow
-def test_a_disk_that_fills_up_leaves_nothing_behind(ft_home: Path) -> None:
+def test_filling_disk_leaves_no_model_behind(ft_home: Path) -> None:
     """A limit on file size fails the write in the middle, as a full disk would."""
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000_000, 20_000_000))\n"
@@ -114,7 +115,7 @@ def test_a_disk_that_fills_up_leaves_nothing_behind(ft_home: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_at_once_after_a_kill_make_one_whole_folder(ft_home: Path) -> None:
+def test_concurrent_conversions_make_one_model_folder(ft_home: Path) -> None:
     """What a killed conversion left is cleaned, the second process waits and converts nothing."""
     left = ft_home / "models" / ".starter.making-1"
     left.mkdir(parents=True)
@@ -176,7 +177,7 @@ def test_tokens_equal_transformers_own_conversion(starter_model: Path, from_tran
 
 
 @pytest.mark.slow
-def test_it_knows_the_capital_of_france(starter_model: Path) -> None:
+def test_starter_knows_the_capital_of_france(starter_model: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -17,13 +17,14 @@ def rows(name: str) -> list[tuple[str, dict[str, object]]]:
     return [(row[0]["content"], json.loads(row[1]["content"])) for row in turns]
 
 
-def test_the_script_makes_the_shipped_files_byte_for_byte() -> None:
+def test_script_makes_the_shipped_dataset_exactly() -> None:
     train, held_out = make.make()
     assert (FOLDER / "train.jsonl").read_bytes() == make.as_jsonl(train).encode()
     assert (FOLDER / "validation.jsonl").read_bytes() == make.as_jsonl(held_out).encode()
 
 
-def test_every_answer_is_compact_json_with_the_same_keys() -> None:
+def test_every_dataset_answer_is_compact_json() -> None:
+    """The keys are the same in all of them."""
     for name in ("train", "validation"):
         for line in (FOLDER / f"{name}.jsonl").read_text().splitlines():
             answer = json.loads(line)["messages"][1]["content"]
@@ -31,7 +32,8 @@ def test_every_answer_is_compact_json_with_the_same_keys() -> None:
             assert json.dumps(json.loads(answer), separators=(",", ":")) == answer
 
 
-def test_held_out_rows_share_no_sentence_name_or_item_with_training() -> None:
+def test_validation_rows_share_nothing_with_training() -> None:
+    """No sentence, no name and no item."""
     train, held_out = rows("train"), rows("validation")
     assert (len(train), len(held_out)) == (280, 64)
     assert len({prompt for prompt, _ in train + held_out}) == 344
@@ -49,7 +51,7 @@ def items(found: list[tuple[str, dict[str, object]]]) -> Iterator[str]:
         yield from answer["items"]
 
 
-def test_a_row_is_short_enough_for_a_quick_demo(starter_model: Path) -> None:
+def test_dataset_rows_suit_a_quick_demo(starter_model: Path) -> None:
     import jinja2
     from tokenizers import Tokenizer
 

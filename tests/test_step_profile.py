@@ -19,7 +19,7 @@ NAMES = (
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["peft", "mlx"])
-def test_a_step_is_taken_apart_into_all_that_it_does(backend: str, tmp_path: Path) -> None:
+def test_step_profile_has_every_part(backend: str, tmp_path: Path) -> None:
     command = [sys.executable, "-P", str(SCRIPT), "--child", backend, "tiny", "--steps", "1", "--rows", "2"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr

@@ -47,7 +47,8 @@ def chats(folder: Path) -> None:
     (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
 
 
-def test_a_variable_changes_the_prompt_that_is_trained_and_asked(qwen: Path, folder: Path) -> None:
+def test_template_variable_changes_the_prompt(qwen: Path, folder: Path) -> None:
+    """Both that which is trained and that which is asked."""
     spec = TokenSpec.of(load_recipe(recipe(folder, qwen, enable_thinking=False)).config)
     tokenizer = spec.tokenizer(qwen)
     prompt = tokenizer.decode(tokenizer.prompt_ids(ASKED), skip_special=False)
@@ -67,9 +68,8 @@ def test_another_value_makes_other_tokens(qwen: Path, folder: Path) -> None:
     assert "tokenised by an earlier run" not in " ".join(silent.notes)
 
 
-def test_a_variable_that_the_template_never_reads_is_an_error_that_names_the_others(
-    qwen: Path, folder: Path
-) -> None:
+def test_unread_template_variable_is_an_error(qwen: Path, folder: Path) -> None:
+    """The message names the others."""
     spec = TokenSpec.of(load_recipe(recipe(folder, qwen, enable_thinkin=False)).config)
     with pytest.raises(ConfigError, match="reads no enable_thinkin") as caught:
         spec.tokenizer(qwen)
@@ -86,7 +86,7 @@ def test_a_variable_that_the_template_never_reads_is_an_error_that_names_the_oth
         ({"tokens": {"a": 1}}, "has to be"),
     ],
 )
-def test_what_no_template_could_take_is_a_mistake_of_the_recipe(
+def test_impossible_variable_is_a_recipe_mistake(
     variables: dict[str, Any], problem: str, folder: Path
 ) -> None:
     with pytest.raises(RecipeError, match=problem):
@@ -96,7 +96,7 @@ def test_what_no_template_could_take_is_a_mistake_of_the_recipe(
 @pytest.mark.parametrize(
     "name", ["qwen3", "qwen3_5_nothink", "nemotron_3_nano", "gptoss", "glm4moe", "lfm2_2_5"]
 )
-def test_the_template_that_is_delivered_has_the_values_of_the_recipe(name: str, tmp_path: Path) -> None:
+def test_delivered_template_has_recipe_values(name: str, tmp_path: Path) -> None:
     from transformers import PreTrainedTokenizerFast
 
     theirs = PreTrainedTokenizerFast.from_pretrained(make_model(tmp_path / name, name, shipped()[name]))
@@ -126,9 +126,10 @@ def test_the_template_that_is_delivered_has_the_values_of_the_recipe(name: str, 
 
 
 @pytest.mark.slow
-def test_a_run_its_samples_its_scores_and_its_answers_are_rendered_with_them(
+def test_run_renders_template_variables_everywhere(
     folder: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Training, samples, scores and answers."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     (folder / "moody.jinja").write_text(MOODY)
     path = write_recipe(
@@ -149,7 +150,7 @@ def test_a_run_its_samples_its_scores_and_its_answers_are_rendered_with_them(
     run.close()
 
 
-def test_without_its_variable_the_template_refuses_every_row(folder: Path, tiny_model: Path) -> None:
+def test_template_without_variable_refuses_every_row(folder: Path, tiny_model: Path) -> None:
     (folder / "moody.jinja").write_text(MOODY)
     chats(folder)
     shown = CliRunner().invoke(

@@ -36,7 +36,7 @@ def set_template(model: Path, template: str) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | {"chat_template": template}))
 
 
-def test_a_preview_follows_the_chat_template_in_tokenizer_config(model: Path, tmp_path: Path) -> None:
+def test_preview_follows_tokenizer_config_chat_template(model: Path, tmp_path: Path) -> None:
     source, view = write(tmp_path / "rows.jsonl", chats(3)), View(model=str(model))
     previews = Previews()
     assert previews.wait_for(str(source), 0, view)
@@ -47,7 +47,7 @@ def test_a_preview_follows_the_chat_template_in_tokenizer_config(model: Path, tm
     assert WORDS in after
 
 
-def test_a_plan_follows_the_chat_template_in_tokenizer_config(model: Path, tmp_path: Path) -> None:
+def test_plan_follows_tokenizer_config_chat_template(model: Path, tmp_path: Path) -> None:
     text = f"model: {{base: {model}}}\ndata: {{train: {write(tmp_path / 'rows.jsonl', chats(3))}, validation: 0}}\n"
     planner = CachedPlanner()
     before = planner.plan(text, tmp_path / "train.yml")
@@ -58,9 +58,8 @@ def test_a_plan_follows_the_chat_template_in_tokenizer_config(model: Path, tmp_p
 @pytest.mark.parametrize(
     "name", [*TOKEN_FILES, TEMPLATE, "additional_chat_templates/tool_use.jinja", "own.jinja"]
 )
-def test_previews_and_the_cache_notice_each_file_that_tokens_depend_on(
-    name: str, model: Path, tmp_path: Path
-) -> None:
+def test_changed_tokenizer_file_is_noticed(name: str, model: Path, tmp_path: Path) -> None:
+    """Previews and the cache notice it."""
     config = recipe(write(tmp_path / "rows.jsonl", chats(3)))
     template = str(model / "own.jinja") if name == "own.jinja" else "auto"
     (model / "own.jinja").write_text(CHAT_TEMPLATE)
@@ -80,7 +79,7 @@ def test_previews_and_the_cache_notice_each_file_that_tokens_depend_on(
     assert key() != kept
 
 
-def test_every_key_that_tokens_depend_on_is_taken_from_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_token_keys_come_from_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     """A key that `of` forgets would be shown and cached as its default."""
     config = TrainConfig.model_validate(
         {
@@ -104,6 +103,6 @@ def test_a_limit_alone_needs_no_other_encoder(model: Path) -> None:
     assert previews.encoder(view) is previews.encoder(replace(view, max_seq_length=9, format="chat"))
 
 
-def test_every_file_that_makes_a_tokenizer_is_one_that_tokens_depend_on() -> None:
+def test_every_tokenizer_file_counts_for_tokens() -> None:
     assert {*VOCABULARIES, *(name for names in TOKENIZERS for name in names)} <= set(TOKEN_FILES)
     assert {"merges.txt", "tokenizer.model", "sentencepiece.bpe.model", "config.json"} <= set(TOKEN_FILES)

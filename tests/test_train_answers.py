@@ -54,7 +54,8 @@ def answering(trained: Run) -> Iterator[api.Run]:
 
 
 @pytest.mark.slow
-def test_the_same_prompt_has_the_same_answer_however_it_is_asked(answering: api.Run) -> None:
+def test_same_prompt_has_the_same_answer(answering: api.Run) -> None:
+    """How it is asked does not matter."""
     assert answering.state.status == "completed"
     answer = answering.generate("number 3", max_tokens=8)
     assert answering.generate([{"role": "user", "content": "number 3"}], max_tokens=8) == answer
@@ -73,7 +74,7 @@ def test_training_and_seed_change_the_answer(answering: api.Run) -> None:
 
 
 @pytest.mark.slow
-def test_a_cancelled_answer_makes_way_for_the_next(answering: api.Run) -> None:
+def test_cancelled_answer_makes_way_for_next(answering: api.Run) -> None:
     pieces = answering.stream("number 3", max_tokens=100_000, temperature=5.0)
     next(pieces)
     pieces.close()
@@ -118,7 +119,7 @@ def test_tools_calls_and_thoughts_reach_the_model(tiny_model: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_tools_that_the_chat_template_does_not_show_are_refused(answering: api.Run, tmp_path: Path) -> None:
+def test_tools_missing_from_chat_template_are_refused(answering: api.Run, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="shows no tools"):
         answering.generate("number 3", tools=TOOLS, max_tokens=2)
     (tmp_path / "tools.json").write_text(json.dumps(TOOLS))
@@ -128,9 +129,7 @@ def test_tools_that_the_chat_template_does_not_show_are_refused(answering: api.R
 
 
 @pytest.mark.slow
-def test_a_conversation_in_a_file_is_answered_like_the_same_in_python(
-    answering: api.Run, tmp_path: Path
-) -> None:
+def test_conversation_file_is_answered_like_python(answering: api.Run, tmp_path: Path) -> None:
     said = [
         {"role": "user", "content": "number 3"},
         {"role": "assistant", "content": "three"},
@@ -148,12 +147,12 @@ def test_a_conversation_in_a_file_is_answered_like_the_same_in_python(
 
 
 @pytest.mark.slow
-def test_a_completed_run_has_nothing_left_to_resume(answering: api.Run) -> None:
+def test_completed_run_has_nothing_to_resume(answering: api.Run) -> None:
     with pytest.raises(ConfigError, match="nothing is left to train"):
         answering.resume()
 
 
-def test_the_service_ends_at_end_of_file_and_survives_junk() -> None:
+def test_service_survives_junk_until_end_of_file() -> None:
     given = 'junk\n[1]\n{"id": 7, "op": "fly"}\n' + "[" * 100_000 + "\n"
     service = subprocess.Popen(
         [sys.executable, "-P", "-m", "engine.service.server"],
@@ -171,7 +170,7 @@ def test_the_service_ends_at_end_of_file_and_survives_junk() -> None:
     service.stdout.close()
 
 
-def test_a_service_that_dies_is_reported_with_the_end_of_its_log(tmp_path: Path) -> None:
+def test_dead_service_shows_end_of_log(tmp_path: Path) -> None:
     with Client(tmp_path / "service.log") as client:
         client.transport.child.kill()
         client.transport.child.wait()
@@ -181,7 +180,7 @@ def test_a_service_that_dies_is_reported_with_the_end_of_its_log(tmp_path: Path)
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS is not enforced elsewhere")
-def test_an_answer_without_enough_memory_is_told_as_that(trained: Run) -> None:
+def test_answer_short_of_memory_says_so(trained: Run) -> None:
     limit = 800_000_000
     done = subprocess.run(
         [*FT, "generate", str(trained.folder), "--prompt", "number 3"],
@@ -196,7 +195,7 @@ def test_an_answer_without_enough_memory_is_told_as_that(trained: Run) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_service_that_dies_for_want_of_memory_is_told_as_that(tmp_path: Path) -> None:
+def test_service_death_from_memory_says_so(tmp_path: Path) -> None:
     with Client(tmp_path / "service.log") as client:
         (tmp_path / "service.log").write_text("memory allocation of 320000 bytes failed\n")
         client.transport.child.kill()
@@ -205,7 +204,7 @@ def test_a_service_that_dies_for_want_of_memory_is_told_as_that(tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_chat_with_a_checkpoint_answers_every_line_until_exit(trained: Run) -> None:
+def test_chat_with_checkpoint_answers_every_line(trained: Run) -> None:
     lines = "number 3\nand 4?\n/new\nnumber 3\n/exit\nnever asked\n"
     checkpoint = trained.checkpoints / "step-000006"
     done = ft("chat", checkpoint, "--max-tokens", "4", given=lines)
@@ -216,7 +215,7 @@ def test_chat_with_a_checkpoint_answers_every_line_until_exit(trained: Run) -> N
     assert answers[0] == answers[2]
 
 
-def test_a_run_that_has_learned_nothing_yet_cannot_answer(tmp_path: Path, tiny_model: Path) -> None:
+def test_untrained_run_cannot_answer(tmp_path: Path, tiny_model: Path) -> None:
     from engine.config.load import load_recipe
 
     run = create_run(load_recipe(write_recipe(tmp_path, tiny_model)))
@@ -236,7 +235,7 @@ def test_an_empty_prompt_is_refused(tmp_path: Path, tiny_model: Path, prompt: st
     assert "empty" in done.stderr
 
 
-def test_the_python_api_raises_what_the_command_line_reports(tmp_path: Path, tiny_model: Path) -> None:
+def test_python_api_raises_command_line_errors(tmp_path: Path, tiny_model: Path) -> None:
     recipe = write_recipe(tmp_path, tiny_model)
     with pytest.raises(ConfigError):
         api.train(recipe, overrides={"training.epoch": 2})

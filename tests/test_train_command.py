@@ -49,7 +49,8 @@ def test_a_run_beside_another_is_told_so(
     assert "20261126-090000-other trains on this machine too" in done.stdout + done.stderr
 
 
-def test_the_end_says_before_and_after_and_what_to_do_next(trained: tuple[Path, list[ev.Event], str]) -> None:
+def test_end_of_run_says_what_next(trained: tuple[Path, list[ev.Event], str]) -> None:
+    """It tells before and after too."""
     home, told, narration = trained
     run_id = told[0].run if isinstance(told[0], ev.Started) else ""
     assert "validation loss:" in narration
@@ -69,7 +70,7 @@ def test_a_finished_run_directory_is_whole(trained: tuple[Path, list[ev.Event], 
     assert not run.alive()
 
 
-def test_runs_list_and_show_say_where_it_stands(trained: tuple[Path, list[ev.Event], str]) -> None:
+def test_list_and_show_tell_run_state(trained: tuple[Path, list[ev.Event], str]) -> None:
     home, _, _ = trained
     listed = json.loads(ft("runs", "list", "--json", FT_HOME=str(home)).stdout)
     assert [(run["status"], run["step"], run["total"]) for run in listed] == [("completed", 12, 12)]
@@ -90,16 +91,15 @@ def test_a_completed_run_has_nothing_to_resume(trained: tuple[Path, list[ev.Even
     assert "nothing is left" in done.stderr
 
 
-def test_attaching_to_a_finished_run_shows_it_and_ends(trained: tuple[Path, list[ev.Event], str]) -> None:
+def test_attaching_to_finished_run_shows_it(trained: tuple[Path, list[ev.Event], str]) -> None:
     home, told, _ = trained
     done = ft("attach", "--json", FT_HOME=str(home))
     assert done.returncode == 0
     assert [ev.decode(line.encode()) for line in done.stdout.splitlines()] == told
 
 
-def test_ctrl_c_once_leaves_a_checkpoint_and_resuming_goes_on_from_it(
-    tmp_path: Path, tiny_model: Path
-) -> None:
+def test_ctrl_c_once_leaves_a_checkpoint(tmp_path: Path, tiny_model: Path) -> None:
+    """Resuming goes on from it."""
     recipe = write_recipe(tmp_path, tiny_model, steps=60, checkpoints={"every": 1000})
     terminal = Terminal("train", recipe)
     terminal.wait_for("tokens/s")
@@ -123,7 +123,7 @@ def test_ctrl_c_once_leaves_a_checkpoint_and_resuming_goes_on_from_it(
     assert run.state().status == "completed"
 
 
-def test_ctrl_c_twice_ends_at_once(tmp_path: Path, tiny_model: Path) -> None:
+def test_ctrl_c_twice_ends_run_at_once(tmp_path: Path, tiny_model: Path) -> None:
     terminal = Terminal("train", write_recipe(tmp_path, tiny_model, steps=5000))
     terminal.wait_for("tokenising")
     terminal.press(b"\x03")
@@ -135,7 +135,7 @@ def test_ctrl_c_twice_ends_at_once(tmp_path: Path, tiny_model: Path) -> None:
     assert run.state().status == "stopped"
 
 
-def test_a_killed_engine_is_reported_with_what_to_do(tmp_path: Path, tiny_model: Path) -> None:
+def test_killed_engine_says_what_to_do(tmp_path: Path, tiny_model: Path) -> None:
     import subprocess
 
     recipe = write_recipe(tmp_path, tiny_model, steps=5000)
@@ -152,7 +152,8 @@ def test_a_killed_engine_is_reported_with_what_to_do(tmp_path: Path, tiny_model:
     assert state.error.kind == "training"
 
 
-def test_a_detached_run_can_be_watched_left_and_stopped(tmp_path: Path, tiny_model: Path) -> None:
+def test_detached_run_is_watched_and_stopped(tmp_path: Path, tiny_model: Path) -> None:
+    """It can be left in between."""
     recipe = write_recipe(tmp_path, tiny_model, steps=100_000)
     done = ft("train", recipe, "--detach")
     run_id = done.stdout.strip()
@@ -184,7 +185,7 @@ def test_a_detached_run_can_be_watched_left_and_stopped(tmp_path: Path, tiny_mod
     assert Run.all() == []
 
 
-def test_an_engine_and_its_supervisor_both_gone_are_found_out(tmp_path: Path, tiny_model: Path) -> None:
+def test_run_without_engine_and_supervisor_is_crashed(tmp_path: Path, tiny_model: Path) -> None:
     run_id = ft("train", write_recipe(tmp_path, tiny_model, steps=5000), "--detach").stdout.strip()
     os.killpg(os.getpgid(worker_pid()), signal.SIGKILL)
     run = Run.open(run_id)
@@ -198,9 +199,7 @@ def test_an_engine_and_its_supervisor_both_gone_are_found_out(tmp_path: Path, ti
     assert "the last thing it said" in done.stderr
 
 
-def test_an_engine_killed_near_the_memory_limit_starts_again_smaller(
-    tmp_path: Path, tiny_model: Path
-) -> None:
+def test_engine_short_of_memory_restarts_smaller(tmp_path: Path, tiny_model: Path) -> None:
     recipe = write_recipe(
         tmp_path, tiny_model, steps=30, training={"batch_size": 4, "effective_batch_size": 4}
     )
@@ -229,9 +228,8 @@ def test_an_engine_killed_near_the_memory_limit_starts_again_smaller(
     assert run.state().step == 30
 
 
-def test_a_shell_with_too_little_memory_gets_advice_before_anything_loads(
-    tmp_path: Path, tiny_model: Path
-) -> None:
+def test_shell_short_of_memory_gets_advice(tmp_path: Path, tiny_model: Path) -> None:
+    """The advice comes before anything loads."""
     recipe = write_recipe(tmp_path, tiny_model, training={"batch_size": "auto"})
     done = limited("ulimit -v 400000", recipe)
     assert done.returncode == 5, done.stderr
@@ -239,7 +237,7 @@ def test_a_shell_with_too_little_memory_gets_advice_before_anything_loads(
     assert not any(isinstance(event, ev.Step) for event in Run.open().events())
 
 
-def test_a_disk_that_fills_up_ends_the_run_with_exit_code_7(tmp_path: Path, tiny_model: Path) -> None:
+def test_full_disk_ends_run_with_code_7(tmp_path: Path, tiny_model: Path) -> None:
     done = limited("ulimit -f 24", write_recipe(tmp_path, tiny_model))
     assert done.returncode == 7, done.stderr
     assert "Traceback" not in done.stderr

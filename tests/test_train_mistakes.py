@@ -24,7 +24,7 @@ from tests.test_data_lint import chat
         (["training.max_step=3"], 2, "max_steps"),
     ],
 )
-def test_a_mistake_is_told_before_a_run_is_made(
+def test_mistake_is_told_before_any_run(
     tmp_path: Path, tiny_model: Path, overrides: list[str], code: int, said: str
 ) -> None:
     recipe = write_recipe(tmp_path, tiny_model)
@@ -38,7 +38,7 @@ def test_a_mistake_is_told_before_a_run_is_made(
     assert Run.all() == []
 
 
-def test_a_folder_that_cannot_be_written_is_the_machines_fault(tmp_path: Path, tiny_model: Path) -> None:
+def test_unwritable_run_folder_is_machine_error(tmp_path: Path, tiny_model: Path) -> None:
     recipe = write_recipe(tmp_path, tiny_model)
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o555)
@@ -50,13 +50,13 @@ def test_a_folder_that_cannot_be_written_is_the_machines_fault(tmp_path: Path, t
     assert "--run-dir" in done.stderr
 
 
-def test_a_home_that_cannot_be_written_is_the_machines_fault(tmp_path: Path, tiny_model: Path) -> None:
+def test_unwritable_home_is_machine_error(tmp_path: Path, tiny_model: Path) -> None:
     (tmp_path / "file").write_text("")
     done = ft("train", write_recipe(tmp_path, tiny_model), FT_HOME=str(tmp_path / "file" / "home"))
     assert done.returncode == 7, done.stderr
 
 
-def test_a_folder_with_other_things_in_it_is_refused(tmp_path: Path, tiny_model: Path) -> None:
+def test_nonempty_run_folder_is_refused(tmp_path: Path, tiny_model: Path) -> None:
     done = ft("train", write_recipe(tmp_path, tiny_model), "--run-dir", tmp_path)
     assert done.returncode == 2
     assert "not empty" in done.stderr
@@ -68,7 +68,8 @@ def test_resume_takes_the_runs_own_recipe(tmp_path: Path, tiny_model: Path) -> N
     assert "--resume" in done.stderr
 
 
-def test_stop_attach_show_and_rm_say_when_there_is_no_run() -> None:
+def test_commands_say_when_there_is_no_run() -> None:
+    """Stop, attach, show and rm."""
     for command in (["stop"], ["attach"], ["runs", "show"], ["runs", "rm", "x", "--yes"], ["generate"]):
         done = ft(*command)
         assert done.returncode == 2, (command, done.stderr)
@@ -77,7 +78,7 @@ def test_stop_attach_show_and_rm_say_when_there_is_no_run() -> None:
     assert "no runs yet" in ft("runs", "list").stderr
 
 
-def test_rm_asks_first(tmp_path: Path, tiny_model: Path) -> None:
+def test_runs_rm_asks_first(tmp_path: Path, tiny_model: Path) -> None:
     from engine.config.load import load_recipe
 
     run = create_run(load_recipe(write_recipe(tmp_path, tiny_model)))
@@ -90,7 +91,7 @@ def test_rm_asks_first(tmp_path: Path, tiny_model: Path) -> None:
 
 
 @pytest.mark.slow
-def test_data_that_would_waste_the_run_stop_it_unless_forced(tmp_path: Path, tiny_model: Path) -> None:
+def test_wasteful_data_stops_run_unless_forced(tmp_path: Path, tiny_model: Path) -> None:
     recipe = write_recipe(tmp_path, tiny_model)
     rows = [chat(f"Say {n}. <|im_end|>", f"It is {n}.") for n in range(20)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

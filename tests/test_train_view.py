@@ -54,7 +54,7 @@ def test_the_live_view_shows_where_training_stands(run: Run) -> None:
     assert max(map(len, screen(live).splitlines()[1:2])) < 80
 
 
-def test_a_restart_drops_what_it_will_do_again_and_keeps_its_reason(run: Run) -> None:
+def test_restart_drops_steps_and_keeps_reason(run: Run) -> None:
     live = Live(run, Console(file=io.StringIO()))
     live.show(step(9))
     live.show(ev.Eval(step=9, loss=1.0, perplexity=2.0))
@@ -108,7 +108,7 @@ def test_the_summary_says_before_and_after(run: Run) -> None:
     ("values", "drawn"),
     [([], ""), ([math.nan], ""), ([1.0], "▁"), ([2.0, 1.0], "█▁"), ([0.0, math.inf, 7.0], "▁█")],
 )
-def test_a_sparkline_leaves_out_what_is_no_number(values: list[float], drawn: str) -> None:
+def test_sparkline_leaves_out_nan(values: list[float], drawn: str) -> None:
     assert sparkline(values) == drawn
 
 
@@ -119,11 +119,11 @@ def test_a_long_sparkline_keeps_its_width() -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"), [(-1, "0:00"), (59.6, "1:00"), (125, "2:05"), (3725, "1:02:05")]
 )
-def test_durations(seconds: float, text: str) -> None:
+def test_durations_are_written_for_people(seconds: float, text: str) -> None:
     assert clock(seconds) == text
 
 
-def test_plain_lines_tell_a_long_phase_in_tenths(capsys: pytest.CaptureFixture[str]) -> None:
+def test_plain_view_tells_phase_in_tenths(capsys: pytest.CaptureFixture[str]) -> None:
     view = Plain()
     for done in range(201):
         view.show(ev.Phase(name="tokenising", done=done, total=200))

@@ -27,7 +27,8 @@ def trained(name: str, *folders: str, adapter: str = "") -> Run:
     return run
 
 
-def test_a_run_means_its_result_with_the_template_and_tokens_of_its_recipe(ft_home: Path) -> None:
+def test_run_means_its_trained_model(ft_home: Path) -> None:
+    """It comes with the template and the tokens of its recipe."""
     run = trained("a", "adapter", "checkpoints/step-000010/adapter")
     found = TrainedModel.of(run)
     assert (found.base, found.adapter, found.run, found.step) == ("starter", run.adapter, run.id, 20)
@@ -47,7 +48,7 @@ def test_a_checkpoint_means_its_own_weights(ft_home: Path) -> None:
     assert TrainedModel.find(run.adapter) == TrainedModel.find(run.id) == TrainedModel.of(run)
 
 
-def test_after_full_training_the_result_is_its_own_base(ft_home: Path) -> None:
+def test_full_training_result_is_its_base(ft_home: Path) -> None:
     run = trained("a", "model", adapter="none")
     found = TrainedModel.of(run)
     assert (found.base, found.adapter) == (run.model, None)
@@ -55,7 +56,7 @@ def test_after_full_training_the_result_is_its_own_base(ft_home: Path) -> None:
     assert found.base_folder() == run.model
 
 
-def test_a_run_that_is_not_ended_means_its_last_checkpoint(ft_home: Path) -> None:
+def test_unended_run_means_its_last_checkpoint(ft_home: Path) -> None:
     run = trained("a", "checkpoints/step-000010/adapter", "checkpoints/step-000020/adapter")
     for step in ("step-000010", "step-000020"):
         (run.checkpoints / step / "progress.json").write_text("{}")
@@ -63,7 +64,7 @@ def test_a_run_that_is_not_ended_means_its_last_checkpoint(ft_home: Path) -> Non
     assert (found.adapter, found.step) == (run.checkpoints / "step-000020" / "adapter", 20)
 
 
-def test_a_run_that_has_learned_nothing_says_when_it_will(ft_home: Path) -> None:
+def test_untrained_run_hints_at_first_checkpoint(ft_home: Path) -> None:
     with pytest.raises(ConfigError, match="has no trained adapter yet") as error:
         TrainedModel.of(trained("a"))
     assert "first checkpoint" in error.value.hint

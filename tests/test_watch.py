@@ -19,7 +19,7 @@ def test_a_climbing_loss_is_said_once() -> None:
     assert "diverging" in warnings[0]
 
 
-def test_a_falling_noisy_loss_is_left_in_peace() -> None:
+def test_falling_noisy_loss_is_left_alone() -> None:
     progress = Progress()
     assert not any(
         check_divergence(progress, 3.0 / (1 + step / 20) + 0.4 * (-1) ** step, 1.0) for step in range(200)
@@ -29,7 +29,8 @@ def test_a_falling_noisy_loss_is_left_in_peace() -> None:
 @pytest.mark.parametrize(
     ("loss", "norm"), [(math.nan, 1.0), (math.inf, 1.0), (1.0, math.nan), (1.0, math.inf)]
 )
-def test_a_step_that_is_no_number_is_skipped_and_a_row_of_them_ends_the_run(loss: float, norm: float) -> None:
+def test_nan_step_is_skipped(loss: float, norm: float) -> None:
+    """A row of them ends the run."""
     progress = Progress()
     for _ in range(MOST_SKIPPED - 1):
         assert "skipped" in check_divergence(progress, loss, norm)
@@ -47,7 +48,7 @@ def test_one_good_step_forgives_the_skipped_ones() -> None:
 
 
 @pytest.mark.parametrize("shape", ["constant", "linear", "cosine"])
-def test_the_rate_rises_to_its_peak_and_never_below_zero(shape: str) -> None:
+def test_learning_rate_peaks_and_stays_positive(shape: str) -> None:
     training = Training.model_validate({"scheduler": shape, "warmup_ratio": 0.1, "learning_rate": 1e-3})
     rates = [learning_rate(training, step, 50) for step in range(50)]
     assert max(rates) == rates[5] == 1e-3
