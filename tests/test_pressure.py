@@ -13,7 +13,7 @@ import pytest
 from engine.hardware.monitor import Monitor
 from engine.hardware.pressure import Level, Pressure, of_linux, of_macos, pressure
 from engine.runs.directory.events import Warned
-from engine.training.memory_pressure import PressureWatch
+from engine.training.monitors import PressureWatch
 from tests.terminal import until
 from tests.training import Job
 
