@@ -18,7 +18,7 @@ def summary(run: Run, finished: Finished) -> list[str]:
         lines += [f"{result.folder.name}: {result.folder}{which}", *better(result)]
     if finished.reason == "stopped":
         where = f" at step {finished.step}" if run.kind == "train" else ""
-        lines.append(f"Stopped{where}. {run.how_to_go_on}")
+        lines.append(f"Stopped{where}. {run.how_to_resume}")
     if result is not None:
         lines.append(f"Talk to it with: ft chat {run.id}")
     return lines

@@ -71,7 +71,7 @@ def told(levels: list[tuple[float, Level]]) -> list[float]:
     """When a watch warns that sees these levels at these seconds."""
     seen = iter([level for _, level in levels])
     watch = PressureWatch(lambda: Pressure(next(seen), "it says so"))
-    return [now for now, _ in levels if watch.look(now)]
+    return [now for now, _ in levels if watch.check(now)]
 
 
 def test_lasting_pressure_is_told_once() -> None:
@@ -88,7 +88,7 @@ def test_pressure_that_comes_and_goes_is_told_once_a_minute() -> None:
 
 
 def test_a_warning_says_how_bad_it_is_and_what_to_do() -> None:
-    warning = PressureWatch(lambda: of_linux(THRASHING)).look()
+    warning = PressureWatch(lambda: of_linux(THRASHING)).check()
     assert warning is not None
     assert "critical" in warning.message
     assert "71% of the last 10 s" in warning.message

@@ -8,8 +8,9 @@ from engine.config.adapters import ADAPTER_TYPES
 from engine.config.form import Field, fields, section_help, values
 from engine.config.load import load_text
 from engine.config.patch import set_value
-from engine.config.registries import TEMPLATES
+from engine.config.registries import FORMATS, TEMPLATES
 from engine.config.schema import TrainConfig
+from engine.data.formats import registry
 from engine.errors import ConfigError
 from screens.recipe.field_lines import LABEL, SHORT
 
@@ -18,6 +19,10 @@ BASE = "model:\n  base: starter\ndata:\n  train: starter\n"
 
 def field(name: str) -> Field:
     return next(one for one in fields() if one.name == name)
+
+
+def test_the_format_names_of_a_recipe_are_those_of_the_row_formats() -> None:
+    assert set(FORMATS) == {"auto", *registry.FORMATS}
 
 
 def test_every_key_of_the_schema_has_a_field_with_its_help() -> None:

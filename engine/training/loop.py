@@ -69,7 +69,7 @@ class Loop:
         self.progress = Progress(
             micro_batch_rows=plan.micro_batch_rows, micro_batch_tokens=plan.micro_batch_tokens
         )
-        self.heartbeat = Heartbeat(run, control, (PressureWatch().look, *watches))
+        self.heartbeat = Heartbeat(run, control, (PressureWatch().check, *watches))
         self.batcher = MicroBatcher(run, config, plan, trainer.model, self.progress)
         # Any id does, as nothing attends to padding; the tokenizer's own may have no row in the embedding. Runs that an
         # earlier version began keep it: in a mixture of experts, what padding is may change how others are rounded.

@@ -16,8 +16,8 @@ SMOOTHING = 0.9
 RISE = 2.0
 """A moving average this many times its lowest value, plus one nat, is a divergence."""
 MOST_SKIPPED = 5
-LOOK_S = 2.0
-"""Least time between two looks: on a Mac a look starts a program."""
+CHECK_S = 2.0
+"""Least time between two checks: on a Mac a check starts a program."""
 QUIET_S = 60.0
 """Least time between two warnings, unless it is worse than it was at the last one."""
 HINT = (
@@ -57,22 +57,22 @@ class PressureWatch:
 
     def __init__(self, read: Callable[[], Pressure | None] = pressure) -> None:
         self._read = read
-        self._looked_at = self._told_at = float("-inf")
-        self._level = self._told = Level.NORMAL
+        self._checked_at = self._warned_at = float("-inf")
+        self._level = self._warned = Level.NORMAL
 
-    def look(self, now: float | None = None) -> Warned | None:
+    def check(self, now: float | None = None) -> Warned | None:
         """A warning where the pressure has risen; `now` is a monotonic clock in seconds. Cheap."""
         now = time.monotonic() if now is None else now
-        if now - self._looked_at < LOOK_S:
+        if now - self._checked_at < CHECK_S:
             return None
-        self._looked_at = now
+        self._checked_at = now
         found = self._read()
         if found is None:
             return None
         rose, self._level = found.level > self._level, found.level
-        if not rose or (found.level <= self._told and now - self._told_at < QUIET_S):
+        if not rose or (found.level <= self._warned and now - self._warned_at < QUIET_S):
             return None
-        self._told, self._told_at = found.level, now
+        self._warned, self._warned_at = found.level, now
         total, available = memory()
         word = "critical" if found.level == Level.CRITICAL else "high"
         held = f"{size(total - available)} of {size(total)} are in use"
@@ -85,7 +85,7 @@ class NeighbourWatch:
     def __init__(self, sharing: Sharing) -> None:
         self._sharing = sharing
 
-    def look(self) -> Warned | None:
+    def check(self) -> Warned | None:
         """A warning, once, where others have been busy for some seconds. Cheap."""
         share = self._sharing.news()
         if share is None:
