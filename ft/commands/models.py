@@ -92,7 +92,7 @@ def show(name: Name, json: Json = False) -> None:
         "context": f"{shape.context:,} tokens" if shape.context else None,
         "template": card.template or "none",
         "adaptable": layers,
-    } | {fit.method: _told(fit) for fit in model.fits}
+    } | {fit.method: _in_words(fit) for fit in model.fits}
     width = max(map(len, rows))
     for label, value in rows.items():
         if value is not None:
@@ -151,7 +151,7 @@ def _more(model: "Model") -> dict[str, Any]:
     }
 
 
-def _told(fit: "Fit") -> str:
+def _in_words(fit: "Fit") -> str:
     if fit.plan is None:
         return f"no: {fit.reason}"
     peak, limit = size(fit.plan.memory.peak_bytes), size(fit.plan.limit_bytes)
