@@ -89,7 +89,7 @@ def compare(name: str, measure: Measure, base: Path, pairs: int) -> None:
 def measured(measure: Measure, checkout: Path) -> dict[str, float]:
     """The numbers of one run."""
     script, *words = measure.words
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(checkout), str(checkout / "benchmarks")])}
+    environment = os.environ | {"PYTHONPATH": str(checkout)}
     done = subprocess.run(
         [sys.executable, str(checkout / "benchmarks" / script), *words],
         cwd=checkout, env=environment, capture_output=True, text=True,

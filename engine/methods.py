@@ -49,7 +49,7 @@ def method_named(name: str) -> Method:
     if not isinstance(found, Method):
         raise MachineError(
             f"training.method: {name} names {type(found).__name__}, not an engine.methods.Method",
-            "Use training.method: sft, or tell the authors of its package.",
+            "Use training.method: sft, or report it to the authors of its package.",
         )
     return found
 

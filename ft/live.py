@@ -10,7 +10,7 @@ from engine.metrics.registry import EVAL_LOSS, describe, written
 from engine.runs.directory.events import Event, Phase, Started, Step, Warned, encode
 from engine.runs.directory.projection import Projection
 from engine.runs.directory.run import Run
-from engine.units import clock, sparkline
+from engine.units import clock, one_line, size, sparkline
 from ft import run_text
 from ft.console import say
 
@@ -174,8 +174,8 @@ class Live:
             ]
         peak = run.memory and (run.memory.device_peak_bytes or run.memory.process_peak_bytes)
         if peak:
-            planned = f" of {run_text.gigabytes(self.planned)} planned" if self.planned else ""
-            rows.append(("memory", f"at most {run_text.gigabytes(peak)}{planned}"))
+            planned = f" of {size(self.planned)} planned" if self.planned else ""
+            rows.append(("memory", f"at most {size(peak)}{planned}"))
         if run.evals:
             title, last = describe(EVAL_LOSS).title, run.evals[-1]
             scores = run_text.scores(last).removeprefix(title).strip()
@@ -184,8 +184,8 @@ class Live:
             rows.append(("best", f"{written(state.best_metric, state.best)}   (step {state.best_step})"))
         if run.samples:
             prompt, text = (
-                run_text.one_line(run.samples[-1].prompt, 40),
-                run_text.one_line(run.samples[-1].text),
+                one_line(run.samples[-1].prompt, 40),
+                one_line(run.samples[-1].text),
             )
             rows.append(("sample", f"{prompt} → {text}"))
         return rows

@@ -1,9 +1,7 @@
-"""Summary of a finished run, and numbers for people; the text of one event is in `runs/directory/event_text.py`."""
+"""Summary of a finished run; the text of one event is in `runs/directory/event_text.py`."""
 
 from engine.metrics.registry import EVAL_LOSS, describe, written
-from engine.runs.directory.event_text import gigabytes as gigabytes
 from engine.runs.directory.event_text import line as line
-from engine.runs.directory.event_text import one_line as one_line
 from engine.runs.directory.event_text import scores as scores
 from engine.runs.directory.events import Eval, Finished
 from engine.runs.directory.result import Result
@@ -20,7 +18,7 @@ def summary(run: Run, finished: Finished) -> list[str]:
         lines += [f"{result.folder.name}: {result.folder}{which}", *better(result)]
     if finished.reason == "stopped":
         where = f" at step {finished.step}" if run.kind == "train" else ""
-        lines.append(f"Stopped{where}. {run.how_to_go_on}")
+        lines.append(f"Stopped{where}. {run.how_to_resume}")
     if result is not None:
         lines.append(f"Talk to it with: ft chat {run.id}")
     return lines

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine.backends.mlx import families, memory
 from engine.backends.mlx.attention import Blocks, Segments
-from engine.backends.mlx.layout import lay_out, rounded
+from engine.backends.mlx.layout import rounded, to_rows
 from engine.hardware.memory import is_exhaustion
 from tests.training import batch_of
 
@@ -40,7 +40,7 @@ def test_row_lengths_are_rounded_to_few() -> None:
 @given(Lengths, st.booleans())
 def test_every_token_is_laid_out_once(lengths: list[int], packed: bool) -> None:
     examples = [[1 + 100 * i + j for j in range(size)] for i, size in enumerate(lengths)]
-    rows = lay_out(batch_of(examples, packed))
+    rows = to_rows(batch_of(examples, packed))
     assert rows.trained_tokens == sum(lengths) - len(lengths)
     ids, segments = rows.input_ids.ravel(), rows.segment_ids.ravel()
     assert sorted(ids[segments > 0]) == sorted(token for example in examples for token in example)
@@ -55,7 +55,7 @@ def test_every_token_is_laid_out_once(lengths: list[int], packed: bool) -> None:
 
 @given(Lengths)
 def test_packed_row_never_exceeds_longest_example(lengths: list[int]) -> None:
-    rows = lay_out(batch_of([[7] * size for size in lengths], packed=True))
+    rows = to_rows(batch_of([[7] * size for size in lengths], packed=True))
     assert rows.input_ids.shape[1] == rounded(max(lengths))
     assert len(rows.input_ids) <= len(lengths)
 

@@ -198,12 +198,12 @@ def test_refused_web_download_is_explained() -> None:
             texts(f"{site.url}/moved.jsonl")
         texts(f"{site.url}/x.jsonl")
         site.status = 503
-        assert "answers 503; the copy kept here is used" in notes(f"{site.url}/x.jsonl")
+        assert "answers 503; the cached copy is used" in notes(f"{site.url}/x.jsonl")
     with pytest.raises(DataError, match="http:// is not read"):
         texts("http://example.org/rows.jsonl")
     with pytest.raises(DataError, match=r"addresses of ftp:// are not read"):
         texts("ftp://example.org/rows.jsonl")
-    with pytest.raises(DataError, match="not kept here"):
+    with pytest.raises(DataError, match="not cached here"):
         texts("http://127.0.0.1:9/rows.jsonl")
 
 

@@ -56,4 +56,4 @@ def test_answers_short_of_memory_shrink_batch(
     events = list(job.run.events())
     assert [event.metrics["exact_match"] for event in events if isinstance(event, Eval)] == [0.0, 1.0]
     warnings = [event.message for event in events if isinstance(event, Warned)]
-    assert any("going on with 4 answers at once" in message for message in warnings)
+    assert any("continuing with 4 answers at a time" in message for message in warnings)

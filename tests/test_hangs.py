@@ -75,7 +75,7 @@ class Hung:
         state: State = "fine"
         for _ in range(round(seconds)):
             self.now += 1
-            state = self.watch.look(self.now)
+            state = self.watch.check(self.now)
         return state
 
 

@@ -53,7 +53,7 @@ def test_reason_says_how_much_memory_waits_where() -> None:
     assert settled.gradient_checkpointing
     assert settled.activation_offloading
     # 33 inputs (32 layers and the last norm) of 16384 tokens, 4096 numbers and 2 bytes: a power of two already
-    assert f"{33 * 16384 * 4096 * 2 / 1e9:.1f} GB of pinned host memory" in settled.reasons["checkpointing"]
+    assert f"{33 * 16384 * 4096 * 2 / 1e9:.2f} GB of pinned host memory" in settled.reasons["checkpointing"]
     assert "they do not fit on the GPU either" in settled.reasons["checkpointing"]
 
 
@@ -69,7 +69,7 @@ def test_pinned_memory_comes_in_powers_of_two() -> None:
     assert "PowerOf2Ceil(size)" in header.read_text()
     odd = dataclasses.replace(LARGE, hidden=3000)
     reason = long_rows(gpu_with(80), odd, **asked("offload")).reasons["checkpointing"]
-    assert f"{33 * 2**27 / 1e9:.1f} GB" in reason
+    assert f"{33 * 2**27 / 1e9:.2f} GB" in reason
 
 
 def test_host_without_room_gets_no_offloading() -> None:

@@ -13,7 +13,7 @@ import pytest
 from engine.hardware.monitor import Monitor
 from engine.hardware.pressure import Level, Pressure, of_linux, of_macos, pressure
 from engine.runs.directory.events import Warned
-from engine.training.memory_pressure import PressureWatch
+from engine.training.monitors import PressureWatch
 from tests.terminal import until
 from tests.training import Job
 
@@ -72,7 +72,7 @@ def told(levels: list[tuple[float, Level]]) -> list[float]:
     """When a watch warns that sees these levels at these seconds."""
     seen = iter([level for _, level in levels])
     watch = PressureWatch(lambda: Pressure(next(seen), "it says so"))
-    return [now for now, _ in levels if watch.look(now)]
+    return [now for now, _ in levels if watch.check(now)]
 
 
 def test_lasting_pressure_is_told_once() -> None:
@@ -90,7 +90,7 @@ def test_recurring_pressure_is_told_once_a_minute() -> None:
 
 def test_pressure_warning_says_what_to_do() -> None:
     """It says how bad the pressure is too."""
-    warning = PressureWatch(lambda: of_linux(THRASHING)).look()
+    warning = PressureWatch(lambda: of_linux(THRASHING)).check()
     assert warning is not None
     assert "critical" in warning.message
     assert "71% of the last 10 s" in warning.message

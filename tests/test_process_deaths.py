@@ -87,7 +87,7 @@ def test_memory_death_tells_held_and_predicted_memory(run: Run) -> None:
     death = diagnose(run, -signal.SIGKILL, since=0, witness=Evidence(peak_bytes=97_000_000))
     assert death is not None
     assert run.plan is not None
-    assert "It held 97 MB at most; the plan predicted" in death.message
+    assert "It held 97.0 MB at most; the plan predicted" in death.message
 
 
 def test_engine_that_said_why_is_not_examined(run: Run) -> None:

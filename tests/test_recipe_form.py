@@ -8,8 +8,9 @@ from engine.config.adapters import ADAPTER_TYPES
 from engine.config.form import Field, fields, section_help, values
 from engine.config.load import load_text
 from engine.config.patch import set_value
-from engine.config.registries import TEMPLATES
+from engine.config.registries import FORMATS, TEMPLATES
 from engine.config.schema import TrainConfig
+from engine.data.formats import registry
 from engine.errors import ConfigError
 from screens.recipe.field_lines import LABEL, SHORT
 
@@ -18,6 +19,10 @@ BASE = "model:\n  base: starter\ndata:\n  train: starter\n"
 
 def field(name: str) -> Field:
     return next(one for one in fields() if one.name == name)
+
+
+def test_recipe_format_names_match_row_formats() -> None:
+    assert set(FORMATS) == {"auto", *registry.FORMATS}
 
 
 def test_every_schema_key_has_form_field() -> None:

@@ -208,8 +208,8 @@ DAMAGES: dict[str, Any] = {
     "train.yml is gone": lambda run: (run.folder / "train.yml").unlink(),
     "Nothing in events.jsonl": lambda run: run.events_file.write_bytes(b"\0" * 4096 + b"\n"),
     "2 lines of events.jsonl": lambda run: run.events_file.open("ab").write(b"\xff\n\0\n"),
-    "it is no text": lambda run: (run.folder / "train.yml").write_bytes(b"\xff\xfe"),
-    "it is no mapping": lambda run: (run.folder / "train.yml").write_text("- 1\n"),
+    "it is not a text file": lambda run: (run.folder / "train.yml").write_bytes(b"\xff\xfe"),
+    "it is not a mapping": lambda run: (run.folder / "train.yml").write_text("- 1\n"),
     "events.jsonl cannot be read": lambda run: (run.events_file.unlink(), run.events_file.mkdir()),
     "train.yml cannot be read": lambda run: (run.folder / "train.yml").write_text("a: [\n"),
 }

@@ -6,7 +6,7 @@ import pytest
 
 from engine.config.sections import Training
 from engine.errors import TrainingError
-from engine.training.divergence import MOST_SKIPPED, check_divergence
+from engine.training.monitors import MOST_SKIPPED, check_divergence
 from engine.training.progress import Progress
 from engine.training.schedule import learning_rate
 

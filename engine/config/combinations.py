@@ -44,7 +44,7 @@ def _model(config: Recipe) -> list[str]:
         found.append(f"model.add_tokens: {twice} is named twice; leave one out")
     if any(not token.strip() for token in tokens):
         found.append(
-            "model.add_tokens: white space alone is no token that a text could be told apart by; leave it out"
+            "model.add_tokens: a token of white space alone cannot be distinguished in a text; leave it out"
         )
     if tokens and kind not in ("lora", "dora", "none"):
         found.append(
@@ -151,7 +151,7 @@ def _training(config: Recipe) -> list[str]:
     rows, effective = config.training.batch_size, config.training.effective_batch_size
     if rows != "auto" and rows > effective:
         return [
-            f"training.batch_size: {rows} examples at once are more than the {effective} that make a step; "
+            f"training.batch_size: {rows} examples at a time are more than the {effective} that make a step; "
             f"use batch_size: auto, or effective_batch_size: {rows}"
         ]
     return []

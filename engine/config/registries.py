@@ -21,6 +21,7 @@ FORMATS = (
     "prompt_completion",
     "completion",
 )
+"""Names alone, so that `ft validate` imports no reader of rows; `data/formats/registry.py` has the formats."""
 TEMPLATES = ("auto", "chatml", "llama3", "alpaca", "mistral", "gemma", "phi")
 METHODS = tuple(methods.OWN)
 METRICS = metrics.computed()

@@ -16,6 +16,7 @@ from engine.runs.directory.provenance import at_start
 from engine.runs.directory.run import Run
 from engine.storage.atomic import write_atomic
 from engine.training import resume as resuming
+from engine.units import size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,8 +67,8 @@ def run(context: JobContext) -> str:
     chosen.spec.before_load()
     from engine.backends import load_trainer
     from engine.methods import method_named
-    from engine.training.busy_machine import NeighbourWatch
     from engine.training.loop import train
+    from engine.training.monitors import NeighbourWatch
 
     objective = method_named(config.training.method).objective(config.method_config)
     adapter = start.folder if start else None
@@ -79,7 +80,7 @@ def run(context: JobContext) -> str:
     if trainer.model.spins:
         sharing.start()
     try:
-        watches = [NeighbourWatch(sharing).look]
+        watches = [NeighbourWatch(sharing).check]
         reason = train(
             run, config, plan, dataset, trainer, objective, tokenizer, files, control, resume, watches
         )
@@ -116,7 +117,7 @@ def _start(run: Run, config: "TrainConfig", model: "LocalModel") -> "SavedAdapte
     trained_on = facts.get("model") or {}
     if trained_on.get("fingerprint") not in (None, model.fingerprint):
         message = f"The adapter was trained on other weights than those of {model.name} here."
-        run.emit(Warned(message=message, hint="It goes on from them all the same, if they are alike."))
+        run.emit(Warned(message=message, hint="Training continues from them, which works if they are alike."))
     elif not trained_on and not start.is_of(config.model.base):
         message = f"The adapter says that it was trained on {start.base}, and this run trains {model.name}."
         run.emit(Warned(message=message, hint="Make sure that they are the same model."))
@@ -235,12 +236,10 @@ def _plan(
     run.record(facts | {"data": run.provenance.get("data", {}) | about})
     if plan.fits == "no" and not force:
         advice = " ".join(f"{change.rstrip('.')}." for change in plan.advice)
-        message = f"This needs {_gb(plan.memory.peak_bytes)} of memory; {_gb(plan.limit_bytes)} can be had."
+        message = (
+            f"This needs {size(plan.memory.peak_bytes)} of memory; {size(plan.limit_bytes)} are available."
+        )
         if config.training.batch_size == "auto":
-            raise OutOfMemoryError(message, f"{advice} To try all the same: ft train --force".strip())
+            raise OutOfMemoryError(message, f"{advice} To try anyway: ft train --force".strip())
         run.emit(Warned(message=message, hint=advice or "batch_size: auto takes what fits."))
     return plan
-
-
-def _gb(size: int) -> str:
-    return f"{size / 1e9:.1f} GB"

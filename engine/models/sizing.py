@@ -276,7 +276,7 @@ def _measured(kind: str, config: Mapping[str, Any], folder: Path) -> ModelShape:
         tensors = [tensor for header in headers(folder).values() for tensor in header]
     except ModelError as error:
         message = (
-            f"The architecture {kind} of {folder} is unknown here, and its weights cannot tell its size."
+            f"The architecture {kind} of {folder} is unknown here, and its weights do not show its size."
         )
         raise ModelError(message, error.message) from error
     counted: Counter[tuple[str, int, int]] = Counter()

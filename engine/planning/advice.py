@@ -5,8 +5,8 @@ from typing import Any
 
 from engine.config.schema import TrainConfig
 from engine.errors import FtError
-from engine.planning.limits import gigabytes
 from engine.planning.plan import Plan
+from engine.units import size
 
 
 def advise(config: TrainConfig, plan: Plan, settle: Callable[[TrainConfig], Plan]) -> tuple[str, ...]:
@@ -20,7 +20,7 @@ def advise(config: TrainConfig, plan: Plan, settle: Callable[[TrainConfig], Plan
     for name, changed in _changes(config):
         outcome = _outcome(changed, settle)
         if outcome is not None and outcome.fits == "yes":
-            single.append(f"{name}: peak {gigabytes(outcome.memory.peak_bytes)}")
+            single.append(f"{name}: peak {size(outcome.memory.peak_bytes)}")
     return tuple(single) if single else _together(config, plan, settle)
 
 
@@ -38,12 +38,12 @@ def _together(config: TrainConfig, plan: Plan, settle: Callable[[TrainConfig], P
             names = [*(known for known in names if known.split(":")[0] != key), name]
             current, peak = changed, outcome.memory.peak_bytes
             if outcome.fits == "yes":
-                return (f"{', '.join(names)}: peak {gigabytes(peak)}",)
+                return (f"{', '.join(names)}: peak {size(peak)}",)
             break
         else:
             break
     most = f"even with {', '.join(names)} " if names else ""
-    return (f"a smaller model: {most}this one needs {gigabytes(peak)}, and {gigabytes(limit)} are available",)
+    return (f"a smaller model: {most}this one needs {size(peak)}, and {size(limit)} are available",)
 
 
 def _outcome(config: TrainConfig, settle: Callable[[TrainConfig], Plan]) -> Plan | None:

@@ -12,8 +12,9 @@ from engine.backend_spec import BackendSpec, Device, Load, MemoryPlan
 from engine.config.schema import TrainConfig
 from engine.data.batching import Cut, bounds, steps_of_epoch
 from engine.models.sizing import ModelShape
-from engine.planning.limits import COMFORT, gigabytes
+from engine.planning.limits import COMFORT
 from engine.planning.row_stats import Lengths
+from engine.units import size
 
 FAST_TOKENS: Mapping[Device, int] = {"cpu": 1024, "mps": 4096, "cuda": 8192}
 """Tokens in a micro-batch from which a larger one runs no faster, as its products already fill the device."""
@@ -117,9 +118,9 @@ def _checkpointing_reason(config: TrainConfig, chosen: MicroBatch, room: Room) -
         why = f"off: it fits without it, and recomputing would take {more}"
     if not load.offloading:
         return why
-    waits = f"the layers' inputs wait in {gigabytes(chosen.hosted)} of pinned host memory"
+    waits = f"the layers' inputs wait in {size(chosen.hosted)} of pinned host memory"
     if chosen.hosted > room.host:
-        return f"{why}; {waits}, of which {gigabytes(room.host)} are available"
+        return f"{why}; {waits}, of which {size(room.host)} are available"
     return f"{why}; {waits}" + ("" if asked != "auto" else ", as they do not fit on the GPU either")
 
 

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from engine.hardware.probe import Machine
+from engine.units import size
 
 Fits = Literal["yes", "tight", "no"]
 COMFORT = 0.85
@@ -14,12 +15,14 @@ def limit_bytes(machine: Machine) -> tuple[int, str]:
     gpu = machine.gpu
     if machine.device == "cuda":
         free, total = (gpu.free_bytes, gpu.total_bytes) if gpu else (0, 0)
-        return free, f"{gigabytes(free)} of the GPU's {gigabytes(total)} are free now"
+        return free, f"{size(free)} of the GPU's {size(total)} are free now"
     ram = host_bytes(machine)
-    reserved = f"{gigabytes(_reserve(machine))} are reserved for the OS, which would otherwise kill the largest process"
+    reserved = (
+        f"{size(_reserve(machine))} are reserved for the OS, which would otherwise kill the largest process"
+    )
     if machine.device == "mps" and gpu is not None and gpu.total_bytes <= ram:
-        return gpu.total_bytes, f"the GPU may hold {gigabytes(gpu.total_bytes)} of unified memory"
-    of_all = f"{gigabytes(machine.available_bytes)} of {gigabytes(machine.ram_bytes)} are available now"
+        return gpu.total_bytes, f"the GPU may hold {size(gpu.total_bytes)} of unified memory"
+    of_all = f"{size(machine.available_bytes)} of {size(machine.ram_bytes)} are available now"
     return ram, f"{of_all}; {reserved}"
 
 
@@ -41,10 +44,5 @@ def fits(peak: int, limit: int) -> Fits:
 
 def compared(held: int | None, predicted: int, limit: int) -> str:
     """Compare the memory of an engine that ran out of it with the plan: bytes each, None where unknown."""
-    most = f"It held {gigabytes(held)} at most; " if held else ""
-    return f"{most}{'t' if most else 'T'}he plan predicted {gigabytes(predicted)} of the {gigabytes(limit)} available."
-
-
-def gigabytes(count: int) -> str:
-    """Bytes for people: 1 GB is 10⁹ bytes, smaller amounts are in MB."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+    most = f"It held {size(held)} at most; " if held else ""
+    return f"{most}{'t' if most else 'T'}he plan predicted {size(predicted)} of the {size(limit)} available."

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, NamedTuple
 
 from engine.backend_spec import Attention, BackendName, Device, Dtype, MemoryPlan
-from engine.planning.limits import Fits, gigabytes
+from engine.planning.limits import Fits
+from engine.units import duration, size
 
 RowOrder = Literal["shuffled", "bucketed"]
 Strategy = Literal["single"]
@@ -215,8 +216,8 @@ class Plan:
             Line("attention", made.attention, why.get("attention", "")),
             Line("steps", f"{self.work.steps:,}", why.get("steps", "")),
             self._tokens(),
-            Line("time", duration(self.estimate.seconds), why.get("time", "")),
-            Line("limit", gigabytes(self.limit_bytes), why.get("memory", "")),
+            Line("time", _about(self.estimate.seconds), why.get("time", "")),
+            Line("limit", size(self.limit_bytes), why.get("memory", "")),
         )
 
     def _tokens(self) -> Line:
@@ -242,7 +243,7 @@ class Plan:
         if "decisions" not in body:
             # The rows of a run that a version before 0.1.0 began are in buckets.
             body = _parts(body | {"row_order": body.get("row_order", "bucketed")})
-        memory = {name: size for name, size in body["memory"].items() if name != "peak_bytes"}
+        memory = {name: part for name, part in body["memory"].items() if name != "peak_bytes"}
         return Plan(
             Decisions(**body["decisions"]),
             Work(**body["work"]),
@@ -261,14 +262,5 @@ def _parts(flat: Mapping[str, Any]) -> dict[str, Any]:
     return {**nested, **{name: flat[name] for name in ("memory", "reasons", "advice") if name in flat}}
 
 
-def duration(seconds: float | None) -> str:
-    """Seconds for people, in two significant parts."""
-    if seconds is None:
-        return "unknown"
-    minutes, rest = divmod(max(round(seconds), 1), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"about {hours} h {minutes} min"
-    if minutes >= 10:
-        return f"about {minutes} min"
-    return f"about {minutes} min {rest} s" if minutes else f"about {rest} s"
+def _about(seconds: float | None) -> str:
+    return "unknown" if seconds is None else f"about {duration(max(seconds, 1))}"

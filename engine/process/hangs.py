@@ -37,7 +37,7 @@ STACKS_S = 2.0
 """Seconds that it gets for that."""
 TICK_S = 1.0
 LONGEST_TICK_S = 5.0
-"""More than this between two looks was the machine's sleep, or this process's own stop."""
+"""More than this between two checks was the machine's sleep, or this process's own stop."""
 IDLE = 0.01
 """Share of one processor's time below which a process computes nothing."""
 RECENT = 100
@@ -82,7 +82,7 @@ State = Literal["fine", "silent", "hung"]
 
 
 class HangWatch:
-    """Looks at one engine again and again. `fine`; `silent` from the patience's end on; `hung` at twice that."""
+    """Watch of one engine. `fine`; `silent` from the patience's end on; `hung` at twice that."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class HangWatch:
         self._read_pressure = read_pressure
         self._offset = run.position()
         self._beat = last_beat(run.heartbeat)
-        self._looked_at = time.monotonic()
+        self._checked_at = time.monotonic()
         self._silent_s = 0.0
         self._phase, self._step = "starting", 0
         self._ready = False
@@ -108,10 +108,10 @@ class HangWatch:
         """The silence so far."""
         return Silence(self._silent_s, self._phase, self._step + 1, self._usual())
 
-    def look(self, now: float | None = None) -> State:
-        """Count the time since the last look, if nothing has come and the engine could have worked."""
+    def check(self, now: float | None = None) -> State:
+        """Count the time since the last check, if nothing has come and the engine could have worked."""
         now = time.monotonic() if now is None else now
-        passed, self._looked_at = min(now - self._looked_at, LONGEST_TICK_S), now
+        passed, self._checked_at = min(now - self._checked_at, LONGEST_TICK_S), now
         alive, works = self._shows_life(), self._works(passed)
         usual, limit = self._usual(), self._limit()
         if alive or limit is None or (works and usual is None):
@@ -136,7 +136,7 @@ class HangWatch:
         return self._patience.idle_s if self._ready else None
 
     def _works(self, seconds: float) -> bool:
-        """Return True if the process has computed, read or written since the last look."""
+        """Return True if the process has computed, read or written since the last check."""
         before, self._done = self._done, self._work()
         return self._done[0] - before[0] > IDLE * seconds or self._done[1] != before[1]
 
@@ -179,7 +179,7 @@ class HangWatch:
                 self._seconds.append(event.step_s)
 
     def _excused(self) -> bool:
-        """Return True if the engine could not have worked since the last look."""
+        """Return True if the engine could not have worked since the last check."""
         try:
             if self._process.status() in EXCUSED:
                 return True
@@ -215,12 +215,12 @@ class Guard:
     def _watch(self) -> None:
         before: State = "fine"
         while not self._gone.wait(TICK_S):
-            state = self.watch.look()
+            state = self.watch.check()
             if state == "silent" and before == "fine":
                 then = "It is ended in as much time again." if self.ends() else "It is left alone."
                 self._warn(f"The engine shows {self.watch.silence}. {then}", "")
             elif state == "fine" and before != "fine":
-                self._warn("The engine goes on.", "")
+                self._warn("The engine is working again.", "")
             elif state == "hung" and self.ends():
                 self._end()
                 return

@@ -162,7 +162,7 @@ def outcome(run: Run, since: int = 0, code: int | None = None) -> Finished:
     if code == MachineError.exit_code or _disk_is_full(run.folder):
         raise MachineError(
             f"The engine could not write to {run.folder}",
-            f"Check that the disk has space and may be written. {run.how_to_go_on}",
+            f"Check that the disk has space and may be written. {run.how_to_resume}",
         )
     clean_up(run)
     death = diagnose(run, code, since)

@@ -133,12 +133,12 @@ def _place(phase: str, step: int) -> str:
 
 def _resume_hint(run: Run) -> str:
     if run.kind != "train":
-        return run.how_to_go_on
+        return run.how_to_resume
     has_checkpoint = run.checkpoints.is_dir() and any(run.checkpoints.glob("step-*"))
     return (
-        f"Go on from the last checkpoint with: ft train --resume {run.id}"
+        f"Resume from the last checkpoint: ft train --resume {run.id}"
         if has_checkpoint
-        else f"It had no checkpoint yet; start it again with: ft train --resume {run.id}"
+        else f"It had no checkpoint yet; start it again: ft train --resume {run.id}"
     )
 
 

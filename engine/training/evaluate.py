@@ -123,7 +123,7 @@ class Evaluator:
                     raise
                 _exhausted(error)
             self.answer_rows //= 2
-            note = f"Out of memory while answering: going on with {self.answer_rows} answers at once."
+            note = f"Out of memory while answering: continuing with {self.answer_rows} answers at a time."
             self.run.emit(Warned(message=note))
 
     def _samples(self, step: int) -> list[Sample]:

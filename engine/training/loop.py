@@ -24,11 +24,10 @@ from engine.runs.directory.result import result_name
 from engine.runs.directory.run import Run
 from engine.storage.atomic import write_atomic
 from engine.storage.disk_errors import explaining
-from engine.training.divergence import check_divergence
 from engine.training.evaluate import Evaluator
 from engine.training.feed import ExampleFeed, MicroBatcher
 from engine.training.heartbeat import Heartbeat, Watch
-from engine.training.memory_pressure import PressureWatch
+from engine.training.monitors import PressureWatch, check_divergence
 from engine.training.progress import Progress
 from engine.training.published_files import ResultFiles
 from engine.training.schedule import learning_rate
@@ -70,7 +69,7 @@ class Loop:
         self.progress = Progress(
             micro_batch_rows=plan.micro_batch_rows, micro_batch_tokens=plan.micro_batch_tokens
         )
-        self.heartbeat = Heartbeat(run, control, (PressureWatch().look, *watches))
+        self.heartbeat = Heartbeat(run, control, (PressureWatch().check, *watches))
         self.batcher = MicroBatcher(run, config, plan, trainer.model, self.progress)
         # Any id does, as nothing attends to padding; the tokenizer's own may have no row in the embedding. Runs that an
         # earlier version began keep it: in a mixture of experts, what padding is may change how others are rounded.

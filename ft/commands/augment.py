@@ -1,9 +1,11 @@
-"""The step of `ft data prepare` that has a model make more training rows."""
+"""`ft data prepare --augment`: its options, and the step in which a model makes more training rows."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+import typer
 
 from engine import paths
 from engine.errors import ConfigError
@@ -16,6 +18,43 @@ if TYPE_CHECKING:
     from engine.data.prepare import Progress
     from engine.data.rewrite import Make
     from engine.data.types import Completion, Prompt, Row
+
+Augment = Annotated[
+    Literal["paraphrase", "back-translation", "new-rows"] | None,
+    typer.Option("--augment", help="Have a model make more training rows, never from validation rows."),
+]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", metavar="NAME", help="Who makes them; as model.base.  [default: starter]"),
+]
+Amount = Annotated[
+    float | None,
+    typer.Option(
+        "--amount", min=0.001, max=100.0, help="How many, as a share of the training rows.  [default: 1]"
+    ),
+]
+Language = Annotated[
+    str | None, typer.Option("--language", metavar="NAME", help="What the rows are in.  [default: English]")
+]
+Through = Annotated[
+    str | None,
+    typer.Option(
+        "--through", metavar="NAME", help="Language to translate into and back from.  [default: German]"
+    ),
+]
+Temperature = Annotated[
+    float | None, typer.Option("--temperature", min=0.0, max=5.0, help="0 answers greedily.  [default: 0.8]")
+]
+MaxTokens = Annotated[
+    int | None,
+    typer.Option("--max-tokens", min=1, help="Longest answer, and question to ask about.  [default: 256]"),
+]
+Tries = Annotated[
+    int | None,
+    typer.Option(
+        "--tries", min=1, max=100, help="How often to ask for a row that is rejected.  [default: 2]"
+    ),
+]
 
 
 @contextmanager

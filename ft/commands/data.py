@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.errors import ConfigError, DataError
-from ft.commands import augment_options as options
+from ft.commands import augment as augmenting
 from ft.commands.data_options import Json, Set, config_of, of_a_recipe
 from ft.console import out, print_json, say
 from ft.progress_bar import counting, fetching
@@ -127,14 +127,14 @@ def prepare(
     ] = 0.1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the split, and of what --augment draws.")] = 42,
     near: Annotated[bool, typer.Option("--near", help="Leave out near copies too.")] = False,
-    augment: options.Augment = None,
-    model: options.Model = None,
-    amount: options.Amount = None,
-    language: options.Language = None,
-    through: options.Through = None,
-    temperature: options.Temperature = None,
-    max_tokens: options.MaxTokens = None,
-    tries: options.Tries = None,
+    augment: augmenting.Augment = None,
+    model: augmenting.Model = None,
+    amount: augmenting.Amount = None,
+    language: augmenting.Language = None,
+    through: augmenting.Through = None,
+    temperature: augmenting.Temperature = None,
+    max_tokens: augmenting.MaxTokens = None,
+    tries: augmenting.Tries = None,
     overrides: Set = None,
     json: Json = False,
 ) -> None:
@@ -143,7 +143,6 @@ def prepare(
     With --augment, a model writes more training rows, based on those in the file.
     """
     from engine.data.rewrite import rewrite
-    from ft.commands.augment import making
 
     changes = ["data.on_error=skip", f"data.validation={validation}", f"seed={seed}", *(overrides or [])]
     given = {
@@ -154,7 +153,7 @@ def prepare(
     fetched = _fetched_data(config)
     if augment:
         _fetched_model(config)
-    with counting("reading") as progress, making(augment, given, config, folder, progress) as make:
+    with counting("reading") as progress, augmenting.making(augment, given, config, folder, progress) as make:
         report = rewrite(config, folder, near=near, progress=progress, make=make, sources=fetched.unpacked())
     if json:
         print_json(asdict(report))

@@ -10,6 +10,7 @@ from engine.errors import ConfigError, ModelError
 from engine.models import catalogue, starter
 from engine.models.catalogue import Entry
 from engine.planning.feasibility import METHODS, TYPICAL_TOKENS
+from engine.units import size
 from ft.commands.convert import convert
 from ft.console import out, print_json, say
 from ft.progress_bar import fetching
@@ -50,7 +51,7 @@ def list_(json: Json = False) -> None:
         )
         state = "cannot be read" if model.problem else STATES[model.entry.state]
         here = (fits.get(method, "-") for method in METHODS)
-        table.add_row(model.entry.name, *about, _size(model.entry), *here, state)
+        table.add_row(model.entry.name, *about, size(model.entry.bytes or None), *here, state)
     out().print(table)
 
 
@@ -81,7 +82,7 @@ def show(name: Name, json: Json = False) -> None:
         "model": entry.name,
         "folder": str(entry.folder),
         "revision": entry.revision,
-        "size": _size(entry),
+        "size": size(entry.bytes or None),
         "licence": card.licence or "not stated in its folder",
         "architecture": shape.architecture,
         "parameters": f"{shape.parameters:,} in {card.held}",
@@ -91,7 +92,7 @@ def show(name: Name, json: Json = False) -> None:
         "context": f"{shape.context:,} tokens" if shape.context else None,
         "template": card.template or "none",
         "adaptable": layers,
-    } | {fit.method: _told(fit) for fit in model.fits}
+    } | {fit.method: _in_words(fit) for fit in model.fits}
     width = max(map(len, rows))
     for label, value in rows.items():
         if value is not None:
@@ -125,7 +126,7 @@ def rm(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask."
     if not yes:
         if not sys.stdin.isatty():
             raise ConfigError(f"Removing {entry.name} needs confirmation.", "Add --yes.")
-        if not typer.confirm(f"Remove {entry.name} ({_size(entry)}) from this disk?", err=True):
+        if not typer.confirm(f"Remove {entry.name} ({size(entry.bytes or None)}) from this disk?", err=True):
             raise typer.Exit(130)
     catalogue.remove(entry)
     say(f"{entry.name} is removed.")
@@ -150,14 +151,8 @@ def _more(model: "Model") -> dict[str, Any]:
     }
 
 
-def _told(fit: "Fit") -> str:
-    from engine.planning.limits import gigabytes
-
+def _in_words(fit: "Fit") -> str:
     if fit.plan is None:
         return f"no: {fit.reason}"
-    peak, limit = gigabytes(fit.plan.memory.peak_bytes), gigabytes(fit.plan.limit_bytes)
+    peak, limit = size(fit.plan.memory.peak_bytes), size(fit.plan.limit_bytes)
     return f"{fit.fits}: {peak} of {limit} at its peak, with rows of {TYPICAL_TOKENS} tokens"
-
-
-def _size(entry: Entry) -> str:
-    return f"{entry.bytes / 1e6:,.0f} MB" if entry.bytes else "-"

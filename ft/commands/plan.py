@@ -11,9 +11,9 @@ import typer
 from engine.config.load import load_recipe
 from engine.errors import CheckFailed, ConfigError
 from engine.planning.estimate import estimate, estimate_all
-from engine.planning.limits import gigabytes
 from engine.planning.plan import Plan
 from engine.runs.directory.start_adapter import start_of
+from engine.units import size
 from ft.commands.plan_backends import show
 from ft.progress_bar import fetching
 
@@ -88,11 +88,11 @@ def memory(plan: Plan) -> list[tuple[str, str, str]]:
     """(part, its size, a bar), the bars to the scale of the largest part."""
     sizes = plan.memory.parts
     most = max(max(sizes.values()), 1)
-    return [(name, gigabytes(size), "█" * math.ceil(BAR * size / most)) for name, size in sizes.items()]
+    return [(name, size(part), "█" * math.ceil(BAR * part / most)) for name, part in sizes.items()]
 
 
 def verdict(plan: Plan) -> str:
     """One line: the peak, the limit, and whether it fits."""
-    peak, limit = gigabytes(plan.memory.peak_bytes), gigabytes(plan.limit_bytes)
+    peak, limit = size(plan.memory.peak_bytes), size(plan.limit_bytes)
     words = {"yes": "It fits", "tight": "It may fit, barely", "no": "It does not fit"}[plan.fits]
     return f"{words}: peak memory {peak} of {limit}."

@@ -4,7 +4,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from engine.planning.comparison import Column, Comparison
-from engine.planning.limits import gigabytes
+from engine.units import size
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -60,7 +60,7 @@ def memory(column: Column) -> str:
     """The predicted peak of what the device can give."""
     if column.plan is None:
         return "–"
-    return f"{gigabytes(column.plan.memory.peak_bytes)} of {gigabytes(column.plan.limit_bytes)}"
+    return f"{size(column.plan.memory.peak_bytes)} of {size(column.plan.limit_bytes)}"
 
 
 def standing(column: Column) -> str:

@@ -15,7 +15,7 @@ def track(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="An option of the tracker; repeatable."),
     ] = None,
-    follow: Annotated[bool, typer.Option(help="Go on until the run has ended.")] = True,
+    follow: Annotated[bool, typer.Option(help="Continue until the run has ended.")] = True,
 ) -> None:
     """Report a run to another program, from its first event on, also while it trains."""
     from engine.trackers.base import track as report

@@ -39,7 +39,7 @@ def train(
     ] = None,
     resume: Annotated[
         str | None,
-        typer.Option("--resume", metavar="RUN", help="Go on with a stopped run, or from a checkpoint."),
+        typer.Option("--resume", metavar="RUN", help="Resume a stopped run, or from a checkpoint."),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Train even where memory is too small, or the data have errors.")
@@ -49,7 +49,7 @@ def train(
     if resume is not None:
         if config or overrides or run_dir:
             raise ConfigError(
-                "--resume goes on with the run's own recipe, so CONFIG, --set and --run-dir cannot be given.",
+                "--resume uses the run's own recipe, so CONFIG, --set and --run-dir cannot be given.",
                 "To train with another recipe, start a new run.",
             )
         stopped = Run.open(resume)
@@ -98,7 +98,7 @@ def stop(run: RunArgument = None) -> None:
         time.sleep(0.1)
     state = found.state()
     where = f" at step {state.step}" if found.kind == "train" else ""
-    say(f"It is {state.status}{where}. {found.how_to_go_on}")
+    say(f"It is {state.status}{where}. {found.how_to_resume}")
 
 
 def _training(reference: str | None) -> Run | None:

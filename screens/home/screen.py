@@ -37,7 +37,7 @@ class Ability:
 
     machine: "Machine"
     backend: str
-    reach: dict[str, str]
+    largest: dict[str, str]
 
 
 class Looked(Message):
@@ -92,7 +92,7 @@ class HomeScreen(FtScreen):
         """Probe the machine (some 100 ms) and look for a recipe here."""
         from engine.hardware.probe import probe  # all of this takes a while: not before the first picture
         from engine.planning.backend_choice import choose_backend
-        from engine.planning.largest_model import largest_trainable as reach
+        from engine.planning.largest_model import largest_trainable
 
         machine = probe()
         try:
@@ -100,7 +100,7 @@ class HomeScreen(FtScreen):
         except FtError as error:
             backend = f"{error.message} {error.hint}"
         recipe = RECIPE.absolute() if RECIPE.is_file() else None
-        self.post_answer(Looked(Ability(machine, backend, reach(machine)), recipe))
+        self.post_answer(Looked(Ability(machine, backend, largest_trainable(machine)), recipe))
 
     def on_looked(self, message: Looked) -> None:
         self._ability, self._recipe = message.ability, message.recipe
@@ -232,8 +232,8 @@ def described(ability: Ability) -> list[tuple[str, str]]:
     lines = [("CPU", f"{machine.cpu}, {cores}{', bf16' if machine.bf16 else ''}")]
     lines += [("GPU", f"{gpu.name}, {words.size(gpu.total_bytes)}") for gpu in machine.gpus]
     lines.append(("trains", f"with {ability.backend}"))
-    if ability.reach:
-        sizes = ", ".join(f"{method} {size}" for method, size in ability.reach.items())
+    if ability.largest:
+        sizes = ", ".join(f"{method} {size}" for method, size in ability.largest.items())
         lines.append(("up to", f"{sizes} parameters, in free memory"))
     else:
         lines.append(("up to", "nothing now: too little memory is free"))

@@ -34,7 +34,7 @@ SIDE_BY_SIDE = 116
 ADD = "hub id (OWNER/NAME), or a model's folder"
 
 
-class Surveyed(Message):
+class ModelsListed(Message):
     """The models as they are now."""
 
     def __init__(self, models: tuple[Model, ...]) -> None:
@@ -53,7 +53,7 @@ class ModelsScreen(FtScreen):
         super().__init__()
         self.models: tuple[Model, ...] = ()
         self.pull: Pull | None = None
-        self._survey = TrainableModels()
+        self._trainable = TrainableModels()
         self._chosen: str | None = None
 
     def body(self) -> Iterable[Widget]:
@@ -73,7 +73,7 @@ class ModelsScreen(FtScreen):
         self.query_one("#facts").border_title = "model"
 
     def on_screen_resume(self) -> None:
-        self.look()
+        self.list_models()
 
     def on_resize(self) -> None:
         self.query_one("#columns").set_class(self.size.width < SIDE_BY_SIDE, "-stacked")
@@ -82,17 +82,17 @@ class ModelsScreen(FtScreen):
 
     # What is there
 
-    @work(thread=True, exclusive=True, group="survey")
-    def look(self) -> None:
+    @work(thread=True, exclusive=True, group="list")
+    def list_models(self) -> None:
         """Read what there is, away from the loop."""
         try:
-            self.post_answer(Surveyed(self._survey.list()))
+            self.post_answer(ModelsListed(self._trainable.list()))
         except FtError as error:
             self.post_message(WentWrong(error))
         except OSError as error:
             self.post_message(WentWrong(explained(error)))
 
-    def on_surveyed(self, message: Surveyed) -> None:
+    def on_models_listed(self, message: ModelsListed) -> None:
         self.models = message.models
         self.query_one("#models").loading = False
         self._show_list()
@@ -197,7 +197,7 @@ class ModelsScreen(FtScreen):
         else:
             self.notify(f"{message.name} is ready.")
             self._chosen = self._chosen if Path(message.name).exists() else message.name
-        self.look()
+        self.list_models()
 
     def action_cancel(self) -> None:
         if self.pull is not None:
@@ -246,10 +246,10 @@ class ModelsScreen(FtScreen):
             self.host.fail(error)
         else:
             self.notify(f"Deleted {entry.name}.")
-        self.look()
+        self.list_models()
 
     def action_reload(self) -> None:
-        self.look()
+        self.list_models()
 
     def _removable(self, model: Model) -> bool:
         busy = self.pull is not None and self.pull.name == model.entry.name

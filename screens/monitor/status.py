@@ -8,16 +8,14 @@ from engine.runs.directory.state import Status
 from screens import format as show
 from screens.monitor.machine import bar
 from screens.monitor.run_view import RunView
+from screens.run_row import SIGNS
 
-SIGNS: dict[Status, tuple[str, str]] = {
-    "new": ("○", "waits to start"),
-    "running": ("●", "training"),
-    "paused": ("‖", "paused"),
-    "completed": ("✓", "completed"),
-    "stopped": ("■", "stopped"),
-    "failed": ("✗", "failed"),
-    "crashed": ("✗", "crashed (no exit message)"),
+TITLES: dict[Status, str] = {
+    "new": "waits to start",
+    "running": "training",
+    "crashed": "crashed (no exit message)",
 }
+"""Words of a status where its name alone does not say enough."""
 """A sign and words for each status: no state is shown by colour alone."""
 GAP = "   "
 
@@ -30,7 +28,7 @@ def name(run_id: str) -> str:
 def headline(view: RunView) -> Text:
     """` ● training  sql-helper`, and what is wrong with it."""
     status = view.state.status
-    sign, words = SIGNS[status]
+    sign, words = SIGNS[status], TITLES.get(status, status)
     if view.alive and view.step is None and status == "running":
         words = view.phase.name if view.phase is not None else "starting"
     if view.gone:

@@ -9,8 +9,8 @@ from engine.runs.directory.result import Result
 from engine.runs.index.filter import sources
 from engine.runs.index.summary import RunSummary
 from screens import format as show
-from screens.run_row import status_of
-from screens.runs.table import STATUS
+from screens.run_row import SIGNS, status_of
+from screens.runs.table import KINDS
 
 HINTS = {
     "running": "enter watches it.",
@@ -26,11 +26,11 @@ SHORT = ("step", "loss", "best", "speed", "lr", "tags", "model")
 
 def described(run: RunSummary, colours: Mapping[str, str], short: bool = False) -> Text:
     """The run's lines; `colours` are styles by kind: good, warn, bad. `short` has its figures in one line."""
-    symbol, kind = STATUS[status_of(run)]
+    status = status_of(run)
     text = Text()
     text.append(run.name, "bold")
     text.append("   " if short else "\n")
-    text.append(f"{symbol} {_words(run)}", colours.get(kind, ""))
+    text.append(f"{SIGNS[status]} {_words(run)}", colours.get(KINDS[status], ""))
     if run.damaged:
         text.append(f"\n! {run.damaged}", colours.get("warn", ""))
     for line in _hints(run):

@@ -19,20 +19,20 @@ from textual.strip import Strip
 from engine.runs.index.summary import RunSummary
 from engine.units import sparkline
 from screens import format as show
-from screens.run_row import status_of
+from screens.run_row import SIGNS, status_of
 from screens.runs.selection import NUMBERS, SLOTS, colour_of
 
-STATUS = {
-    "running": ("●", "good"),
-    "paused": ("‖", "warn"),
-    "completed": ("✓", "good"),
-    "stopped": ("■", "warn"),
-    "failed": ("✗", "bad"),
-    "crashed": ("✗", "bad"),
-    "new": ("○", "muted"),
-    "damaged": ("!", "bad"),
+KINDS = {
+    "running": "good",
+    "paused": "warn",
+    "completed": "good",
+    "stopped": "warn",
+    "failed": "bad",
+    "crashed": "bad",
+    "new": "muted",
+    "damaged": "bad",
 }
-"""Symbol and kind of style by status: never the colour alone."""
+"""Kind of style by status."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,7 @@ class Column:
 
 def _status(run: RunSummary, now: float) -> tuple[str, str]:
     status = status_of(run)
-    symbol, kind = STATUS[status]
-    return f"{symbol} {status}" + (" !" if run.damaged and status != "damaged" else ""), kind
+    return f"{SIGNS[status]} {status}" + (" !" if run.damaged and status != "damaged" else ""), KINDS[status]
 
 
 def _steps(run: RunSummary, now: float) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from engine.backends.mlx import generate as answers
 from engine.backends.mlx.attention import Blocks, Segments, route
 from engine.backends.mlx.kernels import Kernels, Spans
 from engine.backends.mlx.layers import Dropout
-from engine.backends.mlx.layout import Rows, lay_out
+from engine.backends.mlx.layout import Rows, to_rows
 from engine.backends.mlx.loss import head_logps, head_loss, head_losses, losses_of
 from engine.backends.mlx.model import (
     DTYPES,
@@ -124,7 +124,7 @@ class MlxModel:
         return model
 
     def logps(self, batch: Batch) -> Float32:
-        rows = lay_out(batch)
+        rows = to_rows(batch)
         losses = self._losses[rows.packed](self.trained, *arrays_of(rows))
         found: Float32 = -np.array(losses)[: rows.trained_tokens]
         return found

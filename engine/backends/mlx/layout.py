@@ -39,7 +39,7 @@ def rounded(size: int) -> int:
     return SMALLEST if size <= SMALLEST else -(-size // step) * step
 
 
-def lay_out(batch: Batch) -> Rows:
+def to_rows(batch: Batch) -> Rows:
     """Rows of a rounded length. Packed sequences share rows about as long as the longest of them.
 
     Attention costs the square of a row's length: sequences share a row only where it gets no longer by that.

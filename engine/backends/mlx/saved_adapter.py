@@ -69,7 +69,7 @@ def _of_peft(about: Mapping[str, Any], tensors: Values, kind: str) -> Adapter:
             continue
         found = re.fullmatch(rf"{re.escape(PREFIX)}(.+?)\.({'|'.join(map(re.escape, own))})", name)
         if not found:
-            raise ValueError(f"{name} is no part of a LoRA adapter of linear layers")
+            raise ValueError(f"{name} is not part of a LoRA adapter of linear layers")
         layers.setdefault(families.mlx_name(kind, found[1]), {})[own[found[2]]] = value
     targets = about["target_modules"]
     return Adapter(
@@ -94,7 +94,7 @@ def _with_vocabulary(adapter: Adapter, about: Mapping[str, Any], tensors: Values
     if embedding == head:  # PEFT writes a tied matrix under both of its names
         known |= {f"{PREFIX}{HEAD}.weight", f"{PREFIX}{HEAD}.bias"}
     if strange := [name for name in tensors if name.endswith(OF_VOCABULARY) and name not in known]:
-        raise ValueError(f"{strange[0]} is no part of a LoRA adapter of linear layers")
+        raise ValueError(f"{strange[0]} is not part of a LoRA adapter of linear layers")
     indices = about.get("trainable_token_indices") or {}
     ids = {tuple(of_one) for of_one in (indices.values() if isinstance(indices, dict) else [indices])}
     if len(ids) > 1:

@@ -15,7 +15,7 @@ from engine.backends.base import MemoryExhausted, StepResult
 from engine.backends.files import write_tokenizer
 from engine.backends.mlx import adapter_init, state
 from engine.backends.mlx.causal_lm import MlxModel, Weights, arrays_of
-from engine.backends.mlx.layout import Rows, lay_out
+from engine.backends.mlx.layout import Rows, to_rows
 from engine.backends.mlx.ops import MlxOps
 from engine.backends.mlx.scaler import LossScale
 from engine.config.schema import TrainConfig
@@ -78,7 +78,7 @@ class MlxTrainer:
             # Every micro-batch draws from a key of its own: nothing else that draws can move it, and a
             # step done again draws the same.
             key = mx.array(np.random.SeedSequence([seed, index]).generate_state(2, np.uint32))
-            rows = lay_out(batch)
+            rows = to_rows(batch)
             if self.objective.weighs_tokens:
                 loss, gradients = self._gradients[rows.packed](
                     self.trained, gradients, key, mx.array(weight), *arrays_of(rows)

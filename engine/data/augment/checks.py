@@ -21,12 +21,12 @@ REASONS: Mapping[Reason, str] = {
     "language": "in another language or script",
     "untranslated": "not translated",
     "form": "no question, where one was asked",
-    "answered": "telling the answer",
+    "answered": "giving the answer away",
     "lost": "without a number or a name of the question",
     "length": "far longer or shorter than what it is made from",
     "same": "nearly the same as what it is made from",
     "copy": "nearly another training row",
-    "held-out": "nearly a held-out row",
+    "held-out": "nearly a validation row",
 }
 """Reasons for rejecting an answer, in words."""
 FOLD, SLACK = 3.0, 60

@@ -35,7 +35,7 @@ class Journal:
         if self.answers and json.loads(lines[0]) != key:
             raise ConfigError(
                 f"{self._path.parent} holds rows that were begun from other rows or with other options.",
-                "Give the same again to go on with them; or remove the folder, or name a new one.",
+                "Give the same again to continue with them; or remove the folder, or name a new one.",
             )
         os.ftruncate(self._file.fileno(), sum(len(line.encode()) for line in lines) if self.answers else 0)
         self._file.seek(0, os.SEEK_END)

@@ -1,8 +1,10 @@
 """Rows by their byte offset in a file, which is found in the background: 16 bytes a row are held."""
 
 import csv
+import hashlib
 import io
 import json
+import os
 import threading
 from array import array
 from bisect import bisect_right
@@ -11,16 +13,19 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from engine import paths
 from engine.data.readers.csv_table import Csv, TextLines, divided
 from engine.data.readers.json_array import JsonArray
 from engine.data.readers.jsonl import JsonLines, parse_line, row_of
-from engine.data.readers.offset_cache import keep_places, kept_places
 from engine.data.readers.table import BOM, ROW_BYTES, Origin, not_utf8, too_long
 from engine.data.readers.text import Text
 from engine.errors import DataError
 
 WORTH_KEEPING = 1 << 20
-"""Bytes of a file from which its index is kept on disk."""
+"""Bytes of a file from which its index is cached on disk, valid until the file changes."""
+CACHED_INDEXES = 32
 
 
 class IndexedRows:
@@ -35,7 +40,7 @@ class IndexedRows:
         self._places: Sequence[Sequence[int]] = (array("q"), array("q"))
         """Offsets and line numbers; they grow while the file is read."""
         self._closed = threading.Event()
-        kept = kept_places(path, how)
+        kept = _cached_places(path, how)
         self._whole = kept is not None
         if kept is not None:
             self._places = kept
@@ -86,7 +91,7 @@ class IndexedRows:
             self.error = DataError(f"{self.name}: cannot be read: {error.strerror}", "Open it again.")
         self._whole = True
         if self.error is None and self._size >= WORTH_KEEPING:
-            keep_places(self.path, self._how, offsets, lines)
+            _cache_places(self.path, self._how, offsets, lines)
 
     def _bytes(self, row: int) -> tuple[int, int, bytes]:
         """Offset, line number and bytes of a row."""
@@ -233,3 +238,35 @@ class _Lines:
         self.offset += size
         self.number += 1
         return "too long" if size > ROW_BYTES else body.decode("latin-1")
+
+
+def _file(path: Path, how: str) -> Path:
+    """Path of a file's index; the name changes with the file, and with `how` it is read."""
+    status = path.stat()
+    key = f"2 {path.absolute()} {status.st_size} {status.st_mtime_ns} {how}"
+    return paths.cache() / "rows" / f"{hashlib.sha256(os.fsencode(key)).hexdigest()[:32]}.npy"
+
+
+def _cached_places(path: Path, how: str) -> Sequence[Sequence[int]] | None:
+    """Map the index of a file that was written earlier; None if there is none."""
+    try:
+        places: Any = np.load(_file(path, how), mmap_mode="r")
+    except (OSError, ValueError):
+        return None
+    return (places[0], places[1]) if places.ndim == 2 and len(places) == 2 else None
+
+
+def _cache_places(path: Path, how: str, offsets: Sequence[int], lines: Sequence[int]) -> None:
+    """Write an index, whole or not at all. Where the disk refuses, the file is indexed again next time."""
+    file = _file(path, how)
+    making = file.with_name(f"{file.stem}.{os.getpid()}.making")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with making.open("wb") as out:
+            np.save(out, np.array([offsets, lines], dtype=np.int64))
+        making.replace(file)
+        old = sorted(file.parent.glob("*.npy"), key=lambda each: each.stat().st_mtime, reverse=True)
+        for each in old[CACHED_INDEXES:]:
+            each.unlink(missing_ok=True)
+    except OSError:
+        making.unlink(missing_ok=True)

@@ -105,7 +105,7 @@ def writing(place: Path) -> Iterator[None]:
         if error.errno not in NO_ROOM:
             raise
         raise MachineError(
-            f"The data cannot be kept in {place}: {error.strerror}.",
+            f"The data cannot be cached in {place}: {error.strerror}.",
             f"Free space or change the rights of {place}, or set FT_HOME to a folder you can write to.",
         ) from error
 

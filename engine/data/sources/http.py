@@ -114,7 +114,7 @@ def _parts(url: str) -> SplitResult:
 
 def _unknown(name: str, secret: str) -> DataError:
     return DataError(
-        f"{name}: its password or signature is not stored with the run, and the file is not kept here",
+        f"{name}: its password or signature is not stored with the run, and the file is not cached here",
         f"Set {secret} to the whole address, as an environment variable or with `ft secrets set {secret}`, "
         "and run again.",
     )
@@ -156,7 +156,7 @@ def _download(url: str, name: str, key: str, answer: httpx.Response, progress: P
         except httpx.HTTPError as error:
             raise DataError(
                 f"{name}: the download broke off: {error or type(error).__name__}",
-                "Run again: what has arrived is kept, where the server can go on from there.",
+                "Run again: the download resumes where the server supports it.",
             ) from error
         with target.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -170,9 +170,9 @@ def _download(url: str, name: str, key: str, answer: httpx.Response, progress: P
 def _as_cached(name: str, key: str, about: dict[str, Any], have: Path | None, why: str) -> WebFile:
     """The cached file, where the server cannot be asked about it."""
     if have is None:
-        raise DataError(f"{name}: {why}, and it is not kept here", "Check the network, or give a file.")
+        raise DataError(f"{name}: {why}, and it is not cached here", "Check the network, or give a file.")
     file_cache.write_note(key, about)
-    return WebFile(have, name, (f"{name}: {why}; the copy kept here is used, sha256 {about['sha256']}",))
+    return WebFile(have, name, (f"{name}: {why}; the cached copy is used, sha256 {about['sha256']}",))
 
 
 def _cached_file(about: dict[str, Any]) -> Path | None:

@@ -87,7 +87,7 @@ class Control:
         if command is None:
             self.run.emit(
                 Warned(
-                    message=f"{path.name} in control/ is no command and was removed.",
+                    message=f"{path.name} in control/ is not a command and was removed.",
                     hint=f"Commands are {', '.join(get_args(Command))}.",
                 )
             )

@@ -15,6 +15,7 @@ from engine.runs.directory.events import (
     Step,
     Warned,
 )
+from engine.units import one_line, size
 
 
 def line(event: Event) -> str:
@@ -41,8 +42,8 @@ def line(event: Event) -> str:
             return f"sample at step {event.step}: {one_line(event.prompt)} → {one_line(event.text)}"
         case Memory():
             now, peak = event.process_bytes or 0, event.process_peak_bytes or 0
-            device = f", device {gigabytes(event.device_peak_bytes)}" if event.device_peak_bytes else ""
-            return f"memory {gigabytes(now)}, at most {gigabytes(peak)}{device}"
+            device = f", device {size(event.device_peak_bytes)}" if event.device_peak_bytes else ""
+            return f"memory {size(now)}, at most {size(peak)}{device}"
         case Saved():
             return f"saved {event.kind} of step {event.step}: {event.path}"
         case Acknowledged():
@@ -59,14 +60,3 @@ def line(event: Event) -> str:
 def scores(event: Eval) -> str:
     """The metrics of an evaluation with their values, the validation loss first."""
     return "  ".join(written(name, value) for name, value in event.scores.items())
-
-
-def gigabytes(size: float) -> str:
-    """`2.13 GB`, in powers of ten."""
-    return f"{size / 1e9:.2f} GB"
-
-
-def one_line(text: str, width: int = 100) -> str:
-    """Text without line breaks or control characters, cut to `width`."""
-    flat = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return flat if len(flat) <= width else flat[: width - 1] + "…"

@@ -71,7 +71,7 @@ def free_name(name: str, taken: Collection[str]) -> str:
 def _adapted(text: str, resolved: dict[str, object], taken: Collection[str]) -> str:
     values = read_yaml(text, "the recipe", []).data()
     if not isinstance(values, dict):
-        raise ConfigError("The recipe is no mapping.")
+        raise ConfigError("The recipe is not a mapping.")
     written = dict(flattened(values))
     said = (_defaults() if resolved else {}) | written
     for key, value in resolved.items():

@@ -23,11 +23,11 @@ def read_config(path: Path) -> tuple[dict[str, Any], str]:
     except OSError as error:
         return {}, f"train.yml cannot be read: {error.strerror}."
     except UnicodeDecodeError:
-        return {}, "train.yml cannot be read: it is no text."
+        return {}, "train.yml cannot be read: it is not a text file."
     except FtError as error:
         return {}, f"train.yml cannot be read: {error.message}"
     if not isinstance(values, dict):
-        return {}, "train.yml cannot be read: it is no mapping."
+        return {}, "train.yml cannot be read: it is not a mapping."
     return dict(flattened(values)), ""
 
 

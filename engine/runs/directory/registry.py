@@ -123,7 +123,7 @@ def _claim_folder(folder: Path) -> None:
     if any(folder.iterdir()):
         raise ConfigError(
             f"The folder for the run is not empty: {folder}",
-            f"Choose another with --run-dir, or go on with what is there: ft train --resume {folder}"
+            f"Choose another with --run-dir, or resume what is there: ft train --resume {folder}"
             if is_run(folder)
             else "Choose another with --run-dir.",
         )

@@ -69,9 +69,9 @@ class Run:
         return body if isinstance(body, dict) else {}
 
     @property
-    def how_to_go_on(self) -> str:
+    def how_to_resume(self) -> str:
         """Hint for a run that has ended before its end."""
-        return f"Go on with: ft train --resume {self.id}" if self.kind == "train" else "Start it again."
+        return f"Resume: ft train --resume {self.id}" if self.kind == "train" else "Start it again."
 
     @staticmethod
     def open(reference: "str | Path | None" = None) -> "Run":

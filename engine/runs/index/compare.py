@@ -11,6 +11,7 @@ from engine.runs.directory.recipe import flattened
 from engine.runs.directory.run import Run
 from engine.runs.index.summary import RunSummary
 from engine.storage.regular_files import read_text
+from engine.units import size
 
 Better = Literal["", "left", "right"]
 PLANNED = (
@@ -81,7 +82,7 @@ def written(key: str, value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name}: {written(str(name), item)}" for name, item in value.items())
     if key.endswith("bytes"):
-        return f"{value / 1e9:.2f} GB"
+        return size(value)
     if key == "seconds in steps":
         return f"{value:.1f} s"
     return f"{value:.5g}" if isinstance(value, float) else str(value)
