@@ -71,7 +71,14 @@ class Run:
     @property
     def how_to_go_on(self) -> str:
         """Hint for a run that has ended before its end."""
-        return f"Go on with: ft train --resume {self.id}" if self.kind == "train" else "Start it again."
+        job = self.job
+        match job.get("kind", "train"):
+            case "train":
+                return f"Go on with: ft train --resume {self.id}"
+            case "download":
+                revision = f" --revision {job['revision']}" if job.get("revision") else ""
+                return f"Go on with: ft models pull {job.get('model')}{revision}"
+        return "Start it again."
 
     @staticmethod
     def open(reference: "str | Path | None" = None) -> "Run":
