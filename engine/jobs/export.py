@@ -10,14 +10,11 @@ from typing import Any
 
 from engine.errors import ConfigError, MachineError
 from engine.export.registry import exporter_named
-from engine.jobs.base import JobContext
+from engine.jobs.base import TELL_EVERY_S, JobContext
 from engine.runs.directory.create import create_job
 from engine.runs.directory.events import Phase
 from engine.runs.directory.run import Run
 from engine.runs.directory.trained_model import TrainedModel
-
-TELL_EVERY_S = 0.5
-"""Time between two events while weights are written."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Kinds of jobs, each a module here that is imported when a run of that kind is done.
 
 A module has `run(context) -> str`, which returns the reason of the `finished` event. It may have `clean_up(run)`, which
-removes what an engine that was killed has left half done.
+removes what an engine that was killed has left half done, and `needed_secrets(run)`, the names of the tokens without
+which the job may fail.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from engine.errors import ConfigError
 from engine.jobs.base import JobContext
 from engine.runs.directory.run import Run
 
-KINDS = ("train", "export")
+KINDS = ("train", "export", "download")
 
 
 def job(kind: str) -> Callable[[JobContext], str]:
@@ -25,6 +26,12 @@ def clean_up(run: Run) -> None:
     """Remove what the engine of a run has left half done; for when it is gone."""
     if run.kind in KINDS and (remove := getattr(_module(run.kind), "clean_up", None)):
         remove(run)
+
+
+def needed_secrets(run: Run) -> tuple[str, ...]:
+    """Names of the tokens without which a run of another kind than training may fail."""
+    names: Callable[[Run], tuple[str, ...]] | None = getattr(_module(run.kind), "needed_secrets", None)
+    return names(run) if names else ()
 
 
 def _module(kind: str) -> ModuleType:

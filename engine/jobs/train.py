@@ -1,7 +1,6 @@
 """Job `train`: from the recipe to a trained adapter or model."""
 
 import gc
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +18,6 @@ from engine.training import resume as resuming
 from engine.units import size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from engine.config.schema import TrainConfig
     from engine.data.tokenization.tokenizer import Tokenizer
     from engine.data.types import Dataset
@@ -30,8 +27,6 @@ if TYPE_CHECKING:
     from engine.planning.plan import Plan
     from engine.training.published_files import ResultFiles
 
-TELL_EVERY_S = 0.5
-"""Least time between two events of one download or conversion."""
 SHARED = 0.1
 """A run that shared the CPU with other programs for more than this part of its time tells nothing of its speed."""
 
@@ -159,21 +154,7 @@ def _resolve(context: JobContext, config: "TrainConfig") -> "LocalModel":
     from engine.models.resolve import resolve
 
     context.run.emit(Phase(name="loading", note=f"finding {config.model.base}"))
-    return resolve(config.model.base, config.model.revision, _loading(context))
-
-
-def _loading(context: JobContext) -> "Callable[[str, int, int], None]":
-    """Callback for the progress of a download, which is reported now and then; a command is obeyed in between."""
-    told = 0.0
-
-    def progress(what: str, done: int, total: int) -> None:
-        nonlocal told
-        if time.monotonic() - told >= TELL_EVERY_S or done == total:
-            told = time.monotonic()
-            context.run.emit(Phase(name="loading", done=done, total=total, note=what))
-        context.poll()
-
-    return progress
+    return resolve(config.model.base, config.model.revision, context.loading())
 
 
 def _prepare(context: JobContext, config: "TrainConfig", model: "LocalModel") -> "Dataset":
@@ -187,7 +168,7 @@ def _prepare(context: JobContext, config: "TrainConfig", model: "LocalModel") ->
         run.emit(Phase(name="tokenising", done=done, total=total))
         context.poll()
 
-    sources = fetch(config.data, _loading(context)).unpacked()
+    sources = fetch(config.data, context.loading()).unpacked()
     resuming.record_files(run, sources)
     run.emit(Phase(name="tokenising"))
     dataset = prepare(config, model.folder, progress, lint=True, day=run.begun(), sources=sources)

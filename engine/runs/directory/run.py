@@ -71,7 +71,9 @@ class Run:
     @property
     def how_to_resume(self) -> str:
         """Hint for a run that has ended before its end."""
-        return f"Resume: ft train --resume {self.id}" if self.kind == "train" else "Start it again."
+        if self.kind == "train":
+            return f"Resume: ft train --resume {self.id}"
+        return f"Resume: {again}" if (again := self.job.get("again")) else "Start it again."
 
     @staticmethod
     def open(reference: "str | Path | None" = None) -> "Run":

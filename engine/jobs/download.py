@@ -1,0 +1,83 @@
+"""Job `download`: a model of the hub, or the starter, fetched so that it can be used without network."""
+
+import math
+import shlex
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine import secrets
+from engine.errors import ConfigError, FtError
+from engine.jobs.base import JobContext
+from engine.runs.directory import registry
+from engine.runs.directory.create import create_job
+from engine.runs.directory.events import Phase
+from engine.runs.directory.run import Run
+
+
+@dataclass(frozen=True)
+class Download:
+    """Options of the job: a hub id or `starter`, and the branch, tag or commit of a hub model."""
+
+    model: str
+    revision: str | None = None
+
+    def create(self) -> Run:
+        """A new run for this download. Raises MachineError where its folder cannot be made."""
+        words = ["ft", "models", "pull", self.model, *(["--revision", self.revision] if self.revision else [])]
+        options = {"model": self.model, "revision": self.revision, "again": shlex.join(words)}
+        return create_job("download", f"download-{self.model}", options)
+
+    @staticmethod
+    def of(run: Run) -> "Download":
+        """The download that a run was created for. Raises ConfigError where its job.json is damaged."""
+        model, revision = run.job.get("model"), run.job.get("revision")
+        if not isinstance(model, str) or not isinstance(revision, str | None):
+            raise ConfigError(f"{run.folder / 'job.json'} is damaged.", "Start the download again.")
+        return Download(model, revision)
+
+    def forget(self, run: Run) -> None:
+        """Remove a run that has completed this download, and the tries at it that had ended before it began.
+
+        The model is the result, and it is listed among the models. A folder that cannot be removed stays.
+        """
+        wanted, began = run.job, _changed(run.folder / registry.JOB)
+        for other in Run.all():
+            earlier = other.job == wanted and _changed(other.events_file) < began
+            if other.folder == run.folder or earlier:
+                with suppress(FtError):
+                    other.remove()
+
+
+def run(context: JobContext) -> str:
+    """Fetch the model, or what is missing of it; returns `completed`.
+
+    What has come is kept however it ends, and the next download of the model goes on from there. Raises HubError,
+    ModelError or MachineError where it cannot be fetched, Stopped where a person stops it.
+    """
+    from engine.models import starter
+    from engine.models.resolve import resolve
+    from engine.models.starter_package import pull_starter
+
+    download, progress = Download.of(context.run), context.loading()
+    context.run.emit(Phase(name="loading", note=f"finding {download.model}"))
+    context.poll()
+    if download.model == starter.NAME:
+        pull_starter(progress)
+    resolve(download.model, download.revision, progress)
+    return "completed"
+
+
+def _changed(file: Path) -> float:
+    """Time of a file's last change; infinity where it is not there."""
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return math.inf
+
+
+def needed_secrets(run: Run) -> tuple[str, ...]:
+    """Names of the tokens without which a download may fail."""
+    from engine.models.resolve import is_hub_id
+
+    return (secrets.HF_TOKEN,) if is_hub_id(Download.of(run).model) else ()
