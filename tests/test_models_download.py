@@ -79,9 +79,7 @@ def pulled(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.mark.slow
-def test_a_completed_download_prints_the_folder_and_leaves_no_run(
-    hub: Hub, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_completed_download_leaves_no_run(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "pull", REPO]) == 0
     said = capsys.readouterr()
     folder = Path(said.out.strip())
@@ -96,7 +94,7 @@ def test_a_completed_download_prints_the_folder_and_leaves_no_run(
 
 
 @pytest.mark.slow
-def test_it_is_a_run_with_a_kind_a_lock_and_progress(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+def test_download_run_has_kind_lock_and_progress(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     engine = begun(hub)
     assert listed(capsys) == [("download", "running")]
     with pytest.raises(ConfigError, match="is at work already"):
@@ -112,9 +110,7 @@ def test_it_is_a_run_with_a_kind_a_lock_and_progress(hub: Hub, capsys: pytest.Ca
 
 
 @pytest.mark.slow
-def test_a_stopped_download_stays_listed_until_the_next_has_gone_on_from_it(
-    hub: Hub, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_stopped_download_is_resumed_by_next(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     engine = begun(hub)
     control.send(engine.run, "stop")
     assert hub.hold is not None
@@ -130,7 +126,7 @@ def test_a_stopped_download_stays_listed_until_the_next_has_gone_on_from_it(
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_it_and_says_how_to_go_on(hub: Hub) -> None:
+def test_ctrl_c_stops_download_with_resume_hint(hub: Hub) -> None:
     hub.hold = threading.Event()
     terminal = Terminal("models", "pull", REPO)
     assert hub.halfway.wait(60)
@@ -144,7 +140,7 @@ def test_ctrl_c_stops_it_and_says_how_to_go_on(hub: Hub) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("whole_group", [False, True])
-def test_a_killed_download_is_taken_up_by_the_next(
+def test_killed_download_is_resumed_by_next(
     hub: Hub, capsys: pytest.CaptureFixture[str], whole_group: bool
 ) -> None:
     engine = begun(hub)
@@ -165,7 +161,7 @@ def test_a_killed_download_is_taken_up_by_the_next(
 
 
 @pytest.mark.slow
-def test_without_network_a_cached_model_is_ready_and_another_fails_and_stays_listed(
+def test_download_without_network(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = pulled(capsys)
@@ -183,7 +179,7 @@ def test_without_network_a_cached_model_is_ready_and_another_fails_and_stays_lis
 
 
 @pytest.mark.slow
-def test_a_token_reaches_the_engine_and_none_of_its_files(
+def test_token_reaches_engine_but_no_file(
     hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(secrets.HF_TOKEN, TOKEN)
@@ -198,19 +194,19 @@ def test_a_token_reaches_the_engine_and_none_of_its_files(
     assert not [path for path in files if TOKEN.encode() in path.read_bytes()]
 
 
-def test_a_local_folder_needs_no_engine(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_local_model_folder_needs_no_engine(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "pull", str(tiny_model)]) == 0
     assert capsys.readouterr().out.strip() == str(tiny_model)
     assert main(["models", "pull", "starter", "--revision", "v1"]) == 4
     assert Run.all() == []
 
 
-def test_a_damaged_job_is_named(ft_home: Path) -> None:
+def test_damaged_job_file_is_named(ft_home: Path) -> None:
     with pytest.raises(ConfigError, match=r"job\.json is damaged"):
         Download.of(create_job("download", "download-x", {"model": 3}))
 
 
-def test_only_tries_that_ended_before_are_forgotten(ft_home: Path) -> None:
+def test_only_ended_downloads_are_removed(ft_home: Path) -> None:
     earlier, other = Download(REPO).create(), Download(REPO, "v1").create()
     for run in (earlier, other):
         run.emit(Phase(name="loading"))
@@ -220,7 +216,7 @@ def test_only_tries_that_ended_before_are_forgotten(ft_home: Path) -> None:
     assert {run.id for run in Run.all()} == {other.id, later.id}
 
 
-def test_phases_are_shown_as_progress_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+def test_download_phases_become_progress(capsys: pytest.CaptureFixture[str]) -> None:
     with FetchingView() as view:
         view.show(Started(run="x", pid=1))
         view.show(Phase(name="loading", note="finding x"))

@@ -24,7 +24,8 @@ class Download:
 
     def create(self) -> Run:
         """A new run for this download. Raises MachineError where its folder cannot be made."""
-        words = ["ft", "models", "pull", self.model, *(["--revision", self.revision] if self.revision else [])]
+        words = ["ft", "models", "pull", self.model]
+        words += ["--revision", self.revision] if self.revision else []
         options = {"model": self.model, "revision": self.revision, "again": shlex.join(words)}
         return create_job("download", f"download-{self.model}", options)
 
