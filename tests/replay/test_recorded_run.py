@@ -47,7 +47,7 @@ def test_it_is_listed_and_shown_as_it_was(recorded_run: Path) -> None:
         assert told["loss"] == pytest.approx(5.9605, abs=1e-4)
 
 
-def test_it_goes_on_from_its_checkpoint_to_the_losses_of_its_time(recorded_run: Path, folder: Path) -> None:
+def test_checkpoint_resumes_to_recorded_losses(recorded_run: Path, folder: Path) -> None:
     train(ROOT, folder, {"FT_HOME": str(recorded_run.parent.parent)}, "--resume", RUN)
     before = json.loads((RECORDED / "resumed.json").read_text())
     assert_the_same([*facts(recorded_run)], before["events"])

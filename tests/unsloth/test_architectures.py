@@ -47,9 +47,7 @@ def log_probabilities(model: Any) -> list[float]:
     return found
 
 
-def test_a_family_learns_what_it_learns_in_torch_and_its_adapter_loads_in_peft(
-    family: Path, tmp_path: Path
-) -> None:
+def test_model_family_learns_as_in_torch(family: Path, tmp_path: Path) -> None:
     job = Job.make(family, tmp_path, adapter={"dropout": 0.0}, data={"packing": True})
     ours, unsloth = trained(job, "unsloth")
     theirs, torch_backend = trained(job, "peft")
@@ -103,7 +101,7 @@ def with_config(model: Path, folder: Path, **changes: Any) -> Path:
     ],
     ids=["a kind that nobody knows", "sizes unlike the weights'"],
 )
-def test_a_model_that_unsloth_does_not_load_is_named_with_what_to_do(
+def test_unsupported_model_is_named_with_hint(
     changes: dict[str, Any], said: str, tiny_model: Path, tmp_path: Path
 ) -> None:
     job = Job.make(tiny_model, tmp_path)

@@ -43,7 +43,7 @@ def curve(job: Job, steps: int, backend: str) -> tuple[list[float], Any]:
     return [result.loss for result in results], loaded
 
 
-def test_the_loss_curve_is_that_of_the_torch_backend(job: Job) -> None:
+def test_loss_curve_matches_torch_backend(job: Job) -> None:
     ours, unsloth = curve(job, 50, "unsloth")
     theirs, torch_backend = curve(job, 50, "peft")
     assert isinstance(unsloth, UnslothModel)
@@ -55,9 +55,7 @@ def test_the_loss_curve_is_that_of_the_torch_backend(job: Job) -> None:
 
 
 @pytest.mark.parametrize("rslora", [False, True])
-def test_the_adapter_loads_in_peft_and_answers_the_same(
-    tiny_model: Path, tmp_path: Path, rslora: bool
-) -> None:
+def test_adapter_answers_the_same_in_peft(tiny_model: Path, tmp_path: Path, rslora: bool) -> None:
     job = Job.make(tiny_model, tmp_path, adapter={"dropout": 0.0, "rslora": rslora})
     _, backend = curve(job, 5, "unsloth")
     backend.save_weights(tmp_path / "adapter")
@@ -75,7 +73,7 @@ def test_the_adapter_loads_in_peft_and_answers_the_same(
     }
 
 
-def test_an_adapter_of_the_torch_backend_goes_on_in_unsloth(job: Job, tmp_path: Path) -> None:
+def test_torch_adapter_continues_in_unsloth(job: Job, tmp_path: Path) -> None:
     _, trained = curve(job, 5, "peft")
     trained.save_weights(tmp_path / "adapter")
     plan = job.plan.changed(backend="unsloth")
@@ -94,7 +92,7 @@ def test_an_adapter_of_the_torch_backend_goes_on_in_unsloth(job: Job, tmp_path: 
     ],
     ids=["no head", "compiled", "a layer less", "a foreign one", "no numbers"],
 )
-def test_weights_that_are_not_the_model_s_own_are_refused_by_name(
+def test_foreign_weights_are_refused_by_name(
     weights: Any, config: dict[str, Any], told: str, job: Job, tmp_path: Path
 ) -> None:
     job.model = change_model(job.model, tmp_path / "broken", weights, **config)
@@ -125,7 +123,7 @@ def test_packed_examples_count_as_they_do_alone(tiny_model: Path, tmp_path: Path
     assert np.allclose(packed, backend.model.logps(batch_of(ROWS, packed=False)), atol=1e-4)
 
 
-def test_accumulated_micro_batches_move_the_weights_as_one_batch_does(job: Job) -> None:
+def test_accumulated_micro_batches_equal_one_batch(job: Job) -> None:
     results = []
     for batches in ([batch_of(ROWS, packed=False)], BATCHES):
         backend = job.backend(backend="unsloth", **FP32)
@@ -166,7 +164,7 @@ def test_every_format_learns(tiny_model: Path, tmp_path: Path, quantization: str
     assert all(p.dtype == torch.float32 for p in backend.trained.values()), "masters keep fp32"
 
 
-def test_a_seed_fixes_dropout_and_answers_do_not_move_it(tiny_model: Path, tmp_path: Path) -> None:
+def test_seed_fixes_dropout_in_spite_of_answers(tiny_model: Path, tmp_path: Path) -> None:
     job = Job.make(tiny_model, tmp_path, adapter={"dropout": 0.5})
     results = []
     for seed, disturb in ((1, False), (1, True), (2, False)):
@@ -216,9 +214,7 @@ def test_a_layer_that_is_not_there_is_named(tiny_model: Path, tmp_path: Path) ->
         job.backend(backend="unsloth", **FP32)
 
 
-def test_what_unsloth_does_not_train_is_refused_before_anything_loads(
-    tiny_model: Path, tmp_path: Path
-) -> None:
+def test_unsupported_recipe_is_refused_before_loading(tiny_model: Path, tmp_path: Path) -> None:
     write_rows(tmp_path)
     for key, sections in {
         "adapter.type": {"adapter": {"type": "none"}},

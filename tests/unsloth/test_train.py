@@ -38,7 +38,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> dict[str
     return found
 
 
-def test_a_run_looks_as_one_of_the_torch_backend(runs: dict[str, Run]) -> None:
+def test_run_looks_like_torch_backend_run(runs: dict[str, Run]) -> None:
     ours, theirs = runs["unsloth"], runs["peft"]
     assert ours.plan is not None
     assert ours.plan.backend == "unsloth"
@@ -74,9 +74,7 @@ def test_unsloth_came_in_before_what_it_replaces(runs: dict[str, Run]) -> None:
     assert "should be imported before" not in log
 
 
-def test_it_came_in_first_too_where_transformers_reads_the_tokenizer(
-    tiny_model: Path, tmp_path: Path
-) -> None:
+def test_unsloth_is_imported_before_transformers(tiny_model: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     shutil.copytree(tiny_model, model)
     tokenizers.Tokenizer.from_file(str(model / "tokenizer.json")).model.save(str(model))
@@ -99,7 +97,7 @@ def unbroken(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
 
 
 @pytest.mark.parametrize("stops", [(3,), (11,), (8, 8, 8)], ids=lambda stops: "-".join(map(str, stops)))
-def test_a_stopped_run_ends_with_the_bytes_of_one_that_never_stopped(
+def test_resumed_run_writes_same_adapter_bytes(
     unbroken: Job, tiny_model: Path, tmp_path: Path, stops: tuple[int, ...]
 ) -> None:
     job, stopped_at = run_to_the_end(tiny_model, tmp_path / "run", stops, backend="unsloth")
