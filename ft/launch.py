@@ -1,4 +1,4 @@
-"""Start and stop runs for the app. Blocks, so it is called in threads; the engines go on without the app."""
+"""Start and stop runs for the app. Blocks, so it is called in threads; the engines run on without the app."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -64,7 +64,7 @@ class FtScreen(Screen[None]):
 
     def post_answer(self, message: Message) -> None:
         """Post what an exclusive worker's thread has found, unless a newer one has taken its place: Textual cancels the
-        older worker, but its thread goes on, and its answer would come last."""
+        older worker, but its thread continues, and its answer would come last."""
         if not get_current_worker().is_cancelled:
             self.post_message(message)
 

@@ -5,4 +5,4 @@ LOGIT_BYTES = 128 << 20
 UNEVEN = 1.5
 """A micro-batch may train more of its tokens than the average one does."""
 GATE_TEMPORARIES = 6
-"""Tensors of the MLP's inner width that its backward pass holds at once."""
+"""Tensors of the MLP's inner width that its backward pass holds together."""

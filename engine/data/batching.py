@@ -54,7 +54,7 @@ class Cut:
 def micro_batches(
     examples: Examples, indexes: Sequence[int] | Indexes, cut: Cut, padding: int = 0
 ) -> list[Batch]:
-    """Cut one step's examples into micro-batches, longest examples first, so that too little memory shows at once.
+    """Cut one step's examples into micro-batches, longest examples first, so that too little memory shows immediately.
 
     Examples of a group stay in one micro-batch: `indexes` name all of its members, side by side.
     """

@@ -117,7 +117,7 @@ def rewrite(
 
 @contextmanager
 def _filling(folder: Path, going_on: bool) -> Iterator[None]:
-    """Make a folder for what the block writes; where that fails, remove it, unless a later call goes on with it."""
+    """Make a folder for what the block writes; where that fails, remove it, unless a later call continues with it."""
     made = not folder.exists()
     with explaining(folder):
         folder.mkdir(parents=True, exist_ok=True)

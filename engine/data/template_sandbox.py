@@ -28,7 +28,7 @@ LARGE = 10_000_000
 MOST_BITS = 100_000
 """Most bits of a product of whole numbers."""
 LONGEST_SUM = 32
-"""Terms of a sum that is written at once: it is counted once it is made, those of longer ones before."""
+"""Terms of a sum that is written in one go: it is counted once it is made, those of longer ones before."""
 LARGE_FORMAT = re.compile(r"\d{8,}")
 PERCENT_FIELD = re.compile(r"%(?:\([^)]*\))?([#0\- +\d.*]*)")
 """A field of `text % values`, and how wide it is."""

@@ -11,7 +11,7 @@ from engine.errors import MachineError
 from engine.runs.directory.trained_model import TrainedModel
 
 Heartbeat = Callable[[], None]
-"""Called while an export goes on, at least every few seconds; it raises where the export is to stop."""
+"""Called while an export runs, at least every few seconds; it raises where the export is to stop."""
 Write = Callable[[TrainedModel, Path, Mapping[str, Any], Heartbeat], Mapping[str, Any]]
 """Fills a new, empty folder from a model, by the exporter's options.
 

@@ -106,7 +106,7 @@ class Sharing:
         """Begin to look. Does nothing where nothing can be adapted: not on Linux, on one core, without GNU OpenMP.
 
         `FT_CPU_SHARING=off` leaves the threads as they are. Under `ulimit -v` it is off too: where the memory for one
-        thread more is not to be had, OpenMP ends the process.
+        thread more is not available, OpenMP ends the process.
         """
         wanted = os.environ.get("FT_CPU_SHARING") != "off" and address_space_limit() is None
         if wanted and self._thread is None and len(self._cores) > 1 and openmp.loaded():

@@ -78,7 +78,7 @@ class Generator:
     def answers(
         self, prompts: Sequence[Prompt], max_tokens: int, temperature: float, poll: Callable[[], None]
     ) -> list[Completion]:
-        """The answers to all prompts, made at once; greedy at temperature 0, else drawn with each prompt's own seed.
+        """The answers to all prompts, made together; greedy at temperature 0, else drawn with each prompt's own seed.
 
         `poll` is called before every token and may raise `Interrupted`.
         """

@@ -24,7 +24,7 @@ class JobContext:
     run: Run
     control: Control
     resume: Path | None = None
-    """Checkpoint to go on from, for a job that has any."""
+    """Checkpoint to resume from, for a job that has any."""
     force: bool = False
     """Go on in spite of what a job would refuse."""
 

@@ -53,7 +53,7 @@ class Download:
 def run(context: JobContext) -> str:
     """Fetch the model, or what is missing of it; returns `completed`.
 
-    What has come is kept however it ends, and the next download of the model goes on from there. Raises HubError,
+    What has come is kept however it ends, and the next download of the model continues from there. Raises HubError,
     ModelError or MachineError where it cannot be fetched, Stopped where a person stops it.
     """
     from engine.models import starter

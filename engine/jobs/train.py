@@ -34,7 +34,7 @@ SHARED = 0.1
 def run(context: JobContext) -> str:
     """Train as the run's recipe says; returns `completed`, `stopped` or `early_stopping`.
 
-    Each stage takes what the one before has made. Raises FtError where it cannot go on, Stopped where a person stops
+    Each stage takes what the one before has made. Raises FtError where it cannot continue, Stopped where a person stops
     it before its first step.
     """
     run, control, resume = context.run, context.control, context.resume

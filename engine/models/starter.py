@@ -26,7 +26,7 @@ STAMP = f"{GGUF} sha256:{GGUF_SHA256} conversion:1\n"
 NEEDED_BYTES = 300_000_000
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is going on, and how much of it is done and to do (bytes)."""
+"""Called with what is being done, and how much of it is done and to do (bytes)."""
 
 
 def silent(note: str, done: int, total: int) -> None:

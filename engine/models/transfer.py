@@ -50,7 +50,7 @@ def _fetch_rest(
     check_step: Callable[[httpx.Request], None],
 ) -> None:
     have = part.stat().st_size if part.exists() else 0
-    # Compressed on the way, a part's length would not be the place to go on from.
+    # Compressed on the way, a part's length would not be the place to resume from.
     ask = {**headers, "Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
 
     def stay_safe(request: httpx.Request) -> None:

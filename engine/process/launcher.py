@@ -55,7 +55,7 @@ class Engine:
 
 
 def checkpoint_to_resume(run: Run, wanted: Path | None = None) -> Path | None:
-    """The checkpoint that a run goes on from: the wanted one, that of its reference, or its last; None if it has none.
+    """The checkpoint that a run resumes from: the wanted one, that of its reference, or its last; None if it has none.
 
     Raises ConfigError where the run is completed and no earlier checkpoint is wanted: nothing is left to train.
     """

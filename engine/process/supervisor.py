@@ -147,7 +147,7 @@ class Supervisor:
         return halved(plan) if death.memory and death.loaded and plan else None
 
     def _restart(self, death: Postmortem, limits: Limits | None = None) -> Path | None:
-        """Put the limits in force, where memory needs some, and say so; returns the checkpoint to go on from."""
+        """Put the limits in force, where memory needs some, and say so; returns the checkpoint to resume from."""
         checkpoint = latest(self.run.folder)
         message = f"{death.message} It starts again {f'from {checkpoint.name}' if checkpoint else 'from the beginning'}"
         if limits is None:

@@ -51,7 +51,7 @@ def train(
     """Train to the end, or to a stop; returns `completed`, `stopped` or `early_stopping`.
 
     `watches` are asked between micro-batches whether there is something to warn of.
-    However it ends, a full checkpoint and the adapter are on disk. Raises FtError where the run cannot go on.
+    However it ends, a full checkpoint and the adapter are on disk. Raises FtError where the run cannot continue.
     """
     loop = Loop(run, config, plan, dataset, trainer, objective, tokenizer, files, control, watches)
     return loop.run_from(resume_from)

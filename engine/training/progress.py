@@ -1,4 +1,4 @@
-"""Where a run stands: all that going on needs besides weights and optimizer.
+"""Where a run stands: all that resuming needs besides weights and optimizer.
 
 Row order and dropout are functions of (seed, step), so the step is the data cursor and no random state is kept.
 """

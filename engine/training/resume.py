@@ -30,13 +30,13 @@ def same_data(run: Run, dataset: "Dataset") -> None:
 
 
 def same_backend(run: Run, config: "TrainConfig") -> "TrainConfig":
-    """A run goes on with what it was begun with, also where `auto` would now take another."""
+    """A run continues with what it was begun with, also where `auto` would now take another."""
     begun = run.plan
     return config if begun is None else config.model_copy(update={"backend": begun.backend})
 
 
 def same_files(run: Run, config: "TrainConfig") -> "TrainConfig":
-    """A run that was begun when a folder meant all of its files goes on with all of them."""
+    """A run that was begun when a folder meant all of its files continues with all of them."""
     from engine.data.sources.resolve import with_old_splits
 
     return (
@@ -59,7 +59,7 @@ def _is_before_splits(run: Run) -> bool:
 
 
 def same_layers(config: "TrainConfig", resume: Path | None) -> "TrainConfig":
-    """A run goes on with the layers that its adapter has: earlier versions adapted a vision tower too, and routers."""
+    """A run continues with the layers that its adapter has: earlier versions adapted a vision tower too, and routers."""
     file = resume / "adapter" / adapter_files.WEIGHTS if resume else None
     if file is None or not file.is_file():
         return config

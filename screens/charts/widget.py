@@ -27,7 +27,7 @@ DENSE = 4
 
 
 class Chart(ChartWindow, can_focus=True):
-    """Shows lines of `Series`, which may go on growing: call `redraw` when they have.
+    """Shows lines of `Series`, which may still grow: call `redraw` when they have.
 
     Nothing is drawn again that has not changed. The wheel zooms where the mouse is, dragging pans, a click
     inspects, a double click shows all; the keys are given by the screen's actions, which call the methods.

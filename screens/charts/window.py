@@ -97,7 +97,7 @@ class ChartWindow(Widget):
         self._show(x0 + (x1 - x0) * fraction, x1 + (x1 - x0) * fraction)
 
     def reset(self) -> None:
-        """Show everything, and go on following."""
+        """Show everything, and keep following."""
         self._view, self.follow = None, True
         self._moved()
 

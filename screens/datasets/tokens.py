@@ -22,7 +22,7 @@ HIDDEN = {0x200B, 0x200C, 0x200E, 0x200F, 0xAD, 0xFEFF, *range(0x202A, 0x202F), 
 """Characters that show nothing, or turn the direction of what follows."""
 
 SLICE = 1000
-"""Pieces that are wrapped at once, in about 5 ms."""
+"""Pieces that are wrapped together, in about 5 ms."""
 
 
 class Run(NamedTuple):
@@ -37,7 +37,7 @@ Line = list[Run]
 
 
 def wrap(pieces: Iterable[TokenText], width: int, bounds: bool = False, limit: int = 0) -> list[Line]:
-    """Lines of at most `width` cells, all at once; see `Wrapping`."""
+    """Lines of at most `width` cells, all of them; see `Wrapping`."""
     wrapping = Wrapping(width, bounds, limit)
     wrapping.feed(pieces)
     return wrapping.done()
@@ -194,7 +194,7 @@ class Wrapping:
                 self.add(visible(part), look, joined=not part[:1].isspace(), ends=part.endswith("\n"))
 
     def add(self, text: str, look: str, joined: bool = False, ends: bool = False) -> None:
-        """Append text; `joined`: it goes on with the word before it. `ends`: the line ends after it."""
+        """Append text; `joined`: it continues the word before it. `ends`: the line ends after it."""
         if not joined:
             self._word = len(self._line)
         size = cell_len(text)
@@ -221,7 +221,7 @@ class Wrapping:
         return self.lines
 
     def _make_room(self, size: int) -> None:
-        """End the line, and take the word that goes on to the next one where it fits there."""
+        """End the line, and take the word that continues to the next one where it fits there."""
         tail = self._line[self._word :]
         taken = sum(cell_len(run.text) for run in tail)
         if taken + size > self._width or not self._word:

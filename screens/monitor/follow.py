@@ -302,7 +302,7 @@ class Tail:
     ) -> None:
         """Post whether it lives, and the past of a long run: its outline first, then all of it."""
         path, run_id = self.run.events_file, self.run.id
-        if self.run.alive():  # said at once, since a person may want to pause or stop it
+        if self.run.alive():  # said immediately, since a person may want to pause or stop it
             self._alive = True
             post(Liveness(self.token, True))
         try:

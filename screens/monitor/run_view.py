@@ -93,7 +93,7 @@ class RunView(Projection):
             pass
 
     def seconds_left(self) -> float | None:
-        """Estimate at the pace of the last steps; None where nothing is known, or nothing goes on."""
+        """Estimate at the pace of the last steps; None where nothing is known, or nothing is trained."""
         if self.state.status != "running" or self.step is None or len(self._pace) < 2:
             return None
         (first, since), (last, until) = self._pace[0], self._pace[-1]

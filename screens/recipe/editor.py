@@ -78,7 +78,7 @@ class Editor(TextArea):
     # Editing
 
     async def _on_key(self, event: events.Key) -> None:
-        if event.key == "escape":  # Textual's would go on to the form, where the next key would be typed
+        if event.key == "escape":  # Textual's would reach the form, where the next key would be typed
             event.stop()
             event.prevent_default()
             self.screen.set_focus(None)

@@ -61,7 +61,7 @@ class RecipeScreen(FtScreen):
     SCOPE = "recipe"
     CSS_PATH = "screen.tcss"
     AUTO_FOCUS = ""
-    """Nothing: the number keys go on leading to the other screens until a person starts to edit."""
+    """Nothing: the number keys still lead to the other screens until a person starts to edit."""
 
     opened: reactive[bool] = reactive(False, toggle_class="-opened")
     """True if there is a recipe here."""
@@ -136,7 +136,7 @@ class RecipeScreen(FtScreen):
             "form": self.form.fields,
             "plan": self.plan_view,
         }
-        self.set_focus(targets[pane])  # at once: what is typed next is meant for it
+        self.set_focus(targets[pane])  # immediately: what is typed next is meant for it
         if self.focused is not targets[pane]:  # a pane that is only now shown
             self.call_after_refresh(self.set_focus, targets[pane])
 

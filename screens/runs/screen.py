@@ -1,4 +1,4 @@
-"""Runs: find them, overlay their curves, compare two, and go on from any of them."""
+"""Runs: find them, overlay their curves, compare two, and continue from any of them."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Sequence

@@ -17,7 +17,7 @@ SAMPLES = {False: "braille ⣀⡠⠤⠒⠊⠉⠉⠑⠒⠤⣀⣀⡠⠔⠊⠉", Tr
 
 
 class Appearance(Vertical):
-    """Three choices, each in force and on disk at once."""
+    """Three choices, each in force and on disk immediately."""
 
     BORDER_TITLE = "appearance"
 

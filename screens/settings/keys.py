@@ -20,7 +20,7 @@ EATEN = {"ctrl+s", "ctrl+q", "ctrl+b", "ctrl+a", "ctrl+z", "ctrl+c"}
 
 
 class Keymap(Vertical):
-    """The table of actions; a changed key is in force and on disk at once."""
+    """The table of actions; a changed key is in force and on disk immediately."""
 
     BORDER_TITLE = "keys"
 

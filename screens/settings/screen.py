@@ -1,4 +1,4 @@
-"""Settings: tokens, appearance, keys, folders, versions. Everything set is in force and on disk at once."""
+"""Settings: tokens, appearance, keys, folders, versions. Everything set is in force and on disk immediately."""
 
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
@@ -24,7 +24,7 @@ BELONGS: Mapping[str, tuple[str, ...]] = {
 
 
 class SettingsScreen(FtScreen):
-    """One part at a time under tabs; all of them at once where there is room."""
+    """One part at a time under tabs; all of them together where there is room."""
 
     SCOPE = "settings"
     CSS_PATH = "screen.tcss"

@@ -10,7 +10,7 @@ import mlx.core as mx
 from mlx_lm.models import base
 
 BLOCK = 64
-"""Queries that attend at once on a CPU."""
+"""Queries that attend together on a CPU."""
 
 
 class Segments:

@@ -28,7 +28,7 @@ def set_limits(limit_bytes: int) -> None:
 
 
 def room_for_threads() -> None:
-    """Start as many threads at once as MLX will, and end them again.
+    """Start as many threads as MLX will, and end them again.
 
     MLX 0.32 reads weights with a pool of threads that it starts at the first read. Where one of them cannot be
     started, it waits for ever for those that were. Here the same shortage of memory is an error, and the stacks of

@@ -13,9 +13,9 @@ OVERHEAD = 240_000_000
 """Resident interpreter, MLX, mlx-lm and tokenizers, compiled steps, and what the allocator keeps; torch is kept out. On
 Linux, the engine's peak was 235 MB above what MLX told of its arrays (a tiny model, 21 shapes, mimalloc)."""
 LOGIT_COPIES = 2
-"""Chunks of fp32 logits that are there at once: the logits, and their gradient."""
+"""Chunks of fp32 logits that are there together: the logits, and their gradient."""
 KERNEL_TILE = 8192
-"""Part of the vocabulary whose logits mlx-train-perf makes at once in its backward pass, for all trained tokens."""
+"""Part of the vocabulary whose logits mlx-train-perf makes together in its backward pass, for all trained tokens."""
 GROUP = 64
 """Weights that share a scale and an offset."""
 

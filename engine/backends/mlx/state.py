@@ -1,4 +1,4 @@
-"""The exact state for going on, and whole models in the layout of transformers."""
+"""The exact state to resume from, and whole models in the layout of transformers."""
 
 import errno
 import shutil

@@ -58,7 +58,7 @@ def hooks_of(model: Any) -> AdapterHooks:
 
 
 class RankAllocation(AdapterHooks):
-    """AdaLoRA (Zhang et al. 2023, arXiv:2303.10512): ranks are pruned as the run goes on, by importance."""
+    """AdaLoRA (Zhang et al. 2023, arXiv:2303.10512): ranks are pruned as the run proceeds, by importance."""
 
     def __init__(self, model: Any) -> None:
         super().__init__(model)
@@ -92,7 +92,7 @@ class RankAllocation(AdapterHooks):
         for kind, values in self._averages():
             values.clear()
             values.update(_under(kind, tensors))
-        # The importance itself is made anew each step; PEFT only looks whether it was there.
+        # The importance itself is made again each step; PEFT only looks whether it was there.
         self.allocator.ipt = dict(self.allocator.exp_avg_ipt)
         pattern = {name: kept.tolist() for name, kept in _under("kept", tensors).items()}
         self.settings.rank_pattern = pattern or None

@@ -62,7 +62,7 @@ class HostMemory:
 
     def keeping(self) -> AbstractContextManager[Any]:
         """The context for a forward pass; its backward pass may come later."""
-        # Asked anew each time: what holds a weight may change, as when a state is loaded.
+        # Asked again each time: what holds a weight may change, as when a state is loaded.
         held = (*self.model.parameters(), *self.model.buffers())
         self._weights = {tensor.untyped_storage().data_ptr() for tensor in held}
         return saved_tensors_hooks(self.out, self.back)

@@ -1,4 +1,4 @@
-"""Answers from a transformers model: a batch at once, or one token by token."""
+"""Answers from a transformers model: a whole batch, or one prompt token by token."""
 
 import itertools
 import math
@@ -22,7 +22,7 @@ def generate(
     poll: Callable[[], None],
     sampler: Sampler | None = None,
 ) -> list[list[int]]:
-    """Continue all prompts at once, greedily or as `sampler` draws, padded on the left; the end token is left out."""
+    """Continue all prompts together, greedily or as `sampler` draws, padded on the left; the end token is left out."""
     pad = min(stop, default=0)
     width = max(map(len, prompts))
     ids = torch.tensor([[pad] * (width - len(p)) + list(p) for p in prompts], device=model.device)

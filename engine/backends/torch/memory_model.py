@@ -155,7 +155,7 @@ def widened_weight_bytes(shape: ModelShape, load: Load) -> int:
 def logit_bytes(shape: ModelShape, load: Load) -> int:
     """A chunk of logits, whose buffer their gradient takes over; only trained tokens have logits.
 
-    They are widened to fp32 for the softmax, on a GPU all of a chunk at once.
+    They are widened to fp32 for the softmax, on a GPU a whole chunk together.
 
     Behind virtual tokens every token has, in the compute format, and its gradient; the trained ones also in fp32,
     with their logarithms and gradients.

@@ -16,7 +16,7 @@ OF_BITSANDBYTES = ("step", "state1", "state2", "absmax1", "absmax2")
 def optimizer_of(training: Training, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
     """The recipe's optimizer, at rate zero until a step sets it.
 
-    A CPU moves each tensor in one pass. A GPU takes many at once, but MPS has no kernels for that: there `foreach`
+    A CPU moves each tensor in one pass. A GPU takes many together, but MPS has no kernels for that: there `foreach`
     would go through them one by one all the same, and hold a temporary of each until the last.
 
     bitsandbytes keeps the moments of tensors with fewer than 4096 numbers in fp32. Paged ones live in memory that

@@ -1,4 +1,4 @@
-"""Weights in PEFT's layout for use, and the exact state for going on."""
+"""Weights in PEFT's layout for use, and the exact state to resume from."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,7 +62,7 @@ def _save_whole(model: Any, source: Path, folder: Path, grown: bool) -> None:
 
 
 def _cast(model: Any, held: torch.dtype) -> dict[str, Tensor]:
-    """All tensors in the format `held`; those that share their memory (tied weights) go on sharing it."""
+    """All tensors in the format `held`; those that share their memory (tied weights) still share it."""
     made: dict[tuple[int, torch.Size, tuple[int, ...]], Tensor] = {}
     found = {}
     for name, value in model.state_dict().items():

@@ -72,7 +72,7 @@ def _base(plan: Plan, config: TrainConfig, folder: Path, checkpointing: str | bo
             device_map={"": plan.device},
             trust_remote_code=config.model.trust_remote_code,
             use_gradient_checkpointing=checkpointing,
-            use_exact_model_name=True,  # else a known model is fetched anew, quantised by them
+            use_exact_model_name=True,  # else a known model is fetched again, quantised by them
             fix_tokenizer=False,
             local_files_only=True,
         )

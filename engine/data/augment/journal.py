@@ -1,4 +1,4 @@
-"""Journal of a model's answers, kept in the folder until all rows are made, so that a stopped call can go on."""
+"""Journal of a model's answers, kept in the folder until all rows are made, so that a stopped call can continue."""
 
 import fcntl
 import json

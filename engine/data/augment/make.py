@@ -36,7 +36,7 @@ def augment(
 ) -> tuple[list[Row], Augmented]:
     """The rows that `ask` makes of those in `train`, in their order, each marked; and what has come of it.
 
-    `ask` gets prompts in batches that are always the same, and what it answers is kept in `journal`: begun anew, the
+    `ask` gets prompts in batches that are always the same, and what it answers is kept in `journal`: begun again, the
     same rows come out. `progress(done, total)` counts answers. Rows of `validation` are only compared with: none is
     shown to the model, and nothing like one is kept. Raises `DataError` where no row can be made of these.
     """

@@ -17,7 +17,7 @@ from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Row
 
 HELD_OUT = 0
-"""The number of any held-out row; training rows are numbered by their line, from 1."""
+"""The number of any validation row; training rows are numbered by their line, from 1."""
 Asked = tuple[int, Row, Question]
 
 

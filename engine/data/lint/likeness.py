@@ -45,9 +45,9 @@ APART = {code: " " for code in range(128) if not WORD.match(chr(code))}
 """Translation that separates words in ASCII text, which most text is, and is faster this way."""
 ODD = np.uint64(0x9E3779B97F4A7C15)
 BLOCK = 1 << 14
-"""Shingles, and rows, that are worked on at once: what a core's cache holds."""
+"""Shingles, and rows, that are worked on together: what a core's cache holds."""
 COMPARED = 1 << 11
-"""Pairs whose sketches are compared at once: at most 8 MB of hashes."""
+"""Pairs whose sketches are compared together: at most 8 MB of hashes."""
 KNOWN_WORDS = 1 << 17
 """Words whose hashes are kept."""
 

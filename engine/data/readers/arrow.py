@@ -133,7 +133,7 @@ class ColumnTable:
         raise NotImplementedError
 
     def _batches(self, part: int) -> Iterator[Any]:
-        """At most `BATCH` rows at once, from a part on."""
+        """At most `BATCH` rows, from a part on."""
         raise NotImplementedError
 
 

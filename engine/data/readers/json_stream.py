@@ -14,7 +14,7 @@ from engine.errors import DataError
 CHUNK = 1 << 20
 """Bytes of a read, or as many as are held already, so that a long value is not parsed over and over."""
 CUT = 16
-"""Characters before the end within which an error may be that of a value that goes on: no literal, number or escape
+"""Characters before the end within which an error may be that of a value that continues: no literal, number or escape
 of JSON is longer."""
 SPACE = re.compile(r"[ \t\n\r]*")
 DECODER = json.JSONDecoder()

@@ -207,7 +207,7 @@ class CsvRows(IndexedRows):
         for line in lines:
             if '"' not in line:
                 filled = bool(line.rstrip("\r\n"))
-            else:  # it may go on over the next lines: csv knows, and takes as many as it needs
+            else:  # it may continue over the next lines: csv knows, and takes as many as it needs
                 try:
                     rest = chain([line], lines)
                     filled = bool(next(csv.reader(rest, delimiter=self._delimiter, strict=True)))

@@ -17,7 +17,7 @@ from engine.errors import DataError
 from engine.storage.regular_files import open_binary
 
 BY_LINE = (".jsonl", ".ndjson", ".csv", ".tsv")
-"""Kinds of files whose rows do not go on over lines, but for quoted fields."""
+"""Kinds of files whose rows do not continue over lines, but for quoted fields."""
 LARGE = 2_000_000
 """Bytes from which a compressed file is large: it may hold ten times as many."""
 BEGINNING = 16_000_000
@@ -98,7 +98,7 @@ class _LongLines:
     def __init__(self, name: str, skip: bool) -> None:
         self._name, self._skip = name, skip
         self._line, self._size = 1, 0
-        """The line that goes on, and its bytes so far."""
+        """The line that continues, and its bytes so far."""
 
     def cut(self, data: bytes) -> bytes:
         """Part of a chunk to write: of a line that is too long, somewhat more than a row may have."""

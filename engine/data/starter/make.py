@@ -1,6 +1,6 @@
 """Write train.jsonl and validation.jsonl; the same bytes each time. Run: python -m engine.data.starter.make
 
-A row asks for a café order as JSON. The held-out rows share no names and no items with the training rows.
+A row asks for a café order as JSON. The validation rows share no names and no items with the training rows.
 """
 
 import json
@@ -66,7 +66,7 @@ WITHOUT_NAME = (
 
 
 def menu() -> tuple[list[str], list[str]]:
-    """Items of the training rows, and items that only the held-out rows have."""
+    """Items of the training rows, and items that only the validation rows have."""
     known: list[str] = []
     fresh: list[str] = []
     for flavours, things in MENU:
@@ -108,7 +108,7 @@ def _listed(parts: Sequence[str]) -> str:
 
 
 def make() -> tuple[list[Row], list[Row]]:
-    """Training rows and held-out rows, no row twice."""
+    """Training rows and validation rows, no row twice."""
     rng = random.Random(2026)
     known, fresh = menu()
     train = _distinct(TRAIN_ROWS, lambda: order(rng, TRAIN_NAMES, known))

@@ -2,7 +2,7 @@
 there are.
 
 Most templates write a turn in the same way wherever it stands. Then the text of a window, from the end of an answer on
-that the window before has found, goes on in the whole conversation's text exactly where that answer ends. Every
+that the window before has found, continues in the whole conversation's text exactly where that answer ends. Every
 character is held against the whole text; where a template writes a turn otherwise, nothing is found.
 """
 

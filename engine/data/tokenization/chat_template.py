@@ -119,7 +119,7 @@ class ChatTemplate:
     def _pieces(self, variables: dict[str, Any]) -> Iterator[str]:
         """Same as `Template.generate`, without its walk through all globals for every text.
 
-        Raises `ModelError` where the template takes too much time or memory, and at once where it has before.
+        Raises `ModelError` where the template takes too much time or memory, and immediately where it has before.
         """
         if self._overrun is not None:
             raise self._overrun

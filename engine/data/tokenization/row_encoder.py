@@ -53,7 +53,7 @@ class Rendered:
     plain: bool
     unseen: tuple[str, ...] = ()
     closes: bool = True
-    """False for a piece of a long plain text that goes on after it."""
+    """False for a piece of a long plain text that continues after it."""
     beyond: int = 0
     """Answers of the row that begin beyond the limit of a text, and are left out."""
     sign: int = 0

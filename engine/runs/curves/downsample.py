@@ -50,7 +50,7 @@ class _Columns:
 
 
 class Series:
-    """Points (x, y) in the order of x, to which one only appends. Not for two threads at once.
+    """Points (x, y) in the order of x, to which one only appends. Not for two threads simultaneously.
 
     Of a series that has outgrown its capacity single points are gone; where `finer` has them, they are taken
     from there.

@@ -3,7 +3,7 @@
 Any span's extremes are then found in a time that grows with the logarithm of its length, so that a chart of a
 hundred thousand points is drawn from a few thousand comparisons. (16, not 2: short slices are compared in C.)
 Past `capacity` entries two entries become one, `stride` doubles, and memory stays as it is however long a run
-goes on.
+continues.
 """
 
 import math

@@ -65,7 +65,7 @@ class RunSeries:
     """The curves and marks of one run, fed with its events from the first on.
 
     What a long run has thinned out is read again from its file where somebody looks closely (`DetailCache`). For
-    this, `fed` has to be told how far the file has been read. Not for two threads at once.
+    this, `fed` has to be told how far the file has been read. Not for two threads simultaneously.
     """
 
     def __init__(self, capacity: int = CAPACITY, part: Part | None = None) -> None:

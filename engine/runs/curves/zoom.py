@@ -11,7 +11,7 @@ from engine.runs.directory.events import Event
 FINE = 1 << 14
 """Steps, at most, that are shown with each of their points."""
 MARGIN = 1000
-"""Steps that are read before those at least: in them a smoothed line forgets that it began anew."""
+"""Steps that are read before those at least: in them a smoothed line forgets that it began again."""
 ROOM = 2 * FINE
 """Points that the series of a part has room for."""
 PARTS = 5
@@ -69,7 +69,7 @@ class DetailCache(Generic[Detail]):
         self._been = [Standing()]
         self._end = 0
         self._since: list[Event] | None = None
-        """Fed since a part was asked for, which may have to go on with them."""
+        """Fed since a part was asked for, which may have to continue with them."""
 
     def fed(self, standing: Standing) -> None:
         """The file has been fed up to here."""
@@ -79,7 +79,7 @@ class DetailCache(Generic[Detail]):
             self._been = self._been[::2]
 
     def feed(self, event: Event) -> None:
-        """Let those parts go on that reach up to the newest step."""
+        """Keep feeding those parts that reach up to the newest step."""
         if self._since is not None:
             self._since.append(event)
         for part, series in self.parts:
@@ -87,7 +87,7 @@ class DetailCache(Generic[Detail]):
                 series.feed(event)
 
     def start(self, back: int) -> None:
-        """A run goes on from the step `back`: the parts of later ones no longer hold."""
+        """A run continues from the step `back`: the parts of later ones no longer hold."""
         self._been = [place for place in self._been if place.step <= back] or [Standing()]
         self._since = None
         if self.parts:

@@ -84,7 +84,7 @@ def prune(checkpoints: Path, keep: int) -> None:
 
 
 def drop_after(checkpoints: Path, step: int, best_step: int | None) -> None:
-    """Remove what a run that goes on from `step` will make again, and name the best as it was then."""
+    """Remove what a run that continues from `step` will make again, and name the best as it was then."""
     with explaining():
         for later in whole(checkpoints):
             if step_of(later) > step:

@@ -2,7 +2,7 @@
 
 A reader never crashes on any bytes: a torn last line is end of file, an unknown type is skipped.
 
-Every line begins with `v`, `type` and `t`. A step's line goes on with the fields of `STEP_HEAD` and ends with those of
+Every line begins with `v`, `type` and `t`. A step's line continues with the fields of `STEP_HEAD` and ends with those of
 `STEP_TAIL`, whatever fields steps get in between: a million of them are added up from these two ends, undecoded.
 """
 
@@ -146,7 +146,7 @@ class Acknowledged(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Warned(Event):
-    """Something that the person should know; the run goes on."""
+    """Something that the person should know; the run continues."""
 
     type = "warning"
     message: str

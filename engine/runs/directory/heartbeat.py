@@ -1,4 +1,4 @@
-"""A file in the run directory whose time of change says that the engine's main thread goes on."""
+"""A file in the run directory whose time of change says that the engine's main thread makes progress."""
 
 import contextlib
 import os

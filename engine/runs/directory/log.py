@@ -42,7 +42,7 @@ def read(
 ) -> Iterator[Event]:
     """The events on file, oldest first; what is no event is skipped, a torn last line is end of file.
 
-    With `following`, go on with what is appended for as long as it returns True. `offset` in bytes skips
+    With `following`, continue with what is appended for as long as it returns True. `offset` in bytes skips
     what was there before; it has to be the length of the file at some moment. Lines that begin as one of
     `without` are not decoded.
     """

@@ -91,7 +91,7 @@ class Projection:
                 del self._at_checkpoints[next(iter(self._at_checkpoints))]
 
     def _supersede(self, last: int) -> None:
-        """Forget what an engine that goes on from step `last` does again."""
+        """Forget what an engine that continues from step `last` does again."""
         self.evals = _holding(self.evals, last)
         self.bests = _holding(self.bests, last)
         self.samples = _holding(self.samples, last)

@@ -52,7 +52,7 @@ class Run:
         """A copy of the adapter that the run starts from, where its recipe names one."""
         self.log = folder / "worker.log"
         self.heartbeat = folder / "heartbeat"
-        """Changed while the engine's main thread goes on; see `engine.runs.directory.heartbeat`."""
+        """Changed while the engine's main thread makes progress; see `engine.runs.directory.heartbeat`."""
 
     @property
     def kind(self) -> str:
@@ -128,7 +128,7 @@ class Run:
     def events(
         self, follow: bool = False, since: int = 0, without: tuple[type[Event], ...] = ()
     ) -> Iterator[Event]:
-        """All events from the first, or from a `position`; with `follow`, go on until the engine is gone.
+        """All events from the first, or from a `position`; with `follow`, continue until the engine is gone.
 
         Those of the kinds `without` are passed over without being decoded, which is what reading them costs.
         """

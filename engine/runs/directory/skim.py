@@ -96,7 +96,7 @@ _PLAIN = ("stride", "steps", "events", "unreadable", "offset", "tail")
 
 
 def read(path: Path, before: RunSkim | None = None) -> RunSkim:
-    """The skim of the file as it is now, going on from `before` where the file has only grown.
+    """The skim of the file as it is now, continuing from `before` where the file has only grown.
 
     The result's state is what `engine.runs.directory.state.fold` makes of the same bytes. Raises OSError.
     """

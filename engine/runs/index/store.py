@@ -1,6 +1,6 @@
 """The index between two starts of the program: a small SQLite file that is never the truth.
 
-Whatever is wrong with it (damaged, locked by another process, on a full disk), the index goes on without.
+Whatever is wrong with it (damaged, locked by another process, on a full disk), the index continues without.
 """
 
 import json
@@ -17,7 +17,7 @@ PATIENCE_S = 0.5
 
 
 class Store:
-    """Rows of JSON by the run's folder. Every use opens the file anew, so that it may be deleted at any time."""
+    """Rows of JSON by the run's folder. Every use opens the file again, so that it may be deleted at any time."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -46,7 +46,7 @@ class Store:
         return True
 
     def _open(self, check: bool = False) -> sqlite3.Connection:
-        """A connection to a file of this version; one that is no database, or fails the check, is made anew."""
+        """A connection to a file of this version; one that is no database, or fails the check, is made again."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
         try:
             return self._connect(check)
