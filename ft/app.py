@@ -322,7 +322,7 @@ class FtApp(App[None]):
         error = self._exception or RuntimeError("no exception")
         cause = getattr(error, "error", error)  # a worker's is wrapped
         self.bell()
-        mistake = FtError(f"ft made a mistake: {type(cause).__name__}: {cause}", keep_traceback(cause))
+        mistake = FtError(f"This is a bug in ft: {type(cause).__name__}: {cause}", keep_traceback(cause))
         self.panic(Text(f"{mistake.message}\n{mistake.hint}"))
 
     # Actions

@@ -59,7 +59,7 @@ def _is_before_splits(run: Run) -> bool:
 
 
 def same_layers(config: "TrainConfig", resume: Path | None) -> "TrainConfig":
-    """A run continues with the layers that its adapter has: earlier versions adapted a vision tower too, and routers."""
+    """A run keeps the layers that its adapter has: earlier versions adapted a vision tower too, and routers."""
     file = resume / "adapter" / adapter_files.WEIGHTS if resume else None
     if file is None or not file.is_file():
         return config

@@ -85,12 +85,12 @@ def show(name: Name, json: Json = False) -> None:
         "licence": card.licence or "not stated in its folder",
         "architecture": shape.architecture,
         "parameters": f"{shape.parameters:,} in {card.held}",
-        "layers": f"{shape.layers} of width {shape.hidden}",
+        "layers": f"{shape.layers}, hidden size {shape.hidden}",
         "attention": f"{shape.heads} heads of {shape.head_dim}, {shape.kv_heads} for keys and values",
         "vocabulary": f"{shape.vocab:,}" + (", output tied to the embedding" if shape.tied else ""),
         "context": f"{shape.context:,} tokens" if shape.context else None,
         "template": card.template or "none",
-        "adaptable": layers,
+        "linear layers": layers,
     } | {fit.method: _in_words(fit) for fit in model.fits}
     width = max(map(len, rows))
     for label, value in rows.items():

@@ -2,8 +2,8 @@
 
 A reader never crashes on any bytes: a torn last line is end of file, an unknown type is skipped.
 
-Every line begins with `v`, `type` and `t`. A step's line continues with the fields of `STEP_HEAD` and ends with those of
-`STEP_TAIL`, whatever fields steps get in between: a million of them are added up from these two ends, undecoded.
+Every line begins with `v`, `type` and `t`. A step's line continues with the fields of `STEP_HEAD` and ends with those
+of `STEP_TAIL`, whatever fields steps get in between: a million of them are added up from these two ends, undecoded.
 """
 
 import json
