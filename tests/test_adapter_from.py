@@ -336,6 +336,6 @@ def test_train_starts_from_adapter_of_run_id(tiny_model: Path, tmp_path: Path) -
     assert any("says that it was trained on" in message for message in told), told
     assert second.provenance["start"]["run"] == before.run.id
     assert second.config.adapter.rank == 4
-    assert "trained on" in ft("plan", "train.yml")
+    assert "trained further" in ft("plan", "train.yml")
     _, told = train_from(second.id, tiny_model)
     assert any("trained on other weights" in message for message in told), told

@@ -260,7 +260,7 @@ from pathlib import Path
 from engine.config.load import load_recipe
 from engine.process.hangs import Patience
 from engine.runs.directory import lock
-from engine.runs.directory.run import Run
+from engine.runs.directory.create import create_run
 from engine.process.supervisor import Supervisor
 
 recipe, folder, least_s, idle_s = sys.argv[1:]

@@ -20,6 +20,7 @@ from engine.runs.directory.state import fold
 from ft import run_text
 from tests.training import recipe_text, write_rows
 
+ROOT = Path(__file__).parents[1]
 METADATA = "Metadata-Version: 2.1\nName: ft-length\nVersion: 1.0\n"
 ENTRY_POINTS = (
     "[ft.metrics]\nanswer_length = ft_length:metric\nbroken = ft_length:nothing\nwrong = ft_length:length\n"
@@ -185,7 +186,7 @@ def test_package_missing_its_metric_is_named(packages: Path) -> None:
         ("broken", "Install the package ft-length again, or leave broken out."),
         ("wrong", "is not a Metric"),
     ):
-        environment = os.environ | {"PYTHONPATH": f"{packages}{os.pathsep}{os.environ['PYTHONPATH']}"}
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(packages), str(ROOT)])}
         done = subprocess.run(
             [sys.executable, "-P", "-c", code.format(name)],
             env=environment,

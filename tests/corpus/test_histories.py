@@ -14,12 +14,13 @@ import pytest
 
 from engine import paths
 from engine.config.load import Recipe, load_text
-from engine.runs.directory import run, skim, totals
+from engine.runs.directory import create, run, skim, totals
 from engine.runs.directory.create import create_run
 from engine.runs.directory.events import Eval, Event, Finished, Memory, Started, Step, decode, encode
 from engine.runs.directory.run import Run
 from engine.runs.directory.state import current
 from engine.runs.index.index import Index, summary_of
+from engine.storage.atomic import write_atomic
 from ft.cli import main
 from tests.run_fixtures import make_run, step
 from tests.training import recipe_text, write_rows
@@ -124,14 +125,15 @@ def files_of(folder: Path) -> list[str]:
 
 def presses_ctrl_c(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
     """Ctrl-c arrives just before the `at`-th file of a new run is written."""
-    writes, real = itertools.count(1), run.write_atomic
+    writes, real = itertools.count(1), write_atomic
 
     def write(path: Path, text: str) -> None:
         if next(writes) == at:
             signal.raise_signal(signal.SIGINT)
         real(path, text)
 
-    monkeypatch.setattr(run, "write_atomic", write)
+    for module in (run, create):
+        monkeypatch.setattr(module, "write_atomic", write)
 
 
 @pytest.mark.parametrize("at", [1, 2, 3])

@@ -17,7 +17,6 @@ from engine import addresses, secrets
 from engine.clean_logs import scrub
 from engine.config.load import load_text
 from engine.config.sections import Source
-from engine.data.sources import http
 from engine.data.sources.resolve import find
 from engine.errors import DataError, ModelError
 from engine.process import launcher
@@ -153,7 +152,6 @@ def test_url_password_stays_out_of_run_files(
     assert main(["train", "--resume", str(run.checkpoints / "step-000002")]) == 3
     assert name in capfd.readouterr().err
     secrets.set(name, locked_rows)
-    http._asked.clear()
     assert "fetched" in find(source).notes[0]
     assert launcher._needed(run) == (name,)
     assert PASSWORD.encode() not in written_below(ft_home)
