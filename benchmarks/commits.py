@@ -2,9 +2,10 @@
 
     python benchmarks/commits.py --base COMMIT [--pairs 7] [--only train mlx memory app prepare]
 
-Both run in this environment, the base in a worktree of its own. Which of the two goes first alternates from pair to
-pair. Printed are the median of the pairs' ratios (working tree / base) and its 95 % interval, from the order statistics
-of the pairs, which assumes nothing of their distribution: with seven pairs it spans from the least to the greatest.
+Both run in this environment, the base in a worktree of its own, each once beforehand, which is not counted. Which of
+the two goes first alternates from pair to pair. Printed are the median of the pairs' ratios (working tree / base) and
+its 95 % interval, from the order statistics of the pairs, which assumes nothing of their distribution: with seven pairs
+it spans from the least to the greatest.
 """
 
 import argparse
@@ -73,6 +74,8 @@ def main() -> None:
 def compare(name: str, measure: Measure, base: Path, pairs: int) -> None:
     """Print the ratios of one benchmark."""
     ratios: dict[str, list[float]] = {number: [] for number in measure.numbers}
+    for checkout in (base, ROOT):
+        measured(measure, checkout)  # compiles what is imported, and fills caches
     for pair in range(pairs):
         order = [base, ROOT] if pair % 2 else [ROOT, base]
         found = {checkout: measured(measure, checkout) for checkout in order}
@@ -90,6 +93,7 @@ def measured(measure: Measure, checkout: Path) -> dict[str, float]:
     """The numbers of one run."""
     script, *words = measure.words
     environment = os.environ | {"PYTHONPATH": str(checkout)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # a checkout that is new would be compiled in every run
     done = subprocess.run(
         [sys.executable, str(checkout / "benchmarks" / script), *words],
         cwd=checkout, env=environment, capture_output=True, text=True,
