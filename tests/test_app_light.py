@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.run_fixtures import make_run
 
-HEAVY = {"torch", "transformers", "mlx", "datasets", "pyarrow", "peft", "gguf"}
+HEAVY = {"torch", "transformers", "mlx", "datasets", "pyarrow", "peft", "gguf", "tokenizers"}
 
 VISIT = """
 import asyncio, json, sys

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import tokenizers
+if TYPE_CHECKING:  # the app's process knows `NewToken` from a backend's spec, and tokenises nothing
+    import tokenizers
 
 
 @dataclass(frozen=True)
@@ -21,11 +23,13 @@ class NewToken:
         return self.pieces == (self.id,)
 
 
-def extend(backend: tokenizers.Tokenizer, texts: Sequence[str]) -> tuple[NewToken, ...]:
+def extend(backend: "tokenizers.Tokenizer", texts: Sequence[str]) -> tuple[NewToken, ...]:
     """Add the texts to a tokenizer, in their order, behind the ids that it has.
 
     They are ordinary text: found everywhere, and shown when they are decoded. Tokens that are there stay as they are.
     """
+    import tokenizers
+
     pieces = [tuple(backend.encode(text, add_special_tokens=False).ids) for text in texts]
     there = {token.content for token in backend.get_added_tokens_decoder().values()}
     backend.add_tokens(
