@@ -68,13 +68,7 @@ class Tokenizer:
         self.added: Mapping[int, str] = {id_: token.content for id_, token in added.items()}
         named = set(tokens.values())
         self._special = {id_ for id_, token in added.items() if token.special or token.content in named}
-        eos = backend.token_to_id(tokens.get("eos_token", ""))
-        if eos is None and not stops:
-            raise ModelError(
-                "the tokenizer names no end token",
-                "Give tokenizer_config.json an eos_token that is in the vocabulary.",
-            )
-        self.eos_id: int = eos if eos is not None else min(stops)
+        self.eos_id = _end_token(backend, tokens.get("eos_token", ""), stops)
         eos_text = backend.id_to_token(self.eos_id) or ""
         pad = backend.token_to_id(tokens.get("pad_token", ""))
         self.pad_id: int = pad if pad is not None else self.eos_id
@@ -219,6 +213,22 @@ def _check_read(variables: Mapping[str, Any], chats: Collection[ChatTemplate]) -
             f"model.template_variables: the chat template reads no {unread[0]}",
             f"It reads {', '.join(read)}." if read else "It reads none: leave the key out.",
         )
+
+
+def _end_token(backend: tokenizers.Tokenizer, text: str, stops: set[int]) -> int:
+    """Id of the end token: the named one, else the least of those that the model's settings name.
+
+    Raises ModelError where there is none.
+    """
+    named: int | None = backend.token_to_id(text)
+    if named is not None:
+        return named
+    if not stops:
+        raise ModelError(
+            "the tokenizer names no end token",
+            "Give tokenizer_config.json an eos_token that is in the vocabulary.",
+        )
+    return min(stops)
 
 
 def _around(backend: tokenizers.Tokenizer) -> tuple[list[int], list[int]]:
