@@ -1,15 +1,13 @@
 """Runs: find them, overlay their curves, compare two, and continue from any of them."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import get_args
 
 from textual import on, work
 from textual.containers import Horizontal, Vertical
 from textual.getters import query_one
 from textual.message import Message
-from textual.suggester import Suggester
 from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Input, Static
@@ -19,8 +17,7 @@ from engine.errors import ConfigError, FtError
 from engine.runs.directory import registry
 from engine.runs.directory.fork import continued_text, fork_text
 from engine.runs.directory.run import Run
-from engine.runs.directory.state import Status
-from engine.runs.index.filter import FIELDS, FilterError, Predicate, compile_filter
+from engine.runs.index.filter import FilterError, Predicate, compile_filter
 from engine.runs.index.summary import RunSummary
 from screens.base import FtScreen
 from screens.charts.controls import ChartControls, Exported, next_axis, rougher, smoother
@@ -31,13 +28,14 @@ from screens.runs.compare import CompareScreen
 from screens.runs.curve_reader import CurveNews
 from screens.runs.curves import CurveChart, Overlay
 from screens.runs.details import described
+from screens.runs.order import ORDERS, ordered
 from screens.runs.selection import SLOTS, Selection
+from screens.runs.suggester import FilterSuggester
 from screens.runs.table import RunsTable
 from screens.widgets.confirm import Confirm
 from screens.widgets.panes import Panes
 
 PANES = ("list", "chart")
-SORTS = ("newest", "best", "loss", "name")
 EMPTY = """\
 [b]No runs yet.[/b]
 
@@ -90,7 +88,7 @@ class RunsScreen(FtScreen):
         self.gone: frozenset[str] = frozenset()
         """Deleted here, and perhaps still in the list that the app has."""
         self._rest: Timer | None = None
-        self.sort = SORTS[0]
+        self.sort = ORDERS[0]
         self.meant: Predicate = lambda run: True
         self.unread = 0
         """Runs that are not in the list yet."""
@@ -112,7 +110,7 @@ class RunsScreen(FtScreen):
 
     def on_mount(self) -> None:
         kept = self.host.preferences
-        self.sort = kept.runs_order if kept.runs_order in SORTS else SORTS[0]
+        self.sort = kept.runs_order if kept.runs_order in ORDERS else ORDERS[0]
         self.filter.value = kept.runs_filter
         self.show_list()
 
@@ -161,7 +159,7 @@ class RunsScreen(FtScreen):
         """Show the runs that are meant, in the order that is wanted."""
         there = [run for run in self.host.runs if run.id not in self.gone]
         self.gone &= frozenset(run.id for run in self.host.runs)
-        meant = sorted_runs([run for run in there if self.meant(run)], self.sort)
+        meant = ordered([run for run in there if self.meant(run)], self.sort)
         self.table.show(meant)
         self._count(len(meant), len(there))
         empty = self.query_one("#empty", Static)
@@ -198,7 +196,7 @@ class RunsScreen(FtScreen):
             parts.append(f"reading {self.unread} more")
         if self.selection.slots:
             parts.append(f"{len(self.selection.slots)} selected")
-        if self.sort != SORTS[0]:
+        if self.sort != ORDERS[0]:
             parts.append(f"by {self.sort}")
         self.query_one("#count", Static).update(" · ".join(parts))
 
@@ -226,7 +224,7 @@ class RunsScreen(FtScreen):
             self.show_selection()
 
     def action_sort(self) -> None:
-        self.sort = SORTS[(SORTS.index(self.sort) + 1) % len(SORTS)]
+        self.sort = ORDERS[(ORDERS.index(self.sort) + 1) % len(ORDERS)]
         self._keep()
         self.show_list()
 
@@ -413,51 +411,6 @@ class RunsScreen(FtScreen):
     def _turn_to(self, pane: str) -> None:
         self.set_class(pane == "chart", "-chart")
         self.query_one(Panes).here = pane
-
-
-class FilterSuggester(Suggester):
-    """Completes the last word: a field, a status, or a tag or name that runs have."""
-
-    def __init__(self, runs: Callable[[], Sequence[RunSummary]]) -> None:
-        super().__init__(use_cache=False, case_sensitive=True)
-        self._runs = runs
-
-    async def get_suggestion(self, value: str) -> str | None:
-        word = value.rpartition(" ")[2].removeprefix("-")
-        field, colon, part = word.partition(":")
-        part = part.rpartition(",")[2]
-        if not (part if colon else field):
-            return None
-        choices = self._values(field) if colon else _fields()
-        wanted = part if colon else field
-        found = next((each for each in choices if each.startswith(wanted) and each != wanted), None)
-        return value + found[len(wanted) :] if found else None
-
-    def _values(self, field: str) -> Iterable[str]:
-        if field == "status":
-            return [*get_args(Status), "damaged"]
-        if field == "tag":
-            return sorted({tag for run in self._runs() for tag in run.tags})
-        return dict.fromkeys(run.name for run in self._runs()) if field == "name" else ()
-
-
-def _fields() -> list[str]:
-    """Fields with what follows them: a colon where they are text."""
-    return [f"{name}:" if field.kind == "text" else name for name, field in FIELDS.items()]
-
-
-def sorted_runs(runs: list[RunSummary], by: str) -> list[RunSummary]:
-    """The runs, newest first, or best, lowest loss or name first; those without a number come last."""
-    if by == "name":
-        return sorted(runs, key=lambda run: run.name.casefold())
-    if by == "newest":
-        return runs
-
-    def figure(run: RunSummary) -> tuple[bool, float]:
-        value = run.state.best if by == "best" else run.state.loss
-        return (True, 0.0) if value is None or value != value else (False, value)
-
-    return sorted(runs, key=figure)
 
 
 def _plain(colour: str) -> str:
