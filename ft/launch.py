@@ -33,7 +33,7 @@ def relaunch(run_id: str, checkpoint: Path | None, client: Client) -> Engine:
 
 
 def stop_all(live: Sequence[RunSummary]) -> None:
-    """Ask the engines to stop with a checkpoint, without waiting for them. Raises MachineError."""
+    """Ask the engines to stop, a training's with a checkpoint, without waiting for them. Raises MachineError."""
     for run in live:
         control.send(Run(run.folder, run.id), "stop")
 
@@ -42,7 +42,10 @@ def farewell(live: Sequence[RunSummary], stopped: bool) -> str:
     """Text for the terminal about runs that a person left; each command on a line, to be copied."""
     if stopped:
         lines = [
-            f"{run.name} stops after a checkpoint.\n  resume  ft train --resume {run.id}" for run in live
+            f"{run.name} stops after a checkpoint.\n  resume  ft train --resume {run.id}"
+            if run.kind == "train"
+            else f"{run.name} stops.\n  {Run(run.folder, run.id).how_to_resume}"
+            for run in live
         ]
     else:
         lines = [

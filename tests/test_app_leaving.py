@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 
 import ft.app
+from engine.jobs.download import Download
+from engine.runs.directory.events import Phase
 from engine.runs.directory.lock import holding, take
 from ft.app import FtApp
+from ft.launch import farewell
 from screens.widgets.leave import Leave
 from screens.widgets.palette import Palette
-from tests.app_pilot import PATIENCE_S, until
+from tests.app_pilot import PATIENCE_S, shown, until
 from tests.run_fixtures import make_run
 
 
@@ -55,6 +58,27 @@ async def test_leaving_app_asks_about_live_run(key: str, commands: list[str], le
                 await until(pilot, lambda: app.screen is app.front, "the app goes on")
         given = [json.loads(path.read_text())["command"] for path in run.control.glob("*.json")]
         assert given == commands
+
+
+async def test_leaving_app_with_download_speaks_of_no_training() -> None:
+    download = Download("someone/tiny")
+    run = download.create()
+    run.emit(Phase(name="loading", note="finding someone/tiny"))
+    handle = take(run.lock_file)
+    assert handle is not None
+    with holding(handle):
+        app = FtApp()
+        async with app.run_test() as pilot:
+            await until(pilot, lambda: app.runs and app.runs[0].alive, "the download is seen alive")
+            assert "training" not in shown(app)
+            await pilot.press("q")
+            await until(pilot, lambda: isinstance(app.screen, Leave), "the question")
+            await pilot.pause()
+            text = shown(app)
+            assert "download-someone-tiny is at work. Leave ft?" in text
+            assert "checkpoint" not in text
+            live = list(app.runs)
+    assert "Resume: ft models pull someone/tiny" in farewell(live, stopped=True)
 
 
 async def test_monitor_alone_leaves_without_question() -> None:

@@ -1,4 +1,4 @@
-"""Dialog about the runs that train when a person leaves the app."""
+"""Dialog about the runs that are at work when a person leaves the app."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -16,7 +16,7 @@ Leaving = Literal["leave", "stop", "stay"]
 
 
 class Leave(ModalScreen[Leaving]):
-    """Leave it training, stop it with a checkpoint, or stay. Escape stays; the focus is on what harms nothing."""
+    """Leave it at work, stop it, or stay. Escape stays; the focus is on what harms nothing."""
 
     DEFAULT_CSS = """
     Leave { align: center middle; }
@@ -28,7 +28,7 @@ class Leave(ModalScreen[Leaving]):
     Leave #note { color: $text-muted; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("l", "answer('leave')", "leave it training"),
+        Binding("l", "answer('leave')", "leave it at work"),
         Binding("x", "answer('stop')", "stop"),
         Binding("escape,s", "answer('stay')", "stay"),
         Binding("down,j", "app.focus_next", show=False),
@@ -41,15 +41,18 @@ class Leave(ModalScreen[Leaving]):
 
     def compose(self) -> ComposeResult:
         one = len(self.live) == 1
-        what = f"{self.live[0].name} is training" if one else f"{len(self.live)} runs are training"
+        trains = all(run.kind == "train" for run in self.live)
+        work, checkpoint = ("training", " with a checkpoint") if trains else ("at work", "")
+        what = f"{self.live[0].name} is {work}" if one else f"{len(self.live)} runs are {work}"
         it = "it" if one else "them"
+        goes_on = "Training continues" if trains else "It continues" if one else "They continue"
         with Vertical():
             yield Static(f"{what}. Leave ft?", id="question", markup=False)
-            yield Button(f"Leave {it} training (l)", id="leave", variant="primary")
-            yield Button(f"Stop {it} with a checkpoint (x)", id="stop", variant="warning")
+            yield Button(f"Leave {it} {work} (l)", id="leave", variant="primary")
+            yield Button(f"Stop {it}{checkpoint} (x)", id="stop", variant="warning")
             yield Button("Stay here (esc)", id="stay")
             yield Static(
-                f"Training continues without the app; `ft` and `ft attach` find {it} again.",
+                f"{goes_on} without the app; `ft` and `ft attach` find {it} again.",
                 id="note",
                 markup=False,
             )

@@ -21,7 +21,7 @@ LETTERS = (None, 4, 0)
 
 def training_now(runs: "Sequence[RunSummary]") -> tuple[str, ...]:
     """Wordings of what trains, from the longest to the shortest; empty where nothing does."""
-    live = [run for run in runs if run.alive]
+    live = [run for run in runs if run.alive and run.kind == "train"]
     if not live:
         return ()
     if len(live) > 1:
