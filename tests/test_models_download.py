@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from engine.runs.directory import control
 from engine.runs.directory.create import create_job
 from engine.runs.directory.events import Phase, Started
 from engine.runs.directory.run import Run
+from ft import watch
 from ft.cli import main
 from ft.progress_bar import FetchingView
 from tests.hub_server import COMMIT, Hub, serving, use_hub
@@ -192,6 +194,22 @@ def test_token_reaches_engine_but_no_file(
     (run,) = Run.all()
     files = [path for path in run.folder.rglob("*") if path.is_file()]
     assert not [path for path in files if TOKEN.encode() in path.read_bytes()]
+
+
+@pytest.mark.slow
+def test_app_may_remove_completed_run_first(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It follows the run of the command."""
+    follow_to_end = watch.follow_to_end
+
+    def late(engine: Engine, *rest: Any) -> int:
+        assert engine.supervisor.wait() == 0
+        Download(REPO).forget(engine.run)
+        return follow_to_end(engine, *rest)
+
+    monkeypatch.setattr(watch, "follow_to_end", late)
+    assert Path(pulled(capsys)).name == COMMIT
 
 
 def test_local_model_folder_needs_no_engine(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:

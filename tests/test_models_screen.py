@@ -1,8 +1,6 @@
 """The Models screen, driven as a person drives it."""
 
 import shutil
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +13,11 @@ from engine.models import starter
 from ft.app import FtApp
 from screens.models.screen import ModelsScreen
 from tests.app_pilot import shown, until
-from tests.hub_server import COMMIT, Hub, serving
-from tests.test_models_hub import REPO, use_hub
 
 
 @pytest.fixture
 def app() -> FtApp:
     return FtApp(start="models")
-
-
-@pytest.fixture
-def hub(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    with serving(Hub(REPO, tiny_model)) as hub:
-        use_hub(hub.url, tmp_path, monkeypatch)
-        yield hub
 
 
 def screen_of(pilot: Pilot[Any]) -> ModelsScreen:
@@ -84,60 +73,6 @@ async def test_damaged_model_is_listed_with_problem(app: FtApp, tiny_model: Path
         await ready(pilot)
         await pilot.press("down")
         await until(pilot, lambda: "is damaged; copy it again" in shown(app), "the problem")
-
-
-async def test_hub_model_is_typed_downloaded_and_chosen(app: FtApp, hub: Hub) -> None:
-    async with app.run_test(size=(120, 36)) as pilot:
-        screen = await ready(pilot)
-        await type_name(pilot, REPO)
-        await until(pilot, lambda: len(screen.models) == 2, "the new model")
-        assert screen.models[1].entry.revision == COMMIT
-        await until(pilot, lambda: screen.chosen and screen.chosen.entry.name == REPO)
-
-
-async def test_cancelled_download_goes_on_later(app: FtApp, hub: Hub) -> None:
-    """It keeps what came."""
-    waiting, sending = threading.Event(), threading.Event()
-
-    class Held(list[int]):
-        def pop(self, index: Any = -1) -> int:
-            waiting.set()
-            sending.wait(30)
-            return super().pop(index)
-
-    hub.cuts = Held([200_000])
-    async with app.run_test(size=(120, 36)) as pilot:
-        screen = await ready(pilot)
-        await type_name(pilot, REPO)
-        await until(pilot, waiting.is_set, "the download under way")
-        assert screen.query_one("#pull").has_class("-active")
-        await pilot.press("c")
-        assert screen.pull is not None
-        assert screen.pull.stop.is_set()
-        sending.set()
-        await until(pilot, lambda: screen.pull is None, "the end of it")
-        assert not screen.query_one("#pull").has_class("-active")
-        assert not app.problems
-        await type_name(pilot, REPO)
-        await until(
-            pilot,
-            lambda: screen.pull is None and [model.entry.state for model in screen.models[1:]] == ["ready"],
-            "the whole model",
-        )
-    ranges = [ranged for _, path, ranged in hub.requests if path.endswith("model.safetensors") and ranged]
-    assert any(ranged != "bytes=0-" for ranged in ranges), ranges
-
-
-async def test_models_screen_reports_missing_network(
-    app: FtApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    use_hub("http://127.0.0.1:9", tmp_path, monkeypatch)
-    async with app.run_test(size=(120, 36)) as pilot:
-        screen = await ready(pilot)
-        await type_name(pilot, "someone/far-away")
-        await until(pilot, lambda: app.problems, "the error")
-        assert "hub cannot be reached for someone/far-away" in app.problems[0].message
-        assert screen.pull is None
 
 
 async def test_model_box_takes_letters_until_escape(app: FtApp) -> None:
@@ -205,14 +140,3 @@ async def test_recipe_opens_with_chosen_model(
         f"# mine\nmodel:\n  base: {folder}  # was good\ndata: {{train: rows.jsonl}}\n",
     )
     assert "other/one" in own.read_text(), "nothing is saved unasked"
-
-
-@pytest.mark.slow
-async def test_starter_is_prepared_in_background(app: FtApp) -> None:
-    async with app.run_test(size=(80, 24)) as pilot:
-        screen = await ready(pilot)
-        await pilot.press("p")
-        await until(pilot, lambda: screen.query_one("#pull").has_class("-active"))
-        await until(pilot, lambda: screen.models[0].entry.state == "ready", "the starter ready")
-        await until(pilot, lambda: "apache-2.0" in shown(app))
-    assert starter.is_ready()

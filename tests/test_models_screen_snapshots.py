@@ -9,6 +9,7 @@ import pytest
 from textual.pilot import Pilot
 
 from engine.errors import HubError, ModelError
+from engine.jobs.download import Download
 from engine.models.card import Card
 from engine.models.catalogue import Entry
 from engine.models.sizing import Linear, ModelShape
@@ -115,7 +116,7 @@ def test_a_download_under_way_and_a_model_that_is_broken(snap_compare: Any, shel
     async def look(pilot: Pilot[Any]) -> None:
         screen = await listed(pilot)
         await pilot.press(*["down"] * 5)
-        screen.pull = Pull("ada/half-here", screen.post_message)
+        screen.pull = Pull(Download("ada/half-here"))
         line = screen.query_one(PullLine)
         line.begin("ada/half-here")
         line.tell("downloading ada/half-here", 1_000_000_000, 4_000_000_000, now=0.0)

@@ -14,6 +14,8 @@ from engine.runs.directory.create import create_job
 from engine.runs.directory.events import Phase
 from engine.runs.directory.run import Run
 
+KIND = "download"
+
 
 @dataclass(frozen=True)
 class Download:
@@ -27,7 +29,24 @@ class Download:
         words = ["ft", "models", "pull", self.model]
         words += ["--revision", self.revision] if self.revision else []
         options = {"model": self.model, "revision": self.revision, "again": shlex.join(words)}
-        return create_job("download", f"download-{self.model}", options)
+        return create_job(KIND, f"download-{self.model}", options)
+
+    @property
+    def fetches(self) -> bool:
+        """False where there is nothing to fetch: for a folder, and for the starter where that is ready."""
+        from engine.models import starter
+        from engine.models.resolve import is_hub_id
+
+        wanted_starter = self.model == starter.NAME and self.revision is None
+        return is_hub_id(self.model) or (wanted_starter and not starter.is_ready())
+
+    def running(self) -> Run | None:
+        """The run that does this download now, if there is one. Raises MachineError."""
+        for run in Run.all():
+            with suppress(ConfigError):
+                if run.kind == KIND and Download.of(run) == self and run.alive():
+                    return run
+        return None
 
     @staticmethod
     def of(run: Run) -> "Download":

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from engine.errors import ConfigError, ModelError
-from engine.models import catalogue, starter
+from engine.errors import ConfigError, FtError, ModelError
+from engine.models import catalogue
 from engine.models.catalogue import Entry
 from engine.planning.feasibility import METHODS, TYPICAL_TOKENS
 from engine.units import size
@@ -15,6 +15,7 @@ from ft.commands.convert import convert
 from ft.console import out, print_json, say
 
 if TYPE_CHECKING:
+    from engine.jobs.download import Download
     from engine.planning.feasibility import Fit
     from engine.planning.trainability import Model
 
@@ -104,10 +105,12 @@ def pull(
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub model.")] = None,
 ) -> None:
     """Fetch a model so that it can be used without network; ctrl-c keeps what has come for the next time."""
+    from engine.jobs.download import Download
     from engine.models.resolve import is_hub_id, on_disk, resolve
 
-    if is_hub_id(name) or (name == starter.NAME and revision is None and not starter.is_ready()):
-        _download(name, revision)
+    download = Download(name, revision)
+    if download.fetches:
+        _fetch(download)
         shown, folder = name, on_disk(name, revision)
         commit = folder.name if is_hub_id(name) else None
     else:  # nothing to fetch
@@ -117,17 +120,21 @@ def pull(
     print(folder)
 
 
-def _download(name: str, revision: str | None) -> None:
+def _fetch(download: "Download") -> None:
     """Have an engine fetch a model, and show how far it is. Raises Exit where it was stopped."""
-    from engine.jobs.download import Download
     from engine.process.launcher import start
     from ft.progress_bar import FetchingView
     from ft.watch import follow_to_end, interrupts_wait
 
-    download = Download(name, revision)
     with interrupts_wait() as interrupted:
         run = download.create()
-        code = follow_to_end(start(run), FetchingView(), interrupted)
+        engine = start(run)
+        try:
+            code = follow_to_end(engine, FetchingView(), interrupted)
+        except FtError:
+            if run.events_file.exists():
+                raise
+            code = 0  # the app has followed it too, and removed the run as completed
     if code:
         raise typer.Exit(code)
     download.forget(run)

