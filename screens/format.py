@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from engine.metrics.base import Metric
 from engine.units import MISSING as MISSING
 from engine.units import ago as ago
 from engine.units import clock as clock
@@ -12,6 +13,13 @@ from engine.units import one_line as one_line
 from engine.units import percent as percent
 from engine.units import short_count as short_count
 from engine.units import size as size
+
+
+def score(metric: Metric, value: float | None) -> str:
+    """A metric's value in its own format; a loss with four digits that count, as every loss on the screens."""
+    if value is None:
+        return MISSING
+    return loss(value) if metric.format == "nats" else metric.written(value)
 
 
 def place(path: Path) -> str:

@@ -2,6 +2,8 @@
 
 import json
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +54,12 @@ def make_run(
     start_loss: float = 3.0,
     end: Event | str | None = "completed",
     provenance: dict[str, Any] | None = None,
+    exact: Sequence[float] = (),
 ) -> Run:
-    """A run of so many steps whose loss falls from `start_loss`; `end` is how it ended, None for not at all."""
+    """A run of so many steps whose loss falls from `start_loss`; `end` is how it ended, None for not at all.
+
+    With `exact`, it evaluates exact_match too, which these are, one every ten steps; the highest one is the best.
+    """
     folder = paths.runs() / run_id
     folder.mkdir(parents=True)
     source = RECIPE.format(name=run_id[16:], lr=lr, rank=rank)
@@ -71,11 +77,14 @@ def make_run(
         "python": "3.11.7",
     }
     (folder / "provenance.json").write_text(json.dumps(facts | (provenance or {})))
-    (folder / "events.jsonl").write_bytes(b"".join(map(encode, _events(run_id, steps, start_loss, lr, end))))
+    events = _events(run_id, steps, start_loss, lr, end, exact)
+    (folder / "events.jsonl").write_bytes(b"".join(map(encode, events)))
     return Run(folder)
 
 
-def _events(run_id: str, steps: int, start_loss: float, lr: float, end: Event | str | None) -> list[Event]:
+def _events(
+    run_id: str, steps: int, start_loss: float, lr: float, end: Event | str | None, exact: Sequence[float]
+) -> list[Event]:
     events: list[Event] = [Started(t=STARTED, run=run_id, pid=1)]
     for number in range(1, steps + 1):
         loss = start_loss * (0.3 + 0.7 * math.exp(-4 * number / max(steps, 1))) + 0.05 * math.sin(
@@ -84,9 +93,12 @@ def _events(run_id: str, steps: int, start_loss: float, lr: float, end: Event | 
         events.append(step(number, loss, max(steps, 1), lr))
         if number % 10 == 0:
             score = loss + 0.1
-            events.append(
-                Eval(t=STARTED + number, step=number, loss=score, perplexity=math.exp(score), best=True)
-            )
+            found = Eval(t=STARTED + number, step=number, loss=score, perplexity=math.exp(score), best=True)
+            if exact:
+                *before, value = exact[: number // 10]
+                best, metrics = value > max(before, default=-1.0), {"exact_match": value}
+                found = replace(found, metrics=metrics, best=best, best_by="exact_match")
+            events.append(found)
             path = f"checkpoints/step-{number:06}"
             events.append(Saved(t=STARTED + number, step=number, path=path, kind="checkpoint"))
     if end == "completed":

@@ -149,6 +149,30 @@ async def test_other_metrics_get_their_own_tab(ft_home: Path) -> None:
         assert tabs.active == "samples-tab"
 
 
+async def test_best_by_another_metric_is_marked_on_loss_curve(ft_home: Path) -> None:
+    run = make_run(RUN, steps=30, exact=(0.25, 0.8, 0.5))
+    app = StillApp(run=RUN)
+    async with app.run_test(size=SIZE) as pilot:
+        await all_read(pilot)
+        (mark,) = [mark for mark in app.monitor.charts[0].marks if mark.symbol == "◆"]
+        assert (mark.x, mark.label) == (20, "best exact_match 80.0%")
+        assert mark.y == run.evaluations()[1].loss
+        assert "◆ best exact_match 80.0% @20" in text(app, "#results")
+        run.emit(
+            Eval(
+                step=40,
+                loss=0.75,
+                perplexity=2.1,
+                metrics={"exact_match": 0.9},
+                best=True,
+                best_by="exact_match",
+            )
+        )
+        await until(pilot, lambda: "◆ best exact_match 90.0% @40" in text(app, "#results"))
+        (mark,) = [mark for mark in app.monitor.charts[0].marks if mark.symbol == "◆"]
+        assert (mark.x, mark.y) == (40, 0.75)
+
+
 async def test_machine_is_shown_without_run(ft_home: Path) -> None:
     """Each figure that it tells is shown."""
     app = StillApp(workstation())

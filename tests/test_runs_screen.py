@@ -273,6 +273,29 @@ async def test_chart_axis_and_smoothing_have_keys(three_runs: list[Run]) -> None
         assert "by name" in seen.text("#count")
 
 
+async def test_best_of_another_metric_is_listed_apart(ft_home: Path) -> None:
+    make_run("20260104-000000-right-half", steps=20, exact=(0.25, 0.5))
+    make_run("20260103-000000-loss-high", steps=20, start_loss=5.0)
+    make_run("20260102-000000-right-most", steps=20, exact=(0.8, 0.7))
+    loss = make_run("20260101-000000-loss-low", steps=20)
+    async with runs_screen(4) as seen:
+
+        def lines() -> list[str]:
+            return [seen.screen.table.render_line(y).text for y in range(5)]
+
+        title, first, *_ = lines()
+        assert "best  metric" in title
+        assert "50.0%  exact_match" in first
+        await seen.press("o")
+        assert seen.names() == ["loss-low", "loss-high", "right-most", "right-half"]
+        assert "by best of each metric" in seen.text("#count")
+        assert f"{loss.state().best:.3f}  validation loss" in lines()[1]
+        assert "80.0%  exact_match" in lines()[3]
+        await seen.type("name:loss")
+        assert seen.text("#count").endswith("by best")
+        assert "metric" not in lines()[0]
+
+
 async def test_zoom_pan_and_inspection_move_the_chart(three_runs: list[Run]) -> None:
     async with runs_screen(3) as seen:
         chart = seen.screen.chart

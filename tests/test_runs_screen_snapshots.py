@@ -75,6 +75,14 @@ def test_a_list_with_two_curves_overlaid(runs: None, snap_compare: Snap, size: t
     assert snap_compare(FtApp("runs"), terminal_size=size, run_before=shown(6, *keys))
 
 
+@pytest.mark.parametrize("size", SIZES[:2])
+def test_the_best_by_two_metrics_in_order(ft_home: Path, snap_compare: Snap, size: tuple[int, int]) -> None:
+    make_run("20260103-000000-right-half", steps=20, exact=(0.25, 0.5))
+    make_run("20260102-000000-loss-alone", steps=20, start_loss=5.0)
+    make_run("20260101-000000-right-most", steps=30, exact=(0.25, 0.8, 0.7))
+    assert snap_compare(FtApp("runs"), terminal_size=size, run_before=shown(3, "o", "home", "down"))
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_no_runs_yet(snap_compare: Snap, size: tuple[int, int]) -> None:
     assert snap_compare(FtApp("runs"), terminal_size=size, run_before=shown(0))

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from engine.errors import ConfigError, FtError
+from engine.metrics.registry import EVAL_LOSS, describe, written
 from engine.redaction import redacted
 from engine.runs.directory.run import Run
 from engine.runs.directory.state import RunState
@@ -49,8 +50,10 @@ def list_(
         return
     more = {"kind": any(run.kind != "train" for run in runs), "tags": any(run.tags for run in runs)}
     shown = [title for title, there in more.items() if there]
-    titles = ("run", "status", "step", "loss", "best validation loss", "age", *shown)
-    columns.show(titles, [_row(run, shown) for run in runs])
+    metrics = {run.state.best_metric for run in runs if run.state.best is not None}
+    best = f"best {describe(EVAL_LOSS).title}" if metrics <= {EVAL_LOSS} else "best"
+    titles = ("run", "status", "step", "loss", best, "age", *shown)
+    columns.show(titles, [_row(run, shown, named=best == "best") for run in runs])
 
 
 @app.command()
@@ -80,7 +83,7 @@ def compare(
             table.add_row(Text(section, "bold"))
         for row in rows:
             sides = [
-                f"{comparing.written(row.key, value)}{' (better)' if row.better == side else ''}"
+                f"{comparing.written(row.key, value, row.metric)}{' (better)' if row.better == side else ''}"
                 for side, value in (("left", row.left), ("right", row.right))
             ]
             table.add_row(f"  {row.key}", *map(Text, sides))
@@ -149,14 +152,16 @@ def _compiled(wanted: str) -> Predicate:
         raise ConfigError(f"--filter: {error.message}\n{error.pointed(wanted)}", error.hint) from error
 
 
-def _row(run: RunSummary, more: Sequence[str]) -> list[columns.Cell]:
+def _row(run: RunSummary, more: Sequence[str], named: bool) -> list[columns.Cell]:
+    """Cells of a run; `named` is True if its best value comes with the name of its metric."""
     state = run.state
+    best = written(state.best_metric, state.best) if named and state.best is not None else _number(state.best)
     status = f"{state.status} (damaged)" if run.damaged else state.status
     age = run_text.age(time.time() - state.started) if state.started else ""
     cells = [
         (run.id, ""),
         (status, "red" if run.damaged else COLOURS.get(state.status, "")),
-        *((text, "") for text in (_position(state), _number(state.loss), _number(state.best), age)),
+        *((text, "") for text in (_position(state), _number(state.loss), best, age)),
     ]
     found = {"kind": run.kind, "tags": " ".join(run.tags)}
     return [*cells, *((found[title], "") for title in more)]
@@ -179,8 +184,9 @@ def _described(run: Run, summary: RunSummary) -> list[tuple[str, str]]:
         rows.append(("first validation", f"{run_text.scores(first)}  (step {first.step})"))
         rows.append(("last validation", f"{run_text.scores(last)}  (step {last.step})"))
     if result := run.result(state):
-        loss = "" if result.loss is None else f"validation loss {result.loss:.4f}"
-        told = ", ".join(filter(None, (result.which, loss)))
+        scores = {state.best_metric: state.published_score, EVAL_LOSS: result.loss}
+        known = [written(name, value) for name, value in scores.items() if value is not None]
+        told = ", ".join(filter(None, (result.which, *known)))
         rows.append((result.folder.name, f"{result.folder}{told and f'  ({told})'}"))
         rows += [("better", line) for line in run_text.better(result)]
     checkpoints = sorted(path.name for path in run.checkpoints.glob("step-*"))

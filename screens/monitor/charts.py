@@ -244,13 +244,16 @@ def _banded(label: str, series: Series, options: Options, colour: int) -> list[L
 
 
 def _marks(view: RunView, options: Options) -> list[ChartMark]:
-    """Marks of the best evaluation, of checkpoints and of resumes, where they lie on the axis."""
+    """Marks of the best evaluation, of checkpoints and of resumes, where they lie on the axis.
+
+    The best one stands on the curve of the validation loss, whatever metric makes it the best.
+    """
     marks = []
     for mark in view.series.marks:
         x = view.series.position(mark.step, options.axis) if mark.kind in SIGNS else None
         if x is not None:
             best = mark.kind == "best" and mark.step == view.state.best_step
-            marks.append(ChartMark(x, SIGNS[mark.kind], mark.label, view.state.best if best else None))
+            marks.append(ChartMark(x, SIGNS[mark.kind], mark.label, view.loss_of_best if best else None))
     return marks
 
 

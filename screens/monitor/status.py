@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
+from engine.metrics.registry import EVAL_LOSS, describe
 from engine.runs.directory.state import Status
 from screens import format as show
 from screens.monitor.machine import bar
@@ -83,7 +84,9 @@ def results(view: RunView, width: int) -> Text:
     if view.evals:
         parts.append(Text(f"validation loss {show.loss(view.evals[-1].loss)}"))
     if state.best is not None:
-        parts.append(Text(f"◆ best {show.loss(state.best)} @{state.best_step}"))
+        metric = describe(state.best_metric)
+        title = "" if metric.name == EVAL_LOSS else f"{metric.title} "
+        parts.append(Text(f"◆ best {title}{show.score(metric, state.best)} @{state.best_step}"))
     if view.saved is not None:
         parts.append(Text(f"saved @{view.saved.step}"))
     if view.step is not None:

@@ -24,7 +24,7 @@ ACTIONS = (
     Action("runs.delete", "d", "delete", "Delete the selected runs, or this one.", destructive=True),
     Action("runs.export", "e", "export", "Save the curves shown as SVG and CSV."),
     Action("runs.clear", "escape", "clear", "Clear the filter, and then the selection.", footer=False),
-    Action("runs.sort", "o", "order", "Order by newest, best validation loss, loss or name.", footer=False),
+    Action("runs.sort", "o", "order", "Order by newest, best evaluation, loss or name.", footer=False),
     Action("runs.pane", "v", "list/chart", "Switch between list and chart, where only one fits."),
     Action("runs.axis", "x", "axis", "Switch the x axis: steps, time or tokens.", footer=False),
     Action("runs.log", "l", "log axis", "Switch the loss axis between logarithmic and linear.", footer=False),

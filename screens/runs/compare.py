@@ -109,7 +109,7 @@ def _table(left: RunSummary, right: RunSummary, sections: dict[str, tuple[Row, .
 
 def _cell(row: Row, side: str) -> Text:
     value = row.left if side == "left" else row.right
-    text = Text(written(row.key, value), "dim" if row.same else "")
+    text = Text(written(row.key, value, row.metric), "dim" if row.same else "")
     if row.better == side:
         text.append(" ✓", "bold")
     return text

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from rich.text import Text
 
 from engine import paths
+from engine.metrics.registry import EVAL_LOSS, describe
 from engine.runs.directory.result import Result
 from engine.runs.index.filter import sources
 from engine.runs.index.summary import RunSummary
@@ -49,7 +50,7 @@ def described(run: RunSummary, colours: Mapping[str, str], short: bool = False) 
 def _words(run: RunSummary) -> str:
     state, status = run.state, status_of(run)
     if state.reason == "early_stopping":
-        return f"{status} early: the validation loss stopped improving"
+        return f"{status} early: the {describe(state.best_metric).title} stopped improving"
     if run.alive and state.phase and state.phase != "training":
         return f"{status}: {state.phase}"
     return status
@@ -73,12 +74,14 @@ def _facts(run: RunSummary) -> Iterator[tuple[str, str]]:
     if state.loss is not None:
         yield "loss", show.loss(state.loss)
     if state.best is not None:
-        yield "best", f"{show.loss(state.best)} validation loss, step {state.best_step}"
+        yield "best", f"{_score(state.best_metric, state.best)}, step {state.best_step}"
     if (result := Result.of(run.folder, state)) and result.which:
-        loss = "" if result.loss is None else f": {show.loss(result.loss)}"
-        yield "result", f"{result.folder.name} of {result.which}{loss}"
+        scores = {state.best_metric: state.published_score, EVAL_LOSS: result.loss}
+        told = ", ".join(_score(name, value) for name, value in scores.items() if value is not None)
+        yield "result", f"{result.folder.name} of {result.which}{told and f': {told}'}"
         if result.better and result.better.folder:
-            yield "better", f"{show.loss(result.better.loss)}, {result.better.folder.parent.name}"
+            score = _score(result.better.metric, result.better.loss)
+            yield "better", f"{score}, {result.better.folder.parent.name}"
     if run.tokens_per_s is not None:
         yield "speed", f"{run.tokens_per_s:.0f} tokens/s"
     if state.started and state.updated:
@@ -93,6 +96,12 @@ def _facts(run: RunSummary) -> Iterator[tuple[str, str]]:
     yield "id", run.id
     if run.folder != paths.runs() / run.id:
         yield "folder", str(run.folder)
+
+
+def _score(metric: str, value: float) -> str:
+    """`1.842 validation loss`, `80.0% exact_match`."""
+    found = describe(metric)
+    return f"{show.score(found, value)} {found.title}"
 
 
 def _adapter(run: RunSummary) -> str:

@@ -28,7 +28,7 @@ from screens.runs.compare import CompareScreen
 from screens.runs.curve_reader import CurveNews
 from screens.runs.curves import CurveChart, Overlay
 from screens.runs.details import described
-from screens.runs.order import ORDERS, ordered
+from screens.runs.order import ORDERS, order_text, ordered
 from screens.runs.selection import SLOTS, Selection
 from screens.runs.suggester import FilterSuggester
 from screens.runs.table import RunsTable
@@ -197,7 +197,7 @@ class RunsScreen(FtScreen):
         if self.selection.slots:
             parts.append(f"{len(self.selection.slots)} selected")
         if self.sort != ORDERS[0]:
-            parts.append(f"by {self.sort}")
+            parts.append(f"by {order_text(self.sort, self.table.rows)}")
         self.query_one("#count", Static).update(" · ".join(parts))
 
     def _describe(self) -> None:

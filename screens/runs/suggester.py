@@ -5,8 +5,9 @@ from typing import get_args
 
 from textual.suggester import Suggester
 
+from engine.metrics.registry import EVAL_LOSS
 from engine.runs.directory.state import Status
-from engine.runs.index.filter import FIELDS
+from engine.runs.index.filter import BEST, FIELDS
 from engine.runs.index.summary import RunSummary
 
 
@@ -23,7 +24,7 @@ class FilterSuggester(Suggester):
         part = part.rpartition(",")[2]
         if not (part if colon else field):
             return None
-        choices = self._values(field) if colon else _fields()
+        choices = self._values(field) if colon else self._fields()
         wanted = part if colon else field
         found = next((each for each in choices if each.startswith(wanted) and each != wanted), None)
         return value + found[len(wanted) :] if found else None
@@ -35,7 +36,8 @@ class FilterSuggester(Suggester):
             return sorted({tag for run in self._runs() for tag in run.tags})
         return dict.fromkeys(run.name for run in self._runs()) if field == "name" else ()
 
-
-def _fields() -> list[str]:
-    """Fields with what follows them: a colon where they are text."""
-    return [f"{name}:" if field.kind == "text" else name for name, field in FIELDS.items()]
+    def _fields(self) -> list[str]:
+        """Fields with what follows them, a colon where they are text; and those of other metrics that runs have."""
+        metrics = {run.state.best_metric for run in self._runs() if run.state.best is not None} - {EVAL_LOSS}
+        fields = [f"{name}:" if field.kind == "text" else name for name, field in FIELDS.items()]
+        return [*fields, *(f"{BEST}{metric}" for metric in sorted(metrics))]

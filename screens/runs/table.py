@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from rich.cells import cell_len, set_cell_size
@@ -16,6 +16,7 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from engine.metrics.registry import EVAL_LOSS, describe
 from engine.runs.index.summary import RunSummary
 from engine.units import sparkline
 from screens import format as show
@@ -56,6 +57,15 @@ def _steps(run: RunSummary, now: float) -> tuple[str, str]:
     return (f"{state.step}/{state.total}" if state.total else show.MISSING, "")
 
 
+def _best(run: RunSummary, now: float) -> tuple[str, str]:
+    """Without its unit, which the column has no room for."""
+    return show.score(replace(describe(run.state.best_metric), unit=""), run.state.best), ""
+
+
+def _metric(run: RunSummary, now: float) -> tuple[str, str]:
+    return (describe(run.state.best_metric).title if run.state.best is not None else "", "muted")
+
+
 def _setting(key: str) -> Callable[[RunSummary, float], tuple[str, str]]:
     def cell(run: RunSummary, now: float) -> tuple[str, str]:
         value = run.config.get(key)
@@ -73,6 +83,8 @@ def _speed(run: RunSummary, now: float) -> tuple[str, str]:
 
 CURVE = Column("curve", 16, 5, lambda run, now: (sparkline(run.losses, 16), "curve"))
 NAME = Column("name", 16, 0, lambda run, now: (run.name, ""))
+METRIC = Column("metric", 15, 1, _metric)
+"""Metric of the best value; a column only where it is not the validation loss of every run."""
 COLUMNS = (
     Column("", 3, 0, lambda run, now: ("", "")),
     Column("status", 13, 0, _status),
@@ -80,7 +92,8 @@ COLUMNS = (
     Column("began", 8, 2, lambda run, now: (show.ago(run.created, now).removesuffix(" ago"), "muted")),
     Column("steps", 9, 3, _steps, right=True),
     Column("loss", 7, 1, lambda run, now: (show.loss(run.state.loss), ""), right=True),
-    Column("best", 7, 1, lambda run, now: (show.loss(run.state.best), ""), right=True),
+    Column("best", 7, 1, _best, right=True),
+    METRIC,
     CURVE,
     Column("lr", 8, 6, _setting("training.learning_rate"), right=True),
     Column("tok/s", 6, 7, _speed, right=True),
@@ -92,16 +105,16 @@ GAP = 2
 NAME_MOST = 34
 
 
-def layout(width: int) -> list[tuple[Column, int]]:
+def layout(width: int, columns: Sequence[Column]) -> list[tuple[Column, int]]:
     """The columns that fit, each with its width; the name gets what is left, to a point, and then the curve."""
-    shown = [column for column in COLUMNS if column.rank == 0]
+    shown = [column for column in columns if column.rank == 0]
     room = width - sum(column.width + GAP for column in shown)
-    for column in sorted((c for c in COLUMNS if c.rank), key=lambda c: c.rank):
+    for column in sorted((c for c in columns if c.rank), key=lambda c: c.rank):
         if column.width + GAP <= room:
             shown.append(column)
             room -= column.width + GAP
     more = max(0, min(room, NAME_MOST - NAME.width))
-    return [(c, c.width + (more if c is NAME else 0)) for c in COLUMNS if c in shown]
+    return [(c, c.width + (more if c is NAME else 0)) for c in columns if c in shown]
 
 
 class RunsTable(ScrollView, can_focus=True):
@@ -149,6 +162,7 @@ class RunsTable(ScrollView, can_focus=True):
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
         self.rows: Sequence[RunSummary] = ()
+        self.columns: Sequence[Column] = ()
         self.slots: Mapping[str, int] = {}
 
     @property
@@ -160,6 +174,8 @@ class RunsTable(ScrollView, can_focus=True):
         """Show these runs; the cursor stays on its run, or else near its place."""
         before = self.run
         self.rows = rows
+        others = any(run.state.best_metric != EVAL_LOSS for run in rows if run.state.best is not None)
+        self.columns = [column for column in COLUMNS if others or column is not METRIC]
         places = {run.id: place for place, run in enumerate(rows)} if before else {}
         at = places.get(before.id, self.cursor) if before else 0
         old, self.cursor = self.cursor, max(0, min(at, len(rows) - 1))
@@ -194,7 +210,7 @@ class RunsTable(ScrollView, can_focus=True):
             self.post_message(self.Opened(self.rows[place]))
 
     def render_line(self, y: int) -> Strip:
-        columns, width = layout(self.size.width), self.size.width
+        columns, width = layout(self.size.width, self.columns), self.size.width
         if y == 0:
             style = self.get_component_rich_style("runs-table--header")
             titles = [_fitted(column.title, room, column.right) for column, room in columns]

@@ -5,11 +5,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from engine.metrics.registry import EVAL_LOSS
+from engine.metrics.registry import EVAL_LOSS, written
 from engine.runs.curves.downsample import Finer, Series
 from engine.runs.curves.pyramid import CAPACITY, NAN, Axis, Pyramid, Smoothed
 from engine.runs.curves.zoom import ROOM, DetailCache, Part, Standing
 from engine.runs.directory.events import Acknowledged, Eval, Event, Memory, Sample, Saved, Started, Step
+from engine.units import one_line
 
 AxisName = Literal["step", "time", "tokens"]
 AXES: tuple[AxisName, ...] = ("step", "time", "tokens")
@@ -113,10 +114,7 @@ class RunSeries:
                     if name != "perplexity":  # which says what the loss says
                         self._add(self._metric(EVAL + name, self.eval_metrics, name), event, (value,))
                 if event.best:
-                    self._bests = [
-                        *self._bests[1 - MARKS :],
-                        Mark(event.step, "best", f"best {event.loss:.4g}"),
-                    ]
+                    self._bests = [*self._bests[1 - MARKS :], Mark(event.step, "best", _label(event))]
             case Memory():
                 read = (event.process_bytes, event.device_bytes, event.system_used_bytes)
                 values = tuple(NAN if value is None else float(value) for value in read)
@@ -263,3 +261,12 @@ class RunSeries:
         step = event.step if isinstance(event, Step | Eval) else self._step
         if self._part is None or self._part.has(step):
             table.append(step, self._elapsed(event.t), self._tokens, values)
+
+
+def _label(best: Eval) -> str:
+    """`best 1.842` beside the curve of the loss, or `best exact_match 80.0%`."""
+    metric = best.best_by or EVAL_LOSS
+    value = best.scores.get(metric)
+    if metric == EVAL_LOSS or value is None:
+        return f"best {best.loss:.4g}"
+    return one_line(f"best {written(metric, value)}")

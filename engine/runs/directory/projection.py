@@ -56,6 +56,12 @@ class Projection:
             self._state, self._fresh = advance(self._state, self._fresh), None
         return self._state
 
+    @property
+    def loss_of_best(self) -> float | None:
+        """Validation loss at the best step, whatever metric makes it the best."""
+        of_best = (event.loss for event in reversed(self.bests) if event.step == self.folded.best_step)
+        return next(of_best, None)
+
     def take(self, event: Event) -> None:
         """Fold one more event in."""
         match event:
@@ -79,9 +85,9 @@ class Projection:
                 self._remember_step(event)
             case Acknowledged():
                 self.acknowledged.append(event.id)
-        best = self.folded.best
+        best = (self.folded.best, self.folded.best_step)
         self._state = advance(self.folded, event)
-        if isinstance(event, Eval) and self._state.best != best:
+        if isinstance(event, Eval) and (self._state.best, self._state.best_step) != best:
             self.bests.append(event)
 
     def _remember_step(self, saved: Saved) -> None:

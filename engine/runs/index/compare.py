@@ -32,6 +32,8 @@ class Row:
     right: Any
     better: Better = ""
     """The better of two results; empty where neither is, or where that cannot be said."""
+    metric: str = ""
+    """Name in `engine.metrics`, where the values are of one."""
 
     @property
     def same(self) -> bool:
@@ -68,10 +70,15 @@ class Comparison:
         }
 
 
-def written(key: str, value: Any) -> str:
-    """A row's value as a person reads it: bytes and seconds with units, fingerprints cut, numbers short."""
+def written(key: str, value: Any, metric: str = "") -> str:
+    """A row's value as a person reads it: bytes and seconds with units, fingerprints cut, numbers short.
+
+    A value of a metric is in the metric's own format.
+    """
     if value is None:
         return "–"
+    if metric:
+        return describe(metric).written(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, str):
@@ -154,14 +161,15 @@ class _Figure:
 
     value: Any
     better: Literal["higher", "lower"] | None = None
-    of_rows: bool = False
-    """True if it depends on the validation rows and on how the model cuts tokens."""
+    metric: str = ""
+    """Name in `engine.metrics`, where it is one: it depends on rows, and on how the model cuts tokens."""
 
 
 def _came_of(run: RunSummary) -> "dict[str, _Figure]":
     """The run's results, in the order in which they are read."""
     state, totals = run.state, run.totals
-    found = {"status": _Figure(state.status), "step": _Figure(state.step), "loss": _Figure(state.loss)}
+    found = {"status": _Figure(state.status), "step": _Figure(state.step)}
+    found["loss"] = _Figure(state.loss, metric="loss")  # of other rows in each run, so neither is better
     found[f"best {_of_validation(state.best_metric)}"] = _score(state.best_metric, state.best)
     found["best step"] = _Figure(state.best_step)
     if totals.last_eval is not None:
@@ -176,7 +184,7 @@ def _came_of(run: RunSummary) -> "dict[str, _Figure]":
 
 
 def _score(name: str, value: float | None) -> _Figure:
-    return _Figure(value, describe(name).better, of_rows=True)
+    return _Figure(value, describe(name).better, name)
 
 
 def _of_validation(name: str) -> str:
@@ -195,13 +203,14 @@ def _results(left: _Side, right: _Side) -> tuple[Row, ...]:
 def _row(key: str, left: _Figure, right: _Figure, comparable: bool) -> Row:
     """A row of results, with the better of two figures where one can be said to be better."""
     direction = left.better or right.better
-    fair = comparable or not (left.of_rows or right.of_rows)
+    metric = left.metric or right.metric
+    fair = comparable or not metric
     values = (left.value, right.value)
     numbers = all(isinstance(value, int | float) and value == value for value in values)
     better: Better = ""
     if direction and fair and numbers and left.value != right.value:
         better = "left" if (left.value < right.value) == (direction == "lower") else "right"
-    return Row(key, left.value, right.value, better)
+    return Row(key, left.value, right.value, better, metric)
 
 
 def _cautions(left: _Side, right: _Side) -> tuple[str, ...]:

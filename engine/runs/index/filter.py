@@ -1,11 +1,12 @@
 """Filters that a person types to find runs: `lr>1e-4 loss<1 status:completed name:sql -tag:old qwen`.
 
     terms       parts between spaces; all of them have to hold; `-` in front turns one round
-    numbers     field and one of < <= > >= = !=, then a number: 1e-4, 10k, 2M, nan; times as 30min, 2h, 3d
+    numbers     field and one of < <= > >= = !=, then a number: 1e-4, 10k, 2M, 80%, nan; times as 30min, 2h, 3d
     text        field:words (holds the words) or field=word (is the word); several, separated by commas: any
     anything    a bare word is looked for in name, tags, id, status, model and data; "two words" in quotes
 
-Fields are those of `FIELDS`, and every key of the recipe: `adapter.rank=16`, `training.scheduler:cosine`.
+Fields are those of `FIELDS`, every key of the recipe, as `adapter.rank=16` and `training.scheduler:cosine`, and
+`best.METRIC`, as `best.exact_match>80%`, for runs whose best checkpoint goes by that metric.
 """
 
 import difflib
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import ConfigError
+from engine.metrics.registry import EVAL_LOSS
 from engine.runs.directory.state import OLD_STATUS
 from engine.runs.index.summary import RunSummary
 
@@ -32,6 +34,15 @@ class Field:
     """A number, a text, a list of texts, or None where the run has none."""
     kind: str = "number"
     """number, time (a number of seconds) or text."""
+
+
+BEST = "best."
+"""Prefix of a field for the best value of the metric whose name follows."""
+
+
+def _best(metric: str) -> Callable[[RunSummary], float | None]:
+    """A run's best value of a metric; None where another one makes its checkpoints the best."""
+    return lambda run: run.state.best if run.state.best_metric == metric else None
 
 
 FIELDS: dict[str, Field] = {
@@ -51,7 +62,7 @@ FIELDS: dict[str, Field] = {
     "model": Field("the base model", lambda run: run.config.get("model.base"), "text"),
     "data": Field("the training data", lambda run: sources(run.config.get("data.train")), "text"),
     "loss": Field("training loss of the last step", lambda run: run.state.loss),
-    "best": Field("best validation loss, or other metric of checkpoints.best", lambda run: run.state.best),
+    "best": Field("lowest validation loss; best.exact_match and so on for another metric", _best(EVAL_LOSS)),
     "step": Field("steps done", lambda run: run.state.step),
     "steps": Field("steps planned", lambda run: run.state.total),
     "speed": Field("tokens per second", lambda run: run.tokens_per_s),
@@ -68,12 +79,12 @@ FIELDS: dict[str, Field] = {
 """The short names; a name with a dot in it is a key of the recipe."""
 
 ANYWHERE = ("name", "tag", "id", "status", "model", "data")
-UNITS = {"k": 1e3, "m": 1e6, "b": 1e9}
+UNITS = {"k": 1e3, "m": 1e6, "b": 1e9, "%": 0.01}
 SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _TERM = re.compile(
     r'\s*(?P<not>-?)(?:(?P<field>[A-Za-z_][\w.]*)(?P<op><=|>=|!=|<|>|=|:))?(?P<rest>"|[^\s"]*)'
 )
-_NUMBER = re.compile(r"(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan)(?P<unit>[a-zA-Z]*)\Z")
+_NUMBER = re.compile(r"(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan)(?P<unit>[a-zA-Z]*|%)\Z")
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     "<": lambda a, b: a < b,
     "<=": lambda a, b: a <= b,
@@ -207,6 +218,9 @@ def _field(term: _Term) -> Field:
     name = term.field
     if name in FIELDS:
         return FIELDS[name]
+    metric = name.removeprefix(BEST)
+    if metric and metric != name:
+        return Field(f"best {metric}", _best(metric))
     if "." in name.strip("."):
         return Field("a key of the recipe", lambda run: run.config.get(name), "any")
     near = difflib.get_close_matches(name, FIELDS, 1, 0.5)
