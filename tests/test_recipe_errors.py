@@ -170,7 +170,7 @@ TEXTS = {
     "exact_match on nothing": (
         "model: {base: x}\ndata: {train: x, validation: 0}\nevaluation: {metrics: [exact_match]}\n",
         "3:23",
-        "holds out none",
+        "turns validation off",
     ),
     "exact_match on plain text": (
         "model: {base: x}\ndata: {train: x, format: completion}\nevaluation: {metrics: [exact_match]}\n",
@@ -180,7 +180,7 @@ TEXTS = {
     "patience without held-out rows": (
         "model: {base: x}\ndata: {train: x, validation: no}\nevaluation: {early_stopping_patience: 2}\n",
         "3:39",
-        "holds out none",
+        "turns validation off",
     ),
 }
 

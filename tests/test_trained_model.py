@@ -31,7 +31,7 @@ def test_run_means_its_trained_model(ft_home: Path) -> None:
     """It comes with the template and the tokens of its recipe."""
     run = trained("a", "adapter", "checkpoints/step-000010/adapter")
     found = TrainedModel.of(run)
-    assert (found.base, found.adapter, found.run, found.step) == ("starter", run.adapter, run.id, 20)
+    assert (found.base, found.adapter, found.run, found.step) == ("starter", run.adapter, run.folder, 20)
     assert found.spec == TokenSpec(chat_template="chatml", add_tokens=("<note>",))
     assert TrainedModel.before(run) == replace(
         found, adapter=None, step=None, spec=TokenSpec(chat_template="chatml")

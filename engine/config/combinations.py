@@ -168,23 +168,23 @@ def _evaluation(config: Recipe) -> list[str]:
             )
         if config.data.validation == 0:
             found.append(
-                f"evaluation.metrics: {name} asks validation prompts, and data.validation: 0 holds out none"
+                f"evaluation.metrics: {name} asks validation prompts, and data.validation: 0 turns validation off"
             )
     if best not in (*ALWAYS, *asked):
         found.append(f"checkpoints.best: {best} is not evaluated; add it to evaluation.metrics")
     if config.data.validation == 0:
         if best != EVAL_LOSS:
             found.append(
-                f"checkpoints.best: {best} is measured on validation rows, and data.validation: 0 holds out none"
+                f"checkpoints.best: {best} is measured on validation rows, and data.validation: 0 turns validation off"
             )
         if config.evaluation.early_stopping_patience is not None:
             found.append(
-                "evaluation.early_stopping_patience: watches the validation loss, "
-                "and data.validation: 0 holds out none"
+                "evaluation.early_stopping_patience: watches validation rows, "
+                "and data.validation: 0 turns validation off"
             )
         if config.checkpoints.publish == "best":
             found.append(
-                "checkpoints.publish: the best checkpoint has the lowest validation loss, and with data.validation: 0 "
-                "there is none; use publish: last, or give validation rows"
+                "checkpoints.publish: the best checkpoint is found on validation rows, and with data.validation: 0 "
+                "there are none; use publish: last, or give validation rows"
             )
     return found

@@ -158,7 +158,7 @@ class Data(Section):
     train: Sources
     """`starter`, a file, folder, pattern, https:// address or hub dataset, a mapping of `path` and more, or a list."""
     validation: Validation = 0.1
-    """A share of the training rows to hold out, or a source of its own. 0 turns validation off."""
+    """A share of the training rows to validate on, or a source of its own. 0 turns validation off."""
     format: FormatKey = "auto"
     """Format of the rows; `auto` detects it."""
     columns: Columns | None = None

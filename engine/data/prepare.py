@@ -26,7 +26,7 @@ from engine.data.token_spec import TokenSpec
 from engine.data.tokenise import tokenise
 from engine.data.tokenization.row_encoder import RowEncoder
 from engine.data.tokenization.token_limits import Limit
-from engine.data.types import Dataset, Question
+from engine.data.types import Dataset, Question, ValidationRows
 from engine.data.unusable_rows import Problems, left_out
 from engine.errors import DataError
 
@@ -198,6 +198,29 @@ def sample(
     notes = (*_notes(config, train, encoder), *found)
     count = round(int(trained.sum()) * len(sampled) / few.count)
     return Dataset(sampled.close(), None, (), sampled.digest, notes), count
+
+
+def validation_rows(
+    config: TrainConfig, model_dir: Path, sources: ResolvedSources, progress: Progress = _silent
+) -> ValidationRows:
+    """Encode every row of the sources to be scored: nothing is split off, repeated by a weight, or kept in the cache.
+
+    Raises what `prepare` raises.
+    """
+    encoder = TokenSpec.of(config).encoder(model_dir)
+    selection = select(sources.training(), config.data.max_samples, config.seed)
+    limit = Limit.of(config.model.max_seq_length, encoder.room)
+    store = Store(signed=encoder.samples != "supervised")
+    found, _ = tokenise(
+        selection,
+        encoder,
+        limit,
+        config.data.chunk_overlap,
+        store.add,
+        progress=lambda done: progress(done, selection.count),
+    )
+    asked = _asked(config, selection, store, encoder)
+    return ValidationRows(store.close(), asked, (*_notes(config, selection, encoder), *found))
 
 
 def selections(config: TrainConfig, sources: ResolvedSources) -> tuple[Selection, Selection | None]:

@@ -213,6 +213,15 @@ class Examples:
         """Trained tokens in all."""
         return int(self.trained.sum())
 
+    def good(self) -> "Examples":
+        """The answers that are not marked as bad or rejected, each standing alone."""
+        if self.sign is None:
+            return self
+        kept = self.sign >= 0
+        places = np.repeat(kept, self.lengths)
+        offsets = np.concatenate([[0], np.cumsum(self.lengths[kept])]).astype(np.int64)
+        return Examples(self.tokens[places], self.trained[places], offsets)
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -238,6 +247,15 @@ class Dataset:
     fingerprint: str
     notes: tuple[str, ...] = field(default=())
     findings: "tuple[Finding, ...]" = ()
+
+
+@dataclass(frozen=True)
+class ValidationRows:
+    """Rows that a model is scored on: tokens, prompts for metrics of answers, and sentences for the person."""
+
+    examples: Examples
+    questions: tuple[Question, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

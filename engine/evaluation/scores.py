@@ -2,14 +2,36 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from engine.backends.base import Model, Trainer
 from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Batch, Question
+from engine.hardware.memory import is_exhaustion
 from engine.objectives.base import Objective
 
 ANSWER_ROWS = 32
 """Prompts answered in one batch: enough to share the cost of reading the weights."""
+Found = TypeVar("Found")
+
+
+def within_memory(
+    compute: Callable[[int], Found], rows: int, smaller: Callable[[int], None]
+) -> tuple[Found, int]:
+    """Compute something with `rows` at a time, half as many whenever memory runs out; also returns how many it took.
+
+    `smaller(rows)` is called before each new try. Raises what `compute` raises where it is no lack of memory, or rows
+    cannot be fewer.
+    """
+    while True:
+        try:
+            return compute(rows), rows
+        except Exception as error:
+            if rows == 1 or not is_exhaustion(error):
+                raise
+        # Only here are the failed pass's frames, and their tensors, gone.
+        rows //= 2
+        smaller(rows)
 
 
 def validation_loss(

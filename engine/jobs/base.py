@@ -4,13 +4,26 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from engine import addresses, secrets
 from engine.runs.directory.control import Control
 from engine.runs.directory.events import Phase
 from engine.runs.directory.run import Run
 
+if TYPE_CHECKING:
+    from engine.config.schema import TrainConfig
+
 TELL_EVERY_S = 0.5
 """Least time between two events of one download or conversion."""
+
+
+def secrets_of(config: "TrainConfig") -> tuple[str, ...]:
+    """Names of the tokens that a recipe may need: its data's addresses, and the hub's where its model is from there."""
+    from engine.models.resolve import is_hub_id
+
+    of_data = addresses.names(config.data.model_dump_json())
+    return (*of_data, secrets.HF_TOKEN) if is_hub_id(config.model.base) else tuple(of_data)
 
 
 class Stopped(Exception):  # noqa: N818 - a request, not an error

@@ -72,3 +72,12 @@ class Metric:
         if on is None or on != on:
             return True
         return value < on if self.better == "lower" else value > on
+
+
+def scored(metrics: Sequence[Metric], results: Results) -> dict[str, float]:
+    """Compute those of the metrics for which the results have all that they need, by name."""
+    return {
+        metric.name: metric.compute(results)
+        for metric in metrics
+        if metric.compute is not None and results.has(metric.needs)
+    }

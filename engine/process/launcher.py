@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from engine import addresses, secrets
+from engine import secrets
 from engine.config.load import Recipe
 from engine.errors import KINDS, ConfigError, MachineError, TrainingError
+from engine.jobs.base import secrets_of
 from engine.jobs.registry import clean_up, needed_secrets
 from engine.process import preflight
 from engine.process.postmortem import diagnose
@@ -171,14 +172,8 @@ def outcome(run: Run, since: int = 0, code: int | None = None) -> Finished:
 
 
 def _needed(run: Run) -> tuple[str, ...]:
-    """Tokens without which the run may fail: the hub's, where its model comes from there, and its data's addresses."""
-    from engine.models.resolve import is_hub_id
-
-    if run.kind != "train":
-        return needed_secrets(run)
-    config = run.config
-    of_data = addresses.names(config.data.model_dump_json())
-    return (*of_data, secrets.HF_TOKEN) if is_hub_id(config.model.base) else tuple(of_data)
+    """Tokens without which the run may fail."""
+    return secrets_of(run.config) if run.kind == "train" else needed_secrets(run)
 
 
 def _disk_is_full(folder: Path) -> bool:

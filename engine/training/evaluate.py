@@ -11,10 +11,16 @@ from engine.config.schema import TrainConfig
 from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Batch, Dataset, Message, Question
 from engine.errors import ConfigError
-from engine.evaluation.scores import ANSWER_ROWS, answer_all, log_probabilities, validation_loss
+from engine.evaluation.scores import (
+    ANSWER_ROWS,
+    answer_all,
+    log_probabilities,
+    validation_loss,
+    within_memory,
+)
 from engine.hardware.memory import is_exhaustion
 from engine.metrics import registry
-from engine.metrics.base import Results
+from engine.metrics.base import Results, scored
 from engine.metrics.evaluation.perplexity import METRIC as PERPLEXITY
 from engine.metrics.evaluation.perplexity import perplexity
 from engine.objectives.base import Objective
@@ -83,11 +89,7 @@ class Evaluator:
         )
         if loss is None:
             return None
-        found = {
-            metric.name: metric.compute(results)
-            for metric in self.metrics
-            if metric.compute is not None and metric.name != PERPLEXITY.name and results.has(metric.needs)
-        }
+        found = scored([metric for metric in self.metrics if metric.name != PERPLEXITY.name], results)
         by = None if self.best_by.name == registry.EVAL_LOSS else self.best_by.name
         return Eval(step=step, loss=loss, perplexity=perplexity(results), metrics=found, best_by=by)
 
@@ -112,19 +114,19 @@ class Evaluator:
             self.batcher.shrink(batches, exhausted, evaluating=True)
 
     def _answers(self, questions: Sequence[Question]) -> list[str]:
-        while True:
-            try:
-                return answer_all(
-                    self.trainer.model, self.tokenizer, questions, self.heartbeat.progress, self.heartbeat.check,
-                    self.answer_rows, self.positions,
-                )  # fmt: skip
-            except Exception as error:
-                if self.answer_rows == 1:
-                    raise
-                _exhausted(error)
-            self.answer_rows //= 2
-            note = f"Out of memory while answering: continuing with {self.answer_rows} answers at a time."
-            self.run.emit(Warned(message=note))
+        answers, self.answer_rows = within_memory(
+            lambda rows: answer_all(
+                self.trainer.model, self.tokenizer, questions, self.heartbeat.progress, self.heartbeat.check,
+                rows, self.positions,
+            ),
+            self.answer_rows,
+            self._warn_of_memory,
+        )  # fmt: skip
+        return answers
+
+    def _warn_of_memory(self, rows: int) -> None:
+        note = f"Out of memory while answering: continuing with {rows} answers at a time."
+        self.run.emit(Warned(message=note))
 
     def _samples(self, step: int) -> list[Sample]:
         samples = []

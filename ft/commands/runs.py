@@ -171,7 +171,8 @@ def _described(run: Run, summary: RunSummary) -> list[tuple[str, str]]:
     state, first, last = summary.state, summary.totals.first_eval, summary.totals.last_eval
     rows = [("run", run.id), ("folder", str(run.folder)), ("status", _status(state))]
     if summary.kind != "train":
-        return [*rows, *((name, str(value)) for name, value in run.job.items())]
+        rows += [(name, str(value)) for name, value in run.job.items() if value is not None]
+        return [*rows, ("scores", run_text.scores(last))] if last else rows
     try:
         config = run.config
         rows += [("tags", " ".join(config.tags))] if config.tags else []

@@ -53,7 +53,7 @@ def line(event: Event) -> str:
         case Failed():
             return f"failed: {event.message}"
         case Finished():
-            return f"{event.reason.replace('_', ' ')} at step {event.step}"
+            return event.reason.replace("_", " ") + (f" at step {event.step}" if event.step else "")
     return ""
 
 

@@ -27,8 +27,8 @@ class TrainedModel:
     revision: str | None = None
     """Of a base from the hub."""
     task: str = "causal_lm"
-    run: str | None = None
-    """Id of the run that trained it."""
+    run: Path | None = None
+    """Folder of the run that trained it."""
     step: int | None = None
     """Step of its checkpoint; None where the weights are not trained, or no run tells."""
 
@@ -65,7 +65,7 @@ class TrainedModel:
         """The model as it was before a run trained it. Raises ConfigError where the recipe is gone."""
         config = run.config
         spec = TokenSpec.of(config).prompts()
-        return TrainedModel(config.model.base, None, spec, config.model.revision, run=run.id)
+        return TrainedModel(config.model.base, None, spec, config.model.revision, run=run.folder)
 
     @staticmethod
     def find(reference: str | Path) -> "TrainedModel":
