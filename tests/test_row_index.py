@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -178,18 +179,33 @@ def wait_for_kept() -> list[Path]:
     return found
 
 
-def test_rows_can_be_read_while_counting(tmp_path: Path) -> None:
-    path = write(tmp_path / "rows.jsonl", b"".join(b'{"text": "%d"}\n' % n for n in range(200_000)))
+def test_rows_can_be_read_while_counting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    halfway, seen = threading.Event(), threading.Event()
+    whole = offsets.LineRows._starts
+
+    def starts(self: offsets.LineRows) -> Iterator[tuple[int, int]]:
+        for number, place in enumerate(whole(self)):
+            if number == 1000:
+                halfway.set()
+                assert seen.wait(60)
+            yield place
+
+    monkeypatch.setattr(offsets.LineRows, "_starts", starts)
+    path = write(tmp_path / "rows.jsonl", b"".join(b'{"text": "%d"}\n' % n for n in range(2000)))
     rows = open_rows(path, path.name)
-    seen = 0
-    while rows.counting is not None:
-        if rows.known:
-            number = rows.known - 1
-            assert rows.read(number)[1] == {"text": str(number)}
-            seen += 1
-    assert (rows.known, seen > 0) == (200_000, True)
+    assert halfway.wait(60)
+    share = rows.counting
+    assert share is not None
+    assert share == pytest.approx(0.5, abs=0.05)
+    assert rows.known == 999, "where the last row ends is not known yet"
+    assert rows.read(998)[1] == {"text": "998"}
     with pytest.raises(IndexError):
-        rows.read(200_000)
+        rows.read(999)
+    seen.set()
+    assert counted(rows).known == 2000
+    assert rows.read(1999)[1] == {"text": "1999"}
+    with pytest.raises(IndexError):
+        rows.read(2000)
 
 
 ENDINGS = (".jsonl", ".csv", ".json", ".parquet", ".arrow", ".tsv")
