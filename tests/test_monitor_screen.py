@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import Log, Static, TabbedContent
 
+from engine.runs.directory.create import create_job
 from engine.runs.directory.events import Acknowledged, Eval, Finished, Sample, Started, Warned
 from screens.actions import actions_of
 from screens.charts.widget import Chart
@@ -66,6 +67,20 @@ async def test_events_appear_as_they_are_written(ft_home: Path) -> None:
             assert "step 6/100" in text(app, "#progress")
             assert "SELECT count(*)" in pane_text(app.monitor.query_one(SamplesPane))
             assert "Look at the data." in pane_text(app.monitor.query_one(NewsPane))
+
+
+async def test_only_a_training_is_shown_unasked(ft_home: Path) -> None:
+    """A download has nothing to draw; whoever asks for it sees it."""
+    download = create_job("download", "download-tiny", {"model": "tiny"})
+    app = StillApp()
+    async with app.run_test(size=SIZE) as pilot:
+        with engine(download), engine(make_run(RUN, steps=5, end=None)):
+            await until(pilot, lambda: sum(summary.alive for summary in app.runs) == 2)
+            await until(pilot, lambda: app.monitor.view is not None and app.monitor.view.run_id == RUN)
+            app.monitor.show(download.id)
+            await until(
+                pilot, lambda: app.monitor.view is not None and app.monitor.view.run_id == download.id
+            )
 
 
 async def test_live_run_shows_and_keeps_place(ft_home: Path) -> None:

@@ -111,7 +111,7 @@ class MonitorScreen(FtScreen):
 
     def _show_something(self) -> None:
         """Show the newest run that trains, where nobody has chosen."""
-        live = next((run.id for run in self.host.runs if run.alive), None)
+        live = next((run.id for run in self.host.runs if run.alive and run.kind == "train"), None)
         if live is not None and (self.view is None or (self.view.run_id != live and not self.view.alive)):
             self._open(live)
 

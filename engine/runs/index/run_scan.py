@@ -109,9 +109,8 @@ class RunScan:
             return
         if stamp != self._events_stamp:
             self._read_events(stamp)
-        if self._kind is None and (
-            self._skimmed.offset or self._recipe_stamp
-        ):  # it is written before its first event
+        if self._kind is None and (self._skimmed.offset or self._recipe_stamp or alive):
+            # It is written before an engine starts, but after the folder is there.
             self._kind = Run(self.folder, self.id).kind
         if self.summary is None or alive != self._alive:
             self._alive = alive
