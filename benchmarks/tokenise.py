@@ -4,11 +4,13 @@
 
 Three comparisons on the same rows: plain text to ids; chat template to ids; and chat template to ids with
 the assistant's part marked, which is what training needs. Each side starts from the file on disk, with its own
-reader, and ends with all ids in memory (ours) or in an Arrow table on disk (theirs, as `datasets` does it).
+reader, and ends with all ids on disk: in ft's cache, whose files are mapped, or in the Arrow table that `datasets`
+makes. Neither side finds what an earlier run has kept.
 """
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -36,14 +38,18 @@ def main() -> None:
         print(f"{options.rows} rows of {options.file.name}, tokenizer of {model.name}, batches of {BATCH}\n")
         print(f"{'':28}{'ft':>10}{'datasets':>12}{'ratio':>8}{'tokens':>12}")
         _compare(
-            "plain text", lambda: _ours(text, model, "all"), lambda: _theirs(text, model, _plain, folder)
+            "plain text",
+            lambda: _ours(text, model, "all", folder),
+            lambda: _theirs(text, model, _plain, folder),
         )
         _compare(
-            "chat template", lambda: _ours(chat, model, "all"), lambda: _theirs(chat, model, _chat, folder)
+            "chat template",
+            lambda: _ours(chat, model, "all", folder),
+            lambda: _theirs(chat, model, _chat, folder),
         )
         _compare(
             "chat template, masked",
-            lambda: _ours(chat, model, "assistant"),
+            lambda: _ours(chat, model, "assistant", folder),
             lambda: _theirs(chat, model, masked, folder),
         )
 
@@ -93,7 +99,9 @@ def _compare(name: str, ours: Callable[[], int], theirs: Callable[[], int]) -> N
         print(f"  the sides disagree: datasets made {tokens['datasets']:,} tokens")
 
 
-def _ours(file: Path, model: Path, train_on: str) -> int:
+def _ours(file: Path, model: Path, train_on: str, cache: str) -> int:
+    # A cache of its own: with one for both runs, the second would only open the tokens of the first.
+    os.environ["FT_HOME"] = tempfile.mkdtemp(dir=cache)
     data = {"train": str(file), "validation": 0.0, "train_on": train_on}
     config = {"model": {"base": "starter", "max_seq_length": 1_000_000}, "data": data}
     return len(prepare(TrainConfig.model_validate(config), model).train.tokens)
