@@ -2,10 +2,10 @@
 
     python benchmarks/commits.py --base COMMIT [--pairs 7] [--only train mlx memory app prepare]
 
-Both run in this environment, the base in a worktree of its own, each once beforehand, which is not counted. Which of
-the two goes first alternates from pair to pair. Printed are the median of the pairs' ratios (working tree / base) and
-its 95 % interval, from the order statistics of the pairs, which assumes nothing of their distribution: with seven pairs
-it spans from the least to the greatest.
+Both run in this environment, the base in a worktree of its own and by the scripts that it has there, each once
+beforehand, which is not counted. Which of the two goes first alternates from pair to pair. Printed are the median of
+the pairs' ratios (working tree / base) and its 95 % interval, from the order statistics of the pairs, which assumes
+nothing of their distribution: with seven pairs it spans from the least to the greatest.
 """
 
 import argparse
@@ -98,9 +98,16 @@ def measured(measure: Measure, checkout: Path) -> dict[str, float]:
         [sys.executable, str(checkout / "benchmarks" / script), *words],
         cwd=checkout, env=environment, capture_output=True, text=True,
     )  # fmt: skip
-    line = next((line for line in done.stdout.splitlines() if line.startswith(measure.line)), None)
-    if line is None:
+    if (found := numbers(measure, done.stdout)) is None:
         sys.exit(f"{checkout}: {script} printed no line that begins with {measure.line!r}\n{done.stderr}")
+    return found
+
+
+def numbers(measure: Measure, printed: str) -> dict[str, float] | None:
+    """The numbers that count in what a benchmark has printed; None where its line is missing."""
+    line = next((line for line in printed.splitlines() if line.startswith(measure.line)), None)
+    if line is None:
+        return None
     values = [float(text.replace(",", "")) for text in NUMBER.findall(line.removeprefix(measure.line))]
     return {number: values[place] for number, place in measure.numbers.items()}
 
