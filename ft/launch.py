@@ -22,11 +22,13 @@ def launch(text: str, path: Path | None, client: Client) -> Engine:
 
 
 def relaunch(run_id: str, checkpoint: Path | None, client: Client) -> Engine:
-    """Start a run's engine again, from its last checkpoint or a given one.
+    """Start a run's engine again, from its last checkpoint or a given one; one that is no training begins anew.
 
     Raises FtError where that fails, ConfigError where nothing is left to train.
     """
     run = Run.open(run_id)
+    if run.kind != "train":
+        return launcher.start(run)
     recipe = run.folder / "train.yml"
     text = recipe.read_text(encoding="utf-8") if recipe.is_file() else ""
     return launcher.resume(run, checkpoint, check=lambda: client.check(text, recipe))

@@ -19,7 +19,9 @@ from engine.runs.directory import control
 from engine.runs.directory.events import Phase, Started
 from engine.runs.directory.run import Run
 from engine.runs.directory.trained_model import TrainedModel
+from engine.service.client import Client
 from ft.cli import main
+from ft.launch import relaunch
 from tests.training import recipe_text, write_rows
 
 QUICK: dict[str, Any] = {
@@ -77,7 +79,7 @@ def test_evaluation_is_a_run_of_its_own(
     assert loss == f"validation loss   {scores['eval_loss']:.4f}"
     assert perplexity == f"perplexity        {scores['perplexity']:.2f}"
     made = next(each for each in Run.all() if each.kind == "evaluate")
-    assert (made.state().status, Run.open().id) == ("completed", run.id)
+    assert (made.state().status, made.id[16:], Run.open().id) == ("completed", "evaluate-tiny", run.id)
     assert main(["runs", "show", made.id]) == 0
     shown = capsys.readouterr().out
     assert f"validation loss {scores['eval_loss']:.4f}" in shown
@@ -137,13 +139,17 @@ def test_changed_data_is_warned_of(
 
 
 @pytest.mark.slow
-def test_stopped_evaluation_says_how_to_start_it_again(tiny_model: Path, folder: Path) -> None:
+def test_stopped_evaluation_is_started_again(tiny_model: Path, folder: Path) -> None:
     (folder / "mine.jsonl").write_text('{"prompt": "Say fox.", "completion": " fox"}\n' * 2)
     run = Evaluation(str(tiny_model), str(folder / "mine.jsonl")).create()
     engine = start(run)
     control.send(run, "stop")
     assert engine.supervisor.wait() == 0
     assert (run.state().status, run.evaluations()) == ("stopped", [])
+    with Client(folder / "service.log") as client:
+        launched = relaunch(run.id, None, client)
+    assert (launched.run.id, launched.supervisor.wait()) == (run.id, 0)
+    assert (run.state().status, len(run.evaluations())) == ("completed", 1)
     assert run.how_to_resume == f"Resume: ft evaluate {tiny_model} --data {folder / 'mine.jsonl'}"
 
 

@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from engine.runs.directory.events import Failed
+from engine.runs.directory.create import create_job
+from engine.runs.directory.events import Failed, Finished
 from engine.runs.directory.run import Run
 from ft import app
 from ft.app import FtApp
 from screens.intents import ChatWith, EditRecipe, Intent, ShowRun
 from screens.runs import curve_reader
 from screens.runs.compare import CompareScreen
+from screens.runs.details import described
 from screens.runs.screen import RunsScreen
 from screens.themes import SERIES
 from screens.widgets.confirm import Confirm
@@ -345,6 +347,17 @@ async def test_run_is_opened_resumed_and_forked(three_runs: list[Run]) -> None:
         text = asked.text or ""
         assert "name: chat-2" in text
         assert "# a recipe with a comment" in text
+
+
+async def test_job_without_recipe_is_only_started_again(ft_home: Path) -> None:
+    """An evaluation has no weights to chat with and no recipe to copy."""
+    job = create_job("evaluate", "evaluate-chat", {"model": "/models/chat"})
+    job.emit(Finished(reason="stopped", step=0))
+    async with runs_screen(1) as seen:
+        await seen.press("t", "f", "r")
+        await seen.until(lambda: seen.app.asked == [("resume", job.id)])
+        assert ["of the kind evaluate" in problem.message for problem in seen.app.problems] == [True, True]
+        assert "r starts it again." in str(described(seen.screen.table.rows[0], {}))
 
 
 async def test_new_recipe_starts_from_trained_run(three_runs: list[Run]) -> None:

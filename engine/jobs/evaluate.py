@@ -11,10 +11,11 @@ from engine import addresses, plugins
 from engine.backend_spec import spec_of
 from engine.errors import ConfigError, DataError, MachineError
 from engine.jobs.base import JobContext, secrets_of
-from engine.metrics import registry
+from engine.metrics import registry as metric_registry
 from engine.metrics.base import Metric, Results, scored
 from engine.metrics.evaluation.perplexity import METRIC as PERPLEXITY
 from engine.metrics.evaluation.perplexity import perplexity
+from engine.runs.directory import registry
 from engine.runs.directory.create import create_job
 from engine.runs.directory.events import Eval, Phase, Warned
 from engine.runs.directory.run import Run
@@ -52,7 +53,9 @@ class Evaluation:
         words += ["--metrics", ",".join(self.metrics)] if self.metrics else []
         words += ["--max-questions", str(self.max_questions)] if self.max_questions else []
         options = asdict(self) | {"data": data, "again": shlex.join(words)}
-        run = create_job("evaluate", f"evaluate-{Path(self.model).name}", options)
+        trained_by = TrainedModel.find(self.model).run
+        name = registry.name_in(trained_by.name) if trained_by else Path(self.model).name
+        run = create_job("evaluate", f"evaluate-{name}", options)
         run.addresses = secret
         return run
 
@@ -70,7 +73,7 @@ class Evaluation:
 
     def check(self, model: TrainedModel) -> None:
         """Raise ConfigError where there is no such metric, or no rows to score the model on."""
-        known = (*registry.computed(), *plugins.installed(plugins.METRICS))
+        known = (*metric_registry.computed(), *plugins.installed(plugins.METRICS))
         for name in self.metrics or ():
             if name not in known:
                 raise ConfigError(f"There is no metric {name!r}.", f"There are: {', '.join(known)}.")
@@ -105,7 +108,7 @@ def run(context: JobContext) -> str:
     evaluation = Evaluation.of(context.run)
     model = TrainedModel.find(evaluation.model)
     config = evaluation.recipe(model)
-    metrics = [registry.load(name) for name in config.evaluation.metrics]
+    metrics = [metric_registry.load(name) for name in config.evaluation.metrics]
     base = _base_folder(context, model)
     rows = _rows(context, evaluation, config, model, base)
     context.poll()

@@ -18,6 +18,7 @@ from engine import paths
 from engine.runs.curves import zoom
 from engine.runs.curves.series import RunSeries
 from engine.runs.directory.control import Command
+from engine.runs.directory.registry import name_in
 from screens.base import FtScreen
 from screens.charts.controls import ChartControls, Exported, next_axis, rougher, smoother
 from screens.charts.widget import Chart
@@ -342,8 +343,10 @@ class MonitorScreen(FtScreen):
         view = self.view
         if view is None:
             return
-        question = f"Stop training {status.name(view.run_id)}?"
-        details = "It saves a checkpoint and ends. r resumes from there."
+        name, run = name_in(view.run_id), next((run for run in self.host.runs if run.id == view.run_id), None)
+        question, details = f"Stop training {name}?", "It saves a checkpoint and ends. r resumes from there."
+        if run is not None and run.kind != "train":
+            question, details = f"Stop {name}?", "r starts it again."
         if await self.app.push_screen_wait(Confirm(question, "Stop", details)) and self.view is view:
             self._tell_engine("stop")
 

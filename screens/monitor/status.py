@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from engine.metrics.registry import EVAL_LOSS, describe
+from engine.runs.directory.registry import name_in
 from engine.runs.directory.state import Status
 from screens import format as show
 from screens.monitor.machine import bar
@@ -21,11 +22,6 @@ TITLES: dict[Status, str] = {
 GAP = "   "
 
 
-def name(run_id: str) -> str:
-    """The part of a run's id that a person gave it."""
-    return run_id[16:] or run_id
-
-
 def headline(view: RunView) -> Text:
     """` ● training  sql-helper`, and what is wrong with it."""
     status = view.state.status
@@ -35,8 +31,8 @@ def headline(view: RunView) -> Text:
     if view.gone:
         sign, words = "✗", "its folder is gone"
     line = Text(f" {sign} {words}", "bold")
-    line.append(f"  {name(view.run_id)}", "not bold")
-    if name(view.run_id) != view.run_id:
+    line.append(f"  {name_in(view.run_id)}", "not bold")
+    if name_in(view.run_id) != view.run_id:
         line.append(f"  {view.run_id[:15]}", "not bold dim")
     if view.warnings:
         line.append(f"  ▲ {view.warnings} warning{'s' if view.warnings > 1 else ''}, under Events")

@@ -22,6 +22,13 @@ HINTS = {
     "failed": "r retries from the last checkpoint.",
     "crashed": "Its engine crashed (no exit message). r resumes from the last checkpoint.",
 }
+HINTS_OF_JOBS = {
+    "running": "enter watches it.",
+    "stopped": "r starts it again.",
+    "failed": "r starts it again.",
+    "crashed": "Its engine crashed (no exit message). r starts it again.",
+}
+"""Those of runs that are no training, which have no checkpoints."""
 SHORT = ("step", "loss", "best", "speed", "lr", "tags", "model")
 
 
@@ -63,12 +70,15 @@ def _hints(run: RunSummary) -> Iterator[str]:
         yield run.state.error.message
         if run.state.error.hint:
             yield run.state.error.hint.strip()
-    if not run.damaged and run.state.status in HINTS:
-        yield HINTS[run.state.status]
+    hints = HINTS if run.kind == "train" else HINTS_OF_JOBS
+    if not run.damaged and run.state.status in hints:
+        yield hints[run.state.status]
 
 
 def _facts(run: RunSummary) -> Iterator[tuple[str, str]]:
     state, config = run.state, run.config
+    if run.kind != "train":
+        yield "kind", run.kind
     if state.total:
         yield "step", f"{state.step} of {state.total}"
     if state.loss is not None:

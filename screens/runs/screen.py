@@ -278,16 +278,31 @@ class RunsScreen(FtScreen):
         if run is None:
             return
         if run.alive:
-            self.host.fail(ConfigError(f"Run {run.id} is already training.", "enter watches it."))
+            self.host.fail(
+                ConfigError(
+                    f"Run {run.id} is {'already training' if run.kind == 'train' else 'at work already'}.",
+                    "enter watches it.",
+                )
+            )
             return
         await self.host.resume_run(run.id)
 
+    def _training_at_cursor(self) -> RunSummary | None:
+        """The run at the cursor; None, with a message, where it has neither recipe nor weights of its own."""
+        run = self._at_cursor()
+        if run is None or run.kind == "train":
+            return run
+        self.host.fail(
+            ConfigError(f"{run.name} trained nothing: it is of the kind {run.kind}.", "Choose a training.")
+        )
+        return None
+
     def action_fork(self) -> None:
-        if run := self._at_cursor():
+        if run := self._training_at_cursor():
             self._fork(run.folder, frozenset(other.name for other in self.host.runs))
 
     def action_continue(self) -> None:
-        if run := self._at_cursor():
+        if run := self._training_at_cursor():
             self._fork(run.folder, frozenset(other.name for other in self.host.runs), run.id)
 
     @work(thread=True, exclusive=True, group="fork", exit_on_error=False)
@@ -300,7 +315,7 @@ class RunsScreen(FtScreen):
             self.post_message(WentWrong(error))
 
     def action_chat(self) -> None:
-        if run := self._at_cursor():
+        if run := self._training_at_cursor():
             self.host.open(ChatWith(run.id))
 
     @work

@@ -25,6 +25,19 @@ def new_id(name: str, now: float, attempt: int) -> str:
     return f"{stamp}-{name}" + (f"-{attempt}" if attempt > 1 else "")
 
 
+def started_at(run_id: str) -> float | None:
+    """The time that an id starts with, unix seconds; None for that of a folder which a person has named."""
+    try:
+        return time.mktime(time.strptime(run_id[:15], "%Y%m%d-%H%M%S"))
+    except (ValueError, OverflowError):
+        return None
+
+
+def name_in(run_id: str) -> str:
+    """The part of an id that a person gave it."""
+    return run_id if started_at(run_id) is None else run_id[16:] or run_id
+
+
 def claim(name: str, folder: Path | None) -> tuple[str, Path]:
     """Make an id of its own and its folder; a folder elsewhere gets a pointer file in the runs folder.
 

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -133,7 +132,7 @@ class RunScan:
         return RunSummary(
             id=self.id,
             folder=self.folder,
-            name=name if isinstance(name, str) and name else _name_in(self.id),
+            name=name if isinstance(name, str) and name else registry.name_in(self.id),
             created=state.started or _created(self.id, self.folder),
             alive=self._alive,
             state=state,
@@ -168,20 +167,8 @@ def file_stamp(path: str) -> Stamp:
     return (found.st_ino, found.st_size, found.st_mtime_ns)
 
 
-def _name_in(run_id: str) -> str:
-    return run_id[16:] if _stamped(run_id) is not None else run_id
-
-
-def _stamped(run_id: str) -> float | None:
-    """The time that an id starts with, unix seconds."""
-    try:
-        return time.mktime(time.strptime(run_id[:15], "%Y%m%d-%H%M%S"))
-    except (ValueError, OverflowError):
-        return None
-
-
 def _created(run_id: str, folder: Path) -> float:
-    stamped = _stamped(run_id)
+    stamped = registry.started_at(run_id)
     if stamped is not None:
         return stamped
     try:
