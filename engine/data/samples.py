@@ -38,11 +38,20 @@ def answers_of(sample: Sample, samples: Samples, train_on: str) -> tuple[Answers
         return (_pair(sample, train_on),)
     if samples == "labelled":
         return _labelled(sample, train_on)
+    row = supervised_row(sample, train_on)
+    return () if row is None else ((SignedRow(row),),)
+
+
+def supervised_row(sample: Sample, train_on: str) -> Row | None:
+    """The row that supervised fine-tuning trains of a sample; None for one that is labelled as a bad answer.
+
+    Raises `RowError` for one with nothing to train.
+    """
     if isinstance(sample, Preference):
         sample = sample.chosen
     row = sample.row if isinstance(sample, LabelledAnswer) else sample
     check_answer(row, train_on)
-    return () if isinstance(sample, LabelledAnswer) and not sample.good else ((SignedRow(row),),)
+    return None if isinstance(sample, LabelledAnswer) and not sample.good else row
 
 
 def read_row(columns: Columns, where: str, row_format: RowFormat, train_on: str) -> Row | None:
@@ -50,8 +59,7 @@ def read_row(columns: Columns, where: str, row_format: RowFormat, train_on: str)
 
     Raises `RowError` for a row of another format, one that cannot be read, and one with nothing to train.
     """
-    found = answers_of(read_sample(columns, where, row_format), "supervised", train_on)
-    return found[0][0].row if found else None
+    return supervised_row(read_sample(columns, where, row_format), train_on)
 
 
 def _pair(sample: Sample, train_on: str) -> Answers:

@@ -4,7 +4,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 
+from engine.data.collector import held_back
 from engine.data.formats.base import NOTHING, RowError
 from engine.data.formats.registry import read_sample
 from engine.data.selection import Selection
@@ -90,6 +92,7 @@ class _RowNotes:
         return [*found, *self.unused.notes(rows)]
 
 
+@held_back()
 def tokenise(
     selection: Selection,
     encoder: RowEncoder,
@@ -113,12 +116,12 @@ def tokenise(
         _rendered(selection, encoder, limit.tokens, problems, counted), encoder
     ):
         encoded = [(number, texts.rows, group) for (number, texts), group in zip(chunk, groups, strict=True)]
-        for _, rows, group in encoded:
+        empty: dict[int, str] = {}
+        for number, rows, group in encoded:
             for row, example in zip(rows, group, strict=True):
                 check_ids(example.ids, encoder.tokenizer, encoder.room, row.where)
-        empty = {
-            number: rows[0].where for number, rows, group in encoded if not all(each.spans for each in group)
-        }
+                if not example.spans:
+                    empty[number] = rows[0].where
         for number, where in empty.items():
             problems.add(number, where, RowError("nothing to train: it has no tokens of its own", NOTHING))
         encoded = [one for one in encoded if one[0] not in empty]
@@ -160,7 +163,8 @@ def _rendered(
             counted.count(groups, encoder)
             for group in groups:
                 texts.append((number, group))
-                size += sum(len(text.text) for text in group.texts)
+                for text in group.texts:
+                    size += len(text.text)
                 if size > CHARACTERS and not problems.stop:
                     yield number, texts
                     texts, size = [], 0
@@ -188,4 +192,4 @@ def _ahead(
 
 def _encoded(groups: Sequence[TextGroup], encoder: RowEncoder) -> list[Group]:
     examples = iter(encoder.encode([text for group in groups for text in group.texts]))
-    return [tuple(next(examples) for _ in group.texts) for group in groups]
+    return [tuple(islice(examples, len(group.texts))) for group in groups]

@@ -108,16 +108,17 @@ def run(context: JobContext) -> str:
     evaluation = Evaluation.of(context.run)
     model = TrainedModel.find(evaluation.model)
     config = evaluation.recipe(model)
-    metrics = [metric_registry.load(name) for name in config.evaluation.metrics]
+    # Perplexity is in every evaluation, and has a field of its own there.
+    metrics = [metric_registry.load(name) for name in config.evaluation.metrics if name != PERPLEXITY.name]
     base = _base_folder(context, model)
     rows = _rows(context, evaluation, config, model, base)
     context.poll()
     loaded, tokenizer, positions = _load(context, config, model, base)
     results = _results(context, config, metrics, rows, loaded, tokenizer, positions)
     assert results.loss is not None
-    found = scored([metric for metric in metrics if metric.name != PERPLEXITY.name], results)
+    found = scored(metrics, results)
     for metric in metrics:
-        if metric.name not in found and metric.name != PERPLEXITY.name:
+        if metric.name not in found:
             message = f"{metric.title} cannot be computed: none of the rows has what it needs."
             context.run.emit(Warned(message=message, hint="A metric of answers needs rows with prompts."))
     step = model.step or 0

@@ -127,7 +127,7 @@ class AnswerFinder:
         prompts: Prompts | None = None,
     ) -> list[Answers]:
         found: list[Answers] = []
-        for answer in self._each(row, turns, is_beyond, prompts or Prompts()):
+        for answer in self._each(row, turns, is_beyond, prompts):
             if found and answer.text.startswith(found[-1].text):
                 found[-1] = answer._replace(spans=(*found[-1].spans, *answer.spans))
             else:
@@ -141,11 +141,16 @@ class AnswerFinder:
         return [self._ended(answers) for answers in found]
 
     def _each(
-        self, row: Conversation, turns: Sequence[int], is_beyond: Callable[[str], bool], prompts: Prompts
+        self,
+        row: Conversation,
+        turns: Sequence[int],
+        is_beyond: Callable[[str], bool],
+        prompts: Prompts | None,
     ) -> Iterator[Answers]:
         """Each answer in a text of its own, without those that the template's marks leave out."""
         for number, index in enumerate(turns):
-            prompt = prompts.get(index, partial(self._prompt, row, index))
+            render = partial(self._prompt, row, index)
+            prompt = prompts.get(index, render) if prompts else render()
             if number and is_beyond(prompt):
                 return
             messages = row.messages[: index + 1]

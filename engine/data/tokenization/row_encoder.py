@@ -16,7 +16,7 @@ import jinja2
 import tokenizers
 
 from engine.data.formats.base import REFUSED, RowError
-from engine.data.samples import answers_of
+from engine.data.samples import answers_of, supervised_row
 from engine.data.tokenization.answers import AnswerFinder, Prompts
 from engine.data.tokenization.chat_template import Span
 from engine.data.tokenization.dropped_content import unseen
@@ -142,16 +142,14 @@ class RowEncoder:
         The prompt of a pair is rendered once, for both answers. `limit` and errors as in `render`; also raises
         `RowError` for a sample of another kind than the method takes, and for an answer that is not one text.
         """
+        if self.samples == "supervised":
+            row = supervised_row(sample, self.train_on)
+            return [] if row is None else [TextGroup((row,), (text,)) for text in self.render(row, limit)]
         found: list[TextGroup] = []
         for answers in answers_of(sample, self.samples, self.train_on):
-            rows, prompts = (
-                tuple(answer.row for answer in answers),
-                Prompts(*(answer.row for answer in answers)),
-            )
+            rows = tuple(answer.row for answer in answers)
+            prompts = Prompts(*rows)
             rendered = [self.render(row, limit, prompts) for row in rows]
-            if self.samples == "supervised":
-                found += [TextGroup(rows, (text,)) for text in rendered[0]]
-                continue
             if any(len(texts) > 1 for texts in rendered):
                 raise RowError(
                     "an answer takes several texts, and only one can be compared", SEVERAL, fix=LAST_ONLY

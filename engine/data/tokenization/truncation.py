@@ -60,7 +60,7 @@ class Truncator:
         """Fit a group: itself, its chunks, or cut; empty if no trained token is left of one of its examples, or if
         nothing is left by which they differ. `where` is the place of its row.
         """
-        size, limit = max(len(example.ids) for example in group), self.limit.tokens
+        size, limit = max([len(example.ids) for example in group]), self.limit.tokens
         if self.limit.context is not None and min(size, limit) > self.limit.context and where != self._beyond:
             self.beyond, self._beyond = self.beyond + 1, where
         if size <= limit:
