@@ -19,11 +19,11 @@ def held_out_row() -> tuple[str, str]:
 
 
 def show(run: ft.Run) -> None:
-    """Scores of the run's first and last evaluation, and one held-out row answered by both models."""
+    """Scores of the run's first and last evaluation, and one validation row answered by both models."""
     evals = [event for event in run.events(follow=False) if isinstance(event, Eval)]
     before, after = (evals[index].metrics["exact_match"] for index in (0, -1))
     prompt, expected = held_out_row()
-    print(f"\nExact match on held-out orders: {before:.0%} before training, {after:.0%} after\n")
+    print(f"\nExact match on validation orders: {before:.0%} before training, {after:.0%} after\n")
     print(f"One of them   {prompt}")
     print(f"  before      {' '.join(run.generate(prompt, base=True, max_tokens=64).split())}")
     print(f"  after       {run.generate(prompt, max_tokens=64)}")
