@@ -90,7 +90,7 @@ class OutOfMemoryError(FtError):
 
 
 class TrainingError(FtError):
-    """The run itself failed: divergence, a dead engine, a backend's own error."""
+    """The run itself failed: divergence, a crashed engine, a backend's own error."""
 
     kind, exit_code = "training", 6
 

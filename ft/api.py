@@ -64,7 +64,7 @@ class Run:
 
     @property
     def result(self) -> Result | None:
-        """That folder with its step and validation loss, and where an earlier checkpoint was better."""
+        """Result folder with its step and validation loss, and where an earlier checkpoint was better."""
         return self._run.result()
 
     @property

@@ -1,4 +1,4 @@
-"""Where an adapter starts: drawn in numpy, so that a seed means the same start on every backend."""
+"""Initial values of an adapter: drawn in numpy, so that a seed means the same start on every backend."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass

@@ -119,9 +119,9 @@ class Source(Section):
     roles: Roles | None = None
     """Names of this source's roles, as `data.roles` has them."""
     config: Text | None = None
-    """Which configuration (subset) of a dataset that has several."""
+    """Configuration (subset) of a dataset that has several."""
     split: Text | None = None
-    """Which split, as `test` or `train+test`; null is `train` where any is named, `all` is every file."""
+    """Split, as `test` or `train+test`; null is `train` where any is named, `all` is every file."""
     revision: Text | None = None
     """Branch, tag or commit of a hub dataset."""
     sample_by: Literal["document", "paragraph", "line"] = "document"
@@ -168,7 +168,7 @@ class Data(Section):
     roles: Roles | None = None
     """The file's names of the roles of a conversation, as {customer: user, agent: assistant}."""
     train_on: Literal["assistant", "last", "all"] = "assistant"
-    """Which tokens are trained: every assistant turn, only the last one, or everything."""
+    """Tokens that are trained: those of every assistant turn, of the last one alone, or all."""
     packing: AutoSwitch = "auto"
     """Lay examples end to end instead of padding them; each stays isolated from its neighbours."""
     max_samples: PositiveInt | None = None
@@ -239,7 +239,7 @@ class Checkpoints(Section):
     best: BestKey = "eval_loss"
     """Metric by which a checkpoint is the best: eval_loss (validation loss), or one of `evaluation.metrics`."""
     publish: Literal["auto", "best", "last"] = "auto"
-    """Which checkpoint becomes the run's result; `auto` is the best after early stopping, else the last."""
+    """Checkpoint that becomes the run's result; `auto` is the best after early stopping, else the last."""
 
 
 class Output(Section):

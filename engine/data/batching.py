@@ -16,7 +16,7 @@ BLOCK_STEPS = 50
 def steps_of_epoch(
     lengths: Indexes, seed: int, epoch: int, effective_batch_size: int, bucketed: bool = False
 ) -> list[Indexes]:
-    """Which examples each optimizer step learns from; every example once.
+    """Examples that each optimizer step learns from; every example once.
 
     Depends on the number of examples, `seed` and `epoch` alone, so a resumed run finds its place again, and every
     backend and layout learns from the same examples in a step. Where they do not divide evenly, the last step is the

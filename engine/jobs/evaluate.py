@@ -250,7 +250,7 @@ def _results(
     tokenizer: "Tokenizer",
     positions: int | None,
 ) -> Results:
-    """What the metrics are computed from."""
+    """Log-probabilities and answers that the metrics are computed from."""
     import numpy as np
 
     from engine.data.batching import Cut, micro_batches

@@ -1,4 +1,4 @@
-"""Which examples each step learns from, and the micro-batches that they are cut into."""
+"""Examples that each step learns from, and the micro-batches that they are cut into."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -22,7 +22,7 @@ Indexes = npt.NDArray[np.int64]
 
 
 class Feed(Protocol):
-    """Where a step's batches come from: a function of the step alone, so that a resumed run repeats it."""
+    """Source of a step's batches: a function of the step alone, so that a resumed run repeats it."""
 
     @property
     def steps_per_epoch(self) -> int:

@@ -1,4 +1,4 @@
-"""Where a run stands: all that resuming needs besides weights and optimizer.
+"""Progress of a run: all that resuming needs besides weights and optimizer.
 
 Row order and dropout are functions of (seed, step), so the step is the data cursor and no random state is kept.
 """

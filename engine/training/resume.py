@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from engine.data.types import Dataset
 
 FILES, MOST_FILES = "files", 100
-"""Where a run records which files its rows are from, and how many of them it names."""
+"""Key of the provenance under which a run names the files of its rows, and most files that it names."""
 
 
 def same_data(run: Run, dataset: "Dataset") -> None:

@@ -74,7 +74,7 @@ class Pull:
         return told[-1] if told else None
 
     def end(self) -> str:
-        """How the download has ended, `completed` or `stopped`; a completed one leaves no run.
+        """Reason why the download has ended, `completed` or `stopped`; a completed one leaves no run.
 
         Raises the error that it failed with.
         """

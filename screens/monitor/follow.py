@@ -334,7 +334,7 @@ class Tail:
             if not self.run.folder.is_dir():
                 yield RunGone(self.token)
                 return
-        if alive != self._alive and (alive or not more):  # that it is dead, only when all is read
+        if alive != self._alive and (alive or not more):  # that it has ended, only when all is read
             self._alive = alive
             yield Liveness(self.token, alive)
 

@@ -115,7 +115,7 @@ class ProfileList(OptionList):
 
 
 class PickProfile(ModalScreen[str | None]):
-    """Which profile to start from; None if none."""
+    """Choice of the profile to start from; None if none."""
 
     DEFAULT_CSS = """
     PickProfile { align: center middle; }

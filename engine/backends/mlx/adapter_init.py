@@ -1,4 +1,4 @@
-"""Where an adapter starts on a model of mlx-lm, and what PiSSA and OLoRA take out of its weights for that."""
+"""Initial values of an adapter on a model of mlx-lm, and what PiSSA and OLoRA take out of its weights for that."""
 
 from collections.abc import Mapping
 from typing import Any

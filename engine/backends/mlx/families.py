@@ -1,4 +1,4 @@
-"""Where mlx-lm's code of a model and transformers' folder of it differ: names, layouts, rotation, windows."""
+"""Differences between mlx-lm's code of a model and transformers' folder of it: names, layouts, rotation, windows."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

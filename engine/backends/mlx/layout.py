@@ -67,7 +67,7 @@ def to_rows(batch: Batch) -> Rows:
 
 
 def _shared(lengths: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.int64]:
-    """Where each sequence starts, as a flat position: in the first row that has room, the longest first."""
+    """Start of each sequence, as a flat position: in the first row that has room, the longest first."""
     starts = np.zeros(len(lengths), dtype=np.int64)
     used: list[int] = []
     for sequence in np.argsort(-lengths, kind="stable").tolist():

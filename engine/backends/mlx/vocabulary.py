@@ -74,14 +74,14 @@ class HeadRows(TokenRows):
 
 
 def embedding_path(model: Any) -> str:
-    """Where the embedding is."""
+    """Path of the embedding."""
     kinds = (*EMBEDDINGS, EmbeddingRows)
     found = [path for path, module in model.named_modules() if isinstance(module, kinds)]
     return next((path for path in sorted(found) if path.endswith(("embed_tokens", "wte"))), "")
 
 
 def head_path(model: Any) -> str:
-    """Where the output layer is: `lm_head`, or the embedding that it is tied to."""
+    """Path of the output layer: `lm_head`, or the embedding that it is tied to."""
     return "lm_head" if "lm_head" in model else embedding_path(model)
 
 

@@ -263,7 +263,7 @@ class TorchModel:
         return torch.autocast(self.device.type, DTYPES[self.compute], enabled=self.autocast)
 
     def _keeping(self) -> Any:
-        """Where a forward pass keeps what its backward pass needs."""
+        """Context in which a forward pass keeps what its backward pass needs."""
         return self.host_memory.keeping() if self.host_memory and torch.is_grad_enabled() else nullcontext()
 
     @contextmanager

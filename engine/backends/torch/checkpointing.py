@@ -13,7 +13,7 @@ SMALLEST = 1 << 20
 """Bytes from which a tensor is worth its way to the host and back."""
 
 Elsewhere = tuple[torch.device, Tensor]
-"""Where a tensor came from, and its copy in host memory."""
+"""Device that a tensor came from, and its copy in host memory."""
 
 
 def enable(model: Any, device: torch.device) -> None:

@@ -26,7 +26,7 @@ class Heartbeat:
 
 
 def last_beat(file: Path) -> int:
-    """When the file was changed, in nanoseconds; only whether it has changed means anything. 0 where there is none."""
+    """Time of the file's last change, in nanoseconds, to be compared alone; 0 where there is none."""
     try:
         return os.stat(file).st_mtime_ns  # noqa: PTH116 - each second, for days
     except OSError:
