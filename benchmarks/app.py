@@ -1,4 +1,4 @@
-"""How soon the app's first picture stands, and how much memory it holds, with a hundred runs in the folder.
+"""Time until the app's first picture, and its resident memory, with a hundred runs in the folder.
 
     .venv/bin/python benchmarks/app.py [--rounds 9] [--runs 100]
 
@@ -33,7 +33,7 @@ COMMANDS = {
     BARE_NAME: ([sys.executable, "-P", "-c", BARE], b"ready"),
     FT_NAME: ([sys.executable, "-P", "-m", "ft.cli"], b"recent runs"),
 }
-"""What is run, and the text that only its first picture has."""
+"""Commands, each with the text that only its first picture has."""
 TARGET_S, TARGET_BYTES = 0.7, 120e6
 REST_S = 4.0
 

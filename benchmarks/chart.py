@@ -1,4 +1,4 @@
-"""How long a frame of a chart of 100k points takes, and a new point, beside textual-plotext and textual-plot.
+"""Time of a frame of a chart of 100k points, and of a new point, beside textual-plotext and textual-plot.
 
     .venv/bin/python benchmarks/chart.py [--points 100000] [--rounds 5]
 

@@ -1,4 +1,4 @@
-"""How long a person waits for the first words about a large file of chat, and what memory the commands take.
+"""Time until the first output about a large file of chats, and peak memory of the commands.
 
     python benchmarks/first_look.py [--rows 1000000] [--whole]
 

@@ -1,4 +1,4 @@
-"""What the app's live charts cost: a frame, the delay from event to screen, stalls of the app, and its memory.
+"""Cost of the app's live charts: a frame, the delay from event to screen, stalls of the app, and its memory.
 
     .venv/bin/python benchmarks/monitor.py [--only frame|delay|stalls|soak] [--events 1000000]
 

@@ -31,7 +31,7 @@ def loss(step: int) -> float:
 
 
 def step_lines(step: int, total: int = 2_000_000, memory_every: int = 1) -> Iterator[bytes]:
-    """What an engine writes at a step, as `engine.runs.directory.events.encode` would."""
+    """Lines that an engine writes at a step, as `engine.runs.directory.events.encode` would."""
     t = T0 + step / 10
     value = loss(step)
     yield (
@@ -91,7 +91,7 @@ class Terminal:
         os.close(self._master)
 
     def read(self, seconds: float) -> bytes:
-        """What is drawn next; empty where nothing is within so many seconds, or the program has ended."""
+        """Output drawn next; empty if there is none within so many seconds, or the program has ended."""
         if not select.select([self._master], [], [], seconds)[0]:
             return b""
         try:

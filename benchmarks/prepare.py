@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def make(file: Path, source: Path, count: int) -> None:
-    """Write the rows as prompt and completion, both lists of messages: a form that all sides read."""
+    """Write the rows as prompt and completion, both lists of messages: a format that all sides read."""
     rows = json.loads(source.read_text(encoding="utf-8"))
     with file.open("w", encoding="utf-8") as out:
         for number in range(count):

@@ -1,7 +1,7 @@
 """A step of the MLX backend taken apart: its parts are computed one by one, each timed from finished inputs to outputs.
 
 MLX has no profiler that tells a compiled step's parts, for they are fused. So the step runs uncompiled, and each part
-becomes a function that waits for its inputs, computes at once and says how long that took, forward and back. This
+becomes a function that waits for its inputs, computes immediately and says how long that took, forward and back. This
 gives up what fusion and laziness save: the shares are those of the parts done alone, not of the compiled step. What is
 left, residual sums, the embedding, and Python that builds the graph, is the rest.
 """

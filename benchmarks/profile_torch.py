@@ -121,7 +121,7 @@ def parted(events: Iterable[Any], sizes: Sizes, cuda: bool) -> Counter[str]:
 
 
 def part_of(event: Any, sizes: Sizes) -> str:
-    """Which part an operation's own time belongs to."""
+    """Part to which an operation's own time belongs."""
     around = list(names(event))
     for part in (OPTIMIZER, DATA):
         if part in around:

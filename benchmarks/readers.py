@@ -1,9 +1,9 @@
-"""How long it takes to read rows from JSONL, Parquet and Arrow, and to import the library `datasets`.
+"""Time of reading rows from JSONL, Parquet and Arrow, and of importing the library `datasets`.
 
     .venv/bin/python benchmarks/readers.py [--rows 100000] [--tries 5]
 
 Rows are made on the spot: conversations of two turns, and conversations with calls of two tools, whose objects get the
-keys of each other in Parquet and Arrow. Each file is read from its first row to its last in this process; what is told
+keys of each other in Parquet and Arrow. Each file is read from its first row to its last in this process; what is shown
 is the median of the tries, in seconds. The import is timed in processes of its own, with pyarrow there already.
 """
 

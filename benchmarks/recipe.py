@@ -1,8 +1,8 @@
-"""How long Recipe takes to show a key that was typed, and the plan of the text after it.
+"""Time until Recipe shows a typed key, and the plan of the text after it.
 
     .venv/bin/python benchmarks/recipe.py [--keys 60] [--plans 30]
 
-The real app on a pseudo-terminal of 120 by 36, with the warm child that plans, the starter model and its data.
+The real app on a pseudo-terminal of 120 by 36, with the service that plans, the starter model and its data.
 First `epochs` is given another digit again and again, each once the plan before it is shown; then comments are
 typed, a key each 150 ms, so that each is followed by a look over the text and a plan. A time runs
 from the key's byte on the terminal to the bytes that show it there. All that is read is kept with its time and
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SIZE = (120, 36)
 GAP_S, REST_S, PATIENCE_S = 0.15, 0.7, 60.0
 KEY_MS, PLAN_MS = 16.0, 300.0
-"""What is wanted."""
+"""Target times."""
 TYPED = "orders of one day, by hand "
 LINE = len(TYPED)
 END_OF_TEXT, BACKSPACE = b"\x1b[6~\x1b[F", b"\x7f"
@@ -57,7 +57,7 @@ class Terminal:
         return at
 
     def read(self, seconds: float) -> list[tuple[float, bytes]]:
-        """What is drawn within a time."""
+        """Output drawn within so many seconds, each piece with its time."""
         found, end = [], time.perf_counter() + seconds
         while (left := end - time.perf_counter()) > 0:
             if select.select([self.master], [], [], left)[0]:
@@ -66,7 +66,7 @@ class Terminal:
         return found
 
     def shown(self, drawn: list[tuple[float, bytes]], text: str) -> float | None:
-        """When a text came to stand on the screen; None where it did not. All that was drawn is taken in."""
+        """Time at which a text appeared on the screen; None if it did not. All that was drawn is fed to the screen."""
         when = None
         for at, data in drawn:
             self.stream.feed(data)

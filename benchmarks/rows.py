@@ -1,12 +1,12 @@
-"""How long rows of a file of a million take to be there, as Datasets asks for them, and what memory it takes.
+"""Time and memory of reading rows from a file of a million, as Datasets requests them.
 
     .venv/bin/python benchmarks/rows.py [--rows 1000000]
 
-A .jsonl and a .csv are made on the spot, and asked for through the app's own client and its warm child: when the
-first row can be shown (the child's start not counted), when all are counted, how long one late row takes token by
-token (the median of 20 places), a search for words of the last row, and opening the file a second time, in a new
-child. Wall time; the memory is the child's resident set after all of it, and this process's, which stands for the
-app's share.
+A .jsonl and a .csv are made on the spot, and requested through the app's own client and its service: when the
+first row can be shown (the start of the service not counted), when all are counted, how long one late row takes token
+by token (the median of 20 places), a search for words of the last row, and opening the file a second time, in a new
+service. Wall time; the memory is the resident set of the service after all of it, and this process's, which stands for
+the app's share.
 """
 
 import argparse
@@ -67,10 +67,10 @@ def counted(client: Client, source: str, rows: int) -> None:
 
 
 def measure(path: Path, rows: int, log: Path) -> dict[str, float]:
-    """Seconds of each thing, and the child's resident MB."""
+    """Seconds of each thing, and the resident MB of the service."""
     view, source, late = View(), str(path), rows * 9 // 10
     with Client(log) as client:
-        client.preview("starter", [0], view)  # the child is up, and its tokenizer read
+        client.preview("starter", [0], view)  # the service is up, and its tokenizer read
         found = {"first row": seconds(lambda: (client.rows(source), client.preview(source, [0], view)))}
         found["all counted"] = seconds(lambda: counted(client, source, rows))
         places = [seconds(lambda at=late + n: client.preview(source, [at], view)) for n in range(PLACES)]  # type: ignore[misc]

@@ -1,11 +1,11 @@
-"""How long a look at all runs takes, beside reading every event of every run as `ft runs list` once did.
+"""Time of listing all runs, beside reading every event of every run as `ft runs list` once did.
 
     .venv/bin/python benchmarks/runs.py [--runs 1000] [--steps 300] [--long 1000000]
 
 The runs are written by hand into a folder of their own: a recipe, and events of so many steps with an
 evaluation each fiftieth. *Cold* has no cache at all; *started* is a new process's first look with a cache;
 *again* is what the app does each second; *one grows* is that while one run appends a step each time;
-*two compared* is what `c` in the app asks for, which must not depend on how long the runs are.
+*two compared* is what `c` in the app requests, which must not depend on how long the runs are.
 Below are whole commands, each a process of its own, in the same folder and in one with a single run of `--long` steps.
 The median of the rounds is reported, with the processor's time beside it: other work on the machine hits
 wall time first.

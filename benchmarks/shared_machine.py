@@ -3,8 +3,8 @@
     python benchmarks/shared_machine.py [--busy 0 1 2] [--rounds 7] [--steps 5] [--rows FILE]
                                         [--sides ft ft-unshared trl ft-answers]
 
-Every side works on the starter in a process of its own: `ft` and `trl` train LoRA as in `train.py`, `ft-answers` asks
-the child that answers chats, and `ft-unshared` is ft with FT_CPU_SHARING=off. A busy process counts in Python, on one
+Every side works on the starter in a process of its own: `ft` and `trl` train LoRA as in `train.py`, `ft-answers`
+prompts the service, and `ft-unshared` is ft with FT_CPU_SHARING=off. A busy process counts in Python, on one
 thread, and has a session of its own, as somebody else's program has.
 
 The sides alternate within a round, first for no busy process, then for one, and so on, so that a machine that slows
@@ -40,14 +40,14 @@ PROMPT, ANSWERS, TOKENS = "Write a long story about a robot that learns to paint
 
 @dataclass(frozen=True)
 class Side:
-    """What is timed: a function that gives tokens and seconds of each part of its work, and a setting for it."""
+    """A timed side: a function that returns tokens and seconds of each part of its work, and a setting for it."""
 
     work: Callable[[Path], dict[str, Any]]
     setting: tuple[str, str] | None = None
 
 
 def answers(rows: Path) -> dict[str, Any]:
-    """Greedy answers of the starter through the warm child, one after the other."""
+    """Greedy answers of the starter through the service, one after the other."""
     from engine.data.token_spec import TokenSpec
     from engine.data.tokenization.tokenizer import Tokenizer
     from engine.data.types import Message, Prompt

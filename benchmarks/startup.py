@@ -1,4 +1,4 @@
-"""How long `ft --help` and `ft validate` take beside `hf --help` of the same environment.
+"""Time of `ft --help` and `ft validate`, beside `hf --help` of the same environment.
 
     .venv/bin/python benchmarks/startup.py [--rounds 15]
 

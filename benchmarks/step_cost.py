@@ -1,4 +1,4 @@
-"""What one LoRA step should cost on other machines, by arithmetic: `python benchmarks/step_cost.py`.
+"""Cost of one LoRA step on other machines, by arithmetic: `python benchmarks/step_cost.py`.
 
 Nothing is trained or measured. Operations and memory are the plan's own formulas (`engine.planning`), peaks are the
 published ones below, and the share of the peak that training reaches is worked out from tokens/s that others
@@ -90,7 +90,7 @@ def load_of(shape: ModelShape, quantization: Quantization) -> Load:
 
 
 def cost(shape: ModelShape, load: Load) -> Cost:
-    """What one step takes at least.
+    """Lower bound of the cost of one step.
 
     Weights are read forward and again backward (of an untied input embedding only a few rows); what the forward pass
     keeps is written and read; fp32 logits are written and read, and so is their gradient. An adapter's weight, 4
@@ -115,7 +115,7 @@ def flops_per_token(shape: ModelShape, adapted: int) -> float:
 
 
 def published() -> list[Published]:
-    """What docs/step-cost.md cites. All weights trained, a token takes 6 operations a parameter."""
+    """Measurements that docs/step-cost.md cites. All weights trained, a token takes 6 operations a parameter."""
     mistral = plain_decoder("llama", 32, 4096, 14336, 32, 8, 32000, tied=False)
     llama_7b = plain_decoder("llama", 32, 4096, 11008, 32, 32, 32000, tied=False)
     full = 6 * 112_678_656

@@ -1,10 +1,10 @@
-"""What one training step is made of, for each backend: the share of its time that each part takes.
+"""Breakdown of one training step, for each backend: the share of its time that each part takes.
 
     python benchmarks/step_profile.py [--backends peft unsloth mlx] [--steps 3] [--rows 8] [--device auto]
 
 LoRA (rank 16, all linear layers) on the starter's rows, through ft's own backends, each in a process of its own, one
 after the other, on the GPU where there is one. The model is the starter, but for MLX on a CPU, which is slow: there it
-is the tests' tiny Llama (100k parameters, with a tokenizer of its own), unless `--mlx-model starter` is asked for.
+is the tests' tiny Llama (100k parameters, with a tokenizer of its own), unless `--mlx-model starter` is given.
 Unsloth runs in .venv-unsloth (`make test-unsloth` makes it); a backend that is not installed is left out with a word.
 The first step warms up and is not counted. How parts are told apart is said in profile_torch.py and profile_mlx.py;
 `arithmetic` is the share of the operations that the plan's formula counts for the step (engine/planning/speed.py).

@@ -189,7 +189,7 @@ def with_trl(rows: Path, half: bool) -> dict[str, Any]:
 
 
 def timed_training(**settings: Any) -> dict[str, Any]:
-    """What SFTTrainer with these settings makes: losses, seconds of each step, device, peak memory in bytes."""
+    """Results of SFTTrainer with these settings: losses, seconds of each step, device, peak memory in bytes."""
     import torch
     from transformers import TrainerCallback
     from trl import SFTTrainer

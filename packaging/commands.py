@@ -27,7 +27,7 @@ def command_paths(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str,
 
 
 def help_of(path: tuple[str, ...]) -> str:
-    """What `ft PATH --help` prints."""
+    """Output of `ft PATH --help`."""
     from ft.command_table import app
 
     environment = {"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}

@@ -1,4 +1,4 @@
-"""What `make demo` runs after installing: train the starter recipe, then show the model before and after."""
+"""Steps of `make demo` after installing: train the starter recipe, then show the model before and after."""
 
 import json
 import subprocess

@@ -1,1 +1,1 @@
-"""What users of other tools met: inputs, and what is right."""
+"""Inputs that users of other tools met, and the right result of each."""

@@ -30,7 +30,7 @@ Change = Callable[[Path], None]
 
 
 def changes() -> Iterator[tuple[str, Change, bool]]:
-    """What is done to a copy of the model; whether it concerns the tokenizer, which rows show, or the rest."""
+    """Changes to a copy of the model, each with its name, and True if it concerns the tokenizer, which rows show."""
     for key in SIZES:
         for value in NONSENSE:
             if not (key == "rms_norm_eps" and value in (0, 2.5, 10**10)):

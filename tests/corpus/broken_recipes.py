@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 GOOD = "model: {base: MODEL}\ndata: {train: ROWS}\n"
 TITLE = "\x1b]0;title\x07"
-"""What changes a terminal's title where it gets there raw."""
+"""An escape sequence that changes the title of a terminal that gets it raw."""
 VALUES = (
     "-1",
     "0",

@@ -31,7 +31,7 @@ CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command came to."""
+    """Result of a command."""
 
     argv: tuple[str, ...]
     code: int
@@ -41,7 +41,7 @@ class Outcome:
     timed_out: bool
 
     def wrong(self) -> list[str]:
-        """What no input may bring about, whatever is in it; nothing where all is well."""
+        """Faults that no input may cause, whatever is in it; empty if all is well."""
         said = OURS.sub("", self.err)
         message = said[said.find("error:") :] if "error:" in said else ""
         lines = [message, *said.removesuffix(message).splitlines()]
@@ -64,7 +64,7 @@ class Outcome:
         return found
 
     def _has_failed(self) -> bool:
-        """Whether it has to say why on stderr: with --json some say it as data, and typer has words of its own."""
+        """True if an error is due on stderr: with --json some print it as data, and typer has its own format."""
         as_data = "--json" in self.argv and bool(self.out.strip())
         return (
             self.code not in (0, 1, 130) and not self.timed_out and not as_data and "Usage:" not in self.err

@@ -74,5 +74,5 @@ def chatml(*turns: tuple[str, str]) -> str:
 
 
 def ft(*arguments: str) -> Any:
-    """What a command prints and ends with."""
+    """Output and exit code of a command."""
     return CliRunner().invoke(app, list(arguments))

@@ -139,7 +139,7 @@ STATES: dict[str, Callable[[Path], object]] = {
     "an adapter of nothing": lambda run: (run / "adapter").mkdir(),
     "limits a list": lambda run: (run / "limits.json").write_text("[1]"),
 }
-"""What has become of a run's folder."""
+"""Damage to a run's folder, by name."""
 
 
 def _hostile() -> str:

@@ -339,7 +339,7 @@ def test_first_rows_of_dataset_are_streamed(kind: str, hub: Hub) -> None:
 def test_streamed_rows_continue_in_next_file(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was streamed is kept."""
+    """Streamed rows are cached."""
     many(hub.folder, ".jsonl", 50)
     keys = {"streaming": True, "max_samples": 60}
     assert away(Source(path=HUB, **keys))

@@ -1,4 +1,4 @@
-"""Environments in which OpenMP grants fewer threads than torch asks for, as clusters set them."""
+"""Environments in which OpenMP grants fewer threads than torch requests, as clusters set them."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ from engine.runs.directory.run import Run
 from tests.terminal import PATIENCE_S, ft, write_recipe
 
 FEWER = {"OMP_NUM_THREADS": "2", "OMP_THREAD_LIMIT": "1"}
-"""Two threads are asked for, one is granted; OMP_DYNAMIC does the same, but only while the machine is busy."""
+"""Two threads are requested, one is granted; OMP_DYNAMIC does the same, but only while the machine is busy."""
 linux = pytest.mark.skipif(sys.platform != "linux", reason="torch brings GNU OpenMP on Linux alone")
 
 

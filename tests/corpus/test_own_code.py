@@ -94,7 +94,7 @@ def test_adapter_names_no_module_to_import(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_libraries_fetch_no_code_from_hub(tmp_path: Path) -> None:
-    """Also where the package `kernels` is installed, which fetches it: here a stand-in that says that it was asked."""
+    """Also where the package `kernels` is installed, which fetches it: here a stand-in that records a call."""
     (tmp_path / "kernels").mkdir()
     (tmp_path / "kernels" / "__init__.py").write_text(
         "import pathlib, socket\n"

@@ -1,4 +1,4 @@
-"""Which checkpoint becomes a run's result, and that every view of the run tells it, and of a better one."""
+"""Choice of the checkpoint that becomes a run's result; every view of the run shows it, and a better one."""
 
 import json
 from pathlib import Path

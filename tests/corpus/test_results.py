@@ -1,4 +1,4 @@
-"""What a run leaves is what other programs can use: transformers, PEFT and mlx-lm load it, and ask it as trained."""
+"""Results of a run in other programs: transformers, PEFT and mlx-lm load them, and prompt them as trained."""
 
 import json
 import os

@@ -50,7 +50,7 @@ READERS = (
 
 @pytest.fixture
 def longest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is refused at 64 MB is refused at one: tests need not write files of that size."""
+    """Lower the limit of a row from 64 MB to `LONGEST`, so that tests need not write files of that size."""
     for module in READERS:
         monkeypatch.setattr(f"engine.data.{module}.ROW_BYTES", LONGEST)
     monkeypatch.setattr(archives, "CHUNK", 100_000)
@@ -85,7 +85,7 @@ WRITERS: dict[str, Callable[[list[dict[str, str]], Path], object]] = {
     ".arrow": arrow,
 }
 PLACES = {".jsonl": ":11", ".jsonl.gz": ":11", ".json": ":1", ".csv": ":12", ".tsv": ":12"}
-"""Where the row of that number is; in files of columns it is `row 11`."""
+"""Place of row 11 in an error, by suffix; in columnar files it is `row 11`."""
 WITH_LONG = [*SHORT[:10], {"prompt": "Say much.", "completion": LONG}, *SHORT[10:]]
 
 

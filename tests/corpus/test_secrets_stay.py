@@ -277,7 +277,7 @@ def test_app_settings_hold_no_password(ft_home: Path) -> None:
 
 
 def test_source_redirect_to_plain_http_is_refused(ft_home: Path) -> None:
-    """Nothing is asked of the other host: here nobody would answer there, and the refusal comes all the same."""
+    """No request goes to the other host: here nobody would answer there, and the refusal comes all the same."""
 
     class Leading(BaseHTTPRequestHandler):
         def log_message(self, *_: object) -> None:

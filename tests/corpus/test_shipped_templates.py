@@ -1,5 +1,5 @@
-"""Every chat template that `trl` ships, with every kind of conversation: what is trained is what the model will be
-asked to write, held against transformers' own rendering."""
+"""Every chat template that `trl` ships, with every kind of conversation: what is trained is what the model will
+have to write, compared with transformers' own rendering."""
 
 import itertools
 import json
@@ -190,7 +190,7 @@ def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer in a text: where the model is asked for it, where it ends, and what is trained between the two."""
+    """An answer in a text: where its prompt ends, where it ends itself, and what is trained between the two."""
 
     text: str
     asked: int
@@ -270,7 +270,7 @@ def assert_tokens(text: Rendered, encoded: Encoded, family: Family) -> None:
 
 
 def pieces(turn: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """What an answer says, each piece under the name by which its loss is told."""
+    """Pieces of an answer, each with the name under which its loss is reported."""
     thoughts, closing, text = turn["content"].rpartition("</think>")
     yield "text of an answer", text.strip()
     if closing:

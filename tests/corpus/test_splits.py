@@ -1,4 +1,4 @@
-"""Folders, clones and saved datasets that hold several splits: what is trained, and what is not unless asked for."""
+"""Folders, clones and saved datasets that hold several splits: what is trained, and what is not unless requested."""
 
 import json
 import shutil
@@ -65,7 +65,7 @@ def folder_of(tmp_path: Path, *files: str, readme: str = "") -> Path:
 
 
 def texts(config: TrainConfig, model: Path) -> tuple[list[str], list[str]]:
-    """What is trained, and what validates."""
+    """Texts of the training rows, and of the validation rows."""
     from engine.data.tokenization.tokenizer import Tokenizer
 
     found, tokenizer = prepare(config, model), Tokenizer.load(model)

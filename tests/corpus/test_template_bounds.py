@@ -173,7 +173,7 @@ def test_bounded_template_renders_like_jinja(source: str) -> None:
 
 
 def test_template_may_repeat_long_row() -> None:
-    """What a text may take grows with what its row holds."""
+    """The limit on a rendered text grows with the size of its row."""
     long = [Message("user", "fox " * 10_000_000)]
     source = "{% for n in range(5) %}{{ messages[0].content }}{% endfor %}"
     assert len(ChatTemplate(source, {}).render(long)) == 200_000_000

@@ -46,7 +46,7 @@ def shown(*arguments: str) -> str:
 
 
 def findings(*arguments: str) -> list[dict[str, Any]]:
-    """What `ft data check` finds."""
+    """Findings of `ft data check`."""
     found: list[dict[str, Any]] = json.loads(ft("data", "check", *arguments, "--json").stdout)["findings"]
     return found
 
@@ -78,7 +78,7 @@ def test_control_token_in_text_is_error(here: Path, model: Model) -> None:
 
 
 def examples(*arguments: str) -> str:
-    """How many rows and examples `ft data stats` counts."""
+    """Line of `ft data stats` that counts rows and examples."""
     return next(
         line for line in ft("data", "stats", *arguments).stdout.splitlines() if line.startswith("rows")
     )

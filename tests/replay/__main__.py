@@ -99,7 +99,7 @@ def made(checkout: Path, name: str) -> Record:
 
 
 def differences(before: Record, after: Record) -> Iterator[str]:
-    """What differs between two records, a line each."""
+    """Differences between two records, a line each."""
     old, new = asdict(before), asdict(after)
     for part in ("plan", "weights"):
         for key in sorted({**old[part], **new[part]}):

@@ -27,7 +27,7 @@ PLANNED = (
     "gradient_checkpointing", "epochs", "steps", "examples", "tokens_per_epoch", "trained_tokens_per_epoch", "longest",
     "row_order",
 )  # fmt: skip
-"""What of a plan depends on the recipe and the rows alone; the rest tells of the machine."""
+"""Keys of a plan that depend on the recipe and the rows alone; the rest depends on the machine."""
 FACTS = {
     "step": ("step", "total", "epoch", "loss", "lr", "grad_norm", "tokens", "trained_tokens"),
     "eval": ("step", "loss", "perplexity", "metrics", "best"),
@@ -39,9 +39,9 @@ FACTS = {
     "finished": ("reason", "step"),
     "phase": ("name",),
 }
-"""What of each event is compared; clocks, speeds, memory, process numbers and progress are left out."""
+"""Compared keys of each event; clocks, speeds, memory, process numbers and progress are left out."""
 SOMETIMES = {"step": ("metrics",), "eval": ("best_by",)}
-"""What is compared of an event that has it: version 0.1.0 wrote none of these."""
+"""Keys compared in events that have them: version 0.1.0 wrote none of these."""
 MACHINE = re.compile(r"\d+(\.\d+)? [kMG]i?B")
 """Amounts of memory in a message."""
 REWORDED = {"going on with micro-batches": "continuing with micro-batches", "to be had": "available"}
@@ -55,7 +55,7 @@ class ReplayError(Exception):
 
 @dataclass(frozen=True)
 class Record:
-    """What a run did.
+    """Record of a run.
 
     `tokens` are digests of the rows and prompts of each forward pass of torch, in order; `weights` maps every file of
     tensors in the run's folder to the digest of its bytes.
@@ -126,13 +126,13 @@ def lines(run: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def facts(run: Path) -> Iterator[Mapping[str, Any]]:
-    """What of the run's events is compared, in order; of equal neighbours one."""
+    """Compared parts of the run's events, in order; of equal neighbours one."""
     told = (found for line in lines(run) if (found := fact(line)) is not None)
     yield from (same for same, _ in groupby(told))
 
 
 def fact(line: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """What of an event is compared; None where nothing is."""
+    """Compared part of an event; None if nothing is compared."""
     if line["type"] not in FACTS:
         return None
     found = {name: line.get(name) for name in FACTS[line["type"]]}

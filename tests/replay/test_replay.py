@@ -24,7 +24,7 @@ CLOSE: dict[str, dict[str, float]] = {
     "perplexity": {"rel": 1e-3},
     "metrics": {"rel": 1e-3},
 }
-"""How near numbers have to be, in the units of the event; all others have to be the same."""
+"""Tolerances of numbers, in the units of the event; all others have to be equal."""
 
 
 @pytest.mark.parametrize("name", REPLAYS)
@@ -52,5 +52,5 @@ def portable(events: Events) -> list[Mapping[str, Any]]:
 
 
 def warnings(events: Events) -> set[str]:
-    """What a run warned of; on a small or busy machine it may be more."""
+    """Warnings of a run; a small or busy machine may add some."""
     return {event["message"] for event in events if event["type"] == "warning"}

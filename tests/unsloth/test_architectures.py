@@ -38,7 +38,7 @@ def trained(job: Job, backend: str) -> tuple[list[float], Any]:
 
 
 def log_probabilities(model: Any) -> list[float]:
-    """What a model of transformers or PEFT gives each token after the first of every row, one row at a time."""
+    """Log-probabilities by a model of transformers or PEFT, of each row's tokens after the first; a row at a time."""
     found = []
     with torch.no_grad():
         for row in ROWS:

@@ -1,4 +1,4 @@
-"""What a replay does inside the engine process, whichever version of ft that is: Python imports this file at start.
+"""Hook of a replay inside the engine process, whichever version of ft that is: Python imports this file at start.
 
 Nothing here knows ft. It waits for torch and then stands around its embedding lookup, through which the tokens of
 every forward pass go:
