@@ -19,7 +19,7 @@ ORDERS = "20260103-000000-orders · final"
 
 
 class Seen:
-    """What a person sees of the Chat screen."""
+    """The Chat screen as a person sees it."""
 
     def __init__(self, pilot: Pilot[Any]) -> None:
         assert isinstance(pilot.app, FtApp)

@@ -1,4 +1,4 @@
-"""A folder with files of rows, a model of a tokenizer alone, and the warm child that answers from it."""
+"""A folder with files of rows, a model of a tokenizer alone, and the service that answers from it."""
 
 import json
 import random
@@ -44,7 +44,7 @@ def write_place(folder: Path) -> Path:
 
 @contextmanager
 def serving(place: Path) -> Iterator[Client]:
-    """The warm child, working in `place`, with a home there."""
+    """The service, working in `place`, with a home there."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FT_HOME", str(place / "home"))
         patch.setenv("HF_HUB_OFFLINE", "1")

@@ -18,7 +18,7 @@ SPECIAL = re.compile(
     r"<\|[^|<>\s{}']+\|?>|<[^|<>\s{}']+\|>|<｜[^｜<>]+｜>|<\|\"\|>|</?s>|<(?:bos|eos|sop|start_of_turn|end_of_turn|"
     r"end_of_utterance)>|\[/?INST\]|\[gMASK\]"
 )
-"""How families write the tokens that the tokenizer calls special."""
+"""Spellings of the tokens that the families' tokenizers call special."""
 WORDS = ("<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
 """Added tokens that are not special: the model writes them as it writes words."""
 EOS = {

@@ -21,14 +21,14 @@ CONVERTED, PARQUET = "fedcba9876543210fedcba9876543210fedcba98", "refs/convert/p
 
 @dataclass
 class Hub:
-    """One repository, what shall go wrong with it, and what was asked for."""
+    """One repository, the faults to simulate, and the requests received."""
 
     repo: str
     folder: Path
     kind: str = "models"
     """Or `datasets`."""
     converted: Path | None = None
-    """What the hub made of a dataset, as Parquet."""
+    """The hub's conversion of a dataset to Parquet."""
     gated: bool = False
     hold: threading.Event | None = None
     """Half of a safetensors file is sent, the rest once this is set."""
@@ -146,7 +146,7 @@ def serving(hub: Hub) -> Iterator[Hub]:
                 self.wfile.write(data[start:half])
                 hub.halfway.set()
                 hub.hold.wait(60)
-                with suppress(OSError):  # whoever asked may be gone
+                with suppress(OSError):  # the client may be gone
                     self.wfile.write(data[half:end])
             else:
                 self.wfile.write(data[start:end])

@@ -7,7 +7,7 @@ from keyring.errors import KeyringLocked, PasswordDeleteError
 
 
 class MemoryKeyring(KeyringBackend):
-    """Holds tokens as long as the test runs, and counts how often it is asked."""
+    """Holds tokens as long as the test runs, and counts how often it is called."""
 
     priority = -1.0  # never chosen by itself
 

@@ -112,7 +112,7 @@ async def all_read(pilot: Pilot[None]) -> None:
 
 @contextmanager
 def engine(run: Run) -> Iterator[Control]:
-    """What holds the run's lock and takes its commands, as an engine between two steps does."""
+    """Hold the run's lock and take its commands, as an engine between two steps does."""
     over = threading.Event()
     control = Control(run)
 

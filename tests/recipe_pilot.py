@@ -84,7 +84,7 @@ def field(name: str) -> Field:
 
 
 class Planner:
-    """Plans as the warm child does, for a given machine and 280 rows of the starter's size."""
+    """Plans as the service does, for a given machine and 280 rows of the starter's size."""
 
     def __init__(self) -> None:
         self.machine = MACHINE
@@ -107,7 +107,7 @@ class Planner:
 
 
 class RecipeApp(FtApp):
-    """The real app, with that planner, noting which recipes it is asked to train."""
+    """The real app, with that planner, noting the recipes whose training is requested."""
 
     CSS_PATH = str(Path(app.__file__).with_name("app.tcss"))
 
@@ -124,7 +124,7 @@ class RecipeApp(FtApp):
 
 
 class Seen:
-    """What a person sees of the Recipe screen, and waiting for it."""
+    """The Recipe screen as a person sees it, and waiting for it."""
 
     def __init__(self, app: RecipeApp, pilot: Pilot[None]) -> None:
         self.app = app
@@ -157,7 +157,7 @@ class Seen:
         return self.screen.query_one(Fields)
 
     def field(self, name: str) -> str:
-        """What the form shows of a key that the text gives."""
+        """Value that the form shows for a key that the text gives."""
         return self.form.value(field(name))
 
     def at(self, name: str) -> None:

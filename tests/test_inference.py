@@ -56,7 +56,7 @@ def test_seed_fixes_answer_beside_others(tiny_model: Path, backend: str) -> None
 def test_mac_answers_with_mlx_if_supported(
     tiny_model: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where MLX knows model and adapter."""
+    """MLX has to support the model and the adapter."""
     here = probe()
     assert answering(tiny_model, adapter).name == ("mlx" if here.device == "mps" else "peft")
     monkeypatch.setattr("engine.inference.placement.probe", lambda: mac(here, frozenset(("llama",))))

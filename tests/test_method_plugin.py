@@ -30,7 +30,7 @@ class Margin(Section):
     beta: float = 0.1
     """Weight of the reference."""
     loss: Literal["sigmoid", "hinge"] = "sigmoid"
-    """How a pair's difference becomes a loss."""
+    """Loss of a pair's difference."""
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def both(job: Job, **changes: Any) -> tuple[MlxTrainer, MlxTrainer]:
 
 @pytest.fixture
 def uncompiled() -> Iterator[None]:
-    """Without mx.compile, which asks the C++ compiler for every new shape."""
+    """Without mx.compile, which calls the C++ compiler for every new shape."""
     mx.disable_compile()
     yield
     mx.enable_compile()

@@ -135,7 +135,7 @@ def test_download_without_network_gives_advice(tmp_path: Path, monkeypatch: pyte
 
 @pytest.fixture
 def gguf() -> Path:
-    """The file in the package; to be asked for before `index`, which hides it."""
+    """The file in the package; to be requested before `index`, which hides it."""
     found = starter.packaged_gguf()
     assert found is not None
     return found

@@ -63,7 +63,7 @@ def part(hub: Hub) -> int:
 
 
 def weights_asked(hub: Hub) -> list[str]:
-    """The ranges of the weights that were asked for, in order."""
+    """The ranges of the weights that were requested, in order."""
     return [ranged for verb, path, ranged in hub.requests if verb == "GET" and path.endswith(".safetensors")]
 
 

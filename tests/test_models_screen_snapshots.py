@@ -1,4 +1,4 @@
-"""How the Models screen looks; the models and the machine are made up, so that no figure of this machine is in it."""
+"""Snapshots of the Models screen; models and machine are made up, so that no figure of this machine is in it."""
 
 from collections.abc import Callable
 from dataclasses import replace

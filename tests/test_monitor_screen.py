@@ -70,7 +70,7 @@ async def test_events_appear_as_they_are_written(ft_home: Path) -> None:
 
 
 async def test_only_a_training_is_shown_unasked(ft_home: Path) -> None:
-    """A download has nothing to draw; whoever asks for it sees it."""
+    """A download has nothing to draw; it is shown when requested."""
     download = create_job("download", "download-tiny", {"model": "tiny"})
     app = StillApp()
     async with app.run_test(size=SIZE) as pilot:

@@ -183,7 +183,7 @@ def test_steps_repeated_after_resume_replace_old() -> None:
 
 
 def test_time_left_follows_recent_steps() -> None:
-    """What lies between the steps counts too."""
+    """Time between the steps counts too."""
     view = RunView(run_id=RUN, alive=True)
     view.take(Started(t=STARTED, run=RUN, pid=1))
     assert view.seconds_left() is None

@@ -1,4 +1,4 @@
-"""How Monitor looks at the three sizes, in its states; figures, clock and engine are held still."""
+"""Snapshots of Monitor at the three sizes, in its states; figures, clock and engine are held still."""
 
 import math
 from collections.abc import Callable

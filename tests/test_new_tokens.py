@@ -75,7 +75,7 @@ def untied(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def uncompiled() -> Iterator[None]:
-    """Without mx.compile, which asks the C++ compiler once for every new shape."""
+    """Without mx.compile, which calls the C++ compiler once for every new shape."""
     mx.disable_compile()
     yield
     mx.enable_compile()

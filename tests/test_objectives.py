@@ -24,7 +24,7 @@ BACKENDS = ("peft", "mlx")
 
 
 class General(Supervised):
-    """Supervised fine-tuning through the form that all other methods take."""
+    """Supervised fine-tuning through the interface that all other methods use."""
 
     weighs_tokens = False
 

@@ -28,7 +28,7 @@ from tests.training import Job
 pytestmark = pytest.mark.slow
 linux = pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS is not enforced elsewhere")
 ROOM = 48 << 20
-"""What the limited process may take beyond the loaded model: too little for a whole step at once."""
+"""Bytes that the limited process may take beyond the loaded model: too few for a step in a single micro-batch."""
 
 
 def limited_training(model: Path, folder: Path, validation: float, room: int) -> None:

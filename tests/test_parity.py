@@ -120,7 +120,7 @@ def family(request: pytest.FixtureRequest, tiny_model: Path, tmp_path: Path) -> 
 
 @pytest.fixture
 def uncompiled() -> Iterator[None]:
-    """Without mx.compile, which asks the C++ compiler once for every new shape of a model's code."""
+    """Without mx.compile, which calls the C++ compiler once for every new shape of a model's code."""
     mx.disable_compile()
     yield
     mx.enable_compile()

@@ -1,4 +1,4 @@
-"""What `ft plan` advises where a recipe does not fit, and whether it says so."""
+"""Verdict and advice of `ft plan` for a recipe that does not fit."""
 
 import dataclasses
 

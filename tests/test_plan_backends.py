@@ -1,4 +1,4 @@
-"""Which backend a plan takes, why not the others, and what each makes of a recipe."""
+"""Choice of a plan's backend, the reasons against the others, and each one's reading of a recipe."""
 
 import dataclasses
 import io
@@ -112,7 +112,7 @@ def test_quantised_plan_on_mac_takes_mlx() -> None:
     assert plan(MAC, recipe(model={"base": "m", "quantization": "4bit"})).backend == "mlx"
 
 
-# What is asked for by name
+# Requested by name
 
 
 @pytest.mark.parametrize("machine", [LINUX, CUDA])

@@ -1,4 +1,4 @@
-"""How `ft plan` settles micro-batch and recomputing."""
+"""Choice of micro-batch and recomputing by `ft plan`."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""What `ft plan` chooses for a machine, why, and what it refuses."""
+"""Choices of `ft plan` for a machine, their reasons, and its refusals."""
 
 import dataclasses
 from typing import Any
@@ -141,7 +141,7 @@ def test_liger_kernels_are_used_where_they_fit(
 
 def test_plan_has_chunk_of_liger_loss() -> None:
     settled = plan(LIGER, lengths=[1000] * 64)
-    trained = 8000 * 0.4 * 1.5  # 8 rows at once; UNEVEN
+    trained = 8000 * 0.4 * 1.5  # 8 rows at a time; UNEVEN
     assert settled.micro_batch_tokens == 8192
     # 49152 / 576 is 85.3: chunks of a 86th of the trained tokens, rounded up to a power of two, in bf16
     assert trained / 86 < 64

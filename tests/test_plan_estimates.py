@@ -1,4 +1,4 @@
-"""What `ft plan` foretells of memory for any rows on any machine."""
+"""Memory that `ft plan` predicts for any rows on any machine."""
 
 import dataclasses
 import json

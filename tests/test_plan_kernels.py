@@ -1,4 +1,4 @@
-"""Whether a plan takes the Metal kernels of mlx-train-perf on a Mac, and what it says where it does not."""
+"""Choice of the Metal kernels of mlx-train-perf on a Mac, and the plan's reason where it does not take them."""
 
 import dataclasses
 import importlib.util

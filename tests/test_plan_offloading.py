@@ -1,4 +1,4 @@
-"""Where a GPU is too small: layers' inputs wait in host memory, and AdamW's state takes 8 bits."""
+"""Plans for a GPU that is too small: layers' inputs wait in host memory, and AdamW's state takes 8 bits."""
 
 import dataclasses
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How many steps, tokens and seconds `ft plan` foretells."""
+"""Steps, tokens and seconds that `ft plan` predicts."""
 
 import dataclasses
 

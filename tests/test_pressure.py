@@ -69,7 +69,7 @@ def test_this_machine_tells_its_pressure() -> None:
 
 
 def told(levels: list[tuple[float, Level]]) -> list[float]:
-    """When a watch warns that sees these levels at these seconds."""
+    """Seconds at which a watch warns that sees these levels."""
     seen = iter([level for _, level in levels])
     watch = PressureWatch(lambda: Pressure(next(seen), "it says so"))
     return [now for now, _ in levels if watch.check(now)]

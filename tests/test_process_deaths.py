@@ -1,4 +1,4 @@
-"""Why an engine ended: what counts as running out of memory, and what does not."""
+"""Causes of an engine's end: what counts as running out of memory, and what does not."""
 
 import os
 import signal

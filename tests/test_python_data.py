@@ -90,7 +90,7 @@ def test_data_given_twice_is_refused(recipe: Path) -> None:
 
 
 def test_same_rows_have_the_same_file() -> None:
-    """How they lie in memory does not matter."""
+    """Their layout in memory does not matter."""
     whole = datasets.Dataset.from_list(ROWS)
     parts = datasets.concatenate_datasets([whole.select(range(5)), whole.select(range(5, len(ROWS)))])
     turned = whole.select(range(len(ROWS) - 1, -1, -1))

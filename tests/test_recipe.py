@@ -1,4 +1,4 @@
-"""What a recipe means: values as a person writes them, paths, overrides, and the way back to text."""
+"""Meaning of a recipe: values as a person writes them, paths, overrides, and the way back to text."""
 
 import contextlib
 from pathlib import Path

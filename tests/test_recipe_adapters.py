@@ -1,4 +1,4 @@
-"""What a recipe may say of its adapter, and what it is told otherwise."""
+"""Adapter settings that a recipe may have, and the errors for all others."""
 
 from pathlib import Path
 

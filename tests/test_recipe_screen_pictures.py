@@ -17,7 +17,7 @@ Compare = Callable[..., bool]
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the app is started."""
+    """Folder in which the app is started."""
     monkeypatch.setenv("COLORTERM", "truecolor")
     freeze(monkeypatch)
     return project(tmp_path, monkeypatch, None)

@@ -1,4 +1,4 @@
-"""What is wrong with a recipe, as the Recipe screen tells it: between the lines, while one types."""
+"""Problems of a recipe, as the Recipe screen shows them: between the lines, while one types."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The Recipe screen with the real warm child that plans."""
+"""The Recipe screen with the real service that plans."""
 
 from pathlib import Path
 

@@ -20,7 +20,7 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def killed_app(path: Path | None, text: str) -> None:
-    """What an app leaves on disk that is killed with this text in its editor."""
+    """Leave the files of an app that is killed with this text in its editor."""
     app = Unsaved()
     app.keep(path, text)
     app.leave()

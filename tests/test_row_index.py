@@ -55,7 +55,7 @@ objects = st.dictionaries(st.text(min_size=1, max_size=4), values, max_size=3)
 def test_every_jsonl_row_is_found(
     tmp_path: Path, rows: list[dict[str, object]], blank: str, bom: bool
 ) -> None:
-    """What lies between the lines does not matter."""
+    """Blank lines between them do not matter."""
     body = blank + (blank + "\n").join(json.dumps(row) for row in rows)
     path = write(tmp_path / "rows.jsonl", (BOM if bom else b"") + body.encode())
     found = counted(open_rows(path, path.name))
@@ -68,7 +68,7 @@ def test_every_jsonl_row_is_found(
     end=st.sampled_from(["\n", "\r\n", "\r"]),
 )
 def test_every_csv_row_is_found(tmp_path: Path, records: list[list[str]], end: str) -> None:
-    """How its fields are quoted does not matter."""
+    """Quotes and line ends do not matter."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator=end, quoting=csv.QUOTE_ALL)
     writer.writerows([["prompt", "completion"], *records])
@@ -108,7 +108,7 @@ def test_every_json_array_row_is_found(
     bom: bool,
     chunk: int,
 ) -> None:
-    """Where the file is cut into chunks does not matter."""
+    """Chunk boundaries do not matter."""
     whole = {"version": [1], "size": 1234567, "rows": [{"id": 0}, *rows], "end": "]"} if inside else rows
     body = json.dumps(whole, indent=indent, ensure_ascii=ascii_only).encode(errors="surrogatepass")
     path = write(tmp_path / "rows.json", (BOM if bom else b"") + body)
@@ -121,7 +121,7 @@ def test_every_json_array_row_is_found(
 
 
 def test_broken_json_array_is_told_by_line(tmp_path: Path) -> None:
-    """How far in the break is does not matter."""
+    """The distance of the error from the start does not matter."""
     lines = [*['{"text": "abc"},'] * 300_000, '{"text" "d"}']
     path = write(tmp_path / "rows.json", "[" + "\n".join(lines) + "]")
     rows = counted(open_rows(path, path.name))

@@ -175,7 +175,7 @@ async def test_cursor_and_selection_follow_their_runs(three_runs: list[Run]) -> 
         await seen.until(in_sight)
         table.show(rows[at : at + 1])  # few enough to need no scrollbar
         await seen.until(lambda: table.scroll_offset.y == 0 and not table.show_vertical_scrollbar)
-        table.show(rows)  # and all of them at once
+        table.show(rows)  # and all of them again
         await seen.until(in_sight)
 
 

@@ -56,7 +56,7 @@ class GatedHandler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[GatedHub]:
-    """A hub that every engine of this test asks; this process has no token in its environment."""
+    """A hub that every engine of this test calls; this process has no token in its environment."""
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
     server = GatedHub()
@@ -75,7 +75,7 @@ def new_run(tmp_path: Path) -> Run:
 
 
 def shown_by(pid: int) -> bytes:
-    """What any tool of the same person can read of a process and all its children."""
+    """Environment and command line of a process and all its children, which any tool of the same user can read."""
     processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     return b"".join(
         Path(f"/proc/{one.pid}/{name}").read_bytes() for one in processes for name in ("environ", "cmdline")

@@ -1,4 +1,4 @@
-"""What the warm child says of files of rows and recipes, asked by several threads at once."""
+"""Answers of the service about files of rows and recipes, to several threads simultaneously."""
 
 import gzip
 import json

@@ -28,7 +28,7 @@ from tests.test_train_answers import CALLED, TOOLS
 
 @pytest.fixture
 def ends() -> Iterator[tuple[Queues, threading.Thread]]:
-    """The asking end of a connection, and the thread of the service at the other."""
+    """The client's end of a connection, and the thread of the service at the other."""
     mine, theirs = connected()
     service = threading.Thread(target=Service(theirs).serve)
     service.start()

@@ -1,4 +1,4 @@
-"""The Settings screen, driven as a person drives it: what is set is in force and on disk at once."""
+"""The Settings screen, driven as a person drives it: what is set is in force and on disk immediately."""
 
 from pathlib import Path
 from typing import Any
@@ -134,7 +134,7 @@ async def test_unavailable_action_has_no_key(app: FtApp, memory_keyring: MemoryK
 
 
 async def test_appearance_settings_hold_after_a_restart(app: FtApp) -> None:
-    """Theme, smoothing and blocks hold at once too."""
+    """Theme, smoothing and blocks apply immediately too."""
     async with app.run_test(size=(100, 30)) as pilot:
         screen = await ready(pilot)
         await part(pilot, screen, "appearance")

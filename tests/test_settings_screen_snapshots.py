@@ -1,4 +1,4 @@
-"""How the Settings screen looks; folders and versions are made up, and the list of keys is a short one."""
+"""Snapshots of the Settings screen; folders and versions are made up, and the list of keys is a short one."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path

@@ -116,7 +116,7 @@ def test_filling_disk_leaves_no_model_behind(ft_home: Path) -> None:
 
 @pytest.mark.slow
 def test_concurrent_conversions_make_one_model_folder(ft_home: Path) -> None:
-    """What a killed conversion left is cleaned, the second process waits and converts nothing."""
+    """Files of a killed conversion are removed; the second process waits and converts nothing."""
     left = ft_home / "models" / ".starter.making-1"
     left.mkdir(parents=True)
     (left / "model.safetensors").write_bytes(b"half")

@@ -1,4 +1,4 @@
-"""The starter's dataset: reproducible, strict, and held-out rows that training never saw."""
+"""The starter's dataset: reproducible, strict, and validation rows that training never saw."""
 
 import json
 from collections.abc import Iterator

@@ -48,7 +48,7 @@ def chats(folder: Path) -> None:
 
 
 def test_template_variable_changes_the_prompt(qwen: Path, folder: Path) -> None:
-    """Both that which is trained and that which is asked."""
+    """Trained text and prompts change alike."""
     spec = TokenSpec.of(load_recipe(recipe(folder, qwen, enable_thinking=False)).config)
     tokenizer = spec.tokenizer(qwen)
     prompt = tokenizer.decode(tokenizer.prompt_ids(ASKED), skip_special=False)

@@ -1,4 +1,4 @@
-"""What tokens depend on is one list: previews, plans and the token cache all notice a change of any part of it."""
+"""Dependencies of tokens are one list: previews, plans and the token cache all notice a change of any part of it."""
 
 import json
 from dataclasses import fields, replace

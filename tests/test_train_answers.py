@@ -1,4 +1,4 @@
-"""What a trained run answers: `ft generate`, `ft chat`, the warm service, and the Python API."""
+"""Answers of a trained run: `ft generate`, `ft chat`, the service, and the Python API."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def answering(trained: Run) -> Iterator[api.Run]:
 
 @pytest.mark.slow
 def test_same_prompt_has_the_same_answer(answering: api.Run) -> None:
-    """How it is asked does not matter."""
+    """Text, messages, a stream and the command all give it."""
     assert answering.state.status == "completed"
     answer = answering.generate("number 3", max_tokens=8)
     assert answering.generate([{"role": "user", "content": "number 3"}], max_tokens=8) == answer

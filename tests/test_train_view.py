@@ -1,4 +1,4 @@
-"""What a person sees of a run: the live view, plain lines, the summary."""
+"""Display of a run: the live view, plain lines, the summary."""
 
 import io
 import math

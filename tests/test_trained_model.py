@@ -1,4 +1,4 @@
-"""Which weights are meant by a run, a checkpoint or a folder, and what comes with them."""
+"""Weights that a run, a checkpoint or a folder stands for, and what comes with them."""
 
 from dataclasses import replace
 from pathlib import Path

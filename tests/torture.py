@@ -1,4 +1,4 @@
-"""What a run and its commands stand: kills at any moment, full disks, floods of events and runs. For people to run.
+"""Stress test of runs and their commands: kills at any moment, full disks, floods of events and runs. For people to run.
 
     make torture                                     # about ten minutes
     python -m tests.torture --minutes 10 --seed 7    # what it does, with another seed
@@ -116,7 +116,7 @@ class Kills:
         self.check(run)
 
     def check(self, run: Run) -> None:
-        """What is on disk after a kill: whole checkpoints, and no lock."""
+        """Check the disk after a kill: whole checkpoints, and no lock."""
         for checkpoint in checkpoints.whole(run.checkpoints):
             step = Progress.load(checkpoint / checkpoints.PROGRESS).step
             self.report.check(step == checkpoints.step_of(checkpoint), f"{checkpoint} is of step {step}")

@@ -108,7 +108,7 @@ class Job:
         )  # fmt: skip
 
     def files(self) -> ResultFiles:
-        """What a run puts beside the weights of its result."""
+        """Files that a run puts beside the weights of its result."""
         model = self.config.model
         base = PublishedBase.of(resolve(model.base), Path.cwd())
         tokenizer = Tokenizer.load(
@@ -118,7 +118,7 @@ class Job:
 
 
 class StopAtPoll(Control):
-    """Asks for a stop at the n-th time that the engine looks: anywhere in a step, an evaluation or a sample."""
+    """Requests a stop at the n-th time that the engine looks: anywhere in a step, an evaluation or a sample."""
 
     def __init__(self, run: Run, polls: int) -> None:
         super().__init__(run)
@@ -131,7 +131,7 @@ class StopAtPoll(Control):
 
 
 def interrupt_at_second() -> Callable[[], None]:
-    """A poll that asks for a stop the second time that it is called: amid a step of two micro-batches."""
+    """A poll that requests a stop the second time that it is called: amid a step of two micro-batches."""
     polls = iter([None, Interrupted()])
 
     def poll() -> None:
