@@ -1,4 +1,4 @@
-"""`adapter.from`: a run goes on from an adapter that is there, with rows of its own."""
+"""`adapter.from`: a run starts from an adapter that is there, with rows of its own."""
 
 import json
 import shutil

@@ -37,7 +37,7 @@ FILES = ("adapter_model.safetensors", "adapter_config.json")
 
 @pytest.fixture(autouse=True)
 def uncompiled() -> Iterator[None]:
-    """Without mx.compile, which asks the C++ compiler for every new shape."""
+    """Run without mx.compile, which calls the C++ compiler for every new shape."""
     mx.disable_compile()
     yield
     mx.enable_compile()
@@ -166,7 +166,7 @@ def test_adapter_starts_from_transposed_gpt2_weights(init: str, tiny_model: Path
 
 
 def same_start(one: Any, other: MlxTrainer) -> None:
-    """That every trained weight of the torch and the MLX backend is the same."""
+    """Assert that every trained weight of the torch and the MLX backend is the same."""
     assert other.model.adapter is not None
     theirs = {
         name.removeprefix("base_model.model.").replace(".default", "").removesuffix(".weight"): value

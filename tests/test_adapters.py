@@ -1,4 +1,4 @@
-"""Every type of adapter: it learns, loads in PEFT unchanged, goes on to the bit, and is as large as the plan says."""
+"""Every type of adapter: it learns, loads in PEFT unchanged, resumes to the bit, and is as large as the plan says."""
 
 import inspect
 import itertools

@@ -1,4 +1,4 @@
-"""Leaving the app: what is asked first, what happens to live runs, and that it ends."""
+"""Leaving the app: the question that comes first, what happens to live runs, and that it ends."""
 
 import asyncio
 import json

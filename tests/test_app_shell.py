@@ -266,7 +266,7 @@ async def test_run_started_twice_starts_once() -> None:
     async with app.run_test() as pilot:
         first = asyncio.ensure_future(app._start_engine(starting))
         await until(pilot, lambda: started, "the first is on its way")
-        first.cancel()  # as a screen does whose action is asked for again
+        first.cancel()  # as a screen does whose action is requested again
         await app._start_engine(starting)
         go_on.set()
         await until(pilot, lambda: app.problems, "the first has come to its end")

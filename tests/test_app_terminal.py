@@ -21,7 +21,7 @@ from tests.terminal import FT, Terminal, until, write_recipe
 
 ENTER, CTRL_C, CTRL_Q, F5 = b"\r", b"\x03", b"\x11", b"\x1b[15~"
 LEFT_BEHIND = {"alternate screen": b"\x1b[?1049l", "cursor": b"\x1b[?25h", "mouse": b"\x1b[?1000l"}
-"""What the last bytes must put right, each by the sequence that does it."""
+"""Terminal state that the last bytes must restore, each with the sequence that does it."""
 
 
 class AppTerminal(Terminal):
@@ -36,7 +36,7 @@ class AppTerminal(Terminal):
         self.resize(columns, rows)
 
     def resize(self, columns: int, rows: int) -> None:
-        """What a terminal does when a person drags its corner."""
+        """Resize as a terminal does when its corner is dragged."""
         self.text()  # what was drawn for the old size goes onto the old size
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.picture.resize(rows, columns)
@@ -50,7 +50,7 @@ class AppTerminal(Terminal):
         return "\n".join(self.picture.display)
 
     def wait_to_see(self, *texts: str) -> None:
-        """Wait until all of these stand on the screen at once."""
+        """Wait until all of these are on the screen at the same time."""
         until(
             lambda: all(text in self.text() for text in texts),
             f"{texts} on the screen",

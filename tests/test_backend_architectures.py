@@ -50,7 +50,7 @@ WHOLE = {
     "qwen2, biased": 2,
     "smollm3, with and without rotation": 1,
 }
-"""How many layers take the form of `engine.backends.torch.block`."""
+"""Number of layers that run as `engine.backends.torch.block`."""
 
 
 @pytest.fixture(params=FAMILIES)

@@ -1,4 +1,4 @@
-"""What is called on hardware that is not here exists in the installed packages, under the names that we use."""
+"""Functions called only on hardware that is not here exist in the installed packages, under the names that we use."""
 
 import ast
 import importlib.util

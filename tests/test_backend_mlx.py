@@ -35,7 +35,7 @@ def quiet() -> None:
 
 @pytest.fixture(autouse=True)
 def uncompiled(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Without mx.compile, but for the tests that are marked so: it asks the C++ compiler for every new shape."""
+    """Run without mx.compile, unless a test is marked for it: it calls the C++ compiler for every new shape."""
     if "compiled" in request.fixturenames:
         yield
         return

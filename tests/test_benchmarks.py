@@ -35,7 +35,7 @@ class Case:
 
 CASES = [
     Case("app.py", ("--rounds", "1", "--runs", "3"), r"ft after all eight screens: \d+ MB"),
-    # The others are installed from the internet; this is what each of them is asked for.
+    # The others are installed from the internet; this is the output that each is run for.
     Case("chart.py", ("--only", "ft", "--points", "1000"), r'\{"frame": \d'),
     Case("commits.py", ("--help",), r"usage: "),
     Case("first_look.py", ("--rows", "200", "--from", ROWS), r"\| `ft data check FILE, ctrl-c at once` \|"),

@@ -1,4 +1,4 @@
-"""What a chart draws: golden text, and that nothing whatever makes it fail."""
+"""Drawing of a chart: golden text, and no input that makes it fail."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""The Chat screen: driven by keys, with answers as a child would send them, and as pictures."""
+"""The Chat screen: driven by keys, with answers as the service would send them, and as pictures."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ from tests.run_fixtures import make_run
 SIZES = [(80, 24), (120, 36), (200, 50)]
 Snap = Callable[..., bool]
 Log = list[tuple[int, Side, str, list[str]]]
-"""What the child was asked: turn, side, model and what is said."""
+"""Requests to the service: turn, side, model and messages."""
 ORDER = "Order as JSON: Two teas for Ann, to go please."
 TRAINED = Answer('{"name":"Ann","items":{"tea":2},"to_go":true}', "done", 20, 0.5, 2.5)
 BASE = Answer('```json\n{\n  "type": "order",\n  "to": "Ann"\n}\n```', "done", 31, 0.5, 3.5)
@@ -51,12 +51,12 @@ def runs(ft_home: Path) -> None:
 
 @pytest.fixture
 def asked(runs: None, monkeypatch: pytest.MonkeyPatch) -> Log:
-    """Beside those runs: what the child is asked, instead of asking it."""
+    """Requests to the service, logged instead of sent, with those runs present."""
     log: Log = []
 
     class Answering:
         def cancel(self) -> None:
-            """Nothing goes on."""
+            """Do nothing: no answer is under way."""
 
     def answer(
         self: ChatSession,
@@ -184,7 +184,7 @@ async def test_new_conversation_forgets_old_one(asked: Log) -> None:
 
 
 async def test_small_terminal_shows_one_chat_side(asked: Log) -> None:
-    """The other side is asked when it is shown."""
+    """The other side gets its prompt when it is shown."""
     async with chat_screen((80, 24)) as seen:
         assert seen.side("base").size.area == 0
         await seen.ask("one")

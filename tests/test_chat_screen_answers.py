@@ -1,4 +1,4 @@
-"""Chat with a really trained model: words come from the warm child, and stop when they are told to."""
+"""Chat with a really trained model: words come from the service, and stop on request."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager

@@ -99,7 +99,7 @@ ODD = (
     None, True, False, 0, 1, -1, 0.5, float("nan"), "", " ", "[", "[]", "{", "{}", "[1]", "\ud800", [], [None], [[]],
     ["a", "b"], [{}], {}, {"role": "user"}, {"name": "f"}, {"": None}, 10**400,
 )  # fmt: skip
-"""What may stand where something else is expected."""
+"""Values that may stand where something else is expected."""
 
 
 def places(value: Any) -> Iterator[tuple[Any, Any]]:

@@ -1,4 +1,4 @@
-"""Rows that a model makes from training rows: what it is asked, what becomes a row, and where it goes on."""
+"""Rows that a model makes from training rows: its prompts, which answers become rows, and how it resumes."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from tests.test_data_lint import chat
 from tests.test_data_prepare import recipe, write
 
 Reply = Callable[[str], str]
-"""What is answered to the text of the last message."""
+"""Answer to the text of the last message."""
 PARAPHRASE = Options("paraphrase", "starter", "f", tries=1)
 BACK = Options("back-translation", "starter", "f", tries=1)
 NEW = Options("new-rows", "starter", "f", tries=1)
@@ -112,7 +112,7 @@ def test_paraphrase_keeps_answer_and_names_source_row(prepared: Prepared, folder
 
 
 def test_paraphrase_leaves_quoted_text_alone(prepared: Prepared) -> None:
-    """Of "Shorten this text: ..." only the request is made anew, and the model is not shown the text."""
+    """Of "Shorten this text: ..." only the request is rewritten, and the model is not shown the text."""
     text = "Shorten this text for me.\n\nThe quick brown fox.\n\nIt jumps."
     (row,), _ = prepared([chat(text, "A fox jumps.")], model := Model(twisted))
     assert row["messages"][0]["content"] == twisted("Shorten this text for me.") + text[25:]
@@ -234,7 +234,7 @@ def test_amount_above_one_makes_differing_rows(prepared: Prepared) -> None:
 
 
 def test_paraphrases_of_row_differ_beyond_one_word(prepared: Prepared) -> None:
-    """However long the text below the question is."""
+    """The text below the question may be of any length."""
     ends = iter(["soon", "today"])
     long = " ".join(f"word{n}" for n in range(300))
     made, report = prepared(
@@ -340,7 +340,7 @@ def test_new_rows_need_enough_example_rows(prepared: Prepared, folder: Path) -> 
 
 
 def test_stopped_augmentation_resumes_with_same_rows(prepared: Prepared, folder: Path) -> None:
-    """What was answered before the stop is not asked again."""
+    """Prompts answered before the stop are not sent again."""
     rows = [chat(f"Which river has number {n} in the atlas?", f"River {n}.") for n in range(40)]
     whole, _ = prepared(rows, Model(twisted), validation=0.1)
     (folder / "out").rename(folder / "whole")

@@ -1,4 +1,4 @@
-"""Rows made by a real model in the engine's process: drawn by seed, stopped and gone on with, trained."""
+"""Rows made by a real model in the engine's process: drawn by seed, stopped and resumed, trained."""
 
 import json
 import signal
@@ -179,7 +179,7 @@ def test_check_reports_augmented_rows_held_out(folder: Path, tiny_model: Path) -
 
 @pytest.mark.slow
 def test_ctrl_c_keeps_answers_for_next_run(folder: Path, tiny_model: Path) -> None:
-    """The same command goes on where it was."""
+    """The same command resumes where it stopped."""
     write(folder / "rows.jsonl", good(90))
     command = [sys.executable, "-P", "-m", "ft.cli", "data"]
     stopped = subprocess.Popen(

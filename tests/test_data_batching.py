@@ -94,7 +94,7 @@ def test_micro_batches_hold_fewest_padded_tokens(
 
 
 def test_mixed_lengths_split_into_micro_batches() -> None:
-    """Where padding would cost more than another micro-batch."""
+    """A batch is split where padding would cost more than another micro-batch."""
     lengths = np.array([500, 490, 480, 60, 50, 40])
     assert bounds(lengths, Cut(6, 10_000, packing=False, cost=128)) == [(0, 3), (3, 6)]
     assert bounds(lengths, Cut(6, 10_000, packing=False, cost=5_000)) == [(0, 6)]

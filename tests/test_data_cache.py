@@ -1,4 +1,4 @@
-"""Prepared data is kept: the second run starts at once, and nothing makes it use what is no longer true."""
+"""Prepared data is kept: the second run starts immediately, and nothing makes it use what is no longer true."""
 
 import json
 import os

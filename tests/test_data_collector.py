@@ -8,7 +8,7 @@ from engine.data.collector import OBJECTS, held_back
 
 
 def test_collector_is_as_before_afterwards() -> None:
-    """However the block is left, and however many are in it."""
+    """The block may be left in any way, with any number of blocks inside it."""
     before = gc.get_threshold()
 
     @held_back()

@@ -1,4 +1,4 @@
-"""Which form rows have is found and told with its evidence; columns of any name are mapped, or written by Jinja."""
+"""Row formats are detected and reported with their evidence; columns of any name are mapped, or written by Jinja."""
 
 import json
 from pathlib import Path

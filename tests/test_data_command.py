@@ -135,7 +135,7 @@ def test_stats_count_rows_tokens_and_cuts(place: Path) -> None:
 
 
 def test_stats_of_many_tokens_are_same(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of more tokens than are counted at once."""
+    """There are more tokens than are counted at the same time."""
     write(place / "a.jsonl", good(20))
     whole = ft("stats", "a.jsonl", "--model", "tiny", "--json").stdout
     monkeypatch.setattr("engine.data.stats.PART", 7)

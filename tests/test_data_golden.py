@@ -1,7 +1,7 @@
-"""Rows of every form, as they are found in the wild, to the text that is trained and what of it.
+"""Rows of every format, as they are found in the wild, rendered as text with its trained parts marked.
 
 tests/golden/NAME.jsonl holds the rows, NAME.txt what the model sees of each: `⟦` and `⟧` go around what is trained.
-After a change that is meant: `python -m tests.test_data_golden` writes the texts anew; read the difference.
+After a change that is meant: `python -m tests.test_data_golden` rewrites the texts; read the difference.
 """
 
 import sys
@@ -49,7 +49,7 @@ def shown(example: Example, tokenizer: Tokenizer) -> str:
 
 
 def made(name: str, model: Path) -> tuple[str, str]:
-    """What the rows of a case become, and what was found of them."""
+    """Text that the rows of a case become, and the note on what was detected."""
     file, template, _ = CASES[name]
     config = TrainConfig.model_validate(
         {
@@ -71,7 +71,7 @@ def test_rows_render_as_reviewed_golden_text(name: str, tiny_model: Path) -> Non
 
 
 def main() -> None:
-    """Write all texts anew."""
+    """Rewrite all texts."""
     with tempfile.TemporaryDirectory() as folder:
         make_tokenizer(Path(folder))
         for name in sys.argv[1:] or CASES:

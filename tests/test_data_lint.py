@@ -1,4 +1,4 @@
-"""What the lint says of rows: each kind of rubbish is found and named, and good rows are left alone."""
+"""Findings of the lint: each kind of rubbish is found and named, and good rows are left alone."""
 
 import json
 import random
@@ -51,7 +51,7 @@ def tokenizer(tiny_model: Path) -> Tokenizer:
 
 @pytest.fixture
 def check(tokenizer: Tokenizer) -> Check:
-    """Findings by kind for rows of chat, with some of them held out."""
+    """Findings by kind for rows of chat, some of them validation rows."""
 
     def found(
         rows: Sequence[dict[str, Any]],
@@ -76,7 +76,7 @@ def check(tokenizer: Tokenizer) -> Check:
 
 
 def test_leaked_validation_row_is_counted_once(tokenizer: Tokenizer) -> None:
-    """However many training rows it is like."""
+    """It may be like any number of training rows."""
     text = " ".join(PLACES * 2 + NOUNS * 2)
     rows = [
         Conversation((Message("user", "?"), Message("assistant", text + end)), "a")
@@ -322,7 +322,7 @@ def test_severity_of_finding_is_as_documented(kind: Kind) -> None:
 
 
 def labels(*answers: str) -> tuple[str, float] | None:
-    """What a classification of these answers says."""
+    """The answer that most of these rows have and its share, if they are a one-sided classification."""
     found = Labels()
     for answer in answers:
         found.add(answer)

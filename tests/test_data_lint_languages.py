@@ -156,7 +156,7 @@ def test_language_of_many_rows_is_sampled() -> None:
 
 
 def test_check_counts_language_once_per_row(tmp_path: Path, tiny_model: Path) -> None:
-    """However many examples a row makes."""
+    """A row may make any number of examples."""
     rows = [*good(60), chat("Sag etwas.", SENTENCES["German"])]
     template = tmp_path / "t.jinja"
     template.write_text(

@@ -1,4 +1,4 @@
-"""From a recipe to tokens: forms, splits, limits, questions, notes."""
+"""From a recipe to tokens: formats, splits, limits, questions, notes."""
 
 import json
 import subprocess
@@ -52,7 +52,7 @@ def decoded(examples: Examples | None, model: Path) -> list[str]:
 
 
 def answers(dataset: Dataset, model: Path) -> list[str]:
-    """What is trained of each training row."""
+    """Trained text of each training row."""
     tokenizer = Tokenizer.load(model)
     return [
         tokenizer.decode([int(label) for label in example.labels if label != UNTRAINED], skip_special=False)
@@ -61,7 +61,7 @@ def answers(dataset: Dataset, model: Path) -> list[str]:
 
 
 FORMATS: dict[str, tuple[dict[str, Any], str, str]] = {
-    # form: (row, the whole text without special tokens, what is trained)
+    # format: (row, the whole text without special tokens, what is trained)
     "alpaca": (
         {"instruction": "Add.", "input": "1 2", "output": "3"},
         "user\nAdd.\n\n1 2\nassistant\n3\n",
@@ -198,7 +198,7 @@ def test_questions_come_from_held_out_rows(tmp_path: Path, tiny_model: Path) -> 
 
 
 def test_long_rows_are_cut_on_right(tmp_path: Path, tiny_model: Path) -> None:
-    """How many tokens are lost is told."""
+    """The note gives the number of lost tokens."""
     row = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "xy " * 40}]}
     path = write(tmp_path / "a.jsonl", [*chats(3), row])
     whole = prepare(recipe(path, validation=0.0), tiny_model)
@@ -214,7 +214,7 @@ def test_long_rows_are_cut_on_right(tmp_path: Path, tiny_model: Path) -> None:
 
 
 def test_rows_without_room_for_answer_are_skipped(tmp_path: Path, tiny_model: Path) -> None:
-    """Where they are few; the notes tell of them."""
+    """They are skipped if they are few; the notes report them."""
     row = {"messages": [{"role": "user", "content": "xy " * 60}, {"role": "assistant", "content": "b"}]}
     path = write(tmp_path / "a.jsonl", [*chats(100), row, *chats(99)])
     dataset = prepare(recipe(path, validation=0.1, max_seq_length=64), tiny_model)

@@ -40,14 +40,14 @@ from tests.training import recipe_text
 
 @dataclass
 class Site:
-    """A server of files on this machine: what it has, how it misbehaves, and what it was asked."""
+    """A server of files on this machine: its files, its faults, and the requests that it got."""
 
     files: dict[str, bytes]
     types: dict[str, str] = field(default_factory=dict)
     etags: bool = True
     status: int = 0
     cut: tuple[int, int] = (0, 0)
-    """Which answer, from 1, breaks off after how many bytes."""
+    """Number of the answer that breaks off, from 1, and the bytes after which it does."""
     moved: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[str, dict[str, str], int]] = field(default_factory=list)
     """Path, headers and status of each answer."""
@@ -280,7 +280,7 @@ def test_refused_hub_dataset_is_explained(hub: Hub) -> None:
 
 
 def test_owner_and_name_mean_hub_dataset(folder: Path) -> None:
-    """Where no such folder is here."""
+    """A local folder of that name comes first."""
 
     def train(source: str) -> object:
         return load_text(

@@ -1,4 +1,4 @@
-"""Where rows come from: kinds of files, folders and patterns, compressed files, mixtures, and rows that are broken."""
+"""Sources of rows: kinds of files, folders and patterns, compressed files, mixtures, and rows that are broken."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""The held-out share: copies of a row are on one side, and the seed alone decides."""
+"""The validation share: copies of a row are on one side, and the seed alone decides."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ Rows = list[tuple[int, ...]]
 
 
 def split(rows: Rows, share: float, seed: int = 42, salt: int = 1) -> list[bool]:
-    """Which rows are held out, their contents hashed with some salt."""
+    """Flag each row that is used for validation, its contents hashed with some salt."""
     numbers = [number for number, row in enumerate(rows) for _ in row]
     contents = [hash(f"{content} {salt}") for row in rows for content in row]
     held = validation_mask(
@@ -78,7 +78,7 @@ def test_split_keeps_share_where_copies_allow(share: float) -> None:
 
 
 def test_oversized_group_of_copies_stays_in_training() -> None:
-    """Where all groups are too large the smallest is held out."""
+    """If all groups are too large, the smallest is used for validation."""
     held = split([(0,)] * 50 + [(number,) for number in range(1, 51)], 0.1)
     assert not any(held[:50])
     assert sum(held) == 10
@@ -115,7 +115,7 @@ def test_identical_rows_have_no_validation_split(tmp_path: Path, tiny_model: Pat
 
 
 def test_weight_applies_to_training_rows_only(tmp_path: Path, tiny_model: Path) -> None:
-    """Held-out rows count once."""
+    """Validation rows count once."""
     file = write(tmp_path / "a.jsonl", [*texts(20), *texts(5)])
     dataset = prepare(recipe([{"path": file, "weight": 3}], validation=0.2), tiny_model)
     train, held = decoded(dataset.train, tiny_model), decoded(dataset.validation, tiny_model)

@@ -1,4 +1,4 @@
-"""Which of a model's chat templates shows a row: the recipe's, the model's own, the one for rows with tools."""
+"""Choice among a model's chat templates: the recipe's, the model's own, the one for rows with tools."""
 
 import json
 from pathlib import Path

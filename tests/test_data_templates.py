@@ -1,4 +1,4 @@
-"""What the model sees is what transformers would show it, and exactly the assistant's part is trained."""
+"""Chat templates show the model what transformers would, and exactly the assistant's part is trained."""
 
 import shutil
 from pathlib import Path

@@ -36,7 +36,7 @@ def view(tiny_model: Path) -> View:
 
 
 def all_of(previews: Previews, file: Path, view: View) -> list[Opened]:
-    """What is said of a file until all of its rows are known."""
+    """Previews of a file until all of its rows are known."""
     found, until = [previews.open(str(file), view)], time.monotonic() + PATIENCE_S
     while found[-1].counting is not None and time.monotonic() < until:
         found.append(previews.open(str(file), view))

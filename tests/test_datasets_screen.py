@@ -1,4 +1,4 @@
-"""The Datasets screen, driven by keys over real files and the real warm child, and as pictures."""
+"""The Datasets screen, driven by keys over real files and the real service, and as pictures."""
 
 import json
 from collections.abc import Awaitable, Callable, Iterator
@@ -35,7 +35,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Cli
 
 @pytest.fixture
 def place(shared: tuple[Path, Client], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder of app and child."""
+    """The working folder of app and service."""
     freeze(monkeypatch)
     monkeypatch.chdir(shared[0])
     monkeypatch.setenv("TEXTUAL_ANIMATIONS", "none")
@@ -49,7 +49,7 @@ def colourless(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def app(place: Path, shared: tuple[Path, Client], monkeypatch: pytest.MonkeyPatch) -> FtApp:
-    """The app on Datasets, asking the child that all these tests share."""
+    """The app on Datasets, with the service that all these tests share."""
     app = FtApp("datasets")
     monkeypatch.setattr(app, "service", lambda: shared[1])
     return app
@@ -169,7 +169,7 @@ async def test_first_rows_show_while_others_are_counted(
     still = True
 
     class Counting:
-        """The child, which takes its time to count."""
+        """The service, which takes its time to count."""
 
         def __getattr__(self, name: str) -> object:
             return getattr(shared[1], name)

@@ -20,7 +20,7 @@ pieces = st.lists(
 
 
 def said(shown: list[TokenText]) -> str:
-    """What a person should read, without any break."""
+    """Text that a person should read, without any break."""
     return "".join(f"⟦{visible(piece.text)}⟧" if piece.special else visible(piece.text) for piece in shown)
 
 
@@ -33,7 +33,7 @@ def test_wrapped_tokens_stay_whole_within_width(shown: list[TokenText], width: i
 
 @given(shown=pieces)
 def test_wrapped_text_keeps_its_own_lines(shown: list[TokenText]) -> None:
-    """Where there is room."""
+    """There is room for every line."""
     lines = ["".join(run.text for run in line) for line in wrap(shown, 10_000)]
     breaks = sum(piece.text.count("\n") for piece in shown if not piece.special)
     assert breaks <= len(lines) <= breaks + 1

@@ -25,7 +25,7 @@ FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
 LIGHT = {"validate", "schema", "init", "--version", "--help", "models list", "runs list"}
-"""What can be run as it stands in any folder that has a recipe."""
+"""Commands that run as they stand in any folder that has a recipe."""
 
 
 def blocks(page: Path, *languages: str) -> list[str]:
@@ -171,7 +171,7 @@ def test_docs_name_no_machine_specific_folder(page: Path) -> None:
 
 
 def problems(recipe: str, folder: Path) -> list[str]:
-    """What `ft validate` has against a recipe, each as `:line:column: message`; none for a good one."""
+    """Problems that `ft validate` finds in a recipe, each as `:line:column: message`; none for a good one."""
     try:
         load_text(recipe, folder / "train.yml")
     except ConfigError as error:

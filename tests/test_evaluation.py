@@ -1,4 +1,4 @@
-"""Answers to held-out questions: scored against the file's, with progress told while they are written."""
+"""Answers to validation questions: scored against the file's, with progress reported while they are written."""
 
 import json
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ def test_learned_answer_is_exact_match(tiny_model: Path, tmp_path: Path) -> None
 def test_answers_short_of_memory_shrink_batch(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fewer are given at once."""
+    """Fewer are generated at the same time."""
     whole = TorchModel.generate
 
     def generate(self: TorchModel, prompts: Sequence[Sequence[int]], *rest: Any) -> list[list[int]]:

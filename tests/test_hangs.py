@@ -71,7 +71,7 @@ class Hung:
             self.run.emit(event)
 
     def after(self, seconds: float) -> State:
-        """What is thought after so many more seconds with a look each second."""
+        """Return the state after so many more seconds, with a check every second."""
         state: State = "fine"
         for _ in range(round(seconds)):
             self.now += 1
@@ -126,7 +126,7 @@ def test_work_without_known_pace_never_hangs(
     hung = Hung(busy, steps, phase)
     for _ in range(4):
         worked = sum(busy.cpu_times()[:2])
-        until(lambda: sum(busy.cpu_times()[:2]) > worked + 0.1)  # noqa: B023 - called at once
+        until(lambda: sum(busy.cpu_times()[:2]) > worked + 0.1)  # noqa: B023 - called immediately
         assert hung.after(1) == "fine"
         hung.watch._silent_s = 299.0  # as if nothing had come for five minutes
 

@@ -1,4 +1,4 @@
-"""What the probe sees: containers' limits, bf16 instructions, GPUs, and nothing heavy imported."""
+"""Results of the hardware probe: containers' limits, bf16 instructions, GPUs, and nothing heavy imported."""
 
 import resource
 import shutil
@@ -40,7 +40,7 @@ def test_hardware_probe_imports_nothing_heavy() -> None:
 
 
 def test_cgroup_2_limit_excludes_file_cache(tmp_path: Path) -> None:
-    """What the container uses is counted without it."""
+    """The cache is not counted in what the container uses."""
     own = write(tmp_path / "own", "0::/pod/app\n")
     group = tmp_path / "fs" / "pod" / "app"
     write(group / "memory.max", "4000000000\n")
@@ -60,7 +60,7 @@ def test_tighter_limit_of_parent_cgroup_applies(tmp_path: Path) -> None:
 def test_cgroup_1_limit_is_found_at_root(
     tmp_path: Path,
 ) -> None:
-    """Where the path is the host's."""
+    """The path is the host's, not the container's."""
     own = write(tmp_path / "own", "9:name=systemd:/\n4:memory:/docker/abc\n2:cpu,cpuacct:/\n")
     root = tmp_path / "fs" / "memory"
     write(root / "memory.limit_in_bytes", "3000000000\n")

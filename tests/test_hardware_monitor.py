@@ -1,4 +1,4 @@
-"""What the machine's monitor tells: figures with units, and nothing where nothing can be read."""
+"""Readings of the machine's monitor: figures with units, and nothing where nothing can be read."""
 
 import ctypes
 import os
