@@ -1,4 +1,4 @@
-"""Stress test of runs and their commands: kills at any moment, full disks, floods of events and runs. For people to run.
+"""Stress test of runs and commands: kills at any moment, full disks, floods of events and runs. For people to run.
 
     make torture                                     # about ten minutes
     python -m tests.torture --minutes 10 --seed 7    # what it does, with another seed
