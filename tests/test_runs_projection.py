@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.runs.curves.series import RunSeries
@@ -64,6 +64,7 @@ def run_of(actions: list[tuple[str, float]]) -> list[ev.Event]:
 
 @settings(max_examples=300, deadline=None)
 @given(actions=st.lists(ACTIONS, max_size=40))
+@example(actions=[(name, 0.5) for name in ("step", "save", "publish", "step", "publish")] + [("back", 0.0)])
 def test_events_one_by_one_give_same_state(actions: list[tuple[str, float]]) -> None:
     told = run_of(actions)
     projection, series = Projection(), RunSeries()
@@ -83,6 +84,7 @@ def test_events_one_by_one_give_same_state(actions: list[tuple[str, float]]) -> 
 
 @settings(max_examples=100, deadline=None)
 @given(actions=st.lists(ACTIONS, max_size=40))
+@example(actions=[("publish", 0.0), ("over", 0.0)])
 def test_skimmed_events_give_the_same_state(
     tmp_path_factory: pytest.TempPathFactory, actions: list[tuple[str, float]]
 ) -> None:

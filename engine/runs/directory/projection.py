@@ -27,6 +27,15 @@ RECENT = 500
 """Samples, evaluations and checkpoints that are remembered."""
 
 
+@dataclass(frozen=True)
+class _Published:
+    """A result as it was published; an earlier one counts again where a later one is superseded."""
+
+    step: int
+    loss: float | None
+    score: float | None
+
+
 @dataclass(kw_only=True)
 class Projection:
     """A run as far as its events have been taken."""
@@ -46,6 +55,7 @@ class Projection:
     _state: RunState = field(default_factory=RunState)
     _fresh: Step | None = None
     """The last step, where the state does not hold it yet: steps come by the hundred thousand."""
+    _results: "deque[_Published]" = field(default_factory=lambda: deque(maxlen=RECENT))
     _at_checkpoints: dict[int, Step] = field(default_factory=dict)
     """The step of each checkpoint, from which a run may be resumed."""
 
@@ -87,6 +97,10 @@ class Projection:
                 self.acknowledged.append(event.id)
         best = (self.folded.best, self.folded.best_step)
         self._state = advance(self.folded, event)
+        if isinstance(event, Saved) and event.kind in ("adapter", "model"):
+            self._results.append(
+                _Published(event.step, self._state.published_loss, self._state.published_score)
+            )
         if isinstance(event, Eval) and (self._state.best, self._state.best_step) != best:
             self.bests.append(event)
 
@@ -116,12 +130,13 @@ class Projection:
         )
         for event in (*self.bests, *list(self.evals)[-1:], self.step):
             state = advance(state, event) if event is not None else state
-        if before.published is not None and before.published <= last:
+        self._results = deque((result for result in self._results if result.step <= last), maxlen=RECENT)
+        for result in list(self._results)[-1:]:
             state = replace(
                 state,
-                published=before.published,
-                published_loss=before.published_loss,
-                published_score=before.published_score,
+                published=result.step,
+                published_loss=result.loss,
+                published_score=result.score,
             )
         self._state = replace(state, updated=before.updated)
 

@@ -196,12 +196,13 @@ class _Reader:
         return None if void else event
 
     def voids(self, started: Started) -> bool:
-        """Return True if a start takes back anything that is in the skim: steps, scores, how the run ended."""
+        """Return True if a start takes back anything in the skim: steps, scores, the result, how the run ended."""
         last, state, sums = started.last_valid_step, self.skimmed.state, self.sum
         ended = bool(state.reason) or state.error is not None
         stepped = state.loss is not None and state.step > last
         scored = any(one is not None and one.step > last for one in (sums.first_eval, sums.last_eval))
-        return ended or stepped or scored or (state.best_step is not None and state.best_step > last)
+        taken = [step for step in (state.best_step, state.published) if step is not None and step > last]
+        return ended or stepped or scored or bool(taken)
 
     def outline(self, lines: Sequence[bytes]) -> None:
         """Make points of the curve of those steps whose turn it is."""
