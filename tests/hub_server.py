@@ -158,6 +158,8 @@ def serving(hub: Hub) -> Iterator[Hub]:
     try:
         yield hub
     finally:
+        if hub.hold is not None:
+            hub.hold.set()  # else an answer that is held back would never end
         server.shutdown()
         thread.join()
         server.server_close()

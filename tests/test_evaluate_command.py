@@ -91,9 +91,11 @@ def test_other_rows_and_a_model_of_no_run(
     tiny_model: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "mine.jsonl").write_text('{"prompt": "Say fox.", "completion": " fox"}\n' * 2)
-    found = evaluated(capsys, str(tiny_model), "--data", "mine.jsonl", "--metrics", "exact_match")
+    (folder / "model").symlink_to(tiny_model)
+    found = evaluated(capsys, "model", "--data", "mine.jsonl", "--metrics", "exact_match")
     assert found["metrics"].keys() == {"eval_loss", "perplexity", "exact_match"}
     assert found["step"] == 0
+    assert Path(Run.all()[0].job["model"]).is_absolute(), "it can be started again from any folder"
     run = train(tiny_model, folder)
     assert evaluated(capsys, run.id, "--data", "mine.jsonl")["metrics"]["eval_loss"] != pytest.approx(
         found["metrics"]["eval_loss"], rel=1e-4

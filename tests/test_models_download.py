@@ -34,11 +34,7 @@ TOKEN = "hf_notARealOne0123456789"
 def hub(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     with serving(Hub(REPO, tiny_model)) as hub:
         use_hub(hub.url, tmp_path, monkeypatch)
-        try:
-            yield hub
-        finally:
-            if hub.hold is not None:
-                hub.hold.set()
+        yield hub
 
 
 def until(condition: Callable[[], bool]) -> None:

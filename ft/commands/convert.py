@@ -29,7 +29,7 @@ def convert(
     if os.path.lexists(out):
         raise ConfigError(f"{out} exists already.", "Give --out a new name, or remove what is there.")
     _needs_mlx()
-    source = on_disk(name)
+    source = on_disk(name).absolute()
     architecture = _known(source)
     with interrupts_wait() as interrupted:
         run = Export(str(source), "mlx", out, {"quantization": quantization}).create()

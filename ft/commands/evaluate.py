@@ -6,17 +6,14 @@ from typing import Annotated
 import typer
 
 from engine.process.launcher import start
-from engine.runs.directory.run import Run
+from ft.commands.trained import ModelArgument, reference_of
 from ft.console import print_json, say
 from ft.live import Plain
 from ft.watch import follow_to_end, interrupts_wait
 
 
 def evaluate(
-    model: Annotated[
-        str | None,
-        typer.Argument(help="A run, checkpoint, adapter or model's folder; the latest run if left out."),
-    ] = None,
+    model: ModelArgument = None,
     data: Annotated[
         str | None,
         typer.Option(
@@ -39,7 +36,7 @@ def evaluate(
     from engine.metrics.registry import describe
     from engine.runs.directory.trained_model import TrainedModel
 
-    reference = model or str(Run.open().folder)
+    reference = reference_of(model)
     named = tuple(name.strip() for part in metrics or () for name in part.split(",")) or None
     rows = data_source(data, Path.cwd()) if data else None
     evaluation = Evaluation(reference, rows, named, max_questions)

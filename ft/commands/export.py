@@ -8,17 +8,14 @@ import typer
 
 from engine.errors import ConfigError
 from engine.process.launcher import start
-from engine.runs.directory.run import Run
+from ft.commands.trained import ModelArgument, reference_of
 from ft.console import key_values, say
 from ft.live import Plain
 from ft.watch import follow_to_end, interrupts_wait
 
 
 def export(
-    model: Annotated[
-        str | None,
-        typer.Argument(help="A run, checkpoint, adapter or model's folder; the latest run if left out."),
-    ] = None,
+    model: ModelArgument = None,
     to: Annotated[
         str, typer.Option("--to", metavar="NAME", help="The exporter: mlx, or another package's.")
     ] = "mlx",
@@ -37,7 +34,7 @@ def export(
     from engine.runs.directory.trained_model import TrainedModel
 
     exporter_named(to)
-    reference = model or str(Run.open().folder)
+    reference = reference_of(model)
     TrainedModel.find(reference)
     out = (out or Path(f"{to}-{Path(reference).name}")).expanduser().absolute()
     if os.path.lexists(out):

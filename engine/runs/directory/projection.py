@@ -131,12 +131,10 @@ class Projection:
         for event in (*self.bests, *list(self.evals)[-1:], self.step):
             state = advance(state, event) if event is not None else state
         self._results = deque((result for result in self._results if result.step <= last), maxlen=RECENT)
-        for result in list(self._results)[-1:]:
+        if self._results:
+            result = self._results[-1]
             state = replace(
-                state,
-                published=result.step,
-                published_loss=result.loss,
-                published_score=result.score,
+                state, published=result.step, published_loss=result.loss, published_score=result.score
             )
         self._state = replace(state, updated=before.updated)
 
