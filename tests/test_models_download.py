@@ -131,6 +131,8 @@ def test_ctrl_c_stops_download_with_resume_hint(hub: Hub) -> None:
     until(lambda: part(hub) > 0)
     terminal.press(b"\x03")
     terminal.wait_for("ctrl-c again")
+    (run,) = Run.all()
+    until(lambda: any(run.control.glob("*.json")))  # else the rest may come before the command
     hub.hold.set()
     terminal.wait_for(f"ft models pull {REPO}")
     assert terminal.end() == 130

@@ -9,6 +9,7 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
+from engine import python_source
 from engine.config.adapters import Adapter
 from engine.config.method_sections import section_model
 from engine.config.schema import TrainConfig
@@ -90,7 +91,7 @@ def _add_section(schema: JsonSchema, name: str, config: type) -> None:
 
 def _describe(module: str, sections: Mapping[str, JsonSchema]) -> None:
     """Put the text under each field in the source of a module into the schemas of its classes."""
-    for section in ast.parse(inspect.getsource(sys.modules[module])).body:
+    for section in python_source.parse(inspect.getsource(sys.modules[module])).body:
         if isinstance(section, ast.ClassDef) and section.name in sections:
             for key, help_ in _texts_under_fields(section):
                 sections[section.name]["properties"][key].setdefault("description", help_)

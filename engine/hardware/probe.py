@@ -1,6 +1,5 @@
 """The machine: devices, memory and packages, found without importing torch or mlx. What cannot be read is absent."""
 
-import ast
 import importlib.metadata
 import importlib.util
 import os
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from engine import python_source
 from engine.hardware import speed
 from engine.hardware.gpu import Gpu, nvidia_gpus
 from engine.hardware.memory import memory
@@ -119,7 +119,7 @@ def mlx_architectures() -> frozenset[str]:
     table = re.search(
         r"^MODEL_REMAPPING = (\{.*?^\})", (package / "utils.py").read_text(encoding="utf-8"), re.M | re.S
     )
-    shared = ast.literal_eval(table[1]) if table else {}
+    shared = python_source.literal(table[1]) if table else {}
     return frozenset(own | {kind for kind, module in shared.items() if module in own})
 
 
@@ -131,7 +131,7 @@ def mlx_verified() -> frozenset[str]:
     file = Path(spec.origin).with_name("_compat.py")
     text = file.read_text(encoding="utf-8") if file.exists() else ""
     found = re.search(r"^VERIFIED_MLX_VERSIONS\b[^=]*=[^{]*(\{[^}]*\})", text, re.MULTILINE)
-    return frozenset(ast.literal_eval(found[1])) if found else frozenset()
+    return frozenset(python_source.literal(found[1])) if found else frozenset()
 
 
 def torch_has_cuda() -> bool:
