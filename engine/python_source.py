@@ -1,7 +1,7 @@
 """Python source as data, read by one thread at a time.
 
-CPython before 3.11.8 counts the depth of a tree that it makes for all threads together: where two of them parse simultaneously,
-one may get a SystemError (https://github.com/python/cpython/issues/106905).
+CPython before 3.11.8 counts the depth of a tree that it makes for all threads together: where two of them parse
+simultaneously, one may get a SystemError (https://github.com/python/cpython/issues/106905).
 """
 
 import ast
