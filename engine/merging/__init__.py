@@ -1,0 +1,1 @@
+"""Merging: adapters folded into full weights, tensor by tensor."""

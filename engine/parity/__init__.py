@@ -1,0 +1,1 @@
+"""Parity: proof that an exported model answers as the trained one."""
