@@ -1,8 +1,9 @@
 """Tensors by name: the one form in which weights are read, whichever files, adapters or quantised layouts hold them."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Protocol
 
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.models.local import weight_files
-from engine.models.weights import TensorInfo, places, read_values
+from engine.models.weights import NUMBERS, TensorInfo, places, read_values
 
 Float32 = npt.NDArray[np.float32]
 
@@ -29,24 +30,57 @@ class Tensors(Protocol):
         ...
 
 
+class RowTensors(Tensors, Protocol):
+    """Weights of which a part can be read too, so that memory need not hold even one large tensor."""
+
+    def read_rows(self, name: str, start: int, stop: int) -> Float32:
+        """Values from `start` to `stop` along a tensor's first axis. Raises as `read` does."""
+        ...
+
+
+@dataclass(frozen=True)
+class FileTensors:
+    """Weights as they lie in safetensors files. Its members raise ModelError where one is torn."""
+
+    files: Sequence[Path]
+
+    @cached_property
+    def places(self) -> Mapping[str, tuple[TensorInfo, Path, int]]:
+        """Description of each tensor, its file, and the byte at which it begins there."""
+        return {info.name: (info, file, start) for file in self.files for info, start in places(file)}
+
+    @cached_property
+    def infos(self) -> Mapping[str, TensorInfo]:
+        return {name: info for name, (info, _, _) in self.places.items()}
+
+    def read(self, name: str) -> Float32:
+        info, file, start = self.places[name]
+        return read_values(file, info, start)
+
+    def read_rows(self, name: str, start: int, stop: int) -> Float32:
+        info, file, begin = self.places[name]
+        width = np.dtype(NUMBERS.get(info.dtype, "u1")).itemsize
+        part = replace(info, shape=(stop - start, *info.shape[1:]))
+        return read_values(file, part, begin + start * prod(info.shape[1:]) * width)
+
+
 @dataclass(frozen=True)
 class FolderTensors:
-    """Weights as they lie in a model folder's safetensors files. Its properties raise ModelError where one is torn."""
+    """Weights of a model's folder, as its safetensors files hold them. See `FileTensors`."""
 
     folder: Path
 
     @cached_property
-    def _places(self) -> Mapping[str, tuple[TensorInfo, Path, int]]:
-        return {
-            info.name: (info, file, start)
-            for file in weight_files(self.folder)
-            for info, start in places(file)
-        }
+    def files(self) -> FileTensors:
+        return FileTensors(weight_files(self.folder))
 
     @property
     def infos(self) -> Mapping[str, TensorInfo]:
-        return {name: info for name, (info, _, _) in self._places.items()}
+        return self.files.infos
 
     def read(self, name: str) -> Float32:
-        info, file, start = self._places[name]
-        return read_values(file, info, start)
+        return self.files.read(name)
+
+    def read_rows(self, name: str, start: int, stop: int) -> Float32:
+        """See `RowTensors`."""
+        return self.files.read_rows(name, start, stop)
