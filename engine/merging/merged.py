@@ -12,6 +12,7 @@ from typing import Any
 from engine.data.tokenization.tokenizer import new_tokens
 from engine.errors import ModelError
 from engine.merging.adapter import LoraAdapter, read_lora
+from engine.merging.dequantised import open_weights
 from engine.merging.experts import expert_updates
 from engine.merging.names import stored_name
 from engine.merging.rows import Experts, Factors, LowRank, Magnified, Rows, Shifted, Stored
@@ -19,7 +20,7 @@ from engine.merging.vocabulary import Vocabulary
 from engine.models import adapter_files
 from engine.models.local import read_config
 from engine.models.saved_adapter import read_adapter
-from engine.models.tensors import Float32, FolderTensors, RowTensors
+from engine.models.tensors import Float32, RowTensors
 from engine.models.weights import TensorInfo
 from engine.runs.directory.trained_model import TrainedModel
 
@@ -71,7 +72,7 @@ def merged_tensors(model: TrainedModel, base: Path) -> MergedTensors:
     Raises ModelError where the adapter cannot be merged: it is for another model, damaged, or of a kind that is in no
     weight.
     """
-    tensors = FolderTensors(base)
+    tensors = open_weights(base)
     if model.adapter is None:
         return MergedTensors(tensors, {})
     settings = adapter_files.read_settings(model.adapter)

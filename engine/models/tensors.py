@@ -10,10 +10,14 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from engine.errors import ModelError
 from engine.models.local import weight_files
 from engine.models.weights import NUMBERS, TensorInfo, places, read_values
+from engine.storage.regular_files import open_binary
 
 Float32 = npt.NDArray[np.float32]
+INTEGERS = {"U8": "u1", "I8": "i1", "U32": "<u4", "I32": "<i4"}
+"""numpy's types of the formats that packed weights are held in."""
 
 
 class Tensors(Protocol):
@@ -62,6 +66,19 @@ class FileTensors:
         width = np.dtype(NUMBERS.get(info.dtype, "u1")).itemsize
         part = replace(info, shape=(stop - start, *info.shape[1:]))
         return read_values(file, part, begin + start * prod(info.shape[1:]) * width)
+
+    def read_integers(self, name: str, start: int, stop: int) -> npt.NDArray[np.integer]:
+        """Rows of a tensor of whole numbers, as packed weights are. Raises ModelError for one of another format."""
+        info, file, begin = self.places[name]
+        if info.dtype not in INTEGERS:
+            raise ModelError(
+                f"{file}: {name} is held as {info.dtype}, not as whole numbers.", "Copy it again."
+            )
+        kind, row = np.dtype(INTEGERS[info.dtype]), prod(info.shape[1:])
+        with open_binary(file) as handle:
+            handle.seek(begin + start * row * kind.itemsize)
+            values = np.frombuffer(handle.read((stop - start) * row * kind.itemsize), kind)
+        return values.reshape(stop - start, *info.shape[1:])
 
 
 @dataclass(frozen=True)
