@@ -8,7 +8,7 @@ from typing import Any
 
 from engine.backends import load_trainer
 from engine.backends.base import Interrupted, StepResult, Trainer
-from engine.backends.published_files import ResultFiles
+from engine.backends.result_files import ResultFiles
 from engine.backends.torch.trainer import TorchTrainer
 from engine.config.load import load_text
 from engine.config.schema import TrainConfig

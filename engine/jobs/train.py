@@ -18,7 +18,7 @@ from engine.training import resume as resuming
 from engine.units import size
 
 if TYPE_CHECKING:
-    from engine.backends.published_files import ResultFiles
+    from engine.backends.result_files import ResultFiles
     from engine.config.schema import TrainConfig
     from engine.data.tokenization.tokenizer import Tokenizer
     from engine.data.types import Dataset
@@ -87,7 +87,7 @@ def run(context: JobContext) -> str:
 
 
 def _result_files(run: Run, model: "LocalModel", tokenizer: "Tokenizer") -> "ResultFiles":
-    from engine.backends.published_files import ResultFiles
+    from engine.backends.result_files import ResultFiles
     from engine.models.published import PublishedBase
 
     base = PublishedBase.of(model, Path(str(run.provenance.get("folder", run.folder))))

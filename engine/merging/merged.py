@@ -58,6 +58,14 @@ class MergedTensors:
         self.infos[name]
         return self.changed.get(name) or Stored(self.base, name)
 
+    def before(self, name: str) -> Rows | None:
+        """Source of a changed tensor as the base has it; None for one that is not changed, or is not there in this
+        shape."""
+        if name not in self.changed or name not in self.base.infos:
+            return None
+        stored = Stored(self.base, name)
+        return stored if stored.shape == self.changed[name].shape else None
+
     def read(self, name: str) -> Float32:
         rows = self.rows(name)
         return rows.read(0, rows.shape[0] if rows.shape else 1)

@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 
 from engine.backends.base import Interrupted, MemoryExhausted, StepResult, Trainer
-from engine.backends.published_files import ResultFiles
+from engine.backends.result_files import ResultFiles
 from engine.config.schema import TrainConfig
 from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Batch, Dataset
