@@ -34,14 +34,16 @@ def logits(model: Any) -> torch.Tensor:
     return model(IDS).logits
 
 
-def trained(base: Path, out: Path, **settings: Any) -> tuple[TrainedModel, torch.Tensor]:
+def trained(base: Path, out: Path, seed: int = 1, **settings: Any) -> tuple[TrainedModel, torch.Tensor]:
     """An adapter by PEFT whose trained values were all moved at random, and the logits that it gives on its base."""
+    torch.manual_seed(seed)
     lora = peft.LoraConfig(**{"r": 4, "lora_alpha": 6, "task_type": "CAUSAL_LM"} | settings)
-    return moved(peft.get_peft_model(model_of(base), lora), base, out)
+    return moved(peft.get_peft_model(model_of(base), lora), base, out, seed)
 
 
-def moved(model: Any, base: Path, out: Path) -> tuple[TrainedModel, torch.Tensor]:
-    torch.manual_seed(1)
+def moved(model: Any, base: Path, out: Path, seed: int = 1) -> tuple[TrainedModel, torch.Tensor]:
+    """The trained values of a PEFT model moved at random and saved, and the logits that they give."""
+    torch.manual_seed(seed)
     done = set()
     with torch.no_grad():
         for name, parameter in model.named_parameters():

@@ -1,4 +1,4 @@
-"""Combination of LoRA adapters into one adapter: what they change, as pairs of A and B with a scale of 1."""
+"""Combination of LoRA adapters into one adapter: what each changes of a layer, as A, B and a scale."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,8 @@ from engine.models import adapter_files
 from engine.models.saved_adapter import PREFIX
 from engine.models.tensors import Float32
 
-Layers = Mapping[str, tuple[Float32, Float32]]
-"""A `[rank, inputs]` and B `[outputs, rank]` by layer."""
+Layers = Mapping[str, tuple[Float32, Float32, float]]
+"""A `[rank, inputs]`, B `[outputs, rank]` and scale of the update by layer."""
 METHODS = (
     *(
         "cat",
@@ -34,7 +34,7 @@ PRUNING = tuple(method for method in METHODS if method.startswith(("ties", "dare
 
 
 def layers_of(adapter: LoraAdapter, what: str) -> Layers:
-    """A and B of a LoRA of linear layers, each with the root of the scale in it, as PEFT's methods weigh them.
+    """The updates of a LoRA of linear layers.
 
     Raises ConfigError, which names `what` was asked for, where the adapter is more than that.
     """
@@ -52,8 +52,7 @@ def layers_of(adapter: LoraAdapter, what: str) -> Layers:
             )
         factors = adapter.factors(path)
         assert factors is not None
-        root = np.float32(np.sqrt(factors.scale))
-        found[path] = (factors.right * root, factors.left * root)
+        found[path] = (factors.right, factors.left, factors.scale)
     return found
 
 
@@ -73,19 +72,19 @@ def concatenated(adapters: Sequence[Layers], weights: Sequence[float]) -> Layers
     found = {}
     for path in dict.fromkeys(path for adapter in adapters for path in adapter):
         here = [(weight, *own[path]) for own, weight in zip(adapters, weights, strict=True) if path in own]
-        a = np.concatenate([a for _, a, _ in here])
-        b = np.concatenate([np.float32(weight) * b for weight, _, b in here], axis=1)
-        found[path] = (a, b)
+        a = np.concatenate([a for _, a, _, _ in here])
+        b = np.concatenate([np.float32(weight * scale) * b for weight, _, b, scale in here], axis=1)
+        found[path] = (a, b, 1.0)
     return found
 
 
 def distance(made: Layers, exact: Layers) -> float:
     """‖made - exact‖ / ‖exact‖ over all layers, by the Frobenius norm of the products, which are never made."""
     apart = whole = 0.0
-    for path, (a, b) in exact.items():
-        whole += _square(a, b)
-        own_a, own_b = made.get(path, (a[:0], b[:, :0]))
-        apart += _square(np.concatenate([own_a, a]), np.concatenate([own_b, -b], axis=1))
+    for path, (a, b, scale) in exact.items():
+        whole += _square(a, scale * b)
+        own_a, own_b, own_scale = made.get(path, (a[:0], b[:, :0], 1.0))
+        apart += _square(np.concatenate([own_a, a]), np.concatenate([own_scale * own_b, -scale * b], axis=1))
     return float(np.sqrt(max(apart, 0.0) / whole)) if whole else 0.0
 
 
@@ -97,12 +96,12 @@ def _square(a: Float32, b: Float32) -> float:
 
 def save(layers: Layers, like: LoraAdapter, folder: Path) -> None:
     """Write an adapter in PEFT's layout, for the base of `like`; layers of lower rank are filled up with zeros."""
-    rank = max(len(a) for a, _ in layers.values())
+    rank = max(len(a) for a, _, _ in layers.values())
     tensors = {}
-    for path, (a, b) in layers.items():
+    for path, (a, b, scale) in layers.items():
         short = rank - len(a)
         tensors[f"{PREFIX}{path}.lora_A.weight"] = np.pad(a, ((0, short), (0, 0)))
-        tensors[f"{PREFIX}{path}.lora_B.weight"] = np.pad(b, ((0, 0), (0, short)))
+        tensors[f"{PREFIX}{path}.lora_B.weight"] = np.pad(np.float32(scale) * b, ((0, 0), (0, short)))
     about = {
         "base_model_name_or_path": like.settings.get("base_model_name_or_path") or like.settings.get("model"),
         "revision": like.settings.get("revision"),

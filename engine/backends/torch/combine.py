@@ -10,8 +10,9 @@ from torch import nn
 from engine.errors import ConfigError, first_line
 from engine.models.tensors import Float32
 
-Layers = Mapping[str, tuple[Float32, Float32]]
-"""A `[rank, inputs]` and B `[outputs, rank]` of an adapter by layer, with a scale of 1."""
+Layer = tuple[Float32, Float32, float]
+"""A `[rank, inputs]`, B `[outputs, rank]` and scale of the update of a layer."""
+Layers = Mapping[str, Layer]
 MADE = "made"
 
 
@@ -24,8 +25,8 @@ def combine(
     density: float | None = None,
     rank: int | None = None,
     seed: int = 0,
-) -> dict[str, tuple[Float32, Float32]]:
-    """A and B of the combined adapter by layer; a layer that an adapter does not have counts as one that it left alone.
+) -> dict[str, Layer]:
+    """The combined adapter's updates by layer; a layer that an adapter does not have counts as one that it left alone.
 
     `density` is the share of values that pruning keeps, `rank` that of an SVD's result, `seed` draws what DARE drops.
     PEFT's methods look at adapters alone, so the layers that it is given hold no weights. Raises ConfigError where the
@@ -33,7 +34,7 @@ def combine(
     """
     layers = dict.fromkeys(path for adapter in adapters for path in adapter)
     keys = {path: f"layer{index}" for index, path in enumerate(layers)}
-    ranks = [max(len(a) for a, _ in adapter.values()) for adapter in adapters]
+    ranks = [max(len(a) for a, _, _ in adapter.values()) for adapter in adapters]
     names = [f"adapter{index}" for index in range(len(adapters))]
     base = nn.ModuleDict({key: _empty(path, adapters) for path, key in keys.items()})
     model: Any = None
@@ -52,7 +53,10 @@ def combine(
             a.zero_()
             b.zero_()
             if path in adapter:
-                own_a, own_b = (torch.from_numpy(factor.copy()) for factor in adapter[path])
+                own_a, own_b = (torch.from_numpy(factor.copy()) for factor in adapter[path][:2])
+                module.scaling[name] = adapter[path][
+                    2
+                ]  # as it is, so that PEFT forgets no rank stabilisation
                 a[: len(own_a)] = own_a
                 b[:, : len(own_a)] = own_b
     with torch.random.fork_rng(devices=[]):
@@ -67,14 +71,14 @@ def combine(
                 "--method cat takes any LoRA adapters, and is exact.",
             ) from error
     return {
-        path: (module.lora_A[MADE].weight.numpy().copy(), module.lora_B[MADE].weight.numpy().copy())
+        path: (module.lora_A[MADE].weight.numpy().copy(), module.lora_B[MADE].weight.numpy().copy(), 1.0)
         for path, module in modules.items()
     }
 
 
 def _empty(path: str, adapters: Sequence[Layers]) -> nn.Linear:
     """A linear layer of the right shape whose weights are one number in memory."""
-    a, b = next(adapter[path] for adapter in adapters if path in adapter)
+    a, b, _ = next(adapter[path] for adapter in adapters if path in adapter)
     layer = nn.Linear(1, 1, bias=False)
     layer.in_features, layer.out_features = a.shape[1], b.shape[0]
     layer.weight = nn.Parameter(torch.zeros(1).expand(b.shape[0], a.shape[1]), requires_grad=False)
