@@ -39,6 +39,7 @@ CASES = [
     Case("chart.py", ("--only", "ft", "--points", "1000"), r'\{"frame": \d'),
     Case("commits.py", ("--help",), r"usage: "),
     Case("first_look.py", ("--rows", "200", "--from", ROWS), r"\| `ft data check FILE, ctrl-c at once` \|"),
+    Case("merge.py", ("--models", "tiny", "--repeats", "1"), r"\| tiny \| ft \| \d"),
     Case("mlx.py", ("--steps", "2", "--sides", "ft", "--rows", ROWS), r"\| ft \| \d+ \|", "mlx_lm"),
     Case(
         "monitor.py",

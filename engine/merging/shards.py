@@ -268,8 +268,7 @@ def _in_order(pool: ThreadPoolExecutor, tasks: Iterator[Callable[[], _Block]]) -
 
 
 def _square(values: np.ndarray) -> float:
-    flat = values.reshape(-1)
-    return float(np.dot(flat, flat))
+    return float(np.einsum("i,i->", flat := values.reshape(-1), flat))
 
 
 def _share(lost: float, update: float) -> float:
