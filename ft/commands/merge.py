@@ -26,10 +26,9 @@ METHOD = (
 
 
 def merge(
-    models: Annotated[
+    runs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RUN]...",
             help="Runs, checkpoints or adapters' folders on one base; the latest run if left out.",
         ),
     ] = None,
@@ -73,12 +72,12 @@ def merge(
     from engine.merging.several import Combination
     from engine.runs.directory.trained_model import TrainedModel
 
-    references = _references(models or [], average, checkpoints)
+    references = _references(runs or [], average, checkpoints)
     options: dict[str, Any] = {"dtype": dtype, "models": references[1:], "method": method, "density": density}
     options |= {"rank": rank, "weights": _numbers(weights) if weights else None, "adapter": adapter_out}
     dtype_of(options)
     Combination.of([TrainedModel.find(reference) for reference in references], options)
-    name = Path(references[0]).name if average is None and checkpoints is None else Run.open(_one(models)).id
+    name = Path(references[0]).name if average is None and checkpoints is None else Run.open(_one(runs)).id
     what = name if len(references) == 1 else f"{name} and {len(references) - 1} more"
     out = (out or Path(f"merged-{name}")).expanduser().absolute()
     if os.path.lexists(out):
