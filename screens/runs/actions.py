@@ -21,6 +21,7 @@ ACTIONS = (
         footer=False,
     ),
     Action("runs.chat", "t", "chat", "Chat with the model that this run trained."),
+    Action("runs.use", "u", "use", "Evaluate, export, serve or publish what this run trained."),
     Action("runs.delete", "d", "delete", "Delete the selected runs, or this one.", destructive=True),
     Action("runs.export", "e", "export", "Save the curves shown as SVG and CSV."),
     Action("runs.clear", "escape", "clear", "Clear the filter, and then the selection.", footer=False),

@@ -32,6 +32,7 @@ from screens.runs.order import ORDERS, order_text, ordered
 from screens.runs.selection import SLOTS, Selection
 from screens.runs.suggester import FilterSuggester
 from screens.runs.table import RunsTable
+from screens.use.flow import use
 from screens.widgets.confirm import Confirm
 from screens.widgets.panes import Panes
 
@@ -317,6 +318,11 @@ class RunsScreen(FtScreen):
     def action_chat(self) -> None:
         if run := self._training_at_cursor():
             self.host.open(ChatWith(run.id))
+
+    @work
+    async def action_use(self) -> None:
+        if run := self._training_at_cursor():
+            await use(self, str(run.folder), run.name)
 
     @work
     async def action_delete(self) -> None:
