@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from engine import plugins
 from engine.errors import ConfigError, MachineError
 from engine.export.base import Exporter
+from engine.export.merged import MERGED
 from engine.export.mlx import MLX
 
-OWN: Mapping[str, Exporter] = {exporter.name: exporter for exporter in (MLX,)}
+OWN: Mapping[str, Exporter] = {exporter.name: exporter for exporter in (MERGED, MLX)}
 """The exporters that come with ft."""
 
 
