@@ -28,6 +28,7 @@ from screens.runs.compare import CompareScreen
 from screens.runs.curve_reader import CurveNews
 from screens.runs.curves import CurveChart, Overlay
 from screens.runs.details import described
+from screens.runs.evaluations import EvaluationsSheet
 from screens.runs.order import ORDERS, order_text, ordered
 from screens.runs.selection import SLOTS, Selection
 from screens.runs.suggester import FilterSuggester
@@ -323,6 +324,10 @@ class RunsScreen(FtScreen):
     async def action_use(self) -> None:
         if run := self._training_at_cursor():
             await use(self, str(run.folder), run.name)
+
+    def action_evaluations(self) -> None:
+        if run := self._at_cursor():
+            self.app.push_screen(EvaluationsSheet(run, self.host.runs))
 
     @work
     async def action_delete(self) -> None:
