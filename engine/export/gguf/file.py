@@ -34,7 +34,7 @@ def write_file(
     heartbeat: Callable[[], None],
     workers: int | None = None,
 ) -> None:
-    """Write a GGUF file; one tensor is in memory at a time. Raises OSError where the disk says no."""
+    """Write a GGUF file; some blocks of rows are in memory at a time. Raises OSError where the disk says no."""
     import gguf
 
     writer = gguf.GGUFWriter(path, architecture)
@@ -54,7 +54,7 @@ def write_file(
         with quantiser({tensor.type for tensor in tensors}, workers) as quantise:
             for tensor in tensors:
                 writer.write_padding(file, file.tell())
-                for block in quantise(pieces(tensor.source.read()), tensor.type):
+                for block in quantise(pieces(tensor.source.blocks()), tensor.type):
                     heartbeat()
                     file.write(block.data)
         writer.write_padding(file, file.tell())

@@ -69,12 +69,13 @@ def quantised(rows: Float32, kind: str) -> Bytes:
     return np.ascontiguousarray(values).reshape(-1).view(np.uint8)
 
 
-def pieces(values: Float32) -> Iterator[Float32]:
-    """A tensor in blocks of whole rows."""
-    rows = values.reshape(-1, values.shape[-1])
-    step = max(1, PIECE // rows.shape[1])
-    for start in range(0, len(rows), step):
-        yield rows[start : start + step]
+def pieces(blocks: Iterable[Float32]) -> Iterator[Float32]:
+    """Blocks of whole rows, cut so that none has more than about `PIECE` weights."""
+    for block in blocks:
+        rows = block.reshape(-1, block.shape[-1])
+        step = max(1, PIECE // rows.shape[1])
+        for start in range(0, len(rows), step):
+            yield rows[start : start + step]
 
 
 def _require_libgguf() -> None:

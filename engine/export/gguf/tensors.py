@@ -1,8 +1,9 @@
 """Tensors of a GGUF file: their names there, and how each is made from the model's own, one at a time."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ from engine.export.gguf.architectures import Architecture
 from engine.export.gguf.rope import rope_factors
 from engine.export.gguf.settings import Settings
 from engine.models.language_model import of_language_model
-from engine.models.tensors import Float32, Tensors
+from engine.models.tensors import Float32, RowTensors
 
+PIECE = 1 << 20
+"""Weights that are read at a time."""
 HEAD, EMBEDDING = "lm_head.weight", "token_embd.weight"
 COMPUTED = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
 """Ends of names of buffers that older files hold among the weights."""
@@ -31,24 +34,27 @@ class Source:
     name: str
     shape: tuple[int, ...]
     """As numpy has it: the length of a row comes last."""
-    read: Callable[[], Float32]
-    """Makes its values; nothing of them is kept."""
+    blocks: Callable[[], Iterable[Float32]]
+    """Makes its values, whole rows at a time and in order; nothing of them is kept."""
 
 
-def sources(tensors: Tensors, settings: Settings, architecture: Architecture) -> list[Source]:
-    """The tensors of the file, in the order of the model's.
+def sources(
+    tensors: RowTensors, settings: Settings, architecture: Architecture, tied: bool | None
+) -> list[Source]:
+    """The tensors of the file, in the order of the model's; `tied` leaves out an output layer, which only repeats the
+    embedding.
 
     Raises ModelError for a tensor that llama.cpp has no place for.
     """
     names = of_language_model(tensors.infos)
     lookup = NameMap(architecture, settings)
     found = [
-        Source(name, values.shape, lambda values=values: values)  # type: ignore[misc]
+        Source(name, values.shape, lambda values=values: [values])  # type: ignore[misc]
         for name, values in rope_factors(settings).items()
     ]
     experts: dict[str, dict[int, str]] = {}
     for name in names:
-        if name.endswith(COMPUTED) or (_plain(name) == HEAD and settings.tied):
+        if name.endswith(COMPUTED) or (_plain(name) == HEAD and tied):
             continue
         if match := EXPERT.fullmatch(name):
             place = f"{match['before']}.{PARTS.get(match['part'], match['part'])}"
@@ -109,23 +115,31 @@ def rotated_heads(name: str, settings: Settings, architecture: Architecture) -> 
 
 
 def _single(
-    tensors: Tensors, name: str, settings: Settings, architecture: Architecture, lookup: NameMap
+    tensors: RowTensors, name: str, settings: Settings, architecture: Architecture, lookup: NameMap
 ) -> Source:
     """A tensor that is one in both."""
     shape = tensors.infos[name].shape
     heads = rotated_heads(name, settings, architecture)
     if heads:
-        return Source(lookup[name], shape, lambda: permuted(tensors.read(name), heads))
+        return Source(lookup[name], shape, lambda: [permuted(tensors.read(name), heads)])
     if name.endswith(architecture.transposed) and architecture.transposed:
-        return Source(lookup[name], shape[::-1], lambda: np.ascontiguousarray(tensors.read(name).T))
+        return Source(lookup[name], shape[::-1], lambda: [np.ascontiguousarray(tensors.read(name).T)])
     if architecture.norm_offset and name.endswith("norm.weight"):
         offset = np.float32(architecture.norm_offset)
-        return Source(lookup[name], shape, lambda: tensors.read(name) + offset)
-    return Source(lookup[name], shape, lambda: tensors.read(name))
+        return Source(lookup[name], shape, lambda: [tensors.read(name) + offset])
+    return Source(lookup[name], shape, lambda: _rows(tensors, name))
+
+
+def _rows(tensors: RowTensors, name: str) -> Iterator[Float32]:
+    """A tensor's values in blocks of rows."""
+    shape = tensors.infos[name].shape
+    step = max(1, PIECE // max(1, prod(shape[1:])))
+    for start in range(0, shape[0], step):
+        yield tensors.read_rows(name, start, min(start + step, shape[0]))
 
 
 def _stacked(
-    tensors: Tensors, place: str, by_index: Mapping[int, str], settings: Settings, lookup: NameMap
+    tensors: RowTensors, place: str, by_index: Mapping[int, str], settings: Settings, lookup: NameMap
 ) -> Source:
     """One matrix of every expert of a layer, `[experts, outputs, inputs]`."""
     before, _, part = place.rpartition(".")
@@ -135,29 +149,28 @@ def _stacked(
             f"says {settings.experts}.",
             "The copy or download was not finished; get the files again.",
         )
-    shape = tensors.infos[by_index[0]].shape
-
-    def read() -> Float32:
-        values = np.empty((len(by_index), *shape), np.float32)
-        for index, name in by_index.items():
-            values[index] = tensors.read(name)
-        return values
-
-    return Source(lookup.expert(before, part), (len(by_index), *shape), read)
+    shape = (len(by_index), *tensors.infos[by_index[0]].shape)
+    return Source(
+        lookup.expert(before, part),
+        shape,
+        lambda: (block for index in range(shape[0]) for block in _rows(tensors, by_index[index])),
+    )
 
 
-def _fused(tensors: Tensors, name: str, part: str, lookup: NameMap) -> Iterator[Source]:
+def _fused(tensors: RowTensors, name: str, part: str, lookup: NameMap) -> Iterator[Source]:
     """Experts that transformers holds in one tensor: `[experts, outputs, inputs]`, gate above up."""
-    before, shape = name.rpartition(".")[0], tensors.infos[name].shape
+    before, (experts, outputs, inputs) = name.rpartition(".")[0], tensors.infos[name].shape
     if part == "down_proj":
-        yield Source(lookup.expert(before, part), shape, lambda: tensors.read(name))
+        yield Source(lookup.expert(before, part), (experts, outputs, inputs), lambda: _rows(tensors, name))
         return
-    half = shape[1] // 2
+    half = outputs // 2
     for own, rows in (("gate_proj", slice(0, half)), ("up_proj", slice(half, None))):
         yield Source(
             lookup.expert(before, own),
-            (shape[0], half, shape[2]),
-            lambda rows=rows: np.ascontiguousarray(tensors.read(name)[:, rows]),  # type: ignore[misc]
+            (experts, half, inputs),
+            lambda rows=rows: (  # type: ignore[misc]
+                tensors.read_rows(name, index, index + 1)[0, rows] for index in range(experts)
+            ),
         )
 
 

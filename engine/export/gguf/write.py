@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine import plugins
 from engine.data.tokenization.tokenizer import Tokenizer, write_extended
 from engine.errors import ConfigError, MachineError, ModelError
 from engine.export.base import Heartbeat
@@ -18,8 +17,9 @@ from engine.export.gguf.mixtures import FILE_TYPES, Chosen, Shape, chosen, requi
 from engine.export.gguf.settings import Settings
 from engine.export.gguf.tensors import EMBEDDING, sources
 from engine.export.gguf.vocabulary import Vocabulary, vocabulary
+from engine.merging.merged import merged_tensors
 from engine.models.local import read_object
-from engine.models.tensors import FolderTensors, Tensors
+from engine.models.tensors import RowTensors
 from engine.runs.directory.trained_model import TrainedModel
 
 QUANTIZATION_VERSION = 2
@@ -64,8 +64,9 @@ def write(
             f"Export to gguf has no option {min(unknown)}.", "Its options are quantization and workers."
         )
     folder = model.base_folder()
-    tensors = weights(model, folder)
-    file = planned(tensors, folder, options.get("quantization", "f16"), name_of(model, folder))
+    tensors = merged_tensors(model, folder)
+    quantization = require(options.get("quantization", "f16"))
+    file = planned(tensors, folder, quantization, name_of(model, folder), untied=tensors.untied)
     require_room(out, file.bytes)
     heartbeat()
     write_planned(file, out / file.name, model, folder, heartbeat, options.get("workers"))
@@ -77,22 +78,16 @@ def write(
     }
 
 
-def weights(model: TrainedModel, folder: Path) -> Tensors:
-    """The weights of a model in fp32: the folder's, or the sum of base and adapter."""
-    if model.adapter is None:
-        return FolderTensors(folder)
-    merged: Tensors = plugins.resolved("engine.merging.merged:merged_tensors")(model, folder)
-    return merged
+def planned(
+    tensors: RowTensors, folder: Path, quantization: str, name: str, untied: bool = False
+) -> PlannedFile:
+    """The file that these weights become; `folder` has the model's config.json, and `untied` weights have an output
+    layer of their own, whatever it says.
 
-
-def planned(tensors: Tensors, folder: Path, quantization: str, name: str) -> PlannedFile:
-    """The file that these weights become; `folder` has the model's config.json.
-
-    Raises ConfigError for a quantisation that there is not, ModelError as `write`.
+    Raises ModelError as `write`.
     """
-    quantization = require(quantization)
     architecture, settings = known(Settings.read(folder))
-    found = sources(tensors, settings, architecture)
+    found = sources(tensors, settings, architecture, settings.tied and not untied)
     shapes = {source.name: source.shape for source in found}
     if EMBEDDING not in shapes:
         raise ModelError(f"{folder} has no embedding among its weights.", "Copy the whole model again.")
