@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from engine import plugins
 from engine.errors import ConfigError, MachineError
 from engine.export.base import Exporter
+from engine.export.gguf.exporters import GGUF, GGUF_ADAPTER
 from engine.export.merged import MERGED
 from engine.export.mlx import MLX
 
-OWN: Mapping[str, Exporter] = {exporter.name: exporter for exporter in (MERGED, MLX)}
+OWN: Mapping[str, Exporter] = {exporter.name: exporter for exporter in (MERGED, GGUF, GGUF_ADAPTER, MLX)}
 """The exporters that come with ft."""
 
 
