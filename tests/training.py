@@ -8,6 +8,7 @@ from typing import Any
 
 from engine.backends import load_trainer
 from engine.backends.base import Interrupted, StepResult, Trainer
+from engine.backends.result_files import ResultFiles
 from engine.backends.torch.trainer import TorchTrainer
 from engine.config.load import load_text
 from engine.config.schema import TrainConfig
@@ -26,7 +27,6 @@ from engine.runs.directory.control import Control
 from engine.runs.directory.create import create_run
 from engine.runs.directory.run import Run
 from engine.training.loop import train
-from engine.training.published_files import ResultFiles
 from tests.plan_fixtures import planned
 
 ROWS = [
@@ -93,7 +93,7 @@ class Job:
 
     def backend(self, steps: int | None = None, **changes: Any) -> TorchTrainer:
         plan = self.plan.changed(**changes)
-        self.plan = plan if steps is None else replace(plan, work=replace(plan.work, steps=steps))
+        self.plan = plan if steps is None else plan.changed(work=replace(plan.work, steps=steps))
         backend = load_trainer(self.plan, self.config, self.model, adapter=self.start)
         assert isinstance(backend, TorchTrainer)
         return backend

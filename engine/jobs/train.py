@@ -18,6 +18,7 @@ from engine.training import resume as resuming
 from engine.units import size
 
 if TYPE_CHECKING:
+    from engine.backends.result_files import ResultFiles
     from engine.config.schema import TrainConfig
     from engine.data.tokenization.tokenizer import Tokenizer
     from engine.data.types import Dataset
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from engine.models.saved_adapter import SavedAdapter
     from engine.planning.backend_choice import Chosen
     from engine.planning.plan import Plan
-    from engine.training.published_files import ResultFiles
 
 SHARED = 0.1
 """A run that shared the CPU with other programs for more than this part of its time tells nothing of its speed."""
@@ -87,8 +87,8 @@ def run(context: JobContext) -> str:
 
 
 def _result_files(run: Run, model: "LocalModel", tokenizer: "Tokenizer") -> "ResultFiles":
+    from engine.backends.result_files import ResultFiles
     from engine.models.published import PublishedBase
-    from engine.training.published_files import ResultFiles
 
     base = PublishedBase.of(model, Path(str(run.provenance.get("folder", run.folder))))
     return ResultFiles(model.folder, base, tokenizer)

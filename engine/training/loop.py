@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 
 from engine.backends.base import Interrupted, MemoryExhausted, StepResult, Trainer
+from engine.backends.result_files import ResultFiles
 from engine.config.schema import TrainConfig
 from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Batch, Dataset
@@ -29,7 +30,6 @@ from engine.training.feed import ExampleFeed, MicroBatcher
 from engine.training.heartbeat import Heartbeat, Watch
 from engine.training.monitors import PressureWatch, check_divergence
 from engine.training.progress import Progress
-from engine.training.published_files import ResultFiles
 from engine.training.schedule import learning_rate
 
 MEMORY_EVERY_S = 1.0
