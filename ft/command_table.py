@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "secrets": ("ft.commands.secrets:app", "Keep tokens in the system's keyring."),
     "runs": ("ft.commands.runs:app", "List, show, compare and remove runs."),
     "evaluate": ("ft.commands.evaluate:evaluate", "Score a trained model on validation rows, or on others."),
+    "merge": ("ft.commands.merge:merge", "Merge a trained model, or several, into full weights."),
     "export": ("ft.commands.export:export", "Write a trained model in the files of another program."),
     "track": ("ft.commands.track:track", "Report a run's events to another program."),
     "generate": ("ft.commands.generate:generate", "Answer one prompt with a trained run."),
