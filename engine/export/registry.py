@@ -4,12 +4,16 @@ from collections.abc import Mapping
 
 from engine import plugins
 from engine.errors import ConfigError, MachineError
+from engine.export.adapter import ADAPTER
 from engine.export.base import Exporter
 from engine.export.gguf.exporters import GGUF, GGUF_ADAPTER
 from engine.export.merged import MERGED
 from engine.export.mlx import MLX
+from engine.export.mlx_adapter import MLX_ADAPTER
 
-OWN: Mapping[str, Exporter] = {exporter.name: exporter for exporter in (MERGED, GGUF, GGUF_ADAPTER, MLX)}
+OWN: Mapping[str, Exporter] = {
+    exporter.name: exporter for exporter in (ADAPTER, GGUF, GGUF_ADAPTER, MERGED, MLX, MLX_ADAPTER)
+}
 """The exporters that come with ft."""
 
 
