@@ -13,6 +13,8 @@ MLX = Exporter(
     write="engine.export.mlx:write",
     needs=("mlx", "mlx_lm"),
     install="pip install mlx-lm, and on Linux also 'mlx[cpu]'",
+    prove="engine.parity.mlx_model:open_folder",
+    quantizations=("none", "8bit", "4bit"),
 )
 
 
