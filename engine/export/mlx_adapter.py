@@ -14,6 +14,7 @@ MLX_ADAPTER = Exporter(
     write="engine.export.mlx_adapter:write",
     needs=("mlx", "mlx_lm"),
     install="pip install mlx-lm, and on Linux also 'mlx[cpu]'",
+    prove="engine.parity.mlx_model:open_adapter",
 )
 
 
