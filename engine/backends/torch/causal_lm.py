@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from engine.backend_spec import Dtype
-from engine.backends.base import MemoryReading
+from engine.backends.base import Decoder, MemoryReading
 from engine.backends.layout import rows_of
 from engine.backends.sampling import Sampler
 from engine.backends.torch import generate as answers
@@ -20,12 +20,14 @@ from engine.backends.torch.adapter_hooks import hooks_of
 from engine.backends.torch.attention import NAME, SegmentAttention
 from engine.backends.torch.block import replace_layers
 from engine.backends.torch.checkpointing import HostMemory
+from engine.backends.torch.decode import decoding
 from engine.backends.torch.liger import Loss, proven_loss
 from engine.backends.torch.loading import load_adapter, load_causal, trying_out
 from engine.backends.torch.loss import HeadLogps, HeadLoss, head_logits, token_losses
 from engine.backends.torch.model import DTYPES, causal_of, load_model
 from engine.backends.torch.probes import head_is_linear, packing_is_isolated
 from engine.backends.torch.products import refuse_wrong_products
+from engine.backends.torch.row_adapters import RowAdapters
 from engine.backends.torch.vocabulary import grow, head_of
 from engine.config.adapters import PROMPT_TYPES
 from engine.config.schema import TrainConfig
@@ -65,6 +67,10 @@ class TorchModel:
             replace_layers(network, self.attention, forms)
         self.causal, self.body, self.head = causal, causal.base_model, head_of(causal.get_output_embeddings())
         self.plain_head = not prompted
+        self.row_adapters: RowAdapters | None = None
+        """The adapters that share the network, each row of a batch with its own; None where it has one at most."""
+        self.keeps_rows_apart: bool | None = None
+        """True if its rows can be decoded in one batch; None until that is tried."""
         self.head_loss: Loss = HeadLoss.apply
 
     load_network = staticmethod(load_model)
@@ -162,6 +168,11 @@ class TorchModel:
     ) -> Iterator[int]:
         with self.answering():
             yield from answers.stream(self.network, prompt, max_tokens, stop, sampler)
+
+    @contextmanager
+    def decoder(self, slots: int) -> Iterator[Decoder]:
+        with self.answering(), decoding(self, slots) as decoder:
+            yield decoder
 
     @contextmanager
     def without_adapter(self) -> Iterator[None]:
