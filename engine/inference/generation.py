@@ -9,7 +9,7 @@ from engine.backends.sampling import Sampler
 from engine.data.token_spec import TokenSpec
 from engine.data.tokenization.token_limits import answer_room
 from engine.data.tokenization.tokenizer import Tokenizer
-from engine.data.types import Completion, Prompt
+from engine.data.types import Completion, Prompt, Sampling
 from engine.errors import ModelError
 from engine.inference.placement import answering
 from engine.models.sizing import TokenRoom
@@ -60,7 +60,7 @@ class Generator:
                 "Leave the tools out, or train with a template that has them: model.chat_template: chatml",
             )
         ids, max_tokens = self._fitting([prompt], max_tokens)[0]
-        sampler = Sampler(temperature, [prompt.seed]) if temperature else None
+        sampler = Sampler.seeded(Sampling(temperature=temperature), [prompt.seed])
         tokens: list[int] = []
         shown = ""
         for token in self.model.stream(ids, max_tokens, self.tokenizer.stop_ids, sampler):
@@ -84,7 +84,7 @@ class Generator:
         """
         fitting = self._fitting(prompts, max_tokens)
         ids, max_tokens = [one for one, _ in fitting], min(most for _, most in fitting)
-        sampler = Sampler(temperature, [prompt.seed for prompt in prompts]) if temperature else None
+        sampler = Sampler.seeded(Sampling(temperature=temperature), [prompt.seed for prompt in prompts])
         found = self.model.generate(ids, max_tokens, self.tokenizer.stop_ids, poll, sampler)
         return [Completion(self.tokenizer.decode(tokens), len(tokens) < max_tokens) for tokens in found]
 
