@@ -1,6 +1,6 @@
 """The torch model: its forward passes, log-probabilities and answers, with or without a trainer around it."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -27,7 +27,7 @@ from engine.backends.torch.loss import HeadLogps, HeadLoss, head_logits, token_l
 from engine.backends.torch.model import DTYPES, causal_of, load_model
 from engine.backends.torch.probes import head_is_linear, packing_is_isolated
 from engine.backends.torch.products import refuse_wrong_products
-from engine.backends.torch.row_adapters import RowAdapters
+from engine.backends.torch.row_adapters import RowAdapters, share
 from engine.backends.torch.vocabulary import grow, head_of
 from engine.config.adapters import PROMPT_TYPES
 from engine.config.schema import TrainConfig
@@ -117,13 +117,7 @@ class TorchModel:
         `tokens` are those that were added for the adapter. Raises ModelError, and MachineError where torch multiplies
         wrongly here.
         """
-        device = (
-            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        )
-        # One token at a time, a CPU is fastest in fp32: nothing is cast on the way.
-        dtype = torch.float32 if device == "cpu" else "auto"
-        network = load_causal(folder, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
-        refuse_wrong_products(network.device, network.dtype)
+        network = cls._opened(folder, trust_remote_code)
         grow(network, tokens)
         prompted = False
         if adapter is not None:
@@ -131,7 +125,35 @@ class TorchModel:
             prompted = network.active_peft_config.is_prompt_learning
             if not prompted:  # virtual tokens are in no weight
                 network = network.merge_and_unload()
+        return cls._ready(network, folder, prompted)
+
+    @classmethod
+    def open_shared(cls, folder: Path, adapters: Mapping[str, Path], trust_remote_code: bool = False) -> Self:
+        """The model of `folder` with several LoRA adapters by name, to answer through its `decoder` alone: each row
+        with the adapter that it names, or with none.
+
+        Raises ModelError where a folder does not load, ConfigError where an adapter cannot share its base.
+        """
+        network, rows = share(cls._opened(folder, trust_remote_code), adapters)
+        model = cls._ready(network, folder, prompted=False)
+        model.row_adapters = rows
+        return model
+
+    @staticmethod
+    def _opened(folder: Path, trust_remote_code: bool) -> Any:
+        device = (
+            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        )
+        # One token at a time, a CPU is fastest in fp32: nothing is cast on the way.
+        dtype = torch.float32 if device == "cpu" else "auto"
+        network = load_causal(folder, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+        refuse_wrong_products(network.device, network.dtype)
+        return network
+
+    @classmethod
+    def _ready(cls, network: Any, folder: Path, prompted: bool) -> Self:
         compute: Dtype = next((name for name, known in DTYPES.items() if known == network.dtype), "fp32")
+        device = str(network.device.type)
         model = cls(network.eval(), folder, device, compute, prompted=prompted, adapter_alone=False)
         model._try_out()
         return model

@@ -14,6 +14,7 @@ from engine.backends.torch import decode_attention
 from engine.backends.torch.decode_cache import RowCache
 from engine.backends.torch.model import causal_of
 from engine.data.types import Float32
+from engine.errors import ModelError
 
 if TYPE_CHECKING:
     from engine.backends.torch.causal_lm import TorchModel
@@ -74,7 +75,9 @@ class BatchDecoder:
         return found
 
     def likeliest(self) -> dict[int, int]:
-        return dict(zip(self._keys, self._logits.argmax(-1).tolist(), strict=True))
+        largest, tokens = self._logits.max(-1)
+        refuse_no_numbers(largest)
+        return dict(zip(self._keys, tokens.tolist(), strict=True))
 
     @torch.no_grad()
     def step(self, tokens: Mapping[int, int]) -> None:
@@ -158,6 +161,7 @@ class AloneDecoder:
         return found
 
     def likeliest(self) -> dict[int, int]:
+        refuse_no_numbers(torch.stack([logits.max() for _, logits in self._rows.values()]))
         return {key: int(logits.argmax()) for key, (_, logits) in self._rows.items()}
 
     @torch.no_grad()
@@ -173,6 +177,15 @@ class AloneDecoder:
         ids = torch.tensor([list(tokens)], device=self.model.device)
         output = network(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
         return output.past_key_values, output.logits[0, -1]
+
+
+def refuse_no_numbers(largest: Tensor) -> None:
+    """Raise ModelError where the largest logit of a row is no finite number: any token would look likeliest."""
+    if not bool(largest.isfinite().all()):
+        raise ModelError(
+            "The model's output is not a number, so no token can be chosen.",
+            "Weights that hold NaN or inf answer so, and fp16 where a model needs bf16 or fp32.",
+        )
 
 
 def _parts(arrivals: Sequence[Arrival]) -> Iterator[list[int]]:
