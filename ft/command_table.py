@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("ft.commands.export:export", "Write a trained model in the files of another program."),
     "track": ("ft.commands.track:track", "Report a run's events to another program."),
     "generate": ("ft.commands.generate:generate", "Answer one prompt with a trained run."),
+    "serve": ("ft.commands.serve:serve", "Answer other programs over HTTP, as OpenAI's API does."),
     "chat": ("ft.commands.generate:chat", "Talk to a trained run."),
 }
 """ft's own commands: where each lives, and its line in `ft --help`."""
