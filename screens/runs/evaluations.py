@@ -1,7 +1,6 @@
 """Evaluations of a run, over the list: scores, differences, and the rows to page through."""
 
 import json
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
