@@ -1,6 +1,7 @@
 """Descriptors of the exporters `gguf` and `gguf-adapter`."""
 
 from engine.export.base import Exporter
+from engine.export.gguf.mixtures import QUANTIZATIONS
 
 INSTALL = "pip install gguf"
 
@@ -10,7 +11,12 @@ GGUF = Exporter(
     needs=("gguf",),
     install=INSTALL,
     prove="engine.parity.llama_cpp:open_model",
+    quantizations=QUANTIZATIONS,
 )
 GGUF_ADAPTER = Exporter(
-    "gguf-adapter", write="engine.export.gguf.adapter:write", needs=("gguf",), install=INSTALL
+    "gguf-adapter",
+    write="engine.export.gguf.adapter:write",
+    needs=("gguf",),
+    install=INSTALL,
+    quantizations=("f16", "f32"),
 )
