@@ -10,7 +10,8 @@ print(run.generate("What is the capital of France?"))
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,7 +115,7 @@ class Run:
 
     def stream(self, prompt: str | Sequence[Mapping[str, Any]], **options: Any) -> Iterator[str]:
         """`generate`, piece by piece."""
-        return (piece.text for piece in self.pieces(prompt, **options))
+        return _texts(self.pieces(prompt, **options))
 
     def answer(self, prompt: str | Sequence[Mapping[str, Any]], **options: Any) -> Answer:
         """The whole answer: text, reasoning, calls of tools, why it ended and its tokens. Options as for `pieces`."""
@@ -128,7 +129,7 @@ class Run:
         tools: Sequence[Mapping[str, Any]] = (),
         base: bool = False,
         **sampling: Any,
-    ) -> Iterator[Piece]:
+    ) -> Generator[Piece, None, None]:
         """`answer`, piece by piece.
 
         `tools` are functions that the model may call, in OpenAI's format; `base` asks the model as it was before
@@ -149,6 +150,13 @@ class Run:
         if self._client is not None:
             self._client.close()
             self._client = None
+
+
+def _texts(pieces: Generator[Piece, None, None]) -> Iterator[str]:
+    """The text of pieces; closing it cancels them."""
+    with closing(pieces):
+        for piece in pieces:
+            yield piece.text
 
 
 def train(
