@@ -73,7 +73,7 @@ def run(context: JobContext) -> str:
     other = _other(context, evaluation, model, config)
     sets = {"task": _rows(evaluation, subject, other)}
     if evaluation.forgetting:
-        sets["general"] = _general(subject, other)
+        sets["general"] = _general(subject, None if evaluation.compared == BASE else other)
     context.poll()
     needs = frozenset(need for metric in metrics for need in metric.needs)
     if evaluation.judge:
