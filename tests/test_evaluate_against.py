@@ -67,10 +67,11 @@ def trained(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     folder = tmp_path_factory.mktemp("trained")
     train = write(folder / "fox.jsonl", [asked(f"Say {word}.", "fox") for word in LABELS * 4])
     recipe = recipe_text(
-        with_a_loud_head(tiny_model, folder), train, model={"chat_template": "chatml", "max_seq_length": 256}, data={"validation": 0.3},
+        with_a_loud_head(tiny_model, folder), train,
+        model={"chat_template": "chatml", "max_seq_length": 256}, data={"validation": 0.3},
         training={"epochs": 90, "max_steps": 80, "learning_rate": 1e-2, "precision": "fp32"},
-        evaluation={"every": 40, "samples": [], "metrics": ["exact_match"]}, adapter={"dropout": 0.0, "rank": 16},
-        checkpoints={"every": 40},
+        evaluation={"every": 40, "samples": [], "metrics": ["exact_match"]},
+        adapter={"dropout": 0.0, "rank": 16}, checkpoints={"every": 40},
     )  # fmt: skip
     (folder / "train.yml").write_text(recipe)
     rows = write(folder / "rows.jsonl", [asked(f"Say {HOSTILE} {n}.", LABELS[n % 3]) for n in range(9)])
