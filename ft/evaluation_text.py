@@ -48,7 +48,12 @@ def _scores(metric: Metric, line: Mapping[str, Any], compared: bool) -> list[str
         return [metric.title, value, other, "–", "–", "–"]
     sign = "+" if gap["value"] > 0 else ""
     bounds = _bounds(metric, (gap["low"], gap["high"]))
-    return [metric.title, value, other, sign + metric.written(gap["value"]), bounds, f"{gap['p']:.3f}"]
+    return [metric.title, value, other, sign + metric.written(gap["value"]), bounds, written_p(gap["p"])]
+
+
+def written_p(p: float) -> str:
+    """The p of a paired test, to three places."""
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
 def _bounds(metric: Metric, bounds: Sequence[float] | None) -> str:

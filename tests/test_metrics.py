@@ -23,7 +23,7 @@ from tests.training import recipe_text, write_rows
 ROOT = Path(__file__).parents[1]
 METADATA = "Metadata-Version: 2.1\nName: ft-length\nVersion: 1.0\n"
 ENTRY_POINTS = (
-    "[ft.metrics]\nanswer_length = ft_length:metric\nbroken = ft_length:nothing\nwrong = ft_length:length\n"
+    "[ft.metrics]\nsaid_length = ft_length:metric\nbroken = ft_length:nothing\nwrong = ft_length:length\n"
 )
 MODULE = """
 from engine.metrics.base import Metric
@@ -35,7 +35,7 @@ def length(results):
 
 
 metric = Metric(
-    "answer_length", "answer length", format="decimal", unit="characters", better="lower",
+    "said_length", "answer length", format="decimal", unit="characters", better="lower",
     needs=frozenset({"answers", "log_probabilities"}), compute=length,
 )
 """
@@ -157,8 +157,8 @@ def test_plugin_metric_selects_best_checkpoint(packages: Path, tiny_model: Path,
         recipe_text(
             tiny_model,
             write_rows(tmp_path),
-            evaluation={"metrics": ["answer_length"], "every": 2, "samples": []},
-            checkpoints={"best": "answer_length", "every": 2},
+            evaluation={"metrics": ["said_length"], "every": 2, "samples": []},
+            checkpoints={"best": "said_length", "every": 2},
         )
     )
     home, folder = tmp_path / "home", tmp_path / "run"
@@ -167,14 +167,14 @@ def test_plugin_metric_selects_best_checkpoint(packages: Path, tiny_model: Path,
     assert "answer length" in done.stderr, done.stderr
     events = [ev.decode(line + b"\n") for line in (folder / "events.jsonl").read_bytes().splitlines()]
     evals = [event for event in events if isinstance(event, ev.Eval)]
-    after = {event.step: event.metrics["answer_length"] for event in evals if event.step > 0}
-    assert {event.best_by for event in evals} == {"answer_length"}
+    after = {event.step: event.metrics["said_length"] for event in evals if event.step > 0}
+    assert {event.best_by for event in evals} == {"said_length"}
     best = min(after, key=lambda step: (after[step], step))
     assert (folder / "checkpoints" / "best").read_text().strip() == f"step-{best:06d}"
 
     shown = json.loads(ft(home, "runs", "show", str(folder), "--json").stdout)  # without the package
-    assert shown["best_metric"] == "answer_length"
-    assert "answer_length" in ft(home, "runs", "show", str(folder)).stdout
+    assert shown["best_metric"] == "said_length"
+    assert "said_length" in ft(home, "runs", "show", str(folder)).stdout
 
 
 def test_package_missing_its_metric_is_named(packages: Path) -> None:

@@ -15,6 +15,8 @@ FOLDER = Path(__file__).parent / "general_rows"
 """Short questions with one right answer, in files by kind; written for ft, under its licence."""
 MOST_TOKENS = 48
 """Most tokens of an answer: a sentence, so that a model need not answer with the bare word."""
+LONGEST_ROW = 512
+"""Tokens that the rows may take, in any tokenizer and template."""
 LOST_ROWS = 10
 """Most rows that are named as lost."""
 
@@ -22,8 +24,10 @@ LOST_ROWS = 10
 def recipe(config: "TrainConfig") -> "TrainConfig":
     """The recipe for these rows in place of the task's, read as plain conversations whatever the method was."""
     files = sorted(FOLDER.glob("*.jsonl"))
-    data = type(config.data)(train=[str(path) for path in files], validation=0.0)
+    data = type(config.data)(train=[str(path) for path in files], validation=0.0, on_error="skip")
+    length = max(config.model.max_seq_length, LONGEST_ROW)
     changes = {
+        "model": config.model.model_copy(update={"max_seq_length": length}),
         "data": data,
         "training": config.training.model_copy(update={"method": "sft"}),
         "evaluation": config.evaluation.model_copy(update={"max_questions": 1000}),

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -62,8 +63,6 @@ class Measuring:
         """
         scores, losses = self._losses(model, rows.examples)
         questions = rows.questions
-        labels = label_texts([each.answer for each in questions]) if "label_scores" in self.needs else {}
-        scored = self._label_scores(model, tokenizer, questions, list(labels.values())) if labels else None
         return Results(
             loss=-float(np.mean(scores)) if scores else None,
             answers=self._answers(model, tokenizer, questions, positions),
@@ -71,10 +70,17 @@ class Measuring:
             log_probabilities=scores,
             losses=losses,
             calls=[question.calls for question in questions],
-            labels=tuple(labels),
-            label_scores=scored,
-            label_tokens=[len(ids) for ids in _label_ids(tokenizer, list(labels.values()))],
+            **self.labels(model, tokenizer, questions),
         )
+
+    def labels(self, model: Model, tokenizer: Tokenizer, questions: Sequence[Question]) -> dict[str, Any]:
+        """The fields of `Results` about labels; empty where no metric needs them, or the answers are no labels."""
+        found = label_texts([each.answer for each in questions]) if "label_scores" in self.needs else {}
+        if not found:
+            return {}
+        ids = tokenizer.encode(list(found.values()), special=False)
+        scores = self._label_scores(model, questions, ids)
+        return {"labels": tuple(found), "label_scores": scores, "label_tokens": list(map(len, ids))}
 
     def _answers(
         self, model: Model, tokenizer: Tokenizer, questions: Sequence[Question], positions: int | None
@@ -122,10 +128,9 @@ class Measuring:
         return batches, found
 
     def _label_scores(
-        self, model: Model, tokenizer: Tokenizer, questions: Sequence[Question], labels: Sequence[str]
+        self, model: Model, questions: Sequence[Question], ids: Sequence[Sequence[int]]
     ) -> list[list[float]]:
-        """Summed log-probability of each label as the answer to each question."""
-        ids = _label_ids(tokenizer, labels)
+        """Summed log-probability of each label, by its tokens, as the answer to each question."""
         examples = _answered([(question.prompt_ids, label) for question in questions for label in ids])
         _, losses = self._losses(model, examples)
         flat = [-loss for loss, _ in losses]
@@ -142,10 +147,6 @@ def label_texts(references: Sequence[str]) -> dict[str, str]:
         if (label := label_of(reference)) in written:
             written[label][reference] += 1
     return {label: counts.most_common(1)[0][0] for label, counts in written.items()}
-
-
-def _label_ids(tokenizer: Tokenizer, labels: Sequence[str]) -> list[list[int]]:
-    return tokenizer.encode(list(labels), special=False) if labels else []
 
 
 def _answered(pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Examples:

@@ -72,7 +72,7 @@ def _table(metrics: Mapping[str, Any], model: str, against: str | None) -> str:
                 [
                     _signed(metric, found["value"]),
                     _bounds(metric, (found["low"], found["high"])),
-                    f"{found['p']:.3f}",
+                    _p(found["p"]),
                 ]
                 if found
                 else ["–", "–", "–"]
@@ -84,6 +84,10 @@ def _table(metrics: Mapping[str, Any], model: str, against: str | None) -> str:
         body.append(f"<tr><td>{escape(metric.title)}</td>{marked}</tr>")
     head = "".join(f"<th{' class=n' if at else ''}>{escape(str(each))}</th>" for at, each in enumerate(heads))
     return f"<table><tr>{head}</tr>{''.join(body)}</table>"
+
+
+def _p(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
 def _class(metric: Metric, line: Mapping[str, Any]) -> str:

@@ -76,9 +76,10 @@ def as_lines(rows: Iterable[ScoredRow]) -> str:
 
 
 def deciding(lines: Sequence[Line]) -> Metric | None:
-    """The metric by which rows are said to differ: the first compared one of answers, else the loss."""
+    """The metric by which rows are said to differ: the first of answers by which any does, else the loss."""
     compared = [line for line in lines if line.difference is not None and line.metric.better]
-    return next((line.metric for line in [*(x for x in compared if not x.of_tokens), *compared]), None)
+    differing = [line for line in compared if line.scores != line.other_scores]
+    return next((x.metric for x in [*(x for x in differing if not x.of_tokens), *differing]), None)
 
 
 def most_different(rows: Sequence[ScoredRow], metric: Metric, count: int) -> list[ScoredRow]:

@@ -3,6 +3,7 @@
 import gc
 import json
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,7 +74,7 @@ def run(context: JobContext) -> str:
     other = _other(context, evaluation, model, config)
     sets = {"task": _rows(evaluation, subject, other)}
     if evaluation.forgetting:
-        sets["general"] = _general(subject, other)
+        sets["general"] = _general(subject, None if evaluation.compared == BASE else other)
     context.poll()
     needs = frozenset(need for metric in metrics for need in metric.needs)
     if evaluation.judge:
@@ -170,7 +171,8 @@ def _measured(
             context.poll()
 
         if name == "general":
-            return Measuring(frozenset({"answers"}), poll, context.poll, smaller, general.MOST_TOKENS)
+            most = min(general.MOST_TOKENS, evaluation.max_tokens or general.MOST_TOKENS)
+            return Measuring(frozenset({"answers"}), poll, context.poll, smaller, most)
         return Measuring(needs, poll, context.poll, smaller, evaluation.max_tokens)
 
     def all_of(title: str, of: Subject, model: "Model", theirs: bool) -> dict[str, Results]:
@@ -201,12 +203,11 @@ def _as_base(
     """Results of the model with its adapter off; None where that cannot be, and the base has to be loaded."""
     from engine.evaluation.adapter_off import adapter_off
 
-    try:
-        with model.without_adapter():
-            pass
-    except ConfigError:
-        return None
-    with adapter_off(model, _probe(rows)):
+    with ExitStack() as off:
+        try:
+            off.enter_context(adapter_off(model, _probe(rows)))
+        except ConfigError:
+            return None
         return measure(model)
 
 
