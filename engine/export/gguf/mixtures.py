@@ -19,14 +19,15 @@ BLOCKS: Mapping[str, tuple[int, int]] = {
 """Weights in a block of a type, and bytes of one."""
 FALLBACKS = {"Q2_K": "Q4_0", "Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
 """Types for rows that are no whole number of 256 weights; F16 where they are none of 32 either."""
-PLAIN = ("f32", "f16", "bf16", "q8_0", "q5_0", "q5_1", "q4_0", "q4_1")
+PLAIN = ("f32", "f16", "bf16", "q8_0")
 """Quantisations of one type for all matrices."""
-K_QUANTS: Mapping[str, str] = {
-    "q2_k": "Q2_K", "q3_k_s": "Q3_K", "q3_k_m": "Q3_K", "q3_k_l": "Q3_K", "q4_k_s": "Q4_K", "q4_k_m": "Q4_K",
-    "q5_k_s": "Q5_K", "q5_k_m": "Q5_K", "q6_k": "Q6_K",
+MIXTURES: Mapping[str, str] = {
+    "q5_0": "Q5_0", "q5_1": "Q5_1", "q4_0": "Q4_0", "q4_1": "Q4_1", "q2_k": "Q2_K", "q3_k_s": "Q3_K",
+    "q3_k_m": "Q3_K", "q3_k_l": "Q3_K", "q4_k_s": "Q4_K", "q4_k_m": "Q4_K", "q5_k_s": "Q5_K", "q5_k_m": "Q5_K",
+    "q6_k": "Q6_K",
 }  # fmt: skip
-"""Mixtures, and the type that most of their tensors have."""
-QUANTIZATIONS = (*PLAIN, *K_QUANTS)
+"""Quantisations of several types, and the type that most of their tensors have."""
+QUANTIZATIONS = (*PLAIN, *MIXTURES)
 FILE_TYPES: Mapping[str, int] = {
     "f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q8_0": 7, "q5_0": 8, "q5_1": 9, "q2_k": 10, "q3_k_s": 11,
     "q3_k_m": 12, "q3_k_l": 13, "q4_k_s": 14, "q4_k_m": 15, "q5_k_s": 16, "q5_k_m": 17, "q6_k": 18, "bf16": 32,
@@ -57,8 +58,14 @@ class Chosen:
     """Tensors by `WANTED to GOT`."""
 
 
-def chosen(quantization: str, shapes: Mapping[str, tuple[int, ...]], model: Shape) -> Chosen:
-    """The types of the tensors of a model, by their names and shapes (rows last)."""
+def chosen(
+    quantization: str, shapes: Mapping[str, tuple[int, ...]], model: Shape, k_types: bool = True
+) -> Chosen:
+    """The types of the tensors of a model, by their names and shapes (rows last).
+
+    Without `k_types`, the output layer of q4_0 and its like is Q8_0 where llama.cpp has Q6_K.
+    """
+    wanted_most = MIXTURES.get(quantization, "")
     count = sum("attn_v.weight" in name or "attn_qkv.weight" in name for name in shapes)
     order = sorted((name for name in shapes if _is_value(name)), key=_layer)
     places = {name: index for index, name in enumerate(order)}
@@ -69,12 +76,19 @@ def chosen(quantization: str, shapes: Mapping[str, tuple[int, ...]], model: Shap
             types[name] = "F32"
             continue
         wanted = quantization.upper()
-        if quantization in K_QUANTS:
+        if quantization in MIXTURES:
             wanted = _mixed(quantization, name, shape, model, places.get(name, 0), count)
         types[name] = _that_fits(wanted, shape[-1])
+        if not k_types and not is_k(wanted_most):
+            types[name] = FALLBACKS.get(types[name], types[name])
         if types[name] != wanted:
             fallbacks[f"{wanted} to {types[name]}"] += 1
     return Chosen(types, dict(fallbacks))
+
+
+def is_k(kind: str) -> bool:
+    """True for a type of blocks of 256 weights, which libgguf makes and gguf does not."""
+    return kind.endswith("_K")
 
 
 def bytes_of(kind: str, shape: Sequence[int]) -> int:
@@ -107,7 +121,7 @@ def _mixed(
     quantization: str, name: str, shape: tuple[int, ...], model: Shape, place: int, values: int
 ) -> str:
     """The type of a tensor in a mixture, before its width is looked at."""
-    base = K_QUANTS[quantization]
+    base = MIXTURES[quantization]
     if name == "output.weight" or (model.tied and name == "token_embd.weight"):
         return "Q8_0" if shape[-1] % BLOCKS[base][0] else "Q6_K"
     eight = model.experts == 8
@@ -141,7 +155,7 @@ def _value(quantization: str, place: int, values: int, model: Shape) -> str:
             return "Q5_K" if place < 4 else "Q4_K"
         case "q4_k_m" | "q5_k_m" if _more_bits(place, values):
             return "Q6_K"
-    return K_QUANTS[quantization]
+    return MIXTURES[quantization]
 
 
 DOWN: Mapping[str, Callable[[int, int], str]] = {

@@ -9,19 +9,23 @@ from engine.data.tokenization.tokenizer import Tokenizer
 from engine.export.gguf.llama_cpp_tokens import llama_cpp_tokens
 from engine.export.gguf.nasty_text import LINES
 
+Ids = list[int]
+MOST_ADDED = 256
+"""Added tokens at most: some models have thousands that are not used."""
+
 
 @dataclass(frozen=True)
 class Difference:
     """A text that llama.cpp cuts otherwise."""
 
     text: str
-    ours: Sequence[int]
+    ours: Ids
     """Ids by the model's own tokenizer."""
-    theirs: Sequence[int]
+    theirs: Ids
     """Ids by llama.cpp."""
-    composed: bool
-    """True if it is only that llama.cpp does not compose letters and their marks (NFC) as this tokenizer does: both
-    agree on the composed text."""
+    reason: str
+    """What llama.cpp does not do that explains it: both agree on the text as changed by it. Empty for a fault of the
+    file, as a wrong pre-tokenizer."""
 
 
 def differences(file: Path, tokenizer: Tokenizer, more: Sequence[str] = ()) -> list[Difference]:
@@ -29,19 +33,30 @@ def differences(file: Path, tokenizer: Tokenizer, more: Sequence[str] = ()) -> l
 
     Raises MachineError where xllamacpp is not installed, ModelError where llama.cpp does not load the file.
     """
-    around = [f"a{text}b" for text in tokenizer.added.values()] + [
-        f" {text} \n" for text in tokenizer.added.values()
-    ]
-    texts = [*LINES, *around[:MOST_ADDED], *more]
+    added = list(tokenizer.added.values())[:MOST_ADDED]
+    texts = [*LINES, *(f"a{text}b {text} \n" for text in added), *more]
     composed = [unicodedata.normalize("NFC", text) for text in texts]
-    ours = tokenizer.encode([*texts, *composed], special=False)
-    theirs = llama_cpp_tokens(file, [*texts, *composed])
-    return [
-        Difference(text, ours[at], theirs[at], ours[at + len(texts)] == theirs[at + len(texts)])
-        for at, text in enumerate(texts)
-        if ours[at] != theirs[at]
-    ]
+    bare = [_without_marks(text) for text in texts]
+    asked = [*texts, *composed, *bare]
+    pairs = list(zip(tokenizer.encode(asked, special=False), llama_cpp_tokens(file, asked), strict=True))
+    count = len(texts)
+    found = []
+    for text, (ours, theirs), as_composed, as_bare in zip(
+        texts, pairs[:count], pairs[count : 2 * count], pairs[2 * count :], strict=True
+    ):
+        if ours != theirs:
+            found.append(Difference(text, ours, theirs, _reason(ours, as_composed, as_bare)))
+    return found
 
 
-MOST_ADDED = 512
-"""Texts of added tokens at most: some models have thousands that are not used."""
+def _reason(ours: Ids, as_composed: tuple[Ids, Ids], as_bare: tuple[Ids, Ids]) -> str:
+    """The reason of a difference, from both tokenizers' ids of the text composed, and without its marks."""
+    if as_composed == (ours, ours):
+        return "llama.cpp does not compose letters and marks (NFC), as this tokenizer does"
+    if as_bare[0] == as_bare[1]:
+        return "llama.cpp's pre-tokenizer takes marks for no part of a word, and this tokenizer does"
+    return ""
+
+
+def _without_marks(text: str) -> str:
+    return "".join(character for character in text if not unicodedata.category(character).startswith("M"))

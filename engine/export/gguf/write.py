@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def planned(
     model = Shape(
         settings.layers, settings.heads // settings.kv_heads, settings.experts, "output.weight" not in shapes
     )
-    types = chosen(quantization, shapes, model)
+    types = chosen(quantization, shapes, model, find_spec("libgguf") is not None)
     tensors_ = [PlannedTensor(source, types.types[source.name]) for source in found]
     return PlannedFile(f"{name}-{quantization}.gguf", quantization, tensors_, types, architecture, settings)
 
