@@ -12,7 +12,14 @@ if TYPE_CHECKING:
     from engine.merging.merged import MergedTensors
 
 INSTALL = "pip install mlx-lm, and on Linux also 'mlx[cpu]'"
-MLX = Exporter("mlx", write="engine.export.mlx:write", needs=("mlx", "mlx_lm"), install=INSTALL)
+MLX = Exporter(
+    "mlx",
+    write="engine.export.mlx:write",
+    needs=("mlx", "mlx_lm"),
+    install=INSTALL,
+    prove="engine.parity.mlx_model:open_folder",
+    quantizations=("none", "8bit", "4bit"),
+)
 QUANTISED = ("quantization", "quantization_config")
 """Keys of config.json that say how weights are packed."""
 
