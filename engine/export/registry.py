@@ -11,9 +11,10 @@ from engine.export.gguf.exporters import GGUF, GGUF_ADAPTER
 from engine.export.merged import MERGED
 from engine.export.mlx import MLX
 from engine.export.mlx_adapter import MLX_ADAPTER
+from engine.export.ollama.exporter import OLLAMA
 
 OWN: Mapping[str, Exporter] = {
-    exporter.name: exporter for exporter in (ADAPTER, GGUF, GGUF_ADAPTER, MERGED, MLX, MLX_ADAPTER)
+    exporter.name: exporter for exporter in (ADAPTER, GGUF, GGUF_ADAPTER, MERGED, MLX, MLX_ADAPTER, OLLAMA)
 }
 """The exporters that come with ft."""
 
