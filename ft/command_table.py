@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runs": ("ft.commands.runs:app", "List, show, compare and remove runs."),
     "evaluate": ("ft.commands.evaluate:evaluate", "Score a trained model on validation rows, or on others."),
     "export": ("ft.commands.export:export", "Write a trained model in the files of another program."),
+    "push": ("ft.commands.push:push", "Push a trained model with its card to the hub."),
     "track": ("ft.commands.track:track", "Report a run's events to another program."),
     "generate": ("ft.commands.generate:generate", "Answer one prompt with a trained run."),
     "chat": ("ft.commands.generate:chat", "Talk to a trained run."),
