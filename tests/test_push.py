@@ -17,6 +17,7 @@ from engine.jobs.push import Push
 from engine.process.launcher import start
 from engine.runs.directory import control
 from engine.runs.directory.card_mark import CARD
+from engine.runs.directory.create import create_job
 from engine.runs.directory.events import Phase, Saved, encode
 from engine.runs.directory.run import Run
 from ft.cli import main
@@ -256,6 +257,24 @@ def test_impossible_push_is_refused_before_it_begins(
     assert exit_code(run.id, *words) == 2
     assert message in capsys.readouterr().err
     assert len(Run.all()) == 1
+
+
+def test_run_without_a_result_is_not_pushed(capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run("20261126-090000-young", end=None)
+    for reference in (run.id, str(run.folder)):
+        assert exit_code(reference, "--to", REPO, "--dry-run") == 2
+        assert "has no trained adapter yet" in capsys.readouterr().err
+
+
+def test_run_of_an_export_means_the_folder_that_it_wrote(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "made"
+    out.mkdir()
+    (out / "m.gguf").write_bytes(b"GGUF")
+    run = create_job("export", "export-gguf-made", {"model": "x", "exporter": "gguf", "out": str(out)})
+    assert exit_code(run.id, "--to", REPO, "--dry-run", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["files"] == {"m.gguf": 4}
 
 
 def test_push_without_token_says_how_to_set_one(

@@ -31,9 +31,11 @@ class PushSource:
         try:
             model = TrainedModel.find(reference)
         except ConfigError:
-            if (folder := _exported(reference)) is None and not path.is_dir():
+            run = _run(reference)
+            folder = path if run is None else _written_by(run)
+            if folder is None or not folder.is_dir():
                 raise
-            return PushSource(folder or path)
+            return PushSource(folder)
         weights = model.adapter or model.base
         assert isinstance(weights, Path)
         return PushSource(weights, model)
@@ -59,11 +61,14 @@ class PushSource:
         return found
 
 
-def _exported(reference: str) -> Path | None:
-    """The folder that a run of `ft export` wrote; None where the reference names no such run."""
+def _run(reference: str) -> Run | None:
     try:
-        run = Run.open(reference)
+        return Run.open(reference)
     except FtError:
         return None
+
+
+def _written_by(run: Run) -> Path | None:
+    """The folder that a run of `ft export` wrote; None for a run of another kind."""
     out = run.job.get("out")
-    return Path(out) if run.kind == "export" and isinstance(out, str) and Path(out).is_dir() else None
+    return Path(out) if run.kind == "export" and isinstance(out, str) else None
