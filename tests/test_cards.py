@@ -297,13 +297,46 @@ def test_later_evaluations_of_the_run_are_in_its_card() -> None:
     assert "90.0%" not in text
 
 
-def evaluated(run: Run, metric: str, value: float, data: str | None) -> None:
+def test_intervals_and_base_of_an_evaluation_are_in_the_card() -> None:
+    run = finished_run(exact=(0.25, 0.5))
+    made = evaluated(run, "exact_match", 0.75, None)
+    line = {"value": 0.75, "interval": [0.7, 0.8], "against": 0.125, "against_interval": [0.1, 0.2]}
+    body = {"against": "base", "metrics": {"exact_match": line}, "fingerprint": "f" * 64}
+    (made.folder / "evaluation.json").write_text(json.dumps(body))
+    text = render(model_card(TrainedModel.of(run)))
+    assert "| exact_match ↑ | 12.5% | 75.0% | 70.0% to 80.0% | validation rows of the run |" in text
+
+
+PROOF = {
+    "passed": True,
+    "failures": [],
+    "rows": "held-out rows of orders",
+    "reference": "fp32 on cpu",
+    "kl_over": "the 40 likeliest tokens and one class for the rest",
+    "positions": 512,
+    "top1": 0.998,
+    "kl_mean": 0.00123,
+    "kl_max": 0.2,
+    "tokens": {"texts": 20, "conversations": 4, "different": []},
+}
+
+
+def test_figures_of_the_parity_gate_are_in_the_card_in_words() -> None:
+    text = card_of(TrainedModel.of(finished_run()), "gguf", {}, PROOF)
+    assert "Compared on held-out rows of orders with the trained model (fp32 on cpu):" in text
+    assert "- same likeliest token: 99.8% of 512 places" in text
+    assert "mean 0.0012, at most 0.2 nats a token, over the 40 likeliest tokens" in text
+    assert "- tokens: 24 of 24 texts and prompts equal" in text
+
+
+def evaluated(run: Run, metric: str, value: float, data: str | None) -> Run:
     """An `ft evaluate` run of a run's result, as it would lie there."""
     options = {"model": str(run.folder), "data": data, "metrics": [metric], "max_questions": None}
     found = create_job("evaluate", "evaluate-x", options)
     found.emit(Eval(step=20, loss=1.0, perplexity=2.7, metrics={metric: value}))
     found.emit(Finished(reason="completed", step=20))
     (found.folder / "lock").touch()
+    return found
 
 
 def test_picture_shows_both_losses_and_no_gap_breaks_it() -> None:

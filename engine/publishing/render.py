@@ -201,16 +201,35 @@ def _proof(card: ModelCard) -> str:
         parts.append(
             _list({_cell(str(name)): _code(_value(value)) for name, value in card.export.facts.items()})
         )
-    if card.export.proof is None:
+    proof = card.export.proof
+    if proof is None:
         parts.append(
             "Nothing was proved of these files: whether they answer as the trained model does is not known."
         )
     else:
-        parts.append("Compared with the trained model, these files gave:")
-        parts.append(
-            _list({_cell(str(name)): _code(_value(value)) for name, value in card.export.proof.items()})
-        )
+        parts.append(_compared(proof))
     return "\n\n".join(parts)
+
+
+def _compared(proof: Mapping[str, Any]) -> str:
+    """Figures of the parity gate (`engine.parity.proof.Proof.as_json`), or of another package's comparison."""
+    if not {"positions", "top1", "kl_mean", "kl_max"} <= proof.keys():
+        figures = {_cell(str(name)): _code(_value(value)) for name, value in proof.items()}
+        return "Compared with the trained model, these files gave:\n\n" + _list(figures)
+    tokens = proof.get("tokens") or {}
+    texts = int(tokens.get("texts", 0)) + int(tokens.get("conversations", 0))
+    rows = {
+        "same likeliest token": f"{proof['top1']:.1%} of {proof['positions']:,} places",
+        "KL divergence": f"mean {proof['kl_mean']:.2g}, at most {proof['kl_max']:.2g} nats a token, "
+        f"over {_cell(str(proof.get('kl_over', 'the vocabulary')))}",
+        "tokens": f"{texts - len(tokens.get('different', ()))} of {texts} texts and prompts equal"
+        if texts
+        else "",
+    }
+    head = f"Compared on {_cell(str(proof.get('rows', 'held-out rows')))} with the trained model"
+    with_ = f" ({_cell(str(proof['reference']))})" if proof.get("reference") else ""
+    verdict = "" if proof.get("passed", True) else "\n\n**It is over the limits for its precision.**"
+    return f"{head}{with_}:\n\n" + _list({name: text for name, text in rows.items() if text}) + verdict
 
 
 def _licence(card: ModelCard) -> str:
