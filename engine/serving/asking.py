@@ -9,6 +9,7 @@ from engine.data.formats.base import RowError
 from engine.data.formats.messages import messages_of
 from engine.data.formats.tool_calls import tools_of
 from engine.data.tokenization.token_limits import answer_room
+from engine.data.tokenization.tokenizer import LAST_ID
 from engine.data.types import Message, Sampling
 from engine.errors import ConfigError, FtError, ModelError
 from engine.serving.grammar import ANY_OBJECT
@@ -108,20 +109,27 @@ def _prompts(request: CompletionRequest, model: Served) -> list[list[int]]:
     if not given or not all(one != [] for one in given):
         raise wrong("prompt", "`prompt` is empty.")
     if isinstance(given[0], str):
-        try:
-            found = model.tokenizer.encode([str(one) for one in given])
-        except UnicodeEncodeError:
-            raise wrong("prompt", "`prompt` has half of a surrogate pair.") from None
+        texts = [str(one) for one in given]
+        if any(not _is_text(text) for text in texts):
+            raise wrong("prompt", "`prompt` has half of a surrogate pair.")
         end = len(model.tokenizer.suffix_ids)
-        found = [ids[: len(ids) - end] if end else ids for ids in found]
+        found = [ids[: len(ids) - end] for ids in model.tokenizer.encode(texts)]
     elif isinstance(given[0], int):
         found = [[*given]]
     else:
         found = [[*one] for one in given]
-    if any(token < 0 for ids in found for token in ids):
-        raise wrong("prompt", "`prompt` has a negative token id.")
+    if any(not 0 <= token < LAST_ID for ids in found for token in ids):
+        raise wrong("prompt", "`prompt` has a number that is not the id of a token.")
     # A model continues something: where the tokenizer puts nothing in front, an empty text is the text's end.
     return [ids or [model.tokenizer.eos_id] for ids in found]
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _grammar(wanted: ResponseFormat | None, model: Served) -> str | None:
