@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 from engine.backends.base import Interrupted
 from engine.data.augment.journal import NAME as JOURNAL
 from engine.data.token_spec import TokenSpec
-from engine.data.types import Message, Prompt
+from engine.data.types import Message, Prompt, Sampling
 from engine.errors import ConfigError, ModelError
+from engine.inference.answer import gathered
 from engine.inference.generation import Generator
 from engine.service.client import Client
 from ft.command_table import app
@@ -36,7 +37,7 @@ def generator(tiny_model: Path) -> Generator:
 
 def test_seed_fixes_answer_in_any_batch(generator: Generator) -> None:
     def said(prompts: list[Prompt], temperature: float = 1.5) -> list[str]:
-        return [answer.text for answer in generator.answers(prompts, 12, temperature, quiet)]
+        return [answer.text for answer in generator.answers(prompts, Sampling(12, temperature), quiet)]
 
     first, second, third = said(PROMPTS)
     assert said(PROMPTS[::-1]) == [third, second, first]
@@ -52,12 +53,12 @@ def test_chat_and_batch_draw_same_answer(
 ) -> None:
     """With the same temperature and seed."""
     for prompt in PROMPTS:
-        (answer,) = generator.answers([prompt], 12, 1.5, quiet)
-        assert "".join(generator.stream(prompt, 12, 1.5)) == answer.text
+        (answer,) = generator.answers([prompt], Sampling(12, 1.5), quiet)
+        assert gathered(generator.stream(prompt, Sampling(12, 1.5))).text == answer.text
 
 
 def test_answer_reaching_token_limit_says_so(generator: Generator) -> None:
-    assert [answer.ended for answer in generator.answers(PROMPTS, 3, 0.0, quiet)] == [False] * 3
+    assert [answer.ended for answer in generator.answers(PROMPTS, Sampling(3), quiet)] == [False] * 3
 
 
 def test_answer_stops_between_two_tokens(generator: Generator) -> None:
@@ -68,14 +69,14 @@ def test_answer_stops_between_two_tokens(generator: Generator) -> None:
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        generator.answers(PROMPTS, 50, 0.0, poll)
+        generator.answers(PROMPTS, Sampling(50), poll)
     assert next(calls) == 3
 
 
 def test_engine_answers_many_prompts_at_once(generator: Generator, tiny_model: Path, tmp_path: Path) -> None:
     with Client(tmp_path / "log") as client:
         assert client.answers(tiny_model, TokenSpec(), PROMPTS, 12, 1.5) == generator.answers(
-            PROMPTS, 12, 1.5, quiet
+            PROMPTS, Sampling(12, 1.5), quiet
         )
         with pytest.raises(ModelError, match="no-such"):
             client.answers(tmp_path / "no-such", TokenSpec(), PROMPTS, 12, 1.5)
