@@ -12,7 +12,7 @@ import httpx
 import openai
 import pytest
 
-from engine.data.types import Message, Prompt
+from engine.data.types import Message, Prompt, Sampling
 from engine.inference.generation import Generator
 from tests.serving import Server, make_adapter, serving
 
@@ -33,7 +33,8 @@ def asked(text: str = "Say fox.", **more: Any) -> dict[str, Any]:
 def offline(model: Path, adapter: Path | None, text: str, tokens: int, temperature: float, seed: int) -> str:
     """The answer of `ft generate`."""
     chat = Generator.open(model, adapter)
-    return "".join(chat.stream(Prompt((Message("user", text),), seed), tokens, temperature))
+    sampling = Sampling(tokens, temperature, seed)
+    return "".join(piece.text for piece in chat.stream(Prompt((Message("user", text),), seed), sampling))
 
 
 def test_answers_are_those_of_ft_generate(server: Server, tiny_model: Path) -> None:

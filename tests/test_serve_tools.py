@@ -7,11 +7,9 @@ from typing import Any
 
 import pytest
 
-from engine.serving.tool_answers import Call, may_begin, take_apart
 from tests.serving import Server, serving
 from tests.tiny import CHAT_TEMPLATE, copy_tokenizer
 
-FUNCTIONS = ("look_up", "count")
 TOOL = {
     "type": "function",
     "function": {
@@ -25,40 +23,6 @@ TEMPLATE = (
     + CHAT_TEMPLATE
 )
 WRITTEN = 'Look.\n<tool_call>\n{"name": "look_up", "arguments": {"word": "fox"}}\n</tool_call>'
-
-
-@pytest.mark.parametrize(
-    ("answer", "text", "calls"),
-    [
-        (WRITTEN, "Look.", [("look_up", '{"word": "fox"}')]),
-        ('{"name": "count", "parameters": {"to": 3}}', "", [("count", '{"to": 3}')]),
-        ('[TOOL_CALLS][{"name": "count", "arguments": {}}]', "", [("count", "{}")]),
-        (
-            '<tool_call>{"name": "count", "arguments": {"to": 1}}</tool_call>\n'
-            '<tool_call>{"name": "look_up", "arguments": {"word": "ä"}}</tool_call>',
-            "",
-            [("count", '{"to": 1}'), ("look_up", '{"word": "ä"}')],
-        ),
-        ("Nothing to call { here }.", "Nothing to call { here }.", []),
-        ('<tool_call>{"name": "unknown", "arguments": {}}</tool_call>', None, []),
-        ('<tool_call>{"name": "count", "argum', None, []),
-        ('{"name": "count", "arguments": {}} and more text', None, []),
-        ("[" * 5000, None, []),
-    ],
-)
-def test_calls_are_taken_out_of_an_answer(
-    answer: str, text: str | None, calls: list[tuple[str, str]]
-) -> None:
-    said = take_apart(answer, FUNCTIONS)
-    assert said.text == (answer if text is None else text)
-    assert list(said.calls) == [Call(*call) for call in calls]
-
-
-def test_text_is_streamed_until_a_call_may_begin() -> None:
-    assert may_begin("Plain text.") == 11
-    assert may_begin("Look <tool") == 5
-    assert may_begin("Look <tool_call>{") == 5
-    assert may_begin("a < b") == 5
 
 
 @pytest.fixture(scope="module")
