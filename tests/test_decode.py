@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.backends.base import Arrival
+from engine.backends.base import Arrival, Model
+from engine.backends.mlx.causal_lm import MlxModel
 from engine.backends.torch.causal_lm import TorchModel
 from engine.backends.torch.decode import AloneDecoder, BatchDecoder
 from tests.tiny import VOCAB, make_family
@@ -15,7 +16,7 @@ from tests.tiny import VOCAB, make_family
 FAMILIES: dict[str, dict[str, Any]] = {
     "Llama": {},
     "Qwen2": {},
-    "Gemma3Text": {"sliding_window": 4, "head_dim": 8},
+    "Gemma3Text": {"sliding_window": 4, "head_dim": 8, "num_hidden_layers": 6},
     "Mistral": {"sliding_window": 4},
     "GPTNeoX": {"num_key_value_heads": None},
     "GPT2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128},
@@ -28,7 +29,7 @@ def prompts_of(lengths: Sequence[int]) -> list[list[int]]:
     return [draw.integers(3, VOCAB, size=length).tolist() for length in lengths]
 
 
-def answered(model: TorchModel, prompts: Sequence[Sequence[int]], slots: int, tokens: int) -> list[list[int]]:
+def answered(model: Model, prompts: Sequence[Sequence[int]], slots: int, tokens: int) -> list[list[int]]:
     """Greedy answers of `tokens` each; a prompt waits until a slot is free. The n-th answer is n tokens shorter."""
     found: list[list[int]] = [[] for _ in prompts]
     waiting, places = [*range(len(prompts))], dict[int, int]()
@@ -57,6 +58,16 @@ def test_rows_that_join_and_leave_answer_as_alone(family: str, tmp_path: Path, t
     alone = [[*model.stream(prompt, 14 - place, ())] for place, prompt in enumerate(prompts)]
     assert answered(model, prompts, 3, 14) == alone
     assert model.keeps_rows_apart, "the batch was not used"
+
+
+@pytest.mark.parametrize("family", ["Llama", "Gemma3Text"])
+def test_rows_of_mlx_that_join_and_leave_answer_as_alone(
+    family: str, tmp_path: Path, tiny_model: Path
+) -> None:
+    model = MlxModel.open(make_family(tmp_path / family, tiny_model, family, FAMILIES[family]), None)
+    prompts = prompts_of((3, 17, 5, 30, 9, 1, 12))
+    alone = [[*model.stream(prompt, 14 - place, ())] for place, prompt in enumerate(prompts)]
+    assert answered(model, prompts, 3, 14) == alone
 
 
 def test_a_model_whose_rows_mix_is_answered_row_by_row(

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
@@ -14,7 +14,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from engine.data.tokenization.thought_blocks import block_at_end
 from engine.errors import FtError
+from engine.inference import answer
+from engine.inference.answer_parts import AnswerParts
+from engine.inference.reasoning import Reasoning
 from engine.serving import asking, refusals, schema
 from engine.serving.asking import Plan
 from engine.serving.batch import Batch, CutError, QueueFull, Ticket
@@ -23,10 +27,11 @@ from engine.serving.refusals import Refused
 from engine.serving.replies import DONE, ChatForm, CompletionForm, Form, Told, event
 from engine.serving.request import Asked, End, Piece
 from engine.serving.served import Catalogue
-from engine.serving.tool_answers import may_begin, take_apart
 
 BODY_S = 30.0
 """Seconds within which a body has to come."""
+PROMPT_END = 64
+"""Tokens at the end of a prompt among which a block of reasoning may be opened."""
 Found = TypeVar("Found")
 Item = tuple[int, Piece | End | Exception]
 """Place of an answer among those of its request, and what is new of it."""
@@ -103,48 +108,71 @@ class Writing:
     async def whole(self) -> list[Told]:
         """All answers. Raises what one of them failed with."""
         told = [Told() for _ in self.tickets]
-        while any(one.end is None for one in told):
-            index, item = await self.queue.get()
-            match item:
-                case Piece(text, chosen):
-                    told[index].text += text
-                    told[index].chosen += chosen
-                case End():
-                    told[index].end = item
-                case _:
-                    raise item
-        for one in told:
-            if self.plan.functions:
-                said = take_apart(one.text, self.plan.functions)
-                one.text, one.calls = said.text, said.calls
+        async for index, part in self.parts():
+            one = told[index]
+            one.text += part.text
+            one.reasoning += part.reasoning
+            one.chosen += part.chosen
+            one.calls, one.end = part.calls, part.end
         return told
 
     async def parts(self) -> AsyncIterator[tuple[int, Told]]:
-        """What is new of each answer, as it comes. Text that may be a call waits for the end."""
-        kept = [""] * len(self.tickets)
-        open_ = len(self.tickets)
-        while open_:
+        """What is new of each answer, as it comes; the last of each has its end. Raises what one failed with."""
+        parts = [_parts_of(self.plan, asked) for asked in self.plan.answers]
+        left = len(parts)
+        while left:
             index, item = await self.queue.get()
-            if isinstance(item, Exception):
-                raise item
-            if isinstance(item, End):
-                open_ -= 1
-                said = take_apart(kept[index], self.plan.functions)
-                yield index, Told(said.text, calls=said.calls, end=item)
-                continue
-            text = item.text
-            if self.plan.functions:
-                waiting = kept[index] + text
-                end = may_begin(waiting)
-                text, kept[index] = waiting[:end], waiting[end:]
-            if text or (self.plan.logprobs and item.chosen):
-                yield index, Told(text, [*item.chosen])
+            match item:
+                case Piece(text, chosen):
+                    piece = parts[index].take(text)
+                    if piece.text or piece.reasoning or (self.plan.logprobs and chosen):
+                        yield index, Told(piece.text, [*chosen], reasoning=piece.reasoning)
+                case End():
+                    left -= 1
+                    piece = parts[index].end("", item.finish == "length", None, None)
+                    yield index, Told(piece.text, reasoning=piece.reasoning, calls=piece.calls, end=item)
+                case _:
+                    raise item
+
+
+class Parts(Protocol):
+    """Divides the text of an answer."""
+
+    def take(self, text: str) -> answer.Piece:
+        """What is certain, now that the answer has gone on with `text`."""
+        ...
+
+    def end(self, rest: str, cut: bool, prompt_tokens: int | None, tokens: int | None) -> answer.Piece:
+        """The last piece."""
+        ...
+
+
+class PlainParts:
+    """An answer that calls no tools: its text, with reasoning apart where it is an answer to a conversation."""
+
+    def __init__(self, reasoning: Reasoning | None) -> None:
+        self._reasoning = reasoning
+
+    def take(self, text: str) -> answer.Piece:
+        return answer.Piece(text) if self._reasoning is None else self._reasoning.take(text)
+
+    def end(self, rest: str, cut: bool, prompt_tokens: int | None, tokens: int | None) -> answer.Piece:
+        return answer.Piece() if self._reasoning is None else self._reasoning.rest()
+
+
+def _parts_of(plan: Plan, asked: Asked) -> Parts:
+    if not plan.chat:
+        return PlainParts(None)
+    end = plan.model.tokenizer.decode(asked.prompt[-PROMPT_END:], skip_special=False)
+    block = block_at_end(end)
+    return AnswerParts(block, plan.tools) if plan.tools else PlainParts(Reasoning(block))
 
 
 def _ticket(asked: Asked, channel: Channel, plan: Plan) -> Ticket:
     model, grammar = plan.model, asked.grammar
     constraint = partial(model.grammars.matcher, grammar) if grammar is not None else None
-    return Ticket(asked, channel, model.tokenizer.decode, constraint)
+    tokenizer = model.tokenizer
+    return Ticket(asked, channel, tokenizer.written if plan.chat else tokenizer.decode, constraint)
 
 
 class Routes:
@@ -247,9 +275,9 @@ async def _streamed(writing: Writing, form: Form) -> AsyncIterator[str]:
                 yield event(form.chunk(index, part))
                 continue
             ends.append(part.end)
-            if part.text:
-                yield event(form.chunk(index, Told(part.text)))
-            yield event(form.chunk(index, replace(part, text="")))
+            if part.text or part.reasoning:
+                yield event(form.chunk(index, Told(part.text, reasoning=part.reasoning)))
+            yield event(form.chunk(index, Told(calls=part.calls, end=part.end)))
         if writing.plan.usage_in_stream:
             yield event(form.last(ends))
         yield DONE

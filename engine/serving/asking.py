@@ -1,7 +1,7 @@
 """Requests as OpenAI's API has them, turned into answers to be generated."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,6 +9,7 @@ from engine.data.formats.base import RowError
 from engine.data.formats.messages import messages_of
 from engine.data.formats.tool_calls import tools_of
 from engine.data.tokenization.token_limits import answer_room
+from engine.data.tokenization.tokenizer import LAST_ID
 from engine.data.types import Message, Sampling
 from engine.errors import ConfigError, FtError, ModelError
 from engine.serving.grammar import ANY_OBJECT
@@ -32,8 +33,10 @@ class Plan:
 
     model: Served
     answers: tuple[Asked, ...]
-    functions: frozenset[str] = frozenset()
-    """Names of the tools that may be called."""
+    chat: bool = False
+    """True for answers to conversations, which may begin with reasoning and end with calls."""
+    tools: tuple[Mapping[str, Any], ...] = ()
+    """Functions that may be called."""
     stream: bool = False
     usage_in_stream: bool = False
     logprobs: bool = False
@@ -58,8 +61,7 @@ def chat(request: ChatRequest, model: Served, most_prompt: int) -> Plan:
     top = (request.top_logprobs or 0) if request.logprobs else None
     grammar = _grammar(request.response_format, model)
     answers = _answers(request, model, [prompt], most, most_prompt, top, grammar)
-    functions = frozenset(str(tool["function"]["name"]) for tool in tools)
-    return _planned(request, model, answers, functions, bool(request.logprobs))
+    return replace(_planned(request, model, answers, bool(request.logprobs)), chat=True, tools=tools)
 
 
 def completion(request: CompletionRequest, model: Served, most_prompt: int) -> Plan:
@@ -67,27 +69,25 @@ def completion(request: CompletionRequest, model: Served, most_prompt: int) -> P
     prompts = _prompts(request, model)
     most = request.max_tokens or COMPLETION_TOKENS
     answers = _answers(request, model, prompts, most, most_prompt, request.logprobs, None)
-    return _planned(request, model, answers, frozenset(), request.logprobs is not None)
+    return _planned(request, model, answers, request.logprobs is not None)
 
 
-def _planned(
-    request: Common, model: Served, answers: Sequence[Asked], functions: frozenset[str], logprobs: bool
-) -> Plan:
+def _planned(request: Common, model: Served, answers: Sequence[Asked], logprobs: bool) -> Plan:
     stream, options = bool(request.stream), request.stream_options
     if options is not None and not stream:
         raise wrong("stream_options", "`stream_options` needs `stream: true`.")
     usage = options is not None and options.include_usage
-    return Plan(model, tuple(answers), functions, stream, usage, logprobs)
+    return Plan(model, tuple(answers), stream=stream, usage_in_stream=usage, logprobs=logprobs)
 
 
-def _tools(request: ChatRequest) -> tuple[dict[str, Any], ...]:
+def _tools(request: ChatRequest) -> tuple[Mapping[str, Any], ...]:
     try:
-        return tuple(dict(tool) for tool in tools_of({"tools": request.tools}))
+        return tools_of({"tools": request.tools})
     except RowError as error:
         raise wrong("tools", f"{error}.") from None
 
 
-def _rendered(request: ChatRequest, model: Served, tools: Sequence[dict[str, Any]]) -> list[int]:
+def _rendered(request: ChatRequest, model: Served, tools: Sequence[Mapping[str, Any]]) -> list[int]:
     """Tokens of a conversation under the model's template. Raises Refused."""
     try:
         messages: Sequence[Message] = messages_of(list(request.messages), "messages")
@@ -108,20 +108,27 @@ def _prompts(request: CompletionRequest, model: Served) -> list[list[int]]:
     if not given or not all(one != [] for one in given):
         raise wrong("prompt", "`prompt` is empty.")
     if isinstance(given[0], str):
-        try:
-            found = model.tokenizer.encode([str(one) for one in given])
-        except UnicodeEncodeError:
-            raise wrong("prompt", "`prompt` has half of a surrogate pair.") from None
+        texts = [str(one) for one in given]
+        if any(not _is_text(text) for text in texts):
+            raise wrong("prompt", "`prompt` has half of a surrogate pair.")
         end = len(model.tokenizer.suffix_ids)
-        found = [ids[: len(ids) - end] if end else ids for ids in found]
+        found = [ids[: len(ids) - end] for ids in model.tokenizer.encode(texts)]
     elif isinstance(given[0], int):
         found = [[*given]]
     else:
         found = [[*one] for one in given]
-    if any(token < 0 for ids in found for token in ids):
-        raise wrong("prompt", "`prompt` has a negative token id.")
+    if any(not 0 <= token < LAST_ID for ids in found for token in ids):
+        raise wrong("prompt", "`prompt` has a number that is not the id of a token.")
     # A model continues something: where the tokenizer puts nothing in front, an empty text is the text's end.
     return [ids or [model.tokenizer.eos_id] for ids in found]
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _grammar(wanted: ResponseFormat | None, model: Served) -> str | None:

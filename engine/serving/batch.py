@@ -96,22 +96,32 @@ class Batch:
     def run(self, stopping: Callable[[], bool], grace_s: float) -> None:
         """Generate until `stopping` returns True and all answers are written, or `grace_s` have passed.
 
-        `stopping` is called before every token.
+        `stopping` is called before every token. Raises what the model raises where it decodes nothing at all.
         """
         deadline: float | None = None
-        while True:
-            with self._model.decoder(self._slots) as decoder:
-                try:
-                    while True:
-                        if deadline is None and stopping():
-                            self._close()
-                            deadline = time.monotonic() + grace_s
-                        if deadline is not None and (not self._busy or time.monotonic() > deadline):
-                            self._cut_all(CutError("The server stopped before the answer was whole."))
-                            return
-                        self._turn(decoder)
-                except Exception as error:  # the model of a stranger can go wrong in any way
-                    self._cut_rows(_explained(error))
+
+        def ended() -> bool:
+            nonlocal deadline
+            if deadline is None and stopping():
+                self._close()
+                deadline = time.monotonic() + grace_s
+            return deadline is not None and (not self._busy or time.monotonic() > deadline)
+
+        try:
+            while not ended():
+                with self._model.decoder(self._slots) as decoder:
+                    self._turns(decoder, ended)
+        finally:
+            self._close()
+            self._cut_all(CutError("The server stopped before the answer was whole."))
+
+    def _turns(self, decoder: Decoder, ended: Callable[[], bool]) -> None:
+        """Generate until `ended` returns True, or the decoder fails and another is needed."""
+        try:
+            while not ended():
+                self._turn(decoder)
+        except Exception as error:  # the model of a stranger can go wrong in any way
+            self._cut_rows(_explained(error))
 
     @property
     def _busy(self) -> bool:

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.backend_spec import BackendSpec, backend_specs
 from engine.errors import ConfigError
+from engine.hardware.probe import probe
 from engine.inference.placement import answering
 from engine.models import starter
 from engine.models.resolve import is_hub_id, resolve
 from engine.models.starter import Progress, silent
+from engine.planning.backend_choice import missing
 from engine.runs.directory.registry import name_in
 from engine.runs.directory.run import Run
 from engine.runs.directory.trained_model import TrainedModel
@@ -92,11 +95,8 @@ class Wish:
                 )
             catalogue[name] = _served(name, one, folder, name)
         adapters = {name: one.adapter for name, one in on_base.items() if one.adapter is not None}
-        spec = answering(folder, next(iter(adapters.values())))
-        if spec.open_shared is None:
-            raise ConfigError(
-                f"The backend {spec.name} serves one adapter at a time.", "Serve each by a server of its own."
-            )
+        spec = _sharing(answering(folder, next(iter(adapters.values()))))
+        assert spec.open_shared is not None
         spec.before_import()
         spec.before_load()
         return Loaded(spec.open_shared(folder, adapters, trust), Catalogue(catalogue))
@@ -130,6 +130,17 @@ def name_of(model: TrainedModel, reference: str) -> str:
 
 def _folder(model: TrainedModel, loading: Progress) -> Path:
     return model.base if isinstance(model.base, Path) else resolve(model.base, model.revision, loading).folder
+
+
+def _sharing(answers: BackendSpec) -> BackendSpec:
+    """The backend that answers, or the first here that lets adapters share a base. Raises ConfigError."""
+    machine = probe()
+    for spec in (answers, *backend_specs()):
+        if spec.open_shared and machine.device in spec.devices and missing(spec, machine) is None:
+            return spec
+    raise ConfigError(
+        f"The backend {answers.name} serves one adapter at a time.", "Serve each by a server of its own."
+    )
 
 
 def _trusts(model: TrainedModel) -> bool:

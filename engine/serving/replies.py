@@ -3,14 +3,13 @@
 import json
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from engine.serving.asking import Plan
 from engine.serving.request import Chosen, End
 from engine.serving.served import Served
-from engine.serving.tool_answers import Call
 
 DONE = "data: [DONE]\n\n"
 
@@ -36,7 +35,8 @@ class Told:
 
     text: str = ""
     chosen: list[Chosen] = field(default_factory=list)
-    calls: tuple[Call, ...] = ()
+    reasoning: str = ""
+    calls: tuple[Mapping[str, Any], ...] = ()
     end: End | None = None
 
     @property
@@ -106,6 +106,8 @@ class ChatForm(_Body):
                 "role": "assistant",
                 "content": one.text or (None if one.calls else ""),
             }
+            if one.reasoning:
+                message["reasoning_content"] = one.reasoning
             if one.calls:
                 message["tool_calls"] = _calls(one.calls)
             choices.append(self._choice(index, one, {"message": message}))
@@ -117,6 +119,8 @@ class ChatForm(_Body):
 
     def chunk(self, index: int, piece: Told) -> dict[str, Any]:
         delta: dict[str, Any] = {"content": piece.text} if piece.text else {}
+        if piece.reasoning:
+            delta["reasoning_content"] = piece.reasoning
         if piece.calls:
             delta["tool_calls"] = [{"index": at} | call for at, call in enumerate(_calls(piece.calls))]
         return self.streamed(self._choice(index, piece, {"delta": delta}))
@@ -172,15 +176,15 @@ class CompletionForm(_Body):
         }
 
 
-def _calls(calls: Sequence[Call]) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": f"call_{uuid.uuid4().hex[:24]}",
-            "type": "function",
-            "function": {"name": call.name, "arguments": call.arguments},
-        }
-        for call in calls
-    ]
+def _calls(calls: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Calls with ids, their arguments as JSON."""
+    found = []
+    for call in calls:
+        name, given = call["function"]["name"], call["function"]["arguments"]
+        arguments = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+        function = {"name": name, "arguments": arguments}
+        found.append({"id": f"call_{uuid.uuid4().hex[:24]}", "type": "function", "function": function})
+    return found
 
 
 def _chat_logprob(chosen: Chosen, model: Served) -> dict[str, Any]:

@@ -73,11 +73,3 @@ class Listener(Protocol):
     def failed(self, error: Exception) -> None:
         """Take the error that cut the answer: nothing follows."""
         ...
-
-
-class Detokenizer(Protocol):
-    """The part of a tokenizer that writes answers."""
-
-    def decode(self, ids: list[int]) -> str:
-        """The text of ids, special tokens left out."""
-        ...
