@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.data.tokenization.tokenizer import Tokenizer, write_extended
+from engine.data.types import Message
+from engine.errors import ModelError
 from engine.export.gguf.vocabulary import Vocabulary, vocabulary
 from engine.models.local import read_object
 from engine.runs.directory.trained_model import TrainedModel
@@ -19,7 +21,10 @@ def tokenizer_keys(model: TrainedModel, folder: Path, rows: int) -> dict[str, An
     tokenizer = model.spec.tokenizer(folder)
     with tempfile.TemporaryDirectory() as name:
         write_extended(folder, model.spec.add_tokens, Path(name))
-        found = vocabulary(json.loads((Path(name) / "tokenizer.json").read_bytes()), rows)
+        about = json.loads((Path(name) / "tokenizer.json").read_bytes())
+    found = vocabulary(
+        about, rows, opens_with_token=bool(set(question(tokenizer)[:1]) & tokenizer.added.keys())
+    )
     keys: dict[str, Any] = {
         "model": found.model,
         "pre": found.pre,
@@ -56,6 +61,24 @@ def _special(tokenizer: Tokenizer, folder: Path, found: Vocabulary) -> dict[str,
     if tokenizer.prefix_ids:
         keys["bos_token_id"] = tokenizer.prefix_ids[0]
     return keys | {
-        "add_bos_token": bool(tokenizer.prefix_ids),
+        "add_bos_token": _puts_start(tokenizer),
         "add_eos_token": bool(tokenizer.suffix_ids),
     }
+
+
+def _puts_start(tokenizer: Tokenizer) -> bool:
+    """True if llama.cpp is to put the start token in front of every text.
+
+    It does so in front of a rendered conversation too, unless that begins with it. A model is trained on conversations
+    as its template writes them: where the template leaves the start token out, it stays out.
+    """
+    start, prompt = tokenizer.prefix_ids, question(tokenizer)
+    return bool(start) and (not prompt or prompt[: len(start)] == start)
+
+
+def question(tokenizer: Tokenizer) -> list[int]:
+    """Ids of a rendered question; none where the model has no template, or one that wants more than a question."""
+    try:
+        return tokenizer.prompt_ids([Message(role="user", content="Hello")])
+    except ModelError:
+        return []
