@@ -9,7 +9,7 @@ from gguf import GGUFReader
 from gguf.quants import dequantize
 
 from engine.errors import ConfigError, MachineError, ModelError
-from engine.export.gguf import quantise, write
+from engine.export.gguf import plan, quantise, write
 from engine.export.gguf.mixtures import QUANTIZATIONS, Shape, chosen
 from engine.models.tensors import FolderTensors
 from tests.llama_cpp import next_token_log_probabilities
@@ -51,7 +51,7 @@ def test_types_are_those_of_llama_cpps_own_files(quantization: str) -> None:
 
 
 def test_starter_gets_the_fallback_types_of_llama_cpp(starter_model: Path) -> None:
-    file = write.planned(FolderTensors(starter_model), starter_model, "q4_k_m", "starter")
+    file = plan.planned(FolderTensors(starter_model), starter_model, "q4_k_m", "starter")
     assert sum(file.chosen.fallbacks.values()) == 180
     assert round(file.bits_per_weight, 2) == 6.17  # llama.cpp's quantiser, on the same model
     types = {tensor.source.name: tensor.type for tensor in file.tensors}
@@ -73,7 +73,7 @@ def test_quantised_file_answers_in_llama_cpp(quantization: str, tiny_model: Path
 @pytest.mark.parametrize("quantization", ["f16", "bf16", "q4_k_m"])
 def test_size_is_known_before_it_is_written(quantization: str, tiny_model: Path, tmp_path: Path) -> None:
     folder = make_family(tmp_path / "model", tiny_model, "Llama", WIDE)
-    planned = write.planned(FolderTensors(folder), folder, quantization, "model")
+    planned = plan.planned(FolderTensors(folder), folder, quantization, "model")
     reader = GGUFReader(exported(folder, tmp_path / "out", quantization))
     assert {tensor.name: (tensor.tensor_type.name, tensor.n_bytes) for tensor in reader.tensors} == {
         tensor.source.name: (tensor.type, tensor.bytes) for tensor in planned.tensors
@@ -93,7 +93,7 @@ def test_without_libgguf_the_plain_types_have_the_same_bytes_and_k_quants_say_wh
     kinds = ("F16", "BF16", "Q8_0", "Q5_0", "Q5_1", "Q4_0", "Q4_1")
     made = [quantise.quantised(rows, kind).tobytes() for kind in kinds]
     folder = make_family(tmp_path / "model", tiny_model, "Llama", WIDE)
-    for module in (quantise, write):
+    for module in (quantise, plan):
         monkeypatch.setattr(module, "find_spec", lambda name: None)
     assert [quantise.quantised(rows, kind).tobytes() for kind in kinds] == made
     with pytest.raises(MachineError, match="K-quants need libgguf"):
@@ -140,3 +140,30 @@ def test_full_disk_is_told_before_anything_is_written(
     with pytest.raises(MachineError, match=r"takes .* kB, and the disk of .* has 1.00 MB left"):
         exported(tiny_model, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+QUANTISER = """#!/bin/sh
+[ "$3" = Q4_K_M ] && [ "$4" = 1 ] || { echo "unknown type $3"; exit 1; }
+head -c 4 "$1" > "$2"
+"""
+"""Stands for llama.cpp's program, which takes the same words: `llama-quantize SOURCE OUT TYPE THREADS`."""
+
+
+def test_llama_cpps_own_quantiser_is_used_where_it_is_named(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLAMA_CPP_DIR", str(tmp_path))
+    with pytest.raises(MachineError, match="no llama-quantize there") as missing:
+        exported(tiny_model, tmp_path / "none", "q4_k_m")
+    assert "unset LLAMA_CPP_DIR" in missing.value.hint
+    program = tmp_path / "build" / "bin" / "llama-quantize"
+    program.parent.mkdir(parents=True)
+    program.write_text(QUANTISER)
+    program.chmod(0o755)
+    file = exported(tiny_model, tmp_path / "out", "q4_k_m", workers=1)  # and no other file is left
+    assert file.read_bytes() == b"GGUF"  # the program's, made of a GGUF file
+    with pytest.raises(MachineError, match="llama-quantize failed: unknown type Q6_K"):
+        exported(tiny_model, tmp_path / "failed", "q6_k")
+    assert (
+        exported(tiny_model, tmp_path / "f16", "f16").stat().st_size > 100_000
+    )  # for which it is not needed

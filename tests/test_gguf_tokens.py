@@ -20,10 +20,12 @@ from tokenizers import (
 )
 
 from engine.data.tokenization import tokenizer as ft
+from engine.data.types import Message
 from engine.errors import MachineError, ModelError
 from engine.export.gguf import llama_cpp_tokens, pre_tokenizer
 from engine.export.gguf.nasty_text import LINES
 from engine.export.gguf.tokens import differences
+from tests.llama_cpp import prompt_length
 from tests.test_gguf import exported
 from tests.tiny import CHAT_TEMPLATE, CORPUS, make_family
 
@@ -69,6 +71,14 @@ def sentencepiece(prefix: bool) -> Tokenizer:
     return Tokenizer.from_str(json.dumps(body))
 
 
+def metaspace() -> Tokenizer:
+    """The same with the spaces changed by the pre-tokenizer, which begins a text alone with one."""
+    tokenizer = sentencepiece(prefix=True)
+    tokenizer.normalizer = None
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    return tokenizer
+
+
 def learned(tokenizer: Tokenizer, trainer: Any, text: list[str] = TEXT) -> Tokenizer:
     trainer.show_progress = False
     tokenizer.train_from_iterator(text, trainer)
@@ -89,6 +99,7 @@ KINDS: Mapping[str, tuple[Callable[[], Tokenizer], str]] = {
     "phi 4 mini": (lambda: byte_level(pre_tokenizer.GPT4O), "gpt-4o"),
     "mistral nemo": (lambda: byte_level(pre_tokenizer.TEKKEN, ignore_merges=True), "tekken"),
     "llama 2": (lambda: sentencepiece(prefix=True), "default"),
+    "llama 2, saved by transformers 5": (metaspace, "default"),
     "gemma": (lambda: sentencepiece(prefix=False), "default"),
 }
 COMPOSES = "llama.cpp does not compose letters and marks (NFC), as this tokenizer does"
@@ -146,6 +157,17 @@ def test_special_tokens_and_the_template_are_in_the_file(tiny_model: Path, tmp_p
     assert keys["tokenizer.chat_template"] == CHAT_TEMPLATE
     assert [kinds[tokens.index(text)] for text in (*SPECIAL, *WORDS)] == [3, 3, 3, 3, 4, 4]
     assert kinds[-7:] == [5] * 7
+
+
+@pytest.mark.parametrize("start", ["", "<s>"])
+def test_a_conversation_has_as_many_tokens_as_it_was_trained_with(
+    start: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    folder = with_tokenizer(byte_level(None), tmp_path / "model", tiny_model)
+    (folder / "chat_template.jinja").write_text(start + CHAT_TEMPLATE)
+    trained = ft.Tokenizer.load(folder).prompt_ids([Message(role="user", content="Can't you?")])
+    file = exported(folder, tmp_path / "out")
+    assert prompt_length(file, [{"role": "user", "content": "Can't you?"}]) == len(trained)
 
 
 def test_tokenizer_that_llama_cpp_does_not_have_is_refused(tiny_model: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from engine.export.gguf.architectures import Architecture, known
 from engine.export.gguf.file import PlannedTensor, write_file
 from engine.export.gguf.settings import Settings
 from engine.export.gguf.tensors import NameMap, Source, permuted, rotated_heads
-from engine.export.gguf.write import name_of, require_room
+from engine.export.gguf.write import general_keys, name_of, require_room
 from engine.merging.adapter import LoraAdapter, read_lora
 from engine.models.saved_adapter import EMBEDDINGS, VOCABULARY
 from engine.models.tensors import Float32
@@ -54,8 +54,8 @@ def write(
     name = name_of(model, folder)
     require_room(out, sum(tensor.bytes for tensor in tensors))
     metadata = {
+        **general_keys(name, model, folder),
         "general.type": "adapter",
-        "general.name": name,
         "adapter.type": "lora",
         "adapter.lora.alpha": alpha,
     }

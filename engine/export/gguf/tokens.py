@@ -8,6 +8,7 @@ from pathlib import Path
 from engine.data.tokenization.tokenizer import Tokenizer
 from engine.export.gguf.llama_cpp_tokens import llama_cpp_tokens
 from engine.export.gguf.nasty_text import LINES
+from engine.export.gguf.tokenizer_keys import question
 
 Ids = list[int]
 MOST_ADDED = 256
@@ -31,10 +32,12 @@ class Difference:
 def differences(file: Path, tokenizer: Tokenizer, more: Sequence[str] = ()) -> list[Difference]:
     """The lines of the page, added tokens among words, and `more` texts (as rendered prompts) that are cut otherwise.
 
-    Raises MachineError where xllamacpp is not installed, ModelError where llama.cpp does not load the file.
+    The lines stand behind the token with which conversations open, where they open with one. Raises
+    MachineError where xllamacpp is not installed, ModelError where llama.cpp does not load the file.
     """
     added = list(tokenizer.added.values())[:MOST_ADDED]
-    texts = [*LINES, *(f"a{text}b {text} \n" for text in added), *more]
+    lead = tokenizer.added.get(question(tokenizer)[0], "") if question(tokenizer) else ""
+    texts = [*(lead + line for line in LINES), *(f"{lead}a{text}b {text} \n" for text in added), *more]
     composed = [unicodedata.normalize("NFC", text) for text in texts]
     bare = [_without_marks(text) for text in texts]
     asked = [*texts, *composed, *bare]

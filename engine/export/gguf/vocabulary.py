@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
 
@@ -42,10 +42,11 @@ class Vocabulary:
     """Keys after `tokenizer.ggml.`."""
 
 
-def vocabulary(tokenizer: Mapping[str, Any], rows: int) -> Vocabulary:
+def vocabulary(tokenizer: Mapping[str, Any], rows: int, opens_with_token: bool = False) -> Vocabulary:
     """The vocabulary of a tokenizer.json, filled up to the rows of the embedding.
 
-    Raises ModelError where llama.cpp has no such tokenizer.
+    `opens_with_token` says that conversations begin with an added token, and not with text. Raises
+    ModelError where llama.cpp has no such tokenizer.
     """
     model = tokenizer["model"]
     if model.get("type") != "BPE":
@@ -71,7 +72,8 @@ def vocabulary(tokenizer: Mapping[str, Any], rows: int) -> Vocabulary:
             "GGUF export knows BPE of bytes, or with bytes for what is not in the vocabulary; this one is neither.",
             "Export it as merged, or as mlx.",
         )
-    return _sentencepiece(tokenizer, tokens, texts, added)
+    prefixed = _prefixes_space(tokenizer, opens_with_token)
+    return replace(_sentencepiece(tokenizer, tokens, texts, added), more={"add_space_prefix": prefixed})
 
 
 def _sentencepiece(
@@ -95,8 +97,7 @@ def _sentencepiece(
         text.replace(SPACE, " ") if kind == Kind.USER_DEFINED else text
         for text, kind in zip(tokens, kinds, strict=True)
     ]
-    more = {"add_space_prefix": _prefixes_space(tokenizer)}
-    return Vocabulary("llama", "default", shown, kinds, scores=scores, more=more)
+    return Vocabulary("llama", "default", shown, kinds, scores=scores)
 
 
 def _kind(id_: int, texts: Mapping[int, str], added: Mapping[int, Any], unknown: str) -> int:
@@ -115,13 +116,18 @@ def _byte_level(tokenizer: Mapping[str, Any]) -> bool:
     return any(part.get("type") == "ByteLevel" for part in parts)
 
 
-def _prefixes_space(tokenizer: Mapping[str, Any]) -> bool:
-    """True if a text is read as if it began with a space."""
+def _prefixes_space(tokenizer: Mapping[str, Any], opens_with_token: bool) -> bool:
+    """True if llama.cpp is to read every text as if it began with a space, also one behind an added token.
+
+    A Metaspace of the scheme `first` does so where nothing is in front of the text, as never in a conversation that
+    opens with an added token.
+    """
     normalizer, pre = tokenizer.get("normalizer") or {}, tokenizer.get("pre_tokenizer") or {}
     parts = [normalizer, *normalizer.get("normalizers", [])]
     if any(part.get("type") == "Prepend" and part.get("prepend") == SPACE for part in parts):
         return True
-    return pre.get("type") == "Metaspace" and pre.get("prepend_scheme", "always") != "never"
+    scheme = pre.get("prepend_scheme", "always") if pre.get("type") == "Metaspace" else "never"
+    return scheme == "always" or (scheme == "first" and not opens_with_token)
 
 
 def _pair(merge: Any) -> Sequence[str]:

@@ -1,27 +1,21 @@
 """Export to GGUF: a model in one file that llama.cpp, Ollama and LM Studio read."""
 
-import json
 import shutil
-import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib.util import find_spec
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.data.tokenization.tokenizer import Tokenizer, write_extended
-from engine.errors import ConfigError, MachineError, ModelError
+from engine.errors import ConfigError, MachineError
 from engine.export.base import Heartbeat
-from engine.export.gguf.architectures import Architecture, known
-from engine.export.gguf.file import PlannedTensor, write_file
-from engine.export.gguf.mixtures import FILE_TYPES, Chosen, Shape, chosen, is_k, require
+from engine.export.gguf.file import write_file
+from engine.export.gguf.llama_quantize import quantise_file, quantiser_program
+from engine.export.gguf.mixtures import FILE_TYPES, MIXTURES, is_k, require
+from engine.export.gguf.plan import PlannedFile, planned
 from engine.export.gguf.quantise import require_libgguf
-from engine.export.gguf.settings import Settings
-from engine.export.gguf.tensors import EMBEDDING, sources
-from engine.export.gguf.vocabulary import Vocabulary, vocabulary
+from engine.export.gguf.tokenizer_keys import tokenizer_keys
+from engine.hardware.probe import usable_cores
 from engine.merging.merged import merged_tensors
-from engine.models.local import read_object
-from engine.models.tensors import RowTensors
+from engine.models.card import card_of
 from engine.runs.directory.trained_model import TrainedModel
 from engine.units import size
 
@@ -31,77 +25,46 @@ HEADER_BYTES = 16 << 20
 """Room for keys and the list of tensors: tokens and merges of the largest vocabularies."""
 
 
-@dataclass(frozen=True)
-class PlannedFile:
-    """A GGUF file before it is written: what it takes, and why."""
-
-    name: str
-    quantization: str
-    tensors: Sequence[PlannedTensor]
-    chosen: Chosen
-    architecture: Architecture
-    settings: Settings
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of its tensors, each of its own type."""
-        return sum(tensor.bytes for tensor in self.tensors)
-
-    @property
-    def bits_per_weight(self) -> float:
-        weights = sum(_product(tensor.source.shape) for tensor in self.tensors)
-        return 8 * self.bytes / weights
-
-
 def write(
     model: TrainedModel, out: Path, options: Mapping[str, Any], heartbeat: Heartbeat
 ) -> Mapping[str, Any]:
-    """Write `NAME-QUANTIZATION.gguf`; the option `quantization` is one of `mixtures.QUANTIZATIONS` (default f16).
+    """Write `NAME-QUANTIZATION.gguf`.
 
-    The weights are the fp32 sum of base and adapter. The facts are the file's name, its quantisation, bits a weight,
-    and how many tensors got another type because of their widths. Raises ConfigError for another option, ModelError
-    where llama.cpp does not compute such a model, MachineError where the disk has no room.
+    The weights are the fp32 sum of base and adapter. Options: `quantization`, one of `mixtures.QUANTIZATIONS` (default
+    f16), and `workers`, processes that quantise (default: all cores). The facts are the file's name, its quantisation,
+    bits a weight, and how many tensors got another type because of their widths. Raises ConfigError for other options,
+    ModelError where llama.cpp does not compute such a model, MachineError where the disk has no room or what quantises
+    is missing.
     """
     if unknown := options.keys() - {"quantization", "workers"}:
         raise ConfigError(
             f"Export to gguf has no option {min(unknown)}.", "Its options are quantization and workers."
         )
+    workers = _workers(options.get("workers"))
+    quantization = require(str(options.get("quantization", "f16")))
     folder = model.base_folder()
     tensors = merged_tensors(model, folder)
-    quantization = require(options.get("quantization", "f16"))
-    file = planned(tensors, folder, quantization, name_of(model, folder), untied=tensors.untied)
-    if any(is_k(tensor.type) for tensor in file.tensors):
+    file = planned(tensors, folder, quantization, name_of(model, folder), tensors.untied)
+    program = quantiser_program() if quantization in MIXTURES else None
+    if program is None and any(is_k(tensor.type) for tensor in file.tensors):
         require_libgguf()
-    require_room(out, file.bytes)
-    heartbeat()
-    write_planned(file, out / file.name, model, folder, heartbeat, options.get("workers"))
+    path = out / file.file_name
+    if program is None:
+        require_room(out, file.bytes)
+        write_planned(file, path, model, folder, heartbeat, workers)
+    else:
+        whole = planned(tensors, folder, "f32", file.name, tensors.untied)
+        require_room(out, whole.bytes + file.bytes)
+        source = out / whole.file_name
+        write_planned(whole, source, model, folder, heartbeat)
+        quantise_file(program, source, path, quantization, heartbeat, workers or usable_cores())
+        source.unlink()
     return {
-        "file": file.name,
-        "quantization": file.quantization,
+        "file": file.file_name,
+        "quantization": quantization,
         "bits_per_weight": round(file.bits_per_weight, 2),
         "fallbacks": dict(file.chosen.fallbacks),
     }
-
-
-def planned(
-    tensors: RowTensors, folder: Path, quantization: str, name: str, untied: bool = False
-) -> PlannedFile:
-    """The file that these weights become; `folder` has the model's config.json, and `untied` weights have an output
-    layer of their own, whatever it says.
-
-    Raises ModelError as `write`.
-    """
-    architecture, settings = known(Settings.read(folder))
-    found = sources(tensors, settings, architecture, settings.tied and not untied)
-    shapes = {source.name: source.shape for source in found}
-    if EMBEDDING not in shapes:
-        raise ModelError(f"{folder} has no embedding among its weights.", "Copy the whole model again.")
-    model = Shape(
-        settings.layers, settings.heads // settings.kv_heads, settings.experts, "output.weight" not in shapes
-    )
-    types = chosen(quantization, shapes, model, find_spec("libgguf") is not None)
-    tensors_ = [PlannedTensor(source, types.types[source.name]) for source in found]
-    return PlannedFile(f"{name}-{quantization}.gguf", quantization, tensors_, types, architecture, settings)
 
 
 def write_planned(
@@ -112,64 +75,30 @@ def write_planned(
     heartbeat: Heartbeat,
     workers: int | None = None,
 ) -> None:
-    """Write a planned file with the tokenizer and the chat template of the model. Raises as `write`."""
-    rows = next(tensor.source.shape[0] for tensor in file.tensors if tensor.source.name == EMBEDDING)
+    """Write a planned file with the tokenizer and the chat template of the model; `folder` is its base's.
+
+    Raises ModelError where llama.cpp has no such tokenizer, OSError where the disk says no.
+    """
     metadata = {
+        **general_keys(file.name, model, folder),
         "general.type": "model",
-        "general.name": file.name.removesuffix(f"-{file.quantization}.gguf"),
         "general.file_type": FILE_TYPES[file.quantization],
         "general.quantization_version": QUANTIZATION_VERSION,
         **file.architecture.metadata(file.settings),
-        **tokenizer_metadata(model, folder, rows),
+        **tokenizer_keys(model, folder, file.rows),
     }
+    heartbeat()
     write_file(path, file.architecture.name, metadata, file.tensors, heartbeat, workers)
 
 
-def tokenizer_metadata(model: TrainedModel, folder: Path, rows: int) -> dict[str, Any]:
-    """The keys after `tokenizer.`: vocabulary, tokens with a meaning, and the chat template trained with."""
-    tokenizer = model.spec.tokenizer(folder)
-    with tempfile.TemporaryDirectory() as name:
-        write_extended(folder, model.spec.add_tokens, Path(name))
-        found = vocabulary(json.loads((Path(name) / "tokenizer.json").read_bytes()), rows)
-    keys: dict[str, Any] = {
-        "model": found.model,
-        "pre": found.pre,
-        "tokens": found.tokens,
-        "token_type": found.kinds,
-        **({"merges": found.merges} if found.merges else {"scores": found.scores}),
-        **found.more,
-        **_special(tokenizer, folder, found),
-    }
-    metadata = {f"tokenizer.ggml.{key}": value for key, value in keys.items()}
-    templates = {name: text for name, text in tokenizer.delivered.items() if text}
-    if "default" in templates:
-        metadata["tokenizer.chat_template"] = templates.pop("default")
-    if templates:
-        metadata["tokenizer.chat_templates"] = list(templates)
-    return metadata | {f"tokenizer.chat_template.{name}": text for name, text in templates.items()}
-
-
-def _special(tokenizer: Tokenizer, folder: Path, found: Vocabulary) -> dict[str, Any]:
-    """Ids of the tokens with a meaning, and those that stand around every text."""
-    ids = {text: id_ for id_, text in enumerate(found.tokens)}
-    path = folder / "tokenizer_config.json"
-    config = read_object(path) if path.is_file() else {}
-    keys: dict[str, Any] = {}
-    for ours, theirs in {"bos": "bos", "unk": "unknown", "pad": "padding"}.items():
-        value = config.get(f"{ours}_token")
-        text = value.get("content") if isinstance(value, dict) else value
-        if text in ids:
-            keys[f"{theirs}_token_id"] = ids[text]
-    keys["eos_token_id"] = tokenizer.eos_id
-    turn_ends = sorted(tokenizer.stop_ids - {tokenizer.eos_id})
-    if turn_ends:
-        keys["eot_token_id"] = turn_ends[0]
-    if tokenizer.prefix_ids:
-        keys["bos_token_id"] = tokenizer.prefix_ids[0]
-    return keys | {
-        "add_bos_token": bool(tokenizer.prefix_ids),
-        "add_eos_token": bool(tokenizer.suffix_ids),
-    }
+def general_keys(name: str, model: TrainedModel, folder: Path) -> dict[str, Any]:
+    """The keys by which people know the model: its name, its base and the base's licence."""
+    keys: dict[str, Any] = {"general.name": name}
+    if licence := card_of(folder).licence:
+        keys["general.license"] = licence
+    if model.run or model.adapter:
+        keys |= {"general.base_model.count": 1, "general.base_model.0.name": Path(model.base).name}
+    return keys
 
 
 def name_of(model: TrainedModel, folder: Path) -> str:
@@ -188,8 +117,11 @@ def require_room(folder: Path, needed: int) -> None:
         )
 
 
-def _product(shape: Sequence[int]) -> int:
-    total = 1
-    for length in shape:
-        total *= length
-    return total
+def _workers(value: Any) -> int | None:
+    if value is None:
+        return None
+    if not str(value).isdecimal() or not int(value):
+        raise ConfigError(
+            f"workers is {value!r}, and has to be a whole number from 1.", "Leave it out: all cores."
+        )
+    return int(value)
