@@ -15,7 +15,9 @@ from engine.models.resolve import LocalModel, is_hub_id
 from engine.runs.directory.run import Run
 from engine.runs.directory.trained_model import TrainedModel
 
-ADAPTER = Exporter("adapter", write="engine.export.adapter:write")
+ADAPTER = Exporter(
+    "adapter", write="engine.export.adapter:write", prove="engine.parity.torch_model:open_adapter"
+)
 TOKENIZER, TOKENIZER_SETTINGS = "tokenizer.json", "tokenizer_config.json"
 BASE = "base_model_name_or_path"
 PATHS = ("name_or_path", "_name_or_path", "tokenizer_file", "special_tokens_map_file")
