@@ -1,15 +1,22 @@
 """Merging an adapter into full weights: the result answers as the adapter on its base does, for every kind of LoRA."""
 
+import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import peft
 import pytest
 import torch
 import transformers
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
+from engine.backends.torch.vocabulary import grow
+from engine.data.token_spec import TokenSpec
+from engine.data.tokenization.tokenizer import new_tokens
+from engine.errors import ModelError
 from engine.merging.merged import MergedTensors, merged_tensors
 from engine.runs.directory.trained_model import TrainedModel
 from tests.tiny import change_json, make_family
@@ -27,19 +34,22 @@ def logits(model: Any) -> torch.Tensor:
     return model(IDS).logits
 
 
-def trained(base: Path, out: Path, grow: int = 0, **settings: Any) -> tuple[TrainedModel, torch.Tensor]:
+def trained(base: Path, out: Path, seed: int = 1, **settings: Any) -> tuple[TrainedModel, torch.Tensor]:
     """An adapter by PEFT whose trained values were all moved at random, and the logits that it gives on its base."""
-    torch.manual_seed(1)
-    model = model_of(base)
-    model = peft.get_peft_model(
-        model, peft.LoraConfig(**{"r": 4, "lora_alpha": 6, "task_type": "CAUSAL_LM"} | settings)
-    )
-    moved = {}
+    torch.manual_seed(seed)
+    lora = peft.LoraConfig(**{"r": 4, "lora_alpha": 6, "task_type": "CAUSAL_LM"} | settings)
+    return moved(peft.get_peft_model(model_of(base), lora), base, out, seed)
+
+
+def moved(model: Any, base: Path, out: Path, seed: int = 1) -> tuple[TrainedModel, torch.Tensor]:
+    """The trained values of a PEFT model moved at random and saved, and the logits that they give."""
+    torch.manual_seed(seed)
+    done = set()
     with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.requires_grad and parameter.data_ptr() not in moved:
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad and parameter.data_ptr() not in done and ".ranknum." not in name:
                 parameter.add_(torch.randn_like(parameter), alpha=0.05)
-                moved[parameter.data_ptr()] = True
+                done.add(parameter.data_ptr())
     model.eval().save_pretrained(out, save_embedding_layers=False)
     return TrainedModel(base, out), logits(model)
 
@@ -116,6 +126,10 @@ CASES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "qwen3_moe",
         {"target_modules": ["q_proj", "gate_proj", "up_proj", "down_proj"]},
     ),
+    "experts with rsLoRA": (
+        "qwen3_moe",
+        {"target_modules": ["q_proj", "gate_proj", "up_proj", "down_proj"], "use_rslora": True},
+    ),
     "one projection of experts": (
         "qwen3_moe",
         {"target_modules": ["q_proj"], "target_parameters": ["experts.down_proj"]},
@@ -134,3 +148,113 @@ def test_merged_weights_answer_as_the_adapter_on_its_base(
     merged = merged_tensors(model, bases[name])
     found = logits(written(merged, bases[name], tmp_path / "merged"))
     assert (found - expected).abs().max() < 1e-4
+
+
+OTHERS: Mapping[str, Any] = {
+    "LoHa": peft.LoHaConfig(r=4, alpha=6, target_modules=LLAMA),
+    "LoKr": peft.LoKrConfig(r=4, alpha=6, target_modules=LLAMA),
+    "OFT": peft.OFTConfig(oft_block_size=8, target_modules=LLAMA),
+    "BOFT": peft.BOFTConfig(boft_block_size=8, target_modules=LLAMA),
+    "IA3": peft.IA3Config(target_modules=LLAMA, feedforward_modules=["down_proj"]),
+    "VeRA": peft.VeraConfig(r=4, target_modules=["q_proj", "o_proj"]),
+    "AdaLoRA": peft.AdaLoraConfig(init_r=4, target_r=2, total_step=9, target_modules=LLAMA),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_other_adapters_are_merged_too(kind: str, bases: Mapping[str, Path], tmp_path: Path) -> None:
+    settings = copy.deepcopy(OTHERS[kind])
+    settings.task_type = "CAUSAL_LM"
+    model, expected = moved(
+        peft.get_peft_model(model_of(bases["untied"]), settings), bases["untied"], tmp_path / "a"
+    )
+    assert (logits(model_of(bases["untied"])) - expected).abs().max() > 1e-2
+    merged = merged_tensors(model, bases["untied"])
+    found = logits(written(merged, bases["untied"], tmp_path / "merged"))
+    assert (found - expected).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("kind", [peft.PrefixTuningConfig, peft.PromptTuningConfig])
+def test_virtual_tokens_are_refused(kind: Any, tiny_model: Path, tmp_path: Path) -> None:
+    settings = kind(num_virtual_tokens=4, task_type="CAUSAL_LM")
+    peft.get_peft_model(model_of(tiny_model), settings).save_pretrained(tmp_path, save_embedding_layers=False)
+    with pytest.raises(ModelError, match="virtual tokens") as refused:
+        merged_tensors(TrainedModel(tiny_model, tmp_path), tiny_model)
+    assert "beside its base" in refused.value.hint
+
+
+def test_a_bias_that_has_no_place_in_the_base_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    model, _ = trained(tiny_model, tmp_path / "a", target_modules=["q_proj"], lora_bias=True)
+    with pytest.raises(ModelError, match=r"q_proj, which has none"):
+        merged_tensors(model, tiny_model)
+
+
+def test_an_adapter_of_another_model_is_refused(bases: Mapping[str, Path], tmp_path: Path) -> None:
+    model, _ = trained(bases["untied"], tmp_path / "a", target_modules=["q_proj"])
+    with pytest.raises(ModelError, match="q_proj is 32 by 32 there, and 64 by 64 in the base"):
+        merged_tensors(model, bases["tied"])
+
+
+def test_an_adapter_with_nan_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    model, _ = trained(tiny_model, tmp_path / "a", target_modules=["q_proj"])
+    file = tmp_path / "a" / "adapter_model.safetensors"
+    tensors = load_file(file)
+    next(iter(tensors.values()))[0, 0] = np.nan
+    save_file(tensors, file)
+    with pytest.raises(ModelError, match="NaN"):
+        merged_tensors(model, tiny_model)
+
+
+@pytest.mark.parametrize("base", ["tied", "untied"])
+def test_added_tokens_have_the_rows_that_were_trained(
+    base: str, bases: Mapping[str, Path], tmp_path: Path
+) -> None:
+    """The texts are tokens of their own, and the rows between them and the old ones are means."""
+    texts = ("<order>", "</order>")
+    tokens = new_tokens(bases[base], texts)
+    model = model_of(bases[base])
+    grow(model, tokens)
+    named = [name for name in ("embed_tokens", "lm_head") if name == "embed_tokens" or base == "untied"]
+    rows = {name: [token.id for token in tokens] for name in named}
+    settings = peft.LoraConfig(
+        r=4, target_modules=["q_proj"], task_type="CAUSAL_LM", trainable_token_indices=rows
+    )
+    found, expected = moved(peft.get_peft_model(model, settings), bases[base], tmp_path / "a")
+    merged = merged_tensors(replace(found, spec=TokenSpec(add_tokens=texts)), bases[base])
+    assert merged.vocabulary == max(token.id for token in tokens) + 1
+    made = written(merged, bases[base], tmp_path / "merged")
+    assert (logits(made) - expected).abs().max() < 1e-4
+    ids = torch.tensor([[token.id for token in tokens]])
+    with torch.no_grad():
+        assert (made(ids).logits[..., ids[0]]).isfinite().all()
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora"])
+def test_an_adapter_of_mlx_lm_is_merged_as_mlx_computes_it(
+    kind: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    import mlx.core as mx
+    from mlx.utils import tree_flatten
+    from mlx_lm.tuner.utils import linear_to_lora_layers
+    from mlx_lm.utils import load, save_config
+
+    model, *_ = load(str(tiny_model))
+    model.freeze()
+    parameters = {"rank": 4, "scale": 3.0, "dropout": 0.0}
+    linear_to_lora_layers(model, 2, parameters, use_dora=kind == "dora")
+    mx.random.seed(1)
+    for path, value in tree_flatten(model.trainable_parameters()):
+        model.load_weights([(path, value + 0.05 * mx.random.normal(value.shape))], strict=False)
+    (tmp_path / "a").mkdir()
+    mx.save_safetensors(
+        str(tmp_path / "a" / "adapters.safetensors"), dict(tree_flatten(model.trainable_parameters()))
+    )
+    save_config(
+        {"fine_tune_type": kind, "lora_parameters": parameters, "num_layers": 2, "model": str(tiny_model)},
+        tmp_path / "a" / "adapter_config.json",
+    )
+    expected = np.array(model(mx.array(IDS.numpy())))
+    merged = merged_tensors(TrainedModel.find(tmp_path / "a"), tiny_model)
+    found = logits(written(merged, tiny_model, tmp_path / "merged")).numpy()
+    assert np.abs(logits(model_of(tiny_model)).numpy() - expected).max() > 1e-2
+    assert np.abs(found - expected).max() < 1e-4

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import ConfigError
 from engine.export.base import Exporter, Heartbeat
+from engine.models.adapter_files import CONFIG
 from engine.runs.directory.trained_model import TrainedModel
 
 if TYPE_CHECKING:
     from engine.merging.merged import MergedTensors
 
-MERGED = Exporter("merged", write="engine.export.merged:write")
+MERGED = Exporter("merged", write="engine.export.merged:write", prove="engine.parity.torch_model:open_folder")
 REPORT = "merge.json"
 """File of the folder that says how its weights were made."""
-OPTIONS = ("dtype", "shard_bytes")
+OPTIONS = ("dtype", "shard_bytes", "models", "weights", "method", "density", "rank", "seed", "adapter")
 
 
 def write(
@@ -23,11 +24,12 @@ def write(
 ) -> Mapping[str, Any]:
     """Write the weights of base and adapter as one, with tokenizer, templates and settings as they were trained.
 
-    The options are `dtype` (`source`, bf16, fp16 or fp32) and `shard_bytes`. The facts are those of `merge.json`: the
-    base and how it was read, what was written, and the share of the update that rounding lost.
+    The options are `dtype` (`source`, bf16, fp16 or fp32) and `shard_bytes`; for several models, `models` (further ones
+    by what `TrainedModel.find` takes), `weights`, `method`, `density`, `rank` and `seed` (see `Combination`), and
+    `adapter`, which writes them as one adapter. The facts are those of `merge.json`: the base and how it was read, what
+    was written, and the share of the update that rounding lost.
     """
-    from engine.merging.base import base_for
-    from engine.merging.merged import merged_tensors
+    from engine.merging.several import Combination
     from engine.merging.shards import SHARD_BYTES, write_shards
 
     if unknown := options.keys() - set(OPTIONS):
@@ -35,17 +37,20 @@ def write(
             f"Export to merged has no option {min(unknown)}.", f"Its options: {', '.join(OPTIONS)}."
         )
     dtype, shard_bytes = dtype_of(options), _whole_number(options.get("shard_bytes", SHARD_BYTES))
-    base = base_for(model)
+    others = [TrainedModel.find(reference) for reference in options.get("models") or ()]
+    combination = Combination.of([model, *others], options)
+    base = combination.base()
     heartbeat()
-    tensors = merged_tensors(model, base.folder)
-    written = write_shards(tensors, out, dtype, heartbeat, shard_bytes)
-    write_settings(model, base.folder, tensors, out)
-    facts = {
-        "base": str(base.folder),
-        "note": base.note,
-        "untied": tensors.untied,
-        **written.facts(),
-    }
+    facts: dict[str, Any] = {"base": str(base.folder), "note": base.note, "method": combination.method}
+    facts["weights"] = list(combination.weights)
+    if options.get("adapter"):
+        facts["distance"] = combination.write_adapter(base.folder, out)
+        _write_tokenizer(model, base.folder, out)
+    else:
+        with combination.tensors(base.folder) as (tensors, facts["distance"]):
+            written = write_shards(tensors, out, dtype, heartbeat, shard_bytes)
+            write_settings(model, base.folder, tensors, out)
+            facts |= {"untied": tensors.untied, **written.facts()}
     (out / REPORT).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return facts
 
@@ -72,10 +77,8 @@ def _whole_number(value: object) -> int:
 
 def write_settings(model: TrainedModel, base: Path, tensors: "MergedTensors", out: Path) -> None:
     """Write config.json as the weights in `out` need it, and the tokenizer, templates and end tokens of training."""
-    from engine.backends.files import copy_tokenizer_files, write_config, write_tokenizer
-    from engine.backends.result_files import ResultFiles
-    from engine.models.local import TOKENIZER_FILES, dtype_of, read_config
-    from engine.models.published import PublishedBase
+    from engine.backends.files import write_config
+    from engine.models.local import dtype_of, read_config
 
     config = read_config(base)
     for name in ("quantization_config", "quantization"):
@@ -88,8 +91,20 @@ def write_settings(model: TrainedModel, base: Path, tensors: "MergedTensors", ou
         if tensors.vocabulary is not None and "vocab_size" in part:
             part["vocab_size"] = tensors.vocabulary
     write_config(out, config, dtype_of(out))
+    _write_tokenizer(model, base, out)
+
+
+def _write_tokenizer(model: TrainedModel, base: Path, out: Path) -> None:
+    """Write tokenizer and templates: the adapter's own where it has them, else the base's with the added tokens."""
+    from engine.backends.files import copy_tokenizer_files, write_tokenizer
+    from engine.backends.result_files import ResultFiles
+    from engine.models.local import TOKENIZER_FILES, read_object
+    from engine.models.published import PublishedBase
+
     if model.adapter is not None:
         copy_tokenizer_files(model.adapter, out, TOKENIZER_FILES)
     if not (out / "tokenizer.json").is_file():
         write_tokenizer(base, model.spec.add_tokens, out)
-    ResultFiles(base, PublishedBase(base.name), model.spec.tokenizer(base)).complete(out)
+    about = read_object(out / CONFIG) if (out / CONFIG).is_file() else {}
+    named = PublishedBase(str(about.get("base_model_name_or_path") or base.name), about.get("revision"))
+    ResultFiles(base, named, model.spec.tokenizer(base)).complete(out)

@@ -4,7 +4,7 @@ The output has the names of the base's files, so it is read wherever the base is
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,10 @@ from typing import Any
 from engine.data.tokenization.tokenizer import new_tokens
 from engine.errors import ModelError
 from engine.merging.adapter import LoraAdapter, read_lora
-from engine.merging.dequantised import open_weights
+from engine.merging.dequantised import open_weights, quantization_of
 from engine.merging.experts import expert_updates
 from engine.merging.names import stored_name
-from engine.merging.rows import Experts, Factors, LowRank, Magnified, Rows, Shifted, Stored
+from engine.merging.rows import Experts, Factors, Held, LowRank, Magnified, Rows, Shifted, Stored
 from engine.merging.vocabulary import Vocabulary
 from engine.models import adapter_files
 from engine.models.local import read_config
@@ -42,6 +42,11 @@ class MergedTensors:
     """True if the base has one matrix for embedding and output, and this has two."""
     vocabulary: int | None = None
     """Rows of the embedding where it has grown."""
+    starts: Mapping[str, Rows] = field(default_factory=dict)
+    """Sources of what changed tensors were before, where that is not the base's tensor of the same name: with rows for
+    new tokens, or of an embedding that was the output layer too."""
+    embedding: str = ""
+    """Name of the embedding."""
 
     @cached_property
     def infos(self) -> Mapping[str, TensorInfo]:
@@ -59,12 +64,10 @@ class MergedTensors:
         return self.changed.get(name) or Stored(self.base, name)
 
     def before(self, name: str) -> Rows | None:
-        """Source of a changed tensor as the base has it; None for one that is not changed, or is not there in this
-        shape."""
-        if name not in self.changed or name not in self.base.infos:
+        """Source of what a changed tensor was before; None for one that is not changed."""
+        if name not in self.changed:
             return None
-        stored = Stored(self.base, name)
-        return stored if stored.shape == self.changed[name].shape else None
+        return self.starts.get(name) or Stored(self.base, name)
 
     def read(self, name: str) -> Float32:
         rows = self.rows(name)
@@ -90,7 +93,32 @@ def merged_tensors(model: TrainedModel, base: Path) -> MergedTensors:
             f"{model.adapter}: virtual tokens ({kind.lower()}) are in no weight, and cannot be merged.",
             "Use the adapter beside its base: ft generate, ft serve, ft export --format adapter.",
         )
+    if kind != "LORA":
+        return _merged_by_peft(model, tensors, base)
     return _Merge.of(model, tensors, base).merged()
+
+
+def _merged_by_peft(model: TrainedModel, tensors: RowTensors, base: Path) -> MergedTensors:
+    """The same for types other than LoRA, with the whole base in memory meanwhile."""
+    from engine.backends.torch.merge import merged_layers
+
+    assert model.adapter is not None
+    if held := quantization_of(base):
+        raise ModelError(
+            f"{model.adapter} is not a LoRA, and is merged onto unquantised weights alone; {base} has {held} ones.",
+            "Fetch the unquantised model with `ft models pull`, and name it in the quantised one's model card.",
+        )
+    changed: dict[str, Rows] = {}
+    for path, parts in merged_layers(base, model.adapter, new_tokens(base, model.spec.add_tokens)).items():
+        for part, values in parts.items():
+            name = stored_name(path, part, tensors.infos)
+            if name is None or tensors.infos[name].shape != values.shape:
+                raise ModelError(
+                    f"{model.adapter}: the adapter changes {path}, which the base's files hold in another layout.",
+                    "Use the adapter beside its base.",
+                )
+            changed[name] = Held(values)
+    return MergedTensors(tensors, changed)
 
 
 @dataclass(frozen=True)
@@ -126,6 +154,8 @@ class _Merge:
             self.vocabulary.dropped,
             self.vocabulary.untied(of_vocabulary),
             grown,
+            self.vocabulary.starts(of_vocabulary),
+            self.vocabulary.embedding,
         )
 
     def _of_layer(self, path: str) -> dict[str, Rows]:

@@ -55,6 +55,20 @@ class Stored:
 
 
 @dataclass(frozen=True)
+class Held:
+    """Values that are in memory."""
+
+    values: Float32
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.values.shape
+
+    def read(self, start: int, stop: int) -> Float32:
+        return self.values[start:stop]
+
+
+@dataclass(frozen=True)
 class Factors:
     """A low-rank update `scale * left @ right` of a matrix `[rows, columns]`."""
 

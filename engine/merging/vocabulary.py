@@ -90,6 +90,16 @@ class Vocabulary:
             return None
         return rows.shape[0]
 
+    def starts(self, changed: Mapping[str, Rows]) -> dict[str, Rows]:
+        """Sources of the changed tensors before training, where they are not the base's of the same name and shape."""
+        found = {}
+        for name in (self.embedding, self.head or HEAD):
+            if name in changed:
+                start = self._grown(name if name in self.tensors.infos else self.embedding)
+                if isinstance(start, Grown) or name not in self.tensors.infos:
+                    found[name] = start
+        return found
+
     @property
     def _one_matrix(self) -> bool:
         """True if a tied matrix was trained as one: PEFT does so with rows of tokens, and where it is told to."""

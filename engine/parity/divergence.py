@@ -45,7 +45,7 @@ def agreement(reference: Distributions, exported: Distributions) -> Agreement:
         top1_decided=float(same[decided].mean()) if decided.any() else 1.0,
         kl_mean=float(kl.mean()),
         kl_max=float(kl.max()),
-        top_n=None if exported.ids is None else exported.ids.shape[1],
+        top_n=None if exported.logps.shape[1] >= reference.logps.shape[1] else exported.logps.shape[1],
     )
 
 
@@ -60,7 +60,8 @@ def divergences(reference: Distributions, exported: Distributions) -> Float64:
         width = min(p.shape[1], q.shape[1])
         p, q = (_normalised(each[:, :width]) for each in (p, q))
     # A probability of 0 adds nothing, whatever the other one is.
-    terms = np.where(np.isneginf(p), 0.0, np.exp(p) * (p - np.maximum(q, SMALLEST)))
+    with np.errstate(invalid="ignore"):
+        terms = np.where(np.isneginf(p), 0.0, np.exp(p) * (p - np.maximum(q, SMALLEST)))
     found: Float64 = np.maximum(terms.sum(axis=1), 0.0)
     return found
 

@@ -12,7 +12,7 @@ from engine.parity.exported import Probe
 
 POSITIONS = 256
 """Places that are compared, where the rows have so many."""
-MOST_TOKENS = 512
+MOST_TOKENS = 256
 """Tokens of a row that are looked at: an engine that answers one place at a time reads all before it each time."""
 MOST_ROWS = 64
 TEXTS = Path(__file__).with_name("texts.jsonl")

@@ -2,6 +2,7 @@
 
 import json as json_text
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,9 @@ import typer
 
 from engine.errors import ConfigError
 from engine.process.launcher import start
-from ft.commands.trained import ModelArgument, reference_of
+from engine.runs.directory.checkpoints import step_of, whole
+from engine.runs.directory.run import Run
+from ft.commands.trained import reference_of
 from ft.console import print_json, say
 from ft.live import Plain
 from ft.watch import follow_to_end, interrupts_wait
@@ -17,10 +20,19 @@ from ft.watch import follow_to_end, interrupts_wait
 LIMIT = 0.1
 """Share of the update, by norm, that rounding may lose before another number format is proposed."""
 DTYPE = "Number format of the weights: source (the base's), bf16, fp16 or fp32."
+METHOD = (
+    "cat (exact), linear, svd, ties, dare_linear, dare_ties, magnitude_prune, or one of the last with _svd."
+)
 
 
 def merge(
-    model: ModelArgument = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN]...",
+            help="Runs, checkpoints or adapters' folders on one base; the latest run if left out.",
+        ),
+    ] = None,
     dtype: Annotated[str, typer.Option("--dtype", metavar="FORMAT", help=DTYPE)] = "source",
     out: Annotated[
         Path | None,
@@ -28,23 +40,52 @@ def merge(
             "--out", "-o", metavar="FOLDER", help="The folder to write; merged-RUN here if left out."
         ),
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights", metavar="W,W…", help="Weight of each model's update; equal ones that sum to 1."
+        ),
+    ] = None,
+    method: Annotated[str, typer.Option("--method", metavar="METHOD", help=METHOD)] = "cat",
+    density: Annotated[
+        float | None, typer.Option("--density", help="Share of values that pruning keeps; 0.5 if left out.")
+    ] = None,
+    rank: Annotated[int | None, typer.Option("--rank", help="Rank of the result of svd methods.")] = None,
+    average: Annotated[
+        str | None,
+        typer.Option("--average", metavar="last:N", help="Average the last N checkpoints of the run."),
+    ] = None,
+    checkpoints: Annotated[
+        str | None,
+        typer.Option("--checkpoints", metavar="STEP,STEP…", help="Average these checkpoints of the run."),
+    ] = None,
+    adapter_out: Annotated[
+        bool, typer.Option("--adapter-out", help="Write one LoRA adapter instead of full weights.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Merge a trained model into full weights. Stdout is the folder; ctrl-c leaves none."""
+    """Merge a trained model, several on one base, or checkpoints of a run, into full weights.
+
+    Stdout is the folder; ctrl-c leaves none.
+    """
     from engine.export.merged import REPORT, dtype_of
     from engine.jobs.export import Export
+    from engine.merging.several import Combination
     from engine.runs.directory.trained_model import TrainedModel
 
-    options = {"dtype": dtype}
+    references = _references(models or [], average, checkpoints)
+    options: dict[str, Any] = {"dtype": dtype, "models": references[1:], "method": method, "density": density}
+    options |= {"rank": rank, "weights": _numbers(weights) if weights else None, "adapter": adapter_out}
     dtype_of(options)
-    reference = reference_of(model)
-    TrainedModel.find(reference)
-    out = (out or Path(f"merged-{Path(reference).name}")).expanduser().absolute()
+    Combination.of([TrainedModel.find(reference) for reference in references], options)
+    name = Path(references[0]).name if average is None and checkpoints is None else Run.open(_one(models)).id
+    what = name if len(references) == 1 else f"{name} and {len(references) - 1} more"
+    out = (out or Path(f"merged-{name}")).expanduser().absolute()
     if os.path.lexists(out):
         raise ConfigError(f"{out} exists already.", "Give --out a new name, or remove what is there.")
     with interrupts_wait() as interrupted:
-        run = Export(reference, "merged", out, options).create()
-        say(f"Merging {Path(reference).name} …")
+        run = Export(references[0], "merged", out, options).create()
+        say(f"Merging {what} …")
         code = follow_to_end(start(run), Plain(), interrupted)
     if code:
         raise typer.Exit(code)
@@ -57,12 +98,64 @@ def merge(
     print(out)
 
 
-def lines(report: dict[str, Any]) -> list[str]:
+def _references(models: Sequence[str], average: str | None, checkpoints: str | None) -> list[str]:
+    """What `TrainedModel.find` takes of every model. Raises ConfigError for options that do not go together."""
+    if average is None and checkpoints is None:
+        return [reference_of(model) for model in models] or [reference_of(None)]
+    if average is not None and checkpoints is not None:
+        raise ConfigError("--average and --checkpoints both choose checkpoints.", "Give one of them.")
+    if len(models) > 1:
+        raise ConfigError(
+            "Checkpoints of one run are averaged.", "Give one run, or name the checkpoints' folders."
+        )
+    run = Run.open(_one(models))
+    there = {step_of(path): path for path in whole(run.checkpoints)}
+    if average is not None:
+        first, _, count = average.partition(":")
+        if first != "last" or not count.isdecimal() or int(count) < 2:
+            raise ConfigError(f"--average {average}: expected last:N, N at least 2.", "As --average last:3.")
+        wanted = sorted(there)[-int(count) :]
+        missing = len(wanted) < int(count)
+    else:
+        wanted = [int(step) for step in _numbers(checkpoints or "")]
+        missing = not there.keys() >= set(wanted)
+    if missing:
+        steps = ", ".join(map(str, there)) or "none"
+        raise ConfigError(
+            f"Run {run.id} does not have these checkpoints; it has those of the steps {steps}.",
+            "checkpoints.keep in the recipe says how many stay.",
+        )
+    return [str(there[step]) for step in wanted]
+
+
+def _one(models: Sequence[str] | None) -> str | None:
+    return models[0] if models else None
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(
+            f"{text} is not a list of numbers.", "Write commas between them, as 0.7,0.3."
+        ) from None
+
+
+def lines(report: Mapping[str, Any]) -> list[str]:
     """What is worth knowing of a merge."""
     found = [report["note"]]
+    if len(report["weights"]) > 1:
+        shown = ", ".join(f"{weight:.3g}" for weight in report["weights"])
+        found.append(f"{report['method']} of {len(report['weights'])} models, with the weights {shown}.")
+    if report["method"] != "cat":
+        found.append(
+            f"The result is {report['distance']:.1%} away from the weighted sum; --method cat is exact."
+        )
+    if "files" not in report:
+        return found
     if report["untied"]:
         found.append(
-            "The output layer is a matrix of its own now: what was trained differs from the embedding."
+            "The output layer is a matrix of its own now: it was trained otherwise than the embedding."
         )
     formats = " and ".join(report["dtypes"])
     files = len(report["files"])
@@ -70,7 +163,7 @@ def lines(report: dict[str, Any]) -> list[str]:
     return found + rounding(report)
 
 
-def rounding(report: dict[str, Any]) -> list[str]:
+def rounding(report: Mapping[str, Any]) -> list[str]:
     """The share of the update that rounding loses, and a format that loses less where it is much."""
     lost, worst = report["lost"], report["worst"]
     if not worst["tensor"]:

@@ -1,10 +1,22 @@
 """Descriptors of the exporters `gguf` and `gguf-adapter`."""
 
 from engine.export.base import Exporter
+from engine.export.gguf.mixtures import QUANTIZATIONS
 
 INSTALL = "pip install gguf"
 
-GGUF = Exporter("gguf", write="engine.export.gguf.write:write", needs=("gguf",), install=INSTALL)
+GGUF = Exporter(
+    "gguf",
+    write="engine.export.gguf.write:write",
+    needs=("gguf",),
+    install=INSTALL,
+    prove="engine.parity.llama_cpp:open_model",
+    quantizations=QUANTIZATIONS,
+)
 GGUF_ADAPTER = Exporter(
-    "gguf-adapter", write="engine.export.gguf.adapter:write", needs=("gguf",), install=INSTALL
+    "gguf-adapter",
+    write="engine.export.gguf.adapter:write",
+    needs=("gguf",),
+    install=INSTALL,
+    quantizations=("f16", "f32"),
 )

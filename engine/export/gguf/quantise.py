@@ -27,12 +27,11 @@ def quantiser(kinds: Iterable[str], workers: int | None = None) -> Iterator[Quan
     """Function that quantises blocks of rows to one of these types, in their order.
 
     libgguf holds the interpreter's lock while it works: K types, which are slow, take processes, `workers` of them
-    (default: all cores). Raises MachineError where a K type is wanted and libgguf is not installed.
+    (default: all cores).
     """
     count = workers or usable_cores()
     in_processes = any(map(is_k, kinds))
     if in_processes:
-        require_libgguf()
         pool: Executor = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"))
     else:
         pool = ThreadPoolExecutor(count)

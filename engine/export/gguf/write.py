@@ -14,7 +14,8 @@ from engine.errors import ConfigError, MachineError, ModelError
 from engine.export.base import Heartbeat
 from engine.export.gguf.architectures import Architecture, known
 from engine.export.gguf.file import PlannedTensor, write_file
-from engine.export.gguf.mixtures import FILE_TYPES, Chosen, Shape, chosen, require
+from engine.export.gguf.mixtures import FILE_TYPES, Chosen, Shape, chosen, is_k, require
+from engine.export.gguf.quantise import require_libgguf
 from engine.export.gguf.settings import Settings
 from engine.export.gguf.tensors import EMBEDDING, sources
 from engine.export.gguf.vocabulary import Vocabulary, vocabulary
@@ -22,6 +23,7 @@ from engine.merging.merged import merged_tensors
 from engine.models.local import read_object
 from engine.models.tensors import RowTensors
 from engine.runs.directory.trained_model import TrainedModel
+from engine.units import size
 
 QUANTIZATION_VERSION = 2
 """`general.quantization_version`: GGML_QNT_VERSION of all current files."""
@@ -68,6 +70,8 @@ def write(
     tensors = merged_tensors(model, folder)
     quantization = require(options.get("quantization", "f16"))
     file = planned(tensors, folder, quantization, name_of(model, folder), untied=tensors.untied)
+    if any(is_k(tensor.type) for tensor in file.tensors):
+        require_libgguf()
     require_room(out, file.bytes)
     heartbeat()
     write_planned(file, out / file.name, model, folder, heartbeat, options.get("workers"))
@@ -179,7 +183,7 @@ def require_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed + HEADER_BYTES > free:
         raise MachineError(
-            f"The file takes {needed / 1e9:.1f} GB, and the disk of {folder.parent} has {free / 1e9:.1f} GB left.",
+            f"The file takes {size(needed)}, and the disk of {folder.parent} has {size(free)} left.",
             "Free some space, choose another folder with --out, or a smaller quantization.",
         )
 
