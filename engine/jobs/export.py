@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine import addresses, plugins
 from engine.errors import CheckFailed, ConfigError, MachineError
+from engine.export.adapter import in_peft_layout
 from engine.export.base import OTHERS, Exporter
 from engine.export.output import Output
 from engine.export.registry import exporter_named, refuse_unsupported
@@ -89,6 +90,7 @@ def run(context: JobContext) -> str:
         output.making.mkdir(parents=True)
         model = TrainedModel.find(export.model)
         base = _base_of(context, model)
+        model = in_peft_layout(model, base, context.run.folder / "adapter")
         _check(exporter, options, model, base, output)
         with _reporting(context.run, output.making):
             facts = exporter.export(model, output.making, options, context.poll)
