@@ -172,6 +172,16 @@ class Opener(Protocol):
     ) -> Any: ...
 
 
+class SharedOpener(Protocol):
+    """Opens a model with several LoRA adapters by name, to answer through its decoder, each row with its own.
+
+    Takes the model's folder, the adapters' folders, and whether the model's own code may run. Raises ModelError, and
+    ConfigError where an adapter cannot share its base.
+    """
+
+    def __call__(self, folder: Path, adapters: Mapping[str, Path], trust_remote_code: bool) -> Any: ...
+
+
 def _holds_all(machine: Machine, model_type: str, adapter: Mapping[str, Any] | None) -> bool:
     return True
 
@@ -219,6 +229,8 @@ class BackendSpec:
 
     open: Opener | None = None
     """None where it only trains, and another backend answers for it."""
+    open_shared: SharedOpener | None = None
+    """None where every adapter needs a base of its own."""
     holds: Callable[[Machine, str, Mapping[str, Any] | None], bool] = _holds_all
     """True where `open` takes models of that `model_type`, with an adapter of those settings (adapter_config.json)."""
 

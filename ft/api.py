@@ -10,15 +10,17 @@ print(run.generate("What is the capital of France?"))
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine import paths
 from engine.config.load import Recipe, load_recipe
 from engine.data.prompt_input import prompt_of
-from engine.data.types import Sampling
+from engine.data.sampling_input import sampling_of
 from engine.errors import ConfigError
+from engine.inference.answer import Answer, Piece, gathered
 from engine.planning.plan import Plan
 from engine.process import launcher
 from engine.process.launcher import Engine, outcome
@@ -103,60 +105,58 @@ class Run:
         self._engine = launcher.resume(self._run)
         return self
 
-    def generate(
-        self,
-        prompt: str | Sequence[Mapping[str, Any]],
-        *,
-        system: str | None = None,
-        tools: Sequence[Mapping[str, Any]] = (),
-        max_tokens: int = 256,
-        temperature: float = 0.0,
-        seed: int = 0,
-        base: bool = False,
-    ) -> str:
-        """The answer to a prompt or a conversation; the model stays loaded for the next.
+    def generate(self, prompt: str | Sequence[Mapping[str, Any]], **options: Any) -> str:
+        """The text of the answer to a prompt or a conversation; the model stays loaded for the next.
 
         A conversation is a list of messages as in training rows: {role, content}, with `tool_calls`, `tool_call_id` and
-        `reasoning_content` where there are any. `tools` are functions that the model may call, in OpenAI's format.
+        `reasoning_content` where there are any. Options are those of `answer`.
         """
-        return "".join(
-            self.stream(
-                prompt,
-                system=system,
-                tools=tools,
-                max_tokens=max_tokens,
-                temperature=temperature,
-                seed=seed,
-                base=base,
-            )
-        )
+        return self.answer(prompt, **options).text
 
-    def stream(
+    def stream(self, prompt: str | Sequence[Mapping[str, Any]], **options: Any) -> Iterator[str]:
+        """`generate`, piece by piece."""
+        return _texts(self.pieces(prompt, **options))
+
+    def answer(self, prompt: str | Sequence[Mapping[str, Any]], **options: Any) -> Answer:
+        """The whole answer: text, reasoning, calls of tools, why it ended and its tokens. Options as for `pieces`."""
+        return gathered(self.pieces(prompt, **options))
+
+    def pieces(
         self,
         prompt: str | Sequence[Mapping[str, Any]],
         *,
         system: str | None = None,
         tools: Sequence[Mapping[str, Any]] = (),
-        max_tokens: int = 256,
-        temperature: float = 0.0,
-        seed: int = 0,
         base: bool = False,
-    ) -> Iterator[str]:
-        """`generate`, piece by piece."""
+        **sampling: Any,
+    ) -> Generator[Piece, None, None]:
+        """`answer`, piece by piece.
+
+        `tools` are functions that the model may call, in OpenAI's format; `base` asks the model as it was before
+        training. `sampling` are the fields of `engine.data.types.Sampling`: max_tokens, temperature, seed, top_p,
+        top_k, min_p, repetition_penalty, and stop, one text or several. Raises ConfigError.
+        """
         turns: list[Any] = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
         if system is not None:
             turns.insert(0, {"role": "system", "content": system})
         asked = prompt_of({"messages": turns, "tools": [*tools]})
         if self._client is None:
             self._client = Client(paths.cache() / "service.log")
-        sampling = Sampling(max_tokens, temperature, seed)
-        return self._client.generate(self._run, asked.messages, sampling, tools=asked.tools, base=base)
+        settings = sampling_of(sampling)
+        return self._client.pieces(self._run, asked.messages, settings, tools=asked.tools, base=base)
 
     def close(self) -> None:
         """Let go of the model that `generate` keeps loaded."""
         if self._client is not None:
             self._client.close()
             self._client = None
+
+
+def _texts(pieces: Generator[Piece, None, None]) -> Iterator[str]:
+    """The text of pieces; closing it cancels them."""
+    with closing(pieces):
+        for piece in pieces:
+            yield piece.text
 
 
 def train(

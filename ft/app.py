@@ -21,6 +21,7 @@ from textual.worker import get_current_worker
 from engine import paths
 from engine.errors import ConfigError, FtError
 from ft import app_services
+from ft.app_engines import Engines
 from screens import preferences
 from screens.action import Action
 from screens.actions import SCREENS, action_of, bindings
@@ -36,14 +37,11 @@ from screens.widgets.leave import Leave
 
 if TYPE_CHECKING:
     from engine.hardware.sample import Sample
-    from engine.process.launcher import Engine
+    from engine.runs.directory.run import Run
     from engine.runs.index.index import RunSummary
     from engine.service.client import Client
 
-STARTING = "engine"
-"""The group of the worker that starts an engine."""
-CHECKING_S = 3.0
-"""Seconds that the message stands that a recipe is checked; then it is shown again."""
+CHECKING = "Checking the recipe and its data …"
 
 
 def settle_memory() -> None:
@@ -97,8 +95,7 @@ class FtApp(App[None]):
         """True once `runs` are known."""
         self.samples: list[Sample] = []
         self.engine_pid: int | None = None
-        self.started: list[Engine] = []
-        """Engines that this app started, until they have ended."""
+        self._engines = Engines(self, lambda engine: self.open(ShowRun(engine.run.id)))
         self._service = app_services.ServiceProcess()
         self._without_controls = WithoutControls()
         self._wear(self.preferences.theme)
@@ -141,7 +138,7 @@ class FtApp(App[None]):
     def on_runs_changed(self, message: RunsChanged) -> None:
         self.runs = message.runs
         self.looked = True
-        self.started = [engine for engine in self.started if engine.supervisor.poll() is None]
+        self._engines.forget_ended()
         self.tell(message)
 
     def on_machine_sampled(self, message: MachineSampled) -> None:
@@ -217,34 +214,17 @@ class FtApp(App[None]):
     async def start_run(self, text: str, path: Path | None) -> None:
         from ft.launch import launch
 
-        await self._start_engine(lambda: launch(text, path, self.service()))
+        await self._engines.start(lambda: launch(text, path, self.service()), CHECKING)
 
     async def resume_run(self, run_id: str, checkpoint: Path | None = None) -> None:
         from ft.launch import relaunch
 
-        await self._start_engine(lambda: relaunch(run_id, checkpoint, self.service()))
+        await self._engines.start(lambda: relaunch(run_id, checkpoint, self.service()), CHECKING)
 
-    async def _start_engine(self, starting: "Callable[[], Engine]") -> None:
-        """Start it, and show the run; what fails is shown. One at a time: a key may be pressed twice."""
-        if any(worker.group == STARTING and worker.is_running for worker in self.workers):
-            self.notify("A run is already starting.", timeout=CHECKING_S)
-            return
-        # shielded, since a screen may give up waiting, and the thread would start an engine all the same
-        await asyncio.shield(self._starting_engine(starting).wait())
+    async def start_job(self, run: "Run") -> None:
+        from engine.process.launcher import start
 
-    @work(group=STARTING)
-    async def _starting_engine(self, starting: "Callable[[], Engine]") -> None:
-        thread = asyncio.ensure_future(asyncio.to_thread(starting))
-        while not thread.done():  # an engine of a large model is checked for longer than one message stands
-            self.notify("Checking the recipe and its data …", timeout=CHECKING_S)
-            await asyncio.wait({thread}, timeout=CHECKING_S)
-        try:
-            engine = await thread
-        except FtError as error:
-            self.fail(error)
-            return
-        self.started.append(engine)
-        self.open(ShowRun(engine.run.id))
+        await self._engines.start(lambda: start(run), f"Starting {run.id} …")
 
     # Preferences, theme and keys
 

@@ -30,12 +30,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("ft.commands.evaluate:evaluate", "Score a trained model on validation rows, or on others."),
     "merge": ("ft.commands.merge:merge", "Merge a trained model, or several, into full weights."),
     "export": ("ft.commands.export:export", "Write a trained model in the files of another program."),
+    "push": ("ft.commands.push:push", "Push a trained model with its card to the hub."),
     "track": ("ft.commands.track:track", "Report a run's events to another program."),
-    "generate": ("ft.commands.generate:generate", "Answer one prompt with a trained run."),
-    "chat": ("ft.commands.generate:chat", "Talk to a trained run."),
+    "generate": ("ft.commands.generate:generate", "Answer one prompt with a trained model."),
+    "chat": ("ft.commands.chat:chat", "Talk to a trained model."),
+    "serve": ("ft.commands.serve:serve", "Answer other programs over HTTP, as OpenAI's API does."),
 }
 """ft's own commands: where each lives, and its line in `ft --help`."""
-ALIASES = {"dataset": "data"}
+ALIASES = {"dataset": "data", "infer": "generate"}
 """Other names that a command answers to."""
 
 

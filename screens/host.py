@@ -8,6 +8,7 @@ from screens.preferences import Preferences
 
 if TYPE_CHECKING:
     from engine.hardware.sample import Sample
+    from engine.runs.directory.run import Run
     from engine.runs.index.index import RunSummary
     from engine.service.client import Client
     from screens.intents import Intent
@@ -50,6 +51,9 @@ class Host(Protocol):
 
     async def resume_run(self, run_id: str, checkpoint: Path | None = None) -> None:
         """Resume a run from its last checkpoint or a given one, and show it. Failures are shown."""
+
+    async def start_job(self, run: "Run") -> None:
+        """Start the engine of a new run that is no training, and show it. Failures are shown."""
 
     def fail(self, error: FtError) -> None:
         """Show an error: one line with its hint, the details one key away."""

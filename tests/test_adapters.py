@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 from engine.backends import load_trainer
 from engine.backends.torch.trainer import TorchTrainer
 from engine.config.adapters import ADAPTER_TYPES, FLOAT_ONLY, PROMPT_TYPES
-from engine.data.types import Message, Prompt
+from engine.data.types import Message, Prompt, Sampling
 from engine.errors import ConfigError
+from engine.inference.answer import gathered
 from engine.inference.generation import Generator
 from engine.models.adapters import trained_parameters
 from engine.models.sizing import shape_of
@@ -202,7 +203,7 @@ def test_chat_answers_as_run_did(kind: str, tiny_model: Path, tmp_path: Path) ->
     asked = Prompt((Message("user", "Say fox."),), seed=0)
     ids = chat.tokenizer.prompt_ids(asked.messages)
     answer = backend.model.generate([ids], 6, chat.tokenizer.stop_ids, lambda: None)[0]
-    assert "".join(chat.stream(asked, 6)) == chat.tokenizer.decode(answer)
+    assert gathered(chat.stream(asked, Sampling(6))).text == chat.tokenizer.decode(answer)
 
 
 def test_adalora_ends_with_recipe_rank(tiny_model: Path, tmp_path: Path) -> None:

@@ -264,14 +264,14 @@ async def test_run_started_twice_starts_once() -> None:
         raise ConfigError("There is nothing to train.")
 
     async with app.run_test() as pilot:
-        first = asyncio.ensure_future(app._start_engine(starting))
+        first = asyncio.ensure_future(app._engines.start(starting, "Starting …"))
         await until(pilot, lambda: started, "the first is on its way")
         first.cancel()  # as a screen does whose action is requested again
-        await app._start_engine(starting)
+        await app._engines.start(starting, "Starting …")
         go_on.set()
         await until(pilot, lambda: app.problems, "the first has come to its end")
         assert len(started) == 1
-        await app._start_engine(starting)
+        await app._engines.start(starting, "Starting …")
         assert len(started) == 2
 
 

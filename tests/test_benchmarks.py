@@ -40,6 +40,13 @@ CASES = [
     Case("commits.py", ("--help",), r"usage: "),
     Case("first_look.py", ("--rows", "200", "--from", ROWS), r"\| `ft data check FILE, ctrl-c at once` \|"),
     Case("merge.py", ("--models", "tiny", "--repeats", "1"), r"\| tiny \| ft \| \d"),
+    # The converter is installed from the internet.
+    Case(
+        "gguf_export.py",
+        ("--models", "tiny", "--sides", "ft", "--rounds", "1", "--quantizations", "f16", "q4_k_m", "--workers", "1"),
+        r"\| tiny \| q4_k_m \| ft, 1 workers \| \d",
+        "libgguf",
+    ),
     Case("mlx.py", ("--steps", "2", "--sides", "ft", "--rows", ROWS), r"\| ft \| \d+ \|", "mlx_lm"),
     Case(
         "monitor.py",
@@ -72,6 +79,7 @@ CASES = [
     Case("train.py", ("--steps", "2", "--sides", "ft", "--device", "cpu", "--rows", ROWS), r"\| ft, on \w+ \| \d"),
 ]  # fmt: skip
 ELSEWHERE = {
+    "gguf_model.py": "run by gguf_export.py",
     "memory.py": "test_plan_memory.py runs it, and looks at its numbers",
     "monitor_app.py": "run by monitor.py",
     "monitor_run.py": "run by monitor.py",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from engine.codec import CodecError, decode, encode
 from engine.data.preview.values import Lengths, Opened, RowView, TokenText, View
-from engine.data.types import Completion, Message, Prompt
+from engine.data.types import Completion, Message, Prompt, Sampling
 from engine.service.operations import OPERATIONS
 from engine.service.operations.answers import AnswersRequest, GenerateRequest
 from tests.plan_fixtures import CPU, SMALL, plan
@@ -90,7 +90,7 @@ def test_codec_returns_value_unchanged(value: Any) -> None:
     | st.builds(Opened, counting=st.none() | st.floats(0, 1))
     | st.builds(View)
     | st.builds(Completion)
-    | st.builds(GenerateRequest, prompt=PROMPTS, temperature=st.floats(0, 2))
+    | st.builds(GenerateRequest, prompt=PROMPTS, sampling=st.builds(Sampling, temperature=st.floats(0, 2)))
     | st.builds(AnswersRequest, prompts=st.lists(PROMPTS, max_size=2).map(tuple), temperature=st.floats(0, 2))
 )
 def test_codec_returns_service_values_unchanged(value: Any) -> None:

@@ -5,20 +5,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from engine.backends.base import Interrupted
-from engine.backends.sampling import Sampler
-from engine.backends.torch.generate import Draw
 from engine.data.augment.journal import NAME as JOURNAL
 from engine.data.token_spec import TokenSpec
-from engine.data.types import Message, Prompt
+from engine.data.types import Message, Prompt, Sampling
 from engine.errors import ConfigError, ModelError
+from engine.inference.answer import gathered
 from engine.inference.generation import Generator
 from engine.service.client import Client
 from ft.command_table import app
@@ -38,20 +35,9 @@ def generator(tiny_model: Path) -> Generator:
     return Generator.open(tiny_model, None)
 
 
-def test_tokens_are_drawn_by_model_probability() -> None:
-    likely = torch.tensor([0.5, 0.3, 0.18, 0.02])  # the last is below a twentieth of the first
-    draws = Draw(Sampler(1.0, range(4000)))(torch.empty(0), likely.log().expand(4000, 4)).argmax(-1)
-    counts = Counter(draws.tolist())
-    for token, share in enumerate((0.5 / 0.98, 0.3 / 0.98, 0.18 / 0.98)):
-        assert counts[token] / 4000 == pytest.approx(share, abs=0.03)
-    assert counts[3] == 0
-    cold = Draw(Sampler(0.1, range(500)))(torch.empty(0), likely.log().expand(500, 4)).argmax(-1)
-    assert (cold == 0).float().mean() > 0.98
-
-
 def test_seed_fixes_answer_in_any_batch(generator: Generator) -> None:
     def said(prompts: list[Prompt], temperature: float = 1.5) -> list[str]:
-        return [answer.text for answer in generator.answers(prompts, 12, temperature, quiet)]
+        return [answer.text for answer in generator.answers(prompts, Sampling(12, temperature), quiet)]
 
     first, second, third = said(PROMPTS)
     assert said(PROMPTS[::-1]) == [third, second, first]
@@ -67,12 +53,12 @@ def test_chat_and_batch_draw_same_answer(
 ) -> None:
     """With the same temperature and seed."""
     for prompt in PROMPTS:
-        (answer,) = generator.answers([prompt], 12, 1.5, quiet)
-        assert "".join(generator.stream(prompt, 12, 1.5)) == answer.text
+        (answer,) = generator.answers([prompt], Sampling(12, 1.5), quiet)
+        assert gathered(generator.stream(prompt, Sampling(12, 1.5))).text == answer.text
 
 
 def test_answer_reaching_token_limit_says_so(generator: Generator) -> None:
-    assert [answer.ended for answer in generator.answers(PROMPTS, 3, 0.0, quiet)] == [False] * 3
+    assert [answer.ended for answer in generator.answers(PROMPTS, Sampling(3), quiet)] == [False] * 3
 
 
 def test_answer_stops_between_two_tokens(generator: Generator) -> None:
@@ -83,14 +69,14 @@ def test_answer_stops_between_two_tokens(generator: Generator) -> None:
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        generator.answers(PROMPTS, 50, 0.0, poll)
+        generator.answers(PROMPTS, Sampling(50), poll)
     assert next(calls) == 3
 
 
 def test_engine_answers_many_prompts_at_once(generator: Generator, tiny_model: Path, tmp_path: Path) -> None:
     with Client(tmp_path / "log") as client:
         assert client.answers(tiny_model, TokenSpec(), PROMPTS, 12, 1.5) == generator.answers(
-            PROMPTS, 12, 1.5, quiet
+            PROMPTS, Sampling(12, 1.5), quiet
         )
         with pytest.raises(ModelError, match="no-such"):
             client.answers(tmp_path / "no-such", TokenSpec(), PROMPTS, 12, 1.5)

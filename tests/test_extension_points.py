@@ -119,12 +119,12 @@ def test_exporter_writes_folder_and_returns_facts(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("packages")
 def test_unusable_exporter_says_what_to_do(tmp_path: Path) -> None:
-    assert exporter_names() == ("mlx", "far", "names", "wrong")
+    assert exporter_names() == ("merged", "gguf", "gguf-adapter", "mlx", "far", "names", "wrong")
     with pytest.raises(MachineError, match="Export to far needs no_such_module") as missing:
         exporter_named("far").export(TrainedModel(tmp_path), tmp_path, {}, lambda: None)
     assert missing.value.hint == "pip install no-such"
-    with pytest.raises(ConfigError, match="There is no exporter 'gguf'"):
-        exporter_named("gguf")
+    with pytest.raises(ConfigError, match="There is no exporter 'onnx'"):
+        exporter_named("onnx")
     with pytest.raises(MachineError, match=r"wrong names int, not an engine\.export\.base\.Exporter"):
         exporter_named("wrong")
 

@@ -23,7 +23,7 @@ from tests.training import recipe_text, write_rows
 ROOT = Path(__file__).parents[1]
 METADATA = "Metadata-Version: 2.1\nName: ft-length\nVersion: 1.0\n"
 ENTRY_POINTS = (
-    "[ft.metrics]\nanswer_length = ft_length:metric\nbroken = ft_length:nothing\nwrong = ft_length:length\n"
+    "[ft.metrics]\nsaid_length = ft_length:metric\nbroken = ft_length:nothing\nwrong = ft_length:length\n"
 )
 MODULE = """
 from engine.metrics.base import Metric
@@ -35,7 +35,7 @@ def length(results):
 
 
 metric = Metric(
-    "answer_length", "answer length", format="decimal", unit="characters", better="lower",
+    "said_length", "answer length", format="decimal", unit="characters", better="lower",
     needs=frozenset({"answers", "log_probabilities"}), compute=length,
 )
 """
@@ -53,7 +53,8 @@ def test_every_built_in_metric_is_registered() -> None:
         "perplexity",
         "exact_match",
     }
-    assert registry.computed() == ("exact_match", "perplexity")
+    assert set(registry.computed()) >= {"exact_match", "perplexity", "bleu", "f1", "tool_calls"}
+    assert not {"loss", "eval_loss"} & set(registry.computed()), "there is nothing to ask for"
 
 
 @pytest.mark.parametrize(
@@ -119,8 +120,8 @@ def test_best_checkpoint_follows_recipes_metric(tmp_path: Path) -> None:
 
 def test_evaluation_shows_unknown_metrics_too() -> None:
     """As another version may have written."""
-    event = ev.Eval(step=5, loss=1.0, perplexity=math.e, metrics={"rouge_l": 0.25})
-    assert scores(event) == "validation loss 1.0000  perplexity 2.72  rouge_l 0.25"
+    event = ev.Eval(step=5, loss=1.0, perplexity=math.e, metrics={"meteor": 0.25})
+    assert scores(event) == "validation loss 1.0000  perplexity 2.72  meteor 0.25"
 
 
 def test_best_checkpoint_needs_evaluated_metric(tmp_path: Path) -> None:
@@ -156,8 +157,8 @@ def test_plugin_metric_selects_best_checkpoint(packages: Path, tiny_model: Path,
         recipe_text(
             tiny_model,
             write_rows(tmp_path),
-            evaluation={"metrics": ["answer_length"], "every": 2, "samples": []},
-            checkpoints={"best": "answer_length", "every": 2},
+            evaluation={"metrics": ["said_length"], "every": 2, "samples": []},
+            checkpoints={"best": "said_length", "every": 2},
         )
     )
     home, folder = tmp_path / "home", tmp_path / "run"
@@ -166,14 +167,14 @@ def test_plugin_metric_selects_best_checkpoint(packages: Path, tiny_model: Path,
     assert "answer length" in done.stderr, done.stderr
     events = [ev.decode(line + b"\n") for line in (folder / "events.jsonl").read_bytes().splitlines()]
     evals = [event for event in events if isinstance(event, ev.Eval)]
-    after = {event.step: event.metrics["answer_length"] for event in evals if event.step > 0}
-    assert {event.best_by for event in evals} == {"answer_length"}
+    after = {event.step: event.metrics["said_length"] for event in evals if event.step > 0}
+    assert {event.best_by for event in evals} == {"said_length"}
     best = min(after, key=lambda step: (after[step], step))
     assert (folder / "checkpoints" / "best").read_text().strip() == f"step-{best:06d}"
 
     shown = json.loads(ft(home, "runs", "show", str(folder), "--json").stdout)  # without the package
-    assert shown["best_metric"] == "answer_length"
-    assert "answer_length" in ft(home, "runs", "show", str(folder)).stdout
+    assert shown["best_metric"] == "said_length"
+    assert "said_length" in ft(home, "runs", "show", str(folder)).stdout
 
 
 def test_package_missing_its_metric_is_named(packages: Path) -> None:

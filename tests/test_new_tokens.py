@@ -27,6 +27,7 @@ from engine.data.token_spec import TokenSpec
 from engine.data.tokenization.tokenizer import Tokenizer, new_tokens
 from engine.data.types import Message, Prompt, Sampling
 from engine.errors import ConfigError, ModelError
+from engine.inference.answer import gathered
 from engine.inference.generation import Generator
 from engine.models.saved_adapter import read_adapter
 from engine.planning.estimate import estimate
@@ -271,7 +272,7 @@ def test_chat_reads_and_writes_new_tokens(tiny_model: Path, tmp_path: Path) -> N
     chat = Generator.open(tiny_model, job.run.adapter, TokenSpec.of(job.config))
     asked = chat.tokenizer.prompt_ids([Message("user", "Where is the kiosk?")])
     assert KIOSK in asked
-    answer = "".join(chat.stream(Prompt((Message("user", "Where 3?"),), 0), 12))
+    answer = gathered(chat.stream(Prompt((Message("user", "Where 3?"),), 0), Sampling(12))).text
     assert "<note>" in answer
     assert "kiosk" in answer
 

@@ -103,7 +103,9 @@ def test_run_uses_every_kind_of_plugin(trained: Shell) -> None:
 
 @pytest.mark.slow
 def test_plugin_exporter_tracker_and_command_work(trained: Shell) -> None:
-    assert trained.ft("export", "run", "--to", "inventory", "--out", "listed", "--set", "case=upper").strip()
+    assert trained.ft(
+        "export", "run", "--format", "inventory", "--out", "listed", "--set", "case=upper"
+    ).strip()
     assert "LORA_A" in (trained.folder / "listed" / "inventory.txt").read_text()
     trained.ft("track", "run", "--to", "csv", "--set", "file=loss.csv")
     assert len((trained.folder / "loss.csv").read_text().splitlines()) == 4

@@ -13,7 +13,8 @@ import yaml
 
 from engine.config.load import load_text
 from engine.errors import ConfigError
-from engine.runs.directory.events import Eval, Started
+from engine.runs.directory.create import create_job
+from engine.runs.directory.events import Eval, Finished, Sample, Started
 from engine.runs.directory.fork import continued_text, fork_text, free_name
 from engine.runs.directory.run import Run
 from engine.runs.index import compare as comparing
@@ -239,3 +240,107 @@ def test_nan_in_both_runs_is_no_difference(ft_home: Path) -> None:
         runs.append(run)
     row = next(row for row in compare(*runs).sections["results"] if row.key == "loss")
     assert row.same
+
+
+def evaluated(run: Run, value: float, data: str | None, fingerprint: str = "f" * 64) -> Run:
+    """A completed `ft evaluate` of a run's result, as it would lie there."""
+    options = {"model": str(run.folder), "data": data, "metrics": None, "max_questions": None}
+    job = create_job("evaluate", "evaluate-x", options)
+    job.emit(Eval(step=20, loss=1.0, perplexity=2.7, metrics={"exact_match": value}))
+    job.emit(Finished(reason="completed", step=20))
+    lines = {"exact_match": {"value": value, "interval": [value - 0.125, value + 0.125]}}
+    body = {"metrics": lines, "fingerprint": fingerprint, "against": None}
+    (job.folder / "evaluation.json").write_text(json.dumps(body))
+    answers = [{"prompt": "Two teas", "answers": {"model": f"answer of {run.id}"}}]
+    (job.folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in answers))
+    return job
+
+
+def exported(run: Run, out: Path, proof: dict[str, Any] | None) -> None:
+    """A completed `ft export` of a run, as it would lie there."""
+    out.mkdir()
+    job = create_job(
+        "export", "export-gguf", {"model": run.id, "exporter": "gguf", "out": str(out), "options": {}}
+    )
+    job.emit(Finished(reason="completed", step=0))
+    if proof:
+        (job.folder / "proof.json").write_text(json.dumps(proof))
+
+
+def two_runs() -> tuple[Run, Run]:
+    return make_run("20260101-000000-a"), make_run("20260102-000000-b")
+
+
+def test_scores_of_evaluations_stand_side_by_side_with_intervals(ft_home: Path) -> None:
+    left, right = two_runs()
+    evaluated(left, 0.25, "/rows/test.jsonl")
+    evaluated(left, 0.5, "/rows/test.jsonl")  # the later one counts
+    evaluated(right, 0.75, "/rows/test.jsonl")
+    evaluated(right, 0.625, "/rows/other.jsonl")
+    scores = rows(compare(left, right), "scores")
+    row = scores["exact_match on test.jsonl"]
+    assert (row.left, row.right, row.better) == (0.5, 0.75, "right")
+    assert comparing.side_text(row, "left") == "50.0% (37.5% to 62.5%)"
+    alone = scores["exact_match on other.jsonl"]
+    assert (alone.left, alone.right, alone.better) == (None, 0.625, "")
+    assert scores["validation loss on test.jsonl"].same
+    done = ft("runs", "compare", left.id, right.id)
+    assert "75.0% (62.5% to 87.5%) (better)" in done.stdout, done.stderr
+
+
+def test_scores_on_rows_that_changed_in_between_name_no_better(ft_home: Path) -> None:
+    left, right = two_runs()
+    evaluated(left, 0.25, "/rows/test.jsonl")
+    evaluated(right, 0.75, "/rows/test.jsonl", fingerprint="e" * 64)
+    assert rows(compare(left, right), "scores")["exact_match on test.jsonl"].better == ""
+
+
+def test_scores_a_token_of_other_bases_name_no_better(ft_home: Path) -> None:
+    left = make_run("20260101-000000-a")
+    right = make_run("20260102-000000-b", provenance={"model": {"name": "starter", "fingerprint": "n" * 64}})
+    job = evaluated(left, 0.25, "/rows/test.jsonl")
+    job.emit(Eval(step=20, loss=2.0, perplexity=7.4, metrics={"exact_match": 0.25}))
+    job.emit(Finished(reason="completed", step=20))
+    evaluated(right, 0.75, "/rows/test.jsonl", fingerprint="e" * 64)
+    scores = rows(compare(left, right), "scores")
+    assert scores["validation loss on test.jsonl"].better == ""
+    assert scores["exact_match on test.jsonl"].better == "right"
+
+
+def test_answers_to_the_same_prompt_stand_side_by_side(ft_home: Path) -> None:
+    left, right = two_runs()
+    for run, text in ((left, "old"), (left, "a cat"), (right, "a dog")):
+        run.emit(Sample(step=20, prompt="What is it?", text=text))
+        run.emit(Sample(step=20, prompt="Same?", text="yes"))
+    left.emit(Sample(step=20, prompt="Only here?", text="yes"))
+    left.emit(Sample(step=40, prompt="Same?", text="of a step that was taken back"))
+    evaluated(left, 0.5, None)
+    evaluated(right, 0.5, None)
+    found = compare(left, right)
+    answers = {row.key: (row.left, row.right) for row in found.sections["answers"]}
+    assert answers == {
+        "What is it?": ("a cat", "a dog"),
+        "Same?": ("yes", "yes"),
+        "Two teas": ("answer of 20260101-000000-a", "answer of 20260102-000000-b"),
+    }
+    assert "Same?" not in {row.key for row in found.different()["answers"]}
+
+
+def test_exports_of_both_say_what_was_proved(ft_home: Path, tmp_path: Path) -> None:
+    left, right = two_runs()
+    exported(left, tmp_path / "one", {"passed": True, "top1": 0.998, "kl_mean": 0.0012})
+    exported(right, tmp_path / "two", None)
+    exported(right, tmp_path / "gone", None)
+    (tmp_path / "gone").rmdir()
+    row = rows(compare(left, right), "exports")["gguf"]
+    assert row.left == f"proved, top-1 99.8%, KL 0.0012: {tmp_path / 'one'}"
+    assert row.right == f"not proved: {tmp_path / 'two'}"
+
+
+def test_damaged_evaluation_is_absent_from_the_comparison(ft_home: Path) -> None:
+    left, right = two_runs()
+    job = evaluated(left, 0.5, None)
+    (job.folder / "evaluation.json").write_text("{")
+    (job.folder / "rows.jsonl").write_text('{"prompt": 3}\n[')
+    row = rows(compare(left, right), "scores")["exact_match on own validation rows"]
+    assert (row.left, row.left_interval, row.right) == (0.5, None, None)

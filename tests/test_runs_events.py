@@ -39,6 +39,7 @@ ALL = [
     ev.Sample(step=1, prompt="a\nb", text="\u2028 ok"),
     ev.Memory(process_bytes=1, system_total_bytes=2),
     ev.Saved(step=1, path="checkpoints/step-000001", kind="checkpoint"),
+    ev.Proved(passed=True, report="top-1   99.6%", metrics={"top1": 0.996}),
     ev.Acknowledged(id="x", command="stop"),
     ev.Warned(message="careful"),
     ev.Failed(kind="data", message="no", hint="yes"),

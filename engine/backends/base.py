@@ -46,6 +46,54 @@ class MemoryExhausted(Exception):  # noqa: N818 - the loop turns it into a small
     """The device ran out of memory; weights and optimizer are as before the step."""
 
 
+@dataclass(frozen=True)
+class Arrival:
+    """A prompt that joins a decoder's rows, and the adapter that answers it: None for the model as it was opened."""
+
+    prompt: Sequence[int]
+    adapter: str | None = None
+
+
+class Decoder(Protocol):
+    """Answers that grow together, a token at a time; each row joins and leaves between two tokens.
+
+    A row's logits do not depend on its neighbours, but for rounding. All calls come from one thread.
+    """
+
+    @property
+    def slots(self) -> int:
+        """Most rows."""
+        ...
+
+    @property
+    def rows(self) -> Collection[int]:
+        """Keys of the rows that are there."""
+        ...
+
+    def add(self, arrivals: Sequence[Arrival]) -> list[int]:
+        """Read prompts, none of them empty; returns the key of each new row. Needs as many free slots.
+
+        Where it raises, no row is added, and those that were there can go on.
+        """
+        ...
+
+    def logits(self, row: int) -> Float32:
+        """Logits of the row's next token, `[vocabulary]`."""
+        ...
+
+    def likeliest(self) -> Mapping[int, int]:
+        """The likeliest next token of every row."""
+        ...
+
+    def step(self, tokens: Mapping[int, int]) -> None:
+        """Take the next token of every row."""
+        ...
+
+    def remove(self, row: int) -> None:
+        """Free the slot of a row."""
+        ...
+
+
 class Model(Protocol):
     """A loaded model, with an adapter or without: for inference, evaluation, and as a reference."""
 
@@ -81,6 +129,10 @@ class Model(Protocol):
         self, prompt: Sequence[int], max_tokens: int, stop: Collection[int], sampler: Sampler | None = None
     ) -> Iterator[int]:
         """The same for one prompt, each token as it is chosen."""
+        ...
+
+    def decoder(self, slots: int) -> AbstractContextManager[Decoder]:
+        """A decoder of at most `slots` rows. Inside the block, the model is used through it alone."""
         ...
 
     def without_adapter(self) -> AbstractContextManager[None]:

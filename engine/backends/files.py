@@ -20,6 +20,8 @@ SCALER = "scaler.json"
 TOKENIZER = ("tokenizer", "special_tokens", "chat_template")
 """Beginnings of the names of files that a tokenizer is read from."""
 COMPANIONS = (".json", ".jinja", ".model", ".txt")
+TRAINED_BY = "training_args.json"
+"""Recipe that a model was trained by: it says nothing of what is made of that model."""
 
 
 def copy_tokenizer_files(source: Path, folder: Path, names: Collection[str] | None = None) -> None:
@@ -32,7 +34,7 @@ def copy_tokenizer_files(source: Path, folder: Path, names: Collection[str] | No
         if names is not None:
             wanted = path.name in names or path.name == TEMPLATE
         else:
-            wanted = path.suffix in COMPANIONS and not path.name.endswith(".index.json")
+            wanted = path.suffix in COMPANIONS and not path.name.endswith((".index.json", TRAINED_BY))
             wanted |= code and path.suffix == ".py"
         if path.is_file() and wanted and not (folder / path.name).exists():
             shutil.copyfile(path, folder / path.name)

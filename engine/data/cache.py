@@ -101,7 +101,10 @@ def find(key: str) -> Dataset | None:
     return Dataset(
         train=train,
         validation=validation if len(validation) else None,
-        questions=tuple(Question(tuple(ids), answer, where) for ids, answer, where in about["questions"]),
+        questions=tuple(
+            Question(tuple(ids), answer, where, tuple(calls))
+            for ids, answer, where, calls in about["questions"]
+        ),
         fingerprint=about["fingerprint"],
         notes=tuple(about["notes"]),
         findings=tuple(map(Finding.from_json, about["findings"])),
@@ -141,7 +144,7 @@ def describe(
     """Write what an entry holds besides its tokens. Raises OSError."""
     about = {
         "samples": samples,
-        "questions": [[question.prompt_ids, question.answer, question.where] for question in questions],
+        "questions": [[each.prompt_ids, each.answer, each.where, each.calls] for each in questions],
         "fingerprint": fingerprint,
         "notes": list(notes),
         "findings": [asdict(finding) for finding in findings],

@@ -1,5 +1,8 @@
 """Prompts of validation rows and their answers in the file, for metrics that need a generated answer."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from engine.data.samples import read_row
 from engine.data.selection import Selection
 from engine.data.tokenization.row_encoder import RowEncoder
@@ -18,15 +21,19 @@ def questions(selection: Selection, encoder: RowEncoder, limit: int) -> tuple[Qu
 
 
 def question(row: Row, encoder: RowEncoder, limit: int) -> Question | None:
-    """The row's last prompt and its answer; None where it has no prompt, or one that fills the limit."""
+    """The row's last prompt and its answer; None where it has no prompt, or one that fills the limit.
+
+    An answer may be calls of tools alone; its text is empty then.
+    """
+    calls: tuple[Mapping[str, Any], ...] = ()
     if isinstance(row, Conversation):
         at = max((i for i, message in enumerate(row.messages) if message.answers), default=0)
-        answer = row.messages[at].content
-        if not at or not answer:
+        answer, calls = row.messages[at].content, tuple((row.messages[at].more or {}).get("tool_calls", ()))
+        if not at or not (answer or calls):
             return None
         ids = encoder.tokenizer.prompt_ids(row.messages[:at], row.tools)
     else:
         if not row.prompt:
             return None
         ids, answer = encoder.tokenizer.encode([row.prompt])[0], row.completion
-    return Question(tuple(ids), answer, row.where) if len(ids) < limit else None
+    return Question(tuple(ids), answer, row.where, calls) if len(ids) < limit else None

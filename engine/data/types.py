@@ -240,6 +240,8 @@ class Question:
     prompt_ids: tuple[int, ...]
     answer: str
     where: str
+    calls: tuple[Mapping[str, Any], ...] = ()
+    """Calls of tools that the answer makes, as OpenAI writes them."""
 
 
 @dataclass(frozen=True)

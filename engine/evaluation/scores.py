@@ -1,5 +1,6 @@
 """Results on validation rows that metrics are computed from: loss, log-probabilities, answers."""
 
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
@@ -65,17 +66,18 @@ def answer_all(
     check: Callable[[], None],
     rows: int = ANSWER_ROWS,
     positions: int | None = None,
+    most: int | None = None,
 ) -> list[str]:
     """The greedy answers to `questions`, in their order; `rows` are answered together.
 
-    An answer may grow to the longest expected one and a little more, so that a longer answer counts as wrong
-    without being written to its end. `poll(done, total)` comes before each batch and as its answers grow, `check`
-    before each token; both may raise `Interrupted`. `positions` is the most tokens of a prompt with its answer.
+    An answer may grow to `most` tokens; without that to the longest expected one and a little more, so that a longer
+    answer counts as wrong without being written to its end. `poll(done, total)` comes before each batch and as its
+    answers grow, `check` before each token; both may raise `Interrupted`. `positions` is the most tokens of a prompt
+    with its answer.
     """
     order = sorted(range(len(questions)), key=lambda index: len(questions[index].prompt_ids))
     ordered = [questions[index] for index in order]
-    longest = max(map(len, tokenizer.encode([q.answer for q in questions], special=False)))
-    limit, done = longest + 8, 0
+    limit, done = most or _longest(tokenizer, questions), 0
     found: list[str] = []
     for part, room in _parts(ordered, rows, limit, positions):
         poll(done, len(ordered))
@@ -85,6 +87,13 @@ def answer_all(
         done += len(part)
         found += map(tokenizer.decode, answers)
     return [answer for _, answer in sorted(zip(order, found, strict=True))]
+
+
+def _longest(tokenizer: Tokenizer, questions: Sequence[Question]) -> int:
+    """Tokens of the longest expected answer and a little more; a template may put much around a call of a tool."""
+    texts = [each.answer + "".join(map(json.dumps, each.calls)) for each in questions]
+    around = 8 + 16 * max(len(each.calls) for each in questions)
+    return max(map(len, tokenizer.encode(texts, special=False))) + around
 
 
 def _parts(

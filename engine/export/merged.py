@@ -13,7 +13,7 @@ from engine.runs.directory.trained_model import TrainedModel
 if TYPE_CHECKING:
     from engine.merging.merged import MergedTensors
 
-MERGED = Exporter("merged", write="engine.export.merged:write")
+MERGED = Exporter("merged", write="engine.export.merged:write", prove="engine.parity.torch_model:open_folder")
 REPORT = "merge.json"
 """File of the folder that says how its weights were made."""
 OPTIONS = ("dtype", "shard_bytes", "models", "weights", "method", "density", "rank", "seed", "adapter")

@@ -7,11 +7,15 @@ from engine.backend_spec import BackendSpec
 from engine.backends.base import Model
 from engine.backends.sampling import Sampler
 from engine.data.token_spec import TokenSpec
+from engine.data.tokenization.thought_blocks import block_at_end
 from engine.data.tokenization.token_limits import answer_room
 from engine.data.tokenization.tokenizer import Tokenizer
-from engine.data.types import Completion, Prompt
+from engine.data.types import Completion, Prompt, Sampling
 from engine.errors import ModelError
+from engine.inference.answer import Piece
+from engine.inference.answer_parts import AnswerParts
 from engine.inference.placement import answering
+from engine.inference.stop_text import StopText, cut
 from engine.models.sizing import TokenRoom
 
 UNFINISHED = "\ufffd"
@@ -48,45 +52,62 @@ class Generator:
         model: Model = backend.open(base, adapter, encoder.tokenizer.new, trust_remote_code)
         return cls(model, encoder.tokenizer, encoder.room)
 
-    def stream(self, prompt: Prompt, max_tokens: int, temperature: float = 0.0) -> Iterator[str]:
-        """The answer to a prompt, a piece for each token; greedy at temperature 0, else drawn with the prompt's seed.
+    def stream(self, prompt: Prompt, sampling: Sampling) -> Iterator[Piece]:
+        """The answer to a prompt, a piece for each token and one for the end, drawn with the prompt's own seed.
 
-        A piece is empty while a character is not finished. Raises ConfigError where the model has no positions left
-        for an answer, ModelError where it lacks a token.
+        Raises ConfigError where the model has no positions left for an answer, ModelError where it lacks a token.
         """
-        if prompt.tools and not self.tokenizer.template(prompt.tools).shows_tools:
+        template = self.tokenizer.template(prompt.tools)
+        if prompt.tools and not template.shows_tools:
             raise ModelError(
                 "The chat template of this model shows no tools, so it would not see them.",
                 "Leave the tools out, or train with a template that has them: model.chat_template: chatml",
             )
-        ids, max_tokens = self._fitting([prompt], max_tokens)[0]
-        sampler = Sampler(temperature, [prompt.seed]) if temperature else None
+        ids, most = self._fitting([prompt], sampling.max_tokens)[0]
         tokens: list[int] = []
+        stop = StopText(sampling.stop)
+        parts = AnswerParts(block_at_end(self.tokenizer.decode(ids, skip_special=False)), prompt.tools)
+        for delta in self._deltas(ids, most, Sampler.seeded(sampling, [prompt.seed]), tokens):
+            yield parts.take(stop.take(delta))
+            if stop.stopped:
+                break
+        yield parts.end(stop.rest(), len(tokens) == most and not stop.stopped, len(ids), len(tokens))
+
+    def _deltas(
+        self, ids: Sequence[int], most: int, sampler: Sampler | None, tokens: list[int]
+    ) -> Iterator[str]:
+        """The text that each token of an answer adds, empty while a character is not finished; `tokens` grows with it.
+
+        Whoever listens can stop it at each of them, also where a model never finishes a character.
+        """
         shown = ""
-        for token in self.model.stream(ids, max_tokens, self.tokenizer.stop_ids, sampler):
+        for token in self.model.stream(ids, most, self.tokenizer.stop_ids, sampler):
             tokens.append(token)
-            text = self.tokenizer.decode(tokens)
+            text = self.tokenizer.written(tokens)
             if text.endswith(UNFINISHED):
-                yield ""  # whoever listens can stop it here, also where a model never finishes a character
+                yield ""
             else:
                 yield text[len(shown) :]
                 shown = text
-        rest = self.tokenizer.decode(tokens)[len(shown) :]
-        if rest:
+        if rest := self.tokenizer.written(tokens)[len(shown) :]:
             yield rest
 
     def answers(
-        self, prompts: Sequence[Prompt], max_tokens: int, temperature: float, poll: Callable[[], None]
+        self, prompts: Sequence[Prompt], sampling: Sampling, poll: Callable[[], None]
     ) -> list[Completion]:
-        """The answers to all prompts, made together; greedy at temperature 0, else drawn with each prompt's own seed.
+        """The answers to all prompts, made together, each drawn with its prompt's own seed.
 
         `poll` is called before every token and may raise `Interrupted`.
         """
-        fitting = self._fitting(prompts, max_tokens)
+        fitting = self._fitting(prompts, sampling.max_tokens)
         ids, max_tokens = [one for one, _ in fitting], min(most for _, most in fitting)
-        sampler = Sampler(temperature, [prompt.seed for prompt in prompts]) if temperature else None
+        sampler = Sampler.seeded(sampling, [prompt.seed for prompt in prompts])
         found = self.model.generate(ids, max_tokens, self.tokenizer.stop_ids, poll, sampler)
-        return [Completion(self.tokenizer.decode(tokens), len(tokens) < max_tokens) for tokens in found]
+        completions = []
+        for tokens in found:
+            text, stopped = cut(self.tokenizer.decode(tokens), sampling.stop)
+            completions.append(Completion(text, stopped or len(tokens) < max_tokens))
+        return completions
 
     def _fitting(self, prompts: Sequence[Prompt], max_tokens: int) -> list[tuple[list[int], int]]:
         """The tokens of each prompt, and how many its answer may have."""

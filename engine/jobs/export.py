@@ -1,76 +1,111 @@
-"""Job `export`: a trained model, or one as it is, written in the files of another program."""
+"""Job `export`: a trained model, or one as it is, in the files of another program, proved to answer alike."""
 
-import shutil
+import json
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from engine.errors import ConfigError, MachineError
-from engine.export.registry import exporter_named
-from engine.jobs.base import TELL_EVERY_S, JobContext
+from engine import addresses, plugins
+from engine.errors import CheckFailed, ConfigError, MachineError
+from engine.export.adapter import in_peft_layout
+from engine.export.base import OTHERS, Exporter
+from engine.export.output import Output
+from engine.export.registry import exporter_named, refuse_unsupported
+from engine.hardware.sharing import Sharing
+from engine.jobs.base import TELL_EVERY_S, JobContext, secrets_of
 from engine.runs.directory.create import create_job
-from engine.runs.directory.events import Phase
+from engine.runs.directory.events import Phase, Proved
 from engine.runs.directory.run import Run
 from engine.runs.directory.trained_model import TrainedModel
+from engine.storage.atomic import write_atomic
+
+if TYPE_CHECKING:
+    from engine.parity.proof import Proof
+
+PROOF = "proof.json"
+"""File of an export's run: the report of the parity gate, whether the export was kept or not."""
 
 
 @dataclass(frozen=True)
 class Export:
-    """Options of the job: what `TrainedModel.find` takes, the exporter's name, the folder to write, its options."""
+    """Options of the job: what `TrainedModel.find` takes, the exporter's name, the folder to write, its options.
+
+    `data` is a source of rows to prove the export on, as `recipe_paths.data_source` gives it; None for the validation
+    rows of the model's run. `force` replaces an earlier export.
+    """
 
     model: str
     exporter: str
     out: Path
     options: Mapping[str, Any] = field(default_factory=dict)
+    data: str | None = None
+    prove: bool = True
+    force: bool = False
 
     def create(self) -> Run:
         """A new run for this export. Raises MachineError where its folder cannot be made."""
-        body = {"model": self.model, "exporter": self.exporter, "out": str(self.out)}
-        name = f"export-{self.exporter}-{self.out.name}"
-        return create_job("export", name, body | {"options": dict(self.options)})
+        data, secret = addresses.without_secrets(self.data)
+        body = asdict(self) | {"out": str(self.out), "options": dict(self.options), "data": data}
+        run = create_job("export", f"export-{self.exporter}-{self.out.name}", body)
+        run.addresses = secret
+        return run
 
     @staticmethod
     def of(run: Run) -> "Export":
         """The export that a run was created for. Raises ConfigError where its job.json is damaged."""
         try:
             model, exporter, out = (str(run.job[name]) for name in ("model", "exporter", "out"))
-            return Export(model, exporter, Path(out), dict(run.job["options"]))
+            data, more = run.job.get("data"), {"prove": True, "force": False}
+            told = {name: bool(run.job.get(name, default)) for name, default in more.items()}
+            return Export(model, exporter, Path(out), dict(run.job["options"]), data, **told)
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(
                 f"{run.folder / 'job.json'} is damaged: {error}.", "Start the export again."
             ) from error
 
+    def output(self, run: Run) -> Output:
+        """The folder to write, by this run."""
+        return Output(self.out, run.id)
+
     def making(self, run: Run) -> Path:
         """Folder beside `out` that is filled, and becomes `out` at the end."""
-        return self.out.with_name(f".{self.out.name}.making-{run.id}")
+        return self.output(run).making
 
 
 def run(context: JobContext) -> str:
-    """Write the model; returns `completed`.
+    """Write the model, prove that it answers as the trained one does, and give the folder its name.
 
-    The folder has its name only once it is whole. Raises ModelError where the model cannot be written so, MachineError
-    where the folder cannot be written, Stopped where a person stops it.
+    Returns `completed`. Raises CheckFailed where it answers otherwise, ModelError where the model cannot be written so,
+    MachineError where the folder cannot be written, Stopped where a person stops it; nothing is left then.
     """
     export = Export.of(context.run)
-    making = export.making(context.run)
+    output = export.output(context.run)
+    exporter, sharing = exporter_named(export.exporter), Sharing()
+    options = exporter.check(export.options)
     try:
-        making.mkdir(parents=True)
+        output.making.mkdir(parents=True)
         model = TrainedModel.find(export.model)
-        context.run.emit(Phase(name="loading", note=Path(export.model).name))
+        base = _base_of(context, model)
+        model = in_peft_layout(model, base, context.run.folder / "adapter")
+        _check(exporter, options, model, base, output)
+        with _reporting(context.run, output.making):
+            facts = exporter.export(model, output.making, options, context.poll)
+        not_proved = _why_not_proved(export, exporter)
+        proof = None if not_proved else _prove(context, export, exporter, model, base, facts, sharing)
         context.poll()
-        with _reporting(context.run, making):
-            exporter_named(export.exporter).export(model, making, export.options, context.poll)
-        context.poll()
-        making.rename(export.out)
+        _write_card(model, exporter, facts, proof, output.making)
+        output.place(_mark(export, exporter, model, base, facts, proof, not_proved), export.force)
     except OSError as error:
         raise MachineError(
             f"Cannot write {error.filename or export.out}: {error.strerror or error}.",
             "Choose another folder with --out.",
         ) from error
     finally:
+        sharing.end()
         clean_up(context.run)
     return "completed"
 
@@ -78,7 +113,134 @@ def run(context: JobContext) -> str:
 def clean_up(run: Run) -> None:
     """Remove a folder that was not finished."""
     with suppress(ConfigError):  # a damaged job.json names no folder
-        shutil.rmtree(Export.of(run).making(run), ignore_errors=True)
+        Export.of(run).output(run).clean_up()
+
+
+def needed_secrets(run: Run) -> tuple[str, ...]:
+    """Names of the tokens without which an export may fail."""
+    model = TrainedModel.find(Export.of(run).model)
+    return secrets_of(Run.open(model.run).config) if model.run else ()
+
+
+def _base_of(context: JobContext, model: TrainedModel) -> Path:
+    """The folder of the base that is exported: of a quantised one, the unquantised model where that is here.
+
+    Raises ModelError where it is missing, or changed since an adapter was trained on it.
+    """
+    from engine.merging.base import base_for
+    from engine.models.resolve import resolve
+
+    context.run.emit(Phase(name="loading", note=Path(model.base).name))
+    context.poll()
+    if isinstance(model.base, str):
+        resolve(model.base, model.revision, context.loading())
+    return base_for(model).folder if model.adapter else model.base_folder()
+
+
+def _check(
+    exporter: Exporter, options: Mapping[str, Any], model: TrainedModel, base: Path, output: Output
+) -> None:
+    """Refuse a model that the exporter cannot write, and a disk without room for it."""
+    from engine.models.local import read_config, weight_files
+
+    refuse_unsupported(exporter, read_config(base))
+    if exporter.size is not None:
+        needed = plugins.resolved(exporter.size)(model, options)
+    else:
+        needed = sum(path.stat().st_size for path in weight_files(base))
+    output.need_space(needed)
+
+
+def _prove(
+    context: JobContext,
+    export: Export,
+    exporter: Exporter,
+    model: TrainedModel,
+    base: Path,
+    facts: Mapping[str, Any],
+    sharing: Sharing,
+) -> "Proof":
+    """The report of the parity gate. Raises CheckFailed over its limits."""
+    from engine.jobs.held_out import gate_of
+
+    assert exporter.prove is not None
+    gate = gate_of(context, export.data, model, base)
+    last = 0.0
+
+    def tell(what: str, done: int, total: int) -> None:
+        nonlocal last
+        context.poll()
+        sharing.start()
+        if done == 0 or time.monotonic() - last >= TELL_EVERY_S:
+            last = time.monotonic()
+            context.run.emit(Phase(name="proving", done=done, total=total, note=what))
+
+    proof = gate.prove(plugins.resolved(exporter.prove), export.making(context.run), facts, tell)
+    write_atomic(context.run.folder / PROOF, json.dumps(proof.as_json(), indent=2, ensure_ascii=False) + "\n")
+    context.run.emit(Proved(passed=proof.passed, report="\n".join(proof.lines()), metrics=proof.metrics))
+    if proof.passed:
+        return proof
+    layers = ", ".join(f"{name} ({difference:.1%})" for name, difference in proof.layers)
+    most = f" Weights that differ most: {layers}." if layers else ""
+    first = f" First: {proof.tokens.different[0]}." if proof.tokens.different else ""
+    raise CheckFailed(
+        f"The {exporter.name} export does not answer as the trained model: {'; '.join(proof.failures)}.{first}{most}",
+        f"It was not kept; the report is {context.run.folder / PROOF}. "
+        "Quantise less, or keep it without proof: --no-prove",
+    )
+
+
+def _why_not_proved(export: Export, exporter: Exporter) -> str | None:
+    """The reason for which an export is not compared with the trained model; None where it is."""
+    if exporter.prove is None:
+        return "nothing that reads the format could answer"
+    if export.options.get(OTHERS):
+        return "several models went into it, so that it is to answer as none of them"
+    return None if export.prove else "asked for with --no-prove"
+
+
+def _write_card(
+    model: TrainedModel, exporter: Exporter, facts: Mapping[str, Any], proof: "Proof | None", folder: Path
+) -> None:
+    """Write the model card and what it shows into the export's folder."""
+    from engine.publishing.card import write_card
+    from engine.publishing.facts import model_card
+    from engine.publishing.model_card import ExportFacts
+    from engine.publishing.render import render
+
+    about = ExportFacts(dict(facts), proof.as_json() if proof else None)
+    card = model_card(model, exporter.name, about, folder)
+    if model.run is None:  # nothing else names it, and this folder's name is not for good
+        card = replace(card, title=Path(model.adapter or model.base).name)
+    write_card(folder, render(card), model.run)
+
+
+def _mark(
+    export: Export,
+    exporter: Exporter,
+    model: TrainedModel,
+    base: Path,
+    facts: Mapping[str, Any],
+    proof: "Proof | None",
+    not_proved: str | None,
+) -> Mapping[str, Any]:
+    """Content of export.json. No time is in it: the same export is the same bytes."""
+    from engine.models.resolve import fingerprint
+    from engine.models.saved_adapter import read_adapter
+
+    of_adapter = read_adapter(model.adapter).fingerprint if model.adapter else None
+    return {
+        "format": exporter.name,
+        "facts": dict(facts),
+        "options": dict(export.options),
+        "model": export.model,
+        "base": str(model.base),
+        "run": model.run.name if model.run else None,
+        "step": model.step,
+        "fingerprint": of_adapter or fingerprint(base),
+        "proof": proof.as_json() if proof else None,
+        "not_proved": not_proved,
+    }
 
 
 @contextmanager
@@ -89,7 +251,7 @@ def _reporting(run: Run, folder: Path) -> Iterator[None]:
     def report() -> None:
         told = 0
         while not done.wait(TELL_EVERY_S):
-            written = sum(path.stat().st_size for path in folder.iterdir())
+            written = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
             if written != told:
                 told = written
                 run.emit(Phase(name="saving", note=f"{written / 1e6:,.0f} MB written"))

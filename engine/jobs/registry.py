@@ -13,7 +13,7 @@ from engine.errors import ConfigError
 from engine.jobs.base import JobContext
 from engine.runs.directory.run import Run
 
-KINDS = ("train", "evaluate", "export", "download")
+KINDS = ("train", "evaluate", "export", "serve", "download", "push")
 
 
 def job(kind: str) -> Callable[[JobContext], str]:

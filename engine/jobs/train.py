@@ -4,7 +4,7 @@ import gc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import DataError, OutOfMemoryError
+from engine.errors import DataError, FtError, OutOfMemoryError
 from engine.hardware.sharing import Sharing
 from engine.jobs.base import JobContext
 from engine.models.local import require_regular_files
@@ -83,7 +83,19 @@ def run(context: JobContext) -> str:
         sharing.end()
     if sharing.portion < SHARED:
         _remember_speed(run, chosen, plan)
+    _write_card(run, model, files)
     return reason
+
+
+def _write_card(run: Run, model: "LocalModel", files: "ResultFiles") -> None:
+    """Describe the result to whoever gets it; the result counts without that too."""
+    from engine.publishing.card import publish_result
+
+    try:
+        publish_result(run, files.base, model.folder)
+    except (FtError, OSError) as error:
+        hint = f"The result is there without one. `ft push {run.id}` makes it again."
+        run.emit(Warned(message=f"The model card could not be written: {error}", hint=hint))
 
 
 def _result_files(run: Run, model: "LocalModel", tokenizer: "Tokenizer") -> "ResultFiles":

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
 
 from engine import plugins
 from engine.errors import FtError, MachineError
-from engine.metrics import evaluation
+from engine.metrics import evaluation, source_file
 from engine.metrics.base import Metric
 from engine.metrics.training import METRICS
 
@@ -30,7 +31,12 @@ def computed() -> tuple[str, ...]:
 
 
 def load(name: str) -> Metric:
-    """The metric of that name, to be computed. Raises MachineError where its package does not bring one."""
+    """The metric of that name, or of a Python file's path, to be computed.
+
+    Raises MachineError where a package does not bring its metric, ConfigError where a file has none.
+    """
+    if source_file.names_file(name):
+        return source_file.load_file(Path(name))
     if name in own():
         return own()[name]
     found = plugins.load(plugins.METRICS, name)

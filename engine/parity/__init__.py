@@ -1,1 +1,1 @@
-"""Parity: proof that an exported model answers as the trained one."""
+"""Proof that an exported model answers as the trained one does."""

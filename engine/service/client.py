@@ -11,6 +11,7 @@ from engine import secrets
 from engine.data.preview.values import Lengths, Opened, RowView, View
 from engine.data.token_spec import TokenSpec
 from engine.data.types import GREEDY, Completion, Message, Prompt, Sampling
+from engine.inference.answer import Piece
 from engine.planning.plan import Plan
 from engine.runs.directory.run import Run
 from engine.service.calls import Calls
@@ -48,7 +49,7 @@ class Client(Calls):
 
     def generate(
         self,
-        run: Run,
+        model: Run | str,
         messages: Sequence[Message],
         sampling: Sampling = GREEDY,
         *,
@@ -56,18 +57,30 @@ class Client(Calls):
         base: bool = False,
         cancelled: threading.Event | None = None,
     ) -> Generator[str, None, None]:
+        """The text of `pieces`, without reasoning and calls of tools."""
+        pieces = self.pieces(model, messages, sampling, tools=tools, base=base, cancelled=cancelled)
+        with contextlib.closing(pieces):
+            for piece in pieces:
+                yield piece.text
+
+    def pieces(
+        self,
+        model: Run | str,
+        messages: Sequence[Message],
+        sampling: Sampling = GREEDY,
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        base: bool = False,
+        cancelled: threading.Event | None = None,
+    ) -> Generator[Piece, None, None]:
         """The answer in pieces as they come. Closing the iterator cancels it, and so does `cancelled`.
 
-        `tools` are functions that the model may call, in OpenAI's format. Raises ConfigError where nothing is trained
-        yet, ModelError where the model does not load.
+        `model` is a run, or what `TrainedModel.find` takes. `tools` are functions that the model may call, in OpenAI's
+        format. Raises ConfigError where nothing is trained yet, ModelError where the model does not load.
         """
-        request = answers.GenerateRequest(
-            run=run.checkpoint or run.folder,
-            prompt=Prompt(tuple(messages), sampling.seed, tuple(tools)),
-            max_tokens=sampling.max_tokens,
-            temperature=sampling.temperature,
-            base=base,
-        )
+        reference = str(model.checkpoint or model.folder) if isinstance(model, Run) else model
+        prompt = Prompt(tuple(messages), sampling.seed, tuple(tools))
+        request = answers.GenerateRequest(reference, prompt, sampling, base)
         pieces = self.stream(answers.generate, request, cancelled)
         with contextlib.suppress(Cancelled), contextlib.closing(pieces):
             yield from pieces

@@ -1,1 +1,1 @@
-"""Serving: an OpenAI-compatible server over trained models."""
+"""Serving: answers of a trained model for programs, over HTTP as OpenAI's API has it, many simultaneously."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from engine.config.schema import TrainConfig
 from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Batch, Dataset, Message, Question
 from engine.errors import ConfigError
+from engine.evaluation.measuring import Measuring
 from engine.evaluation.scores import (
     ANSWER_ROWS,
     answer_all,
@@ -20,7 +21,7 @@ from engine.evaluation.scores import (
 )
 from engine.hardware.memory import is_exhaustion
 from engine.metrics import registry
-from engine.metrics.base import Results, scored
+from engine.metrics.base import Need, Results, scored
 from engine.metrics.evaluation.perplexity import METRIC as PERPLEXITY
 from engine.metrics.evaluation.perplexity import perplexity
 from engine.objectives.base import Objective
@@ -86,6 +87,8 @@ class Evaluator:
             log_probabilities=self._over_rows(self._log_probabilities)
             if "log_probabilities" in needs
             else None,
+            calls=[question.calls for question in questions],
+            **self._labels(questions, needs),
         )
         if loss is None:
             return None
@@ -123,6 +126,16 @@ class Evaluator:
             self._warn_of_memory,
         )  # fmt: skip
         return answers
+
+    def _labels(self, questions: Sequence[Question], needs: frozenset[Need]) -> dict[str, Any]:
+        measuring = Measuring(
+            needs,
+            self.heartbeat.progress,
+            self.heartbeat.check,
+            self._warn_of_memory,
+            batch_rows=self.answer_rows,
+        )
+        return measuring.labels(self.trainer.model, self.tokenizer, questions)
 
     def _warn_of_memory(self, rows: int) -> None:
         note = f"Out of memory while answering: continuing with {rows} answers at a time."

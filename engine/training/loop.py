@@ -19,6 +19,7 @@ from engine.data.types import Batch, Dataset
 from engine.objectives.base import Objective
 from engine.planning.plan import Plan
 from engine.runs.directory import checkpoints
+from engine.runs.directory.card_mark import keep_own_card
 from engine.runs.directory.control import Control
 from engine.runs.directory.events import Memory, Phase, Saved, Step, Warned
 from engine.runs.directory.result import result_name
@@ -206,7 +207,13 @@ class Loop:
         last = self.run.checkpoints / checkpoints.name_of(self.progress.step)
         source = best if best is not None and of_best else last
         name = self._result_name()
-        checkpoints.publish(source / name, self.run.folder / name, self.files.complete)
+        target = self.run.folder / name
+
+        def complete(folder: Path) -> None:
+            self.files.complete(folder)
+            keep_own_card(target, folder)
+
+        checkpoints.publish(source / name, target, complete)
         self.run.emit(Saved(step=checkpoints.step_of(source), path=name, kind=name))
 
     def _result_name(self) -> str:

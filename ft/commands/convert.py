@@ -1,42 +1,39 @@
 """`ft models convert`."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from engine.backend_spec import Quantization
-from engine.errors import ConfigError, MachineError, ModelError
+from engine.errors import MachineError, ModelError
 from engine.models.local import read_config
-from engine.process.launcher import start
+from ft.commands.export import follow
 from ft.console import print_json, say
-from ft.live import Plain
-from ft.watch import follow_to_end, interrupts_wait
 
 
 def convert(
     name: Annotated[str, typer.Argument(help="starter, a hub id that is on this disk, or a model's folder.")],
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="The folder to write; a new one.")],
     quantization: Annotated[Quantization, typer.Option(help="Hold the linear layers in few bits.")] = "none",
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an earlier export, once the new one is whole.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Write a model as an MLX folder, which mlx-lm loads. Stdout is the folder; ctrl-c leaves none."""
+    """Write a model as an MLX folder, which mlx-lm loads: another name for `ft export MODEL --format mlx`.
+
+    Stdout is the folder; ctrl-c leaves none.
+    """
     from engine.jobs.export import Export
     from engine.models.resolve import on_disk
 
     out = out.expanduser().absolute()
-    if os.path.lexists(out):
-        raise ConfigError(f"{out} exists already.", "Give --out a new name, or remove what is there.")
     _needs_mlx()
     source = on_disk(name).absolute()
     architecture = _known(source)
-    with interrupts_wait() as interrupted:
-        run = Export(str(source), "mlx", out, {"quantization": quantization}).create()
-        say(f"Converting {name} …")
-        code = follow_to_end(start(run), Plain(), interrupted)
-    if code:
-        raise typer.Exit(code)
+    job = Export(str(source), "mlx", out, {"quantization": quantization}, force=force)
+    follow(job, f"Converting {name} …")
     settings = read_config(out).get("quantization")
     size = sum(path.stat().st_size for path in out.iterdir())
     if json:

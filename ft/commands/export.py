@@ -1,48 +1,102 @@
-"""`ft export`: a trained model in the files of another program."""
+"""`ft export`: a trained model in the files of another program, proved to answer as it was trained."""
 
-import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from engine.errors import ConfigError
+from engine.export.base import QUANTIZATION
 from engine.process.launcher import start
-from ft.commands.trained import ModelArgument, reference_of
-from ft.console import key_values, say
+from ft.commands.trained import CheckpointOption, ModelArgument, reference_of
+from ft.console import key_values, print_json, say
 from ft.live import Plain
 from ft.watch import follow_to_end, interrupts_wait
+
+if TYPE_CHECKING:
+    from engine.jobs.export import Export
+
+FORMATS = "adapter, merged, gguf, gguf-adapter, mlx, mlx-adapter, ollama, or another package's."
 
 
 def export(
     model: ModelArgument = None,
-    to: Annotated[
-        str, typer.Option("--to", metavar="NAME", help="The exporter: mlx, or another package's.")
-    ] = "mlx",
+    format_: Annotated[str | None, typer.Option("--format", metavar="NAME", help=FORMATS)] = None,
+    quantize: Annotated[
+        str | None,
+        typer.Option(
+            "--quantize", metavar="TYPE", help="Hold the weights in few bits, as q8_0, Q4_K_M or 4bit."
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FOLDER", help="The folder to write; NAME-RUN here if left out."),
+        typer.Option("--out", "-o", metavar="FOLDER", help="The folder to write; NAME-RUN here if left out."),
     ] = None,
     options: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="An option of the exporter; repeatable."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Another option of the format; repeatable."),
     ] = None,
+    checkpoint: CheckpointOption = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data", metavar="SOURCE", help="Rows to prove it on; the run's validation rows if left out."
+        ),
+    ] = None,
+    prove: Annotated[
+        bool,
+        typer.Option(
+            "--prove/--no-prove", help="Compare its answers with the trained model's; keep it if alike."
+        ),
+    ] = True,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an earlier export, once the new one is whole.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Write a trained model in the files of another program. Stdout is the folder; ctrl-c leaves none."""
-    from engine.export.registry import exporter_named
+    """Write a trained model in the files of another program, and prove that it answers as it was trained.
+
+    Stdout is the folder; ctrl-c leaves none.
+    """
+    from engine.config.recipe_paths import data_source
+    from engine.export.output import read_mark
+    from engine.export.registry import exporter_named, exporter_names
     from engine.jobs.export import Export
+
+    if format_ is None:
+        raise ConfigError("Which format? --format is missing.", f"There are {', '.join(exporter_names())}.")
+    exporter = exporter_named(format_)
+    chosen = dict(key_values(options or ()))
+    if quantize is not None:
+        if not exporter.quantizations:
+            raise ConfigError(f"Export to {format_} does not quantise.", "Leave --quantize out.")
+        chosen[QUANTIZATION] = quantize
+    reference = reference_of(model, checkpoint)
+    name = (
+        Path(reference).name if checkpoint is None else f"{Path(reference).parent.parent.name}-{checkpoint}"
+    )
+    folder = (out or Path(f"{format_}-{name}")).expanduser().absolute()
+    rows = data_source(data, Path.cwd()) if data else None
+    job = Export(reference, format_, folder, exporter.check(chosen), rows, prove, force)
+    follow(job, f"Exporting {name} to {format_} …")
+    if json:
+        print_json({"folder": str(folder)} | dict(read_mark(folder) or {}))
+        return
+    print(folder)
+
+
+def follow(job: "Export", what: str) -> None:
+    """Do an export in its own process, and follow it to its end. Raises the error that it failed with."""
+    from engine.export.output import Output
     from engine.runs.directory.trained_model import TrainedModel
 
-    exporter_named(to)
-    reference = reference_of(model)
-    TrainedModel.find(reference)
-    out = (out or Path(f"{to}-{Path(reference).name}")).expanduser().absolute()
-    if os.path.lexists(out):
-        raise ConfigError(f"{out} exists already.", "Give --out a new name, or remove what is there.")
+    TrainedModel.find(job.model)
+    Output(job.out, "").check(job.force)
     with interrupts_wait() as interrupted:
-        run = Export(reference, to, out, key_values(options or ())).create()
-        say(f"Exporting {Path(reference).name} to {to} …")
+        run = job.create()
+        say(what)
         code = follow_to_end(start(run), Plain(), interrupted)
     if code:
         raise typer.Exit(code)
-    print(out)
+    if not job.prove:
+        say("Nothing was proved: it may answer otherwise than the trained model.")

@@ -1,45 +1,44 @@
-"""`ft generate` and `ft chat`: what a trained run answers."""
+"""`ft generate`: the answer of a trained model, or of a server, to one prompt or conversation."""
 
-import json
+import json as jsons
 import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from engine import paths
 from engine.data.prompt_input import prompt_of, tools_in
-from engine.data.types import Message, Prompt, Sampling
+from engine.data.sampling_input import sampling_of
+from engine.data.types import Message, Prompt
 from engine.errors import ConfigError
-from engine.runs.directory.run import Run
-from engine.service.client import Client
+from engine.inference.answer import gathered
 from engine.storage import regular_files
-from ft.console import say
-
-RunArgument = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="[RUN]", help="An id, a prefix of one, a path, or a checkpoint; the latest if left out."
-    ),
-]
-MaxTokens = Annotated[int, typer.Option("--max-tokens", min=1, help="Longest answer, in tokens.")]
-Temperature = Annotated[float, typer.Option("--temperature", min=0.0, help="0 answers greedily.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Fixes the answer where temperature is above 0.")]
-Base = Annotated[bool, typer.Option("--base", help="Answer with the model as it was before training.")]
-System = Annotated[str | None, typer.Option("--system", metavar="TEXT", help="The system message.")]
-
-
-Tools = Annotated[
-    Path | None,
-    typer.Option("--tools", metavar="FILE", help="JSON: a list of functions that the model may call."),
-]
-COMMANDS = "/new starts over, /exit or ctrl-d leaves."
+from ft.commands.answer_output import show
+from ft.commands.answering import Answers, answering
+from ft.commands.sampling_options import (
+    Base,
+    Compare,
+    Key,
+    MaxTokens,
+    MinP,
+    RepetitionPenalty,
+    Seed,
+    ServedModel,
+    Stop,
+    System,
+    Temperature,
+    Tools,
+    TopK,
+    TopP,
+    Url,
+)
+from ft.commands.trained import ModelArgument
+from ft.console import print_json, say
 
 
 def generate(
-    run: RunArgument = None,
+    model: ModelArgument = None,
     prompt: Annotated[str, typer.Option("--prompt", metavar="TEXT", help="The prompt; - reads stdin.")] = "-",
     messages: Annotated[
         Path | None,
@@ -51,58 +50,55 @@ def generate(
     ] = None,
     max_tokens: MaxTokens = 256,
     temperature: Temperature = 0.0,
+    top_p: TopP = 1.0,
+    top_k: TopK = 0,
+    min_p: MinP = 0.05,
+    repetition_penalty: RepetitionPenalty = 1.0,
+    stop: Stop = None,
     seed: Seed = 0,
     base: Base = False,
+    compare: Compare = False,
     system: System = None,
     tools: Tools = None,
+    url: Url = None,
+    served: ServedModel = None,
+    key: Key = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print text, reasoning, calls, tokens and finish reason as JSON.")
+    ] = False,
 ) -> None:
-    """Answer one prompt or conversation with a trained run. Stdout is the answer alone."""
-    found = Run.open(run)
-    said: Any = _json(messages) if messages else [{"role": "user", "content": _text(prompt)}]
+    """Answer one prompt or conversation with a trained model. Stdout is the answer alone, stderr its reasoning."""
+    sampling = sampling_of(
+        {
+            "max_tokens": max_tokens, "temperature": temperature, "seed": seed, "top_p": top_p, "top_k": top_k,
+            "min_p": min_p, "repetition_penalty": repetition_penalty, "stop": stop,
+        }
+    )  # fmt: skip
     if messages and prompt != "-":
         raise ConfigError(
             "--prompt and --messages cannot be given together.", "Put the prompt into the file."
         )
-    row = said if isinstance(said, dict) else {"messages": said}
-    asked = _asked(row | ({"tools": [*tools_in(tools)]} if tools else {}), system)
-    with Client(_log()) as client:
-        for piece in client.generate(
-            found, asked.messages, Sampling(max_tokens, temperature, seed), tools=asked.tools, base=base
-        ):
-            sys.stdout.write(piece)
-            sys.stdout.flush()
-    sys.stdout.write("\n")
+    if prompt != "-":
+        _text(prompt)  # before a model is looked for
+    with answering(model, base, compare, url, served, key) as sides:
+        said: Any = _json(messages) if messages else [{"role": "user", "content": _text(prompt)}]
+        row = said if isinstance(said, dict) else {"messages": said}
+        asked = _asked(row | ({"tools": [*tools_in(tools)]} if tools else {}), system)
+        if json:
+            found = {
+                _label(side): gathered(side.pieces(asked.messages, sampling, asked.tools)) for side in sides
+            }
+            bodies = {label: answer.as_json() for label, answer in found.items()}
+            print_json(bodies if compare else next(iter(bodies.values())))
+            return
+        for side in sides:
+            if compare:
+                print(f"── {_label(side)}: {side.name}", flush=True)
+            show(side.pieces(asked.messages, sampling, asked.tools))
 
 
-def chat(
-    run: RunArgument = None,
-    max_tokens: MaxTokens = 512,
-    temperature: Temperature = 0.0,
-    seed: Seed = 0,
-    base: Base = False,
-    system: System = None,
-    tools: Tools = None,
-) -> None:
-    """Talk to a trained run. /new starts over, /exit or ctrl-d leaves, ctrl-c cancels an answer.
-
-    With --tools, /tool TEXT gives the model the result of a function that it called.
-    """
-    found = Run.open(run)
-    functions = tools_in(tools) if tools else ()
-    opening = [Message("system", system)] if system else []
-    said = [*opening]
-    say(f"{'The untrained model of' if base else 'Run'} {found.id}. {COMMANDS}")
-    with Client(_log()) as client:
-        while (text := _ask()) is not None:
-            if text == "/new":
-                said = [*opening]
-            elif text:
-                result = text.removeprefix("/tool ") if text.startswith("/tool ") else None
-                said.append(Message("user", text) if result is None else Message("tool", result))
-                answer = _stream(
-                    client, found, said, Sampling(max_tokens, temperature, seed), functions, base
-                )
-                said.append(Message("assistant", answer))
+def _label(side: Answers) -> str:
+    return "base" if getattr(side, "base", False) else "trained"
 
 
 def _text(prompt: str) -> str:
@@ -118,7 +114,7 @@ def _text(prompt: str) -> str:
 def _json(path: Path) -> Any:
     """Contents of a JSON file. Raises ConfigError."""
     try:
-        return json.loads(regular_files.read_text(path))
+        return jsons.loads(regular_files.read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read: {error}", "It is a JSON file.") from error
 
@@ -135,43 +131,3 @@ def _given() -> str:
         return sys.stdin.read()
     except UnicodeDecodeError as error:
         raise ConfigError("The prompt is not UTF-8 text.", "Convert it to UTF-8.") from error
-
-
-def _ask() -> str | None:
-    """The person's next line; None to leave."""
-    try:
-        if sys.stdin.isatty():
-            import readline  # noqa: F401 - gives input() its line editing and history
-        text = input("> " if sys.stdin.isatty() else "").strip()
-    except (EOFError, KeyboardInterrupt):
-        say("")
-        return None
-    return None if text in ("/exit", "/quit") else text
-
-
-def _stream(
-    client: Client,
-    run: Run,
-    messages: Sequence[Message],
-    sampling: Sampling,
-    tools: Sequence[Mapping[str, Any]],
-    base: bool,
-) -> str:
-    """Print an answer as it comes; ctrl-c cancels it and keeps what there is."""
-    pieces = client.generate(run, messages, sampling, tools=tools, base=base)
-    answer = ""
-    try:
-        for piece in pieces:
-            answer += piece
-            sys.stdout.write(piece)
-            sys.stdout.flush()
-    except KeyboardInterrupt:
-        pieces.close()
-        sys.stdout.write(" …")
-    sys.stdout.write("\n")
-    sys.stdout.flush()
-    return answer
-
-
-def _log() -> Path:
-    return paths.cache() / "service.log"

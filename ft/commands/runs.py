@@ -63,7 +63,7 @@ def compare(
     everything: Annotated[bool, typer.Option("--all", help="Also what is the same in both.")] = False,
     json: Json = False,
 ) -> None:
-    """Set two runs side by side: results, recipe, data, plan, versions."""
+    """Set two runs side by side: results, scores, answers, exports, recipe, data, plan, versions."""
     from engine.runs.index import compare as comparing
 
     found = comparing.compare(summary_of(Run.open(left)), summary_of(Run.open(right)))
@@ -83,8 +83,8 @@ def compare(
             table.add_row(Text(section, "bold"))
         for row in rows:
             sides = [
-                f"{comparing.written(row.key, value, row.metric)}{' (better)' if row.better == side else ''}"
-                for side, value in (("left", row.left), ("right", row.right))
+                f"{comparing.side_text(row, 'left')}{' (better)' if row.better == 'left' else ''}",
+                f"{comparing.side_text(row, 'right')}{' (better)' if row.better == 'right' else ''}",
             ]
             table.add_row(f"  {row.key}", *map(Text, sides))
     out().print(table)

@@ -21,6 +21,8 @@ ACTIONS = (
         footer=False,
     ),
     Action("runs.chat", "t", "chat", "Chat with the model that this run trained."),
+    Action("runs.use", "u", "use", "Evaluate, export, serve or publish what this run trained."),
+    Action("runs.evaluations", "E", "evaluations", "Page through the evaluations of this run, row by row."),
     Action("runs.delete", "d", "delete", "Delete the selected runs, or this one.", destructive=True),
     Action("runs.export", "e", "export", "Save the curves shown as SVG and CSV."),
     Action("runs.clear", "escape", "clear", "Clear the filter, and then the selection.", footer=False),
@@ -36,6 +38,12 @@ ACTIONS = (
     Action("runs.pan_left", "left", "earlier", "Move the curves, or the inspection cursor.", footer=False),
     Action("runs.pan_right", "right", "later", "Move the curves, or the inspection cursor.", footer=False),
     Action("runs.reset", "0", "all", "Show all of the curves.", footer=False),
+    # The sheet with a run's evaluations
+    Action("evaluations.older", "left_square_bracket", "older", "Show the evaluation before this one."),
+    Action("evaluations.newer", "right_square_bracket", "newer", "Show the evaluation after this one."),
+    Action("evaluations.order", "o", "order", "Show the rows first in which the two models differ most."),
+    Action("evaluations.report", "p", "page", "Show where this evaluation lies as an HTML page."),
+    Action("evaluations.close", "escape,E", "close", "Go back to the list."),
     # The sheet that compares two runs
     Action("compare.all", "a", "all/different", "Show every row, or only those that differ."),
     Action("compare.swap", "s", "swap", "Swap the sides."),

@@ -1,6 +1,6 @@
-"""Two runs side by side, over the list: results first, then what differs in recipe, data, plan and versions."""
+"""Two runs side by side, over the list: results first, then answers, exports, and what differs in the rest."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from rich.console import Group
 from rich.table import Table
@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from engine.runs.index.compare import Comparison, Row, compare, written
+from engine.runs.index.compare import Comparison, Row, compare, side_text
 from engine.runs.index.index import RunSummary
 from screens.actions import bindings
 from screens.widgets.keys import Keys
@@ -107,9 +107,8 @@ def _table(left: RunSummary, right: RunSummary, sections: dict[str, tuple[Row, .
     return table
 
 
-def _cell(row: Row, side: str) -> Text:
-    value = row.left if side == "left" else row.right
-    text = Text(written(row.key, value, row.metric), "dim" if row.same else "")
+def _cell(row: Row, side: Literal["left", "right"]) -> Text:
+    text = Text(side_text(row, side), "dim" if row.same else "")
     if row.better == side:
         text.append(" ✓", "bold")
     return text

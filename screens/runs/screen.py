@@ -28,10 +28,12 @@ from screens.runs.compare import CompareScreen
 from screens.runs.curve_reader import CurveNews
 from screens.runs.curves import CurveChart, Overlay
 from screens.runs.details import described
+from screens.runs.evaluations import EvaluationsSheet
 from screens.runs.order import ORDERS, order_text, ordered
 from screens.runs.selection import SLOTS, Selection
 from screens.runs.suggester import FilterSuggester
 from screens.runs.table import RunsTable
+from screens.use.flow import use
 from screens.widgets.confirm import Confirm
 from screens.widgets.panes import Panes
 
@@ -317,6 +319,15 @@ class RunsScreen(FtScreen):
     def action_chat(self) -> None:
         if run := self._training_at_cursor():
             self.host.open(ChatWith(run.id))
+
+    @work
+    async def action_use(self) -> None:
+        if run := self._training_at_cursor():
+            await use(self, str(run.folder), run.name)
+
+    def action_evaluations(self) -> None:
+        if run := self._at_cursor():
+            self.app.push_screen(EvaluationsSheet(run))
 
     @work
     async def action_delete(self) -> None:

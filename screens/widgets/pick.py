@@ -14,7 +14,7 @@ from textual.widgets.option_list import Option
 Choice = TypeVar("Choice")
 
 
-class Pick(ModalScreen[Choice], Generic[Choice]):
+class Pick(ModalScreen[Choice | None], Generic[Choice]):
     """The answer is what was chosen, or None. A subclass says what fits, and how each is written."""
 
     HEADING = ""

@@ -19,9 +19,10 @@ from engine.data.prepare import prepare
 from engine.data.preview.previews import Previews
 from engine.data.preview.values import View
 from engine.data.tokenization.tokenizer import Tokenizer
-from engine.data.types import Message, Prompt, Question
+from engine.data.types import Message, Prompt, Question, Sampling
 from engine.errors import ConfigError, FtError, ModelError
 from engine.evaluation.scores import answer_all
+from engine.inference.answer import End
 from engine.inference.generation import Generator
 from engine.models.sizing import room_of
 from engine.planning.cached import CachedPlanner
@@ -206,12 +207,12 @@ def test_prompt_tokens_must_fit_model(gpt2: Path, more_tokens: Path, tmp_path: P
     chat = Generator.open(gpt2, None)
     asked = len(chat.tokenizer.prompt_ids([Message("user", "Say fox.")]))
     chat.tokenizer.stop_ids = frozenset()  # it goes on to its last position
-    pieces = list(chat.stream(asking("Say fox."), 400))
-    assert POSITIONS - asked <= len(pieces) <= POSITIONS - asked + 1
+    pieces = list(chat.stream(asking("Say fox."), Sampling(400)))
+    assert pieces[-1].end == End("length", asked, POSITIONS - asked)
     with pytest.raises(ConfigError, match=f"{POSITIONS} positions"):
-        list(chat.stream(asking(LONG), 4))
+        list(chat.stream(asking(LONG), Sampling(4)))
     with pytest.raises(ModelError, match="kiosk"):
-        list(Generator.open(more_tokens, None).stream(asking("a kiosk"), 4))
+        list(Generator.open(more_tokens, None).stream(asking("a kiosk"), Sampling(4)))
 
 
 def test_exact_match_answer_length_follows_own_prompt(

@@ -12,11 +12,12 @@ import numpy as np
 from mlx.utils import tree_flatten, tree_unflatten
 
 from engine.backend_spec import Device, Dtype
-from engine.backends.base import MemoryReading
+from engine.backends.base import Decoder, MemoryReading
 from engine.backends.mlx import adapter as adapters
 from engine.backends.mlx import families, memory, saved_adapter, vocabulary
 from engine.backends.mlx import generate as answers
 from engine.backends.mlx.attention import Blocks, Segments, route
+from engine.backends.mlx.decode import MlxDecoder
 from engine.backends.mlx.kernels import Kernels, Spans
 from engine.backends.mlx.layers import Dropout
 from engine.backends.mlx.layout import Rows, to_rows
@@ -145,6 +146,11 @@ class MlxModel:
     ) -> Iterator[int]:
         self._rest()
         yield from answers.stream(self.network, prompt, max_tokens, stop, sampler)
+
+    @contextmanager
+    def decoder(self, slots: int) -> Iterator[Decoder]:
+        self._rest()
+        yield MlxDecoder(self.network, slots)
 
     @contextmanager
     def without_adapter(self) -> Iterator[None]:

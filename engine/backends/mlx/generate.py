@@ -1,12 +1,12 @@
 """Answers from an MLX model, through mlx-lm's own batched generation."""
 
-import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 
-from engine.backends.sampling import MIN_P, Noise, Sampler
+from engine.backends.sampling import RowSampler, Sampler
 
 
 def generate(
@@ -51,9 +51,10 @@ def _tokens(
         model, max_tokens=max_tokens, stop_tokens=[[token] for token in stop],
         completion_batch_size=len(prompts), prefill_batch_size=len(prompts),
     )  # fmt: skip
-    draws = None if sampler is None else [_draw(sampler.temperature, noise) for noise in sampler.noises()]
+    rows = sampler.samplers(prompts) if sampler else []
+    draws = [[] if row.greedy else [_draw(row)] for row in rows] or None
     try:
-        uids = generator.insert([list(prompt) for prompt in prompts], samplers=draws)
+        uids = generator.insert([list(prompt) for prompt in prompts], logits_processors=draws)
         places = {uid: place for place, uid in enumerate(uids)}
         waiting = len(places)
         while waiting:
@@ -66,13 +67,14 @@ def _tokens(
         generator.close()
 
 
-def _draw(temperature: float, noise: Noise) -> Callable[[mx.array], mx.array]:
-    """Log-probabilities `[1, vocabulary]` to the token that is drawn, `[1]`."""
+def _draw(row: RowSampler) -> Callable[[mx.array, mx.array], mx.array]:
+    """Processor of logits, `[1, vocabulary]`, whose largest is then the token chosen.
 
-    def draw(logps: mx.array) -> mx.array:
-        scores = logps.astype(mx.float32) / temperature
-        unlikely = scores < scores.max(-1, keepdims=True) + math.log(MIN_P)
-        drawn = scores + mx.array(noise.draw(scores.shape[-1]))
-        return mx.argmax(mx.where(unlikely, -mx.inf, drawn), -1)
+    It takes the place of mlx-lm's samplers, which get log-probabilities: the repetition penalty is for logits.
+    """
+
+    def draw(tokens: mx.array, logits: mx.array) -> mx.array:
+        chosen = row.choose(np.array(logits[0].astype(mx.float32)))
+        return mx.where(mx.arange(logits.shape[-1]) == chosen, 0.0, -mx.inf)[None]
 
     return draw

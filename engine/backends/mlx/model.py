@@ -36,7 +36,7 @@ GROUPS = (64, 32)
 def load_base(plan: Plan, config: TrainConfig, folder: Path) -> tuple[Any, dict[str, Any]]:
     """The model of a transformers or MLX folder, all its weights frozen, and its config. Raises ModelError."""
     model, about = open_model(folder, config.model.trust_remote_code)
-    _settle_formats(model, DTYPES[plan.weights_dtype])
+    settle_formats(model, DTYPES[plan.weights_dtype])
     if config.model.quantization != "none":
         quantise(model, BITS[config.model.quantization])
     damaged = []
@@ -82,7 +82,7 @@ def trying_out(folder: Path) -> Iterator[None]:
         raise ModelError(f"{folder}: the model does not run in MLX: {first_line(error)}", CHECK) from error
 
 
-def _settle_formats(model: Any, dtype: mx.Dtype) -> None:
+def settle_formats(model: Any, dtype: mx.Dtype) -> None:
     """All weights in the plan's format, but for those that the model's code wants kept as they are."""
     wanted = getattr(model, "cast_predicate", lambda path: True)
 

@@ -49,7 +49,7 @@ class AdapterHooks:
 
 def hooks_of(model: Any) -> AdapterHooks:
     """The hooks of a model with a fresh adapter, or with none."""
-    settings = model.peft_config["default"] if hasattr(model, "peft_config") else None
+    settings = model.peft_config.get("default") if hasattr(model, "peft_config") else None
     if isinstance(settings, peft.AdaLoraConfig):
         return RankAllocation(model)
     if getattr(settings, "init_lora_weights", None) in FROM_WEIGHTS:

@@ -1,6 +1,6 @@
 """The torch model: its forward passes, log-probabilities and answers, with or without a trainer around it."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from engine.backend_spec import Dtype
-from engine.backends.base import MemoryReading
+from engine.backends.base import Decoder, MemoryReading
 from engine.backends.layout import rows_of
 from engine.backends.sampling import Sampler
 from engine.backends.torch import generate as answers
@@ -20,12 +20,14 @@ from engine.backends.torch.adapter_hooks import hooks_of
 from engine.backends.torch.attention import NAME, SegmentAttention
 from engine.backends.torch.block import replace_layers
 from engine.backends.torch.checkpointing import HostMemory
+from engine.backends.torch.decode import decoding
 from engine.backends.torch.liger import Loss, proven_loss
 from engine.backends.torch.loading import load_adapter, load_causal, trying_out
 from engine.backends.torch.loss import HeadLogps, HeadLoss, head_logits, token_losses
 from engine.backends.torch.model import DTYPES, causal_of, load_model
 from engine.backends.torch.probes import head_is_linear, packing_is_isolated
 from engine.backends.torch.products import refuse_wrong_products
+from engine.backends.torch.row_adapters import RowAdapters, share
 from engine.backends.torch.vocabulary import grow, head_of
 from engine.config.adapters import PROMPT_TYPES
 from engine.config.schema import TrainConfig
@@ -65,6 +67,10 @@ class TorchModel:
             replace_layers(network, self.attention, forms)
         self.causal, self.body, self.head = causal, causal.base_model, head_of(causal.get_output_embeddings())
         self.plain_head = not prompted
+        self.row_adapters: RowAdapters | None = None
+        """The adapters that share the network, each row of a batch with its own; None where it has one at most."""
+        self.keeps_rows_apart: bool | None = None
+        """True if its rows can be decoded in one batch; None until that is tried."""
         self.head_loss: Loss = HeadLoss.apply
 
     load_network = staticmethod(load_model)
@@ -111,13 +117,7 @@ class TorchModel:
         `tokens` are those that were added for the adapter. Raises ModelError, and MachineError where torch multiplies
         wrongly here.
         """
-        device = (
-            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        )
-        # One token at a time, a CPU is fastest in fp32: nothing is cast on the way.
-        dtype = torch.float32 if device == "cpu" else "auto"
-        network = load_causal(folder, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
-        refuse_wrong_products(network.device, network.dtype)
+        network = cls._opened(folder, trust_remote_code)
         grow(network, tokens)
         prompted = False
         if adapter is not None:
@@ -125,7 +125,35 @@ class TorchModel:
             prompted = network.active_peft_config.is_prompt_learning
             if not prompted:  # virtual tokens are in no weight
                 network = network.merge_and_unload()
+        return cls._ready(network, folder, prompted)
+
+    @classmethod
+    def open_shared(cls, folder: Path, adapters: Mapping[str, Path], trust_remote_code: bool = False) -> Self:
+        """The model of `folder` with several LoRA adapters by name, to answer through its `decoder` alone: each row
+        with the adapter that it names, or with none.
+
+        Raises ModelError where a folder does not load, ConfigError where an adapter cannot share its base.
+        """
+        network, rows = share(cls._opened(folder, trust_remote_code), adapters)
+        model = cls._ready(network, folder, prompted=False)
+        model.row_adapters = rows
+        return model
+
+    @staticmethod
+    def _opened(folder: Path, trust_remote_code: bool) -> Any:
+        device = (
+            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        )
+        # One token at a time, a CPU is fastest in fp32: nothing is cast on the way.
+        dtype = torch.float32 if device == "cpu" else "auto"
+        network = load_causal(folder, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+        refuse_wrong_products(network.device, network.dtype)
+        return network
+
+    @classmethod
+    def _ready(cls, network: Any, folder: Path, prompted: bool) -> Self:
         compute: Dtype = next((name for name, known in DTYPES.items() if known == network.dtype), "fp32")
+        device = str(network.device.type)
         model = cls(network.eval(), folder, device, compute, prompted=prompted, adapter_alone=False)
         model._try_out()
         return model
@@ -162,6 +190,11 @@ class TorchModel:
     ) -> Iterator[int]:
         with self.answering():
             yield from answers.stream(self.network, prompt, max_tokens, stop, sampler)
+
+    @contextmanager
+    def decoder(self, slots: int) -> Iterator[Decoder]:
+        with self.answering(), decoding(self, slots) as decoder:
+            yield decoder
 
     @contextmanager
     def without_adapter(self) -> Iterator[None]:

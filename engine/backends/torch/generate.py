@@ -1,15 +1,13 @@
 """Answers from a transformers model: a whole batch, or one prompt token by token."""
 
 import itertools
-import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from engine.backends.sampling import MIN_P, Sampler
+from engine.backends.sampling import RowSampler, Sampler
 from engine.backends.torch.model import causal_of
 
 
@@ -47,7 +45,7 @@ def generate(
             pad_token_id=pad,
             eos_token_id=sorted(stop),
             stopping_criteria=[polled],
-            logits_processor=[Draw(sampler)] if sampler else None,
+            logits_processor=[Draw(sampler.samplers(prompts))] if sampler else None,
         )
     return [
         list(itertools.takewhile(lambda token: token not in stop, row)) for row in output[:, width:].tolist()
@@ -55,17 +53,20 @@ def generate(
 
 
 class Draw:
-    """Turns greedy choice into drawing: a processor of logits for transformers."""
+    """Turns greedy choice into that of each row's sampler: a processor of logits for transformers."""
 
-    def __init__(self, sampler: Sampler) -> None:
-        self.temperature, self.noises = sampler.temperature, sampler.noises()
+    def __init__(self, rows: Sequence[RowSampler]) -> None:
+        self.rows = {place: row for place, row in enumerate(rows) if not row.greedy}
 
     def __call__(self, tokens: Tensor, scores: Tensor) -> Tensor:
-        """Scores `[rows, vocabulary]` whose largest is the token drawn."""
-        scores = scores.float() / self.temperature
-        unlikely = scores < scores.amax(-1, keepdim=True) + math.log(MIN_P)
-        noise = torch.from_numpy(np.stack([row.draw(scores.shape[-1]) for row in self.noises]))
-        return (scores + noise.to(scores.device)).masked_fill(unlikely, -math.inf)
+        """Scores `[rows, vocabulary]` whose largest is the token chosen; those of greedy rows are as they were."""
+        places = list(self.rows)
+        logits = scores[places].float().cpu().numpy()
+        chosen = [row.choose(own) for row, own in zip(self.rows.values(), logits, strict=True)]
+        scores = scores.clone()
+        scores[places] = -torch.inf
+        scores[places, chosen] = 0
+        return scores
 
 
 def continued(
@@ -95,13 +96,13 @@ def stream(
 ) -> Iterator[int]:
     """Continue one prompt, greedily or as `sampler` draws, yielding each token as it is chosen; stops before the end
     token."""
-    draw = Draw(sampler) if sampler else None
+    (row,) = sampler.samplers([prompt]) if sampler else (None,)
     step, cache = torch.tensor([list(prompt)], device=model.device), None
     for _ in range(max_tokens):
         output = model(input_ids=step, past_key_values=cache, use_cache=True, logits_to_keep=1)
         model = causal_of(model)  # virtual tokens stand once in front, and are in the cache from then on
-        scores = output.logits[:, -1]
-        token = int((draw(step, scores) if draw else scores).argmax())
+        scores = output.logits[0, -1]
+        token = row.choose(scores.float().cpu().numpy()) if row else int(scores.argmax())
         if token in stop:
             return
         yield token

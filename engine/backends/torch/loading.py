@@ -95,8 +95,11 @@ def _is_finite(value: torch.Tensor) -> bool:
     return math.isfinite(float(value.detach().sum(dtype=torch.float32))) or bool(value.isfinite().all())
 
 
-def load_adapter(model: Any, folder: Path, trainable: bool = False, dropout: float = 0.0) -> Any:
-    """`model` with the adapter of `folder` (PEFT's layout) on it, frozen unless `trainable`.
+def load_adapter(
+    model: Any, folder: Path, trainable: bool = False, dropout: float = 0.0, name: str = "default"
+) -> Any:
+    """`model` with the adapter of `folder` (PEFT's layout) on it, frozen unless `trainable`, under that `name` beside
+    others that it has.
 
     `dropout` takes the place of the one that it was trained with: of all settings, this alone belongs to a run.
 
@@ -109,10 +112,14 @@ def load_adapter(model: Any, folder: Path, trainable: bool = False, dropout: flo
     with _fitting(folder):
         config = peft.PeftConfig.from_pretrained(str(folder))
         config.inference_mode = not trainable
-        for name in DROPOUTS:
-            if hasattr(config, name):
-                setattr(config, name, dropout)
-        return _filled(peft.PeftModelForCausalLM(model, config), folder, trainable)
+        for setting in DROPOUTS:
+            if hasattr(config, setting):
+                setattr(config, setting, dropout)
+        if isinstance(model, peft.PeftModel):
+            model.add_adapter(name, config)
+        else:
+            model = peft.PeftModelForCausalLM(model, config, adapter_name=name)
+        return _filled(model, folder, trainable, name)
 
 
 def fill_adapter(model: Any, folder: Path) -> Any:
@@ -136,13 +143,13 @@ def _fitting(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _filled(model: Any, folder: Path, trainable: bool) -> Any:
+def _filled(model: Any, folder: Path, trainable: bool, name: str = "default") -> Any:
     # PEFT's own `from_pretrained` does the same, and only warns of what is missing.
-    result = model.load_adapter(str(folder), "default", is_trainable=trainable)
+    result = model.load_adapter(str(folder), name, is_trainable=trainable)
     # One tensor, which PEFT itself has held against the model.
-    if model.active_peft_config.is_prompt_learning:
+    if model.peft_config[name].is_prompt_learning:
         return model
-    missing = sorted(name.replace(".default", "") for name in result.missing_keys)
+    missing = sorted(key.replace(f".{name}", "") for key in result.missing_keys)
     refuse_foreign_adapter(folder, Mismatch(missing, sorted(result.unexpected_keys)))
     return model
 

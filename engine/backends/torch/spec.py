@@ -176,6 +176,12 @@ def _open(
     return TorchModel.open(folder, adapter, tokens, trust_remote_code)
 
 
+def _open_shared(folder: Path, adapters: Mapping[str, Path], trust_remote_code: bool) -> "TorchModel":
+    from engine.backends.torch.causal_lm import TorchModel
+
+    return TorchModel.open_shared(folder, adapters, trust_remote_code)
+
+
 SPEC = BackendSpec(
     name="peft",
     order=30,
@@ -228,5 +234,6 @@ SPEC = BackendSpec(
     speed_prefix="",
     load=_load,
     open=_open,
+    open_shared=_open_shared,
 )
 """bitsandbytes holds 8-bit and 4-bit weights on CUDA and the CPU; torch computes fp16 on a CPU but slowly."""

@@ -22,6 +22,7 @@ from engine.data.tokenization.template_lookup import (
     template_texts,
     with_defaults,
 )
+from engine.data.tokenization.thought_blocks import CLOSING, OPENING, TAGS
 from engine.data.tokenization.turn_shape import TurnShape, shape_of
 from engine.data.types import Message
 from engine.errors import ConfigError, ModelError
@@ -31,6 +32,9 @@ LAST_ID = 1 << 31
 NAMED_TOKENS = tuple(f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
 _WRITTEN = re.compile(r"</?(?:think|tool_call|tool_response)>")
 """Words of reasoning and calls, as rows write them in an answer."""
+CALL_MARKS = ("<tool_call>", "[TOOL_CALLS]", "<|python_tag|>")
+"""Texts with which an answer begins its calls of tools."""
+_MARKS = (OPENING, CLOSING, *itertools.chain(*TAGS), *CALL_MARKS, "</tool_call>", "[ARGS]")
 
 
 class Tokenizer:
@@ -69,6 +73,11 @@ class Tokenizer:
         named = set(tokens.values())
         self._special = {id_ for id_, token in added.items() if token.special or token.content in named}
         self.eos_id = _end_token(backend, tokens.get("eos_token", ""), stops)
+        self._unwritten = {
+            id_
+            for id_, token in added.items()
+            if token.special and not any(mark.startswith(token.content) for mark in _MARKS)
+        }
         eos_text = backend.id_to_token(self.eos_id) or ""
         pad = backend.token_to_id(tokens.get("pad_token", ""))
         self.pad_id: int = pad if pad is not None else self.eos_id
@@ -150,6 +159,10 @@ class Tokenizer:
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
         """The text of ids."""
         return self._backend.decode(list(ids), skip_special_tokens=skip_special)
+
+    def written(self, ids: Sequence[int]) -> str:
+        """The text of an answer's ids: of special tokens, only those that mark reasoning and calls."""
+        return self.decode([id_ for id_ in ids if id_ not in self._unwritten], skip_special=False)
 
     def prompt_ids(self, messages: Sequence[Message], tools: Tools = ()) -> list[int]:
         """Ids of the messages under the chat template, with the generation prompt.

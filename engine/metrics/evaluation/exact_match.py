@@ -1,18 +1,15 @@
 """Exact match: the share of greedy answers that equal the file's, white space at the ends aside."""
 
-from engine.metrics.base import Metric, Results
+from engine.metrics.base import Metric, Results, Statistics
 
 
-def exact_match(results: Results) -> float:
-    """Right answers divided by all, 0 to 1."""
+def rows(results: Results) -> list[Statistics | None]:
+    """1 for a right answer, 0 for another; None for a row that expects a call of a tool and no text."""
     assert results.answers is not None
-    right = sum(
-        answer.strip() == reference.strip()
+    return [
+        (float(answer.strip() == reference.strip()), 1.0) if reference else None
         for answer, reference in zip(results.answers, results.references, strict=True)
-    )
-    return right / len(results.references)
+    ]
 
 
-METRIC = Metric(
-    "exact_match", format="percent", better="higher", needs=frozenset({"answers"}), compute=exact_match
-)
+METRIC = Metric.of_rows("exact_match", rows, "an expected answer", format="percent", better="higher")

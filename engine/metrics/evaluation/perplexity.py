@@ -2,7 +2,8 @@
 
 import math
 
-from engine.metrics.base import Metric, Results
+from engine.metrics.base import Metric, Results, Statistics, ratio
+from engine.metrics.evaluation.eval_loss import rows
 
 
 def perplexity(results: Results) -> float:
@@ -11,4 +12,12 @@ def perplexity(results: Results) -> float:
     return math.exp(min(results.loss, 700.0))
 
 
-METRIC = Metric("perplexity", format="decimal", better="lower", needs=frozenset({"loss"}), compute=perplexity)
+def total(sums: Statistics) -> float:
+    """The same of summed loss and tokens."""
+    return math.exp(min(ratio(sums), 700.0))
+
+
+METRIC = Metric(
+    "perplexity", format="decimal", better="lower", needs=frozenset({"loss"}), compute=perplexity, rows=rows,
+    total=total,
+)  # fmt: skip

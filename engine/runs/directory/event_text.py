@@ -9,6 +9,7 @@ from engine.runs.directory.events import (
     Finished,
     Memory,
     Phase,
+    Proved,
     Sample,
     Saved,
     Started,
@@ -46,6 +47,8 @@ def line(event: Event) -> str:
             return f"memory {size(now)}, at most {size(peak)}{device}"
         case Saved():
             return f"saved {event.kind} of step {event.step}: {event.path}"
+        case Proved():
+            return event.report
         case Acknowledged():
             return f"{event.command}: understood"
         case Warned():

@@ -136,6 +136,20 @@ class Saved(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Proved(Event):
+    """An export was compared with the model that was trained; see `engine.parity.proof.Proof`.
+
+    `metrics`: `top1`, `top1_decided` (shares), `kl_mean`, `kl_max` (nats a token), `positions`. `report` is for a
+    person.
+    """
+
+    type = "proved"
+    passed: bool
+    report: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Acknowledged(Event):
     """A control command was taken."""
 
@@ -174,7 +188,9 @@ class Finished(Event):
 
 TYPES: dict[str, type[Event]] = {
     kind.type: kind
-    for kind in (Started, Phase, Step, Eval, Sample, Memory, Saved, Acknowledged, Warned, Failed, Finished)
+    for kind in (
+        *(Started, Phase, Step, Eval, Sample, Memory, Saved, Proved, Acknowledged, Warned, Failed, Finished),
+    )
 }
 
 

@@ -73,23 +73,43 @@ class TrainedModel:
 
         Raises ConfigError where it means none of these, ModelError where an adapter's files are damaged.
         """
-        folder = Path(reference).expanduser().absolute()
-        if folder.name in FOLDERS and (
-            folder.parent.parent.name == "checkpoints" or registry.is_run(folder.parent)
-        ):
-            return TrainedModel.of(Run.open(folder.parent))
-        if (folder / ADAPTER_CONFIG).is_file():
-            from engine.models.saved_adapter import read_adapter
+        found = _in_folder(reference)
+        return TrainedModel.of(found) if isinstance(found, Run) else found
 
-            template = folder / TEMPLATE
-            spec = TokenSpec(chat_template=str(template) if template.is_file() else "auto").prompts()
-            return TrainedModel(read_adapter(folder).base, folder, spec)
-        if (folder / "config.json").is_file():
-            return TrainedModel(folder)
-        return TrainedModel.of(Run.open(reference))
+    @staticmethod
+    def find_untrained(reference: str | Path) -> "TrainedModel":
+        """The model that those weights were trained on. Raises as `find` does, and ConfigError for a whole model of
+        which no run tells what it was."""
+        found = _in_folder(reference)
+        if isinstance(found, Run):
+            return TrainedModel.before(found)
+        if found.adapter is None:
+            raise ConfigError(
+                f"{reference} is a whole model, so there is no model without its adapter.",
+                "Name the run that trained it, or the folder of the model that it was made from.",
+            )
+        return replace(found, adapter=None)
 
     def base_folder(self) -> Path:
         """The base's folder on this disk; it is fetched where that is needed. Raises ModelError."""
         from engine.models.resolve import resolve
 
         return self.base if isinstance(self.base, Path) else resolve(self.base, self.revision).folder
+
+
+def _in_folder(reference: str | Path) -> "TrainedModel | Run":
+    """The model in the folder that is named, else the run. Raises ConfigError, ModelError."""
+    folder = Path(reference).expanduser().absolute()
+    if folder.name in FOLDERS and (
+        folder.parent.parent.name == "checkpoints" or registry.is_run(folder.parent)
+    ):
+        return Run.open(folder.parent)
+    if (folder / ADAPTER_CONFIG).is_file():
+        from engine.models.saved_adapter import read_adapter
+
+        template = folder / TEMPLATE
+        spec = TokenSpec(chat_template=str(template) if template.is_file() else "auto").prompts()
+        return TrainedModel(read_adapter(folder).base, folder, spec)
+    if (folder / "config.json").is_file():
+        return TrainedModel(folder)
+    return Run.open(reference)

@@ -1,4 +1,4 @@
-"""Two runs side by side: recipe, data, plan, versions, machine, results."""
+"""Two runs side by side: results, scores, answers, exports, recipe, data, plan, versions, machine."""
 
 import json
 from collections.abc import Mapping
@@ -9,35 +9,24 @@ from typing import Any, Literal
 from engine.metrics.registry import EVAL_LOSS, describe
 from engine.runs.directory.recipe import flattened
 from engine.runs.directory.run import Run
+from engine.runs.index.compare_made import Made, answer_rows, export_rows, score_rows
+from engine.runs.index.compare_row import Row as Row
+from engine.runs.index.compare_row import better_of
 from engine.runs.index.summary import RunSummary
 from engine.storage.regular_files import read_text
 from engine.units import size
 
-Better = Literal["", "left", "right"]
 PLANNED = (
     *("backend", "device", "compute_dtype", "attention", "kernels", "gradient_checkpointing"),
     *("activation_offloading", "micro_batch_rows", "accumulation", "packing", "examples", "steps"),
 )
+RESULTS = ("results", "scores")
+"""Sections whose rows are shown where they are the same too."""
 HASH = 12
 """Characters of a fingerprint that are shown."""
+OTHER_ROWS = "Their validation rows differ, so their validation losses cannot be compared."
+OTHER_BASES = "Their base models differ: a loss is per token, and tokens may be cut otherwise."
 MACHINE = ("system", "cpu", "cores", "ram_bytes", "device", "gpu_name", "gpu_bytes", "bf16")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One thing that both runs have, or one of them; None where it has not."""
-
-    key: str
-    left: Any
-    right: Any
-    better: Better = ""
-    """The better of two results; empty where neither is, or where that cannot be said."""
-    metric: str = ""
-    """Name in `engine.metrics`, where the values are of one."""
-
-    @property
-    def same(self) -> bool:
-        return bool(self.left == self.right) or repr(self.left) == repr(self.right)  # no NaN equals another
 
 
 @dataclass(frozen=True)
@@ -52,7 +41,7 @@ class Comparison:
     def different(self) -> dict[str, tuple[Row, ...]]:
         """Only the rows in which the runs differ, without the sections that have none."""
         kept = {
-            name: tuple(row for row in rows if not row.same or name == "results")
+            name: tuple(row for row in rows if not row.same or name in RESULTS)
             for name, rows in self.sections.items()
         }
         return {name: rows for name, rows in kept.items() if rows}
@@ -95,21 +84,37 @@ def written(key: str, value: Any, metric: str = "") -> str:
     return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
+def side_text(row: Row, side: Literal["left", "right"]) -> str:
+    """One side of a row as a person reads it, a score with its confidence interval."""
+    value, interval = (row.left, row.left_interval) if side == "left" else (row.right, row.right_interval)
+    text = written(row.key, value, row.metric)
+    if interval is None or value is None:
+        return text
+    low, high = (written(row.key, bound, row.metric) for bound in interval)
+    return f"{text} ({low} to {high})"
+
+
 def compare(left: RunSummary, right: RunSummary) -> Comparison:
-    """Compare two runs by their summaries and two small files of each, however long they are.
+    """Compare two runs by their summaries, the end of their events, and the small files of the jobs done with them.
 
     What is missing or damaged is absent, never an error.
     """
     sides = [_Side.of(run) for run in (left, right)]
+    one, other = (Made.of(Run(run.folder, run.id), run.state) for run in (left, right))
+    cautions = _cautions(*sides)
+    same_tokens, same_rows = OTHER_BASES not in cautions, OTHER_ROWS not in cautions
     sections = {
         "results": _results(*sides),
+        "scores": score_rows(one, other, same_tokens, same_rows),
+        "answers": answer_rows(one, other),
+        "exports": export_rows(one, other),
         "recipe": _rows(*(side.config for side in sides)),
         "data and model": _rows(*(side.origin for side in sides)),
         "plan": _rows(*(side.plan for side in sides)),
         "versions": _rows(*(side.versions for side in sides)),
         "machine": _rows(*(side.machine for side in sides)),
     }
-    return Comparison(left.id, right.id, sections, _cautions(*sides))
+    return Comparison(left.id, right.id, sections, cautions)
 
 
 @dataclass(frozen=True)
@@ -205,11 +210,7 @@ def _row(key: str, left: _Figure, right: _Figure, comparable: bool) -> Row:
     direction = left.better or right.better
     metric = left.metric or right.metric
     fair = comparable or not metric
-    values = (left.value, right.value)
-    numbers = all(isinstance(value, int | float) and value == value for value in values)
-    better: Better = ""
-    if direction and fair and numbers and left.value != right.value:
-        better = "left" if (left.value < right.value) == (direction == "lower") else "right"
+    better = better_of(left.value, right.value, direction) if fair else ""
     return Row(key, left.value, right.value, better, metric)
 
 
@@ -225,9 +226,9 @@ def _cautions(left: _Side, right: _Side) -> tuple[str, ...]:
     validation = one.get("data.validation"), other.get("data.validation")
     from_train = any(isinstance(share, int | float) for share in validation)
     if apart("data.validation", "data.train_on") or (from_train and apart("data.fingerprint")):
-        found.append("Their validation rows differ, so their validation losses cannot be compared.")
+        found.append(OTHER_ROWS)
     if apart("model.base", "model.fingerprint", "model.chat_template", "model.template_variables"):
-        found.append("Their base models differ: a loss is per token, and tokens may be cut otherwise.")
+        found.append(OTHER_BASES)
     return tuple(found)
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.data.token_spec import TokenSpec
-from engine.data.types import Completion, Prompt
+from engine.data.types import Completion, Prompt, Sampling
+from engine.inference.answer import Piece
 from engine.runs.directory.run import Run
 from engine.runs.directory.trained_model import TrainedModel
 from engine.service.loaded_models import LoadedModels, Wanted
@@ -14,13 +15,12 @@ from engine.service.operation import Context, operation, streaming
 
 @dataclass(frozen=True)
 class GenerateRequest:
-    """A conversation for a trained run."""
+    """A conversation for a trained model."""
 
-    run: Path
-    """The folder of a run, or of one of its checkpoints."""
+    model: str
+    """A run, one of its checkpoints, or the folder of a model or an adapter, as `TrainedModel.find` takes it."""
     prompt: Prompt
-    max_tokens: int
-    temperature: float
+    sampling: Sampling
     base: bool = False
     """Answer with the model as it was before training."""
 
@@ -37,13 +37,14 @@ class AnswersRequest:
 
 
 @streaming("generate", lane="model")
-def generate(context: Context, request: GenerateRequest) -> Iterator[str]:
-    """The answer to a conversation in pieces of text, one for each token."""
-    run = Run.open(request.run)
-    model = TrainedModel.before(run) if request.base else TrainedModel.of(run)
-    wanted = Wanted(model.base_folder(), model.adapter, model.spec, run.config.model.trust_remote_code)
+def generate(context: Context, request: GenerateRequest) -> Iterator[Piece]:
+    """The answer to a conversation in pieces, one for each token."""
+    find = TrainedModel.find_untrained if request.base else TrainedModel.find
+    model = find(request.model)
+    trusted = model.run is not None and Run.open(model.run).config.model.trust_remote_code
+    wanted = Wanted(model.base_folder(), model.adapter, model.spec, trusted)
     generator = context.shared.of(LoadedModels).generator(wanted)
-    return generator.stream(request.prompt, request.max_tokens, request.temperature)
+    return generator.stream(request.prompt, request.sampling)
 
 
 @operation("answers", lane="model")
@@ -55,8 +56,9 @@ def answers(context: Context, request: AnswersRequest) -> tuple[Completion, ...]
         if context.stopped():
             raise Interrupted
 
+    sampling = Sampling(request.max_tokens, request.temperature)
     generator = context.shared.of(LoadedModels).generator(Wanted(request.model, None, request.spec.prompts()))
     try:
-        return tuple(generator.answers(request.prompts, request.max_tokens, request.temperature, poll))
+        return tuple(generator.answers(request.prompts, sampling, poll))
     except Interrupted:
         return ()

@@ -1,0 +1,237 @@
+"""Continuous batching with a transformers model: rows join and leave between two tokens. See `base.Decoder`."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+
+from engine.backends.base import Arrival
+from engine.backends.torch import decode_attention
+from engine.backends.torch.decode_cache import RowCache
+from engine.backends.torch.model import causal_of
+from engine.data.types import Float32
+from engine.errors import ModelError
+
+if TYPE_CHECKING:
+    from engine.backends.torch.causal_lm import TorchModel
+
+PREFILL_TOKENS = 2048
+"""Most tokens, padding included, of prompts that are read together."""
+PADDING = 1.25
+"""Most tokens that are read for each real one; padding costs as much as they do."""
+
+
+@contextmanager
+def decoding(model: "TorchModel", slots: int) -> Iterator["BatchDecoder | AloneDecoder"]:
+    """A decoder of `model`: of one batch where a trial shows that rows stay apart in it, else row by row."""
+    before = decode_attention.install(model.causal)
+    try:
+        if model.keeps_rows_apart is None:
+            model.keeps_rows_apart = _can_batch(model) and rows_stay_apart(model)
+        yield BatchDecoder(model, slots) if model.keeps_rows_apart else AloneDecoder(model, slots)
+    finally:
+        if before:
+            model.causal.set_attn_implementation(before)
+
+
+class BatchDecoder:
+    """Rows in one batch. The prompts of new rows are read apart from it, padded on the right, where causality hides
+    the padding."""
+
+    def __init__(self, model: "TorchModel", slots: int) -> None:
+        self.model, self.slots, self.cache = model, slots, RowCache(slots)
+        self.adapters: list[str | None] = []
+        self._keys: list[int] = []
+        """The key of each row of the batch."""
+        self._next_key = 0
+        self._logits = torch.empty(0)
+        """Of each row's next token, `[rows, vocabulary]`."""
+
+    @property
+    def rows(self) -> list[int]:
+        return [*self._keys]
+
+    @torch.no_grad()
+    def add(self, arrivals: Sequence[Arrival]) -> list[int]:
+        assert len(self._keys) + len(arrivals) <= self.slots, "no slot is free"
+        read = [(part, *self._read([arrivals[at] for at in part])) for part in _parts(arrivals)]
+        keys = [0] * len(arrivals)
+        for part, cache, logits in read:
+            self.cache.join(cache, [len(arrivals[at].prompt) for at in part])
+            self._logits = torch.cat([self._logits, logits]) if self._keys else logits
+            for at in part:
+                keys[at] = self._next_key
+                self._keys.append(self._next_key)
+                self.adapters.append(arrivals[at].adapter)
+                self._next_key += 1
+        return keys
+
+    def logits(self, row: int) -> Float32:
+        found: Float32 = self._logits[self._keys.index(row)].float().cpu().numpy()
+        return found
+
+    def likeliest(self) -> dict[int, int]:
+        largest, tokens = self._logits.max(-1)
+        refuse_no_numbers(largest)
+        return dict(zip(self._keys, tokens.tolist(), strict=True))
+
+    @torch.no_grad()
+    def step(self, tokens: Mapping[int, int]) -> None:
+        mask, positions = self.cache.advance()
+        ids = torch.tensor([[tokens[key]] for key in self._keys], device=self.model.device)
+        self._place(self.adapters)
+        last = torch.zeros(len(self._keys), dtype=torch.long, device=ids.device)
+        self._logits = self._forward(
+            last, input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=self.cache
+        )
+
+    def remove(self, row: int) -> None:
+        at = self._keys.index(row)
+        self.cache.leave(at)
+        self._keys[at], self.adapters[at] = self._keys[-1], self.adapters[-1]
+        self._keys.pop()
+        self.adapters.pop()
+        self._logits[at] = self._logits[-1]
+        self._logits = self._logits[:-1]
+
+    def _read(self, arrivals: Sequence[Arrival]) -> tuple[Any, Tensor]:
+        """Keys and values of prompts, and the logits of what follows each, `[rows, vocabulary]`."""
+        lengths = [len(one.prompt) for one in arrivals]
+        ids = np.zeros((len(arrivals), max(lengths)), np.int64)
+        for row, one in zip(ids, arrivals, strict=True):
+            row[: len(one.prompt)] = one.prompt
+        self._place([one.adapter for one in arrivals])
+        device = self.model.device
+        places = torch.arange(max(lengths), device=device).expand(len(arrivals), -1)
+        cache, last = DynamicCache(), torch.tensor(lengths, device=device) - 1
+        logits = self._forward(
+            last,
+            input_ids=torch.from_numpy(ids).to(device),
+            attention_mask=None,
+            position_ids=places,
+            past_key_values=cache,
+        )
+        return cache, logits
+
+    def _place(self, adapters: Sequence[str | None]) -> None:
+        """Say which adapter answers each row of the next pass."""
+        if self.model.row_adapters is not None:
+            self.model.row_adapters.place(adapters)
+
+    def _forward(self, last: Tensor, **inputs: Any) -> Tensor:
+        """Logits `[rows, vocabulary]` at the places `last` of each row."""
+        model, rows = self.model, torch.arange(len(last), device=last.device)
+        if model.plain_head:
+            hidden = model.body(**inputs, use_cache=True).last_hidden_state
+            logits: Tensor = model.causal.get_output_embeddings()(hidden[rows, last])
+            return logits
+        kept, at = last.unique(return_inverse=True)
+        found: Tensor = model.causal(**inputs, use_cache=True, logits_to_keep=kept).logits[rows, at]
+        return found
+
+
+class AloneDecoder:
+    """Rows one by one, each with the model's own cache: for models whose rows would not stay apart in a batch."""
+
+    def __init__(self, model: "TorchModel", slots: int) -> None:
+        self.model, self.slots = model, slots
+        self._rows: dict[int, tuple[Any, Tensor]] = {}
+        """Cache and logits `[vocabulary]` of each."""
+        self._next_key = 0
+
+    @property
+    def rows(self) -> list[int]:
+        return [*self._rows]
+
+    @torch.no_grad()
+    def add(self, arrivals: Sequence[Arrival]) -> list[int]:
+        # Virtual tokens stand once in front, and are in the cache from then on.
+        read = [self._read(self.model.network, one.prompt, None) for one in arrivals]
+        keys = [*range(self._next_key, self._next_key + len(read))]
+        self._rows.update(zip(keys, read, strict=True))
+        self._next_key += len(read)
+        return keys
+
+    def logits(self, row: int) -> Float32:
+        found: Float32 = self._rows[row][1].float().cpu().numpy()
+        return found
+
+    def likeliest(self) -> dict[int, int]:
+        refuse_no_numbers(torch.stack([logits.max() for _, logits in self._rows.values()]))
+        return {key: int(logits.argmax()) for key, (_, logits) in self._rows.items()}
+
+    @torch.no_grad()
+    def step(self, tokens: Mapping[int, int]) -> None:
+        causal = causal_of(self.model.network)
+        for key, (cache, _) in self._rows.items():
+            self._rows[key] = self._read(causal, [tokens[key]], cache)
+
+    def remove(self, row: int) -> None:
+        del self._rows[row]
+
+    def _read(self, network: Any, tokens: Sequence[int], cache: Any) -> tuple[Any, Tensor]:
+        ids = torch.tensor([list(tokens)], device=self.model.device)
+        output = network(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        return output.past_key_values, output.logits[0, -1]
+
+
+def refuse_no_numbers(largest: Tensor) -> None:
+    """Raise ModelError where the largest logit of a row is no finite number: any token would look likeliest."""
+    if not bool(largest.isfinite().all()):
+        raise ModelError(
+            "The model's output is not a number, so no token can be chosen.",
+            "Weights that hold NaN or inf answer so, and fp16 where a model needs bf16 or fp32.",
+        )
+
+
+def _parts(arrivals: Sequence[Arrival]) -> Iterator[list[int]]:
+    """Places of the prompts that are read together: of about one length."""
+    part: list[int] = []
+    real = 0
+    for at in sorted(range(len(arrivals)), key=lambda at: -len(arrivals[at].prompt)):
+        length = len(arrivals[at].prompt)
+        padded = (len(part) + 1) * len(arrivals[part[0]].prompt) if part else length
+        if part and (padded > PREFILL_TOKENS or padded > PADDING * (real + length)):
+            yield part
+            part, real = [], 0
+        part.append(at)
+        real += length
+    if part:
+        yield part
+
+
+def _can_batch(model: "TorchModel") -> bool:
+    """Return True if every layer keeps keys and values of all tokens, or of a window of them, and nothing else."""
+    layers = DynamicCache(config=model.causal.config).layers
+    plain = all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
+    return plain and not model.prompted and not getattr(model.causal, "_is_stateful", False)
+
+
+@torch.no_grad()
+def rows_stay_apart(model: "TorchModel") -> bool:
+    """Return True if rows that join, grow and leave get the logits that each gets alone: tried, not assumed."""
+    draw = np.random.default_rng(0)
+    vocabulary = int(model.causal.config.get_text_config().vocab_size)
+    texts = {length: draw.integers(vocabulary, size=length + 3).tolist() for length in (3, 7, 11)}
+    try:
+        decoder = BatchDecoder(model, 3)
+        short, long = decoder.add([Arrival(texts[3][:3]), Arrival(texts[7][:7])])
+        checked = [(texts[3][:3], decoder.logits(short)), (texts[7][:7], decoder.logits(long))]
+        decoder.step({short: texts[3][3], long: texts[7][7]})
+        (late,) = decoder.add([Arrival(texts[11][:11])])
+        decoder.remove(short)
+        decoder.step({long: texts[7][8], late: texts[11][11]})
+        checked += [(texts[7][:9], decoder.logits(long)), (texts[11][:12], decoder.logits(late))]
+    except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, NotImplementedError):
+        return False  # a model that needs something else
+    tolerance = 1e-3 if model.compute == "fp32" else 5e-2
+    for tokens, found in checked:
+        ids = torch.tensor([tokens], device=model.device)
+        alone = model.causal(input_ids=ids, use_cache=False).logits[0, -1].float().cpu().numpy()
+        if not np.linalg.norm(found - alone) <= tolerance * np.linalg.norm(alone):
+            return False
+    return True

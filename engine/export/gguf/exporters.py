@@ -1,0 +1,23 @@
+"""Descriptors of the exporters `gguf` and `gguf-adapter`."""
+
+from engine.export.base import Exporter
+from engine.export.gguf.mixtures import QUANTIZATIONS
+
+INSTALL = "pip install gguf"
+
+GGUF = Exporter(
+    "gguf",
+    write="engine.export.gguf.write:write",
+    needs=("gguf",),
+    install=INSTALL,
+    prove="engine.parity.llama_cpp:open_model",
+    quantizations=QUANTIZATIONS,
+)
+GGUF_ADAPTER = Exporter(
+    "gguf-adapter",
+    write="engine.export.gguf.adapter:write",
+    needs=("gguf",),
+    install=INSTALL,
+    prove="engine.export.gguf_adapter_proof:open_adapter",
+    quantizations=("f16", "f32"),
+)

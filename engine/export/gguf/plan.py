@@ -1,0 +1,68 @@
+"""Plan of a GGUF file: its tensors and the type of each, and so its size, before anything is written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from math import prod
+from pathlib import Path
+
+from engine.errors import ModelError
+from engine.export.gguf.architectures import Architecture, known
+from engine.export.gguf.file import PlannedTensor
+from engine.export.gguf.mixtures import Chosen, Shape, chosen
+from engine.export.gguf.settings import Settings
+from engine.export.gguf.tensors import EMBEDDING, sources
+from engine.models.tensors import RowTensors
+
+
+@dataclass(frozen=True)
+class PlannedFile:
+    """A GGUF file before it is written: what it takes, and why."""
+
+    name: str
+    """Of the model: the file is `NAME-QUANTIZATION.gguf`."""
+    quantization: str
+    tensors: Sequence[PlannedTensor]
+    chosen: Chosen
+    architecture: Architecture
+    settings: Settings
+
+    @property
+    def file_name(self) -> str:
+        return f"{self.name}-{self.quantization}.gguf"
+
+    @property
+    def rows(self) -> int:
+        """Rows of the embedding: tokens that the file has."""
+        return next(tensor.source.shape[0] for tensor in self.tensors if tensor.source.name == EMBEDDING)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of its tensors, each of its own type."""
+        return sum(tensor.bytes for tensor in self.tensors)
+
+    @property
+    def bits_per_weight(self) -> float:
+        weights = sum(prod(tensor.source.shape) for tensor in self.tensors)
+        return 8 * self.bytes / weights
+
+
+def planned(
+    tensors: RowTensors, folder: Path, quantization: str, name: str, untied: bool = False
+) -> PlannedFile:
+    """The file that these weights become; `folder` has the model's config.json, and `untied` weights have an output
+    layer of their own, whatever it says.
+
+    Raises ModelError where llama.cpp does not compute such a model.
+    """
+    architecture, settings = known(Settings.read(folder))
+    found = sources(tensors, settings, architecture, settings.tied and not untied)
+    shapes = {source.name: source.shape for source in found}
+    if EMBEDDING not in shapes:
+        raise ModelError(f"{folder} has no embedding among its weights.", "Copy the whole model again.")
+    model = Shape(
+        settings.layers, settings.heads // settings.kv_heads, settings.experts, "output.weight" not in shapes
+    )
+    types = chosen(quantization, shapes, model, find_spec("libgguf") is not None)
+    tensors_ = [PlannedTensor(source, types.types[source.name]) for source in found]
+    return PlannedFile(name, quantization, tensors_, types, architecture, settings)

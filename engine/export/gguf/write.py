@@ -1,0 +1,127 @@
+"""Export to GGUF: a model in one file that llama.cpp, Ollama and LM Studio read."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.errors import ConfigError, MachineError
+from engine.export.base import Heartbeat
+from engine.export.gguf.file import write_file
+from engine.export.gguf.llama_quantize import quantise_file, quantiser_program
+from engine.export.gguf.mixtures import FILE_TYPES, MIXTURES, is_k, require
+from engine.export.gguf.plan import PlannedFile, planned
+from engine.export.gguf.quantise import require_libgguf
+from engine.export.gguf.tokenizer_keys import tokenizer_keys
+from engine.hardware.probe import usable_cores
+from engine.merging.merged import merged_tensors
+from engine.models.card import card_of
+from engine.runs.directory.trained_model import TrainedModel
+from engine.units import size
+
+QUANTIZATION_VERSION = 2
+"""`general.quantization_version`: GGML_QNT_VERSION of all current files."""
+HEADER_BYTES = 16 << 20
+"""Room for keys and the list of tensors: tokens and merges of the largest vocabularies."""
+
+
+def write(
+    model: TrainedModel, out: Path, options: Mapping[str, Any], heartbeat: Heartbeat
+) -> Mapping[str, Any]:
+    """Write `NAME-QUANTIZATION.gguf`.
+
+    The weights are the fp32 sum of base and adapter. Options: `quantization`, one of `mixtures.QUANTIZATIONS` (default
+    f16), and `workers`, processes that quantise (default: all cores). The facts are the file's name, its quantisation,
+    bits a weight, and how many tensors got another type because of their widths. Raises ConfigError for other options,
+    ModelError where llama.cpp does not compute such a model, MachineError where the disk has no room or what quantises
+    is missing.
+    """
+    if unknown := options.keys() - {"quantization", "workers"}:
+        raise ConfigError(
+            f"Export to gguf has no option {min(unknown)}.", "Its options are quantization and workers."
+        )
+    workers = _workers(options.get("workers"))
+    quantization = require(str(options.get("quantization", "f16")))
+    folder = model.base_folder()
+    tensors = merged_tensors(model, folder)
+    file = planned(tensors, folder, quantization, name_of(model, folder), tensors.untied)
+    program = quantiser_program() if quantization in MIXTURES else None
+    if program is None and any(is_k(tensor.type) for tensor in file.tensors):
+        require_libgguf()
+    path = out / file.file_name
+    if program is None:
+        require_room(out, file.bytes)
+        write_planned(file, path, model, folder, heartbeat, workers)
+    else:
+        whole = planned(tensors, folder, "f32", file.name, tensors.untied)
+        require_room(out, whole.bytes + file.bytes)
+        source = out / whole.file_name
+        write_planned(whole, source, model, folder, heartbeat)
+        quantise_file(program, source, path, quantization, heartbeat, workers or usable_cores())
+        source.unlink()
+    return {
+        "file": file.file_name,
+        "quantization": quantization,
+        "bits_per_weight": round(file.bits_per_weight, 2),
+        "fallbacks": dict(file.chosen.fallbacks),
+    }
+
+
+def write_planned(
+    file: PlannedFile,
+    path: Path,
+    model: TrainedModel,
+    folder: Path,
+    heartbeat: Heartbeat,
+    workers: int | None = None,
+) -> None:
+    """Write a planned file with the tokenizer and the chat template of the model; `folder` is its base's.
+
+    Raises ModelError where llama.cpp has no such tokenizer, OSError where the disk says no.
+    """
+    metadata = {
+        **general_keys(file.name, model, folder),
+        "general.type": "model",
+        "general.file_type": FILE_TYPES[file.quantization],
+        "general.quantization_version": QUANTIZATION_VERSION,
+        **file.architecture.metadata(file.settings),
+        **tokenizer_keys(model, folder, file.rows),
+    }
+    heartbeat()
+    write_file(path, file.architecture.name, metadata, file.tensors, heartbeat, workers)
+
+
+def general_keys(name: str, model: TrainedModel, folder: Path) -> dict[str, Any]:
+    """The keys by which people know the model: its name, its base and the base's licence."""
+    keys: dict[str, Any] = {"general.name": name}
+    if licence := card_of(folder).licence:
+        keys["general.license"] = licence
+    if model.run or model.adapter:
+        keys |= {"general.base_model.count": 1, "general.base_model.0.name": Path(model.base).name}
+    return keys
+
+
+def name_of(model: TrainedModel, folder: Path) -> str:
+    """A name for files of the model: its run's, else its folder's."""
+    found = model.run or model.adapter or folder
+    return found.name or "model"
+
+
+def require_room(folder: Path, needed: int) -> None:
+    """Raise MachineError where the disk has less room than a file takes."""
+    free = shutil.disk_usage(folder).free
+    if needed + HEADER_BYTES > free:
+        raise MachineError(
+            f"The file takes {size(needed)}, and the disk of {folder.parent} has {size(free)} left.",
+            "Free some space, choose another folder with --out, or a smaller quantization.",
+        )
+
+
+def _workers(value: Any) -> int | None:
+    if value is None:
+        return None
+    if not str(value).isdecimal() or not int(value):
+        raise ConfigError(
+            f"workers is {value!r}, and has to be a whole number from 1.", "Leave it out: all cores."
+        )
+    return int(value)

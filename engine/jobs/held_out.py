@@ -1,0 +1,77 @@
+"""Rows on which an export is compared with the trained model: those that it was not trained on, where there are any."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.errors import DataError
+from engine.jobs.base import JobContext
+from engine.jobs.evaluate import Evaluation
+from engine.runs.directory.events import Phase, Warned
+from engine.runs.directory.run import Run
+from engine.runs.directory.trained_model import TrainedModel
+
+if TYPE_CHECKING:
+    from engine.config.schema import TrainConfig
+    from engine.data.types import Examples
+    from engine.parity.gate import Gate
+
+TEXTS = "the texts that come with ft"
+
+
+def gate_of(context: JobContext, data: str | None, model: TrainedModel, base: Path) -> "Gate":
+    """The parity gate of a model, on the rows of `data`, else the validation rows of its run, else ft's own texts.
+
+    Raises DataError where the rows of `data` cannot be read.
+    """
+    from engine.parity import probes
+    from engine.parity.gate import Gate
+
+    config = Run.open(model.run).config if model.run else None
+    trusted = config.model.trust_remote_code if config else False
+    rows, name = None, TEXTS
+    if data is not None:
+        config = Evaluation(str(base), data).recipe(model)
+        rows, name = _given(context, config, base), data
+    elif model.run is not None and config is not None:
+        rows, name = _validation(context, config, model.run, base), f"validation rows of {model.run.name}"
+    if rows is not None and len(rows):
+        return Gate(model, base, probes.of_rows(rows), name, trusted)
+    tokenizer = model.spec.tokenizer(base)
+    return Gate(model, base, probes.of_text(lambda text: tokenizer.encode([text])[0]), TEXTS, trusted)
+
+
+def _given(context: JobContext, config: "TrainConfig", base: Path) -> "Examples":
+    from engine.data.prepare import validation_rows
+    from engine.data.sources.resolve import fetch
+
+    sources = fetch(config.data, context.loading()).unpacked()
+    return validation_rows(config, base, sources, _progress(context)).examples.good()
+
+
+def _validation(context: JobContext, config: "TrainConfig", folder: Path, base: Path) -> "Examples | None":
+    """Validation rows of the run that trained the model; None, with a warning, where they are gone."""
+    from engine.data.prepare import prepare
+    from engine.data.sources.resolve import fetch
+    from engine.training.resume import same_files
+
+    run = Run.open(folder)
+    try:
+        config = same_files(run, config)
+        sources = fetch(config.data, context.loading()).unpacked()
+        dataset = prepare(config, base, _progress(context), lint=True, day=run.begun(), sources=sources)
+    except DataError as error:
+        message = (
+            f"The rows of {run.id} cannot be read, so that the export is compared on {TEXTS}: {error.message}"
+        )
+        context.run.emit(Warned(message=message, hint="Name rows of your own: --data FILE"))
+        return None
+    return dataset.validation.good() if dataset.validation is not None else None
+
+
+def _progress(context: JobContext) -> Callable[[int, int], None]:
+    def progress(done: int, total: int) -> None:
+        context.run.emit(Phase(name="tokenising", done=done, total=total))
+        context.poll()
+
+    return progress

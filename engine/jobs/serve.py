@@ -1,0 +1,149 @@
+"""Job `serve`: a server of trained models for programs. It ends when a person stops it."""
+
+import shlex
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from engine import secrets
+from engine.errors import ConfigError
+from engine.hardware.sharing import Sharing
+from engine.jobs.base import JobContext, Stopped
+from engine.runs.directory.create import create_job
+from engine.runs.directory.events import Phase
+from engine.runs.directory.run import Run
+
+if TYPE_CHECKING:
+    from engine.serving.batch import Batch, Load
+
+KEY = "SERVE_API_KEY"
+"""Name of the API key, in the environment or the keyring."""
+TELL_EVERY_S = 10.0
+"""Least time between two events on how busy the server is."""
+LOOK_EVERY_S = 0.1
+"""Least time between two looks for commands; tokens come more often."""
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Options of the job: what `serving.loading.find` takes, adapters by name, and where and how it listens."""
+
+    model: str
+    adapters: Mapping[str, str] = field(default_factory=dict)
+    name: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8000
+    slots: int = 16
+    """Answers that are written together."""
+    queue: int = 256
+    """Answers that may wait for a slot."""
+    most_prompt: int = 1 << 17
+    """Tokens of the longest prompt."""
+    grace_s: float = 10.0
+    """Seconds that answers get to end when the server is stopped."""
+
+    def create(self) -> Run:
+        """A new run for this server. Raises MachineError where its folder cannot be made."""
+        words = ["ft", "serve", self.model, "--host", self.host, "--port", str(self.port)]
+        for name, reference in self.adapters.items():
+            words += ["--adapter", f"{name}={reference}"]
+        return create_job("serve", f"serve-{self.model}", asdict(self) | {"again": shlex.join(words)})
+
+    @staticmethod
+    def of(run: Run) -> "Serving":
+        """The server that a run was created for. Raises ConfigError where its job.json is damaged."""
+        try:
+            given = {name: run.job[name] for name in Serving.__dataclass_fields__}
+            return Serving(**given)
+        except (KeyError, TypeError) as error:
+            raise ConfigError(
+                f"{run.folder / 'job.json'} is damaged: {error}.", "Start the server again."
+            ) from error
+
+    def check(self) -> None:
+        """Raise ConfigError where a model is not there, or the server would be open to others without a key."""
+        from engine.serving.guard import is_local
+        from engine.serving.loading import Wish
+
+        Wish.of(self.model, self.adapters, self.name)
+        if not is_local(self.host) and not secrets.get(KEY):
+            raise ConfigError(
+                f"--host {self.host} lets other machines ask, and there is no API key.",
+                f"Set one: ft secrets set {KEY}. For this machine alone, leave --host out.",
+            )
+
+
+def needed_secrets(run: Run) -> tuple[str, ...]:
+    """Names of the tokens without which the server may not start."""
+    from engine.models.resolve import is_hub_id
+
+    return (KEY, *((secrets.HF_TOKEN,) if is_hub_id(Serving.of(run).model) else ()))
+
+
+def run(context: JobContext) -> str:
+    """Serve until a person stops it; then raises Stopped.
+
+    Raises ConfigError, ModelError or MachineError where it cannot.
+    """
+    from engine.serving.app import Service, make_app
+    from engine.serving.batch import Batch
+    from engine.serving.guard import LOCAL, Door, is_local
+    from engine.serving.http import HttpThread, bind, url_of
+    from engine.serving.loading import Wish
+
+    serving = Serving.of(context.run)
+    serving.check()
+    bound = bind(serving.host, serving.port)
+    service = Service(serving.most_prompt)
+    door = Door(LOCAL if is_local(serving.host) else None, secrets.get(KEY))
+    http = HttpThread(make_app(service, door), bound)
+    http.start()
+    try:
+        wish = Wish.of(serving.model, serving.adapters, serving.name)
+        context.run.emit(Phase(name="loading", note=f"finding {wish.model.base}"))
+        context.poll()
+        loaded = wish.load(context.loading(), lambda name: context.run.emit(Phase(name="loading", note=name)))
+        if loaded.model.spins:
+            Sharing().start()
+        batch = Batch(loaded.model, serving.slots, serving.queue)
+        service.catalogue, service.batch = loaded.catalogue, batch
+        names = ", ".join(loaded.catalogue.models)
+        context.run.emit(Phase(name="serving", note=f"{names} at {url_of(bound)}/v1"))
+        batch.run(_Watch(context, batch, service).stopping, serving.grace_s)
+    finally:
+        service.stopping = True
+        http.stop()
+    raise Stopped
+
+
+class _Watch:
+    """Looks for commands between tokens, and tells now and then how busy the server is."""
+
+    def __init__(self, context: JobContext, batch: "Batch", service: Any) -> None:
+        self.context, self.batch, self.service = context, batch, service
+        self._told: Load | None = None
+        self._told_at = time.monotonic()
+        self._looked_at = 0.0
+
+    def stopping(self) -> bool:
+        now = time.monotonic()
+        if now - self._looked_at >= LOOK_EVERY_S:
+            self._looked_at = now
+            self.context.control.poll()
+            self.service.stopping = self.context.control.stop_requested
+            if now - self._told_at >= TELL_EVERY_S:
+                self._tell(now)
+        return self.context.control.stop_requested
+
+    def _tell(self, now: float) -> None:
+        load = self.batch.load
+        if load != self._told:
+            tokens = load.tokens - (self._told.tokens if self._told else 0)
+            speed = tokens / (now - self._told_at)
+            note = (
+                f"{load.rows} running, {load.waiting} waiting, {load.answers} answered, {speed:.0f} tokens/s"
+            )
+            self.context.run.emit(Phase(name="serving", note=note))
+            self._told = load
+        self._told_at = now

@@ -1,0 +1,5 @@
+"""Macro F1 of the likeliest label: every label is scored as the answer, and nothing is generated."""
+
+from engine.metrics.labels import label_metric
+
+METRIC = label_metric("label_f1", "f1", "F1 (macro) by likelihood", by_likelihood=True)

@@ -1,0 +1,267 @@
+"""Evaluations of a run, over the list: scores, differences, and the rows to page through."""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.message import Message
+from textual.screen import ModalScreen
+from textual.widgets import DataTable, Static
+from textual.worker import get_current_worker
+
+from engine.evaluation.files import REPORT, RESULT, ROWS
+from engine.metrics.registry import describe
+from engine.runs.directory import registry
+from engine.runs.directory.run import Run
+from engine.runs.index.made_of import jobs_of
+from engine.runs.index.summary import RunSummary
+from screens import format as show
+from screens.actions import bindings
+from screens.widgets.keys import Keys
+
+OURS, THEIRS = "model", "against"
+"""The two sides of an evaluation, as its files call them."""
+NONE = """\
+This run has not been evaluated by itself yet.
+
+  [b]escape[/b], then [b]u[/b] and [b]evaluate[/b]   scores it now, on its validation rows or others
+  [b]ft evaluate[/b]                  does the same in a terminal"""
+LONGEST = 4000
+"""Characters of a prompt or an answer that are shown."""
+WIDTH = 200
+"""Characters of a prompt in the list; the terminal shows as many as fit."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A finished evaluation, as its files have it."""
+
+    folder: Path
+    created: float | None
+    """Unix seconds."""
+    result: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Any]]
+
+    @staticmethod
+    def read(run: Run) -> "Evaluation":
+        """The files of an evaluation's run. Raises OSError or ValueError where they are not there, or damaged."""
+        result = json.loads((run.folder / RESULT).read_text(encoding="utf-8"))
+        lines = (run.folder / ROWS).read_text(encoding="utf-8").splitlines()
+        rows = [json.loads(line) for line in lines]
+        if not isinstance(result, dict) or not all(isinstance(row, dict) for row in rows):
+            raise ValueError(f"{run.folder} holds no evaluation")
+        return Evaluation(run.folder, registry.started_at(run.id), result, rows)
+
+    def gap(self, row: Mapping[str, Any]) -> float:
+        """Distance of the two models' scores in a row, by the metric that the evaluation compares rows by."""
+        sides = (row.get("scores") or {}).get(self.result.get("differ_by")) or {}
+        return abs(sides[OURS] - sides[THEIRS]) if sides.keys() >= {OURS, THEIRS} else 0.0
+
+
+def evaluations_of(run: RunSummary) -> list[Evaluation]:
+    """The finished evaluations of a training, or the one that `run` is, newest first. Blocks."""
+    of = Run(run.folder, run.id)
+    found = []
+    for job in [of] if run.kind == "evaluate" else jobs_of(of, "evaluate"):
+        with suppress(OSError, ValueError):  # not finished, or of an earlier version: scores without rows
+            found.append(Evaluation.read(job))
+    return found[::-1]
+
+
+class Read(Message):
+    """The evaluations are read."""
+
+    def __init__(self, found: list[Evaluation]) -> None:
+        super().__init__()
+        self.found = found
+
+
+class EvaluationsSheet(ModalScreen[None]):
+    """One evaluation at a time: its metrics above, its rows below, the row under the cursor in full."""
+
+    BINDINGS: ClassVar[list[BindingType]] = bindings("evaluations")
+    DEFAULT_CSS = """
+    EvaluationsSheet { align: center middle; }
+    EvaluationsSheet #evaluations { width: 98%; max-width: 150; height: 94%; padding: 0 1; }
+    EvaluationsSheet #evaluations { background: $surface; border: round $primary; }
+    EvaluationsSheet #scores { height: auto; max-height: 40%; overflow-y: auto; }
+    EvaluationsSheet #both { height: 1fr; border-top: solid $panel; }
+    EvaluationsSheet DataTable { width: 2fr; height: 1fr; }
+    EvaluationsSheet VerticalScroll { width: 3fr; height: 1fr; padding: 0 0 0 1; border-left: solid $panel; }
+    EvaluationsSheet #row { height: auto; }
+    EvaluationsSheet.-narrow #evaluations { width: 100%; height: 1fr; }
+    EvaluationsSheet.-narrow #both { layout: vertical; }
+    EvaluationsSheet.-narrow DataTable { width: 1fr; height: 5; }
+    EvaluationsSheet.-narrow VerticalScroll {
+        width: 1fr; padding: 0; border-left: none; border-top: solid $panel;
+    }
+    """
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-medium")]  # noqa: RUF012 - Textual's own
+
+    def __init__(self, run: RunSummary) -> None:
+        super().__init__()
+        self.run = run
+        self.found: list[Evaluation] = []
+        self.here = 0
+        self.by_difference = False
+        """True if the rows that differ most come first."""
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="evaluations") as box:
+            box.border_title = f"evaluations of {self.run.name}"
+            yield Static("Reading …", id="scores")
+            with Horizontal(id="both"):
+                yield DataTable[Text](cursor_type="row", show_header=False, zebra_stripes=False)
+                with VerticalScroll(can_focus=False):
+                    yield Static(id="row")
+        yield Keys()
+
+    def on_mount(self) -> None:
+        self.query_one("#both").display = False
+        self.query_one(DataTable).add_columns("", "")
+        self._read()
+
+    @work(thread=True, exclusive=True, exit_on_error=False)
+    def _read(self) -> None:
+        found = evaluations_of(self.run)
+        if not get_current_worker().is_cancelled:
+            self.post_message(Read(found))
+
+    def on_read(self, message: Read) -> None:
+        self.found = message.found
+        if self.found:
+            self.query_one("#both").display = True
+            self.query_one(DataTable).focus()
+            self._show()
+        else:
+            self.query_one("#scores", Static).update(NONE)
+
+    def action_older(self) -> None:
+        self._turn(1)
+
+    def action_newer(self) -> None:
+        self._turn(-1)
+
+    def _turn(self, by: int) -> None:
+        if 0 <= self.here + by < len(self.found):
+            self.here += by
+            self._show()
+
+    def action_order(self) -> None:
+        if self.found and self._evaluation.result.get("against"):
+            self.by_difference = not self.by_difference
+            self._show()
+        else:
+            self.notify("Rows differ only where two models are compared: evaluate against base.")
+
+    def action_report(self) -> None:
+        if self.found:
+            self.notify(str(self._evaluation.folder / REPORT), title="The same as a page for a browser")
+
+    def action_close(self) -> None:
+        self.dismiss()
+
+    @property
+    def _evaluation(self) -> Evaluation:
+        return self.found[self.here]
+
+    @property
+    def _rows(self) -> Sequence[Mapping[str, Any]]:
+        evaluation = self._evaluation
+        if not self.by_difference:
+            return evaluation.rows
+        return sorted(evaluation.rows, key=evaluation.gap, reverse=True)
+
+    def _show(self) -> None:
+        evaluation = self._evaluation
+        self.query_one(
+            "#evaluations"
+        ).border_subtitle = f"{self.here + 1} of {len(self.found)}, {show.ago(evaluation.created)}"
+        self.query_one("#scores", Static).update(Group(*scores_of(evaluation.result)))
+        table = self.query_one(DataTable)
+        table.clear()
+        for row in self._rows:
+            table.add_row(_marks(row), Text(show.one_line(str(row.get("prompt")), WIDTH), no_wrap=True))
+        self._show_row(0)
+
+    @on(DataTable.RowHighlighted)
+    def _moved(self, event: DataTable.RowHighlighted) -> None:
+        self._show_row(event.cursor_row)
+
+    def _show_row(self, number: int) -> None:
+        rows = self._rows
+        if number < len(rows):
+            self.query_one("#row", Static).update(row_text(rows[number]))
+            self.query_one(VerticalScroll).scroll_home(animate=False)
+
+
+def scores_of(result: Mapping[str, Any]) -> list[Table | Text]:
+    """A table of the metrics, with the other model's and the difference where there is one, and what is lacking."""
+    against = result.get("against")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column(f"{result.get('prompts')} prompts, {result.get('texts')} texts")
+    table.add_column(str(result.get("model")), justify="right")
+    if against:
+        table.add_column(str(against), justify="right")
+        table.add_column("difference, 95 %", justify="right")
+    for name, line in (result.get("metrics") or {}).items():
+        cells = [Text(str(line.get("title") or name)), _value(name, line["value"], line.get("interval"))]
+        if against:
+            other = line.get("against")
+            cells.append(Text("–" if other is None else describe(name).written(other)))
+            cells.append(_difference(name, line.get("difference")))
+        table.add_row(*cells)
+    lacking = [Text(f"{name}: {reason}", "dim") for name, reason in (result.get("lacking") or {}).items()]
+    return [table, *lacking]
+
+
+def row_text(row: Mapping[str, Any]) -> Text:
+    """A row in full: prompt, expected answer, the answers and their scores."""
+    text = Text()
+    answers = row.get("answers") or {}
+    parts = {"prompt": row.get("prompt"), "expected": row.get("reference")}
+    parts |= {"answer" if side == OURS else "the other's answer": said for side, said in answers.items()}
+    for title, said in parts.items():
+        text.append(f"{title}\n", "bold").append(f"{str(said)[:LONGEST]}\n\n")
+    for name, sides in (row.get("scores") or {}).items():
+        values = " against ".join(
+            describe(name).written(sides[side]) for side in (OURS, THEIRS) if side in sides
+        )
+        text.append(f"{describe(name).title}  ", "dim").append(f"{values}\n")
+    if row.get("where"):
+        text.append(str(row["where"]), "dim")
+    return text
+
+
+def _marks(row: Mapping[str, Any]) -> Text:
+    """A sign for the row: right, wrong, or neither where no answer is expected to be the very same."""
+    sides = (row.get("scores") or {}).get("exact_match") or {}
+    return Text("".join("✓" if sides[side] else "✗" for side in (OURS, THEIRS) if side in sides) or "·")
+
+
+def _value(name: str, value: float, interval: Sequence[float] | None) -> Text:
+    text = Text(describe(name).written(value))
+    if interval:
+        text.append(" ({} to {})".format(*map(describe(name).written, interval)), "dim")
+    return text
+
+
+def _difference(name: str, found: Mapping[str, Any] | None) -> Text:
+    if not found:
+        return Text("–")
+    metric = describe(name)
+    sign = "+" if found["value"] > 0 else ""
+    better = metric.better and found["value"] and (found["value"] > 0) == (metric.better == "higher")
+    text = Text(f"{sign}{metric.written(found['value'])}", "bold" if found["low"] * found["high"] > 0 else "")
+    text.append(f" ({metric.written(found['low'])} to {metric.written(found['high'])})", "dim")
+    return text.append(" ✓" if better else "")

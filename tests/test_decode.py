@@ -1,0 +1,127 @@
+"""Continuous batching: rows that join, grow and leave together say what each says alone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.backends.base import Arrival, Model
+from engine.backends.mlx.causal_lm import MlxModel
+from engine.backends.refilled import greedy_answers
+from engine.backends.torch.causal_lm import TorchModel
+from engine.backends.torch.decode import AloneDecoder, BatchDecoder
+from tests.tiny import VOCAB, make_family
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "Llama": {},
+    "Qwen2": {},
+    "Gemma3Text": {"sliding_window": 4, "head_dim": 8, "num_hidden_layers": 6},
+    "Mistral": {"sliding_window": 4},
+    "GPTNeoX": {"num_key_value_heads": None},
+    "GPT2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128},
+}
+"""Grouped and plain attention, windows that are shorter than the rows, rotated positions and learnt ones."""
+
+
+def prompts_of(lengths: Sequence[int]) -> list[list[int]]:
+    draw = np.random.default_rng(1)
+    return [draw.integers(3, VOCAB, size=length).tolist() for length in lengths]
+
+
+def answered(model: Model, prompts: Sequence[Sequence[int]], slots: int, tokens: int) -> list[list[int]]:
+    """Greedy answers of `tokens` each; a prompt waits until a slot is free. The n-th answer is n tokens shorter."""
+    found: list[list[int]] = [[] for _ in prompts]
+    waiting, places = [*range(len(prompts))], dict[int, int]()
+    with model.decoder(slots) as decoder:
+        while waiting or places:
+            taken, waiting = waiting[: slots - len(places)], waiting[slots - len(places) :]
+            if taken:
+                keys = decoder.add([Arrival(prompts[place]) for place in taken])
+                places.update(zip(keys, taken, strict=True))
+            chosen = decoder.likeliest()
+            for key, token in [*chosen.items()]:
+                found[places[key]].append(token)
+                if len(found[places[key]]) == tokens - places[key]:
+                    decoder.remove(key)
+                    del chosen[key], places[key]
+            if chosen:
+                decoder.step(chosen)
+    return found
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rows_that_join_and_leave_answer_as_alone(family: str, tmp_path: Path, tiny_model: Path) -> None:
+    folder = make_family(tmp_path / family, tiny_model, family, FAMILIES[family])
+    model = TorchModel.open(folder, None)
+    prompts = prompts_of((3, 17, 5, 30, 9, 1, 12))
+    alone = [[*model.stream(prompt, 14 - place, ())] for place, prompt in enumerate(prompts)]
+    assert answered(model, prompts, 3, 14) == alone
+    assert model.keeps_rows_apart, "the batch was not used"
+
+
+@pytest.mark.parametrize("family", ["Llama", "Gemma3Text"])
+def test_rows_of_mlx_that_join_and_leave_answer_as_alone(
+    family: str, tmp_path: Path, tiny_model: Path
+) -> None:
+    model = MlxModel.open(make_family(tmp_path / family, tiny_model, family, FAMILIES[family]), None)
+    prompts = prompts_of((3, 17, 5, 30, 9, 1, 12))
+    alone = [[*model.stream(prompt, 14 - place, ())] for place, prompt in enumerate(prompts)]
+    assert answered(model, prompts, 3, 14) == alone
+
+
+def test_a_model_whose_rows_mix_is_answered_row_by_row(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = TorchModel.open(tiny_model, None)
+    forward = model.body.forward
+
+    def mixing(**inputs: Any) -> Any:
+        output = forward(**inputs)
+        output.last_hidden_state = output.last_hidden_state + output.last_hidden_state.mean(0, keepdim=True)
+        return output
+
+    monkeypatch.setattr(model.body, "forward", mixing)
+    with model.decoder(2) as decoder:
+        assert isinstance(decoder, AloneDecoder)
+    prompts = prompts_of((4, 9, 6))
+    alone = [[*model.stream(prompt, 8 - place, ())] for place, prompt in enumerate(prompts)]
+    assert answered(model, prompts, 2, 8) == alone
+
+
+def test_many_prompts_share_few_slots(tiny_model: Path) -> None:
+    model = TorchModel.open(tiny_model, None)
+    prompts, most = prompts_of(range(1, 24)), [*range(23, 0, -1)]
+    stop = {prompts[20][0], prompts[21][0], prompts[22][0]}
+    alone = [[*model.stream(prompt, room, stop)] for prompt, room in zip(prompts, most, strict=True)]
+    polled: list[None] = []
+    found = dict(greedy_answers(model, prompts, most, stop, 5, lambda: polled.append(None)))
+    assert [found[place] for place in range(23)] == alone
+    assert len(polled) < sum(most) / 3
+
+
+def test_the_cache_grows_and_forgets_what_no_row_needs(tiny_model: Path) -> None:
+    model = TorchModel.open(tiny_model, None)
+    with model.decoder(2) as decoder:
+        assert isinstance(decoder, BatchDecoder)
+        (first,) = decoder.add([Arrival(prompts_of((200,))[0])])
+        for _ in range(100):
+            decoder.step(decoder.likeliest())
+        (second,) = decoder.add([Arrival(prompts_of((3,))[0])])
+        decoder.remove(first)
+        for _ in range(300):
+            decoder.step(decoder.likeliest())
+        assert decoder.cache.columns.width == 303
+        assert decoder.cache.capacity <= 900
+        decoder.remove(second)
+        assert decoder.cache.columns.width == 0
+        assert not decoder.rows
+
+
+def test_training_attends_as_before_after_the_decoder(tiny_model: Path) -> None:
+    model = TorchModel.open(tiny_model, None)
+    before = model.causal.config._attn_implementation
+    with model.decoder(2):
+        pass
+    assert model.causal.config._attn_implementation == before

@@ -1,0 +1,376 @@
+"""`ft evaluate --against`: one model beside another, never one's answers for the other's; gates, files, the page."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from engine.backends.torch.causal_lm import TorchModel
+from engine.errors import ConfigError, ModelError
+from engine.evaluation.files import REPORT, RESULT, ROWS
+from engine.evaluation.gates import Limit, below, worse_than
+from engine.evaluation.report import page
+from engine.jobs import evaluate
+from engine.jobs.base import JobContext
+from engine.jobs.evaluate import Evaluation
+from engine.metrics.registry import load
+from engine.runs.directory.control import Control
+from engine.runs.directory.events import Warned
+from engine.runs.directory.run import Run
+from ft.cli import main
+from tests.judge_server import judging
+from tests.training import recipe_text, write_rows
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
+LABELS = ("fox", "bird", "tea")
+
+
+@dataclass
+class Trained:
+    """A run that learned to answer every prompt with one word, and rows to score it on."""
+
+    run: Run
+    rows: Path
+    calls: Path
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def asked(prompt: str, answer: str, **more: Any) -> dict[str, Any]:
+    turn = {"role": "assistant", "content": answer, **more}
+    return {"messages": [{"role": "user", "content": prompt}, turn]}
+
+
+def with_a_loud_head(model: Path, folder: Path) -> Path:
+    """A copy whose logits are wide apart: an adapter in front of a random model's faint head can move little."""
+    copy = folder / "base"
+    shutil.copytree(model, copy)
+    file = copy / "model.safetensors"
+    tensors = load_file(file)
+    tensors["model.norm.weight"] = 12 * tensors["model.norm.weight"]
+    save_file(tensors, file, metadata={"format": "pt"})
+    return copy
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
+    folder = tmp_path_factory.mktemp("trained")
+    train = write(folder / "fox.jsonl", [asked(f"Say {word}.", "fox") for word in LABELS * 4])
+    recipe = recipe_text(
+        with_a_loud_head(tiny_model, folder), train,
+        model={"chat_template": "chatml", "max_seq_length": 256}, data={"validation": 0.3},
+        training={"epochs": 90, "max_steps": 80, "learning_rate": 1e-2, "precision": "fp32"},
+        evaluation={"every": 40, "samples": [], "metrics": ["exact_match"]},
+        adapter={"dropout": 0.0, "rank": 16}, checkpoints={"every": 40},
+    )  # fmt: skip
+    (folder / "train.yml").write_text(recipe)
+    rows = write(folder / "rows.jsonl", [asked(f"Say {HOSTILE} {n}.", LABELS[n % 3]) for n in range(9)])
+    call = {"type": "function", "function": {"name": "weather", "arguments": {"city": "Rome"}}}
+    calls = write(folder / "calls.jsonl", [asked("Rome?", "", tool_calls=[call]), asked("Hello?", "fox")])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FT_HOME", str(folder / "home"))
+        assert main(["train", str(folder / "train.yml"), "--plain"]) == 0
+        yield Trained(Run(Run.open().folder), rows, calls)
+
+
+def scored(trained: Trained, data: Path | None, *metrics: str, **options: Any) -> tuple[Run, dict[str, Any]]:
+    """The evaluation's run and its result; done in this process."""
+    chosen = metrics or ("exact_match", "accuracy", "chrf")
+    run = Evaluation(str(trained.run.folder), str(data) if data else None, chosen, **options).create()
+    assert evaluate.run(JobContext(run, Control(run))) == "completed"
+    return run, json.loads((run.folder / RESULT).read_text())
+
+
+@pytest.mark.slow
+def test_base_is_scored_with_the_adapter_off(trained: Trained) -> None:
+    """Its loss is that of the run before its first step, and ours that of the run after its last."""
+    first, *_, last = trained.run.evaluations()
+    run, body = scored(trained, None, "exact_match", against="base")
+    loss = body["metrics"]["eval_loss"]
+    assert loss["value"] == pytest.approx(last.loss, rel=1e-5)
+    assert loss["against"] == pytest.approx(first.loss, rel=1e-5)
+    assert loss["difference"]["value"] == pytest.approx(last.loss - first.loss, rel=1e-5)
+    assert loss["difference"]["high"] < 0
+    match = body["metrics"]["exact_match"]
+    assert (match["value"], match["against"]) == (1.0, 0.0), "it learned to say fox, the base did not"
+    assert run.evaluations()[-1].loss == loss["value"], "the event is of the model, not of the base"
+
+
+@pytest.mark.slow
+def test_rows_that_differ_most_are_kept_with_both_answers(trained: Trained) -> None:
+    run, body = scored(trained, trained.rows, against="base", rows=2)
+    rows = [json.loads(line) for line in (run.folder / ROWS).read_text().splitlines()]
+    assert len(rows) == 9
+    for at, row in enumerate(rows):
+        assert row["reference"] == LABELS[at % 3]
+        assert HOSTILE in row["prompt"]
+        assert row["answers"]["model"] == "fox"
+        assert row["scores"]["exact_match"] == {"model": float(at % 3 == 0), "against": 0.0}
+        assert row["scores"]["eval_loss"].keys() == {"model", "against"}
+    assert body["differ_by"] == "exact_match"
+    assert [row["reference"] for row in body["differ_most"]] == ["fox", "fox"]
+    assert body["metrics"]["accuracy"]["details"]["classes"]["fox"]["recall"] == 1
+    assert body["metrics"]["accuracy"]["value"] == pytest.approx(1 / 3)
+
+
+@pytest.mark.slow
+def test_labels_are_scored_without_an_answer(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise AssertionError("nothing is to be generated")
+
+    monkeypatch.setattr(TorchModel, "generate", refuse)
+    _, body = scored(trained, trained.rows, "label_accuracy", "label_f1", against="base")
+    found = body["metrics"]["label_accuracy"]
+    assert found["value"] == pytest.approx(1 / 3), "fox is likeliest everywhere"
+    assert found["details"]["classes"]["fox"]["recall"] == 1
+    assert "not length-normalised" in found["details"]["scored by"]
+    assert found["details"]["accuracy of the commonest label"] == pytest.approx(1 / 3)
+
+
+@pytest.mark.slow
+def test_rows_that_call_tools_are_scored_by_their_calls(trained: Trained) -> None:
+    """The row without a call is left out of them, and the row without text out of exact match."""
+    run, body = scored(trained, trained.calls, "tool_calls", "tool_name", "exact_match", "json_valid")
+    values = {name: line["value"] for name, line in body["metrics"].items()}
+    assert (values["tool_calls"], values["tool_name"], values["exact_match"]) == (0, 0, 1)
+    assert "json_valid" in body["lacking"]
+    told = [event.message for event in run.events() if isinstance(event, Warned)]
+    assert any("valid JSON cannot be computed: none of the rows has a JSON object" in text for text in told)
+
+
+def _never_off(self: TorchModel) -> Any:
+    return _open()
+
+
+@contextmanager
+def _open() -> Iterator[None]:
+    yield
+
+
+def _stays_off(real: Any) -> Any:
+    @contextmanager
+    def without_adapter(self: TorchModel) -> Iterator[None]:
+        block = real(self)
+        block.__enter__()
+        self.planted = block  # type: ignore[attr-defined]  # else its end would turn the adapter on
+        yield
+
+    return without_adapter
+
+
+def _on_again(real: Any) -> Any:
+    @contextmanager
+    def without_adapter(self: TorchModel) -> Iterator[None]:
+        block = real(self)
+        block.__enter__()
+        answers = self.generate
+
+        def generate(*arguments: Any) -> Any:
+            block.__exit__(None, None, None)
+            return answers(*arguments)
+
+        self.generate = generate  # type: ignore[method-assign]
+        yield
+
+    return without_adapter
+
+
+MISTAKES = {
+    "the adapter stays on": (lambda real: _never_off, "the same in every bit"),
+    "the adapter stays off": (_stays_off, "did not come on again"),
+    "the adapter comes on while the base answers": (_on_again, "came on again"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_answers_of_the_wrong_weights_are_caught(
+    mistake: str, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A planted mistake in turning the adapter off ends the evaluation; no result is left."""
+    plant, told = MISTAKES[mistake]
+    monkeypatch.setattr(TorchModel, "without_adapter", plant(TorchModel.without_adapter))
+    run = Evaluation(str(trained.run.folder), str(trained.rows), ("exact_match",), against="base").create()
+    with pytest.raises(ModelError, match=told):
+        evaluate.run(JobContext(run, Control(run)))
+    assert not any((run.folder / name).exists() for name in (RESULT, ROWS, REPORT))
+    assert run.evaluations() == []
+
+
+@pytest.mark.slow
+def test_another_model_is_loaded_for_itself(trained: Trained, tiny_model: Path) -> None:
+    """A checkpoint, and the base as a folder, whose scores are those of the base with the adapter off."""
+    early = trained.run.checkpoints / "step-000040"
+    _, body = scored(trained, None, "exact_match", against=str(early))
+    middle = trained.run.evaluations()[1]
+    assert body["metrics"]["eval_loss"]["against"] == pytest.approx(middle.loss, rel=1e-5)
+    assert body["against"].endswith("step-000040")
+    with pytest.raises(ConfigError, match="is the model itself"):
+        Evaluation(str(early), against=str(early)).check(evaluate.TrainedModel.find(early))
+
+
+@pytest.mark.slow
+def test_models_of_different_tokens_compare_answers_alone(
+    trained: Trained, tiny_model: Path, tmp_path: Path
+) -> None:
+    """The folder's own template is another one than the run's."""
+    other = tmp_path / "other"
+    shutil.copytree(tiny_model, other)
+    (other / "chat_template.jinja").write_text(
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}</{{ m.role }}>{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    run, body = scored(trained, trained.rows, against=str(other))
+    assert body["metrics"]["eval_loss"]["against"] is None
+    assert body["metrics"]["chrf"]["difference"]["rows"] == 9
+    told = [event.message for event in run.events() if isinstance(event, Warned)]
+    assert any("tokens differ" in text for text in told)
+
+
+@pytest.mark.slow
+def test_full_training_is_compared_with_the_base_too(tiny_model: Path, folder: Path) -> None:
+    """There is no adapter to turn off, so the base is loaded when the model is freed."""
+    rows = write_rows(folder)
+    steps = {"max_steps": 4, "precision": "fp32"}
+    quick = {"every": 4, "samples": [], "metrics": ["perplexity"]}
+    recipe = recipe_text(tiny_model, rows, adapter={"type": "none"}, training=steps, evaluation=quick)
+    (folder / "train.yml").write_text(recipe)
+    assert main(["train", str(folder / "train.yml"), "--plain"]) == 0
+    trained = Run.open()
+    _, body = scored(Trained(trained, rows, rows), None, "perplexity", against="base")
+    first, last = trained.evaluations()
+    assert body["metrics"]["eval_loss"]["value"] == pytest.approx(last.loss, rel=1e-5)
+    assert body["metrics"]["eval_loss"]["against"] == pytest.approx(first.loss, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_forgetting_and_judge_are_reported(
+    trained: Trained, capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    """In text, as JSON's parts, and on the page."""
+    with judging(lambda asked: "A") as server:
+        arguments = [
+            "--forgetting",
+            "--judge",
+            server.address,
+            "--html",
+            "page.html",
+            "--checkpoint",
+            "last",
+            "--max-tokens",
+            "6",
+        ]
+        capsys.readouterr()
+        assert main(["evaluate", str(trained.run.folder), "--data", str(trained.rows), *arguments]) == 0
+    shown = capsys.readouterr().out
+    assert "General rows, not the task: 0 lost, 0 gained" in shown
+    assert "answer contained" in shown
+    assert "Judge tiny-judge: 0 won, 0 lost, 0 ties, 9 where the two orders disagree" in shown
+    made = next(run for run in Run.all() if run.kind == "evaluate")
+    body = json.loads((made.folder / RESULT).read_text())
+    assert {kind: each["rows"] for kind, each in body["forgetting"]["kinds"].items()} == {
+        "arithmetic": 20,
+        "facts": 24,
+        "instructions": 24,
+        "translation": 18,
+    }
+    assert (folder / "page.html").read_bytes() == (made.folder / REPORT).read_bytes()
+    assert "step-000080" in body["model"]
+
+
+@pytest.mark.slow
+def test_gate_fails_with_one_line_a_score(
+    trained: Trained, capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    one = ["evaluate", str(trained.run.folder), "--data", str(trained.rows), "--metrics", "exact_match"]
+    assert main([*one, "--fail-under", "exact_match=30%", "--fail-under", "perplexity=1e9"]) == 0
+    good = next(run for run in Run.all() if run.kind == "evaluate").id
+    capsys.readouterr()
+    early = [*one, "--checkpoint", "40", "--fail-under", "exact_match=0.5", "--fail-if-worse-than", good]
+    assert main([*early, "--json"]) == 1
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["step"] == 40, "the scores are printed all the same"
+    errors = [line for line in shown.err.splitlines() if line.startswith("error:")]
+    assert errors[0].startswith("error: exact_match is ")
+    assert "at least 50.0% was asked for" in errors[0]
+    assert any(line.startswith("error: validation loss is ") and good in line for line in errors)
+
+
+class _Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [name for name, _ in attrs]
+
+
+def test_hostile_answers_are_text_on_the_page() -> None:
+    """Wherever they stand: prompt, answer, expected, a class, a model's name."""
+    line = {
+        "title": HOSTILE, "format": "percent", "unit": "", "better": "higher", "value": 0.5, "interval": [0.1, 0.9],
+        "against": 0.2, "against_interval": None, "against_details": {},
+        "difference": {"value": 0.3, "low": 0.1, "high": 0.5, "p": 0.01, "rows": 4},
+        "details": {HOSTILE: HOSTILE, "classes": {HOSTILE: {"precision": 1.0, "recall": 1.0, "f1": 1.0, "rows": 2}}},
+    }  # fmt: skip
+    row = {
+        "where": HOSTILE, "prompt": HOSTILE, "reference": HOSTILE, "answers": {"model": HOSTILE, "against": HOSTILE},
+        "scores": {HOSTILE: {"model": 1.0, "against": 0.0}},
+    }  # fmt: skip
+    body = {
+        "model": HOSTILE, "against": HOSTILE, "step": 1, "texts": 1, "prompts": 1, "metrics": {HOSTILE: line},
+        "lacking": {HOSTILE: HOSTILE}, "differ_most": [row], "differ_by": HOSTILE,
+        "judge": {"model": HOSTILE, "verdicts": {HOSTILE: 1}, "summary": HOSTILE},
+    }  # fmt: skip
+    made = page(body, [row])
+    read = _Tags()
+    read.feed(made)
+    assert not {"script", "img", "link", "iframe", "object"} & set(read.tags)
+    assert not any(name.startswith("on") or name in ("src", "href") for name in read.attributes)
+    assert "http" not in made.replace("http-equiv", ""), "nothing is loaded from elsewhere"
+    assert made.count("&lt;script&gt;") > 10
+
+
+def test_gates_follow_the_direction_of_a_metric() -> None:
+    metrics = {name: load(name) for name in ("eval_loss", "exact_match")}
+    scores = {"eval_loss": 1.0, "exact_match": 0.5}
+    assert below([Limit("eval_loss", 1.1), Limit("exact_match", 0.5)], scores, metrics) == []
+    (loss, match) = below([Limit("eval_loss", 0.9), Limit("exact_match", 0.51)], scores, metrics)
+    assert loss == "validation loss is 1.0000; at most 0.9000 was asked for."
+    assert match == "exact_match is 50.0%; at least 51.0% was asked for."
+    assert worse_than({"eval_loss": 1.0, "exact_match": 0.4}, "a", scores, metrics) == []
+    (told,) = worse_than({"eval_loss": 0.8, "exact_match": 0.4}, "a", scores, metrics)
+    assert told == "validation loss is 1.0000, worse than 0.8000 of a."
+    assert "could not be computed" in below([Limit("exact_match", 0.5)], {}, metrics)[0]
+    with pytest.raises(ConfigError, match="was not scored"):
+        worse_than({"bleu": 3.0}, "a", scores, metrics)
+
+
+def test_mistakes_are_refused_before_the_work(
+    trained: Trained, capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    one = ["evaluate", str(trained.run.folder)]
+    for words, told in {
+        "--fail-under exact_match": "expected METRIC=NUMBER",
+        "--fail-under bleu=20": "that metric is not computed",
+        "--metrics answer_length --fail-under answer_length=5": "neither more nor less is better",
+        "--checkpoint 7": "has no checkpoint 7",
+        "--metrics ./mine.py": "no such file",
+        "--against nothing-like-it": "nothing-like-it",
+        "--html there/page.html": "its folder is not there",
+    }.items():
+        assert main([*one, *words.split()]) == 2, words
+        assert told in capsys.readouterr().err
+    assert Run.all() == []
