@@ -1,6 +1,5 @@
 """Export as full weights: a folder in transformers' layout, which every program for models takes."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +12,12 @@ from engine.runs.directory.trained_model import TrainedModel
 if TYPE_CHECKING:
     from engine.merging.merged import MergedTensors
 
-MERGED = Exporter("merged", write="engine.export.merged:write", prove="engine.parity.torch_model:open_folder")
-REPORT = "merge.json"
-"""File of the folder that says how its weights were made."""
+MERGED = Exporter(
+    "merged",
+    write="engine.export.merged:write",
+    prove="engine.parity.torch_model:open_folder",
+    size="engine.export.merged:size",
+)
 OPTIONS = ("dtype", "shard_bytes", "models", "weights", "method", "density", "rank", "seed", "adapter")
 
 
@@ -26,8 +28,8 @@ def write(
 
     The options are `dtype` (`source`, bf16, fp16 or fp32) and `shard_bytes`; for several models, `models` (further ones
     by what `TrainedModel.find` takes), `weights`, `method`, `density`, `rank` and `seed` (see `Combination`), and
-    `adapter`, which writes them as one adapter. The facts are those of `merge.json`: the base and how it was read, what
-    was written, and the share of the update that rounding lost.
+    `adapter`, which writes them as one adapter. The facts are the base and how it was read, what was written, the share
+    of the update that rounding lost, and the distance of several models from their weighted sum.
     """
     from engine.merging.several import Combination
     from engine.merging.shards import SHARD_BYTES, write_shards
@@ -51,8 +53,19 @@ def write(
             written = write_shards(tensors, out, dtype, heartbeat, shard_bytes)
             write_settings(model, base.folder, tensors, out)
             facts |= {"untied": tensors.untied, **written.facts()}
-    (out / REPORT).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return facts
+
+
+def size(model: TrainedModel, options: Mapping[str, Any]) -> int:
+    """Bytes of the weights at most: those of the base in the format to be written, and an output layer of its own."""
+    from engine.merging.base import base_for
+    from engine.merging.dequantised import open_weights
+    from engine.merging.shards import size_of
+
+    infos = open_weights(base_for(model).folder).infos
+    dtype = dtype_of(options)
+    largest = max(infos.values(), key=lambda info: info.size)
+    return size_of(infos, dtype) + size_of({largest.name: largest}, dtype)
 
 
 def dtype_of(options: Mapping[str, Any]) -> str:

@@ -1,7 +1,5 @@
 """`ft merge`: a trained model as full weights."""
 
-import json as json_text
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,13 +7,11 @@ from typing import Annotated, Any
 import typer
 
 from engine.errors import ConfigError
-from engine.process.launcher import start
 from engine.runs.directory.checkpoints import step_of, whole
 from engine.runs.directory.run import Run
+from ft.commands.export import follow
 from ft.commands.trained import reference_of
 from ft.console import print_json, say
-from ft.live import Plain
-from ft.watch import follow_to_end, interrupts_wait
 
 LIMIT = 0.1
 """Share of the update, by norm, that rounding may lose before another number format is proposed."""
@@ -61,41 +57,45 @@ def merge(
     adapter_out: Annotated[
         bool, typer.Option("--adapter-out", help="Write one LoRA adapter instead of full weights.")
     ] = False,
+    prove: Annotated[
+        bool,
+        typer.Option("--prove/--no-prove", help="Compare the answers of one model's merge with its own."),
+    ] = True,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an earlier export, once the new one is whole.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Merge a trained model, several on one base, or checkpoints of a run, into full weights.
 
     Stdout is the folder; ctrl-c leaves none.
     """
-    from engine.export.merged import REPORT, dtype_of
+    from engine.export.merged import dtype_of
+    from engine.export.output import read_mark
     from engine.jobs.export import Export
     from engine.merging.several import Combination
     from engine.runs.directory.trained_model import TrainedModel
 
     references = _references(runs or [], average, checkpoints)
+    if adapter_out and len(references) == 1:
+        raise ConfigError(
+            "--adapter-out writes several adapters as one, and there is one.", "ft export --format adapter"
+        )
     options: dict[str, Any] = {"dtype": dtype, "models": references[1:], "method": method, "density": density}
     options |= {"rank": rank, "weights": _numbers(weights) if weights else None, "adapter": adapter_out}
     dtype_of(options)
     Combination.of([TrainedModel.find(reference) for reference in references], options)
     name = Path(references[0]).name if average is None and checkpoints is None else Run.open(_one(runs)).id
     what = name if len(references) == 1 else f"{name} and {len(references) - 1} more"
-    out = (out or Path(f"merged-{name}")).expanduser().absolute()
-    if os.path.lexists(out):
-        raise ConfigError(f"{out} exists already.", "Give --out a new name, or remove what is there.")
-    with interrupts_wait() as interrupted:
-        # what several models make together has no model to be compared with
-        run = Export(references[0], "merged", out, options, prove=len(references) == 1).create()
-        say(f"Merging {what} …")
-        code = follow_to_end(start(run), Plain(), interrupted)
-    if code:
-        raise typer.Exit(code)
-    report = json_text.loads((out / REPORT).read_bytes())
+    folder = (out or Path(f"merged-{name}")).expanduser().absolute()
+    follow(Export(references[0], "merged", folder, options, prove=prove, force=force), f"Merging {what} …")
+    report = (read_mark(folder) or {})["facts"]
     for line in lines(report):
         say(line)
     if json:
-        print_json({"folder": str(out)} | report)
+        print_json({"folder": str(folder)} | report)
         return
-    print(out)
+    print(folder)
 
 
 def _references(models: Sequence[str], average: str | None, checkpoints: str | None) -> list[str]:
