@@ -71,7 +71,13 @@ def main() -> None:
         "--scratch", type=Path, help="folder for models and results; a temporary one if left out"
     )
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--make", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.make:
+        name, *folders = arguments.make
+        base, adapter = map(Path, folders)
+        make_adapter(base if name == "starter" else make_base(SHAPES[name], base), adapter)
+        return
     if arguments.child:
         side, *folders = arguments.child
         print(json.dumps(merge(side, *map(Path, folders))))
@@ -86,8 +92,10 @@ def main() -> None:
 
 def report(name: str, scratch: Path, repeats: int) -> None:
     """Measure both sides on one model, and print their lines."""
-    base = starter.ensure() if name == "starter" else make_base(SHAPES[name], scratch / f"{name}-base")
-    adapter = make_adapter(base, scratch / f"{name}-adapter")
+    base = starter.ensure() if name == "starter" else scratch / f"{name}-base"
+    adapter = scratch / f"{name}-adapter"
+    # In a process of its own: on Linux a child's largest resident set begins with its parent's.
+    subprocess.run([sys.executable, "-P", __file__, "--make", name, str(base), str(adapter)], check=True)
     found: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
     for _ in range(repeats):
         for side in SIDES:
