@@ -57,6 +57,7 @@ def test_latest_run_is_merged_with_its_tokens_and_template(
     assert found.config.vocab_size == merged.vocabulary == len(merged.read("model.embed_tokens.weight"))
     for name, values in weights(out).items():
         np.testing.assert_array_equal(values, merged.read(name))
+    assert "tokens  " in said.err  # the proof
     assert main(["merge"]) == 2
     assert f"{out} exists already." in capsys.readouterr().err
 
@@ -66,7 +67,7 @@ def test_merged_run_answers_as_its_adapter(
 ) -> None:
     run = train(tiny_model, folder)
     capsys.readouterr()
-    assert main(["merge", run.id, "--out", "whole", "--json", "--dtype", "fp32"]) == 0
+    assert main(["merge", run.id, "--out", "whole", "--json", "--dtype", "fp32", "--no-prove"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["folder"] == str(folder / "whole")
     assert (report["base"], report["dtypes"], report["lost"]) == (str(tiny_model), ["F32"], 0)
@@ -141,6 +142,7 @@ def test_a_base_that_changed_since_training_is_refused(
         (["--weights", "a,b"], 2, "a,b is not a list of numbers."),
         (["--weights", "1,2"], 2, "--weights has 2 numbers for 1 models."),
         (["--average", "last:2", "--checkpoints", "1"], 2, "Give one of them."),
+        (["--adapter-out"], 2, "there is one"),
     ],
 )
 def test_options_that_mean_nothing_are_refused_before_any_work(
