@@ -24,6 +24,7 @@ from engine.metrics.registry import load
 from engine.runs.directory.control import Control
 from engine.runs.directory.events import Warned
 from engine.runs.directory.run import Run
+from engine.runs.directory.trained_model import TrainedModel
 from ft.cli import main
 from tests.judge_server import judging
 from tests.training import recipe_text, write_rows
@@ -216,7 +217,7 @@ def test_another_model_is_loaded_for_itself(trained: Trained, tiny_model: Path) 
     assert body["metrics"]["eval_loss"]["against"] == pytest.approx(middle.loss, rel=1e-5)
     assert body["against"].endswith("step-000040")
     with pytest.raises(ConfigError, match="is the model itself"):
-        Evaluation(str(early), against=str(early)).check(evaluate.TrainedModel.find(early))
+        Evaluation(str(early), against=str(early)).check(TrainedModel.find(early))
 
 
 @pytest.mark.slow
