@@ -379,6 +379,7 @@ def test_mistakes_are_refused_before_the_work(
         "--metrics ./mine.py": "no such file",
         "--against nothing-like-it": "nothing-like-it",
         "--html there/page.html": "its folder is not there",
+        f"--data {trained.rows} --fail-if-worse-than {trained.run.folder}": "on its own validation rows",
     }.items():
         assert main([*one, *words.split()]) == 2, words
         assert told in capsys.readouterr().err

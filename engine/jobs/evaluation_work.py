@@ -29,6 +29,7 @@ from engine.storage.disk_errors import explaining
 
 if TYPE_CHECKING:
     from engine.config.schema import TrainConfig
+    from engine.evaluation.judge import Judge
 
 
 def evaluated(context: JobContext) -> str:
@@ -41,6 +42,7 @@ def evaluated(context: JobContext) -> str:
     config = evaluation.recipe(model)
     # Perplexity is in every evaluation, and has a field of its own there.
     metrics = [metric_registry.load(name) for name in config.evaluation.metrics if name != PERPLEXITY.name]
+    judge = _judge(evaluation)
     subject = Subject(context, model, config)
     other = _other(context, evaluation, model, config)
     sets = {"task": _rows(evaluation, subject, other)}
@@ -61,8 +63,8 @@ def evaluated(context: JobContext) -> str:
         rows += general_rows
     if evaluation.tasks:
         body["tasks"] = _tasks(our_side, their_side)
-    if evaluation.judge:
-        body["judge"] = _judged(context, evaluation, rows[: len(ours.references)])
+    if judge is not None:
+        body["judge"] = _judged(context, judge, rows[: len(ours.references)])
     _write(context.run, body, rows)
     values = {line.metric.name: line.value for line in comparison.lines if not line.of_tokens}
     assert ours.loss is not None
@@ -185,15 +187,20 @@ def _tasks(ours: Side, theirs: Side | None) -> list[dict[str, Any]]:
     return found
 
 
-def _judged(context: JobContext, evaluation: Evaluation, rows: Sequence[ScoredRow]) -> dict[str, Any]:
+def _judge(evaluation: Evaluation) -> "Judge | None":
+    """The judge, asked for its name before the work: that it is not there should not be found out after it."""
+    if evaluation.judge is None:
+        return None
     from engine.evaluation.judge import Judge
 
+    return Judge.open(evaluation.judge, evaluation.judge_model, evaluation.judge_key)
+
+
+def _judged(context: JobContext, judge: "Judge", rows: Sequence[ScoredRow]) -> dict[str, Any]:
     def poll(done: int, total: int) -> None:
         context.run.emit(Phase(name="evaluating", done=done, total=total, note="judging"))
         context.poll()
 
-    assert evaluation.judge is not None
-    judge = Judge.open(evaluation.judge, evaluation.judge_model, evaluation.judge_key)
     return judge.compare(rows, poll)
 
 
