@@ -23,6 +23,8 @@ def lines(body: Mapping[str, Any]) -> Iterator[str]:
     yield from _differing(body)
     if found := body.get("forgetting"):
         yield from _forgetting(found, body)
+    if found := body.get("tasks"):
+        yield from _tasks(found)
     if found := body.get("judge"):
         yield from ("", f"Judge {printable(found['model'])}: {found['summary']}")
 
@@ -112,6 +114,18 @@ def _forgetting(found: Mapping[str, Any], body: Mapping[str, Any]) -> Iterator[s
         yield f"  {kind:<14} {each['rows']:>4} rows   {before_after}"
     for row in found["lost_rows"]:
         yield from _row(row, body, "contains")
+
+
+def _tasks(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield from ("", "Tasks of lm-eval, without a chat template")
+    for each in found:
+        other = each["against"]
+        beside = f"   base or other {_with_error(other)}" if other else ""
+        yield f"  {printable(each['task'])}  {printable(each['metric'])}   {_with_error(each)}{beside}"
+
+
+def _with_error(score: Mapping[str, Any]) -> str:
+    return f"{score['value']:.4f}" + (f" ± {score['error']:.4f}" if score["error"] is not None else "")
 
 
 def _short(value: Any) -> str:

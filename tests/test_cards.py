@@ -340,15 +340,15 @@ def evaluated(run: Run, metric: str, value: float, data: str | None) -> Run:
 
 
 def test_picture_shows_both_losses_and_no_gap_breaks_it() -> None:
-    run = make_run("20261126-090000-x", steps=60)
+    run = make_run("20261126-090000-x", steps=240)
     with run.events_file.open("ab") as file:
-        file.write(encode(step(61, float("nan"))) + encode(step(62, 2.0)))
+        file.write(encode(step(241, float("nan"))) + encode(step(242, 2.0)))
     picture = loss_picture(run)
     assert picture
     root = ElementTree.fromstring(picture)
     drawn = root.findall("{http://www.w3.org/2000/svg}path[@fill='none'][@stroke-linejoin]")
     assert len(drawn) == 3  # as it was, smoothed, validation
-    assert len(root.findall("{http://www.w3.org/2000/svg}circle")) == 6
+    assert len(root.findall("{http://www.w3.org/2000/svg}circle")) == 24
     assert "nan" not in picture
 
 
@@ -359,6 +359,13 @@ def test_recipe_of_a_base_is_not_taken_for_that_of_its_result(tiny_model: Path, 
     copy_tokenizer_files(base, tmp_path / "made")
     assert (tmp_path / "made" / "tokenizer.json").is_file()
     assert not (tmp_path / "made" / "training_args.json").exists()
+
+
+def test_losses_of_a_short_run_are_shown_as_they_were() -> None:
+    picture = loss_picture(make_run("20261126-090000-x", steps=40))
+    assert picture
+    assert "smoothed" not in picture
+    assert picture.count('stroke-linejoin="round"') == 2
 
 
 def test_run_without_steps_has_no_picture() -> None:

@@ -1,13 +1,17 @@
 """The Chat screen: driven by keys, with answers as the service would send them, and as pictures."""
 
+import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 
+from engine.data.types import Sampling
 from engine.runs.index.index import Index
 from ft.app import FtApp
 from screens.chat.conversation import Answer, Side
@@ -215,6 +219,90 @@ async def test_chat_shows_error_in_answers_place(asked: Log) -> None:
         assert asked[-1][1] == "base"
 
 
+def rows(ft_home: Path, name: str) -> list[dict[str, Any]]:
+    """Rows that feedback made."""
+    path = ft_home / "feedback" / name
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+async def test_good_and_bad_answers_side_by_side_make_a_preference(asked: Log, ft_home: Path) -> None:
+    async with chat_screen() as seen:
+        await seen.pilot.press("escape", "g")
+        assert rows(ft_home, "answers.jsonl") == [], "there is no answer yet"
+        await seen.ask(ORDER)
+        await seen.said(0, "trained", TRAINED)
+        await seen.said(0, "base", BASE)
+        await seen.pilot.press("f7")
+        assert "✓ good" in seen.text("trained")
+        seen.side("base").focus()
+        await seen.pilot.press("b")
+        assert "✗ bad" in seen.text("base")
+        (answer,) = rows(ft_home, "answers.jsonl")
+        assert [turn["content"] for turn in answer["messages"]] == [ORDER, TRAINED.text]
+        (pair,) = rows(ft_home, "preferences.jsonl")
+        assert (pair["chosen"][0]["content"], pair["rejected"][0]["content"]) == (TRAINED.text, BASE.text)
+
+
+async def test_edited_answer_takes_the_place_of_the_old_one(asked: Log, ft_home: Path) -> None:
+    async with chat_screen((80, 24)) as seen:
+        await seen.ask(ORDER)
+        await seen.said(0, "trained", TRAINED)
+        await seen.pilot.press("escape", "e")
+        assert seen.prompt.text == f"/edit {TRAINED.text}"
+        await seen.ask("/edit {}")
+        assert "{}" in seen.text()
+        assert "Ann" not in seen.text().partition("please.")[2]
+        (pair,) = rows(ft_home, "preferences.jsonl")
+        assert (pair["chosen"][0]["content"], pair["rejected"][0]["content"]) == ("{}", TRAINED.text)
+        await seen.ask("next")
+        assert asked[-1][3] == [ORDER, "{}", "next"]
+
+
+async def test_question_is_asked_again_or_taken_back(asked: Log) -> None:
+    async with chat_screen((80, 24)) as seen:
+        await seen.ask("one")
+        await seen.said(0, "trained", TRAINED)
+        await seen.pilot.press("f9")
+        assert len(asked) == 1, "greedy decoding gives the same answer"
+        await seen.pilot.press("f5", "f9")
+        assert asked[1:] == [(0, "trained", "20260103-000000-orders", ["one"])]
+        assert seen.screen.session.conversation.turns[0].attempt == 1
+        await seen.said(0, "trained", Answer("Another", "done", 1))
+        await seen.ask("two")
+        await seen.ask("/undo")
+        assert "two" not in seen.text()
+        assert "Another" in seen.text()
+        await seen.said(1, "trained", Answer("late", "done", 1), talk=seen.screen.session.number - 1)
+        await seen.ask("three")
+        assert asked[-1][3] == ["one", "Another", "three"]
+
+
+async def test_settings_of_sampling_are_set_and_shown(asked: Log) -> None:
+    async with chat_screen() as seen:
+        await seen.ask("/set top-p 0.9")
+        await seen.ask("/set seed 7")
+        await seen.pilot.press("f5")
+        assert str(seen.side("base").border_subtitle) == "top p 0.9 · seed 7 · temperature 0.3"
+        assert seen.screen.session.sampling(2) == Sampling(1024, 0.3, 9, top_p=0.9)
+        await seen.ask("/set top-p 1")
+        await seen.ask("/set top-p 5")
+        await seen.until(lambda: seen.app.problems, "that this is too much")
+        assert "top p" not in str(seen.side("base").border_subtitle)
+
+
+async def test_reasoning_and_calls_are_shown_apart(asked: Log) -> None:
+    call = {"type": "function", "function": {"name": "stock", "arguments": {"fruit": "apple"}}}
+    async with chat_screen() as seen:
+        await seen.ask("one")
+        await seen.said(0, "trained", Answer("", "done", 9, reasoning="I have to look.", calls=(call,)))
+        assert 'I have to look.\n\n→ stock {"fruit": "apple"}' in seen.text()
+        last = seen.screen.session.conversation.messages(0, "trained")
+        await seen.ask("/tool 4")
+        after = seen.screen.session.conversation.messages(1, "trained")
+        assert after[:1] == last
+        assert after[1].more == {"reasoning_content": "I have to look.", "tool_calls": [call]}
+
+
 def test_chat_prefers_run_with_steps(ft_home: Path) -> None:
     """One that was stopped before its first step is not the first to talk to."""
     for run_id, steps in (("20260102-000000-began", 0), ("20260101-000000-trained", 5)):
@@ -258,6 +346,26 @@ def test_picture(snap_compare: Snap, asked: Log, size: tuple[int, int]) -> None:
 def test_picture_of_a_question_of_several_lines(snap_compare: Snap, asked: Log) -> None:
     typed = conversation(*"Ann:", "ctrl+j", *"two teas", "ctrl+j", *"one cake")
     assert snap_compare(FtApp("chat"), terminal_size=(80, 24), run_before=typed)
+
+
+def test_picture_of_judged_answers(snap_compare: Snap, asked: Log) -> None:
+    call = {"type": "function", "function": {"name": "stock", "arguments": {"tea": 2}}}
+
+    async def prepare(pilot: Pilot[None]) -> None:
+        seen = Seen(pilot)
+        await seen.ready()
+        seen.prompt.cursor_blink = False
+        await seen.ask("/set temperature 0.7")
+        await seen.ask(ORDER)
+        await seen.said(0, "trained", replace(TRAINED, reasoning="Two teas, to go."))
+        await seen.said(0, "base", Answer("I look.", "done", 12, 0.5, 3.5, calls=(call,), cut=True))
+        await pilot.press("f7")
+        seen.side("base").focus()
+        await pilot.press("f8")
+        pilot.app.clear_notifications()
+        await pilot.pause()
+
+    assert snap_compare(FtApp("chat"), terminal_size=(120, 36), run_before=prepare)
 
 
 def test_picture_of_picking_a_model(snap_compare: Snap, asked: Log) -> None:

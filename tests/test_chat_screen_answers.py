@@ -99,7 +99,9 @@ async def test_stopped_chat_answer_lets_next_come(
 ) -> None:
     async with talking_to(trained, app) as seen:
         monkeypatch.setattr("screens.chat.session.MAX_TOKENS", 1_000_000)
-        seen.screen.temperature = 1.0  # the likeliest bytes of a model like this need not be characters
+        seen.screen.session.set(
+            "temperature 1"
+        )  # the likeliest bytes of a model like this need not be characters
         for turn in range(20):  # by chance, such a model may end its answer before anybody stops it
             await seen.ask("number 3")
             await seen.until(lambda turn=turn: any(seen.answer(turn, side).tokens for side in SIDES), "words")

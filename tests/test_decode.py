@@ -9,6 +9,7 @@ import pytest
 
 from engine.backends.base import Arrival, Model
 from engine.backends.mlx.causal_lm import MlxModel
+from engine.backends.refilled import greedy_answers
 from engine.backends.torch.causal_lm import TorchModel
 from engine.backends.torch.decode import AloneDecoder, BatchDecoder
 from tests.tiny import VOCAB, make_family
@@ -87,6 +88,17 @@ def test_a_model_whose_rows_mix_is_answered_row_by_row(
     prompts = prompts_of((4, 9, 6))
     alone = [[*model.stream(prompt, 8 - place, ())] for place, prompt in enumerate(prompts)]
     assert answered(model, prompts, 2, 8) == alone
+
+
+def test_many_prompts_share_few_slots(tiny_model: Path) -> None:
+    model = TorchModel.open(tiny_model, None)
+    prompts, most = prompts_of(range(1, 24)), [*range(23, 0, -1)]
+    stop = {prompts[20][0], prompts[21][0], prompts[22][0]}
+    alone = [[*model.stream(prompt, room, stop)] for prompt, room in zip(prompts, most, strict=True)]
+    polled: list[None] = []
+    found = dict(greedy_answers(model, prompts, most, stop, 5, lambda: polled.append(None)))
+    assert [found[place] for place in range(23)] == alone
+    assert len(polled) < sum(most) / 3
 
 
 def test_the_cache_grows_and_forgets_what_no_row_needs(tiny_model: Path) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from engine.data.types import Sampling
@@ -30,6 +31,19 @@ def sampling_of(given: Mapping[str, Any]) -> Sampling:
         if value is not None:
             values[name] = _stops(value) if name == "stop" else _number(name, known[name], value)
     return Sampling(**values)
+
+
+def setting(line: str) -> tuple[str, int | float]:
+    """Name and value of a number that a person sets, as `top-p 0.9`. Raises ConfigError."""
+    name, _, text = line.strip().partition(" ")
+    name = name.replace("-", "_")
+    if name not in RANGES:
+        raise ConfigError(f"There is no setting {name!r} to change.", f"There are {', '.join(RANGES)}.")
+    value: int | float | str = text.strip()
+    for kind in (float, int):  # an int stays one
+        with suppress(ValueError):
+            value = kind(text)
+    return name, getattr(sampling_of({name: value}), name)
 
 
 def _number(name: str, kind: type, value: Any) -> int | float:

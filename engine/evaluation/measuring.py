@@ -131,10 +131,19 @@ class Measuring:
         self, model: Model, questions: Sequence[Question], ids: Sequence[Sequence[int]]
     ) -> list[list[float]]:
         """Summed log-probability of each label, by its tokens, as the answer to each question."""
-        examples = _answered([(question.prompt_ids, label) for question in questions for label in ids])
-        _, losses = self._losses(model, examples)
-        flat = [-loss for loss, _ in losses]
+        flat = self.answers_logps(
+            model, [(question.prompt_ids, label) for question in questions for label in ids]
+        )
         return [flat[at : at + len(ids)] for at in range(0, len(flat), len(ids))]
+
+    def answers_logps(
+        self, model: Model, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]
+    ) -> list[float]:
+        """Summed log-probability (nats) of each answer after its prompt, both as tokens."""
+        if not pairs:
+            return []
+        _, losses = self._losses(model, _answered(pairs))
+        return [-loss for loss, _ in losses]
 
 
 def label_texts(references: Sequence[str]) -> dict[str, str]:

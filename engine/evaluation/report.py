@@ -45,6 +45,7 @@ def page(body: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
         _lacking(body["lacking"]),
         *_details(body["metrics"]),
         _forgetting(body.get("forgetting"), body),
+        _tasks(body.get("tasks"), body),
         _judge(body.get("judge")),
         *_rows("Rows that differ most", body["differ_most"], body),
         histogram(_gaps(body, rows), body.get("differ_by") or ""),
@@ -170,6 +171,19 @@ def _forgetting(found: Mapping[str, Any] | None, body: Mapping[str, Any]) -> str
         f"<th class=n>{escape(str(body['against']))}</th></tr>{lines}</table>"
         + "".join(_rows("Lost", found["lost_rows"], body))
     )
+
+
+def _tasks(found: Sequence[Mapping[str, Any]] | None, body: Mapping[str, Any]) -> str:
+    if not found:
+        return ""
+    lines = "".join(
+        f"<tr><td>{escape(each['task'])}</td><td>{escape(each['metric'])}</td><td class=n>{each['value']:.4f}</td>"
+        f"<td class=n>{'' if each['against'] is None else format(each['against']['value'], '.4f')}</td></tr>"
+        for each in found
+    )
+    heads = ("task", "metric", body["model"], body["against"] or "")
+    head = "".join(f"<th>{escape(each)}</th>" for each in heads)
+    return f"<h2>Tasks of lm-eval</h2><table><tr>{head}</tr>{lines}</table>"
 
 
 def _judge(found: Mapping[str, Any] | None) -> str:

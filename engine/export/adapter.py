@@ -42,15 +42,14 @@ def write(
     about = adapter_files.check(adapter)
     if "peft_type" in about:
         shutil.copyfile(adapter / adapter_files.WEIGHTS, out / adapter_files.WEIGHTS)
-        _write(out / adapter_files.CONFIG, about)
     else:
-        _translate(model, adapter, out, base)
+        in_peft_layout(model, model.base_folder(), out)
+        about = adapter_files.read_settings(out)
     heartbeat()
     _put_beside(model, adapter, base, out)
-    about = _without_paths(adapter_files.read_settings(out))
     _write(
         out / adapter_files.CONFIG,
-        about | {BASE: base.name, "revision": base.revision, "inference_mode": True},
+        _without_paths(about) | {BASE: base.name, "revision": base.revision, "inference_mode": True},
     )
     if (out / TOKENIZER_SETTINGS).is_file():
         settings = json.loads((out / TOKENIZER_SETTINGS).read_bytes())
@@ -58,6 +57,22 @@ def write(
             out / TOKENIZER_SETTINGS, {name: value for name, value in settings.items() if name not in PATHS}
         )
     return {"base": base.name, "revision": base.revision, "notes": _notes(base)}
+
+
+def in_peft_layout(model: TrainedModel, base: Path, folder: Path) -> TrainedModel:
+    """The model with its adapter in PEFT's layout, which every exporter and the parity gate read: one of mlx-lm's is
+    written so into `folder`. Raises ModelError where PEFT adapts its layers otherwise."""
+    from engine.models.local import read_config
+    from engine.models.mlx_adapter import write_peft
+    from engine.models.saved_adapter import read_adapter
+
+    if model.adapter is None or "peft_type" in adapter_files.read_settings(model.adapter):
+        return model
+    folder.mkdir(parents=True, exist_ok=True)
+    write_peft(
+        read_adapter(model.adapter), str(read_config(base).get("model_type")), folder, base_of(model).name
+    )
+    return replace(model, adapter=folder)
 
 
 def adapter_of(model: TrainedModel, exporter: str) -> Path:
@@ -81,16 +96,6 @@ def base_of(model: TrainedModel) -> PublishedBase:
     start = Path(str(run.provenance.get("folder", run.folder))) if run is not None else Path.cwd()
     folder = Path(base).expanduser().absolute()
     return PublishedBase.of(LocalModel(folder, folder.name, ""), start)
-
-
-def _translate(model: TrainedModel, adapter: Path, out: Path, base: PublishedBase) -> None:
-    """Write an adapter of mlx-lm's layout in PEFT's; the base's config.json says how layers are called."""
-    from engine.models.local import read_config
-    from engine.models.mlx_adapter import write_peft
-    from engine.models.saved_adapter import read_adapter
-
-    kind = str(read_config(model.base_folder()).get("model_type"))
-    write_peft(read_adapter(adapter), kind, out, base.name)
 
 
 def _put_beside(model: TrainedModel, adapter: Path, base: PublishedBase, out: Path) -> None:

@@ -1,20 +1,25 @@
 """Export of a LoRA or DoRA as mlx-lm's adapter folder."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.errors import ConfigError, ModelError
 from engine.export.adapter import adapter_of, base_of
 from engine.export.base import Exporter, Heartbeat
+from engine.export.mlx import INSTALL
 from engine.runs.directory.trained_model import TrainedModel
+
+if TYPE_CHECKING:
+    from engine.parity.mlx_model import MlxModel
 
 MLX_ADAPTER = Exporter(
     "mlx-adapter",
     write="engine.export.mlx_adapter:write",
     needs=("mlx", "mlx_lm"),
-    install="pip install mlx-lm, and on Linux also 'mlx[cpu]'",
-    prove="engine.parity.mlx_model:open_adapter",
+    install=INSTALL,
+    prove="engine.export.mlx_adapter:opened",
 )
 
 
@@ -69,3 +74,24 @@ def _with_template(model: TrainedModel, base: Path, out: Path) -> list[str]:
         "mlx-lm takes the base's chat template, and the adapter was trained with another, which is in "
         f'{TEMPLATE}: mlx_lm.server … --chat-template "$(cat {TEMPLATE})"'
     ]
+
+
+@contextmanager
+def opened(model: TrainedModel, out: Path, facts: Mapping[str, Any]) -> Iterator["MlxModel"]:
+    """The adapter on its base in mlx-lm: with the names and rotation that `ft models convert` would write for it, and
+    the chat template beside the adapter where one is there."""
+    from mlx_lm.tuner.utils import load_adapters
+    from mlx_lm.utils import load_tokenizer
+
+    from engine.backends.mlx.model import open_model
+    from engine.models.local import TEMPLATE
+    from engine.parity.mlx_model import MlxModel
+
+    base = model.base_folder()
+    network, about = open_model(base)
+    load_adapters(network, str(out))
+    network.eval()
+    template = out / TEMPLATE
+    settings = {"chat_template": template.read_text(encoding="utf-8")} if template.is_file() else {}
+    tokenizer = load_tokenizer(base, settings, eos_token_ids=about.get("eos_token_id"))
+    yield MlxModel(network, tokenizer, str(about["model_type"]), whole=False)

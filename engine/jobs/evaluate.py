@@ -1,26 +1,24 @@
 """Job `evaluate`: a trained model, or one as it is, scored on rows that it was not trained on, beside another."""
 
-import gc
 import json
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import ConfigError, DataError
+from engine.errors import DataError
 from engine.evaluation import general
 from engine.evaluation.comparison import Comparison, compare
 from engine.evaluation.files import REPORT, RESULT, ROWS
-from engine.evaluation.measuring import Measuring, Rows
 from engine.evaluation.report import page
 from engine.evaluation.row_scores import ScoredRow, as_lines, deciding, most_different, scored_rows
 from engine.jobs.base import JobContext, secrets_of
 from engine.jobs.evaluation_options import BASE
 from engine.jobs.evaluation_options import Evaluation as Evaluation
+from engine.jobs.evaluation_sides import GENERAL, RowSet, Side, Sides
 from engine.jobs.evaluation_subject import Subject
 from engine.metrics import registry as metric_registry
-from engine.metrics.base import Metric, Need, Results
+from engine.metrics.base import Metric, Results
 from engine.metrics.evaluation.perplexity import METRIC as PERPLEXITY
 from engine.metrics.evaluation.perplexity import perplexity
 from engine.runs.directory import registry
@@ -31,33 +29,7 @@ from engine.storage.atomic import write_atomic
 from engine.storage.disk_errors import explaining
 
 if TYPE_CHECKING:
-    from engine.backends.base import Model
     from engine.config.schema import TrainConfig
-    from engine.data.types import Batch
-
-PROBE_TEXTS = 4
-"""Texts on which it is checked that an adapter is on, or off."""
-
-
-@dataclass(frozen=True)
-class RowSet:
-    """Rows that both models are scored on: those of ours, and of the other in its own tokens."""
-
-    ours: Rows
-    theirs: Rows
-
-    @property
-    def same_tokens(self) -> bool:
-        """True if both see the same texts as the same tokens, so that losses a token can be compared."""
-        import numpy as np
-
-        a, b = self.ours.examples, self.theirs.examples
-        same = np.array_equal(a.tokens, b.tokens) and np.array_equal(a.trained, b.trained)
-        return same and np.array_equal(a.offsets, b.offsets)
-
-
-Sides = tuple[Results, Results | None]
-"""Results of the model, and of the one that it is compared with."""
 
 
 def run(context: JobContext) -> str:
@@ -74,20 +46,22 @@ def run(context: JobContext) -> str:
     other = _other(context, evaluation, model, config)
     sets = {"task": _rows(evaluation, subject, other)}
     if evaluation.forgetting:
-        sets["general"] = _general(subject, None if evaluation.compared == BASE else other)
+        sets[GENERAL] = _general(subject, None if evaluation.compared == BASE else other)
     context.poll()
     needs = frozenset(need for metric in metrics for need in metric.needs)
     if evaluation.judge:
         needs |= {"answers"}
-    found = _measured(context, evaluation, subject, other, sets, needs)
-    ours, theirs = found["task"]
+    our_side, their_side = Sides(context, evaluation, subject, other, sets, needs).measured()
+    ours, theirs = our_side.sets["task"], their_side.sets["task"] if their_side else None
     comparison = compare(metrics, ours, theirs, config.seed, sets["task"].same_tokens)
     _warn(context, comparison, metrics, sets["task"], theirs)
     rows = scored_rows(sets["task"].ours, subject.encoder.tokenizer, comparison, ours, theirs)
     body = _body(evaluation, model, comparison, rows, sets["task"])
     if evaluation.forgetting:
-        general_rows, body["forgetting"] = _forgetting(subject, sets["general"], found["general"])
+        general_rows, body["forgetting"] = _forgetting(subject, sets[GENERAL], our_side, their_side)
         rows += general_rows
+    if evaluation.tasks:
+        body["tasks"] = _tasks(our_side, their_side)
     if evaluation.judge:
         body["judge"] = _judged(context, evaluation, rows[: len(ours.references)])
     _write(context.run, body, rows)
@@ -152,74 +126,6 @@ def _general(subject: Subject, other: Subject | None) -> RowSet:
     return RowSet(ours, theirs)
 
 
-def _measured(
-    context: JobContext,
-    evaluation: Evaluation,
-    subject: Subject,
-    other: Subject | None,
-    sets: dict[str, RowSet],
-    needs: frozenset[Need],
-) -> dict[str, Sides]:
-    """Results of both models on each set; the second is loaded when the first is freed, or is the first's base."""
-
-    def smaller(count: int) -> None:
-        context.run.emit(Warned(message=f"Out of memory: continuing with {count} rows at a time."))
-
-    def measuring(title: str, name: str) -> Measuring:
-        def poll(done: int, total: int) -> None:
-            context.run.emit(Phase(name="evaluating", done=done, total=total, note=title))
-            context.poll()
-
-        if name == "general":
-            most = min(general.MOST_TOKENS, evaluation.max_tokens or general.MOST_TOKENS)
-            return Measuring(frozenset({"answers"}), poll, context.poll, smaller, most)
-        return Measuring(needs, poll, context.poll, smaller, evaluation.max_tokens)
-
-    def all_of(title: str, of: Subject, model: "Model", theirs: bool) -> dict[str, Results]:
-        encoder = of.encoder
-        return {
-            name: measuring(title, name).results(
-                model, encoder.tokenizer, each.theirs if theirs else each.ours, encoder.room.positions
-            )
-            for name, each in sets.items()
-        }
-
-    loaded = subject.load()
-    ours = all_of("", subject, loaded, False)
-    theirs: dict[str, Results] | None = None
-    if other is not None and evaluation.compared == BASE:
-        theirs = _as_base(loaded, sets["task"].ours, lambda model: all_of("the base", subject, model, False))
-    if other is not None and theirs is None:
-        del loaded
-        gc.collect()
-        of = subject if evaluation.compared == BASE else other
-        theirs = all_of("the other model", of, other.load(), evaluation.compared != BASE)
-    return {name: (ours[name], theirs[name] if theirs else None) for name in sets}
-
-
-def _as_base(
-    model: "Model", rows: Rows, measure: "Callable[[Model], dict[str, Results]]"
-) -> dict[str, Results] | None:
-    """Results of the model with its adapter off; None where that cannot be, and the base has to be loaded."""
-    from engine.evaluation.adapter_off import adapter_off
-
-    with ExitStack() as off:
-        try:
-            off.enter_context(adapter_off(model, _probe(rows)))
-        except ConfigError:
-            return None
-        return measure(model)
-
-
-def _probe(rows: Rows) -> "Batch":
-    import numpy as np
-
-    from engine.data.batching import batch_of
-
-    trained = [at for at in range(len(rows.examples)) if (rows.examples[at].labels[1:] >= 0).any()]
-    return batch_of(rows.examples, np.array(trained[:PROBE_TEXTS], dtype=np.int64))
-
-
 def _warn(
     context: JobContext,
     comparison: Comparison,
@@ -275,11 +181,23 @@ def _name(reference: str) -> str:
     )
 
 
-def _forgetting(subject: Subject, of: RowSet, found: Sides) -> tuple[list[ScoredRow], dict[str, Any]]:
-    ours, theirs = found
+def _forgetting(
+    subject: Subject, of: RowSet, our_side: Side, their_side: Side | None
+) -> tuple[list[ScoredRow], dict[str, Any]]:
+    ours, theirs = our_side.sets[GENERAL], their_side.sets[GENERAL] if their_side else None
     comparison = compare([general.METRIC], ours, theirs, subject.config.seed, of.same_tokens)
     rows = scored_rows(of.ours, subject.encoder.tokenizer, comparison, ours, theirs)
     return rows, general.summary(comparison, rows)
+
+
+def _tasks(ours: Side, theirs: Side | None) -> list[dict[str, Any]]:
+    """Scores of lm-eval's tasks, with the other model's beside them."""
+    others = {(each.task, each.metric): each for each in theirs.tasks} if theirs else {}
+    found = []
+    for each in ours.tasks:
+        other = others.get((each.task, each.metric))
+        found.append(asdict(each) | {"against": asdict(other) if other else None})
+    return found
 
 
 def _judged(context: JobContext, evaluation: Evaluation, rows: Sequence[ScoredRow]) -> dict[str, Any]:

@@ -51,6 +51,8 @@ class Evaluation:
     """Name of its model; None takes the first that it lists."""
     judge_key: str | None = None
     """Name of the secret that it takes as a key."""
+    tasks: str | None = None
+    """Tasks of lm-evaluation-harness with commas between them; YAML files by their absolute paths."""
 
     def create(self) -> Run:
         """A new run for this evaluation. Raises MachineError where its folder cannot be made."""
@@ -67,7 +69,7 @@ class Evaluation:
         words = ["ft", "evaluate", self.model]
         words += ["--data", data] if data else []
         words += ["--metrics", ",".join(self.metrics)] if self.metrics else []
-        for name in ("max_questions", "against", "max_tokens", "judge", "judge_model", "judge_key"):
+        for name in ("max_questions", "against", "max_tokens", "judge", "judge_model", "judge_key", "tasks"):
             if value := getattr(self, name):
                 words += [f"--{name.replace('_', '-')}", str(value)]
         words += ["--forgetting"] if self.forgetting else []
@@ -121,6 +123,10 @@ class Evaluation:
                     f"There is no metric {name!r}.",
                     f"There are: {', '.join(known)}; or a Python file of yours, as ./mine.py.",
                 )
+        if self.tasks:
+            from engine.evaluation import harness
+
+            harness.require()
         self.recipe(model)
         self.other(model)
 

@@ -69,7 +69,6 @@ def explained(repo: str) -> Iterator[None]:
 
 def _explained(error: BaseException, repo: str) -> BaseException:
     """Our error for one of the client's; what is none of these, as a request to stop, stays what it is."""
-    import httpx
     from huggingface_hub import errors
 
     match error:
@@ -82,7 +81,7 @@ def _explained(error: BaseException, repo: str) -> BaseException:
             return HubError(f"{repo} has no such branch.", "Give another --revision.")
         case errors.HfHubHTTPError():
             return _refused(error, error.response.status_code, repo)
-        case httpx.TransportError() | ConnectionError() | TimeoutError():
+        case _ if _is_of_network(error):
             message = f"The connection to the hub was cut ({type(error).__name__})."
             return HubError(message, f"Check the network. {SENT_IS_KEPT}", unreachable=True)
         case ValueError() if "README.md" in str(error):
@@ -93,6 +92,15 @@ def _explained(error: BaseException, repo: str) -> BaseException:
         case OSError():
             return disk_errors.explained(error)
     return error
+
+
+def _is_of_network(error: BaseException) -> bool:
+    """Return True if the connection failed.
+
+    The client of release 2 brings another library for HTTP (httpx2), whose errors have the same names.
+    """
+    named = any(kind.__name__ == "TransportError" for kind in type(error).__mro__)
+    return named or isinstance(error, ConnectionError | TimeoutError)
 
 
 def _refused(error: Exception, status: int, repo: str) -> HubError:

@@ -16,8 +16,8 @@ LEFT, RIGHT, TOP, BOTTOM = 60, 20, 40, 45
 INK, FAINT, TRAINED, VALIDATED = "#1b1f24", "#d0d4d8", "#0969da", "#bc4c00"
 TICKS = 5
 SMOOTHING = 0.9
-SMOOTHED_FROM = 30
-"""Steps from which on the training loss is shown smoothed too."""
+SMOOTHED_FROM = 200
+"""Steps from which on the training loss is shown smoothed too: of fewer, the mean lags behind most of the picture."""
 
 
 def loss_picture(run: Run) -> str | None:

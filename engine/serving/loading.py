@@ -118,7 +118,7 @@ def find(reference: str) -> TrainedModel:
     try:
         return TrainedModel.find(reference)
     except ConfigError:
-        if reference == starter.NAME or is_hub_id(reference):
+        if reference == starter.NAME or ("/" in reference and is_hub_id(reference)):
             return TrainedModel(reference)
         raise
 

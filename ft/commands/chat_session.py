@@ -1,13 +1,12 @@
 """State of `ft chat`: what was said, and what the lines that begin with a slash do."""
 
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 from engine.data.conversation_file import ConversationFile
 from engine.data.feedback import Exchange, Feedback
-from engine.data.sampling_input import sampling_of
+from engine.data.sampling_input import setting
 from engine.data.tokenization.message_style import Tools
 from engine.data.types import Message, Sampling
 from engine.errors import ConfigError
@@ -157,15 +156,9 @@ class ChatSession:
             raise
 
     def _do_set(self, rest: str) -> None:
-        written, _, value = rest.partition(" ")
-        name = written.replace("-", "_")
-        if name in ("stop", ""):
-            raise ConfigError(
-                f"/set {rest}: a name and a number are expected.", "As in: /set temperature 0.7"
-            )
-        given = {field.name: getattr(self.sampling, field.name) for field in fields(Sampling)}
-        self.sampling = sampling_of(given | {name: _number(value)})
-        say(f"{name} is {getattr(self.sampling, name):g}.")
+        name, value = setting(rest)
+        self.sampling = replace(self.sampling, **{name: value})  # type: ignore[arg-type]
+        say(f"{name} is {value:g}.")
 
     def _do_tool(self, rest: str) -> None:
         self._ask(Message("tool", rest))
@@ -197,11 +190,3 @@ class ChatSession:
         self.said[0][-1] = better
         self._save()
         say("\n".join(lines))
-
-
-def _number(text: str) -> int | float | str:
-    """The number that a text is, else the text."""
-    for kind in (int, float):
-        with suppress(ValueError):
-            return kind(text)
-    return text

@@ -71,6 +71,12 @@ def evaluate(
             "--fail-if-worse-than", metavar="RUN", help="Exit with 1 where a score is worse than RUN's."
         ),
     ] = None,
+    tasks: Annotated[
+        str | None,
+        typer.Option(
+            "--tasks", metavar="NAMES", help="Tasks of lm-eval, or YAML files of yours, with commas between."
+        ),
+    ] = None,
     judge: Annotated[
         str | None,
         typer.Option(
@@ -104,7 +110,7 @@ def evaluate(
         _named(metrics),
         max_questions,
         against if against in (None, "base") else reference_of(against),
-        forgetting, max_tokens, rows, judge, judge_model, judge_key,
+        forgetting, max_tokens, rows, judge, judge_model, judge_key, _tasks(tasks),
     )  # fmt: skip
     limits = [Limit.parse(text) for text in fail_under or ()]
     evaluation.check(TrainedModel.find(reference))
@@ -132,6 +138,15 @@ def _named(metrics: Sequence[str] | None) -> tuple[str, ...] | None:
     """Names of metrics; a Python file's path is made absolute."""
     names = [name.strip() for part in metrics or () for name in part.split(",")]
     return tuple(str(Path(n).expanduser().absolute()) if n.endswith(".py") else n for n in names) or None
+
+
+def _tasks(tasks: str | None) -> str | None:
+    """The tasks, with paths made absolute."""
+    if tasks is None:
+        return None
+    from engine.evaluation.harness import names
+
+    return ",".join(names(tasks)) or None
 
 
 def _check_limits(evaluation: "Evaluation", limits: "Sequence[Limit]") -> None:

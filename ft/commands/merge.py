@@ -84,7 +84,8 @@ def merge(
     if os.path.lexists(out):
         raise ConfigError(f"{out} exists already.", "Give --out a new name, or remove what is there.")
     with interrupts_wait() as interrupted:
-        run = Export(references[0], "merged", out, options).create()
+        # what several models make together has no model to be compared with
+        run = Export(references[0], "merged", out, options, prove=len(references) == 1).create()
         say(f"Merging {what} …")
         code = follow_to_end(start(run), Plain(), interrupted)
     if code:

@@ -1,10 +1,14 @@
 """A conversation with two models: the same questions, each model's own answers."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
+from engine.data.feedback import Exchange, Rating
+from engine.data.tokenization.message_style import Tools
 from engine.data.types import Message
+from engine.inference.answer import Answer as Parts
+from engine.inference.answer import Piece
 
 Side = Literal["trained", "base"]
 SIDES: tuple[Side, ...] = ("trained", "base")
@@ -14,7 +18,7 @@ OVER = ("done", "stopped", "failed")
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer so far. `seconds` count from the question to the last token; `tokens` are streamed pieces."""
+    """An answer so far. `seconds` count from the question to the last token."""
 
     text: str = ""
     state: State = "asked"
@@ -23,6 +27,22 @@ class Answer:
     """Seconds until the first token."""
     seconds: float = 0.0
     problem: str = ""
+    reasoning: str = ""
+    calls: tuple[Mapping[str, Any], ...] = ()
+    """Calls of tools, as OpenAI writes them."""
+    cut: bool = False
+    """True if the limit of tokens ended it."""
+    rating: Rating | None = None
+
+    @property
+    def message(self) -> Message:
+        """The assistant's turn."""
+        return Parts(self.text, self.reasoning, self.calls).message
+
+    @property
+    def is_said(self) -> bool:
+        """True if there is something that a model can be shown as its own words."""
+        return bool(self.text or self.calls)
 
     @property
     def tokens_per_s(self) -> float | None:
@@ -31,18 +51,23 @@ class Answer:
         return (self.tokens - 1) / gone if self.tokens > 1 and gone > 0 else None
 
 
-def grown(pieces: Iterable[str], clock: Callable[[], float]) -> Iterator[Answer]:
+def grown(pieces: Iterable[Piece], clock: Callable[[], float]) -> Iterator[Answer]:
     """An answer after each of its pieces. `clock` tells seconds; it starts when the first piece is asked for."""
     start, answer = clock(), Answer(state="answering")
     for piece in pieces:
         gone = clock() - start
         answer = replace(
             answer,
-            text=answer.text + piece,
-            tokens=answer.tokens + 1,
+            text=answer.text + piece.text,
+            reasoning=answer.reasoning + piece.reasoning,
+            calls=answer.calls + piece.calls,
+            tokens=answer.tokens + (piece.end is None),
             first_s=answer.first_s or gone,
             seconds=gone,
         )
+        if piece.end is not None:
+            tokens = answer.tokens if piece.end.tokens is None else piece.end.tokens
+            answer = replace(answer, tokens=tokens, cut=piece.end.finish == "length")
         yield answer
 
 
@@ -53,6 +78,8 @@ class Turn:
     question: str
     role: Literal["user", "tool"] = "user"
     answers: dict[Side, Answer] = field(default_factory=dict)
+    attempt: int = 0
+    """Times that it was asked again, each with another seed."""
 
 
 @dataclass
@@ -74,10 +101,18 @@ class Conversation:
         said: list[Message] = []
         for turn in self.turns[:number]:
             answer = turn.answers.get(side, Answer())
-            if answer.text:
-                said += [Message(turn.role, turn.question), Message("assistant", answer.text)]
+            if answer.is_said:
+                said += [Message(turn.role, turn.question), answer.message]
         asked = self.turns[number]
         return [*said, Message(asked.role, asked.question)]
+
+    def exchange(self, side: Side, tools: Tools) -> Exchange | None:
+        """The last answer of a side that is finished, with all that was said before; None where there is none."""
+        number = len(self.turns) - 1
+        answer = self.turns[number].answers.get(side) if self.turns else None
+        if answer is None or answer.state not in OVER or not answer.is_said:
+            return None
+        return Exchange(tuple(self.messages(number, side)), answer.message, tools)
 
     def stop(self) -> None:
         """Leave every question as it is answered now."""

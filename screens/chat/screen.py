@@ -12,6 +12,7 @@ from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from engine.errors import FtError
 from screens.base import FtScreen
 from screens.chat.conversation import SIDES, Side, Turn
 from screens.chat.models import ChatModel
@@ -19,7 +20,7 @@ from screens.chat.prompt import Prompt
 from screens.chat.session import ChatSession, Chosen, Grown, Listed, ToolsRead
 from screens.chat.transcript import Transcript
 from screens.intents import ChatWith, Intent
-from screens.messages import RunsChanged
+from screens.messages import RunsChanged, WentWrong
 from screens.widgets.pick import Pick
 
 TEMPERATURES = (0.0, 0.3, 0.7, 1.0)
@@ -34,6 +35,10 @@ NOTHING = (
 BEGIN = "Ask something below. Both models answer, each with its own conversation so far."
 TOOLS, RESULT = "/tools", "/tool"
 """Begin lines that name a file of functions which the models may call, and that give the result of a call."""
+SET, EDIT = "/set", "/edit"
+"""Begin lines that change a setting of sampling, and that give a better answer than the last one."""
+LINES = ("/new", "/undo", "/regenerate", "/good", "/bad")
+"""Lines that do what a key does, as in `ft chat`."""
 
 
 class PickModel(Pick[ChatModel]):
@@ -69,7 +74,6 @@ class ChatScreen(FtScreen):
     STATES: ClassVar[tuple[str, ...]] = tuple(f"-only-{side}" for side in SIDES)
     view: reactive[str] = reactive("both", init=False)
     """`both`, `trained` or `base`; on a narrow terminal `both` shows the trained one."""
-    temperature: reactive[float] = reactive(0.0, init=False)
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -141,6 +145,15 @@ class ChatScreen(FtScreen):
         if command == TOOLS:
             self.session.read_tools(rest.strip())
             return
+        if command == SET:
+            self._set(rest.strip())
+            return
+        if command == EDIT:
+            self._judged(lambda: self.session.edit(self._judged_side(), rest.strip()))
+            return
+        if command in LINES and not rest:
+            getattr(self, f"action_{command[1:]}")()
+            return
         turn = Turn(rest, "tool") if command == RESULT else Turn(message.text)
         number = self.session.add(turn)
         for transcript in self.query(Transcript):
@@ -173,8 +186,42 @@ class ChatScreen(FtScreen):
         self.view = views[(views.index(now) + 1) % len(views)]
 
     def action_temperature(self) -> None:
-        at = TEMPERATURES.index(self.temperature)
-        self.temperature = TEMPERATURES[(at + 1) % len(TEMPERATURES)]
+        now = self.session.settings.get("temperature", 0.0)
+        self._set(f"temperature {next((one for one in TEMPERATURES if one > now), TEMPERATURES[0])}")
+
+    def action_good(self) -> None:
+        self._judged(lambda: self.session.rate(self._judged_side(), "good"))
+
+    def action_bad(self) -> None:
+        self._judged(lambda: self.session.rate(self._judged_side(), "bad"))
+
+    def action_edit(self) -> None:
+        exchange = self.session.conversation.exchange(self._judged_side(), ())
+        if exchange is None:
+            self.notify("There is no finished answer to edit yet.")
+            return
+        prompt = self.query_one(Prompt)
+        prompt.load_text(f"{EDIT} {exchange.answer.content}")
+        prompt.move_cursor(prompt.document.end)
+        prompt.focus()
+
+    def action_regenerate(self) -> None:
+        if not self.session.conversation.turns:
+            self.notify("There is no answer yet.")
+        elif not self.session.settings.get("temperature"):
+            self.notify("Greedy decoding gives the same answer again. f5 sets a temperature.")
+        else:
+            self.session.ask_again(self._in_view())
+            self._next()
+
+    def action_undo(self) -> None:
+        if not self.session.conversation.turns:
+            self.notify("There is no question to take back.")
+            return
+        self.session.undo()
+        for transcript in self.query(Transcript):
+            transcript.undo()
+        self.refresh_bindings()
 
     def action_copy(self) -> None:
         text = self.session.conversation.last_answer(self._in_view())
@@ -192,7 +239,29 @@ class ChatScreen(FtScreen):
         self._titles()
         self._next()
 
-    def watch_temperature(self) -> None:
+    # Feedback and settings
+
+    def _judged_side(self) -> Side:
+        """The side in focus, else the first one in view."""
+        focused = self.focused
+        return focused.side if isinstance(focused, Transcript) else self._in_view()[0]
+
+    def _judged(self, judge: Callable[[], list[str]]) -> None:
+        """Judge the last answer, show its mark, and say what was saved where."""
+        try:
+            told = judge()
+        except FtError as error:
+            self.app.post_message(WentWrong(error))
+            return
+        self.notify("\n".join(told))
+        if self.session.conversation.turns:
+            self._show(len(self.session.conversation.turns) - 1, self._judged_side())
+
+    def _set(self, rest: str) -> None:
+        try:
+            self.session.set(rest)
+        except FtError as error:
+            self.app.post_message(WentWrong(error))
         self._titles()
 
     # What is shown
@@ -217,7 +286,7 @@ class ChatScreen(FtScreen):
     def _next(self) -> None:
         """Ask for the next answer that is missing in what is shown."""
         before = self.session.job
-        self.session.ask_next(self._in_view(), self.temperature)
+        self.session.ask_next(self._in_view())
         self.refresh_bindings()
         if self.session.job is not None and self.session.job != before:
             self._show(*self.session.job)
@@ -236,5 +305,7 @@ class ChatScreen(FtScreen):
         model = self.session.model
         trained.border_title = Content(f"trained: {model.title}" if model else "chat")
         base.border_title = Content("base model" + (f": {PurePath(model.base).name}" if model else ""))
-        drawn = f"temperature {self.temperature:g}" if self.temperature else "greedy decoding"
-        trained.border_subtitle = base.border_subtitle = drawn if model else ""
+        given = self.session.settings
+        drawn = [] if given.get("temperature") else ["greedy decoding"]
+        drawn += [f"{name.replace('_', ' ')} {value:g}" for name, value in given.items()]
+        trained.border_subtitle = base.border_subtitle = " · ".join(drawn) if model else ""

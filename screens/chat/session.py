@@ -4,15 +4,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from textual.message import Message as TextualMessage
 from textual.worker import Worker, get_current_worker
 
+from engine import paths
+from engine.data.feedback import Feedback, Rating
 from engine.data.prompt_input import tools_in
+from engine.data.sampling_input import sampling_of, setting
 from engine.data.tokenization.message_style import Tools
 from engine.data.types import Message, Sampling
 from engine.errors import FtError
-from engine.runs.directory.run import Run
 from engine.runs.index.summary import RunSummary
 from screens.base import FtScreen
 from screens.chat.conversation import OVER, Answer, Conversation, Side, Turn, grown
@@ -63,11 +66,11 @@ class Listed(TextualMessage):
 
 @dataclass(frozen=True)
 class Asked:
-    """Request for one answer: all that was said, the functions that may be called, and the temperature."""
+    """Request for one answer: all that was said, the functions that may be called, and how tokens are drawn."""
 
     messages: tuple[Message, ...]
     tools: Tools
-    temperature: float
+    sampling: Sampling
 
 
 class ChatSession:
@@ -80,6 +83,9 @@ class ChatSession:
         self.conversation = Conversation()
         self.tools: Tools = ()
         """The functions that both models may call."""
+        self.settings: dict[str, float] = {}
+        """Settings of sampling that are not as by default."""
+        self.feedback = Feedback(paths.home() / "feedback")
         self.number = 0
         """Counts conversations: an answer to an earlier one is not for this one."""
         self.job: tuple[int, Side] | None = None
@@ -100,7 +106,56 @@ class ChatSession:
         self.conversation.turns.append(turn)
         return len(self.conversation.turns) - 1
 
-    def ask_next(self, sides: Sequence[Side], temperature: float) -> None:
+    def set(self, line: str) -> None:
+        """Change a setting of sampling, as `top_p 0.9`. Raises ConfigError."""
+        name, value = setting(line)
+        self.settings.pop(name, None)
+        if value != getattr(Sampling(MAX_TOKENS), name):
+            self.settings[name] = value
+
+    def sampling(self, attempt: int = 0) -> Sampling:
+        """Settings of the next answer. Asked again, a question has the next seed."""
+        given = {"max_tokens": MAX_TOKENS, **self.settings}
+        return sampling_of(given | {"seed": self.settings.get("seed", 0) + attempt})
+
+    def rate(self, side: Side, rating: Rating) -> list[str]:
+        """Rate the last answer of a side; returns sentences for the person. Raises MachineError."""
+        exchange = self.conversation.exchange(side, self.tools)
+        if exchange is None:
+            return ["There is no finished answer to judge yet."]
+        told = self.feedback.rate(exchange, rating)
+        self._last(side, rating=rating)
+        return told
+
+    def edit(self, side: Side, text: str) -> list[str]:
+        """Put a better text in the place of a side's last answer. Returns and raises as `rate` does."""
+        exchange = self.conversation.exchange(side, self.tools)
+        if exchange is None:
+            return ["There is no finished answer to edit yet."]
+        _, told = self.feedback.edit(exchange, text)
+        self._last(side, text=text, calls=(), rating="good")
+        return told
+
+    def _last(self, side: Side, **changes: Any) -> None:
+        answers = self.conversation.turns[-1].answers
+        answers[side] = replace(answers[side], **changes)
+
+    def undo(self) -> None:
+        """Take back the last question and its answers."""
+        self._cancel()
+        self.number += 1
+        self.conversation.turns.pop()
+
+    def ask_again(self, sides: Sequence[Side]) -> None:
+        """Forget the last answers of these sides, to be asked for again with the next seed."""
+        self._cancel()
+        self.number += 1
+        turn = self.conversation.turns[-1]
+        turn.attempt += 1
+        for side in sides:
+            turn.answers.pop(side, None)
+
+    def ask_next(self, sides: Sequence[Side]) -> None:
         """Ask for the next missing answer of these sides, one at a time: they share one machine."""
         if self.job is not None or self.model is None:
             return
@@ -108,9 +163,12 @@ class ChatSession:
         if self.job is None:
             return
         number, side = self.job
+        turn = self.conversation.turns[number]
         self._asked_at = self._clock()
-        asked = Asked(tuple(self.conversation.messages(number, side)), self.tools, temperature)
-        self.conversation.turns[number].answers[side] = Answer()
+        asked = Asked(
+            tuple(self.conversation.messages(number, side)), self.tools, self.sampling(turn.attempt)
+        )
+        turn.answers[side] = Answer()
         self._answering = self.answer(number, side, self.model.reference, asked)
 
     def stop(self) -> None:
@@ -186,10 +244,10 @@ class ChatSession:
     def _stream(self, session: int, number: int, side: Side, reference: str, asked: Asked) -> None:
         worker, answer = get_current_worker(), Answer()
         try:
-            pieces = self._screen.host.service().generate(
-                Run.open(reference),
+            pieces = self._screen.host.service().pieces(
+                reference,
                 asked.messages,
-                Sampling(MAX_TOKENS, asked.temperature, number),
+                asked.sampling,
                 tools=asked.tools,
                 base=side == "base",
                 cancelled=worker.cancelled_event,

@@ -1,5 +1,7 @@
 """One model's side of a conversation, growing at its end."""
 
+import json
+
 from rich.text import Text
 from textual.containers import VerticalScroll
 from textual.widgets import Static
@@ -8,6 +10,7 @@ from screens.chat.conversation import Answer, Side, Turn
 
 PEN = "▍"
 """Stands behind an answer that is still being written."""
+RATED = {"good": "✓ good", "bad": "✗ bad"}
 
 
 class Transcript(VerticalScroll):
@@ -47,11 +50,25 @@ class Transcript(VerticalScroll):
         """The answer of a turn as it is now. `waited` seconds have gone by without a word."""
         self._answers[number].update(_worded(answer, waited))
 
+    def undo(self) -> None:
+        """Take back the last question and its answer."""
+        answer = self._answers.pop()
+        at = self.children.index(answer)
+        self.children[at - 1].remove()
+        answer.remove()
+
 
 def _worded(answer: Answer | None, waited: float | None) -> Text:
     if answer is None:
         return Text("…", "dim")
-    text = Text(answer.text)
+    text = Text()
+    if answer.reasoning:
+        text.append(answer.reasoning + "\n\n" * answer.is_said, "dim italic")
+    text.append(answer.text)
+    for number, call in enumerate(answer.calls):
+        function = call["function"]
+        written = json.dumps(function["arguments"], ensure_ascii=False)
+        text.append(f"{chr(10) if answer.text or number else ''}→ {function['name']} {written}", "bold")
     match answer.state:
         case "asked":
             gone = f", {waited:.0f} s" if waited and waited >= 1 else ""
@@ -59,13 +76,18 @@ def _worded(answer: Answer | None, waited: float | None) -> Text:
         case "answering":
             text.append(PEN)
         case "stopped":
-            text.append(" ■ stopped" if answer.text else "■ stopped before the first token", "dim")
+            text.append(
+                " ■ stopped" if answer.is_said or answer.reasoning else "■ stopped before the first token",
+                "dim",
+            )
         case "failed":
             text.append(f"{chr(10) if answer.text else ''}✗ {answer.problem}", "bold")
         case "done":
             speed = answer.tokens_per_s
             pace = f" · {speed:.0f} tok/s" if speed else ""
-            if not answer.text:
-                text.append("(an empty answer)", "dim")
-            text.append(f"\n{answer.tokens} tokens{pace}", "dim")
+            if not answer.is_said:
+                text.append("\n(no answer after it)" if answer.reasoning else "(an empty answer)", "dim")
+            limit = " · cut at the limit" if answer.cut else ""
+            text.append(f"\n{answer.tokens} tokens{pace}{limit}", "dim")
+            text.append(f" · {RATED[answer.rating]}" if answer.rating else "", "bold")
     return text

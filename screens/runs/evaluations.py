@@ -1,7 +1,8 @@
 """Evaluations of a run, over the list: scores, differences, and the rows to page through."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,7 +21,9 @@ from textual.worker import get_current_worker
 
 from engine.evaluation.files import REPORT, RESULT, ROWS
 from engine.metrics.registry import describe
+from engine.runs.directory import registry
 from engine.runs.directory.run import Run
+from engine.runs.index.made_of import jobs_of
 from engine.runs.index.summary import RunSummary
 from screens import format as show
 from screens.actions import bindings
@@ -44,19 +47,20 @@ class Evaluation:
     """A finished evaluation, as its files have it."""
 
     folder: Path
-    created: float
+    created: float | None
+    """Unix seconds."""
     result: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]]
 
     @staticmethod
-    def read(run: RunSummary) -> "Evaluation":
+    def read(run: Run) -> "Evaluation":
         """The files of an evaluation's run. Raises OSError or ValueError where they are not there, or damaged."""
         result = json.loads((run.folder / RESULT).read_text(encoding="utf-8"))
         lines = (run.folder / ROWS).read_text(encoding="utf-8").splitlines()
         rows = [json.loads(line) for line in lines]
         if not isinstance(result, dict) or not all(isinstance(row, dict) for row in rows):
             raise ValueError(f"{run.folder} holds no evaluation")
-        return Evaluation(run.folder, run.created, result, rows)
+        return Evaluation(run.folder, registry.started_at(run.id), result, rows)
 
     def gap(self, row: Mapping[str, Any]) -> float:
         """Distance of the two models' scores in a row, by the metric that the evaluation compares rows by."""
@@ -64,25 +68,14 @@ class Evaluation:
         return abs(sides[OURS] - sides[THEIRS]) if sides.keys() >= {OURS, THEIRS} else 0.0
 
 
-def evaluations_of(run: RunSummary, runs: Iterable[RunSummary]) -> list[Evaluation]:
+def evaluations_of(run: RunSummary) -> list[Evaluation]:
     """The finished evaluations of a training, or the one that `run` is, newest first. Blocks."""
+    of = Run(run.folder, run.id)
     found = []
-    for other in runs:
-        if other.kind == "evaluate" and (other.id == run.id or _is_of(other, run)):
-            try:
-                found.append(Evaluation.read(other))
-            except (OSError, ValueError):  # not finished, or of an earlier version: scores without rows
-                continue
-    return sorted(found, key=lambda one: one.created, reverse=True)
-
-
-def _is_of(evaluation: RunSummary, run: RunSummary) -> bool:
-    """Return True if an evaluation is of a run, one of its checkpoints, or its result."""
-    try:
-        model = Path(str(Run(evaluation.folder, evaluation.id).job.get("model")))
-    except (OSError, ValueError):
-        return False
-    return model == run.folder or run.folder in model.parents or str(model) == run.id
+    for job in [of] if run.kind == "evaluate" else jobs_of(of, "evaluate"):
+        with suppress(OSError, ValueError):  # not finished, or of an earlier version: scores without rows
+            found.append(Evaluation.read(job))
+    return found[::-1]
 
 
 class Read(Message):
@@ -115,10 +108,9 @@ class EvaluationsSheet(ModalScreen[None]):
     """
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-medium")]  # noqa: RUF012 - Textual's own
 
-    def __init__(self, run: RunSummary, runs: Sequence[RunSummary]) -> None:
+    def __init__(self, run: RunSummary) -> None:
         super().__init__()
         self.run = run
-        self.runs = runs
         self.found: list[Evaluation] = []
         self.here = 0
         self.by_difference = False
@@ -141,7 +133,7 @@ class EvaluationsSheet(ModalScreen[None]):
 
     @work(thread=True, exclusive=True, exit_on_error=False)
     def _read(self) -> None:
-        found = evaluations_of(self.run, self.runs)
+        found = evaluations_of(self.run)
         if not get_current_worker().is_cancelled:
             self.post_message(Read(found))
 

@@ -327,7 +327,7 @@ class RunsScreen(FtScreen):
 
     def action_evaluations(self) -> None:
         if run := self._at_cursor():
-            self.app.push_screen(EvaluationsSheet(run, self.host.runs))
+            self.app.push_screen(EvaluationsSheet(run))
 
     @work
     async def action_delete(self) -> None:

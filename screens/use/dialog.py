@@ -136,9 +136,9 @@ def _field(option: Option) -> Input | Select[str]:
     if option.choices:
         return Select[str](
             [(choice, choice) for choice in option.choices],
-            value=option.default or option.choices[0],
+            value=option.choices[0],
             allow_blank=False,
             compact=True,
             id=option.name,
         )
-    return Input(option.default, placeholder=option.empty, compact=True, id=option.name)
+    return Input(placeholder=option.empty, compact=True, id=option.name)

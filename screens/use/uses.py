@@ -4,11 +4,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine import paths
 from engine.errors import ConfigError
+from engine.export.base import QUANTIZATION
+from engine.export.registry import exporter_named, exporter_names
 from engine.runs.directory.run import Run
+from engine.runs.directory.trained_model import TrainedModel
 
 Values = Mapping[str, str]
 """Text of each option by its name; empty where the default is meant."""
+NO, YES = "no", "yes"
+NOTHING = "nothing"
 
 
 @dataclass(frozen=True)
@@ -19,9 +25,8 @@ class Option:
     help: str
     empty: str = ""
     """Meaning of a line that is left empty."""
-    default: str = ""
     choices: tuple[str, ...] = ()
-    """Values to choose from; empty where text is typed."""
+    """Values to choose from, the default first; none where text is typed."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +44,71 @@ class Use:
 
 def _evaluate(reference: str, values: Values) -> Run:
     from engine.config.recipe_paths import data_source
-    from engine.jobs.evaluate import Evaluation
-    from engine.runs.directory.trained_model import TrainedModel
+    from engine.jobs.evaluation_options import Evaluation
 
-    rows = data_source(values["data"], Path.cwd()) if values["data"] else None
     metrics = tuple(name.strip() for name in values["metrics"].split(",") if name.strip())
-    evaluation = Evaluation(reference, rows, metrics or None, _whole(values, "max_questions"))
+    evaluation = Evaluation(
+        reference,
+        data=data_source(values["data"], Path.cwd()) if values["data"] else None,
+        metrics=metrics or None,
+        max_questions=_whole(values, "max_questions"),
+        against=None if values["against"] == NOTHING else values["against"],
+        forgetting=values["forgetting"] == YES,
+    )
     evaluation.check(TrainedModel.find(reference))
     return evaluation.create()
+
+
+def _export(reference: str, values: Values) -> Run:
+    from engine.export.output import Output
+    from engine.jobs.export import Export
+
+    name = values["format"]
+    exporter = exporter_named(name)
+    wanted = {QUANTIZATION: values["quantize"]} if values["quantize"] else {}
+    if wanted and not exporter.quantizations:
+        raise ConfigError(f"Export to {name} does not quantise.", "Leave quantize empty.")
+    out = _folder(values, f"{name}-{Path(reference).name}")
+    TrainedModel.find(reference)
+    Output(out, "").check(force=False)
+    return Export(reference, name, out, exporter.check(wanted), prove=values["prove"] == YES).create()
+
+
+def _merge(reference: str, values: Values) -> Run:
+    from engine.export.output import Output
+    from engine.jobs.export import Export
+
+    out = _folder(values, f"merged-{Path(reference).name}")
+    TrainedModel.find(reference)
+    Output(out, "").check(force=False)
+    return Export(reference, "merged", out, {"dtype": values["dtype"]}).create()
+
+
+def _serve(reference: str, values: Values) -> Run:
+    from engine.jobs.serve import Serving
+
+    port = _whole(values, "port") or Serving.port
+    serving = Serving(reference, name=values["name"] or None, port=port)
+    serving.check()
+    return serving.create()
+
+
+def _push(reference: str, values: Values) -> Run:
+    from engine.jobs.push import Push, token
+    from engine.publishing.hub_errors import check_repo
+    from engine.publishing.source import PushSource
+
+    check_repo(values["to"])
+    _ = PushSource.find(reference).files
+    token()
+    return Push(reference, values["to"], values["public"] == YES, values["message"] or Push.message).create()
+
+
+def _folder(values: Values, name: str) -> Path:
+    """The folder to write: what is typed, from the current folder, else `name` among the app's exports."""
+    if values["folder"]:
+        return Path(values["folder"]).expanduser().absolute()
+    return paths.home() / "exports" / name
 
 
 def _whole(values: Values, name: str) -> int | None:
@@ -54,25 +116,86 @@ def _whole(values: Values, name: str) -> int | None:
     typed = values[name].strip()
     if not typed:
         return None
-    if not typed.isdecimal() or int(typed) < 1:
+    if not (typed.isascii() and typed.isdecimal()) or int(typed) < 1:
         raise ConfigError(
             f"{name}: {typed} is not a whole number above 0.", "Leave it empty for the default."
         )
     return int(typed)
 
 
+FORMATS = ("gguf", *(name for name in exporter_names() if name != "gguf"))
+FOLDER = Option("folder", "A new folder to write.", "a folder of its own among ft's exports")
 USES = (
     Use(
         "evaluate",
-        "score it on its validation rows, or on others",
+        "score it on rows, alone or beside the untrained model",
         (
             Option(
                 "data", "A file, folder, address or hub data set to score on.", "the run's validation rows"
             ),
             Option("metrics", "Names of metrics, with commas between them.", "those of the recipe"),
+            Option("against", "Another model that answers the same rows.", choices=(NOTHING, "base")),
+            Option("forgetting", "Score general rows that were not the task, too.", choices=(NO, YES)),
             Option("max_questions", "Most prompts that are answered.", "as the recipe says"),
         ),
         _evaluate,
+    ),
+    Use(
+        "export",
+        "write it for llama.cpp, Ollama, MLX or transformers",
+        (
+            Option(
+                "format",
+                "The program that is to load it.",
+                choices=("gguf", *sorted({*exporter_names()} - {"gguf"})),
+            ),
+            Option(
+                "quantize",
+                "Bits of the weights: q8_0, q4_k_m and so on for gguf, 4bit or 8bit for mlx.",
+                "none",
+            ),
+            FOLDER,
+            Option(
+                "prove",
+                "Compare its answers with the trained model's, and keep it only if alike.",
+                choices=(YES, NO),
+            ),
+        ),
+        _export,
+    ),
+    Use(
+        "merge",
+        "write base and adapter as one full model",
+        (
+            Option(
+                "dtype",
+                "Number format of the weights; bf16 may lose half of a small update, fp16 and fp32 hardly any.",
+                choices=("source", "bf16", "fp16", "fp32"),
+            ),
+            FOLDER,
+        ),
+        _merge,
+    ),
+    Use(
+        "serve",
+        "answer other programs over HTTP, as OpenAI's API does",
+        (
+            Option("port", "Port on this machine.", "8000"),
+            Option("name", "Name of the model in requests.", "its run's"),
+        ),
+        _serve,
+    ),
+    Use(
+        "push",
+        "upload it with its card to the hub",
+        (
+            Option("to", "The repository as OWNER/NAME; made if missing.", "OWNER/NAME"),
+            Option(
+                "public", "Everybody may see it; otherwise only you and your organisation.", choices=(NO, YES)
+            ),
+            Option("message", "Message of the commit.", "Push with ft"),
+        ),
+        _push,
     ),
 )
 """In the order in which they are offered."""

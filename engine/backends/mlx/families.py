@@ -84,6 +84,8 @@ def hooks(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
     class Strict(known):
         def load_weights(self, weights: Sequence[tuple[str, mx.array]], strict: bool = True) -> Any:
+            if not strict:  # an adapter's, which mlx-lm puts on a model that is there
+                return super().load_weights(list(weights), strict=False)
             own = {name: value.shape for name, value in tree_flatten(self.parameters())}
             found = {name: value.shape for name, value in weights}
             refuse_foreign_weights(folder, Mismatch.between(found, own))

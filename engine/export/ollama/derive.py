@@ -73,11 +73,24 @@ class OllamaTemplate:
     """Sentences about those that it does not."""
 
 
+COMPLETION = OllamaTemplate(
+    "{{ .Prompt }}",
+    "",
+    TurnTexts("", "", "", "", None),
+    adds_start=True,
+    same=(),
+    notes=("The model has no chat template: it continues the text that it is given.",),
+)
+"""Template of a model that was trained on plain text, which the tokenizer puts its start in front of."""
+
+
 def derive(tokenizer: Tokenizer) -> OllamaTemplate:
-    """The template for Ollama that renders what a tokenizer's chat template does.
+    """The template for Ollama that renders what a tokenizer's chat template does, or of a model without one.
 
     Raises ModelError where Go's template language, or what Ollama gives to it, does not make the same prompts.
     """
+    if not tokenizer.delivered:
+        return COMPLETION
     chat = tokenizer.template()
     start = _start(tokenizer)
     whole = _rendering(chat, "")

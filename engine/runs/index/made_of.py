@@ -59,13 +59,13 @@ class Exported:
 
 def evaluations_of(run: Run) -> list[Evaluated]:
     """The evaluations of a run's weights that are complete, oldest first. What is damaged is absent."""
-    return [found for job in _jobs(run, "evaluate") if (found := _evaluated(job)) is not None]
+    return [found for job in jobs_of(run, "evaluate") if (found := _evaluated(job)) is not None]
 
 
 def exports_of(run: Run) -> list[Exported]:
     """The exports of a run's weights that were kept and are still there, oldest first."""
     found = []
-    for job in _jobs(run, "export"):
+    for job in jobs_of(run, "export"):
         out = Path(str(job.job.get("out")))
         if out.is_dir() and job.state().status == "completed":
             options = _mapping(job.job.get("options"))
@@ -74,7 +74,7 @@ def exports_of(run: Run) -> list[Exported]:
     return found
 
 
-def _jobs(run: Run, kind: str) -> Iterator[Run]:
+def jobs_of(run: Run, kind: str) -> Iterator[Run]:
     """The jobs of a kind that name the run, oldest first."""
     folder = run.folder.resolve()
     for job in reversed(Run.all()):

@@ -30,6 +30,7 @@ class RunScan:
         """True if the cache does not have this yet."""
         self._events = str(folder / registry.EVENTS)
         self._recipe = str(folder / registry.RECIPE)
+        self._job = str(folder / registry.JOB)
         self._events_stamp: Stamp = None
         self._recipe_stamp: Stamp = None
         self._skimmed = RunSkim()
@@ -108,7 +109,9 @@ class RunScan:
             return
         if stamp != self._events_stamp:
             self._read_events(stamp)
-        if self._kind is None and (self._skimmed.offset or self._recipe_stamp or alive):
+        if self._kind is None and (
+            self._recipe_stamp or alive or self._skimmed.offset or file_stamp(self._job)
+        ):
             # It is written before an engine starts, but after the folder is there.
             self._kind = Run(self.folder, self.id).kind
         if self.summary is None or alive != self._alive:

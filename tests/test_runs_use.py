@@ -1,0 +1,161 @@
+"""Jobs that follow training, started from Runs: chosen, their options asked for, done; evaluations paged through."""
+
+import json
+from pathlib import Path
+
+import pytest
+from textual.widgets import DataTable, Input, Static
+
+from engine.evaluation.files import RESULT, ROWS
+from engine.runs.directory.create import create_job
+from engine.runs.directory.run import Run
+from screens.runs.evaluations import EvaluationsSheet
+from screens.use.dialog import PickUse, UseForm
+from screens.use.uses import USES
+from tests.run_fixtures import make_run
+from tests.test_evaluate_command import train
+from tests.test_runs_screen import Seen, runs_screen
+
+RESULT_OF_TWO = {
+    "model": "sql",
+    "against": "base",
+    "texts": 3,
+    "prompts": 3,
+    "differ_by": "exact_match",
+    "metrics": {
+        "exact_match": {
+            "title": "exact match",
+            "value": 2 / 3,
+            "interval": [0.33, 1.0],
+            "against": 0.0,
+            "difference": {"value": 2 / 3, "low": 0.33, "high": 1.0, "p": 0.01, "rows": 3},
+        }
+    },
+    "lacking": {"bleu": "no answer has four words"},
+}
+
+
+def form(seen: Seen) -> UseForm:
+    screen = seen.app.screen
+    assert isinstance(screen, UseForm)
+    return screen
+
+
+def said(seen: Seen, selector: str) -> str:
+    return str(seen.app.screen.query_one(selector, Static).render())
+
+
+async def asked_for(seen: Seen, name: str) -> UseForm:
+    """The form of a use, opened by its name."""
+    await seen.press("u")
+    await seen.until(lambda: isinstance(seen.app.screen, PickUse))
+    await seen.press(*name, "enter")
+    await seen.until(lambda: isinstance(seen.app.screen, UseForm))
+    return form(seen)
+
+
+async def test_uses_of_a_run_are_offered_with_their_options(ft_home: Path) -> None:
+    make_run("20260103-000000-sql", steps=3)
+    async with runs_screen(1) as seen:
+        for use in USES:
+            shown = await asked_for(seen, use.name)
+            assert [widget.id for widget in shown.query(".option > Input, .option > Select")] == [
+                option.name for option in use.options
+            ]
+            await seen.press("escape")
+            await seen.until(lambda: not isinstance(seen.app.screen, UseForm))
+        assert seen.app.asked == []
+
+
+async def test_wrong_option_is_explained_and_stays(ft_home: Path) -> None:
+    make_run("20260103-000000-sql", steps=3)
+    async with runs_screen(1) as seen:
+        shown = await asked_for(seen, "serve")
+        shown.query_one("#port", Input).value = "many"
+        await seen.press("enter")
+        await seen.until(lambda: "not a whole number" in said(seen, "#help"))
+        assert form(seen).query_one("#port", Input).value == "many"
+        assert [run.kind for run in Run.all()] == ["train"]
+
+
+async def test_what_trained_nothing_cannot_be_used(ft_home: Path) -> None:
+    create_job("evaluate", "evaluate-sql", {})
+    async with runs_screen(1) as seen:
+        await seen.press("u")
+        await seen.until(lambda: seen.app.problems)
+        assert "trained nothing" in seen.app.problems[-1].message
+
+
+@pytest.mark.slow
+async def test_evaluation_is_started_from_runs_and_its_rows_are_shown(tiny_model: Path, folder: Path) -> None:
+    run = train(tiny_model, folder)
+    async with runs_screen(1) as seen:
+        shown = await asked_for(seen, "evaluate")
+        shown.query_one("#max_questions", Input).value = "4"
+        shown.query_one("#against").value = "base"  # type: ignore[attr-defined]
+        shown.query_one("#data").focus()
+        await seen.press("enter")
+        await seen.until(lambda: len(Run.all()) == 2)
+        evaluation = next(one for one in Run.all() if one.kind == "evaluate")
+        for _ in range(600):  # as long as it takes on a busy machine
+            if evaluation.state().status not in ("new", "running"):
+                break
+            await seen.pilot.pause(0.5)
+        assert evaluation.state().status == "completed"
+        await seen.until(lambda: len(seen.app.runs) == 2)
+        seen.screen.table.cursor = [one.id for one in seen.screen.table.rows].index(run.id)
+        await seen.press("E")
+        await seen.until(lambda: isinstance(seen.app.screen, EvaluationsSheet))
+        await seen.until(lambda: seen.app.screen.query_one(DataTable).row_count)
+        assert seen.app.screen.query_one(DataTable).row_count >= 4
+        assert "expected" in said(seen, "#row")
+
+
+def stored_evaluation(of: Run) -> Run:
+    """An evaluation of a run against its base, as the job leaves it."""
+    run = create_job("evaluate", "evaluate-sql", {"model": str(of.folder)})
+    rows = [
+        {
+            "where": f"rows.jsonl:{number}",
+            "prompt": f"question {number}",
+            "reference": "yes",
+            "answers": {"model": "yes", "against": answer},
+            "scores": {"exact_match": {"model": 1.0, "against": float(answer == "yes")}},
+        }
+        for number, answer in enumerate(["yes", "no", "yes"], 1)
+    ]
+    (run.folder / RESULT).write_text(json.dumps(RESULT_OF_TWO))
+    (run.folder / ROWS).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return run
+
+
+async def test_rows_that_differ_most_can_come_first(ft_home: Path) -> None:
+    stored_evaluation(make_run("20260103-000000-sql", steps=3))
+    async with runs_screen(2) as seen:
+        seen.screen.table.cursor = [one.kind for one in seen.screen.table.rows].index("train")
+        await seen.press("E")
+        await seen.until(lambda: isinstance(seen.app.screen, EvaluationsSheet))
+        await seen.until(lambda: seen.app.screen.query_one(DataTable).row_count == 3)
+        assert "question 1" in said(seen, "#row")
+        await seen.press("o")
+        assert "question 2" in said(seen, "#row")
+        await seen.press("down")
+        await seen.until(lambda: "question 1" in said(seen, "#row"))
+        await seen.press("escape")
+        await seen.until(lambda: not isinstance(seen.app.screen, EvaluationsSheet))
+
+
+async def test_run_without_evaluation_says_how_to_make_one(ft_home: Path) -> None:
+    make_run("20260103-000000-sql", steps=3)
+    async with runs_screen(1) as seen:
+        await seen.press("E")
+        await seen.until(lambda: isinstance(seen.app.screen, EvaluationsSheet))
+        await seen.until(lambda: "not been evaluated" in said(seen, "#scores"))
+
+
+async def test_damaged_evaluation_is_left_out(ft_home: Path) -> None:
+    run = stored_evaluation(make_run("20260103-000000-sql", steps=3))
+    (run.folder / ROWS).write_text('{"prompt": "half a li')
+    async with runs_screen(2) as seen:
+        await seen.press("E")
+        await seen.until(lambda: "not been evaluated" in said(seen, "#scores"))
