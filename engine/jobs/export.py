@@ -161,11 +161,10 @@ def _prove(
     sharing: Sharing,
 ) -> "Proof":
     """The report of the parity gate. Raises CheckFailed over its limits."""
-    from engine.jobs.held_out import gate_of
+    from engine.jobs.held_out import gate_of, plain_base
 
     assert exporter.prove is not None
-    gate = gate_of(context, export.data, model, base)
-    last = 0.0
+    making, last = export.making(context.run), 0.0
 
     def tell(what: str, done: int, total: int) -> None:
         nonlocal last
@@ -175,7 +174,9 @@ def _prove(
             last = time.monotonic()
             context.run.emit(Phase(name="proving", done=done, total=total, note=what))
 
-    proof = gate.prove(plugins.resolved(exporter.prove), export.making(context.run), facts, tell)
+    with plain_base(base, making.parent) as plain:
+        gate = gate_of(context, export.data, model, plain)
+        proof = gate.prove(plugins.resolved(exporter.prove), making, facts, tell)
     write_atomic(context.run.folder / PROOF, json.dumps(proof.as_json(), indent=2, ensure_ascii=False) + "\n")
     context.run.emit(Proved(passed=proof.passed, report="\n".join(proof.lines()), metrics=proof.metrics))
     if proof.passed:
