@@ -35,7 +35,7 @@ def write(
     `quantization`, the settings in the written config.json (None where the weights are not quantised), and `notes`.
     """
     from engine.backends.mlx.convert import convert
-    from engine.backends.mlx.model import BITS, DTYPES
+    from engine.backends.mlx.model import DTYPES
 
     if unknown := options.keys() - {"quantization", "dtype"}:
         raise ConfigError(
@@ -44,8 +44,6 @@ def write(
     wanted, dtype = options.get("quantization"), options.get("dtype")
     if dtype not in (None, *DTYPES):
         raise ConfigError(f"Export to mlx has no dtype {dtype}.", f"Use {', '.join(DTYPES)}.")
-    if wanted not in (None, "none", *BITS):
-        raise ConfigError(f"Export to mlx has no quantization {wanted}.", f"Use none, {' or '.join(BITS)}.")
     heartbeat()
     if model.adapter is None:
         return {"quantization": convert(model.base_folder(), out, wanted or "none", dtype), "notes": []}

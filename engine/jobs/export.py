@@ -89,7 +89,7 @@ def run(context: JobContext) -> str:
         output.making.mkdir(parents=True)
         model = TrainedModel.find(export.model)
         base = _base_of(context, model)
-        model = in_peft_layout(model, base, context.run.folder / "adapter")
+        model = in_peft_layout(model, base, context.run.folder / "peft")
         _check(exporter, options, model, base, output)
         with _reporting(context.run, output.making):
             facts = exporter.export(model, output.making, options, context.poll)
