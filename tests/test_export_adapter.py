@@ -15,7 +15,8 @@ from tests.peft_adapters import config_of, make_adapter, peft_logits
 from tests.training import Job
 
 BESIDE = {
-    "adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
+    "adapter_config.json", "adapter_model.safetensors",
+    "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
 }  # fmt: skip
 """Files of an adapter's folder."""
 QUICK = {"evaluation": {"samples": []}, "training": {"max_steps": 4, "precision": "fp32"}}

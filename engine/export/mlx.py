@@ -77,7 +77,8 @@ def _merged(
     )
     written = convert_filled(base.folder, out, wanted or "none", given, heartbeat, dtype)
     _put_beside(model, base.folder, out)
-    notes = [base.note]
+    plain = held is None and base.folder == model.base_folder()
+    notes = [] if plain else [base.note]
     if repacked:
         notes.append(
             f"The sum is packed again as the base was ({held}), which rounds most of a small update away: "

@@ -17,7 +17,7 @@ from engine.export.output import Output
 from engine.export.registry import exporter_named, refuse_unsupported
 from engine.jobs.base import TELL_EVERY_S, JobContext, secrets_of
 from engine.runs.directory.create import create_job
-from engine.runs.directory.events import Phase, Proved
+from engine.runs.directory.events import Phase, Proved, Warned
 from engine.runs.directory.run import Run
 from engine.runs.directory.trained_model import TrainedModel
 from engine.storage.atomic import write_atomic
@@ -93,6 +93,8 @@ def run(context: JobContext) -> str:
         _check(exporter, options, model, base, output)
         with _reporting(context.run, output.making):
             facts = exporter.export(model, output.making, options, context.poll)
+        for note in facts.get("notes", ()):
+            context.run.emit(Warned(message=note))
         proof = _prove(context, export, exporter, model, base, facts) if export.prove else None
         context.poll()
         output.place(_mark(export, exporter, model, base, facts, proof), export.force)
