@@ -1,11 +1,14 @@
-"""Steps of `make demo` after installing: train the starter recipe, then show the model before and after."""
+"""Steps of `make demo` after installing: train the starter recipe, show the model before and after, export it."""
 
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import ft
+from engine.data.types import Message
+from engine.models.starter import folder
 from engine.runs.directory.events import Eval
 
 ROOT = Path(__file__).parent.parent
@@ -28,19 +31,40 @@ def show(run: ft.Run) -> None:
     print(f"  before      {' '.join(run.generate(prompt, base=True, max_tokens=64).split())}")
     print(f"  after       {run.generate(prompt, max_tokens=64)}")
     print(f"  expected    {expected}\n")
-    print(f"Talk to it:   {Path(sys.executable).with_name('ft')} chat")
+
+
+def command(*words: str) -> int:
+    """Show and run an `ft` command; its exit code."""
+    print(f"$ ft {' '.join(words)}", flush=True)
+    return subprocess.run([sys.executable, "-P", "-m", "ft.cli", *words], cwd=ROOT, check=False).returncode
+
+
+def export(run: ft.Run, out: Path) -> int:
+    """Export the run as a GGUF, proved by llama.cpp, and have llama.cpp answer with it; the exit code of the export."""
+    if find_spec("xllamacpp") is None:
+        print("llama.cpp (xllamacpp) has no wheel for this machine, so nothing is exported here.")
+        return 0
+    code = command("export", run.id, "--format", "gguf", "--quantize", "q8_0", "--force", "-o", str(out))
+    if code:
+        return code
+    from engine.parity.llama_cpp import loaded
+
+    prompt, _ = held_out_row()
+    [file] = out.glob("*.gguf")
+    with loaded(file, folder()) as llama_cpp:
+        print(f"llama.cpp     {llama_cpp.answer([Message('user', prompt)], max_tokens=64)}\n")
+    return 0
 
 
 def main() -> int:
-    print("$ ft train train.yml", flush=True)
-    trained = subprocess.run(
-        [sys.executable, "-P", "-m", "ft.cli", "train", "train.yml"], cwd=ROOT, check=False
-    )
-    if trained.returncode:
-        return trained.returncode
+    if code := command("train", "train.yml"):
+        return code
     run = ft.open_run()
     show(run)
     run.close()
+    if code := export(run, ROOT / "build" / "demo-gguf"):
+        return code
+    print(f"Talk to it:   {Path(sys.executable).with_name('ft')} chat")
     return 0
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 QUANTIZATION = "quantization"
 """The option that `ft export --quantize` sets."""
+OTHERS = "models"
+"""The option that names further models whose weights go into the export, which is then none of one trained model's."""
 Heartbeat = Callable[[], None]
 """Called while an export runs, at least every few seconds; it raises where the export is to stop."""
 Write = Callable[[TrainedModel, Path, Mapping[str, Any], Heartbeat], Mapping[str, Any]]

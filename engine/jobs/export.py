@@ -5,16 +5,17 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine import addresses, plugins
-from engine.errors import CheckFailed, ConfigError, MachineError, ModelError
+from engine.errors import CheckFailed, ConfigError, MachineError
 from engine.export.adapter import in_peft_layout
-from engine.export.base import Exporter
+from engine.export.base import OTHERS, Exporter
 from engine.export.output import Output
 from engine.export.registry import exporter_named, refuse_unsupported
+from engine.hardware.sharing import Sharing
 from engine.jobs.base import TELL_EVERY_S, JobContext, secrets_of
 from engine.runs.directory.create import create_job
 from engine.runs.directory.events import Phase, Proved, Warned
@@ -83,7 +84,7 @@ def run(context: JobContext) -> str:
     """
     export = Export.of(context.run)
     output = export.output(context.run)
-    exporter = exporter_named(export.exporter)
+    exporter, sharing = exporter_named(export.exporter), Sharing()
     options = exporter.check(export.options)
     try:
         output.making.mkdir(parents=True)
@@ -95,15 +96,18 @@ def run(context: JobContext) -> str:
             facts = exporter.export(model, output.making, options, context.poll)
         for note in facts.get("notes", ()):
             context.run.emit(Warned(message=note))
-        proof = _prove(context, export, exporter, model, base, facts) if export.prove else None
+        not_proved = _why_not_proved(export, exporter)
+        proof = None if not_proved else _prove(context, export, exporter, model, base, facts, sharing)
         context.poll()
-        output.place(_mark(export, exporter, model, base, facts, proof), export.force)
+        _write_card(model, exporter, facts, proof, output.making)
+        output.place(_mark(export, exporter, model, base, facts, proof, not_proved), export.force)
     except OSError as error:
         raise MachineError(
             f"Cannot write {error.filename or export.out}: {error.strerror or error}.",
             "Choose another folder with --out.",
         ) from error
     finally:
+        sharing.end()
         clean_up(context.run)
     return "completed"
 
@@ -121,23 +125,18 @@ def needed_secrets(run: Run) -> tuple[str, ...]:
 
 
 def _base_of(context: JobContext, model: TrainedModel) -> Path:
-    """The base's folder. Raises ModelError where it is missing, or changed since an adapter was trained on it."""
-    from engine.models.resolve import fingerprint, resolve
+    """The folder of the base that is exported: of a quantised one, the unquantised model where that is here.
+
+    Raises ModelError where it is missing, or changed since an adapter was trained on it.
+    """
+    from engine.merging.base import base_for
+    from engine.models.resolve import resolve
 
     context.run.emit(Phase(name="loading", note=Path(model.base).name))
     context.poll()
-    if isinstance(model.base, Path):
-        return model.base
-    base = resolve(model.base, model.revision, context.loading()).folder
-    if model.run is not None and model.adapter is not None:
-        trained_on = (Run.open(model.run).provenance.get("model") or {}).get("fingerprint")
-        if trained_on not in (None, fingerprint(base)):
-            raise ModelError(
-                f"{model.base} has changed since {model.run.name} trained an adapter on it: "
-                "its files are not the ones that the adapter belongs to.",
-                "Put the old files back, or train again on the new ones.",
-            )
-    return base
+    if isinstance(model.base, str):
+        resolve(model.base, model.revision, context.loading())
+    return base_for(model).folder if model.adapter else model.base_folder()
 
 
 def _check(
@@ -161,23 +160,25 @@ def _prove(
     model: TrainedModel,
     base: Path,
     facts: Mapping[str, Any],
-) -> "Proof | None":
-    """The report of the parity gate; None where nothing could answer. Raises CheckFailed over its limits."""
-    if exporter.prove is None:
-        return None
-    from engine.jobs.held_out import gate_of
+    sharing: Sharing,
+) -> "Proof":
+    """The report of the parity gate. Raises CheckFailed over its limits."""
+    from engine.jobs.held_out import gate_of, plain_base
 
-    gate = gate_of(context, export.data, model, base)
-    last = 0.0
+    assert exporter.prove is not None
+    making, last = export.making(context.run), 0.0
 
     def tell(what: str, done: int, total: int) -> None:
         nonlocal last
         context.poll()
+        sharing.start()
         if done == 0 or time.monotonic() - last >= TELL_EVERY_S:
             last = time.monotonic()
             context.run.emit(Phase(name="proving", done=done, total=total, note=what))
 
-    proof = gate.prove(plugins.resolved(exporter.prove), export.making(context.run), facts, tell)
+    with plain_base(base, making.parent) as plain:
+        gate = gate_of(context, export.data, model, plain)
+        proof = gate.prove(plugins.resolved(exporter.prove), making, facts, tell)
     write_atomic(context.run.folder / PROOF, json.dumps(proof.as_json(), indent=2, ensure_ascii=False) + "\n")
     context.run.emit(Proved(passed=proof.passed, report="\n".join(proof.lines()), metrics=proof.metrics))
     if proof.passed:
@@ -192,6 +193,31 @@ def _prove(
     )
 
 
+def _why_not_proved(export: Export, exporter: Exporter) -> str | None:
+    """The reason for which an export is not compared with the trained model; None where it is."""
+    if exporter.prove is None:
+        return "nothing that reads the format could answer"
+    if export.options.get(OTHERS):
+        return "several models went into it, so that it is to answer as none of them"
+    return None if export.prove else "asked for with --no-prove"
+
+
+def _write_card(
+    model: TrainedModel, exporter: Exporter, facts: Mapping[str, Any], proof: "Proof | None", folder: Path
+) -> None:
+    """Write the model card and what it shows into the export's folder."""
+    from engine.publishing.card import write_card
+    from engine.publishing.facts import model_card
+    from engine.publishing.model_card import ExportFacts
+    from engine.publishing.render import render
+
+    about = ExportFacts(dict(facts), proof.as_json() if proof else None)
+    card = model_card(model, exporter.name, about, folder)
+    if model.run is None:  # nothing else names it, and this folder's name is not for good
+        card = replace(card, title=Path(model.adapter or model.base).name)
+    write_card(folder, render(card), model.run)
+
+
 def _mark(
     export: Export,
     exporter: Exporter,
@@ -199,17 +225,13 @@ def _mark(
     base: Path,
     facts: Mapping[str, Any],
     proof: "Proof | None",
+    not_proved: str | None,
 ) -> Mapping[str, Any]:
     """Content of export.json. No time is in it: the same export is the same bytes."""
     from engine.models.resolve import fingerprint
     from engine.models.saved_adapter import read_adapter
 
     of_adapter = read_adapter(model.adapter).fingerprint if model.adapter else None
-    not_proved = None
-    if proof is None:
-        not_proved = (
-            "asked for with --no-prove" if exporter.prove else "nothing reads the format that could answer"
-        )
     return {
         "format": exporter.name,
         "facts": dict(facts),

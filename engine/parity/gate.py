@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.data.tokenization.tokenizer import Tokenizer
 from engine.parity import tokens
 from engine.parity.divergence import agreement
 from engine.parity.exported import Distributions, Exported, Probe
@@ -20,6 +21,15 @@ from engine.runs.directory.trained_model import TrainedModel
 
 Tell = Callable[[str, int, int], None]
 """Called before each row with what is done, rows done and rows in all; it raises where the proof is to stop."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Answers of the trained model, by which exports are measured; `about` says how it computed."""
+
+    answers: Distributions
+    tokenizer: Tokenizer
+    about: str
 
 
 @dataclass(frozen=True)
@@ -44,21 +54,31 @@ class Gate:
 
         Raises ModelError where the trained model does not load, and what opening the export raises.
         """
-        reference = self._reference()
-        dtype, tokenizer = reference.dtype, reference.tokenizer
-        trained = _answers(reference.next_tokens, self.probes, "asking the trained model", tell)
-        del reference
-        gc.collect()
+        trained = self.trained(tell)
         with opened(self.model, out, facts) as exported:
-            check = tokens.compare(tokenizer, exported)
-            answers = _answers(exported.next_tokens, self.probes, "asking the exported model", tell)
-            limits = limits_of(precision_of(facts, out))
-            beside = "adapter unmerged, " if self.model.adapter else ""
-            proof = Proof(agreement(trained, answers), limits, check, self.rows, beside + dtype)
+            proof = self.compared(trained, exported, precision_of(facts, out), tell)
             if proof.passed:
                 return proof
             tell("comparing weights", 0, 1)
             return replace(proof, layers=most_different(self._reference().weights(), exported.weights()))
+
+    def trained(self, tell: Tell) -> Trained:
+        """The trained model's answers. Raises ModelError where it does not load."""
+        reference = self._reference()
+        answers = _answers(reference.next_tokens, self.probes, "asking the trained model", tell)
+        about = f"adapter unmerged, {reference.dtype}" if self.model.adapter else reference.dtype
+        found = Trained(answers, reference.tokenizer, about)
+        del reference
+        gc.collect()
+        return found
+
+    def compared(self, trained: Trained, exported: Exported, precision: str, tell: Tell) -> Proof:
+        """An open export's answers and tokens against those of the trained model."""
+        check = tokens.compare(trained.tokenizer, exported)
+        answers = _answers(exported.next_tokens, self.probes, "asking the exported model", tell)
+        return Proof(
+            agreement(trained.answers, answers), limits_of(precision), check, self.rows, trained.about
+        )
 
     def _reference(self) -> Reference:
         return Reference(self.model, self.base, self.trust_remote_code)

@@ -54,6 +54,14 @@ class LlamaCpp:
             raise ValueError(found["error"])
         return list(found["ids"])
 
+    def answer(self, messages: Sequence[Message], max_tokens: int) -> str:
+        """The greedy answer to a conversation. Raises ValueError where the template refuses it."""
+        turns = [{"role": message.role, "content": message.content} for message in messages]
+        found = self.ask({"messages": turns, "max_tokens": max_tokens})
+        if "error" in found:
+            raise ValueError(found["error"])
+        return str(found["text"])
+
     def weights(self) -> Iterator[tuple[str, Float32]]:
         if self.gguf is not None:
             yield from gguf_weights.named(self.gguf, self.model)

@@ -3,8 +3,8 @@
     python -P -m engine.parity.llama_cpp_process '{"file": …, "adapter": …, "context": …, "threads": …}'
 
 The first line that it writes, `{}`, says that the model is loaded. Requests are `{"tokens": […], "likeliest": n}`,
-`{"text": …}` and `{"messages": […]}`; an answer with `error` says why there is none. What llama.cpp prints goes to
-stderr.
+`{"text": …}`, `{"messages": […]}` for the tokens of a prompt and `{"messages": […], "max_tokens": n}` for an answer.
+What comes back with `error` says why there is none. What llama.cpp prints goes to stderr.
 """
 
 import json
@@ -56,6 +56,11 @@ class Answers:
                 return self._likeliest(request["tokens"], request["likeliest"])
             if "text" in request:
                 return {"ids": self._ids(request["text"])}
+            if "max_tokens" in request:
+                said = self.post(
+                    "/v1/chat/completions", {"temperature": 0.0, "cache_prompt": False, **request}
+                )
+                return {"text": said["choices"][0]["message"]["content"]}
             return {"ids": self._ids(self.post("/apply-template", request)["prompt"])}
         except urllib.error.HTTPError as error:
             return {"error": error.read().decode("utf-8", "replace")[:500]}

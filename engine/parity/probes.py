@@ -14,7 +14,8 @@ POSITIONS = 256
 """Places that are compared, where the rows have so many."""
 MOST_TOKENS = 256
 """Tokens of a row that are looked at: an engine that answers one place at a time reads all before it each time."""
-MOST_ROWS = 64
+SPREAD = 2
+"""Trained places that rows are taken for, as a multiple of those that are compared: fewer rows cost less to compute."""
 TEXTS = Path(__file__).with_name("texts.jsonl")
 
 
@@ -22,10 +23,15 @@ def of_rows(rows: Examples, seed: int = 0, count: int = POSITIONS) -> tuple[Prob
     """Places in validation rows, those whose next token is trained before others."""
     order = np.random.default_rng(seed).permutation(len(rows))
     sequences, trained = [], []
-    for index in order[:MOST_ROWS]:
-        span = slice(int(rows.offsets[index]), int(rows.offsets[index + 1]))
-        sequences.append(rows.tokens[span][:MOST_TOKENS])
-        trained.append(rows.trained[span][:MOST_TOKENS])
+    there = 0
+    for index in order[: SPREAD * count]:
+        start = int(rows.offsets[index])
+        span = slice(start, min(int(rows.offsets[index + 1]), start + MOST_TOKENS))
+        sequences.append(rows.tokens[span])
+        trained.append(rows.trained[span])
+        there += int(trained[-1].sum())
+        if there >= SPREAD * count:
+            break
     return _drawn(sequences, trained, seed, count)
 
 

@@ -18,5 +18,6 @@ GGUF_ADAPTER = Exporter(
     write="engine.export.gguf.adapter:write",
     needs=("gguf",),
     install=INSTALL,
+    prove="engine.export.gguf_adapter_proof:open_adapter",
     quantizations=("f16", "f32"),
 )
