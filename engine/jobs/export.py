@@ -18,7 +18,7 @@ from engine.export.registry import exporter_named, refuse_unsupported
 from engine.hardware.sharing import Sharing
 from engine.jobs.base import TELL_EVERY_S, JobContext, secrets_of
 from engine.runs.directory.create import create_job
-from engine.runs.directory.events import Phase, Proved
+from engine.runs.directory.events import Phase, Proved, Warned
 from engine.runs.directory.run import Run
 from engine.runs.directory.trained_model import TrainedModel
 from engine.storage.atomic import write_atomic
@@ -90,10 +90,12 @@ def run(context: JobContext) -> str:
         output.making.mkdir(parents=True)
         model = TrainedModel.find(export.model)
         base = _base_of(context, model)
-        model = in_peft_layout(model, base, context.run.folder / "adapter")
+        model = in_peft_layout(model, base, context.run.folder / "peft")
         _check(exporter, options, model, base, output)
         with _reporting(context.run, output.making):
             facts = exporter.export(model, output.making, options, context.poll)
+        for note in facts.get("notes", ()):
+            context.run.emit(Warned(message=note))
         not_proved = _why_not_proved(export, exporter)
         proof = None if not_proved else _prove(context, export, exporter, model, base, facts, sharing)
         context.poll()
