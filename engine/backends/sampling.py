@@ -123,9 +123,8 @@ def support(scores: Float32, sampling: Sampling) -> npt.NDArray[np.intp]:
         return np.flatnonzero(scores >= max(floor, _likely(top, sampling)))
     ids = np.flatnonzero(scores >= floor)
     share = sampling.top_p * np.exp(scores[ids].astype(np.float64) - float(top)).sum()
-    ids = ids[
-        scores[ids] >= _likely(top, sampling)
-    ]  # min-p cuts the same order from its end: less has to be sorted
+    # Min-p cuts the same order from the same end, so less has to be sorted.
+    ids = ids[scores[ids] >= _likely(top, sampling)]
     ranked = np.sort(scores[ids])[::-1]  # values alone: sorting ids by them takes ten times as long
     weights = np.exp(ranked.astype(np.float64) - float(top))
     count = max(1, int(np.count_nonzero(np.cumsum(weights) - weights < share)))
