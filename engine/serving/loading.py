@@ -151,5 +151,5 @@ def _trusts(model: TrainedModel) -> bool:
 def _served(name: str, model: TrainedModel, folder: Path, adapter: str | None) -> Served:
     encoder = model.spec.encoder(folder)
     tokenizer = encoder.tokenizer
-    about = str(model.run.name if model.run else model.base)
+    about = model.run.name if model.run else Path(str(model.base)).name
     return Served(name, tokenizer, encoder.room, Grammars(folder, tokenizer.stop_ids), adapter, about)
