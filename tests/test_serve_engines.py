@@ -18,7 +18,9 @@ from tests.test_serve_command import address, command
 def test_the_choice_has_a_reason_and_fits_the_model(tiny_model: Path, tmp_path: Path) -> None:
     model, gguf = str(tiny_model), tmp_path / "model.gguf"
     gguf.touch()
-    assert engines.choose(model, "auto") == engines.Engine("ft", "its answers are those of ft generate")
+    assert engines.choose(model, "auto") == engines.Engine(
+        "ft", "it is ft's own, and no other is better here"
+    )
     assert engines.choose(str(gguf), "auto").name == engines.choose(str(tmp_path), "auto").name == "llama"
     with pytest.raises(ConfigError, match="does not read"):
         engines.choose(str(gguf), "ft")

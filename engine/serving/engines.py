@@ -58,7 +58,9 @@ def choose(reference: str, wanted: str) -> Engine:
         return Engine(wanted, "--engine names it")
     if wanted == "auto" and probe().device == "cuda" and find_spec("vllm"):
         return Engine("vllm", "it is installed, and fastest on CUDA")
-    return Engine("ft", "--engine names it" if wanted == "ft" else "its answers are those of ft generate")
+    return Engine(
+        "ft", "--engine names it" if wanted == "ft" else "it is ft's own, and no other is better here"
+    )
 
 
 def gguf_of(reference: str) -> Path | None:
