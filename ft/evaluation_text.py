@@ -96,7 +96,7 @@ def _row(row: Mapping[str, Any], body: Mapping[str, Any], metric: str) -> Iterat
     names = {"model": body["model"], "against": body["against"]}
     width = max(len("expected"), *(len(str(name)) for name in names.values()))
     where = f"{row['where'].rpartition('/')[2]}  " if row["where"] else ""
-    yield f"  {printable(where)}{printable(one_line(row['prompt'], WIDTH))}"
+    yield f"  {printable(where)}{printable(one_line(row['asked'], WIDTH))}"
     expected = row["reference"] or str(row.get("calls", ""))
     yield f"    {'expected':<{width}}   {'':>6}  {printable(one_line(expected, WIDTH))}"
     for side, name in names.items():

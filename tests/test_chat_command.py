@@ -2,6 +2,7 @@
 
 import io
 import json
+import threading
 from collections.abc import Generator as Pieces
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,10 +20,14 @@ from engine.errors import ConfigError
 from engine.inference.answer import Answer, Piece, gathered
 from engine.inference.generation import Generator
 from engine.runs.directory.run import Run
+from engine.service.client import Client
+from engine.service.server import Service
+from engine.service.transport import connected
 from ft.commands.chat_lines import next_text
 from ft.commands.chat_session import ChatSession
 from tests.terminal import Terminal, ft, write_recipe
 from tests.test_data_command import ft as data_command
+from tests.training import Job, batch_of, train_step
 
 HOT = Sampling(8, 1.5, 3)
 SETTINGS = (
@@ -201,6 +206,24 @@ def test_question_may_have_many_lines(
     given: str, expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert texts(given, monkeypatch) == expected
+
+
+def test_weights_written_anew_answer_next(tiny_model: Path, tmp_path: Path) -> None:
+    """A run that trains publishes a better adapter into the folder that a chat has open."""
+    folder = tmp_path / "adapter"
+    trainer = Job.make(tiny_model, tmp_path, adapter={"dropout": 0.0}).backend()
+    mine, theirs = connected()
+    threading.Thread(target=Service(theirs).serve, daemon=True).start()
+    with Client(mine) as client:
+        said = []
+        for seed in range(2):
+            train_step(trainer, [batch_of([[1, 5, 6, 7, 8, 2]], packed=False)], 5e-2, seed, lambda: None)
+            trainer.save_weights(folder)
+            expected = Generator.open(tiny_model, folder)
+            for asked in (Message("user", "number 3"), Message("user", "number 4")):
+                said.append("".join(client.generate(str(folder), [asked], Sampling(12))))
+                assert said[-1] == gathered(expected.stream(Asked((asked,), 0), Sampling(12))).text
+        assert said[:2] != said[2:]
 
 
 # The commands themselves

@@ -24,6 +24,7 @@ from engine.metrics.registry import load
 from engine.runs.directory.control import Control
 from engine.runs.directory.events import Warned
 from engine.runs.directory.run import Run
+from engine.runs.directory.trained_model import TrainedModel
 from ft.cli import main
 from tests.judge_server import judging
 from tests.training import recipe_text, write_rows
@@ -76,7 +77,7 @@ def trained(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     (folder / "train.yml").write_text(recipe)
     rows = write(folder / "rows.jsonl", [asked(f"Say {HOSTILE} {n}.", LABELS[n % 3]) for n in range(9)])
     call = {"type": "function", "function": {"name": "weather", "arguments": {"city": "Rome"}}}
-    calls = write(folder / "calls.jsonl", [asked("Rome?", "", tool_calls=[call]), asked("Hello?", "fox")])
+    calls = write(folder / "calls.jsonl", [asked("Rome?", "", tool_calls=[call]), asked("Say tea.", "fox")])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FT_HOME", str(folder / "home"))
         assert main(["train", str(folder / "train.yml"), "--plain"]) == 0
@@ -216,7 +217,7 @@ def test_another_model_is_loaded_for_itself(trained: Trained, tiny_model: Path) 
     assert body["metrics"]["eval_loss"]["against"] == pytest.approx(middle.loss, rel=1e-5)
     assert body["against"].endswith("step-000040")
     with pytest.raises(ConfigError, match="is the model itself"):
-        Evaluation(str(early), against=str(early)).check(evaluate.TrainedModel.find(early))
+        Evaluation(str(early), against=str(early)).check(TrainedModel.find(early))
 
 
 @pytest.mark.slow
@@ -292,18 +293,26 @@ def test_forgetting_and_judge_are_reported(
 def test_gate_fails_with_one_line_a_score(
     trained: Trained, capsys: pytest.CaptureFixture[str], folder: Path
 ) -> None:
+    """The worse of two checkpoints against the other, and the scores are printed all the same."""
+    by_loss = []
+    for step in ("40", "80"):
+        checkpoint = Trained(Run(trained.run.checkpoints / f"step-0000{step}"), trained.rows, trained.calls)
+        run, body = scored(checkpoint, trained.rows, "exact_match")
+        by_loss.append((body["metrics"]["eval_loss"]["value"], step, run.id))
+    (_, _, better), (_, worse, own) = sorted(by_loss)
     one = ["evaluate", str(trained.run.folder), "--data", str(trained.rows), "--metrics", "exact_match"]
-    assert main([*one, "--fail-under", "exact_match=30%", "--fail-under", "perplexity=1e9"]) == 0
-    good = next(run for run in Run.all() if run.kind == "evaluate").id
     capsys.readouterr()
-    early = [*one, "--checkpoint", "40", "--fail-under", "exact_match=0.5", "--fail-if-worse-than", good]
-    assert main([*early, "--json"]) == 1
+    limits = ["--fail-under", "exact_match=0.5", "--fail-if-worse-than", better]
+    assert main([*one, "--checkpoint", worse, *limits, "--json"]) == 1
     shown = capsys.readouterr()
-    assert json.loads(shown.out)["step"] == 40, "the scores are printed all the same"
-    errors = [line for line in shown.err.splitlines() if line.startswith("error:")]
-    assert errors[0].startswith("error: exact_match is ")
-    assert "at least 50.0% was asked for" in errors[0]
-    assert any(line.startswith("error: validation loss is ") and good in line for line in errors)
+    assert str(json.loads(shown.out)["step"]) == worse
+    match, loss, *_ = [line for line in shown.err.splitlines() if line.startswith("error:")]
+    assert match.startswith("error: exact_match is ")
+    assert "at least 50.0% was asked for" in match
+    assert loss.startswith("error: validation loss is ")
+    assert better in loss
+    good = ["--fail-under", "exact_match=10%", "--fail-under", "perplexity=1e9", "--fail-if-worse-than", own]
+    assert main([*one, "--checkpoint", worse, *good]) == 0
 
 
 class _Tags(HTMLParser):
@@ -326,7 +335,7 @@ def test_hostile_answers_are_text_on_the_page() -> None:
         "details": {HOSTILE: HOSTILE, "classes": {HOSTILE: {"precision": 1.0, "recall": 1.0, "f1": 1.0, "rows": 2}}},
     }  # fmt: skip
     row = {
-        "where": HOSTILE, "prompt": HOSTILE, "reference": HOSTILE, "answers": {"model": HOSTILE, "against": HOSTILE},
+        "where": HOSTILE, "asked": HOSTILE, "reference": HOSTILE, "answers": {"model": HOSTILE, "against": HOSTILE},
         "scores": {HOSTILE: {"model": 1.0, "against": 0.0}},
     }  # fmt: skip
     body = {
@@ -370,6 +379,7 @@ def test_mistakes_are_refused_before_the_work(
         "--metrics ./mine.py": "no such file",
         "--against nothing-like-it": "nothing-like-it",
         "--html there/page.html": "its folder is not there",
+        f"--data {trained.rows} --fail-if-worse-than {trained.run.folder}": "on its own validation rows",
     }.items():
         assert main([*one, *words.split()]) == 2, words
         assert told in capsys.readouterr().err

@@ -12,6 +12,7 @@ import pytest
 
 from engine.data.types import Examples
 from engine.errors import TrainingError
+from engine.evaluation.files import REPORT, RESULT, ROWS
 from engine.evaluation.scores import within_memory
 from engine.jobs.evaluate import Evaluation
 from engine.process.launcher import outcome, start
@@ -168,6 +169,7 @@ def test_killed_evaluation_is_one_clear_message(tiny_model: Path, folder: Path) 
     with pytest.raises(TrainingError, match="SIGKILL") as error:
         outcome(run, engine.since, engine.supervisor.wait())
     assert "ft evaluate" in error.value.hint
+    assert not any((run.folder / name).exists() for name in (RESULT, ROWS, REPORT)), "nothing half-written"
 
 
 def test_password_of_rows_is_in_no_file(tiny_model: Path, ft_home: Path) -> None:

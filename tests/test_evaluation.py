@@ -57,3 +57,23 @@ def test_answers_short_of_memory_shrink_batch(
     assert [event.metrics["exact_match"] for event in events if isinstance(event, Eval)] == [0.0, 1.0]
     warnings = [event.message for event in events if isinstance(event, Warned)]
     assert any("continuing with 4 answers at a time" in message for message in warnings)
+
+
+def test_recipe_can_ask_for_scored_labels(tiny_model: Path, tmp_path: Path) -> None:
+    """Among the metrics of a run, beside those of answers; rows that call tools do not change exact match."""
+    rows = tmp_path / "labels.jsonl"
+    turns = [("Say fox.", "fox"), ("Say tea.", "tea")] * 6
+    rows.write_text("".join(json.dumps({"prompt": ask, "completion": said}) + "\n" for ask, said in turns))
+    job = Job.make(
+        tiny_model,
+        tmp_path,
+        data={"train": str(rows), "validation": {"path": str(rows)}},
+        training={"max_steps": 2},
+        evaluation={"every": 2, "metrics": ["label_accuracy", "exact_match"], "samples": []},
+    )
+    assert job.train() == "completed"
+    last = [event for event in job.run.events() if isinstance(event, Eval)][-1]
+    assert last.metrics["label_accuracy"] == 0.5, (
+        "an untrained model finds one of the two likelier everywhere"
+    )
+    assert last.metrics.keys() == {"label_accuracy", "exact_match"}

@@ -14,6 +14,11 @@ from engine.runs.directory.trained_model import TrainedModel
 from tests.peft_adapters import config_of, make_adapter, peft_logits
 from tests.training import Job
 
+BESIDE = {
+    "adapter_config.json", "adapter_model.safetensors",
+    "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
+}  # fmt: skip
+"""Files of an adapter's folder."""
 QUICK = {"evaluation": {"samples": []}, "training": {"max_steps": 4, "precision": "fp32"}}
 
 
@@ -50,6 +55,7 @@ def test_adapter_loads_in_peft_with_its_tokenizer_and_template(
     assert "### Instruction:" in tokenizer.apply_chat_template(
         [{"role": "user", "content": "Hi"}], tokenize=False
     )
+    assert {path.name for path in (tmp_path / "out").iterdir()} <= BESIDE
     told = config_of(tmp_path / "out")
     assert told["base_model_name_or_path"] == facts["base"] == f"./{trained.model.name}"
     assert "puts it at" in facts["notes"][0]
@@ -71,10 +77,7 @@ def test_exported_adapter_answers_as_before(tiny_model: Path, tmp_path: Path) ->
         TrainedModel.find(adapter), tmp_path / "out"
     )  # the base is not on this machine, and not needed
     assert facts["base"] == "some-org/tiny"
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "tokenizer_config.json",
-        "chat_template.jinja",
-    }  # fmt: skip
+    assert {path.name for path in (tmp_path / "out").iterdir()} == BESIDE
     about = config_of(tmp_path / "out")
     assert about["corda_config"] == {"cache_file": None}
     assert json.loads((tmp_path / "out" / "tokenizer_config.json").read_text()) == {"eos_token": "<|im_end|>"}

@@ -24,6 +24,7 @@ from engine.jobs.base import JobContext
 from engine.jobs.export import Export
 from engine.runs.directory.control import Control
 from engine.runs.directory.run import Run
+from engine.runs.directory.trained_model import TrainedModel
 from ft.cli import main
 from ft.commands.trained import reference_of
 from tests.parity_models import sharp_model
@@ -353,3 +354,47 @@ def test_unsupported_model_lists_other_formats() -> None:
     with pytest.raises(ModelError, match=r"Export to odd: it is odd\.") as error:
         refuse_unsupported(exporter, {"odd": True, "model_type": "llama"})
     assert "mlx" in error.value.hint
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["merged", "mlx"])
+def test_quantised_model_is_proved_by_what_its_weights_stand_for(
+    tiny_model: Path, tmp_path: Path, form: str
+) -> None:
+    """transformers cannot load them as they are."""
+    (tmp_path / "four").mkdir()
+    OWN["mlx"].export(TrainedModel(tiny_model), tmp_path / "four", {"quantization": "4bit"}, lambda: None)
+    run_job(Export(str(tmp_path / "four"), form, tmp_path / "out"))
+    proof = mark_of(tmp_path / "out")["proof"]
+    assert (proof["passed"], proof["positions"]) == (True, 256)
+    assert proof["kl_mean"] < 1e-6
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "ft-home") == ["four", "out"]
+
+
+@pytest.mark.slow
+def test_several_merged_models_are_compared_with_none(here: Shell, tmp_path: Path) -> None:
+    other = reference_of(None, "4")
+    run_job(Export(reference_of(None), "merged", tmp_path / "out", {"models": [other]}))
+    mark = mark_of(tmp_path / "out")
+    assert mark["proof"] is None
+    assert mark["not_proved"].startswith("several models went into it")
+    assert "Nothing was proved" in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "form", ["adapter", "merged", "mlx", "mlx-adapter", "gguf", "gguf-adapter", "ollama"]
+)
+def test_every_format_of_a_trained_run_is_proved(here: Shell, tmp_path: Path, form: str) -> None:
+    """With a card that has the figures."""
+    if OWN[form].missing():
+        pytest.skip(f"{form} is not installed")
+    options = {"quantization": "q8_0"} if form in ("gguf", "ollama") else {}
+    run_job(Export(reference_of(None), form, tmp_path / "out", options))
+    mark = mark_of(tmp_path / "out")
+    assert mark["proof"]["passed"]
+    assert mark["proof"]["rows"].startswith("validation rows of ")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "same likeliest token: " in card
+    assert "22 of 22 texts and prompts equal" in card
+    assert "making" not in card

@@ -161,7 +161,9 @@ def test_number_format_is_chosen(tiny_model: Path, tmp_path: Path) -> None:
     assert np.allclose(mlx_logits(tmp_path / "out"), peft_logits(tiny_model, adapter), atol=2e-2)
 
 
-def test_unknown_quantization_is_refused(tiny_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="has no quantization 3bit") as caught:
+def test_unknown_format_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="has no quantisation 3bit"):
         MLX.export(TrainedModel(tiny_model), tmp_path, {"quantization": "3bit"}, lambda: None)
-    assert "none, 8bit or 4bit" in caught.value.hint
+    with pytest.raises(ConfigError, match="has no dtype int8") as caught:
+        MLX.export(TrainedModel(tiny_model), tmp_path, {"dtype": "int8"}, lambda: None)
+    assert "bf16, fp16, fp32" in caught.value.hint

@@ -142,3 +142,25 @@ def test_layers_that_mlx_lm_does_not_have_are_named(tiny_model: Path, tmp_path: 
     )
     with pytest.raises(ModelError, match="experts"):
         exported(MLX_ADAPTER, experts, tmp_path / "other")
+
+
+@pytest.mark.slow
+def test_adapter_of_mlx_lm_is_exported_and_proved(
+    tiny_model: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a person does it, and to a format that reads PEFT's layout alone."""
+    from ft.cli import main
+    from tests.training import write_rows
+
+    rows = write_rows(folder)
+    adapter = make_adapter(tiny_model, folder / "peft", **KINDS["lora"])
+    theirs = exported(MLX_ADAPTER, adapter, folder / "theirs")
+    about = config_of(theirs) | {"model": str(tiny_model)}
+    (theirs / "adapter_config.json").write_text(json.dumps(about))
+    words = ["export", str(theirs), "--data", str(rows), "--format"]
+    assert main([*words, "adapter", "-o", str(folder / "adapter")]) == 0, capsys.readouterr().err
+    assert json.loads((folder / "adapter" / "export.json").read_text())["proof"]["passed"]
+    assert main([*words, "mlx", "-o", str(folder / "mlx"), "--no-prove"]) == 0, capsys.readouterr().err
+    wanted = peft_logits(tiny_model, adapter)
+    assert np.allclose(peft_logits(tiny_model, folder / "adapter"), wanted, atol=1e-5)
+    assert np.allclose(mlx_logits(folder / "mlx"), wanted, atol=1e-3)

@@ -9,7 +9,7 @@ import pytest
 
 from engine import plugins
 from engine.errors import ConfigError, MachineError
-from engine.export.registry import exporter_named, exporter_names
+from engine.export.registry import OWN, exporter_named, exporter_names
 from engine.runs.directory.events import Finished, Started, Step
 from engine.runs.directory.run import Run
 from engine.runs.directory.trained_model import TrainedModel
@@ -119,7 +119,7 @@ def test_exporter_writes_folder_and_returns_facts(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("packages")
 def test_unusable_exporter_says_what_to_do(tmp_path: Path) -> None:
-    assert exporter_names() == ("merged", "gguf", "gguf-adapter", "mlx", "far", "names", "wrong")
+    assert exporter_names() == (*OWN, "far", "names", "wrong")
     with pytest.raises(MachineError, match="Export to far needs no_such_module") as missing:
         exporter_named("far").export(TrainedModel(tmp_path), tmp_path, {}, lambda: None)
     assert missing.value.hint == "pip install no-such"

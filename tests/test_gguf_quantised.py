@@ -112,7 +112,7 @@ def test_weights_are_written_from_fp32_and_not_through_a_shorter_format(
 
 
 def test_mistakes_are_told_before_anything_is_written(tiny_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no quantization 'q9'") as wrong:
+    with pytest.raises(ConfigError, match="no quantisation q9") as wrong:
         exported(tiny_model, tmp_path / "out", "q9")
     assert all(name in wrong.value.hint for name in QUANTIZATIONS)
     with pytest.raises(ConfigError, match="no option type"):

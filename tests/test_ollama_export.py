@@ -115,6 +115,14 @@ def test_start_of_text_is_put_there_once(writes_start: bool, tiny_model: Path, t
     assert "<bos>" not in (tmp_path / "out" / "Modelfile").read_text()
 
 
+def test_day_that_template_writes_is_told(tmp_path: Path) -> None:
+    from tests.families import make_model, make_weights, shipped
+
+    folder = make_model(make_weights(tmp_path / "model"), "llama3_2", shipped()["llama3_2"])
+    facts = exported(TrainedModel(folder), tmp_path / "out", quantization="f32")
+    assert [note for note in facts["notes"] if "writes the day" in note]
+
+
 def fake_ollama(folder: Path, code: int = 0) -> Path:
     """A program of that name which writes down how it was called, and says what the real one says."""
     folder.mkdir()

@@ -56,7 +56,7 @@ def test_the_starter_answers_as_ft_generate_and_stops_on_ctrl_c(
 ) -> None:
     question = "What is the capital of France?"
     prompt = Prompt((Message("user", question),), 5)
-    with command("starter") as process:
+    with command("starter", "--exact") as process:
         url = address(process)
         client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=120)
         found = client.chat.completions.create(

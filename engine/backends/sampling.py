@@ -122,17 +122,15 @@ def support(scores: Float32, sampling: Sampling) -> npt.NDArray[np.intp]:
     if sampling.top_p >= 1:
         return np.flatnonzero(scores >= max(floor, _likely(top, sampling)))
     ids = np.flatnonzero(scores >= floor)
-    weights = np.exp(scores[ids].astype(np.float64) - float(top))
-    # No token is in top-p that is so unlikely that all tokens like it have no more than the share left out, and min-p
-    # cuts the same order from the same end: only what is left has to be sorted.
-    enough = weights > (1 - sampling.top_p) * weights.sum() / len(weights)
-    enough &= scores[ids] >= _likely(top, sampling)
-    enough |= scores[ids] == top
-    order = np.argsort(-weights[enough], kind="stable")
-    ranked = weights[enough][order]
-    more_likely = np.cumsum(ranked) - ranked
-    count = max(1, np.count_nonzero(more_likely < sampling.top_p * weights.sum()))
-    return np.sort(ids[enough][order[:count]])
+    share = sampling.top_p * np.exp(scores[ids].astype(np.float64) - float(top)).sum()
+    # Min-p cuts the same order from the same end, so less has to be sorted.
+    ids = ids[scores[ids] >= _likely(top, sampling)]
+    ranked = np.sort(scores[ids])[::-1]  # values alone: sorting ids by them takes ten times as long
+    weights = np.exp(ranked.astype(np.float64) - float(top))
+    count = max(1, int(np.count_nonzero(np.cumsum(weights) - weights < share)))
+    last = ranked[count - 1]
+    likelier, as_likely = ids[scores[ids] > last], ids[scores[ids] == last]
+    return np.sort(np.concatenate([likelier, as_likely[: count - len(likelier)]]))
 
 
 def _likely(top: np.float32, sampling: Sampling) -> np.float32:

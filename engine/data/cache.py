@@ -102,8 +102,8 @@ def find(key: str) -> Dataset | None:
         train=train,
         validation=validation if len(validation) else None,
         questions=tuple(
-            Question(tuple(ids), answer, where, tuple(calls))
-            for ids, answer, where, calls in about["questions"]
+            Question(tuple(ids), answer, where, tuple(calls), asked)
+            for ids, answer, where, calls, asked in about["questions"]
         ),
         fingerprint=about["fingerprint"],
         notes=tuple(about["notes"]),
@@ -144,7 +144,9 @@ def describe(
     """Write what an entry holds besides its tokens. Raises OSError."""
     about = {
         "samples": samples,
-        "questions": [[each.prompt_ids, each.answer, each.where, each.calls] for each in questions],
+        "questions": [
+            [each.prompt_ids, each.answer, each.where, each.calls, each.asked] for each in questions
+        ],
         "fingerprint": fingerprint,
         "notes": list(notes),
         "findings": [asdict(finding) for finding in findings],

@@ -32,8 +32,9 @@ def question(row: Row, encoder: RowEncoder, limit: int) -> Question | None:
         if not at or not (answer or calls):
             return None
         ids = encoder.tokenizer.prompt_ids(row.messages[:at], row.tools)
+        asked = row.messages[at - 1].content
     else:
         if not row.prompt:
             return None
-        ids, answer = encoder.tokenizer.encode([row.prompt])[0], row.completion
-    return Question(tuple(ids), answer, row.where, calls) if len(ids) < limit else None
+        ids, answer, asked = encoder.tokenizer.encode([row.prompt])[0], row.completion, row.prompt
+    return Question(tuple(ids), answer, row.where, calls, asked) if len(ids) < limit else None

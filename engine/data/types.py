@@ -242,6 +242,8 @@ class Question:
     where: str
     calls: tuple[Mapping[str, Any], ...] = ()
     """Calls of tools that the answer makes, as OpenAI writes them."""
+    asked: str = ""
+    """Text of the last turn of the prompt, or the whole of a prompt without turns."""
 
 
 @dataclass(frozen=True)

@@ -206,7 +206,7 @@ def _rows(title: str, rows: Sequence[Mapping[str, Any]], body: Mapping[str, Any]
         "<tr>"
         + "".join(
             f"<td><pre>{escape(_cut(text))}</pre></td>"
-            for text in (row["prompt"], _expected(row), *(row["answers"].get(side, "") for side, _ in sides))
+            for text in (row["asked"], _expected(row), *(row["answers"].get(side, "") for side, _ in sides))
         )
         + f"<td><pre>{escape(_scores(row['scores']))}</pre></td></tr>"
         for row in rows

@@ -26,6 +26,8 @@ class ScoredRow:
     answers: dict[str, str] = field(default_factory=dict)
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
     calls: Sequence[Any] = ()
+    asked: str = ""
+    """The last turn of the prompt, to be shown where the whole is too long."""
 
     def gap(self, metric: str) -> float | None:
         """Our score less the other's; None where the row has not both."""
@@ -37,6 +39,7 @@ class ScoredRow:
         return {
             "where": self.where,
             "prompt": self.prompt,
+            "asked": self.asked or self.prompt,
             "reference": self.reference,
             **({"calls": list(self.calls)} if self.calls else {}),
             "answers": self.answers,
@@ -61,7 +64,10 @@ def scored_rows(
         }
         prompt = tokenizer.decode(question.prompt_ids)
         scores = _scores(comparison.lines, at, texts.get(at))
-        found.append(ScoredRow(question.where, prompt, question.answer, answers, scores, question.calls))
+        row = ScoredRow(
+            question.where, prompt, question.answer, answers, scores, question.calls, question.asked
+        )
+        found.append(row)
     for text in sorted(set(range(len(rows.examples))) - set(texts.values())):
         example = rows.examples[text]
         kept = example.labels == example.input_ids

@@ -42,11 +42,12 @@ def write(
     about = adapter_files.check(adapter)
     if "peft_type" in about:
         shutil.copyfile(adapter / adapter_files.WEIGHTS, out / adapter_files.WEIGHTS)
+        _write(out / adapter_files.CONFIG, about)  # what is put beside it depends on it
     else:
         in_peft_layout(model, model.base_folder(), out)
-        about = adapter_files.read_settings(out)
     heartbeat()
     _put_beside(model, adapter, base, out)
+    about = adapter_files.read_settings(out)
     _write(
         out / adapter_files.CONFIG,
         _without_paths(about) | {BASE: base.name, "revision": base.revision, "inference_mode": True},

@@ -35,7 +35,7 @@ def write(
     `quantization`, the settings in the written config.json (None where the weights are not quantised), and `notes`.
     """
     from engine.backends.mlx.convert import convert
-    from engine.backends.mlx.model import BITS, DTYPES
+    from engine.backends.mlx.model import DTYPES
 
     if unknown := options.keys() - {"quantization", "dtype"}:
         raise ConfigError(
@@ -44,8 +44,6 @@ def write(
     wanted, dtype = options.get("quantization"), options.get("dtype")
     if dtype not in (None, *DTYPES):
         raise ConfigError(f"Export to mlx has no dtype {dtype}.", f"Use {', '.join(DTYPES)}.")
-    if wanted not in (None, "none", *BITS):
-        raise ConfigError(f"Export to mlx has no quantization {wanted}.", f"Use none, {' or '.join(BITS)}.")
     heartbeat()
     if model.adapter is None:
         return {"quantization": convert(model.base_folder(), out, wanted or "none", dtype), "notes": []}
@@ -79,7 +77,8 @@ def _merged(
     )
     written = convert_filled(base.folder, out, wanted or "none", given, heartbeat, dtype)
     _put_beside(model, base.folder, out)
-    notes = [base.note]
+    plain = held is None and base.folder == model.base_folder()
+    notes = [] if plain else [base.note]
     if repacked:
         notes.append(
             f"The sum is packed again as the base was ({held}), which rounds most of a small update away: "

@@ -18,7 +18,7 @@ from engine.export.registry import exporter_named, refuse_unsupported
 from engine.hardware.sharing import Sharing
 from engine.jobs.base import TELL_EVERY_S, JobContext, secrets_of
 from engine.runs.directory.create import create_job
-from engine.runs.directory.events import Phase, Proved
+from engine.runs.directory.events import Phase, Proved, Warned
 from engine.runs.directory.run import Run
 from engine.runs.directory.trained_model import TrainedModel
 from engine.storage.atomic import write_atomic
@@ -90,10 +90,12 @@ def run(context: JobContext) -> str:
         output.making.mkdir(parents=True)
         model = TrainedModel.find(export.model)
         base = _base_of(context, model)
-        model = in_peft_layout(model, base, context.run.folder / "adapter")
+        model = in_peft_layout(model, base, context.run.folder / "peft")
         _check(exporter, options, model, base, output)
         with _reporting(context.run, output.making):
             facts = exporter.export(model, output.making, options, context.poll)
+        for note in facts.get("notes", ()):
+            context.run.emit(Warned(message=note))
         not_proved = _why_not_proved(export, exporter)
         proof = None if not_proved else _prove(context, export, exporter, model, base, facts, sharing)
         context.poll()
@@ -161,11 +163,10 @@ def _prove(
     sharing: Sharing,
 ) -> "Proof":
     """The report of the parity gate. Raises CheckFailed over its limits."""
-    from engine.jobs.held_out import gate_of
+    from engine.jobs.held_out import gate_of, plain_base
 
     assert exporter.prove is not None
-    gate = gate_of(context, export.data, model, base)
-    last = 0.0
+    making, last = export.making(context.run), 0.0
 
     def tell(what: str, done: int, total: int) -> None:
         nonlocal last
@@ -175,7 +176,9 @@ def _prove(
             last = time.monotonic()
             context.run.emit(Phase(name="proving", done=done, total=total, note=what))
 
-    proof = gate.prove(plugins.resolved(exporter.prove), export.making(context.run), facts, tell)
+    with plain_base(base, making.parent) as plain:
+        gate = gate_of(context, export.data, model, plain)
+        proof = gate.prove(plugins.resolved(exporter.prove), making, facts, tell)
     write_atomic(context.run.folder / PROOF, json.dumps(proof.as_json(), indent=2, ensure_ascii=False) + "\n")
     context.run.emit(Proved(passed=proof.passed, report="\n".join(proof.lines()), metrics=proof.metrics))
     if proof.passed:

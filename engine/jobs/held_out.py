@@ -1,6 +1,8 @@
-"""Rows on which an export is compared with the trained model: those that it was not trained on, where there are any."""
+"""What an export is compared with: the trained model, on rows that it was not trained on, where there are any."""
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,23 @@ if TYPE_CHECKING:
     from engine.parity.gate import Gate
 
 TEXTS = "the texts that come with ft"
+
+
+@contextmanager
+def plain_base(base: Path, beside: Path) -> Iterator[Path]:
+    """A base that transformers loads in fp32: of quantised weights, what they stand for, for the length of the block.
+
+    It is written into a folder in `beside`. Raises ModelError where the quantisation cannot be read.
+    """
+    from engine.export.registry import exporter_named
+    from engine.merging.dequantised import quantization_of
+
+    if quantization_of(base) is None:
+        yield base
+        return
+    with tempfile.TemporaryDirectory(dir=beside, prefix=".proof-") as folder:
+        exporter_named("merged").export(TrainedModel(base), Path(folder), {"dtype": "fp16"}, lambda: None)
+        yield Path(folder)
 
 
 def gate_of(context: JobContext, data: str | None, model: TrainedModel, base: Path) -> "Gate":

@@ -42,10 +42,16 @@ class Serving:
     """Tokens of the longest prompt."""
     grace_s: float = 10.0
     """Seconds that answers get to end when the server is stopped."""
+    engine: str = "auto"
+    """A name of `serving.engines.NAMES`."""
+    exact: bool = False
+    """Compute as `ft generate` does, also where the format of the model's files would be faster."""
 
     def create(self) -> Run:
         """A new run for this server. Raises MachineError where its folder cannot be made."""
         words = ["ft", "serve", self.model, "--host", self.host, "--port", str(self.port)]
+        words += ["--exact"] if self.exact else []
+        words += ["--engine", self.engine] if self.engine != "auto" else []
         for name, reference in self.adapters.items():
             words += ["--adapter", f"{name}={reference}"]
         return create_job("serve", f"serve-{self.model}", asdict(self) | {"again": shlex.join(words)})
@@ -63,10 +69,13 @@ class Serving:
 
     def check(self) -> None:
         """Raise ConfigError where a model is not there, or the server would be open to others without a key."""
+        from engine.serving.engines import choose, gguf_of
         from engine.serving.guard import is_local
         from engine.serving.loading import Wish
 
-        Wish.of(self.model, self.adapters, self.name)
+        choose(self.model, self.engine)
+        if gguf_of(self.model) is None:
+            Wish.of(self.model, self.adapters, self.name)
         if not is_local(self.host) and not secrets.get(KEY):
             raise ConfigError(
                 f"--host {self.host} lets other machines ask, and there is no API key.",
@@ -86,14 +95,28 @@ def run(context: JobContext) -> str:
 
     Raises ConfigError, ModelError or MachineError where it cannot.
     """
+    from engine.serving.engines import choose
+
+    serving = Serving.of(context.run)
+    serving.check()
+    engine = choose(serving.model, serving.engine)
+    context.run.emit(Phase(name="loading", note=f"engine {engine.name}: {engine.why}"))
+    context.poll()
+    if engine.name == "ft":
+        _serve(context, serving)
+    else:
+        _delegate(context, serving, engine.name)
+    raise Stopped
+
+
+def _serve(context: JobContext, serving: Serving) -> None:
+    """Serve by ft's own engine, until a person stops it."""
     from engine.serving.app import Service, make_app
     from engine.serving.batch import Batch
     from engine.serving.guard import LOCAL, Door, is_local
     from engine.serving.http import HttpThread, bind, url_of
     from engine.serving.loading import Wish
 
-    serving = Serving.of(context.run)
-    serving.check()
     bound = bind(serving.host, serving.port)
     service = Service(serving.most_prompt)
     door = Door(LOCAL if is_local(serving.host) else None, secrets.get(KEY))
@@ -101,9 +124,9 @@ def run(context: JobContext) -> str:
     http.start()
     try:
         wish = Wish.of(serving.model, serving.adapters, serving.name)
-        context.run.emit(Phase(name="loading", note=f"finding {wish.model.base}"))
-        context.poll()
         loaded = wish.load(context.loading(), lambda name: context.run.emit(Phase(name="loading", note=name)))
+        if not serving.exact:
+            loaded.model.narrow()
         if loaded.model.spins:
             Sharing().start()
         batch = Batch(loaded.model, serving.slots, serving.queue)
@@ -114,7 +137,41 @@ def run(context: JobContext) -> str:
     finally:
         service.stopping = True
         http.stop()
-    raise Stopped
+
+
+def _delegate(context: JobContext, serving: Serving, engine: str) -> None:
+    """Serve by another engine, until a person stops it."""
+    from engine.serving import delegated, engines
+    from engine.serving.http import bind, url_of
+    from engine.serving.loading import Wish, folder_of
+
+    with bind(serving.host, serving.port) as bound:  # to learn of a taken port, and a free one's number
+        host, port = bound.getsockname()[:2]
+        url = url_of(bound)
+    key, gguf = secrets.get(KEY), engines.gguf_of(serving.model)
+    if gguf is not None:
+        if serving.adapters:
+            raise ConfigError(
+                "--adapter: a GGUF is served alone.", "Serve the run itself: ft serve RUN --adapter …"
+            )
+        names = serving.name or gguf.stem
+        command = engines.llama(gguf, names, host, port, serving.slots, key)
+    else:
+        wish = Wish.of(serving.model, serving.adapters, serving.name)
+        folder, names = folder_of(wish.model, context.loading()), wish.name
+        if engine == "vllm":
+            command = engines.vllm(wish, folder, host, port, serving.slots, key)
+        else:
+            command = engines.mlx(wish, folder, host, port, key)
+
+    def ready() -> None:
+        context.run.emit(Phase(name="serving", note=f"{names} at {url}/v1"))
+
+    def stopping() -> bool:
+        context.control.poll()
+        return context.control.stop_requested
+
+    delegated.run(command, engine, url, ready, stopping, serving.grace_s)
 
 
 class _Watch:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from engine.data.token_spec import TokenSpec
 from engine.hardware.sharing import Sharing
+from engine.runs.directory.trained_model import TrainedModel
 
 if TYPE_CHECKING:
     from engine.inference.generation import Generator
@@ -24,6 +25,16 @@ class Wanted:
     adapter: Path | None
     spec: TokenSpec
     trust_remote_code: bool = False
+    written_ns: int = 0
+    """Time at which the trained weights were written: a run that trains writes better ones into the same folder."""
+
+    @classmethod
+    def of(cls, model: TrainedModel, trust_remote_code: bool = False) -> "Wanted":
+        """The weights of a trained model as they are now. Raises ModelError where its base cannot be had."""
+        base = model.base_folder()
+        files = [*(model.adapter or base).glob("*.safetensors")]
+        written = max((file.stat().st_mtime_ns for file in files), default=0)
+        return cls(base, model.adapter, model.spec, trust_remote_code, written)
 
 
 class LoadedModels:

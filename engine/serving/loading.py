@@ -64,7 +64,7 @@ class Wish:
 
     def load(self, loading: Progress = silent, before: Callable[[str], None] = lambda _: None) -> "Loaded":
         """Bring the models up; `before` is called with what is loaded. Raises ModelError, ConfigError, MachineError."""
-        folder = _folder(self.model, loading)
+        folder = folder_of(self.model, loading)
         before(folder.name)
         trust = _trusts(self.model)
         if not self.shared:
@@ -84,7 +84,7 @@ class Wish:
         base = TrainedModel(self.model.base, revision=self.model.revision)
         catalogue = {self.base_name: _served(self.base_name, base, folder, None)}
         for name, one in on_base.items():
-            if _folder(one, loading).resolve() != folder.resolve():
+            if folder_of(one, loading).resolve() != folder.resolve():
                 raise ConfigError(
                     f"--adapter {name}: it was trained on {one.base}, and the others on {self.model.base}.",
                     "Adapters of one base can share it; serve this one by a server of its own.",
@@ -128,7 +128,8 @@ def name_of(model: TrainedModel, reference: str) -> str:
     return name_in(model.run.name) if model.run else Path(reference).name
 
 
-def _folder(model: TrainedModel, loading: Progress) -> Path:
+def folder_of(model: TrainedModel, loading: Progress) -> Path:
+    """The base's folder; it is fetched where that is needed."""
     return model.base if isinstance(model.base, Path) else resolve(model.base, model.revision, loading).folder
 
 
@@ -150,5 +151,5 @@ def _trusts(model: TrainedModel) -> bool:
 def _served(name: str, model: TrainedModel, folder: Path, adapter: str | None) -> Served:
     encoder = model.spec.encoder(folder)
     tokenizer = encoder.tokenizer
-    about = str(model.run.name if model.run else model.base)
+    about = model.run.name if model.run else Path(str(model.base)).name
     return Served(name, tokenizer, encoder.room, Grammars(folder, tokenizer.stop_ids), adapter, about)

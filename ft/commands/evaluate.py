@@ -116,8 +116,8 @@ def evaluate(
     evaluation.check(TrainedModel.find(reference))
     _check_limits(evaluation, limits)
     earlier = Run.open(reference_of(fail_if_worse_than)) if fail_if_worse_than else None
-    if earlier is not None and not earlier.evaluations():
-        raise ConfigError(f"Run {earlier.id} has no evaluation.", f"Make one: ft evaluate {earlier.id}")
+    if earlier is not None:
+        _check_earlier(earlier, data)
     if html is not None and not html.expanduser().parent.is_dir():
         raise ConfigError(f"--html {html}: its folder is not there.", "Make the folder first.")
     with interrupts_wait() as interrupted:
@@ -160,6 +160,17 @@ def _check_limits(evaluation: "Evaluation", limits: "Sequence[Limit]") -> None:
         limit.check({metric.name: metric for metric in named})
 
 
+def _check_earlier(earlier: Run, data: str | None) -> None:
+    """Raise ConfigError where an earlier run has no scores, or has them on other rows for certain."""
+    if not earlier.evaluations():
+        raise ConfigError(f"Run {earlier.id} has no evaluation.", f"Make one: ft evaluate {earlier.id}")
+    if data is not None and earlier.kind == "train":
+        raise ConfigError(
+            f"Run {earlier.id} was scored on its own validation rows, not on {data}.",
+            f"Score it on them first, and name that evaluation: ft evaluate {earlier.id} --data {data}",
+        )
+
+
 def _report(run: Run, evaluation: "Evaluation", html: Path | None, json: bool) -> None:
     """Print the result, and copy the page."""
     from engine.evaluation.files import REPORT
@@ -184,6 +195,7 @@ def _report(run: Run, evaluation: "Evaluation", html: Path | None, json: bool) -
 
 def _failures(run: Run, limits: "Sequence[Limit]", earlier: Run | None) -> list[str]:
     """A sentence for each gate that is not passed."""
+    from engine.evaluation.files import RESULT
     from engine.evaluation.gates import below, recorded, worse_than
     from ft.evaluation_text import metric_of
 
@@ -192,7 +204,7 @@ def _failures(run: Run, limits: "Sequence[Limit]", earlier: Run | None) -> list[
     metrics = {name: metric_of(name, line) for name, line in result["metrics"].items()}
     found = below(limits, scores, metrics)
     if earlier is not None:
-        before = _result(earlier) if earlier.kind == "evaluate" else None
+        before = _result(earlier) if (earlier.folder / RESULT).is_file() else None
         if before and before["fingerprint"] != result["fingerprint"]:
             raise ConfigError(
                 f"Run {earlier.id} was scored on other rows.",

@@ -37,6 +37,16 @@ def serve(
     queue: Annotated[
         int, typer.Option("--queue", min=0, help="Answers that may wait for a slot; more get status 429.")
     ] = 256,
+    engine: Annotated[
+        str, typer.Option("--engine", help="ft, vllm, llama (for a GGUF), mlx; auto chooses and says why.")
+    ] = "auto",
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact",
+            help="Compute as ft generate does: on a CPU in fp32, where bf16 files are faster as bf16.",
+        ),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print events as JSON.")] = False,
 ) -> None:
     """Answer other programs over HTTP, as OpenAI's API does. ctrl-c stops it; answers get 10 s to end.
@@ -47,7 +57,7 @@ def serve(
 
     reference = reference_of(model)
     adapters = {own: reference_of(one) for own, one in _pairs(adapter or ())}
-    serving = Serving(reference, adapters, name, host, port, slots, queue)
+    serving = Serving(reference, adapters, name, host, port, slots, queue, engine=engine, exact=exact)
     serving.check()
     with interrupts_wait() as interrupted:
         run = serving.create()

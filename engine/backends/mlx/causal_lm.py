@@ -147,6 +147,9 @@ class MlxModel:
         self._rest()
         yield from answers.stream(self.network, prompt, max_tokens, stop, sampler)
 
+    def narrow(self) -> None:
+        """Nothing: MLX opens a model in the format of its files."""
+
     @contextmanager
     def decoder(self, slots: int) -> Iterator[Decoder]:
         self._rest()

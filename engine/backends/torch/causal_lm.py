@@ -34,6 +34,8 @@ from engine.config.schema import TrainConfig
 from engine.data.tokenization.new_tokens import NewToken
 from engine.data.types import Batch, Float32
 from engine.errors import ConfigError
+from engine.hardware.probe import cpu_has_bf16
+from engine.models.local import read_config
 from engine.planning.plan import Plan
 
 
@@ -190,6 +192,14 @@ class TorchModel:
     ) -> Iterator[int]:
         with self.answering():
             yield from answers.stream(self.network, prompt, max_tokens, stop, sampler)
+
+    def narrow(self) -> None:
+        if self.device.type != "cpu" or self.compute != "fp32" or not cpu_has_bf16():
+            return
+        about = read_config(self.folder)
+        if (about.get("dtype") or about.get("torch_dtype")) == "bfloat16":
+            self.network.to(torch.bfloat16)
+            self.compute, self.keeps_rows_apart = "bf16", None
 
     @contextmanager
     def decoder(self, slots: int) -> Iterator[Decoder]:

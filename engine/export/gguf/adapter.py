@@ -10,12 +10,15 @@ from engine.errors import ConfigError, ModelError
 from engine.export.base import Heartbeat
 from engine.export.gguf.architectures import Architecture, known
 from engine.export.gguf.file import PlannedTensor, write_file
+from engine.export.gguf.plan import HEADER_BYTES
 from engine.export.gguf.settings import Settings
 from engine.export.gguf.tensors import NameMap, Source, permuted, rotated_heads
 from engine.export.gguf.write import general_keys, name_of, require_room
 from engine.merging.adapter import LoraAdapter, read_lora
+from engine.models import adapter_files
 from engine.models.saved_adapter import EMBEDDINGS, VOCABULARY
 from engine.models.tensors import Float32
+from engine.models.weights import read_header
 from engine.runs.directory.trained_model import TrainedModel
 
 QUANTIZATIONS = ("f16", "f32")
@@ -69,6 +72,16 @@ def write(
         "fallbacks": {},
         "alpha": alpha,
     }
+
+
+def size_of(model: TrainedModel, options: Mapping[str, Any]) -> int:
+    """Bytes that the adapter's file takes at most: no more than its own tensors in fp32."""
+    if model.adapter is None:
+        return 0
+    settings = adapter_files.read_settings(model.adapter)
+    return HEADER_BYTES + 4 * sum(
+        info.size for info in read_header(adapter_files.weights_file(model.adapter, settings))
+    )
 
 
 def lora_sources(

@@ -51,7 +51,7 @@ class Architecture:
             reason = "it has an output layer of its own, and there it is the embedding"
         if reason:
             raise ModelError(
-                f"{settings.folder}: llama.cpp computes {self.name} otherwise than this model: {reason}.",
+                f"llama.cpp computes {self.name} otherwise than this model: {reason}.",
                 "Export it as merged, or as mlx.",
             )
 
@@ -215,6 +215,15 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 """By `model_type` of config.json."""
 
 
+def problem(config: Mapping[str, Any]) -> str | None:
+    """The reason for which a model of this config.json cannot be a GGUF file; None where it can."""
+    try:
+        known(Settings.of(config))
+    except ModelError as error:
+        return error.message
+    return None
+
+
 def known(settings: Settings) -> tuple[Architecture, Settings]:
     """The architecture of a model, and its settings with the architecture's defaults.
 
@@ -223,9 +232,11 @@ def known(settings: Settings) -> tuple[Architecture, Settings]:
     found = ARCHITECTURES.get(settings.kind)
     if found is None:
         raise ModelError(
-            f"{settings.folder}: ft writes no GGUF files of the architecture {settings.kind}.",
+            f"ft writes no GGUF files of the architecture {settings.kind}.",
             f"Export it as merged, or as mlx. GGUF has {', '.join(ARCHITECTURES)}.",
         )
     whole = replace(settings, defaults=found.defaults)
     found.check(whole)
+    if found.rotary:
+        rope_metadata(whole)  # which refuses a scaling that is not there
     return found, whole

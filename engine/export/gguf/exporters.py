@@ -4,6 +4,7 @@ from engine.export.base import Exporter
 from engine.export.gguf.mixtures import QUANTIZATIONS
 
 INSTALL = "pip install gguf"
+SUPPORTS = "engine.export.gguf.architectures:problem"
 
 GGUF = Exporter(
     "gguf",
@@ -12,6 +13,8 @@ GGUF = Exporter(
     install=INSTALL,
     prove="engine.parity.llama_cpp:open_model",
     quantizations=QUANTIZATIONS,
+    supports=SUPPORTS,
+    size="engine.export.gguf.plan:size_of",
 )
 GGUF_ADAPTER = Exporter(
     "gguf-adapter",
@@ -20,4 +23,6 @@ GGUF_ADAPTER = Exporter(
     install=INSTALL,
     prove="engine.export.gguf_adapter_proof:open_adapter",
     quantizations=("f16", "f32"),
+    supports=SUPPORTS,
+    size="engine.export.gguf.adapter:size_of",
 )

@@ -1,18 +1,24 @@
 """Plan of a GGUF file: its tensors and the type of each, and so its size, before anything is written."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from math import prod
 from pathlib import Path
+from typing import Any
 
 from engine.errors import ModelError
 from engine.export.gguf.architectures import Architecture, known
 from engine.export.gguf.file import PlannedTensor
-from engine.export.gguf.mixtures import Chosen, Shape, chosen
+from engine.export.gguf.mixtures import Chosen, Shape, chosen, require
 from engine.export.gguf.settings import Settings
 from engine.export.gguf.tensors import EMBEDDING, sources
+from engine.merging.merged import merged_tensors
 from engine.models.tensors import RowTensors
+from engine.runs.directory.trained_model import TrainedModel
+
+HEADER_BYTES = 16 << 20
+"""Room for keys and the list of tensors: tokens and merges of the largest vocabularies."""
 
 
 @dataclass(frozen=True)
@@ -66,3 +72,13 @@ def planned(
     types = chosen(quantization, shapes, model, find_spec("libgguf") is not None)
     tensors_ = [PlannedTensor(source, types.types[source.name]) for source in found]
     return PlannedFile(name, quantization, tensors_, types, architecture, settings)
+
+
+def size_of(model: TrainedModel, options: Mapping[str, Any]) -> int:
+    """Bytes of the file that a model becomes, by the option `quantization`. Raises as `planned`, and ConfigError."""
+    folder = model.base_folder()
+    tensors = merged_tensors(model, folder)
+    file = planned(
+        tensors, folder, require(str(options.get("quantization") or "f16")), "model", tensors.untied
+    )
+    return file.bytes + HEADER_BYTES

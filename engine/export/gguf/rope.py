@@ -34,7 +34,7 @@ def rope_metadata(settings: Settings) -> dict[str, Any]:
                 ),
             }
     raise ModelError(
-        f"{settings.folder / 'config.json'}: llama.cpp has no rope scaling of type {rope.type}.",
+        f"llama.cpp has no rope scaling of type {rope.type}.",
         "Export it as merged, or as mlx.",
     )
 
@@ -62,7 +62,7 @@ def _yarn(settings: Settings, rope: Rope) -> dict[str, Any]:
     given = own.get("attention_factor")
     if given is not None and not math.isclose(given, 0.1 * math.log(factor) + 1, rel_tol=1e-3):
         raise ModelError(
-            f"{settings.folder / 'config.json'}: llama.cpp's YaRN has no attention_factor of {given:g}.",
+            f"llama.cpp's YaRN has no attention_factor of {given:g}.",
             "Export it as merged, or as mlx.",
         )
     named = {"yarn_beta_fast": own.get("beta_fast"), "yarn_beta_slow": own.get("beta_slow")}

@@ -40,7 +40,11 @@ class Settings:
 
         Raises ModelError where config.json cannot be read.
         """
-        config = read_config(folder)
+        return Settings.of(read_config(folder), folder)
+
+    @staticmethod
+    def of(config: Mapping[str, Any], folder: Path = Path()) -> "Settings":
+        """The settings of a config.json that was read; `folder` is named in errors."""
         text = config.get("text_config")
         return Settings({**config, **text} if isinstance(text, dict) else config, folder)
 

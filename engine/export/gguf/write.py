@@ -10,7 +10,7 @@ from engine.export.base import Heartbeat
 from engine.export.gguf.file import write_file
 from engine.export.gguf.llama_quantize import quantise_file, quantiser_program
 from engine.export.gguf.mixtures import FILE_TYPES, MIXTURES, is_k, require
-from engine.export.gguf.plan import PlannedFile, planned
+from engine.export.gguf.plan import HEADER_BYTES, PlannedFile, planned
 from engine.export.gguf.quantise import require_libgguf
 from engine.export.gguf.tokenizer_keys import tokenizer_keys
 from engine.hardware.probe import usable_cores
@@ -21,8 +21,6 @@ from engine.units import size
 
 QUANTIZATION_VERSION = 2
 """`general.quantization_version`: GGML_QNT_VERSION of all current files."""
-HEADER_BYTES = 16 << 20
-"""Room for keys and the list of tensors: tokens and merges of the largest vocabularies."""
 
 
 def write(

@@ -128,8 +128,8 @@ def _notes(tokenizer: Tokenizer, texts: TurnTexts, same: Sequence[str]) -> Itera
             yield note
     if _shows_tools(tokenizer.template((TRIAL_TOOL,))):
         yield (
-            "Tools are left out: the chat template writes their JSON as Python does, with spaces, and Ollama as Go "
-            f"does, without. {SERVE}"
+            "Tools are left out: Go's template language cannot write their schemas as the chat template does. "
+            f"{SERVE}"
         )
 
 

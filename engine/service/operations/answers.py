@@ -42,8 +42,7 @@ def generate(context: Context, request: GenerateRequest) -> Iterator[Piece]:
     find = TrainedModel.find_untrained if request.base else TrainedModel.find
     model = find(request.model)
     trusted = model.run is not None and Run.open(model.run).config.model.trust_remote_code
-    wanted = Wanted(model.base_folder(), model.adapter, model.spec, trusted)
-    generator = context.shared.of(LoadedModels).generator(wanted)
+    generator = context.shared.of(LoadedModels).generator(Wanted.of(model, trusted))
     return generator.stream(request.prompt, request.sampling)
 
 
