@@ -15,6 +15,9 @@ from engine.runs.directory.trained_model import TrainedModel
 from tests.llama_cpp import LogProbabilities, next_token_log_probabilities
 from tests.tiny import VOCAB, make_family
 
+pytest.importorskip("xllamacpp")
+pytestmark = pytest.mark.slow
+
 PROMPTS = [
     list(range(3, 23)),
     [3, 91, 92, 93, 94, 95, 96, 97, 98, 99],

@@ -17,6 +17,9 @@ from tests.llama_cpp import LogProbabilities, next_token_log_probabilities
 from tests.test_gguf import PROMPTS, by_transformers, exported
 from tests.tiny import VOCAB, make_family
 
+pytest.importorskip("xllamacpp")
+pytestmark = pytest.mark.slow
+
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 MOE = {
     "head_dim": 16, "moe_intermediate_size": 32, "num_experts": 4, "num_experts_per_tok": 2, "norm_topk_prob": True,
@@ -116,7 +119,7 @@ def test_adapter_of_experts_is_refused_by_name(tiny_model: Path, tmp_path: Path)
 def test_mistakes_about_an_adapter_are_told(tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="whole model"):
         adapter_file(TrainedModel(tiny_model), tmp_path / "out")
-    with pytest.raises(ConfigError, match="no quantization 'q4_k_m'"):
+    with pytest.raises(ConfigError, match="no quantisation q4_k_m"):
         adapter_file(TrainedModel(tiny_model, tmp_path), tmp_path / "out", quantization="q4_k_m")
     with pytest.raises(ConfigError, match="no option dtype"):
         adapter_file(TrainedModel(tiny_model, tmp_path), tmp_path / "out", dtype="f16")

@@ -16,6 +16,9 @@ from tests.llama_cpp import next_token_log_probabilities
 from tests.test_gguf import PROMPTS, exported
 from tests.tiny import VOCAB, change_json, make_family
 
+pytest.importorskip("xllamacpp")
+pytestmark = pytest.mark.slow
+
 WIDE = {"hidden_size": 256, "intermediate_size": 512, "head_dim": 64, "num_hidden_layers": 2}
 LLAMA_7B = {
     "token_embd.weight": (32000, 4096),

@@ -31,6 +31,9 @@ from tests.llama_cpp import prompt_length
 from tests.test_gguf import exported
 from tests.tiny import CHAT_TEMPLATE, CORPUS, make_family
 
+pytest.importorskip("xllamacpp")
+pytestmark = pytest.mark.slow
+
 SPECIAL = ["<s>", "</s>", "<|im_start|>", "<|im_end|>"]
 WORDS = ["<think>", "</think>"]
 TEXT = [*CORPUS, *LINES] * 3
