@@ -53,7 +53,8 @@ class Proof:
         own, tokens = self.agreement, self.tokens
         count = tokens.texts + tokens.conversations
         return (
-            f"tokens  {count - len(tokens.different)} of {count} texts and prompts equal",
+            f"tokens  {count - len(tokens.different) - len(tokens.explained)} of {count} texts and prompts equal",
+            *(f"        read otherwise by the program itself: {text}" for text in tokens.explained),
             f"top-1   {own.top1:.1%} of {own.positions} places in {self.rows}, "
             f"{own.top1_decided:.1%} of the {own.decided} that are no near ties (least {self.limits.top1:.0%})",
             f"KL      mean {own.kl_mean:.2g}, max {own.kl_max:.2g} nats over {self.which_kl} "

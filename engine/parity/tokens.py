@@ -7,6 +7,7 @@ from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Message
 from engine.errors import ModelError
 from engine.parity.exported import Exported
+from engine.parity.known_differences import reason
 from engine.units import one_line
 
 TEXTS = (
@@ -54,18 +55,29 @@ class TokenCheck:
     texts: int
     conversations: int
     different: tuple[str, ...] = ()
+    explained: tuple[str, ...] = ()
+    """Texts that the program reads otherwise whatever is exported, and why. See `known_differences`."""
 
 
 def compare(tokenizer: Tokenizer, exported: Exported) -> TokenCheck:
     """Compare the tokens of the tokenizer that the model was trained with to those of its export.
 
-    A conversation that the template refuses in training is left out.
+    A text stands behind the token with which conversations open, where they open with one: some tokenizers put a space
+    in front of a text that has nothing before it. A conversation that the template refuses in training is left out.
     """
-    different, conversations = [], 0
+
+    def ours(text: str) -> list[int]:
+        return tokenizer.encode([text], special=False)[0]
+
+    different: list[str] = []
+    explained: list[str] = []
+    conversations, lead = 0, opening(tokenizer)
     for text in TEXTS:
-        wanted = tokenizer.encode([text], special=False)[0]
-        if (found := exported.text_ids(text)) != wanted:
-            different.append(_difference(repr(one_line(text, 40)), tokenizer, wanted, found))
+        wanted, found = ours(lead + text), exported.text_ids(lead + text)
+        if found != wanted:
+            what = _difference(repr(one_line(text, 40)), tokenizer, wanted, found)
+            why = reason(lead + text, ours, exported.text_ids)
+            (explained if why else different).append(f"{what}: {why}" if why else what)
     for messages in CONVERSATIONS:
         try:
             wanted = tokenizer.prompt_ids(messages)
@@ -80,7 +92,16 @@ def compare(tokenizer: Tokenizer, exported: Exported) -> TokenCheck:
             continue
         if found != wanted:
             different.append(_difference(what, tokenizer, wanted, found))
-    return TokenCheck(len(TEXTS), conversations, tuple(different))
+    return TokenCheck(len(TEXTS), conversations, tuple(different), tuple(explained))
+
+
+def opening(tokenizer: Tokenizer) -> str:
+    """The added token with which conversations open; empty where they open with text, or there is no template."""
+    try:
+        first = tokenizer.prompt_ids([Message("user", "Hello")])[:1]
+    except ModelError:
+        return ""
+    return tokenizer.added.get(first[0], "") if first else ""
 
 
 def _difference(what: str, tokenizer: Tokenizer, wanted: Sequence[int], found: Sequence[int]) -> str:

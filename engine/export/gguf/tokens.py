@@ -1,6 +1,5 @@
 """Proof of an exported vocabulary: a page of nasty text, encoded by the model's tokenizer and by llama.cpp."""
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,8 @@ from pathlib import Path
 from engine.data.tokenization.tokenizer import Tokenizer
 from engine.export.gguf.llama_cpp_tokens import llama_cpp_tokens
 from engine.export.gguf.nasty_text import LINES
-from engine.export.gguf.tokenizer_keys import question
+from engine.parity.known_differences import reason, variants
+from engine.parity.tokens import opening
 
 Ids = list[int]
 MOST_ADDED = 256
@@ -25,7 +25,7 @@ class Difference:
     theirs: Ids
     """Ids by llama.cpp."""
     reason: str
-    """What llama.cpp does not do that explains it: both agree on the text as changed by it. Empty for a fault of the
+    """What llama.cpp does not do that explains it (see `engine.parity.known_differences`). Empty for a fault of the
     file, as a wrong pre-tokenizer."""
 
 
@@ -36,30 +36,16 @@ def differences(file: Path, tokenizer: Tokenizer, more: Sequence[str] = ()) -> l
     MachineError where xllamacpp is not installed, ModelError where llama.cpp does not load the file.
     """
     added = list(tokenizer.added.values())[:MOST_ADDED]
-    lead = tokenizer.added.get(question(tokenizer)[0], "") if question(tokenizer) else ""
+    lead = opening(tokenizer)
     texts = [*(lead + line for line in LINES), *(f"{lead}a{text}b {text} \n" for text in added), *more]
-    composed = [unicodedata.normalize("NFC", text) for text in texts]
-    bare = [_without_marks(text) for text in texts]
-    asked = [*texts, *composed, *bare]
-    pairs = list(zip(tokenizer.encode(asked, special=False), llama_cpp_tokens(file, asked), strict=True))
-    count = len(texts)
-    found = []
-    for text, (ours, theirs), as_composed, as_bare in zip(
-        texts, pairs[:count], pairs[count : 2 * count], pairs[2 * count :], strict=True
-    ):
-        if ours != theirs:
-            found.append(Difference(text, ours, theirs, _reason(ours, as_composed, as_bare)))
-    return found
+    asked = list(dict.fromkeys(variant for text in texts for variant in variants(text)))
+    theirs = dict(zip(asked, llama_cpp_tokens(file, asked), strict=True))
 
+    def ours(text: str) -> Ids:
+        return tokenizer.encode([text], special=False)[0]
 
-def _reason(ours: Ids, as_composed: tuple[Ids, Ids], as_bare: tuple[Ids, Ids]) -> str:
-    """The reason of a difference, from both tokenizers' ids of the text composed, and without its marks."""
-    if as_composed == (ours, ours):
-        return "llama.cpp does not compose letters and marks (NFC), as this tokenizer does"
-    if as_bare[0] == as_bare[1]:
-        return "llama.cpp's pre-tokenizer takes marks for no part of a word, and this tokenizer does"
-    return ""
-
-
-def _without_marks(text: str) -> str:
-    return "".join(character for character in text if not unicodedata.category(character).startswith("M"))
+    return [
+        Difference(text, ours(text), theirs[text], reason(text, ours, theirs.__getitem__))
+        for text in texts
+        if ours(text) != theirs[text]
+    ]
