@@ -119,7 +119,8 @@ def test_exporter_writes_folder_and_returns_facts(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("packages")
 def test_unusable_exporter_says_what_to_do(tmp_path: Path) -> None:
-    assert exporter_names() == ("merged", "gguf", "gguf-adapter", "mlx", "far", "names", "wrong")
+    own = ("adapter", "gguf", "gguf-adapter", "merged", "mlx", "mlx-adapter", "ollama")
+    assert exporter_names() == (*own, "far", "names", "wrong")
     with pytest.raises(MachineError, match="Export to far needs no_such_module") as missing:
         exporter_named("far").export(TrainedModel(tmp_path), tmp_path, {}, lambda: None)
     assert missing.value.hint == "pip install no-such"
@@ -133,7 +134,7 @@ def test_unusable_exporter_says_what_to_do(tmp_path: Path) -> None:
 def test_built_in_exporter_writes_mlx_folder(tiny_model: Path, tmp_path: Path) -> None:
     pytest.importorskip("mlx_lm")
     written = exporter_named("mlx").export(TrainedModel(tiny_model), tmp_path, {}, lambda: None)
-    assert written == {"quantization": None}
+    assert written == {"quantization": None, "notes": []}
     assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "llama"
     with pytest.raises(ConfigError, match="no option bits"):
         exporter_named("mlx").export(TrainedModel(tiny_model), tmp_path, {"bits": 4}, lambda: None)
