@@ -133,7 +133,7 @@ def test_unusable_exporter_says_what_to_do(tmp_path: Path) -> None:
 def test_built_in_exporter_writes_mlx_folder(tiny_model: Path, tmp_path: Path) -> None:
     pytest.importorskip("mlx_lm")
     written = exporter_named("mlx").export(TrainedModel(tiny_model), tmp_path, {}, lambda: None)
-    assert written == {"quantization": None}
+    assert written == {"quantization": None, "notes": []}
     assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "llama"
     with pytest.raises(ConfigError, match="no option bits"):
         exporter_named("mlx").export(TrainedModel(tiny_model), tmp_path, {"bits": 4}, lambda: None)
