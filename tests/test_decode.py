@@ -12,7 +12,7 @@ from engine.backends.mlx.causal_lm import MlxModel
 from engine.backends.refilled import greedy_answers
 from engine.backends.torch.causal_lm import TorchModel
 from engine.backends.torch.decode import AloneDecoder, BatchDecoder
-from tests.tiny import VOCAB, make_family
+from tests.tiny import VOCAB, change_model, make_family
 
 FAMILIES: dict[str, dict[str, Any]] = {
     "Llama": {},
@@ -88,6 +88,35 @@ def test_a_model_whose_rows_mix_is_answered_row_by_row(
     prompts = prompts_of((4, 9, 6))
     alone = [[*model.stream(prompt, 8 - place, ())] for place, prompt in enumerate(prompts)]
     assert answered(model, prompts, 2, 8) == alone
+
+
+def test_layers_of_llamas_shape_take_their_short_form(tiny_model: Path, tmp_path: Path) -> None:
+    plain = TorchModel.open(tiny_model, None)
+    other = TorchModel.open(make_family(tmp_path / "gpt", tiny_model, "GPTNeoX", FAMILIES["GPTNeoX"]), None)
+    forwards = [layer.forward for layer in plain.causal.model.layers]
+    for model, short in ((plain, True), (other, False)):
+        with model.decoder(2):
+            pass
+        assert model.short_layers is short
+    assert [layer.forward for layer in plain.causal.model.layers] == forwards
+
+
+def test_files_in_bf16_are_computed_so_where_the_cpu_can(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = change_model(
+        tiny_model,
+        tmp_path / "half",
+        lambda tensors: {name: tensor.bfloat16() for name, tensor in tensors.items()},
+        dtype="bfloat16",
+    )
+    monkeypatch.setattr("engine.backends.torch.causal_lm.cpu_has_bf16", lambda: True)
+    for folder, compute in ((tiny_model, "fp32"), (half, "bf16")):
+        model = TorchModel.open(folder, None)
+        model.narrow()
+        assert model.compute == compute
+        assert len(answered(model, prompts_of((3, 9)), 2, 4)[0]) == 4
+        assert model.keeps_rows_apart
 
 
 def test_many_prompts_share_few_slots(tiny_model: Path) -> None:

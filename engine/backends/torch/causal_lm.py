@@ -73,6 +73,8 @@ class TorchModel:
         """The adapters that share the network, each row of a batch with its own; None where it has one at most."""
         self.keeps_rows_apart: bool | None = None
         """True if its rows can be decoded in one batch; None until that is tried."""
+        self.short_layers: bool | None = None
+        """True if its layers have a short form for one token a row; None until that is tried."""
         self.head_loss: Loss = HeadLoss.apply
 
     load_network = staticmethod(load_model)
@@ -199,7 +201,7 @@ class TorchModel:
         about = read_config(self.folder)
         if (about.get("dtype") or about.get("torch_dtype")) == "bfloat16":
             self.network.to(torch.bfloat16)
-            self.compute, self.keeps_rows_apart = "bf16", None
+            self.compute, self.keeps_rows_apart, self.short_layers = "bf16", None, None
 
     @contextmanager
     def decoder(self, slots: int) -> Iterator[Decoder]:

@@ -12,6 +12,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingW
 from engine.backends.base import Arrival
 from engine.backends.torch import decode_attention
 from engine.backends.torch.decode_cache import RowCache
+from engine.backends.torch.decode_layers import short_forms
 from engine.backends.torch.model import causal_of
 from engine.data.types import Float32
 from engine.errors import ModelError
@@ -30,12 +31,27 @@ def decoding(model: "TorchModel", slots: int) -> Iterator["BatchDecoder | AloneD
     """A decoder of `model`: of one batch where a trial shows that rows stay apart in it, else row by row."""
     before = decode_attention.install(model.causal)
     try:
+        if _takes_short_forms(model, before):
+            with short_forms(model.causal) as short:
+                if model.short_layers is None:
+                    model.short_layers = short and rows_stay_apart(model)
+                if model.short_layers:
+                    model.keeps_rows_apart = True
+                    yield BatchDecoder(model, slots)
+                    return
         if model.keeps_rows_apart is None:
             model.keeps_rows_apart = _can_batch(model) and rows_stay_apart(model)
         yield BatchDecoder(model, slots) if model.keeps_rows_apart else AloneDecoder(model, slots)
     finally:
         if before:
             model.causal.set_attn_implementation(before)
+
+
+def _takes_short_forms(model: "TorchModel", attention: str | None) -> bool:
+    """Return True if the layers' weights are those that were loaded, and their attention is torch's own."""
+    if model.short_layers is False:
+        return False
+    return attention is not None and _can_batch(model) and not model.segmented and not model.autocast
 
 
 class BatchDecoder:
