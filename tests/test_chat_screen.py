@@ -19,6 +19,7 @@ from screens.chat.models import chat_models, newest
 from screens.chat.screen import ChatScreen
 from screens.chat.session import Asked, ChatSession
 from screens.intents import ChatWith
+from screens.use.dialog import PickUse, UseForm
 from tests.app_pilot import freeze
 from tests.chat_pilot import Seen, chat_screen
 from tests.run_fixtures import make_run
@@ -155,6 +156,17 @@ async def test_empty_chat_question_is_not_sent(asked: Log) -> None:
     async with chat_screen() as seen:
         await seen.ask(" \n ")
         assert not asked
+
+
+async def test_model_that_is_chatted_with_can_be_used(asked: Log) -> None:
+    async with chat_screen() as seen:
+        await seen.pilot.press("escape", "x")
+        await seen.until(lambda: isinstance(seen.app.screen, PickUse), "the uses")
+        await seen.pilot.press("enter")
+        await seen.until(lambda: isinstance(seen.app.screen, UseForm), "the options")
+        form = seen.app.screen
+        assert isinstance(form, UseForm)
+        assert Path(form.reference).name == "20260103-000000-orders"
 
 
 async def test_escape_stops_chat_answer_and_keeps_text(asked: Log) -> None:

@@ -27,5 +27,6 @@ ACTIONS = (
         "chat.regenerate", "f9,r", "again", "Answer the last question again, with another seed.", footer=False
     ),
     Action("chat.undo", "u", "undo", "Take back the last question and its answers.", footer=False),
+    Action("chat.use", "x", "use", "Evaluate, export, merge, serve or push this model.", footer=False),
     Action("chat.write", "i", "write", "Go to the prompt.", footer=False),
 )

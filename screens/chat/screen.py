@@ -21,6 +21,7 @@ from screens.chat.session import ChatSession, Chosen, Grown, Listed, ToolsRead
 from screens.chat.transcript import Transcript
 from screens.intents import ChatWith, Intent
 from screens.messages import RunsChanged, WentWrong
+from screens.use.flow import use
 from screens.widgets.pick import Pick
 
 TEMPERATURES = (0.0, 0.3, 0.7, 1.0)
@@ -175,6 +176,13 @@ class ChatScreen(FtScreen):
 
     def action_pick(self) -> None:
         self.session.list_models(self.host.runs)
+
+    @work
+    async def action_use(self) -> None:
+        if (model := self.session.model) is not None:
+            await use(self, model.reference, model.title)
+        else:
+            self.notify("There is no model to use yet: train one first.")
 
     def action_new(self) -> None:
         self._begin()
