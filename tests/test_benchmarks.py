@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.commits import MEASURES, numbers
+from tests.test_evaluate_command import train
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "benchmarks"
@@ -38,6 +39,11 @@ CASES = [
     # The others are installed from the internet; this is the output that each is run for.
     Case("chart.py", ("--only", "ft", "--points", "1000"), r'\{"frame": \d'),
     Case("commits.py", ("--help",), r"usage: "),
+    Case(
+        "evaluate.py",
+        (ROWS, "--rows", "2", "--tokens", "4", "--slots", "2"),
+        r"ft, slots refilled +\d",
+    ),
     Case("first_look.py", ("--rows", "200", "--from", ROWS), r"\| `ft data check FILE, ctrl-c at once` \|"),
     Case("merge.py", ("--models", "tiny", "--repeats", "1"), r"\| tiny \| ft \| \d"),
     # The converter is installed from the internet.
@@ -62,6 +68,12 @@ CASES = [
     Case("recipe.py", ("--keys", "3", "--plans", "2"), r"key to plan +median +\d+ ms"),
     Case("rows.py", ("--rows", "200"), r"  opened again +\d"),
     Case("runs.py", ("--runs", "3", "--steps", "20", "--long", "100"), r"ft runs show --json, warm +\d"),
+    # The other server is installed from the internet.
+    Case(
+        "serve.py",
+        ("--rows", ROWS, "--requests", "2", "--concurrency", "2", "--tokens", "4"),
+        r"ft serve +\d",
+    ),
     Case(
         "shared_machine.py",
         ("--busy", "0", "--rounds", "1", "--steps", "2", "--sides", "ft-answers", "--rows", ROWS),
@@ -83,6 +95,7 @@ ELSEWHERE = {
     "memory.py": "test_plan_memory.py runs it, and looks at its numbers",
     "monitor_app.py": "run by monitor.py",
     "monitor_run.py": "run by monitor.py",
+    "parity.py": "run below, on a run of its own",
     "profile_mlx.py": "run by step_profile.py",
     "profile_parts.py": "imported by step_profile.py",
     "profile_torch.py": "test_step_profile.py runs it by step_profile.py, with a torch backend",
@@ -126,6 +139,17 @@ def test_benchmark_against_unsloth_imports_what_there_is() -> None:
     command = [sys.executable, "-P", "-c", code, FOLDER / "unsloth.py"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_parity_benchmark_prints_its_table(tiny_model: Path, folder: Path) -> None:
+    run = train(tiny_model, folder)
+    words = [run.id, "--types", "f16", "--places", "16", "--weights"]
+    done = subprocess.run(
+        [sys.executable, FOLDER / "parity.py", *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^f16 +16\.\d+ ", done.stdout, re.MULTILINE), done.stdout
 
 
 def test_every_benchmark_is_run_by_a_test() -> None:

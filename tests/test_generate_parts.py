@@ -37,7 +37,8 @@ def test_no_part_of_a_stop_text_is_shown(text: str, stops: list[str], data: st.D
         if stop.stopped:
             break
     shown += stop.rest()
-    at = min((text.index(each) for each in stops if each in text), default=len(text))
+    ends = [(text.index(each) + len(each), text.index(each)) for each in stops if each in text]
+    at = min(ends)[1] if ends else len(text)
     assert shown == text[:at] == cut(text, stops)[0]
     assert stop.stopped == any(each in text for each in stops)
 

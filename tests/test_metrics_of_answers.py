@@ -67,7 +67,6 @@ def test_bleu_counts_characters_of_scripts_without_spaces() -> None:
 @given(
     st.lists(st.sampled_from(["the", "cat", "Sat,", "on_a", "mat's", "12", "3.5"]), min_size=1, max_size=9),
     st.randoms(),
-    st.randoms(),
 )
 def test_rouge_of_english_is_that_of_rouge_score(said: list[str], drawn: random.Random) -> None:
     reference = drawn.sample(said, len(said))

@@ -40,14 +40,14 @@ def names(runs: list[RunSummary]) -> list[str]:
 def test_order_by_best_keeps_metrics_apart() -> None:
     """Each has its own direction; the newest comes first where neither direction is better."""
     runs = [
-        listed("unknown-newer", 3.0, "rouge_l"),
+        listed("unknown-newer", 3.0, "helpfulness"),
         listed("right-half", 0.5, "exact_match"),
         listed("loss-high", 2.0),
         listed("unscored", None, "exact_match"),
-        listed("unknown-older", 4.0, "rouge_l"),
+        listed("unknown-older", 4.0, "helpfulness"),
         listed("loss-low", 0.9),
         listed("right-most", 0.8, "exact_match"),
-        listed("no-number", float("nan"), "rouge_l"),
+        listed("no-number", float("nan"), "helpfulness"),
     ]
     assert names(ordered(runs, "best")) == [
         *("loss-low", "loss-high", "right-most", "right-half", "unknown-newer", "unknown-older"),
@@ -148,7 +148,9 @@ def view_of(*events: ev.Event) -> RunView:
 
 def test_best_of_undirected_metric_has_validation_loss() -> None:
     """Its package is not here, so that only the engine's word says which one is the best."""
-    told = ev.Eval(step=10, loss=2.0, perplexity=7.4, metrics={"rouge_l": 0.5}, best=True, best_by="rouge_l")
+    told = ev.Eval(
+        step=10, loss=2.0, perplexity=7.4, metrics={"helpfulness": 0.5}, best=True, best_by="helpfulness"
+    )
     view = view_of(ev.Started(run="r", pid=1), told, replace(told, step=20, loss=1.5))
     assert (view.state.best, view.state.best_step, view.loss_of_best) == (0.5, 20, 1.5)
     assert RunView(run_id="r").loss_of_best is None

@@ -163,7 +163,8 @@ def test_every_tensor_equals_transformers_own_dequantisation(
 @pytest.mark.slow
 def test_tokens_equal_transformers_own_conversion(starter_model: Path, from_transformers: Any) -> None:
     """On the source of this repository. transformers leaves out the split of digits from spaces before them,
-    which llama.cpp's `smollm` pre-tokeniser makes, so lines where that matters are passed over."""
+    which llama.cpp's `smollm` pre-tokeniser makes, so lines where that matters are passed over: spaces before a digit,
+    and numbers of other scripts."""
     from tokenizers import Tokenizer
 
     ours, theirs = Tokenizer.from_file(str(starter_model / "tokenizer.json")), from_transformers[1]
@@ -172,6 +173,9 @@ def test_tokens_equal_transformers_own_conversion(starter_model: Path, from_tran
         path.read_text() for folder in ("engine", "ft", "tests") for path in (root / folder).rglob("*.py")
     ]
     lines = [line for text in texts for line in text.splitlines() if not re.search(r"\s\s\d", line)]
+    lines = [
+        line for line in lines if line.isascii() or not any(map(str.isnumeric, re.sub(r"[0-9]", "", line)))
+    ]
     assert len(lines) > 2000
     assert [code.ids for code in ours.encode_batch(lines)] == theirs(lines)["input_ids"]
 

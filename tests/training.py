@@ -93,7 +93,7 @@ class Job:
 
     def backend(self, steps: int | None = None, **changes: Any) -> TorchTrainer:
         plan = self.plan.changed(**changes)
-        self.plan = plan if steps is None else plan.changed(work=replace(plan.work, steps=steps))
+        self.plan = plan if steps is None else replace(plan, work=replace(plan.work, steps=steps))
         backend = load_trainer(self.plan, self.config, self.model, adapter=self.start)
         assert isinstance(backend, TorchTrainer)
         return backend

@@ -11,7 +11,8 @@ def could_begin(text: str, marks: Sequence[str]) -> int:
 
 
 class StopText:
-    """Cuts a text that comes in pieces before the first stop text. No part of one is ever given out."""
+    """Cuts a text that comes in pieces before the stop text that is complete first. No part of that is ever given out,
+    and it does not matter where the pieces are cut."""
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = [stop for stop in stops if stop]
@@ -21,10 +22,10 @@ class StopText:
     def take(self, piece: str) -> str:
         """What is certain to belong to the answer, now that it has gone on with `piece`."""
         self._held += piece
-        found = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        found = [(at + len(stop), at) for stop in self._stops if (at := self._held.find(stop)) >= 0]
         if found:
             self.stopped = True
-            return self._give(min(found))
+            return self._give(min(found)[1])
         return self._give(len(self._held) - could_begin(self._held, self._stops))
 
     def rest(self) -> str:
@@ -37,7 +38,7 @@ class StopText:
 
 
 def cut(text: str, stops: Sequence[str]) -> tuple[str, bool]:
-    """A whole text up to the first stop text, and True if there was one."""
+    """A whole text up to the stop text that is complete first, and True if there was one."""
     stop = StopText(stops)
     given = stop.take(text)
     return given + stop.rest(), stop.stopped

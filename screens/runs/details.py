@@ -17,7 +17,7 @@ HINTS = {
     "running": "enter watches it.",
     "paused": "enter opens it; p resumes it.",
     "new": "Its engine has not started.",
-    "completed": "t chats with it, f copies its recipe.",
+    "completed": "t chats with it, u puts it to use, f copies its recipe.",
     "stopped": "r resumes from the last checkpoint.",
     "failed": "r retries from the last checkpoint.",
     "crashed": "Its engine crashed (no exit message). r resumes from the last checkpoint.",
