@@ -7,12 +7,14 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
+
+from tests.quiet_server import QuietServer
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 CONVERTED, PARQUET = "fedcba9876543210fedcba9876543210fedcba98", "refs/convert/parquet"
@@ -151,7 +153,7 @@ def serving(hub: Hub) -> Iterator[Hub]:
             else:
                 self.wfile.write(data[start:end])
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = QuietServer(("127.0.0.1", 0), Handler)
     hub.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

@@ -7,11 +7,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import yaml
+
+from tests.quiet_server import QuietServer
 
 LARGE = (".safetensors", ".gguf", ".bin")
 """Endings of files that the hub keeps in LFS whatever their size."""
@@ -76,7 +78,7 @@ class RefusedError(Exception):
 def uploads(hub: UploadHub) -> Iterator[UploadHub]:
     """Serve `hub` on a free port of this machine."""
     handler = type("Handler", (_Handler,), {"hub": hub})
-    server = _Server(("127.0.0.1", 0), handler)
+    server = QuietServer(("127.0.0.1", 0), handler)
     hub.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
@@ -88,11 +90,6 @@ def uploads(hub: UploadHub) -> Iterator[UploadHub]:
         server.shutdown()
         thread.join()
         server.server_close()
-
-
-class _Server(ThreadingHTTPServer):
-    def handle_error(self, *_: object) -> None:
-        """Say nothing of a client that is gone: some tests kill theirs."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from engine.planning.cached import CachedPlanner
 from ft.cli import main
 from tests.hub_server import COMMIT, Hub, use_hub
 from tests.hub_server import serving as hub_serving
+from tests.quiet_server import QuietServer
 from tests.training import ROWS as CHATS
 from tests.training import recipe_text
 
@@ -94,7 +95,7 @@ def serving(site: Site) -> Iterator[Site]:
             self.end_headers()
             return number
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = QuietServer(("127.0.0.1", 0), Handler)
     site.url = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     try:
