@@ -25,9 +25,11 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -93,7 +95,7 @@ def _options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rows", type=Path, default=ROWS, help="alpaca rows, for their instructions")
-    parser.add_argument("--requests", type=int, default=64)
+    parser.add_argument("--requests", type=int, default=128)
     parser.add_argument("--concurrency", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--theirs", type=Path, help="an interpreter that has transformers[serving]")
@@ -170,10 +172,15 @@ def _ask(url: str, folder: Path, questions: Sequence[str], concurrency: int, tok
     model = httpx.get(f"{url}/v1/models", timeout=60).json()["data"]
     name = next((one["id"] for one in model if one["id"] == folder.name), str(folder))
     with ThreadPoolExecutor(concurrency) as pool:
-        return [*pool.map(lambda text: _answer(url, name, text, tokens), questions)]
+        streams = [*pool.map(lambda text: _stream(url, name, text, tokens), questions)]
+    return [*map(_answer, streams)]
 
 
-def _answer(url: str, model: str, question: str, tokens: int) -> Answer:
+def _stream(url: str, model: str, question: str, tokens: int) -> list[tuple[float, bytes]]:
+    """The lines of an answer, and the seconds after which each came.
+
+    They are read later: the client shares its cores with the server.
+    """
     body = {
         "model": model,
         "messages": [{"role": "user", "content": question}],
@@ -181,17 +188,26 @@ def _answer(url: str, model: str, question: str, tokens: int) -> Answer:
         "max_tokens": tokens,
         "stream": True,
     }
-    began, first, text, finish = time.perf_counter(), None, "", None
-    with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=ANSWER_S) as answer:
-        for line in answer.iter_lines():
-            if not line.startswith("data: {"):
-                continue
-            for choice in json.loads(line.removeprefix("data: ")).get("choices", ()):
-                if piece := choice["delta"].get("content"):
-                    first = first or time.perf_counter() - began
-                    text += piece
-                finish = choice.get("finish_reason") or finish
-    return Answer(text, first or time.perf_counter() - began, finish)
+    address = urlsplit(url)
+    began = time.perf_counter()
+    with closing(HTTPConnection(str(address.hostname), address.port, timeout=ANSWER_S)) as connection:
+        connection.request(
+            "POST", "/v1/chat/completions", json.dumps(body), {"Content-Type": "application/json"}
+        )
+        return [(time.perf_counter() - began, line) for line in connection.getresponse()]
+
+
+def _answer(lines: Sequence[tuple[float, bytes]]) -> Answer:
+    first, text, finish = None, "", None
+    for seconds, line in lines:
+        if not line.startswith(b"data: {"):
+            continue
+        for choice in json.loads(line.removeprefix(b"data: ")).get("choices", ()):
+            if piece := choice["delta"].get("content"):
+                first = first or seconds
+                text += piece
+            finish = choice.get("finish_reason") or finish
+    return Answer(text, first or lines[-1][0], finish)
 
 
 if __name__ == "__main__":

@@ -64,6 +64,7 @@ CASES = [
         ("--rows", "50", "--sides", "ft", "ft-again", "ft-check", "--from", ROWS),
         r"\| ft-check \| \d+\.\d \|.*\| 50 \|",
     ),
+    Case("products.py", ("--rows", "1", "--rounds", "1"), r"float32 +1 +\d"),
     Case("readers.py", ("--rows", "50", "--tries", "1"), r"with tools +\d"),
     Case("recipe.py", ("--keys", "3", "--plans", "2"), r"key to plan +median +\d+ ms"),
     Case("rows.py", ("--rows", "200"), r"  opened again +\d"),

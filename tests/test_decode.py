@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from engine.backends.base import Arrival, Model
 from engine.backends.mlx.causal_lm import MlxModel
 from engine.backends.refilled import greedy_answers
 from engine.backends.torch.causal_lm import TorchModel
-from engine.backends.torch.decode import AloneDecoder, BatchDecoder
+from engine.backends.torch.decode import AloneDecoder
+from engine.backends.torch.mixed_decode import MixedDecoder
 from tests.tiny import VOCAB, change_model, make_family
 
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -46,7 +49,7 @@ def answered(model: Model, prompts: Sequence[Sequence[int]], slots: int, tokens:
                 if len(found[places[key]]) == tokens - places[key]:
                     decoder.remove(key)
                     del chosen[key], places[key]
-            if chosen:
+            if chosen or decoder.reading:
                 decoder.step(chosen)
     return found
 
@@ -58,7 +61,60 @@ def test_rows_that_join_and_leave_answer_as_alone(family: str, tmp_path: Path, t
     prompts = prompts_of((3, 17, 5, 30, 9, 1, 12))
     alone = [[*model.stream(prompt, 14 - place, ())] for place, prompt in enumerate(prompts)]
     assert answered(model, prompts, 3, 14) == alone
-    assert model.keeps_rows_apart, "the batch was not used"
+    assert model.decoder_type is not AloneDecoder, "the batch was not used"
+
+
+def test_a_long_prompt_is_read_in_parts_beside_answers_that_go_on(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = TorchModel.open(tiny_model, None)
+    with model.decoder(2):
+        monkeypatch.setattr("engine.backends.torch.mixed_decode.BESIDE_TOKENS", 4)
+    prompts = prompts_of((3, 30))
+    short, long = ([*model.stream(prompt, 12, ())] for prompt in prompts)
+    said: list[int] = []
+    with model.decoder(2) as decoder:
+        (first,) = decoder.add([Arrival(prompts[0])])
+        decoder.step({})
+        (second,) = decoder.add([Arrival(prompts[1])])
+        while second in decoder.reading:
+            said.append(decoder.likeliest()[first])
+            decoder.step({first: said[-1]})
+        assert said == short[: len(said)]
+        assert len(said) == 8
+        for token in long[:4]:
+            assert decoder.likeliest()[second] == token
+            decoder.step(decoder.likeliest())
+
+
+def test_a_prompt_is_read_from_where_it_differs_from_one_before(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = TorchModel.open(tiny_model, None)
+    first, other = prompts_of((40, 12))
+    second = first[:30] + other
+    alone = [[*model.stream(prompt, 6, ())] for prompt in (first, second, first)]
+    with model.decoder(2) as decoder:
+        assert isinstance(decoder, MixedDecoder)
+        monkeypatch.setattr("engine.backends.torch.mixed_decode.ALONE_TOKENS", 4)
+        monkeypatch.setattr(decoder.prefixes, "most_bytes", 1 << 20)
+        steps = []
+        for prompt, answer in zip((first, second, first), alone, strict=True):
+            (key,) = decoder.add([Arrival(prompt)])
+            steps.append(0)
+            while decoder.reading:
+                decoder.step({})
+                steps[-1] += 1
+            for token in answer:
+                assert decoder.likeliest()[key] == token
+                decoder.step({key: token})
+            decoder.remove(key)
+        assert steps == [10, 3, 1]
+        monkeypatch.setattr(decoder.prefixes, "most_bytes", decoder.prefixes.bytes - 1)
+        decoder.add([Arrival(other)])
+        while decoder.reading:
+            decoder.step({})
+        assert decoder.prefixes.bytes <= decoder.prefixes.most_bytes
 
 
 @pytest.mark.parametrize("family", ["Llama", "Gemma3Text"])
@@ -90,15 +146,29 @@ def test_a_model_whose_rows_mix_is_answered_row_by_row(
     assert answered(model, prompts, 2, 8) == alone
 
 
-def test_layers_of_llamas_shape_take_their_short_form(tiny_model: Path, tmp_path: Path) -> None:
+def test_layers_of_llamas_shape_take_their_form_for_answers(tiny_model: Path, tmp_path: Path) -> None:
     plain = TorchModel.open(tiny_model, None)
     other = TorchModel.open(make_family(tmp_path / "gpt", tiny_model, "GPTNeoX", FAMILIES["GPTNeoX"]), None)
-    forwards = [layer.forward for layer in plain.causal.model.layers]
-    for model, short in ((plain, True), (other, False)):
-        with model.decoder(2):
-            pass
-        assert model.short_layers is short
-    assert [layer.forward for layer in plain.causal.model.layers] == forwards
+    assert plain.answering_form is not None
+    assert plain.answering_form.layers is not None
+    assert other.answering_form is not None
+    assert other.answering_form.layers is None
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_that_answers_gets_its_own_weights_back_to_the_bit(
+    family: str, tmp_path: Path, tiny_model: Path
+) -> None:
+    folder = make_family(tmp_path / family, tiny_model, family, FAMILIES[family])
+    own = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).state_dict()
+    model = TorchModel.open(folder, None)
+    ids = torch.tensor(prompts_of((9,)))
+    packed = model.causal(ids).logits
+    assert model.answering_form is not None
+    model.answering_form.restore()
+    torch.testing.assert_close(model.causal(ids).logits, packed)
+    restored = model.causal.state_dict()
+    assert all(torch.equal(restored[name], weight) for name, weight in own.items())
 
 
 def test_files_in_bf16_are_computed_so_where_the_cpu_can(
@@ -116,7 +186,7 @@ def test_files_in_bf16_are_computed_so_where_the_cpu_can(
         model.narrow()
         assert model.compute == compute
         assert len(answered(model, prompts_of((3, 9)), 2, 4)[0]) == 4
-        assert model.keeps_rows_apart
+        assert model.decoder_type is MixedDecoder
 
 
 def test_many_prompts_share_few_slots(tiny_model: Path) -> None:
@@ -133,7 +203,7 @@ def test_many_prompts_share_few_slots(tiny_model: Path) -> None:
 def test_the_cache_grows_and_forgets_what_no_row_needs(tiny_model: Path) -> None:
     model = TorchModel.open(tiny_model, None)
     with model.decoder(2) as decoder:
-        assert isinstance(decoder, BatchDecoder)
+        assert isinstance(decoder, MixedDecoder)
         (first,) = decoder.add([Arrival(prompts_of((200,))[0])])
         for _ in range(100):
             decoder.step(decoder.likeliest())
@@ -141,7 +211,7 @@ def test_the_cache_grows_and_forgets_what_no_row_needs(tiny_model: Path) -> None
         decoder.remove(first)
         for _ in range(300):
             decoder.step(decoder.likeliest())
-        assert decoder.cache.columns.width == 303
+        assert decoder.cache.columns.width == 302
         assert decoder.cache.capacity <= 900
         decoder.remove(second)
         assert decoder.cache.columns.width == 0

@@ -235,16 +235,17 @@ def test_a_failing_model_ends_streams_with_an_error_and_then_answers_again(
 ) -> None:
     with serving(tiny_model) as server:
         server.client.chat.completions.create(**asked())
-        forward = server.loaded.model.body.forward  # type: ignore[attr-defined]
+        norm = server.loaded.model.body.norm  # type: ignore[attr-defined]
+        forward = norm.forward
         left = [6]
 
-        def failing(**inputs: Any) -> Any:
+        def failing(hidden: Any) -> Any:
             left[0] -= 1
             if left[0] == 0:
                 raise ValueError("planted")
-            return forward(**inputs)
+            return forward(hidden)
 
-        monkeypatch.setattr(server.loaded.model.body, "forward", failing)  # type: ignore[attr-defined]
+        monkeypatch.setattr(norm, "forward", failing)
         stream = server.client.chat.completions.create(**asked(max_tokens=30), stream=True)
         with pytest.raises(openai.APIError, match="The model failed"):
             list(stream)

@@ -70,8 +70,13 @@ class Decoder(Protocol):
         """Keys of the rows that are there."""
         ...
 
+    @property
+    def reading(self) -> Collection[int]:
+        """Keys of the rows whose prompts the next steps read, beside the other rows; they have no logits yet."""
+        ...
+
     def add(self, arrivals: Sequence[Arrival]) -> list[int]:
-        """Read prompts, none of them empty; returns the key of each new row. Needs as many free slots.
+        """Take up prompts, none of them empty; returns the key of each new row. Needs as many free slots.
 
         Where it raises, no row is added, and those that were there can go on.
         """
@@ -82,11 +87,11 @@ class Decoder(Protocol):
         ...
 
     def likeliest(self) -> Mapping[int, int]:
-        """The likeliest next token of every row."""
+        """The likeliest next token of every row that has logits."""
         ...
 
     def step(self, tokens: Mapping[int, int]) -> None:
-        """Take the next token of every row."""
+        """Take the next token of every row that has logits, and read on."""
         ...
 
     def remove(self, row: int) -> None:

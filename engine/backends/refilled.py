@@ -36,7 +36,7 @@ def greedy_answers(
                     decoder.remove(row)
                     del chosen[row], found[row]
                     yield place, tokens
-            if chosen:
+            if chosen or decoder.reading:
                 decoder.step(chosen)
 
 

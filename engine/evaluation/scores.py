@@ -2,17 +2,18 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from engine.backends.base import Model, Trainer
+from engine.backends.refilled import greedy_answers
 from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Batch, Question
 from engine.hardware.memory import is_exhaustion
 from engine.objectives.base import Objective
 
 ANSWER_ROWS = 32
-"""Prompts answered in one batch: enough to share the cost of reading the weights."""
+"""Answers that grow together: enough to share the cost of reading the weights."""
 Found = TypeVar("Found")
 
 
@@ -68,25 +69,22 @@ def answer_all(
     positions: int | None = None,
     most: int | None = None,
 ) -> list[str]:
-    """The greedy answers to `questions`, in their order; `rows` are answered together.
+    """The greedy answers to `questions`, in their order; up to `rows` grow together.
 
     An answer may grow to `most` tokens; without that to the longest expected one and a little more, so that a longer
-    answer counts as wrong without being written to its end. `poll(done, total)` comes before each batch and as its
-    answers grow, `check` before each token; both may raise `Interrupted`. `positions` is the most tokens of a prompt
-    with its answer.
+    answer counts as wrong without being written to its end. `poll(done, total)` comes after each answer, `check` before
+    each token; both may raise `Interrupted`. `positions` is the most tokens of a prompt with its answer.
     """
-    order = sorted(range(len(questions)), key=lambda index: len(questions[index].prompt_ids))
-    ordered = [questions[index] for index in order]
-    limit, done = most or _longest(tokenizer, questions), 0
-    found: list[str] = []
-    for part, room in _parts(ordered, rows, limit, positions):
-        poll(done, len(ordered))
-        prompts = [question.prompt_ids for question in part]
-        told = _telling(range(done, done + len(part)), len(ordered), room, poll, check)
-        answers = model.generate(prompts, room, tokenizer.stop_ids, told)
-        done += len(part)
-        found += map(tokenizer.decode, answers)
-    return [answer for _, answer in sorted(zip(order, found, strict=True))]
+    limit = most or _longest(tokenizer, questions)
+    prompts = [question.prompt_ids for question in questions]
+    rooms = [limit if positions is None else min(limit, positions - len(prompt)) for prompt in prompts]
+    found = [""] * len(questions)
+    poll(0, len(questions))
+    answers = greedy_answers(model, prompts, rooms, tokenizer.stop_ids, rows, check)
+    for done, (place, answer) in enumerate(answers, 1):
+        found[place] = tokenizer.decode(answer)
+        poll(done, len(questions))
+    return found
 
 
 def _longest(tokenizer: Tokenizer, questions: Sequence[Question]) -> int:
@@ -94,40 +92,3 @@ def _longest(tokenizer: Tokenizer, questions: Sequence[Question]) -> int:
     texts = [each.answer + "".join(map(json.dumps, each.calls)) for each in questions]
     around = 8 + 16 * max(len(each.calls) for each in questions)
     return max(map(len, tokenizer.encode(texts, special=False))) + around
-
-
-def _parts(
-    ordered: Sequence[Question], rows: int, limit: int, positions: int | None
-) -> Iterator[tuple[Sequence[Question], int]]:
-    """Batches of questions, and the most tokens of their answers.
-
-    Rows of a batch grow together, to the end of the longest; where the model has positions for fewer tokens than the
-    limit, a question is answered alone.
-    """
-    start = 0
-    while start < len(ordered):
-        part = ordered[start : start + rows]
-        room = limit if positions is None else positions - len(part[-1].prompt_ids)
-        if room < limit:
-            part = part[:1]
-            room = limit if positions is None else positions - len(part[0].prompt_ids)
-        yield part, min(limit, room)
-        start += len(part)
-
-
-def _telling(
-    part: range, total: int, limit: int, poll: Callable[[int, int], None], check: Callable[[], None]
-) -> Callable[[], None]:
-    """Callback before each token of the answers `part`, up to `limit` of them: a batch may take minutes."""
-    told, tokens = part.start, 0
-
-    def before_token() -> None:
-        nonlocal told, tokens
-        check()
-        done = part.start + len(part) * min(tokens, limit) // limit
-        tokens += 1
-        if done > told:
-            told = done
-            poll(done, total)
-
-    return before_token

@@ -1,6 +1,7 @@
 """The HTTP side: routes as OpenAI's API has them, whole answers and streams."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -48,14 +49,37 @@ class Service:
     stopping: bool = False
     reading: CapacityLimiter | None = None
     """One prompt is rendered at a time: templates and tokenizers are not made for threads."""
+    post: "Post | None" = None
+    """From the thread that generates; made in the event loop."""
+
+
+class Post:
+    """Carries what the thread that generates tells to the event loop, which it wakes once for all that is new."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._new: deque[tuple[asyncio.Queue[Item], Item]] = deque()
+        self._woken = False
+
+    def send(self, queue: "asyncio.Queue[Item]", item: Item) -> None:
+        """Put an item into a queue of the loop. Called from any thread."""
+        self._new.append((queue, item))
+        if not self._woken and not self._loop.is_closed():
+            self._woken = True
+            self._loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        self._woken = False  # before the queue is looked at: what comes after wakes the loop again
+        while self._new:
+            queue, item = self._new.popleft()
+            queue.put_nowait(item)
 
 
 class Channel:
-    """Carries one answer from the thread that generates to the event loop."""
+    """Carries one answer from the thread that generates to the request that waits for it."""
 
-    def __init__(self, index: int, queue: "asyncio.Queue[Item]", streamed: bool) -> None:
-        self._index, self._queue, self._loop = index, queue, asyncio.get_running_loop()
-        self._streamed = streamed
+    def __init__(self, index: int, queue: "asyncio.Queue[Item]", post: Post, streamed: bool) -> None:
+        self._index, self._queue, self._post, self._streamed = index, queue, post, streamed
         self._kept: list[Piece] = []
 
     def piece(self, piece: Piece) -> None:
@@ -73,8 +97,7 @@ class Channel:
         self._send(error)
 
     def _send(self, item: Piece | End | Exception) -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._queue.put_nowait, (self._index, item))
+        self._post.send(self._queue, (self._index, item))
 
 
 @dataclass
@@ -86,11 +109,11 @@ class Writing:
     queue: "asyncio.Queue[Item]" = field(default_factory=asyncio.Queue)
 
     @classmethod
-    def begun(cls, plan: Plan, batch: Batch) -> "Writing":
+    def begun(cls, plan: Plan, batch: Batch, post: Post) -> "Writing":
         """Put a request into the batch. Raises Refused where it is full, or stops."""
         writing = cls(plan)
         for index, asked in enumerate(plan.answers):
-            channel = Channel(index, writing.queue, plan.stream)
+            channel = Channel(index, writing.queue, post, plan.stream)
             writing.tickets.append(_ticket(asked, channel, plan))
         try:
             batch.submit(writing.tickets)
@@ -242,7 +265,8 @@ class Routes:
         service.reading = service.reading or CapacityLimiter(1)
         planned = await to_thread.run_sync(plan, body, catalogue, limiter=service.reading)
         assert service.batch is not None
-        writing = Writing.begun(planned, service.batch)
+        service.post = service.post or Post()
+        writing = Writing.begun(planned, service.batch, service.post)
         if planned.stream:
             headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
             return StreamingResponse(

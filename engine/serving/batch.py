@@ -138,7 +138,7 @@ class Batch:
                     self._changed.wait(IDLE_S)
             return
         chosen = self._choose(decoder)
-        if chosen:
+        if chosen or decoder.reading:
             decoder.step(chosen)
 
     def _join(self, decoder: Decoder) -> None:
@@ -186,7 +186,10 @@ class Batch:
         plain = any(row.choice.likeliest for row in self._rows.values())
         likeliest = decoder.likeliest() if plain else {}
         found: dict[int, int] = {}
+        reading = {*decoder.reading}
         for key, row in [*self._rows.items()]:
+            if key in reading:
+                continue
             try:
                 known = likeliest[key] if row.choice.likeliest else None
                 chosen = row.choice.choose(decoder.logits(key)) if known is None else Chosen(known, 0.0)

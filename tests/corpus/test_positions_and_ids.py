@@ -12,6 +12,7 @@ import pytest
 import tokenizers
 
 from engine.backends.mlx.causal_lm import MlxModel
+from engine.backends.refilled import greedy_answers
 from engine.backends.torch.causal_lm import TorchModel
 from engine.config.load import load_text
 from engine.config.schema import TrainConfig
@@ -97,10 +98,14 @@ def test_rows_past_learned_positions_are_cut(
         asked.extend((len(prompt), max_tokens) for prompt in prompts)
         return answer(self, prompts, max_tokens, *more)
 
-    answer = BACKENDS[
-        backend
-    ].generate  # MLX reads beyond its positions without an error: so this looks at the lengths
+    def greedy(model: Any, prompts: Any, most: Any, *more: Any) -> Any:
+        asked.extend(zip(map(len, prompts), most, strict=True))
+        return greedy_answers(model, prompts, most, *more)
+
+    # MLX reads beyond its positions without an error: so this looks at the lengths.
+    answer = BACKENDS[backend].generate
     monkeypatch.setattr(BACKENDS[backend], "generate", generate)
+    monkeypatch.setattr("engine.evaluation.scores.greedy_answers", greedy)
     assert job.train() == "completed"
     assert len(asked) >= 4
     assert all(prompt + most <= POSITIONS for prompt, most in asked)
@@ -215,29 +220,27 @@ def test_prompt_tokens_must_fit_model(gpt2: Path, more_tokens: Path, tmp_path: P
         list(Generator.open(more_tokens, None).stream(asking("a kiosk"), Sampling(4)))
 
 
-def test_exact_match_answer_length_follows_own_prompt(
-    gpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_exact_match_answer_length_follows_own_prompt(gpt2: Path, tmp_path: Path) -> None:
     """Rows of a batch grow together: a short prompt must not be cut where a long one beside it ends."""
     job = Job.make(gpt2, tmp_path)
     short = prepare(job.config, gpt2).questions
     long = Question(tuple([5] * (POSITIONS - 2)), "x", "long")
-    asked: list[tuple[int, int]] = []
-
-    def generate(self: Any, prompts: Any, max_tokens: int, *more: Any) -> list[list[int]]:
-        asked.append((max(map(len, prompts)), max_tokens))
-        return answer(self, prompts, max_tokens, *more)
-
-    answer = TorchModel.generate
-    monkeypatch.setattr(TorchModel, "generate", generate)
+    model, tokenizer = job.backend().model, Tokenizer.load(gpt2)
     told: list[tuple[int, int]] = []
-    answer_all(
-        job.backend().model, Tokenizer.load(gpt2), [long, *short], lambda done, of: told.append((done, of)),
-        lambda: None, positions=POSITIONS,
+    asked = [long, *short]
+    answers = answer_all(
+        model, tokenizer, asked, lambda done, of: told.append((done, of)), lambda: None,
+        positions=POSITIONS, most=6,
     )  # fmt: skip
-    assert asked[-1] == (POSITIONS - 2, 2)
-    assert min(most for _, most in asked[:-1]) > 2
-    assert told[-1][1] == len(short) + 1
+    alone = [
+        tokenizer.decode(
+            [*model.stream(one.prompt_ids, min(6, POSITIONS - len(one.prompt_ids)), tokenizer.stop_ids)]
+        )
+        for one in asked
+    ]
+    assert answers == alone
+    assert len(answers[0]) < len(max(answers[1:], key=len))
+    assert told == [(done, len(asked)) for done in range(len(asked) + 1)]
 
 
 @pytest.mark.slow

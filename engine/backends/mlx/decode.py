@@ -30,6 +30,10 @@ class MlxDecoder:
     def rows(self) -> list[int]:
         return [*self._keys]
 
+    @property
+    def reading(self) -> tuple[int, ...]:
+        return ()
+
     def add(self, arrivals: Sequence[Arrival]) -> list[int]:
         assert len(self._keys) + len(arrivals) <= self.slots, "no slot is free"
         read = [self._read(one.prompt) for one in arrivals]

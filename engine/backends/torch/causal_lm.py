@@ -17,13 +17,15 @@ from engine.backends.sampling import Sampler
 from engine.backends.torch import generate as answers
 from engine.backends.torch import memory
 from engine.backends.torch.adapter_hooks import hooks_of
+from engine.backends.torch.answering_layers import AnsweringForm
 from engine.backends.torch.attention import NAME, SegmentAttention
 from engine.backends.torch.block import replace_layers
 from engine.backends.torch.checkpointing import HostMemory
-from engine.backends.torch.decode import decoding
+from engine.backends.torch.decode import AloneDecoder, BatchDecoder, decoding
 from engine.backends.torch.liger import Loss, proven_loss
 from engine.backends.torch.loading import load_adapter, load_causal, trying_out
 from engine.backends.torch.loss import HeadLogps, HeadLoss, head_logits, token_losses
+from engine.backends.torch.mixed_decode import MixedDecoder
 from engine.backends.torch.model import DTYPES, causal_of, load_model
 from engine.backends.torch.probes import head_is_linear, packing_is_isolated
 from engine.backends.torch.products import refuse_wrong_products
@@ -71,10 +73,10 @@ class TorchModel:
         self.plain_head = not prompted
         self.row_adapters: RowAdapters | None = None
         """The adapters that share the network, each row of a batch with its own; None where it has one at most."""
-        self.keeps_rows_apart: bool | None = None
-        """True if its rows can be decoded in one batch; None until that is tried."""
-        self.short_layers: bool | None = None
-        """True if its layers have a short form for one token a row; None until that is tried."""
+        self.decoder_type: type[MixedDecoder | BatchDecoder | AloneDecoder] | None = None
+        """The decoder that keeps its rows apart; None until that is tried."""
+        self.answering_form: AnsweringForm | None = None
+        """How a model that only answers multiplies; None where it is trained, or has its own."""
         self.head_loss: Loss = HeadLoss.apply
 
     load_network = staticmethod(load_model)
@@ -158,8 +160,10 @@ class TorchModel:
     def _ready(cls, network: Any, folder: Path, prompted: bool) -> Self:
         compute: Dtype = next((name for name, known in DTYPES.items() if known == network.dtype), "fp32")
         device = str(network.device.type)
-        model = cls(network.eval(), folder, device, compute, prompted=prompted, adapter_alone=False)
+        network.eval().requires_grad_(False)
+        model = cls(network, folder, device, compute, prompted=prompted, adapter_alone=False)
         model._try_out()
+        model.answering_form = AnsweringForm(model.causal)
         return model
 
     def _try_out(self) -> None:
@@ -200,8 +204,11 @@ class TorchModel:
             return
         about = read_config(self.folder)
         if (about.get("dtype") or about.get("torch_dtype")) == "bfloat16":
+            if self.answering_form is not None:
+                self.answering_form.restore()
             self.network.to(torch.bfloat16)
-            self.compute, self.keeps_rows_apart, self.short_layers = "bf16", None, None
+            self.compute, self.decoder_type = "bf16", None
+            self.answering_form = AnsweringForm(self.causal)
 
     @contextmanager
     def decoder(self, slots: int) -> Iterator[Decoder]:

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
-from engine.backends.base import Arrival
+from engine.backends.base import Arrival, Decoder
 from engine.backends.torch import decode_attention
+from engine.backends.torch.answering_layers import TOLERANCE
 from engine.backends.torch.decode_cache import RowCache
-from engine.backends.torch.decode_layers import short_forms
-from engine.backends.torch.model import causal_of
+from engine.backends.torch.decode_rows import Rows, refuse_no_numbers
+from engine.backends.torch.mixed_decode import MixedDecoder, forms_of
+from engine.backends.torch.model import DTYPES, causal_of
 from engine.data.types import Float32
-from engine.errors import ModelError
 
 if TYPE_CHECKING:
     from engine.backends.torch.causal_lm import TorchModel
@@ -27,31 +28,17 @@ PADDING = 1.25
 
 
 @contextmanager
-def decoding(model: "TorchModel", slots: int) -> Iterator["BatchDecoder | AloneDecoder"]:
-    """A decoder of `model`: of one batch where a trial shows that rows stay apart in it, else row by row."""
+def decoding(model: "TorchModel", slots: int) -> Iterator[Decoder]:
+    """A decoder of `model`: the fastest in which a trial shows that rows stay apart."""
     before = decode_attention.install(model.causal)
     try:
-        if _takes_short_forms(model, before):
-            with short_forms(model.causal) as short:
-                if model.short_layers is None:
-                    model.short_layers = short and rows_stay_apart(model)
-                if model.short_layers:
-                    model.keeps_rows_apart = True
-                    yield BatchDecoder(model, slots)
-                    return
-        if model.keeps_rows_apart is None:
-            model.keeps_rows_apart = _can_batch(model) and rows_stay_apart(model)
-        yield BatchDecoder(model, slots) if model.keeps_rows_apart else AloneDecoder(model, slots)
+        if model.decoder_type is None:
+            able = [MixedDecoder] * bool(forms_of(model)) + [BatchDecoder] * _can_batch(model)
+            model.decoder_type = next((each for each in able if rows_stay_apart(model, each)), AloneDecoder)
+        yield model.decoder_type(model, slots)
     finally:
         if before:
             model.causal.set_attn_implementation(before)
-
-
-def _takes_short_forms(model: "TorchModel", attention: str | None) -> bool:
-    """Return True if the layers' weights are those that were loaded, and their attention is torch's own."""
-    if model.short_layers is False:
-        return False
-    return attention is not None and _can_batch(model) and not model.segmented and not model.autocast
 
 
 class BatchDecoder:
@@ -61,58 +48,50 @@ class BatchDecoder:
     def __init__(self, model: "TorchModel", slots: int) -> None:
         self.model, self.slots, self.cache = model, slots, RowCache(slots)
         self.adapters: list[str | None] = []
-        self._keys: list[int] = []
-        """The key of each row of the batch."""
-        self._next_key = 0
-        self._logits = torch.empty(0)
-        """Of each row's next token, `[rows, vocabulary]`."""
+        self._rows = Rows()
 
     @property
     def rows(self) -> list[int]:
-        return [*self._keys]
+        return [*self._rows.keys]
+
+    @property
+    def reading(self) -> tuple[int, ...]:
+        return ()
 
     @torch.no_grad()
     def add(self, arrivals: Sequence[Arrival]) -> list[int]:
-        assert len(self._keys) + len(arrivals) <= self.slots, "no slot is free"
+        assert len(self._rows.keys) + len(arrivals) <= self.slots, "no slot is free"
         read = [(part, *self._read([arrivals[at] for at in part])) for part in _parts(arrivals)]
-        keys = [0] * len(arrivals)
+        keys = self._rows.new_keys(len(arrivals))
         for part, cache, logits in read:
             self.cache.join(cache, [len(arrivals[at].prompt) for at in part])
-            self._logits = torch.cat([self._logits, logits]) if self._keys else logits
-            for at in part:
-                keys[at] = self._next_key
-                self._keys.append(self._next_key)
-                self.adapters.append(arrivals[at].adapter)
-                self._next_key += 1
+            self._rows.join([keys[at] for at in part], logits)
+            self.adapters += [arrivals[at].adapter for at in part]
         return keys
 
     def logits(self, row: int) -> Float32:
-        found: Float32 = self._logits[self._keys.index(row)].float().cpu().numpy()
-        return found
+        return self._rows.logits_of(row)
 
     def likeliest(self) -> dict[int, int]:
-        largest, tokens = self._logits.max(-1)
-        refuse_no_numbers(largest)
-        return dict(zip(self._keys, tokens.tolist(), strict=True))
+        return self._rows.likeliest()
 
     @torch.no_grad()
     def step(self, tokens: Mapping[int, int]) -> None:
         mask, positions = self.cache.advance()
-        ids = torch.tensor([[tokens[key]] for key in self._keys], device=self.model.device)
+        keys = self._rows.keys
+        ids = torch.tensor([[tokens[key]] for key in keys], device=self.model.device)
         self._place(self.adapters)
-        last = torch.zeros(len(self._keys), dtype=torch.long, device=ids.device)
-        self._logits = self._forward(
+        last = torch.zeros(len(keys), dtype=torch.long, device=ids.device)
+        logits = self._forward(
             last, input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=self.cache
         )
+        self._rows.take((), logits)
 
     def remove(self, row: int) -> None:
-        at = self._keys.index(row)
+        at = self._rows.remove(row)
         self.cache.leave(at)
-        self._keys[at], self.adapters[at] = self._keys[-1], self.adapters[-1]
-        self._keys.pop()
+        self.adapters[at] = self.adapters[-1]
         self.adapters.pop()
-        self._logits[at] = self._logits[-1]
-        self._logits = self._logits[:-1]
 
     def _read(self, arrivals: Sequence[Arrival]) -> tuple[Any, Tensor]:
         """Keys and values of prompts, and the logits of what follows each, `[rows, vocabulary]`."""
@@ -163,6 +142,10 @@ class AloneDecoder:
     def rows(self) -> list[int]:
         return [*self._rows]
 
+    @property
+    def reading(self) -> tuple[int, ...]:
+        return ()
+
     @torch.no_grad()
     def add(self, arrivals: Sequence[Arrival]) -> list[int]:
         # Virtual tokens stand once in front, and are in the cache from then on.
@@ -195,15 +178,6 @@ class AloneDecoder:
         return output.past_key_values, output.logits[0, -1]
 
 
-def refuse_no_numbers(largest: Tensor) -> None:
-    """Raise ModelError where the largest logit of a row is no finite number: any token would look likeliest."""
-    if not bool(largest.isfinite().all()):
-        raise ModelError(
-            "The model's output is not a number, so no token can be chosen.",
-            "Weights that hold NaN or inf answer so, and fp16 where a model needs bf16 or fp32.",
-        )
-
-
 def _parts(arrivals: Sequence[Arrival]) -> Iterator[list[int]]:
     """Places of the prompts that are read together: of about one length."""
     part: list[int] = []
@@ -228,23 +202,29 @@ def _can_batch(model: "TorchModel") -> bool:
 
 
 @torch.no_grad()
-def rows_stay_apart(model: "TorchModel") -> bool:
+def rows_stay_apart(model: "TorchModel", kind: type[MixedDecoder | BatchDecoder]) -> bool:
     """Return True if rows that join, grow and leave get the logits that each gets alone: tried, not assumed."""
     draw = np.random.default_rng(0)
     vocabulary = int(model.causal.config.get_text_config().vocab_size)
     texts = {length: draw.integers(vocabulary, size=length + 3).tolist() for length in (3, 7, 11)}
     try:
-        decoder = BatchDecoder(model, 3)
+        decoder = kind(model, 3)
         short, long = decoder.add([Arrival(texts[3][:3]), Arrival(texts[7][:7])])
+        if decoder.reading:
+            decoder.step({})
         checked = [(texts[3][:3], decoder.logits(short)), (texts[7][:7], decoder.logits(long))]
         decoder.step({short: texts[3][3], long: texts[7][7]})
         (late,) = decoder.add([Arrival(texts[11][:11])])
         decoder.remove(short)
-        decoder.step({long: texts[7][8], late: texts[11][11]})
-        checked += [(texts[7][:9], decoder.logits(long)), (texts[11][:12], decoder.logits(late))]
-    except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, NotImplementedError):
+        at = 8
+        if decoder.reading:
+            decoder.step({long: texts[7][at]})
+            at += 1
+        decoder.step({long: texts[7][at], late: texts[11][11]})
+        checked += [(texts[7][: at + 1], decoder.logits(long)), (texts[11][:12], decoder.logits(late))]
+    except (TypeError, ValueError, RuntimeError, AttributeError, LookupError, AssertionError):
         return False  # a model that needs something else
-    tolerance = 1e-3 if model.compute == "fp32" else 5e-2
+    tolerance = TOLERANCE[DTYPES[model.compute]]
     for tokens, found in checked:
         ids = torch.tensor([tokens], device=model.device)
         alone = model.causal(input_ids=ids, use_cache=False).logits[0, -1].float().cpu().numpy()

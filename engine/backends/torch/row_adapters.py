@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from engine.backends.torch.loading import load_adapter
 from engine.backends.torch.model import causal_of
@@ -78,10 +77,7 @@ def _form(module: Any, rows: RowAdapters) -> Any:
             f"An adapter is on a {type(base).__name__}; only adapters on linear layers can share a base.",
             "Serve it alone, or merge it first: ft export --format merged",
         )
-    parts = {
-        name: (module.lora_A[name].weight, module.lora_B[name].weight, module.scaling[name])
-        for name in module.lora_A
-    }
+    parts = {name: (module.lora_A[name], module.lora_B[name], module.scaling[name]) for name in module.lora_A}
 
     def forward(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         y: Tensor = base(x)
@@ -89,8 +85,8 @@ def _form(module: Any, rows: RowAdapters) -> Any:
             if name not in parts:
                 continue
             a, b, scale = parts[name]
-            inputs = (x if own is None else x[own]).to(a.dtype)
-            update = linear(linear(inputs, a), b).mul_(scale).to(y.dtype)
+            inputs = (x if own is None else x[own]).to(a.weight.dtype)
+            update = b(a(inputs)).mul_(scale).to(y.dtype)
             if own is None:
                 y = y.add_(update)
             else:
