@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mlx_lm.models.cache import ChunkedKVCache
 from transformers import AutoModelForCausalLM
 
 from engine.backends.base import Arrival, Model
 from engine.backends.mlx.causal_lm import MlxModel
+from engine.backends.mlx.decode import MlxAloneDecoder
 from engine.backends.refilled import greedy_answers
 from engine.backends.torch.causal_lm import TorchModel
 from engine.backends.torch.decode import AloneDecoder
@@ -125,6 +127,20 @@ def test_rows_of_mlx_that_join_and_leave_answer_as_alone(
     prompts = prompts_of((3, 17, 5, 30, 9, 1, 12))
     alone = [[*model.stream(prompt, 14 - place, ())] for place, prompt in enumerate(prompts)]
     assert answered(model, prompts, 3, 14) == alone
+
+
+def test_an_mlx_model_whose_caches_hold_one_row_is_answered_row_by_row(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = MlxModel.open(tiny_model, None)
+    prompts = prompts_of((4, 9, 6))
+    alone = [[*model.stream(prompt, 8 - place, ())] for place, prompt in enumerate(prompts)]
+    layers = len(model.network.layers)
+    single = lambda: [ChunkedKVCache(1024) for _ in range(layers)]  # noqa: E731 - as mlx-lm's Llama 4 has it
+    monkeypatch.setattr(model.network, "make_cache", single, raising=False)
+    with model.decoder(2) as decoder:
+        assert isinstance(decoder, MlxAloneDecoder)
+    assert answered(model, prompts, 2, 8) == alone
 
 
 def test_a_model_whose_rows_mix_is_answered_row_by_row(

@@ -17,7 +17,7 @@ from engine.backends.mlx import adapter as adapters
 from engine.backends.mlx import families, memory, saved_adapter, vocabulary
 from engine.backends.mlx import generate as answers
 from engine.backends.mlx.attention import Blocks, Segments, route
-from engine.backends.mlx.decode import MlxDecoder
+from engine.backends.mlx.decode import decoder_of
 from engine.backends.mlx.kernels import Kernels, Spans
 from engine.backends.mlx.layers import Dropout
 from engine.backends.mlx.layout import Rows, to_rows
@@ -153,7 +153,7 @@ class MlxModel:
     @contextmanager
     def decoder(self, slots: int) -> Iterator[Decoder]:
         self._rest()
-        yield MlxDecoder(self.network, slots)
+        yield decoder_of(self.network, slots)
 
     @contextmanager
     def without_adapter(self) -> Iterator[None]:

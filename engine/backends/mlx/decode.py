@@ -14,6 +14,14 @@ PREFILL_TOKENS = 2048
 """Tokens of a prompt that are read together."""
 
 
+def decoder_of(network: Any, slots: int) -> "MlxDecoder | MlxAloneDecoder":
+    """A decoder of one batch where mlx-lm's caches of this model can be those of several rows, else row by row."""
+    from mlx_lm.models.cache import make_prompt_cache
+
+    merges = all(hasattr(type(one), "merge") for one in make_prompt_cache(network))
+    return MlxDecoder(network, slots) if merges else MlxAloneDecoder(network, slots)
+
+
 class MlxDecoder:
     """Rows in one batch, right-aligned by mlx-lm's caches. Prompts are read one by one, before they join."""
 
@@ -36,8 +44,9 @@ class MlxDecoder:
 
     def add(self, arrivals: Sequence[Arrival]) -> list[int]:
         assert len(self._keys) + len(arrivals) <= self.slots, "no slot is free"
-        read = [self._read(one.prompt) for one in arrivals]
-        for cache, logits in read:
+        read = [_read(self.network, one.prompt) for one in arrivals]
+        for own_cache, logits in read:
+            cache = [type(one).merge([one]) for one in own_cache]
             if self._keys:
                 for own, new in zip(self._cache, cache, strict=True):
                     own.extend(new)
@@ -53,13 +62,7 @@ class MlxDecoder:
         return found
 
     def likeliest(self) -> dict[int, int]:
-        if not bool(mx.isfinite(self._logits.max(axis=-1)).all()):
-            raise ModelError(
-                "The model's output is not a number, so no token can be chosen.",
-                "Weights that hold NaN or inf answer so, and fp16 where a model needs bf16 or fp32.",
-            )
-        tokens: Any = mx.argmax(self._logits, axis=-1).tolist()
-        return dict(zip(self._keys, tokens, strict=True))
+        return dict(zip(self._keys, _likeliest(self._logits), strict=True))
 
     def step(self, tokens: Mapping[int, int]) -> None:
         ids = mx.array([[tokens[key]] for key in self._keys])
@@ -76,18 +79,65 @@ class MlxDecoder:
             cache.filter(kept)
         self._logits = self._logits[mx.array(kept)]
 
-    def _read(self, prompt: Sequence[int]) -> tuple[list[Any], mx.array]:
-        """The caches of a batch of this row alone, and the logits of what follows, `[1, vocabulary]`."""
-        from mlx_lm.models.cache import make_prompt_cache
 
-        cache = make_prompt_cache(self.network)
-        if not all(hasattr(type(one), "merge") for one in cache):
-            raise ModelError(
-                f"{type(self.network).__name__}: mlx-lm cannot decode several of its answers together.",
-                "Answer one at a time: ft generate, ft chat.",
-            )
-        ids = mx.array([list(prompt)])
-        for start in range(0, len(prompt), PREFILL_TOKENS):
-            logits = self.network(ids[:, start : start + PREFILL_TOKENS], cache=cache)[:, -1]
-            mx.eval(logits, [one.state for one in cache])
-        return [type(one).merge([one]) for one in cache], logits
+class MlxAloneDecoder:
+    """Rows one by one, each with the model's own cache."""
+
+    def __init__(self, network: Any, slots: int) -> None:
+        self.network, self.slots = network, slots
+        self._rows: dict[int, tuple[list[Any], mx.array]] = {}
+        """Cache and logits `[1, vocabulary]` of each."""
+        self._next_key = 0
+
+    @property
+    def rows(self) -> list[int]:
+        return [*self._rows]
+
+    @property
+    def reading(self) -> tuple[int, ...]:
+        return ()
+
+    def add(self, arrivals: Sequence[Arrival]) -> list[int]:
+        read = [_read(self.network, one.prompt) for one in arrivals]
+        keys = [*range(self._next_key, self._next_key + len(read))]
+        self._rows.update(zip(keys, read, strict=True))
+        self._next_key += len(read)
+        return keys
+
+    def logits(self, row: int) -> Float32:
+        found: Float32 = np.array(self._rows[row][1][0].astype(mx.float32))
+        return found
+
+    def likeliest(self) -> dict[int, int]:
+        return {key: _likeliest(logits)[0] for key, (_, logits) in self._rows.items()}
+
+    def step(self, tokens: Mapping[int, int]) -> None:
+        for key, (cache, _) in self._rows.items():
+            logits = self.network(mx.array([[tokens[key]]]), cache=cache)[:, -1]
+            mx.eval(logits)
+            self._rows[key] = cache, logits
+
+    def remove(self, row: int) -> None:
+        del self._rows[row]
+
+
+def _read(network: Any, prompt: Sequence[int]) -> tuple[list[Any], mx.array]:
+    """The caches of a row alone, and the logits of what follows, `[1, vocabulary]`."""
+    from mlx_lm.models.cache import make_prompt_cache
+
+    cache, ids = make_prompt_cache(network), mx.array([list(prompt)])
+    for start in range(0, len(prompt), PREFILL_TOKENS):
+        logits = network(ids[:, start : start + PREFILL_TOKENS], cache=cache)[:, -1]
+        mx.eval(logits, [one.state for one in cache])
+    return cache, logits
+
+
+def _likeliest(logits: mx.array) -> list[int]:
+    """The likeliest token of each row. Raises ModelError where logits are no numbers."""
+    if not bool(mx.isfinite(logits.max(axis=-1)).all()):
+        raise ModelError(
+            "The model's output is not a number, so no token can be chosen.",
+            "Weights that hold NaN or inf answer so, and fp16 where a model needs bf16 or fp32.",
+        )
+    found: Any = mx.argmax(logits, axis=-1).tolist()
+    return [int(token) for token in found]
