@@ -2,9 +2,9 @@
 
     .venv/bin/python benchmarks/evaluate.py [--rows 128] [--tokens 96] [--slots 32]
 
-The prompts are questions of a file, under the starter's chat template. All three ways use the same loaded model, in
-the precision in which ft answers here, the same prompts and the same limit of tokens, and stop at the same tokens.
-`generate` gets batches of as many rows as ft has slots, sorted by length, padded on the left. What is shown is the
+The prompts are questions of a file, under the starter's chat template. All three ways use the same weights, in the
+precision in which ft answers here, the same prompts and the same limit of tokens, and stop at the same tokens. One by
+one is as `ft chat` answers. `generate` is that of the model as `from_pretrained` loads it, and gets batches of as many rows as ft has slots, sorted by length, padded on the left. What is shown is the
 answers' tokens a second, and how many answers are those of one by one to the token.
 """
 
@@ -14,6 +14,10 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -36,6 +40,7 @@ def main() -> None:
         tokenizer.prompt_ids([Message("user", text)]) for text in _questions(options.file, options.rows)
     ]
     model, stop = TorchModel.open(folder, None), tokenizer.stop_ids
+    theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     tokens, slots = options.tokens, options.slots
 
     def one_by_one() -> list[list[int]]:
@@ -50,7 +55,7 @@ def main() -> None:
         found: list[tuple[int, list[int]]] = []
         for start in range(0, len(order), slots):
             part = order[start : start + slots]
-            answers = _generate(model, [prompts[place] for place in part], tokens, stop)
+            answers = _generate(theirs, [prompts[place] for place in part], tokens, stop)
             found += zip(part, answers, strict=True)
         return _ordered(found)
 
@@ -84,16 +89,14 @@ def _compare(ways: dict[str, Callable[[], list[list[int]]]], count: int) -> None
 
 
 def _generate(
-    model: TorchModel, prompts: Sequence[Sequence[int]], tokens: int, stop: Collection[int]
+    model: Any, prompts: Sequence[Sequence[int]], tokens: int, stop: Collection[int]
 ) -> list[list[int]]:
     """Answers by `transformers`' generate, as its documentation batches prompts."""
-    import torch
-
     width, pad = max(map(len, prompts)), min(stop)
     ids = torch.tensor([[pad] * (width - len(one)) + [*one] for one in prompts])
     mask = torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in prompts])
     with torch.no_grad():
-        output = model.network.generate(
+        output = model.generate(
             input_ids=ids, attention_mask=mask, max_new_tokens=tokens, do_sample=False,
             pad_token_id=pad, eos_token_id=sorted(stop),
         )  # fmt: skip
