@@ -4,8 +4,9 @@
 
 The prompts are questions of a file, under the starter's chat template. All three ways use the same weights, in the
 precision in which ft answers here, the same prompts and the same limit of tokens, and stop at the same tokens. One by
-one is as `ft chat` answers. `generate` is that of the model as `from_pretrained` loads it, and gets batches of as many rows as ft has slots, sorted by length, padded on the left. What is shown is the
-answers' tokens a second, and how many answers are those of one by one to the token.
+one is as `ft chat` answers. `generate` is that of the model as `from_pretrained` loads it, and gets batches of as many
+rows as ft has slots, sorted by length, padded on the left. What is shown is the answers' tokens a second, and how many
+answers are those of one by one to the token.
 """
 
 import argparse
