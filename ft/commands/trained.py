@@ -10,7 +10,9 @@ from engine.runs.directory.run import Run
 
 ModelArgument = Annotated[
     str | None,
-    typer.Argument(help="A run, checkpoint, adapter or model's folder; the latest run if left out."),
+    typer.Argument(
+        help="A run, checkpoint, adapter's or model's folder, starter or hub id; the latest run if left out."
+    ),
 ]
 CheckpointOption = Annotated[
     str | None,
