@@ -64,7 +64,7 @@ def test_key_comes_from_the_keyring(memory_keyring: MemoryKeyring) -> None:
 def compared(server: JudgeServer, rows: Sequence[ScoredRow] = ROWS) -> tuple[dict[str, Any], list[float]]:
     """The verdicts, and the pauses that were made."""
     pauses: list[float] = []
-    judge = Judge.open(server.address, "x", None, pauses.append)
+    judge = Judge(server.address, "x", None, pauses.append)
     return judge.compare(rows, lambda done, total: None), pauses
 
 
@@ -93,6 +93,13 @@ def test_judge_that_is_gone_midway_leaves_its_verdicts() -> None:
     assert len(server.requests) == 8, "no row is asked after it"
 
 
+def test_server_that_lists_no_models_is_asked_by_name() -> None:
+    with judging(fair, status=404) as server:
+        assert Judge.open(server.address, "named", None).model == "named"
+        with pytest.raises(MachineError, match="answers 404"):
+            Judge.open(server.address, None, None)
+
+
 def test_row_that_the_judge_refuses_is_left_out_alone() -> None:
     with judging(fair) as server:
         server.failures += [400]
@@ -113,6 +120,8 @@ def test_judge_that_cannot_be_asked_is_one_clear_message() -> None:
     waits: list[float] = []
     with pytest.raises(MachineError, match="cannot be asked"):
         Judge.open(server.address, None, None, waits.append)
-    assert waits == [1, 2, 4, 8]
+    assert waits == [1], "an address that is wrong is told soon"
+    with pytest.raises(MachineError, match="cannot be asked"):
+        Judge.open("http://127.0.0.1:9/v1", "named", None, waits.append)
     with pytest.raises(ConfigError, match="not an address"):
         Judge.open("localhost:8000", None, None)

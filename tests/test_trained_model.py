@@ -90,6 +90,13 @@ def test_starter_and_hub_id_mean_models_that_nothing_was_trained_of(folder: Path
     assert TrainedModel.find("anna/orders") == TrainedModel(folder / "anna" / "orders")
 
 
+def test_folder_without_a_model_says_what_it_lacks(folder: Path) -> None:
+    (folder / "anna" / "orders").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="holds no run, model or adapter") as error:
+        TrainedModel.find("anna/orders")
+    assert "config.json" in error.value.hint
+
+
 def test_adapter_without_a_base_says_so(tiny_model: Path, tmp_path: Path) -> None:
     made = make_adapter(tiny_model, tmp_path / "made", 0)
     assert TrainedModel.find(made).base == str(tiny_model)

@@ -7,7 +7,7 @@ from typing import Any
 
 from engine.errors import ConfigError
 from engine.metrics.base import Metric
-from engine.metrics.registry import describe
+from engine.metrics.registry import describe, known
 
 CLOSE = 1e-6
 """Share of a value by which a score may be off and still count as the same."""
@@ -39,7 +39,9 @@ class Limit:
         if self.metric not in metrics:
             raise ConfigError(
                 f"--fail-under {self.metric}: that metric is not computed.",
-                f"Add it: --metrics {self.metric}. There are: {', '.join(metrics)}.",
+                f"Add it: --metrics {self.metric}"
+                if self.metric in known()
+                else f"There is none of that name; computed are {', '.join(metrics)}.",
             )
         metric = metrics[self.metric]
         if metric.better is None:

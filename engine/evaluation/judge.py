@@ -27,8 +27,10 @@ INSTRUCTIONS = (
 )
 TIE, DISAGREEMENT, SAME = "tie", "disagreement", "same answer"
 _VERDICT = re.compile(r"\b(A|B|TIE)\b")
-_ABOUT_THE_ROW = (400, 413, 422)
-"""Statuses of a request that is too long, or that a filter of the server refuses: another row may pass."""
+_OF_THE_ROW = (200, 400, 413, 422)
+"""Statuses of an answer without a message, and of a request that is too long or filtered: another row may pass."""
+_NO_LIST = (400, 404, 405, 501)
+"""Statuses of a server that does not list its models."""
 _HINTS = {
     401: "Name the secret that is its API key: --judge-key NAME",
     403: "Name the secret that is its API key: --judge-key NAME",
@@ -38,11 +40,11 @@ _HINTS = {
 
 
 class NoVerdictError(MachineError):
-    """A verdict that cannot be had. `of_row` where that is the row's fault, so that the next may be judged."""
+    """An answer that cannot be had; `status` is that of HTTP, None where there was none."""
 
-    def __init__(self, message: str, hint: str, of_row: bool = False) -> None:
+    def __init__(self, message: str, hint: str, status: int | None) -> None:
         super().__init__(message, hint)
-        self.of_row = of_row
+        self.status = status
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,13 @@ class Judge:
         if key_name and key is None:
             raise ConfigError(f"{key_name} is not set.", f"Set it with: ft secrets set {key_name}")
         judge = Judge(address.rstrip("/"), model or "", key, wait)
-        return judge if model else judge._named(judge._ask("GET", "/models"))
+        try:
+            listed = judge._ask("GET", "/models", pauses=WAITS_S[:1])
+        except NoVerdictError as error:
+            if model and error.status in _NO_LIST:
+                return judge
+            raise
+        return judge if model else judge._named(listed)
 
     def _named(self, listed: Any) -> "Judge":
         """The judge with the first model of a list. Raises ConfigError where there is none."""
@@ -92,7 +100,7 @@ class Judge:
                 verdict = self._verdict(row)
             except NoVerdictError as error:
                 problem = error
-                if error.of_row:
+                if error.status in _OF_THE_ROW:
                     continue
                 break
             verdicts.append({"where": row.where, "prompt": row.prompt, "verdict": verdict})
@@ -125,16 +133,16 @@ class Judge:
             text = str(answer["choices"][0]["message"]["content"])
         except (KeyError, IndexError, TypeError) as error:
             raise NoVerdictError(
-                f"The judge at {self.address} answered without a message.", "Is it an OpenAI server?", True
+                f"The judge at {self.address} answered without a message.", "Is it an OpenAI server?", 200
             ) from error
         found = _VERDICT.findall(text)
         return found[-1] if found else "TIE"
 
-    def _ask(self, method: str, path: str, body: Any = None) -> Any:
+    def _ask(self, method: str, path: str, body: Any = None, pauses: Sequence[float] = WAITS_S) -> Any:
         """The JSON that the server answers; asked again where it is busy, fails or is gone. Raises NoVerdictError."""
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        problem, hint, of_row = "", "", False
-        for pause in (*WAITS_S, None):
+        problem, hint, status = "", "", None
+        for pause in (*pauses, None):
             try:
                 answer = httpx.request(
                     method, self.address + path, json=body, headers=headers, timeout=LONGEST_ANSWER_S
@@ -142,17 +150,17 @@ class Judge:
                 if answer.status_code == 200:
                     return answer.json()
                 status = answer.status_code
-                problem, of_row = f"answers {status}", status in _ABOUT_THE_ROW
+                problem = f"answers {status}"
                 hint = _HINTS.get(status, "See its log; --judge names its address, --judge-model its model.")
                 if status < 500 and status != 429:
                     break
                 pause = pause and _asked_pause(answer.headers, pause)
             except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-                problem, of_row = f"cannot be asked ({type(error).__name__})", False
+                problem, status = f"cannot be asked ({type(error).__name__})", None
                 hint = "See that it runs, and that --judge is its address, as http://localhost:8000/v1"
             if pause is not None:
                 self.wait(pause)
-        raise NoVerdictError(f"The judge at {self.address}{path} {problem}.", hint, of_row)
+        raise NoVerdictError(f"The judge at {self.address}{path} {problem}.", hint, status)
 
 
 def _asked_pause(headers: Mapping[str, str], pause: float) -> float:

@@ -63,7 +63,7 @@ def page(body: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _about(body: Mapping[str, Any]) -> str:
-    scored = f"{body['texts']} texts scored, {body['prompts']} prompts." if body["texts"] else ""
+    scored = f"Texts scored: {body['texts']}, prompts: {body['prompts']}." if body["texts"] else ""
     return f"Step {body['step']}. {scored}" if body["step"] else scored
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import addresses, plugins
+from engine import addresses
 from engine.errors import ConfigError
 from engine.metrics import registry as metric_registry
 from engine.metrics.source_file import load_file, names_file
@@ -120,7 +120,7 @@ class Evaluation:
 
     def check(self, model: TrainedModel) -> None:
         """Raise ConfigError where there is no such metric, no rows, or no other model to compare with."""
-        known = (*metric_registry.computed(), *plugins.installed(plugins.METRICS))
+        known = metric_registry.known()
         for name in self.metrics or ():
             if names_file(name):
                 load_file(Path(name))

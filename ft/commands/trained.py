@@ -26,11 +26,22 @@ def reference_of(model: str | None, checkpoint: str | None = None) -> str:
     With `checkpoint` (`best`, `last` or a step), the folder of that one. Raises ConfigError where there is none.
     """
     if checkpoint is not None:
-        return str(_checkpoint(Run.open(model), checkpoint))
+        return str(_checkpoint(_run(model), checkpoint))
     if model is None:
         return str(Run.open().folder)
     path = Path(model).expanduser()
     return str(path.absolute()) if path.exists() else model
+
+
+def _run(model: str | None) -> Run:
+    try:
+        return Run.open(model)
+    except ConfigError as error:
+        if model is None or not Path(model).is_dir():
+            raise
+        raise ConfigError(
+            f"{model} is not a run, so it has no checkpoints.", "Leave --checkpoint out."
+        ) from error
 
 
 def _checkpoint(run: Run, name: str) -> Path:

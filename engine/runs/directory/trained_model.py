@@ -129,6 +129,11 @@ def _named(reference: str | Path) -> "TrainedModel | Run":
     try:
         return Run.open(reference)
     except ConfigError:
+        if folder.is_dir():
+            raise ConfigError(
+                f"{folder} holds no run, model or adapter.",
+                f"A model's folder has a config.json, an adapter's an {adapter_files.CONFIG}.",
+            ) from None
         if _is_model_name(str(reference)):
             return TrainedModel(str(reference))
         raise
