@@ -18,15 +18,18 @@ def metric_of(name: str, line: Mapping[str, Any]) -> Metric:
 
 def lines(body: Mapping[str, Any]) -> Iterator[str]:
     """All lines of a result: the table, parts of the metrics, rows that differ, what was lost, the judge's verdicts."""
-    yield from table(body["metrics"], body["model"], body["against"])
+    if body["metrics"]:
+        yield from table(body["metrics"], body["model"], body["against"])
     yield from _details(body["metrics"])
     yield from _differing(body)
     if found := body.get("forgetting"):
         yield from _forgetting(found, body)
     if found := body.get("tasks"):
-        yield from _tasks(found)
+        yield from _tasks(found, body["against"])
     if found := body.get("judge"):
         yield from ("", f"Judge {printable(found['model'])}: {found['summary']}")
+        if problem := found["problem"]:
+            yield f"  {printable(problem['message'])}"
 
 
 def table(metrics: Mapping[str, Any], model: str, against: str | None) -> Iterator[str]:
@@ -116,11 +119,11 @@ def _forgetting(found: Mapping[str, Any], body: Mapping[str, Any]) -> Iterator[s
         yield from _row(row, body, "contains")
 
 
-def _tasks(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _tasks(found: Sequence[Mapping[str, Any]], against: str | None) -> Iterator[str]:
     yield from ("", "Tasks of lm-eval, without a chat template")
     for each in found:
         other = each["against"]
-        beside = f"   base or other {_with_error(other)}" if other else ""
+        beside = f"   {printable(str(against))} {_with_error(other)}" if other else ""
         yield f"  {printable(each['task'])}  {printable(each['metric'])}   {_with_error(each)}{beside}"
 
 

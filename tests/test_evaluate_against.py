@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from engine.backends.torch.causal_lm import TorchModel
 from engine.errors import ConfigError, ModelError
 from engine.evaluation.files import REPORT, RESULT, ROWS
 from engine.evaluation.gates import Limit, below, worse_than
-from engine.evaluation.report import page
 from engine.jobs import evaluate
 from engine.jobs.base import JobContext
 from engine.jobs.evaluate import Evaluation
@@ -27,6 +25,7 @@ from engine.runs.directory.run import Run
 from engine.runs.directory.trained_model import TrainedModel
 from ft.cli import main
 from tests.judge_server import judging
+from tests.own_task import own_task
 from tests.training import recipe_text, write_rows
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
@@ -208,6 +207,56 @@ def test_answers_of_the_wrong_weights_are_caught(
     assert run.evaluations() == []
 
 
+def adapter_alone(trained: Trained, folder: Path) -> Path:
+    """The run's adapter in a folder of which no run tells, beside the base that it names."""
+    (folder / "base").symlink_to(trained.rows.parent / "base")
+    return Path(shutil.copytree(trained.run.adapter, folder / "adapter"))
+
+
+@pytest.mark.slow
+def test_tasks_are_scored_without_rows(
+    trained: Trained, tiny_model: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder of which no run tells, with an adapter and without; the table of rows is not there."""
+    task = str(own_task(folder))
+    adapter = adapter_alone(trained, folder)
+    for model in (adapter, tiny_model):
+        capsys.readouterr()
+        assert main(["evaluate", str(model), "--tasks", task, "--json", "--html", "page.html"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert [(each["task"], each["metric"]) for each in found["tasks"]] == [("animals", "acc,none")]
+        assert (found["metrics"], found["texts"]) == ({}, 0)
+        assert "animals" in (folder / "page.html").read_text()
+    capsys.readouterr()
+    assert main(["evaluate", str(adapter), "--tasks", task, "--against", "base"]) == 0
+    shown = capsys.readouterr().out
+    assert "animals  acc,none" in shown
+    assert "validation loss" not in shown
+    assert main(["evaluate", str(trained.run.folder), "--data", str(trained.rows), "--tasks", task]) == 0
+    shown = capsys.readouterr().out
+    assert "animals  acc,none" in shown, "beside the rows, with a model as it was trained: its rows are packed"
+    assert "validation loss" in shown
+    assert main(["evaluate", str(adapter), "--tasks", task, "--metrics", "chrf"]) == 2
+    assert "--data FILE" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("data", [True, False])
+def test_task_is_scored_with_the_adapter_on_for_certain(
+    trained: Trained, folder: Path, monkeypatch: pytest.MonkeyPatch, data: bool
+) -> None:
+    """On the task's rows, and on general ones where there are none."""
+    model = trained.run.folder
+    if not data:
+        model = adapter_alone(trained, folder)
+    monkeypatch.setattr(TorchModel, "without_adapter", _never_off)
+    rows = str(trained.rows) if data else None
+    run = Evaluation(str(model), rows, tasks=str(own_task(folder))).create()
+    with pytest.raises(ModelError, match="the same in every bit"):
+        evaluate.run(JobContext(run, Control(run)))
+    assert not (run.folder / RESULT).exists()
+
+
 @pytest.mark.slow
 def test_another_model_is_loaded_for_itself(trained: Trained, tiny_model: Path) -> None:
     """A checkpoint, and the base as a folder, whose scores are those of the base with the adapter off."""
@@ -290,6 +339,24 @@ def test_forgetting_and_judge_are_reported(
 
 
 @pytest.mark.slow
+def test_judge_that_fails_midway_leaves_the_scores(
+    trained: Trained, capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    """Its key expires after two rows: they are reported, and all that was computed without it."""
+    with judging(lambda asked: "TIE") as server:
+        server.failures += [200] * 4 + [401] * 100
+        words = ["--metrics", "exact_match", "--judge", server.address, "--html", "page.html"]
+        capsys.readouterr()
+        assert main(["evaluate", str(trained.run.folder), "--data", str(trained.rows), *words]) == 0
+    shown = capsys.readouterr()
+    assert "2 of 9 rows were judged: The judge at http://127.0.0.1" in shown.err
+    assert "--judge-key" in shown.err
+    assert "exact_match" in shown.out
+    assert "Judge tiny-judge: 2 of 9 rows judged: 0 won, 0 lost, 2 ties" in shown.out
+    assert "2 of 9 rows judged" in (folder / "page.html").read_text()
+
+
+@pytest.mark.slow
 def test_gate_fails_with_one_line_a_score(
     trained: Trained, capsys: pytest.CaptureFixture[str], folder: Path
 ) -> None:
@@ -313,43 +380,6 @@ def test_gate_fails_with_one_line_a_score(
     assert better in loss
     good = ["--fail-under", "exact_match=10%", "--fail-under", "perplexity=1e9", "--fail-if-worse-than", own]
     assert main([*one, "--checkpoint", worse, *good]) == 0
-
-
-class _Tags(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [name for name, _ in attrs]
-
-
-def test_hostile_answers_are_text_on_the_page() -> None:
-    """Wherever they stand: prompt, answer, expected, a class, a model's name."""
-    line = {
-        "title": HOSTILE, "format": "percent", "unit": "", "better": "higher", "value": 0.5, "interval": [0.1, 0.9],
-        "against": 0.2, "against_interval": None, "against_details": {},
-        "difference": {"value": 0.3, "low": 0.1, "high": 0.5, "p": 0.01, "rows": 4},
-        "details": {HOSTILE: HOSTILE, "classes": {HOSTILE: {"precision": 1.0, "recall": 1.0, "f1": 1.0, "rows": 2}}},
-    }  # fmt: skip
-    row = {
-        "where": HOSTILE, "asked": HOSTILE, "reference": HOSTILE, "answers": {"model": HOSTILE, "against": HOSTILE},
-        "scores": {HOSTILE: {"model": 1.0, "against": 0.0}},
-    }  # fmt: skip
-    body = {
-        "model": HOSTILE, "against": HOSTILE, "step": 1, "texts": 1, "prompts": 1, "metrics": {HOSTILE: line},
-        "lacking": {HOSTILE: HOSTILE}, "differ_most": [row], "differ_by": HOSTILE,
-        "judge": {"model": HOSTILE, "verdicts": {HOSTILE: 1}, "summary": HOSTILE},
-    }  # fmt: skip
-    made = page(body, [row])
-    read = _Tags()
-    read.feed(made)
-    assert not {"script", "img", "link", "iframe", "object"} & set(read.tags)
-    assert not any(name.startswith("on") or name in ("src", "href") for name in read.attributes)
-    assert "http" not in made.replace("http-equiv", ""), "nothing is loaded from elsewhere"
-    assert made.count("&lt;script&gt;") > 10
 
 
 def test_gates_follow_the_direction_of_a_metric() -> None:

@@ -1,6 +1,5 @@
-"""Tasks of lm-evaluation-harness, where it is installed: its requests answered by our models."""
+"""Tasks of lm-evaluation-harness: its requests answered by our models."""
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,21 +13,10 @@ from engine.data.token_spec import TokenSpec
 from engine.errors import ConfigError
 from engine.evaluation import harness
 from engine.evaluation.measuring import Measuring
+from engine.jobs.base import Stopped
+from tests.own_task import DOCS, TASK, WRITTEN, own_task
 
-pytest.importorskip("lm_eval", reason="the extra `eval` is not installed")
 pytestmark = pytest.mark.slow
-
-TASK = """task: animals
-dataset_path: json
-dataset_kwargs: {data_files: {test: DATA}}
-test_split: test
-output_type: multiple_choice
-doc_to_text: "{{question}}"
-doc_to_choice: "{{choices}}"
-doc_to_target: "{{answer}}"
-metric_list: [{metric: acc}]
-"""
-DOCS = [{"question": f"Say {n}:", "choices": [" fox", " bird", " tea"], "answer": n % 3} for n in range(6)]
 
 
 def quiet(*arguments: int) -> None:
@@ -58,6 +46,48 @@ def test_requests_are_answered_by_the_model(parts: tuple[TorchModel, Any, Measur
     assert [likeliest for _, likeliest in found] == [True, greedy == greedy[::-1]]
 
 
+def test_answers_written_together_are_those_written_alone(
+    parts: tuple[TorchModel, Any, Measuring], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of prompts and lengths that differ, in the order of the requests; with few slots, rows take turns."""
+    model, tokenizer, measuring = parts
+    asked = harness.harness_model(model, tokenizer, measuring, 512)
+    texts = ["Who jumps over the robot?", "", "Tell a story of tea and a fox.", "Hm", "A bird said that"]
+    settings = [{"max_gen_toks": most} for most in (9, 3, 1, 12, 6)]
+    monkeypatch.setattr(harness, "ANSWER_ROWS", 2)
+    together = asked.generate_until([request(*each) for each in zip(texts, settings, strict=True)])
+    for text, setting, found in zip(texts, settings, together, strict=True):
+        prompt = asked.tok_encode(text) or [asked.prefix_token_id]
+        alone = model.generate([prompt], setting["max_gen_toks"], tokenizer.stop_ids, quiet)[0]
+        assert found == tokenizer.decode(alone)
+
+
+def test_answer_ends_at_the_tasks_own_text_and_is_never_drawn(
+    parts: tuple[TorchModel, Any, Measuring],
+) -> None:
+    model, tokenizer, measuring = parts
+    asked = harness.harness_model(model, tokenizer, measuring, 512)
+    (whole,) = asked.generate_until([request("Who jumps?", {"max_gen_toks": 8})])
+    stop = whole[3:5]
+    (cut,) = asked.generate_until([request("Who jumps?", {"max_gen_toks": 8, "until": [stop]})])
+    assert cut == whole[: whole.index(stop)]
+    with pytest.raises(ConfigError, match="a_task draws its answers"):
+        asked.generate_until([request("Who jumps?", {"do_sample": True})])
+
+
+def test_stop_of_a_person_ends_a_task(parts: tuple[TorchModel, Any, Measuring], tmp_path: Path) -> None:
+    """It is not taken for a fault of the task."""
+    model, tokenizer, measuring = parts
+
+    def stop(*arguments: int) -> None:
+        raise Stopped
+
+    for task in (TASK, WRITTEN):
+        stopped = Measuring(measuring.needs, stop, stop, quiet)
+        with pytest.raises(Stopped):
+            harness.score([str(own_task(tmp_path, task))], model, tokenizer, stopped, 512)
+
+
 def test_whole_text_is_scored_in_windows(parts: tuple[TorchModel, Any, Measuring]) -> None:
     """Each token once, whatever the model's positions; with room for all, in one go."""
     model, tokenizer, measuring = parts
@@ -75,11 +105,7 @@ def test_whole_text_is_scored_in_windows(parts: tuple[TorchModel, Any, Measuring
 def test_task_of_ones_own_is_scored(parts: tuple[TorchModel, Any, Measuring], tmp_path: Path) -> None:
     """Its accuracy is that of the choices' log-probabilities."""
     model, tokenizer, measuring = parts
-    data = tmp_path / "animals.json"
-    data.write_text("".join(json.dumps(doc) + "\n" for doc in DOCS))
-    task = tmp_path / "animals.yaml"
-    task.write_text(TASK.replace("DATA", str(data)))
-    (found,) = harness.score([str(task)], model, tokenizer, measuring, 512)
+    (found,) = harness.score([str(own_task(tmp_path))], model, tokenizer, measuring, 512)
     right = 0
     for doc in DOCS:
         choices = [str(choice) for choice in doc["choices"]]  # type: ignore[attr-defined]

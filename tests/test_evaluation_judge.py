@@ -1,12 +1,15 @@
 """The judge: both orders, ties and disagreements, and what goes wrong on a real server."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
 from engine import secrets
 from engine.errors import ConfigError, MachineError
 from engine.evaluation.judge import Judge
 from engine.evaluation.row_scores import OURS, THEIRS, ScoredRow
-from tests.judge_server import judging
+from tests.judge_server import JudgeServer, judging
 from tests.keyrings import MemoryKeyring
 
 PAIRS = [
@@ -58,10 +61,67 @@ def test_key_comes_from_the_keyring(memory_keyring: MemoryKeyring) -> None:
     assert set(server.keys) == {"Bearer abc123"}
 
 
+def compared(server: JudgeServer, rows: Sequence[ScoredRow] = ROWS) -> tuple[dict[str, Any], list[float]]:
+    """The verdicts, and the pauses that were made."""
+    pauses: list[float] = []
+    judge = Judge(server.address, "x", None, pauses.append)
+    return judge.compare(rows, lambda done, total: None), pauses
+
+
+@pytest.mark.parametrize(
+    ("failures", "expected"), [([429], [7.0]), ([503, 0], [1.0, 2.0]), ([500, 502, 503, 504], [1, 2, 4, 8])]
+)
+def test_failing_judge_is_asked_again_with_growing_pauses(failures: list[int], expected: list[float]) -> None:
+    """A status that says so, and a connection that is closed unanswered; the server may name the pause itself."""
+    with judging(fair) as server:
+        server.failures += failures
+        found, pauses = compared(server)
+    assert pauses == expected
+    assert (found["judged"], found["of"], found["problem"]) == (5, 5, None)
+
+
+def test_judge_that_is_gone_midway_leaves_its_verdicts() -> None:
+    """The first row has its verdict in both orders; of the second, the server answers one and no more."""
+    with judging(fair) as server:
+        server.failures += [200, 200, 200, *[503] * 5]
+        found, pauses = compared(server)
+    assert pauses == [1, 2, 4, 8]
+    assert (found["judged"], found["of"], len(found["rows"])) == (1, 5, 1)
+    assert found["verdicts"][OURS] == 1
+    assert found["summary"].startswith("1 of 5 rows judged: 1 won, 0 lost")
+    assert "answers 503" in found["problem"]["message"]
+    assert len(server.requests) == 8, "no row is asked after it"
+
+
+def test_server_that_lists_no_models_is_asked_by_name() -> None:
+    with judging(fair, status=404) as server:
+        assert Judge.open(server.address, "named", None).model == "named"
+        with pytest.raises(MachineError, match="answers 404"):
+            Judge.open(server.address, None, None)
+
+
+def test_row_that_the_judge_refuses_is_left_out_alone() -> None:
+    with judging(fair) as server:
+        server.failures += [400]
+        found, pauses = compared(server)
+    assert pauses == []
+    assert (found["judged"], found["of"], found["verdicts"][THEIRS]) == (4, 5, 1)
+    assert "answers 400" in found["problem"]["message"]
+
+
 def test_judge_that_cannot_be_asked_is_one_clear_message() -> None:
-    with judging(fair, status=401) as server, pytest.raises(MachineError, match="answers 401"):
-        Judge.open(server.address, "x", None).compare(ROWS, lambda done, total: None)
+    """Where nothing was judged; and before the work, where its name is asked for."""
+    with judging(fair, status=401) as server:
+        found, pauses = compared(server)
+        with pytest.raises(MachineError, match="answers 401"):
+            Judge.open(server.address, None, None)
+    assert (found["judged"], pauses) == (0, [])
+    assert "--judge-key" in found["problem"]["hint"]
+    waits: list[float] = []
     with pytest.raises(MachineError, match="cannot be asked"):
-        Judge.open(server.address, None, None)
+        Judge.open(server.address, None, None, waits.append)
+    assert waits == [1], "an address that is wrong is told soon"
+    with pytest.raises(MachineError, match="cannot be asked"):
+        Judge.open("http://127.0.0.1:9/v1", "named", None, waits.append)
     with pytest.raises(ConfigError, match="not an address"):
         Judge.open("localhost:8000", None, None)

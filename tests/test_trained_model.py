@@ -1,16 +1,19 @@
 """Weights that a run, a checkpoint or a folder stands for, and what comes with them."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from engine.data.token_spec import TokenSpec
-from engine.errors import ConfigError
+from engine.errors import ConfigError, ModelError
 from engine.runs.directory.events import Saved
 from engine.runs.directory.run import Run
 from engine.runs.directory.trained_model import TrainedModel
 from tests.run_fixtures import make_run
+from tests.serving import make_adapter
+from tests.tiny import make_tiny_model
 
 
 def trained(name: str, *folders: str, adapter: str = "") -> Run:
@@ -73,3 +76,35 @@ def test_untrained_run_hints_at_first_checkpoint(ft_home: Path) -> None:
 def test_a_models_folder_means_itself(tiny_model: Path) -> None:
     assert TrainedModel.find(tiny_model) == TrainedModel(tiny_model)
     assert TrainedModel.find(str(tiny_model)).base_folder() == tiny_model
+
+
+def test_starter_and_hub_id_mean_models_that_nothing_was_trained_of(folder: Path) -> None:
+    """A run and a folder of that name go before them; a name without an owner is a misspelt run's."""
+    assert TrainedModel.find("starter") == TrainedModel("starter")
+    assert TrainedModel.find("anna/orders") == TrainedModel("anna/orders")
+    with pytest.raises(ConfigError, match="There is no run 'orders'"):
+        TrainedModel.find("orders")
+    with pytest.raises(ConfigError, match="is a whole model"):
+        TrainedModel.find_untrained("starter")
+    make_tiny_model(folder / "anna" / "orders")
+    assert TrainedModel.find("anna/orders") == TrainedModel(folder / "anna" / "orders")
+
+
+def test_folder_without_a_model_says_what_it_lacks(folder: Path) -> None:
+    (folder / "anna" / "orders").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="holds no run, model or adapter") as error:
+        TrainedModel.find("anna/orders")
+    assert "config.json" in error.value.hint
+
+
+def test_adapter_without_a_base_says_so(tiny_model: Path, tmp_path: Path) -> None:
+    made = make_adapter(tiny_model, tmp_path / "made", 0)
+    assert TrainedModel.find(made).base == str(tiny_model)
+    settings = json.loads((made / "adapter_config.json").read_text())
+    (made / "adapter_config.json").write_text(json.dumps(settings | {"base_model_name_or_path": None}))
+    with pytest.raises(ModelError, match="does not say which model") as error:
+        TrainedModel.find(made)
+    assert "base_model_name_or_path" in error.value.hint
+    (made / "adapter_model.safetensors").unlink()
+    with pytest.raises(ModelError, match="has no adapter_model"):
+        TrainedModel.find(made)

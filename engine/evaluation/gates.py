@@ -1,12 +1,13 @@
 """Gates: an evaluation fails where a score is below a limit, or worse than an earlier evaluation's."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import ConfigError
 from engine.metrics.base import Metric
-from engine.metrics.registry import describe
+from engine.metrics.registry import describe, known
 
 CLOSE = 1e-6
 """Share of a value by which a score may be off and still count as the same."""
@@ -14,34 +15,50 @@ CLOSE = 1e-6
 
 @dataclass(frozen=True)
 class Limit:
-    """A score that is to be reached: at least, or at most where less is better."""
+    """A score that is to be reached: at least, or at most where less is better; `percent` if written with %."""
 
     metric: str
     value: float
+    percent: bool = False
 
     @staticmethod
     def parse(text: str) -> "Limit":
         """Read `exact_match=0.8` or `exact_match=80%`. Raises ConfigError."""
         name, equals, value = text.partition("=")
+        percent = value.endswith("%")
         try:
-            number = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
+            number = float(value.removesuffix("%")) / (100 if percent else 1)
         except ValueError:
-            number = float("nan")
-        if not (name and equals) or number != number:
+            number = math.nan
+        if not (name and equals and math.isfinite(number)):
             raise ConfigError(f"--fail-under {text}: expected METRIC=NUMBER.", "As in exact_match=0.8")
-        return Limit(name.strip(), number)
+        return Limit(name.strip(), number, percent)
 
     def check(self, metrics: Mapping[str, Metric]) -> None:
-        """Raise ConfigError where the metric is not one that is computed, or has no direction."""
+        """Raise ConfigError where the metric is not computed, has no direction, or is not measured in such numbers."""
         if self.metric not in metrics:
             raise ConfigError(
                 f"--fail-under {self.metric}: that metric is not computed.",
-                f"Add it: --metrics {self.metric}. There are: {', '.join(metrics)}.",
+                f"Add it: --metrics {self.metric}"
+                if self.metric in known()
+                else f"There is none of that name; computed are {', '.join(metrics)}.",
             )
-        if metrics[self.metric].better is None:
+        metric = metrics[self.metric]
+        if metric.better is None:
             raise ConfigError(
                 f"--fail-under {self.metric}: of this metric, neither more nor less is better.",
                 "Take another metric.",
+            )
+        share = metric.format == "percent"
+        if share and not 0 <= self.value <= 1:
+            raise ConfigError(
+                f"--fail-under {self.metric}={self.value:g}: it is a share, from 0 to 1.",
+                f"Write {self.value:g}% for a percentage." if 1 < self.value <= 100 else "As in 0.8, or 80%.",
+            )
+        if self.percent and not share:
+            raise ConfigError(
+                f"--fail-under {self.metric}={100 * self.value:g}%: it is not a percentage.",
+                f"Without the sign: {self.metric}={100 * self.value:g}",
             )
 
 

@@ -2,11 +2,12 @@
 
 import json
 import shlex
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import addresses, plugins
+from engine import addresses
 from engine.errors import ConfigError
 from engine.metrics import registry as metric_registry
 from engine.metrics.source_file import load_file, names_file
@@ -88,6 +89,11 @@ class Evaluation:
             ) from error
 
     @property
+    def needs_no_rows(self) -> bool:
+        """True if it has something to score without rows of the task, and nothing that is asked for needs them."""
+        return bool(self.tasks or self.forgetting) and not (self.metrics or self.judge)
+
+    @property
     def compared(self) -> str | None:
         """The model that it is compared with: forgetting is what the base could do, so it compares with that."""
         return self.against or (BASE if self.forgetting or self.judge else None)
@@ -98,7 +104,7 @@ class Evaluation:
             return None
         if self.compared != BASE:
             other = TrainedModel.find(self.compared)
-            if (other.base, other.adapter) == (model.base, model.adapter):
+            if _place(other) == _place(model):
                 raise ConfigError(
                     f"{self.compared} is the model itself.", "Name another run, or base: --against base"
                 )
@@ -114,7 +120,7 @@ class Evaluation:
 
     def check(self, model: TrainedModel) -> None:
         """Raise ConfigError where there is no such metric, no rows, or no other model to compare with."""
-        known = (*metric_registry.computed(), *plugins.installed(plugins.METRICS))
+        known = metric_registry.known()
         for name in self.metrics or ():
             if names_file(name):
                 load_file(Path(name))
@@ -123,6 +129,10 @@ class Evaluation:
                     f"There is no metric {name!r}.",
                     f"There are: {', '.join(known)}; or a Python file of yours, as ./mine.py.",
                 )
+        if self.judge is None and (self.judge_model or self.judge_key):
+            raise ConfigError(
+                "--judge-model and --judge-key are of a judge, and none is named.", "Add --judge URL"
+            )
         if self.tasks:
             from engine.evaluation import harness
 
@@ -137,8 +147,8 @@ class Evaluation:
         """
         if model.run is not None:
             config = Run.open(model.run).config
-        elif self.data is not None:
-            config = recipe_of(model, self.data)
+        elif self.data is not None or self.needs_no_rows:
+            config = recipe_of(model, self.data or "starter")
         else:
             raise ConfigError(
                 f"No run says which rows {self.model} is to be scored on.", "Name them: --data FILE"
@@ -149,6 +159,17 @@ class Evaluation:
         wanted = {"metrics": self.metrics and list(self.metrics), "max_questions": self.max_questions}
         given = {name: value for name, value in wanted.items() if value is not None}
         return config.model_copy(update={"evaluation": config.evaluation.model_copy(update=given)})
+
+
+def _place(model: TrainedModel) -> tuple[str, str]:
+    """Base and adapter of a model, the same by whatever path they are named."""
+    base = model.base.resolve() if isinstance(model.base, Path) else model.base
+    return str(base), str(model.adapter and model.adapter.resolve())
+
+
+def metric_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of metrics as the job takes them: the path of a Python file is made absolute."""
+    return tuple(str(Path(name).expanduser().absolute()) if names_file(name) else name for name in names)
 
 
 def recipe_of(model: TrainedModel, data: str) -> "TrainConfig":

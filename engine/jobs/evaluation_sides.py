@@ -2,12 +2,13 @@
 
 import gc
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.errors import ConfigError
 from engine.evaluation import general
+from engine.evaluation.adapter_off import adapter_off, adapter_on
 from engine.evaluation.measuring import Measuring, Rows
 from engine.jobs.base import JobContext
 from engine.jobs.evaluation_options import BASE, Evaluation
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 PROBE_TEXTS = 4
 """Texts on which it is checked that an adapter is on, or off."""
-GENERAL = "general"
-"""Name of the set of general rows."""
+TASK, GENERAL = "task", "general"
+"""Names of the set of rows that are named or validate, and of that of general rows."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,12 @@ class Sides:
     def measured(self) -> tuple[Side, Side | None]:
         """Results of both; the second is the first with its adapter off, or is loaded when the first is freed."""
         with_base = self.evaluation.compared == BASE
-        probe = _probe(self.sets["task"].ours)
+        probe = self._probe() if self.subject.model.adapter else None
         loaded = self.subject.load()
-        if self.evaluation.tasks and self.subject.model.adapter:
-            _require_adapter(loaded, probe)
-        ours, theirs = self._side("", self.subject, loaded), None
-        if self.other is not None and with_base:
+        with adapter_on(loaded, probe) if probe and self.evaluation.tasks else nullcontext():
+            ours = self._side("", self.subject, loaded)
+        theirs = None
+        if self.other is not None and with_base and probe:
             theirs = _as_base(loaded, probe, lambda model: self._side("the base", self.subject, model))
         if self.other is not None and theirs is None:
             del loaded
@@ -78,6 +79,11 @@ class Sides:
             of = self.subject if with_base else self.other
             theirs = self._side("the other model", of, self.other.load(), theirs=not with_base)
         return ours, theirs
+
+    def _probe(self) -> "Batch":
+        """Some rows on which an adapter changes something: of those that are scored, else general ones."""
+        rows = (self.sets[name].ours for name in (TASK, GENERAL) if name in self.sets)
+        return _probe(next(rows, None) or self.subject.general_rows())
 
     def _side(self, title: str, of: Subject, model: "Model", theirs: bool = False) -> Side:
         encoder = of.encoder
@@ -114,25 +120,12 @@ class Sides:
 
 def _as_base(model: "Model", probe: "Batch", measure: "Callable[[Model], Side]") -> Side | None:
     """The model with its adapter off, measured; None where that cannot be, and the base has to be loaded."""
-    from engine.evaluation.adapter_off import adapter_off
-
     with ExitStack() as off:
         try:
             off.enter_context(adapter_off(model, probe))
         except ConfigError:
             return None
         return measure(model)
-
-
-def _require_adapter(model: "Model", probe: "Batch") -> None:
-    """Raise ModelError where the adapter is not on; one that is folded into the weights cannot be off."""
-    from engine.evaluation.adapter_off import adapter_off
-
-    with ExitStack() as off:
-        try:
-            off.enter_context(adapter_off(model, probe))
-        except ConfigError:
-            return
 
 
 def _probe(rows: Rows) -> "Batch":

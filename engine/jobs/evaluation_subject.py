@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from engine.backend_spec import spec_of
 from engine.errors import DataError, MachineError
+from engine.evaluation import general
 from engine.evaluation.measuring import Rows
 from engine.jobs.base import JobContext
 from engine.runs.directory.events import Phase, Warned
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from engine.planning.plan import Plan
 
 
+class NoRowsError(DataError):
+    """A run without validation rows, where no others were named."""
+
+
 @dataclass(frozen=True)
 class Subject:
     """A trained model, or one as it is; `config` is the recipe by which rows become its tokens."""
@@ -32,13 +37,9 @@ class Subject:
     @cached_property
     def folder(self) -> Path:
         """The base's folder, fetched where that is needed."""
-        from engine.models.resolve import resolve
-
         self.context.run.emit(Phase(name="loading", note=f"finding {self.model.base}"))
         self.context.poll()
-        if isinstance(self.model.base, Path):
-            return self.model.base
-        return resolve(self.model.base, self.model.revision, self.context.loading()).folder
+        return self.model.base_folder(self.context.loading())
 
     @cached_property
     def encoder(self) -> "RowEncoder":
@@ -48,7 +49,7 @@ class Subject:
     def rows(self, trained: Run | None) -> Rows:
         """The rows to score: the validation rows of the run `trained`, or with None all that the recipe names.
 
-        Raises DataError where the recipe that trained the model has kept none aside.
+        Raises NoRowsError where the recipe that trained the model has kept none aside.
         """
         rows = self._validation(trained) if trained else self._named()
         for note in rows.notes:
@@ -74,7 +75,9 @@ class Subject:
             config, self.folder, self._progress, lint=True, day=trained.begun(), sources=sources
         )
         if dataset.validation is None or not len(dataset.validation):
-            raise DataError(f"Run {trained.id} has no validation rows.", "Name rows of your own: --data FILE")
+            raise NoRowsError(
+                f"Run {trained.id} has no validation rows.", "Name rows of your own: --data FILE"
+            )
         known = trained.provenance.get("data") or {}
         own = self.model.run == trained.folder
         if own and known.get("fingerprint") not in (None, dataset.fingerprint):
@@ -112,9 +115,9 @@ class Subject:
         self.context.poll()
         return loaded
 
-    def on(self, config: "TrainConfig") -> "Subject":
-        """The same model, on other rows."""
-        return replace(self, config=config)
+    def general_rows(self) -> Rows:
+        """Rows that were not the task, as this model reads them."""
+        return replace(self, config=general.recipe(self.config)).rows(None)
 
     def _progress(self, done: int, total: int) -> None:
         self.context.run.emit(Phase(name="tokenising", done=done, total=total))

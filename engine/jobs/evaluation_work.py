@@ -1,6 +1,7 @@
 """Work of the job `evaluate`: rows, both models measured, their scores compared and written down."""
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,8 +15,8 @@ from engine.evaluation.report import page
 from engine.evaluation.row_scores import ScoredRow, as_lines, deciding, most_different, scored_rows
 from engine.jobs.base import JobContext
 from engine.jobs.evaluation_options import BASE, Evaluation
-from engine.jobs.evaluation_sides import GENERAL, RowSet, Side, Sides
-from engine.jobs.evaluation_subject import Subject
+from engine.jobs.evaluation_sides import GENERAL, TASK, RowSet, Side, Sides
+from engine.jobs.evaluation_subject import NoRowsError, Subject
 from engine.metrics import registry as metric_registry
 from engine.metrics.base import Metric, Results
 from engine.metrics.evaluation.perplexity import METRIC as PERPLEXITY
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from engine.config.schema import TrainConfig
     from engine.evaluation.judge import Judge
 
+LOOK_EVERY_S = 0.2
+"""Longest time between two looks for commands while the judge is waited for."""
+
 
 def evaluated(context: JobContext) -> str:
     """Score the model, and report it as an evaluation at the step of its weights; returns `completed`.
@@ -42,34 +46,51 @@ def evaluated(context: JobContext) -> str:
     config = evaluation.recipe(model)
     # Perplexity is in every evaluation, and has a field of its own there.
     metrics = [metric_registry.load(name) for name in config.evaluation.metrics if name != PERPLEXITY.name]
-    judge = _judge(evaluation)
+    judge = _judge(context, evaluation)
     subject = Subject(context, model, config)
     other = _other(context, evaluation, model, config)
-    sets = {"task": _rows(evaluation, subject, other)}
-    if evaluation.forgetting:
-        sets[GENERAL] = _general(subject, None if evaluation.compared == BASE else other)
+    sets = _sets(context, evaluation, subject, other)
     context.poll()
     needs = frozenset(need for metric in metrics for need in metric.needs)
     if evaluation.judge:
         needs |= {"answers"}
-    our_side, their_side = Sides(context, evaluation, subject, other, sets, needs).measured()
-    ours, theirs = our_side.sets["task"], their_side.sets["task"] if their_side else None
-    comparison = compare(metrics, ours, theirs, config.seed, sets["task"].same_tokens)
-    _warn(context, comparison, metrics, sets["task"], theirs)
-    rows = scored_rows(sets["task"].ours, subject.encoder.tokenizer, comparison, ours, theirs)
-    body = _body(evaluation, model, comparison, rows, sets["task"])
+    ours, theirs = Sides(context, evaluation, subject, other, sets, needs).measured()
+    comparison, rows = _compared(context, metrics, subject, sets.get(TASK), ours, theirs)
+    body = _body(evaluation, model, comparison, rows, sets.get(TASK))
+    if judge is not None:
+        body["judge"] = _judged(context, judge, rows)
     if evaluation.forgetting:
-        general_rows, body["forgetting"] = _forgetting(subject, sets[GENERAL], our_side, their_side)
+        general_rows, body["forgetting"] = _forgetting(subject, sets[GENERAL], ours, theirs)
         rows += general_rows
     if evaluation.tasks:
-        body["tasks"] = _tasks(our_side, their_side)
-    if judge is not None:
-        body["judge"] = _judged(context, judge, rows[: len(ours.references)])
+        body["tasks"] = _tasks(ours, theirs)
     _write(context.run, body, rows)
+    if TASK in sets:
+        _emit(context.run, model, ours.sets[TASK], comparison)
+    return "completed"
+
+
+def _compared(
+    context: JobContext,
+    metrics: Sequence[Metric],
+    subject: Subject,
+    of: RowSet | None,
+    our_side: Side,
+    their_side: Side | None,
+) -> tuple[Comparison, list[ScoredRow]]:
+    """The scores of the rows, and the rows with theirs; empty where there are no rows."""
+    if of is None:
+        return Comparison((), {}), []
+    ours, theirs = our_side.sets[TASK], their_side.sets[TASK] if their_side else None
+    comparison = compare(metrics, ours, theirs, subject.config.seed, of.same_tokens)
+    _warn(context, comparison, metrics, of, theirs)
+    return comparison, scored_rows(of.ours, subject.encoder.tokenizer, comparison, ours, theirs)
+
+
+def _emit(run: Run, model: TrainedModel, ours: Results, comparison: Comparison) -> None:
     values = {line.metric.name: line.value for line in comparison.lines if not line.of_tokens}
     assert ours.loss is not None
-    context.run.emit(Eval(step=model.step or 0, loss=ours.loss, perplexity=perplexity(ours), metrics=values))
-    return "completed"
+    run.emit(Eval(step=model.step or 0, loss=ours.loss, perplexity=perplexity(ours), metrics=values))
 
 
 def _other(
@@ -87,8 +108,29 @@ def _other(
     return Subject(context, other, config.model_copy(update={"model": own.model}))
 
 
+def _sets(
+    context: JobContext, evaluation: Evaluation, subject: Subject, other: Subject | None
+) -> dict[str, RowSet]:
+    """The rows by the names of their sets.
+
+    Those of the task may be missing where tasks of lm-eval or general rows are scored, and nothing else is asked of
+    them. Raises DataError otherwise.
+    """
+    sets: dict[str, RowSet] = {}
+    try:
+        if evaluation.data is not None or subject.model.run is not None:
+            sets[TASK] = _rows(evaluation, subject, other)
+    except NoRowsError as error:
+        if not evaluation.needs_no_rows:
+            raise
+        context.run.emit(Warned(message=error.message, hint="Only what needs no rows is scored."))
+    if evaluation.forgetting:
+        sets[GENERAL] = _general(subject, None if evaluation.compared == BASE else other)
+    return sets
+
+
 def _rows(evaluation: Evaluation, subject: Subject, other: Subject | None) -> RowSet:
-    """The rows that both are scored on. Raises DataError where the two have none in common."""
+    """The rows that both are scored on. Raises DataError where there are none, or the two have none in common."""
     trained = None if evaluation.data is not None else subject.model.run
     source = Run.open(trained) if trained else None
     ours = subject.rows(source)
@@ -108,8 +150,8 @@ def _rows(evaluation: Evaluation, subject: Subject, other: Subject | None) -> Ro
 
 def _general(subject: Subject, other: Subject | None) -> RowSet:
     """The general rows, that were not the task."""
-    ours = subject.on(general.recipe(subject.config)).rows(None)
-    theirs = other.on(general.recipe(other.config)).rows(None) if other else ours
+    ours = subject.general_rows()
+    theirs = other.general_rows() if other else ours
     return RowSet(ours, theirs)
 
 
@@ -138,7 +180,7 @@ def _body(
     model: TrainedModel,
     comparison: Comparison,
     rows: Sequence[ScoredRow],
-    of: RowSet,
+    of: RowSet | None,
 ) -> dict[str, Any]:
     """The result as `evaluation.json` has it."""
     deciding_metric = deciding(comparison.lines)
@@ -149,9 +191,9 @@ def _body(
         "reference": evaluation.model,
         "step": model.step or 0,
         "against": evaluation.compared and _name(evaluation.compared),
-        "texts": len(of.ours.examples),
-        "prompts": len(of.ours.questions),
-        "fingerprint": of.ours.fingerprint,
+        "texts": len(of.ours.examples) if of else 0,
+        "prompts": len(of.ours.questions) if of else 0,
+        "fingerprint": of.ours.fingerprint if of else None,
         "metrics": {line.metric.name: line.as_json() for line in comparison.lines},
         "lacking": dict(comparison.lacking),
         "differ_by": deciding_metric.name if deciding_metric else None,
@@ -187,21 +229,34 @@ def _tasks(ours: Side, theirs: Side | None) -> list[dict[str, Any]]:
     return found
 
 
-def _judge(evaluation: Evaluation) -> "Judge | None":
+def _judge(context: JobContext, evaluation: Evaluation) -> "Judge | None":
     """The judge, asked for its name before the work: that it is not there should not be found out after it."""
     if evaluation.judge is None:
         return None
     from engine.evaluation.judge import Judge
 
-    return Judge.open(evaluation.judge, evaluation.judge_model, evaluation.judge_key)
+    def wait(seconds: float) -> None:
+        context.run.emit(Phase(name="evaluating", note=f"the judge is asked again in {seconds:.0f} s"))
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            context.poll()
+            time.sleep(min(left, LOOK_EVERY_S))
+
+    return Judge.open(evaluation.judge, evaluation.judge_model, evaluation.judge_key, wait)
 
 
 def _judged(context: JobContext, judge: "Judge", rows: Sequence[ScoredRow]) -> dict[str, Any]:
+    """The verdicts; where some are missing, a warning says how many and why, and the scores are kept."""
+
     def poll(done: int, total: int) -> None:
         context.run.emit(Phase(name="evaluating", done=done, total=total, note="judging"))
         context.poll()
 
-    return judge.compare(rows, poll)
+    found = judge.compare(rows, poll)
+    if problem := found["problem"]:
+        message = f"{found['judged']} of {found['of']} rows were judged: {problem['message']}"
+        context.run.emit(Warned(message=message, hint=problem["hint"]))
+    return found
 
 
 def _write(run: Run, body: dict[str, Any], rows: Sequence[ScoredRow]) -> None:

@@ -228,10 +228,10 @@ def _mark(
     not_proved: str | None,
 ) -> Mapping[str, Any]:
     """Content of export.json. No time is in it: the same export is the same bytes."""
+    from engine.models import adapter_files
     from engine.models.resolve import fingerprint
-    from engine.models.saved_adapter import read_adapter
 
-    of_adapter = read_adapter(model.adapter).fingerprint if model.adapter else None
+    of_adapter = adapter_files.fingerprint(model.adapter) if model.adapter else None
     return {
         "format": exporter.name,
         "facts": dict(facts),

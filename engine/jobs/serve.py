@@ -27,7 +27,7 @@ LOOK_EVERY_S = 0.1
 
 @dataclass(frozen=True)
 class Serving:
-    """Options of the job: what `serving.loading.find` takes, adapters by name, and where and how it listens."""
+    """Options of the job: what `TrainedModel.find` takes, adapters by name, and where and how it listens."""
 
     model: str
     adapters: Mapping[str, str] = field(default_factory=dict)
@@ -143,7 +143,7 @@ def _delegate(context: JobContext, serving: Serving, engine: str) -> None:
     """Serve by another engine, until a person stops it."""
     from engine.serving import delegated, engines
     from engine.serving.http import bind, url_of
-    from engine.serving.loading import Wish, folder_of
+    from engine.serving.loading import Wish
 
     with bind(serving.host, serving.port) as bound:  # to learn of a taken port, and a free one's number
         host, port = bound.getsockname()[:2]
@@ -158,7 +158,7 @@ def _delegate(context: JobContext, serving: Serving, engine: str) -> None:
         command = engines.llama(gguf, names, host, port, serving.slots, key)
     else:
         wish = Wish.of(serving.model, serving.adapters, serving.name)
-        folder, names = folder_of(wish.model, context.loading()), wish.name
+        folder, names = wish.model.base_folder(context.loading()), wish.name
         if engine == "vllm":
             command = engines.vllm(wish, folder, host, port, serving.slots, key)
         else:

@@ -30,6 +30,11 @@ def computed() -> tuple[str, ...]:
     return tuple(sorted(name for name, metric in own().items() if metric.compute is not None))
 
 
+def known() -> tuple[str, ...]:
+    """Names of all metrics that can be asked for, those of other packages last."""
+    return (*computed(), *plugins.installed(plugins.METRICS))
+
+
 def load(name: str) -> Metric:
     """The metric of that name, or of a Python file's path, to be computed.
 

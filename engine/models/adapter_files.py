@@ -1,5 +1,7 @@
 """An adapter's folder: its settings and tensors, read without anything heavy, and what is wrong with them."""
 
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,20 @@ def read_settings(folder: Path) -> dict[str, Any]:
             "Train one on the transformers model.",
         )
     return settings
+
+
+def base_named(settings: Mapping[str, Any]) -> str:
+    """The model that an adapter was trained on, as its settings name it; empty where they do not."""
+    return str(settings.get("base_model_name_or_path") or settings.get("model") or "")
+
+
+def fingerprint(folder: Path) -> str:
+    """sha256 of an adapter's settings and tensors. Raises ModelError where they are not there."""
+    settings = read_settings(folder)
+    digest = hashlib.sha256((folder / CONFIG).read_bytes())
+    with weights_file(folder, settings).open("rb") as file:
+        digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def weights_file(folder: Path, settings: dict[str, Any]) -> Path:

@@ -1,6 +1,5 @@
 """An adapter's folder as it lies on disk, PEFT's or mlx-lm's: what it is, read without torch or MLX."""
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -85,10 +84,7 @@ class SavedAdapter:
     @property
     def fingerprint(self) -> str:
         """sha256 of its settings and weights."""
-        digest = hashlib.sha256((self.folder / adapter_files.CONFIG).read_bytes())
-        with self.weights.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-        return digest.hexdigest()
+        return adapter_files.fingerprint(self.folder)
 
     def is_of(self, base: str) -> bool:
         """True if `model.base` of a recipe names the adapter's own base, as far as names can show."""
@@ -132,13 +128,13 @@ def read_adapter(folder: Path) -> SavedAdapter:
             layout: Literal["peft", "mlx"] = "peft"
         else:
             settings, layout = _mlx_settings(about), "mlx"
-        base = about.get("base_model_name_or_path") or about.get("model") or ""
         tensors = read_header(weights)
         if targets := _targets(tensors, about.get("target_modules")):
             settings["target_modules"] = targets
         ids = _token_ids(about)
         tied = bool(about.get("ensure_weight_tying") and settings.get("modules_to_save"))
-        return SavedAdapter(folder, layout, settings, str(base), tensors, tied, ids, _texts(folder, ids))
+        base = adapter_files.base_named(about)
+        return SavedAdapter(folder, layout, settings, base, tensors, tied, ids, _texts(folder, ids))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         wrong = f"{adapter_files.CONFIG} lacks {error}" if isinstance(error, KeyError) else str(error)
         raise ModelError(

@@ -37,7 +37,11 @@ class PushSource:
                 raise
             return PushSource(folder)
         weights = model.adapter or model.base
-        assert isinstance(weights, Path)
+        if not isinstance(weights, Path):
+            raise ConfigError(
+                f"{reference} was not trained here, so there is nothing to push.",
+                "Name a run, a checkpoint, or a folder that ft export wrote.",
+            )
         return PushSource(weights, model)
 
     @cached_property

@@ -9,8 +9,6 @@ from engine.backend_spec import BackendSpec, backend_specs
 from engine.errors import ConfigError
 from engine.hardware.probe import probe
 from engine.inference.placement import answering
-from engine.models import starter
-from engine.models.resolve import is_hub_id, resolve
 from engine.models.starter import Progress, silent
 from engine.planning.backend_choice import missing
 from engine.runs.directory.registry import name_in
@@ -34,10 +32,9 @@ class Wish:
     @staticmethod
     def of(reference: str, adapters: Mapping[str, str], name: str | None = None) -> "Wish":
         """The models that the references mean. Raises ConfigError where one means none, or names are given twice."""
-        model = find(reference)
-        wish = Wish(
-            model, name or name_of(model, reference), {own: find(one) for own, one in adapters.items()}
-        )
+        model = TrainedModel.find(reference)
+        found = {own: TrainedModel.find(one) for own, one in adapters.items()}
+        wish = Wish(model, name or name_of(model, reference), found)
         for own, one in wish.adapters.items():
             if own in (wish.name, wish.base_name):
                 raise ConfigError(f"--adapter {own}: the name is taken.", "Give the adapter another name.")
@@ -64,7 +61,7 @@ class Wish:
 
     def load(self, loading: Progress = silent, before: Callable[[str], None] = lambda _: None) -> "Loaded":
         """Bring the models up; `before` is called with what is loaded. Raises ModelError, ConfigError, MachineError."""
-        folder = folder_of(self.model, loading)
+        folder = self.model.base_folder(loading)
         before(folder.name)
         trust = _trusts(self.model)
         if not self.shared:
@@ -84,7 +81,7 @@ class Wish:
         base = TrainedModel(self.model.base, revision=self.model.revision)
         catalogue = {self.base_name: _served(self.base_name, base, folder, None)}
         for name, one in on_base.items():
-            if folder_of(one, loading).resolve() != folder.resolve():
+            if one.base_folder(loading).resolve() != folder.resolve():
                 raise ConfigError(
                     f"--adapter {name}: it was trained on {one.base}, and the others on {self.model.base}.",
                     "Adapters of one base can share it; serve this one by a server of its own.",
@@ -110,27 +107,9 @@ class Loaded:
     catalogue: Catalogue
 
 
-def find(reference: str) -> TrainedModel:
-    """The model that a reference means: a run, a checkpoint, a folder, the starter, or a model of the hub.
-
-    Raises ConfigError where it means none of these.
-    """
-    try:
-        return TrainedModel.find(reference)
-    except ConfigError:
-        if reference == starter.NAME or ("/" in reference and is_hub_id(reference)):
-            return TrainedModel(reference)
-        raise
-
-
 def name_of(model: TrainedModel, reference: str) -> str:
     """The name that a model is served under where none is given: its run's, else its folder's."""
     return name_in(model.run.name) if model.run else Path(reference).name
-
-
-def folder_of(model: TrainedModel, loading: Progress) -> Path:
-    """The base's folder; it is fetched where that is needed."""
-    return model.base if isinstance(model.base, Path) else resolve(model.base, model.revision, loading).folder
 
 
 def _sharing(answers: BackendSpec) -> BackendSpec:

@@ -11,8 +11,7 @@ import typer
 from engine.errors import CheckFailed, ConfigError, MachineError
 from engine.process.launcher import start
 from engine.runs.directory.run import Run
-from ft.commands.checkpoint_option import CheckpointOption, checkpoint_of
-from ft.commands.trained import ModelArgument, reference_of
+from ft.commands.trained import CheckpointOption, ModelArgument, reference_of
 from ft.console import print_json, say, show_error
 from ft.live import Plain
 from ft.watch import follow_to_end, interrupts_wait
@@ -101,9 +100,7 @@ def evaluate(
     from engine.jobs.evaluate import Evaluation
     from engine.runs.directory.trained_model import TrainedModel
 
-    reference = reference_of(model)
-    if checkpoint is not None:
-        reference = checkpoint_of(reference, checkpoint)
+    reference = reference_of(model, checkpoint)
     evaluation = Evaluation(
         reference,
         data_source(data, Path.cwd()) if data else None,
@@ -118,8 +115,7 @@ def evaluate(
     earlier = Run.open(reference_of(fail_if_worse_than)) if fail_if_worse_than else None
     if earlier is not None:
         _check_earlier(earlier, data)
-    if html is not None and not html.expanduser().parent.is_dir():
-        raise ConfigError(f"--html {html}: its folder is not there.", "Make the folder first.")
+    _check_html(html)
     with interrupts_wait() as interrupted:
         run = evaluation.create()
         say(f"Evaluating {Path(reference).name} …")
@@ -134,10 +130,24 @@ def evaluate(
         raise typer.Exit(CHECK_FAILED)
 
 
+def _check_html(html: Path | None) -> None:
+    """Raise ConfigError where the page cannot be written, before it is made."""
+    if html is not None and not html.expanduser().parent.is_dir():
+        raise ConfigError(f"--html {html}: its folder is not there.", "Make the folder first.")
+    if html is not None and html.expanduser().is_dir():
+        raise ConfigError(f"--html {html} is a folder.", f"Name a file in it: --html {html / 'report.html'}")
+
+
 def _named(metrics: Sequence[str] | None) -> tuple[str, ...] | None:
-    """Names of metrics; a Python file's path is made absolute."""
-    names = [name.strip() for part in metrics or () for name in part.split(",")]
-    return tuple(str(Path(n).expanduser().absolute()) if n.endswith(".py") else n for n in names) or None
+    """Names of metrics, of lists with commas between them; None without the option. Raises ConfigError."""
+    from engine.jobs.evaluation_options import metric_names
+
+    if metrics is None:
+        return None
+    found = metric_names(filter(None, (name.strip() for part in metrics for name in part.split(","))))
+    if not found:
+        raise ConfigError("--metrics names no metric.", "As in --metrics exact_match,chrf")
+    return found
 
 
 def _tasks(tasks: str | None) -> str | None:
@@ -146,7 +156,10 @@ def _tasks(tasks: str | None) -> str | None:
         return None
     from engine.evaluation.harness import names
 
-    return ",".join(names(tasks)) or None
+    found = names(tasks)
+    if not found:
+        raise ConfigError("--tasks names no task.", "As in --tasks arc_easy,hellaswag or --tasks ./mine.yaml")
+    return ",".join(found)
 
 
 def _check_limits(evaluation: "Evaluation", limits: "Sequence[Limit]") -> None:

@@ -1,7 +1,8 @@
 """`ft export`: a trained model in the files of another program, proved to answer as it was trained."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -60,38 +61,64 @@ def export(
     """
     from engine.config.recipe_paths import data_source
     from engine.export.output import read_mark
-    from engine.export.registry import exporter_named, exporter_names
-    from engine.jobs.export import Export
+    from engine.export.registry import exporter_names
 
     if format_ is None:
         raise ConfigError("Which format? --format is missing.", f"There are {', '.join(exporter_names())}.")
-    exporter = exporter_named(format_)
-    chosen = dict(key_values(options or ()))
-    if quantize is not None:
-        if not exporter.quantizations:
-            raise ConfigError(f"Export to {format_} does not quantise.", "Leave --quantize out.")
-        chosen[QUANTIZATION] = quantize
-    reference = reference_of(model, checkpoint)
-    name = (
-        Path(reference).name if checkpoint is None else f"{Path(reference).parent.parent.name}-{checkpoint}"
-    )
-    folder = (out or Path(f"{format_}-{name}")).expanduser().absolute()
     rows = data_source(data, Path.cwd()) if data else None
-    job = Export(reference, format_, folder, exporter.check(chosen), rows, prove, force)
-    follow(job, f"Exporting {name} to {format_} …")
+    chosen = dict(key_values(options or ()))
+    job = export_job(model, checkpoint, format_, out, quantize, chosen, rows, prove, force)
+    folder = job.out
+    follow(job, f"Exporting {_name(job.model, checkpoint)} to {format_} …")
     if json:
         print_json({"folder": str(folder)} | dict(read_mark(folder) or {}))
         return
     print(folder)
 
 
-def follow(job: "Export", what: str) -> None:
-    """Do an export in its own process, and follow it to its end. Raises the error that it failed with."""
+def export_job(
+    model: str | None,
+    checkpoint: str | None,
+    format_: str,
+    out: Path | None,
+    quantize: str | None,
+    options: Mapping[str, Any],
+    rows: str | None,
+    prove: bool,
+    force: bool,
+) -> "Export":
+    """The export that the options ask for; `rows` is a source as jobs take it. Raises ConfigError."""
+    from engine.export.registry import exporter_named
+    from engine.jobs.export import Export
+
+    exporter = exporter_named(format_)
+    if quantize is not None:
+        if not exporter.quantizations:
+            raise ConfigError(f"Export to {format_} does not quantise.", "Leave --quantize out.")
+        options = {**options, QUANTIZATION: quantize}
+    reference = reference_of(model, checkpoint)
+    folder = (out or Path(f"{format_}-{_name(reference, checkpoint)}")).expanduser().absolute()
+    return Export(reference, format_, folder, exporter.check(options), rows, prove, force)
+
+
+def _name(reference: str, checkpoint: str | None) -> str:
+    """Name of what is exported, for its folder: a run's id, with its checkpoint where one is named."""
+    path = Path(reference)
+    return path.name if checkpoint is None else f"{path.parent.parent.name}-{checkpoint}"
+
+
+def check(job: "Export") -> None:
+    """Raise FtError where the model is not there, or the folder is taken."""
     from engine.export.output import Output
     from engine.runs.directory.trained_model import TrainedModel
 
     TrainedModel.find(job.model)
     Output(job.out, "").check(job.force)
+
+
+def follow(job: "Export", what: str) -> None:
+    """Do an export in its own process, and follow it to its end. Raises the error that it failed with."""
+    check(job)
     with interrupts_wait() as interrupted:
         run = job.create()
         say(what)

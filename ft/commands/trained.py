@@ -10,7 +10,9 @@ from engine.runs.directory.run import Run
 
 ModelArgument = Annotated[
     str | None,
-    typer.Argument(help="A run, checkpoint, adapter or model's folder; the latest run if left out."),
+    typer.Argument(
+        help="A run, checkpoint, adapter's or model's folder, starter or hub id; the latest run if left out."
+    ),
 ]
 CheckpointOption = Annotated[
     str | None,
@@ -24,11 +26,22 @@ def reference_of(model: str | None, checkpoint: str | None = None) -> str:
     With `checkpoint` (`best`, `last` or a step), the folder of that one. Raises ConfigError where there is none.
     """
     if checkpoint is not None:
-        return str(_checkpoint(Run.open(model), checkpoint))
+        return str(_checkpoint(_run(model), checkpoint))
     if model is None:
         return str(Run.open().folder)
     path = Path(model).expanduser()
     return str(path.absolute()) if path.exists() else model
+
+
+def _run(model: str | None) -> Run:
+    try:
+        return Run.open(model)
+    except ConfigError as error:
+        if model is None or not Path(model).is_dir():
+            raise
+        raise ConfigError(
+            f"{model} is not a run, so it has no checkpoints.", "Leave --checkpoint out."
+        ) from error
 
 
 def _checkpoint(run: Run, name: str) -> Path:

@@ -1,16 +1,16 @@
 """TrainedModel: weights that a run, a checkpoint or a folder holds, and all that using them takes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engine.data.token_spec import TokenSpec
-from engine.errors import ConfigError
+from engine.errors import ConfigError, ModelError
 from engine.runs.directory import registry
 from engine.runs.directory.checkpoints import latest, step_of
 from engine.runs.directory.result import FOLDERS, result_name
 from engine.runs.directory.run import Run
 
-ADAPTER_CONFIG = "adapter_config.json"
 TEMPLATE = "chat_template.jinja"
 
 
@@ -69,18 +69,19 @@ class TrainedModel:
 
     @staticmethod
     def find(reference: str | Path) -> "TrainedModel":
-        """The weights that a run's id or path, a checkpoint's path, or the path of a model or an adapter means.
+        """The weights that a reference means: a run's id or path, a checkpoint's path, the path of a model or an
+        adapter, `starter`, or a model of the hub.
 
         Raises ConfigError where it means none of these, ModelError where an adapter's files are damaged.
         """
-        found = _in_folder(reference)
+        found = _named(reference)
         return TrainedModel.of(found) if isinstance(found, Run) else found
 
     @staticmethod
     def find_untrained(reference: str | Path) -> "TrainedModel":
         """The model that those weights were trained on. Raises as `find` does, and ConfigError for a whole model of
         which no run tells what it was."""
-        found = _in_folder(reference)
+        found = _named(reference)
         if isinstance(found, Run):
             return TrainedModel.before(found)
         if found.adapter is None:
@@ -90,26 +91,75 @@ class TrainedModel:
             )
         return replace(found, adapter=None)
 
-    def base_folder(self) -> Path:
+    def base_folder(self, progress: Callable[[str, int, int], None] | None = None) -> Path:
         """The base's folder on this disk; it is fetched where that is needed. Raises ModelError."""
-        from engine.models.resolve import resolve
+        from engine.models.resolve import is_hub_id, resolve
+        from engine.models.starter import NAME, silent
 
-        return self.base if isinstance(self.base, Path) else resolve(self.base, self.revision).folder
+        if isinstance(self.base, Path):
+            return self.base
+        folder = Path(self.base).expanduser()
+        if self.adapter is not None and self.base != NAME and not (is_hub_id(self.base) or folder.is_dir()):
+            trained = f"Run {self.run.name}" if self.run else f"The adapter in {self.adapter}"
+            raise ModelError(
+                f"{trained} was trained on {self.base}, and there is no folder {folder.absolute()}.",
+                "Put the model there"
+                + (
+                    "."
+                    if self.run
+                    else ", or write where it is into adapter_config.json: base_model_name_or_path"
+                ),
+            )
+        return resolve(self.base, self.revision, progress or silent).folder
 
 
-def _in_folder(reference: str | Path) -> "TrainedModel | Run":
-    """The model in the folder that is named, else the run. Raises ConfigError, ModelError."""
+def _named(reference: str | Path) -> "TrainedModel | Run":
+    """The model in the folder that is named, else the run, else a model by its name. Raises ConfigError, ModelError."""
+    from engine.models import adapter_files
+
     folder = Path(reference).expanduser().absolute()
     if folder.name in FOLDERS and (
         folder.parent.parent.name == "checkpoints" or registry.is_run(folder.parent)
     ):
         return Run.open(folder.parent)
-    if (folder / ADAPTER_CONFIG).is_file():
-        from engine.models.saved_adapter import read_adapter
-
-        template = folder / TEMPLATE
-        spec = TokenSpec(chat_template=str(template) if template.is_file() else "auto").prompts()
-        return TrainedModel(read_adapter(folder).base, folder, spec)
+    if (folder / adapter_files.CONFIG).is_file():
+        return _adapter_in(folder)
     if (folder / "config.json").is_file():
         return TrainedModel(folder)
-    return Run.open(reference)
+    try:
+        return Run.open(reference)
+    except ConfigError:
+        if folder.is_dir():
+            raise ConfigError(
+                f"{folder} holds no run, model or adapter.",
+                f"A model's folder has a config.json, an adapter's an {adapter_files.CONFIG}.",
+            ) from None
+        if _is_model_name(str(reference)):
+            return TrainedModel(str(reference))
+        raise
+
+
+def _is_model_name(reference: str) -> bool:
+    """True for the starter and for OWNER/NAME; a name without an owner is more likely a misspelt run's."""
+    from engine.models import starter
+    from engine.models.resolve import is_hub_id
+
+    return reference == starter.NAME or ("/" in reference and is_hub_id(reference))
+
+
+def _adapter_in(folder: Path) -> TrainedModel:
+    """An adapter of any kind that PEFT or mlx-lm writes: those too which no run can start from."""
+    from engine.models import adapter_files
+    from engine.models.weights import read_header
+
+    settings = adapter_files.read_settings(folder)
+    read_header(adapter_files.weights_file(folder, settings))
+    base = adapter_files.base_named(settings)
+    if not base:
+        raise ModelError(
+            f"{folder} does not say which model it was trained on.",
+            f"Write its folder or hub id into {adapter_files.CONFIG}: base_model_name_or_path",
+        )
+    template = folder / TEMPLATE
+    spec = TokenSpec(chat_template=str(template) if template.is_file() else "auto").prompts()
+    return TrainedModel(base, folder, spec)
