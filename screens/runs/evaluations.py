@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 from textual import on, work
 from textual.app import ComposeResult
@@ -27,6 +26,7 @@ from engine.runs.index.made_of import jobs_of
 from engine.runs.index.summary import RunSummary
 from screens import format as show
 from screens.actions import bindings
+from screens.use.scores import scores_of
 from screens.widgets.keys import Keys
 
 OURS, THEIRS = "model", "against"
@@ -205,26 +205,6 @@ class EvaluationsSheet(ModalScreen[None]):
             self.query_one(VerticalScroll).scroll_home(animate=False)
 
 
-def scores_of(result: Mapping[str, Any]) -> list[Table | Text]:
-    """A table of the metrics, with the other model's and the difference where there is one, and what is lacking."""
-    against = result.get("against")
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column(f"{result.get('prompts')} prompts, {result.get('texts')} texts")
-    table.add_column(str(result.get("model")), justify="right")
-    if against:
-        table.add_column(str(against), justify="right")
-        table.add_column("difference, 95 %", justify="right")
-    for name, line in (result.get("metrics") or {}).items():
-        cells = [Text(str(line.get("title") or name)), _value(name, line["value"], line.get("interval"))]
-        if against:
-            other = line.get("against")
-            cells.append(Text("–" if other is None else describe(name).written(other)))
-            cells.append(_difference(name, line.get("difference")))
-        table.add_row(*cells)
-    lacking = [Text(f"{name}: {reason}", "dim") for name, reason in (result.get("lacking") or {}).items()]
-    return [table, *lacking]
-
-
 def row_text(row: Mapping[str, Any]) -> Text:
     """A row in full: prompt, expected answer, the answers and their scores."""
     text = Text()
@@ -247,21 +227,3 @@ def _marks(row: Mapping[str, Any]) -> Text:
     """A sign for the row: right, wrong, or neither where no answer is expected to be the very same."""
     sides = (row.get("scores") or {}).get("exact_match") or {}
     return Text("".join("✓" if sides[side] else "✗" for side in (OURS, THEIRS) if side in sides) or "·")
-
-
-def _value(name: str, value: float, interval: Sequence[float] | None) -> Text:
-    text = Text(describe(name).written(value))
-    if interval:
-        text.append(" ({} to {})".format(*map(describe(name).written, interval)), "dim")
-    return text
-
-
-def _difference(name: str, found: Mapping[str, Any] | None) -> Text:
-    if not found:
-        return Text("–")
-    metric = describe(name)
-    sign = "+" if found["value"] > 0 else ""
-    better = metric.better and found["value"] and (found["value"] > 0) == (metric.better == "higher")
-    text = Text(f"{sign}{metric.written(found['value'])}", "bold" if found["low"] * found["high"] > 0 else "")
-    text.append(f" ({metric.written(found['low'])} to {metric.written(found['high'])})", "dim")
-    return text.append(" ✓" if better else "")
