@@ -8,6 +8,7 @@ ACTIONS = (
     Action("monitor.stop", "x", "stop", "Save a checkpoint and stop training.", destructive=True),
     Action("monitor.resume", "r", "resume run", "Resume a run that has ended, from its last checkpoint."),
     Action("monitor.chat", "c", "chat", "Chat with the model that this run trained.", footer=False),
+    Action("monitor.copy", "y", "copy", "Copy what this job gives: its command, folder, address or page."),
     Action("monitor.view", "v", "next chart", "Select the next chart, to zoom and inspect."),
     Action("monitor.zoom_in", "z,plus,equals_sign", "zoom", "Zoom in on the selected chart."),
     Action("monitor.zoom_out", "Z,minus", "zoom out", "Zoom out of the selected chart.", footer=False),

@@ -11,9 +11,11 @@ from engine.runs.directory.events import (
     Acknowledged,
     Event,
     Failed,
+    Load,
     Memory,
     Phase,
     Sample,
+    Serving,
     Started,
     Step,
 )
@@ -22,9 +24,12 @@ from engine.runs.directory.state import RunState, settled
 
 if TYPE_CHECKING:
     from engine.planning.plan import Plan
+    from screens.monitor.job_files import JobFiles
 
 PACE = 50
 """Steps that the pace is taken over: evaluations and saving between them count."""
+LOADS = 120
+"""Reports of a server's load that are drawn."""
 SMOOTHED = ("loss", "grad_norm", "tokens_per_s")
 
 
@@ -48,6 +53,11 @@ class RunView(Projection):
     gone: bool = False
     """The folder is no longer there."""
     plan: "Plan | None" = None
+    job: "JobFiles | None" = None
+    """Options and results of a run that is no training."""
+    serving: Serving | None = None
+    """The server, once it answers."""
+    loads: deque[Load] = field(default_factory=lambda: deque(maxlen=LOADS))
     news: deque[News] = field(default_factory=lambda: deque(maxlen=RECENT))
     warnings: int = 0
     share: float = 0.0
@@ -75,6 +85,11 @@ class RunView(Projection):
                 self._pace.append((event.step, event.t))
             case Memory() | Sample():
                 pass
+            case Serving():
+                self.serving = event
+                self.loads.clear()
+            case Load():
+                self.loads.append(event)
             case Phase() if phase is not None and phase.name == event.name and not event.note:
                 pass
             case _:

@@ -100,8 +100,11 @@ def _push(reference: str, values: Values) -> Run:
 
     check_repo(values["to"])
     _ = PushSource.find(reference).files
-    token()
-    return Push(reference, values["to"], values["public"] == YES, values["message"] or Push.message).create()
+    dry_run = values["dry_run"] == YES
+    if not dry_run:
+        token()
+    message = values["message"] or Push.message
+    return Push(reference, values["to"], values["public"] == YES, message, dry_run=dry_run).create()
 
 
 def _folder(values: Values, name: str) -> Path:
@@ -194,6 +197,9 @@ USES = (
                 "public", "Everybody may see it; otherwise only you and your organisation.", choices=(NO, YES)
             ),
             Option("message", "Message of the commit.", "Push with ft"),
+            Option(
+                "dry_run", "List the files and their sizes; nothing leaves this machine.", choices=(NO, YES)
+            ),
         ),
         _push,
     ),
