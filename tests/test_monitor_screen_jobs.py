@@ -137,7 +137,7 @@ async def test_merge_shows_what_rounding_lost_and_its_distance(ft_home: Path, tm
     }
     kept(tmp_path / "out", run, facts)
     found = words(await page(ended(run), "rounding"))
-    assert "orders + 20260101-000000-orders-2" in found
+    assert "orders + orders-2" in found
     assert "31.0% in BF16, most in model.norm.weight: 60.0%" in found
     assert "as fp16 2.0%" in found
     assert "ties 25.0%" in found

@@ -3,7 +3,6 @@
 import shlex
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from engine import secrets
 from engine.errors import ConfigError
@@ -11,6 +10,7 @@ from engine.jobs.base import JobContext
 from engine.publishing.upload import MAIN, Target, only_lfs
 from engine.runs.directory.create import create_job
 from engine.runs.directory.events import Phase, Warned
+from engine.runs.directory.registry import model_name
 from engine.runs.directory.run import Run
 
 KIND = "push"
@@ -44,7 +44,7 @@ class Push:
             "revision": self.revision,
             "dry_run": self.dry_run,
         }
-        return create_job(KIND, f"push-{Path(self.model).name}", options | {"again": shlex.join(words)})
+        return create_job(KIND, f"push-{model_name(self.model)}", options | {"again": shlex.join(words)})
 
     @staticmethod
     def of(run: Run) -> "Push":

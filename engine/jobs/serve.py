@@ -13,6 +13,7 @@ from engine.jobs.base import JobContext, Stopped
 from engine.runs.directory.create import create_job
 from engine.runs.directory.events import Load, Phase
 from engine.runs.directory.events import Serving as Served
+from engine.runs.directory.registry import model_name
 from engine.runs.directory.run import Run
 
 if TYPE_CHECKING:
@@ -55,7 +56,9 @@ class Serving:
         words += ["--engine", self.engine] if self.engine != "auto" else []
         for name, reference in self.adapters.items():
             words += ["--adapter", f"{name}={reference}"]
-        return create_job("serve", f"serve-{self.model}", asdict(self) | {"again": shlex.join(words)})
+        return create_job(
+            "serve", f"serve-{model_name(self.model)}", asdict(self) | {"again": shlex.join(words)}
+        )
 
     @staticmethod
     def of(run: Run) -> "Serving":

@@ -21,9 +21,7 @@ ACTIONS = (
     Action("monitor.smoother", "a", "smoother", "Smooth the bright line more.", footer=False),
     Action("monitor.rougher", "A", "rougher", "Smooth the bright line less.", footer=False),
     Action("monitor.export", "e", "export", "Save the selected chart as SVG and CSV."),
-    Action(
-        "monitor.tab", "g", "next tab", "Switch between samples, events and the engine's log.", footer=False
-    ),
+    Action("monitor.tab", "g", "next tab", "Switch between samples, events and the engine's log."),
     Action("monitor.older", "left_square_bracket", "older run", "Show the next older run.", footer=False),
     Action("monitor.newer", "right_square_bracket", "newer run", "Show the next newer run.", footer=False),
     Action("monitor.machine", "m", "machine", "Show the machine, or the run again."),

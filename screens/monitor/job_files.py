@@ -60,10 +60,7 @@ class JobFiles:
     @property
     def model(self) -> str:
         """Name of the model that the job is about, for people."""
-        path = Path(str(self.options.get("model", "")))
-        if path.parent.name == "checkpoints":
-            return f"{registry.name_in(path.parent.parent.name)} {path.name}"
-        return registry.name_in(path.name) or str(path)
+        return registry.model_name(str(self.options.get("model", "")))
 
 
 def stamp(run: Run) -> Stamp:

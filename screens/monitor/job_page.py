@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from engine.jobs.push import FILES, LEFT_OUT, PUSHED
+from engine.runs.directory.registry import model_name
 from screens import format as show
 from screens.monitor import proof, server
 from screens.monitor.facts import Fact, facts, heading
@@ -56,7 +57,7 @@ def _evaluation(view: RunView, job: JobFiles) -> Iterator[RenderableType]:
     yield facts(
         Fact("evaluates", job.model),
         Fact("rows", str(options.get("data") or "its own validation rows")),
-        Fact("against", "the untrained base model" if against == BASE else Path(against).name)
+        Fact("against", "the untrained base model" if against == BASE else model_name(str(against)))
         if against
         else None,
     )
@@ -79,7 +80,7 @@ def _export(view: RunView, job: JobFiles) -> Iterator[RenderableType]:
     merged = options.get("exporter") == "merged"
     folder = Path(str(options.get("out")))
     done = view.state.status == "completed"
-    others = [Path(str(one)).name for one in chosen.get("models") or ()]
+    others = [model_name(str(one)) for one in chosen.get("models") or ()]
     yield facts(
         Fact("merges" if merged else "exports", " + ".join([job.model, *others])),
         None if merged else Fact("format", _format(job)),

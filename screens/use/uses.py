@@ -1,13 +1,16 @@
 """Table of the jobs that follow training, with the options that the app asks for. A command has more of them."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 from engine import paths
 from engine.errors import ConfigError
 from engine.export.base import QUANTIZATION
 from engine.export.registry import exporter_named, exporter_names
+from engine.runs.directory.registry import model_name
 from engine.runs.directory.run import Run
 from engine.runs.directory.trained_model import TrainedModel
 
@@ -60,7 +63,6 @@ def _evaluate(reference: str, values: Values) -> Run:
 
 
 def _export(reference: str, values: Values) -> Run:
-    from engine.export.output import Output
     from engine.jobs.export import Export
 
     name = values["format"]
@@ -68,19 +70,16 @@ def _export(reference: str, values: Values) -> Run:
     wanted = {QUANTIZATION: values["quantize"]} if values["quantize"] else {}
     if wanted and not exporter.quantizations:
         raise ConfigError(f"Export to {name} does not quantise.", "Leave quantize empty.")
-    out = _folder(values, f"{name}-{Path(reference).name}")
+    out = _folder(values, "-".join(filter(None, (name, values["quantize"].lower(), model_name(reference)))))
     TrainedModel.find(reference)
-    Output(out, "").check(force=False)
     return Export(reference, name, out, exporter.check(wanted), prove=values["prove"] == YES).create()
 
 
 def _merge(reference: str, values: Values) -> Run:
-    from engine.export.output import Output
     from engine.jobs.export import Export
 
-    out = _folder(values, f"merged-{Path(reference).name}")
+    out = _folder(values, f"merged-{model_name(reference)}")
     TrainedModel.find(reference)
-    Output(out, "").check(force=False)
     return Export(reference, "merged", out, {"dtype": values["dtype"]}).create()
 
 
@@ -108,10 +107,18 @@ def _push(reference: str, values: Values) -> Run:
 
 
 def _folder(values: Values, name: str) -> Path:
-    """The folder to write: what is typed, from the current folder, else `name` among the app's exports."""
+    """The folder to write: what is typed, from the current folder, else `name` or `name-2` … among ft's exports.
+
+    Raises ConfigError where what is typed is there already.
+    """
     if values["folder"]:
-        return Path(values["folder"]).expanduser().absolute()
-    return paths.home() / "exports" / name
+        typed = Path(values["folder"]).expanduser().absolute()
+        if os.path.lexists(typed):
+            raise ConfigError(f"folder: {typed} exists already.", "Name a new one.")
+        return typed
+    proposed = paths.home() / "exports" / name
+    further = (proposed.with_name(f"{name}-{number}") for number in count(2))
+    return next(path for path in chain([proposed], further) if not os.path.lexists(path))
 
 
 def _whole(values: Values, name: str) -> int | None:
