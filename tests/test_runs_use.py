@@ -81,6 +81,13 @@ async def test_wrong_option_is_explained_and_stays(ft_home: Path) -> None:
         assert [run.kind for run in Run.all()] == ["train"]
 
 
+async def test_first_letters_of_a_name_find_it(ft_home: Path) -> None:
+    """`mer` is in `transformers` too, which is said of the export."""
+    make_run("20260103-000000-sql", steps=3)
+    async with runs_screen(1) as seen:
+        assert (await asked_for(seen, "mer")).use.name == "merge"
+
+
 async def test_choice_is_turned_by_arrows_and_enter_starts_from_it(ft_home: Path) -> None:
     """A push without a repository is refused, so enter on the choice was the form's."""
     make_run("20260103-000000-sql", steps=3)
@@ -196,4 +203,4 @@ async def test_damaged_evaluation_is_left_out(ft_home: Path) -> None:
     (run.folder / ROWS).write_text('{"prompt": "half a li')
     async with runs_screen(2) as seen:
         await seen.press("E")
-        await seen.until(lambda: "not been evaluated" in said(seen, "#scores"))
+        await seen.until(lambda: "has no result" in said(seen, "#scores"))

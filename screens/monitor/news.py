@@ -16,6 +16,7 @@ SIGNS = {
     "finished": ("✓", "bold"),
     "eval": ("◆", ""),
     "saved": ("▲", ""),
+    "proved": ("=", ""),
     "acknowledged": ("‖", ""),
 }
 NO_SAMPLES = (

@@ -14,6 +14,7 @@ from engine.runs.directory.events import (
     Load,
     Memory,
     Phase,
+    Proved,
     Sample,
     Serving,
     Started,
@@ -30,6 +31,7 @@ PACE = 50
 """Steps that the pace is taken over: evaluations and saving between them count."""
 LOADS = 120
 """Reports of a server's load that are drawn."""
+PROVED, NOT_PROVED = "it answers as the trained model does", "it answers otherwise than the trained model"
 SMOOTHED = ("loss", "grad_norm", "tokens_per_s")
 
 
@@ -118,6 +120,8 @@ class RunView(Projection):
 
     def _tell(self, event: Event) -> None:
         text = event_text.line(event)
+        if isinstance(event, Proved):  # the job's page has the figures
+            text = PROVED if event.passed else NOT_PROVED
         if isinstance(event, Failed) and event.hint:
             text += f" {event.hint}"
         self.warnings += event.type == "warning"

@@ -33,7 +33,9 @@ class PickUse(Pick[Use]):
         self.HEADING = f"Use {name}"
 
     def fitting(self, query: str) -> Sequence[Use]:
-        return [use for use in USES if query.lower() in f"{use.name} {use.summary}".lower()]
+        wanted = query.lower()
+        fit = [use for use in USES if wanted in f"{use.name} {use.summary}".lower()]
+        return sorted(fit, key=lambda use: not use.name.startswith(wanted))
 
     def line(self, choice: Use) -> Text:
         return Text.assemble((f"{choice.name:<10}", "bold"), choice.summary)

@@ -80,7 +80,7 @@ def _merge(reference: str, values: Values) -> Run:
 
     out = _folder(values, f"merged-{model_name(reference)}")
     TrainedModel.find(reference)
-    return Export(reference, "merged", out, {"dtype": values["dtype"]}).create()
+    return Export(reference, "merged", out, {"dtype": values["dtype"]}, prove=values["prove"] == YES).create()
 
 
 def _serve(reference: str, values: Values) -> Run:
@@ -134,6 +134,9 @@ def _whole(values: Values, name: str) -> int | None:
 
 
 FORMATS = ("gguf", *(name for name in exporter_names() if name != "gguf"))
+PROVE = Option(
+    "prove", "Compare its answers with the trained model's, and keep it only if alike.", choices=(YES, NO)
+)
 FOLDER = Option("folder", "A new folder to write.", "a folder of its own among ft's exports")
 USES = (
     Use(
@@ -156,7 +159,8 @@ USES = (
         (
             Option(
                 "format",
-                "The program that is to load it.",
+                "gguf: llama.cpp, LM Studio. ollama. mlx: Apple silicon. merged: transformers, vLLM. adapter: PEFT. "
+                "A name that ends in -adapter writes the adapter alone.",
                 choices=("gguf", *sorted({*exporter_names()} - {"gguf"})),
             ),
             Option(
@@ -165,11 +169,7 @@ USES = (
                 "none",
             ),
             FOLDER,
-            Option(
-                "prove",
-                "Compare its answers with the trained model's, and keep it only if alike.",
-                choices=(YES, NO),
-            ),
+            PROVE,
         ),
         _export,
     ),
@@ -183,6 +183,7 @@ USES = (
                 choices=("source", "bf16", "fp16", "fp32"),
             ),
             FOLDER,
+            PROVE,
         ),
         _merge,
     ),
