@@ -25,7 +25,7 @@ from engine.process.launcher import start
 from engine.runs.directory import control
 from engine.runs.directory.control import Control
 from engine.runs.directory.create import create_job
-from engine.runs.directory.events import Failed, Finished, Load, Phase, Started
+from engine.runs.directory.events import Failed, Finished, Load, Phase, Started, Warned
 from engine.runs.directory.events import Serving as Served
 from engine.runs.directory.run import Run
 from screens.charts.widget import Chart
@@ -146,7 +146,7 @@ async def test_merge_shows_what_rounding_lost_and_its_distance(ft_home: Path, tm
 async def test_evaluation_shows_scores_beside_the_base(ft_home: Path) -> None:
     run = ended(stored_evaluation(make_run(MODEL, steps=3)))
     found = words(await page(run, "scores"))
-    assert "exact match 66.7% (33.0% to 100.0%) 0.0% +66.7%" in found
+    assert "exact match 66.7% (33.0% to 100.0%) 0.0% ✓ +66.7%" in found
     assert "bleu: no answer has four words" in found
     assert "E on this run" in found
 
@@ -186,14 +186,29 @@ async def test_server_shows_how_to_ask_it_and_how_busy_it_is(ft_home: Path) -> N
     with engine(run):
         assert "Nobody has asked yet" in await page(run, "ask it")
         run.emit(Load(running=3, waiting=2, answers=17, tokens=1234, tokens_per_s=312.4))
-        found = words(await page(run, "answering"))
+        found = words(await page(run, "waiting"))
     assert "http://127.0.0.1:8000/v1" in found
     assert "orders, german" in found
     assert "SERVE_API_KEY" in found
-    assert "answering 3 of 16" in found
-    assert "waiting 2" in found
+    assert "3 of 16 answers at work, 2 waiting" in found
     assert "312 tokens/s" in found
     assert "17 answers" in found
+
+
+async def test_progress_takes_one_line_of_the_events(ft_home: Path, tmp_path: Path) -> None:
+    run = export(tmp_path / "out")
+    run.emit(Started(t=STARTED, run=run.id, pid=1))
+    for done in range(5):
+        run.emit(Phase(t=STARTED + done, name="proving", done=done, total=5, note="asking"))
+        if done == 2:
+            run.emit(Warned(t=STARTED + done, message="careful"))
+    app = StillApp(run=run.id)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: app.monitor.view is not None and len(app.monitor.view.news) == 4)
+        assert app.monitor.view is not None
+        news = [item.text for item in app.monitor.view.news]
+        assert [text for text in news if "proving" in text] == ["proving 2/5: asking", "proving 4/5: asking"]
+        assert "warning: careful" in news
 
 
 async def test_server_that_has_ended_has_no_address(ft_home: Path) -> None:
@@ -261,7 +276,7 @@ async def test_copied_command_asks_the_server(ft_home: Path, tiny_model: Path) -
             assert answer.status_code == 200
             assert answer.json()["model"] == "tiny"
             await until(pilot, lambda: "1 answer," in words(shown(app)), seconds=30)
-            assert "answering 0 of 16" in words(shown(app))
+            assert "0 of 16 answers at work" in words(shown(app))
     finally:
         control.send(run, "stop")
         server.supervisor.wait(60)

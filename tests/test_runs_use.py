@@ -101,7 +101,7 @@ async def test_choice_is_turned_by_arrows_and_enter_starts_from_it(ft_home: Path
         await seen.press("right", "left", "left")
         assert choice.value == "no"
         await seen.press("enter")
-        await seen.until(lambda: "OWNER/NAME" in said(seen, "#help"))
+        await seen.until(lambda: "repository is missing" in said(seen, "#help"))
 
 
 def values(name: str, **typed: str) -> dict[str, str]:

@@ -16,13 +16,15 @@ ACTIONS = (
     Action("monitor.pan_right", "right", "later", "Move the chart, or the inspection cursor.", footer=False),
     Action("monitor.reset", "0", "all", "Show all of the selected chart, and follow it.", footer=False),
     Action("monitor.inspect", "i", "inspect", "Read values off the chart with a cursor."),
-    Action("monitor.log", "l", "log axis", "Switch the loss axis between logarithmic and linear."),
+    Action(
+        "monitor.log", "l", "log axis", "Switch the loss axis between logarithmic and linear.", footer=False
+    ),
     Action("monitor.axis", "t", "axis", "Switch the x axis: steps, time or tokens.", footer=False),
     Action("monitor.smoother", "a", "smoother", "Smooth the bright line more.", footer=False),
     Action("monitor.rougher", "A", "rougher", "Smooth the bright line less.", footer=False),
     Action("monitor.export", "e", "export", "Save the selected chart as SVG and CSV."),
-    Action("monitor.tab", "g", "next tab", "Switch between samples, events and the engine's log."),
     Action("monitor.older", "left_square_bracket", "older run", "Show the next older run.", footer=False),
     Action("monitor.newer", "right_square_bracket", "newer run", "Show the next newer run.", footer=False),
     Action("monitor.machine", "m", "machine", "Show the machine, or the run again."),
+    Action("monitor.tab", "g", "next tab", "Switch between samples, events and the engine's log."),
 )

@@ -70,9 +70,9 @@ class RunFollower:
         if view is None or message.token != self.token:
             change = None
         else:
-            before = view.state.status
+            before = (view.state.status, view.serving)
             change = self._folded(view, message)
-            if self.view is not None and self.view.state.status != before:
+            if self.view is not None and (self.view.state.status, self.view.serving) != before:
                 change = replace(change, status=True)
         if isinstance(message, EventsRead):
             message.taken.set()
@@ -93,8 +93,8 @@ class RunFollower:
             case PlanRead():
                 view.plan = message.plan
             case JobRead():
-                first, view.job = view.job is None, message.job
-                return Change(status=first)
+                view.job = message.job
+                return Change(status=True)
             case PartRead():
                 view.series.refine(message.part, message.series)
             case LogRead():

@@ -103,7 +103,8 @@ def _merge(made: Mapping[str, Any]) -> Iterator[RenderableType]:
     """What a merge changed beyond the sum: rounding by number format, and distance from the weighted sum."""
     if "lost" in made:
         yield heading("update lost by rounding to the number format")
-        written = ", ".join(map(str, made.get("dtypes") or ()))
+        dtypes = [str(dtype) for dtype in made.get("dtypes") or ()]
+        written = ", ".join(dtypes)
         worst = _mapping(made.get("worst"))
         most = f", most in {worst['tensor']}: {worst.get('lost', 0):.1%}" if worst.get("tensor") else ""
         yield facts(
@@ -111,7 +112,7 @@ def _merge(made: Mapping[str, Any]) -> Iterator[RenderableType]:
             *(
                 Fact(f"as {name}", f"{share:.1%}")
                 for name, share in _mapping(made.get("lost_in")).items()
-                if isinstance(share, int | float)
+                if isinstance(share, int | float) and [name.replace("fp", "f").upper()] != dtypes
             ),
         )
     if made.get("method") not in (None, "cat") and isinstance(made.get("distance"), int | float):

@@ -23,12 +23,6 @@ def page(report: Report) -> Iterator[RenderableType]:
         else "✗ over its limits: it answers otherwise, and was not kept"
     )
     yield _table(report)
-    yield facts(
-        Fact("compared", f"{show.count(report.get('positions'))} places in {report.get('rows')}"),
-        Fact("loaded by", str(report["program"])) if report.get("program") else None,
-        Fact("against", f"the trained model, {report.get('reference')}"),
-        Fact("KL over", str(report.get("kl_over"))),
-    )
     layers = report.get("layers")
     if isinstance(layers, Mapping) and layers:
         yield heading("weights that differ most")
@@ -37,6 +31,13 @@ def page(report: Report) -> Iterator[RenderableType]:
     if tokens.get("different"):
         yield heading("texts that become other tokens")
         yield Text("\n".join(map(str, tokens["different"])))
+    yield heading("how")
+    yield facts(
+        Fact("compared", f"{show.count(report.get('positions'))} places in {report.get('rows')}"),
+        Fact("loaded by", str(report["program"])) if report.get("program") else None,
+        Fact("against", f"the trained model, {report.get('reference')}"),
+        Fact("KL over", str(report.get("kl_over"))),
+    )
 
 
 def _table(report: Report) -> Table:

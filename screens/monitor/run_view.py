@@ -94,6 +94,10 @@ class RunView(Projection):
                 self.loads.append(event)
             case Phase() if phase is not None and phase.name == event.name and not event.note:
                 pass
+            case Phase() if phase is not None and _is_further(event, phase):
+                if self.news and self.news[-1].kind == Phase.type:
+                    self.news.pop()  # a line a row would bury the rest
+                self._tell(event)
             case _:
                 if isinstance(event, Started | Acknowledged):
                     self._pace.clear()
@@ -126,3 +130,9 @@ class RunView(Projection):
             text += f" {event.hint}"
         self.warnings += event.type == "warning"
         self.news.append(News(event.t, event.type, text))
+
+
+def _is_further(event: Phase, before: Phase) -> bool:
+    """True if the phase is the one before, a piece further on."""
+    counted = event.done is not None and before.done is not None
+    return counted and (event.name, event.note, event.total) == (before.name, before.note, before.total)

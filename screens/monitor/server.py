@@ -33,11 +33,10 @@ def page(view: RunView, job: JobFiles) -> Iterator[RenderableType]:
             "dim",
         )
         return
-    key = "needed: the value of SERVE_API_KEY" if serving.needs_key else "none needed on this machine"
     yield facts(
         Fact("address", Text(serving.url, "bold")),
         Fact("models", ", ".join(serving.models)),
-        Fact("API key", key),
+        Fact("API key", "needed: the value of SERVE_API_KEY") if serving.needs_key else None,
         Fact("engine", serving.engine),
     )
     yield heading("load")
@@ -62,8 +61,7 @@ def _load(view: RunView, serving: Serving) -> RenderableType:
     answers = f"{show.count(now.answers)} answer{'' if now.answers == 1 else 's'}"
     past = sparkline([load.tokens_per_s for load in view.loads], 24)
     return facts(
-        Fact("answering", f"{now.running} of {serving.slots} at the same time"),
-        Fact("waiting", show.count(now.waiting)),
-        Fact("speed", f"{show.count(now.tokens_per_s)} tokens/s   {past}"),
+        Fact("now", f"{now.running} of {serving.slots} answers at work, {show.count(now.waiting)} waiting"),
+        Fact("speed", f"{'' if now.running else 'last '}{show.count(now.tokens_per_s)} tokens/s   {past}"),
         Fact("so far", f"{answers}, {show.count(now.tokens)} tokens"),
     )

@@ -156,7 +156,7 @@ class UseForm(ModalScreen[Run | None]):
             return
         error = message.outcome
         self.query_one("#help", Static).update(
-            Content.assemble((f"✖ {error.message} ", "$text-error"), (error.hint, "$text-muted"))
+            Content.assemble((f"✖ {error.message}\n", "$text-error"), (error.hint, "$text-muted"))
         )
 
 

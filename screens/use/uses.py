@@ -97,6 +97,8 @@ def _push(reference: str, values: Values) -> Run:
     from engine.publishing.hub_errors import check_repo
     from engine.publishing.source import PushSource
 
+    if not values["to"]:
+        raise ConfigError("to: the repository is missing.", "Name it as OWNER/NAME, for example anna/orders.")
     check_repo(values["to"])
     _ = PushSource.find(reference).files
     dry_run = values["dry_run"] == YES
