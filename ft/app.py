@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from rich.text import Text
 from textual import work
 from textual.binding import Binding, BindingType
+from textual.css.query import NoMatches
 from textual.filter import LineFilter
 from textual.message import Message
 from textual.screen import Screen
@@ -248,6 +249,11 @@ class FtApp(PreferencesApp):
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Textual's own, and one that lets no control character of a name or a row reach the terminal."""
         return [*super().get_line_filters(), self._without_controls]
+
+    def _handle_exception(self, error: Exception) -> None:
+        """A screen that was being put together when the app was left has not all of its widgets, which is no bug."""
+        if not (self._exit and isinstance(error, NoMatches)):
+            super()._handle_exception(error)
 
     def _fatal_error(self) -> None:
         """Say where the traceback is; Textual would print every frame with its values. Both restore the terminal."""
