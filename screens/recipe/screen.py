@@ -69,7 +69,7 @@ class RecipeScreen(RecipeFileScreen):
         yield Panes(PANES)
         with Vertical(id="empty"):
             yield Static(f"There is no {NAME} in this folder.", id="empty-title", markup=False)
-            yield Static("Pick a profile to start from with ↑ ↓ and enter, or press o to open a file.")
+            yield Static("Pick a profile to start from with ↑ ↓ and enter, or press f9 to open a file.")
             yield ProfileList()
         with Horizontal(id="panes"):
             with Vertical(id="text-pane"):

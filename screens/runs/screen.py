@@ -33,6 +33,7 @@ EMPTY = """\
 [b]No runs yet.[/b]
 
 A run is one training: its recipe, its curve, its checkpoints and results.
+Evaluations, exports and servers of its model are listed here too.
 
   [b]1[/b] then [b]t[/b]   trains the starter recipe now, offline
   [b]4[/b]          opens the recipe editor; start from there
