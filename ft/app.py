@@ -11,27 +11,25 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
 from textual import work
-from textual.app import App
 from textual.binding import Binding, BindingType
+from textual.css.query import NoMatches
 from textual.filter import LineFilter
 from textual.message import Message
 from textual.screen import Screen
 from textual.worker import get_current_worker
 
-from engine import paths
-from engine.errors import ConfigError, FtError
+from engine.errors import FtError
 from ft import app_services
 from ft.app_engines import Engines
-from screens import preferences
+from ft.app_preferences import PreferencesApp
 from screens.action import Action
 from screens.actions import SCREENS, action_of, bindings
 from screens.base import FtScreen
 from screens.clipboard import copy_locally
 from screens.intents import EditRecipe, Intent, ShowRun
-from screens.keymap import checked, keys_of, shown
+from screens.keymap import keys_of, shown
 from screens.messages import Intended, MachineSampled, RunsChanged, WentWrong
 from screens.plain_text import WithoutControls
-from screens.themes import THEMES
 from screens.widgets.confirm import Confirm
 from screens.widgets.leave import Leave
 
@@ -61,7 +59,7 @@ def _screen(scope: str) -> Callable[[], Screen[Any]]:
     return make
 
 
-class FtApp(App[None]):
+class FtApp(PreferencesApp):
     """The app as a person sees it. `screens.host.Host` says what it does for the screens."""
 
     TITLE = "ft"
@@ -85,10 +83,6 @@ class FtApp(App[None]):
         self._start = start
         self._run = run
         self._only = only
-        self.preferences = preferences.load()
-        self.keymap: dict[str, str] = {}
-        """A person's own keys by action id, as far as they can be used."""
-        self._wrong_keys: list[str] = []
         self.problems: list[FtError] = []
         self.runs: tuple[RunSummary, ...] = ()
         self.looked = False
@@ -98,10 +92,9 @@ class FtApp(App[None]):
         self._engines = Engines(self, lambda engine: self.open(ShowRun(engine.run.id)))
         self._service = app_services.ServiceProcess()
         self._without_controls = WithoutControls()
-        self._wear(self.preferences.theme)
 
     def on_mount(self) -> None:
-        self._use_preferences()
+        self.use_preferences()
         if not self.is_headless:
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit)
             self.watch_terminal()
@@ -226,44 +219,6 @@ class FtApp(App[None]):
 
         await self._engines.start(lambda: start(run), f"Starting {run.id} …")
 
-    # Preferences, theme and keys
-
-    def change(self, **values: Any) -> None:
-        self.preferences = preferences.replaced(self.preferences, values)
-        self._use_preferences()
-        try:
-            preferences.save(values)
-        except FtError as error:
-            self.fail(error)
-
-    def _wear(self, wanted: str) -> None:
-        """Set the first theme before any style is read; later, Textual would read all of them again."""
-        for theme in THEMES:
-            self.register_theme(theme)
-        name = wanted if wanted in self.available_themes else THEMES[0].name
-        self.set_reactive(App.theme, name)
-        for mode, on in (
-            ("-dark-mode", self.current_theme.dark),
-            ("-light-mode", not self.current_theme.dark),
-        ):
-            self.set_class(on, mode, update=False)
-        self.set_class(True, f"-theme-{name}", update=False)
-        self.stylesheet.set_variables(self.get_css_variables())
-
-    def _use_preferences(self) -> None:
-        """Use theme and keys as they are set. Keys that cannot be used are reported once, in full."""
-        wanted = self.preferences.theme
-        self.theme = wanted if wanted in self.available_themes else THEMES[0].name
-        before = self.keymap
-        self.keymap, wrong = checked(self.preferences.keys)
-        if self.keymap != before:
-            self.set_keymap(self.keymap)
-        if wrong and wrong != self._wrong_keys:
-            file = paths.home() / preferences.FILE
-            hint = f"The default keys are used instead. Fix them in Settings, or in {file}."
-            self.fail(ConfigError("\n".join(wrong), hint))
-        self._wrong_keys = wrong
-
     # Errors and messages
 
     def fail(self, error: FtError) -> None:
@@ -294,6 +249,11 @@ class FtApp(App[None]):
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Textual's own, and one that lets no control character of a name or a row reach the terminal."""
         return [*super().get_line_filters(), self._without_controls]
+
+    def _handle_exception(self, error: Exception) -> None:
+        """A screen that was being put together when the app was left has not all of its widgets, which is no bug."""
+        if not (self._exit and isinstance(error, NoMatches)):
+            super()._handle_exception(error)
 
     def _fatal_error(self) -> None:
         """Say where the traceback is; Textual would print every frame with its values. Both restore the terminal."""

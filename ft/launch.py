@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.config.load import load_text
+from engine.errors import ConfigError
 from engine.process import launcher
 from engine.process.launcher import Engine
 from engine.runs.directory import control
@@ -24,10 +25,12 @@ def launch(text: str, path: Path | None, client: Client) -> Engine:
 def relaunch(run_id: str, checkpoint: Path | None, client: Client) -> Engine:
     """Start a run's engine again, from its last checkpoint or a given one; one that is no training begins anew.
 
-    Raises FtError where that fails, ConfigError where nothing is left to train.
+    Raises FtError where that fails, ConfigError where nothing is left to do.
     """
     run = Run.open(run_id)
     if run.kind != "train":
+        if run.state().status == "completed":
+            raise ConfigError(f"{run.id} is completed; nothing is left to do.", "Start another: u in Runs.")
         return launcher.start(run)
     recipe = run.folder / "train.yml"
     text = recipe.read_text(encoding="utf-8") if recipe.is_file() else ""

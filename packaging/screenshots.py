@@ -1,21 +1,28 @@
-"""Make the README's pictures from the real app on a recorded run.
+"""Make the pictures of the app in docs/screens from the real app on recorded runs.
 
-python packaging/screenshots.py RUN [FOLDER]      writes docs/screens/*.svg
+python packaging/screenshots.py RUN [OTHER] [--folder FOLDER]      writes docs/screens/*.svg
 
-RUN is an id, a prefix of one or a path. The run is copied into a folder of its own, so that nothing else of the
-person who makes the pictures is in them, and the recipe shown is the one in FOLDER (the repository's if left out).
+RUN and OTHER are ids, prefixes of one or paths; OTHER is what RUN is compared with. They are copied, with the
+evaluations and exports that were made of them, into a folder of its own, so that nothing else of the person who makes
+the pictures is in them. The recipe shown is the one in FOLDER (the repository's if left out).
 """
 
+import argparse
 import asyncio
 import contextlib
+import json
 import os
 import shutil
-import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from textual.pilot import Pilot
+
 from engine import paths
+from engine.runs.directory import registry
 from engine.runs.directory.run import Run
+from engine.runs.index.made_of import jobs_of
 from ft.app import FtApp
 from screens.actions import SCREENS
 from screens.intents import ChatWith, EditRecipe, ShowData, ShowRun
@@ -25,34 +32,56 @@ PICTURES = ROOT / "docs" / "screens"
 SIZE = (120, 36)
 REST_S = 6.0
 """Time for plans, previews and samples of the machine to be there."""
+SOON_S = 1.5
+JOBS = {"evaluate": "evaluation", "export": "export"}
+"""Pictures of Monitor on a job, by its kind."""
 
 
-async def pictures(run_id: str, recipe: Path) -> None:
-    """One picture a screen, and one of the help and the palette."""
+async def pictures(runs: Sequence[Run], jobs: Mapping[str, Run], recipe: Path) -> None:
+    """One picture a screen, of the jobs of the first run, of the sheets over Runs, of the help and the palette."""
     app = FtApp()
     async with app.run_test(size=SIZE) as pilot:
         await pilot.pause(REST_S)
         for _, scope, _ in SCREENS:
             if scope == "monitor":
-                app.open(ShowRun(run_id))
+                app.open(ShowRun(runs[0].id))
             elif scope == "recipe":
                 app.open(EditRecipe(path=recipe))
             elif scope == "datasets":
                 app.open(ShowData(str(ROOT / "engine" / "data" / "starter" / "train.jsonl")))
             elif scope == "chat":
-                app.open(ChatWith(run_id))
+                app.open(ChatWith(runs[0].id))
             else:
                 app.go(scope)
             await pilot.pause(REST_S)
             save(app, scope)
+        for kind, job in jobs.items():
+            app.open(ShowRun(job.id))
+            await pilot.pause(SOON_S)
+            save(app, JOBS[kind])
         app.go("runs")
-        for key, name in (("question_mark", "help"), ("colon", "palette")):
-            if app.front is not None:
-                app.front.set_focus(None)
-            await pilot.press(key)
-            await pilot.pause(0.5)
-            save(app, name)
-            await pilot.press("escape")
+        await over_runs(app, pilot, runs)
+
+
+async def over_runs(app: FtApp, pilot: Pilot[None], runs: Sequence[Run]) -> None:
+    """Pictures of what lies over the Runs screen."""
+    if app.front is not None:
+        app.front.set_focus(app.front.query_one("RunsTable"))
+    await pilot.press(
+        "slash", *"kind:train".replace("kind:train", "status:completed -name:evaluate -name:export")
+    )
+    await pilot.press("enter", "space", "down", "space", "up")
+    sheets = [("u", "use"), ("E", "evaluations")] + ([("c", "compare")] if len(runs) > 1 else [])
+    for key, name in sheets:
+        await pilot.press(key)
+        await pilot.pause(SOON_S)
+        save(app, name)
+        await pilot.press("escape")
+    for key, name in (("question_mark", "help"), ("colon", "palette")):
+        await pilot.press(key)
+        await pilot.pause(SOON_S)
+        save(app, name)
+        await pilot.press("escape")
 
 
 def save(app: FtApp, name: str) -> None:
@@ -60,16 +89,32 @@ def save(app: FtApp, name: str) -> None:
     (PICTURES / f"{name}.svg").write_text(app.export_screenshot(title=f"ft · {name}"), encoding="utf-8")
 
 
-def main(reference: str, folder: Path = ROOT) -> None:
-    run, models = Run.open(reference), paths.models()
+def copied(run: Run) -> None:
+    """Copy a run; a job names its model by the run's id, since its path is another one now."""
+    folder = paths.runs() / run.id
+    shutil.copytree(run.folder, folder)
+    if run.job:
+        model = Run.open(str(run.job["model"])).id
+        (folder / registry.JOB).write_text(json.dumps(dict(run.job) | {"model": model}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("runs", nargs="+", metavar="RUN")
+    parser.add_argument("--folder", type=Path, default=ROOT)
+    given = parser.parse_args()
+    runs, models, folder = [Run.open(one) for one in given.runs], paths.models(), given.folder.absolute()
+    made = {kind: list(jobs_of(runs[0], kind))[-1:] for kind in JOBS}
+    jobs = {kind: found[0] for kind, found in made.items() if found}
     PICTURES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as home, contextlib.chdir(folder):
         os.environ |= {"HOME": home, "FT_HOME": f"{home}/.local/share/ft"}
-        shutil.copytree(run.folder, paths.runs() / run.id)
+        for run in (*runs, *jobs.values()):
+            copied(run)
         if models.is_dir():
             paths.models().symlink_to(models)
-        asyncio.run(pictures(run.id, folder / "train.yml"))
+        asyncio.run(pictures(runs, jobs, folder / "train.yml"))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]).absolute() if len(sys.argv) > 2 else ROOT)
+    main()

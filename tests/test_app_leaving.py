@@ -12,6 +12,7 @@ from engine.runs.directory.events import Phase
 from engine.runs.directory.lock import holding, take
 from ft.app import FtApp
 from ft.launch import farewell
+from screens.actions import SCREENS
 from screens.widgets.leave import Leave
 from screens.widgets.palette import Palette
 from tests.app_pilot import PATIENCE_S, shown, until
@@ -25,6 +26,15 @@ async def test_q_leaves_app_without_live_run() -> None:
         await until(pilot, lambda: app.runs, "the run is seen")
         await pilot.press("q")
         await until(pilot, lambda: not app.is_running or app._exit, "the app ends")
+
+
+@pytest.mark.parametrize("scope", [scope for _, scope, _ in SCREENS])
+async def test_app_that_is_left_while_a_screen_comes_up_ends_well(ft_home: Path, scope: str) -> None:
+    """The screen has not all of its widgets then; `run_test` raises what the app has died of."""
+    app = FtApp()
+    async with app.run_test():
+        app.go(scope)
+        app.exit()
 
 
 async def test_ctrl_q_leaves_app_from_dialog() -> None:

@@ -9,6 +9,7 @@ from textual.pilot import Pilot
 from textual.widgets import OptionList
 
 from engine.planning.largest_model import LADDER, largest_trainable
+from engine.runs.directory import registry
 from engine.runs.directory.events import Failed, Finished
 from engine.runs.directory.lock import holding, take
 from engine.runs.index.index import Index
@@ -45,6 +46,14 @@ def test_unreadable_run_folder_is_listed_damaged() -> None:
     run.events_file.unlink()
     run.events_file.mkdir()
     assert row(Index().refresh()[0], 60, NOW).startswith("! damaged")
+
+
+def test_run_that_is_being_made_is_not_damaged() -> None:
+    """Its folder is there a moment before its recipe, or its job, is in it; Home has nothing to propose of it."""
+    registry.claim("evaluate-orders", None)
+    (run,) = Index().refresh()
+    assert not run.damaged
+    assert next_step((run,), None).act == "starter"
 
 
 # The one next thing

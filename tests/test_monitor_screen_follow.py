@@ -25,21 +25,20 @@ from engine.runs.directory.events import (
 from engine.runs.directory.run import Run
 from engine.runs.directory.state import fold
 from screens.monitor import history
-from screens.monitor.follow import (
+from screens.monitor.follow import RunFollower
+from screens.monitor.run_messages import (
     CommandSent,
     EventsRead,
     HistoryRead,
     Liveness,
     LogRead,
     Reading,
-    RunFollower,
     RunGone,
     StartedOver,
-    Tail,
-    follow,
 )
 from screens.monitor.run_view import RunView
 from screens.monitor.status import headline, progress, results
+from screens.monitor.tail import Tail, follow
 from tests.run_fixtures import STARTED, make_run, step
 
 RUN = "20260101-000000-sql-helper"

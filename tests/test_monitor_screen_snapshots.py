@@ -1,5 +1,6 @@
 """Snapshots of Monitor at the three sizes, in its states; figures, clock and engine are held still."""
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,9 +10,27 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from engine import paths
 from engine.backend_spec import MemoryPlan
+from engine.parity.divergence import Agreement
+from engine.parity.limits import limits_of
+from engine.parity.proof import Proof
+from engine.parity.tokens import TokenCheck
 from engine.planning.plan import Decisions, Estimate, Plan, Work
-from engine.runs.directory.events import Eval, Failed, Finished, Memory, Phase, Sample, Saved, Started, Warned
+from engine.runs.directory import registry
+from engine.runs.directory.events import (
+    Eval,
+    Failed,
+    Finished,
+    Load,
+    Memory,
+    Phase,
+    Sample,
+    Saved,
+    Serving,
+    Started,
+    Warned,
+)
 from engine.runs.directory.run import Run
 from tests.monitor_app import GB, StillApp, all_read, engine, laptop, until, workstation
 from tests.run_fixtures import STARTED, make_run, step
@@ -136,6 +155,58 @@ def test_looked_at_closely_on_a_logarithmic_axis(ft_home: Path, snap_compare: Sn
     app = StillApp(laptop(), run=RUN)
     keys = ("l", "z", "i", *["left"] * 20)
     assert snap_compare(app, terminal_size=(120, 36), run_before=pressing(*keys))
+
+
+def job(kind: str, run_id: str, **options: Any) -> Run:
+    """A job that was started when the runs of these tests were."""
+    run = Run(paths.runs() / run_id)
+    run.folder.mkdir(parents=True)
+    (run.folder / registry.JOB).write_text(json.dumps({"kind": kind, "model": RUN} | options))
+    run.emit(Started(t=STARTED, run=run_id, pid=1))
+    return run
+
+
+@pytest.mark.parametrize("size", SIZES[:2])
+def test_export_over_its_limits(ft_home: Path, snap_compare: Snap, size: tuple[int, int]) -> None:
+    options = {"exporter": "gguf", "out": "/srv/gguf-sql-helper", "options": {"quantization": "Q2_K"}}
+    run = job("export", "20260103-000000-export-gguf-sql-helper", **options)
+    layers = (("model.layers.3.mlp.down_proj.weight", 0.21), ("model.layers.0.self_attn.q_proj.weight", 0.18))
+    report = Proof(
+        Agreement(512, 0.612, 400, 0.43, 2.31, 9.7, 1000),
+        limits_of("q2_k"),
+        TokenCheck(18, 4),
+        "validation rows of sql-helper",
+        "adapter unmerged, fp32",
+        "llama.cpp, by xllamacpp 1.2",
+        layers,
+    )
+    (run.folder / "proof.json").write_text(json.dumps(report.as_json()))
+    run.emit(Phase(t=STARTED + 40, name="proving", done=16, total=17, note="asking the exported model"))
+    run.emit(
+        Failed(t=STARTED + 48, kind="check", message="The gguf export answers otherwise.", hint="--no-prove")
+    )
+    app = StillApp(laptop(), run=run.id)
+    assert snap_compare(app, terminal_size=size, run_before=all_read)
+
+
+@pytest.mark.parametrize("size", SIZES[:2])
+def test_server_at_work(ft_home: Path, snap_compare: Snap, size: tuple[int, int]) -> None:
+    run = job("serve", "20260104-000000-serve-sql-helper", port=8000)
+    url, models = "http://127.0.0.1:8000/v1", ("sql-helper", "base")
+    run.emit(Phase(t=STARTED + 3, name="serving", note=f"{', '.join(models)} at {url}"))
+    run.emit(Serving(t=STARTED + 3, url=url, models=models, engine="ft", slots=16))
+    for number in range(30):
+        speed = 300 + 120 * math.sin(number / 3)
+        load = {
+            "running": 3 + number % 4,
+            "waiting": number % 3,
+            "answers": 4 * number,
+            "tokens": 700 * number,
+        }
+        run.emit(Load(t=STARTED + 4 + 2 * number, tokens_per_s=speed, **load))
+    with engine(run):
+        app = StillApp(laptop(), run=run.id)
+        assert snap_compare(app, terminal_size=size, run_before=all_read)
 
 
 async def sampled(pilot: Pilot[Any]) -> None:

@@ -251,7 +251,8 @@ def evaluated(run: Run, value: float, data: str | None, fingerprint: str = "f" *
     lines = {"exact_match": {"value": value, "interval": [value - 0.125, value + 0.125]}}
     body = {"metrics": lines, "fingerprint": fingerprint, "against": None}
     (job.folder / "evaluation.json").write_text(json.dumps(body))
-    answers = [{"prompt": "Two teas", "answers": {"model": f"answer of {run.id}"}}]
+    prompt = "system\nYou help.\nuser\nTwo teas\nassistant\n"
+    answers = [{"prompt": prompt, "asked": "Two teas", "answers": {"model": f"answer of {run.id}"}}]
     (job.folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in answers))
     return job
 

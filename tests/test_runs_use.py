@@ -6,14 +6,17 @@ from pathlib import Path
 import pytest
 from textual.widgets import DataTable, Input, Static
 
+from engine import paths
+from engine.errors import ConfigError
 from engine.evaluation.files import RESULT, ROWS
 from engine.runs.directory.create import create_job
 from engine.runs.directory.run import Run
 from screens.runs.evaluations import EvaluationsSheet
-from screens.use.dialog import PickUse, UseForm
+from screens.use.dialog import Choice, PickUse, UseForm
 from screens.use.uses import USES
 from tests.run_fixtures import make_run
 from tests.test_evaluate_command import train
+from tests.test_push import result_run
 from tests.test_runs_screen import Seen, runs_screen
 
 RESULT_OF_TWO = {
@@ -76,6 +79,48 @@ async def test_wrong_option_is_explained_and_stays(ft_home: Path) -> None:
         await seen.until(lambda: "not a whole number" in said(seen, "#help"))
         assert form(seen).query_one("#port", Input).value == "many"
         assert [run.kind for run in Run.all()] == ["train"]
+
+
+async def test_first_letters_of_a_name_find_it(ft_home: Path) -> None:
+    """`mer` is in `transformers` too, which is said of the export."""
+    make_run("20260103-000000-sql", steps=3)
+    async with runs_screen(1) as seen:
+        assert (await asked_for(seen, "mer")).use.name == "merge"
+
+
+async def test_choice_is_turned_by_arrows_and_enter_starts_from_it(ft_home: Path) -> None:
+    """A push without a repository is refused, so enter on the choice was the form's."""
+    make_run("20260103-000000-sql", steps=3)
+    async with runs_screen(1) as seen:
+        shown = await asked_for(seen, "push")
+        await seen.press("down")
+        choice = shown.query_one("#public", Choice)
+        assert shown.focused is choice
+        await seen.press("right")
+        assert choice.value == "yes"
+        await seen.press("right", "left", "left")
+        assert choice.value == "no"
+        await seen.press("enter")
+        await seen.until(lambda: "repository is missing" in said(seen, "#help"))
+
+
+def values(name: str, **typed: str) -> dict[str, str]:
+    """The form of a use as it stands, with what is typed."""
+    use = next(use for use in USES if use.name == name)
+    return {option.name: option.choices[0] if option.choices else "" for option in use.options} | typed
+
+
+def test_exports_of_one_model_get_folders_of_their_own(ft_home: Path, tmp_path: Path) -> None:
+    run = result_run("20260103-000000-sql")
+    export = next(use for use in USES if use.name == "export")
+    first = Run.open(export.create(str(run.folder), values("export", quantize="q8_0")).id)
+    assert Path(first.job["out"]) == paths.home() / "exports" / "gguf-q8_0-sql"
+    assert first.id.endswith("-export-gguf-q8_0-sql")
+    Path(first.job["out"]).mkdir(parents=True)
+    second = export.create(str(run.folder), values("export", quantize="q8_0"))
+    assert Path(second.job["out"]).name == "gguf-q8_0-sql-2"
+    with pytest.raises(ConfigError, match="exists already"):
+        export.create(str(run.folder), values("export", folder=str(tmp_path)))
 
 
 async def test_what_trained_nothing_cannot_be_used(ft_home: Path) -> None:
@@ -158,4 +203,4 @@ async def test_damaged_evaluation_is_left_out(ft_home: Path) -> None:
     (run.folder / ROWS).write_text('{"prompt": "half a li')
     async with runs_screen(2) as seen:
         await seen.press("E")
-        await seen.until(lambda: "not been evaluated" in said(seen, "#scores"))
+        await seen.until(lambda: "has no result" in said(seen, "#scores"))

@@ -50,7 +50,10 @@ class Export:
         """A new run for this export. Raises MachineError where its folder cannot be made."""
         data, secret = addresses.without_secrets(self.data)
         body = asdict(self) | {"out": str(self.out), "options": dict(self.options), "data": data}
-        run = create_job("export", f"export-{self.exporter}-{self.out.name}", body)
+        written = self.out.name.removeprefix(
+            f"{self.exporter}-"
+        )  # as the folder is called where nobody names it
+        run = create_job("export", f"export-{self.exporter}-{written}", body)
         run.addresses = secret
         return run
 

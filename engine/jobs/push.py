@@ -3,7 +3,6 @@
 import shlex
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from engine import secrets
 from engine.errors import ConfigError
@@ -11,11 +10,12 @@ from engine.jobs.base import JobContext
 from engine.publishing.upload import MAIN, Target, only_lfs
 from engine.runs.directory.create import create_job
 from engine.runs.directory.events import Phase, Warned
+from engine.runs.directory.registry import model_name
 from engine.runs.directory.run import Run
 
 KIND = "push"
-PUSHED = "pushed"
-"""Key of the run's provenance under which the commit is named."""
+PUSHED, FILES, LEFT_OUT = "pushed", "files", "left_out"
+"""Keys of the run's provenance: the commit, the files with their sizes in bytes, and names of those that stay here."""
 
 
 @dataclass(frozen=True)
@@ -27,20 +27,24 @@ class Push:
     public: bool = False
     message: str = "Push with ft"
     revision: str = MAIN
+    dry_run: bool = False
+    """Only list the files; nothing leaves this machine."""
 
     def create(self) -> Run:
         """A new run for this push. Raises MachineError where its folder cannot be made."""
         words = ["ft", "push", self.model, "--to", self.to]
         words += ["--public"] if self.public else []
         words += ["--message", self.message, "--revision", self.revision]
+        words += ["--dry-run"] if self.dry_run else []
         options = {
             "model": self.model,
             "to": self.to,
             "public": self.public,
             "message": self.message,
             "revision": self.revision,
+            "dry_run": self.dry_run,
         }
-        return create_job(KIND, f"push-{Path(self.model).name}", options | {"again": shlex.join(words)})
+        return create_job(KIND, f"push-{model_name(self.model)}", options | {"again": shlex.join(words)})
 
     @staticmethod
     def of(run: Run) -> "Push":
@@ -49,7 +53,8 @@ class Push:
             model, to, message, revision = (
                 str(run.job[key]) for key in ("model", "to", "message", "revision")
             )
-            return Push(model, to, run.job["public"] is True, message, revision)
+            public, dry_run = run.job["public"] is True, run.job.get("dry_run") is True
+            return Push(model, to, public, message, revision, dry_run)
         except KeyError as error:
             raise ConfigError(f"{run.folder / 'job.json'} is damaged: {error}.", "Push again.") from error
 
@@ -80,7 +85,7 @@ def token() -> str:
 
 
 def run(context: JobContext) -> str:
-    """Upload and commit; returns `completed`. The commit is recorded in the run's provenance.
+    """Upload and commit, or list what would be; returns `completed`. Files and commit are in the run's provenance.
 
     However it ends, what the hub has taken is not sent again by the next push. Raises ConfigError, HubError or
     MachineError where it cannot be pushed, Stopped where a person stops it.
@@ -90,11 +95,16 @@ def run(context: JobContext) -> str:
     from engine.publishing.upload import push
 
     wanted = Push.of(context.run)
-    context.run.emit(Phase(name="loading", note=f"pushing to {wanted.to}"))
+    what = "listing the files for" if wanted.dry_run else "pushing to"
+    context.run.emit(Phase(name="loading", note=f"{what} {wanted.to}"))
     context.poll()
     source = PushSource.find(wanted.model)
     target = Target(wanted.to, wanted.public, wanted.revision)
     made = source.made(wanted.to)
+    sizes = source.files.sizes | {name: len(body) for name, body in made.items()}
+    context.run.record({FILES: sizes, LEFT_OUT: list(source.files.left_out)})
+    if wanted.dry_run:
+        return "completed"
     done = push(source.files, made, target, wanted.message, token(), context.loading())
     context.run.record({PUSHED: {"url": done.url, "commit": done.commit, "repo": wanted.to}})
     if done.missing:
@@ -105,4 +115,4 @@ def run(context: JobContext) -> str:
 
 def needed_secrets(run: Run) -> tuple[str, ...]:
     """Names of the tokens without which a push fails."""
-    return (secrets.HF_TOKEN,)
+    return () if Push.of(run).dry_run else (secrets.HF_TOKEN,)

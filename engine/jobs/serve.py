@@ -11,15 +11,17 @@ from engine.errors import ConfigError
 from engine.hardware.sharing import Sharing
 from engine.jobs.base import JobContext, Stopped
 from engine.runs.directory.create import create_job
-from engine.runs.directory.events import Phase
+from engine.runs.directory.events import Load, Phase
+from engine.runs.directory.events import Serving as Served
+from engine.runs.directory.registry import model_name
 from engine.runs.directory.run import Run
 
 if TYPE_CHECKING:
-    from engine.serving.batch import Batch, Load
+    from engine.serving.batch import Batch
 
 KEY = "SERVE_API_KEY"
 """Name of the API key, in the environment or the keyring."""
-TELL_EVERY_S = 10.0
+TELL_EVERY_S = 2.0
 """Least time between two events on how busy the server is."""
 LOOK_EVERY_S = 0.1
 """Least time between two looks for commands; tokens come more often."""
@@ -54,7 +56,9 @@ class Serving:
         words += ["--engine", self.engine] if self.engine != "auto" else []
         for name, reference in self.adapters.items():
             words += ["--adapter", f"{name}={reference}"]
-        return create_job("serve", f"serve-{self.model}", asdict(self) | {"again": shlex.join(words)})
+        return create_job(
+            "serve", f"serve-{model_name(self.model)}", asdict(self) | {"again": shlex.join(words)}
+        )
 
     @staticmethod
     def of(run: Run) -> "Serving":
@@ -131,8 +135,7 @@ def _serve(context: JobContext, serving: Serving) -> None:
             Sharing().start()
         batch = Batch(loaded.model, serving.slots, serving.queue)
         service.catalogue, service.batch = loaded.catalogue, batch
-        names = ", ".join(loaded.catalogue.models)
-        context.run.emit(Phase(name="serving", note=f"{names} at {url_of(bound)}/v1"))
+        _announce(context, serving, "ft", url_of(bound), tuple(loaded.catalogue.models))
         batch.run(_Watch(context, batch, service).stopping, serving.grace_s)
     finally:
         service.stopping = True
@@ -154,18 +157,18 @@ def _delegate(context: JobContext, serving: Serving, engine: str) -> None:
             raise ConfigError(
                 "--adapter: a GGUF is served alone.", "Serve the run itself: ft serve RUN --adapter …"
             )
-        names = serving.name or gguf.stem
-        command = engines.llama(gguf, names, host, port, serving.slots, key)
+        name = serving.name or gguf.stem
+        command = engines.llama(gguf, name, host, port, serving.slots, key)
     else:
         wish = Wish.of(serving.model, serving.adapters, serving.name)
-        folder, names = wish.model.base_folder(context.loading()), wish.name
+        folder, name = wish.model.base_folder(context.loading()), wish.name
         if engine == "vllm":
             command = engines.vllm(wish, folder, host, port, serving.slots, key)
         else:
             command = engines.mlx(wish, folder, host, port, key)
 
     def ready() -> None:
-        context.run.emit(Phase(name="serving", note=f"{names} at {url}/v1"))
+        _announce(context, serving, engine, url, (name, *serving.adapters))
 
     def stopping() -> bool:
         context.control.poll()
@@ -174,12 +177,21 @@ def _delegate(context: JobContext, serving: Serving, engine: str) -> None:
     delegated.run(command, engine, url, ready, stopping, serving.grace_s)
 
 
+def _announce(context: JobContext, serving: Serving, engine: str, url: str, models: tuple[str, ...]) -> None:
+    """Report that the server answers: the phase for lists of runs, the rest for whoever wants to ask."""
+    context.run.emit(Phase(name="serving", note=f"{', '.join(models)} at {url}/v1"))
+    keyed = secrets.get(KEY) is not None
+    context.run.emit(
+        Served(url=f"{url}/v1", models=models, engine=engine, slots=serving.slots, needs_key=keyed)
+    )
+
+
 class _Watch:
     """Looks for commands between tokens, and tells now and then how busy the server is."""
 
     def __init__(self, context: JobContext, batch: "Batch", service: Any) -> None:
         self.context, self.batch, self.service = context, batch, service
-        self._told: Load | None = None
+        self._told = batch.load
         self._told_at = time.monotonic()
         self._looked_at = 0.0
 
@@ -196,11 +208,8 @@ class _Watch:
     def _tell(self, now: float) -> None:
         load = self.batch.load
         if load != self._told:
-            tokens = load.tokens - (self._told.tokens if self._told else 0)
-            speed = tokens / (now - self._told_at)
-            note = (
-                f"{load.rows} running, {load.waiting} waiting, {load.answers} answered, {speed:.0f} tokens/s"
-            )
-            self.context.run.emit(Phase(name="serving", note=note))
+            speed = (load.tokens - self._told.tokens) / (now - self._told_at)
+            counts = {"waiting": load.waiting, "answers": load.answers, "tokens": load.tokens}
+            self.context.run.emit(Load(running=load.rows, **counts, tokens_per_s=round(speed, 1)))
             self._told = load
         self._told_at = now

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Protocol
 
 import numpy as np
@@ -42,6 +43,11 @@ class Distributions:
 class Exported(Protocol):
     """A loaded export."""
 
+    @property
+    def program(self) -> str:
+        """The program that has loaded it, with its version."""
+        ...
+
     def next_tokens(self, probes: Sequence[Probe]) -> Distributions:
         """Distributions of the next token at every place of the probes, in their order."""
         ...
@@ -60,6 +66,11 @@ class Exported(Protocol):
     def weights(self) -> Iterator[tuple[str, Float32]]:
         """The tensors by the names of the model they were made of, in fp32, where they can be told; else none."""
         ...
+
+
+def program(name: str, package: str) -> str:
+    """A program with the version of its installed package: `mlx-lm 0.29.1`."""
+    return f"{name} {version(package)}"
 
 
 def log_softmax(logits: Float32) -> Float32:

@@ -77,7 +77,12 @@ class Gate:
         check = tokens.compare(trained.tokenizer, exported)
         answers = _answers(exported.next_tokens, self.probes, "asking the exported model", tell)
         return Proof(
-            agreement(trained.answers, answers), limits_of(precision), check, self.rows, trained.about
+            agreement(trained.answers, answers),
+            limits_of(precision),
+            check,
+            self.rows,
+            trained.about,
+            exported.program,
         )
 
     def _reference(self) -> Reference:

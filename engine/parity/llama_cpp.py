@@ -16,7 +16,7 @@ from engine.data.types import Float32, Message
 from engine.errors import MachineError, ModelError
 from engine.hardware.probe import usable_cores
 from engine.parity import gguf_weights, llama_cpp_process
-from engine.parity.exported import Distributions, Probe
+from engine.parity.exported import Distributions, Probe, program
 from engine.parity.probes import MOST_TOKENS
 from engine.runs.directory.trained_model import TrainedModel
 
@@ -33,6 +33,7 @@ class LlamaCpp:
     ) -> None:
         """`model` is the folder whose names the tensors of the file `weights` get; None for an adapter."""
         self.process, self.log, self.model, self.gguf = process, log, model, weights
+        self.program = program("llama.cpp, by xllamacpp", "xllamacpp")
         self._answer()
 
     def next_tokens(self, probes: Sequence[Probe]) -> Distributions:

@@ -10,7 +10,7 @@ import numpy as np
 from engine.data.types import Float32, Message
 from engine.models.local import read_config
 from engine.models.mlx_names import transformers_name
-from engine.parity.exported import Distributions, Probe, log_softmax
+from engine.parity.exported import Distributions, Probe, log_softmax, program
 from engine.parity.torch_model import template_ids
 from engine.runs.directory.trained_model import TrainedModel
 
@@ -21,6 +21,7 @@ class MlxModel:
     def __init__(self, model: Any, tokenizer: Any, kind: str, whole: bool) -> None:
         """`kind` is the model_type of its config.json; `whole` is False for an adapter beside its base."""
         self.model, self.tokenizer, self.kind, self.whole = model, tokenizer, kind, whole
+        self.program = program("mlx-lm", "mlx-lm")
 
     def next_tokens(self, probes: Sequence[Probe]) -> Distributions:
         import mlx.core as mx

@@ -18,6 +18,8 @@ class Proof:
     tokens: TokenCheck
     rows: str
     reference: str
+    program: str
+    """The program that loaded the export."""
     layers: tuple[tuple[str, float], ...] = ()
     """Tensors that differ most, by relative difference; only where a limit is broken."""
 
@@ -68,6 +70,7 @@ class Proof:
             "failures": list(self.failures),
             "rows": self.rows,
             "reference": self.reference,
+            "program": self.program,
             "kl_over": self.which_kl,
             **asdict(self.agreement),
             "limits": asdict(self.limits),

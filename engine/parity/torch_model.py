@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.data.types import Float32, Message
 from engine.models.tensors import FolderTensors
-from engine.parity.exported import Distributions, Probe, log_softmax
+from engine.parity.exported import Distributions, Probe, log_softmax, program
 from engine.runs.directory.trained_model import TrainedModel
 
 ROOM = 1.3
@@ -83,6 +83,7 @@ class TransformersModel:
     def __init__(self, network: Any, tokenizer: Any, folder: Path | None) -> None:
         """`folder` holds its weights; None for an adapter, whose tensors are none of the base's."""
         self.network, self.tokenizer, self.folder = network.eval(), tokenizer, folder
+        self.program = program("transformers", "transformers")
 
     def next_tokens(self, probes: Sequence[Probe]) -> Distributions:
         return next_tokens(self.network, probes)

@@ -78,7 +78,8 @@ def compare(
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
     for title in ("", found.left, found.right):
         table.add_column(title, overflow="fold")
-    for section, rows in (found.sections if everything else found.different()).items():
+    sections = found.sections if everything else found.different()
+    for section, rows in sections.items():
         if rows:
             table.add_row(Text(section, "bold"))
         for row in rows:
@@ -88,6 +89,9 @@ def compare(
             ]
             table.add_row(f"  {row.key}", *map(Text, sides))
     out().print(table)
+    hidden = sum(map(len, found.sections.values())) - sum(map(len, sections.values()))
+    if hidden:
+        say(f"{hidden} rows are the same in both; --all shows them.")
 
 
 @app.command()

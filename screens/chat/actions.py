@@ -8,6 +8,7 @@ ACTIONS = (
     Action("chat.new", "f3,n", "new", "Start a new conversation."),
     Action("chat.view", "f4,v", "view", "Show the trained and the base model side by side, or one of them."),
     Action("chat.temperature", "f5,t", "temperature", "Set the sampling temperature; 0 decodes greedily."),
+    Action("chat.use", "f10,x", "use", "Evaluate, export, merge, serve or push this model."),
     Action("chat.copy", "f6,c", "copy", "Copy the last answer."),
     Action("chat.good", "f7,g", "good", "Save the last answer of the side in focus as a training row."),
     Action(
@@ -27,6 +28,5 @@ ACTIONS = (
         "chat.regenerate", "f9,r", "again", "Answer the last question again, with another seed.", footer=False
     ),
     Action("chat.undo", "u", "undo", "Take back the last question and its answers.", footer=False),
-    Action("chat.use", "x", "use", "Evaluate, export, merge, serve or push this model.", footer=False),
     Action("chat.write", "i", "write", "Go to the prompt.", footer=False),
 )

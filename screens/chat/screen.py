@@ -34,6 +34,7 @@ NOTHING = (
     "You can chat with a run from its first checkpoint on."
 )
 BEGIN = "Ask something below. Both models answer, each with its own conversation so far."
+BEGIN_NARROW = "Ask something below. f4 turns to the base model, which then answers the same questions."
 TOOLS, RESULT = "/tools", "/tool"
 """Begin lines that name a file of functions which the models may call, and that give the result of a call."""
 SET, EDIT = "/set", "/edit"
@@ -288,7 +289,8 @@ class ChatScreen(FtScreen):
 
     def _show_empty(self) -> None:
         for transcript in self.query(Transcript):
-            transcript.begin(BEGIN if self.session.model else NOTHING)
+            begin = BEGIN_NARROW if self.has_class("-narrow") else BEGIN
+            transcript.begin(begin if self.session.model else NOTHING)
         self._titles()
 
     def _next(self) -> None:

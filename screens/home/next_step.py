@@ -23,7 +23,7 @@ class NextStep:
 
 def next_step(runs: "Sequence[RunSummary]", recipe: Path | None) -> NextStep:
     """From the runs, newest first, and the train.yml of this folder, where there is one."""
-    runs = [run for run in runs if run.kind == "train"]
+    runs = [run for run in runs if run.kind == "train" and (run.config or run.state.status != "new")]
     live = [run for run in runs if run.alive]
     if live:
         return _live(live[0])

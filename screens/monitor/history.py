@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine.runs.directory import log
-from engine.runs.directory.events import Event, Step, decode
+from engine.runs.directory.events import Event, Load, Memory, Step, beginning, decode
 from engine.storage.regular_files import open_binary
 from screens.monitor.run_view import RunView
 
@@ -16,8 +16,8 @@ POINTS = 1500
 """Steps of an outline, about."""
 STEP_BYTES = 280
 CHUNK = 1 << 17
-OFTEN = (b'{"v": 1, "type": "step",', b'{"v": 1, "type": "memory",')
-"""Beginnings of lines of which an outline leaves most out (`engine.runs.directory.events.encode` writes them so)."""
+OFTEN = (beginning(Step), beginning(Memory), beginning(Load))
+"""Beginnings of lines of which an outline leaves most out."""
 
 
 def outline(path: Path, run_id: str, smoothing: float) -> RunView:

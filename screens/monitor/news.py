@@ -1,5 +1,6 @@
 """Panes of text about a run: the model's samples, and its events."""
 
+from rich.console import RenderableType
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
@@ -15,6 +16,7 @@ SIGNS = {
     "finished": ("✓", "bold"),
     "eval": ("◆", ""),
     "saved": ("▲", ""),
+    "proved": ("=", ""),
     "acknowledged": ("‖", ""),
 }
 NO_SAMPLES = (
@@ -38,8 +40,8 @@ class TextPane(VerticalScroll):
     def compose(self) -> ComposeResult:
         yield Static(markup=False)
 
-    def put(self, key: object, text: Text) -> None:
-        """Show a text, unless what it was made of is the same as before."""
+    def put(self, key: object, text: RenderableType) -> None:
+        """Show a text or a table, unless what it was made of is the same as before."""
         if key != self._shown:
             self._shown = key
             self.query_one(Static).update(text)

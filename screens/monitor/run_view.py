@@ -11,9 +11,12 @@ from engine.runs.directory.events import (
     Acknowledged,
     Event,
     Failed,
+    Load,
     Memory,
     Phase,
+    Proved,
     Sample,
+    Serving,
     Started,
     Step,
 )
@@ -22,9 +25,13 @@ from engine.runs.directory.state import RunState, settled
 
 if TYPE_CHECKING:
     from engine.planning.plan import Plan
+    from screens.monitor.job_files import JobFiles
 
 PACE = 50
 """Steps that the pace is taken over: evaluations and saving between them count."""
+LOADS = 120
+"""Reports of a server's load that are drawn."""
+PROVED, NOT_PROVED = "it answers as the trained model does", "it answers otherwise than the trained model"
 SMOOTHED = ("loss", "grad_norm", "tokens_per_s")
 
 
@@ -48,6 +55,11 @@ class RunView(Projection):
     gone: bool = False
     """The folder is no longer there."""
     plan: "Plan | None" = None
+    job: "JobFiles | None" = None
+    """Options and results of a run that is no training."""
+    serving: Serving | None = None
+    """The server, once it answers."""
+    loads: deque[Load] = field(default_factory=lambda: deque(maxlen=LOADS))
     news: deque[News] = field(default_factory=lambda: deque(maxlen=RECENT))
     warnings: int = 0
     share: float = 0.0
@@ -75,8 +87,17 @@ class RunView(Projection):
                 self._pace.append((event.step, event.t))
             case Memory() | Sample():
                 pass
+            case Serving():
+                self.serving = event
+                self.loads.clear()
+            case Load():
+                self.loads.append(event)
             case Phase() if phase is not None and phase.name == event.name and not event.note:
                 pass
+            case Phase() if phase is not None and _is_further(event, phase):
+                if self.news and self.news[-1].kind == Phase.type:
+                    self.news.pop()  # a line a row would bury the rest
+                self._tell(event)
             case _:
                 if isinstance(event, Started | Acknowledged):
                     self._pace.clear()
@@ -103,7 +124,15 @@ class RunView(Projection):
 
     def _tell(self, event: Event) -> None:
         text = event_text.line(event)
+        if isinstance(event, Proved):  # the job's page has the figures
+            text = PROVED if event.passed else NOT_PROVED
         if isinstance(event, Failed) and event.hint:
             text += f" {event.hint}"
         self.warnings += event.type == "warning"
         self.news.append(News(event.t, event.type, text))
+
+
+def _is_further(event: Phase, before: Phase) -> bool:
+    """True if the phase is the one before, a piece further on."""
+    counted = event.done is not None and before.done is not None
+    return counted and (event.name, event.note, event.total) == (before.name, before.note, before.total)

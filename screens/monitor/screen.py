@@ -10,8 +10,9 @@ from typing import ClassVar
 from rich.text import Text
 from textual import events, on, work
 from textual.containers import Container
+from textual.getters import query_one
 from textual.widget import Widget
-from textual.widgets import Log, Static, TabbedContent, TabPane
+from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from engine import paths
@@ -19,39 +20,48 @@ from engine.runs.curves import zoom
 from engine.runs.curves.series import RunSeries
 from engine.runs.directory.control import Command
 from engine.runs.directory.registry import name_in
-from screens.base import FtScreen
-from screens.charts.controls import ChartControls, Exported, next_axis, rougher, smoother
+from screens.charts.actions import ChartScreen
+from screens.charts.controls import ChartControls, next_axis
 from screens.charts.widget import Chart
 from screens.intents import ChatWith, Intent, ShowRun
 from screens.messages import MachineSampled, RunsChanged
-from screens.monitor import follow, status
+from screens.monitor import status, tail
 from screens.monitor.charts import PLACES, MachineSeries, MetricCharts, Options, RunCharts, draw_machine
+from screens.monitor.follow import RunFollower
+from screens.monitor.job_page import JobPage, copyable
 from screens.monitor.machine import MachinePanel
 from screens.monitor.news import NewsPane, SamplesPane
+from screens.monitor.run_messages import FromRun
 from screens.monitor.run_view import RunView
+from screens.monitor.tabs import RunTabs
 from screens.widgets.confirm import Confirm
 
 PAINT_S = 0.1
 """Charts are drawn again this often at most, however fast events come."""
-TABS = ("machine-tab", "samples-tab", "metrics-tab", "news-tab", "log-tab")
+NARROW = 100
+"""Columns under which the machine's panel is a tab."""
 NO_RUN = "No run is shown. Start one in 4 Recipe, or with ft train in any terminal; it appears here. "
 LATEST = "[ shows the latest run."
 
 
-class MonitorScreen(FtScreen):
+class MonitorScreen(ChartScreen):
     """Shows the run that `show` was given, else the newest that trains, else the machine."""
 
     SCOPE = "monitor"
     CSS_PATH = "screen.tcss"
-    RUN_ACTIONS: ClassVar[frozenset[str]] = frozenset({"chat", "log", "axis", "smoother", "rougher", "tab"})
+    OF_TRAINING: ClassVar[frozenset[str]] = frozenset({"save", "chat", "log", "axis", "smoother", "rougher"})
+    OF_CHARTS: ClassVar[frozenset[str]] = frozenset(
+        {"view", "zoom_in", "zoom_out", "pan_left", "pan_right", "reset", "inspect", "export"}
+    )
+    """Not for a job that is no training: its page is no chart."""
+
+    tabs = query_one(RunTabs)
 
     def __init__(self) -> None:
         super().__init__()
-        self.follower = follow.RunFollower()
+        self.follower = RunFollower()
         self.controls = ChartControls(self, lambda: self.charts)
         self.options = Options()
-        self._weight = self.options.smoothing
-        """Weight of the past in smoothed lines; the lines follow when they are ready."""
         self.machine = MachineSeries()
         self._drawing = RunCharts()
         self._by_hand = False
@@ -65,28 +75,18 @@ class MonitorScreen(FtScreen):
         with Container(id="panes"):
             yield Chart(id="first")
             yield Chart(id="memory")
+            yield JobPage(id="job")
             yield MachinePanel(id="machine")
             yield Chart(id="second")
             yield Chart(id="third")
             yield Chart(id="fourth")
-            with TabbedContent(id="tabs", initial="samples-tab"):
-                with TabPane("Machine", id="machine-tab"):
-                    yield MachinePanel(id="machine-small")
-                with TabPane("Samples", id="samples-tab"):
-                    yield SamplesPane(id="samples")
-                with TabPane("Metrics", id="metrics-tab"):
-                    yield MetricCharts(id="metrics")
-                with TabPane("Events", id="news-tab"):
-                    yield NewsPane(id="news")
-                with TabPane("Log", id="log-tab"):
-                    yield Log(id="log", max_lines=2000, auto_scroll=True)
+            yield RunTabs()
         yield Static(id="progress", markup=False)
         yield Static(id="results", markup=False)
 
     def on_mount(self) -> None:
-        self._weight = self.host.preferences.smoothing
-        self.options = Options(smoothing=self._weight)
-        self._fit_tabs()
+        self.options = Options(smoothing=self.host.preferences.smoothing)
+        self.tabs.offer(machine=self.size.width < NARROW)
         self._begin_drawing()
         self._show_something()
         self.set_interval(PAINT_S, self._paint)
@@ -134,21 +134,21 @@ class MonitorScreen(FtScreen):
     @work(thread=True, exclusive=True, group="follow")
     def _read_run(self, run_id: str, token: int) -> None:
         cancelled = get_current_worker().cancelled_event
-        follow.follow(run_id, token, self.host.preferences.smoothing, self.post_message, cancelled)
+        tail.follow(run_id, token, self.host.preferences.smoothing, self.post_message, cancelled)
 
     @work(thread=True, group="part")
     def _read_part(self, run_id: str, token: int, part: zoom.Part, series: RunSeries) -> None:
         cancelled, weight = get_current_worker().cancelled_event, self.host.preferences.smoothing
-        follow.read_part(run_id, token, part, series, weight, self.post_message, cancelled)
+        tail.read_part(run_id, token, part, series, weight, self.post_message, cancelled)
 
-    @on(follow.FromRun)
-    def _take(self, message: follow.FromRun) -> None:
+    @on(FromRun)
+    def _take(self, message: FromRun) -> None:
         change = self.follower.take(message)
         if change is None:
             return
         self.host.engine_pid = self.follower.engine_pid
         if change.log:
-            self.query_one("#log", Log).write_lines(change.log)
+            self.tabs.log_more(change.log)
         for command in change.acknowledged:
             self.notify(f"{command}: accepted", timeout=3)
         if change.error is not None:
@@ -156,6 +156,7 @@ class MonitorScreen(FtScreen):
         if change.replaced:
             self._begin_drawing()
         elif change.status:
+            self._show_job()
             self.refresh_bindings()
         self._draw_soon()
 
@@ -184,23 +185,27 @@ class MonitorScreen(FtScreen):
     @property
     def charts(self) -> list[Chart]:
         places = [self.query_one(f"#{place}", Chart) for place in PLACES]
-        seen = self.query_one("#tabs", TabbedContent).active == "metrics-tab"
+        seen = self.tabs.active == "metrics-tab"
         return [*places, *(self.query_one(MetricCharts).charts if seen else [])]
 
     def _begin_drawing(self) -> None:
         """Draw from nothing: what was shown no longer holds."""
         self.set_class(self.view is None, "-machine")
+        self._show_job()
         self.controls.stop_inspecting()
         self.controls.choose(0)
         for chart in self.charts:
             chart.reset()
         self._drawing.forget()
-        self.query_one(MetricCharts).forget()
-        self.query_one("#log", Log).clear()
-        self.query_one(SamplesPane).show(self.view)
-        self.query_one(NewsPane).show(self.view)
+        self.tabs.clear(self.view)
         self._draw_now()
         self.refresh_bindings()
+
+    def _show_job(self) -> None:
+        """Have the page of a job in the charts' place, and the keys that scroll go to it."""
+        if self.follower.is_job and not self.has_class("-job"):
+            self.set_focus(self.query_one(JobPage))
+        self.set_class(self.follower.is_job, "-job")
 
     def _draw_soon(self) -> None:
         """Draw with the next frame; what comes alone is drawn immediately."""
@@ -229,22 +234,17 @@ class MonitorScreen(FtScreen):
         if self.view is None:
             drawn = draw_machine(self.machine, charts[: len(PLACES)])
             self.set_class(not drawn, "-bare")
+            return
+        self.query_one(NewsPane).show(self.view)
+        if self.follower.is_job:
+            self.tabs.offer(samples=False, metrics=False)
+            self.query_one(JobPage).show(self.view)
         else:
             self._drawing.draw(self.view, charts[: len(PLACES)], self.options)
-            self._show_metrics(self.query_one(MetricCharts).show(self.view, self.options))
+            reported = self.query_one(MetricCharts).show(self.view, self.options)
+            self.tabs.offer(samples=True, metrics=reported)
             self.query_one(SamplesPane).show(self.view)
-            self.query_one(NewsPane).show(self.view)
             self._look_closely(self.view, charts)
-
-    def _show_metrics(self, reported: bool) -> None:
-        """Their tab is there only for a run that reports any."""
-        tabs = self.query_one("#tabs", TabbedContent)
-        if reported:
-            tabs.show_tab("metrics-tab")
-        else:
-            if tabs.active == "metrics-tab":
-                tabs.active = "samples-tab"
-            tabs.hide_tab("metrics-tab")
 
     def _look_closely(self, view: RunView, charts: Sequence[Chart]) -> None:
         """Have steps read again where a chart is zoomed into a long run; one part at a time."""
@@ -266,18 +266,8 @@ class MonitorScreen(FtScreen):
         return headline, status.progress(self.view, width), status.results(self.view, width)
 
     def on_resize(self) -> None:
-        self._fit_tabs()
+        self.tabs.offer(machine=self.size.width < NARROW)
         self._dirty = True
-
-    def _fit_tabs(self) -> None:
-        """Show the machine's panel as a tab where it does not fit."""
-        tabs = self.query_one("#tabs", TabbedContent)
-        if self.size.width < 100:
-            tabs.show_tab("machine-tab")
-        else:
-            if tabs.active == "machine-tab":
-                tabs.active = "samples-tab"
-            tabs.hide_tab("machine-tab")
 
     # Actions: which run is shown
 
@@ -304,20 +294,25 @@ class MonitorScreen(FtScreen):
             self._open(self._last_run or self.host.runs[0].id)
 
     def action_tab(self) -> None:
-        tabs = self.query_one("#tabs", TabbedContent)
-        shown = [tab for tab in TABS if tabs.get_tab(tab).display]
-        tabs.active = shown[(shown.index(tabs.active) + 1) % len(shown)] if tabs.active in shown else shown[0]
+        self.tabs.go_on()
 
     # Actions: the run itself
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Only what can be done with what is shown is offered."""
         view = self.view
+        kind = view.job.kind if view is not None and view.job is not None else "train"
+        if kind != "train" and action in self.OF_TRAINING | self.OF_CHARTS:
+            return False
         if action in ("pause", "save", "stop"):
-            return view is not None and bool(view.alive)
+            return view is not None and bool(view.alive) and (action, kind) != ("pause", "serve")
         if action == "resume":
-            return view is not None and view.alive is False and not view.gone
-        if action in self.RUN_ACTIONS:
+            if view is None or view.alive is not False or view.gone:
+                return False
+            return kind == "train" or view.state.status != "completed"
+        if action == "copy":
+            return view is not None and copyable(view) is not None
+        if action in self.OF_TRAINING or action == "tab":
             return view is not None
         if action == "machine":
             return view is not None or bool(self.host.runs)
@@ -325,7 +320,7 @@ class MonitorScreen(FtScreen):
 
     @work(thread=True)
     def _send(self, run_id: str, command: Command, token: int) -> None:
-        follow.send(run_id, command, token, self.post_message)
+        tail.send(run_id, command, token, self.post_message)
 
     def _tell_engine(self, command: Command) -> None:
         if self.view is not None:
@@ -355,6 +350,12 @@ class MonitorScreen(FtScreen):
         if self.view is not None:
             await self.host.resume_run(self.view.run_id)
 
+    def action_copy(self) -> None:
+        found = copyable(self.view) if self.view is not None else None
+        if found is not None:
+            self.app.copy_to_clipboard(found[0])
+            self.notify(found[0], title=f"Copied {found[1]}", timeout=4)
+
     def action_chat(self) -> None:
         if self.view is not None:
             self.host.open(ChatWith(self.view.run_id))
@@ -367,29 +368,8 @@ class MonitorScreen(FtScreen):
     def on_chart_inspected(self, message: Chart.Inspected) -> None:
         self.controls.share_cursor(message)
 
-    def on_exported(self, message: Exported) -> None:
-        self.notify("\n".join(map(str, message.files)), title="Chart saved")
-
     def action_view(self) -> None:
         self.controls.choose_next()
-
-    def action_zoom_in(self) -> None:
-        self.controls.zoom_in()
-
-    def action_zoom_out(self) -> None:
-        self.controls.zoom_out()
-
-    def action_pan_left(self) -> None:
-        self.controls.move(-1)
-
-    def action_pan_right(self) -> None:
-        self.controls.move(1)
-
-    def action_reset(self) -> None:
-        self.controls.reset()
-
-    def action_inspect(self) -> None:
-        self.controls.inspect()
 
     def action_export(self) -> None:
         folder: Path = paths.home() / "charts" / (self.view.run_id if self.view else "machine")
@@ -403,19 +383,7 @@ class MonitorScreen(FtScreen):
         for chart in self.charts:
             chart.reset()
 
-    def action_smoother(self) -> None:
-        self._smooth(smoother(self._weight))
-
-    def action_rougher(self) -> None:
-        self._smooth(rougher(self._weight))
-
-    def _smooth(self, weight: float) -> None:
-        self._weight = weight
-        self.host.change(smoothing=weight)
-        self._smooth_curves(weight)
-
-    @work(exclusive=True, group="smooth")
-    async def _smooth_curves(self, weight: float) -> None:
+    async def smooth(self, weight: float) -> None:
         """Draw with this weight once all is smoothed with it: a portion of a long run at a time."""
         if self.view is not None:
             for _ in self.view.smoothing(weight):

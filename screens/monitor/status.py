@@ -57,6 +57,8 @@ def progress(view: RunView, width: int) -> Text:
         parts.append(Text(f"{show.count(view.step.tokens_per_s)} tok/s"))
     if view.alive and view.phase is not None and view.phase.name != "training":
         parts.insert(0, _phase(view))
+    if view.job is not None and state.started and state.updated and not view.alive:
+        parts.append(Text(f"took {show.duration(state.updated - state.started)}"))
     left = view.seconds_left()
     if view.seconds:
         parts.append(
@@ -74,6 +76,8 @@ def results(view: RunView, width: int) -> Text:
     state = view.state
     if state.error is not None and state.error.hint:
         return fitted([Text(state.error.hint)], width)
+    if view.job is not None:
+        return Text("")  # its page has them
     parts = []
     if state.loss is not None:
         parts.append(Text(f"loss {show.loss(state.loss)}"))

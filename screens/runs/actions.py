@@ -11,6 +11,8 @@ ACTIONS = (
         "runs.select", "space", "select", "Overlay this run's curve; select several to compare or delete."
     ),
     Action("runs.compare", "c", "compare", "Compare two selected runs side by side."),
+    Action("runs.use", "u", "use", "Evaluate, export, merge, serve or push what this run trained."),
+    Action("runs.evaluations", "E", "evaluations", "Page through the evaluations of this run, row by row."),
     Action("runs.resume", "r", "resume", "Resume this run from its last checkpoint."),
     Action("runs.fork", "f", "fork", "Open a new recipe copied from this run's."),
     Action(
@@ -21,8 +23,6 @@ ACTIONS = (
         footer=False,
     ),
     Action("runs.chat", "t", "chat", "Chat with the model that this run trained."),
-    Action("runs.use", "u", "use", "Evaluate, export, serve or publish what this run trained."),
-    Action("runs.evaluations", "E", "evaluations", "Page through the evaluations of this run, row by row."),
     Action("runs.delete", "d", "delete", "Delete the selected runs, or this one.", destructive=True),
     Action("runs.export", "e", "export", "Save the curves shown as SVG and CSV."),
     Action("runs.clear", "escape", "clear", "Clear the filter, and then the selection.", footer=False),

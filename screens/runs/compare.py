@@ -93,18 +93,23 @@ class CompareScreen(ModalScreen[None]):
 
 
 def _table(left: RunSummary, right: RunSummary, sections: dict[str, tuple[Row, ...]]) -> Table:
-    table = Table(box=None, expand=True, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table = Table(box=None, expand=True, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column(width=1)
     table.add_column("✓ better  ≠ differs", max_width=30, overflow="fold", header_style="dim")
     for side in (left, right):
-        table.add_column(side.id, ratio=1, overflow="fold")
+        table.add_column(_title(side), ratio=1, overflow="fold")
     for name, rows in sections.items():
-        table.add_row(Text(f"\n{name}", "bold underline"))
+        table.add_row("", Text(f"\n{name}", "bold underline"))
         for row in rows:
-            key = Text.assemble(
-                ("  ", "") if row.same else ("≠ ", "bold"), (row.key, "dim" if row.same else "")
-            )
-            table.add_row(key, _cell(row, "left"), _cell(row, "right"))
+            mark, style = (" ", "dim") if row.same else ("≠", "")
+            table.add_row(Text(mark, "bold"), Text(row.key, style), _cell(row, "left"), _cell(row, "right"))
     return table
+
+
+def _title(run: RunSummary) -> Text:
+    """Name of a run, and below it when it began, which tells two of one name apart."""
+    rest = run.id.removesuffix(f"-{run.name}")
+    return Text.assemble(run.name, (f"\n{rest}" if rest != run.id else "", "dim"))
 
 
 def _cell(row: Row, side: Literal["left", "right"]) -> Text:

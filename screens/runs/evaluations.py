@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 from textual import on, work
 from textual.app import ComposeResult
@@ -27,6 +26,7 @@ from engine.runs.index.made_of import jobs_of
 from engine.runs.index.summary import RunSummary
 from screens import format as show
 from screens.actions import bindings
+from screens.use.scores import scores_of
 from screens.widgets.keys import Keys
 
 OURS, THEIRS = "model", "against"
@@ -34,12 +34,20 @@ OURS, THEIRS = "model", "against"
 NONE = """\
 This run has not been evaluated by itself yet.
 
-  [b]escape[/b], then [b]u[/b] and [b]evaluate[/b]   scores it now, on its validation rows or others
-  [b]ft evaluate[/b]                  does the same in a terminal"""
+  [b]escape[/b], [b]u[/b], [b]evaluate[/b]   scores it, on its validation rows or others
+  [b]ft evaluate[/b]          does the same in a terminal"""
+UNFINISHED = """\
+This evaluation has no result.
+
+  [b]escape[/b], [b]enter[/b]   shows how far it is, or why it ended"""
 LONGEST = 4000
 """Characters of a prompt or an answer that are shown."""
 WIDTH = 200
 """Characters of a prompt in the list; the terminal shows as many as fit."""
+END = 60
+"""Characters that are shown of the end of a text."""
+EXACT = "exact_match"
+"""The metric that says right or wrong of a row."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,7 @@ class EvaluationsSheet(ModalScreen[None]):
     EvaluationsSheet #evaluations { background: $surface; border: round $primary; }
     EvaluationsSheet #scores { height: auto; max-height: 40%; overflow-y: auto; }
     EvaluationsSheet #both { height: 1fr; border-top: solid $panel; }
-    EvaluationsSheet DataTable { width: 2fr; height: 1fr; }
+    EvaluationsSheet DataTable { width: 2fr; height: 1fr; overflow-x: hidden; }
     EvaluationsSheet VerticalScroll { width: 3fr; height: 1fr; padding: 0 0 0 1; border-left: solid $panel; }
     EvaluationsSheet #row { height: auto; }
     EvaluationsSheet.-narrow #evaluations { width: 100%; height: 1fr; }
@@ -144,7 +152,7 @@ class EvaluationsSheet(ModalScreen[None]):
             self.query_one(DataTable).focus()
             self._show()
         else:
-            self.query_one("#scores", Static).update(NONE)
+            self.query_one("#scores", Static).update(UNFINISHED if self.run.kind == "evaluate" else NONE)
 
     def action_older(self) -> None:
         self._turn(1)
@@ -176,6 +184,12 @@ class EvaluationsSheet(ModalScreen[None]):
         return self.found[self.here]
 
     @property
+    def _names(self) -> dict[str, str]:
+        """Names of the models by side."""
+        result = self._evaluation.result
+        return {OURS: str(result.get("model")), THEIRS: str(result.get("against"))}
+
+    @property
     def _rows(self) -> Sequence[Mapping[str, Any]]:
         evaluation = self._evaluation
         if not self.by_difference:
@@ -187,12 +201,22 @@ class EvaluationsSheet(ModalScreen[None]):
         self.query_one(
             "#evaluations"
         ).border_subtitle = f"{self.here + 1} of {len(self.found)}, {show.ago(evaluation.created)}"
+        order = ", the rows that differ most first" if self.by_difference else ""
+        self.query_one("#both").border_title = f"rows{order}{self._legend()}"
         self.query_one("#scores", Static).update(Group(*scores_of(evaluation.result)))
         table = self.query_one(DataTable)
         table.clear()
         for row in self._rows:
-            table.add_row(_marks(row), Text(show.one_line(str(row.get("prompt")), WIDTH), no_wrap=True))
+            table.add_row(_marks(row), _first_words(row))
         self._show_row(0)
+
+    def _legend(self) -> str:
+        """Meaning of the signs before the rows, where any row has them."""
+        judged = [row for row in self._evaluation.rows if (row.get("scores") or {}).get(EXACT)]
+        if not judged:
+            return ""
+        sides = [name for side, name in self._names.items() if side in judged[0]["scores"][EXACT]]
+        return f" · ✓ ✗ the expected answer: {', '.join(sides)}"
 
     @on(DataTable.RowHighlighted)
     def _moved(self, event: DataTable.RowHighlighted) -> None:
@@ -201,67 +225,40 @@ class EvaluationsSheet(ModalScreen[None]):
     def _show_row(self, number: int) -> None:
         rows = self._rows
         if number < len(rows):
-            self.query_one("#row", Static).update(row_text(rows[number]))
+            self.query_one("#row", Static).update(row_text(rows[number], self._names))
             self.query_one(VerticalScroll).scroll_home(animate=False)
 
 
-def scores_of(result: Mapping[str, Any]) -> list[Table | Text]:
-    """A table of the metrics, with the other model's and the difference where there is one, and what is lacking."""
-    against = result.get("against")
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column(f"{result.get('prompts')} prompts, {result.get('texts')} texts")
-    table.add_column(str(result.get("model")), justify="right")
-    if against:
-        table.add_column(str(against), justify="right")
-        table.add_column("difference, 95 %", justify="right")
-    for name, line in (result.get("metrics") or {}).items():
-        cells = [Text(str(line.get("title") or name)), _value(name, line["value"], line.get("interval"))]
-        if against:
-            other = line.get("against")
-            cells.append(Text("–" if other is None else describe(name).written(other)))
-            cells.append(_difference(name, line.get("difference")))
-        table.add_row(*cells)
-    lacking = [Text(f"{name}: {reason}", "dim") for name, reason in (result.get("lacking") or {}).items()]
-    return [table, *lacking]
-
-
-def row_text(row: Mapping[str, Any]) -> Text:
-    """A row in full: prompt, expected answer, the answers and their scores."""
+def row_text(row: Mapping[str, Any], names: Mapping[str, str]) -> Text:
+    """A row in full: question, expected answer, the answers by name of the model, scores, the prompt as it was read."""
     text = Text()
-    answers = row.get("answers") or {}
-    parts = {"prompt": row.get("prompt"), "expected": row.get("reference")}
-    parts |= {"answer" if side == OURS else "the other's answer": said for side, said in answers.items()}
+    answers, prompt = row.get("answers") or {}, str(row.get("prompt"))
+    asked = str(row.get("asked") or prompt)
+    parts = {"question" if answers else "text": asked, "expected": row.get("reference")}
+    parts |= {names.get(side, side): said for side, said in answers.items()}
     for title, said in parts.items():
-        text.append(f"{title}\n", "bold").append(f"{str(said)[:LONGEST]}\n\n")
+        text.append(f"{title}\n", "bold").append(f"{str(said)[:LONGEST].strip()}\n\n")
     for name, sides in (row.get("scores") or {}).items():
-        values = " against ".join(
-            describe(name).written(sides[side]) for side in (OURS, THEIRS) if side in sides
+        values = ", ".join(
+            f"{names[side]} {describe(name).written(sides[side])}" for side in (OURS, THEIRS) if side in sides
         )
         text.append(f"{describe(name).title}  ", "dim").append(f"{values}\n")
     if row.get("where"):
-        text.append(str(row["where"]), "dim")
+        text.append(f"{row['where']}\n", "dim")
+    if prompt != asked:
+        text.append("\nthe prompt as the model read it\n", "bold").append(prompt[:LONGEST].strip(), "dim")
     return text
+
+
+def _first_words(row: Mapping[str, Any]) -> Text:
+    """The question in one line; of a row that only has a loss, the end of its text, since such begin alike."""
+    asked = show.one_line(str(row.get("asked") or row.get("prompt")), LONGEST)
+    if not row.get("answers") and len(asked) > END:
+        asked = f"…{asked[-END:]}"
+    return Text(asked[:WIDTH], no_wrap=True)
 
 
 def _marks(row: Mapping[str, Any]) -> Text:
     """A sign for the row: right, wrong, or neither where no answer is expected to be the very same."""
-    sides = (row.get("scores") or {}).get("exact_match") or {}
+    sides = (row.get("scores") or {}).get(EXACT) or {}
     return Text("".join("✓" if sides[side] else "✗" for side in (OURS, THEIRS) if side in sides) or "·")
-
-
-def _value(name: str, value: float, interval: Sequence[float] | None) -> Text:
-    text = Text(describe(name).written(value))
-    if interval:
-        text.append(" ({} to {})".format(*map(describe(name).written, interval)), "dim")
-    return text
-
-
-def _difference(name: str, found: Mapping[str, Any] | None) -> Text:
-    if not found:
-        return Text("–")
-    metric = describe(name)
-    sign = "+" if found["value"] > 0 else ""
-    better = metric.better and found["value"] and (found["value"] > 0) == (metric.better == "higher")
-    text = Text(f"{sign}{metric.written(found['value'])}", "bold" if found["low"] * found["high"] > 0 else "")
-    text.append(f" ({metric.written(found['low'])} to {metric.written(found['high'])})", "dim")
-    return text.append(" ✓" if better else "")

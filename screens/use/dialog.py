@@ -33,10 +33,37 @@ class PickUse(Pick[Use]):
         self.HEADING = f"Use {name}"
 
     def fitting(self, query: str) -> Sequence[Use]:
-        return [use for use in USES if query.lower() in f"{use.name} {use.summary}".lower()]
+        wanted = query.lower()
+        fit = [use for use in USES if wanted in f"{use.name} {use.summary}".lower()]
+        return sorted(fit, key=lambda use: not use.name.startswith(wanted))
 
     def line(self, choice: Use) -> Text:
         return Text.assemble((f"{choice.name:<10}", "bold"), choice.summary)
+
+
+class Choice(Select[str], inherit_bindings=False):
+    """One of a few values: left and right turn through them, space lists them; enter and the arrows up and down are the
+    form's, as in its text fields."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "show_overlay", "list", show=False),
+        Binding("left", "turn(-1)", "previous value", show=False),
+        Binding("right", "turn(1)", "next value", show=False),
+    ]
+
+    def __init__(self, option: Option) -> None:
+        super().__init__(
+            [(choice, choice) for choice in option.choices],
+            value=option.choices[0],
+            allow_blank=False,
+            compact=True,
+            id=option.name,
+        )
+        self.choices = option.choices
+
+    def action_turn(self, by: int) -> None:
+        at = self.choices.index(str(self.value)) + by
+        self.value = self.choices[at % len(self.choices)]
 
 
 class UseForm(ModalScreen[Run | None]):
@@ -61,6 +88,7 @@ class UseForm(ModalScreen[Run | None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "close", "close"),
+        Binding("enter", "start", "start"),
         Binding("down", "app.focus_next", "next", show=False),
         Binding("up", "app.focus_previous", "previous", show=False),
     ]
@@ -82,7 +110,7 @@ class UseForm(ModalScreen[Run | None]):
     def compose(self) -> ComposeResult:
         with Vertical(id="box") as box:
             box.border_title = Content(self.heading)
-            box.border_subtitle = "enter starts it · tab goes to the next option · esc closes"
+            box.border_subtitle = "enter starts it · ↑ ↓ option · ← → choice · esc closes"
             with VerticalScroll(can_focus=False):
                 for option in self.use.options:
                     yield Horizontal(Label(option.name.replace("_", " ")), _field(option), classes="option")
@@ -100,7 +128,7 @@ class UseForm(ModalScreen[Run | None]):
 
     @on(Input.Submitted)
     @on(Button.Pressed, "#start")
-    def _start(self) -> None:
+    def action_start(self) -> None:
         self._make(dict(self._values()))
 
     @on(Button.Pressed, "#close")
@@ -110,7 +138,7 @@ class UseForm(ModalScreen[Run | None]):
     def _values(self) -> Iterator[tuple[str, str]]:
         for option in self.use.options:
             field = self.query_one(f"#{option.name}")
-            value = cast(Select[str], field).value if option.choices else cast(Input, field).value
+            value = cast(Choice, field).value if option.choices else cast(Input, field).value
             yield option.name, str(value).strip()
 
     @work(thread=True, exclusive=True, group="make", exit_on_error=False)
@@ -128,17 +156,11 @@ class UseForm(ModalScreen[Run | None]):
             return
         error = message.outcome
         self.query_one("#help", Static).update(
-            Content.assemble((f"✖ {error.message} ", "$text-error"), (error.hint, "$text-muted"))
+            Content.assemble((f"✖ {error.message}\n", "$text-error"), (error.hint, "$text-muted"))
         )
 
 
-def _field(option: Option) -> Input | Select[str]:
+def _field(option: Option) -> Input | Choice:
     if option.choices:
-        return Select[str](
-            [(choice, choice) for choice in option.choices],
-            value=option.choices[0],
-            allow_blank=False,
-            compact=True,
-            id=option.name,
-        )
+        return Choice(option)
     return Input(placeholder=option.empty, compact=True, id=option.name)

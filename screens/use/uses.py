@@ -1,13 +1,16 @@
 """Table of the jobs that follow training, with the options that the app asks for. A command has more of them."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 from engine import paths
 from engine.errors import ConfigError
 from engine.export.base import QUANTIZATION
 from engine.export.registry import exporter_named, exporter_names
+from engine.runs.directory.registry import model_name
 from engine.runs.directory.run import Run
 from engine.runs.directory.trained_model import TrainedModel
 
@@ -60,7 +63,6 @@ def _evaluate(reference: str, values: Values) -> Run:
 
 
 def _export(reference: str, values: Values) -> Run:
-    from engine.export.output import Output
     from engine.jobs.export import Export
 
     name = values["format"]
@@ -68,20 +70,17 @@ def _export(reference: str, values: Values) -> Run:
     wanted = {QUANTIZATION: values["quantize"]} if values["quantize"] else {}
     if wanted and not exporter.quantizations:
         raise ConfigError(f"Export to {name} does not quantise.", "Leave quantize empty.")
-    out = _folder(values, f"{name}-{Path(reference).name}")
+    out = _folder(values, "-".join(filter(None, (name, values["quantize"].lower(), model_name(reference)))))
     TrainedModel.find(reference)
-    Output(out, "").check(force=False)
     return Export(reference, name, out, exporter.check(wanted), prove=values["prove"] == YES).create()
 
 
 def _merge(reference: str, values: Values) -> Run:
-    from engine.export.output import Output
     from engine.jobs.export import Export
 
-    out = _folder(values, f"merged-{Path(reference).name}")
+    out = _folder(values, f"merged-{model_name(reference)}")
     TrainedModel.find(reference)
-    Output(out, "").check(force=False)
-    return Export(reference, "merged", out, {"dtype": values["dtype"]}).create()
+    return Export(reference, "merged", out, {"dtype": values["dtype"]}, prove=values["prove"] == YES).create()
 
 
 def _serve(reference: str, values: Values) -> Run:
@@ -98,17 +97,30 @@ def _push(reference: str, values: Values) -> Run:
     from engine.publishing.hub_errors import check_repo
     from engine.publishing.source import PushSource
 
+    if not values["to"]:
+        raise ConfigError("to: the repository is missing.", "Name it as OWNER/NAME, for example anna/orders.")
     check_repo(values["to"])
     _ = PushSource.find(reference).files
-    token()
-    return Push(reference, values["to"], values["public"] == YES, values["message"] or Push.message).create()
+    dry_run = values["dry_run"] == YES
+    if not dry_run:
+        token()
+    message = values["message"] or Push.message
+    return Push(reference, values["to"], values["public"] == YES, message, dry_run=dry_run).create()
 
 
 def _folder(values: Values, name: str) -> Path:
-    """The folder to write: what is typed, from the current folder, else `name` among the app's exports."""
+    """The folder to write: what is typed, from the current folder, else `name` or `name-2` … among ft's exports.
+
+    Raises ConfigError where what is typed is there already.
+    """
     if values["folder"]:
-        return Path(values["folder"]).expanduser().absolute()
-    return paths.home() / "exports" / name
+        typed = Path(values["folder"]).expanduser().absolute()
+        if os.path.lexists(typed):
+            raise ConfigError(f"folder: {typed} exists already.", "Name a new one.")
+        return typed
+    proposed = paths.home() / "exports" / name
+    further = (proposed.with_name(f"{name}-{number}") for number in count(2))
+    return next(path for path in chain([proposed], further) if not os.path.lexists(path))
 
 
 def _whole(values: Values, name: str) -> int | None:
@@ -124,6 +136,9 @@ def _whole(values: Values, name: str) -> int | None:
 
 
 FORMATS = ("gguf", *(name for name in exporter_names() if name != "gguf"))
+PROVE = Option(
+    "prove", "Compare its answers with the trained model's, and keep it only if alike.", choices=(YES, NO)
+)
 FOLDER = Option("folder", "A new folder to write.", "a folder of its own among ft's exports")
 USES = (
     Use(
@@ -146,7 +161,8 @@ USES = (
         (
             Option(
                 "format",
-                "The program that is to load it.",
+                "gguf: llama.cpp, LM Studio. ollama. mlx: Apple silicon. merged: transformers, vLLM. adapter: PEFT. "
+                "A name that ends in -adapter writes the adapter alone.",
                 choices=("gguf", *sorted({*exporter_names()} - {"gguf"})),
             ),
             Option(
@@ -155,11 +171,7 @@ USES = (
                 "none",
             ),
             FOLDER,
-            Option(
-                "prove",
-                "Compare its answers with the trained model's, and keep it only if alike.",
-                choices=(YES, NO),
-            ),
+            PROVE,
         ),
         _export,
     ),
@@ -173,6 +185,7 @@ USES = (
                 choices=("source", "bf16", "fp16", "fp32"),
             ),
             FOLDER,
+            PROVE,
         ),
         _merge,
     ),
@@ -194,6 +207,9 @@ USES = (
                 "public", "Everybody may see it; otherwise only you and your organisation.", choices=(NO, YES)
             ),
             Option("message", "Message of the commit.", "Push with ft"),
+            Option(
+                "dry_run", "List the files and their sizes; nothing leaves this machine.", choices=(NO, YES)
+            ),
         ),
         _push,
     ),

@@ -17,7 +17,7 @@ class OllamaModel:
     """A GGUF file in llama.cpp, with the template of the Modelfile in the place of its own. See `Exported`."""
 
     def __init__(self, model: TrainedModel, base: Path, inner: LlamaCpp) -> None:
-        self._inner = inner
+        self._inner, self.program = inner, inner.program
         self._template, _ = template_of(model, base)
         self._start = model.spec.tokenizer(base).prefix_ids if self._template.adds_start else []
         self.next_tokens, self.text_ids, self.weights = inner.next_tokens, inner.text_ids, inner.weights

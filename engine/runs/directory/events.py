@@ -150,6 +150,37 @@ class Proved(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Serving(Event):
+    """A server answers at `url`, as OpenAI's API does, under the names `models`.
+
+    `engine` is the program that answers; ft's own writes `slots` answers together, and emits `Load`. `needs_key` is
+    True if a request has to carry the API key.
+    """
+
+    type = "serving"
+    url: str
+    models: tuple[str, ...]
+    engine: str
+    slots: int
+    needs_key: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load(Event):
+    """A server's load now: answers being written and waiting; and since it answers, those that are whole, and tokens.
+
+    `tokens_per_s` is the mean since the event before.
+    """
+
+    type = "load"
+    running: int
+    waiting: int
+    answers: int
+    tokens: int
+    tokens_per_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Acknowledged(Event):
     """A control command was taken."""
 
@@ -189,7 +220,8 @@ class Finished(Event):
 TYPES: dict[str, type[Event]] = {
     kind.type: kind
     for kind in (
-        *(Started, Phase, Step, Eval, Sample, Memory, Saved, Proved, Acknowledged, Warned, Failed, Finished),
+        *(Started, Phase, Step, Eval, Sample, Memory, Saved, Proved),
+        *(Serving, Load, Acknowledged, Warned, Failed, Finished),
     )
 }
 
@@ -283,6 +315,7 @@ _FLOATS: tuple[object, ...] = (float, float | None)
 _INTS: tuple[object, ...] = (int, int | None)
 _TEXTS: tuple[object, ...] = (str, str | None)
 _METRICS: object = Mapping[str, float]
+_NAMES: object = tuple[str, ...]
 _DECLARED: dict[str, dict[str, object]] = {
     name: {f.name: f.type for f in fields(kind)} for name, kind in TYPES.items()
 }
@@ -326,4 +359,6 @@ def _typed(value: Any, declared: object) -> Any:
             return value.encode("utf-8", "replace").decode()
     elif declared == _METRICS and isinstance(value, dict):
         return {_typed(name, str): _typed(item, float) for name, item in value.items()}
+    elif declared == _NAMES and isinstance(value, list):
+        return tuple(_typed(item, str) for item in value)
     raise TypeError(f"{value!r} is not of type {declared}")

@@ -38,6 +38,15 @@ def name_in(run_id: str) -> str:
     return run_id if started_at(run_id) is None else run_id[16:] or run_id
 
 
+def model_name(reference: str) -> str:
+    """Short name of a model for people and folders, from what `TrainedModel.find` takes: a run's own, with the step of
+    a checkpoint (`orders-step-000100`), else a folder's or the last part of a hub id."""
+    path = Path(reference)
+    if path.parent.name == "checkpoints":
+        return f"{name_in(path.parent.parent.name)}-{path.name}"
+    return name_in(path.name)
+
+
 def claim(name: str, folder: Path | None) -> tuple[str, Path]:
     """Make an id of its own and its folder; a folder elsewhere gets a pointer file in the runs folder.
 

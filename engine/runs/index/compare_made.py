@@ -10,7 +10,7 @@ from engine.runs.directory.events import Memory, Sample, Step
 from engine.runs.directory.run import Run
 from engine.runs.directory.state import RunState
 from engine.runs.index.compare_row import Row, better_of
-from engine.runs.index.made_of import Evaluated, Exported, evaluations_of, exports_of
+from engine.runs.index.made_of import Answer, Evaluated, Exported, evaluations_of, exports_of
 from engine.units import one_line
 
 OWN_ROWS = "own validation rows"
@@ -27,7 +27,7 @@ class Made:
     """What was made of one run."""
 
     scores: tuple[Evaluated, ...]
-    answers: Mapping[str, str]
+    answers: Mapping[str, Answer]
     """By prompt: the last samples of its training, then those of its last evaluation."""
     exports: tuple[Exported, ...]
 
@@ -72,8 +72,8 @@ def score_rows(left: Made, right: Made, same_tokens: bool, same_rows: bool) -> t
 def answer_rows(left: Made, right: Made) -> tuple[Row, ...]:
     """Answers to prompts that both have answered, those that differ first."""
     rows = [
-        Row(one_line(prompt, 60), text, right.answers[prompt])
-        for prompt, text in left.answers.items()
+        Row(one_line(answer.asked, 60), answer.text, right.answers[prompt].text)
+        for prompt, answer in left.answers.items()
         if prompt in right.answers
     ]
     return tuple(sorted(rows, key=lambda row: row.same)[:MOST_ANSWERS])
@@ -112,7 +112,7 @@ def _verdict(proof: Mapping[str, Any] | None) -> str:
     return told
 
 
-def _samples(run: Run, state: RunState) -> dict[str, str]:
+def _samples(run: Run, state: RunState) -> dict[str, Answer]:
     """The last answer to each sample prompt, as far as the end of the events has it."""
     since = max(0, run.position() - TAIL)
     try:
@@ -120,4 +120,4 @@ def _samples(run: Run, state: RunState) -> dict[str, str]:
     except OSError:
         return {}
     found = [event for event in events if isinstance(event, Sample) and event.step <= state.step]
-    return {event.prompt: event.text for event in found}
+    return {event.prompt: Answer(event.prompt, event.text) for event in found}

@@ -58,7 +58,9 @@ FIELDS: dict[str, Field] = {
         lambda run: [run.state.status, *(["damaged"] if run.damaged else [])],
         "text",
     ),
-    "kind": Field("the kind of job: train, evaluate, export or download", lambda run: run.kind, "text"),
+    "kind": Field(
+        "the kind of job: train, evaluate, export, serve, push or download", lambda run: run.kind, "text"
+    ),
     "model": Field("the base model", lambda run: run.config.get("model.base"), "text"),
     "data": Field("the training data", lambda run: sources(run.config.get("data.train")), "text"),
     "loss": Field("training loss of the last step", lambda run: run.state.loss),

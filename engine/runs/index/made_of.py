@@ -19,6 +19,14 @@ MOST_ROWS = 1000
 
 
 @dataclass(frozen=True)
+class Answer:
+    """An answer to a prompt; `asked` is the prompt's last turn, by which a person knows it."""
+
+    asked: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Evaluated:
     """Scores that `ft evaluate` gave the weights of a step. `rows` is the source of rows, None for the run's own."""
 
@@ -33,15 +41,16 @@ class Evaluated:
     fingerprint: str | None = None
     """Of the rows' tokens."""
 
-    def answers(self) -> dict[str, str]:
+    def answers(self) -> "dict[str, Answer]":
         """The model's answers to the first prompts, by prompt; empty where none were written down."""
-        found = {}
+        found: dict[str, Answer] = {}
         try:
             with open_binary(self.run.folder / ROWS) as file:
                 for line in islice(file, MOST_ROWS):
                     row = json.loads(line)
                     if isinstance(text := row["answers"].get(OURS), str):
-                        found[str(row["prompt"])] = text
+                        prompt = str(row["prompt"])
+                        found[prompt] = Answer(str(row.get("asked") or prompt), text)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             pass  # an evaluation without answers, or a damaged file: what was read is shown
         return found

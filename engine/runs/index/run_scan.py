@@ -154,7 +154,8 @@ class RunScan:
             return "events.jsonl is gone: what the run did is not known."
         if self._skimmed.offset and not self._skimmed.events:
             return "Nothing in events.jsonl can be read."
-        if self._recipe_stamp is None and self._kind in (None, "train"):
+        being_made = self._kind is None and not self._skimmed.offset  # its engine, at least, has not started
+        if self._recipe_stamp is None and self._kind in (None, "train") and not being_made:
             return "train.yml is gone: the run cannot be resumed."
         if self._skimmed.unreadable:
             return f"{self._skimmed.unreadable} lines of events.jsonl cannot be read."
