@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.errors import ConfigError
-from engine.export.base import QUANTIZATION
+from engine.export.base import CREATE, QUANTIZATION
 from engine.process.launcher import start
 from ft.commands.trained import CheckpointOption, ModelArgument, reference_of
 from ft.console import key_values, print_json, say
@@ -31,6 +31,12 @@ def export(
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FOLDER", help="The folder to write; NAME-RUN here if left out."),
+    ] = None,
+    create: Annotated[
+        str | None,
+        typer.Option(
+            "--create", metavar="NAME", help="With ollama: then make it known to Ollama under this name."
+        ),
     ] = None,
     options: Annotated[
         list[str] | None,
@@ -71,6 +77,8 @@ def export(
         if not exporter.quantizations:
             raise ConfigError(f"Export to {format_} does not quantise.", "Leave --quantize out.")
         chosen[QUANTIZATION] = quantize
+    if create is not None:
+        chosen[CREATE] = create
     reference = reference_of(model, checkpoint)
     name = (
         Path(reference).name if checkpoint is None else f"{Path(reference).parent.parent.name}-{checkpoint}"
