@@ -74,4 +74,4 @@ def proof(
     **facts: Any,
 ) -> Proof:
     """The outcome of the gate for one export."""
-    return gate(model).prove(opened, out, facts, lambda what, done, total: None)
+    return gate(model).prove(opened, out, facts, lambda what, done, total: None, lambda: None)

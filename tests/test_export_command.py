@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 
 from engine import plugins
-from engine.errors import ConfigError, MachineError, ModelError
+from engine.errors import CheckFailed, ConfigError, MachineError, ModelError
 from engine.export.base import Exporter
 from engine.export.output import MARK, Output
 from engine.export.registry import OWN, refuse_unsupported
 from engine.jobs import export as jobs
 from engine.jobs.base import JobContext
 from engine.jobs.export import Export
+from engine.parity import limits
 from engine.runs.directory.control import Control
 from engine.runs.directory.run import Run
 from engine.runs.directory.trained_model import TrainedModel
@@ -162,7 +163,8 @@ def test_export_of_latest_run_is_proved_on_its_validation_rows(
     assert (mark["format"], mark["facts"], mark["step"]) == ("peft-merged", {"dtype": "float32"}, 6)
     assert mark["options"] == {"quantization": "F32"}
     assert (mark["run"], mark["not_proved"], mark["proof"]["passed"]) == (trained.id, None, True)
-    assert mark["proof"]["rows"] == f"validation rows of {trained.id}"
+    assert mark["proof"]["rows"] == f"validation rows of {trained.id} and the texts that come with ft"
+    assert mark["proof"]["positions"] == 256, "though the rows have fewer"
     assert json.loads((run.folder / "proof.json").read_text()) == mark["proof"]
     [proved] = [
         json.loads(line)
@@ -231,7 +233,7 @@ def test_checkpoint_and_own_rows_are_taken(here: Shell, tmp_path: Path) -> None:
     rows.write_text('{"prompt": "Say fox twice.", "completion": " fox fox"}\n' * 3)
     here.job(tmp_path / "out", {}, checkpoint="4", data=str(rows))
     mark = mark_of(tmp_path / "out")
-    assert (mark["step"], mark["proof"]["rows"]) == (4, str(rows))
+    assert (mark["step"], mark["proof"]["rows"]) == (4, f"{rows} and the texts that come with ft")
     with pytest.raises(ConfigError, match="has no checkpoint 5") as error:
         reference_of(None, "5")
     assert error.value.hint == "It has checkpoints of the steps 3, 4, 6, and best and last."
@@ -372,13 +374,49 @@ def test_quantised_model_is_proved_by_what_its_weights_stand_for(
 
 
 @pytest.mark.slow
-def test_several_merged_models_are_compared_with_none(here: Shell, tmp_path: Path) -> None:
+def test_several_merged_models_are_compared_with_their_sum(here: Shell, tmp_path: Path) -> None:
     other = reference_of(None, "4")
     run_job(Export(reference_of(None), "merged", tmp_path / "out", {"models": [other]}))
-    mark = mark_of(tmp_path / "out")
-    assert mark["proof"] is None
-    assert mark["not_proved"].startswith("several models went into it")
-    assert "Nothing was proved" in (tmp_path / "out" / "README.md").read_text()
+    proof = mark_of(tmp_path / "out")["proof"]
+    assert (proof["passed"], proof["reference"]) == (True, "weighted sum of 2 models, fp32")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "with the trained model (weighted sum of 2 models, fp32)" in card
+
+
+@pytest.mark.slow
+def test_merge_by_another_method_says_how_far_it_is_from_the_sum(here: Shell, tmp_path: Path) -> None:
+    options = {"models": [reference_of(None, "3")], "method": "linear"}
+    run_job(Export(reference_of(None), "merged", tmp_path / "out", options))
+    proof = mark_of(tmp_path / "out")["proof"]
+    assert (proof["passed"], proof["limits"]) == (True, None)
+    assert proof["kl_mean"] > 1e-4
+
+
+@pytest.mark.slow
+def test_rounding_over_a_limit_proposes_formats_that_lose_less(
+    here: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not to quantise less: a merge does not quantise."""
+    monkeypatch.setattr(limits, "LIMITS", {**limits.LIMITS, "bf16": (1.0, 0.0)})
+    with pytest.raises(CheckFailed) as caught:
+        run_job(Export(reference_of(None), "merged", tmp_path / "out", {"dtype": "bf16"}))
+    assert "ft merge --dtype fp16 or fp32" in caught.value.hint
+    assert "uantise" not in caught.value.hint
+
+
+@pytest.mark.slow
+def test_rows_that_were_cut_are_in_report_and_card(here: Shell, tmp_path: Path) -> None:
+    rows = tmp_path / "long.jsonl"
+    long, short = " fox" * 400, " fox fox"
+    rows.write_text(
+        "".join(json.dumps({"prompt": "Say it.", "completion": text}) + "\n" for text in (long, short, short))
+    )
+    run_job(Export(str(here.folder / "base"), "merged", tmp_path / "out", data=str(rows)))
+    proof = mark_of(tmp_path / "out")["proof"]
+    assert (proof["rows_compared"], proof["rows_cut"], proof["positions"]) == (3, 1, 256)
+    places = f"(at {proof['places_in_cut_rows']} places)"
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert f"1 of 3 rows are longer than 256 tokens, and were compared up to there {places}" in card
 
 
 @pytest.mark.slow

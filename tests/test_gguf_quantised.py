@@ -1,7 +1,9 @@
 """Quantised GGUF files: the types are llama.cpp's own choice, the size is known before, and llama.cpp answers."""
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +13,11 @@ from gguf.quants import dequantize
 from engine.errors import ConfigError, MachineError, ModelError
 from engine.export.gguf import plan, quantise, write
 from engine.export.gguf.mixtures import QUANTIZATIONS, Shape, chosen
+from engine.export.registry import exporter_named
 from engine.models.tensors import FolderTensors
+from engine.runs.directory.trained_model import TrainedModel
 from tests.llama_cpp import next_token_log_probabilities
+from tests.peft_adapters import make_adapter
 from tests.test_gguf import PROMPTS, exported
 from tests.tiny import VOCAB, change_json, make_family
 
@@ -112,6 +117,34 @@ def test_weights_are_written_from_fp32_and_not_through_a_shorter_format(
     [tensor] = (t for t in reader.tensors if t.name == "blk.0.ffn_down.weight")
     weights = FolderTensors(tiny_model).read("model.layers.0.mlp.down_proj.weight")
     assert (dequantize(tensor.data, tensor.tensor_type) == weights.astype(np.float16)).all()
+
+
+def test_adapter_is_added_to_the_unquantised_base_where_it_is_there(tiny_model: Path, tmp_path: Path) -> None:
+    """The same bytes as on that base; where it is not there, what the quantised weights stand for."""
+    pytest.importorskip("mlx_lm")
+    base = tmp_path / "base"
+    base.mkdir()
+    exporter_named("mlx").export(TrainedModel(tiny_model), base, {"quantization": "4bit"}, lambda: None)
+    adapter = make_adapter(tiny_model, tmp_path / "peft", r=4, target_modules=["q_proj", "down_proj"])
+
+    def file(folder: Path, name: str) -> tuple[GGUFReader, Mapping[str, Any]]:
+        (tmp_path / name).mkdir()
+        model = TrainedModel(folder, adapter)
+        facts = exporter_named("gguf").export(model, tmp_path / name, {"quantization": "f32"}, lambda: None)
+        return GGUFReader(tmp_path / name / facts["file"]), facts
+
+    plain, facts = file(tiny_model, "plain")
+    assert facts["notes"] == []
+    dequantised, facts = file(base, "dequantised")
+    assert "the unquantised model is not on this disk" in facts["notes"][0]
+    (base / "README.md").write_text(f"---\nbase_model: {tiny_model}\n---\n")
+    found, facts = file(base, "found")
+    assert "the unquantised model that base" in facts["notes"][0]
+    own, far = ({tensor.name: tensor.data for tensor in reader.tensors} for reader in (found, dequantised))
+    for tensor in plain.tensors:
+        np.testing.assert_array_equal(own[tensor.name], tensor.data)
+    name = "blk.0.ffn_up.weight"
+    assert (far[name] != own[name]).any()
 
 
 def test_mistakes_are_told_before_anything_is_written(tiny_model: Path, tmp_path: Path) -> None:

@@ -1,8 +1,5 @@
-"""`ft export --format ollama`: a GGUF file, a Modelfile that says of it what training did, and `ollama create`."""
+"""`ft export --format ollama`: a GGUF file, and a Modelfile that says of it what training did."""
 
-import json
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +7,6 @@ import pytest
 from gguf import GGUFReader
 
 from engine.data.types import Message
-from engine.errors import ConfigError, MachineError
 from engine.export.ollama.exporter import OLLAMA
 from engine.export.ollama.go_template import render
 from engine.export.ollama.opened import opened
@@ -94,7 +90,7 @@ def test_llama_cpp_gets_prompts_of_modelfile(model: Path, tmp_path: Path) -> Non
     facts = exported(trained, tmp_path / "out", quantization="f16")
     talk = [Message("user", "Hi"), Message("assistant", "Yes?"), Message("user", "What's 2+2? 北京")]
     wanted = trained.spec.tokenizer(model).prompt_ids(talk)
-    with opened(trained, tmp_path / "out", facts) as found:
+    with opened(trained, tmp_path / "out", facts, lambda: None) as found:
         assert found.prompt_ids(talk) == wanted
 
 
@@ -121,59 +117,6 @@ def test_day_that_template_writes_is_told(tmp_path: Path) -> None:
     folder = make_model(make_weights(tmp_path / "model"), "llama3_2", shipped()["llama3_2"])
     facts = exported(TrainedModel(folder), tmp_path / "out", quantization="f32")
     assert [note for note in facts["notes"] if "writes the day" in note]
-
-
-def fake_ollama(folder: Path, code: int = 0) -> Path:
-    """A program of that name which writes down how it was called, and says what the real one says."""
-    folder.mkdir()
-    script = folder / "ollama"
-    script.write_text(
-        f"#!{sys.executable}\nimport json, os, sys\n"
-        f"open({str(folder / 'calls')!r}, 'a').write(json.dumps([sys.argv[1:], os.getcwd(), "
-        "sorted(os.listdir('.'))]) + '\\n')\n"
-        "sys.stderr.write('gathering model components\\n' * 5000)\n"
-        f"sys.stderr.write('Error: \\x1b[31mcould not connect\\x1b[0m\\n' if {code} else 'success\\n')\n"
-        f"sys.exit({code})\n"
-    )
-    script.chmod(0o755)
-    return folder
-
-
-def test_ollama_creates_model(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    programs = fake_ollama(tmp_path / "bin")
-    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
-    facts = exported(TrainedModel(tiny_model), tmp_path / "out", create="me/tiny:v1")
-    ((words, where, files),) = [json.loads(line) for line in (programs / "calls").read_text().splitlines()]
-    assert words == ["create", "me/tiny:v1", "-f", "Modelfile"]
-    assert where == str(tmp_path / "out")
-    assert files == sorted(["Modelfile", facts["file"]])
-
-
-def test_failure_of_ollama_is_told_without_its_colours(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    programs = fake_ollama(tmp_path / "bin", code=1)
-    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
-    with pytest.raises(MachineError, match="could not connect") as caught:
-        exported(TrainedModel(tiny_model), tmp_path / "out", create="tiny")
-    assert "\x1b" not in caught.value.message
-    assert "ollama create tiny -f Modelfile" in caught.value.hint
-
-
-def test_missing_ollama_is_named_before_anything_is_written(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(MachineError, match="`ollama` is not installed") as caught:
-        exported(TrainedModel(tiny_model), tmp_path / "out", create="tiny")
-    assert "ollama.com/download" in caught.value.hint
-    assert list((tmp_path / "out").iterdir()) == []
-
-
-@pytest.mark.parametrize("name", ["--help", "a b", "a/b/c/d", ""])
-def test_name_that_ollama_would_refuse_is_refused(name: str, tiny_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is not a name of a model"):
-        exported(TrainedModel(tiny_model), tmp_path / "out", create=name)
 
 
 def test_model_without_chat_template_continues_text(tiny_model: Path, tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from engine.data.types import Examples
 from engine.export.mlx import MLX
 from engine.parity import mlx_model, probes, torch_model
 from engine.parity.divergence import SMALLEST, agreement, divergences
-from engine.parity.exported import Distributions, log_softmax
+from engine.parity.exported import LIKELIEST, Distributions, log_softmax
 from engine.parity.limits import LIMITS, limits_of, precision_of
+from engine.parity.proof import Compared
 from engine.runs.directory.trained_model import TrainedModel
 from tests.parity_models import adapted, gate, merged, proof, sharp_model
 from tests.tiny import CHAT_TEMPLATE, change_json, change_model
@@ -173,6 +174,44 @@ def test_divergence_over_likeliest_tokens_is_no_larger_than_whole() -> None:
         assert (found >= last - 1e-4).all(), "more tokens say more"
         last = found
     assert last == pytest.approx(whole, rel=1e-4)
+
+
+def test_union_of_both_models_likeliest_tokens_sees_what_the_exports_alone_would_hide() -> None:
+    """The trained model's favourite is far down in the export's list: as one of the rest, it would not show."""
+    p, q = np.full((1, 2000), 1e-5, np.float32), np.full((1, 2000), 1e-5, np.float32)
+    p[0, 1500], q[0, 3] = 1 - 1999e-5, 1 - 1999e-5
+    trained, whole = Distributions(np.log(p)), Distributions(np.log(q))
+    alone = np.arange(LIKELIEST, dtype=np.int32)
+    places = [alone, np.append(alone, 1500).astype(np.int32)]
+    only, both = (agreement(trained, Distributions.of_places([(ids, np.log(q[0, ids]))])) for ids in places)
+    assert both.kl_mean > 2 * only.kl_mean
+    assert both.kl_mean == pytest.approx(agreement(trained, whole).kl_mean, rel=1e-3)
+    assert (both.top_n, agreement(trained, whole).top_n) == (LIKELIEST, None)
+
+
+def test_places_with_fewer_tokens_are_filled_up_without_a_trace() -> None:
+    logits = np.random.default_rng(0).normal(size=(2, 30)).astype(np.float32)
+    p, q = log_softmax(logits), log_softmax(logits[::-1])
+    few, more = np.arange(5, dtype=np.int32), np.arange(9, dtype=np.int32)
+    parts = [Distributions.of_places([(ids, q[row, ids])]) for row, ids in enumerate((few, more))]
+    found = divergences(Distributions(p), Distributions.joined(parts))
+    alone = [divergences(Distributions(p[row : row + 1]), part)[0] for row, part in enumerate(parts)]
+    assert found == pytest.approx(alone, rel=1e-6)
+
+
+def test_rows_that_are_cut_are_counted_and_told() -> None:
+    lengths = [300, 40, 257, 256]
+    tokens = np.arange(sum(lengths), dtype=np.int32)
+    rows = Examples(tokens, np.ones(len(tokens), np.bool_), np.cumsum([0, *lengths]))
+    drawn = probes.of_rows(rows, count=400)
+    assert max(len(probe.tokens) for probe in drawn) == probes.MOST_TOKENS
+    found = Compared.of(drawn, "rows")
+    assert (found.rows, found.cut) == (4, 2)
+    inside = sum(len(probe.positions) for probe in drawn if int(probe.tokens[0]) in (0, 340))
+    assert found.said == (
+        f"2 of 4 rows are longer than 256 tokens, and were compared up to there (at {inside} places)"
+    )
+    assert Compared.of([probe for probe in drawn if not probe.cut], "rows").said == ""
 
 
 def test_impossible_token_makes_divergence_large_not_infinite() -> None:

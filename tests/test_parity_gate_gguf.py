@@ -1,6 +1,7 @@
 """The parity gate for GGUF: llama.cpp loads what was exported, and faults that it loads without a word are caught."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from engine.errors import ModelError
 from engine.export.gguf_adapter_proof import open_adapter
 from engine.export.registry import OWN
 from engine.parity import llama_cpp
+from engine.parity.exported import Probe
 from engine.parity.proof import Proof
+from engine.parity.torch_model import Reference
 from engine.runs.directory.trained_model import TrainedModel
 from tests.parity_models import adapted, proof, sharp_model
 
@@ -74,6 +77,26 @@ def unpermuted(heads: int, rows: Any) -> Any:
 
 
 HEADS = {"attn_q": 4, "attn_k": 2}
+
+
+def test_wanted_tokens_are_listed_however_unlikely(
+    trained: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """llama.cpp is asked for more of its list where a token that the trained model likes is not in it."""
+    monkeypatch.setattr(llama_cpp, "LIKELIEST", 4)
+    monkeypatch.setattr(llama_cpp, "LISTED", 8)
+    tokens = np.arange(3, 40, dtype=np.int32)
+    facts = exported(trained, tmp_path / "out", "gguf", "f32")
+    places = (Probe(tokens, np.array([20, 30], np.int32)),)
+    whole = Reference(trained, trained.base_folder(), False, lambda: None).next_tokens(places).logps
+    least = np.argsort(whole, axis=1)[:, :2].astype(np.int32)
+    with llama_cpp.open_model(trained, tmp_path / "out", facts, lambda: None) as found:
+        listed = found.next_tokens([replace(places[0], wanted=least)])
+    assert listed.ids is not None
+    assert listed.ids.shape == (2, 6)
+    for row, (ids, logps) in enumerate(zip(listed.ids, listed.logps, strict=True)):
+        assert set(ids) == {*np.argsort(-whole[row])[:4], *least[row]}
+        np.testing.assert_allclose(logps, whole[row, ids], atol=2e-2)
 
 
 @pytest.mark.parametrize("quantization", ["f32", "f16", "bf16", "q8_0"])

@@ -11,11 +11,15 @@ from engine.runs.directory.trained_model import TrainedModel
 
 if TYPE_CHECKING:
     from engine.merging.merged import MergedTensors
+    from engine.merging.several import Combination
+    from engine.parity.summed import Summed
 
 MERGED = Exporter(
     "merged",
     write="engine.export.merged:write",
-    prove="engine.parity.torch_model:open_folder",
+    prove="engine.parity.torch_model:open_either",
+    sums="engine.export.merged:summed",
+    finer="Write a format that loses less (ft merge --dtype fp16 or fp32, ft export --set dtype=fp32)",
     size="engine.export.merged:size",
 )
 OPTIONS = ("dtype", "shard_bytes", "models", "weights", "method", "density", "rank", "seed", "adapter")
@@ -31,7 +35,6 @@ def write(
     `adapter`, which writes them as one adapter. The facts are the base and how it was read, what was written, the share
     of the update that rounding lost, and the distance of several models from their weighted sum.
     """
-    from engine.merging.several import Combination
     from engine.merging.shards import SHARD_BYTES, write_shards
 
     if unknown := options.keys() - set(OPTIONS):
@@ -39,8 +42,7 @@ def write(
             f"Export to merged has no option {min(unknown)}.", f"Its options: {', '.join(OPTIONS)}."
         )
     dtype, shard_bytes = dtype_of(options), _whole_number(options.get("shard_bytes", SHARD_BYTES))
-    others = [TrainedModel.find(reference) for reference in options.get("models") or ()]
-    combination = Combination.of([model, *others], options)
+    combination = _combination(model, options)
     base = combination.base()
     heartbeat()
     facts: dict[str, Any] = {"base": str(base.folder), "note": base.note, "method": combination.method}
@@ -54,6 +56,24 @@ def write(
             write_settings(model, base.folder, tensors, out)
             facts |= {"untied": tensors.untied, **written.facts()}
     return facts
+
+
+def _combination(model: TrainedModel, options: Mapping[str, Any]) -> "Combination":
+    """The models that go into it. Raises ConfigError as `Combination.of` and `TrainedModel.find` do."""
+    from engine.merging.several import Combination
+
+    others = [TrainedModel.find(reference) for reference in options.get("models") or ()]
+    return Combination.of([model, *others], options)
+
+
+def summed(model: TrainedModel, options: Mapping[str, Any]) -> "Summed | None":
+    """The models whose weighted sum is written, or is near what a method other than `cat` makes of them."""
+    from engine.parity.summed import Summed
+
+    combination = _combination(model, options)
+    if combination.models == (model,) and combination.weights == (1.0,):
+        return None
+    return Summed(combination.models, combination.weights, combination.method == "cat")
 
 
 def size(model: TrainedModel, options: Mapping[str, Any]) -> int:

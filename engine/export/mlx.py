@@ -19,6 +19,7 @@ MLX = Exporter(
     install=INSTALL,
     prove="engine.parity.mlx_model:open_folder",
     quantizations=("none", "8bit", "4bit"),
+    finer="Quantise less",
 )
 QUANTISED = ("quantization", "quantization_config")
 """Keys of config.json that say how weights are packed."""

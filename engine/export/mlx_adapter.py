@@ -77,7 +77,9 @@ def _with_template(model: TrainedModel, base: Path, out: Path) -> list[str]:
 
 
 @contextmanager
-def opened(model: TrainedModel, out: Path, facts: Mapping[str, Any]) -> Iterator["MlxModel"]:
+def opened(
+    model: TrainedModel, out: Path, facts: Mapping[str, Any], heartbeat: Heartbeat
+) -> Iterator["MlxModel"]:
     """The adapter on its base in mlx-lm: with the names and rotation that `ft models convert` would write for it, and
     the chat template beside the adapter where one is there."""
     from mlx_lm.tuner.utils import load_adapters
@@ -94,4 +96,4 @@ def opened(model: TrainedModel, out: Path, facts: Mapping[str, Any]) -> Iterator
     template = out / TEMPLATE
     settings = {"chat_template": template.read_text(encoding="utf-8")} if template.is_file() else {}
     tokenizer = load_tokenizer(base, settings, eos_token_ids=about.get("eos_token_id"))
-    yield MlxModel(network, tokenizer, str(about["model_type"]), whole=False)
+    yield MlxModel(network, tokenizer, str(about["model_type"]), heartbeat, whole=False)

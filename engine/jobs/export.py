@@ -1,33 +1,25 @@
 """Job `export`: a trained model, or one as it is, in the files of another program, proved to answer alike."""
 
-import json
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from engine import addresses, plugins
-from engine.errors import CheckFailed, ConfigError, MachineError
+from engine.errors import ConfigError, MachineError
 from engine.export.adapter import in_peft_layout
-from engine.export.base import OTHERS, Exporter
+from engine.export.base import CREATE, Exporter
 from engine.export.output import Output
 from engine.export.registry import exporter_named, refuse_unsupported
 from engine.hardware.sharing import Sharing
 from engine.jobs.base import TELL_EVERY_S, JobContext, secrets_of
+from engine.jobs.export_proof import Outcome, ToProve
 from engine.runs.directory.create import create_job
-from engine.runs.directory.events import Phase, Proved, Warned
+from engine.runs.directory.events import Phase, Warned
 from engine.runs.directory.run import Run
 from engine.runs.directory.trained_model import TrainedModel
-from engine.storage.atomic import write_atomic
-
-if TYPE_CHECKING:
-    from engine.parity.proof import Proof
-
-PROOF = "proof.json"
-"""File of an export's run: the report of the parity gate, whether the export was kept or not."""
 
 
 @dataclass(frozen=True)
@@ -82,13 +74,15 @@ class Export:
 def run(context: JobContext) -> str:
     """Write the model, prove that it answers as the trained one does, and give the folder its name.
 
-    Returns `completed`. Raises CheckFailed where it answers otherwise, ModelError where the model cannot be written so,
-    MachineError where the folder cannot be written, Stopped where a person stops it; nothing is left then.
+    Then the program that the format is for hears of it, where the options say so. Returns `completed`. Raises
+    CheckFailed where it answers otherwise, ModelError where the model cannot be written so, MachineError where the
+    folder cannot be written, Stopped where a person stops it; nothing is left then, unless the folder had its name.
     """
     export = Export.of(context.run)
     output = export.output(context.run)
     exporter, sharing = exporter_named(export.exporter), Sharing()
     options = exporter.check(export.options)
+    creator = exporter.creator(options)
     try:
         output.making.mkdir(parents=True)
         model = TrainedModel.find(export.model)
@@ -99,11 +93,10 @@ def run(context: JobContext) -> str:
             facts = exporter.export(model, output.making, options, context.poll)
         for note in facts.get("notes", ()):
             context.run.emit(Warned(message=note))
-        not_proved = _why_not_proved(export, exporter)
-        proof = None if not_proved else _prove(context, export, exporter, model, base, facts, sharing)
+        outcome = ToProve(export, exporter, model, base, facts).prove(context, output.making, sharing)
         context.poll()
-        _write_card(model, exporter, facts, proof, output.making)
-        output.place(_mark(export, exporter, model, base, facts, proof, not_proved), export.force)
+        _write_card(model, exporter, facts, outcome, output.making)
+        output.place(_mark(export, exporter, model, base, facts, outcome), export.force)
     except OSError as error:
         raise MachineError(
             f"Cannot write {error.filename or export.out}: {error.strerror or error}.",
@@ -112,6 +105,9 @@ def run(context: JobContext) -> str:
     finally:
         sharing.end()
         clean_up(context.run)
+    if creator is not None:
+        context.run.emit(Phase(name="creating", note=str(options[CREATE])))
+        creator(export.out, context.poll)
     return "completed"
 
 
@@ -156,57 +152,8 @@ def _check(
     output.need_space(needed)
 
 
-def _prove(
-    context: JobContext,
-    export: Export,
-    exporter: Exporter,
-    model: TrainedModel,
-    base: Path,
-    facts: Mapping[str, Any],
-    sharing: Sharing,
-) -> "Proof":
-    """The report of the parity gate. Raises CheckFailed over its limits."""
-    from engine.jobs.held_out import gate_of, plain_base
-
-    assert exporter.prove is not None
-    making, last = export.making(context.run), 0.0
-
-    def tell(what: str, done: int, total: int) -> None:
-        nonlocal last
-        context.poll()
-        sharing.start()
-        if done == 0 or time.monotonic() - last >= TELL_EVERY_S:
-            last = time.monotonic()
-            context.run.emit(Phase(name="proving", done=done, total=total, note=what))
-
-    with plain_base(base, making.parent) as plain:
-        gate = gate_of(context, export.data, model, plain)
-        proof = gate.prove(plugins.resolved(exporter.prove), making, facts, tell)
-    write_atomic(context.run.folder / PROOF, json.dumps(proof.as_json(), indent=2, ensure_ascii=False) + "\n")
-    context.run.emit(Proved(passed=proof.passed, report="\n".join(proof.lines()), metrics=proof.metrics))
-    if proof.passed:
-        return proof
-    layers = ", ".join(f"{name} ({difference:.1%})" for name, difference in proof.layers)
-    most = f" Weights that differ most: {layers}." if layers else ""
-    first = f" First: {proof.tokens.different[0]}." if proof.tokens.different else ""
-    raise CheckFailed(
-        f"The {exporter.name} export does not answer as the trained model: {'; '.join(proof.failures)}.{first}{most}",
-        f"It was not kept; the report is {context.run.folder / PROOF}. "
-        "Quantise less, or keep it without proof: --no-prove",
-    )
-
-
-def _why_not_proved(export: Export, exporter: Exporter) -> str | None:
-    """The reason for which an export is not compared with the trained model; None where it is."""
-    if exporter.prove is None:
-        return "nothing that reads the format could answer"
-    if export.options.get(OTHERS):
-        return "several models went into it, so that it is to answer as none of them"
-    return None if export.prove else "asked for with --no-prove"
-
-
 def _write_card(
-    model: TrainedModel, exporter: Exporter, facts: Mapping[str, Any], proof: "Proof | None", folder: Path
+    model: TrainedModel, exporter: Exporter, facts: Mapping[str, Any], outcome: Outcome, folder: Path
 ) -> None:
     """Write the model card and what it shows into the export's folder."""
     from engine.publishing.card import write_card
@@ -214,7 +161,7 @@ def _write_card(
     from engine.publishing.model_card import ExportFacts
     from engine.publishing.render import render
 
-    about = ExportFacts(dict(facts), proof.as_json() if proof else None)
+    about = ExportFacts(dict(facts), outcome.report)
     card = model_card(model, exporter.name, about, folder)
     if model.run is None:  # nothing else names it, and this folder's name is not for good
         card = replace(card, title=Path(model.adapter or model.base).name)
@@ -227,8 +174,7 @@ def _mark(
     model: TrainedModel,
     base: Path,
     facts: Mapping[str, Any],
-    proof: "Proof | None",
-    not_proved: str | None,
+    outcome: Outcome,
 ) -> Mapping[str, Any]:
     """Content of export.json. No time is in it: the same export is the same bytes."""
     from engine.models import adapter_files
@@ -244,8 +190,8 @@ def _mark(
         "run": model.run.name if model.run else None,
         "step": model.step,
         "fingerprint": of_adapter or fingerprint(base),
-        "proof": proof.as_json() if proof else None,
-        "not_proved": not_proved,
+        "proof": outcome.report,
+        "not_proved": outcome.not_proved,
     }
 
 

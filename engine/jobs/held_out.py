@@ -22,7 +22,7 @@ TEXTS = "the texts that come with ft"
 
 
 @contextmanager
-def plain_base(base: Path, beside: Path) -> Iterator[Path]:
+def plain_base(base: Path, beside: Path, heartbeat: Callable[[], None]) -> Iterator[Path]:
     """A base that transformers loads in fp32: of quantised weights, what they stand for, for the length of the block.
 
     It is written into a folder in `beside`. Raises ModelError where the quantisation cannot be read.
@@ -34,14 +34,15 @@ def plain_base(base: Path, beside: Path) -> Iterator[Path]:
         yield base
         return
     with tempfile.TemporaryDirectory(dir=beside, prefix=".proof-") as folder:
-        exporter_named("merged").export(TrainedModel(base), Path(folder), {"dtype": "fp16"}, lambda: None)
+        exporter_named("merged").export(TrainedModel(base), Path(folder), {"dtype": "fp16"}, heartbeat)
         yield Path(folder)
 
 
 def gate_of(context: JobContext, data: str | None, model: TrainedModel, base: Path) -> "Gate":
     """The parity gate of a model, on the rows of `data`, else the validation rows of its run, else ft's own texts.
 
-    Raises DataError where the rows of `data` cannot be read.
+    Where the rows have too few places, ft's own texts make up for them. Raises DataError where the rows of `data`
+    cannot be read.
     """
     from engine.parity import probes
     from engine.parity.gate import Gate
@@ -54,10 +55,12 @@ def gate_of(context: JobContext, data: str | None, model: TrainedModel, base: Pa
         rows, name = _given(context, config, base), data
     elif model.run is not None and config is not None:
         rows, name = _validation(context, config, model.run, base), f"validation rows of {model.run.name}"
-    if rows is not None and len(rows):
-        return Gate(model, base, probes.of_rows(rows), name, trusted)
-    tokenizer = model.spec.tokenizer(base)
-    return Gate(model, base, probes.of_text(lambda text: tokenizer.encode([text])[0]), TEXTS, trusted)
+    drawn = probes.of_rows(rows) if rows is not None and len(rows) else ()
+    lacking = probes.POSITIONS - probes.places(drawn)
+    if lacking:
+        tokenizer, name = model.spec.tokenizer(base), f"{name} and {TEXTS}" if drawn else TEXTS
+        drawn += probes.of_text(lambda text: tokenizer.encode([text])[0], count=lacking)
+    return Gate(model, base, drawn, name, trusted)
 
 
 def _given(context: JobContext, config: "TrainConfig", base: Path) -> "Examples":

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from engine.parity.exported import Distributions
+from engine.parity.exported import LIKELIEST, NO_TOKEN, Distributions
 
 LEAD = 0.1
 """Nats by which a likeliest token leads where it is decided."""
@@ -19,8 +19,9 @@ class Agreement:
     `top1` is the share of places at which both have the same likeliest token, `top1_decided` the same over the
     `decided` places at which the trained model's likeliest token leads by `LEAD`; near a tie, any rounding decides.
     `kl_mean` and `kl_max` are the Kullback-Leibler divergence KL(trained ‖ exported) in nats. `top_n` is None where it
-    is over the whole vocabulary; else it is over the export's n likeliest tokens and one class for all others, which is
-    at most the full one (the data-processing inequality: Cover and Thomas, Elements of Information Theory, 2.8).
+    is over the whole vocabulary; else it is over the union of both models' n likeliest tokens, and one class for all
+    others, which is at most the full one (the data-processing inequality: Cover and Thomas, Elements of Information
+    Theory, 2.8).
     """
 
     positions: int
@@ -45,7 +46,7 @@ def agreement(reference: Distributions, exported: Distributions) -> Agreement:
         top1_decided=float(same[decided].mean()) if decided.any() else 1.0,
         kl_mean=float(kl.mean()),
         kl_max=float(kl.max()),
-        top_n=None if exported.logps.shape[1] >= reference.logps.shape[1] else exported.logps.shape[1],
+        top_n=LIKELIEST if exported.ids is not None and reference.logps.shape[1] > LIKELIEST else None,
     )
 
 
@@ -54,8 +55,9 @@ def divergences(reference: Distributions, exported: Distributions) -> Float64:
     assert reference.ids is None
     p, q = reference.logps.astype(np.float64), exported.logps.astype(np.float64)
     if exported.ids is not None:
-        p = with_rest(np.take_along_axis(p, exported.ids.astype(np.int64), axis=1))
-        q = with_rest(q)
+        there = exported.ids != NO_TOKEN
+        p = np.take_along_axis(p, np.where(there, exported.ids, 0).astype(np.int64), axis=1)
+        p, q = with_rest(np.where(there, p, -np.inf)), with_rest(q)
     elif p.shape != q.shape:  # a vocabulary that one of them has padded: tokens that no row has
         width = min(p.shape[1], q.shape[1])
         p, q = (_normalised(each[:, :width]) for each in (p, q))

@@ -1,37 +1,67 @@
 """Exported: a model as people will use it, loaded by the program that they use it with."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.data.types import Float32, Int32, Message
 
+Heartbeat = Callable[[], None]
+"""Called while a model computes, at least every few seconds; it raises where a person has stopped the proof."""
+LIKELIEST = 500
+"""Likeliest tokens of each of two models over which they are compared, where one of them lists no more."""
+NO_TOKEN = -1
+"""Id that fills up a place with fewer tokens than others."""
+
 
 @dataclass(frozen=True)
 class Probe:
     """Places of one row at which the next token is asked for.
 
-    `tokens` int32 `[n]`; `positions` int32 `[k]`, ascending: the token after `tokens[: position + 1]`.
+    `tokens` int32 `[n]`; `positions` int32 `[k]`, ascending: the token after `tokens[: position + 1]`. `wanted` int32
+    `[k, m]` are tokens that a program which does not give its whole distribution has to give at each place beside its
+    own likeliest ones. `cut` is True where the row goes on behind `tokens`.
     """
 
     tokens: Int32
     positions: Int32
+    wanted: Int32 | None = None
+    cut: bool = False
 
 
 @dataclass(frozen=True)
 class Distributions:
     """Distributions of the next token at n places, as log-probabilities in nats.
 
-    `logps` float32 `[n, k]`. `ids` int32 `[n, k]` names the tokens where the program gives only its k likeliest ones,
-    each once and in any order; None where k is the whole vocabulary.
+    `logps` float32 `[n, k]`. `ids` int32 `[n, k]` names the tokens where the program gives only some, its
+    `LIKELIEST` likeliest ones and those that were wanted, each once and in any order, with `NO_TOKEN` where a place has
+    fewer; None where k is the whole vocabulary.
     """
 
     logps: Float32
     ids: Int32 | None = None
+
+    @staticmethod
+    def of_places(places: Sequence[tuple[Int32, Float32]]) -> "Distributions":
+        """From the tokens of each place and their log-probabilities."""
+        width = max(len(ids) for ids, _ in places)
+        ids = np.full((len(places), width), NO_TOKEN, np.int32)
+        logps = np.full((len(places), width), -np.inf, np.float32)
+        for row, (own, values) in enumerate(places):
+            ids[row, : len(own)], logps[row, : len(own)] = own, values
+        return Distributions(logps, ids)
+
+    @staticmethod
+    def joined(parts: Sequence["Distributions"]) -> "Distributions":
+        """Those of several rows after each other."""
+        if any(part.ids is None for part in parts):
+            return Distributions(np.concatenate([part.logps for part in parts]))
+        rows = [row for part in parts for row in zip(cast(Int32, part.ids), part.logps, strict=True)]
+        return Distributions.of_places(rows)
 
     @property
     def top(self) -> npt.NDArray[np.int64]:

@@ -1,7 +1,7 @@
 """The parity gate: an export, loaded by the program that people will use, against the model that was trained."""
 
 import gc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,15 +12,18 @@ import numpy as np
 from engine.data.tokenization.tokenizer import Tokenizer
 from engine.parity import tokens
 from engine.parity.divergence import agreement
-from engine.parity.exported import Distributions, Exported, Probe
+from engine.parity.exported import LIKELIEST, Distributions, Exported, Heartbeat, Probe
 from engine.parity.layers import most_different
 from engine.parity.limits import limits_of, precision_of
-from engine.parity.proof import Proof
+from engine.parity.proof import Compared, Proof
+from engine.parity.summed import Summed, SummedReference
 from engine.parity.torch_model import Reference
 from engine.runs.directory.trained_model import TrainedModel
 
 Tell = Callable[[str, int, int], None]
-"""Called before each row with what is done, rows done and rows in all; it raises where the proof is to stop."""
+"""Called before each row with what is done, rows done and rows in all."""
+Opened = Callable[[TrainedModel, Path, Mapping[str, Any], Heartbeat], AbstractContextManager[Exported]]
+"""Opens an export: `engine.export.base.Prove`."""
 
 
 @dataclass(frozen=True)
@@ -42,32 +45,30 @@ class Gate:
     rows: str
     """Where the places are, for a person."""
     trust_remote_code: bool = False
+    summed: Summed | None = None
+    """The models whose weighted sum the export is compared with, in place of the one model."""
 
     def prove(
-        self,
-        opened: Callable[[TrainedModel, Path, Mapping[str, Any]], AbstractContextManager[Exported]],
-        out: Path,
-        facts: Mapping[str, Any],
-        tell: Tell,
+        self, opened: Opened, out: Path, facts: Mapping[str, Any], tell: Tell, heartbeat: Heartbeat
     ) -> Proof:
         """Compare the export in a folder, of which `facts` say the precision. One model at a time is in memory.
 
-        Raises ModelError where the trained model does not load, and what opening the export raises.
+        Raises ModelError where the trained model does not load, and what opening the export and the heartbeat raise.
         """
-        trained = self.trained(tell)
-        with opened(self.model, out, facts) as exported:
+        trained = self.trained(tell, heartbeat)
+        with opened(self.model, out, facts, heartbeat) as exported:
             proof = self.compared(trained, exported, precision_of(facts, out), tell)
             if proof.passed:
                 return proof
             tell("comparing weights", 0, 1)
-            return replace(proof, layers=most_different(self._reference().weights(), exported.weights()))
+            weights = self._reference(heartbeat).weights()
+            return replace(proof, layers=most_different(weights, exported.weights()))
 
-    def trained(self, tell: Tell) -> Trained:
+    def trained(self, tell: Tell, heartbeat: Heartbeat) -> Trained:
         """The trained model's answers. Raises ModelError where it does not load."""
-        reference = self._reference()
+        reference = self._reference(heartbeat)
         answers = _answers(reference.next_tokens, self.probes, "asking the trained model", tell)
-        about = f"adapter unmerged, {reference.dtype}" if self.model.adapter else reference.dtype
-        found = Trained(answers, reference.tokenizer, about)
+        found = Trained(answers, reference.tokenizer, reference.about)
         del reference
         gc.collect()
         return found
@@ -75,18 +76,32 @@ class Gate:
     def compared(self, trained: Trained, exported: Exported, precision: str, tell: Tell) -> Proof:
         """An open export's answers and tokens against those of the trained model."""
         check = tokens.compare(trained.tokenizer, exported)
-        answers = _answers(exported.next_tokens, self.probes, "asking the exported model", tell)
+        probes = tuple(_wanting(self.probes, trained.answers))
+        answers = _answers(exported.next_tokens, probes, "asking the exported model", tell)
         return Proof(
             agreement(trained.answers, answers),
-            limits_of(precision),
+            limits_of(precision) if self.summed is None or self.summed.exact else None,
             check,
-            self.rows,
+            Compared.of(self.probes, self.rows),
             trained.about,
             exported.program,
         )
 
-    def _reference(self) -> Reference:
-        return Reference(self.model, self.base, self.trust_remote_code)
+    def _reference(self, heartbeat: Heartbeat) -> Reference | SummedReference:
+        if self.summed is not None:
+            return SummedReference(self.summed, self.base, self.trust_remote_code, heartbeat)
+        return Reference(self.model, self.base, self.trust_remote_code, heartbeat)
+
+
+def _wanting(probes: Sequence[Probe], answers: Distributions) -> Iterator[Probe]:
+    """The probes, with the trained model's likeliest tokens at each place."""
+    most = min(LIKELIEST, answers.logps.shape[1])
+    start = 0
+    for probe in probes:
+        logps = answers.logps[start : start + len(probe.positions)]
+        start += len(logps)
+        wanted = np.argpartition(-logps, most - 1, axis=1)[:, :most]
+        yield replace(probe, wanted=wanted.astype(np.int32))
 
 
 def _answers(
@@ -97,6 +112,4 @@ def _answers(
     for done, probe in enumerate(probes):
         tell(what, done, len(probes))
         found.append(ask([probe]))
-    logps = np.concatenate([each.logps for each in found])
-    ids = [each.ids for each in found if each.ids is not None]
-    return Distributions(logps, np.concatenate(ids) if ids else None)
+    return Distributions.joined(found)

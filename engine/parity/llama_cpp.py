@@ -1,6 +1,7 @@
 """Exports that llama.cpp loads: a GGUF model, with a GGUF adapter on it or without."""
 
 import json
+import select
 import subprocess
 import sys
 import tempfile
@@ -12,16 +13,18 @@ from typing import IO, Any
 
 import numpy as np
 
-from engine.data.types import Float32, Message
+from engine.data.types import Float32, Int32, Message
 from engine.errors import MachineError, ModelError
 from engine.hardware.probe import usable_cores
 from engine.parity import gguf_weights, llama_cpp_process
-from engine.parity.exported import Distributions, Probe, program
+from engine.parity.exported import LIKELIEST, Distributions, Heartbeat, Probe, program
 from engine.parity.probes import MOST_TOKENS
 from engine.runs.directory.trained_model import TrainedModel
 
-LIKELIEST = 1000
-"""Tokens of which llama.cpp is asked the probability at each place; the others are one class."""
+LISTED = 2 * LIKELIEST
+"""Tokens that llama.cpp lists at a place: the trained model's likeliest ones are nearly always among them."""
+POLL_S = 0.1
+"""Seconds between two heartbeats while llama.cpp loads or computes."""
 INSTALL = "pip install 'ft-studio[gguf]' brings llama.cpp (xllamacpp). To export without proof: --no-prove"
 
 
@@ -29,21 +32,42 @@ class LlamaCpp:
     """A model in llama.cpp, in a process of its own: what ends it does not end ours. See `Exported`."""
 
     def __init__(
-        self, process: "subprocess.Popen[str]", log: IO[str], model: Path, weights: Path | None
+        self,
+        process: "subprocess.Popen[str]",
+        log: IO[str],
+        model: Path,
+        weights: Path | None,
+        heartbeat: Heartbeat,
     ) -> None:
         """`model` is the folder whose names the tensors of the file `weights` get; None for an adapter."""
         self.process, self.log, self.model, self.gguf = process, log, model, weights
         self.program = program("llama.cpp, by xllamacpp", "xllamacpp")
+        self.heartbeat = heartbeat
         self._answer()
 
     def next_tokens(self, probes: Sequence[Probe]) -> Distributions:
-        ids, logps = [], []
+        found = []
         for probe in probes:
-            for position in probe.positions:
-                found = self.ask({"tokens": probe.tokens[: position + 1].tolist(), "likeliest": LIKELIEST})
-                ids.append(found["ids"])
-                logps.append(found["logps"])
-        return Distributions(np.array(logps, np.float32), np.array(ids, np.int32))
+            for place, position in enumerate(probe.positions):
+                wanted = probe.wanted[place] if probe.wanted is not None else np.empty(0, np.int32)
+                found.append(self._place(probe.tokens[: position + 1].tolist(), wanted))
+        return Distributions.of_places(found)
+
+    def _place(self, tokens: Sequence[int], wanted: Int32) -> tuple[Int32, Float32]:
+        """Its likeliest next tokens and the wanted ones, and their log-probabilities.
+
+        Where a wanted one is not listed, it is asked for more of them.
+        """
+        listed = LISTED
+        while True:
+            found = self.ask({"tokens": tokens, "likeliest": listed})
+            ids, logps = np.array(found["ids"], np.int32), np.array(found["logps"], np.float32)
+            if len(ids) < listed or np.isin(wanted, ids).all():
+                break
+            listed *= 8
+        kept = np.isin(ids, wanted)
+        kept[np.argsort(-logps)[:LIKELIEST]] = True
+        return ids[kept], logps[kept]
 
     def text_ids(self, text: str) -> list[int]:
         return list(self.ask({"text": text})["ids"])
@@ -68,8 +92,9 @@ class LlamaCpp:
             yield from gguf_weights.named(self.gguf, self.model)
 
     def ask(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The process's answer. Raises ModelError where it has ended."""
+        """The process's answer. Raises ModelError where it has ended, and what the heartbeat raises."""
         assert self.process.stdin is not None
+        self.heartbeat()
         try:
             print(json.dumps(request), file=self.process.stdin, flush=True)
         except BrokenPipeError as error:
@@ -78,6 +103,8 @@ class LlamaCpp:
 
     def _answer(self) -> Mapping[str, Any]:
         assert self.process.stdout is not None
+        while not select.select([self.process.stdout], [], [], POLL_S)[0]:
+            self.heartbeat()
         line = self.process.stdout.readline()
         if not line:
             raise self._ended()
@@ -95,7 +122,9 @@ class LlamaCpp:
 
 
 @contextmanager
-def loaded(file: Path, model: Path, adapter: Path | None = None) -> Iterator[LlamaCpp]:
+def loaded(
+    file: Path, model: Path, adapter: Path | None = None, heartbeat: Heartbeat = lambda: None
+) -> Iterator[LlamaCpp]:
     """llama.cpp with a GGUF file, for the length of the block; `model` is the folder that the file was made of.
 
     Raises MachineError where it is not installed, ModelError where it does not load the file.
@@ -116,14 +145,16 @@ def loaded(file: Path, model: Path, adapter: Path | None = None) -> Iterator[Lla
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
         )
         try:
-            yield LlamaCpp(process, log, model, None if adapter else file)
+            yield LlamaCpp(process, log, model, None if adapter else file, heartbeat)
         finally:
             process.kill()
             process.communicate()
 
 
 @contextmanager
-def open_model(model: TrainedModel, out: Path, facts: Mapping[str, Any]) -> Iterator[LlamaCpp]:
+def open_model(
+    model: TrainedModel, out: Path, facts: Mapping[str, Any], heartbeat: Heartbeat
+) -> Iterator[LlamaCpp]:
     """A whole model in the GGUF file that the facts name."""
-    with loaded(out / str(facts["file"]), model.base_folder()) as found:
+    with loaded(out / str(facts["file"]), model.base_folder(), heartbeat=heartbeat) as found:
         yield found

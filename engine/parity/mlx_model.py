@@ -10,28 +10,40 @@ import numpy as np
 from engine.data.types import Float32, Message
 from engine.models.local import read_config
 from engine.models.mlx_names import transformers_name
-from engine.parity.exported import Distributions, Probe, log_softmax, program
+from engine.parity.exported import Distributions, Heartbeat, Probe, log_softmax, program
 from engine.parity.torch_model import template_ids
 from engine.runs.directory.trained_model import TrainedModel
+
+CHUNK = 64
+"""Tokens that are read between two heartbeats."""
 
 
 class MlxModel:
     """A model as mlx-lm's own `load` gives it. See `engine.parity.exported.Exported`."""
 
-    def __init__(self, model: Any, tokenizer: Any, kind: str, whole: bool) -> None:
+    def __init__(self, model: Any, tokenizer: Any, kind: str, heartbeat: Heartbeat, whole: bool) -> None:
         """`kind` is the model_type of its config.json; `whole` is False for an adapter beside its base."""
         self.model, self.tokenizer, self.kind, self.whole = model, tokenizer, kind, whole
         self.program = program("mlx-lm", "mlx-lm")
+        self.heartbeat = heartbeat
 
     def next_tokens(self, probes: Sequence[Probe]) -> Distributions:
-        import mlx.core as mx
+        return Distributions(np.concatenate([logps for probe in probes for logps in self._chunks(probe)]))
 
-        found = []
-        for probe in probes:
-            tokens = mx.array(probe.tokens[: int(probe.positions[-1]) + 1])
-            logits = self.model(tokens[None])[0][mx.array(probe.positions)].astype(mx.float32)
-            found.append(log_softmax(np.asarray(logits)))
-        return Distributions(np.concatenate(found))
+    def _chunks(self, probe: Probe) -> Iterator[Float32]:
+        """Log-probabilities `[k, vocabulary]` at the places of a row, which is read as mlx-lm reads a prompt: in
+        chunks, with a cache of what was before."""
+        import mlx.core as mx
+        from mlx_lm.models.cache import make_prompt_cache
+
+        cache, end = make_prompt_cache(self.model), int(probe.positions[-1]) + 1
+        for start in range(0, end, CHUNK):
+            self.heartbeat()
+            logits = self.model(mx.array(probe.tokens[start : min(start + CHUNK, end)])[None], cache=cache)[0]
+            mx.eval(logits)
+            own = probe.positions[(probe.positions >= start) & (probe.positions < start + CHUNK)] - start
+            if len(own):
+                yield log_softmax(np.asarray(logits[mx.array(own)].astype(mx.float32)))
 
     def text_ids(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False))
@@ -58,19 +70,11 @@ class MlxModel:
 
 
 @contextmanager
-def open_folder(model: TrainedModel, out: Path, facts: Mapping[str, Any]) -> Iterator[MlxModel]:
+def open_folder(
+    model: TrainedModel, out: Path, facts: Mapping[str, Any], heartbeat: Heartbeat
+) -> Iterator[MlxModel]:
     """A whole model."""
     from mlx_lm.utils import load
 
     loaded, tokenizer, *_ = load(str(out))
-    yield MlxModel(loaded, tokenizer, str(read_config(out).get("model_type")), whole=True)
-
-
-@contextmanager
-def open_adapter(model: TrainedModel, out: Path, facts: Mapping[str, Any]) -> Iterator[MlxModel]:
-    """An adapter in mlx-lm's layout, on the base's folder, whose tokenizer and template mlx-lm takes."""
-    from mlx_lm.utils import load
-
-    base = model.base_folder()
-    loaded, tokenizer, *_ = load(str(base), adapter_path=str(out))
-    yield MlxModel(loaded, tokenizer, str(read_config(base).get("model_type")), whole=False)
+    yield MlxModel(loaded, tokenizer, str(read_config(out).get("model_type")), heartbeat, whole=True)

@@ -11,7 +11,7 @@ from engine.data.types import Examples, Int32
 from engine.parity.exported import Probe
 
 POSITIONS = 256
-"""Places that are compared, where the rows have so many."""
+"""Places that are compared."""
 MOST_TOKENS = 256
 """Tokens of a row that are looked at: an engine that answers one place at a time reads all before it each time."""
 SPREAD = 2
@@ -22,17 +22,19 @@ TEXTS = Path(__file__).with_name("texts.jsonl")
 def of_rows(rows: Examples, seed: int = 0, count: int = POSITIONS) -> tuple[Probe, ...]:
     """Places in validation rows, those whose next token is trained before others."""
     order = np.random.default_rng(seed).permutation(len(rows))
-    sequences, trained = [], []
+    sequences, trained, cut = [], [], []
     there = 0
     for index in order[: SPREAD * count]:
         start = int(rows.offsets[index])
-        span = slice(start, min(int(rows.offsets[index + 1]), start + MOST_TOKENS))
+        end = int(rows.offsets[index + 1])
+        span = slice(start, min(end, start + MOST_TOKENS))
+        cut.append(span.stop < end)
         sequences.append(rows.tokens[span])
         trained.append(rows.trained[span])
         there += int(trained[-1].sum())
         if there >= SPREAD * count:
             break
-    return _drawn(sequences, trained, seed, count)
+    return _drawn(sequences, trained, cut, seed, count)
 
 
 def of_text(
@@ -40,12 +42,23 @@ def of_text(
 ) -> tuple[Probe, ...]:
     """Places in the texts that come with ft, for a model of which no run says which rows it was not trained on."""
     texts = [json.loads(line)["text"] for line in TEXTS.read_text(encoding="utf-8").splitlines()]
-    sequences = [np.asarray(encode(text), np.int32)[:MOST_TOKENS] for text in texts]
-    return _drawn(sequences, [np.ones(len(each), np.bool_) for each in sequences], seed, count)
+    whole = [np.asarray(encode(text), np.int32) for text in texts]
+    sequences = [each[:MOST_TOKENS] for each in whole]
+    trained = [np.ones(len(each), np.bool_) for each in sequences]
+    return _drawn(sequences, trained, [len(each) > MOST_TOKENS for each in whole], seed, count)
+
+
+def places(probes: Sequence[Probe]) -> int:
+    """Number of places of all rows."""
+    return sum(len(probe.positions) for probe in probes)
 
 
 def _drawn(
-    sequences: Sequence[Int32], trained: Sequence[npt.NDArray[np.bool_]], seed: int, count: int
+    sequences: Sequence[Int32],
+    trained: Sequence[npt.NDArray[np.bool_]],
+    cut: Sequence[bool],
+    seed: int,
+    count: int,
 ) -> tuple[Probe, ...]:
     """`count` places of the sequences, or all that there are, drawn without repetition."""
     first: list[tuple[int, int]] = []
@@ -60,6 +73,6 @@ def _drawn(
     for row, position in sorted(chosen):
         found.setdefault(row, []).append(position)
     return tuple(
-        Probe(sequences[row].astype(np.int32), np.asarray(positions, np.int32))
+        Probe(sequences[row].astype(np.int32), np.asarray(positions, np.int32), cut=cut[row])
         for row, positions in found.items()
     )

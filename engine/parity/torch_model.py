@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Float32, Message
+from engine.models import adapter_files
 from engine.models.tensors import FolderTensors
-from engine.parity.exported import Distributions, Probe, log_softmax, program
+from engine.parity.exported import Distributions, Heartbeat, Probe, log_softmax, program
 from engine.runs.directory.trained_model import TrainedModel
 
 ROOM = 1.3
@@ -33,6 +35,43 @@ def next_tokens(network: Any, probes: Sequence[Probe]) -> Distributions:
     return Distributions(np.concatenate(found))
 
 
+def watched(network: Any, heartbeat: Heartbeat) -> Any:
+    """The network, which calls the heartbeat before each of its layers: one pass of a large one takes a minute."""
+    import torch
+
+    def beat(layer: Any, inputs: Any) -> None:
+        heartbeat()
+
+    for layers in network.modules():
+        if isinstance(layers, torch.nn.ModuleList):
+            for layer in layers:
+                layer.register_forward_pre_hook(beat)
+    return network
+
+
+def load_base(model: TrainedModel, base: Path, trust_remote_code: bool) -> tuple[Any, Tokenizer, str]:
+    """The network of a base with rows for the model's new tokens, its tokenizer, and how it computes.
+
+    Raises ModelError where it does not load.
+    """
+    import torch
+
+    from engine.backends.torch.loading import load_causal
+    from engine.backends.torch.vocabulary import grow
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    fits = ROOM * 4 * sum(info.size for info in FolderTensors(base).infos.values()) < _room(device)
+    network = load_causal(
+        base,
+        dtype=torch.float32 if fits else "auto",
+        device=device,
+        trust_remote_code=trust_remote_code,
+    )
+    tokenizer = model.spec.tokenizer(base)
+    grow(network, tokenizer.new)
+    return network, tokenizer, "fp32" if fits else "the weights' own format"
+
+
 class Reference:
     """The trained model: its adapter beside the base's weights, never merged, computed in fp32.
 
@@ -40,27 +79,17 @@ class Reference:
     Where fp32 does not fit into memory, the weights' own format is used: `dtype` says which.
     """
 
-    def __init__(self, model: TrainedModel, base: Path, trust_remote_code: bool) -> None:
+    def __init__(
+        self, model: TrainedModel, base: Path, trust_remote_code: bool, heartbeat: Heartbeat
+    ) -> None:
         """Raises ModelError where the base or the adapter does not load."""
-        import torch
+        from engine.backends.torch.loading import load_adapter
 
-        from engine.backends.torch.loading import load_adapter, load_causal
-        from engine.backends.torch.vocabulary import grow
-
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        fits = ROOM * 4 * sum(info.size for info in FolderTensors(base).infos.values()) < _room(device)
-        self.dtype = "fp32" if fits else "the weights' own format"
-        network = load_causal(
-            base,
-            dtype=torch.float32 if fits else "auto",
-            device=device,
-            trust_remote_code=trust_remote_code,
-        )
-        self.tokenizer = model.spec.tokenizer(base)
-        grow(network, self.tokenizer.new)
+        network, self.tokenizer, dtype = load_base(model, base, trust_remote_code)
+        self.about = f"adapter unmerged, {dtype}" if model.adapter else dtype
         if model.adapter is not None:
             network = load_adapter(network, model.adapter)
-        self.network = network.eval()
+        self.network = watched(network.eval(), heartbeat)
 
     def next_tokens(self, probes: Sequence[Probe]) -> Distributions:
         """Distributions of the next token at every place of the probes, in their order."""
@@ -80,9 +109,9 @@ class Reference:
 class TransformersModel:
     """An export that transformers loads. See `engine.parity.exported.Exported`."""
 
-    def __init__(self, network: Any, tokenizer: Any, folder: Path | None) -> None:
+    def __init__(self, network: Any, tokenizer: Any, folder: Path | None, heartbeat: Heartbeat) -> None:
         """`folder` holds its weights; None for an adapter, whose tensors are none of the base's."""
-        self.network, self.tokenizer, self.folder = network.eval(), tokenizer, folder
+        self.network, self.tokenizer, self.folder = watched(network.eval(), heartbeat), tokenizer, folder
         self.program = program("transformers", "transformers")
 
     def next_tokens(self, probes: Sequence[Probe]) -> Distributions:
@@ -113,17 +142,21 @@ def template_ids(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
 
 
 @contextmanager
-def open_folder(model: TrainedModel, out: Path, facts: Mapping[str, Any]) -> Iterator[TransformersModel]:
+def open_folder(
+    model: TrainedModel, out: Path, facts: Mapping[str, Any], heartbeat: Heartbeat
+) -> Iterator[TransformersModel]:
     """A whole model, loaded by transformers alone, in fp32 so that only what its weights have lost is measured."""
     import torch
     from transformers import AutoModelForCausalLM
 
     network = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32, local_files_only=True)
-    yield TransformersModel(network, _tokenizer(out), out)
+    yield TransformersModel(network, _tokenizer(out), out, heartbeat)
 
 
 @contextmanager
-def open_adapter(model: TrainedModel, out: Path, facts: Mapping[str, Any]) -> Iterator[TransformersModel]:
+def open_adapter(
+    model: TrainedModel, out: Path, facts: Mapping[str, Any], heartbeat: Heartbeat
+) -> Iterator[TransformersModel]:
     """An adapter in PEFT's layout, loaded by PEFT onto the base, with the tokenizer that lies beside it."""
     import torch
     from peft import PeftModel
@@ -134,7 +167,15 @@ def open_adapter(model: TrainedModel, out: Path, facts: Mapping[str, Any]) -> It
     tokenizer = _tokenizer(out if (out / "tokenizer_config.json").is_file() else base)
     if len(tokenizer) > network.get_input_embeddings().num_embeddings:
         network.resize_token_embeddings(len(tokenizer))
-    yield TransformersModel(PeftModel.from_pretrained(network, str(out)), tokenizer, None)
+    yield TransformersModel(PeftModel.from_pretrained(network, str(out)), tokenizer, None, heartbeat)
+
+
+def open_either(
+    model: TrainedModel, out: Path, facts: Mapping[str, Any], heartbeat: Heartbeat
+) -> AbstractContextManager[TransformersModel]:
+    """A whole model, or the one adapter that several were combined into."""
+    opened = open_adapter if (out / adapter_files.CONFIG).is_file() else open_folder
+    return opened(model, out, facts, heartbeat)
 
 
 def _tokenizer(folder: Path) -> Any:

@@ -222,6 +222,7 @@ def _compared(proof: Mapping[str, Any]) -> str:
         "same likeliest token": f"{proof['top1']:.1%} of {proof['positions']:,} places",
         "KL divergence": f"mean {proof['kl_mean']:.2g}, at most {proof['kl_max']:.2g} nats a token, "
         f"over {_cell(str(proof.get('kl_over', 'the vocabulary')))}",
+        "left out": _cell(str(proof.get("left_out", ""))),
         "tokens": f"{texts - len(tokens.get('different', ()))} of {texts} texts and prompts equal"
         if texts
         else "",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from engine.errors import ConfigError
-from engine.export.base import QUANTIZATION
+from engine.export.base import CREATE, QUANTIZATION
 from engine.process.launcher import start
 from ft.commands.trained import CheckpointOption, ModelArgument, reference_of
 from ft.console import key_values, print_json, say
@@ -32,6 +32,12 @@ def export(
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FOLDER", help="The folder to write; NAME-RUN here if left out."),
+    ] = None,
+    create: Annotated[
+        str | None,
+        typer.Option(
+            "--create", metavar="NAME", help="With ollama: then make it known to Ollama under this name."
+        ),
     ] = None,
     options: Annotated[
         list[str] | None,
@@ -67,6 +73,8 @@ def export(
         raise ConfigError("Which format? --format is missing.", f"There are {', '.join(exporter_names())}.")
     rows = data_source(data, Path.cwd()) if data else None
     chosen = dict(key_values(options or ()))
+    if create is not None:
+        chosen[CREATE] = create
     job = export_job(model, checkpoint, format_, out, quantize, chosen, rows, prove, force)
     folder = job.out
     follow(job, f"Exporting {_name(job.model, checkpoint)} to {format_} …")

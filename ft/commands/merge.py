@@ -59,7 +59,10 @@ def merge(
     ] = False,
     prove: Annotated[
         bool,
-        typer.Option("--prove/--no-prove", help="Compare the answers of one model's merge with its own."),
+        typer.Option(
+            "--prove/--no-prove",
+            help="Compare its answers with the trained model's, or with the weighted sum of several.",
+        ),
     ] = True,
     force: Annotated[
         bool, typer.Option("--force", help="Replace an earlier export, once the new one is whole.")

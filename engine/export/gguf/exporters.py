@@ -13,6 +13,7 @@ GGUF = Exporter(
     install=INSTALL,
     prove="engine.parity.llama_cpp:open_model",
     quantizations=QUANTIZATIONS,
+    finer="Quantise less",
     supports=SUPPORTS,
     size="engine.export.gguf.plan:size_of",
 )

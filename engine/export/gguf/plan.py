@@ -13,6 +13,7 @@ from engine.export.gguf.file import PlannedTensor
 from engine.export.gguf.mixtures import Chosen, Shape, chosen, require
 from engine.export.gguf.settings import Settings
 from engine.export.gguf.tensors import EMBEDDING, sources
+from engine.merging.base import base_for
 from engine.merging.merged import merged_tensors
 from engine.models.tensors import RowTensors
 from engine.runs.directory.trained_model import TrainedModel
@@ -76,7 +77,7 @@ def planned(
 
 def size_of(model: TrainedModel, options: Mapping[str, Any]) -> int:
     """Bytes of the file that a model becomes, by the option `quantization`. Raises as `planned`, and ConfigError."""
-    folder = model.base_folder()
+    folder = base_for(model).folder if model.adapter else model.base_folder()
     tensors = merged_tensors(model, folder)
     file = planned(
         tensors, folder, require(str(options.get("quantization") or "f16")), "model", tensors.untied

@@ -14,6 +14,8 @@ from engine.export.gguf.plan import HEADER_BYTES, PlannedFile, planned
 from engine.export.gguf.quantise import require_libgguf
 from engine.export.gguf.tokenizer_keys import tokenizer_keys
 from engine.hardware.probe import usable_cores
+from engine.merging.base import MergeBase, base_for
+from engine.merging.dequantised import quantization_of
 from engine.merging.merged import merged_tensors
 from engine.models.card import card_of
 from engine.runs.directory.trained_model import TrainedModel
@@ -28,11 +30,12 @@ def write(
 ) -> Mapping[str, Any]:
     """Write `NAME-QUANTIZATION.gguf`.
 
-    The weights are the fp32 sum of base and adapter. Options: `quantization`, one of `mixtures.QUANTIZATIONS` (default
+    The weights are the fp32 sum of base and adapter, on the unquantised base where a quantised one was trained on and
+    that is on this disk. Options: `quantization`, one of `mixtures.QUANTIZATIONS` (default
     f16), and `workers`, processes that quantise (default: all cores). The facts are the file's name, its quantisation,
-    bits a weight, and how many tensors got another type because of their widths. Raises ConfigError for other options,
-    ModelError where llama.cpp does not compute such a model, MachineError where the disk has no room or what quantises
-    is missing.
+    bits a weight, how many tensors got another type because of their widths, and `notes`. Raises ConfigError for other
+    options, ModelError where llama.cpp does not compute such a model, MachineError where the disk has no room or what
+    quantises is missing.
     """
     if unknown := options.keys() - {"quantization", "workers"}:
         raise ConfigError(
@@ -40,7 +43,8 @@ def write(
         )
     workers = _workers(options.get("workers"))
     quantization = require(str(options.get("quantization", "f16")))
-    folder = model.base_folder()
+    base = base_of(model)
+    folder = base.folder
     tensors = merged_tensors(model, folder)
     file = planned(tensors, folder, quantization, name_of(model, folder), tensors.untied)
     program = quantiser_program() if quantization in MIXTURES else None
@@ -62,7 +66,20 @@ def write(
         "quantization": quantization,
         "bits_per_weight": round(file.bits_per_weight, 2),
         "fallbacks": dict(file.chosen.fallbacks),
+        "notes": [base.note] if base.note else [],
     }
+
+
+def base_of(model: TrainedModel) -> MergeBase:
+    """The folder whose weights are written, with an adapter added to them; the note says which one of a quantised base.
+
+    Raises ModelError where the base changed since it was trained on, or is not there.
+    """
+    if model.adapter is None:
+        return MergeBase(model.base_folder(), "")
+    found = base_for(model)
+    plain = found.folder == model.base_folder() and quantization_of(found.folder) is None
+    return MergeBase(found.folder, "" if plain else found.note)
 
 
 def write_planned(

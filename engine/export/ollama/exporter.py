@@ -11,4 +11,5 @@ OLLAMA = replace(
     write="engine.export.ollama.write:write",
     prove="engine.export.ollama.opened:opened",
     quantizations=QUANTIZATIONS,
+    creates="engine.export.ollama.create:Creation",
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.data.types import Message
+from engine.export.base import Heartbeat
 from engine.export.ollama.go_template import render
 from engine.export.ollama.values import values_of
 from engine.export.ollama.write import template_of
@@ -28,7 +29,9 @@ class OllamaModel:
 
 
 @contextmanager
-def opened(model: TrainedModel, out: Path, facts: Mapping[str, Any]) -> Iterator[OllamaModel]:
+def opened(
+    model: TrainedModel, out: Path, facts: Mapping[str, Any], heartbeat: Heartbeat
+) -> Iterator[OllamaModel]:
     """The export in a folder."""
-    with open_model(model, out, facts) as inner:
+    with open_model(model, out, facts, heartbeat) as inner:
         yield OllamaModel(model, model.base_folder(), inner)

@@ -9,7 +9,6 @@ from typing import Any
 from engine.errors import ConfigError, FtError, ModelError
 from engine.export.base import Heartbeat
 from engine.export.gguf import write as gguf
-from engine.export.ollama.create import create, require
 from engine.export.ollama.derive import OllamaTemplate, derive
 from engine.export.ollama.modelfile import NAME, Modelfile
 from engine.runs.directory.run import Run
@@ -17,40 +16,32 @@ from engine.runs.directory.trained_model import TrainedModel
 
 DEFAULT = "q8_0"
 """Quantisation where none is asked for: half of 16 bits, with answers that differ in little."""
-OPTIONS = ("quantization", "create", "workers")
+OPTIONS = ("quantization", "workers")
 
 
 def write(
     model: TrainedModel, out: Path, options: Mapping[str, Any], heartbeat: Heartbeat
 ) -> Mapping[str, Any]:
-    """Write the GGUF file and the Modelfile; the options are those of `gguf`, and `create`: a name, under which
-    `ollama create` makes the model too.
+    """Write the GGUF file and the Modelfile; the options are those of `gguf`.
 
     The facts are those of `gguf`, `same` (conversations that its template renders as training did), and `notes` about
-    others. Raises ModelError where the chat template cannot be written in Go's language, MachineError where `ollama`
-    is missing.
+    others. Raises ModelError where the chat template cannot be written in Go's language.
     """
     if unknown := options.keys() - set(OPTIONS):
         raise ConfigError(
             f"Export to ollama has no option {min(unknown)}.", f"Its options: {', '.join(OPTIONS)}."
         )
-    name = options.get("create")
-    if name is not None:
-        require(str(name))
     base = model.base_folder()
     template, notes = template_of(model, base)
     heartbeat()
-    of_gguf = {"quantization": DEFAULT} | {key: value for key, value in options.items() if key != "create"}
-    facts = gguf.write(model, out, of_gguf, heartbeat)
+    facts = gguf.write(model, out, {"quantization": DEFAULT, **options}, heartbeat)
     if not template.adds_start:
         leave_start_out(out / str(facts["file"]))
     tokenizer = model.spec.tokenizer(base)
     (out / NAME).write_text(
         Modelfile.of(str(facts["file"]), template, tokenizer, base).text(), encoding="utf-8"
     )
-    if name is not None:
-        create(out, str(name), heartbeat)
-    return {**facts, "same": template.same, "notes": notes}
+    return {**facts, "same": template.same, "notes": [*facts["notes"], *notes]}
 
 
 def template_of(model: TrainedModel, base: Path) -> tuple[OllamaTemplate, list[str]]:
