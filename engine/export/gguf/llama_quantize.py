@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engine.errors import MachineError
+from engine.hardware.probe import usable_cores
 
 VARIABLE = "LLAMA_CPP_DIR"
 PROGRAM = "llama-quantize"
@@ -32,14 +33,14 @@ def quantiser_program() -> Path | None:
 
 
 def quantise_file(
-    program: Path, source: Path, out: Path, quantization: str, heartbeat: Callable[[], None], workers: int
+    program: Path, source: Path, out: Path, quantization: str, heartbeat: Callable[[], None]
 ) -> None:
     """Quantise a whole GGUF file into another; `heartbeat` ends the program by raising.
 
     Raises MachineError where it fails, with the last line that it printed.
     """
     log = out.with_suffix(".log")
-    command: list[str | Path] = [program, source, out, quantization.upper(), str(workers)]
+    command: list[str | Path] = [program, source, out, quantization.upper(), str(usable_cores())]
     with log.open("wb") as file:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
         try:

@@ -1,10 +1,6 @@
-"""Quantisation of rows, many at the same time: K types in processes, all others in threads."""
+"""Quantisation of rows. libgguf, which the slow types take, uses all cores by itself."""
 
-import multiprocessing
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from typing import Any
 
@@ -12,46 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import MachineError
-from engine.export.gguf.mixtures import is_k
-from engine.hardware.probe import usable_cores
 from engine.models.tensors import Float32
 
 Bytes = npt.NDArray[np.uint8]
-Quantise = Callable[[Iterable[Float32], str], Iterator[Bytes]]
 PIECE = 1 << 20
 """Weights that are quantised at a time."""
-
-
-@contextmanager
-def quantiser(kinds: Iterable[str], workers: int | None = None) -> Iterator[Quantise]:
-    """Function that quantises blocks of rows to one of these types, in their order.
-
-    libgguf holds the interpreter's lock while it works: K types, which are slow, take processes, `workers` of them
-    (default: all cores).
-    """
-    count = workers or usable_cores()
-    in_processes = any(map(is_k, kinds))
-    if in_processes:
-        pool: Executor = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"))
-    else:
-        pool = ThreadPoolExecutor(count)
-
-    def quantise(blocks: Iterable[Float32], kind: str) -> Iterator[Bytes]:
-        if is_k(kind) != in_processes:
-            yield from (quantised(block, kind) for block in blocks)
-            return
-        waiting: deque[Future[Bytes]] = deque()
-        for block in blocks:
-            waiting.append(pool.submit(quantised, block, kind))
-            if len(waiting) > count:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-    try:
-        yield quantise
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def quantised(rows: Float32, kind: str) -> Bytes:

@@ -13,7 +13,6 @@ from engine.export.gguf.mixtures import FILE_TYPES, MIXTURES, is_k, require
 from engine.export.gguf.plan import HEADER_BYTES, PlannedFile, planned
 from engine.export.gguf.quantise import require_libgguf
 from engine.export.gguf.tokenizer_keys import tokenizer_keys
-from engine.hardware.probe import usable_cores
 from engine.merging.base import MergeBase, base_for
 from engine.merging.dequantised import quantization_of
 from engine.merging.merged import merged_tensors
@@ -31,17 +30,13 @@ def write(
     """Write `NAME-QUANTIZATION.gguf`.
 
     The weights are the fp32 sum of base and adapter, on the unquantised base where a quantised one was trained on and
-    that is on this disk. Options: `quantization`, one of `mixtures.QUANTIZATIONS` (default
-    f16), and `workers`, processes that quantise (default: all cores). The facts are the file's name, its quantisation,
-    bits a weight, how many tensors got another type because of their widths, and `notes`. Raises ConfigError for other
-    options, ModelError where llama.cpp does not compute such a model, MachineError where the disk has no room or what
-    quantises is missing.
+    that is on this disk. The option is `quantization`, one of `mixtures.QUANTIZATIONS` (default f16). The facts are the
+    file's name, its quantisation, bits a weight, how many tensors got another type because of their widths, and
+    `notes`. Raises ConfigError for other options, ModelError where llama.cpp does not compute such a model,
+    MachineError where the disk has no room or what quantises is missing.
     """
-    if unknown := options.keys() - {"quantization", "workers"}:
-        raise ConfigError(
-            f"Export to gguf has no option {min(unknown)}.", "Its options are quantization and workers."
-        )
-    workers = _workers(options.get("workers"))
+    if unknown := options.keys() - {"quantization"}:
+        raise ConfigError(f"Export to gguf has no option {min(unknown)}.", "Its option is quantization.")
     quantization = require(str(options.get("quantization", "f16")))
     base = base_of(model)
     folder = base.folder
@@ -53,13 +48,13 @@ def write(
     path = out / file.file_name
     if program is None:
         require_room(out, file.bytes)
-        write_planned(file, path, model, folder, heartbeat, workers)
+        write_planned(file, path, model, folder, heartbeat)
     else:
         whole = planned(tensors, folder, "f32", file.name, tensors.untied)
         require_room(out, whole.bytes + file.bytes)
         source = out / whole.file_name
         write_planned(whole, source, model, folder, heartbeat)
-        quantise_file(program, source, path, quantization, heartbeat, workers or usable_cores())
+        quantise_file(program, source, path, quantization, heartbeat)
         source.unlink()
     return {
         "file": file.file_name,
@@ -88,7 +83,6 @@ def write_planned(
     model: TrainedModel,
     folder: Path,
     heartbeat: Heartbeat,
-    workers: int | None = None,
 ) -> None:
     """Write a planned file with the tokenizer and the chat template of the model; `folder` is its base's.
 
@@ -103,7 +97,7 @@ def write_planned(
         **tokenizer_keys(model, folder, file.rows),
     }
     heartbeat()
-    write_file(path, file.architecture.name, metadata, file.tensors, heartbeat, workers)
+    write_file(path, file.architecture.name, metadata, file.tensors, heartbeat)
 
 
 def general_keys(name: str, model: TrainedModel, folder: Path) -> dict[str, Any]:
@@ -130,13 +124,3 @@ def require_room(folder: Path, needed: int) -> None:
             f"The file takes {size(needed)}, and the disk of {folder.parent} has {size(free)} left.",
             "Free some space, choose another folder with --out, or a smaller quantization.",
         )
-
-
-def _workers(value: Any) -> int | None:
-    if value is None:
-        return None
-    if not str(value).isdecimal() or not int(value):
-        raise ConfigError(
-            f"workers is {value!r}, and has to be a whole number from 1.", "Leave it out: all cores."
-        )
-    return int(value)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ConfigError, FtError, ModelError
-from engine.export.base import Heartbeat
+from engine.export.base import QUANTIZATION, Heartbeat
 from engine.export.gguf import write as gguf
 from engine.export.ollama.derive import OllamaTemplate, derive
 from engine.export.ollama.modelfile import NAME, Modelfile
@@ -16,7 +16,6 @@ from engine.runs.directory.trained_model import TrainedModel
 
 DEFAULT = "q8_0"
 """Quantisation where none is asked for: half of 16 bits, with answers that differ in little."""
-OPTIONS = ("quantization", "workers")
 
 
 def write(
@@ -27,14 +26,12 @@ def write(
     The facts are those of `gguf`, `same` (conversations that its template renders as training did), and `notes` about
     others. Raises ModelError where the chat template cannot be written in Go's language.
     """
-    if unknown := options.keys() - set(OPTIONS):
-        raise ConfigError(
-            f"Export to ollama has no option {min(unknown)}.", f"Its options: {', '.join(OPTIONS)}."
-        )
+    if unknown := options.keys() - {QUANTIZATION}:
+        raise ConfigError(f"Export to ollama has no option {min(unknown)}.", f"Its option is {QUANTIZATION}.")
     base = model.base_folder()
     template, notes = template_of(model, base)
     heartbeat()
-    facts = gguf.write(model, out, {"quantization": DEFAULT, **options}, heartbeat)
+    facts = gguf.write(model, out, {QUANTIZATION: DEFAULT, **options}, heartbeat)
     if not template.adds_start:
         leave_start_out(out / str(facts["file"]))
     tokenizer = model.spec.tokenizer(base)
