@@ -232,6 +232,12 @@ def test_tasks_are_scored_without_rows(
     shown = capsys.readouterr().out
     assert "animals  acc,none" in shown
     assert "validation loss" not in shown
+    assert main(["evaluate", str(trained.run.folder), "--data", str(trained.rows), "--tasks", task]) == 0
+    shown = capsys.readouterr().out
+    assert "animals  acc,none" in shown, (
+        "beside the rows, with a model as it was trained: its rows are packed"
+    )
+    assert "validation loss" in shown
     assert main(["evaluate", str(adapter), "--tasks", task, "--metrics", "chrf"]) == 2
     assert "--data FILE" in capsys.readouterr().err
 

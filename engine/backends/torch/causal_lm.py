@@ -325,6 +325,7 @@ class TorchModel:
     def answering(self) -> Iterator[None]:
         """Answers need a key-value cache, which packed rows and checkpointing cannot have."""
         with self.evaluating(), self.casting():
+            self.attention.lengths = None  # those of the last packed row are no prompt's
             if self.segmented:
                 self.network.set_attn_implementation("sdpa")
             try:
