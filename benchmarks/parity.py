@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.parity_rotated import rotated
-
 from engine import plugins
 from engine.data.prepare import prepare
 from engine.data.types import Float32

@@ -97,6 +97,7 @@ ELSEWHERE = {
     "monitor_app.py": "run by monitor.py",
     "monitor_run.py": "run by monitor.py",
     "parity.py": "run below, on a run of its own",
+    "parity_rotated.py": "run by parity.py",
     "profile_mlx.py": "run by step_profile.py",
     "profile_parts.py": "imported by step_profile.py",
     "profile_torch.py": "test_step_profile.py runs it by step_profile.py, with a torch backend",
@@ -145,12 +146,17 @@ def test_benchmark_against_unsloth_imports_what_there_is() -> None:
 @pytest.mark.slow
 def test_parity_benchmark_prints_its_table(tiny_model: Path, folder: Path) -> None:
     run = train(tiny_model, folder)
-    words = [run.id, "--types", "f16", "--places", "16", "--weights"]
+    words = [run.id, "--types", "gguf/f32", "merged/fp32", "--places", "16", "--weights", "--rotated"]
     done = subprocess.run(
-        [sys.executable, FOLDER / "parity.py", *words], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "benchmarks.parity", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert re.search(r"^f16 +16\.\d+ ", done.stdout, re.MULTILINE), done.stdout
+    for start in (r"gguf +f32 +its weights", r"merged +fp32 +transformers"):
+        assert re.search(rf"^{start} .* proved$", done.stdout, re.MULTILINE), done.stdout
 
 
 def test_every_benchmark_is_run_by_a_test() -> None:

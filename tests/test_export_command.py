@@ -163,7 +163,7 @@ def test_export_of_latest_run_is_proved_on_its_validation_rows(
     assert (mark["format"], mark["facts"], mark["step"]) == ("peft-merged", {"dtype": "float32"}, 6)
     assert mark["options"] == {"quantization": "F32"}
     assert (mark["run"], mark["not_proved"], mark["proof"]["passed"]) == (trained.id, None, True)
-    assert mark["proof"]["rows"] == f"validation rows of {trained.id} and the texts that come with ft"
+    assert mark["proof"]["rows"] == f"validation rows of {trained.id} and training rows of {trained.id}"
     assert mark["proof"]["positions"] == 256, "though the rows have fewer"
     assert json.loads((run.folder / "proof.json").read_text()) == mark["proof"]
     [proved] = [

@@ -57,6 +57,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
             "norm_topk_prob": True,
         },
     ),
+    "gemma": ("Gemma", {"head_dim": 16}),
     "gemma2": (
         "Gemma2",
         {

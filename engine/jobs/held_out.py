@@ -1,4 +1,4 @@
-"""What an export is compared with: the trained model, on rows that it was not trained on, where there are any."""
+"""What an export is compared with: the trained model, on rows of its task."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,6 +16,7 @@ from engine.runs.directory.trained_model import TrainedModel
 if TYPE_CHECKING:
     from engine.config.schema import TrainConfig
     from engine.data.types import Examples
+    from engine.parity.exported import Probe
     from engine.parity.gate import Gate
 
 TEXTS = "the texts that come with ft"
@@ -39,28 +40,33 @@ def plain_base(base: Path, beside: Path, heartbeat: Callable[[], None]) -> Itera
 
 
 def gate_of(context: JobContext, data: str | None, model: TrainedModel, base: Path) -> "Gate":
-    """The parity gate of a model, on the rows of `data`, else the validation rows of its run, else ft's own texts.
+    """The parity gate of a model, on the rows of `data`, else the validation rows of its run.
 
-    Where the rows have too few places, ft's own texts make up for them. Raises DataError where the rows of `data`
-    cannot be read.
+    Where these have too few places, the run's training rows make up for them, and then ft's own texts: whether two
+    models agree can be asked on any row. Raises DataError where the rows of `data` cannot be read.
     """
     from engine.parity import probes
     from engine.parity.gate import Gate
 
     config = Run.open(model.run).config if model.run else None
     trusted = config.model.trust_remote_code if config else False
-    rows, name = None, TEXTS
+    sources: list[tuple[str, Examples]] = []
     if data is not None:
-        config = Evaluation(str(base), data).recipe(model)
-        rows, name = _given(context, config, base), data
+        given = Evaluation(str(base), data).recipe(model)
+        sources = [(data, _given(context, given, base))]
     elif model.run is not None and config is not None:
-        rows, name = _validation(context, config, model.run, base), f"validation rows of {model.run.name}"
-    drawn = probes.of_rows(rows) if rows is not None and len(rows) else ()
-    lacking = probes.POSITIONS - probes.places(drawn)
-    if lacking:
-        tokenizer, name = model.spec.tokenizer(base), f"{name} and {TEXTS}" if drawn else TEXTS
+        sources = _rows_of(context, config, model.run, base)
+    drawn: tuple[Probe, ...] = ()
+    names = []
+    for name, rows in sources:
+        if (lacking := probes.POSITIONS - probes.places(drawn)) and len(rows):
+            drawn += probes.of_rows(rows, count=lacking)
+            names.append(name)
+    if lacking := probes.POSITIONS - probes.places(drawn):
+        tokenizer = model.spec.tokenizer(base)
         drawn += probes.of_text(lambda text: tokenizer.encode([text])[0], count=lacking)
-    return Gate(model, base, drawn, name, trusted)
+        names.append(TEXTS)
+    return Gate(model, base, drawn, " and ".join(names), trusted)
 
 
 def _given(context: JobContext, config: "TrainConfig", base: Path) -> "Examples":
@@ -71,8 +77,10 @@ def _given(context: JobContext, config: "TrainConfig", base: Path) -> "Examples"
     return validation_rows(config, base, sources, _progress(context)).examples.good()
 
 
-def _validation(context: JobContext, config: "TrainConfig", folder: Path, base: Path) -> "Examples | None":
-    """Validation rows of the run that trained the model; None, with a warning, where they are gone."""
+def _rows_of(
+    context: JobContext, config: "TrainConfig", folder: Path, base: Path
+) -> "list[tuple[str, Examples]]":
+    """Validation and training rows of the run that trained the model; none, with a warning, where they are gone."""
     from engine.data.prepare import prepare
     from engine.data.sources.resolve import fetch
     from engine.training.resume import same_files
@@ -87,8 +95,12 @@ def _validation(context: JobContext, config: "TrainConfig", folder: Path, base: 
             f"The rows of {run.id} cannot be read, so that the export is compared on {TEXTS}: {error.message}"
         )
         context.run.emit(Warned(message=message, hint="Name rows of your own: --data FILE"))
-        return None
-    return dataset.validation.good() if dataset.validation is not None else None
+        return []
+    validation = [dataset.validation.good()] if dataset.validation is not None else []
+    return [
+        *((f"validation rows of {folder.name}", rows) for rows in validation),
+        (f"training rows of {folder.name}", dataset.train.good()),
+    ]
 
 
 def _progress(context: JobContext) -> Callable[[int, int], None]:

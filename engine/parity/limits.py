@@ -1,6 +1,6 @@
 """Limits of the parity gate: what an export may differ from the trained model in, by the precision of its weights.
 
-From measurement: `docs/export.md` has the figures, and `benchmarks/parity.py` makes them.
+From measurement: `docs/export.md` has the figures, and `python -m benchmarks.parity` makes them.
 """
 
 from collections.abc import Mapping
@@ -25,24 +25,29 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "f32": (0.99, 1e-4),
     "f16": (0.99, 1e-3),
     "bf16": (0.97, 5e-3),
-    "q8_0": (0.95, 0.02),
-    "8bit": (0.95, 0.02),
-    "q6_k": (0.93, 0.05),
+    "q8_0": (0.93, 0.02),
+    "8bit": (0.93, 0.02),
+    "q6_k": (0.90, 0.1),
     "q5_k_m": (0.90, 0.2),
     "q5_k_s": (0.90, 0.2),
-    "q5_1": (0.90, 0.3),
-    "q5_0": (0.90, 0.3),
+    "q5_1": (0.90, 0.4),
+    "q5_0": (0.90, 0.4),
     "q4_k_m": (0.85, 0.4),
     "q4_k_s": (0.85, 0.4),
-    "q4_1": (0.80, 0.6),
-    "q4_0": (0.80, 0.6),
-    "4bit": (0.80, 0.6),
-    "q3_k_l": (0.70, 0.9),
-    "q3_k_m": (0.70, 0.9),
-    "q3_k_s": (0.65, 1.0),
-    "q2_k": (0.50, 1.5),
+    "q4_1": (0.80, 0.4),
+    "q4_0": (0.80, 0.4),
+    "4bit": (0.80, 0.4),
+    "q3_k_l": (0.75, 0.5),
+    "q3_k_m": (0.75, 0.5),
+    "q3_k_s": (0.70, 0.9),
+    "q2_k": (0.70, 0.9),
 }
-"""By precision: top-1 agreement at decided places, and mean divergence."""
+"""By precision: top-1 agreement at decided places, and mean divergence.
+
+About three times the worst that was measured of both, or more, on rows of the task, and not looser for more bits; at
+most half of the divergence of the base without what was trained, which for `q3_k_s` leaves twice the worst. From 6 bits
+up, they leave room for general text as well.
+"""
 OTHERWISE = "f16"
 """The precision of an export that says nothing of it."""
 NAMES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16", "fp32": "f32", "fp16": "f16"}

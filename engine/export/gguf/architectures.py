@@ -179,6 +179,9 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         more=lambda settings: {"expert_feed_forward_length": settings.whole("moe_intermediate_size")},
         obstacle=_qwen3moe,
     ),
+    "gemma": Architecture(
+        "gemma", norm_offset=1.0, activations=TANH_GELU, tied=True, defaults={"head_dim": 256}
+    ),
     "gemma2": Architecture(
         "gemma2",
         norm_offset=1.0,
