@@ -13,6 +13,8 @@ import torch
 import transformers
 from safetensors.numpy import load_file, save_file
 
+from engine.backends.refilled import greedy_answers
+from engine.backends.torch.causal_lm import TorchModel
 from engine.backends.torch.vocabulary import grow
 from engine.data.token_spec import TokenSpec
 from engine.data.tokenization.tokenizer import new_tokens
@@ -187,6 +189,14 @@ def test_a_bias_that_has_no_place_in_the_base_is_refused(tiny_model: Path, tmp_p
     model, _ = trained(tiny_model, tmp_path / "a", target_modules=["q_proj"], lora_bias=True)
     with pytest.raises(ModelError, match=r"q_proj, which has none"):
         merged_tensors(model, tiny_model)
+
+
+def test_a_bias_that_has_no_place_in_the_base_answers_beside_it(tiny_model: Path, tmp_path: Path) -> None:
+    model, expected = trained(tiny_model, tmp_path / "a", target_modules=["q_proj"], lora_bias=True)
+    opened = TorchModel.open(tiny_model, model.adapter)
+    torch.testing.assert_close(logits(opened.network), expected, rtol=1e-4, atol=1e-4)
+    (answer,) = [tokens for _, tokens in greedy_answers(opened, [[5, 6, 7]], [4], set(), 1, lambda: None)]
+    assert answer == [*opened.stream([5, 6, 7], 4, set())]
 
 
 def test_an_adapter_of_another_model_is_refused(bases: Mapping[str, Path], tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from engine.backends.torch.block import replace_layers
 from engine.backends.torch.checkpointing import HostMemory
 from engine.backends.torch.decode import AloneDecoder, BatchDecoder, decoding
 from engine.backends.torch.liger import Loss, proven_loss
-from engine.backends.torch.loading import load_adapter, load_causal, trying_out
+from engine.backends.torch.loading import load_adapter, load_causal, merges, trying_out
 from engine.backends.torch.loss import HeadLogps, HeadLoss, head_logits, token_losses
 from engine.backends.torch.mixed_decode import MixedDecoder
 from engine.backends.torch.model import DTYPES, causal_of, load_model
@@ -129,7 +129,7 @@ class TorchModel:
         if adapter is not None:
             network = load_adapter(network, adapter)
             prompted = network.active_peft_config.is_prompt_learning
-            if not prompted:  # virtual tokens are in no weight
+            if not prompted and merges(network):  # virtual tokens are in no weight
                 network = network.merge_and_unload()
         return cls._ready(network, folder, prompted)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft.tuners.lora import LoraLayer
 
 from engine.errors import FtError, ModelError, first_line
 from engine.hardware.memory import is_exhaustion
@@ -120,6 +121,16 @@ def load_adapter(
         else:
             model = peft.PeftModelForCausalLM(model, config, adapter_name=name)
         return _filled(model, folder, trainable, name)
+
+
+def merges(network: Any) -> bool:
+    """Return True if PEFT can fold the adapter of `network` into its weights: a bias needs one to be added to."""
+    return not any(
+        getattr(module, "lora_bias", {}).get("default")
+        and getattr(module.get_base_layer(), "bias", None) is None
+        for module in network.modules()
+        if isinstance(module, LoraLayer)
+    )
 
 
 def fill_adapter(model: Any, folder: Path) -> Any:
