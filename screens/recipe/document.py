@@ -14,7 +14,7 @@ from engine.config.load import load_text
 from engine.config.problems import Place, Problem, RecipeError
 from engine.config.recipe_paths import check_files
 from engine.config.yaml_reader import Node, read_yaml
-from engine.errors import FtError
+from engine.errors import ConfigError, FtError, OutOfMemoryError
 from screens.format import place
 from screens.messages import WentWrong
 from screens.recipe.files import NAME, on_disk, read
@@ -179,6 +179,16 @@ class RecipeDocument:
         self.problems = found.problems
         if found.problems or found.text != self._planned:
             self.plan = None
+
+    def refusal(self, found: Check) -> FtError | None:
+        """The reason for which the checked text cannot be trained; None where it can."""
+        if found.problems:
+            what = f"Fix {counted_problems(len(found.problems))} first"
+            return ConfigError(what, found.problems[0].message)
+        if self.plan is not None and self.plan.fits == "no":
+            advice = "; ".join(self.plan.advice) or "Use a smaller model, or quantise it."
+            return OutOfMemoryError("This recipe does not fit in this machine's memory.", advice)
+        return None
 
     def take_plan(self, message: Planned) -> None:
         """Take the plan of the text as it is."""
