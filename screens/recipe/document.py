@@ -160,6 +160,11 @@ class RecipeDocument:
         """The title, and whether the text is saved."""
         return self.title + (" · new" if self.in_file is None else " · changed" if self.changed(text) else "")
 
+    @property
+    def loss(self) -> str:
+        """Sentence about what is lost with a text that is not saved."""
+        return f"Your changes in {self.title} are not saved and will be lost."
+
     def changed(self, text: str) -> bool:
         """True if the text is not saved."""
         return text != self.unchanged

@@ -376,8 +376,7 @@ class RecipeScreen(FtScreen):
             self.notify(f"{changed} and has been read again.")
 
     def unsaved(self) -> str:
-        what = f"Your changes in {self.document.title} are not saved and will be lost."
-        return what if self.changed else ""
+        return self.document.loss if self.changed else ""
 
     def give_up(self) -> None:
         """Drop the text: the person leaves the app and was asked."""
