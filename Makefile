@@ -42,7 +42,7 @@ check: $(VENV)/.dev ## Lint, formatting, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-screenshots: $(VENV)/.dev ## Make the pictures in docs/screens from the app (RUN=a run to show)
+screenshots: $(VENV)/.dev ## Make the pictures in docs/screens from the app (RUN="a run, and one to compare it with")
 	$(BIN)/python packaging/screenshots.py $(RUN)
 
 install: $(VENV)/.installed ## Make .venv with ft and the starter model in it

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
 from textual import work
+from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.css.query import NoMatches
 from textual.filter import LineFilter
@@ -21,7 +22,7 @@ from textual.worker import get_current_worker
 from engine.errors import FtError
 from ft import app_services
 from ft.app_engines import Engines
-from ft.app_preferences import PreferencesApp
+from ft.app_preferences import AppPreferences
 from screens.action import Action
 from screens.actions import SCREENS, action_of, bindings
 from screens.base import FtScreen
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from engine.runs.directory.run import Run
     from engine.runs.index.index import RunSummary
     from engine.service.client import Client
+    from screens.preferences import Preferences
 
 CHECKING = "Checking the recipe and its data …"
 
@@ -59,7 +61,7 @@ def _screen(scope: str) -> Callable[[], Screen[Any]]:
     return make
 
 
-class FtApp(PreferencesApp):
+class FtApp(App[None]):
     """The app as a person sees it. `screens.host.Host` says what it does for the screens."""
 
     TITLE = "ft"
@@ -83,6 +85,7 @@ class FtApp(PreferencesApp):
         self._start = start
         self._run = run
         self._only = only
+        self._preferences = AppPreferences(self, self.fail)
         self.problems: list[FtError] = []
         self.runs: tuple[RunSummary, ...] = ()
         self.looked = False
@@ -94,7 +97,7 @@ class FtApp(PreferencesApp):
         self._without_controls = WithoutControls()
 
     def on_mount(self) -> None:
-        self.use_preferences()
+        self._preferences.use()
         if not self.is_headless:
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit)
             self.watch_terminal()
@@ -218,6 +221,19 @@ class FtApp(PreferencesApp):
         from engine.process.launcher import start
 
         await self._engines.start(lambda: start(run), f"Starting {run.id} …")
+
+    # Preferences
+
+    @property
+    def preferences(self) -> "Preferences":
+        return self._preferences.now
+
+    @property
+    def keymap(self) -> dict[str, str]:
+        return self._preferences.keymap
+
+    def change(self, **values: Any) -> None:
+        self._preferences.change(values)
 
     # Errors and messages
 

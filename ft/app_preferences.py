@@ -1,5 +1,6 @@
-"""Preferences of the app: theme and keys as a person has set them."""
+"""Preferences of the app: theme and keys as a person has set them, put on and kept."""
 
+from collections.abc import Callable
 from typing import Any
 
 from textual.app import App
@@ -11,53 +12,50 @@ from screens.keymap import checked
 from screens.themes import THEMES
 
 
-class PreferencesApp(App[None]):
-    """An app with preferences. A subclass shows errors."""
+class AppPreferences:
+    """The preferences of one app, which `fail` shows what goes wrong."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.preferences = preferences.load()
+    def __init__(self, app: App[None], fail: Callable[[FtError], None]) -> None:
+        """Give the app its theme before any style is read; later, Textual would read all of them again."""
+        self._app, self._fail = app, fail
+        self.now = preferences.load()
         self.keymap: dict[str, str] = {}
         """A person's own keys by action id, as far as they can be used."""
         self._wrong_keys: list[str] = []
-        self._wear(self.preferences.theme)
+        for theme in THEMES:
+            app.register_theme(theme)
+        app.set_reactive(App.theme, self._theme)
+        for mode, on in (
+            ("-dark-mode", app.current_theme.dark),
+            ("-light-mode", not app.current_theme.dark),
+        ):
+            app.set_class(on, mode, update=False)
+        app.set_class(True, f"-theme-{self._theme}", update=False)
+        app.stylesheet.set_variables(app.get_css_variables())
 
-    def fail(self, error: FtError) -> None:
-        """Show an error."""
-        raise NotImplementedError
-
-    def change(self, **values: Any) -> None:
-        self.preferences = preferences.replaced(self.preferences, values)
-        self.use_preferences()
+    def change(self, values: dict[str, Any]) -> None:
+        """Change some, here and on disk."""
+        self.now = preferences.replaced(self.now, values)
+        self.use()
         try:
             preferences.save(values)
         except FtError as error:
-            self.fail(error)
+            self._fail(error)
 
-    def _wear(self, wanted: str) -> None:
-        """Set the first theme before any style is read; later, Textual would read all of them again."""
-        for theme in THEMES:
-            self.register_theme(theme)
-        name = wanted if wanted in self.available_themes else THEMES[0].name
-        self.set_reactive(App.theme, name)
-        for mode, on in (
-            ("-dark-mode", self.current_theme.dark),
-            ("-light-mode", not self.current_theme.dark),
-        ):
-            self.set_class(on, mode, update=False)
-        self.set_class(True, f"-theme-{name}", update=False)
-        self.stylesheet.set_variables(self.get_css_variables())
-
-    def use_preferences(self) -> None:
+    def use(self) -> None:
         """Use theme and keys as they are set. Keys that cannot be used are reported once, in full."""
-        wanted = self.preferences.theme
-        self.theme = wanted if wanted in self.available_themes else THEMES[0].name
+        self._app.theme = self._theme
         before = self.keymap
-        self.keymap, wrong = checked(self.preferences.keys)
+        self.keymap, wrong = checked(self.now.keys)
         if self.keymap != before:
-            self.set_keymap(self.keymap)
+            self._app.set_keymap(self.keymap)
         if wrong and wrong != self._wrong_keys:
             file = paths.home() / preferences.FILE
             hint = f"The default keys are used instead. Fix them in Settings, or in {file}."
-            self.fail(ConfigError("\n".join(wrong), hint))
+            self._fail(ConfigError("\n".join(wrong), hint))
         self._wrong_keys = wrong
+
+    @property
+    def _theme(self) -> str:
+        """Name of the theme that is wanted, or of the first where there is no such theme."""
+        return self.now.theme if self.now.theme in self._app.available_themes else THEMES[0].name

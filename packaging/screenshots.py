@@ -26,6 +26,7 @@ from engine.runs.index.made_of import jobs_of
 from ft.app import FtApp
 from screens.actions import SCREENS
 from screens.intents import ChatWith, EditRecipe, ShowData, ShowRun
+from screens.runs.table import RunsTable
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "docs" / "screens"
@@ -66,11 +67,16 @@ async def pictures(runs: Sequence[Run], jobs: Mapping[str, Run], recipe: Path) -
 async def over_runs(app: FtApp, pilot: Pilot[None], runs: Sequence[Run]) -> None:
     """Pictures of what lies over the Runs screen."""
     if app.front is not None:
-        app.front.set_focus(app.front.query_one("RunsTable"))
-    await pilot.press(
-        "slash", *"kind:train".replace("kind:train", "status:completed -name:evaluate -name:export")
-    )
-    await pilot.press("enter", "space", "down", "space", "up")
+        app.front.set_focus(app.front.query_one(RunsTable))
+    await pilot.press("slash", *("colon" if letter == ":" else letter for letter in "kind:train"))
+    await pilot.press("enter")
+    await pilot.pause(SOON_S)
+    table = pilot.app.screen.query_one(RunsTable)
+    for run in reversed(runs):  # the first is under the cursor in the end
+        below = [row.id for row in table.rows].index(run.id)
+        await pilot.press("home", *["down"] * below, "space")
+    await pilot.pause(SOON_S)
+    save(app, "runs")
     sheets = [("u", "use"), ("E", "evaluations")] + ([("c", "compare")] if len(runs) > 1 else [])
     for key, name in sheets:
         await pilot.press(key)
@@ -90,12 +96,17 @@ def save(app: FtApp, name: str) -> None:
 
 
 def copied(run: Run) -> None:
-    """Copy a run; a job names its model by the run's id, since its path is another one now."""
+    """Copy a run, and what a job has written; a job names its model by the run's id, since paths are others now."""
     folder = paths.runs() / run.id
     shutil.copytree(run.folder, folder)
-    if run.job:
-        model = Run.open(str(run.job["model"])).id
-        (folder / registry.JOB).write_text(json.dumps(dict(run.job) | {"model": model}))
+    if not run.job:
+        return
+    body = dict(run.job) | {"model": Run.open(str(run.job["model"])).id}
+    if "out" in body:
+        out = Path(body["out"])
+        body["out"] = str(paths.home() / "exports" / out.name)
+        shutil.copytree(out, body["out"])
+    (folder / registry.JOB).write_text(json.dumps(body))
 
 
 def main() -> None:
@@ -104,12 +115,12 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=ROOT)
     given = parser.parse_args()
     runs, models, folder = [Run.open(one) for one in given.runs], paths.models(), given.folder.absolute()
-    made = {kind: list(jobs_of(runs[0], kind))[-1:] for kind in JOBS}
-    jobs = {kind: found[0] for kind, found in made.items() if found}
+    made = [job for run in runs for kind in JOBS for job in list(jobs_of(run, kind))[-1:]]
+    jobs = {job.kind: job for job in reversed(made)}
     PICTURES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as home, contextlib.chdir(folder):
         os.environ |= {"HOME": home, "FT_HOME": f"{home}/.local/share/ft"}
-        for run in (*runs, *jobs.values()):
+        for run in (*runs, *made):
             copied(run)
         if models.is_dir():
             paths.models().symlink_to(models)

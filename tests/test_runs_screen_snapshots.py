@@ -10,6 +10,7 @@ from textual.widgets import Input
 
 from engine.runs.directory.events import Failed
 from ft.app import FtApp
+from screens import preferences
 from screens.runs.compare import CompareScreen
 from screens.runs.screen import RunsScreen
 from tests.run_fixtures import STARTED, make_run
@@ -114,6 +115,5 @@ def test_without_colours(runs: None, snap_compare: Snap, monkeypatch: pytest.Mon
 
 
 def test_in_light(runs: None, snap_compare: Snap) -> None:
-    app = FtApp("runs")
-    app.preferences = type(app.preferences)(theme="ft-light")
-    assert snap_compare(app, terminal_size=(120, 36), run_before=shown(6, "space", "down", "space"))
+    preferences.save({"theme": "ft-light"})
+    assert snap_compare(FtApp("runs"), terminal_size=(120, 36), run_before=shown(6, "space", "down", "space"))

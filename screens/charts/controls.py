@@ -1,8 +1,9 @@
 """Keys of a screen with charts: one chart is chosen, and they zoom, move, inspect and export it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 from textual.message import Message
 
@@ -12,6 +13,7 @@ from screens.base import FtScreen
 from screens.charts.widget import Chart
 from screens.messages import WentWrong
 
+Screen = TypeVar("Screen", bound=FtScreen)
 PAN = 0.25
 """Share of the window that a chart moves by at a key."""
 SMOOTHINGS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
@@ -27,7 +29,8 @@ class Exported(Message):
 
 
 class ChartControls:
-    """Acts on the charts of a screen. The screen has an `action_…` for each of its keys, which calls it."""
+    """Acts on the charts of a screen. The screen has an `action_…` for each of its keys, which calls it;
+    `with_chart_keys` makes those that are the same everywhere."""
 
     def __init__(self, screen: FtScreen, charts: Callable[[], Sequence[Chart]]) -> None:
         """`charts` gives the charts to choose from, in order."""
@@ -116,6 +119,28 @@ class ChartControls:
             self._screen.post_message(WentWrong(error))
         else:
             self._screen.post_message(Exported(files))
+
+
+KEYS: Mapping[str, Callable[[ChartControls], None]] = {
+    "zoom_in": ChartControls.zoom_in,
+    "zoom_out": ChartControls.zoom_out,
+    "pan_left": lambda controls: controls.move(-1),
+    "pan_right": lambda controls: controls.move(1),
+    "reset": ChartControls.reset,
+    "inspect": ChartControls.inspect,
+}
+"""Actions that are the same on every screen with charts."""
+
+
+def with_chart_keys(screen: type[Screen]) -> type[Screen]:
+    """Give a screen's class, which has `controls`, an `action_…` for each of `KEYS`."""
+    for name, act in KEYS.items():
+
+        def action(self: Any, act: Callable[[ChartControls], None] = act) -> None:
+            act(self.controls)
+
+        setattr(screen, f"action_{name}", action)
+    return screen
 
 
 def next_axis(axis: AxisName) -> AxisName:

@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
 
 from rich.text import Text
 from textual import events, on, work
@@ -20,8 +19,8 @@ from engine.runs.curves import zoom
 from engine.runs.curves.series import RunSeries
 from engine.runs.directory.control import Command
 from engine.runs.directory.registry import name_in
-from screens.charts.actions import ChartScreen
-from screens.charts.controls import ChartControls, next_axis
+from screens.base import FtScreen
+from screens.charts.controls import ChartControls, Exported, next_axis, rougher, smoother, with_chart_keys
 from screens.charts.widget import Chart
 from screens.intents import ChatWith, Intent, ShowRun
 from screens.messages import MachineSampled, RunsChanged
@@ -31,6 +30,7 @@ from screens.monitor.follow import RunFollower
 from screens.monitor.job_page import JobPage, copyable
 from screens.monitor.machine import MachinePanel
 from screens.monitor.news import NewsPane, SamplesPane
+from screens.monitor.offers import OF_RUN, offered
 from screens.monitor.run_messages import FromRun
 from screens.monitor.run_view import RunView
 from screens.monitor.tabs import RunTabs
@@ -44,17 +44,12 @@ NO_RUN = "No run is shown. Start one in 4 Recipe, or with ft train in any termin
 LATEST = "[ shows the latest run."
 
 
-class MonitorScreen(ChartScreen):
+@with_chart_keys
+class MonitorScreen(FtScreen):
     """Shows the run that `show` was given, else the newest that trains, else the machine."""
 
     SCOPE = "monitor"
     CSS_PATH = "screen.tcss"
-    OF_TRAINING: ClassVar[frozenset[str]] = frozenset({"save", "chat", "log", "axis", "smoother", "rougher"})
-    OF_CHARTS: ClassVar[frozenset[str]] = frozenset(
-        {"view", "zoom_in", "zoom_out", "pan_left", "pan_right", "reset", "inspect", "export"}
-    )
-    """Not for a job that is no training: its page is no chart."""
-
     tabs = query_one(RunTabs)
 
     def __init__(self) -> None:
@@ -300,22 +295,10 @@ class MonitorScreen(ChartScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Only what can be done with what is shown is offered."""
-        view = self.view
-        kind = view.job.kind if view is not None and view.job is not None else "train"
-        if kind != "train" and action in self.OF_TRAINING | self.OF_CHARTS:
-            return False
-        if action in ("pause", "save", "stop"):
-            return view is not None and bool(view.alive) and (action, kind) != ("pause", "serve")
-        if action == "resume":
-            if view is None or view.alive is not False or view.gone:
-                return False
-            return kind == "train" or view.state.status != "completed"
-        if action == "copy":
-            return view is not None and copyable(view) is not None
-        if action in self.OF_TRAINING or action == "tab":
-            return view is not None
+        if action in OF_RUN:
+            return offered(action, self.view)
         if action == "machine":
-            return view is not None or bool(self.host.runs)
+            return self.view is not None or bool(self.host.runs)
         return super().check_action(action, parameters)
 
     @work(thread=True)
@@ -368,6 +351,9 @@ class MonitorScreen(ChartScreen):
     def on_chart_inspected(self, message: Chart.Inspected) -> None:
         self.controls.share_cursor(message)
 
+    def on_exported(self, message: Exported) -> None:
+        self.notify("\n".join(map(str, message.files)), title="Chart saved")
+
     def action_view(self) -> None:
         self.controls.choose_next()
 
@@ -383,8 +369,16 @@ class MonitorScreen(ChartScreen):
         for chart in self.charts:
             chart.reset()
 
-    async def smooth(self, weight: float) -> None:
+    def action_smoother(self) -> None:
+        self._smooth(smoother(self.host.preferences.smoothing))
+
+    def action_rougher(self) -> None:
+        self._smooth(rougher(self.host.preferences.smoothing))
+
+    @work(exclusive=True, group="smooth")
+    async def _smooth(self, weight: float) -> None:
         """Draw with this weight once all is smoothed with it: a portion of a long run at a time."""
+        self.host.change(smoothing=weight)
         if self.view is not None:
             for _ in self.view.smoothing(weight):
                 await asyncio.sleep(0)

@@ -14,7 +14,7 @@ from engine.config.load import load_text
 from engine.config.problems import Place, Problem, RecipeError
 from engine.config.recipe_paths import check_files
 from engine.config.yaml_reader import Node, read_yaml
-from engine.errors import FtError
+from engine.errors import ConfigError, FtError, OutOfMemoryError
 from screens.format import place
 from screens.messages import WentWrong
 from screens.recipe.files import NAME, on_disk, read
@@ -160,6 +160,11 @@ class RecipeDocument:
         """The title, and whether the text is saved."""
         return self.title + (" · new" if self.in_file is None else " · changed" if self.changed(text) else "")
 
+    @property
+    def loss(self) -> str:
+        """Sentence about what is lost with a text that is not saved."""
+        return f"Your changes in {self.title} are not saved and will be lost."
+
     def changed(self, text: str) -> bool:
         """True if the text is not saved."""
         return text != self.unchanged
@@ -179,6 +184,16 @@ class RecipeDocument:
         self.problems = found.problems
         if found.problems or found.text != self._planned:
             self.plan = None
+
+    def refusal(self, found: Check) -> FtError | None:
+        """The reason for which the checked text cannot be trained; None where it can."""
+        if found.problems:
+            what = f"Fix {counted_problems(len(found.problems))} first"
+            return ConfigError(what, found.problems[0].message)
+        if self.plan is not None and self.plan.fits == "no":
+            advice = "; ".join(self.plan.advice) or "Use a smaller model, or quantise it."
+            return OutOfMemoryError("This recipe does not fit in this machine's memory.", advice)
+        return None
 
     def take_plan(self, message: Planned) -> None:
         """Take the plan of the text as it is."""

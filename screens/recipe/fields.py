@@ -8,6 +8,7 @@ from textual.geometry import Region
 from textual.message import Message
 
 from engine.config.form import Field
+from engine.config.patch import remove, set_value
 from screens.recipe.field_lines import LABEL, FieldLines
 from screens.recipe.line_editor import LineEditor
 
@@ -19,6 +20,12 @@ class FieldChanged(Message):
         super().__init__()
         self.field = field
         self.typed = typed
+
+    def applied_to(self, text: str) -> str:
+        """The recipe's text with the change, all else as it was. Raises ConfigError where the value is none."""
+        if self.typed is None:
+            return remove(text, self.field.name)
+        return set_value(text, self.field.name, self.field.parse(self.typed))
 
 
 class FieldChosen(Message):

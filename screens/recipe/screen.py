@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from textual import events, on, work
@@ -12,38 +13,46 @@ from textual.getters import query_one
 from textual.reactive import reactive
 from textual.timer import Timer
 from textual.widget import Widget
-from textual.widgets import Static, TextArea
+from textual.widgets import OptionList, Static, TextArea
 from textual.worker import get_current_worker
 
-from engine.config.patch import remove, set_value
 from engine.config.problems import Problem
-from engine.errors import ConfigError, FtError, OutOfMemoryError
-from screens.recipe.dialogs import Difference, ProfileList
+from engine.errors import ConfigError, FtError
+from screens.base import FtScreen
+from screens.format import place
+from screens.intents import EditRecipe, Intent
+from screens.recipe.dialogs import Difference, PickProfile, ProfileList
 from screens.recipe.document import (
     Checked,
     NotPlanned,
+    Opened,
     Planned,
+    RecipeDocument,
     check,
     check_and_plan,
     counted_problems,
+    read_recipe,
 )
 from screens.recipe.editor import Editor
 from screens.recipe.external_editor import edited
 from screens.recipe.fields import FieldChanged
-from screens.recipe.file_screen import RecipeFileScreen
 from screens.recipe.files import NAME
 from screens.recipe.form import Form
+from screens.recipe.keeping import Keeping
+from screens.recipe.opening import ask_which, text_of_profile
 from screens.recipe.plan_view import PlanView
+from screens.recipe.saving import ask_where, changed_by_others, save_profile, saved
+from screens.recipe.unsaved import LeftBehind
+from screens.recipe.verdict import Verdict
+from screens.widgets.confirm import Confirm
 from screens.widgets.panes import Panes
 
 PANES = ("text", "form", "plan")
 WAIT_S = 0.04
 """After the last key, before the text is checked and planned."""
-SLOW_S = 0.4
-"""A plan that takes longer is announced; before that, the one before stays."""
 
 
-class RecipeScreen(RecipeFileScreen):
+class RecipeScreen(FtScreen):
     """The text is what counts: the form shows it and edits it in place, the plan is made from it."""
 
     SCOPE = "recipe"
@@ -51,19 +60,24 @@ class RecipeScreen(RecipeFileScreen):
     AUTO_FOCUS = ""
     """Nothing: the number keys still lead to the other screens until a person starts to edit."""
 
+    opened: reactive[bool] = reactive(False, toggle_class="-opened")
+    """True if there is a recipe here."""
     pane: reactive[str] = reactive("text")
     """The one in front where there is no room for all."""
 
+    editor = query_one(Editor)
     form = query_one(Form)
     plan_view = query_one(PlanView)
     panes = query_one(Panes)
 
     def __init__(self) -> None:
         super().__init__()
+        self.document = RecipeDocument()
+        self.verdict = Verdict(self)
+        self.keeping = Keeping(self, lambda: (self.document.path, self.text if self.changed else None))
         self._framed = ("", "")
         """Title and subtitle of the text pane."""
         self._waiting: Timer | None = None
-        self._slow: Timer | None = None
 
     def body(self) -> Iterable[Widget]:
         yield Panes(PANES)
@@ -81,7 +95,17 @@ class RecipeScreen(RecipeFileScreen):
         self.form.border_title = "form"
         self.plan_view.border_title = "plan"
         self.set_class(True, "-at-text")
-        self.call_after_refresh(self.open_here)
+        self.call_after_refresh(self._open_here)
+
+    @property
+    def text(self) -> str:
+        """The recipe as it is in the editor."""
+        return self.editor.text
+
+    @property
+    def changed(self) -> bool:
+        """True if there is text that is not saved."""
+        return self.opened and self.document.changed(self.text)
 
     # Panes
 
@@ -135,17 +159,13 @@ class RecipeScreen(RecipeFileScreen):
         if self._waiting is not None:
             self._waiting.stop()
         self._waiting = self.set_timer(WAIT_S, self.recheck)
-        self.keep_unsaved_soon()
+        self.keeping.keep_soon()
 
     @on(FieldChanged)
     def _field_changed(self, message: FieldChanged) -> None:
         """The form edits the text in place, as if it had been typed."""
-        field, typed = message.field, message.typed
         try:
-            if typed is None:
-                text = remove(self.text, field.name)
-            else:
-                text = set_value(self.text, field.name, field.parse(typed))
+            text = message.applied_to(self.text)
         except ConfigError as error:
             self.form.refuse(error)
             return
@@ -172,13 +192,6 @@ class RecipeScreen(RecipeFileScreen):
             self.editor.change_to(text)
 
     # Checking and planning
-
-    def show_file(self, new: bool = False, moved: bool = False) -> None:
-        if new:
-            self.plan_view.forget()
-        self._show_title()
-        if new or moved:
-            self.recheck()
 
     def _show_title(self) -> None:
         """Name the file, and say whether the text is saved."""
@@ -212,35 +225,16 @@ class RecipeScreen(RecipeFileScreen):
         count = len(found.problems)
         self.query_one("#text-pane").set_class(bool(count), "-wrong")
         self._frame(self._framed[0], f"✖ {counted_problems(count)} · f8 next" if count else "✔ no problems")
-        self.panes.say("text", f"✖ {count}" if count else "")
-        self._no_longer_slow()
-        if count:
-            self.plan_view.note(f"✖ Fix {counted_problems(count)} to see the plan.", old=True)
-            self.panes.say("plan", "")
-        else:
-            self._slow = self.set_timer(SLOW_S, self._say_slow)
-
-    def _say_slow(self) -> None:
-        self.plan_view.note("… planning")
-        self.panes.say("plan", "…")
-
-    def _no_longer_slow(self) -> None:
-        if self._slow is not None:
-            self._slow.stop()
+        self.verdict.checked(count)
 
     def on_planned(self, message: Planned) -> None:
         if message.text == self.text:
-            self._no_longer_slow()
             self.document.take_plan(message)
-            self.plan_view.show(message.plan)
-            words = {"yes": "✔ fits", "tight": "▲ tight", "no": "✖ too large"}
-            self.panes.say("plan", words[message.plan.fits])
+            self.verdict.planned(message.plan)
 
     def on_not_planned(self, message: NotPlanned) -> None:
         if message.text == self.text:
-            self._no_longer_slow()
-            self.plan_view.fail(message.error)
-            self.panes.say("plan", "✖")
+            self.verdict.not_planned(message.error)
 
     # Problems
 
@@ -261,18 +255,145 @@ class RecipeScreen(RecipeFileScreen):
         title = f"{self.document.title}: changes since it was saved"
         await self.app.push_screen_wait(Difference(title, self.document.in_file or "", self.text))
 
+    # Opening
+
+    def _open_here(self) -> None:
+        """Open the current folder's recipe, which one most likely wants to edit."""
+        if not self.opened and self.document.requests == 0:
+            self._open(Path.cwd() / NAME, None, quietly=True)
+
+    def receive(self, intent: Intent) -> None:
+        match intent:
+            case EditRecipe(None, None):
+                pass  # whatever is open
+            case EditRecipe(path, text, left):
+                self._replace(path, text, left)
+            case _:
+                super().receive(intent)
+
+    @work(exclusive=True, group="replace")
+    async def _replace(self, path: Path | None, text: str | None, left: LeftBehind | None) -> None:
+        self.document.requests += 1
+        if await self._may_lose("Open another recipe?"):
+            self._open(path, text, left=left)
+
+    def _open(
+        self, path: Path | None, text: str | None, quietly: bool = False, left: LeftBehind | None = None
+    ) -> None:
+        self.document.requests += 1
+        number = self.document.requests
+        reading = partial(read_recipe, path, text, number, quietly, left, self.post_message)
+        self.run_worker(reading, thread=True, exclusive=True, group="open")
+
+    def on_nothing_here(self) -> None:
+        """The profiles are ready to be picked from."""
+        if not self.opened:
+            self.query_one("#empty ProfileList").focus()
+
+    def on_opened(self, message: Opened) -> None:
+        if message.number != self.document.requests:
+            return
+        editor, document = self.editor, self.document
+        document.open(message)
+        # A text that has no file was made by a program so far: nothing of a person's is lost with it. Unless it is
+        # offered back.
+        editor.load_text(message.text if message.in_file is None else message.in_file)
+        document.unchanged = "" if message.left and message.in_file is None else editor.text
+        if message.text != message.in_file and message.in_file is not None:
+            editor.change_to(message.text)
+        if not self.opened:
+            self.opened = True
+            self.set_focus(None)
+        self.plan_view.forget()
+        self.keeping.keep(message.left)
+        self._show_title()
+        self.recheck()
+
+    @work(exclusive=True, group="replace")
+    async def action_open(self) -> None:
+        path = await ask_which(self, self.document.path)
+        if path is not None and await self._may_lose("Open another recipe?"):
+            self._open(path, None)
+
+    @work(exclusive=True, group="replace")
+    async def action_profile(self) -> None:
+        name = await self.app.push_screen_wait(PickProfile())
+        if name is not None and await self._may_lose("Start from a profile?"):
+            await self._start_from(name)
+
+    @on(OptionList.OptionSelected, "ProfileList")
+    async def _profile_picked(self, event: OptionList.OptionSelected) -> None:
+        event.stop()
+        await self._start_from(str(event.option_id))
+
+    async def _start_from(self, name: str) -> None:
+        if (text := await text_of_profile(self, name)) is not None:
+            self._open(None, text)
+
+    async def _may_lose(self, question: str) -> bool:
+        """Ask, if there is text that is not saved."""
+        if not self.changed:
+            return True
+        return await self.app.push_screen_wait(Confirm(question, "Discard the changes", self.unsaved()))
+
+    # Saving, coming back and leaving
+
+    @work(exclusive=True, group="save")
+    async def action_save(self) -> None:
+        await self._save(self.document.path or await ask_where(self, Path.cwd() / NAME))
+
+    @work(exclusive=True, group="save")
+    async def action_save_as(self) -> None:
+        await self._save(await ask_where(self, self.document.place))
+
+    async def _save(self, path: Path | None) -> None:
+        text = self.text
+        if path is None or not await saved(self, path, text, self.document):
+            return
+        moved = self.document.save(path, text)
+        self.keeping.keep()
+        self._show_title()
+        self.notify(f"Saved {place(path)}.", timeout=3)
+        if moved:
+            self.recheck()
+
+    @work(exclusive=True, group="save")
+    async def action_save_profile(self) -> None:
+        await save_profile(self, self.text, self.document.place.stem)
+
+    @work(exclusive=True, group="disk")
+    async def on_screen_resume(self) -> None:
+        """Another program may have changed the file meanwhile."""
+        text = self.text
+        if not self.opened or not await changed_by_others(self, self.document) or text != self.text:
+            return
+        assert self.document.path is not None
+        changed = f"{place(self.document.path)} was changed by another program"
+        if self.changed:
+            self.notify(f"{changed}; saving will ask first.", severity="warning")
+        else:
+            self._open(self.document.path, None)
+            self.notify(f"{changed} and has been read again.")
+
+    def unsaved(self) -> str:
+        return self.document.loss if self.changed else ""
+
+    def give_up(self) -> None:
+        """Drop the text: the person leaves the app and was asked."""
+        self.keeping.give_up()
+
+    def on_unmount(self) -> None:
+        self.keeping.close()
+
     # Starting
 
     @work(exclusive=True, group="start")
     async def action_start(self) -> None:
         found = await asyncio.to_thread(check, self.text, self.document.place)
+        refusal = self.document.refusal(found)
+        if refusal is None:
+            await self.host.start_run(found.text, self.document.path)
+            return
+        self.host.fail(refusal)
         if found.problems:
-            first = found.problems[0]
-            self.host.fail(ConfigError(f"Fix {counted_problems(len(found.problems))} first", first.message))
-            self._go_to(first)
-            return
-        if self.document.plan is not None and self.document.plan.fits == "no":
-            advice = "; ".join(self.document.plan.advice) or "Use a smaller model, or quantise it."
-            self.host.fail(OutOfMemoryError("This recipe does not fit in this machine's memory.", advice))
-            return
-        await self.host.start_run(found.text, self.document.path)
+            self._go_to(found.problems[0])

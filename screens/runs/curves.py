@@ -33,6 +33,8 @@ BOTH_LOSSES = 3
 """So many runs at most are drawn with their validation loss too; more would hide each other."""
 SLOW_SHARE = 0.01
 """From here on the share that is read is shown; most files are read before anyone could see it."""
+NO_STEPS = "This run has no steps yet."
+NO_CURVE = "It trained nothing, so it has no curve. enter shows what it did."
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,9 @@ class CurveChart:
         chart.title = "loss" + _of_selected(overlay)
         smoothing = f"ema {weight:g}" if weight else "not smoothed"
         chart.note = " · ".join([smoothing, *([self._reading(unread)] if unread and lines else [])])
-        chart.empty = f"{self._reading(unread)} …" if unread else "This run has no steps yet."
+        trains = any(run.kind == "train" for run, _ in overlay.runs) or not overlay.runs
+        nothing = NO_STEPS if trains else NO_CURVE
+        chart.empty = f"{self._reading(unread)} …" if unread else nothing
 
     def _lines(self, weight: float) -> list[Line]:
         runs, numbered = self._overlay.runs, self._overlay.selected > 0

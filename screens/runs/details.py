@@ -23,6 +23,7 @@ HINTS = {
     "crashed": "Its engine crashed (no exit message). r resumes from the last checkpoint.",
 }
 HINTS_OF_JOBS = {
+    "completed": "enter shows what came of it.",
     "running": "enter watches it.",
     "stopped": "r starts it again.",
     "failed": "r starts it again.",

@@ -103,7 +103,7 @@ class EvaluationsSheet(ModalScreen[None]):
     EvaluationsSheet #evaluations { width: 98%; max-width: 150; height: 94%; padding: 0 1; }
     EvaluationsSheet #evaluations { background: $surface; border: round $primary; }
     EvaluationsSheet #scores { height: auto; max-height: 40%; overflow-y: auto; }
-    EvaluationsSheet #both { height: 1fr; border-top: solid $panel; }
+    EvaluationsSheet #both { height: 1fr; border-top: solid $panel; border-title-color: $text-muted; }
     EvaluationsSheet DataTable { width: 2fr; height: 1fr; overflow-x: hidden; }
     EvaluationsSheet VerticalScroll { width: 3fr; height: 1fr; padding: 0 0 0 1; border-left: solid $panel; }
     EvaluationsSheet #row { height: auto; }

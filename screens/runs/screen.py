@@ -2,8 +2,9 @@
 
 import contextlib
 from collections.abc import Iterable
+from pathlib import Path
 
-from textual import on
+from textual import on, work
 from textual.containers import Horizontal, Vertical
 from textual.getters import query_one
 from textual.timer import Timer
@@ -14,18 +15,24 @@ from engine import paths
 from engine.errors import ConfigError
 from engine.runs.directory import registry
 from engine.runs.index.filter import FilterError, Predicate, compile_filter
-from screens.charts.controls import ChartControls, next_axis
+from engine.runs.index.summary import RunSummary
+from screens.base import FtScreen
+from screens.charts.controls import ChartControls, Exported, next_axis, rougher, smoother, with_chart_keys
 from screens.charts.widget import Chart
-from screens.intents import ShowRun
+from screens.intents import ChatWith, EditRecipe, ShowRun
 from screens.messages import RunsChanged
+from screens.runs.changes import Forked, Removed, fork, question_of, remove
+from screens.runs.compare import CompareScreen
 from screens.runs.curve_reader import CurveNews
 from screens.runs.curves import CurveChart, Overlay
 from screens.runs.details import described
+from screens.runs.evaluations import EvaluationsSheet
 from screens.runs.order import ORDERS, order_text, ordered
-from screens.runs.run_actions import RunActions
-from screens.runs.selection import SLOTS
+from screens.runs.selection import SLOTS, Selection
 from screens.runs.suggester import FilterSuggester
 from screens.runs.table import RunsTable
+from screens.use.flow import use
+from screens.widgets.confirm import Confirm
 from screens.widgets.panes import Panes
 
 PANES = ("list", "chart")
@@ -45,7 +52,8 @@ PAUSE_S = 0.12
 PLACEHOLDER = "any word, or loss<1  lr>1e-4  tag:sql  status:completed  model:qwen  age<2d"
 
 
-class RunsScreen(RunActions):
+@with_chart_keys
+class RunsScreen(FtScreen):
     """The list on the left or top, curves and details beside or below it, or behind a tab where it is narrow."""
 
     SCOPE = "runs"
@@ -53,10 +61,14 @@ class RunsScreen(RunActions):
     AUTO_FOCUS = "RunsTable"
 
     filter = query_one("#filter", Input)
+    table = query_one(RunsTable)
     chart = query_one(Chart)
 
     def __init__(self) -> None:
         super().__init__()
+        self.selection = Selection()
+        self.gone: frozenset[str] = frozenset()
+        """Deleted here, and perhaps still in the list that the app has."""
         self.curves = CurveChart(self, lambda: self.chart)
         self.controls = ChartControls(self, lambda: [self.chart])
         self._rest: Timer | None = None
@@ -211,6 +223,118 @@ class RunsScreen(RunActions):
     def action_pane(self) -> None:
         self._turn_to("list" if self.has_class("-chart") else "chart")
 
+    # Actions: the runs
+
+    def on_removed(self, message: Removed) -> None:
+        self.gone |= message.ids
+        self.selection.drop(message.ids)
+        self.show_list()
+
+    def on_forked(self, message: Forked) -> None:
+        self.host.open(EditRecipe(text=message.text))
+
+    def action_select(self) -> None:
+        run = self.table.run
+        if run is not None:
+            self.selection.toggle(run.id)
+            self.show_selection()
+
+    def action_open(self) -> None:
+        if run := self._at_cursor():
+            self.host.open(ShowRun(run.id))
+
+    def action_compare(self) -> None:
+        pair = [run for run, _ in self.selection.among(self.host.runs)]
+        here = self.table.run
+        if len(pair) == 1 and here is not None and here.id != pair[0].id:
+            pair.append(here)
+        if len(pair) != 2:
+            error = ConfigError(
+                f"Comparing takes two runs; {len(pair)} are selected.",
+                "Select two with space; or select one, and put the cursor on the other.",
+            )
+            self.host.fail(error)
+            return
+        self.app.push_screen(CompareScreen(pair[0], pair[1]))
+
+    async def action_resume(self) -> None:
+        run = self._at_cursor()
+        if run is None:
+            return
+        if run.alive:
+            self.host.fail(
+                ConfigError(
+                    f"Run {run.id} is {'already training' if run.kind == 'train' else 'at work already'}.",
+                    "enter watches it.",
+                )
+            )
+            return
+        await self.host.resume_run(run.id)
+
+    def _training_at_cursor(self) -> RunSummary | None:
+        """The run at the cursor; None, with a message, where it has neither recipe nor weights of its own."""
+        run = self._at_cursor()
+        if run is None or run.kind == "train":
+            return run
+        self.host.fail(
+            ConfigError(f"{run.name} trained nothing: it is of the kind {run.kind}.", "Choose a training.")
+        )
+        return None
+
+    def action_fork(self) -> None:
+        if run := self._training_at_cursor():
+            self._fork(run.folder, frozenset(other.name for other in self.host.runs))
+
+    def action_continue(self) -> None:
+        if run := self._training_at_cursor():
+            self._fork(run.folder, frozenset(other.name for other in self.host.runs), run.id)
+
+    @work(thread=True, exclusive=True, group="fork", exit_on_error=False)
+    def _fork(self, folder: Path, taken: frozenset[str], start: str | None = None) -> None:
+        fork(folder, taken, start, self.post_message)
+
+    def action_chat(self) -> None:
+        if run := self._training_at_cursor():
+            self.host.open(ChatWith(run.id))
+
+    @work
+    async def action_use(self) -> None:
+        if run := self._training_at_cursor():
+            await use(self, str(run.folder), run.name)
+
+    def action_evaluations(self) -> None:
+        if run := self._at_cursor():
+            self.app.push_screen(EvaluationsSheet(run))
+
+    @work
+    async def action_delete(self) -> None:
+        runs = [run for run, _ in self.selection.among(self.host.runs)]
+        runs = runs or [run for run in [self._at_cursor()] if run]
+        living = [run for run in runs if run.alive]
+        if living:
+            names = ", ".join(run.id for run in living)
+            self.host.fail(
+                ConfigError(f"{names}: still training, so not deleted.", "Stop it first: enter, then x.")
+            )
+            return
+        if not runs:
+            return
+        if await self.app.push_screen_wait(Confirm(*question_of(runs))):
+            self._remove(runs)
+
+    @work(thread=True, group="remove", exit_on_error=False)
+    def _remove(self, runs: list[RunSummary]) -> None:
+        remove(runs, self.post_message)
+
+    def _at_cursor(self) -> RunSummary | None:
+        """The run that an action is about; where there is none, an error is shown."""
+        if self.table.run is None:
+            hint = (
+                "escape clears the filter." if self.host.runs else "1 and then t trains the starter recipe."
+            )
+            self.host.fail(ConfigError("There is no run to act on.", hint))
+        return self.table.run
+
     # Actions: the chart
 
     @on(CurveNews)
@@ -219,6 +343,9 @@ class RunsScreen(RunActions):
 
     def on_chart_moved(self) -> None:
         self.curves.refine()
+
+    def on_exported(self, message: Exported) -> None:
+        self.notify("\n".join(map(str, message.files)), title="Chart saved")
 
     def action_export(self) -> None:
         if self.chart.lines:
@@ -236,7 +363,15 @@ class RunsScreen(RunActions):
     def action_log(self) -> None:
         self.chart.log_axis = not self.chart.log_axis
 
-    async def smooth(self, weight: float) -> None:
+    def action_smoother(self) -> None:
+        self._smooth(smoother(self.host.preferences.smoothing))
+
+    def action_rougher(self) -> None:
+        self._smooth(rougher(self.host.preferences.smoothing))
+
+    @work(exclusive=True, group="smooth")
+    async def _smooth(self, weight: float) -> None:
+        self.host.change(smoothing=weight)
         await self.curves.smooth(weight)
 
     # Narrow terminals: one pane at a time
