@@ -173,13 +173,13 @@ def _on_again(real: Any) -> Any:
     def without_adapter(self: TorchModel) -> Iterator[None]:
         block = real(self)
         block.__enter__()
-        answers = self.generate
+        decoder = self.decoder
 
-        def generate(*arguments: Any) -> Any:
+        def on_again(slots: int) -> Any:
             block.__exit__(None, None, None)
-            return answers(*arguments)
+            return decoder(slots)
 
-        self.generate = generate  # type: ignore[method-assign]
+        self.decoder = on_again  # type: ignore[method-assign]
         yield
 
     return without_adapter

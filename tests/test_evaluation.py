@@ -43,14 +43,14 @@ def test_answers_short_of_memory_shrink_batch(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fewer are generated at the same time."""
-    whole = TorchModel.generate
+    whole = TorchModel.decoder
 
-    def generate(self: TorchModel, prompts: Sequence[Sequence[int]], *rest: Any) -> list[list[int]]:
-        if len(prompts) > 8 // 2:
+    def decoder(self: TorchModel, slots: int) -> Any:
+        if slots > 8 // 2:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
-        return whole(self, prompts, *rest)
+        return whole(self, slots)
 
-    monkeypatch.setattr(TorchModel, "generate", generate)
+    monkeypatch.setattr(TorchModel, "decoder", decoder)
     job = learning_the_fox(tiny_model, tmp_path)
     assert job.train() == "completed"
     events = list(job.run.events())

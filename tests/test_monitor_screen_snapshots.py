@@ -14,7 +14,7 @@ from engine import paths
 from engine.backend_spec import MemoryPlan
 from engine.parity.divergence import Agreement
 from engine.parity.limits import limits_of
-from engine.parity.proof import Proof
+from engine.parity.proof import Compared, Proof
 from engine.parity.tokens import TokenCheck
 from engine.planning.plan import Decisions, Estimate, Plan, Work
 from engine.runs.directory import registry
@@ -175,7 +175,7 @@ def test_export_over_its_limits(ft_home: Path, snap_compare: Snap, size: tuple[i
         Agreement(512, 0.612, 400, 0.43, 2.31, 9.7, 1000),
         limits_of("q2_k"),
         TokenCheck(18, 4),
-        "validation rows of sql-helper",
+        Compared("validation rows of sql-helper", 16),
         "adapter unmerged, fp32",
         "llama.cpp, by xllamacpp 1.2",
         layers,

@@ -30,7 +30,7 @@ class ScoresTable:
         """The table, with `before` between a value and its interval."""
         result, against = self.result, self.result.get("against")
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-        table.add_column(f"{result.get('prompts')} prompts, {result.get('texts')} texts", min_width=12)
+        table.add_column("", min_width=12)
         table.add_column(str(result.get("model")), justify="right")
         if against:
             table.add_column(str(against), justify="right")
@@ -48,9 +48,10 @@ class ScoresTable:
 
 
 def scores_of(result: Mapping[str, Any]) -> list[RenderableType]:
-    """A table of the metrics, with the other model's and the difference where there is one, and what is lacking."""
+    """What was asked, a table of the metrics with the other model's and the difference, and what is lacking."""
+    asked = Text(f"{result.get('prompts')} prompts, {result.get('texts')} texts", "dim")
     lacking = [Text(f"{name}: {reason}", "dim") for name, reason in (result.get("lacking") or {}).items()]
-    return [ScoresTable(result), *lacking]
+    return [asked, ScoresTable(result), *lacking]
 
 
 def _metric(name: str, line: Mapping[str, Any]) -> Metric:
