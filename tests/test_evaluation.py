@@ -1,7 +1,6 @@
 """Answers to validation questions: scored against the file's, with progress reported while they are written."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
