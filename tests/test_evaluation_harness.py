@@ -11,7 +11,8 @@ from engine.backends.torch.causal_lm import TorchModel
 from engine.data.batching import batch_of_rows
 from engine.data.token_spec import TokenSpec
 from engine.errors import ConfigError
-from engine.evaluation import harness
+from engine.evaluation import harness, harness_model
+from engine.evaluation.harness_model import Harness
 from engine.evaluation.measuring import Measuring
 from engine.jobs.base import Stopped
 from tests.own_task import DOCS, TASK, WRITTEN, own_task
@@ -35,7 +36,7 @@ def request(*arguments: Any) -> Any:
 
 def test_requests_are_answered_by_the_model(parts: tuple[TorchModel, Any, Measuring]) -> None:
     model, tokenizer, measuring = parts
-    asked = harness.harness_model(model, tokenizer, measuring, 512)
+    asked = Harness(model, tokenizer, measuring, 512)
     (said,) = asked.generate_until([request("Who jumps?", {"until": ["\\n\\n"], "max_gen_toks": 4})])
     context = asked.tok_encode("Who jumps?")
     greedy = model.generate([context], 4, tokenizer.stop_ids, quiet)[0]
@@ -51,10 +52,10 @@ def test_answers_written_together_are_those_written_alone(
 ) -> None:
     """Of prompts and lengths that differ, in the order of the requests; with few slots, rows take turns."""
     model, tokenizer, measuring = parts
-    asked = harness.harness_model(model, tokenizer, measuring, 512)
+    asked = Harness(model, tokenizer, measuring, 512)
     texts = ["Who jumps over the robot?", "", "Tell a story of tea and a fox.", "Hm", "A bird said that"]
     settings = [{"max_gen_toks": most} for most in (9, 3, 1, 12, 6)]
-    monkeypatch.setattr(harness, "ANSWER_ROWS", 2)
+    monkeypatch.setattr(harness_model, "ANSWER_ROWS", 2)
     together = asked.generate_until([request(*each) for each in zip(texts, settings, strict=True)])
     for text, setting, found in zip(texts, settings, together, strict=True):
         prompt = asked.tok_encode(text) or [asked.prefix_token_id]
@@ -66,7 +67,7 @@ def test_answer_ends_at_the_tasks_own_text_and_is_never_drawn(
     parts: tuple[TorchModel, Any, Measuring],
 ) -> None:
     model, tokenizer, measuring = parts
-    asked = harness.harness_model(model, tokenizer, measuring, 512)
+    asked = Harness(model, tokenizer, measuring, 512)
     (whole,) = asked.generate_until([request("Who jumps?", {"max_gen_toks": 8})])
     stop = whole[3:5]
     (cut,) = asked.generate_until([request("Who jumps?", {"max_gen_toks": 8, "until": [stop]})])
@@ -93,12 +94,12 @@ def test_whole_text_is_scored_in_windows(parts: tuple[TorchModel, Any, Measuring
     model, tokenizer, measuring = parts
     text = "A fox said that a bird had tea."
     ids = tokenizer.encode([text], special=False)[0]
-    asked = harness.harness_model(model, tokenizer, measuring, 512)
+    asked = Harness(model, tokenizer, measuring, 512)
     row = batch_of_rows([[asked.prefix_token_id, *ids]])
     assert asked.loglikelihood_rolling([request(text)])[0] == pytest.approx(
         float(model.logps(row).sum()), rel=1e-4
     )
-    narrow = harness.harness_model(model, tokenizer, measuring, 8)
+    narrow = Harness(model, tokenizer, measuring, 8)
     assert np.isfinite(narrow.loglikelihood_rolling([request(text)])[0])
 
 

@@ -20,6 +20,22 @@ COLDEST = 1e-5
 """Temperature below which the likeliest token is taken: divided by less, logits overflow."""
 
 
+def refuse_no_numbers(finite: bool) -> None:
+    """Raise ModelError where the largest logit of a row is not `finite`: any token would look likeliest."""
+    if not finite:
+        raise ModelError(
+            "The model's output is not a number, so no token can be chosen.",
+            "Weights that hold NaN or inf answer so, and fp16 where a model needs bf16 or fp32.",
+        )
+
+
+def likeliest_of(logits: Float32) -> int:
+    """The token of the largest logit, `[vocabulary]`. Raises ModelError where that is no number."""
+    token = int(logits.argmax())
+    refuse_no_numbers(math.isfinite(logits[token]))
+    return token
+
+
 class Noise:
     """Gumbel noise for the tokens of one answer, drawn on the host, so that it is the same for every device."""
 
@@ -59,11 +75,7 @@ class RowSampler:
 
         Raises ModelError where no logit is a finite number, or one is NaN or inf.
         """
-        if not math.isfinite(logits.max()):
-            raise ModelError(
-                "The model's output is not a number, so no token can be chosen.",
-                "Weights that hold NaN or inf answer so, and fp16 where a model needs bf16 or fp32.",
-            )
+        refuse_no_numbers(math.isfinite(logits.max()))
         scores = (
             logits if self._seen is None else penalised(logits, self._seen, self.sampling.repetition_penalty)
         )

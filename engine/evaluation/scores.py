@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 from engine.backends.base import Model, Trainer
@@ -78,13 +78,29 @@ def answer_all(
     limit = most or _longest(tokenizer, questions)
     prompts = [question.prompt_ids for question in questions]
     rooms = [limit if positions is None else min(limit, positions - len(prompt)) for prompt in prompts]
-    found = [""] * len(questions)
-    poll(0, len(questions))
-    answers = greedy_answers(model, prompts, rooms, tokenizer.stop_ids, rows, check)
-    for done, (place, answer) in enumerate(answers, 1):
-        found[place] = tokenizer.decode(answer)
-        poll(done, len(questions))
-    return found
+    answers = greedy(model, prompts, rooms, tokenizer.stop_ids, rows, poll, check)
+    return [tokenizer.decode(answer) for answer in answers]
+
+
+def greedy(
+    model: Model,
+    prompts: Sequence[Sequence[int]],
+    most: Sequence[int],
+    stop: Collection[int],
+    rows: int,
+    poll: Callable[[int, int], None],
+    check: Callable[[], None],
+) -> list[list[int]]:
+    """The greedy answer to each prompt, of at most so many tokens, in their order; up to `rows` grow together.
+
+    `poll(done, total)` comes after each answer, `check` before each token; both may raise `Interrupted`.
+    """
+    poll(0, len(prompts))
+    found: dict[int, list[int]] = {}
+    for place, answer in greedy_answers(model, prompts, most, stop, rows, check):
+        found[place] = answer
+        poll(len(found), len(prompts))
+    return [found[place] for place in range(len(prompts))]
 
 
 def _longest(tokenizer: Tokenizer, questions: Sequence[Question]) -> int:

@@ -21,11 +21,10 @@ from engine.backends.torch.answering_layers import AnsweringForm
 from engine.backends.torch.attention import NAME, SegmentAttention
 from engine.backends.torch.block import replace_layers
 from engine.backends.torch.checkpointing import HostMemory
-from engine.backends.torch.decode import AloneDecoder, BatchDecoder, decoding
+from engine.backends.torch.decode import decoding
 from engine.backends.torch.liger import Loss, proven_loss
 from engine.backends.torch.loading import load_adapter, load_causal, merges, trying_out
 from engine.backends.torch.loss import HeadLogps, HeadLoss, head_logits, token_losses
-from engine.backends.torch.mixed_decode import MixedDecoder
 from engine.backends.torch.model import DTYPES, causal_of, load_model
 from engine.backends.torch.probes import head_is_linear, packing_is_isolated
 from engine.backends.torch.products import refuse_wrong_products
@@ -73,8 +72,8 @@ class TorchModel:
         self.plain_head = not prompted
         self.row_adapters: RowAdapters | None = None
         """The adapters that share the network, each row of a batch with its own; None where it has one at most."""
-        self.decoder_type: type[MixedDecoder | BatchDecoder | AloneDecoder] | None = None
-        """The decoder that keeps its rows apart; None until that is tried."""
+        self.decoder_type: Callable[[TorchModel, int], Decoder] | None = None
+        """Makes the decoder that keeps its rows apart, with so many slots; None until that is tried."""
         self.answering_form: AnsweringForm | None = None
         """How a model that only answers multiplies; None where it is trained, or has its own."""
         self.head_loss: Loss = HeadLoss.apply

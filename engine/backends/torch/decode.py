@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
+from engine.backends.alone_decoder import AloneDecoder
 from engine.backends.base import Arrival, Decoder
 from engine.backends.torch import decode_attention
-from engine.backends.torch.answering_layers import TOLERANCE
+from engine.backends.torch.answering_layers import MISFIT, TOLERANCE
 from engine.backends.torch.decode_cache import RowCache
-from engine.backends.torch.decode_rows import Rows, refuse_no_numbers
+from engine.backends.torch.decode_rows import Rows
 from engine.backends.torch.mixed_decode import MixedDecoder, forms_of
 from engine.backends.torch.model import DTYPES, causal_of
 from engine.data.types import Float32
@@ -34,7 +35,7 @@ def decoding(model: "TorchModel", slots: int) -> Iterator[Decoder]:
     try:
         if model.decoder_type is None:
             able = [MixedDecoder] * bool(forms_of(model)) + [BatchDecoder] * _can_batch(model)
-            model.decoder_type = next((each for each in able if rows_stay_apart(model, each)), AloneDecoder)
+            model.decoder_type = next((each for each in able if rows_stay_apart(model, each)), _alone)
         yield model.decoder_type(model, slots)
     finally:
         if before:
@@ -129,53 +130,16 @@ class BatchDecoder:
         return found
 
 
-class AloneDecoder:
-    """Rows one by one, each with the model's own cache: for models whose rows would not stay apart in a batch."""
-
-    def __init__(self, model: "TorchModel", slots: int) -> None:
-        self.model, self.slots = model, slots
-        self._rows: dict[int, tuple[Any, Tensor]] = {}
-        """Cache and logits `[vocabulary]` of each."""
-        self._next_key = 0
-
-    @property
-    def rows(self) -> list[int]:
-        return [*self._rows]
-
-    @property
-    def reading(self) -> tuple[int, ...]:
-        return ()
-
+def _alone(model: "TorchModel", slots: int) -> AloneDecoder:
     @torch.no_grad()
-    def add(self, arrivals: Sequence[Arrival]) -> list[int]:
+    def read(tokens: Sequence[int], cache: Any) -> tuple[Any, Float32]:
         # Virtual tokens stand once in front, and are in the cache from then on.
-        read = [self._read(self.model.network, one.prompt, None) for one in arrivals]
-        keys = [*range(self._next_key, self._next_key + len(read))]
-        self._rows.update(zip(keys, read, strict=True))
-        self._next_key += len(read)
-        return keys
-
-    def logits(self, row: int) -> Float32:
-        found: Float32 = self._rows[row][1].float().cpu().numpy()
-        return found
-
-    def likeliest(self) -> dict[int, int]:
-        refuse_no_numbers(torch.stack([logits.max() for _, logits in self._rows.values()]))
-        return {key: int(logits.argmax()) for key, (_, logits) in self._rows.items()}
-
-    @torch.no_grad()
-    def step(self, tokens: Mapping[int, int]) -> None:
-        causal = causal_of(self.model.network)
-        for key, (cache, _) in self._rows.items():
-            self._rows[key] = self._read(causal, [tokens[key]], cache)
-
-    def remove(self, row: int) -> None:
-        del self._rows[row]
-
-    def _read(self, network: Any, tokens: Sequence[int], cache: Any) -> tuple[Any, Tensor]:
-        ids = torch.tensor([list(tokens)], device=self.model.device)
+        network = model.network if cache is None else causal_of(model.network)
+        ids = torch.tensor([list(tokens)], device=model.device)
         output = network(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        return output.past_key_values, output.logits[0, -1]
+        return output.past_key_values, output.logits[0, -1].float().cpu().numpy()
+
+    return AloneDecoder(slots, read)
 
 
 def _parts(arrivals: Sequence[Arrival]) -> Iterator[list[int]]:
@@ -222,8 +186,8 @@ def rows_stay_apart(model: "TorchModel", kind: type[MixedDecoder | BatchDecoder]
             at += 1
         decoder.step({long: texts[7][at], late: texts[11][11]})
         checked += [(texts[7][: at + 1], decoder.logits(long)), (texts[11][:12], decoder.logits(late))]
-    except (TypeError, ValueError, RuntimeError, AttributeError, LookupError, AssertionError):
-        return False  # a model that needs something else
+    except MISFIT:
+        return False
     tolerance = TOLERANCE[DTYPES[model.compute]]
     for tokens, found in checked:
         ids = torch.tensor([tokens], device=model.device)

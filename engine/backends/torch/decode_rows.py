@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from engine.backends.sampling import refuse_no_numbers
 from engine.data.types import Float32
-from engine.errors import ModelError
 
 
 class Rows:
@@ -41,7 +41,7 @@ class Rows:
         if not self.keys:
             return {}
         largest, tokens = self._logits.max(-1)
-        refuse_no_numbers(largest)
+        refuse_no_numbers(bool(largest.isfinite().all()))
         return dict(zip(self.keys, tokens.tolist(), strict=True))
 
     def remove(self, key: int) -> int:
@@ -52,12 +52,3 @@ class Rows:
         self._logits[at] = self._logits[-1]
         self._logits = self._logits[:-1]
         return at
-
-
-def refuse_no_numbers(largest: Tensor) -> None:
-    """Raise ModelError where the largest logit of a row is no finite number: any token would look likeliest."""
-    if not bool(largest.isfinite().all()):
-        raise ModelError(
-            "The model's output is not a number, so no token can be chosen.",
-            "Weights that hold NaN or inf answer so, and fp16 where a model needs bf16 or fp32.",
-        )
