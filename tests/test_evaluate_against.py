@@ -3,92 +3,30 @@
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors.numpy import load_file, save_file
 
 from engine.backends.torch.causal_lm import TorchModel
-from engine.errors import ConfigError, ModelError
+from engine.errors import ConfigError
 from engine.evaluation.files import REPORT, RESULT, ROWS
 from engine.evaluation.gates import Limit, below, worse_than
-from engine.jobs import evaluate
-from engine.jobs.base import JobContext
 from engine.jobs.evaluate import Evaluation
 from engine.metrics.registry import load
-from engine.runs.directory.control import Control
 from engine.runs.directory.events import Warned
 from engine.runs.directory.run import Run
 from engine.runs.directory.trained_model import TrainedModel
 from ft.cli import main
+from tests.evaluated import HOSTILE, LABELS, Trained, scored, trained_in
 from tests.judge_server import judging
-from tests.own_task import own_task
 from tests.training import recipe_text, write_rows
-
-HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
-LABELS = ("fox", "bird", "tea")
-
-
-@dataclass
-class Trained:
-    """A run that learned to answer every prompt with one word, and rows to score it on."""
-
-    run: Run
-    rows: Path
-    calls: Path
-
-
-def write(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def asked(prompt: str, answer: str, **more: Any) -> dict[str, Any]:
-    turn = {"role": "assistant", "content": answer, **more}
-    return {"messages": [{"role": "user", "content": prompt}, turn]}
-
-
-def with_a_loud_head(model: Path, folder: Path) -> Path:
-    """A copy whose logits are wide apart: an adapter in front of a random model's faint head can move little."""
-    copy = folder / "base"
-    shutil.copytree(model, copy)
-    file = copy / "model.safetensors"
-    tensors = load_file(file)
-    tensors["model.norm.weight"] = 12 * tensors["model.norm.weight"]
-    save_file(tensors, file, metadata={"format": "pt"})
-    return copy
 
 
 @pytest.fixture(scope="module")
 def trained(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
-    folder = tmp_path_factory.mktemp("trained")
-    train = write(folder / "fox.jsonl", [asked(f"Say {word}.", "fox") for word in LABELS * 4])
-    recipe = recipe_text(
-        with_a_loud_head(tiny_model, folder), train,
-        model={"chat_template": "chatml", "max_seq_length": 256}, data={"validation": 0.3},
-        training={"epochs": 90, "max_steps": 80, "learning_rate": 1e-2, "precision": "fp32"},
-        evaluation={"every": 40, "samples": [], "metrics": ["exact_match"]},
-        adapter={"dropout": 0.0, "rank": 16}, checkpoints={"every": 40},
-    )  # fmt: skip
-    (folder / "train.yml").write_text(recipe)
-    rows = write(folder / "rows.jsonl", [asked(f"Say {HOSTILE} {n}.", LABELS[n % 3]) for n in range(9)])
-    call = {"type": "function", "function": {"name": "weather", "arguments": {"city": "Rome"}}}
-    calls = write(folder / "calls.jsonl", [asked("Rome?", "", tool_calls=[call]), asked("Say tea.", "fox")])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FT_HOME", str(folder / "home"))
-        assert main(["train", str(folder / "train.yml"), "--plain"]) == 0
-        yield Trained(Run(Run.open().folder), rows, calls)
-
-
-def scored(trained: Trained, data: Path | None, *metrics: str, **options: Any) -> tuple[Run, dict[str, Any]]:
-    """The evaluation's run and its result; done in this process."""
-    chosen = metrics or ("exact_match", "accuracy", "chrf")
-    run = Evaluation(str(trained.run.folder), str(data) if data else None, chosen, **options).create()
-    assert evaluate.run(JobContext(run, Control(run))) == "completed"
-    return run, json.loads((run.folder / RESULT).read_text())
+    with trained_in(tmp_path_factory.mktemp("trained"), tiny_model) as run:
+        yield run
 
 
 @pytest.mark.slow
@@ -146,117 +84,6 @@ def test_rows_that_call_tools_are_scored_by_their_calls(trained: Trained) -> Non
     assert "json_valid" in body["lacking"]
     told = [event.message for event in run.events() if isinstance(event, Warned)]
     assert any("valid JSON cannot be computed: none of the rows has a JSON object" in text for text in told)
-
-
-def _never_off(self: TorchModel) -> Any:
-    return _open()
-
-
-@contextmanager
-def _open() -> Iterator[None]:
-    yield
-
-
-def _stays_off(real: Any) -> Any:
-    @contextmanager
-    def without_adapter(self: TorchModel) -> Iterator[None]:
-        block = real(self)
-        block.__enter__()
-        self.planted = block  # type: ignore[attr-defined]  # else its end would turn the adapter on
-        yield
-
-    return without_adapter
-
-
-def _on_again(real: Any) -> Any:
-    @contextmanager
-    def without_adapter(self: TorchModel) -> Iterator[None]:
-        block = real(self)
-        block.__enter__()
-        decoder = self.decoder
-
-        def on_again(slots: int) -> Any:
-            block.__exit__(None, None, None)
-            return decoder(slots)
-
-        self.decoder = on_again  # type: ignore[method-assign]
-        yield
-
-    return without_adapter
-
-
-MISTAKES = {
-    "the adapter stays on": (lambda real: _never_off, "the same in every bit"),
-    "the adapter stays off": (_stays_off, "did not come on again"),
-    "the adapter comes on while the base answers": (_on_again, "came on again"),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_answers_of_the_wrong_weights_are_caught(
-    mistake: str, trained: Trained, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A planted mistake in turning the adapter off ends the evaluation; no result is left."""
-    plant, told = MISTAKES[mistake]
-    monkeypatch.setattr(TorchModel, "without_adapter", plant(TorchModel.without_adapter))
-    run = Evaluation(str(trained.run.folder), str(trained.rows), ("exact_match",), against="base").create()
-    with pytest.raises(ModelError, match=told):
-        evaluate.run(JobContext(run, Control(run)))
-    assert not any((run.folder / name).exists() for name in (RESULT, ROWS, REPORT))
-    assert run.evaluations() == []
-
-
-def adapter_alone(trained: Trained, folder: Path) -> Path:
-    """The run's adapter in a folder of which no run tells, beside the base that it names."""
-    (folder / "base").symlink_to(trained.rows.parent / "base")
-    return Path(shutil.copytree(trained.run.adapter, folder / "adapter"))
-
-
-@pytest.mark.slow
-def test_tasks_are_scored_without_rows(
-    trained: Trained, tiny_model: Path, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A folder of which no run tells, with an adapter and without; the table of rows is not there."""
-    task = str(own_task(folder))
-    adapter = adapter_alone(trained, folder)
-    for model in (adapter, tiny_model):
-        capsys.readouterr()
-        assert main(["evaluate", str(model), "--tasks", task, "--json", "--html", "page.html"]) == 0
-        found = json.loads(capsys.readouterr().out)
-        assert [(each["task"], each["metric"]) for each in found["tasks"]] == [("animals", "acc,none")]
-        assert (found["metrics"], found["texts"]) == ({}, 0)
-        assert "animals" in (folder / "page.html").read_text()
-    capsys.readouterr()
-    assert main(["evaluate", str(adapter), "--tasks", task, "--against", "base"]) == 0
-    shown = capsys.readouterr().out
-    assert "animals  acc,none" in shown
-    assert "validation loss" not in shown
-    assert main(["evaluate", str(trained.run.folder), "--data", str(trained.rows), "--tasks", task]) == 0
-    shown = capsys.readouterr().out
-    assert "animals  acc,none" in shown, (
-        "beside the rows, with a model as it was trained: its rows are packed"
-    )
-    assert "validation loss" in shown
-    assert main(["evaluate", str(adapter), "--tasks", task, "--metrics", "chrf"]) == 2
-    assert "--data FILE" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("data", [True, False])
-def test_task_is_scored_with_the_adapter_on_for_certain(
-    trained: Trained, folder: Path, monkeypatch: pytest.MonkeyPatch, data: bool
-) -> None:
-    """On the task's rows, and on general ones where there are none."""
-    model = trained.run.folder
-    if not data:
-        model = adapter_alone(trained, folder)
-    monkeypatch.setattr(TorchModel, "without_adapter", _never_off)
-    rows = str(trained.rows) if data else None
-    run = Evaluation(str(model), rows, tasks=str(own_task(folder))).create()
-    with pytest.raises(ModelError, match="the same in every bit"):
-        evaluate.run(JobContext(run, Control(run)))
-    assert not (run.folder / RESULT).exists()
 
 
 @pytest.mark.slow

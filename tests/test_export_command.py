@@ -17,7 +17,7 @@ import pytest
 from engine import plugins
 from engine.errors import CheckFailed, ConfigError, MachineError, ModelError
 from engine.export.base import Exporter
-from engine.export.output import MARK, Output
+from engine.export.output import MARK
 from engine.export.registry import OWN, refuse_unsupported
 from engine.jobs import export as jobs
 from engine.jobs.base import JobContext
@@ -293,61 +293,6 @@ def test_wrong_words_are_refused_before_an_engine_starts(
     assert "expected KEY=VALUE" in refused("--format", "mlx", "--set", "bits")
     assert main(["export", str(tmp_path / "nothing"), "--format", "mlx"]) == 2
     assert Run.all() == []
-
-
-def test_only_exports_and_empty_folders_are_replaced(tmp_path: Path) -> None:
-    out = Output(tmp_path / "out", "1")
-    out.check(force=False)
-    out.out.mkdir()
-    with pytest.raises(ConfigError, match="exists already"):
-        out.check(force=False)
-    out.check(force=True)
-    (out.out / "thesis.txt").touch()
-    with pytest.raises(ConfigError, match="was not made by an export"):
-        out.check(force=True)
-    (out.out / MARK).write_text('{"format": "mlx"}')
-    out.check(force=True)
-    (tmp_path / "link").symlink_to(out.out)
-    with pytest.raises(ConfigError, match="is not a folder"):
-        Output(tmp_path / "link", "1").check(force=True)
-    with pytest.raises(ConfigError, match="is not a folder"):
-        Output(out.out / MARK, "1").check(force=True)
-
-
-def test_what_appears_while_exporting_is_not_replaced(tmp_path: Path) -> None:
-    out = Output(tmp_path / "out", "1")
-    out.making.mkdir()
-    out.out.mkdir()
-    (out.out / "thesis.txt").touch()
-    for force in (False, True):
-        with pytest.raises(ConfigError):
-            out.place({"format": "mlx"}, force)
-    assert [path.name for path in out.out.iterdir()] == ["thesis.txt"]
-
-
-def test_kill_between_renames_brings_earlier_export_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = Output(tmp_path / "out", "1")
-    first.making.mkdir()
-    first.place({"format": "mlx", "made": 1}, force=False)
-    second = Output(tmp_path / "out", "2")
-    second.making.mkdir()
-    rename = Path.rename
-
-    def killed(path: Path, target: Path) -> Path:
-        if path == second.making:
-            raise KeyboardInterrupt
-        return rename(path, target)
-
-    monkeypatch.setattr(Path, "rename", killed)
-    with pytest.raises(KeyboardInterrupt):
-        second.place({"format": "mlx", "made": 2}, force=True)
-    assert not first.out.exists(), "the earlier one is out of the way"
-    monkeypatch.undo()
-    second.clean_up()
-    assert mark_of(first.out)["made"] == 1
-    assert list(tmp_path.iterdir()) == [first.out]
 
 
 def test_unsupported_model_lists_other_formats() -> None:
