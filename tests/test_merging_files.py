@@ -139,12 +139,12 @@ def test_a_disk_without_room_is_noticed_first(
 def test_memory_does_not_grow_with_the_model(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every matrix is changed, and not even one of 16 MB in fp32 is in memory: a few blocks are."""
+    """Every matrix is changed, and not even one of 32 MB in fp32 is in memory: a few blocks are."""
     base = make_family(
         tmp_path / "base",
         tiny_model,
         "Llama",
-        {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 1},
+        {"hidden_size": 1024, "intermediate_size": 8192, "num_hidden_layers": 1},
     )
     model, _ = trained(base, tmp_path / "a", target_modules=LLAMA)
     merged = merged_tensors(model, base)
@@ -153,8 +153,8 @@ def test_memory_does_not_grow_with_the_model(
     written = write_shards(merged, out_of(tmp_path / "out"), "bf16", nothing)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert written.bytes > 33e6
-    assert peak < 16e6
+    assert written.bytes > 58e6
+    assert peak < 26e6
     np.testing.assert_array_equal(
         merged.read_rows("model.norm.weight", 3, 5), merged.read("model.norm.weight")[3:5]
     )

@@ -57,11 +57,14 @@ class ModelsScreen(FtScreen):
         super().__init__()
         self.models: tuple[Model, ...] = ()
         self.pull: Pull | None = None
+        self._line = PullLine(
+            id="pull"
+        )  # held, because the following of a download may outlive the mounted widgets
         self._trainable = TrainableModels()
         self._chosen: str | None = None
 
     def body(self) -> Iterable[Widget]:
-        yield PullLine(id="pull")
+        yield self._line
         yield Input(placeholder=ADD, id="add")
         with Vertical(id="panes"):
             yield DataTable[object](id="models", cursor_type="row", zebra_stripes=False)
@@ -200,7 +203,7 @@ class ModelsScreen(FtScreen):
 
     def _take_up(self, pull: Pull) -> None:
         self.pull = pull
-        self.query_one(PullLine).begin(pull.name)
+        self._line.begin(pull.name)
         self.refresh_bindings()
         self._follow(pull)
 
@@ -213,7 +216,7 @@ class ModelsScreen(FtScreen):
             while pull.alive:
                 phase = await asyncio.to_thread(pull.look)
                 if phase is not None and not pull.stopping:
-                    self.query_one(PullLine).tell(phase.note, phase.done or 0, phase.total or 0, phase.t)
+                    self._line.tell(phase.note, phase.done or 0, phase.total or 0, phase.t)
                 await asyncio.sleep(LOOK_S)
             reason = await asyncio.to_thread(pull.end)
         except FtError as error:
@@ -221,7 +224,7 @@ class ModelsScreen(FtScreen):
         except OSError as error:
             failure = explained(error)
         self.pull = None
-        self.query_one(PullLine).end()
+        self._line.end()
         self.refresh_bindings()
         if failure is not None:
             self.host.fail(failure)
@@ -235,7 +238,7 @@ class ModelsScreen(FtScreen):
     def action_cancel(self) -> None:
         if self.pull is not None:
             self.pull.stopping = True
-            self.query_one(PullLine).update("cancelling …")
+            self._line.update("cancelling …")
 
     # Using and removing
 
