@@ -196,6 +196,38 @@ def test_a_model_whose_rows_mix_is_answered_row_by_row(
     assert answered(model, prompts, 2, 8) == alone
 
 
+STRETCHED: dict[str, dict[str, Any]] = {
+    "Llama": {
+        "rope_parameters": {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0},
+        "max_position_embeddings": 16,
+    },
+    "Phi3": {
+        "rope_parameters": {
+            "rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 16,
+            "short_factor": [1.0] * 4, "long_factor": [8.0] * 4,
+        },
+        "original_max_position_embeddings": 16, "pad_token_id": 0, "bos_token_id": 1,
+    },
+}  # fmt: skip
+"""Rotations that are stretched from 16 tokens on."""
+
+
+@pytest.mark.parametrize("family", STRETCHED)
+def test_a_long_row_does_not_stretch_the_rotation_of_a_short_one(
+    family: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    plain = make_family(tmp_path / "plain", tiny_model, family, STRETCHED[family])
+    model = TorchModel.open(livened(plain, tmp_path / "model"), None)
+    short, long = prompts_of((9, 40))
+    alone = model.causal(torch.tensor([short])).logits[0, -1].tolist()
+    with model.decoder(2) as decoder:
+        keys = decoder.add([Arrival(short[:-1]), Arrival(long[:-1])])
+        while decoder.reading:
+            decoder.step({})
+        decoder.step(dict(zip(keys, (short[-1], long[-1]), strict=True)))
+        np.testing.assert_allclose(decoder.logits(keys[0]), alone, atol=1e-4)
+
+
 def test_layers_of_llamas_shape_take_their_form_for_answers(tiny_model: Path, tmp_path: Path) -> None:
     plain = TorchModel.open(tiny_model, None)
     other = TorchModel.open(make_family(tmp_path / "gpt", tiny_model, "GPTNeoX", FAMILIES["GPTNeoX"]), None)

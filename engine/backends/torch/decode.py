@@ -26,6 +26,8 @@ PREFILL_TOKENS = 2048
 """Most tokens, padding included, of prompts that are read together."""
 PADDING = 1.25
 """Most tokens that are read for each real one; padding costs as much as they do."""
+STRETCHED = {"dynamic", "longrope"}
+"""Rotations that change for all rows of a pass with the furthest place of any, beyond the lengths of pretraining."""
 
 
 @contextmanager
@@ -34,7 +36,9 @@ def decoding(model: "TorchModel", slots: int) -> Iterator[Decoder]:
     before = decode_attention.install(model.causal)
     try:
         if model.decoder_type is None:
-            able = [MixedDecoder] * bool(forms_of(model)) + [BatchDecoder] * _can_batch(model)
+            able: list[type[MixedDecoder | BatchDecoder]] = []
+            if not _stretches(model):
+                able = [MixedDecoder] * bool(forms_of(model)) + [BatchDecoder] * _can_batch(model)
             model.decoder_type = next((each for each in able if rows_stay_apart(model, each)), _alone)
         yield model.decoder_type(model, slots)
     finally:
@@ -163,6 +167,13 @@ def _can_batch(model: "TorchModel") -> bool:
     layers = DynamicCache(config=model.causal.config).layers
     plain = all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
     return plain and not model.prompted and not getattr(model.causal, "_is_stateful", False)
+
+
+def _stretches(model: "TorchModel") -> bool:
+    """Return True if a long row would change how the short ones beside it are rotated. A trial would have to be long."""
+    rope = getattr(model.causal.config.get_text_config(), "rope_parameters", None) or {}
+    settings = [rope, *(each for each in rope.values() if isinstance(each, dict))]
+    return any(each.get("rope_type") in STRETCHED for each in settings)
 
 
 @torch.no_grad()
