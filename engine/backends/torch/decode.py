@@ -170,7 +170,7 @@ def _can_batch(model: "TorchModel") -> bool:
 
 
 def _stretches(model: "TorchModel") -> bool:
-    """Return True if a long row would change how the short ones beside it are rotated. A trial would have to be long."""
+    """Return True if a long row would change how those beside it are rotated. A trial would have to be long."""
     rope = getattr(model.causal.config.get_text_config(), "rope_parameters", None) or {}
     settings = [rope, *(each for each in rope.values() if isinstance(each, dict))]
     return any(each.get("rope_type") in STRETCHED for each in settings)
