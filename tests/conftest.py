@@ -11,6 +11,7 @@ import pytest
 from filelock import FileLock
 
 from engine.models import starter
+from tests.hub_uploads import UploadHub, uploads
 from tests.keyrings import MemoryKeyring
 from tests.tiny import make_tiny_model
 
@@ -87,3 +88,14 @@ def memory_keyring() -> Iterator[MemoryKeyring]:
     keyring.set_keyring(own)
     yield own
     keyring.set_keyring(system)
+
+
+@pytest.fixture
+def upload_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[UploadHub]:
+    """A hub that takes uploads, for every process of this test, and the token for it."""
+    with uploads(UploadHub()) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("HF_TOKEN", hub.token)
+        monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+        monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "no-token"))
+        yield hub

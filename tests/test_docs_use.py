@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from engine.runs.directory.run import Run
-from tests.hub_uploads import UploadHub, uploads
+from tests.hub_uploads import UploadHub
 from tests.judge_server import judging
 from tests.own_task import own_task
 from tests.serving import make_adapter
@@ -111,13 +111,8 @@ def test_every_command_of_the_evaluation_page_works(tiny_model: Path, ft_home: P
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[UploadHub]:
-    with uploads(UploadHub()) as hub:
-        monkeypatch.setenv("HF_ENDPOINT", hub.url)
-        monkeypatch.setenv("HF_TOKEN", hub.token)
-        monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-        monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "no-token"))
-        yield hub
+def hub(upload_hub: UploadHub) -> UploadHub:
+    return upload_hub
 
 
 def test_commands_of_the_publishing_page_push_what_they_list(

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from engine.runs.directory.create import create_job
 from engine.runs.directory.events import Phase, Saved, encode
 from engine.runs.directory.run import Run
 from ft.cli import main
-from tests.hub_uploads import Repo, UploadHub, uploads
+from tests.hub_uploads import Repo, UploadHub
 from tests.run_fixtures import STARTED, make_run
 from tests.terminal import Terminal, ft, until
 
@@ -41,14 +40,8 @@ PUSHED = {
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[UploadHub]:
-    """A hub for every process of this test, and the token for it."""
-    with uploads(UploadHub()) as hub:
-        monkeypatch.setenv("HF_ENDPOINT", hub.url)
-        monkeypatch.setenv("HF_TOKEN", hub.token)
-        monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-        monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "no-token"))
-        yield hub
+def hub(upload_hub: UploadHub) -> UploadHub:
+    return upload_hub
 
 
 def result_run(run_id: str = "20261126-090000-orders", seed: int = 0, megabytes: float = 1.0) -> Run:

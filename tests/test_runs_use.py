@@ -9,14 +9,17 @@ from textual.widgets import DataTable, Input, Static
 from engine import paths
 from engine.errors import ConfigError
 from engine.evaluation.files import RESULT, ROWS
+from engine.export.output import read_mark
 from engine.runs.directory.create import create_job
 from engine.runs.directory.run import Run
 from screens.runs.evaluations import EvaluationsSheet
 from screens.use.dialog import Choice, PickUse, UseForm
 from screens.use.uses import USES
+from tests.hub_uploads import UploadHub
 from tests.run_fixtures import make_run
+from tests.serving import make_adapter
 from tests.test_evaluate_command import train
-from tests.test_push import result_run
+from tests.test_push import PUSHED, REPO, result_run
 from tests.test_runs_screen import Seen, runs_screen
 
 RESULT_OF_TWO = {
@@ -55,6 +58,17 @@ async def asked_for(seen: Seen, name: str) -> UseForm:
     await seen.press(*name, "enter")
     await seen.until(lambda: isinstance(seen.app.screen, UseForm))
     return form(seen)
+
+
+async def ended(seen: Seen, kind: str) -> Run:
+    """The run of this kind of job, once it has ended."""
+    await seen.until(lambda: any(run.kind == kind for run in Run.all()))
+    run = next(run for run in Run.all() if run.kind == kind)
+    for _ in range(600):  # as long as it takes on a busy machine
+        if run.state().status not in ("new", "running"):
+            break
+        await seen.pilot.pause(0.5)
+    return run
 
 
 async def test_uses_of_a_run_are_offered_with_their_options(ft_home: Path) -> None:
@@ -123,6 +137,20 @@ def test_exports_of_one_model_get_folders_of_their_own(ft_home: Path, tmp_path: 
         export.create(str(run.folder), values("export", folder=str(tmp_path)))
 
 
+def test_several_adapters_are_merged_with_the_weights_that_are_typed(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    first, second = (make_adapter(tiny_model, tmp_path / name, seed) for seed, name in enumerate("ab"))
+    merge = next(use for use in USES if use.name == "merge")
+    typed = values("merge", others=f" {second} ,", weights="0.7, 0.3", method="linear")
+    assert merge.create(str(first), typed).job["options"] == {
+        "dtype": "source", "models": [str(second)], "weights": [0.7, 0.3], "method": "linear"
+    }  # fmt: skip
+    for name, wrong in {"others": "nobody", "weights": "0.7", "method": "mean"}.items():
+        with pytest.raises(ConfigError):
+            merge.create(str(first), typed | {name: wrong})
+
+
 async def test_what_trained_nothing_cannot_be_used(ft_home: Path) -> None:
     create_job("evaluate", "evaluate-sql", {})
     async with runs_screen(1) as seen:
@@ -140,12 +168,7 @@ async def test_evaluation_is_started_from_runs_and_its_rows_are_shown(tiny_model
         shown.query_one("#against").value = "base"  # type: ignore[attr-defined]
         shown.query_one("#data").focus()
         await seen.press("enter")
-        await seen.until(lambda: len(Run.all()) == 2)
-        evaluation = next(one for one in Run.all() if one.kind == "evaluate")
-        for _ in range(600):  # as long as it takes on a busy machine
-            if evaluation.state().status not in ("new", "running"):
-                break
-            await seen.pilot.pause(0.5)
+        evaluation = await ended(seen, "evaluate")
         assert evaluation.state().status == "completed"
         await seen.until(lambda: len(seen.app.runs) == 2)
         seen.screen.table.cursor = [one.id for one in seen.screen.table.rows].index(run.id)
@@ -154,6 +177,41 @@ async def test_evaluation_is_started_from_runs_and_its_rows_are_shown(tiny_model
         await seen.until(lambda: seen.app.screen.query_one(DataTable).row_count)
         assert seen.app.screen.query_one(DataTable).row_count >= 4
         assert "expected" in said(seen, "#row")
+
+
+@pytest.mark.slow
+async def test_two_adapters_become_one_model_from_runs(
+    tiny_model: Path, folder: Path, tmp_path: Path
+) -> None:
+    train(tiny_model, folder)
+    other = make_adapter(tiny_model, tmp_path / "other", 1)
+    async with runs_screen(1) as seen:
+        shown = await asked_for(seen, "merge")
+        shown.query_one("#others", Input).value = str(other)
+        shown.query_one("#prove").value = "no"  # type: ignore[attr-defined]
+        shown.query_one("#weights").focus()
+        await seen.press("enter")
+        job = await ended(seen, "export")
+    assert job.state().status == "completed"
+    mark = read_mark(Path(job.job["out"]))
+    assert mark is not None
+    assert mark["facts"]["weights"] == [0.5, 0.5]
+
+
+@pytest.mark.slow
+async def test_run_is_pushed_from_runs_to_a_hub(upload_hub: UploadHub, ft_home: Path) -> None:
+    result_run()
+    async with runs_screen(1) as seen:
+        shown = await asked_for(seen, "push")
+        shown.query_one("#to", Input).value = REPO
+        shown.query_one("#message", Input).value = "First orders"
+        shown.query_one("#to").focus()
+        await seen.press("enter")
+        job = await ended(seen, "push")
+    assert job.state().status == "completed"
+    assert upload_hub.repos[REPO].private
+    assert set(upload_hub.files(REPO)) == PUSHED
+    assert [message for *_, message in upload_hub.repos[REPO].commits] == ["First orders"]
 
 
 def stored_evaluation(of: Run) -> Run:

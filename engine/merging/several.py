@@ -19,6 +19,16 @@ DENSITY = 0.5
 """Share of values that pruning keeps where nothing is said."""
 
 
+def numbers(text: str) -> list[float]:
+    """Weights as a person writes them, with commas between them. Raises ConfigError for anything else."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(
+            f"{text} is not a list of numbers.", "Write commas between them, as 0.7,0.3."
+        ) from None
+
+
 @dataclass(frozen=True)
 class Combination:
     """Trained models on one base, the weight of each, and the method by which their updates become one."""

@@ -76,7 +76,7 @@ def merge(
     from engine.export.merged import dtype_of
     from engine.export.output import read_mark
     from engine.jobs.export import Export
-    from engine.merging.several import Combination
+    from engine.merging.several import Combination, numbers
     from engine.runs.directory.trained_model import TrainedModel
 
     references = _references(runs or [], average, checkpoints)
@@ -85,7 +85,7 @@ def merge(
             "--adapter-out writes several adapters as one, and there is one.", "ft export --format adapter"
         )
     options: dict[str, Any] = {"dtype": dtype, "models": references[1:], "method": method, "density": density}
-    options |= {"rank": rank, "weights": _numbers(weights) if weights else None, "adapter": adapter_out}
+    options |= {"rank": rank, "weights": numbers(weights) if weights else None, "adapter": adapter_out}
     dtype_of(options)
     Combination.of([TrainedModel.find(reference) for reference in references], options)
     name = Path(references[0]).name if average is None and checkpoints is None else Run.open(_one(runs)).id
@@ -103,6 +103,8 @@ def merge(
 
 def _references(models: Sequence[str], average: str | None, checkpoints: str | None) -> list[str]:
     """What `TrainedModel.find` takes of every model. Raises ConfigError for options that do not go together."""
+    from engine.merging.several import numbers
+
     if average is None and checkpoints is None:
         return [reference_of(model) for model in models] or [reference_of(None)]
     if average is not None and checkpoints is not None:
@@ -120,7 +122,7 @@ def _references(models: Sequence[str], average: str | None, checkpoints: str | N
         wanted = sorted(there)[-int(count) :]
         missing = len(wanted) < int(count)
     else:
-        wanted = [int(step) for step in _numbers(checkpoints or "")]
+        wanted = [int(step) for step in numbers(checkpoints or "")]
         missing = not there.keys() >= set(wanted)
     if missing:
         steps = ", ".join(map(str, there)) or "none"
@@ -133,15 +135,6 @@ def _references(models: Sequence[str], average: str | None, checkpoints: str | N
 
 def _one(models: Sequence[str] | None) -> str | None:
     return models[0] if models else None
-
-
-def _numbers(text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise ConfigError(
-            f"{text} is not a list of numbers.", "Write commas between them, as 0.7,0.3."
-        ) from None
 
 
 def lines(report: Mapping[str, Any]) -> list[str]:

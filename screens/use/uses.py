@@ -49,7 +49,7 @@ def _evaluate(reference: str, values: Values) -> Run:
     from engine.config.recipe_paths import data_source
     from engine.jobs.evaluation_options import Evaluation
 
-    metrics = tuple(name.strip() for name in values["metrics"].split(",") if name.strip())
+    metrics = _names(values["metrics"])
     evaluation = Evaluation(
         reference,
         data=data_source(values["data"], Path.cwd()) if values["data"] else None,
@@ -77,10 +77,19 @@ def _export(reference: str, values: Values) -> Run:
 
 def _merge(reference: str, values: Values) -> Run:
     from engine.jobs.export import Export
+    from engine.merging.several import Combination, numbers
 
-    out = _folder(values, f"merged-{model_name(reference)}")
-    TrainedModel.find(reference)
-    return Export(reference, "merged", out, {"dtype": values["dtype"]}, prove=values["prove"] == YES).create()
+    others = [_reference(name) for name in _names(values["others"])]
+    options: dict[str, object] = {
+        "dtype": values["dtype"],
+        "models": others,
+        "method": values["method"] or "cat",
+    }
+    options["weights"] = numbers(values["weights"]) if values["weights"] else None
+    Combination.of([TrainedModel.find(each) for each in (reference, *others)], options)
+    more = f"-and-{len(others)}-more" if others else ""
+    out = _folder(values, f"merged-{model_name(reference)}{more}")
+    return Export(reference, "merged", out, options, prove=values["prove"] == YES).create()
 
 
 def _serve(reference: str, values: Values) -> Run:
@@ -106,6 +115,17 @@ def _push(reference: str, values: Values) -> Run:
         token()
     message = values["message"] or Push.message
     return Push(reference, values["to"], values["public"] == YES, message, dry_run=dry_run).create()
+
+
+def _names(typed: str) -> tuple[str, ...]:
+    """Names with commas between them."""
+    return tuple(name.strip() for name in typed.split(",") if name.strip())
+
+
+def _reference(name: str) -> str:
+    """What `TrainedModel.find` takes, good in any folder: a path is made absolute."""
+    path = Path(name).expanduser()
+    return str(path.absolute()) if path.exists() else name
 
 
 def _folder(values: Values, name: str) -> Path:
@@ -135,7 +155,6 @@ def _whole(values: Values, name: str) -> int | None:
     return int(typed)
 
 
-FORMATS = ("gguf", *(name for name in exporter_names() if name != "gguf"))
 PROVE = Option(
     "prove", "Compare its answers with the trained model's, and keep it only if alike.", choices=(YES, NO)
 )
@@ -177,8 +196,19 @@ USES = (
     ),
     Use(
         "merge",
-        "write base and adapter as one full model",
+        "write base and adapter, or several adapters, as one full model",
         (
+            Option(
+                "others",
+                "Other runs or adapters' folders on the same base, with commas between them.",
+                "none",
+            ),
+            Option(
+                "weights", "Weight of each model's update, this one's first, as 0.7,0.3.", "equal, 1 in all"
+            ),
+            Option(
+                "method", "How several become one: linear, svd, ties, dare_ties … cat alone is exact.", "cat"
+            ),
             Option(
                 "dtype",
                 "Number format of the weights; bf16 may lose half of a small update, fp16 and fp32 hardly any.",
