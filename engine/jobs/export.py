@@ -93,7 +93,8 @@ def run(context: JobContext) -> str:
             facts = exporter.export(model, output.making, options, context.poll)
         for note in facts.get("notes", ()):
             context.run.emit(Warned(message=note))
-        outcome = ToProve(export, exporter, model, base, facts).prove(context, output.making, sharing)
+        written = ToProve(exporter, model, base, facts, export.options, export.data, export.prove)
+        outcome = written.prove(context, output.making, sharing)
         context.poll()
         _write_card(model, exporter, facts, outcome, output.making)
         output.place(_mark(export, exporter, model, base, facts, outcome), export.force)

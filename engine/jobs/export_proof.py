@@ -18,7 +18,6 @@ from engine.runs.directory.trained_model import TrainedModel
 from engine.storage.atomic import write_atomic
 
 if TYPE_CHECKING:
-    from engine.jobs.export import Export
     from engine.parity.proof import Proof
     from engine.parity.summed import Summed
 
@@ -41,13 +40,17 @@ class Outcome:
 
 @dataclass(frozen=True)
 class ToProve:
-    """An export that is written: what was asked for, the model with the folder of its base, and the writer's facts."""
+    """An export that is written: the model with the folder of its base, the writer's facts, and what was asked for."""
 
-    export: "Export"
     exporter: Exporter
     model: TrainedModel
     base: Path
     facts: Mapping[str, Any]
+    options: Mapping[str, Any]
+    data: str | None
+    """Source of the rows; None for the validation rows of the model's run."""
+    wanted: bool
+    """False where no proof was asked for."""
 
     def prove(self, context: JobContext, making: Path, sharing: Sharing) -> Outcome:
         """Compare what is in the folder `making` with the trained model. Raises CheckFailed over the gate's limits."""
@@ -55,7 +58,7 @@ class ToProve:
 
         if self.exporter.prove is None:
             return Outcome(None, "nothing that reads the format could answer")
-        if not self.export.prove:
+        if not self.wanted:
             return Outcome(None, "asked for with --no-prove")
         try:
             proof = self._compared(context, making, sharing)
@@ -78,7 +81,7 @@ class ToProve:
 
         assert self.exporter.prove is not None
         with plain_base(self.base, making.parent, context.poll) as plain:
-            gate = gate_of(context, self.export.data, self.model, plain)
+            gate = gate_of(context, self.data, self.model, plain)
             gate = replace(gate, summed=self._summed(context.run.folder))
             opened = plugins.resolved(self.exporter.prove)
             return gate.prove(opened, making, self.facts, _telling(context, sharing), context.poll)
@@ -87,7 +90,7 @@ class ToProve:
         """The models whose sum it is, their adapters in PEFT's layout."""
         if self.exporter.sums is None:
             return None
-        summed: Summed | None = plugins.resolved(self.exporter.sums)(self.model, self.export.options)
+        summed: Summed | None = plugins.resolved(self.exporter.sums)(self.model, self.options)
         if summed is None:
             return None
         models = tuple(

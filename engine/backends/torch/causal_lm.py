@@ -18,6 +18,7 @@ from engine.backends.torch import generate as answers
 from engine.backends.torch import memory
 from engine.backends.torch.adapter_hooks import hooks_of
 from engine.backends.torch.answering_layers import AnsweringForm
+from engine.backends.torch.answering_model import AnsweringModel
 from engine.backends.torch.attention import NAME, SegmentAttention
 from engine.backends.torch.block import replace_layers
 from engine.backends.torch.checkpointing import HostMemory
@@ -72,7 +73,7 @@ class TorchModel:
         self.plain_head = not prompted
         self.row_adapters: RowAdapters | None = None
         """The adapters that share the network, each row of a batch with its own; None where it has one at most."""
-        self.decoder_type: Callable[[TorchModel, int], Decoder] | None = None
+        self.decoder_type: Callable[[AnsweringModel, int], Decoder] | None = None
         """Makes the decoder that keeps its rows apart, with so many slots; None until that is tried."""
         self.answering_form: AnsweringForm | None = None
         """How a model that only answers multiplies; None where it is trained, or has its own."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,14 +13,12 @@ from engine.backends.alone_decoder import AloneDecoder
 from engine.backends.base import Arrival, Decoder
 from engine.backends.torch import decode_attention
 from engine.backends.torch.answering_layers import MISFIT, TOLERANCE
+from engine.backends.torch.answering_model import AnsweringModel
 from engine.backends.torch.decode_cache import RowCache
 from engine.backends.torch.decode_rows import Rows
 from engine.backends.torch.mixed_decode import MixedDecoder, forms_of
 from engine.backends.torch.model import DTYPES, causal_of
 from engine.data.types import Float32
-
-if TYPE_CHECKING:
-    from engine.backends.torch.causal_lm import TorchModel
 
 PREFILL_TOKENS = 2048
 """Most tokens, padding included, of prompts that are read together."""
@@ -31,7 +29,7 @@ STRETCHED = {"dynamic", "longrope"}
 
 
 @contextmanager
-def decoding(model: "TorchModel", slots: int) -> Iterator[Decoder]:
+def decoding(model: AnsweringModel, slots: int) -> Iterator[Decoder]:
     """A decoder of `model`: the fastest in which a trial shows that rows stay apart."""
     before = decode_attention.install(model.causal)
     try:
@@ -50,7 +48,7 @@ class BatchDecoder:
     """Rows in one batch. The prompts of new rows are read apart from it, padded on the right, where causality hides
     the padding."""
 
-    def __init__(self, model: "TorchModel", slots: int) -> None:
+    def __init__(self, model: AnsweringModel, slots: int) -> None:
         self.model, self.slots, self.cache = model, slots, RowCache(slots)
         self.adapters: list[str | None] = []
         self._rows = Rows()
@@ -134,7 +132,7 @@ class BatchDecoder:
         return found
 
 
-def _alone(model: "TorchModel", slots: int) -> AloneDecoder:
+def _alone(model: AnsweringModel, slots: int) -> AloneDecoder:
     @torch.no_grad()
     def read(tokens: Sequence[int], cache: Any) -> tuple[Any, Float32]:
         # Virtual tokens stand once in front, and are in the cache from then on.
@@ -162,14 +160,14 @@ def _parts(arrivals: Sequence[Arrival]) -> Iterator[list[int]]:
         yield part
 
 
-def _can_batch(model: "TorchModel") -> bool:
+def _can_batch(model: AnsweringModel) -> bool:
     """Return True if every layer keeps keys and values of all tokens, or of a window of them, and nothing else."""
     layers = DynamicCache(config=model.causal.config).layers
     plain = all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
     return plain and not model.prompted and not getattr(model.causal, "_is_stateful", False)
 
 
-def _stretches(model: "TorchModel") -> bool:
+def _stretches(model: AnsweringModel) -> bool:
     """Return True if a long row would change how those beside it are rotated. A trial would have to be long."""
     rope = getattr(model.causal.config.get_text_config(), "rope_parameters", None) or {}
     settings = [rope, *(each for each in rope.values() if isinstance(each, dict))]
@@ -177,7 +175,7 @@ def _stretches(model: "TorchModel") -> bool:
 
 
 @torch.no_grad()
-def rows_stay_apart(model: "TorchModel", kind: type[MixedDecoder | BatchDecoder]) -> bool:
+def rows_stay_apart(model: AnsweringModel, kind: type[MixedDecoder | BatchDecoder]) -> bool:
     """Return True if rows that join, grow and leave get the logits that each gets alone: tried, not assumed."""
     draw = np.random.default_rng(0)
     vocabulary = int(model.causal.config.get_text_config().vocab_size)

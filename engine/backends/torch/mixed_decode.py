@@ -7,7 +7,7 @@ A pass costs little more for a prompt beside the answers than for them alone, si
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,13 +15,11 @@ from transformers.cache_utils import DynamicCache
 
 from engine.backends.base import Arrival
 from engine.backends.torch.answering_layers import AnsweringLayer, attended
+from engine.backends.torch.answering_model import AnsweringModel
 from engine.backends.torch.decode_cache import RowCache
 from engine.backends.torch.decode_rows import Rows
 from engine.backends.torch.prefixes import Prefixes
 from engine.data.types import Float32
-
-if TYPE_CHECKING:
-    from engine.backends.torch.causal_lm import TorchModel
 
 BESIDE_TOKENS = 256
 """Most tokens of prompts that are read in a step beside answers, so that these do not stand still."""
@@ -69,7 +67,7 @@ class Chunk:
 class MixedDecoder:
     """Rows and prompts in one pass, for layers in their form for answers that attend to all that was before."""
 
-    def __init__(self, model: "TorchModel", slots: int) -> None:
+    def __init__(self, model: AnsweringModel, slots: int) -> None:
         self.model, self.slots, self.cache = model, slots, RowCache(slots)
         self._forms = forms_of(model)
         self._rows = Rows()
@@ -177,7 +175,7 @@ class MixedDecoder:
             self._rows.take([one.key for one in done], logits)
 
 
-def forms_of(model: "TorchModel") -> list[AnsweringLayer]:
+def forms_of(model: AnsweringModel) -> list[AnsweringLayer]:
     """The layers of a model whose answers a `MixedDecoder` may try; empty for others."""
     form, body = model.answering_form, model.body
     plain = model.row_adapters is None and model.plain_head and not model.prompted
