@@ -5,8 +5,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pytest
 from engine.data.types import Message, Prompt, Sampling
 from engine.export.mlx import write
 from engine.inference.generation import Generator
-from engine.runs.directory.events import Finished, Started
+from engine.runs.directory.events import Finished, Load, Started
 from engine.runs.directory.run import Run
 from engine.runs.directory.trained_model import TrainedModel
 from tests.parity_models import adapted, sharp_model
@@ -32,6 +33,16 @@ pytestmark = [
 QUESTION = "What is the capital of France?"
 MESSAGES: list[Any] = [{"role": "user", "content": QUESTION}]
 TOKENS = 16
+
+
+def await_load(run: Run, wanted: Load) -> None:
+    """Wait until a server's events tell of that load."""
+    for _ in range(600):
+        told = [replace(event, t=wanted.t) for event in run.events() if isinstance(event, Load)]
+        if wanted in told:
+            return
+        time.sleep(0.1)
+    raise AssertionError(told)
 
 
 @dataclass(frozen=True)
@@ -186,12 +197,13 @@ def test_a_merged_folder_is_served_with_a_key_and_ends_its_answers(
         client = client_of(url, "k3y")
         said = client.chat.completions.create(**asked, max_tokens=TOKENS)
         assert said.choices[0].message.content == greedy(trained)
+        (run,) = Run.all()
+        await_load(run, Load(running=0, waiting=0, answers=1))
         stream = client.chat.completions.create(**asked, max_tokens=200, stream=True)
         next(iter(stream))
         process.send_signal(signal.SIGINT)
         assert [part.choices[0].finish_reason for part in stream][-1] in ("stop", "length")
         assert process.wait(60) == 0
-    (run,) = Run.all()
     assert [event.reason for event in run.events() if isinstance(event, Finished)] == ["stopped"]
 
 

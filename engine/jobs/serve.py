@@ -219,18 +219,25 @@ def _announce(context: JobContext, serving: Serving, engine: str, url: str, mode
 
 
 class _FrontWatch:
-    """Looks for commands while another engine answers; once stopped, lets the answers end that are being written."""
+    """Looks for commands while another engine answers, and tells how busy it is.
+
+    Once stopped, it lets the answers end that are being written.
+    """
 
     def __init__(self, context: JobContext, front: "Front", grace_s: float) -> None:
         self.context, self.front, self.grace_s = context, front, grace_s
+        self._told, self._told_at = front.load, time.monotonic()
         self._stopped_at: float | None = None
 
     def stopping(self) -> bool:
         self.context.control.poll()
+        now, load = time.monotonic(), self.front.load
+        if load != self._told and now - self._told_at >= TELL_EVERY_S:
+            self._told, self._told_at = load, now
+            self.context.run.emit(Load(running=load.running, waiting=load.waiting, answers=load.answers))
         if not self.context.control.stop_requested:
             return False
         self.front.stopping = True
-        now, load = time.monotonic(), self.front.load
         self._stopped_at = self._stopped_at or now
         return not (load.running or load.waiting) or now - self._stopped_at > self.grace_s
 
