@@ -24,13 +24,14 @@ from engine.jobs.base import JobContext
 from engine.jobs.export import Export
 from engine.parity import limits
 from engine.runs.directory.control import Control
+from engine.runs.directory.events import Warned
 from engine.runs.directory.run import Run
 from engine.runs.directory.trained_model import TrainedModel
 from ft.cli import main
 from ft.commands.trained import reference_of
-from tests.parity_models import sharp_model
+from tests.parity_models import adapted, sharp_model
 from tests.plugin_package import RUN, ft, install
-from tests.tiny import change_model
+from tests.tiny import change_json, change_model
 from tests.training import recipe_text, write_rows
 
 MODULE = '''
@@ -319,6 +320,27 @@ def test_quantised_model_is_proved_by_what_its_weights_stand_for(
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["adapter", "mlx-adapter"])
+def test_adapter_is_proved_on_the_quantised_base_that_it_was_trained_on(
+    form: str, ft_home: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    """Also where the unquantised model is here, which answers otherwise."""
+    convert = pytest.importorskip("mlx_lm.convert").convert
+    plain, base = sharp_model(tiny_model, tmp_path / "plain"), tmp_path / "four"
+    convert(str(plain), str(base), quantize=True, q_bits=4, q_group_size=32)
+    (base / "README.md").write_text(f"---\nbase_model: {plain}\n---\n")
+    adapter = adapted(plain, tmp_path / "tuned").adapter
+    assert adapter is not None
+    change_json(adapter / "adapter_config.json", base_model_name_or_path=str(base))
+    run_job(Export(str(adapter), form, tmp_path / "out"))
+    proof = mark_of(tmp_path / "out")["proof"]
+    assert proof["passed"]
+    (run,) = Run.all()
+    told = [event.message for event in run.events() if isinstance(event, Warned)]
+    assert any("PEFT cannot load" in message for message in told) == (form == "adapter")
+
+
 def test_several_merged_models_are_compared_with_their_sum(here: Shell, tmp_path: Path) -> None:
     other = reference_of(None, "4")
     run_job(Export(reference_of(None), "merged", tmp_path / "out", {"models": [other]}))

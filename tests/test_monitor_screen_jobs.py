@@ -195,6 +195,20 @@ async def test_server_shows_how_to_ask_it_and_how_busy_it_is(ft_home: Path) -> N
     assert "17 answers" in found
 
 
+async def test_server_of_another_engine_shows_what_it_tells(ft_home: Path) -> None:
+    """How many requests there are, and that nothing is known of their tokens: no zeros."""
+    run = server(engine="mlx")
+    with engine(run):
+        assert "Nobody has asked yet" in await page(run, "ask it")
+        run.emit(Load(running=3, waiting=2, answers=17))
+        found = words(await page(run, "waiting"))
+    assert "3 of 16 answers at work, 2 waiting" in found
+    assert "not told by this engine" in found
+    assert "17 answers" in found
+    assert "tokens/s" not in found
+    assert "17 answers," not in found
+
+
 async def test_progress_takes_one_line_of_the_events(ft_home: Path, tmp_path: Path) -> None:
     run = export(tmp_path / "out")
     run.emit(Started(t=STARTED, run=run.id, pid=1))

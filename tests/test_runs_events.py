@@ -42,6 +42,7 @@ ALL = [
     ev.Proved(passed=True, report="top-1   99.6%", metrics={"top1": 0.996}),
     ev.Serving(url="http://127.0.0.1:1/v1", models=("a", "ü"), engine="ft", slots=16, needs_key=True),
     ev.Load(running=1, waiting=0, answers=2, tokens=30, tokens_per_s=4.5),
+    ev.Load(running=1, waiting=0, answers=2),
     ev.Acknowledged(id="x", command="stop"),
     ev.Warned(message="careful"),
     ev.Failed(kind="data", message="no", hint="yes"),

@@ -125,7 +125,7 @@ def test_a_key_from_the_environment_opens_a_server_to_others(ft_home: Path, tiny
 def refusal(*words: str) -> tuple[int, str]:
     """Exit code and stderr of an `ft serve` that does not come up."""
     found = subprocess.run(
-        [sys.executable, "-m", "ft.cli", "serve", *words], capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "ft.cli", "serve", *words], capture_output=True, text=True, timeout=240
     )
     assert "Traceback" not in found.stderr
     return found.returncode, found.stderr

@@ -35,21 +35,12 @@ def test_the_choice_has_a_reason_and_fits_the_model(tiny_model: Path, tmp_path: 
 def test_vllm_is_told_the_largest_rank(tiny_model: Path, tmp_path: Path) -> None:
     adapters = {f"a{rank}": make_adapter(tiny_model, tmp_path / str(rank), rank, r=rank) for rank in (4, 20)}
     wish = Wish.of(str(tiny_model), {name: str(folder) for name, folder in adapters.items()}, "base")
-    made = engines.vllm(wish, tiny_model, "127.0.0.1", 9, 16, "k3y")
+    made = engines.vllm(wish, tiny_model, 9, 16, "k3y")
     words = " ".join(made.words)
     assert "--max-lora-rank 32" in words
     assert f"--lora-modules a4={adapters['a4']} a20={adapters['a20']}" in words
     assert "k3y" not in words
     assert made.environment == {"VLLM_API_KEY": "k3y"}
-
-
-def test_mlx_lm_server_is_refused_what_it_would_ignore(tiny_model: Path, tmp_path: Path) -> None:
-    adapter = make_adapter(tiny_model, tmp_path / "adapter", 1)
-    wish = Wish.of(str(tiny_model), {"one": str(adapter)}, "base")
-    with pytest.raises(ConfigError, match="without the adapter"):
-        engines.mlx(wish, tiny_model, "127.0.0.1", 9, None)
-    with pytest.raises(ConfigError, match="no API key"):
-        engines.mlx(wish, tiny_model, "127.0.0.1", 9, "k3y")
 
 
 @pytest.mark.slow
@@ -69,6 +60,10 @@ def test_llama_cpp_serves_a_gguf(ft_home: Path, tmp_path: Path) -> None:
             max_tokens=12,
         )
         assert said.choices[0].message.content
+        with pytest.raises(openai.NotFoundError, match="There are: gguf"):
+            client.chat.completions.create(model="gpt-4", messages=[{"role": "user", "content": "Hi"}])
+        headers = {"Authorization": "Bearer k3y", "Host": "evil.example"}
+        assert httpx.get(f"{url}/v1/models", headers=headers).status_code == 403
         assert said.usage is not None
         assert said.usage.completion_tokens == 12
         process.send_signal(signal.SIGINT)

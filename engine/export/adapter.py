@@ -16,7 +16,10 @@ from engine.runs.directory.run import Run
 from engine.runs.directory.trained_model import TrainedModel
 
 ADAPTER = Exporter(
-    "adapter", write="engine.export.adapter:write", prove="engine.parity.torch_model:open_adapter"
+    "adapter",
+    write="engine.export.adapter:write",
+    adapter_alone=True,
+    prove="engine.parity.torch_model:open_adapter",
 )
 TOKENIZER, TOKENIZER_SETTINGS = "tokenizer.json", "tokenizer_config.json"
 BASE = "base_model_name_or_path"
@@ -57,7 +60,7 @@ def write(
         _write(
             out / TOKENIZER_SETTINGS, {name: value for name, value in settings.items() if name not in PATHS}
         )
-    return {"base": base.name, "revision": base.revision, "notes": _notes(base)}
+    return {"base": base.name, "revision": base.revision, "notes": _notes(model, base)}
 
 
 def in_peft_layout(model: TrainedModel, base: Path, folder: Path) -> TrainedModel:
@@ -111,12 +114,31 @@ def _put_beside(model: TrainedModel, adapter: Path, base: PublishedBase, out: Pa
         ResultFiles(source, base, model.spec.tokenizer(source)).complete(out)
 
 
-def _notes(base: PublishedBase) -> list[str]:
-    if not base.name.startswith("./"):
-        return []
-    return [
-        f"The base is a local folder: whoever loads the adapter puts it at {base.name}, or names another base."
-    ]
+def _notes(model: TrainedModel, base: PublishedBase) -> list[str]:
+    notes = []
+    if base.name.startswith("./"):
+        notes.append(
+            f"The base is a local folder: whoever loads the adapter puts it at {base.name}, or names another base."
+        )
+    if _is_packed_by_mlx(model):
+        notes.append(
+            f"PEFT cannot load {base.name}, whose weights MLX has quantised: name the model that it was converted "
+            "from (--set base=OWNER/NAME), or export for mlx-lm (--format mlx-adapter)."
+        )
+    return notes
+
+
+def _is_packed_by_mlx(model: TrainedModel) -> bool:
+    """Return True for a base that is on this disk, and that transformers cannot read; it is not fetched for that."""
+    from engine.models.local import read_config
+    from engine.models.prequantized import MLX, Packed
+    from engine.models.resolve import on_disk
+
+    try:
+        packed = Packed.of(read_config(on_disk(str(model.base))))
+    except ModelError:
+        return False
+    return packed is not None and packed.method == MLX
 
 
 def _without_paths(value: Any) -> Any:

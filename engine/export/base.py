@@ -30,8 +30,9 @@ cannot be written so, MachineError where the folder cannot be written.
 Prove = Callable[[TrainedModel, Path, Mapping[str, Any], Heartbeat], "AbstractContextManager[Exported]"]
 """Opens what was written, as `(model, folder, facts, heartbeat)`, in the program that people will use it with.
 
-The parity gate (`engine.parity.gate`) compares its answers with those of the trained model. The heartbeat is called
-while it loads and answers, so that a stop does not wait for the end of a proof.
+The parity gate (`engine.parity.gate`) compares its answers with those of the trained model. The facts are the
+writer's, and `plain_base`: the folder of the base as transformers reads it. The heartbeat is called while it loads
+and answers, so that a stop does not wait for the end of a proof.
 """
 Supports = Callable[[Mapping[str, Any]], str | None]
 """From a model's config.json, the reason for which it cannot be written in the format; None where it can."""
@@ -61,6 +62,8 @@ class Exporter:
     """Modules that have to be installed."""
     install: str = ""
     """Command that installs them: the hint where one is missing."""
+    adapter_alone: bool = False
+    """True if an adapter is written that people put on the base that it was trained on, quantised as it is."""
     prove: str | Prove | None = None
     """None where there is nothing that could answer."""
     sums: str | Sums | None = None

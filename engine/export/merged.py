@@ -58,6 +58,19 @@ def write(
     return facts
 
 
+def write_plain(base: Path, out: Path, heartbeat: Heartbeat) -> None:
+    """Write what the weights of a folder stand for, in fp16, also where the model that they were made from is here.
+
+    Raises ModelError where their quantisation cannot be read.
+    """
+    from engine.merging.shards import SHARD_BYTES, write_shards
+
+    model = TrainedModel(base)
+    with _combination(model, {}).tensors(base) as (tensors, _):
+        write_shards(tensors, out, dtype_of({"dtype": "fp16"}), heartbeat, SHARD_BYTES)
+        write_settings(model, base, tensors, out)
+
+
 def _combination(model: TrainedModel, options: Mapping[str, Any]) -> "Combination":
     """The models that go into it. Raises ConfigError as `Combination.of` and `TrainedModel.find` do."""
     from engine.merging.several import Combination

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MLX_ADAPTER = Exporter(
     "mlx-adapter",
+    adapter_alone=True,
     write="engine.export.mlx_adapter:write",
     needs=("mlx", "mlx_lm"),
     install=INSTALL,

@@ -86,7 +86,7 @@ def run(context: JobContext) -> str:
     try:
         output.making.mkdir(parents=True)
         model = TrainedModel.find(export.model)
-        base = _base_of(context, model)
+        base = _base_of(context, model, exporter)
         model = in_peft_layout(model, base, context.run.folder / "peft")
         _check(exporter, options, model, base, output)
         with _reporting(context.run, output.making):
@@ -124,19 +124,22 @@ def needed_secrets(run: Run) -> tuple[str, ...]:
     return secrets_of(Run.open(model.run).config) if model.run else ()
 
 
-def _base_of(context: JobContext, model: TrainedModel) -> Path:
-    """The folder of the base that is exported: of a quantised one, the unquantised model where that is here.
+def _base_of(context: JobContext, model: TrainedModel, exporter: Exporter) -> Path:
+    """The folder of the base that is exported: of a quantised one, the unquantised model where that is here, unless
+    the adapter alone is written, which stays on its base.
 
     Raises ModelError where it is missing, or changed since an adapter was trained on it.
     """
-    from engine.merging.base import base_for
+    from engine.merging.base import base_for, trained_on
     from engine.models.resolve import resolve
 
     context.run.emit(Phase(name="loading", note=Path(model.base).name))
     context.poll()
     if isinstance(model.base, str):
         resolve(model.base, model.revision, context.loading())
-    return base_for(model).folder if model.adapter else model.base_folder()
+    if model.adapter is None:
+        return model.base_folder()
+    return trained_on(model) if exporter.adapter_alone else base_for(model).folder
 
 
 def _check(

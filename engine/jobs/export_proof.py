@@ -78,13 +78,15 @@ class ToProve:
 
     def _compared(self, context: JobContext, making: Path, sharing: Sharing) -> "Proof":
         from engine.jobs.held_out import gate_of, plain_base
+        from engine.parity.exported import PLAIN_BASE
 
         assert self.exporter.prove is not None
         with plain_base(self.base, making.parent, context.poll) as plain:
             gate = gate_of(context, self.data, self.model, plain)
             gate = replace(gate, summed=self._summed(context.run.folder))
             opened = plugins.resolved(self.exporter.prove)
-            return gate.prove(opened, making, self.facts, _telling(context, sharing), context.poll)
+            facts = {**self.facts, PLAIN_BASE: str(plain)}
+            return gate.prove(opened, making, facts, _telling(context, sharing), context.poll)
 
     def _summed(self, folder: Path) -> "Summed | None":
         """The models whose sum it is, their adapters in PEFT's layout."""

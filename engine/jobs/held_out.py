@@ -28,14 +28,14 @@ def plain_base(base: Path, beside: Path, heartbeat: Callable[[], None]) -> Itera
 
     It is written into a folder in `beside`. Raises ModelError where the quantisation cannot be read.
     """
-    from engine.export.registry import exporter_named
+    from engine.export.merged import write_plain
     from engine.merging.dequantised import quantization_of
 
     if quantization_of(base) is None:
         yield base
         return
     with tempfile.TemporaryDirectory(dir=beside, prefix=".proof-") as folder:
-        exporter_named("merged").export(TrainedModel(base), Path(folder), {"dtype": "fp16"}, heartbeat)
+        write_plain(base, Path(folder), heartbeat)
         yield Path(folder)
 
 

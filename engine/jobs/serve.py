@@ -1,9 +1,12 @@
 """Job `serve`: a server of trained models for programs. It ends when a person stops it."""
 
 import shlex
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from engine import secrets
@@ -18,6 +21,8 @@ from engine.runs.directory.run import Run
 
 if TYPE_CHECKING:
     from engine.serving.batch import Batch
+    from engine.serving.engines import Command
+    from engine.serving.front import Behind, Front
 
 KEY = "SERVE_API_KEY"
 """Name of the API key, in the environment or the keyring."""
@@ -77,9 +82,14 @@ class Serving:
         from engine.serving.guard import is_local
         from engine.serving.loading import Wish
 
-        choose(self.model, self.engine)
+        engine = choose(self.model, self.engine).name
         if gguf_of(self.model) is None:
             Wish.of(self.model, self.adapters, self.name)
+        if engine == "mlx" and self.adapters:
+            raise ConfigError(
+                "--engine mlx: mlx_lm.server has one model at a time, and no adapters beside it.",
+                "Use ft's own: --engine ft. Or serve the run alone, with its adapter on it.",
+            )
         if not is_local(self.host) and not secrets.get(KEY):
             raise ConfigError(
                 f"--host {self.host} lets other machines ask, and there is no API key.",
@@ -143,38 +153,60 @@ def _serve(context: JobContext, serving: Serving) -> None:
 
 
 def _delegate(context: JobContext, serving: Serving, engine: str) -> None:
-    """Serve by another engine, until a person stops it."""
-    from engine.serving import delegated, engines
-    from engine.serving.http import bind, url_of
+    """Serve by another engine, which listens behind our front, until a person stops it."""
+    from engine.serving import delegated
+    from engine.serving.engines import LOCALHOST
+    from engine.serving.front import Front
+    from engine.serving.guard import LOCAL, Door, is_local
+    from engine.serving.http import HttpThread, bind, url_of
+
+    bound = bind(serving.host, serving.port)
+    with bind(LOCALHOST, 0) as free:
+        port, behind_url = free.getsockname()[1], url_of(free)
+    with tempfile.TemporaryDirectory() as scratch:
+        command, behind = _behind(context, serving, engine, port, behind_url, Path(scratch))
+        front = Front(behind, serving.slots, serving.queue)
+        door = Door(LOCAL if is_local(serving.host) else None, secrets.get(KEY))
+        http = HttpThread(front.app(door), bound)
+        http.start()
+
+        def ready() -> None:
+            front.ready = True
+            _announce(context, serving, engine, url_of(bound), behind.models)
+
+        try:
+            watch = _FrontWatch(context, front, serving.grace_s)
+            delegated.run(command, engine, behind_url, ready, watch.stopping)
+        finally:
+            front.stopping = True
+            http.stop()
+
+
+def _behind(
+    context: JobContext, serving: Serving, engine: str, port: int, url: str, scratch: Path
+) -> "tuple[Command, Behind]":
+    """The command of another engine's server, and how our front asks it. Raises ConfigError, ModelError."""
+    from engine.serving import engines
+    from engine.serving.front import Behind
     from engine.serving.loading import Wish
 
-    with bind(serving.host, serving.port) as bound:  # to learn of a taken port, and a free one's number
-        host, port = bound.getsockname()[:2]
-        url = url_of(bound)
-    key, gguf = secrets.get(KEY), engines.gguf_of(serving.model)
-    if gguf is not None:
+    key = token_hex(16)
+    if (gguf := engines.gguf_of(serving.model)) is not None:
         if serving.adapters:
             raise ConfigError(
                 "--adapter: a GGUF is served alone.", "Serve the run itself: ft serve RUN --adapter …"
             )
         name = serving.name or gguf.stem
-        command = engines.llama(gguf, name, host, port, serving.slots, key)
-    else:
-        wish = Wish.of(serving.model, serving.adapters, serving.name)
-        folder, name = wish.model.base_folder(context.loading()), wish.name
-        if engine == "vllm":
-            command = engines.vllm(wish, folder, host, port, serving.slots, key)
-        else:
-            command = engines.mlx(wish, folder, host, port, key)
+        return engines.llama(gguf, name, port, serving.slots, key), Behind(url, key, (name,))
+    wish = Wish.of(serving.model, serving.adapters, serving.name)
+    folder = wish.model.base_folder(context.loading())
+    if engine == "vllm":
+        names = dict.fromkeys((wish.base_name, wish.name, *wish.adapters))
+        return engines.vllm(wish, folder, port, serving.slots, key), Behind(url, key, tuple(names))
+    from engine.serving.mlx_server import MlxServer
 
-    def ready() -> None:
-        _announce(context, serving, engine, url, (name, *serving.adapters))
-
-    def stopping() -> bool:
-        context.control.poll()
-        return context.control.stop_requested
-
-    delegated.run(command, engine, url, ready, stopping, serving.grace_s)
+    mlx = MlxServer.of(wish, folder, serving.most_prompt, scratch, context.poll)
+    return mlx.command(port, serving.slots, key), Behind(url, key, (wish.name,), mlx.accepted)
 
 
 def _announce(context: JobContext, serving: Serving, engine: str, url: str, models: tuple[str, ...]) -> None:
@@ -184,6 +216,30 @@ def _announce(context: JobContext, serving: Serving, engine: str, url: str, mode
     context.run.emit(
         Served(url=f"{url}/v1", models=models, engine=engine, slots=serving.slots, needs_key=keyed)
     )
+
+
+class _FrontWatch:
+    """Looks for commands while another engine answers, and tells how busy it is.
+
+    Once stopped, it lets the answers end that are being written.
+    """
+
+    def __init__(self, context: JobContext, front: "Front", grace_s: float) -> None:
+        self.context, self.front, self.grace_s = context, front, grace_s
+        self._told, self._told_at = front.load, time.monotonic()
+        self._stopped_at: float | None = None
+
+    def stopping(self) -> bool:
+        self.context.control.poll()
+        now, load = time.monotonic(), self.front.load
+        if load != self._told and now - self._told_at >= TELL_EVERY_S:
+            self._told, self._told_at = load, now
+            self.context.run.emit(Load(running=load.running, waiting=load.waiting, answers=load.answers))
+        if not self.context.control.stop_requested:
+            return False
+        self.front.stopping = True
+        self._stopped_at = self._stopped_at or now
+        return not (load.running or load.waiting) or now - self._stopped_at > self.grace_s
 
 
 class _Watch:

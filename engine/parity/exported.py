@@ -12,6 +12,8 @@ from engine.data.types import Float32, Int32, Message
 
 Heartbeat = Callable[[], None]
 """Called while a model computes, at least every few seconds; it raises where a person has stopped the proof."""
+PLAIN_BASE = "plain_base"
+"""Fact of an export that is proved: the folder of its base with weights that transformers reads in fp32."""
 LIKELIEST = 500
 """Likeliest tokens of each of two models over which they are compared, where one of them lists no more."""
 NO_TOKEN = -1

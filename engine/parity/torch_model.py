@@ -12,7 +12,7 @@ from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Float32, Message
 from engine.models import adapter_files
 from engine.models.tensors import FolderTensors
-from engine.parity.exported import Distributions, Heartbeat, Probe, log_softmax, program
+from engine.parity.exported import PLAIN_BASE, Distributions, Heartbeat, Probe, log_softmax, program
 from engine.runs.directory.trained_model import TrainedModel
 
 ROOM = 1.3
@@ -157,12 +157,15 @@ def open_folder(
 def open_adapter(
     model: TrainedModel, out: Path, facts: Mapping[str, Any], heartbeat: Heartbeat
 ) -> Iterator[TransformersModel]:
-    """An adapter in PEFT's layout, loaded by PEFT onto the base, with the tokenizer that lies beside it."""
+    """An adapter in PEFT's layout, loaded by PEFT onto the base, with the tokenizer that lies beside it.
+
+    Of a base whose quantised weights transformers cannot read, the facts name a folder with what they stand for.
+    """
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    base = model.base_folder()
+    base = Path(facts.get(PLAIN_BASE) or model.base_folder())
     network = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, local_files_only=True)
     tokenizer = _tokenizer(out if (out / "tokenizer_config.json").is_file() else base)
     if len(tokenizer) > network.get_input_embeddings().num_embeddings:

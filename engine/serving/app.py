@@ -2,38 +2,33 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from engine.data.tokenization.thought_blocks import block_at_end
-from engine.errors import FtError
 from engine.inference import answer
 from engine.inference.answer_parts import AnswerParts
 from engine.inference.reasoning import Reasoning
 from engine.serving import asking, refusals, schema
 from engine.serving.asking import Plan
 from engine.serving.batch import Batch, CutError, QueueFull, Ticket
-from engine.serving.guard import Door, Guard
+from engine.serving.guard import Door
 from engine.serving.refusals import Refused
 from engine.serving.replies import DONE, ChatForm, CompletionForm, Form, Told, event
 from engine.serving.request import Asked, End, Piece
+from engine.serving.routing import application, body_of, unless_gone
 from engine.serving.served import Catalogue
 
-BODY_S = 30.0
-"""Seconds within which a body has to come."""
 PROMPT_END = 64
 """Tokens at the end of a prompt among which a block of reasoning may be opened."""
-Found = TypeVar("Found")
 Item = tuple[int, Piece | End | Exception]
 """Place of an answer among those of its request, and what is new of it."""
 
@@ -261,7 +256,7 @@ class Routes:
         self, request: Request, plan: Callable[[bytes, Catalogue], Plan], form: Callable[[Plan], Form]
     ) -> Response:
         catalogue, service = self._ready(), self.service
-        body = await _body(request)
+        body = await body_of(request)
         service.reading = service.reading or CapacityLimiter(1)
         planned = await to_thread.run_sync(plan, body, catalogue, limiter=service.reading)
         assert service.batch is not None
@@ -273,18 +268,10 @@ class Routes:
                 _streamed(writing, form(planned)), media_type="text/event-stream", headers=headers
             )
         try:
-            told = await _unless_gone(request, writing.whole)
+            told = await unless_gone(request, writing.whole)
         finally:
             writing.cancel()
         return JSONResponse(form(planned).whole(told))
-
-
-async def _body(request: Request) -> bytes:
-    """The body. Raises Refused where it takes too long."""
-    try:
-        return await asyncio.wait_for(request.body(), BODY_S)
-    except TimeoutError:
-        raise Refused(408, f"The body has not come within {BODY_S:.0f} s.", None, "body_timeout") from None
 
 
 async def _streamed(writing: Writing, form: Form) -> AsyncIterator[str]:
@@ -311,43 +298,12 @@ async def _streamed(writing: Writing, form: Form) -> AsyncIterator[str]:
         writing.cancel()
 
 
-async def _unless_gone(request: Request, work: Callable[[], Awaitable[Found]]) -> Found:
-    """The result of `work`. Raises ClientDisconnect where whoever asked is gone before."""
-
-    async def gone() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-
-    tasks = asyncio.ensure_future(work()), asyncio.ensure_future(gone())
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if tasks[0].done():
-            return tasks[0].result()
-        raise ClientDisconnect
-    finally:
-        for task in tasks:
-            task.cancel()
-
-
 def make_app(service: Service, door: Door) -> Starlette:
     """The application."""
     routes = Routes(service)
 
-    async def refused(request: Request, error: Exception) -> Response:
-        found = error if isinstance(error, Refused) else refusals.failed(error)
-        return JSONResponse(found.body, found.status, found.headers)
-
-    async def unknown(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        words = {404: f"There is no {request.url.path[:200]} here.", 405: f"Not by {request.method[:10]}."}
-        found = Refused(error.status_code, words.get(error.status_code, error.detail), None, "unknown_url")
-        return JSONResponse(found.body, found.status, error.headers)
-
-    async def left(request: Request, error: Exception) -> Response:
-        return Response(status_code=499)  # nobody reads it
-
-    return Starlette(
-        routes=[
+    return application(
+        [
             Route("/v1/chat/completions", routes.chat, methods=["POST"]),
             Route("/v1/completions", routes.completions, methods=["POST"]),
             Route("/v1/embeddings", routes.embeddings, methods=["POST"]),
@@ -356,12 +312,5 @@ def make_app(service: Service, door: Door) -> Starlette:
             Route("/health", routes.health),
             Route("/ready", routes.ready),
         ],
-        middleware=[Middleware(Guard, door=door)],
-        exception_handlers={
-            Refused: refused,
-            FtError: refused,
-            HTTPException: unknown,
-            ClientDisconnect: left,
-            Exception: refused,
-        },
+        door,
     )

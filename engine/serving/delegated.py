@@ -12,51 +12,58 @@ from engine.errors import MachineError
 from engine.serving.engines import Command
 
 POLL_S = 0.2
+ASK_EVERY_S = 2.0
+"""Time between two looks whether a server that has answered still does."""
+END_S = 10.0
+"""Seconds that it gets to end."""
 
 
 def run(
-    command: Command,
-    name: str,
-    url: str,
-    ready: Callable[[], None],
-    stopping: Callable[[], bool],
-    grace_s: float,
+    command: Command, name: str, url: str, ready: Callable[[], None], stopping: Callable[[], bool]
 ) -> None:
     """Serve until `stopping` returns True; `ready` is called once the server answers.
 
-    Raises MachineError where it ends by itself.
+    Raises MachineError where it ends by itself, or says that it answers no more.
     """
     environment = secrets.without() | dict(command.environment)
     process = subprocess.Popen(command.words, stdin=subprocess.PIPE, env=environment, text=True)
     try:
         assert process.stdin is not None
-        with suppress(BrokenPipeError), process.stdin:
-            process.stdin.write(command.given)
-        told = False
+        with suppress(BrokenPipeError):  # it stays open: a child of ours ends when we do
+            process.stdin.write(f"{command.given}\n")
+            process.stdin.flush()
+        told, asked_at = False, 0.0
         while not stopping():
             if (code := process.poll()) is not None:
-                raise MachineError(
-                    f"The server of {name} ended with exit code {code}.",
-                    "What it printed is in the run's worker.log.",
-                )
-            if not told and _answers(url):
-                told = True
-                ready()
+                raise _ended(name, f"ended with exit code {code}")
+            if time.monotonic() - asked_at >= (ASK_EVERY_S if told else POLL_S):
+                asked_at, status = time.monotonic(), _health(url)
+                if told and status == 503:
+                    raise _ended(name, "answers no more")
+                if not told and status == 200:
+                    told = True
+                    ready()
             time.sleep(POLL_S)
     finally:
         process.terminate()
         try:
-            process.wait(grace_s)
+            process.wait(END_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
 
-def _answers(url: str) -> bool:
-    """Return True if a server is there and has loaded its model; all three have /health."""
+def _ended(name: str, how: str) -> MachineError:
+    return MachineError(f"The server of {name} {how}.", "What it printed is in the run's worker.log.")
+
+
+def _health(url: str) -> int | None:
+    """Status of /health, which all three have: 200 once the model is loaded; None where nobody answers in time."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(f"{url}/health", timeout=2) as answer:
-            return bool(answer.status == 200)
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
     except (urllib.error.URLError, OSError):
-        return False
+        return None

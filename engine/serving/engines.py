@@ -16,6 +16,8 @@ from engine.serving.loading import Wish
 NAMES = ("auto", "ft", "vllm", "llama", "mlx")
 PACKAGES = {"vllm": ("vllm", "pip install vllm"), "llama": ("xllamacpp", "pip install xllamacpp"),
             "mlx": ("mlx_lm", "pip install mlx-lm")}  # fmt: skip
+LOCALHOST = "127.0.0.1"
+"""Where servers listen that stand behind our front."""
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Values that vLLM takes for the largest rank of an adapter."""
 
@@ -74,49 +76,25 @@ def gguf_of(reference: str) -> Path | None:
     return None
 
 
-def llama(gguf: Path, name: str, host: str, port: int, slots: int, key: str | None) -> Command:
+def llama(gguf: Path, name: str, port: int, slots: int, key: str) -> Command:
     """llama.cpp's own server, in a process that reads its settings, the key among them, on stdin."""
-    asked = {"file": str(gguf), "name": name, "host": host, "port": port, "slots": slots, "key": key}
+    asked = {"file": str(gguf), "name": name, "port": port, "slots": slots, "key": key}
     words = (sys.executable, "-P", "-m", "engine.serving.llama_process")
     return Command(words, json.dumps(asked))
 
 
-def vllm(wish: Wish, folder: Path, host: str, port: int, slots: int, key: str | None) -> Command:
+def vllm(wish: Wish, folder: Path, port: int, slots: int, key: str) -> Command:
     """vLLM's server; the largest rank of the adapters is told, for it refuses any above 16 otherwise."""
     adapters = {own: model.adapter for own, model in wish.adapters.items() if model.adapter}
     if wish.model.adapter is not None:
         adapters = {wish.name: wish.model.adapter} | adapters
     words = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
-    words += ["--served-model-name", wish.base_name, "--host", host, "--port", str(port)]
+    words += ["--served-model-name", wish.base_name, "--host", LOCALHOST, "--port", str(port)]
     words += ["--max-num-seqs", str(slots)]
     if adapters:
         words += ["--enable-lora", "--max-loras", str(len(adapters)), "--max-lora-rank", str(_rank(adapters))]
         words += ["--lora-modules", *(f"{own}={path}" for own, path in adapters.items())]
-    return Command(tuple(words), environment={"VLLM_API_KEY": key} if key else {})
-
-
-def mlx(wish: Wish, folder: Path, host: str, port: int, key: str | None) -> Command:
-    """mlx-lm's server. Raises ConfigError for what it does not have: keys, and several adapters."""
-    if key:
-        raise ConfigError("--engine mlx: mlx_lm.server checks no API key.", "Use ft's own: --engine ft")
-    if wish.adapters or wish.model.adapter is not None:
-        raise ConfigError(
-            "--engine mlx: mlx_lm.server answers without the adapter where a request does not name it.",
-            "Use ft's own: --engine ft. Or merge first: ft export --format mlx",
-        )
-    words = (
-        sys.executable,
-        "-m",
-        "mlx_lm",
-        "server",
-        "--model",
-        str(folder),
-        "--host",
-        host,
-        "--port",
-        str(port),
-    )
-    return Command(words)
+    return Command(tuple(words), environment={"VLLM_API_KEY": key})
 
 
 def _rank(adapters: Mapping[str, Path]) -> int:

@@ -1,24 +1,24 @@
-"""llama.cpp's server in a process of its own. It reads one JSON object on stdin, and serves until SIGTERM.
+"""llama.cpp's server in a process of its own. It reads one line of JSON on stdin, and serves until SIGTERM.
 
 python -P -m engine.serving.llama_process < settings.json
 """
 
-import json
 import signal
-import sys
+
+from engine.serving.child import settings
+from engine.serving.engines import LOCALHOST
 
 
 def main() -> None:
     """Load the GGUF and listen."""
+    asked = settings()
     import xllamacpp
 
-    asked = json.load(sys.stdin)
     parameters = xllamacpp.CommonParams()
     parameters.model.path, parameters.model_alias = asked["file"], {asked["name"]}
-    parameters.hostnames, parameters.port = [asked["host"]], asked["port"]
+    parameters.hostnames, parameters.port = [LOCALHOST], asked["port"]
     parameters.n_parallel, parameters.use_jinja = asked["slots"], True
-    if asked["key"]:
-        parameters.api_keys = [asked["key"]]
+    parameters.api_keys = [asked["key"]]
     server = xllamacpp.Server(parameters)
     print(f"llama.cpp listens at {server.listening_address}", flush=True)
     signal.sigwait([signal.SIGTERM, signal.SIGINT])

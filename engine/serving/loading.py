@@ -67,7 +67,7 @@ class Wish:
         if not self.shared:
             spec = answering(folder, self.model.adapter)
             spec.before_import()
-            served = _served(self.name, self.model, folder, None)
+            served = served_of(self.name, self.model, folder, None)
             spec.before_load()
             assert spec.open is not None
             model = spec.open(folder, self.model.adapter, served.tokenizer.new, trust)
@@ -79,7 +79,7 @@ class Wish:
         if self.model.adapter is not None:
             on_base = {self.name: self.model} | on_base
         base = TrainedModel(self.model.base, revision=self.model.revision)
-        catalogue = {self.base_name: _served(self.base_name, base, folder, None)}
+        catalogue = {self.base_name: served_of(self.base_name, base, folder, None)}
         for name, one in on_base.items():
             if one.base_folder(loading).resolve() != folder.resolve():
                 raise ConfigError(
@@ -90,7 +90,7 @@ class Wish:
                 raise ConfigError(
                     f"--adapter {name}: it has tokens of its own, which the base lacks.", "Serve it alone."
                 )
-            catalogue[name] = _served(name, one, folder, name)
+            catalogue[name] = served_of(name, one, folder, name)
         adapters = {name: one.adapter for name, one in on_base.items() if one.adapter is not None}
         spec = _sharing(answering(folder, next(iter(adapters.values()))))
         assert spec.open_shared is not None
@@ -127,7 +127,8 @@ def _trusts(model: TrainedModel) -> bool:
     return bool(model.run and Run.open(model.run).config.model.trust_remote_code)
 
 
-def _served(name: str, model: TrainedModel, folder: Path, adapter: str | None) -> Served:
+def served_of(name: str, model: TrainedModel, folder: Path, adapter: str | None) -> Served:
+    """A model as requests name it; `adapter` is its name in the decoder. Raises ModelError, ConfigError."""
     encoder = model.spec.encoder(folder)
     tokenizer = encoder.tokenizer
     about = model.run.name if model.run else Path(str(model.base)).name

@@ -1,6 +1,6 @@
 """Requests that are refused, as OpenAI's API words it: a status, a message, the parameter, a code."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from engine.errors import ConfigError, DataError, FtError, ModelError
@@ -49,6 +49,12 @@ def unsupported(param: str, why: str = "") -> Refused:
     return Refused(
         400, f"`{param}` is not supported here.{' ' if why else ''}{why}", param, "unsupported_parameter"
     )
+
+
+def no_model(name: str, known: Iterable[str]) -> Refused:
+    """A model that is not here."""
+    words = f"There is no model {name[:200]!r} here. There are: {', '.join(known)}."
+    return Refused(404, words, "model", "model_not_found")
 
 
 def busy() -> Refused:

@@ -9,7 +9,7 @@ from typing import Any
 from engine.data.tokenization.tokenizer import Tokenizer
 from engine.models.sizing import TokenRoom
 from engine.serving.grammar import Grammars
-from engine.serving.refusals import Refused
+from engine.serving.refusals import no_model
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,7 @@ class Catalogue:
         """The model of that name. Raises Refused: a model that is not here never gets another's answer."""
         found = self.models.get(name)
         if found is None:
-            known = ", ".join(self.models)
-            raise Refused(
-                404, f"There is no model {name[:200]!r} here. There are: {known}.", "model", "model_not_found"
-            )
+            raise no_model(name, self.models)
         return found
 
     @cached_property

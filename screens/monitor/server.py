@@ -15,9 +15,7 @@ from screens.monitor.job_files import JobFiles
 from screens.monitor.run_view import RunView
 
 QUESTION = "What can you do?"
-OWN = "ft"
-"""Name of the engine that reports how busy it is."""
-ELSEWHERE = "Another program answers; its own figures are under Log."
+NO_TOKENS = "not told by this engine; what it prints is under Log"
 
 
 def page(view: RunView, job: JobFiles) -> Iterator[RenderableType]:
@@ -56,12 +54,15 @@ def command(serving: Serving, between: str = " ") -> str:
 
 def _load(view: RunView, serving: Serving) -> RenderableType:
     if not view.loads:
-        return Text("Nobody has asked yet." if serving.engine == OWN else ELSEWHERE, "dim")
+        return Text("Nobody has asked yet.", "dim")
     now = view.loads[-1]
     answers = f"{show.count(now.answers)} answer{'' if now.answers == 1 else 's'}"
-    past = sparkline([load.tokens_per_s for load in view.loads], 24)
+    speeds = [load.tokens_per_s for load in view.loads if load.tokens_per_s is not None]
+    speed = NO_TOKENS
+    if speeds:
+        speed = f"{'' if now.running else 'last '}{show.count(speeds[-1])} tokens/s   {sparkline(speeds, 24)}"
     return facts(
         Fact("now", f"{now.running} of {serving.slots} answers at work, {show.count(now.waiting)} waiting"),
-        Fact("speed", f"{'' if now.running else 'last '}{show.count(now.tokens_per_s)} tokens/s   {past}"),
-        Fact("so far", f"{answers}, {show.count(now.tokens)} tokens"),
+        Fact("speed", speed),
+        Fact("so far", f"{answers}, {show.count(now.tokens)} tokens" if now.tokens is not None else answers),
     )

@@ -1,5 +1,6 @@
 """An adapter's folder as mlx-lm itself would load it, tried on the base's architecture without reading its weights."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,23 @@ def _bare(config: dict[str, Any]) -> Any:
 
 def needs_conversion(base: Path) -> bool:
     """Return True if mlx-lm alone would read the model of `base` otherwise than it is: its names or its rotation."""
+    return bool(families.settings(read_config(base))) or computes_otherwise(base)
+
+
+def computes_otherwise(base: Path) -> bool:
+    """Return True where that holds whatever its config.json says: mlx-lm has other names or windows."""
     config = read_config(base)
-    kind = config.get("model_type")
-    return bool(families.settings(config)) or kind in TRANSFORMERS_PREFIX or bool(families.windows_of(config))
+    return config.get("model_type") in TRANSFORMERS_PREFIX or bool(families.windows_of(config))
+
+
+def readable(base: Path, scratch: Path) -> Path:
+    """`base`, or links to it in `scratch` with a config.json that mlx-lm alone reads as it is meant."""
+    config = read_config(base)
+    if not (settings := families.settings(config)):
+        return base
+    scratch.mkdir()
+    for file in base.iterdir():
+        if file.name != "config.json":
+            (scratch / file.name).symlink_to(file.resolve())
+    (scratch / "config.json").write_text(json.dumps(config | settings), encoding="utf-8")
+    return scratch

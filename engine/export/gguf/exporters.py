@@ -19,6 +19,7 @@ GGUF = Exporter(
 )
 GGUF_ADAPTER = Exporter(
     "gguf-adapter",
+    adapter_alone=True,
     write="engine.export.gguf.adapter:write",
     needs=("gguf",),
     install=INSTALL,

@@ -153,8 +153,8 @@ class Proved(Event):
 class Serving(Event):
     """A server answers at `url`, as OpenAI's API does, under the names `models`.
 
-    `engine` is the program that answers; ft's own writes `slots` answers together, and emits `Load`. `needs_key` is
-    True if a request has to carry the API key.
+    `engine` is the program that answers; `slots` requests are answered together, and `Load` tells of them.
+    `needs_key` is True if a request has to carry the API key.
     """
 
     type = "serving"
@@ -169,15 +169,16 @@ class Serving(Event):
 class Load(Event):
     """A server's load now: answers being written and waiting; and since it answers, those that are whole, and tokens.
 
-    `tokens_per_s` is the mean since the event before.
+    `tokens_per_s` is the mean since the event before. Tokens are None where another engine writes them, which does not
+    tell of each.
     """
 
     type = "load"
     running: int
     waiting: int
     answers: int
-    tokens: int
-    tokens_per_s: float
+    tokens: int | None = None
+    tokens_per_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
