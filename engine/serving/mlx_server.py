@@ -26,7 +26,7 @@ PASSED = (
 SAME: Mapping[str, Any] = {"n": 1, "tool_choice": "auto", "response_format": {"type": "text"}}
 """Keys that mlx_lm.server ignores, and the value of each that changes nothing."""
 LACKING = ("logprobs", "top_logprobs", "logit_bias")
-"""Keys that it understands otherwise than OpenAI's API, or that can end the thread that answers."""
+"""Keys that it understands otherwise than OpenAI's API does."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class MlxServer:
     def accepted(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """What is passed on of a request: as our own server reads it, with all that it leaves out.
 
-        Raises Refused for what mlx_lm.server would ignore, understand otherwise, or not survive.
+        Raises Refused for what mlx_lm.server would ignore or understand otherwise.
         """
         if path == "/v1/chat/completions":
             chat = parsed(ChatRequest, body)
