@@ -9,6 +9,7 @@ from typing import Any
 
 from engine import paths
 from engine.config.load import load_text
+from engine.runs.directory.create import create_job
 from engine.runs.directory.events import Eval, Event, Finished, Saved, Started, Step, encode
 from engine.runs.directory.run import Run
 
@@ -104,3 +105,18 @@ def _events(
     if end == "completed":
         end = Finished(t=STARTED + steps + 1, reason="completed", step=steps)
     return [*events, end] if isinstance(end, Event) else events
+
+
+def evaluated(run: Run, value: float, data: str | None, fingerprint: str = "f" * 64) -> Run:
+    """A completed `ft evaluate` of a run's result, as it would lie there."""
+    options = {"model": str(run.folder), "data": data, "metrics": None, "max_questions": None}
+    job = create_job("evaluate", "evaluate-x", options)
+    job.emit(Eval(step=20, loss=1.0, perplexity=2.7, metrics={"exact_match": value}))
+    job.emit(Finished(reason="completed", step=20))
+    lines = {"exact_match": {"value": value, "interval": [value - 0.125, value + 0.125]}}
+    body = {"metrics": lines, "fingerprint": fingerprint, "against": None}
+    (job.folder / "evaluation.json").write_text(json.dumps(body))
+    prompt = "system\nYou help.\nuser\nTwo teas\nassistant\n"
+    answers = [{"prompt": prompt, "asked": "Two teas", "answers": {"model": f"answer of {run.id}"}}]
+    (job.folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in answers))
+    return job

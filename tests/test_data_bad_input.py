@@ -86,7 +86,7 @@ BAD: dict[str, tuple[str, bytes, list[str]]] = {
     "mixed forms": (
         "a.jsonl",
         lines(GOOD, GOOD, {"text": "a"}),
-        ["chat (first at", "a.jsonl:1)", "completion (first at", "a.jsonl:3)", "Split the file"],
+        ["chat (first at", "a.jsonl:1)", "completion (first at", "a.jsonl:3)", "Make a file of each format"],
     ),
     "one odd row out": ("a.jsonl", lines(GOOD, {"x": 1}), ["a.jsonl:2: columns `x`", "other rows are chat"]),
     "content null": (

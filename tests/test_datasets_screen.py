@@ -264,6 +264,8 @@ async def test_unknown_columns_show_rows_and_advice(app: FtApp) -> None:
         await ready(pilot)
         await show(pilot, "columns.jsonl")
         assert "fit no known form" in problem(pilot)
+        assert "data.columns: {" in problem(pilot), "as the recipe has it: the app has no --set"
+        assert "--set" not in problem(pilot)
         assert '"question"' in screen(pilot).query_one(TokenView).text
 
 

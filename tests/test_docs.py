@@ -1,12 +1,14 @@
 """README and docs say what is true: commands run, links lead somewhere, the help is the real one."""
 
 import ast
+import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -142,6 +144,31 @@ def test_data_output_in_docs_is_real(ft_home_with_starter: Path, tmp_path: Path,
         done = run(words, tmp_path)
         assert done.returncode == 0, done.stderr
         assert [line.rstrip() for line in (done.stderr + done.stdout).rstrip().splitlines()] == lines
+
+
+@pytest.mark.slow
+def test_recipe_of_the_evaluation_page_is_what_the_page_says(
+    tiny_model: Path, ft_home: Path, tmp_path: Path
+) -> None:
+    """Its rows are found from any folder, nothing of them is amiss, and it can be planned; on a tiny model."""
+    recipe = ROOT / "docs" / "examples" / "mail.yml"
+    assert "ft train docs/examples/mail.yml" in (ROOT / "docs" / "evaluate.md").read_text(encoding="utf-8")
+    base = ["--set", f"model.base={tiny_model}"]
+    done = run(["plan", str(recipe), "--json", *base], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["work"]["steps"] == 12
+    done = run(["data", "check", "--recipe", str(recipe), "--json", *base], tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert [one for one in report["findings"] if "duplicate" in one["kind"] or "overlap" in one["kind"]] == []
+    kinds = {}
+    for name in ("mail", "mail-validation"):
+        lines = recipe.with_name(f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+        kinds[name] = Counter(json.loads(line)["messages"][-1]["content"] for line in lines)
+    assert kinds == {
+        name: dict.fromkeys(("praise", "complaint", "question"), count)
+        for name, count in (("mail", 40), ("mail-validation", 10))
+    }
 
 
 def anchors(page: Path) -> set[str]:

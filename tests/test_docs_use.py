@@ -25,7 +25,7 @@ from tests.training import recipe_text
 pytestmark = pytest.mark.slow
 DOCS = ROOT / "docs"
 MAILS = {"praise": "The tea is great", "complaint": "The coat is torn", "question": "Which size is the coat"}
-EARLIER = "20261129-181255-evaluate-mail"
+EARLIER = "20261130-015155-evaluate-mail"
 
 
 @dataclass

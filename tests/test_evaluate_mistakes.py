@@ -32,6 +32,7 @@ BEFORE: dict[str, str] = {
 AFTER: dict[str, str] = {
     "adapter --data empty.jsonl": "empty.jsonl: the file is empty",
     "adapter --data unanswered.jsonl": "`completion` is missing",
+    "anna/model --data rows.jsonl": "or use `starter` or a local folder",
     "moved --data rows.jsonl": "was trained on ./gone, and there is no folder",
     "adapter --data anna/rows": "anna/rows is not in the cache",
     f"adapter {ROWS} --tasks no_such_task": "lm-eval has no task 'no_such_task'",

@@ -21,7 +21,7 @@ from engine.runs.index import compare as comparing
 from engine.runs.index.compare import Comparison, Row, written
 from engine.runs.index.index import Index, summary_of
 from ft import cli
-from tests.run_fixtures import STARTED, make_run, step
+from tests.run_fixtures import STARTED, evaluated, make_run, step
 
 
 def compare(left: Run, right: Run) -> Comparison:
@@ -242,21 +242,6 @@ def test_nan_in_both_runs_is_no_difference(ft_home: Path) -> None:
     assert row.same
 
 
-def evaluated(run: Run, value: float, data: str | None, fingerprint: str = "f" * 64) -> Run:
-    """A completed `ft evaluate` of a run's result, as it would lie there."""
-    options = {"model": str(run.folder), "data": data, "metrics": None, "max_questions": None}
-    job = create_job("evaluate", "evaluate-x", options)
-    job.emit(Eval(step=20, loss=1.0, perplexity=2.7, metrics={"exact_match": value}))
-    job.emit(Finished(reason="completed", step=20))
-    lines = {"exact_match": {"value": value, "interval": [value - 0.125, value + 0.125]}}
-    body = {"metrics": lines, "fingerprint": fingerprint, "against": None}
-    (job.folder / "evaluation.json").write_text(json.dumps(body))
-    prompt = "system\nYou help.\nuser\nTwo teas\nassistant\n"
-    answers = [{"prompt": prompt, "asked": "Two teas", "answers": {"model": f"answer of {run.id}"}}]
-    (job.folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in answers))
-    return job
-
-
 def exported(run: Run, out: Path, proof: dict[str, Any] | None) -> None:
     """A completed `ft export` of a run, as it would lie there."""
     out.mkdir()
@@ -275,18 +260,53 @@ def two_runs() -> tuple[Run, Run]:
 def test_scores_of_evaluations_stand_side_by_side_with_intervals(ft_home: Path) -> None:
     left, right = two_runs()
     evaluated(left, 0.25, "/rows/test.jsonl")
-    evaluated(left, 0.5, "/rows/test.jsonl")  # the later one counts
+    evaluated(left, 0.375, "/rows/test.jsonl")  # the later one counts
     evaluated(right, 0.75, "/rows/test.jsonl")
     evaluated(right, 0.625, "/rows/other.jsonl")
     scores = rows(compare(left, right), "scores")
     row = scores["exact_match on test.jsonl"]
-    assert (row.left, row.right, row.better) == (0.5, 0.75, "right")
-    assert comparing.side_text(row, "left") == "50.0% (37.5% to 62.5%)"
+    assert (row.left, row.right, row.better, row.overlap) == (0.375, 0.75, "right", False)
+    assert comparing.side_text(row, "left") == "37.5% (25.0% to 50.0%)"
     alone = scores["exact_match on other.jsonl"]
     assert (alone.left, alone.right, alone.better) == (None, 0.625, "")
     assert scores["validation loss on test.jsonl"].same
     done = ft("runs", "compare", left.id, right.id)
     assert "75.0% (62.5% to 87.5%) (better)" in done.stdout, done.stderr
+
+
+def test_scores_whose_intervals_overlap_are_not_told_apart(ft_home: Path) -> None:
+    left, right = two_runs()
+    evaluated(left, 0.5, "/rows/test.jsonl")
+    evaluated(right, 0.625, "/rows/test.jsonl")
+    evaluated(left, 0.5, "/rows/met.jsonl")
+    evaluated(right, 0.75, "/rows/met.jsonl")  # both intervals have 62.5%
+    evaluated(left, 0.5, "/rows/same.jsonl")
+    evaluated(right, 0.5, "/rows/same.jsonl")
+    for pair in ((left, right), (right, left)):
+        scores = rows(compare(*pair), "scores")
+        for name in ("test", "met"):
+            row = scores[f"exact_match on {name}.jsonl"]
+            assert (row.better, row.overlap) == ("", True)
+        assert not scores["exact_match on same.jsonl"].overlap, "there is no difference to tell"
+    done = ft("runs", "compare", left.id, right.id)
+    (line,) = [line for line in done.stdout.splitlines() if "on test.jsonl" in line and "50.0%" in line]
+    assert line.split()[:6] == ["exact_match", "on", "test.jsonl", "(not", "told", "apart)"], done.stdout
+    assert "(better)" not in line
+    body = json.loads(ft("runs", "compare", left.id, right.id, "--json").stdout)
+    (row,) = [row for row in body["sections"]["scores"] if row["key"] == "exact_match on test.jsonl"]
+    assert (row["better"], row["overlap"]) == ("", True)
+
+
+def test_score_without_interval_is_still_the_better(ft_home: Path) -> None:
+    """As of an evaluation of one row, or by an ft that wrote no intervals."""
+    left, right = two_runs()
+    job = evaluated(left, 0.5, "/rows/test.jsonl")
+    evaluated(right, 0.5625, "/rows/test.jsonl")
+    written = json.loads((job.folder / "evaluation.json").read_text())
+    written["metrics"]["exact_match"]["interval"] = None
+    (job.folder / "evaluation.json").write_text(json.dumps(written))
+    row = rows(compare(left, right), "scores")["exact_match on test.jsonl"]
+    assert (row.better, row.overlap) == ("right", False)
 
 
 def test_scores_on_rows_that_changed_in_between_name_no_better(ft_home: Path) -> None:

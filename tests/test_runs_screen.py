@@ -11,6 +11,7 @@ from textual.pilot import Pilot
 from engine.runs.directory.create import create_job
 from engine.runs.directory.events import Failed, Finished
 from engine.runs.directory.run import Run
+from engine.runs.index.index import summary_of
 from ft import app
 from ft.app import FtApp
 from screens.intents import ChatWith, EditRecipe, Intent, ShowRun
@@ -20,7 +21,8 @@ from screens.runs.details import described
 from screens.runs.screen import RunsScreen
 from screens.themes import SERIES
 from screens.widgets.confirm import Confirm
-from tests.run_fixtures import make_run, step
+from tests.app_pilot import shown
+from tests.run_fixtures import evaluated, make_run, step
 
 
 class Watched(FtApp):
@@ -325,6 +327,23 @@ async def test_two_selected_runs_are_compared(three_runs: list[Run]) -> None:
         await seen.until(lambda: overlay.comparison and overlay.comparison.left == three_runs[1].id)
         await seen.press("a", "escape")
         assert seen.app.screen is seen.screen
+
+
+@pytest.mark.parametrize(("other", "told"), [(0.625, True), (0.875, False)])
+async def test_scores_with_overlapping_intervals_have_no_mark(
+    three_runs: list[Run], other: float, told: bool
+) -> None:
+    for run, value in zip(three_runs, (0.5, other, 0.5), strict=True):
+        evaluated(run, value, "/rows/test.jsonl")
+    async with runs_screen(6) as seen:
+        left, right = (summary_of(run) for run in three_runs[:2])
+        seen.app.push_screen(CompareScreen(left, right))
+        overlay = seen.app.screen
+        assert isinstance(overlay, CompareScreen)
+        await seen.until(lambda: overlay.comparison is not None)
+        lines = shown(seen.app).splitlines()
+        (row,) = [line for line in lines if "50.0% (37.5%" in line]
+        assert ("✓" in row, any("not told apart" in line for line in lines)) == (not told, told)
 
 
 async def test_one_run_cannot_be_compared_with_itself(three_runs: list[Run]) -> None:

@@ -91,7 +91,7 @@ RULES: Mapping[Kind, Rule] = {
         error=0.5,
     ),
     "not-shown": Rule(
-        "The model will not learn it. ft's own template may show it (--set model.chat_template=chatml), or the model's "
+        "The model will not learn it. ft's own template may show it (model.chat_template: chatml), or the model's "
         "with other settings (model.template_variables)."
     ),
     "truncated": Rule("Raise model.max_seq_length, or shorten the rows.", warning=0.01, error=0.5),

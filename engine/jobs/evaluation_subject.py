@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.backend_spec import spec_of
+from engine.data.setting_advice import by_prepare, without_settings
 from engine.errors import DataError, MachineError
 from engine.evaluation import general
 from engine.evaluation.measuring import Rows
@@ -51,9 +52,11 @@ class Subject:
 
         Raises NoRowsError where the recipe that trained the model has kept none aside.
         """
-        rows = self._validation(trained) if trained else self._named()
+        source = None if trained else str(self.config.data.train)
+        with without_settings(source):
+            rows = self._validation(trained) if trained else self._named()
         for note in rows.notes:
-            self.context.run.emit(Phase(name="tokenising", note=note))
+            self.context.run.emit(Phase(name="tokenising", note=by_prepare(note, source)))
         return Rows(rows.examples.good(), rows.questions[: self.config.evaluation.max_questions])
 
     def _named(self) -> "ValidationRows":

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.data.setting_advice import without_settings
 from engine.errors import DataError
 from engine.jobs.base import JobContext
 from engine.jobs.evaluate import Evaluation
@@ -53,7 +54,8 @@ def gate_of(context: JobContext, data: str | None, model: TrainedModel, base: Pa
     sources: list[tuple[str, Examples]] = []
     if data is not None:
         given = Evaluation(str(base), data).recipe(model)
-        sources = [(data, _given(context, given, base))]
+        with without_settings(data):
+            sources = [(data, _given(context, given, base))]
     elif model.run is not None and config is not None:
         sources = _rows_of(context, config, model.run, base)
     drawn: tuple[Probe, ...] = ()

@@ -131,7 +131,7 @@ def explained(repo: str, revision: str | None, kind: Literal["model", "dataset"]
     import httpx
     from huggingface_hub import errors
 
-    local = "`model.base: starter` or a local folder" if kind == "model" else "a local file or folder"
+    local = "`starter` or a local folder" if kind == "model" else "a local file or folder"
     token = "set a token with `ft secrets set HF_TOKEN`, or log in with `hf auth login`"
     try:
         yield

@@ -128,12 +128,12 @@ def _refuse_other_things(folder: Path) -> None:
     if folder.is_file():
         raise ModelError(f"{folder} is a file, not a model's folder.", f"Did you mean {folder.parent}?")
     if not folder.is_dir():
-        raise ModelError(f"There is no folder {folder}.", "Check the path of model.base, or give a hub id.")
+        raise ModelError(f"There is no folder {folder}.", "Check the path, or give a hub id.")
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
         base = read_object(folder / "adapter_config.json").get("base_model_name_or_path")
         raise ModelError(
             f"{folder} is an adapter, not a whole model" + (f"; it was trained on {base}." if base else "."),
-            f"Use that as model.base: {base}" if base else "Give the model that the adapter was trained on.",
+            f"Give that model: {base}" if base else "Give the model that the adapter was trained on.",
         )
 
 

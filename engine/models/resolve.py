@@ -101,5 +101,5 @@ def fingerprint(folder: Path) -> str:
 
 def _no_revision(base: str, revision: str | None) -> None:
     if revision is not None:
-        message = f"model.revision: {revision} has no meaning for {base}, which is not a model of the hub."
-        raise ModelError(message, "Remove model.revision.")
+        message = f"{base} is not a model of the hub, so it has no revision {revision}."
+        raise ModelError(message, "Leave the revision out.")

@@ -14,6 +14,7 @@ from typing import Any
 
 from engine.codec import decode, encode
 from engine.config.problems import Problem, RecipeError
+from engine.data.setting_advice import in_recipe
 from engine.errors import KINDS, FtError
 
 Message = dict[str, Any]
@@ -34,7 +35,7 @@ class Failure:
     def of(error: FtError) -> "Failure":
         """The description of an error."""
         problems = error.problems if isinstance(error, RecipeError) else ()
-        return Failure(error.kind, error.message, error.hint, problems)
+        return Failure(error.kind, error.message, in_recipe(error.hint), problems)
 
     def error(self) -> FtError:
         """The error that was described."""

@@ -65,6 +65,7 @@ def compare(
 ) -> None:
     """Set two runs side by side: results, scores, answers, exports, recipe, data, plan, versions."""
     from engine.runs.index import compare as comparing
+    from engine.runs.index.compare_row import NOT_TOLD_APART
 
     found = comparing.compare(summary_of(Run.open(left)), summary_of(Run.open(right)))
     if json:
@@ -87,7 +88,8 @@ def compare(
                 f"{comparing.side_text(row, 'left')}{' (better)' if row.better == 'left' else ''}",
                 f"{comparing.side_text(row, 'right')}{' (better)' if row.better == 'right' else ''}",
             ]
-            table.add_row(f"  {row.key}", *map(Text, sides))
+            about = f" ({NOT_TOLD_APART})" if row.overlap else ""
+            table.add_row(f"  {row.key}{about}", *map(Text, sides))
     out().print(table)
     hidden = sum(map(len, found.sections.values())) - sum(map(len, sections.values()))
     if hidden:

@@ -5,6 +5,7 @@ from textual.containers import Vertical
 from textual.widgets import Static
 
 from engine.data.preview.values import Opened, RowView
+from engine.data.setting_advice import in_recipe
 from screens.datasets.tokens import TokenView
 from screens.format import count
 
@@ -58,7 +59,7 @@ class RowPane(Vertical):
 
     def _problem(self, problem: str, hint: str) -> None:
         shown = self.query_one("#problem", Static)
-        shown.update(f"✗ {problem}" + (f"\n  {hint}" if hint else ""))
+        shown.update(in_recipe(f"✗ {problem}" + (f"\n  {hint}" if hint else "")))
         shown.set_class(bool(problem), "-shown")
 
 
@@ -76,7 +77,7 @@ def _title(row: RowView, opened: Opened | None) -> list[str]:
     if row.unseen:
         parts.append(f"{row.unseen} not shown by the template")
     if row.unused:
-        parts.append(f"has {row.unused}")
+        parts.append(f"has {in_recipe(row.unused)}")
     if row.unread:
         parts.append(f"the last {count(row.unread)} characters not tokenised")
     if row.hidden:

@@ -14,6 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from engine.runs.index.compare import Comparison, Row, compare, side_text
+from engine.runs.index.compare_row import NOT_TOLD_APART
 from engine.runs.index.index import RunSummary
 from screens.actions import bindings
 from screens.widgets.keys import Keys
@@ -102,7 +103,8 @@ def _table(left: RunSummary, right: RunSummary, sections: dict[str, tuple[Row, .
         table.add_row("", Text(f"\n{name}", "bold underline"))
         for row in rows:
             mark, style = (" ", "dim") if row.same else ("≠", "")
-            table.add_row(Text(mark, "bold"), Text(row.key, style), _cell(row, "left"), _cell(row, "right"))
+            about = Text.assemble((row.key, style), (f"\n{NOT_TOLD_APART}" if row.overlap else "", "dim"))
+            table.add_row(Text(mark, "bold"), about, _cell(row, "left"), _cell(row, "right"))
     return table
 
 

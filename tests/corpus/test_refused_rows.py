@@ -48,7 +48,7 @@ def test_unshown_calls_name_template_that_helps(read: Reader) -> None:
         "at least 12 rows cannot be used: the chat template does not show calls"
     )
     assert "\n" not in caught.value.message
-    assert caught.value.hint == "Use a template that does: --set model.chat_template=chatml"
+    assert caught.value.hint == "Use a template that does: model.chat_template: chatml"
     assert len(read("24_parallel.jsonl", template="chatml").texts) == 12
 
 

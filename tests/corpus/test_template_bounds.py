@@ -125,7 +125,7 @@ def test_endless_template_is_stopped(monkeypatch: pytest.MonkeyPatch, name: str)
     chat = ChatTemplate(LASTING[name], {})
     with pytest.raises(ModelError, match="takes too much: it has not ended after") as error:
         chat.render(ASKED)
-    assert "model.chat_template=chatml" in error.value.hint
+    assert "model.chat_template: chatml" in error.value.hint
 
 
 def test_stopped_template_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +196,7 @@ def test_every_command_blames_the_template(
     assert main(arguments) == ModelError.exit_code
     said = capsys.readouterr().err
     assert "the chat template takes too much" in said
-    assert "model.chat_template=chatml" in said
+    assert "model.chat_template: chatml" in said
 
 
 def test_data_template_has_same_bounds(

@@ -164,7 +164,7 @@ def test_template_leaving_out_answer_is_reported(family: str, turns: str, what: 
 
 def test_report_names_template_that_shows_all(here: Path) -> None:
     [found] = findings("cases/46_anthropic.jsonl")
-    assert "--set model.chat_template=chatml" in found["fix"]
+    assert "model.chat_template: chatml" in found["fix"]
     text = shown("cases/46_anthropic.jsonl", "--set", "model.chat_template=chatml")
     assert "[<think>\nhm\n</think>\n\nA apple.<|im_end|>]" in text
 
@@ -181,7 +181,7 @@ def test_template_cutting_last_thoughts_is_reported(rows: str, here: Path) -> No
 def test_rows_refused_by_template_name_another(model: Model) -> None:
     checked = ft("data", "check", "cases/23_sys.jsonl", "--model", model("gemma"))
     assert "System role not supported" in str(checked.exception)
-    assert "--set model.chat_template=chatml" in checked.exception.hint
+    assert "model.chat_template: chatml" in checked.exception.hint
     taken = shown("cases/23_sys.jsonl", "--model", "./gemma", "--set", "model.chat_template=chatml")
     assert "Answer as a gardener." in taken
 

@@ -153,8 +153,7 @@ def _undecided(sampled: Sequence[Origin], formats: Sequence[RowFormat | None], n
         places = ", ".join(f"{row_format} (first at {where})" for row_format, where in first.items())
         return DataError(
             f"{name}: rows of different formats: {places}",
-            "Split the file by format and list the files under data.train, or name one format: "
-            f"--set data.format={next(iter(first))}",
+            f"Make a file of each format, or name one format: --set data.format={next(iter(first))}",
         )
     assert unknown is not None  # there is a row, and it has no format
     return unknown_columns(*unknown, next(iter(first), None))

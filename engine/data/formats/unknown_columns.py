@@ -25,7 +25,10 @@ def _hint(columns: Columns) -> str:
             inside = {need: f"{name}.{need}" for need in row_format.columns_in(value)}
             return f"The rows are inside `{name}`: --set 'data.columns={as_yaml(inside)}'"
     needs = "; ".join(f"{row_format.name}: {', '.join(row_format.needs)}" for row_format in FORMATS.values())
-    return f"{_nearest(columns)}Say in data.columns what they are called, or rename them. Each format needs: {needs}."
+    return (
+        f"{_nearest(columns)}Rename them, or say what they are called: --set 'data.columns={{NEEDED: COLUMN}}'. "
+        f"Each format needs: {needs}."
+    )
 
 
 def _is_turns(value: Any) -> bool:

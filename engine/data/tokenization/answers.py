@@ -271,6 +271,6 @@ class AnswerFinder:
 
 def _another(chat: ChatTemplate) -> str:
     """Advice for a template that shows a turn unlike its prompt."""
-    fix = "It is the template and not the rows: use another one, --set model.chat_template=chatml"
+    fix = "It is the template and not the rows: use another one, as model.chat_template: chatml"
     read = ", ".join(sorted(chat.reads))
     return f"{fix}, or see what model.template_variables changes: it reads {read}" if read else fix

@@ -129,7 +129,7 @@ class ChatTemplate:
         except OverrunError as error:
             self._overrun = ModelError(
                 f"the chat template takes too much: {error}",
-                "Use one of ft's: --set model.chat_template=chatml, or fix the model's own.",
+                "Use one of ft's, as model.chat_template: chatml, or fix the model's own.",
             )
             raise self._overrun from error
         except jinja2.TemplateError:

@@ -32,10 +32,10 @@ from engine.models.sizing import TokenRoom
 ANYTHING = TokenRoom()
 TrainOn = Literal["assistant", "last", "all"]
 SEVERAL = "with an answer that takes several texts"
-LAST_ONLY = "Compare only the last turn of each answer: --set data.train_on=last"
+LAST_ONLY = "Compare only the last turn of each answer: data.train_on: last"
 TAKES_NOT = (
-    "Take a template that takes such rows (--set model.chat_template=chatml), or leave them out: "
-    "--set data.on_error=skip"
+    "Take a template that takes such rows (model.chat_template: chatml), or leave them out "
+    "(data.on_error: skip in a recipe)"
 )
 """Advice for rows for which a template raises an error."""
 
@@ -175,7 +175,7 @@ class RowEncoder:
             raise RowError(
                 "the chat template does not show calls of tools",
                 REFUSED,
-                fix="Use a template that does: --set model.chat_template=chatml",
+                fix="Use a template that does: model.chat_template: chatml",
             )
         if finder.shape.takes_inline_as_text:
             row = replace(row, messages=tuple(map(with_thoughts_apart, row.messages)))

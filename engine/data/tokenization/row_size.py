@@ -25,7 +25,7 @@ def check_size(row: Row, limit: int | None) -> None:
         raise RowError(
             f"{size:,} characters long; the most is {most:,} of a row that is cut at {limit:,} tokens",
             LONG,
-            fix="Split it into several rows, or leave such rows out: --set data.on_error=skip",
+            fix="Split it into several rows, or leave such rows out (data.on_error: skip in a recipe)",
         )
 
 

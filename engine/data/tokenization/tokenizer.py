@@ -186,7 +186,7 @@ class Tokenizer:
         if chat is None:
             raise ModelError(
                 "the model has no chat template, and the rows are conversations",
-                "Set model.chat_template: chatml, to another of ft's templates, or to the path of a .jinja file.",
+                "Train with model.chat_template: chatml, another of ft's templates, or the path of a .jinja file.",
             )
         return chat
 

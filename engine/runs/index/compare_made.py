@@ -9,7 +9,7 @@ from engine.metrics.registry import EVAL_LOSS, describe
 from engine.runs.directory.events import Memory, Sample, Step
 from engine.runs.directory.run import Run
 from engine.runs.directory.state import RunState
-from engine.runs.index.compare_row import Row, better_of
+from engine.runs.index.compare_row import Row, better_of, overlapping
 from engine.runs.index.made_of import Answer, Evaluated, Exported, evaluations_of, exports_of
 from engine.units import one_line
 
@@ -45,7 +45,7 @@ def score_rows(left: Made, right: Made, same_tokens: bool, same_rows: bool) -> t
     """Scores by metric and rows, the latest of each.
 
     The better is named where both were computed on the same rows: `same_rows` says that of the runs' own validation
-    rows; scores a token are compared only with `same_tokens`.
+    rows; scores a token are compared only with `same_tokens`. Where their intervals overlap, neither is.
     """
     ours, theirs = _latest(left.scores), _latest(right.scores)
     found = []
@@ -55,17 +55,14 @@ def score_rows(left: Made, right: Made, same_tokens: bool, same_rows: bool) -> t
         fair = (same_tokens or metric not in OF_TOKENS) and (rows is not None or same_rows)
         fair &= len(prints) < 2 or not same_tokens  # the same texts are other tokens for another tokenizer
         a, b = (made.scores[metric] if made else None for made in (one, other))
-        found.append(
-            Row(
-                f"{describe(metric).title} on {_named(rows)}",
-                a,
-                b,
-                better_of(a, b, describe(metric).better) if fair else "",
-                metric,
-                one.intervals.get(metric) if one else None,
-                other.intervals.get(metric) if other else None,
-            )
+        left_interval, right_interval = (
+            made.intervals.get(metric) if made else None for made in (one, other)
         )
+        better = better_of(a, b, describe(metric).better) if fair else ""
+        overlap = bool(better) and overlapping(left_interval, right_interval)
+        title = f"{describe(metric).title} on {_named(rows)}"
+        named = "" if overlap else better
+        found.append(Row(title, a, b, named, metric, left_interval, right_interval, overlap))
     return tuple(found)
 
 

@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 Better = Literal["", "left", "right"]
 Interval = tuple[float, float]
+NOT_TOLD_APART = "not told apart"
+"""A row of which neither value is called better, because the intervals of both overlap."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,8 @@ class Row:
     left_interval: Interval | None = None
     """Confidence interval, 95 %, of a value of a metric that has one."""
     right_interval: Interval | None = None
+    overlap: bool = False
+    """True if one value would be better, and the intervals overlap: then the rows do not tell the two apart."""
 
     @property
     def same(self) -> bool:
@@ -33,3 +37,8 @@ def better_of(left: Any, right: Any, direction: Literal["higher", "lower"] | Non
     if not direction or not numbers or left == right:
         return ""
     return "left" if (left < right) == (direction == "lower") else "right"
+
+
+def overlapping(left: Interval | None, right: Interval | None) -> bool:
+    """True if two intervals have a point in common; a value without one has nothing to overlap with."""
+    return left is not None and right is not None and left[0] <= right[1] and right[0] <= left[1]
