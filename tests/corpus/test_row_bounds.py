@@ -205,7 +205,7 @@ def test_oversized_row_is_refused_before_tokenising(
         DataError, match=r"jsonl:10: 1,200,\d\d\d characters long; the most is 1,000,000"
     ) as error:
         prepared(tiny_model, path)
-    assert "data.on_error=skip" in error.value.hint
+    assert "data.on_error: skip" in error.value.hint
     assert len(prepared(tiny_model, path, on_error="skip").train) == 9
     (shown,) = Previews().show(str(path), [9], View(model=str(tiny_model)))
     assert "characters long" in shown.problem
