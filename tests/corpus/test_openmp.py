@@ -9,7 +9,7 @@ import pytest
 
 from engine.config.load import load_text
 from engine.hardware.openmp import settled
-from engine.hardware.probe import usable_cores
+from engine.hardware.probe import cpu_has_bf16, usable_cores
 from engine.runs.directory import events as ev
 from engine.runs.directory.create import create_run
 from engine.runs.directory.run import Run
@@ -18,6 +18,7 @@ from tests.terminal import PATIENCE_S, ft, write_recipe
 FEWER = {"OMP_NUM_THREADS": "2", "OMP_THREAD_LIMIT": "1"}
 """Two threads are requested, one is granted; OMP_DYNAMIC does the same, but only while the machine is busy."""
 linux = pytest.mark.skipif(sys.platform != "linux", reason="torch brings GNU OpenMP on Linux alone")
+bf16 = pytest.mark.skipif(not cpu_has_bf16(), reason="without bf16 instructions the products are right")
 
 
 @linux
@@ -47,6 +48,7 @@ def _trained(folder: Path, model: Path, kind: str, environment: dict[str, str]) 
 
 
 @linux
+@bf16
 @pytest.mark.slow
 @pytest.mark.parametrize("cause", ["OMP_THREAD_LIMIT", "OMP_DYNAMIC"])
 def test_engine_with_wrong_products_exits_7(
@@ -72,6 +74,7 @@ def test_engine_with_wrong_products_exits_7(
 
 
 @linux
+@bf16
 @pytest.mark.slow
 def test_library_backend_reports_wrong_products(tmp_path: Path, tiny_model: Path) -> None:
     """A Python program that uses a backend is told too."""
