@@ -11,7 +11,7 @@ import typer
 from engine.errors import CheckFailed, ConfigError, MachineError
 from engine.process.launcher import start
 from engine.runs.directory.run import Run
-from ft.commands.trained import CheckpointOption, ModelArgument, reference_of
+from ft.commands.trained import CheckpointOption, JsonOption, ModelArgument, reference_of
 from ft.console import print_json, say, show_error
 from ft.live import Plain
 from ft.watch import follow_to_end, interrupts_wait
@@ -23,76 +23,84 @@ if TYPE_CHECKING:
 CHECK_FAILED = CheckFailed.exit_code
 
 
+DataOption = Annotated[
+    str | None,
+    typer.Option("--data", metavar="SOURCE", help="Rows to score on; the run's validation rows if left out."),
+]
+MetricsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metrics", metavar="NAMES", help="Metrics or a Python file, with commas between; repeatable."
+    ),
+]
+AgainstOption = Annotated[
+    str | None,
+    typer.Option("--against", metavar="base|RUN", help="Compare with the untrained model, or another."),
+]
+ForgettingOption = Annotated[
+    bool, typer.Option("--forgetting", help="Also score general rows that were not the task.")
+]
+RowsOption = Annotated[
+    int, typer.Option("--rows", min=0, help="Rows to show where the two models differ most.")
+]
+MaxQuestionsOption = Annotated[
+    int | None,
+    typer.Option("--max-questions", min=1, help="Most prompts that are answered for metrics of answers."),
+]
+MaxTokensOption = Annotated[
+    int | None,
+    typer.Option("--max-tokens", min=1, help="Most tokens of an answer; a little over the longest expected."),
+]
+FailUnderOption = Annotated[
+    list[str] | None,
+    typer.Option("--fail-under", metavar="METRIC=VALUE", help="Exit with 1 where it is worse; repeatable."),
+]
+FailIfWorseThanOption = Annotated[
+    str | None,
+    typer.Option(
+        "--fail-if-worse-than", metavar="RUN", help="Exit with 1 where a score is worse than RUN's."
+    ),
+]
+TasksOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tasks", metavar="NAMES", help="Tasks of lm-eval, or YAML files of yours, with commas between."
+    ),
+]
+JudgeOption = Annotated[
+    str | None,
+    typer.Option("--judge", metavar="URL", help="An OpenAI-compatible server judges each pair of answers."),
+]
+JudgeModelOption = Annotated[
+    str | None,
+    typer.Option("--judge-model", metavar="NAME", help="Model of the judge; its first if left out."),
+]
+JudgeKeyOption = Annotated[
+    str | None, typer.Option("--judge-key", metavar="NAME", help="Secret that is the judge's API key.")
+]
+HtmlOption = Annotated[
+    Path | None, typer.Option("--html", metavar="FILE", help="Write the report, one page, there too.")
+]
+
+
 def evaluate(
     model: ModelArgument = None,
     checkpoint: CheckpointOption = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data", metavar="SOURCE", help="Rows to score on; the run's validation rows if left out."
-        ),
-    ] = None,
-    metrics: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--metrics", metavar="NAMES", help="Metrics or a Python file, with commas between; repeatable."
-        ),
-    ] = None,
-    against: Annotated[
-        str | None,
-        typer.Option("--against", metavar="base|RUN", help="Compare with the untrained model, or another."),
-    ] = None,
-    forgetting: Annotated[
-        bool, typer.Option("--forgetting", help="Also score general rows that were not the task.")
-    ] = False,
-    rows: Annotated[
-        int, typer.Option("--rows", min=0, help="Rows to show where the two models differ most.")
-    ] = 5,
-    max_questions: Annotated[
-        int | None,
-        typer.Option("--max-questions", min=1, help="Most prompts that are answered for metrics of answers."),
-    ] = None,
-    max_tokens: Annotated[
-        int | None,
-        typer.Option(
-            "--max-tokens", min=1, help="Most tokens of an answer; a little over the longest expected."
-        ),
-    ] = None,
-    fail_under: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--fail-under", metavar="METRIC=VALUE", help="Exit with 1 where it is worse; repeatable."
-        ),
-    ] = None,
-    fail_if_worse_than: Annotated[
-        str | None,
-        typer.Option(
-            "--fail-if-worse-than", metavar="RUN", help="Exit with 1 where a score is worse than RUN's."
-        ),
-    ] = None,
-    tasks: Annotated[
-        str | None,
-        typer.Option(
-            "--tasks", metavar="NAMES", help="Tasks of lm-eval, or YAML files of yours, with commas between."
-        ),
-    ] = None,
-    judge: Annotated[
-        str | None,
-        typer.Option(
-            "--judge", metavar="URL", help="An OpenAI-compatible server judges each pair of answers."
-        ),
-    ] = None,
-    judge_model: Annotated[
-        str | None,
-        typer.Option("--judge-model", metavar="NAME", help="Model of the judge; its first if left out."),
-    ] = None,
-    judge_key: Annotated[
-        str | None, typer.Option("--judge-key", metavar="NAME", help="Secret that is the judge's API key.")
-    ] = None,
-    html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write the report, one page, there too.")
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    data: DataOption = None,
+    metrics: MetricsOption = None,
+    against: AgainstOption = None,
+    forgetting: ForgettingOption = False,
+    rows: RowsOption = 5,
+    max_questions: MaxQuestionsOption = None,
+    max_tokens: MaxTokensOption = None,
+    fail_under: FailUnderOption = None,
+    fail_if_worse_than: FailIfWorseThanOption = None,
+    tasks: TasksOption = None,
+    judge: JudgeOption = None,
+    judge_model: JudgeModelOption = None,
+    judge_key: JudgeKeyOption = None,
+    html: HtmlOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Score a trained model on its validation rows, or on others. Stdout is the scores; ctrl-c leaves none."""
     from engine.config.recipe_paths import data_source

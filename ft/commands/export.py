@@ -9,7 +9,7 @@ import typer
 from engine.errors import ConfigError
 from engine.export.base import CREATE, QUANTIZATION
 from engine.process.launcher import start
-from ft.commands.trained import CheckpointOption, ModelArgument, reference_of
+from ft.commands.trained import CheckpointOption, JsonOption, ModelArgument, reference_of
 from ft.console import key_values, print_json, say
 from ft.live import Plain
 from ft.watch import follow_to_end, interrupts_wait
@@ -20,46 +20,54 @@ if TYPE_CHECKING:
 FORMATS = "adapter, merged, gguf, gguf-adapter, mlx, mlx-adapter, ollama, or another package's."
 
 
+FormatOption = Annotated[str | None, typer.Option("--format", metavar="NAME", help=FORMATS)]
+QuantizeOption = Annotated[
+    str | None,
+    typer.Option("--quantize", metavar="TYPE", help="Hold the weights in few bits, as q8_0, Q4_K_M or 4bit."),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", metavar="FOLDER", help="The folder to write; NAME-RUN here if left out."),
+]
+CreateOption = Annotated[
+    str | None,
+    typer.Option(
+        "--create", metavar="NAME", help="With ollama: then make it known to Ollama under this name."
+    ),
+]
+OptionsOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Another option of the format; repeatable."),
+]
+DataOption = Annotated[
+    str | None,
+    typer.Option(
+        "--data", metavar="SOURCE", help="Rows to prove it on; the run's validation rows if left out."
+    ),
+]
+ProveOption = Annotated[
+    bool,
+    typer.Option(
+        "--prove/--no-prove", help="Compare its answers with the trained model's; keep it if alike."
+    ),
+]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Replace an earlier export, once the new one is whole.")
+]
+
+
 def export(
     model: ModelArgument = None,
-    format_: Annotated[str | None, typer.Option("--format", metavar="NAME", help=FORMATS)] = None,
-    quantize: Annotated[
-        str | None,
-        typer.Option(
-            "--quantize", metavar="TYPE", help="Hold the weights in few bits, as q8_0, Q4_K_M or 4bit."
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="FOLDER", help="The folder to write; NAME-RUN here if left out."),
-    ] = None,
-    create: Annotated[
-        str | None,
-        typer.Option(
-            "--create", metavar="NAME", help="With ollama: then make it known to Ollama under this name."
-        ),
-    ] = None,
-    options: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Another option of the format; repeatable."),
-    ] = None,
+    format_: FormatOption = None,
+    quantize: QuantizeOption = None,
+    out: OutOption = None,
+    create: CreateOption = None,
+    options: OptionsOption = None,
     checkpoint: CheckpointOption = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data", metavar="SOURCE", help="Rows to prove it on; the run's validation rows if left out."
-        ),
-    ] = None,
-    prove: Annotated[
-        bool,
-        typer.Option(
-            "--prove/--no-prove", help="Compare its answers with the trained model's; keep it if alike."
-        ),
-    ] = True,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace an earlier export, once the new one is whole.")
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    data: DataOption = None,
+    prove: ProveOption = True,
+    force: ForceOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Write a trained model in the files of another program, and prove that it answers as it was trained.
 

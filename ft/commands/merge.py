@@ -9,8 +9,8 @@ import typer
 from engine.errors import ConfigError
 from engine.runs.directory.checkpoints import step_of, whole
 from engine.runs.directory.run import Run
-from ft.commands.export import follow
-from ft.commands.trained import reference_of
+from ft.commands.export import ForceOption, follow
+from ft.commands.trained import JsonOption, reference_of
 from ft.console import print_json, say
 
 LIMIT = 0.1
@@ -21,53 +21,62 @@ METHOD = (
 )
 
 
+RunsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Runs, checkpoints or adapters' folders on one base; the latest run if left out.",
+    ),
+]
+DtypeOption = Annotated[str, typer.Option("--dtype", metavar="FORMAT", help=DTYPE)]
+OutOption = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", metavar="FOLDER", help="The folder to write; merged-RUN here if left out."),
+]
+WeightsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--weights", metavar="W,W…", help="Weight of each model's update; equal ones that sum to 1."
+    ),
+]
+MethodOption = Annotated[str, typer.Option("--method", metavar="METHOD", help=METHOD)]
+DensityOption = Annotated[
+    float | None, typer.Option("--density", help="Share of values that pruning keeps; 0.5 if left out.")
+]
+RankOption = Annotated[int | None, typer.Option("--rank", help="Rank of the result of svd methods.")]
+AverageOption = Annotated[
+    str | None,
+    typer.Option("--average", metavar="last:N", help="Average the last N checkpoints of the run."),
+]
+CheckpointsOption = Annotated[
+    str | None,
+    typer.Option("--checkpoints", metavar="STEP,STEP…", help="Average these checkpoints of the run."),
+]
+AdapterOutOption = Annotated[
+    bool, typer.Option("--adapter-out", help="Write one LoRA adapter instead of full weights.")
+]
+ProveOption = Annotated[
+    bool,
+    typer.Option(
+        "--prove/--no-prove",
+        help="Compare its answers with the trained model's, or with the weighted sum of several.",
+    ),
+]
+
+
 def merge(
-    runs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Runs, checkpoints or adapters' folders on one base; the latest run if left out.",
-        ),
-    ] = None,
-    dtype: Annotated[str, typer.Option("--dtype", metavar="FORMAT", help=DTYPE)] = "source",
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", "-o", metavar="FOLDER", help="The folder to write; merged-RUN here if left out."
-        ),
-    ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            "--weights", metavar="W,W…", help="Weight of each model's update; equal ones that sum to 1."
-        ),
-    ] = None,
-    method: Annotated[str, typer.Option("--method", metavar="METHOD", help=METHOD)] = "cat",
-    density: Annotated[
-        float | None, typer.Option("--density", help="Share of values that pruning keeps; 0.5 if left out.")
-    ] = None,
-    rank: Annotated[int | None, typer.Option("--rank", help="Rank of the result of svd methods.")] = None,
-    average: Annotated[
-        str | None,
-        typer.Option("--average", metavar="last:N", help="Average the last N checkpoints of the run."),
-    ] = None,
-    checkpoints: Annotated[
-        str | None,
-        typer.Option("--checkpoints", metavar="STEP,STEP…", help="Average these checkpoints of the run."),
-    ] = None,
-    adapter_out: Annotated[
-        bool, typer.Option("--adapter-out", help="Write one LoRA adapter instead of full weights.")
-    ] = False,
-    prove: Annotated[
-        bool,
-        typer.Option(
-            "--prove/--no-prove",
-            help="Compare its answers with the trained model's, or with the weighted sum of several.",
-        ),
-    ] = True,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace an earlier export, once the new one is whole.")
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    runs: RunsArgument = None,
+    dtype: DtypeOption = "source",
+    out: OutOption = None,
+    weights: WeightsOption = None,
+    method: MethodOption = "cat",
+    density: DensityOption = None,
+    rank: RankOption = None,
+    average: AverageOption = None,
+    checkpoints: CheckpointsOption = None,
+    adapter_out: AdapterOutOption = False,
+    prove: ProveOption = True,
+    force: ForceOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Merge a trained model, several on one base, or checkpoints of a run, into full weights.
 

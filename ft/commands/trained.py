@@ -1,4 +1,5 @@
-"""Argument MODEL of the commands that take something trained: a run, a checkpoint, or a folder of weights."""
+"""Argument MODEL of the commands that take something trained (a run, a checkpoint, or a folder of weights), and options
+that several of them have."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,7 @@ CheckpointOption = Annotated[
     str | None,
     typer.Option("--checkpoint", metavar="best|last|N", help="Weights of this checkpoint of the run."),
 ]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def reference_of(model: str | None, checkpoint: str | None = None) -> str:
