@@ -11,8 +11,10 @@ import pytest
 from filelock import FileLock
 
 from engine.models import starter
+from engine.runs.directory.run import Run
 from tests.hub_uploads import UploadHub, uploads
 from tests.keyrings import MemoryKeyring
+from tests.run_fixtures import make_run
 from tests.tiny import make_tiny_model
 
 # A shell without job control starts background commands deaf to ctrl-c, and their children inherit it; the tests
@@ -99,3 +101,12 @@ def upload_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Uplo
         monkeypatch.setenv("HF_HUB_OFFLINE", "0")
         monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "no-token"))
         yield hub
+
+
+@pytest.fixture
+def three_runs(ft_home: Path) -> list[Run]:
+    return [
+        make_run("20260103-000000-sql-new", steps=30, start_loss=2.0, lr=2e-4),
+        make_run("20260102-000000-chat", steps=20),
+        make_run("20260101-000000-sql-old", steps=10, start_loss=5.0),
+    ]

@@ -1,103 +1,20 @@
-"""The Runs screen as it is used: found, marked, overlaid, compared, gone on from and deleted by keys alone."""
+"""The Runs screen as it is used: found, marked, compared, gone on from and deleted by keys alone."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from textual.pilot import Pilot
 
 from engine.runs.directory.create import create_job
 from engine.runs.directory.events import Failed, Finished
 from engine.runs.directory.run import Run
 from engine.runs.index.index import summary_of
-from ft import app
-from ft.app import FtApp
-from screens.intents import ChatWith, EditRecipe, Intent, ShowRun
-from screens.runs import curve_reader
+from screens.intents import ChatWith, EditRecipe, ShowRun
 from screens.runs.compare import CompareScreen
 from screens.runs.details import described
-from screens.runs.screen import RunsScreen
-from screens.themes import SERIES
 from screens.widgets.confirm import Confirm
 from tests.app_pilot import shown
-from tests.run_fixtures import evaluated, make_run, step
-
-
-class Watched(FtApp):
-    """The real app, that notes where the Runs screen sends a person."""
-
-    CSS_PATH = Path(app.__file__).with_name("app.tcss")
-    LOOK_S = 0.05
-
-    def __init__(self) -> None:
-        super().__init__(start="runs")
-        self.asked: list[Intent | tuple[str, str]] = []
-
-    def open(self, intent: Intent) -> None:
-        self.asked.append(intent)
-
-    async def resume_run(self, run_id: str, checkpoint: Path | None = None) -> None:
-        self.asked.append(("resume", run_id))
-
-
-class Seen:
-    """The screen, and waiting until it shows something."""
-
-    def __init__(self, app: Watched, pilot: Pilot[None]) -> None:
-        self.app = app
-        self.pilot = pilot
-
-    @property
-    def screen(self) -> RunsScreen:
-        screen = self.app.screen_stack[0]
-        assert isinstance(screen, RunsScreen)
-        return screen
-
-    def names(self) -> list[str]:
-        return [run.name for run in self.screen.table.rows]
-
-    def text(self, selector: str) -> str:
-        return str(self.screen.query_one(selector).render())
-
-    async def until(self, what: Any) -> None:
-        for _ in range(200):
-            await self.pilot.pause(0.02)
-            if what():
-                return
-        raise AssertionError("it did not come to that")
-
-    async def press(self, *keys: str) -> None:
-        await self.pilot.press(*keys)
-        await self.pilot.pause()
-
-    async def type(self, text: str) -> None:
-        await self.press(
-            "slash", *("space" if c == " " else "less_than_sign" if c == "<" else c for c in text)
-        )
-
-
-@asynccontextmanager
-async def runs_screen(
-    expected: int, size: tuple[int, int] = (120, 36), listed: int | None = None
-) -> AsyncIterator[Seen]:
-    watched = Watched()
-    async with watched.run_test(size=size) as pilot:
-        seen = Seen(watched, pilot)
-        await seen.until(lambda: isinstance(watched.screen_stack[0], RunsScreen))
-        await seen.until(lambda: len(watched.runs) == expected)
-        await seen.until(lambda: len(seen.screen.table.rows) == (expected if listed is None else listed))
-        yield seen
-
-
-@pytest.fixture
-def three_runs(ft_home: Path) -> list[Run]:
-    return [
-        make_run("20260103-000000-sql-new", steps=30, start_loss=2.0, lr=2e-4),
-        make_run("20260102-000000-chat", steps=20),
-        make_run("20260101-000000-sql-old", steps=10, start_loss=5.0),
-    ]
+from tests.run_fixtures import evaluated, make_run
+from tests.runs_screen_pilot import runs_screen
 
 
 async def test_empty_runs_list_says_how_to_begin(ft_home: Path) -> None:
@@ -203,45 +120,6 @@ async def test_second_click_opens_the_run(three_runs: list[Run]) -> None:
         assert seen.app.asked == [ShowRun(three_runs[1].id)]
 
 
-async def test_selected_runs_keep_their_chart_colours(three_runs: list[Run]) -> None:
-    async with runs_screen(3) as seen:
-        chart = seen.screen.chart
-        await seen.press("space", "down", "space", "down", "space")
-        await seen.until(lambda: len({line.colour for line in chart.lines}) == 3)
-        await seen.press("home", "space")  # the first is let go
-        await seen.until(lambda: len({line.colour for line in chart.lines}) == 2)
-        assert {line.colour for line in chart.lines} == {SERIES[1], SERIES[2]}
-        assert seen.screen.selection.slots == {three_runs[1].id: 1, three_runs[2].id: 2}
-        await seen.press("escape")
-        assert not seen.screen.selection.slots
-
-
-async def test_runs_beyond_colours_get_own_marks(ft_home: Path) -> None:
-    for number in range(22):
-        make_run(f"20260201-0000{number:02}-n{number:02}", steps=5)
-    async with runs_screen(22) as seen:
-        chart = seen.screen.chart
-        await seen.press(*["space", "down"] * 22)
-        await seen.until(lambda: len(chart.lines) == 20)
-        assert len({line.symbol for line in chart.lines}) == len({line.label for line in chart.lines}) == 20
-        assert chart.lines[0].colour == chart.lines[8].colour
-        assert chart.title == "loss of 20 of 22 selected"
-
-
-async def test_long_curve_loads_while_runs_change(
-    three_runs: list[Run], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(curve_reader, "CHUNK", 1)  # a line at a time
-    async with runs_screen(3) as seen:
-        for number in range(31, 300):
-            three_runs[0].emit(step(number, 1.0))
-        await seen.press("space", "down", "space")
-        started = dict(seen.screen.curves.readers)
-        three_runs[2].emit(step(11, 0.5))
-        await seen.until(lambda: seen.screen.settled)
-        assert all(not worker.is_cancelled for worker in started.values())
-
-
 async def test_filter_proposes_how_words_go_on(ft_home: Path) -> None:
     run = make_run("20260101-000000-chat", steps=3)
     recipe = run.folder / "train.yml"
@@ -251,30 +129,6 @@ async def test_filter_proposes_how_words_go_on(ft_home: Path) -> None:
         assert seen.screen.filter.value == "status:completed tag:spider"
         assert seen.names() == ["chat"]
         assert "tags    sql spider" in seen.text("#details")
-
-
-async def test_chart_follows_run_under_cursor(three_runs: list[Run]) -> None:
-    """It grows with the run."""
-    async with runs_screen(3) as seen:
-        chart = seen.screen.chart
-        await seen.press("down")
-        await seen.until(lambda: chart.lines and len(chart.lines[0].series) == 20)
-        three_runs[1].emit(step(21, 0.5))
-        await seen.until(lambda: len(chart.lines[0].series) == 21)
-
-
-async def test_chart_axis_and_smoothing_have_keys(three_runs: list[Run]) -> None:
-    """So have the order and the scale."""
-    async with runs_screen(3) as seen:
-        await seen.press("x", "l", "a")
-        assert (seen.screen.chart.axis_label, seen.screen.chart.log_axis) == ("time", True)
-        assert seen.app.preferences.smoothing == 0.95
-        await seen.press("A", "o")
-        assert seen.app.preferences.smoothing == 0.9
-        assert seen.names() == ["sql-new", "chat", "sql-old"]  # best first
-        await seen.press("o", "o")
-        assert seen.names() == ["chat", "sql-new", "sql-old"]
-        assert "by name" in seen.text("#count")
 
 
 async def test_best_of_another_metric_is_listed_apart(ft_home: Path) -> None:
@@ -298,20 +152,6 @@ async def test_best_of_another_metric_is_listed_apart(ft_home: Path) -> None:
         await seen.type("name:loss")
         assert seen.text("#count").endswith("by best")
         assert "metric" not in lines()[0]
-
-
-async def test_zoom_pan_and_inspection_move_the_chart(three_runs: list[Run]) -> None:
-    async with runs_screen(3) as seen:
-        chart = seen.screen.chart
-        await seen.until(lambda: chart.lines and len(chart.lines[0].series) == 30)
-        whole = chart.view
-        await seen.press("z", "left")
-        assert chart.view[1] - chart.view[0] < whole[1] - whole[0]
-        await seen.press("0")
-        assert chart.view == whole
-        await seen.press("i", "left")
-        assert chart.cursor is not None
-        await seen.press("Z", "right")
 
 
 async def test_two_selected_runs_are_compared(three_runs: list[Run]) -> None:
@@ -423,16 +263,6 @@ async def test_training_run_is_not_deleted_or_resumed(three_runs: list[Run]) -> 
     assert three_runs[0].folder.is_dir()
 
 
-async def test_curves_are_saved_to_files(three_runs: list[Run], ft_home: Path) -> None:
-    async with runs_screen(3) as seen:
-        await seen.until(lambda: seen.screen.chart.lines)
-        await seen.press("e")
-        folder = ft_home / "exports"
-        await seen.until(
-            lambda: folder.is_dir() and {path.suffix for path in folder.iterdir()} == {".svg", ".csv"}
-        )
-
-
 async def test_damaged_and_failed_runs_say_why(three_runs: list[Run]) -> None:
     (three_runs[0].folder / "train.yml").unlink()
     three_runs[1].events_file.write_bytes(b"\0\n" * 100)
@@ -457,16 +287,6 @@ async def test_run_without_folder_leaves_the_list(three_runs: list[Run]) -> None
         await seen.until(lambda: len(seen.names()) == 2)
         await seen.press("c")
         assert seen.app.is_running
-
-
-async def test_narrow_list_and_chart_take_turns(three_runs: list[Run]) -> None:
-    async with runs_screen(3, size=(80, 24)) as seen:
-        screen = seen.screen
-        assert (screen.table.region.height > 8, screen.chart.region.height) == (True, 0)
-        await seen.press("v")
-        assert (screen.table.region.height, screen.chart.region.height > 12) == (0, True)
-        await seen.press("slash")
-        assert screen.table.region.height > 8
 
 
 async def test_thousands_of_runs_make_few_lines(ft_home: Path) -> None:

@@ -17,10 +17,10 @@ from screens.use.dialog import Choice, PickUse, UseForm
 from screens.use.uses import USES
 from tests.hub_uploads import UploadHub
 from tests.run_fixtures import make_run
+from tests.runs_screen_pilot import Seen, runs_screen
 from tests.serving import make_adapter
 from tests.test_evaluate_command import train
 from tests.test_push import PUSHED, REPO, result_run
-from tests.test_runs_screen import Seen, runs_screen
 
 RESULT_OF_TWO = {
     "model": "sql",
