@@ -1,6 +1,9 @@
 """Fixtures for every test: a home of its own, no hub, the starter and a tiny real model."""
 
+import os
 import signal
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -33,6 +36,20 @@ def ft_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield home
     if (home / "runs").is_dir():
         kill_engines(home)
+
+
+@pytest.fixture(autouse=True)
+def left_as_it_was() -> Iterator[None]:
+    """Fail a test that leaves this process on fewer cores, or a thread that may put it there in a later test."""
+    if sys.platform != "linux":
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    yield
+    watching = [thread.name for thread in threading.enumerate() if thread.name == "CPU sharing"]
+    after = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, before)
+    assert (after, watching) == (before, [])
 
 
 def kill_engines(home: Path) -> None:

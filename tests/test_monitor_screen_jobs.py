@@ -101,9 +101,8 @@ async def test_export_shows_its_proof(ft_home: Path, tmp_path: Path) -> None:
     run = export(tmp_path / "out", quantization="q8_0")
     (run.folder / "proof.json").write_text(proof(0.0123))
     kept(tmp_path / "out", run, {"quantization": "q8_0"})
-    found = words(await page(ended(run), "proved"))
+    found = words(await page(ended(run), "(2.50 MB)"))
     assert "gguf, q8_0" in found
-    assert "(2.50 MB)" in found
     assert "same tokens 22 of 22 texts all ✓" in found
     assert "same likeliest token 99.0% at least 93% ✓" in found
     assert "KL divergence, mean 0.012 nats at most 0.02 ✓" in found
