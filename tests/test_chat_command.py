@@ -213,7 +213,8 @@ def test_weights_written_anew_answer_next(tiny_model: Path, tmp_path: Path) -> N
     folder = tmp_path / "adapter"
     trainer = Job.make(tiny_model, tmp_path, adapter={"dropout": 0.0}).backend()
     mine, theirs = connected()
-    threading.Thread(target=Service(theirs).serve, daemon=True).start()
+    service = threading.Thread(target=Service(theirs).serve, daemon=True)
+    service.start()
     with Client(mine) as client:
         said = []
         for seed in range(2):
@@ -224,6 +225,8 @@ def test_weights_written_anew_answer_next(tiny_model: Path, tmp_path: Path) -> N
                 said.append("".join(client.generate(str(folder), [asked], Sampling(12))))
                 assert said[-1] == gathered(expected.stream(Asked((asked,), 0), Sampling(12))).text
         assert said[:2] != said[2:]
+    service.join(timeout=30)
+    assert not service.is_alive()
 
 
 # The commands themselves

@@ -133,15 +133,17 @@ class Sharing:
 
     def _watch(self) -> None:
         meter = ContentionMeter(self._cores)
-        while not self._over.wait(SAMPLE_S):
-            if (seen := meter.read()) is None:
-                continue
-            share = self._rule.follow(seen)
-            self._arrangement.follow(share, seen)
-            self._readings += 1
-            self._shared += share is not None
-            self._in_a_row = self._in_a_row + 1 if share else 0
-        self._arrangement.end()
+        try:
+            while not self._over.wait(SAMPLE_S):
+                if (seen := meter.read()) is None:
+                    continue
+                share = self._rule.follow(seen)
+                self._arrangement.follow(share, seen)
+                self._readings += 1
+                self._shared += share is not None
+                self._in_a_row = self._in_a_row + 1 if share else 0
+        finally:
+            self._arrangement.end()
 
 
 class Arrangement:

@@ -131,7 +131,7 @@ def _serve(context: JobContext, serving: Serving) -> None:
     from engine.serving.http import HttpThread, bind, url_of
     from engine.serving.loading import Wish
 
-    bound = bind(serving.host, serving.port)
+    bound, sharing = bind(serving.host, serving.port), Sharing()
     service = Service(serving.most_prompt)
     door = Door(LOCAL if is_local(serving.host) else None, secrets.get(KEY))
     http = HttpThread(make_app(service, door), bound)
@@ -142,12 +142,13 @@ def _serve(context: JobContext, serving: Serving) -> None:
         if not serving.exact:
             loaded.model.narrow()
         if loaded.model.spins:
-            Sharing().start()
+            sharing.start()
         batch = Batch(loaded.model, serving.slots, serving.queue)
         service.catalogue, service.batch = loaded.catalogue, batch
         _announce(context, serving, "ft", url_of(bound), tuple(loaded.catalogue.models))
         batch.run(_Watch(context, batch, service).stopping, serving.grace_s)
     finally:
+        sharing.end()
         service.stopping = True
         http.stop()
 

@@ -44,6 +44,11 @@ class LoadedModels:
         self._loaded: OrderedDict[Wanted, Generator] = OrderedDict()
         self._sharing = Sharing()
 
+    def close(self) -> None:
+        """Let go of all models, and give this process's threads back what they had."""
+        self._loaded.clear()
+        self._sharing.end()
+
     def generator(self, wanted: Wanted) -> "Generator":
         """The model that answers, loaded where it is not yet. Raises what `Generator.open` raises."""
         from engine.inference.generation import Generator

@@ -37,6 +37,12 @@ class Shared:
                 self._made[make] = make()
             return cast(T, self._made[make])
 
+    def close(self) -> None:
+        """Call the `close` of the values that have one; nothing may use those any more."""
+        for value in self._made.values():
+            if close := getattr(value, "close", None):
+                close()
+
 
 @dataclass(frozen=True)
 class Context:

@@ -77,6 +77,7 @@ class Service:
         for lane in self._lanes.keys() - {MAIN}:
             threading.Thread(target=self._work, args=(lane,), name=lane, daemon=True).start()
         self._work(MAIN)
+        self._shared.close()
         self._transport.close()
 
     def _read(self) -> None:
