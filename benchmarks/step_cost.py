@@ -10,7 +10,8 @@ from typing import Literal
 
 from engine.backend_spec import Load
 from engine.backends.torch.memory_model import predict, saved_per_token, weight_bytes
-from engine.models.sizing import ModelShape, plain_decoder
+from engine.models.formulas import plain_decoder
+from engine.models.shape import ModelShape
 from engine.planning.feasibility import TYPICAL_SHARE, TYPICAL_TOKENS
 from engine.planning.speed import flops
 

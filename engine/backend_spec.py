@@ -16,7 +16,7 @@ from engine.config.schema import TrainConfig
 from engine.data.tokenization.new_tokens import NewToken
 from engine.errors import FtError, MachineError
 from engine.hardware.probe import Machine
-from engine.models.sizing import ModelShape
+from engine.models.shape import ModelShape
 
 BackendName = str
 """mlx, unsloth, peft, or the name of another package's backend."""

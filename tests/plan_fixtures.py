@@ -10,7 +10,7 @@ from engine.config.schema import TrainConfig
 from engine.hardware.gpu import Gpu
 from engine.hardware.probe import Machine
 from engine.models.saved_adapter import SavedAdapter
-from engine.models.sizing import Linear, ModelShape
+from engine.models.shape import Linear, ModelShape
 from engine.planning.backend_choice import choose_backend
 from engine.planning.batch import Caps
 from engine.planning.plan import Plan

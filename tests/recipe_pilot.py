@@ -12,7 +12,7 @@ from textual.pilot import Pilot
 
 from engine.config.form import Field, fields
 from engine.config.load import load_text
-from engine.models.sizing import Linear, ModelShape
+from engine.models.shape import Linear, ModelShape
 from engine.planning.plan import Plan
 from engine.service.client import Cancelled
 from ft import app

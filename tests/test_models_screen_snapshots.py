@@ -12,7 +12,7 @@ from engine.errors import HubError, ModelError
 from engine.jobs.download import Download
 from engine.models.card import Card
 from engine.models.catalogue import Entry
-from engine.models.sizing import Linear, ModelShape
+from engine.models.shape import Linear, ModelShape
 from engine.planning.feasibility import fits_of
 from engine.planning.trainability import Model, TrainableModels
 from ft.app import FtApp

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from engine.config.adapters import Adapter
 from engine.errors import ConfigError, ModelError
 from engine.models.adapters import trained_parameters
 from engine.models.sizing import shape_of
+from tests.tiny import make_family
 
 SMALL: dict[str, Any] = {
     "hidden_size": 48,
@@ -90,8 +92,8 @@ def test_unknown_architecture_is_sized_from_weights(tiny_model: Path, tmp_path: 
 
 
 def test_unknown_architecture_without_weights_is_named(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"model_type": "cohere", "hidden_size": 64}')
-    with pytest.raises(ModelError, match="architecture cohere"):
+    (tmp_path / "config.json").write_text('{"model_type": "novel", "hidden_size": 64}')
+    with pytest.raises(ModelError, match="architecture novel"):
         shape_of(tmp_path)
 
 
@@ -119,6 +121,29 @@ def test_incomplete_model_config_names_missing_keys(
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match=message):
         shape_of(tmp_path)
+
+
+def test_config_that_no_model_can_have_is_refused(tmp_path: Path) -> None:
+    """An architecture without a formula here, which transformers builds."""
+    (tmp_path / "config.json").write_text('{"model_type": "gptj", "n_embd": 62, "n_head": 4, "n_layer": 2}')
+    with pytest.raises(ModelError, match=r"a value that a gptj model cannot have: .*62"):
+        shape_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "family", [("Mixtral", {"num_local_experts": 4}), ("GPTNeoX", {"num_key_value_heads": None})]
+)
+def test_config_alone_says_what_weights_say(
+    family: tuple[str, dict[str, Any]], tiny_model: Path, tmp_path: Path
+) -> None:
+    """Layers that can get an adapter, with the names that files give them, and experts that a token goes through."""
+    whole = make_family(tmp_path / "whole", tiny_model, *family)
+    (tmp_path / "bare").mkdir()
+    shutil.copy(whole / "config.json", tmp_path / "bare")
+    read, built = shape_of(whole), shape_of(tmp_path / "bare")
+    assert replace(read, linears=(), experts=()) == replace(built, linears=(), experts=())
+    assert set(read.linears) == set(built.linears)
+    assert set(read.experts) == set(built.experts)
 
 
 def test_starter_model_shape(starter_model: Path) -> None:

@@ -13,7 +13,8 @@ from engine.backend_spec import BackendName
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError, FtError, MachineError
 from engine.hardware.probe import Machine
-from engine.models.sizing import Linear, ModelShape, decoder
+from engine.models.formulas import decoder
+from engine.models.shape import Linear, ModelShape
 from engine.planning.backend_choice import choose_backend
 from engine.planning.comparison import Comparison, compare
 from engine.planning.plan import Plan

@@ -12,7 +12,8 @@ import pytest
 
 from engine.config.schema import TrainConfig
 from engine.hardware.probe import PACKAGES, Machine, installed, mlx_verified
-from engine.models.sizing import ModelShape, decoder
+from engine.models.formulas import decoder
+from engine.models.shape import ModelShape
 from engine.planning.plan import Plan
 from tests import plan_fixtures as fixtures
 from tests.plan_fixtures import planned

@@ -10,7 +10,7 @@ import torch
 
 from engine.errors import ConfigError
 from engine.hardware.probe import Machine
-from engine.models.sizing import ModelShape
+from engine.models.shape import ModelShape
 from engine.planning.plan import Plan
 from tests.plan_fixtures import CPU, CUDA, GB, LARGE, MPS, SMALL, plan, planned, recipe, with_gpu
 

@@ -16,7 +16,7 @@ from engine.inference.answer import Piece
 from engine.inference.answer_parts import AnswerParts
 from engine.inference.placement import answering
 from engine.inference.stop_text import StopText, cut
-from engine.models.sizing import TokenRoom
+from engine.models.shape import TokenRoom
 
 UNFINISHED = "\ufffd"
 """Sign that decoding shows for a character whose last bytes are still to come."""

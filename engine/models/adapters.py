@@ -8,7 +8,7 @@ from typing import Literal
 from engine.config.adapters import PROMPT_TYPES, Adapter
 from engine.errors import ConfigError
 from engine.models.language_model import ROUTERS, WEIGHING
-from engine.models.sizing import Linear, ModelShape
+from engine.models.shape import Linear, ModelShape
 
 BLOCK_SIZES: Mapping[str, int] = {"oft": 32, "boft": 4}
 """PEFT's own, where the recipe leaves it open."""

@@ -9,7 +9,8 @@ from typing import Any
 from engine.models import starter
 from engine.models.local import headers, read_config
 from engine.models.prequantized import Packed
-from engine.models.sizing import ModelShape, shape_of
+from engine.models.shape import ModelShape
+from engine.models.sizing import shape_of
 from engine.storage.regular_files import read_bytes
 
 FORMATS = {"BF16": "bf16", "F16": "fp16", "F32": "fp32", "F8_E4M3": "fp8", "F8_E5M2": "fp8", "I8": "int8"}

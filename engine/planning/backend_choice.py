@@ -7,7 +7,7 @@ from engine.backend_spec import BackendName, BackendSpec, Device, backend_names,
 from engine.config.schema import TrainConfig
 from engine.errors import FtError, MachineError
 from engine.hardware.probe import Machine
-from engine.models.sizing import ModelShape
+from engine.models.shape import ModelShape
 from engine.planning.key_support import refusal
 
 NEVER_UNASKED = "`auto` never takes it: name it in train.yml"

@@ -11,7 +11,7 @@ import numpy as np
 from engine.backend_spec import BackendSpec, Device, Load, MemoryPlan
 from engine.config.schema import TrainConfig
 from engine.data.batching import Cut, bounds, steps_of_epoch
-from engine.models.sizing import ModelShape
+from engine.models.shape import ModelShape
 from engine.planning.limits import COMFORT
 from engine.planning.row_stats import Lengths
 from engine.units import size

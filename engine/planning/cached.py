@@ -19,7 +19,8 @@ from engine.errors import DataError
 from engine.hardware.probe import Machine, probe
 from engine.models.resolve import on_disk
 from engine.models.saved_adapter import SavedAdapter, adopted
-from engine.models.sizing import ModelShape, shape_of
+from engine.models.shape import ModelShape
+from engine.models.sizing import shape_of
 from engine.planning.backend_choice import choose_backend
 from engine.planning.plan import Plan
 from engine.planning.planner import make_plan

@@ -10,7 +10,7 @@ from engine.backend_spec import BackendName, BackendSpec, Device, KeySupport
 from engine.config.schema import TrainConfig
 from engine.errors import FtError
 from engine.hardware.probe import Machine
-from engine.models.sizing import ModelShape
+from engine.models.shape import ModelShape
 from engine.planning.backend_choice import Candidate, candidates, choose_backend, model_refusals
 from engine.planning.key_support import supported, values
 from engine.planning.plan import Plan

@@ -10,7 +10,8 @@ from engine.data.tokenization.token_limits import check_samples
 from engine.hardware.probe import Machine, probe
 from engine.models.resolve import resolve
 from engine.models.saved_adapter import SavedAdapter, adopted
-from engine.models.sizing import ModelShape, shape_of
+from engine.models.shape import ModelShape
+from engine.models.sizing import shape_of
 from engine.models.starter import Progress, silent
 from engine.planning.backend_choice import choose_backend
 from engine.planning.comparison import Comparison, compare

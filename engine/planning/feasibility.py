@@ -7,7 +7,7 @@ from engine.config.schema import TrainConfig
 from engine.config.sections import Data, Model
 from engine.errors import FtError
 from engine.hardware.probe import Machine
-from engine.models.sizing import ModelShape
+from engine.models.shape import ModelShape
 from engine.planning.backend_choice import choose_backend
 from engine.planning.limits import Fits
 from engine.planning.plan import Plan

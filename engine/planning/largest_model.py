@@ -1,7 +1,7 @@
 """The largest model that can be trained on this machine: the plan's own arithmetic over a ladder of common shapes."""
 
 from engine.hardware.probe import Machine
-from engine.models.sizing import plain_decoder
+from engine.models.formulas import plain_decoder
 from engine.planning.feasibility import METHODS, fits_of
 
 LADDER: tuple[tuple[str, str, int, int, int, int, int, int], ...] = (

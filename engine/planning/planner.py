@@ -9,7 +9,7 @@ from engine.config.schema import TrainConfig
 from engine.hardware.probe import Machine
 from engine.models.adapters import trained_parameters, vocabulary_parameters
 from engine.models.saved_adapter import SavedAdapter
-from engine.models.sizing import ModelShape
+from engine.models.shape import ModelShape
 from engine.planning import batch, choices, limits, speed
 from engine.planning.advice import advise
 from engine.planning.backend_choice import Chosen, choose_backend

@@ -2,7 +2,7 @@
 
 from engine.backend_spec import BackendSpec, Dtype, Load
 from engine.hardware.probe import Machine
-from engine.models.sizing import ModelShape
+from engine.models.shape import ModelShape
 
 
 def flops(shape: ModelShape, load: Load, tokens: float, trained_tokens: float, mean_square: float) -> float:

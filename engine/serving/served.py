@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from engine.data.tokenization.tokenizer import Tokenizer
-from engine.models.sizing import TokenRoom
+from engine.models.shape import TokenRoom
 from engine.serving.grammar import Grammars
 from engine.serving.refusals import no_model
 

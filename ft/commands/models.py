@@ -86,6 +86,9 @@ def show(name: Name, json: Json = False) -> None:
         "licence": card.licence or "not stated in its folder",
         "architecture": shape.architecture,
         "parameters": f"{shape.parameters:,} in {card.held}",
+        "of a token": f"{shape.active_parameters:,}, those of the experts that it goes through among them"
+        if shape.idle_parameters
+        else None,
         "layers": f"{shape.layers}, hidden size {shape.hidden}",
         "attention": f"{shape.heads} heads of {shape.head_dim}, {shape.kv_heads} for keys and values",
         "vocabulary": f"{shape.vocab:,}" + (", output tied to the embedding" if shape.tied else ""),

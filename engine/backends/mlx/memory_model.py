@@ -7,7 +7,7 @@ nothing was measured.
 
 from engine.backend_spec import BYTES, Load, MemoryPlan
 from engine.backends.memory_model import GATE_TEMPORARIES, LOGIT_BYTES, UNEVEN
-from engine.models.sizing import ModelShape
+from engine.models.shape import ModelShape
 
 OVERHEAD = 240_000_000
 """Resident interpreter, MLX, mlx-lm and tokenizers, compiled steps, and what the allocator keeps; torch is kept out. On

@@ -20,7 +20,7 @@ from engine.config.schema import TrainConfig
 from engine.data.tokenization.new_tokens import NewToken
 from engine.errors import ConfigError, FtError
 from engine.hardware.probe import Machine
-from engine.models.sizing import ModelShape
+from engine.models.shape import ModelShape
 
 if TYPE_CHECKING:
     from engine.backends.mlx.causal_lm import MlxModel

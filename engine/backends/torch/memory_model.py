@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from engine.backend_spec import BYTES, Load, MemoryPlan
 from engine.backends.memory_model import GATE_TEMPORARIES, LOGIT_BYTES, UNEVEN
 from engine.config.adapters import PROMPT_TYPES, AdapterType
-from engine.models.sizing import ModelShape
+from engine.models.shape import ModelShape
 
 LOGIT_PIECE = 4 << 20
 """Part of a chunk of logits that a CPU widens at a time, with its temporaries."""

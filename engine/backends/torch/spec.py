@@ -19,7 +19,7 @@ from engine.config.schema import TrainConfig
 from engine.data.tokenization.new_tokens import NewToken
 from engine.errors import FtError
 from engine.hardware.probe import Machine
-from engine.models.sizing import ModelShape
+from engine.models.shape import ModelShape
 
 if TYPE_CHECKING:
     from engine.backends.torch.causal_lm import TorchModel

@@ -27,7 +27,7 @@ from engine.data.tokenization.thought_blocks import with_thoughts_apart
 from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Conversation, Row, Sample, Text
 from engine.methods import Samples
-from engine.models.sizing import TokenRoom
+from engine.models.shape import TokenRoom
 
 ANYTHING = TokenRoom()
 TrainOn = Literal["assistant", "last", "all"]

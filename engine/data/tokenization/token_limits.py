@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.errors import ConfigError, ModelError
-from engine.models.sizing import TokenRoom
+from engine.models.shape import TokenRoom
 
 if TYPE_CHECKING:
     from engine.config.schema import TrainConfig
