@@ -32,6 +32,8 @@ class Hub:
     converted: Path | None = None
     """The hub's conversion of a dataset to Parquet."""
     gated: bool = False
+    card: Mapping[str, str] = field(default_factory=dict)
+    """The facts at the head of the model card."""
     hold: threading.Event | None = None
     """Half of a safetensors file is sent, the rest once this is set."""
     halfway: threading.Event = field(default_factory=threading.Event)
@@ -89,7 +91,15 @@ def serving(hub: Hub) -> Iterator[Hub]:
             }
             if path in (about, *(f"{about}/revision/{name}" for name in ("main", PARQUET, commit))):
                 siblings = [{"rfilename": name, "size": item.stat().st_size} for name, item in files.items()]
-                self.reply_json({"id": hub.repo, "sha": commit, "siblings": siblings, "private": False})
+                gated = "manual" if hub.gated else False
+                about = {
+                    "id": hub.repo,
+                    "sha": commit,
+                    "private": False,
+                    "gated": gated,
+                    "cardData": hub.card,
+                }
+                self.reply_json(about | {"siblings": siblings})
             elif path.startswith(f"{about}/tree/{commit}"):
                 below = path.removeprefix(f"{about}/tree/{commit}").strip("/")
                 deep = "recursive=true" in self.path.lower()

@@ -15,6 +15,8 @@ from engine.storage.regular_files import read_bytes
 
 FORMATS = {"BF16": "bf16", "F16": "fp16", "F32": "fp32", "F8_E4M3": "fp8", "F8_E5M2": "fp8", "I8": "int8"}
 """Number formats by their names in safetensors headers."""
+DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
+"""Number formats by their names in config.json."""
 TEMPLATES = {
     "<|im_start|>": "chatml",
     "<|start_header_id|>": "llama3",
@@ -44,13 +46,26 @@ def card_of(folder: Path) -> Card:
     return Card(shape_of(folder), _held(folder), _licence(folder), _template(folder))
 
 
-def _held(folder: Path) -> str:
+def card_without_weights(folder: Path, licence: str | None) -> Card:
+    """Describe a model of which only config and template are here. Raises ModelError where they do not tell."""
     config = read_config(folder)
+    text = config.get("text_config") or {}
+    dtype = str(config.get("dtype") or config.get("torch_dtype") or text.get("torch_dtype") or "float32")
+    held = _held_in_config(config) or DTYPES.get(dtype.removeprefix("torch."), dtype)
+    return Card(shape_of(folder), held, licence, _template(folder))
+
+
+def _held_in_config(config: dict[str, Any]) -> str | None:
+    """How the weights are quantised, as config.json says; None where they are not."""
     if packed := Packed.of(config):
         return str(packed)
     quantised = config.get("quantization_config")
-    if isinstance(quantised, dict):
-        return _quantised(quantised)
+    return _quantised(quantised) if isinstance(quantised, dict) else None
+
+
+def _held(folder: Path) -> str:
+    if quantised := _held_in_config(read_config(folder)):
+        return quantised
     sizes: Counter[str] = Counter()
     for header in headers(folder).values():
         for tensor in header:

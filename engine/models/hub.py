@@ -2,7 +2,7 @@
 
 import errno
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -95,6 +95,13 @@ def _fetch_weights(
             except ModelError:
                 blob.unlink()  # damaged on the way; the next try starts over
                 raise
+
+
+def wanted(names: Iterable[str]) -> list[str]:
+    """Those of a repository's files that are fetched."""
+    from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined, unused-ignore]
+
+    return list(filter_repo_objects(names, allow_patterns=WANTED, ignore_patterns=UNWANTED))
 
 
 def cached(repo: str, revision: str | None = None) -> Path | None:

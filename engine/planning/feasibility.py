@@ -1,14 +1,16 @@
 """Feasibility of LoRA, QLoRA and full training of a model on this machine, with rows of a typical length."""
 
 from dataclasses import dataclass
+from typing import Literal
 
+from engine.backend_spec import BackendName
 from engine.config.adapters import Adapter
 from engine.config.schema import TrainConfig
-from engine.config.sections import Data, Model
+from engine.config.sections import Data, Model, Training
 from engine.errors import FtError
 from engine.hardware.probe import Machine
 from engine.models.shape import ModelShape
-from engine.planning.backend_choice import choose_backend
+from engine.planning.backend_choice import candidates, choose_backend
 from engine.planning.limits import Fits
 from engine.planning.plan import Plan
 from engine.planning.planner import make_plan
@@ -16,6 +18,8 @@ from engine.planning.row_stats import RowStats
 
 TYPICAL_ROWS, TYPICAL_TOKENS, TYPICAL_SHARE = 64, 512, 0.5
 """The load: rows that long, half of whose tokens are answers. The micro-batch is as small as it has to be."""
+LONGEST = 2048
+"""Rows are cut at this many tokens unless the load has longer ones."""
 LORA, QLORA, FULL = "LoRA", "QLoRA", "full"
 METHODS = (LORA, QLORA, FULL)
 
@@ -30,20 +34,42 @@ class Fit:
     reason: str = ""
 
 
-def fits_of(shape: ModelShape, machine: Machine) -> tuple[Fit, ...]:
+@dataclass(frozen=True)
+class Load:
+    """Rows of so many `tokens` each, in micro-batches of `batch`; without one, as small as they have to be."""
+
+    tokens: int = TYPICAL_TOKENS
+    batch: int | None = None
+
+    @property
+    def rows(self) -> RowStats:
+        """Rows alike."""
+        return RowStats.uniform(TYPICAL_ROWS, self.tokens, TYPICAL_SHARE)
+
+
+TYPICAL = Load()
+
+
+def fits_of(shape: ModelShape, machine: Machine, load: Load = TYPICAL) -> tuple[Fit, ...]:
     """Each of `METHODS` with the memory that is free now; the same arithmetic as `ft plan`."""
-    return tuple(_fit(method, shape, machine) for method in METHODS)
+    return tuple(_fit(method, shape, machine, load) for method in METHODS)
 
 
-def _fit(method: str, shape: ModelShape, machine: Machine) -> Fit:
+def backends_for(shape: ModelShape, machine: Machine) -> tuple[BackendName, ...]:
+    """Backends that can train the model on this machine, in the order in which `auto` tries them."""
+    return tuple(one.backend for one in candidates(machine, None, shape) if one.problem is None)
+
+
+def _fit(method: str, shape: ModelShape, machine: Machine, load: Load) -> Fit:
+    quantization: Literal["4bit", "none"] = "4bit" if method == QLORA else "none"
     config = TrainConfig(
-        model=Model(base="this", quantization="4bit" if method == QLORA else "none"),
+        model=Model(base="this", quantization=quantization, max_seq_length=max(load.tokens, LONGEST)),
         data=Data(train="typical"),
         adapter=Adapter(type="none" if method == FULL else "lora"),
+        training=Training(batch_size=load.batch or "auto", effective_batch_size=max(load.batch or 1, 16)),
     )
-    rows = RowStats.uniform(TYPICAL_ROWS, TYPICAL_TOKENS, TYPICAL_SHARE)
     try:
-        plan = make_plan(config, machine, choose_backend(machine, config, shape), shape, rows)
+        plan = make_plan(config, machine, choose_backend(machine, config, shape), shape, load.rows)
     except FtError as error:
         return Fit(method, "no", None, error.message)
     return Fit(method, plan.fits, plan)

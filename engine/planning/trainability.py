@@ -8,7 +8,7 @@ from engine.hardware.probe import Machine, probe
 from engine.models import catalogue
 from engine.models.card import Card, card_of
 from engine.models.catalogue import Entry
-from engine.planning.feasibility import Fit, fits_of
+from engine.planning.feasibility import TYPICAL, Fit, Load, fits_of
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,16 @@ class TrainableModels:
         machine = probe()
         return tuple(self._one(entry, machine) for entry in catalogue.entries())
 
-    def of(self, entry: Entry) -> Model:
-        """One model."""
-        return self._one(entry, probe())
+    def of(self, entry: Entry, load: Load = TYPICAL) -> Model:
+        """One model, with the memory that rows as in `load` take."""
+        return self._one(entry, probe(), load)
 
-    def _one(self, entry: Entry, machine: Machine) -> Model:
+    def _one(self, entry: Entry, machine: Machine, load: Load = TYPICAL) -> Model:
         try:
             card = self._card(entry)
         except ModelError as error:
             return Model(entry, problem=error)
-        return Model(entry, card, fits_of(card.shape, machine) if card else ())
+        return Model(entry, card, fits_of(card.shape, machine, load) if card else ())
 
     def _card(self, entry: Entry) -> Card | None:
         if entry.folder is None or (entry.state == "incomplete" and entry.source == "hub"):

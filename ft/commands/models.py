@@ -1,33 +1,24 @@
 """`ft models list | show | pull | convert | rm`."""
 
 import sys
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.errors import ConfigError, FtError, ModelError
+from engine.errors import ConfigError, FtError
 from engine.models import catalogue
-from engine.models.catalogue import Entry
-from engine.planning.feasibility import METHODS, TYPICAL_TOKENS
+from engine.planning.feasibility import METHODS
 from engine.units import size
 from ft.commands.convert import convert
+from ft.commands.models_show import STATES, facts_of, more_of, show
 from ft.console import out, print_json, say
 
 if TYPE_CHECKING:
     from engine.jobs.download import Download
-    from engine.planning.feasibility import Fit
-    from engine.planning.trainability import Model
 
 app = typer.Typer(help="List, fetch, convert and remove models.", no_args_is_help=True, add_completion=False)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(help="starter, a hub id, or a model's folder.")]
-STATES = {
-    "ready": "ready",
-    "packaged": "installed; converted when first used",
-    "absent": "not here; ft models pull starter",
-    "incomplete": "incomplete; pull it again",
-}
 
 
 @app.command("list")
@@ -37,7 +28,7 @@ def list_(json: Json = False) -> None:
 
     found = TrainableModels().list()
     if json:
-        print_json([_facts(model.entry) | _more(model) for model in found])
+        print_json([facts_of(model.entry) | more_of(model) for model in found])
         return
     from rich.table import Table
 
@@ -55,51 +46,7 @@ def list_(json: Json = False) -> None:
     out().print(table)
 
 
-@app.command()
-def show(name: Name, json: Json = False) -> None:
-    """Show what a model is, and the memory that training it takes here."""
-    from engine.models.resolve import fingerprint
-    from engine.planning.trainability import TrainableModels
-
-    entry = catalogue.find(name)
-    if entry.folder is None:
-        raise ModelError(f"The {entry.name} is {STATES[entry.state]}.", f"Run: ft models pull {entry.name}")
-    model = TrainableModels().of(entry)
-    if model.problem is not None:
-        raise model.problem
-    card = model.card
-    if card is None:
-        raise ModelError(f"{entry.name} is {STATES[entry.state]}.", f"Run: ft models pull {entry.name}")
-    shape = card.shape
-    if json:
-        body = (
-            _facts(entry) | _more(model) | {"shape": asdict(shape), "fingerprint": fingerprint(entry.folder)}
-        )
-        print_json(body)
-        return
-    layers = ", ".join(dict.fromkeys(linear.name for linear in shape.linears))
-    rows = {
-        "model": entry.name,
-        "folder": str(entry.folder),
-        "revision": entry.revision,
-        "size": size(entry.bytes or None),
-        "licence": card.licence or "not stated in its folder",
-        "architecture": shape.architecture,
-        "parameters": f"{shape.parameters:,} in {card.held}",
-        "of a token": f"{shape.active_parameters:,}, those of the experts that it goes through among them"
-        if shape.idle_parameters
-        else None,
-        "layers": f"{shape.layers}, hidden size {shape.hidden}",
-        "attention": f"{shape.heads} heads of {shape.head_dim}, {shape.kv_heads} for keys and values",
-        "vocabulary": f"{shape.vocab:,}" + (", output tied to the embedding" if shape.tied else ""),
-        "context": f"{shape.context:,} tokens" if shape.context else None,
-        "template": card.template or "none",
-        "linear layers": layers,
-    } | {fit.method: _in_words(fit) for fit in model.fits}
-    width = max(map(len, rows))
-    for label, value in rows.items():
-        if value is not None:
-            print(f"{label:<{width}}   {value}")
+app.command()(show)
 
 
 @app.command()
@@ -157,29 +104,3 @@ def rm(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask."
             raise typer.Exit(130)
     catalogue.remove(entry)
     say(f"{entry.name} is removed.")
-
-
-def _facts(entry: Entry) -> dict[str, Any]:
-    return asdict(entry) | {"folder": str(entry.folder) if entry.folder else None, "base": entry.base}
-
-
-def _more(model: "Model") -> dict[str, Any]:
-    """Facts about a model besides its place on the disk."""
-    card, problem = model.card, model.problem
-    return {
-        "parameters": card and card.shape.parameters,
-        "architecture": card and card.shape.architecture,
-        "weights": card and card.held,
-        "licence": card and card.licence,
-        "template": card and card.template,
-        "fits": {fit.method: fit.fits for fit in model.fits},
-        "peak_bytes": {fit.method: fit.plan.memory.peak_bytes for fit in model.fits if fit.plan},
-        "problem": problem and problem.message,
-    }
-
-
-def _in_words(fit: "Fit") -> str:
-    if fit.plan is None:
-        return f"no: {fit.reason}"
-    peak, limit = size(fit.plan.memory.peak_bytes), size(fit.plan.limit_bytes)
-    return f"{fit.fits}: {peak} of {limit} at its peak, with rows of {TYPICAL_TOKENS} tokens"

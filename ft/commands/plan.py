@@ -2,7 +2,8 @@
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,9 @@ import typer
 
 from engine.config.load import load_recipe
 from engine.errors import CheckFailed, ConfigError
+from engine.planning.comparison import Comparison
 from engine.planning.estimate import estimate, estimate_all
+from engine.planning.feasibility import TYPICAL_TOKENS
 from engine.planning.plan import Plan
 from engine.runs.directory.start_adapter import start_of
 from engine.units import size
@@ -20,12 +23,25 @@ from ft.progress_bar import fetching
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
 
+RECIPE = Path("train.yml")
 BAR = 30
 """Cells of the longest memory bar."""
 
 
 def plan(
-    config: Annotated[Path, typer.Argument(help="The recipe.")] = Path("train.yml"),
+    config: Annotated[Path | None, typer.Argument(help="The recipe (train.yml).", show_default=False)] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="MODEL",
+            help="Plan for a model, not a recipe: starter, a folder or a hub id, whose weights are not fetched.",
+        ),
+    ] = None,
+    length: Annotated[
+        int | None,
+        typer.Option(min=8, max=1_048_576, metavar="TOKENS", help="With --model: length of the rows (512)."),
+    ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe.")
     ] = None,
@@ -36,20 +52,25 @@ def plan(
     json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Exit with 1 if it does not fit.")] = False,
 ) -> None:
-    """Say what a recipe will do, need and take, without training."""
+    """Say what a recipe, or training a model, will do, need and take, without training."""
     changes = [*(overrides or []), *([] if backend in (None, "all") else [f"backend={backend}"])]
-    recipe = load_recipe(config, changes).config
+    if backend == "all" and check:
+        raise ConfigError(
+            "--check is for one plan, and --backend all compares several", "Leave one of them out."
+        )
+    if model is None:
+        estimates = _of_recipe(config or RECIPE, changes, length)
+    elif config is None:
+        estimates = _of_model(model, changes, length or TYPICAL_TOKENS)
+    else:
+        raise ConfigError(
+            "--model plans without a recipe, and one is given",
+            f"Leave one of them out, or plan the recipe with this model: --set model.base={model}",
+        )
     if backend == "all":
-        if check:
-            raise ConfigError(
-                "--check is for one plan, and --backend all compares several", "Leave one of them out."
-            )
-        with fetching() as progress:
-            compared = estimate_all(recipe, progress, start_of(recipe))
-        show(compared, json)
+        show(estimates.all(), json)
         return
-    with fetching() as progress:
-        settled = estimate(recipe, progress, start_of(recipe))
+    settled = estimates.one()
     if json:
         sys.stdout.write(settled.to_json())
     else:
@@ -58,6 +79,38 @@ def plan(
         out().print(report(settled))
     if check and settled.fits == "no":
         raise CheckFailed("This recipe does not fit into this machine's memory.", "; ".join(settled.advice))
+
+
+@dataclass(frozen=True)
+class _Estimates:
+    """Plans that are made when they are asked for: the one that would train, or one for every backend."""
+
+    one: Callable[[], Plan]
+    all: Callable[[], Comparison]
+
+
+def _of_recipe(config: Path, changes: Sequence[str], length: int | None) -> _Estimates:
+    if length is not None:
+        raise ConfigError("--length is for --model; a recipe's own rows have their lengths", "Leave it out.")
+    recipe = load_recipe(config, changes).config
+
+    def one() -> Plan:
+        with fetching() as progress:
+            return estimate(recipe, progress, start_of(recipe))
+
+    def every() -> Comparison:
+        with fetching() as progress:
+            return estimate_all(recipe, progress, start_of(recipe))
+
+    return _Estimates(one, every)
+
+
+def _of_model(model: str, changes: Sequence[str], tokens: int) -> _Estimates:
+    """Estimates for a recipe that names a model and nothing else, and rows of one length."""
+    from engine.planning.model_plan import ModelPlan
+
+    found = ModelPlan.of(model, changes, tokens)
+    return _Estimates(found.one, found.all)
 
 
 def report(plan: Plan) -> "Group":
