@@ -1,19 +1,21 @@
-"""Values of published config.json files that a model's size depends on, and the size that its page on the hub states.
+"""Values of published config.json files that a model's size depends on, and its number of parameters.
 
-A tied matrix counts once. `None`: the page counts what is not trained too (masks, a second copy of a tied matrix).
+A tied matrix counts once, which the page of a model on the hub may not do.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from engine.models.names import KNOWN
+
 
 @dataclass(frozen=True)
 class Published:
-    """A model on the hub: the facts of its config.json, and its parameters as its page states them."""
+    """A model on the hub: the facts of its config.json, and its parameters."""
 
     config: Mapping[str, Any]
-    parameters: int | None
+    parameters: int
     active: int | None = None
     """Parameters that a token goes through, of a mixture of experts."""
 
@@ -72,65 +74,49 @@ def pythia(hidden: int, layers: int, heads: int, vocab: int) -> dict[str, Any]:
 
 
 TIED: dict[str, Any] = {"tie_word_embeddings": True}
+SHORT_NAMES = {
+    "smollm2-135m": 134_515_008,
+    "smollm2-360m": 361_821_120,
+    "smollm2-1.7b": 1_711_376_384,
+    "smollm3-3b": 3_075_098_624,
+    "gpt2": 124_439_808,
+    "tinyllama-1.1b": 1_100_048_384,
+    "llama-3.2-1b": 1_235_814_400,
+    "llama-3.2-3b": 3_212_749_824,
+    "llama-3.1-8b": 8_030_261_248,
+    "llama-3.3-70b": 70_553_706_496,
+    "mistral-7b": 7_248_023_552,
+    "mistral-nemo-12b": 12_247_782_400,
+    "qwen2.5-0.5b": 494_032_768,
+    "qwen2.5-1.5b": 1_543_714_304,
+    "qwen2.5-7b": 7_615_616_512,
+    "qwen2.5-72b": 72_706_203_648,
+    "qwen3-0.6b": 596_049_920,
+    "qwen3-8b": 8_190_735_360,
+    "gemma-2-2b": 2_614_341_888,
+    "gemma-2-9b": 9_241_705_984,
+    "gemma-3-1b": 999_885_952,
+    "phi-3-mini": 3_821_079_552,
+    "phi-4": 14_659_507_200,
+}
+"""Parameters of the models that have a short name."""
 MODELS: dict[str, Published] = {
-    "SmolLM2-135M": Published(decoder("llama", 576, 1536, 30, 9, 3, 49152, **TIED), 134_515_008),
-    "SmolLM2-360M": Published(decoder("llama", 960, 2560, 32, 15, 5, 49152, **TIED), 361_821_120),
-    "SmolLM2-1.7B": Published(decoder("llama", 2048, 8192, 24, 32, 32, 49152, **TIED), 1_711_376_384),
-    "TinyLlama-1.1B": Published(decoder("llama", 2048, 5632, 22, 32, 4, 32000), 1_100_048_384),
+    **{name: Published(KNOWN[name].config, parameters) for name, parameters in SHORT_NAMES.items()},
     "Llama-2-7b": Published(decoder("llama", 4096, 11008, 32, 32, 32, 32000), 6_738_415_616),
     "Llama-2-13b": Published(decoder("llama", 5120, 13824, 40, 40, 40, 32000), 13_015_864_320),
     "Llama-2-70b": Published(decoder("llama", 8192, 28672, 80, 64, 8, 32000), 68_976_648_192),
-    "Llama-3.1-8B": Published(decoder("llama", 4096, 14336, 32, 32, 8, 128256), 8_030_261_248),
-    "Llama-3.1-70B": Published(decoder("llama", 8192, 28672, 80, 64, 8, 128256), 70_553_706_496),
-    "Llama-3.2-1B": Published(
-        decoder("llama", 2048, 8192, 16, 32, 8, 128256, head_dim=64, **TIED), 1_235_814_400
-    ),
-    "Llama-3.2-3B": Published(
-        decoder("llama", 3072, 8192, 28, 24, 8, 128256, head_dim=128, **TIED), 3_212_749_824
-    ),
     "Yi-34B": Published(decoder("llama", 7168, 20480, 60, 56, 8, 64000), 34_388_917_248),
     "Mistral-7B-v0.1": Published(decoder("mistral", 4096, 14336, 32, 32, 8, 32000), 7_241_732_096),
-    "Mistral-7B-v0.3": Published(decoder("mistral", 4096, 14336, 32, 32, 8, 32768), 7_248_023_552),
-    "Mistral-Nemo-12B": Published(
-        decoder("mistral", 5120, 14336, 40, 32, 8, 131072, head_dim=128), 12_247_782_400
-    ),
-    "Qwen2.5-0.5B": Published(decoder("qwen2", 896, 4864, 24, 14, 2, 151936, **TIED), 494_032_768),
-    "Qwen2.5-1.5B": Published(decoder("qwen2", 1536, 8960, 28, 12, 2, 151936, **TIED), 1_543_714_304),
-    "Qwen2.5-7B": Published(decoder("qwen2", 3584, 18944, 28, 28, 4, 152064), 7_615_616_512),
-    "Qwen2.5-72B": Published(decoder("qwen2", 8192, 29568, 80, 64, 8, 152064), 72_706_203_648),
-    "Qwen3-0.6B": Published(
-        decoder("qwen3", 1024, 3072, 28, 16, 8, 151936, head_dim=128, **TIED), 596_049_920
-    ),
-    "Qwen3-8B": Published(decoder("qwen3", 4096, 12288, 36, 32, 8, 151936, head_dim=128), 8_190_735_360),
-    "SmolLM3-3B": Published(
-        decoder("smollm3", 2048, 11008, 36, 16, 4, 128256, pad_token_id=128004, **TIED), 3_075_098_624
-    ),
     "gemma-2b": Published(
         decoder("gemma", 2048, 16384, 18, 8, 1, 256000, head_dim=256, **TIED), 2_506_172_416
     ),
     "gemma-7b": Published(
         decoder("gemma", 3072, 24576, 28, 16, 16, 256000, head_dim=256, **TIED), 8_537_680_896
     ),
-    "gemma-2-2b": Published(
-        decoder("gemma2", 2304, 9216, 26, 8, 4, 256000, head_dim=256, **TIED), 2_614_341_888
-    ),
-    "gemma-2-9b": Published(
-        decoder("gemma2", 3584, 14336, 42, 16, 8, 256000, head_dim=256, **TIED), 9_241_705_984
-    ),
     "gemma-2-27b": Published(
         decoder("gemma2", 4608, 36864, 46, 32, 16, 256000, head_dim=128, **TIED), 27_227_128_320
     ),
-    "gemma-3-1b": Published(
-        decoder("gemma3_text", 1152, 6912, 26, 4, 1, 262144, head_dim=256, **TIED), 999_885_952
-    ),
-    "Phi-3-mini": Published(
-        decoder("phi3", 3072, 8192, 32, 32, 32, 32064, pad_token_id=32000), 3_821_079_552
-    ),
-    "phi-4": Published(
-        decoder("phi3", 5120, 17920, 40, 40, 10, 100352, pad_token_id=100349), 14_659_507_200
-    ),
     "phi-2": Published(decoder("phi", 2560, 10240, 32, 32, 32, 51200), 2_779_683_840),
-    "gpt2": Published(gpt2(768, 12, 12), 124_439_808),
     "gpt2-xl": Published(gpt2(1600, 48, 25), 1_557_611_200),
     "gpt-j-6b": Published(
         {
@@ -158,7 +144,7 @@ MODELS: dict[str, Published] = {
             "model_type": "falcon", "hidden_size": 4544, "num_hidden_layers": 32, "num_attention_heads": 71,
             "multi_query": True, "parallel_attn": True, "bias": False, "alibi": False, "vocab_size": 65024,
         },
-        None,
+        6_921_720_704,
     ),
     "starcoder2-3b": Published(
         decoder("starcoder2", 3072, 12288, 30, 24, 2, 49152, use_bias=True, **TIED), 3_030_371_328

@@ -8,6 +8,7 @@ from engine.config.load import load_text
 from engine.config.schema import TrainConfig
 from engine.hardware.probe import Machine, probe
 from engine.models import hub_facts
+from engine.models.names import expanded, known
 from engine.models.resolve import is_hub_id, on_disk
 from engine.models.shape import ModelShape
 from engine.models.sizing import shape_of
@@ -29,15 +30,16 @@ class ModelPlan:
 
     @staticmethod
     def of(model: str, changes: Sequence[str], tokens: int) -> "ModelPlan":
-        """The plan for `starter`, a folder, or a hub id; `changes` are KEY=VALUE of the recipe.
+        """The plan for `starter`, a folder, a hub id or a short name; `changes` are KEY=VALUE of the recipe.
 
-        Of a hub model that is not here, the config alone is fetched. Raises RecipeError for a change that the recipe
-        does not allow, HubError or ModelError where the model cannot be judged.
+        Of a hub model that is not here, the config alone is fetched; of one with a short name, nothing. Raises
+        RecipeError for a change that the recipe does not allow, HubError or ModelError where the model is not known.
         """
         text = f"model: {{max_seq_length: {max(tokens, LONGEST)}}}\ndata: {{train: starter}}\n"
-        recipe = load_text(text, Path.cwd() / "train.yml", [f"model.base={model}", *changes]).config
-        folder = _config_folder(recipe.model.base, recipe.model.revision)
-        return ModelPlan(recipe, probe(), shape_of(folder), Load(tokens))
+        recipe = load_text(text, Path.cwd() / "train.yml", [f"model.base={expanded(model)}", *changes]).config
+        named = known(model) if recipe.model.base == expanded(model) and not recipe.model.revision else None
+        shape = named.shape if named else shape_of(_config_folder(recipe.model.base, recipe.model.revision))
+        return ModelPlan(recipe, probe(), shape, Load(tokens))
 
     def one(self) -> Plan:
         """The plan of the backend that would train. Raises what `make_plan` raises."""

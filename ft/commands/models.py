@@ -10,7 +10,8 @@ from engine.models import catalogue
 from engine.planning.feasibility import METHODS
 from engine.units import size
 from ft.commands.convert import convert
-from ft.commands.models_show import STATES, facts_of, more_of, show
+from ft.commands.models_names import names
+from ft.commands.models_show import STATES, facts_of, hub_id, more_of, show
 from ft.console import out, print_json, say
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def list_(json: Json = False) -> None:
     out().print(table)
 
 
+app.command()(names)
 app.command()(show)
 
 
@@ -58,6 +60,7 @@ def pull(
     from engine.jobs.download import Download
     from engine.models.resolve import is_hub_id, on_disk, resolve
 
+    name = hub_id(name)
     download = Download(name, revision)
     if download.fetches:
         _fetch(download)

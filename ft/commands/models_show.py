@@ -10,7 +10,7 @@ from engine.models import catalogue
 from engine.models.catalogue import Entry
 from engine.planning.feasibility import TYPICAL_TOKENS, Load
 from engine.units import size
-from ft.console import print_json
+from ft.console import print_json, say
 
 if TYPE_CHECKING:
     from engine.models.card import Card
@@ -77,6 +77,15 @@ def show(
     )
 
 
+def hub_id(name: str) -> str:
+    """The hub id that a short name stands for, which is told; any other name as it is."""
+    from engine.models.names import expanded
+
+    if (full := expanded(name)) != name:
+        say(f"{name} stands for {full}.")
+    return full
+
+
 def _not_here(entry: Entry) -> ModelError:
     return ModelError(f"The {entry.name} is {STATES[entry.state]}.", f"Run: ft models pull {entry.name}")
 
@@ -87,22 +96,26 @@ def _find(name: str, revision: str | None) -> "Entry | HubModel":
     from engine.models.resolve import is_hub_id
 
     if revision is not None:
-        if not is_hub_id(name):
+        full = hub_id(name)
+        if not is_hub_id(full):
             raise ModelError(
                 f"{name} is not a model of the hub, so it has no revision.", "Leave --revision out."
             )
-        return ask(name, revision)
+        return ask(full, revision)
     try:
         return catalogue.find(name)
-    except ModelError as absent:
-        if not is_hub_id(name):
+    except ModelError as error:
+        absent = error
+    if (full := hub_id(name)) != name:
+        return _find(full, None)
+    if not is_hub_id(name):
+        raise absent
+    try:
+        return ask(name)
+    except HubError as error:
+        if not error.unreachable:
             raise
-        try:
-            return ask(name)
-        except HubError as error:
-            if not error.unreachable:
-                raise
-            raise ModelError(absent.message, f"{absent.hint} {error.message}") from error
+        raise ModelError(absent.message, f"{error.message} {error.hint}") from error
 
 
 def _show_hub_model(model: "HubModel", load: Load, json: bool) -> None:

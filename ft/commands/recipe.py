@@ -23,8 +23,17 @@ Set = Annotated[
 def init(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="Where to write it.")] = Path("train.yml"),
     profile: Annotated[
-        str, typer.Option("--profile", "-p", metavar="NAME", help="The kind of recipe; --list shows them.")
-    ] = "starter",
+        str | None,
+        typer.Option("--profile", "-p", metavar="NAME", help="The kind of recipe; --list shows them."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="MODEL",
+            help="The model, quantised where it would not fit: a short name or a hub id.",
+        ),
+    ] = None,
     listed: Annotated[bool, typer.Option("--list", help="List the profiles, and write nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
 ) -> None:
@@ -37,17 +46,24 @@ def init(
         for name in names:
             typer.echo(f"{name:<{width}}  {profile_summary(name)}")
         return
-    text = profile_text(profile)
+    profile = profile or ("instruction" if model else "starter")
+    text, summary = profile_text(profile), ""
     target = path / "train.yml" if path.is_dir() else path
     if not force and os.path.lexists(target):
         raise ConfigError(f"{target} already exists", "--force overwrites it.")
+    if model is not None:
+        from engine.planning.new_recipe import recipe_for
+
+        made = recipe_for(model, text)
+        text, summary = made.text, f"{made.summary}\n"
     with explaining(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
             require(target)
         write_atomic(target.resolve(), text)  # through a link, into the file that it leads to
-    say(f"Wrote {target} from the profile {profile}.")
-    edit = "" if profile == "starter" else f"  {'edit ' + str(target):<24} # your data, your model\n"
+    say(f"Wrote {target} from the profile {profile}.\n{summary}".rstrip())
+    changes = "your data" if model else "your data, your model"
+    edit = "" if profile == "starter" else f"  {'edit ' + str(target):<24} # {changes}\n"
     shown = "" if str(target) == "train.yml" else f" {target}"
     say(f"Next:\n{edit}  {'ft plan' + shown:<24} # what it will take\n  {'ft train' + shown:<24} # train")
 
