@@ -11,7 +11,8 @@ from engine.planning.feasibility import METHODS
 from engine.units import size
 from ft.commands.convert import convert
 from ft.commands.models_names import names
-from ft.commands.models_show import STATES, facts_of, hub_id, more_of, show
+from ft.commands.models_show import STATES, facts_of, here, hub_id, more_of, show
+from ft.commands.models_verify import verify
 from ft.console import out, print_json, say
 
 if TYPE_CHECKING:
@@ -93,13 +94,14 @@ def _fetch(download: "Download") -> None:
     download.forget(run)
 
 
+app.command()(verify)
 app.command()(convert)
 
 
 @app.command()
 def rm(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Remove a model from this disk."""
-    entry = catalogue.find(name)
+    entry = here(name)
     if not yes:
         if not sys.stdin.isatty():
             raise ConfigError(f"Removing {entry.name} needs confirmation.", "Add --yes.")

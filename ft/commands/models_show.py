@@ -73,7 +73,7 @@ def show(
             "licence": model.card.licence or "not stated in its folder",
         }
         | _of_card(model.card)
-        | _here(model.card, model.fits, load)
+        | _on_this_machine(model.card, model.fits, load)
     )
 
 
@@ -86,6 +86,16 @@ def hub_id(name: str) -> str:
     return full
 
 
+def here(name: str) -> Entry:
+    """The model on this machine with that name, or short name. Raises ModelError where there is none."""
+    try:
+        return catalogue.find(name)
+    except ModelError:
+        if (full := hub_id(name)) == name:
+            raise
+        return catalogue.find(full)
+
+
 def _not_here(entry: Entry) -> ModelError:
     return ModelError(f"The {entry.name} is {STATES[entry.state]}.", f"Run: ft models pull {entry.name}")
 
@@ -93,6 +103,7 @@ def _not_here(entry: Entry) -> ModelError:
 def _find(name: str, revision: str | None) -> "Entry | HubModel":
     """The model on this machine, or else what the hub says of it."""
     from engine.models.hub_facts import ask
+    from engine.models.names import expanded
     from engine.models.resolve import is_hub_id
 
     if revision is not None:
@@ -103,11 +114,10 @@ def _find(name: str, revision: str | None) -> "Entry | HubModel":
             )
         return ask(full, revision)
     try:
-        return catalogue.find(name)
+        return here(name)
     except ModelError as error:
         absent = error
-    if (full := hub_id(name)) != name:
-        return _find(full, None)
+    name = expanded(name)
     if not is_hub_id(name):
         raise absent
     try:
@@ -141,7 +151,7 @@ def _show_hub_model(model: "HubModel", load: Load, json: bool) -> None:
             "gated": "yes: its terms have to be accepted on its page" if model.gated else None,
         }
         | _of_card(card)
-        | _here(card, fits, load)
+        | _on_this_machine(card, fits, load)
     )
 
 
@@ -163,7 +173,7 @@ def _of_card(card: "Card") -> dict[str, str | None]:
     }
 
 
-def _here(card: "Card", fits: "tuple[Fit, ...]", load: Load) -> dict[str, str | None]:
+def _on_this_machine(card: "Card", fits: "tuple[Fit, ...]", load: Load) -> dict[str, str | None]:
     """Backends that can train the model on this machine, and what each method takes."""
     from engine.hardware.probe import probe
     from engine.planning.feasibility import backends_for
