@@ -34,6 +34,10 @@ class Hub:
     gated: bool = False
     card: Mapping[str, str] = field(default_factory=dict)
     """The facts at the head of the model card."""
+    listed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Other models that a search finds, by id: their facts as the hub lists them, and the folder of their files."""
+    searches: list[dict[str, list[str]]] = field(default_factory=list)
+    """Parameters of each search."""
     hold: threading.Event | None = None
     """Half of a safetensors file is sent, the rest once this is set."""
     halfway: threading.Event = field(default_factory=threading.Event)
@@ -77,6 +81,14 @@ def serving(hub: Hub) -> Iterator[Hub]:
             root = f"/{hub.repo}" if hub.kind == "models" else f"/{hub.kind}/{hub.repo}"
             hub.requests.append((self.command, path, self.headers.get("Range", "")))
             about = f"/api/{hub.kind}/{hub.repo}"
+            if path == "/api/models":
+                hub.searches.append(parse_qs(urlsplit(self.path).query))
+                self.reply_json(list(found(hub.listed, hub.searches[-1])))
+                return
+            other, _, name = path.strip("/").partition("/resolve/")
+            if other in hub.listed and "folder" in hub.listed[other]:
+                self.reply_file(hub.listed[other]["folder"] / name.partition("/")[2], name.partition("/")[0])
+                return
             if path == f"{about}/refs":
                 converts = [ref(PARQUET, CONVERTED)] if hub.converted else []
                 self.reply_json(
@@ -175,6 +187,17 @@ def serving(hub: Hub) -> Iterator[Hub]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def found(
+    listed: Mapping[str, Mapping[str, Any]], asked: Mapping[str, list[str]]
+) -> Iterator[dict[str, Any]]:
+    """Models whose id has the words of a search, as many as asked for."""
+    words = "".join(asked.get("search", [])).lower()
+    suiting = [name for name in listed if words in name.lower()]
+    for name in suiting[: int(asked.get("limit", ["100"])[0])]:
+        facts = {key: value for key, value in listed[name].items() if key != "folder"}
+        yield {"id": name, "sha": COMMIT, "private": False} | facts
 
 
 def ref(name: str, commit: str) -> dict[str, str]:

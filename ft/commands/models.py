@@ -11,6 +11,7 @@ from engine.planning.feasibility import METHODS
 from engine.units import size
 from ft.commands.convert import convert
 from ft.commands.models_names import names
+from ft.commands.models_search import search
 from ft.commands.models_show import STATES, facts_of, here, hub_id, more_of, show
 from ft.commands.models_verify import verify
 from ft.console import out, print_json, say
@@ -48,6 +49,7 @@ def list_(json: Json = False) -> None:
     out().print(table)
 
 
+app.command()(search)
 app.command()(names)
 app.command()(show)
 

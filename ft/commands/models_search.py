@@ -1,0 +1,131 @@
+"""`ft models search`: models of the hub, with what each fits on this machine."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from engine.errors import ConfigError
+from engine.planning.feasibility import METHODS
+from ft.console import err, out, print_json, say
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from engine.models.search import Found, Sort
+
+FITS = {method.lower(): method for method in METHODS}
+WAITING = "…"
+
+
+def search(
+    text: Annotated[str, typer.Argument(help="Words of the model's name; empty for all.")] = "",
+    architecture: Annotated[
+        str | None, typer.Option(metavar="TYPE", help="model_type of its config.json, as qwen3.")
+    ] = None,
+    licence: Annotated[str | None, typer.Option(metavar="NAME", help="Licence, as apache-2.0.")] = None,
+    gated: Annotated[
+        bool | None, typer.Option("--gated/--open", help="Whether terms have to be accepted.")
+    ] = None,
+    quantised: Annotated[
+        bool | None, typer.Option("--quantised/--unquantised", help="Whether the weights are quantised.")
+    ] = None,
+    instruct: Annotated[
+        bool | None,
+        typer.Option("--instruct/--base", help="Trained to answer, with a chat template, or not."),
+    ] = None,
+    smallest: Annotated[
+        float | None, typer.Option("--min", min=0, metavar="B", help="Least parameters, in billions.")
+    ] = None,
+    largest: Annotated[
+        float | None, typer.Option("--max", min=0, metavar="B", help="Most parameters, in billions.")
+    ] = None,
+    fits: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METHOD", help="Only models that this machine can train so: lora, qlora or full."
+        ),
+    ] = None,
+    sort: Annotated[
+        str, typer.Option(metavar="ORDER", help="downloads, likes, newest or size.")
+    ] = "downloads",
+    limit: Annotated[int, typer.Option(min=1, max=200, help="Most models that are listed.")] = 20,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Search the hub for models, and say what each fits on this machine; only configs are fetched."""
+    from engine.models.search import SORTS, Query, search
+
+    if sort not in SORTS:
+        raise ConfigError(f"--sort {sort}: there is no such order", f"There are: {', '.join(SORTS)}.")
+    if fits is not None and fits.lower() not in FITS:
+        raise ConfigError(f"--fits {fits}: there is no such method", f"There are: {', '.join(FITS)}.")
+    query = Query(
+        text, architecture, licence, gated, quantised, instruct, smallest, largest, cast("Sort", sort), limit
+    )
+    models = search(query)
+    here = _fits_of(models, show=not json)
+    wanted = FITS[fits.lower()] if fits else None
+    kept = [one for one in models if wanted is None or here[one.name].get(wanted) in ("yes", "tight")]
+    if json:
+        print_json([asdict(model) | {"fits": here[model.name]} for model in kept])
+        return
+    if kept:
+        out().print(_table(kept, here))
+    else:
+        say(
+            "No model of the hub suits."
+            if not models
+            else f"None of the {len(models)} models found fits that way."
+        )
+
+
+def _fits_of(models: "list[Found]", show: bool) -> dict[str, dict[str, str]]:
+    """What each model fits here, by method; on a terminal the table is there at once, and fills as configs arrive.
+
+    ctrl-c leaves out what has not arrived.
+    """
+    from engine.hardware.probe import probe
+    from engine.models.search import shapes
+    from engine.planning.feasibility import fits_of
+
+    machine, here = probe(), {model.name: dict.fromkeys(METHODS, WAITING) for model in models}
+
+    def fill(shown: Any = None) -> None:
+        for model, shape in shapes(models):
+            fits = fits_of(shape, machine) if shape else ()
+            here[model.name] = {fit.method: fit.fits for fit in fits} or dict.fromkeys(METHODS, "?")
+            if shown is not None:
+                shown.update(_table(models, here))
+
+    try:
+        if not show or not err().is_terminal:
+            fill()
+        else:
+            from rich.live import Live
+
+            with Live(_table(models, here), console=err(), transient=True) as shown:
+                fill(shown)
+    except KeyboardInterrupt:
+        say("Stopped; what has not arrived is left open.")
+    return here
+
+
+def _table(models: "list[Found]", here: dict[str, dict[str, str]]) -> "Table":
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    for title in ("model", "parameters", "architecture", "licence", "downloads", "changed", *METHODS):
+        numbers = title in ("parameters", "downloads")
+        table.add_column(title, no_wrap=True, justify="right" if numbers else "left")
+    for model in models:
+        marks = [mark for mark, holds in (("gated", model.gated), ("quantised", model.quantised)) if holds]
+        table.add_row(
+            model.name + (f" ({', '.join(marks)})" if marks else ""),
+            f"{model.parameters:,}" if model.parameters else "?",
+            model.architecture or "?",
+            model.licence or "?",
+            f"{model.downloads:,}",
+            model.changed,
+            *(here[model.name].get(method, "?") for method in METHODS),
+        )
+    return table
