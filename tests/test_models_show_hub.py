@@ -74,6 +74,7 @@ def test_show_in_json_has_files_and_shape(hub: Hub, capsys: pytest.CaptureFixtur
     assert body["files"]["model-00001-of-00002.safetensors"] == 500_000
     assert "consolidated.safetensors" not in body["files"]
     assert (body["gated"], body["revision"], body["shape"]["layers"]) == (False, COMMIT, 32)
+    assert body["shape"]["active_parameters"] == 12_879_925_248
     assert set(body["fits"]) == {"LoRA", "QLoRA", "full"}
 
 

@@ -59,10 +59,8 @@ def show(
     if json:
         from engine.models.resolve import fingerprint
 
-        shape = asdict(model.card.shape) | {"active_parameters": model.card.shape.active_parameters}
-        print_json(
-            facts_of(found) | more_of(model) | {"shape": shape, "fingerprint": fingerprint(found.folder)}
-        )
+        more = {"shape": _shape(model.card), "fingerprint": fingerprint(found.folder)}
+        print_json(facts_of(found) | more_of(model) | more)
         return
     _print(
         {
@@ -136,7 +134,7 @@ def _show_hub_model(model: "HubModel", load: Load, json: bool) -> None:
     fits = fits_of(card.shape, probe(), load)
     if json:
         about = asdict(model) | {"folder": None, "bytes": model.bytes, "state": "on the hub"}
-        print_json(about | _of_fits(card, fits) | {"shape": asdict(card.shape)})
+        print_json(about | _of_fits(card, fits) | {"shape": _shape(card)})
         return
     weights = {name: bytes_ for name, bytes_ in model.files.items() if name.endswith(".safetensors")}
     _print(
@@ -153,6 +151,10 @@ def _show_hub_model(model: "HubModel", load: Load, json: bool) -> None:
         | _of_card(card)
         | _on_this_machine(card, fits, load)
     )
+
+
+def _shape(card: "Card") -> dict[str, Any]:
+    return asdict(card.shape) | {"active_parameters": card.shape.active_parameters}
 
 
 def _of_card(card: "Card") -> dict[str, str | None]:
