@@ -1,6 +1,7 @@
 """Typing a few words finds the runs that are meant, and a mistake is pointed at."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,9 @@ RUNS = (
 
 
 def names(text: str) -> list[str]:
-    meant = compile_filter(text)
-    return [found.name for found in RUNS if meant(found)]
+    """Names of the runs that the words find; each was created an hour ago, however long the tests have been running."""
+    meant, created = compile_filter(text), time.time() - 3600
+    return [found.name for found in RUNS if meant(replace(found, created=created))]
 
 
 @pytest.mark.parametrize(
