@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.models.names import KNOWN
+from engine.models.names import KNOWN, decoder_config
 
 
 @dataclass(frozen=True)
@@ -22,18 +22,9 @@ class Published:
 
 def decoder(
     kind: str, hidden: int, intermediate: int, layers: int, heads: int, kv_heads: int, vocab: int, **more: Any
-) -> dict[str, Any]:
-    return {
-        "model_type": kind,
-        "hidden_size": hidden,
-        "intermediate_size": intermediate,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": kv_heads,
-        "vocab_size": vocab,
-        "max_position_embeddings": 4096,
-        "tie_word_embeddings": False,
-    } | more
+) -> Mapping[str, Any]:
+    """A decoder whose context does not matter here."""
+    return decoder_config(kind, hidden, intermediate, layers, heads, kv_heads, vocab, 4096, **more)
 
 
 def encoder(
@@ -73,7 +64,7 @@ def pythia(hidden: int, layers: int, heads: int, vocab: int) -> dict[str, Any]:
     }
 
 
-TIED: dict[str, Any] = {"tie_word_embeddings": True}
+TIED: dict[str, Any] = {"tied": True}
 SHORT_NAMES = {
     "smollm2-135m": 134_515_008,
     "smollm2-360m": 361_821_120,

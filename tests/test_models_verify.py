@@ -93,7 +93,7 @@ def test_damaged_folder_is_found_by_what_it_shows(
 
 def test_small_file_of_hub_has_hash_of_git(tmp_path: Path) -> None:
     """Git names a file by the hash of its length and content; `git hash-object` gives this one."""
-    from engine.models.verification import Checked, _check
+    from engine.models.verification import Checked, check_file
 
     text = b"what is up, doc?"
     name = "bd9dbf5aae1a3862dd1526723246b20206e5fc37"
@@ -106,5 +106,5 @@ def test_small_file_of_hub_has_hash_of_git(tmp_path: Path) -> None:
     assert checksum_in(hashlib.sha256(text).hexdigest()) == "sha256"
     assert checksum_in("config.json") is None
     seen: list[int] = []
-    assert _check(link, link.parent, seen.append) == Checked("config.json", 16, "as published")
+    assert check_file(link, link.parent, seen.append) == Checked("config.json", 16, "as published")
     assert seen == [16]

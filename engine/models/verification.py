@@ -56,11 +56,12 @@ def verify(entry: Entry, progress: Progress) -> Iterator[Checked]:
         progress(f"verifying {entry.name}", done + size, total)
 
     for path in files:
-        yield _check(path, folder, read)
+        yield check_file(path, folder, read)
         done += path.stat().st_size
 
 
-def _check(path: Path, folder: Path, read: Callable[[int], None]) -> Checked:
+def check_file(path: Path, folder: Path, read: Callable[[int], None]) -> Checked:
+    """One file of a model's `folder`; `read` gets the bytes read so far."""
     name, size = path.relative_to(folder).as_posix(), path.stat().st_size
     blob = path.resolve()
     if blob.parent.name == "blobs" and (expected := checksum_in(blob.name)):

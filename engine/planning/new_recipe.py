@@ -1,13 +1,14 @@
 """A new recipe for a model, with the quantisation that training it on this machine needs."""
 
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.config.load import load_text
 from engine.config.patch import set_value
-from engine.errors import CheckFailed
+from engine.errors import CheckFailed, FtError
 from engine.hardware.probe import Machine, probe
-from engine.models.names import KNOWN, known
+from engine.models.names import KNOWN, expanded, known
 from engine.planning.feasibility import LORA, QLORA, TYPICAL_TOKENS, fits_of
 from engine.planning.model_plan import ModelPlan
 from engine.planning.plan import Plan
@@ -21,7 +22,6 @@ class NewRecipe:
     text: str
     quantization: str
     plan: Plan
-
     gated: str | None
     """The hub id of a model whose terms have to be accepted there."""
 
@@ -46,11 +46,12 @@ def recipe_for(model: str, text: str) -> NewRecipe:
     The batch stays `auto`, which the plan settles for the rows that there will be. Raises CheckFailed where the model
     does not fit, and what `ModelPlan.of` raises.
     """
-    for quantization in ("none", "4bit"):
-        found = ModelPlan.of(model, [f"model.quantization={quantization}"], TYPICAL_TOKENS)
-        plan = found.one()
-        if plan.fits == "yes":
-            break
+    found = ModelPlan.of(model, (), TYPICAL_TOKENS)
+    plan, quantization = found.one(), "none"
+    if plan.fits != "yes":
+        smaller = ModelPlan.of(model, ["model.quantization=4bit"], TYPICAL_TOKENS)
+        with suppress(FtError) if plan.fits == "tight" else nullcontext():  # a machine may be unable to
+            plan, quantization = smaller.one(), "4bit"
     if plan.fits == "no":
         raise CheckFailed(
             f"{model} does not fit into this machine's memory: even in 4 bits it needs "
@@ -60,7 +61,7 @@ def recipe_for(model: str, text: str) -> NewRecipe:
     text = set_value(text, "model.base", found.config.model.base)
     if quantization != "none":
         text = set_value(text, "model.quantization", quantization)
-    named = known(model)
+    named = known(model) if found.config.model.base == expanded(model) else None
     longest = load_text(text, Path.cwd() / "train.yml").config.model.max_seq_length
     if found.shape.context and longest > found.shape.context:
         text = set_value(text, "model.max_seq_length", found.shape.context)
