@@ -107,7 +107,17 @@ async def all_read(pilot: Pilot[None]) -> None:
         return view is not None and view.alive is not None and (view.share == 1 or view.gone)
 
     await until(pilot, done)
-    await pilot.pause(0.25)
+    await drawn(pilot)
+
+
+async def drawn(pilot: Pilot[None], looks: int = 4) -> None:
+    """Wait until the screen has looked the same a few times in a row, however slow the machine is."""
+    picture, same = "", 0
+    while same < looks:
+        await pilot.pause(0.06)
+        now = pilot.app.export_screenshot()
+        same = same + 1 if now == picture else 0
+        picture = now
 
 
 @contextmanager

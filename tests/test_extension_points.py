@@ -95,7 +95,7 @@ def test_plugin_function_and_group_run_as_commands(packages: Path, tmp_path: Pat
 
 
 def test_built_in_command_wins_over_plugin(packages: Path, tmp_path: Path) -> None:
-    assert "without training" in ft(packages, tmp_path, "plan", "--help").stdout
+    assert "Say what a recipe" in ft(packages, tmp_path, "plan", "--help").stdout
 
 
 def test_unloadable_command_error_names_package(packages: Path, tmp_path: Path) -> None:

@@ -45,6 +45,15 @@ class TextPane(VerticalScroll):
         if key != self._shown:
             self._shown = key
             self.query_one(Static).update(text)
+            self.call_after_refresh(self._fit)
+
+    def _fit(self) -> None:
+        """Measure the text again where Textual (8.2) has not: it does not if it was arranging it already."""
+        text = self.query_one(Static)
+        if text.size.width and text.size.height != text.get_content_height(
+            self.size, self.app.size, text.size.width
+        ):
+            text.refresh(layout=True)
 
     def is_new(self, key: object) -> bool:
         return key != self._shown
