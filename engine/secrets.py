@@ -271,6 +271,18 @@ def _keyring() -> "KeyringBackend":
     return backend
 
 
+def keyring_name() -> str | None:
+    """The keyring that holds tokens here, for people; None where there is none that could. Unlocks nothing."""
+    from keyring.errors import KeyringError, NoKeyringError
+
+    try:
+        backend = _keyring()
+    except (KeyringError, NoKeyringError, RuntimeError):
+        return None
+    first = next(iter(getattr(backend, "backends", ())), backend)
+    return None if "fail" in type(first).__module__ else str(getattr(first, "name", type(first).__name__))
+
+
 def _no_keyring(name: str) -> MachineError:
     return MachineError(
         f"This system has no keyring that could hold {name}.",

@@ -34,6 +34,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "track": ("ft.commands.track:track", "Report a run's events to another program."),
     "generate": ("ft.commands.generate:generate", "Answer one prompt with a trained model."),
     "chat": ("ft.commands.chat:chat", "Talk to a trained model."),
+    "doctor": (
+        "ft.commands.doctor:doctor",
+        "Say what is wrong with this machine's setup, and what mends it.",
+    ),
     "serve": ("ft.commands.serve:serve", "Answer other programs over HTTP, as OpenAI's API does."),
 }
 """ft's own commands: where each lives, and its line in `ft --help`."""

@@ -1,0 +1,1 @@
+"""What is right and wrong with this machine's setup, each problem with what mends it."""
