@@ -1,0 +1,43 @@
+"""Claim: what ft says of itself, whether it holds here, and the figure that shows it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Verdict = Literal["holds", "broken", "measured", "not run"]
+"""measured: a figure without a limit. not run: there was no time for it, or this machine cannot."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One line of the table."""
+
+    name: str
+    """Stable, for scripts: `packed`."""
+    text: str
+    verdict: Verdict
+    figure: str
+    """What was measured, in words, or why it was not."""
+    seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+    @staticmethod
+    def of(body: Mapping[str, Any]) -> "Claim":
+        """The claim that `to_json` made data of."""
+        return Claim(**body)
+
+
+TEXTS: Mapping[str, str] = {
+    "packed": "Packed rows are learned as padded ones",
+    "resumed": "A resumed run ends as one that was never stopped",
+    "backends": "The backends learn the same",
+    "quantised": "A model in 4 bits learns as the one it was made of",
+    "export": "An export answers as the model that was trained",
+    "memory": "A run takes no more memory than its plan says",
+    "speed": "Speed of training",
+    "memory-runs-out": "A run that memory is too small for goes on in smaller micro-batches",
+}
+"""By name, in the order in which they are tried."""
