@@ -47,7 +47,7 @@ def test_json_has_every_area(ft_home: Path) -> None:
         f"import sys; from ft.cli import main; main(['doctor', '--json']); print({loaded}, file=sys.stderr)"
     )
     told = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False)
-    areas = json.loads(told.stdout)
+    areas = json.loads(told.stdout)["findings"]
     assert list(areas) == ["machine", "packages", "folders", "environment", "terminal", "tokens", "hub"]
     assert all(one["text"] and one["state"] for area in areas.values() for one in area)
     assert told.stderr.splitlines()[-1] == "[]"

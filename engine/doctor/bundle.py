@@ -5,13 +5,14 @@ import json
 import re
 import socket
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 from engine import paths
 from engine.doctor.examine import Report
+from engine.doctor.prove.claim import Claim
 from engine.errors import ConfigError
 from engine.redaction import redacted, redacted_values
 from engine.runs.directory.run import Run
@@ -30,14 +31,14 @@ SHORTEST = 3
 """Letters of the shortest user or host name that is replaced: a shorter one would be found inside words."""
 
 
-def write(report: Report, proof: Mapping[str, Any] | None, run: Run | None, to: Path) -> list[str]:
-    """Write the file; names of what is in it. `proof` is a table of `ft doctor --prove`, if it ran.
+def write(report: Report, claims: Sequence[Claim] | None, run: Run | None, to: Path) -> list[str]:
+    """Write the file; names of what is in it. `claims` are those of `ft doctor --prove`, if it ran.
 
     Raises ConfigError where `to` is there already, MachineError where it cannot be written.
     """
     if to.exists():
         raise ConfigError(f"{to} is there already.", "Give another name: ft doctor --bundle FILE")
-    bodies = dict(_bodies(report, proof, run))
+    bodies = dict(_bodies(report, claims, run))
     with explaining(to), zipfile.ZipFile(to, "x", zipfile.ZIP_DEFLATED) as file:
         for name, text in bodies.items():
             file.writestr(name, anonymous(redacted(text)))
@@ -59,10 +60,10 @@ def anonymous(text: str) -> str:
     return text
 
 
-def _bodies(report: Report, proof: Mapping[str, Any] | None, run: Run | None) -> Iterator[tuple[str, str]]:
+def _bodies(report: Report, claims: Sequence[Claim] | None, run: Run | None) -> Iterator[tuple[str, str]]:
     yield "doctor.json", _json(report.to_json())
-    if proof is not None:
-        yield "proof.json", _json(proof)
+    if claims is not None:
+        yield "claims.json", _json([claim.to_json() for claim in claims])
     versions = sorted({f"{one.metadata['Name']} {one.version}" for one in distributions()}, key=str.lower)
     yield "packages.txt", "\n".join(versions) + "\n"
     settings = paths.home() / "settings.json"

@@ -13,14 +13,15 @@ COLUMNS, LINES = 80, 24
 
 def findings(environment: Mapping[str, str] = os.environ, tty: bool | None = None) -> Iterator[Finding]:
     """The terminal that stdout is. `tty` says whether it is one; None looks."""
-    encoding = (sys.stdout.encoding if sys.stdout else None) or "ascii"
+    stdout = sys.__stdout__  # the app puts something else in place of sys.stdout
+    encoding = (stdout.encoding if stdout else None) or "ascii"
     if "utf" not in encoding.lower():
         yield warning(
             "encoding",
             f"The terminal's encoding is {encoding}: charts and names outside it are shown as escapes.",
             "export LC_ALL=C.UTF-8",
         )
-    if not (sys.stdout is not None and sys.stdout.isatty() if tty is None else tty):
+    if not (stdout is not None and stdout.isatty() if tty is None else tty):
         yield note("terminal", "stdout is no terminal; the app needs one, every command works without.")
         return
     name = environment.get("TERM", "")

@@ -12,6 +12,7 @@ from ft.console import out, print_json, say
 if TYPE_CHECKING:
     from engine.doctor.examine import Report
     from engine.doctor.finding import State
+    from engine.doctor.prove.claim import Claim, Verdict
 
 MARKS: "dict[State, tuple[str, str]]" = {
     "ok": ("✓", "green"),
@@ -19,6 +20,8 @@ MARKS: "dict[State, tuple[str, str]]" = {
     "warning": ("!", "yellow"),
     "fault": ("✗", "bold red"),
 }
+
+VERDICTS: "dict[Verdict, State]" = {"holds": "ok", "measured": "ok", "not run": "note", "broken": "fault"}
 
 
 def doctor(
@@ -33,28 +36,77 @@ def doctor(
         str | None,
         typer.Option("--run", metavar="RUN", help="With --bundle: the run to put in (the last that failed)."),
     ] = None,
+    prove: Annotated[
+        bool,
+        typer.Option("--prove", help="Train and export small models to try ft's own claims on this machine."),
+    ] = False,
+    minutes: Annotated[
+        float,
+        typer.Option("--minutes", min=0.1, metavar="N", help="With --prove: about how long it may take."),
+    ] = 3.0,
 ) -> None:
     """Look at machine, packages, folders, tokens and network; exits with 1 where something does not work."""
     from engine.doctor.examine import examine
 
     report = examine()
-    if bundle is not None:
-        _bundle(report, bundle, run)
-    elif json:
-        print_json(report.to_json())
-    else:
+    quiet = json or bundle is not None
+    if not quiet:
         _show(report)
-    if faults := report.count("fault"):
+    claims = _prove(minutes, quiet) if prove else None
+    if bundle is not None:
+        _bundle(report, claims, bundle, run)
+    elif json:
+        proof = {} if claims is None else {"claims": [claim.to_json() for claim in claims]}
+        print_json({"findings": report.to_json()} | proof)
+    _judge(report, claims or [])
+
+
+def _judge(report: "Report", claims: "list[Claim]") -> None:
+    """Raise CheckFailed where something does not work, or a claim does not hold."""
+    faults, broken = report.count("fault"), [claim for claim in claims if claim.verdict == "broken"]
+    if faults:
         what = "1 thing does" if faults == 1 else f"{faults} things do"
         raise CheckFailed(f"{what} not work.", "Each line with ✗ says what mends it.")
+    if broken:
+        what = "1 claim of ft does" if len(broken) == 1 else f"{len(broken)} claims of ft do"
+        raise CheckFailed(
+            f"{what} not hold on this machine.", "Please report it: ft doctor --prove --bundle FILE"
+        )
 
 
-def _bundle(report: "Report", file: Path, reference: str | None) -> None:
+def _prove(minutes: float, quiet: bool) -> "list[Claim]":
+    """Settle the claims, each shown as it comes."""
+    from engine.doctor.prove.prove import prove
+
+    if not quiet:
+        print()
+    claims = []
+    for claim in prove(minutes):
+        claims.append(claim)
+        if quiet:
+            say(f"{claim.text}: {claim.verdict}")
+        else:
+            _show_claim(claim)
+    return claims
+
+
+def _show_claim(claim: "Claim") -> None:
+    from rich.text import Text
+
+    mark, style = MARKS[VERDICTS[claim.verdict]]
+    console = out()
+    console.print(
+        Text.assemble((mark, style), " ", (claim.text, "bold"), f"  {claim.verdict}"), soft_wrap=True
+    )
+    console.print(Text(f"    {claim.figure}", "dim"), soft_wrap=not sys.stdout.isatty())
+
+
+def _bundle(report: "Report", claims: "list[Claim] | None", file: Path, reference: str | None) -> None:
     from engine.doctor import bundle
     from engine.runs.directory.run import Run
 
     run = Run.open(reference) if reference is not None else bundle.failed_run()
-    names = bundle.write(report, None, run, file)
+    names = bundle.write(report, claims, run, file)
     say(f"{file} has {', '.join(names)}.")
     say(
         "Tokens, passwords, answers, your name and this machine's are taken out. Look into it before you share it."

@@ -13,5 +13,15 @@ ACTIONS = (
     Action("settings.forget", "f", "forget", "Remove the token from the keyring.", destructive=True),
     Action("settings.rebind", "e", "change key", "Change the key of the selected action."),
     Action("settings.original", "x", "default key", "Restore the default key of the selected action."),
+    Action(
+        "settings.doctor",
+        "d",
+        "doctor",
+        "Look for what is wrong on this machine, and prove ft's claims on it.",
+    ),
     Action("settings.copy", "y", "copy", "Copy the selected folder's path, or the versions."),
+    # The sheet with what ft doctor finds
+    Action("doctor.again", "r", "look again", "Look at machine, packages, folders and network again."),
+    Action("doctor.prove", "p", "prove", "Try ft's own claims on this machine; again, to give it up."),
+    Action("doctor.close", "escape,d", "close", "Go back to Settings; a proof ends with it."),
 )

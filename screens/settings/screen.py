@@ -10,6 +10,7 @@ from textual.widgets import DataTable, Tab, Tabs
 
 from screens.base import FtScreen
 from screens.settings.appearance import Appearance
+from screens.settings.doctor import DoctorSheet
 from screens.settings.keys import Keymap
 from screens.settings.storage import Places, Versions
 from screens.settings.tokens import Tokens
@@ -114,6 +115,9 @@ class SettingsScreen(FtScreen):
 
     def action_original(self) -> None:
         self.query_one(Keymap).original()
+
+    def action_doctor(self) -> None:
+        self.app.push_screen(DoctorSheet())
 
     def action_copy(self) -> None:
         text = self.query_one(Places).chosen if self.part == "folders" else self.query_one(Versions).text

@@ -36,7 +36,7 @@ class Proof:
         self.starter_run = cache(partial(results.starter_run, self.bench))
 
     def claims(self) -> Iterator[Claim]:
-        """The claims in the order of `TEXTS`, as each is settled; the cheap ones are not kept waiting by others."""
+        """The claims in the order of `TEXTS`, as each is settled."""
         tries: dict[str, Callable[[], Outcome | str]] = {
             "resumed": lambda: learning.resumed(self.bench, self.machine),
             "memory": lambda: results.memory(self._run()),
@@ -47,8 +47,8 @@ class Proof:
             "quantised": lambda: learning.quantised(self.bench, self.machine),
             "memory-runs-out": lambda: results.memory_runs_out(self.bench, self.machine),
         }
-        for name, attempt in tries.items():
-            yield self._settled(name, attempt)
+        for name in TEXTS:
+            yield self._settled(name, tries[name])
 
     def _settled(self, name: str, attempt: Callable[[], Outcome | str]) -> Claim:
         text, began = TEXTS[name], time.monotonic()

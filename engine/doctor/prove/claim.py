@@ -31,13 +31,13 @@ class Claim:
 
 
 TEXTS: Mapping[str, str] = {
-    "packed": "Packed rows are learned as padded ones",
     "resumed": "A resumed run ends as one that was never stopped",
-    "backends": "The backends learn the same",
-    "quantised": "A model in 4 bits learns as the one it was made of",
-    "export": "An export answers as the model that was trained",
-    "memory": "A run takes no more memory than its plan says",
+    "memory": "A run takes no more memory than its plan leaves room for",
     "speed": "Speed of training",
+    "export": "An export answers as the model that was trained",
+    "packed": "Packed rows are learned as padded ones",
+    "backends": "The backends learn the same",
+    "quantised": "A model in 4 bits begins as the one it was made of",
     "memory-runs-out": "A run that memory is too small for goes on in smaller micro-batches",
 }
 """By name, in the order in which they are tried."""

@@ -36,6 +36,8 @@ class Trainer:
     exact: bool
     """A resumed run is to give the same bytes."""
     four_bits: bool
+    at_home: bool
+    """`backend: auto` may take it here: it is made for this device."""
 
 
 def trainers(machine: Machine) -> list[Trainer]:
@@ -45,7 +47,7 @@ def trainers(machine: Machine) -> list[Trainer]:
         if one.problem is None and one.spec is not None:
             can = one.spec.devices[one.device]
             four = "4bit" in can.quantizations
-            found.append(Trainer(one.backend, one.device, can.exact_resume, four))
+            found.append(Trainer(one.backend, one.device, can.exact_resume, four, not one.unasked))
     return found
 
 
@@ -106,6 +108,8 @@ def packed(found: Curves) -> Outcome:
 
 def backends(found: Curves) -> Outcome:
     """Each backend against the first that trained the family."""
+    if not found.packed:
+        raise NotHere(_refusals(found) or "no time was left")
     wrong, largest, pairs = [], 0.0, 0
     for family in tiny.FAMILIES:
         names = [backend for one, backend in found.packed if one == family]
@@ -135,9 +139,9 @@ def resumed(bench: Bench, machine: Machine) -> Outcome:
 
 def quantised(bench: Bench, machine: Machine) -> Outcome:
     """The starter in 4 bits against the starter as it is: loss of the first step, which no training has changed."""
-    able = [one for one in trainers(machine) if one.four_bits]
+    able = [one for one in trainers(machine) if one.four_bits and one.at_home]
     if not able:
-        raise NotHere("no backend here takes 4 bits")
+        raise NotHere("no backend that is made for this device takes 4 bits")
     told, all_hold = [], True
     for one in able:
         first = []
