@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -392,6 +393,43 @@ def test_values_that_do_not_go_together_are_told(place: Path, capsys: pytest.Cap
     assert "load_in_4bit" in without_equal(report(capsys))
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("q.yml", "base_model: a/b\nsequence_len: 99\nadapter: lora\nlora_r: 3\nlora_model_dir: ./before\n"),
+        ("q.yaml", "model_name_or_path: a/b\nlora_rank: 3\nadapter_name_or_path: ./before\n"),
+        ("lora.yaml", "model: a/b\niters: 3\nresume_adapter_file: before/adapters.safetensors\n"),
+    ],
+)
+def test_saved_adapter_to_go_on_with(
+    name: str, text: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "theirs" / "before").mkdir()
+    for file in ("adapter_config.json", "adapters.safetensors"):
+        (place / "theirs" / "before" / file).touch()
+    adapter = made(name, text, place, "--json").adapter
+    assert adapter.model_fields_set == {"from_"}, "rank and all else are the saved one's own"
+    assert adapter.from_ == str(place / "theirs" / "before")
+    told = without_equal(report(capsys))
+    assert [key for key in told if told[key] == "what the saved adapter has"] or "rank: 3" not in text
+
+
+def test_turns_with_other_keys_are_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (
+        "base_model: a/b\nsequence_len: 99\ndatasets:\n"
+        "  - {path: a/b, type: chat_template, message_property_mappings: {role: speaker}, roles: {user: [kunde]}}\n"
+    )
+    config = made("q.yml", text, place, "--json")
+    assert config.data.train.roles == {"kunde": "user"}
+    assert any("turns with other keys" in one["why"] for one in report(capsys)["no_equal"])
+
+
+def test_trl_evaluates_as_often_as_it_logs(place: Path) -> None:
+    text = "per_device_train_batch_size: 2\ndataset_name: a/b\neval_strategy: steps\n"
+    config = made("sft.yaml", text, place)
+    assert (config.evaluation.every, config.data.validation.split) == (10, "test")
+
+
 def test_recipe_that_is_there_stays(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "ours" / "train.yml").write_text("name: mine\n")
     (place / "theirs" / "q.yml").write_text(AXOLOTL)
@@ -415,6 +453,7 @@ def test_file_is_not_overwritten_by_its_own_recipe(place: Path, capsys: pytest.C
         ("", "is not a mapping"),
         ("- a\n- b\n", "is not a mapping"),
         ("a: [", "theirs/junk.yml:2:1: this bracket is not closed"),
+        ("iters: 1\niters: 2\n", "iters is given twice"),
         ("a: 1\n", "none of its keys tells which trainer it is for"),
         ("model: {base: starter}\ndata: {train: starter}\n", "is a recipe of ft's already"),
         ("base_model: a\niters: 3\n", "its keys are as much those of axolotl as of mlx-lm"),
@@ -481,6 +520,15 @@ def test_escapes_of_a_file_do_not_reach_the_recipes_comments(place: Path) -> Non
     written = recipe("odd.json", text, place).source
     assert "\x1b" not in written
     assert "made up␛[31m" in written
+
+
+def test_page_shows_what_the_command_prints(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    docs = Path(__file__).parent.parent / "docs"
+    shutil.copy(docs / "examples" / "axolotl.yml", folder)
+    assert main(["init", "--from", "axolotl.yml"]) == 0
+    told = capsys.readouterr()
+    page = (docs / "migration.md").read_text(encoding="utf-8")
+    assert f"$ ft init --from axolotl.yml\n{told.out}{told.err}```\n" in page
 
 
 @pytest.mark.slow

@@ -16,11 +16,18 @@ from ft.console import print_json
 
 def migration_for(source: Path, target: Path, named: str | None) -> Migration:
     """The migration of a file. Raises as `migrated` does, and ConfigError where the recipe would take its place."""
-    if target.exists() and source.exists() and target.samefile(source):
+    if _same(target, source):
         raise ConfigError(
             f"{target} is the file that is read", "Name another for the recipe: ft init --from FILE PATH."
         )
     return migrated(source, target, named)
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):  # one is not there, or not to be entered: reading or writing says so
+        return False
 
 
 def show_migration(migration: Migration, source: Path) -> None:

@@ -31,6 +31,8 @@ DIRECT: Mapping[str, str] = {"name": "config", "split": "split", "revision": "re
 """Keys of a dataset that say the same as one of a source's, by ours."""
 SILENT = frozenset(("path", "type", "ds_type", "data_files", "trust_remote_code", "field", "text_column"))
 """Keys that are read with others, or that ft finds out by itself."""
+SPOKEN = ("role", "content", "from", "value", "tool_calls", "reasoning_content")
+"""Keys of a turn that ft reads under their own names."""
 COLUMNS: Mapping[str, str] = {
     "field_tools": "tools",
     "field_instruction": "instruction",
@@ -55,7 +57,7 @@ def train(draft: Draft) -> None:
         draft.leave([key], "no dataset in it has a path that ft could read", "")
         return
     kinds = {_kind(each) for each in _listed(given)}
-    draft.take("data.train", found[0] if len(found) == 1 else found, key, why="as seen from the recipe")
+    draft.take("data.train", found[0] if len(found) == 1 else found, key, why="as a source of ft")
     if kinds == {"alpaca"} and not draft.has("chat_template", "chat_template_jinja"):
         draft.imply(
             "model.chat_template", "alpaca", "rows of its type alpaca get Alpaca's headings, not a chat's"
@@ -155,6 +157,9 @@ def _settings(draft: Draft, dataset: Mapping[str, Any], where: str) -> dict[str,
         found["columns"] = columns
     if roles := _roles(dataset.get("roles")):
         found["roles"] = roles
+    named = dataset.get("message_property_mappings")
+    if isinstance(named, dict) and not all(name in SPOKEN for name in named.values()):
+        draft.note(f"{where}: turns with other keys than {', '.join(SPOKEN)}", "data.template can write them")
     known = {*SILENT, *DIRECT, *COLUMNS, "field_messages", "roles", "message_property_mappings"}
     other = [key for key, value in dataset.items() if key not in known and value is not None]
     if other:

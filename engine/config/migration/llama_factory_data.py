@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.config.migration.axolotl_data import share
+from engine.config.migration.axolotl_data import SPOKEN, share
 from engine.config.migration.convert import text, whole
 from engine.config.migration.draft import Draft
 from engine.config.migration.rules import named
@@ -118,6 +118,12 @@ def _source(draft: Draft, name: str, about: Mapping[str, Any], folder: Path) -> 
         found["columns"] = columns
     if isinstance(tags, dict) and (roles := _roles(tags)):
         found["roles"] = roles
+    turns = [tags.get(tag) for tag in ("role_tag", "content_tag")] if isinstance(tags, dict) else []
+    if not all(name is None or name in SPOKEN for name in turns):
+        draft.note(
+            f"dataset {name[:60]}: turns with other keys than {', '.join(SPOKEN)}",
+            "data.template can write them",
+        )
     if any(key in named for key in ("images", "videos", "audios")):
         draft.note(f"dataset {name[:60]}: ft trains text alone", "rows with pictures or sound are refused")
     return _limited(draft, found, about.get("num_samples"))

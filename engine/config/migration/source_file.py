@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from engine.config.problems import Problem
+from engine.config.problems import Problem, RecipeError
 from engine.config.yaml_reader import MAX_BYTES, MAX_DEPTH, read_yaml
 from engine.errors import ConfigError
 from engine.storage.disk_errors import unreadable
@@ -65,5 +65,8 @@ def _items(value: dict[str, Any] | list[Any]) -> list[Any]:
 
 
 def _yaml(text: str, path: Path) -> Any:
-    problems: list[Problem] = []  # a key given twice, a tag: the first value counts
-    return read_yaml(text, str(path), problems).data()
+    problems: list[Problem] = []
+    found = read_yaml(text, str(path), problems).data()
+    if problems:  # a key given twice, a tag: nobody can say what is meant
+        raise RecipeError(problems)
+    return found

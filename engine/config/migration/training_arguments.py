@@ -42,13 +42,15 @@ def precision(draft: Draft) -> None:
             return
 
 
-def evaluation(draft: Draft) -> None:
-    """Steps between evaluations. What is validated on is told by the keys of the data."""
+def evaluation(draft: Draft, logged: float = 500.0) -> None:
+    """Steps between evaluations, by default those between logs, whose default is `logged`.
+
+    What is validated on is told by the keys of the data.
+    """
     strategy = draft.first("eval_strategy", "evaluation_strategy")
     how = draft.read(strategy, text, "steps" if draft.has("eval_steps") else "no").lower()
     if how == "steps":
-        # without eval_steps, transformers evaluates at every logging_steps
-        usual = draft.read("logging_steps", number, 500.0)
+        usual = draft.read("logging_steps", number, logged)
         steps.interval(draft, "evaluation.every", "eval_steps", usual, strategy)
     elif how != "no":
         draft.leave([strategy], "ft counts steps between evaluations, not epochs", "evaluation.every: 50")
@@ -96,7 +98,8 @@ def output(draft: Draft) -> None:
             ["output_dir"], "it is there already, and a run's folder has to be new", "one in the runs folder"
         )
         return
-    draft.take("output.dir", draft.places.folder(name), "output_dir", why="as seen from the recipe")
+    seen = draft.places.folder(name)
+    draft.take("output.dir", seen, "output_dir", why="" if seen == name else "as seen from the recipe")
 
 
 TABLE: Table = {

@@ -7,7 +7,7 @@ There is no file format of theirs: the arguments stand side by side, or in mappi
 from collections.abc import Mapping
 from typing import Any
 
-from engine.config.migration import lora, steps
+from engine.config.migration import lora, steps, training_arguments
 from engine.config.migration.axolotl_data import by_name
 from engine.config.migration.convert import is_off, real, switch, text, whole
 from engine.config.migration.draft import Draft
@@ -147,8 +147,7 @@ def data(draft: Draft) -> None:
     if column != "text":
         about["columns"] = {"text": column}
         sources.append("dataset_text_field")
-    why = "as seen from the recipe" if len(about) == 1 else ""
-    draft.take("data.train", about["path"] if len(about) == 1 else about, *sources, why=why)
+    draft.take("data.train", about["path"] if len(about) == 1 else about, *sources)
 
 
 def _text_column(draft: Draft) -> None:
@@ -223,6 +222,12 @@ def rate(draft: Draft) -> None:
     draft.take("training.learning_rate", draft.read("learning_rate", real, usual), "learning_rate")
 
 
+def evaluation(draft: Draft) -> None:
+    """Steps between evaluations; TRL logs every 10 steps where transformers does every 500."""
+    plain = draft.has("TrainingArguments", "UnslothTrainingArguments")
+    training_arguments.evaluation(draft, 500.0 if plain else 10.0)
+
+
 def checkpointing(draft: Draft) -> None:
     """Recomputed activations; Unsloth's own way keeps them in the host's memory."""
     key = draft.first("use_gradient_checkpointing", "gradient_checkpointing")
@@ -271,6 +276,7 @@ _OWN: Table = {
         "use_gradient_checkpointing gradient_checkpointing",
         By(checkpointing, ("training.gradient_checkpointing",)),
     ),
+    **each("eval_strategy evaluation_strategy eval_steps", By(evaluation, training_arguments.EVALUATION)),
     **each("seed random_state", By(seed, ("seed",))),
 }
 TABLE: Table = {
