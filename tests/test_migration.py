@@ -424,6 +424,14 @@ def test_turns_with_other_keys_are_told(place: Path, capsys: pytest.CaptureFixtu
     assert any("turns with other keys" in one["why"] for one in report(capsys)["no_equal"])
 
 
+def test_columns_of_a_type_of_ones_own(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kind = "{field_instruction: q, field_output: a, format: 'Q: {instruction}'}"
+    text = f"base_model: a/b\nsequence_len: 99\ndatasets: [{{path: a/b, type: {kind}}}]\n"
+    config = made("q.yml", text, place, "--json")
+    assert config.data.train.columns == {"instruction": "q", "output": "a"}
+    assert any("format of its type" in one["why"] for one in report(capsys)["no_equal"])
+
+
 def test_trl_evaluates_as_often_as_it_logs(place: Path) -> None:
     text = "per_device_train_batch_size: 2\ndataset_name: a/b\neval_strategy: steps\n"
     config = made("sft.yaml", text, place)

@@ -31,6 +31,8 @@ DIRECT: Mapping[str, str] = {"name": "config", "split": "split", "revision": "re
 """Keys of a dataset that say the same as one of a source's, by ours."""
 SILENT = frozenset(("path", "type", "ds_type", "data_files", "trust_remote_code", "field", "text_column"))
 """Keys that are read with others, or that ft finds out by itself."""
+WORDING = ("format", "no_input_format", "system_prompt", "system_format")
+"""Keys of a type of one's own that say how a row is written out."""
 SPOKEN = ("role", "content", "from", "value", "tool_calls", "reasoning_content")
 """Keys of a turn that ft reads under their own names."""
 COLUMNS: Mapping[str, str] = {
@@ -147,6 +149,10 @@ def _settings(draft: Draft, dataset: Mapping[str, Any], where: str) -> dict[str,
     kind = dataset.get("type")
     if isinstance(kind, str) and kind in FORMATS:
         found["format"] = FORMATS[kind]
+    elif isinstance(kind, dict):
+        dataset = {**kind, **dataset}
+        if wording := [key for key in WORDING if kind.get(key)]:
+            draft.note(f"{where}: {', '.join(wording)} of its type", "the chat template writes the rows")
     elif kind is not None:
         draft.note(f"{where}: type {_short(kind)} has no equal", "ft detects the format of the rows")
     for theirs, ours in DIRECT.items():
@@ -160,7 +166,7 @@ def _settings(draft: Draft, dataset: Mapping[str, Any], where: str) -> dict[str,
     named = dataset.get("message_property_mappings")
     if isinstance(named, dict) and not all(name in SPOKEN for name in named.values()):
         draft.note(f"{where}: turns with other keys than {', '.join(SPOKEN)}", "data.template can write them")
-    known = {*SILENT, *DIRECT, *COLUMNS, "field_messages", "roles", "message_property_mappings"}
+    known = {*SILENT, *DIRECT, *COLUMNS, *WORDING, "field_messages", "roles", "message_property_mappings"}
     other = [key for key, value in dataset.items() if key not in known and value is not None]
     if other:
         draft.note(f"{where}: {', '.join(map(str, other))[:200]}: no equal of these keys", "left out")
