@@ -432,6 +432,15 @@ def test_columns_of_a_type_of_ones_own(place: Path, capsys: pytest.CaptureFixtur
     assert any("format of its type" in one["why"] for one in report(capsys)["no_equal"])
 
 
+def test_axolotl_quantisation_settings(place: Path) -> None:
+    text = (
+        "base_model: a/b\nsequence_len: 99\nadapter: qlora\nload_in_4bit: true\n"
+        "bnb_config_kwargs: {bnb_4bit_quant_type: fp4, bnb_4bit_use_double_quant: false}\n"
+    )
+    model = made("q.yml", text, place).model
+    assert (model.quantization, model.quant_type, model.double_quant) == ("4bit", "fp4", False)
+
+
 def test_trl_evaluates_as_often_as_it_logs(place: Path) -> None:
     text = "per_device_train_batch_size: 2\ndataset_name: a/b\neval_strategy: steps\n"
     config = made("sft.yaml", text, place)
@@ -462,6 +471,7 @@ def test_file_is_not_overwritten_by_its_own_recipe(place: Path, capsys: pytest.C
         ("- a\n- b\n", "is not a mapping"),
         ("a: [", "theirs/junk.yml:2:1: this bracket is not closed"),
         ("iters: 1\niters: 2\n", "iters is given twice"),
+        ("model: a/b\ntrain_dataset: d\npeft_config: {name: lora}\n", "LLaMA-Factory's new layout (v1)"),
         ("a: 1\n", "none of its keys tells which trainer it is for"),
         ("model: {base: starter}\ndata: {train: starter}\n", "is a recipe of ft's already"),
         ("base_model: a\niters: 3\n", "its keys are as much those of axolotl as of mlx-lm"),

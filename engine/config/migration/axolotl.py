@@ -49,6 +49,16 @@ def quantization(draft: Draft) -> None:
         draft.take("model.quantization", "4bit", "load_in_4bit")
     elif on(draft, "load_in_8bit"):
         draft.take("model.quantization", "8bit", "load_in_8bit")
+    draft.expand("bnb_config_kwargs")
+    for theirs, ours in {
+        "bnb_4bit_quant_type": "quant_type",
+        "bnb_4bit_use_double_quant": "double_quant",
+    }.items():
+        key = f"bnb_config_kwargs.{theirs}"
+        if draft.has(key):
+            draft.take(f"model.{ours}", draft.given[key], key)
+    for key in [key for key in draft.given if key.startswith("bnb_config_kwargs.")]:
+        draft.leave([key], SPEED)
 
 
 def batch(draft: Draft) -> None:
@@ -183,12 +193,13 @@ def rate(draft: Draft) -> None:
         draft.take("training.learning_rate", draft.read("learning_rate", number, 2e-4), "learning_rate")
 
 
+QUANTIZED = ("model.quantization", "model.quant_type", "model.double_quant")
 SCHEDULE = By(lambda draft: steps.schedule(draft, "lr_scheduler", "cosine"), ("training.scheduler",))
 TABLE: Table = {
     "base_model": By(base, ("model.base",)),
     "revision_of_model": To("model.revision", text),
     "trust_remote_code": To("model.trust_remote_code", switch),
-    **each("load_in_4bit load_in_8bit", By(quantization, ("model.quantization",))),
+    **each("load_in_4bit load_in_8bit bnb_config_kwargs", By(quantization, QUANTIZED)),
     **each("sequence_len excess_length_strategy", By(longest, ("model.max_seq_length",))),
     **each("chat_template chat_template_jinja", By(template, ("model.chat_template",))),
     "chat_template_kwargs": To("model.template_variables"),
@@ -282,5 +293,17 @@ TABLE: Table = {
         "resume_from_checkpoint auto_resume_from_checkpoints",
         No("ft train --resume RUN resumes a run of ft's"),
     ),
+    **each(
+        "liger_rope liger_rms_norm liger_glu_activation liger_layer_norm liger_fused_linear_cross_entropy "
+        "liger_cross_entropy cut_cross_entropy use_kernels flash_attn_cross_entropy",
+        No(SPEED),
+    ),
+    **each(
+        "fsdp_version dp_shard_size dp_replicate_size context_parallel_size tensor_parallel_size "
+        "sequence_parallel_degree ddp_find_unused_parameters",
+        No(SEVERAL),
+    ),
+    **each("remove_unused_columns skip_prepare_dataset", No(LOADING)),
+    **each("trl qat ebft reward_model num_labels rl_beta", No("sft compares no answers")),
     "strict": No("ft always refuses unknown keys"),
 }

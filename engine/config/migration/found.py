@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.config.migration import axolotl, llama_factory, mlx_lm, peft_adapter, trl
-from engine.config.migration.rules import Table
+from engine.config.migration.rules import Table, named
 from engine.config.rules import nearest
 from engine.config.sections import Recipe
 from engine.errors import ConfigError
@@ -33,6 +33,10 @@ TOOLS: Mapping[str, Tool] = {
 """The formats that are read, by the names that `--from-format` takes."""
 
 
+LLAMA_FACTORY_V1 = named("dist_config kernel_config peft_config quant_config model_class sample_backend")
+"""Keys of LLaMA-Factory's layout that is still in the making."""
+
+
 def tool_named(name: str) -> Tool:
     """The tool of a format's name. Raises ConfigError where there is none."""
     found = TOOLS.get(name.lower())
@@ -46,11 +50,19 @@ def tool_named(name: str) -> Tool:
 
 
 def tool_of(given: Mapping[str, Any], path: str) -> tuple[Tool, tuple[str, ...]]:
-    """The tool with the most signs in the file, and these signs. Raises ConfigError where it is none's, or two's."""
+    """The tool with the most signs in the file, and these signs.
+
+    Raises ConfigError where it is none's or two's, or of a layout that ft does not read.
+    """
     signs = {name: tuple(key for key in given if key in tool.signs) for name, tool in TOOLS.items()}
     if trl.looks_unsloth(given):
         both = trl.UNSLOTHS | trl.SIGNS
         signs["unsloth"], signs["trl"] = tuple(key for key in given if key in both), ()
+    if "train_dataset" in given and given.keys() & LLAMA_FACTORY_V1:
+        raise ConfigError(
+            f"{path} is of LLaMA-Factory's new layout (v1), which ft does not read",
+            "ft reads its files with model_name_or_path, finetuning_type and dataset.",
+        )
     if "peft_type" in given:
         return TOOLS["peft"], signs["peft"]
     most = max(map(len, signs.values()))
