@@ -54,7 +54,9 @@ def test_help_and_validate_import_nothing_heavy(tmp_path: Path) -> None:
         "code = main(sys.argv[1:])\n"
         f"print([name for name in {heavy} if name in sys.modules], code, file=sys.stderr)\n"
     )
-    for arguments in (["--help"], ["validate"], ["schema"], ["init", "--list"]):
+    (tmp_path / "lora.yaml").write_text("model: a/b\niters: 3\n")
+    migrating = ["init", "new.yml", "--from", "lora.yaml", "--json"]
+    for arguments in (["--help"], ["validate"], ["schema"], ["init", "--list"], migrating):
         done = subprocess.run(
             [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=60
         )

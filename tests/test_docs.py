@@ -96,6 +96,8 @@ def test_command_in_docs_is_valid(page: Path, words: list[str]) -> None:
     ids=identity,
 )
 def test_light_command_in_docs_works(words: tuple[str, ...], tmp_path: Path) -> None:
+    if "--from" in words:
+        shutil.copytree(ROOT / "docs" / "examples", tmp_path, dirs_exist_ok=True)
     if words[0] != "init":
         (tmp_path / "train.yml").write_text(
             (ROOT / "train.yml").read_text(encoding="utf-8"), encoding="utf-8"

@@ -34,36 +34,97 @@ def init(
             help="The model, quantised where it would not fit: a short name or a hub id.",
         ),
     ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="A recipe that says what this file of axolotl, LLaMA-Factory, mlx-lm, TRL, Unsloth or PEFT says.",
+        ),
+    ] = None,
+    source_format: Annotated[
+        str | None,
+        typer.Option(
+            "--from-format", metavar="NAME", help="The trainer of that file, where its keys do not tell."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="With --from: print the result as JSON.")] = False,
     listed: Annotated[bool, typer.Option("--list", help="List the profiles, and write nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
 ) -> None:
     """Write a commented recipe to start from."""
-    from engine.config.profiles import profile_names, profile_summary, profile_text
-
     if listed:
-        names = profile_names()
-        width = max(map(len, names))
-        for name in names:
-            typer.echo(f"{name:<{width}}  {profile_summary(name)}")
-        return
-    profile = profile or ("instruction" if model else "starter")
-    text, summary = profile_text(profile), ""
+        return _list_profiles()
+    _check_together(profile, model, source, source_format, as_json)
     target = path / "train.yml" if path.is_dir() else path
     if not force and os.path.lexists(target):
         raise ConfigError(f"{target} already exists", "--force overwrites it.")
+    if source is not None:
+        return _from_file(source, target, source_format, as_json)
+    return _from_profile(profile or ("instruction" if model else "starter"), model, target)
+
+
+def _list_profiles() -> None:
+    from engine.config.profiles import profile_names, profile_summary
+
+    names = profile_names()
+    width = max(map(len, names))
+    for name in names:
+        typer.echo(f"{name:<{width}}  {profile_summary(name)}")
+
+
+def _check_together(
+    profile: str | None, model: str | None, source: Path | None, source_format: str | None, as_json: bool
+) -> None:
+    if source is not None and (profile or model):
+        other = "--profile" if profile else "--model"
+        raise ConfigError(f"--from and {other} do not go together", "Change the recipe afterwards.")
+    if source is None and (source_format or as_json):
+        alone = "--from-format" if source_format else "--json"
+        raise ConfigError(
+            f"{alone} goes with --from", "ft init --from FILE reads the file of another trainer."
+        )
+
+
+def _from_profile(profile: str, model: str | None, target: Path) -> None:
+    from engine.config.profiles import profile_text
+
+    text, summary = profile_text(profile), ""
     if model is not None:
         from engine.planning.new_recipe import recipe_for
 
         made = recipe_for(model, text)
         text, summary = made.text, f"{made.summary}\n"
+    _write(target, text)
+    say(f"Wrote {target} from the profile {profile}.\n{summary}".rstrip())
+    changes = "your data" if model else "your data, your model"
+    _next(target, "" if profile == "starter" else changes)
+
+
+def _from_file(source: Path, target: Path, named: str | None, as_json: bool) -> None:
+    from ft.commands.migrate import migration_for, migration_json, show_migration
+
+    migration = migration_for(source, target, named)
+    _write(target, migration.text)
+    if as_json:
+        migration_json(migration, source, target)
+        return
+    show_migration(migration, source)
+    say(f"Wrote {target} from {source}.")
+    _next(target, "what has no equal")
+
+
+def _write(target: Path, text: str) -> None:
     with explaining(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
             require(target)
         write_atomic(target.resolve(), text)  # through a link, into the file that it leads to
-    say(f"Wrote {target} from the profile {profile}.\n{summary}".rstrip())
-    changes = "your data" if model else "your data, your model"
-    edit = "" if profile == "starter" else f"  {'edit ' + str(target):<24} # {changes}\n"
+
+
+def _next(target: Path, changes: str) -> None:
+    """What to do with a new recipe; `changes` is what to edit in it first."""
+    edit = f"  {'edit ' + str(target):<24} # {changes}\n" if changes else ""
     shown = "" if str(target) == "train.yml" else f" {target}"
     say(f"Next:\n{edit}  {'ft plan' + shown:<24} # what it will take\n  {'ft train' + shown:<24} # train")
 
