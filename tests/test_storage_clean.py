@@ -222,6 +222,31 @@ def test_links_are_not_followed(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert len(list((tmp_path / "three" / "checkpoints").glob("step-*"))) == 4
 
 
+def test_links_in_the_hub_cache_are_not_followed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A repository, its blobs or its snapshots, that a person has put elsewhere."""
+    files = {A: {"config.json": b"a"}, B: {"config.json": b"b"}}
+    for number, part in enumerate(("", "blobs", "snapshots")):
+        repo = cached_repo(f"ada/model-{number}", files, main=B)
+        make_older(repo, 40)
+        make_older(repo / "blobs" / blob_name(b"a"), 90)
+        (repo / part).rename(tmp_path / f"moved-{number}")
+        (repo / part).symlink_to(tmp_path / f"moved-{number}")
+    assert listed(capsys, "--yes", "--older-than", "0") == {}
+    for number in range(3):
+        repo = Path(constants.HF_HUB_CACHE) / f"models--ada--model-{number}"
+        assert (repo / "snapshots" / A / "config.json").is_file() or number == 2  # its links lead nowhere now
+        assert len(list((repo / "blobs").iterdir())) == len(list((repo / "snapshots").iterdir())) == 2
+
+
+def test_run_elsewhere_is_cleaned_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--run-dir` has put it there; the runs folder has a file that points at it."""
+    run = old_run("sql")
+    shutil.move(run.folder, tmp_path / "elsewhere")
+    run.folder.write_text(f"{tmp_path / 'elsewhere'}\n")
+    assert listed(capsys, "--yes").keys() == {f"{run.id} step 10", f"{run.id} step 30"}
+    assert steps_of(Run(tmp_path / "elsewhere")) == [20, 40]
+
+
 def test_kill_in_the_middle_leaves_no_half_checkpoint(ft_home: Path) -> None:
     """A clean that is killed at any moment: what has a checkpoint's name is whole; the next clean removes the rest."""
     run = old_run("sql", steps=range(1, 60), best=20)
@@ -356,7 +381,9 @@ def test_old_revisions_of_the_hub_cache_go(capsys: pytest.CaptureFixture[str]) -
     assert [path for path in repo.iterdir() if path.name.startswith(".removing")] == []
 
 
-@pytest.mark.parametrize("how", ["pinned", "recorded", "named", "pinned by a finished run"])
+@pytest.mark.parametrize(
+    "how", ["pinned", "recorded", "named", "by path", "through a link", "pinned by a finished run"]
+)
 def test_revision_that_a_run_names_stays(how: str, capsys: pytest.CaptureFixture[str]) -> None:
     repo = cached_repo("ada/model", {A: {"config.json": b"a"}, B: {"config.json": b"b"}}, main=B)
     make_older(repo)
@@ -368,6 +395,12 @@ def test_revision_that_a_run_names_stays(how: str, capsys: pytest.CaptureFixture
     recipe.write_text(
         recipe.read_text().replace("revision: null", "").replace("base: starter", f"base: {pinned}")
     )
+    if how == "by path":
+        recipe.write_text(recipe.read_text().replace("base: ada/model", f"base: {repo / 'snapshots' / A}"))
+    if how == "through a link":
+        paths.models().mkdir(parents=True)
+        (paths.models() / "mine").symlink_to(repo / "snapshots" / A)
+        recipe.write_text(recipe.read_text().replace("base: ada/model", f"base: {paths.models() / 'mine'}"))
     if how == "recorded":
         run.record({"model": {"name": "ada/model", "revision": A}})
     assert listed(capsys, "--only", "hub", "--older-than", "0", "--yes") == {}

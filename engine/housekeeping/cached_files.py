@@ -78,7 +78,7 @@ def _folders(folder: Path) -> list[Path]:
 def _whole(folder: Path) -> list[Path]:
     """What lies in a folder under a name of its own: no links, nothing hidden, nothing half written."""
     try:
-        entries = sorted(folder.iterdir()) if not folder.is_symlink() else []
+        entries = sorted(folder.iterdir())
     except OSError:
         return []
     return [

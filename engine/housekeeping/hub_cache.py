@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.housekeeping.disk import BLOCK
+from engine.housekeeping.disk import BLOCK, is_own_folder
 
 if TYPE_CHECKING:
     from huggingface_hub import CachedRepoInfo
@@ -32,7 +32,7 @@ class Revision:
 
 @dataclass(frozen=True)
 class Repository:
-    """One repository of the cache; its revisions, the newest first."""
+    """One repository of the cache; its revisions, the newest first, and none where they lie behind a link."""
 
     name: str
     kind: str
@@ -41,6 +41,8 @@ class Repository:
 
     def strays(self) -> list[Path]:
         """Files of its blobs that no revision has: downloads that were cut."""
+        if not _is_here(self.folder):
+            return []
         had = {blob.name for revision in self.revisions for blob in revision.blobs}
         try:
             files = sorted((self.folder / "blobs").iterdir())
@@ -66,7 +68,7 @@ def scan() -> tuple[list[Repository], list[str]]:
         found = scan_cache_dir(folder())
     except (OSError, ValueError) as error:
         return [], [f"The hub's cache cannot be read: {error}"]
-    repositories = [_repository(repo) for repo in found.repos]
+    repositories = [_repository(repo) for repo in found.repos if is_own_folder(repo.repo_path)]
     return sorted(repositories, key=lambda repo: (repo.kind, repo.name)), [
         str(warning) for warning in found.warnings
     ]
@@ -86,9 +88,15 @@ def _repository(repo: "CachedRepoInfo") -> Repository:
             changed=one.last_modified,
         )
         for one in repo.revisions
+        if _is_here(repo.repo_path) and is_own_folder(one.snapshot_path)
     ]
     newest_first = sorted(revisions, key=lambda one: (one.changed, one.commit), reverse=True)
     return Repository(repo.repo_id, repo.repo_type, repo.repo_path, tuple(newest_first))
+
+
+def _is_here(repo: Path) -> bool:
+    """Return True unless a repository's files lie behind a link."""
+    return is_own_folder(repo / "blobs") and is_own_folder(repo / "snapshots")
 
 
 def _is_in(repo: "CachedRepoInfo", blob: Path) -> bool:

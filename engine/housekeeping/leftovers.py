@@ -52,12 +52,17 @@ def _of_run(run: RunRecord) -> Iterator[Leftover]:
 
 
 def _in_home() -> Iterator[Leftover]:
-    cache, home = paths.cache(), paths.home()
-    for folder in (cache / "tokens", cache / "rows", paths.datasets(), paths.models(), cache / "sources"):
+    cache, home = (
+        paths.cache(),
+        paths.home(),
+    )  # these may be links, as a person has moved them; what is in them not
+    inside = [folder for name in ("tokens", "rows", "sources") if is_own_folder(folder := cache / name)]
+    for folder in (*inside, paths.datasets(), paths.models()):
         yield from _matching(folder, f"*{MAKING}", "an interrupted write")
         yield from _matching(folder, f"{REMOVING}*", "an interrupted removal")
     yield from _matching(cache, f"{REMOVING}*", "an interrupted removal")
-    yield from _matching(cache / "hub-facts", f"{REMOVING}*", "an interrupted removal")
+    if is_own_folder(cache / "hub-facts"):
+        yield from _matching(cache / "hub-facts", f"{REMOVING}*", "an interrupted removal")
     yield from _matching(paths.models(), f".*{MAKING}-*", "an interrupted conversion")
     yield from _matching(cache, "tmp*", "an interrupted write")
     for path in _glob(home / "exports", ".proof-*"):

@@ -140,9 +140,11 @@ def _hub(facts: Facts, before: float) -> Iterator[Removal]:
 def _is_named(repo: Repository, revision: Revision, runs: Iterable[RunRecord]) -> bool:
     """Return True if a run may need a revision: one that names its commit, or an unfinished one that names none."""
     for run in runs:
-        if repo.name not in run.text:
+        if revision.commit in run.text:  # by its commit, or by a path to it
+            return True
+        if not (repo.name in run.text or repo.folder.name in run.text):
             continue
-        if revision.commit in run.text or any(revision.commit.startswith(one) for one in run.commits):
+        if any(revision.commit.startswith(one) for one in run.commits):
             return True
         if not run.finished and (repo.kind != "model" or not run.commits):
             return True

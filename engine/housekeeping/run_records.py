@@ -137,7 +137,7 @@ def _said(folder: Path) -> tuple[str, frozenset[str]]:
     job, provenance = _json(folder / registry.JOB), _json(folder / "provenance.json")
     for text in (text for body in (recipe, job, provenance) for text in _strings(body)):
         parts.append(text)
-        if text.startswith("/") and "/checkpoints/" in text and "\0" not in text:
+        if text.startswith("/") and "\0" not in text:
             parts.append(os.path.realpath(text))  # it may lead through a link of another name
     model = provenance.get("model")
     recorded = model.get("revision") if isinstance(model, dict) else None
