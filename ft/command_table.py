@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("ft.commands.models:app", "List, fetch, convert and remove models."),
     "secrets": ("ft.commands.secrets:app", "Keep tokens in the system's keyring."),
     "runs": ("ft.commands.runs:app", "List, show, compare and remove runs."),
+    "storage": ("ft.commands.storage:app", "Show what takes room on the disk, and free it."),
     "evaluate": ("ft.commands.evaluate:evaluate", "Score a trained model on validation rows, or on others."),
     "merge": ("ft.commands.merge:merge", "Merge a trained model, or several, into full weights."),
     "export": ("ft.commands.export:export", "Write a trained model in the files of another program."),

@@ -101,8 +101,9 @@ def test_plain_file_rows_need_no_datasets_library(tmp_path: Path, tiny_model: Pa
         assert not modules_after(command(*arguments), tmp_path) & {"datasets", "pandas", "aiohttp"}, arguments
 
 
-def test_listing_runs_imports_nothing_heavy(tmp_path: Path) -> None:
-    assert not modules_after(command("runs", "list"), tmp_path) & HEAVY
+@pytest.mark.parametrize("words", [("runs", "list"), ("storage",), ("storage", "clean")], ids=" ".join)
+def test_listing_what_is_there_imports_nothing_heavy(words: tuple[str, ...], tmp_path: Path) -> None:
+    assert not modules_after(command(*words), tmp_path) & HEAVY
 
 
 def test_engine_imports_no_layer_above(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The Settings screen, driven as a person drives it: what is set is in force and on disk immediately."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from textual.pilot import Pilot
 from textual.widgets import DataTable, Input, Select, Switch
 
 from engine import paths, secrets
+from engine.housekeeping import automatic
 from ft.app import FtApp
 from screens import preferences
 from screens.settings.keys import Keymap
@@ -198,10 +200,25 @@ async def test_folders_are_measured_and_their_paths_copied(app: FtApp, ft_home: 
     async with app.run_test(size=(120, 36)) as pilot:
         screen = await ready(pilot)
         await part(pilot, screen, "folders")
-        await until(pilot, lambda: "2.00 MB" in shown(app))
-        assert "4.00 MB" not in shown(app)
+        await until(pilot, lambda: len(re.findall(r" 2\.\d\d MB", shown(app))) == 2)  # the home, and its runs
+        assert not re.search(r" 4\.\d\d MB", shown(app))
         await pilot.press("y")
         await until(pilot, lambda: app.clipboard == str(ft_home))
+
+
+async def test_cleaning_after_trainings_is_chosen_for_the_engine(app: FtApp, ft_home: Path) -> None:
+    """Off at first; the age that a person has set on the command line stays."""
+    automatic.save(automatic.Automatic("off", 7.0))
+    async with app.run_test(size=(120, 36)) as pilot:
+        screen = await ready(pilot)
+        await part(pilot, screen, "folders")
+        choice = screen.query_one("#clean", Select)
+        assert choice.value == "off"
+        choice.value = "after_training"
+        await until(pilot, lambda: automatic.load() == automatic.Automatic("after_training", 7.0))
+        choice.value = "off"
+        await until(pilot, lambda: automatic.load() == automatic.Automatic("off", 7.0))
+        assert app.problems == []
 
 
 async def test_wide_terminal_shows_all_settings(app: FtApp) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ConfigError, MachineError
+from engine.storage.regular_files import read_text
 from engine.units import size
 
 MARK = "export.json"
@@ -29,7 +30,7 @@ class Output:
         return self.out.with_name(f".{self.out.name}.making-{self.token}")
 
     @property
-    def _replaced(self) -> Path:
+    def replaced(self) -> Path:
         """Earlier export, out of the way for the moment in which the new one gets its name."""
         return self.out.with_name(f".{self.out.name}.replaced-{self.token}")
 
@@ -69,23 +70,23 @@ class Output:
         (self.making / MARK).write_text(text + "\n", encoding="utf-8")
         self.check(force)
         if self.out.is_dir():
-            self.out.rename(self._replaced)
+            self.out.rename(self.replaced)
         self.making.rename(self.out)
-        shutil.rmtree(self._replaced, ignore_errors=True)
+        shutil.rmtree(self.replaced, ignore_errors=True)
 
     def clean_up(self) -> None:
         """Remove what was not finished; bring an earlier export back where the new one did not get its name."""
         shutil.rmtree(self.making, ignore_errors=True)
-        if self._replaced.is_dir() and not os.path.lexists(self.out):
+        if self.replaced.is_dir() and not os.path.lexists(self.out):
             with suppress(OSError):
-                self._replaced.rename(self.out)
-        shutil.rmtree(self._replaced, ignore_errors=True)
+                self.replaced.rename(self.out)
+        shutil.rmtree(self.replaced, ignore_errors=True)
 
 
 def read_mark(folder: Path) -> Mapping[str, Any] | None:
     """Content of the mark in an export's folder; None where it is not an export."""
     try:
-        body = json.loads((folder / MARK).read_text(encoding="utf-8"))
+        body = json.loads(read_text(folder / MARK))
     except (OSError, ValueError, RecursionError):
         return None
     return body if isinstance(body, dict) and "format" in body else None

@@ -84,6 +84,7 @@ def run(context: JobContext) -> str:
     if sharing.portion < SHARED:
         _remember_speed(run, chosen, plan)
     _write_card(run, model, files)
+    _clean_up(run)
     return reason
 
 
@@ -96,6 +97,17 @@ def _write_card(run: Run, model: "LocalModel", files: "ResultFiles") -> None:
     except (FtError, OSError) as error:
         hint = f"The result is there without one. `ft push {run.id}` makes it again."
         run.emit(Warned(message=f"The model card could not be written: {error}", hint=hint))
+
+
+def _clean_up(run: Run) -> None:
+    """Free room where a person has chosen that for the end of trainings; the result counts without that too."""
+    from engine.housekeeping.automatic import clean_after_training
+
+    hint = "`ft storage clean` shows what could be freed, `ft storage automatic off` ends this."
+    clean_after_training(
+        lambda note: run.emit(Phase(name="saving", note=note)),
+        lambda message: run.emit(Warned(message=message, hint=hint)),
+    )
 
 
 def _result_files(run: Run, model: "LocalModel", tokenizer: "Tokenizer") -> "ResultFiles":

@@ -1,23 +1,27 @@
 """Settings: where ft keeps things and how much that is, and the versions of what it runs on."""
 
-import os
 import platform
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from rich.text import Text
-from textual import work
+from textual import on, work
 from textual.app import ComposeResult
-from textual.containers import Vertical
+from textual.containers import Horizontal, Vertical
 from textual.message import Message
-from textual.widgets import DataTable, Static
-from textual.worker import Worker, get_current_worker
+from textual.widgets import DataTable, Label, Select, Static
+from textual.worker import get_current_worker
 
 from engine import paths
 from engine.backend_spec import backend_packages
+from engine.errors import FtError
 from engine.hardware.probe import installed
+from engine.housekeeping import automatic
+from engine.housekeeping.disk import Meter
 from screens.format import size
+from screens.host import Host
 
 PACKAGES = ("ft-studio", "textual", "tokenizers", "huggingface-hub", "keyring")
 """Distributions whose versions are shown beside those that backends need or use."""
@@ -33,7 +37,7 @@ class Place:
 
 
 class Measured(Message):
-    """Size of a folder on disk, in bytes; None where there is no such folder."""
+    """Room of a folder on the disk, in bytes; None where there is no such folder."""
 
     def __init__(self, name: str, count: int | None) -> None:
         super().__init__()
@@ -49,7 +53,20 @@ class Places(Vertical):
     def compose(self) -> ComposeResult:
         yield DataTable[Text | str](id="places", cursor_type="row")
         yield Static(id="place", classes="note", markup=False)
-        yield Static("FT_HOME moves all but the hub's cache, which HF_HOME moves.", classes="note")
+        yield Static(
+            "FT_HOME moves all but the hub's cache, which HF_HOME moves. "
+            "`ft storage` shows what is in them, `ft storage clean` what can go.",
+            classes="note",
+            markup=False,
+        )
+        with Horizontal(classes="choice"):
+            yield Label("clean up")
+            yield Select(
+                [(when.replace("_", " "), when) for when in automatic.WHEN],
+                value=automatic.load().when,
+                allow_blank=False,
+                id="clean",
+            )
 
     def on_mount(self) -> None:
         table = self.query_one(DataTable)
@@ -64,7 +81,8 @@ class Places(Vertical):
         """Count the bytes, folder by folder."""
         worker = get_current_worker()
         for place in self.places:
-            count = folder_bytes(place.folder, worker) if place.folder.is_dir() else None
+            there = place.folder.is_dir()
+            count = Meter().measure(place.folder, lambda: not worker.is_cancelled).bytes if there else None
             if worker.is_cancelled:
                 return
             self.post_message(Measured(place.name, count))
@@ -72,6 +90,18 @@ class Places(Vertical):
     def on_measured(self, message: Measured) -> None:
         text = "not there" if message.count is None else size(message.count)
         self.query_one(DataTable).update_cell(message.name, "size", text, update_width=True)
+
+    @on(Select.Changed, "#clean")
+    def _clean(self, event: Select.Changed) -> None:
+        """Keep the choice where the engine reads it; the age in the file stays."""
+        now = automatic.load()
+        when = next((one for one in automatic.WHEN if one == event.value), now.when)
+        if when == now.when:
+            return
+        try:
+            automatic.save(replace(now, when=when))
+        except FtError as error:
+            cast(Host, self.app).fail(error)
 
     def on_data_table_row_highlighted(self) -> None:
         """Say in full what the columns of a narrow terminal cut."""
@@ -116,19 +146,3 @@ def versions() -> Iterator[tuple[str, str]]:
     yield "system", f"{platform.system()} {platform.release()} {platform.machine()}"
     yield "python", platform.python_version()
     yield from installed((*PACKAGES, *backend_packages())).items()
-
-
-def folder_bytes(folder: Path, worker: Worker[object]) -> int:
-    """Bytes of all files below; a link counts as nothing, so that nothing is counted twice."""
-    total, waiting = 0, [str(folder)]
-    while waiting and not worker.is_cancelled:
-        try:
-            with os.scandir(waiting.pop()) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-                    elif not entry.is_symlink():
-                        total += entry.stat(follow_symlinks=False).st_size
-        except OSError:  # it went away while it was counted, or is not ours to read
-            continue
-    return total

@@ -83,6 +83,12 @@ def prune(checkpoints: Path, keep: int) -> None:
                 _remove(old)
 
 
+def remove(checkpoint: Path) -> None:
+    """Remove one, for whoever holds its run's lock. Raises MachineError where the disk says no."""
+    with explaining(checkpoint):
+        _remove(checkpoint)
+
+
 def drop_after(checkpoints: Path, step: int, best_step: int | None) -> None:
     """Remove what a run that continues from `step` will make again, and name the best as it was then."""
     with explaining():
@@ -112,7 +118,10 @@ def publish(source: Path, target: Path, complete: Callable[[Path], None]) -> Non
 
 def _remove(checkpoint: Path) -> None:
     """Out of sight first: a kill in the middle of removing must not leave half a checkpoint."""
-    shutil.rmtree(checkpoint.rename(checkpoint.with_name(f".tmp-{checkpoint.name}")))
+    aside = checkpoint.with_name(f".tmp-{checkpoint.name}")
+    if aside.exists():  # left by a kill in the middle of the same
+        shutil.rmtree(aside)
+    shutil.rmtree(checkpoint.rename(aside))
 
 
 def _flush(folder: Path) -> None:
