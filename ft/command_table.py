@@ -123,6 +123,11 @@ def ft(
     """Fine-tune language models on your own machine. On a terminal, plain `ft` opens the full-screen app."""
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())
+    else:
+        from engine import secrets
+        from ft.passphrase_prompt import ask
+
+        secrets.ask_with(ask)
 
 
 def run(argv: list[str] | None) -> None:
