@@ -36,9 +36,10 @@ def useful_to_service() -> tuple[str, ...]:
 
 def without(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """An environment (this process's) as it may be given to a child: without the tokens that ft knows of."""
+    given = os.environ if environment is None else environment
     names = {state.name for state in listed()} | services.PURPOSES.keys() | {passphrase.VARIABLE}
     names |= {alias for name in names for alias in ALIASES.get(name, ())}
-    given = os.environ if environment is None else environment
+    names |= {*given.get(HANDED, "").split(",")}
     return {
         name: value for name, value in given.items() if name not in names and not OF_ADDRESS.fullmatch(name)
     }
