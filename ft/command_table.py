@@ -25,7 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "schema": ("ft.commands.recipe:schema", "Print the recipe's JSON Schema, for editors."),
     "data": ("ft.commands.data:app", "Preview, check, count and convert training data."),
     "models": ("ft.commands.models:app", "List, fetch, convert and remove models."),
-    "secrets": ("ft.commands.secrets:app", "Keep tokens in the system's keyring."),
+    "secrets": ("ft.commands.secrets:app", "Keep tokens in the keyring or an encrypted file, and test them."),
     "runs": ("ft.commands.runs:app", "List, show, compare and remove runs."),
     "evaluate": ("ft.commands.evaluate:evaluate", "Score a trained model on validation rows, or on others."),
     "merge": ("ft.commands.merge:merge", "Merge a trained model, or several, into full weights."),
