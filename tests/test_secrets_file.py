@@ -138,6 +138,20 @@ def test_junk_is_damage_and_left_as_it_is(body: bytes, ft_home: Path) -> None:
     assert file.read_bytes() == body
 
 
+def test_damaged_file_is_told_by_list_and_test_but_stops_no_other_token(
+    kept: Path, memory_keyring: MemoryKeyring, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keyring.set_keyring(memory_keyring)
+    secrets.set("MY_OWN_KEY", TOKEN)
+    kept.write_bytes(kept.read_bytes()[:-9])
+    assert secrets.get("MY_OWN_KEY") == TOKEN
+    for command in (["list"], ["test"], ["rm", "HF_TOKEN"]):
+        assert main(["secrets", *command]) == 7
+        said = capsys.readouterr()
+        assert "is damaged" in said.err
+        assert command != ["list"] or "MY_OWN_KEY" in said.out
+
+
 def test_value_cannot_be_moved_to_another_name(kept: Path) -> None:
     """Not even by who makes the checksum right again."""
     body = json.loads(kept.read_bytes())

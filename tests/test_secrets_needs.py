@@ -12,8 +12,9 @@ from keyring.backends import fail
 from engine import plugins, secrets
 from engine.config.load import load_text
 from engine.errors import MachineError
-from engine.jobs import download, export, push, serve
+from engine.jobs import download, evaluate, export, push, serve
 from engine.jobs.base import secrets_of
+from engine.jobs.evaluation_options import Evaluation
 from engine.jobs.export import Export
 from engine.process import launcher
 from engine.runs.directory.create import create_run
@@ -140,6 +141,13 @@ def test_jobs_name_what_they_need(tiny_model: Path, tmp_path: Path) -> None:
     assert serve.useful_secrets(serve.Serving(model).create()) == ()
     assert serve.needed_secrets(serve.Serving("acme/x").create()) == ("SERVE_API_KEY", "HF_TOKEN")
     assert push.needed_secrets(push.Push(model, "ada/x").create()) == ("HF_TOKEN",)
+    other = Evaluation(
+        model, data="starter", against="acme/x", judge="http://x", judge_key="MY_OWN_KEY"
+    ).create()
+    assert (evaluate.needed_secrets(other), evaluate.useful_secrets(other)) == (
+        ("MY_OWN_KEY",),
+        ("HF_TOKEN",),
+    )
     plain = Export(model, "merged", tmp_path / "merged").create()
     assert (export.needed_secrets(plain), export.useful_secrets(plain)) == ((), ())
     own = Export(model, "inventory", tmp_path / "own", data="hf://datasets/acme/rows").create()

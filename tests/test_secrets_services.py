@@ -177,6 +177,17 @@ def test_wrong_address_is_one_message(address: str, monkeypatch: pytest.MonkeyPa
             secrets.test(name)
 
 
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "nonsense://x", "http://127.0.0.1:9"])
+def test_unusable_proxy_is_one_message(
+    proxy: str, set_up: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    monkeypatch.setenv("http_proxy", proxy)
+    name = set_up("http://example.invalid")
+    with pytest.raises(HubError):
+        secrets.test(name)
+
+
 def test_token_that_no_header_can_carry_is_rejected(set_up: Callable[[str], str], serve: Serve) -> None:
     name = set_up(serve(lambda _: (401, {})).url)
     secrets.set(name, "tökén-ключ")

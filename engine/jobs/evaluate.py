@@ -1,5 +1,8 @@
 """Job `evaluate`: a trained model, or one as it is, scored on rows that it was not trained on, beside another."""
 
+from contextlib import suppress
+
+from engine.errors import FtError
 from engine.evaluation.files import REPORT, RESULT, ROWS
 from engine.jobs.base import JobContext, secrets_of, secrets_of_base
 from engine.jobs.evaluation_options import Evaluation as Evaluation
@@ -27,8 +30,10 @@ def needed_secrets(run: Run) -> tuple[str, ...]:
 def useful_secrets(run: Run) -> tuple[str, ...]:
     """Names of the tokens for the other model, which most often is here already."""
     evaluation = Evaluation.of(run)
-    other = evaluation.other(TrainedModel.find(evaluation.model))
-    return secrets_of_base(other.base) if other else ()
+    with suppress(FtError):  # a model that is not there: the job says so
+        if other := evaluation.other(TrainedModel.find(evaluation.model)):
+            return secrets_of_base(other.base)
+    return ()
 
 
 def clean_up(run: Run) -> None:

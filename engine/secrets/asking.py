@@ -37,43 +37,49 @@ def ask(
     """
     import httpx
 
-    content = None if body is None else json.dumps(body).encode()
-    sent = {"Accept": "application/json", "User-Agent": "ft"} | dict(headers or {})
-    sent |= {} if content is None else {"Content-Type": "application/json"}
-    until = time.monotonic() + PATIENCE_S
     try:
-        with (
-            httpx.Client(timeout=PATIENCE_S, follow_redirects=False) as client,
-            client.stream(
-                "GET" if content is None else "POST", url, headers=sent, auth=auth, content=content
-            ) as answer,
-        ):
-            status, data = answer.status_code, b""
-            for part in answer.iter_bytes():
-                data += part
-                if len(data) > LARGEST:
-                    raise not_its_api(title, url)
-                if time.monotonic() > until:
-                    raise httpx.ReadTimeout("")
+        status, data = _sent(url, dict(headers or {}), auth, body)
     except httpx.TimeoutException:
         raise HubError(
             f"{title} has not answered within {PATIENCE_S:.0f} seconds.", f"Try later; {FINE}", True
         ) from None
-    except httpx.UnsupportedProtocol:
+    except UnicodeError:
+        raise rejected(title, renew) from None  # no token has letters that a header cannot carry
+    except (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.DecodingError, ValueError):
         raise not_its_api(title, url) from None
-    except (httpx.TransportError, OSError) as error:
+    except (httpx.TransportError, OSError, ImportError) as error:  # the last for a proxy of SOCKS
         raise HubError(
             f"{title} cannot be reached at {_host(url)} ({type(error).__name__}).",
             f"Check the network and the address; {FINE}",
             True,
         ) from None
-    except UnicodeError:
-        raise rejected(title, renew) from None  # no token has letters that a header cannot carry
-    except httpx.InvalidURL:
-        raise not_its_api(title, url) from None
-    except httpx.DecodingError:
-        raise not_its_api(title, url) from None
+    if len(data) > LARGEST:
+        raise not_its_api(title, url)
     return _read(title, url, renew, status, data)
+
+
+def _sent(
+    url: str, headers: dict[str, str], auth: tuple[str, str] | None, body: Mapping[str, Any] | None
+) -> tuple[int, bytes]:
+    """Status and body of the answer, of which no more is read than a little over `LARGEST`. Raises httpx's errors."""
+    import httpx
+
+    headers |= {"Accept": "application/json", "User-Agent": "ft"}
+    content, until = None, time.monotonic() + PATIENCE_S
+    if body is not None:
+        content, headers["Content-Type"] = json.dumps(body).encode(), "application/json"
+    method, data = "GET" if content is None else "POST", b""
+    with (
+        httpx.Client(timeout=PATIENCE_S, follow_redirects=False) as client,
+        client.stream(method, url, headers=headers, auth=auth, content=content) as answer,
+    ):
+        for part in answer.iter_bytes():
+            data += part
+            if len(data) > LARGEST:
+                break
+            if time.monotonic() > until:
+                raise httpx.ReadTimeout("")
+        return answer.status_code, data
 
 
 def _read(title: str, url: str, renew: str, status: int, data: bytes) -> Any:

@@ -113,15 +113,15 @@ def unlock(words: str) -> None:
 def forget(name: str) -> None:
     """Take a token out of the keyring and the file. Raises ConfigError where neither has it, MachineError as `get`."""
     name = named(name)
-    in_file = name in (encrypted_file.names() if encrypted_file.exists() else ())
-    if not (system_keyring.has(name) or in_file):
+    in_keyring = system_keyring.has(name)
+    if in_keyring:
+        system_keyring.remove(name)
+    if encrypted_file.exists() and name in encrypted_file.names():
+        encrypted_file.remove(name)
+    elif not in_keyring:
         variable = variable_of(name)
         where = f" It comes from the environment variable {variable}." if variable else ""
-        raise ConfigError(f"The keyring has no {name} of ft.{where}", "See what there is: ft secrets list")
-    if system_keyring.has(name):
-        system_keyring.remove(name)
-    if in_file:
-        encrypted_file.remove(name)
+        raise ConfigError(f"ft keeps no {name}.{where}", "See what there is: ft secrets list")
 
 
 def listed() -> list[SecretState]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engine.errors import CheckFailed, ConfigError, FtError, HubError, MachineError
+from engine.secrets import encrypted_file
 from engine.secrets.names import named
 from engine.secrets.services import SERVICES, Service, service_of
 from engine.secrets.store import get, listed
@@ -53,7 +54,11 @@ def verdict(name: str) -> Verdict:
 
 
 def test_all() -> list[Verdict]:
-    """Ask about every token that is set, each service once; the verdicts in the order of the list."""
+    """Ask about every token that is set, each service once; the verdicts in the order of the list.
+
+    Raises MachineError where the encrypted file is damaged: nobody knows then what is set.
+    """
+    encrypted_file.names()
     names = [state.name for state in listed() if state.place != "none"]
     told = [
         _verdict(ours, service)

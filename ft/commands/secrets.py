@@ -81,8 +81,7 @@ def list_(json: Json = False) -> None:
     for state in found:
         table.add_row(state.name, state.where, state.purpose)
     out().print(table)
-    if encrypted_file.exists():
-        encrypted_file.names()  # a damaged file is told after what is known without it
+    encrypted_file.names()  # a damaged file is told after what is known without it
 
 
 @app.command()
