@@ -127,6 +127,8 @@ def test_refusals_are_told_apart(
     """And what the server says, which may repeat the token, is not repeated."""
 
     def refuse(asked: Asked) -> tuple[int, object]:
+        if status == 302:
+            return status, b"/login"
         return status, f"no: {asked.headers['authorization']} {TOKEN}".encode()
 
     name = set_up(serve(refuse).url)
@@ -197,7 +199,7 @@ def test_token_that_no_header_can_carry_is_rejected(set_up: Callable[[str], str]
 
 def test_redirect_does_not_get_the_token(serve: Serve, set_up: Callable[[str], str]) -> None:
     there = serve(lambda _: (200, {}))
-    here = serve(lambda _: (302, {}))
+    here = serve(lambda _: (302, f"{there.url}/api".encode()))
     name = set_up(here.url)
     with pytest.raises(HubError):
         secrets.test(name)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 Answer = tuple[int, object]
-"""Status, and what is sent as JSON, or as it is where it is bytes."""
+"""Status, and what is sent as JSON, or as it is where it is bytes; of a redirect, the address that it leads to."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def served(behave: Behaviour) -> Iterator[Served]:
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(status)
             if status in (301, 302, 307):
-                self.send_header("Location", "http://127.0.0.1:9/elsewhere")
+                self.send_header("Location", data.decode())
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
