@@ -64,7 +64,7 @@ class ModelError(FtError):
 
 
 class HubError(ModelError):
-    """The hub cannot be reached (`unreachable`), or refuses."""
+    """The hub, or another service that a token is for, cannot be reached (`unreachable`), or refuses."""
 
     kind = "hub"
 

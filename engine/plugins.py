@@ -73,6 +73,12 @@ def _otherwise(group: str, name: str) -> str:
     return f", or use {KEYS[group]}: {DEFAULTS[group]}." if group in DEFAULTS else "."
 
 
+def secrets_of(part: Any) -> tuple[str, ...]:
+    """Names of the tokens that a part says it needs, in its attribute `secrets`; none where it has no such list."""
+    names = getattr(part, "secrets", ())
+    return tuple(map(str, names)) if isinstance(names, tuple | list) else ()
+
+
 def resolved(target: str | T) -> T:
     """The object that a descriptor names as `module:name`, imported now, or the object that it holds itself."""
     if not isinstance(target, str):

@@ -25,7 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "schema": ("ft.commands.recipe:schema", "Print the recipe's JSON Schema, for editors."),
     "data": ("ft.commands.data:app", "Preview, check, count and convert training data."),
     "models": ("ft.commands.models:app", "List, fetch, convert and remove models."),
-    "secrets": ("ft.commands.secrets:app", "Keep tokens in the system's keyring."),
+    "secrets": ("ft.commands.secrets:app", "Keep tokens in the keyring or an encrypted file, and test them."),
     "runs": ("ft.commands.runs:app", "List, show, compare and remove runs."),
     "storage": ("ft.commands.storage:app", "Show what takes room on the disk, and free it."),
     "evaluate": ("ft.commands.evaluate:evaluate", "Score a trained model on validation rows, or on others."),
@@ -128,6 +128,11 @@ def ft(
     """Fine-tune language models on your own machine. On a terminal, plain `ft` opens the full-screen app."""
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())
+    else:
+        from engine import secrets
+        from ft.passphrase_prompt import ask
+
+        secrets.ask_with(ask)
 
 
 def run(argv: list[str] | None) -> None:

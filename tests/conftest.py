@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from engine.models import starter
 from engine.runs.directory.run import Run
+from engine.secrets import passphrase
 from tests.hub_uploads import UploadHub, uploads
 from tests.keyrings import MemoryKeyring
 from tests.run_fixtures import make_run
@@ -33,7 +34,10 @@ def ft_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("FT_HOME", str(home))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf-home"))
+    monkeypatch.delenv(passphrase.VARIABLE, raising=False)
     yield home
+    passphrase.ask_with(None)
+    passphrase.remember(None)
     if (home / "runs").is_dir():
         kill_engines(home)
 

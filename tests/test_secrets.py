@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from keyring.backends import fail, null
 
 from engine import secrets
-from engine.errors import ConfigError, HubError, MachineError
+from engine.errors import CheckFailed, ConfigError, HubError, MachineError
 from ft.cli import main
 from tests.keyrings import LockedKeyring, MemoryKeyring, PlaintextKeyring
 from tests.whoami import whoami_server
@@ -53,7 +53,7 @@ def test_older_hub_token_name_still_works(memory_keyring: MemoryKeyring) -> None
 
 def test_keyring_is_untouched_without_stored_tokens(memory_keyring: MemoryKeyring) -> None:
     assert secrets.get("HF_TOKEN") is None
-    assert secrets.carried() == {}
+    assert secrets.carried(["HF_TOKEN"], ["WANDB_API_KEY"]) == {}
     assert [state.place for state in secrets.listed()] == ["none", "none"]
     assert memory_keyring.asked == 0
 
@@ -91,7 +91,7 @@ def test_locked_keyring_matters_only_when_needed(memory_keyring: MemoryKeyring) 
     with pytest.raises(MachineError, match="locked") as caught:
         secrets.get("HF_TOKEN")
     assert "environment variable HF_TOKEN" in caught.value.hint
-    assert secrets.carried() == {}
+    assert secrets.carried((), ["HF_TOKEN"]) == {}
     with pytest.raises(MachineError, match="locked"):
         secrets.carried(["HF_TOKEN"])
     with pytest.raises(MachineError, match="locked"):
@@ -152,7 +152,7 @@ def test_a_childs_environment_has_no_token(
         monkeypatch.setenv(name, TOKEN)
     assert TOKEN not in secrets.without().values()
     assert secrets.without()["PATH"] == os.environ["PATH"]
-    assert secrets.carried() == dict.fromkeys(("HF_TOKEN", "WANDB_API_KEY", "MY_OWN_KEY"), TOKEN)
+    assert secrets.carried(["HF_TOKEN"], ["MY_OWN_KEY"]) == dict.fromkeys(("HF_TOKEN", "MY_OWN_KEY"), TOKEN)
 
 
 def test_hub_says_whose_token_it_is(memory_keyring: MemoryKeyring, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +162,7 @@ def test_hub_says_whose_token_it_is(memory_keyring: MemoryKeyring, monkeypatch: 
         secrets.set("HF_TOKEN", TOKEN)
         assert secrets.test("HF_TOKEN") == "The hub knows it: ada, may read."
         secrets.set("HF_TOKEN", "hf_wrong")
-        with pytest.raises(HubError, match="rejects") as caught:
+        with pytest.raises(CheckFailed, match="rejects") as caught:
             secrets.test("HF_TOKEN")
     assert "hf_wrong" not in caught.value.message + caught.value.hint
 

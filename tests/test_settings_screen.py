@@ -6,11 +6,13 @@ from typing import Any
 
 import keyring
 import pytest
+from keyring.backends import fail
 from textual.pilot import Pilot
 from textual.widgets import DataTable, Input, Select, Switch
 
 from engine import paths, secrets
 from engine.housekeeping import automatic
+from engine.secrets import passphrase
 from ft.app import FtApp
 from screens import preferences
 from screens.settings.keys import Keymap
@@ -20,6 +22,7 @@ from tests.keyrings import LockedKeyring, MemoryKeyring
 from tests.whoami import whoami_server
 
 TOKEN = "hf_notARealOne0123456789"
+WORDS = "correct horse battery"
 
 
 @pytest.fixture(autouse=True)
@@ -102,9 +105,57 @@ async def test_wrong_name_and_locked_keyring_are_told(app: FtApp, memory_keyring
         assert "not a name for a token" in app.problems[0].message
         await pilot.press("s")
         await answer(pilot, TOKEN)
+        await until(pilot, lambda: "Choose a passphrase" in shown(app))
+        await pilot.press("escape")
         await until(pilot, lambda: len(app.problems) == 2)
         assert "locked" in app.problems[1].message
         assert "environment variable HF_TOKEN" in app.problems[1].hint
+
+
+async def test_without_keyring_a_dialog_offers_the_encrypted_file(app: FtApp, ft_home: Path) -> None:
+    system = keyring.get_keyring()
+    keyring.set_keyring(fail.Keyring())
+    try:
+        async with app.run_test(size=(100, 30)) as pilot:
+            await ready(pilot)
+            await pilot.press("s")
+            await answer(pilot, TOKEN)
+            await until(pilot, lambda: "Choose a passphrase" in shown(app))
+            await answer(pilot, WORDS)
+            await until(pilot, lambda: "again" in shown(app))
+            assert WORDS not in shown(app)
+            await answer(pilot, WORDS)
+            await until(pilot, lambda: "HF_TOKEN is in the encrypted file" in shown(app))
+            for text in (shown(app), app.export_screenshot()):
+                assert TOKEN not in text
+                assert WORDS not in text
+            await pilot.press("f")
+            await until(pilot, lambda: "Forget HF_TOKEN?" in shown(app))
+            await pilot.press("y")
+            await until(pilot, lambda: "HF_TOKEN was removed" in shown(app))
+            assert not (ft_home / "secrets.enc").exists()
+    finally:
+        keyring.set_keyring(system)
+
+
+async def test_locked_file_is_opened_in_a_dialog(app: FtApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong passphrase is told; the right one holds until the app is left."""
+    secrets.set_in_file({"HF_TOKEN": TOKEN}, WORDS)
+    passphrase.remember(None)
+    with whoami_server(TOKEN, monkeypatch):
+        async with app.run_test(size=(100, 30)) as pilot:
+            await ready(pilot)
+            await pilot.press("t")
+            await answer(pilot, "not the words")
+            await until(pilot, lambda: app.problems)
+            assert "does not open" in app.problems[0].message
+            for _ in range(2):
+                await pilot.press("t")
+                if passphrase.known() is None:
+                    await answer(pilot, WORDS)
+                await until(pilot, lambda: "The hub knows it: ada" in shown(app))
+            assert WORDS not in shown(app)
+    assert secrets.get("HF_TOKEN") == TOKEN
 
 
 async def test_a_token_is_tested_with_the_hub(

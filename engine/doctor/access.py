@@ -26,8 +26,8 @@ def keyring() -> Iterator[Finding]:
     if name is None:
         yield warning(
             "keyring",
-            "This system has no keyring: tokens come from environment variables.",
-            "export HF_TOKEN=… where one is needed; on Linux, GNOME Keyring, KWallet and KeePassXC are keyrings.",
+            "This system has no keyring: tokens come from environment variables or an encrypted file.",
+            "ft secrets set HF_TOKEN --file; on Linux, GNOME Keyring, KWallet and KeePassXC are keyrings.",
         )
     else:
         yield ok("keyring", f"Tokens are kept in {name}")

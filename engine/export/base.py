@@ -78,6 +78,8 @@ class Exporter:
     """None for as much as the model's own files take."""
     creates: str | Creates | None = None
     """None where no program has a list of models of its own, to which the option `create` would add this one."""
+    secrets: tuple[str, ...] = ()
+    """Names of the tokens that it needs; they are in the environment of the process that exports, and no others."""
 
     def missing(self) -> tuple[str, ...]:
         """Needed modules that are not installed here."""

@@ -1,12 +1,12 @@
 """JobContext: what a job gets from the engine process that does it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import addresses, secrets
+from engine import addresses, plugins, secrets
 from engine.runs.directory.control import Control
 from engine.runs.directory.events import Phase
 from engine.runs.directory.run import Run
@@ -19,11 +19,35 @@ TELL_EVERY_S = 0.5
 
 
 def secrets_of(config: "TrainConfig") -> tuple[str, ...]:
-    """Names of the tokens that a recipe may need: its data's addresses, and the hub's where its model is from there."""
+    """Names of the tokens that a recipe may need: for its model, and for its rows."""
+    from engine.config.recipe_paths import sources
+
+    of_addresses = addresses.names(config.data.model_dump_json())
+    of_sources = secrets_of_rows(path for _, path in sources(config))
+    return tuple(dict.fromkeys((*of_addresses, *secrets_of_base(config.model.base), *of_sources)))
+
+
+def secrets_of_base(base: str | Path) -> tuple[str, ...]:
+    """Names of the tokens that a base may need: the hub's, where it is from there."""
     from engine.models.resolve import is_hub_id
 
-    of_data = addresses.names(config.data.model_dump_json())
-    return (*of_data, secrets.HF_TOKEN) if is_hub_id(config.model.base) else tuple(of_data)
+    return (secrets.HF_TOKEN,) if isinstance(base, str) and is_hub_id(base) else ()
+
+
+def secrets_of_rows(sources: Iterable[str]) -> tuple[str, ...]:
+    """Names of the tokens that sources of rows may need: the hub's, and what another package's source names.
+
+    Raises MachineError where that package does not load.
+    """
+    from engine.config.recipe_paths import HUB, scheme
+
+    found: list[str] = []
+    for source in sources:
+        if source.startswith(HUB):
+            found.append(secrets.HF_TOKEN)
+        elif (kind := scheme(source)) in plugins.installed(plugins.SOURCES):
+            found += plugins.secrets_of(plugins.load(plugins.SOURCES, kind))
+    return tuple(dict.fromkeys(found))
 
 
 class Stopped(Exception):  # noqa: N818 - a request, not an error

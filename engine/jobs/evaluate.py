@@ -1,7 +1,10 @@
 """Job `evaluate`: a trained model, or one as it is, scored on rows that it was not trained on, beside another."""
 
+from contextlib import suppress
+
+from engine.errors import FtError
 from engine.evaluation.files import REPORT, RESULT, ROWS
-from engine.jobs.base import JobContext, secrets_of
+from engine.jobs.base import JobContext, secrets_of, secrets_of_base
 from engine.jobs.evaluation_options import Evaluation as Evaluation
 from engine.runs.directory.run import Run
 from engine.runs.directory.trained_model import TrainedModel
@@ -22,6 +25,15 @@ def needed_secrets(run: Run) -> tuple[str, ...]:
     evaluation = Evaluation.of(run)
     key = (evaluation.judge_key,) if evaluation.judge_key else ()
     return (*secrets_of(evaluation.recipe(TrainedModel.find(evaluation.model))), *key)
+
+
+def useful_secrets(run: Run) -> tuple[str, ...]:
+    """Names of the tokens for the other model, which most often is here already."""
+    evaluation = Evaluation.of(run)
+    with suppress(FtError):  # a model that is not there: the job says so
+        if other := evaluation.other(TrainedModel.find(evaluation.model)):
+            return secrets_of_base(other.base)
+    return ()
 
 
 def clean_up(run: Run) -> None:

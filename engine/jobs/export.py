@@ -14,7 +14,7 @@ from engine.export.base import CREATE, Exporter
 from engine.export.output import Output
 from engine.export.registry import exporter_named, refuse_unsupported
 from engine.hardware.sharing import Sharing
-from engine.jobs.base import TELL_EVERY_S, JobContext, secrets_of
+from engine.jobs.base import TELL_EVERY_S, JobContext, secrets_of, secrets_of_base, secrets_of_rows
 from engine.jobs.export_proof import Outcome, ToProve
 from engine.runs.directory.create import create_job
 from engine.runs.directory.events import Phase, Warned
@@ -120,8 +120,19 @@ def clean_up(run: Run) -> None:
 
 def needed_secrets(run: Run) -> tuple[str, ...]:
     """Names of the tokens without which an export may fail."""
-    model = TrainedModel.find(Export.of(run).model)
-    return secrets_of(Run.open(model.run).config) if model.run else ()
+    export = Export.of(run)
+    model = TrainedModel.find(export.model)
+    of_recipe = secrets_of(Run.open(model.run).config) if model.run else ()
+    return (*of_recipe, *plugins.secrets_of(exporter_named(export.exporter)))
+
+
+def useful_secrets(run: Run) -> tuple[str, ...]:
+    """Names of the tokens for what most often is here already: a model without a run, and rows to prove it on."""
+    from engine.data.sources.resolve import spelled
+
+    export = Export.of(run)
+    of_rows = secrets_of_rows([spelled(export.data, Path("/")).path]) if export.data else ()
+    return (*secrets_of_base(TrainedModel.find(export.model).base), *of_rows)
 
 
 def _base_of(context: JobContext, model: TrainedModel, exporter: Exporter) -> Path:

@@ -1,8 +1,8 @@
 """Kinds of jobs, each a module here that is imported when a run of that kind is done.
 
 A module has `run(context) -> str`, which returns the reason of the `finished` event. It may have `clean_up(run)`, which
-removes what an engine that was killed has left half done, and `needed_secrets(run)`, the names of the tokens without
-which the job may fail.
+removes what an engine that was killed has left half done; `needed_secrets(run)`, the names of the tokens without which
+the job may fail; and `useful_secrets(run)`, of those that it may do without. The engine is given these and no others.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,16 @@ def clean_up(run: Run) -> None:
 
 def needed_secrets(run: Run) -> tuple[str, ...]:
     """Names of the tokens without which a run of another kind than training may fail."""
-    names: Callable[[Run], tuple[str, ...]] | None = getattr(_module(run.kind), "needed_secrets", None)
+    return _names(run, "needed_secrets")
+
+
+def useful_secrets(run: Run) -> tuple[str, ...]:
+    """Names of the tokens that a run of another kind than training may use, and need not have."""
+    return _names(run, "useful_secrets")
+
+
+def _names(run: Run, which: str) -> tuple[str, ...]:
+    names: Callable[[Run], tuple[str, ...]] | None = getattr(_module(run.kind), which, None)
     return names(run) if names else ()
 
 

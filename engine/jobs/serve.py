@@ -4,15 +4,16 @@ import shlex
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from engine import secrets
-from engine.errors import ConfigError
+from engine.errors import ConfigError, FtError
 from engine.hardware.sharing import Sharing
-from engine.jobs.base import JobContext, Stopped
+from engine.jobs.base import JobContext, Stopped, secrets_of_base
 from engine.runs.directory.create import create_job
 from engine.runs.directory.events import Load, Phase
 from engine.runs.directory.events import Serving as Served
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from engine.serving.engines import Command
     from engine.serving.front import Behind, Front
 
-KEY = "SERVE_API_KEY"
+KEY = secrets.SERVE_API_KEY
 """Name of the API key, in the environment or the keyring."""
 TELL_EVERY_S = 2.0
 """Least time between two events on how busy the server is."""
@@ -102,6 +103,17 @@ def needed_secrets(run: Run) -> tuple[str, ...]:
     from engine.models.resolve import is_hub_id
 
     return (KEY, *((secrets.HF_TOKEN,) if is_hub_id(Serving.of(run).model) else ()))
+
+
+def useful_secrets(run: Run) -> tuple[str, ...]:
+    """Names of the tokens for models that most often are here already: the bases of runs and adapters."""
+    from engine.runs.directory.trained_model import TrainedModel
+
+    serving, found = Serving.of(run), set[str]()
+    for reference in (serving.model, *serving.adapters.values()):
+        with suppress(FtError):  # a GGUF file, or what is not there: the job says so
+            found.update(secrets_of_base(TrainedModel.find(reference).base))
+    return tuple(found)
 
 
 def run(context: JobContext) -> str:

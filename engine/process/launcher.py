@@ -16,7 +16,7 @@ from engine import secrets
 from engine.config.load import Recipe
 from engine.errors import KINDS, ConfigError, MachineError, TrainingError
 from engine.jobs.base import secrets_of
-from engine.jobs.registry import clean_up, needed_secrets
+from engine.jobs.registry import clean_up, needed_secrets, useful_secrets
 from engine.process import preflight
 from engine.process.postmortem import diagnose
 from engine.runs.directory import control, lock
@@ -112,7 +112,7 @@ def start(run: Run, resume: Path | None = None, force: bool = False) -> Engine:
     From the return on, `run.alive()` holds until the engine has ended. Raises ConfigError where the run is
     training already, MachineError where its folder cannot be written, or a token it needs is in a locked keyring.
     """
-    tokens = secrets.carried(_needed(run)) | dict(run.addresses)
+    tokens = _tokens(run) | dict(run.addresses)
     with explaining():
         handle = lock.take(run.lock_file)
     if handle is None:
@@ -171,9 +171,11 @@ def outcome(run: Run, since: int = 0, code: int | None = None) -> Finished:
     raise TrainingError(death.message, death.hint)
 
 
-def _needed(run: Run) -> tuple[str, ...]:
-    """Tokens without which the run may fail."""
-    return secrets_of(run.config) if run.kind == "train" else needed_secrets(run)
+def _tokens(run: Run) -> dict[str, str]:
+    """The tokens that the run's job names, and no others. Raises MachineError where one that it needs is locked."""
+    if run.kind == "train":
+        return secrets.carried(secrets_of(run.config))
+    return secrets.carried(needed_secrets(run), useful_secrets(run))
 
 
 def _disk_is_full(folder: Path) -> bool:

@@ -19,7 +19,7 @@ class ServiceProcess:
 
     def __init__(self, log: Path) -> None:
         """`log` gets what libraries print in the child. Raises MachineError where it cannot be written."""
-        self.tokens = secrets.carried()
+        self.tokens = secrets.carried((), secrets.useful_to_service())
         """Access tokens that the child has; they are removed from its log at the end."""
         with explaining(log):
             log.parent.mkdir(parents=True, exist_ok=True)

@@ -149,8 +149,10 @@ class Client(Calls):
     def renew(self, name: str) -> None:
         """Give the service a token that was set, or take one that was forgotten. It applies to all later questions.
 
-        Raises MachineError where the keyring is locked.
+        One that the service has no use for is not given. Raises MachineError where the keyring is locked.
         """
+        if name != secrets.HF_TOKEN and not secrets.OF_ADDRESS.fullmatch(name):
+            return
         value = secrets.get(name)
         if value and isinstance(self.transport, ServiceProcess):
             self.transport.tokens[name] = value

@@ -5,20 +5,21 @@ import tempfile
 from pathlib import Path
 
 
-def write_atomic(path: Path, text: str) -> None:
+def write_atomic(path: Path, text: str, mode: int = 0o644) -> None:
     """Write UTF-8 text so that a reader, or a machine that loses power, sees the old file or the new one.
 
+    The file has the permissions `mode`, and never wider ones on the way.
     Raises OSError with the file's name where the disk is full or the folder may not be written; the old file is then
     untouched, and nothing is left beside it.
     """
     try:
-        _write(path, text.encode("utf-8", "replace"))
+        _write(path, text.encode("utf-8", "replace"), mode)
     except OSError as error:
         error.filename = str(path)  # not that of the temporary file, and a full disk has no name at all
         raise
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, data: bytes, mode: int) -> None:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:
@@ -26,7 +27,7 @@ def _write(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
+        temporary.chmod(mode)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

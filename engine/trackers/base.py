@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from engine import plugins
+from engine import plugins, secrets
 from engine.errors import ConfigError, MachineError
 from engine.runs.directory.events import Event
 from engine.runs.directory.run import Run
@@ -30,6 +30,8 @@ class Tracker:
     name: str
     open: str | Callable[[Run, Mapping[str, Any]], Follower]
     """Begins to report a run, by the tracker's options: a callable, or `module:name` of one, imported when called."""
+    secrets: tuple[str, ...] = ()
+    """Names of the tokens that it needs. Those that are set are in the environment when it is opened, no others."""
 
 
 def tracker_names() -> tuple[str, ...]:
@@ -60,8 +62,9 @@ def track(
     """Report a run's events, from the position `since` on, until its engine has ended; blocks until then.
 
     Needs only the run directory, so it works from any process, also for a run that ended long ago. Without `follow`,
-    returns after the events that are there.
+    returns after the events that are there. Raises MachineError where a token that it needs is locked.
     """
+    secrets.adopt(secrets.carried(tracker.secrets))
     follower = plugins.resolved(tracker.open)(run, options)
     try:
         for event in run.events(follow=follow, since=since):

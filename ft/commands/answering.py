@@ -9,7 +9,7 @@ from typing import Protocol
 from engine import paths
 from engine.data.tokenization.message_style import Tools
 from engine.data.types import Message, Sampling
-from engine.errors import ConfigError
+from engine.errors import ConfigError, MachineError
 from engine.inference.answer import Piece
 from engine.runs.directory.result import FOLDERS
 from engine.service.client import Client
@@ -93,6 +93,7 @@ def answering(
             TrainedModel.find_untrained(reference)
         if not base:
             TrainedModel.find(reference)
+        _ask_for_token(reference)
         with Client(paths.cache() / "service.log") as client:
             sides = (False, True) if compare else (base,)
             yield tuple(Local(client, reference, side) for side in sides)
@@ -103,6 +104,23 @@ def answering(
             "--model NAME says which of its models answers.",
         )
     yield (_remote(url, served, key),)
+
+
+def _ask_for_token(reference: str) -> None:
+    """Have the hub's token at hand for a model of the hub. One that is locked may not be needed: the hub decides.
+
+    Raises WrongPassphrase.
+    """
+    from engine import secrets
+    from engine.models.resolve import is_hub_id
+
+    if is_hub_id(reference):
+        try:
+            secrets.get(secrets.HF_TOKEN)
+        except secrets.WrongPassphrase:
+            raise
+        except MachineError:
+            return
 
 
 def _remote(url: str, served: str | None, key: str | None) -> Remote:

@@ -38,6 +38,8 @@ def _open(start: str, run: str | None, only: bool) -> None:
             "The full-screen app needs a terminal.",
             "Everything is also a plain command: ft train, ft attach --plain, ft runs list --json.",
         )
+    from engine import secrets
     from ft.app import open_app
 
+    secrets.ask_with(None)  # a question on the terminal would wait behind the app; Settings has a dialog
     raise typer.Exit(open_app(start, run, only))

@@ -10,7 +10,7 @@ ACTIONS = (
     Action("settings.set", "s", "set", "Set the selected token; it is stored in the system's keyring."),
     Action("settings.add", "a", "add", "Set a token under another name."),
     Action("settings.test", "t", "test", "Check the selected token with its service."),
-    Action("settings.forget", "f", "forget", "Remove the token from the keyring.", destructive=True),
+    Action("settings.forget", "f", "forget", "Remove the selected token.", destructive=True),
     Action("settings.rebind", "e", "change key", "Change the key of the selected action."),
     Action("settings.original", "x", "default key", "Restore the default key of the selected action."),
     Action(

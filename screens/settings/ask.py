@@ -13,13 +13,16 @@ from screens.widgets.dialog import Dialog
 
 
 class Ask(Dialog[str | None]):
-    """Asks for a line of text; None where the person leaves. `hidden` shows dots only."""
+    """Asks for a line of text; None where the person leaves. `hidden` shows dots only; `exact` keeps blanks around."""
 
     DEFAULT_CSS = "Ask Input { margin-top: 1; }"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "leave")]
 
-    def __init__(self, question: str, details: str, hidden: bool = False, label: str = "Set") -> None:
+    def __init__(
+        self, question: str, details: str, hidden: bool = False, label: str = "Set", exact: bool = False
+    ) -> None:
         super().__init__(question, details)
+        self.exact = exact
         self.hidden = hidden
         self.label = label
 
@@ -34,7 +37,8 @@ class Ask(Dialog[str | None]):
     @on(Input.Submitted)
     @on(Button.Pressed, "#set")
     def _answer(self) -> None:
-        self.dismiss(self.query_one(Input).value.strip() or None)
+        value = self.query_one(Input).value
+        self.dismiss((value if self.exact else value.strip()) or None)
 
     @on(Button.Pressed, "#leave")
     def action_leave(self) -> None:

@@ -144,7 +144,9 @@ class SettingsScreen(FtScreen):
             state = self.query_one(Tokens).chosen
             if state is None:
                 return False
-            return state.testable and state.place != "none" if action == "test" else state.place == "keyring"
+            if action == "test":
+                return state.testable and state.place != "none"
+            return state.place in ("keyring", "file")
         if action == "original":
             chosen = self.query_one(Keymap).chosen
             return chosen is not None and chosen.id in self.host.preferences.keys

@@ -1,4 +1,5 @@
-"""Settings: the tokens in the system's keyring. Values are asked for, kept and tested; never shown."""
+"""Settings: the tokens in the system's keyring or the encrypted file. Values are asked for, kept and tested; never
+shown. A passphrase is asked for in a dialog, so that nothing waits on the terminal behind the app."""
 
 import asyncio
 from typing import cast
@@ -10,8 +11,8 @@ from textual.containers import Vertical
 from textual.widgets import DataTable, Static
 
 from engine import secrets
-from engine.errors import FtError
-from engine.secrets import SecretState
+from engine.errors import ConfigError, FtError, MachineError
+from engine.secrets import SecretState, encrypted_file, passphrase
 from screens.host import Host
 from screens.messages import WentWrong
 from screens.settings.ask import Ask
@@ -87,17 +88,44 @@ class Tokens(Vertical):
         value = await self.app.push_screen_wait(Ask(f"Value of {name}", KEPT, hidden=True))
         if value is None:
             return
+        place = "keyring"
         try:
-            await asyncio.to_thread(secrets.set, name, value)
+            try:
+                await asyncio.to_thread(secrets.set, name, value)
+            except MachineError as error:  # no keyring, or none that opens
+                place = "encrypted file"
+                if not await self._kept_in_file(name, value, error):
+                    return
             await asyncio.to_thread(self.host.renew_token, name)
         except FtError as error:
             self._fail(error)
             return
         beside = secrets.state_of(name).variable
         self._say(
-            f"{name} is in the keyring."
+            f"{name} is in the {place}."
             + (f" {beside} in the environment still takes precedence." if beside is not None else "")
         )
+
+    async def _kept_in_file(self, name: str, value: str, error: MachineError) -> bool:
+        """Offer the encrypted file where the keyring has failed; False where the person does not want it."""
+        new = not await asyncio.to_thread(encrypted_file.names)
+        words = await self._asked(
+            "Choose a passphrase" if new else "Passphrase of the encrypted file",
+            f"{error.message} With a passphrase, {name} is kept in {encrypted_file.path()}.",
+        )
+        if words is not None and new:
+            passphrase.refuse_weak(words)
+            again = await self._asked("The same passphrase again", "Without it, the tokens cannot be read.")
+            if again != words:
+                raise ConfigError("The two passphrases differ.", "Nothing was kept. Try again.")
+        if words is None:
+            self._fail(error)
+            return False
+        await asyncio.to_thread(secrets.set_in_file, {name: value}, words)
+        return True
+
+    async def _asked(self, question: str, details: str) -> str | None:
+        return await self.app.push_screen_wait(Ask(question, details, hidden=True, label="OK", exact=True))
 
     @work(exclusive=True, group="tokens")
     async def test_chosen(self) -> None:
@@ -107,10 +135,24 @@ class Tokens(Vertical):
             return
         self._say(f"{state.name}: asking …")
         try:
-            self._say(await asyncio.to_thread(secrets.test, state.name))
+            try:
+                said = await asyncio.to_thread(secrets.test, state.name)
+            except secrets.Locked:
+                said = await self._unlocked_and_tested(state.name)
+            self._say(said)
         except FtError as error:
             self._say("")
             self._fail(error)
+
+    async def _unlocked_and_tested(self, name: str) -> str:
+        """Ask for the passphrase, with which this app can start runs too, and then the service."""
+        details = f"It opens {encrypted_file.path()} until you leave the app."
+        words = await self._asked("Passphrase of the encrypted file", details)
+        if words is None:
+            return ""
+        await asyncio.to_thread(secrets.unlock, words)
+        await asyncio.to_thread(self.host.renew_token, secrets.HF_TOKEN)
+        return await asyncio.to_thread(secrets.test, name)
 
     @work(exclusive=True, group="tokens")
     async def forget_chosen(self) -> None:
@@ -118,7 +160,8 @@ class Tokens(Vertical):
         state = self.chosen
         if state is None:
             return
-        question = Confirm(f"Forget {state.name}?", "Forget", "It is removed from the system's keyring.")
+        place = "the encrypted file" if state.place == "file" else "the system's keyring"
+        question = Confirm(f"Forget {state.name}?", "Forget", f"It is removed from {place}.")
         if not await self.app.push_screen_wait(question):
             return
         try:
@@ -127,7 +170,7 @@ class Tokens(Vertical):
         except FtError as error:
             self._fail(error)
         else:
-            self._say(f"{state.name} was removed from the keyring.")
+            self._say(f"{state.name} was removed.")
 
     def _say(self, text: str) -> None:
         self.query_one("#verdict", Static).update(text)

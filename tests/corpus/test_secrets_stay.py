@@ -19,7 +19,7 @@ from engine.config.load import load_text
 from engine.config.sections import Source
 from engine.data.sources.resolve import find
 from engine.errors import DataError, ModelError
-from engine.process import launcher
+from engine.jobs.base import secrets_of
 from engine.redaction import redacted
 from engine.runs.directory.create import create_run
 from engine.runs.directory.events import Failed, Phase, Warned
@@ -153,7 +153,7 @@ def test_url_password_stays_out_of_run_files(
     assert name in capfd.readouterr().err
     secrets.set(name, locked_rows)
     assert "fetched" in find(source).notes[0]
-    assert launcher._needed(run) == (name,)
+    assert secrets_of(run.config) == (name,)
     assert PASSWORD.encode() not in written_below(ft_home)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine import addresses, plugins
+from engine import addresses, plugins, secrets
 from engine.config.recipe_paths import HUB, STARTER, data_source, scheme
 from engine.config.sections import Data, Source
 from engine.data.formats.choice import FormatChoice, choice_of
@@ -362,6 +362,7 @@ def _brought(kind: str, source: Source) -> Path:
             f"{shown(source)}: its password or signature is not stored with the run",
             f"Set {error.name} to the whole address, and run again.",
         ) from None
+    secrets.adopt(secrets.carried(plugins.secrets_of(fetch)))
     return Path(fetch(path, folder))
 
 
