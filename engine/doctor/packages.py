@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -40,7 +40,7 @@ def findings(machine: Machine) -> Iterator[Finding]:
     """Python, the packages, and the backends that they make up."""
     yield from interpreter()
     yield from needed(requirements())
-    yield from twice(installed())
+    yield from twice(sys.path)
     yield from shadowed(IMPORTED)
     yield from other_ft()
     yield from backends(machine)
@@ -87,25 +87,17 @@ def needed(asked: Iterable[Requirement]) -> Iterator[Finding]:
         yield ok("packages", "Every package that ft needs is installed, in a version that it takes")
 
 
-def installed() -> list[Distribution]:
-    """Every distribution on the path."""
-    return list(distributions())
-
-
-def twice(found: Iterable[Distribution]) -> Iterator[Finding]:
-    """Packages of which one folder holds two versions, as a cut upgrade leaves them."""
-    places = Counter(
-        (str(Path(str(one.locate_file("."))).resolve()), canonicalize_name(str(one.metadata["Name"])))
-        for one in found
-        if one.metadata is not None and one.metadata["Name"]
-    )
-    for (_, name), count in places.items():
-        if count > 1:
-            yield fault(
-                "installed-twice",
-                f"{name} is installed {count} times in the same folder, as a cut upgrade leaves it.",
-                f"{sys.executable} -m pip install --force-reinstall --no-deps {name}",
-            )
+def twice(folders: Iterable[str]) -> Iterator[Finding]:
+    """Packages of which one of the `folders` on Python's path holds two versions, as a cut upgrade leaves them."""
+    for folder in dict.fromkeys(folders):
+        infos = (info.name.partition("-")[0] for info in Path(folder).glob("*-*.dist-info"))
+        for name, count in Counter(map(canonicalize_name, infos)).items():
+            if count > 1:
+                yield fault(
+                    "installed-twice",
+                    f"{name} is installed {count} times in {folder}, as a cut upgrade leaves it.",
+                    f"{sys.executable} -m pip install --force-reinstall --no-deps {name}",
+                )
 
 
 def shadowed(names: Iterable[str]) -> Iterator[Finding]:

@@ -12,7 +12,6 @@ from filelock import FileLock
 
 from engine import paths
 from engine.errors import MachineError, ModelError
-from engine.models.gguf_llama import convert
 
 NAME = "starter"
 PUBLISHED_AS = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -81,6 +80,8 @@ def install(source: Path, progress: Progress = silent) -> Path:
 
     The folder appears whole or not at all: it is made beside its place, flushed to disk, then renamed.
     """
+    from engine.models.gguf_llama import convert  # numpy is not worth loading for a list of models
+
     with writable(paths.models()), FileLock(paths.models() / f".{NAME}.lock"):
         if is_ready():
             return folder()

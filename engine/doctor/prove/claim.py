@@ -35,9 +35,9 @@ TEXTS: Mapping[str, str] = {
     "memory": "A run takes no more memory than its plan leaves room for",
     "speed": "Speed of training",
     "export": "An export answers as the model that was trained",
-    "packed": "Packed rows are learned as padded ones",
-    "backends": "The backends learn the same",
     "quantised": "A model in 4 bits begins as the one it was made of",
     "memory-runs-out": "A run that memory is too small for goes on in smaller micro-batches",
+    "packed": "Packed rows are learned as padded ones",
+    "backends": "The backends learn the same",
 }
-"""By name, in the order in which they are tried."""
+"""By name, in the order in which they are tried: the families, which take what time is left, come last."""
