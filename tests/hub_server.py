@@ -46,6 +46,15 @@ class Hub:
     """The Authorization header of each request."""
     cuts: list[int] = field(default_factory=list)
     """After how many bytes of a safetensors file the connection is closed, request by request."""
+    busy: list[int] = field(default_factory=list)
+    """Statuses that requests for safetensors files are answered with, one after the other."""
+    damages: bool = False
+    """A safetensors file arrives with one bit changed."""
+    former: str = ""
+    """The id that the repository had before it was renamed; requests for it are led on."""
+    at_work: int = 0
+    together: int = 0
+    """Safetensors files that are being sent now, and the most that ever were."""
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     """Method, path and Range header of each request."""
     sent: int = 0
@@ -81,6 +90,12 @@ def serving(hub: Hub) -> Iterator[Hub]:
             root = f"/{hub.repo}" if hub.kind == "models" else f"/{hub.kind}/{hub.repo}"
             hub.requests.append((self.command, path, self.headers.get("Range", "")))
             about = f"/api/{hub.kind}/{hub.repo}"
+            if hub.former and f"/{hub.former}" in path:
+                self.send_response(307)
+                self.send_header("Location", self.path.replace(hub.former, hub.repo))
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             if path == "/api/models":
                 hub.searches.append(parse_qs(urlsplit(self.path).query))
                 self.reply_json(list(found(hub.listed, hub.searches[-1])))
@@ -149,6 +164,14 @@ def serving(hub: Hub) -> Iterator[Hub]:
 
         def reply_file(self, path: Path, commit: str) -> None:
             data = path.read_bytes()
+            if hub.busy and self.command == "GET" and path.suffix == ".safetensors":
+                self.send_response(hub.busy.pop(0))
+                self.send_header("Retry-After", "0")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            if hub.damages and path.suffix == ".safetensors":
+                data = data[:-1] + bytes([data[-1] ^ 1])
             first, _, last = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
             start, end = int(first), min(int(last) + 1 if last else len(data), len(data))
             self.send_response(206 if "Range" in self.headers else 200)
@@ -168,8 +191,11 @@ def serving(hub: Hub) -> Iterator[Hub]:
             elif hub.hold is not None and path.suffix == ".safetensors":
                 half = (start + end) // 2
                 self.wfile.write(data[start:half])
+                hub.at_work += 1
+                hub.together = max(hub.together, hub.at_work)
                 hub.halfway.set()
                 hub.hold.wait(60)
+                hub.at_work -= 1
                 with suppress(OSError):  # the client may be gone
                     self.wfile.write(data[half:end])
             else:

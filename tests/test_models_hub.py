@@ -1,12 +1,17 @@
 """Hub models, fetched by the real client from a hub on this machine."""
 
+import json
 import shutil
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from engine.errors import HubError, MachineError, ModelError
+from engine.jobs.base import Stopped
+from engine.models import transfer
 from engine.models.resolve import resolve
 from tests.hub_server import COMMIT, Hub, serving, use_hub
 
@@ -130,3 +135,86 @@ def test_small_disk_is_reported_before_download(hub: Hub, monkeypatch: pytest.Mo
     monkeypatch.setattr("shutil.disk_usage", lambda place: full)
     with pytest.raises(MachineError, match="needs"):
         resolve(REPO)
+
+
+def split(folder: Path, parts: int) -> None:
+    """The weights of a model in several files, as large models have them."""
+    from safetensors.numpy import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    names = sorted(tensors)
+    places = {}
+    for number in range(parts):
+        file = f"model-{number + 1:05}-of-{parts:05}.safetensors"
+        chosen = names[number::parts]
+        save_file({name: tensors[name] for name in chosen}, folder / file)
+        places |= dict.fromkeys(chosen, file)
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+
+
+def test_weight_files_come_together(hub: Hub) -> None:
+    split(hub.folder, 6)
+    hub.hold = threading.Event()
+    threading.Timer(1.0, hub.hold.set).start()
+    model = resolve(REPO)
+    assert hub.together == transfer.STREAMS
+    assert len(list(model.folder.glob("*.safetensors"))) == 6
+
+
+def test_stop_is_obeyed_while_the_hub_is_silent(hub: Hub) -> None:
+    """Half of the file has come, and the rest does not: what is there stays for the next time."""
+    hub.hold = threading.Event()
+
+    def progress(note: str, done: int, total: int) -> None:
+        if hub.halfway.is_set():
+            raise Stopped
+
+    began = time.monotonic()
+    with pytest.raises(Stopped):
+        resolve(REPO, progress=progress)
+    assert time.monotonic() - began < 20, "the client's own patience is longer"
+    hub.hold.set()
+    hub.hold = None
+    model = resolve(REPO)
+    assert read_weights(model.folder) == read_weights(hub.folder)
+    assert any(ranged for _, path, ranged in hub.requests if path.endswith(".safetensors"))
+
+
+def test_busy_hub_is_asked_again(hub: Hub) -> None:
+    hub.busy = [429, 503]
+    model = resolve(REPO)
+    assert read_weights(model.folder) == read_weights(hub.folder)
+
+
+def test_hub_that_stays_busy_is_told(hub: Hub) -> None:
+    hub.busy = [429] * 20
+    with pytest.raises(HubError, match="answers 429") as caught:
+        resolve(REPO)
+    assert "later" in caught.value.hint
+
+
+def test_error_of_the_hub_costs_nothing_of_what_has_come(hub: Hub) -> None:
+    hub.cuts = [100_000]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transfer, "ATTEMPTS", 1)
+        with pytest.raises(HubError):
+            resolve(REPO)
+    hub.busy = [502]
+    model = resolve(REPO)
+    assert read_weights(model.folder) == read_weights(hub.folder)
+    assert "bytes=100000-" in [ranged for _, path, ranged in hub.requests if path.endswith(".safetensors")]
+
+
+def test_weights_damaged_on_the_way_are_not_kept(hub: Hub) -> None:
+    hub.damages = True
+    with pytest.raises(ModelError, match="is not the file it should be"):
+        resolve(REPO)
+    hub.damages = False
+    assert read_weights(resolve(REPO).folder) == read_weights(hub.folder)
+
+
+def test_renamed_model_is_found(hub: Hub) -> None:
+    hub.former = "someone/old-name"
+    model = resolve("someone/old-name")
+    assert read_weights(model.folder) == read_weights(hub.folder)

@@ -14,6 +14,8 @@ from engine.models.starter import Progress, need_space, silent, verify
 if TYPE_CHECKING:
     from huggingface_hub.file_download import DryRunFileInfo
 
+    from engine.models import transfer
+
 WANTED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.py", "README.md", "LICENSE*"]
 WEIGHTS = "*.safetensors"
 UNWANTED = [*(f"*/{wanted}" for wanted in WANTED if wanted != "*.jinja"), "consolidated*"]
@@ -66,35 +68,47 @@ def download(repo: str, revision: str | None = None, progress: Progress = silent
 def _fetch_weights(
     repo: str, files: Sequence["DryRunFileInfo"], token: str | None, progress: Progress, total: int
 ) -> None:
-    """Put weight files into the cache, where the client finds them whole; `total` is of all files, in bytes.
+    """Put weight files into the cache, several at a time, where the client finds them whole; `total` is of all files,
+    in bytes.
 
     The client itself throws a cut file away, as of its release 1.20; weights are too large for that.
     """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined, unused-ignore]
 
     from engine.models import transfer
 
     before = total - sum(file.file_size or 0 for file in files)
-    for file in files:
-        url = hf_hub_url(repo, file.filename, revision=file.commit_hash)
-        etag = get_hf_file_metadata(url, token=token).etag
-        if etag is None:
-            raise HubError(f"The hub does not say which {file.filename} of {repo} it has.", "Try later.")
-        blob = Path(file.local_path).parents[2] / "blobs" / etag
-        blob.parent.mkdir(parents=True, exist_ok=True)
+    weights = [_wanted_blob(repo, file, token) for file in files]
+    if weights:
+        transfer.download_all(
+            weights,
+            lambda done: progress(f"downloading {repo}", before + done, total),
+            build_hf_headers(token=token),
+        )
 
-        def tell(done: int, _: int, before: int = before) -> None:
-            progress(f"downloading {repo}", before + done, total)
 
-        transfer.download(url, blob, tell, build_hf_headers(token=token))
-        before += blob.stat().st_size
+def _wanted_blob(repo: str, file: "DryRunFileInfo", token: str | None) -> "transfer.Wanted":
+    """A weight file, and its place among the cache's blobs; its checksum is compared once it is there."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    from engine.models import transfer
+
+    url = hf_hub_url(repo, file.filename, revision=file.commit_hash)
+    etag = get_hf_file_metadata(url, token=token).etag
+    if etag is None:
+        raise HubError(f"The hub does not say which {file.filename} of {repo} it has.", "Try later.")
+    blob = Path(file.local_path).parents[2] / "blobs" / etag
+    blob.parent.mkdir(parents=True, exist_ok=True)
+
+    def compare(path: Path) -> None:
         if SHA256.fullmatch(etag):
             try:
-                verify(blob, etag)
+                verify(path, etag)
             except ModelError:
-                blob.unlink()  # damaged on the way; the next try starts over
+                path.unlink()  # damaged on the way; the next try starts over
                 raise
+
+    return transfer.Wanted(url, blob, compare)
 
 
 def wanted(names: Iterable[str]) -> list[str]:
@@ -157,10 +171,15 @@ def explained(repo: str, revision: str | None, kind: Literal["model", "dataset"]
     except errors.OfflineModeIsEnabled as error:
         message = f"{repo} is not in the cache, and HF_HUB_OFFLINE forbids to fetch it."
         raise HubError(message, f"Unset HF_HUB_OFFLINE, or use {local}.", unreachable=True) from error
-    except errors.HfHubHTTPError as error:
+    except (errors.HfHubHTTPError, httpx.HTTPStatusError) as error:
         status = error.response.status_code
+        hints = {
+            429: f"It limits how often one may ask. Try later; with a token one may ask more: {token}.",
+            401: f"To show who asks, {token}.",
+            403: f"To show who asks, {token}.",
+        }
         raise HubError(
-            f"The hub answers {status} for {repo}.", f"Try later; for 401 or 403, {token}."
+            f"The hub answers {status} for {repo}.", hints.get(status, "Try later: what has come is kept.")
         ) from error
     except (httpx.TransportError, errors.LocalEntryNotFoundError, errors.DryRunError) as error:
         raise HubError(
