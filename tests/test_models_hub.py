@@ -156,8 +156,12 @@ def split(folder: Path, parts: int) -> None:
 def test_weight_files_come_together(hub: Hub) -> None:
     split(hub.folder, 6)
     hub.hold = threading.Event()
-    threading.Timer(1.0, hub.hold.set).start()
-    model = resolve(REPO)
+
+    def progress(note: str, done: int, total: int) -> None:
+        if hub.at_work == transfer.STREAMS and hub.hold is not None:
+            hub.hold.set()
+
+    model = resolve(REPO, progress=progress)
     assert hub.together == transfer.STREAMS
     assert len(list(model.folder.glob("*.safetensors"))) == 6
 

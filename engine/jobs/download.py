@@ -5,6 +5,7 @@ import shlex
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from engine import secrets
 from engine.errors import ConfigError, FtError
@@ -23,12 +24,16 @@ class Download:
 
     model: str
     revision: str | None = None
+    allow_pickle: bool = False
+    """Pickled weights are read, and kept as safetensors; `model` may be a local folder then."""
 
     def create(self) -> Run:
         """A new run for this download. Raises MachineError where its folder cannot be made."""
         words = ["ft", "models", "pull", self.model]
         words += ["--revision", self.revision] if self.revision else []
-        options = {"model": self.model, "revision": self.revision, "again": shlex.join(words)}
+        words += ["--allow-pickle"] if self.allow_pickle else []
+        options: dict[str, Any] = {"model": self.model, "revision": self.revision, "again": shlex.join(words)}
+        options |= {"allow_pickle": True} if self.allow_pickle else {}
         return create_job(KIND, f"download-{self.model}", options)
 
     @property
@@ -38,7 +43,7 @@ class Download:
         from engine.models.resolve import is_hub_id
 
         wanted_starter = self.model == starter.NAME and self.revision is None
-        return is_hub_id(self.model) or (wanted_starter and not starter.is_ready())
+        return self.allow_pickle or is_hub_id(self.model) or (wanted_starter and not starter.is_ready())
 
     def running(self) -> Run | None:
         """The run that does this download now, if there is one. Raises MachineError."""
@@ -54,7 +59,7 @@ class Download:
         model, revision = run.job.get("model"), run.job.get("revision")
         if not isinstance(model, str) or not isinstance(revision, str | None):
             raise ConfigError(f"{run.folder / 'job.json'} is damaged.", "Start the download again.")
-        return Download(model, revision)
+        return Download(model, revision, run.job.get("allow_pickle") is True)
 
     def forget(self, run: Run) -> None:
         """Remove a run that has completed this download, and the tries at it that had ended before it began.
@@ -75,13 +80,16 @@ def run(context: JobContext) -> str:
     What has come is kept however it ends, and the next download of the model continues from there. Raises HubError,
     ModelError or MachineError where it cannot be fetched, Stopped where a person stops it.
     """
-    from engine.models import starter
+    from engine.models import pickled, starter
     from engine.models.resolve import resolve
     from engine.models.starter_package import pull_starter
 
     download, progress = Download.of(context.run), context.loading()
     context.run.emit(Phase(name="loading", note=f"finding {download.model}"))
     context.poll()
+    if download.allow_pickle:
+        pickled.pull(download.model, download.revision, progress)
+        return "completed"
     if download.model == starter.NAME:
         pull_starter(progress)
     resolve(download.model, download.revision, progress)

@@ -52,7 +52,9 @@ def download(repo: str, revision: str | None = None, progress: Progress = silent
         if not any(file.filename.endswith(".safetensors") for file in files):
             raise ModelError(
                 f"{repo} has no safetensors weights.",
-                "Choose a model with .safetensors files; pickled weights can run code when they are read.",
+                "Choose a model with .safetensors files: pickled weights can run code when they are read. Where you "
+                f"trust the author, this reads them once and keeps them as safetensors: ft models pull {repo} "
+                "--allow-pickle",
             )
         missing = [file for file in files if file.will_download]
         total = sum(file.file_size or 0 for file in missing)
@@ -88,17 +90,27 @@ def _fetch_weights(
 
 
 def _wanted_blob(repo: str, file: "DryRunFileInfo", token: str | None) -> "transfer.Wanted":
-    """A weight file, and its place among the cache's blobs; its checksum is compared once it is there."""
+    """A weight file, and its place among the cache's blobs, which is named by its checksum."""
+    blobs = Path(file.local_path).parents[2] / "blobs"
+    blobs.mkdir(parents=True, exist_ok=True)
+    return wanted_file(repo, file.filename, file.commit_hash, token, blobs)
+
+
+def wanted_file(
+    repo: str, name: str, revision: str | None, token: str | None, place: Path
+) -> "transfer.Wanted":
+    """A large file to fetch to `place`; in a folder, under its checksum. That is compared once the file is there.
+
+    Raises the client's errors, HubError where the hub does not say which file it has.
+    """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
     from engine.models import transfer
 
-    url = hf_hub_url(repo, file.filename, revision=file.commit_hash)
+    url = hf_hub_url(repo, name, revision=revision)
     etag = get_hf_file_metadata(url, token=token).etag
     if etag is None:
-        raise HubError(f"The hub does not say which {file.filename} of {repo} it has.", "Try later.")
-    blob = Path(file.local_path).parents[2] / "blobs" / etag
-    blob.parent.mkdir(parents=True, exist_ok=True)
+        raise HubError(f"The hub does not say which {name} of {repo} it has.", "Try later.")
 
     def compare(path: Path) -> None:
         if SHA256.fullmatch(etag):
@@ -108,7 +120,7 @@ def _wanted_blob(repo: str, file: "DryRunFileInfo", token: str | None) -> "trans
                 path.unlink()  # damaged on the way; the next try starts over
                 raise
 
-    return transfer.Wanted(url, blob, compare)
+    return transfer.Wanted(url, place / etag if place.is_dir() else place, compare)
 
 
 def wanted(names: Iterable[str]) -> list[str]:

@@ -141,8 +141,7 @@ def _no_weights(folder: Path) -> ModelError:
     if any(folder.glob("*.bin")) or any(folder.glob("*.pt*")):
         return ModelError(
             f"{folder} has only pickled weights (.bin), which can run code when they are read.",
-            "Convert them where you trust the author: in Python, transformers' "
-            "AutoModelForCausalLM.from_pretrained(folder).save_pretrained(folder) writes model.safetensors.",
+            f"Where you trust the author, this keeps a copy as safetensors: ft models pull {folder} --allow-pickle",
         )
     if any(folder.glob("*.gguf")):
         return ModelError(

@@ -1,10 +1,12 @@
 """`ft models list | show | pull | convert | rm`."""
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from engine import paths
 from engine.errors import ConfigError, FtError
 from engine.models import catalogue
 from engine.planning.feasibility import METHODS
@@ -58,14 +60,26 @@ app.command()(show)
 def pull(
     name: Name,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub model.")] = None,
+    allow_pickle: Annotated[
+        bool,
+        typer.Option(
+            "--allow-pickle",
+            help="Read pickled weights, in a process of their own, and keep them as safetensors among the models.",
+        ),
+    ] = False,
 ) -> None:
     """Fetch a model so that it can be used without network; ctrl-c keeps what has come for the next time."""
     from engine.jobs.download import Download
     from engine.models.resolve import is_hub_id, on_disk, resolve
 
     name = hub_id(name)
-    download = Download(name, revision)
-    if download.fetches:
+    if allow_pickle and not is_hub_id(name):
+        name = str(Path(name).expanduser().absolute())
+    download = Download(name, revision, allow_pickle)
+    if allow_pickle:
+        _fetch(download)
+        shown, folder, commit = name, paths.models() / Path(name).name, None
+    elif download.fetches:
         _fetch(download)
         shown, folder = name, on_disk(name, revision)
         commit = folder.name if is_hub_id(name) else None
