@@ -6,12 +6,14 @@ import os
 import sys
 import traceback
 
+from engine import offline
 from engine.errors import ConfigError, FtError
 from engine.redaction import redacted
 from ft.console import safe_output, show_error
 from ft.crash_report import BUG, keep_traceback
 
 INTERRUPTED = 130
+OFFLINE = "--offline"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,7 +43,8 @@ def _exit_code(argv: list[str] | None) -> int:
         return open_app()
     from ft.command_table import run
 
-    _refuse_other_encodings(sys.argv[1:] if argv is None else argv)
+    argv = _without_offline(sys.argv[1:] if argv is None else argv)
+    _refuse_other_encodings(argv)
     try:
         run(argv)
     except SystemExit as end:
@@ -50,6 +53,15 @@ def _exit_code(argv: list[str] | None) -> int:
         code = 0
     sys.stdout.flush()  # here, so that a reader that has gone is noticed here
     return code if isinstance(code, int) else 0 if code is None else 1
+
+
+def _without_offline(arguments: list[str]) -> list[str]:
+    """The arguments without `--offline`, which may stand anywhere and is obeyed here, before anything is imported."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    if OFFLINE not in arguments[:end]:
+        return arguments
+    offline.forbid()
+    return [one for one in arguments[:end] if one != OFFLINE] + arguments[end:]
 
 
 def _refuse_other_encodings(arguments: list[str]) -> None:

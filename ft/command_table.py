@@ -124,6 +124,9 @@ def ft(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Fetch nothing, whatever the command; it may stand anywhere.")
+    ] = False,
 ) -> None:
     """Fine-tune language models on your own machine. On a terminal, plain `ft` opens the full-screen app."""
     if ctx.invoked_subcommand is None:

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
-from engine import secrets
-from engine.doctor.environment import OFFLINE, TRUE
+from engine import offline, secrets
 from engine.doctor.finding import Finding, note, ok, warning
 from engine.redaction import public_url
 
@@ -37,7 +36,7 @@ def keyring() -> Iterator[Finding]:
 
 def hub() -> Iterator[Finding]:
     """Whether the hub answers, how fast, and whether the clock is right. Sends no token."""
-    if any(os.environ.get(name, "").upper() in TRUE for name in OFFLINE[:1]):
+    if offline.from_hub():
         return  # said among the variables
     endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or HUB
     if not urlsplit(endpoint).hostname:

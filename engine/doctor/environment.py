@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from engine import offline as offline_mode
 from engine import secrets
 from engine.doctor.finding import Finding, fault, note, ok, warning
 from engine.hardware.probe import usable_cores
@@ -16,8 +17,7 @@ from engine.units import size
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
-TRUE = {"1", "ON", "YES", "TRUE"}
+OFFLINE = (offline_mode.ALL, *offline_mode.HUB, "HF_DATASETS_OFFLINE")
 FEW_FILES = 256
 """Open files under which a server with its clients, or a data set in many files, runs into the limit."""
 Environment = Mapping[str, str]
@@ -129,6 +129,6 @@ def limits() -> Iterator[Finding]:
 
 def offline(environment: Environment) -> Iterator[Finding]:
     """Whether the hub may be asked at all."""
-    set_ = [name for name in OFFLINE if environment.get(name, "").upper() in TRUE]
+    set_ = [name for name in OFFLINE if environment.get(name, "").upper() in offline_mode.TRUE]
     if set_:
         yield note("offline", f"{' and '.join(set_)}: the hub is not asked.", f"unset {' '.join(set_)}")

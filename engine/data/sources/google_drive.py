@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from engine import offline
 from engine.data.sources import file_cache
 from engine.data.sources.layout import is_inside
 from engine.errors import DataError, MachineError
@@ -26,6 +27,11 @@ def fetch(source: str) -> tuple[Path, str]:
         )
     key = file_cache.key_of("drive", wanted)
     if (found := cached_path(source)) is None:
+        if offline.everywhere():
+            raise DataError(
+                f"{source}: {offline.variable()} forbids to fetch it, and it is not cached here",
+                "Fetch it once with a network, or give a file.",
+            )
         place = file_cache.folder() / f"{key}.drive"
         with file_cache.writing(place):
             file_cache.check_free_space(place.parent)

@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, unquote
 
 import httpx
 
-from engine import addresses
+from engine import addresses, offline
 from engine.data.readers.registry import KNOWN, PACKED, kind_of
 from engine.data.sources import file_cache
 from engine.errors import DataError
@@ -62,6 +62,8 @@ def fetch(url: str, progress: Progress = silent) -> WebFile:
     key = _key(url)
     about = file_cache.read_note(key)
     have = _cached_file(about)
+    if offline.everywhere():
+        return _as_cached(name, key, about, have, f"{offline.variable()} forbids to ask for it")
     try:
         url = addresses.whole(url)
     except addresses.MissingAddressError as error:
