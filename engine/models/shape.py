@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from engine.models.prequantized import Packed
+from engine.models.prequantized import Held, Packed
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,10 @@ class ModelShape:
     """Weights of linear layers that see or hear: quantised as those of the language model are, and never adapted."""
     packed: Packed | None = None
     """Quantization of the weights by another program."""
+    held: Held | None = None
+    """Quantization that torch trains on: the linear layers are in bitsandbytes' formats already."""
+    expanded: str | None = None
+    """Format that the folder holds the weights in, and that is widened to bf16 as they are loaded."""
     positions: int | None = None
     """Most tokens of a row, where the model has a vector for each position; None where positions are computed."""
 

@@ -14,7 +14,7 @@ from engine.models.config_values import AGAIN, check_values
 from engine.models.formulas import FAMILIES, decoder, gpt2
 from engine.models.local import INDEX, headers, read_config
 from engine.models.measured import shape_of_tensors
-from engine.models.prequantized import Packed
+from engine.models.prequantized import Held, Packed, expanded, is_quantised, made_from
 from engine.models.shape import ModelShape, TokenRoom
 
 
@@ -28,7 +28,12 @@ def shape_of(folder: Path) -> ModelShape:
     check_values(config, folder / "config.json")
     kind = str(config["model_type"])
     try:
-        return replace(_shape(kind, config, folder), packed=Packed.of(config))
+        return replace(
+            _shape(kind, config, folder),
+            packed=Packed.of(config, made_from(folder)),
+            held=Held.of(config),
+            expanded=expanded(config),
+        )
     except KeyError as error:
         raise ModelError(f"{folder / 'config.json'} has no {error.args[0]}.", AGAIN) from error
     except (TypeError, ValueError, ZeroDivisionError) as error:
@@ -53,9 +58,10 @@ def room_of(folder: Path) -> TokenRoom:
 def _measured(kind: str, config: Mapping[str, Any], folder: Path) -> ModelShape:
     """The shape of an architecture that has no formula here, from its tensors.
 
-    They are those of the safetensors headers; where there are no weights, those that transformers makes of the config.
+    They are those of the safetensors headers; where there are no weights, or tensors of a quantised format in their
+    place, those that transformers makes of the config.
     """
-    if _has_weights(folder):
+    if _has_weights(folder) and not is_quantised(config):
         return shape_of_tensors(
             kind, config, [tensor for header in headers(folder).values() for tensor in header]
         )

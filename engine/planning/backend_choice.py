@@ -8,6 +8,7 @@ from engine.config.schema import TrainConfig
 from engine.errors import FtError, MachineError
 from engine.hardware.probe import Machine
 from engine.models.shape import ModelShape
+from engine.planning.held import as_held
 from engine.planning.key_support import refusal
 
 NEVER_UNASKED = "`auto` never takes it: name it in train.yml"
@@ -53,6 +54,7 @@ def choose_backend(
     Raises MachineError where the backend is not installed; ConfigError where it refuses a key of the recipe,
     or was asked for by name and does not know the model.
     """
+    config = as_held(config, shape) if config is not None else None
     if config is not None and config.backend != "auto":
         asked = _candidate(spec_of(config.backend), machine, config, shape)
         if asked.problem is not None:

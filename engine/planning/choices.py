@@ -7,6 +7,7 @@ from engine.backend_spec import Attention, BackendSpec, Capability, Dtype, Kerne
 from engine.config.adapters import PROMPT_TYPES
 from engine.config.schema import TrainConfig
 from engine.hardware.probe import Machine
+from engine.models.shape import ModelShape
 from engine.planning.key_support import has_bf16
 
 
@@ -66,8 +67,12 @@ def _compute_dtype(
     return "fp16", "fp16 arithmetic: this GPU is older than bf16 (compute capability 8.0)"
 
 
-def quantization_reason(config: TrainConfig, spec: BackendSpec) -> str:
+def quantization_reason(config: TrainConfig, spec: BackendSpec, shape: ModelShape) -> str:
     """The format of the weights, and its reason."""
+    if shape.held is not None:
+        return f"{spec.quantized(config)}, as the model's folder holds them"
+    if shape.expanded is not None:
+        return f"{shape.expanded} in the model's folder, widened to bf16 as it is loaded: planned as bf16"
     if config.model.quantization == "none":
         return "not quantised, as set in train.yml"
     return f"{spec.quantized(config)}, as set in train.yml"

@@ -15,6 +15,7 @@ from engine.planning.advice import advise
 from engine.planning.backend_choice import Chosen, choose_backend
 from engine.planning.batch import Caps, MicroBatch
 from engine.planning.choices import Precision
+from engine.planning.held import as_held
 from engine.planning.plan import Decisions, Estimate, Plan, Work
 from engine.planning.row_stats import RowStats
 
@@ -36,6 +37,7 @@ def make_plan(
     the adapter that training starts from, and `config` has adopted it. Raises ConfigError for what this machine cannot
     do and DataError without examples.
     """
+    config = as_held(config, shape)
     rows.require()
     plan = _settle(_Inputs.of(config, machine, chosen, shape, rows), caps, start)
     if plan.fits == "yes":
@@ -105,7 +107,7 @@ def _settle(inputs: _Inputs, caps: Caps, start: SavedAdapter | None) -> Plan:
     reasons = {
         "backend": inputs.chosen.reason,
         "precision": precision.reason,
-        "quantization": choices.quantization_reason(config, inputs.spec),
+        "quantization": choices.quantization_reason(config, inputs.spec, inputs.shape),
         **layout.reasons,
         **micro.reasons,
         **work_reasons,

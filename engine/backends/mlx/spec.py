@@ -125,6 +125,11 @@ def refusals(machine: Machine, shape: ModelShape, config: TrainConfig | None) ->
             f"backend: mlx-lm {version} has no code for models of the kind {shape.architecture}",
             "Use backend: peft, which takes what transformers knows, or a newer mlx-lm.",
         )
+    if shape.held is not None:
+        found["model.base"] = ConfigError(
+            "backend: mlx-lm does not read the formats of bitsandbytes that the model's weights are in",
+            "Use the model that it was made from with model.quantization: 4bit, or backend: peft.",
+        )
     named = [] if config is None else config.adapter.target_modules
     if experts := [] if isinstance(named, str) else [one.name for one in shape.experts if one.name in named]:
         found["adapter.target_modules"] = experts_refused(experts)

@@ -18,6 +18,8 @@ from engine.backends.torch.vocabulary import grow, install_forms
 from engine.backends.torch.weights import is_quantised
 from engine.config.schema import TrainConfig
 from engine.data.tokenization.tokenizer import new_tokens
+from engine.models.local import read_config
+from engine.models.prequantized import Held
 from engine.planning.plan import Plan
 
 DTYPES: dict[Dtype, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -48,7 +50,7 @@ def causal_of(model: Any) -> Any:
 def _base(plan: Plan, config: TrainConfig, folder: Path) -> Any:
     # Without a wish, transformers takes SDPA where the architecture has it, and its plain form elsewhere.
     extra: dict[str, Any] = {} if plan.attention == "sdpa" else {"attn_implementation": plan.attention}
-    if config.model.quantization != "none":
+    if config.model.quantization != "none" and Held.of(read_config(folder)) is None:
         extra["quantization_config"] = _quantisation(config, plan)
     return load_causal(
         folder,
@@ -75,6 +77,9 @@ def _quantisation(config: TrainConfig, plan: Plan) -> Any:
 def _settle_formats(model: nn.Module, compute: torch.dtype) -> None:
     """Trained weights in fp32 (masters); small frozen ones in the compute format; matrices stay as they are held."""
     quantised = any(is_quantised(module) for module in model.modules())
+    for module in model.modules():
+        if is_quantised(module) and hasattr(module, "compute_dtype"):
+            module.compute_dtype = compute  # a folder that was quantised elsewhere has another machine's
     held = {
         id(module.weight)
         for module in model.modules()
