@@ -26,6 +26,7 @@ from engine.doctor.examine import Report, examine
 from engine.doctor.finding import Finding, ok
 from engine.hardware.gpu import Gpu
 from engine.hardware.probe import probe
+from engine.models import hub
 from tests.hub_server import Hub, serving
 from tests.run_fixtures import make_run
 
@@ -162,9 +163,9 @@ def test_hub_cache_is_where_the_client_has_it(tmp_path: Path, monkeypatch: pytes
     from huggingface_hub import constants
 
     monkeypatch.setenv("HF_HOME", str(Path(constants.HF_HUB_CACHE).parent))
-    assert folders.hub_cache() == Path(constants.HF_HUB_CACHE)
+    assert hub.cache_place() == Path(constants.HF_HUB_CACHE)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    assert folders.hub_cache() == tmp_path
+    assert hub.cache_place() == tmp_path
 
 
 def test_incomplete_model_and_damaged_run(ft_home: Path) -> None:
@@ -300,8 +301,8 @@ def refusing(status: int) -> Iterator[str]:
 
 
 def test_hub_that_answers_and_one_that_does_not(tiny_model: Path, online: pytest.MonkeyPatch) -> None:
-    with serving(Hub("acme/tiny", tiny_model)) as hub:
-        online.setenv("HF_ENDPOINT", hub.url)
+    with serving(Hub("acme/tiny", tiny_model)) as served:
+        online.setenv("HF_ENDPOINT", served.url)
         assert [one.name for one in access.hub()][:1] == ["hub"]
         assert problems(access.hub()) == []
     assert "ConnectError" in found(access.hub(), "hub", "warning").text

@@ -1,4 +1,4 @@
-"""Models whose weights are quantised already: trained where that is possible, planned as what they are, else refused."""
+"""Weights that are quantised already: trained where that can be, planned as what they are, else refused."""
 
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,6 @@
 """Folders that ft writes to: rights, space and locks; and what lies in them damaged."""
 
 import fcntl
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from engine import paths
 from engine.config.load import load_text
 from engine.doctor.finding import Finding, fault, note, ok, warning
 from engine.errors import FtError
-from engine.models import catalogue
+from engine.models import catalogue, hub
 from engine.runs.index.index import Index
 from engine.storage.regular_files import read_text
 from engine.text import listed
@@ -31,19 +30,12 @@ def findings() -> Iterator[Finding]:
     yield from folder(
         "temporary", Path(tempfile.gettempdir()), "TMPDIR", TEMPORARY_BYTES, "Free space there."
     )
-    yield from folder("hub-cache", hub_cache(), "HF_HOME", LITTLE_BYTES, "ft storage shows what takes space.")
+    yield from folder(
+        "hub-cache", hub.cache_place(), "HF_HOME", LITTLE_BYTES, "ft storage shows what takes space."
+    )
     yield from models()
     yield from profiles()
     yield from runs()
-
-
-def hub_cache() -> Path:
-    """The hub's cache folder, which may not be there yet, found without loading its client."""
-    named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
-    if named:
-        return Path(named).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("HF_HOME") or f"{cache}/huggingface").expanduser() / "hub"
 
 
 def folder(name: str, place: Path, variable: str, least: int, free: str) -> Iterator[Finding]:

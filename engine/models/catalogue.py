@@ -1,7 +1,7 @@
 """The models on this machine: the starter, folders in the models folder, and what the hub's cache holds."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Literal
 
 from engine import paths
 from engine.errors import MachineError, ModelError
-from engine.models import hub, local, starter
+from engine.models import hub, starter
 
 State = Literal["ready", "packaged", "absent", "incomplete"]
 Source = Literal["starter", "folder", "hub"]
@@ -35,9 +35,18 @@ class Entry:
         return str(self.folder) if self.source == "folder" else self.name
 
 
-def entries() -> list[Entry]:
-    """The starter first, whatever its state, then folders and hub models by name, newest revision only."""
-    return [_starter(), *sorted([*_folders(), *_cached()], key=lambda entry: entry.name.lower())]
+def state_of(folder: Path) -> State:
+    """`ready` for a folder with a whole model, else `incomplete`."""
+    return "ready" if _is_whole(folder) else "incomplete"
+
+
+def entries(state_of: Callable[[Path], State] = state_of) -> list[Entry]:
+    """The starter first, whatever its state, then folders and hub models by name, newest revision only.
+
+    `state_of` is asked for the state of each folder.
+    """
+    found = [*_folders(state_of), *_cached(state_of)]
+    return [_starter(), *sorted(found, key=lambda entry: entry.name.lower())]
 
 
 def find(name: str) -> Entry:
@@ -51,6 +60,8 @@ def find(name: str) -> Entry:
         raise ModelError(
             f"There is no model {name} on this machine.", f"There are: {known}. Fetch: ft models pull {name}"
         )
+    from engine.models import local
+
     local.check(folder)
     return Entry(folder.absolute().name, "ready", folder.absolute(), _bytes(folder))
 
@@ -118,20 +129,20 @@ def _starter() -> Entry:
     return Entry(starter.NAME, state, None, 0, source="starter")
 
 
-def _folders() -> list[Entry]:
+def _folders(state_of: Callable[[Path], State]) -> list[Entry]:
     """Models that a person has put, or linked, into the models folder."""
     if not paths.models().is_dir():
         return []
     return [
-        Entry(folder.name, "ready" if _is_whole(folder) else "incomplete", folder, _bytes(folder))
+        Entry(folder.name, state_of(folder), folder, _bytes(folder))
         for folder in paths.models().iterdir()
         if folder.name != starter.NAME and not folder.name.startswith(".") and folder.is_dir()
     ]
 
 
-def _cached() -> list[Entry]:
+def _cached(state_of: Callable[[Path], State]) -> list[Entry]:
     """Models in the hub's cache that have safetensors weights, or whose download was cut."""
-    if not any(hub.cache().glob("models--*")):
+    if not any(hub.cache_place().glob("models--*")):
         return []  # the hub's client is not worth loading for an empty cache
     from huggingface_hub import scan_cache_dir
 
@@ -144,7 +155,7 @@ def _cached() -> list[Entry]:
         weights = any(name.endswith((".safetensors", ".safetensors.index.json")) for name in names)
         cut = any((repo.repo_path / "blobs").glob("*.part"))
         if weights or cut:
-            state: State = "ready" if _is_whole(newest.snapshot_path) else "incomplete"
+            state = state_of(newest.snapshot_path)
             size = repo.size_on_disk
             found.append(
                 Entry(repo.repo_id, state, newest.snapshot_path, size, newest.commit_hash, source="hub")
@@ -157,6 +168,10 @@ def _bytes(folder: Path) -> int:
 
 
 def _is_whole(folder: Path) -> bool:
+    from engine.models import (
+        local,  # with numpy: only where something has changed, see planning/model_table.py
+    )
+
     try:
         local.check(folder)
     except ModelError:

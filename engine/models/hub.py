@@ -1,6 +1,7 @@
 """Models from the Hugging Face hub, kept in its own cache; what is cached is used without network."""
 
 import errno
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -147,6 +148,14 @@ def cached(repo: str, revision: str | None = None) -> Path | None:
         )
     except (LocalEntryNotFoundError, HFValidationError):
         return None
+
+
+def cache_place() -> Path:
+    """The hub's cache folder, which may not be there yet, as its client finds it; the client is not loaded."""
+    if named := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
+        return Path(named).expanduser()
+    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("HF_HOME") or f"{caches}/huggingface").expanduser() / "hub"
 
 
 def cache() -> Path:

@@ -15,13 +15,12 @@ from engine.planning.limits import Fits
 from engine.planning.plan import Plan
 from engine.planning.planner import make_plan
 from engine.planning.row_stats import RowStats
+from engine.planning.ways import FULL, METHODS, QLORA, TYPICAL_TOKENS
 
-TYPICAL_ROWS, TYPICAL_TOKENS, TYPICAL_SHARE = 64, 512, 0.5
+TYPICAL_ROWS, TYPICAL_SHARE = 64, 0.5
 """The load: rows that long, half of whose tokens are answers. The micro-batch is as small as it has to be."""
 LONGEST = 2048
 """Rows are cut at this many tokens unless the load has longer ones."""
-LORA, QLORA, FULL = "LoRA", "QLoRA", "full"
-METHODS = (LORA, QLORA, FULL)
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,9 @@ def _fit(method: str, shape: ModelShape, machine: Machine, load: Load) -> Fit:
         training=Training(batch_size=load.batch or "auto", effective_batch_size=max(load.batch or 1, 16)),
     )
     try:
-        plan = make_plan(config, machine, choose_backend(machine, config, shape), shape, load.rows)
+        plan = make_plan(
+            config, machine, choose_backend(machine, config, shape), shape, load.rows, advised=False
+        )
     except FtError as error:
         return Fit(method, "no", None, error.message)
     return Fit(method, plan.fits, plan)

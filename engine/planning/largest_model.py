@@ -2,7 +2,8 @@
 
 from engine.hardware.probe import Machine
 from engine.models.formulas import plain_decoder
-from engine.planning.feasibility import METHODS, fits_of
+from engine.planning.feasibility import fits_of
+from engine.planning.ways import METHODS
 
 LADDER: tuple[tuple[str, str, int, int, int, int, int, int], ...] = (
     ("135M", "llama", 30, 576, 1536, 9, 3, 49152),

@@ -9,9 +9,10 @@ from engine.config.patch import set_value
 from engine.errors import CheckFailed, FtError
 from engine.hardware.probe import Machine, probe
 from engine.models.names import KNOWN, expanded, known
-from engine.planning.feasibility import LORA, QLORA, TYPICAL_TOKENS, fits_of
+from engine.planning.feasibility import fits_of
 from engine.planning.model_plan import ModelPlan
 from engine.planning.plan import Plan
+from engine.planning.ways import LORA, QLORA, TYPICAL_TOKENS
 from engine.units import size
 
 

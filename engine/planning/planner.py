@@ -30,17 +30,21 @@ def make_plan(
     rows: RowStats,
     caps: Caps = UNCAPPED,
     start: SavedAdapter | None = None,
+    *,
+    advised: bool = True,
 ) -> Plan:
     """Settle every choice. A pure function: the same arguments give the same plan.
 
     `chosen` is the backend (`choose_backend`), `caps` bound the micro-batch, as after running out of memory. `start` is
-    the adapter that training starts from, and `config` has adopted it. Raises ConfigError for what this machine cannot
-    do and DataError without examples.
+    the adapter that training starts from, and `config` has adopted it. Unless `advised`, a plan that does not fit has no
+    advice, which takes ten more plans.
+
+    Raises ConfigError for what this machine cannot do and DataError without examples.
     """
     config = as_held(config, shape)
     rows.require()
     plan = _settle(_Inputs.of(config, machine, chosen, shape, rows), caps, start)
-    if plan.fits == "yes":
+    if plan.fits == "yes" or not advised:
         return plan
 
     def changed(other: TrainConfig) -> Plan:

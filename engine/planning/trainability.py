@@ -36,6 +36,10 @@ class TrainableModels:
         """One model, with the memory that rows as in `load` take."""
         return self._one(entry, probe(), load)
 
+    def on(self, entry: Entry, machine: Machine, load: Load) -> Model:
+        """One model, on a machine of one's choice."""
+        return self._one(entry, machine, load)
+
     def _one(self, entry: Entry, machine: Machine, load: Load = TYPICAL) -> Model:
         try:
             card = self._card(entry)

@@ -1,21 +1,21 @@
 """`ft models convert`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from engine.backend_spec import Quantization
 from engine.errors import MachineError, ModelError
-from engine.models.local import read_config
-from ft.commands.export import follow
 from ft.console import print_json, say
+
+Bits = Literal["none", "8bit", "4bit"]
+"""`engine.backend_spec.Quantization`, which is not worth loading for a list of models."""
 
 
 def convert(
     name: Annotated[str, typer.Argument(help="starter, a hub id that is on this disk, or a model's folder.")],
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="The folder to write; a new one.")],
-    quantization: Annotated[Quantization, typer.Option(help="Hold the linear layers in few bits.")] = "none",
+    quantization: Annotated[Bits, typer.Option(help="Hold the linear layers in few bits.")] = "none",
     force: Annotated[
         bool, typer.Option("--force", help="Replace an earlier export, once the new one is whole.")
     ] = False,
@@ -26,7 +26,9 @@ def convert(
     Stdout is the folder; ctrl-c leaves none.
     """
     from engine.jobs.export import Export
+    from engine.models.local import read_config
     from engine.models.resolve import on_disk
+    from ft.commands.export import follow
 
     out = out.expanduser().absolute()
     _needs_mlx()
@@ -58,6 +60,7 @@ def _needs_mlx() -> None:
 def _known(folder: Path) -> str:
     """The kind of a model's folder. Raises ModelError where mlx-lm has no code for it."""
     from engine.hardware.probe import mlx_architectures
+    from engine.models.local import read_config
 
     kind = str(read_config(folder).get("model_type"))
     if kind not in mlx_architectures():

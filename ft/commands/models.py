@@ -9,7 +9,7 @@ import typer
 from engine import paths
 from engine.errors import ConfigError, FtError
 from engine.models import catalogue
-from engine.planning.feasibility import METHODS
+from engine.planning.ways import METHODS
 from engine.units import size
 from ft.commands.convert import convert
 from ft.commands.models_names import names
@@ -29,25 +29,25 @@ Name = Annotated[str, typer.Argument(help="starter, a hub id, or a model's folde
 @app.command("list")
 def list_(json: Json = False) -> None:
     """List the models on this machine, and what each fits here: LoRA, QLoRA, full training."""
-    from engine.planning.trainability import TrainableModels
-
-    found = TrainableModels().list()
     if json:
-        print_json([facts_of(model.entry) | more_of(model) for model in found])
+        from engine.planning.trainability import TrainableModels
+
+        print_json([facts_of(model.entry) | more_of(model) for model in TrainableModels().list()])
         return
     from rich.table import Table
+
+    from engine.planning import model_table
 
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
     for title in ("model", "parameters", "architecture", "weights", "size", *METHODS, "state"):
         table.add_column(title, no_wrap=True)
-    for model in found:
-        card, fits = model.card, {fit.method: fit.fits for fit in model.fits}
-        about = (
-            (f"{card.shape.parameters:,}", card.shape.architecture, card.held) if card else ("-", "-", "-")
-        )
-        state = "cannot be read" if model.problem else STATES[model.entry.state]
-        here = (fits.get(method, "-") for method in METHODS)
-        table.add_row(model.entry.name, *about, size(model.entry.bytes or None), *here, state)
+    for line in model_table.lines():
+        about = line.about
+        known = about.parameters is not None
+        told = (f"{about.parameters:,}", about.architecture, about.held) if known else ("-", "-", "-")
+        state = STATES[line.entry.state] if about.readable else "cannot be read"
+        here = (line.fits.get(method, "-") for method in METHODS)
+        table.add_row(line.entry.name, *told, size(line.entry.bytes or None), *here, state)
     out().print(table)
 
 

@@ -11,7 +11,8 @@ def names(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = Fa
     """List common models with a short name, and what each fits here: LoRA, QLoRA, full training."""
     from engine.hardware.probe import probe
     from engine.models.names import KNOWN
-    from engine.planning.feasibility import METHODS, fits_of
+    from engine.planning.feasibility import fits_of
+    from engine.planning.ways import METHODS
 
     machine = probe()
     rows = [

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from engine.errors import ConfigError
-from engine.planning.feasibility import METHODS
+from engine.planning.ways import METHODS
 from ft.console import err, out, print_json, say
 
 if TYPE_CHECKING:

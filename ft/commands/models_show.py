@@ -8,14 +8,14 @@ import typer
 from engine.errors import HubError, ModelError
 from engine.models import catalogue
 from engine.models.catalogue import Entry
-from engine.planning.feasibility import TYPICAL_TOKENS, Load
+from engine.planning.ways import TYPICAL_TOKENS
 from engine.units import size
 from ft.console import print_json, say
 
 if TYPE_CHECKING:
     from engine.models.card import Card
     from engine.models.hub_facts import HubModel
-    from engine.planning.feasibility import Fit
+    from engine.planning.feasibility import Fit, Load
     from engine.planning.trainability import Model
 
 STATES = {
@@ -42,6 +42,7 @@ def show(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what a model is, and the memory that training it takes here; of a hub model, no weights are fetched."""
+    from engine.planning.feasibility import Load
     from engine.planning.trainability import TrainableModels
 
     load = Load(length, batch)
@@ -126,7 +127,7 @@ def _find(name: str, revision: str | None) -> "Entry | HubModel":
         raise ModelError(absent.message, f"{error.message} {error.hint}") from error
 
 
-def _show_hub_model(model: "HubModel", load: Load, json: bool) -> None:
+def _show_hub_model(model: "HubModel", load: "Load", json: bool) -> None:
     from engine.hardware.probe import probe
     from engine.planning.feasibility import fits_of
 
@@ -175,7 +176,7 @@ def _of_card(card: "Card") -> dict[str, str | None]:
     }
 
 
-def _on_this_machine(card: "Card", fits: "tuple[Fit, ...]", load: Load) -> dict[str, str | None]:
+def _on_this_machine(card: "Card", fits: "tuple[Fit, ...]", load: "Load") -> dict[str, str | None]:
     """Backends that can train the model on this machine, and what each method takes."""
     from engine.hardware.probe import probe
     from engine.planning.feasibility import backends_for
@@ -213,7 +214,7 @@ def _of_fits(card: "Card | None", fits: "tuple[Fit, ...]") -> dict[str, Any]:
     }
 
 
-def _in_words(fit: "Fit", load: Load) -> str:
+def _in_words(fit: "Fit", load: "Load") -> str:
     if fit.plan is None:
         return f"no: {fit.reason}"
     peak, limit = size(fit.plan.memory.peak_bytes), size(fit.plan.limit_bytes)

@@ -13,8 +13,8 @@ from engine.config.load import load_recipe
 from engine.errors import CheckFailed, ConfigError
 from engine.planning.comparison import Comparison
 from engine.planning.estimate import estimate, estimate_all
-from engine.planning.feasibility import TYPICAL_TOKENS
 from engine.planning.plan import Plan
+from engine.planning.ways import TYPICAL_TOKENS
 from engine.runs.directory.start_adapter import start_of
 from engine.units import size
 from ft.commands.plan_backends import show

@@ -7,8 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.models.catalogue import Entry
-from engine.planning.feasibility import METHODS, TYPICAL_TOKENS, Fit
+from engine.planning.feasibility import Fit
 from engine.planning.trainability import Model
+from engine.planning.ways import METHODS, TYPICAL_TOKENS
 from screens.format import count, place, short_count, size
 
 SIGNS = {"yes": "✓", "tight": "~", "no": "✗"}
