@@ -36,8 +36,8 @@ def make_plan(
     """Settle every choice. A pure function: the same arguments give the same plan.
 
     `chosen` is the backend (`choose_backend`), `caps` bound the micro-batch, as after running out of memory. `start` is
-    the adapter that training starts from, and `config` has adopted it. Unless `advised`, a plan that does not fit has no
-    advice, which takes ten more plans.
+    the adapter that training starts from, and `config` has adopted it. Unless `advised`, a plan that does not fit has
+    no advice, which takes ten more plans.
 
     Raises ConfigError for what this machine cannot do and DataError without examples.
     """
