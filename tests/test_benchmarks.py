@@ -64,6 +64,11 @@ CASES = [
         ("--rows", "50", "--sides", "ft", "ft-again", "ft-check", "--from", ROWS),
         r"\| ft-check \| \d+\.\d \|.*\| 50 \|",
     ),
+    Case(
+        "models.py",
+        ("--models", "2", "--files", "2", "--megabytes", "1", "--rounds", "1"),
+        r"hf download +\d",
+    ),
     Case("products.py", ("--rows", "1", "--rounds", "1"), r"float32 +1 +\d"),
     Case("readers.py", ("--rows", "50", "--tries", "1"), r"with tools +\d"),
     Case("recipe.py", ("--keys", "3", "--plans", "2"), r"key to plan +median +\d+ ms"),
