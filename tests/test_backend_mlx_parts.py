@@ -1,6 +1,7 @@
 """The parts of the MLX backend by themselves: how a batch is laid out, and what is relied on in the packages."""
 
 import inspect
+from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
@@ -12,7 +13,10 @@ from hypothesis import strategies as st
 from engine.backends.mlx import families, memory
 from engine.backends.mlx.attention import Blocks, Segments
 from engine.backends.mlx.layout import rounded, to_rows
+from engine.backends.mlx.model import open_model
+from engine.errors import ModelError
 from engine.hardware.memory import is_exhaustion
+from tests.tiny import make_family
 from tests.training import batch_of
 
 Lengths = st.lists(st.integers(2, 90), min_size=1, max_size=9)
@@ -29,6 +33,32 @@ def test_sliding_window_layers_match_transformers(family: str) -> None:
         0 if family == "Gemma2" else 5
     )
     assert families.windows_of({**about, "sliding_window": None}) == ()
+
+
+NEAR, FAR = "sliding_attention", "full_attention"
+
+
+def test_gemma3_layers_see_as_its_config_says(tiny_model: Path, tmp_path: Path) -> None:
+    """mlx-lm reads no layer_types: without help, it would take every sixth layer for one that sees all."""
+    import torch
+
+    kinds = [NEAR, FAR] * 2
+    settings = {"head_dim": 16, "num_hidden_layers": 4, "layer_types": kinds, "sliding_window": 64}
+    folder = make_family(tmp_path / "gemma", tiny_model, "Gemma3Text", settings)
+    tokens = list(range(3, 30))
+    with torch.no_grad():
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        expected = model(torch.tensor([tokens])).logits.numpy()
+    found = np.array(open_model(folder)[0](mx.array([tokens])).astype(mx.float32))
+    assert np.abs(found - expected).max() < 1e-3 * np.abs(expected).max()
+
+
+def test_order_of_layers_without_code_is_refused() -> None:
+    about = {"model_type": "gemma3_text", "layer_types": [NEAR, FAR, FAR, NEAR]}
+    with pytest.raises(ModelError, match="an order that mlx-lm has no code for"):
+        families.settings(about)
+    assert families.settings(about | {"layer_types": [NEAR] * 5 + [FAR]})["sliding_window_pattern"] == 6
+    assert families.settings(about | {"layer_types": [FAR, FAR]})["sliding_window_pattern"] == 1
 
 
 def test_row_lengths_are_rounded_to_few() -> None:

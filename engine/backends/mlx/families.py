@@ -7,6 +7,7 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_flatten
 
+from engine.errors import ModelError
 from engine.models.mismatch import Mismatch, refuse_foreign_weights
 from engine.models.mlx_names import TRANSFORMERS_PREFIX
 from engine.models.mlx_names import mlx_name as mlx_name
@@ -44,11 +45,32 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
     }
     found |= {own: config[name] for name, own in renamed.items() if name in config}
     found = {name: value for name, value in found.items() if config.get(name) is None}
+    if (every := _every_which_sees_all(config)) is not None:
+        found["sliding_window_pattern"] = every
     if text := config.get("text_config"):  # of a model that sees; its vocabulary is looked for outside
         found["text_config"] = {**text, **settings(text)}
         if "vocab_size" in text and "vocab_size" not in config:
             found["vocab_size"] = text["vocab_size"]
     return found
+
+
+def _every_which_sees_all(config: Mapping[str, Any]) -> int | None:
+    """Number n where every n-th layer of a Gemma 3 sees the whole row; None where the config does not say.
+
+    mlx-lm knows no other order, and does not read `layer_types`, which transformers goes by
+    (findings/mlx_lm_gemma3_layers.sh). Raises ModelError for an order without such a number.
+    """
+    kinds = config.get("layer_types")
+    if config.get("model_type") not in ("gemma3_text", "gemma3") or not kinds:
+        return None
+    sees_all = [kind == "full_attention" for kind in kinds]
+    every = sees_all.index(True) + 1 if any(sees_all) else len(kinds) + 1
+    if sees_all != [number % every == 0 for number in range(1, len(kinds) + 1)]:
+        raise ModelError(
+            "The layers of this Gemma 3 see far and near in an order that mlx-lm has no code for.",
+            "Use backend: peft, which follows layer_types in config.json.",
+        )
+    return every
 
 
 def windows_of(config: Mapping[str, Any]) -> tuple[int | None, ...]:
