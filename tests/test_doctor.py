@@ -106,6 +106,7 @@ def test_package_installed_twice(tmp_path: Path) -> None:
 def test_file_in_the_way_of_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "rouge_score.py").write_text("raise SystemExit('imported')")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "rouge_score", raising=False)  # an earlier test may have imported it
     assert str(tmp_path / "rouge_score.py") in found(packages.shadowed(["rouge_score"]), "shadowed").text
 
 

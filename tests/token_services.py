@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from tests.quiet_server import QuietServer
 
 Answer = tuple[int, object]
 """Status, and what is sent as JSON, or as it is where it is bytes; of a redirect, the address that it leads to."""
@@ -73,7 +75,7 @@ def served(behave: Behaviour) -> Iterator[Served]:
 
         do_POST = do_GET  # noqa: N815 - the name that http.server looks for
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = QuietServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     found = Served(f"http://127.0.0.1:{server.server_port}")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
