@@ -111,9 +111,9 @@ def test_download_run_has_kind_lock_and_progress(hub: Hub, capsys: pytest.Captur
 def test_stopped_download_is_resumed_by_next(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     engine = begun(hub)
     control.send(engine.run, "stop")
+    assert engine.supervisor.wait() == 0, "while the hub is silent"
     assert hub.hold is not None
     hub.hold.set()
-    assert engine.supervisor.wait() == 0
     assert listed(capsys) == [("download", "stopped")]
     assert engine.run.how_to_resume == f"Resume: ft models pull {REPO}"
     have = part(hub)

@@ -90,7 +90,7 @@ BAD: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "pickled weights": (
         with_file("pytorch_model.bin", "x", "model.safetensors"),
         "only pickled",
-        "save_pretrained",
+        "--allow-pickle",
     ),
     "GGUF weights": (
         with_file("model.gguf", "GGUF", "model.safetensors"),

@@ -15,6 +15,8 @@ STREAMS = 4
 """Files that are fetched at a time: one connection rarely fills a line to a content network."""
 LOOK_S = 0.1
 """Seconds between two looks at how far they are."""
+LAST_S = 1.0
+"""Seconds that a transfer has to write what has come, once nobody wants the rest."""
 BUSY = (429, 503)
 """Answers of a server that wants to be asked later."""
 LONGEST_WAIT_S = 60.0
@@ -79,6 +81,8 @@ def download_all(
             next(thread for thread in threads if thread.is_alive() or thread is threads[-1]).join(LOOK_S)
     finally:
         stop.set()
+        for thread in threads:
+            thread.join(LAST_S)  # what is on its way is kept
     if failed:
         raise failed[0]
     progress(sum(here.values()))
@@ -157,12 +161,12 @@ def _fetch_rest(
         continued = answer.status_code == httpx.codes.PARTIAL_CONTENT
         done = have if continued else 0
         total = done + int(answer.headers.get("Content-Length", 0))
-        with part.open("ab" if continued else "wb") as file:
+        # Unbuffered: what has come is kept however this process ends.
+        with part.open("ab" if continued else "wb", buffering=0) as file:
             for chunk in answer.iter_raw():
                 file.write(chunk)
                 done += len(chunk)
                 progress(done, total)
                 if stop.is_set():
                     raise GivenUp
-            file.flush()
             os.fsync(file.fileno())
