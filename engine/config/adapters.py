@@ -1,6 +1,6 @@
 """The adapter section of a recipe, and which of its keys each type of adapter has."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field
@@ -30,6 +30,20 @@ REUSABLE: tuple[AdapterType, ...] = tuple(
     kind for kind in ADAPTER_TYPES if kind not in ("adalora", "ptuning", "none")
 )
 """Those that a run can start from: of AdaLoRA's the pruning is over, of P-tuning's the network is not saved."""
+PEFT_TYPES: Mapping[str, AdapterType] = {
+    "LORA": "lora",
+    "ADALORA": "adalora",
+    "IA3": "ia3",
+    "LOHA": "loha",
+    "LOKR": "lokr",
+    "OFT": "oft",
+    "BOFT": "boft",
+    "VERA": "vera",
+    "PREFIX_TUNING": "prefix",
+    "PROMPT_TUNING": "prompt",
+    "P_TUNING": "ptuning",
+}
+"""Our types by PEFT's names of them (`peft_type` in adapter_config.json), where DoRA is LoRA with a switch."""
 FLOAT_ONLY: tuple[AdapterType, ...] = ("loha", "lokr", "boft")
 """Those that PEFT cannot put on quantised layers."""
 

@@ -22,7 +22,7 @@ from engine.models.starter import Progress, need_space, writable
 PICKLES = re.compile(r"pytorch_model(-\d+-of-\d+)?\.bin")
 READER = "engine.backends.torch.unpickle"
 REFUSED = 3
-"""Exit code of the reader for files that are no weights alone."""
+"""Exit code of the reader for files that are no weights alone; the reason is on its stdout."""
 LOOK_S = 0.2
 SMALL = [name for name in hub.WANTED if name != hub.WEIGHTS]
 CONVERTING = "reading pickled weights"

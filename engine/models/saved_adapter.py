@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from engine.config.adapters import Adapter, AdapterType
+from engine.config.adapters import PEFT_TYPES, REUSABLE, Adapter
 from engine.config.combinations import impossible
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError, ModelError
@@ -17,16 +17,7 @@ from engine.models.weights import Header, read_header
 
 PREFIX = "base_model.model."
 """PEFT's prefix of a layer's path."""
-TYPES: Mapping[str, AdapterType] = {
-    "IA3": "ia3",
-    "LOHA": "loha",
-    "LOKR": "lokr",
-    "OFT": "oft",
-    "BOFT": "boft",
-    "VERA": "vera",
-    "PREFIX_TUNING": "prefix",
-    "PROMPT_TUNING": "prompt",
-}
+TYPES = {name: ours for name, ours in PEFT_TYPES.items() if ours in REUSABLE and ours != "lora"}
 """PEFT's types that a run can start from, besides LoRA, by our names."""
 NOT_REUSABLE = {
     "ADALORA": "AdaLoRA has pruned it, and its pruning schedule is over",

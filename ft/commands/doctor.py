@@ -12,7 +12,7 @@ from ft.console import out, print_json, say
 if TYPE_CHECKING:
     from engine.doctor.examine import Report
     from engine.doctor.finding import State
-    from engine.doctor.prove.claim import Claim, Verdict
+    from engine.doctor.prove.claim import Claim
 
 MARKS: "dict[State, tuple[str, str]]" = {
     "ok": ("✓", "green"),
@@ -20,8 +20,6 @@ MARKS: "dict[State, tuple[str, str]]" = {
     "warning": ("!", "yellow"),
     "fault": ("✗", "bold red"),
 }
-
-VERDICTS: "dict[Verdict, State]" = {"holds": "ok", "measured": "ok", "not run": "note", "broken": "fault"}
 
 
 def doctor(
@@ -93,7 +91,7 @@ def _prove(minutes: float, quiet: bool) -> "list[Claim]":
 def _show_claim(claim: "Claim") -> None:
     from rich.text import Text
 
-    mark, style = MARKS[VERDICTS[claim.verdict]]
+    mark, style = MARKS[claim.state]
     console = out()
     console.print(
         Text.assemble((mark, style), " ", (claim.text, "bold"), f"  {claim.verdict}"), soft_wrap=True

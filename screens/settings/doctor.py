@@ -15,7 +15,7 @@ from textual.worker import get_current_worker
 
 from engine.doctor.examine import Report, examine
 from engine.doctor.finding import Finding, State
-from engine.doctor.prove.claim import TEXTS, Claim, Verdict
+from engine.doctor.prove.claim import TEXTS, Claim
 from engine.doctor.prove.prove import prove
 from engine.errors import FtError
 from screens.actions import bindings
@@ -29,7 +29,6 @@ MARKS: dict[State, tuple[str, str]] = {
     "fault": ("✗", "error"),
 }
 """Sign of each state, and the colour of the theme for it."""
-STATES: dict[Verdict, State] = {"holds": "ok", "measured": "ok", "not run": "note", "broken": "fault"}
 LOOKING = "Looking at machine, packages, folders and network …"
 UNPROVED = (
     "p tries ft's own claims on this machine: it trains and exports small models for about three minutes."
@@ -155,7 +154,7 @@ class DoctorSheet(ModalScreen[None]):
     def _show_claims(self) -> None:
         parts = [Text("ft's claims on this machine", "bold")]
         for claim in self.claims:
-            mark, colour = MARKS[STATES[claim.verdict]]
+            mark, colour = MARKS[claim.state]
             parts.append(Text.assemble((mark, self._colour(colour)), f" {claim.text}: {claim.verdict}"))
             parts.append(Text(f"    {claim.figure}", "dim"))
         waiting = [text for name, text in TEXTS.items() if name not in {claim.name for claim in self.claims}]

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-REFUSED = 3
-"""Exit code for files that are no weights alone; the reason is on stdout."""
+from engine.models.pickled import REFUSED
+
 INDEX = "model.safetensors.index.json"
 
 

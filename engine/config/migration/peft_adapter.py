@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from engine.config.adapters import AdapterType
+from engine.config.adapters import PEFT_TYPES, AdapterType
 from engine.config.migration import lora
 from engine.config.migration.convert import real, text, whole
 from engine.config.migration.draft import Draft
@@ -11,20 +11,6 @@ from engine.config.migration.rules import By, No, Table, To, each
 NAME = "PEFT"
 SIGNS = frozenset(("peft_type", "base_model_name_or_path", "inference_mode", "task_type", "peft_version"))
 """Keys that no other of the tools writes."""
-TYPES: Mapping[str, AdapterType] = {
-    "LORA": "lora",
-    "ADALORA": "adalora",
-    "IA3": "ia3",
-    "LOHA": "loha",
-    "LOKR": "lokr",
-    "OFT": "oft",
-    "BOFT": "boft",
-    "VERA": "vera",
-    "PREFIX_TUNING": "prefix",
-    "PROMPT_TUNING": "prompt",
-    "P_TUNING": "ptuning",
-}
-"""Our types by PEFT's names."""
 NUMBERS: Mapping[AdapterType, Mapping[str, str]] = {
     "adalora": {"target_r": "rank", "init_r": "initial_rank"},
     "loha": {"r": "rank"},
@@ -54,7 +40,7 @@ def base(draft: Draft) -> None:
 def adapter(draft: Draft) -> None:
     """The type, and the keys that this type has."""
     name = draft.read("peft_type", text, "LORA").upper()
-    kind = TYPES.get(name)
+    kind = PEFT_TYPES.get(name)
     if kind is None:
         draft.leave(["peft_type"], "ft does not train this type", "adapter.type: lora")
     else:

@@ -4,8 +4,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from engine.doctor.finding import State
+
 Verdict = Literal["holds", "broken", "measured", "not run"]
 """measured: a figure without a limit. not run: there was no time for it, or this machine cannot."""
+
+STATES: Mapping[Verdict, State] = {"holds": "ok", "measured": "ok", "not run": "note", "broken": "fault"}
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,11 @@ class Claim:
     figure: str
     """What was measured, in words, or why it was not."""
     seconds: float = 0.0
+
+    @property
+    def state(self) -> State:
+        """The verdict as a finding's state, for who shows both."""
+        return STATES[self.verdict]
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
