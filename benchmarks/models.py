@@ -23,8 +23,11 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from tests.hub_server import Hub, serving
-from tests.tiny import make_tiny_model
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.hub_server import Hub, serving  # noqa: E402 (needs the path above)
+from tests.tiny import make_tiny_model  # noqa: E402
 
 FT = [sys.executable, "-P", "-m", "ft.cli"]
 HF = [str(Path(sys.executable).with_name("hf")), "download"]

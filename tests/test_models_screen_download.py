@@ -45,10 +45,10 @@ async def halfway(pilot: Pilot[Any], hub: Hub) -> threading.Event:
     return hub.hold
 
 
-async def cancel(pilot: Pilot[Any], run: Run) -> None:
+async def cancel(pilot: Pilot[Any], screen: ModelsScreen) -> None:
+    """Cancel the download, which ends although the hub says nothing."""
     await pilot.press("c")
-    await until(pilot, lambda: "cancelling …" in shown(pilot.app))
-    await until(pilot, lambda: list(run.control.glob("*.json")), "the command in the run's folder")
+    await until(pilot, lambda: screen.pull is None, "the end of it")
 
 
 def about(entry: Entry) -> tuple[str, str, str | None]:
@@ -81,9 +81,8 @@ async def test_cancelled_download_is_resumed_later(app: FtApp, hub: Hub) -> None
         hold = await halfway(pilot, hub)
         await until(pilot, lambda: "% " in shown(app), "its progress")
         (run,) = Run.all()
-        await cancel(pilot, run)
+        await cancel(pilot, screen)
         hold.set()
-        await until(pilot, lambda: screen.pull is None, "the end of it")
         assert not screen.query_one("#pull").has_class("-active")
         assert (run.alive(), run.state().status) == (False, "stopped")
         have = part(hub)
@@ -126,10 +125,9 @@ async def test_download_of_terminal_is_followed_not_started_again(app: FtApp, hu
         await until(pilot, lambda: app.problems)
         assert app.problems[0].message == f"{REPO} is still downloading."
         assert [run.id for run in Run.all()] == [engine.run.id]
-        await cancel(pilot, engine.run)
+        await cancel(pilot, screen)
         assert hub.hold is not None
         hub.hold.set()
-        await until(pilot, lambda: screen.pull is None, "the end of it")
     assert engine.supervisor.wait() == 0
     assert engine.run.state().status == "stopped"
 
