@@ -24,7 +24,8 @@ import numpy as np
 from engine.models import starter
 from engine.models.local import TOKENIZER_FILES, headers
 from engine.models.saved_adapter import PREFIX
-from engine.models.weights import PendingTensor, read_header, write_bfloat16
+from engine.models.weight_headers import read_header
+from engine.models.weights import PendingTensor, write_bfloat16
 
 RANK = 16
 SIDES = ("ft", "peft")

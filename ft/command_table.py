@@ -87,12 +87,28 @@ class LazyGroup(TyperGroup):
         target.rich_markup_mode = None
         command = typer.main.get_command(target)
         command.name = cmd_name
+        _help_is_a_flag(command, ctx)
         return command
+
+    def get_help_option(self, ctx: Any) -> Any:
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.default = False
+        return option
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """The list in `ft --help`, from the table alone."""
         with formatter.section("Commands"):
             formatter.write_dl([*commands().items()])
+
+
+def _help_is_a_flag(command: Any, ctx: Any) -> None:
+    """Have --help be False where it is not given: typer loads pydantic to make a flag of None, which takes as long as
+    all else that a short command does."""
+    for each in (command, *getattr(command, "commands", {}).values()):
+        option = each.get_help_option(ctx)
+        if option is not None:
+            option.default = False
 
 
 def _unknown(ctx: Any, name: str) -> None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,8 @@ def serving(hub: Hub) -> Iterator[Hub]:
                 item.relative_to(folder).as_posix(): item for item in folder.rglob("*") if item.is_file()
             }
             if path in (about, *(f"{about}/revision/{name}" for name in ("main", PARQUET, commit))):
-                siblings = [{"rfilename": name, "size": item.stat().st_size} for name, item in files.items()]
+                blobs = "blobs=true" in self.path.lower()
+                siblings = [sibling(name, item, blobs) for name, item in files.items()]
                 gated = "manual" if hub.gated else False
                 about = {
                     "id": hub.repo,
@@ -266,5 +268,22 @@ def use_hub(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(library.config, "HF_ENDPOINT", url)
 
 
+def sibling(name: str, path: Path, blobs: bool) -> dict[str, Any]:
+    """A file in what the hub says of a repository; with its checksum if asked for."""
+    if not blobs:
+        return {"rfilename": name}
+    about = {"rfilename": name, "size": path.stat().st_size, "blobId": etag(path)}
+    large = path.suffix in (".safetensors", ".bin")
+    lfs = {"sha256": etag(path), "size": about["size"], "pointerSize": 134}
+    return about | ({"lfs": lfs} if large else {})
+
+
 def etag(path: Path) -> str:
+    """The checksum of a file, which a hub knows and does not count each time."""
+    status = path.stat()
+    return _sha256(path, status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _sha256(path: Path, size: int, changed: int) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()

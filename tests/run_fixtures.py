@@ -9,7 +9,7 @@ from typing import Any
 
 from engine import paths
 from engine.config.load import load_text
-from engine.runs.directory.create import create_job
+from engine.runs.directory.create_job import create_job
 from engine.runs.directory.events import Eval, Event, Finished, Saved, Started, Step, encode
 from engine.runs.directory.run import Run
 

@@ -19,7 +19,7 @@ from engine.publishing.model_card import AdapterFacts, Base, DataFacts, ModelCar
 from engine.publishing.public_recipe import public_recipe, public_source
 from engine.publishing.render import render
 from engine.runs.directory.card_mark import CARD, is_ours, marked
-from engine.runs.directory.create import create_job
+from engine.runs.directory.create_job import create_job
 from engine.runs.directory.events import Eval, Finished, Saved, encode
 from engine.runs.directory.run import Run
 from engine.runs.directory.trained_model import TrainedModel

@@ -25,7 +25,7 @@ from engine.jobs.export import Export
 from engine.jobs.registry import job
 from engine.process.launcher import outcome, start
 from engine.runs.directory import control
-from engine.runs.directory.create import create_job
+from engine.runs.directory.create_job import create_job
 from engine.runs.directory.events import Started
 from engine.runs.directory.run import Run
 from ft.cli import main

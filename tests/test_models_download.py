@@ -17,7 +17,7 @@ from engine.errors import ConfigError, TrainingError
 from engine.jobs.download import Download
 from engine.process.launcher import Engine, outcome, start
 from engine.runs.directory import control
-from engine.runs.directory.create import create_job
+from engine.runs.directory.create_job import create_job
 from engine.runs.directory.events import Phase, Started
 from engine.runs.directory.run import Run
 from ft import watch

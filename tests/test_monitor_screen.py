@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import Log, Static, TabbedContent
 
-from engine.runs.directory.create import create_job
+from engine.runs.directory.create_job import create_job
 from engine.runs.directory.events import Acknowledged, Eval, Finished, Sample, Started, Warned
 from screens.actions import actions_of
 from screens.charts.widget import Chart

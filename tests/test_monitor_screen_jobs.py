@@ -24,7 +24,7 @@ from engine.parity.tokens import TokenCheck
 from engine.process.launcher import start
 from engine.runs.directory import control
 from engine.runs.directory.control import Control
-from engine.runs.directory.create import create_job
+from engine.runs.directory.create_job import create_job
 from engine.runs.directory.events import Failed, Finished, Load, Phase, Started, Warned
 from engine.runs.directory.events import Serving as Served
 from engine.runs.directory.run import Run

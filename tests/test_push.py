@@ -16,7 +16,7 @@ from engine.jobs.push import Push
 from engine.process.launcher import start
 from engine.runs.directory import control
 from engine.runs.directory.card_mark import CARD
-from engine.runs.directory.create import create_job
+from engine.runs.directory.create_job import create_job
 from engine.runs.directory.events import Phase, Saved, encode
 from engine.runs.directory.run import Run
 from ft.cli import main

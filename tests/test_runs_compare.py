@@ -13,7 +13,7 @@ import yaml
 
 from engine.config.load import load_text
 from engine.errors import ConfigError
-from engine.runs.directory.create import create_job
+from engine.runs.directory.create_job import create_job
 from engine.runs.directory.events import Eval, Finished, Sample, Started
 from engine.runs.directory.fork import continued_text, fork_text, free_name
 from engine.runs.directory.run import Run

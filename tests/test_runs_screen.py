@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.runs.directory.create import create_job
+from engine.runs.directory.create_job import create_job
 from engine.runs.directory.events import Failed, Finished
 from engine.runs.directory.run import Run
 from engine.runs.index.index import summary_of

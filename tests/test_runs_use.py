@@ -10,7 +10,7 @@ from engine import paths
 from engine.errors import ConfigError
 from engine.evaluation.files import RESULT, ROWS
 from engine.export.output import read_mark
-from engine.runs.directory.create import create_job
+from engine.runs.directory.create_job import create_job
 from engine.runs.directory.run import Run
 from screens.runs.evaluations import EvaluationsSheet
 from screens.use.dialog import Choice, PickUse, UseForm

@@ -15,7 +15,8 @@ import pytest
 from engine import paths
 from engine.errors import MachineError, ModelError
 from engine.models import starter
-from engine.models.weights import PendingTensor, bfloat16_bits, read_header, write_bfloat16
+from engine.models.weight_headers import read_header
+from engine.models.weights import PendingTensor, bfloat16_bits, write_bfloat16
 
 
 def test_bfloat16_rounds_as_torch_rounds(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from engine.housekeeping.clean import clean
 from engine.housekeeping.gather import Gatherer
 from engine.housekeeping.policy import Policy, removals
 from engine.runs.directory import checkpoints
-from engine.runs.directory.create import create_job
+from engine.runs.directory.create_job import create_job
 from engine.runs.directory.events import Failed, Finished
 from engine.runs.directory.run import Run
 from ft.cli import main

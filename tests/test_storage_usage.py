@@ -11,7 +11,7 @@ from huggingface_hub import constants
 
 from engine import paths
 from engine.housekeeping.disk import Meter
-from engine.runs.directory.create import create_job
+from engine.runs.directory.create_job import create_job
 from ft.cli import main
 from tests.hub_server import Hub, serving, use_hub
 from tests.storage_fixtures import cached_repo, old_run

@@ -11,7 +11,7 @@ from engine import secrets
 from engine.errors import ConfigError, FtError
 from engine.jobs.base import JobContext
 from engine.runs.directory import registry
-from engine.runs.directory.create import create_job
+from engine.runs.directory.create_job import create_job
 from engine.runs.directory.events import Phase
 from engine.runs.directory.run import Run
 

@@ -12,7 +12,7 @@ from engine.errors import ConfigError
 from engine.metrics import registry as metric_registry
 from engine.metrics.source_file import load_file, names_file
 from engine.runs.directory import registry
-from engine.runs.directory.create import create_job
+from engine.runs.directory.create_job import create_job
 from engine.runs.directory.run import Run
 from engine.runs.directory.trained_model import TrainedModel
 

@@ -16,7 +16,7 @@ from engine.export.registry import exporter_named, refuse_unsupported
 from engine.hardware.sharing import Sharing
 from engine.jobs.base import TELL_EVERY_S, JobContext, secrets_of, secrets_of_base, secrets_of_rows
 from engine.jobs.export_proof import Outcome, ToProve
-from engine.runs.directory.create import create_job
+from engine.runs.directory.create_job import create_job
 from engine.runs.directory.events import Phase, Warned
 from engine.runs.directory.run import Run
 from engine.runs.directory.trained_model import TrainedModel

@@ -8,7 +8,7 @@ from engine import secrets
 from engine.errors import ConfigError
 from engine.jobs.base import JobContext
 from engine.publishing.upload import MAIN, Target, only_lfs
-from engine.runs.directory.create import create_job
+from engine.runs.directory.create_job import create_job
 from engine.runs.directory.events import Phase, Warned
 from engine.runs.directory.registry import model_name
 from engine.runs.directory.run import Run

@@ -14,7 +14,7 @@ from engine import secrets
 from engine.errors import ConfigError, FtError
 from engine.hardware.sharing import Sharing
 from engine.jobs.base import JobContext, Stopped, secrets_of_base
-from engine.runs.directory.create import create_job
+from engine.runs.directory.create_job import create_job
 from engine.runs.directory.events import Load, Phase
 from engine.runs.directory.events import Serving as Served
 from engine.runs.directory.registry import model_name

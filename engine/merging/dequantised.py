@@ -16,7 +16,7 @@ from engine.models.local import read_config
 from engine.models.mlx_names import transformers_name
 from engine.models.prequantized import MLX, Packed
 from engine.models.tensors import FileTensors, Float32, FolderTensors, RowTensors
-from engine.models.weights import TensorInfo
+from engine.models.weight_headers import TensorInfo
 
 FORMATS = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 """Names of number formats in settings, and in safetensors headers."""

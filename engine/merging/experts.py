@@ -15,7 +15,7 @@ from engine.errors import ModelError
 from engine.merging.adapter import LoraAdapter
 from engine.merging.names import spellings
 from engine.merging.rows import Factors
-from engine.models.weights import TensorInfo
+from engine.models.weight_headers import TensorInfo
 
 EXPERTS = re.compile(r"(?P<experts>.+\.experts)(?P<inner>\.base_layer)?")
 GATE_UP, DOWN = "gate_up_proj", "down_proj"

@@ -21,7 +21,7 @@ from engine.models import adapter_files
 from engine.models.local import read_config
 from engine.models.saved_adapter import read_adapter
 from engine.models.tensors import Float32, RowTensors
-from engine.models.weights import TensorInfo
+from engine.models.weight_headers import TensorInfo
 from engine.runs.directory.trained_model import TrainedModel
 
 CONV1D = ("gpt2", "openai-gpt", "decision_transformer", "imagegpt")

@@ -22,7 +22,7 @@ from engine.merging.merged import MergedTensors
 from engine.merging.rows import Rows, blocks
 from engine.models.local import INDEX
 from engine.models.tensors import FolderTensors
-from engine.models.weights import TensorInfo
+from engine.models.weight_headers import TensorInfo
 
 SHARD_BYTES = 5_000_000_000
 """Bytes of a file at most, as transformers and the hub have it; a larger tensor has a file of its own."""

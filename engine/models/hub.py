@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from engine import secrets
 from engine.errors import HubError, MachineError, ModelError
-from engine.models.starter import Progress, need_space, silent, verify
+from engine.models.starter import Progress, damaged, need_space, silent
 
 if TYPE_CHECKING:
-    from huggingface_hub.file_download import DryRunFileInfo
+    from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
     from engine.models import transfer
 
@@ -38,90 +38,128 @@ def download(repo: str, revision: str | None = None, progress: Progress = silent
     safetensors weights, MachineError where the disk is full or the token's keyring is locked.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import DryRunError, LocalEntryNotFoundError
 
-    ask: dict[str, Any] = {"revision": revision, "allow_patterns": WANTED, "ignore_patterns": UNWANTED}
-    ask["token"] = secrets.get(secrets.HF_TOKEN)  # None is the client's own: `hf auth login`
+    token = secrets.get(secrets.HF_TOKEN)  # None is the client's own: `hf auth login`
+    ask: dict[str, Any] = {"allow_patterns": WANTED, "token": token}
     with explained(repo, revision):
-        try:
-            files = snapshot_download(repo, dry_run=True, tqdm_class=client_bar(repo, silent), **ask)
-        except DryRunError as unreachable:
-            try:
-                return Path(snapshot_download(repo, local_files_only=True, **ask))
-            except LocalEntryNotFoundError:
-                raise (unreachable.__cause__ or unreachable) from None
-        if not any(file.filename.endswith(".safetensors") for file in files):
-            raise ModelError(
-                f"{repo} has no safetensors weights.",
-                "Choose a model with .safetensors files: pickled weights can run code when they are read. Where you "
-                f"trust the author, this reads them once and keeps them as safetensors: ft models pull {repo} "
-                "--allow-pickle",
-            )
-        missing = [file for file in files if file.will_download]
-        total = sum(file.file_size or 0 for file in missing)
+        about = _listing(repo, revision, token)
+        if isinstance(about, Path):
+            return about
+        missing = _missing(repo, about)
+        total = sum(file.size or 0 for file in missing)
         need_space(cache(), total)
-        without = {**ask, "ignore_patterns": [*UNWANTED, WEIGHTS]}
         bar = client_bar(repo, lambda note, done, _: progress(note, done, total))
-        snapshot_download(repo, tqdm_class=bar, **without)
-        weights = [file for file in missing if file.filename.endswith(".safetensors")]
-        _fetch_weights(repo, weights, ask["token"], progress, total)
-        return Path(snapshot_download(repo, tqdm_class=client_bar(repo, silent), **ask))
+        without = [*UNWANTED, WEIGHTS]
+        snapshot_download(repo, revision=revision, ignore_patterns=without, tqdm_class=bar, **ask)
+        weights = [file for file in missing if file.rfilename.endswith(".safetensors")]
+        _fetch_weights(repo, str(about.sha), weights, token, progress, total)
+        # The client finds the weights under their checksums, and puts their names there.
+        silently = client_bar(repo, silent)
+        folder = snapshot_download(
+            repo, revision=about.sha, ignore_patterns=UNWANTED, tqdm_class=silently, **ask
+        )
+        return Path(folder)
+
+
+def _listing(repo: str, revision: str | None, token: str | None) -> "ModelInfo | Path":
+    """The files that the hub has, in one request; the folder of what was downloaded before where it does not answer.
+
+    Raises the client's errors, ModelError where there are no safetensors.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RevisionNotFoundError
+
+    try:
+        about = HfApi().model_info(repo, revision=revision, files_metadata=True, token=token)
+    except RevisionNotFoundError:
+        raise
+    except (
+        Exception
+    ):  # no network, a hub that is down, a token that has gone: each client has errors of its own
+        here = cached(repo, revision)
+        if here is None:
+            raise
+        return here
+    if not any(name.endswith(".safetensors") for name in wanted(_names(about))):
+        raise ModelError(
+            f"{repo} has no safetensors weights.",
+            "Choose a model with .safetensors files: pickled weights can run code when they are read. Where you "
+            f"trust the author, this reads them once and keeps them as safetensors: ft models pull {repo} "
+            "--allow-pickle",
+        )
+    return about
+
+
+def _names(about: "ModelInfo") -> list[str]:
+    return [file.rfilename for file in about.siblings or ()]
+
+
+def _missing(repo: str, about: "ModelInfo") -> list["RepoSibling"]:
+    """Those of a revision's files that are wanted, and not in the cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    names = set(wanted(_names(about)))
+    return [
+        file
+        for file in about.siblings or ()
+        if file.rfilename in names
+        and not isinstance(try_to_load_from_cache(repo, file.rfilename, revision=about.sha), str)
+    ]
 
 
 def _fetch_weights(
-    repo: str, files: Sequence["DryRunFileInfo"], token: str | None, progress: Progress, total: int
+    repo: str,
+    commit: str,
+    files: Sequence["RepoSibling"],
+    token: str | None,
+    progress: Progress,
+    total: int,
 ) -> None:
     """Put weight files into the cache, several at a time, where the client finds them whole; `total` is of all files,
     in bytes.
 
     The client itself throws a cut file away, as of its release 1.20; weights are too large for that.
     """
+    if not files:
+        return
+    from huggingface_hub.file_download import repo_folder_name
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined, unused-ignore]
 
     from engine.models import transfer
 
-    before = total - sum(file.file_size or 0 for file in files)
-    weights = [_wanted_blob(repo, file, token) for file in files]
-    if weights:
-        transfer.download_all(
-            weights,
-            lambda done: progress(f"downloading {repo}", before + done, total),
-            build_hf_headers(token=token),
-        )
-
-
-def _wanted_blob(repo: str, file: "DryRunFileInfo", token: str | None) -> "transfer.Wanted":
-    """A weight file, and its place among the cache's blobs, which is named by its checksum."""
-    blobs = Path(file.local_path).parents[2] / "blobs"
+    blobs = cache() / repo_folder_name(repo_id=repo, repo_type="model") / "blobs"
     blobs.mkdir(parents=True, exist_ok=True)
-    return wanted_file(repo, file.filename, file.commit_hash, token, blobs)
+    before = total - sum(file.size or 0 for file in files)
+    transfer.download_all(
+        [wanted_file(repo, commit, file, blobs / checksum(repo, file)) for file in files],
+        lambda done: progress(f"downloading {repo}", before + done, total),
+        build_hf_headers(token=token),
+    )
 
 
-def wanted_file(
-    repo: str, name: str, revision: str | None, token: str | None, place: Path
-) -> "transfer.Wanted":
-    """A large file to fetch to `place`; in a folder, under its checksum. That is compared once the file is there.
+def checksum(repo: str, file: "RepoSibling") -> str:
+    """sha256 of a large file, git's hash of a small one: its name in the cache. Raises HubError where the hub does not
+    tell it."""
+    found = file.lfs.sha256 if file.lfs else file.blob_id
+    if not found:
+        raise HubError(f"The hub does not say which {file.rfilename} of {repo} it has.", "Try later.")
+    return found
 
-    Raises the client's errors, HubError where the hub does not say which file it has.
-    """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+def wanted_file(repo: str, commit: str, file: "RepoSibling", target: Path) -> "transfer.Wanted":
+    """A large file to fetch, which is compared with its checksum once it is there. Raises HubError."""
+    from huggingface_hub import hf_hub_url
 
     from engine.models import transfer
 
-    url = hf_hub_url(repo, name, revision=revision)
-    etag = get_hf_file_metadata(url, token=token).etag
-    if etag is None:
-        raise HubError(f"The hub does not say which {name} of {repo} it has.", "Try later.")
+    expected = checksum(repo, file)
 
-    def compare(path: Path) -> None:
-        if SHA256.fullmatch(etag):
-            try:
-                verify(path, etag)
-            except ModelError:
-                path.unlink()  # damaged on the way; the next try starts over
-                raise
+    def compare(path: Path, found: str) -> None:
+        if SHA256.fullmatch(expected) and found != expected:
+            path.unlink()  # damaged on the way; the next try starts over
+            raise damaged(path, found, expected)
 
-    return transfer.Wanted(url, place / etag if place.is_dir() else place, compare)
+    return transfer.Wanted(hf_hub_url(repo, file.rfilename, revision=commit), target, compare)
 
 
 def wanted(names: Iterable[str]) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ModelError
-from engine.models.weights import Header, read_header
+from engine.models.weight_headers import Header, read_header
 from engine.storage.regular_files import read_bytes, require
 
 INDEX = "model.safetensors.index.json"

@@ -8,7 +8,7 @@ from typing import Any
 from engine.models.formulas import FAMILIES, Family
 from engine.models.language_model import ROUTERS, of_language_model
 from engine.models.shape import Linear, ModelShape
-from engine.models.weights import TensorInfo
+from engine.models.weight_headers import TensorInfo
 
 FIXED_POSITIONS = (
     *("gpt2", "gpt_bigcode", "gpt_neo", "gptj", "codegen", "opt", "biogpt", "ctrl", "openai-gpt", "mpt"),

@@ -68,12 +68,12 @@ def _fetch(repo: str, revision: str | None, making: Path, progress: Progress) ->
     token = secrets.get(secrets.HF_TOKEN)
     with hub.explained(repo, revision):
         about = HfApi().model_info(repo, revision=revision, files_metadata=True, token=token)
-        sizes = {file.rfilename: file.size or 0 for file in about.siblings or ()}
-        if not (names := _pickles(list(sizes))):
+        there = {file.rfilename: file for file in about.siblings or ()}
+        if not (names := _pickles(list(there))):
             raise ModelError(
                 f"{repo} has no pickled weights (pytorch_model.bin).", "Leave --allow-pickle out."
             )
-        total = sum(sizes[name] for name in names)
+        total = sum(there[name].size or 0 for name in names)
         need_space(paths.models(), 2 * total)  # what is fetched, and what is written of it
         ask: dict[str, Any] = {"revision": about.sha, "token": token, "local_dir": making}
         snapshot_download(
@@ -83,7 +83,7 @@ def _fetch(repo: str, revision: str | None, making: Path, progress: Progress) ->
             tqdm_class=hub.client_bar(repo, lambda *_: None),
             **ask,
         )
-        files = [hub.wanted_file(repo, name, about.sha, token, making / name) for name in names]
+        files = [hub.wanted_file(repo, str(about.sha), there[name], making / name) for name in names]
         note = f"downloading {repo}"
         transfer.download_all(files, lambda done: progress(note, done, total), build_hf_headers(token=token))
 

@@ -13,7 +13,7 @@ from engine.config.schema import TrainConfig
 from engine.errors import ConfigError, ModelError
 from engine.models import adapter_files, starter
 from engine.models.local import headers
-from engine.models.weights import Header, read_header
+from engine.models.weight_headers import Header, read_header
 
 PREFIX = "base_model.model."
 """PEFT's prefix of a layer's path."""

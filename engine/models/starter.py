@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock
-
 from engine import paths
 from engine.errors import MachineError, ModelError
 
@@ -80,6 +78,8 @@ def install(source: Path, progress: Progress = silent) -> Path:
 
     The folder appears whole or not at all: it is made beside its place, flushed to disk, then renamed.
     """
+    from filelock import FileLock
+
     from engine.models.gguf_llama import convert  # numpy is not worth loading for a list of models
 
     with writable(paths.models()), FileLock(paths.models() / f".{NAME}.lock"):
@@ -133,10 +133,15 @@ def verify(path: Path, sha256: str) -> None:
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sha256:
-        raise ModelError(
-            f"{path} is not the file it should be: its sha256 is {found}, expected {sha256}.",
-            "It was damaged or replaced. Fetch it again: ft models pull NAME",
-        )
+        raise damaged(path, found, sha256)
+
+
+def damaged(path: Path, found: str, expected: str) -> ModelError:
+    """The error for a file with another sha256 than expected."""
+    return ModelError(
+        f"{path} is not the file it should be: its sha256 is {found}, expected {expected}.",
+        "It was damaged or replaced. Fetch it again: ft models pull NAME",
+    )
 
 
 def _flush(place: Path) -> None:

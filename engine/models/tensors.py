@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from engine.errors import ModelError
 from engine.models.local import weight_files
-from engine.models.weights import NUMBERS, TensorInfo, places, read_values
+from engine.models.weight_headers import TensorInfo, places
+from engine.models.weights import NUMBERS, read_values
 from engine.storage.regular_files import open_binary
 
 Float32 = npt.NDArray[np.float32]

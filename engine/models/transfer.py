@@ -1,6 +1,10 @@
-"""Files over HTTP, taken up where an earlier try ended, also after the process was killed; several at a time."""
+"""Files over HTTP, taken up where an earlier try ended, also after the process was killed; several at a time.
 
-import os
+A file's checksum is counted as it comes. Nothing is forced to the disk, which takes as long as the transfer: after a
+power cut a file may be too short, and whoever uses one looks at its length, or at its checksum, first.
+"""
+
+import hashlib
 import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -29,11 +33,14 @@ class GivenUp(Exception):  # noqa: N818 - a request, not an error
 
 @dataclass(frozen=True)
 class Wanted:
-    """One file: where it is, and where it goes. `done` is called with it once it is there, and may raise."""
+    """One file: where it is, and where it goes.
+
+    `done` is called with its place and its sha256 once it is there, and may raise.
+    """
 
     url: str
     target: Path
-    done: Callable[[Path], None] = lambda path: None
+    done: Callable[[Path, str], None] = lambda path, sha256: None
 
 
 def download_all(
@@ -62,9 +69,9 @@ def download_all(
                 here[target] = done
 
             try:
-                download(file.url, file.target, tell, headers, stop=stop)
+                found = download(file.url, file.target, tell, headers, stop=stop)
                 here[file.target] = file.target.stat().st_size
-                file.done(file.target)
+                file.done(file.target, found)
             except GivenUp:
                 return
             except BaseException as error:
@@ -95,8 +102,10 @@ def download(
     headers: Mapping[str, str] | None = None,
     check_step: Callable[[httpx.Request], None] = lambda request: None,
     stop: threading.Event | None = None,
-) -> None:
+) -> str:
     """Download `url` to `target`, which appears only when it is whole; `progress` gets bytes done and in all.
+
+    Returns the file's sha256 in hexadecimal.
 
     A part left by an earlier call is continued; a cut connection is taken up again a few times, and a server that is
     busy is waited for as long as it says. A second process that wants the same file waits for the first. `check_step`
@@ -107,10 +116,10 @@ def download(
     part = target.with_name(target.name + ".part")
     with FileLock(target.with_name(target.name + ".part.lock")):
         if target.exists():
-            return
+            return _sha256(target).hexdigest()
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                _fetch_rest(url, part, progress, headers or {}, check_step, stop)
+                found = _fetch_rest(url, part, progress, headers or {}, check_step, stop)
                 break
             except httpx.HTTPStatusError as error:
                 if error.response.is_client_error and error.response.status_code not in BUSY:
@@ -124,6 +133,7 @@ def download(
                     raise
         part.replace(target)
     Path(f"{part}.lock").unlink(missing_ok=True)
+    return found
 
 
 def _pause(answer: httpx.Response, attempt: int) -> float:
@@ -139,7 +149,8 @@ def _fetch_rest(
     headers: Mapping[str, str],
     check_step: Callable[[httpx.Request], None],
     stop: threading.Event,
-) -> None:
+) -> str:
+    """Fetch what `part` lacks; returns the checksum of all of it."""
     have = part.stat().st_size if part.exists() else 0
     # Compressed on the way, a part's length would not be the place to resume from.
     ask = {**headers, "Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
@@ -156,17 +167,24 @@ def _fetch_rest(
         client.stream("GET", url, headers=ask) as answer,
     ):
         if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # all of it was there
+            return _sha256(part).hexdigest()  # all of it was there
         answer.raise_for_status()
         continued = answer.status_code == httpx.codes.PARTIAL_CONTENT
         done = have if continued else 0
         total = done + int(answer.headers.get("Content-Length", 0))
+        digest = _sha256(part) if continued else hashlib.sha256()
         # Unbuffered: what has come is kept however this process ends.
         with part.open("ab" if continued else "wb", buffering=0) as file:
             for chunk in answer.iter_raw():
                 file.write(chunk)
+                digest.update(chunk)
                 done += len(chunk)
                 progress(done, total)
                 if stop.is_set():
                     raise GivenUp
-            os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def _sha256(path: Path) -> "hashlib._Hash":
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256")

@@ -14,7 +14,7 @@ from typing import Any
 from engine.errors import ModelError
 from engine.models.config_values import AGAIN, architectures
 from engine.models.local import read_config
-from engine.models.weights import Header, TensorInfo
+from engine.models.weight_headers import Header, TensorInfo
 
 NEEDED = ("torch", "transformers")
 

@@ -16,7 +16,8 @@ from engine.errors import ModelError
 from engine.models import local
 from engine.models.catalogue import Entry
 from engine.models.hub import SHA256
-from engine.models.weights import not_finite, read_header
+from engine.models.weight_headers import read_header
+from engine.models.weights import not_finite
 
 GIT_HASH = re.compile("[0-9a-f]{40}")
 PIECE = 16 << 20

@@ -1,11 +1,6 @@
-"""Safetensors files without torch: read what is in one, write one in bf16 tensor by tensor.
-
-A file is: length of the header (8 bytes, little endian), JSON header, raw data. The format is described at
-https://github.com/huggingface/safetensors#format
-"""
+"""Values of safetensors files without torch: read them, look for NaN, write a file in bf16 tensor by tensor."""
 
 import json
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -15,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import ModelError
+from engine.models.weight_headers import TensorInfo, places
 from engine.storage.regular_files import open_binary
 
-HEADER_LIMIT = 100_000_000
-"""Longest header that the format allows, in bytes."""
 EXPONENTS = {
     "F64": ("<u8", 0x7FF0_0000_0000_0000),
     "F32": ("<u4", 0x7F80_0000),
@@ -67,26 +61,6 @@ def write_bfloat16(path: Path, tensors: Sequence[PendingTensor]) -> Iterable[int
             yield file.tell()
 
 
-@dataclass(frozen=True)
-class TensorInfo:
-    """One tensor of a file, as its header describes it. Raises ValueError for a shape or type that none has."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        whole = all(type(length) is int and length >= 0 for length in self.shape)
-        if not whole or not re.fullmatch(r"[A-Z][A-Z0-9_]{0,15}", self.dtype):
-            raise ValueError(f"{self.name}: {self.dtype} {self.shape}")
-
-    @property
-    def size(self) -> int:
-        """Number of values."""
-        return prod(self.shape)
-
-
-Header = tuple[TensorInfo, ...]
 NUMBERS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 """numpy's types of the formats that weights are held in; bf16 as its bits."""
 
@@ -115,14 +89,6 @@ def read_values(path: Path, info: TensorInfo, start: int) -> npt.NDArray[np.floa
     return values.astype(np.float32, copy=False).reshape(info.shape)
 
 
-def read_header(path: Path) -> Header:
-    """The tensors that a safetensors file holds, without reading their values.
-
-    Raises ModelError where the file is torn, cut off, or something else.
-    """
-    return tuple(info for info, _ in places(path))
-
-
 def not_finite(path: Path) -> list[str]:
     """Names of the tensors of a safetensors file that hold a NaN or an infinity, in the order of the file.
 
@@ -135,29 +101,4 @@ def not_finite(path: Path) -> list[str]:
             bits = np.memmap(path, kind, mode="r", offset=start, shape=(info.size,))
             if ((bits & bits.dtype.type(exponent)) == exponent).any():
                 found.append(info.name)
-    return found
-
-
-def places(path: Path) -> tuple[tuple[TensorInfo, int], ...]:
-    """The tensors of a file, and at which byte each begins. Raises ModelError as `read_header` does."""
-    again = "It was damaged or not copied whole; get the file again."
-    try:
-        size = path.stat().st_size
-        with open_binary(path) as file:
-            length = int.from_bytes(file.read(8), "little")
-            text = file.read(length) if length <= min(size, HEADER_LIMIT) else b""
-        tensors = {name: about for name, about in json.loads(text).items() if name != "__metadata__"}
-        found = tuple(
-            (TensorInfo(name, str(t["dtype"]), tuple(t["shape"])), 8 + length + int(t["data_offsets"][0]))
-            for name, t in tensors.items()
-        )
-        end = 8 + length + max((int(t["data_offsets"][1]) for t in tensors.values()), default=0)
-    except OSError as error:
-        raise ModelError(
-            f"{path} cannot be read: {error.strerror}.", "Check the file's permissions."
-        ) from error
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        raise ModelError(f"{path} is not a whole safetensors file.", again) from error
-    if size != end:
-        raise ModelError(f"{path} is cut off: it has {size:,} bytes of {end:,}.", again)
     return found

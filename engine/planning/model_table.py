@@ -75,6 +75,7 @@ class _Cache:
         self._known = self._read()
         self._used: dict[str, dict[str, Any]] = {}
         self._changed = False
+        self._stamps: dict[Path, str] = {}
 
     def state(self, folder: Path) -> State:
         """State of a model's folder; its files are looked into only where they have changed."""
@@ -89,7 +90,7 @@ class _Cache:
         if known is None:
             known = _about(entry, self._machine)
             self._changed = True
-            body = {"stamp": _stamp(entry.folder), "about": asdict(known)}
+            body = {"stamp": self._stamp(entry.folder), "about": asdict(known)}
         else:
             body = self._known[str(entry.folder)]
         self._used[str(entry.folder)] = body
@@ -104,9 +105,14 @@ class _Cache:
 
     def _entry(self, folder: Path) -> About | None:
         known = self._known.get(str(folder))
-        if known is None or known.get("stamp") != _stamp(folder):
+        if known is None or known.get("stamp") != self._stamp(folder):
             return None
         return About(**known["about"])
+
+    def _stamp(self, folder: Path) -> str:
+        if folder not in self._stamps:
+            self._stamps[folder] = _stamp(folder)
+        return self._stamps[folder]
 
     def _read(self) -> dict[str, dict[str, Any]]:
         try:

@@ -9,24 +9,24 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine import secrets
-from engine.config.load import Recipe
 from engine.errors import KINDS, ConfigError, MachineError, TrainingError
 from engine.jobs.base import secrets_of
 from engine.jobs.registry import clean_up, needed_secrets, useful_secrets
-from engine.process import preflight
 from engine.process.postmortem import diagnose
 from engine.runs.directory import control, lock
 from engine.runs.directory.checkpoints import latest
-from engine.runs.directory.create import create_run
 from engine.runs.directory.events import Failed, Finished, Memory, Step
 from engine.runs.directory.run import Run, training_already
 from engine.runs.directory.state import last_word
 from engine.storage.disk_errors import explaining
 from engine.storage.regular_files import open_handle
+
+if TYPE_CHECKING:
+    from engine.config.load import Recipe
 
 GONE_S = 10.0
 """Seconds that the memory of a killed engine may take to go."""
@@ -70,7 +70,7 @@ def checkpoint_to_resume(run: Run, wanted: Path | None = None) -> Path | None:
 
 
 def launch(
-    recipe: Recipe,
+    recipe: "Recipe",
     folder: Path | None = None,
     *,
     force: bool = False,
@@ -82,7 +82,10 @@ def launch(
     `check` takes the place of `preflight.check`. Where `cancelled` returns something true once the run is made, the run
     is removed and KeyboardInterrupt raised. Raises what the check, `create_run` and `start` raise.
     """
-    (check or partial(preflight.check, recipe.config))()
+    from engine.process import preflight
+    from engine.runs.directory.create import create_run
+
+    preflight.check(recipe.config) if check is None else check()
     run = create_run(recipe, folder)
     if cancelled():
         run.remove()
@@ -99,10 +102,9 @@ def resume(
     and `start` raise.
     """
     checkpoint = checkpoint_to_resume(run, checkpoint)
-    if check is None:
-        preflight.check(run.config)
-    else:
-        check()
+    from engine.process import preflight
+
+    preflight.check(run.config) if check is None else check()
     return start(run, checkpoint, force)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from engine.errors import DataError
 from engine.models import adapter_files
 from engine.models.language_model import WEIGHING, of_language_model
-from engine.models.weights import read_header
+from engine.models.weight_headers import read_header
 from engine.runs.directory.run import Run
 
 if TYPE_CHECKING:

@@ -11,15 +11,17 @@ from engine.errors import ConfigError, FtError
 from engine.models import catalogue
 from engine.planning.ways import METHODS
 from engine.units import size
+from ft import columns
 from ft.commands.convert import convert
 from ft.commands.models_names import names
 from ft.commands.models_search import search
 from ft.commands.models_show import STATES, facts_of, here, hub_id, more_of, show
 from ft.commands.models_verify import verify
-from ft.console import out, print_json, say
+from ft.console import print_json, say
 
 if TYPE_CHECKING:
     from engine.jobs.download import Download
+    from engine.planning.model_table import Line
 
 app = typer.Typer(help="List, fetch, convert and remove models.", no_args_is_help=True, add_completion=False)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -34,21 +36,19 @@ def list_(json: Json = False) -> None:
 
         print_json([facts_of(model.entry) | more_of(model) for model in TrainableModels().list()])
         return
-    from rich.table import Table
-
     from engine.planning import model_table
 
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
-    for title in ("model", "parameters", "architecture", "weights", "size", *METHODS, "state"):
-        table.add_column(title, no_wrap=True)
-    for line in model_table.lines():
-        about = line.about
-        known = about.parameters is not None
-        told = (f"{about.parameters:,}", about.architecture, about.held) if known else ("-", "-", "-")
-        state = STATES[line.entry.state] if about.readable else "cannot be read"
-        here = (line.fits.get(method, "-") for method in METHODS)
-        table.add_row(line.entry.name, *told, size(line.entry.bytes or None), *here, state)
-    out().print(table)
+    titles = ("model", "parameters", "architecture", "weights", "size", *METHODS, "state")
+    columns.show(titles, [_row(line) for line in model_table.lines()])
+
+
+def _row(line: "Line") -> list[columns.Cell]:
+    about = line.about
+    known = about.parameters is not None
+    told = (f"{about.parameters:,}", about.architecture, about.held) if known else ("-", "-", "-")
+    state = STATES[line.entry.state] if about.readable else "cannot be read"
+    here = (line.fits.get(method, "-") for method in METHODS)
+    return [(text, "") for text in (line.entry.name, *told, size(line.entry.bytes or None), *here, state)]
 
 
 app.command()(search)

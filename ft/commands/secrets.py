@@ -10,6 +10,7 @@ import typer
 from engine import secrets
 from engine.errors import ConfigError, MachineError
 from engine.secrets import encrypted_file, imported, passphrase
+from ft import columns
 from ft.console import out, print_json, say
 from ft.passphrase_prompt import typed
 
@@ -73,14 +74,8 @@ def list_(json: Json = False) -> None:
     if json:
         print_json([asdict(state) for state in found])
         return
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
-    for title in ("name", "where", "for"):
-        table.add_column(title, no_wrap=True)
-    for state in found:
-        table.add_row(state.name, state.where, state.purpose)
-    out().print(table)
+    rows = [[(text, "") for text in (state.name, state.where, state.purpose)] for state in found]
+    columns.show(("name", "where", "for"), rows)
     encrypted_file.names()  # a damaged file is told after what is known without it
 
 

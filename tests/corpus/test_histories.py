@@ -14,7 +14,7 @@ import pytest
 
 from engine import paths
 from engine.config.load import Recipe, load_text
-from engine.runs.directory import create, run, skim, totals
+from engine.runs.directory import create, create_job, run, skim, totals
 from engine.runs.directory.create import create_run
 from engine.runs.directory.events import Eval, Event, Finished, Memory, Started, Step, decode, encode
 from engine.runs.directory.run import Run
@@ -132,7 +132,7 @@ def presses_ctrl_c(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
             signal.raise_signal(signal.SIGINT)
         real(path, text)
 
-    for module in (run, create):
+    for module in (run, create, create_job):
         monkeypatch.setattr(module, "write_atomic", write)
 
 

@@ -1,6 +1,5 @@
 """Files at https:// addresses: cached, revalidated with the server, and used as cached without network."""
 
-import hashlib
 import re
 import time
 from dataclasses import dataclass
@@ -152,7 +151,7 @@ def _download(url: str, name: str, key: str, answer: httpx.Response, progress: P
         file_cache.check_free_space(target.parent, size)
         same = {"If-Range": etag} if etag and not etag.startswith("W/") else {}
         try:
-            transfer.download(
+            digest = transfer.download(
                 url, target, lambda done, all_: progress(f"fetching {name}", done, all_), same, _check_step
             )
         except httpx.HTTPError as error:
@@ -160,8 +159,6 @@ def _download(url: str, name: str, key: str, answer: httpx.Response, progress: P
                 f"{name}: the download broke off: {error or type(error).__name__}",
                 "Run again: the download resumes where the server supports it.",
             ) from error
-        with target.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
     note = {"from": name, "file": target.name, "size": target.stat().st_size, "sha256": digest}
     file_cache.write_note(key, {**note, "etag": etag, "modified": modified})
     file_cache.write_note(target.name.partition(".")[0], note)

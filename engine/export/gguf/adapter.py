@@ -18,7 +18,7 @@ from engine.merging.adapter import LoraAdapter, read_lora
 from engine.models import adapter_files
 from engine.models.saved_adapter import EMBEDDINGS, VOCABULARY
 from engine.models.tensors import Float32
-from engine.models.weights import read_header
+from engine.models.weight_headers import read_header
 from engine.runs.directory.trained_model import TrainedModel
 
 QUANTIZATIONS = ("f16", "f32")

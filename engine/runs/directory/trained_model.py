@@ -150,7 +150,7 @@ def _is_model_name(reference: str) -> bool:
 def _adapter_in(folder: Path) -> TrainedModel:
     """An adapter of any kind that PEFT or mlx-lm writes: those too which no run can start from."""
     from engine.models import adapter_files
-    from engine.models.weights import read_header
+    from engine.models.weight_headers import read_header
 
     settings = adapter_files.read_settings(folder)
     read_header(adapter_files.weights_file(folder, settings))
