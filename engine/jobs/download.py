@@ -16,6 +16,8 @@ from engine.runs.directory.events import Phase
 from engine.runs.directory.run import Run
 
 KIND = "download"
+FOLDER = "folder"
+"""What a completed run's provenance says under this: where the model is."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,12 @@ class Download:
         return None
 
     @staticmethod
+    def folder(run: Run) -> Path | None:
+        """Where the model of a completed run is; None where the run does not say."""
+        found = run.provenance.get(FOLDER)
+        return Path(found) if isinstance(found, str) else None
+
+    @staticmethod
     def of(run: Run) -> "Download":
         """The download that a run was created for. Raises ConfigError where its job.json is damaged."""
         model, revision = run.job.get("model"), run.job.get("revision")
@@ -75,7 +83,7 @@ class Download:
 
 
 def run(context: JobContext) -> str:
-    """Fetch the model, or what is missing of it; returns `completed`.
+    """Fetch the model, or what is missing of it, and record where it is; returns `completed`.
 
     What has come is kept however it ends, and the next download of the model continues from there. Raises HubError,
     ModelError or MachineError where it cannot be fetched, Stopped where a person stops it.
@@ -88,11 +96,12 @@ def run(context: JobContext) -> str:
     context.run.emit(Phase(name="loading", note=f"finding {download.model}"))
     context.poll()
     if download.allow_pickle:
-        pickled.pull(download.model, download.revision, progress)
-        return "completed"
-    if download.model == starter.NAME:
-        pull_starter(progress)
-    resolve(download.model, download.revision, progress)
+        folder = pickled.pull(download.model, download.revision, progress)
+    else:
+        if download.model == starter.NAME:
+            pull_starter(progress)
+        folder = resolve(download.model, download.revision, progress).folder
+    context.run.record({FOLDER: str(folder)})
     return "completed"
 
 

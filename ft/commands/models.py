@@ -76,13 +76,10 @@ def pull(
     if allow_pickle and not is_hub_id(name):
         name = str(Path(name).expanduser().absolute())
     download = Download(name, revision, allow_pickle)
-    if allow_pickle:
-        _fetch(download)
-        shown, folder, commit = name, paths.models() / Path(name).name, None
-    elif download.fetches:
-        _fetch(download)
-        shown, folder = name, on_disk(name, revision)
-        commit = folder.name if is_hub_id(name) else None
+    if download.fetches:
+        shown, found = name, _fetch(download)
+        folder = found or (paths.models() / Path(name).name if allow_pickle else on_disk(name, revision))
+        commit = folder.name if is_hub_id(name) and not allow_pickle else None
     else:  # nothing to fetch
         model = resolve(name, revision)
         shown, folder, commit = model.name, model.folder, model.revision
@@ -90,8 +87,11 @@ def pull(
     print(folder)
 
 
-def _fetch(download: "Download") -> None:
-    """Have an engine fetch a model, and show how far it is. Raises Exit where it was stopped."""
+def _fetch(download: "Download") -> Path | None:
+    """Have an engine fetch a model, and show how far it is; returns its folder, None where the run has gone.
+
+    Raises Exit where it was stopped.
+    """
     from engine.process.launcher import start
     from ft.progress_bar import FetchingView
     from ft.watch import follow_to_end, interrupts_wait
@@ -107,7 +107,9 @@ def _fetch(download: "Download") -> None:
             code = 0  # the app has followed it too, and removed the run as completed
     if code:
         raise typer.Exit(code)
+    folder = download.folder(run)
     download.forget(run)
+    return folder
 
 
 app.command()(verify)
