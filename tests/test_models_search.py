@@ -115,7 +115,7 @@ def test_search_that_is_left_asks_for_no_more_configs(hub: Hub, tmp_path: Path) 
     _, shape = next(arriving)
     assert shape is not None
     assert shape.parameters == 134_515_008
-    arriving.close()  # type: ignore[attr-defined]
+    arriving.close()
     assert len([path for _, path, _ in hub.requests if path.endswith("config.json")]) < 100
 
 
