@@ -14,6 +14,8 @@ from ft.app import FtApp
 from screens.models.screen import ModelsScreen
 from tests.app_pilot import shown, until
 from tests.hub_server import Hub, serving, use_hub
+from tests.terminal import until as until_in_terminal
+from tests.test_app_terminal import CTRL_Q, AppTerminal
 from tests.test_models_download import REPO
 from tests.test_models_screen import ready
 from tests.test_models_search import listing
@@ -260,6 +262,22 @@ async def test_hub_that_cannot_be_reached_is_one_line(
         await found(pilot, "llama")
         assert "The hub cannot be reached for a search for llama" in shown(app)
         assert not app.problems
+
+
+@pytest.mark.slow
+def test_app_is_left_while_hub_owes_answer(hub: Hub, folder: Path) -> None:
+    hub.hold_search = {"tiny": threading.Event()}
+    terminal = AppTerminal()
+    terminal.wait_for_bars()
+    terminal.press(b"2")
+    terminal.wait_to_see("starter")
+    terminal.press(b"/")
+    terminal.wait_to_see("short name")
+    terminal.press(b"tiny")
+    until_in_terminal(lambda: "tiny" in asked(hub), "the hub asked")
+    terminal.press(CTRL_Q)
+    assert terminal.leave() == 0
+    assert "tiny" not in hub.answers, "nobody waited for the answer"
 
 
 @pytest.mark.slow

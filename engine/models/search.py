@@ -27,6 +27,7 @@ OF_HUB = {"downloads": "downloads", "likes": "likes", "newest": "last_modified",
 ASKED = ("sha", "safetensors", "gated", "downloads", "likes", "lastModified", "config", "tags")
 SCANNED = 10
 """For each model wanted, so many are looked at for one that suits: the hub does not know every filter."""
+WITHOUT_NETWORK = "`ft models names` lists common models without network."
 TOGETHER = 8
 """Configs that are fetched at a time."""
 PACKED_TAGS = {"gptq", "awq", "gguf", "exl2", "exl3", "fp8", "mxfp4", "bitsandbytes", "4-bit", "8-bit"}
@@ -78,15 +79,24 @@ def search(query: Query) -> list[Found]:
 
     Raises HubError where the hub can't be reached or says no.
     """
-    from huggingface_hub import HfApi, constants
+    from huggingface_hub import constants
 
     if offline.from_hub() or constants.HF_HUB_OFFLINE:
         way = "Leave it out." if offline.everywhere() else "Unset it."
-        raise HubError(
-            f"The hub is not searched: {offline.variable()} forbids it.",
-            f"{way} `ft models names` lists common models without network.",
-            unreachable=True,
-        )
+        message = f"The hub is not searched: {offline.variable()} forbids it."
+        raise HubError(message, f"{way} {WITHOUT_NETWORK}", unreachable=True)
+    try:
+        return _searched(query)
+    except HubError as error:
+        if not error.unreachable:
+            raise
+        hint = f"Check the network and search again. {WITHOUT_NETWORK}"
+        raise HubError(error.message, hint, unreachable=True) from error
+
+
+def _searched(query: Query) -> list[Found]:
+    from huggingface_hub import HfApi
+
     filters = [f"license:{query.licence}"] if query.licence else []
     filters += [query.architecture] if query.architecture else []
     local = query.quantised is not None or query.instruct is not None

@@ -7,6 +7,7 @@ import typer
 
 from engine.errors import ConfigError
 from engine.planning.ways import METHODS
+from engine.units import short_count
 from ft.console import err, out, print_json, say
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 FITS = {method.lower(): method for method in METHODS}
 WAITING = "…"
+INTERRUPTED = 130
 
 
 def search(
@@ -63,13 +65,14 @@ def search(
         text, architecture, licence, gated, quantised, instruct, smallest, largest, cast("Sort", sort), limit
     )
     models = search(query)
-    here = _fits_of(models, show=not json)
+    here, stopped = _fits_of(models, show=not json)
     wanted = FITS[fits.lower()] if fits else None
-    kept = [one for one in models if wanted is None or here[one.name].get(wanted) in ("yes", "tight")]
+    kept = [
+        one for one in models if wanted is None or here[one.name].get(wanted) in ("yes", "tight", WAITING)
+    ]
     if json:
         print_json([asdict(model) | {"fits": here[model.name]} for model in kept])
-        return
-    if kept:
+    elif kept:
         out().print(_table(kept, here))
     else:
         say(
@@ -77,12 +80,14 @@ def search(
             if not models
             else f"None of the {len(models)} models found fits that way."
         )
+    if stopped:
+        raise typer.Exit(INTERRUPTED)
 
 
-def _fits_of(models: "list[Found]", show: bool) -> dict[str, dict[str, str]]:
-    """What each model fits here, by method; on a terminal the table is there at once, and fills as configs arrive.
+def _fits_of(models: "list[Found]", show: bool) -> tuple[dict[str, dict[str, str]], bool]:
+    """What each model fits here, by method, and whether ctrl-c has left out what had not arrived.
 
-    ctrl-c leaves out what has not arrived.
+    On a terminal the table is there immediately, and fills as configs arrive.
     """
     from engine.hardware.probe import probe
     from engine.models.search import shapes
@@ -107,24 +112,27 @@ def _fits_of(models: "list[Found]", show: bool) -> dict[str, dict[str, str]]:
                 fill(shown)
     except KeyboardInterrupt:
         say("Stopped; what has not arrived is left open.")
-    return here
+        return here, True
+    return here, False
 
 
 def _table(models: "list[Found]", here: dict[str, dict[str, str]]) -> "Table":
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
-    for title in ("model", "parameters", "architecture", "licence", "downloads", "changed", *METHODS):
-        numbers = title in ("parameters", "downloads")
-        table.add_column(title, no_wrap=True, justify="right" if numbers else "left")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for title in ("model", "params", "architecture", "licence", "downloads", "changed", *METHODS):
+        numbers = title in ("params", "downloads")
+        # A narrow terminal cuts names, never what fits.
+        whole = len(title) if numbers else len("tight") if title in METHODS else None
+        table.add_column(title, no_wrap=True, justify="right" if numbers else "left", min_width=whole)
     for model in models:
         marks = [mark for mark, holds in (("gated", model.gated), ("quantised", model.quantised)) if holds]
         table.add_row(
             model.name + (f" ({', '.join(marks)})" if marks else ""),
-            f"{model.parameters:,}" if model.parameters else "?",
+            short_count(model.parameters) if model.parameters else "?",
             model.architecture or "?",
             model.licence or "?",
-            f"{model.downloads:,}",
+            short_count(model.downloads),
             model.changed,
             *(here[model.name].get(method, "?") for method in METHODS),
         )

@@ -22,7 +22,7 @@ WIDTHS = {"params": 6, "architecture": 12, "licence": 10, "downloads": 9, "chang
 WIDTHS |= dict.fromkeys(METHODS, 7)
 """Characters of each column but for the name, which has the rest: at least SHORTEST_NAME as long as others can go."""
 NUMBERS = ("params", "downloads")
-SHORTEST_NAME, BORDERS = 28, 4
+SHORTEST_NAME, LONGEST_NAME, BORDERS = 28, 64, 4
 """BORDERS: columns for the list's borders and its scroll bar."""
 SHORT_NAMES = {one.hub_id: one.name for one in KNOWN.values()}
 UNKNOWN = (
@@ -64,7 +64,7 @@ def columns_for(width: int) -> tuple[list[str], int]:
         room = width - BORDERS - sum(WIDTHS.get(one, 0) + 1 for one in columns)
         if room >= SHORTEST_NAME:
             break
-    return columns, max(1, room)
+    return columns, max(1, min(room, LONGEST_NAME))
 
 
 def titled(column: str) -> str:
@@ -112,7 +112,8 @@ def about(model: Found, fits: Mapping[str, Fits], places: Places) -> Text:
     facts = [f"{short_count(model.parameters)} parameters" if model.parameters else None, model.architecture]
     facts += [model.licence]
     if model.changed:
-        facts += [f"{short_count(model.downloads)} downloads", f"{short_count(model.likes)} likes"]
+        likes = f"{short_count(model.likes)} like{'s' if model.likes != 1 else ''}"
+        facts += [f"{short_count(model.downloads)} downloads", likes]
         facts += [f"changed {model.changed}"]
     text.append("\n" + " · ".join(fact for fact in facts if fact), "not bold")
     text.append(
