@@ -39,6 +39,14 @@ class Hub:
     """Other models that a search finds, by id: their facts as the hub lists them, and the folder of their files."""
     searches: list[dict[str, list[str]]] = field(default_factory=list)
     """Parameters of each search."""
+    hold_search: Mapping[str, threading.Event] = field(default_factory=dict)
+    """Searches for these words are answered once their event is set."""
+    answers: list[str] = field(default_factory=list)
+    """Words of the searches that were answered, in the order of the answers."""
+    refused: int = 0
+    """Status that searches are answered with; 0 for none."""
+    hold_configs: threading.Event | None = None
+    """Files of listed models are sent once this is set."""
     hold: threading.Event | None = None
     """Half of a safetensors file is sent, the rest once this is set."""
     halfway: threading.Event = field(default_factory=threading.Event)
@@ -99,10 +107,12 @@ def serving(hub: Hub) -> Iterator[Hub]:
                 return
             if path == "/api/models":
                 hub.searches.append(parse_qs(urlsplit(self.path).query))
-                self.reply_json(list(found(hub.listed, hub.searches[-1])))
+                self.search(hub.searches[-1])
                 return
             other, _, name = path.strip("/").partition("/resolve/")
             if other in hub.listed and "folder" in hub.listed[other]:
+                if hub.hold_configs is not None:
+                    hub.hold_configs.wait(60)
                 self.reply_file(hub.listed[other]["folder"] / name.partition("/")[2], name.partition("/")[0])
                 return
             if path == f"{about}/refs":
@@ -149,6 +159,17 @@ def serving(hub: Hub) -> Iterator[Hub]:
                     self.refuse(404, "EntryNotFound")
             else:
                 self.refuse(401, "RepoNotFound")
+
+        def search(self, asked: dict[str, list[str]]) -> None:
+            words = "".join(asked.get("search", []))
+            if words in hub.hold_search:
+                hub.hold_search[words].wait(60)
+            if hub.refused:
+                self.refuse(hub.refused, "")
+            else:
+                with suppress(OSError):  # the client may be gone
+                    self.reply_json(list(found(hub.listed, asked)))
+            hub.answers.append(words)
 
         def reply_json(self, value: Any) -> None:
             body = json.dumps(value).encode()
@@ -210,8 +231,8 @@ def serving(hub: Hub) -> Iterator[Hub]:
     try:
         yield hub
     finally:
-        if hub.hold is not None:
-            hub.hold.set()  # else an answer that is held back would never end
+        for held in filter(None, (hub.hold, hub.hold_configs, *hub.hold_search.values())):
+            held.set()  # else an answer that is held back would never end
         server.shutdown()
         thread.join()
         server.server_close()

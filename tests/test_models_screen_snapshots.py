@@ -1,12 +1,13 @@
 """Snapshots of the Models screen; models and machine are made up, so that no figure of this machine is in it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from engine.errors import HubError, ModelError
 from engine.jobs.download import Download
@@ -19,6 +20,8 @@ from ft.app import FtApp
 from screens.models.downloads import Pull, PullLine
 from screens.models.screen import ModelsScreen
 from tests.app_pilot import MACHINE, until
+from tests.hub_server import Hub, serving, use_hub
+from tests.test_models_search import listing
 
 SIZES = [(80, 24), (120, 36), (200, 50)]
 LAPTOP = replace(MACHINE, ram_bytes=32_000_000_000, available_bytes=20_000_000_000)
@@ -72,6 +75,15 @@ def some_models() -> tuple[Model, ...]:
             problem=ModelError("/models/broken has no config.json.", "Is it the model's own folder?"),
         ),
     )
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub with a few models, for a machine that is made up."""
+    monkeypatch.setattr("engine.hardware.probe.probe", lambda: LAPTOP)
+    with serving(Hub("ada/none", tmp_path, listed=listing(tmp_path))) as hub:
+        use_hub(hub.url, tmp_path, monkeypatch)
+        yield hub
 
 
 @pytest.fixture
@@ -148,3 +160,27 @@ def test_without_colours(snap_compare: Any, shelf: Any, monkeypatch: pytest.Monk
     monkeypatch.setenv("NO_COLOR", "1")
     shelf(some_models())
     assert snap_compare(FtApp(start="models"), terminal_size=(80, 24), run_before=look)
+
+
+async def searched(pilot: Pilot[Any]) -> None:
+    """Search for llama, and put the cursor on the second model once all is there."""
+    screen = await listed(pilot)
+    await pilot.press("slash")
+    screen.query_one("#query", Input).value = "llama"
+    await pilot.press("enter")
+    await until(pilot, lambda: screen.search.asked and screen.search.asked.text == "llama", "the search")
+    await until(pilot, lambda: not screen.query_one("#found").border_subtitle, "all that fits")
+    await pilot.press("down")
+    await pilot.pause()
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_a_search_of_the_hub(snap_compare: Any, shelf: Any, hub: Hub, size: tuple[int, int]) -> None:
+    shelf(some_models())
+    assert snap_compare(FtApp(start="models"), terminal_size=size, run_before=searched)
+
+
+def test_a_hub_that_says_no(snap_compare: Any, shelf: Any, hub: Hub) -> None:
+    hub.refused = 429
+    shelf(some_models())
+    assert snap_compare(FtApp(start="models"), terminal_size=(80, 24), run_before=searched)

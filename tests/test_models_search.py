@@ -1,6 +1,7 @@
 """`ft models search`: the hub's models, with what this machine can train of them, before weights are fetched."""
 
 import json
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from engine.models.search import Query, search, shapes
 from ft.cli import main
 from tests.hub_server import COMMIT, Hub, serving, use_hub
 from tests.published_configs import MODELS
+from tests.terminal import Terminal
 
 CHAT = {"tokenizer_config": {"chat_template": "{{ messages }}"}}
 
@@ -63,7 +65,7 @@ def found(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
 def test_search_lists_models_with_what_they_are(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "search", "llama"]) == 0
     told = capsys.readouterr().out
-    for words in ("someone/tiny-llama ", "134,515,008", "apache-2.0", "2026-03-01", "(quantised)", "(gated)"):
+    for words in ("someone/tiny-llama ", "135M", "apache-2.0", "2026-03-01", "(quantised)", "(gated)"):
         assert words in told
     assert len(hub.searches) == 1
 
@@ -115,7 +117,7 @@ def test_search_that_is_left_asks_for_no_more_configs(hub: Hub, tmp_path: Path) 
     _, shape = next(arriving)
     assert shape is not None
     assert shape.parameters == 134_515_008
-    arriving.close()  # type: ignore[attr-defined]
+    arriving.close()
     assert len([path for _, path, _ in hub.requests if path.endswith("config.json")]) < 100
 
 
@@ -127,6 +129,29 @@ def test_search_without_network_says_so(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert main(["models", "search", "llama"]) != 0
     assert "HF_HUB_OFFLINE" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_terminal_shows_models_before_configs_and_ctrl_c_leaves_the_rest_open(hub: Hub) -> None:
+    hub.hold_configs = threading.Event()
+    terminal = Terminal("models", "search", "llama")
+    terminal.wait_for("someone/huge-llama")
+    assert "yes" not in terminal.shown
+    terminal.press(b"\x03")
+    assert terminal.end() == 130
+    terminal.wait_for("Stopped; what has not arrived is left open.")
+    assert "Traceback" not in terminal.shown
+
+
+@pytest.mark.slow
+def test_terminal_shows_what_fits_as_configs_arrive(hub: Hub) -> None:
+    hub.hold_configs = threading.Event()
+    terminal = Terminal("models", "search", "llama")
+    terminal.wait_for("someone/huge-llama")
+    assert "yes" not in terminal.shown
+    hub.hold_configs.set()
+    assert terminal.end() == 0
+    terminal.wait_for("yes    yes    yes")  # whatever the width
 
 
 def test_nothing_found_is_said(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from engine.data.preview.values import View
 from engine.data.prompt_input import prompt_of
 from engine.data.types import Sampling
 from engine.errors import ConfigError, DataError, ModelError, TrainingError
+from engine.models.sizing import shape_of
 from engine.runs.directory.create import create_run
 from engine.service import protocol
 from engine.service.client import Cancelled, Client
@@ -163,3 +164,9 @@ def test_tool_calls_and_thoughts_reach_chat_model(client: Client, tiny_model: Pa
         list(client.generate(run, asked.messages, Sampling(8), tools=asked.tools, base=True))
     words = ("Fruit in stock.", "How many apples?", "I have to look.", '"fruit": "apple"', '"role": "tool"')
     assert [word for word in words if word not in refused.value.message] == []
+
+
+def test_shape_of_model_arrives_whole(client: Client, tiny_model: Path) -> None:
+    assert client.shape(tiny_model) == shape_of(tiny_model)
+    with pytest.raises(ModelError):
+        client.shape(tiny_model.parent / "nothing")

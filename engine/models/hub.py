@@ -26,6 +26,7 @@ Chat templates by name are in a subfolder."""
 
 SHA256 = re.compile("[0-9a-f]{64}")
 """The etag of a large file is its checksum; that of a small one is not."""
+SET_TOKEN = "set a token with `ft secrets set HF_TOKEN`, or log in with `hf auth login`"
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -212,12 +213,11 @@ def explained(repo: str, revision: str | None, kind: Literal["model", "dataset"]
     from huggingface_hub import errors
 
     local = "`starter` or a local folder" if kind == "model" else "a local file or folder"
-    token = "set a token with `ft secrets set HF_TOKEN`, or log in with `hf auth login`"
+    token = SET_TOKEN
     try:
         yield
     except errors.GatedRepoError as error:
-        page = f"https://huggingface.co/{'datasets/' if kind == 'dataset' else ''}{repo}"
-        raise HubError(f"{repo} is gated.", f"Accept its terms at {page}, then {token}.") from error
+        raise gated(repo, kind) from error
     except errors.RevisionNotFoundError as error:
         raise HubError(
             f"{repo} has no revision {revision}.", "Give a branch, a tag or a commit of it."
@@ -255,6 +255,20 @@ def explained(repo: str, revision: str | None, kind: Literal["model", "dataset"]
         raise HubError(
             f"{repo} was not downloaded completely: {error}", "Run the same command again."
         ) from error
+
+
+def refuse_gated(repo: str) -> None:
+    """Raise the HubError of a gated model where there is no token to fetch it with; the hub is not asked."""
+    from huggingface_hub import get_token
+
+    if secrets.state_of(secrets.HF_TOKEN).place == "none" and get_token() is None:
+        raise gated(repo)
+
+
+def gated(repo: str, kind: Literal["model", "dataset"] = "model") -> HubError:
+    """The error of a repository whose terms have to be accepted first, with how to do that."""
+    page = f"https://huggingface.co/{'datasets/' if kind == 'dataset' else ''}{repo}"
+    return HubError(f"{repo} is gated.", f"Accept its terms at {page}, then {SET_TOKEN}.")
 
 
 def client_bar(repo: str, progress: Progress) -> type:

@@ -9,6 +9,7 @@ from engine import paths, secrets
 from engine.errors import ModelError
 from engine.models import hub
 from engine.models.card import Card, card_without_weights
+from engine.models.starter import silent
 
 CONFIG = "config.json"
 SMALL = (CONFIG, "tokenizer_config.json", "chat_template.jinja")
@@ -59,7 +60,12 @@ def ask(repo: str, revision: str | None = None) -> HubModel:
         folder = Path()
         for name in (name for name in SMALL if name in sizes):
             found = hf_hub_download(
-                repo, name, revision=about.sha, token=token, cache_dir=paths.cache() / "hub-facts"
+                repo,
+                name,
+                revision=about.sha,
+                token=token,
+                cache_dir=paths.cache() / "hub-facts",
+                tqdm_class=hub.client_bar(repo, silent),
             )
             folder = Path(found).parent
     fetched = hub.wanted(sizes)

@@ -1,19 +1,21 @@
 """Search for models on the hub, and what each fits on this machine, from its config alone."""
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+import threading
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from engine import paths, secrets
+from engine import offline, paths, secrets
 from engine.errors import FtError, HubError
 from engine.models import hub
 from engine.models.hub_facts import CONFIG
 from engine.models.names import KNOWN
 from engine.models.shape import ModelShape
 from engine.models.sizing import shape_of
+from engine.models.starter import silent
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
@@ -25,6 +27,7 @@ OF_HUB = {"downloads": "downloads", "likes": "likes", "newest": "last_modified",
 ASKED = ("sha", "safetensors", "gated", "downloads", "likes", "lastModified", "config", "tags")
 SCANNED = 10
 """For each model wanted, so many are looked at for one that suits: the hub does not know every filter."""
+WITHOUT_NETWORK = "`ft models names` lists common models without network."
 TOGETHER = 8
 """Configs that are fetched at a time."""
 PACKED_TAGS = {"gptq", "awq", "gguf", "exl2", "exl3", "fp8", "mxfp4", "bitsandbytes", "4-bit", "8-bit"}
@@ -68,7 +71,7 @@ class Found:
     """In the last 30 days."""
     likes: int
     changed: str
-    """Day of the last change, as 2026-11-30."""
+    """Day of the last change, as 2026-11-30; empty for a model that the hub was not asked about."""
 
 
 def search(query: Query) -> list[Found]:
@@ -76,18 +79,28 @@ def search(query: Query) -> list[Found]:
 
     Raises HubError where the hub can't be reached or says no.
     """
-    from huggingface_hub import HfApi, constants
+    from huggingface_hub import constants
 
-    if constants.HF_HUB_OFFLINE:
-        raise HubError(
-            "The hub cannot be searched while HF_HUB_OFFLINE is set.",
-            "Unset it. `ft models names` lists common models without network.",
-            unreachable=True,
-        )
+    if offline.from_hub() or constants.HF_HUB_OFFLINE:
+        way = "Leave it out." if offline.everywhere() else "Unset it."
+        message = f"The hub is not searched: {offline.variable()} forbids it."
+        raise HubError(message, f"{way} {WITHOUT_NETWORK}", unreachable=True)
+    try:
+        return _searched(query)
+    except HubError as error:
+        if not error.unreachable:
+            raise
+        hint = f"Check the network and search again. {WITHOUT_NETWORK}"
+        raise HubError(error.message, hint, unreachable=True) from error
+
+
+def _searched(query: Query) -> list[Found]:
+    from huggingface_hub import HfApi
+
     filters = [f"license:{query.licence}"] if query.licence else []
     filters += [query.architecture] if query.architecture else []
     local = query.quantised is not None or query.instruct is not None
-    with hub.explained(query.text, None):
+    with hub.explained(f"a search for {query.text}" if query.text else "a search", None):
         answers = HfApi().list_models(
             search=query.text or None,
             filter=filters or None,
@@ -106,21 +119,65 @@ def search(query: Query) -> list[Found]:
     return models
 
 
-def shapes(models: list[Found]) -> Iterator[tuple[Found, ModelShape | None]]:
+def named(text: str) -> list[Found]:
+    """Common models whose short name or hub id has this text, as they are known without network."""
+    words = text.strip().lower()
+    return [
+        Found(
+            name=one.hub_id,
+            revision=None,
+            architecture=str(one.config["model_type"]),
+            parameters=one.shape.parameters,
+            licence=None,
+            gated=one.gated,
+            quantised=False,
+            instruct=True,
+            downloads=0,
+            likes=0,
+            changed="",
+        )
+        for one in KNOWN.values()
+        if words in one.name or words in one.hub_id.lower()
+    ]
+
+
+def shapes(
+    models: Sequence[Found], measure: Callable[[Path], ModelShape] = shape_of
+) -> Generator[tuple[Found, ModelShape | None], None, None]:
     """The shape of each, in the order in which their configs arrive; None where it cannot be told.
 
-    Closing the iterator leaves out those that have not been asked for.
+    `measure` is given the folder of a config.json and raises ModelError. Closing the iterator leaves out those that
+    have not been asked for.
     """
-    pool = ThreadPoolExecutor(TOGETHER, thread_name_prefix="configs")
+    arrived: SimpleQueue[tuple[Found, ModelShape | Exception | None]] = SimpleQueue()
+    waiting, left = iter(models), threading.Event()
+    taking = threading.Lock()
+
+    def fetch() -> None:
+        while not left.is_set():
+            with taking:
+                model = next(waiting, None)
+            if model is None:
+                return
+            try:
+                arrived.put((model, _shape(model, measure)))
+            except Exception as error:  # raised where the shapes are wanted
+                arrived.put((model, error))
+
+    for _ in range(min(TOGETHER, len(models))):
+        # Daemons, not a pool: Python would wait at its end for each answer that a silent hub owes.
+        threading.Thread(target=fetch, name="configs", daemon=True).start()
     try:
-        asked = {pool.submit(_shape, model): model for model in models}
-        for done in as_completed(asked):
-            yield asked[done], done.result()
+        for _ in models:
+            model, shape = arrived.get()
+            if isinstance(shape, Exception):
+                raise shape
+            yield model, shape
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        left.set()
 
 
-def _shape(model: Found) -> ModelShape | None:
+def _shape(model: Found, measure: Callable[[Path], ModelShape]) -> ModelShape | None:
     from huggingface_hub import hf_hub_download
 
     if known := next((one for one in KNOWN.values() if one.hub_id == model.name), None):
@@ -133,8 +190,9 @@ def _shape(model: Found) -> ModelShape | None:
                 revision=model.revision,
                 token=secrets.get(secrets.HF_TOKEN),
                 cache_dir=paths.cache() / "hub-facts",
+                tqdm_class=hub.client_bar(model.name, silent),
             )
-        return shape_of(Path(path).parent)
+        return measure(Path(path).parent)
     except FtError:  # gated, no config, or an architecture that nobody here knows
         return None
 

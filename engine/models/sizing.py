@@ -47,6 +47,12 @@ def _shape(kind: str, config: Mapping[str, Any], folder: Path) -> ModelShape:
     return gpt2(config) if kind == "gpt2" else _measured(kind, config, folder)
 
 
+def by_formula(folder: Path) -> bool:
+    """True where `shape_of` needs neither weights nor a library. Raises ModelError where config.json is missing."""
+    kind = str(read_config(folder).get("model_type"))
+    return kind in FAMILIES or kind == "gpt2"
+
+
 def room_of(folder: Path) -> TokenRoom:
     """Token limits of a model's folder; unknown for one without a config.json. Raises as `shape_of` does."""
     if not (folder / "config.json").is_file():

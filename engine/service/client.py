@@ -12,12 +12,13 @@ from engine.data.preview.values import Lengths, Opened, RowView, View
 from engine.data.token_spec import TokenSpec
 from engine.data.types import GREEDY, Completion, Message, Prompt, Sampling
 from engine.inference.answer import Piece
+from engine.models.shape import ModelShape
 from engine.planning.plan import Plan
 from engine.runs.directory.run import Run
 from engine.service.calls import Calls
 from engine.service.calls import Cancelled as Cancelled
 from engine.service.child import ServiceProcess
-from engine.service.operations import answers, data, plan, token
+from engine.service.operations import answers, data, plan, shape, token
 from engine.service.operations.data import Detail
 from engine.service.transport import Transport
 
@@ -109,6 +110,10 @@ class Client(Calls):
         Raises RecipeError, DataError or ModelError.
         """
         self.call(plan.check, plan.RecipeText(text, path), cancelled)
+
+    def shape(self, folder: Path, cancelled: threading.Event | None = None) -> ModelShape:
+        """The shape of a model from the config.json in `folder`, whatever library that takes. Raises ModelError."""
+        return self.call(shape.shape, shape.ConfigFolder(folder), cancelled)
 
     def rows(self, source: str, view: View | None = None, cancelled: threading.Event | None = None) -> Opened:
         """Open a file of rows, or `starter`; asked again, it says how far counting the rows is.

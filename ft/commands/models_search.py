@@ -7,15 +7,22 @@ import typer
 
 from engine.errors import ConfigError
 from engine.planning.ways import METHODS
+from engine.units import short_count
 from ft.console import err, out, print_json, say
 
 if TYPE_CHECKING:
+    from rich.console import Console, JustifyMethod
     from rich.table import Table
 
     from engine.models.search import Found, Sort
 
 FITS = {method.lower(): method for method in METHODS}
 WAITING = "…"
+WIDTHS = {"model": 28, "params": 6, "architecture": 12, "licence": 10, "downloads": 9, "changed": 10}
+WIDTHS |= dict.fromkeys(METHODS, len("tight"))
+"""Columns of the table, each with the characters that it should have."""
+LEFT_OUT, GAP = ("changed", "downloads", "licence", "architecture"), 2
+INTERRUPTED = 130
 
 
 def search(
@@ -63,26 +70,29 @@ def search(
         text, architecture, licence, gated, quantised, instruct, smallest, largest, cast("Sort", sort), limit
     )
     models = search(query)
-    here = _fits_of(models, show=not json)
+    here, stopped = _fits_of(models, show=not json)
     wanted = FITS[fits.lower()] if fits else None
-    kept = [one for one in models if wanted is None or here[one.name].get(wanted) in ("yes", "tight")]
+    kept = [
+        one for one in models if wanted is None or here[one.name].get(wanted) in ("yes", "tight", WAITING)
+    ]
     if json:
         print_json([asdict(model) | {"fits": here[model.name]} for model in kept])
-        return
-    if kept:
-        out().print(_table(kept, here))
+    elif kept:
+        out().print(_table(kept, here, out()))
     else:
         say(
             "No model of the hub suits."
             if not models
             else f"None of the {len(models)} models found fits that way."
         )
+    if stopped:
+        raise typer.Exit(INTERRUPTED)
 
 
-def _fits_of(models: "list[Found]", show: bool) -> dict[str, dict[str, str]]:
-    """What each model fits here, by method; on a terminal the table is there at once, and fills as configs arrive.
+def _fits_of(models: "list[Found]", show: bool) -> tuple[dict[str, dict[str, str]], bool]:
+    """What each model fits here, by method, and whether ctrl-c has left out what had not arrived.
 
-    ctrl-c leaves out what has not arrived.
+    On a terminal the table is there immediately, and fills as configs arrive.
     """
     from engine.hardware.probe import probe
     from engine.models.search import shapes
@@ -95,7 +105,7 @@ def _fits_of(models: "list[Found]", show: bool) -> dict[str, dict[str, str]]:
             fits = fits_of(shape, machine) if shape else ()
             here[model.name] = {fit.method: fit.fits for fit in fits} or dict.fromkeys(METHODS, "?")
             if shown is not None:
-                shown.update(_table(models, here))
+                shown.update(_table(models, here, err()))
 
     try:
         if not show or not err().is_terminal:
@@ -103,29 +113,42 @@ def _fits_of(models: "list[Found]", show: bool) -> dict[str, dict[str, str]]:
         else:
             from rich.live import Live
 
-            with Live(_table(models, here), console=err(), transient=True) as shown:
+            with Live(_table(models, here, err()), console=err(), transient=True) as shown:
                 fill(shown)
     except KeyboardInterrupt:
         say("Stopped; what has not arrived is left open.")
-    return here
+        return here, True
+    return here, False
 
 
-def _table(models: "list[Found]", here: dict[str, dict[str, str]]) -> "Table":
+def _columns(console: "Console") -> list[str]:
+    """Titles of the columns that there is room for: a narrow terminal leaves facts out, never what fits."""
+    columns = list(WIDTHS)
+    for left_out in LEFT_OUT if console.is_terminal else ():
+        if sum(WIDTHS[column] + GAP for column in columns) <= console.width + GAP:
+            break
+        columns.remove(left_out)
+    return columns
+
+
+def _table(models: "list[Found]", here: dict[str, dict[str, str]], console: "Console") -> "Table":
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
-    for title in ("model", "parameters", "architecture", "licence", "downloads", "changed", *METHODS):
-        numbers = title in ("parameters", "downloads")
-        table.add_column(title, no_wrap=True, justify="right" if numbers else "left")
+    columns = _columns(console)
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    for title in columns:
+        numbers, whole = title in ("params", "downloads"), title in METHODS or title == "params"
+        justify: JustifyMethod = "right" if numbers else "left"
+        table.add_column(title, no_wrap=True, justify=justify, min_width=WIDTHS[title] if whole else None)
     for model in models:
         marks = [mark for mark, holds in (("gated", model.gated), ("quantised", model.quantised)) if holds]
-        table.add_row(
-            model.name + (f" ({', '.join(marks)})" if marks else ""),
-            f"{model.parameters:,}" if model.parameters else "?",
-            model.architecture or "?",
-            model.licence or "?",
-            f"{model.downloads:,}",
-            model.changed,
-            *(here[model.name].get(method, "?") for method in METHODS),
-        )
+        cells = {
+            "model": model.name + (f" ({', '.join(marks)})" if marks else ""),
+            "params": short_count(model.parameters) if model.parameters else "?",
+            "architecture": model.architecture or "?",
+            "licence": model.licence or "?",
+            "downloads": short_count(model.downloads),
+            "changed": model.changed,
+        } | {method: here[model.name].get(method, "?") for method in METHODS}
+        table.add_row(*(cells[column] for column in columns))
     return table

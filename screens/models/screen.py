@@ -16,6 +16,8 @@ from engine.errors import ConfigError, FtError
 from engine.jobs.download import Download
 from engine.models import catalogue, starter
 from engine.models.catalogue import Entry
+from engine.models.hub import refuse_gated
+from engine.models.names import expanded
 from engine.planning.trainability import Model, TrainableModels
 from engine.storage.disk_errors import explained
 from screens.base import FtScreen
@@ -24,6 +26,8 @@ from screens.intents import EditRecipe
 from screens.messages import RunsChanged, WentWrong
 from screens.models.details import COLUMNS, cells, facts, load_text, memory
 from screens.models.downloads import LOOK_S, Pull, PullLine, under_way
+from screens.models.found import Places
+from screens.models.search import HubSearch
 from screens.recipe.files import NAME, read
 from screens.widgets.confirm import Confirm
 
@@ -35,7 +39,7 @@ OTHER_COLUMNS, ARCHITECTURE_WIDTH, DETAILS_WIDTH = 70, 14, 76
 """Columns that the list needs beside a model's name, those of them for the architecture, and the details' width."""
 SIDE_BY_SIDE = 116
 """Columns from which facts and memory have room beside each other."""
-ADD = "hub id (OWNER/NAME), or a model's folder"
+ADD = "hub id (OWNER/NAME), short name, or a model's folder"
 
 
 class ModelsListed(Message):
@@ -60,12 +64,14 @@ class ModelsScreen(FtScreen):
         self._line = PullLine(
             id="pull"
         )  # held, because the following of a download may outlive the mounted widgets
+        self.search = HubSearch()
         self._trainable = TrainableModels()
         self._chosen: str | None = None
 
     def body(self) -> Iterable[Widget]:
         yield self._line
         yield Input(placeholder=ADD, id="add")
+        yield self.search
         with Vertical(id="panes"):
             yield DataTable[object](id="models", cursor_type="row", zebra_stripes=False)
             with VerticalScroll(id="details", can_focus=True), Horizontal(id="columns"):
@@ -101,6 +107,7 @@ class ModelsScreen(FtScreen):
 
     def on_models_listed(self, message: ModelsListed) -> None:
         self.models = message.models
+        self._place()
         self.query_one("#models").loading = False
         self._show_list()
 
@@ -148,6 +155,9 @@ class ModelsScreen(FtScreen):
     # Fetching
 
     def action_pull(self) -> None:
+        if self.searching:
+            self._pull_found()
+            return
         model = self.chosen
         if model is None:
             return
@@ -165,12 +175,13 @@ class ModelsScreen(FtScreen):
     def _typed(self, event: Input.Submitted) -> None:
         name = event.value.strip()
         self._close_add()
+        try:
+            name = expanded(name)
+        except FtError as error:
+            self.host.fail(error)
+            return
         if name:
             self.fetch(name)
-
-    def on_key(self, event: object) -> None:
-        if getattr(event, "key", "") == "escape" and self.query_one("#add", Input).has_focus:
-            self._close_add()
 
     def _close_add(self) -> None:
         box = self.query_one("#add", Input)
@@ -203,6 +214,7 @@ class ModelsScreen(FtScreen):
 
     def _take_up(self, pull: Pull) -> None:
         self.pull = pull
+        self._place()
         self._line.begin(pull.name)
         self.refresh_bindings()
         self._follow(pull)
@@ -224,6 +236,7 @@ class ModelsScreen(FtScreen):
         except OSError as error:
             failure = explained(error)
         self.pull = None
+        self._place()
         self._line.end()
         self.refresh_bindings()
         if failure is not None:
@@ -240,14 +253,68 @@ class ModelsScreen(FtScreen):
             self.pull.stopping = True
             self._line.update("cancelling …")
 
+    # The hub
+
+    @property
+    def searching(self) -> bool:
+        """True while the search takes the place of the list."""
+        return self.has_class("-searching")
+
+    def action_search(self) -> None:
+        self.add_class("-searching")
+        self.search.open()
+        self.refresh_bindings()
+
+    def action_close(self) -> None:
+        if self.query_one("#add").has_class("-open"):
+            self._close_add()
+            return
+        self.search.close()
+        self.remove_class("-searching")
+        self.query_one("#models").focus()
+        self.refresh_bindings()
+
+    def action_fits(self) -> None:
+        self.search.next_filter()
+
+    def action_order(self) -> None:
+        self.search.next_order()
+
+    def _pull_found(self) -> None:
+        found = self.search.chosen
+        if found is None:
+            return
+        if found.name in self.search.places.here:
+            self.notify(f"{found.name} is already on this machine.")
+            return
+        try:
+            if found.gated:
+                refuse_gated(found.name)
+        except FtError as error:
+            self.host.fail(error)
+            return
+        self.fetch(found.name)
+
+    def _place(self) -> None:
+        """Let the search know what is here, and what is downloaded."""
+        here = frozenset(model.entry.name for model in self.models if model.entry.state == "ready")
+        self.search.place(Places(here, self.pull.name if self.pull else None))
+
+    @on(DataTable.RowSelected, "#found")
+    def _found_selected(self) -> None:
+        self._pull_found()
+
     # Using and removing
 
     def action_use(self) -> None:
-        model = self.chosen
-        if model is None:
+        entry = self.chosen.entry if self.chosen else None
+        if self.searching:
+            found = self.search.chosen
+            entry = Entry(found.name, "absent", None, 0, source="hub") if found else None
+        if entry is None:
             return
         try:
-            path, text = recipe_for(model.entry)
+            path, text = recipe_for(entry)
         except FtError as error:
             self.host.fail(error)
             return
@@ -281,6 +348,8 @@ class ModelsScreen(FtScreen):
         self.list_models()
 
     def action_reload(self) -> None:
+        if self.searching:
+            self.search.ask()
         self.list_models()
 
     def _removable(self, model: Model) -> bool:
@@ -291,8 +360,16 @@ class ModelsScreen(FtScreen):
         """Only what can be done now is shown and done."""
         if action == "cancel":
             return self.pull is not None
+        if action == "close":
+            return self.searching or (self.is_mounted and self.query_one("#add").has_class("-open"))
+        if action in ("fits", "order"):
+            return self.searching
+        if action == "add":
+            return not self.searching
+        if action == "search":
+            return not (self.searching and isinstance(self.focused, Input))
         if action == "delete":
-            return self.chosen is not None and self._removable(self.chosen)
+            return not self.searching and self.chosen is not None and self._removable(self.chosen)
         return super().check_action(action, parameters)
 
 

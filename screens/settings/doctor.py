@@ -60,6 +60,7 @@ class DoctorSheet(ModalScreen[None]):
     DoctorSheet { align: center middle; }
     DoctorSheet #doctor { width: 98%; max-width: 130; height: 94%; padding: 0 1; }
     DoctorSheet #doctor { background: $surface; border: round $primary; }
+    DoctorSheet VerticalScroll { scrollbar-size-vertical: 1; }
     DoctorSheet Static { height: auto; width: 1fr; }
     DoctorSheet #claims { margin-top: 1; }
     DoctorSheet.-narrow #doctor { width: 100%; height: 1fr; }

@@ -109,9 +109,10 @@ class Tokens(Vertical):
     async def _kept_in_file(self, name: str, value: str, error: MachineError) -> bool:
         """Offer the encrypted file where the keyring has failed; False where the person does not want it."""
         new = not await asyncio.to_thread(encrypted_file.names)
+        rule = f" of at least {passphrase.SHORTEST} characters" if new else ""
         words = await self._asked(
             "Choose a passphrase" if new else "Passphrase of the encrypted file",
-            f"{error.message} With a passphrase, {name} is kept in {encrypted_file.path()}.",
+            f"{error.message} With a passphrase{rule}, {name} is kept in {encrypted_file.path()}.",
         )
         if words is not None and new:
             passphrase.refuse_weak(words)

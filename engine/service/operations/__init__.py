@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.service.operation import Operation, Stream
-from engine.service.operations import answers, data, plan, token
+from engine.service.operations import answers, data, plan, shape, token
 
 OPERATIONS: Mapping[str, Operation[Any, Any] | Stream[Any, Any]] = {
     operation.name: operation
@@ -17,6 +17,7 @@ OPERATIONS: Mapping[str, Operation[Any, Any] | Stream[Any, Any]] = {
         data.find,
         plan.plan,
         plan.check,
+        shape.shape,
         token.token,
     )
 }
