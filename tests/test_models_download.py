@@ -6,7 +6,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 
 from engine import secrets
 from engine.errors import ConfigError, TrainingError
+from engine.jobs.base import TELL_EVERY_S
 from engine.jobs.download import Download
 from engine.process.launcher import Engine, outcome, start
 from engine.runs.directory import control
@@ -102,7 +102,7 @@ def test_download_run_has_kind_lock_and_progress(hub: Hub, capsys: pytest.Captur
     assert engine.supervisor.wait() == 0
     phases = [event for event in engine.run.events() if isinstance(event, Phase) and event.total]
     assert phases[-1].done == phases[-1].total
-    assert all(later.t - sooner.t > 0.4 for sooner, later in pairwise(phases[:-1]))
+    assert len(phases) - 3 <= (phases[-1].t - phases[0].t) / TELL_EVERY_S
     assert {phase.name for phase in phases} == {"loading"}
     assert phases[-1].note == f"downloading {REPO}"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.models.resolve import resolve
 from ft.cli import main
 from tests.hub_server import COMMIT, Hub, serving, use_hub
 from tests.published_configs import MODELS
@@ -163,3 +164,20 @@ def test_plan_options_that_contradict_are_refused(
 ) -> None:
     assert main(["plan", *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_commit_that_is_here_is_shown_without_asking_the_hub(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving(Hub(REPO, tiny_model)) as hub:
+        use_hub(hub.url, tmp_path, monkeypatch)
+        folder = resolve(REPO).folder
+        asked = len(hub.requests)
+        assert main(["models", "show", REPO, "--revision", COMMIT]) == 0
+        shown = facts(capsys.readouterr().out)
+        assert (shown["folder"], shown["revision"]) == (str(folder), COMMIT)
+        assert len(hub.requests) == asked
+        (folder / "model.safetensors").unlink()
+        assert main(["models", "show", REPO, "--revision", COMMIT]) == 0
+        assert len(hub.requests) > asked
+        assert "not on this machine" in facts(capsys.readouterr().out)["folder"]

@@ -1,5 +1,6 @@
 """The models on this machine: the starter, folders in the models folder, and what the hub's cache holds."""
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,9 @@ from engine.models import hub, starter
 
 State = Literal["ready", "packaged", "absent", "incomplete"]
 Source = Literal["starter", "folder", "hub"]
+
+COMMIT = re.compile("[0-9a-f]{40}")
+"""A whole commit id, whose files never change."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,17 @@ def find(name: str) -> Entry:
 
     local.check(folder)
     return Entry(folder.absolute().name, "ready", folder.absolute(), _bytes(folder))
+
+
+def at_commit(name: str, commit: str) -> Entry | None:
+    """A hub model as of a commit, if all of it is here; None otherwise, and for a branch or tag.
+
+    The hub is not asked.
+    """
+    folder = hub.cached(name, commit) if COMMIT.fullmatch(commit) else None
+    if folder is None or state_of(folder) != "ready":
+        return None
+    return Entry(name, "ready", folder, _bytes(folder), commit, source="hub")
 
 
 def remove(entry: Entry) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from engine import secrets
 from engine.errors import HubError, MachineError, ModelError
+from engine.models.hub_client import http_errors
 from engine.models.starter import Progress, damaged, need_space, silent
 
 if TYPE_CHECKING:
@@ -209,9 +210,13 @@ def cache() -> Path:
 @contextmanager
 def explained(repo: str, revision: str | None, kind: Literal["model", "dataset"] = "model") -> Iterator[None]:
     """Turn the client's errors into ours. Order matters: most of them are OSErrors as well."""
-    import httpx
     from huggingface_hub import errors
 
+    refused: tuple[type[Any], ...] = (errors.HfHubHTTPError, *http_errors("HTTPStatusError"))
+    unreachable: tuple[type[Any], ...] = (
+        *http_errors("TransportError"),
+        errors.LocalEntryNotFoundError,
+    )
     local = "`starter` or a local folder" if kind == "model" else "a local file or folder"
     token = SET_TOKEN
     try:
@@ -230,7 +235,7 @@ def explained(repo: str, revision: str | None, kind: Literal["model", "dataset"]
     except errors.OfflineModeIsEnabled as error:
         message = f"{repo} is not in the cache, and HF_HUB_OFFLINE forbids to fetch it."
         raise HubError(message, f"Unset HF_HUB_OFFLINE, or use {local}.", unreachable=True) from error
-    except (errors.HfHubHTTPError, httpx.HTTPStatusError) as error:
+    except refused as error:
         status = error.response.status_code
         hints = {
             429: f"It limits how often one may ask. Try later; with a token one may ask more: {token}.",
@@ -240,7 +245,7 @@ def explained(repo: str, revision: str | None, kind: Literal["model", "dataset"]
         raise HubError(
             f"The hub answers {status} for {repo}.", hints.get(status, "Try later: what has come is kept.")
         ) from error
-    except (httpx.TransportError, errors.LocalEntryNotFoundError, errors.DryRunError) as error:
+    except unreachable as error:
         raise HubError(
             f"The hub cannot be reached for {repo}: {error}.",
             f"Check the network and run again: complete files are kept. Without network, use {local}.",

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from engine.errors import ConfigError, FtError, HubError, first_line
+from engine.models.hub_client import http_errors
 from engine.storage import disk_errors
 
 TOKENS = "https://huggingface.co/settings/tokens"
@@ -95,12 +96,8 @@ def _explained(error: BaseException, repo: str) -> BaseException:
 
 
 def _is_of_network(error: BaseException) -> bool:
-    """Return True if the connection failed.
-
-    The client of release 2 brings another library for HTTP (httpx2), whose errors have the same names.
-    """
-    named = any(kind.__name__ == "TransportError" for kind in type(error).__mro__)
-    return named or isinstance(error, ConnectionError | TimeoutError)
+    """Return True if the connection failed."""
+    return isinstance(error, (*http_errors("TransportError"), ConnectionError, TimeoutError))
 
 
 def _refused(error: Exception, status: int, repo: str) -> HubError:

@@ -111,7 +111,7 @@ def _find(name: str, revision: str | None) -> "Entry | HubModel":
             raise ModelError(
                 f"{name} is not a model of the hub, so it has no revision.", "Leave --revision out."
             )
-        return ask(full, revision)
+        return catalogue.at_commit(full, revision) or ask(full, revision)
     try:
         return here(name)
     except ModelError as error:

@@ -22,7 +22,7 @@ from engine.config.problems import RecipeError
 from engine.config.schema import TrainConfig
 from engine.config.sections import Source
 from engine.data.readers.random_access import open_rows
-from engine.data.sources import file_cache
+from engine.data.sources import datasets_builders, file_cache
 from engine.data.sources.resolve import away, find, open_source, resolve
 from engine.errors import DataError, HubError, MachineError
 from tests.hub_server import PARQUET, Hub, serving, use_hub
@@ -362,6 +362,22 @@ def test_refused_hub_stream_is_explained(kind: str, hub: Hub) -> None:
     many(hub.folder, kind, 10)
     hub.gated = True
     with pytest.raises(HubError, match="ada/rows is gated"):
+        rows(HUB, streaming=True, max_samples=5)
+
+
+def test_hub_that_goes_away_is_not_taken_for_a_damaged_file(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its client reports that by errors of httpx, or of httpx2, as its release is."""
+    many(hub.folder, ".parquet", 10)
+    written = datasets_builders.written
+
+    def away(*about: Any) -> Any:
+        use_hub("http://127.0.0.1:9", tmp_path, monkeypatch)
+        return written(*about)
+
+    monkeypatch.setattr(datasets_builders, "written", away)
+    with pytest.raises(HubError, match="hub cannot be reached for ada/rows"):
         rows(HUB, streaming=True, max_samples=5)
 
 

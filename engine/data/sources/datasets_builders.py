@@ -27,6 +27,7 @@ from engine.data.readers.text import Text
 from engine.data.sources import file_cache
 from engine.data.sources.file_cache import NO_ROOM
 from engine.errors import DataError, FtError
+from engine.models.hub_client import http_errors
 
 BUILDERS: Mapping[str, str] = {
     ".csv": "csv.csv.Csv",
@@ -119,14 +120,16 @@ def _own_lines(file: Built) -> Iterator[str]:
 
 def _built_lines(file: Built, scratch: Path) -> Iterator[str]:
     """The rows that a builder reads. What the library says of a file that it does not read is a `DataError`."""
-    import httpx
     from huggingface_hub.errors import HfHubHTTPError
 
     number = 0
+    of_hub: tuple[type[Any], ...] = (ConnectionError, HfHubHTTPError, *http_errors("HTTPError"))
     try:
         for number, row in enumerate(_rows(file, scratch), start=1):
             yield line_of(row, {}, f"{file.name} row {number}")
-    except (FtError, MemoryError, ConnectionError, httpx.HTTPError, HfHubHTTPError):
+    except (FtError, MemoryError):
+        raise
+    except of_hub:
         raise  # not the file's fault
     except Exception as error:  # pandas, pyarrow, tarfile and others each raise their own
         if isinstance(error, OSError) and error.errno in NO_ROOM:
