@@ -9,6 +9,8 @@ import pytest
 
 from engine.config.load import load_recipe
 from engine.errors import ConfigError
+from engine.jobs import train
+from engine.jobs.base import JobContext
 from engine.models import catalogue
 from engine.models.adapters import LEFT_OUT, adapted
 from engine.models.architectures import OWN, Architecture, architecture_of, untested
@@ -17,13 +19,14 @@ from engine.models.sizing import shape_of
 from engine.planning.estimate import estimate
 from engine.planning.notices import of_model
 from engine.planning.trainability import TrainableModels
-from engine.runs.directory.run import Run
+from engine.runs.directory.control import Control
+from engine.runs.directory.create import create_run
+from engine.runs.directory.events import Step, Warned
 from ft.cli import main
 from screens.models import details
 from screens.recipe import plan_view
 from tests import test_backend_architectures
 from tests.plan_fixtures import SMALL, plan
-from tests.terminal import ft
 from tests.tiny import family_config, make_family, make_seeing, seeing_config
 from tests.training import Job, batch_of, train_step, write_rows
 
@@ -234,15 +237,14 @@ def test_recipe_screen_shows_warning(unknown: Path) -> None:
 
 @pytest.mark.slow
 def test_training_of_unknown_architecture_warns_before_it_begins(unknown: Path) -> None:
-    done = ft("train", unknown, "--json")
-    assert done.returncode == 0, done.stderr
-    events = [json.loads(line) for line in done.stdout.splitlines()]
-    kinds = [event["type"] for event in events]
-    assert events[kinds.index("warning")]["message"] == CHOSEN
-    assert kinds.index("warning") < kinds.index("step")
-    kept = Run.open(events[0]["run"]).plan
-    assert kept is not None
-    assert [notice.message for notice in kept.warnings] == [CHOSEN]
+    run = create_run(load_recipe(unknown))
+    assert train.run(JobContext(run, Control(run))) == "completed"
+    warning, *_ = [event for event in run.events() if isinstance(event, Warned | Step)]
+    assert isinstance(warning, Warned)
+    assert warning.message == CHOSEN
+    assert "Try a few steps first" in warning.hint
+    assert run.plan is not None
+    assert [notice.message for notice in run.plan.warnings] == [CHOSEN]
 
 
 def test_tested_architecture_has_no_warning(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:

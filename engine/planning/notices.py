@@ -7,8 +7,6 @@ from engine.errors import ModelError, Notice
 from engine.models import starter
 from engine.models.adapters import adapted
 from engine.models.architectures import untested
-from engine.models.local import read_config
-from engine.models.resolve import on_disk
 from engine.models.shape import ModelShape
 from engine.text import listed
 
@@ -28,18 +26,20 @@ def of_model(
 
 def of_recipe(config: TrainConfig) -> tuple[Notice, ...]:
     """Warnings for a recipe whose model may not be here yet: then there are none. Reads its config.json alone."""
-    if (
-        config.model.base == starter.NAME
-    ):  # converted when it is first used, which is nothing to wait for here
+    base, revision = config.model.base, config.model.revision
+    if base == starter.NAME:  # on its first use it is converted, which is nothing to wait for here
         return ()
+    # The libraries that these need take longer than all else that checks a recipe.
+    from engine.models.local import read_config
+    from engine.models.resolve import on_disk
+
     try:
-        kind = read_config(on_disk(config.model.base, config.model.revision)).get("model_type")
+        kind = read_config(on_disk(base, revision)).get("model_type")
     except ModelError:  # a run fetches the model, or says what is wrong with it
         return ()
     backend = None if config.backend == "auto" else config.backend
-    found = (
-        untested(kind, backend, own_code=config.model.trust_remote_code) if isinstance(kind, str) else None
-    )
+    own_code = config.model.trust_remote_code
+    found = untested(kind, backend, own_code=own_code) if isinstance(kind, str) else None
     return () if found is None else (found,)
 
 
