@@ -1,5 +1,6 @@
 """Errors for people: what happened, what to do about it, and the exit code."""
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 from engine.redaction import redacted
@@ -37,6 +38,18 @@ class FtError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A warning: something that a person should know before it runs, although it can run."""
+
+    message: str
+    hint: str
+    """Advice on what to do about it."""
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}"
 
 
 class CheckFailed(FtError):  # noqa: N818 - the outcome of a gate, not a fault

@@ -12,6 +12,7 @@ from engine.text import printable
 BACKENDS, FORMATS, TEMPLATES, SOURCES = "ft.backends", "ft.formats", "ft.templates", "ft.sources"
 METHODS, METRICS = "ft.methods", "ft.metrics"
 COMMANDS, EXPORTERS, TRACKERS = "ft.commands", "ft.exporters", "ft.trackers"
+ARCHITECTURES = "ft.architectures"
 KEYS = {
     BACKENDS: "backend",
     FORMATS: "data.format",
@@ -22,6 +23,7 @@ KEYS = {
     COMMANDS: "command",
     EXPORTERS: "exporter",
     TRACKERS: "tracker",
+    ARCHITECTURES: "architecture",
 }
 """The groups of entry points, and the key of a recipe, or the word, that names one of each."""
 OWN = (

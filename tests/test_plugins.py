@@ -118,6 +118,7 @@ def test_lists_and_plans_name_plugin_parts(trained: Shell) -> None:
     assert "worst_token" in trained.ft("schema")
     assert "toy" in trained.ft("plan", "train.yml", "--backend", "all")
     assert "least likely token" in trained.ft("runs", "show", "run")
+    assert "HeliumForCausalLM" in trained.ft("models", "architectures")
 
 
 def test_package_has_every_kind_of_plugin() -> None:

@@ -59,17 +59,51 @@ def make_family(folder: Path, tokenizer: Path, family: str, settings: Mapping[st
     import torch
     import transformers
 
-    small = {
-        "vocab_size": VOCAB, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128, "eos_token_id": 2,
-    }  # fmt: skip
-    config = getattr(transformers, f"{family}Config")(**small | dict(settings))
+    config = family_config(family, settings)
     torch.manual_seed(0)
     model = transformers.AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.05)  # norms and biases that are not 1 and 0
     model.save_pretrained(folder)
+    return copy_tokenizer(tokenizer, folder)
+
+
+def family_config(family: str, settings: Mapping[str, Any]) -> Any:
+    """transformers' config of a tiny model of that family."""
+    import transformers
+
+    small = {
+        "vocab_size": VOCAB, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128, "eos_token_id": 2,
+    }  # fmt: skip
+    return getattr(transformers, f"{family}Config")(**small | dict(settings))
+
+
+def seeing_config() -> Any:
+    """transformers' config of a tiny Gemma 3 with a vision tower, whose layers have names of the language model's."""
+    import transformers
+
+    text = {
+        "vocab_size": VOCAB, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "query_pre_attn_scalar": 16,
+        "max_position_embeddings": 128, "sliding_window": 64, "sliding_window_pattern": 2,
+        "pad_token_id": 0, "eos_token_id": 2,
+    }  # fmt: skip
+    vision = {
+        "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "image_size": 28, "patch_size": 14,
+    }  # fmt: skip
+    return transformers.Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
+
+
+def make_seeing(folder: Path, tokenizer: Path) -> Path:
+    """Write a tiny Gemma 3 with a vision tower, with this tokenizer."""
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    transformers.Gemma3ForConditionalGeneration(seeing_config()).save_pretrained(folder)
     return copy_tokenizer(tokenizer, folder)
 
 

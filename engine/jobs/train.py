@@ -235,6 +235,8 @@ def _plan(
     if begun:
         plan = plan.begun_as(begun)
     write_atomic(run.folder / "plan.json", plan.to_json())
+    for notice in plan.warnings:
+        run.emit(Warned(message=notice.message, hint=notice.hint))
     known = {"name": model.name, "fingerprint": model.fingerprint, "revision": model.revision}
     facts = at_start(machine) | {"model": known}
     about = {"fingerprint": dataset.fingerprint, "examples": rows.examples}

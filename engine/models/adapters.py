@@ -7,6 +7,7 @@ from typing import Literal
 
 from engine.config.adapters import PROMPT_TYPES, Adapter
 from engine.errors import ConfigError
+from engine.models.architectures import unknown_layer_hint
 from engine.models.language_model import ROUTERS, WEIGHING
 from engine.models.shape import Linear, ModelShape
 
@@ -74,7 +75,7 @@ def adapted(shape: ModelShape, target_modules: Literal["all-linear"] | Sequence[
         raise ConfigError(
             f"adapter.target_modules: the model has no layers called {unknown}"
             + (f"; did you mean {near[0]}?" if near else "."),
-            f"Layers that can get an adapter: {', '.join(names)}.",
+            unknown_layer_hint(shape.architecture, names),
         )
     return tuple(layer for layer in known if layer.name in target_modules)
 

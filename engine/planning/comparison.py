@@ -145,5 +145,6 @@ def _body(column: Column) -> dict[str, Any]:
         "peak_bytes": column.plan.memory.peak_bytes if column.plan else None,
         "limit_bytes": column.plan.limit_bytes if column.plan else None,
         "seconds": column.plan.estimate.seconds if column.plan else None,
+        "warnings": [dataclasses.asdict(one) for one in column.plan.warnings] if column.plan else [],
         "keys": keys,
     }

@@ -1,5 +1,6 @@
 """Feasibility of LoRA, QLoRA and full training of a model on this machine, with rows of a typical length."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -7,7 +8,7 @@ from engine.backend_spec import BackendName
 from engine.config.adapters import Adapter
 from engine.config.schema import TrainConfig
 from engine.config.sections import Data, Model, Training
-from engine.errors import FtError
+from engine.errors import FtError, Notice
 from engine.hardware.probe import Machine
 from engine.models.shape import ModelShape
 from engine.planning.backend_choice import candidates, choose_backend
@@ -57,6 +58,11 @@ def fits_of(shape: ModelShape, machine: Machine, load: Load = TYPICAL) -> tuple[
 def backends_for(shape: ModelShape, machine: Machine) -> tuple[BackendName, ...]:
     """Backends that can train the model on this machine, in the order in which `auto` tries them."""
     return tuple(one.backend for one in candidates(machine, None, shape) if one.problem is None)
+
+
+def warnings_of(fits: Sequence[Fit]) -> tuple[Notice, ...]:
+    """Warnings of the first way to train that is possible: LoRA's, wherever it is."""
+    return next((fit.plan.warnings for fit in fits if fit.plan is not None), ())
 
 
 def _fit(method: str, shape: ModelShape, machine: Machine, load: Load) -> Fit:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, NamedTuple
 
 from engine.backend_spec import Attention, BackendName, Device, Dtype, MemoryPlan
+from engine.errors import Notice
 from engine.planning.limits import Fits
 from engine.units import duration, size
 
@@ -110,6 +111,8 @@ class Plan:
     """Reasons by the name of the choice: backend, precision, batch, packing, checkpointing, memory…"""
     advice: tuple[str, ...] = ()
     """The cheapest changes that would make it fit, best first; empty where it fits."""
+    warnings: tuple[Notice, ...] = ()
+    """What to know before it runs, as that ft is not tested with models of this kind."""
 
     @property
     def backend(self) -> BackendName:
@@ -251,6 +254,7 @@ class Plan:
             Estimate(**body["estimate"]),
             body.get("reasons", {}),
             tuple(body.get("advice", ())),
+            tuple(Notice(**one) for one in body.get("warnings", ())),
         )
 
 

@@ -10,7 +10,7 @@ from engine.hardware.probe import Machine
 from engine.models.adapters import trained_parameters, vocabulary_parameters
 from engine.models.saved_adapter import SavedAdapter
 from engine.models.shape import ModelShape
-from engine.planning import batch, choices, limits, speed
+from engine.planning import batch, choices, limits, notices, speed
 from engine.planning.advice import advise
 from engine.planning.backend_choice import Chosen, choose_backend
 from engine.planning.batch import Caps, MicroBatch
@@ -121,7 +121,12 @@ def _settle(inputs: _Inputs, caps: Caps, start: SavedAdapter | None) -> Plan:
     }
     fits = "no" if micro.hosted > room.host else limits.fits(micro.memory.peak_bytes, limit)
     estimate = Estimate(None if rate is None else work.flops / rate, limit, fits)
-    return Plan(_decisions(inputs, precision, layout, micro), work, micro.memory, estimate, reasons)
+    warnings = notices.of_model(
+        inputs.shape, inputs.chosen.backend, config.adapter, config.model.trust_remote_code
+    )
+    return Plan(
+        _decisions(inputs, precision, layout, micro), work, micro.memory, estimate, reasons, warnings=warnings
+    )
 
 
 def _layout(inputs: _Inputs, precision: Precision) -> _Layout:

@@ -13,6 +13,7 @@ from engine.planning.ways import METHODS
 from engine.units import size
 from ft import columns
 from ft.commands.convert import convert
+from ft.commands.models_architectures import architectures
 from ft.commands.models_names import names
 from ft.commands.models_search import search
 from ft.commands.models_show import STATES, facts_of, here, hub_id, more_of, show
@@ -53,6 +54,7 @@ def _row(line: "Line") -> list[columns.Cell]:
 
 app.command()(search)
 app.command()(names)
+app.command()(architectures)
 app.command()(show)
 
 

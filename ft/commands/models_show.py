@@ -179,10 +179,11 @@ def _of_card(card: "Card") -> dict[str, str | None]:
 def _on_this_machine(card: "Card", fits: "tuple[Fit, ...]", load: "Load") -> dict[str, str | None]:
     """Backends that can train the model on this machine, and what each method takes."""
     from engine.hardware.probe import probe
-    from engine.planning.feasibility import backends_for
+    from engine.planning.feasibility import backends_for, warnings_of
 
     backends = ", ".join(backends_for(card.shape, probe())) or "none on this machine"
-    return {"backends": backends, **{fit.method: _in_words(fit, load) for fit in fits}}
+    warnings = " ".join(map(str, warnings_of(fits))) or None
+    return {"backends": backends, **{fit.method: _in_words(fit, load) for fit in fits}, "warning": warnings}
 
 
 def _print(rows: dict[str, str | None]) -> None:
@@ -203,6 +204,8 @@ def more_of(model: "Model") -> dict[str, Any]:
 
 
 def _of_fits(card: "Card | None", fits: "tuple[Fit, ...]") -> dict[str, Any]:
+    from engine.planning.feasibility import warnings_of
+
     return {
         "parameters": card and card.shape.parameters,
         "architecture": card and card.shape.architecture,
@@ -210,6 +213,7 @@ def _of_fits(card: "Card | None", fits: "tuple[Fit, ...]") -> dict[str, Any]:
         "licence": card and card.licence,
         "template": card and card.template,
         "fits": {fit.method: fit.fits for fit in fits},
+        "warnings": [asdict(notice) for notice in warnings_of(fits)],
         "peak_bytes": {fit.method: fit.plan.memory.peak_bytes for fit in fits if fit.plan},
     }
 

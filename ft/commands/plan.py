@@ -114,14 +114,17 @@ def _of_model(model: str, changes: Sequence[str], tokens: int) -> _Estimates:
 
 
 def report(plan: Plan) -> "Group":
-    """Format a plan for a terminal: choices with reasons, memory by part, changes that would make it fit."""
+    """Format a plan for a terminal: choices with reasons, memory by part, changes that would make it fit, warnings."""
     from rich.console import Group
     from rich.text import Text
 
     advice = [Text(f"  • {line}") for line in plan.advice]
     if advice:
         advice.insert(0, Text("\nWhat would make it fit:", style="bold"))
-    return Group(_table(plan.lines()), "", _table(memory(plan)), Text(f"\n{verdict(plan)}"), *advice)
+    warnings = [Text(f"\nwarning: {notice}", style="yellow") for notice in plan.warnings]
+    return Group(
+        _table(plan.lines()), "", _table(memory(plan)), Text(f"\n{verdict(plan)}"), *advice, *warnings
+    )
 
 
 def _table(rows: Sequence[tuple[str, str, str]]) -> "RenderableType":

@@ -43,6 +43,8 @@ def table(comparison: Comparison) -> "Group":
     shown.add_row("peak memory", "", *(memory(column) for column in columns))
     shown.add_row("runs here", "", *("no" if one.plan is None else f"on {one.device}" for one in columns))
     lines = [Text(f"{one.backend}: {standing(one)}") for one in columns]
+    plans = [one.plan for one in columns if one.picked and one.plan is not None]
+    lines += [Text(f"warning: {notice}", "yellow") for plan in plans for notice in plan.warnings]
     return Group(shown, "", *lines)
 
 

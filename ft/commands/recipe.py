@@ -1,12 +1,13 @@
 """`ft init`, `ft validate`, `ft schema`: recipes written, checked, described."""
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from engine.errors import ConfigError, FtError
+from engine.errors import ConfigError, FtError, Notice
 from engine.redaction import redacted_values
 from engine.storage.atomic import write_atomic
 from engine.storage.disk_errors import explaining
@@ -137,10 +138,13 @@ def validate(
     """Check a recipe: its keys and values, how they go together, and that its files are there."""
     from engine.config.load import load_recipe
     from engine.config.recipe_paths import check_files
+    from engine.planning.notices import of_recipe
 
+    warnings: tuple[Notice, ...] = ()
     try:
         recipe = load_recipe(path, overrides or ())
         check_files(recipe.config)
+        warnings = of_recipe(recipe.config)
         if recipe.config.adapter.from_ is not None:
             from engine.models.saved_adapter import adopted
             from engine.runs.directory.start_adapter import start_of
@@ -153,10 +157,13 @@ def validate(
         raise typer.Exit(error.exit_code) from error
     if as_json:
         config = redacted_values(recipe.config.model_dump(mode="json"))
-        body = {"valid": True, "path": str(path), "problems": [], "config": config}
+        told = [asdict(notice) for notice in warnings]
+        body = {"valid": True, "path": str(path), "problems": [], "warnings": told, "config": config}
         print_json(body)
-    else:
-        typer.echo(f"{path} is valid.")
+        return
+    typer.echo(f"{path} is valid.")
+    for notice in warnings:
+        say(f"warning: {notice}")
 
 
 def schema() -> None:

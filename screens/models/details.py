@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.models.catalogue import Entry
-from engine.planning.feasibility import Fit
+from engine.planning.feasibility import Fit, warnings_of
 from engine.planning.trainability import Model
 from engine.planning.ways import METHODS, TYPICAL_TOKENS
 from screens.format import count, place, short_count, size
@@ -71,6 +71,7 @@ def _rows(model: Model) -> list[tuple[str, str | None]]:
             ("vocabulary", f"{count(shape.vocab)}{tied}"),
             ("context", f"{count(shape.context)} tokens" if shape.context else None),
             ("linear layers", ", ".join(dict.fromkeys(linear.name for linear in shape.linears))),
+            ("warning", " ".join(map(str, warnings_of(model.fits))) or None),
         ]
     rows += [
         ("revision", entry.revision),

@@ -115,6 +115,8 @@ def numbers(plan: "Plan", width: int) -> Iterator[Content]:
     yield Content.assemble((f"{count(plan.steps)} steps, {time}", "bold"))
     for line in plan.advice:
         yield Content.assemble(("→ ", "$text-warning"), line)
+    for notice in plan.warnings:
+        yield Content.assemble(("! ", "$text-warning"), f"{notice.message} ", (notice.hint, MUTED))
 
 
 def choices(plan: "Plan", width: int) -> Iterator[Content]:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from engine.backends import load_trainer
 from engine.models.adapters import trained_parameters
 from engine.models.sizing import shape_of
-from tests.tiny import VOCAB, copy_tokenizer, make_family
+from tests.tiny import VOCAB, make_family, make_seeing
 from tests.training import Job, batch_of, train_step
 
 BATCH = batch_of([[3, 40, 50, 60, 70, 80]], packed=False)
@@ -24,21 +24,7 @@ BATCH = batch_of([[3, 40, 50, 60, 70, 80]], packed=False)
 @pytest.fixture
 def seeing(tiny_model: Path, tmp_path: Path) -> Path:
     """A tiny Gemma 3 with a vision tower, whose layers have names of the language model's."""
-    text = {
-        "vocab_size": VOCAB, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "query_pre_attn_scalar": 16,
-        "max_position_embeddings": 128, "sliding_window": 64, "sliding_window_pattern": 2,
-        "pad_token_id": 0, "eos_token_id": 2,
-    }  # fmt: skip
-    vision = {
-        "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2,
-        "image_size": 28, "patch_size": 14,
-    }  # fmt: skip
-    config = transformers.Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
-    torch.manual_seed(0)
-    model = transformers.Gemma3ForConditionalGeneration(config)
-    model.save_pretrained(tmp_path / "seeing")
-    return copy_tokenizer(tiny_model, tmp_path / "seeing")
+    return make_seeing(tmp_path / "seeing", tiny_model)
 
 
 def trained(base: Path, folder: Path, backend: str = "peft", **adapter: Any) -> tuple[Job, Any]:
