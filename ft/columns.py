@@ -1,9 +1,11 @@
 """Columns of text for lists of thousands of rows, which a table of rich's takes a second for."""
 
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Iterator, Sequence
 
 from engine.text import printable
-from ft.console import out
+from ft.console import PIPE_WIDTH, out
 
 GAP = 3
 """Columns between two cells."""
@@ -15,28 +17,41 @@ Cell = tuple[str, str]
 
 
 def show(titles: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
-    """Print rows under their titles on stdout; a terminal that is too narrow cuts the widest cells, the first last."""
-    from rich.cells import cell_len, set_cell_size
+    """Print rows under their titles on stdout; a terminal that is too narrow cuts the widest cells, the first last.
+
+    Where stdout is no terminal there are no styles, and rich's console is not loaded.
+    """
+    lines = [[(printable(text), style) for text, style in line] for line in (_bold(titles), *rows)]
+    if not sys.stdout.isatty() and not os.environ.get("FORCE_COLOR"):
+        for line in _padded(lines, PIPE_WIDTH):
+            print("".join(text for text, _ in line))
+        return
     from rich.segment import Segment, Segments
 
     console = out()
-    lines = [[(printable(text), style) for text, style in line] for line in (_bold(titles), *rows)]
+    segments = []
+    for line in _padded(lines, console.width):
+        segments += [Segment(text, console.get_style(style) if style else None) for text, style in line]
+        segments.append(Segment.line())
+    console.print(Segments(segments), end="")
+
+
+def _padded(lines: Sequence[Sequence[Cell]], room: int) -> Iterator[list[Cell]]:
+    """The cells of each line, cut to `room` columns in all and padded to the width of their column."""
+    from rich.cells import cell_len, set_cell_size
+
     texts = ([text for text, _ in line] for line in lines)
     widths = [max(map(cell_len, column)) for column in zip(*texts, strict=True)]
-    while sum(widths) + GAP * (len(widths) - 1) > console.width and max(widths) > LEAST:
+    while sum(widths) + GAP * (len(widths) - 1) > room and max(widths) > LEAST:
         first = 1 if max(widths[1:], default=0) > LEAST else 0
         widths[widths.index(max(widths[first:]), first)] -= 1
-    segments = []
     for line in lines:
+        cells: list[Cell] = []
         for (text, style), width in zip(line, widths, strict=True):
             size = cell_len(text)
             shown = text if size <= width else f"{set_cell_size(text, width - 1)}…"
-            segments += [
-                Segment(shown, console.get_style(style) if style else None),
-                Segment(" " * (width - min(size, width) + GAP)),
-            ]
-        segments[-1] = Segment.line()
-    console.print(Segments(segments), end="")
+            cells += [(shown, style), (" " * (width - min(size, width) + GAP), "")]
+        yield cells[:-1]
 
 
 def _bold(titles: Sequence[str]) -> list[Cell]:

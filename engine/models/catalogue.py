@@ -1,5 +1,6 @@
 """The models on this machine: the starter, folders in the models folder, and what the hub's cache holds."""
 
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -179,7 +180,8 @@ def _cached(state_of: Callable[[Path], State]) -> list[Entry]:
 
 
 def _bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    with os.scandir(folder) as entries:
+        return sum(entry.stat().st_size for entry in entries if entry.is_file())
 
 
 def _is_whole(folder: Path) -> bool:
