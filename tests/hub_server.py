@@ -4,6 +4,7 @@ import hashlib
 import json
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -61,6 +62,8 @@ class Hub:
     """A safetensors file arrives with one bit changed."""
     former: str = ""
     """The id that the repository had before it was renamed; requests for it are led on."""
+    delay_s: float = 0
+    """Seconds before each answer, as a far network has."""
     at_work: int = 0
     together: int = 0
     """Safetensors files that are being sent now, and the most that ever were."""
@@ -98,6 +101,7 @@ def serving(hub: Hub) -> Iterator[Hub]:
             hub.tokens.append(self.headers.get("Authorization"))
             root = f"/{hub.repo}" if hub.kind == "models" else f"/{hub.kind}/{hub.repo}"
             hub.requests.append((self.command, path, self.headers.get("Range", "")))
+            time.sleep(hub.delay_s)
             about = f"/api/{hub.kind}/{hub.repo}"
             if hub.former and f"/{hub.former}" in path:
                 self.send_response(307)

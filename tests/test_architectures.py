@@ -12,7 +12,7 @@ from engine.errors import ConfigError
 from engine.jobs import train
 from engine.jobs.base import JobContext
 from engine.models import catalogue
-from engine.models.adapters import LEFT_OUT, adapted
+from engine.models.adapters import adapted, left_out, trained_parameters
 from engine.models.architectures import OWN, Architecture, architecture_of, untested
 from engine.models.language_model import of_language_model
 from engine.models.sizing import shape_of
@@ -97,7 +97,7 @@ def test_good_layers_are_the_linear_ones(known: Architecture) -> None:
     linear = [name for name, one in model.named_modules() if isinstance(one, kinds) and one is not head]
     names = {name.rpartition(".")[2] for name in of_language_model(linear)}
     mixture = any(name.endswith(".experts") for name, _ in model.named_modules())
-    assert set(known.targets) == names - set(LEFT_OUT if mixture else ())
+    assert set(known.targets) == names - set(left_out(known.name, mixture))
 
 
 @pytest.mark.parametrize("kind", TINY)
@@ -163,6 +163,42 @@ def test_tested_architecture_learns_on_its_backends(
         mx.enable_compile()
     assert losses["peft"][-1] < losses["peft"][0]
     assert all(found == pytest.approx(losses["peft"], rel=1e-3) for found in losses.values())
+
+
+LATENT: dict[str, Any] = {
+    "q_lora_rank": 8, "kv_lora_rank": 8, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 12,
+    "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "n_group": 1, "topk_group": 1,
+    "first_k_dense_replace": 1, "num_key_value_heads": 4,
+}  # fmt: skip
+UNTESTED: dict[str, tuple[str, dict[str, Any]]] = {
+    "values of another width than keys": ("DeepseekV3", LATENT),
+    "a norm that takes a gate": ("Qwen3_5Text", {"head_dim": 16}),
+    "no base of the name that it gives": (
+        "Llama4Text",
+        {"head_dim": 16, "num_local_experts": 4, "intermediate_size_mlp": 64, "pad_token_id": 0},
+    ),
+    "a kernel that reads past an adapter": ("Mamba", {}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("peculiarity", UNTESTED)
+def test_architecture_that_is_not_in_the_registry_learns_all_the_same(
+    peculiarity: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    """Through transformers' own class, and with the layers that the plan counts."""
+    from engine.backends import load_trainer
+
+    folder = make_family(tmp_path / "model", tiny_model, *UNTESTED[peculiarity])
+    shape = shape_of(folder)
+    assert architecture_of(shape.architecture) is None
+    job = Job.make(folder, tmp_path, adapter={"dropout": 0.0})
+    plan = job.plan.changed(backend="peft", device="cpu", weights_dtype="fp32", compute_dtype="fp32")
+    trainer = load_trainer(plan, job.config, folder)
+    losses = [train_step(trainer, [BATCH], 1e-2, n, lambda: None).loss for n in range(2)]
+    assert losses[1] < losses[0]
+    trained = sum(one.numel() for one in trainer.model.network.parameters() if one.requires_grad)
+    assert trained == trained_parameters(shape, job.config.adapter)
 
 
 @pytest.fixture

@@ -106,6 +106,19 @@ def test_sliding_window_hides_earlier_tokens() -> None:
     torch.testing.assert_close(windowed[:, :12], formula.transpose(1, 2), rtol=1e-4, atol=1e-5)
 
 
+def test_values_may_be_of_another_width_than_keys() -> None:
+    """As in DeepSeek's latent attention."""
+    torch.manual_seed(5)
+    attention = SegmentAttention()
+    attention.lengths = [12, 4]
+    q, k, v = (torch.randn(1, 2, 16, width) for width in (8, 8, 6))
+    ours, _ = attention(nn.Module(), q, k, v, None)
+    scores = (q @ k.transpose(2, 3) / 8**0.5)[..., :12, :12]
+    seen = torch.ones(12, 12, dtype=torch.bool).tril()
+    formula = scores.masked_fill(~seen, -torch.inf).softmax(-1) @ v[:, :, :12]
+    torch.testing.assert_close(ours[:, :12], formula.transpose(1, 2), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("kept", [torch.float32, torch.bfloat16])
 def test_gated_layer_gradient_matches_formula(kept: torch.dtype) -> None:
     torch.manual_seed(2)

@@ -19,6 +19,13 @@ EXPERTS = (*ROUTERS, "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3")
 
 LEFT_OUT = (*EXPERTS, *WEIGHING)
 """Names that `all-linear` does not mean in a mixture."""
+MAMBA = ("mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h")
+"""Architectures whose kernels take the weights of `out_proj` past its adapter: PEFT refuses one there."""
+
+
+def left_out(architecture: str, mixture: bool) -> tuple[str, ...]:
+    """Names of linear layers that `all-linear` does not mean."""
+    return (*(LEFT_OUT if mixture else ()), *(("out_proj",) if architecture in MAMBA else ()))
 
 
 def trained_parameters(shape: ModelShape, adapter: Adapter, new_tokens: int = 0) -> int:
@@ -61,13 +68,14 @@ def _of_layers(shape: ModelShape, adapter: Adapter) -> int:
 def adapted(shape: ModelShape, target_modules: Literal["all-linear"] | Sequence[str]) -> tuple[Linear, ...]:
     """The matrices that get an adapter. Raises ConfigError where the model has none of a given name.
 
-    `all-linear` leaves out experts and what weighs them. A name that layers share with experts means the experts:
-    PEFT takes it so.
+    `all-linear` leaves out experts and what weighs them, and what kernels read past an adapter. A name that layers
+    share with experts means the experts: PEFT takes it so.
     """
     shared = {layer.name for layer in shape.experts}
     beside = tuple(layer for layer in shape.linears if layer.name not in shared)
     if target_modules == "all-linear":
-        return tuple(layer for layer in beside if not (shape.experts and layer.name in LEFT_OUT))
+        without = left_out(shape.architecture, bool(shape.experts))
+        return tuple(layer for layer in beside if layer.name not in without)
     known = (*beside, *shape.experts)
     names = dict.fromkeys(layer.name for layer in known)
     for unknown in sorted(set(target_modules) - set(names)):

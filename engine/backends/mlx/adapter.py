@@ -20,7 +20,7 @@ from engine.backends.mlx.refusals import experts_refused
 from engine.config.schema import TrainConfig
 from engine.errors import ConfigError
 from engine.models.adapter_files import CONFIG, WEIGHTS
-from engine.models.adapters import EXPERTS, LEFT_OUT
+from engine.models.adapters import EXPERTS, left_out
 from engine.models.language_model import of_language_model
 
 PREFIX = "base_model.model."
@@ -155,14 +155,14 @@ class Adapter:
 def targets_of(model: Any, config: TrainConfig, kind: str, head: str) -> list[str]:
     """Paths of the layers that the recipe adapts. Raises ConfigError where it names none, or experts.
 
-    `all-linear` leaves out the head, what sees or hears, and in a mixture `LEFT_OUT`, as every backend does.
+    `all-linear` leaves out the head, what sees or hears, and the names in `left_out`, as every backend does.
     """
     wanted = config.adapter.target_modules
     linear = [p for p, m in model.named_modules() if isinstance(m, nn.Linear | nn.QuantizedLinear)]
     mixture, own = _is_mixture(model), of_language_model(linear)
     if wanted == "all-linear":
-        taken = [path for path in own if not (mixture and path.rpartition(".")[2] in LEFT_OUT)]
-        return sorted(path for path in taken if path != head)
+        without = left_out(kind, mixture)
+        return sorted(path for path in own if path != head and path.rpartition(".")[2] not in without)
     taken_for_experts = EXPERTS if mixture else ()
     if experts := [name for name in wanted if name in taken_for_experts]:
         raise experts_refused(experts)

@@ -26,7 +26,7 @@ from engine.config.adapters import PROMPT_TYPES, Adapter
 from engine.config.schema import TrainConfig
 from engine.data.tokenization.new_tokens import NewToken
 from engine.errors import ConfigError
-from engine.models.adapters import BLOCK_SIZES, LEFT_OUT, initial_rank
+from engine.models.adapters import BLOCK_SIZES, initial_rank, left_out
 from engine.models.language_model import of_language_model
 
 NOTHING: Mapping[str, Any] = {}
@@ -143,7 +143,8 @@ def _virtual_tokens(wanted: Adapter) -> peft.PeftConfig:
 def _targets(model: Any, wanted: str | Sequence[str]) -> str | list[str]:
     """Names of the layers that get an adapter: `all-linear`, or those of these names, in the language model alone.
 
-    `all-linear` leaves out a mixture's experts too, and what weighs them. PEFT's own would take all of these.
+    `all-linear` leaves out a mixture's experts too, what weighs them, and what kernels read past an adapter. PEFT's own
+    would take all of these.
     """
     head = model.get_output_embeddings()
     linear = [
@@ -155,8 +156,11 @@ def _targets(model: Any, wanted: str | Sequence[str]) -> str | list[str]:
     if not isinstance(wanted, str):
         return list(wanted) if len(own) == len(linear) else _named(own, wanted)
     mixture = any(".experts." in name for name, _ in model.named_parameters())
+    without = left_out(model.config.model_type, mixture)
     taken = [
-        name for name in own if not (mixture and (name.rpartition(".")[2] in LEFT_OUT or ".experts." in name))
+        name
+        for name in own
+        if name.rpartition(".")[2] not in without and not (mixture and ".experts." in name)
     ]
     if len(taken) == len(linear) and not mixture:
         return wanted

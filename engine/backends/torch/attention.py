@@ -38,7 +38,8 @@ class SegmentAttention:
         """query `[rows, heads, n, d]`, key and value `[rows, kv_heads, n, d]` to `[rows, n, heads, d]`."""
         lengths = self.lengths or [query.shape[2]]
         windowed = sliding_window is not None and max(lengths) > sliding_window
-        if query.device.type == "cpu" and not (dropout or windowed or softcap is not None):
+        alike = query.shape[-1] == value.shape[-1]  # not in DeepSeek's latent attention
+        if query.device.type == "cpu" and alike and not (dropout or windowed or softcap is not None):
             scale = scaling if scaling is not None else query.shape[-1] ** -0.5
             return CausalAttention.apply(query, key, value, lengths, scale), None
         grouped = query.shape[1] != key.shape[1]

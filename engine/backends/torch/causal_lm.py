@@ -26,7 +26,7 @@ from engine.backends.torch.decode import decoding
 from engine.backends.torch.liger import Loss, proven_loss
 from engine.backends.torch.loading import load_adapter, load_causal, merges, trying_out
 from engine.backends.torch.loss import HeadLogps, HeadLoss, head_logits, token_losses
-from engine.backends.torch.model import DTYPES, causal_of, load_model
+from engine.backends.torch.model import DTYPES, body_of, causal_of, load_model
 from engine.backends.torch.probes import head_is_linear, packing_is_isolated
 from engine.backends.torch.products import refuse_wrong_products
 from engine.backends.torch.row_adapters import RowAdapters, share
@@ -65,11 +65,12 @@ class TorchModel:
         self.attention = SegmentAttention()
         causal = causal_of(network)
         known = causal.config._attn_implementation == "sdpa" and causal._supports_attention_backend
-        self.segmented = forms is not None and known and not prompted
+        chunked = getattr(causal.config, "attention_chunk_size", None)  # Llama 4 says it by a mask alone
+        self.segmented = forms is not None and known and not chunked and not prompted
         if self.segmented:
             self.attention.install(network)
             replace_layers(network, self.attention, forms)
-        self.causal, self.body, self.head = causal, causal.base_model, head_of(causal.get_output_embeddings())
+        self.causal, self.body, self.head = causal, body_of(causal), head_of(causal.get_output_embeddings())
         self.plain_head = not prompted
         self.row_adapters: RowAdapters | None = None
         """The adapters that share the network, each row of a batch with its own; None where it has one at most."""

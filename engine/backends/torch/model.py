@@ -47,6 +47,15 @@ def causal_of(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
+def body_of(causal: Any) -> Any:
+    """The layers without the head. Llama 4's text model names a base that it does not have, and is its own then."""
+    from transformers import PreTrainedModel
+
+    if causal.base_model is not causal:
+        return causal.base_model
+    return next((part for part in causal.children() if isinstance(part, PreTrainedModel)), causal)
+
+
 def _base(plan: Plan, config: TrainConfig, folder: Path) -> Any:
     # Without a wish, transformers takes SDPA where the architecture has it, and its plain form elsewhere.
     extra: dict[str, Any] = {} if plan.attention == "sdpa" else {"attn_implementation": plan.attention}

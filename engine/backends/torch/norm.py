@@ -5,6 +5,7 @@ y = w x / sqrt(mean(x^2) + eps) (Zhang & Sennrich 2019, arXiv:1910.07467).
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
@@ -20,10 +21,15 @@ class NormOf:
 
     @staticmethod
     def of(module: nn.Module) -> "NormOf | None":
-        """Those of a module that looks like an RMS norm; a trial has to show whether it is one."""
+        """Those of a module that looks like an RMS norm; a trial has to show whether it is one.
+
+        One that takes a gate as well (Qwen 3.5, Bamba) is another layer.
+        """
         eps = getattr(module, "variance_epsilon", getattr(module, "eps", None))
         named = "RMSNorm" in type(module).__name__ and hasattr(module, "weight")
-        return NormOf(module.weight, eps) if named and eps is not None else None
+        if not named or eps is None or len(signature(module.forward).parameters) != 1:
+            return None
+        return NormOf(module.weight, eps)
 
 
 def normed(x: Tensor, norm: NormOf, inverse: Tensor | None = None) -> tuple[Tensor, Tensor]:
