@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from engine.backend_spec import spec_of
 from engine.config.load import load_recipe
 from engine.errors import ConfigError
 from engine.jobs import train
@@ -16,6 +17,7 @@ from engine.models.adapters import adapted, left_out, trained_parameters
 from engine.models.architectures import OWN, Architecture, architecture_of, untested
 from engine.models.language_model import of_language_model
 from engine.models.sizing import shape_of
+from engine.planning.choices import precision
 from engine.planning.estimate import estimate
 from engine.planning.notices import of_model
 from engine.planning.trainability import TrainableModels
@@ -26,7 +28,7 @@ from ft.cli import main
 from screens.models import details
 from screens.recipe import plan_view
 from tests import test_backend_architectures
-from tests.plan_fixtures import SMALL, plan
+from tests.plan_fixtures import CPU, SMALL, plan
 from tests.tiny import family_config, make_family, make_seeing, seeing_config
 from tests.training import Job, batch_of, train_step, write_rows
 
@@ -186,14 +188,19 @@ UNTESTED: dict[str, tuple[str, dict[str, Any]]] = {
 def test_architecture_that_is_not_in_the_registry_learns_all_the_same(
     peculiarity: str, tiny_model: Path, tmp_path: Path
 ) -> None:
-    """Through transformers' own class, and with the layers that the plan counts."""
+    """Through transformers' own class, with the layers that the plan counts, held as on a CPU without bf16."""
     from engine.backends import load_trainer
 
     folder = make_family(tmp_path / "model", tiny_model, *UNTESTED[peculiarity])
     shape = shape_of(folder)
     assert architecture_of(shape.architecture) is None
     job = Job.make(folder, tmp_path, adapter={"dropout": 0.0})
-    plan = job.plan.changed(backend="peft", device="cpu", weights_dtype="fp32", compute_dtype="fp32")
+    machine = replace(CPU, bf16=False)
+    formats = precision(job.config, machine, spec_of("peft"), shape.architecture)
+    assert formats.compute == "fp32"
+    plan = job.plan.changed(
+        backend="peft", device="cpu", weights_dtype=formats.weights, compute_dtype=formats.compute
+    )
     trainer = load_trainer(plan, job.config, folder)
     losses = [train_step(trainer, [BATCH], 1e-2, n, lambda: None).loss for n in range(2)]
     assert losses[1] < losses[0]

@@ -20,7 +20,8 @@ EXPERTS = (*ROUTERS, "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3")
 LEFT_OUT = (*EXPERTS, *WEIGHING)
 """Names that `all-linear` does not mean in a mixture."""
 MAMBA = ("mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h")
-"""Architectures whose kernels take the weights of `out_proj` past its adapter: PEFT refuses one there."""
+"""Architectures whose kernels take weights past the layers that hold them: no adapter of `out_proj` is heard, and PEFT
+refuses one there."""
 
 
 def left_out(architecture: str, mixture: bool) -> tuple[str, ...]:

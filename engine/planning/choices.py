@@ -7,6 +7,7 @@ from engine.backend_spec import Attention, BackendSpec, Capability, Dtype, Kerne
 from engine.config.adapters import PROMPT_TYPES
 from engine.config.schema import TrainConfig
 from engine.hardware.probe import Machine
+from engine.models.adapters import MAMBA
 from engine.models.shape import ModelShape
 from engine.planning.key_support import has_bf16
 
@@ -20,7 +21,7 @@ class Precision:
     reason: str
 
 
-def precision(config: TrainConfig, machine: Machine, spec: BackendSpec) -> Precision:
+def precision(config: TrainConfig, machine: Machine, spec: BackendSpec, architecture: str) -> Precision:
     """Number formats, for a recipe that the backend does not refuse."""
     wanted = config.training.precision
     able = spec.devices[machine.device]
@@ -29,7 +30,7 @@ def precision(config: TrainConfig, machine: Machine, spec: BackendSpec) -> Preci
         compute, why = able.precisions[0], f"{able.precisions[0]} arithmetic: what {spec.name} has"
     if config.adapter.type == "none":
         return Precision("fp32", compute, f"{why}; weights stay fp32, as every one of them is trained")
-    if not spec.widens:
+    if not spec.widens or architecture in MAMBA:  # whose kernels multiply with the weights as they are held
         return Precision(compute, compute, why)
     weights: Dtype = "bf16" if wanted == "auto" and compute == "fp32" else compute
     if wanted in ("bf16", "fp32"):

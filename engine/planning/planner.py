@@ -100,7 +100,7 @@ class _Layout:
 def _settle(inputs: _Inputs, caps: Caps, start: SavedAdapter | None) -> Plan:
     """A plan without advice."""
     config, machine, rows = inputs.config, inputs.machine, inputs.rows
-    precision = choices.precision(config, machine, inputs.spec)
+    precision = choices.precision(config, machine, inputs.spec, inputs.shape.architecture)
     layout = _layout(inputs, precision)
     limit, limit_why = limits.limit_bytes(machine)
     room = batch.Room(limit, limits.host_bytes(machine))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from engine.backends.torch.lora import GatedProjection, Projections, Shared
 from engine.backends.torch.norm import NormOf
+from engine.backends.torch.weights import is_quantised
 
 SILU = ("SiLU", "SiLUActivation")
 
@@ -19,8 +20,15 @@ def is_frozen_linear(module: Any) -> bool:
     if isinstance(module, LoraLayer):
         plain = list(module.lora_A) == ["default"] and not module.lora_variant
         plain = plain and not isinstance(module, AdaLoraLayer)  # three factors, not two
-        return plain and isinstance(module.base_layer, nn.Linear)
-    return isinstance(module, nn.Linear) and not module.weight.requires_grad
+        return plain and is_product(module.base_layer)
+    return is_product(module) and not module.weight.requires_grad
+
+
+def is_product(module: Any) -> bool:
+    """A linear layer and no more: a class of one may do other things too, as Llama 4's router does."""
+    return isinstance(module, nn.Linear) and (
+        type(module).forward is nn.Linear.forward or is_quantised(module)
+    )
 
 
 def project(x: Tensor, modules: Sequence[Any], norm: NormOf | None = None) -> tuple[Tensor, ...]:

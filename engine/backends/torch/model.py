@@ -11,7 +11,13 @@ from torch import nn
 from engine.backend_spec import Dtype
 from engine.backends.torch import checkpointing
 from engine.backends.torch.adapters import attach
-from engine.backends.torch.fused_forwards import is_frozen_linear, is_gated_mlp, linear_form, mlp_form
+from engine.backends.torch.fused_forwards import (
+    is_frozen_linear,
+    is_gated_mlp,
+    is_product,
+    linear_form,
+    mlp_form,
+)
 from engine.backends.torch.loading import load_causal
 from engine.backends.torch.norm import replace_norms
 from engine.backends.torch.vocabulary import grow, install_forms
@@ -92,7 +98,7 @@ def _settle_formats(model: nn.Module, compute: torch.dtype) -> None:
     held = {
         id(module.weight)
         for module in model.modules()
-        if isinstance(module, nn.Linear | nn.Embedding) or is_quantised(module)
+        if isinstance(module, nn.Embedding) or is_product(module) or is_quantised(module)
     }
     for parameter in model.parameters():
         if parameter.requires_grad:
