@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from engine.text import printable
-from ft.console import PIPE_WIDTH, out
+from ft import console
 
 GAP = 3
 """Columns between two cells."""
@@ -23,17 +23,17 @@ def show(titles: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
     """
     lines = [[(printable(text), style) for text, style in line] for line in (_bold(titles), *rows)]
     if not sys.stdout.isatty() and not os.environ.get("FORCE_COLOR"):
-        for line in _padded(lines, PIPE_WIDTH):
+        for line in _padded(lines, console.PIPE_WIDTH):
             print("".join(text for text, _ in line))
         return
     from rich.segment import Segment, Segments
 
-    console = out()
+    terminal = console.out()
     segments = []
-    for line in _padded(lines, console.width):
-        segments += [Segment(text, console.get_style(style) if style else None) for text, style in line]
+    for line in _padded(lines, terminal.width):
+        segments += [Segment(text, terminal.get_style(style) if style else None) for text, style in line]
         segments.append(Segment.line())
-    console.print(Segments(segments), end="")
+    terminal.print(Segments(segments), end="")
 
 
 def _padded(lines: Sequence[Sequence[Cell]], room: int) -> Iterator[list[Cell]]:

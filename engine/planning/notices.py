@@ -16,10 +16,7 @@ DEFAULT = Adapter()
 def of_model(
     shape: ModelShape, backend: BackendName, adapter: Adapter = DEFAULT, own_code: bool = False
 ) -> tuple[Notice, ...]:
-    """Warnings for a model that this backend trains with that adapter; `own_code`: the model's own code may run.
-
-    Raises ConfigError where the model has no layer that the adapter names.
-    """
+    """Warnings for a model that this backend trains with that adapter; `own_code`: the model's own code may run."""
     found = untested(shape.architecture, backend, _how(shape, adapter), own_code)
     return () if found is None else (found,)
 
@@ -49,5 +46,9 @@ def _how(shape: ModelShape, adapter: Adapter) -> str:
         return "in all its weights"
     if adapter.type in PROMPT_TYPES:
         return "with virtual tokens in front of each row"
-    names = dict.fromkeys(layer.name for layer in adapted(shape, adapter.target_modules))
+    wanted = adapter.target_modules
+    if wanted == "all-linear":
+        names = dict.fromkeys(layer.name for layer in adapted(shape, wanted))
+    else:  # names, or whole paths from an adapter that is trained on
+        names = dict.fromkeys(path.rpartition(".")[2] for path in wanted)
     return f"with adapters on {listed(names)}" if names else "though none of its layers is known to be linear"
