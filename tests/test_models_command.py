@@ -211,8 +211,13 @@ def test_local_model_is_listed_shown_and_removed(
     told = capsys.readouterr().out
     assert "MIT License" in told
     assert "chatml" in told
-    assert main(["models", "pull", str(folder)]) == 0
-    assert main(["models", "rm", "mine", "--yes"]) == 0
+    assert main(["models", "pull", str(folder), "--json"]) == 0
+    pulled = json.loads(capsys.readouterr().out)
+    assert pulled == {"model": "mine", "folder": str(folder), "revision": None}
+    freed = sum(path.stat().st_size for path in folder.iterdir())
+    assert main(["models", "rm", "mine", "--yes", "--json"]) == 0
+    removed = json.loads(capsys.readouterr().out)
+    assert removed == {"model": "mine", "folder": str(folder), "freed_bytes": freed}
     assert not folder.exists()
 
 

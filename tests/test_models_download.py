@@ -137,6 +137,25 @@ def test_ctrl_c_stops_download_with_resume_hint(hub: Hub) -> None:
 
 
 @pytest.mark.slow
+def test_pull_follows_the_download_that_is_under_way(hub: Hub) -> None:
+    engine = begun(hub)
+    terminal = Terminal("models", "pull", REPO)
+    terminal.wait_for("is being downloaded already")
+    terminal.press(b"\x03")
+    terminal.wait_for("the run continues")
+    assert terminal.end() == 130
+    assert engine.run.alive()
+    terminal = Terminal("models", "pull", REPO)
+    terminal.wait_for("is being downloaded already")
+    assert hub.hold is not None
+    hub.hold.set()
+    terminal.wait_for(f"{REPO} is ready")
+    assert terminal.end() == 0
+    assert weights_asked(hub) == [""]
+    assert Run.all() == []
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("whole_group", [False, True])
 def test_killed_download_is_resumed_by_next(
     hub: Hub, capsys: pytest.CaptureFixture[str], whole_group: bool

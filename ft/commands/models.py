@@ -1,6 +1,7 @@
 """`ft models list | show | pull | convert | rm`."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +24,7 @@ from ft.console import print_json, say
 if TYPE_CHECKING:
     from engine.jobs.download import Download
     from engine.planning.model_table import Line
+    from engine.runs.directory.run import Run
 
 app = typer.Typer(help="List, fetch, convert and remove models.", no_args_is_help=True, add_completion=False)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -69,6 +71,7 @@ def pull(
             help="Read pickled weights, in a process of their own, and keep them as safetensors among the models.",
         ),
     ] = False,
+    json: Json = False,
 ) -> None:
     """Fetch a model so that it can be used without network; ctrl-c keeps what has come for the next time."""
     from engine.jobs.download import Download
@@ -86,27 +89,35 @@ def pull(
         model = resolve(name, revision)
         shown, folder, commit = model.name, model.folder, model.revision
     say(f"{shown} is ready" + (f" at revision {commit}." if commit else "."))
-    print(folder)
+    print_json({"model": shown, "folder": str(folder), "revision": commit}) if json else print(folder)
 
 
 def _fetch(download: "Download") -> Path | None:
     """Have an engine fetch a model, and show how far it is; returns its folder, None where the run has gone.
 
-    Raises Exit where it was stopped.
+    A download of it that is under way is followed. Raises Exit where it was stopped, or is followed no more.
     """
     from engine.process.launcher import start
     from ft.progress_bar import FetchingView
-    from ft.watch import follow_to_end, interrupts_wait
+    from ft.watch import attach_to_end, follow_to_end, interrupts_wait
 
+    if (under_way := download.running()) is not None:
+        say(f"{download.model} is being downloaded already; ctrl-c leaves that running.")
+        return _folder_of(download, under_way, lambda: attach_to_end(under_way, FetchingView()))
     with interrupts_wait() as interrupted:
         run = download.create()
         engine = start(run)
-        try:
-            code = follow_to_end(engine, FetchingView(), interrupted)
-        except FtError:
-            if run.events_file.exists():
-                raise
-            code = 0  # the app has followed it too, and removed the run as completed
+        return _folder_of(download, run, lambda: follow_to_end(engine, FetchingView(), interrupted))
+
+
+def _folder_of(download: "Download", run: "Run", followed: Callable[[], int]) -> Path | None:
+    """Where the model is, once a run is followed to its end. Raises Exit with `followed`'s code where that is not 0."""
+    try:
+        code = followed()
+    except FtError:
+        if run.events_file.exists():
+            raise
+        code = 0  # another command, or the app, has followed it too, and removed the run as completed
     if code:
         raise typer.Exit(code)
     folder = download.folder(run)
@@ -119,7 +130,9 @@ app.command()(convert)
 
 
 @app.command()
-def rm(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+def rm(
+    name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False, json: Json = False
+) -> None:
     """Remove a model from this disk."""
     entry = here(name)
     if not yes:
@@ -129,3 +142,5 @@ def rm(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask."
             raise typer.Exit(130)
     catalogue.remove(entry)
     say(f"{entry.name} is removed.")
+    if json:
+        print_json({"model": entry.name, "folder": str(entry.folder), "freed_bytes": entry.bytes})
