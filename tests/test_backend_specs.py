@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import pkgutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -95,7 +96,10 @@ def test_mlx_lm_has_probed_architectures() -> None:
     known = mlx_architectures()
     assert {"llama", "mistral", "qwen3", "gemma3_text", "phi3", "gpt2", "smollm3"} <= known
     assert set(utils.MODEL_REMAPPING) <= known
-    assert {module.name for module in pkgutil.iter_modules(models.__path__)} <= known
+    own = {module.name for module in pkgutil.iter_modules(models.__path__)}
+    sources = {name: (Path(models.__path__[0]) / f"{name}.py").read_text(encoding="utf-8") for name in own}
+    ending = {name for name, source in sources.items() if "sys.exit(" in source}
+    assert own - known == ending, "a model must not end the program"
     assert utils._get_classes({"model_type": "mistral"})[0].__module__ == "mlx_lm.models.llama"
     with pytest.raises(ValueError, match="not supported"):
         utils._get_classes({"model_type": "no_such_model"})

@@ -106,16 +106,22 @@ def installed(names: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
+MLX_ENDING = {"olmo"}
+"""Modules of mlx-lm that call `sys.exit` where a package of their own is missing. With it they would not load what
+transformers has written either (findings/mlx_lm_olmo_exit.sh)."""
+
+
 def mlx_architectures() -> frozenset[str]:
     """Kinds of models that the installed mlx-lm knows, read from its folder without importing it.
 
-    It has a module for each in `mlx_lm/models/`, and a table of kinds that share one in `mlx_lm/utils.py`.
+    It has a module for each in `mlx_lm/models/`, and a table of kinds that share one in `mlx_lm/utils.py`. Left out are
+    those that end the program.
     """
     spec = importlib.util.find_spec("mlx_lm")
     if spec is None or spec.origin is None:
         return frozenset()
     package = Path(spec.origin).parent
-    own = {path.stem for path in (package / "models").glob("*.py")}
+    own = {path.stem for path in (package / "models").glob("*.py")} - MLX_ENDING
     table = re.search(
         r"^MODEL_REMAPPING = (\{.*?^\})", (package / "utils.py").read_text(encoding="utf-8"), re.M | re.S
     )
