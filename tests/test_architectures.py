@@ -34,6 +34,11 @@ from tests.training import Job, batch_of, train_step, write_rows
 
 EXPERTS: dict[str, Any] = {"moe_intermediate_size": 16, "num_experts": 4, "num_experts_per_tok": 2}
 NO_DROPOUT = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+LATENT: dict[str, Any] = {
+    "q_lora_rank": 8, "kv_lora_rank": 8, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 12,
+    "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "n_group": 1, "topk_group": 1,
+    "first_k_dense_replace": 1, "num_key_value_heads": 4,
+}  # fmt: skip
 TINY: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", {}),
     "mistral": ("Mistral", {}),
@@ -71,6 +76,21 @@ TINY: dict[str, tuple[str, dict[str, Any]]] = {
     "olmoe": ("Olmoe", {"num_experts": 4, "num_experts_per_tok": 2}),
     "stablelm": ("StableLm", {}),
     "starcoder2": ("Starcoder2", {"bos_token_id": 1}),
+    "olmo3": ("Olmo3", {}),
+    "qwen3_5_text": ("Qwen3_5Text", {"head_dim": 16, "num_hidden_layers": 4}),
+    "qwen3_next": ("Qwen3Next", {"head_dim": 16, "num_hidden_layers": 4, **EXPERTS}),
+    "deepseek_v2": ("DeepseekV2", LATENT),
+    "deepseek_v3": ("DeepseekV3", LATENT),
+    "llama4_text": (
+        "Llama4Text",
+        {"head_dim": 16, "num_local_experts": 4, "intermediate_size_mlp": 64, "pad_token_id": 0},
+    ),
+    "glm4": ("Glm4", {"head_dim": 16, "pad_token_id": 0}),
+    "granitemoe": ("GraniteMoe", {"num_local_experts": 4}),
+    "exaone4": ("Exaone4", {}),
+    "ernie4_5": ("Ernie4_5", {"head_dim": 16}),
+    "seed_oss": ("SeedOss", {"head_dim": 16}),
+    "mamba": ("Mamba", {}),
 }
 """A small model of each: its family in transformers, and settings."""
 RECORDS = pytest.mark.parametrize("known", OWN, ids=lambda known: known.name)
@@ -167,33 +187,22 @@ def test_tested_architecture_learns_on_its_backends(
     assert all(found == pytest.approx(losses["peft"], rel=1e-3) for found in losses.values())
 
 
-LATENT: dict[str, Any] = {
-    "q_lora_rank": 8, "kv_lora_rank": 8, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 12,
-    "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "n_group": 1, "topk_group": 1,
-    "first_k_dense_replace": 1, "num_key_value_heads": 4,
-}  # fmt: skip
-UNTESTED: dict[str, tuple[str, dict[str, Any]]] = {
-    "values of another width than keys": ("DeepseekV3", LATENT),
-    "a norm that takes a gate": ("Qwen3_5Text", {"head_dim": 16}),
-    "no base of the name that it gives": (
-        "Llama4Text",
-        {"head_dim": 16, "num_local_experts": 4, "intermediate_size_mlp": 64, "pad_token_id": 0},
-    ),
-    "a kernel that reads past an adapter": ("Mamba", {}),
+PECULIAR = {
+    "values narrower than keys": "deepseek_v3",
+    "a norm that takes a gate": "qwen3_5_text",
+    "a router that is a linear layer, and no base of the name that it gives": "llama4_text",
+    "a kernel that reads past an adapter": "mamba",
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("peculiarity", UNTESTED)
-def test_architecture_that_is_not_in_the_registry_learns_all_the_same(
-    peculiarity: str, tiny_model: Path, tmp_path: Path
-) -> None:
-    """Through transformers' own class, with the layers that the plan counts, held as on a CPU without bf16."""
+@pytest.mark.parametrize("kind", PECULIAR.values(), ids=PECULIAR)
+def test_peculiar_architecture_learns_as_it_is_planned(kind: str, tiny_model: Path, tmp_path: Path) -> None:
+    """With the layers that the plan counts, and weights held as on a CPU without bf16."""
     from engine.backends import load_trainer
 
-    folder = make_family(tmp_path / "model", tiny_model, *UNTESTED[peculiarity])
+    folder = make(kind, tiny_model, tmp_path / "model")
     shape = shape_of(folder)
-    assert architecture_of(shape.architecture) is None
     job = Job.make(folder, tmp_path, adapter={"dropout": 0.0})
     machine = replace(CPU, bf16=False)
     formats = precision(job.config, machine, spec_of("peft"), shape.architecture)

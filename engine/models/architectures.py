@@ -14,6 +14,9 @@ ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 GATED_MLP = ("gate_proj", "up_proj", "down_proj")
 FUSED_ATTENTION = ("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h")
 """One matrix for query, key and value, the output, and both of the MLP, in the names of the first large models."""
+DELTA_RULE = ("in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a", "out_proj")
+"""Linear attention of Qwen 3.5's other layers."""
+LATENT_ATTENTION = ("q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj")
 ALL = ("peft", "unsloth", "mlx")
 OTHERS = ("peft", "mlx")
 
@@ -73,6 +76,22 @@ OWN = (
     Architecture("olmo2", ("Olmo2ForCausalLM",)),
     Architecture("olmoe", ("OlmoeForCausalLM",), ATTENTION),
     Architecture("stablelm", ("StableLmForCausalLM",)),
+    Architecture("olmo3", ("Olmo3ForCausalLM",), backends=("peft",)),
+    Architecture("qwen3_5_text", ("Qwen3_5ForCausalLM",), (*ATTENTION, *GATED_MLP, *DELTA_RULE), ("peft",)),
+    Architecture(
+        "qwen3_next",
+        ("Qwen3NextForCausalLM",),
+        (*ATTENTION, "in_proj_qkvz", "in_proj_ba", "out_proj"),
+        ("peft",),
+    ),
+    Architecture("deepseek_v2", ("DeepseekV2ForCausalLM",), LATENT_ATTENTION, ("peft",)),
+    Architecture("deepseek_v3", ("DeepseekV3ForCausalLM",), LATENT_ATTENTION, ("peft",)),
+    Architecture("llama4_text", ("Llama4ForCausalLM",), ATTENTION, ("peft",)),
+    Architecture("glm4", ("Glm4ForCausalLM",), (*ATTENTION, "gate_up_proj", "down_proj"), ("peft",)),
+    Architecture("granitemoe", ("GraniteMoeForCausalLM",), ATTENTION, ("peft",)),
+    Architecture("exaone4", ("Exaone4ForCausalLM",), backends=("peft",)),
+    Architecture("ernie4_5", ("Ernie4_5ForCausalLM",), backends=("peft",)),
+    Architecture("seed_oss", ("SeedOssForCausalLM",), backends=("peft",)),
     Architecture("starcoder2", ("Starcoder2ForCausalLM",), (*ATTENTION, "c_fc", "c_proj")),
 )
 """Every record is held against transformers, and trained with each of its backends, by tests/test_architectures.py."""

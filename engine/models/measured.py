@@ -39,10 +39,10 @@ def shape_of_tensors(kind: str, config: Mapping[str, Any], tensors: Sequence[Ten
             of_experts += tensor.size
             experts.update(_experts(kind, tensor))
         elif len(tensor.shape) == 2 and re.search(r"\.\d+\..+\.weight$", tensor.name):
-            name, (outputs, inputs) = tensor.name.split(".")[-2], tensor.shape
+            (*_, parent, name, _), (outputs, inputs) = tensor.name.split("."), tensor.shape
             if tensor.name not in own:
                 towers += tensor.size
-            elif name not in ROUTERS:
+            elif name not in ROUTERS and parent not in ROUTERS:  # as router.layer in Granite's files
                 counted[name, inputs, outputs] += 1
         elif len(tensor.shape) == 2 and tensor.name in own:
             embeddings += tensor.size
