@@ -62,6 +62,8 @@ class Hub:
     """A safetensors file arrives with one bit changed."""
     former: str = ""
     """The id that the repository had before it was renamed; requests for it are led on."""
+    says_checksums: bool = True
+    """False for a mirror whose listings leave them out."""
     delay_s: float = 0
     """Seconds before each answer, as a far network has."""
     at_work: int = 0
@@ -132,7 +134,7 @@ def serving(hub: Hub) -> Iterator[Hub]:
                 item.relative_to(folder).as_posix(): item for item in folder.rglob("*") if item.is_file()
             }
             if path in (about, *(f"{about}/revision/{name}" for name in ("main", PARQUET, commit))):
-                blobs = "blobs=true" in self.path.lower()
+                blobs = hub.says_checksums and "blobs=true" in self.path.lower()
                 siblings = [sibling(name, item, blobs) for name, item in files.items()]
                 gated = "manual" if hub.gated else False
                 about = {

@@ -210,6 +210,15 @@ def test_error_of_the_hub_costs_nothing_of_what_has_come(hub: Hub) -> None:
     assert "bytes=100000-" in [ranged for _, path, ranged in hub.requests if path.endswith(".safetensors")]
 
 
+def test_mirror_without_checksums_in_its_listing_is_asked_for_each(hub: Hub) -> None:
+    hub.says_checksums = False
+    hub.damages = True
+    with pytest.raises(ModelError, match="not the file it should be"):
+        resolve(REPO)
+    hub.damages = False
+    assert read_weights(resolve(REPO).folder) == read_weights(hub.folder)
+
+
 def test_weights_damaged_on_the_way_are_not_kept(hub: Hub) -> None:
     hub.damages = True
     with pytest.raises(ModelError, match="is not the file it should be"):

@@ -133,35 +133,36 @@ def _fetch_weights(
     blobs.mkdir(parents=True, exist_ok=True)
     before = total - sum(file.size or 0 for file in files)
     transfer.download_all(
-        [wanted_file(repo, commit, file, blobs / checksum(repo, file)) for file in files],
+        [wanted_file(repo, commit, file, token, blobs) for file in files],
         lambda done: progress(f"downloading {repo}", before + done, total),
         build_hf_headers(token=token),
     )
 
 
-def checksum(repo: str, file: "RepoSibling") -> str:
-    """sha256 of a large file, git's hash of a small one: its name in the cache. Raises HubError where the hub does not
-    tell it."""
-    found = file.lfs.sha256 if file.lfs else file.blob_id
-    if not found:
-        raise HubError(f"The hub does not say which {file.rfilename} of {repo} it has.", "Try later.")
-    return found
+def wanted_file(
+    repo: str, commit: str, file: "RepoSibling", token: str | None, place: Path
+) -> "transfer.Wanted":
+    """A large file to fetch to `place`; in a folder, under its checksum, as the client's cache names files. That is
+    compared once the file is there.
 
-
-def wanted_file(repo: str, commit: str, file: "RepoSibling", target: Path) -> "transfer.Wanted":
-    """A large file to fetch, which is compared with its checksum once it is there. Raises HubError."""
-    from huggingface_hub import hf_hub_url
+    Raises the client's errors, HubError where the hub does not say which file it has.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
     from engine.models import transfer
 
-    expected = checksum(repo, file)
+    url = hf_hub_url(repo, file.rfilename, revision=commit)
+    # sha256 of a large file, git's hash of a small one; listings of some mirrors have neither.
+    expected = (file.lfs.sha256 if file.lfs else file.blob_id) or get_hf_file_metadata(url, token=token).etag
+    if not expected:
+        raise HubError(f"The hub does not say which {file.rfilename} of {repo} it has.", "Try later.")
 
     def compare(path: Path, found: str) -> None:
         if SHA256.fullmatch(expected) and found != expected:
             path.unlink()  # damaged on the way; the next try starts over
             raise damaged(path, found, expected)
 
-    return transfer.Wanted(hf_hub_url(repo, file.rfilename, revision=commit), target, compare)
+    return transfer.Wanted(url, place / expected if place.is_dir() else place, compare)
 
 
 def wanted(names: Iterable[str]) -> list[str]:

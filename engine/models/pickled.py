@@ -83,7 +83,7 @@ def _fetch(repo: str, revision: str | None, making: Path, progress: Progress) ->
             tqdm_class=hub.client_bar(repo, lambda *_: None),
             **ask,
         )
-        files = [hub.wanted_file(repo, str(about.sha), there[name], making / name) for name in names]
+        files = [hub.wanted_file(repo, str(about.sha), there[name], token, making / name) for name in names]
         note = f"downloading {repo}"
         transfer.download_all(files, lambda done: progress(note, done, total), build_hf_headers(token=token))
 
