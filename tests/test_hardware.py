@@ -1,5 +1,6 @@
 """Results of the hardware probe: containers' limits, bf16 instructions, GPUs, and nothing heavy imported."""
 
+import importlib.metadata
 import resource
 import shutil
 import subprocess
@@ -120,6 +121,12 @@ def test_apple_gpu_has_memory_limit() -> None:
 
 def test_packages_not_installed_are_absent() -> None:
     assert installed(("numpy", "no-such-package-here")).keys() == {"numpy"}
+
+
+def test_versions_are_those_of_importlib() -> None:
+    """Which parses all that a package says of itself; ft's own is installed in place, and has no such file."""
+    names = ("torch", "numpy", "ft-studio", "textual")
+    assert installed(names) == {name: importlib.metadata.version(name) for name in names}
 
 
 def test_hidden_gpu_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,10 +100,17 @@ def installed(names: tuple[str, ...]) -> dict[str, str]:
     found = {}
     for name in names:
         try:
-            found[name] = importlib.metadata.version(name)
+            found[name] = _version(importlib.metadata.distribution(name))
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _version(package: importlib.metadata.Distribution) -> str:
+    """Its version, from the head of its metadata: importlib would parse all of it, a README of pages among it."""
+    head = (package.read_text("METADATA") or "").partition("\n\n")[0]
+    found = re.search(r"^Version: (\S+)$", head, re.MULTILINE)
+    return found[1] if found else package.version
 
 
 MLX_ENDING = {"olmo"}
