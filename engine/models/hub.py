@@ -39,14 +39,21 @@ def download(repo: str, revision: str | None = None, progress: Progress = silent
     Raises HubError where the hub can't be reached or says no, ModelError where the repository has no
     safetensors weights, MachineError where the disk is full or the token's keyring is locked.
     """
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import RevisionNotFoundError
 
     token = secrets.get(secrets.HF_TOKEN)  # None is the client's own: `hf auth login`
     ask: dict[str, Any] = {"allow_patterns": WANTED, "token": token}
     with explained(repo, revision):
-        about = _listing(repo, revision, token)
-        if isinstance(about, Path):
-            return about
+        try:
+            about = HfApi().model_info(repo, revision=revision, files_metadata=True, token=token)
+        except RevisionNotFoundError:
+            raise
+        except Exception:  # no network, a hub that is down, a token that has gone
+            if (here := cached(repo, revision)) is not None:
+                return here
+            raise
+        _refuse_pickled(repo, about)
         missing = _missing(repo, about)
         total = sum(file.size or 0 for file in missing)
         need_space(cache(), total)
@@ -63,25 +70,7 @@ def download(repo: str, revision: str | None = None, progress: Progress = silent
         return Path(folder)
 
 
-def _listing(repo: str, revision: str | None, token: str | None) -> "ModelInfo | Path":
-    """The files that the hub has, in one request; the folder of what was downloaded before where it does not answer.
-
-    Raises the client's errors, ModelError where there are no safetensors.
-    """
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import RevisionNotFoundError
-
-    try:
-        about = HfApi().model_info(repo, revision=revision, files_metadata=True, token=token)
-    except RevisionNotFoundError:
-        raise
-    except (
-        Exception
-    ):  # no network, a hub that is down, a token that has gone: each client has errors of its own
-        here = cached(repo, revision)
-        if here is None:
-            raise
-        return here
+def _refuse_pickled(repo: str, about: "ModelInfo") -> None:
     if not any(name.endswith(".safetensors") for name in wanted(_names(about))):
         raise ModelError(
             f"{repo} has no safetensors weights.",
@@ -89,7 +78,6 @@ def _listing(repo: str, revision: str | None, token: str | None) -> "ModelInfo |
             f"trust the author, this reads them once and keeps them as safetensors: ft models pull {repo} "
             "--allow-pickle",
         )
-    return about
 
 
 def _names(about: "ModelInfo") -> list[str]:
