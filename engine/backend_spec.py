@@ -304,7 +304,7 @@ OLD_CONTRACT = "engine.capabilities"
 def spec_of(name: BackendName) -> BackendSpec:
     """The backend of that name. Raises MachineError where its package does not load, or holds something else."""
     try:
-        found = plugins.load(plugins.BACKENDS, name)
+        found = plugins.load_as(plugins.BACKENDS, name, BackendSpec)
     except MachineError as error:
         if getattr(error.__cause__, "name", None) != OLD_CONTRACT:
             raise
@@ -313,11 +313,6 @@ def spec_of(name: BackendName) -> BackendSpec:
             f"{OLD_CONTRACT}.Plugin is now engine.backend_spec.BackendSpec",
             "Update its package (docs/backends.md has the contract), or use backend: auto.",
         ) from error
-    if not isinstance(found, BackendSpec):
-        raise MachineError(
-            f"backend: {name} names a {type(found).__name__}, not an engine.backend_spec.BackendSpec",
-            "Its package was made for another version of ft; use backend: auto.",
-        )
     if found.name != name:
         raise MachineError(
             f"backend: {name} names the BackendSpec of a backend that calls itself {found.name}",

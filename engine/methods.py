@@ -45,13 +45,7 @@ def method_named(name: str) -> Method:
     """The method that a recipe calls `name`, which must be known. Raises MachineError where its package is broken."""
     if name in OWN:
         return OWN[name]
-    found = plugins.load(plugins.METHODS, name)
-    if not isinstance(found, Method):
-        raise MachineError(
-            f"training.method: {name} names {type(found).__name__}, not an engine.methods.Method",
-            "Use training.method: sft, or report it to the authors of its package.",
-        )
-    return found
+    return plugins.load_as(plugins.METHODS, name, Method)
 
 
 def installed_methods() -> list[Method]:

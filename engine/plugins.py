@@ -68,6 +68,17 @@ def load(group: str, name: str) -> Any:
         ) from error
 
 
+def load_as(group: str, name: str, kind: type[T]) -> T:
+    """The object that the entry point names. Raises MachineError where it does not load, or is of another type."""
+    found = load(group, name)
+    if not isinstance(found, kind):
+        wanted = f"an {kind.__module__}.{kind.__name__}"
+        message = f"{KEYS[group]}: {name} names {type(found).__name__}, not {wanted}"
+        otherwise = f"use {KEYS[group]}: {DEFAULTS[group]}" if group in DEFAULTS else "update or remove it"
+        raise MachineError(message, f"Its package is for another version of ft; {otherwise}.")
+    return found
+
+
 def _otherwise(group: str, name: str) -> str:
     """The end of a hint to install a package again: what works without it."""
     if group == METRICS:

@@ -205,7 +205,7 @@ def test_settings_show_versions_of_plugin_backend(shell: Shell) -> None:
         ("misnamed", "backend: misnamed names the BackendSpec of a backend that calls itself echo"),
         ("old", "backend: old was made for an earlier version of ft"),
         ("raises", "backend: raises does not load: no licence"),
-        ("wrong", "backend: wrong names a function, not an engine.backend_spec.BackendSpec"),
+        ("wrong", "backend: wrong names function, not an engine.backend_spec.BackendSpec"),
     ],
 )
 def test_broken_plugin_backend_names_its_package(shell: Shell, name: str, message: str) -> None:

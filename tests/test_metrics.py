@@ -185,7 +185,7 @@ def test_package_missing_its_metric_is_named(packages: Path) -> None:
     )
     for name, told in (
         ("broken", "Install the package ft-length again, or leave broken out."),
-        ("wrong", "is not a Metric"),
+        ("wrong", "not an engine.metrics.base.Metric"),
     ):
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(packages), str(ROOT)])}
         done = subprocess.run(

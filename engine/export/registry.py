@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine import plugins
-from engine.errors import ConfigError, MachineError, ModelError
+from engine.errors import ConfigError, ModelError
 from engine.export.adapter import ADAPTER
 from engine.export.base import Exporter
 from engine.export.gguf.exporters import GGUF, GGUF_ADAPTER
@@ -30,13 +30,7 @@ def exporter_named(name: str) -> Exporter:
         return OWN[name]
     if name not in plugins.installed(plugins.EXPORTERS):
         raise ConfigError(f"There is no exporter {name!r}.", f"Installed: {', '.join(exporter_names())}.")
-    found = plugins.load(plugins.EXPORTERS, name)
-    if not isinstance(found, Exporter):
-        raise MachineError(
-            f"exporter: {name} names {type(found).__name__}, not an engine.export.base.Exporter",
-            "Its package is for another version of ft; update or remove it.",
-        )
-    return found
+    return plugins.load_as(plugins.EXPORTERS, name, Exporter)
 
 
 def refuse_unsupported(exporter: Exporter, config: Mapping[str, Any]) -> None:

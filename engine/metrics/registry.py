@@ -7,7 +7,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 
 from engine import plugins
-from engine.errors import FtError, MachineError
+from engine.errors import FtError
 from engine.metrics import evaluation, source_file
 from engine.metrics.base import Metric
 from engine.metrics.training import METRICS
@@ -44,13 +44,7 @@ def load(name: str) -> Metric:
         return source_file.load_file(Path(name))
     if name in own():
         return own()[name]
-    found = plugins.load(plugins.METRICS, name)
-    if not isinstance(found, Metric):
-        raise MachineError(
-            f"evaluation.metrics: the entry point {name} is not a Metric.",
-            "Its package has to name an engine.metrics.base.Metric in the group ft.metrics.",
-        )
-    return found
+    return plugins.load_as(plugins.METRICS, name, Metric)
 
 
 @lru_cache(maxsize=256)

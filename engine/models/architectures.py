@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from engine import plugins
-from engine.errors import MachineError, Notice
+from engine.errors import Notice
 from engine.text import printable
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
@@ -158,10 +158,4 @@ _TRAINED_BY = {
 
 
 def _load(name: str) -> Architecture:
-    found = plugins.load(plugins.ARCHITECTURES, name)
-    if not isinstance(found, Architecture):
-        raise MachineError(
-            f"architecture: {name} names {type(found).__name__}, not an engine.models.architectures.Architecture",
-            "Its package is for another version of ft; update or remove it.",
-        )
-    return found
+    return plugins.load_as(plugins.ARCHITECTURES, name, Architecture)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from engine import plugins, secrets
-from engine.errors import ConfigError, MachineError
+from engine.errors import ConfigError
 from engine.runs.directory.events import Event
 from engine.runs.directory.run import Run
 
@@ -47,13 +47,7 @@ def tracker_named(name: str) -> Tracker:
             f"There is no tracker {name!r}.",
             f"Installed: {names}." if names else "Install the package that brings it.",
         )
-    found = plugins.load(plugins.TRACKERS, name)
-    if not isinstance(found, Tracker):
-        raise MachineError(
-            f"tracker: {name} names {type(found).__name__}, not an engine.trackers.base.Tracker",
-            "Its package is for another version of ft; update or remove it.",
-        )
-    return found
+    return plugins.load_as(plugins.TRACKERS, name, Tracker)
 
 
 def track(

@@ -19,7 +19,6 @@ from engine.data.formats.base import COLUMNS, RowError, RowFormat, listed
 from engine.data.jsonl import MARK
 from engine.data.readers.table import Columns
 from engine.data.types import Sample
-from engine.errors import MachineError
 
 _OWN = (preference, kto, chat, sharegpt, alpaca, prompt_completion, completion)
 FORMATS: Mapping[str, RowFormat] = MappingProxyType({each.FORMAT.name: each.FORMAT for each in _OWN})
@@ -31,13 +30,7 @@ def format_named(name: str) -> RowFormat:
     """The format that a recipe names: ft's, or another package's. Raises MachineError where that does not load."""
     if name in FORMATS:
         return FORMATS[name]
-    found = plugins.load(plugins.FORMATS, name)
-    if not isinstance(found, RowFormat):
-        raise MachineError(
-            f"data.format: {name} names {type(found).__name__}, not an engine.data.formats.base.RowFormat",
-            "Its package is for another version of ft; use data.format: auto.",
-        )
-    return found
+    return plugins.load_as(plugins.FORMATS, name, RowFormat)
 
 
 def fitting(columns: Columns, without: Collection[str] = ()) -> RowFormat | None:
