@@ -1,5 +1,6 @@
 """`ft models search`: models of the hub, with what each fits on this machine."""
 
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -62,16 +63,13 @@ def search(
     """Search the hub for models, and say what each fits on this machine; only configs are fetched."""
     from engine.models.search import SORTS, Query, search
 
-    if sort not in SORTS:
-        raise ConfigError(f"--sort {sort}: there is no such order", f"There are: {', '.join(SORTS)}.")
-    if fits is not None and fits.lower() not in FITS:
-        raise ConfigError(f"--fits {fits}: there is no such method", f"There are: {', '.join(FITS)}.")
+    _one_of("--sort", sort, SORTS, "order")
+    wanted = FITS[_one_of("--fits", fits.lower(), FITS, "method")] if fits else None
     query = Query(
         text, architecture, licence, gated, quantised, instruct, smallest, largest, cast("Sort", sort), limit
     )
     models = search(query)
     here, stopped = _fits_of(models, show=not json)
-    wanted = FITS[fits.lower()] if fits else None
     kept = [
         one for one in models if wanted is None or here[one.name].get(wanted) in ("yes", "tight", WAITING)
     ]
@@ -79,14 +77,18 @@ def search(
         print_json([asdict(model) | {"fits": here[model.name]} for model in kept])
     elif kept:
         out().print(_table(kept, here, out()))
+    elif models:
+        say(f"None of the {len(models)} models found fits that way.")
     else:
-        say(
-            "No model of the hub suits."
-            if not models
-            else f"None of the {len(models)} models found fits that way."
-        )
+        say("No model of the hub suits.")
     if stopped:
         raise typer.Exit(INTERRUPTED)
+
+
+def _one_of(option: str, value: str, known: Collection[str], what: str) -> str:
+    if value not in known:
+        raise ConfigError(f"{option} {value}: there is no such {what}", f"There are: {', '.join(known)}.")
+    return value
 
 
 def _fits_of(models: "list[Found]", show: bool) -> tuple[dict[str, dict[str, str]], bool]:
