@@ -53,8 +53,10 @@ async def test_proof_shows_what_it_tries_and_ends_with_a_key(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
     def running() -> list[Any]:
-        children = psutil.Process().children(recursive=True)
-        return [child for child in children if "engine.doctor.prove.child" in " ".join(child.cmdline())]
+        own = {child.pid for child in psutil.Process().children(recursive=True)}
+        others = (one.info for one in psutil.process_iter(["pid", "cmdline"]) if one.pid in own)
+        # a process that has just ended has no command line
+        return [one for one in others if "engine.doctor.prove.child" in (one["cmdline"] or ())]
 
     async with FtApp().run_test(size=SIZE) as pilot:
         screen = await sheet(pilot)

@@ -20,6 +20,7 @@ from engine.config.schema import TrainConfig
 from engine.data.tokenization.new_tokens import NewToken
 from engine.errors import ConfigError, FtError
 from engine.hardware.probe import Machine
+from engine.heavy_imports import without_collector
 from engine.models.shape import ModelShape
 
 if TYPE_CHECKING:
@@ -151,21 +152,25 @@ def _before_load() -> None:
     without_torch()
 
 
+def _model() -> "type[MlxModel]":
+    with without_collector():
+        from engine.backends.mlx.causal_lm import MlxModel
+    return MlxModel
+
+
 def _load(
     plan: "Plan", config: TrainConfig, folder: Path, objective: "Objective", *, adapter: Path | None = None
 ) -> "MlxTrainer":
-    from engine.backends.mlx.causal_lm import MlxModel
+    model = _model()
     from engine.backends.mlx.trainer import MlxTrainer
 
-    return MlxTrainer(MlxModel.load(plan, config, folder, adapter), config, objective)
+    return MlxTrainer(model.load(plan, config, folder, adapter), config, objective)
 
 
 def _open(
     folder: Path, adapter: Path | None, tokens: Sequence[NewToken], trust_remote_code: bool
 ) -> "MlxModel":
-    from engine.backends.mlx.causal_lm import MlxModel
-
-    return MlxModel.open(folder, adapter, tokens, trust_remote_code)
+    return _model().open(folder, adapter, tokens, trust_remote_code)
 
 
 def _holds(machine: Machine, model_type: str, adapter: Mapping[str, Any] | None) -> bool:

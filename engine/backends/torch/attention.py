@@ -13,6 +13,9 @@ from torch.nn.functional import scaled_dot_product_attention
 from engine.backends.torch.cpu_attention import CausalAttention
 
 NAME = "ft_segments"
+MASKED = ("doge", "llama4_text", "phimoe", "qwen2_moe")
+"""Architectures that say by a mask alone which tokens are too far to be seen. All others tell their attention the
+window as well, and need no mask here."""
 
 
 class SegmentAttention:
@@ -65,6 +68,21 @@ class SegmentAttention:
         AttentionInterface.register(NAME, self)
         AttentionMaskInterface.register(NAME, lambda *args, **kwargs: None)
         model.set_attn_implementation(NAME)
+
+
+def hides_by_mask(config: Any) -> bool:
+    """Return True where a model with this config needs transformers' own masks: rows may be longer than it looks."""
+    return config.model_type in MASKED and (
+        bool(getattr(config, "sliding_window", None)) or looks_in_chunks(config)
+    )
+
+
+def looks_in_chunks(config: Any) -> bool:
+    """Return True where tokens see their own chunk alone (Llama 4).
+
+    Chunks are counted from the beginning of the row: an example in a packed row would be cut elsewhere than alone.
+    """
+    return getattr(config, "attention_chunk_size", None) is not None
 
 
 def _band(length: int, window: int | None, device: torch.device) -> Tensor | None:

@@ -19,7 +19,7 @@ from engine.backends.torch import memory
 from engine.backends.torch.adapter_hooks import hooks_of
 from engine.backends.torch.answering_layers import AnsweringForm
 from engine.backends.torch.answering_model import AnsweringModel
-from engine.backends.torch.attention import NAME, SegmentAttention
+from engine.backends.torch.attention import NAME, SegmentAttention, hides_by_mask, looks_in_chunks
 from engine.backends.torch.block import replace_layers
 from engine.backends.torch.checkpointing import HostMemory
 from engine.backends.torch.decode import decoding
@@ -65,8 +65,7 @@ class TorchModel:
         self.attention = SegmentAttention()
         causal = causal_of(network)
         known = causal.config._attn_implementation == "sdpa" and causal._supports_attention_backend
-        chunked = getattr(causal.config, "attention_chunk_size", None)  # Llama 4 says it by a mask alone
-        self.segmented = forms is not None and known and not chunked and not prompted
+        self.segmented = forms is not None and known and not hides_by_mask(causal.config) and not prompted
         if self.segmented:
             self.attention.install(network)
             replace_layers(network, self.attention, forms)
@@ -108,7 +107,8 @@ class TorchModel:
         if plan.kernels == "liger" and model.plain_head and model.head.plain:
             head = model.head
             model.head_loss = proven_loss(head.weight, head.bias, DTYPES[plan.compute_dtype])
-        model.supports_packing = plan.packing and packing_is_isolated(model)
+        packing = plan.packing and not looks_in_chunks(model.causal.config)
+        model.supports_packing = packing and packing_is_isolated(model)
         return model
 
     @classmethod

@@ -19,6 +19,7 @@ from engine.config.schema import TrainConfig
 from engine.data.tokenization.new_tokens import NewToken
 from engine.errors import FtError
 from engine.hardware.probe import Machine
+from engine.heavy_imports import without_collector
 from engine.models.shape import ModelShape
 
 if TYPE_CHECKING:
@@ -159,27 +160,29 @@ def refusals(machine: Machine, shape: ModelShape, config: TrainConfig | None) ->
     return {"model.base": shape.packed.refused("The model")} if shape.packed else {}
 
 
+def _model() -> "type[TorchModel]":
+    with without_collector():
+        from engine.backends.torch.causal_lm import TorchModel
+    return TorchModel
+
+
 def _load(
     plan: "Plan", config: TrainConfig, folder: Path, objective: "Objective", *, adapter: Path | None = None
 ) -> "TorchTrainer":
-    from engine.backends.torch.causal_lm import TorchModel
+    model = _model()
     from engine.backends.torch.trainer import TorchTrainer
 
-    return TorchTrainer(TorchModel.load(plan, config, folder, adapter), config, objective)
+    return TorchTrainer(model.load(plan, config, folder, adapter), config, objective)
 
 
 def _open(
     folder: Path, adapter: Path | None, tokens: Sequence[NewToken], trust_remote_code: bool
 ) -> "TorchModel":
-    from engine.backends.torch.causal_lm import TorchModel
-
-    return TorchModel.open(folder, adapter, tokens, trust_remote_code)
+    return _model().open(folder, adapter, tokens, trust_remote_code)
 
 
 def _open_shared(folder: Path, adapters: Mapping[str, Path], trust_remote_code: bool) -> "TorchModel":
-    from engine.backends.torch.causal_lm import TorchModel
-
-    return TorchModel.open_shared(folder, adapters, trust_remote_code)
+    return _model().open_shared(folder, adapters, trust_remote_code)
 
 
 SPEC = BackendSpec(

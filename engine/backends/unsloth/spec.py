@@ -18,6 +18,7 @@ from engine.backends.torch.spec import (
 )
 from engine.config.schema import TrainConfig
 from engine.hardware.probe import Machine
+from engine.heavy_imports import without_collector
 
 if TYPE_CHECKING:
     from engine.backends.torch.trainer import TorchTrainer
@@ -75,7 +76,8 @@ def _quantized(config: TrainConfig) -> str:
 
 def _before_import() -> None:
     """Import Unsloth, which changes transformers as it comes in, before a tokenizer is asked for."""
-    import engine.backends.unsloth.causal_lm  # noqa: F401
+    with without_collector():
+        import engine.backends.unsloth.causal_lm  # noqa: F401
 
 
 def _load(
