@@ -25,8 +25,9 @@ help: ## Show this list
 demo: install ## Install, train the starter recipe, show the model before and after (about 10 minutes on two slow cores)
 	@$(BIN)/python packaging/demo.py
 
+# Bytecode is kept: some thousand processes of the tests would each compile ft again.
 test: $(VENV)/.dev ## Install what the tests need, run all of them
-	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n 2 --durations=60 --durations-min=8
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n 2 --durations=60 --durations-min=8
 
 test-unsloth: $(UNSLOTH)/.installed ## Install Unsloth into .venv-unsloth, train tiny models through it on the CPU
 	CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \

@@ -87,6 +87,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--runs", type=int, default=100)
     options = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed ft is compiled once, not in every process
     sys.path.insert(0, str(ROOT))
     found: dict[str, list[tuple[float, float, int, int]]] = {name: [] for name in COMMANDS}
     with tempfile.TemporaryDirectory() as home:

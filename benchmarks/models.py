@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--delay", type=float, default=0.2)
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed ft is compiled once, not in every process
     with tempfile.TemporaryDirectory() as scratch:
         tiny = make_tiny_model(Path(scratch) / "tiny")
         listing(Path(scratch), tiny, asked.models, asked.rounds)

@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     rounds = parser.parse_args().rounds
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in COMMANDS}
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed ft is compiled once, not in every process
     with tempfile.TemporaryDirectory() as home:
         environment = os.environ | {
             "FT_HOME": home,
