@@ -1,5 +1,6 @@
 """The Models screen's search of a hub on this machine: results, what fits, pulls, and a hub that says no."""
 
+import dataclasses
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import DataTable, Input
 
+from engine.hardware import probe
 from engine.runs.directory.run import Run
 from ft.app import FtApp
 from screens.models.screen import ModelsScreen
@@ -219,6 +221,24 @@ async def test_recipe_opens_with_model_that_is_not_here_yet(
         await pilot.press("u")
         await until(pilot, lambda: opened)
     assert "base: someone/huge-llama" in opened[0]
+
+
+@pytest.mark.parametrize(("gigabytes", "in_4_bits"), [(80, False), (14, True), (1, False)])
+async def test_new_recipe_is_in_4_bits_where_only_that_fits(
+    app: FtApp, hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch, gigabytes: int, in_4_bits: bool
+) -> None:
+    free = gigabytes * 10**9
+    machine = dataclasses.replace(probe.probe(), ram_bytes=free, available_bytes=free)
+    monkeypatch.setattr(probe, "probe", lambda: machine)
+    opened: list[str] = []
+    monkeypatch.setattr(app, "open", lambda intent: opened.append(intent.text))
+    async with app.run_test(size=SIZE) as pilot:
+        screen = await found(pilot, "mistral-7b")
+        await to(pilot, screen, MISTRAL)
+        await pilot.press("u")
+        await until(pilot, lambda: opened)
+    assert f"base: {MISTRAL}" in opened[0]
+    assert ("quantization: 4bit" in opened[0]) == in_4_bits
 
 
 async def test_gated_model_without_token_says_what_to_do(app: FtApp, hub: Hub) -> None:

@@ -289,3 +289,29 @@ HUGE = {
 @pytest.mark.parametrize("text", HUGE.values(), ids=HUGE.keys())
 def test_huge_recipe_mistake_gets_short_message(text: str) -> None:
     assert len(message_of(text)) < 10_000
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "command"),
+    [
+        ("axo.yml", "base_model: a/b\nmicro_batch_size: 2\nlora_r: 8\n", "ft init --from axo.yml"),
+        (
+            "train.yml",
+            "base_model: a/b\nmicro_batch_size: 2\nlora_r: 8\n",
+            "ft init recipe.yml --from train.yml",
+        ),
+        ("my mlx.yml", "model: a/b\ndata: d\niters: 3\nlora_parameters: {}\n", "ft init --from 'my mlx.yml'"),
+    ],
+)
+def test_file_of_another_trainer_is_known_as_one(folder: Path, name: str, text: str, command: str) -> None:
+    (folder / name).write_text(text)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(Path(name))
+    assert f"`{command}`" in caught.value.hint
+
+
+def test_recipe_with_a_key_of_another_trainer_is_a_recipe(folder: Path) -> None:
+    (folder / "train.yml").write_text(GOOD + "lora_r: 8\nbase_model: a/b\n")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(Path("train.yml"))
+    assert caught.value.hint == ""

@@ -1,5 +1,6 @@
 """A recipe's text → a checked `TrainConfig`, or every problem in it with file, line and column."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from engine.config.recipe_paths import absolute
 from engine.config.schema import TrainConfig
 from engine.config.validation_errors import validate
 from engine.config.yaml_reader import FLOAT, INT, MAX_BYTES, read_yaml
-from engine.errors import ConfigError
+from engine.errors import ConfigError, MachineError
 from engine.redaction import secrets_of
 from engine.storage.disk_errors import unreadable
 from engine.storage.regular_files import open_binary
@@ -75,7 +76,28 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         place = Place(str(path), before.count(b"\n") + 1, len(before) - before.rfind(b"\n"))
         message = f"not UTF-8 text: byte 0x{data[error.start]:02x}; save the file as UTF-8"
         raise RecipeError([Problem(place, message)]) from error
-    return load_text(text, path, overrides)
+    try:
+        return load_text(text, path, overrides)
+    except RecipeError as error:
+        if error.hint or not (other := _other_trainer(path)):
+            raise
+        target = "recipe.yml " if path.name == "train.yml" else ""  # what `ft init` writes if it is not told
+        command = f"ft init {target}--from {shlex.quote(str(path))}"
+        hint = f"It looks like a file of {other}: `{command}` writes a recipe that says the same."
+        raise RecipeError(list(error.problems), hint) from error
+
+
+def _other_trainer(path: Path) -> str:
+    """Name of the trainer that a file which is no recipe was written for; empty where its keys do not tell."""
+    from engine.config.migration.found import tool_of
+    from engine.config.migration.source_file import read_source
+
+    try:
+        given = read_source(path)
+        tool, signs = tool_of(given, str(path))
+    except (ConfigError, MachineError):
+        return ""
+    return "" if isinstance(given.get("model"), dict) or len(signs) < 2 else tool.name
 
 
 def load_text(text: str, path: Path, overrides: Sequence[str] = ()) -> Recipe:

@@ -16,7 +16,7 @@ from engine.planning.limits import Fits
 from engine.planning.plan import Plan
 from engine.planning.planner import make_plan
 from engine.planning.row_stats import RowStats
-from engine.planning.ways import FULL, METHODS, QLORA, TYPICAL_TOKENS
+from engine.planning.ways import FULL, LORA, METHODS, QLORA, TYPICAL_TOKENS
 
 TYPICAL_ROWS, TYPICAL_SHARE = 64, 0.5
 """The load: rows that long, half of whose tokens are answers. The micro-batch is as small as it has to be."""
@@ -58,6 +58,13 @@ def fits_of(shape: ModelShape, machine: Machine, load: Load = TYPICAL) -> tuple[
 def backends_for(shape: ModelShape, machine: Machine) -> tuple[BackendName, ...]:
     """Backends that can train the model on this machine, in the order in which `auto` tries them."""
     return tuple(one.backend for one in candidates(machine, None, shape) if one.problem is None)
+
+
+def better_in_4_bits(fits: Sequence[Fit]) -> bool:
+    """True where LoRA does not fit well, or at all, and the machine can train it with 4-bit weights."""
+    plans = {fit.method: fit.plan for fit in fits}
+    plain, quantised = plans.get(LORA), plans.get(QLORA)
+    return plain is not None and quantised is not None and plain.fits != "yes" and quantised.fits != "no"
 
 
 def warnings_of(fits: Sequence[Fit]) -> tuple[Notice, ...]:

@@ -18,6 +18,7 @@ from engine.models import catalogue, starter
 from engine.models.catalogue import Entry
 from engine.models.hub import refuse_gated
 from engine.models.names import expanded
+from engine.planning.feasibility import Fit, better_in_4_bits
 from engine.planning.trainability import Model, TrainableModels
 from engine.storage.disk_errors import explained
 from screens.base import FtScreen
@@ -307,14 +308,15 @@ class ModelsScreen(FtScreen):
     # Using and removing
 
     def action_use(self) -> None:
-        entry = self.chosen.entry if self.chosen else None
+        entry, fits = (self.chosen.entry, self.chosen.fits) if self.chosen else (None, ())
         if self.searching:
             found = self.search.chosen
             entry = Entry(found.name, "absent", None, 0, source="hub") if found else None
+            fits = (self.search.fits(found.name) or ()) if found else ()
         if entry is None:
             return
         try:
-            path, text = recipe_for(entry)
+            path, text = recipe_for(entry, fits)
         except FtError as error:
             self.host.fail(error)
             return
@@ -373,8 +375,9 @@ class ModelsScreen(FtScreen):
         return super().check_action(action, parameters)
 
 
-def recipe_for(entry: Entry) -> tuple[Path | None, str]:
-    """This folder's train.yml with another model in it, not saved; where there is none, a profile, which has no file.
+def recipe_for(entry: Entry, fits: Sequence[Fit]) -> tuple[Path | None, str]:
+    """This folder's train.yml with another model in it, not saved; where there is none, a profile, which has no file,
+    in 4 bits where this machine needs that.
 
     Raises FtError where the recipe cannot be read, or not be changed in place.
     """
@@ -385,4 +388,5 @@ def recipe_for(entry: Entry) -> tuple[Path | None, str]:
     if path.is_file():
         return path, set_value(remove(read(path), "model.revision"), "model.base", entry.base)
     text = profile_text("starter" if entry.name == starter.NAME else "instruction")
-    return None, set_value(text, "model.base", entry.base)
+    text = set_value(text, "model.base", entry.base)
+    return None, set_value(text, "model.quantization", "4bit") if better_in_4_bits(fits) else text

@@ -199,6 +199,10 @@ class HubSearch(Vertical):
             return None
         return models.get(str(table.coordinate_to_cell_key(table.cursor_coordinate).row_key.value))
 
+    def fits(self, name: str) -> Fits:
+        """What one of the models found fits; None where it is not known, or not yet."""
+        return self._fits.get(name)
+
     def place(self, places: Places) -> None:
         """Mark what is on this machine, and what is on its way to it."""
         if places != self.places:
