@@ -186,3 +186,9 @@ def test_what_cannot_be_read_is_said(
     assert code == 0
     assert f"cannot be read: {closed}" in told.err
     assert "checkpoints" in told.out
+
+
+@pytest.mark.parametrize("words", [["--json", "clean"], ["clean", "--json"], ["--json", "automatic"]])
+def test_json_may_stand_before_a_subcommand(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["storage", *words]) == 0
+    assert isinstance(json.loads(capsys.readouterr().out), dict)

@@ -34,6 +34,7 @@ OlderThan = Annotated[
 def storage(context: typer.Context, json: Json = False) -> None:
     """Show what takes room on the disk, and free it: models, the hub's cache, caches, runs, exports."""
     if context.invoked_subcommand is not None:
+        context.default_map = {context.invoked_subcommand: {"json": json}}
         return
     from engine.housekeeping.gather import Gatherer
     from engine.housekeeping.usage import measure
