@@ -1,10 +1,10 @@
 """Speed of training as measured on this machine: a finished run leaves its figure for the next plan."""
 
 import json
-import tempfile
 from pathlib import Path
 
 from engine import paths
+from engine.storage.atomic import write_atomic
 
 
 def _file() -> Path:
@@ -36,6 +36,4 @@ def remember(under: str, flops: float, seconds: float) -> None:
     path = _file()
     path.parent.mkdir(parents=True, exist_ok=True)
     body = known() | {under: flops / seconds}
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-        file.write(json.dumps(body, sort_keys=True))
-    Path(file.name).replace(path)
+    write_atomic(path, json.dumps(body, sort_keys=True))
