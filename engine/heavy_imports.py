@@ -9,8 +9,8 @@ from contextlib import contextmanager
 def without_collector() -> Iterator[None]:
     """Keep Python's garbage collector from running while a large library is imported.
 
-    torch, transformers and PEFT make over a million objects that all stay. The collector would walk through them
-    again and again: a sixth of the time in which an engine comes up.
+    torch, transformers and PEFT make very many objects, all of which stay. The collector would walk through them again
+    and again as they come in, and find nothing.
     """
     was_on = gc.isenabled()
     gc.disable()

@@ -1,15 +1,22 @@
 """Runs with checkpoints, and a hub cache, as engines and the hub's client would have left them."""
 
 import hashlib
+import json
 import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import pytest
+from huggingface_hub import constants
+
+from engine import paths
 from engine.housekeeping.hub_cache import folder
 from engine.runs.directory import checkpoints
 from engine.runs.directory.events import Event, Finished
 from engine.runs.directory.run import Run
+from ft.cli import main
 from tests.run_fixtures import make_run
 
 DAY = 86400.0
@@ -75,3 +82,24 @@ def cached_repo(
     if main:
         (repo / "refs" / "main").write_text(main)
     return repo
+
+
+def own_hub_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give this process a hub cache in the folder; the client reads HF_HOME once, when it is imported."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "hub-cache"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(folder / "hub-cache"))
+
+
+def listed(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, dict[str, Any]]:
+    """What `ft storage clean` tells, by name."""
+    assert main(["storage", "clean", "--json", *words]) == 0
+    return {one["name"]: one for one in json.loads(capsys.readouterr().out)["removals"]}
+
+
+def entry(group: str, name: str, days: float, size: int = 9_000) -> Path:
+    """An entry of a cache, last used so many days ago."""
+    path = paths.cache() / group / name
+    path.mkdir(parents=True)
+    (path / "tokens.bin").write_bytes(b"t" * size)
+    make_older(path, days)
+    return path
